@@ -1,0 +1,76 @@
+"""Code points: the numbers that stand on the wire. Times and limits are in `tuning.py`."""
+
+from micropython import const
+
+# CPNS messages (docs/protocol.md section 4)
+GKDK_ASSIGNMENT_REQUEST = const(1)
+GKDK_ASSIGNMENT_RESPONSE = const(2)
+GROUP_KEY_DELIVERY_REQUEST = const(3)
+GROUP_KEY_DELIVERY_RESPONSE = const(4)
+S_GROUP_KEY_DELIVERY_REQUEST = const(5)
+S_GROUP_KEY_DELIVERY_RESPONSE = const(6)
+JOIN_REQUEST = const(16)
+JOIN_RESPONSE = const(17)
+LEAVE_REQUEST = const(18)
+LEAVE_RESPONSE = const(19)
+CREATE_SERVICE_GROUP_REQUEST = const(20)
+CREATE_SERVICE_GROUP_RESPONSE = const(21)
+DELETE_SERVICE_GROUP_REQUEST = const(22)
+DELETE_SERVICE_GROUP_RESPONSE = const(23)
+INVENTORY_UPDATE_REQUEST = const(24)
+INVENTORY_UPDATE_RESPONSE = const(25)
+DELIVERY_REPORT_REQUEST = const(26)
+DELIVERY_REPORT_RESPONSE = const(27)
+KEY_PULL_REQUEST = const(28)
+KEY_PULL_RESPONSE = const(29)
+VERSION_LIST_REQUEST = const(30)
+VERSION_LIST_RESPONSE = const(31)
+PAIRING_REQUEST = const(32)
+PAIRING_RESPONSE = const(33)
+ROLL_OVER_REQUEST = const(34)
+ROLL_OVER_RESPONSE = const(35)
+GENERATION_REQUEST = const(36)
+GENERATION_RESPONSE = const(37)
+
+# Result and Return (CPNS-GKM-44, -49, -79)
+RESULT_SUCCESS = "1"
+RESULT_FAIL = "2"
+RETURN_SUCCESS = "1"
+RETURN_FAIL = "2"
+RETURN_UNKNOWN_EUK = "3"
+
+# Reason of a Group Key (SEC-05)
+REASON_CREATE = const(0)
+REASON_JOIN = const(1)
+REASON_LEAVE = const(2)
+REASON_PERIODIC = const(3)
+REASON_BY_HAND = const(4)
+
+# Protection of group messages (section 6)
+PROTECTION_AUTHENTICATED = const(1)
+PROTECTION_SEALED = const(2)
+
+# Error element of a response with Result 2
+ERROR_OTHER = const(1)
+ERROR_MALFORMED = const(2)
+ERROR_NOT_AUTHENTIC = const(3)
+ERROR_STALE = const(4)
+ERROR_NOT_ADDRESSED = const(5)
+ERROR_NOT_MEMBER = const(6)
+ERROR_NOT_ALLOWED = const(7)
+ERROR_UNKNOWN = const(8)
+ERROR_TOO_MANY = const(9)
+ERROR_NO_SESSION = const(10)
+
+# UDP ports and CoAP
+PORT_COAP = const(5683)
+PORT_BROADCAST = const(5687)
+CONTENT_XML = const(41)
+CONTENT_CBOR = const(60)
+CONTENT_EDHOC = const(64)
+CONTENT_CID_EDHOC = const(65)
+
+# First octet of a broadcast datagram
+FRAME_COSE_SIGN1 = const(0xD2)
+FRAME_GROUP_MESSAGE = const(0x47)
+FRAME_BEACON = const(0x42)
