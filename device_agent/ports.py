@@ -1,0 +1,72 @@
+"""What the agent needs from the machine it runs on: four ports, given to it by the composition.
+
+These classes state the contract; a port need not inherit from them. Boards fill them from `micropython/`,
+Linux from `device_agent/host/`, tests from plain Python objects.
+"""
+
+
+class Storage:
+    """A small persistent map from names (1..15 ASCII characters, the limit of ESP32 NVS) to octets (at most 1,984).
+
+    Nothing is assumed about a write that a power cut interrupts: it may be absent, whole or torn, and writes since
+    the last `commit` may be lost one by one. `key_store.KeyStore` makes records from it that survive that.
+    """
+
+    def get(self, name):
+        """The octets last set under `name`, or None."""
+        raise NotImplementedError
+
+    def set(self, name, octets):
+        """Write `octets` under `name`, over the old value where the medium allows. OSError when the medium fails."""
+        raise NotImplementedError
+
+    def delete(self, name):
+        """Forget `name`; no error if it is not there."""
+        raise NotImplementedError
+
+    def commit(self):
+        """Return only when every `set` and `delete` before has reached the medium."""
+        raise NotImplementedError
+
+
+class Link:
+    """Datagrams to and from one network. Addresses are opaque, hashable values of the link ((host, port) for UDP)."""
+
+    def address(self, text):
+        """The address for a hint such as '192.168.1.10' or '192.168.1.10:5683'; ValueError if it is none."""
+        raise NotImplementedError
+
+    def send(self, address, datagram):
+        """Send one unicast datagram, best effort: never waits, a full queue or a dead network drops it."""
+        raise NotImplementedError
+
+    def broadcast(self, port, datagram):
+        """Send one datagram to everybody on the network (directed broadcast, UDP port `port`), best effort."""
+        raise NotImplementedError
+
+    async def recv(self):
+        """The next unicast datagram for this PNE: (address of the sender, octets)."""
+        raise NotImplementedError
+
+    async def recv_broadcast(self):
+        """The next datagram of the broadcast plane (port 5687): (address of the sender, octets)."""
+        raise NotImplementedError
+
+    def close(self):
+        """Release the sockets or the radio."""
+        raise NotImplementedError
+
+
+class Clock:
+    """Time since some moment before the start; knows nothing of the calendar (SEC-05)."""
+
+    def now(self):
+        """Milliseconds, an int that never goes back and never wraps."""
+        raise NotImplementedError
+
+
+class Random:
+    """A callable: `random(n)` gives n octets of the machine's generator; `entropy.Entropy` hardens it (SEC-17)."""
+
+    def __call__(self, n):
+        raise NotImplementedError

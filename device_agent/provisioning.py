@@ -1,0 +1,114 @@
+"""The record a board gets at provisioning: who it is, and which gateway it belongs to.
+
+CBOR array `[1, PNE ID, private key (32), own CCS, gateway ID, gateway CCS, signing key (64), signing epoch, PN ID,
+gateway address hint]`. A board that is still to be paired (docs/protocol.md section 9) has empty values from the
+gateway ID on. Kept under `RECORD` by `key_store.KeyStore`; tools on the host call `pack`, the board `parse`.
+"""
+
+import hashlib
+
+from cpns import cborlite, tuning
+from cpns.errors import MalformedMessage
+
+RECORD = "prov"
+FORMAT = 1
+
+
+def ccs_of(entity_id, x):
+    """The CCS (RFC 8392, deterministic CBOR) of `entity_id` with the public x coordinate (32 octets); SEC-16."""
+    key = b"\xa4\x01\x02\x02\x48" + hashlib.sha256(x).digest()[:8] + b"\x20\x01\x21\x58\x20" + x
+    return b"\xa2\x02" + cborlite.encode(entity_id) + b"\x08\xa1\x01" + key
+
+
+def checked_ccs(entity_id, ccs):
+    """The x coordinate in `ccs` if it is, octet for octet, the CCS of `entity_id`; else MalformedMessage."""
+    x = ccs[-32:]
+    if len(x) != 32 or ccs != ccs_of(entity_id, x):
+        raise MalformedMessage("the credential is not the CCS of %s" % entity_id)
+    return x
+
+
+def _id(value, what):
+    if not isinstance(value, str) or not 1 <= len(value.encode()) <= tuning.ENTITY_ID_MAX:
+        raise MalformedMessage("%s is not a text of 1..%d octets" % (what, tuning.ENTITY_ID_MAX))
+
+
+class Provisioning:
+    """Identity and gateway of one board; attributes as in the record. `repr` shows no key."""
+
+    def __init__(
+        self,
+        pne_id,
+        private_key,
+        ccs,
+        gateway_id="",
+        gateway_ccs=b"",
+        signing_key=b"",
+        signing_epoch=0,
+        pn_id="",
+        address="",
+    ):
+        self.pne_id = pne_id
+        self.private_key = private_key
+        self.ccs = ccs
+        self.gateway_id = gateway_id
+        self.gateway_ccs = gateway_ccs
+        self.signing_key = signing_key
+        self.signing_epoch = signing_epoch
+        self.pn_id = pn_id
+        self.address = address
+        self._check()
+
+    def _check(self):
+        _id(self.pne_id, "PNE ID")
+        if len(self.private_key) != 32:
+            raise MalformedMessage("the private key has not 32 octets")
+        checked_ccs(self.pne_id, self.ccs)
+        if self.paired:
+            _id(self.gateway_id, "gateway ID")
+            checked_ccs(self.gateway_id, self.gateway_ccs)
+            if len(self.signing_key) != 64:
+                raise MalformedMessage("the signing key has not 64 octets")
+            if self.signing_key[:32] == self.gateway_ccs[-32:]:
+                raise MalformedMessage("one key for two jobs: the signing key is the gateway's EDHOC key")  # SEC-17
+            if self.pn_id:
+                _id(self.pn_id, "PN ID")
+
+    @property
+    def paired(self):
+        """True when the board knows its gateway."""
+        return bool(self.gateway_id)
+
+    def pack(self):
+        """The record as octets, for `parse`."""
+        return cborlite.encode(
+            [
+                FORMAT,
+                self.pne_id,
+                self.private_key,
+                self.ccs,
+                self.gateway_id,
+                self.gateway_ccs,
+                self.signing_key,
+                self.signing_epoch,
+                self.pn_id,
+                self.address,
+            ]
+        )
+
+    def __repr__(self):
+        return "<Provisioning %s of gateway %s>" % (self.pne_id, self.gateway_id or "none")
+
+
+_TYPES = (int, str, bytes, bytes, str, bytes, bytes, int, str, str)
+
+
+def parse(octets):
+    """Provisioning from the record; MalformedMessage if anything in it is not as it must be."""
+    value = cborlite.decode(octets)
+    if not isinstance(value, list) or len(value) != len(_TYPES) or value[0] != FORMAT:
+        raise MalformedMessage("not a provisioning record of format %d" % FORMAT)
+    for item, kind in zip(value, _TYPES):  # noqa: B905 - MicroPython's zip knows no strict
+        if not isinstance(item, kind):
+            raise MalformedMessage("a provisioning field has the wrong type")
+    return Provisioning(*value[1:])
