@@ -1,0 +1,117 @@
+"""Reading the configuration file: each fault comes with line, what was found, what was expected, the nearest key."""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from gateway_agent.config.schema import GatewayConfig
+from gateway_agent.errors import ConfigError
+
+_HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]")
+_KEY = re.compile(r"\s*([A-Za-z0-9_\-\"'.]+)\s*=")
+_SIZE_MAX = 64 * 1024
+
+
+def load(path: Path) -> GatewayConfig:
+    """The configuration in the TOML file `path`; relative folders in it are relative to the file.
+
+    Raises ConfigError with one line for each fault.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(
+            f"There is no configuration file {path}.", f"Write one: keycast gateway init {path}"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"Cannot read {path}: {error.strerror}.", "Check its owner and mode.") from None
+    if len(data) > _SIZE_MAX:
+        raise ConfigError(f"{path} has {len(data)} octets.", f"A configuration has at most {_SIZE_MAX}.")
+    config = parse(data, str(path))
+    folder = config.gateway.state_dir.expanduser()
+    gateway = config.gateway.model_copy(update={"state_dir": path.parent / folder})
+    return config.model_copy(update={"gateway": gateway})
+
+
+def parse(data: bytes, name: str = "configuration") -> GatewayConfig:
+    """The configuration in `data` (TOML, UTF-8). `name` stands in error texts. Raises ConfigError."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{name}, line {line}: not UTF-8.", "Save the file as UTF-8.") from None
+    try:
+        tree = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"{name}: {error}.", "Correct the TOML there.") from None
+    try:
+        return GatewayConfig.model_validate(tree)
+    except ValidationError as error:
+        faults = [_sentence(text, fault) for fault in error.errors(include_url=False)]
+    raise ConfigError("\n".join(f"{name}, {fault}" for fault in faults), "")
+
+
+def _sentence(text: str, fault: ErrorDetails) -> str:
+    where = tuple(part for part in fault["loc"])
+    dotted = ".".join(str(part) for part in where)
+    line = line_of(text, where)
+    place = f"line {line}: {dotted}" if line else dotted
+    if fault["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(where[-1]), _keys_at(where[:-1]), n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(_keys_at(where[:-1]))}."
+        return f"{place}: unknown key; {hint}"
+    if fault["type"] == "missing":
+        return f"{place}: missing; expected {_description(where)}."
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{place}: found {_shown(fault['input'])}, expected {message[0].lower()}{message[1:]}."
+
+
+def _shown(value: object) -> str:
+    text = repr(value) if not isinstance(value, Mapping) else f"a table with {', '.join(value) or 'nothing'}"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _keys_at(where: tuple[int | str, ...]) -> list[str]:
+    model = _model_at(where)
+    return sorted(model.model_fields) if model else []
+
+
+def _description(where: tuple[int | str, ...]) -> str:
+    model = _model_at(where[:-1])
+    field = model.model_fields.get(str(where[-1])) if model else None
+    return (field.description if field else None) or "a value"
+
+
+def _model_at(where: tuple[int | str, ...]) -> type[BaseModel] | None:
+    model: Any = GatewayConfig
+    for part in where:
+        field = model.model_fields.get(part) if isinstance(part, str) else None
+        model = field.annotation if field else None
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            return None
+    return model
+
+
+def line_of(text: str, where: tuple[int | str, ...]) -> int:
+    """Line (from 1) of the key or table `where` in TOML `text`, 0 when it stands nowhere by itself."""
+    names = [str(part) for part in where if isinstance(part, str)]
+    table: list[str] = []
+    nearest = 0
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := _HEADER.match(line):
+            table = [part.strip().strip("\"'") for part in header[1].split(".")]
+            if table == names:
+                return number
+            if names[: len(table)] == table:
+                nearest = number
+        elif key := _KEY.match(line):
+            path = table + [part.strip("\"'") for part in key[1].split(".")]
+            if path == names:
+                return number
+    return nearest

@@ -1,0 +1,91 @@
+"""The gateway's configuration: one schema for the file, its errors, and its documentation."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from cpns import numbers, tuning
+
+EntityId = Annotated[str, Field(min_length=1, max_length=tuning.ENTITY_ID_MAX)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Gateway(_Section):
+    """Who this gateway is."""
+
+    id: EntityId = Field(description="entity ID of this PN GW, unique in the home")
+    pn: EntityId = Field(description="ID of the Personal Network it serves")
+    state_dir: Path = Field(description="folder for keys, sessions and inventory; created with mode 0700")
+
+
+class MessagePlane(_Section):
+    """Where boards reach the gateway."""
+
+    listen: list[str] = Field(["0.0.0.0"], min_length=1, description="IPv4 addresses to listen on")
+    port: Port = Field(numbers.PORT_COAP, description="UDP port (CoAP)")
+    discovery: bool = Field(True, description="announce by mDNS and answer CoAP discovery")
+
+
+class Broadcast(_Section):
+    """Where broadcast objects go out."""
+
+    interfaces: list[str] = Field(
+        ["auto"], description='interface names, or ["auto"] for all but loopback; [] for none'
+    )
+    port: Port = Field(numbers.PORT_BROADCAST, description="UDP port of the broadcast plane")
+
+
+class Delivery(_Section):
+    """How Group Keys reach the members (CPNS-GKM-11..13, 67)."""
+
+    method: Literal["auto", "unicast", "broadcast"] = "auto"
+    unicast_up_to: Annotated[int, Field(ge=0, le=64)] = Field(2, description="auto: members reached by unicast instead")
+    datagrams_max: Annotated[int, Field(ge=1, le=1024)] = Field(8, description="auto: datagrams of one broadcast round")
+    leisure_ms_per_pne: Annotated[float, Field(gt=0, le=1000)] = Field(
+        1.0, description="confirmations are spread over this many milliseconds for each member"
+    )
+
+
+class Tree(_Section):
+    """The tree of GKDKs."""
+
+    height: Annotated[int, Field(ge=2, le=16)] = Field(10, description="2**height slots in a generation")
+
+
+class Groups(_Section):
+    """What the embedded CPNS Server does (kind = "embedded" only)."""
+
+    rekey_on_join: bool = Field(True, description="a newcomer cannot read the past")
+    period_s: Annotated[int, Field(ge=0)] = Field(0, description="seconds between periodic updates, 0 = none")
+
+
+class Uplink(_Section):
+    """The CPNS Server: in this process, or beside it over UDP."""
+
+    kind: Literal["embedded", "udp"] = "embedded"
+    server_id: EntityId = "server.local"
+    host: str | None = Field(None, description="address of the CPNS Server (kind = udp)")
+    port: Port = Field(5685, description="UDP port of the CPNS Server (kind = udp)")
+
+    @model_validator(mode="after")
+    def _host_where_needed(self) -> "Uplink":
+        if self.kind == "udp" and not self.host:
+            raise ValueError('kind = "udp" needs host, for example host = "192.168.1.10"')
+        return self
+
+
+class GatewayConfig(_Section):
+    """The whole file."""
+
+    gateway: Gateway
+    message_plane: MessagePlane = MessagePlane()
+    broadcast: Broadcast = Broadcast()
+    delivery: Delivery = Delivery()
+    tree: Tree = Tree()
+    groups: Groups = Groups()
+    uplink: Uplink = Uplink()

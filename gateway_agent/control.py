@@ -1,0 +1,110 @@
+"""The gateway's control socket: a Unix socket in its state folder, mode 0600, one JSON object a line.
+
+Request `{"do": "group.show", "with": {...}}`, answer `{"ok": value}` or `{"error": "sentence"}`. Who can open the
+socket may steer the gateway: the folder's mode is the access control. Answers never hold keys.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from cpns.errors import CpnsError
+from gateway_agent.errors import ControlUnavailable, GatewayError
+
+_log = logging.getLogger(__name__)
+
+REQUEST_MAX = 64 * 1024
+ANSWER_MAX = 4 * 1024 * 1024
+Command = Callable[..., Awaitable[Any]]
+
+
+class ControlSocket:
+    """Serves `commands` (name -> coroutine function taking keyword arguments, giving a JSON value) until `close`."""
+
+    def __init__(self, path: Path, commands: Mapping[str, Command]) -> None:
+        self._path = path
+        self._commands = commands
+        self._server: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        """Start to listen. Raises ControlUnavailable when another gateway answers there."""
+        if self._path.exists():
+            if await _answers(self._path):
+                raise ControlUnavailable(
+                    f"Another gateway is running on {self._path.parent}.", "Stop it first, or use another state_dir."
+                )
+            self._path.unlink()  # left by a process that was killed
+        mask = os.umask(0o177)
+        try:
+            self._server = await asyncio.start_unix_server(self._serve, str(self._path), limit=REQUEST_MAX)
+        finally:
+            os.umask(mask)
+
+    async def close(self) -> None:
+        """Stop listening and remove the socket."""
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+            self._path.unlink(missing_ok=True)
+            self._server = None
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while line := await reader.readline():
+                writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
+                await writer.drain()
+        except (ConnectionError, ValueError):
+            _log.info("a control connection ended early")
+        finally:
+            writer.close()
+
+    async def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            request = json.loads(line)
+            command = self._commands[request["do"]]
+            arguments = request.get("with", {})
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return {"error": f"Unknown command. Known: {', '.join(sorted(self._commands))}."}
+        try:
+            return {"ok": await command(**arguments)}
+        except (CpnsError, GatewayError) as error:
+            return {"error": str(error) or type(error).__name__}
+        except TypeError as error:
+            _log.exception("control command %s", request["do"])
+            return {"error": f"{request['do']}: {error}"}
+
+
+async def _answers(path: Path) -> bool:
+    try:
+        _, writer = await asyncio.open_unix_connection(str(path))
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+def ask(state_dir: Path, do: str, /, **arguments: Any) -> Any:
+    """Ask the gateway that runs on `state_dir` and return its value; blocking, for commands.
+
+    Raises ControlUnavailable when none runs, GatewayError with the gateway's own sentence when it refuses.
+    """
+    path = state_dir / "control.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        try:
+            sock.connect(str(path))
+        except OSError as error:
+            raise ControlUnavailable(
+                f"No gateway answers on {path} ({error.strerror}).", "Start it: keycast gateway run"
+            ) from None
+        sock.sendall(json.dumps({"do": do, "with": arguments}).encode() + b"\n")
+        with sock.makefile("rb") as stream:
+            line = stream.readline(ANSWER_MAX)
+    answer = json.loads(line or b'{"error": "The gateway stopped while answering."}')
+    if "error" in answer:
+        raise GatewayError(str(answer["error"]), "")
+    return answer["ok"]

@@ -1,0 +1,79 @@
+"""The control socket: private to its owner, one sentence for every refusal."""
+
+import asyncio
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from cpns.errors import Unknown
+from gateway_agent.control import ControlSocket, ask
+from gateway_agent.errors import ControlUnavailable, GatewayError
+
+
+async def double(number: int) -> int:
+    return 2 * number
+
+
+async def refuse() -> None:
+    raise Unknown("no Service Group 'attic'")
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Path]:
+    control = ControlSocket(tmp_path / "control.sock", {"double": double, "refuse": refuse})
+    await control.open()
+    yield tmp_path
+    await control.close()
+
+
+async def test_a_command_answers_with_its_value(served: Path) -> None:
+    assert await asyncio.to_thread(ask, served, "double", number=21) == 42
+
+
+async def test_only_the_owner_may_open_the_socket(served: Path) -> None:
+    assert stat.S_IMODE((served / "control.sock").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "sentence"),
+    [
+        ("refuse", {}, "no Service Group 'attic'"),
+        ("triple", {}, "Unknown command. Known: double, refuse."),
+        ("double", {"digit": 1}, "digit"),
+    ],
+)
+async def test_a_refusal_is_a_sentence(served: Path, command: str, arguments: dict[str, int], sentence: str) -> None:
+    with pytest.raises(GatewayError, match=sentence):
+        await asyncio.to_thread(ask, served, command, **arguments)
+
+
+async def test_garbage_and_oversized_requests_do_not_stop_the_gateway(served: Path) -> None:
+    for junk in (b"\xff\xfe\n", b"[]\n", b"{}\n", b"x" * 200_000 + b"\n"):
+        _, writer = await asyncio.open_unix_connection(str(served / "control.sock"))
+        writer.write(junk)
+        writer.write_eof()
+        writer.close()
+    assert await asyncio.to_thread(ask, served, "double", number=1) == 2
+
+
+def test_no_gateway_is_one_sentence_with_the_next_step(tmp_path: Path) -> None:
+    with pytest.raises(ControlUnavailable, match=r"No gateway answers.*keycast gateway run"):
+        ask(tmp_path, "double", number=1)
+
+
+async def test_a_second_gateway_on_the_same_state_is_refused(served: Path) -> None:
+    with pytest.raises(ControlUnavailable, match="Another gateway is running"):
+        await ControlSocket(served / "control.sock", {}).open()
+
+
+async def test_a_socket_left_by_a_killed_gateway_is_replaced(tmp_path: Path) -> None:
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(tmp_path / "control.sock"))
+    control = ControlSocket(tmp_path / "control.sock", {"double": double})
+    await control.open()
+    assert await asyncio.to_thread(ask, tmp_path, "double", number=3) == 6
+    await control.close()
