@@ -1,0 +1,1 @@
+"""Public-key arithmetic for boards, which have no library for it."""
