@@ -24,13 +24,13 @@ def checked_ccs(entity_id, ccs):
     """The x coordinate in `ccs` if it is, octet for octet, the CCS of `entity_id`; else MalformedMessage."""
     x = ccs[-32:]
     if len(x) != 32 or ccs != ccs_of(entity_id, x):
-        raise MalformedMessage("the credential is not the CCS of %s" % entity_id)
+        raise MalformedMessage(f"the credential is not the CCS of {entity_id}")
     return x
 
 
 def _id(value, what):
     if not isinstance(value, str) or not 1 <= len(value.encode()) <= tuning.ENTITY_ID_MAX:
-        raise MalformedMessage("%s is not a text of 1..%d octets" % (what, tuning.ENTITY_ID_MAX))
+        raise MalformedMessage(f"{what} is not a text of 1..{tuning.ENTITY_ID_MAX} octets")
 
 
 class Provisioning:
@@ -97,7 +97,7 @@ class Provisioning:
         )
 
     def __repr__(self):
-        return "<Provisioning %s of gateway %s>" % (self.pne_id, self.gateway_id or "none")
+        return f"<Provisioning {self.pne_id} of gateway {self.gateway_id or None}>"
 
 
 _TYPES = (int, str, bytes, bytes, str, bytes, bytes, int, str, str)
@@ -107,7 +107,7 @@ def parse(octets):
     """Provisioning from the record; MalformedMessage if anything in it is not as it must be."""
     value = cborlite.decode(octets)
     if not isinstance(value, list) or len(value) != len(_TYPES) or value[0] != FORMAT:
-        raise MalformedMessage("not a provisioning record of format %d" % FORMAT)
+        raise MalformedMessage(f"not a provisioning record of format {FORMAT}")
     for item, kind in zip(value, _TYPES):  # noqa: B905 - MicroPython's zip knows no strict
         if not isinstance(item, kind):
             raise MalformedMessage("a provisioning field has the wrong type")

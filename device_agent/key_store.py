@@ -1,0 +1,79 @@
+"""Records that survive a power cut at any write: two copies each, over a Storage that promises nothing.
+
+A copy is `generation u32 ‖ check (8) ‖ octets`, check = first 8 octets of SHA-256(name of copy ‖ generation ‖ octets).
+`save` writes the copy that does not hold the newest state first and the other after it, with a commit after each: at
+any instruction one copy is whole. When `save` returned, BOTH copies hold the new state. A ceiling of sender numbers may
+therefore be used as soon as its `save` returned, whichever copy is damaged later (SEC-22).
+
+`load` returning None means "lost or never there". The caller must treat it as lost, never as "version 0" (SEC-04).
+The check finds damage, not malice: who can write the flash has the keys that lie beside it.
+"""
+
+import hashlib
+
+_HEAD = 12
+
+
+class KeyStore:
+    """Named records (names of at most 14 characters) in `storage`, a `ports.Storage`. OSError when the medium fails."""
+
+    def __init__(self, storage):
+        self._storage = storage
+        self.repaired = 0  # copies found damaged or older since the start
+
+    def load(self, name):
+        """The newest whole state of record `name`, or None. A damaged or older copy is repaired before it returns."""
+        generation, octets, copies = self._newest(name)
+        if octets is None:
+            return None
+        for copy in (0, 1):
+            if copies[copy] != generation:
+                self.repaired += 1
+                self._write(name, copy, generation, octets)
+        return octets
+
+    def save(self, name, octets):
+        """Store `octets`; on return both copies hold them. Equal octets in both copies cost no write (wear)."""
+        generation, old, copies = self._newest(name)
+        if octets == old and copies[0] == copies[1]:
+            return
+        first = 1 if copies[0] == generation else 0
+        for copy in (first, 1 - first):
+            self._write(name, copy, generation + 1, octets)
+
+    def erase(self, name):
+        """Overwrite and delete both copies (deleted keys do not stay where the medium lets us reach them)."""
+        for copy in (0, 1):
+            key = name + "01"[copy]
+            octets = self._storage.get(key)
+            if octets is not None:
+                self._storage.set(key, bytes(len(octets)))
+                self._storage.commit()
+                self._storage.delete(key)
+        self._storage.commit()
+
+    def _newest(self, name):
+        # -> (generation, octets or None, [generation of copy 0, of copy 1]), -1 for a copy that is not whole
+        best, octets, copies = 0, None, [-1, -1]
+        for copy in (0, 1):
+            key = name + "01"[copy]
+            raw = self._storage.get(key)
+            if raw is None or len(raw) < _HEAD or raw[4:_HEAD] != _check(key, raw[:4], raw[_HEAD:]):
+                continue
+            copies[copy] = int.from_bytes(raw[:4], "big")
+            if octets is None or copies[copy] > best:
+                best, octets = copies[copy], raw[_HEAD:]
+        return best, octets, copies
+
+    def _write(self, name, copy, generation, octets):
+        key = name + "01"[copy]
+        head = generation.to_bytes(4, "big")
+        self._storage.set(key, head + _check(key, head, octets) + octets)
+        self._storage.commit()
+
+
+def _check(key, head, octets):
+    digest = hashlib.sha256(key.encode())
+    digest.update(head)
+    digest.update(octets)
+    return digest.digest()[:8]
