@@ -13,7 +13,7 @@ class CpnsError(Exception):
     code = numbers.ERROR_OTHER
 
     def __init__(self, reason=""):
-        Exception.__init__(self, reason)
+        super().__init__(reason)
         self.reason = reason
 
 
