@@ -1,0 +1,71 @@
+"""Every portable test file again, compiled to .mpy, inside the real MicroPython VM with a board's heap.
+
+Each file is one test here and carries the requirement marks of its functions, so that the conformance table
+counts both Pythons.
+"""
+
+import ast
+import contextlib
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tools.micropython_vm import compile, vm
+
+HERE = Path(__file__).parent
+HEAP_KIB = 96
+LIMIT_S = 240
+RUNNER = Path(compile.__file__).with_name("on_vm") / "run_tests.py"
+FILES = sorted(path for path in HERE.glob("test_*.py") if path != Path(__file__))
+
+
+def marked_requirements(source: Path) -> list[str]:
+    """The ids in all `@req(...)` decorators of a test file."""
+    ids: set[str] = set()
+    for function in ast.parse(source.read_text()).body:
+        for decorator in getattr(function, "decorator_list", ()):
+            if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "req":
+                ids.update(ast.literal_eval(argument) for argument in decorator.args)
+    return sorted(ids)
+
+
+@pytest.fixture(scope="module")
+def machine():
+    return vm.ensure()
+
+
+@pytest.fixture(scope="module")
+def portable_tree():
+    with contextlib.suppress(compile.CompileError):  # test_portable_code_compiles tells it, once
+        compile.compile_portable()
+    return compile.PORTABLE_TREE
+
+
+def test_portable_code_compiles():
+    compile.compile_portable()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [pytest.param(path, id=path.stem, marks=pytest.mark.req(*marked_requirements(path))) for path in FILES],
+)
+def test_on_vm(source, machine, portable_tree):
+    search_path = f"{portable_tree}:{compile.compile_test(source)}:.frozen"
+    run = subprocess.run(
+        machine.command(str(RUNNER), source.stem, heap_kib=HEAP_KIB),
+        env={**os.environ, "MICROPYPATH": search_path},
+        cwd=vm.PROJECT,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=LIMIT_S,
+    )
+    lines = run.stdout.splitlines()
+    functions = sum(line.startswith("def test_") for line in source.read_text().splitlines())
+    passed = sum(line.startswith("PASS ") for line in lines)
+    failures = "\n".join(line for line in lines if not line.startswith(("PASS ", "DONE ")))
+    assert not failures, f"in the VM with {HEAP_KIB} KiB:\n{failures}"
+    assert run.returncode == 0 and f"DONE {functions}" in lines, f"the VM ended early:\n{run.stdout}{run.stderr}"
+    assert passed == functions > 0

