@@ -1,0 +1,37 @@
+"""What an operator may set for a CPNS Server: one schema for files, their errors and their documentation."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+import cpns.tuning
+from cpns import numbers
+from key_servers.cpns_server import tuning
+
+EntityId = Annotated[str, Field(min_length=1, max_length=cpns.tuning.ENTITY_ID_MAX)]
+Period = Annotated[int, Field(ge=0, le=10 * 366 * 86400)]
+
+
+class ServerConfig(BaseModel):
+    """All settings have a default, so that an embedded Server needs none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: EntityId = Field("server.local", description="entity ID of this CPNS Server")
+    listen: list[str] = Field([], description="IP addresses to listen on; [] for an embedded Server")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(5685, description="UDP port (CoAP), 0 = any free one")
+    rekey_on_join: bool = Field(True, description="new groups: a newcomer cannot read the past")
+    period_s: Period = Field(0, description="new groups: seconds between periodic updates, 0 = none, else at least 60")
+    batching_s: Annotated[float, Field(ge=0, le=tuning.BATCHING_MAX_S)] = Field(
+        tuning.BATCHING_S, description="joins and leaves within this many seconds make one update"
+    )
+    join_policy: Literal["open", "listed"] = Field(
+        "open", description="new groups: every PNE of the group's PNs may join, or only those a person permitted"
+    )
+    creation_by_pnes: bool = Field(True, description="PNEs may create Service Groups, not only an operator")
+    protection: Literal["authenticated", "sealed"] = Field("sealed", description="new groups: how messages are protected")
+
+    @property
+    def protection_code(self) -> int:
+        """`protection` as it stands on the wire."""
+        return numbers.PROTECTION_SEALED if self.protection == "sealed" else numbers.PROTECTION_AUTHENTICATED

@@ -1,0 +1,127 @@
+"""What the Server's parts hand each other and what operators get to see: frozen, free of keys.
+
+All of them turn into JSON with `dataclasses.asdict`.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One reading of the clocks: `monotonic` in seconds since some start, `unix` in seconds since 1970."""
+
+    monotonic: float
+    unix: int
+
+
+class GroupState(StrEnum):
+    """`held`: restored, waiting for a person to confirm the members (SEC-03). `deleted`: only the floors are left."""
+
+    ACTIVE = "active"
+    HELD = "held"
+    DELETED = "deleted"
+
+
+class JoinPolicy(StrEnum):
+    """Who may join: every PNE of the PNs a group is open to, or only PNEs a person permitted."""
+
+    OPEN = "open"
+    LISTED = "listed"
+
+
+class MemberState(StrEnum):
+    """What a PNE is to a Service Group; without any record it never was in it."""
+
+    PERMITTED = "permitted"
+    MEMBER = "member"
+    LEFT = "left"
+    EXPELLED = "expelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A registered PN GW. `blocked`: stolen or replaced, nothing is accepted from it or sent to it."""
+
+    gateway_id: str
+    pn_id: str
+    form: str
+    blocked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A Service Group. `owner` is a PNE ID, or "" when an operator made it; `version` is the last one issued.
+
+    `pending` is the reason (`cpns.numbers.REASON_*`) of an update that is due, or None.
+    """
+
+    sg_id: str
+    owner: str
+    state: GroupState
+    policy: JoinPolicy
+    protection: int
+    rekey_on_join: bool
+    period_s: int
+    version: int
+    revision: int
+    pending: int | None
+    key_made_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One PNE's relation to one Service Group. `confirmed` is the highest version its PN GW reported as confirmed."""
+
+    pne_id: str
+    pn_id: str
+    state: MemberState
+    since: int
+    confirmed: int
+    report: str
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayDelivery:
+    """What one PN GW should have of a Service Group, and what it said it has."""
+
+    gateway_id: str
+    pn_id: str
+    state: str
+    wanted_revision: int
+    accepted_revision: int
+    wanted_version: int
+    accepted_version: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupView:
+    """Everything an operator may see of a Service Group: never a key."""
+
+    sg_id: str
+    owner: str
+    state: str
+    policy: str
+    protection: int
+    rekey_on_join: bool
+    period_s: int
+    version: int
+    version_text: str
+    revision: int
+    update_pending: bool
+    key_made_at: int
+    members: tuple[Member, ...]
+    open_to: tuple[str, ...]
+    deliveries: tuple[GatewayDelivery, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something a person should look at. `since` in Unix seconds; `text` says what it is and what to do."""
+
+    kind: str
+    gateway_id: str
+    sg_id: str
+    since: int
+    text: str

@@ -1,0 +1,21 @@
+"""Errors that stop a key server or one of its commands: what happened, and what to do next."""
+
+
+class ServerError(Exception):
+    """Base. The text is one or two sentences for a person and never holds a secret.
+
+    `next_step` is what the person can do about it.
+    """
+
+    def __init__(self, what: str, next_step: str = "") -> None:
+        super().__init__(f"{what} {next_step}".strip())
+        self.what = what
+        self.next_step = next_step
+
+
+class StoreInUse(ServerError):
+    """Another process works on the same store."""
+
+
+class StoreUnusable(ServerError):
+    """The store cannot be opened: wrong mode, damaged, or written by a newer release."""
