@@ -3,12 +3,17 @@
 # Lengths, octets
 ENTITY_ID_MAX = 64
 MESSAGE_MAX = 8192  # one CPNS message, any form
+UPLINK_MESSAGE_MAX = 131072  # the same where whole PNs are listed: LISTED_MAX names of 64 octets, in XML too
+LISTED_MAX = 1024  # names or versions in one message between PN GW and CPNS Server: one tree of PNEs
+ERROR_TEXT_MAX = 96
+GKDK_MAX = 4096
 BROADCAST_OBJECT_MAX = 1400  # below any Wi-Fi MTU, never an IP fragment
 GROUP_MESSAGE_MAX = 1024  # payload of one group message
 ENTRIES_PER_OBJECT = 70  # 70 * 18 octets and the fixed part stay below BROADCAST_OBJECT_MAX
 
 # Keys
 GROUP_KEY_LEN = 16
+WRAPPED_KEY_LEN = 24  # RFC 3394 of one Group Key
 EPOCH_JUMP_MAX = 16  # SEC-03: a broadcast may not burn the version space
 GRACE_AFTER_LEAVE_S = 30  # SEC-05: one BLE delivery
 GRACE_MAX_S = 3600  # SEC-05

@@ -1,0 +1,284 @@
+"""CPNS messages: their codes, field labels and types in one table, and the CBOR form made from it.
+
+This module is the one home of what stands on the wire. Names, directions, meanings and requirement ids are added
+per code and label by `cpns/message_table.py`, which no board loads; `docs/messages.md` shows the whole.
+
+A message is a pair (code, fields): code is one of `numbers.*_REQUEST` / `*_RESPONSE`, fields maps labels to values:
+str for String, bytes for Binary, int for uint; a label of `REPEATED` has a list; an element of `ELEMENTS` is a tuple
+of its parts, None for an absent one: GROUP_KEY [(key, index or None)], GROUP_KEY_INFO (PNE ID, wrapped key),
+VERSION_ENTRY [(version, SG ID)].
+"""
+
+from cpns import cborlite, tuning
+from cpns import numbers as n
+from cpns.errors import MalformedMessage
+
+# Field labels: one number for one meaning in every message. 1..9 are CPNS's own, the others are extensions.
+PNE_ID = 1
+RESULT = 2
+GKDK = 3
+SG_ID = 4
+GROUP_KEY = 5
+SGID = 6  # labels 6..9: the simplified messages of CPNS 1.1 have names of their own
+GROUP_KEY_INFO = 7
+RETURN = 8
+PNID = 9
+VERSION = 16
+ACTIVATION = 17
+REASON = 18
+GENERATION = 19
+PROOF = 20
+PN_ID = 21
+PN_ALIAS = 22
+SG_ALIAS = 23
+PROTECTION = 24
+TIME = 25
+LEISURE = 26
+REVISION = 27
+MEMBER = 28
+ERROR = 29
+ERROR_TEXT = 30
+CONFIRMED = 31
+UNREACHABLE = 32
+EXCLUDED = 33
+VERSION_ENTRY = 34
+AUTHENTICATOR = 35
+SIGNING_KEY = 36
+SIGNING_EPOCH = 37
+SIGNATURE = 38
+GATEWAY_ID = 39
+EUK_ID = 40
+MAC = 41
+SLOT = 42
+
+# Types: (kind, least, most): an integer's range, the octets of bytes or text, or the range of a one-digit text
+_ID = (str, 1, tuning.ENTITY_ID_MAX)
+_U16 = (int, 1, 0xFFFF)
+_U32 = (int, 0, 0xFFFFFFFF)
+_OCTETS_8 = (bytes, 8, 8)
+_OCTETS_64 = (bytes, 64, 64)
+
+TYPES = {
+    PNE_ID: _ID,
+    RESULT: (str, n.RESULT_SUCCESS, n.RESULT_FAIL),
+    GKDK: (bytes, 0, tuning.GKDK_MAX),
+    SG_ID: _ID,
+    SGID: _ID,
+    RETURN: (str, n.RETURN_SUCCESS, n.RETURN_UNKNOWN_EUK),
+    PNID: _ID,
+    VERSION: _U32,
+    ACTIVATION: _U32,
+    REASON: (int, n.REASON_CREATE, n.REASON_BY_HAND),
+    GENERATION: _U16,
+    PROOF: _OCTETS_8,
+    PN_ID: _ID,
+    PN_ALIAS: _U32,
+    SG_ALIAS: _U16,
+    PROTECTION: (int, n.PROTECTION_AUTHENTICATED, n.PROTECTION_SEALED),
+    TIME: _U32,
+    LEISURE: _U32,
+    REVISION: _U32,
+    MEMBER: _ID,
+    ERROR: (int, 1, 0xFF),
+    ERROR_TEXT: (str, 1, tuning.ERROR_TEXT_MAX),
+    CONFIRMED: _ID,
+    UNREACHABLE: _ID,
+    EXCLUDED: _ID,
+    AUTHENTICATOR: (bytes, 32, 32),
+    SIGNING_KEY: _OCTETS_64,
+    SIGNING_EPOCH: _U32,
+    SIGNATURE: _OCTETS_64,
+    GATEWAY_ID: _ID,
+    EUK_ID: _OCTETS_8,
+    MAC: _OCTETS_8,
+    SLOT: _U32,
+}
+
+# Elements of several parts: rows (key in the element's CBOR map: 0 is its value; must be there; type)
+ELEMENTS = {
+    GROUP_KEY: ((0, True, (bytes, tuning.GROUP_KEY_LEN, tuning.WRAPPED_KEY_LEN)), (1, False, (str, 1, 32))),
+    GROUP_KEY_INFO: ((1, True, _ID), (2, True, (bytes, tuning.WRAPPED_KEY_LEN, tuning.WRAPPED_KEY_LEN))),
+    VERSION_ENTRY: ((0, True, _U32), (1, True, _ID)),
+}
+
+# Labels that are an array wherever they stand, and how many elements a message may have
+REPEATED = {
+    GROUP_KEY: tuning.ENTRIES_PER_OBJECT,
+    MEMBER: tuning.LISTED_MAX,
+    CONFIRMED: tuning.LISTED_MAX,
+    UNREACHABLE: tuning.LISTED_MAX,
+    EXCLUDED: tuning.LISTED_MAX,
+    VERSION_ENTRY: tuning.LISTED_MAX,
+}
+
+# Cardinalities; each holds for the labels after it
+ONE = "1"
+OPTIONAL = "0..1"
+SOME = "1..n"
+ANY = "0..n"
+
+MESSAGES = {
+    n.GKDK_ASSIGNMENT_REQUEST: (ONE, PNE_ID),
+    n.GKDK_ASSIGNMENT_RESPONSE: (ONE, RESULT, GKDK, OPTIONAL, PN_ALIAS),
+    n.GROUP_KEY_DELIVERY_REQUEST: (
+        (ONE, SG_ID, SOME, GROUP_KEY, ONE, VERSION, ACTIVATION, REASON, OPTIONAL, TIME, REVISION)
+    ),
+    n.GROUP_KEY_DELIVERY_RESPONSE: (ONE, RESULT, SG_ID, VERSION, OPTIONAL, GENERATION, SLOT, PROOF),
+    n.S_GROUP_KEY_DELIVERY_REQUEST: (ONE, SGID, GROUP_KEY_INFO, VERSION, EUK_ID),
+    n.S_GROUP_KEY_DELIVERY_RESPONSE: (ONE, RETURN, PNID, MAC),
+    n.JOIN_REQUEST: (ONE, PNE_ID, SG_ID, OPTIONAL, PN_ID),
+    n.JOIN_RESPONSE: (
+        (ONE, RESULT, SG_ID, VERSION, PROTECTION) + (OPTIONAL, PN_ID, PN_ALIAS, SG_ALIAS, TIME, LEISURE, REVISION)
+    ),
+    n.LEAVE_REQUEST: (ONE, PNE_ID, SG_ID, OPTIONAL, PN_ID),
+    n.LEAVE_RESPONSE: (ONE, RESULT, SG_ID, OPTIONAL, REVISION),
+    n.CREATE_SERVICE_GROUP_REQUEST: (ONE, PNE_ID, SG_ID, OPTIONAL, PN_ID, PROTECTION),
+    n.CREATE_SERVICE_GROUP_RESPONSE: (
+        (ONE, RESULT, SG_ID, VERSION, PROTECTION) + (OPTIONAL, PN_ID, PN_ALIAS, SG_ALIAS, TIME, LEISURE, REVISION)
+    ),
+    n.DELETE_SERVICE_GROUP_REQUEST: (ONE, SG_ID, VERSION, OPTIONAL, PNE_ID),
+    n.DELETE_SERVICE_GROUP_RESPONSE: (ONE, RESULT, SG_ID),
+    n.INVENTORY_UPDATE_REQUEST: (ONE, SG_ID, PN_ID, REVISION, ANY, MEMBER),
+    n.INVENTORY_UPDATE_RESPONSE: (ONE, RESULT, SG_ID, OPTIONAL, REVISION),
+    n.DELIVERY_REPORT_REQUEST: (ONE, SG_ID, VERSION, ANY, CONFIRMED, UNREACHABLE, EXCLUDED),
+    n.DELIVERY_REPORT_RESPONSE: (ONE, RESULT, SG_ID),
+    n.KEY_PULL_REQUEST: (ONE, SG_ID, VERSION, OPTIONAL, PNE_ID, PN_ID, GENERATION),
+    n.KEY_PULL_RESPONSE: (
+        (ONE, RESULT, SG_ID, VERSION) + (OPTIONAL, GROUP_KEY, ACTIVATION, REASON, SG_ALIAS, PROTECTION, TIME, LEISURE)
+    ),
+    n.VERSION_LIST_REQUEST: (ONE, PN_ID, ANY, VERSION_ENTRY),
+    n.VERSION_LIST_RESPONSE: (ONE, RESULT, ANY, VERSION_ENTRY),
+    n.PAIRING_REQUEST: (ONE, PNE_ID, OPTIONAL, AUTHENTICATOR),
+    n.PAIRING_RESPONSE: (ONE, RESULT, OPTIONAL, AUTHENTICATOR, GATEWAY_ID, SIGNING_KEY, SIGNING_EPOCH),
+    n.ROLL_OVER_REQUEST: (ONE, SIGNING_KEY, SIGNING_EPOCH, SIGNATURE),
+    n.ROLL_OVER_RESPONSE: (ONE, RESULT),
+    n.GENERATION_REQUEST: (ONE, GKDK, GENERATION),
+    n.GENERATION_RESPONSE: (ONE, RESULT),
+}
+
+# What a response that reports failure may have besides, and what it must still have (Q-03: an empty GKDK)
+ON_FAIL = (OPTIONAL, ERROR, ERROR_TEXT)
+KEPT_ON_FAIL = (RESULT, RETURN, PNID, GKDK)
+
+
+def encode(code, fields):
+    """Return the CBOR form of a message. Raises MalformedMessage if `check` does."""
+    check(code, fields)
+    message = {0: code}
+    for label in fields:
+        value = fields[label]
+        if label in ELEMENTS:
+            value = [_map_of(label, parts) for parts in value] if label in REPEATED else _map_of(label, value)
+        message[label] = value
+    return cborlite.encode(message)
+
+
+def decode(data, limit=tuning.MESSAGE_MAX):
+    """Return (code, fields) of a message in CBOR form, `data` being bytes or a memoryview of at most `limit` octets.
+
+    Only PN GW and CPNS Server, which list whole PNs, raise the limit to `tuning.UPLINK_MESSAGE_MAX`.
+    Raises MalformedMessage; its reason names message and field by code and label, never a value.
+    """
+    fields = cborlite.decode(data, limit)
+    if type(fields) is not dict or type(fields.get(0)) is not int:
+        raise MalformedMessage("no message code")
+    code = fields.pop(0)
+    for label in ELEMENTS:
+        value = fields.get(label)
+        if type(value) is list:
+            fields[label] = [_parts_of(label, element) for element in value]
+        elif value is not None:
+            fields[label] = _parts_of(label, value)
+    check(code, fields)
+    return code, fields
+
+
+def check(code, fields):
+    """Raise MalformedMessage unless `fields` are what the table demands of message `code`."""
+    table = MESSAGES.get(code)
+    if table is None:
+        raise MalformedMessage("message %d is unknown" % code)
+    failed = fields.get(RESULT, fields.get(RETURN, n.RESULT_SUCCESS)) != n.RESULT_SUCCESS
+    known = 0
+    for label in table + ON_FAIL if failed else table:
+        if type(label) is str:
+            cardinality = label
+        elif label in fields:
+            known += 1
+            fault = _fault(label, cardinality, fields[label])
+            if fault is None and label == GKDK and failed == bool(fields[label]):
+                fault = "is empty exactly on failure"
+            if fault:
+                raise MalformedMessage("message %d, field %d: %s" % (code, label, fault))
+        elif cardinality[0] == "1" and (not failed or label in KEPT_ON_FAIL):
+            raise MalformedMessage("message %d, field %d: missing" % (code, label))
+    if known != len(fields):
+        raise MalformedMessage("message %d: unknown field" % code)
+
+
+def failure(request, error):
+    """Return the CBOR response with Result `2` to a message of code `request` that ended in `error`, a CpnsError.
+
+    Not for SGroupKeyDeliveryRequest, whose response is made by the PNE only.
+    """
+    text = error.reason
+    while len(text.encode()) > tuning.ERROR_TEXT_MAX:
+        text = text[:-1]
+    fields = {RESULT: n.RESULT_FAIL, ERROR: error.code}
+    if text:
+        fields[ERROR_TEXT] = text
+    if request == n.GKDK_ASSIGNMENT_REQUEST:
+        fields[GKDK] = b""
+    return encode(request + 1, fields)
+
+
+def _fault(label, cardinality, value):
+    """Return what is wrong with the value of one field, or None."""
+    if label in REPEATED:
+        if type(value) is not list:
+            return "is no array"
+        if len(value) > (REPEATED[label] if cardinality[-1] == "n" else 1) or cardinality[0] == "1" and not value:
+            return "too few or too many elements"
+    else:
+        value = (value,)
+    for element in value:
+        if label not in ELEMENTS:
+            if not _fits(TYPES[label], element):
+                return "wrong type, length or range"
+        elif type(element) is not tuple or len(element) != len(ELEMENTS[label]):
+            return "wrong parts"
+        else:
+            for (_, needed, kind), part in zip(ELEMENTS[label], element):
+                if not _fits(kind, part) if part is not None else needed:
+                    return "wrong type, length or range of a part"
+    if label == GROUP_KEY:  # without index it is the one plain key, 16 octets; with index W16 or W24
+        for key, index in value:
+            if len(key) & 7 or index is None and (len(key) != tuning.GROUP_KEY_LEN or len(value) != 1):
+                return "neither one plain key nor indexed ones"
+    return None
+
+
+def _fits(kind, value):
+    python, least, most = kind
+    if type(value) is not python:
+        return False
+    if python is str:
+        if type(least) is str:
+            return len(value) == 1 and least <= value <= most
+        for unprintable in value:
+            if unprintable < " " or unprintable in "\x7f\ufffe\uffff":  # unfit for XML, logs and terminals
+                return False
+        value = value.encode()
+    return least <= (value if python is int else len(value)) <= most
+
+
+def _map_of(label, parts):
+    return {row[0]: part for row, part in zip(ELEMENTS[label], parts) if part is not None}
+
+
+def _parts_of(label, element):
+    """Return the parts of an element's CBOR map, or what `_fault` refuses."""
+    if type(element) is not dict or None in element.values():
+        return None
+    parts = tuple([element.pop(row[0], None) for row in ELEMENTS[label]])
+    return None if element else parts
