@@ -1,0 +1,124 @@
+"""The arrows between the rooms of the house, and what a room may not become (docs/architecture)."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+# Which of our packages each folder may import, besides itself.
+ARROWS = {
+    "cpns": set(),
+    "mikey_sakke": set(),
+    "message_plane": {"cpns"},
+    "device_agent": {"cpns", "mikey_sakke"},
+    "micropython": {"cpns", "device_agent"},
+    "gateway_agent": {"cpns", "mikey_sakke", "message_plane"},
+    "key_servers": {"cpns", "mikey_sakke", "message_plane"},
+}
+EVERYTHING = {*ARROWS, "tools", "tests"}
+ROOMS = {**ARROWS, "tools": EVERYTHING - {"tests"}, "tests": EVERYTHING}
+
+# What portable code may import: modules of MicroPython's ports on ESP32 and unix, under the names both Pythons share.
+PORTABLE = {"cpns", "mikey_sakke", "device_agent"}
+SHARED_MODULES = {"array", "asyncio", "binascii", "collections", "errno", "gc", "hashlib", "io", "json", "os", "random"}
+SHARED_MODULES |= {"select", "socket", "struct", "sys", "time"}
+# Names of one Python only: allowed where the import is guarded by `try` or by a test of which Python this is.
+ONE_SIDED_MODULES = {"cryptolib", "micropython", "uctypes", "hmac", "secrets", "cryptography"}
+# The Linux ends' share of the portable packages.
+CPYTHON_ONLY = {"cpns/xml_form.py"}
+
+BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
+LONGEST_MODULE = 600
+
+
+def sources():
+    for room in ROOMS:
+        yield from sorted((PROJECT / room).rglob("*.py"))
+
+
+def relative(path):
+    return path.relative_to(PROJECT).as_posix()
+
+
+def imports(tree):
+    """(top-level name, node) of every import of a module, wherever it stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name.partition(".")[0], node
+        elif isinstance(node, ast.ImportFrom):
+            yield ("." if node.level else (node.module or "").partition(".")[0]), node
+
+
+def guarded(tree):
+    """The nodes that stand below a `try` or an `if`: alternatives for the two Pythons."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Try, ast.If)):
+            yield from ast.walk(node)
+
+
+ALL = list(sources())
+
+
+@pytest.mark.parametrize("path", ALL, ids=relative)
+def test_imports_follow_the_arrows(path):
+    room = relative(path).partition("/")[0]
+    for name, node in imports(ast.parse(path.read_text())):
+        assert name != ".", f"line {node.lineno}: relative import; write the full name"
+        if name in ROOMS and name != room:
+            # micropython/ is no package: the name means MicroPython's own module there and everywhere else
+            if name == "micropython":
+                continue
+            assert name in ROOMS[room], f"line {node.lineno}: {room} may not import {name}"
+
+
+@pytest.mark.parametrize("path", [p for p in ALL if relative(p).partition("/")[0] in PORTABLE], ids=relative)
+def test_portable_code_imports_what_both_pythons_have(path):
+    if relative(path) in CPYTHON_ONLY:
+        pytest.skip("runs on the Linux ends only")
+    tree = ast.parse(path.read_text())
+    alternatives = set(guarded(tree))
+    for name, node in imports(tree):
+        if name in ONE_SIDED_MODULES:
+            assert node in alternatives, (
+                f"line {node.lineno}: {name} exists on one Python only and is imported unguarded"
+            )
+        else:
+            assert name in SHARED_MODULES | PORTABLE, f"line {node.lineno}: {name} is not in both Pythons"
+
+
+def test_board_code_imports_what_a_board_has():
+    own = {path.stem for path in (PROJECT / "micropython").glob("*.py")}
+    board = {"bluetooth", "cryptolib", "esp32", "machine", "micropython", "network", "uctypes"}
+    for path in sorted((PROJECT / "micropython").glob("*.py")):
+        for name, node in imports(ast.parse(path.read_text())):
+            allowed = SHARED_MODULES | ARROWS["micropython"] | own | board
+            assert name in allowed, f"{relative(path)} line {node.lineno}: {name}"
+
+
+def test_the_micropython_folder_is_no_package():
+    """An `__init__.py` there would hide MicroPython's own `micropython` module."""
+    assert not (PROJECT / "micropython" / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("name", sorted(ROOMS))
+def test_rooms_and_files_are_named_for_what_they_hold(name):
+    for path in (PROJECT / name).rglob("*"):
+        if "__pycache__" not in path.parts and (path.is_dir() or path.suffix == ".py"):
+            words = path.stem.lower().strip("_").split("_")
+            assert not BANNED_NAMES.intersection(words), f"{relative(path)} says nothing about what it holds"
+
+
+@pytest.mark.parametrize("path", ALL, ids=relative)
+def test_no_module_is_longer_than_a_reader_can_hold(path):
+    assert len(path.read_text().splitlines()) <= LONGEST_MODULE
+
+
+def test_python_3_11_is_enough():
+    """Nothing needs syntax that is newer than the oldest Python we promise."""
+    assert sys.version_info >= (3, 11)
+    for path in ALL:
+        ast.parse(path.read_text(), feature_version=(3, 11))
