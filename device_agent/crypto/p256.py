@@ -1,45 +1,210 @@
-"""P-256 for boards: ECDH and ECDSA verification in steps, on big integers.
+"""P-256 (FIPS 186-5, SP 800-186) for boards: ECDH and ECDSA verification in steps, on big integers.
 
-Every long operation is a generator that yields at least every 5 ms of ESP32 time (240 MHz) and returns its
+Every long operation is a generator that yields about every 3 ms of ESP32 time (240 MHz) and returns its
 value, so that an agent can serve its links in between: `value = yield from ecdh(...)`, or `run(ecdh(...))`.
+
+Scalars are cut into 5 teeth of 52 signed bits (a signed comb): one scalar costs 52 doublings and 52 additions
+once the 16 sums of a point's teeth are known. Those cost 208 doublings, so a point that is used twice is
+cheaper than with any window method, and the sequence of operations does not depend on the scalar. The big
+integers themselves are not constant time: who can time a board closely has its key (SECURITY.md).
 """
+
+from cpns.errors import MalformedMessage, NotAuthentic
+
+P = 2**256 - 2**224 + 2**192 + 2**96 - 1
+N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+_B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
+_GX = 0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296
+_GY = 0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5
+_COLUMNS = 52
+_TEETH = 5
+_g_table = []
 
 
 def run(steps):
     """Drain the generator `steps` in one go and return its value."""
-    raise NotImplementedError
+    try:
+        while True:
+            next(steps)
+    except StopIteration as stop:
+        return stop.value
 
 
 def private_key(random):
     """-> private key, 32 octets in 1..N-1, from at least 40 uniform octets (FIPS 186-5, A.2.1)."""
-    raise NotImplementedError
+    if len(random) < 40:
+        raise ValueError("a private key needs 40 random octets")
+    return (int.from_bytes(random, "big") % (N - 1) + 1).to_bytes(32, "big")
 
 
 def public_key(private):
     """Steps -> the public point of a 32-octet private key: 64 octets x ‖ y."""
-    raise NotImplementedError
+    table = yield from _generator()
+    x, y = yield from _multiply(((table, private),))
+    return x.to_bytes(32, "big") + y.to_bytes(32, "big")
 
 
 def table(x, y=None):
-    """Steps -> multiples of the point that make `ecdh` fast; keep it while the point is in use (1.8 KB).
+    """Steps -> the sums of the point's teeth, for `ecdh`; keep them while the point is in use (2 KB).
 
     `x` and `y` are 32 octets each; without `y` one of the two points with that x is taken, which ECDH by
     x coordinate cannot tell apart. Raises MalformedMessage for what is no point of the curve.
     """
-    raise NotImplementedError
+    x = int.from_bytes(x, "big")
+    square = (x * x * x - 3 * x + _B) % P
+    if y is not None:
+        y = int.from_bytes(y, "big")
+    else:
+        y = 1
+        for i in range(253, -1, -1):  # square ** ((P + 1) / 4): the root, if there is one
+            y = y * y % P
+            if (P + 1) >> i + 2 & 1:
+                y = y * square % P
+            if not i & 31:
+                yield
+    if not (x < P and y < P and y * y % P == square):
+        raise MalformedMessage("no point of P-256")
+    return (yield from _table(x, y))
 
 
 def ecdh(private, point):
     """Steps -> shared secret, 32 octets: the x coordinate of `private` times the point of `table`."""
-    raise NotImplementedError
+    x, _ = yield from _multiply(((point, private),))
+    return x.to_bytes(32, "big")
 
 
 class VerifyingKey:
     """An ECDSA public key, 64 octets x ‖ y. Keeps its table from the first verification on."""
 
     def __init__(self, octets):
-        raise NotImplementedError
+        if len(octets) != 64:
+            raise MalformedMessage("a public key has 64 octets")
+        self.octets = bytes(octets)
+        self._table = None
 
     def verify(self, digest, signature):
-        """Steps -> None. `digest` is SHA-256 of the message, `signature` r ‖ s, 64 octets. Raises NotAuthentic."""
-        raise NotImplementedError
+        """Steps -> None. `digest` is SHA-256 of the message, `signature` r ‖ s, 64 octets.
+
+        Raises NotAuthentic, or MalformedMessage if the key is no point of the curve (FIPS 186-5, 6.4.2).
+        """
+        r = int.from_bytes(signature[:32], "big")
+        s = int.from_bytes(signature[32:], "big")
+        if len(signature) != 64 or not (0 < r < N and 0 < s < N):
+            raise NotAuthentic("signature out of range")
+        if self._table is None:
+            self._table = yield from table(self.octets[:32], self.octets[32:])
+        g = yield from _generator()
+        w = _invert(s, N)
+        u1 = (int.from_bytes(digest, "big") * w % N).to_bytes(32, "big")
+        u2 = (r * w % N).to_bytes(32, "big")
+        x, _ = yield from _multiply(((g, u1), (self._table, u2)))
+        if x % N != r:
+            raise NotAuthentic("signature does not fit")
+
+
+def _generator():
+    if not _g_table:
+        _g_table[:] = yield from _table(_GX, _GY)  # not extend: two runs may overlap
+    return _g_table
+
+
+def _table(x, y):
+    # Entry j is the sum of all teeth 2**(52 t) * point, the top one plus, tooth t plus if bit t of j is set, else minus.
+    point = (x, y, 1)
+    teeth = [point]
+    for i in range(1, _COLUMNS * (_TEETH - 1) + 1):
+        point = _double(point)
+        if not i % _COLUMNS:
+            teeth.append(point)
+        if not i & 3:
+            yield
+    teeth = yield from _affine(teeth)
+    sums = [teeth.pop() + (1,)]
+    for x, y in teeth:
+        low = []
+        for point in sums:
+            low.append(_add(point, x, P - y))
+            yield
+        sums = low + [_add(point, x, y) for point in sums]
+    return (yield from _affine(sums))
+
+
+def _multiply(terms):
+    # Steps -> affine (x, y) of the sum of scalar times point over `terms`, pairs (table, 32 octets).
+    scalars = []
+    for _, octets in terms:
+        k = int.from_bytes(octets, "big")
+        if not k & 1:
+            k += N  # an odd k below 2**260 is a sum of 260 signed bits: those of (k + 2**260 - 1) / 2, with 0 for -1
+        scalars.append((k + (1 << _COLUMNS * _TEETH)) >> 1)
+    point = (0, 1, 0)
+    for column in range(_COLUMNS - 1, -1, -1):
+        point = _double(point)
+        for i in range(len(scalars)):
+            bits = scalars[i] >> column
+            j = 0
+            for tooth in range(_TEETH):
+                j |= (bits >> tooth * _COLUMNS & 1) << tooth
+            if j & 16:
+                x, y = terms[i][0][j & 15]
+            else:
+                x, y = terms[i][0][~j & 15]
+                y = P - y
+            point = _add(point, x, y)
+        yield
+    if not point[2]:
+        raise NotAuthentic("point at infinity")
+    return (yield from _affine((point,)))[0]
+
+
+def _double(point):
+    x, y, z = point
+    zz = z * z % P
+    yy = y * y % P
+    s = x * yy * 4 % P
+    m = 3 * (x - zz) * (x + zz) % P  # a = -3
+    x = (m * m - 2 * s) % P
+    return x, (m * (s - x) - 8 * yy * yy) % P, 2 * y * z % P
+
+
+def _add(point, x2, y2):
+    # Jacobian plus affine, complete: z = 0 is the point at infinity.
+    x, y, z = point
+    if not z:
+        return x2, y2, 1
+    zz = z * z % P
+    h = (x2 * zz - x) % P
+    r = (y2 * (z * zz % P) - y) % P
+    if not h:
+        return (0, 1, 0) if r else _double(point)
+    hh = h * h % P
+    v = x * hh % P
+    hhh = h * hh % P
+    x = (r * r - hhh - 2 * v) % P
+    return x, (r * (v - x) - y * hhh) % P, z * h % P
+
+
+def _affine(points):
+    # Steps -> list of (x, y), with one inversion for all (Montgomery).
+    products = [1]
+    for _, _, z in points:
+        products.append(products[-1] * z % P)
+    inverse = _invert(products.pop(), P)
+    result = []
+    for x, y, z in reversed(points):
+        w = products.pop() * inverse % P
+        inverse = inverse * z % P
+        ww = w * w % P
+        result.insert(0, (x * ww % P, y * (w * ww % P) % P))
+        yield
+    return result
+
+
+def _invert(a, modulus):
+    # Extended Euclid: on MicroPython 6 times as fast as pow(a, modulus - 2, modulus); it has no pow(a, -1, modulus).
+    u, v, r, s = 1, 0, a, modulus
+    while s:
+        q = r // s
+        r, s = s, r - q * s
+        u, v = v, u - q * v
+    return u % modulus
