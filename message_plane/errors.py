@@ -1,0 +1,56 @@
+"""What can go wrong on the message plane: one class for each decision a caller can take.
+
+Errors that a peer is told about are `cpns.errors`; these stay at home. No secret ever stands in their text.
+"""
+
+
+class PlaneError(Exception):
+    """Base of everything raised by this package for its caller; the text says what to do next where a person can."""
+
+
+class IdentityError(PlaneError):
+    """A key file is missing, damaged, readable by others, or holds a key that has another job already (SEC-17)."""
+
+
+class RegistrationRefused(PlaneError):
+    """A credential may not be registered: malformed, or its key is bound to another entity ID already (SEC-16)."""
+
+
+class StoreError(PlaneError):
+    """The session store cannot be used: damaged, of a newer version, or readable by others."""
+
+
+class LeaseHeld(PlaneError):
+    """Another living process holds the lease of the sessions (SEC-23)."""
+
+
+class LeaseLost(PlaneError):
+    """This process's lease of the sessions was taken over or has lapsed: nothing may be sent under them (SEC-23)."""
+
+
+class PortInUse(PlaneError):
+    """A UDP address could not be bound because another program listens there."""
+
+
+class NoSession(PlaneError):
+    """There is no session with this entity and no known address at which to make one."""
+
+
+class PeerUnreachable(PlaneError):
+    """No answer in time, or none that verified."""
+
+
+class HandshakeFailed(PlaneError):
+    """EDHOC with this peer ended without a session: wrong credential, wrong role, or a broken message."""
+
+
+class PeerRefused(PlaneError):
+    """The peer verified the request and answered with an error.
+
+    `code` is the CoAP response code as "4.03", `reason` the peer's text, at most 96 characters.
+    """
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(f"the peer answered {code}: {reason}" if reason else f"the peer answered {code}")
+        self.code = code
+        self.reason = reason

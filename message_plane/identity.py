@@ -1,0 +1,229 @@
+"""An entity's own keys: made once, kept in a file only its owner can read, each for one job (SEC-17)."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any, Protocol
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+
+from cpns.errors import CpnsError, NotAuthentic
+from message_plane import credentials
+from message_plane.errors import IdentityError
+
+IDENTITY_FORMAT = "keycast identity 1"
+SIGNING_FORMAT = "keycast signing key 1"
+FILE_MAX = 4096  # octets: a key file has about 200
+SIGNATURE_LEN = 64
+PUBLIC_LEN = 64
+
+_CURVE = ec.SECP256R1()
+_ES256 = ec.ECDSA(hashes.SHA256())
+
+
+class HasPublicX(Protocol):
+    """Anything with a P-256 public key of which `x` is the x coordinate, 32 octets."""
+
+    @property
+    def x(self) -> bytes: ...
+
+
+class OwnIdentity:
+    """Who we are in EDHOC: entity ID, role and the static P-256 key. Its repr never shows the key."""
+
+    def __init__(self, entity_id: str, role: str, key: ec.EllipticCurvePrivateKey) -> None:
+        """`key` is on P-256. Raises IdentityError for an entity ID or role that cannot be."""
+        self._key = key
+        try:
+            self.credential = credentials.of(entity_id, role, _x_of(key))
+        except CpnsError as error:
+            raise IdentityError(error.reason) from None
+
+    @property
+    def entity_id(self) -> str:
+        return self.credential.entity_id
+
+    @property
+    def role(self) -> str:
+        return self.credential.role
+
+    @property
+    def x(self) -> bytes:
+        return self.credential.x
+
+    def private_octets(self) -> bytes:
+        """The private scalar, 32 octets, for the EDHOC library. Do not keep, print or store what this returns."""
+        return _scalar_of(self._key)
+
+    def __repr__(self) -> str:
+        return f"OwnIdentity({self.entity_id!r}, {self.role!r}, <private key>)"
+
+    @classmethod
+    def create(cls, path: str | Path, entity_id: str, role: str) -> OwnIdentity:
+        """Make a new key for `entity_id` in a new file of mode 0600. Raises IdentityError if the file exists."""
+        identity = cls(entity_id, role, ec.generate_private_key(_CURVE))
+        _write_new(
+            Path(path),
+            {
+                "format": IDENTITY_FORMAT,
+                "entity_id": entity_id,
+                "role": role,
+                "private_key": identity.private_octets().hex(),
+            },
+        )
+        return identity
+
+    @classmethod
+    def load(cls, path: str | Path) -> OwnIdentity:
+        """Read the identity in `path`. Raises IdentityError: missing, readable by others, or damaged."""
+        fields = _read(Path(path), IDENTITY_FORMAT)
+        entity_id, role = fields.get("entity_id"), fields.get("role")
+        if not isinstance(entity_id, str) or not isinstance(role, str):
+            raise _damaged(Path(path))
+        return cls(entity_id, role, _key_from(fields, Path(path)))
+
+
+class SigningKey:
+    """The PN GW's broadcast signing key (ES256). Its repr never shows the private half.
+
+    `epoch` counts roll-overs from 1 (SEC-18).
+    """
+
+    def __init__(self, key: ec.EllipticCurvePrivateKey, epoch: int = 1) -> None:
+        """`key` is on P-256."""
+        self._key = key
+        self.epoch = epoch
+
+    @property
+    def x(self) -> bytes:
+        return _x_of(self._key)
+
+    @property
+    def public(self) -> bytes:
+        """x ‖ y, 64 octets, as boards get it at provisioning or pairing."""
+        numbers = self._key.public_key().public_numbers()
+        return numbers.x.to_bytes(32, "big") + numbers.y.to_bytes(32, "big")
+
+    def sign(self, message: bytes) -> bytes:
+        """ES256 over `message`: r ‖ s, 64 octets (RFC 9053, 2.1)."""
+        r, s = decode_dss_signature(self._key.sign(message, _ES256))
+        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+
+    def __repr__(self) -> str:
+        return f"SigningKey(epoch {self.epoch}, <private key>)"
+
+    @classmethod
+    def create(cls, path: str | Path, *others: HasPublicX, epoch: int = 1) -> SigningKey:
+        """Make a new signing key in a new file of mode 0600, different from the keys of `others`."""
+        signing = cls(ec.generate_private_key(_CURVE), epoch)
+        require_distinct(signing, *others)
+        _write_new(
+            Path(path), {"format": SIGNING_FORMAT, "epoch": epoch, "private_key": _scalar_of(signing._key).hex()}
+        )
+        return signing
+
+    @classmethod
+    def load(cls, path: str | Path, *others: HasPublicX) -> SigningKey:
+        """Read the signing key in `path`; it must differ from the keys of `others`. Raises IdentityError."""
+        fields = _read(Path(path), SIGNING_FORMAT)
+        epoch = fields.get("epoch")
+        if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 1:
+            raise _damaged(Path(path))
+        signing = cls(_key_from(fields, Path(path)), epoch)
+        require_distinct(signing, *others)
+        return signing
+
+
+def verify(public: bytes, message: bytes, signature: bytes) -> None:
+    """Check an ES256 signature (64 octets) under `public` (x ‖ y, 64 octets). Raises NotAuthentic."""
+    if len(public) != PUBLIC_LEN or len(signature) != SIGNATURE_LEN:
+        raise NotAuthentic("signature or key of a wrong length")
+    r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+    try:
+        key = ec.EllipticCurvePublicKey.from_encoded_point(_CURVE, b"\x04" + public)
+        key.verify(encode_dss_signature(r, s), message, _ES256)
+    except (InvalidSignature, ValueError):
+        raise NotAuthentic("the signature does not fit") from None
+
+
+def require_distinct(*keys: HasPublicX) -> None:
+    """Raise IdentityError if any two of `keys` are the same key (SEC-17).
+
+    Compared by x: a key and its negative agree there, and would be one key to EDHOC.
+    """
+    if len({key.x for key in keys}) != len(keys):
+        raise IdentityError("one key is used for two jobs: remove one of the key files and create that key anew")
+
+
+def _x_of(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.public_key().public_numbers().x.to_bytes(32, "big")
+
+
+def _scalar_of(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_numbers().private_value.to_bytes(32, "big")
+
+
+def _key_from(fields: dict[str, Any], path: Path) -> ec.EllipticCurvePrivateKey:
+    text = fields.get("private_key")
+    try:
+        octets = bytes.fromhex(text) if isinstance(text, str) else b""
+        if len(octets) != 32:
+            raise ValueError
+        return ec.derive_private_key(int.from_bytes(octets, "big"), _CURVE)
+    except ValueError:
+        raise _damaged(path) from None
+
+
+def _damaged(path: Path) -> IdentityError:
+    return IdentityError(
+        f"{path} is not a usable key file: restore it from your copy, or create a new one and pair again"
+    )
+
+
+def _write_new(path: Path, fields: dict[str, Any]) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise IdentityError(f"{path} exists already: use it, or move it away before creating a new key") from None
+    except OSError as error:
+        raise IdentityError(f"cannot create {path}: {error.strerror}") from None
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            json.dump(fields, file, indent=1)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _read(path: Path, wanted: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            if mode & 0o077:
+                raise IdentityError(f"{path} can be read by other users: run `chmod 600 {path}`, then start again")
+            octets = file.read(FILE_MAX + 1)
+    except FileNotFoundError:
+        raise IdentityError(f"{path} does not exist: create the key first") from None
+    except OSError as error:
+        raise IdentityError(f"cannot read {path}: {error.strerror}") from None
+    try:
+        fields = json.loads(octets) if len(octets) <= FILE_MAX else None
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict) or fields.get("format") != wanted:
+        raise _damaged(path)
+    return fields
