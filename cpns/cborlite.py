@@ -29,7 +29,7 @@ def decode(data, limit=tuning.MESSAGE_MAX):
     map keys out of order or repeated, text that is not UTF-8, too deep nesting.
     """
     if len(data) > limit:
-        raise MalformedMessage("CBOR: longer than %d octets" % limit)
+        raise MalformedMessage(f"CBOR: longer than {limit} octets")
     value, end = decode_prefix(data)
     if end != len(data):
         raise MalformedMessage("CBOR: octets after the end")
@@ -37,7 +37,7 @@ def decode(data, limit=tuning.MESSAGE_MAX):
 
 
 def decode_prefix(data, offset=0, depth=DEPTH_MAX):
-    """Return (value, offset after it) of the item that starts at `offset`: for CBOR sequences. Raises MalformedMessage."""
+    """Return (value, offset after it) of the item that starts at `offset`, for sequences. Raises MalformedMessage."""
     if not 0 <= offset < len(data):
         raise MalformedMessage("CBOR: truncated")
     major = data[offset] >> 5
@@ -125,7 +125,7 @@ def _append(out, value):
         _head(out, 0x40, len(value))
         out.extend(value)
     else:
-        raise TypeError("CBOR: cannot express a %s" % type(value).__name__)
+        raise TypeError(f"CBOR: cannot express a {type(value).__name__}")
 
 
 def _head(out, major, n):

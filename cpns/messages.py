@@ -117,6 +117,8 @@ OPTIONAL = "0..1"
 SOME = "1..n"
 ANY = "0..n"
 
+_ADMITTED = (ONE, RESULT, SG_ID, VERSION, PROTECTION, OPTIONAL, PN_ID, PN_ALIAS, SG_ALIAS, TIME, LEISURE, REVISION)
+
 MESSAGES = {
     n.GKDK_ASSIGNMENT_REQUEST: (ONE, PNE_ID),
     n.GKDK_ASSIGNMENT_RESPONSE: (ONE, RESULT, GKDK, OPTIONAL, PN_ALIAS),
@@ -127,15 +129,11 @@ MESSAGES = {
     n.S_GROUP_KEY_DELIVERY_REQUEST: (ONE, SGID, GROUP_KEY_INFO, VERSION, EUK_ID),
     n.S_GROUP_KEY_DELIVERY_RESPONSE: (ONE, RETURN, PNID, MAC),
     n.JOIN_REQUEST: (ONE, PNE_ID, SG_ID, OPTIONAL, PN_ID),
-    n.JOIN_RESPONSE: (
-        (ONE, RESULT, SG_ID, VERSION, PROTECTION) + (OPTIONAL, PN_ID, PN_ALIAS, SG_ALIAS, TIME, LEISURE, REVISION)
-    ),
+    n.JOIN_RESPONSE: _ADMITTED,
     n.LEAVE_REQUEST: (ONE, PNE_ID, SG_ID, OPTIONAL, PN_ID),
     n.LEAVE_RESPONSE: (ONE, RESULT, SG_ID, OPTIONAL, REVISION),
     n.CREATE_SERVICE_GROUP_REQUEST: (ONE, PNE_ID, SG_ID, OPTIONAL, PN_ID, PROTECTION),
-    n.CREATE_SERVICE_GROUP_RESPONSE: (
-        (ONE, RESULT, SG_ID, VERSION, PROTECTION) + (OPTIONAL, PN_ID, PN_ALIAS, SG_ALIAS, TIME, LEISURE, REVISION)
-    ),
+    n.CREATE_SERVICE_GROUP_RESPONSE: _ADMITTED,
     n.DELETE_SERVICE_GROUP_REQUEST: (ONE, SG_ID, VERSION, OPTIONAL, PNE_ID),
     n.DELETE_SERVICE_GROUP_RESPONSE: (ONE, RESULT, SG_ID),
     n.INVENTORY_UPDATE_REQUEST: (ONE, SG_ID, PN_ID, REVISION, ANY, MEMBER),
@@ -144,7 +142,7 @@ MESSAGES = {
     n.DELIVERY_REPORT_RESPONSE: (ONE, RESULT, SG_ID),
     n.KEY_PULL_REQUEST: (ONE, SG_ID, VERSION, OPTIONAL, PNE_ID, PN_ID, GENERATION),
     n.KEY_PULL_RESPONSE: (
-        (ONE, RESULT, SG_ID, VERSION) + (OPTIONAL, GROUP_KEY, ACTIVATION, REASON, SG_ALIAS, PROTECTION, TIME, LEISURE)
+        (ONE, RESULT, SG_ID, VERSION, OPTIONAL, GROUP_KEY, ACTIVATION, REASON, SG_ALIAS, PROTECTION, TIME, LEISURE)
     ),
     n.VERSION_LIST_REQUEST: (ONE, PN_ID, ANY, VERSION_ENTRY),
     n.VERSION_LIST_RESPONSE: (ONE, RESULT, ANY, VERSION_ENTRY),
@@ -197,7 +195,7 @@ def check(code, fields):
     """Raise MalformedMessage unless `fields` are what the table demands of message `code`."""
     table = MESSAGES.get(code)
     if table is None:
-        raise MalformedMessage("message %d is unknown" % code)
+        raise MalformedMessage(f"message {code} is unknown")
     failed = fields.get(RESULT, fields.get(RETURN, n.RESULT_SUCCESS)) != n.RESULT_SUCCESS
     known = 0
     for label in table + ON_FAIL if failed else table:
@@ -209,11 +207,11 @@ def check(code, fields):
             if fault is None and label == GKDK and failed == bool(fields[label]):
                 fault = "is empty exactly on failure"
             if fault:
-                raise MalformedMessage("message %d, field %d: %s" % (code, label, fault))
+                raise MalformedMessage(f"message {code}, field {label}: {fault}")
         elif cardinality[0] == "1" and (not failed or label in KEPT_ON_FAIL):
-            raise MalformedMessage("message %d, field %d: missing" % (code, label))
+            raise MalformedMessage(f"message {code}, field {label}: missing")
     if known != len(fields):
-        raise MalformedMessage("message %d: unknown field" % code)
+        raise MalformedMessage(f"message {code}: unknown field")
 
 
 def failure(request, error):
@@ -237,7 +235,7 @@ def _fault(label, cardinality, value):
     if label in REPEATED:
         if type(value) is not list:
             return "is no array"
-        if len(value) > (REPEATED[label] if cardinality[-1] == "n" else 1) or cardinality[0] == "1" and not value:
+        if len(value) > (REPEATED[label] if cardinality[-1] == "n" else 1) or (cardinality[0] == "1" and not value):
             return "too few or too many elements"
     else:
         value = (value,)
@@ -248,12 +246,12 @@ def _fault(label, cardinality, value):
         elif type(element) is not tuple or len(element) != len(ELEMENTS[label]):
             return "wrong parts"
         else:
-            for (_, needed, kind), part in zip(ELEMENTS[label], element):
-                if not _fits(kind, part) if part is not None else needed:
+            for i, (_, needed, kind) in enumerate(ELEMENTS[label]):
+                if needed if element[i] is None else not _fits(kind, element[i]):
                     return "wrong type, length or range of a part"
     if label == GROUP_KEY:  # without index it is the one plain key, 16 octets; with index W16 or W24
         for key, index in value:
-            if len(key) & 7 or index is None and (len(key) != tuning.GROUP_KEY_LEN or len(value) != 1):
+            if len(key) & 7 or (index is None and (len(key) != tuning.GROUP_KEY_LEN or len(value) != 1)):
                 return "neither one plain key nor indexed ones"
     return None
 
@@ -273,7 +271,7 @@ def _fits(kind, value):
 
 
 def _map_of(label, parts):
-    return {row[0]: part for row, part in zip(ELEMENTS[label], parts) if part is not None}
+    return {row[0]: parts[i] for i, row in enumerate(ELEMENTS[label]) if parts[i] is not None}
 
 
 def _parts_of(label, element):
