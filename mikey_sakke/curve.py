@@ -1,0 +1,174 @@
+"""Curves y^2 = x^3 - 3x + b over F_p with p = 3 modulo 4: P-256 for ECCSI and the curve of SAKKE parameter set 1.
+
+A point is (x, y), the point at infinity None. Inside, Jacobian triples (X, Y, Z) stand for (X/Z^2, Y/Z^3), Z = 0 for
+infinity. Long operations are generator functions that yield now and then, so that a board can do other things; `run`
+drains one.
+"""
+
+from mikey_sakke.integers import bits, from_octets, inverse, inverses, non_adjacent_form, to_octets, wide
+
+INFINITY = (wide(1), wide(1), wide(0))
+_WINDOW = 5
+_YIELD_EVERY = 4  # point operations between two yields: some 40 ms on an ESP32 with 1,024-bit numbers
+
+
+def run(steps):
+    """Drain the generator `steps` and give its value."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+class NotOnCurve(ValueError):
+    """Octets or coordinates that are no point of the curve."""
+
+
+class Curve:
+    """Field prime `p`, coefficient `b`, order `q` of the base point `base`; `size` octets a coordinate."""
+
+    def __init__(self, p, b, q, x, y):
+        self.p = wide(p)
+        self.b = wide(b)
+        self.q = wide(q)
+        self.base = (wide(x), wide(y))
+        self.size = (bits(p) + 7) // 8
+
+    def holds(self, point):
+        """True for an affine point with both coordinates in 0..p-1 that fulfils the equation."""
+        x, y = point
+        p = self.p
+        return 0 <= x < p and 0 <= y < p and (y * y - (x * x - 3) * x - self.b) % p == 0
+
+    def encode(self, point):
+        """04 and both coordinates: 1 + 2 * size octets."""
+        return b"\x04" + to_octets(point[0], self.size) + to_octets(point[1], self.size)
+
+    def decode(self, octets):
+        """The point in 1 + 2 * size octets; NotOnCurve for anything else."""
+        size = self.size
+        if len(octets) != 1 + 2 * size or octets[0] != 4:
+            raise NotOnCurve("not an uncompressed point of %d octets" % (1 + 2 * size))
+        point = (from_octets(octets[1 : 1 + size]), from_octets(octets[1 + size :]))
+        if not self.holds(point):
+            raise NotOnCurve("the point does not lie on the curve")
+        return point
+
+    def double(self, a):
+        """2a, Jacobian (dbl-2001-b, a = -3)."""
+        p = self.p
+        x, y, z = a
+        delta = z * z % p
+        gamma = y * y % p
+        beta = x * gamma % p
+        alpha = 3 * (x - delta) * (x + delta) % p
+        x3 = (alpha * alpha - 8 * beta) % p
+        return x3, (alpha * (4 * beta - x3) - 8 * gamma * gamma) % p, 2 * y * z % p
+
+    def add_affine(self, a, b):
+        """a + b for a Jacobian and b affine, all cases."""
+        p = self.p
+        x, y, z = a
+        if not z:
+            return b[0], b[1], wide(1)
+        zz = z * z % p
+        h = (b[0] * zz - x) % p
+        r = (b[1] * z * zz - y) % p
+        if not h:
+            return self.double(a) if not r else INFINITY
+        hh = h * h % p
+        hhh = h * hh % p
+        v = x * hh % p
+        x3 = (r * r - hhh - 2 * v) % p
+        return x3, (r * (v - x3) - y * hhh) % p, z * h % p
+
+    def affine(self, a):
+        """The affine point of a Jacobian one, None for infinity."""
+        if not a[2]:
+            return None
+        p = self.p
+        inv = inverse(a[2], p)
+        square = inv * inv % p
+        return a[0] * square % p, a[1] * square * inv % p
+
+    def all_affine(self, points):
+        """`affine` of many points, none of them infinity, with one inversion."""
+        p = self.p
+        found = []
+        for (x, y, _), inv in zip(points, inverses([point[2] for point in points], p)):  # noqa: B905
+            square = inv * inv % p
+            found.append((x * square % p, y * square * inv % p))
+        return found
+
+    def multiply(self, k, point):
+        """[k]point as a Jacobian triple, k >= 0, `point` affine of order q. A generator."""
+        if not k:
+            return INFINITY
+        yield
+        x, y = point
+        twice = self.double((x, y, wide(1)))
+        odd = [(x, y, wide(1))]
+        affine_twice = self.affine(twice)
+        for _ in range((1 << (_WINDOW - 2)) - 1):
+            odd.append(self.add_affine(odd[-1], affine_twice))
+        table = self.all_affine(odd)
+        total = INFINITY
+        count = 0
+        for digit in reversed(non_adjacent_form(k, _WINDOW)):
+            total = self.double(total)
+            if digit > 0:
+                total = self.add_affine(total, table[digit >> 1])
+            elif digit:
+                x, y = table[-digit >> 1]
+                total = self.add_affine(total, (x, -y))
+            count += 1
+            if count % _YIELD_EVERY == 0:
+                yield
+        return total
+
+
+class FixedBase:
+    """Multiples of one point for many scalars: a comb of `teeth` (Lim and Lee), 2**teeth - 1 points in memory."""
+
+    def __init__(self, curve, point, teeth=8):
+        self.curve = curve
+        self.columns = (bits(int(curve.q)) + teeth - 1) // teeth
+        powers = [(point[0], point[1], wide(1))]
+        for _ in range(teeth - 1):
+            power = powers[-1]
+            for _ in range(self.columns):
+                power = curve.double(power)
+            powers.append(power)
+        powers = curve.all_affine(powers)
+        combined = [None]
+        for power in powers:
+            start = (power[0], power[1], wide(1))
+            combined += [start] + [curve.add_affine(each, power) for each in combined[1:]]
+        self.table = [None] + curve.all_affine(combined[1:])
+        self.teeth = teeth
+
+    def digits(self, k):
+        """Indexes into `table`, one for each column, most significant first; 0 <= k < 2**(teeth * columns)."""
+        text = bin(int(k))[2:]
+        text = "0" * (self.teeth * self.columns - len(text)) + text
+        columns = self.columns
+        return [int(text[column::columns], 2) for column in range(columns)]
+
+
+def sum_of_multiples(parts):
+    """The sum of [k]point over `parts`, a list of (FixedBase, k) on one curve with one number of teeth; Jacobian.
+
+    All share their doublings. A generator.
+    """
+    curve = parts[0][0].curve
+    rows = [(base.table, base.digits(k)) for base, k in parts]
+    total = INFINITY
+    for column in range(parts[0][0].columns):
+        total = curve.double(total)
+        for table, digits in rows:
+            if digits[column]:
+                total = curve.add_affine(total, table[digits[column]])
+        if column % _YIELD_EVERY == 0:
+            yield
+    return total
