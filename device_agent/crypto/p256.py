@@ -18,7 +18,7 @@ _GX = 0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296
 _GY = 0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5
 _COLUMNS = 52
 _TEETH = 5
-_g_table = []
+_g_table = bytearray()
 
 
 def run(steps):
@@ -39,13 +39,12 @@ def private_key(random):
 
 def public_key(private):
     """Steps -> the public point of a 32-octet private key: 64 octets x ‖ y."""
-    table = yield from _generator()
-    x, y = yield from _multiply(((table, private),))
-    return x.to_bytes(32, "big") + y.to_bytes(32, "big")
+    g = yield from _generator()
+    return (yield from _multiply(((g, private),)))
 
 
 def table(x, y=None):
-    """Steps -> the sums of the point's teeth, for `ecdh`; keep them while the point is in use (2 KB).
+    """Steps -> the sums of the point's teeth, 1,024 octets, for `ecdh`; keep them while the point is in use.
 
     `x` and `y` are 32 octets each; without `y` one of the two points with that x is taken, which ECDH by
     x coordinate cannot tell apart. Raises MalformedMessage for what is no point of the curve.
@@ -69,8 +68,7 @@ def table(x, y=None):
 
 def ecdh(private, point):
     """Steps -> shared secret, 32 octets: the x coordinate of `private` times the point of `table`."""
-    x, _ = yield from _multiply(((point, private),))
-    return x.to_bytes(32, "big")
+    return (yield from _multiply(((point, private),)))[:32]
 
 
 class VerifyingKey:
@@ -97,8 +95,8 @@ class VerifyingKey:
         w = _invert(s, N)
         u1 = (int.from_bytes(digest, "big") * w % N).to_bytes(32, "big")
         u2 = (r * w % N).to_bytes(32, "big")
-        x, _ = yield from _multiply(((g, u1), (self._table, u2)))
-        if x % N != r:
+        point = yield from _multiply(((g, u1), (self._table, u2)))
+        if int.from_bytes(point[:32], "big") % N != r:
             raise NotAuthentic("signature does not fit")
 
 
@@ -109,7 +107,7 @@ def _generator():
 
 
 def _table(x, y):
-    # Entry j is the sum of all teeth 2**(52 t) * point, the top one plus, tooth t plus if bit t of j is set, else minus.
+    # Entry j: the sum of all teeth 2**(52 t) * point, the top one plus, tooth t plus if bit t of j is set, else minus.
     point = (x, y, 1)
     teeth = [point]
     for i in range(1, _COLUMNS * (_TEETH - 1) + 1):
@@ -118,19 +116,26 @@ def _table(x, y):
             teeth.append(point)
         if not i & 3:
             yield
-    teeth = yield from _affine(teeth)
-    sums = [teeth.pop() + (1,)]
-    for x, y in teeth:
-        low = []
-        for point in sums:
-            low.append(_add(point, x, P - y))
-            yield
-        sums = low + [_add(point, x, y) for point in sums]
+    octets = yield from _affine(teeth)
+    x, y = _entry(octets, _TEETH - 1)
+    sums = [(x, y, 1)]
+    for t in range(_TEETH - 1):
+        x, y = _entry(octets, t)
+        for sign in (P - y, y):
+            for j in range(1 << t):
+                x3, y3, z3 = _add(sums[j], x, sign)
+                sums.append((x3 | 0, y3 | 0, z3 | 0))  # "| 0": MicroPython copies into half the memory
+                yield
+        del sums[: 1 << t]
     return (yield from _affine(sums))
 
 
+def _entry(octets, j):
+    return int.from_bytes(octets[64 * j : 64 * j + 32], "big"), int.from_bytes(octets[64 * j + 32 : 64 * j + 64], "big")
+
+
 def _multiply(terms):
-    # Steps -> affine (x, y) of the sum of scalar times point over `terms`, pairs (table, 32 octets).
+    # Steps -> x ‖ y of the sum of scalar times point over `terms`, pairs (table, 32 octets).
     scalars = []
     for _, octets in terms:
         k = int.from_bytes(octets, "big")
@@ -143,18 +148,18 @@ def _multiply(terms):
         for i in range(len(scalars)):
             bits = scalars[i] >> column
             j = 0
-            for tooth in range(_TEETH):
-                j |= (bits >> tooth * _COLUMNS & 1) << tooth
+            for t in range(_TEETH):
+                j |= (bits >> t * _COLUMNS & 1) << t
             if j & 16:
-                x, y = terms[i][0][j & 15]
+                x, y = _entry(terms[i][0], j & 15)
             else:
-                x, y = terms[i][0][~j & 15]
+                x, y = _entry(terms[i][0], ~j & 15)
                 y = P - y
             point = _add(point, x, y)
         yield
     if not point[2]:
         raise NotAuthentic("point at infinity")
-    return (yield from _affine((point,)))[0]
+    return (yield from _affine((point,)))
 
 
 def _double(point):
@@ -185,19 +190,20 @@ def _add(point, x2, y2):
 
 
 def _affine(points):
-    # Steps -> list of (x, y), with one inversion for all (Montgomery).
+    # Steps -> x ‖ y of each point, with one inversion for all (Montgomery's trick).
     products = [1]
     for _, _, z in points:
-        products.append(products[-1] * z % P)
+        products.append(products[-1] * z % P | 0)
     inverse = _invert(products.pop(), P)
-    result = []
-    for x, y, z in reversed(points):
+    octets = bytearray(64 * len(points))
+    for i in range(len(points) - 1, -1, -1):
+        x, y, z = points[i]
         w = products.pop() * inverse % P
         inverse = inverse * z % P
         ww = w * w % P
-        result.insert(0, (x * ww % P, y * (w * ww % P) % P))
+        octets[64 * i : 64 * i + 64] = (x * ww % P).to_bytes(32, "big") + (y * (w * ww % P) % P).to_bytes(32, "big")
         yield
-    return result
+    return bytes(octets)
 
 
 def _invert(a, modulus):
