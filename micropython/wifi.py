@@ -1,0 +1,85 @@
+"""The board's Wi-Fi station: switched on first, kept connected, kept awake while a key is due.
+
+The access point's name and password are in the record `wifi` of the key store: CBOR `[1, name, password]`.
+"""
+
+import network
+
+RECORD = "wifi"
+FORMAT = 1
+CONNECT_MS = 15000
+RETRY_MIN_MS = 1000
+RETRY_MAX_MS = 60000
+CHECK_MS = 1000
+
+
+class Station:
+    """`ble` says whether Bluetooth is in use too: then modem sleep stays on, because an ESP32 whose Wi-Fi never
+    sleeps while Bluetooth is on aborts."""
+
+    def __init__(self, ble=False):
+        self._wlan = network.WLAN(network.STA_IF)
+        self._ble = ble
+        self._name = self._password = None
+        self.connects = 0  # how often a connection was made since the start
+
+    def switch_on(self):
+        """Power the radio; takes its memory now."""
+        self._wlan.active(True)
+
+    def load(self, store):
+        """Read the access point's name and password from `store` (a ports.Storage); without them: no connection."""
+        from cpns import cborlite
+        from device_agent.key_store import KeyStore
+
+        record = KeyStore(store).load(RECORD)
+        if record:
+            form, self._name, self._password = cborlite.decode(record)
+            if form != FORMAT:
+                raise ValueError("the wifi record has an unknown format")
+
+    @property
+    def connected(self):
+        return self._wlan.isconnected()
+
+    def broadcast_address(self):
+        """The directed broadcast address of the network, or None while not connected."""
+        if not self._wlan.isconnected():
+            return None
+        address, mask = self._wlan.ifconfig()[:2]
+        return ".".join(str(int(a) & int(m) | 255 - int(m)) for a, m in zip(address.split("."), mask.split(".")))
+
+    def stay_awake(self, awake):
+        """Modem sleep off while a key is due: broadcasts then arrive at once, and at the cost of some 60 mA."""
+        if not self._ble:
+            self._wlan.config(pm=self._wlan.PM_NONE if awake else self._wlan.PM_PERFORMANCE)
+
+    async def keep_connected(self):
+        """Connect, and connect again whenever the connection is lost, with growing pauses. Never returns."""
+        import asyncio
+
+        pause = RETRY_MIN_MS
+        while True:
+            if self._wlan.isconnected():
+                pause = RETRY_MIN_MS
+                await asyncio.sleep_ms(CHECK_MS)
+                continue
+            if self._name is None:
+                await asyncio.sleep_ms(RETRY_MAX_MS)
+                continue
+            try:
+                self._wlan.connect(self._name, self._password)
+                for _ in range(CONNECT_MS // 100):
+                    if self._wlan.isconnected():
+                        self.connects += 1
+                        break
+                    await asyncio.sleep_ms(100)
+                else:
+                    self._wlan.disconnect()
+            except OSError:
+                # the driver's state machine is in between; the next try finds it at rest
+                self._wlan.active(False)
+                self._wlan.active(True)
+            if not self._wlan.isconnected():
+                await asyncio.sleep_ms(pause)
+                pause = min(2 * pause, RETRY_MAX_MS)

@@ -1,0 +1,47 @@
+# What the board modules below share: this board's address and the state of its radio link.
+# Addresses come from the environment; on loopback each board has a 127.0.x.y of its own.
+from os import getenv
+
+ADDRESS = getenv("BOARD_ADDRESS") or "127.0.0.2"
+NETMASK = getenv("BOARD_NETMASK") or "255.0.0.0"
+
+loss = 0  # of 65,536 datagrams
+radio_on = False
+connected = False
+out_of_range = False  # the access point cannot be heard
+counts = {"sent": 0, "received": 0, "lost": 0}
+
+_state = 1
+
+
+def broadcast_address():
+    pairs = zip(ADDRESS.split("."), NETMASK.split("."))
+    return ".".join(str(int(a) & int(m) | 255 - int(m)) for a, m in pairs)
+
+
+def set_loss(probability, seed):
+    # xorshift32: the same seed loses the same datagrams, and nobody else's random numbers are touched
+    global loss, _state
+    loss = int(probability * 65536)
+    _state = seed & 0x3FFFFFFF or 1
+
+
+def lost():
+    # decide the fate of one datagram
+    global _state
+    if not connected:
+        counts["lost"] += 1
+        return True
+    if loss:
+        x = _state
+        x ^= x << 13 & 0xFFFFFFFF
+        x ^= x >> 17
+        x ^= x << 5 & 0xFFFFFFFF
+        _state = x
+        if x & 0xFFFF < loss:
+            counts["lost"] += 1
+            return True
+    return False
+
+
+set_loss(float(getenv("BOARD_LOSS") or 0), int(getenv("BOARD_SEED") or 1))

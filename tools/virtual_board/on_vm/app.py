@@ -1,0 +1,94 @@
+# The application of a virtual board: does what the lines on standard input say, tells on standard output what happens.
+# One JSON object a line. Command: {"n": 1, "do": "join", "sg": "kitchen"}; answer: {"n": 1, "ok": ...} or
+# {"n": 1, "error": "NotMember", "reason": "..."}; event: {"event": "key", ...}. Octets travel as hexadecimal text.
+import asyncio
+import gc
+import json
+import sys
+
+import air
+
+from cpns.errors import CpnsError
+
+_groups = {}  # SG ID -> Group
+
+
+def _say(values):
+    for name, value in values.items():
+        if isinstance(value, (bytes, bytearray)):
+            values[name] = bytes(value).hex()
+    # one write a line: print() sends it in pieces
+    sys.stdout.write(json.dumps(values) + "\n")
+
+
+def on_event(name, values):
+    event = {"event": name}
+    event.update(values)
+    _say(event)
+
+
+async def _listen(group):
+    async for message in group:
+        on_event(
+            "message",
+            {"sg": group.id, "sender": message.sender, "data": message.data, "replayable": message.replayable},
+        )
+
+
+def _take(group):
+    if group.id not in _groups:
+        _groups[group.id] = group
+        group.on_key(lambda version: on_event("key", {"sg": group.id, "version": version}))
+        asyncio.create_task(_listen(group))
+
+
+async def _do(node, command):
+    what = command["do"]
+    if what == "join":
+        _take(await node.join(command["sg"]))
+        return {}
+    if what == "create":
+        _take(await node.create(command["sg"], command.get("protection", 2)))
+        return {}
+    if what == "leave":
+        await _groups[command["sg"]].leave()
+        del _groups[command["sg"]]
+        return {}
+    if what == "send":
+        await _groups[command["sg"]].send(bytes.fromhex(command["data"]))
+        return {}
+    if what == "pair":
+        await node.pair(command["secret"])
+        return {}
+    if what == "status":
+        gc.collect()
+        groups = {group.id: group.version for group in node.groups}
+        return {"groups": groups, "heap": gc.mem_alloc(), "air": air.counts}
+    if what == "loss":
+        air.set_loss(command["probability"], command["seed"])
+        return {}
+    if what == "range":
+        air.out_of_range = not command["inside"]
+        return {}
+    raise ValueError("unknown command")
+
+
+async def _answer(node, command):
+    try:
+        answer = await _do(node, command)
+    except (CpnsError, OSError, ValueError, KeyError) as error:
+        answer = {"error": type(error).__name__, "reason": str(error)}
+    answer["n"] = command["n"]
+    _say(answer)
+
+
+async def main(node):
+    for group in node.groups:
+        _take(group)
+    on_event("up", {"groups": {group.id: group.version for group in node.groups}})
+    commands = asyncio.StreamReader(sys.stdin)
+    while True:
+        line = await commands.readline()
+        if not line:
+            return  # whoever runs this board is gone
+        asyncio.create_task(_answer(node, json.loads(line)))

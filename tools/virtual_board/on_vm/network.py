@@ -1,0 +1,58 @@
+# The ESP32's `network` for a board on this machine: the "access point" is the host's own network.
+import air
+import machine
+
+STA_IF, AP_IF = 0, 1
+STAT_IDLE, STAT_CONNECTING, STAT_GOT_IP, STAT_NO_AP_FOUND = 1000, 1001, 1010, 201
+
+
+class WLAN:
+    IF_STA, IF_AP = 0, 1
+    PM_NONE, PM_PERFORMANCE, PM_POWERSAVE = 0, 1, 2
+    _pm = PM_PERFORMANCE
+    _wanted = False
+
+    def __init__(self, interface=STA_IF):
+        if interface != STA_IF:
+            raise OSError(19)  # ENODEV: no access point mode here
+
+    def active(self, on=None):
+        if on is not None:
+            air.radio_on = bool(on)
+            if not on:
+                self.disconnect()
+        return air.radio_on
+
+    def connect(self, ssid=None, key=None, *, bssid=None):
+        if not air.radio_on:
+            raise OSError("Wifi Not Started")
+        WLAN._wanted = True
+        self.isconnected()
+
+    def disconnect(self):
+        WLAN._wanted = air.connected = False
+
+    def isconnected(self):
+        air.connected = WLAN._wanted and air.radio_on and not air.out_of_range
+        return air.connected
+
+    def status(self, what=None):
+        if what == "rssi":
+            return -50
+        if self.isconnected():
+            return STAT_GOT_IP
+        return STAT_NO_AP_FOUND if WLAN._wanted else STAT_IDLE
+
+    def ifconfig(self):
+        if not self.isconnected():
+            return ("0.0.0.0",) * 4
+        return (air.ADDRESS, air.NETMASK, "0.0.0.0", "0.0.0.0")
+
+    def config(self, name=None, **settings):
+        if name == "mac":
+            return machine.unique_id()
+        if name == "pm":
+            return WLAN._pm
+        if name is not None:
+            raise ValueError("unknown config param")
+        WLAN._pm = settings.get("pm", WLAN._pm)

@@ -1,0 +1,68 @@
+# The unix port takes and returns raw sockaddr bytes, the ESP32 (ip, port). Also the place of the air: datagrams
+# get lost here, and a wildcard address means this board's own, since all boards live on one machine.
+import sys
+
+import air
+
+_path = sys.path[:]
+sys.path.clear()  # so that the next import finds the built-in module
+import socket as _native
+
+sys.path.extend(_path)
+from asyncio import core
+
+AF_INET = _native.AF_INET
+SOCK_DGRAM = _native.SOCK_DGRAM
+SOCK_STREAM = _native.SOCK_STREAM
+SOL_SOCKET = _native.SOL_SOCKET
+SO_REUSEADDR = _native.SO_REUSEADDR
+SO_BROADCAST = _native.SO_BROADCAST
+
+_WILDCARDS = ("", "0.0.0.0")
+BROADCAST_PORT = 5687  # bound to the broadcast address: Linux gives a datagram to every such socket
+
+
+def getaddrinfo(host, port, *rest):
+    ip = _native.inet_ntop(AF_INET, _native.sockaddr(_raw((host, port)))[1])
+    return [(AF_INET, SOCK_DGRAM, 0, "", (ip, port))]
+
+
+def _raw(address):
+    return _native.getaddrinfo(address[0], address[1])[0][-1]
+
+
+class socket:
+    def __init__(self, af=AF_INET, kind=SOCK_STREAM, proto=0):
+        self._s = _native.socket(af, kind)
+
+    def bind(self, address):
+        host, port = address
+        if host in _WILDCARDS:
+            host = air.broadcast_address() if port == BROADCAST_PORT else air.ADDRESS
+        self._s.bind(_raw((host, port)))
+
+    def sendto(self, data, address):
+        air.counts["sent"] += 1
+        if address[0] == "255.255.255.255":
+            address = (air.broadcast_address(), address[1])
+        # what is broadcast is lost or not at each receiver
+        if (not air.connected or address[0] != air.broadcast_address()) and air.lost():
+            return len(data)
+        return self._s.sendto(data, _raw(address))
+
+    def recvfrom(self, limit):
+        while True:  # ends with EAGAIN from the native socket
+            data, raw = self._s.recvfrom(limit)
+            _, ip, port = _native.sockaddr(raw)[:3]
+            host = _native.inet_ntop(AF_INET, ip)
+            if host != air.ADDRESS and not air.lost():  # no radio hears itself
+                air.counts["received"] += 1
+                return data, (host, port)
+
+    def __getattr__(self, name):
+        return getattr(self._s, name)
+
+
+# poll() of the unix port crashes on a Python object: give it the native socket.
+_enqueue = core.IOQueue._enqueue
+core.IOQueue._enqueue = lambda queue, s, index: _enqueue(queue, getattr(s, "_s", s), index)
