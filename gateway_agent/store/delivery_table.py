@@ -1,0 +1,107 @@
+"""Deliveries and the state of each of their PNEs, so that a restart continues where it was."""
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway_agent.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDelivery:
+    """Row `delivery`. `phase`: "waiting" for the membership, "running", "finished" or "superseded".
+
+    `membership` is that of the GKEK it started with, `revision` the one it was made for, `reported` False while a
+    delivery report is due.
+    """
+
+    sg_id: str
+    version: int
+    membership: int
+    revision: int
+    phase: str
+    reported: bool
+
+
+class DeliveryTable:
+    """Every write belongs inside a transaction of the store."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def get(self, sg_id: str, version: int) -> StoredDelivery | None:
+        """One delivery."""
+        row = self._db.row("SELECT * FROM delivery WHERE sg_id = ? AND version = ?", sg_id, version)
+        return None if row is None else _delivery(row)
+
+    def in_phase(self, phase: str) -> list[StoredDelivery]:
+        """All deliveries in a phase."""
+        rows = self._db.rows("SELECT * FROM delivery WHERE phase = ? ORDER BY sg_id, version", phase)
+        return [_delivery(row) for row in rows]
+
+    def unreported(self) -> list[StoredDelivery]:
+        """Ended deliveries whose report the Server has not taken."""
+        rows = self._db.rows("SELECT * FROM delivery WHERE reported = 0 AND phase IN ('finished', 'superseded')")
+        return [_delivery(row) for row in rows]
+
+    def add(self, sg_id: str, version: int, membership: int, revision: int) -> None:
+        """Begin a delivery in phase "waiting". Deliveries of versions whose key is gone are forgotten."""
+        for table in ("recipient", "delivery"):
+            self._db.execute(
+                f"DELETE FROM {table} WHERE sg_id = ?1 AND version NOT IN "
+                f"(SELECT version FROM group_key WHERE sg_id = ?1)",
+                sg_id,
+            )
+        self._db.execute(
+            "INSERT INTO delivery (sg_id, version, membership, revision, phase) VALUES (?, ?, ?, ?, 'waiting')",
+            sg_id,
+            version,
+            membership,
+            revision,
+        )
+
+    def start(self, sg_id: str, version: int, membership: int, recipients: Mapping[str, str]) -> None:
+        """ "waiting" -> "running" with these PNEs in these states."""
+        sql = "UPDATE delivery SET phase = 'running', membership = ? WHERE sg_id = ? AND version = ?"
+        self._db.execute(sql, membership, sg_id, version)
+        self._db.many(
+            "INSERT OR REPLACE INTO recipient VALUES (?, ?, ?, ?)",
+            [(sg_id, version, pne_id, state) for pne_id, state in recipients.items()],
+        )
+
+    def set_phase(self, sg_id: str, version: int, phase: str) -> None:
+        """Change the phase; an ended delivery has a report due."""
+        self._db.execute(
+            "UPDATE delivery SET phase = ?, reported = 0 WHERE sg_id = ? AND version = ?", phase, sg_id, version
+        )
+
+    def set_reported(self, sg_id: str, version: int, reported: bool) -> None:
+        """The Server has taken the report, or a new one is due."""
+        sql = "UPDATE delivery SET reported = ? WHERE sg_id = ? AND version = ?"
+        self._db.execute(sql, reported, sg_id, version)
+
+    def set_states(self, sg_id: str, version: int, states: Mapping[str, str]) -> None:
+        """Write the states of some PNEs."""
+        self._db.many(
+            "UPDATE recipient SET state = ? WHERE sg_id = ? AND version = ? AND pne_id = ?",
+            [(state, sg_id, version, pne_id) for pne_id, state in states.items()],
+        )
+
+    def states(self, sg_id: str, version: int) -> dict[str, str]:
+        """PNE ID -> state."""
+        sql = "SELECT pne_id, state FROM recipient WHERE sg_id = ? AND version = ? ORDER BY pne_id"
+        return {row[0]: row[1] for row in self._db.rows(sql, sg_id, version)}
+
+    def delete_all(self, sg_id: str | None = None) -> None:
+        """Forget the deliveries of one group, or of all."""
+        for table in ("recipient", "delivery"):
+            if sg_id is None:
+                self._db.execute(f"DELETE FROM {table}")
+            else:
+                self._db.execute(f"DELETE FROM {table} WHERE sg_id = ?", sg_id)
+
+
+def _delivery(row: sqlite3.Row) -> StoredDelivery:
+    values = dict(row)
+    values["reported"] = bool(values["reported"])
+    return StoredDelivery(**values)

@@ -1,0 +1,202 @@
+"""The SG Inventory: Service Groups, their members in this PN, and the GKEK of each (CPNS-GKM-27, -35)."""
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gateway_agent.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceGroup:
+    """Row `service_group`.
+
+    `version` is the highest ever stored, `revision` that of the membership, `wanted_revision` the highest the Server
+    has named, `membership` counts changes of the GKEK. `exposed_version`: somebody outside knows that key (SEC-06).
+    `waiting`: nothing goes out before a new key (SEC-02).
+    """
+
+    sg_id: str
+    alias: int
+    protection: int | None
+    version: int
+    revision: int
+    wanted_revision: int
+    membership: int
+    exposed_version: int | None
+    waiting: bool
+    deleted: bool
+
+    @property
+    def exposed(self) -> bool:
+        """True from a leave until a newer Group Key."""
+        return self.exposed_version is not None and self.version <= self.exposed_version
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member PNE in this PN. `generation`, `slot`: the newest GKDK it has, None if none that still lives."""
+
+    pne_id: str
+    floor: int
+    revision: int
+    generation: int | None
+    slot: int | None
+    signing_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gkek:
+    """The cover of the members that have a GKDK of `generation`: packed indexes in canonical order."""
+
+    generation: int
+    membership: int
+    indexes: bytes
+
+
+_NEWEST_SLOT = (
+    "LEFT JOIN slot s ON s.pne_id = m.pne_id AND s.retired = 0 AND s.delivered = 1 AND s.generation = "
+    "(SELECT max(generation) FROM slot WHERE pne_id = m.pne_id AND retired = 0 AND delivered = 1)"
+)
+
+
+class Inventory:
+    """Groups, members, GKEKs. Every write belongs inside a transaction of the store."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def group(self, sg_id: str) -> ServiceGroup | None:
+        """One Service Group that is not deleted."""
+        group = self.group_or_deleted(sg_id)
+        return None if group is None or group.deleted else group
+
+    def group_or_deleted(self, sg_id: str) -> ServiceGroup | None:
+        """One Service Group; a deleted one still has its version floor."""
+        row = self._db.row("SELECT * FROM service_group WHERE sg_id = ?", sg_id)
+        return None if row is None else _group(row)
+
+    def groups(self) -> list[ServiceGroup]:
+        """All that are not deleted, by SG ID."""
+        return [_group(row) for row in self._db.rows("SELECT * FROM service_group WHERE deleted = 0 ORDER BY sg_id")]
+
+    def ensure_group(self, sg_id: str) -> ServiceGroup:
+        """The Service Group, created or brought back with an alias never used before (SEC-08)."""
+        group = self.group_or_deleted(sg_id)
+        if group is None or group.deleted:
+            alias = self._db.number("SELECT next_sg_alias FROM pn")
+            if alias > 0xFFFF:
+                raise OverflowError("all 65,535 SG aliases of this PN are used up")
+            self._db.execute("UPDATE pn SET next_sg_alias = next_sg_alias + 1")
+            self._db.execute(
+                "INSERT INTO service_group (sg_id, alias) VALUES (?, ?) "
+                "ON CONFLICT (sg_id) DO UPDATE SET alias = excluded.alias, deleted = 0",
+                sg_id,
+                alias,
+            )
+            group = self.group_or_deleted(sg_id)
+        if group is None:
+            raise AssertionError("a group that was just written is missing")
+        return group
+
+    def set_protection(self, sg_id: str, protection: int) -> None:
+        """How messages of the group are protected (numbers.PROTECTION_*)."""
+        self._db.execute("UPDATE service_group SET protection = ? WHERE sg_id = ?", protection, sg_id)
+
+    def reach_revision(self, sg_id: str, revision: int) -> None:
+        """The membership is now that of `revision`."""
+        self._db.execute(
+            "UPDATE service_group SET revision = max(revision, ?1), wanted_revision = max(wanted_revision, ?1) "
+            "WHERE sg_id = ?2",
+            revision,
+            sg_id,
+        )
+
+    def want_revision(self, sg_id: str, revision: int) -> None:
+        """The Server has named this revision; the membership may not have reached it."""
+        sql = "UPDATE service_group SET wanted_revision = max(wanted_revision, ?) WHERE sg_id = ?"
+        self._db.execute(sql, revision, sg_id)
+
+    def set_version(self, sg_id: str, version: int) -> None:
+        """A key of this version is stored; ends `waiting`."""
+        self._db.execute("UPDATE service_group SET version = ?, waiting = 0 WHERE sg_id = ?", version, sg_id)
+
+    def mark_exposed(self, sg_id: str) -> None:
+        """Somebody outside knows the present key."""
+        sql = "UPDATE service_group SET exposed_version = version WHERE sg_id = ? AND version > 0"
+        self._db.execute(sql, sg_id)
+
+    def mark_deleted(self, sg_id: str) -> None:
+        """Members and GKEK go, the row stays: version floor and alias survive."""
+        self._db.execute("DELETE FROM member WHERE sg_id = ?", sg_id)
+        self._db.execute("DELETE FROM gkek WHERE sg_id = ?", sg_id)
+        sql = "UPDATE service_group SET deleted = 1, exposed_version = NULL WHERE sg_id = ?"
+        self._db.execute(sql, sg_id)
+
+    def mark_all_waiting(self) -> None:
+        """After a restore: members unknown, nothing goes out before a new key (SEC-02)."""
+        self._db.execute("DELETE FROM gkek")
+        self._db.execute("DELETE FROM member")
+        self._db.execute("UPDATE service_group SET waiting = 1, revision = 0, wanted_revision = 0")
+
+    def members(self, sg_id: str) -> list[Member]:
+        """The members in this PN, by PNE ID."""
+        sql = (
+            f"SELECT m.pne_id, m.floor, m.revision, s.generation, s.slot, p.signing_epoch FROM member m "
+            f"JOIN pne p ON p.pne_id = m.pne_id {_NEWEST_SLOT} WHERE m.sg_id = ? ORDER BY m.pne_id"
+        )
+        return [Member(*row) for row in self._db.rows(sql, sg_id)]
+
+    def member(self, sg_id: str, pne_id: str) -> Member | None:
+        """One member, None if the PNE is none."""
+        sql = (
+            f"SELECT m.pne_id, m.floor, m.revision, s.generation, s.slot, p.signing_epoch FROM member m "
+            f"JOIN pne p ON p.pne_id = m.pne_id {_NEWEST_SLOT} WHERE m.sg_id = ? AND m.pne_id = ?"
+        )
+        row = self._db.row(sql, sg_id, pne_id)
+        return None if row is None else Member(*row)
+
+    def is_member(self, sg_id: str, pne_id: str) -> bool:
+        """True if the PNE is a member now (SEC-06: asked at the moment of sending)."""
+        return self._db.row("SELECT 1 FROM member WHERE sg_id = ? AND pne_id = ?", sg_id, pne_id) is not None
+
+    def groups_of(self, pne_id: str) -> list[str]:
+        """SG IDs the PNE is a member of."""
+        return [row[0] for row in self._db.rows("SELECT sg_id FROM member WHERE pne_id = ? ORDER BY sg_id", pne_id)]
+
+    def count_members(self, sg_id: str) -> int:
+        """How many members the group has in this PN."""
+        return self._db.number("SELECT count(*) FROM member WHERE sg_id = ?", sg_id)
+
+    def add_member(self, sg_id: str, pne_id: str, floor: int, revision: int) -> None:
+        """Add a member that may read versions greater than `floor`. A member stays as it is."""
+        self._db.execute("INSERT OR IGNORE INTO member VALUES (?, ?, ?, ?)", sg_id, pne_id, floor, revision)
+
+    def remove_member(self, sg_id: str, pne_id: str) -> bool:
+        """Remove a member; False if it was none."""
+        sql = "DELETE FROM member WHERE sg_id = ? AND pne_id = ?"
+        return self._db.execute(sql, sg_id, pne_id).rowcount == 1
+
+    def put_gkek(self, sg_id: str, covers: Iterable[tuple[int, bytes]]) -> None:
+        """Replace the GKEK: (generation, packed indexes) for each generation that members use. Counts the change."""
+        self._db.execute("UPDATE service_group SET membership = membership + 1 WHERE sg_id = ?", sg_id)
+        self._db.execute("DELETE FROM gkek WHERE sg_id = ?", sg_id)
+        for generation, indexes in covers:
+            self._db.execute(
+                "INSERT INTO gkek SELECT sg_id, ?, membership, ? FROM service_group WHERE sg_id = ?",
+                generation,
+                indexes,
+                sg_id,
+            )
+
+    def gkek(self, sg_id: str) -> list[Gkek]:
+        """The GKEK of the group, one cover for each generation."""
+        sql = "SELECT generation, membership, indexes FROM gkek WHERE sg_id = ? ORDER BY generation"
+        return [Gkek(*row) for row in self._db.rows(sql, sg_id)]
+
+
+def _group(row: sqlite3.Row) -> ServiceGroup:
+    values = dict(row)
+    for flag in ("waiting", "deleted"):
+        values[flag] = bool(values[flag])
+    return ServiceGroup(**values)

@@ -1,0 +1,137 @@
+"""Generations of the tree and who has which slot. A slot without a row is FREE."""
+
+from dataclasses import dataclass
+
+from gateway_agent.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """Row `generation`. Times are counted running seconds and Unix seconds; 0 or None = not known."""
+
+    generation: int
+    height: int
+    profile: int
+    fingerprint: bytes
+    lived_s: float
+    born_unix: int
+    replaced: bool
+    replaced_lived_s: float | None
+    replaced_unix: int | None
+
+    @property
+    def size(self) -> int:
+        """Number of slots."""
+        return 1 << self.height
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A slot that is ACTIVE or RETIRED. `delivered`: its PNE has the GKDK."""
+
+    generation: int
+    slot: int
+    pne_id: str
+    retired: bool
+    delivered: bool
+
+
+class SlotTable:
+    """Every write belongs inside a transaction of the store."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def generations(self) -> list[Generation]:
+        """The generations that live, oldest first; the last one is current."""
+        rows = [dict(row) for row in self._db.rows("SELECT * FROM generation ORDER BY generation")]
+        return [Generation(**{**row, "replaced": bool(row["replaced"])}) for row in rows]
+
+    def current(self) -> Generation | None:
+        """The generation from which GKDKs are assigned."""
+        generations = self.generations()
+        return generations[-1] if generations and not generations[-1].replaced else None
+
+    def add_generation(self, generation: int, height: int, profile: int, fingerprint: bytes, unix: int) -> None:
+        """Begin a generation; the one before is from now on an old one."""
+        self._db.execute(
+            "UPDATE generation SET replaced = 1, replaced_lived_s = lived_s, replaced_unix = ? WHERE replaced = 0", unix
+        )
+        self._db.execute(
+            "INSERT INTO generation (generation, height, profile, fingerprint, born_unix) VALUES (?, ?, ?, ?, ?)",
+            generation,
+            height,
+            profile,
+            fingerprint,
+            unix,
+        )
+
+    def count_lived(self, seconds: float) -> None:
+        """All generations have lived this much longer."""
+        self._db.execute("UPDATE generation SET lived_s = lived_s + ?", seconds)
+
+    def note_unix(self, unix: int) -> None:
+        """The clock is synchronised now: give a date to what began before it was."""
+        self._db.execute("UPDATE generation SET born_unix = ?1 - CAST(lived_s AS INTEGER) WHERE born_unix = 0", unix)
+        self._db.execute(
+            "UPDATE generation SET replaced_unix = ? - CAST(lived_s - replaced_lived_s AS INTEGER) "
+            "WHERE replaced = 1 AND replaced_unix = 0",
+            unix,
+        )
+
+    def end_generation(self, generation: int) -> None:
+        """Forget a generation with its slots and covers."""
+        for table in ("gkek", "slot", "block", "generation"):
+            self._db.execute(f"DELETE FROM {table} WHERE generation = ?", generation)
+
+    def slots(self, generation: int) -> list[Slot]:
+        """Slots in use or retired, ascending."""
+        sql = "SELECT generation, slot, pne_id, retired, delivered FROM slot WHERE generation = ? ORDER BY slot"
+        return [Slot(row[0], row[1], row[2], bool(row[3]), bool(row[4])) for row in self._db.rows(sql, generation)]
+
+    def taken(self, generation: int) -> set[int]:
+        """Numbers of the slots that are not FREE."""
+        return {row[0] for row in self._db.rows("SELECT slot FROM slot WHERE generation = ?", generation)}
+
+    def counts(self, generation: int) -> tuple[int, int]:
+        """(ACTIVE, RETIRED)."""
+        row = self._db.row(
+            "SELECT count(*) - total(retired), total(retired) FROM slot WHERE generation = ?", generation
+        )
+        return (int(row[0]), int(row[1])) if row else (0, 0)
+
+    def active(self, pne_id: str, generation: int) -> Slot | None:
+        """The PNE's ACTIVE slot in a generation."""
+        sql = "SELECT * FROM slot WHERE pne_id = ? AND generation = ? AND retired = 0"
+        row = self._db.row(sql, pne_id, generation)
+        return (
+            None if row is None else Slot(row["generation"], row["slot"], row["pne_id"], False, bool(row["delivered"]))
+        )
+
+    def assign(self, generation: int, slot: int, pne_id: str) -> None:
+        """FREE -> ACTIVE."""
+        sql = "INSERT INTO slot (generation, slot, pne_id) VALUES (?, ?, ?)"
+        self._db.execute(sql, generation, slot, pne_id)
+
+    def set_delivered(self, pne_id: str, generation: int, delivered: bool) -> bool:
+        """The PNE has the GKDK, or lost it; False if nothing changed."""
+        sql = "UPDATE slot SET delivered = ?1 WHERE pne_id = ?2 AND generation = ?3 AND retired = 0 AND delivered <> ?1"
+        return self._db.execute(sql, delivered, pne_id, generation).rowcount == 1
+
+    def retire(self, pne_id: str) -> None:
+        """ACTIVE -> RETIRED in every generation; a retired slot is never used again."""
+        self._db.execute("UPDATE slot SET retired = 1 WHERE pne_id = ?", pne_id)
+
+    def undelivered(self, generation: int) -> list[str]:
+        """PNEs with an ACTIVE slot that do not have the GKDK yet, by name."""
+        sql = "SELECT pne_id FROM slot WHERE generation = ? AND retired = 0 AND delivered = 0 ORDER BY pne_id"
+        return [row[0] for row in self._db.rows(sql, generation)]
+
+    def blocks(self, generation: int) -> dict[int, str]:
+        """Reserved blocks of 8 slots: block number -> SG ID."""
+        sql = "SELECT block, sg_id FROM block WHERE generation = ?"
+        return {row[0]: row[1] for row in self._db.rows(sql, generation)}
+
+    def reserve(self, generation: int, block: int, sg_id: str) -> None:
+        """Keep a block for one Service Group."""
+        self._db.execute("INSERT INTO block VALUES (?, ?, ?)", generation, block, sg_id)

@@ -1,0 +1,87 @@
+"""The store of one PN GW: a folder with the database, the tree masters and the lease."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gateway_agent.store.database import Database
+from gateway_agent.store.delivery_table import DeliveryTable
+from gateway_agent.store.errors import StoreDamaged
+from gateway_agent.store.group_keys import GroupKeyTable
+from gateway_agent.store.inventory import Inventory
+from gateway_agent.store.lease import Lease
+from gateway_agent.store.personal_network import PersonalNetworkTable
+from gateway_agent.store.slot_table import SlotTable
+from gateway_agent.store.tree_masters import TreeMasters, fingerprint
+
+_RESTORE = "Run `keycast gateway restore`: it starts a new generation and waits for new keys."
+
+
+class Store:
+    """Open with `Store(folder)`, close with `close`. Tables: `pn`, `inventory`, `group_keys`, `slots`, `deliveries`."""
+
+    def __init__(self, folder: Path, *, restoring: bool = False) -> None:
+        """Open the store in `folder`, creating what is missing with modes 0700 and 0600.
+
+        `restoring` skips the check that tree masters and database belong together. Raises StoreInUse, StoreDamaged.
+        """
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lease = Lease(folder)
+        try:
+            self.database = Database(folder / "gateway.db")
+            self.tree_masters = TreeMasters(folder / "tree_masters")
+            self.pn = PersonalNetworkTable(self.database)
+            self.inventory = Inventory(self.database)
+            self.group_keys = GroupKeyTable(self.database)
+            self.slots = SlotTable(self.database)
+            self.deliveries = DeliveryTable(self.database)
+            if not restoring:
+                self._match_tree_masters()
+        except BaseException:
+            self._lease.release()
+            raise
+
+    def close(self) -> None:
+        """Close the database and give the lease up."""
+        self.database.close()
+        self._lease.release()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All writes inside are stored together, synced, or not at all. Nests."""
+        with self.database.transaction():
+            yield
+
+    def tree_master(self, generation: int) -> bytes:
+        """The tree master of a generation that lives. Raises StoreDamaged if its file is gone."""
+        secret = self.tree_masters.load(generation)
+        if secret is None:
+            raise StoreDamaged(f"The tree master of generation {generation} is missing.", _RESTORE)
+        return secret
+
+    def back_up_to(self, path: Path) -> None:
+        """Write a backup file: the inventory without keys, covers, slots, deliveries and tree masters (SEC-02).
+
+        Raises FileExistsError.
+        """
+        self.database.copy_to(path)
+        copy = Database(path)
+        with copy.transaction():
+            for table in ("recipient", "delivery", "gkek", "group_key", "slot", "block", "generation"):
+                copy.execute(f"DELETE FROM {table}")
+            copy.execute("UPDATE service_group SET waiting = 1")
+            copy.execute("UPDATE pn SET stopped = 'This is a backup. ' || ?", _RESTORE)
+            copy.forget_log_after_commit()
+        copy.execute("VACUUM")
+        copy.close()
+
+    def _match_tree_masters(self) -> None:
+        known = {row.generation: row.fingerprint for row in self.slots.generations()}
+        for generation in self.tree_masters.generations():
+            if generation not in known:  # the power went between file and row, or between row and file
+                self.tree_masters.erase(generation)
+        for generation, expected in known.items():
+            if fingerprint(self.tree_master(generation)) != expected:
+                raise StoreDamaged(
+                    f"The tree master of generation {generation} and the inventory are of different age.", _RESTORE
+                )
