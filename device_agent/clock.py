@@ -1,0 +1,26 @@
+"""The `ports.Clock` of both Pythons."""
+
+import time
+
+if hasattr(time, "ticks_ms"):
+
+    class Clock:
+        """Milliseconds since the start, from a tick counter that wraps every 12 days; ask it more often than that."""
+
+        def __init__(self):
+            self._last = time.ticks_ms()
+            self._now = 0
+
+        def now(self):
+            ticks = time.ticks_ms()
+            self._now += time.ticks_diff(ticks, self._last)
+            self._last = ticks
+            return self._now
+
+else:
+
+    class Clock:
+        """Milliseconds of the machine's monotonic clock."""
+
+        def now(self):
+            return time.monotonic_ns() // 1000000

@@ -1,0 +1,67 @@
+"""A `ports.Storage` of files in a directory of its own."""
+
+import os
+import re
+from pathlib import Path
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,15}\Z")
+
+
+class FileStorage:
+    """One file a name in `folder`, which is made with mode 0700 if need be; files are made with mode 0600.
+
+    A value is written over the old one in place, so that an old key does not stay behind in a freed block; a torn
+    write is the business of `key_store.KeyStore`. Not for two processes at a time (SEC-23): the folder is locked as
+    long as the object lives. BlockingIOError when another process has it.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        import fcntl
+
+        self._folder = Path(folder)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise
+        self._dirty: set[str] = set()
+
+    def get(self, name: str) -> bytes | None:
+        try:
+            return self._path(name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def set(self, name: str, octets: bytes) -> None:
+        handle = os.open(self._path(name), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(octets)
+            file.truncate()
+        self._dirty.add(name)
+
+    def delete(self, name: str) -> None:
+        self._dirty.discard(name)
+        self._path(name).unlink(missing_ok=True)
+
+    def commit(self) -> None:
+        for name in self._dirty:
+            handle = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        self._dirty.clear()
+        os.fsync(self._lock)
+
+    def close(self) -> None:
+        """Give the folder to the next process."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _path(self, name: str) -> Path:
+        if not _NAME.match(name):
+            raise ValueError(f"{name!r} is no record name")
+        return self._folder / name

@@ -1,0 +1,1 @@
+"""Links a board speaks on; each is a `ports.Link`."""

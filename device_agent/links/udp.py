@@ -1,0 +1,94 @@
+"""UDP: a unicast socket for the message plane and for all sending, a second one that hears the broadcast plane."""
+
+import asyncio
+import errno
+import socket
+import sys
+
+from cpns import numbers as n
+
+_DATAGRAM_MAX = 1500
+
+if sys.implementation.name == "micropython":
+    from asyncio import core
+
+    def _readable(sock):
+        yield core._io_queue.queue_read(sock)
+
+    async def _receive(sock):
+        while True:
+            try:
+                return sock.recvfrom(_DATAGRAM_MAX)
+            except OSError as error:
+                if error.errno != errno.EAGAIN:
+                    raise
+            await _readable(sock)
+
+else:
+
+    async def _receive(sock):
+        return await asyncio.get_running_loop().sock_recvfrom(sock, _DATAGRAM_MAX)
+
+
+def directed_broadcast(host, mask):
+    """The directed broadcast address of the network of `host` with netmask `mask`, all as '192.168.1.10'."""
+    return ".".join([str(int(a) | ~int(m) & 255) for a, m in zip(host.split("."), mask.split("."))])  # noqa: B905
+
+
+class UdpLink:
+    """`host`: own IPv4 address; `everybody`: the directed broadcast address of its network.
+
+    `hear`: the address the broadcast socket is bound to, `everybody` by default; several processes of one machine
+    may share it. Ports are those of the protocol unless a test says otherwise. OSError if an address is taken.
+    """
+
+    def __init__(self, host, everybody, hear=None, port=n.PORT_COAP, broadcast_port=n.PORT_BROADCAST):
+        self._everybody = everybody
+        self.dropped = 0  # datagrams that the network did not take
+        self._unicast = _bound(host, port, socket.SO_BROADCAST)
+        try:
+            self._broadcast = _bound(hear or everybody, broadcast_port, socket.SO_REUSEADDR)
+        except OSError:
+            self._unicast.close()
+            raise
+
+    def address(self, text):
+        host, _, port = text.partition(":")
+        octets = [int(part) for part in host.split(".")]
+        number = int(port or n.PORT_COAP)
+        if len(octets) != 4 or min(octets) < 0 or max(octets) > 255 or not 0 < number < 65536:
+            raise ValueError("not an IPv4 address with or without port")
+        return host, number
+
+    def send(self, address, datagram):
+        try:
+            self._unicast.sendto(datagram, address)
+        except OSError:
+            self.dropped += 1
+
+    def broadcast(self, port, datagram):
+        self.send((self._everybody, port), datagram)
+
+    async def recv(self):
+        datagram, address = await _receive(self._unicast)
+        return address, datagram
+
+    async def recv_broadcast(self):
+        datagram, address = await _receive(self._broadcast)
+        return address, datagram
+
+    def close(self):
+        self._unicast.close()
+        self._broadcast.close()
+
+
+def _bound(host, port, option):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, option, 1)
+        sock.setblocking(False)
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,212 @@
+"""The secure session PNE - PN GW (CPNS-GKM-50): EDHOC makes it, OSCORE is it. Pure: the agent moves the datagrams.
+
+Long work is a *flow*: a generator that yields
+
+    None                                                   let others run, send(None) to go on
+    (address, code, options, payload, timeout ms)          one CoAP request; send() it the coap Message or None
+    (None, code, options, payload, timeout ms)             the same to everybody; send() it a list of (address, Message)
+
+and returns its value. Two contexts may live at a time: the established one, which is in the store, and a candidate
+from a new handshake, which replaces it only when it has verified a message (SEC-21). A candidate needs no record:
+a power cut loses its keys and its sender numbers together.
+"""
+
+import sys
+
+from cpns import cborlite
+from cpns import numbers as n
+from cpns.errors import CpnsError, MalformedMessage, NotAllowed, Stale
+from device_agent import oscore, tuning
+from device_agent.coap import message as coap
+from device_agent.cose import Credential
+
+RECORD = "sess"
+POST, CHANGED, BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 0x02, 0x44, 0x80, 0x81, 0x83, 0x84
+_OSCORE, _URI_PATH, _CONTENT_FORMAT, _ECHO = 9, 11, 12, 252
+_EDHOC_PATH = [(_URI_PATH, b".well-known"), (_URI_PATH, b"edhoc"), (_CONTENT_FORMAT, bytes([n.CONTENT_CID_EDHOC]))]
+_CPNS_PATH = [(_URI_PATH, b"cpns"), (_CONTENT_FORMAT, bytes([n.CONTENT_CBOR]))]
+
+
+class NoSession(OSError):
+    """There is no session with the PN GW, or it does not answer."""
+
+
+def unload(name):
+    """Give the heap of a module back that is needed seldom; only where heap is scarce, later imports load it anew."""
+    if sys.implementation.name == "micropython" and name in sys.modules:
+        del sys.modules[name]
+        package, _, module = name.rpartition(".")
+        if module in sys.modules[package].__dict__:
+            delattr(sys.modules[package], module)
+
+
+class _Held:
+    """An OSCORE context with what the store must know of it: keys and the ceiling of used sender numbers (SEC-22)."""
+
+    def __init__(self, store, keys, ceiling, stored, random):
+        self.keys = keys  # secret, salt, sender ID, recipient ID
+        self.ceiling = ceiling
+        self._store = store
+        self._stored = stored
+        self.oscore = oscore.Context(*keys, ceiling, self.reserve, fresh=not stored, echo=random(8))
+
+    def reserve(self, ceiling):
+        if self._stored:
+            self._store.save(RECORD, cborlite.encode(list(self.keys) + [ceiling]))
+        self.ceiling = ceiling
+
+    def establish(self):
+        self._stored = True
+        self.reserve(self.ceiling)
+
+
+class Session:
+    """`store` KeyStore, `identity` Provisioning, `random(n)`. `address` of the PN GW is set by discovery or traffic."""
+
+    def __init__(self, store, identity, random):
+        self._store = store
+        self._identity = identity
+        self._random = random
+        self._live = self._candidate = None
+        self._born = self._wait = self.retry_at = 0
+        self._doubt = 0  # unanswered or refused requests since the last verified message
+        self.address = None
+        record = store.load(RECORD)
+        if record is not None:
+            *keys, ceiling = cborlite.decode(record)
+            self._live = _Held(store, keys, ceiling, True, random)
+
+    @property
+    def up(self):
+        """True when a request can be protected and the PN GW's address is known."""
+        return self.address is not None and (self._candidate or self._live) is not None
+
+    def wants_handshake(self, now):
+        """True when a new handshake is due: no session, a doubtful or an old one, and the back-off is over."""
+        if now < self.retry_at or self._candidate is not None:
+            return False
+        live = self._live
+        return (
+            live is None
+            or self._doubt > 1
+            or live.ceiling > tuning.SESSION_NUMBERS_MAX
+            or now - self._born > tuning.SESSION_AGE_MAX
+        )
+
+    def drop(self):
+        """Forget every context, in the store too: another gateway, or the session must not be used any more."""
+        self._store.erase(RECORD)
+        self._live = self._candidate = None
+        self._wait = self.retry_at = 0
+
+    def handshake(self, now, pairing=False):
+        """Flow: one EDHOC handshake as initiator; its Initiator is returned, a candidate context is left behind.
+
+        `pairing`: credentials by value, the peer is not known beforehand (SEC-20). Raises CpnsError when the
+        responder is not the pinned PN GW, NoSession without an answer; then the live session stays as it was.
+        """
+        from device_agent import edhoc
+        from device_agent.crypto import p256
+
+        self._wait = min(max(2 * self._wait, tuning.HANDSHAKE_BACKOFF_MIN), tuning.HANDSHAKE_BACKOFF_MAX)
+        self.retry_at = now + self._wait + self._wait * self._random(1)[0] // 1024
+        identity = self._identity
+        peer = None if pairing else Credential.parse(identity.gateway_ccs)
+        c_i = self._random(2)
+        while self._live is not None and c_i == self._live.keys[3]:
+            c_i = self._random(2)
+        try:
+            ephemeral = p256.private_key(self._random)
+            own = Credential.parse(identity.ccs)
+            initiator = edhoc.Initiator(own, identity.private_key, ephemeral, c_i, peer, pairing)
+            octets = yield from initiator.message_1()
+            octets = yield from self._edhoc(b"\xf5" + octets)
+            octets = yield from initiator.message_3(octets)
+            initiator.finish((yield from self._edhoc(initiator.prefix_3 + octets)))
+        finally:
+            unload("device_agent.edhoc")
+        self._candidate = _Held(self._store, initiator.oscore(), 0, False, self._random)
+        self._candidate_born = now
+        return initiator
+
+    def _edhoc(self, octets):
+        answer = yield (self.address, POST, _EDHOC_PATH, octets, tuning.EDHOC_TIMEOUT)
+        if answer is None:
+            raise NoSession("the gateway does not answer EDHOC")
+        if answer.code != CHANGED:
+            raise NotAllowed("the gateway refused EDHOC")
+        return answer.payload
+
+    def ask(self, octets):
+        """Flow: send one CPNS message to the PN GW -> the octets of its answer.
+
+        Raises NoSession without an answer; NotAllowed or MalformedMessage when the PN GW answers 4.03 or 4.00.
+        """
+        held = self._candidate or self._live
+        if not self.up:
+            raise NoSession("no session")
+        options = _CPNS_PATH
+        for _ in (0, 1):
+            code, outer, payload, request = held.oscore.protect_request(POST, options, octets)
+            answer = yield (self.address, code, outer, payload, tuning.EXCHANGE_TIMEOUT)
+            if answer is None or coap.option(answer.options, _OSCORE) is None:
+                # Not protected, so only a hint: whoever can send may have sent it. Two hints cause a handshake.
+                self._doubt += 1
+                if held is self._candidate:
+                    self._candidate = None
+                raise NoSession("no answer" if answer is None else "the gateway does not know the session")
+            try:
+                code, inner, payload = held.oscore.unprotect_response(request, answer.options, answer.payload)
+            except CpnsError as error:
+                raise NoSession(error.reason)  # noqa: B904 - MicroPython knows no `from`
+            self._verified(held)
+            echo = coap.option(inner, _ECHO)
+            if code != UNAUTHORIZED or echo is None:
+                break
+            options = _CPNS_PATH + [(_ECHO, echo)]
+        if code >> 5 == 2:
+            return payload
+        if code == FORBIDDEN:
+            raise NotAllowed("the gateway refuses")
+        if code == BAD_REQUEST:
+            raise MalformedMessage("the gateway does not understand")
+        raise NoSession("the gateway cannot answer now")
+
+    def unprotect(self, message, address):
+        """A CoAP request came in -> (answer, octets).
+
+        `octets` is the CPNS message and `answer(code, payload)` makes the arguments of the CoAP reply from ours; or
+        `octets` is None and `answer` is the reply already, as (code, options, payload). No exception: SEC-21.
+        """
+        refusal = (UNAUTHORIZED, [], b"")
+        try:
+            kid = oscore.kid_of(message.options)
+            for held in (self._candidate, self._live):
+                if held is not None and kid == held.keys[3]:
+                    break
+            else:
+                return refusal, None
+            code, options, octets, request = held.oscore.unprotect_request(message.options, message.payload)
+        except oscore.WindowLost as lost:
+            return held.oscore.challenge(lost.request), None
+        except Stale:
+            return refusal, None
+        except CpnsError:
+            return (BAD_REQUEST, [], b""), None
+        self._verified(held)
+        self.address = address
+        if code != POST or coap.path(options) != "cpns":
+            return held.oscore.protect_response(request, NOT_FOUND, [], b""), None
+
+        def answer(code, payload):
+            options = [_CPNS_PATH[1]] if payload else []
+            return held.oscore.protect_response(request, code, options, payload)
+
+        return answer, octets
+
+    def _verified(self, held):
+        self._doubt = self._wait = 0
+        if held is self._candidate:
+            held.establish()
+            self._live, self._candidate = held, None
+            self._born = self._candidate_born

@@ -1,0 +1,28 @@
+"""Times and limits of the board's side, each with its unit and its reason; those on the wire are in `cpns/tuning.py`."""
+
+# Session (SEC-21), ms
+HANDSHAKE_BACKOFF_MIN = 5000
+HANDSHAKE_BACKOFF_MAX = 600000
+EXCHANGE_TIMEOUT = 20000  # one request; CoAP's own 93 s would keep an application waiting for a dead gateway
+EDHOC_TIMEOUT = 30000  # message_1 or message_3: a small gateway computes for some seconds under load
+DISCOVERY_TIMEOUT = 2000  # answers to the multicast-like question come after a leisure (RFC 7252, 8.2)
+SESSION_AGE_MAX = 30 * 86400 * 1000
+SESSION_NUMBERS_MAX = 1 << 20  # sender numbers of one OSCORE context
+
+# Service Groups
+GROUPS_MAX = 8  # memberships at a time: the budget of RAM
+KNOWN_GROUPS_MAX = 64  # floors are never forgotten (SEC-04); a full table refuses new groups
+LEISURE_DEFAULT = 5000  # ms, when the PN GW names none
+LEISURE_MAX = 60000  # ms
+OLD_GENERATION_MAX = 30 * 86400 * 1000  # ms, SEC-07
+
+# Group messages (SEC-24)
+SEND_STEP = 64  # sequence numbers a sender may use before it writes again
+WINDOW_STEP = 16  # numbers a receiver writes ahead when a sender is fast
+WINDOW_FAST = 10000  # ms between messages below which a sender is fast
+INBOX_MAX = 8  # messages kept for an application that is slow; newer ones are dropped and counted
+
+# Pairing (SEC-20)
+PAIRING_WINDOW = 300000  # ms
+PAIRING_TRIES = 3
+PAIRING_PAUSE = 5000  # ms between tries of an open window
