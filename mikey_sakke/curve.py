@@ -96,7 +96,7 @@ class Curve:
         """`affine` of many points, none of them infinity, with one inversion."""
         p = self.p
         found = []
-        for (x, y, _), inv in zip(points, inverses([point[2] for point in points], p)):  # noqa: B905
+        for (x, y, _), inv in zip(points, inverses([point[2] for point in points], p)):
             square = inv * inv % p
             found.append((x * square % p, y * square * inv % p))
         return found

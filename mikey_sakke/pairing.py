@@ -1,8 +1,9 @@
 """The Tate-Lichtenbaum pairing of RFC 6508 section 3.2, with the distortion map (x, y) -> (-x, iy).
 
-Its Miller loop touches the first argument only through lines; they are computed once (`lines`), kept for a fixed key, and
-evaluated at each second argument (`evaluate`). Values of F_p2 are pairs (a, b) for a + b*i; factors from F_p are
-free, since they vanish in PF_p. That also allows signed digits of q - 1: the vertical lines of a subtraction lie in F_p.
+Its Miller loop touches the first argument only through lines; they are computed once (`lines`), kept for a fixed
+key, and evaluated at each second argument (`evaluate`). Values of F_p2 are pairs (a, b) for a + b*i; factors from F_p
+are free, since they vanish in PF_p. That also allows signed digits of q - 1: the vertical lines of a subtraction lie
+in F_p.
 """
 
 from mikey_sakke.integers import inverse, inverses, non_adjacent_form, wide
@@ -44,12 +45,12 @@ def lines(curve, point):
 
 
 def normalised(curve, some_lines):
-    """The same lines with d = 1, as a list of (doubling, a, b): a third less to keep and one product less to evaluate."""
+    """The same lines with d = 1, a list of (doubling, a, b): a third less to keep, one product less to evaluate."""
     p = curve.p
     every = list(some_lines)
     return [
         (doubling, a * inv % p, b * inv % p)
-        for (doubling, a, b, _), inv in zip(every, inverses([line[3] for line in every], p))  # noqa: B905
+        for (doubling, a, b, _), inv in zip(every, inverses([line[3] for line in every], p))
     ]
 
 
