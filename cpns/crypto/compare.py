@@ -16,6 +16,6 @@ def equal(a: bytes, b: bytes) -> bool:
     if len(a) != len(b):
         return False
     difference = 0
-    for x, y in zip(a, b):  # noqa: B905 - the board's zip has no strict
+    for x, y in zip(a, b):
         difference |= x ^ y
     return difference == 0

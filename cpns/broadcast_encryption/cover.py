@@ -1,0 +1,89 @@
+"""The cover of a Service Group: the fewest subsets that together hold exactly its members. With keys it is the GKEK.
+
+Whoever is not a member is outside: free, retired and foreign slots alike, or the next owner of a slot could read
+old broadcasts (CPNS-GKM-75).
+"""
+
+from cpns.broadcast_encryption.subset_index import ALL, Subset, bit_length, smallest_slot
+
+
+def cover(height: int, profile: int, members: "set[int]") -> "list[Subset]":
+    """The minimal partition of `members` (slots 0..2^height - 1) into subsets, in canonical order.
+
+    `profile` 2 uses quad pairs, 1 does not. No member gives an empty list. `members` may be anything iterable. Apart
+    from set operations the work grows with the number of outsiders or of members, whichever is less.
+    Raises ValueError for a slot or profile that does not exist.
+    """
+    size = 1 << height
+    members = set(members)
+    if not 2 <= height <= 16 or profile not in (1, 2):
+        raise ValueError("height is 2..16, profile 1 or 2")
+    if not members:
+        return []
+    if min(members) < 0 or max(members) >= size:
+        raise ValueError("a member's slot is not in the tree")
+    if len(members) == size:
+        return [ALL]
+    if 2 * len(members) >= size:
+        closed = sorted(set(range(size)).difference(members))
+        closed = [(slot, slot + size) for slot in closed]
+    else:
+        closed = _gaps(height, sorted(members))
+    subsets = _merge(height, profile, closed)
+    if len(subsets) > 1:
+        subsets.sort(key=lambda subset: smallest_slot(height, subset))
+    return subsets
+
+
+def _gaps(height, members):
+    # what lies between the members, in maximal whole subtrees: (first slot, node)
+    blocks = []
+    start = 0
+    members.append(1 << height)
+    for stop in members:
+        while start < stop:
+            level = bit_length(stop - start) - 1
+            if start:
+                level = min(level, bit_length(start & -start) - 1)
+            blocks.append((start, (1 << height | start) >> level))
+            start += 1 << level
+        start = stop + 1
+    return blocks
+
+
+def _merge(height, profile, closed):
+    # Where two neighbouring blocks without member meet, in their common ancestor v, each child of v has exactly one
+    # node `hole` without members under it, and all else under the child is members: the subset (child, hole), empty
+    # if the hole is the child itself. With these subsets v is dealt with: it is a node without members for its parent.
+    subsets = []
+    holes = []  # from left to right, waiting for their right neighbour
+    levels = []  # heights above the leaves of the common ancestors of neighbours in `holes`, falling
+    before = 0
+    for slot, hole in closed:
+        if holes:
+            level = bit_length(slot ^ before)
+            while levels and levels[-1] < level:
+                _meet(height, profile, holes, levels.pop(), subsets)
+            levels.append(level)
+        holes.append(hole)
+        before = slot
+    while levels:
+        _meet(height, profile, holes, levels.pop(), subsets)
+    if holes[0] != 1:
+        subsets.append(Subset("S", 1, holes[0]))
+    return subsets
+
+
+def _meet(height, profile, holes, level, subsets):
+    right = holes.pop()
+    left = holes.pop()
+    v = left >> bit_length(left) - (height + 1 - level)
+    if profile == 2 and level == 2 and left != 2 * v and right != 2 * v + 1:
+        # one member in each half of a quad, beside the hole
+        subsets.append(Subset("P", v, 2 * (~left & 1) + (~right & 1)))
+    else:
+        if left != 2 * v:
+            subsets.append(Subset("S", 2 * v, left))
+        if right != 2 * v + 1:
+            subsets.append(Subset("S", 2 * v + 1, right))
+    holes.append(v)

@@ -1,0 +1,102 @@
+"""Everything that follows from the tree master secret: the PN GW's side of subset difference.
+
+The PN GW stores nothing but the 32 random octets TM of a generation; labels, subset keys and GKDK records are
+functions of it: L(i, i) = H16(TM, "sd1.label" ‖ u32(i)); L(i, 2v) ‖ L(i, 2v+1) = H(L(i, v), "sd1.g"); the key of the
+subset "under i, but not under j" is H16(L(i, j), "sd1.k").
+"""
+
+from cpns.broadcast_encryption.gkdk import GkdkRecord
+from cpns.broadcast_encryption.subset_index import Subset, bit_length
+from cpns.crypto.hmac import Hmac, h16, hmac_sha256
+
+_CACHED_MAX = 1 << 16  # pairs of labels, 64 octets and a key each: some 10 MB at most
+
+
+class TreeKeys:
+    """The keys of one tree generation. Deriving many of them shares the ways from the same inner node."""
+
+    def __init__(self, tree_master: bytes, height: int) -> None:
+        """`tree_master` 32 octets, `height` 2..16. Raises ValueError."""
+        if len(tree_master) != 32 or not 2 <= height <= 16:
+            raise ValueError("a tree has a master secret of 32 octets and a height of 2..16")
+        self.height = height
+        self._master = Hmac(tree_master)
+        self._labels = {}  # (i, v) -> labels of both children of v, 32 octets
+
+    def subset_key(self, subset: Subset) -> bytes:
+        """The 16 octet key of a subset of this tree, whose kinds are described in `subset_index`."""
+        kind, node, hole = subset
+        if kind == "S":
+            return h16(self._label(node, hole), b"sd1.k")
+        if kind == "P":
+            return self._pair_key(node, hole)
+        return self._key_all()
+
+    def record(self, profile: int, generation: int, slot: int) -> GkdkRecord:
+        """The GKDK of `slot` (CPNS-GKM-25): a function of its arguments, the same whenever it is asked for (SEC-19)."""
+        h = self.height
+        if profile not in (1, 2) or not 0 < generation < 65536 or not 0 <= slot < 1 << h:
+            raise ValueError("no such profile, generation or slot")
+        leaf = (1 << h) + slot
+        parts = [bytes([profile, h]), generation.to_bytes(2, "big"), slot.to_bytes(4, "big"), self._key_all()]
+        for di in range(h):
+            i = leaf >> h - di
+            label = self._label(i, i)
+            for dj in range(di + 1, h + 1):
+                both = self._children(i, leaf >> h - dj + 1, label)
+                if leaf >> h - dj & 1:  # the way turns right, the left child hangs off
+                    parts.append(both[:16])
+                    label = both[16:]
+                else:
+                    parts.append(both[16:])
+                    label = both[:16]
+        if profile == 2:
+            quad, r = leaf >> 2, slot & 3
+            parts += [self._pair_key(quad, p) for p in range(4) if r in (p >> 1, 2 + (p & 1))]
+        return GkdkRecord.parse(b"".join(parts))
+
+    def report_key(self, slot: int) -> bytes:
+        """The key of the confirmations of `slot`: twin of `GkdkRecord.report_key` (SEC-14)."""
+        leaf = (1 << self.height) + slot
+        return h16(self._label(leaf >> 1, leaf ^ 1), b"sd1.rep")
+
+    def frame_key(self) -> bytes:
+        """The key of the tags on advertising frames: twin of `GkdkRecord.frame_key` (SEC-10)."""
+        return h16(self._key_all(), b"sd1.frame")
+
+    def _key_all(self):
+        return self._master.digest(b"sd1.all")[:16]
+
+    def _pair_key(self, quad, p):
+        return self._master.digest(b"sd1.pair", quad.to_bytes(4, "big"), bytes([p]))[:16]
+
+    def _label(self, i, j):
+        # L(i, j): down from i, one step for each bit of j below the bits of i
+        label = self._master.digest(b"sd1.label", i.to_bytes(4, "big"))[:16]
+        for level in range(bit_length(j) - bit_length(i) - 1, -1, -1):
+            both = self._children(i, j >> level + 1, label)
+            label = both[16:] if j >> level & 1 else both[:16]
+        return label
+
+    def _children(self, i, v, label):
+        both = self._labels.get((i, v))
+        if both is None:
+            if len(self._labels) >= _CACHED_MAX:
+                self._labels.clear()
+            both = self._labels[i, v] = hmac_sha256(label, b"sd1.g")
+        return both
+
+
+def assign(tree_master: bytes, profile: int, height: int, generation: int, slot: int) -> GkdkRecord:
+    """The GKDK of `slot`. For many slots of one tree make a `TreeKeys` once. Raises ValueError."""
+    return TreeKeys(tree_master, height).record(profile, generation, slot)
+
+
+def subset_key(tree_master: bytes, height: int, subset: Subset) -> bytes:
+    """The 16 octet key of `subset`. For many subsets of one tree make a `TreeKeys` once. Raises ValueError."""
+    return TreeKeys(tree_master, height).subset_key(subset)
+
+
+def report_key(tree_master: bytes, height: int, slot: int) -> bytes:
+    """The key of the confirmations of `slot` (SEC-14). Raises ValueError."""
+    return TreeKeys(tree_master, height).report_key(slot)
