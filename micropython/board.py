@@ -20,14 +20,25 @@ import asyncio
 import os
 
 import machine
-import udp_link
 import watchdog
 from nvs_store import NvsStore
-from ticks_clock import TicksClock
 
 from device_agent.agent import Node
+from device_agent.clock import Clock
+from device_agent.links.udp import UdpLink
 
 PANIC_DELAY_MS = 2000  # time to read a traceback, or to break into the REPL, before the board starts anew
+
+
+class StationLink(UdpLink):
+    """UDP on whatever address the station has; broadcasts go to the network it is on at this moment."""
+
+    def __init__(self):
+        super().__init__("0.0.0.0", "255.255.255.255", hear="0.0.0.0")
+
+    def broadcast(self, port, datagram):
+        self._everybody = station.broadcast_address() or self._everybody
+        super().broadcast(port, datagram)
 
 
 def run():
@@ -53,8 +64,7 @@ async def _main():
     asyncio.create_task(station.keep_connected())
     app = _application()
     on_event = getattr(app, "on_event", None)
-    link = udp_link.UdpLink(station)
-    node = Node(store, link, TicksClock(), os.urandom, on_event)
+    node = Node(store, StationLink(), Clock(), os.urandom, on_event)
     await node.start()
     if app:
         await app.main(node)

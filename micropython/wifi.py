@@ -46,8 +46,9 @@ class Station:
         """The directed broadcast address of the network, or None while not connected."""
         if not self._wlan.isconnected():
             return None
-        address, mask = self._wlan.ifconfig()[:2]
-        return ".".join(str(int(a) & int(m) | 255 - int(m)) for a, m in zip(address.split("."), mask.split(".")))
+        from device_agent.links.udp import directed_broadcast
+
+        return directed_broadcast(*self._wlan.ifconfig()[:2])
 
     def stay_awake(self, awake):
         """Modem sleep off while a key is due: broadcasts then arrive at once, and at the cost of some 60 mA."""
@@ -58,28 +59,32 @@ class Station:
         """Connect, and connect again whenever the connection is lost, with growing pauses. Never returns."""
         import asyncio
 
+        self._wlan.config(reconnects=0)  # the driver's own tries would refuse ours
         pause = RETRY_MIN_MS
         while True:
-            if self._wlan.isconnected():
-                pause = RETRY_MIN_MS
-                await asyncio.sleep_ms(CHECK_MS)
-                continue
             if self._name is None:
                 await asyncio.sleep_ms(RETRY_MAX_MS)
-                continue
-            try:
-                self._wlan.connect(self._name, self._password)
-                for _ in range(CONNECT_MS // 100):
-                    if self._wlan.isconnected():
-                        self.connects += 1
-                        break
-                    await asyncio.sleep_ms(100)
-                else:
-                    self._wlan.disconnect()
-            except OSError:
-                # the driver's state machine is in between; the next try finds it at rest
-                self._wlan.active(False)
-                self._wlan.active(True)
-            if not self._wlan.isconnected():
+            elif self._wlan.isconnected():
+                pause = RETRY_MIN_MS
+                await asyncio.sleep_ms(CHECK_MS)
+            elif await self._connect(asyncio.sleep_ms):
+                self.connects += 1
+            else:
                 await asyncio.sleep_ms(pause)
                 pause = min(2 * pause, RETRY_MAX_MS)
+
+    async def _connect(self, sleep_ms):
+        # True if the connection came about in CONNECT_MS
+        try:
+            self._wlan.connect(self._name, self._password)
+        except OSError:
+            # the driver is between two states: the next try finds it at rest
+            self._wlan.active(False)
+            self._wlan.active(True)
+            return False
+        for _ in range(CONNECT_MS // 100):
+            if self._wlan.isconnected():
+                return True
+            await sleep_ms(100)
+        self._wlan.disconnect()
+        return False

