@@ -114,15 +114,13 @@ class Curve:
             odd.append(self.add_affine(odd[-1], affine_twice))
         table = self.all_affine(odd)
         total = INFINITY
-        count = 0
-        for digit in reversed(non_adjacent_form(k, _WINDOW)):
+        for count, digit in enumerate(reversed(non_adjacent_form(k, _WINDOW))):
             total = self.double(total)
             if digit > 0:
                 total = self.add_affine(total, table[digit >> 1])
             elif digit:
                 x, y = table[-digit >> 1]
                 total = self.add_affine(total, (x, -y))
-            count += 1
             if count % _YIELD_EVERY == 0:
                 yield
         return total
@@ -145,7 +143,8 @@ class FixedBase:
         for power in powers:
             start = (power[0], power[1], wide(1))
             combined += [start] + [curve.add_affine(each, power) for each in combined[1:]]
-        self.table = [None] + curve.all_affine(combined[1:])
+        self.table = curve.all_affine(combined[1:])
+        self.table.insert(0, None)
         self.teeth = teeth
 
     def digits(self, k):

@@ -62,15 +62,13 @@ def evaluate(curve, some_lines, point):
     p = curve.p
     x, y = point
     u, v = wide(1), wide(0)
-    count = 0
-    for line in some_lines:
+    for count, line in enumerate(some_lines):
         if line[0]:
             u, v = (u + v) * (u - v) % p, 2 * u * v % p
         c = line[1] * x + line[2]
         d = y if len(line) == 3 else line[3] * y
         c %= p
         u, v = (u * c - v * d) % p, (u * d + v * c) % p
-        count += 1
         if count % _YIELD_EVERY == 0:
             yield
     for _ in range(2):  # the final exponent, the cofactor 4
