@@ -28,7 +28,7 @@ PORTABLE = {"cpns", "mikey_sakke", "device_agent"}
 SHARED_MODULES = {"array", "asyncio", "binascii", "collections", "errno", "gc", "hashlib", "io", "json", "os", "random"}
 SHARED_MODULES |= {"select", "socket", "struct", "sys", "time"}
 # Names of one Python only: allowed where the import is guarded by `try` or by a test of which Python this is.
-ONE_SIDED_MODULES = {"cryptolib", "micropython", "uctypes", "hmac", "secrets", "cryptography"}
+ONE_SIDED_MODULES = {"cryptolib", "micropython", "uctypes", "hmac", "secrets", "cryptography", "gmpy2"}
 # The Linux ends' share of the portable packages.
 CPYTHON_ONLY = ("cpns/xml_form.py", "device_agent/host/")
 

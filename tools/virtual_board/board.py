@@ -1,0 +1,244 @@
+"""One virtual board: a process of the MicroPython VM that runs the files of an ESP32, with a folder as its flash.
+
+    board = Board.create(folder, number=1, provisioning=record)
+    await board.start()
+    await board.command("join", sg="kitchen")
+    await board.event("key", sg="kitchen")
+    await board.kill()          # the power goes
+    await board.start()         # and comes back
+
+The board's own address is 127.0.x.y, or what `Network` says, for a board in a network namespace.
+"""
+
+import asyncio
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cpns import cborlite
+from device_agent import provisioning as device_provisioning
+from device_agent.key_store import KeyStore
+from tools.micropython_vm import board_files, compile, vm
+from tools.virtual_board.nvs_folder import NvsFolder
+
+HEAP_KIB = 96
+RESET_CODE = 75  # on_vm/machine.py
+POWER_CUT_CODE = 137  # on_vm/esp32.py
+ON_VM = Path(__file__).with_name("on_vm")
+ON_VM_TREE = compile.MPY / "virtual"
+LINE_MAX = 1 << 16
+_WIFI_RECORD = [1, "virtual", "virtual password"]  # micropython/wifi.py
+
+
+class BoardError(Exception):
+    """A command that the board refused; `kind` is the name of the board's exception."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(f"{kind}: {reason}")
+        self.kind = kind
+        self.reason = reason
+
+
+class BoardEnded(Exception):
+    """The board's process ended while something was expected from it; the text has its last words."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """Where boards live. `prefix` are the words that start their process, such as `ip netns exec NAME`."""
+
+    address: str
+    netmask: str = "255.0.0.0"
+    prefix: Sequence[str] = ()
+
+    @classmethod
+    def loopback(cls, number: int) -> "Network":
+        """Board `number` (1..16,000) of this machine: 127.0.64.1, 127.0.64.2, ..."""
+        return cls(f"127.0.{64 + number // 250}.{1 + number % 250}")
+
+
+class Board:
+    """A board and its process. Events of the board are kept in `events`, in order."""
+
+    def __init__(self, folder: Path, number: int, network: Network) -> None:
+        self.folder = folder
+        self.number = number
+        self.network = network
+        self.nvs = NvsFolder(folder / "nvs")
+        self.events: list[dict[str, Any]] = []
+        self.exit_code: int | None = None
+        self.restarts = 0
+        self._process: asyncio.subprocess.Process | None = None
+        self._changed = asyncio.Condition()
+        self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._commands = 0
+        self._reader: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Board {self.number} at {self.network.address}>"
+
+    @classmethod
+    def create(cls, folder: Path, number: int, provisioning: bytes, network: Network | None = None) -> "Board":
+        """A new board with an empty flash but for its provisioning record (`device_agent.provisioning`)."""
+        shutil.rmtree(folder, ignore_errors=True)
+        board = cls(folder, number, network or Network.loopback(number))
+        store = KeyStore(board.nvs)
+        store.save(device_provisioning.RECORD, provisioning)
+        store.save("wifi", cborlite.encode(_WIFI_RECORD))
+        return board
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    async def start(
+        self,
+        *,
+        loss: float = 0.0,
+        seed: int = 1,
+        power_cut: str = "",
+        heap_kib: int = HEAP_KIB,
+        up: bool = True,
+    ) -> None:
+        """Switch the power on; returns when the agent runs (`up`), or at once.
+
+        `loss` is the probability that a datagram from or to this board is lost, drawn from `seed`; `power_cut` is
+        "n:before", "n:torn" or "n:after": the power goes at the n-th write to the flash. Raises BoardEnded.
+        """
+        if self.running:
+            raise ValueError(f"{self} is already running")
+        machine = vm.ensure()
+        environment = {
+            "MICROPYPATH": f"{compile.BOARD_TREE}:{ON_VM_TREE}:.frozen",
+            "BOARD_ADDRESS": self.network.address,
+            "BOARD_NETMASK": self.network.netmask,
+            "BOARD_MAC": f"02{self.number:010x}",
+            "BOARD_NVS": str(self.folder / "nvs"),
+            "BOARD_LOSS": repr(loss),
+            "BOARD_SEED": str(seed),
+            "BOARD_POWER_CUT": power_cut,
+        }
+        command = machine.command(str(compile.BOARD_TREE / "main.py"), heap_kib=heap_kib)
+        with open(self.folder / "errors.txt", "ab") as errors:
+            self._process = await asyncio.create_subprocess_exec(
+                *self.network.prefix,
+                *command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+                env=environment,
+                cwd=self.folder,
+                limit=LINE_MAX,
+            )
+        self.exit_code = None
+        first = len(self.events)
+        self._reader = asyncio.create_task(self._read(self._process))
+        if up:
+            await self.event("up", since=first, timeout_s=30)
+
+    async def command(self, do: str, *, timeout_s: float = 60, **values: Any) -> dict[str, Any]:
+        """Let the board do something (on_vm/app.py lists what) and return its answer.
+
+        Raises BoardError if it refuses, BoardEnded if it ends, TimeoutError.
+        """
+        if not self.running or self._process is None or self._process.stdin is None:
+            raise BoardEnded(self._last_words())
+        self._commands += 1
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._answers[self._commands] = answer
+        line = json.dumps({"n": self._commands, "do": do, **values})
+        self._process.stdin.write(line.encode() + b"\n")
+        async with asyncio.timeout(timeout_s):
+            result = await answer
+        if "error" in result:
+            raise BoardError(result["error"], result["reason"])
+        return result
+
+    async def event(self, name: str, *, since: int = 0, timeout_s: float = 60, **values: Any) -> dict[str, Any]:
+        """The first event `name` with these values among `events[since:]`, waited for if need be.
+
+        Raises BoardEnded if the board ends before, TimeoutError.
+        """
+        wanted = {"event": name, **values}
+        async with asyncio.timeout(timeout_s), self._changed:
+            position = since
+            while True:
+                for event in self.events[position:]:
+                    if wanted.items() <= event.items():
+                        return event
+                position = len(self.events)
+                if self.exit_code is not None:
+                    raise BoardEnded(self._last_words())
+                await self._changed.wait()
+
+    async def ended(self, timeout_s: float = 60) -> int:
+        """Wait until the board's process has ended; its exit code (RESET_CODE, POWER_CUT_CODE or another)."""
+        async with asyncio.timeout(timeout_s), self._changed:
+            await self._changed.wait_for(lambda: self.exit_code is not None)
+        assert self.exit_code is not None
+        return self.exit_code
+
+    async def kill(self) -> None:
+        """The power goes, at whatever instruction the board is."""
+        if self.running and self._process is not None:
+            self._process.kill()
+            await self.ended()
+
+    async def stop(self) -> None:
+        """End the board in order: its input is closed, its application returns."""
+        if self.running and self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+            try:
+                await self.ended(timeout_s=5)
+            except TimeoutError:
+                await self.kill()
+
+    async def restart(self, **how: Any) -> None:
+        """Take the power away and give it back; arguments as for `start`."""
+        await self.kill()
+        self.restarts += 1
+        await self.start(**how)
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        while line := await process.stdout.readline():
+            try:
+                values = json.loads(line)
+            except ValueError:
+                values = {"event": "print", "text": line.decode(errors="replace").rstrip()}
+            if not isinstance(values, dict):
+                values = {"event": "print", "text": line.decode(errors="replace").rstrip()}
+            if "n" in values:
+                answer = self._answers.pop(values.pop("n"), None)
+                if answer and not answer.done():
+                    answer.set_result(values)
+                continue
+            async with self._changed:
+                self.events.append(values)
+                self._changed.notify_all()
+        code = await process.wait()
+        async with self._changed:
+            self.exit_code = code
+            self._changed.notify_all()
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(BoardEnded(self._last_words()))
+        self._answers.clear()
+
+    def _last_words(self) -> str:
+        try:
+            errors = (self.folder / "errors.txt").read_text(errors="replace")[-2000:]
+        except FileNotFoundError:
+            errors = ""
+        printed = [event["text"] for event in self.events if event.get("event") == "print"][-30:]
+        return f"{self} ended with exit code {self.exit_code}\n" + "\n".join(printed) + errors
+
+
+def build() -> None:
+    """Compile what boards run: the board's own files, and the modules that stand in for its hardware."""
+    compile.compile_board()
+    files = {source.name: source for source in sorted(ON_VM.glob("*.py"))}
+    compile.compile_tree(files, ON_VM_TREE, board_files.LEVEL)

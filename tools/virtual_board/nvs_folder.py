@@ -1,0 +1,41 @@
+"""The flash of a virtual board, seen from outside: what the board's `esp32.NVS` keeps, one file an entry."""
+
+from pathlib import Path
+
+NAMESPACE = "keycast"  # micropython/nvs_store.py
+
+
+class NvsFolder:
+    """`ports.Storage` over the same files, for provisioning a board before its first start and for looking at it
+    after its end; never while it runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def get(self, name: str) -> bytes | None:
+        path = self._path(name)
+        return path.read_bytes() if path.exists() else None
+
+    def set(self, name: str, octets: bytes) -> None:
+        path = self._path(name)
+        path.touch(mode=0o600)
+        path.write_bytes(octets)
+
+    def delete(self, name: str) -> None:
+        self._path(name).unlink(missing_ok=True)
+
+    def commit(self) -> None:
+        """Nothing to do: each write is in its file already, and the board does not run yet."""
+
+    def names(self) -> list[str]:
+        """The names of all entries."""
+        return sorted(path.name.partition(".")[2] for path in self._folder.glob(f"{NAMESPACE}.*") if path.suffix != "~")
+
+    def erase(self) -> None:
+        """Erase the whole flash, as the ESP32's start does when it finds no free page in it."""
+        for path in self._folder.iterdir():
+            path.unlink()
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{NAMESPACE}.{name}"
