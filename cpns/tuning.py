@@ -14,6 +14,7 @@ ENTRIES_PER_OBJECT = 70  # 70 * 18 octets and the fixed part stay below BROADCAS
 # Keys
 GROUP_KEY_LEN = 16
 WRAPPED_KEY_LEN = 24  # RFC 3394 of one Group Key
+KEYS_PER_RING = 3  # the sending key, one in grace time, one ahead
 EPOCH_JUMP_MAX = 16  # SEC-03: a broadcast may not burn the version space
 GRACE_AFTER_LEAVE_S = 30  # SEC-05: one BLE delivery
 GRACE_MAX_S = 3600  # SEC-05
@@ -36,3 +37,6 @@ PULL_AT_LEAST_EVERY_S = 86400
 REPLAY_WINDOW = 32
 INC_PER_SENDER_MAX = 4
 SENDERS_MAX = 32  # replay states kept per Service Group on a board
+SEQUENCE_STEP = 64  # numbers a sender reserves with one store write (SEC-22)
+WINDOW_STORE_STEP = 16  # numbers a receiver gives up with one write while messages come faster than ..
+WINDOW_STORE_INTERVAL_S = 10
