@@ -1,0 +1,176 @@
+"""The machine a virtual board consists of behaves as an ESP32 where the agent depends on it: flash, air, watchdog.
+
+Everything here runs in the MicroPython VM with the modules that go to a board.
+"""
+
+import subprocess
+import textwrap
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from device_agent.key_store import KeyStore
+from tools.micropython_vm import compile, vm
+from tools.virtual_board import board
+from tools.virtual_board.nvs_folder import NvsFolder
+
+addresses = (f"127.0.9.{last}" for last in count(1))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built():
+    board.build()
+
+
+class OneBoard:
+    """A VM with a board's modules that runs a script instead of `main.py`."""
+
+    def __init__(self, flash: Path):
+        self.flash = flash
+        self.address = next(addresses)
+
+    def popen(self, script, **environment):
+        path = f"{compile.BOARD_TREE}:{board.ON_VM_TREE}:.frozen"
+        return subprocess.Popen(
+            vm.ensure().command("-c", textwrap.dedent(script), heap_kib=96),
+            env={"MICROPYPATH": path, "BOARD_NVS": str(self.flash), "BOARD_ADDRESS": self.address, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, script, expect=0, **environment):
+        process = self.popen(script, **environment)
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == expect, output
+        return output.split()
+
+
+@pytest.fixture
+def one_board(tmp_path):
+    flash = tmp_path / "nvs"
+    flash.mkdir()
+    return OneBoard(flash)
+
+
+SAVE_SIX_STATES = """
+    from nvs_store import NvsStore
+    from device_agent.key_store import KeyStore
+    store = KeyStore(NvsStore())
+    old = store.load("state")
+    for state in range(int(old) + 1 if old else 1, 7):
+        store.save("state", str(state).encode())
+        print(state)
+"""
+
+
+@pytest.mark.req("SEC-22")
+@pytest.mark.parametrize("how", ["before", "torn", "after"])
+@pytest.mark.parametrize("write", range(1, 13))
+def test_the_power_goes_at_any_write_and_the_old_or_the_new_state_is_found(one_board, how, write):
+    returned = one_board.run(SAVE_SIX_STATES, expect=board.POWER_CUT_CODE, BOARD_POWER_CUT=f"{write}:{how}")
+    found = one_board.run(
+        "from nvs_store import NvsStore\n"
+        "from device_agent.key_store import KeyStore\n"
+        "print((KeyStore(NvsStore()).load('state') or b'0').decode())"
+    )
+    last = int(returned[-1]) if returned else 0
+    assert int(found[0]) in (last, last + 1)
+    # two writes a state: in the first half of a state the old one may be found, never anything older
+    assert last == (write - (how != "after")) // 2 - (how == "after" and write % 2 == 0)
+    assert one_board.run(SAVE_SIX_STATES)[-1] == "6" if int(found[0]) < 6 else True
+
+
+def test_the_host_reads_and_writes_the_flash_of_a_board(one_board):
+    KeyStore(NvsFolder(one_board.flash)).save("state", b"41")
+    assert one_board.run(SAVE_SIX_STATES.replace("7", "43"))[-1] == "42"
+    assert KeyStore(NvsFolder(one_board.flash)).load("state") == b"42"
+
+
+def test_what_was_not_committed_is_lost_with_the_power(one_board):
+    one_board.run(
+        "import esp32\nnvs = esp32.NVS('keycast')\nnvs.set_blob('a', b'1')\nnvs.commit()\nnvs.set_blob('a', b'2')"
+    )
+    assert NvsFolder(one_board.flash).get("a") == b"1"
+
+
+def test_flash_errors_are_those_of_the_esp32(one_board):
+    told = one_board.run("""
+        import esp32
+        nvs = esp32.NVS('keycast')
+        def told(function, *arguments):
+            try:
+                function(*arguments)
+            except OSError as error:
+                print(error.errno)
+        told(nvs.get_blob, 'nothing', bytearray(4))
+        told(nvs.erase_key, 'nothing')
+        told(nvs.set_blob, 'sixteen_letters_', b'')
+        nvs.set_blob('a', b'12345')
+        told(nvs.get_blob, 'a', bytearray(4))
+    """)
+    assert [hex(-int(number)) for number in told] == ["0x1102", "0x1102", "0x1109", "0x110c"]
+
+
+ON_AIR = """
+    import asyncio, network, wifi, air
+    from device_agent.links.udp import UdpLink
+    station = wifi.Station()
+    station.switch_on()
+    station._name = "virtual"
+
+    async def told(link, unicast):
+        while True:
+            address, datagram = await (link.recv() if unicast else link.recv_broadcast())
+            print(address[0], datagram.decode())
+
+    async def main():
+        asyncio.create_task(station.keep_connected())
+        link = UdpLink("0.0.0.0", "127.255.255.255", hear="0.0.0.0")
+        asyncio.create_task(told(link, True))
+        asyncio.create_task(told(link, False))
+        await asyncio.sleep_ms(500)
+        for n in range({sends}):
+            link.broadcast(5687, b"to-all")
+            link.send(("{peer}", 5683), b"to-one")
+            await asyncio.sleep_ms(20)
+        await asyncio.sleep_ms({after_ms})
+        print("lost", air.counts["lost"])
+    asyncio.run(main())
+"""
+
+
+def test_boards_hear_each_other_and_not_themselves(tmp_path):
+    a, b, c = (OneBoard(tmp_path) for _ in range(3))
+    script = ON_AIR.format(sends=3, peer=b.address, after_ms=1000)
+    running = [one.popen(script) for one in (a, b, c)]
+    heard = [process.communicate(timeout=30)[0].splitlines() for process in running]
+    assert sorted(heard[0]) == sorted([f"{b.address} to-all", f"{c.address} to-all"] * 3 + ["lost 0"])
+    unicast = [f"{a.address} to-one", f"{c.address} to-one"] * 3
+    assert sorted(heard[1]) == sorted([f"{a.address} to-all", f"{c.address} to-all"] * 3 + unicast + ["lost 0"])
+
+
+def test_the_air_loses_what_it_is_told_to_lose_and_counts_it(tmp_path):
+    a, b = OneBoard(tmp_path), OneBoard(tmp_path)
+    script = textwrap.dedent(ON_AIR)
+    receiver = b.popen(script.format(sends=0, peer="", after_ms=4000), BOARD_LOSS="0.3", BOARD_SEED="7")
+    sender = a.popen(script.format(sends=100, peer="127.0.8.200", after_ms=0))
+    heard = receiver.communicate(timeout=30)[0].splitlines()
+    sender.communicate(timeout=30)
+    lost = int(heard[-1].split()[1])
+    received = heard.count(f"{a.address} to-all")
+    assert received + lost == 100
+    assert 20 <= lost <= 40
+
+
+def test_a_watchdog_that_is_fed_too_late_resets_the_board(one_board):
+    script = "import machine, time\ndog = machine.WDT(timeout=50)\ntime.sleep_ms({})\ndog.feed()\nprint('alive')"
+    assert one_board.run(script.format(1)) == ["alive"]
+    assert "alive" not in one_board.run(script.format(200), expect=board.RESET_CODE)
+
+
+def test_there_is_no_bluetooth_radio(one_board):
+    script = "import bluetooth\ntry:\n  bluetooth.BLE().active(True)\nexcept OSError as error:\n  print(error.errno)"
+    assert one_board.run(script) == ["19"]
