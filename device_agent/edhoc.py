@@ -1,8 +1,21 @@
 """EDHOC (RFC 9528), the initiator: method 3, cipher suite 2, credentials are CCS, message_4 required.
 
 One object is one handshake; a failure ends it for good (SEC-21). Messages are those of RFC 9528: put `f5` before
-message_1 and C_R before message_3 as docs/protocol.md section 3 says (`coap_1`, `coap_3` do it).
+message_1 and `prefix_3` before message_3 as docs/protocol.md section 3 says.
 """
+
+from hashlib import sha256
+
+from cpns.cborlite import decode_prefix, encode
+from cpns.crypto import ccm, hkdf
+from cpns.crypto.compare import equal
+from cpns.errors import MalformedMessage, NotAllowed, NotAuthentic, Unknown
+from device_agent.cose import Credential, encrypt0_aad
+from device_agent.crypto import p256
+
+SUITES = b"\x02"  # SUITES_I, encoded
+MESSAGE_MAX = 1024  # octets; the longest of ours, with a credential by value, has 180
+_NEW, _WAIT_2, _WAIT_4, _DONE, _FAILED = range(5)
 
 
 class Initiator:
@@ -13,24 +26,148 @@ class Initiator:
     """
 
     def __init__(self, own, private, ephemeral, c_i, peer=None, by_value=False):
-        raise NotImplementedError
+        self.peer = peer
+        self.c_r = self.prefix_3 = None
+        self._own = own
+        self._private = private
+        self._x = ephemeral
+        self._c_i = c_i
+        self._by_value = by_value
+        self._state = _NEW
 
     def message_1(self):
-        """Steps -> message_1."""
-        raise NotImplementedError
+        """Steps -> message_1 (5.2.1)."""
+        self._enter(_NEW)
+        g_x = (yield from p256.public_key(self._x))[:32]
+        message = b"\x03" + SUITES + encode(g_x) + _identifier(self._c_i)
+        self._h_1 = sha256(message).digest()
+        self._state = _WAIT_2
+        return message
 
     def message_3(self, message_2):
-        """Steps: check message_2 -> message_3. Raises NotAuthentic, MalformedMessage, Unknown, NotAllowed (peer's error)."""
-        raise NotImplementedError
+        """Steps: check message_2 -> message_3 (5.3.3, 5.4.2).
+
+        Raises NotAuthentic, MalformedMessage, Unknown for a responder that is not `peer`, NotAllowed when the
+        responder sent an EDHOC error or demands what we do not know.
+        """
+        self._enter(_WAIT_2)
+        octets = _octets(message_2)
+        g_y = octets[:32]
+        th = sha256(encode(g_y) + encode(self._h_1)).digest()
+        point = yield from p256.table(g_y)
+        prk = hkdf.extract(th, (yield from p256.ecdh(self._x, point)))  # PRK_2e
+        size = len(octets) - 32
+        key = int.from_bytes(_kdf(prk, 0, th, size), "big")
+        plain = (int.from_bytes(octets[32:], "big") ^ key).to_bytes(size, "big")
+
+        c_r, offset = decode_prefix(plain)
+        id_cred, offset = decode_prefix(plain, offset)
+        mac, offset = decode_prefix(plain, offset)
+        self.c_r = _identified(c_r)
+        peer = self._find(id_cred)
+        _refuse_critical(plain, offset)
+        if not 0 < len(self.c_r) < 8 or self.c_r == self._c_i or peer.x == self._own.x or not isinstance(mac, bytes):
+            raise MalformedMessage("EDHOC: message_2")
+        id_cred = encode(id_cred if isinstance(id_cred, dict) else {4: peer.kid})
+
+        g_rx = yield from p256.ecdh(self._x, (yield from p256.table(peer.x)))
+        prk = hkdf.extract(_kdf(prk, 1, th, 32), g_rx)  # PRK_3e2m
+        context = _identifier(self.c_r) + id_cred + encode(th) + peer.ccs + plain[offset:]
+        if not equal(mac, _kdf(prk, 2, context, 8)):
+            raise NotAuthentic("EDHOC: message_2")
+        self.peer = peer
+
+        th = sha256(encode(th) + plain + peer.ccs).digest()
+        g_iy = yield from p256.ecdh(self._private, point)
+        self._prk = hkdf.extract(_kdf(prk, 5, th, 32), g_iy)  # PRK_4e3m
+        own = self._own
+        if self._by_value:
+            id_cred = short = b"\xa1\x0e" + own.ccs
+        else:
+            id_cred, short = encode({4: own.kid}), _identifier(own.kid)
+        plain = short + encode(_kdf(self._prk, 6, id_cred + encode(th) + own.ccs, 8))
+        message = ccm.seal(_kdf(prk, 3, th, 16), _kdf(prk, 4, th, 13), encrypt0_aad(b"", th), plain)
+        self._th_4 = sha256(encode(th) + plain + own.ccs).digest()
+        self._x = self._private = None
+        self.prefix_3 = _identifier(self.c_r)
+        self._state = _WAIT_4
+        return encode(message)
 
     def finish(self, message_4):
-        """Check message_4; from now on `peer`, `c_r`, `export` and `oscore` are good. Raises like message_3."""
-        raise NotImplementedError
+        """Check message_4 (5.5.3); from now on `peer`, `c_r`, `export` and `oscore` are good. Raises like message_3."""
+        self._enter(_WAIT_4)
+        th = self._th_4
+        aad = encrypt0_aad(b"", th)
+        plain = ccm.open_(_kdf(self._prk, 8, th, 16), _kdf(self._prk, 9, th, 13), aad, _octets(message_4))
+        _refuse_critical(plain, 0)
+        self._prk = _kdf(_kdf(self._prk, 7, th, 32), 10, b"", 32)  # PRK_exporter
+        self._state = _DONE
 
     def export(self, label, context, length):
-        """-> EDHOC_Exporter(label, context, length)."""
-        raise NotImplementedError
+        """-> EDHOC_Exporter(label, context, length) (4.2.1)."""
+        if self._state != _DONE:
+            raise RuntimeError("EDHOC: not finished")
+        return _kdf(self._prk, label, context, length)
 
     def oscore(self):
         """-> (master secret, master salt, sender ID, recipient ID) for oscore.Context (RFC 9528, A.1)."""
-        raise NotImplementedError
+        return self.export(0, b"", 16), self.export(1, b"", 8), self.c_r, self._c_i
+
+    def _enter(self, state):
+        if self._state != state:
+            raise RuntimeError("EDHOC: out of order, or the handshake has failed")
+        self._state = _FAILED  # until the step has come to its end
+
+    def _find(self, id_cred):
+        # -> the responder's Credential; the pinned one and no other, if there is one (SEC-16)
+        if isinstance(id_cred, dict):
+            if list(id_cred) != [14]:
+                raise Unknown("EDHOC: kind of credential")
+            peer = Credential.parse(encode(id_cred[14]))
+            if self.peer is None or self.peer.ccs == peer.ccs:
+                return peer
+        elif self.peer is not None and self.peer.kid == _identified(id_cred):
+            return self.peer
+        raise Unknown("EDHOC: not the expected responder")
+
+
+def _kdf(prk, label, context, length):
+    # EDHOC_KDF (4.1.2)
+    return hkdf.expand(prk, encode(label) + encode(context) + encode(length), length)
+
+
+def _identifier(octets):
+    # 3.3.2: what reads as an integer -24..23 is sent as that
+    if len(octets) == 1 and octets[0] & 0xDF < 0x18:
+        return octets
+    return encode(octets)
+
+
+def _identified(item):
+    if isinstance(item, int) and -25 < item < 24:
+        return encode(item)
+    if not isinstance(item, bytes):
+        raise MalformedMessage("EDHOC: identifier")
+    return item
+
+
+def _octets(message):
+    # -> content of the byte string that each message is; the peer's error message (6) raises
+    item, end = decode_prefix(message)
+    if isinstance(item, int):
+        raise NotAllowed("EDHOC error %d from the responder" % item)
+    if not isinstance(item, bytes) or end != len(message) or end > MESSAGE_MAX:
+        raise MalformedMessage("EDHOC: message")
+    return item
+
+
+def _refuse_critical(plain, offset):
+    # 3.8: external authorization data, label and perhaps a byte string; a negative label must be understood
+    while offset < len(plain):
+        label, offset = decode_prefix(plain, offset)
+        if not isinstance(label, int):
+            raise MalformedMessage("EDHOC: EAD")
+        if label < 0:
+            raise NotAllowed("EDHOC: critical EAD")
+        if offset < len(plain) and plain[offset] >> 5 == 2:
+            _, offset = decode_prefix(plain, offset)

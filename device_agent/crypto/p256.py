@@ -31,10 +31,8 @@ def run(steps):
 
 
 def private_key(random):
-    """-> private key, 32 octets in 1..N-1, from at least 40 uniform octets (FIPS 186-5, A.2.1)."""
-    if len(random) < 40:
-        raise ValueError("a private key needs 40 random octets")
-    return (int.from_bytes(random, "big") % (N - 1) + 1).to_bytes(32, "big")
+    """-> a new private key, 32 octets in 1..N-1. `random(n)` gives n uniform octets (FIPS 186-5, A.2.1)."""
+    return (int.from_bytes(random(40), "big") % (N - 1) + 1).to_bytes(32, "big")
 
 
 def public_key(private):
@@ -49,6 +47,8 @@ def table(x, y=None):
     `x` and `y` are 32 octets each; without `y` one of the two points with that x is taken, which ECDH by
     x coordinate cannot tell apart. Raises MalformedMessage for what is no point of the curve.
     """
+    if len(x) != 32:
+        raise MalformedMessage("a coordinate has 32 octets")
     x = int.from_bytes(x, "big")
     square = (x * x * x - 3 * x + _B) % P
     if y is not None:
