@@ -1,0 +1,63 @@
+"""When a generation of the tree begins and ends (SEC-07): pure rules.
+
+Time is counted twice, while running and by the calendar, and the longer count holds: a gateway without a
+synchronised clock, or one whose clock was turned back, still ends its generations.
+"""
+
+from gateway_agent.store.slot_table import Generation
+
+DAY_S = 86_400
+LIFE_S = 365 * DAY_S
+"""A generation lasts at most a year: it bounds what a stolen GKDK opens."""
+OLD_LIFE_S = 30 * DAY_S
+"""The one before lives at most this much longer; then its stragglers are reached by unicast."""
+SHORT_OF_SLOTS = 0.10
+"""A new generation begins when fewer slots are FREE, or more RETIRED."""
+HEIGHT_MAX = 11
+"""2,048 slots: the largest tree whose indexes have 2 octets; larger ones are not on the air yet."""
+RESTORE_STEP = 256
+"""A restored gateway skips so many generations that it meets none it has forgotten (SEC-02)."""
+GENERATION_MAX = 0xFFFF
+
+
+def age_s(generation: Generation, unix: int) -> float:
+    """Seconds since the generation began; `unix` 0 = clock not synchronised."""
+    return max(generation.lived_s, _since(generation.born_unix, unix))
+
+
+def replaced_s(generation: Generation, unix: int) -> float:
+    """Seconds since the next generation began; 0.0 for the current one."""
+    if not generation.replaced:
+        return 0.0
+    lived = generation.lived_s - (generation.replaced_lived_s or 0.0)
+    return max(lived, _since(generation.replaced_unix or 0, unix))
+
+
+def why_new(current: Generation, active: int, retired: int, unix: int) -> str | None:
+    """Why a new generation should begin now, or None."""
+    if age_s(current, unix) >= LIFE_S:
+        return "it is a year old"
+    if retired > SHORT_OF_SLOTS * current.size:
+        return f"{retired} of {current.size} slots are retired"
+    free = current.size - active - retired
+    gains = retired > 0 or height_for(active, current.height) > current.height
+    if free < SHORT_OF_SLOTS * current.size and gains:
+        return f"only {free} of {current.size} slots are free"
+    return None
+
+
+def has_ended(old: Generation, missing: int, unix: int) -> bool:
+    """True if an old generation is to be forgotten: `missing` PNEs still lack the GKDK of the current one."""
+    return old.replaced and (missing == 0 or replaced_s(old, unix) >= OLD_LIFE_S)
+
+
+def height_for(active: int, configured: int) -> int:
+    """Height of a new tree: at least `configured`, twice the slots of the PNEs there are, at most HEIGHT_MAX."""
+    height = configured
+    while (1 << height) < 2 * active and height < HEIGHT_MAX:
+        height += 1
+    return height
+
+
+def _since(start: int, unix: int) -> int:
+    return max(0, unix - start) if start and unix else 0
