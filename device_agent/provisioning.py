@@ -5,32 +5,24 @@ gateway address hint]`. A board that is still to be paired (docs/protocol.md sec
 gateway ID on. Kept under `RECORD` by `key_store.KeyStore`; tools on the host call `pack`, the board `parse`.
 """
 
-import hashlib
-
 from cpns import cborlite, tuning
-from cpns.errors import MalformedMessage
+from cpns.errors import CpnsError, MalformedMessage
+from device_agent.cose import Credential
 
 RECORD = "prov"
 FORMAT = 1
 
 
-def ccs_of(entity_id, x):
-    """The CCS (RFC 8392, deterministic CBOR) of `entity_id` with the public x coordinate (32 octets); SEC-16."""
-    key = b"\xa4\x01\x02\x02\x48" + hashlib.sha256(x).digest()[:8] + b"\x20\x01\x21\x58\x20" + x
-    return b"\xa2\x02" + cborlite.encode(entity_id) + b"\x08\xa1\x01" + key
-
-
-def checked_ccs(entity_id, ccs):
-    """The x coordinate in `ccs` if it is, octet for octet, the CCS of `entity_id`; else MalformedMessage."""
-    x = ccs[-32:]
-    if len(x) != 32 or ccs != ccs_of(entity_id, x):
-        raise MalformedMessage(f"the credential is not the CCS of {entity_id}")
-    return x
-
-
 def _id(value, what):
     if not isinstance(value, str) or not 1 <= len(value.encode()) <= tuning.ENTITY_ID_MAX:
         raise MalformedMessage(f"{what} is not a text of 1..{tuning.ENTITY_ID_MAX} octets")
+
+
+def _credential(ccs, entity_id):
+    credential = Credential.parse(ccs)
+    if credential.entity_id != entity_id:
+        raise MalformedMessage(f"the credential is not that of {entity_id}")
+    return credential
 
 
 class Provisioning:
@@ -63,13 +55,13 @@ class Provisioning:
         _id(self.pne_id, "PNE ID")
         if len(self.private_key) != 32:
             raise MalformedMessage("the private key has not 32 octets")
-        checked_ccs(self.pne_id, self.ccs)
+        _credential(self.ccs, self.pne_id)
         if self.paired:
             _id(self.gateway_id, "gateway ID")
-            checked_ccs(self.gateway_id, self.gateway_ccs)
+            x = _credential(self.gateway_ccs, self.gateway_id).x
             if len(self.signing_key) != 64:
                 raise MalformedMessage("the signing key has not 64 octets")
-            if self.signing_key[:32] == self.gateway_ccs[-32:]:
+            if self.signing_key[:32] == x:
                 raise MalformedMessage("one key for two jobs: the signing key is the gateway's EDHOC key")  # SEC-17
             if self.pn_id:
                 _id(self.pn_id, "PN ID")
@@ -96,6 +88,19 @@ class Provisioning:
             ]
         )
 
+    def change(self, store, **fields):
+        """Set attributes and store the record in `store`, a KeyStore; when that fails, nothing has changed."""
+        old = {name: getattr(self, name) for name in fields}
+        try:
+            for name, value in fields.items():
+                setattr(self, name, value)
+            self._check()
+            store.save(RECORD, self.pack())
+        except (CpnsError, OSError):
+            for name, value in old.items():
+                setattr(self, name, value)
+            raise
+
     def __repr__(self):
         return f"<Provisioning {self.pne_id} of gateway {self.gateway_id or None}>"
 
@@ -108,7 +113,7 @@ def parse(octets):
     value = cborlite.decode(octets)
     if not isinstance(value, list) or len(value) != len(_TYPES) or value[0] != FORMAT:
         raise MalformedMessage(f"not a provisioning record of format {FORMAT}")
-    for item, kind in zip(value, _TYPES):  # noqa: B905 - MicroPython's zip knows no strict
+    for item, kind in zip(value, _TYPES):
         if not isinstance(item, kind):
             raise MalformedMessage("a provisioning field has the wrong type")
     return Provisioning(*value[1:])

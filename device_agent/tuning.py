@@ -11,7 +11,7 @@ SESSION_NUMBERS_MAX = 1 << 20  # sender numbers of one OSCORE context
 
 # Service Groups
 GROUPS_MAX = 8  # memberships at a time: the budget of RAM
-KNOWN_GROUPS_MAX = 64  # floors are never forgotten (SEC-04); a full table refuses new groups
+ASSIGN_INTERVAL = 1800000  # ms between questions for a lost GKDK: half of what the PN GW answers (SEC-19)
 LEISURE_DEFAULT = 5000  # ms, when the PN GW names none
 LEISURE_MAX = 60000  # ms
 OLD_GENERATION_MAX = 30 * 86400 * 1000  # ms, SEC-07

@@ -1,0 +1,64 @@
+"""The GKDKs this PNE was assigned: that of the tree's generation, and while it changes the one before (SEC-07)."""
+
+from cpns.broadcast_encryption.gkdk import GkdkRecord
+from cpns.errors import MalformedMessage, Stale
+from device_agent import tuning
+
+_RECORDS = ("gkdk0", "gkdk1")
+
+
+class GkdkStore:
+    """At most two GKDK records in `store`, a KeyStore. They are read when used, seldom, and do not stay in the heap."""
+
+    def __init__(self, store, now):
+        self._store = store
+        self._names = {}  # generation -> name of the record
+        for name in _RECORDS:
+            octets = store.load(name)
+            if octets is not None:
+                self._names[GkdkRecord.parse(octets).generation] = name
+        self.expires_at = now + tuning.OLD_GENERATION_MAX if len(self._names) > 1 else None
+
+    @property
+    def newest(self):
+        """The newest generation held, 0 for none."""
+        return max(self._names) if self._names else 0
+
+    def get(self, generation):
+        """The GkdkRecord of `generation`, or None."""
+        name = self._names.get(generation)
+        octets = name and self._store.load(name)
+        return GkdkRecord.parse(octets) if octets else None
+
+    def put(self, octets, now, generation=None):
+        """Store a record the PN GW sent; the one of the generation before stays for 30 days at most.
+
+        `generation`: what the message says of it. Raises MalformedMessage for no record or another generation,
+        Stale for one older than the newest held.
+        """
+        new = GkdkRecord.parse(octets).generation
+        if generation not in (None, new):
+            raise MalformedMessage("the GKDK is of another generation")
+        newest = self.newest
+        if new < newest:
+            raise Stale("a GKDK of generation %d is held" % newest)
+        name = self._names.get(newest, _RECORDS[1])
+        if new != newest:
+            name = _RECORDS[0] if name == _RECORDS[1] else _RECORDS[1]
+        self._store.save(name, octets)
+        self._names = {held: where for held, where in self._names.items() if where != name}
+        self._names[new] = name
+        self.expires_at = now + tuning.OLD_GENERATION_MAX if len(self._names) > 1 else None
+
+    def expire(self, now):
+        """Erase the older record when its time is over."""
+        if self.expires_at is not None and now >= self.expires_at:
+            self._store.erase(self._names.pop(min(self._names)))
+            self.expires_at = None
+
+    def clear(self):
+        """Erase every record: the PNE belongs to another PN GW now."""
+        for name in _RECORDS:
+            self._store.erase(name)
+        self._names = {}
+        self.expires_at = None

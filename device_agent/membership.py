@@ -1,0 +1,353 @@
+"""The Service Groups of one PNE: create, join, pull, leave; deliveries, deletes, GKDKs and roll-overs of the PN GW.
+
+Everything is in the store before it is answered or used. Flows are those of `session.py`. Times are milliseconds of
+the clock port; the network's time comes from answers over the session only and moves forward only (SEC-05).
+"""
+
+import hashlib
+
+from cpns import cborlite, errors, messages
+from cpns import numbers as n
+from cpns import tuning as limits
+from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember, Stale, TooMany
+from cpns.key_ring import UNICAST, KeyRing
+from cpns.proof import confirmation
+from device_agent import tuning
+
+RECORD = "groups"  # [PN alias or None, SG IDs of the groups this PNE is a member of]
+_HANDLED = (n.GROUP_KEY_DELIVERY_REQUEST, n.DELETE_SERVICE_GROUP_REQUEST, n.ROLL_OVER_REQUEST, n.GENERATION_REQUEST)
+
+
+def record_name(kind, sg_id):
+    """The name of a record about a group: one letter and 48 bits of a hash, as NVS names are short."""
+    return kind + hashlib.sha256(sg_id.encode()).digest()[:6].hex()
+
+
+class ServiceGroup:
+    """One Service Group: what the store knows of it, and when its key is to be confirmed or asked for."""
+
+    def __init__(self, sg_id, ring, alias=None, leisure=tuning.LEISURE_DEFAULT):
+        self.id = sg_id
+        self.ring = ring
+        self.alias = alias  # SG alias; None: no broadcast is accepted (SEC-04)
+        self.leisure = leisure
+        self.joined = False
+        self.pull_at = self.pulled_at = self.pull_wait = 0
+        self.confirm_at = self.confirmed_at = None
+        self.generation = 0  # of the GKDK that opened the newest key, 0 if it came over the session
+
+    @property
+    def version(self):
+        """The newest version held, 0 for none."""
+        versions = self.ring.versions
+        return versions[-1] if versions else 0
+
+
+class Membership:
+    """`store`, `identity`, `session`, `gkdks` (GkdkStore), `clock`, `random(n)` as composed by the agent.
+
+    `tell(name, values)` is told what happened, with the ServiceGroup under "group" where there is one: "joined",
+    "key", "left", "deleted", "refused", "rolled over", "generation".
+    """
+
+    def __init__(self, store, identity, session, gkdks, clock, random, tell):
+        self._store = store
+        self._session = session
+        self._clock = clock
+        self._random = random
+        self._tell = tell
+        self._unix = self._unix_at = 0  # the network's time in seconds, and when it was that
+        self._assign_at = 0
+        self.identity = identity
+        self.gkdks = gkdks
+        self.groups = {}
+        self.pn_alias = None
+        record = store.load(RECORD)
+        if record is not None:
+            self.pn_alias, joined = cborlite.decode(record)
+            for sg_id in joined:
+                group = self._load(sg_id)
+                if group is None:  # its record is lost: nothing is accepted by broadcast until a pull (SEC-04)
+                    group = ServiceGroup(sg_id, KeyRing(n.PROTECTION_SEALED))
+                elif not group.joined:  # the power failed while we left
+                    continue
+                group.joined = True
+                self.groups[sg_id] = group
+                self.hint(group, clock.now())
+
+    def by_alias(self, pn_alias, sg_alias):
+        """The group these aliases name, or None."""
+        for group in self.groups.values():
+            if group.alias == sg_alias and pn_alias == self.pn_alias:
+                return group
+        return None
+
+    def unix_time(self, now):
+        """The network's time in seconds, 0 while unknown."""
+        return self._unix and self._unix + (now - self._unix_at) // 1000
+
+    def hint(self, group, now, at_once=False):
+        """Something says there may be a newer key: pull it, with jitter and not before the back-off ends (SEC-13)."""
+        if not at_once:
+            jitter = int.from_bytes(self._random(2), "big") * limits.PULL_JITTER_S * 1000 >> 16
+            group.pull_at = max(now, group.pulled_at + group.pull_wait) + jitter
+        else:
+            group.pull_at = now
+
+    def duty(self, now):
+        """The next thing to ask the PN GW for: (time, flow function without argument), or None."""
+        self.gkdks.expire(now)
+        duties = []
+        if self.groups and not self.gkdks.newest:
+            duties.append((self._assign_at, self.assign))
+        for group in self.groups.values():
+            duties.append((group.pull_at, lambda group=group: self.pull(group)))
+            if group.confirm_at is not None:
+                duties.append((group.confirm_at, lambda group=group: self.confirm(group)))
+        return min(duties, key=lambda duty: duty[0]) if duties else None
+
+    # What the PNE asks the PN GW
+
+    def assign(self):
+        """Flow: ask the PN GW for a GKDK and store it (CPNS-GKM-03, -06, -23, -24)."""
+        self._assign_at = self._clock.now() + tuning.ASSIGN_INTERVAL
+        answer = yield from self._ask(n.GKDK_ASSIGNMENT_REQUEST, {})
+        self.gkdks.put(answer[messages.GKDK], self._clock.now())
+        self._set_pn_alias(answer)
+        self._tell("generation", {"generation": self.gkdks.newest})
+
+    def enter(self, sg_id, protection=None):
+        """Flow -> ServiceGroup: join it or, with `protection`, create it. Raises CpnsError if refused, NoSession."""
+        if sg_id not in self.groups and len(self.groups) >= tuning.GROUPS_MAX:
+            raise TooMany("this board is a member of %d groups already" % tuning.GROUPS_MAX)
+        if not self.gkdks.newest:
+            yield from self.assign()
+        fields = {messages.SG_ID: sg_id}
+        if protection is None:
+            answer = yield from self._ask(n.JOIN_REQUEST, fields)
+        else:
+            fields[messages.PROTECTION] = protection
+            answer = yield from self._ask(n.CREATE_SERVICE_GROUP_REQUEST, fields)
+        identity = self.identity
+        pn_id = answer.get(messages.PN_ID, identity.pn_id)
+        if pn_id != identity.pn_id:
+            if identity.pn_id:
+                raise NotAllowed("the gateway names another PN")
+            identity.change(self._store, pn_id=pn_id)
+        self._set_pn_alias(answer)
+        group = self.groups.get(sg_id) or self._load(sg_id) or ServiceGroup(sg_id, KeyRing(0))
+        group.ring.protection = answer[messages.PROTECTION]
+        group.ring.raise_floor(answer[messages.VERSION])
+        self._learn(group, answer)
+        group.joined = True
+        self._save(group)
+        if sg_id not in self.groups:
+            self.groups[sg_id] = group
+            self._save_directory()
+        self._tell("joined", {"group": group, "floor": group.ring.floor})
+        self.hint(group, self._clock.now())  # a key that went out before the PN GW knew us does not come again
+        return group
+
+    def pull(self, group):
+        """Flow: ask for the newest key of the group; after a refusal or silence the back-off goes on."""
+        now = self._clock.now()
+        group.pulled_at = now
+        wait = max(2 * group.pull_wait, limits.PULL_BACKOFF_MIN_S * 1000)
+        group.pull_wait = min(wait, limits.PULL_BACKOFF_MAX_S * 1000)
+        group.pull_at = now + group.pull_wait
+        fields = {messages.SG_ID: group.id, messages.VERSION: group.version}
+        if self.gkdks.newest:
+            fields[messages.GENERATION] = self.gkdks.newest
+        answer = yield from self._ask(n.KEY_PULL_REQUEST, fields)
+        if not group.joined:
+            return  # left while the answer was on its way
+        if group.ring.floor is None and messages.PROTECTION in answer:
+            group.ring.protection = answer[messages.PROTECTION]
+        self._learn(group, answer)
+        if messages.GROUP_KEY in answer:
+            self._deliver(group, answer)
+        else:
+            group.ring.raise_floor(answer[messages.VERSION])
+            self._save(group)
+        if group.version == answer[messages.VERSION]:
+            self._rest(group)
+
+    def leave(self, group):
+        """Flow: leave; the keys go, the floor stays (SEC-04)."""
+        yield from self._ask(n.LEAVE_REQUEST, {messages.SG_ID: group.id})
+        self._forget(group, "left")
+
+    def confirm(self, group):
+        """Flow: tell the PN GW that the key it broadcast is stored (CPNS-GKM-21, -37), with proof (SEC-14)."""
+        group.confirm_at = self._clock.now() + limits.RECONFIRM_INTERVAL_S * 1000  # again, if this gets lost
+        version = group.version
+        fields = self._delivered(group, version)
+        yield from self._session.ask(messages.encode(n.GROUP_KEY_DELIVERY_RESPONSE, fields))
+        group.confirmed_at = self._clock.now()
+        if group.version == version:
+            group.confirm_at = None
+
+    # What the PN GW asks the PNE
+
+    def handle(self, octets):
+        """Flow -> octets of the answer to a CPNS message of the PN GW. CpnsError is for a 4.00 or 4.03."""
+        code, fields = messages.decode(octets)
+        if code not in _HANDLED:
+            raise NotAllowed("not for a PNE")
+        answer = {}
+        try:
+            group = None
+            if messages.SG_ID in fields:
+                answer[messages.SG_ID] = fields[messages.SG_ID]
+                group = self.groups.get(fields[messages.SG_ID])
+                if group is None:
+                    raise NotMember("not a member of this Service Group")
+            if code == n.GROUP_KEY_DELIVERY_REQUEST:
+                self._learn(group, fields)
+                self._deliver(group, fields)
+                answer = self._delivered(group, fields[messages.VERSION])
+            elif code == n.DELETE_SERVICE_GROUP_REQUEST:
+                self.delete(group, fields[messages.VERSION])
+            elif code == n.GENERATION_REQUEST:
+                self.gkdks.put(fields[messages.GKDK], self._clock.now(), fields[messages.GENERATION])
+                self._tell("generation", {"generation": self.gkdks.newest})
+            else:
+                yield from self._roll_over(fields)
+        except MalformedMessage:
+            raise
+        except CpnsError as error:
+            self._tell("refused", {"message": code, "error": error.code, "reason": error.reason})
+            return messages.failure(code, error)
+        answer[messages.RESULT] = n.RESULT_SUCCESS
+        return messages.encode(code + 1, answer)
+
+    def install(self, group, version, key, activation, reason, path, generation=0):
+        """Take in and store a key of an authentic delivery on any path; the one floor of the group decides (SEC-04).
+
+        Returns False for a key that is held already. Raises what KeyRing.install raises, OSError when the store does:
+        then nothing has changed.
+        """
+        now = self._clock.now()
+        before = group.ring.dump(now // 1000)
+        new = group.ring.install(version, key, activation, reason, now // 1000, self.unix_time(now), path)
+        if new:
+            try:
+                self._save(group)
+            except OSError:
+                group.ring = KeyRing.load(before, now // 1000)
+                raise
+            group.generation = generation
+            group.pull_wait = 0
+            self._rest(group)
+            self._tell("key", {"group": group, "version": version, "reason": reason, "broadcast": bool(path)})
+        return new
+
+    def delete(self, group, version):
+        """The group is deleted, `version` being its last. Raises Stale when that is below the version held."""
+        if version < group.version:
+            raise Stale("a newer key is held than the delete knows of")
+        group.ring.raise_floor(version)
+        self._forget(group, "deleted")
+
+    # Parts of the above
+
+    def _ask(self, code, fields):
+        fields[messages.PNE_ID] = self.identity.pne_id
+        octets = yield from self._session.ask(messages.encode(code, fields))
+        answered, answer = messages.decode(octets)
+        if answered != code + 1 or answer.get(messages.SG_ID) not in (None, fields.get(messages.SG_ID)):
+            raise MalformedMessage("an answer to something else")
+        if answer[messages.RESULT] != n.RESULT_SUCCESS:
+            reason = answer.get(messages.ERROR_TEXT, "refused without reason")
+            for kind in errors.__dict__.values():
+                if getattr(kind, "code", None) == answer.get(messages.ERROR):
+                    raise kind(reason)
+            raise CpnsError(reason)
+        return answer
+
+    def _deliver(self, group, fields):
+        (key, index), version = fields[messages.GROUP_KEY][0], fields[messages.VERSION]
+        if index is not None:
+            raise MalformedMessage("an encrypted key over the session")
+        reason = fields.get(messages.REASON, n.REASON_BY_HAND)
+        self.install(group, version, key, fields.get(messages.ACTIVATION, 0), reason, UNICAST)
+
+    def _delivered(self, group, version):
+        fields = {messages.RESULT: n.RESULT_SUCCESS, messages.SG_ID: group.id, messages.VERSION: version}
+        gkdk = self.gkdks.get(group.generation or self.gkdks.newest)
+        if gkdk and self.identity.pn_id:
+            key = group.ring.receiving_keys(self._clock.now() // 1000)[version]
+            fields[messages.GENERATION] = gkdk.generation
+            fields[messages.SLOT] = gkdk.slot
+            fields[messages.PROOF] = confirmation(
+                gkdk.report_key(),
+                gkdk.generation,
+                gkdk.slot,
+                version,
+                n.RESULT_SUCCESS,
+                self.identity.pn_id,
+                group.id,
+                key,
+            )
+        return fields
+
+    def _roll_over(self, fields):
+        from device_agent.cose import verify_sign1
+        from device_agent.crypto.p256 import VerifyingKey
+
+        identity, key, epoch = self.identity, fields[messages.SIGNING_KEY], fields[messages.SIGNING_EPOCH]
+        if (key, epoch) == (identity.signing_key, identity.signing_epoch):
+            return  # the answer to the first one was lost
+        if epoch != identity.signing_epoch + 1:
+            raise Stale("the signing key's epoch is not the next one")
+        names = cborlite.encode(["keycast/rollover/1", identity.pn_id])
+        old = VerifyingKey(identity.signing_key)
+        yield from verify_sign1(old, names, cborlite.encode([epoch, key]), fields[messages.SIGNATURE])
+        identity.change(self._store, signing_key=key, signing_epoch=epoch)
+        self._tell("rolled over", {"epoch": epoch})
+
+    def _learn(self, group, fields):
+        group.alias = fields.get(messages.SG_ALIAS, group.alias)
+        group.leisure = min(fields.get(messages.LEISURE, group.leisure), tuning.LEISURE_MAX)
+        unix, now = fields.get(messages.TIME, 0), self._clock.now()
+        if unix > self.unix_time(now):
+            self._unix, self._unix_at = unix, now
+
+    def _rest(self, group):
+        # Nothing to ask for until the daily pull, which boards make at different times (SEC-13)
+        spread = int.from_bytes(self._random(2), "big") * 3600000 >> 16
+        group.pull_wait = 0
+        group.pull_at = self._clock.now() + limits.PULL_AT_LEAST_EVERY_S * 1000 - spread
+
+    def _forget(self, group, why):
+        group.ring.wipe()
+        group.joined = False
+        self._save(group)
+        del self.groups[group.id]
+        self._save_directory()
+        self._tell(why, {"group": group})
+
+    def _set_pn_alias(self, answer):
+        alias = answer.get(messages.PN_ALIAS, self.pn_alias)
+        if alias != self.pn_alias:
+            self.pn_alias = alias
+            self._save_directory()
+
+    def _save_directory(self):
+        self._store.save(RECORD, cborlite.encode([self.pn_alias, list(self.groups)]))
+
+    def _save(self, group):
+        ring = group.ring.dump(self._clock.now() // 1000)
+        record = cborlite.encode([group.id, group.joined, group.alias, group.leisure, ring])
+        self._store.save(record_name("g", group.id), record)
+
+    def _load(self, sg_id):
+        record = self._store.load(record_name("g", sg_id))
+        if record is None:
+            return None
+        found, joined, alias, leisure, ring = cborlite.decode(record)
+        if found != sg_id:
+            raise NotAllowed("the record's place is taken by another Service Group's floor")
+        group = ServiceGroup(sg_id, KeyRing.load(ring, self._clock.now() // 1000), alias, leisure)
+        group.joined = joined
+        return group
