@@ -15,20 +15,24 @@ def cover(height: int, profile: int, members: "set[int]") -> "list[Subset]":
     Raises ValueError for a slot or profile that does not exist.
     """
     size = 1 << height
-    members = set(members)
+    if not isinstance(members, (set, frozenset)):
+        members = set(members)
     if not 2 <= height <= 16 or profile not in (1, 2):
         raise ValueError("height is 2..16, profile 1 or 2")
     if not members:
         return []
-    if min(members) < 0 or max(members) >= size:
-        raise ValueError("a member's slot is not in the tree")
-    if len(members) == size:
-        return [ALL]
     if 2 * len(members) >= size:
-        closed = sorted(set(range(size)).difference(members))
-        closed = [(slot, slot + size) for slot in closed]
+        outside = set(range(size)).difference(members)
+        if len(outside) != size - len(members):
+            raise ValueError("a member's slot is not in the tree")
+        if not outside:
+            return [ALL]
+        closed = [(slot, slot + size) for slot in sorted(outside)]
     else:
-        closed = _gaps(height, sorted(members))
+        ordered = sorted(members)
+        if ordered[0] < 0 or ordered[-1] >= size:
+            raise ValueError("a member's slot is not in the tree")
+        closed = _gaps(height, ordered)
     subsets = _merge(height, profile, closed)
     if len(subsets) > 1:
         subsets.sort(key=lambda subset: smallest_slot(height, subset))
@@ -55,35 +59,30 @@ def _merge(height, profile, closed):
     # Where two neighbouring blocks without member meet, in their common ancestor v, each child of v has exactly one
     # node `hole` without members under it, and all else under the child is members: the subset (child, hole), empty
     # if the hole is the child itself. With these subsets v is dealt with: it is a node without members for its parent.
+    size = 1 << height
     subsets = []
-    holes = []  # from left to right, waiting for their right neighbour
-    levels = []  # heights above the leaves of the common ancestors of neighbours in `holes`, falling
-    before = 0
-    for slot, hole in closed:
-        if holes:
-            level = bit_length(slot ^ before)
-            while levels and levels[-1] < level:
-                _meet(height, profile, holes, levels.pop(), subsets)
-            levels.append(level)
+    before, hole = closed[0]
+    holes = [hole]  # from left to right, waiting for their right neighbour
+    levels = [height + 1]  # height above the leaves at which each hole meets its left neighbour; falling
+    closed.append((size, 0))  # beyond the tree: everything left meets before this one
+    for slot, hole in closed[1:]:
+        level = bit_length(slot ^ before)
+        while levels[-1] < level:
+            meet = levels.pop()
+            right = holes.pop()
+            left = holes[-1]
+            v = holes[-1] = size + before >> meet
+            if profile == 2 and meet == 2 and left != 2 * v and right != 2 * v + 1:
+                # one member in each half of a quad, beside the hole
+                subsets.append(Subset("P", v, 2 * (~left & 1) + (~right & 1)))
+                continue
+            if left != 2 * v:
+                subsets.append(Subset("S", 2 * v, left))
+            if right != 2 * v + 1:
+                subsets.append(Subset("S", 2 * v + 1, right))
+        levels.append(level)
         holes.append(hole)
         before = slot
-    while levels:
-        _meet(height, profile, holes, levels.pop(), subsets)
     if holes[0] != 1:
         subsets.append(Subset("S", 1, holes[0]))
     return subsets
-
-
-def _meet(height, profile, holes, level, subsets):
-    right = holes.pop()
-    left = holes.pop()
-    v = left >> bit_length(left) - (height + 1 - level)
-    if profile == 2 and level == 2 and left != 2 * v and right != 2 * v + 1:
-        # one member in each half of a quad, beside the hole
-        subsets.append(Subset("P", v, 2 * (~left & 1) + (~right & 1)))
-    else:
-        if left != 2 * v:
-            subsets.append(Subset("S", 2 * v, left))
-        if right != 2 * v + 1:
-            subsets.append(Subset("S", 2 * v + 1, right))
-    holes.append(v)

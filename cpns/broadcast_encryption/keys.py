@@ -7,13 +7,16 @@ subset "under i, but not under j" is H16(L(i, j), "sd1.k").
 
 from cpns.broadcast_encryption.gkdk import GkdkRecord
 from cpns.broadcast_encryption.subset_index import Subset, bit_length
-from cpns.crypto.hmac import Hmac, h16, hmac_sha256
+from cpns.crypto.hmac import Hmac, fixed_message, h16
 
-_CACHED_MAX = 1 << 16  # pairs of labels, 64 octets and a key each: some 10 MB at most
+_REMEMBERED_MAX = 1 << 16  # subset keys, and pairs of labels, in memory: some 10 MB of each at most
+
+_step = fixed_message(b"sd1.g")  # labels of both children, 32 octets
+_key = fixed_message(b"sd1.k")
 
 
 class TreeKeys:
-    """The keys of one tree generation. Deriving many of them shares the ways from the same inner node."""
+    """The keys of one tree generation. It remembers, in memory only, what the next cover or record will want again."""
 
     def __init__(self, tree_master: bytes, height: int) -> None:
         """`tree_master` 32 octets, `height` 2..16. Raises ValueError."""
@@ -21,16 +24,22 @@ class TreeKeys:
             raise ValueError("a tree has a master secret of 32 octets and a height of 2..16")
         self.height = height
         self._master = Hmac(tree_master)
-        self._labels = {}  # (i, v) -> labels of both children of v, 32 octets
+        self._keys = {}  # subset -> its key: the next cover of a group has most subsets in common with this one
+        self._labels = {}  # (i, v) -> labels under i of both children of v: records of neighbours share most of them
 
     def subset_key(self, subset: Subset) -> bytes:
         """The 16 octet key of a subset of this tree, whose kinds are described in `subset_index`."""
-        kind, node, hole = subset
-        if kind == "S":
-            return h16(self._label(node, hole), b"sd1.k")
-        if kind == "P":
-            return self._pair_key(node, hole)
-        return self._key_all()
+        key = self._keys.get(subset)
+        if key is None:
+            kind, node, hole = subset
+            if kind == "S":
+                key = _key(self._label(node, hole))[:16]
+            elif kind == "P":
+                key = self._pair_key(node, hole)
+            else:
+                key = self._key_all()
+            _remember(self._keys, subset, key)
+        return key
 
     def record(self, profile: int, generation: int, slot: int) -> GkdkRecord:
         """The GKDK of `slot` (CPNS-GKM-25): a function of its arguments, the same whenever it is asked for (SEC-19)."""
@@ -43,7 +52,11 @@ class TreeKeys:
             i = leaf >> h - di
             label = self._label(i, i)
             for dj in range(di + 1, h + 1):
-                both = self._children(i, leaf >> h - dj + 1, label)
+                parent = leaf >> h - dj + 1
+                both = self._labels.get((i, parent))
+                if both is None:
+                    both = _step(label)
+                    _remember(self._labels, (i, parent), both)
                 if leaf >> h - dj & 1:  # the way turns right, the left child hangs off
                     parts.append(both[:16])
                     label = both[16:]
@@ -74,17 +87,14 @@ class TreeKeys:
         # L(i, j): down from i, one step for each bit of j below the bits of i
         label = self._master.digest(b"sd1.label", i.to_bytes(4, "big"))[:16]
         for level in range(bit_length(j) - bit_length(i) - 1, -1, -1):
-            both = self._children(i, j >> level + 1, label)
-            label = both[16:] if j >> level & 1 else both[:16]
+            label = _step(label)[16:] if j >> level & 1 else _step(label)[:16]
         return label
 
-    def _children(self, i, v, label):
-        both = self._labels.get((i, v))
-        if both is None:
-            if len(self._labels) >= _CACHED_MAX:
-                self._labels.clear()
-            both = self._labels[i, v] = hmac_sha256(label, b"sd1.g")
-        return both
+
+def _remember(known, name, value):
+    if len(known) >= _REMEMBERED_MAX:
+        known.clear()
+    known[name] = value
 
 
 def assign(tree_master: bytes, profile: int, height: int, generation: int, slot: int) -> GkdkRecord:

@@ -32,17 +32,15 @@ def encode(height: int, subset: Subset) -> bytes:
     if kind == "A":
         value = 1
     elif kind == "P":
+        if node >> height - 2 != 1 or not 0 <= hole <= 3:
+            raise ValueError("no such pair in this tree")
         value = pairs + hole << bits | node
     else:
-        value = bit_length(hole) - bit_length(node) - 1 << bits | hole
-    try:
-        if not value >> 8 * width(height):
-            octets = value.to_bytes(width(height), "big")
-            if decode(height, octets) == subset:
-                return octets
-    except MalformedMessage:  # the caller's mistake here, not a peer's
-        pass
-    raise ValueError("no such subset in this tree")
+        down = bit_length(hole) - bit_length(node)
+        if down < 1 or node < 1 or hole >> down != node or hole >> height + 1:
+            raise ValueError("no such subset in this tree")
+        value = down - 1 << bits | hole
+    return value.to_bytes(width(height), "big")
 
 
 def decode(height: int, data: bytes) -> Subset:
