@@ -1,0 +1,365 @@
+"""What must survive a restart: registered credentials, OSCORE contexts, and the lease to use them.
+
+SQLite with every commit synced, deleted octets overwritten, in a file only its owner can read. Everything a
+running endpoint writes goes through `commit`, one transaction that first checks the lease's fencing token (SEC-23).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from importlib import resources
+from pathlib import Path
+
+from cpns.errors import CpnsError
+from message_plane import credentials, holder
+from message_plane.credentials import Credential
+from message_plane.errors import LeaseHeld, LeaseLost, RegistrationRefused, StoreError
+
+LEASE_MS = 10_000  # a process that is stopped longer than this may find its lease taken
+BUSY_TIMEOUT_S = 5.0
+
+_MIGRATIONS = ("001_sessions.sql",)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class StoredContext:
+    """One OSCORE context as it lies on disk. `established`: Unix seconds. `host`, `port`: where the peer was last."""
+
+    recipient_id: bytes
+    sender_id: bytes
+    entity_id: str
+    master_secret: bytes
+    master_salt: bytes
+    established: int
+    sender_ceiling: int
+    host: str | None = None
+    port: int | None = None
+
+    def __repr__(self) -> str:
+        return f"StoredContext(recipient ID {self.recipient_id.hex()}, peer {self.entity_id!r}, <secrets>)"
+
+
+@dataclass(frozen=True, slots=True)
+class AddContext:
+    """Write a new context; those in `replaces` (recipient IDs) end in the same transaction."""
+
+    context: StoredContext
+    replaces: tuple[bytes, ...] = ()
+
+    @property
+    def recipient_id(self) -> bytes:
+        return self.context.recipient_id
+
+    @property
+    def removes_keys(self) -> bool:
+        return bool(self.replaces)
+
+
+@dataclass(frozen=True, slots=True)
+class RaiseCeiling:
+    """Sender numbers below `ceiling` may be used once this is committed (SEC-22)."""
+
+    recipient_id: bytes
+    ceiling: int
+    removes_keys = False
+
+
+@dataclass(frozen=True, slots=True)
+class SetAddress:
+    """The peer's last verified address."""
+
+    recipient_id: bytes
+    host: str
+    port: int
+    removes_keys = False
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveContext:
+    """End this context; nothing happens if it has ended."""
+
+    recipient_id: bytes
+    removes_keys = True
+
+
+Change = AddContext | RaiseCeiling | SetAddress | RemoveContext
+
+
+class Lease:
+    """The right of this process to use the contexts, until `valid_until_ms` (milliseconds since boot)."""
+
+    def __init__(self, token: int, valid_until_ms: int) -> None:
+        self.token = token
+        self.valid_until_ms = valid_until_ms
+
+    def require(self) -> None:
+        """Raise LeaseLost if the lease may have passed to another process. Cheap: called before anything is sent."""
+        if holder.boot_milliseconds() >= self.valid_until_ms:
+            raise LeaseLost("the lease of the sessions has lapsed: it must be renewed before anything is sent")
+
+
+class SessionStore:
+    """The file of sessions. May be opened by several processes; only the holder of the lease uses contexts.
+
+    Thread-safe; every writing call returns after its commit is on disk.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Open or create the file at `path`, mode 0600. Raises StoreError."""
+        self.path = Path(path)
+        self._writing = threading.Lock()
+        self._reading = threading.Lock()
+        self._edits = 0
+        _create_private(self.path)
+        try:
+            self._database = self._connect()
+            for setting in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON", "foreign_keys = ON"):
+                self._database.execute(f"PRAGMA {setting}").fetchall()
+            self._migrate()
+            # Look-ups have a connection of their own: they never wait for a commit to reach a slow disk.
+            self._view = self._connect()
+            self._view.execute("PRAGMA query_only = ON").fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"{path} is not a usable session store ({error}): move it away and pair again") from None
+
+    def close(self) -> None:
+        """Close the file. The lease, if held, stays until `release` or its end."""
+        with self._writing, self._reading:
+            self._view.close()
+            self._database.close()
+
+    # Registered credentials
+
+    def register(self, credential: Credential) -> None:
+        """Bind `credential` to its entity ID, in place of an earlier one, whose contexts end.
+
+        Raises RegistrationRefused when its key is bound to another entity ID (SEC-16).
+        """
+        with self._transaction() as database:
+            row = database.execute(
+                "SELECT entity_id FROM credential WHERE x = ? AND entity_id != ?", (credential.x, credential.entity_id)
+            ).fetchone()
+            if row is not None:
+                raise RegistrationRefused(
+                    f"the key of {credential.entity_id!r} is registered as {row[0]!r} already: "
+                    "give each entity a key of its own"
+                )
+            if credential == self._credential(database, credential.entity_id):
+                return
+            database.execute("DELETE FROM credential WHERE entity_id = ?", (credential.entity_id,))
+            database.execute(
+                "INSERT INTO credential (entity_id, role, x, ccs, kid) VALUES (?, ?, ?, ?, ?)",
+                (credential.entity_id, credential.role, credential.x, credential.ccs, credential.kid),
+            )
+        self._edits += 1
+        self._overwrite_deleted()
+
+    def unregister(self, entity_id: str) -> bool:
+        """Forget `entity_id` and its contexts. True if it was known."""
+        with self._transaction() as database:
+            known = database.execute("DELETE FROM credential WHERE entity_id = ?", (entity_id,)).rowcount > 0
+        self._edits += 1
+        self._overwrite_deleted()
+        return known
+
+    def credential(self, entity_id: str) -> Credential | None:
+        """The registered credential of `entity_id`."""
+        with self._reading:
+            return self._credential(self._view, entity_id)
+
+    def candidates(self, kid: bytes) -> list[Credential]:
+        """All registered credentials with this kid: a hint, so perhaps several (SEC-16)."""
+        with self._reading:
+            rows = self._view.execute(
+                "SELECT entity_id, role, x, ccs, kid FROM credential WHERE kid = ? ORDER BY entity_id", (kid,)
+            ).fetchall()
+        return [Credential(*row) for row in rows]
+
+    def registered(self) -> list[Credential]:
+        """All registered credentials."""
+        with self._reading:
+            rows = self._view.execute("SELECT entity_id, role, x, ccs, kid FROM credential").fetchall()
+        return [Credential(*row) for row in rows]
+
+    # The lease (SEC-23)
+
+    def acquire(self, owner_x: bytes) -> Lease:
+        """Take the lease for this process, for the entity whose public x coordinate is `owner_x`.
+
+        Free, or held by a process that is gone, or not renewed for LEASE_MS: it is taken, with a new fencing token.
+        Contexts made under another key than `owner_x` end. Raises LeaseHeld.
+        """
+        now = holder.boot_milliseconds()
+        with self._transaction() as database:
+            token, other, expires, stored_x = database.execute(
+                "SELECT token, holder, expires, owner_x FROM lease"
+            ).fetchone()
+            if other is not None and holder.same_boot(other) and now < expires and not holder.certainly_gone(other):
+                raise LeaseHeld(f"another process uses the sessions in {self.path}: stop it first")
+            if stored_x is not None and stored_x != owner_x:
+                database.execute("DELETE FROM oscore_context")
+            database.execute(
+                "UPDATE lease SET token = ?, holder = ?, expires = ?, owner_x = ?",
+                (token + 1, holder.this_process(), now + LEASE_MS, owner_x),
+            )
+        return Lease(token + 1, now + LEASE_MS)
+
+    def release(self, lease: Lease) -> None:
+        """Give the lease back. Nothing happens if it was lost."""
+        lease.valid_until_ms = 0
+        with self._transaction() as database:
+            database.execute("UPDATE lease SET holder = NULL, expires = 0 WHERE token = ?", (lease.token,))
+
+    def commit(self, lease: Lease, changes: Sequence[Change] = ()) -> frozenset[bytes]:
+        """Renew `lease` and make `changes`, all or none, on disk when this returns. Raises LeaseLost, StoreError.
+
+        Returns the recipient IDs of those changes that had no effect because the context, or the credential it
+        was made with, was removed meanwhile: those sessions are over.
+        """
+        now = holder.boot_milliseconds()
+        removed = False
+        gone = set()
+        try:
+            with self._transaction() as database:
+                if database.execute("SELECT token FROM lease").fetchone()[0] != lease.token:
+                    lease.valid_until_ms = 0
+                    raise LeaseLost(f"another process has taken over the sessions in {self.path}: this one ends")
+                database.execute("UPDATE lease SET expires = ?", (now + LEASE_MS,))
+                for change in changes:
+                    if not _apply(database, change):
+                        gone.add(change.recipient_id)
+                    removed |= change.removes_keys
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot write {self.path}: {error}") from error
+        lease.valid_until_ms = now + LEASE_MS
+        if removed:
+            self._overwrite_deleted()
+        return frozenset(gone)
+
+    # Contexts
+
+    def contexts(self) -> list[StoredContext]:
+        """All contexts, oldest first. To be used by the holder of the lease only."""
+        with self._reading:
+            rows = self._view.execute(
+                "SELECT recipient_id, sender_id, entity_id, master_secret, master_salt, established, sender_ceiling,"
+                " host, port FROM oscore_context ORDER BY established, rowid"
+            ).fetchall()
+        return [StoredContext(*row) for row in rows]
+
+    def edition(self) -> tuple[int, int]:
+        """Differs from the last call's value if registrations or contexts may have been removed by other hands."""
+        with self._writing:
+            return int(self._database.execute("PRAGMA data_version").fetchone()[0]), self._edits
+
+    def discard_contexts(self) -> None:
+        """End all contexts: after a restore of the file or of another part of this entity's state (SEC-02, SEC-22)."""
+        with self._transaction() as database:
+            database.execute("DELETE FROM oscore_context")
+        self._edits += 1
+        self._overwrite_deleted()
+
+    # Private
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+
+    @contextmanager
+    def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
+        with self._writing:
+            self._database.execute(f"BEGIN {kind}")
+            try:
+                yield self._database
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+
+    def _overwrite_deleted(self) -> None:
+        """Empty the write-ahead log, so that deleted keys are left in neither file (SEC-29)."""
+        with self._writing:
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def _migrate(self) -> None:
+        with self._transaction("EXCLUSIVE") as database:
+            version = int(database.execute("PRAGMA user_version").fetchone()[0])
+            if version > len(_MIGRATIONS):
+                raise StoreError(f"{self.path} was written by a newer keycast: update keycast")
+            for name in _MIGRATIONS[version:]:
+                script = resources.files("message_plane").joinpath("migrations", name).read_text("utf-8")
+                for statement in _statements(script):
+                    database.execute(statement)
+            database.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+
+    @staticmethod
+    def _credential(database: sqlite3.Connection, entity_id: str) -> Credential | None:
+        row = database.execute(
+            "SELECT entity_id, role, x, ccs, kid FROM credential WHERE entity_id = ?", (entity_id,)
+        ).fetchone()
+        return None if row is None else Credential(*row)
+
+
+def parse_registration(entity_id: str, role: str, ccs: bytes) -> Credential:
+    """The credential of a registration (entity ID, role, CRED octets). Raises RegistrationRefused."""
+    try:
+        credential = credentials.parse(ccs, role)
+    except CpnsError as error:
+        raise RegistrationRefused(f"the credential of {entity_id!r} cannot be used: {error.reason}") from None
+    if credential.entity_id != entity_id:
+        raise RegistrationRefused(f"the credential offered for {entity_id!r} names {credential.entity_id!r}")
+    return credential
+
+
+def _apply(database: sqlite3.Connection, change: Change) -> bool:
+    """Make one change inside the open transaction; False if what it is about has been removed."""
+    match change:
+        case AddContext(context, replaces):
+            if (
+                database.execute("SELECT 1 FROM credential WHERE entity_id = ?", (context.entity_id,)).fetchone()
+                is None
+            ):
+                return False
+            for recipient_id in replaces:
+                database.execute("DELETE FROM oscore_context WHERE recipient_id = ?", (recipient_id,))
+            database.execute(
+                "INSERT INTO oscore_context (recipient_id, sender_id, entity_id, master_secret, master_salt,"
+                " established, sender_ceiling, host, port) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                astuple(context),
+            )
+            return True
+        case RaiseCeiling(recipient_id, ceiling):
+            statement = "UPDATE oscore_context SET sender_ceiling = max(sender_ceiling, ?) WHERE recipient_id = ?"
+            return database.execute(statement, (ceiling, recipient_id)).rowcount == 1
+        case SetAddress(recipient_id, host, port):
+            statement = "UPDATE oscore_context SET host = ?, port = ? WHERE recipient_id = ?"
+            return database.execute(statement, (host, port, recipient_id)).rowcount == 1
+        case RemoveContext(recipient_id):
+            database.execute("DELETE FROM oscore_context WHERE recipient_id = ?", (recipient_id,))
+            return True
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of an SQL script, one by one: `executescript` would end the transaction around it."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _create_private(path: Path) -> None:
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError as error:
+        raise StoreError(f"cannot open {path}: {error.strerror}") from None
+    if mode & 0o077:
+        raise StoreError(f"{path} can be read by other users: run `chmod 600 {path}*`, then start again")

@@ -1,0 +1,43 @@
+"""Times and limits of the message plane, each with its unit and its reason."""
+
+# Sessions (architecture.md section 3, SEC-22, SEC-27)
+SESSION_LIFE_S = 30 * 86400
+SESSION_NUMBERS_MAX = 1 << 20  # messages in either direction
+NUMBERS_STEP = 64  # sender numbers reserved with one synced commit
+REPLAY_WINDOW = 64  # an uplink may deliver out of order
+CLOCK_SLACK_S = 86400  # a clock set back by less than this does not end a session made "in the future"
+RENEW_MIN_S = 60  # a peer that says it lost the session is believed once a minute at most
+ECHO_CHALLENGES = (0.5, 6)  # per session: per second, and burst; each costs a sender number
+
+# Handshakes (SEC-21)
+HANDSHAKES_FREE = (10.0, 10)  # above this rate every newcomer must show that it gets answers at its address
+HANDSHAKES_MAX = (200.0, 200)  # the most that are computed, 1.5 ms each
+HANDSHAKES_PER_ADDRESS = (1.0, 3)
+ECHO_LIFE_S = 60  # a board may need seconds to come back with the Echo value
+HALF_OPEN_MAX = 1024
+HALF_OPEN_PER_ADDRESS = 4
+HALF_OPEN_S = 30  # a board computes for some seconds between message_2 and message_3
+ADDRESSES_REMEMBERED = 4096
+PENALTY_S = 60  # for an address whose octets made the EDHOC library give up
+PROVISIONAL_MAX = 4  # unregistered peers at once in a pairing window
+PAIRING_S = 300  # SEC-20
+
+# CoAP
+DATAGRAM_MAX = 8192 + 256  # one CPNS message and what CoAP and OSCORE put around it
+OPTIONS_MAX = 16  # in one message; ours have five at most
+BLOCK = 1024  # octets of payload in one datagram between PN GW and CPNS Server (RFC 7959, SZX 6)
+BLOCKWISE_S = 60  # a transfer in blocks that rests longer is forgotten
+RECENT_MAX = 8192  # answered requests kept for retransmissions of the same request
+RECENT_S = 247  # EXCHANGE_LIFETIME (RFC 7252, 4.8.2)
+HANDLERS_MAX = 512  # requests being handled at once, all peers together
+HANDLERS_PER_PEER = 8
+REQUESTS_MAX = 256  # requests of our own under way at once
+REASON_MAX = 96  # octets of text in an error answer
+DISCOVERY_RATE = (20.0, 20)  # answers per second, and burst
+
+# Reading sockets
+READ_BURST = 64  # datagrams taken in one go before other work gets its turn
+RECEIVE_BUFFER = 1 << 20  # octets asked of the kernel: a thousand confirmations may come at once
+
+# Logging
+LOG_EVERY_S = 60  # at most one line in this time about what strangers send
