@@ -5,7 +5,7 @@ infinity. Long operations are generator functions that yield now and then, so th
 drains one.
 """
 
-from mikey_sakke.integers import bits, from_octets, inverse, inverses, non_adjacent_form, to_octets, wide
+from mikey_sakke.integers import bits, comb_digits, from_octets, inverse, inverses, non_adjacent_form, to_octets, wide
 
 INFINITY = (wide(1), wide(1), wide(0))
 _WINDOW = 5
@@ -114,14 +114,16 @@ class Curve:
             odd.append(self.add_affine(odd[-1], affine_twice))
         table = self.all_affine(odd)
         total = INFINITY
-        for count, digit in enumerate(reversed(non_adjacent_form(k, _WINDOW))):
+        digits = non_adjacent_form(k, _WINDOW)
+        for place in range(len(digits) - 1, -1, -1):
+            digit = digits[place]
             total = self.double(total)
             if digit > 0:
                 total = self.add_affine(total, table[digit >> 1])
             elif digit:
                 x, y = table[-digit >> 1]
                 total = self.add_affine(total, (x, -y))
-            if count % _YIELD_EVERY == 0:
+            if place % _YIELD_EVERY == 0:
                 yield
         return total
 
@@ -147,13 +149,6 @@ class FixedBase:
         self.table.insert(0, None)
         self.teeth = teeth
 
-    def digits(self, k):
-        """Indexes into `table`, one for each column, most significant first; 0 <= k < 2**(teeth * columns)."""
-        text = bin(int(k))[2:]
-        text = "0" * (self.teeth * self.columns - len(text)) + text
-        columns = self.columns
-        return [int(text[column::columns], 2) for column in range(columns)]
-
 
 def sum_of_multiples(parts):
     """The sum of [k]point over `parts`, a list of (FixedBase, k) on one curve with one number of teeth; Jacobian.
@@ -161,13 +156,14 @@ def sum_of_multiples(parts):
     All share their doublings. A generator.
     """
     curve = parts[0][0].curve
-    rows = [(base.table, base.digits(k)) for base, k in parts]
+    rows = [(base.table, comb_digits(k, base.teeth, base.columns)) for base, k in parts]
     total = INFINITY
     for column in range(parts[0][0].columns):
         total = curve.double(total)
         for table, digits in rows:
-            if digits[column]:
-                total = curve.add_affine(total, table[digits[column]])
+            digit = next(digits)
+            if digit:
+                total = curve.add_affine(total, table[digit])
         if column % _YIELD_EVERY == 0:
             yield
     return total

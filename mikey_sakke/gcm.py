@@ -1,6 +1,6 @@
 """AES-GCM (NIST SP 800-38D) with any IV length and a 16-octet tag, for the key parameters' 16-octet IV.
 
-`cryptography` where it is there; on MicroPython, whose cryptolib knows only ECB and CBC, in Python: the texts are short.
+`cryptography` where it is there; in Python on MicroPython, whose cryptolib knows only ECB and CBC: texts are short.
 """
 
 from mikey_sakke.errors import BadParameters

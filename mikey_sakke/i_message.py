@@ -1,8 +1,8 @@
 """The I_MESSAGE that hands a key to one user: making it, and the checks of receiving it, in their order.
 
 What the receiver checks here: bounds, clock window, receiver, KMS, initiator, signature (before any SAKKE work),
-decapsulation, key identifier, key parameters. What depends on earlier keys and on the user's profile (duplicates, groups)
-is the client's part.
+decapsulation, key identifier, key parameters. What depends on earlier keys and on the user's profile (duplicates,
+groups) is the client's part.
 """
 
 from collections import namedtuple
@@ -138,7 +138,7 @@ def open_steps(octets, kms, user_uri, key_for_period, initiators, ntp_window=Non
     try:
         secret = yield from key.decapsulate_steps(sakke.octets)
     except _SakkeError as error:
-        raise NotDecapsulated(str(error))
+        raise NotDecapsulated(str(error)) from None
     tag = purpose(message.csb_id)
     key_id = guk_id(message.csb_id, secret, user_uri) if tag == PURPOSE_GMK else message.csb_id
     parameters = _parameters(message, secret, tag)

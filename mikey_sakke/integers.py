@@ -4,6 +4,8 @@
 `pow(x, -1, p)` silently returns 0, so an inverse always comes from here.
 """
 
+from array import array
+
 try:
     from gmpy2 import invert as _invert
     from gmpy2 import mpz as wide
@@ -60,17 +62,29 @@ def bits(n):
 
 
 def non_adjacent_form(n, width=2):
-    """Signed digits of n > 0, least significant first: each 0 or odd, below 2**(width-1) in size (wNAF)."""
+    """Signed digits of n > 0, least significant first: each 0 or odd, below 2**(width-1) in size (wNAF); an array."""
     n = int(n)
     full, half = 1 << width, 1 << (width - 1)
-    digits = []
+    digits = array("b", bytes(bits(n) + 1))
+    place = 0
     while n:
-        digit = 0
         if n & 1:
             digit = n & (full - 1)
             if digit >= half:
                 digit -= full
             n -= digit
-        digits.append(digit)
+            digits[place] = digit
         n >>= 1
-    return digits
+        place += 1
+    return digits[:place]
+
+
+def comb_digits(k, teeth, columns):
+    """Yields the indexes of k < 2**(teeth * columns) into a comb's table, most significant column first."""
+    text = bin(int(k))[2:]
+    text = "0" * (teeth * columns - len(text)) + text
+    for column in range(columns):
+        digit = 0
+        for place in range(column, len(text), columns):
+            digit = digit << 1 | (text[place] == "1")
+        yield digit

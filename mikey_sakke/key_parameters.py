@@ -28,7 +28,7 @@ class Parameters(namedtuple("Parameters", ("key_type", "status", "activation", "
     """`key_type` as the purpose tags, `groups` a list of group URIs (only for GMK, MKFC and MuSiK)."""
 
     def revoked(self, strict):
-        """True when the sender says the key is revoked: strict reads a clear bit 1 so, lenient reads nothing from it."""
+        """True when the sender says so: strict reads a clear bit 1 as revoked, lenient reads nothing from it."""
         return strict and not self.status & STATUS_NOT_REVOKED
 
 
@@ -91,7 +91,7 @@ def _text(octets):
     try:
         return octets.decode()
     except UnicodeError:
-        raise BadParameters("a text of the key parameters is not UTF-8")
+        raise BadParameters("a text of the key parameters is not UTF-8") from None
 
 
 def protect(parameters, key, csb_id, iv, unix_time):

@@ -6,7 +6,7 @@ are free, since they vanish in PF_p. That also allows signed digits of q - 1: th
 in F_p.
 """
 
-from mikey_sakke.integers import inverse, inverses, non_adjacent_form, wide
+from mikey_sakke.integers import bits, comb_digits, inverse, inverses, non_adjacent_form, wide
 
 _YIELD_EVERY = 2
 
@@ -20,7 +20,7 @@ def lines(curve, point):
     px, py = point
     x, y, z = px, py, wide(1)
     digits = non_adjacent_form(curve.q - 1)
-    for digit in reversed(digits[:-1]):
+    for place in range(len(digits) - 2, -1, -1):
         zz = z * z % p
         yy = y * y % p
         alpha = 3 * (x - zz) * (x + zz) % p
@@ -30,8 +30,8 @@ def lines(curve, point):
         x = (alpha * alpha - 8 * beta) % p
         y = (alpha * (4 * beta - x) - 8 * yy * yy) % p
         z = z3
-        if digit:
-            qy = py if digit > 0 else -py
+        if digits[place]:
+            qy = py if digits[place] > 0 else -py
             zz = z * z % p
             h = (px * zz - x) % p
             r = (qy * z * zz - y) % p
@@ -83,7 +83,7 @@ class FixedPower:
 
     def __init__(self, curve, g, teeth=8):
         self.p = curve.p
-        self.columns = (len(bin(int(curve.q))) - 2 + teeth - 1) // teeth
+        self.columns = (bits(int(curve.q)) + teeth - 1) // teeth
         self.teeth = teeth
         powers = [(wide(1), wide(g))]
         for _ in range(teeth - 1):
@@ -104,10 +104,8 @@ class FixedPower:
 
     def power(self, k):
         """g^k as one element of F_p, k > 0."""
-        text = bin(int(k))[2:]
-        text = "0" * (self.teeth * self.columns - len(text)) + text
         total = self.table[0]
-        for column in range(self.columns):
+        for digit in comb_digits(k, self.teeth, self.columns):
             total = self._square(total)
-            total = self._times(total, self.table[int(text[column :: self.columns], 2)])
+            total = self._times(total, self.table[digit])
         return total[1] * inverse(total[0], self.p) % self.p

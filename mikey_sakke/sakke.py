@@ -47,13 +47,14 @@ def _mask(w_octets):
 
 
 class Community:
-    """The public side of one KMS: Z (257 octets), and what is precomputed for it: combs for P, Z and g."""
+    """The public side of one KMS: Z (257 octets), with combs for P and Z, and one for g once needed."""
 
     def __init__(self, z_octets, teeth=8):
         """NotOnCurve if `z_octets` are no point."""
         self._p = FixedBase(CURVE, CURVE.base, teeth)
         self._z = FixedBase(CURVE, CURVE.decode(z_octets), teeth)
-        self._g = FixedPower(CURVE, G, teeth)
+        self._g = None
+        self._teeth = teeth
 
     def encapsulate(self, ssv, identifier):
         """Encapsulated Data (273 octets) of `ssv` (16 octets) for `identifier` (section 6.2.1)."""
@@ -61,6 +62,8 @@ class Community:
             raise ValueError("a shared secret value has %d octets" % SSV_LEN)
         r = hash_to_integer_range(ssv + identifier, CURVE.q)
         point = run(self.point_steps(r, identifier))
+        if self._g is None:
+            self._g = FixedPower(CURVE, G, self._teeth)
         hint = _xor(ssv, _mask(to_octets(self._g.power(r), _FIELD_LEN)))
         return CURVE.encode(point) + hint
 
@@ -71,20 +74,44 @@ class Community:
         return CURVE.affine(total)
 
 
-class DecryptionKey:
-    """One user's RSK with its pairing lines; `repr` shows nothing of it."""
+class FreshLines:
+    """The pairing lines of a point, computed anew at each iteration: for a board, which has no room to keep them."""
 
-    def __init__(self, community, identifier, rsk):
-        """Checks <[a]P + Z, RSK> = g (section 6.1.2); BadKey if it does not hold. `rsk` is 257 octets."""
+    def __init__(self, point):
+        self._point = point
+
+    def __iter__(self):
+        return lines(CURVE, self._point)
+
+
+class DecryptionKey:
+    """One user's RSK with its pairing lines; `repr` shows nothing of it. Call `check` once after provisioning."""
+
+    def __init__(self, community, identifier, rsk, fresh_lines=None):
+        """`rsk` is 257 octets, BadKey if they are no point; the identifier must be the one it was made for.
+
+        `fresh_lines(point)` gives the iterable of the pairing's lines; by default they are computed once and kept
+        (some 400 KB).
+        """
         try:
             point = CURVE.decode(rsk)
         except NotOnCurve as error:
             raise BadKey("RSK: %s" % error) from None
         self._community = community
         self._identifier = bytes(identifier)
-        self._lines = normalised(CURVE, lines(CURVE, point))
-        public = run(community.point_steps(1, identifier))
-        if public is None or run(evaluate(CURVE, self._lines, public)) != G:
+        self._lines = normalised(CURVE, lines(CURVE, point)) if fresh_lines is None else fresh_lines(point)
+
+    def check(self):
+        """<[a]P + Z, RSK> = g (section 6.1.2); BadKey if it does not hold."""
+        run(self.check_steps())
+
+    def check_steps(self):
+        """`check` as a generator."""
+        public = yield from self._community.point_steps(1, self._identifier)
+        w = None
+        if public is not None:
+            w = yield from evaluate(CURVE, self._lines, public)
+        if w != G:
             raise BadKey("RSK does not belong to this identifier and Z")
 
     def __repr__(self):
