@@ -95,6 +95,11 @@ class Message:
         return found[0] if found else None
 
 
+def kind_of(payload):
+    """The payload number of a payload value, for `NAMES`."""
+    return _KINDS[type(payload)]
+
+
 class _Reader:
     def __init__(self, octets):
         self.octets = octets

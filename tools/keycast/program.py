@@ -1,0 +1,38 @@
+"""The command tree of `keycast`. Only the module of the word that was typed is imported: help answers at once."""
+
+import importlib
+
+import typer
+
+# word -> (module that has a typer `app`, one line of help)
+WORDS = {
+    "demo": ("tools.keycast.demo", "A whole home on this machine: gateway, server, real MicroPython boards."),
+    "gateway": ("tools.keycast.gateway", "Run a PN GW, write its configuration, restore it."),
+    "group": ("tools.keycast.group", "Create, show, re-key and delete Service Groups; expel members."),
+    "device": ("tools.keycast.device", "Register, provision, pair, list and retire boards."),
+    "status": ("tools.keycast.status", "What a running gateway sees and does."),
+    "mikey": ("tools.keycast.mikey", "Read and write MIKEY-SAKKE messages (I_MESSAGE)."),
+}
+
+
+def program(typed: list[str]) -> typer.Typer:
+    """The commands, with those of the word in `typed` (the arguments) filled in and the others only listed."""
+    word = next((argument for argument in typed if not argument.startswith("-")), None)
+    tree = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        help="Group keys for the home and for the field: one signed frame re-keys the house, "
+        "and a board that was thrown out cannot read it.",
+        epilog="Start here: keycast demo",
+    )
+    tree.callback()(_root)
+    for name, (module, line) in WORDS.items():
+        app = importlib.import_module(module).app if name == word else typer.Typer()
+        if name != word:
+            app.callback(invoke_without_command=True)(_root)
+        tree.add_typer(app, name=name, help=line)
+    return tree
+
+
+def _root() -> None:
+    """Has nothing to do."""
