@@ -12,7 +12,7 @@ class CpnsError(Exception):
 
     code = numbers.ERROR_OTHER
 
-    def __init__(self, reason=""):
+    def __init__(self, reason: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
 
