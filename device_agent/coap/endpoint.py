@@ -6,41 +6,240 @@ Addresses are opaque hashable values. An action is one of
     ("send", address, octets)
     ("request", exchange, message, address)  a peer asks: answer once with reply(exchange, ...)
     ("response", token, message, address)    the answer to request() that returned `token`
-    ("timeout", token), ("reset", token)     there will be no answer
+    ("timeout", token), ("reset", token)     there will be no answer, or no further one (`anyone`)
 """
+
+from cpns.errors import MalformedMessage, TooMany
+from device_agent.coap.message import ACK, CON, NON, RST, Message, decode, option
+
+ACK_TIMEOUT = 2000  # ms, RFC 7252 section 4.8, as the others unless said
+ACK_SPREAD = 1000  # ms, what ACK_RANDOM_FACTOR 1.5 adds at most
+MAX_RETRANSMIT = 4
+MAX_TRANSMIT_WAIT = 93000  # ms
+EXCHANGE_LIFETIME = 247000  # ms
+PROCESSING_DELAY = 1000  # ms, ours: before the peer's first retransmission
+REQUESTS_MAX = 8  # ours: own exchanges, waiting ones included; each holds its datagram
+REMEMBERED_MAX = 8  # ours: peers' messages known again; OSCORE refuses what is forgotten here and comes again
+_OSCORE, _ECHO = 9, 252
+_UNDERSTOOD = (3, 7, 9, 11, 15, 17)  # critical options: Uri-Host, Uri-Port, OSCORE, Uri-Path, Uri-Query, Accept
+
+
+class _Outgoing:
+    """A request of ours, or a separate response: what is needed to send it again, and until when."""
+
+    def __init__(self, address, message, deadline, asks, anyone):
+        self.address = address
+        self.message = message
+        self.deadline = deadline
+        self.asks = asks
+        self.anyone = anyone
+        self.data = None  # None: waits for an earlier request to the same peer (NSTART)
+        self.resend = None  # time of the next retransmission
+        self.gap = self.sent = 0
+
+
+class _Incoming:
+    """A peer's message: what is needed to answer it, and to know a duplicate."""
+
+    def __init__(self, address, message, now):
+        self.address = address
+        self.type = message.type
+        self.mid = message.mid
+        self.token = message.token
+        self.reply = None  # datagram that answers duplicates
+        self.acknowledge = now + PROCESSING_DELAY if message.type == CON else None
+        self.expires = now + EXCHANGE_LIFETIME
 
 
 class Endpoint:
     """`random(n)` -> n random octets: tokens, first message ID, spread of retransmissions."""
 
     def __init__(self, random):
-        raise NotImplementedError
+        self._random = random
+        self._mid = int.from_bytes(random(2), "big")
+        self._out = []
+        self._in = []
 
-    def request(self, address, code, options, payload, now, confirmable=True, timeout=93000, anyone=False):
+    def request(self, address, code, options, payload, now, confirmable=True, timeout=MAX_TRANSMIT_WAIT, anyone=False):
         """Ask a peer -> (token, actions). One request per peer is on its way at a time, others wait (NSTART 1).
 
         `timeout` ms from now ends it. `anyone`: sent to a broadcast address; each answer before the timeout is
-        reported, from whatever address. A 4.01 with Echo is answered once by repeating with it (RFC 9175).
-        Raises TooMany.
+        reported, from whatever address. A 4.01 with Echo is answered once by repeating with it (RFC 9175);
+        an OSCORE request must be protected anew for that, by the caller. Raises TooMany.
         """
-        raise NotImplementedError
+        if len(self._out) >= REQUESTS_MAX:
+            raise TooMany("CoAP: requests")
+        token = self._random(4)
+        message = Message(CON if confirmable else NON, code, 0, token, options, payload)
+        self._out.append(_Outgoing(address, message, now + timeout, True, anyone))
+        return token, self._start(now)
 
     def cancel(self, token):
         """Forget a request; no action will name `token` any more."""
-        raise NotImplementedError
+        self._out = [out for out in self._out if not (out.asks and out.message.token == token)]
 
     def reply(self, exchange, code, options, payload, now):
         """Answer a request -> actions: piggy-backed, or as a separate confirmable message after an empty ACK."""
-        raise NotImplementedError
+        if exchange.type == CON and exchange.reply is None:
+            exchange.acknowledge = None
+            exchange.reply = Message(ACK, code, exchange.mid, exchange.token, options, payload).encode()
+            return [("send", exchange.address, exchange.reply)]
+        message = Message(exchange.type, code, 0, exchange.token, options, payload)
+        out = _Outgoing(exchange.address, message, now + MAX_TRANSMIT_WAIT, False, False)
+        if exchange.type == CON:
+            self._out.append(out)
+        return [self._send(out, now)]
 
     def datagram(self, address, data, now):
         """A datagram came in -> actions. Never raises for what stands in it."""
-        raise NotImplementedError
+        try:
+            message = decode(data)
+        except MalformedMessage:
+            if len(data) < 4 or data[0] >> 4 != 4:  # only a confirmable message of version 1 is told
+                return []
+            message = Message(CON, 0, data[2] << 8 | data[3])  # rejected like an empty one
+        if message.type in (ACK, RST):
+            return self._acknowledged(address, message, now)
+        for known in self._in:
+            if known.mid == message.mid and known.address == address:
+                return self._again(known)
+        kind = message.code >> 5
+        if kind == 0 and message.code:
+            return self._asked(address, message, now)
+        if kind in (2, 4, 5):
+            out = self._find(address, message)
+            if out is not None:
+                actions = []
+                if message.type == CON:
+                    known = self._remember(address, message, now)
+                    if known is None:
+                        return []
+                    actions = self._again(known)
+                return actions + self._answered(out, address, message, now)
+        return [("send", address, Message(RST, 0, message.mid).encode())] if message.type == CON else []
 
     def tick(self, now):
         """Time has passed -> actions: retransmissions, empty ACKs, timeouts."""
-        raise NotImplementedError
+        actions = []
+        for known in self._in:
+            if known.acknowledge is not None and now >= known.acknowledge:
+                actions.extend(self._again(known))
+        for out in list(self._out):
+            if now >= out.deadline or (out.resend is not None and now >= out.resend and out.sent > MAX_RETRANSMIT):
+                self._out.remove(out)
+                if out.asks:
+                    actions.append(("timeout", out.message.token))
+            elif out.resend is not None and now >= out.resend:
+                out.sent += 1
+                out.gap *= 2
+                out.resend = now + out.gap
+                actions.append(("send", out.address, out.data))
+        return actions + self._start(now)
 
     def next_wake(self):
         """-> the time at which `tick` has something to do, or None."""
-        raise NotImplementedError
+        times = [known.acknowledge for known in self._in if known.acknowledge is not None]
+        for out in self._out:
+            times.append(out.deadline if out.resend is None else min(out.deadline, out.resend))
+        return min(times) if times else None
+
+    def _start(self, now):
+        # Send what waits, where no earlier request to the same peer is on its way.
+        actions = []
+        busy = []
+        for out in self._out:
+            if out.asks:
+                if out.data is None and out.address not in busy:
+                    actions.append(self._send(out, now))
+                busy.append(out.address)
+        return actions
+
+    def _send(self, out, now):
+        self._mid = self._mid + 1 & 0xFFFF
+        out.message.mid = self._mid
+        out.data = out.message.encode()
+        if out.message.type == CON:
+            out.gap = ACK_TIMEOUT + self._random(1)[0] * ACK_SPREAD // 255
+            out.resend = now + out.gap
+            out.sent = 1
+        return "send", out.address, out.data
+
+    def _acknowledged(self, address, message, now):
+        for out in self._out:
+            if out.data is not None and out.message.mid == message.mid and out.address == address:
+                break
+        else:
+            return []
+        if message.type == ACK and out.asks:
+            if message.code == 0:
+                out.resend = None  # the answer comes separately
+            elif message.token == out.message.token and message.code >> 5 in (2, 4, 5):
+                return self._answered(out, address, message, now)
+            return []
+        self._out.remove(out)
+        return ([("reset", out.message.token)] if out.asks else []) + self._start(now)
+
+    def _find(self, address, message):
+        for out in self._out:
+            ours = out.asks and out.data is not None and out.message.token == message.token
+            if ours and (out.anyone or out.address == address):
+                return out
+        return None
+
+    def _answered(self, out, address, message, now):
+        asked = out.message
+        echo = option(message.options, _ECHO)
+        if _unknown(message.options):
+            return []  # rejected; the request runs into its timeout
+        once = option(asked.options, _ECHO) is None and option(asked.options, _OSCORE) is None
+        if message.code == 0x81 and once and echo and len(echo) <= 40:
+            asked.options = list(asked.options)
+            asked.options.append((_ECHO, echo))
+            return [self._send(out, now)]
+        if not out.anyone:
+            self._out.remove(out)
+        actions = self._start(now)
+        actions.insert(0, ("response", asked.token, message, address))
+        return actions
+
+    def _asked(self, address, message, now):
+        known = self._remember(address, message, now)
+        if known is None:
+            return []
+        unknown = _unknown(message.options)
+        if not unknown:
+            return [("request", known, message, address)]
+        if message.type == NON:
+            return []
+        return self.reply(known, 0xA5 if unknown in (35, 39) else 0x82, (), b"", now)  # Proxy-Uri, Proxy-Scheme
+
+    def _remember(self, address, message, now):
+        # -> entry of the table of known messages, or None when it is full of requests that wait for their answer
+        self._in = [known for known in self._in if now < known.expires]
+        if len(self._in) >= REMEMBERED_MAX:
+            for known in self._in:
+                if known.acknowledge is None:
+                    self._in.remove(known)
+                    break
+            else:
+                return None
+        known = _Incoming(address, message, now)
+        self._in.append(known)
+        return known
+
+    def _again(self, known):
+        # A duplicate, or the peer has waited long enough: the answer, or an empty ACK before it is there.
+        if known.type == NON:
+            return []
+        known.acknowledge = None
+        if known.reply is None:
+            known.reply = Message(ACK, 0, known.mid).encode()
+        return [("send", known.address, known.reply)]
+
+
+def _unknown(options):
+    # -> number of a critical option that is not understood (5.4.1), or 0
+    for number, _ in options:
+        if number & 1 and number not in _UNDERSTOOD:
+            return number
+    return 0
