@@ -4,9 +4,9 @@ This module is the one home of what stands on the wire. Names, directions, meani
 per code and label by `cpns/message_table.py`, which no board loads; `docs/messages.md` shows the whole.
 
 A message is a pair (code, fields): code is one of `numbers.*_REQUEST` / `*_RESPONSE`, fields maps labels to values:
-str for String, bytes for Binary, int for uint; a label of `REPEATED` has a list; an element of `ELEMENTS` is a tuple
-of its parts, None for an absent one: GROUP_KEY [(key, index or None)], GROUP_KEY_INFO (PNE ID, wrapped key),
-VERSION_ENTRY [(version, SG ID)].
+str for String, bytes for Binary, int for uint; a label of `REPEATED` has a list, which is left out on the wire when
+empty; an element of `ELEMENTS` is a tuple of its parts, None for an absent one: GROUP_KEY [(key, index or None)],
+GROUP_KEY_INFO (PNE ID, wrapped key), VERSION_ENTRY [(version, SG ID)].
 """
 
 from cpns import cborlite, tuning
@@ -167,7 +167,8 @@ def encode(code, fields):
         value = fields[label]
         if label in ELEMENTS:
             value = [_map_of(label, parts) for parts in value] if label in REPEATED else _map_of(label, value)
-        message[label] = value
+        if value != []:
+            message[label] = value
     return cborlite.encode(message)
 
 
@@ -181,13 +182,24 @@ def decode(data, limit=tuning.MESSAGE_MAX):
     if type(fields) is not dict or type(fields.get(0)) is not int:
         raise MalformedMessage("no message code")
     code = fields.pop(0)
-    for label in ELEMENTS:
-        value = fields.get(label)
-        if type(value) is list:
-            fields[label] = [_parts_of(label, element) for element in value]
-        elif value is not None:
-            fields[label] = _parts_of(label, value)
+    for label in fields:
+        value = fields[label]
+        if value == []:
+            raise MalformedMessage("an array without elements")
+        if label in ELEMENTS:
+            parts = [_parts_of(label, element) for element in (value if type(value) is list else (value,))]
+            fields[label] = parts if type(value) is list else parts[0]
+    return accept(code, fields)
+
+
+def accept(code, fields):
+    """Return (code, fields) of a decoded message after `check`: what may stand 0..n times and does not is []."""
     check(code, fields)
+    for label in MESSAGES[code]:
+        if type(label) is str:
+            cardinality = label
+        elif cardinality == ANY:
+            fields.setdefault(label, [])
     return code, fields
 
 
