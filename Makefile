@@ -1,0 +1,45 @@
+# Everything happens inside this folder: .venv, .cache and build. No root, no network once they are filled.
+
+BIN := .venv/bin
+CPYTHON_PACKAGES := message_plane gateway_agent key_servers tools
+ARGS ?=
+
+.PHONY: help demo test check bench conformance vm manifest lock clean
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: vm ## re-key a house of 8 virtual boards and watch it (ARGS="--boards 20 --loss 0.2")
+	@$(BIN)/keycast demo $(ARGS)
+
+test: check ## all checks and all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: vm ## style and types, without the tests
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --quiet --check
+	@$(BIN)/mypy --no-error-summary $(CPYTHON_PACKAGES)
+	@$(BIN)/basedpyright --level error
+
+bench: vm ## measure, beside peers in the same run; writes build/bench.json
+	@$(BIN)/python -m tools.bench $(ARGS)
+
+conformance: vm ## run the tests and print each requirement with its result; writes build/conformance.json
+	@$(BIN)/python -m tools.conformance $(ARGS)
+
+vm: .venv/complete ## find or fetch the MicroPython VM
+	@$(BIN)/python -m tools.micropython_vm
+
+manifest: .venv/complete ## write micropython/manifest.py anew from what board.py imports
+	@$(BIN)/python -m tools.micropython_vm.board_files
+
+.venv/complete: requirements.lock pyproject.toml tools/make_venv.sh
+	@tools/make_venv.sh
+
+lock: ## resolve pyproject.toml anew into requirements.lock (needs the network)
+	@tools/make_lock.sh
+
+clean: ## remove everything that was made here
+	rm -rf .venv .cache build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

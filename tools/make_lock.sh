@@ -1,0 +1,16 @@
+#!/bin/sh
+# Write requirements.lock: what pip resolves today from pyproject.toml with all extras, one pinned version a line.
+# Run it with the oldest Python we promise, so that packages only newer ones need not do without are in it, too.
+set -eu
+cd "$(dirname "$0")/.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+"${PYTHON:-python3.11}" -m venv "$work/venv"
+"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade 'setuptools>=77'
+"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check '.[gateway,boards,dev]'
+{
+    echo "# Written by \`make lock\` from pyproject.toml. Valid for Python 3.11 to 3.13 on x86-64 and aarch64."
+    "$work/venv/bin/python" -m pip freeze --all --exclude pip --exclude keycast
+} >"$work/requirements.lock"
+mv "$work/requirements.lock" requirements.lock

@@ -1,0 +1,28 @@
+#!/bin/sh
+# Make .venv with exactly what requirements.lock names, and the project itself (editable). No root, nothing else.
+# Every way to fail ends in one sentence that says what to do.
+set -eu
+cd "$(dirname "$0")/.."
+
+fail() {
+    echo "keycast: $1" >&2
+    exit 1
+}
+
+for python in "${PYTHON:-python3}" python3.13 python3.12 python3.11 ""; do
+    [ -n "$python" ] || fail "needs Python 3.11 or newer: install it (Debian: sudo apt install python3 python3-venv), or name it with PYTHON=..."
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break
+done
+
+if ! .venv/bin/python -c 'import pip' 2>/dev/null; then
+    "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+        fail "this Python cannot make virtual environments: sudo apt install python3-venv"
+    echo "keycast: making .venv with $("$python" --version)"
+    "$python" -m venv --clear .venv
+fi
+
+echo "keycast: installing what requirements.lock names"
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock ||
+    fail "some packages could not be installed: see above; with a network connection, run the same command again"
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+touch .venv/complete
