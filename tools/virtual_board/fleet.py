@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tools.virtual_board.board import Board, Network, build
+from tools.virtual_board.board import Board, BoardEnded, Network, build
 
 AT_ONCE = 16  # boards that start at the same time: starting is all computing
 
@@ -46,7 +46,7 @@ class Fleet:
         await self.stop()
 
     async def start(self) -> None:
-        """Start all boards; if one does not come up, all are stopped and its BoardEnded is raised."""
+        """Start all boards; if one does not come up, all are stopped and its error is raised."""
         gate = asyncio.Semaphore(AT_ONCE)
         how = dict(self._how)
         seed = how.pop("seed", 1)
@@ -59,7 +59,7 @@ class Fleet:
             async with asyncio.TaskGroup() as tasks:
                 for board in self.boards:
                     tasks.create_task(start(board))
-        except* Exception as group:
+        except* (BoardEnded, TimeoutError, OSError) as group:
             await self.stop()
             raise group.exceptions[0] from None
 
