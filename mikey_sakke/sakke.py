@@ -99,7 +99,10 @@ class DecryptionKey:
             raise BadKey("RSK: %s" % error) from None
         self._community = community
         self._identifier = bytes(identifier)
-        self._lines = normalised(CURVE, lines(CURVE, point)) if fresh_lines is None else fresh_lines(point)
+        try:
+            self._lines = normalised(CURVE, lines(CURVE, point)) if fresh_lines is None else fresh_lines(point)
+        except ZeroDivisionError:  # the loop meets infinity only for a point outside the group of order q
+            raise BadKey("RSK: a point of small order") from None
 
     def check(self):
         """<[a]P + Z, RSK> = g (section 6.1.2); BadKey if it does not hold."""
