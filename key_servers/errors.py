@@ -19,3 +19,7 @@ class StoreInUse(ServerError):
 
 class StoreUnusable(ServerError):
     """The store cannot be opened: wrong mode, damaged, or written by a newer release."""
+
+
+class StoreFailed(ServerError):
+    """A read or write failed while running: disk full, medium broken. Nothing of the transaction was written."""

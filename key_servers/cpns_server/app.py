@@ -12,25 +12,128 @@ This is the only module that names concrete parts. Embedded:
 On its own: the same with `ServerConfig(listen=["0.0.0.0"])`; PN GWs are then registered with their credential.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+import asyncio
+import logging
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from cpns import numbers
+from cpns.errors import NotAllowed
+from key_servers.cpns_server import alarms as kinds
+from key_servers.cpns_server import tuning
+from key_servers.cpns_server.alarms import Alarms
 from key_servers.cpns_server.config import ServerConfig
-from key_servers.cpns_server.values import Alarm, Gateway, GroupView
+from key_servers.cpns_server.courier import Courier
+from key_servers.cpns_server.gateway_reports import GatewayReports
+from key_servers.cpns_server.group_keys import GroupKeys, RandomOctets
+from key_servers.cpns_server.links import InProcessLink, Receiver
+from key_servers.cpns_server.membership import Membership
+from key_servers.cpns_server.recovery import Recovery
+from key_servers.cpns_server.registry import Registry
+from key_servers.cpns_server.request_handler import RequestHandler
+from key_servers.cpns_server.service_groups import ServiceGroups
+from key_servers.cpns_server.store import Store
+from key_servers.cpns_server.udp_link import UdpLink
+from key_servers.cpns_server.update_schedule import UpdateSchedule
+from key_servers.cpns_server.values import Alarm, Gateway, Group, GroupState, GroupView, JoinPolicy, Moment
+from key_servers.cpns_server.views import Views
+from key_servers.errors import ServerError
 
-Receiver = Callable[[bytes], Awaitable[bytes]]
+_log = logging.getLogger(__name__)
+
+Clock = Callable[[], Moment]
+
+_PROTECTION = {"authenticated": numbers.PROTECTION_AUTHENTICATED, "sealed": numbers.PROTECTION_SEALED}
+
+
+def system_clock() -> Moment:
+    """Read the machine's clocks."""
+    return Moment(time.monotonic(), int(time.time()))
 
 
 class CpnsServer:
-    """API under construction; bodies follow. Every method raises `cpns.errors.CpnsError` where it refuses."""
+    """One CPNS Server; one process a store. All methods belong to the event loop that `open` ran in.
+
+    Every method raises `cpns.errors.CpnsError` where it refuses, and StoreFailed when the medium does.
+    """
+
+    def __init__(self, store: Store, config: ServerConfig, clock: Clock, random_octets: RandomOctets) -> None:
+        """For `open` only."""
+        self._store = store
+        self._clock = clock
+        self._counters: Counter[str] = Counter()
+        self._alarms = Alarms()
+        self._link = InProcessLink()
+        self._udp: UdpLink | None = None
+        self._changed = asyncio.Event()
+        self._background: asyncio.Task[None] | None = None
+
+        self._keys = GroupKeys(store, random_octets, UpdateSchedule(config.batching_s))
+        self._registry = Registry(store)
+        self._membership = Membership(store, self._registry, self._keys)
+        self._service_groups = ServiceGroups(
+            store, self._registry, self._membership, self._keys, _template_group(config)
+        )
+        self._recovery = Recovery(store, self._registry, self._membership, self._keys)
+        self._reports = GatewayReports(store, self._registry, self._membership, self._keys, self._alarms)
+        self._handler = RequestHandler(
+            store,
+            self._registry,
+            self._membership,
+            self._service_groups,
+            self._keys,
+            self._reports,
+            self._counters,
+            config.creation_by_pnes,
+        )
+        self._courier = Courier(store, self._link, self._alarms, self._counters, clock)
+        self._views = Views(store, self._courier)
 
     @classmethod
-    async def open(cls, state_dir: Path, config: ServerConfig | None = None) -> "CpnsServer":
-        """Open or create the store (`state_dir`, 0700), start deliveries. Raises StoreInUse, StoreUnusable."""
-        raise NotImplementedError
+    async def open(
+        cls,
+        state_dir: Path,
+        config: ServerConfig | None = None,
+        *,
+        clock: Clock = system_clock,
+        random_octets: RandomOctets = secrets.token_bytes,
+    ) -> "CpnsServer":
+        """Open or create the store in `state_dir` (mode 0700), listen if `config.listen` says so, start deliveries.
+
+        `clock` gives both clocks, `unix` being 0 while it is not set. Raises StoreInUse, StoreUnusable, ServerError
+        and, where it listens, `message_plane.errors.PlaneError`.
+        """
+        config = config or ServerConfig()
+        store = Store(state_dir)
+        try:
+            server = cls(store, config, clock, random_octets)
+            server._keys.resume(clock())
+            if config.listen:
+                bind = [(host, config.port) for host in config.listen]
+                server._udp = await UdpLink.open(state_dir, config.id, bind, server.handle, server._counters)
+                server._link.beyond = server._udp
+        except BaseException:
+            store.close()
+            raise
+        server._background = asyncio.get_running_loop().create_task(server._run(), name="cpns-server")
+        return server
 
     async def close(self) -> None:
-        """Stop deliveries and the endpoint, close the store."""
+        """Stop deliveries and the endpoint, close the store. Deliveries go on at the next start."""
+        if self._background is not None:
+            self._background.cancel()
+            await asyncio.gather(self._background, return_exceptions=True)
+            self._background = None
+        await self._courier.close()
+        if self._udp is not None:
+            await self._udp.close()
+            self._udp = None
+        self._store.close()
+
+    # links
 
     async def handle(self, gateway_id: str, message: bytes) -> bytes:
         """Answer one CPNS message (CBOR or XML, answered in kind) of the authenticated PN GW `gateway_id`.
@@ -38,23 +141,64 @@ class CpnsServer:
         A refusal is a response with Result 2. Raises MalformedMessage (no CPNS message) and NotAllowed (PN GW not
         registered, blocked, naming a foreign PN ID, or a message no PN GW sends).
         """
-        raise NotImplementedError
+        answer = self._handler.handle(gateway_id, message, self._clock())
+        gateway = self._store.gateway(gateway_id)
+        if gateway is not None:
+            self._courier.heard(gateway.pn_id)
+        self._changed.set()
+        return answer
 
     def attach(self, gateway_id: str, receiver: Receiver) -> None:
         """Reach PN GW `gateway_id` in this process: `await receiver(request) -> response`."""
+        self._link.attach(gateway_id, receiver)
+        gateway = self._store.gateway(gateway_id)
+        if gateway is not None:
+            self._courier.heard(gateway.pn_id)
+        self._changed.set()
 
     def detach(self, gateway_id: str) -> None:
         """Undo `attach`; requests wait until the PN GW is back."""
+        self._link.detach(gateway_id)
 
-    # what an operator does
+    def credential(self) -> bytes:
+        """The Server's own credential (CCS octets) for PN GWs to register. Raises NotAllowed if it does not listen."""
+        return self._require_udp().credential()
 
-    def register_gateway(self, gateway_id: str, pn_id: str, credential: bytes = b"", form: str = "cbor") -> None: ...
-    def block_gateway(self, gateway_id: str) -> None: ...
-    def replace_gateway(self, gateway_id: str, new_gateway_id: str, credential: bytes = b"") -> None: ...
+    # what an operator does: PN GWs and PNEs
+
+    def register_gateway(self, gateway_id: str, pn_id: str, credential: bytes = b"", form: str = "cbor") -> None:
+        """Let a PN GW serve a PN. `credential` (CCS octets) is needed when it comes over UDP; `form` is cbor or xml."""
+        self._registry.register_gateway(gateway_id, pn_id, form)
+        if credential:
+            self._require_udp().register(gateway_id, credential)
+        self._changed.set()
+
+    async def block_gateway(self, gateway_id: str) -> None:
+        """Take nothing from a PN GW and send it nothing any more, its sessions end (SEC-18)."""
+        self._registry.block_gateway(gateway_id)
+        if self._udp is not None:
+            await self._udp.forget(gateway_id)
+
+    async def replace_gateway(self, gateway_id: str, new_gateway_id: str, credential: bytes = b"") -> None:
+        """Block a stolen or broken PN GW, let another serve its PN, renew all keys it held (SEC-18)."""
+        self._recovery.replace_gateway(gateway_id, new_gateway_id, self._clock())
+        if self._udp is not None:
+            await self._udp.forget(gateway_id)
+        if credential:
+            self._require_udp().register(new_gateway_id, credential)
+        self._changed.set()
+
     def gateways(self) -> tuple[Gateway, ...]:
-        raise NotImplementedError
+        """All PN GWs ever registered."""
+        return self._store.gateways()
 
-    def move_pne(self, pne_id: str, pn_id: str) -> None: ...
+    def move_pne(self, pne_id: str, pn_id: str) -> None:
+        """Let a PNE speak through the PN GW of another PN; it leaves all its Service Groups."""
+        self._membership.move_pne(pne_id, pn_id, self._clock())
+        self._changed.set()
+
+    # what an operator does: Service Groups
+
     def create_group(
         self,
         sg_id: str,
@@ -63,32 +207,136 @@ class CpnsServer:
         protection: str | None = None,
         rekey_on_join: bool | None = None,
         period_s: int | None = None,
-    ) -> None: ...
-    def delete_group(self, sg_id: str) -> None: ...
+    ) -> GroupView:
+        """Create a Service Group and its first key. `open_to`: PN IDs; what is None comes from the configuration."""
+        if policy not in (None, *JoinPolicy):
+            raise NotAllowed(f"policy is one of {', '.join(JoinPolicy)}, not {policy!r}")
+        if protection not in (None, *_PROTECTION):
+            raise NotAllowed(f"protection is one of {', '.join(_PROTECTION)}, not {protection!r}")
+        self._service_groups.create_by_operator(
+            sg_id,
+            open_to,
+            None if policy is None else JoinPolicy(policy),
+            None if protection is None else _PROTECTION[protection],
+            rekey_on_join,
+            period_s,
+            self._clock(),
+        )
+        self._changed.set()
+        return self.show_group(sg_id)
+
+    def delete_group(self, sg_id: str) -> None:
+        """Delete a Service Group and its keys, here and at every PN GW; its version stays (CPNS-GKM-59, Q-23)."""
+        self._service_groups.delete_by_operator(sg_id, self._clock())
+        self._changed.set()
+
     def list_groups(self) -> tuple[GroupView, ...]:
-        raise NotImplementedError
+        """All living Service Groups."""
+        return self._views.groups()
 
     def show_group(self, sg_id: str) -> GroupView:
-        raise NotImplementedError
+        """One Service Group with members, versions, revisions and deliveries; never a key."""
+        return self._views.group(sg_id)
 
-    def open_group(self, sg_id: str, pn_id: str) -> None: ...
-    def permit(self, sg_id: str, pne_id: str) -> None: ...
-    def add_member(self, sg_id: str, pne_id: str) -> None: ...
-    def expel(self, sg_id: str, pne_id: str) -> None: ...
+    def open_group(self, sg_id: str, pn_id: str) -> None:
+        """Let the PNEs of one more PN join a Service Group of policy open."""
+        self._service_groups.open_to_pn(sg_id, pn_id)
+
+    def permit(self, sg_id: str, pne_id: str) -> None:
+        """Let a PNE join, also one that was expelled or held for joining too often. It becomes a member by joining."""
+        self._membership.permit(sg_id, pne_id, self._clock())
+
+    def expel(self, sg_id: str, pne_id: str) -> None:
+        """End a membership against the PNE's wish; the key is updated (Q-10)."""
+        self._membership.expel(sg_id, pne_id, self._clock())
+        self._changed.set()
+
     def update_key(self, sg_id: str) -> int:
         """Start an update by hand and give the new version; the key is drawn here, never entered (SEC-12)."""
-        raise NotImplementedError
+        version = self._keys.update(sg_id, numbers.REASON_BY_HAND, self._clock())
+        self._changed.set()
+        return version
 
-    def restore(self, epochs: int = 1) -> tuple[str, ...]:
-        """Say that this store is an older copy (SEC-03). Gives the IDs of the groups now held."""
-        raise NotImplementedError
+    # what an operator does: after a loss
+
+    async def restore(self, epochs: int = 1) -> tuple[str, ...]:
+        """Say that this store is an older copy (SEC-03). Gives the IDs of the Service Groups now held.
+
+        All sessions end; nothing is delivered or issued for a held group until `confirm_members`. More than 1 epoch
+        is needed for a copy that was put back before.
+        """
+        held = self._recovery.restore(epochs, self._clock())
+        if self._udp is not None:
+            await self._udp.end_sessions()
+        self._changed.set()
+        return held
 
     def confirm_members(self, sg_id: str, expel: Iterable[str] = ()) -> int:
-        """End the hold of a restored group: all members but `expel` stay; gives the version of the new key."""
-        raise NotImplementedError
+        """End the hold of a restored Service Group: all members but `expel` stay; gives the version of the new key."""
+        version = self._recovery.confirm_members(sg_id, expel, self._clock())
+        self._changed.set()
+        return version
 
     def alarms(self) -> tuple[Alarm, ...]:
-        raise NotImplementedError
+        """What a person should look at, oldest first."""
+        return self._alarms.standing()
+
+    def dismiss_alarm(self, kind: str, gateway_id: str = "", sg_id: str = "") -> None:
+        """Take one alarm away; it comes back if its cause does."""
+        self._alarms.clear(kind, gateway_id, sg_id)
 
     def counters(self) -> dict[str, int]:
-        raise NotImplementedError
+        """How often what happened since the start."""
+        return dict(self._counters)
+
+    # the background
+
+    async def _run(self) -> None:
+        while True:
+            wait_s = tuning.LOOK_AT_LEAST_EVERY_S
+            try:
+                wait_s = self._work()
+            except ServerError as error:
+                _log.error("%s", error)
+                wait_s = tuning.UPDATE_RETRY_S
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._changed.wait()
+                # A burst of requests is answered first and then makes one round of deliveries.
+                await asyncio.sleep(tuning.SETTLE_S)
+            except TimeoutError:
+                pass
+            self._changed.clear()
+
+    def _work(self) -> float:
+        """Do what is due; give the seconds until something is again."""
+        now = self._clock()
+        for sg_id, error in self._keys.update_due(now):
+            self._alarms.set(
+                kinds.UPDATE_FAILED, "", sg_id, f"The Group Key of Service Group {sg_id} was not updated: {error}", now
+            )
+        self._reports.check_silence(now)
+        self._courier.look()
+        wakes = [at for at in (self._keys.wake_at(), self._courier.wake_at()) if at is not None]
+        soonest = min(wakes, default=float("inf")) - now.monotonic
+        return min(max(soonest, 0.0), tuning.LOOK_AT_LEAST_EVERY_S)
+
+    def _require_udp(self) -> UdpLink:
+        if self._udp is None:
+            raise NotAllowed("this CPNS Server is embedded: it does not listen, so credentials have no use")
+        return self._udp
+
+
+def _template_group(config: ServerConfig) -> Group:
+    return Group(
+        sg_id="",
+        owner="",
+        state=GroupState.ACTIVE,
+        policy=JoinPolicy(config.join_policy),
+        protection=config.protection_code,
+        rekey_on_join=config.rekey_on_join,
+        period_s=config.period_s,
+        version=0,
+        pending=None,
+        key_made_at=0,
+    )

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 import cpns.tuning
 from cpns import numbers
@@ -17,19 +17,27 @@ class ServerConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    id: EntityId = Field("server.local", description="entity ID of this CPNS Server")
-    listen: list[str] = Field([], description="IP addresses to listen on; [] for an embedded Server")
-    port: Annotated[int, Field(ge=0, le=65535)] = Field(5685, description="UDP port (CoAP), 0 = any free one")
-    rekey_on_join: bool = Field(True, description="new groups: a newcomer cannot read the past")
-    period_s: Period = Field(0, description="new groups: seconds between periodic updates, 0 = none, else at least 60")
+    id: EntityId = Field(default="server.local", description="entity ID of this CPNS Server")
+    listen: list[str] = Field(default=[], description="IP addresses to listen on; [] for an embedded Server")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(default=5685, description="UDP port (CoAP), 0 = any free one")
+    rekey_on_join: bool = Field(default=True, description="new groups: a newcomer cannot read the past")
+    period_s: Period = Field(default=0, description="new groups: seconds between updates, 0 = none, else at least 60")
     batching_s: Annotated[float, Field(ge=0, le=tuning.BATCHING_MAX_S)] = Field(
-        tuning.BATCHING_S, description="joins and leaves within this many seconds make one update"
+        default=tuning.BATCHING_S, description="joins and leaves within this many seconds make one update"
     )
     join_policy: Literal["open", "listed"] = Field(
-        "open", description="new groups: every PNE of the group's PNs may join, or only those a person permitted"
+        default="open", description="new groups: all PNEs of their PNs may join, or only those a person permitted"
     )
-    creation_by_pnes: bool = Field(True, description="PNEs may create Service Groups, not only an operator")
-    protection: Literal["authenticated", "sealed"] = Field("sealed", description="new groups: how messages are protected")
+    creation_by_pnes: bool = Field(default=True, description="PNEs may create Service Groups, not only an operator")
+    protection: Literal["authenticated", "sealed"] = Field(
+        default="sealed", description="new groups: how messages are protected"
+    )
+
+    @model_validator(mode="after")
+    def _period_not_too_short(self) -> "ServerConfig":
+        if 0 < self.period_s < tuning.PERIOD_MIN_S:
+            raise ValueError(f"period_s is 0 or at least {tuning.PERIOD_MIN_S}")
+        return self
 
     @property
     def protection_code(self) -> int:

@@ -6,6 +6,7 @@ KEYS_KEPT = 2  # newest Group Keys of a Service Group in the store (SEC-29)
 BATCHING_S = 2.0  # leaves within it make one update (SEC-19); bounds how long a leaver still reads
 BATCHING_MAX_S = 60.0  # SEC-05: leave means now
 PERIOD_MIN_S = 60  # shorter periods would make every member's flash and radio work for nothing
+UPDATE_RETRY_S = 60  # after an update that failed: disk full, versions used up
 PERIODIC_LEAD_S = 30  # periodic keys are activated this much later, so that all members change together
 
 # Deliveries to PN GWs
@@ -14,12 +15,15 @@ RETRY_MIN_S = 2.0
 RETRY_MAX_S = 600.0
 FAILURES_UNTIL_ALARM = 3
 
+SETTLE_S = 0.05  # deliveries begin this long after a change, so that the answer that caused it is there first
+LOOK_AT_LEAST_EVERY_S = 30.0  # the background looks around even if nobody calls
+
 # What one PN may cost (SEC-19)
-PNES_PER_PN_MAX = 4096
+PNES_PER_PN_MAX = 4096  # bound to it, present or long gone
 GROUPS_PER_OWNER_MAX = 16
 GROUP_NAMES_PER_PN_MAX = 256  # names are kept for ever, because version floors are (SEC-04)
 JOINS_PER_HOUR_MAX = 6  # of one PNE into groups it was in before; every leave needs a join first
-ROLLBACK_UPDATE_EVERY_S = 3600  # a PN GW that claims to have lost its store makes at most one update in this time
+LOSSES_PER_HOUR_MAX = 6  # updates of one Service Group because one PN GW says that it lost its store
 
 # Version lists (SEC-28)
 VERSION_LIST_EVERY_S = 900

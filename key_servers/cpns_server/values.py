@@ -3,7 +3,7 @@
 All of them turn into JSON with `dataclasses.asdict`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -64,14 +64,27 @@ class Group:
     rekey_on_join: bool
     period_s: int
     version: int
-    revision: int
     pending: int | None
     key_made_at: int
 
 
 @dataclass(frozen=True, slots=True)
+class GroupKey:
+    """A Group Key as it is delivered. `activation` in Unix seconds, 0 = when stored. The key never shows in a repr."""
+
+    sg_id: str
+    version: int
+    key: bytes = field(repr=False)
+    activation: int
+    reason: int
+
+
+@dataclass(frozen=True, slots=True)
 class Member:
-    """One PNE's relation to one Service Group. `confirmed` is the highest version its PN GW reported as confirmed."""
+    """One PNE's relation to one Service Group. `pn_id` is "" until it spoke through a PN GW.
+
+    `report` is the last outcome its PN GW reported, `confirmed` the highest version reported as confirmed.
+    """
 
     pne_id: str
     pn_id: str
@@ -108,7 +121,6 @@ class GroupView:
     period_s: int
     version: int
     version_text: str
-    revision: int
     update_pending: bool
     key_made_at: int
     members: tuple[Member, ...]

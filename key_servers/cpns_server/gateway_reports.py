@@ -1,0 +1,148 @@
+"""What PN GWs tell about themselves: which members confirmed a key, and which versions they hold (SEC-28).
+
+Reports inform people and make the Server repeat itself; no number in them moves a version or revision (SEC-03).
+"""
+
+from collections.abc import Sequence
+
+from cpns import numbers
+from cpns.errors import Unknown
+from key_servers.cpns_server import alarms as kinds
+from key_servers.cpns_server import group_version, tuning
+from key_servers.cpns_server.alarms import Alarms
+from key_servers.cpns_server.delivery_queue import Position
+from key_servers.cpns_server.group_keys import GroupKeys, active
+from key_servers.cpns_server.membership import Membership
+from key_servers.cpns_server.rate_limit import HourlyLimit
+from key_servers.cpns_server.registry import Registry
+from key_servers.cpns_server.store import Store
+from key_servers.cpns_server.values import Gateway, Group, GroupState, Moment
+
+
+class GatewayReports:
+    """Takes delivery reports and version lists."""
+
+    def __init__(
+        self, store: Store, registry: Registry, membership: Membership, keys: GroupKeys, alarms: Alarms
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._membership = membership
+        self._keys = keys
+        self._alarms = alarms
+        self._losses = HourlyLimit(tuning.LOSSES_PER_HOUR_MAX)
+        self._listed_at: dict[str, float] = {}
+
+    def delivery(
+        self, gateway: Gateway, sg_id: str, version: int, outcomes: Sequence[tuple[str, Sequence[str]]]
+    ) -> None:
+        """Note for each (outcome, PNE IDs) how the delivery of a version ended; PNEs that left since do not matter.
+
+        Raises Unknown (a version never issued), NotAllowed (held group, PNE of another PN).
+        """
+        with self._store.transaction():
+            group = active(self._store.group(sg_id), sg_id)
+            if not 0 < version <= group.version:
+                raise Unknown(f"version {group_version.text(version)} of Service Group {sg_id} was never issued")
+            for outcome, pne_ids in outcomes:
+                self._registry.must_be_bound(pne_ids, gateway.pn_id)
+                for pne_id in pne_ids:
+                    self._store.set_report(sg_id, pne_id, outcome, version if outcome == "confirmed" else 0)
+
+    def version_list(self, gateway: Gateway, held: Sequence[tuple[int, str]], now: Moment) -> list[tuple[int, str]]:
+        """Compare the (version, SG ID) a PN GW holds with what it once accepted; give what it accepted.
+
+        A group that it names with 0, with less than it had accepted, or not at all, is told to it anew, and its key
+        is updated: what such a PN GW forgot somebody else may have (SEC-02).
+        """
+        self._listed_at[gateway.gateway_id] = now.monotonic
+        self._alarms.clear(kinds.SILENT, gateway.gateway_id, "")
+        named = {sg_id: version for version, sg_id in held}
+        answer = []
+        with self._store.transaction():
+            unknown = [sg_id for sg_id in named if self._store.group(sg_id) is None]
+            for sg_id in named:
+                group = self._store.group(sg_id)
+                if group is not None:
+                    self._compare(gateway, group, named[sg_id], now)
+            for (_, sg_id), (_, accepted) in self._store.positions(pn_id=gateway.pn_id).items():
+                group = self._store.group(sg_id)
+                if group is None or group.state is not GroupState.ACTIVE:
+                    continue
+                answer.append((accepted.version, sg_id))
+                if sg_id not in named:
+                    self._compare(gateway, group, 0, now)
+        self._report_unknown(gateway, unknown, now)
+        return answer
+
+    def check_silence(self, now: Moment) -> None:
+        """Raise an alarm for each PN GW with Service Groups whose version list is overdue (SEC-28)."""
+        for gateway in self._store.gateways():
+            listed_at = self._listed_at.setdefault(gateway.gateway_id, now.monotonic)
+            if gateway.blocked or not self._store.positions(pn_id=gateway.pn_id):
+                self._alarms.clear(kinds.SILENT, gateway.gateway_id, "")
+            elif now.monotonic - listed_at >= tuning.VERSION_LIST_OVERDUE_S:
+                self._alarms.set(
+                    kinds.SILENT,
+                    gateway.gateway_id,
+                    "",
+                    f"PN GW {gateway.gateway_id} has sent no version list for half an hour: "
+                    "a member who was removed may still be keyed there. Check its uplink.",
+                    now,
+                )
+
+    def _compare(self, gateway: Gateway, group: Group, version: int, now: Moment) -> None:
+        sg_id = group.sg_id
+        if version > group.version:
+            self._alarms.set(
+                kinds.AHEAD,
+                gateway.gateway_id,
+                sg_id,
+                f"PN GW {gateway.gateway_id} says it holds version {group_version.text(version)} of Service Group "
+                f"{sg_id}, the Server has only issued {group_version.text(group.version)}. Either it is wrong, or "
+                "this Server runs on an old copy of its store: then run restore.",
+                now,
+            )
+            return
+        self._alarms.clear(kinds.AHEAD, gateway.gateway_id, sg_id)
+        if group.state is GroupState.HELD:
+            return
+        position = self._store.positions(sg_id, gateway.pn_id).get((gateway.pn_id, sg_id))
+        if position is None:
+            # It has members that this Server knows nothing of: joined after the copy this store came from.
+            self._membership.raise_revision(sg_id, gateway.pn_id)
+            return
+        accepted = position[1]
+        if group.state is GroupState.DELETED:
+            self._store.set_accepted(sg_id, gateway.pn_id, Position(accepted.revision, accepted.version, False))
+        elif version < accepted.version:
+            self._lost(gateway, group, version, now)
+        elif version == 0:
+            self._store.set_accepted(sg_id, gateway.pn_id, Position())
+
+    def _lost(self, gateway: Gateway, group: Group, version: int, now: Moment) -> None:
+        self._store.set_accepted(group.sg_id, gateway.pn_id, Position(0, version, False))
+        if version:
+            self._alarms.set(
+                kinds.LOST_STORE,
+                gateway.gateway_id,
+                group.sg_id,
+                f"PN GW {gateway.gateway_id} went back to version {group_version.text(version)} of Service Group "
+                f"{group.sg_id}: was an old image put back? Then run its restore.",
+                now,
+            )
+        if self._losses.take((gateway.pn_id, group.sg_id), now.monotonic):
+            self._keys.update_soon(group.sg_id, numbers.REASON_LEAVE, now)
+
+    def _report_unknown(self, gateway: Gateway, unknown: list[str], now: Moment) -> None:
+        if not unknown:
+            self._alarms.clear(kinds.UNKNOWN_GROUP, gateway.gateway_id, "")
+            return
+        self._alarms.set(
+            kinds.UNKNOWN_GROUP,
+            gateway.gateway_id,
+            "",
+            f"PN GW {gateway.gateway_id} holds {len(unknown)} Service Groups this Server has never made, the first is "
+            f"{unknown[0]}. If this Server runs on an old copy of its store, run restore.",
+            now,
+        )

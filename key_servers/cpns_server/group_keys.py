@@ -1,0 +1,127 @@
+"""Group Keys of the Server: created, updated and deleted here and nowhere else (CPNS-GKM-58..61).
+
+A key is 16 octets from the random source handed in: there is no way to enter one (SEC-12). Key and version are in the
+store, committed, before anybody can see them, so no crash makes two keys of one version.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import cpns.tuning
+from cpns import numbers
+from cpns.crypto.compare import equal
+from cpns.errors import CpnsError, NotAllowed, Unknown
+from key_servers.cpns_server import group_version, tuning
+from key_servers.cpns_server.store import Store
+from key_servers.cpns_server.update_schedule import UpdateSchedule, stronger
+from key_servers.cpns_server.values import Group, GroupKey, GroupState, Moment
+from key_servers.errors import ServerError
+
+RandomOctets = Callable[[int], bytes]
+"""n -> n octets from the operating system's generator (`secrets.token_bytes`)."""
+
+
+class WeakRandomness(ServerError):
+    """The random source gave too few octets or the same key twice: no key may be made from it."""
+
+
+class GroupKeys:
+    """Makes keys, and knows when the next are due."""
+
+    def __init__(self, store: Store, random_octets: RandomOctets, schedule: UpdateSchedule) -> None:
+        self._store = store
+        self._random = random_octets
+        self._schedule = schedule
+
+    def resume(self, now: Moment) -> None:
+        """Take up what a restart interrupted: updates that waited are due at once."""
+        for group in self._store.groups():
+            self._schedule.consider(group, now)
+            self._schedule.hurry(group.sg_id, now)
+
+    def update(self, sg_id: str, reason: int, now: Moment) -> int:
+        """Make the next Group Key of a Service Group and give its version.
+
+        A reason that waits with a stronger claim is told instead of `reason`. Raises Unknown, NotAllowed (held group),
+        TooMany (versions used up), WeakRandomness.
+        """
+        with self._store.transaction():
+            group = active(self._store.group(sg_id), sg_id)
+            reason = stronger(reason, group.pending)
+            version = group_version.following(group.version)
+            self._store.add_key(GroupKey(sg_id, version, self._draw(sg_id), _activation(reason, now), reason))
+            group = replace(group, version=version, pending=None, key_made_at=now.unix)
+            self._store.put_group(group)
+        self._schedule.consider(group, now)
+        return version
+
+    def update_soon(self, sg_id: str, reason: int, now: Moment) -> None:
+        """Note inside the caller's transaction that an update is due; several notes make one update (SEC-19)."""
+        with self._store.transaction():
+            group = self._store.group(sg_id)
+            if group is None or group.state is GroupState.DELETED:
+                raise Unknown(f"there is no Service Group {sg_id}")
+            group = replace(group, pending=stronger(reason, group.pending))
+            self._store.put_group(group)
+        self._schedule.consider(group, now)
+
+    def update_due(self, now: Moment) -> list[tuple[str, CpnsError | ServerError]]:
+        """Make all keys that are due. Gives the groups where that failed, and why; they are tried again later."""
+        failed: list[tuple[str, CpnsError | ServerError]] = []
+        for sg_id in self._schedule.due(now):
+            try:
+                group = active(self._store.group(sg_id), sg_id)
+                # The schedule may remember a note that its transaction took back: the store decides.
+                self._schedule.consider(group, now)
+                if sg_id in self._schedule.due(now):
+                    self.update(sg_id, numbers.REASON_PERIODIC, now)
+            except (CpnsError, ServerError) as error:
+                failed.append((sg_id, error))
+                self._schedule.postpone(sg_id, now, tuning.UPDATE_RETRY_S)
+        return failed
+
+    def newest(self, sg_id: str, now: Moment) -> GroupKey:
+        """Give the Group Key to hand out now: one that waits to be replaced is replaced first (SEC-06).
+
+        Raises as `update`.
+        """
+        group = active(self._store.group(sg_id), sg_id)
+        if group.pending is not None:
+            self.update(sg_id, group.pending, now)
+        key = self._store.newest_key(sg_id)
+        if key is None:
+            raise Unknown(f"Service Group {sg_id} has no Group Key")
+        return key
+
+    def delete(self, sg_id: str, now: Moment) -> None:
+        """Erase the keys inside the caller's transaction; the version stays for ever (SEC-04)."""
+        with self._store.transaction():
+            self._store.erase_keys(sg_id)
+        group = self._store.group(sg_id)
+        if group is not None:
+            self._schedule.consider(group, now)
+
+    def wake_at(self) -> float | None:
+        """When `update_due` has something to do next (monotonic seconds)."""
+        return self._schedule.wake_at()
+
+    def _draw(self, sg_id: str) -> bytes:
+        key = self._random(cpns.tuning.GROUP_KEY_LEN)
+        previous = self._store.newest_key(sg_id)
+        if len(key) != cpns.tuning.GROUP_KEY_LEN or (previous is not None and equal(key, previous.key)):
+            raise WeakRandomness("The random generator of this machine does not work.", "Do not use it for keys.")
+        return key
+
+
+def active(group: Group | None, sg_id: str) -> Group:
+    """Give the group if it lives. Raises Unknown, or NotAllowed while it is held."""
+    if group is None or group.state is GroupState.DELETED:
+        raise Unknown(f"there is no Service Group {sg_id}")
+    if group.state is GroupState.HELD:
+        raise NotAllowed(f"Service Group {sg_id} is held until a person confirms its members")
+    return group
+
+
+def _activation(reason: int, now: Moment) -> int:
+    # Only a periodic key may wait: everything else is needed now. Without a clock there is no later either (SEC-05).
+    return now.unix + tuning.PERIODIC_LEAD_S if reason == numbers.REASON_PERIODIC and now.unix else 0

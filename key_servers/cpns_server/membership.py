@@ -1,0 +1,149 @@
+"""Members of Service Groups: they join, leave and are expelled; each change raises the revision of their PN.
+
+Whatever ends a membership makes a new Group Key necessary, however it came about (CPNS-GKM-60, Q-10). The membership
+ends with the transaction; the key follows within the batching window.
+"""
+
+from dataclasses import dataclass
+
+import cpns.tuning
+from cpns import numbers
+from cpns.errors import NotMember, TooMany, Unknown
+from key_servers.cpns_server import names, tuning
+from key_servers.cpns_server.admission import admit
+from key_servers.cpns_server.group_keys import GroupKeys, active
+from key_servers.cpns_server.group_version import first
+from key_servers.cpns_server.rate_limit import HourlyLimit
+from key_servers.cpns_server.registry import Registry
+from key_servers.cpns_server.store import Store
+from key_servers.cpns_server.values import Gateway, Group, GroupState, MemberState, Moment
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What a new member is told: only versions above `floor` are for it (SEC-04)."""
+
+    floor: int
+    protection: int
+    revision: int
+
+
+class Membership:
+    """Changes of membership."""
+
+    def __init__(self, store: Store, registry: Registry, keys: GroupKeys) -> None:
+        self._store = store
+        self._registry = registry
+        self._keys = keys
+        self._rejoins = HourlyLimit(tuning.JOINS_PER_HOUR_MAX)
+
+    def join(self, gateway: Gateway, pne_id: str, sg_id: str, now: Moment) -> Joined:
+        """Make a PNE of the PN GW's PN a member. A member that joins again is answered again, nothing changes.
+
+        Raises Unknown, NotAllowed (policy, held group, PNE of another PN), TooMany.
+        """
+        with self._store.transaction():
+            group = active(self._store.group(sg_id), sg_id)
+            self._registry.bind(pne_id, gateway.pn_id)
+            member = self._store.member(sg_id, pne_id)
+            admit(group, member, pne_id, gateway.pn_id in self._store.open_to(sg_id))
+            if member is None or member.state is not MemberState.MEMBER:
+                self._admit_member(
+                    group, gateway.pn_id, pne_id, now, again=member is not None and member.state is MemberState.LEFT
+                )
+                if group.rekey_on_join:
+                    self._keys.update_soon(sg_id, numbers.REASON_JOIN, now)
+            return self.joined(sg_id, gateway.pn_id)
+
+    def joined(self, sg_id: str, pn_id: str) -> Joined:
+        """Give what a member is told. While an update waits, the newest key is not for it; else it is."""
+        group = active(self._store.group(sg_id), sg_id)
+        floor = group.version - 1 if group.pending is None else group.version
+        return Joined(floor, group.protection, self._store.revision(sg_id, pn_id))
+
+    def leave(self, gateway: Gateway, pne_id: str, sg_id: str, now: Moment) -> int:
+        """End a membership at the PNE's or its PN GW's wish and give the PN's revision. Works in held groups too.
+
+        Who left before is told so again. Raises Unknown, NotMember, NotAllowed (PNE of another PN).
+        """
+        with self._store.transaction():
+            group = self._store.group(sg_id)
+            if group is None or group.state is GroupState.DELETED:
+                raise Unknown(f"there is no Service Group {sg_id}")
+            self._registry.must_be_bound([pne_id], gateway.pn_id)
+            member = self._store.member(sg_id, pne_id)
+            if member is None or member.state is MemberState.PERMITTED:
+                raise NotMember(f"PNE {pne_id} is no member of Service Group {sg_id}")
+            if member.state is MemberState.MEMBER:
+                self._end(group, pne_id, MemberState.LEFT, now)
+            return self._store.revision(sg_id, gateway.pn_id)
+
+    def expel(self, sg_id: str, pne_id: str, now: Moment) -> None:
+        """End a membership, or a permission, at an operator's wish. It cannot join again until permitted.
+
+        Raises Unknown, NotMember.
+        """
+        with self._store.transaction():
+            group = self._store.group(sg_id)
+            if group is None or group.state is GroupState.DELETED:
+                raise Unknown(f"there is no Service Group {sg_id}")
+            member = self._store.member(sg_id, pne_id)
+            if member is None:
+                raise NotMember(f"PNE {pne_id} is no member of Service Group {sg_id}")
+            if member.state is MemberState.MEMBER:
+                self._end(group, pne_id, MemberState.EXPELLED, now)
+            else:
+                self._store.set_member(sg_id, pne_id, MemberState.EXPELLED, now.unix)
+
+    def permit(self, sg_id: str, pne_id: str, now: Moment) -> None:
+        """Let a PNE join, also one that was expelled or held for joining too often. Raises Unknown."""
+        names.checked(pne_id, "PNE ID")
+        with self._store.transaction():
+            active(self._store.group(sg_id), sg_id)
+            member = self._store.member(sg_id, pne_id)
+            if member is None or member.state is not MemberState.MEMBER:
+                self._store.set_member(sg_id, pne_id, MemberState.PERMITTED, now.unix)
+        self._rejoins.forgive((pne_id,))
+
+    def move_pne(self, pne_id: str, pn_id: str, now: Moment) -> None:
+        """Bind a PNE to another PN: it leaves all its groups first, and may then join through the other PN GW.
+
+        Raises Unknown.
+        """
+        if self._store.gateway_of(pn_id) is None:
+            raise Unknown(f"no PN GW serves PN {pn_id}")
+        with self._store.transaction():
+            if self._store.pn_of(pne_id) is None:
+                raise Unknown(f"there is no PNE {pne_id}")
+            for sg_id in self._store.groups_joined_by(pne_id):
+                group = self._store.group(sg_id)
+                if group is not None:
+                    self._end(group, pne_id, MemberState.LEFT, now)
+            self._store.bind_pne(pne_id, pn_id)
+
+    def found(self, group: Group, pn_id: str, pne_id: str, now: Moment) -> None:
+        """Make the owner of a new group its first member, inside the caller's transaction."""
+        self._admit_member(group, pn_id, pne_id, now, again=False)
+
+    def raise_revision(self, sg_id: str, pn_id: str) -> int:
+        """Count one change of a PN's part of an SG Inventory, inside the caller's transaction."""
+        present = self._store.revision(sg_id, pn_id)
+        # A new count starts in the present epoch: above any of a Server whose copy this store is (SEC-03).
+        revision = (present or first(self._store.base_epoch())) + 1
+        self._store.set_revision(sg_id, pn_id, revision)
+        return revision
+
+    def _admit_member(self, group: Group, pn_id: str, pne_id: str, now: Moment, again: bool) -> None:
+        if again and not self._rejoins.take((pne_id,), now.monotonic):
+            raise TooMany(f"PNE {pne_id} joins too often; an operator can permit it, or it waits an hour")
+        if len(self._store.members_in(group.sg_id, pn_id)) >= cpns.tuning.LISTED_MAX:
+            raise TooMany(f"PN {pn_id} has {cpns.tuning.LISTED_MAX} members in Service Group {group.sg_id}")
+        self._store.set_member(group.sg_id, pne_id, MemberState.MEMBER, now.unix)
+        self.raise_revision(group.sg_id, pn_id)
+
+    def _end(self, group: Group, pne_id: str, state: MemberState, now: Moment) -> None:
+        pn_id = self._store.pn_of(pne_id)
+        self._store.set_member(group.sg_id, pne_id, state, now.unix)
+        if pn_id is not None:
+            self.raise_revision(group.sg_id, pn_id)
+        self._keys.update_soon(group.sg_id, numbers.REASON_LEAVE, now)

@@ -1,0 +1,29 @@
+"""How often somebody did something in the last hour. Time is monotonic and handed in."""
+
+from collections import deque
+
+_HOUR_S = 3600.0
+
+
+class HourlyLimit:
+    """At most `most` events an hour for each key. Keys without events are forgotten."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._events: dict[tuple[str, ...], deque[float]] = {}
+
+    def take(self, key: tuple[str, ...], now: float) -> bool:
+        """Count one event of `key` and give True, or give False and count nothing if the hour is full."""
+        for other in [k for k, events in self._events.items() if events[-1] <= now - _HOUR_S]:
+            del self._events[other]
+        events = self._events.setdefault(key, deque())
+        while events and events[0] <= now - _HOUR_S:
+            events.popleft()
+        if len(events) >= self._most:
+            return False
+        events.append(now)
+        return True
+
+    def forgive(self, key: tuple[str, ...]) -> None:
+        """Let `key` begin anew."""
+        self._events.pop(key, None)

@@ -1,0 +1,93 @@
+"""After a loss: the Server's own store came back from a copy (SEC-03), or a PN GW was stolen and replaced (SEC-18)."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import cpns.tuning
+from cpns import numbers
+from cpns.errors import NotAllowed, NotMember, TooMany, Unknown
+from key_servers.cpns_server.delivery_queue import Position
+from key_servers.cpns_server.group_keys import GroupKeys
+from key_servers.cpns_server.group_version import restored
+from key_servers.cpns_server.membership import Membership
+from key_servers.cpns_server.registry import Registry
+from key_servers.cpns_server.store import Store
+from key_servers.cpns_server.values import Gateway, GroupState, MemberState, Moment
+
+_EPOCH_MAX = 0xFFFF
+
+
+class Recovery:
+    """What an operator does after a loss."""
+
+    def __init__(self, store: Store, registry: Registry, membership: Membership, keys: GroupKeys) -> None:
+        self._store = store
+        self._registry = registry
+        self._membership = membership
+        self._keys = keys
+
+    def restore(self, epochs: int, now: Moment) -> tuple[str, ...]:
+        """Take this store for an older copy: go on `epochs` epochs later, hold all groups. Gives the IDs of those held.
+
+        Nothing is issued under a version that the lost Server may have used, and nobody who left since the copy was
+        made is keyed before a person has looked at the members. More than 1 epoch is for a copy that was put back
+        before.
+        Raises NotAllowed (epochs beyond what receivers follow), TooMany (epochs used up).
+        """
+        if not 1 <= epochs <= cpns.tuning.EPOCH_JUMP_MAX:
+            raise NotAllowed(f"go on 1 to {cpns.tuning.EPOCH_JUMP_MAX} epochs later: receivers refuse more")
+        held = []
+        with self._store.transaction():
+            base = self._store.base_epoch() + epochs
+            if base > _EPOCH_MAX:
+                raise TooMany("the epochs of this Server are used up")
+            self._store.set_base_epoch(base)
+            for group in self._store.groups():
+                if group.state is not GroupState.DELETED:
+                    group = replace(group, state=GroupState.HELD)
+                    held.append(group.sg_id)
+                self._store.put_group(replace(group, version=restored(group.version, epochs), pending=None))
+                for pn_id in self._store.inventory_pns(group.sg_id):
+                    revision = self._store.revision(group.sg_id, pn_id)
+                    self._store.set_revision(group.sg_id, pn_id, restored(revision, epochs))
+                    self._store.set_accepted(group.sg_id, pn_id, Position())
+                self._keys.delete(group.sg_id, now)
+        return tuple(held)
+
+    def confirm_members(self, sg_id: str, expel: Iterable[str], now: Moment) -> int:
+        """End the hold of a group: its members but `expel` stay members. Gives the version of the new key.
+
+        Raises Unknown, NotAllowed (not held), NotMember (a name in `expel` that is none).
+        """
+        with self._store.transaction():
+            group = self._store.group(sg_id)
+            if group is None or group.state is GroupState.DELETED:
+                raise Unknown(f"there is no Service Group {sg_id}")
+            if group.state is not GroupState.HELD:
+                raise NotAllowed(f"Service Group {sg_id} is not held")
+            for pne_id in expel:
+                member = self._store.member(sg_id, pne_id)
+                if member is None or member.state is not MemberState.MEMBER:
+                    raise NotMember(f"PNE {pne_id} is no member of Service Group {sg_id}")
+                self._store.set_member(sg_id, pne_id, MemberState.EXPELLED, now.unix)
+            for pn_id in self._store.inventory_pns(sg_id):
+                self._membership.raise_revision(sg_id, pn_id)
+            self._store.put_group(replace(group, state=GroupState.ACTIVE))
+            return self._keys.update(sg_id, numbers.REASON_LEAVE, now)
+
+    def replace_gateway(self, gateway_id: str, new_gateway_id: str, now: Moment) -> Gateway:
+        """Block a PN GW, let another one serve its PN, and renew every key the old one held. Gives the new one.
+
+        Raises Unknown, NotAllowed (the new ID is taken).
+        """
+        with self._store.transaction():
+            old = self._registry.block_gateway(gateway_id)
+            self._registry.register_gateway(new_gateway_id, old.pn_id, old.form)
+            for _, sg_id in self._store.positions(pn_id=old.pn_id):
+                group = self._store.group(sg_id)
+                if group is None or group.state is GroupState.DELETED:
+                    continue
+                self._membership.raise_revision(sg_id, old.pn_id)
+                self._store.set_accepted(sg_id, old.pn_id, Position())
+                self._keys.update_soon(sg_id, numbers.REASON_LEAVE, now)
+            return replace(old, gateway_id=new_gateway_id)

@@ -1,0 +1,77 @@
+"""Which PN GW serves which PN, and which PNE belongs to which PN (SEC-16).
+
+A PNE is bound to the PN through which it first joined or created something. The Server knows it from its PN GW only,
+so the same ID through another PN GW is refused until an operator moves it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from cpns.errors import NotAllowed, TooMany, Unknown
+from key_servers.cpns_server import names, tuning
+from key_servers.cpns_server.store import Store
+from key_servers.cpns_server.values import Gateway
+
+
+class Registry:
+    """Registered PN GWs and bound PNEs."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def register_gateway(self, gateway_id: str, pn_id: str, form: str = "cbor") -> None:
+        """Let a PN GW serve a PN; requests to it go in `form`, "cbor" or "xml". Again with the same PN ID: no change.
+
+        Raises NotAllowed when the PN has another PN GW or the PN GW another PN or was blocked.
+        """
+        names.checked(gateway_id, "PN GW ID")
+        names.checked(pn_id, "PN ID")
+        if form not in ("cbor", "xml"):
+            raise NotAllowed(f"form is cbor or xml, not {form!r}")
+        with self._store.transaction():
+            known = self._store.gateway(gateway_id)
+            if known is not None and (known.blocked or known.pn_id != pn_id):
+                state = "is blocked" if known.blocked else f"already serves PN {known.pn_id}"
+                raise NotAllowed(f"PN GW {gateway_id} {state}")
+            other = self._store.gateway_of(pn_id)
+            if other is not None and other.gateway_id != gateway_id:
+                raise NotAllowed(f"PN {pn_id} is served by PN GW {other.gateway_id}; replace that one")
+            self._store.put_gateway(Gateway(gateway_id, pn_id, form, False))
+
+    def block_gateway(self, gateway_id: str) -> Gateway:
+        """Take nothing from a PN GW and send nothing to it any more (SEC-18). Gives it. Raises Unknown."""
+        with self._store.transaction():
+            gateway = self._store.gateway(gateway_id)
+            if gateway is None:
+                raise Unknown(f"there is no PN GW {gateway_id}")
+            self._store.put_gateway(replace(gateway, blocked=True))
+        return gateway
+
+    def speaking(self, gateway_id: str) -> Gateway:
+        """Give the PN GW that sent a message. Raises NotAllowed if it is not registered or is blocked."""
+        gateway = self._store.gateway(gateway_id)
+        if gateway is None:
+            raise NotAllowed("this PN GW is not registered")
+        if gateway.blocked:
+            raise NotAllowed("this PN GW is blocked")
+        return gateway
+
+    def bind(self, pne_id: str, pn_id: str) -> None:
+        """Bind a PNE to the PN it speaks from, inside the caller's transaction.
+
+        Raises NotAllowed if it belongs to another, TooMany if the PN has no room.
+        """
+        bound = self._store.pn_of(pne_id)
+        if bound == pn_id:
+            return
+        if bound is not None:
+            raise NotAllowed(f"PNE {pne_id} belongs to another PN; an operator can move it")
+        if self._store.count_pnes(pn_id) >= tuning.PNES_PER_PN_MAX:
+            raise TooMany(f"PN {pn_id} has {tuning.PNES_PER_PN_MAX} PNEs, no more are taken")
+        self._store.bind_pne(pne_id, pn_id)
+
+    def must_be_bound(self, pne_ids: Iterable[str], pn_id: str) -> None:
+        """Raise NotAllowed unless all these PNEs belong to the PN."""
+        for pne_id in pne_ids:
+            if self._store.pn_of(pne_id) != pn_id:
+                raise NotAllowed(f"PNE {pne_id} does not belong to PN {pn_id}")

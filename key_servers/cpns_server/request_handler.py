@@ -1,0 +1,156 @@
+"""Answers the CPNS messages of PN GWs: checks who says what, asks the right part, builds the response.
+
+The link has authenticated the PN GW; every ID inside the message is compared with it (SEC-16). No message under a
+Group Key comes here: what changes members or keys is said over the session only (SEC-15).
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+
+from cpns import messages as m
+from cpns import numbers as n
+from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember
+from key_servers.cpns_server import wire
+from key_servers.cpns_server.alarms import Refusals
+from key_servers.cpns_server.gateway_reports import GatewayReports
+from key_servers.cpns_server.group_keys import GroupKeys
+from key_servers.cpns_server.membership import Joined, Membership
+from key_servers.cpns_server.registry import Registry
+from key_servers.cpns_server.service_groups import ServiceGroups
+from key_servers.cpns_server.store import Store
+from key_servers.cpns_server.values import Gateway, Moment
+from key_servers.cpns_server.wire import Fields
+from key_servers.errors import ServerError
+
+_log = logging.getLogger(__name__)
+
+
+class RequestHandler:
+    """One entry, `handle`; one method below it for each request."""
+
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        membership: Membership,
+        service_groups: ServiceGroups,
+        keys: GroupKeys,
+        reports: GatewayReports,
+        counters: Counter[str],
+        creation_by_pnes: bool,
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._membership = membership
+        self._service_groups = service_groups
+        self._keys = keys
+        self._reports = reports
+        self._counters = counters
+        self._refusals = Refusals(counters)
+        self._creation_by_pnes = creation_by_pnes
+        self._answers: dict[int, Callable[[Gateway, Fields, Moment], Fields]] = {
+            n.JOIN_REQUEST: self._join,
+            n.LEAVE_REQUEST: self._leave,
+            n.CREATE_SERVICE_GROUP_REQUEST: self._create,
+            n.DELETE_SERVICE_GROUP_REQUEST: self._delete,
+            n.KEY_PULL_REQUEST: self._pull,
+            n.DELIVERY_REPORT_REQUEST: self._delivery_report,
+            n.VERSION_LIST_REQUEST: self._version_list,
+        }
+
+    def handle(self, gateway_id: str, message: bytes, now: Moment) -> bytes:
+        """Answer one message, in its own form. A refusal is a response with Result 2 and an error code.
+
+        Raises MalformedMessage, or NotAllowed for a PN GW that may not speak, a foreign PN ID, or a message that no
+        PN GW sends: these never were requests to this Server.
+        """
+        try:
+            gateway = self._registry.speaking(gateway_id)
+            code, fields = wire.decode(message)
+            if code not in self._answers:
+                raise NotAllowed(f"message {code} is not for the CPNS Server")
+            if fields.get(m.PN_ID, gateway.pn_id) != gateway.pn_id:
+                raise NotAllowed("this PN GW does not serve that PN")
+        except CpnsError as error:
+            kind = "malformed" if isinstance(error, MalformedMessage) else "foreign"
+            self._refusals.count(kind, gateway_id, now)
+            raise
+        self._counters["messages_taken"] += 1
+        form = wire.form_of(message)
+        try:
+            answer = self._answers[code](gateway, fields, now)
+        except CpnsError as error:
+            self._refusals.count("refused", gateway_id, now)
+            return wire.encode(code + 1, _failure(error), form)
+        except ServerError as error:
+            # Nothing was written: the PN GW asks again. What is wrong is for the operator alone.
+            _log.error("%s", error)
+            self._counters["messages_failed"] += 1
+            return wire.encode(code + 1, _failure(CpnsError("the CPNS Server cannot work now; try again later")), form)
+        return wire.encode(code + 1, {m.RESULT: n.RESULT_SUCCESS, **answer}, form)
+
+    def _join(self, gateway: Gateway, fields: Fields, now: Moment) -> Fields:
+        joined = self._membership.join(gateway, fields[m.PNE_ID], fields[m.SG_ID], now)
+        return _joined(gateway, fields, joined, now)
+
+    def _create(self, gateway: Gateway, fields: Fields, now: Moment) -> Fields:
+        if not self._creation_by_pnes:
+            raise NotAllowed("Service Groups are created by the operator only")
+        joined = self._service_groups.create_by_pne(
+            gateway, fields[m.PNE_ID], fields[m.SG_ID], fields.get(m.PROTECTION), now
+        )
+        return _joined(gateway, fields, joined, now)
+
+    def _leave(self, gateway: Gateway, fields: Fields, now: Moment) -> Fields:
+        revision = self._membership.leave(gateway, fields[m.PNE_ID], fields[m.SG_ID], now)
+        return {m.SG_ID: fields[m.SG_ID], m.REVISION: revision}
+
+    def _delete(self, gateway: Gateway, fields: Fields, now: Moment) -> Fields:
+        if m.PNE_ID not in fields:
+            raise NotAllowed("only the owner of a Service Group may delete it, and the message names no PNE")
+        self._service_groups.delete_by_pne(gateway, fields[m.PNE_ID], fields[m.SG_ID], now)
+        return {m.SG_ID: fields[m.SG_ID]}
+
+    def _pull(self, gateway: Gateway, fields: Fields, now: Moment) -> Fields:
+        sg_id = fields[m.SG_ID]
+        # Membership is that of this moment, not of when the session was made (SEC-06).
+        if not self._store.members_in(sg_id, gateway.pn_id):
+            raise NotMember(f"PN {gateway.pn_id} has no member in Service Group {sg_id}")
+        key = self._keys.newest(sg_id, now)
+        answer: Fields = {m.SG_ID: sg_id, m.VERSION: key.version, m.TIME: now.unix}
+        if fields[m.VERSION] < key.version:
+            answer[m.GROUP_KEY] = [(key.key, None)]
+            answer[m.ACTIVATION] = key.activation
+            answer[m.REASON] = key.reason
+        return answer
+
+    def _delivery_report(self, gateway: Gateway, fields: Fields, now: Moment) -> Fields:
+        outcomes = [
+            ("confirmed", fields.get(m.CONFIRMED, [])),
+            ("unreachable", fields.get(m.UNREACHABLE, [])),
+            ("excluded", fields.get(m.EXCLUDED, [])),
+        ]
+        self._reports.delivery(gateway, fields[m.SG_ID], fields[m.VERSION], outcomes)
+        return {m.SG_ID: fields[m.SG_ID]}
+
+    def _version_list(self, gateway: Gateway, fields: Fields, now: Moment) -> Fields:
+        entries = self._reports.version_list(gateway, fields.get(m.VERSION_ENTRY, []), now)
+        return {m.VERSION_ENTRY: entries} if entries else {}
+
+
+def _joined(gateway: Gateway, fields: Fields, joined: Joined, now: Moment) -> Fields:
+    return {
+        m.SG_ID: fields[m.SG_ID],
+        m.VERSION: joined.floor,
+        m.PROTECTION: joined.protection,
+        m.PN_ID: gateway.pn_id,
+        m.TIME: now.unix,
+        m.REVISION: joined.revision,
+    }
+
+
+def _failure(error: CpnsError) -> Fields:
+    # `failure` cuts the text to what a message may carry.
+    _, fields = wire.decode(m.failure(n.JOIN_REQUEST, error))
+    return fields

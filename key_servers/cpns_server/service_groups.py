@@ -1,0 +1,128 @@
+"""Service Groups come and go. Their names never do: versions outlive a group, so that an old key stays old (SEC-04)."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from cpns import numbers
+from cpns.errors import NotAllowed, TooMany, Unknown
+from key_servers.cpns_server import group_version, names, tuning
+from key_servers.cpns_server.group_keys import GroupKeys
+from key_servers.cpns_server.membership import Joined, Membership
+from key_servers.cpns_server.registry import Registry
+from key_servers.cpns_server.store import Store
+from key_servers.cpns_server.values import Gateway, Group, GroupState, JoinPolicy, Moment
+
+
+class ServiceGroups:
+    """Creates and deletes Service Groups with their keys (CPNS-GKM-58, -59)."""
+
+    def __init__(
+        self, store: Store, registry: Registry, membership: Membership, keys: GroupKeys, template: Group
+    ) -> None:
+        """`template` holds what a new group has where nothing else is asked for."""
+        self._store = store
+        self._registry = registry
+        self._membership = membership
+        self._keys = keys
+        self._template = template
+
+    def create_by_pne(self, gateway: Gateway, pne_id: str, sg_id: str, protection: int | None, now: Moment) -> Joined:
+        """Make a group owned by a PNE, which is its first member. The owner who asks again is answered again.
+
+        By policy OPEN it is open to the owner's PN. Raises NotAllowed (SG ID taken, PNE of another PN), TooMany.
+        """
+        with self._store.transaction():
+            self._registry.bind(pne_id, gateway.pn_id)
+            present = self._store.group(sg_id)
+            if present is not None and present.state is not GroupState.DELETED:
+                if present.owner != pne_id or protection not in (None, present.protection):
+                    raise NotAllowed(f"there is a Service Group {sg_id} already")
+                return self._membership.join(gateway, pne_id, sg_id, now)
+            if present is not None and present.owner != pne_id:
+                raise NotAllowed(f"SG ID {sg_id} was used by somebody else before")
+            if self._store.count_groups_of(pne_id) >= tuning.GROUPS_PER_OWNER_MAX:
+                raise TooMany(f"PNE {pne_id} owns {tuning.GROUPS_PER_OWNER_MAX} Service Groups")
+            if present is None and self._store.count_names_of(gateway.pn_id) >= tuning.GROUP_NAMES_PER_PN_MAX:
+                raise TooMany(f"PNEs of PN {gateway.pn_id} have used {tuning.GROUP_NAMES_PER_PN_MAX} SG IDs")
+            group = replace(self._template, sg_id=sg_id, owner=pne_id)
+            if protection is not None:
+                group = replace(group, protection=protection)
+            self._put_new(group, present, [gateway.pn_id])
+            self._membership.found(group, gateway.pn_id, pne_id, now)
+            self._keys.update(sg_id, numbers.REASON_CREATE, now)
+            return self._membership.joined(sg_id, gateway.pn_id)
+
+    def create_by_operator(
+        self,
+        sg_id: str,
+        open_to: Iterable[str],
+        policy: JoinPolicy | None,
+        protection: int | None,
+        rekey_on_join: bool | None,
+        period_s: int | None,
+        now: Moment,
+    ) -> None:
+        """Make a group without owner and members; what is None comes from the template. Raises NotAllowed, Unknown."""
+        names.checked(sg_id, "SG ID")
+        usual = self._template
+        group = replace(
+            usual,
+            sg_id=sg_id,
+            policy=usual.policy if policy is None else policy,
+            protection=usual.protection if protection is None else protection,
+            rekey_on_join=usual.rekey_on_join if rekey_on_join is None else rekey_on_join,
+            period_s=usual.period_s if period_s is None else period_s,
+        )
+        if 0 < group.period_s < tuning.PERIOD_MIN_S or group.period_s < 0:
+            raise NotAllowed(f"the period of updates is 0 or at least {tuning.PERIOD_MIN_S} seconds")
+        with self._store.transaction():
+            present = self._store.group(sg_id)
+            if present is not None and present.state is not GroupState.DELETED:
+                raise NotAllowed(f"there is a Service Group {sg_id} already")
+            self._put_new(group, present, [self._served(pn_id) for pn_id in open_to])
+            self._keys.update(sg_id, numbers.REASON_CREATE, now)
+
+    def open_to_pn(self, sg_id: str, pn_id: str) -> None:
+        """Let the PNEs of one more PN join an open group. Raises Unknown."""
+        with self._store.transaction():
+            self._living(sg_id)
+            self._store.set_open_to(sg_id, [*self._store.open_to(sg_id), self._served(pn_id)])
+
+    def delete_by_pne(self, gateway: Gateway, pne_id: str, sg_id: str, now: Moment) -> None:
+        """Delete a group at its owner's wish. Deleted before: nothing changes. Raises Unknown, NotAllowed."""
+        with self._store.transaction():
+            self._registry.must_be_bound([pne_id], gateway.pn_id)
+            group = self._store.group(sg_id)
+            if group is None:
+                raise Unknown(f"there is no Service Group {sg_id}")
+            if group.owner != pne_id:
+                raise NotAllowed(f"only the owner of Service Group {sg_id} may delete it")
+            if group.state is not GroupState.DELETED:
+                self._delete(group, now)
+
+    def delete_by_operator(self, sg_id: str, now: Moment) -> None:
+        """Delete a group. Raises Unknown."""
+        with self._store.transaction():
+            self._delete(self._living(sg_id), now)
+
+    def _put_new(self, group: Group, present: Group | None, open_to: Iterable[str]) -> None:
+        version = group_version.first(self._store.base_epoch()) if present is None else present.version
+        self._store.put_group(replace(group, version=version))
+        self._store.set_open_to(group.sg_id, open_to)
+
+    def _delete(self, group: Group, now: Moment) -> None:
+        self._store.put_group(replace(group, state=GroupState.DELETED, pending=None))
+        self._store.set_open_to(group.sg_id, [])
+        self._store.forget_members(group.sg_id)
+        self._keys.delete(group.sg_id, now)
+
+    def _living(self, sg_id: str) -> Group:
+        group = self._store.group(sg_id)
+        if group is None or group.state is GroupState.DELETED:
+            raise Unknown(f"there is no Service Group {sg_id}")
+        return group
+
+    def _served(self, pn_id: str) -> str:
+        if self._store.gateway_of(pn_id) is None:
+            raise Unknown(f"no PN GW serves PN {pn_id}; register it first")
+        return pn_id

@@ -1,0 +1,315 @@
+"""Rows of the Server's database as frozen values. Rules live elsewhere; here is only what is kept."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from key_servers.cpns_server import tuning
+from key_servers.cpns_server.database import Database
+from key_servers.cpns_server.delivery_queue import Position
+from key_servers.cpns_server.values import Gateway, Group, GroupKey, GroupState, JoinPolicy, Member, MemberState
+
+_GROUP_COLUMNS = "sg_id, owner, state, policy, protection, rekey_on_join, period_s, version, pending, key_made_at"
+
+
+class Store:
+    """Everything the Server remembers. Writes need `with store.transaction():` around them."""
+
+    def __init__(self, state_dir: Path) -> None:
+        """Open or create; raises as `Database` does."""
+        self._database = Database(state_dir)
+        self.transaction = self._database.transaction
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()
+
+    def _rows(self, sql: str, *values: str | int | bytes | None) -> list[Any]:
+        return self._database.rows(sql, *values)
+
+    def _write(self, sql: str, *values: str | int | bytes | None) -> None:
+        self._database.write(sql, *values)
+
+    # the Server
+
+    def base_epoch(self) -> int:
+        """The epoch in which new Service Groups begin."""
+        ((epoch,),) = self._rows("SELECT base_epoch FROM server")
+        return int(epoch)
+
+    def set_base_epoch(self, epoch: int) -> None:
+        """Begin new Service Groups in `epoch` from now on."""
+        self._write("UPDATE server SET base_epoch = ?", epoch)
+
+    # PN GWs and PNEs
+
+    def gateways(self) -> tuple[Gateway, ...]:
+        """All PN GWs ever registered."""
+        rows = self._rows("SELECT gateway_id, pn_id, form, blocked FROM gateways ORDER BY gateway_id")
+        return tuple(Gateway(gateway, pn, form, bool(blocked)) for gateway, pn, form, blocked in rows)
+
+    def gateway(self, gateway_id: str) -> Gateway | None:
+        """The PN GW of that ID."""
+        return next((g for g in self.gateways() if g.gateway_id == gateway_id), None)
+
+    def gateway_of(self, pn_id: str) -> Gateway | None:
+        """The PN GW that serves the PN now."""
+        return next((g for g in self.gateways() if g.pn_id == pn_id and not g.blocked), None)
+
+    def put_gateway(self, gateway: Gateway) -> None:
+        """Insert or change."""
+        self._write(
+            "INSERT INTO gateways VALUES (?, ?, ?, ?) ON CONFLICT (gateway_id) DO UPDATE"
+            " SET pn_id = excluded.pn_id, form = excluded.form, blocked = excluded.blocked",
+            gateway.gateway_id,
+            gateway.pn_id,
+            gateway.form,
+            gateway.blocked,
+        )
+
+    def pn_of(self, pne_id: str) -> str | None:
+        """The PN a PNE is bound to."""
+        rows = self._rows("SELECT pn_id FROM pnes WHERE pne_id = ?", pne_id)
+        return rows[0][0] if rows else None
+
+    def bind_pne(self, pne_id: str, pn_id: str) -> None:
+        """Bind a PNE to a PN, in place of the one it was bound to."""
+        self._write(
+            "INSERT INTO pnes VALUES (?, ?) ON CONFLICT (pne_id) DO UPDATE SET pn_id = excluded.pn_id", pne_id, pn_id
+        )
+
+    def count_pnes(self, pn_id: str) -> int:
+        """How many PNEs are bound to a PN."""
+        ((count,),) = self._rows("SELECT count(*) FROM pnes WHERE pn_id = ?", pn_id)
+        return int(count)
+
+    # Service Groups
+
+    def groups(self) -> tuple[Group, ...]:
+        """All Service Groups, deleted ones too."""
+        return tuple(_group(row) for row in self._rows(f"SELECT {_GROUP_COLUMNS} FROM groups ORDER BY sg_id"))
+
+    def group(self, sg_id: str) -> Group | None:
+        """One Service Group, even a deleted one."""
+        rows = self._rows(f"SELECT {_GROUP_COLUMNS} FROM groups WHERE sg_id = ?", sg_id)
+        return _group(rows[0]) if rows else None
+
+    def put_group(self, group: Group) -> None:
+        """Insert or change."""
+        self._write(
+            f"INSERT INTO groups ({_GROUP_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (sg_id) DO UPDATE"
+            " SET owner = excluded.owner, state = excluded.state, policy = excluded.policy,"
+            " protection = excluded.protection, rekey_on_join = excluded.rekey_on_join, period_s = excluded.period_s,"
+            " version = excluded.version, pending = excluded.pending, key_made_at = excluded.key_made_at",
+            group.sg_id,
+            group.owner,
+            group.state.value,
+            group.policy.value,
+            group.protection,
+            group.rekey_on_join,
+            group.period_s,
+            group.version,
+            group.pending,
+            group.key_made_at,
+        )
+
+    def count_groups_of(self, owner: str) -> int:
+        """How many living Service Groups a PNE owns."""
+        ((count,),) = self._rows("SELECT count(*) FROM groups WHERE owner = ? AND state <> 'deleted'", owner)
+        return int(count)
+
+    def count_names_of(self, pn_id: str) -> int:
+        """How many Service Groups, deleted ones too, PNEs of a PN ever created."""
+        ((count,),) = self._rows(
+            "SELECT count(*) FROM groups JOIN pnes ON pnes.pne_id = groups.owner WHERE pnes.pn_id = ?", pn_id
+        )
+        return int(count)
+
+    def open_to(self, sg_id: str) -> tuple[str, ...]:
+        """The PNs whose PNEs may join an open group."""
+        rows = self._rows("SELECT pn_id FROM open_to WHERE sg_id = ? ORDER BY pn_id", sg_id)
+        return tuple(pn for (pn,) in rows)
+
+    def set_open_to(self, sg_id: str, pn_ids: Iterable[str]) -> None:
+        """Replace that list."""
+        self._write("DELETE FROM open_to WHERE sg_id = ?", sg_id)
+        for pn_id in sorted(set(pn_ids)):
+            self._write("INSERT INTO open_to VALUES (?, ?)", sg_id, pn_id)
+
+    # members
+
+    def members(self, sg_id: str) -> tuple[Member, ...]:
+        """Everyone who has or had something to do with a Service Group."""
+        rows = self._rows(
+            "SELECT pne_id, coalesce(pn_id, ''), state, since, confirmed, report"
+            " FROM members LEFT JOIN pnes USING (pne_id) WHERE sg_id = ? ORDER BY pne_id",
+            sg_id,
+        )
+        return tuple(_member(row) for row in rows)
+
+    def member(self, sg_id: str, pne_id: str) -> Member | None:
+        """One PNE's relation to a Service Group, or None if it never had one."""
+        rows = self._rows(
+            "SELECT pne_id, coalesce(pn_id, ''), state, since, confirmed, report"
+            " FROM members LEFT JOIN pnes USING (pne_id) WHERE sg_id = ? AND pne_id = ?",
+            sg_id,
+            pne_id,
+        )
+        return _member(rows[0]) if rows else None
+
+    def members_in(self, sg_id: str, pn_id: str) -> tuple[str, ...]:
+        """The members that a PN GW delivers to."""
+        rows = self._rows(
+            "SELECT pne_id FROM members JOIN pnes USING (pne_id)"
+            " WHERE sg_id = ? AND pn_id = ? AND state = 'member' ORDER BY pne_id",
+            sg_id,
+            pn_id,
+        )
+        return tuple(pne for (pne,) in rows)
+
+    def groups_joined_by(self, pne_id: str) -> tuple[str, ...]:
+        """The Service Groups a PNE is a member of."""
+        rows = self._rows("SELECT sg_id FROM members WHERE pne_id = ? AND state = 'member' ORDER BY sg_id", pne_id)
+        return tuple(sg for (sg,) in rows)
+
+    def set_member(self, sg_id: str, pne_id: str, state: MemberState, since: int) -> None:
+        """Change a PNE's relation to a Service Group; its last report is forgotten."""
+        self._write(
+            "INSERT INTO members VALUES (?, ?, ?, ?, 0, '') ON CONFLICT (sg_id, pne_id) DO UPDATE"
+            " SET state = excluded.state, since = excluded.since, confirmed = 0, report = ''",
+            sg_id,
+            pne_id,
+            state.value,
+            since,
+        )
+
+    def forget_members(self, sg_id: str) -> None:
+        """Forget all relations of a deleted Service Group."""
+        self._write("DELETE FROM members WHERE sg_id = ?", sg_id)
+
+    def set_report(self, sg_id: str, pne_id: str, report: str, confirmed: int) -> None:
+        """Note what a PN GW reported of a member; `confirmed` = 0 leaves the confirmed version as it is."""
+        self._write(
+            "UPDATE members SET report = ?, confirmed = max(confirmed, ?)"
+            " WHERE sg_id = ? AND pne_id = ? AND state = 'member'",
+            report,
+            confirmed,
+            sg_id,
+            pne_id,
+        )
+
+    # Group Keys
+
+    def add_key(self, key: GroupKey) -> None:
+        """Keep a new Group Key and erase all but the newest `tuning.KEYS_KEPT` (SEC-29)."""
+        self._write(
+            "INSERT INTO group_keys VALUES (?, ?, ?, ?, ?)", key.sg_id, key.version, key.key, key.activation, key.reason
+        )
+        if self._rows("SELECT 1 FROM group_keys WHERE sg_id = ? LIMIT 1 OFFSET ?", key.sg_id, tuning.KEYS_KEPT):
+            self._write(
+                "DELETE FROM group_keys WHERE sg_id = ? AND version NOT IN"
+                " (SELECT version FROM group_keys WHERE sg_id = ? ORDER BY version DESC LIMIT ?)",
+                key.sg_id,
+                key.sg_id,
+                tuning.KEYS_KEPT,
+            )
+            self._database.erase_after_commit()
+
+    def newest_key(self, sg_id: str) -> GroupKey | None:
+        """The Group Key of the highest version."""
+        rows = self._rows(
+            "SELECT sg_id, version, key, activation, reason FROM group_keys WHERE sg_id = ?"
+            " ORDER BY version DESC LIMIT 1",
+            sg_id,
+        )
+        return GroupKey(*rows[0]) if rows else None
+
+    def erase_keys(self, sg_id: str) -> None:
+        """Erase all Group Keys of a Service Group (CPNS-GKM-59)."""
+        self._write("DELETE FROM group_keys WHERE sg_id = ?", sg_id)
+        self._database.erase_after_commit()
+
+    # SG Inventories of PNs
+
+    def revision(self, sg_id: str, pn_id: str) -> int:
+        """The revision of one PN's part of an SG Inventory; 0 if it has none."""
+        rows = self._rows("SELECT revision FROM inventories WHERE sg_id = ? AND pn_id = ?", sg_id, pn_id)
+        return int(rows[0][0]) if rows else 0
+
+    def set_revision(self, sg_id: str, pn_id: str, revision: int) -> None:
+        """Raise that revision. Raises StoreFailed if it would go back."""
+        self._write(
+            "INSERT INTO inventories VALUES (?, ?, ?, 0, 0, 0) ON CONFLICT (sg_id, pn_id) DO UPDATE"
+            " SET revision = excluded.revision",
+            sg_id,
+            pn_id,
+            revision,
+        )
+
+    def set_accepted(self, sg_id: str, pn_id: str, position: Position) -> None:
+        """Note how far a PN GW said it is."""
+        self._write(
+            "UPDATE inventories SET accepted_revision = ?, accepted_version = ?, accepted_deleted = ?"
+            " WHERE sg_id = ? AND pn_id = ?",
+            position.revision,
+            position.version,
+            position.deleted,
+            sg_id,
+            pn_id,
+        )
+
+    def inventory_pns(self, sg_id: str) -> tuple[str, ...]:
+        """The PNs that have or had members."""
+        rows = self._rows("SELECT pn_id FROM inventories WHERE sg_id = ? ORDER BY pn_id", sg_id)
+        return tuple(pn for (pn,) in rows)
+
+    def positions(self, sg_id: str = "", pn_id: str = "") -> dict[tuple[str, str], tuple[Position, Position]]:
+        """Give (PN ID, SG ID) -> (where its PN GW should be, where it said it is), of one group or PN or of all.
+
+        A PN without members gets no key, and none gets one that is about to be replaced: a leaver knows it, or a
+        newcomer must not (SEC-06). A held group gets nothing at all (SEC-03).
+        """
+        rows = self._rows(
+            "SELECT i.pn_id, i.sg_id, i.revision, g.version, g.state, g.pending,"
+            " i.accepted_revision, i.accepted_version, i.accepted_deleted,"
+            " EXISTS (SELECT 1 FROM members m JOIN pnes p USING (pne_id)"
+            "  WHERE m.sg_id = i.sg_id AND p.pn_id = i.pn_id AND m.state = 'member')"
+            " FROM inventories i JOIN groups g USING (sg_id)"
+            " WHERE (? = '' OR i.sg_id = ?) AND (? = '' OR i.pn_id = ?)",
+            sg_id,
+            sg_id,
+            pn_id,
+            pn_id,
+        )
+        return {(row[0], row[1]): _positions(row) for row in rows}
+
+
+def _positions(row: Any) -> tuple[Position, Position]:
+    _, _, revision, version, state, pending, accepted_revision, accepted_version, accepted_deleted, peopled = row
+    accepted = Position(accepted_revision, accepted_version, bool(accepted_deleted))
+    if state == GroupState.HELD:
+        return accepted, accepted
+    if state == GroupState.DELETED:
+        return Position(revision, version, True), accepted
+    return Position(revision, version if peopled and pending is None else 0, False), accepted
+
+
+def _group(row: Any) -> Group:
+    sg_id, owner, state, policy, protection, rekey_on_join, period_s, version, pending, key_made_at = row
+    return Group(
+        sg_id,
+        owner,
+        GroupState(state),
+        JoinPolicy(policy),
+        protection,
+        bool(rekey_on_join),
+        period_s,
+        version,
+        pending,
+        key_made_at,
+    )
+
+
+def _member(row: Any) -> Member:
+    pne_id, pn_id, state, since, confirmed, report = row
+    return Member(pne_id, pn_id, MemberState(state), since, confirmed, report)

@@ -1,0 +1,100 @@
+"""The Server's end of the message plane: CoAP, EDHOC and OSCORE over UDP (role server, responder)."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from cpns.errors import NotAllowed
+from key_servers.cpns_server import tuning
+from key_servers.cpns_server.courier import NoAnswer
+from key_servers.errors import ServerError
+from message_plane import credentials, errors
+from message_plane.endpoint import Endpoint, Peer
+from message_plane.identity import OwnIdentity
+from message_plane.session_store import SessionStore
+
+Handle = Callable[[str, bytes], Awaitable[bytes]]
+
+_IDENTITY = "identity.json"
+_SESSIONS = "sessions.sqlite3"
+
+
+class UdpLink:
+    """An open endpoint; `request` is the way to PN GWs that have a session."""
+
+    def __init__(self, endpoint: Endpoint, sessions: SessionStore, identity: OwnIdentity) -> None:
+        self._endpoint = endpoint
+        self._sessions = sessions
+        self.identity = identity
+
+    @classmethod
+    async def open(
+        cls, state_dir: Path, entity_id: str, bind: list[tuple[str, int]], handle: Handle, counters: Counter[str]
+    ) -> "UdpLink":
+        """Load or make the Server's key and listen. `handle` gets the PN GW's authenticated ID and its message.
+
+        Raises ServerError (identity of another name) and the errors of `Endpoint.open`.
+        """
+        path = state_dir / _IDENTITY
+        identity = OwnIdentity.load(path) if path.exists() else OwnIdentity.create(path, entity_id, "server")
+        if identity.entity_id != entity_id:
+            raise ServerError(
+                f"{path} belongs to {identity.entity_id}, the configuration says {entity_id}.",
+                "Put the old name back: PN GWs know this key by it.",
+            )
+
+        async def take(peer: Peer, message: bytes) -> bytes:
+            if peer.role != "gateway":
+                raise NotAllowed("only PN GWs speak to the CPNS Server")
+            return await handle(peer.entity_id, message)
+
+        sessions = SessionStore(state_dir / _SESSIONS)
+        try:
+            endpoint = await Endpoint.open(
+                identity=identity, store=sessions, handler=take, bind=bind, counters=counters
+            )
+        except BaseException:
+            sessions.close()
+            raise
+        return cls(endpoint, sessions, identity)
+
+    async def request(self, gateway_id: str, message: bytes) -> bytes:
+        """Send one message over the session. Raises NoAnswer, NotAllowed (the PN GW answered with an error)."""
+        try:
+            return await self._endpoint.request(gateway_id, message, timeout_s=tuning.ANSWER_TIMEOUT_S)
+        except errors.PeerRefused as error:
+            raise NotAllowed(str(error)) from error
+        except errors.PlaneError as error:
+            raise NoAnswer(str(error)) from error
+
+    def register(self, gateway_id: str, credential: bytes) -> None:
+        """Take sessions of `gateway_id` with this credential (CCS octets, docs/protocol.md section 2).
+
+        Raises NotAllowed when it does not name that PN GW, or is bound to another.
+        """
+        try:
+            parsed = credentials.parse(credential, "gateway")
+            if parsed.entity_id != gateway_id:
+                raise NotAllowed(f"the credential is that of {parsed.entity_id}, not of {gateway_id}")
+            self._sessions.register(parsed)
+        except errors.PlaneError as error:
+            raise NotAllowed(str(error)) from error
+
+    async def forget(self, gateway_id: str) -> None:
+        """End the sessions of a PN GW and refuse its credential from now on (SEC-18)."""
+        self._sessions.unregister(gateway_id)
+        await self._endpoint.drop(gateway_id)
+
+    async def end_sessions(self) -> None:
+        """End all sessions, keep the credentials: the store of this Server is an older copy (SEC-23)."""
+        for credential in self._sessions.registered():
+            await self._endpoint.drop(credential.entity_id)
+
+    def credential(self) -> bytes:
+        """The Server's own CCS octets."""
+        return credentials.ccs_of(self.identity.entity_id, self.identity.x)
+
+    async def close(self) -> None:
+        """Stop listening."""
+        await self._endpoint.close()
+        self._sessions.close()

@@ -1,0 +1,70 @@
+"""When Group Keys are updated: soon after joins and leaves, and periodically. Pure; `now` is monotonic, in seconds."""
+
+from cpns import numbers
+from key_servers.cpns_server.values import Group, GroupState, Moment
+
+# Of two reasons that meet in one update the one members must act on faster is told (SEC-05).
+_STRENGTH = (
+    numbers.REASON_CREATE,
+    numbers.REASON_PERIODIC,
+    numbers.REASON_JOIN,
+    numbers.REASON_BY_HAND,
+    numbers.REASON_LEAVE,
+)
+
+
+def stronger(reason: int, other: int | None) -> int:
+    """Give the stronger of two reasons of an update; None is no reason."""
+    return reason if other is None else max(reason, other, key=_STRENGTH.index)
+
+
+class UpdateSchedule:
+    """Keeps for each Service Group when its next update is due.
+
+    A burst is counted from its first join or leave: later ones do not put the update off (SEC-19, SEC-05).
+    """
+
+    def __init__(self, batching_s: float) -> None:
+        self._batching_s = batching_s
+        self._pending: dict[str, float] = {}
+        self._periodic: dict[str, float] = {}
+
+    def consider(self, group: Group, now: Moment) -> None:
+        """Take in what the store says about a group after it changed."""
+        self._periodic.pop(group.sg_id, None)
+        if group.state is not GroupState.ACTIVE:
+            self._pending.pop(group.sg_id, None)
+            return
+        if group.pending is None:
+            self._pending.pop(group.sg_id, None)
+        else:
+            self._pending.setdefault(group.sg_id, now.monotonic + self._batching_s)
+        if group.period_s:
+            self._periodic[group.sg_id] = now.monotonic + group.period_s - _age_s(group, now)
+
+    def hurry(self, sg_id: str, now: Moment) -> None:
+        """Make a pending update due at once: it waits since before a restart."""
+        if sg_id in self._pending:
+            self._pending[sg_id] = now.monotonic
+
+    def due(self, now: Moment) -> list[str]:
+        """Give the SG IDs whose update is due. They stay due until `consider` sees them done, or `postpone`."""
+        at = {**self._periodic, **{sg: min(t, self._periodic.get(sg, t)) for sg, t in self._pending.items()}}
+        return sorted(sg for sg, t in at.items() if t <= now.monotonic)
+
+    def postpone(self, sg_id: str, now: Moment, seconds: float) -> None:
+        """Try again later: the update failed."""
+        for entries in (self._pending, self._periodic):
+            if sg_id in entries:
+                entries[sg_id] = max(entries[sg_id], now.monotonic + seconds)
+
+    def wake_at(self) -> float | None:
+        """When the next update is due."""
+        return min([*self._pending.values(), *self._periodic.values()], default=None)
+
+
+def _age_s(group: Group, now: Moment) -> int:
+    # A clock that is not set, or was set back, must neither delay an update by years nor cause one at every start.
+    if not now.unix or not group.key_made_at:
+        return 0
+    return min(max(now.unix - group.key_made_at, 0), group.period_s)

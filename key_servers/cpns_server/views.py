@@ -1,0 +1,63 @@
+"""What an operator sees of Service Groups: read from the store and the courier, never a key."""
+
+from cpns.errors import Unknown
+from key_servers.cpns_server import group_version
+from key_servers.cpns_server.courier import Courier
+from key_servers.cpns_server.store import Store
+from key_servers.cpns_server.values import GatewayDelivery, Group, GroupState, GroupView
+
+
+class Views:
+    """Shows groups."""
+
+    def __init__(self, store: Store, courier: Courier) -> None:
+        self._store = store
+        self._courier = courier
+
+    def groups(self) -> tuple[GroupView, ...]:
+        """All living Service Groups."""
+        return tuple(self._view(group) for group in self._store.groups() if group.state is not GroupState.DELETED)
+
+    def group(self, sg_id: str) -> GroupView:
+        """One Service Group, also a deleted one while its PN GWs are still being told. Raises Unknown."""
+        group = self._store.group(sg_id)
+        if group is None:
+            raise Unknown(f"there is no Service Group {sg_id}")
+        return self._view(group)
+
+    def _view(self, group: Group) -> GroupView:
+        return GroupView(
+            sg_id=group.sg_id,
+            owner=group.owner,
+            state=group.state.value,
+            policy=group.policy.value,
+            protection=group.protection,
+            rekey_on_join=group.rekey_on_join,
+            period_s=group.period_s,
+            version=group.version,
+            version_text=group_version.text(group.version),
+            update_pending=group.pending is not None,
+            key_made_at=group.key_made_at,
+            members=self._store.members(group.sg_id),
+            open_to=self._store.open_to(group.sg_id),
+            deliveries=self._deliveries(group.sg_id),
+        )
+
+    def _deliveries(self, sg_id: str) -> tuple[GatewayDelivery, ...]:
+        shown = []
+        for (pn_id, _), (wanted, accepted) in sorted(self._store.positions(sg_id).items()):
+            gateway = self._store.gateway_of(pn_id)
+            state = self._courier.state_of(pn_id, sg_id)
+            shown.append(
+                GatewayDelivery(
+                    gateway_id=gateway.gateway_id if gateway is not None else "",
+                    pn_id=pn_id,
+                    state=state.name if gateway is not None else "blocked",
+                    wanted_revision=wanted.revision,
+                    accepted_revision=accepted.revision,
+                    wanted_version=wanted.version,
+                    accepted_version=accepted.version,
+                    failures=state.failures,
+                )
+            )
+        return tuple(shown)
