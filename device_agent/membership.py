@@ -15,6 +15,7 @@ from cpns.proof import confirmation
 from device_agent import tuning
 
 RECORD = "groups"  # [PN alias or None, SG IDs of the groups this PNE is a member of]
+_NEVER = 1 << 62
 _HANDLED = (n.GROUP_KEY_DELIVERY_REQUEST, n.DELETE_SERVICE_GROUP_REQUEST, n.ROLL_OVER_REQUEST, n.GENERATION_REQUEST)
 
 
@@ -32,7 +33,8 @@ class ServiceGroup:
         self.alias = alias  # SG alias; None: no broadcast is accepted (SEC-04)
         self.leisure = leisure
         self.joined = False
-        self.pull_at = self.pulled_at = self.pull_wait = 0
+        self.pull_at = _NEVER
+        self.pulled_at = self.pull_wait = 0
         self.confirm_at = self.confirmed_at = None
         self.generation = 0  # of the GKDK that opened the newest key, 0 if it came over the session
 
@@ -90,7 +92,7 @@ class Membership:
         """Something says there may be a newer key: pull it, with jitter and not before the back-off ends (SEC-13)."""
         if not at_once:
             jitter = int.from_bytes(self._random(2), "big") * limits.PULL_JITTER_S * 1000 >> 16
-            group.pull_at = max(now, group.pulled_at + group.pull_wait) + jitter
+            group.pull_at = min(group.pull_at, max(now, group.pulled_at + group.pull_wait) + jitter)
         else:
             group.pull_at = now
 
@@ -248,6 +250,19 @@ class Membership:
             raise Stale("a newer key is held than the delete knows of")
         group.ring.raise_floor(version)
         self._forget(group, "deleted")
+
+    def new_gateway(self):
+        """Another PN GW was paired: its tree and aliases are others; floors, keys and memberships stay."""
+        self.gkdks.clear()
+        self.pn_alias = None
+        self._assign_at = 0
+        now = self._clock.now()
+        for group in self.groups.values():
+            group.alias = None
+            group.pull_wait = 0
+            self._save(group)
+            self.hint(group, now)
+        self._save_directory()
 
     # Parts of the above
 

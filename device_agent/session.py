@@ -2,9 +2,10 @@
 
 Long work is a *flow*: a generator that yields
 
-    None                                                   let others run, send(None) to go on
-    (address, code, options, payload, timeout ms)          one CoAP request; send() it the coap Message or None
-    (None, code, options, payload, timeout ms)             the same to everybody; send() it a list of (address, Message)
+    None                                             let others run, send(None) to go on
+    an int                                           the same after so many ms
+    (address, code, options, payload, timeout ms)    one CoAP request; send() it the coap Message or None
+    (None, code, options, payload, timeout ms)       the same to everybody; send() it a list of (address, Message)
 
 and returns its value. Two contexts may live at a time: the established one, which is in the store, and a candidate
 from a new handshake, which replaces it only when it has verified a message (SEC-21). A candidate needs no record:
@@ -52,7 +53,9 @@ class _Held:
 
     def reserve(self, ceiling):
         if self._stored:
-            self._store.save(RECORD, cborlite.encode(list(self.keys) + [ceiling]))
+            record = list(self.keys)
+            record.append(ceiling)
+            self._store.save(RECORD, cborlite.encode(record))
         self.ceiling = ceiling
 
     def establish(self):
@@ -82,34 +85,30 @@ class Session:
         return self.address is not None and (self._candidate or self._live) is not None
 
     def wants_handshake(self, now):
-        """True when a new handshake is due: no session, a doubtful or an old one, and the back-off is over."""
-        if now < self.retry_at or self._candidate is not None:
-            return False
+        """True when a new handshake is due, at `retry_at`: there is no session, or a doubtful, old or worn one."""
         live = self._live
-        return (
+        return self._candidate is None and (
             live is None
             or self._doubt > 1
             or live.ceiling > tuning.SESSION_NUMBERS_MAX
             or now - self._born > tuning.SESSION_AGE_MAX
         )
 
-    def drop(self):
-        """Forget every context, in the store too: another gateway, or the session must not be used any more."""
-        self._store.erase(RECORD)
-        self._live = self._candidate = None
-        self._wait = self.retry_at = 0
+    def back_off(self, now):
+        """An attempt to reach the PN GW begins; the next one waits, longer each time until a message is verified."""
+        self._wait = min(max(2 * self._wait, tuning.HANDSHAKE_BACKOFF_MIN), tuning.HANDSHAKE_BACKOFF_MAX)
+        self.retry_at = now + self._wait + self._wait * self._random(1)[0] // 1024
 
-    def handshake(self, now, pairing=False):
-        """Flow: one EDHOC handshake as initiator; its Initiator is returned, a candidate context is left behind.
+    def handshake(self, now, address, pairing=False):
+        """Flow: one EDHOC handshake as initiator with `address`; a candidate context is left behind.
 
-        `pairing`: credentials by value, the peer is not known beforehand (SEC-20). Raises CpnsError when the
-        responder is not the pinned PN GW, NoSession without an answer; then the live session stays as it was.
+        `pairing`: with a peer that is not known yet, credentials by value. Then nothing is left behind, and the value
+        is (initiator, context for `ask` and `adopt`). Raises CpnsError when the responder is not the pinned PN GW,
+        NoSession without an answer; the live session stays as it was.
         """
         from device_agent import edhoc
         from device_agent.crypto import p256
 
-        self._wait = min(max(2 * self._wait, tuning.HANDSHAKE_BACKOFF_MIN), tuning.HANDSHAKE_BACKOFF_MAX)
-        self.retry_at = now + self._wait + self._wait * self._random(1)[0] // 1024
         identity = self._identity
         peer = None if pairing else Credential.parse(identity.gateway_ccs)
         c_i = self._random(2)
@@ -120,35 +119,42 @@ class Session:
             own = Credential.parse(identity.ccs)
             initiator = edhoc.Initiator(own, identity.private_key, ephemeral, c_i, peer, pairing)
             octets = yield from initiator.message_1()
-            octets = yield from self._edhoc(b"\xf5" + octets)
+            octets = yield from self._edhoc(address, b"\xf5" + octets)
             octets = yield from initiator.message_3(octets)
-            initiator.finish((yield from self._edhoc(initiator.prefix_3 + octets)))
+            initiator.finish((yield from self._edhoc(address, initiator.prefix_3 + octets)))
         finally:
             unload("device_agent.edhoc")
-        self._candidate = _Held(self._store, initiator.oscore(), 0, False, self._random)
-        self._candidate_born = now
-        return initiator
+        held = _Held(self._store, initiator.oscore(), 0, False, self._random)
+        if pairing:
+            return initiator, held
+        self._candidate, self._candidate_born, self.address = held, now, address
 
-    def _edhoc(self, octets):
-        answer = yield (self.address, POST, _EDHOC_PATH, octets, tuning.EDHOC_TIMEOUT)
+    def _edhoc(self, address, octets):
+        answer = yield (address, POST, _EDHOC_PATH, octets, tuning.EDHOC_TIMEOUT)
         if answer is None:
             raise NoSession("the gateway does not answer EDHOC")
         if answer.code != CHANGED:
             raise NotAllowed("the gateway refused EDHOC")
         return answer.payload
 
-    def ask(self, octets):
-        """Flow: send one CPNS message to the PN GW -> the octets of its answer.
+    def adopt(self, held, now, address):
+        """Make the context of a pairing that succeeded the only one."""
+        self._candidate, self._candidate_born, self.address = held, now, address
+        self._verified(held)
+
+    def ask(self, octets, held=None, address=None):
+        """Flow: send one CPNS message to the PN GW, or to the peer of a pairing -> the octets of its answer.
 
         Raises NoSession without an answer; NotAllowed or MalformedMessage when the PN GW answers 4.03 or 4.00.
         """
-        held = self._candidate or self._live
-        if not self.up:
+        held = held or self._candidate or self._live
+        address = address or self.address
+        if held is None or address is None:
             raise NoSession("no session")
         options = _CPNS_PATH
         for _ in (0, 1):
             code, outer, payload, request = held.oscore.protect_request(POST, options, octets)
-            answer = yield (self.address, code, outer, payload, tuning.EXCHANGE_TIMEOUT)
+            answer = yield (address, code, outer, payload, tuning.EXCHANGE_TIMEOUT)
             if answer is None or coap.option(answer.options, _OSCORE) is None:
                 # Not protected, so only a hint: whoever can send may have sent it. Two hints cause a handshake.
                 self._doubt += 1
@@ -158,12 +164,13 @@ class Session:
             try:
                 code, inner, payload = held.oscore.unprotect_response(request, answer.options, answer.payload)
             except CpnsError as error:
-                raise NoSession(error.reason)  # noqa: B904 - MicroPython knows no `from`
+                raise NoSession(error.reason) from None
             self._verified(held)
             echo = coap.option(inner, _ECHO)
             if code != UNAUTHORIZED or echo is None:
                 break
-            options = _CPNS_PATH + [(_ECHO, echo)]
+            options = list(_CPNS_PATH)
+            options.append((_ECHO, echo))
         if code >> 5 == 2:
             return payload
         if code == FORBIDDEN:
@@ -205,6 +212,8 @@ class Session:
         return answer, octets
 
     def _verified(self, held):
+        if held not in (self._candidate, self._live):
+            return  # a pairing's
         self._doubt = self._wait = 0
         if held is self._candidate:
             held.establish()

@@ -1,13 +1,14 @@
-"""Times and limits of the board's side, each with its unit and its reason; those on the wire are in `cpns/tuning.py`."""
+"""Times and limits of the board's side, each with its unit and its reason; the protocol's are in `cpns/tuning.py`."""
 
 # Session (SEC-21), ms
 HANDSHAKE_BACKOFF_MIN = 5000
 HANDSHAKE_BACKOFF_MAX = 600000
 EXCHANGE_TIMEOUT = 20000  # one request; CoAP's own 93 s would keep an application waiting for a dead gateway
 EDHOC_TIMEOUT = 30000  # message_1 or message_3: a small gateway computes for some seconds under load
+CONNECT_TIMEOUT = 60000  # how long an application waits for a session to come up
 DISCOVERY_TIMEOUT = 2000  # answers to the multicast-like question come after a leisure (RFC 7252, 8.2)
 SESSION_AGE_MAX = 30 * 86400 * 1000
-SESSION_NUMBERS_MAX = 1 << 20  # sender numbers of one OSCORE context
+SESSION_NUMBERS_MAX = (1 << 20) - (1 << 14)  # sender numbers of one OSCORE context, leaving some for its renewal
 
 # Service Groups
 GROUPS_MAX = 8  # memberships at a time: the budget of RAM
@@ -16,10 +17,9 @@ LEISURE_DEFAULT = 5000  # ms, when the PN GW names none
 LEISURE_MAX = 60000  # ms
 OLD_GENERATION_MAX = 30 * 86400 * 1000  # ms, SEC-07
 
-# Group messages (SEC-24)
-SEND_STEP = 64  # sequence numbers a sender may use before it writes again
-WINDOW_STEP = 16  # numbers a receiver writes ahead when a sender is fast
-WINDOW_FAST = 10000  # ms between messages below which a sender is fast
+# Queues
+REQUESTS_MAX = 4  # requests of the PN GW that wait to be handled
+ANSWERS_MAX = 8  # answers to a question to everybody
 INBOX_MAX = 8  # messages kept for an application that is slow; newer ones are dropped and counted
 
 # Pairing (SEC-20)

@@ -32,7 +32,7 @@ else:
 
 def directed_broadcast(host, mask):
     """The directed broadcast address of the network of `host` with netmask `mask`, all as '192.168.1.10'."""
-    return ".".join([str(int(a) | ~int(m) & 255) for a, m in zip(host.split("."), mask.split("."))])  # noqa: B905
+    return ".".join([str(int(a) | ~int(m) & 255) for a, m in zip(host.split("."), mask.split("."))])
 
 
 class UdpLink:

@@ -1,0 +1,192 @@
+"""What comes by broadcast: Group Keys, signed deletes, group messages, beacons (docs/protocol.md sections 5, 6, 8).
+
+The order of section 5 keeps outsiders from the signature; the limiter keeps members, who can reach it, from holding
+the board: then the key is pulled instead (SEC-09). Nothing heard here is answered to whoever sent it.
+"""
+
+import hashlib
+
+from cpns import broadcast_object, group_message
+from cpns import numbers as n
+from cpns import tuning as limits
+from cpns.broadcast_encryption.wrapping import commitment
+from cpns.errors import CpnsError, MalformedMessage, NotAddressed, NotAllowed, NotAuthentic, Stale, TooMany, Unknown
+from cpns.key_ring import BROADCAST
+from device_agent.group_traffic import GroupTraffic
+
+
+class _Limiter:
+    """Counts the bad signatures of one Service Group and says until when its broadcasts are ignored."""
+
+    def __init__(self):
+        self.until = 0
+        self._times = []
+        self._wait = limits.BROADCAST_IGNORE_MIN_S * 1000
+
+    def bad(self, now):
+        """A signature was bad; True when that was one too many."""
+        self._times = [time for time in self._times if now - time < limits.BAD_SIGNATURE_WINDOW_S * 1000]
+        self._times.append(now)
+        if len(self._times) < limits.BAD_SIGNATURES_MAX:
+            return False
+        self._times = []
+        self.until = now + self._wait
+        self._wait = min(2 * self._wait, limits.BROADCAST_IGNORE_MAX_S * 1000)
+        return True
+
+
+class BroadcastReceiver:
+    """`membership`, `store`, `clock`, `random(n)`, `tell(name, values)` as composed by the agent.
+
+    `verifications` counts signatures checked, `refused` datagrams by the name of the error that ended them.
+    """
+
+    def __init__(self, membership, store, clock, random, tell):
+        self._membership = membership
+        self._store = store
+        self._clock = clock
+        self._random = random
+        self._tell = tell
+        self._limiters = {}  # by SG ID, only where there were bad signatures
+        self._traffic = {}  # by SG ID: (what it was made for, GroupTraffic)
+        self._commits = {}  # by SG ID: (version, generation, COMMIT) of the newest key
+        self._key = None  # (octets, VerifyingKey) of the PN GW
+        self.verifications = 0
+        self.refused = {}
+
+    def traffic(self, group):
+        """The GroupTraffic of a group under its present names and protection. Raises Unknown before it has names."""
+        names = (self._membership.pn_alias, group.alias, group.ring.protection)
+        if None in names:
+            raise Unknown("the gateway has not given the group its aliases yet")
+        made = self._traffic.get(group.id)
+        if made is None or made[0] != names:
+            own_id = self._membership.identity.pne_id
+            traffic = GroupTraffic(self._store, group, names[0], own_id, self._random, self._clock.now())
+            made = self._traffic[group.id] = (names, traffic)
+        return made[1]
+
+    def forget(self, group):
+        """The group is left or deleted."""
+        for table in (self._traffic, self._limiters, self._commits):
+            table.pop(group.id, None)
+
+    def receive(self, datagram):
+        """Flow: act on one datagram of the broadcast plane. What is wrong with it is counted, nothing else."""
+        try:
+            kind = datagram[0] if datagram else 0
+            if kind == n.FRAME_COSE_SIGN1:
+                received = broadcast_object.parse(datagram)
+                group = self._group(received)
+                limiter = self._limiters.get(group.id)
+                if limiter and self._clock.now() < limiter.until:
+                    raise TooMany("broadcasts of this group are ignored")
+                if hasattr(received, "commit"):
+                    yield from self._group_key(group, received)
+                else:
+                    yield from self._delete(group, received)
+            elif kind == n.FRAME_GROUP_MESSAGE:
+                self._message(group_message.parse(datagram))
+            elif kind == n.FRAME_BEACON:
+                self._beacon(datagram)
+            else:
+                raise MalformedMessage("no broadcast of ours")
+        except CpnsError as error:
+            name = type(error).__name__
+            self.refused[name] = self.refused.get(name, 0) + 1
+
+    def _group(self, received):
+        group = self._membership.by_alias(received.pn_alias, received.sg_alias)
+        if group is None:
+            raise NotAddressed("another PN or Service Group")
+        return group
+
+    def _group_key(self, group, received):
+        membership = self._membership
+        gkdk = membership.gkdks.get(received.generation)
+        version = received.version
+        try:
+            if gkdk is None:
+                if received.generation < membership.gkdks.newest:
+                    raise Stale("a generation that is over")
+                raise Unknown("a generation whose GKDK is not held")
+            held = self._held(group, received) if version == group.version else None
+            if not received.check(membership.pn_alias, group.alias, gkdk, group.ring.floor, held):
+                return self._again(group)
+            group.ring.admit(version, BROADCAST)
+        except (NotAllowed, Unknown):
+            membership.hint(group, self._clock.now())
+            raise
+        except NotAuthentic:
+            self._tell("conflict", {"group": group, "version": version})  # SEC-11: refuse, count, show
+            raise
+        key, signed = received.open(membership.identity.pn_id, group.id)
+        yield from self._verify(group, signed, received.signature)
+        if not group.joined:
+            raise NotAddressed("left while the signature was checked")
+        membership.install(group, version, key, received.activation, received.reason, BROADCAST, received.generation)
+        self._commits[group.id] = (version, received.generation, received.commit)
+        leisure = int.from_bytes(self._random(4), "big") * group.leisure >> 32
+        group.confirm_at = self._clock.now() + leisure  # RFC 7252, 8.2
+
+    def _held(self, group, received):
+        known = self._commits.get(group.id)
+        if known is None or known[:2] != (received.version, received.generation):
+            key = group.ring.receiving_keys(self._clock.now() // 1000)[received.version]
+            aliases = (received.pn_alias, received.sg_alias, received.generation, received.version)
+            known = self._commits[group.id] = (received.version, received.generation, commitment(key, *aliases))
+        return received.version, known[2]
+
+    def _again(self, group):
+        # A duplicate: the PN GW may have missed the confirmation. At most once a minute, to the session only (SEC-11)
+        now = self._clock.now()
+        last = group.confirmed_at
+        if group.confirm_at is None and (last is None or now - last >= limits.RECONFIRM_INTERVAL_S * 1000):
+            group.confirm_at = now + (int.from_bytes(self._random(4), "big") * group.leisure >> 32)
+
+    def _delete(self, group, received):
+        membership = self._membership
+        held = max(group.version, group.ring.floor or 0)
+        signed = received.check(membership.pn_alias, group.alias, held, membership.identity.pn_id, group.id)
+        yield from self._verify(group, signed, received.signature)
+        if group.joined:
+            membership.delete(group, received.version)
+
+    def _verify(self, group, signed, signature):
+        octets = self._membership.identity.signing_key
+        if self._key is None or self._key[0] != octets:
+            from device_agent.crypto.p256 import VerifyingKey
+
+            self._key = (octets, VerifyingKey(octets))
+        self.verifications += 1
+        try:
+            yield from self._key[1].verify(hashlib.sha256(signed).digest(), signature)
+        except NotAuthentic:
+            now = self._clock.now()
+            limiter = self._limiters.setdefault(group.id, _Limiter())
+            if limiter.bad(now):
+                self._tell("ignoring", {"group": group, "seconds": (limiter.until - now) // 1000})
+                self._membership.hint(group, now, at_once=True)
+            raise
+        self._limiters.pop(group.id, None)
+
+    def _message(self, parsed):
+        group = self._group(parsed)
+        now = self._clock.now()
+        try:
+            opened = self.traffic(group).receive(parsed, now)
+        except Unknown:
+            if parsed.version > group.version:
+                self._membership.hint(group, now)
+            raise
+        self._tell("message", {"group": group, "opened": opened})
+
+    def _beacon(self, datagram):
+        from cpns import beacon
+
+        heard = beacon.parse(datagram)
+        group = self._group(heard)
+        now = self._clock.now()
+        key = group.ring.receiving_keys(now // 1000).get(heard.version)
+        if heard.version >= group.version and not (key and beacon.verifies(heard, key, group.id)):
+            self._membership.hint(group, now)

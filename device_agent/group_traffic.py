@@ -1,0 +1,73 @@
+"""Messages to and from one Service Group, with what must outlive a power cut in the store before it counts (SEC-24).
+
+Times are milliseconds of the clock port. The record: `[sender's (version, inc, ceiling) or None, lost version,
+[(sender ID, version, inc, number), ..]]`, as cpns.group_message defines them. A member that has keys but no such
+record lost its windows: what comes under those versions is handed up as `replayable`.
+"""
+
+from cpns import cborlite
+from cpns.errors import Unknown
+from cpns.group_message import Group, Receiver, Sender
+from device_agent.membership import record_name
+
+
+class GroupTraffic:
+    """Sending and receiving in `group`, a membership.ServiceGroup, for the PNE `own_id`."""
+
+    def __init__(self, store, group, pn_alias, own_id, random, now):
+        self._store = store
+        self._group = group
+        self._random = random
+        self._name = record_name("w", group.id)
+        names = Group(group.id, pn_alias, group.alias, group.ring.protection)
+        self._sender = Sender(names, own_id)
+        self._seen = {}  # (sender ID, version, inc): number up to which all counts as seen
+        record = store.load(self._name)
+        if record is None:
+            self._receiver = Receiver(names, own_id, group.version)
+            self._save()
+            return
+        sender, lost_version, seen = cborlite.decode(record)
+        self._receiver = Receiver(names, own_id, lost_version)
+        keys = group.ring.receiving_keys(now // 1000)
+        for row in seen:
+            if row[1] in keys:
+                self._seen[tuple(row[:3])] = row[3]
+                self._receiver.restore(tuple(row))
+        if sender:
+            self._sender.resume(tuple(sender))
+
+    def send(self, data, now):
+        """The datagram that carries `data` (at most 1,024 octets) to the group.
+
+        Raises Unknown before the first key, MalformedMessage for too many octets, OSError when the store fails, TooMany
+        after 2^32 messages under one key.
+        """
+        sending = self._group.ring.sending_key(now // 1000)
+        if sending is None:
+            raise Unknown("no Group Key yet")
+        sender = self._sender
+        if sender.record[0] != sending[0]:
+            sender.start(sending[0], self._random(8))
+        if sender.must_reserve():
+            record = sender.reserve()
+            self._save(record)
+            sender.reserved(record)
+        return sender.protect(sending[0], sending[1], data)
+
+    def receive(self, parsed, now):
+        """The cpns.group_message.Opened of a parsed datagram; raises what Receiver.open raises, and OSError."""
+        keys = self._group.ring.receiving_keys(now // 1000)
+        opened = self._receiver.open(parsed, keys, now // 1000)
+        record = opened.record
+        if record is not None:
+            self._seen = {place: number for place, number in self._seen.items() if place[1] in keys}
+            self._seen[record[:3]] = record[3]
+            self._save()
+            self._receiver.recorded(record, now // 1000)
+        return opened
+
+    def _save(self, sender=None):
+        seen = [list(place) + [number] for place, number in self._seen.items()]  # noqa: RUF005
+        sender = list(sender or self._sender.record)
+        self._store.save(self._name, cborlite.encode([sender, self._receiver.lost_version, seen]))

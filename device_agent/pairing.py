@@ -1,0 +1,84 @@
+"""Pairing, the board's side (docs/protocol.md section 9, SEC-20): the board believes a gateway that knows its secret.
+
+The gateway proves first, and both proofs are bound to this one EDHOC exchange: a relay or an impostor with keys of
+his own has another exporter output. Until then nothing of the peer is used and its session is no session of ours.
+"""
+
+from cpns import messages
+from cpns import numbers as n
+from cpns.crypto.compare import equal
+from cpns.crypto.hmac import hmac_sha256
+from cpns.errors import CpnsError, NotAuthentic
+from device_agent import tuning
+from device_agent.session import NoSession
+
+EXPORTER_LABEL = 32768
+_BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+
+
+class WrongProof(NotAuthentic):
+    """The peer does not know the secret, or is not whom its credential names."""
+
+
+def shown(secret):
+    """The 16 characters to show for a secret of 10 octets (RFC 4648 section 6)."""
+    number = int.from_bytes(secret, "big")
+    return "".join([_BASE32[number >> shift & 31] for shift in range(75, -5, -5)])
+
+
+def pair(secret, identity, store, session, discovery, clock):
+    """Flow: look for a gateway that proves to know `secret` (10 octets), prove it back, and pin it in `identity`.
+
+    Returns True when it is another gateway than before. Raises WrongProof after three wrong proofs, NoSession when
+    the five minutes are over.
+    """
+    deadline = clock.now() + tuning.PAIRING_WINDOW
+    tries = 0
+    while clock.now() < deadline:
+        address = yield from discovery.next()
+        try:
+            found = address and (yield from _try(secret, identity, session, address, clock))
+        except WrongProof:
+            tries += 1
+            if tries >= tuning.PAIRING_TRIES:
+                raise
+            found = None
+        except (CpnsError, NoSession):
+            found = None  # not ready, not reachable, or not of ours: the window stays open
+        if found:
+            held, peer, answer = found
+            changed = identity.gateway_ccs != peer.ccs
+            identity.change(
+                store,
+                gateway_id=peer.entity_id,
+                gateway_ccs=peer.ccs,
+                signing_key=answer[messages.SIGNING_KEY],
+                signing_epoch=answer[messages.SIGNING_EPOCH],
+                pn_id=answer.get(messages.PN_ID, ""),
+            )
+            session.adopt(held, clock.now(), address)
+            return changed
+        yield tuning.PAIRING_PAUSE
+    raise NoSession("nobody who knows the secret was found in time")
+
+
+def _try(secret, identity, session, address, clock):
+    initiator, held = yield from session.handshake(clock.now(), address, pairing=True)
+    binding = initiator.export(EXPORTER_LABEL, b"", 32)
+    fields = {messages.PNE_ID: identity.pne_id}
+    answer = yield from _ask(session, held, address, fields)
+    if not equal(answer.get(messages.AUTHENTICATOR, b""), hmac_sha256(secret, b"gateway", binding)):
+        raise WrongProof("the gateway does not know the secret")
+    if answer.get(messages.GATEWAY_ID) != initiator.peer.entity_id:
+        raise WrongProof("the gateway's credential has another name")
+    fields[messages.AUTHENTICATOR] = hmac_sha256(secret, b"pne", binding)
+    yield from _ask(session, held, address, fields)
+    return held, initiator.peer, answer
+
+
+def _ask(session, held, address, fields):
+    octets = yield from session.ask(messages.encode(n.PAIRING_REQUEST, fields), held, address)
+    code, answer = messages.decode(octets)
+    if code != n.PAIRING_RESPONSE or answer[messages.RESULT] != n.RESULT_SUCCESS:
+        raise NoSession("the gateway is not ready to pair")
+    return answer
