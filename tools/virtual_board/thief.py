@@ -1,0 +1,102 @@
+"""Somebody who has removed boards in his hands: everything they keep, pooled, against every broadcast he ever heard.
+
+He does not follow the protocol. Beside the way a member opens an object he takes every 16 octets in a row of every
+flash as a key, as a label and as an old Group Key, and tries them on every entry.
+"""
+
+import socket
+from collections.abc import Iterable
+
+from cpns import broadcast_object, numbers
+from cpns.broadcast_encryption import subset_index
+from cpns.broadcast_encryption.gkdk import GkdkRecord
+from cpns.broadcast_encryption.wrapping import commitment, w16_unwrap
+from cpns.crypto.hmac import h16
+from cpns.errors import CpnsError
+from tools.virtual_board.nvs_folder import NvsFolder
+
+
+class Thief:
+    """Tries to open broadcast objects with what `flashes` hold; add frames with `hear`, ask with `readable`."""
+
+    def __init__(self, flashes: Iterable[NvsFolder]) -> None:
+        self._records: list[GkdkRecord] = []
+        found: set[bytes] = set()
+        for flash in flashes:
+            for name in flash.names():
+                octets = flash.get(name) or b""
+                found.update(octets[at : at + 16] for at in range(len(octets) - 15))
+                if name.startswith("gkdk"):
+                    self._records += _records_in(octets)
+        derived = {h16(octets, text) for octets in found for text in (b"sd1.k", b"sd1.rk")}
+        self._keys = sorted(found | derived)
+        self.frames: list[bytes] = []
+
+    def hear(self, frames: Iterable[bytes]) -> None:
+        """Remember broadcast datagrams."""
+        self.frames += frames
+
+    def readable(self) -> list[int]:
+        """The versions whose Group Key he gets out of what he heard."""
+        versions = set()
+        for frame in self.frames:
+            if frame[:1] != bytes([numbers.FRAME_COSE_SIGN1]):
+                continue
+            received = broadcast_object.parse(frame)
+            if isinstance(received, broadcast_object.Received) and self._opens(received):
+                versions.add(received.version)
+        return sorted(versions)
+
+    def _opens(self, received: broadcast_object.Received) -> bool:
+        for record in self._records:
+            try:
+                index, wrapped = record.own_entry(received.entries)
+                if self._fits(received, record.subset_key(index), wrapped):
+                    return True
+            except CpnsError:
+                continue  # as a member he gets no further; he goes on by force
+        height = self._records[0].height if self._records else 10
+        step = subset_index.width(height) + 16
+        for at in range(0, len(received.entries), step):
+            wrapped = received.entries[at + step - 16 : at + step]
+            if any(self._fits(received, key, wrapped) for key in self._keys):
+                return True
+        return False
+
+    @staticmethod
+    def _fits(received: broadcast_object.Received, key: bytes, wrapped: bytes) -> bool:
+        names = received.pn_alias, received.sg_alias, received.generation, received.version
+        return bool(commitment(w16_unwrap(key, wrapped), *names) == received.commit)
+
+
+def _records_in(octets: bytes) -> list[GkdkRecord]:
+    for start in range(min(len(octets), 16)):  # behind the key store's head
+        try:
+            return [GkdkRecord.parse(octets[start:])]
+        except CpnsError:
+            continue
+    return []
+
+
+class Sniffer:
+    """Hears the broadcast plane of this machine's loopback network, or of the address given, and keeps every frame."""
+
+    def __init__(self, address: str = "127.255.255.255", port: int = numbers.PORT_BROADCAST) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        self._socket.bind((address, port))
+        self._socket.setblocking(False)
+
+    def frames(self) -> list[bytes]:
+        """All frames heard since the last call, in order."""
+        heard = []
+        while True:
+            try:
+                heard.append(self._socket.recv(2048))
+            except BlockingIOError:
+                return heard
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()
