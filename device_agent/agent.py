@@ -237,8 +237,8 @@ class Agent:
         wait = _PAUSE_MAX if until is None else min(max(until - self.clock.now(), 0), _PAUSE_MAX)
         try:
             await asyncio.wait_for(event.wait(), wait / 1000)
-        except asyncio.TimeoutError:  # noqa: SIM105, UP041 - what both Pythons have
-            pass
+        except asyncio.TimeoutError:  # noqa: UP041 - the name both Pythons have
+            return
         event.clear()
 
     async def _broken(self, error):

@@ -1,4 +1,4 @@
-"""What an application sees of the agent: a node and its Service Groups.
+"""What an application sees of the PNE: a node and its Service Groups.
 
     node = Node(storage, link, clock)
     await node.start()
@@ -8,64 +8,158 @@
     async for message in group:
         print(message.sender, message.data, message.replayable)
 
-Every coroutine raises `errors.CpnsError` (refused, with a reason) or OSError (no answer from the gateway).
+The coroutines raise `errors.CpnsError` when something is refused, with a reason for people, and OSError when the
+PN GW cannot be reached or the storage fails.
 """
+
+import asyncio
+import os
+from collections import namedtuple
+
+from cpns import numbers as n
+from device_agent import tuning
+from device_agent.agent import Agent
+
+# `sender`: a PNE ID, as a member of the group claims it (a Group Key proves membership, not the sender, Q-12);
+# `replayable`: the message may have been received before, as the record of what was received was lost (SEC-24).
+Message = namedtuple("Message", ("sender", "data", "replayable"))
 
 
 class Node:
-    """One PNE: its identity, its session to the PN GW and its Service Groups.
+    """One PNE: its identity, its session with the PN GW, and its Service Groups.
 
-    `storage`, `link`, `clock`, `random` are the ports of `ports.py`; `on_event(name, values)` is told what happens
-    (never a secret) as a word and a dict of plain values.
+    `storage`, `link`, `clock`, `random` are the ports of `ports.py`. `on_event(name, values)` is told what happens, as
+    a word and a dict of plain values, never a secret: "session", "joined", "key", "left", "deleted", "generation",
+    "rolled over", "conflict", "ignoring", "refused", "failed", "message" (its length only).
+    Raises Unknown when the storage holds no identity.
     """
 
-    def __init__(self, storage, link, clock, random=None, on_event=None):
-        raise NotImplementedError
+    def __init__(self, storage, link, clock, random=os.urandom, on_event=None):
+        self._on_event = on_event
+        self._groups = {}  # SG ID -> Group
+        self._task = None
+        self._agent = Agent(storage, link, clock, random, self._tell)
+        for state in self._agent.membership.groups.values():
+            self._groups[state.id] = Group(self._agent, state)
 
-    async def start(self):
-        """Load the state and start receiving; returns when the tasks run, the session comes by itself."""
-        raise NotImplementedError
-
-    async def stop(self):
-        """End the tasks and close the link; the state is already in the storage."""
-        raise NotImplementedError
+    @property
+    def id(self):
+        """The PNE ID."""
+        return self._agent.identity.pne_id
 
     @property
     def groups(self):
-        """The Service Groups this PNE is a member of, also from before a restart: list of Group."""
-        raise NotImplementedError
+        """The Service Groups this PNE is a member of, those from before a restart included: list of Group."""
+        return list(self._groups.values())
+
+    async def start(self):
+        """Start serving in the background; the session with the PN GW comes by itself."""
+        self._task = asyncio.create_task(self._agent.run())
+
+    async def run(self):
+        """Serve in this task, for programs that want an error of the agent to end them; never returns."""
+        await self._agent.run()
+
+    async def stop(self):
+        """Stop serving and close the link; the state is in the storage already. Raises what ended the agent earlier."""
+        task, self._task = self._task, None
+        if task:
+            if not task.done():
+                task.cancel()
+            try:
+                await task
+            except asyncio.CancelledError:
+                return
 
     async def join(self, sg_id):
-        """Join a Service Group; asks for a GKDK first if there is none (CPNS-GKM-23). Returns the Group."""
-        raise NotImplementedError
+        """Become a member of a Service Group, with a GKDK first if there is none (CPNS-GKM-02, -23) -> Group."""
+        return self._entered(await self._agent.perform(lambda: self._agent.membership.enter(sg_id)))
 
-    async def create(self, sg_id, protection=2):
-        """Create a Service Group (`protection`: 1 authenticated, 2 sealed) and become its owner. Returns the Group."""
-        raise NotImplementedError
+    async def create(self, sg_id, protection=n.PROTECTION_SEALED):
+        """Create a Service Group, `protection` being one of `numbers.PROTECTION_*`, and become a member -> Group."""
+        return self._entered(await self._agent.perform(lambda: self._agent.membership.enter(sg_id, protection)))
 
-    async def pair(self, secret):
-        """Take a gateway that proves to know `secret` (16 base32 characters), SEC-20."""
-        raise NotImplementedError
+    async def pair(self, show):
+        """Take the gateway that is told the secret which `show(16 characters)` shows to a person; at most 5 minutes."""
+        from device_agent import pairing
+
+        secret = self._agent.random(10)
+        show(pairing.shown(secret))
+        await self._agent.pair(secret)
+
+    def _entered(self, state):
+        if state.id not in self._groups:
+            self._groups[state.id] = Group(self._agent, state)
+        return self._groups[state.id]
+
+    def _tell(self, name, values):
+        state = values.get("group")
+        if state is not None:
+            values["group"] = state.id
+            group = self._groups.get(state.id)
+            if group is not None:
+                group._tell(name, values)
+            if name in ("left", "deleted"):
+                self._groups.pop(state.id, None)
+        if self._on_event:
+            opened = values.pop("opened", None)
+            if opened:
+                values["sender"], values["length"] = opened.sender_id, len(opened.message)
+            self._on_event(name, values)
 
 
 class Group:
-    """A Service Group this PNE is a member of: send, receive, leave."""
+    """A Service Group this PNE is a member of."""
 
-    id = ""  # SG ID
-    version = 0  # of the newest Group Key held, 0 before the first
+    def __init__(self, agent, state):
+        self._agent = agent
+        self._state = state
+        self._on_key = None
+        self._inbox = []
+        self._arrived = asyncio.Event()
+        self.dropped = 0  # messages that came while the application had `tuning.INBOX_MAX` of them unread
+
+    @property
+    def id(self):
+        """The SG ID."""
+        return self._state.id
+
+    @property
+    def version(self):
+        """The newest version of the Group Key held, 0 before the first."""
+        return self._state.version
 
     def on_key(self, callback):
-        """Call `callback(version)` after each newly stored Group Key."""
-        raise NotImplementedError
+        """Call `callback(version)` whenever a new Group Key is stored."""
+        self._on_key = callback
 
     async def send(self, data):
-        """Protect `data` (at most 1,024 octets) with the sending key and broadcast it."""
-        raise NotImplementedError
-
-    def __aiter__(self):
-        """Messages of other members: `Message(sender, data, replayable)`; ends when the group is left or deleted."""
-        raise NotImplementedError
+        """Protect `data` (at most 1,024 octets) with the Group Key and broadcast it. Raises Unknown before a key."""
+        self._agent.send(self._state, data)
 
     async def leave(self):
         """Leave; the keys are wiped, the version floor stays (SEC-04)."""
-        raise NotImplementedError
+        await self._agent.perform(lambda: self._agent.membership.leave(self._state))
+
+    def __aiter__(self):
+        """Message by message of other members; the loop ends when the group is left or deleted."""
+        return self
+
+    async def __anext__(self):
+        while not self._inbox:
+            if not self._state.joined:
+                raise StopAsyncIteration
+            await self._arrived.wait()
+            self._arrived.clear()
+        return self._inbox.pop(0)
+
+    def _tell(self, name, values):
+        if name == "key" and self._on_key:
+            self._on_key(values["version"])
+        elif name == "message":
+            opened = values["opened"]
+            if len(self._inbox) < tuning.INBOX_MAX:
+                self._inbox.append(Message(opened.sender_id, opened.message, opened.replayable))
+            else:
+                self.dropped += 1
+        self._arrived.set()
