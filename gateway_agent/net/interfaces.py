@@ -55,28 +55,32 @@ def interface_from(name: str, record: Mapping[str, str]) -> Interface | None:
     return Interface(name, record["addr"], str(network.broadcast_address))
 
 
-def choose(wanted: Iterable[str], available: Iterable[Interface]) -> list[Interface]:
-    """The interfaces to broadcast on.
+def matching(wanted: Iterable[str], available: Iterable[Interface]) -> list[Interface]:
+    """Those of `available` that `wanted` means: interface names, or the one word "auto" for all but loopback."""
+    names = list(wanted)
+    if names == [AUTO]:
+        return [interface for interface in available if not interface.is_loopback]
+    return [interface for interface in available if interface.name in names]
 
-    `wanted` holds interface names, or the one word "auto" for every interface but loopback.
+
+def choose(wanted: Iterable[str], available: Iterable[Interface]) -> list[Interface]:
+    """`matching`, for the start of a gateway: what was asked for must be there.
 
     Raises NoBroadcastInterface when a name does not exist or nothing is left.
     """
     names = list(wanted)
     every = list(available)
-    known = sorted({interface.name for interface in every})
-    if names == [AUTO]:
-        chosen = [interface for interface in every if not interface.is_loopback]
-        if not chosen:
-            raise NoBroadcastInterface(
-                f"No network interface can broadcast over IPv4 (seen: {', '.join(known) or 'none'}).",
-                'Connect to the network, or name an interface under [broadcast] interfaces, for example ["wlan0"].',
-            )
-        return chosen
+    known = ", ".join(sorted({interface.name for interface in every})) or "none"
     for name in names:
-        if name not in known:
+        if name not in (AUTO, *(interface.name for interface in every)):
             raise NoBroadcastInterface(
                 f"Interface {name!r} under [broadcast] interfaces does not exist or has no IPv4 address.",
-                f"Choose among: {', '.join(known) or 'none'}.",
+                f"Choose among: {known}.",
             )
-    return [interface for interface in every if interface.name in names]
+    chosen = matching(names, every)
+    if not chosen:
+        raise NoBroadcastInterface(
+            f"No network interface can broadcast over IPv4 (seen: {known}).",
+            'Connect to the network, or name an interface under [broadcast] interfaces, for example ["wlan0"].',
+        )
+    return chosen

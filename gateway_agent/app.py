@@ -1,0 +1,179 @@
+"""The composition of a PN GW: the one place that names its concrete parts.
+
+    app = await GatewayApp.open(config, uplink)      # uplink None: a CPNS Server over UDP, as configured
+    await app.start()
+    ...
+    await app.close()
+
+State folder: `identity.key` (EDHOC), `signing.key` (broadcasts), `sessions.db` (credentials, OSCORE contexts), `store/`
+(inventory, keys, tree masters), `control.sock`. All of it is private to the user the gateway runs as.
+"""
+
+import secrets
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from cpns.errors import NotAllowed
+from gateway_agent.clock import SystemClock
+from gateway_agent.config.schema import GatewayConfig
+from gateway_agent.control import Command, ControlSocket
+from gateway_agent.core.pn_gateway import PnGateway
+from gateway_agent.core.policy import DeliveryPolicy
+from gateway_agent.core.ports import Uplink
+from gateway_agent.links import PneSessions, UdpUplink
+from gateway_agent.net import interfaces
+from gateway_agent.net.mdns import Announcement
+from gateway_agent.radios.all_media import AllMedia
+from gateway_agent.radios.udp_broadcast import UdpBroadcast
+from gateway_agent.store.store import Store
+from message_plane.credentials import Credential
+from message_plane.endpoint import Endpoint, Peer
+from message_plane.identity import OwnIdentity, SigningKey
+from message_plane.session_store import SessionStore
+
+IDENTITY_FILE = "identity.key"
+SIGNING_FILE = "signing.key"
+SESSIONS_FILE = "sessions.db"
+STORE_FOLDER = "store"
+CONTROL_SOCKET = "control.sock"
+
+
+def own_keys(config: GatewayConfig) -> tuple[OwnIdentity, SigningKey]:
+    """The gateway's two keys, made at the first start. Raises IdentityError."""
+    folder = config.gateway.state_dir
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    identity_file, signing_file = folder / IDENTITY_FILE, folder / SIGNING_FILE
+    if identity_file.exists():
+        identity = OwnIdentity.load(identity_file)
+    else:
+        identity = OwnIdentity.create(identity_file, config.gateway.id, "gateway")
+    if signing_file.exists():
+        return identity, SigningKey.load(signing_file, identity)
+    return identity, SigningKey.create(signing_file, identity)
+
+
+class GatewayApp:
+    """A running PN GW. `gateway` is its core, `sessions` its message plane."""
+
+    def __init__(self, config: GatewayConfig, identity: OwnIdentity, signing_key: SigningKey) -> None:
+        self.config = config
+        self.identity = identity
+        self.signing_key = signing_key
+        self.counters: Counter[str] = Counter()
+        self.credentials: SessionStore
+        self.endpoint: Endpoint
+        self.gateway: PnGateway
+        self._store: Store | None = None
+        self._radios: AllMedia | None = None
+        self._announcement: Announcement | None = None
+        self._control: ControlSocket | None = None
+
+    @classmethod
+    async def open(cls, config: GatewayConfig, uplink: Uplink | None = None) -> "GatewayApp":
+        """Take the store, the ports and the radios; nothing is answered before `start`.
+
+        Raises GatewayError, StoreInUse, StoreDamaged, PlaneError: each one sentence with the next step.
+        """
+        identity, signing_key = own_keys(config)
+        app = cls(config, identity, signing_key)
+        try:
+            await app._open(uplink)
+        except BaseException:
+            await app.close()
+            raise
+        return app
+
+    async def _open(self, uplink: Uplink | None) -> None:
+        config, folder = self.config, self.config.gateway.state_dir
+        self._radios = AllMedia(self._media())
+        self._store = Store(folder / STORE_FOLDER)
+        self.credentials = SessionStore(folder / SESSIONS_FILE)
+        self.endpoint = await Endpoint.open(
+            identity=self.identity,
+            store=self.credentials,
+            handler=self._handle,
+            bind=[(address, config.message_plane.port) for address in config.message_plane.listen],
+            counters=self.counters,
+        )
+        if uplink is None:
+            upper = config.uplink
+            uplink = UdpUplink(self.endpoint, upper.server_id, upper.host or "", upper.port)
+        self.gateway = PnGateway(
+            pn_id=config.gateway.pn,
+            gateway_id=config.gateway.id,
+            store=self._store,
+            uplink=uplink,
+            unicast=PneSessions(self.endpoint),
+            broadcast=self._radios if self._radios.media else None,
+            signer=self.signing_key,
+            clock=SystemClock(),
+            random=secrets.token_bytes,
+            policy=DeliveryPolicy(
+                method=config.delivery.method,
+                unicast_up_to=config.delivery.unicast_up_to,
+                datagrams_max=config.delivery.datagrams_max,
+                leisure_ms_per_pne=config.delivery.leisure_ms_per_pne,
+            ),
+            height=config.tree.height,
+            counters=self.counters,
+        )
+
+    async def start(self, commands: Mapping[str, Command] | None = None) -> None:
+        """Go on where the last run stopped, announce, and listen to `commands` on the control socket."""
+        await self.gateway.start()
+        config = self.config
+        if config.message_plane.discovery:
+            self._announcement = Announcement(
+                config.gateway.id, config.gateway.pn, self.addresses(), config.message_plane.port
+            )
+            await self._announcement.open()
+        if commands is not None:
+            self._control = ControlSocket(config.gateway.state_dir / CONTROL_SOCKET, commands)
+            await self._control.open()
+
+    def register(self, credential: Credential) -> None:
+        """Let a PNE in that has this credential. Raises RegistrationRefused."""
+        self.credentials.register(credential)
+
+    def addresses(self) -> list[str]:
+        """The IPv4 addresses where boards reach this gateway."""
+        listen = self.config.message_plane.listen
+        if listen != ["0.0.0.0"]:
+            return listen
+        return [each.address for each in interfaces.ipv4_interfaces() if not each.is_loopback] or ["127.0.0.1"]
+
+    async def close(self) -> None:
+        """Stop in the opposite order; deliveries go on at the next start."""
+        for part in (self._control, self._announcement):
+            if part is not None:
+                await part.close()
+        for name in ("gateway", "endpoint"):
+            opened: Any = getattr(self, name, None)
+            if opened is not None:
+                await opened.close()
+        for name in ("credentials", "_store", "_radios"):
+            opened = getattr(self, name, None)
+            if opened is not None:
+                opened.close()
+
+    async def _handle(self, peer: Peer, message: bytes) -> bytes | None:
+        if peer.role == "pne":
+            return await self.gateway.handle_pne(peer.entity_id, message)
+        if peer.role == "server" and peer.entity_id == self.config.uplink.server_id:
+            return await self.gateway.handle_server(message)
+        raise NotAllowed("neither a PNE of this PN nor its CPNS Server")
+
+    def _media(self) -> list[UdpBroadcast]:
+        wanted = self.config.broadcast.interfaces
+        if not wanted:
+            return []
+        interfaces.choose(wanted, interfaces.ipv4_interfaces())  # a wrong name is told now, not at the first key
+
+        return [
+            UdpBroadcast(
+                lambda: interfaces.matching(wanted, interfaces.ipv4_interfaces()),
+                port=self.config.broadcast.port,
+                counters=self.counters,
+            )
+        ]

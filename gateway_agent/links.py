@@ -1,0 +1,52 @@
+"""The message plane as the core sees it: unicast to PNEs, and the uplink to a CPNS Server elsewhere."""
+
+from cpns import errors
+from gateway_agent.core.ports import NoAnswer
+from message_plane.endpoint import Endpoint
+from message_plane.errors import PlaneError
+
+_UNICAST_TIMEOUT_S = 10.0
+_UPLINK_TIMEOUT_S = 20.0
+
+
+class PneSessions:
+    """`core.ports.Unicast` over the endpoint's sessions with PNEs."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    async def request(self, pne_id: str, message: bytes) -> bytes | None:
+        """One CPNS message to a PNE; its answer. Raises NoAnswer."""
+        try:
+            return await self._endpoint.request(pne_id, message, timeout_s=_UNICAST_TIMEOUT_S) or None
+        except PlaneError as error:
+            raise NoAnswer(str(error)) from None
+
+    def has_session(self, pne_id: str) -> bool:
+        """True if a message could be sent now."""
+        return self._endpoint.has_session(pne_id)
+
+    def drop(self, pne_id: str) -> None:
+        """End the PNE's session at once (SEC-06)."""
+        self._endpoint.drop(pne_id)
+
+
+class UdpUplink:
+    """`core.ports.Uplink` to a CPNS Server over UDP: a session of its own, made when it is first needed."""
+
+    def __init__(self, endpoint: Endpoint, server_id: str, host: str, port: int) -> None:
+        self._endpoint = endpoint
+        self._server = server_id, host, port
+
+    async def request(self, message: bytes) -> bytes:
+        """One CPNS message to the Server; its answer. Raises NoAnswer."""
+        server_id, host, port = self._server
+        try:
+            if not self._endpoint.has_session(server_id):
+                await self._endpoint.connect(server_id, host, port)
+            answer = await self._endpoint.request(server_id, message, timeout_s=_UPLINK_TIMEOUT_S)
+        except PlaneError as error:
+            raise NoAnswer(str(error)) from None
+        if not answer:
+            raise errors.MalformedMessage("the CPNS Server answered without a message")
+        return answer
