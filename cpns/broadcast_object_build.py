@@ -60,7 +60,7 @@ def build(
     for at in range(0, len(subsets), count):
         part = subsets[at : at + count]
         entries = [subset_index.encode(height, subset) + w16_wrap(key_of(subset), group_key) for subset in part]
-        items = [*head, b"".join(entries)]
+        items = head + [b"".join(entries)]
         if len(subsets) > count:
             items.append(min([subset_index.smallest_slot(height, subset) for subset in part]))
             items.append(max([subset_index.largest_slot(height, subset) for subset in part]))
