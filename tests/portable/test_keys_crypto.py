@@ -203,7 +203,7 @@ def test_ccm_rfc_3610_and_sp_800_38c():
 
 
 def test_ccm_refuses_every_changed_octet():
-    key, nonce, aad, plain, tag_len, sealed = CCM[3]
+    key, nonce, aad, _, tag_len, sealed = CCM[3]
     sealed = unhex(sealed)
     for i in range(len(sealed)):
         changed = sealed[:i] + bytes([sealed[i] ^ 1]) + sealed[i + 1 :]
