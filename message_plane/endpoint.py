@@ -2,90 +2,287 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
+from cpns import numbers
+from message_plane import tuning
+from message_plane.commit_queue import CommitQueue
 from message_plane.credentials import Credential
+from message_plane.edhoc import C_I_LEN, export
+from message_plane.errors import (
+    HandshakeFailed,
+    LeaseLost,
+    NoSession,
+    PeerUnreachable,
+    PlaneError,
+    StoreError,
+)
+from message_plane.exchanges import Exchanges
 from message_plane.identity import OwnIdentity
+from message_plane.incidents import Incidents, log
+from message_plane.incoming import Handler, Incoming
+from message_plane.outgoing import ContextLost, Outgoing
+from message_plane.reception import Reception
+from message_plane.session import Peer, Session
+from message_plane.session_store import LEASE_MS, Lease, RemoveContext, SessionStore
+from message_plane.sessions import Sessions
+from message_plane.single_flight import SingleFlight
+from message_plane.udp import Address
+from message_plane.uplink_handshake import shake_hands
 
+__all__ = ["Endpoint", "Handler", "Peer"]
 
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Who sent a verified request: taken from the credential that authenticated, never from a message.
-
-    `provisional`: an unregistered peer of an open pairing window; it reaches the pairing handler only.
-    """
-
-    entity_id: str
-    role: str
-    provisional: bool = False
-
-
-# Takes a verified peer and one CPNS message; gives the answer's octets, or None for an empty 2.04.
-# Of the errors in cpns.errors MalformedMessage becomes 4.00, TooMany 4.29, every other 4.03.
-Handler = Callable[[Peer, bytes], Awaitable[bytes | None]]
+_HOUSEKEEPING_S = LEASE_MS / 1000 / 4
+_HANDSHAKE_S = 30.0
 
 
 class Endpoint:
-    """Sessions, requests and the handler of one entity. Made by `open`, ended by `close`."""
+    """Sessions, requests and the handler of one entity. Made by `open`, ended by `close`.
+
+    `failed` is done, with LeaseLost as result, when another process has taken the sessions over: the endpoint
+    has then closed its sockets and only `close` is left to call.
+    """
+
+    def __init__(self, identity: OwnIdentity, store: SessionStore, lease: Lease, counters: Counter[str]) -> None:
+        """Use `open`."""
+        self.identity = identity
+        self.counters = counters
+        self.failed: asyncio.Future[LeaseLost] = asyncio.get_running_loop().create_future()
+        self._store = store
+        self._lease = lease
+        incidents = Incidents(counters)
+        self._queue = CommitQueue(store, lease)
+        self._sessions = Sessions(identity.role, store, self._queue, lease, incidents)
+        self._exchanges = Exchanges(self._process, incidents)
+        self._reception = Reception(identity, store, self._sessions, incidents)
+        self._incoming = Incoming(identity.role, self._exchanges, self._sessions, self._reception, incidents)
+        self._outgoing = Outgoing(self._exchanges, self._sessions, incidents)
+        self._incidents = incidents
+        self._places = asyncio.Semaphore(tuning.REQUESTS_MAX)
+        self._homes: dict[str, tuple[str, int]] = {}
+        self._handshakes = SingleFlight[None]()
+        self._renewed_at: dict[str, float] = {}
+        self._edition = store.edition()
+        self._housekeeping: asyncio.Task[None] | None = None
+        self._closed = self._silent = False
 
     @classmethod
     async def open(
         cls,
         *,
         identity: OwnIdentity,
-        store: object,
+        store: SessionStore,
         handler: Handler,
         bind: Sequence[tuple[str, int]],
         counters: Counter[str] | None = None,
     ) -> Endpoint:
-        """Take the lease of `store`, bind every (address, port) of `bind`, answer from then on.
+        """Take the lease of `store`, bind every (numeric address, port) of `bind`, answer from then on.
 
-        Raises PortInUse, LeaseHeld, StoreError.
+        Put the address that peers should see first. To hear directed broadcasts, bind "0.0.0.0", or a broadcast
+        address as a further entry. `counters` counts by the names in `incidents`. The store stays the caller's to
+        close. Raises PortInUse, LeaseHeld, StoreError, ValueError (an address that is not this machine's).
         """
-        raise NotImplementedError
+        endpoint = cls(identity, store, store.acquire(identity.x), Counter() if counters is None else counters)
+        try:
+            endpoint._sessions.load()
+            endpoint._incoming.handler = handler
+            endpoint._exchanges.sockets.bind(bind)
+        except BaseException:
+            await endpoint.close()
+            raise
+        endpoint._housekeeping = asyncio.create_task(endpoint._keep_house(), name="message plane housekeeping")
+        endpoint._housekeeping.add_done_callback(_report)
+        return endpoint
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """The (address, port) of each socket, in the order of `bind`."""
+        return self._exchanges.sockets.addresses
 
     async def request(self, entity_id: str, payload: bytes, *, timeout_s: float = 30.0) -> bytes:
         """Send one CPNS message to `entity_id` over its session; return the answer's payload, perhaps empty.
 
-        Raises NoSession, PeerUnreachable, PeerRefused, LeaseLost.
+        It goes to the address of the peer's last verified message. Where `connect` was called for this entity, a
+        missing session is made first, and a session that the peer has lost is made anew, once.
+        Raises NoSession, PeerUnreachable, PeerRefused, HandshakeFailed, LeaseLost, StoreError.
         """
-        raise NotImplementedError
+        try:
+            async with asyncio.timeout(timeout_s), self._places:
+                try:
+                    return await self._send(entity_id, payload)
+                except ContextLost:
+                    await self._renew(entity_id)
+                    return await self._send(entity_id, payload)
+        except TimeoutError:
+            self._incidents.count("requests_unanswered")
+            raise PeerUnreachable(f"{entity_id!r} gave no answer within {timeout_s:g} s") from None
 
-    async def connect(self, entity_id: str, host: str, port: int = 5683) -> None:
+    async def connect(self, entity_id: str, host: str, port: int = numbers.PORT_COAP) -> None:
         """Make a session as EDHOC initiator with the registered `entity_id` at `host`, if there is none.
 
-        The address is kept: a later `request` makes the session anew, once, when the peer has lost it.
-        Raises HandshakeFailed, PeerUnreachable, PeerRefused, LeaseLost.
+        The address is kept for later `request`s. Raises HandshakeFailed (its credential is unknown or of a role
+        that nobody initiates towards from here, SEC-16), PeerUnreachable, PeerRefused, LeaseLost, StoreError.
         """
-        raise NotImplementedError
+        self._homes[entity_id] = (host, port)
+        if self._sessions.to_send(entity_id) is None:
+            await self._establish(entity_id)
 
     def has_session(self, entity_id: str) -> bool:
         """True while a session with `entity_id` can be used."""
-        raise NotImplementedError
+        return self._sessions.to_send(entity_id) is not None
+
+    def entities(self) -> set[str]:
+        """All entities with a session."""
+        return self._sessions.entities()
 
     async def drop(self, entity_id: str) -> None:
-        """End every session with `entity_id` now, in memory and on disk (SEC-06)."""
-        raise NotImplementedError
+        """End every session with `entity_id`: at once in memory, on disk before this returns (SEC-06)."""
+        await self._sessions.drop(entity_id)
 
     def export(self, entity_id: str, label: int, length: int) -> bytes:
-        """EDHOC_Exporter(label, '', length) of the peer's newest handshake in this process. Raises NoSession."""
-        raise NotImplementedError
+        """EDHOC_Exporter(label, h'', length) of the newest handshake with `entity_id` in this process.
 
-    def open_pairing(self, accept: Callable[[Credential], bool], handler: Handler, *, duration_s: float = 300) -> None:
-        """Let unregistered PNEs in for `duration_s` seconds, credentials by value, to `handler` only (SEC-20)."""
-        raise NotImplementedError
+        Raises NoSession if there was none.
+        """
+        session = self._sessions.newest(entity_id)
+        if session is None or session.exporter_key is None:
+            raise NoSession(f"there was no handshake with {entity_id!r} since the start")
+        return export(session.exporter_key, label, length)
+
+    # Pairing (docs/protocol.md section 9, SEC-20)
+
+    def open_pairing(
+        self, accept: Callable[[Credential], bool], handler: Handler, *, duration_s: float = tuning.PAIRING_S
+    ) -> None:
+        """Let unregistered PNEs in for `duration_s` seconds, credentials by value, to `handler` only.
+
+        `accept` is asked with each credential that is offered. Such a peer is provisional: `export` works for it,
+        `request` does not, and nothing of it is written to disk unless `admit` is called.
+        """
+        self._incoming.pairing_handler = handler
+        self._reception.open_window(accept, time.monotonic() + duration_s)
 
     def close_pairing(self) -> None:
         """Close the window; provisional sessions end with it."""
-        raise NotImplementedError
+        self._reception.close_window()
+        self._incoming.pairing_handler = None
+        self._sessions.end_provisional()
 
     async def admit(self, entity_id: str) -> None:
-        """Register the provisional peer `entity_id` as PNE; its session becomes an ordinary one. Raises
-        RegistrationRefused, NoSession."""
-        raise NotImplementedError
+        """Register the provisional peer `entity_id` as PNE; its session becomes an ordinary one.
+
+        Sessions under an earlier credential of that entity end. Raises RegistrationRefused, NoSession.
+        """
+        session = self._sessions.newest(entity_id)
+        if session is None or not session.peer.provisional or session.credential is None:
+            raise NoSession(f"{entity_id!r} has no provisional session")
+        self._store.register(session.credential)
+        await self._sessions.admit(entity_id, session.credential)
 
     async def close(self) -> None:
-        """Stop answering, cancel what runs, give the lease back."""
-        raise NotImplementedError
+        """Stop answering, cancel what runs, give the lease back. The store stays open."""
+        if self._closed:
+            return
+        self._closed = True
+        await self._silence()
+        if self._housekeeping is not None:
+            self._housekeeping.cancel()
+            await asyncio.gather(self._housekeeping, return_exceptions=True)
+        await self._handshakes.close()
+        await self._sessions.close()
+        await self._queue.close()
+        try:
+            self._store.release(self._lease)
+        except StoreError as problem:
+            log.warning("the lease could not be given back: %s", problem)
+
+    # Private
+
+    def _process(self, request: object) -> None:
+        self._incoming.process(request)
+
+    async def _send(self, entity_id: str, payload: bytes) -> bytes:
+        session = self._sessions.to_send(entity_id)
+        if session is None:
+            await self._establish(entity_id)
+            session = self._sessions.to_send(entity_id)
+        if session is None:
+            raise NoSession(f"there is no session with {entity_id!r}")
+        return await self._outgoing.send(session, await self._address_of(session), payload)
+
+    async def _address_of(self, session: Session) -> Address:
+        host, port = session.stored.host, session.stored.port
+        if host is None or port is None:
+            raise NoSession(f"the address of {session.entity_id!r} is not known")
+        return await self._exchanges.sockets.find(host, port)
+
+    async def _establish(self, entity_id: str) -> None:
+        """One handshake with `entity_id` for all who need it now."""
+        if entity_id not in self._homes:
+            raise NoSession(f"there is no session with {entity_id!r}, and no address at which to make one")
+        await self._handshakes.run(entity_id, lambda: self._shake_hands(entity_id))
+
+    async def _shake_hands(self, entity_id: str) -> None:
+        peer = self._store.credential(entity_id)
+        if peer is None:
+            raise HandshakeFailed(f"{entity_id!r} is not registered: register its credential first")
+        host, port = self._homes[entity_id]
+        address = await self._exchanges.sockets.find(host, port)
+        c_i = self._sessions.unused_id(C_I_LEN)
+        try:
+            async with asyncio.timeout(_HANDSHAKE_S):
+                established = await shake_hands(self.identity, peer, c_i, self._exchanges, address)
+        except TimeoutError:
+            raise PeerUnreachable(f"{entity_id!r} did not finish a handshake within {_HANDSHAKE_S:g} s") from None
+        await self._sessions.add_as_initiator(established, address.host, address.port)
+        self._incidents.count("handshakes_done")
+
+    async def _renew(self, entity_id: str) -> None:
+        """Make the session anew, at most once a minute: what says that it is lost is not authenticated (SEC-27)."""
+        now = time.monotonic()
+        if now - self._renewed_at.get(entity_id, -tuning.RENEW_MIN_S) < tuning.RENEW_MIN_S:
+            raise NoSession(f"{entity_id!r} has lost the session again: the next handshake waits for its minute")
+        self._renewed_at[entity_id] = now
+        await self._establish(entity_id)
+
+    async def _keep_house(self) -> None:
+        while True:
+            await asyncio.sleep(_HOUSEKEEPING_S)
+            try:
+                await self._queue.renew()
+                await self._tidy()
+            except LeaseLost as lost:
+                log.error("%s", lost)
+                await self._silence()
+                self.failed.set_result(lost)
+                return
+            except PlaneError as problem:
+                log.error("%s", problem)
+
+    async def _tidy(self) -> None:
+        now = time.monotonic()
+        self._reception.expire(now)
+        self._incoming.transfers.expire(now)
+        if self._incoming.pairing_handler is not None and not self._reception.window_open(now):
+            self.close_pairing()
+        for session in self._sessions.sweep():
+            await self._queue.commit(RemoveContext(session.recipient_id))
+        await self._sessions.save_addresses()
+        edition = self._store.edition()
+        if edition != self._edition:
+            self._edition = edition
+            self._sessions.reconcile()
+
+    async def _silence(self) -> None:
+        if not self._silent:
+            self._silent = True
+            await self._incoming.close()
+            await self._exchanges.shutdown()
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("housekeeping of the message plane ended, the lease will lapse", exc_info=task.exception())

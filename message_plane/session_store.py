@@ -98,9 +98,14 @@ class Lease:
         self.token = token
         self.valid_until_ms = valid_until_ms
 
+    @property
+    def valid(self) -> bool:
+        """False when the lease may have passed to another process. Cheap: asked before anything is sent."""
+        return holder.boot_milliseconds() < self.valid_until_ms
+
     def require(self) -> None:
-        """Raise LeaseLost if the lease may have passed to another process. Cheap: called before anything is sent."""
-        if holder.boot_milliseconds() >= self.valid_until_ms:
+        """Raise LeaseLost unless the lease is valid."""
+        if not self.valid:
             raise LeaseLost("the lease of the sessions has lapsed: it must be renewed before anything is sent")
 
 
@@ -225,18 +230,15 @@ class SessionStore:
         now = holder.boot_milliseconds()
         removed = False
         gone = set()
-        try:
-            with self._transaction() as database:
-                if database.execute("SELECT token FROM lease").fetchone()[0] != lease.token:
-                    lease.valid_until_ms = 0
-                    raise LeaseLost(f"another process has taken over the sessions in {self.path}: this one ends")
-                database.execute("UPDATE lease SET expires = ?", (now + LEASE_MS,))
-                for change in changes:
-                    if not _apply(database, change):
-                        gone.add(change.recipient_id)
-                    removed |= change.removes_keys
-        except sqlite3.Error as error:
-            raise StoreError(f"cannot write {self.path}: {error}") from error
+        with self._transaction() as database:
+            if database.execute("SELECT token FROM lease").fetchone()[0] != lease.token:
+                lease.valid_until_ms = 0
+                raise LeaseLost(f"another process has taken over the sessions in {self.path}: this one ends")
+            database.execute("UPDATE lease SET expires = ?", (now + LEASE_MS,))
+            for change in changes:
+                if not _apply(database, change):
+                    gone.add(change.recipient_id)
+                removed |= change.removes_keys
         lease.valid_until_ms = now + LEASE_MS
         if removed:
             self._overwrite_deleted()
@@ -273,13 +275,15 @@ class SessionStore:
     @contextmanager
     def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
         with self._writing:
-            self._database.execute(f"BEGIN {kind}")
             try:
+                self._database.execute(f"BEGIN {kind}")
                 yield self._database
                 self._database.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise StoreError(f"cannot use {self.path}: {error}") from error
                 raise
 
     def _overwrite_deleted(self) -> None:

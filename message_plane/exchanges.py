@@ -1,0 +1,163 @@
+"""CoAP's message and token layers: aiocoap's, with bounded memory and with requests that can be given up.
+
+What differs from the base classes: answers are kept for retransmissions only of requests that were accepted, at most
+RECENT_MAX of them; a request given up by its caller is not retransmitted further; tokens are random; incoming
+requests go to one callable instead of through a pipe each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from aiocoap import error  # type: ignore[import-untyped]
+from aiocoap.messagemanager import MessageManager  # type: ignore[import-untyped]
+from aiocoap.numbers.types import ACK, CON, RST  # type: ignore[import-untyped]
+from aiocoap.pipe import Pipe  # type: ignore[import-untyped]
+from aiocoap.tokenmanager import TokenManager  # type: ignore[import-untyped]
+
+from message_plane import tuning
+from message_plane.errors import PeerUnreachable
+from message_plane.incidents import Incidents
+from message_plane.udp import UdpSockets
+
+TOKEN_LEN = 4
+
+# aiocoap speaks in INFO and DEBUG about every datagram, and of cryptography in detail: not here.
+_coap_log = logging.getLogger("message_plane.coap")
+_coap_log.setLevel(logging.CRITICAL)
+logging.getLogger("aiocoap.cryptography").setLevel(logging.WARNING)
+
+
+class _Messages(MessageManager):  # type: ignore[misc]
+    """Message IDs, acknowledgements, retransmissions."""
+
+    def __init__(self, tokens: TokenManager, incidents: Incidents) -> None:
+        super().__init__(tokens)
+        self._incidents = incidents
+        self._recent: OrderedDict[tuple[Any, int], tuple[float, Any]] = OrderedDict()
+
+    def accept(self, request: Any) -> None:
+        """Remember that `request` is being answered, so that a retransmission of it is not a new request."""
+        now = self.loop.time()
+        self._recent[request.remote, request.mid] = (now + tuning.RECENT_S, None)
+        while self._recent:
+            key, (ends, _) = next(iter(self._recent.items()))
+            if ends > now and len(self._recent) <= tuning.RECENT_MAX:
+                break
+            del self._recent[key]
+
+    def ignore(self, request: Any) -> None:
+        """Neither acknowledge nor answer `request`."""
+        pending = self._piggyback_opportunities.pop((request.remote, request.token), None)
+        if pending is not None:
+            pending[1].cancel()
+
+    def send_message(self, message: Any, messageerror_monitor: Callable[[], None]) -> Callable[[], None]:
+        """As the base class's; calling what is returned stops retransmissions, and sending if it still waits."""
+        super().send_message(message, messageerror_monitor)
+        return lambda: self._give_up(message)
+
+    def _give_up(self, message: Any) -> None:
+        if self._active_exchanges is None:
+            return
+        exchange = self._active_exchanges.pop((message.remote, message.mid), None)
+        if exchange is not None:
+            exchange[1].cancel()
+            self._continue_backlog(message.remote)
+            return
+        waiting = self._backlogs.get(message.remote, [])
+        waiting[:] = [entry for entry in waiting if entry[0] is not message]
+
+    def _deduplicate_message(self, message: Any) -> bool:
+        known = self._recent.get((message.remote, message.mid))
+        if known is None or known[0] <= self.loop.time():
+            return False
+        self._incidents.count("requests_repeated")
+        if message.mtype is CON and known[1] is not None:
+            self._send_initially(known[1])
+        return True
+
+    def _store_response_for_duplicates(self, message: Any) -> None:
+        if message.mtype not in (ACK, RST):  # what we send under message IDs of our own answers no request's ID
+            return
+        known = self._recent.get((message.remote, message.mid))
+        if known is not None:
+            self._recent[message.remote, message.mid] = (known[0], message)
+
+
+class Exchanges(TokenManager):  # type: ignore[misc]
+    """Requests and responses with any peer. `on_request` gets each new request message."""
+
+    def __init__(self, on_request: Callable[[Any], None], incidents: Incidents) -> None:
+        self.log = _coap_log
+        self.loop = asyncio.get_running_loop()
+        super().__init__(self)
+        self._on_request = on_request
+        self._incidents = incidents
+        self._messages = _Messages(self, incidents)
+        self.token_interface = self._messages
+        self.sockets = UdpSockets(self._messages.dispatch_message, incidents)
+        self._messages.message_interface = self.sockets
+
+    def next_token(self) -> bytes:
+        """Random, so that who cannot see our requests cannot answer them."""
+        return secrets.token_bytes(TOKEN_LEN)
+
+    def process_request(self, request: Any) -> None:
+        """A request came in, neither acknowledged nor answered yet."""
+        self._on_request(request)
+
+    def accept(self, request: Any) -> None:
+        """`request` will be answered: retransmissions of it get the same answer."""
+        self._messages.accept(request)
+
+    def ignore(self, request: Any) -> None:
+        """`request` will be neither acknowledged nor answered."""
+        self._messages.ignore(request)
+
+    def reply(self, request: Any, response: Any) -> None:
+        """Send `response` to `request`, piggybacked on its acknowledgement where that is still possible."""
+        if self.outgoing_requests is None:
+            return
+        response.token = request.token
+        response.remote = request.remote
+        response.request = request
+        self._messages.send_message(response, lambda: None)
+
+    async def ask(self, request: Any) -> Any:
+        """Send `request`, whose `remote` is set; return the response. Raises PeerUnreachable.
+
+        Cancelling gives the request up.
+        """
+        done: asyncio.Future[Any] = self.loop.create_future()
+
+        def on_event(event: Any) -> bool:
+            if not done.done():
+                if event.message is not None:
+                    done.set_result(event.message)
+                else:
+                    done.set_exception(_unreachable(event.exception))
+            return False
+
+        pipe = Pipe(request, self.log)
+        stop = pipe.on_event(on_event)
+        self.request(pipe)
+        try:
+            return await done
+        finally:
+            stop()
+
+
+def _unreachable(exception: BaseException) -> BaseException:
+    if isinstance(exception, error.ConRetransmitsExceeded):
+        return PeerUnreachable("no acknowledgement came after all retransmissions")
+    if isinstance(exception, error.MessageError) or exception is error.MessageError:
+        return PeerUnreachable("the peer rejected the message")
+    if isinstance(exception, error.LibraryShutdown):
+        return PeerUnreachable("the endpoint is closed")
+    return PeerUnreachable(str(exception))

@@ -1,0 +1,305 @@
+"""Requests of others: nothing unprotected reaches a handler, and strangers cost little."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from aiocoap import (  # type: ignore[import-untyped]
+    BAD_OPTION,
+    BAD_REQUEST,
+    CHANGED,
+    CONTENT,
+    CONTINUE,
+    FORBIDDEN,
+    GET,
+    INTERNAL_SERVER_ERROR,
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    POST,
+    REQUEST_ENTITY_TOO_LARGE,
+    SERVICE_UNAVAILABLE,
+    TOO_MANY_REQUESTS,
+    UNAUTHORIZED,
+    UNSUPPORTED_CONTENT_FORMAT,
+    Message,
+    oscore,
+)
+from aiocoap import error as coap_error
+from aiocoap.numbers.optionnumbers import OptionNumber  # type: ignore[import-untyped]
+
+from cpns import numbers
+from cpns import tuning as cpns_tuning
+from cpns.errors import CpnsError, MalformedMessage, TooMany
+from message_plane import tuning
+from message_plane.blockwise import Block, Transfers, cut
+from message_plane.credentials import ROLE_GATEWAY, ROLE_PNE
+from message_plane.errors import PlaneError
+from message_plane.exchanges import Exchanges
+from message_plane.incidents import Incidents, log
+from message_plane.outgoing import content_format_of
+from message_plane.rate import Bucket
+from message_plane.reception import Reception
+from message_plane.session import Peer, Session, parse_option
+from message_plane.sessions import Sessions
+
+# Takes a verified peer and one CPNS message; gives the answer's octets, or None for an empty 2.04.
+# Of the errors in cpns.errors MalformedMessage becomes 4.00, TooMany 4.29, every other 4.03.
+Handler = Callable[[Peer, bytes], Awaitable[bytes | None]]
+
+CPNS_PATH = ("cpns",)
+EDHOC_PATH = (".well-known", "edhoc")
+CORE_PATH = (".well-known", "core")
+GATEWAY_TYPE = "keycast.gw"
+
+_PLAIN_CRITICAL = {OptionNumber.URI_HOST, OptionNumber.URI_PORT, OptionNumber.URI_PATH, OptionNumber.URI_QUERY}
+_OUTER_CRITICAL = {OptionNumber.OSCORE, OptionNumber.URI_HOST, OptionNumber.URI_PORT}
+_INNER_CRITICAL = {OptionNumber.URI_PATH}
+_BLOCKS = {OptionNumber.BLOCK1, OptionNumber.BLOCK2}
+_UNPROTECT_ERRORS = (oscore.ProtectionInvalid, coap_error.Error, ValueError, IndexError, KeyError, TypeError)
+
+
+class Incoming:
+    """Judges every request; runs `handler` for those that verified, `pairing_handler` for provisional peers'."""
+
+    def __init__(
+        self, role: str, exchanges: Exchanges, sessions: Sessions, reception: Reception, incidents: Incidents
+    ) -> None:
+        self._role = role
+        self._exchanges = exchanges
+        self._sessions = sessions
+        self._reception = reception
+        self._incidents = incidents
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._running: Counter[str] = Counter()
+        self._discoveries = Bucket(*tuning.DISCOVERY_RATE)
+        self.transfers = Transfers()
+        self.handler: Handler | None = None
+        self.pairing_handler: Handler | None = None
+
+    def process(self, request: Any) -> None:
+        """Take one new request message."""
+        if request.opt.oscore is not None:
+            self._protected(request)
+        elif request.code == GET and request.opt.uri_path == CORE_PATH and self._role == ROLE_GATEWAY:
+            self._discovery(request)
+        elif request.remote.is_multicast_locally:
+            self._incidents.strange("requests_unprotected")
+            self._exchanges.ignore(request)
+        elif request.code == POST and request.opt.uri_path == EDHOC_PATH:
+            self._handshake(request)
+        else:
+            self._incidents.strange("requests_unprotected")
+            self._exchanges.reply(request, Message(code=UNAUTHORIZED))
+
+    async def close(self) -> None:
+        """Cancel what is being handled."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # Unprotected: discovery and EDHOC
+
+    def _discovery(self, request: Any) -> None:
+        """`GET /.well-known/core` (RFC 6690): tells that a PN GW is here, to who asks for one or for anything."""
+        wanted = [query[3:] for query in request.opt.uri_query if query.startswith("rt=")]
+        if (wanted and GATEWAY_TYPE not in wanted) or not self._discoveries.take(time.monotonic()):
+            self._exchanges.ignore(request)
+            return
+        self._incidents.count("discoveries_answered")
+        links = f'</{CPNS_PATH[0]}>;rt="{GATEWAY_TYPE}"'
+        self._exchanges.reply(request, Message(code=CONTENT, content_format=40, payload=links.encode()))
+
+    def _handshake(self, request: Any) -> None:
+        if _unknown_critical(request, _PLAIN_CRITICAL):
+            self._exchanges.reply(request, Message(code=BAD_OPTION))
+            return
+        response, answered = self._reception.answer(
+            request.payload, request.remote.host, request.remote.port, request.opt.echo, time.monotonic()
+        )
+        if answered:
+            self._exchanges.accept(request)
+        self._exchanges.reply(request, response)
+
+    # Protected
+
+    def _protected(self, request: Any) -> None:
+        if request.remote.is_multicast_locally:
+            self._incidents.strange("requests_malformed")
+            self._exchanges.ignore(request)
+            return
+        try:
+            number, kid = parse_option(request.opt.oscore)
+            if request.code != POST or _unknown_critical(request, _OUTER_CRITICAL):
+                raise MalformedMessage("no protected POST")
+        except MalformedMessage:
+            self._incidents.strange("requests_malformed")
+            self._exchanges.reply(request, Message(code=BAD_OPTION))
+            return
+        if not self._sessions.may_send:
+            self._exchanges.ignore(request)
+            return
+        session = self._sessions.by_recipient_id(kid)
+        if session is None or number >= tuning.SESSION_NUMBERS_MAX:
+            self._incidents.strange("requests_without_context")
+            self._exchanges.reply(request, Message(code=UNAUTHORIZED, max_age=0))
+            return
+        try:
+            inner, request_id = session.unprotect(request)
+        except oscore.ReplayErrorWithEcho as fresh:
+            self._challenge(session, request, fresh)
+        except oscore.ReplayError:
+            self._incidents.strange("requests_replayed")
+            self._exchanges.ignore(request)  # SEC-27: no answer
+        except _UNPROTECT_ERRORS:
+            self._incidents.strange("requests_not_authentic")
+            self._exchanges.reply(request, Message(code=BAD_REQUEST, max_age=0))
+        else:
+            self._exchanges.accept(request)
+            self._start(session, request, inner, request_id)
+
+    def _challenge(self, session: Session, request: Any, fresh: Any) -> None:
+        """After a restart the window is unknown: ask for a request with our Echo value (RFC 8613, B.1.2).
+
+        Whoever recorded requests can cause this, and each challenge uses a sender number: so they are limited.
+        """
+        if not session.challenges.take(time.monotonic()):
+            self._incidents.strange("requests_replayed")
+            self._exchanges.ignore(request)
+            return
+        self._incidents.count("requests_echo_challenged")
+        self._exchanges.accept(request)
+        response = Message(code=UNAUTHORIZED, echo=fresh.echo)
+        self._run(self._respond(session, request, fresh.request_id, response))
+
+    def _start(self, session: Session, request: Any, inner: Any, request_id: Any) -> None:
+        running = self._running
+        if len(self._tasks) >= tuning.HANDLERS_MAX or running[session.entity_id] >= tuning.HANDLERS_PER_PEER:
+            self._incidents.count("requests_too_many")
+            self._run(self._respond(session, request, request_id, Message(code=SERVICE_UNAVAILABLE, max_age=1)))
+            return
+        self._run(self._serve(session, request, inner, request_id))
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, session: Session, request: Any, inner: Any, request_id: Any) -> None:
+        entity_id = session.entity_id
+        self._running[entity_id] += 1
+        try:
+            if not await self._sessions.verified(session, request.remote.host, request.remote.port):
+                self._exchanges.reply(request, Message(code=UNAUTHORIZED, max_age=0))
+                return
+            response = await self._answer(session, inner)
+        except PlaneError as problem:
+            log.warning("a request of %r cannot be taken: %s", entity_id, problem)
+            self._exchanges.ignore(request)
+            return
+        finally:
+            self._running[entity_id] -= 1
+            if not self._running[entity_id]:
+                del self._running[entity_id]
+        await self._respond(session, request, request_id, response)
+
+    async def _respond(self, session: Session, request: Any, request_id: Any, response: Any) -> None:
+        try:
+            if not request_id.can_reuse_nonce:
+                await self._sessions.numbers_for(session)
+            if session.ended:
+                self._exchanges.ignore(request)
+                return
+            protected, _ = session.protect(response, request_id)
+        except (PlaneError, oscore.ContextUnavailable) as problem:
+            log.warning("a request of %r cannot be answered: %s", session.entity_id, problem)
+            self._exchanges.ignore(request)
+            return
+        self._exchanges.reply(request, protected)
+
+    async def _answer(self, session: Session, inner: Any) -> Any:
+        """The response, not protected yet, to a verified request."""
+        uplink = session.peer.role != ROLE_PNE and not session.peer.provisional
+        if _unknown_critical(inner, _INNER_CRITICAL | _BLOCKS if uplink else _INNER_CRITICAL):
+            return Message(code=BAD_OPTION)
+        if inner.opt.uri_path != CPNS_PATH:
+            return Message(code=NOT_FOUND)
+        if inner.code != POST:
+            return Message(code=METHOD_NOT_ALLOWED)
+        formats = (None, numbers.CONTENT_CBOR, numbers.CONTENT_XML) if uplink else (None, numbers.CONTENT_CBOR)
+        if inner.opt.content_format not in formats:
+            return Message(code=UNSUPPORTED_CONTENT_FORMAT)
+        if not uplink:
+            if len(inner.payload) > cpns_tuning.MESSAGE_MAX:
+                return Message(code=REQUEST_ENTITY_TOO_LARGE)
+            return _with_payload(await self._handled(session.peer, inner.payload))
+        try:
+            return await self._answer_in_blocks(session, inner)
+        except TooMany:
+            return Message(code=REQUEST_ENTITY_TOO_LARGE)
+        except MalformedMessage as broken:
+            return _refusal(BAD_REQUEST, broken)
+
+    async def _answer_in_blocks(self, session: Session, inner: Any) -> Any:
+        now = time.monotonic()
+        tag = b"".join(inner.opt.request_tag)
+        block1, block2 = inner.opt.block1, inner.opt.block2
+        if block2 is not None and block2.block_number:
+            piece, block = self.transfers.piece(session.recipient_id, tag, block2.block_number, now)
+            return Message(code=CHANGED, payload=piece, block2=block.option)
+        body = inner.payload
+        if block1 is not None:
+            if block1.size != tuning.BLOCK:
+                raise MalformedMessage(f"a block has {tuning.BLOCK} octets")
+            block = Block(block1.block_number, block1.more)
+            whole = self.transfers.collect(session.recipient_id, tag, block, body, now)
+            if whole is None:
+                return Message(code=CONTINUE, block1=block.option)
+            body = whole
+        response = await self._handled(session.peer, body)
+        if len(response.payload) > tuning.BLOCK:
+            piece, block = cut(response.payload, 0)
+            self.transfers.keep(session.recipient_id, tag, response.payload, time.monotonic())
+            response.payload = piece
+            response.opt.block2 = block.option
+        if block1 is not None:
+            response.opt.block1 = (block1.block_number, False, block1.size_exponent)
+        return _with_payload(response)
+
+    async def _handled(self, peer: Peer, payload: bytes) -> Any:
+        handler = self.pairing_handler if peer.provisional else self.handler
+        if handler is None:
+            return Message(code=FORBIDDEN)
+        try:
+            answer = await handler(peer, payload)
+        except MalformedMessage as problem:
+            return _refusal(BAD_REQUEST, problem)
+        except TooMany as problem:
+            return _refusal(TOO_MANY_REQUESTS, problem)
+        except CpnsError as problem:
+            self._incidents.strange("requests_refused")
+            return _refusal(FORBIDDEN, problem)
+        except Exception:  # noqa: BLE001 - whatever is wrong with a handler, the peer gets 5.00 and we go on
+            self._incidents.count("handlers_failed")
+            log.exception("the handler failed on a request of %r", peer.entity_id)
+            return Message(code=INTERNAL_SERVER_ERROR)
+        self._incidents.count("requests_handled")
+        return Message(code=CHANGED, payload=answer or b"")
+
+
+def _with_payload(response: Any) -> Any:
+    if response.payload and response.code == CHANGED and response.opt.content_format is None:
+        response.opt.content_format = content_format_of(response.payload)
+    return response
+
+
+def _refusal(code: Any, problem: CpnsError) -> Any:
+    reason = problem.reason.encode()[: tuning.REASON_MAX].decode("utf-8", "ignore")
+    return Message(code=code, payload=reason.encode())
+
+
+def _unknown_critical(message: Any, known: set[Any]) -> bool:
+    return any(option.number % 2 == 1 and option.number not in known for option in message.opt.option_list())

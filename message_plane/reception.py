@@ -1,0 +1,175 @@
+"""Where strangers knock: EDHOC as responder, behind its flood limits (docs/protocol.md section 3, SEC-16, SEC-21)."""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from aiocoap import (  # type: ignore[import-untyped]
+    BAD_REQUEST,
+    CHANGED,
+    SERVICE_UNAVAILABLE,
+    TOO_MANY_REQUESTS,
+    UNAUTHORIZED,
+    Message,
+)
+
+from cpns import cborlite, numbers
+from cpns.errors import MalformedMessage
+from message_plane import credentials, edhoc, tuning
+from message_plane.credentials import INITIATORS_OF, ROLE_PNE, Credential
+from message_plane.flood import FloodGuard, Verdict
+from message_plane.half_open import HalfOpen
+from message_plane.identity import OwnIdentity
+from message_plane.incidents import Incidents
+from message_plane.session_store import SessionStore
+from message_plane.sessions import Sessions
+
+# Says whether an unregistered credential, sent by value, may come in while the pairing window is open.
+Accept = Callable[[Credential], bool]
+
+_MESSAGE_1 = b"\xf5"  # CBOR true before message_1 (RFC 9528, A.2.1)
+_ERROR_UNSPECIFIED, _ERROR_WRONG_SUITE = 1, 2  # RFC 9528, 6
+
+
+class Reception:
+    """Answers what comes to the EDHOC resource. `now` in seconds, monotonic. Computes, but waits for nothing."""
+
+    def __init__(self, own: OwnIdentity, store: SessionStore, sessions: Sessions, incidents: Incidents) -> None:
+        self._own = own
+        self._store = store
+        self._sessions = sessions
+        self._incidents = incidents
+        self._guard = FloodGuard(secrets.token_bytes(32))
+        self._half_open = HalfOpen()
+        self._accept: Accept | None = None
+        self._window_ends = 0.0
+        self._did_not_fit: OrderedDict[bytes, str] = OrderedDict()
+
+    def open_window(self, accept: Accept, ends: float) -> None:
+        """Until `ends` credentials go and come by value too, and `accept` lets unregistered PNEs in (SEC-20)."""
+        self._accept = accept
+        self._window_ends = ends
+
+    def close_window(self) -> None:
+        self._accept = None
+
+    def window_open(self, now: float) -> bool:
+        """True while the pairing window is open."""
+        return self._accept is not None and now < self._window_ends
+
+    def expire(self, now: float) -> None:
+        """Forget handshakes that nobody went on with."""
+        for _ in range(self._half_open.expire(now)):
+            self._incidents.strange("handshakes_timed_out")
+
+    def answer(self, payload: bytes, host: str, port: int, echo: bytes | None, now: float) -> tuple[Any, bool]:
+        """(response, whether something was computed for it, so that a retransmission must get the same)."""
+        try:
+            if payload[:1] == _MESSAGE_1:
+                return self._message_1(payload[1:], host, port, echo, now)
+            return self._message_3(payload, host, port, now), True
+        except edhoc.WrongSuite:
+            self._incidents.strange("handshakes_failed")
+            return _error(_ERROR_WRONG_SUITE, edhoc.SUITE), False
+        except edhoc.WrongRole:
+            self._incidents.strange("handshakes_wrong_role")
+        except edhoc.UnknownPeer:
+            self._incidents.strange("handshakes_unknown_peer")
+        except edhoc.HandshakeBroken as broken:
+            self._incidents.strange("handshakes_failed")
+            if broken.library_panic:
+                self._guard.punish(host, now)
+        except MalformedMessage:
+            self._incidents.strange("handshakes_failed")
+        # One answer for all: a stranger learns neither who is registered nor what was wrong.
+        return _error(_ERROR_UNSPECIFIED, "refused"), False
+
+    def _message_1(self, message_1: bytes, host: str, port: int, echo: bytes | None, now: float) -> tuple[Any, bool]:
+        if not INITIATORS_OF[self._own.role]:
+            raise edhoc.WrongRole("nobody initiates towards this role")
+        self.expire(now)
+        verdict = self._guard.judge(host, port, echo, self._half_open.crowded, now)
+        if verdict is Verdict.CHALLENGE:
+            self._incidents.strange("handshakes_challenged")
+            return Message(code=UNAUTHORIZED, echo=self._guard.echo(host, port, now), max_age=0), False
+        if verdict is Verdict.REFUSE:
+            self._incidents.strange("handshakes_limited")
+            return Message(code=TOO_MANY_REQUESTS, max_age=5), False
+        if not self._half_open.has_room(host):
+            self._incidents.strange("handshakes_limited")
+            return Message(code=SERVICE_UNAVAILABLE, max_age=tuning.HALF_OPEN_S), False
+        c_r = self._sessions.unused_id(edhoc.C_R_LEN, self._half_open.__contains__)
+        responder = edhoc.Responder(self._own, message_1, c_r, by_value=self.window_open(now))
+        self._half_open.add(responder, host, port, now)
+        self._incidents.count("handshakes_started")
+        return _edhoc_message(responder.message_2), True
+
+    def _message_3(self, payload: bytes, host: str, port: int, now: float) -> Any:
+        c_r, message_3 = edhoc.split_message_3(payload)
+        responder = self._half_open.take(c_r, host, port)
+        if responder is None:
+            raise MalformedMessage("no handshake waits for this")
+        offer = responder.offered(message_3)
+        if offer.ccs is not None:
+            peer, provisional = self._by_value(offer.ccs, now)
+            others = 0
+        else:
+            candidates = self._by_kid(offer.kid or b"")
+            peer, provisional, others = candidates[0], False, len(candidates) - 1
+        try:
+            message_4, established = responder.finish(peer, provisional)
+        except edhoc.HandshakeBroken:
+            if others:
+                self._remember_misfit(peer)
+            raise
+        if not self._sessions.add_as_responder(established, host, port):
+            self._incidents.strange("handshakes_limited")
+            return Message(code=SERVICE_UNAVAILABLE, max_age=tuning.HALF_OPEN_S)
+        self._incidents.count("handshakes_done")
+        return _edhoc_message(message_4)
+
+    def _by_kid(self, kid: bytes) -> list[Credential]:
+        """The candidates for `kid` in the order they should be tried; not empty.
+
+        The library can verify against one credential for each handshake. Two keys with one kid take 2**32 tries to
+        make; then the one that did not fit last time comes last, and the peer's next handshake finds its own.
+        """
+        found = self._store.candidates(kid)
+        candidates = [candidate for candidate in found if candidate.role in INITIATORS_OF[self._own.role]]
+        if not candidates:
+            if found:
+                raise edhoc.WrongRole("the credential is good for another role only")
+            raise edhoc.UnknownPeer("no such credential is registered")
+        misfit = self._did_not_fit.get(kid)
+        return sorted(candidates, key=lambda candidate: candidate.entity_id == misfit)
+
+    def _remember_misfit(self, credential: Credential) -> None:
+        self._did_not_fit[credential.kid] = credential.entity_id
+        self._did_not_fit.move_to_end(credential.kid)
+        if len(self._did_not_fit) > tuning.ADDRESSES_REMEMBERED:
+            self._did_not_fit.popitem(last=False)
+
+    def _by_value(self, ccs: bytes, now: float) -> tuple[Credential, bool]:
+        offered = credentials.parse(ccs, ROLE_PNE)
+        if ROLE_PNE not in INITIATORS_OF[self._own.role]:
+            raise edhoc.WrongRole("no PNE is let in here")
+        accept = self._accept
+        if accept is None or not self.window_open(now):
+            raise edhoc.UnknownPeer("credentials by value are taken while pairing only")
+        if self._store.credential(offered.entity_id) == offered:
+            return offered, False
+        if not accept(offered):
+            raise edhoc.UnknownPeer("the credential was not accepted")
+        return offered, True
+
+
+def _edhoc_message(octets: bytes) -> Any:
+    return Message(code=CHANGED, content_format=numbers.CONTENT_EDHOC, payload=octets)
+
+
+def _error(code: int, info: int | str) -> Any:
+    payload = cborlite.encode(code) + cborlite.encode(info)
+    return Message(code=BAD_REQUEST, content_format=numbers.CONTENT_EDHOC, payload=payload)

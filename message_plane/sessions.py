@@ -1,0 +1,284 @@
+"""All sessions of an endpoint: found by kid for what comes in, by entity for what goes out.
+
+An entity has at most one live session and one candidate beside it. A candidate from a new handshake takes the place
+of the live one when something on it has verified (SEC-21); until then both answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import secrets
+import time
+from collections.abc import Callable
+
+from message_plane import tuning
+from message_plane.commit_queue import CommitQueue
+from message_plane.credentials import RESPONDERS_OF, Credential
+from message_plane.edhoc import C_I_LEN, C_R_LEN, LABEL_MASTER_SALT, LABEL_MASTER_SECRET, Established
+from message_plane.errors import NoSession
+from message_plane.incidents import Incidents
+from message_plane.session import Peer, Session
+from message_plane.session_store import AddContext, Lease, RemoveContext, SessionStore, SetAddress, StoredContext
+from message_plane.single_flight import SingleFlight
+
+ECHO_LEN = 8
+
+
+class Sessions:
+    """The table of sessions. All state changes that must survive go through the commit queue."""
+
+    def __init__(
+        self, own_role: str, store: SessionStore, queue: CommitQueue, lease: Lease, incidents: Incidents
+    ) -> None:
+        self._own_role = own_role
+        self._store = store
+        self._queue = queue
+        self._lease = lease
+        self._incidents = incidents
+        self._by_recipient_id: dict[bytes, Session] = {}
+        self._live: dict[str, Session] = {}
+        self._candidates: dict[str, Session] = {}
+        self._provisional: dict[str, Session] = {}
+        self._moved: set[Session] = set()
+        self._promotions = SingleFlight[bool]()
+        self._reservations = SingleFlight[None]()
+
+    def load(self) -> None:
+        """Take up what the store holds: oldest first, so that of two with one entity the newer is the candidate."""
+        for stored in self._store.contexts():
+            credential = self._store.credential(stored.entity_id)
+            if credential is None:
+                continue
+            peer = Peer(credential.entity_id, credential.role)
+            session = Session(stored, peer, self._lease, echo=secrets.token_bytes(ECHO_LEN))
+            self._by_recipient_id[session.recipient_id] = session
+            (self._candidates if peer.entity_id in self._live else self._live)[peer.entity_id] = session
+
+    async def close(self) -> None:
+        """Cancel commits that sessions wait for."""
+        await self._promotions.close()
+        await self._reservations.close()
+
+    # Looking up
+
+    @property
+    def may_send(self) -> bool:
+        """False while the lease has lapsed: then nothing is taken either, as it could not be answered (SEC-23)."""
+        return self._lease.valid
+
+    def by_recipient_id(self, recipient_id: bytes) -> Session | None:
+        """The session whose peer sends this kid, unless it has worn out."""
+        session = self._by_recipient_id.get(recipient_id)
+        if session is None or not session.worn_out(time.time()):
+            return session
+        return None
+
+    def to_send(self, entity_id: str) -> Session | None:
+        """The session to send on: ours to confirm if we initiated it, else the one the peer has used."""
+        candidate = self._candidates.get(entity_id)
+        if candidate is not None and candidate.peer.role in RESPONDERS_OF[self._own_role]:
+            session: Session | None = candidate
+        else:
+            session = self._live.get(entity_id)
+        return None if session is None or session.worn_out(time.time()) else session
+
+    def newest(self, entity_id: str) -> Session | None:
+        """The session of the newest handshake with `entity_id`, provisional or not."""
+        return self._provisional.get(entity_id) or self._candidates.get(entity_id) or self._live.get(entity_id)
+
+    def entities(self) -> set[str]:
+        """All entities with a live session or a candidate."""
+        return set(self._live) | set(self._candidates)
+
+    def unused_id(self, length: int, taken: Callable[[bytes], bool] = lambda _: False) -> bytes:
+        """A random recipient ID that no session has, for which `taken` is False. Lengths are those of C_I and C_R."""
+        if length not in (C_I_LEN, C_R_LEN):
+            raise ValueError("length of C_I or C_R wanted")
+        while True:
+            recipient_id = secrets.token_bytes(length)
+            if recipient_id not in self._by_recipient_id and not taken(recipient_id):
+                return recipient_id
+
+    # Beginning
+
+    def add_as_responder(self, established: Established, host: str, port: int) -> bool:
+        """Take up a handshake that the peer initiated: in memory only, until a request on it has verified.
+
+        False if there are too many provisional peers.
+        """
+        session = self._session(established, host, port)
+        if not established.provisional:
+            self._set_candidate(session)
+            return True
+        if session.entity_id not in self._provisional and len(self._provisional) >= tuning.PROVISIONAL_MAX:
+            return False
+        self._forget(self._provisional.pop(session.entity_id, None))
+        self._provisional[session.entity_id] = session
+        self._by_recipient_id[session.recipient_id] = session
+        return True
+
+    async def add_as_initiator(self, established: Established, host: str, port: int) -> Session:
+        """Take up a handshake of ours, message_4 verified: on disk before its first sender number is used."""
+        session = self._session(established, host, port)
+        session.ceiling = tuning.NUMBERS_STEP
+        before = self._candidates.get(session.entity_id)
+        replaces = () if before is None else (before.recipient_id,)
+        if not await self._queue.commit(AddContext(_stored_now(session), replaces)):
+            raise NoSession(f"{session.entity_id!r} is not registered any more")
+        self._set_candidate(session)
+        return session
+
+    async def verified(self, session: Session, host: str, port: int) -> bool:
+        """Something from the peer has verified on `session`, coming from this address. False if the session is over.
+
+        Returns once a candidate is on disk and the session before it is gone.
+        """
+        if session.ended:
+            return False
+        if self._candidates.get(session.entity_id) is session:
+            promoted = self._promotions.run(session.recipient_id, lambda: self._promote(session, host, port))
+            if not await promoted:
+                return False
+        if (session.stored.host, session.stored.port) != (host, port):
+            session.stored = dataclasses.replace(session.stored, host=host, port=port)
+            self._moved.add(session)
+        return not session.ended
+
+    async def save_addresses(self) -> None:
+        """Write down where peers were last. Not urgent: an address is where to look, never a proof."""
+        moved, self._moved = self._moved, set()
+        changes = [
+            SetAddress(session.recipient_id, session.stored.host, session.stored.port)
+            for session in moved
+            if not session.ended and not session.peer.provisional and session.stored.host and session.stored.port
+        ]
+        await asyncio.gather(*map(self._queue.commit, changes))
+
+    async def numbers_for(self, session: Session) -> None:
+        """Return when `session` has a sender number to use. Raises NoSession if it is over, LeaseLost, StoreError."""
+        while session.needs_numbers:
+            if session.ended or session.peer.provisional:
+                raise NoSession(f"the session with {session.entity_id!r} is over")
+            await self._reservations.run(session.recipient_id, lambda: self._reserve(session))
+
+    async def admit(self, entity_id: str, credential: Credential) -> None:
+        """Make the provisional session of the now registered `credential` an ordinary one."""
+        session = self._provisional.pop(entity_id, None)
+        if session is None:
+            raise NoSession(f"{entity_id!r} has no provisional session")
+        self._end_all(entity_id)
+        ceiling = session.sender_sequence_number + tuning.NUMBERS_STEP
+        if not await self._queue.commit(AddContext(dataclasses.replace(session.stored, sender_ceiling=ceiling))):
+            self._forget(session)
+            raise NoSession(f"{entity_id!r} is not registered")
+        session.ceiling = ceiling
+        session.peer = Peer(credential.entity_id, credential.role)
+        self._live[entity_id] = session
+        self._incidents.count("sessions_begun")
+
+    # Ending
+
+    async def drop(self, entity_id: str) -> None:
+        """End all sessions with `entity_id`: in memory at once, on disk before this returns (SEC-06)."""
+        self._forget(self._provisional.pop(entity_id, None))
+        for session in self._end_all(entity_id):
+            await self._queue.commit(RemoveContext(session.recipient_id))
+
+    def end_provisional(self) -> None:
+        """The pairing window closes: end all provisional sessions."""
+        for entity_id in list(self._provisional):
+            self._forget(self._provisional.pop(entity_id))
+
+    def sweep(self) -> list[Session]:
+        """End worn out sessions, in memory; those to be removed from disk are returned."""
+        now = time.time()
+        return [self._end(session) for session in list(self._by_recipient_id.values()) if session.worn_out(now)]
+
+    def reconcile(self) -> None:
+        """End the sessions whose context or registration was removed from the store by other hands."""
+        kept = {stored.recipient_id for stored in self._store.contexts()}
+        for session in list(self._by_recipient_id.values()):
+            if session.peer.provisional:
+                continue
+            unsaved = session.ceiling == 0 or session.recipient_id in self._promotions
+            registered = self._store.credential(session.entity_id) is not None
+            if not registered or (session.recipient_id not in kept and not unsaved):
+                self._end(session)
+
+    # Private
+
+    def _session(self, established: Established, host: str, port: int) -> Session:
+        stored = StoredContext(
+            recipient_id=established.recipient_id,
+            sender_id=established.sender_id,
+            entity_id=established.peer.entity_id,
+            master_secret=established.export(LABEL_MASTER_SECRET, 16),
+            master_salt=established.export(LABEL_MASTER_SALT, 8),
+            established=int(time.time()),
+            sender_ceiling=0,
+            host=host,
+            port=port,
+        )
+        peer = Peer(established.peer.entity_id, established.peer.role, established.provisional)
+        session = Session(
+            stored, peer, self._lease, echo=None, credential=established.peer, exporter_key=established.exporter_key
+        )
+        if established.provisional:
+            session.ceiling = tuning.SESSION_NUMBERS_MAX
+        return session
+
+    def _set_candidate(self, session: Session) -> None:
+        self._forget(self._candidates.pop(session.entity_id, None))
+        self._candidates[session.entity_id] = session
+        self._by_recipient_id[session.recipient_id] = session
+
+    async def _promote(self, session: Session, host: str, port: int) -> bool:
+        entity_id = session.entity_id
+        before = self._live.get(entity_id)
+        if session.ceiling == 0:  # the peer initiated: not on disk yet
+            session.ceiling = tuning.NUMBERS_STEP
+            session.stored = dataclasses.replace(session.stored, host=host, port=port)
+            replaces = () if before is None else (before.recipient_id,)
+            committed = await self._queue.commit(AddContext(_stored_now(session), replaces))
+        elif before is not None:
+            committed = await self._queue.commit(RemoveContext(before.recipient_id))
+        else:
+            committed = True
+        if not committed or session.ended:
+            self._end(session)
+            return False
+        self._forget(self._live.pop(entity_id, None))
+        self._candidates.pop(entity_id, None)
+        self._live[entity_id] = session
+        self._incidents.count("sessions_begun")
+        return True
+
+    async def _reserve(self, session: Session) -> None:
+        block = session.next_block()
+        if not await self._queue.commit(block):
+            self._end(session)
+            raise NoSession(f"the session with {session.entity_id!r} is over")
+        session.block_reserved(block)
+
+    def _end_all(self, entity_id: str) -> list[Session]:
+        found = [self._candidates.get(entity_id), self._live.get(entity_id)]
+        return [self._end(session) for session in found if session is not None]
+
+    def _end(self, session: Session) -> Session:
+        for table in (self._candidates, self._live, self._provisional):
+            if table.get(session.entity_id) is session:
+                del table[session.entity_id]
+        self._forget(session)
+        return session
+
+    def _forget(self, session: Session | None) -> None:
+        if session is None or session.ended:
+            return
+        session.ended = True
+        self._by_recipient_id.pop(session.recipient_id, None)
+        self._incidents.count("sessions_ended")
+
+
+def _stored_now(session: Session) -> StoredContext:
+    return dataclasses.replace(session.stored, sender_ceiling=session.ceiling)
