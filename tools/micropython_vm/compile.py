@@ -95,6 +95,6 @@ def compile_board() -> None:
 def compile_test(source: Path) -> Path:
     """One portable test file and what it may import beside the packages; returns the folder for the VM's path."""
     out = MPY / "tests" / source.stem
-    vocabulary = source.with_name("vmtest.py")
-    compile_tree({path.name: path for path in (source, vocabulary)}, out, TEST_LEVEL)
+    beside = [path for path in source.parent.glob("*.py") if not path.name.startswith("test_")]
+    compile_tree({path.name: path for path in (source, *beside)}, out, TEST_LEVEL)
     return out
