@@ -1,10 +1,14 @@
-"""EDHOC on the board against RFC 9529 chapter 3 (method 3, suite 2), and what it must refuse."""
+"""EDHOC on the board against RFC 9529 chapter 3 (method 3, suite 2), what it must refuse, and a whole session."""
 
-from vmtest import raises, req
+import gc
+from hashlib import sha256
+
+from vmtest import ON_VM, raises, req
 
 from cpns.cborlite import encode
 from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotAuthentic, Unknown
-from device_agent import edhoc
+from device_agent import edhoc, oscore
+from device_agent.coap import message as coap
 from device_agent.cose import Credential
 from device_agent.crypto import p256
 
@@ -25,6 +29,16 @@ MESSAGE_1 = "0382060258208af6f430ebe18d34184017a9a11bf511c8dff8f834730b96c1b7c8d
 MESSAGE_2 = bytes.fromhex("582b419701d7f00a26c2dc587a36dd752549f33763c893422c8ea0f955a13a4ff5d59862a1eef9e0e7e1886fcd")
 MESSAGE_3 = "52e562097bc417dd5919485ac7891ffd90a9fc"
 MESSAGE_4 = bytes.fromhex("4828c966b7ca304f83")
+
+# RFC 6979, A.2.5
+KEY = bytes.fromhex(
+    "60fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb6"
+    "7903fe1008b8bc99a41ae9e95628bc64f2f1b20c2d7e9f5177a3c294d4462299"
+)
+SAMPLE = bytes.fromhex(
+    "efd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716"
+    "f7cb1c942d657c41d436c7a1b6e29f65f3e900dbb9aff4064dc4ab2f843acda8"
+)
 
 INITIATOR = Credential(CRED_I, "42-50-31-FF-EF-37-32-39", b"\x2b", G_I)
 RESPONDER = Credential(CRED_R, "example.edu", b"\x32", G_R)
@@ -144,3 +158,41 @@ def test_critical_data_is_refused_other_is_skipped():
         edhoc._refuse_critical(b"\x01\x41a\x20\x41a", 0)
     with raises(MalformedMessage):
         edhoc._refuse_critical(b"\x41a", 0)
+
+
+def live():
+    gc.collect()
+    return gc.mem_alloc() if ON_VM else 0
+
+
+def drain(steps, limit):
+    """Run `steps` to their end -> their value; the heap in use between them stays below `limit` more than before."""
+    before = live()
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return stop.value
+        assert live() - before < limit
+
+
+@req("CPNS-GKM-50")
+def test_handshake_session_and_signature_fit_a_board():
+    initiator = trace_initiator()
+    drain(initiator.message_3(MESSAGE_2), 10000)
+    initiator.finish(MESSAGE_4)
+    secret, salt, ours, theirs = initiator.oscore()
+    ceilings = []
+    board = oscore.Context(secret, salt, ours, theirs, 0, ceilings.append, fresh=True)
+    gateway = oscore.Context(secret, salt, theirs, ours, 0, ceilings.append, fresh=True)
+    for asks, answers in ((board, gateway), (gateway, board)):
+        code, outer, payload, request = asks.protect_request(2, [(11, b"cpns")], bytes(1000))
+        datagram = coap.Message(coap.CON, code, 1, b"1234", outer, payload).encode()
+        message = coap.decode(datagram)
+        code, inner, payload, answered = answers.unprotect_request(message.options, message.payload)
+        assert (code, coap.path(inner), payload) == (2, "cpns", bytes(1000))
+        code, outer, payload = answers.protect_response(answered, 0x44, [(12, b"\x3c")], b"answer")
+        assert asks.unprotect_response(request, outer, payload) == (0x44, [(12, b"\x3c")], b"answer")
+    key = p256.VerifyingKey(KEY)
+    drain(key.verify(sha256(b"sample").digest(), SAMPLE), 10000)
+    assert ceilings == [64, 64]
