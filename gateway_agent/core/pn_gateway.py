@@ -1,12 +1,56 @@
-"""The PN GW: takes every CPNS message, answers it, and sees to the deliveries."""
+"""The PN GW: takes every CPNS message, answers it, and sees to what follows.
 
+Composition of the core. One instance a process, one process a store; everything runs in one event loop's thread.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from cpns import messages, numbers, tuning, xml_form
+from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember, Unknown
+from gateway_agent.core import roll_over
+from gateway_agent.core.confirmations import Confirmations, SlotUnknown
+from gateway_agent.core.delivery import Pacing
+from gateway_agent.core.fields import Fields, optional_number, own_id, text
+from gateway_agent.core.gkdk_handout import GkdkHandout
+from gateway_agent.core.gkek import BroadcastObjects
+from gateway_agent.core.group_keys import GroupKeys
+from gateway_agent.core.housekeeping import Housekeeping
+from gateway_agent.core.membership import Cause, Membership
+from gateway_agent.core.pairing import PairingWindow
 from gateway_agent.core.policy import DeliveryPolicy
 from gateway_agent.core.ports import Broadcast, Clock, RandomOctets, Signer, Unicast, Uplink
+from gateway_agent.core.runner import Deliveries
+from gateway_agent.core.tree import Tree
+from gateway_agent.core.versions import Versions
+from gateway_agent.store.errors import StoreDamaged
+from gateway_agent.store.inventory import ServiceGroup
 from gateway_agent.store.store import Store
+
+_log = logging.getLogger(__name__)
+
+RESPONSE_FIRST_S = 0.01
+"""A delivery begins so long after its response was handed to the link (CPNS-GKM-30)."""
+DELETE_ROUNDS = 3
+DELETE_ROUND_S = 1.0
+
+Answer = dict[int, object]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStatus:
+    """A Service Group as a person sees it. `states`: PNEs of the newest delivery by state."""
+
+    group: ServiceGroup
+    members: tuple[str, ...]
+    states: dict[str, int]
 
 
 class PnGateway:
-    """One PN GW. Composition: see `gateway_agent/app.py`; one instance a process, one process a store."""
+    """One PN GW. `counters` counts what happened, by name, for metrics."""
 
     def __init__(
         self,
@@ -21,18 +65,326 @@ class PnGateway:
         clock: Clock,
         random: RandomOctets,
         policy: DeliveryPolicy,
+        pacing: Pacing | None = None,
+        height: int = 10,
+        counters: Counter[str] | None = None,
     ) -> None:
-        raise NotImplementedError
+        """The store is created here if it is new: PN alias drawn once. Raises StoreDamaged if it is of another PN.
+
+        `broadcast` None: this PN GW does not support broadcast (CPNS-GKM-12). `height`: 2**height slots in the tree.
+        """
+        self.counters: Counter[str] = Counter() if counters is None else counters
+        self._store = store
+        self._unicast = unicast
+        self._broadcast = broadcast
+        self._clock = clock
+        self._signer = signer
+        self._pairing: PairingWindow | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        _create_pn(store, pn_id, gateway_id, random)
+        self._gateway_id = gateway_id
+        self._pn_id = pn_id
+        self._tree = Tree(store, random, height)
+        self._confirmations = Confirmations(store, self._tree, pn_id)
+        self._objects = BroadcastObjects(store, self._tree, signer)
+        if pacing is None:
+            pacing = Pacing(confirmation_cost_s=policy.leisure_ms_per_pne / 1000)
+        self._deliveries = Deliveries(
+            store=store,
+            confirmations=self._confirmations,
+            objects=self._objects,
+            unicast=unicast,
+            broadcast=broadcast,
+            clock=clock,
+            policy=policy,
+            pacing=pacing,
+            report_due=lambda: self._housekeeping.soon(),
+            counters=self.counters,
+        )
+        self._versions = Versions(
+            store=store, uplink=uplink, pn_id=pn_id, stopped=self._deliveries.halt, counters=self.counters
+        )
+        self._membership = Membership(
+            store=store, deliveries=self._deliveries, uplink=uplink, unicast=unicast, clock=clock, policy=policy
+        )
+        self._gkdks = GkdkHandout(store=store, tree=self._tree, versions=self._versions, unicast=unicast, clock=clock)
+        self._keys = GroupKeys(
+            store=store,
+            deliveries=self._deliveries,
+            membership=self._membership,
+            versions=self._versions,
+            clock=clock,
+        )
+        self._housekeeping = Housekeeping(
+            store=store,
+            tree=self._tree,
+            gkdks=self._gkdks,
+            membership=self._membership,
+            versions=self._versions,
+            deliveries=self._deliveries,
+            uplink=uplink,
+            unicast=unicast,
+            clock=clock,
+            counters=self.counters,
+        )
+        self._from_pne: dict[int, Callable[[str, Fields], Awaitable[Answer | None]]] = {
+            numbers.GKDK_ASSIGNMENT_REQUEST: self._gkdk_assignment,
+            numbers.GROUP_KEY_DELIVERY_RESPONSE: self._confirmation,
+            numbers.JOIN_REQUEST: self._join,
+            numbers.CREATE_SERVICE_GROUP_REQUEST: self._create,
+            numbers.LEAVE_REQUEST: self._membership.leave,
+            numbers.DELETE_SERVICE_GROUP_REQUEST: self._membership.delete,
+            numbers.KEY_PULL_REQUEST: self._pull,
+        }
 
     async def start(self) -> None:
-        """Continue what a restart interrupted; compare versions with the Server (SEC-02, SEC-28)."""
+        """Compare versions with the Server (SEC-02, SEC-28), then continue interrupted deliveries, in the background."""
+        self._housekeeping.start()
 
     async def close(self) -> None:
-        """Stop all deliveries; they continue at the next start."""
+        """Stop everything; it continues at the next start. The store stays open."""
+        await self._housekeeping.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._deliveries.close()
 
-    async def handle_pne(self, peer_id: str, message: bytes) -> bytes | None:
-        """Answer one message of the PNE whose credential authenticated as `peer_id`. Raises cpns.errors.CpnsError."""
+    # messages
+
+    async def handle_pne(self, peer_id: str, message: bytes, exporter: bytes = b"") -> bytes | None:
+        """Answer one message of the PNE whose credential authenticated as `peer_id`; None = empty answer.
+
+        `exporter`: EDHOC_Exporter(32768, '', 32) of the session, needed while pairing. A refusal is a response with
+        Result 2. Raises MalformedMessage (no CPNS message), NotAllowed (not for a PN GW, or naming another PNE); both
+        for a GroupKeyDeliveryResponse, which has no response, as well as what makes it unacceptable.
+        """
+        code, fields = messages.decode(message)
+        if code == numbers.PAIRING_REQUEST:
+            return self._pair(peer_id, fields, exporter)
+        handler = self._from_pne.get(code)
+        if handler is None:
+            raise NotAllowed(f"message {code} is not one a PNE sends to its PN GW")
+        if messages.PNE_ID in fields:
+            own_id(peer_id, fields)
+        if self._store.pn.pne(peer_id) is None:  # its credential is registered, or it would not have come so far
+            self._membership.register(peer_id)
+        try:
+            answer = await handler(peer_id, fields)
+        except CpnsError as error:
+            self.counters["refused"] += 1
+            if code == numbers.GROUP_KEY_DELIVERY_RESPONSE:
+                raise
+            return bytes(messages.failure(code, error))
+        finally:
+            self._housekeeping.attend(peer_id)
+        return None if answer is None else bytes(messages.encode(code + 1, answer))
 
     async def handle_server(self, message: bytes) -> bytes:
-        """Answer one message of the CPNS Server. Raises cpns.errors.CpnsError."""
-        raise NotImplementedError
+        """Answer one message of the CPNS Server, in its form (CBOR or XML).
+
+        Raises MalformedMessage, NotAllowed (not for a PN GW), and NoAnswer for an SGroupKeyDeliveryRequest whose PNE
+        does not answer: its response is the PNE's alone.
+        """
+        form = xml_form if message[:1] == b"<" else messages
+        code, fields = form.decode(message, tuning.UPLINK_MESSAGE_MAX)
+        if code == numbers.S_GROUP_KEY_DELIVERY_REQUEST:
+            return bytes(form.encode(*await self._forward(fields)))
+        try:
+            if code == numbers.GROUP_KEY_DELIVERY_REQUEST:
+                answer = self._keys.accept(fields)
+                sg_id = text(fields, messages.SG_ID)
+                asyncio.get_running_loop().call_later(RESPONSE_FIRST_S, self._keys.begin_delivery, sg_id)
+                if self._store.inventory.is_behind(sg_id):
+                    self._housekeeping.compare_versions_soon()
+            elif code == numbers.INVENTORY_UPDATE_REQUEST:
+                answer = self._membership.update(fields)
+            elif code == numbers.DELETE_SERVICE_GROUP_REQUEST:
+                deleted, members, answer = self._keys.delete_group(fields)
+                if deleted is not None:
+                    self._spawn(self._tell_deleted(deleted, members))
+            else:
+                raise NotAllowed(f"message {code} is not one a CPNS Server sends to a PN GW")
+        except CpnsError as error:
+            self.counters["server_refused"] += 1
+            if code not in (
+                numbers.GROUP_KEY_DELIVERY_REQUEST,
+                numbers.INVENTORY_UPDATE_REQUEST,
+                numbers.DELETE_SERVICE_GROUP_REQUEST,
+            ):
+                raise
+            failure = messages.decode(messages.failure(code, error))
+            return bytes(form.encode(*failure))
+        return bytes(form.encode(code + 1, answer))
+
+    # persons and the registrar
+
+    def register_pne(self, pne_id: str, preferred_sg: str | None = None) -> None:
+        """A PNE was provisioned or paired and knows the present signing key.
+
+        One that was here before is retired first: a new credential gets a new slot (SEC-19). `preferred_sg`: the group
+        whose neighbourhood in the tree it wants.
+        """
+        pne = self._store.pn.pne(pne_id)
+        if pne is not None and not pne.retired:
+            self.retire_pne(pne_id, Cause.NEW_CREDENTIAL)
+        self._membership.register(pne_id, preferred_sg)
+
+    def retire_pne(self, pne_id: str, cause: Cause) -> list[str]:
+        """Lost, re-provisioned or gone: a leave from every group (SEC-06).
+
+        Returns the SG IDs exposed until they have a newer key. Raises Unknown.
+        """
+        exposed = self._membership.retire(pne_id, cause)
+        self._housekeeping.soon()
+        return exposed
+
+    def release_pne(self, pne_id: str) -> None:
+        """Let a held PNE join and leave again (SEC-19). Raises Unknown."""
+        self._membership.release(pne_id)
+
+    def new_generation(self) -> int:
+        """Begin a generation of the tree by hand; return its number. Raises TooMany."""
+        generation = self._tree.begin(self._clock.unix()).generation
+        self._housekeeping.soon()
+        return generation
+
+    def open_pairing(self, secret: bytes) -> PairingWindow:
+        """Open the pairing window with the secret a board shows; one is open at most. Raises ValueError."""
+        if self._pairing is not None:
+            self._pairing.close()
+        pn = self._store.pn.get()
+        self._pairing = PairingWindow(
+            secret,
+            self._clock.monotonic(),
+            gateway_id=self._gateway_id,
+            signing_key=self._signer.public_key,
+            signing_epoch=pn.signing_epoch if pn else 1,
+        )
+        return self._pairing
+
+    def roll_over(self, new_signer: Signer) -> int:
+        """Change the broadcast signing key (SEC-18); return its epoch. The old private key is not needed any more."""
+        epoch = roll_over.announce(self._store, self._signer, new_signer.public_key)
+        self._signer = new_signer
+        self._objects.change_signer(new_signer)
+        self._housekeeping.soon()
+        return epoch
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why broadcasts and pulls are stopped (SEC-02), None if they are not."""
+        return self._versions.stop_reason
+
+    def groups(self) -> list[GroupStatus]:
+        """All Service Groups, by SG ID."""
+        return [
+            GroupStatus(
+                group,
+                tuple(member.pne_id for member in self._store.inventory.members(group.sg_id)),
+                dict(self._deliveries.states(group.sg_id)),
+            )
+            for group in self._store.inventory.groups()
+        ]
+
+    async def tick(self) -> None:
+        """Do all housekeeping that is due now. `start` does this by itself, every minute and when something is due."""
+        await self._housekeeping.tick()
+
+    # one for each message of a PNE
+
+    async def _gkdk_assignment(self, peer_id: str, fields: Fields) -> Answer:
+        return self._gkdks.request(peer_id, fields)
+
+    async def _join(self, peer_id: str, fields: Fields) -> Answer:
+        return await self._membership.join(peer_id, numbers.JOIN_REQUEST, fields)
+
+    async def _create(self, peer_id: str, fields: Fields) -> Answer:
+        return await self._membership.join(peer_id, numbers.CREATE_SERVICE_GROUP_REQUEST, fields)
+
+    async def _pull(self, peer_id: str, fields: Fields) -> Answer:
+        own_id(peer_id, fields)
+        self._gkdks.heard(peer_id, optional_number(fields, messages.GENERATION))
+        return self._keys.pull(peer_id, fields)
+
+    async def _confirmation(self, peer_id: str, fields: Fields) -> None:
+        sg_id, version = text(fields, messages.SG_ID), optional_number(fields, messages.VERSION) or 0
+        if self._store.inventory.is_member(sg_id, peer_id):
+            self._versions.heard_version(peer_id, sg_id, version)
+        try:
+            confirmation = self._confirmations.check(peer_id, fields)
+        except SlotUnknown:
+            self._versions.heard_slot(peer_id)
+            raise
+        if not confirmation.accepted:
+            self._deliveries.refused(sg_id, version, peer_id)
+        elif confirmation.proven:
+            self.counters["confirmations"] += 1
+            await self._deliveries.confirmed(sg_id, version, peer_id)
+        else:
+            raise NotAllowed("a broadcast is confirmed with the proof of the slot")
+
+    def _pair(self, peer_id: str, fields: Fields, exporter: bytes) -> bytes:
+        try:
+            if self._pairing is None:
+                raise NotAllowed("no pairing window is open")
+            answer = self._pairing.answer(peer_id, fields, exporter, self._clock.monotonic())
+        except CpnsError as error:
+            self.counters["pairing_refused"] += 1
+            return bytes(messages.failure(numbers.PAIRING_REQUEST, error))
+        return bytes(messages.encode(numbers.PAIRING_RESPONSE, answer))
+
+    # the rest of the Server's messages
+
+    async def _forward(self, fields: Fields) -> tuple[int, Fields]:
+        """SGroupKeyDeliveryRequest to the PNE it names, and its response back (CPNS-GKM-81, -82)."""
+        info = fields.get(messages.GROUP_KEY_INFO)
+        if not isinstance(info, tuple):
+            raise MalformedMessage("no GroupKeyInfo")
+        pne = self._store.pn.pne(info[0])
+        if pne is None or pne.retired:
+            raise Unknown(f"there is no PNE {info[0]}")
+        message = messages.encode(numbers.S_GROUP_KEY_DELIVERY_REQUEST, fields)
+        answer = await self._unicast.request(info[0], message)
+        if answer is None:
+            raise MalformedMessage("the PNE gave no response")
+        code, answered = messages.decode(answer)
+        if code != numbers.S_GROUP_KEY_DELIVERY_RESPONSE:
+            raise MalformedMessage(f"message {code} answers an SGroupKeyDeliveryRequest")
+        if answered[messages.PNID] != self._pn_id:
+            raise NotMember("the PNE answers for another PN")
+        return code, answered
+
+    async def _tell_deleted(self, group: ServiceGroup, members: list[str]) -> None:
+        """Tell former members that their group is gone: by session, and signed by broadcast (SEC-15)."""
+        request = messages.encode(
+            numbers.DELETE_SERVICE_GROUP_REQUEST, {messages.SG_ID: group.sg_id, messages.VERSION: group.version}
+        )
+        datagram = self._objects.delete(group)
+        for _ in range(DELETE_ROUNDS):
+            if self._broadcast is None:
+                break
+            self._broadcast.send(datagram)
+            await asyncio.sleep(DELETE_ROUND_S)
+        for pne_id in members:
+            if self._unicast.has_session(pne_id):
+                try:
+                    await self._unicast.request(pne_id, request)
+                except CpnsError as error:
+                    _log.info("%s was not told that %s is deleted: %s", pne_id, group.sg_id, error.reason)
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _create_pn(store: Store, pn_id: str, gateway_id: str, random: RandomOctets) -> None:
+    pn = store.pn.get()
+    if pn is None:
+        with store.transaction():
+            store.pn.create(pn_id, gateway_id, int.from_bytes(random(4), "big"))
+    elif (pn.pn_id, pn.gateway_id) != (pn_id, gateway_id):
+        raise StoreDamaged(
+            f"The store belongs to PN GW {pn.gateway_id} of PN {pn.pn_id}, not to {gateway_id} of {pn_id}.",
+            "Correct `gateway.id` and `gateway.pn`, or use another `gateway.state_dir`.",
+        )

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import ceil
 
+from cpns import tuning
+
 
 class Method(StrEnum):
     """How a Group Key goes to those members that have a GKDK. The others always get it by unicast (Q-20)."""
@@ -33,26 +35,20 @@ class DeliveryPolicy:
 
 
 _OBJECT_OCTETS = 105  # the signed frame without entries
+_ENTRY_OCTETS = 18
 _FRAME_OCTETS = 22  # of an object in one advertisement
 _EVENT_S = 0.025  # advertising interval of 20 ms and its random delay
 _FRAMES_PER_FRAME = 2.0  # sent until decoded at 30 % loss, p95
 
 
 def choose(
-    policy: DeliveryPolicy,
-    *,
-    media: Collection[str],
-    with_gkdk: int,
-    without_session: int,
-    entries: Collection[int],
-    entries_per_object: int,
-    entry_octets: int,
+    policy: DeliveryPolicy, *, media: Collection[str], with_gkdk: int, without_session: int, entries: Collection[int]
 ) -> Method:
     """Pick the method for the `with_gkdk` members that hold a GKDK.
 
     `media`: names of the broadcast media that can send now, empty if there is none (CPNS-GKM-12); `without_session`:
     how many of these members could not be reached by unicast at once; `entries`: size of the cover of each generation
-    in use; `entries_per_object`: where a cover is cut; `entry_octets`: length of one entry.
+    in use.
     """
     if not media or not with_gkdk or policy.method == "unicast":
         return Method.UNICAST
@@ -61,10 +57,10 @@ def choose(
     if "wifi" in media:
         if with_gkdk <= policy.unicast_up_to and not without_session:
             return Method.UNICAST
-        datagrams = sum(ceil(size / entries_per_object) for size in entries)
+        datagrams = sum(ceil(size / tuning.ENTRIES_PER_OBJECT) for size in entries)
         return Method.BROADCAST if datagrams <= policy.datagrams_max else Method.UNICAST
     # BLE alone: a GATT connection costs about a second, so broadcast wins from one member on
-    frames = sum(ceil((_OBJECT_OCTETS + size * entry_octets) / _FRAME_OCTETS) for size in entries)
+    frames = sum(ceil((_OBJECT_OCTETS + size * _ENTRY_OCTETS) / _FRAME_OCTETS) for size in entries)
     return Method.BROADCAST if frames * _EVENT_S * _FRAMES_PER_FRAME <= policy.ble_round_max_s else Method.UNICAST
 
 

@@ -9,7 +9,7 @@ _PEERS_MAX = 4096
 
 
 class Rate:
-    """At most `limit` events of one peer in `period_s` seconds. A restart forgets: it costs the peer nothing it lacks."""
+    """At most `limit` events of one peer in `period_s` seconds. A restart forgets what was counted."""
 
     def __init__(self, limit: int, period_s: float = HOUR_S) -> None:
         self._limit = limit
@@ -17,7 +17,7 @@ class Rate:
         self._times: dict[str, deque[float]] = {}
 
     def allow(self, peer_id: str, now: float) -> bool:
-        """Count an event of `peer_id` at `now` (monotonic seconds); False if it is one too many, which does not count."""
+        """Count an event of `peer_id` at `now` (monotonic seconds); False, uncounted, if it is one too many."""
         if peer_id not in self._times and len(self._times) >= _PEERS_MAX:
             self._forget_idle(now)
         times = self._times.setdefault(peer_id, deque())

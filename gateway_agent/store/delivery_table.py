@@ -1,7 +1,7 @@
 """Deliveries and the state of each of their PNEs, so that a restart continues where it was."""
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from gateway_agent.store.database import Database
@@ -85,6 +85,13 @@ class DeliveryTable:
         self._db.many(
             "UPDATE recipient SET state = ? WHERE sg_id = ? AND version = ? AND pne_id = ?",
             [(state, sg_id, version, pne_id) for pne_id, state in states.items()],
+        )
+
+    def exclude(self, sg_id: str, pne_ids: Iterable[str]) -> None:
+        """These PNEs are excluded from every delivery of the group."""
+        self._db.many(
+            "UPDATE recipient SET state = 'excluded' WHERE sg_id = ? AND pne_id = ?",
+            [(sg_id, pne_id) for pne_id in pne_ids],
         )
 
     def states(self, sg_id: str, version: int) -> dict[str, str]:

@@ -35,6 +35,12 @@ class GroupKeyTable:
         row = self._db.row(sql, sg_id, version)
         return None if row is None else GroupKey(*row)
 
+    def before(self, sg_id: str, version: int) -> int | None:
+        """The version of the key before this one, None if it is not kept."""
+        sql = "SELECT version FROM group_key WHERE sg_id = ? AND version < ? ORDER BY version DESC"
+        row = self._db.row(sql, sg_id, version)
+        return None if row is None else int(row[0])
+
     def add(self, sg_id: str, key: GroupKey) -> None:
         """Store the newest key and delete all but the two newest."""
         self._db.execute(

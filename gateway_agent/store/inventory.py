@@ -117,6 +117,11 @@ class Inventory:
         sql = "UPDATE service_group SET wanted_revision = max(wanted_revision, ?) WHERE sg_id = ?"
         self._db.execute(sql, revision, sg_id)
 
+    def is_behind(self, sg_id: str) -> bool:
+        """True if the Server has named a revision that the membership has not reached."""
+        group = self.group(sg_id)
+        return group is not None and group.revision < group.wanted_revision
+
     def set_version(self, sg_id: str, version: int) -> None:
         """A key of this version is stored; ends `waiting`."""
         self._db.execute("UPDATE service_group SET version = ?, waiting = 0 WHERE sg_id = ?", version, sg_id)
@@ -171,6 +176,11 @@ class Inventory:
     def add_member(self, sg_id: str, pne_id: str, floor: int, revision: int) -> None:
         """Add a member that may read versions greater than `floor`. A member stays as it is."""
         self._db.execute("INSERT OR IGNORE INTO member VALUES (?, ?, ?, ?)", sg_id, pne_id, floor, revision)
+
+    def lower_floor(self, sg_id: str, pne_id: str, floor: int) -> None:
+        """The Server gives a member more of the past than this PN GW had assumed."""
+        sql = "UPDATE member SET floor = min(floor, ?) WHERE sg_id = ? AND pne_id = ?"
+        self._db.execute(sql, floor, sg_id, pne_id)
 
     def remove_member(self, sg_id: str, pne_id: str) -> bool:
         """Remove a member; False if it was none."""

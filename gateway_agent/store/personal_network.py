@@ -7,13 +7,18 @@ from gateway_agent.store.database import Database
 
 @dataclass(frozen=True, slots=True)
 class PersonalNetwork:
-    """Row `pn`. `stopped` says why broadcasts and pulls are stopped (SEC-02), None if they are not."""
+    """Row `pn`.
+
+    `behind`: new or restored, so the Server is expected to know more; `stopped`: why broadcasts and pulls are stopped
+    (SEC-02), None if they are not.
+    """
 
     pn_id: str
     gateway_id: str
     pn_alias: int
     last_generation: int
     signing_epoch: int
+    behind: bool
     stopped: str | None
 
 
@@ -47,6 +52,7 @@ class PersonalNetworkTable:
                 row["pn_alias"],
                 row["last_generation"],
                 row["signing_epoch"],
+                bool(row["behind"]),
                 row["stopped"],
             )
         )
@@ -60,6 +66,10 @@ class PersonalNetworkTable:
     def stop(self, why: str | None) -> None:
         """Stop broadcasts and pulls, or with None let them go on."""
         self._db.execute("UPDATE pn SET stopped = ?", why)
+
+    def set_behind(self, behind: bool) -> None:
+        """Whether the Server may rightly know versions that this PN GW does not."""
+        self._db.execute("UPDATE pn SET behind = ?", behind)
 
     def set_last_generation(self, generation: int) -> None:
         """The highest generation ever used; it never falls."""

@@ -8,6 +8,7 @@ CREATE TABLE pn (
     next_sg_alias INTEGER NOT NULL DEFAULT 1,       -- counts up, never re-used (SEC-08)
     last_generation INTEGER NOT NULL DEFAULT 0,
     signing_epoch INTEGER NOT NULL DEFAULT 1,
+    behind INTEGER NOT NULL DEFAULT 1,              -- new or restored: the Server is expected to know more (SEC-02)
     stopped TEXT                                    -- why broadcasts and pulls are stopped (SEC-02), or NULL
 );
 

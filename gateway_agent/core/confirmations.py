@@ -1,0 +1,76 @@
+"""Whether a GroupKeyDeliveryResponse proves that a PNE holds a Group Key (SEC-14)."""
+
+from dataclasses import dataclass
+
+from cpns import messages, numbers
+from cpns.crypto.compare import equal
+from cpns.errors import MalformedMessage, NotAuthentic, NotMember, Stale, Unknown
+from cpns.proof import confirmation
+from gateway_agent.core.fields import Fields, number, octets, text
+from gateway_agent.core.tree import Tree
+from gateway_agent.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What a PNE says about one version. `proven`: with the proof of its slot, so it has its GKDK."""
+
+    sg_id: str
+    version: int
+    accepted: bool
+    proven: bool
+
+
+class SlotUnknown(NotAuthentic):
+    """The PNE names a slot this PN GW never gave it: it lies, or this PN GW is an old copy (SEC-02)."""
+
+
+class Confirmations:
+    """Checks confirmations against store and tree."""
+
+    def __init__(self, store: Store, tree: Tree, pn_id: str) -> None:
+        self._store = store
+        self._tree = tree
+        self._pn_id = pn_id
+
+    def check(self, pne_id: str, fields: Fields) -> Confirmation:
+        """Judge what came over the session of `pne_id`; membership is that of this moment (SEC-06).
+
+        Raises NotMember, Unknown (no such group or version), NotAuthentic (proof does not fit), SlotUnknown,
+        Stale (a version that is no longer delivered), MalformedMessage (half a proof).
+        """
+        sg_id, version = text(fields, messages.SG_ID), number(fields, messages.VERSION)
+        group = self._store.inventory.group(sg_id)
+        if group is None or not self._store.inventory.is_member(sg_id, pne_id):
+            raise NotMember(f"{pne_id} is no member of {sg_id}")
+        accepted = fields[messages.RESULT] == numbers.RESULT_SUCCESS
+        if not accepted:
+            return Confirmation(sg_id, version, False, False)
+        if version != group.version:
+            raise Stale("this version is not the one that is delivered")
+        key = self._store.group_keys.get(sg_id, version)
+        if key is None:
+            raise Unknown("no such version")
+        parts = [label in fields for label in (messages.GENERATION, messages.SLOT, messages.PROOF)]
+        if not any(parts):
+            return Confirmation(sg_id, version, True, False)
+        if not all(parts):
+            raise MalformedMessage("generation, slot and proof come together")
+        generation, slot = number(fields, messages.GENERATION), number(fields, messages.SLOT)
+        keys = self._tree.keys(generation)
+        own = self._store.slots.active(pne_id, generation)
+        if keys is None or own is None or own.slot != slot:
+            raise SlotUnknown(f"{pne_id} has no slot {slot} in generation {generation}")
+        expected = confirmation(
+            keys.report_key(slot),
+            generation,
+            slot,
+            version,
+            numbers.RESULT_SUCCESS,
+            self._pn_id,
+            sg_id,
+            key.key,
+        )
+        if not equal(expected, octets(fields, messages.PROOF)):
+            raise NotAuthentic("the proof does not fit")
+        return Confirmation(sg_id, version, True, True)

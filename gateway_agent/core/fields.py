@@ -1,0 +1,55 @@
+"""Reading decoded CPNS messages: the table in `cpns.messages` has checked presence and type, this tells mypy."""
+
+from collections.abc import Mapping
+
+from cpns import messages
+from cpns.errors import MalformedMessage, NotAllowed
+
+Fields = Mapping[int, object]
+
+
+def text(fields: Fields, label: int) -> str:
+    """A String field. Raises MalformedMessage if it is missing or of another type."""
+    value = fields.get(label)
+    if not isinstance(value, str):
+        raise MalformedMessage(f"field {label}: no text")
+    return value
+
+
+def number(fields: Fields, label: int) -> int:
+    """An uint field. Raises MalformedMessage if it is missing or of another type."""
+    value = fields.get(label)
+    if not isinstance(value, int):
+        raise MalformedMessage(f"field {label}: no number")
+    return value
+
+
+def optional_number(fields: Fields, label: int) -> int | None:
+    """An uint field that may be missing."""
+    return number(fields, label) if label in fields else None
+
+
+def octets(fields: Fields, label: int) -> bytes:
+    """A Binary field. Raises MalformedMessage if it is missing or of another type."""
+    value = fields.get(label)
+    if not isinstance(value, bytes):
+        raise MalformedMessage(f"field {label}: no octets")
+    return value
+
+
+def listed(fields: Fields, label: int) -> list[str]:
+    """A repeated String field; missing is empty."""
+    value = fields.get(label, [])
+    if not isinstance(value, list):
+        raise MalformedMessage(f"field {label}: no array")
+    return value
+
+
+def own_id(peer_id: str, fields: Fields) -> str:
+    """The PNE ID in a message, which must be that of the credential that authenticated (SEC-16, CPNS-GKM-43).
+
+    Raises NotAllowed.
+    """
+    if text(fields, messages.PNE_ID) != peer_id:
+        raise NotAllowed("the message names another PNE than the session")
+    return peer_id

@@ -1,0 +1,134 @@
+"""Group Keys come from the Server, are stored, and are pulled by members (CPNS-GKM-10, -29, -63)."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+
+from cpns import messages, numbers, tuning
+from cpns.errors import MalformedMessage, NotAllowed, NotMember, Stale
+from gateway_agent.core.fields import Fields, number, optional_number, own_id, text
+from gateway_agent.core.membership import Membership
+from gateway_agent.core.ports import Clock
+from gateway_agent.core.runner import Deliveries
+from gateway_agent.core.versions import Versions
+from gateway_agent.store.group_keys import GroupKey
+from gateway_agent.store.inventory import ServiceGroup
+from gateway_agent.store.store import Store
+
+_log = logging.getLogger(__name__)
+
+
+class GroupKeys:
+    """Takes new keys and answers pulls."""
+
+    def __init__(
+        self, *, store: Store, deliveries: Deliveries, membership: Membership, versions: Versions, clock: Clock
+    ) -> None:
+        self._store = store
+        self._deliveries = deliveries
+        self._membership = membership
+        self._versions = versions
+        self._clock = clock
+
+    def accept(self, fields: Fields) -> dict[int, object]:
+        """GroupKeyDeliveryRequest of the Server: store key and delivery in one commit, return the response's fields.
+
+        The delivery begins with `begin_delivery`, after the response (CPNS-GKM-30). The same request again is answered
+        again. Raises Stale, NotAllowed, MalformedMessage.
+        """
+        self._versions.refuse_if_stopped()
+        sg_id, key = text(fields, messages.SG_ID), self._key(fields)
+        group = self._store.inventory.group(sg_id)
+        present = None if group is None else self._store.group_keys.get(sg_id, key.version)
+        answer: dict[int, object] = {
+            messages.RESULT: numbers.RESULT_SUCCESS,
+            messages.SG_ID: sg_id,
+            messages.VERSION: key.version,
+        }
+        if present is not None:
+            if present.key != key.key:
+                raise NotAllowed("this version is stored with another key")
+            return answer
+        known = self._store.inventory.group_or_deleted(sg_id)
+        if known is not None and key.version <= known.version:
+            raise Stale("a version as high is stored already")
+        revision = optional_number(fields, messages.REVISION) or 0
+        self._deliveries.settle(sg_id)
+        with self._store.transaction():
+            group = self._store.inventory.ensure_group(sg_id)
+            self._store.group_keys.add(sg_id, key)
+            self._store.inventory.set_version(sg_id, key.version)
+            self._store.inventory.want_revision(sg_id, revision)
+            self._store.deliveries.add(sg_id, key.version, group.membership, revision)
+            self._deliveries.supersede(sg_id)
+        return answer
+
+    def begin_delivery(self, sg_id: str) -> None:
+        """After the response has gone to the Server: deliver, as soon as the membership is that of the key."""
+        self._deliveries.membership_caught_up(sg_id)
+
+    def pull(self, peer_id: str, fields: Fields) -> dict[int, object]:
+        """KeyPullRequest of a member: the newest key if it may have it and lacks it (SEC-04, SEC-06).
+
+        Raises NotMember, NotAllowed.
+        """
+        pne_id, sg_id = own_id(peer_id, fields), text(fields, messages.SG_ID)
+        self._versions.refuse_if_stopped()
+        held = number(fields, messages.VERSION)
+        member = self._store.inventory.member(sg_id, pne_id)
+        group = self._store.inventory.group(sg_id)
+        if member is None or group is None:
+            raise NotMember(f"{pne_id} is no member of {sg_id}")
+        self._versions.heard_version(pne_id, sg_id, held)
+        answer: dict[int, object] = {
+            messages.RESULT: numbers.RESULT_SUCCESS,
+            messages.SG_ID: sg_id,
+            messages.VERSION: group.version,
+            **self._membership.membership_fields(sg_id),
+        }
+        key = None if group.waiting else self._store.group_keys.get(sg_id, group.version)
+        if key is not None and member.floor < key.version:
+            if held < key.version:
+                answer[messages.GROUP_KEY] = [(key.key, None)]
+                answer[messages.ACTIVATION] = self._deliveries.activation(key)
+                answer[messages.REASON] = key.reason
+            self._deliveries.pulled(sg_id, key.version, pne_id)
+        return answer
+
+    def delete_group(self, fields: Fields) -> tuple[ServiceGroup | None, list[str], dict[int, object]]:
+        """DeleteServiceGroupRequest of the Server: wipe keys, keep the floor. Raises Stale.
+
+        Returns the group with its last version (None if there was none), the members that must be told, and the
+        response's fields.
+        """
+        sg_id, version = text(fields, messages.SG_ID), number(fields, messages.VERSION)
+        answer: dict[int, object] = {messages.RESULT: numbers.RESULT_SUCCESS, messages.SG_ID: sg_id}
+        group = self._store.inventory.group(sg_id)
+        if group is None:
+            return None, [], answer
+        if version < group.version:
+            raise Stale("a later version of the group is stored")
+        members = [member.pne_id for member in self._store.inventory.members(sg_id)]
+        self._deliveries.settle(sg_id)
+        with self._store.transaction():
+            self._store.inventory.set_version(sg_id, version)
+            self._deliveries.group_deleted(sg_id)
+            self._store.group_keys.delete_all(sg_id)
+            self._store.inventory.mark_deleted(sg_id)
+        return replace(group, version=version), members, answer
+
+    def _key(self, fields: Mapping[int, object]) -> GroupKey:
+        elements = fields.get(messages.GROUP_KEY)
+        if not isinstance(elements, list) or len(elements) != 1:
+            raise MalformedMessage("the Server sends exactly one Group Key")
+        key, index = elements[0]
+        if index is not None or len(key) != tuning.GROUP_KEY_LEN:
+            raise MalformedMessage("a Group Key of the Server is 16 octets without index")  # SEC-12
+        version = number(fields, messages.VERSION)
+        activation, reason = number(fields, messages.ACTIVATION), number(fields, messages.REASON)
+        if not version:
+            raise MalformedMessage("version 0 is no version")
+        unix = self._clock.unix()
+        if unix and activation > unix + tuning.ACTIVATION_AHEAD_MAX_S:
+            raise NotAllowed("the activation lies more than a day ahead")  # SEC-05
+        return GroupKey(version, key, activation, reason)

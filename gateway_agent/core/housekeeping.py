@@ -1,0 +1,213 @@
+"""What the PN GW does on its own: version lists, delivery reports, leaves it owes, GKDKs and signing keys to hand
+on."""
+
+import asyncio
+import logging
+from collections import Counter
+from itertools import islice
+
+from cpns import messages, numbers
+from cpns.errors import CpnsError
+from gateway_agent.core import gkek, roll_over
+from gateway_agent.core.gkdk_handout import GkdkHandout
+from gateway_agent.core.membership import Membership
+from gateway_agent.core.ports import Clock, NoAnswer, Unicast, Uplink
+from gateway_agent.core.runner import Deliveries
+from gateway_agent.core.server_link import Refused, ask
+from gateway_agent.core.tree import Tree
+from gateway_agent.core.versions import Versions
+from gateway_agent.store.delivery_table import StoredDelivery
+from gateway_agent.store.store import Store
+
+_log = logging.getLogger(__name__)
+
+TICK_S = 60.0
+UPLINK_RETRY_S = 5.0
+VERSION_LIST_EVERY_S = 900.0  # SEC-28
+VERSION_LIST_AT_MOST_EVERY_S = 5.0
+PUSHES_AT_ONCE = 8
+PUSH_AGAIN_S = 300.0
+COUNT_TIME_EVERY_S = 3600.0  # one synced commit an hour
+NAMES_PER_REPORT = 1000
+
+
+class Housekeeping:
+    """One background task, woken every minute and by `soon`."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        tree: Tree,
+        gkdks: GkdkHandout,
+        membership: Membership,
+        versions: Versions,
+        deliveries: Deliveries,
+        uplink: Uplink,
+        unicast: Unicast,
+        clock: Clock,
+        counters: Counter[str],
+    ) -> None:
+        self._store = store
+        self._tree = tree
+        self._gkdks = gkdks
+        self._membership = membership
+        self._versions = versions
+        self._deliveries = deliveries
+        self._uplink = uplink
+        self._unicast = unicast
+        self._clock = clock
+        self._counters = counters
+        self._task: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._listed_at: float | None = None
+        self._compare = False
+        self._time_counted_at = clock.monotonic()
+        self._uplink_failing = False
+        self._pushes: dict[str, asyncio.Task[None]] = {}
+        self._push_turn = asyncio.Semaphore(PUSHES_AT_ONCE)
+        self._pushed_at: dict[str, float] = {}
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._run())
+        self._task.add_done_callback(_show_fault)
+
+    async def close(self) -> None:
+        """End, with everything under way."""
+        tasks = [*self._pushes.values(), *([self._task] if self._task else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._task = None
+
+    def soon(self) -> None:
+        """Something is due."""
+        self._wake.set()
+
+    def compare_versions_soon(self) -> None:
+        """A revision is missing: ask the Server for the members."""
+        self._compare = True
+        self._wake.set()
+
+    def attend(self, pne_id: str) -> None:
+        """The PNE has just been heard: hand it what waits for it, if anything does."""
+        if pne_id in self._pushes or not self._needs_push(pne_id):
+            return
+        last = self._pushed_at.get(pne_id)
+        if last is not None and self._clock.monotonic() < last + PUSH_AGAIN_S:
+            return
+        self._pushed_at[pne_id] = self._clock.monotonic()
+        task = asyncio.create_task(self._push(pne_id))
+        self._pushes[pne_id] = task
+        task.add_done_callback(lambda _: self._pushes.pop(pne_id, None))
+
+    async def tick(self) -> None:
+        """Do what is due. An uplink that does not answer is tried again at the next tick."""
+        self._count_time()
+        try:
+            await self._compare_versions()
+            await self._membership.send_pending_leaves()
+            await self._report()
+        except (NoAnswer, Refused) as error:
+            if not self._uplink_failing:
+                _log.warning("the CPNS Server: %s; trying again", error.reason)
+            self._uplink_failing = True
+        else:
+            self._uplink_failing = False
+        if self._versions.stop_reason is None:
+            for pne_id in self._store.pn.pnes():
+                if self._unicast.has_session(pne_id):
+                    self.attend(pne_id)
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                await self.tick()
+            except CpnsError as error:
+                self._counters["housekeeping_failed"] += 1
+                _log.warning("housekeeping: %s", error.reason)
+            wait = UPLINK_RETRY_S if self._uplink_failing or self._compare else TICK_S
+            try:
+                await asyncio.wait_for(self._wake.wait(), wait)
+            except TimeoutError:
+                continue
+
+    def _count_time(self) -> None:
+        now = self._clock.monotonic()
+        elapsed = now - self._time_counted_at
+        if elapsed < COUNT_TIME_EVERY_S:
+            elapsed = 0.0
+        else:
+            self._time_counted_at = now
+        if self._tree.maintain(elapsed, self._clock.unix()):
+            with self._store.transaction():
+                gkek.refresh(self._store, [group.sg_id for group in self._store.inventory.groups()])
+
+    async def _compare_versions(self) -> None:
+        now = self._clock.monotonic()
+        if self._listed_at is not None:
+            since = now - self._listed_at
+            due = since >= VERSION_LIST_EVERY_S or (self._compare and since >= VERSION_LIST_AT_MOST_EVERY_S)
+            if not due:
+                return
+        if self._versions.stop_reason is not None:
+            return
+        await self._versions.exchange()
+        self._listed_at = now
+        self._compare = any(group.revision < group.wanted_revision for group in self._store.inventory.groups())
+        if self._versions.stop_reason is None:
+            self._deliveries.release()
+
+    async def _report(self) -> None:
+        for delivery in self._store.deliveries.unreported():
+            try:
+                await self._report_one(delivery)
+            except Refused as error:  # the Server no longer knows the group or a PNE of it
+                self._counters["reports_refused"] += 1
+                _log.info("the Server refused the report of %s: %s", delivery.sg_id, error.reason)
+            with self._store.transaction():
+                self._store.deliveries.set_reported(delivery.sg_id, delivery.version, True)
+
+    async def _report_one(self, delivery: StoredDelivery) -> None:
+        states = self._store.deliveries.states(delivery.sg_id, delivery.version)
+        labels = {
+            "confirmed": messages.CONFIRMED,
+            "unreachable": messages.UNREACHABLE,
+            "excluded": messages.EXCLUDED,
+        }
+        names = iter(sorted((labels[state], pne_id) for pne_id, state in states.items() if state in labels))
+        while chunk := list(islice(names, NAMES_PER_REPORT)):
+            fields: dict[int, object] = {messages.SG_ID: delivery.sg_id, messages.VERSION: delivery.version}
+            for label in labels.values():
+                listed = [pne_id for of, pne_id in chunk if of == label]
+                if listed:
+                    fields[label] = listed
+            await ask(self._uplink, numbers.DELIVERY_REPORT_REQUEST, fields)
+
+    def _needs_push(self, pne_id: str) -> bool:
+        pne, pn = self._store.pn.pne(pne_id), self._store.pn.get()
+        if pne is None or pne.retired or pn is None or pn.stopped is not None:
+            return False
+        return self._gkdks.lacks_current(pne_id) or pne.signing_epoch < pn.signing_epoch
+
+    async def _push(self, pne_id: str) -> None:
+        async with self._push_turn:
+            try:
+                taken = await roll_over.push(self._store, self._unicast, pne_id)
+                if self._gkdks.lacks_current(pne_id):
+                    taken = await self._gkdks.push(pne_id) and taken
+            except CpnsError as error:
+                self._counters["push_failed"] += 1
+                _log.debug("%s did not take its new GKDK or signing key: %s", pne_id, error.reason)
+                return
+            if taken:
+                self._pushed_at.pop(pne_id, None)
+
+
+def _show_fault(task: "asyncio.Task[None]") -> None:
+    """A fault in the store or in this program ends housekeeping; it must not end silently."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        context = {"message": "housekeeping of the PN GW has failed", "exception": error, "task": task}
+        task.get_loop().call_exception_handler(context)

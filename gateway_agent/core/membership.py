@@ -1,0 +1,265 @@
+"""Members of Service Groups: they join, create, leave, are listed anew, and are retired.
+
+Each change is one transaction: members, GKEK (CPNS-GKM-27), exposure, and what the running delivery must no longer
+send (SEC-06). Questions to the Server about one group are asked one after the other, so that revisions arrive in
+order.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Iterable
+from enum import StrEnum
+
+from cpns import messages, numbers
+from cpns.errors import CpnsError, NotAllowed, Stale, TooMany, Unknown
+from gateway_agent.core import gkek
+from gateway_agent.core.fields import Fields, listed, number, optional_number, own_id, text
+from gateway_agent.core.policy import DeliveryPolicy, leisure_ms
+from gateway_agent.core.ports import Clock, Unicast, Uplink
+from gateway_agent.core.rates import MEMBERSHIP_CHANGES_PER_HOUR, Rate
+from gateway_agent.core.runner import Deliveries
+from gateway_agent.core.server_link import ask
+from gateway_agent.store.personal_network import PersonalNetwork
+from gateway_agent.store.store import Store
+
+_log = logging.getLogger(__name__)
+
+
+class Cause(StrEnum):
+    """Why a PNE is retired (Q-10)."""
+
+    LOST = "lost"
+    LEFT_PN = "left the PN"
+    NEW_CREDENTIAL = "new credential"
+
+
+class Membership:
+    """Joins, leaves, inventories and retirements."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        deliveries: Deliveries,
+        uplink: Uplink,
+        unicast: Unicast,
+        clock: Clock,
+        policy: DeliveryPolicy,
+    ) -> None:
+        self._store = store
+        self._deliveries = deliveries
+        self._uplink = uplink
+        self._unicast = unicast
+        self._clock = clock
+        self._policy = policy
+        self._changes = Rate(MEMBERSHIP_CHANGES_PER_HOUR)
+        self._turn: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    # from a PNE
+
+    async def join(self, peer_id: str, code: int, fields: Fields) -> dict[int, object]:
+        """JoinRequest or CreateServiceGroupRequest: ask the Server, store, return the fields of the response.
+
+        Raises NotAllowed, TooMany, Stale, NoAnswer, and what the Server refuses with.
+        """
+        pne_id, sg_id = own_id(peer_id, fields), text(fields, messages.SG_ID)
+        if not self._store.inventory.is_member(sg_id, pne_id):
+            self._count_change(pne_id)
+        async with self._turn[sg_id]:
+            answer = await ask(self._uplink, code, {**fields, messages.PN_ID: self._pn().pn_id})
+            return self._joined(pne_id, sg_id, answer)
+
+    async def leave(self, peer_id: str, fields: Fields) -> dict[int, object]:
+        """LeaveRequest: ask the Server, store, return the fields of the response. Raises as `join`."""
+        pne_id, sg_id = own_id(peer_id, fields), text(fields, messages.SG_ID)
+        self._count_change(pne_id)
+        async with self._turn[sg_id]:
+            request = {messages.PNE_ID: pne_id, messages.SG_ID: sg_id, messages.PN_ID: self._pn().pn_id}
+            answer = await ask(self._uplink, numbers.LEAVE_REQUEST, request)
+            self._deliveries.settle(sg_id)
+            with self._store.transaction():
+                self._remove(sg_id, [pne_id])
+                self._advance(sg_id, optional_number(answer, messages.REVISION))
+            self._deliveries.membership_caught_up(sg_id)
+        return {messages.RESULT: numbers.RESULT_SUCCESS, messages.SG_ID: sg_id}
+
+    async def delete(self, peer_id: str, fields: Fields) -> dict[int, object]:
+        """DeleteServiceGroupRequest of an owner: the Server decides, and then tells this PN GW to delete."""
+        own_id(peer_id, fields)
+        sg_id = text(fields, messages.SG_ID)
+        await ask(self._uplink, numbers.DELETE_SERVICE_GROUP_REQUEST, dict(fields))
+        return {messages.RESULT: numbers.RESULT_SUCCESS, messages.SG_ID: sg_id}
+
+    # from the Server
+
+    def update(self, fields: Fields) -> dict[int, object]:
+        """InventoryUpdateRequest: the full list of members in this PN at a revision. Raises NotAllowed, Stale."""
+        pn, sg_id = self._pn(), text(fields, messages.SG_ID)
+        revision = number(fields, messages.REVISION)
+        if text(fields, messages.PN_ID) != pn.pn_id:
+            raise NotAllowed("the inventory is of another PN")
+        group = self._store.inventory.group(sg_id)
+        if group is not None and revision < group.revision:
+            raise Stale(f"revision {group.revision} of the membership is stored already")
+        self._deliveries.settle(sg_id)
+        with self._store.transaction():
+            group = self._store.inventory.ensure_group(sg_id)
+            named = {pne_id for pne_id in listed(fields, messages.MEMBER) if not self._has_gone(sg_id, pne_id)}
+            present = {member.pne_id: member for member in self._store.inventory.members(sg_id)}
+            gone = [pne_id for pne_id, member in present.items() if pne_id not in named and member.revision <= revision]
+            for pne_id in sorted(named - present.keys()):
+                if self._store.pn.pne(pne_id) is None:
+                    self._store.pn.register(pne_id, pn.signing_epoch)
+                self._store.inventory.add_member(sg_id, pne_id, group.version, revision)
+            self._remove(sg_id, gone)
+            if named - present.keys():
+                gkek.refresh(self._store, [sg_id])
+            self._store.inventory.reach_revision(sg_id, revision)
+        self._deliveries.membership_caught_up(sg_id)
+        return {
+            messages.RESULT: numbers.RESULT_SUCCESS,
+            messages.SG_ID: sg_id,
+            messages.REVISION: revision,
+        }
+
+    # from a person or the registrar
+
+    def register(self, pne_id: str, preferred_sg: str | None = None) -> None:
+        """Make a PNE present, with the signing key of now. Its old slots must have been retired before."""
+        with self._store.transaction():
+            self._store.pn.register(pne_id, self._pn().signing_epoch, preferred_sg)
+
+    def retire(self, pne_id: str, cause: Cause) -> list[str]:
+        """The PNE is no longer one of this PN: its slots are retired and it leaves every group (SEC-06).
+
+        Returns the SG IDs now exposed. Leaves go to the Server by `send_pending_leaves`. Raises Unknown.
+        """
+        if self._store.pn.pne(pne_id) is None:
+            raise Unknown(f"there is no PNE {pne_id}")
+        sg_ids = self._store.inventory.groups_of(pne_id)
+        for sg_id in sg_ids:
+            self._deliveries.settle(sg_id)
+        with self._store.transaction():
+            self._store.slots.retire(pne_id)
+            self._store.pn.set_retired(pne_id)
+            for sg_id in sg_ids:
+                self._remove(sg_id, [pne_id])
+                self._store.pn.add_pending_leave(sg_id, pne_id)
+        self._unicast.drop(pne_id)
+        self._changes.reset(pne_id)
+        _log.warning("%s is retired (%s); exposed until a newer key: %s", pne_id, cause, ", ".join(sg_ids) or "none")
+        return sg_ids
+
+    def release(self, pne_id: str) -> None:
+        """A person lets a held PNE join and leave again. Raises Unknown."""
+        if self._store.pn.pne(pne_id) is None:
+            raise Unknown(f"there is no PNE {pne_id}")
+        with self._store.transaction():
+            self._store.pn.set_held(pne_id, False)
+        self._changes.reset(pne_id)
+
+    async def send_pending_leaves(self) -> None:
+        """Tell the Server about retired members until it knows. Raises NoAnswer when it cannot be reached."""
+        for sg_id, pne_id in self._store.pn.pending_leaves():
+            request = {messages.PNE_ID: pne_id, messages.SG_ID: sg_id, messages.PN_ID: self._pn().pn_id}
+            revision: int | None = None
+            async with self._turn[sg_id]:
+                try:
+                    answer = await ask(self._uplink, numbers.LEAVE_REQUEST, request)
+                    revision = optional_number(answer, messages.REVISION)
+                except CpnsError as error:
+                    if error.code not in (numbers.ERROR_NOT_MEMBER, numbers.ERROR_UNKNOWN):
+                        raise
+                with self._store.transaction():
+                    self._store.pn.remove_pending_leave(sg_id, pne_id)
+                    self._advance(sg_id, revision)
+                self._deliveries.membership_caught_up(sg_id)
+
+    # shared
+
+    def membership_fields(self, sg_id: str) -> dict[int, object]:
+        """What a member is told about its group in answers to join, create and pull."""
+        group = self._store.inventory.group(sg_id)
+        if group is None:
+            raise Unknown(f"there is no Service Group {sg_id}")
+        fields: dict[int, object] = {
+            messages.SG_ALIAS: group.alias,
+            messages.TIME: self._clock.unix(),
+            messages.LEISURE: leisure_ms(self._policy, self._store.inventory.count_members(sg_id)),
+        }
+        if group.protection is not None:
+            fields[messages.PROTECTION] = group.protection
+        return fields
+
+    def _joined(self, pne_id: str, sg_id: str, answer: Fields) -> dict[int, object]:
+        floor, revision = number(answer, messages.VERSION), optional_number(answer, messages.REVISION)
+        pne = self._store.pn.pne(pne_id)
+        if pne is None or pne.retired:  # while the Server was asked
+            with self._store.transaction():
+                self._store.pn.add_pending_leave(sg_id, pne_id)
+            raise NotAllowed(f"{pne_id} is not of this PN")
+        self._deliveries.settle(sg_id)
+        with self._store.transaction():
+            group = self._store.inventory.ensure_group(sg_id)
+            late = revision is not None and revision < group.revision
+            if late and not self._store.inventory.is_member(sg_id, pne_id):
+                raise Stale("a later list of members does not name this PNE")
+            self._store.inventory.set_protection(sg_id, number(answer, messages.PROTECTION))
+            if self._store.inventory.is_member(sg_id, pne_id):
+                self._store.inventory.lower_floor(sg_id, pne_id, floor)
+            else:
+                self._store.inventory.add_member(sg_id, pne_id, floor, revision or group.revision)
+                gkek.refresh(self._store, [sg_id])
+            self._advance(sg_id, revision)
+        self._deliveries.membership_caught_up(sg_id)
+        pn = self._pn()
+        return {
+            messages.RESULT: numbers.RESULT_SUCCESS,
+            messages.SG_ID: sg_id,
+            messages.VERSION: floor,
+            messages.PN_ID: pn.pn_id,
+            messages.PN_ALIAS: pn.pn_alias,
+            **self.membership_fields(sg_id),
+        }
+
+    def _remove(self, sg_id: str, pne_ids: Iterable[str]) -> None:
+        """Inside a transaction: these are members no more, and they know the present key."""
+        removed = [pne_id for pne_id in pne_ids if self._store.inventory.remove_member(sg_id, pne_id)]
+        if removed:
+            self._store.inventory.mark_exposed(sg_id)
+            gkek.refresh(self._store, [sg_id])
+            self._deliveries.members_removed(sg_id, removed)
+
+    def _has_gone(self, sg_id: str, pne_id: str) -> bool:
+        """True if the PNE was retired, or left this group, and the Server may not know yet."""
+        pne = self._store.pn.pne(pne_id)
+        return (pne is not None and pne.retired) or self._store.pn.has_pending_leave(sg_id, pne_id)
+
+    def _advance(self, sg_id: str, revision: int | None) -> None:
+        """Inside a transaction: one change brought the membership to `revision`, unless changes between are missing."""
+        group = self._store.inventory.group(sg_id)
+        if group is None or revision is None:
+            return
+        if not group.revision or revision <= group.revision + 1:
+            self._store.inventory.reach_revision(sg_id, revision)
+        else:
+            self._store.inventory.want_revision(sg_id, revision)
+
+    def _count_change(self, pne_id: str) -> None:
+        pne = self._store.pn.pne(pne_id)
+        if pne is None or pne.retired:
+            raise NotAllowed(f"{pne_id} is not of this PN")
+        if pne.held:
+            raise TooMany("held: a person must release this PNE")
+        if not self._changes.allow(pne_id, self._clock.monotonic()):
+            with self._store.transaction():
+                self._store.pn.set_held(pne_id, True)
+            _log.warning("%s joins and leaves too often; it is held until a person releases it", pne_id)
+            raise TooMany("too many joins and leaves; held until a person releases this PNE")
+
+    def _pn(self) -> PersonalNetwork:
+        pn = self._store.pn.get()
+        if pn is None:
+            raise AssertionError("no PN yet")
+        return pn

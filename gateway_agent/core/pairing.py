@@ -1,0 +1,76 @@
+"""The pairing window (protocol.md section 9, SEC-20): both sides prove that they know the secret the board shows.
+
+Pure: `now` is monotonic seconds, X = EDHOC_Exporter(32768, '', 32) comes with each message.
+"""
+
+from cpns import messages, numbers
+from cpns.crypto.compare import equal
+from cpns.crypto.hmac import hmac_sha256
+from cpns.errors import MalformedMessage, NotAllowed, NotAuthentic
+from gateway_agent.core.fields import Fields, octets, own_id
+
+OPEN_S = 300.0
+TRIES = 3
+SECRET_LEN = 10  # 80 bits, shown as 16 base32 characters
+EXPORTER_LEN = 32
+
+
+class PairingWindow:
+    """Open for 5 minutes, or until one board has paired, or three have shown a wrong authenticator."""
+
+    def __init__(self, secret: bytes, now: float, *, gateway_id: str, signing_key: bytes, signing_epoch: int) -> None:
+        """`secret`: the 10 octets the board shows; it is kept here until the window closes. Raises ValueError."""
+        if len(secret) != SECRET_LEN:
+            raise ValueError(f"a pairing secret has {SECRET_LEN} octets")
+        self._secret = bytearray(secret)
+        self._closes_at = now + OPEN_S
+        self._wrong = 0
+        self._gateway_id = gateway_id
+        self._signing_key = signing_key
+        self._signing_epoch = signing_epoch
+        self.paired: str | None = None
+        """PNE ID of the board that has paired; its credential may now be registered."""
+
+    def __repr__(self) -> str:
+        return f"PairingWindow(open={bool(self._secret)}, wrong={self._wrong})"
+
+    def is_open(self, now: float) -> bool:
+        """False once closed; erases the secret when the time is over."""
+        if now >= self._closes_at:
+            self.close()
+        return bool(self._secret)
+
+    def close(self) -> None:
+        """Erase the secret."""
+        for i in range(len(self._secret)):
+            self._secret[i] = 0
+        self._secret.clear()
+
+    def answer(self, peer_id: str, fields: Fields, exporter: bytes, now: float) -> dict[int, object]:
+        """PairingRequest: the fields of the response.
+
+        Without Authenticator the gateway proves itself; with the right one the board is paired and the window closes.
+        Raises NotAllowed (closed, foreign PNE ID), NotAuthentic (a wrong try), MalformedMessage (exporter).
+        """
+        if len(exporter) != EXPORTER_LEN:
+            raise MalformedMessage("the session exports no pairing value")
+        pne_id = own_id(peer_id, fields)
+        if not self.is_open(now):
+            raise NotAllowed("no pairing window is open")
+        if messages.AUTHENTICATOR not in fields:
+            return {
+                messages.RESULT: numbers.RESULT_SUCCESS,
+                messages.AUTHENTICATOR: hmac_sha256(bytes(self._secret), b"gateway", exporter),
+                messages.GATEWAY_ID: self._gateway_id,
+                messages.SIGNING_KEY: self._signing_key,
+                messages.SIGNING_EPOCH: self._signing_epoch,
+            }
+        expected = hmac_sha256(bytes(self._secret), b"pne", exporter)
+        if not equal(expected, octets(fields, messages.AUTHENTICATOR)):
+            self._wrong += 1
+            if self._wrong >= TRIES:
+                self.close()
+            raise NotAuthentic("the pairing authenticator is wrong")
+        self.paired = pne_id
+        self.close()
+        return {messages.RESULT: numbers.RESULT_SUCCESS}

@@ -1,0 +1,58 @@
+"""After a backup was put back, or the gateway was replaced (SEC-02, SEC-18): nothing old is used again.
+
+Run while the gateway is stopped. What a backup does not hold cannot be trusted either: slots given out since, members
+removed since, sequence numbers used since.
+"""
+
+from dataclasses import dataclass
+
+from gateway_agent.core.generations import RESTORE_STEP
+from gateway_agent.core.ports import RandomOctets
+from gateway_agent.core.tree import Tree
+from gateway_agent.core.versions import NEXT_STEP
+from gateway_agent.store.errors import StoreDamaged
+from gateway_agent.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What `restore` did. The caller must drop the OSCORE contexts of all peers before the gateway starts."""
+
+    generation: int
+    waiting_groups: tuple[str, ...]
+    pnes: tuple[str, ...]
+
+
+def restore(store: Store, random: RandomOctets, *, height: int, unix: int) -> Restored:
+    """Begin anew in `store`, which was opened with `restoring=True`.
+
+    * all Group Keys, covers, deliveries, members, slots and tree masters go;
+    * a new tree master, generation = highest known + 256, with a slot for every PNE present;
+    * every group waits: nothing goes out before the Server has told the members and issued a new key.
+
+    A crash in between leaves the store stopped; running it again is safe. The members come back by the version list of
+    the next start. Versions, which are floors, stay. Raises StoreDamaged, TooMany.
+    """
+    old = [row.generation for row in store.slots.generations()]
+    files = store.tree_masters.generations()
+    pn = store.pn.get()
+    if pn is None:
+        raise StoreDamaged("The store knows no PN.", "Put back a backup of this gateway, or set it up anew.")
+    generation = max([pn.last_generation, *files]) + RESTORE_STEP
+    with store.transaction():
+        store.pn.stop(f"a restore was interrupted: {NEXT_STEP} again")
+        store.pn.set_last_generation(generation)
+        store.pn.set_behind(True)
+        store.pn.forget_ahead()
+        store.deliveries.delete_all()
+        store.group_keys.delete_all()
+        store.inventory.mark_all_waiting()
+        for number in old:
+            store.slots.end_generation(number)
+    for number in files:
+        store.tree_masters.erase(number)
+    pnes = store.pn.pnes()
+    Tree(store, random, height).begin(unix, generation, pnes)
+    with store.transaction():
+        store.pn.stop(None)
+    return Restored(generation, tuple(group.sg_id for group in store.inventory.groups()), tuple(pnes))

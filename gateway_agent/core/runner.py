@@ -1,0 +1,378 @@
+"""The one place that carries out what the delivery engine decides: stores, sends, sets timers, reports.
+
+One delivery for each Service Group runs at most, that of its newest version. Everything here happens in the event
+loop's thread; a step is stored before it is acted upon.
+"""
+
+import asyncio
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+
+from cpns import messages, numbers, tuning
+from cpns.errors import CpnsError
+from gateway_agent.core import delivery as engine
+from gateway_agent.core import gkek
+from gateway_agent.core.batch import Batch, Outcomes, window_s
+from gateway_agent.core.confirmations import Confirmations
+from gateway_agent.core.gkek import BroadcastObjects
+from gateway_agent.core.policy import DeliveryPolicy, Method, choose, leisure_ms
+from gateway_agent.core.ports import Broadcast, Clock, Unicast
+from gateway_agent.store.delivery_table import StoredDelivery
+from gateway_agent.store.group_keys import GroupKey
+from gateway_agent.store.store import Store
+
+_log = logging.getLogger(__name__)
+
+UNICASTS_AT_ONCE = 32
+
+
+class _Run:
+    """One delivery that is carried out."""
+
+    def __init__(self, delivery: engine.Delivery) -> None:
+        self.delivery = delivery
+        self.timer: asyncio.TimerHandle | None = None
+        self.unicasts: dict[str, asyncio.Task[None]] = {}
+        self.events: deque[engine.Event] = deque()
+        self.stepping = False
+        self.datagrams: tuple[object, list[bytes]] | None = None
+        self.batch: Batch
+
+    def stop(self) -> None:
+        """Take back whatever is queued."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        for task in self.unicasts.values():
+            task.cancel()
+        self.unicasts.clear()
+
+
+class Deliveries:
+    """All deliveries of the PN GW."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        confirmations: Confirmations,
+        objects: BroadcastObjects,
+        unicast: Unicast,
+        broadcast: Broadcast | None,
+        clock: Clock,
+        policy: DeliveryPolicy,
+        pacing: engine.Pacing,
+        report_due: Callable[[], None],
+        counters: Counter[str],
+    ) -> None:
+        """`report_due` is called when a delivery report waits for the Server."""
+        self._store = store
+        self._confirmations = confirmations
+        self._objects = objects
+        self._unicast = unicast
+        self._broadcast = broadcast
+        self._clock = clock
+        self._policy = policy
+        self._pacing = pacing
+        self._report_due = report_due
+        self._counters = counters
+        self._runs: dict[str, _Run] = {}
+        self._unicast_turn = asyncio.Semaphore(UNICASTS_AT_ONCE)
+        self._released = False
+
+    # what the handlers tell
+
+    def release(self) -> None:
+        """The Server's versions are known (SEC-02): begin and continue what is due."""
+        if self._released:
+            return
+        self._released = True
+        for run in self._runs.values():
+            run.batch.flush()
+        for stored in self._store.deliveries.in_phase("running"):
+            self._continue(stored)
+        for stored in self._store.deliveries.in_phase("waiting"):
+            self.membership_caught_up(stored.sg_id)
+
+    def halt(self) -> None:
+        """Stop everything at once, for good: another start continues (SEC-02)."""
+        self._released = False
+        for run in self._runs.values():
+            run.batch.flush()
+            run.stop()
+        self._runs.clear()
+
+    def membership_caught_up(self, sg_id: str) -> None:
+        """Begin the waiting delivery of the group, if its membership has reached the revision it was made for."""
+        group = self._store.inventory.group(sg_id)
+        if group is None or not self._released:
+            return
+        stored = self._store.deliveries.get(sg_id, group.version)
+        if stored is None or stored.phase != "waiting" or group.revision < stored.revision or group.waiting:
+            return
+        key = self._store.group_keys.get(sg_id, group.version)
+        if key is None:
+            return
+        by_broadcast = self._plan(sg_id, key)
+        delivery = engine.new_delivery(sg_id, key.version, by_broadcast)
+        run = self._make_run(delivery)
+        with self._store.transaction():
+            self._store.deliveries.start(
+                sg_id, key.version, group.membership, dict.fromkeys(by_broadcast, engine.PneState.PENDING)
+            )
+            self._apply(run, engine.Started())
+
+    def members_removed(self, sg_id: str, pne_ids: Iterable[str]) -> None:
+        """In the transaction that removes them: nothing more goes to these PNEs (SEC-06)."""
+        run = self._runs.get(sg_id)
+        if run is not None:
+            self._apply(run, engine.MembersRemoved(frozenset(pne_ids)))
+        else:
+            self._store.deliveries.exclude(sg_id, pne_ids)
+
+    def supersede(self, sg_id: str) -> None:
+        """In the transaction that stores a newer key or deletes the group: end the delivery before."""
+        run = self._runs.pop(sg_id, None)
+        if run is not None:
+            self._apply(run, engine.Superseded())
+            run.stop()
+            return
+        for phase in ("waiting", "running"):  # stored, not begun in this process
+            for stored in self._store.deliveries.in_phase(phase):
+                group = self._store.inventory.group(sg_id)
+                if stored.sg_id == sg_id and group is not None and stored.version < group.version:
+                    self._store.deliveries.set_phase(sg_id, stored.version, "superseded")
+
+    def settle(self, sg_id: str) -> None:
+        """Store the confirmations that wait, before a transaction ends the delivery."""
+        run = self._runs.get(sg_id)
+        if run is not None:
+            run.batch.flush()
+
+    def group_deleted(self, sg_id: str) -> None:
+        """In the transaction that deletes the group."""
+        self.supersede(sg_id)
+        self._store.deliveries.delete_all(sg_id)
+
+    async def confirmed(self, sg_id: str, version: int, pne_id: str) -> None:
+        """The PNE holds this version; returns when that is stored."""
+        run = self._run_of(sg_id, version)
+        if run is None:
+            return
+        await asyncio.shield(run.batch.add("confirmed", pne_id))
+
+    def pulled(self, sg_id: str, version: int, pne_id: str) -> None:
+        """The PNE was given this version at its own wish."""
+        run = self._run_of(sg_id, version)
+        if run is not None:
+            run.batch.add("confirmed", pne_id)
+
+    def refused(self, sg_id: str, version: int, pne_id: str) -> None:
+        """The PNE could not use a broadcast."""
+        run = self._run_of(sg_id, version)
+        if run is not None:
+            self._apply(run, engine.BroadcastRefused(pne_id))
+
+    def activation(self, key: GroupKey) -> int:
+        """A leave, and a gateway without time, mean "when stored" (SEC-05)."""
+        return 0 if key.reason == numbers.REASON_LEAVE or not self._clock.unix() else key.activation
+
+    def states(self, sg_id: str) -> Counter[str]:
+        """How many PNEs of the newest delivery are in which state."""
+        run = self._runs.get(sg_id)
+        recipients = run.delivery.recipients.values() if run else ()
+        return Counter(str(recipient.state) for recipient in recipients)
+
+    async def close(self) -> None:
+        """Store what is known and stop; the next start continues."""
+        tasks = [task for run in self._runs.values() for task in run.unicasts.values()]
+        self.halt()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # choosing
+
+    def _plan(self, sg_id: str, key: GroupKey) -> dict[str, bool]:
+        """Everyone this version is for, and whether a broadcast reaches him (Q-20)."""
+        pn = self._store.pn.get()
+        members = [member for member in self._store.inventory.members(sg_id) if member.floor < key.version]
+        can = {
+            member.pne_id
+            for member in members
+            if member.slot is not None and pn is not None and member.signing_epoch == pn.signing_epoch
+        }
+        media = self._broadcast.media if self._broadcast is not None else frozenset[str]()
+        method = choose(
+            self._policy,
+            media=media,
+            with_gkdk=len(can),
+            without_session=sum(not self._unicast.has_session(pne_id) for pne_id in can),
+            entries=gkek.entries(self._store, sg_id),
+        )
+        before = self._store.group_keys.before(sg_id, key.version)
+        if before is not None and (key.version >> 16) - (before >> 16) > tuning.EPOCH_JUMP_MAX:
+            method = Method.UNICAST  # receivers refuse such a jump by broadcast (SEC-03)
+        return {member.pne_id: method is Method.BROADCAST and member.pne_id in can for member in members}
+
+    # carrying out
+
+    def _make_run(self, delivery: engine.Delivery) -> _Run:
+        run = _Run(delivery)
+        leisure = leisure_ms(self._policy, len(delivery.recipients)) / 1000
+        run.batch = Batch(
+            lambda outcomes: self._take(run, outcomes), window_s(leisure), lambda: max(1, run.delivery.open)
+        )
+        self._runs[delivery.sg_id] = run
+        return run
+
+    def _continue(self, stored: StoredDelivery) -> None:
+        group = self._store.inventory.group(stored.sg_id)
+        key = self._store.group_keys.get(stored.sg_id, stored.version)
+        if group is None or key is None or group.version != stored.version or group.waiting:
+            return
+        states = self._store.deliveries.states(stored.sg_id, stored.version)
+        delivery = engine.restored_delivery(stored.sg_id, stored.version, self._plan(stored.sg_id, key), states)
+        self._apply(self._make_run(delivery), engine.Restarted())
+
+    def _run_of(self, sg_id: str, version: int) -> _Run | None:
+        run = self._runs.get(sg_id)
+        if run is None:  # begun before the last start
+            stored = self._store.deliveries.get(sg_id, version)
+            if stored is None or stored.phase not in ("running", "finished"):
+                return None
+            states = self._store.deliveries.states(sg_id, version)
+            run = self._make_run(engine.restored_delivery(sg_id, version, {}, states))
+        return run if run.delivery.version == version else None
+
+    def _take(self, run: _Run, outcomes: Outcomes) -> None:
+        with self._store.transaction():
+            if outcomes.answered:
+                self._apply(run, engine.UnicastAnswered(frozenset(outcomes.answered)))
+            if outcomes.confirmed:
+                self._apply(run, engine.BroadcastConfirmed(frozenset(outcomes.confirmed)))
+            if outcomes.failed:
+                self._apply(run, engine.UnicastFailed(frozenset(outcomes.failed)))
+
+    def _apply(self, run: _Run, event: engine.Event) -> None:
+        run.events.append(event)
+        if run.stepping:
+            return
+        run.stepping = True
+        try:
+            while run.events:
+                state, actions = engine.step(run.delivery, run.events.popleft(), self._clock.monotonic(), self._pacing)
+                self._write(state, actions)
+                run.delivery = state
+                for action in actions:
+                    self._execute(run, action)
+        finally:
+            run.stepping = False
+
+    def _write(self, state: engine.Delivery, actions: Iterable[engine.Action]) -> None:
+        for action in actions:
+            if isinstance(action, engine.Store):
+                with self._store.transaction():
+                    self._store.deliveries.set_states(state.sg_id, state.version, action.states)
+                    self._store.deliveries.set_phase(state.sg_id, state.version, action.phase)
+
+    def _execute(self, run: _Run, action: engine.Action) -> None:
+        if isinstance(action, engine.CancelUnicast):
+            for pne_id in action.pne_ids:
+                task = run.unicasts.pop(pne_id, None)
+                if task is not None:
+                    task.cancel()
+        elif isinstance(action, engine.SendUnicast):
+            run.unicasts[action.pne_id] = asyncio.create_task(self._send_unicast(run, action.pne_id))
+        elif isinstance(action, engine.SendBroadcast):
+            asyncio.get_running_loop().call_soon(self._send_broadcast, run, action.missing)
+        elif isinstance(action, engine.SetTimer):
+            if run.timer is not None:
+                run.timer.cancel()
+                run.timer = None
+            if action.at is not None:
+                delay = max(0.0, action.at - self._clock.monotonic())
+                run.timer = asyncio.get_running_loop().call_later(delay, self._timer_expired, run)
+        elif isinstance(action, engine.Report):
+            self._report_due()
+
+    def _timer_expired(self, run: _Run) -> None:
+        run.timer = None
+        run.batch.flush()
+        with self._store.transaction():
+            self._apply(run, engine.TimerExpired())
+
+    def _send_broadcast(self, run: _Run, missing: frozenset[str]) -> None:
+        """Runs after the transaction that stored the round has ended; looks at the present state, not at that one."""
+        delivery = run.delivery
+        if self._runs.get(delivery.sg_id) is not run or self._broadcast is None:
+            return
+        sent = 0
+        for datagram in self._datagrams(run, missing):
+            sent += self._broadcast.send(datagram)
+        if sent:
+            self._counters["broadcast_rounds"] += 1
+        else:
+            self._apply(run, engine.BroadcastUnavailable())
+
+    def _datagrams(self, run: _Run, missing: frozenset[str]) -> list[bytes]:
+        sg_id, version = run.delivery.sg_id, run.delivery.version
+        group = self._store.inventory.group(sg_id)
+        key = self._store.group_keys.get(sg_id, version)
+        if group is None or key is None:
+            return []
+        members = {member.pne_id: member for member in self._store.inventory.members(sg_id)}
+        generations = frozenset(
+            member.generation
+            for pne_id, member in members.items()
+            if pne_id in missing and member.generation is not None
+        )
+        entitled = {
+            pne_id
+            for pne_id, recipient in run.delivery.recipients.items()
+            if recipient.state is not engine.PneState.EXCLUDED
+        }
+        made_for = (group.membership, generations, activation := self.activation(key))
+        if run.datagrams is None or run.datagrams[0] != made_for:
+            made = self._objects.group_key(group, key, activation, generations, entitled)
+            run.datagrams = (made_for, made)
+        return run.datagrams[1]
+
+    async def _send_unicast(self, run: _Run, pne_id: str) -> None:
+        kind = "failed"
+        try:
+            async with self._unicast_turn:
+                message = self._unicast_message(run, pne_id)
+                if message is not None:
+                    answer = await self._unicast.request(pne_id, message)
+                    if answer is not None and self._accepts(run, pne_id, answer):
+                        kind = "answered"
+        except CpnsError as error:
+            self._counters["unicast_failed"] += 1
+            _log.debug("unicast to %s failed: %s", pne_id, error.reason)
+        if run.unicasts.get(pne_id) is asyncio.current_task():
+            del run.unicasts[pne_id]
+            run.batch.add(kind, pne_id)
+
+    def _unicast_message(self, run: _Run, pne_id: str) -> bytes | None:
+        """The key for one PNE, if it may have it at this moment (SEC-06)."""
+        sg_id = run.delivery.sg_id
+        member = self._store.inventory.member(sg_id, pne_id)
+        key = self._store.group_keys.get(sg_id, run.delivery.version)
+        if member is None or key is None or member.floor >= key.version:
+            return None
+        fields: dict[int, object] = {
+            messages.SG_ID: sg_id,
+            messages.GROUP_KEY: [(key.key, None)],
+            messages.VERSION: key.version,
+            messages.ACTIVATION: self.activation(key),
+            messages.REASON: key.reason,
+            messages.TIME: self._clock.unix(),
+        }
+        return bytes(messages.encode(numbers.GROUP_KEY_DELIVERY_REQUEST, fields))
+
+    def _accepts(self, run: _Run, pne_id: str, answer: bytes) -> bool:
+        code, fields = messages.decode(answer)
+        if code != numbers.GROUP_KEY_DELIVERY_RESPONSE or fields[messages.RESULT] != numbers.RESULT_SUCCESS:
+            return False
+        confirmation = self._confirmations.check(pne_id, fields)
+        return (confirmation.sg_id, confirmation.version) == (run.delivery.sg_id, run.delivery.version)

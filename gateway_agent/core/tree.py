@@ -1,0 +1,139 @@
+"""The PN GW's tree of GKDKs: who gets which (CPNS-GKM-25, -73), and when a new generation begins (SEC-07)."""
+
+import logging
+
+from cpns.broadcast_encryption.keys import TreeKeys
+from cpns.errors import TooMany
+from gateway_agent.core import generations
+from gateway_agent.core.ports import RandomOctets
+from gateway_agent.core.slots import choose_slot
+from gateway_agent.store.slot_table import Generation
+from gateway_agent.store.store import Store
+from gateway_agent.store.tree_masters import TREE_MASTER_LEN, fingerprint
+
+_log = logging.getLogger(__name__)
+
+PROFILE = 2
+
+
+class Tree:
+    """All generations that live. The secrets stay in the store's files and in the key derivations kept here."""
+
+    def __init__(self, store: Store, random: RandomOctets, height: int) -> None:
+        """`height`: 2**height slots for a new generation, unless more PNEs need more."""
+        if not 2 <= height <= generations.HEIGHT_MAX:
+            raise ValueError(f"the height of the tree is 2..{generations.HEIGHT_MAX}, not {height}")
+        self._store = store
+        self._random = random
+        self._height = height
+        self._keys: dict[int, TreeKeys] = {}
+
+    def __repr__(self) -> str:
+        return f"Tree(generations={[row.generation for row in self._store.slots.generations()]})"
+
+    def keys(self, generation: int) -> TreeKeys | None:
+        """Key derivation of a generation that lives, else None."""
+        if generation not in self._keys:
+            row = next((row for row in self._store.slots.generations() if row.generation == generation), None)
+            if row is None:
+                return None
+            self._keys[generation] = TreeKeys(self._store.tree_master(generation), row.height)
+        return self._keys[generation]
+
+    def current(self, unix: int) -> Generation:
+        """The generation to assign from; the first one is begun when it is asked for."""
+        return self._store.slots.current() or self.begin(unix)
+
+    def record(self, pne_id: str, unix: int) -> tuple[int, bytes]:
+        """The PNE's GKDK of the current generation: (generation, record).
+
+        Asked again it is the same record (SEC-19). Otherwise FREE -> ACTIVE is stored before the record exists.
+        Raises TooMany when every slot is taken.
+        """
+        current = self.current(unix)
+        slot = self._store.slots.active(pne_id, current.generation)
+        if slot is None:
+            self._assign(current, pne_id)
+            slot = self._store.slots.active(pne_id, current.generation)
+        keys = self.keys(current.generation)
+        if slot is None or keys is None:
+            raise AssertionError("a slot that was just assigned is missing")
+        return current.generation, keys.record(current.profile, current.generation, slot.slot).pack()
+
+    def begin(self, unix: int, generation: int | None = None, pne_ids: list[str] | None = None) -> Generation:
+        """Begin a generation with a fresh tree master, its slots compacted by Service Group.
+
+        `generation`: its number, by default the next; `pne_ids`: who gets a slot, by default who has one now. The tree
+        master's file is on the disk before the row. Raises TooMany when all numbers are used up.
+        """
+        pn = self._store.pn.get()
+        if pn is None:
+            raise AssertionError("no PN yet")
+        number = pn.last_generation + 1 if generation is None else generation
+        if number > generations.GENERATION_MAX:
+            raise TooMany("all generations of this PN are used up; set up the gateway anew")
+        assigned = pne_ids
+        if assigned is None:
+            assigned = [pne_id for pne_id in self._store.pn.pnes() if self._has_slot(pne_id)]
+        height = generations.height_for(len(assigned), self._height)
+        secret = self._random(TREE_MASTER_LEN)
+        self._store.tree_masters.create(number, secret)
+        with self._store.transaction():
+            self._store.slots.add_generation(number, height, PROFILE, fingerprint(secret), unix)
+            self._store.pn.set_last_generation(number)
+            current = self._store.slots.generations()[-1]
+            for pne_id in self._by_group(assigned):
+                self._assign(current, pne_id)
+        _log.info("generation %d of the tree begins: %d slots, %d in use", number, 1 << height, len(assigned))
+        return current
+
+    def end(self, generation: int) -> None:
+        """Forget a generation: the rows first, then the secret."""
+        with self._store.transaction():
+            self._store.slots.end_generation(generation)
+        self._keys.pop(generation, None)
+        self._store.tree_masters.erase(generation)
+        _log.info("generation %d of the tree has ended", generation)
+
+    def maintain(self, elapsed_s: float, unix: int) -> bool:
+        """Count time, begin and end generations by the rules; True if any ended or began."""
+        with self._store.transaction():
+            if elapsed_s:
+                self._store.slots.count_lived(elapsed_s)
+            if unix:
+                self._store.slots.note_unix(unix)
+        changed = False
+        current = self._store.slots.current()
+        if current is not None:
+            active, retired = self._store.slots.counts(current.generation)
+            why = generations.why_new(current, active, retired, unix)
+            if why is not None:
+                _log.info("a new generation is needed: %s", why)
+                current = self.begin(unix)
+                changed = True
+            missing = len(self._store.slots.undelivered(current.generation))
+            for old in self._store.slots.generations():
+                if generations.has_ended(old, missing, unix):
+                    self.end(old.generation)
+                    changed = True
+        return changed
+
+    def _assign(self, current: Generation, pne_id: str) -> None:
+        pne = self._store.pn.pne(pne_id)
+        blocks = self._store.slots.blocks(current.generation)
+        group = None if pne is None else pne.preferred_sg
+        choice = choose_slot(current.height, self._store.slots.taken(current.generation), blocks, group)
+        if choice is None:
+            raise TooMany("every slot of the tree is taken; a new generation is needed")
+        slot, block = choice
+        with self._store.transaction():
+            if block is not None and group is not None:
+                self._store.slots.reserve(current.generation, block, group)
+            self._store.slots.assign(current.generation, slot, pne_id)
+
+    def _has_slot(self, pne_id: str) -> bool:
+        return any(self._store.slots.active(pne_id, row.generation) for row in self._store.slots.generations())
+
+    def _by_group(self, pne_ids: list[str]) -> list[str]:
+        """PNEs whose groups are alike side by side, so that covers stay small."""
+        return sorted(pne_ids, key=lambda pne_id: (self._store.inventory.groups_of(pne_id), pne_id))
