@@ -100,10 +100,12 @@ class CpnsServer:
         *,
         clock: Clock = system_clock,
         random_octets: RandomOctets = secrets.token_bytes,
+        background: bool = True,
     ) -> "CpnsServer":
         """Open or create the store in `state_dir` (mode 0700), listen if `config.listen` says so, start deliveries.
 
-        `clock` gives both clocks, `unix` being 0 while it is not set. Raises StoreInUse, StoreUnusable, ServerError
+        `clock` gives both clocks, `unix` being 0 while it is not set. Without `background` nothing happens by itself:
+        the caller calls `work`. Raises StoreInUse, StoreUnusable, ServerError
         and, where it listens, `message_plane.errors.PlaneError`.
         """
         config = config or ServerConfig()
@@ -118,7 +120,8 @@ class CpnsServer:
         except BaseException:
             store.close()
             raise
-        server._background = asyncio.get_running_loop().create_task(server._run(), name="cpns-server")
+        if background:
+            server._background = asyncio.get_running_loop().create_task(server._run(), name="cpns-server")
         return server
 
     async def close(self) -> None:
@@ -291,11 +294,28 @@ class CpnsServer:
 
     # the background
 
+    def work(self) -> float:
+        """Do what is due; give the seconds until something is again. The background calls it, or who has none."""
+        now = self._clock()
+        for sg_id, error in self._keys.update_due(now):
+            self._alarms.set(
+                kinds.UPDATE_FAILED, "", sg_id, f"The Group Key of Service Group {sg_id} was not updated: {error}", now
+            )
+        self._reports.check_silence(now)
+        self._courier.look()
+        wakes = [at for at in (self._keys.wake_at(), self._courier.wake_at()) if at is not None]
+        soonest = min(wakes, default=float("inf")) - now.monotonic
+        return min(max(soonest, 0.0), tuning.LOOK_AT_LEAST_EVERY_S)
+
+    async def idle(self) -> None:
+        """Wait until no request is on its way to a PN GW."""
+        await self._courier.idle()
+
     async def _run(self) -> None:
         while True:
             wait_s = tuning.LOOK_AT_LEAST_EVERY_S
             try:
-                wait_s = self._work()
+                wait_s = self.work()
             except ServerError as error:
                 _log.error("%s", error)
                 wait_s = tuning.UPDATE_RETRY_S
@@ -307,19 +327,6 @@ class CpnsServer:
             except TimeoutError:
                 pass
             self._changed.clear()
-
-    def _work(self) -> float:
-        """Do what is due; give the seconds until something is again."""
-        now = self._clock()
-        for sg_id, error in self._keys.update_due(now):
-            self._alarms.set(
-                kinds.UPDATE_FAILED, "", sg_id, f"The Group Key of Service Group {sg_id} was not updated: {error}", now
-            )
-        self._reports.check_silence(now)
-        self._courier.look()
-        wakes = [at for at in (self._keys.wake_at(), self._courier.wake_at()) if at is not None]
-        soonest = min(wakes, default=float("inf")) - now.monotonic
-        return min(max(soonest, 0.0), tuning.LOOK_AT_LEAST_EVERY_S)
 
     def _require_udp(self) -> UdpLink:
         if self._udp is None:

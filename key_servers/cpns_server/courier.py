@@ -90,6 +90,11 @@ class Courier:
         """How the delivery to one PN stands."""
         return self._deliveries.get((pn_id, sg_id), Delivery())
 
+    async def idle(self) -> None:
+        """Wait until no request is on its way."""
+        while self._requests:
+            await asyncio.wait(self._requests)
+
     async def close(self) -> None:
         """Stop. What was on its way is sent again at the next start."""
         for task in self._requests:

@@ -27,11 +27,11 @@ class UpdateSchedule:
     def __init__(self, batching_s: float) -> None:
         self._batching_s = batching_s
         self._pending: dict[str, float] = {}
-        self._periodic: dict[str, float] = {}
+        self._periodic: dict[str, tuple[int, int, float]] = {}  # SG ID: (version, period, when it ends)
 
     def consider(self, group: Group, now: Moment) -> None:
         """Take in what the store says about a group after it changed."""
-        self._periodic.pop(group.sg_id, None)
+        last = self._periodic.pop(group.sg_id, None)
         if group.state is not GroupState.ACTIVE:
             self._pending.pop(group.sg_id, None)
             return
@@ -39,28 +39,35 @@ class UpdateSchedule:
             self._pending.pop(group.sg_id, None)
         else:
             self._pending.setdefault(group.sg_id, now.monotonic + self._batching_s)
-        if group.period_s:
-            self._periodic[group.sg_id] = now.monotonic + group.period_s - _age_s(group, now)
+        if last is not None and last[:2] == (group.version, group.period_s):
+            self._periodic[group.sg_id] = last  # the same key: whatever the wall clock says meanwhile
+        elif group.period_s:
+            ends = now.monotonic + group.period_s - _age_s(group, now)
+            self._periodic[group.sg_id] = (group.version, group.period_s, ends)
 
     def hurry(self, sg_id: str, now: Moment) -> None:
         """Make a pending update due at once: it waits since before a restart."""
         if sg_id in self._pending:
             self._pending[sg_id] = now.monotonic
 
-    def due(self, now: Moment) -> list[str]:
-        """Give the SG IDs whose update is due. They stay due until `consider` sees them done, or `postpone`."""
-        at = {**self._periodic, **{sg: min(t, self._periodic.get(sg, t)) for sg, t in self._pending.items()}}
-        return sorted(sg for sg, t in at.items() if t <= now.monotonic)
+    def due(self, now: Moment) -> list[tuple[str, bool]]:
+        """Give (SG ID, its period is over) of all updates that are due. They stay due until `consider` or `postpone`."""
+        periods = {sg: True for sg, (_, _, ends) in self._periodic.items() if ends <= now.monotonic}
+        notes = {sg: False for sg, at in self._pending.items() if at <= now.monotonic}
+        return sorted({**notes, **periods}.items())
 
     def postpone(self, sg_id: str, now: Moment, seconds: float) -> None:
         """Try again later: the update failed."""
-        for entries in (self._pending, self._periodic):
-            if sg_id in entries:
-                entries[sg_id] = max(entries[sg_id], now.monotonic + seconds)
+        later = now.monotonic + seconds
+        if sg_id in self._pending:
+            self._pending[sg_id] = max(self._pending[sg_id], later)
+        if sg_id in self._periodic:
+            version, period_s, ends = self._periodic[sg_id]
+            self._periodic[sg_id] = (version, period_s, max(ends, later))
 
     def wake_at(self) -> float | None:
         """When the next update is due."""
-        return min([*self._pending.values(), *self._periodic.values()], default=None)
+        return min([*self._pending.values(), *(ends for _, _, ends in self._periodic.values())], default=None)
 
 
 def _age_s(group: Group, now: Moment) -> int:
