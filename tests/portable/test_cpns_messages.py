@@ -109,7 +109,7 @@ def test_group_key_delivery_response_has_result_and_names_what_it_answers():
     refused(code, having(CONFIRMATION, m.PROOF, bytes(7)), m.PROOF)
 
 
-@req("CPNS-GKM-86", "CPNS-GKM-87", "CPNS-GKM-88", "CPNS-GKM-90")
+@req("CPNS-GKM-86", "CPNS-GKM-87", "CPNS-GKM-88")
 def test_simplified_request_has_sgid_and_group_key_info_of_pneid_and_encrypted_group_key():
     code = n.S_GROUP_KEY_DELIVERY_REQUEST
     taken(code, SIMPLIFIED)
