@@ -1,0 +1,267 @@
+"""A PNE and its Service Groups: GKDK, create, join, unicast delivery, leave, delete, floors."""
+
+from device_world import SLOT, World, key_of
+from vmtest import raises, req
+
+from cpns import messages as m
+from cpns import numbers as n
+from cpns.errors import CpnsError, NotAllowed, TooMany
+from device_agent.key_store import KeyStore
+
+
+def members_world(version=5):
+    world = World()
+    group = world.join("kitchen", version)
+    world.gateway.heard.clear()
+    return world, group
+
+
+@req("CPNS-GKM-02", "CPNS-GKM-03", "CPNS-GKM-22", "CPNS-GKM-23")
+def test_without_gkdk_a_pne_asks_for_one_before_it_joins():
+    world = World()
+    world.join("kitchen", 5)
+    assert world.gateway.codes() == [n.GKDK_ASSIGNMENT_REQUEST, n.JOIN_REQUEST]
+    assert world.gateway.heard[0][1][m.PNE_ID] == "pne-1"
+
+
+@req("CPNS-GKM-02")
+def test_without_gkdk_a_pne_asks_for_one_before_it_creates():
+    world = World()
+    world.gateway.groups["workshop"] = [1, 0, False]
+    group = world.perform(world.agent.membership.enter("workshop", n.PROTECTION_AUTHENTICATED))
+    assert world.gateway.codes() == [n.GKDK_ASSIGNMENT_REQUEST, n.CREATE_SERVICE_GROUP_REQUEST]
+    assert group.ring.protection == n.PROTECTION_AUTHENTICATED
+
+
+@req("CPNS-GKM-06", "CPNS-GKM-24")
+def test_the_gkdk_is_stored_and_not_asked_for_again():
+    world = World()
+    world.join("kitchen", 5)
+    world.boot()
+    assert world.agent.membership.gkdks.get(1).pack() == world.gateway.gkdk()
+    world.gateway.heard.clear()
+    world.join("hall", 2)
+    assert world.gateway.codes() == [n.JOIN_REQUEST]
+
+
+def test_a_refused_gkdk_leaves_nothing_behind_and_no_join_is_sent():
+    world = World()
+    world.gateway.refuse[n.GKDK_ASSIGNMENT_REQUEST] = TooMany("four an hour")
+    world.gateway.groups["kitchen"] = [1, 5, False]
+    with raises(TooMany) as caught:
+        world.perform(world.agent.membership.enter("kitchen"))
+    assert caught.value.reason == "four an hour"
+    assert world.gateway.codes() == [n.GKDK_ASSIGNMENT_REQUEST]
+    assert not world.agent.membership.groups
+    assert not world.agent.membership.gkdks.newest
+
+
+@req("CPNS-GKM-15", "CPNS-GKM-16", "CPNS-GKM-37", "CPNS-GKM-64", "CPNS-GKM-65")
+def test_a_key_that_comes_by_unicast_is_stored_and_then_answered():
+    world, _ = members_world()
+    answer = world.deliver("kitchen", 6)
+    assert (answer[m.RESULT], answer[m.SG_ID], answer[m.VERSION]) == (n.RESULT_SUCCESS, "kitchen", 6)
+    world.boot()
+    assert world.agent.membership.groups["kitchen"].ring.receiving_keys(0) == {6: key_of(6)}
+
+
+@req("SEC-14")
+def test_the_answer_proves_slot_and_key():
+    world, _ = members_world()
+    answer = world.deliver("kitchen", 6)
+    assert (answer[m.GENERATION], answer[m.SLOT]) == (1, SLOT)
+    assert world.gateway.proves(answer)
+    answer[m.VERSION] = 7
+    assert not world.gateway.proves(answer)
+
+
+def test_a_repeated_delivery_is_answered_again_and_not_told_again():
+    world, _ = members_world()
+    first = world.deliver("kitchen", 6)
+    assert world.deliver("kitchen", 6) == first
+    assert len(world.told("key")) == 1
+
+
+@req("SEC-04", "SEC-11")
+def test_unicast_obeys_the_floor_and_refuses_another_key_of_the_same_version():
+    world, _ = members_world()
+    world.deliver("kitchen", 6)
+    assert world.deliver("kitchen", 5)[m.ERROR] == n.ERROR_STALE
+    assert world.deliver("kitchen", 6, key_of(99))[m.ERROR] == n.ERROR_STALE
+    assert world.agent.membership.groups["kitchen"].ring.receiving_keys(0) == {6: key_of(6)}
+
+
+def test_a_key_that_cannot_be_stored_is_not_taken():
+    world, group = members_world()
+    world.ask(n.DELETE_SERVICE_GROUP_REQUEST, {m.SG_ID: "other", m.VERSION: 1})  # the session is warm now
+    world.medium.fails = True
+    with raises(OSError):
+        world.deliver("kitchen", 6)
+    assert group.version == 0
+    assert not world.told("key")
+    world.medium.fails = False
+    assert world.deliver("kitchen", 6)[m.RESULT] == n.RESULT_SUCCESS
+
+
+@req("SEC-04")
+def test_a_recorded_delivery_is_refused_after_leave_and_rejoin():
+    world, group = members_world(version=5)
+    recorded = world.gateway.object("kitchen", 6)
+    world.hear(recorded)
+    assert group.version == 6
+    world.deliver("kitchen", 7)
+    world.perform(world.agent.membership.leave(group))
+    world.boot()
+    group = world.join("kitchen", 9)
+    assert (group.version, group.ring.floor) == (0, 9)
+    world.hear(recorded)
+    assert group.version == 0
+    assert world.deliver("kitchen", 6)[m.ERROR] == n.ERROR_STALE
+
+
+@req("SEC-04")
+def test_a_recorded_delivery_is_refused_after_the_storage_was_erased():
+    world, _ = members_world(version=5)
+    recorded = world.gateway.object("kitchen", 6)
+    kept = {name: octets for name, octets in world.medium.octets.items() if name[:4] in ("prov", "sess", "grou", "gkdk")}
+    world.medium.octets = kept  # the group's state is gone, the membership is known
+    world.boot()
+    world.gateway.groups["kitchen"][1] = 9
+    group = world.agent.membership.groups["kitchen"]
+    world.hear(recorded)
+    assert group.version == 0
+    world.run_for(10000)  # the pull after the start brings the floor
+    assert n.KEY_PULL_REQUEST in world.gateway.codes()
+    assert group.ring.floor == 9
+    world.hear(recorded)
+    assert group.version == 0
+
+
+@req("SEC-04")
+def test_a_board_without_identity_does_not_start():
+    world = World()
+    world.medium.octets.clear()
+    with raises(CpnsError) as caught:
+        world.boot()
+    assert "provision" in caught.value.reason
+
+
+@req("SEC-04")
+def test_leaving_wipes_the_keys_and_keeps_the_floor():
+    world, group = members_world()
+    world.deliver("kitchen", 6)
+    world.perform(world.agent.membership.leave(group))
+    assert not world.agent.membership.groups
+    assert world.told("left")
+    assert key_of(6) not in b"".join(world.medium.octets.values())
+    world.boot()
+    assert not world.agent.membership.groups
+    assert world.agent.membership._load("kitchen").ring.floor == 6
+
+
+def test_a_refused_leave_changes_nothing():
+    world, group = members_world()
+    world.deliver("kitchen", 6)
+    world.gateway.refuse[n.LEAVE_REQUEST] = NotAllowed("not now")
+    with raises(NotAllowed):
+        world.perform(world.agent.membership.leave(group))
+    assert group.version == 6
+
+
+@req("SEC-15")
+def test_a_delete_over_the_session_wipes_the_keys_unless_a_newer_one_is_held():
+    world, group = members_world()
+    world.deliver("kitchen", 6)
+    assert world.ask(n.DELETE_SERVICE_GROUP_REQUEST, {m.SG_ID: "kitchen", m.VERSION: 5})[1][m.ERROR] == n.ERROR_STALE
+    assert group.version == 6
+    code, answer = world.ask(n.DELETE_SERVICE_GROUP_REQUEST, {m.SG_ID: "kitchen", m.VERSION: 6})
+    assert (code, answer[m.RESULT]) == (n.DELETE_SERVICE_GROUP_RESPONSE, n.RESULT_SUCCESS)
+    assert not world.agent.membership.groups
+    assert group.ring.floor == 6
+
+
+def test_requests_about_other_groups_and_requests_not_for_a_pne_are_refused():
+    world, _ = members_world()
+    assert world.deliver("bedroom", 6)[m.ERROR] == n.ERROR_NOT_MEMBER
+    assert world.ask(n.JOIN_REQUEST, {m.PNE_ID: "pne-2", m.SG_ID: "kitchen"}) == (0x83, None)
+
+
+@req("SEC-13")
+def test_a_pne_pulls_after_the_start_and_then_every_day():
+    world, group = members_world()
+    world.deliver("kitchen", 6)
+    world.gateway.groups["kitchen"][1] = 6
+    world.boot()
+    world.gateway.heard.clear()
+    world.run_for(10000)
+    assert world.gateway.codes() == [n.KEY_PULL_REQUEST]
+    assert world.gateway.heard[0][1][m.VERSION] == 6
+    world.run_for(86400000)
+    assert world.gateway.codes() == [n.KEY_PULL_REQUEST] * 2
+
+
+@req("SEC-13")
+def test_pulls_that_bring_nothing_back_off_to_an_hour():
+    world, _ = members_world()
+    world.gateway.refuse[n.KEY_PULL_REQUEST] = NotAllowed("not now")
+    world.run_until(3600000)
+    assert 6 <= len(world.gateway.heard) <= 8  # 30 s, 1, 2, 4, .. min
+    already = len(world.gateway.heard)
+    world.run_until(5 * 3600000)
+    assert len(world.gateway.heard) - already in (3, 4, 5)
+
+
+def test_a_pull_brings_key_names_and_time():
+    world, group = members_world()
+    world.gateway.time = 1700000000
+    world.gateway.groups["kitchen"][1:] = [7, True]
+    world.run_for(10000)
+    assert group.version == 7
+    assert world.agent.membership.unix_time(world.clock.ms + 5000) in range(1700000005, 1700000020)
+
+
+@req("SEC-05")
+def test_time_moves_forward_only():
+    world, _ = members_world()
+    membership = world.agent.membership
+    world.gateway.time = 1700000000
+    world.run_for(6000)
+    world.gateway.time = 1600000000
+    world.run_for(86400000)
+    assert membership.unix_time(world.clock.ms) >= 1700000000
+
+
+def test_no_more_groups_than_a_board_has_room_for():
+    world = World()
+    for number in range(8):
+        world.join("sg%d" % number, 1)
+    with raises(TooMany):
+        world.join("sg8", 1)
+
+
+def test_a_new_generation_is_stored_beside_the_old_one():
+    world, group = members_world()
+    old = world.gateway.object("kitchen", 6)
+    world.gateway.generation = 257  # a restored gateway jumps (SEC-02)
+    fields = {m.GKDK: world.gateway.gkdk(), m.GENERATION: 257}
+    assert world.ask(n.GENERATION_REQUEST, fields)[1][m.RESULT] == n.RESULT_SUCCESS
+    world.boot()
+    group = world.agent.membership.groups["kitchen"]
+    world.hear(old)
+    assert group.version == 6
+    world.hear(world.gateway.object("kitchen", 7))
+    assert group.version == 7
+    fields[m.GENERATION] = 3
+    assert world.ask(n.GENERATION_REQUEST, fields)[0] == 0x83
+
+
+def test_the_old_generation_is_erased_after_a_month():
+    world, _ = members_world()
+    world.gateway.generation = 2
+    world.ask(n.GENERATION_REQUEST, {m.GKDK: world.gateway.gkdk(), m.GENERATION: 2})
+    world.run_until(29 * 86400000)
+    assert world.agent.membership.gkdks.get(1)
+    world.run_until(32 * 86400000)
+    assert not world.agent.membership.gkdks.get(1)
+    store = KeyStore(world.medium)
+    assert [bool(store.load(name)) for name in ("gkdk0", "gkdk1")] == [False, True]
