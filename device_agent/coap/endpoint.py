@@ -63,14 +63,14 @@ class Endpoint:
     def request(self, address, code, options, payload, now, confirmable=True, timeout=MAX_TRANSMIT_WAIT, anyone=False):
         """Ask a peer -> (token, actions). One request per peer is on its way at a time, others wait (NSTART 1).
 
-        `timeout` ms from now ends it. `anyone`: sent to a broadcast address; each answer before the timeout is
-        reported, from whatever address. A 4.01 with Echo is answered once by repeating with it (RFC 9175);
+        `timeout` ms from now ends it. `anyone`: sent, not confirmable, to a broadcast address; each answer before
+        the timeout is reported, from whatever address. A 4.01 with Echo is answered once by repeating with it (RFC 9175);
         an OSCORE request must be protected anew for that, by the caller. Raises TooMany.
         """
         if len(self._out) >= REQUESTS_MAX:
             raise TooMany("CoAP: requests")
         token = self._random(4)
-        message = Message(CON if confirmable else NON, code, 0, token, options, payload)
+        message = Message(CON if confirmable and not anyone else NON, code, 0, token, options, payload)
         self._out.append(_Outgoing(address, message, now + timeout, True, anyone))
         return token, self._start(now)
 

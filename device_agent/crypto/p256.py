@@ -6,7 +6,7 @@ value, so that an agent can serve its links in between: `value = yield from ecdh
 Scalars are cut into 5 teeth of 52 signed bits (a signed comb): one scalar costs 52 doublings and 52 additions
 once the 16 sums of a point's teeth are known. Those cost 208 doublings, so a point that is used twice is
 cheaper than with any window method, and the sequence of operations does not depend on the scalar. The big
-integers themselves are not constant time: who can time a board closely has its key (SECURITY.md).
+integers themselves are not constant time: who can time or probe a board closely has its key (an accepted risk).
 """
 
 from cpns.errors import MalformedMessage, NotAuthentic
@@ -80,6 +80,15 @@ class VerifyingKey:
         self.octets = bytes(octets)
         self._table = None
 
+    def prepare(self):
+        """Steps -> None: make the tables ahead of the first verification, which then takes a quarter of the time.
+
+        Raises MalformedMessage if the key is no point of the curve.
+        """
+        if self._table is None:
+            self._table = yield from table(self.octets[:32], self.octets[32:])
+        yield from _generator()
+
     def verify(self, digest, signature):
         """Steps -> None. `digest` is SHA-256 of the message, `signature` r ‖ s, 64 octets.
 
@@ -89,13 +98,11 @@ class VerifyingKey:
         s = int.from_bytes(signature[32:], "big")
         if len(signature) != 64 or not (0 < r < N and 0 < s < N):
             raise NotAuthentic("signature out of range")
-        if self._table is None:
-            self._table = yield from table(self.octets[:32], self.octets[32:])
-        g = yield from _generator()
+        yield from self.prepare()
         w = _invert(s, N)
         u1 = (int.from_bytes(digest, "big") * w % N).to_bytes(32, "big")
         u2 = (r * w % N).to_bytes(32, "big")
-        point = yield from _multiply(((g, u1), (self._table, u2)))
+        point = yield from _multiply(((_g_table, u1), (self._table, u2)))
         if int.from_bytes(point[:32], "big") % N != r:
             raise NotAuthentic("signature does not fit")
 

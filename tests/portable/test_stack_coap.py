@@ -225,7 +225,8 @@ def test_requests_are_bounded():
 
 def test_everybody_may_answer_a_broadcast_until_the_timeout():
     e = endpoint()
-    token, _ = e.request(AIR, GET, TEMPERATURE, b"", 0, confirmable=False, timeout=2000, anyone=True)
+    token, actions = e.request(AIR, GET, TEMPERATURE, b"", 0, timeout=2000, anyone=True)
+    assert sent(actions)[0].type == coap.NON
     answer = coap.Message(coap.NON, CONTENT, 3, token).encode()
     assert [e.datagram(peer, answer, 10)[0][3] for peer in (PEER, OTHER)] == [PEER, OTHER]
     assert e.tick(2000) == [("timeout", token)] and e.datagram(PEER, answer, 2001) == []

@@ -130,6 +130,13 @@ def test_edhoc_with_lakers(board, gateway, by_value, c_i, c_r):
     assert initiator.export(32768, b"", 32) == hkdf.expand(exporter, info, 32)
 
 
+@pytest.mark.parametrize("by_value", [False, True])
+def test_edhoc_with_lakers_and_the_longest_names(by_value):
+    board, gateway = Party("b" * 64), Party("g" * 64)
+    initiator, _, _ = handshake(board, gateway, None if by_value else gateway.credential, by_value)
+    assert initiator.peer.entity_id == "g" * 64
+
+
 @pytest.mark.req("SEC-16")
 def test_a_pinned_gateway_by_value_is_accepted_and_another_refused(board, gateway):
     handshake(board, gateway, gateway.credential, True)
