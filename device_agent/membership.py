@@ -331,7 +331,6 @@ class Membership:
     def _rest(self, group):
         # Nothing to ask for until the daily pull, which boards make at different times (SEC-13)
         spread = int.from_bytes(self._random(2), "big") * 3600000 >> 16
-        group.pull_wait = 0
         group.pull_at = self._clock.now() + limits.PULL_AT_LEAST_EVERY_S * 1000 - spread
 
     def _forget(self, group, why):
