@@ -1,0 +1,186 @@
+"""Group messages of a PNE: what is stored before it counts, restarts, lost records."""
+
+from device_world import World, key_of
+from vmtest import raises, req
+
+from cpns import group_message
+from cpns.errors import Unknown
+from device_agent.group_traffic import GroupTraffic
+from device_agent.key_store import KeyStore
+
+
+class Peer:
+    """Another member, sending."""
+
+    def __init__(self, world, group, sender="pne-2", inc=b"I" * 8):
+        names = group_message.Group(group.id, world.agent.membership.pn_alias, group.alias, group.ring.protection)
+        self._sender = group_message.Sender(names, sender)
+        self._inc = inc
+        self._sender.start(6, inc)
+
+    def say(self, data, version=6):
+        if self._sender.record[0] != version:
+            self._sender.start(version, self._inc)
+        if self._sender.must_reserve():
+            self._sender.reserved(self._sender.reserve())
+        return self._sender.protect(version, key_of(version), data)
+
+
+def talking():
+    world = World()
+    group = world.join("kitchen", 5)
+    world.deliver("kitchen", 6)
+    return world, group
+
+
+def heard(world):
+    return [values["opened"].message for values in world.told("message")]
+
+
+def traffic(world):
+    return world.agent.receiver.traffic(world.agent.membership.groups["kitchen"])
+
+
+@req("CPNS-GKM-51", "CPNS-GKM-54", "CPNS-GKM-55", "CPNS-GKM-57")
+def test_members_hear_each_other_and_nobody_reads_along():
+    world, group = talking()
+    world.agent.send(group, b"light on")
+    ((port, datagram),) = world.link.broadcasts
+    assert port == 5687
+    assert b"light on" not in datagram
+    opened = GroupTraffic(KeyStore(World().medium), group, 0x11223344, "pne-2", world.random, 0).receive(
+        group_message.parse(datagram), world.clock.ms
+    )
+    assert (opened.sender_id, opened.message) == ("pne-1", b"light on")
+    world.hear(Peer(world, group).say(b"light off"))
+    assert heard(world) == [b"light off"]
+
+
+def test_without_a_key_nothing_is_sent():
+    world = World()
+    group = world.join("kitchen", 5)
+    with raises(Unknown):
+        world.agent.send(group, b"light on")
+
+
+@req("SEC-24")
+def test_a_replay_is_refused_also_after_a_restart():
+    world, group = talking()
+    peer = Peer(world, group)
+    spoken = [peer.say(b"one"), peer.say(b"two"), peer.say(b"three")]
+    for datagram in spoken:
+        world.hear(datagram)
+    assert heard(world) == [b"one", b"two", b"three"]
+    world.boot()
+    for datagram in spoken:
+        world.hear(datagram)
+    assert heard(world) == []
+    assert world.agent.receiver.refused == {"Stale": 3}
+    world.clock.ms += 20000
+    for _ in range(20):
+        peer.say(b"lost on the way")
+    world.hear(peer.say(b"four"))
+    assert heard(world) == [b"four"]
+
+
+@req("SEC-24")
+def test_numbers_are_in_the_store_before_the_message_is_handed_up():
+    world, group = talking()
+    peer = Peer(world, group)
+    world.hear(peer.say(b"one"))
+    world.clock.ms += 20000
+    world.medium.fails = True
+    with raises(OSError):
+        world.hear(peer.say(b"two"))
+    assert heard(world) == [b"one"]
+
+
+@req("SEC-24")
+def test_a_fast_sender_costs_one_write_in_sixteen_messages():
+    world, group = talking()
+    peer = Peer(world, group)
+    world.hear(peer.say(b"first"))
+    before = world.medium.writes
+    for _ in range(64):
+        world.hear(peer.say(b"more"))
+        world.clock.ms += 100
+    assert len(heard(world)) == 65
+    assert world.medium.writes - before == 2 * 64 // 16  # in each of two copies
+
+
+@req("SEC-24")
+def test_after_the_record_is_lost_the_key_of_what_is_sent_is_another():
+    world, group = talking()
+    world.agent.send(group, b"light on")
+    for name in list(world.medium.octets):
+        if name.startswith("w"):
+            del world.medium.octets[name]
+    world.boot()
+    group = world.agent.membership.groups["kitchen"]
+    first = world.link.broadcasts
+    world.agent.send(group, b"light on")
+    world2, group2 = talking()
+    world2.agent.send(group2, b"light on")
+    after, before = group_message.parse(first[0][1]), group_message.parse(world2.link.broadcasts[0][1])
+    assert (before.version, before.sequence) == (after.version, after.sequence) == (6, 0)
+    assert before.inc != after.inc
+
+
+@req("SEC-24")
+def test_after_a_restart_sending_goes_on_above_every_number_used():
+    world, group = talking()
+    world.agent.send(group, b"one")
+    world.agent.send(group, b"two")
+    used = [group_message.parse(datagram) for _, datagram in world.link.broadcasts]
+    world.boot()
+    world.agent.send(world.agent.membership.groups["kitchen"], b"three")
+    third = group_message.parse(world.link.broadcasts[0][1])
+    assert [message.sequence for message in used] == [0, 1]
+    assert third.inc == used[0].inc
+    assert third.sequence == 64
+
+
+@req("SEC-24")
+def test_what_comes_after_the_record_was_lost_is_flagged_until_the_next_key():
+    world, group = talking()
+    peer = Peer(world, group)
+    replayed = peer.say(b"one")
+    world.hear(replayed)
+    assert world.told("message")[0]["opened"].replayable is False
+    for name in list(world.medium.octets):
+        if name.startswith("w"):
+            world.medium.octets[name] = b"?"
+    world.boot()
+    world.hear(replayed)
+    assert world.told("message")[0]["opened"].replayable is True
+    world.deliver("kitchen", 7)
+    world.hear(peer.say(b"two", version=7))
+    assert world.told("message")[1]["opened"].replayable is False
+
+
+@req("SEC-05")
+def test_what_an_expelled_member_says_with_the_old_key_is_refused_after_thirty_seconds():
+    world, group = talking()
+    peer = Peer(world, group)
+    world.deliver("kitchen", 7, reason=2)
+    world.hear(peer.say(b"just in time"))
+    world.clock.ms += 31000
+    world.hear(peer.say(b"too late"))
+    assert heard(world) == [b"just in time"]
+    world.agent.send(group, b"x")
+    assert group_message.parse(world.link.broadcasts[0][1]).version == 7
+
+
+@req("SEC-13")
+def test_a_message_under_a_newer_key_makes_the_pne_pull():
+    world, group = talking()
+    world.clock.ms += 3600000
+    world.run_for(0)
+    peer = Peer(world, group)
+    world.gateway.groups["kitchen"][1:] = [7, True]
+    datagram = peer.say(b"news", version=7)
+    world.hear(datagram)
+    assert heard(world) == []
+    world.run_for(5000)
+    world.hear(datagram)
+    assert heard(world) == [b"news"]
