@@ -2,6 +2,7 @@
 
 # Lengths, octets
 ENTITY_ID_MAX = 64
+CREDENTIAL_ID_MAX = 48  # entity ID in a credential: lakers 0.6 hashes contexts above 255 octets wrongly (by value)
 MESSAGE_MAX = 8192  # one CPNS message, any form
 UPLINK_MESSAGE_MAX = 131072  # the same where whole PNs are listed: LISTED_MAX names of 64 octets, in XML too
 LISTED_MAX = 1024  # names or versions in one message between PN GW and CPNS Server: one tree of PNEs

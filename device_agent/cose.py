@@ -4,7 +4,7 @@ from hashlib import sha256
 
 from cpns.cborlite import decode, encode
 from cpns.errors import MalformedMessage
-from cpns.tuning import ENTITY_ID_MAX
+from cpns.tuning import CREDENTIAL_ID_MAX
 
 ES256 = b"\xa1\x01\x26"  # protected header {1: -7}
 
@@ -21,7 +21,7 @@ class Credential:
     @staticmethod
     def of(entity_id, x):
         """-> the one credential that this entity ID and public x coordinate have. Raises MalformedMessage."""
-        if len(x) != 32 or not 0 < len(entity_id.encode()) <= ENTITY_ID_MAX:
+        if len(x) != 32 or not 0 < len(entity_id.encode()) <= CREDENTIAL_ID_MAX:
             raise MalformedMessage("credential out of range")
         kid = sha256(x).digest()[:8]
         return Credential(encode({2: entity_id, 8: {1: {1: 2, 2: kid, -1: 1, -2: x}}}), entity_id, kid, bytes(x))

@@ -64,8 +64,8 @@ class Endpoint:
         """Ask a peer -> (token, actions). One request per peer is on its way at a time, others wait (NSTART 1).
 
         `timeout` ms from now ends it. `anyone`: sent, not confirmable, to a broadcast address; each answer before
-        the timeout is reported, from whatever address. A 4.01 with Echo is answered once by repeating with it (RFC 9175);
-        an OSCORE request must be protected anew for that, by the caller. Raises TooMany.
+        the timeout is reported, from whatever address. A 4.01 with Echo is answered once by repeating with it
+        (RFC 9175); an OSCORE request must be protected anew for that, by the caller. Raises TooMany.
         """
         if len(self._out) >= REQUESTS_MAX:
             raise TooMany("CoAP: requests")

@@ -225,6 +225,6 @@ def test_credentials_are_one_octet_string_and_no_other():
     ):
         with raises(MalformedMessage):
             Credential.parse(bad)
-    for entity_id in ("", "x" * 65, "ö" * 33):
+    for entity_id in ("", "x" * 49, "ö" * 25):
         with raises(MalformedMessage):
             Credential.of(entity_id, G[:32])

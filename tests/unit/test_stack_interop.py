@@ -132,9 +132,9 @@ def test_edhoc_with_lakers(board, gateway, by_value, c_i, c_r):
 
 @pytest.mark.parametrize("by_value", [False, True])
 def test_edhoc_with_lakers_and_the_longest_names(by_value):
-    board, gateway = Party("b" * 64), Party("g" * 64)
+    board, gateway = Party("b" * 48), Party("g" * 48)
     initiator, _, _ = handshake(board, gateway, None if by_value else gateway.credential, by_value)
-    assert initiator.peer.entity_id == "g" * 64
+    assert initiator.peer.entity_id == "g" * 48
 
 
 @pytest.mark.req("SEC-16")
