@@ -24,7 +24,7 @@ RESPONDERS_OF: dict[str, tuple[str, ...]] = {ROLE_PNE: (ROLE_GATEWAY,), ROLE_GAT
 
 KID_LEN = 8
 COORDINATE_LEN = 32
-CCS_MAX = 160  # octets: an entity ID of 64 and less than 64 around it
+CCS_MAX = 160  # octets: an entity ID of 48 and less than 64 around it
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,8 @@ def kid_of(x: bytes) -> bytes:
 
 def ccs_of(entity_id: str, x: bytes) -> bytes:
     """The CCS octets of an entity with public x coordinate `x` (32 octets). Raises MalformedMessage."""
-    if not 1 <= len(entity_id.encode()) <= tuning.ENTITY_ID_MAX:
-        raise MalformedMessage(f"an entity ID has 1..{tuning.ENTITY_ID_MAX} octets of UTF-8")
+    if not 1 <= len(entity_id.encode()) <= tuning.CREDENTIAL_ID_MAX:
+        raise MalformedMessage(f"an entity ID has 1..{tuning.CREDENTIAL_ID_MAX} octets of UTF-8")
     if len(x) != COORDINATE_LEN:
         raise MalformedMessage("the public key's x coordinate has 32 octets")
     return bytes(cborlite.encode({2: entity_id, 8: {1: {1: 2, 2: kid_of(x), -1: 1, -2: x}}}))
