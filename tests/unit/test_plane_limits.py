@@ -1,0 +1,199 @@
+"""Floods, rates, the half-open table, the shape of datagrams, blocks: pure parts with a clock of the test's own."""
+
+import random
+
+import pytest
+
+from cpns import tuning as cpns_tuning
+from cpns.errors import MalformedMessage, TooMany
+from message_plane import blockwise, tuning
+from message_plane.datagram import check_datagram
+from message_plane.flood import FloodGuard, Verdict
+from message_plane.half_open import HalfOpen
+from message_plane.rate import Bucket, Buckets
+
+
+class Responder:
+    def __init__(self, c_r):
+        self.c_r = c_r
+
+
+@pytest.fixture
+def guard():
+    return FloodGuard(bytes(range(32)))
+
+
+def test_a_bucket_gives_its_burst_and_then_its_rate():
+    bucket = Bucket(2.0, 3)
+    assert [bucket.take(100.0) for _ in range(4)] == [True, True, True, False]
+    assert [bucket.take(100.5) for _ in range(2)] == [True, False]
+    assert not bucket.take(50.0), "a clock that goes back gives nothing"
+
+
+def test_only_so_many_buckets_are_remembered():
+    buckets = Buckets(1.0, 1, size=2)
+    assert buckets.take("a", 0.0) and buckets.take("b", 0.0) and not buckets.take("a", 0.0)
+    assert buckets.take("c", 0.0)
+    assert not buckets.take("a", 0.0), "a was used last before c"
+    assert buckets.take("b", 0.0), "b was idle longest and is new again"
+
+
+@pytest.mark.req("SEC-21")
+def test_above_ten_handshakes_a_second_everybody_is_asked_for_echo_first(guard):
+    verdicts = [guard.judge(f"10.0.0.{n}", 5683, None, False, 1000.0) for n in range(30)]
+    assert verdicts[:10] == [Verdict.PROCEED] * 10
+    assert verdicts[10:] == [Verdict.CHALLENGE] * 20
+    assert guard.judge("10.0.1.1", 5683, None, False, 1001.0) is Verdict.PROCEED
+
+
+@pytest.mark.req("SEC-21")
+def test_one_address_gets_one_handshake_a_second(guard):
+    verdicts = []
+    for step in range(100):
+        now = 1000 + step / 10
+        echo = guard.echo("10.0.0.1", 5683, now)
+        verdicts.append(guard.judge("10.0.0.1", 5683, echo, False, now))
+    burst = tuning.HANDSHAKES_PER_ADDRESS[1]
+    assert 9 <= verdicts.count(Verdict.PROCEED) - burst <= 11
+    assert set(verdicts) == {Verdict.PROCEED, Verdict.REFUSE}
+
+
+@pytest.mark.req("SEC-21")
+def test_a_forged_address_does_not_use_up_the_limit_of_the_one_it_names(guard):
+    for step in range(50):
+        guard.judge("10.0.0.1", 4000 + step, None, False, 1000.0)
+    echo = guard.echo("10.0.0.1", 5683, 1000.0)
+    assert guard.judge("10.0.0.1", 5683, echo, False, 1000.0) is Verdict.PROCEED
+
+
+@pytest.mark.req("SEC-21")
+def test_an_echo_value_is_good_for_its_address_and_its_time_only(guard):
+    echo = guard.echo("10.0.0.1", 5683, 1000.0)
+    crowded = True
+    assert guard.judge("10.0.0.2", 5683, echo, crowded, 1000.0) is Verdict.CHALLENGE
+    assert guard.judge("10.0.0.1", 5684, echo, crowded, 1000.0) is Verdict.CHALLENGE
+    assert guard.judge("10.0.0.1", 5683, echo, crowded, 1001.0 + tuning.ECHO_LIFE_S) is Verdict.CHALLENGE
+    assert guard.judge("10.0.0.1", 5683, echo, crowded, 990.0) is Verdict.CHALLENGE
+    for damaged in (b"", echo[:-1], echo + b"\0", bytes(len(echo))):
+        assert guard.judge("10.0.0.1", 5683, damaged, crowded, 1000.0) is Verdict.CHALLENGE
+    assert FloodGuard(bytes(32)).judge("10.0.0.1", 5683, echo, crowded, 1000.0) is Verdict.CHALLENGE
+    assert guard.judge("10.0.0.1", 5683, echo, crowded, 1000.0) is Verdict.PROCEED
+
+
+def test_an_address_whose_octets_broke_the_library_waits_a_minute(guard):
+    guard.punish("10.0.0.1", 1000.0)
+    echo = guard.echo("10.0.0.1", 5683, 1000.0)
+    assert guard.judge("10.0.0.1", 5683, echo, False, 1000.0) is Verdict.REFUSE
+    assert guard.judge("10.0.0.2", 5683, None, False, 1000.0) is Verdict.PROCEED
+    assert guard.judge("10.0.0.1", 5683, None, False, 1000.1 + tuning.PENALTY_S) is Verdict.PROCEED
+
+
+@pytest.mark.req("SEC-21")
+def test_half_open_handshakes_are_few_short_lived_and_bound_to_their_address():
+    table = HalfOpen()
+    for n in range(tuning.HALF_OPEN_PER_ADDRESS):
+        assert table.has_room("10.0.0.1")
+        table.add(Responder(bytes([0, 0, n])), "10.0.0.1", 5683, 1000.0)
+    assert not table.has_room("10.0.0.1")
+    for n in range(tuning.HALF_OPEN_MAX - tuning.HALF_OPEN_PER_ADDRESS):
+        table.add(Responder(b"\1" + n.to_bytes(2, "big")), f"10.1.{n >> 8}.{n & 255}", 5683, 1001.0)
+    assert table.crowded and not table.has_room("10.9.9.9")
+    assert table.take(b"\0\0\0", "10.0.0.2", 5683) is None
+    assert table.take(b"\0\0\0", "10.0.0.1", 5684) is None
+    assert table.take(b"\0\0\0", "10.0.0.1", 5683).c_r == b"\0\0\0"
+    assert table.take(b"\0\0\0", "10.0.0.1", 5683) is None, "one try"
+    assert table.expire(1000.0 + tuning.HALF_OPEN_S) == tuning.HALF_OPEN_PER_ADDRESS - 1
+    assert table.has_room("10.0.0.1")
+    assert table.expire(1001.0 + tuning.HALF_OPEN_S) == tuning.HALF_OPEN_MAX - tuning.HALF_OPEN_PER_ADDRESS
+    assert len(table) == 0
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x40\x01\x00",
+        b"\x80\x01\x00\x00",
+        b"\x49\x01\x00\x00" + bytes(9),
+        b"\x44\x01\x00\x00\x01\x02\x03",
+        b"\x40\x01\x00\x00\xff",
+        b"\x40\x01\x00\x00\xf1a",
+        b"\x40\x01\x00\x00\x1f",
+        b"\x40\x01\x00\x00\x15abcd",
+        b"\x40\x01\x00\x00\xd1",
+        b"\x40\x01\x00\x00\xe1\x00",
+        b"\x40\x01\x00\x00" + b"\x00" * 17,
+        b"\x40\x00\x00\x00\x00",
+        b"\x40\x01\x00\x00\xff" + bytes(tuning.DATAGRAM_MAX),
+    ],
+)
+def test_octets_that_are_no_coap_message_are_found_out_before_they_are_taken_apart(data):
+    with pytest.raises(MalformedMessage):
+        check_datagram(data)
+
+
+def test_a_coap_message_with_long_options_and_a_payload_passes():
+    check_datagram(b"\x40\x00\x12\x34")
+    check_datagram(b"\x42\x02\x12\x34tk\xb4cpns\x11\x3c\xff\xa0")
+    check_datagram(b"\x40\x02\x12\x34\xdd\x00\x00" + b"p" * 13 + b"\xee\x00\x00\x00\x01" + b"p" * 270)
+
+
+def test_no_octets_make_the_shape_check_raise_anything_else():
+    source = random.Random(7)
+    for _ in range(5000):
+        data = bytes([0x40 | source.randrange(10)]) + source.randbytes(source.randrange(60))
+        try:
+            check_datagram(data)
+        except MalformedMessage:
+            continue
+        assert len(data) >= 4
+
+
+@pytest.mark.parametrize("length", [1, 1024, 1025, 2048, 100_000, cpns_tuning.UPLINK_MESSAGE_MAX])
+def test_a_message_cut_into_blocks_is_put_together_again(length):
+    message = random.Random(length).randbytes(length)
+    transfers = blockwise.Transfers()
+    number, whole = 0, None
+    while whole is None:
+        piece, block = blockwise.cut(message, number)
+        whole = transfers.collect(b"session", b"tag", block, piece, 10.0)
+        assert (whole is None) == block.more
+        number += 1
+    assert whole == message
+
+
+def test_blocks_out_of_order_or_of_another_transfer_are_refused():
+    full = bytes(tuning.BLOCK)
+    transfers = blockwise.Transfers()
+    assert transfers.collect(b"s", b"t", blockwise.Block(0, True), full, 0.0) is None
+    for session, tag, number, now in ((b"x", b"t", 1, 0.0), (b"s", b"x", 1, 0.0), (b"s", b"t", 2, 0.0)):
+        with pytest.raises(MalformedMessage):
+            transfers.collect(session, tag, blockwise.Block(number, True), full, now)
+    with pytest.raises(MalformedMessage):
+        transfers.collect(b"s", b"u", blockwise.Block(0, True), full[1:], 0.0)
+    with pytest.raises(MalformedMessage):
+        transfers.collect(b"s", b"u", blockwise.Block(0, False), full + b"x", 0.0)
+    assert transfers.collect(b"s", b"late", blockwise.Block(0, True), full, 0.0) is None
+    with pytest.raises(MalformedMessage):
+        transfers.collect(b"s", b"late", blockwise.Block(1, True), full, 1.0 + tuning.BLOCKWISE_S)
+
+
+def test_a_transfer_that_grows_too_long_is_refused():
+    transfers = blockwise.Transfers()
+    full = bytes(tuning.BLOCK)
+    most = cpns_tuning.UPLINK_MESSAGE_MAX // tuning.BLOCK
+    for number in range(most):
+        assert transfers.collect(b"s", b"t", blockwise.Block(number, True), full, 0.0) is None
+    with pytest.raises(TooMany):
+        transfers.collect(b"s", b"t", blockwise.Block(most, True), full, 0.0)
+
+
+def test_a_session_keeps_few_transfers_and_not_at_the_cost_of_another_session():
+    transfers = blockwise.Transfers()
+    transfers.keep(b"other", b"t", b"o" * 2000, 0.0)
+    for n in range(20):
+        transfers.keep(b"s", bytes([n]), bytes(2000), 0.0)
+    assert transfers.piece(b"other", b"t", 1, 0.0)[0] == b"o" * (2000 - tuning.BLOCK)
+    with pytest.raises(MalformedMessage):
+        transfers.piece(b"s", bytes([11]), 1, 0.0)
+    assert len(transfers.piece(b"s", bytes([12]), 1, 0.0)[0]) == 2000 - tuning.BLOCK

@@ -1,0 +1,370 @@
+"""The session store: who is registered, what survives, whose lease it is."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from message_plane import credentials, holder, session_store
+from message_plane.errors import LeaseHeld, LeaseLost, RegistrationRefused, StoreError
+from message_plane.identity import OwnIdentity
+from message_plane.session_store import (
+    AddContext,
+    RaiseCeiling,
+    RemoveContext,
+    SessionStore,
+    SetAddress,
+    StoredContext,
+    parse_registration,
+)
+
+ROOT = Path(__file__).parents[2]
+OWN_X = b"\x01" * 32
+SECRET = bytes(range(100, 116))
+
+
+def fresh(entity_id, role="pne"):
+    return OwnIdentity(entity_id, role, ec.generate_private_key(ec.SECP256R1())).credential
+
+
+def context(recipient_id=b"abc", entity_id="lamp", ceiling=64, established=1000):
+    return StoredContext(recipient_id, b"\x01\x02", entity_id, SECRET, b"saltsalt", established, ceiling, "10.0.0.1", 9)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "sessions.db"
+
+
+@pytest.fixture
+def store(path):
+    store = SessionStore(path)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def lamp(store):
+    credential = fresh("lamp")
+    store.register(credential)
+    return credential
+
+
+# Registration
+
+
+def test_a_registered_credential_is_found_by_name_and_by_hint(store, lamp):
+    assert store.credential("lamp") == lamp
+    assert store.candidates(lamp.kid) == [lamp]
+    assert store.credential("lump") is None
+    assert store.candidates(bytes(8)) == []
+
+
+@pytest.mark.req("SEC-16")
+def test_a_key_bound_to_one_entity_is_refused_for_another(store, lamp):
+    same_key = credentials.of("stolen-name", "pne", lamp.x)
+    with pytest.raises(RegistrationRefused, match="registered as 'lamp' already"):
+        store.register(same_key)
+    assert store.registered() == [lamp]
+
+
+@pytest.mark.req("SEC-16")
+def test_two_entities_with_the_same_kid_are_both_candidates(store, monkeypatch):
+    monkeypatch.setattr(credentials, "kid_of", lambda x: b"same-kid")
+    one, two = fresh("one"), fresh("two")
+    store.register(one)
+    store.register(two)
+    assert store.candidates(b"same-kid") == [one, two]
+
+
+def test_a_registration_names_the_entity_that_its_credential_names():
+    lamp = fresh("lamp")
+    assert parse_registration("lamp", "pne", lamp.ccs) == lamp
+    for entity_id, role, ccs in (("lump", "pne", lamp.ccs), ("lamp", "owner", lamp.ccs), ("lamp", "pne", b"\xa0")):
+        with pytest.raises(RegistrationRefused):
+            parse_registration(entity_id, role, ccs)
+
+
+def test_a_new_key_for_an_entity_ends_the_contexts_of_the_old_one(store, lamp):
+    lease = store.acquire(OWN_X)
+    store.commit(lease, [AddContext(context())])
+    edition = store.edition()
+    store.register(lamp)
+    assert len(store.contexts()) == 1, "the same credential again changes nothing"
+    assert store.edition() == edition
+    store.register(fresh("lamp"))
+    assert store.contexts() == []
+    assert store.edition() != edition
+
+
+def test_who_is_unregistered_has_no_context_left(store, lamp):
+    lease = store.acquire(OWN_X)
+    store.commit(lease, [AddContext(context())])
+    assert store.unregister("lamp")
+    assert not store.unregister("lamp")
+    assert store.contexts() == []
+
+
+# The file
+
+
+def test_the_file_is_its_owners_only_and_so_are_those_beside_it(store, lamp, path):
+    for file in path.parent.glob("sessions.db*"):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+
+
+def test_a_file_that_others_can_read_is_refused_with_the_next_step(path):
+    SessionStore(path).close()
+    path.chmod(0o644)
+    with pytest.raises(StoreError, match="chmod 600"):
+        SessionStore(path)
+
+
+def test_a_damaged_file_is_refused(path):
+    path.write_bytes(b"not a database, but long enough to be looked at" * 100)
+    path.chmod(0o600)
+    with pytest.raises(StoreError):
+        SessionStore(path)
+
+
+def test_a_file_of_a_newer_version_is_refused(path):
+    store = SessionStore(path)
+    store._database.execute("PRAGMA user_version = 999")
+    store.close()
+    with pytest.raises(StoreError, match="newer"):
+        SessionStore(path)
+
+
+def test_two_that_create_the_same_file_at_once_both_get_it(path):
+    errors = []
+
+    def create():
+        try:
+            SessionStore(path).close()
+        except StoreError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=create) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+@pytest.mark.req("SEC-29")
+@pytest.mark.parametrize("how", ["change", "unregister", "discard"])
+def test_the_keys_of_an_ended_context_are_in_no_file_any_more(store, lamp, path, how):
+    lease = store.acquire(OWN_X)
+    store.commit(lease, [AddContext(context())])
+    everything = b"".join(file.read_bytes() for file in path.parent.glob("sessions.db*"))
+    assert SECRET in everything, "the test can see keys that are there"
+    if how == "change":
+        store.commit(lease, [RemoveContext(b"abc")])
+    elif how == "unregister":
+        store.unregister("lamp")
+    else:
+        store.discard_contexts()
+    assert store.contexts() == []
+    everything = b"".join(file.read_bytes() for file in path.parent.glob("sessions.db*"))
+    assert SECRET not in everything
+
+
+def test_secrets_do_not_show_in_reprs():
+    assert SECRET.hex() not in repr(context()) and repr(SECRET) not in repr(context())
+    assert SECRET.hex() not in repr(AddContext(context())) and repr(SECRET) not in repr(AddContext(context()))
+
+
+# Contexts
+
+
+def test_contexts_come_back_as_they_were_written(store, lamp, path):
+    lease = store.acquire(OWN_X)
+    store.commit(lease, [AddContext(context()), RaiseCeiling(b"abc", 128), SetAddress(b"abc", "10.0.0.7", 5683)])
+    store.close()
+    again = SessionStore(path)
+    (found,) = again.contexts()
+    again.close()
+    assert found == StoredContext(b"abc", b"\x01\x02", "lamp", SECRET, b"saltsalt", 1000, 128, "10.0.0.7", 5683)
+
+
+@pytest.mark.req("SEC-22")
+def test_a_ceiling_never_comes_down(store, lamp):
+    lease = store.acquire(OWN_X)
+    store.commit(lease, [AddContext(context(ceiling=256)), RaiseCeiling(b"abc", 128)])
+    assert store.contexts()[0].sender_ceiling == 256
+
+
+def test_changes_to_what_is_gone_are_told(store, lamp):
+    lease = store.acquire(OWN_X)
+    gone = store.commit(lease, [RaiseCeiling(b"xyz", 64), AddContext(context(b"one", "nobody")), AddContext(context())])
+    assert gone == {b"xyz", b"one"}
+    assert [found.recipient_id for found in store.contexts()] == [b"abc"]
+
+
+def test_a_context_that_replaces_others_ends_them_in_the_same_commit(store, lamp):
+    lease = store.acquire(OWN_X)
+    store.commit(lease, [AddContext(context(b"one"))])
+    store.commit(lease, [AddContext(context(b"two"), replaces=(b"one",))])
+    assert [found.recipient_id for found in store.contexts()] == [b"two"]
+
+
+def test_contexts_made_under_another_own_key_end(store, lamp):
+    lease = store.acquire(OWN_X)
+    store.commit(lease, [AddContext(context())])
+    store.release(lease)
+    store.release(store.acquire(OWN_X))
+    assert len(store.contexts()) == 1
+    store.acquire(b"\x02" * 32)
+    assert store.contexts() == []
+
+
+# The lease
+
+
+@pytest.mark.req("SEC-23")
+def test_a_second_process_does_not_get_the_lease_of_a_living_one(store, path):
+    lease = store.acquire(OWN_X)
+    second = SessionStore(path)
+    with pytest.raises(LeaseHeld):
+        second.acquire(OWN_X)
+    store.release(lease)
+    second.release(second.acquire(OWN_X))
+    second.close()
+
+
+@pytest.mark.req("SEC-23")
+def test_who_lost_the_lease_writes_nothing_and_knows_it(store, lamp, path, monkeypatch):
+    monkeypatch.setattr(session_store, "LEASE_MS", 50)
+    first = store.acquire(OWN_X)
+    store.commit(first, [AddContext(context())])
+    assert first.valid
+    time.sleep(0.1)
+    assert not first.valid
+    with pytest.raises(LeaseLost):
+        first.require()
+    second_store = SessionStore(path)
+    second = second_store.acquire(OWN_X)
+    assert second.token > first.token
+    with pytest.raises(LeaseLost, match="taken over"):
+        store.commit(first, [RaiseCeiling(b"abc", 1024)])
+    assert store.contexts()[0].sender_ceiling == 64
+    store.release(first)
+    second_store.commit(second)
+    second_store.close()
+
+
+def test_a_lapsed_lease_that_nobody_took_is_renewed(store, monkeypatch):
+    monkeypatch.setattr(session_store, "LEASE_MS", 50)
+    lease = store.acquire(OWN_X)
+    time.sleep(0.1)
+    assert not lease.valid
+    store.commit(lease)
+    assert lease.valid
+
+
+HOLD = """
+import sys, time
+from message_plane.session_store import SessionStore
+store = SessionStore(sys.argv[1])
+store.acquire(bytes([1]) * 32)
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def hold(path):
+    child = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert child.stdout.readline() == "held\n"
+    return child
+
+
+def test_the_lease_of_a_killed_process_is_free_at_once(store, path):
+    child = hold(path)
+    try:
+        with pytest.raises(LeaseHeld):
+            store.acquire(OWN_X)
+    finally:
+        child.kill()
+        child.communicate()
+    store.acquire(OWN_X)
+
+
+@pytest.mark.req("SEC-23")
+def test_a_stopped_process_is_not_taken_for_a_dead_one(store, path):
+    child = hold(path)
+    try:
+        os.kill(child.pid, signal.SIGSTOP)
+        with pytest.raises(LeaseHeld):
+            store.acquire(OWN_X)
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def test_a_process_is_known_by_boot_and_start_time_not_by_its_number_alone():
+    me = holder.this_process()
+    boot, namespace, pid, started = me.split("/")
+    assert holder.same_boot(me) and not holder.certainly_gone(me)
+    assert holder.certainly_gone(f"{boot}/{namespace}/{pid}/{int(started) - 1}"), "the number was given out again"
+    assert holder.certainly_gone(f"another-boot/{namespace}/{pid}/{started}")
+    assert not holder.certainly_gone(f"{boot}/pid:[1]/99999999/{started}"), "another container cannot be seen"
+    assert not holder.same_boot(f"another-boot/{namespace}/{pid}/{started}")
+
+
+# Sender numbers and kill -9
+
+USE_NUMBERS = """
+import asyncio, sys
+from message_plane.commit_queue import CommitQueue
+from message_plane.incidents import Incidents
+from message_plane.session_store import SessionStore
+from message_plane.sessions import Sessions
+from collections import Counter
+
+async def main():
+    store = SessionStore(sys.argv[1])
+    lease = store.acquire(bytes([1]) * 32)
+    queue = CommitQueue(store, lease)
+    sessions = Sessions("gateway", store, queue, lease, Incidents(Counter()))
+    sessions.load()
+    session = sessions.to_send("lamp")
+    while True:
+        await sessions.numbers_for(session)
+        sys.stdout.write("%d\\n" % session.new_sequence_number())
+        sys.stdout.flush()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.req("SEC-22", "SEC-23")
+def test_no_sender_number_is_used_twice_by_a_process_killed_at_any_moment(store, lamp, path):
+    store.commit(store.acquire(OWN_X), [AddContext(context(established=int(time.time())))])
+    store._database.execute("UPDATE lease SET holder = NULL, expires = 0")
+    used = []
+    for round_ in range(8):
+        with open(path.parent / "numbers", "w+") as written:
+            child = subprocess.Popen([sys.executable, "-c", USE_NUMBERS, str(path)], cwd=ROOT, stdout=written)
+            began = time.monotonic()
+            while not written.seek(0, os.SEEK_END) and time.monotonic() - began < 20:
+                time.sleep(0.01)
+            time.sleep(0.003 * round_**2)
+            child.kill()
+            child.wait()
+            written.seek(0)
+            lines = written.read().split("\n")
+            used += [int(line) for line in lines[:-1]]
+            if lines[-1]:  # the number being written down when the end came was used too
+                used.append(int(lines[-1]))
+    assert len(used) > 8
+    assert len(set(used)) == len(used)
+    assert min(used) >= 64, "numbers below the stored ceiling belong to the past"
+    assert max(used) < store.contexts()[0].sender_ceiling
