@@ -138,7 +138,7 @@ class PnGateway:
         }
 
     async def start(self) -> None:
-        """Compare versions with the Server (SEC-02, SEC-28), then continue interrupted deliveries, in the background."""
+        """Compare versions with the Server (SEC-02, SEC-28), then continue deliveries: all in the background."""
         self._housekeeping.start()
 
     async def close(self) -> None:
