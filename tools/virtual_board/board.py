@@ -2,8 +2,8 @@
 
     board = Board.create(folder, number=1, provisioning=record)
     await board.start()
-    await board.command("join", sg="kitchen")
-    await board.event("key", sg="kitchen")
+    await board.command("join", group="kitchen")
+    await board.event("key", group="kitchen")
     await board.kill()          # the power goes
     await board.start()         # and comes back
 
@@ -29,6 +29,7 @@ RESET_CODE = 75  # on_vm/machine.py
 POWER_CUT_CODE = 137  # on_vm/esp32.py
 ON_VM = Path(__file__).with_name("on_vm")
 ON_VM_TREE = compile.MPY / "virtual"
+HARDWARE_IMAGE = compile.MPY / "virtual.romfs"
 LINE_MAX = 1 << 16
 _WIFI_RECORD = [1, "virtual", "virtual password"]  # micropython/wifi.py
 
@@ -112,7 +113,9 @@ class Board:
             raise ValueError(f"{self} is already running")
         machine = vm.ensure()
         environment = {
-            "MICROPYPATH": f"{compile.BOARD_TREE}:{ON_VM_TREE}:.frozen",
+            "MICROPYPATH": f"{ON_VM_TREE}:.frozen",
+            "BOARD_ROM": str(compile.BOARD_IMAGE),
+            "BOARD_HARDWARE": str(HARDWARE_IMAGE),
             "BOARD_ADDRESS": self.network.address,
             "BOARD_NETMASK": self.network.netmask,
             "BOARD_MAC": f"02{self.number:010x}",
@@ -121,7 +124,7 @@ class Board:
             "BOARD_SEED": str(seed),
             "BOARD_POWER_CUT": power_cut,
         }
-        command = machine.command(str(compile.BOARD_TREE / "main.py"), heap_kib=heap_kib)
+        command = machine.command("-c", "import power_on, main", heap_kib=heap_kib)
         with open(self.folder / "errors.txt", "ab") as errors:
             self._process = await asyncio.create_subprocess_exec(
                 *self.network.prefix,
@@ -242,3 +245,4 @@ def build() -> None:
     compile.compile_board()
     files = {source.name: source for source in sorted(ON_VM.glob("*.py"))}
     compile.compile_tree(files, ON_VM_TREE, board_files.LEVEL)
+    compile.write_image(ON_VM_TREE, HARDWARE_IMAGE)

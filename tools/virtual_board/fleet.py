@@ -15,7 +15,7 @@ class Fleet:
     """Boards 1..n with one provisioning record each, started together and stopped together.
 
         async with Fleet(folder, records, loss=0.2, seed=1) as fleet:
-            await fleet.boards[0].command("join", sg="kitchen")
+            await fleet.boards[0].command("join", group="kitchen")
 
     Board k draws its losses from `seed` + k. `networks` places them elsewhere than on loopback.
     """

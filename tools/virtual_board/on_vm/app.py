@@ -1,5 +1,5 @@
 # The application of a virtual board: does what the lines on standard input say, tells on standard output what happens.
-# One JSON object a line. Command: {"n": 1, "do": "join", "sg": "kitchen"}; answer: {"n": 1, "ok": ...} or
+# One JSON object a line. Command: {"n": 1, "do": "join", "group": "kitchen"}; answer: {"n": 1, "ok": ...} or
 # {"n": 1, "error": "NotMember", "reason": "..."}; event: {"event": "key", ...}. Octets travel as hexadecimal text.
 import asyncio
 import gc
@@ -22,6 +22,11 @@ def _say(values):
 
 
 def on_event(name, values):
+    if name != "message":  # told by _listen, with what it says
+        _event(name, values)
+
+
+def _event(name, values):
     event = {"event": name}
     event.update(values)
     _say(event)
@@ -29,36 +34,35 @@ def on_event(name, values):
 
 async def _listen(group):
     async for message in group:
-        on_event(
+        _event(
             "message",
-            {"sg": group.id, "sender": message.sender, "data": message.data, "replayable": message.replayable},
+            {"group": group.id, "sender": message.sender, "data": message.data, "replayable": message.replayable},
         )
 
 
 def _take(group):
     if group.id not in _groups:
         _groups[group.id] = group
-        group.on_key(lambda version: on_event("key", {"sg": group.id, "version": version}))
         asyncio.create_task(_listen(group))
 
 
 async def _do(node, command):
     what = command["do"]
     if what == "join":
-        _take(await node.join(command["sg"]))
+        _take(await node.join(command["group"]))
         return {}
     if what == "create":
-        _take(await node.create(command["sg"], command.get("protection", 2)))
+        _take(await node.create(command["group"], command.get("protection", 2)))
         return {}
     if what == "leave":
-        await _groups[command["sg"]].leave()
-        del _groups[command["sg"]]
+        await _groups[command["group"]].leave()
+        del _groups[command["group"]]
         return {}
     if what == "send":
-        await _groups[command["sg"]].send(bytes.fromhex(command["data"]))
+        await _groups[command["group"]].send(bytes.fromhex(command["data"]))
         return {}
     if what == "pair":
-        await node.pair(command["secret"])
+        await node.pair(lambda secret: _event("pairing", {"secret": secret}))
         return {}
     if what == "status":
         gc.collect()
@@ -85,10 +89,10 @@ async def _answer(node, command):
 async def main(node):
     for group in node.groups:
         _take(group)
-    on_event("up", {"groups": {group.id: group.version for group in node.groups}})
+    _event("up", {"groups": {group.id: group.version for group in node.groups}})
     commands = asyncio.StreamReader(sys.stdin)
     while True:
         line = await commands.readline()
         if not line:
-            return  # whoever runs this board is gone
+            raise SystemExit  # whoever runs this board is gone
         asyncio.create_task(_answer(node, json.loads(line)))

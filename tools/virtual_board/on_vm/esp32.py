@@ -53,20 +53,17 @@ class NVS:
 
     def get_blob(self, key, buffer):
         path = self._path(key)
-        if path in self._pending:
-            value = self._pending[path]
-        else:
-            try:
-                with open(path, "rb") as file:
-                    value = file.read()
-            except OSError:
-                value = None
-        if value is None:
+        value = self._pending.get(path)
+        if value is None and (path in self._pending or not _exists(path)):
             raise OSError(_NOT_FOUND, "ESP_ERR_NVS_NOT_FOUND")
-        if len(value) > len(buffer):
+        length = os.stat(path)[6] if value is None else len(value)
+        if length > len(buffer):
             raise OSError(_INVALID_LENGTH, "ESP_ERR_NVS_INVALID_LENGTH")
-        buffer[: len(value)] = value
-        return len(value)
+        if value is None:
+            with open(path, "rb") as file:
+                return file.readinto(buffer)
+        buffer[:length] = value
+        return length
 
     def erase_key(self, key):
         path = self._path(key)
