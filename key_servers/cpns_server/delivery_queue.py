@@ -166,16 +166,13 @@ def _accepted(state: Delivery, now: float) -> tuple[Delivery, list[Action]]:
 
 
 def _failed(state: Delivery, refused: bool, now: float) -> tuple[Delivery, list[Action]]:
-    _take_request(state)
+    failed = _take_request(state)
+    idle = replace(state, on_its_way=None, rewound=False)
+    if _next_request(idle) not in (failed, None):
+        # Overtaken while on its way (a list that is refused as stale): the newest says nothing about the link.
+        return _send_if_due(replace(idle, due=min(idle.due, now)), [], now)
     failures = state.failures + 1
-    after = replace(
-        state,
-        on_its_way=None,
-        failures=failures,
-        last_refused=refused,
-        due=now + back_off(failures),
-        rewound=False,
-    )
+    after = replace(idle, failures=failures, last_refused=refused, due=now + back_off(failures))
     actions: list[Action] = [RaiseAlarm(failures)] if failures == tuning.FAILURES_UNTIL_ALARM else []
     return after, actions
 

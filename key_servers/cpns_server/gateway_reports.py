@@ -58,22 +58,22 @@ class GatewayReports:
         self._listed_at[gateway.gateway_id] = now.monotonic
         self._alarms.clear(kinds.SILENT, gateway.gateway_id, "")
         named = {sg_id: version for version, sg_id in held}
-        answer = []
         with self._store.transaction():
-            unknown = [sg_id for sg_id in named if self._store.group(sg_id) is None]
-            for sg_id in named:
-                group = self._store.group(sg_id)
-                if group is not None:
-                    self._compare(gateway, group, named[sg_id], now)
-            for (_, sg_id), (_, accepted) in self._store.positions(pn_id=gateway.pn_id).items():
-                group = self._store.group(sg_id)
-                if group is None or group.state is not GroupState.ACTIVE:
-                    continue
-                answer.append((accepted.version, sg_id))
-                if sg_id not in named:
-                    self._compare(gateway, group, 0, now)
+            # What it accepted is told as it was before this list: so a PN GW learns that its store is old (SEC-02).
+            before = {
+                sg_id: accepted for (_, sg_id), (_, accepted) in self._store.positions(pn_id=gateway.pn_id).items()
+            }
+            groups = {sg_id: self._store.group(sg_id) for sg_id in {*named, *before}}
+            for sg_id, group in sorted(groups.items()):
+                if group is not None and (sg_id in named or group.state is GroupState.ACTIVE):
+                    self._compare(gateway, group, named.get(sg_id), before.get(sg_id), now)
+        unknown = [sg_id for sg_id in named if groups[sg_id] is None]
         self._report_unknown(gateway, unknown, now)
-        return answer
+        return [
+            (accepted.version, sg_id)
+            for sg_id, accepted in before.items()
+            if (group := groups[sg_id]) is not None and group.state is GroupState.ACTIVE
+        ]
 
     def check_silence(self, now: Moment) -> None:
         """Raise an alarm for each PN GW with Service Groups whose version list is overdue (SEC-28)."""
@@ -91,8 +91,11 @@ class GatewayReports:
                     now,
                 )
 
-    def _compare(self, gateway: Gateway, group: Group, version: int, now: Moment) -> None:
+    def _compare(
+        self, gateway: Gateway, group: Group, named: int | None, accepted: Position | None, now: Moment
+    ) -> None:
         sg_id = group.sg_id
+        version = named or 0
         if version > group.version:
             self._alarms.set(
                 kinds.AHEAD,
@@ -107,17 +110,14 @@ class GatewayReports:
         self._alarms.clear(kinds.AHEAD, gateway.gateway_id, sg_id)
         if group.state is GroupState.HELD:
             return
-        position = self._store.positions(sg_id, gateway.pn_id).get((gateway.pn_id, sg_id))
-        if position is None:
+        if accepted is None:
             # It has members that this Server knows nothing of: joined after the copy this store came from.
             self._membership.raise_revision(sg_id, gateway.pn_id)
-            return
-        accepted = position[1]
-        if group.state is GroupState.DELETED:
+        elif group.state is GroupState.DELETED:
             self._store.set_accepted(sg_id, gateway.pn_id, Position(accepted.revision, accepted.version, False))
-        elif version < accepted.version:
+        elif version < accepted.version or named == 0:
             self._lost(gateway, group, version, now)
-        elif version == 0:
+        elif named is None:
             self._store.set_accepted(sg_id, gateway.pn_id, Position())
 
     def _lost(self, gateway: Gateway, group: Group, version: int, now: Moment) -> None:

@@ -126,8 +126,10 @@ class Membership:
         self._admit_member(group, pn_id, pne_id, now, again=False)
 
     def raise_revision(self, sg_id: str, pn_id: str) -> int:
-        """Count one change of a PN's part of an SG Inventory, inside the caller's transaction."""
+        """Count one change of a PN's part of an SG Inventory, inside the caller's transaction. Raises TooMany."""
         present = self._store.revision(sg_id, pn_id)
+        if not present and self._store.count_inventories(pn_id) >= cpns.tuning.LISTED_MAX:
+            raise TooMany(f"PN {pn_id} takes part in {cpns.tuning.LISTED_MAX} Service Groups")
         # A new count starts in the present epoch: above any of a Server whose copy this store is (SEC-03).
         revision = (present or first(self._store.base_epoch())) + 1
         self._store.set_revision(sg_id, pn_id, revision)

@@ -236,6 +236,11 @@ class Store:
         rows = self._rows("SELECT revision FROM inventories WHERE sg_id = ? AND pn_id = ?", sg_id, pn_id)
         return int(rows[0][0]) if rows else 0
 
+    def count_inventories(self, pn_id: str) -> int:
+        """How many Service Groups have or had members in a PN."""
+        ((count,),) = self._rows("SELECT count(*) FROM inventories WHERE pn_id = ?", pn_id)
+        return int(count)
+
     def set_revision(self, sg_id: str, pn_id: str, revision: int) -> None:
         """Raise that revision. Raises StoreFailed if it would go back."""
         self._write(

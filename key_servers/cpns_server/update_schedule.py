@@ -51,7 +51,7 @@ class UpdateSchedule:
             self._pending[sg_id] = now.monotonic
 
     def due(self, now: Moment) -> list[tuple[str, bool]]:
-        """Give (SG ID, its period is over) of all updates that are due. They stay due until `consider` or `postpone`."""
+        """Give (SG ID, its period is over) of the updates that are due: until `consider` or `postpone`."""
         periods = {sg: True for sg, (_, _, ends) in self._periodic.items() if ends <= now.monotonic}
         notes = {sg: False for sg, at in self._pending.items() if at <= now.monotonic}
         return sorted({**notes, **periods}.items())

@@ -131,3 +131,10 @@ def test_an_answer_without_a_request_is_a_fault_of_the_caller() -> None:
     for event in (Accepted(), Failed(refused=False)):
         with pytest.raises(ValueError, match="nothing is on its way"):
             step(Delivery(), event, 0)
+
+
+def test_the_failure_of_what_was_overtaken_delays_nothing() -> None:
+    state, _ = run((NEWS, 0), (Wanted(Position(2, 6)), 1))
+    state, actions = step(state, Failed(refused=True), 2)  # "a later list is stored already"
+    assert actions == [Send(Kind.INVENTORY, Position(2, 0))]
+    assert state.failures == 0

@@ -75,6 +75,8 @@ CREATE TABLE inventories (
     PRIMARY KEY (sg_id, pn_id)
 ) STRICT;
 
+CREATE INDEX inventories_of_a_pn ON inventories (pn_id);
+
 CREATE TRIGGER revisions_only_grow BEFORE UPDATE ON inventories WHEN new.revision < old.revision
 BEGIN
     SELECT RAISE(ABORT, 'a revision would go back');
