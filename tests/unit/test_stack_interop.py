@@ -39,8 +39,8 @@ def signature_of(key: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
     return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
 
-@pytest.mark.parametrize("round", range(10))
-def test_keys_and_shared_secrets_equal_those_of_cryptography(round):
+@pytest.mark.parametrize("attempt", range(10))
+def test_keys_and_shared_secrets_equal_those_of_cryptography(attempt):
     private = p256.private_key(secrets.token_bytes)
     ours = ec.derive_private_key(int.from_bytes(private, "big"), ec.SECP256R1())
     theirs = ec.generate_private_key(ec.SECP256R1())
@@ -49,8 +49,8 @@ def test_keys_and_shared_secrets_equal_those_of_cryptography(round):
     assert p256.run(p256.ecdh(private, table)) == ours.exchange(ec.ECDH(), theirs.public_key())
 
 
-@pytest.mark.parametrize("round", range(5))
-def test_signatures_of_cryptography_are_verified(round):
+@pytest.mark.parametrize("attempt", range(5))
+def test_signatures_of_cryptography_are_verified(attempt):
     signer = ec.generate_private_key(ec.SECP256R1())
     key = p256.VerifyingKey(raw(signer.public_key()))
     for _ in range(3):
