@@ -138,9 +138,11 @@ class Endpoint:
         """All entities with a session."""
         return self._sessions.entities()
 
-    async def drop(self, entity_id: str) -> None:
-        """End every session with `entity_id`: at once in memory, on disk before this returns (SEC-06)."""
-        await self._sessions.drop(entity_id)
+    def drop(self, entity_id: str) -> asyncio.Task[None]:
+        """End every session with `entity_id`: in memory now, on disk when the returned task is done (SEC-06)."""
+        task = self._sessions.drop(entity_id)
+        task.add_done_callback(_report_drop)
+        return task
 
     def export(self, entity_id: str, label: int, length: int) -> bytes:
         """EDHOC_Exporter(label, h'', length) of the newest handshake with `entity_id` in this process.
@@ -281,6 +283,11 @@ class Endpoint:
             self._silent = True
             await self._incoming.close()
             await self._exchanges.shutdown()
+
+
+def _report_drop(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("a session that was ended is still on the disk", exc_info=task.exception())
 
 
 def _report(task: asyncio.Task[None]) -> None:

@@ -105,7 +105,7 @@ class SigningKey:
         return _x_of(self._key)
 
     @property
-    def public(self) -> bytes:
+    def public_key(self) -> bytes:
         """x ‖ y, 64 octets, as boards get it at provisioning or pairing."""
         numbers = self._key.public_key().public_numbers()
         return numbers.x.to_bytes(32, "big") + numbers.y.to_bytes(32, "big")

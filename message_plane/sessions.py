@@ -179,10 +179,13 @@ class Sessions:
 
     # Ending
 
-    async def drop(self, entity_id: str) -> None:
-        """End all sessions with `entity_id`: in memory at once, on disk before this returns (SEC-06)."""
+    def drop(self, entity_id: str) -> asyncio.Task[None]:
+        """End all sessions with `entity_id`: in memory now, on disk when the task that is returned is done (SEC-06)."""
         self._forget(self._provisional.pop(entity_id, None))
-        for session in self._end_all(entity_id):
+        return asyncio.create_task(self._erase(self._end_all(entity_id)))
+
+    async def _erase(self, ended: list[Session]) -> None:
+        for session in ended:
             await self._queue.commit(RemoveContext(session.recipient_id))
 
     def end_provisional(self) -> None:

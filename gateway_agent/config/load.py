@@ -5,7 +5,6 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -89,12 +88,13 @@ def _description(where: tuple[int | str, ...]) -> str:
 
 
 def _model_at(where: tuple[int | str, ...]) -> type[BaseModel] | None:
-    model: Any = GatewayConfig
+    model: type[BaseModel] = GatewayConfig
     for part in where:
         field = model.model_fields.get(part) if isinstance(part, str) else None
-        model = field.annotation if field else None
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        inner = field.annotation if field else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
             return None
+        model = inner
     return model
 
 
