@@ -1,0 +1,65 @@
+"""`keycast demo`: a whole home on this machine, re-keyed once with a board thrown out."""
+
+import asyncio
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from tools.keycast.demo.house import build_house, new_seed
+from tools.keycast.demo.story import Figures, Story
+from tools.keycast.demo.view import View
+
+app = typer.Typer()
+
+
+@app.callback(invoke_without_command=True)
+def demo(
+    boards: Annotated[int, typer.Option(min=3, max=100, help="Virtual boards, each a real MicroPython VM.")] = 8,
+    loss: Annotated[float, typer.Option(min=0.0, max=0.9, help="Probability that a datagram is lost.")] = 0.0,
+    seed: Annotated[int | None, typer.Option(help="Seed of the losses; default: a new one each time.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Plain lines, and one JSON object on the last.")] = False,
+) -> None:
+    """Run a gateway, its CPNS Server and virtual boards; expel one, re-key the rest, and let the expelled one try.
+
+    Exit code 0 only if every member got each key and the expelled board could not read the new one.
+
+    Example: keycast demo --boards 20 --loss 0.2
+    """
+    console = Console(force_terminal=False, width=200) if as_json else Console()
+    figures = Figures(boards, loss, new_seed() if seed is None else seed)
+    with tempfile.TemporaryDirectory(prefix="keycast-demo-") as folder:
+        try:
+            asyncio.run(_play(Path(folder), figures, View(console)))
+        except TimeoutError:
+            console.print("A member was still without its key after two minutes; the lines above tell how far it came.")
+            raise typer.Exit(1) from None
+    if as_json:
+        typer.echo(json.dumps(figures.as_dict()))
+    if figures.excluded_could_read is not False or not figures.pull_refused:
+        raise typer.Exit(1)
+
+
+async def _play(folder: Path, figures: Figures, view: View) -> None:
+    view.say("a PN GW with its CPNS Server starts, and the boards are switched on")
+    async with build_house(folder, boards=figures.boards, loss=figures.loss, seed=figures.seed) as house:
+        story = Story(house, figures, view.say)
+        view.start(story)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                drawing = tasks.create_task(_draw(view))
+                await story.play()
+                drawing.cancel()
+        finally:
+            view.stop()
+        figures.restarts = sum(board.restarts for board in house.boards.values())
+        view.statistics(figures)
+
+
+async def _draw(view: View) -> None:
+    while True:
+        await asyncio.sleep(0.2)
+        view.refresh()

@@ -1,0 +1,42 @@
+"""Making a board's identity on the host, and the record that goes into its flash."""
+
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from device_agent.provisioning import Provisioning
+from message_plane import credentials
+from message_plane.credentials import Credential
+
+
+@dataclass(frozen=True)
+class Trust:
+    """The PN GW that a board is made for: what the board pins. `address` is a hint, such as "192.168.1.10"."""
+
+    gateway: Credential
+    signing_key: bytes
+    signing_epoch: int
+    pn_id: str
+    address: str = ""
+
+
+def new_board(pne_id: str, trust: Trust) -> tuple[bytes, Credential]:
+    """A fresh P-256 identity for `pne_id`: the provisioning record for its flash (secret), and its credential.
+
+    Raises cpns.errors.MalformedMessage for an entity ID that is none.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    x = key.public_key().public_numbers().x.to_bytes(32, "big")
+    credential = credentials.of(pne_id, "pne", x)
+    record = Provisioning(
+        pne_id,
+        key.private_numbers().private_value.to_bytes(32, "big"),
+        credential.ccs,
+        trust.gateway.entity_id,
+        trust.gateway.ccs,
+        trust.signing_key,
+        trust.signing_epoch,
+        trust.pn_id,
+        trust.address,
+    )
+    return record.pack(), credential
