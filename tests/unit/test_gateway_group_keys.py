@@ -1,0 +1,394 @@
+"""A Group Key comes from the Server and reaches the members (CPNS-GKM-07..18, -28..38, -62..75)."""
+
+import asyncio
+
+import pytest
+
+from cpns import broadcast_object, messages, numbers
+from cpns.errors import MalformedMessage, NotAllowed
+from gateway_agent.core.delivery import Pacing
+from gateway_agent.core.policy import DeliveryPolicy
+from tests.unit.gateway_world import PN, World
+
+
+@pytest.fixture
+async def world(tmp_path):
+    world = await World(tmp_path / "gw").start()
+    yield world
+    await world.close()
+
+
+def unicast_keys(board):
+    return [fields for code, fields in board.heard_unicast if code == numbers.GROUP_KEY_DELIVERY_REQUEST]
+
+
+@pytest.mark.req("CPNS-GKM-10", "CPNS-GKM-29", "CPNS-GKM-30")
+async def test_the_server_is_answered_before_anything_is_delivered(world):
+    board = await world.board("lamp", "light")
+    await world.board("plain", "light", gkdk=False)
+    server = world.server.group("light")
+    server.version, server.key = 65537, bytes(range(16))
+    request = {
+        messages.SG_ID: "light",
+        messages.GROUP_KEY: [(server.key, None)],
+        messages.VERSION: 65537,
+        messages.ACTIVATION: 0,
+        messages.REASON: 3,
+        messages.REVISION: 2,
+    }
+    answer = await world.gateway.handle_server(messages.encode(numbers.GROUP_KEY_DELIVERY_REQUEST, request))
+    assert messages.decode(answer) == (
+        numbers.GROUP_KEY_DELIVERY_RESPONSE,
+        {messages.RESULT: "1", messages.SG_ID: "light", messages.VERSION: 65537},
+    )
+    assert not world.air and not world.boards["plain"].heard_unicast
+    assert world.store.group_keys.newest("light").key == server.key  # stored before it was answered
+    await world.delivered("light")
+    assert board.keys["light"][65537] == server.key
+
+
+@pytest.mark.req("CPNS-GKM-17", "CPNS-GKM-18", "CPNS-GKM-35", "CPNS-GKM-36", "CPNS-GKM-63", "CPNS-GKM-69")
+async def test_broadcast_is_one_signed_object_under_the_stored_gkek(world):
+    for i in range(6):
+        await world.board(f"b{i}", "light")
+    await world.server.rekey("light")
+    await world.delivered("light")
+    assert len(world.air) == 1
+    received = broadcast_object.parse(world.air[0])
+    stored = world.store.inventory.gkek("light")[0].indexes
+    assert b"".join(received.entries[i : i + 2] for i in range(0, len(received.entries), 18)) == stored
+    assert all(not unicast_keys(board) for board in world.boards.values())
+    assert world.server.reports[-1][messages.CONFIRMED] == [f"b{i}" for i in range(6)]
+
+
+@pytest.mark.req("CPNS-GKM-14", "CPNS-GKM-33", "CPNS-GKM-65", "CPNS-GKM-12", "CPNS-GKM-64")
+async def test_unicast_is_one_request_over_the_session_of_each_member(tmp_path):
+    world = await World(tmp_path / "gw", broadcast=False).start()
+    for i in range(3):
+        await world.board(f"b{i}", "light")
+    version = await world.server.rekey("light")
+    await world.delivered("light")
+    assert not world.air
+    for board in world.boards.values():
+        (request,) = unicast_keys(board)
+        assert request[messages.VERSION] == version
+    await world.close()
+
+
+@pytest.mark.req("Q-20")
+async def test_a_mixed_group_is_served_in_one_delivery(world):
+    await world.board("lamp", "light")
+    await world.board("shade", "light")
+    await world.board("plain", "light", gkdk=False)
+    version = await world.server.rekey("light")
+    await world.delivered("light")
+    assert len(world.air) == 1
+    assert [len(unicast_keys(world.boards[name])) for name in ("lamp", "shade", "plain")] == [0, 0, 1]
+    assert {board.version("light") for board in world.boards.values()} == {version}
+
+
+@pytest.mark.req("CPNS-GKM-75")
+async def test_only_members_can_open_the_broadcast(world):
+    for i in range(8):
+        await world.board(f"b{i}", *(["light"] if i % 3 else ["door"]))
+    await world.server.rekey("light")
+    await world.delivered("light")
+    for i, board in enumerate(world.boards.values()):
+        assert (board.opens(world.air[-1], "light") is not None) == bool(i % 3)
+
+
+async def test_who_misses_the_broadcast_gets_another_and_then_unicast(world):
+    boards = [await world.board(f"b{i}", "light") for i in range(6)]
+    for board in boards[:4]:
+        board.deaf = True
+    boards[5].reachable = False
+    version = await world.server.rekey("light")
+    await world.delivered("light")
+    assert 2 <= len(world.air) <= world.pacing.rounds_max
+    assert [board.version("light") for board in boards] == [version] * 6
+    assert [len(unicast_keys(board)) for board in boards] == [1, 1, 1, 1, 0, 0]
+
+
+async def test_an_unreachable_member_is_reported_and_confirmed_by_its_later_pull(world):
+    await world.board("lamp", "light")
+    ghost = await world.board("ghost", "light")
+    ghost.deaf, ghost.reachable = True, False
+    version = await world.server.rekey("light")
+    await world.delivered("light")
+    assert world.server.reports[-1][messages.UNREACHABLE] == ["ghost"]
+    ghost.reachable = True
+    answer = await ghost.pull("light")
+    assert answer[messages.VERSION] == version and messages.GROUP_KEY in answer
+    await world.until(lambda: len(world.server.reports) == 2)
+    assert world.server.reports[-1][messages.CONFIRMED] == ["ghost", "lamp"]
+
+
+async def test_no_radio_at_the_moment_means_unicast(world):
+    boards = [await world.board(f"b{i}", "light") for i in range(3)]
+    world.media = frozenset()
+    await world.server.rekey("light")
+    await world.delivered("light")
+    assert [len(unicast_keys(board)) for board in boards] == [1, 1, 1]
+
+
+async def test_the_same_request_again_is_answered_again_and_delivered_once(world):
+    await world.board("lamp", "light")
+    await world.server.rekey("light")
+    assert (await world.server.send_key("light"))[messages.RESULT] == "1"
+    await world.delivered("light")
+    await asyncio.sleep(0.1)
+    assert len(world.air) == 1
+
+
+@pytest.mark.req("SEC-29")
+async def test_a_version_has_one_key(world):
+    await world.board("lamp", "light")
+    await world.server.rekey("light")
+    world.server.group("light").key = b"another key 16 o"
+    answer = await world.server.send_key("light")
+    assert (answer[messages.RESULT], answer[messages.ERROR]) == ("2", numbers.ERROR_NOT_ALLOWED)
+
+
+async def test_an_older_version_is_refused(world):
+    await world.board("lamp", "light")
+    await world.server.rekey("light")
+    world.server.group("light").version -= 1
+    answer = await world.server.send_key("light")
+    assert answer[messages.ERROR] == numbers.ERROR_STALE
+
+
+@pytest.mark.req("SEC-12")
+@pytest.mark.parametrize("elements", [[(bytes(24), "1.0001")], [(bytes(16), "1.0001"), (bytes(16), "1.0003")]])
+async def test_the_server_sends_one_plain_key_of_16_octets(world, elements):
+    await world.board("lamp", "light")
+    fields = {
+        messages.SG_ID: "light",
+        messages.GROUP_KEY: elements,
+        messages.VERSION: 9,
+        messages.ACTIVATION: 0,
+        messages.REASON: 0,
+    }
+    answer = await world.server.tell(PN, numbers.GROUP_KEY_DELIVERY_REQUEST, fields)
+    assert answer[messages.ERROR] == numbers.ERROR_MALFORMED
+
+
+@pytest.mark.req("SEC-05")
+@pytest.mark.parametrize(
+    ("reason", "unix", "expected"),
+    [
+        (numbers.REASON_LEAVE, 1_800_000_000, 0),
+        (numbers.REASON_PERIODIC, 1_800_000_000, 1_800_000_600),
+        (numbers.REASON_PERIODIC, 0, 0),
+    ],
+)
+async def test_a_leave_and_a_gateway_without_time_sign_activation_0(world, reason, unix, expected):
+    for i in range(3):
+        await world.board(f"b{i}", "light")
+    world.clock.unix_time = unix
+    group = world.server.group("light")
+    group.version, group.key = 65537, bytes(16)
+    fields = {
+        messages.SG_ID: "light",
+        messages.GROUP_KEY: [(group.key, None)],
+        messages.VERSION: group.version,
+        messages.ACTIVATION: 1_800_000_600,
+        messages.REASON: reason,
+        messages.REVISION: 3,
+    }
+    await world.server.tell(PN, numbers.GROUP_KEY_DELIVERY_REQUEST, fields)
+    await world.delivered("light")
+    received = broadcast_object.parse(world.air[0])
+    assert (received.activation, received.reason) == (expected, reason)
+
+
+@pytest.mark.req("SEC-05")
+async def test_an_activation_more_than_a_day_ahead_is_refused(world):
+    await world.board("lamp", "light")
+    group = world.server.group("light")
+    group.version, group.key = 65537, bytes(16)
+    fields = {
+        messages.SG_ID: "light",
+        messages.GROUP_KEY: [(bytes(16), None)],
+        messages.VERSION: 65537,
+        messages.ACTIVATION: world.clock.unix_time + 86_401,
+        messages.REASON: numbers.REASON_PERIODIC,
+    }
+    answer = await world.server.tell(PN, numbers.GROUP_KEY_DELIVERY_REQUEST, fields)
+    assert answer[messages.ERROR] == numbers.ERROR_NOT_ALLOWED
+
+
+@pytest.mark.req("SEC-03")
+async def test_a_jump_receivers_would_refuse_by_broadcast_goes_by_unicast(world):
+    boards = [await world.board(f"b{i}", "light") for i in range(3)]
+    await world.server.rekey("light")
+    await world.delivered("light")
+    world.server.group("light").version += 17 << 16
+    await world.server.rekey("light")
+    await world.delivered("light")
+    assert len(world.air) == 1
+    assert [len(unicast_keys(board)) for board in boards] == [1, 1, 1]
+
+
+@pytest.mark.req("SEC-04")
+async def test_a_newcomer_does_not_get_the_key_of_before_his_time(world):
+    old = await world.board("old", "light")
+    await world.board("other", "light")
+    await world.board("third", "light")
+    old.deaf = True
+    old.reachable = False
+    version = await world.server.rekey("light")
+    await world.until(lambda: len(world.air) == 1)
+    new = await world.board("new", "light")
+    assert new.floors["light"] == version
+    assert messages.GROUP_KEY not in await new.pull("light")
+    await world.delivered("light")
+    assert all(new.opens(datagram, "light") is None for datagram in world.air)
+    later = await world.server.rekey("light", numbers.REASON_JOIN)
+    await world.delivered("light")
+    assert new.version("light") == later
+
+
+async def test_a_key_that_overtakes_its_join_waits_for_it(world):
+    """The Server's key may arrive before its JoinResponse: it is stored, answered, delivered after the join."""
+    group = world.server.group("light")
+    group.revision[PN], group.version, group.key = 1, 65537, bytes(16)
+    answer = await world.server.send_key("light")
+    assert answer[messages.RESULT] == "1"
+    await asyncio.sleep(0.05)
+    assert not world.server.reports
+    group.members[PN] = {"lamp"}
+    group.version = 65536  # floor told to the newcomer
+    board = await world.board("lamp", gkdk=False)
+    await board.join("light")
+    group.version = 65537
+    await world.server.inventory("light")
+    await world.until(lambda: board.version("light") == 65537)
+
+
+async def test_xml_is_answered_in_xml(world):
+    from cpns import xml_form
+
+    await world.board("lamp", "light")
+    fields = {messages.SG_ID: "light", messages.PN_ID: PN, messages.REVISION: 2, messages.MEMBER: ["lamp"]}
+    answer = await world.gateway.handle_server(xml_form.encode(numbers.INVENTORY_UPDATE_REQUEST, fields))
+    assert answer.startswith(b"<") and xml_form.decode(answer)[1][messages.RESULT] == "1"
+
+
+@pytest.mark.req("CPNS-GKM-81", "CPNS-GKM-82")
+async def test_the_simplified_request_is_forwarded_and_its_response_comes_back(world):
+    board = await world.board("lamp")
+    seen = []
+
+    async def take(message):
+        seen.append(messages.decode(message))
+        response = {messages.RETURN: "1", messages.PNID: PN, messages.MAC: bytes(8)}
+        return messages.encode(numbers.S_GROUP_KEY_DELIVERY_RESPONSE, response)
+
+    board.take = take
+    request = {
+        messages.SGID: "light",
+        messages.GROUP_KEY_INFO: ("lamp", bytes(24)),
+        messages.VERSION: 5,
+        messages.EUK_ID: bytes(8),
+    }
+    answer = await world.gateway.handle_server(messages.encode(numbers.S_GROUP_KEY_DELIVERY_REQUEST, request))
+    assert seen == [(numbers.S_GROUP_KEY_DELIVERY_REQUEST, request)]
+    assert messages.decode(answer)[1] == {messages.RETURN: "1", messages.PNID: PN, messages.MAC: bytes(8)}
+
+
+@pytest.mark.req("SEC-15", "SEC-04", "Q-23")
+async def test_delete_wipes_keys_keeps_the_floor_and_never_reuses_the_alias(world):
+    board = await world.board("lamp", "light")
+    version = await world.server.rekey("light")
+    await world.delivered("light")
+    alias = world.store.inventory.group("light").alias
+    fields = {messages.SG_ID: "light", messages.VERSION: version}
+    assert (await world.server.tell(PN, numbers.DELETE_SERVICE_GROUP_REQUEST, fields))[messages.RESULT] == "1"
+    assert world.store.group_keys.newest("light") is None and not world.store.inventory.members("light")
+    assert world.store.inventory.group_or_deleted("light").version == version
+    await world.until(lambda: len(world.air) == 2)
+    deleted = broadcast_object.parse(world.air[1])
+    assert isinstance(deleted, broadcast_object.ReceivedDelete) and deleted.version == version
+    assert (await board.pull("light"))[messages.ERROR] == numbers.ERROR_NOT_MEMBER
+    world.server.groups.pop("light")
+    await board.join("light")
+    assert world.store.inventory.group("light").alias > alias
+    group = world.server.group("light")
+    group.version, group.key = version, bytes(16)
+    assert (await world.server.send_key("light"))[messages.ERROR] == numbers.ERROR_STALE
+
+
+@pytest.mark.req("SEC-16", "CPNS-GKM-43")
+@pytest.mark.parametrize("code", [numbers.GKDK_ASSIGNMENT_REQUEST, numbers.JOIN_REQUEST, numbers.LEAVE_REQUEST])
+async def test_a_message_that_names_another_pne_is_refused(world, code):
+    await world.board("lamp", "light")
+    fields = {messages.PNE_ID: "lamp"}
+    if code != numbers.GKDK_ASSIGNMENT_REQUEST:
+        fields[messages.SG_ID] = "light"
+    with pytest.raises(NotAllowed):
+        await world.gateway.handle_pne("mallory", messages.encode(code, fields))
+
+
+@pytest.mark.req("SEC-15")
+@pytest.mark.parametrize("code", [numbers.GROUP_KEY_DELIVERY_REQUEST, numbers.INVENTORY_UPDATE_REQUEST])
+async def test_a_pne_cannot_speak_as_the_server(world, code):
+    await world.board("lamp", "light")
+    fields = {messages.SG_ID: "light"}
+    if code == numbers.INVENTORY_UPDATE_REQUEST:
+        fields |= {messages.PN_ID: PN, messages.REVISION: 99}
+    else:
+        fields |= {messages.GROUP_KEY: [(bytes(16), None)], messages.VERSION: 9}
+        fields |= {messages.ACTIVATION: 0, messages.REASON: 0}
+    with pytest.raises(NotAllowed):
+        await world.gateway.handle_pne("lamp", messages.encode(code, fields))
+
+
+async def test_octets_that_are_no_message_are_refused(world):
+    for octets in (b"", b"\xff", b"\xa0", bytes(9000)):
+        with pytest.raises(MalformedMessage):
+            await world.gateway.handle_pne("lamp", octets)
+        with pytest.raises(MalformedMessage):
+            await world.gateway.handle_server(octets)
+
+
+async def test_a_thousand_pnes_cost_at_most_20_commits(tmp_path):
+    """From the Server's request to the report: SD cards do 20 to 200 synced commits a second."""
+    policy = DeliveryPolicy(method="broadcast", leisure_ms_per_pne=0.5)
+    pacing = Pacing(dtim_s=0.1, confirmation_cost_s=0.0005, answer_s=0.3)
+    world = World(tmp_path / "gw", policy=policy, pacing=pacing, height=11)
+    await world.start()
+    group = world.server.group("light")
+    names = [f"b{i}" for i in range(1000)]
+    with world.store.transaction():
+        for name in names:
+            world.gateway.register_pne(name)
+    for name in names:
+        board = await world.board(name)
+        board.aliases["light"], board.floors["light"] = 1, 0
+    group.members[PN], group.revision[PN] = set(names), 1
+    await world.server.inventory("light")
+    spread = asyncio.get_running_loop()
+    for board in world.boards.values():
+        board.hear = spread_over(spread, board, 0.5)
+    before = world.store.database.commits
+    begun = spread.time()
+    await world.server.rekey("light")
+    await world.delivered("light", 30)
+    await asyncio.sleep(0.05)
+    commits = world.store.database.commits - before
+    print(f"\n1,000 PNEs: {commits} commits, {spread.time() - begun:.2f} s, {len(world.air)} datagrams")
+    assert len(world.server.reports[-1][messages.CONFIRMED]) == 1000
+    assert commits <= 20
+    await world.close()
+
+
+def spread_over(loop, board, leisure_s):
+    import random
+
+    real, draw = type(board).hear, random.Random(board.pne_id)
+
+    def hear(datagram):
+        if draw.random() > 0.1:
+            loop.call_later(draw.random() * leisure_s, real, board, datagram)
+
+    return hear
