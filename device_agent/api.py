@@ -137,6 +137,10 @@ class Group:
         """Protect `data` (at most 1,024 octets) with the Group Key and broadcast it. Raises Unknown before a key."""
         self._agent.send(self._state, data)
 
+    async def refresh(self):
+        """Ask the PN GW for the newest key now; it is asked at least every 24 hours anyway."""
+        await self._agent.perform(lambda: self._agent.membership.pull(self._state))
+
     async def leave(self):
         """Leave; the keys are wiped, the version floor stays (SEC-04)."""
         await self._agent.perform(lambda: self._agent.membership.leave(self._state))

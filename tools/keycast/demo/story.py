@@ -80,7 +80,7 @@ class Story:
 
     async def _join_all(self) -> list[str]:
         boards = self._house.boards
-        await asyncio.gather(*(boards[name].command("join", sg=SG_ID, timeout_s=_SETTLE_S) for name in self.members))
+        await asyncio.gather(*(boards[name].command("join", group=SG_ID, timeout_s=_SETTLE_S) for name in self.members))
         return self.members
 
     async def _expel(self) -> list[str]:
@@ -124,7 +124,7 @@ class Story:
         """One group message; how many other members hear it."""
         boards = self._house.boards
         since = {name: len(boards[name].events) for name in self.members}
-        await boards[speaker].command("send", sg=SG_ID, data=b"light on".hex())
+        await boards[speaker].command("send", group=SG_ID, data=b"light on".hex())
         await asyncio.sleep(_LISTEN_S)
         heard = [
             name
@@ -141,7 +141,7 @@ class Story:
         """The expelled board pulls, and a thief takes all that it keeps to all that was on the air."""
         board = self._house.boards[self.expelled]
         try:
-            await board.command("pull", sg=SG_ID)
+            await board.command("refresh", group=SG_ID)
             self.figures.pull_refused = False
         except BoardError:
             self.figures.pull_refused = True

@@ -58,6 +58,9 @@ async def _do(node, command):
         await _groups[command["group"]].leave()
         del _groups[command["group"]]
         return {}
+    if what == "refresh":
+        await _groups[command["group"]].refresh()
+        return {}
     if what == "send":
         await _groups[command["group"]].send(bytes.fromhex(command["data"]))
         return {}
