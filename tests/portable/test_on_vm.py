@@ -1,4 +1,5 @@
-"""Every portable test file again, compiled to .mpy, inside the real MicroPython VM with a board's heap.
+"""Every portable test file again, compiled to .mpy, inside the real MicroPython VM with a board's heap, the code in
+ROMFS images as on a board.
 
 Each file is one test here and carries the requirement marks of its functions, so that the conformance table
 counts both Pythons.
@@ -6,7 +7,6 @@ counts both Pythons.
 
 import ast
 import contextlib
-import os
 import subprocess
 from pathlib import Path
 
@@ -37,10 +37,10 @@ def machine():
 
 
 @pytest.fixture(scope="module")
-def portable_tree():
+def portable_image():
     with contextlib.suppress(compile.CompileError):  # test_portable_code_compiles tells it, once
         compile.compile_portable()
-    return compile.PORTABLE_TREE
+    return compile.PORTABLE_IMAGE
 
 
 def test_portable_code_compiles():
@@ -51,11 +51,10 @@ def test_portable_code_compiles():
     "source",
     [pytest.param(path, id=path.stem, marks=pytest.mark.req(*marked_requirements(path))) for path in FILES],
 )
-def test_on_vm(source, machine, portable_tree):
-    search_path = f"{portable_tree}:{compile.compile_test(source)}:.frozen"
+def test_on_vm(source, machine, portable_image):
+    test_image = compile.compile_test(source)
     run = subprocess.run(
-        machine.command(str(RUNNER), source.stem, heap_kib=HEAP_KIB),
-        env={**os.environ, "MICROPYPATH": search_path},
+        machine.command(str(RUNNER), str(portable_image), str(test_image), source.stem, heap_kib=heap_kib(source)),
         cwd=vm.PROJECT,
         capture_output=True,
         text=True,

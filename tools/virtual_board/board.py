@@ -243,6 +243,7 @@ class Board:
 def build() -> None:
     """Compile what boards run: the board's own files, and the modules that stand in for its hardware."""
     compile.compile_board()
-    files = {source.name: source for source in sorted(ON_VM.glob("*.py"))}
+    sources = [compile.ON_VM / "rom.py", *sorted(ON_VM.glob("*.py"))]
+    files = {source.name: source for source in sources}
     compile.compile_tree(files, ON_VM_TREE, board_files.LEVEL)
     compile.write_image(ON_VM_TREE, HARDWARE_IMAGE)

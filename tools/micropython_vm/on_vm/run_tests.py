@@ -1,9 +1,16 @@
-# Runs inside the VM: import one test module, call its test functions one after the other, tell the outcome.
+# Runs inside the VM with the ROMFS images of the portable packages and of a test, and the test's module name: calls its
+# test functions one after the other and tells the outcome.
 # Lines on standard output: "PASS name", "FAIL name" followed by the traceback, at the end "DONE n".
 import gc
 import sys
 
-module = __import__(sys.argv[1])
+import rom
+
+_, packages, test, name = sys.argv
+rom.mount(packages, "/rom")
+rom.mount(test, "/test")
+sys.path[:] = ["/rom", "/test", ".frozen"]
+module = __import__(name)
 names = sorted(name for name in dir(module) if name.startswith("test_"))
 for name in names:
     gc.collect()
