@@ -38,7 +38,7 @@ def private_key(random):
 def public_key(private):
     """Steps -> the public point of a 32-octet private key: 64 octets x ‖ y."""
     g = yield from _generator()
-    return (yield from _multiply(((g, private),)))
+    return bytes((yield from _multiply(((g, private),))))
 
 
 def table(x, y=None):
@@ -68,7 +68,7 @@ def table(x, y=None):
 
 def ecdh(private, point):
     """Steps -> shared secret, 32 octets: the x coordinate of `private` times the point of `table`."""
-    return (yield from _multiply(((point, private),)))[:32]
+    return bytes((yield from _multiply(((point, private),)))[:32])
 
 
 class VerifyingKey:
@@ -123,18 +123,22 @@ def _table(x, y):
             teeth.append(point)
         if not i & 3:
             yield
-    octets = yield from _affine(teeth)
-    x, y = _entry(octets, _TEETH - 1)
+    teeth = yield from _affine(teeth)
+    x, y = _entry(teeth, _TEETH - 1)
     sums = [(x, y, 1)]
     for t in range(_TEETH - 1):
-        x, y = _entry(octets, t)
-        for sign in (P - y, y):
-            for j in range(1 << t):
-                x3, y3, z3 = _add(sums[j], x, sign)
-                sums.append((x3 | 0, y3 | 0, z3 | 0))  # "| 0": MicroPython copies into half the memory
-                yield
-        del sums[: 1 << t]
+        x, y = _entry(teeth, t)
+        for j in range(1 << t):
+            point = sums[j]
+            sums[j] = _lean(_add(point, x, P - y))
+            sums.append(_lean(_add(point, x, y)))
+            yield
     return (yield from _affine(sums))
+
+
+def _lean(point):
+    x, y, z = point
+    return x | 0, y | 0, z | 0  # on MicroPython a copy in half the memory
 
 
 def _entry(octets, j):
@@ -197,7 +201,7 @@ def _add(point, x2, y2):
 
 
 def _affine(points):
-    # Steps -> x ‖ y of each point, with one inversion for all (Montgomery's trick).
+    # Steps -> x ‖ y of each point, as a bytearray, with one inversion for all (Montgomery's trick).
     products = [1]
     for _, _, z in points:
         products.append(products[-1] * z % P | 0)
@@ -210,7 +214,7 @@ def _affine(points):
         ww = w * w % P
         octets[64 * i : 64 * i + 64] = (x * ww % P).to_bytes(32, "big") + (y * (w * ww % P) % P).to_bytes(32, "big")
         yield
-    return bytes(octets)
+    return octets
 
 
 def _invert(a, modulus):
