@@ -7,6 +7,8 @@ from cpns import beacon
 from cpns import messages as m
 from cpns import numbers as n
 
+VM_HEAP_KIB = 192  # the PNE and its PN GW in one heap
+
 STRANGER = bytes(31) + b"\x09"  # a P-256 key that is not the PN GW's
 
 

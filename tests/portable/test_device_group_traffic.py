@@ -8,6 +8,8 @@ from cpns.errors import Unknown
 from device_agent.group_traffic import GroupTraffic
 from device_agent.key_store import KeyStore
 
+VM_HEAP_KIB = 192  # the PNE and its PN GW in one heap
+
 
 class Peer:
     """Another member, sending."""
