@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cpns import numbers, tuning
 
-EntityId = Annotated[str, Field(min_length=1, max_length=tuning.ENTITY_ID_MAX)]
+EntityId = Annotated[str, Field(min_length=1, max_length=tuning.CREDENTIAL_ID_MAX)]
+PnId = Annotated[str, Field(min_length=1, max_length=tuning.ENTITY_ID_MAX)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -19,7 +20,7 @@ class Gateway(_Section):
     """Who this gateway is."""
 
     id: EntityId = Field(description="entity ID of this PN GW, unique in the home")
-    pn: EntityId = Field(description="ID of the Personal Network it serves")
+    pn: PnId = Field(description="ID of the Personal Network it serves")
     state_dir: Path = Field(description="folder for keys, sessions and inventory; created with mode 0700")
 
 

@@ -8,7 +8,7 @@ import cpns.tuning
 from cpns import numbers
 from key_servers.cpns_server import tuning
 
-EntityId = Annotated[str, Field(min_length=1, max_length=cpns.tuning.ENTITY_ID_MAX)]
+EntityId = Annotated[str, Field(min_length=1, max_length=cpns.tuning.CREDENTIAL_ID_MAX)]
 Period = Annotated[int, Field(ge=0, le=10 * 366 * 86400)]
 
 
