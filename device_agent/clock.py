@@ -23,4 +23,4 @@ else:
         """Milliseconds of the machine's monotonic clock."""
 
         def now(self):
-            return time.monotonic_ns() // 1000000
+            return time.monotonic_ns() // 1000000  # pyright: ignore[reportAttributeAccessIssue] - CPython

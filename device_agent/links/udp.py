@@ -10,7 +10,7 @@ from cpns import numbers as n
 _DATAGRAM_MAX = 1500
 
 if sys.implementation.name == "micropython":
-    from asyncio import core
+    from asyncio import core  # pyright: ignore[reportAttributeAccessIssue] - not in the stubs
 
     def _readable(sock):
         yield core._io_queue.queue_read(sock)
@@ -27,7 +27,7 @@ if sys.implementation.name == "micropython":
 else:
 
     async def _receive(sock):
-        return await asyncio.get_running_loop().sock_recvfrom(sock, _DATAGRAM_MAX)
+        return await asyncio.get_running_loop().sock_recvfrom(sock, _DATAGRAM_MAX)  # pyright: ignore - CPython
 
 
 def directed_broadcast(host, mask):
