@@ -73,7 +73,7 @@ async def _main():
 
 def _application():
     try:
-        import app
+        import app  # pyright: ignore[reportMissingImports] - of whoever uses the board
     except ImportError as error:
         if "'app'" not in str(error):
             raise

@@ -26,8 +26,9 @@ class Usb(_Strict):
 class Board(_Strict):
     """A microcontroller board, or the virtual one.
 
-    `heap_kib` is what a program can count on, by estimate, with the radios of `radios` switched on; `romfs`: the firmware maps a
-    ROMFS partition, so that our code costs about half the heap. `rescue` says how a person gets the boot loader.
+    `heap_kib` is what a program can count on, by estimate, with the radios of `radios` switched on; `romfs`: the
+    firmware maps a ROMFS partition, so that our code costs about half the heap. `rescue` says how a person gets the
+    boot loader.
     """
 
     kind: Literal["board"]
