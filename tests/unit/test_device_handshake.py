@@ -1,0 +1,200 @@
+"""A board's session and pairing against EDHOC of lakers: who is believed, what stays when it fails."""
+
+import base64
+import secrets
+
+import device_world
+import pytest
+
+from cpns import messages as m
+from cpns import numbers as n
+from cpns.errors import CpnsError, NotAuthentic, Unknown
+from device_agent import pairing
+from device_agent.crypto import p256
+from device_agent.key_store import KeyStore
+from device_agent.provisioning import RECORD, Provisioning, parse
+from device_agent.session import NoSession
+from tests.unit.device_gateway import LakersGateway, PairingGateway, Party
+
+SIGNING = p256.run(p256.public_key(device_world.SIGNING))
+
+
+class Board(device_world.World):
+    """A World whose PNE has a key of its own, with the gateway `gateway`, paired already or not."""
+
+    def __init__(self, gateway, paired=True):
+        self.party = Party("pne-1")
+        self._gateway = gateway
+        self._paired = paired
+        super().__init__(session=False)
+        self.gateway = gateway
+        gateway.boards.add(self.party.credential.ccs)
+
+    def boot(self):
+        store = KeyStore(self.medium)
+        if parse(store.load(RECORD)).ccs != self.party.credential.ccs:
+            own = (self.party.credential.entity_id, self.party.private, self.party.credential.ccs)
+            pinned = self._gateway.party.credential
+            known = (pinned.entity_id, pinned.ccs, SIGNING, 1, "home") if self._paired else ("", b"", b"", 0, "")
+            store.save(RECORD, Provisioning(*own, *known, "gw").pack())
+        super().boot()
+
+    @property
+    def session(self):
+        return self.agent.session
+
+    def shake(self):
+        return self.perform(self.session.handshake(self.clock.ms, "gw"))
+
+    def leave(self):
+        """One request over the session."""
+        return self.perform(self.session.ask(m.encode(n.LEAVE_REQUEST, {m.PNE_ID: "pne-1", m.SG_ID: "kitchen"})))
+
+    def pair(self, secret):
+        discovery = self.agent._discovery
+        identity, store = self.agent.identity, self.agent.store
+        return self.perform(pairing.pair(secret, identity, store, self.session, discovery, self.clock))
+
+
+@pytest.fixture
+def board():
+    return Board(LakersGateway(Party("gw-1")))
+
+
+@pytest.mark.req("CPNS-GKM-50")
+def test_a_session_is_made_used_and_kept_over_a_restart(board):
+    board.shake()
+    board.leave()
+    board.boot()
+    board.leave()
+    assert board.gateway.handshakes == 1
+
+
+@pytest.mark.req("SEC-16")
+def test_a_responder_with_another_key_under_the_pinned_name_is_refused(board):
+    board.gateway.party = Party("gw-1")
+    with pytest.raises(Unknown):
+        board.shake()
+    assert not board.session.up
+
+
+@pytest.mark.req("SEC-21")
+def test_a_bad_message_2_ends_the_handshake_and_the_live_session_goes_on(board):
+    board.shake()
+    board.leave()
+    board.gateway.spoil = lambda message_2: message_2[:-1] + bytes([message_2[-1] ^ 1])
+    with pytest.raises(CpnsError):
+        board.shake()
+    board.leave()
+    assert len(board.gateway.sessions) == 1
+
+
+@pytest.mark.req("SEC-21")
+def test_a_new_session_replaces_the_live_one_only_when_it_has_verified_a_message(board):
+    board.shake()
+    board.leave()
+    first = dict(board.gateway.sessions)
+    stored = KeyStore(board.medium).load("sess")
+    board.shake()
+    board.gateway.sessions = dict(first)  # the gateway forgot the second at once
+    assert KeyStore(board.medium).load("sess") == stored
+    with pytest.raises(NoSession):
+        board.leave()
+    board.leave()  # over the first again
+    board.shake()
+    board.leave()
+    assert KeyStore(board.medium).load("sess") != stored
+    assert len(board.gateway.sessions) == 2
+
+
+def test_the_duties_bring_the_session_up_by_themselves(board):
+    board.agent.session.address = None
+    board.run_until(1)
+    assert board.session.up
+    assert board.told("session") == [{"gateway": "gw-1"}]
+
+
+def paired_with(gateway, secret):
+    board = Board(gateway, paired=False)
+    board.boot()
+    return board, board.pair(secret)
+
+
+@pytest.mark.req("SEC-20")
+def test_a_board_pins_the_gateway_that_knows_its_secret():
+    secret = secrets.token_bytes(10)
+    gateway = PairingGateway(Party("gw-1"), secret, SIGNING)
+    board, changed = paired_with(gateway, secret)
+    assert changed is True
+    assert gateway.proved
+    board.boot()
+    identity = board.agent.identity
+    assert (identity.gateway_id, identity.gateway_ccs) == ("gw-1", gateway.party.credential.ccs)
+    assert (identity.signing_key, identity.signing_epoch, identity.pn_id) == (SIGNING, 1, "home")
+    board.leave()  # over the session of the pairing
+    assert not any(secret in octets for octets in board.medium.octets.values())
+
+
+@pytest.mark.req("SEC-20")
+def test_an_impostor_gateway_is_refused_three_times_and_learns_nothing():
+    impostor = PairingGateway(Party("gw-1"), secrets.token_bytes(10), SIGNING)
+    board = Board(impostor, paired=False)
+    with pytest.raises(pairing.WrongProof):
+        board.pair(secrets.token_bytes(10))
+    assert impostor.handshakes == 3
+    assert [fields for _, fields in impostor.asked] == [{m.PNE_ID: "pne-1"}] * 3  # no proof of the board's
+    assert not board.agent.identity.paired
+    assert not board.session.up
+    assert KeyStore(board.medium).load("sess") is None
+
+
+@pytest.mark.req("SEC-20")
+def test_a_relay_of_the_true_gateways_proof_is_refused():
+    secret = secrets.token_bytes(10)
+    true = PairingGateway(Party("gw-1"), secret, SIGNING)
+    relay = PairingGateway(Party("gw-1"), secret, SIGNING)
+    victim = Board(true, paired=False)
+    proofs = []
+    true.proof = lambda session: proofs.append(PairingGateway.proof(true, session)) or proofs[-1]
+    victim.pair(secret)
+    relay.proof = lambda session: proofs[0]
+    board = Board(relay, paired=False)
+    with pytest.raises(pairing.WrongProof):
+        board.pair(secret)
+    assert not relay.proved
+
+
+@pytest.mark.req("SEC-20", "SEC-16")
+def test_a_gateway_that_names_itself_otherwise_than_its_credential_is_refused():
+    secret = secrets.token_bytes(10)
+    board = Board(PairingGateway(Party("gw-1"), secret, SIGNING, name="gw-2"), paired=False)
+    with pytest.raises(NotAuthentic):
+        board.pair(secret)
+    assert not board.agent.identity.paired
+
+
+@pytest.mark.req("SEC-20")
+def test_the_window_closes_after_five_minutes():
+    board = Board(PairingGateway(Party("gw-1")), paired=False)  # nobody told it the secret
+    with pytest.raises(NoSession):
+        board.pair(secrets.token_bytes(10))
+    assert 300000 <= board.clock.ms < 340000
+
+
+@pytest.mark.req("SEC-20")
+def test_pairing_with_another_gateway_leaves_the_old_one_until_it_succeeded():
+    board = Board(LakersGateway(Party("gw-1")))
+    board.shake()
+    board.leave()
+    old = board.gateway
+    board.gateway = PairingGateway(Party("gw-2"), secrets.token_bytes(10), SIGNING)
+    with pytest.raises(pairing.WrongProof):
+        board.pair(secrets.token_bytes(10))
+    assert board.agent.identity.gateway_id == "gw-1"
+    board.gateway = old
+    board.leave()
+
+
+def test_the_secret_is_shown_as_base32():
+    for secret in (bytes(10), b"\xff" * 10, bytes(range(10))):
+        assert pairing.shown(secret) == base64.b32encode(secret).decode()
