@@ -24,14 +24,14 @@ RESPONDERS_OF: dict[str, tuple[str, ...]] = {ROLE_PNE: (ROLE_GATEWAY,), ROLE_GAT
 
 KID_LEN = 8
 COORDINATE_LEN = 32
-CCS_MAX = 160  # octets: an entity ID of 48 and less than 64 around it
+CCS_MAX = 128  # octets: an entity ID of 48 and less than 64 around it
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
     """A registered or offered public credential.
 
-    `entity_id`: 1..64 octets of UTF-8; `role`: one of ROLES; `x`: 32 octets, the public point's x coordinate;
+    `entity_id`: 1..CREDENTIAL_ID_MAX octets of UTF-8; `role`: one of ROLES; `x`: the public point's x coordinate, 32 octets;
     `ccs`: the CRED octets that EDHOC authenticates; `kid`: 8 octets, a look-up hint only.
     """
 

@@ -61,6 +61,7 @@ class Endpoint:
         self._incoming = Incoming(identity.role, self._exchanges, self._sessions, self._reception, incidents)
         self._outgoing = Outgoing(self._exchanges, self._sessions, incidents)
         self._incidents = incidents
+        self._removals: set[asyncio.Task[None]] = set()
         self._places = asyncio.Semaphore(tuning.REQUESTS_MAX)
         self._homes: dict[str, tuple[str, int]] = {}
         self._handshakes = SingleFlight[None]()
@@ -140,8 +141,9 @@ class Endpoint:
 
     def drop(self, entity_id: str) -> asyncio.Task[None]:
         """End every session with `entity_id`: in memory now, on disk when the returned task is done (SEC-06)."""
-        task = self._sessions.drop(entity_id)
-        task.add_done_callback(_report_drop)
+        task = asyncio.get_running_loop().create_task(self._remove(self._sessions.drop(entity_id)))
+        self._removals.add(task)
+        task.add_done_callback(self._removed)
         return task
 
     def export(self, entity_id: str, label: int, length: int) -> bytes:
@@ -195,6 +197,7 @@ class Endpoint:
             await asyncio.gather(self._housekeeping, return_exceptions=True)
         await self._handshakes.close()
         await self._sessions.close()
+        await asyncio.gather(*self._removals, return_exceptions=True)
         await self._queue.close()
         try:
             self._store.release(self._lease)
@@ -264,14 +267,21 @@ class Endpoint:
             except PlaneError as problem:
                 log.error("%s", problem)
 
+    async def _remove(self, ended: Sequence[Session]) -> None:
+        await asyncio.gather(*(self._queue.commit(RemoveContext(session.recipient_id)) for session in ended))
+
+    def _removed(self, task: asyncio.Task[None]) -> None:
+        self._removals.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a session that was ended is still on the disk: %s", task.exception())
+
     async def _tidy(self) -> None:
         now = time.monotonic()
         self._reception.expire(now)
         self._incoming.transfers.expire(now)
         if self._incoming.pairing_handler is not None and not self._reception.window_open(now):
             self.close_pairing()
-        for session in self._sessions.sweep():
-            await self._queue.commit(RemoveContext(session.recipient_id))
+        await self._remove(self._sessions.sweep())
         await self._sessions.save_addresses()
         edition = self._store.edition()
         if edition != self._edition:
@@ -283,11 +293,6 @@ class Endpoint:
             self._silent = True
             await self._incoming.close()
             await self._exchanges.shutdown()
-
-
-def _report_drop(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.error("a session that was ended is still on the disk", exc_info=task.exception())
 
 
 def _report(task: asyncio.Task[None]) -> None:

@@ -179,14 +179,10 @@ class Sessions:
 
     # Ending
 
-    def drop(self, entity_id: str) -> asyncio.Task[None]:
-        """End all sessions with `entity_id`: in memory now, on disk when the task that is returned is done (SEC-06)."""
+    def drop(self, entity_id: str) -> list[Session]:
+        """End all sessions with `entity_id`, in memory; those to be removed from disk are returned."""
         self._forget(self._provisional.pop(entity_id, None))
-        return asyncio.create_task(self._erase(self._end_all(entity_id)))
-
-    async def _erase(self, ended: list[Session]) -> None:
-        for session in ended:
-            await self._queue.commit(RemoveContext(session.recipient_id))
+        return self._end_all(entity_id)
 
     def end_provisional(self) -> None:
         """The pairing window closes: end all provisional sessions."""
