@@ -130,7 +130,8 @@ class Housekeeping:
                 _log.warning("housekeeping: %s", error.reason)
             wait = UPLINK_RETRY_S if self._uplink_failing or self._compare else TICK_S
             try:
-                await asyncio.wait_for(self._wake.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
             except TimeoutError:
                 continue
 
