@@ -90,7 +90,8 @@ class Inventory:
             self._db.execute("UPDATE pn SET next_sg_alias = next_sg_alias + 1")
             self._db.execute(
                 "INSERT INTO service_group (sg_id, alias) VALUES (?, ?) "
-                "ON CONFLICT (sg_id) DO UPDATE SET alias = excluded.alias, deleted = 0, revision = 0, wanted_revision = 0",
+                "ON CONFLICT (sg_id) DO UPDATE SET alias = excluded.alias, deleted = 0, "
+                "revision = 0, wanted_revision = 0",
                 sg_id,
                 alias,
             )

@@ -21,7 +21,8 @@ class Lease:
                 f"Process {self._read_owner()} already uses the store {folder}.",
                 "Stop it first, or use `keycast gateway` commands, which talk to the running gateway.",
             ) from None
-        self._owner.write_text(f"{os.getpid()}\n")
+        with os.fdopen(os.open(self._owner, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as note:
+            note.write(f"{os.getpid()}\n")
 
     def release(self) -> None:
         """Give the store up. Calling it twice does nothing more."""

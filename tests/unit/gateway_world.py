@@ -304,6 +304,7 @@ class World:
         self.dropped: list[str] = []
         self.loss = 0.0
         self.bad_signatures = 0
+        self.started = False
         self.signer = self.trusted_signer = Signer()
         self.clock = Clock()
         self.tasks: set[asyncio.Task] = set()
@@ -328,6 +329,7 @@ class World:
         )
 
     async def start(self) -> "World":
+        self.started = True
         await self.gateway.start()
         await asyncio.sleep(0.01)
         return self
@@ -374,6 +376,10 @@ class World:
     async def delivered(self, sg_id: str, timeout: float = 3.0) -> None:
         """The newest delivery has ended and was reported."""
         version = self.server.group(sg_id).version
+        if not self.started:
+            delivery = self.store.deliveries.get
+            await self.until(lambda: (d := delivery(sg_id, version)) and d.phase == "finished", timeout)
+            await self.gateway.tick()
         await self.until(
             lambda: any(r[messages.SG_ID] == sg_id and r[messages.VERSION] == version for r in self.server.reports),
             timeout,

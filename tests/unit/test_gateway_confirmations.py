@@ -1,0 +1,125 @@
+"""A confirmation proves slot and key (SEC-14)."""
+
+import pytest
+
+from cpns import messages, numbers, proof
+from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotAuthentic, NotMember, Stale
+from tests.unit.gateway_world import PN, World
+
+
+@pytest.fixture
+async def world(tmp_path):
+    world = await World(tmp_path / "gw").start()
+    for i in range(4):
+        board = await world.board(f"b{i}", "light")
+        board.deaf = True
+        board.reachable = False
+    await world.board("outsider")
+    await world.server.rekey("light")
+    await world.until(lambda: len(world.air) >= 1)
+    yield world
+    await world.close()
+
+
+def states(world):
+    return world.gateway.groups()[0].states
+
+
+def confirmation(world, board, **changed):
+    """A right confirmation of `board`, with changes."""
+    group = world.server.group("light")
+    fields = board.response("light", group.version, board.records[-1], group.key)
+    return messages.encode(numbers.GROUP_KEY_DELIVERY_RESPONSE, {**fields, **changed.get("fields", {})})
+
+
+@pytest.mark.req("SEC-14")
+async def test_the_right_proof_confirms_and_is_stored_before_it_is_acknowledged(world):
+    board = world.boards["b0"]
+    assert await world.gateway.handle_pne("b0", confirmation(world, board)) is None
+    version = world.server.group("light").version
+    assert world.store.deliveries.states("light", version)["b0"] == "confirmed"
+    assert states(world)["confirmed"] == 1
+
+
+@pytest.mark.req("SEC-14")
+async def test_nobody_confirms_for_another_with_all_keys_of_all_other_slots(world):
+    """b1 to b3 and the outsider pool records and the Group Key; no proof they can make is b0's."""
+    group = world.server.group("light")
+    victim = world.boards["b0"].records[-1]
+    for name in ("b1", "b2", "b3", "outsider"):
+        own = world.boards[name].records[-1]
+        forged = proof.confirmation(
+            own.report_key(), victim.generation, victim.slot, group.version, "1", PN, "light", group.key
+        )
+        fields = {messages.GENERATION: 1, messages.SLOT: victim.slot, messages.PROOF: forged}
+        with pytest.raises(NotAuthentic):
+            await world.gateway.handle_pne("b0", confirmation(world, world.boards["b0"], fields=fields))
+    assert "confirmed" not in states(world)
+
+
+@pytest.mark.req("SEC-14", "SEC-16")
+async def test_a_right_proof_over_another_session_confirms_nobody(world):
+    message = confirmation(world, world.boards["b0"])
+    with pytest.raises(NotAuthentic):
+        await world.gateway.handle_pne("b1", message)
+    with pytest.raises(NotMember):
+        await world.gateway.handle_pne("outsider", message)
+    assert "confirmed" not in states(world)
+
+
+@pytest.mark.req("SEC-14")
+async def test_a_report_for_v6_never_confirms_v7(world):
+    board = world.boards["b0"]
+    of_v6 = confirmation(world, board)
+    await world.server.rekey("light")
+    with pytest.raises(Stale):
+        await world.gateway.handle_pne("b0", of_v6)
+    version = world.server.group("light").version
+    with pytest.raises(NotAuthentic):
+        fields = dict(messages.decode(of_v6)[1])
+        fields[messages.VERSION] = version
+        await world.gateway.handle_pne("b0", messages.encode(numbers.GROUP_KEY_DELIVERY_RESPONSE, fields))
+    assert "confirmed" not in states(world)
+
+
+@pytest.mark.req("SEC-14")
+async def test_who_did_not_open_the_key_has_no_proof(world):
+    board = world.boards["b0"]
+    group = world.server.group("light")
+    fields = board.response("light", group.version, board.records[-1], bytes(16))
+    with pytest.raises(NotAuthentic):
+        await world.gateway.handle_pne("b0", messages.encode(numbers.GROUP_KEY_DELIVERY_RESPONSE, fields))
+
+
+@pytest.mark.req("SEC-14")
+async def test_a_broadcast_is_not_confirmed_without_proof_nor_with_half_of_one(world):
+    version = world.server.group("light").version
+    bare = {messages.RESULT: "1", messages.SG_ID: "light", messages.VERSION: version}
+    for fields, error in ((bare, NotAllowed), ({**bare, messages.SLOT: 0}, MalformedMessage)):
+        with pytest.raises(error):
+            await world.gateway.handle_pne("b0", messages.encode(numbers.GROUP_KEY_DELIVERY_RESPONSE, fields))
+
+
+async def test_a_removed_member_confirms_nothing(world):
+    message = confirmation(world, world.boards["b0"])
+    await world.server.expel("light", "b0")
+    with pytest.raises(NotMember):
+        await world.gateway.handle_pne("b0", message)
+
+
+async def test_a_board_that_could_not_use_the_broadcast_gets_unicast_at_once(world):
+    board = world.boards["b0"]
+    board.reachable = True
+    fields = {messages.RESULT: "2", messages.SG_ID: "light", messages.VERSION: world.server.group("light").version}
+    assert await world.gateway.handle_pne("b0", messages.encode(4, fields)) is None
+    await world.until(lambda: board.version("light") == world.server.group("light").version)
+
+
+@pytest.mark.req("SEC-02")
+async def test_one_board_that_claims_a_foreign_slot_is_an_alarm_two_stop_the_gateway(world):
+    for number, name in enumerate(("b0", "b1")):
+        assert world.gateway.stop_reason is None
+        fields = {messages.SLOT: 60 + number}
+        with pytest.raises(CpnsError):
+            await world.gateway.handle_pne(name, confirmation(world, world.boards[name], fields=fields))
+    assert "restore" in world.gateway.stop_reason

@@ -1,0 +1,297 @@
+"""An old copy of the gateway gives nothing away (SEC-02); roll-over and pairing (SEC-18, SEC-20)."""
+
+import asyncio
+import os
+import shutil
+
+import pytest
+
+from cpns import cborlite, messages, numbers
+from cpns.crypto.hmac import hmac_sha256
+from cpns.errors import CpnsError, NotAllowed, NotAuthentic
+from gateway_agent.core.pairing import OPEN_S, PairingWindow
+from gateway_agent.core.restore import restore
+from gateway_agent.store.errors import StoreDamaged
+from gateway_agent.store.store import Store
+from tests.unit.gateway_world import PN, Signer, World
+
+
+@pytest.fixture
+async def world(tmp_path):
+    world = await World(tmp_path / "gw").start()
+    yield world
+    await world.close()
+
+
+async def remove_and_replace(world, tmp_path):
+    """Snapshot; then the lamp is removed, another board comes, the key changes. The snapshot is put back."""
+    for name in ("lamp", "a", "b"):
+        await world.board(name, "light")
+    await world.server.rekey("light")
+    await world.delivered("light")
+    await world.close()
+    shutil.copytree(world.folder, tmp_path / "snapshot")
+    world.open()
+    await world.start()
+    await world.server.expel("light", "lamp")
+    await world.server.rekey("light")
+    await world.delivered("light")
+    await world.board("new", "light")
+    await world.server.rekey("light")
+    await world.delivered("light")
+    await world.close()
+    shutil.rmtree(world.folder)
+    shutil.copytree(tmp_path / "snapshot", world.folder)
+    world.air.clear()
+
+
+@pytest.mark.req("SEC-02")
+async def test_an_unannounced_old_image_is_stopped_by_the_servers_word(world, tmp_path):
+    await remove_and_replace(world, tmp_path)
+    world.open()
+    await world.start()
+    await world.until(lambda: world.gateway.stop_reason is not None)
+    assert "restore" in world.gateway.stop_reason
+    await world.server.rekey("light")
+    await asyncio.sleep(0.1)
+    assert not world.air
+    assert (await world.boards["lamp"].pull("light"))[messages.ERROR] == numbers.ERROR_NOT_ALLOWED
+    answer = await world.server.send_key("light")
+    assert answer[messages.ERROR] == numbers.ERROR_NOT_ALLOWED
+
+
+@pytest.mark.req("SEC-02")
+async def test_an_old_image_broadcasts_nothing_before_the_server_was_heard(world, tmp_path):
+    await remove_and_replace(world, tmp_path)
+    world.server.up = False
+    world.open()
+    await world.start()
+    await world.server.rekey("light")  # accepted, stored, not delivered
+    await asyncio.sleep(0.1)
+    assert not world.air and not any(
+        code == numbers.GROUP_KEY_DELIVERY_REQUEST for code, _ in world.boards["a"].heard_unicast
+    )
+
+
+@pytest.mark.req("SEC-02")
+async def test_after_restore_the_removed_board_reads_nothing_and_the_members_are_keyed(world, tmp_path):
+    await remove_and_replace(world, tmp_path)
+    store = Store(world.folder, restoring=True)
+    restored = restore(store, os.urandom, height=6, unix=world.clock.unix_time)
+    store.close()
+    assert restored.generation == 1 + 256
+    assert set(restored.pnes) == {"lamp", "a", "b"} and restored.waiting_groups == ("light",)
+    world.open()
+    assert world.store.group_keys.newest("light") is None
+    await world.start()
+    # The Server was told version 0: it sends the members and a new key.
+    listed = [fields for code, fields in world.server.heard if code == numbers.VERSION_LIST_REQUEST][-1]
+    assert listed[messages.VERSION_ENTRY] == [(0, "light")]
+    assert not world.air and world.gateway.stop_reason is None
+    world.gateway.register_pne("new")
+    await world.server.inventory("light")
+    for name in ("a", "b", "new"):
+        await world.boards[name].get_gkdk()
+    version = await world.server.rekey("light")
+    await world.delivered("light")
+    lamp = world.boards["lamp"]
+    await lamp.get_gkdk()  # it may even have a GKDK of the new generation
+    assert world.air
+    for frame in world.air:
+        assert lamp.opens(frame, "light") is None
+    assert [world.boards[name].version("light") for name in ("a", "b", "new")] == [version] * 3
+    assert (await lamp.pull("light"))[messages.ERROR] == numbers.ERROR_NOT_MEMBER
+
+
+@pytest.mark.req("SEC-02")
+async def test_database_and_tree_masters_of_different_age_are_noticed(world, tmp_path):
+    await world.board("lamp")
+    await world.close()
+    shutil.copy(world.folder / "gateway.db", tmp_path / "old.db")
+    (world.folder / "tree_masters" / "1").write_bytes(os.urandom(32))
+    with pytest.raises(StoreDamaged, match="different age"):
+        Store(world.folder)
+    (world.folder / "tree_masters" / "1").unlink()
+    with pytest.raises(StoreDamaged, match="missing"):
+        Store(world.folder)
+    Store(world.folder, restoring=True).close()
+    shutil.rmtree(world.folder)
+    world.open()
+
+
+@pytest.mark.req("SEC-02")
+async def test_a_backup_holds_no_key_and_does_not_run_without_restore(world, tmp_path):
+    for name in ("a", "b"):
+        await world.board(name, "light")
+    await world.server.rekey("light")
+    await world.delivered("light")
+    secrets = [world.server.group("light").key, world.store.tree_master(1)]
+    backup = tmp_path / "backup.db"
+    world.store.back_up_to(backup)
+    assert backup.stat().st_mode & 0o777 == 0o600
+    assert not any(secret in backup.read_bytes() for secret in secrets)
+    folder = tmp_path / "restored"
+    folder.mkdir()
+    shutil.copy(backup, folder / "gateway.db")
+    store = Store(folder)
+    assert "restore" in store.pn.get().stopped and not store.slots.generations()
+    restored = restore(store, os.urandom, height=6, unix=0)
+    assert (restored.generation, store.pn.get().stopped) == (257, None)
+    store.close()
+
+
+@pytest.mark.req("SEC-02")
+async def test_a_restore_that_is_interrupted_stays_stopped_and_can_be_repeated(world, monkeypatch):
+    await world.board("lamp", "light")
+    await world.close()
+    store = Store(world.folder, restoring=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(store.tree_masters, "create", _power_cut)
+        with pytest.raises(OSError, match="power"):
+            restore(store, os.urandom, height=6, unix=0)
+    store.close()
+    store = Store(world.folder)
+    assert "interrupted" in store.pn.get().stopped
+    store.close()
+    store = Store(world.folder, restoring=True)
+    assert restore(store, os.urandom, height=6, unix=0).generation == 1 + 512
+    store.close()
+    world.open()
+
+
+def _power_cut(*_):
+    raise OSError("power cut")
+
+
+@pytest.mark.req("SEC-02")
+async def test_one_board_ahead_is_an_alarm_two_stop(world):
+    for name in ("a", "b"):
+        await world.board(name, "light")
+    await world.server.rekey("light")
+    await world.delivered("light")
+    ahead = world.server.group("light").version + 5
+    await world.boards["a"].pull("light", version=ahead)
+    await world.boards["a"].pull("light", version=ahead)
+    assert world.gateway.stop_reason is None and world.gateway.counters["peers_ahead"] == 2
+    await world.boards["b"].pull("light", generation=9)
+    assert world.gateway.stop_reason is not None
+
+
+# roll-over
+
+
+@pytest.mark.req("SEC-18")
+async def test_roll_over_is_signed_by_the_old_key_and_told_over_the_session(world):
+    for name in ("a", "b", "away"):
+        await world.board(name, "light")
+    world.boards["away"].reachable = False
+    old, new = world.signer, Signer()
+    assert world.gateway.roll_over(new) == 2
+    await world.gateway.tick()
+    world.trusted_signer = new
+    await world.until(lambda: world.store.pn.pne("b").signing_epoch == 2)
+    _, request = next(m for m in world.boards["a"].heard_unicast if m[0] == numbers.ROLL_OVER_REQUEST)
+    signed = cborlite.encode(
+        [
+            "Signature1",
+            bytes.fromhex("a10126"),
+            cborlite.encode(["keycast/rollover/1", PN]),
+            cborlite.encode([2, new.public_key]),
+        ]
+    )
+    assert old.verify(request[messages.SIGNATURE], signed)
+    # Who has not heard of it would refuse the new signature: he is reached by unicast.
+    version = await world.server.rekey("light")
+    await world.until(lambda: world.boards["a"].version("light") == version)
+    away = world.boards["away"]
+    away.deaf, away.reachable = True, True
+    await world.until(lambda: away.version("light") == version)
+    await world.gateway.tick()
+    await world.until(lambda: world.store.pn.pne("away").signing_epoch == 2)
+
+
+@pytest.mark.req("SEC-18")
+async def test_a_board_that_missed_two_roll_overs_hears_both_in_order(world):
+    board = await world.board("away")
+    board.reachable = False
+    world.gateway.roll_over(Signer())
+    world.gateway.roll_over(Signer())
+    board.reachable = True
+    await world.gateway.tick()
+    await world.until(lambda: world.store.pn.pne("away").signing_epoch == 3)
+    epochs = [fields[messages.SIGNING_EPOCH] for code, fields in board.heard_unicast]
+    assert epochs == [2, 3]
+
+
+async def test_rolling_over_to_the_same_key_is_refused(world):
+    with pytest.raises(NotAllowed):
+        world.gateway.roll_over(world.signer)
+
+
+# pairing
+
+SECRET = bytes(range(10))
+X = bytes(32)
+
+
+def window(now=0.0):
+    return PairingWindow(SECRET, now, gateway_id="gw", signing_key=bytes(64), signing_epoch=1)
+
+
+def authenticator(secret, role=b"pne", exporter=X):
+    return {messages.PNE_ID: "lamp", messages.AUTHENTICATOR: hmac_sha256(secret, role, exporter)}
+
+
+@pytest.mark.req("SEC-20")
+def test_the_gateway_proves_itself_first_then_the_board_and_the_secret_is_gone():
+    pairing = window()
+    first = pairing.answer("lamp", {messages.PNE_ID: "lamp"}, X, 1.0)
+    assert first[messages.AUTHENTICATOR] == hmac_sha256(SECRET, b"gateway", X)
+    assert pairing.answer("lamp", authenticator(SECRET), X, 2.0) == {messages.RESULT: "1"}
+    assert pairing.paired == "lamp" and not pairing.is_open(2.0)
+    with pytest.raises(NotAllowed):
+        pairing.answer("lamp", authenticator(SECRET), X, 3.0)
+
+
+@pytest.mark.req("SEC-20")
+def test_three_wrong_tries_close_the_window():
+    pairing = window()
+    for _ in range(3):
+        with pytest.raises(NotAuthentic):
+            pairing.answer("lamp", authenticator(b"guess"), X, 1.0)
+    with pytest.raises(NotAllowed):
+        pairing.answer("lamp", authenticator(SECRET), X, 1.0)
+    assert pairing.paired is None
+
+
+@pytest.mark.req("SEC-20")
+def test_the_gateways_own_proof_and_a_relayed_one_are_refused():
+    pairing = window()
+    for fields in (authenticator(SECRET, b"gateway"), authenticator(SECRET, exporter=b"\1" * 32)):
+        with pytest.raises(NotAuthentic):
+            pairing.answer("lamp", fields, X, 1.0)
+    with pytest.raises(NotAllowed):
+        pairing.answer("mallory", authenticator(SECRET), X, 1.0)
+
+
+@pytest.mark.req("SEC-20")
+def test_the_window_is_open_for_five_minutes():
+    assert window().is_open(OPEN_S - 1)
+    with pytest.raises(NotAllowed):
+        window().answer("lamp", authenticator(SECRET), X, OPEN_S)
+    with pytest.raises(CpnsError):
+        window().answer("lamp", authenticator(SECRET), b"", 1.0)
+
+
+@pytest.mark.req("SEC-20")
+async def test_pairing_over_the_gateway(world):
+    fields = {messages.PNE_ID: "lamp"}
+    request = messages.encode(numbers.PAIRING_REQUEST, fields)
+    refused = messages.decode(await world.gateway.handle_pne("lamp", request, X))[1]
+    assert refused[messages.ERROR] == numbers.ERROR_NOT_ALLOWED
+    pairing = world.gateway.open_pairing(SECRET)
+    answer = messages.decode(await world.gateway.handle_pne("lamp", request, X))[1]
+    assert answer[messages.SIGNING_KEY] == world.signer.public_key and answer[messages.GATEWAY_ID] == "gw"
+    request = messages.encode(numbers.PAIRING_REQUEST, authenticator(SECRET))
+    assert messages.decode(await world.gateway.handle_pne("lamp", request, X))[1][messages.RESULT] == "1"
+    assert pairing.paired == "lamp" and repr(SECRET) not in repr(pairing)

@@ -1,0 +1,171 @@
+"""The store: private, alone, whole after any crash, and forgetful of old keys (SEC-29)."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from gateway_agent.store.errors import StoreDamaged, StoreInUse
+from gateway_agent.store.group_keys import GroupKey
+from gateway_agent.store.store import Store
+from gateway_agent.store.tree_masters import fingerprint
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "gw")
+    with store.transaction():
+        store.pn.create("pn.home", "gw", 7)
+        store.inventory.ensure_group("light")
+    yield store
+    store.close()
+
+
+def test_everything_is_private(store, tmp_path):
+    store.tree_masters.create(1, bytes(32))
+    with store.transaction():
+        store.pn.register("lamp", 1)
+    for path in (tmp_path / "gw").rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+@pytest.mark.req("SEC-23")
+def test_a_second_process_gets_one_clear_sentence(store, tmp_path):
+    with pytest.raises(StoreInUse, match=f"Process {os.getpid()} already uses the store"):
+        Store(tmp_path / "gw")
+    script = (
+        "import sys; from pathlib import Path; from gateway_agent.store.store import Store; Store(Path(sys.argv[1]))"
+    )
+    child = subprocess.run([sys.executable, "-c", script, str(tmp_path / "gw")], capture_output=True, text=True)
+    assert child.returncode and "StoreInUse" in child.stderr.splitlines()[-1]
+
+
+def test_the_store_is_free_again_after_close(tmp_path):
+    Store(tmp_path / "gw").close()
+    Store(tmp_path / "gw").close()
+
+
+@pytest.mark.req("SEC-29")
+def test_only_the_two_newest_keys_exist_anywhere(store, tmp_path):
+    keys = [os.urandom(16) for _ in range(4)]
+    for version, key in enumerate(keys, 1):
+        with store.transaction():
+            store.group_keys.add("light", GroupKey(version, key, 0, 0))
+    assert [store.group_keys.get("light", v) is not None for v in (1, 2, 3, 4)] == [False, False, True, True]
+    everything = b"".join(path.read_bytes() for path in (tmp_path / "gw").iterdir() if path.is_file())
+    assert [key in everything for key in keys] == [False, False, True, True]
+    assert store.database.truncations == 2
+
+
+@pytest.mark.req("SEC-29")
+def test_a_deleted_groups_keys_are_nowhere(store, tmp_path):
+    key = os.urandom(16)
+    with store.transaction():
+        store.group_keys.add("light", GroupKey(1, key, 0, 0))
+    with store.transaction():
+        store.group_keys.delete_all("light")
+    assert not any(key in path.read_bytes() for path in (tmp_path / "gw").iterdir() if path.is_file())
+
+
+def test_keys_and_tree_masters_do_not_show_in_a_repr(store):
+    assert "secret" not in repr(GroupKey(1, b"secret", 0, 0))
+    assert "secret" not in repr(store.tree_masters)
+
+
+def test_a_transaction_is_whole_or_nothing(store):
+    with pytest.raises(KeyError), store.transaction():
+        store.pn.register("lamp", 1)
+        with store.transaction():
+            store.pn.register("door", 1)
+        raise KeyError
+    assert store.pn.pnes() == []
+
+
+def test_nested_transactions_are_one_commit(store):
+    before = store.database.commits
+    with store.transaction(), store.transaction():
+        store.pn.register("lamp", 1)
+    with store.transaction():
+        pass
+    assert store.database.commits == before + 1
+
+
+@pytest.mark.req("SEC-08")
+def test_an_alias_is_never_used_again(store):
+    seen = [store.inventory.group("light").alias]
+    for _ in range(3):
+        with store.transaction():
+            store.inventory.mark_deleted("light")
+        with store.transaction():
+            seen.append(store.inventory.ensure_group("light").alias)
+    assert seen == [1, 2, 3, 4]
+
+
+def test_a_tree_master_left_over_from_a_power_cut_is_erased(tmp_path):
+    store = Store(tmp_path / "gw")
+    store.tree_masters.create(3, b"\1" * 32)
+    store.close()
+    store = Store(tmp_path / "gw")
+    assert store.tree_masters.generations() == []
+    store.close()
+
+
+def test_a_generation_has_one_tree_master(store):
+    store.tree_masters.create(1, bytes(32))
+    with pytest.raises(FileExistsError):
+        store.tree_masters.create(1, b"\1" * 32)
+    assert fingerprint(bytes(32)) != fingerprint(b"\1" * 32)
+
+
+def test_a_damaged_file_is_one_clear_error(tmp_path):
+    folder = tmp_path / "gw"
+    Store(folder).close()
+    (folder / "gateway.db").write_bytes(b"not a database at all" * 100)
+    with pytest.raises(StoreDamaged, match="cannot be read"):
+        Store(folder)
+
+
+def test_a_store_of_a_newer_program_is_refused(tmp_path):
+    folder = tmp_path / "gw"
+    store = Store(folder)
+    store.database.execute("PRAGMA user_version = 99")
+    store.close()
+    with pytest.raises(StoreDamaged, match="newer program"):
+        Store(folder)
+
+
+@pytest.mark.req("SEC-29")
+def test_what_was_committed_survives_kill_9(tmp_path):
+    """The child prints each version after its commit; the last one printed must be there."""
+    script = textwrap.dedent(
+        """
+        import os, sys
+        from pathlib import Path
+        from gateway_agent.store.group_keys import GroupKey
+        from gateway_agent.store.store import Store
+        store = Store(Path(sys.argv[1]))
+        with store.transaction():
+            store.pn.create("pn", "gw", 1)
+            store.inventory.ensure_group("light")
+        for version in range(1, 10**6):
+            with store.transaction():
+                store.group_keys.add("light", GroupKey(version, version.to_bytes(16, "big"), 0, 0))
+                store.inventory.set_version("light", version)
+            os.write(1, b"%d\\n" % version)
+        """
+    )
+    child = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "gw")], stdout=subprocess.PIPE)
+    for line in child.stdout:
+        if int(line) >= 50:
+            break
+    child.kill()
+    printed = [int(line), *[int(word) for word in child.stdout.read().split(b"\n")[:-1]]]
+    child.wait()
+    child.stdout.close()
+    store = Store(tmp_path / "gw")
+    version = store.inventory.group("light").version
+    assert version >= printed[-1]
+    assert store.group_keys.newest("light").key == version.to_bytes(16, "big")
+    store.close()
