@@ -9,7 +9,9 @@ State folder: `identity.key` (EDHOC), `signing.key` (broadcasts), `sessions.db` 
 (inventory, keys, tree masters), `control.sock`. All of it is private to the user the gateway runs as.
 """
 
+import asyncio
 import secrets
+import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +20,8 @@ from cpns.errors import NotAllowed
 from gateway_agent.clock import SystemClock
 from gateway_agent.config.schema import GatewayConfig
 from gateway_agent.control import Command, ControlSocket
+from gateway_agent.core.pairing import EXPORTER_LEN as PAIRING_LEN
+from gateway_agent.core.pairing import OPEN_S as PAIRING_OPEN_S
 from gateway_agent.core.pn_gateway import PnGateway
 from gateway_agent.core.policy import DeliveryPolicy
 from gateway_agent.core.ports import Uplink
@@ -37,6 +41,7 @@ SIGNING_FILE = "signing.key"
 SESSIONS_FILE = "sessions.db"
 STORE_FOLDER = "store"
 CONTROL_SOCKET = "control.sock"
+PAIRING_LABEL = 32768  # of the EDHOC exporter, docs/protocol.md section 9
 
 
 def own_keys(config: GatewayConfig) -> tuple[OwnIdentity, SigningKey]:
@@ -132,9 +137,51 @@ class GatewayApp:
             self._control = ControlSocket(config.gateway.state_dir / CONTROL_SOCKET, commands)
             await self._control.open()
 
-    def register(self, credential: Credential) -> None:
-        """Let a PNE in that has this credential. Raises RegistrationRefused."""
+    def register(self, credential: Credential, preferred_sg: str | None = None) -> None:
+        """Let a PNE in that has this credential and was given our signing key. Raises RegistrationRefused."""
         self.credentials.register(credential)
+        self.gateway.register_pne(credential.entity_id, preferred_sg)
+
+    async def pair(self, secret: bytes) -> str:
+        """Let in the one board that shows `secret` (10 octets); return its PNE ID (SEC-20).
+
+        Raises NotAllowed when nobody has paired within five minutes or three tries.
+        """
+        window = self.gateway.open_pairing(secret)
+        done = asyncio.Event()
+
+        async def handle(peer: Peer, message: bytes) -> bytes | None:
+            exporter = self.endpoint.export(peer.entity_id, PAIRING_LABEL, PAIRING_LEN)
+            answer = await self.gateway.handle_pne(peer.entity_id, message, exporter)
+            if window.paired == peer.entity_id:
+                await self.endpoint.admit(peer.entity_id)
+                self.gateway.register_pne(peer.entity_id)
+            if not window.is_open(time.monotonic()):
+                done.set()
+            return answer
+
+        self.endpoint.open_pairing(lambda credential: True, handle)
+        try:
+            async with asyncio.timeout(PAIRING_OPEN_S):
+                await done.wait()
+        except TimeoutError:
+            window.close()
+        finally:
+            self.endpoint.close_pairing()
+        if window.paired is None:
+            raise NotAllowed("no board has proved that it shows this secret; the pairing window is closed")
+        return window.paired
+
+    def trust(self) -> dict[str, str | int]:
+        """What a board pins of this gateway: all of it public."""
+        return {
+            "gateway_id": self.config.gateway.id,
+            "credential": self.identity.credential.ccs.hex(),
+            "signing_key": self.signing_key.public_key.hex(),
+            "signing_epoch": self.signing_key.epoch,
+            "pn": self.config.gateway.pn,
+            "address": f"{self.addresses()[0]}:{self.config.message_plane.port}",
+        }
 
     def addresses(self) -> list[str]:
         """The IPv4 addresses where boards reach this gateway."""
@@ -142,6 +189,10 @@ class GatewayApp:
         if listen != ["0.0.0.0"]:
             return listen
         return [each.address for each in interfaces.ipv4_interfaces() if not each.is_loopback] or ["127.0.0.1"]
+
+    def networks(self) -> list[str]:
+        """The directed broadcast addresses that Group Keys go to, each with its interface."""
+        return self._radios.networks() if self._radios else []
 
     async def close(self) -> None:
         """Stop in the opposite order; deliveries go on at the next start."""

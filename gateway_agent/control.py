@@ -5,11 +5,13 @@ socket may steer the gateway: the folder's mode is the access control. Answers n
 """
 
 import asyncio
+import inspect
 import json
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,14 @@ _log = logging.getLogger(__name__)
 
 REQUEST_MAX = 64 * 1024
 ANSWER_MAX = 4 * 1024 * 1024
-Command = Callable[..., Awaitable[Any]]
+Command = Callable[..., Any]
 
 
 class ControlSocket:
-    """Serves `commands` (name -> coroutine function taking keyword arguments, giving a JSON value) until `close`."""
+    """Serves `commands` until `close`: name -> function or coroutine function that takes keyword arguments.
+
+    Values are what JSON knows, and dataclasses of it.
+    """
 
     def __init__(self, path: Path, commands: Mapping[str, Command]) -> None:
         self._path = path
@@ -56,7 +61,7 @@ class ControlSocket:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while line := await reader.readline():
-                writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
+                writer.write(json.dumps(await self._answer(line), default=asdict).encode() + b"\n")
                 await writer.drain()
         except (ConnectionError, ValueError):
             _log.info("a control connection ended early")
@@ -71,7 +76,8 @@ class ControlSocket:
         except (ValueError, KeyError, TypeError, AttributeError):
             return {"error": f"Unknown command. Known: {', '.join(sorted(self._commands))}."}
         try:
-            return {"ok": await command(**arguments)}
+            value = command(**arguments)
+            return {"ok": await value if inspect.isawaitable(value) else value}
         except (CpnsError, GatewayError) as error:
             return {"error": str(error) or type(error).__name__}
         except TypeError as error:

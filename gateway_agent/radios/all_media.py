@@ -13,6 +13,10 @@ class Medium(Protocol):
         """Send once; return on how many networks it went out, 0 when the medium is down."""
         ...
 
+    def networks(self) -> list[str]:
+        """What it reaches, for people."""
+        ...
+
     def close(self) -> None:
         """Give the radio back."""
         ...
@@ -32,6 +36,10 @@ class AllMedia:
     def send(self, datagram: bytes) -> int:
         """Send on every medium; the number of networks it went out on."""
         return sum(medium.send(datagram) for medium in self._media)
+
+    def networks(self) -> list[str]:
+        """What all media reach, for people."""
+        return [network for medium in self._media for network in medium.networks()]
 
     def close(self) -> None:
         """Close every medium."""

@@ -63,6 +63,10 @@ class UdpBroadcast:
             self._open_missing()
         return sent
 
+    def networks(self) -> list[str]:
+        """Interface and directed broadcast address of each open socket."""
+        return [f"{interface.name} {interface.broadcast}" for interface in self._sockets]
+
     def close(self) -> None:
         """Close all sockets."""
         for sock in self._sockets.values():

@@ -8,6 +8,7 @@ import typer
 WORDS = {
     "demo": ("tools.keycast.demo", "A whole home on this machine: gateway, server, real MicroPython boards."),
     "gateway": ("tools.keycast.gateway", "Run a PN GW, write its configuration, restore it."),
+    "server": ("tools.keycast.server", "Run a CPNS Server on its own, beside its gateways."),
     "group": ("tools.keycast.group", "Create, show, re-key and delete Service Groups; expel members."),
     "device": ("tools.keycast.device", "Register, provision, pair, list and retire boards."),
     "status": ("tools.keycast.status", "What a running gateway sees and does."),

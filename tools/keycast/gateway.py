@@ -1,0 +1,240 @@
+"""`keycast gateway`: the PN GW service itself."""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import signal
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, console, errors, sentences
+
+app = typer.Typer(no_args_is_help=True)
+
+_TEMPLATE = """\
+# A keycast PN GW. Every other setting has a default: keycast gateway settings
+
+[gateway]
+id = "{gateway}"            # unique in the home
+pn = "{pn}"                 # the Personal Network it serves
+state_dir = "{state}"       # keys, sessions, inventory; private to this user
+
+[broadcast]
+interfaces = ["auto"]       # or names, for example ["wlan0"]
+
+[uplink]
+kind = "embedded"           # the CPNS Server in this process; "udp" for one elsewhere
+"""
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="The file to write.")] = DEFAULT_CONFIG,
+    gateway: Annotated[str, typer.Option("--id", help="Entity ID of the gateway.")] = "gw.home",
+    pn: Annotated[str, typer.Option(help="PN ID.")] = "home",
+    state: Annotated[str, typer.Option(help="State folder, relative to the file.")] = "keycast-state",
+) -> None:
+    """Write a configuration to start from.
+
+    Example: keycast gateway init
+    """
+    try:
+        with path.open("x") as file:
+            file.write(_TEMPLATE.format(gateway=gateway, pn=pn, state=state))
+    except OSError as error:
+        errors.print(f"[red]keycast:[/] cannot write {path}: {error.strerror}.")
+        raise typer.Exit(1) from None
+    console.print(f"{path} is written. Next: keycast gateway run -c {path}")
+
+
+@app.command()
+def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Check the configuration and the interfaces without starting.
+
+    Example: keycast gateway check
+    """
+    from gateway_agent.config.load import load
+    from gateway_agent.net import interfaces
+
+    with sentences():
+        loaded = load(config)
+        wanted = loaded.broadcast.interfaces
+        for each in interfaces.choose(wanted, interfaces.ipv4_interfaces()) if wanted else []:
+            console.print(f"broadcasts on {each.name}: from {each.address} to {each.broadcast}")
+    console.print(f"{config} is right.")
+
+
+@app.command()
+def settings() -> None:
+    """List every setting with its default and meaning.
+
+    Example: keycast gateway settings
+    """
+    from gateway_agent.config.schema import GatewayConfig
+
+    for name, field in GatewayConfig.model_fields.items():
+        section = field.annotation
+        assert isinstance(section, type)
+        console.print(f"[bold]\\[{name}][/]  {(section.__doc__ or '').strip()}")
+        for key, value in section.model_fields.items():
+            default = "needed" if value.is_required() else repr(value.default)
+            console.print(f"  {key:20} {default:24} {value.description or ''}")
+
+
+@app.command()
+def run(
+    config: ConfigOption = DEFAULT_CONFIG,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+) -> None:
+    """Run the gateway until it is interrupted.
+
+    Example: keycast gateway run -c keycast.toml
+    """
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    with sentences(), contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_run(config))
+
+
+async def _run(path: Path) -> None:
+    from gateway_agent.app import GatewayApp
+    from gateway_agent.config.load import load
+    from key_servers.cpns_server.app import CpnsServer
+    from key_servers.cpns_server.config import ServerConfig
+    from tools.keycast.embedded import InProcessUplink
+    from tools.keycast.steering import commands
+
+    config = load(path)
+    config.gateway.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    async with contextlib.AsyncExitStack() as stack:
+        server = None
+        uplink = None
+        if config.uplink.kind == "embedded":
+            settings = ServerConfig(
+                id=config.uplink.server_id,
+                rekey_on_join=config.groups.rekey_on_join,
+                period_s=config.groups.period_s,
+            )
+            server = await CpnsServer.open(config.gateway.state_dir / "server", settings)
+            stack.push_async_callback(server.close)
+            if config.gateway.id not in {gateway.gateway_id for gateway in server.gateways()}:
+                server.register_gateway(config.gateway.id, config.gateway.pn)
+            uplink = InProcessUplink(server, config.gateway.id)
+        app = await GatewayApp.open(config, uplink)
+        stack.push_async_callback(app.close)
+        if server is not None:
+            server.attach(config.gateway.id, app.gateway.handle_server)
+        await app.start(commands(app, server))
+        networks = ", ".join(app.networks()) or "no network: keys go by unicast"
+        console.print(f"{config.gateway.id} serves {config.gateway.pn}; broadcasts to {networks}")
+        ends: list[asyncio.Future[Any]] = [asyncio.create_task(interrupted()), app.endpoint.failed]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if app.endpoint.failed.done():
+            raise app.endpoint.failed.result()
+
+
+async def interrupted() -> None:
+    """Wait for SIGINT or SIGTERM."""
+    stop = asyncio.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    await stop.wait()
+
+
+@app.command()
+def credential(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Print the gateway's credential, for a CPNS Server elsewhere to register.
+
+    Example: keycast server add-gateway gw.home home $(keycast gateway credential)
+    """
+    from gateway_agent.app import own_keys
+    from gateway_agent.config.load import load
+
+    with sentences():
+        identity, _ = own_keys(load(config))
+        typer.echo(identity.credential.ccs.hex())
+
+
+@app.command()
+def trust_server(
+    credential: Annotated[str, typer.Argument(help="The Server's credential: keycast server credential")],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Register the credential of a CPNS Server elsewhere (uplink kind = "udp").
+
+    Example: keycast gateway trust-server $(keycast server credential --state server-state)
+    """
+    from gateway_agent.app import SESSIONS_FILE
+    from gateway_agent.config.load import load
+    from message_plane import credentials
+    from message_plane.session_store import SessionStore
+
+    with sentences():
+        loaded = load(config)
+        parsed = credentials.parse(bytes.fromhex(credential), "server")
+        loaded.gateway.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        store = SessionStore(loaded.gateway.state_dir / SESSIONS_FILE)
+        try:
+            store.register(parsed)
+        finally:
+            store.close()
+    console.print(f"{parsed.entity_id} is the CPNS Server of {loaded.gateway.id}.")
+
+
+@app.command()
+def backup(
+    path: Annotated[Path, typer.Argument(help="New file for the backup.")], config: ConfigOption = DEFAULT_CONFIG
+) -> None:
+    """Write a backup: inventory without keys, sessions and tree masters. Stop the gateway first.
+
+    Example: keycast gateway backup home.backup
+    """
+    from gateway_agent.app import STORE_FOLDER
+    from gateway_agent.config.load import load
+    from gateway_agent.store.store import Store
+
+    with sentences():
+        store = Store(load(config).gateway.state_dir / STORE_FOLDER)
+        try:
+            store.back_up_to(path)
+        except FileExistsError:
+            errors.print(f"[red]keycast:[/] {path} exists already. Name a new file.")
+            raise typer.Exit(1) from None
+        finally:
+            store.close()
+    console.print(f"{path} is written. After putting it back: keycast gateway restore")
+
+
+@app.command()
+def restore(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Begin anew after an older state was put back: new tree generation, no session, no key (SEC-02).
+
+    Boards make new sessions by themselves; every group waits for a new key of the CPNS Server. Stop the gateway first.
+    Example: keycast gateway restore
+    """
+    from gateway_agent.app import SESSIONS_FILE, STORE_FOLDER
+    from gateway_agent.config.load import load
+    from gateway_agent.core.restore import restore as begin_anew
+    from gateway_agent.store.store import Store
+    from message_plane.session_store import SessionStore
+
+    with sentences():
+        loaded = load(config)
+        folder = loaded.gateway.state_dir
+        store = Store(folder / STORE_FOLDER, restoring=True)
+        try:
+            sessions = SessionStore(folder / SESSIONS_FILE)
+            sessions.discard_contexts()
+            sessions.close()
+            done = begin_anew(store, secrets.token_bytes, height=loaded.tree.height, unix=int(time.time()))
+        finally:
+            store.close()
+    console.print(
+        f"Generation {done.generation} begins; {len(done.pnes)} boards will make new sessions; "
+        f"{len(done.waiting_groups)} groups wait for a new key."
+    )

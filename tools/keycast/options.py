@@ -1,0 +1,57 @@
+"""What several commands share: where the configuration is, and how an answer or a refusal is shown."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+CONFIG_VARIABLE = "KEYCAST_CONFIG"
+_DEFAULT = Path("keycast.toml")
+
+ConfigOption = Annotated[
+    Path, typer.Option("--config", "-c", envvar=CONFIG_VARIABLE, help="The gateway's configuration file.")
+]
+StateOption = Annotated[
+    Path | None,
+    typer.Option("--state", help="State folder of a CPNS Server on its own, in place of a gateway's configuration."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DEFAULT_CONFIG = Path(os.environ.get(CONFIG_VARIABLE, str(_DEFAULT)))
+
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Turn what stops a command into its one sentence on standard error, and exit code 1."""
+    from cpns.errors import CpnsError
+    from gateway_agent.errors import GatewayError
+    from key_servers.errors import ServerError
+    from message_plane.errors import PlaneError
+
+    try:
+        yield
+    except (CpnsError, GatewayError, ServerError, PlaneError) as error:
+        errors.print(f"[red]keycast:[/] {error}")
+        raise typer.Exit(1) from None
+
+
+def ask(config: Path, state: Path | None, do: str, /, **arguments: Any) -> Any:
+    """Ask the gateway of `config`, or the CPNS Server in `state`; its answer, or its refusal and exit code 1."""
+    from gateway_agent.config.load import load
+    from gateway_agent.control import ask as over_socket
+
+    with sentences():
+        folder = state if state is not None else load(config).gateway.state_dir
+        return over_socket(folder, do, **arguments)
+
+
+def show_json(value: Any) -> None:
+    """Print `value` as indented JSON."""
+    typer.echo(json.dumps(value, indent=1))
