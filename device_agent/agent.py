@@ -23,6 +23,17 @@ _SERVER_ERROR = 0xA0
 _PAUSE_MAX = 3600000  # ms; a clock of wrapping ticks is to be asked now and then
 _NETWORK_DOWN = 1000  # ms between tries to read from a link that fails
 
+if hasattr(asyncio, "timeout"):  # CPython, where wait_for makes a task each time and may lose a cancellation
+
+    async def _wait(event, seconds):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+else:
+
+    def _wait(event, seconds):
+        return asyncio.wait_for(event.wait(), seconds)
+
 
 class Agent:
     """`storage`, `link`, `clock`, `random`: the ports of `ports.py`; `tell(name, values)` is told what happens.
@@ -118,6 +129,7 @@ class Agent:
     async def _keep_time(self):
         while True:
             self._act(self._endpoint.tick(self.clock.now()))
+            self._timers.clear()  # set by our own actions, which next_wake knows
             await self._pause(self._timers, self._endpoint.next_wake())
 
     async def _do_duties(self):
@@ -236,7 +248,7 @@ class Agent:
     async def _pause(self, event, until):
         wait = _PAUSE_MAX if until is None else min(max(until - self.clock.now(), 0), _PAUSE_MAX)
         try:
-            await asyncio.wait_for(event.wait(), wait / 1000)
+            await _wait(event, wait / 1000)
         except asyncio.TimeoutError:  # noqa: UP041 - the name both Pythons have
             return
         event.clear()

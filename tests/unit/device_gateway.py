@@ -1,4 +1,4 @@
-"""A PN GW for tests of the board's agent whose EDHOC is that of lakers; CoAP and OSCORE are the board's own, reversed."""
+"""A PN GW for tests of the board's agent: EDHOC of lakers; CoAP and OSCORE are the board's own, reversed."""
 
 import secrets
 

@@ -1,0 +1,228 @@
+"""The same agent on Linux: files, UDP sockets, asyncio; two boards and a gateway on loopback in real time."""
+
+import asyncio
+import os
+import stat
+import subprocess
+import sys
+
+import device_world
+import pytest
+
+from cpns import messages as m
+from cpns import numbers as n
+from device_agent.api import Message, Node
+from device_agent.clock import Clock
+from device_agent.coap.endpoint import Endpoint
+from device_agent.host.storage import FileStorage
+from device_agent.key_store import KeyStore
+from device_agent.links.udp import UdpLink, directed_broadcast
+from device_agent.provisioning import RECORD, Provisioning
+from tests.unit.device_gateway import LakersGateway, Party
+
+EVERYBODY = "127.255.255.255"
+PORT, BROADCAST_PORT = 46083, 46087
+
+
+# --- files ---
+
+
+def test_what_is_set_is_there_for_the_next_process(tmp_path):
+    storage = FileStorage(tmp_path / "node")
+    storage.set("prov0", b"a long identity")
+    storage.set("prov0", b"identity")
+    storage.set("gone", b"x")
+    storage.delete("gone")
+    storage.delete("never")
+    storage.commit()
+    storage.close()
+    again = FileStorage(tmp_path / "node")
+    assert (again.get("prov0"), again.get("gone")) == (b"identity", None)
+
+
+@pytest.mark.req("CPNS-GKM-77")
+def test_files_are_for_their_owner_only(tmp_path):
+    storage = FileStorage(tmp_path / "node")
+    storage.set("prov0", b"identity")
+    assert stat.S_IMODE((tmp_path / "node").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "node" / "prov0").stat().st_mode) == 0o600
+
+
+@pytest.mark.req("SEC-23")
+def test_a_second_process_does_not_get_the_folder(tmp_path):
+    FileStorage(tmp_path)
+    code = f"from device_agent.host.storage import FileStorage; FileStorage({str(tmp_path)!r})"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ})
+    assert "BlockingIOError" in run.stderr
+
+
+@pytest.mark.parametrize("name", ["../prov0", "", "a/b", "sixteen letters!", "x" * 16])
+def test_names_do_not_leave_the_folder(tmp_path, name):
+    storage = FileStorage(tmp_path)
+    with pytest.raises(ValueError):
+        storage.set(name, b"")
+
+
+# --- link ---
+
+
+@pytest.mark.parametrize(
+    ("host", "mask", "everybody"),
+    [
+        ("192.168.1.10", "255.255.255.0", "192.168.1.255"),
+        ("10.1.2.3", "255.0.0.0", "10.255.255.255"),
+        ("172.16.5.9", "255.255.252.0", "172.16.7.255"),
+    ],
+)
+def test_the_directed_broadcast_address(host, mask, everybody):
+    assert directed_broadcast(host, mask) == everybody
+
+
+def link(host):
+    return UdpLink(host, EVERYBODY, port=PORT, broadcast_port=BROADCAST_PORT)
+
+
+@pytest.mark.parametrize("text", ["gateway", "1.2.3", "1.2.3.256", "1.2.3.4:0", "1.2.3.4:x", ""])
+def test_what_is_no_address_is_refused(text):
+    one = link("127.0.71.1")
+    with pytest.raises(ValueError):
+        one.address(text)
+    one.close()
+
+
+async def test_unicast_and_broadcast_arrive_on_their_own_ways():
+    one, two = link("127.0.71.1"), link("127.0.71.2")
+    one.send(two.address(f"127.0.71.2:{PORT}"), b"to you")
+    one.broadcast(BROADCAST_PORT, b"to all")
+    async with asyncio.timeout(5):
+        assert await two.recv() == (("127.0.71.1", PORT), b"to you")
+        assert await two.recv_broadcast() == (("127.0.71.1", PORT), b"to all")
+        assert await one.recv_broadcast() == (("127.0.71.1", PORT), b"to all")
+    one.close()
+    one.send(("127.0.71.2", PORT), b"after the end")
+    assert one.dropped == 1
+    two.close()
+
+
+# --- the whole agent ---
+
+
+class Network(LakersGateway):
+    """A LakersGateway on a UDP link of its own, with one Service Group whose key is version 6."""
+
+    def __init__(self, party, boards):
+        super().__init__(party, boards)
+        self.script = device_world.Gateway()
+        self.script.leisure = 50
+        self.script.groups["kitchen"] = [1, 5, False]
+        self.link = link("127.0.71.10")
+
+    def answer(self, code, fields, session):
+        return self.script.answer(code, fields)
+
+    async def serve(self):
+        endpoint = Endpoint(os.urandom)
+        clock = Clock()
+        while True:
+            address, data = await self.link.recv()
+            for action in endpoint.datagram(address, data, clock.now()):
+                if action[0] == "request":
+                    _, exchange, message, _ = action
+                    reply = self.coap(address, message.code, message.options, message.payload, 0)
+                    for _, to, octets in endpoint.reply(
+                        exchange, reply.code, reply.options, reply.payload, clock.now()
+                    ):
+                        self.link.send(to, octets)
+                elif action[0] == "send":
+                    self.link.send(action[1], action[2])
+
+
+async def until(condition):
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def house(tmp_path, monkeypatch):
+    """A gateway and two boards, started."""
+    monkeypatch.setattr(n, "PORT_BROADCAST", BROADCAST_PORT)  # beside whatever runs on this machine
+    parties = [Party("pne-1"), Party("pne-2")]
+    gateway = Network(Party("gw-1"), [party.credential for party in parties])
+    server = asyncio.create_task(gateway.serve())
+    pinned = gateway.party.credential
+    nodes, storages = [], []
+    for number, party in enumerate(parties):
+        storage = FileStorage(tmp_path / party.credential.entity_id)
+        signing = device_world.identity().signing_key
+        own = (party.credential.entity_id, party.private, party.credential.ccs)
+        hint = f"127.0.71.10:{PORT}"
+        record = Provisioning(*own, pinned.entity_id, pinned.ccs, signing, 1, "home", hint)
+        KeyStore(storage).save(RECORD, record.pack())
+        events = []
+        node = Node(
+            storage, link(f"127.0.71.{20 + number}"), Clock(), on_event=lambda *event, to=events: to.append(event)
+        )
+        node.events = events
+        await node.start()
+        nodes.append(node)
+        storages.append(storage)
+    yield gateway, nodes
+    for node in nodes:
+        await node.stop()
+    server.cancel()
+    gateway.link.close()
+    for storage in storages:
+        storage.close()
+
+
+@pytest.mark.req("CPNS-GKM-23", "CPNS-GKM-38", "CPNS-GKM-50", "CPNS-GKM-57", "CPNS-GKM-66")
+async def test_two_boards_join_get_a_key_by_broadcast_and_talk(house):
+    gateway, (one, two) = house
+    groups = [await one.join("kitchen"), await two.join("kitchen")]
+    keys = []
+    groups[0].on_key(keys.append)
+    gateway.link.broadcast(BROADCAST_PORT, gateway.script.object("kitchen", 6))
+    await until(lambda: groups[0].version == groups[1].version == 6)
+    assert keys == [6]
+    await until(lambda: [code for code, _ in gateway.asked].count(n.GROUP_KEY_DELIVERY_RESPONSE) == 2)
+    told = [values for name, values in one.events if name == "key"]
+    assert told == [{"group": "kitchen", "version": 6, "reason": n.REASON_PERIODIC, "broadcast": True}]
+
+    for word in (b"light on", b"light off"):
+        await groups[0].send(word)
+    async with asyncio.timeout(5):
+        assert await anext(groups[1]) == Message("pne-1", b"light on", False)
+        assert await anext(groups[1]) == Message("pne-1", b"light off", False)
+
+    await groups[1].leave()
+    assert two.groups == []
+    async with asyncio.timeout(5):
+        assert [message async for message in groups[1]] == []
+    assert [fields[m.PNE_ID] for code, fields in gateway.asked if code == n.LEAVE_REQUEST] == ["pne-2"]
+
+
+async def test_events_tell_no_secret(house):
+    gateway, (one, _) = house
+    group = await one.join("kitchen")
+    gateway.link.broadcast(BROADCAST_PORT, gateway.script.object("kitchen", 6))
+    await until(lambda: group.version == 6)
+    for name, values in one.events:
+        assert isinstance(name, str)
+        assert all(isinstance(value, str | int) for value in values.values()), values
+        assert device_world.key_of(6).hex() not in repr(values)
+        assert repr(device_world.key_of(6))[2:-1] not in repr(values)
+
+
+async def test_an_error_of_a_part_ends_the_agent_and_is_not_swallowed(house):
+    _, (one, _) = house
+
+    def broken(datagram):
+        raise ZeroDivisionError
+        yield
+
+    one._agent.receiver.receive = broken
+    one._agent.link.broadcast(BROADCAST_PORT, b"anything")
+    await until(lambda: one._task.done())
+    with pytest.raises(ZeroDivisionError):
+        await one.stop()
