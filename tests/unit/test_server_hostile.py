@@ -1,0 +1,186 @@
+"""Messages that no honest PN GW sends: counted, answered or refused, nothing else happens."""
+
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cpns import messages as m
+from cpns import numbers as n
+from cpns import tuning as limits
+from cpns import xml_form
+from cpns.errors import MalformedMessage, NotAllowed
+from key_servers.cpns_server import tuning
+from key_servers.cpns_server.values import GroupView
+from tests.unit.cpns_server_parts import House, error_of, succeeded
+
+FOR_SERVER = {
+    n.JOIN_REQUEST,
+    n.LEAVE_REQUEST,
+    n.CREATE_SERVICE_GROUP_REQUEST,
+    n.DELETE_SERVICE_GROUP_REQUEST,
+    n.DELIVERY_REPORT_REQUEST,
+    n.KEY_PULL_REQUEST,
+    n.VERSION_LIST_REQUEST,
+}
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    house = await House.open(tmp_path)
+    await house.create(house.gateway("home"), "lamp", "light")
+    await house.work()
+    yield house
+    await house.server.close()
+
+
+def state(house: House) -> tuple[GroupView, ...]:
+    return house.server.list_groups()
+
+
+def required_fields(code: int) -> dict[int, Any]:
+    """The least a well-formed message of this code has."""
+    fields: dict[int, Any] = {}
+    cardinality = m.ONE
+    for label in m.MESSAGES[code]:
+        if isinstance(label, str):
+            cardinality = label
+        elif cardinality in (m.ONE, m.SOME):
+            if label == m.GROUP_KEY:
+                fields[label] = [(bytes(16), None)]
+            elif label == m.GROUP_KEY_INFO:
+                fields[label] = ("lamp", bytes(24))
+            else:
+                python, least, _ = m.TYPES[label]
+                text = least if isinstance(least, str) else "light"
+                size = 1 if label == m.GKDK else least
+                fields[label] = text if python is str else bytes(size) if python is bytes else size
+    return fields
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"",
+        b"\x00",
+        b"\xa0",
+        b"\xff" * 64,
+        b"\xa1\x00\x10",  # a join without names
+        b"\xa1\x00\x18\xc8",  # message 200
+        b"<",
+        b"<?xml version='1.0'?><!DOCTYPE a [<!ENTITY b 'c'>]><JoinRequest xmlns='urn:keycast:cpns:1'/>",
+        b"<JoinRequest xmlns='urn:keycast:cpns:1'>&b;</JoinRequest>",
+        b"<" * 1000,
+        b"\xef\xbb\xbf<JoinRequest/>",
+        bytes(limits.UPLINK_MESSAGE_MAX + 1),
+        b" " * (limits.UPLINK_MESSAGE_MAX + 1),
+    ],
+    ids=lambda octets: octets[:12].hex() or "empty",
+)
+async def test_octets_that_are_no_message_are_counted_and_refused(house: House, octets: bytes) -> None:
+    before = state(house)
+    with pytest.raises(MalformedMessage):
+        await house.server.handle("gw.home", octets)
+    assert house.server.counters()["messages_malformed"] == 1
+    assert state(house) == before
+
+
+@pytest.mark.req("SEC-15")
+@pytest.mark.parametrize("code", sorted(set(m.MESSAGES) - FOR_SERVER))
+async def test_messages_of_other_directions_are_no_requests(house: House, code: int) -> None:
+    """Above all keys, inventories and deletions, which only the Server sends."""
+    before = state(house)
+    with pytest.raises(NotAllowed):
+        await house.server.handle("gw.home", m.encode(code, required_fields(code)))
+    assert house.server.counters()["messages_foreign"] == 1
+    assert state(house) == before
+
+
+async def test_a_refused_message_has_result_2_a_code_and_a_reason(house: House) -> None:
+    answer = await house.join(house.gateway("home"), "lamp", "nothing")
+    assert error_of(answer) == n.ERROR_UNKNOWN and "nothing" in answer[m.ERROR_TEXT]
+    assert house.server.counters()["messages_refused"] == 1
+
+
+async def test_a_reason_that_names_long_names_still_fits(house: House) -> None:
+    answer = await house.join(house.gateway("home"), "ü" * 32, "€" * 21)
+    assert error_of(answer) == n.ERROR_UNKNOWN
+    assert len(answer[m.ERROR_TEXT].encode()) <= limits.ERROR_TEXT_MAX
+
+
+async def test_a_flood_is_counted_but_logged_once_a_minute(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "key_servers")
+    for _ in range(1000):
+        with pytest.raises(MalformedMessage):
+            await house.server.handle("gw.home", b"\xff")
+    assert len(caplog.records) == 1
+    house.clock.advance(61)
+    with pytest.raises(MalformedMessage):
+        await house.server.handle("gw.home", b"\xff")
+    assert len(caplog.records) == 2
+    assert house.server.counters()["messages_malformed"] == 1001
+
+
+@pytest.mark.req("SEC-19")
+async def test_a_pn_cannot_fill_the_store(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "PNES_PER_PN_MAX", 5)
+    home = house.gateway("home")
+    answers = [await house.join(home, f"pne{i}", "light") for i in range(10)]
+    assert [succeeded(answer) for answer in answers] == [True] * 4 + [False] * 6  # the lamp is the fifth
+    assert error_of(answers[-1]) == n.ERROR_TOO_MANY
+
+    monkeypatch.setattr(tuning, "GROUP_NAMES_PER_PN_MAX", 3)
+    for i in range(5):
+        await house.create(home, "lamp", f"sg{i}")
+        if i < 2:
+            house.server.delete_group(f"sg{i}")
+    names = [view.sg_id for view in house.server.list_groups()]
+    assert names == ["light"]  # light, sg0, sg1 used up the three names, two of them are deleted
+
+
+async def test_a_store_that_fails_is_result_2_without_details(house: House) -> None:
+    ((pages,),) = house.server._store._database.rows("PRAGMA page_count")
+    house.server._store._database.rows(f"PRAGMA max_page_count = {pages}")
+    answers = [await house.join(house.gateway("home"), f"pne{i:058}", "light") for i in range(200)]
+    failed = [answer for answer in answers if not succeeded(answer)]
+    assert failed and error_of(failed[0]) == n.ERROR_OTHER
+    assert failed[0][m.ERROR_TEXT] == "the CPNS Server cannot work now; try again later"
+    members = [member for member in house.server.show_group("light").members if member.state == "member"]
+    assert len(members) == 1 + len(answers) - len(failed)  # what was refused was not half done
+
+
+# XML on the uplink
+
+
+async def test_a_request_in_xml_is_answered_in_xml(house: House) -> None:
+    request = xml_form.encode(n.JOIN_REQUEST, {m.PNE_ID: "door", m.SG_ID: "light"})
+    answer = await house.server.handle("gw.home", request)
+    assert answer.startswith(b"<?xml")
+    code, fields = xml_form.decode(answer)
+    assert code == n.JOIN_RESPONSE and succeeded(fields)
+    refused = await house.server.handle("gw.home", xml_form.encode(n.JOIN_REQUEST, {m.PNE_ID: "x", m.SG_ID: "y"}))
+    assert error_of(xml_form.decode(refused)[1]) == n.ERROR_UNKNOWN
+
+
+async def test_a_pn_gw_registered_for_xml_is_served_in_xml(house: House) -> None:
+    seen: list[bytes] = []
+
+    async def receive(message: bytes) -> bytes:
+        seen.append(message)
+        code, fields = xml_form.decode(message)
+        answer = {m.RESULT: n.RESULT_SUCCESS, m.SG_ID: fields[m.SG_ID]}
+        if code == n.GROUP_KEY_DELIVERY_REQUEST:
+            answer[m.VERSION] = fields[m.VERSION]
+        return bytes(xml_form.encode(code + 1, answer))
+
+    house.server.register_gateway("gw.old", "pn.old", form="xml")
+    house.server.attach("gw.old", receive)
+    request = xml_form.encode(n.CREATE_SERVICE_GROUP_REQUEST, {m.PNE_ID: "stove", m.SG_ID: "kitchen"})
+    await house.server.handle("gw.old", request)
+    await house.work()
+    codes = [xml_form.decode(message)[0] for message in seen]
+    assert codes == [n.INVENTORY_UPDATE_REQUEST, n.GROUP_KEY_DELIVERY_REQUEST]
+    (delivery,) = house.server.show_group("kitchen").deliveries
+    assert delivery.state == "settled" and delivery.accepted_version == 1
