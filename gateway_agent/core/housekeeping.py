@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 TICK_S = 60.0
 UPLINK_RETRY_S = 5.0
 VERSION_LIST_EVERY_S = 900.0  # SEC-28
-VERSION_LIST_AT_MOST_EVERY_S = 5.0
+MISSING_REVISION_S = 5.0  # a JoinResponse or list may just be on its way
 PUSHES_AT_ONCE = 8
 PUSH_AGAIN_S = 300.0
 COUNT_TIME_EVERY_S = 3600.0  # one synced commit an hour
@@ -61,7 +61,7 @@ class Housekeeping:
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._listed_at: float | None = None
-        self._compare = False
+        self._compare_at: float | None = None
         self._time_counted_at = clock.monotonic()
         self._uplink_failing = False
         self._pushes: dict[str, asyncio.Task[None]] = {}
@@ -86,9 +86,10 @@ class Housekeeping:
         self._wake.set()
 
     def compare_versions_soon(self) -> None:
-        """A revision is missing: ask the Server for the members."""
-        self._compare = True
-        self._wake.set()
+        """A revision is missing: if it still is in a few seconds, ask the Server for the members."""
+        if self._compare_at is None:
+            self._compare_at = self._clock.monotonic() + MISSING_REVISION_S
+            self._wake.set()
 
     def attend(self, pne_id: str) -> None:
         """The PNE has just been heard: hand it what waits for it, if anything does."""
@@ -128,7 +129,7 @@ class Housekeeping:
             except CpnsError as error:
                 self._counters["housekeeping_failed"] += 1
                 _log.warning("housekeeping: %s", error.reason)
-            wait = UPLINK_RETRY_S if self._uplink_failing or self._compare else TICK_S
+            wait = UPLINK_RETRY_S if self._uplink_failing or self._compare_at is not None else TICK_S
             try:
                 async with asyncio.timeout(wait):
                     await self._wake.wait()
@@ -148,16 +149,17 @@ class Housekeeping:
 
     async def _compare_versions(self) -> None:
         now = self._clock.monotonic()
-        if self._listed_at is not None:
-            since = now - self._listed_at
-            due = since >= VERSION_LIST_EVERY_S or (self._compare and since >= VERSION_LIST_AT_MOST_EVERY_S)
-            if not due:
-                return
+        if self._compare_at is not None and now >= self._compare_at:
+            self._compare_at = None
+            if any(group.revision < group.wanted_revision for group in self._store.inventory.groups()):
+                self._listed_at = None
+                self._compare_at = now + VERSION_LIST_EVERY_S / 15  # the answer may be lost
+        if self._listed_at is not None and now < self._listed_at + VERSION_LIST_EVERY_S:
+            return
         if self._versions.stop_reason is not None:
             return
         await self._versions.exchange()
         self._listed_at = now
-        self._compare = any(group.revision < group.wanted_revision for group in self._store.inventory.groups())
         if self._versions.stop_reason is None:
             self._deliveries.release()
 

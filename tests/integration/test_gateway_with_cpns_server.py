@@ -1,0 +1,139 @@
+"""The PN GW's core and the real CPNS Server in one process: what each leaves to the other fits together."""
+
+import pytest
+
+from cpns import messages, numbers
+from gateway_agent.core.membership import Cause
+from key_servers.cpns_server.app import CpnsServer
+from key_servers.cpns_server.config import ServerConfig
+from tests.unit.gateway_world import PN, World
+
+
+class RealServer:
+    """Stands where the double of `gateway_world` stands."""
+
+    def __init__(self, cpns_server: CpnsServer) -> None:
+        self.real = cpns_server
+        self.homes: dict[str, World] = {}
+
+    async def answer(self, pn_id: str, message: bytes) -> bytes:
+        return await self.real.handle("gw", message)
+
+
+@pytest.fixture
+async def world(tmp_path):
+    server = await CpnsServer.open(tmp_path / "server", ServerConfig(batching_s=0.02))
+    server.register_gateway("gw", PN)
+    world = World(tmp_path / "gw", server=RealServer(server))
+
+    async def receive(message):
+        return await world.gateway.handle_server(message)
+
+    server.attach("gw", receive)
+    await world.start()
+    yield world
+    await server.close()
+    await world.close()
+
+
+def keyed(world, sg_id, *names):
+    version = world.server.real.show_group(sg_id).version
+    stored = world.store.inventory.group(sg_id)
+    return (
+        stored is not None
+        and stored.version == version
+        and all(world.boards[name].version(sg_id) == version for name in names)
+    )
+
+
+@pytest.mark.req("CPNS-GKM-63", "Q-08", "Q-10")
+async def test_create_join_leave_expel_and_retire_each_end_with_a_key_for_the_members_only(world):
+    owner = await world.board("owner")
+    assert (await owner.join("light", numbers.CREATE_SERVICE_GROUP_REQUEST))[messages.RESULT] == "1"
+    await world.until(lambda: keyed(world, "light", "owner"))
+    for name in ("a", "b", "c", "d"):
+        await world.board(name, "light")
+    await world.until(lambda: keyed(world, "light", "owner", "a", "b", "c", "d"))
+    left = world.boards["a"].version("light")
+    await world.boards["a"].leave("light")
+    await world.until(lambda: world.server.real.show_group("light").version > left)
+    await world.until(lambda: keyed(world, "light", "owner", "b", "c", "d"))
+    assert world.boards["a"].version("light") == left
+    left = world.boards["b"].version("light")
+    world.server.real.expel("light", "b")
+    await world.until(lambda: world.server.real.show_group("light").version > left)
+    await world.until(lambda: keyed(world, "light", "owner", "c", "d"))
+    left = world.boards["c"].version("light")
+    world.gateway.retire_pne("c", Cause.LOST)
+    await world.until(lambda: world.server.real.show_group("light").version > left)
+    await world.until(lambda: keyed(world, "light", "owner", "d"))
+    gone = [world.boards[name] for name in "abc"]
+    coalition = [record for board in gone for record in board.records]
+    assert gone[0].opens(world.air[-1], "light", coalition) is None
+    status = world.gateway.groups()[0]
+    assert status.members == ("d", "owner") and not status.group.exposed
+    confirmed = {m.pne_id: m.confirmed for m in world.server.real.show_group("light").members}
+    await world.until(
+        lambda: all(
+            member.confirmed == world.server.real.show_group("light").version
+            for member in world.server.real.show_group("light").members
+            if member.pne_id in ("d", "owner")
+        )
+    )
+    assert confirmed
+
+
+async def test_deleted_by_its_owner_it_is_gone_at_both_ends(world):
+    owner = await world.board("owner")
+    await owner.join("light", numbers.CREATE_SERVICE_GROUP_REQUEST)
+    await world.until(lambda: keyed(world, "light", "owner"))
+    fields = {messages.PNE_ID: "owner", messages.SG_ID: "light", messages.VERSION: owner.version("light")}
+    assert (await owner.ask(numbers.DELETE_SERVICE_GROUP_REQUEST, fields))[messages.RESULT] == "1"
+    await world.until(lambda: world.store.inventory.group("light") is None)
+    assert world.store.group_keys.newest("light") is None
+
+
+@pytest.mark.req("SEC-02")
+async def test_after_restore_the_server_tells_members_and_a_new_key(world):
+    import os
+
+    from gateway_agent.core.restore import restore
+    from gateway_agent.store.store import Store
+
+    owner = await world.board("owner")
+    await owner.join("light", numbers.CREATE_SERVICE_GROUP_REQUEST)
+    await world.board("a", "light")
+    await world.until(lambda: keyed(world, "light", "owner", "a"))
+    before = world.server.real.show_group("light").version
+    await world.close()
+    store = Store(world.folder, restoring=True)
+    restore(store, os.urandom, height=6, unix=0)
+    store.close()
+    world.open()
+    await world.start()
+    for board in world.boards.values():
+        await board.get_gkdk()
+    await world.until(lambda: world.server.real.show_group("light").version > before)
+    await world.until(lambda: keyed(world, "light", "owner", "a"))
+    assert world.gateway.stop_reason is None
+
+
+@pytest.mark.req("SEC-02")
+async def test_an_old_image_is_stopped_by_what_the_server_remembers(world, tmp_path):
+    import shutil
+
+    owner = await world.board("owner")
+    await owner.join("light", numbers.CREATE_SERVICE_GROUP_REQUEST)
+    await world.until(lambda: keyed(world, "light", "owner"))
+    await world.close()
+    shutil.copytree(world.folder, tmp_path / "image")
+    world.open()
+    await world.start()
+    await world.board("a", "light")
+    await world.until(lambda: keyed(world, "light", "owner", "a"))
+    await world.close()
+    shutil.rmtree(world.folder)
+    shutil.copytree(tmp_path / "image", world.folder)
+    world.open()
+    await world.start()
+    await world.until(lambda: world.gateway.stop_reason is not None)
