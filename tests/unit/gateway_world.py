@@ -302,7 +302,6 @@ class World:
         self.air: list[bytes] = []
         self.media = frozenset({"wifi"})
         self.dropped: list[str] = []
-        self.loss = 0.0
         self.bad_signatures = 0
         self.started = False
         self.signer = self.trusted_signer = Signer()
