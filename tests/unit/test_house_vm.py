@@ -89,6 +89,10 @@ def test_without_debians_archive_one_sentence_says_what_to_install(tmp_path, mon
     ("complaint", "said"),
     [
         ("W: GPG error: NO_PUBKEY 6ED0E7B82643E131\nE: The repository is not signed.", "debian-archive-keyring"),
+        (
+            "W: Failed to fetch ...  Temporary failure resolving\nE: Unable to locate package",
+            "with a network connection",
+        ),
         ("Reading...\nE: Unable to locate package micropython\n", "Unable to locate package"),
     ],
 )

@@ -55,11 +55,11 @@ def needed(folder: Path = FOLDER) -> dict[str, Path]:
         name, source = todo.pop()
         if name not in found:
             found[name] = source
-            todo += [item for module in _imported(source) for item in _files(module, folder)]
+            todo += [item for module in imported(source) for item in files_of(module, folder)]
     return dict(sorted(found.items()))
 
 
-def _imported(source: Path) -> Iterator[str]:
+def imported(source: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(source.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -68,7 +68,7 @@ def _imported(source: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def _files(module: str, folder: Path) -> Iterator[tuple[str, Path]]:
+def files_of(module: str, folder: Path) -> Iterator[tuple[str, Path]]:
     """The files that importing `module` loads, if it is ours: the module and its packages' `__init__.py`."""
     parts = module.split(".")
     if parts[0] not in PACKAGES:

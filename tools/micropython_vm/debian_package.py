@@ -169,5 +169,10 @@ def _explained(complaint: str) -> str:
     """One sentence out of apt's many lines."""
     if "NO_PUBKEY" in complaint or "not signed" in complaint:
         return "Debian 13's archive key is missing: install the newest debian-archive-keyring package"
+    if any(
+        sign in complaint
+        for sign in ("Could not resolve", "Temporary failure", "Could not connect", "Unable to connect")
+    ):
+        return "Debian's archive could not be reached; with a network connection, run the same command again"
     errors = [line for line in complaint.splitlines() if line.startswith(("E:", "Err:", "W:"))]
     return f"apt could not fetch it: {errors[0] if errors else complaint.strip()[-200:]}"

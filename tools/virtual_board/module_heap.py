@@ -1,0 +1,92 @@
+"""What each module of a board costs: octets of .mpy in flash, and of heap once it is imported (its code runs in place).
+
+`python -m tools.virtual_board.module_heap` prints the table. Modules are imported leaves first, so each is charged
+with what it adds itself. What stands in for hardware is native on an ESP32 and costs no heap there.
+"""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from tools.micropython_vm import board_files, compile, vm
+from tools.virtual_board import board
+
+HARDWARE = ("air", "machine", "network", "esp32", "socket")
+HEAP_KIB = 256
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one module, in octets."""
+
+    module: str
+    flash: int
+    heap: int
+
+
+def measure() -> list[Cost]:
+    """The cost of every module of a board, leaves first; "vm" is what is there before. Raises CalledProcessError."""
+    board.build()
+    files = {name: path for name, path in board_files.listed().items() if name != board_files.START}
+    order = _leaves_first(files)
+    with tempfile.TemporaryDirectory() as flash:
+        environment = {
+            "MICROPYPATH": f"{board.ON_VM_TREE}:.frozen",
+            "BOARD_ROM": str(compile.BOARD_IMAGE),
+            "BOARD_HARDWARE": str(board.HARDWARE_IMAGE),
+            "BOARD_NVS": flash,
+            "BOARD_MODULES": " ".join(["asyncio", *HARDWARE, *map(_dotted, order)]),
+        }
+        run = subprocess.run(
+            vm.ensure().command("-c", "import power_on, module_heap", heap_kib=HEAP_KIB),
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    sizes = {_dotted(name): (compile.BOARD_TREE / name).with_suffix(".mpy").stat().st_size for name in order}
+    rows = [line.split() for line in run.stdout.splitlines()]
+    return [Cost(name, sizes.get(name, 0), int(heap)) for name, heap in rows]
+
+
+def _dotted(name: str) -> str:
+    return name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def _leaves_first(files: Mapping[str, object]) -> list[str]:
+    order: list[str] = []
+
+    def visit(name: str) -> None:
+        if name in order or name in path:
+            return
+        path.append(name)
+        for module in board_files.imported(board_files.FOLDER / name if "/" not in name else vm.PROJECT / name):
+            for other, _ in board_files.files_of(module, board_files.FOLDER):
+                if other in files:
+                    visit(other)
+        path.pop()
+        order.append(name)
+
+    path: list[str] = []
+    for name in files:
+        visit(name)
+    return order
+
+
+def main() -> None:
+    costs = measure()
+    table = Table("module", "flash", "heap", title="What the modules of a board cost, in octets", title_justify="left")
+    for cost in costs:
+        table.add_row(cost.module, str(cost.flash or ""), str(cost.heap))
+    ours = [cost for cost in costs if cost.flash]
+    table.add_row("[bold]ours", str(sum(cost.flash for cost in ours)), str(sum(cost.heap for cost in ours)))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
