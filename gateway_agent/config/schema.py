@@ -55,7 +55,7 @@ class Delivery(_Section):
 class Tree(_Section):
     """The tree of GKDKs."""
 
-    height: Annotated[int, Field(ge=2, le=16)] = Field(10, description="2**height slots in a generation")
+    height: Annotated[int, Field(ge=2, le=11)] = Field(10, description="2**height slots in a generation")
 
 
 class Groups(_Section):
