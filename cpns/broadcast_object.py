@@ -56,11 +56,15 @@ class Received:
             _integers(items[9:], (32, 32))
         elif len(items) != 9:
             raise MalformedMessage("a broadcast object of the wrong length")
-        _integers(items[1:7], (32, 16, 16, 32, 32, 8))
-        if type(items[7]) is not bytes or len(items[7]) != 16 or type(items[8]) is not bytes:
+        _integers(items[1:7], (32, 16, 16, 32, 32, 3))
+        if items[6] > numbers.REASON_BY_HAND:
+            raise MalformedMessage("a reason that is not known")
+        commit, entries = items[7:9]
+        if type(commit) is not bytes or len(commit) != 16 or type(entries) is not bytes:
             raise MalformedMessage("a broadcast object of the wrong shape")
         self.pn_alias, self.sg_alias, self.generation, self.version, self.activation, self.reason = items[1:7]
-        self.commit, self.entries = items[7:9]
+        self.commit = commit
+        self.entries = entries
         self.slots = tuple(items[9:]) or None
         self.signature = signature
         self._payload = payload

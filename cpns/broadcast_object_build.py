@@ -49,9 +49,10 @@ def build(
     more than 70 entries (67 in trees higher than 11); none for an empty cover. Each datagram has at most 1,400 octets.
     Raises ValueError for numbers that do not fit and for a Group Key that is not 16 octets.
     """
-    for value, bits in ((pn_alias, 32), (sg_alias, 16), (generation, 16), (version, 32), (activation, 32), (reason, 8)):
-        if value < 0 or value >> bits:
-            raise ValueError("a number does not fit into its field of %d bits" % bits)
+    if min(sg_alias, generation, version) < 1 or not numbers.REASON_CREATE <= reason <= numbers.REASON_BY_HAND:
+        raise ValueError("alias, generation and version count from 1, reasons from 0 to 4")
+    if min(pn_alias, activation) < 0 or max(pn_alias, version, activation) >> 32 or max(sg_alias, generation) >> 16:
+        raise ValueError("a number does not fit into its field")
     commit = commitment(group_key, pn_alias, sg_alias, generation, version)
     head = [numbers.GROUP_KEY_DELIVERY_REQUEST, pn_alias, sg_alias, generation, version, activation, reason, commit]
     size = subset_index.width(height) + 16

@@ -28,15 +28,16 @@ if _cryptolib_aes:
         return _cryptolib_aes(key, 2, _ZERO).encrypt(blocks)
 
 else:
+    _ECB = ECB()
 
-    def _cipher(key, mode):
+    def _checked(key):
         if len(key) not in (16, 32):
             raise ValueError("AES keys are 16 or 32 octets")
-        return Cipher(AES(key), mode)
+        return AES(key)
 
     class AesEcb:  # as above
         def __init__(self, key: bytes) -> None:
-            self._cipher = _cipher(key, ECB())
+            self._cipher = Cipher(_checked(key), _ECB)
 
         def encrypt(self, blocks: bytes) -> bytes:
             return self._cipher.encryptor().update(blocks)
@@ -45,4 +46,4 @@ else:
             return self._cipher.decryptor().update(blocks)
 
     def cbc_encrypt(key: bytes, blocks: bytes) -> bytes:  # as above
-        return _cipher(key, CBC(_ZERO)).encryptor().update(blocks)
+        return Cipher(_checked(key), CBC(_ZERO)).encryptor().update(blocks)

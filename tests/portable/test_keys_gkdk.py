@@ -292,7 +292,6 @@ def test_both_ends_have_the_same_report_key():
     assert len(seen) == 16
 
 
-@req("SEC-10")
 def test_both_ends_have_the_same_frame_key():
     keys = TreeKeys(TM, 4)
     assert keys.record(2, 1, 3).frame_key() == keys.record(2, 1, 9).frame_key() == keys.frame_key()
