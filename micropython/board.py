@@ -15,6 +15,7 @@ import wifi
 station = wifi.Station()
 station.switch_on()
 gc.collect()
+gc.threshold(4096)  # octets: what stays lies close together, or no kilobyte in one piece is left in a small heap
 
 # An import within an import within an import eats the C stack (16 KB on an ESP32): what lies deep comes first.
 for deep in ("cpns.broadcast_encryption.wrapping", "cpns.broadcast_object", "device_agent.session"):
@@ -65,6 +66,7 @@ async def _main():
     station.load(store)
     app = _application()
     node = Node(store, StationLink(), Clock(), os.urandom, getattr(app, "on_event", None))
+    gc.threshold(16384)  # a compromise between holes and the time that collecting takes from long arithmetic
     running = [watchdog.Watchdog().feed_while_running(), station.keep_connected(), node.run()]
     if app:
         running.append(app.main(node))
