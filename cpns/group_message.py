@@ -172,6 +172,10 @@ class Receiver:
         window[2] = record[3]
         window[3] = now
 
+    def records(self):
+        """Return the stored records, one for each window kept."""
+        return [place + (window[2],) for place, window in self._windows.items() if window[2] >= 0]
+
     def _make_room(self, place, keys):
         for other in list(self._windows):
             if other[1] not in keys:

@@ -21,7 +21,6 @@ class GroupTraffic:
         self._name = record_name("w", group.id)
         names = Group(group.id, pn_alias, group.alias, group.ring.protection)
         self._sender = Sender(names, own_id)
-        self._seen = {}  # (sender ID, version, inc): number up to which all counts as seen
         record = store.load(self._name)
         if record is None:
             self._receiver = Receiver(names, own_id, group.version)
@@ -32,7 +31,6 @@ class GroupTraffic:
         keys = group.ring.receiving_keys(now // 1000)
         for row in seen:
             if row[1] in keys:
-                self._seen[tuple(row[:3])] = row[3]
                 self._receiver.restore(tuple(row))
         if sender:
             self._sender.resume(tuple(sender))
@@ -61,13 +59,14 @@ class GroupTraffic:
         opened = self._receiver.open(parsed, keys, now // 1000)
         record = opened.record
         if record is not None:
-            self._seen = {place: number for place, number in self._seen.items() if place[1] in keys}
-            self._seen[record[:3]] = record[3]
-            self._save()
+            self._save(seen=record)
             self._receiver.recorded(record, now // 1000)
         return opened
 
-    def _save(self, sender=None):
-        seen = [list(place) + [number] for place, number in self._seen.items()]  # noqa: RUF005
-        sender = list(sender or self._sender.record)
-        self._store.save(self._name, cborlite.encode([sender, self._receiver.lost_version, seen]))
+    def _save(self, sender=None, seen=None):
+        # with the sender's record, or that of a window, as it is to become
+        rows = [list(row) for row in self._receiver.records() if not seen or row[:3] != seen[:3]]
+        if seen:
+            rows.append(list(seen))
+        record = [list(sender or self._sender.record), self._receiver.lost_version, rows]
+        self._store.save(self._name, cborlite.encode(record))

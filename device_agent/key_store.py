@@ -54,16 +54,18 @@ class KeyStore:
 
     def _newest(self, name):
         # -> (generation, octets or None, [generation of copy 0, of copy 1]), -1 for a copy that is not whole
-        best, octets, copies = 0, None, [-1, -1]
+        best, newest, copies = 0, None, [-1, -1]
         for copy in (0, 1):
             key = name + "01"[copy]
             raw = self._storage.get(key)
-            if raw is None or len(raw) < _HEAD or raw[4:_HEAD] != _check(key, raw[:4], raw[_HEAD:]):
+            if raw is None or len(raw) < _HEAD:
                 continue
-            copies[copy] = int.from_bytes(raw[:4], "big")
-            if octets is None or copies[copy] > best:
-                best, octets = copies[copy], raw[_HEAD:]
-        return best, octets, copies
+            view = memoryview(raw)  # records are large for a board: not one copy more than needed
+            if view[4:_HEAD] == _check(key, view[:4], view[_HEAD:]):
+                copies[copy] = generation = int.from_bytes(raw[:4], "big")
+                if newest is None or generation > best:
+                    best, newest = generation, raw
+        return best, newest and newest[_HEAD:], copies
 
     def _write(self, name, copy, generation, octets):
         key = name + "01"[copy]
