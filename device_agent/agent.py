@@ -137,8 +137,10 @@ class Agent:
             now = self.clock.now()
             due, make_flow = self._duty(now)
             if due is None or due > now:
-                await self._pause(self._duties, due)
-                continue
+                if self.receiver.prepared or not self.membership.groups:
+                    await self._pause(self._duties, due)
+                    continue
+                make_flow = self.receiver.prepare
             try:
                 await self._flow(make_flow())
             except (CpnsError, OSError) as error:

@@ -12,6 +12,7 @@ from cpns import tuning as limits
 from cpns.broadcast_encryption.wrapping import commitment
 from cpns.errors import CpnsError, MalformedMessage, NotAddressed, NotAllowed, NotAuthentic, Stale, TooMany, Unknown
 from cpns.key_ring import BROADCAST
+from device_agent.crypto.p256 import VerifyingKey
 from device_agent.group_traffic import GroupTraffic
 
 
@@ -50,7 +51,8 @@ class BroadcastReceiver:
         self._limiters = {}  # by SG ID, only where there were bad signatures
         self._traffic = {}  # by SG ID: (what it was made for, GroupTraffic)
         self._commits = {}  # by SG ID: (version, generation, COMMIT) of the newest key
-        self._key = None  # (octets, VerifyingKey) of the PN GW
+        self._key = None  # VerifyingKey of the PN GW
+        self.prepared = False
         self.verifications = 0
         self.refused = {}
 
@@ -152,15 +154,21 @@ class BroadcastReceiver:
         if group.joined:
             membership.delete(group, received.version)
 
-    def _verify(self, group, signed, signature):
-        octets = self._membership.identity.signing_key
-        if self._key is None or self._key[0] != octets:
-            from device_agent.crypto.p256 import VerifyingKey
+    def prepare(self):
+        """Flow: what a first verification would have to compute beforehand, as long as nothing is urgent."""
+        self.prepared = True
+        yield from self._signing_key().prepare()
 
-            self._key = (octets, VerifyingKey(octets))
+    def _signing_key(self):
+        octets = self._membership.identity.signing_key
+        if self._key is None or self._key.octets != octets:
+            self._key = VerifyingKey(octets)
+        return self._key
+
+    def _verify(self, group, signed, signature):
         self.verifications += 1
         try:
-            yield from self._key[1].verify(hashlib.sha256(signed).digest(), signature)
+            yield from self._signing_key().verify(hashlib.sha256(signed).digest(), signature)
         except NotAuthentic:
             now = self._clock.now()
             limiter = self._limiters.setdefault(group.id, _Limiter())

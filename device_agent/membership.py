@@ -13,6 +13,7 @@ from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember, Stal
 from cpns.key_ring import UNICAST, KeyRing
 from cpns.proof import confirmation
 from device_agent import tuning
+from device_agent.cose import verify_sign1
 
 RECORD = "groups"  # [PN alias or None, SG IDs of the groups this PNE is a member of]
 _NEVER = 1 << 62
@@ -307,7 +308,6 @@ class Membership:
         return fields
 
     def _roll_over(self, fields):
-        from device_agent.cose import verify_sign1
         from device_agent.crypto.p256 import VerifyingKey
 
         identity, key, epoch = self.identity, fields[messages.SIGNING_KEY], fields[messages.SIGNING_EPOCH]

@@ -1,11 +1,13 @@
 """A PNE and its Service Groups: GKDK, create, join, unicast delivery, leave, delete, floors."""
 
-from device_world import SLOT, World, key_of
+from device_world import PN_ALIAS, SIGNING, SLOT, World, frame, key_of, sign
 from vmtest import raises, req
 
+from cpns import cborlite
 from cpns import messages as m
 from cpns import numbers as n
 from cpns.errors import CpnsError, NotAllowed, TooMany
+from device_agent.crypto import p256
 from device_agent.key_store import KeyStore
 
 VM_HEAP_KIB = 192  # the PNE and its PN GW in one heap
@@ -233,6 +235,55 @@ def test_time_moves_forward_only():
     world.gateway.time = 1600000000
     world.run_for(86400000)
     assert membership.unix_time(world.clock.ms) >= 1700000000
+
+
+NEXT = bytes(31) + b"\x0b"  # the PN GW's next signing key
+
+
+def roll_over(epoch=2, private=SIGNING):
+    key = p256.run(p256.public_key(NEXT))
+    names = cborlite.encode(["keycast/rollover/1", "home"])
+    payload = cborlite.encode([epoch, key])
+    signature = sign(private, cborlite.encode(["Signature1", b"\xa1\x01\x26", names, payload]))
+    return {m.SIGNING_KEY: key, m.SIGNING_EPOCH: epoch, m.SIGNATURE: signature}
+
+
+@req("SEC-18")
+def test_a_roll_over_signed_by_the_old_key_replaces_it():
+    world, group = members_world()
+    for _ in range(2):  # the answer to the first may have been lost
+        assert world.ask(n.ROLL_OVER_REQUEST, roll_over()) == (n.ROLL_OVER_RESPONSE, {m.RESULT: n.RESULT_SUCCESS})
+    world.boot()
+    group = world.agent.membership.groups["kitchen"]
+    world.hear(world.gateway.object("kitchen", 6))
+    assert group.version == 0
+    world.hear(world.gateway.object("kitchen", 6, private=NEXT))
+    assert group.version == 6
+
+
+@req("SEC-18")
+def test_a_roll_over_with_another_signature_or_epoch_is_refused():
+    world, _ = members_world()
+    for request, error in (
+        (roll_over(private=NEXT), n.ERROR_NOT_AUTHENTIC),
+        (roll_over(epoch=1), n.ERROR_STALE),
+        (roll_over(epoch=3), n.ERROR_STALE),
+    ):
+        assert world.ask(n.ROLL_OVER_REQUEST, request)[1][m.ERROR] == error
+    assert world.agent.identity.signing_epoch == 1
+
+
+@req("SEC-18")
+def test_a_roll_over_with_the_stolen_key_but_without_the_session_is_refused():
+    world, group = members_world()
+    octets = m.encode(n.ROLL_OVER_REQUEST, roll_over())
+    message, _ = world.gateway.protect(octets)
+    message.options, message.payload = [(11, b"cpns"), (12, b"<")], octets
+    assert world.agent.session.unprotect(message, "elsewhere") == ((0x81, [], b""), None)
+    items = [n.ROLL_OVER_REQUEST, PN_ALIAS, group.alias, 2, p256.run(p256.public_key(NEXT))]
+    world.hear(frame("keycast/rollover/1", "kitchen", items, SIGNING))
+    assert world.agent.receiver.refused == {"MalformedMessage": 1}
+    assert world.agent.identity.signing_epoch == 1
 
 
 def test_no_more_groups_than_a_board_has_room_for():
