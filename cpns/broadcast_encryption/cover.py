@@ -11,7 +11,7 @@ def cover(height: int, profile: int, members: "set[int]") -> "list[Subset]":
     """The minimal partition of `members` (slots 0..2^height - 1) into subsets, in canonical order.
 
     `profile` 2 uses quad pairs, 1 does not. No member gives an empty list. `members` may be anything iterable. Apart
-    from set operations the work grows with the number of outsiders or of members, whichever is less.
+    from one look at each slot the work grows with the number of outsiders or of members, whichever is less.
     Raises ValueError for a slot or profile that does not exist.
     """
     size = 1 << height
@@ -22,12 +22,12 @@ def cover(height: int, profile: int, members: "set[int]") -> "list[Subset]":
     if not members:
         return []
     if 2 * len(members) >= size:
-        outside = set(range(size)).difference(members)
+        outside = [slot for slot in range(size) if slot not in members]
         if len(outside) != size - len(members):
             raise ValueError("a member's slot is not in the tree")
         if not outside:
             return [ALL]
-        closed = [(slot, slot + size) for slot in sorted(outside)]
+        closed = [(slot, slot + size) for slot in outside]
     else:
         ordered = sorted(members)
         if ordered[0] < 0 or ordered[-1] >= size:

@@ -85,7 +85,7 @@ class TreeKeys:
 
     def _label(self, i, j):
         # L(i, j): down from i, one step for each bit of j below the bits of i
-        label = self._master.digest(b"sd1.label", i.to_bytes(4, "big"))[:16]
+        label = self._master.digest(b"sd1.label" + i.to_bytes(4, "big"))[:16]
         for level in range(bit_length(j) - bit_length(i) - 1, -1, -1):
             label = _step(label)[16:] if j >> level & 1 else _step(label)[:16]
         return label
