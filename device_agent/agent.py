@@ -144,7 +144,7 @@ class Agent:
             try:
                 await self._flow(make_flow())
             except (CpnsError, OSError) as error:
-                self._tell("failed", {"what": make_flow.__name__, "reason": str(error)})
+                self._tell("failed", {"what": "gateway", "reason": str(error)})
 
     async def _serve(self):
         while True:

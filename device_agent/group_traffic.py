@@ -8,6 +8,7 @@ record lost its windows: what comes under those versions is handed up as `replay
 from cpns import cborlite
 from cpns.errors import Unknown
 from cpns.group_message import Group, Receiver, Sender
+from device_agent import tuning
 from device_agent.membership import record_name
 
 
@@ -23,11 +24,11 @@ class GroupTraffic:
         self._sender = Sender(names, own_id)
         record = store.load(self._name)
         if record is None:
-            self._receiver = Receiver(names, own_id, group.version)
+            self._receiver = Receiver(names, own_id, group.version, tuning.SENDERS_MAX)
             self._save()
             return
         sender, lost_version, seen = cborlite.decode(record)
-        self._receiver = Receiver(names, own_id, lost_version)
+        self._receiver = Receiver(names, own_id, lost_version, tuning.SENDERS_MAX)
         keys = group.ring.receiving_keys(now // 1000)
         for row in seen:
             if row[1] in keys:

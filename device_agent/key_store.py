@@ -12,6 +12,7 @@ The check finds damage, not malice: who can write the flash has the keys that li
 import hashlib
 
 _HEAD = 12
+_LONGEST = 1984 - _HEAD  # what every Storage takes
 
 
 class KeyStore:
@@ -33,7 +34,9 @@ class KeyStore:
         return octets
 
     def save(self, name, octets):
-        """Store `octets`; on return both copies hold them. Equal octets in both copies cost no write (wear)."""
+        """Store `octets` (at most 1,972); on return both copies hold them. Equal octets cost no write (wear)."""
+        if len(octets) > _LONGEST:
+            raise OSError(27)  # EFBIG, which not every errno module has
         generation, old, copies = self._newest(name)
         if octets == old and copies[0] == copies[1]:
             return

@@ -173,6 +173,15 @@ def test_what_an_expelled_member_says_with_the_old_key_is_refused_after_thirty_s
     assert group_message.parse(world.link.broadcasts[0][1]).version == 7
 
 
+def test_the_record_fits_the_store_with_as_many_senders_as_are_kept():
+    world, group = talking()
+    for number in range(40):
+        world.hear(Peer(world, group, "%02d" % number + "x" * 62).say(b"hello"))
+    assert len(heard(world)) == 22
+    assert world.agent.receiver.refused == {"TooMany": 18}
+    assert max([len(octets) for octets in world.medium.octets.values()]) <= 1984
+
+
 @req("SEC-13")
 def test_a_message_under_a_newer_key_makes_the_pne_pull():
     world, group = talking()

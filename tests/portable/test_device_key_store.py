@@ -191,6 +191,15 @@ def test_a_cut_while_erasing_leaves_the_old_state_or_none():
         assert _store(medium).load("g") in (None, b"a group key")
 
 
+def test_what_is_too_long_for_a_storage_is_refused_before_anything_is_written():
+    medium = _medium("g", b"old")
+    with raises(OSError):
+        _store(medium).save("g", bytes(1973))
+    assert _store(medium).load("g") == b"old"
+    _store(medium).save("g", bytes(1972))
+    assert max([len(octets) for octets in medium.values()]) == 1984
+
+
 def test_a_failing_medium_is_reported():
     class Broken(DyingStorage):
         def set(self, name, octets):
