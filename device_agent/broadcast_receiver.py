@@ -51,6 +51,7 @@ class BroadcastReceiver:
         self._limiters = {}  # by SG ID, only where there were bad signatures
         self._traffic = {}  # by SG ID: (what it was made for, GroupTraffic)
         self._commits = {}  # by SG ID: (version, generation, COMMIT) of the newest key
+        self._shown = {}  # by SG ID: version whose conflict was told
         self._key = None  # VerifyingKey of the PN GW
         self.prepared = False
         self.verifications = 0
@@ -70,7 +71,7 @@ class BroadcastReceiver:
 
     def forget(self, group):
         """The group is left or deleted."""
-        for table in (self._traffic, self._limiters, self._commits):
+        for table in (self._traffic, self._limiters, self._commits, self._shown):
             table.pop(group.id, None)
 
     def receive(self, datagram):
@@ -120,7 +121,11 @@ class BroadcastReceiver:
             membership.hint(group, self._clock.now())
             raise
         except NotAuthentic:
-            self._tell("conflict", {"group": group, "version": version})  # SEC-11: refuse, count, show
+            if (
+                self._shown.get(group.id) != version
+            ):  # SEC-11: refuse, count, show; anybody can send it, so show it once
+                self._shown[group.id] = version
+                self._tell("conflict", {"group": group, "version": version})
             raise
         key, signed = received.open(membership.identity.pn_id, group.id)
         yield from self._verify(group, signed, received.signature)
