@@ -48,12 +48,11 @@ async def _play(folder: Path, figures: Figures, view: View) -> None:
     async with build_house(folder, boards=figures.boards, loss=figures.loss, seed=figures.seed) as house:
         story = Story(house, figures, view.say)
         view.start(story)
+        drawing = asyncio.create_task(_draw(view))
         try:
-            async with asyncio.TaskGroup() as tasks:
-                drawing = tasks.create_task(_draw(view))
-                await story.play()
-                drawing.cancel()
+            await story.play()
         finally:
+            drawing.cancel()
             view.stop()
         figures.restarts = sum(board.restarts for board in house.boards.values())
         view.statistics(figures)
