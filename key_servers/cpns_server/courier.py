@@ -146,7 +146,12 @@ class Courier:
         code, fields = self._request(key, send, now)
         task = asyncio.get_running_loop().create_task(self._exchange(key, gateway, code, fields))
         self._requests.add(task)
-        task.add_done_callback(self._requests.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._requests.discard(task)
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            _log.error("a delivery ended in a fault of this program", exc_info=fault)
 
     def _request(self, key: Key, send: Send, now: Moment) -> tuple[int, wire.Fields]:
         pn_id, sg_id = key

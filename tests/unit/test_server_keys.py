@@ -338,3 +338,18 @@ async def test_no_key_shows_in_what_people_read(house: House, caplog: pytest.Log
     assert "light" in seen
     for form in (key.hex(), key.hex().upper(), repr(key)[2:-1]):
         assert form not in seen
+
+
+@pytest.mark.req("SEC-06")
+async def test_a_key_that_a_leaver_knows_is_not_delivered_any_more(house: House) -> None:
+    home = house.gateway("home")
+    await house.create(home, "lamp", "light")
+    await house.join(home, "door", "light")
+    await house.pass_time(10)
+    before = home.newest("light")
+    house.server.update_key("light")  # before + 1 has not gone out yet
+    await house.leave(home, "door", "light")
+    await house.work()
+    assert home.members["light"] == ["lamp"] and home.newest("light") == before
+    await house.pass_time(tuning.BATCHING_S)
+    assert home.versions("light")[-2:] == [before, before + 2]
