@@ -32,7 +32,6 @@ from device_agent.api import Node
 from device_agent.clock import Clock
 from device_agent.links.udp import UdpLink
 
-GC_THRESHOLD = 4096  # octets between two collections: the heap does not move objects, so garbage must not scatter them
 PANIC_DELAY_MS = 2000  # time to read a traceback, or to break into the REPL, before the board starts anew
 
 
@@ -50,7 +49,6 @@ class StationLink(UdpLink):
 def run():
     """Run until the power goes; an error of the agent or the application is printed and the board starts anew."""
     gc.collect()
-    gc.threshold(GC_THRESHOLD)
     try:
         asyncio.run(_main())
     except (KeyboardInterrupt, SystemExit):

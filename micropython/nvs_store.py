@@ -5,8 +5,7 @@ import esp32
 NAMESPACE = "keycast"
 _NOT_FOUND = -0x1102
 _INVALID_LENGTH = -0x110C
-_FIRST_READ = 256
-_LONGEST = 1984
+_READS = (256, 1152, 1984)  # octets; most records fit the first, a GKDK of 1,024 slots the second, all the last
 
 
 class NvsStore:
@@ -16,17 +15,15 @@ class NvsStore:
         self._nvs = esp32.NVS(NAMESPACE)
 
     def get(self, name):
-        buffer = bytearray(_FIRST_READ)
-        try:
-            length = self._nvs.get_blob(name, buffer)
-        except OSError as error:
-            if error.errno == _NOT_FOUND:
-                return None
-            if error.errno != _INVALID_LENGTH:
-                raise
-            buffer = bytearray(_LONGEST)
-            length = self._nvs.get_blob(name, buffer)
-        return bytes(memoryview(buffer)[:length])
+        for size in _READS:
+            buffer = bytearray(size)
+            try:
+                return bytes(memoryview(buffer)[: self._nvs.get_blob(name, buffer)])
+            except OSError as error:
+                if error.errno == _NOT_FOUND:
+                    return None
+                if error.errno != _INVALID_LENGTH or size == _READS[-1]:
+                    raise
 
     def set(self, name, octets):
         self._nvs.set_blob(name, octets)

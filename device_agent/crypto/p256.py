@@ -115,6 +115,7 @@ def _generator():
 
 def _table(x, y):
     # Entry j: the sum of all teeth 2**(52 t) * point, the top one plus, tooth t plus if bit t of j is set, else minus.
+    octets = bytearray(64 << _TEETH - 1)  # now: a kilobyte in one piece is hard to find among the sums later
     point = (x, y, 1)
     teeth = [point]
     for i in range(1, _COLUMNS * (_TEETH - 1) + 1):
@@ -123,7 +124,7 @@ def _table(x, y):
             teeth.append(point)
         if not i & 3:
             yield
-    teeth = yield from _affine(teeth)
+    teeth = yield from _affine(teeth, octets[: 64 * _TEETH])
     x, y = _entry(teeth, _TEETH - 1)
     sums = [(x, y, 1)]
     for t in range(_TEETH - 1):
@@ -133,7 +134,7 @@ def _table(x, y):
             sums[j] = _lean(_add(point, x, P - y))
             sums.append(_lean(_add(point, x, y)))
             yield
-    return (yield from _affine(sums))
+    return (yield from _affine(sums, octets))
 
 
 def _lean(point):
@@ -170,7 +171,7 @@ def _multiply(terms):
         yield
     if not point[2]:
         raise NotAuthentic("point at infinity")
-    return (yield from _affine((point,)))
+    return (yield from _affine((point,), bytearray(64)))
 
 
 def _double(point):
@@ -200,13 +201,12 @@ def _add(point, x2, y2):
     return x, (r * (v - x) - y * hhh) % P, z * h % P
 
 
-def _affine(points):
-    # Steps -> x ‖ y of each point, as a bytearray, with one inversion for all (Montgomery's trick).
+def _affine(points, octets):
+    # Steps -> x ‖ y of each point, in the bytearray `octets`, with one inversion for all (Montgomery's trick).
     products = [1]
     for _, _, z in points:
         products.append(products[-1] * z % P | 0)
     inverse = _invert(products.pop(), P)
-    octets = bytearray(64 * len(points))
     for i in range(len(points) - 1, -1, -1):
         x, y, z = points[i]
         w = products.pop() * inverse % P
