@@ -31,8 +31,8 @@ CCS_MAX = 128  # octets: an entity ID of 48 and less than 64 around it
 class Credential:
     """A registered or offered public credential.
 
-    `entity_id`: 1..CREDENTIAL_ID_MAX octets of UTF-8; `role`: one of ROLES; `x`: the public point's x coordinate, 32 octets;
-    `ccs`: the CRED octets that EDHOC authenticates; `kid`: 8 octets, a look-up hint only.
+    `entity_id`: 1..CREDENTIAL_ID_MAX octets of UTF-8; `role`: one of ROLES; `x`: the public point's x coordinate, 32
+    octets; `ccs`: the CRED octets that EDHOC authenticates; `kid`: 8 octets, a look-up hint only.
     """
 
     entity_id: str
