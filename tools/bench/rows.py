@@ -14,7 +14,7 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class Row:
-    """`ratio` is peer / ours: above 1 we need less. `target` is the figure of the design, in `unit`, where it has one."""
+    """`ratio` is peer / ours: above 1 we need less. `target` is the design's figure, in `unit`, where it has one."""
 
     name: str
     value: float
