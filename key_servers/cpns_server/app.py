@@ -89,7 +89,7 @@ class CpnsServer:
             self._counters,
             config.creation_by_pnes,
         )
-        self._courier = Courier(store, self._link, self._alarms, self._counters, clock)
+        self._courier = Courier(store, self._link, self._alarms, self._counters, clock, self._changed)
         self._views = Views(store, self._courier)
 
     @classmethod
@@ -167,13 +167,24 @@ class CpnsServer:
         """The Server's own credential (CCS octets) for PN GWs to register. Raises NotAllowed if it does not listen."""
         return self._require_udp().credential()
 
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where it listens: (IP address, UDP port); nothing if it is embedded."""
+        return [] if self._udp is None else self._udp.addresses
+
+    @property
+    def failed(self) -> "asyncio.Future[Exception] | None":
+        """Done, with the reason, when its sessions were taken over and it must be ended; None if it is embedded."""
+        return None if self._udp is None else self._udp.failed
+
     # what an operator does: PN GWs and PNEs
 
     def register_gateway(self, gateway_id: str, pn_id: str, credential: bytes = b"", form: str = "cbor") -> None:
         """Let a PN GW serve a PN. `credential` (CCS octets) is needed when it comes over UDP; `form` is cbor or xml."""
-        self._registry.register_gateway(gateway_id, pn_id, form)
-        if credential:
-            self._require_udp().register(gateway_id, credential)
+        with self._store.transaction():
+            self._registry.register_gateway(gateway_id, pn_id, form)
+            if credential:
+                self._require_udp().register(gateway_id, credential)
         self._changed.set()
 
     async def block_gateway(self, gateway_id: str) -> None:
@@ -184,12 +195,13 @@ class CpnsServer:
 
     async def replace_gateway(self, gateway_id: str, new_gateway_id: str, credential: bytes = b"") -> None:
         """Block a stolen or broken PN GW, let another serve its PN, renew all keys it held (SEC-18)."""
-        self._recovery.replace_gateway(gateway_id, new_gateway_id, self._clock())
+        with self._store.transaction():
+            self._recovery.replace_gateway(gateway_id, new_gateway_id, self._clock())
+            if credential:
+                self._require_udp().register(new_gateway_id, credential)
+        self._changed.set()
         if self._udp is not None:
             await self._udp.forget(gateway_id)
-        if credential:
-            self._require_udp().register(new_gateway_id, credential)
-        self._changed.set()
 
     def gateways(self) -> tuple[Gateway, ...]:
         """All PN GWs ever registered."""

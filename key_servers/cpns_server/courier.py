@@ -59,13 +59,21 @@ class Courier:
     """All deliveries of a Server."""
 
     def __init__(
-        self, store: Store, link: GatewayLink, alarms: Alarms, counters: Counter[str], clock: Callable[[], Moment]
+        self,
+        store: Store,
+        link: GatewayLink,
+        alarms: Alarms,
+        counters: Counter[str],
+        clock: Callable[[], Moment],
+        answered: asyncio.Event,
     ) -> None:
+        """`answered` is set whenever a request ended: `wake_at` may be sooner then."""
         self._store = store
         self._link = link
         self._alarms = alarms
         self._counters = counters
         self._clock = clock
+        self._answered = answered
         self._deliveries: dict[Key, Delivery] = {}
         self._requests: set[asyncio.Task[None]] = set()
 
@@ -200,6 +208,7 @@ class Courier:
         self._finish(key, outcome)
 
     def _finish(self, key: Key, outcome: Event) -> None:
+        self._answered.set()
         try:
             self._take(key, outcome)
         except ServerError:

@@ -45,9 +45,11 @@ class Database:
             raise
 
     def close(self) -> None:
-        """Close the file and let other processes have it."""
-        self._connection.close()
-        os.close(self._lock)
+        """Close the file and let other processes have it. Again: nothing."""
+        if self._lock >= 0:
+            self._connection.close()
+            os.close(self._lock)
+            self._lock = -1
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

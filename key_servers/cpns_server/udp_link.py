@@ -1,8 +1,10 @@
 """The Server's end of the message plane: CoAP, EDHOC and OSCORE over UDP (role server, responder)."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import cast
 
 from cpns.errors import NotAllowed
 from key_servers.cpns_server import tuning
@@ -92,7 +94,17 @@ class UdpLink:
 
     def credential(self) -> bytes:
         """The Server's own CCS octets."""
-        return credentials.ccs_of(self.identity.entity_id, self.identity.x)
+        return self.identity.credential.ccs
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where it listens."""
+        return self._endpoint.addresses
+
+    @property
+    def failed(self) -> asyncio.Future[Exception]:
+        """Done when another process has taken the sessions over and nothing can be sent any more (SEC-23)."""
+        return cast("asyncio.Future[Exception]", self._endpoint.failed)
 
     async def close(self) -> None:
         """Stop listening."""

@@ -1,7 +1,10 @@
 """Group Keys at the CPNS Server: created, updated, delivered and deleted (seed 000 and 001, role SRV)."""
 
+import asyncio
 import dataclasses
 import logging
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -353,3 +356,34 @@ async def test_a_key_that_a_leaver_knows_is_not_delivered_any_more(house: House)
     assert home.members["light"] == ["lamp"] and home.newest("light") == before
     await house.pass_time(tuning.BATCHING_S)
     assert home.versions("light")[-2:] == [before, before + 2]
+
+
+# The background
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end, "waited 10 s in vain"
+        await asyncio.sleep(0.01)
+
+
+async def test_by_itself_the_server_updates_delivers_and_tries_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "RETRY_MIN_S", 0.05)
+    server = await CpnsServer.open(tmp_path, ServerConfig(batching_s=0.1))
+    house = House(server, HandClock())
+    home = house.gateway("home")
+    home.down = True
+    await house.create(home, "lamp", "light")
+    await until(lambda: server.counters().get("deliveries_unanswered", 0) >= 3)
+    home.down = False
+    await until(lambda: home.versions("light") == [1])
+    await house.join(home, "door", "light")
+    await until(lambda: home.versions("light") == [1, 2])
+    server.expel("light", "door")
+    await until(lambda: home.versions("light") == [1, 2, 3])
+    assert home.members["light"] == ["lamp"]
+    await server.close()
+    await server.close()  # closing twice does no harm

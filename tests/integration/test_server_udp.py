@@ -1,0 +1,190 @@
+"""The CPNS Server on its own: PN GWs reach it by CoAP, EDHOC and OSCORE over UDP, and it reaches them."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from cpns import messages as m
+from cpns import numbers as n
+from cpns.errors import NotAllowed
+from key_servers.cpns_server.app import CpnsServer
+from key_servers.cpns_server.config import ServerConfig
+from key_servers.errors import ServerError
+from message_plane import credentials
+from message_plane.endpoint import Endpoint, Peer
+from message_plane.errors import HandshakeFailed, PeerRefused, PeerUnreachable, PlaneError
+from message_plane.identity import OwnIdentity
+from message_plane.session_store import SessionStore
+from tests.unit.cpns_server_parts import PnGw, error_of, succeeded
+
+CONFIG = ServerConfig(id="cpns.example", listen=["127.0.0.1"], port=0, batching_s=0)
+
+
+class UdpPnGw(PnGw):
+    """The PN GW of the unit tests behind a real endpoint."""
+
+    def __init__(self, folder: Path, name: str, role: str = "gateway") -> None:
+        super().__init__(f"gw.{name}", f"pn.{name}")
+        self.identity = OwnIdentity.create(folder / f"{name}.key", self.gateway_id, role)
+        self.store = SessionStore(folder / f"{name}.sessions")
+
+    async def start(self, server: CpnsServer) -> None:
+        self.store.register(credentials.parse(server.credential(), "server"))
+        self.endpoint = await Endpoint.open(
+            identity=self.identity, store=self.store, handler=self.take, bind=[("127.0.0.1", 0)]
+        )
+        await self.endpoint.connect("cpns.example", *server.addresses[0])
+
+    async def take(self, peer: Peer, message: bytes) -> bytes:
+        assert (peer.entity_id, peer.role) == ("cpns.example", "server")
+        return await self.receive(message)
+
+    async def ask(self, code: int, fields: dict[int, object]) -> dict[int, object]:
+        answer = await self.endpoint.request("cpns.example", m.encode(code, fields), timeout_s=10)
+        answer_code, answer_fields = m.decode(answer, 131072)
+        assert answer_code == code + 1
+        return dict(answer_fields)
+
+    async def stop(self) -> None:
+        await self.endpoint.close()
+        self.store.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end, "waited 10 s in vain"
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[CpnsServer]:
+    server = await CpnsServer.open(tmp_path / "server", CONFIG)
+    yield server
+    await server.close()
+
+
+@pytest.fixture
+async def home(tmp_path: Path, server: CpnsServer) -> AsyncIterator[UdpPnGw]:
+    home = UdpPnGw(tmp_path, "home")
+    server.register_gateway("gw.home", "pn.home", home.identity.credential.ccs)
+    await home.start(server)
+    yield home
+    await home.stop()
+
+
+@pytest.mark.req("CPNS-GKM-09", "CPNS-GKM-50", "CPNS-GKM-62")
+async def test_a_group_made_over_the_session_is_keyed_over_the_session(server: CpnsServer, home: UdpPnGw) -> None:
+    answer = await home.ask(n.CREATE_SERVICE_GROUP_REQUEST, {m.PNE_ID: "lamp", m.SG_ID: "light"})
+    assert succeeded(answer)
+    await until(lambda: home.versions("light") == [1])
+    await home.ask(n.JOIN_REQUEST, {m.PNE_ID: "door", m.SG_ID: "light"})
+    await until(lambda: home.versions("light") == [1, 2])
+    assert home.members["light"] == ["door", "lamp"]
+
+
+async def test_a_large_inventory_arrives_whole(server: CpnsServer, home: UdpPnGw) -> None:
+    names = sorted(f"pne-{'x' * 50}-{i:04}" for i in range(300))
+    server.create_group("light", open_to=["pn.home"], rekey_on_join=False)
+    for name in names:
+        await server.handle("gw.home", m.encode(n.JOIN_REQUEST, {m.PNE_ID: name, m.SG_ID: "light"}))
+    await home.ask(n.VERSION_LIST_REQUEST, {m.PN_ID: "pn.home"})  # from its first request on the Server knows the way
+    await until(lambda: home.members.get("light") == names and home.versions("light") == [1])
+
+
+async def test_after_a_restart_of_the_server_keys_flow_without_a_word_of_the_pn_gw(tmp_path: Path) -> None:
+    server = await CpnsServer.open(tmp_path / "server", CONFIG)
+    home = UdpPnGw(tmp_path, "home")
+    server.register_gateway("gw.home", "pn.home", home.identity.credential.ccs)
+    await home.start(server)
+    await home.ask(n.CREATE_SERVICE_GROUP_REQUEST, {m.PNE_ID: "lamp", m.SG_ID: "light"})
+    await until(lambda: home.versions("light") == [1])
+    port = server.addresses[0][1]
+    await server.close()
+
+    server = await CpnsServer.open(tmp_path / "server", CONFIG.model_copy(update={"port": port}))
+    server.update_key("light")
+    await until(lambda: home.versions("light") == [1, 2])
+    await home.stop()
+    await server.close()
+
+
+@pytest.mark.req("SEC-16")
+async def test_only_registered_pn_gws_get_a_session(tmp_path: Path, server: CpnsServer) -> None:
+    stranger = UdpPnGw(tmp_path, "stranger")
+    with pytest.raises((HandshakeFailed, PeerUnreachable, PeerRefused)):
+        await stranger.start(server)
+    await stranger.stop()
+
+
+@pytest.mark.req("SEC-16")
+async def test_a_credential_is_taken_for_the_name_in_it_only(tmp_path: Path, server: CpnsServer) -> None:
+    home = OwnIdentity.create(tmp_path / "home.key", "gw.home", "gateway")
+    with pytest.raises(NotAllowed):
+        server.register_gateway("gw.office", "pn.office", home.credential.ccs)
+    server.register_gateway("gw.home", "pn.home", home.credential.ccs)
+    twin = credentials.ccs_of("gw.twin", home.x)
+    with pytest.raises(NotAllowed):
+        server.register_gateway("gw.twin", "pn.twin", twin)
+    # a refused credential registers nobody
+    assert [gateway.gateway_id for gateway in server.gateways()] == ["gw.home"]
+
+
+async def test_a_malformed_message_and_a_foreign_pn_are_refused_with_a_coap_code(
+    server: CpnsServer, home: UdpPnGw
+) -> None:
+    with pytest.raises(PeerRefused) as caught:
+        await home.endpoint.request("cpns.example", b"\xff", timeout_s=10)
+    assert caught.value.code == "4.00"
+    foreign = m.encode(n.JOIN_REQUEST, {m.PNE_ID: "lamp", m.SG_ID: "light", m.PN_ID: "pn.other"})
+    with pytest.raises(PeerRefused) as caught:
+        await home.endpoint.request("cpns.example", foreign, timeout_s=10)
+    assert caught.value.code == "4.03"
+    assert error_of(await home.ask(n.JOIN_REQUEST, {m.PNE_ID: "lamp", m.SG_ID: "x"})) == n.ERROR_UNKNOWN
+
+
+@pytest.mark.req("SEC-18")
+async def test_a_blocked_pn_gw_loses_its_session_at_once(server: CpnsServer, home: UdpPnGw) -> None:
+    await home.ask(n.CREATE_SERVICE_GROUP_REQUEST, {m.PNE_ID: "lamp", m.SG_ID: "light"})
+    await until(lambda: home.versions("light") == [1])
+    await server.block_gateway("gw.home")
+    server.update_key("light")
+    with pytest.raises(PlaneError):
+        await home.endpoint.request("cpns.example", b"\xa0", timeout_s=5)
+    assert home.versions("light") == [1]
+
+
+@pytest.mark.req("SEC-03")
+async def test_restore_ends_the_sessions(server: CpnsServer, home: UdpPnGw) -> None:
+    """Sequence numbers used after the copy was made would be used again."""
+    await home.ask(n.CREATE_SERVICE_GROUP_REQUEST, {m.PNE_ID: "lamp", m.SG_ID: "light"})
+    await until(lambda: home.versions("light") == [1])
+    await server.restore()
+    server.confirm_members("light")
+    # the PN GW finds its session gone, makes a new one, and is served over that
+    assert succeeded(await home.ask(n.VERSION_LIST_REQUEST, {m.PN_ID: "pn.home"}))
+    await until(lambda: home.newest("light") > 0x10000)
+
+
+async def test_the_server_keeps_the_name_its_pn_gws_know(tmp_path: Path, server: CpnsServer) -> None:
+    await server.close()
+    with pytest.raises(ServerError, match=r"belongs to cpns\.example"):
+        await CpnsServer.open(tmp_path / "server", CONFIG.model_copy(update={"id": "other"}))
+    again = await CpnsServer.open(tmp_path / "server", CONFIG)  # the failed attempt holds nothing
+    await again.close()
+
+
+@pytest.mark.req("SEC-17")
+async def test_no_key_of_the_server_shows_in_logs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, server: CpnsServer, home: UdpPnGw
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    await home.ask(n.CREATE_SERVICE_GROUP_REQUEST, {m.PNE_ID: "lamp", m.SG_ID: "light"})
+    await until(lambda: home.versions("light") == [1])
+    private = OwnIdentity.load(tmp_path / "server" / "identity.json").private_octets()
+    for secret in (private, home.keys["light"][1]):
+        assert secret.hex() not in caplog.text and repr(secret)[2:-1] not in caplog.text
