@@ -79,7 +79,7 @@ class GatewayReports:
         """Raise an alarm for each PN GW with Service Groups whose version list is overdue (SEC-28)."""
         for gateway in self._store.gateways():
             listed_at = self._listed_at.setdefault(gateway.gateway_id, now.monotonic)
-            if gateway.blocked or not self._store.positions(pn_id=gateway.pn_id):
+            if gateway.blocked or not self._store.count_inventories(gateway.pn_id):
                 self._alarms.clear(kinds.SILENT, gateway.gateway_id, "")
             elif now.monotonic - listed_at >= tuning.VERSION_LIST_OVERDUE_S:
                 self._alarms.set(

@@ -46,15 +46,19 @@ class Store:
     def gateways(self) -> tuple[Gateway, ...]:
         """All PN GWs ever registered."""
         rows = self._rows("SELECT gateway_id, pn_id, form, blocked FROM gateways ORDER BY gateway_id")
-        return tuple(Gateway(gateway, pn, form, bool(blocked)) for gateway, pn, form, blocked in rows)
+        return tuple(_gateway(row) for row in rows)
 
     def gateway(self, gateway_id: str) -> Gateway | None:
         """The PN GW of that ID."""
-        return next((g for g in self.gateways() if g.gateway_id == gateway_id), None)
+        rows = self._rows("SELECT gateway_id, pn_id, form, blocked FROM gateways WHERE gateway_id = ?", gateway_id)
+        return _gateway(rows[0]) if rows else None
 
     def gateway_of(self, pn_id: str) -> Gateway | None:
         """The PN GW that serves the PN now."""
-        return next((g for g in self.gateways() if g.pn_id == pn_id and not g.blocked), None)
+        rows = self._rows(
+            "SELECT gateway_id, pn_id, form, blocked FROM gateways WHERE pn_id = ? AND blocked = 0", pn_id
+        )
+        return _gateway(rows[0]) if rows else None
 
     def put_gateway(self, gateway: Gateway) -> None:
         """Insert or change."""
@@ -141,8 +145,7 @@ class Store:
     def members(self, sg_id: str) -> tuple[Member, ...]:
         """Everyone who has or had something to do with a Service Group."""
         rows = self._rows(
-            "SELECT pne_id, coalesce(pn_id, ''), state, since, confirmed, report"
-            " FROM members LEFT JOIN pnes USING (pne_id) WHERE sg_id = ? ORDER BY pne_id",
+            "SELECT pne_id, pn_id, state, since, confirmed, report FROM members WHERE sg_id = ? ORDER BY pne_id",
             sg_id,
         )
         return tuple(_member(row) for row in rows)
@@ -150,8 +153,7 @@ class Store:
     def member(self, sg_id: str, pne_id: str) -> Member | None:
         """One PNE's relation to a Service Group, or None if it never had one."""
         rows = self._rows(
-            "SELECT pne_id, coalesce(pn_id, ''), state, since, confirmed, report"
-            " FROM members LEFT JOIN pnes USING (pne_id) WHERE sg_id = ? AND pne_id = ?",
+            "SELECT pne_id, pn_id, state, since, confirmed, report FROM members WHERE sg_id = ? AND pne_id = ?",
             sg_id,
             pne_id,
         )
@@ -160,8 +162,7 @@ class Store:
     def members_in(self, sg_id: str, pn_id: str) -> tuple[str, ...]:
         """The members that a PN GW delivers to."""
         rows = self._rows(
-            "SELECT pne_id FROM members JOIN pnes USING (pne_id)"
-            " WHERE sg_id = ? AND pn_id = ? AND state = 'member' ORDER BY pne_id",
+            "SELECT pne_id FROM members WHERE sg_id = ? AND pn_id = ? AND state = 'member' ORDER BY pne_id",
             sg_id,
             pn_id,
         )
@@ -175,10 +176,11 @@ class Store:
     def set_member(self, sg_id: str, pne_id: str, state: MemberState, since: int) -> None:
         """Change a PNE's relation to a Service Group; its last report is forgotten."""
         self._write(
-            "INSERT INTO members VALUES (?, ?, ?, ?, 0, '') ON CONFLICT (sg_id, pne_id) DO UPDATE"
-            " SET state = excluded.state, since = excluded.since, confirmed = 0, report = ''",
+            "INSERT INTO members VALUES (?, ?, ?, ?, ?, 0, '') ON CONFLICT (sg_id, pne_id) DO UPDATE SET"
+            " pn_id = excluded.pn_id, state = excluded.state, since = excluded.since, confirmed = 0, report = ''",
             sg_id,
             pne_id,
+            self.pn_of(pne_id) or "",
             state.value,
             since,
         )
@@ -274,17 +276,15 @@ class Store:
         A PN without members gets no key, and none gets one that is about to be replaced: a leaver knows it, or a
         newcomer must not (SEC-06). A held group gets nothing at all (SEC-03).
         """
+        filters = {"sg_id": sg_id, "pn_id": pn_id}
+        asked = {column: value for column, value in filters.items() if value}
+        where = "".join(f" AND i.{column} = ?" for column in asked)
         rows = self._rows(
             "SELECT i.pn_id, i.sg_id, i.revision, g.version, g.state, g.pending,"
             " i.accepted_revision, i.accepted_version, i.accepted_deleted,"
-            " EXISTS (SELECT 1 FROM members m JOIN pnes p USING (pne_id)"
-            "  WHERE m.sg_id = i.sg_id AND p.pn_id = i.pn_id AND m.state = 'member')"
-            " FROM inventories i JOIN groups g USING (sg_id)"
-            " WHERE (? = '' OR i.sg_id = ?) AND (? = '' OR i.pn_id = ?)",
-            sg_id,
-            sg_id,
-            pn_id,
-            pn_id,
+            " EXISTS (SELECT 1 FROM members m WHERE m.sg_id = i.sg_id AND m.pn_id = i.pn_id AND m.state = 'member')"
+            f" FROM inventories i JOIN groups g USING (sg_id) WHERE TRUE{where}",
+            *asked.values(),
         )
         return {(row[0], row[1]): _positions(row) for row in rows}
 
@@ -297,6 +297,11 @@ def _positions(row: Any) -> tuple[Position, Position]:
     if state == GroupState.DELETED:
         return Position(revision, version, True), accepted
     return Position(revision, version if peopled and pending is None else 0, False), accepted
+
+
+def _gateway(row: Any) -> Gateway:
+    gateway_id, pn_id, form, blocked = row
+    return Gateway(gateway_id, pn_id, form, bool(blocked))
 
 
 def _group(row: Any) -> Group:

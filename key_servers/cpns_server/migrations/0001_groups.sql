@@ -47,6 +47,7 @@ CREATE TABLE open_to (
 CREATE TABLE members (
     sg_id       TEXT NOT NULL REFERENCES groups,
     pne_id      TEXT NOT NULL,
+    pn_id       TEXT NOT NULL,              -- where it is or was a member, '' before
     state       TEXT NOT NULL CHECK (state IN ('permitted', 'member', 'left', 'expelled')),
     since       INTEGER NOT NULL,           -- Unix seconds
     confirmed   INTEGER NOT NULL,           -- highest version its PN GW reported as confirmed
@@ -54,6 +55,7 @@ CREATE TABLE members (
     PRIMARY KEY (sg_id, pne_id)
 ) STRICT;
 CREATE INDEX groups_of_a_pne ON members (pne_id);
+CREATE INDEX members_in_a_pn ON members (sg_id, pn_id) WHERE state = 'member';
 
 CREATE TABLE group_keys (
     sg_id       TEXT NOT NULL REFERENCES groups,
