@@ -132,18 +132,21 @@ async def _run(path: Path) -> None:
         await app.start(commands(app, server))
         networks = ", ".join(app.networks()) or "no network: keys go by unicast"
         console.print(f"{config.gateway.id} serves {config.gateway.pn}; broadcasts to {networks}")
-        ends: list[asyncio.Future[Any]] = [asyncio.create_task(interrupted()), app.endpoint.failed]
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        if app.endpoint.failed.done():
-            raise app.endpoint.failed.result()
+        await interrupted(app.endpoint.failed)
 
 
-async def interrupted() -> None:
-    """Wait for SIGINT or SIGTERM."""
+async def interrupted(*failures: "asyncio.Future[Any] | None") -> None:
+    """Wait for SIGINT or SIGTERM, or until one of `failures` is done; its result, an exception, is then raised."""
     stop = asyncio.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    await stop.wait()
+    failed = [failure for failure in failures if failure is not None]
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait([stopped, *failed], return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    for failure in failed:
+        if failure.done():
+            raise failure.result()
 
 
 @app.command()

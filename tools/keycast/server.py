@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from tools.keycast.options import console, sentences
+from tools.keycast.group import PneArgument, SgArgument
+from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, StateOption, ask, console, sentences
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -44,10 +45,15 @@ async def _run(state: Path, server_id: str, listen: list[str], port: int) -> Non
     try:
         await control.open()
         console.print(f"{server_id} listens on {', '.join(listen)}, UDP port {port}")
-        await interrupted()
+        await interrupted(server.failed)
     finally:
         await control.close()
         await server.close()
+
+
+GatewayArgument = Annotated[str, typer.Argument(metavar="GATEWAY", help="Entity ID of the PN GW.")]
+PnArgument = Annotated[str, typer.Argument(metavar="PN", help="PN ID.")]
+CredentialArgument = Annotated[str, typer.Argument(help="The gateway's credential: keycast gateway credential")]
 
 
 @app.command()
@@ -56,25 +62,98 @@ def credential(state: StateFolder = _STATE) -> None:
 
     Example: keycast gateway trust-server $(keycast server credential --state server-state)
     """
-    from gateway_agent.control import ask
-
-    with sentences():
-        typer.echo(ask(state, "server.credential"))
+    typer.echo(ask(DEFAULT_CONFIG, state, "server.credential"))
 
 
 @app.command("add-gateway")
 def add_gateway(
-    gateway: Annotated[str, typer.Argument(help="Entity ID of the PN GW.")],
-    pn: Annotated[str, typer.Argument(help="PN it serves.")],
-    credential: Annotated[str, typer.Argument(help="Its credential: keycast gateway credential")],
-    state: StateFolder = _STATE,
+    gateway: GatewayArgument, pn: PnArgument, credential: CredentialArgument, state: StateFolder = _STATE
 ) -> None:
     """Let a PN GW serve a PN.
 
     Example: keycast server add-gateway gw.home home $(keycast gateway credential)
     """
-    from gateway_agent.control import ask
-
-    with sentences():
-        ask(state, "server.add-gateway", gateway_id=gateway, pn_id=pn, credential=credential)
+    ask(DEFAULT_CONFIG, state, "server.add-gateway", gateway_id=gateway, pn_id=pn, credential=credential)
     console.print(f"{gateway} serves {pn}.")
+
+
+@app.command("block-gateway")
+def block_gateway(gateway: GatewayArgument, state: StateFolder = _STATE) -> None:
+    """Take nothing from a PN GW and send it nothing any more: it is stolen or broken.
+
+    Example: keycast server block-gateway gw.home
+    """
+    ask(DEFAULT_CONFIG, state, "server.block-gateway", gateway_id=gateway)
+    console.print(f"{gateway} is blocked. Next: keycast server replace-gateway")
+
+
+@app.command("replace-gateway")
+def replace_gateway(
+    gateway: GatewayArgument,
+    new: Annotated[str, typer.Argument(metavar="NEW", help="Entity ID of the PN GW that takes over.")],
+    credential: CredentialArgument,
+    state: StateFolder = _STATE,
+) -> None:
+    """Let another PN GW serve a PN, and renew all keys that the old one held (SEC-18). Its boards are paired anew.
+
+    Example: keycast server replace-gateway gw.home gw2.home $(keycast gateway credential)
+    """
+    ask(DEFAULT_CONFIG, state, "server.replace-gateway", gateway_id=gateway, new_gateway_id=new, credential=credential)
+    console.print(f"{new} takes over from {gateway}; pair its boards: keycast device pair")
+
+
+@app.command("move-pne")
+def move_pne(
+    pne: PneArgument, pn: PnArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None
+) -> None:
+    """Let a board speak through the gateway of another PN; it leaves all its groups.
+
+    Example: keycast server move-pne lamp.porch cabin
+    """
+    ask(config, state, "server.move-pne", pne_id=pne, pn_id=pn)
+    console.print(f"{pne} belongs to {pn} now.")
+
+
+@app.command()
+def restore(
+    epochs: Annotated[int, typer.Option(min=1, help="More than 1 for a copy that was put back before.")] = 1,
+    config: ConfigOption = DEFAULT_CONFIG,
+    state: StateOption = None,
+) -> None:
+    """Say that the Server's store is an older copy: no version is used twice, groups wait for a person (SEC-03).
+
+    Example: keycast server restore
+    """
+    for sg in ask(config, state, "server.restore", epochs=epochs):
+        console.print(f"{sg} is held. Look at its members, then: keycast server confirm-members {sg}")
+
+
+@app.command("confirm-members")
+def confirm_members(
+    sg: SgArgument,
+    expel: Annotated[list[str] | None, typer.Option(help="Member that is one no longer; may be repeated.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    state: StateOption = None,
+) -> None:
+    """End the hold of a restored Service Group: its members get a new key.
+
+    Example: keycast server confirm-members home/lights --expel lamp.porch
+    """
+    version = ask(config, state, "server.confirm-members", sg_id=sg, expel=expel or [])
+    console.print(f"{sg}: version {version >> 16}.{version & 0xFFFF} is on its way.")
+
+
+@app.command("dismiss-alarm")
+def dismiss_alarm(
+    kind: Annotated[str, typer.Argument(help="Kind of the alarm, as keycast status --json shows it.")],
+    gateway: Annotated[str, typer.Option(help="Its PN GW, if it has one.")] = "",
+    sg: Annotated[str, typer.Option(help="Its Service Group, if it has one.")] = "",
+    config: ConfigOption = DEFAULT_CONFIG,
+    state: StateOption = None,
+) -> None:
+    """Take an alarm away; it comes back if its cause does.
+
+    Example: keycast server dismiss-alarm silent --gateway gw.home
+    """
+    ask(config, state, "server.dismiss-alarm", kind=kind, gateway_id=gateway, sg_id=sg)
+    console.print("Dismissed.")

@@ -29,7 +29,7 @@ def commands(app: GatewayApp, server: CpnsServer | None) -> dict[str, Command]:
 
 
 def group_commands(server: CpnsServer) -> dict[str, Command]:
-    """The commands of Service Groups, of an embedded CPNS Server or one on its own."""
+    """What a CPNS Server can be told, embedded or on its own."""
     return {
         "group.list": server.list_groups,
         "group.show": server.show_group,
@@ -40,6 +40,10 @@ def group_commands(server: CpnsServer) -> dict[str, Command]:
         "group.update": server.update_key,
         "group.delete": server.delete_group,
         "alarms": server.alarms,
+        "server.dismiss-alarm": server.dismiss_alarm,
+        "server.move-pne": server.move_pne,
+        "server.restore": server.restore,
+        "server.confirm-members": server.confirm_members,
     }
 
 
@@ -47,6 +51,10 @@ def server_commands(server: CpnsServer) -> dict[str, Command]:
     """The commands of a CPNS Server on its own."""
     return group_commands(server) | {
         "server.credential": lambda: server.credential().hex(),
+        "server.block-gateway": server.block_gateway,
+        "server.replace-gateway": lambda gateway_id, new_gateway_id, credential: server.replace_gateway(
+            gateway_id, new_gateway_id, _unhex(credential)
+        ),
         "server.add-gateway": lambda gateway_id, pn_id, credential: server.register_gateway(
             gateway_id, pn_id, _unhex(credential)
         ),

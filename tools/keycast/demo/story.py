@@ -15,6 +15,7 @@ from tools.virtual_board.thief import Thief
 SG_ID = "home/lights"
 _SETTLE_S = 120.0
 _LISTEN_S = 1.0
+_TRY_AGAIN = ("NoSession", "OSError", "TimeoutError")
 
 
 @dataclass
@@ -79,9 +80,20 @@ class Story:
         await self._try_to_read()
 
     async def _join_all(self) -> list[str]:
-        boards = self._house.boards
-        await asyncio.gather(*(boards[name].command("join", group=SG_ID, timeout_s=_SETTLE_S) for name in self.members))
+        await asyncio.gather(*map(self._join, self.members))
         return self.members
+
+    async def _join(self, name: str) -> None:
+        """As an application does it: again, when the radio lost too much for one try."""
+        async with asyncio.timeout(_SETTLE_S):
+            while True:
+                try:
+                    await self._house.boards[name].command("join", group=SG_ID, timeout_s=_SETTLE_S)
+                except BoardError as error:
+                    if error.kind not in _TRY_AGAIN:
+                        raise
+                else:
+                    return
 
     async def _expel(self) -> list[str]:
         self._house.server.expel(SG_ID, self.expelled)
