@@ -1,14 +1,40 @@
 """Several virtual boards at once."""
 
 import asyncio
+import random
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from cpns import numbers
 from tools.virtual_board.board import Board, BoardEnded, Network, build
 
 AT_ONCE = 16  # boards that start at the same time: starting is all computing
+_NUMBERS = 11_000  # of boards that `free_numbers` gives out
+_TRIES = 20
+
+
+def free_numbers(count: int) -> int:
+    """The first of `count` numbers in a row whose loopback addresses no other board of this machine uses.
+
+    Drawn at random, so that houses that start at the same time do not meet. Raises OSError when there are none.
+    """
+    for _ in range(_TRIES):
+        first = random.randint(1, _NUMBERS - count)
+        if all(_is_free(Network.loopback(number).address) for number in range(first, first + count)):
+            return first
+    raise OSError(f"no {count} loopback addresses in a row are free for boards")
+
+
+def _is_free(address: str) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, numbers.PORT_COAP))
+        except OSError:
+            return False
+    return True
 
 
 class Fleet:
@@ -17,7 +43,7 @@ class Fleet:
         async with Fleet(folder, records, loss=0.2, seed=1) as fleet:
             await fleet.boards[0].command("join", group="kitchen")
 
-    Board k draws its losses from `seed` + k. `networks` places them elsewhere than on loopback.
+    The k-th board draws its losses from `seed` + k. `networks` places them elsewhere than on loopback.
     """
 
     def __init__(
@@ -51,14 +77,14 @@ class Fleet:
         how = dict(self._how)
         seed = how.pop("seed", 1)
 
-        async def start(board: Board) -> None:
+        async def start(place: int, board: Board) -> None:
             async with gate:
-                await board.start(seed=seed + board.number, **how)
+                await board.start(seed=seed + place, **how)
 
         try:
             async with asyncio.TaskGroup() as tasks:
-                for board in self.boards:
-                    tasks.create_task(start(board))
+                for place, board in enumerate(self.boards, 1):
+                    tasks.create_task(start(place, board))
         except* (BoardEnded, TimeoutError, OSError) as group:
             await self.stop()
             raise group.exceptions[0] from None

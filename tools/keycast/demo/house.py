@@ -22,7 +22,7 @@ from key_servers.cpns_server.config import ServerConfig
 from tools.keycast.embedded import InProcessUplink
 from tools.provisioning import Trust, new_board
 from tools.virtual_board.board import Board
-from tools.virtual_board.fleet import Fleet
+from tools.virtual_board.fleet import Fleet, free_numbers
 from tools.virtual_board.thief import Sniffer
 
 PN_ID = "home"
@@ -92,7 +92,8 @@ async def build_house(
                 app.register(credential)
                 records.append(record)
             await app.start({})
-            async with Fleet(folder / "boards", records, loss=loss, seed=seed) as fleet:
+            first = free_numbers(boards)
+            async with Fleet(folder / "boards", records, first=first, loss=loss, seed=seed) as fleet:
                 yield House(app, server, dict(zip(names, fleet.boards, strict=True)), sniffer)
         finally:
             await app.close()
