@@ -23,7 +23,7 @@ BOARD_TREE = MPY / "board"
 BOARD_IMAGE = MPY / "board.romfs"
 TEST_LEVEL = 0
 # The Linux ends' share of the portable packages: full of what only CPython has.
-CPYTHON_ONLY = ("cpns/xml_form.py", "device_agent/host/", "mikey_sakke/kms_")
+CPYTHON_ONLY = ("cpns/xml_form.py", "device_agent/host/", "mikey_sakke/kms_", "mikey_sakke/group_configuration.py")
 
 
 class CompileError(Exception):
