@@ -10,6 +10,7 @@ State folder: `identity.key` (EDHOC), `signing.key` (broadcasts), `sessions.db` 
 """
 
 import asyncio
+import os
 import secrets
 import time
 from collections import Counter
@@ -38,6 +39,7 @@ from message_plane.session_store import SessionStore
 
 IDENTITY_FILE = "identity.key"
 SIGNING_FILE = "signing.key"
+NEXT_SIGNING_FILE = "signing.key.next"  # while the signing key rolls over
 SESSIONS_FILE = "sessions.db"
 STORE_FOLDER = "store"
 CONTROL_SOCKET = "control.sock"
@@ -93,6 +95,7 @@ class GatewayApp:
         config, folder = self.config, self.config.gateway.state_dir
         self._radios = AllMedia(self._media())
         self._store = Store(folder / STORE_FOLDER)
+        self._finish_roll_over(self._store)
         self.credentials = SessionStore(folder / SESSIONS_FILE)
         self.endpoint = await Endpoint.open(
             identity=self.identity,
@@ -171,6 +174,29 @@ class GatewayApp:
         if window.paired is None:
             raise NotAllowed("no board has proved that it shows this secret; the pairing window is closed")
         return window.paired
+
+    def roll_over(self) -> int:
+        """Change the broadcast signing key; boards take it over their sessions (SEC-18). Returns the new epoch."""
+        folder = self.config.gateway.state_dir
+        new = SigningKey.create(
+            folder / NEXT_SIGNING_FILE, self.identity, self.signing_key, epoch=self.signing_key.epoch + 1
+        )
+        epoch = self.gateway.roll_over(new)
+        os.replace(folder / NEXT_SIGNING_FILE, folder / SIGNING_FILE)
+        self.signing_key = new
+        return epoch
+
+    def _finish_roll_over(self, store: Store) -> None:
+        """The power failed while the key rolled over: go on if boards may know the new one, else begin anew."""
+        folder = self.config.gateway.state_dir
+        path = folder / NEXT_SIGNING_FILE
+        if path.exists():
+            new, pn = SigningKey.load(path, self.identity), store.pn.get()
+            if pn is not None and pn.signing_epoch == new.epoch:
+                os.replace(path, folder / SIGNING_FILE)
+                self.signing_key = new
+            else:
+                path.unlink()
 
     def trust(self) -> dict[str, str | int]:
         """What a board pins of this gateway: all of it public."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, console, errors, sentences
+from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, ask, console, errors, sentences
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -187,6 +187,26 @@ def trust_server(
         finally:
             store.close()
     console.print(f"{parsed.entity_id} is the CPNS Server of {loaded.gateway.id}.")
+
+
+@app.command("roll-over")
+def roll_over(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Change the broadcast signing key of the running gateway; boards take it over their sessions (SEC-18).
+
+    No help against a stolen key: then replace the gateway. Example: keycast gateway roll-over
+    """
+    console.print(
+        f"Signing key {ask(config, None, 'gateway.roll-over')} is in use; boards learn it as they are reached."
+    )
+
+
+@app.command("new-generation")
+def new_generation(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Begin a new generation of device keys (GKDK) in the running gateway; it begins one by itself every year.
+
+    Example: keycast gateway new-generation
+    """
+    console.print(f"Generation {ask(config, None, 'gateway.new-generation')} begins; boards get new records in turn.")
 
 
 @app.command()

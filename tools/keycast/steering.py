@@ -19,6 +19,8 @@ def commands(app: GatewayApp, server: CpnsServer | None) -> dict[str, Command]:
     known: dict[str, Command] = {
         "status": lambda: _status(app, server),
         "trust": app.trust,
+        "gateway.roll-over": app.roll_over,
+        "gateway.new-generation": app.gateway.new_generation,
         "device.list": lambda: _devices(app),
         "device.register": lambda credential, group=None: _register(app, credential, group),
         "device.retire": lambda pne_id: _retire(app, pne_id),

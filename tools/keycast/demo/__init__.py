@@ -21,6 +21,7 @@ def demo(
     boards: Annotated[int, typer.Option(min=3, max=100, help="Virtual boards, each a real MicroPython VM.")] = 8,
     loss: Annotated[float, typer.Option(min=0.0, max=0.9, help="Probability that a datagram is lost.")] = 0.0,
     seed: Annotated[int | None, typer.Option(help="Seed of the losses; default: a new one each time.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Write the last picture to this SVG file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Plain lines, and one JSON object on the last.")] = False,
 ) -> None:
     """Run a gateway, its CPNS Server and virtual boards; expel one, re-key the rest, and let the expelled one try.
@@ -33,7 +34,7 @@ def demo(
     figures = Figures(boards, loss, new_seed() if seed is None else seed)
     with tempfile.TemporaryDirectory(prefix="keycast-demo-") as folder:
         try:
-            asyncio.run(_play(Path(folder), figures, View(console)))
+            asyncio.run(_play(Path(folder), figures, View(console), picture))
         except TimeoutError:
             console.print("A member was still without its key after two minutes; the lines above tell how far it came.")
             raise typer.Exit(1) from None
@@ -43,7 +44,7 @@ def demo(
         raise typer.Exit(1)
 
 
-async def _play(folder: Path, figures: Figures, view: View) -> None:
+async def _play(folder: Path, figures: Figures, view: View, picture: Path | None) -> None:
     view.say("a PN GW with its CPNS Server starts, and the boards are switched on")
     async with build_house(folder, boards=figures.boards, loss=figures.loss, seed=figures.seed) as house:
         story = Story(house, figures, view.say)
@@ -56,6 +57,8 @@ async def _play(folder: Path, figures: Figures, view: View) -> None:
             view.stop()
         figures.restarts = sum(board.restarts for board in house.boards.values())
         view.statistics(figures)
+        if picture is not None:
+            view.save(picture, figures)
 
 
 async def _draw(view: View) -> None:

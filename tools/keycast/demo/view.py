@@ -1,5 +1,8 @@
 """The demo on a terminal: a live table of boards, group and key versions. Elsewhere: plain lines."""
 
+import io
+from pathlib import Path
+
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -69,7 +72,9 @@ class View:
 
     def statistics(self, figures: Figures) -> None:
         """The figures of all deliveries."""
-        if not self.console.is_terminal:
+        if self.console.is_terminal:
+            self.console.print(_table(figures))
+        else:
             for each in figures.deliveries:
                 self.console.print(
                     f"{each.occasion}: version {version_text(each.version)}, confirmed {each.confirmed}, "
@@ -78,17 +83,26 @@ class View:
                     soft_wrap=True,
                     highlight=False,
                 )
-            return
-        table = Table("delivery", "version", "confirmed", "excluded", "way", "datagrams", "octets", "seconds")
-        for each in figures.deliveries:
-            table.add_row(
-                each.occasion,
-                version_text(each.version),
-                str(each.confirmed),
-                str(len(each.excluded)),
-                each.method,
-                str(each.datagrams),
-                f"{each.bytes:,}",
-                f"{each.seconds:.2f}",
-            )
-        self.console.print(table)
+
+    def save(self, path: Path, figures: Figures) -> None:
+        """Write what a terminal would show at the end as SVG."""
+        paper = Console(record=True, width=112, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+        paper.print(self.picture())
+        paper.print(_table(figures))
+        paper.save_svg(str(path), title="keycast demo")
+
+
+def _table(figures: Figures) -> Table:
+    table = Table("delivery", "version", "confirmed", "excluded", "way", "datagrams", "octets", "seconds")
+    for each in figures.deliveries:
+        table.add_row(
+            each.occasion,
+            version_text(each.version),
+            str(each.confirmed),
+            str(len(each.excluded)),
+            each.method,
+            str(each.datagrams),
+            f"{each.bytes:,}",
+            f"{each.seconds:.2f}",
+        )
+    return table
