@@ -1,0 +1,24 @@
+"""Choosing the database: by URL, or the file."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from key_servers.errors import StoreUnusable
+from key_servers.sql.database import Database
+from key_servers.sql.sqlite import SqliteDatabase
+
+
+async def open_database(url: str | None, path: Path) -> Database:
+    """Open PostgreSQL at `url` (postgresql://...), or without one the SQLite file `path`. Raises StoreUnusable.
+
+    asyncpg is needed for PostgreSQL only.
+    """
+    if url is None:
+        return SqliteDatabase(path)
+    if urlsplit(url).scheme not in ("postgresql", "postgres"):
+        raise StoreUnusable("The URL of the store is not postgresql://...", "Correct it, or leave it out for SQLite.")
+    try:
+        from key_servers.sql.postgres import PostgresDatabase
+    except ImportError:
+        raise StoreUnusable("PostgreSQL needs asyncpg.", "Run: pip install 'keycast[postgres]'") from None
+    return await PostgresDatabase.open(url)
