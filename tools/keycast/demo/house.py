@@ -60,19 +60,26 @@ def free_port(address: str, wanted: int) -> int:
 
 @asynccontextmanager
 async def build_house(
-    folder: Path, *, boards: int, loss: float, seed: int, delivery: Delivery | None = None
+    folder: Path,
+    *,
+    boards: int,
+    loss: float = 0.0,
+    seed: int = 1,
+    delivery: Delivery | None = None,
+    broadcast: Broadcast | None = None,
+    server_config: ServerConfig | None = None,
 ) -> AsyncIterator[House]:
     """A running house in `folder`; its boards have sessions soon after. All of it ends with the context."""
     port = free_port(GATEWAY_ADDRESS, numbers.PORT_COAP)
     config = GatewayConfig(
         gateway=Gateway(id=GATEWAY_ID, pn=PN_ID, state_dir=folder / "gateway"),
         message_plane=MessagePlane(listen=[GATEWAY_ADDRESS], port=port, discovery=False),
-        broadcast=Broadcast(interfaces=["lo"]),
+        broadcast=broadcast or Broadcast(interfaces=["lo"]),
         delivery=delivery or Delivery(),
         tree=Tree(height=10),
     )
     sniffer = Sniffer()
-    server = await CpnsServer.open(folder / "server", ServerConfig())
+    server = await CpnsServer.open(folder / "server", server_config or ServerConfig())
     try:
         server.register_gateway(GATEWAY_ID, PN_ID)
         app = await GatewayApp.open(config, InProcessUplink(server, GATEWAY_ID))

@@ -116,7 +116,7 @@ class Story:
         seconds = time.monotonic() - begun
         frames = house.sniffer.frames()
         objects = [frame for frame in frames if _version_of(frame) == version]
-        self._frames = frames
+        self._frames += frames
         excluded = [name for name in house.boards if name not in receivers]
         figures = DeliveryFigures(
             occasion,

@@ -1,6 +1,7 @@
 """The demo on a terminal: a live table of boards, group and key versions. Elsewhere: plain lines."""
 
 import io
+import re
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -9,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tools.keycast.demo.story import SG_ID, Figures, Story, version_text
+
+_WEB_FONT = re.compile(r"@font-face\s*{[^}]*}")  # a picture fetches nothing
 
 
 class View:
@@ -89,7 +92,8 @@ class View:
         paper = Console(record=True, width=112, file=io.StringIO(), force_terminal=True, color_system="truecolor")
         paper.print(self.picture())
         paper.print(_table(figures))
-        paper.save_svg(str(path), title="keycast demo")
+        drawing = paper.export_svg(title="keycast demo")
+        path.write_text(_WEB_FONT.sub("", drawing), encoding="utf-8")
 
 
 def _table(figures: Figures) -> Table:
