@@ -9,12 +9,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+Tell = Callable[[str], None]
+"""What a subject calls with a few words about the step it begins."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """`ratio` is peer / ours: above 1 we need less. `target` is the design's figure, in `unit`, where it has one."""
+    """`target` is the figure of the design, in `unit`, where it has one; `note` says how the value came about.
+
+    Values are costs, the less the better, but for units that end with "/s": those are rates.
+    """
 
     name: str
     value: float
@@ -25,29 +32,49 @@ class Row:
     note: str = ""
 
     @property
+    def is_rate(self) -> bool:
+        """True where more is better."""
+        return self.unit.endswith("/s")
+
+    @property
     def ratio(self) -> float | None:
-        """Peer's value divided by ours, None without a peer or for 0."""
-        if self.peer_value is None or not self.value:
+        """How many times better we are than the peer: below 1 it is better. None without a peer, or where one is 0."""
+        if not self.peer_value or not self.value:
             return None
-        return self.peer_value / self.value
+        return self.value / self.peer_value if self.is_rate else self.peer_value / self.value
 
     @property
     def held(self) -> bool | None:
         """True when the target is met (at most, or for rates at least), None without a target."""
         if self.target is None:
             return None
-        return self.value >= self.target if self.unit.endswith("/s") else self.value <= self.target
+        return self.value >= self.target if self.is_rate else self.value <= self.target
 
 
-def median_ms(work: Callable[[], object], *, rounds: int = 15) -> float:
-    """Median wall time of `work()` in milliseconds over `rounds` calls after one to warm up."""
-    work()
+@dataclass(frozen=True)
+class Skipped:
+    """What was not measured on this machine, and why."""
+
+    name: str
+    reason: str
+
+
+Line = Row | Skipped
+
+
+def median_ms(work: Callable[[], object], *, rounds: int = 15, prepare: Callable[[], object] | None = None) -> float:
+    """Median wall time of `work()` in milliseconds over `rounds` calls after one to warm up.
+
+    `prepare()` comes before each call and is not counted.
+    """
     times = []
-    for _ in range(rounds):
+    for _ in range(rounds + 1):
+        if prepare is not None:
+            prepare()
         start = time.perf_counter()
         work()
         times.append(time.perf_counter() - start)
-    return statistics.median(times) * 1000
+    return statistics.median(times[1:]) * 1000
 
 
 def number(value: float | None) -> str:
@@ -59,27 +86,44 @@ def number(value: float | None) -> str:
     return f"{value:.3g}"
 
 
-def show(rows: Iterable[Row], console: Console) -> None:
-    """Print the table: a real one on a terminal, plain lines elsewhere."""
+def show(lines: Iterable[Line], console: Console) -> None:
+    """Print the lines: a table on a terminal, plain text elsewhere."""
     if not console.is_terminal:
-        for row in rows:
-            peer = f"  {row.peer} {number(row.peer_value)}  ratio {number(row.ratio)}" if row.peer else ""
-            verdict = "" if row.held is None else f"  target {number(row.target)} {'held' if row.held else 'MISSED'}"
-            console.print(f"{row.name}: {number(row.value)} {row.unit}{peer}{verdict}", soft_wrap=True, highlight=False)
+        for line in lines:
+            console.print(plain(line), soft_wrap=True, highlight=False, markup=False)
         return
     table = Table("what", "ours", "unit", "peer", "theirs", "ratio", "target")
-    for row in rows:
-        colour = {True: "green", False: "red", None: ""}[row.held]
-        target = f"[{colour}]{number(row.target)}[/]" if colour else ""
+    for line in lines:
+        if isinstance(line, Skipped):
+            table.add_row(f"[dim]{escape(line.name)}: {escape(line.reason)}[/]")
+            continue
+        colour = {True: "green", False: "red", None: ""}[line.held]
+        target = f"[{colour}]{number(line.target)}[/]" if colour else ""
+        peer = escape(line.peer or "")
         table.add_row(
-            row.name, number(row.value), row.unit, row.peer or "", number(row.peer_value), number(row.ratio), target
+            escape(line.name), number(line.value), line.unit, peer, number(line.peer_value), number(line.ratio), target
         )
     console.print(table)
 
 
-def write(rows: Iterable[Row], path: Path) -> None:
-    """Write all rows and the machine they were measured on as JSON."""
+def plain(line: Line) -> str:
+    """One line of text."""
+    if isinstance(line, Skipped):
+        return f"{line.name}: skipped, {line.reason}"
+    peer = f"  {line.peer} {number(line.peer_value)}  ratio {number(line.ratio)}" if line.peer else ""
+    verdict = "" if line.held is None else f"  target {number(line.target)} {'held' if line.held else 'MISSED'}"
+    return f"{line.name}: {number(line.value)} {line.unit}{peer}{verdict}"
+
+
+def as_json(lines: Iterable[Line]) -> dict[str, object]:
+    """All lines and the machine they were measured on, as plain values."""
+    lines = list(lines)
     machine = {"python": platform.python_version(), "machine": platform.machine(), "system": platform.system()}
-    lines = [{**asdict(row), "ratio": row.ratio, "held": row.held} for row in rows]
+    rows = [{**asdict(line), "ratio": line.ratio, "held": line.held} for line in lines if isinstance(line, Row)]
+    return {"machine": machine, "rows": rows, "skipped": [asdict(line) for line in lines if isinstance(line, Skipped)]}
+
+
+def write(lines: Iterable[Line], path: Path) -> None:
+    """Write `as_json` to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"machine": machine, "rows": lines}, indent=1) + "\n")
+    path.write_text(json.dumps(as_json(lines), indent=1) + "\n")

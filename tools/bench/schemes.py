@@ -29,12 +29,14 @@ def logical_key_hierarchy(members: int) -> int:
 
 
 def complete_subtree(slots: int, outsiders: frozenset[int]) -> int:
-    """Complete subtree (Naor, Naor, Lotspiech): the maximal subtrees without an outsider. Stateless."""
+    """Complete subtree (Naor, Naor, Lotspiech): one wrap for each maximal subtree without an outsider. Stateless."""
+    return len(complete_subtree_nodes(slots, outsiders))
+
+
+def complete_subtree_nodes(slots: int, outsiders: frozenset[int]) -> list[int]:
+    """The roots of those subtrees of a binary tree of `slots` (a power of two) leaves; node 1 is the root, the children
+    of v are 2 v and 2 v + 1."""
     marked = {(slots + slot) >> up for slot in outsiders for up in range(slots.bit_length())}
     if not marked:
-        return 1
-    hanging = 0
-    for node in marked:
-        if node < slots:
-            hanging += (2 * node not in marked) + (2 * node + 1 not in marked)
-    return hanging
+        return [1]
+    return [child for node in marked if node < slots for child in (2 * node, 2 * node + 1) if child not in marked]

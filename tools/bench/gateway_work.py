@@ -1,0 +1,99 @@
+"""What the PN GW computes for one delivery: cover, subset keys, wrapping and signature; radio and disk excluded."""
+
+import random
+import secrets
+from collections.abc import Iterator
+
+from cryptography.hazmat.primitives import keywrap
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from cpns.broadcast_encryption.keys import TreeKeys
+from cpns.broadcast_encryption.wrapping import w16_wrap
+from cpns.crypto.hmac import Hmac
+from message_plane.identity import SigningKey
+from tools.bench import mls_peer, schemes
+from tools.bench.octets import signed_objects
+from tools.bench.rows import Line, Row, Skipped, Tell, median_ms
+
+TARGET_ONE_MS, TARGET_5_PERCENT_MS, TARGET_65536_MS = 0.25, 1.5, 100.0
+_NOTE = "median; a new leaver and no remembered subset key each time"
+
+
+class _Delivery:
+    """A delivery to everybody but a few, with all that must be there before it: drawn anew for each measurement."""
+
+    def __init__(self, height: int, out: int) -> None:
+        self._height = height
+        self._out = out
+        self._signing = SigningKey(ec.generate_private_key(ec.SECP256R1()))
+        self._master = secrets.token_bytes(32)
+        self._draw = random.Random(1)
+        self._member_keys = [secrets.token_bytes(16) for _ in range(1 << height)]
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Another key, other leavers, nothing remembered."""
+        slots = 1 << self._height
+        self.outside = frozenset(self._draw.sample(range(slots), self._out))
+        self.members = set(range(slots)) - self.outside
+        self.keys = TreeKeys(self._master, self._height)
+        self.group_key = secrets.token_bytes(16)
+
+    def ours(self) -> list[bytes]:
+        """Subset difference."""
+        return signed_objects(self.keys, self.members, self._signing, self.group_key)
+
+    def per_member(self) -> bytes:
+        """One wrap (RFC 3394) for each member under its own key, and one signature."""
+        wrapped = b"".join(
+            keywrap.aes_key_wrap(self._member_keys[slot], self.group_key) for slot in sorted(self.members)
+        )
+        return self._signing.sign(wrapped)
+
+    def complete_subtree(self) -> bytes:
+        """One wrap for each maximal subtree of members, node keys derived from one secret, and one signature."""
+        master = Hmac(self._master)
+        wrapped = b"".join(
+            w16_wrap(master.digest(node.to_bytes(4, "big"))[:16], self.group_key)
+            for node in schemes.complete_subtree_nodes(1 << self._height, self.outside)
+        )
+        return self._signing.sign(wrapped)
+
+
+def measure(tell: Tell) -> Iterator[Line]:
+    """One of 1,024 leaves; 5 % of 1,024 and of 65,536 are out; one GKDK record is made."""
+    tell("one of 1,024 leaves")
+    one = _Delivery(10, 1)
+    name = "gateway work, one of 1,024 leaves"
+    ours = median_ms(one.ours, rounds=101, prepare=one.prepare)
+    for peer, work in (("wraps (cryptography)", one.per_member), ("complete subtree", one.complete_subtree)):
+        theirs = median_ms(work, rounds=31, prepare=one.prepare)
+        yield Row(name, ours, "ms", peer, theirs, TARGET_ONE_MS, _NOTE)
+    tell("MLS removes one of 1,024")
+    try:
+        mls = mls_peer.remove_one(1024)
+    except mls_peer.NotAvailable as why:
+        yield Skipped(f"{name} beside MLS", str(why))
+    else:
+        yield Row(name, ours, "ms", "MLS commit (ts-mls)", mls.send_ms, TARGET_ONE_MS, _NOTE)
+    for height, rounds, target in ((10, 31, TARGET_5_PERCENT_MS), (16, 5, TARGET_65536_MS)):
+        slots = 1 << height
+        tell(f"5 % of {slots:,} are out")
+        some = _Delivery(height, slots // 20)
+        ours = median_ms(some.ours, rounds=rounds, prepare=some.prepare)
+        name = f"gateway work, 5 % of {slots:,} out"
+        for peer, work in (("wraps (cryptography)", some.per_member), ("complete subtree", some.complete_subtree)):
+            theirs = median_ms(work, rounds=rounds, prepare=some.prepare)
+            yield Row(name, ours, "ms", peer, theirs, target, _NOTE)
+    yield from _record(secrets.token_bytes(32))
+
+
+def _record(master: bytes) -> Iterator[Line]:
+    height = 10
+    draw = random.Random(2)
+    alone = median_ms(lambda: TreeKeys(master, height).record(2, 1, draw.randrange(1 << height)), rounds=101)
+    yield Row("one GKDK record of 1,024 slots", alone, "ms", note="the first of its tree: nothing is remembered")
+    keys = TreeKeys(master, height)
+    slots = iter(range(1 << height))
+    every = median_ms(lambda: keys.record(2, 1, next(slots)), rounds=1000)
+    yield Row("one GKDK record among all of a tree", every, "ms", note="neighbours share most of their labels")

@@ -1,0 +1,122 @@
+"""A home for measurements: a PN GW with its CPNS Server as they are, and PNEs whose sessions need no handshake.
+
+A thousand handshakes would take a minute and say nothing about deliveries. So the OSCORE contexts they would end in
+are drawn at random and put into the PN GW's session store before it starts, as after a restart: each PNE's first
+request is answered with an Echo challenge (RFC 8613, B.1.2), and from then on nothing differs from any other session.
+"""
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway_agent.app import SESSIONS_FILE, GatewayApp, own_keys
+from gateway_agent.config.schema import Broadcast, Delivery, Gateway, GatewayConfig, MessagePlane, Tree
+from key_servers.cpns_server.app import CpnsServer
+from key_servers.cpns_server.config import ServerConfig
+from message_plane.session_store import AddContext, SessionStore, StoredContext
+from tools.keycast.demo.house import free_port
+from tools.keycast.embedded import InProcessUplink
+from tools.provisioning import Trust, new_board
+
+PN_ID, GATEWAY_ID, SG_ID = "home", "gw.home", "home/lights"
+GATEWAY_ADDRESS = "127.0.0.1"
+EVERYBODY = "127.255.255.255"
+SLOTS = 1024
+_NUMBERS_USED = 64
+
+Receiver = Callable[[bytes], Awaitable[bytes]]
+
+
+@dataclass(frozen=True, repr=False)
+class PneKeys:
+    """What one simulated PNE starts with: provisioning record, and its session's secrets as the PNE sees them."""
+
+    pne_id: str
+    provisioning: bytes
+    secret: bytes
+    salt: bytes
+    sender_id: bytes
+    recipient_id: bytes
+
+
+@dataclass
+class Home:
+    """A running home and the PNEs that belong to it. The group SG_ID exists and has no members yet."""
+
+    app: GatewayApp
+    server: CpnsServer
+    pnes: list[PneKeys]
+    gateway: tuple[str, int]
+    broadcast_port: int
+
+    def confirmed(self) -> int:
+        """Confirmations with a valid proof that the PN GW has got since it started."""
+        return self.app.counters["confirmations"]
+
+
+@asynccontextmanager
+async def build_home(
+    folder: Path, pnes: int, delivery: Delivery, between: Callable[[Receiver], Receiver] = lambda receiver: receiver
+) -> AsyncIterator[Home]:
+    """A home with `pnes` PNEs in `folder`. `between` may put something on the way from the Server to the PN GW."""
+    port, broadcast_port = free_port(GATEWAY_ADDRESS, 0), free_port(EVERYBODY, 0)
+    config = GatewayConfig(
+        gateway=Gateway(id=GATEWAY_ID, pn=PN_ID, state_dir=folder / "gateway"),
+        message_plane=MessagePlane(listen=[GATEWAY_ADDRESS], port=port, discovery=False),
+        broadcast=Broadcast(interfaces=["lo"], port=broadcast_port),
+        delivery=delivery,
+        tree=Tree(height=SLOTS.bit_length() - 1),
+    )
+    identity, signing = own_keys(config)
+    trust = Trust(identity.credential, signing.public_key, signing.epoch, PN_ID, f"{GATEWAY_ADDRESS}:{port}")
+    made = [new_board(f"lamp.{number}", trust) for number in range(pnes)]
+    keys = [
+        PneKeys(
+            credential.entity_id,
+            record,
+            secrets.token_bytes(16),
+            secrets.token_bytes(8),
+            number.to_bytes(3, "big"),
+            number.to_bytes(2, "big"),
+        )
+        for number, (record, credential) in enumerate(made)
+    ]
+    sessions = SessionStore(folder / "gateway" / SESSIONS_FILE)
+    for _, credential in made:
+        sessions.register(credential)
+    lease = sessions.acquire(identity.x)
+    sessions.commit(lease, [AddContext(_stored(each)) for each in keys])
+    sessions.release(lease)
+    sessions.close()
+
+    server = await CpnsServer.open(folder / "server", ServerConfig(rekey_on_join=False, batching_s=0))
+    try:
+        server.register_gateway(GATEWAY_ID, PN_ID)
+        server.create_group(SG_ID, open_to=[PN_ID])
+        app = await GatewayApp.open(config, InProcessUplink(server, GATEWAY_ID))
+        try:
+            for each in keys:
+                app.gateway.register_pne(each.pne_id)
+            server.attach(GATEWAY_ID, between(app.gateway.handle_server))
+            await app.start()
+            yield Home(app, server, keys, (GATEWAY_ADDRESS, port), broadcast_port)
+        finally:
+            await app.close()
+    finally:
+        await server.close()
+
+
+def _stored(keys: PneKeys) -> StoredContext:
+    """The PN GW's side of a session."""
+    return StoredContext(
+        recipient_id=keys.sender_id,
+        sender_id=keys.recipient_id,
+        entity_id=keys.pne_id,
+        master_secret=keys.secret,
+        master_salt=keys.salt,
+        established=int(time.time()),
+        sender_ceiling=_NUMBERS_USED,
+    )
