@@ -13,10 +13,10 @@ from key_servers.cpns_server.alarms import Alarms
 from key_servers.cpns_server.delivery_queue import Position
 from key_servers.cpns_server.group_keys import GroupKeys, active
 from key_servers.cpns_server.membership import Membership
-from key_servers.cpns_server.rate_limit import HourlyLimit
 from key_servers.cpns_server.registry import Registry
 from key_servers.cpns_server.store import Store
 from key_servers.cpns_server.values import Gateway, Group, GroupState, Moment
+from key_servers.rate_limit import HourlyLimit
 
 
 class GatewayReports:

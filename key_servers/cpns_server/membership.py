@@ -13,10 +13,10 @@ from key_servers.cpns_server import names, tuning
 from key_servers.cpns_server.admission import admit
 from key_servers.cpns_server.group_keys import GroupKeys, active
 from key_servers.cpns_server.group_version import first
-from key_servers.cpns_server.rate_limit import HourlyLimit
 from key_servers.cpns_server.registry import Registry
 from key_servers.cpns_server.store import Store
 from key_servers.cpns_server.values import Gateway, Group, GroupState, MemberState, Moment
+from key_servers.rate_limit import HourlyLimit
 
 
 @dataclass(frozen=True, slots=True)
