@@ -1,0 +1,280 @@
+"""The Linux end against the board's own stack: CoAP, EDHOC and OSCORE by two makers, over UDP."""
+
+import asyncio
+import hmac
+import secrets
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from cpns import messages, numbers
+from device_agent import pairing, provisioning, session
+from device_agent.agent import Agent
+from device_agent.clock import Clock
+from device_agent.host.storage import FileStorage
+from device_agent.key_store import KeyStore
+from device_agent.links.udp import UdpLink
+from message_plane.endpoint import Peer
+from message_plane.errors import PeerUnreachable
+from message_plane.identity import OwnIdentity, SigningKey
+from tests.integration.plane_world import Wire, parties, renumbered, until
+
+SECRET = bytes(range(10))
+
+
+class Board:
+    """A PNE made of `device_agent` alone. It sends what a test says and keeps what it is asked."""
+
+    def __init__(self, folder, name="lamp"):
+        self.identity = OwnIdentity(name, "pne", ec.generate_private_key(ec.SECP256R1()))
+        self.folder = folder / name
+        self.heard = []
+        self.agent = None
+        self._task = None
+
+    @property
+    def credential(self):
+        return self.identity.credential
+
+    def provision(self, gateway=None, signing=None):
+        storage = FileStorage(self.folder)
+        pinned = {}
+        if gateway is not None:
+            pinned = {
+                "gateway_id": gateway.entity_id,
+                "gateway_ccs": gateway.credential.ccs,
+                "signing_key": signing.public_key,
+                "signing_epoch": 1,
+                "pn_id": "home",
+            }
+        own = self.credential
+        record = provisioning.Provisioning(own.entity_id, self.identity.private_octets(), own.ccs, **pinned)
+        KeyStore(storage).save(provisioning.RECORD, record.pack())
+        storage.close()
+
+    def start(self, gateway_address, host="127.0.4.1"):
+        self.storage = FileStorage(self.folder)
+        link = UdpLink(host, "127.255.255.255", hear=host, port=0, broadcast_port=0)
+        self.agent = Agent(self.storage, link, Clock(), secrets.token_bytes, lambda name, values: None)
+        self.agent.membership.handle = self._handle
+        self.agent.membership.duty = lambda now: None
+        self.agent._discovery._provisioned = gateway_address
+        self.agent._discovery._hints = [gateway_address]
+        self._task = asyncio.create_task(self.agent.run())
+
+    def _handle(self, octets):
+        self.heard.append(octets)
+        return b"\xa1" + octets
+        yield
+
+    async def ask(self, octets):
+        return await self.agent.perform(lambda: self.agent.session.ask(octets))
+
+    async def stop(self):
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self.storage.close()
+            self._task = None
+
+
+@pytest.fixture
+async def board(tmp_path):
+    board = Board(tmp_path)
+    yield board
+    await board.stop()
+
+
+@pytest.fixture
+async def gateway(tmp_path):
+    async with parties(tmp_path, ("home-gw", "gateway")) as (gateway,):
+        yield gateway
+
+
+@pytest.fixture
+def signing(tmp_path):
+    return SigningKey.create(tmp_path / "signing.key")
+
+
+@pytest.fixture
+async def connected(board, gateway, signing):
+    board.provision(gateway, signing)
+    gateway.knows(board)
+    board.start(gateway.address)
+    assert await board.ask(b"\xa0first") == b"\xa1\xa0first"
+    return board
+
+
+@pytest.mark.req("CPNS-GKM-50")
+async def test_a_board_makes_a_session_and_both_ends_send_requests(connected, gateway):
+    assert await gateway.endpoint.request("lamp", b"\xa0key") == b"\xa1\xa0key"
+    assert connected.heard == [b"\xa0key"]
+    assert gateway.got == [(Peer("lamp", "pne"), b"\xa0first")]
+
+
+@pytest.mark.req("CPNS-GKM-50", "SEC-22")
+async def test_the_session_survives_a_restart_of_the_gateway(connected, gateway):
+    await gateway.restart()
+    assert await gateway.endpoint.request("lamp", b"\xa0key") == b"\xa1\xa0key"
+    assert await connected.ask(b"\xa0after") == b"\xa1\xa0after"
+    assert gateway.counters["requests_echo_challenged"] == 1
+    assert gateway.counters["handshakes_done"] == 1
+
+
+@pytest.mark.req("CPNS-GKM-50", "SEC-22")
+async def test_the_session_survives_a_restart_of_the_board(connected, gateway):
+    """The board's window is unknown then: it challenges our first request with Echo, and we meet that."""
+    await connected.stop()
+    connected.start(gateway.address)
+    assert await connected.ask(b"\xa0again") == b"\xa1\xa0again"
+    assert await gateway.endpoint.request("lamp", b"\xa0key") == b"\xa1\xa0key"
+    assert connected.heard == [b"\xa0key"]
+    assert gateway.counters["handshakes_done"] == 1
+
+
+async def test_the_board_is_found_where_its_last_verified_request_came_from(connected, gateway):
+    await connected.stop()
+    with pytest.raises(PeerUnreachable):
+        await gateway.endpoint.request("lamp", b"\xa0key", timeout_s=0.2)
+    connected.start(gateway.address, host="127.0.4.2")
+    await connected.ask(b"\xa0moved")
+    assert await gateway.endpoint.request("lamp", b"\xa0key") == b"\xa1\xa0key"
+
+
+@pytest.mark.req("SEC-21")
+async def test_a_board_meets_the_echo_challenge_of_a_crowded_gateway(board, gateway, signing, monkeypatch):
+    monkeypatch.setattr(type(gateway.endpoint._reception._half_open), "crowded", property(lambda self: True))
+    board.provision(gateway, signing)
+    gateway.knows(board)
+    board.start(gateway.address)
+    assert await board.ask(b"\xa0in") == b"\xa1\xa0in"
+    assert gateway.counters["handshakes_challenged"] == 1
+
+
+async def test_what_the_board_replays_to_us_and_we_to_it_is_dropped(board, gateway, signing):
+    wire = await Wire.open(gateway.address)
+    board.provision(gateway, signing)
+    gateway.knows(board)
+    board.start(wire.address)
+    await board.ask(b"\xa0once")
+    wire.repeat_to_server(renumbered(wire.to_server[-1]))
+    await until(lambda: gateway.counters["requests_replayed"] == 1)
+    await gateway.endpoint.request("lamp", b"\xa0key")
+    request = next(data for data in wire.to_client[::-1] if data[1] == 2)
+    wire.transport.sendto(renumbered(request), wire.client)
+    await asyncio.sleep(0.3)
+    assert board.heard == [b"\xa0key"]
+    assert len(gateway.got) == 1
+    wire.close()
+
+
+async def test_a_long_message_fits_one_datagram_to_a_board_and_back(connected, gateway):
+    message = b"\xa0" + bytes(1200)
+    assert await gateway.endpoint.request("lamp", message) == b"\xa1" + message
+    assert await connected.ask(message) == b"\xa1" + message
+
+
+# Pairing
+
+
+class Window:
+    """The gateway's side of docs/protocol.md section 9, as small as it can be."""
+
+    def __init__(self, gateway, signing, secret=SECRET):
+        self.gateway = gateway
+        self.signing = signing
+        self.secret = secret
+        self.offered = []
+        self.seen = []
+
+    def accept(self, credential):
+        self.offered.append(credential)
+        return True
+
+    async def handle(self, peer, payload):
+        self.seen.append(peer)
+        binding = self.gateway.endpoint.export(peer.entity_id, 32768, 32)
+        _, fields = messages.decode(payload)
+        answer = {messages.RESULT: numbers.RESULT_SUCCESS}
+        if messages.AUTHENTICATOR not in fields:
+            answer[messages.AUTHENTICATOR] = hmac.digest(self.secret, b"gateway" + binding, "sha256")
+            answer[messages.GATEWAY_ID] = self.gateway.entity_id
+            answer[messages.SIGNING_KEY] = self.signing.public_key
+            answer[messages.SIGNING_EPOCH] = 1
+        else:
+            assert fields[messages.AUTHENTICATOR] == hmac.digest(self.secret, b"pne" + binding, "sha256")
+            await self.gateway.endpoint.admit(peer.entity_id)
+            self.gateway.endpoint.close_pairing()
+        return messages.encode(numbers.PAIRING_RESPONSE, answer)
+
+
+@pytest.mark.req("SEC-20")
+async def test_a_board_that_nobody_knows_pairs_and_its_session_goes_on(board, gateway, signing):
+    window = Window(gateway, signing)
+    board.provision()
+    board.start(gateway.address)
+    gateway.endpoint.open_pairing(window.accept, window.handle)
+    await board.agent.pair(SECRET)
+    assert window.offered == [board.credential]
+    assert window.seen == [Peer("lamp", "pne", provisional=True)] * 2
+    assert gateway.store.credential("lamp") == board.credential
+    assert await board.ask(b"\xa0paired") == b"\xa1\xa0paired"
+    assert await gateway.endpoint.request("lamp", b"\xa0key") == b"\xa1\xa0key"
+    assert gateway.got == [(Peer("lamp", "pne"), b"\xa0paired")]
+    await gateway.restart()
+    assert await board.ask(b"\xa0kept") == b"\xa1\xa0kept"
+    assert gateway.counters["handshakes_done"] == 1
+
+
+@pytest.mark.req("SEC-20")
+async def test_outside_the_window_a_credential_by_value_is_refused(board, gateway, signing, monkeypatch):
+    monkeypatch.setattr(pairing.tuning, "PAIRING_WINDOW", 300)
+    monkeypatch.setattr(pairing.tuning, "PAIRING_PAUSE", 100)
+    window = Window(gateway, signing)
+    gateway.endpoint.open_pairing(window.accept, window.handle)
+    gateway.endpoint.close_pairing()
+    board.provision()
+    board.start(gateway.address)
+    with pytest.raises(pairing.NoSession):
+        await board.agent.pair(SECRET)
+    assert window.seen == [] and window.offered == []
+    assert gateway.endpoint.entities() == set()
+
+
+@pytest.mark.req("SEC-20")
+async def test_a_provisional_peer_reaches_the_pairing_handler_only_and_leaves_no_trace(board, gateway, signing):
+    """It has the wrong secret; its session ends with the window, nothing of it is on disk."""
+    window = Window(gateway, signing, secret=bytes(10))
+    board.provision()
+    board.start(gateway.address)
+    gateway.endpoint.open_pairing(window.accept, window.handle)
+    with pytest.raises(pairing.WrongProof):
+        await asyncio.wait_for(_three_tries(board), 30)
+    assert {peer.provisional for peer in window.seen} == {True}
+    assert gateway.got == []
+    assert not gateway.endpoint.has_session("lamp")
+    assert gateway.store.contexts() == [] and gateway.store.registered() == []
+    gateway.endpoint.close_pairing()
+    assert gateway.endpoint._sessions._by_recipient_id == {}
+
+
+async def _three_tries(board):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pairing.tuning, "PAIRING_PAUSE", 1100)
+        await board.agent.pair(SECRET)
+
+
+@pytest.mark.req("SEC-20")
+async def test_a_registered_board_gets_in_while_another_one_pairs(connected, gateway, signing):
+    """The gateway then sends its credential by value; it is the pinned one octet for octet."""
+    window = Window(gateway, signing)
+    gateway.endpoint.open_pairing(window.accept, window.handle)
+    await gateway.endpoint.drop("lamp")
+    await connected.stop()
+    storage = FileStorage(connected.folder)
+    KeyStore(storage).erase(session.RECORD)
+    storage.close()
+    connected.start(gateway.address)
+    assert await connected.ask(b"\xa0new") == b"\xa1\xa0new"
+    assert window.offered == []
+    assert gateway.counters["handshakes_done"] == 2
