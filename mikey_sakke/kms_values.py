@@ -1,10 +1,26 @@
 """What travels in the KMS protocol (TS 33.180 annex D), as frozen values. Times are Unix seconds."""
 
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 ROLE_ROOT = "Root"
 ROLE_EXTERNAL = "External"
 UID_FORMAT = "2"
+
+
+class ErrorNumber(IntEnum):
+    """ErrorCode of a KmsError. Annex D leaves the numbers to the KMS; these are ours."""
+
+    BAD_REQUEST = 1  # the document, or the path
+    WRONG_KMS = 2  # KmsUri is another KMS
+    WRONG_USER = 3  # UserUri, or the URI in the path, is not whose token it is
+    WRONG_TIME = 4  # clocks differ too much
+    WRONG_URL = 5  # ClientReqUrl is not where it was posted to
+    USER_REVOKED = 6
+    PERIOD_NOT_SERVED = 7  # neither the present nor the next key period
+    NOT_VALID = 8  # the certificate of the KMS is not valid now
+    TOO_MANY_REQUESTS = 9
+    FAILED = 10  # a fault of the KMS
 
 
 @dataclass(frozen=True, slots=True)

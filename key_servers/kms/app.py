@@ -1,0 +1,185 @@
+"""A KMS put together. This is the only module that names concrete parts.
+
+config = KmsConfig(state_dir=folder, tls_certificate=..., tls_key=...)
+create(config, "kms.example.org")                  # once: master secrets
+async with await Kms.open(config) as kms:
+    token = await kms.add_user("sip:alice@example.org")
+    kms.urls                                       # https://127.0.0.1:8443
+"""
+
+import secrets
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from key_servers.errors import ServerError
+from key_servers.kms import master_secrets, tls, tokens, tuning
+from key_servers.kms.config import MASTER_SECRETS_FILE, STORE_FILE, KmsConfig
+from key_servers.kms.http import HttpDoor
+from key_servers.kms.issuer import Issuer, MasterSecrets
+from key_servers.kms.service import Clock, Service
+from key_servers.kms.store import Role, Store, User
+from key_servers.sql import open_database
+from mikey_sakke.kms_exchange import check_certificate
+from mikey_sakke.kms_faults import KmsFault
+from mikey_sakke.kms_table import URI
+from mikey_sakke.kms_values import ROLE_EXTERNAL, Certificate
+from mikey_sakke.kms_xml import decode, encode
+
+_DAY_S = 86400
+
+
+class NotPossible(ServerError):
+    """An operator asked for what cannot be."""
+
+
+class ListenFailed(ServerError):
+    """The KMS cannot listen where it should."""
+
+
+def create(
+    config: KmsConfig, kms_uri: str, period_s: int = tuning.KEY_PERIOD_S, offset_s: int = 0, now: int | None = None
+) -> None:
+    """Make the master secrets of a new KMS; name and key periods can never be changed. Raises ServerError.
+
+    `period_s`, `offset_s`: seconds, counted from 1900-01-01 (UserKeyPeriod, UserKeyOffset).
+    """
+    begins = int(time.time()) if now is None else now
+    ends = begins + tuning.CERTIFICATE_DAYS * _DAY_S
+    _require_uri(kms_uri)
+    try:
+        drawn = MasterSecrets.draw(kms_uri, period_s, offset_s, begins, ends, secrets.randbelow)
+    except ValueError as error:
+        raise NotPossible(f"Not possible: {error}.") from None
+    master_secrets.create(config.state_dir / MASTER_SECRETS_FILE, drawn)
+
+
+class Kms:
+    """One key management server. All methods belong to the event loop that `open` ran in; all raise StoreFailed."""
+
+    def __init__(self, config: KmsConfig, issuer: Issuer, store: Store, clock: Clock) -> None:
+        """For `open` only."""
+        self._config = config
+        self._issuer = issuer
+        self._store = store
+        self._clock = clock
+        self._workers = ThreadPoolExecutor(tuning.WORKERS, thread_name_prefix="kms")
+        self._runner: web.AppRunner | None = None
+        self.counters: Counter[str] = Counter()
+        self.urls: list[str] = []
+
+    @classmethod
+    async def open(cls, config: KmsConfig, *, clock: Clock | None = None, listen: bool = True) -> Self:
+        """Read the master secrets, open the store and listen. `clock` gives Unix seconds. Raises ServerError.
+
+        Without `listen` only the operator's methods work: for commands beside a running KMS.
+        """
+        issuer = Issuer(master_secrets.load(config.state_dir / MASTER_SECRETS_FILE), secrets.randbelow)
+        url = config.database.get_secret_value() if config.database else None
+        store = await Store.open(await open_database(url, config.state_dir / STORE_FILE))
+        kms = cls(config, issuer, store, clock or (lambda: int(time.time())))
+        try:
+            if listen:
+                await kms._listen()
+        except BaseException:
+            await kms.close()
+            raise
+        return kms
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop listening, finish what is being answered, close the store."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        self._workers.shutdown(cancel_futures=True)
+        await self._store.close()
+
+    @property
+    def certificate(self) -> Certificate:
+        """The certificate of this KMS (role Root)."""
+        return self._issuer.certificate
+
+    def export_certificate(self) -> bytes:
+        """The certificate as XML for another KMS to import."""
+        return encode(self._issuer.certificate)
+
+    async def add_user(self, user_uri: str, role: Role = Role.USER, days: int = tuning.TOKEN_DAYS) -> str:
+        """Let a user, or a GMS by its server URI, have keys; gives its token, which is stored nowhere.
+
+        Raises NotPossible and `store.UserExists`.
+        """
+        _require_uri(user_uri)
+        now = self._clock()
+        token, stored = tokens.draw(user_uri, now + days * _DAY_S, secrets.token_bytes)
+        await self._store.add_user(User(user_uri, role, now), stored)
+        return token
+
+    async def new_token(self, user_uri: str, days: int = tuning.TOKEN_DAYS) -> str:
+        """Give a user another token; the old one ends. Raises `store.UserUnknown`."""
+        token, stored = tokens.draw(user_uri, self._clock() + days * _DAY_S, secrets.token_bytes)
+        await self._store.replace_token(stored)
+        return token
+
+    async def revoke_user(self, user_uri: str) -> None:
+        """Give a user no keys any more. Those it has end with the key period after the present one at the latest.
+
+        Raises `store.UserUnknown`.
+        """
+        await self._store.revoke_user(user_uri, self._clock())
+
+    async def users(self) -> list[User]:
+        """All users, by URI."""
+        return await self._store.users()
+
+    async def import_certificate(self, document: bytes) -> Certificate:
+        """Hand out the certificate (XML) of another KMS as an External one from now on. Raises NotPossible."""
+        try:
+            certificate = replace(decode(document, Certificate), role=ROLE_EXTERNAL)
+            check_certificate(certificate, ROLE_EXTERNAL, self._clock())
+        except KmsFault as fault:
+            raise NotPossible(f"Not usable: {fault}") from None
+        if certificate.kms_uri == self.certificate.kms_uri:
+            raise NotPossible("That is this KMS itself.")
+        await self._store.put_certificate(certificate.kms_uri, encode(certificate).decode())
+        return certificate
+
+    async def _listen(self) -> None:
+        config = self._config
+        context = None
+        if config.tls_certificate and config.tls_key:
+            context = tls.server_context(config.tls_certificate, config.tls_key)
+        service = Service(self._issuer, self._store, self._clock, self._workers)
+        door = HttpDoor(service, self._clock, self.counters)
+        self._runner = web.AppRunner(door.application, access_log=None, handle_signals=False)
+        await self._runner.setup()
+        for host in config.listen:
+            site = web.TCPSite(self._runner, host, config.port, ssl_context=context)
+            try:
+                await site.start()
+            except OSError as error:
+                raise ListenFailed(
+                    f"Cannot listen on {host}, port {config.port}: {error.strerror}.", "Choose another port or address."
+                ) from None
+        scheme = "https" if context else "http"
+        for host, port, *_ in self._runner.addresses:
+            self.urls.append(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
+
+
+def _require_uri(text: str) -> None:
+    try:
+        URI.read(text)
+    except ValueError:
+        raise NotPossible("A URI has 1 to 1024 characters and no blanks.") from None

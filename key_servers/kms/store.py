@@ -1,0 +1,156 @@
+"""What a KMS remembers: users with their roles and tokens, certificates of other KMSs. Master secrets are not here."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from key_servers.errors import ServerError
+from key_servers.kms.tokens import StoredToken
+from key_servers.sql import Database, Transaction, migrate
+
+_USER = "user_uri, role, added_at, revoked_at"
+
+
+class UserUnknown(ServerError):
+    """No such user."""
+
+
+class UserExists(ServerError):
+    """The user is there already, perhaps revoked."""
+
+
+class Role(StrEnum):
+    """What an identity is provisioned for: a user, or a group management server authorised to create groups."""
+
+    USER = "user"
+    GMS = "gms"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """One identity. Times are Unix seconds; `revoked_at` None: may have keys."""
+
+    user_uri: str
+    role: Role
+    added_at: int
+    revoked_at: int | None = None
+
+
+class Store:
+    """All methods raise StoreFailed when the database does."""
+
+    def __init__(self, database: Database) -> None:
+        """For `open` only."""
+        self._database = database
+
+    @classmethod
+    async def open(cls, database: Database) -> "Store":
+        """Bring the schema up to date; the store then owns the database."""
+        try:
+            await migrate(database, "key_servers.kms.migrations")
+        except BaseException:
+            await database.close()
+            raise
+        return cls(database)
+
+    async def close(self) -> None:
+        """Let go of the database."""
+        await self._database.close()
+
+    async def add_user(self, user: User, token: StoredToken) -> None:
+        """Add a user with a first token. Raises UserExists."""
+        async with self._database.transaction() as sql:
+            added = await sql.rows(
+                f"INSERT INTO kms_users ({_USER}) VALUES ($1, $2, $3, NULL) ON CONFLICT DO NOTHING RETURNING user_uri",
+                user.user_uri,
+                user.role.value,
+                user.added_at,
+            )
+            if not added:
+                raise UserExists(f"{user.user_uri} is known already.", "For another token: keycast kms user token")
+            await _put_token(sql, token)
+
+    async def replace_token(self, token: StoredToken) -> None:
+        """Give a user another token; the old one ends. Raises UserUnknown."""
+        async with self._database.transaction() as sql:
+            if await _user(sql, token.user_uri) is None:
+                raise _unknown(token.user_uri)
+            await _put_token(sql, token)
+
+    async def revoke_user(self, user_uri: str, at: int) -> None:
+        """The user gets nothing any more, for ever. Raises UserUnknown."""
+        async with self._database.transaction() as sql:
+            changed = await sql.rows(
+                "UPDATE kms_users SET revoked_at = coalesce(revoked_at, $2) WHERE user_uri = $1 RETURNING user_uri",
+                user_uri,
+                at,
+            )
+            if not changed:
+                raise _unknown(user_uri)
+
+    async def user(self, user_uri: str) -> User | None:
+        """One user, revoked or not."""
+        async with self._database.transaction() as sql:
+            return await _user(sql, user_uri)
+
+    async def users(self) -> list[User]:
+        """All users, by URI."""
+        async with self._database.transaction() as sql:
+            rows = await sql.rows(f"SELECT {_USER} FROM kms_users ORDER BY user_uri")
+        return [_as_user(row) for row in rows]
+
+    async def token(self, token_id: str) -> tuple[StoredToken, User] | None:
+        """The token of that id and whose it is."""
+        async with self._database.transaction() as sql:
+            rows = await sql.rows(
+                "SELECT token_id, user_uri, secret_hash, valid_to FROM kms_tokens WHERE token_id = $1", token_id
+            )
+            user = await _user(sql, rows[0][1]) if rows else None
+        return None if user is None else (StoredToken(*rows[0]), user)
+
+    async def put_certificate(self, kms_uri: str, document: str) -> int:
+        """Add or replace the certificate (XML) of another KMS; gives the new cache number."""
+        async with self._database.transaction() as sql:
+            ((number,),) = await sql.rows("UPDATE kms_cache_number SET newest = newest + 1 RETURNING newest")
+            await sql.rows(
+                "INSERT INTO kms_certificates VALUES ($1, $2, $3) ON CONFLICT (kms_uri) DO UPDATE"
+                " SET cache_number = excluded.cache_number, document = excluded.document",
+                kms_uri,
+                number,
+                document,
+            )
+        return int(number)
+
+    async def certificates(self, newer_than: int) -> tuple[list[str], int]:
+        """The certificates (XML) of other KMSs with a higher cache number, oldest first, and the newest number."""
+        async with self._database.transaction() as sql:
+            rows = await sql.rows(
+                "SELECT document FROM kms_certificates WHERE cache_number > $1 ORDER BY cache_number", newer_than
+            )
+            ((newest,),) = await sql.rows("SELECT newest FROM kms_cache_number")
+        return [row[0] for row in rows], int(newest)
+
+
+async def _user(sql: Transaction, user_uri: str) -> User | None:
+    rows = await sql.rows(f"SELECT {_USER} FROM kms_users WHERE user_uri = $1", user_uri)
+    return _as_user(rows[0]) if rows else None
+
+
+async def _put_token(sql: Transaction, token: StoredToken) -> None:
+    await sql.rows("DELETE FROM kms_tokens WHERE user_uri = $1", token.user_uri)
+    await sql.rows(
+        "INSERT INTO kms_tokens VALUES ($1, $2, $3, $4)",
+        token.token_id,
+        token.user_uri,
+        token.secret_hash,
+        token.valid_to,
+    )
+
+
+def _as_user(row: tuple[Any, ...]) -> User:
+    user_uri, role, added_at, revoked_at = row
+    return User(user_uri, Role(role), added_at, revoked_at)
+
+
+def _unknown(user_uri: str) -> UserUnknown:
+    return UserUnknown(f"{user_uri} is not known here.", "See: keycast kms show")

@@ -1,0 +1,80 @@
+"""TLS of the KMS: its certificate from a pair of files, and a self-signed pair for a lab."""
+
+import datetime
+import ipaddress
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from key_servers.errors import ServerError
+from key_servers.kms import private_file, tuning
+
+
+class TlsUnusable(ServerError):
+    """A certificate or key file that TLS cannot use."""
+
+
+def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """TLS 1.2 or newer with that certificate (PEM) and private key (PEM, mode 0600). Raises ServerError."""
+    private_file.check(key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key, password=_no_password)
+    except (OSError, ssl.SSLError, ValueError) as error:
+        raise TlsUnusable(
+            f"TLS cannot use {certificate} and {key} ({type(error).__name__}).", "Check that they are a PEM pair."
+        ) from None
+    return context
+
+
+def make_self_signed(certificate: Path, key: Path, names: Sequence[str], now: datetime.datetime) -> None:
+    """Make a P-256 key (new file, mode 0600) and a certificate for `names` (host names or IP addresses), its own CA.
+
+    Clients pin the certificate file. Raises ServerError when one of the files is there already.
+    """
+    if certificate.exists():
+        raise TlsUnusable(f"{certificate} exists already.", "Use it, or move it away first.")
+    secret = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
+    usage = x509.KeyUsage(True, False, False, False, False, True, False, False, False)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(secret.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))  # clients' clocks may be behind
+        .not_valid_after(now + datetime.timedelta(days=tuning.TLS_CERTIFICATE_DAYS))
+        .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(secret.public_key()), critical=False)
+        .sign(secret, hashes.SHA256())
+    )
+    private_file.write_new(
+        key,
+        secret.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ),
+    )
+    with open(certificate, "xb") as file:
+        file.write(made.public_bytes(serialization.Encoding.PEM))
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _no_password() -> str:
+    # without this OpenSSL would ask at the terminal, and a server would hang there
+    raise ValueError("the key is encrypted")

@@ -1,0 +1,51 @@
+"""Bearer tokens: `<id>.<secret>`. The id finds the row and is no secret; of the secret only its SHA-256 is kept.
+
+A plain hash is enough: the secret has 256 random bits, so there is nothing to guess.
+"""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from key_servers.kms import tuning
+
+_TOKEN = re.compile(r"([0-9a-f]{12})\.([0-9a-f]{64})")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredToken:
+    """A row: whose it is, until when (Unix seconds)."""
+
+    token_id: str
+    user_uri: str
+    secret_hash: str = field(repr=False)
+    valid_to: int
+
+
+def draw(user_uri: str, valid_to: int, random_octets: Callable[[int], bytes]) -> tuple[str, StoredToken]:
+    """A new token for a user: what the user gets, once, and what is stored."""
+    token_id = random_octets(tuning.TOKEN_ID_OCTETS).hex()
+    secret = random_octets(tuning.TOKEN_SECRET_OCTETS).hex()
+    return f"{token_id}.{secret}", StoredToken(token_id, user_uri, _hash(secret), valid_to)
+
+
+def split(authorization: str | None) -> tuple[str, str] | None:
+    """(id, secret) in an Authorization header (RFC 6750, 2.1), None if there is no token of ours."""
+    scheme, _, token = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or len(token) > tuning.TOKEN_MAX:
+        return None
+    found = _TOKEN.fullmatch(token.strip())
+    return (found[1], found[2]) if found else None
+
+
+def fits(secret: str, stored: StoredToken | None, now: int) -> bool:
+    """True if `secret` is that of `stored` and it is valid at `now`. Takes as long for no row as for a wrong secret."""
+    expected = stored.secret_hash if stored else _hash("")
+    right = hmac.compare_digest(_hash(secret), expected)
+    return right and stored is not None and now <= stored.valid_to
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
