@@ -4,7 +4,7 @@ BIN := .venv/bin
 CPYTHON_PACKAGES := message_plane gateway_agent key_servers tools
 ARGS ?=
 
-.PHONY: help demo test check bench conformance vm manifest lock clean
+.PHONY: help demo test check bench fuzz conformance vm manifest lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -24,6 +24,9 @@ check: vm ## style and types, without the tests
 
 bench: vm ## measure, beside peers in the same run; writes build/bench.json
 	@$(BIN)/python -m tools.bench $(ARGS)
+
+fuzz: .venv/complete ## throw octets at every parser (ARGS="coap --seconds 300" for one)
+	@$(BIN)/python -m tests.fuzz $(or $(ARGS),all --seconds 10)
 
 conformance: vm ## run the tests and print each requirement with its result; writes build/conformance.json
 	@$(BIN)/python -m tools.conformance $(ARGS)
