@@ -85,8 +85,10 @@ class Sniffer:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         self._socket.bind((address, port))
         self._socket.setblocking(False)
+        self._everybody = address, port
 
     def frames(self) -> list[bytes]:
         """All frames heard since the last call, in order."""
@@ -96,6 +98,10 @@ class Sniffer:
                 heard.append(self._socket.recv(2048))
             except BlockingIOError:
                 return heard
+
+    def send(self, frame: bytes) -> None:
+        """Broadcast a frame, an old one again or one of his own making; he hears it himself, too."""
+        self._socket.sendto(frame, self._everybody)
 
     def close(self) -> None:
         """Stop listening."""

@@ -1,0 +1,25 @@
+"""What the system tests share: houses that live as long as the tests of one file."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import pytest
+
+from key_servers.cpns_server.config import ServerConfig
+from tools.keycast.demo.house import House, build_house
+
+# A key follows its cause at once: the window that gathers leaves is tested where it is kept.
+AT_ONCE = ServerConfig(batching_s=0.1)
+
+
+def house_of(folder: Path, boards: int, **how: object) -> AbstractAsyncContextManager[House]:
+    """A house whose Server makes a key as soon as there is a reason."""
+    return build_house(folder, boards=boards, server_config=AT_ONCE, **how)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def small_house(tmp_path: Path) -> AsyncIterator[House]:
+    """Three boards, for one test."""
+    async with house_of(tmp_path, 3) as house:
+        yield house
