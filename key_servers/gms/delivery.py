@@ -1,0 +1,91 @@
+"""One notification on its way to one user, as a state machine: `step(delivery, event, now)` -> (delivery, send).
+
+    WAITING --asked--> OFFERED --answered--> DONE
+       ^                 |  ^ `--asked again, after the back-off--' (FAILED after too many, keys only)
+       `--refused, may pass away--'  `--refused for good--> REFUSED   (keys only)
+
+A revocation never ends but by an answer: it is repeated until acknowledged (MC-GMK-22). Users fetch their
+notifications, so a user who is away costs nothing.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from key_servers.gms import tuning
+from mikey_sakke.errors import NoKeyForPeriod, OutsideWindow
+from mikey_sakke.group_configuration import REVOCATION
+
+PASSING = frozenset((OutsideWindow.code, NoKeyForPeriod.code))
+"""Errors that a later, newly made message may not meet: a clock is set, keys of the period are fetched."""
+
+
+class State(StrEnum):
+    """Where a delivery is."""
+
+    WAITING = "waiting"
+    OFFERED = "offered"
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+OPEN = (State.WAITING, State.OFFERED)
+
+
+class Event(StrEnum):
+    """ASKED: the user fetches now; ANSWERED: with a proof that holds; RETRY: an operator's wish; CANCELLED: not due."""
+
+    ASKED = "asked"
+    ANSWERED = "answered"
+    REFUSED = "refused"
+    RETRY = "retry"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """`groups`: those named to this user; `due`: not sent before (Unix seconds); `code`, `text`: the last error."""
+
+    notice_id: str
+    key_id: str
+    user: str
+    purpose: str
+    groups: tuple[str, ...]
+    state: State = State.WAITING
+    attempts: int = 0
+    due: int = 0
+    code: str = ""
+    text: str = ""
+
+
+def step(delivery: Delivery, event: Event, now: int, code: str = "", text: str = "") -> tuple[Delivery, bool]:
+    """The delivery after `event`, and whether its message is to be sent now. `code`, `text`: of REFUSED."""
+    if delivery.state not in OPEN:
+        if event is Event.RETRY and delivery.state in (State.REFUSED, State.FAILED):
+            return replace(delivery, state=State.WAITING, attempts=0, due=now), False
+        if event is Event.ANSWERED and delivery.state is State.FAILED:  # late, but it arrived
+            return replace(delivery, state=State.DONE), False
+        return delivery, False
+    if event is Event.CANCELLED:
+        return replace(delivery, state=State.CANCELLED), False
+    if event is Event.ANSWERED:
+        return replace(delivery, state=State.DONE, code="", text=""), False
+    if event is Event.REFUSED:
+        if delivery.purpose != REVOCATION and code not in PASSING:
+            return replace(delivery, state=State.REFUSED, code=code, text=text), False
+        due = now + back_off_s(max(1, delivery.attempts))
+        return replace(delivery, state=State.WAITING, due=due, code=code, text=text), False
+    if event is Event.RETRY:
+        return replace(delivery, due=now), False
+    if now < delivery.due:
+        return delivery, False
+    if delivery.purpose != REVOCATION and delivery.attempts >= tuning.KEY_ATTEMPTS_MAX:
+        return replace(delivery, state=State.FAILED), False
+    attempts = delivery.attempts + 1
+    return replace(delivery, state=State.OFFERED, attempts=attempts, due=now + back_off_s(attempts)), True
+
+
+def back_off_s(attempts: int) -> int:
+    """Seconds until the next repetition after `attempts`, from 1."""
+    return int(min(tuning.BACK_OFF_MAX_S, tuning.ANSWER_S << min(attempts - 1, 16)))

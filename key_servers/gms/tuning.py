@@ -1,0 +1,18 @@
+"""Times and limits of the GMS. Times are seconds."""
+
+AUTHORISATION_S = 24 * 3600
+"""How long an authorisation for group management services lasts; a client renews it with every connection."""
+ANSWER_S = 10
+"""A notification without an answer is repeated after this, then after twice, four times ... as long."""
+BACK_OFF_MAX_S = 3600
+KEY_ATTEMPTS_MAX = 10
+"""A client that fetched a key so often and never answered gets it no more. Revocations are repeated without end."""
+LONG_POLL_MAX_S = 30
+"""Below the minute after which routers of homes forget a silent TCP connection."""
+KEY_ID_BITS = 28
+KEY_ID_DRAWS = 64
+"""Draws of a random GMK-ID before giving up: with half of all numbers used, one in 2**64 keys would fail."""
+OWN_KEYS_AHEAD_S = 300
+"""The GMS fetches its signing key of the next key period so long before it begins."""
+GROUPS_OF_A_KEY_MAX = 16
+TOKEN_DAYS = 365

@@ -1,0 +1,72 @@
+"""What the GMS keeps, as frozen values. Times are Unix seconds; a GMK-ID is its 8 hexadecimal digits."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Affiliation(StrEnum):
+    """How a user becomes one of those who communicate in a group (SEAL-GMK-37, -41)."""
+
+    IMPLICIT = "implicit"
+    EXPLICIT = "explicit"
+
+
+class KeyState(StrEnum):
+    """LIVE: handed to everyone entitled; RETIRED: replaced, not handed out any more; REVOKED: must not be used."""
+
+    LIVE = "live"
+    RETIRED = "retired"
+    REVOKED = "revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """`permitted`: by the operator, for group management services; `authorised_until`: by its own token, in time."""
+
+    uri: str
+    permitted: bool
+    authorised_until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group; `rekey_on_removal` is its security profile (SEAL-GMK-48)."""
+
+    uri: str
+    name: str
+    rekey_on_removal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A user on the list of a group. It gets the key once affiliated, subscribed and authorised."""
+
+    group: str
+    user: str
+    affiliation: Affiliation
+    affiliated: bool
+    subscribed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A GMK (16 octets, None once erased) and its parameters. `groups`: those it serves now (SEAL-GMK-06)."""
+
+    key_id: str
+    gmk: bytes | None = field(repr=False)
+    activation: int
+    expiry: int
+    text: str
+    state: KeyState
+    groups: tuple[str, ...]
+
+
+def entitled(user: User | None, member: Member | None, now: int) -> bool:
+    """True if group management records and the GMK may go to the user now.
+
+    Authorised first, in both cases of affiliation (SEAL-GMK-38, -42); affiliated; and the subscription valid
+    (SEAL-GMK-42; it comes by itself in the implicit case, SEAL-GMK-37).
+    """
+    if user is None or member is None or member.user != user.uri:
+        return False
+    return user.permitted and now < user.authorised_until and member.affiliated and member.subscribed
