@@ -1,0 +1,127 @@
+"""One process owns the sessions (SEC-23): stopped processes, taken leases, kill -9 with a peer watching the numbers."""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+from pathlib import Path
+
+import aiocoap
+import pytest
+
+from message_plane import endpoint, session_store
+from message_plane.errors import LeaseHeld
+from message_plane.session import parse_option
+from tests.integration.plane_world import Party, Wire, until
+
+ROOT = Path(__file__).parents[2]
+CHILD = Path(__file__).with_name("plane_gateway_child.py")
+LEASE_MS = 600
+
+
+class Child:
+    """The gateway in its own process, and the lines it has printed."""
+
+    def __init__(self, process):
+        self.process = process
+        self.lines = []
+        self._reading = asyncio.ensure_future(self._read())
+
+    @classmethod
+    async def start(cls, folder, port, lease_ms):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, str(CHILD), str(folder), str(port), str(lease_ms)),
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        child = cls(process)
+        await until(lambda: child.count("sent") >= 3, 20)
+        return child
+
+    async def _read(self):
+        while line := await self.process.stdout.readline():
+            self.lines.append(line.decode().strip())
+
+    def count(self, word):
+        return sum(line.startswith(word) for line in self.lines)
+
+    @property
+    def address(self):
+        return ("127.0.0.1", int(next(line for line in self.lines if line.startswith("at")).split()[1]))
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    async def end(self):
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.wait()
+        await self._reading
+
+
+@pytest.fixture
+async def world(tmp_path, monkeypatch):
+    monkeypatch.setattr(session_store, "LEASE_MS", LEASE_MS)
+    monkeypatch.setattr(endpoint, "_HOUSEKEEPING_S", LEASE_MS / 4000)
+    gateway, server = Party(tmp_path, "home-gw", "gateway"), Party(tmp_path, "cpns-server", "server")
+    await server.start()
+    store = session_store.SessionStore(tmp_path / "home-gw.db")
+    store.register(server.credential)
+    store.close()
+    server.knows(gateway)
+    yield gateway, server, tmp_path
+    await gateway.stop()
+    await server.stop()
+
+
+@pytest.mark.req("SEC-23")
+async def test_a_stopped_process_whose_lease_was_taken_can_neither_send_nor_act_when_it_goes_on(world):
+    gateway, server, folder = world
+    child = await Child.start(folder, server.address[1], LEASE_MS)
+    try:
+        assert await server.endpoint.request("home-gw", b"a") == b"\xa0"
+        child.signal(signal.SIGSTOP)
+        await asyncio.sleep(0.1)
+        with pytest.raises(LeaseHeld):
+            await gateway.start()
+        # a request of the server waits in the stopped process's socket
+        waiting = asyncio.ensure_future(server.endpoint.request("home-gw", b"while stopped", timeout_s=5))
+        await asyncio.sleep(LEASE_MS / 1000 + 0.2)
+        await gateway.start()
+        server.got.clear()
+        assert await gateway.endpoint.request("cpns-server", b"parent") == b"\xa1parent"
+        before = server.counters["datagrams_received"]
+        sent, handled = child.count("sent"), child.count("handled")
+        child.signal(signal.SIGCONT)
+        await until(lambda: child.count("ended"), 10)
+        assert child.count("ended LeaseLost") == 1
+        assert child.count("lost") >= 1
+        assert child.count("sent") == sent and child.count("handled") == handled
+        assert [payload for _, payload in server.got] == [b"parent"]
+        assert server.counters["datagrams_received"] - before <= 1, "at most the retransmission of what was sent before"
+        waiting.cancel()
+        assert await gateway.endpoint.request("cpns-server", b"still") == b"\xa1still"
+    finally:
+        await child.end()
+
+
+@pytest.mark.req("SEC-22", "SEC-23")
+async def test_a_peer_never_sees_a_number_twice_of_a_gateway_killed_at_any_moment(world):
+    _, server, folder = world
+    wire = await Wire.open(server.address)
+    source = random.Random()
+    for _ in range(6):
+        child = await Child.start(folder, wire.address[1], 10_000)
+        await asyncio.sleep(source.random() * 0.4)
+        await child.end()
+    wire.close()
+    requests = {}
+    for datagram in wire.to_server:
+        message = aiocoap.Message.decode(datagram)
+        if message.opt.oscore:
+            requests.setdefault(parse_option(message.opt.oscore), set()).add(message.payload)
+    assert len(requests) > 30
+    assert all(len(payloads) == 1 for payloads in requests.values()), "one number, one message"
+    assert len({kid for _, kid in requests}) == 1, "it was one session all the time"
