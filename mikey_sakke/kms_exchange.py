@@ -90,7 +90,7 @@ class Exchange:
 
     def certificate(self, ask: Ask, octets: bytes, now: int) -> Certificate:
         """The certificate in the answer to `init`, checked."""
-        init = self._message(ask, octets, now).init
+        init = self.message(ask, octets, now).init
         if init is None:
             raise MissingElement("KmsResponse/KmsMessage/KmsInit is missing.")
         check_version(init.version)
@@ -103,7 +103,7 @@ class Exchange:
 
     def key_sets(self, ask: Ask, octets: bytes, now: int, certificate: Certificate) -> tuple[KeySet, ...]:
         """The key sets in the answer to `keys`, all checked: that of the period asked for, perhaps the next too."""
-        provision = self._message(ask, octets, now).key_provision
+        provision = self.message(ask, octets, now).key_provision
         if provision is None:
             raise MissingElement("KmsResponse/KmsMessage/KmsKeyProv is missing.")
         check_version(provision.version)
@@ -118,7 +118,7 @@ class Exchange:
 
     def certificates(self, ask: Ask, octets: bytes, now: int) -> tuple[tuple[Certificate, ...], int | None]:
         """The certificates of other KMSs in the answer to `cache`, checked, and the cache number."""
-        cache = self._message(ask, octets, now).certificate_cache
+        cache = self.message(ask, octets, now).certificate_cache
         if cache is None:
             raise MissingElement("KmsResponse/KmsMessage/KmsCertCache is missing.")
         check_version(cache.version)
@@ -128,26 +128,27 @@ class Exchange:
             check_certificate(certificate, ROLE_EXTERNAL, now)
         return cache.certificates, cache.number
 
-    def _ask(self, path: str, now: int, moment: int) -> Ask:
-        url = f"{self.base_url}{ROOT_PATH}{path}"
-        return Ask(url, encode(Request(self.user_uri, self.kms_uri, now, url)), moment)
-
-    def _message(self, ask: Ask, octets: bytes, now: int) -> Message:
+    def message(self, ask: Ask, octets: bytes, now: int) -> Message:
+        """What the answer to `ask` holds; the message's own content is not checked. Raises Refused for a KmsError."""
         response = decode(octets, Response)
         check_version(response.version)
         if response.kms_uri != self.kms_uri:
             raise WrongKms(f"The answer is not from {self.kms_uri}.")
+        if response.error is not None:
+            raise Refused(f"The KMS refused: {response.error.text} ({response.error.number})", response.error.number)
         if response.user_uri != self.user_uri:
             raise WrongUser(f"The answer is not for {self.user_uri}.")
         if not same_resource(response.client_req_url, ask.url):
             raise WrongRequest("The answer is to another request.")
-        if response.error is not None:
-            raise Refused(f"The KMS refused: {response.error.text} ({response.error.number})", response.error.number)
         if abs(response.time - now) > CLOCKS_DIFFER_MAX_S:
             raise WrongTime(f"The clock of the KMS differs by more than {CLOCKS_DIFFER_MAX_S} s.")
         if response.message is None:
             raise MissingElement("KmsResponse/KmsMessage is missing.")
         return response.message
+
+    def _ask(self, path: str, now: int, moment: int) -> Ask:
+        url = f"{self.base_url}{ROOT_PATH}{path}"
+        return Ask(url, encode(Request(self.user_uri, self.kms_uri, now, url)), moment)
 
 
 def community(certificate: Certificate) -> i_message.Kms:

@@ -11,6 +11,33 @@ class KmsFault(Exception):
     code = "kms-fault"
 
 
+# The way to the KMS
+
+
+class Unreachable(KmsFault):
+    """No connection, or none in time."""
+
+    code = "unreachable"
+
+
+class NotTrusted(KmsFault):
+    """Who answers cannot show a TLS certificate that is trusted, or has another name."""
+
+    code = "not-trusted"
+
+
+class NotAuthorised(KmsFault):
+    """The token is unknown, replaced or over."""
+
+    code = "not-authorised"
+
+
+class WrongStatus(KmsFault):
+    """An HTTP status that is neither success nor comes with a KmsError: something else answered."""
+
+    code = "wrong-status"
+
+
 # The XML itself
 
 

@@ -119,7 +119,7 @@ def _hexadecimal(length: int) -> Text:
     return Text(f"hexadecimal text of {length} octets", _octets(length), bytes.hex)
 
 
-_NOT_IN_TEXT = r"\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff"
+_NOT_IN_TEXT = r"\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff"
 URI = Text("a URI", _plain(rf"[^\s{_NOT_IN_TEXT}]+"))
 TEXT = Text(f"a text of at most {TEXT_MAX} characters", _plain(rf"(?!\s)[^{_NOT_IN_TEXT}]*(?<!\s)"))
 VERSION = Text("a version such as 1.0.0", _plain(r"[0-9]{1,4}(\.[0-9]{1,4}){0,3}"))

@@ -134,7 +134,7 @@ class Kms:
         return token
 
     async def revoke_user(self, user_uri: str) -> None:
-        """Give a user no keys any more. Those it has end with the key period after the present one at the latest.
+        """Give a user no keys any more. Those it has end with their key period, the next one at the latest.
 
         Raises `store.UserUnknown`.
         """

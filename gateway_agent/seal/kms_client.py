@@ -1,0 +1,199 @@
+"""The client of a KMS over HTTPS: fetches certificate and keys, checks all of it, keeps it in `KeyMaterial`.
+
+    async with KmsClient(access, material) as client:
+        await client.refresh()      # now and then: what is missing of the present and, in time, the next key period
+        keys = client.keys()        # .kms, .decryption_key(number), .signing_key(number)
+
+Every failure is one KmsFault, and then nothing of what was received is kept.
+"""
+
+import asyncio
+import ipaddress
+import ssl
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+import aiohttp
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from gateway_agent.errors import ConfigError
+from gateway_agent.seal.key_material import KeyMaterial, UserKeys
+from mikey_sakke.kms_exchange import Ask, Exchange, period_bounds, period_number, uid_of
+from mikey_sakke.kms_faults import KmsFault, NotAuthorised, NotTrusted, Refused, Unreachable, WrongStatus
+from mikey_sakke.kms_values import Certificate
+from mikey_sakke.kms_xml import MEDIA_TYPE, RESPONSE_MAX
+
+REQUEST_TIMEOUT_S = 30.0
+LEAD_MAX_S = 86400  # the next period's keys are fetched at most this long before it begins
+LEAD_SHARE = 10  # ... and at most this share (1/n) of a period
+LOOK_AT_LEAST_EVERY_S = 3600
+
+
+class KmsAccess(BaseModel):
+    """Where the KMS is, who asks, and with which token."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(description="https://host:port of the KMS; http only on loopback")
+    kms_uri: str = Field(min_length=1, description="unique name of the KMS, as in its certificate")
+    user_uri: str = Field(min_length=1, description="VAL or MC service ID of this client")
+    token: SecretStr = Field(description="bearer token of that user")
+    ca_file: Path | None = Field(None, description="PEM file with the only trusted CA; none: those of the system")
+
+    @field_validator("url")
+    @classmethod
+    def _encrypted(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("https", "http") or not parts.hostname or parts.path not in ("", "/"):
+            raise ValueError("the URL of a KMS is https://host:port")
+        if parts.scheme == "http" and not _is_loopback(parts.hostname):
+            raise ValueError("keys travel over https only: http is for loopback")
+        return url
+
+
+class KmsClient:
+    """One user at one KMS."""
+
+    def __init__(self, access: KmsAccess, material: KeyMaterial, clock: Callable[[], int] | None = None) -> None:
+        """`clock` gives Unix seconds. Raises ConfigError for a CA file that cannot be used."""
+        self._access = access
+        self._material = material
+        self._clock = clock or (lambda: int(time.time()))
+        self._exchange = Exchange(access.url, access.kms_uri, access.user_uri)
+        self._tls = _tls(access)
+        self._session: aiohttp.ClientSession | None = None
+        self._keys: UserKeys | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the connection; `KeyMaterial` is the caller's."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def keys(self) -> UserKeys | None:
+        """The user's keys, None before the first provisioning."""
+        if self._keys is None:
+            self._keys = self._material.user_keys(self._access.kms_uri, self._access.user_uri)
+        return self._keys
+
+    async def refresh(self) -> int:
+        """Fetch what is missing, erase what is over; gives the seconds until that makes sense again."""
+        now = self._clock()
+        if self._material.forget_past(now):
+            self._keys = None
+        certificate = self._material.certificate(self._access.kms_uri)
+        if certificate is None or period_number(certificate, now) not in self._periods():
+            certificate = await self.provision()
+        number = period_number(certificate, now)
+        next_at = period_bounds(certificate, number + 1)[0]
+        fetch_at = next_at - self._lead(certificate, number + 1)
+        if number + 1 not in self._periods():
+            if now < fetch_at:
+                return min(fetch_at - now, LOOK_AT_LEAST_EVERY_S)
+            await self.provision(next_at)
+        return min(next_at - now, LOOK_AT_LEAST_EVERY_S)
+
+    async def provision(self, moment: int | None = None) -> Certificate:
+        """Fetch the KMS's certificate and the keys of the key period that holds `moment` (Unix seconds, None: now)."""
+        exchange = self._exchange
+        ask = exchange.init(self._clock())
+        octets = await self._post(ask)
+        certificate = await asyncio.to_thread(exchange.certificate, ask, octets, self._clock())
+        ask = exchange.keys(self._clock(), moment)
+        octets = await self._post(ask)
+        key_sets = await asyncio.to_thread(exchange.key_sets, ask, octets, self._clock(), certificate)
+        self._material.put(certificate, key_sets)
+        self._keys = None
+        return certificate
+
+    async def fetch_others(self) -> tuple[Certificate, ...]:
+        """Fetch the certificates of other KMSs that are newer than those known; gives the new ones."""
+        kms_uri = self._access.kms_uri
+        ask = self._exchange.cache(self._clock(), self._material.cache_number(kms_uri))
+        octets = await self._post(ask)
+        found, number = await asyncio.to_thread(self._exchange.certificates, ask, octets, self._clock())
+        self._material.put_others(kms_uri, found, number)
+        return found
+
+    def _periods(self) -> set[int]:
+        return self._material.periods(self._access.kms_uri, self._access.user_uri)
+
+    def _lead(self, certificate: Certificate, number: int) -> int:
+        """How long before a period its keys are fetched: differs from user to user, so that not all come at once."""
+        most = min(LEAD_MAX_S, certificate.key_period // LEAD_SHARE)
+        return most * (128 + uid_of(certificate, self._access.user_uri, number)[0] // 2) // 256
+
+    async def _post(self, ask: Ask) -> bytes:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S))
+        headers = {
+            "Authorization": f"Bearer {self._access.token.get_secret_value()}",
+            "Content-Type": MEDIA_TYPE,
+            "Accept": MEDIA_TYPE,
+            "Accept-Encoding": "identity",  # nothing to gain, and no bomb to fear
+        }
+        try:
+            async with self._session.post(
+                ask.url, data=ask.body, headers=headers, ssl=self._tls, allow_redirects=False
+            ) as response:
+                octets = await _read(response)
+                status = response.status
+        except aiohttp.ClientSSLError:
+            raise NotTrusted(f"{self._access.url} shows no TLS certificate that is trusted here.") from None
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise Unreachable(f"{self._access.url} does not answer ({type(error).__name__}).") from None
+        if status == HTTPStatus.UNAUTHORIZED:
+            raise NotAuthorised("The KMS does not accept the token: ask its operator for a new one.")
+        if status != HTTPStatus.OK:
+            raise self._refusal(ask, octets, status)
+        return octets
+
+    def _refusal(self, ask: Ask, octets: bytes, status: int) -> KmsFault:
+        try:
+            self._exchange.message(ask, octets, self._clock())
+        except Refused as refused:
+            return refused
+        except KmsFault as fault:  # not from a KMS: a proxy's page, for example
+            return WrongStatus(f"{self._access.url} answered with HTTP status {status} ({fault.code}).")
+        return WrongStatus(f"{self._access.url} answered with HTTP status {status}.")
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The body, at most one octet more than a document may have: reading it then says so."""
+    octets = bytearray()
+    while len(octets) <= RESPONSE_MAX and (part := await response.content.read(RESPONSE_MAX + 1 - len(octets))):
+        octets += part
+    return bytes(octets)
+
+
+def _tls(access: KmsAccess) -> ssl.SSLContext | bool:
+    if urlsplit(access.url).scheme == "http":
+        return True
+    try:
+        context = ssl.create_default_context(cafile=access.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"The CA file {access.ca_file} cannot be used ({type(error).__name__}).", "Check that it is PEM."
+        ) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
