@@ -12,6 +12,7 @@ WORDS = {
     "group": ("tools.keycast.group", "Create, show, re-key and delete Service Groups; expel members."),
     "device": ("tools.keycast.device", "Register, provision, pair, list and retire boards."),
     "status": ("tools.keycast.status", "What a running gateway sees and does."),
+    "kms": ("tools.keycast.kms", "Run a key management server (KMS), its users and tokens."),
     "mikey": ("tools.keycast.mikey", "Read and write MIKEY-SAKKE messages (I_MESSAGE)."),
 }
 

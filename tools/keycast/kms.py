@@ -1,0 +1,239 @@
+"""`keycast kms`: a key management server (KMS) for MIKEY-SAKKE."""
+
+import asyncio
+import contextlib
+import datetime
+import logging
+import os
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tools.keycast.options import JsonOption, console, sentences, show_json
+
+if TYPE_CHECKING:
+    from key_servers.kms.app import Kms
+    from key_servers.kms.config import KmsConfig
+
+app = typer.Typer(no_args_is_help=True, help="Hand out identity-specific keys for MIKEY-SAKKE.")
+users = typer.Typer(no_args_is_help=True, help="Who may have keys.")
+certificates = typer.Typer(no_args_is_help=True, help="Certificates of this and of other KMSs.")
+app.add_typer(users, name="user")
+app.add_typer(certificates, name="certificate")
+
+# Not an option: a URL with a password in it would stand in the list of processes.
+DATABASE_VARIABLE = "KEYCAST_KMS_DATABASE"
+
+StateFolder = Annotated[Path, typer.Option("--state", help="Folder of master secrets, users and tokens.")]
+UserUri = Annotated[str, typer.Argument(metavar="URI", help="VAL or MC service ID, such as sip:alice@example.org.")]
+Days = Annotated[int, typer.Option(min=1, max=3650, help="Days the token is valid.")]
+_STATE = Path("keycast-kms-state")
+
+
+@app.command()
+def init(
+    kms_uri: Annotated[str, typer.Argument(metavar="NAME", help="Unique name of the KMS, such as kms.example.org.")],
+    state: StateFolder = _STATE,
+    period: Annotated[int, typer.Option(help="Key period in seconds: how long keys are valid.")] = 30 * 86400,
+    offset: Annotated[int, typer.Option(help="Seconds by which key periods are shifted.")] = 0,
+    host: Annotated[
+        list[str] | None, typer.Option(help="Host name or IP address in the self-signed TLS certificate; repeatable.")
+    ] = None,
+    tls: Annotated[bool, typer.Option(help="Make a self-signed TLS certificate for a lab.")] = True,
+) -> None:
+    """Make the master secrets of a new KMS, and TLS files for a lab. Name and key period cannot be changed later.
+
+    Example: keycast kms init kms.example.org --host 192.168.1.10
+    """
+    from key_servers.kms.app import create
+    from key_servers.kms.config import TLS_CERTIFICATE_FILE, TLS_KEY_FILE, KmsConfig
+    from key_servers.kms.tls import make_self_signed
+
+    with sentences():
+        create(KmsConfig(state_dir=state), kms_uri, period, offset)
+        if tls:
+            names = host or ["localhost", "127.0.0.1"]
+            now = datetime.datetime.now(datetime.UTC)
+            make_self_signed(state / TLS_CERTIFICATE_FILE, state / TLS_KEY_FILE, names, now)
+            console.print(f"Clients trust {state / TLS_CERTIFICATE_FILE}.")
+    console.print(f"{kms_uri} has its master secrets in {state}. Keep a copy: without them all keys must change.")
+
+
+@app.command()
+def run(
+    state: StateFolder = _STATE,
+    listen: Annotated[list[str] | None, typer.Option(help="IP address to listen on; may be repeated.")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port.")] = 8443,
+    tls_certificate: Annotated[Path | None, typer.Option(help="PEM file; default: that of `init`.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file of mode 0600; default: that of `init`.")] = None,
+) -> None:
+    """Run the KMS until it is interrupted. Without TLS files it speaks plain HTTP, on loopback only.
+
+    PostgreSQL in place of SQLite: set KEYCAST_KMS_DATABASE=postgresql://...
+
+    Example: keycast kms run --listen 192.168.1.10
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with sentences(), contextlib.suppress(KeyboardInterrupt):
+        config = _config(state, listen or ["127.0.0.1"], port, tls_certificate, tls_key)
+        asyncio.run(_run(config))
+
+
+async def _run(config: "KmsConfig") -> None:
+    from key_servers.kms.app import Kms
+    from tools.keycast.gateway import interrupted
+
+    async with await Kms.open(config) as kms:
+        console.print(f"{kms.certificate.kms_uri} listens on {', '.join(kms.urls)}")
+        await interrupted()
+
+
+@app.command()
+def show(state: StateFolder = _STATE, as_json: JsonOption = False) -> None:
+    """Show name, key periods and users; never a secret.
+
+    Example: keycast kms show
+    """
+    with_kms(state, lambda kms: _show(kms, as_json))
+
+
+async def _show(kms: "Kms", as_json: bool) -> None:
+    certificate = kms.certificate
+    known = [
+        {"uri": user.user_uri, "role": user.role.value, "added": user.added_at, "revoked": user.revoked_at}
+        for user in await kms.users()
+    ]
+    fields = {
+        "kms_uri": certificate.kms_uri,
+        "key_period_s": certificate.key_period,
+        "key_offset_s": certificate.key_offset,
+        "valid_to": certificate.valid_to,
+    }
+    if as_json:
+        show_json(fields | {"users": known})
+        return
+    for name, value in fields.items():
+        console.print(f"{name:13} {value}")
+    for user in known:
+        state = "" if user["revoked"] is None else "  revoked"
+        console.print(f"{user['role']:5} {user['uri']}{state}", markup=False)
+
+
+@users.command("add")
+def add(
+    uri: UserUri,
+    state: StateFolder = _STATE,
+    gms: Annotated[bool, typer.Option("--gms", help="A group management server authorised to create groups.")] = False,
+    days: Days = 365,
+) -> None:
+    """Let a user have keys and print its token, which is stored nowhere.
+
+    Example: keycast kms user add sip:gms@example.org --gms
+    """
+    from key_servers.kms.store import Role
+
+    async def do(kms: "Kms") -> None:
+        typer.echo(await kms.add_user(uri, Role.GMS if gms else Role.USER, days))
+
+    with_kms(state, do)
+
+
+@users.command()
+def token(uri: UserUri, state: StateFolder = _STATE, days: Days = 365) -> None:
+    """Print another token for a user; the old one ends.
+
+    Example: keycast kms user token sip:alice@example.org
+    """
+
+    async def do(kms: "Kms") -> None:
+        typer.echo(await kms.new_token(uri, days))
+
+    with_kms(state, do)
+
+
+@users.command()
+def revoke(uri: UserUri, state: StateFolder = _STATE) -> None:
+    """Give a user no keys any more, for ever. Those it has end with their key period.
+
+    Example: keycast kms user revoke sip:alice@example.org
+    """
+
+    async def do(kms: "Kms") -> None:
+        await kms.revoke_user(uri)
+        console.print(f"{uri} is revoked.", markup=False)
+
+    with_kms(state, do)
+
+
+@certificates.command("export")
+def export_certificate(state: StateFolder = _STATE) -> None:
+    """Print this KMS's certificate (XML) for another KMS to import.
+
+    Example: keycast kms certificate export > kms.xml
+    """
+
+    async def do(kms: "Kms") -> None:
+        typer.echo(kms.export_certificate().decode())
+
+    with_kms(state, do)
+
+
+@certificates.command("import")
+def import_certificate(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="XML file of another KMS.")],
+    state: StateFolder = _STATE,
+) -> None:
+    """Hand out the certificate of another KMS to our users, so that they can send to its users.
+
+    Example: keycast kms certificate import neighbour.xml
+    """
+
+    async def do(kms: "Kms") -> None:
+        certificate = await kms.import_certificate(file.read_bytes())
+        console.print(f"{certificate.kms_uri} is handed out from now on.", markup=False)
+
+    with_kms(state, do)
+
+
+def with_kms(state: Path, do: Callable[["Kms"], Coroutine[Any, Any, None]]) -> None:
+    """Run `do` on the KMS of a state folder, beside one that may be running."""
+
+    async def opened() -> None:
+        from key_servers.kms.app import Kms
+
+        async with await Kms.open(_config(state), listen=False) as kms:
+            await do(kms)
+
+    with sentences():
+        asyncio.run(opened())
+
+
+def _config(
+    state: Path,
+    listen: list[str] | None = None,
+    port: int = 8443,
+    tls_certificate: Path | None = None,
+    tls_key: Path | None = None,
+) -> "KmsConfig":
+    from pydantic import SecretStr, ValidationError
+
+    from key_servers.errors import ServerError
+    from key_servers.kms.config import TLS_CERTIFICATE_FILE, TLS_KEY_FILE, KmsConfig
+
+    database = os.environ.get(DATABASE_VARIABLE)
+    if tls_certificate is None and tls_key is None and (state / TLS_KEY_FILE).exists():
+        tls_certificate, tls_key = state / TLS_CERTIFICATE_FILE, state / TLS_KEY_FILE
+    try:
+        return KmsConfig(
+            state_dir=state,
+            listen=listen or ["127.0.0.1"],
+            port=port,
+            tls_certificate=tls_certificate,
+            tls_key=tls_key,
+            database=SecretStr(database) if database else None,
+        )
+    except ValidationError as error:
+        faults = "; ".join(fault["msg"].removeprefix("Value error, ") for fault in error.errors(include_url=False))
+        raise ServerError(f"Not possible: {faults}.") from None
