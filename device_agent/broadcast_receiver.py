@@ -48,7 +48,7 @@ class BroadcastReceiver:
         self._clock = clock
         self._random = random
         self._tell = tell
-        self._limiters = {}  # by SG ID, only where there were bad signatures
+        self._limiters = {}  # by SG ID and kind, where there were bad signatures: nothing keeps outsiders from deletes
         self._traffic = {}  # by SG ID: (what it was made for, GroupTraffic)
         self._commits = {}  # by SG ID: (version, generation, COMMIT) of the newest key
         self._shown = {}  # by SG ID: version whose conflict was told
@@ -71,8 +71,10 @@ class BroadcastReceiver:
 
     def forget(self, group):
         """The group is left or deleted."""
-        for table in (self._traffic, self._limiters, self._commits, self._shown):
+        for table in (self._traffic, self._commits, self._shown):
             table.pop(group.id, None)
+        for kind in (True, False):
+            self._limiters.pop((group.id, kind), None)
 
     def receive(self, datagram):
         """Flow: act on one datagram of the broadcast plane. What is wrong with it is counted, nothing else."""
@@ -81,10 +83,11 @@ class BroadcastReceiver:
             if kind == n.FRAME_COSE_SIGN1:
                 received = broadcast_object.parse(datagram)
                 group = self._group(received)
-                limiter = self._limiters.get(group.id)
+                is_key = hasattr(received, "commit")
+                limiter = self._limiters.get((group.id, is_key))
                 if limiter and self._clock.now() < limiter.until:
                     raise TooMany("broadcasts of this group are ignored")
-                if hasattr(received, "commit"):
+                if is_key:
                     yield from self._group_key(group, received)
                 else:
                     yield from self._delete(group, received)
@@ -121,14 +124,12 @@ class BroadcastReceiver:
             membership.hint(group, self._clock.now())
             raise
         except NotAuthentic:
-            if (
-                self._shown.get(group.id) != version
-            ):  # SEC-11: refuse, count, show; anybody can send it, so show it once
+            if self._shown.get(group.id) != version:  # SEC-11: refuse, count, show; anybody can send it: show it once
                 self._shown[group.id] = version
                 self._tell("conflict", {"group": group, "version": version})
             raise
         key, signed = received.open(membership.identity.pn_id, group.id)
-        yield from self._verify(group, signed, received.signature)
+        yield from self._verify(group, True, signed, received.signature)
         if not group.joined:
             raise NotAddressed("left while the signature was checked")
         membership.install(group, version, key, received.activation, received.reason, BROADCAST, received.generation)
@@ -155,7 +156,7 @@ class BroadcastReceiver:
         membership = self._membership
         held = max(group.version, group.ring.floor or 0)
         signed = received.check(membership.pn_alias, group.alias, held, membership.identity.pn_id, group.id)
-        yield from self._verify(group, signed, received.signature)
+        yield from self._verify(group, False, signed, received.signature)
         if group.joined:
             membership.delete(group, received.version)
 
@@ -170,18 +171,18 @@ class BroadcastReceiver:
             self._key = VerifyingKey(octets)
         return self._key
 
-    def _verify(self, group, signed, signature):
+    def _verify(self, group, is_key, signed, signature):
         self.verifications += 1
         try:
             yield from self._signing_key().verify(hashlib.sha256(signed).digest(), signature)
         except NotAuthentic:
             now = self._clock.now()
-            limiter = self._limiters.setdefault(group.id, _Limiter())
+            limiter = self._limiters.setdefault((group.id, is_key), _Limiter())
             if limiter.bad(now):
                 self._tell("ignoring", {"group": group, "seconds": (limiter.until - now) // 1000})
                 self._membership.hint(group, now, at_once=True)
             raise
-        self._limiters.pop(group.id, None)
+        self._limiters.pop((group.id, is_key), None)
 
     def _message(self, parsed):
         group = self._group(parsed)

@@ -18,7 +18,9 @@ EXPORTER_LEN = 32
 class PairingWindow:
     """Open for 5 minutes, or until one board has paired, or three have shown a wrong authenticator."""
 
-    def __init__(self, secret: bytes, now: float, *, gateway_id: str, signing_key: bytes, signing_epoch: int) -> None:
+    def __init__(
+        self, secret: bytes, now: float, *, gateway_id: str, pn_id: str, signing_key: bytes, signing_epoch: int
+    ) -> None:
         """`secret`: the 10 octets the board shows; it is kept here until the window closes. Raises ValueError."""
         if len(secret) != SECRET_LEN:
             raise ValueError(f"a pairing secret has {SECRET_LEN} octets")
@@ -26,6 +28,7 @@ class PairingWindow:
         self._closes_at = now + OPEN_S
         self._wrong = 0
         self._gateway_id = gateway_id
+        self._pn_id = pn_id
         self._signing_key = signing_key
         self._signing_epoch = signing_epoch
         self.paired: str | None = None
@@ -62,6 +65,7 @@ class PairingWindow:
                 messages.RESULT: numbers.RESULT_SUCCESS,
                 messages.AUTHENTICATOR: hmac_sha256(bytes(self._secret), b"gateway", exporter),
                 messages.GATEWAY_ID: self._gateway_id,
+                messages.PN_ID: self._pn_id,
                 messages.SIGNING_KEY: self._signing_key,
                 messages.SIGNING_EPOCH: self._signing_epoch,
             }

@@ -257,6 +257,7 @@ class PnGateway:
             secret,
             self._clock.monotonic(),
             gateway_id=self._gateway_id,
+            pn_id=self._pn_id,
             signing_key=self._signer.public_key,
             signing_epoch=pn.signing_epoch if pn else 1,
         )
@@ -285,6 +286,10 @@ class PnGateway:
             )
             for group in self._store.inventory.groups()
         ]
+
+    def delivery(self, sg_id: str) -> tuple[int, dict[str, int]]:
+        """The delivery of this group that runs, or ran last since the start: version (0: none), PNEs by state."""
+        return self._deliveries.version(sg_id), dict(self._deliveries.states(sg_id))
 
     async def tick(self) -> None:
         """Do all housekeeping that is due now. `start` does this by itself, every minute and when something is due."""

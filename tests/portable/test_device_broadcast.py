@@ -196,6 +196,17 @@ def test_a_signed_delete_wipes_the_keys_and_a_forged_or_old_one_does_not():
 
 
 @req("SEC-13")
+@req("SEC-09")
+def test_forged_deletes_of_an_outsider_cost_few_verifications_and_no_key_delivery():
+    world, group = listening()
+    forged = world.gateway.signed_delete("kitchen", 5, STRANGER)
+    for _ in range(100):
+        world.hear(forged)
+    assert world.agent.receiver.verifications == 3 and group.joined
+    world.hear(world.gateway.object("kitchen", 6))
+    assert group.version == 6
+
+
 def test_forged_beacons_cause_few_pulls_and_change_nothing():
     world, group = listening()
     world.hear(world.gateway.object("kitchen", 6))

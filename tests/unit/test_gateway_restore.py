@@ -235,7 +235,7 @@ X = bytes(32)
 
 
 def window(now=0.0):
-    return PairingWindow(SECRET, now, gateway_id="gw", signing_key=bytes(64), signing_epoch=1)
+    return PairingWindow(SECRET, now, gateway_id="gw", pn_id="pn", signing_key=bytes(64), signing_epoch=1)
 
 
 def authenticator(secret, role=b"pne", exporter=X):
