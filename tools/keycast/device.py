@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from tools.keycast.group import PneArgument
-from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ask, console, errors, sentences, show_json
+from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ask, complain, console, sentences, show_json
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -57,7 +57,7 @@ def provision(
     try:
         descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
-        errors.print(f"[red]keycast:[/] cannot write {out}: {error.strerror}. Name a new file with -o.")
+        complain(f"cannot write {out}: {error.strerror}. Name a new file with -o.")
         raise typer.Exit(1) from None
     with os.fdopen(descriptor, "wb") as file:
         file.write(record)

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
-from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, ask, console, errors, sentences
+from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, ask, complain, console, sentences
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -46,7 +47,7 @@ def init(
         with path.open("x") as file:
             file.write(_TEMPLATE.format(gateway=gateway, pn=pn, state=state))
     except OSError as error:
-        errors.print(f"[red]keycast:[/] cannot write {path}: {error.strerror}.")
+        complain(f"cannot write {path}: {error.strerror}.")
         raise typer.Exit(1) from None
     console.print(f"{path} is written. Next: keycast gateway run -c {path}")
 
@@ -79,7 +80,7 @@ def settings() -> None:
     for name, field in GatewayConfig.model_fields.items():
         section = field.annotation
         assert isinstance(section, type)
-        console.print(f"[bold]\\[{name}][/]  {(section.__doc__ or '').strip()}")
+        console.print(Text.assemble((f"[{name}]", "bold"), "  ", (section.__doc__ or "").strip()))
         for key, value in section.model_fields.items():
             default = "needed" if value.is_required() else repr(value.default)
             console.print(f"  {key:20} {default:24} {value.description or ''}")
@@ -226,7 +227,7 @@ def backup(
         try:
             store.back_up_to(path)
         except FileExistsError:
-            errors.print(f"[red]keycast:[/] {path} exists already. Name a new file.")
+            complain(f"{path} exists already. Name a new file.")
             raise typer.Exit(1) from None
         finally:
             store.close()

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 CONFIG_VARIABLE = "KEYCAST_CONFIG"
 _DEFAULT = Path("keycast.toml")
@@ -23,8 +24,9 @@ StateOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT_CONFIG = Path(os.environ.get(CONFIG_VARIABLE, str(_DEFAULT)))
 
-console = Console(highlight=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+# Without markup: names and sentences are shown as they are, "[broadcast]" included.
+console = Console(highlight=False, soft_wrap=True, markup=False)
+_errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
 @contextmanager
@@ -38,8 +40,13 @@ def sentences() -> Iterator[None]:
     try:
         yield
     except (CpnsError, GatewayError, ServerError, PlaneError) as error:
-        errors.print(f"[red]keycast:[/] {error}")
+        complain(str(error))
         raise typer.Exit(1) from None
+
+
+def complain(sentence: str) -> None:
+    """Say on standard error what is wrong."""
+    _errors.print(Text.assemble(("keycast:", "red"), " ", sentence))
 
 
 def ask(config: Path, state: Path | None, do: str, /, **arguments: Any) -> Any:

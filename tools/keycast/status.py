@@ -2,6 +2,7 @@
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ask, console, show_json
 
@@ -31,7 +32,7 @@ def _show(state: dict) -> None:  # type: ignore[type-arg]
     )
     console.print(f"{len(state['devices'])} boards are let in, {sessions} have a session")
     if state["stopped"]:
-        console.print(f"[red]stopped:[/] {state['stopped']}")
+        console.print(Text.assemble(("stopped:", "red"), " ", state["stopped"]))
     table = Table("Service Group", "version", "members", "newest delivery", "")
     for group in state["groups"]:
         delivery = ", ".join(f"{count} {name}" for name, count in sorted(group["states"].items())) or "-"
@@ -40,6 +41,6 @@ def _show(state: dict) -> None:  # type: ignore[type-arg]
         table.add_row(group["sg_id"], version, str(group["members"]), delivery, remark)
     console.print(table)
     for alarm in state["alarms"]:
-        console.print(f"[red]alarm:[/] {alarm['text']}")
+        console.print(Text.assemble(("alarm:", "red"), " ", alarm["text"]))
     for name, count in state["counters"].items():
         console.print(f"{count:8} {name}")

@@ -1,0 +1,151 @@
+"""What can be wrong before a gateway runs: one sentence that says what and what to do, exit code 1, no traceback."""
+
+import os
+import shutil
+import socket
+
+import pytest
+
+from tests.system.keycast_process import GatewayProcess, free_port, keycast
+
+
+def refused(result):
+    """The one sentence (or two) of a command that gave up."""
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("keycast: "), result.stderr
+    return lines[0]
+
+
+@pytest.fixture
+def gateway(tmp_path):
+    return GatewayProcess(tmp_path)
+
+
+def test_a_port_in_use(gateway):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", gateway.port))
+        sentence = refused(keycast("gateway", "run", "-c", gateway.config))
+    assert str(gateway.port) in sentence and "used by another program" in sentence
+
+
+@pytest.mark.req("SEC-23")
+async def test_a_second_process_on_the_same_store(gateway):
+    await gateway.start()
+    try:
+        assert "another" in refused(keycast("gateway", "run", "-c", gateway.config)).lower()
+        assert "already uses the store" in refused(keycast("gateway", "restore", "-c", gateway.config))
+        assert (await gateway.ask("status"))["pn"] == "home"  # the first was not disturbed
+    finally:
+        assert await gateway.stop() == 0
+
+
+def test_an_interface_that_does_not_exist(gateway):
+    gateway.config.write_text(gateway.config.read_text().replace('["lo"]', '["wlan7"]'))
+    assert "wlan7" in refused(keycast("gateway", "run", "-c", gateway.config))
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root for a network of its own")
+def test_no_interface_that_can_broadcast(gateway):
+    """In a network namespace with nothing but a loopback interface that is down."""
+    gateway.config.write_text(gateway.config.read_text().replace('["lo"]', '["auto"]'))
+    sentence = refused(keycast("gateway", "run", "-c", gateway.config, prefix=["unshare", "--net"]))
+    assert "broadcast" in sentence and "[broadcast] interfaces" in sentence
+
+
+@pytest.mark.req("SEC-17")
+@pytest.mark.parametrize("file", ["identity.key", "signing.key"])
+async def test_a_key_file_that_others_may_read(gateway, file):
+    await gateway.start()
+    await gateway.stop()
+    (gateway.state / file).chmod(0o640)
+    sentence = refused(keycast("gateway", "run", "-c", gateway.config))
+    assert file in sentence and "chmod" in sentence
+
+
+@pytest.mark.parametrize("file", ["identity.key", "signing.key"])
+@pytest.mark.parametrize("damage", ["empty", "garbage", "a folder"])
+async def test_a_key_file_that_cannot_be_read(gateway, file, damage):
+    await gateway.start()
+    await gateway.stop()
+    path = gateway.state / file
+    path.unlink()
+    if damage == "a folder":
+        path.mkdir()
+    else:
+        path.write_bytes(b"" if damage == "empty" else os.urandom(300))
+        path.chmod(0o600)
+    assert file in refused(keycast("gateway", "run", "-c", gateway.config))
+
+
+@pytest.mark.parametrize("file", ["sessions.db", "store/inventory.db"])
+async def test_a_store_that_is_no_store(gateway, file):
+    await gateway.start()
+    await gateway.stop()
+    found = [path for path in gateway.state.rglob("*") if path.is_file() and path.read_bytes()[:6] == b"SQLite"]
+    wanted = [path for path in found if path.name.startswith("sessions") == file.startswith("sessions")]
+    for path in wanted:
+        path.write_bytes(b"no database at all " * 500)
+    assert wanted
+    assert str(wanted[0].name) in refused(keycast("gateway", "run", "-c", gateway.config))
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[gateway\n", "line 1"),
+        ('[gateway]\nid = "gw"\npn = "home"\nstate_dir = "s"\n[brodcast]\n', "brodcast"),
+        ('[gateway]\nid = "gw"\npn = "home"\nstate_dir = "s"\n[message_plane]\nport = 70000\n', "port"),
+        ('[gateway]\nid = "gw"\npn = "home"\nstate_dir = "s"\n[uplink]\nkind = "udp"\n', "host"),
+    ],
+    ids=["syntax", "section", "range", "what belongs together"],
+)
+def test_a_configuration_that_is_wrong(tmp_path, text, named):
+    config = tmp_path / "keycast.toml"
+    config.write_text(text)
+    assert named in refused(keycast("gateway", "run", "-c", config))
+
+
+def test_no_configuration_at_all(tmp_path):
+    assert "keycast gateway init" in refused(keycast("gateway", "run", "-c", tmp_path / "none.toml"))
+
+
+def test_a_question_to_a_gateway_that_does_not_run(gateway):
+    assert "keycast gateway run" in refused(keycast("status", "-c", gateway.config))
+    assert refused(keycast("group", "create", "lights", "-c", gateway.config))
+
+
+async def test_refusals_of_a_running_gateway_are_sentences_too(gateway, tmp_path):
+    await gateway.start()
+    config = ("-c", gateway.config)
+    try:
+        assert "lights" in refused(keycast("group", "show", "lights", *config))
+        assert "16 characters" in refused(keycast("device", "pair", "ABC", *config))
+        assert "nobody" in refused(keycast("device", "retire", "nobody", *config))
+        record = tmp_path / "lamp.record"
+        assert keycast("device", "provision", "lamp", "-o", record, *config).returncode == 0
+        assert record.stat().st_mode & 0o777 == 0o600
+        assert str(record) in refused(keycast("device", "provision", "lamp2", "-o", record, *config))
+    finally:
+        await gateway.stop()
+
+
+async def test_names_are_shown_as_they_are(gateway):
+    """Also those that look like the mark-up of whoever prints them."""
+    await gateway.start()
+    try:
+        assert "[red]lights: version 0.1" in keycast("group", "create", "[red]lights", "-c", gateway.config).stdout
+        assert "[red]lights" in keycast("group", "list", "-c", gateway.config).stdout
+        assert "[/nothing]" in refused(keycast("group", "show", "[/nothing]", "-c", gateway.config))
+    finally:
+        await gateway.stop()
+    assert "[gateway]" in keycast("gateway", "settings").stdout
+
+
+def test_a_server_without_a_free_port(tmp_path):
+    port = free_port()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", port))
+        result = keycast("server", "run", "--state", tmp_path / "s", "--listen", "127.0.0.1", "--port", port)
+    assert str(port) in refused(result)
