@@ -4,7 +4,7 @@ import importlib
 
 import typer
 
-# word -> (module that has a typer `app`, one line of help)
+# word -> (module with a typer `app` of sub-commands, or with one function `command`; one line of help)
 WORDS = {
     "demo": ("tools.keycast.demo", "A whole home on this machine: gateway, server, real MicroPython boards."),
     "gateway": ("tools.keycast.gateway", "Run a PN GW, write its configuration, restore it."),
@@ -28,11 +28,15 @@ def program(typed: list[str]) -> typer.Typer:
         epilog="Start here: keycast demo",
     )
     tree.callback()(_root)
-    for name, (module, line) in WORDS.items():
-        app = importlib.import_module(module).app if name == word else typer.Typer()
+    for name, (where, line) in WORDS.items():
         if name != word:
-            app.callback(invoke_without_command=True)(_root)
-        tree.add_typer(app, name=name, help=line)
+            tree.command(name, help=line)(_root)
+            continue
+        module = importlib.import_module(where)
+        if hasattr(module, "app"):
+            tree.add_typer(module.app, name=name, help=line)
+        else:
+            tree.command(name)(module.command)
     return tree
 
 

@@ -6,11 +6,8 @@ from rich.text import Text
 
 from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ask, console, show_json
 
-app = typer.Typer()
 
-
-@app.callback(invoke_without_command=True)
-def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+def command(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Groups, versions, deliveries, boards, networks, alarms and counters of the running gateway.
 
     Exit code 2 if broadcasts are stopped or an alarm stands. Example: keycast status

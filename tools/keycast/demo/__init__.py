@@ -13,11 +13,8 @@ from tools.keycast.demo.house import build_house, new_seed
 from tools.keycast.demo.story import Figures, Story
 from tools.keycast.demo.view import View
 
-app = typer.Typer()
 
-
-@app.callback(invoke_without_command=True)
-def demo(
+def command(
     boards: Annotated[int, typer.Option(min=3, max=100, help="Virtual boards, each a real MicroPython VM.")] = 8,
     loss: Annotated[float, typer.Option(min=0.0, max=0.9, help="Probability that a datagram is lost.")] = 0.0,
     seed: Annotated[int | None, typer.Option(help="Seed of the losses; default: a new one each time.")] = None,
