@@ -167,10 +167,11 @@ async def erase_key(sql: Transaction, key_id: str) -> None:
 
 async def add_delivery(sql: Transaction, value: Delivery) -> None:
     """Insert, after all that the user has to get before."""
+    rows = await sql.rows("SELECT coalesce(max(sequence), 0) FROM gms_deliveries WHERE user_uri = $1", value.user)
     await sql.rows(
-        "INSERT INTO gms_deliveries SELECT $1, 1 + coalesce(max(sequence), 0), $2, $3, $4, $5, $6, $7, $8, $9, $10"
-        " FROM gms_deliveries WHERE user_uri = $3",
+        "INSERT INTO gms_deliveries VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         value.notice_id,
+        rows[0][0] + 1,
         value.key_id,
         value.user,
         value.purpose,

@@ -1,0 +1,1 @@
+"""The configuration management server (CMS): user profiles, and news of their changes."""

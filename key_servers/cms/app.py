@@ -1,0 +1,97 @@
+"""A CMS put together, and its HTTPS side.
+
+| Request | Meaning |
+|---|---|
+| PUT /cms/v1/subscription | tell me when my profile changes |
+| GET /cms/v1/profile | my profile |
+| GET /cms/v1/profile?after=REVISION&wait=25 | my profile once it is another; 204: it stayed |
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from http import HTTPStatus
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from key_servers.cms.profiles import LONG_POLL_MAX_S, NotPossible, NotSubscribed, Profiles
+from key_servers.seal_door import Door, Listening, json_body, wait_s
+from key_servers.sql import Database, migrate, open_database
+from mikey_sakke.group_configuration import encode_profile
+
+STORE_FILE = "cms.sqlite3"
+ROOT_PATH = "/cms/v1/"
+
+
+class CmsConfig(Listening):
+    """What an operator may set for a CMS."""
+
+
+class Cms:
+    """One configuration management server. `profiles` is the operator's side."""
+
+    def __init__(self, database: Database, profiles: Profiles, door: Door, counters: Counter[str]) -> None:
+        """For `open` only."""
+        self._database = database
+        self._door = door
+        self.profiles = profiles
+        self.counters = counters
+
+    @classmethod
+    async def open(cls, config: CmsConfig, *, clock: Callable[[], int] | None = None) -> Self:
+        """Open the store and listen. `clock` gives Unix seconds. Raises ServerError."""
+        clock = clock or (lambda: int(time.time()))
+        url = config.database.get_secret_value() if config.database else None
+        database = await open_database(url, config.state_dir / STORE_FILE)
+        counters: Counter[str] = Counter()
+        try:
+            await migrate(database, "key_servers.cms.migrations")
+            profiles = Profiles(database, clock)
+            door = _door(profiles, clock, counters)
+            await door.open(config)
+        except BaseException:
+            await database.close()
+            raise
+        return cls(database, profiles, door, counters)
+
+    @property
+    def urls(self) -> list[str]:
+        """Where it listens."""
+        return self._door.urls
+
+    async def close(self) -> None:
+        """Stop listening, close the store."""
+        await self._door.close()
+        await self._database.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def _door(profiles: Profiles, clock: Callable[[], int], counters: Counter[str]) -> Door:
+    made = Door(
+        profiles.token, clock, {NotPossible: HTTPStatus.NOT_FOUND, NotSubscribed: HTTPStatus.FORBIDDEN}, counters
+    )
+
+    async def subscribe(user: str, request: web.Request) -> web.Response:
+        await profiles.subscribe(user)
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    async def profile(user: str, request: web.Request) -> web.Response:
+        after = request.query.get("after", "")
+        if not after:
+            return json_body(encode_profile(await profiles.profile(user)))
+        revision = int(after) if after.isascii() and after.isdigit() and len(after) < 17 else 0
+        found = await profiles.profile_after(user, revision, wait_s(request, LONG_POLL_MAX_S))
+        return json_body(encode_profile(found)) if found else web.Response(status=HTTPStatus.NO_CONTENT)
+
+    made.add("PUT", f"{ROOT_PATH}subscription", subscribe)
+    made.add("GET", f"{ROOT_PATH}profile", profile)
+    return made

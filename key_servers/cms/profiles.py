@@ -1,0 +1,138 @@
+"""User profiles and who is told of their changes (SEAL-GMK-36, -45). Rules and rows in one: there are few of each."""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+
+from key_servers.errors import ServerError
+from key_servers.kms import tokens
+from key_servers.kms.tokens import StoredToken
+from key_servers.sql import Database, Transaction
+from mikey_sakke.group_configuration import GROUPS_MAX, URI_MAX, UserProfile
+
+TOKEN_DAYS = 365
+LONG_POLL_MAX_S = 30.0
+
+
+class NotPossible(ServerError):
+    """What was asked for does not fit what is there."""
+
+
+class NotSubscribed(ServerError):
+    """Only who subscribed is told of changes."""
+
+
+class Profiles:
+    """The profiles of a CMS. `clock` gives Unix seconds."""
+
+    def __init__(self, database: Database, clock: Callable[[], int]) -> None:
+        self._database = database
+        self._clock = clock
+        self._bells: dict[str, asyncio.Event] = {}
+
+    # operators
+
+    async def add_user(self, user: str, days: int = TOKEN_DAYS) -> str:
+        """Make an empty profile, or give its user another token; returns the token, which is stored nowhere."""
+        _require_uri(user)
+        drawn, stored = tokens.draw(user, self._clock() + days * 86400, secrets.token_bytes)
+        async with self._database.transaction() as sql:
+            await sql.rows("INSERT INTO cms_users VALUES ($1, 1, 0) ON CONFLICT (user_uri) DO NOTHING", user)
+            await sql.rows(
+                "INSERT INTO cms_tokens VALUES ($1, $2, $3, $4) ON CONFLICT (user_uri) DO UPDATE SET token_id ="
+                " excluded.token_id, secret_hash = excluded.secret_hash, valid_to = excluded.valid_to",
+                stored.token_id,
+                stored.user_uri,
+                stored.secret_hash,
+                stored.valid_to,
+            )
+        return drawn
+
+    async def put_membership(self, user: str, group: str, gms: str) -> int:
+        """The user belongs to `group`, whose GMS has the server URI `gms`; returns the profile's revision."""
+        _require_uri(group)
+        _require_uri(gms)
+        async with self._database.transaction() as sql:
+            if len((await self._profile(sql, user)).groups) >= GROUPS_MAX:
+                raise NotPossible(f"A profile holds at most {GROUPS_MAX} groups.")
+            await sql.rows(
+                "INSERT INTO cms_memberships VALUES ($1, $2, $3) ON CONFLICT (user_uri, group_uri) DO UPDATE"
+                " SET gms_uri = excluded.gms_uri",
+                user,
+                group,
+                gms,
+            )
+            return await self._changed(sql, user)
+
+    async def remove_membership(self, user: str, group: str) -> int:
+        """The user belongs to the group no more (SEAL-GMK-45); returns the profile's revision."""
+        async with self._database.transaction() as sql:
+            if group not in (await self._profile(sql, user)).groups:
+                raise NotPossible(f"{user} does not belong to {group}.")
+            await sql.rows("DELETE FROM cms_memberships WHERE user_uri = $1 AND group_uri = $2", user, group)
+            return await self._changed(sql, user)
+
+    # users, who have been authenticated by their token
+
+    async def token(self, token_id: str) -> StoredToken | None:
+        """The stored token of that id."""
+        async with self._database.transaction() as sql:
+            rows = await sql.rows(
+                "SELECT token_id, user_uri, secret_hash, valid_to FROM cms_tokens WHERE token_id = $1", token_id
+            )
+        return StoredToken(*rows[0]) if rows else None
+
+    async def subscribe(self, user: str) -> None:
+        """Tell the user of changes from now on."""
+        async with self._database.transaction() as sql:
+            await sql.rows("UPDATE cms_users SET subscribed = 1 WHERE user_uri = $1", user)
+
+    async def profile(self, user: str) -> UserProfile:
+        """The profile as it is. Raises NotPossible."""
+        async with self._database.transaction() as sql:
+            return await self._profile(sql, user)
+
+    async def profile_after(self, user: str, revision: int, wait_s: float) -> UserProfile | None:
+        """The profile once its revision is another than `revision`, within `wait_s`; None if it stays.
+
+        Raises NotSubscribed, NotPossible.
+        """
+        ends = asyncio.get_running_loop().time() + min(wait_s, LONG_POLL_MAX_S)
+        bell = self._bells.setdefault(user, asyncio.Event())
+        while True:
+            bell.clear()
+            async with self._database.transaction() as sql:
+                rows = await sql.rows("SELECT subscribed FROM cms_users WHERE user_uri = $1", user)
+                if not rows or not rows[0][0]:
+                    raise NotSubscribed(f"{user} has not subscribed to its profile.")
+                found = await self._profile(sql, user)
+            if found.revision != revision:
+                return found
+            try:
+                async with asyncio.timeout_at(ends):
+                    await bell.wait()
+            except TimeoutError:
+                return None
+
+    async def _changed(self, sql: Transaction, user: str) -> int:
+        rows = await sql.rows(
+            "UPDATE cms_users SET revision = revision + 1 WHERE user_uri = $1 RETURNING revision", user
+        )
+        # the transaction holds the lock until its commit, so who is woken now reads what is committed
+        if user in self._bells:
+            self._bells[user].set()
+        return int(rows[0][0])
+
+    async def _profile(self, sql: Transaction, user: str) -> UserProfile:
+        rows = await sql.rows("SELECT revision FROM cms_users WHERE user_uri = $1", user)
+        if not rows:
+            raise NotPossible(f"There is no profile of {user}.")
+        groups = await sql.rows(
+            "SELECT group_uri, gms_uri FROM cms_memberships WHERE user_uri = $1 ORDER BY group_uri", user
+        )
+        return UserProfile(user, rows[0][0], {group: gms for group, gms in groups})
+
+
+def _require_uri(text: str) -> None:
+    if not 1 <= len(text.encode()) <= URI_MAX or not text.isprintable():
+        raise NotPossible(f"A URI has 1 to {URI_MAX} octets and no control characters.")

@@ -1,0 +1,71 @@
+"""The GMS over HTTPS, for users: authorisation, affiliation, subscription, notifications and their answers.
+
+| Request | Meaning |
+|---|---|
+| POST /gms/v1/authorisation | authorise me for group management services |
+| PUT, DELETE /gms/v1/groups/{group}/affiliation | I take part in the group; I leave it |
+| PUT /gms/v1/groups/{group}/subscription | tell me its updates |
+| GET /gms/v1/notifications?wait=25 | *Notify group configuration requests*, as soon as there are some; 204: none |
+| POST /gms/v1/responses | a *Notify group configuration response*, or an error |
+
+Bodies are those of `mikey_sakke.group_configuration`; {group} is the percent-encoded URI.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from http import HTTPStatus
+
+from aiohttp import web
+
+from key_servers.gms import tuning
+from key_servers.gms.courier import Courier, ResponseRefused
+from key_servers.gms.management import GroupManagement, NotPermitted, NotPossible
+from key_servers.seal_door import Door, body, json_body, wait_s
+from mikey_sakke.group_configuration import decode_response, encode_requests
+
+ROOT_PATH = "/gms/v1/"
+
+
+def door(management: GroupManagement, courier: Courier, clock: Callable[[], int], counters: Counter[str]) -> Door:
+    """The users' door of a GMS, not yet open."""
+    made = Door(
+        management.token,
+        clock,
+        {
+            NotPermitted: HTTPStatus.FORBIDDEN,
+            NotPossible: HTTPStatus.NOT_FOUND,
+            ResponseRefused: HTTPStatus.CONFLICT,
+        },
+        counters,
+    )
+
+    async def authorise(user: str, request: web.Request) -> web.Response:
+        return web.json_response({"until": await management.authorise(user)})
+
+    async def affiliate(user: str, request: web.Request) -> web.Response:
+        await management.affiliate(user, request.match_info["group"])
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    async def leave(user: str, request: web.Request) -> web.Response:
+        await management.leave(user, request.match_info["group"])
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    async def subscribe(user: str, request: web.Request) -> web.Response:
+        await management.subscribe(user, request.match_info["group"])
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    async def notifications(user: str, request: web.Request) -> web.Response:
+        found = await courier.fetch(user, wait_s(request, tuning.LONG_POLL_MAX_S))
+        return json_body(encode_requests(found)) if found else web.Response(status=HTTPStatus.NO_CONTENT)
+
+    async def responses(user: str, request: web.Request) -> web.Response:
+        await courier.answered(user, decode_response(await body(request)))
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    made.add("POST", f"{ROOT_PATH}authorisation", authorise)
+    made.add("PUT", f"{ROOT_PATH}groups/{{group}}/affiliation", affiliate)
+    made.add("DELETE", f"{ROOT_PATH}groups/{{group}}/affiliation", leave)
+    made.add("PUT", f"{ROOT_PATH}groups/{{group}}/subscription", subscribe)
+    made.add("GET", f"{ROOT_PATH}notifications", notifications)
+    made.add("POST", f"{ROOT_PATH}responses", responses)
+    return made
