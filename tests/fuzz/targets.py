@@ -23,9 +23,11 @@ from device_agent.oscore import Context
 from gateway_agent.config import load
 from gateway_agent.errors import ConfigError
 from message_plane import credentials
-from mikey_sakke import key_parameters
+from mikey_sakke import key_parameters, kms_xml
 from mikey_sakke import message as mikey
 from mikey_sakke.errors import MikeyError
+from mikey_sakke.kms_faults import KmsFault
+from mikey_sakke.kms_values import ErrorReport, Request, Response
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 TREE = TreeKeys(bytes(range(32)), 10)
@@ -116,6 +118,8 @@ _RING = KeyRing(numbers.PROTECTION_SEALED, 3)
 _PROVISIONING = provisioning.Provisioning("lamp", bytes(31) + b"\x05", _CCS).pack()
 _PARAMETERS = bytes.fromhex("00000000000068d7eafa00ffffffff00000020017b001c") + b"sip:group@gms-psi.example.or"
 _COAP = bytes.fromhex("440280010102030493019024cpns".replace("cpns", "63706e73")) + b"\xff" + _JOIN
+_KMS_REQUEST = Request("sip:a@example.org", "kms.example.org", 1_700_000_000, "https://kms.example.org/", "client")
+_KMS_RESPONSE = Response("sip:a@b", "kms", 1_700_000_000, "https://kms/", error=ErrorReport(7, "no"))
 
 TARGETS = (
     Target("cbor", cborlite.decode, (CpnsError,), (_JOIN, _DELIVERY, cborlite.encode([1, "a", {1: b"x"}, None]))),
@@ -136,6 +140,8 @@ TARGETS = (
     Target("configuration", load.parse, (ConfigError,), (b'[gateway]\nid = "g"\npn = "p"\nstate_dir = "s"\n',)),
     Target("mikey", mikey.parse, (MikeyError,), (bytes.fromhex(_PUBLIC["i_message_hex"]),)),
     Target("key-parameters", key_parameters.decode, (MikeyError,), (_PARAMETERS,)),
+    Target("kms-request", lambda data: kms_xml.decode(data, Request), (KmsFault,), (kms_xml.encode(_KMS_REQUEST),)),
+    Target("kms-response", lambda data: kms_xml.decode(data, Response), (KmsFault,), (kms_xml.encode(_KMS_RESPONSE),)),
 )
 
 
