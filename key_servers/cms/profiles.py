@@ -62,7 +62,9 @@ class Profiles:
                 group,
                 gms,
             )
-            return await self._changed(sql, user)
+            revision = await self._next_revision(sql, user)
+        self._ring(user)
+        return revision
 
     async def remove_membership(self, user: str, group: str) -> int:
         """The user belongs to the group no more (SEAL-GMK-45); returns the profile's revision."""
@@ -70,7 +72,9 @@ class Profiles:
             if group not in (await self._profile(sql, user)).groups:
                 raise NotPossible(f"{user} does not belong to {group}.")
             await sql.rows("DELETE FROM cms_memberships WHERE user_uri = $1 AND group_uri = $2", user, group)
-            return await self._changed(sql, user)
+            revision = await self._next_revision(sql, user)
+        self._ring(user)
+        return revision
 
     # users, who have been authenticated by their token
 
@@ -114,14 +118,15 @@ class Profiles:
             except TimeoutError:
                 return None
 
-    async def _changed(self, sql: Transaction, user: str) -> int:
+    async def _next_revision(self, sql: Transaction, user: str) -> int:
         rows = await sql.rows(
             "UPDATE cms_users SET revision = revision + 1 WHERE user_uri = $1 RETURNING revision", user
         )
-        # the transaction holds the lock until its commit, so who is woken now reads what is committed
+        return int(rows[0][0])
+
+    def _ring(self, user: str) -> None:
         if user in self._bells:
             self._bells[user].set()
-        return int(rows[0][0])
 
     async def _profile(self, sql: Transaction, user: str) -> UserProfile:
         rows = await sql.rows("SELECT revision FROM cms_users WHERE user_uri = $1", user)
@@ -130,7 +135,7 @@ class Profiles:
         groups = await sql.rows(
             "SELECT group_uri, gms_uri FROM cms_memberships WHERE user_uri = $1 ORDER BY group_uri", user
         )
-        return UserProfile(user, rows[0][0], {group: gms for group, gms in groups})
+        return UserProfile(user, rows[0][0], {row[0]: row[1] for row in groups})
 
 
 def _require_uri(text: str) -> None:
