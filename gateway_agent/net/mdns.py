@@ -32,6 +32,9 @@ class Announcement:
         """Start announcing; False (and one log line) where multicast is not to be had."""
         zeroconf = None
         try:
+            for address in self._addresses:  # zeroconf leaks its sockets when it meets one that is not ours
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                    probe.bind((address, 0))
             zeroconf = AsyncZeroconf(interfaces=self._addresses)
             await zeroconf.async_register_service(self._info)
         except (TimeoutError, OSError, NonUniqueNameException) as error:
