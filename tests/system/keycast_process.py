@@ -32,6 +32,9 @@ discovery = {discovery}
 [broadcast]
 interfaces = {interfaces}
 
+[delivery]
+method = "{method}"
+
 [uplink]
 {uplink}
 """
@@ -121,6 +124,7 @@ class GatewayProcess(Process):
         interfaces: str = '["lo"]',
         uplink: str = 'kind = "embedded"',
         discovery: bool = False,
+        method: str = "auto",
         prefix: Sequence[str] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -133,6 +137,7 @@ class GatewayProcess(Process):
                 port=self.port,
                 discovery=str(discovery).lower(),
                 interfaces=interfaces,
+                method=method,
                 uplink=uplink,
             )
         )
