@@ -1,6 +1,7 @@
 """One delivery, step by step (pure engine)."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -47,17 +48,42 @@ def test_confirmations_end_the_delivery_and_report_it():
     assert only(actions, engine.Report)
 
 
-def test_few_missing_get_unicast_many_another_broadcast():
-    names = {f"p{i}": True for i in range(100)}
-    state, actions = start(names)
+def test_a_broadcast_is_copied_a_dtim_apart_whoever_has_confirmed():
+    state, actions = start({f"p{i}": True for i in range(100)})
+    copies, now = 1, 0.0
+    while (wait := only(actions, engine.SetTimer).at - now) == pytest.approx(PACING.dtim_s):
+        now += wait
+        state, _ = engine.step(state, engine.BroadcastConfirmed(frozenset([f"p{copies}"])), now, PACING)
+        state, actions = engine.step(state, engine.TimerExpired(), now, PACING)
+        copies += 1
+        assert only(actions, engine.SendBroadcast).missing.isdisjoint({f"p{i}" for i in range(1, copies)})
+        assert not sent(actions)
+    assert copies == PACING.copies
+    assert wait == pytest.approx(PACING.answer_s + 100 * PACING.confirmation_cost_s)
+
+
+def test_copies_end_with_the_last_confirmation():
+    state, actions = start({"a": True, "b": True})
     first = only(actions, engine.SetTimer).at
-    state, _ = engine.step(state, engine.BroadcastConfirmed(frozenset(list(names)[:60])), 0.5, PACING)
     state, actions = engine.step(state, engine.TimerExpired(), first, PACING)
+    assert only(actions, engine.SendBroadcast).missing == {"a", "b"}, "two boards that verify are no stragglers"
+    state, actions = engine.step(state, engine.BroadcastConfirmed(frozenset("ab")), first + 0.1, PACING)
+    assert state.phase is Phase.FINISHED
+    assert only(actions, engine.SetTimer).at is None
+
+
+def test_few_missing_get_unicast_many_another_broadcast():
+    pacing = replace(PACING, copies=1)
+    names = {f"p{i}": True for i in range(100)}
+    state, actions = start(names, pacing)
+    first = only(actions, engine.SetTimer).at
+    state, _ = engine.step(state, engine.BroadcastConfirmed(frozenset(list(names)[:60])), 0.5, pacing)
+    state, actions = engine.step(state, engine.TimerExpired(), first, pacing)
     assert len(only(actions, engine.SendBroadcast).missing) == 40
     second = only(actions, engine.SetTimer).at
     assert second - first > first  # back-off
-    state, _ = engine.step(state, engine.BroadcastConfirmed(frozenset(list(names)[60:96])), second - 0.1, PACING)
-    state, actions = engine.step(state, engine.TimerExpired(), second, PACING)
+    state, _ = engine.step(state, engine.BroadcastConfirmed(frozenset(list(names)[60:96])), second - 0.1, pacing)
+    state, actions = engine.step(state, engine.TimerExpired(), second, pacing)
     assert sent(actions) == set(list(names)[96:])
     assert not any(isinstance(action, engine.SendBroadcast) for action in actions)
 
