@@ -216,6 +216,11 @@ class GatewayApp:
             return listen
         return [each.address for each in interfaces.ipv4_interfaces() if not each.is_loopback] or ["127.0.0.1"]
 
+    @property
+    def commits(self) -> int:
+        """Synced write transactions since the start, in the store and in that of the sessions: what wears SD cards."""
+        return (self._store.database.commits if self._store else 0) + self.endpoint.commits
+
     def networks(self) -> list[str]:
         """The directed broadcast addresses that Group Keys go to, each with its interface."""
         return self._radios.networks() if self._radios else []

@@ -103,6 +103,11 @@ class Endpoint:
         """The (address, port) of each socket, in the order of `bind`."""
         return self._exchanges.sockets.addresses
 
+    @property
+    def commits(self) -> int:
+        """Synced transactions in the session store since `open`, renewals of the lease apart."""
+        return self._queue.commits
+
     async def request(self, entity_id: str, payload: bytes, *, timeout_s: float = 30.0) -> bytes:
         """Send one CPNS message to `entity_id` over its session; return the answer's payload, perhaps empty.
 

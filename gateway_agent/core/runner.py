@@ -178,6 +178,11 @@ class Deliveries:
         """A leave, and a gateway without time, mean "when stored" (SEC-05)."""
         return 0 if key.reason == numbers.REASON_LEAVE or not self._clock.unix() else key.activation
 
+    def version(self, sg_id: str) -> int:
+        """What the newest delivery of this process delivers, 0 for none."""
+        run = self._runs.get(sg_id)
+        return run.delivery.version if run else 0
+
     def states(self, sg_id: str) -> Counter[str]:
         """How many PNEs of the newest delivery are in which state."""
         run = self._runs.get(sg_id)
