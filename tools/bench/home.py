@@ -24,7 +24,7 @@ from tools.provisioning import Trust, new_board
 PN_ID, GATEWAY_ID, SG_ID = "home", "gw.home", "home/lights"
 GATEWAY_ADDRESS = "127.0.0.1"
 EVERYBODY = "127.255.255.255"
-SLOTS = 1024
+SLOTS = 2048  # the PN GW begins a larger tree when fewer than a tenth of the slots are free
 _NUMBERS_USED = 64
 
 Receiver = Callable[[bytes], Awaitable[bytes]]

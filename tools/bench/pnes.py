@@ -1,0 +1,155 @@
+"""Many PNEs in one process: each is the whole portable agent of a board, on CPython, with two UDP sockets of its own.
+
+What is not a board's: records lie in memory instead of flash, all PNEs share one processor and one event loop, and a
+broadcast datagram is lost for one PNE with a given probability, drawn for each PNE by itself. Unicast is not lost: on
+Wi-Fi the link layer acknowledges and repeats it, broadcasts it does not (RFC 9119, 3.1).
+"""
+
+import asyncio
+import gc
+import random
+import resource
+import time
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any
+
+from cpns import cborlite
+from device_agent import provisioning, session
+from device_agent.api import Node
+from device_agent.clock import Clock
+from device_agent.key_store import KeyStore
+from device_agent.links.udp import UdpLink
+from tools.bench.home import EVERYBODY, SG_ID, PneKeys
+
+JOINS_AT_ONCE = 32
+FILES_EACH = 2
+_FILES_ELSE = 64
+
+
+@dataclass(frozen=True)
+class Air:
+    """Where the PNEs are: ports, and the probability that a PNE misses a broadcast datagram."""
+
+    port: int
+    broadcast_port: int
+    loss: float
+    seed: int
+
+
+@dataclass
+class Heard:
+    """What the PNEs saw of one version: moments of the machine's monotonic clock at which they had stored it."""
+
+    version: int
+    stored_at: list[float] = field(default_factory=list)
+    datagrams: int = 0
+    lost: int = 0
+
+
+class _Memory:
+    """A `ports.Storage` in memory."""
+
+    def __init__(self) -> None:
+        self._octets: dict[str, bytes] = {}
+
+    def get(self, name: str) -> bytes | None:
+        return self._octets.get(name)
+
+    def set(self, name: str, octets: bytes) -> None:
+        self._octets[name] = bytes(octets)
+
+    def delete(self, name: str) -> None:
+        self._octets.pop(name, None)
+
+    def commit(self) -> None:
+        """Nothing to do."""
+
+
+class _LossyLink(UdpLink):  # type: ignore[misc, unused-ignore]
+    """UDP on a loopback address of its own, where some broadcasts are lost."""
+
+    def __init__(self, number: int, air: Air) -> None:
+        address = f"127.1.{number // 250}.{1 + number % 250}"
+        super().__init__(address, EVERYBODY, port=air.port, broadcast_port=air.broadcast_port)
+        self._loss = air.loss
+        self._random = random.Random(air.seed * 100_003 + number)
+        self.heard = self.lost = 0
+
+    async def recv_broadcast(self) -> Any:
+        while True:
+            received = await super().recv_broadcast()
+            self.heard += 1
+            if self._random.random() >= self._loss:
+                return received
+            self.lost += 1
+
+
+class _Population:
+    """All PNEs of this process."""
+
+    def __init__(self, keys: list[PneKeys], first: int, air: Air) -> None:
+        self.links = [_LossyLink(number, air) for number in range(first, first + len(keys))]
+        self.nodes = [self._node(*pair) for pair in zip(keys, self.links, strict=True)]
+        self.heard: dict[int, Heard] = {}
+
+    def _node(self, keys: PneKeys, link: _LossyLink) -> Any:
+        memory = _Memory()
+        store = KeyStore(memory)
+        store.save(provisioning.RECORD, keys.provisioning)
+        context = [keys.secret, keys.salt, keys.sender_id, keys.recipient_id, 0]
+        store.save(session.RECORD, cborlite.encode(context))
+        return Node(memory, link, Clock(), on_event=self._take)
+
+    def _take(self, name: str, values: dict[str, Any]) -> None:
+        if name == "key":
+            heard = self.heard.setdefault(values["version"], Heard(values["version"]))
+            heard.stored_at.append(time.monotonic())
+
+    async def join(self) -> None:
+        """Start every agent and let it join, a few at a time."""
+        gate = asyncio.Semaphore(JOINS_AT_ONCE)
+
+        async def join(node: Any) -> None:
+            async with gate:
+                await node.start()
+                await node.join(SG_ID)
+
+        await asyncio.gather(*(join(node) for node in self.nodes))
+
+    def report(self, version: int) -> Heard:
+        """What was heard of `version`, and of the air since the last report."""
+        heard = self.heard.get(version, Heard(version))
+        heard.datagrams = sum(link.heard for link in self.links)
+        heard.lost = sum(link.lost for link in self.links)
+        for link in self.links:
+            link.heard = link.lost = 0
+        return heard
+
+    async def stop(self) -> None:
+        """End every agent."""
+        await asyncio.gather(*(node.stop() for node in self.nodes))
+
+
+def fits(count: int) -> bool:
+    """True if this machine lets one process have the sockets of `count` PNEs."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return most == resource.RLIM_INFINITY or most >= FILES_EACH * count + _FILES_ELSE
+
+
+def live(link: Connection, keys: list[PneKeys], first: int, air: Air) -> None:
+    """The process: number the PNEs from `first`, start them, let them join; then report on each version told."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES_EACH * len(keys) + _FILES_ELSE, most))
+    asyncio.run(_live(link, keys, first, air))
+
+
+async def _live(link: Connection, keys: list[PneKeys], first: int, air: Air) -> None:
+    population = _Population(keys, first, air)
+    await population.join()
+    gc.freeze()  # a thousand agents are no garbage, and looking at all of them stops everybody for a moment
+    link.send("members")
+    loop = asyncio.get_running_loop()
+    while isinstance(version := await loop.run_in_executor(None, link.recv), int):
+        link.send(population.report(version))
+    await population.stop()
