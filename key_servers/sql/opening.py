@@ -1,7 +1,6 @@
 """Choosing the database: by URL, or the file."""
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from key_servers.errors import StoreUnusable
 from key_servers.sql.database import Database
@@ -15,7 +14,7 @@ async def open_database(url: str | None, path: Path) -> Database:
     """
     if url is None:
         return SqliteDatabase(path)
-    if urlsplit(url).scheme not in ("postgresql", "postgres"):
+    if not url.startswith(("postgresql://", "postgres://")):
         raise StoreUnusable("The URL of the store is not postgresql://...", "Correct it, or leave it out for SQLite.")
     try:
         from key_servers.sql.postgres import PostgresDatabase

@@ -48,8 +48,8 @@ class Answers:
         self.number = issuer().period_for(NOW, None)
         self.key_set = keys_of(ALICE, self.number)
 
-    def response(self, ask: Ask, message: Message | None, **changes: Any) -> bytes:
-        right = Response(ALICE, KMS_URI, NOW, ask.url, message=message)
+    def response(self, ask: Ask, usual: Message | None, /, **changes: Any) -> bytes:
+        right = Response(ALICE, KMS_URI, NOW, ask.url, message=usual)
         return encode(replace(right, **changes))
 
     def init(self, ask: Ask, envelope: dict[str, Any] | None = None, **changes: Any) -> bytes:
