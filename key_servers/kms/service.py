@@ -85,7 +85,7 @@ class Service:
             )
         now = self._clock()
         if body:
-            self._check_request(body, user, url, now)
+            url = self._checked(body, user, url, now).client_req_url  # answered as it was written
         certificate = self._issuer.certificate
         if not (certificate.valid_from or 0) <= now <= (certificate.valid_to or now):
             raise Refusal(
@@ -94,7 +94,7 @@ class Service:
         message = await self._message(user, resource, now)
         return Response(user.user_uri, self.kms_uri, now, url, message=message)
 
-    def _check_request(self, body: bytes, user: User, url: str, now: int) -> None:
+    def _checked(self, body: bytes, user: User, url: str, now: int) -> Request:
         try:
             request = decode(body, Request)
             check_version(request.version)
