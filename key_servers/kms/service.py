@@ -112,6 +112,7 @@ class Service:
                 ErrorNumber.WRONG_TIME,
                 f"The clocks differ by more than {CLOCKS_DIFFER_MAX_S} s.",
             )
+        return request
 
     async def _message(self, user: User, resource: Resource, now: int) -> Message:
         if resource.name == "init":
