@@ -16,6 +16,7 @@ from typing import Any
 
 from aiocoap import error  # type: ignore[import-untyped]
 from aiocoap.messagemanager import MessageManager  # type: ignore[import-untyped]
+from aiocoap.numbers.constants import TransportTuning  # type: ignore[import-untyped]
 from aiocoap.numbers.types import ACK, CON, RST  # type: ignore[import-untyped]
 from aiocoap.pipe import Pipe  # type: ignore[import-untyped]
 from aiocoap.tokenmanager import TokenManager  # type: ignore[import-untyped]
@@ -31,6 +32,16 @@ TOKEN_LEN = 4
 _coap_log = logging.getLogger("message_plane.coap")
 _coap_log.setLevel(logging.CRITICAL)
 logging.getLogger("aiocoap.cryptography").setLevel(logging.WARNING)
+
+
+class _Patient(TransportTuning):  # type: ignore[misc]
+    """A thousand confirmations at once take longer than aiocoap's 0.1 s: answering each in two messages would take
+    still longer. When little waits, a slow answer is acknowledged early, so that the peer can send on (NSTART)."""
+
+    EMPTY_ACK_DELAY = tuning.BUSY_ACKNOWLEDGE_S
+
+
+_PATIENT = _Patient()
 
 
 class _Messages(MessageManager):  # type: ignore[misc]
@@ -56,6 +67,24 @@ class _Messages(MessageManager):  # type: ignore[misc]
         pending = self._piggyback_opportunities.pop((request.remote, request.token), None)
         if pending is not None:
             pending[1].cancel()
+
+    def _process_request(self, request: Any) -> None:
+        if len(self._piggyback_opportunities) >= tuning.BUSY:
+            request.transport_tuning = _PATIENT
+        super()._process_request(request)
+
+    def _continue_backlog(self, remote: Any) -> None:
+        """The next message to `remote`, after its one exchange has ended (NSTART is 1).
+
+        The base class looks through the exchanges with all peers for another one, for every acknowledgement.
+        """
+        waiting = self._backlogs.get(remote, [])
+        while waiting:
+            message, messageerror_monitor = waiting.pop(0)
+            self._send_initially(message, messageerror_monitor)
+            if message.mtype is CON:
+                return
+        self._backlogs.pop(remote, None)
 
     def send_message(self, message: Any, messageerror_monitor: Callable[[], None]) -> Callable[[], None]:
         """As the base class's; calling what is returned stops retransmissions, and sending if it still waits."""
