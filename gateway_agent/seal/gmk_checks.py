@@ -1,0 +1,116 @@
+"""What a client checks of an opened GMK against what it holds and against the user's profile. Pure: no store, no clock.
+
+`i_message.open_` has checked bounds, clock window, receiver, KMS, initiator, signature, decapsulation and decryption
+of the parameters before (SEAL-GMK-27, -28, -30, -31; MC-GMK-12, -14, -16).
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+from urllib.parse import urlsplit
+
+from gateway_agent.seal.gmk_store import StoredGmk
+from mikey_sakke.errors import (
+    BadParameters,
+    DuplicateKeyId,
+    Expired,
+    Replayed,
+    Revoked,
+    UnauthorisedGroup,
+    WrongInitiator,
+)
+from mikey_sakke.group_configuration import REVOCATION, NotifyRequest, UserProfile
+from mikey_sakke.identifiers import PURPOSE_GMK
+from mikey_sakke.key_parameters import STATUS_NOT_REVOKED
+
+CLOCK_WINDOW_S = 300
+
+
+class Authority(Enum):
+    """What shows that a GMS may issue keys for a group."""
+
+    PROFILE = "profile"
+    """The user profile records this GMS for the group (SEAL-GMK-32)."""
+    NAME = "name"
+    """The same, and the group's name holds the GMS's PSI: MC-GMK-20, -21."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`strict_status`: a clear bit 1 of Status means revoked; else it says nothing by itself, as some vendors send 0.
+
+    `window_s`: how far the time of a message may lie before and behind the own clock.
+    """
+
+    strict_status: bool = False
+    authority: Authority = Authority.PROFILE
+    window_s: int = CLOCK_WINDOW_S
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the client knows that bears on one GMK: the one it holds under the same GMK-ID, whether that ID was
+    revoked by the same GMS, whether the same message was accepted before."""
+
+    held: StoredGmk | None
+    revoked: bool
+    seen: bool
+
+
+class Verdict(Enum):
+    """What to do with an acceptable message."""
+
+    STORE = "store"
+    CONFIRM_AGAIN = "confirm again"
+    """The same key material once more: a retransmission (Q-22)."""
+    REVOKE = "revoke"
+
+
+def judge(
+    received: Any, request: NotifyRequest, profile: UserProfile, known: Known, settings: Settings, now: int
+) -> Verdict:
+    """The verdict on `received` (`i_message.Received`), which came in `request`, at `now` (Unix seconds).
+
+    Raises one of WrongInitiator, BadParameters, DuplicateKeyId, UnauthorisedGroup, Revoked, Expired, Replayed.
+    """
+    parameters = received.parameters
+    if received.purpose != PURPOSE_GMK or parameters is None:
+        raise BadParameters("no GMK with its key parameters")
+    if received.initiator_uri != request.gms:
+        raise WrongInitiator(f"signed by {received.initiator_uri}, notified by {request.gms}")
+    same = known.held is not None and (known.held.gmk, known.held.gms) == (received.key, received.initiator_uri)
+    if known.held is not None and not same:
+        raise DuplicateKeyId(f"GMK-ID {received.key_id.hex()} is in use for another key")
+    check_groups(parameters.groups, received.initiator_uri, profile, settings.authority)
+    if request.purpose == REVOCATION and parameters.status & STATUS_NOT_REVOKED:
+        raise BadParameters("a revocation whose signed status says that the key is not revoked")
+    if request.purpose == REVOCATION or parameters.revoked(settings.strict_status):
+        return Verdict.REVOKE
+    if known.revoked:
+        raise Revoked(f"GMK-ID {received.key_id.hex()} was revoked before")
+    if parameters.expiry and now >= parameters.expiry:
+        raise Expired("the key has expired")
+    if same:
+        return Verdict.CONFIRM_AGAIN
+    if known.seen:
+        raise Replayed("the message was accepted before, and its key has been deleted since")
+    return Verdict.STORE
+
+
+def check_groups(groups: list[str], gms: str, profile: UserProfile, authority: Authority) -> None:
+    """Raise UnauthorisedGroup unless `gms` is in charge of each group, and there is one (SEAL-GMK-32, MC-GMK-13)."""
+    if not groups:
+        raise BadParameters("the key parameters name no group")
+    for group in groups:
+        if group not in profile.groups:
+            raise UnauthorisedGroup(f"{group} is not in the user's profile")
+        if profile.groups[group] != gms:
+            raise UnauthorisedGroup(f"the profile records another GMS than {gms} for {group}")
+        if authority is Authority.NAME and psi(group) != psi(gms):
+            raise UnauthorisedGroup(f"the name {group} does not hold the PSI of {gms}")
+
+
+def psi(uri: str) -> str:
+    """The public service identity in a SIP or other URI: what follows the last @, or the scheme (MC-GMK-20)."""
+    rest = urlsplit(uri).netloc or urlsplit(uri).path
+    return rest.rpartition("@")[2].split(";")[0].lower()

@@ -1,0 +1,248 @@
+"""The client's connections to its CMS and its GMSs: long polls over HTTPS that it opens itself.
+
+Long polls and no listener of its own: a gateway at home sits behind a router, and would need a certificate that the
+servers trust. One request to each server stays open; news come at once, and a lost connection is opened anew.
+"""
+
+import asyncio
+import json
+import logging
+import ssl
+from collections.abc import Coroutine
+from http import HTTPStatus
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Any, Self
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from gateway_agent.errors import ConfigError, GatewayError
+from gateway_agent.seal.val_client import ValClient
+from mikey_sakke.errors import MikeyError
+from mikey_sakke.group_configuration import BODY_MAX, NOTICES_MAX, decode_profile, decode_requests, encode_response
+
+_log = logging.getLogger(__name__)
+
+WAIT_S = 25
+REQUEST_TIMEOUT_S = 20
+RETRY_FIRST_S = 1.0
+RETRY_MAX_S = 60.0
+AUTHORISE_EVERY_S = 6 * 3600
+EXPIRY_LOOK_S = 60.0
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class ServerAccess(BaseModel):
+    """Where a CMS or GMS is, and with which token it is asked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(description="https://host:port; http only on loopback")
+    token: SecretStr = Field(description="bearer token of the user there")
+    ca_file: Path | None = Field(None, description="PEM file with the only trusted CA; none: those of the system")
+
+    @field_validator("url")
+    @classmethod
+    def _encrypted(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("https", "http") or not parts.hostname or parts.path not in ("", "/"):
+            raise ValueError("the URL of a server is https://host:port")
+        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+            raise ValueError("keys travel over https only: http is for loopback")
+        return url.rstrip("/")
+
+
+class GmsAccess(ServerAccess):
+    """A GMS, and the groups that the user affiliates to by itself (explicit affiliation, SEAL-GMK-41)."""
+
+    gms_uri: Annotated[str, Field(min_length=1, max_length=255, description="server URI, as in the user profile")]
+    affiliate: list[str] = Field([], description="URIs of groups to affiliate and subscribe to")
+
+
+class ServerFailed(GatewayError):
+    """A server does not answer, or refuses."""
+
+
+class Servers:
+    """The running connections of one client."""
+
+    def __init__(self, client: ValClient, cms: ServerAccess, gmss: list[GmsAccess]) -> None:
+        """Raises ConfigError for a CA file that cannot be used."""
+        self._client = client
+        self._cms = _Link(cms)
+        self._gmss = [(access, _Link(access)) for access in gmss]
+        self._tasks: list[asyncio.Task[None]] = []
+        self._profile_known = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._tasks = [
+            asyncio.create_task(self._lasting(self._follow_profile())),
+            asyncio.create_task(self._lasting(self._look_at_expiry())),
+            *(asyncio.create_task(self._lasting(self._follow_gms(access, link))) for access, link in self._gmss),
+        ]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End all connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for link in (self._cms, *(link for _, link in self._gmss)):
+            await link.close()
+
+    async def leave(self, gms_uri: str, group: str) -> None:
+        """End the user's affiliation to a group. Raises ServerFailed."""
+        for access, link in self._gmss:
+            if access.gms_uri == gms_uri:
+                await link.request("DELETE", f"/gms/v1/groups/{quote(group, safe='')}/affiliation")
+                return
+        raise ServerFailed(f"There is no GMS {gms_uri}.", "Add it to the configuration.")
+
+    async def _lasting(self, work: Coroutine[Any, Any, None]) -> None:
+        """A fault of this program must not end a connection silently."""
+        try:
+            await work
+        except Exception:
+            _log.exception("a connection of %s has ended by a fault", self._client.user)
+            raise
+
+    async def _follow_profile(self) -> None:
+        delay, subscribed = RETRY_FIRST_S, False
+        while True:
+            try:
+                if not subscribed:
+                    await self._cms.request("PUT", "/cms/v1/subscription")
+                    subscribed = True
+                    path = "/cms/v1/profile"
+                else:
+                    last = self._client.profile
+                    path = f"/cms/v1/profile?after={last.revision if last else 0}&wait={WAIT_S}"
+                octets = await self._cms.request("GET", path, timeout_s=WAIT_S + REQUEST_TIMEOUT_S)
+                if octets:
+                    self._client.apply_profile(decode_profile(octets))
+                    self._profile_known.set()
+                delay = RETRY_FIRST_S
+            except (ServerFailed, MikeyError) as error:
+                _log.warning("the CMS: %s", error)
+                subscribed = False
+                await asyncio.sleep(delay)
+                delay = min(RETRY_MAX_S, 2 * delay)
+
+    async def _follow_gms(self, access: GmsAccess, link: "_Link") -> None:
+        # Without a profile every key would be refused: the profile comes first.
+        if self._client.profile is None:
+            await self._profile_known.wait()
+        loop = asyncio.get_running_loop()
+        delay, authorised_at = RETRY_FIRST_S, float("-inf")
+        while True:
+            try:
+                if loop.time() - authorised_at > AUTHORISE_EVERY_S:
+                    await self._authorise(access, link)
+                    authorised_at = loop.time()
+                path = f"/gms/v1/notifications?wait={WAIT_S}"
+                octets = await link.request("GET", path, timeout_s=WAIT_S + REQUEST_TIMEOUT_S)
+                for request in decode_requests(octets) if octets else ():
+                    response = await self._client.take(request)
+                    await link.request("POST", "/gms/v1/responses", encode_response(response))
+                delay = RETRY_FIRST_S
+            except (ServerFailed, MikeyError) as error:
+                _log.warning("the GMS %s: %s", access.gms_uri, error)
+                authorised_at = float("-inf")
+                await asyncio.sleep(delay)
+                delay = min(RETRY_MAX_S, 2 * delay)
+
+    async def _authorise(self, access: GmsAccess, link: "_Link") -> None:
+        """Authorisation first, then affiliation and subscription (SEAL-GMK-41)."""
+        await link.request("POST", "/gms/v1/authorisation")
+        for group in access.affiliate:
+            path = f"/gms/v1/groups/{quote(group, safe='')}"
+            await link.request("PUT", f"{path}/affiliation")
+            await link.request("PUT", f"{path}/subscription")
+
+    async def _look_at_expiry(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRY_LOOK_S)
+            self._client.tick()
+
+
+class _Link:
+    """Requests to one server."""
+
+    def __init__(self, access: ServerAccess) -> None:
+        self._access = access
+        self._tls = _tls(access)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def request(
+        self, method: str, path: str, body: bytes | None = None, timeout_s: float = REQUEST_TIMEOUT_S
+    ) -> bytes:
+        """The body of the answer, empty for none. Raises ServerFailed."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession()
+        headers = {
+            "Authorization": f"Bearer {self._access.token.get_secret_value()}",
+            "Content-Type": "application/json",
+            "Accept-Encoding": "identity",
+        }
+        try:
+            async with self._session.request(
+                method,
+                f"{self._access.url}{path}",
+                data=body,
+                headers=headers,
+                ssl=self._tls,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=timeout_s),
+            ) as answer:
+                octets = await _read(answer)
+                status = answer.status
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise ServerFailed(
+                f"{self._access.url} does not answer ({type(error).__name__}).", "It is tried again."
+            ) from None
+        if status not in (HTTPStatus.OK, HTTPStatus.NO_CONTENT):
+            raise ServerFailed(f"{self._access.url} refuses with {status}{_reason(octets)}.", "Ask its operator.")
+        return octets
+
+
+async def _read(answer: aiohttp.ClientResponse) -> bytes:
+    octets, limit = bytearray(), BODY_MAX * NOTICES_MAX
+    while len(octets) <= limit and (part := await answer.content.read(limit + 1 - len(octets))):
+        octets += part
+    if len(octets) > limit:
+        raise ServerFailed(f"An answer of more than {limit} octets.", "It is not taken.")
+    return bytes(octets)
+
+
+def _reason(octets: bytes) -> str:
+    """What a refusal says, cleaned."""
+    try:
+        text = json.loads(octets)["text"]
+    except (ValueError, LookupError, TypeError):
+        return ""
+    return ": " + "".join(each for each in str(text)[:160] if each.isprintable())
+
+
+def _tls(access: ServerAccess) -> ssl.SSLContext | bool:
+    if urlsplit(access.url).scheme == "http":
+        return True
+    try:
+        context = ssl.create_default_context(cafile=access.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"The CA file {access.ca_file} cannot be used ({type(error).__name__}).", "Check that it is PEM."
+        ) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context

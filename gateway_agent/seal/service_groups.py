@@ -1,0 +1,148 @@
+"""Service Groups of the PN whose keys come from GMKs: their versions, members and deliveries, kept in a private file.
+
+Group Key = HKDF(GMK, "keycast/gmk/1" ‖ full SG ID ‖ version): never the GMK itself, and a new version is an unrelated
+key even from the same GMK, so a PNE that leaves is shut out without the GMS (SEC-12, SEC-01). Versions are epoch u16 ‖
+counter u16, only grow, and are counted here: such a Service Group belongs to this PN alone (SEC-03).
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cpns.crypto.hkdf import hkdf
+from cpns.errors import TooMany
+from gateway_agent.store.errors import StoreDamaged
+
+KEY_CONTEXT = b"keycast/gmk/1"
+GROUP_KEY_LEN = 16
+VERSION_MAX = 0xFFFFFFFF
+_SCHEMA = """
+BEGIN IMMEDIATE;
+CREATE TABLE service_group (
+    sg_id TEXT PRIMARY KEY, version INTEGER NOT NULL, key_id BLOB NOT NULL, reason INTEGER NOT NULL,
+    revision INTEGER NOT NULL, acknowledged INTEGER NOT NULL, told INTEGER NOT NULL
+);
+CREATE TABLE member (sg_id TEXT NOT NULL, pne_id TEXT NOT NULL, PRIMARY KEY (sg_id, pne_id));
+PRAGMA user_version = 1;
+COMMIT;
+"""
+
+
+def group_key(gmk: bytes, sg_id: str, version: int) -> bytes:
+    """The Group Key (16 octets) of `version` of a Service Group, from a GMK."""
+    return bytes(hkdf(gmk, KEY_CONTEXT + sg_id.encode() + version.to_bytes(4, "big"), GROUP_KEY_LEN))
+
+
+def following(version: int) -> int:
+    """The version after `version`. Raises TooMany after the last one."""
+    if version >= VERSION_MAX:
+        raise TooMany("the Service Group has used up its versions; map the group to another SG ID")
+    return version + 1
+
+
+@dataclass(frozen=True, slots=True)
+class BridgedGroup:
+    """`version` was made from the GMK `key_id` (empty: none, the keys are deleted). `acknowledged`: the highest version
+    the PN GW stored; `told`: the revision of the membership it was told."""
+
+    sg_id: str
+    version: int = 0
+    key_id: bytes = b""
+    reason: int = 0
+    revision: int = 0
+    acknowledged: int = 0
+    told: int = 0
+
+    @property
+    def settled(self) -> bool:
+        """True if the PN GW knows all of it."""
+        return self.acknowledged == self.version and self.told == self.revision
+
+
+class ServiceGroups:
+    """The file: no keys in it, they are derived when used. Synchronous."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create `path`. Raises StoreDamaged."""
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None)
+            for pragma in ("journal_mode=WAL", "synchronous=FULL"):
+                self._connection.execute(f"PRAGMA {pragma}")
+            if self._rows("PRAGMA user_version") == [(0,)]:
+                self._connection.executescript(_SCHEMA)
+        except sqlite3.DatabaseError as error:
+            raise StoreDamaged(
+                f"The store {path} cannot be read: {error}.", "Put back a backup with `keycast gateway restore`."
+            ) from None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing."""
+        self._rows("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._rows("ROLLBACK")
+            raise
+        self._rows("COMMIT")
+
+    def get(self, sg_id: str) -> BridgedGroup:
+        """A Service Group; a new one is at version 0."""
+        rows = self._rows(
+            "SELECT version, key_id, reason, revision, acknowledged, told FROM service_group WHERE sg_id = ?", sg_id
+        )
+        return BridgedGroup(sg_id, *rows[0]) if rows else BridgedGroup(sg_id)
+
+    def put(self, group: BridgedGroup) -> None:
+        """Keep it. Raises ValueError for a version or revision that does not grow: floors never fall."""
+        known = self.get(group.sg_id)
+        if group.version < known.version or group.revision < known.revision:
+            raise ValueError("versions and revisions only grow")
+        self._rows(
+            "INSERT OR REPLACE INTO service_group VALUES (?, ?, ?, ?, ?, ?, ?)",
+            *(group.sg_id, group.version, group.key_id, group.reason),
+            *(group.revision, group.acknowledged, group.told),
+        )
+
+    def members(self, sg_id: str) -> list[str]:
+        """PNE IDs of the members."""
+        rows = self._rows("SELECT pne_id FROM member WHERE sg_id = ? ORDER BY pne_id", sg_id)
+        return [pne_id for (pne_id,) in rows]
+
+    def add_member(self, sg_id: str, pne_id: str) -> None:
+        """One more."""
+        self._rows("INSERT OR IGNORE INTO member VALUES (?, ?)", sg_id, pne_id)
+
+    def remove_member(self, sg_id: str, pne_id: str) -> None:
+        """One less."""
+        self._rows("DELETE FROM member WHERE sg_id = ? AND pne_id = ?", sg_id, pne_id)
+
+    def remove_members(self, sg_id: str) -> None:
+        """None any more."""
+        self._rows("DELETE FROM member WHERE sg_id = ?", sg_id)
+
+    def begin_epoch(self) -> None:
+        """After a restore from a backup: what was issued since lies below the next epoch (SEC-03). Raises TooMany."""
+        with self.transaction():
+            for sg_id, version, revision in self._rows("SELECT sg_id, version, revision FROM service_group"):
+                if version >> 16 == 0xFFFF:
+                    raise TooMany("the epochs of a Service Group are used up; map the group to another SG ID")
+                self._rows(
+                    "UPDATE service_group SET version = ?, key_id = x'', revision = ?, acknowledged = 0, told = 0"
+                    " WHERE sg_id = ?",
+                    ((version >> 16) + 1) << 16,
+                    ((revision >> 16) + 1) << 16,
+                    sg_id,
+                )
+
+    def _rows(self, sql: str, *values: str | int | bytes) -> list[tuple[Any, ...]]:
+        return self._connection.execute(sql, values).fetchall()

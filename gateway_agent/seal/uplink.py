@@ -1,0 +1,295 @@
+"""The VAL client as an uplink of the PN GW: it stands where the CPNS Server stands, for Service Groups fed by GMKs.
+
+Upward it answers what the PN GW asks (`Uplink.request`); downward it sends what a CPNS Server would send, through
+`PnGateway.handle_server`: InventoryUpdateRequest, GroupKeyDeliveryRequest, DeleteServiceGroupRequest. Messages about
+other groups go on to the real CPNS Server, if there is one.
+
+Every change of GMK is given the reason "leave": why the GMS changed it is not in the message, and if it was a removal,
+the old Group Key must not live longer (SEC-05).
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from cpns import messages, numbers, tuning
+from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember, Unknown
+from gateway_agent.core.fields import Fields, listed, number, text
+from gateway_agent.core.ports import NoAnswer, Uplink
+from gateway_agent.seal.gmk_store import StoredGmk
+from gateway_agent.seal.service_groups import BridgedGroup, ServiceGroups, following, group_key
+from gateway_agent.seal.val_client import ValClient
+
+_log = logging.getLogger(__name__)
+
+RETRY_S = 10.0
+LOOK_S = 30.0
+"""A GMK whose activation lies ahead becomes the sending key without a message: look that often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """The VAL group `group` is the Service Group `sg_id` in this PN; `pnes` may join, None: every PNE of the PN.
+
+    `sg_id` must be of this PN alone: put the PN ID into it.
+    """
+
+    group: str
+    sg_id: str
+    pnes: frozenset[str] | None = None
+    protection: int = numbers.PROTECTION_SEALED
+    rekey_on_join: bool = True
+
+
+class SealUplink:
+    """An `Uplink`. Call `attach` with the PN GW's `handle_server`, then `start`."""
+
+    def __init__(
+        self,
+        client: ValClient,
+        groups: ServiceGroups,
+        pn_id: str,
+        mappings: list[Mapping],
+        server: Uplink | None = None,
+    ) -> None:
+        """`server`: the CPNS Server of all other Service Groups. Raises ValueError for a group mapped twice."""
+        self._client = client
+        self._groups = groups
+        self._pn_id = pn_id
+        self._by_sg = {mapping.sg_id: mapping for mapping in mappings}
+        self._sg_of = {mapping.group: mapping.sg_id for mapping in mappings}
+        if not len(self._by_sg) == len(self._sg_of) == len(mappings):
+            raise ValueError("a group or SG ID is mapped twice")
+        self._server = server
+        self._handle: Callable[[bytes], Awaitable[bytes]] | None = None
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.counters: Counter[str] = Counter()
+        client.changed = self._gmks_changed
+        self._answers: dict[int, Callable[[Fields], dict[int, object]]] = {
+            numbers.JOIN_REQUEST: self._join,
+            numbers.LEAVE_REQUEST: self._leave,
+            numbers.DELIVERY_REPORT_REQUEST: self._report,
+        }
+
+    def attach(self, handle_server: Callable[[bytes], Awaitable[bytes]]) -> None:
+        """The PN GW takes messages by this."""
+        self._handle = handle_server
+
+    def start(self) -> None:
+        """Deliver from now on; what was not acknowledged before is delivered again."""
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Stop; it goes on at the next start."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    # upward
+
+    async def request(self, message: bytes) -> bytes:
+        """Answer a message of the PN GW about a mapped Service Group, or pass it on. Raises NoAnswer."""
+        code, fields = messages.decode(message, tuning.UPLINK_MESSAGE_MAX)
+        if code == numbers.VERSION_LIST_REQUEST:
+            return await self._version_list(fields)
+        if fields.get(messages.SG_ID) not in self._by_sg:
+            if self._server is None:
+                raise NoAnswer("there is no CPNS Server, and no GMK is mapped to this Service Group")
+            return await self._server.request(message)
+        try:
+            if fields.get(messages.PN_ID, self._pn_id) != self._pn_id:
+                raise NotAllowed("another PN")
+            if code not in self._answers:
+                raise NotAllowed("this Service Group is made and deleted by its group management server")
+            answer = {messages.RESULT: numbers.RESULT_SUCCESS, **self._answers[code](fields)}
+        except CpnsError as error:
+            self.counters["refused"] += 1
+            return bytes(messages.failure(code, error))
+        return bytes(messages.encode(code + 1, answer))
+
+    def _join(self, fields: Fields) -> dict[int, object]:
+        sg_id, pne_id = text(fields, messages.SG_ID), text(fields, messages.PNE_ID)
+        mapping, group = self._by_sg[sg_id], self._groups.get(sg_id)
+        if mapping.pnes is not None and pne_id not in mapping.pnes:
+            raise NotAllowed(f"{pne_id} may not join {sg_id}")
+        profile = self._client.profile
+        if profile is None or mapping.group not in profile.groups:
+            raise Unknown(f"this gateway is not in the group of {sg_id}")
+        if pne_id not in self._groups.members(sg_id):
+            with self._groups.transaction():
+                self._groups.add_member(sg_id, pne_id)
+                group = self._changed_members(group, numbers.REASON_JOIN, rekey=mapping.rekey_on_join)
+        floor = group.version - 1 if group.key_id else group.version
+        return {
+            messages.SG_ID: sg_id,
+            messages.VERSION: max(0, floor),
+            messages.PROTECTION: mapping.protection,
+            messages.REVISION: group.revision,
+            messages.PN_ID: self._pn_id,
+        }
+
+    def _leave(self, fields: Fields) -> dict[int, object]:
+        sg_id, pne_id = text(fields, messages.SG_ID), text(fields, messages.PNE_ID)
+        group = self._groups.get(sg_id)
+        if pne_id not in self._groups.members(sg_id):
+            raise NotMember(f"{pne_id} is no member of {sg_id}")
+        with self._groups.transaction():
+            self._groups.remove_member(sg_id, pne_id)
+            group = self._changed_members(group, numbers.REASON_LEAVE, rekey=True)
+        return {messages.SG_ID: sg_id, messages.REVISION: group.revision}
+
+    def _report(self, fields: Fields) -> dict[int, object]:
+        for name, label in (("confirmed", messages.CONFIRMED), ("unreachable", messages.UNREACHABLE)):
+            self.counters[f"pnes_{name}"] += len(listed(fields, label))
+        return {messages.SG_ID: text(fields, messages.SG_ID)}
+
+    async def _version_list(self, fields: Fields) -> bytes:
+        """Split between here and the CPNS Server. A group named with 0, or not named, is told anew."""
+        entries = fields.get(messages.VERSION_ENTRY, [])
+        named = {sg_id: version for version, sg_id in entries} if isinstance(entries, list) else {}
+        answer: dict[int, object] = {}
+        others: object = []
+        if self._server is not None:
+            rest = dict(fields)
+            rest.pop(messages.VERSION_ENTRY, None)
+            if foreign := [(version, sg_id) for sg_id, version in named.items() if sg_id not in self._by_sg]:
+                rest[messages.VERSION_ENTRY] = foreign
+            _, answer = messages.decode(
+                await self._server.request(messages.encode(numbers.VERSION_LIST_REQUEST, rest)),
+                tuning.UPLINK_MESSAGE_MAX,
+            )
+            if answer[messages.RESULT] != numbers.RESULT_SUCCESS:
+                return bytes(messages.encode(numbers.VERSION_LIST_RESPONSE, answer))
+            others = answer.get(messages.VERSION_ENTRY, [])
+        own = []
+        for sg_id in self._by_sg:
+            group = self._groups.get(sg_id)
+            if not named.get(sg_id) and group.key_id:
+                with self._groups.transaction():
+                    self._groups.put(self._next(replace(group, told=0), group.key_id, numbers.REASON_LEAVE))
+                self._wake.set()
+            if group.acknowledged:
+                own.append((group.acknowledged, sg_id))
+        answer[messages.RESULT] = numbers.RESULT_SUCCESS
+        if listing := [*(others if isinstance(others, list) else []), *own]:
+            answer[messages.VERSION_ENTRY] = listing
+        return bytes(messages.encode(numbers.VERSION_LIST_RESPONSE, answer))
+
+    # downward
+
+    async def deliver(self) -> bool:
+        """Bring the PN GW up to date; False if something did not get through."""
+        done = True
+        for mapping in self._by_sg.values():
+            try:
+                await self._deliver(mapping)
+            except CpnsError as error:
+                self.counters["deliveries_failed"] += 1
+                _log.warning("the PN GW did not take %s: %s", mapping.sg_id, error.reason)
+                done = False
+        return done
+
+    async def _deliver(self, mapping: Mapping) -> None:
+        key = self._client.sending_key(mapping.group)
+        group = self._follow_gmk(self._groups.get(mapping.sg_id), key)
+        while not group.settled:
+            if group.told < group.revision:
+                await self._say(
+                    numbers.INVENTORY_UPDATE_REQUEST,
+                    {
+                        messages.SG_ID: group.sg_id,
+                        messages.PN_ID: self._pn_id,
+                        messages.REVISION: group.revision,
+                        messages.MEMBER: self._groups.members(group.sg_id),
+                    },
+                )
+                self._put(replace(self._groups.get(group.sg_id), told=group.revision))
+            elif key is not None and group.key_id == key.key_id:
+                await self._say(numbers.GROUP_KEY_DELIVERY_REQUEST, self._key_fields(group, key))
+                self._put(replace(self._groups.get(group.sg_id), acknowledged=group.version))
+                self.counters["group_keys"] += 1
+            else:
+                await self._say(
+                    numbers.DELETE_SERVICE_GROUP_REQUEST,
+                    {messages.SG_ID: group.sg_id, messages.VERSION: group.version},
+                )
+                self._put(replace(self._groups.get(group.sg_id), acknowledged=group.version))
+                self.counters["deleted"] += 1
+            key = self._client.sending_key(mapping.group)
+            group = self._follow_gmk(self._groups.get(mapping.sg_id), key)
+
+    def _follow_gmk(self, group: BridgedGroup, key: StoredGmk | None) -> BridgedGroup:
+        """The next version when the sending GMK is another one, or is gone."""
+        with self._groups.transaction():
+            if key is not None and key.key_id != group.key_id:
+                reason = numbers.REASON_LEAVE if group.version else numbers.REASON_CREATE
+                group = self._next(replace(group, told=min(group.told, group.revision)), key.key_id, reason)
+            elif key is None and group.key_id:
+                # The members are told that the group is gone; to come back they join again.
+                self._groups.remove_members(group.sg_id)
+                group = self._next(group, b"", numbers.REASON_LEAVE)
+                revision = group.revision + 1
+                group = replace(group, revision=revision, told=revision)
+            self._groups.put(group)
+        return group
+
+    def _next(self, group: BridgedGroup, key_id: bytes, reason: int) -> BridgedGroup:
+        return replace(group, version=following(group.version), key_id=key_id, reason=reason)
+
+    def _changed_members(self, group: BridgedGroup, reason: int, *, rekey: bool) -> BridgedGroup:
+        """Inside a transaction: one revision more, and a new version of the same GMK."""
+        group = replace(group, revision=group.revision + 1)
+        if rekey and group.key_id:
+            group = self._next(group, group.key_id, reason)
+        self._groups.put(group)
+        self._wake.set()
+        return group
+
+    def _key_fields(self, group: BridgedGroup, key: StoredGmk) -> dict[int, object]:
+        return {
+            messages.SG_ID: group.sg_id,
+            messages.GROUP_KEY: [(group_key(key.gmk, group.sg_id, group.version), None)],
+            messages.VERSION: group.version,
+            messages.ACTIVATION: 0,
+            messages.REASON: group.reason,
+            messages.REVISION: group.revision,
+        }
+
+    async def _say(self, code: int, fields: dict[int, object]) -> None:
+        if self._handle is None:
+            raise NoAnswer("the PN GW is not attached")
+        if not fields.get(messages.MEMBER, True):
+            del fields[messages.MEMBER]
+        answer_code, answer = messages.decode(
+            await self._handle(messages.encode(code, fields)), tuning.UPLINK_MESSAGE_MAX
+        )
+        if answer_code != code + 1:
+            raise MalformedMessage(f"message {answer_code} answers message {code}")
+        if answer[messages.RESULT] != numbers.RESULT_SUCCESS:
+            refused = NotAllowed(str(answer.get(messages.ERROR_TEXT, "refused")))
+            if number(answer, messages.ERROR) != numbers.ERROR_STALE:
+                raise refused
+            # The PN GW has a later version than this file: it was put back from a backup.
+            raise NotAllowed(f"{refused.reason}: run `keycast gateway restore`")
+
+    def _put(self, group: BridgedGroup) -> None:
+        with self._groups.transaction():
+            self._groups.put(group)
+
+    def _gmks_changed(self, groups: set[str]) -> None:
+        if not self._sg_of.keys().isdisjoint(groups):
+            self._wake.set()
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            done = await self.deliver()
+            try:
+                async with asyncio.timeout(LOOK_S if done else RETRY_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue

@@ -1,0 +1,179 @@
+"""The VAL/MC client of one user: takes notifications of its GMSs and its profile, keeps GMKs, says which one to use.
+
+No socket in it: `servers` brings requests and carries answers away, `service_groups` uses the keys.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from gateway_agent.seal.gmk_checks import Known, Settings, Verdict, judge
+from gateway_agent.seal.gmk_store import GmkStore, StoredGmk
+from mikey_sakke import i_message
+from mikey_sakke.endpoint_key import SERVICE_GROUP_MANAGEMENT, endpoint_key, proof
+from mikey_sakke.errors import MikeyError, NoKeyForPeriod, UnauthorisedGroup, WrongReceiver
+from mikey_sakke.group_configuration import TEXT_MAX, NotifyRequest, NotifyResponse, UserProfile
+from mikey_sakke.identifiers import NTP_OFFSET
+
+_log = logging.getLogger(__name__)
+
+
+class UserKeys(Protocol):
+    """The user's identity-specific keys from its KMS (`key_material.UserKeys`)."""
+
+    kms: Any
+
+    def decryption_key(self, number: int) -> Any:
+        """The key that opens messages of a key period, None if there is none."""
+
+
+class ValClient:
+    """One VAL user. `keys()` gives its UserKeys, None before the first provisioning (SEAL-GMK-19, MC-GMK-04).
+
+    `changed(groups)` is called after a commit that changed the GMKs of these groups. Not thread-safe.
+    """
+
+    def __init__(
+        self,
+        user: str,
+        store: GmkStore,
+        keys: Callable[[], UserKeys | None],
+        clock: Callable[[], int],
+        settings: Settings | None = None,
+        changed: Callable[[set[str]], None] = lambda groups: None,
+    ) -> None:
+        """`clock` gives Unix seconds. `store` belongs to this client."""
+        self.user = user
+        self.settings = settings or Settings()
+        self.counters: Counter[str] = Counter()
+        self.changed = changed
+        self._store = store
+        self._keys = keys
+        self._clock = clock
+        self._turn = asyncio.Lock()
+
+    async def take(self, request: NotifyRequest) -> NotifyResponse:
+        """Answer a *Notify group configuration request*: the response when all is right and stored (SEAL-GMK-34, -35),
+        else the error, with nothing stored (SEAL-GMK-33, MC-GMK-17)."""
+        async with self._turn:
+            try:
+                response = await self._accept(request)
+            except MikeyError as error:
+                self.counters[f"refused.{error.code}"] += 1
+                _log.warning("a key of %s was refused: %s", request.gms, error)
+                return NotifyResponse(request.notice_id, code=error.code, text=_shortened(str(error)))
+        self.counters["accepted"] += 1
+        return response
+
+    def apply_profile(self, profile: UserProfile) -> set[str]:
+        """Take a user profile; groups that are gone end at once (SEAL-GMK-45..47). Returns them.
+
+        An older one than the last is ignored: it may be a repetition.
+        """
+        if profile.user != self.user:
+            raise WrongReceiver(f"the profile is of {profile.user}")
+        last = self._store.profile(self.user)
+        if last is not None and profile.revision < last.revision:
+            self.counters["profiles.old"] += 1
+            return set()
+        before = {} if last is None else last.groups
+        # a group under another GMS is another group: its old keys are not that GMS's
+        gone = {group for group, gms in before.items() if profile.groups.get(group) != gms}
+        with self._store.transaction():
+            self._store.put_profile(profile)
+            erased = [key_id for group in sorted(gone) for key_id in self._store.take_group(group)]
+        for key_id in erased:
+            _log.info("GMK %s erased: it serves no group of %s any more", key_id.hex(), self.user)
+        if gone:
+            self.changed(gone)
+        return gone
+
+    @property
+    def profile(self) -> UserProfile | None:
+        """The last profile."""
+        return self._store.profile(self.user)
+
+    def sending_key(self, group: str) -> StoredGmk | None:
+        """The active GMK with the most recent Activation Time (SEAL-GMK-09); of equal ones the last to come."""
+        now = self._clock()
+        active = [key for key in self._store.of_group(group) if key.active(now)]
+        return max(reversed(active), key=lambda key: key.effective, default=None)
+
+    def receiving_keys(self, group: str) -> list[StoredGmk]:
+        """Every active GMK of the group (SEAL-GMK-08)."""
+        return [key for key in self._store.of_group(group) if key.active(self._clock())]
+
+    def tick(self) -> None:
+        """Erase what has expired."""
+        with self._store.transaction():
+            groups = self._store.forget_past(self._clock())
+        if groups:
+            self.changed(set(groups))
+
+    async def _accept(self, request: NotifyRequest) -> NotifyResponse:
+        received = await self._open(request)
+        # From here to the commit nothing else runs: profile and keys are those of one moment.
+        profile = self._store.profile(self.user)
+        if profile is None:
+            raise UnauthorisedGroup("there is no user profile yet")
+        held = self._store.get(received.key_id)
+        known = Known(
+            held,
+            self._store.is_revoked(received.initiator_uri, received.key_id),
+            self._store.is_seen(received.digest),
+        )
+        now = self._clock()
+        verdict = judge(received, request, profile, known, self.settings, now)
+        key = self._stored(received)
+        touched = set(key.groups)
+        with self._store.transaction():
+            self._store.set_seen(received.digest, received.ntp_seconds - NTP_OFFSET + 2 * self.settings.window_s)
+            if verdict is Verdict.REVOKE:
+                touched |= set(held.groups) if held else set()
+                self._store.erase(received.key_id)
+                self._store.set_revoked(received.initiator_uri, received.key_id)
+            elif verdict is Verdict.STORE:
+                self._store.put(key)
+            else:
+                touched -= set(held.groups) if held else set()
+                self._store.add_groups(received.key_id, key.groups)
+        if touched:
+            self.changed(touched)
+        answer = proof(key.endpoint_key, request.notice_id, key.key_id)
+        return NotifyResponse(request.notice_id, key.key_id, answer)
+
+    async def _open(self, request: NotifyRequest) -> Any:
+        if request.user != self.user:
+            raise WrongReceiver(f"the notification is for {request.user}")
+        profile, keys, now = self.profile, self._keys(), self._clock()
+        if keys is None:
+            raise NoKeyForPeriod("no key material from the KMS yet")
+        initiators = sorted(set(profile.groups.values())) if profile else []
+        window = (now + NTP_OFFSET - self.settings.window_s, now + NTP_OFFSET + self.settings.window_s)
+        # some ten milliseconds of arithmetic: not in the thread of the gateway's links
+        return await asyncio.to_thread(
+            i_message.open_, request.i_message, keys.kms, self.user, keys.decryption_key, initiators, window
+        )
+
+    def _stored(self, received: Any) -> StoredGmk:
+        parameters = received.parameters
+        return StoredGmk(
+            received.key_id,
+            received.initiator_uri,
+            received.key,
+            received.guk_id,
+            endpoint_key(received.key, SERVICE_GROUP_MANAGEMENT, self.user, received.guk_id),
+            parameters.activation,
+            parameters.activation or received.ntp_seconds - NTP_OFFSET,
+            parameters.expiry,
+            parameters.text,
+            tuple(sorted(set(parameters.groups))),
+        )
+
+
+def _shortened(text: str) -> str:
+    """A sentence that fits a response, whatever names stand in it."""
+    clean = "".join(each if each.isprintable() else "?" for each in text)
+    return clean.encode()[:TEXT_MAX].decode(errors="ignore")
