@@ -1,0 +1,125 @@
+"""`keycast kms` as an operator types it, and as a process of its own."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from gateway_agent.seal.key_material import KeyMaterial
+from gateway_agent.seal.kms_client import KmsAccess, KmsClient
+from mikey_sakke.kms_faults import Refused
+from mikey_sakke.kms_values import Certificate
+from mikey_sakke.kms_xml import decode
+from tools.keycast.kms import DATABASE_VARIABLE, app
+
+ALICE, GMS = "sip:alice@example.org", "sip:gms@example.org"
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "kms"
+
+
+def kms(state: Path, *words: str, code: int = 0) -> str:
+    """Run one command; gives what it printed, standard error included."""
+    result = CliRunner().invoke(app, [*words, "--state", str(state)])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_init_makes_secrets_once_and_shows_none(state: Path) -> None:
+    output = kms(state, "init", "kms.example.org", "--period", "3600", "--offset", "60")
+    secrets = json.loads((state / "master_secrets.json").read_bytes())
+    assert secrets["z"] not in output and secrets["ksak"] not in output
+    before = {path: path.read_bytes() for path in state.iterdir()}
+    assert "exists already" in kms(state, "init", "kms.example.org", code=1)
+    assert {path: path.read_bytes() for path in state.iterdir()} == before
+    shown = json.loads(kms(state, "show", "--json"))
+    assert (shown["kms_uri"], shown["key_period_s"], shown["key_offset_s"]) == ("kms.example.org", 3600, 60)
+    assert shown["users"] == []
+
+
+def test_users_are_added_listed_and_revoked(state: Path) -> None:
+    kms(state, "init", "kms.example.org", "--no-tls")
+    token = kms(state, "user", "add", ALICE).strip()
+    kms(state, "user", "add", GMS, "--gms")
+    assert "known already" in kms(state, "user", "add", ALICE, code=1)
+    assert kms(state, "user", "token", ALICE).strip() != token
+    kms(state, "user", "revoke", ALICE)
+    listed = kms(state, "show")
+    assert "gms   sip:gms@example.org" in listed and "sip:alice@example.org  revoked" in listed
+    users = {user["uri"]: user for user in json.loads(kms(state, "show", "--json"))["users"]}
+    assert users[ALICE]["revoked"] is not None and users[GMS]["role"] == "gms"
+    assert "not known" in kms(state, "user", "revoke", "sip:nobody@example.org", code=1)
+    assert "not known" in kms(state, "user", "token", "sip:nobody@example.org", code=1)
+
+
+def test_certificates_go_from_one_kms_to_another(state: Path, tmp_path: Path) -> None:
+    kms(state, "init", "kms.example.org", "--no-tls")
+    other = tmp_path / "other"
+    kms(other, "init", "kms.elsewhere.org", "--no-tls")
+    file = tmp_path / "other.xml"
+    file.write_text(kms(other, "certificate", "export"))
+    assert decode(file.read_bytes().strip(), Certificate).kms_uri == "kms.elsewhere.org"
+    assert "kms.elsewhere.org" in kms(state, "certificate", "import", str(file))
+    assert "this KMS itself" in kms(other, "certificate", "import", str(file), code=1)
+    file.write_text("<!DOCTYPE x><x/>")
+    assert "document type declaration" in kms(state, "certificate", "import", str(file), code=1)
+
+
+def test_what_cannot_be_is_said_in_a_sentence(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "does not exist" in kms(state, "show", code=1)
+    assert "key period has" in kms(state, "init", "k", "--period", "1", code=1)
+    kms(state, "init", "kms.example.org", "--no-tls")
+    assert "without TLS" in kms(state, "run", "--listen", "0.0.0.0", code=1)
+    monkeypatch.setenv(DATABASE_VARIABLE, f"postgresql://keycast:hunter2@/kms?host={state}")
+    output = kms(state, "show", code=1)
+    assert "PostgreSQL" in output and "hunter2" not in output
+    (state / "master_secrets.json").chmod(0o644)
+    assert "chmod 600" in kms(state, "show", code=1)
+
+
+async def test_a_kms_in_its_own_process_serves_users_added_beside_it(
+    state: Path, tmp_path: Path, unused_tcp_port: int
+) -> None:
+    command = [sys.executable, "-c", "from tools.keycast import main; main()", "kms"]
+    await asyncio.to_thread(kms, state, "init", "kms.example.org", "--host", "127.0.0.1")
+    process = subprocess.Popen(
+        [*command, "run", "--state", str(state), "--port", str(unused_tcp_port)],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        assert process.stdout is not None
+        line = await asyncio.to_thread(process.stdout.readline)
+        assert b"kms.example.org listens on https://127.0.0.1" in line
+        token = (await asyncio.to_thread(kms, state, "user", "add", ALICE)).strip()
+        access = KmsAccess(
+            url=f"https://127.0.0.1:{unused_tcp_port}",
+            kms_uri="kms.example.org",
+            user_uri=ALICE,
+            token=token,
+            ca_file=state / "tls_certificate.pem",
+        )
+        material = KeyMaterial(tmp_path / "keys.sqlite3")
+        async with KmsClient(access, material) as client:
+            await client.refresh()
+            keys = client.keys()
+            assert keys is not None and keys.periods()
+            await asyncio.to_thread(kms, state, "user", "revoke", ALICE)
+            with pytest.raises(Refused):
+                await client.provision()
+        material.close()
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(process.wait, 10) == 0
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
