@@ -46,9 +46,8 @@ class Pacing:
     """One confirmation's share of the PN GW; n members answer over n times this, told to them as leisure."""
     answer_s: float = 1.0
     """What a board needs to open, verify and store before its leisure begins."""
-    copies: int = 3
-    """The first broadcasts go out a DTIM apart without waiting for anybody: they cost the PN GW no answers, as a PNE
-    confirms a version once a minute at most, and where 10 % of them are lost, one PNE in a thousand misses all."""
+    loss: float = 0.1
+    """Share of the broadcasts that a PNE is expected to miss; 0 sends no copies."""
     backoff: float = 1.5
     interval_max_s: float = 60.0
     rounds_max: int = 8
@@ -65,15 +64,23 @@ class Pacing:
 
         After the copies never sooner than their confirmations need, or the PN GW drowns in its own repeats.
         """
-        if self.copying(rounds):
+        if self.copying(recipients, rounds):
             return self.dtim_s
         needed = self.answer_s + recipients * self.confirmation_cost_s
-        waits = max(0, rounds - self.copies)
+        waits = max(0, rounds - self.copies(recipients))
         return max(needed, min(max(self.dtim_s, needed) * self.backoff**waits, self.interval_max_s))
 
-    def copying(self, rounds: int) -> bool:
+    def copies(self, recipients: int) -> int:
+        """The broadcasts that go out a DTIM apart before anybody is waited for: so many that fewer than two PNEs are
+        expected to miss all. They cost the PN GW no answers, as a PNE confirms a version once."""
+        copies = 1
+        while recipients * self.loss**copies >= 2 and copies < self.rounds_max:
+            copies += 1
+        return copies
+
+    def copying(self, recipients: int, rounds: int) -> bool:
         """True when after `rounds` broadcasts another copy is due, whoever has confirmed by then."""
-        return rounds < min(self.copies, self.rounds_max)
+        return rounds < self.copies(recipients)
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,7 +327,7 @@ def _timer(changes: _Changes, now: float, pacing: Pacing) -> None:
             changes.send(pne_id)
     if changes.next_round_at > now:
         return
-    if pacing.copying(changes.rounds):
+    if pacing.copying(len(changes.recipients), changes.rounds):
         _round(changes, now, pacing)
         return
     missing = len(_missing_by_broadcast(changes))

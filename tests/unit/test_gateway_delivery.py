@@ -58,22 +58,28 @@ def test_a_broadcast_is_copied_a_dtim_apart_whoever_has_confirmed():
         copies += 1
         assert only(actions, engine.SendBroadcast).missing.isdisjoint({f"p{i}" for i in range(1, copies)})
         assert not sent(actions)
-    assert copies == PACING.copies
+    assert copies == PACING.copies(100) == 2
     assert wait == pytest.approx(PACING.answer_s + 100 * PACING.confirmation_cost_s)
 
 
+@pytest.mark.parametrize(("recipients", "copies"), [(1, 1), (19, 1), (21, 2), (100, 2), (1024, 3)])
+def test_a_home_gets_one_datagram_and_a_thousand_boards_three(recipients, copies):
+    assert PACING.copies(recipients) == copies
+
+
 def test_copies_end_with_the_last_confirmation():
-    state, actions = start({"a": True, "b": True})
+    names = [f"p{i}" for i in range(30)]
+    state, actions = start(dict.fromkeys(names, True))
     first = only(actions, engine.SetTimer).at
     state, actions = engine.step(state, engine.TimerExpired(), first, PACING)
-    assert only(actions, engine.SendBroadcast).missing == {"a", "b"}, "two boards that verify are no stragglers"
-    state, actions = engine.step(state, engine.BroadcastConfirmed(frozenset("ab")), first + 0.1, PACING)
+    assert only(actions, engine.SendBroadcast).missing == set(names), "boards that still verify are no stragglers"
+    state, actions = engine.step(state, engine.BroadcastConfirmed(frozenset(names)), first + 0.1, PACING)
     assert state.phase is Phase.FINISHED
     assert only(actions, engine.SetTimer).at is None
 
 
 def test_few_missing_get_unicast_many_another_broadcast():
-    pacing = replace(PACING, copies=1)
+    pacing = replace(PACING, loss=0.0)
     names = {f"p{i}": True for i in range(100)}
     state, actions = start(names, pacing)
     first = only(actions, engine.SetTimer).at
