@@ -1,4 +1,4 @@
--- User profiles. `revision` grows with every change of a profile; `subscribed` is a flag.
+-- User profiles. `revision` grows with every change of a profile, `subscribed` is a flag.
 CREATE TABLE cms_users (
     user_uri TEXT PRIMARY KEY,
     revision BIGINT NOT NULL,

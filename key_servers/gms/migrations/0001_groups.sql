@@ -29,7 +29,7 @@ CREATE TABLE gms_members (
 
 CREATE INDEX gms_members_of_user ON gms_members (user_uri);
 
--- A row stays for ever, so that no GMK-ID is used twice; the key itself is erased when nobody needs it any more.
+-- A row stays for ever, so that no GMK-ID is used twice, and the key itself is erased when nobody needs it any more.
 CREATE TABLE gms_keys (
     key_id TEXT PRIMARY KEY,
     gmk TEXT,
