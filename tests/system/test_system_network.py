@@ -1,0 +1,105 @@
+"""A home network: gateway and boards on machines (network namespaces) of their own, on a bridge that loses frames.
+
+The boards know no address: they find the gateway by asking everybody (CoAP discovery to the directed broadcast
+address), and the gateway finds them because they spoke to it.
+"""
+
+import asyncio
+import contextlib
+import shutil
+
+import pytest
+
+from tests.system.keycast_process import GatewayProcess
+from tests.system.namespaces import HomeNetwork, missing
+from tools.virtual_board.board import BoardError
+from tools.virtual_board.fleet import Fleet
+
+SG = "home/lights"
+BOARDS = 6
+WHY_NOT = missing()
+
+pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "-")
+
+
+@contextlib.asynccontextmanager
+async def home(folder, *, loss=0.0, bridge_loss=0):
+    """A gateway on machine 1 and boards on machines 2..7 of a network of its own -> (gateway, boards, network)."""
+    with HomeNetwork(1 + BOARDS) as network:
+        if bridge_loss:
+            network.lose(bridge_loss)
+        gateway = GatewayProcess(
+            folder, address="0.0.0.0", port=5683, interfaces='["auto"]', discovery=True, prefix=network.words(1)
+        )
+        await gateway.start()
+        try:
+            records = [await gateway.new_board(f"lamp.{n}", "") for n in range(BOARDS)]
+            networks = [network.board(2 + n) for n in range(BOARDS)]
+            async with Fleet(folder / "boards", records, networks=networks, loss=loss, seed=5) as fleet:
+                yield gateway, fleet.boards, network
+        finally:
+            await gateway.stop()
+
+
+async def join(board):
+    """Join, and try again where the air ate it all: an application's own patience."""
+    while True:
+        with contextlib.suppress(BoardError):
+            await board.command("join", group=SG, timeout_s=120)
+            return
+
+
+async def keyed(gateway, boards, timeout_s=60):
+    """Wait until `boards`, and no others, are members, hold the newest key and are known to do so."""
+    async with asyncio.timeout(timeout_s):
+        while True:
+            view = await gateway.ask("group.show", sg_id=SG)
+            known = [member["confirmed"] for member in view["members"] if member["state"] == "member"]
+            held = [(await board.command("status"))["groups"].get(SG, 0) for board in boards]
+            if set(known + held) == {view["version"]} and len(known) == len(boards) and not view["update_pending"]:
+                return view["version"]
+            await asyncio.sleep(0.1)
+
+
+async def story(gateway, boards):
+    """Join, update, expel: the members are keyed each time, the expelled board is not."""
+    await gateway.ask("group.create", sg_id=SG, open_to=["home"])
+    await asyncio.gather(*(join(board) for board in boards))
+    joined = await keyed(gateway, boards)
+    updated = await gateway.ask("group.update", sg_id=SG)
+    assert await keyed(gateway, boards) == updated > joined
+    *staying, expelled = boards
+    await gateway.ask("group.expel", sg_id=SG, pne_id=f"lamp.{BOARDS - 1}")
+    async with asyncio.timeout(60):
+        while not (await gateway.ask("group.show", sg_id=SG))["version"] > updated:
+            await asyncio.sleep(0.1)
+    assert await keyed(gateway, staying) == updated + 1
+    assert (await expelled.command("status"))["groups"][SG] == updated
+
+
+@pytest.mark.req("CPNS-GKM-18", "CPNS-GKM-36", "CPNS-GKM-66", "CPNS-GKM-69", "CPNS-GKM-75")
+async def test_boards_find_the_gateway_on_their_network_and_are_keyed_by_directed_broadcast(tmp_path):
+    async with home(tmp_path) as (gateway, boards, _):
+        assert (await gateway.ask("status"))["broadcast"] == ["eth0 10.77.0.255"]
+        assert (await gateway.ask("status"))["addresses"] == ["10.77.0.1"]
+        await story(gateway, boards)
+        keys = [event for board in boards for event in board.events if event["event"] == "key"]
+        assert any(event["broadcast"] for event in keys)
+        assert (await gateway.ask("status"))["counters"]["broadcast_sent"] >= 2
+
+
+@pytest.mark.req("CPNS-GKM-63", "CPNS-GKM-75")
+async def test_everybody_is_keyed_although_each_board_loses_every_fifth_datagram(tmp_path):
+    async with home(tmp_path, loss=0.2) as (gateway, boards, _):
+        await story(gateway, boards)
+        air = [(await board.command("status"))["air"] for board in boards]
+        sent_or_heard = sum(each["sent"] + each["received"] + each["lost"] for each in air)
+        assert 0.1 < sum(each["lost"] for each in air) / sent_or_heard < 0.3
+
+
+@pytest.mark.skipif(not shutil.which("nft"), reason="there is no `nft` command (package nftables)")
+@pytest.mark.req("CPNS-GKM-63", "CPNS-GKM-75")
+async def test_everybody_is_keyed_although_the_network_itself_loses_every_fifth_frame(tmp_path):
+    async with home(tmp_path, bridge_loss=20) as (gateway, boards, network):
+        await story(gateway, boards)
+        assert network.dropped() > 10
