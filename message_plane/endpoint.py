@@ -111,8 +111,8 @@ class Endpoint:
     async def request(self, entity_id: str, payload: bytes, *, timeout_s: float = 30.0) -> bytes:
         """Send one CPNS message to `entity_id` over its session; return the answer's payload, perhaps empty.
 
-        It goes to the address of the peer's last verified message. Where `connect` was called for this entity, a
-        missing session is made first, and a session that the peer has lost is made anew, once.
+        It goes to where the peer was last heard. Where `connect` was called for this entity, it goes to the place
+        named there, a missing session is made first, and a session that the peer has lost is made anew, once.
         Raises NoSession, PeerUnreachable, PeerRefused, HandshakeFailed, LeaseLost, StoreError.
         """
         try:
@@ -123,8 +123,11 @@ class Endpoint:
                     await self._renew(entity_id)
                     return await self._send(entity_id, payload)
         except TimeoutError:
-            self._incidents.count("requests_unanswered")
+            self._unreached(entity_id)
             raise PeerUnreachable(f"{entity_id!r} gave no answer within {timeout_s:g} s") from None
+        except PeerUnreachable:
+            self._unreached(entity_id)
+            raise
 
     async def connect(self, entity_id: str, host: str, port: int = numbers.PORT_COAP) -> None:
         """Make a session as EDHOC initiator with the registered `entity_id` at `host`, if there is none.
@@ -224,10 +227,22 @@ class Endpoint:
         return await self._outgoing.send(session, await self._address_of(session), payload)
 
     async def _address_of(self, session: Session) -> Address:
-        host, port = session.stored.host, session.stored.port
+        """Where to reach the peer: where `connect` was told, by name perhaps; else where it was heard last."""
+        place = self._homes.get(session.entity_id) or (session.stored.host, session.stored.port)
+        host, port = place
         if host is None or port is None:
             raise NoSession(f"the address of {session.entity_id!r} is not known")
-        return await self._exchanges.sockets.find(host, port)
+        if session.address is None or session.place != place:
+            session.place = place
+            session.address = await self._exchanges.sockets.find(host, port)
+        return session.address
+
+    def _unreached(self, entity_id: str) -> None:
+        """Count it, and look the peer's name up anew for the next request: it may have moved."""
+        self._incidents.count("requests_unanswered")
+        session = self._sessions.to_send(entity_id)
+        if session is not None:
+            session.address = None
 
     async def _establish(self, entity_id: str) -> None:
         """One handshake with `entity_id` for all who need it now."""

@@ -13,6 +13,7 @@ from message_plane.credentials import Credential
 from message_plane.datagram import check_options
 from message_plane.rate import Bucket
 from message_plane.session_store import Lease, RaiseCeiling, StoredContext
+from message_plane.udp import Address
 
 PIV_MAX = 5  # octets
 _PIV_BITS = 0b0000_0111
@@ -88,6 +89,8 @@ class Session(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
         self.challenges = Bucket(*tuning.ECHO_CHALLENGES)
         self.credential = credential
         self.ended = False
+        self.address: Address | None = None  # of `place`, once something was sent there
+        self.place: tuple[str | None, int | None] = (None, None)
         self._lease = lease
         self.derive_keys(stored.master_salt, stored.master_secret)
         self._common_iv_number = int.from_bytes(self.common_iv, "big")

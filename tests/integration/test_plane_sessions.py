@@ -169,6 +169,24 @@ async def test_no_answer_is_unreachable_and_the_next_request_does_not_wait_behin
         wire.close()
 
 
+async def test_a_server_that_moved_is_found_again_by_its_name(tmp_path, monkeypatch):
+    from message_plane.udp import UdpSockets
+
+    places = {}
+    find = UdpSockets.find
+    monkeypatch.setattr(UdpSockets, "find", lambda self, host, port: find(self, *places.get(host, (host, port))))
+    async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
+        places["cpns.example"] = server.address
+        await gateway.endpoint.connect("cpns-server", "cpns.example", 5683)
+        await gateway.endpoint.request("cpns-server", b"\xa0here")
+        await server.stop()
+        with pytest.raises(PeerUnreachable):
+            await gateway.endpoint.request("cpns-server", b"\xa0", timeout_s=0.1)
+        await server.start([("127.0.9.9", 0)])
+        places["cpns.example"] = server.address
+        assert await gateway.endpoint.request("cpns-server", b"\xa0there", timeout_s=2) == b"\xa1\xa0there"
+
+
 async def test_without_session_or_address_there_is_nothing_to_send_on(tmp_path):
     async with parties(tmp_path, *LAMP_AND_GATEWAY) as (_, gateway):
         with pytest.raises(NoSession):
