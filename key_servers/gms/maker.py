@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from key_servers.errors import ServerError
 from key_servers.gms.provisioning import SigningMaterial
 from mikey_sakke import eccsi, i_message, kms_exchange
-from mikey_sakke.identifiers import NTP_OFFSET
+from mikey_sakke.identifiers import NTP_OFFSET, PURPOSE_GMK
 from mikey_sakke.key_parameters import Parameters
 from mikey_sakke.kms_values import Certificate
 
@@ -40,20 +40,25 @@ class Order:
 
 
 class Maker:
-    """The pool. `workers` 0: one for each core; -1: a thread of this process (tests)."""
+    """The pool. `workers` 0: one for each core; -1: a thread of this process (tests, small groups)."""
 
     def __init__(self, certificate: Certificate, gms_uri: str, workers: int = 0) -> None:
         self._pool: Executor
         if workers < 0:
-            self._pool = ThreadPoolExecutor(1, "gms", _prepare, (certificate, gms_uri))
-        else:
-            # spawn: a fork of a process with threads and an event loop may inherit held locks
-            self._pool = ProcessPoolExecutor(
-                workers or os.cpu_count() or 1,
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_prepare,
-                initargs=(certificate, gms_uri),
-            )
+            self._pool = ThreadPoolExecutor(1, "gms")
+            self._make = _Worker(certificate, gms_uri).make
+            return
+        count = workers or os.cpu_count() or 1
+        # spawn: a fork of a process with threads and an event loop may inherit held locks
+        self._pool = ProcessPoolExecutor(
+            count,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_prepare,
+            initargs=(certificate, gms_uri),
+        )
+        self._make = _make
+        for _ in range(count):  # a worker takes a second to begin: not at the first key
+            self._pool.submit(_begin)
 
     async def make(self, orders: list[Order], material: SigningMaterial, now: int) -> list[bytes]:
         """The I_MESSAGEs of `orders`, dated `now` (Unix seconds), which lies in the key period of `material`.
@@ -61,7 +66,7 @@ class Maker:
         Raises MakerFailed.
         """
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, _make, orders, material, now)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, self._make, orders, material, now)
         except BrokenProcessPool:
             raise MakerFailed("The processes that make messages have died.", "Restart the GMS.") from None
 
@@ -72,18 +77,41 @@ class Maker:
 
 class _Worker:
     def __init__(self, certificate: Certificate, gms_uri: str) -> None:
-        self.gms_uri = gms_uri
-        self.kms = kms_exchange.community(certificate)
-        self.keys: dict[int, eccsi.SigningKey] = {}
+        self._gms_uri = gms_uri
+        self._kms = kms_exchange.community(certificate)
+        self._keys: dict[int, eccsi.SigningKey] = {}
 
-    def key(self, material: SigningMaterial) -> eccsi.SigningKey:
-        if material.number not in self.keys:
-            made = eccsi.SigningKey(self.kms.signatures, material.uid, material.ssk, material.pvt)
-            self.keys = {material.number: made}
-        return self.keys[material.number]
+    def begin(self) -> None:
+        """Encapsulate once: the last of the precomputation is done at first use."""
+        self._kms.encryption.encapsulate(bytes(16), bytes(32))
+
+    def make(self, orders: list[Order], material: SigningMaterial, now: int) -> list[bytes]:
+        key = self._keys.get(material.number)
+        if key is None:
+            key = eccsi.SigningKey(self._kms.signatures, material.uid, material.ssk, material.pvt)
+            self._keys = {material.number: key}
+        return [self._one(order, key, now) for order in orders]
+
+    def _one(self, order: Order, key: eccsi.SigningKey, now: int) -> bytes:
+        parameters = Parameters(
+            PURPOSE_GMK, order.status, order.activation, order.expiry, order.text, list(order.groups)
+        )
+        made: bytes = i_message.make(
+            self._kms,
+            key,
+            self._gms_uri,
+            order.user,
+            order.gmk,
+            order.key_id,
+            parameters,
+            now + NTP_OFFSET,
+            secrets.token_bytes,
+            _random.randrange(1, eccsi.P256.q),
+        )
+        return made
 
 
-_worker: _Worker | None = None
+_worker: _Worker | None = None  # of this process, when it is one of the pool
 
 
 def _prepare(certificate: Certificate, gms_uri: str) -> None:
@@ -91,23 +119,12 @@ def _prepare(certificate: Certificate, gms_uri: str) -> None:
     _worker = _Worker(certificate, gms_uri)
 
 
+def _begin() -> None:
+    if _worker is not None:
+        _worker.begin()
+
+
 def _make(orders: list[Order], material: SigningMaterial, now: int) -> list[bytes]:
-    worker = _worker
-    if worker is None:
+    if _worker is None:
         raise RuntimeError("the worker was not prepared")
-    key = worker.key(material)
-    return [
-        i_message.make(
-            worker.kms,
-            key,
-            worker.gms_uri,
-            order.user,
-            order.gmk,
-            order.key_id,
-            Parameters(0, order.status, order.activation, order.expiry, order.text, list(order.groups)),
-            now + NTP_OFFSET,
-            secrets.token_bytes,
-            _random.randrange(1, eccsi.P256.q),
-        )
-        for order in orders
-    ]
+    return _worker.make(orders, material, now)

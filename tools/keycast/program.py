@@ -13,6 +13,7 @@ WORDS = {
     "device": ("tools.keycast.device", "Register, provision, pair, list and retire boards."),
     "status": ("tools.keycast.status", "What a running gateway sees and does."),
     "kms": ("tools.keycast.kms", "Run a key management server (KMS), its users and tokens."),
+    "seal": ("tools.keycast.seal", "Group master keys for VAL and MC users: KMS, GMS, CMS and clients in a demo."),
     "mikey": ("tools.keycast.mikey", "Read and write MIKEY-SAKKE messages (I_MESSAGE)."),
 }
 

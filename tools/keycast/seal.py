@@ -1,0 +1,152 @@
+"""`keycast seal`: group master keys (GMK) by MIKEY-SAKKE, all servers and clients on this machine."""
+
+import asyncio
+import json
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tools.keycast.options import console, sentences
+
+app = typer.Typer(no_args_is_help=True, help="Group master keys by MIKEY-SAKKE: KMS, GMS, CMS and VAL clients.")
+
+ALICE, BOB, CAROL = (f"sip:{name}@example.org" for name in ("alice", "bob", "carol"))
+CREW = "sip:crew@gms.example.org"
+
+
+@app.callback()
+def _words() -> None:
+    """Keep `demo` a word of its own."""
+
+
+@dataclass
+class Figures:
+    """What the demo found out. `deliver_ms`: from making the key to the last of three answers."""
+
+    delivered: int = 0
+    deliver_ms: float = 0.0
+    removed_holds_key: bool | None = None
+    rekeyed: bool = False
+    revoked_everywhere: bool = False
+    wrong_gms_code: str = ""
+    key_ids: list[str] | None = None
+
+    @property
+    def good(self) -> bool:
+        """True if everything came out as it must."""
+        return (
+            self.delivered == 3
+            and self.removed_holds_key is False
+            and self.rekeyed
+            and self.revoked_everywhere
+            and self.wrong_gms_code == "wrong-initiator"
+        )
+
+
+@app.command()
+def demo(
+    as_json: Annotated[bool, typer.Option("--json", help="Plain lines, and one JSON object on the last.")] = False,
+) -> None:
+    """Key three users of a group, remove one, change the key, and let another GMS try. All over HTTPS on loopback.
+
+    Exit code 0 only if every step came out as it must.
+
+    Example: keycast seal demo
+    """
+    figures = Figures()
+    with tempfile.TemporaryDirectory(prefix="keycast-seal-") as folder, sentences():
+        try:
+            asyncio.run(_play(Path(folder), figures))
+        except TimeoutError as error:
+            console.print(f"After a minute still waiting: {error}.")
+            raise typer.Exit(1) from None
+    if as_json:
+        typer.echo(json.dumps(asdict(figures)))
+    else:
+        _show(figures)
+    if not figures.good:
+        raise typer.Exit(1)
+
+
+async def _play(folder: Path, figures: Figures) -> None:
+    from key_servers.gms.values import Affiliation
+    from mikey_sakke.group_configuration import KEY, REVOCATION
+    from tools.keycast.seal_house import GMS_URI, build_seal_house, until
+
+    start = time.monotonic()
+
+    def say(text: str) -> None:
+        console.print(f"{time.monotonic() - start:6.2f} s  {text}")
+
+    async with build_seal_house(folder) as house:
+        say(f"KMS, CMS and two GMSs listen on 127.0.0.1; the KMS has provisioned {GMS_URI} for its server URI")
+        manage, profiles = house.gms.management, house.cms.profiles
+        users = {uri: await house.add_user(uri, (CREW,) if uri == CAROL else ()) for uri in (ALICE, BOB, CAROL)}
+        say("alice, bob and carol have their keys from the KMS, and checked them")
+        await manage.create_group(CREW, "the crew", rekey_on_removal=True)
+        for uri in users:
+            await profiles.put_membership(uri, CREW, GMS_URI)
+            affiliation = Affiliation.EXPLICIT if uri == CAROL else Affiliation.IMPLICIT
+            await manage.add_member(CREW, uri, affiliation)
+            await house.start(users[uri])
+        say(f"{CREW}: alice and bob are affiliated implicitly, carol does it herself")
+
+        async def answered(key_id: str, purpose: str, count: int) -> None:
+            done: set[str] = set()
+            ends = time.monotonic() + 60
+            while len(done) < count:
+                if time.monotonic() > ends:
+                    raise TimeoutError(f"{count} answers to the {purpose} {key_id}, {len(done)} came")
+                await asyncio.sleep(0.01)
+                for each in await manage.deliveries(key_id):
+                    if each.purpose == purpose and each.state == "done":
+                        done.add(each.user)
+
+        begun = time.monotonic()
+        first = await manage.make_key([CREW], text="shift 1")
+        await answered(first, KEY, 3)
+        figures.deliver_ms = round((time.monotonic() - begun) * 1000, 1)
+        figures.delivered = 3
+        say(f"GMK {first} made; all three stored it and answered after {figures.deliver_ms:.0f} ms")
+
+        await profiles.remove_membership(BOB, CREW)
+        await until(lambda: users[BOB].client.sending_key(CREW) is None, "bob's client to delete the key")
+        figures.removed_holds_key = bool(users[BOB].store.all())
+        say("bob's profile names the group no more: his client has erased the GMK")
+        second = await manage.remove_member(CREW, BOB)
+        if second is None:
+            raise TimeoutError("a new key after the removal")
+        await answered(second, KEY, 2)
+        await answered(first, REVOCATION, 2)
+        held = {uri: users[uri].client.sending_key(CREW) for uri in users}
+        figures.rekeyed = [key.key_id.hex() if key else "" for key in held.values()] == [second, "", second]
+        rest = [key.key_id.hex() for uri in (ALICE, CAROL) for key in users[uri].client.receiving_keys(CREW)]
+        figures.revoked_everywhere = rest == [second, second]
+        figures.key_ids = [first, second]
+        say(f"the group's security profile changed the key: alice and carol hold {second}, {first} is revoked")
+
+        other = house.other.management
+        await other.create_group(CREW)
+        await other.add_member(CREW, ALICE, Affiliation.IMPLICIT)
+        forged = await other.make_key([CREW])
+        while not figures.wrong_gms_code:
+            await asyncio.sleep(0.02)
+            figures.wrong_gms_code = next((each.code for each in await other.deliveries(forged)), "")
+        say(f"{other.gms_uri} sends alice a key for the same group: refused ({figures.wrong_gms_code}), nothing stored")
+
+
+def _show(figures: Figures) -> None:
+    table = Table(title="GMK by MIKEY-SAKKE")
+    for name in ("what", "result"):
+        table.add_column(name)
+    table.add_row("users that stored the GMK and answered", f"{figures.delivered} in {figures.deliver_ms:.0f} ms")
+    table.add_row("removed user still holds a key", "yes" if figures.removed_holds_key else "no")
+    table.add_row("others hold the new key, the old one revoked", "yes" if figures.rekeyed else "no")
+    table.add_row("key of another GMS", figures.wrong_gms_code)
+    Console().print(table)
