@@ -163,7 +163,7 @@ async def test_a_datagram_of_nothing_but_options_costs_little(tmp_path):
             stranger.send(b"\x40\x02\x00\x01" + bytes(60_000), server.address)
             stranger.send(b"\x40\x02\x00\x01" + bytes(8_000), server.address)
         await until(lambda: server.counters["datagrams_malformed"] == 40)
-        assert loop.time() - began < 0.5
+        assert loop.time() - began < 3, "naively it takes more than 20 s"
         stranger.close()
 
 
