@@ -190,8 +190,8 @@ async def test_the_next_periods_keys_are_fetched_in_time_and_past_ones_are_erase
         assert material.periods(KMS_URI, ALICE) == {number + 1}
         keys = client.keys()
         assert keys is not None and keys.decryption_key(number) is None
+        assert all(rsk not in path.read_bytes() for path in world.folder.glob("keys.sqlite3*")), "log included"
     material.close()
-    assert all(rsk not in path.read_bytes() for path in world.folder.glob("keys.sqlite3*"))
 
 
 @pytest.mark.req("SEAL-GMK-03")

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -184,14 +183,13 @@ async def test_a_command_beside_the_server_waits_its_turn(tmp_path: Path) -> Non
     await second.close()
 
 
-async def test_replaced_tokens_leave_the_file(tmp_path: Path) -> None:
+async def test_what_is_deleted_leaves_the_file(tmp_path: Path) -> None:
     path = tmp_path / "kms.sqlite3"
-    store = await Store.open(await open_database(None, path))
-    first = drawn(ALICE)
-    await store.add_user(User(ALICE, Role.USER, NOW), first)
-    await store.replace_token(drawn(ALICE))
-    await store.close()
-    assert first.secret_hash.encode() not in path.read_bytes()
-    with sqlite3.connect(path) as connection:
-        assert connection.execute("SELECT count(*) FROM kms_tokens").fetchone() == (1,)
-    connection.close()
+    database = await open_database(None, path)
+    async with database.transaction() as sql:
+        await sql.rows("CREATE TABLE scratch (text TEXT)")
+        await sql.rows("INSERT INTO scratch VALUES ($1)", "a secret")
+    async with database.transaction() as sql:
+        await sql.rows("DELETE FROM scratch")
+    await database.close()
+    assert b"a secret" not in path.read_bytes()
