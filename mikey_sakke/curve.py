@@ -5,11 +5,20 @@ infinity. Long operations are generator functions that yield now and then, so th
 drains one.
 """
 
-from mikey_sakke.integers import bits, comb_digits, from_octets, inverse, inverses, non_adjacent_form, to_octets, wide
+from mikey_sakke.integers import (
+    bits,
+    comb_digits,
+    from_octets,
+    inverse,
+    inverses,
+    modulus_of,
+    non_adjacent_form,
+    to_octets,
+    wide,
+)
 
 INFINITY = (wide(1), wide(1), wide(0))
 _WINDOW = 5
-_YIELD_EVERY = 4  # point operations between two yields: some 40 ms on an ESP32 with 1,024-bit numbers
 
 
 def run(steps):
@@ -30,10 +39,12 @@ class Curve:
 
     def __init__(self, p, b, q, x, y):
         self.p = wide(p)
+        self.modulus = modulus_of(p)  # p, for use right of %
         self.b = wide(b)
         self.q = wide(q)
         self.base = (wide(x), wide(y))
         self.size = (bits(p) + 7) // 8
+        self.yield_every = 2048 // bits(p)  # doublings and additions: at most some 40 ms on an ESP32
 
     def holds(self, point):
         """True for an affine point with both coordinates in 0..p-1 that fulfils the equation."""
@@ -57,7 +68,7 @@ class Curve:
 
     def double(self, a):
         """2a, Jacobian (dbl-2001-b, a = -3)."""
-        p = self.p
+        p = self.modulus
         x, y, z = a
         delta = z * z % p
         gamma = y * y % p
@@ -68,7 +79,7 @@ class Curve:
 
     def add_affine(self, a, b):
         """a + b for a Jacobian and b affine, all cases."""
-        p = self.p
+        p = self.modulus
         x, y, z = a
         if not z:
             return b[0], b[1], wide(1)
@@ -87,52 +98,68 @@ class Curve:
         """The affine point of a Jacobian one, None for infinity."""
         if not a[2]:
             return None
-        p = self.p
-        inv = inverse(a[2], p)
+        p = self.modulus
+        inv = inverse(a[2], self.p)
         square = inv * inv % p
         return a[0] * square % p, a[1] * square * inv % p
 
     def all_affine(self, points):
         """`affine` of many points, none of them infinity, with one inversion."""
-        p = self.p
+        p = self.modulus
         found = []
-        for (x, y, _), inv in zip(points, inverses([point[2] for point in points], p)):
+        for (x, y, _), inv in zip(points, inverses([point[2] for point in points], self.p)):
             square = inv * inv % p
             found.append((x * square % p, y * square * inv % p))
         return found
 
     def multiply(self, k, point):
         """[k]point as a Jacobian triple, k >= 0, `point` affine of order q. A generator."""
-        if not k:
-            return INFINITY
-        yield
-        x, y = point
-        twice = self.double((x, y, wide(1)))
-        odd = [(x, y, wide(1))]
-        affine_twice = self.affine(twice)
-        for _ in range((1 << (_WINDOW - 2)) - 1):
-            odd.append(self.add_affine(odd[-1], affine_twice))
-        table = self.all_affine(odd)
+        return self.sum_of_multiples((), [(point, k)])
+
+    def sum_of_multiples(self, fixed, free=()):
+        """The sum of [k]base over `fixed`, a list of (FixedBase, k), and of [k]point over `free`, a list of (point, k).
+
+        All share their doublings. k >= 0, points affine of order q, the sum a Jacobian triple. A generator.
+        """
+        combs, tables = [], []
+        for base, k in fixed:
+            combs.append((base.table, base.columns, bytes(comb_digits(k, base.teeth, base.columns))))
+        places = max([columns for _, columns, _ in combs] + [0])
+        for point, k in free:
+            digits = non_adjacent_form(k, _WINDOW)
+            tables.append((self._odd_multiples(point), digits))
+            places = max(places, len(digits))
+            yield
         total = INFINITY
-        digits = non_adjacent_form(k, _WINDOW)
-        for place in range(len(digits) - 1, -1, -1):
-            digit = digits[place]
+        for place in range(places - 1, -1, -1):
             total = self.double(total)
-            if digit > 0:
-                total = self.add_affine(total, table[digit >> 1])
-            elif digit:
-                x, y = table[-digit >> 1]
-                total = self.add_affine(total, (x, -y))
-            if place % _YIELD_EVERY == 0:
+            for table, columns, digits in combs:
+                if place < columns and digits[columns - 1 - place]:
+                    total = self.add_affine(total, table[digits[columns - 1 - place]])
+            for table, digits in tables:
+                digit = digits[place] if place < len(digits) else 0
+                if digit > 0:
+                    total = self.add_affine(total, table[digit >> 1])
+                elif digit:
+                    x, y = table[-digit >> 1]
+                    total = self.add_affine(total, (x, -y))
+            if place % self.yield_every == 0:
                 yield
         return total
+
+    def _odd_multiples(self, point):
+        start = (point[0], point[1], wide(1))
+        twice = self.affine(self.double(start))
+        odd = [start]
+        for _ in range((1 << (_WINDOW - 2)) - 1):
+            odd.append(self.add_affine(odd[-1], twice))
+        return self.all_affine(odd)
 
 
 class FixedBase:
     """Multiples of one point for many scalars: a comb of `teeth` (Lim and Lee), 2**teeth - 1 points in memory."""
 
     def __init__(self, curve, point, teeth=8):
-        self.curve = curve
         self.columns = (bits(int(curve.q)) + teeth - 1) // teeth
         powers = [(point[0], point[1], wide(1))]
         for _ in range(teeth - 1):
@@ -148,22 +175,3 @@ class FixedBase:
         self.table = curve.all_affine(combined[1:])
         self.table.insert(0, None)
         self.teeth = teeth
-
-
-def sum_of_multiples(parts):
-    """The sum of [k]point over `parts`, a list of (FixedBase, k) on one curve with one number of teeth; Jacobian.
-
-    All share their doublings. A generator.
-    """
-    curve = parts[0][0].curve
-    rows = [(base.table, comb_digits(k, base.teeth, base.columns)) for base, k in parts]
-    total = INFINITY
-    for column in range(parts[0][0].columns):
-        total = curve.double(total)
-        for table, digits in rows:
-            digit = next(digits)
-            if digit:
-                total = curve.add_affine(total, table[digit])
-        if column % _YIELD_EVERY == 0:
-            yield
-    return total

@@ -4,7 +4,7 @@ A signature is r (32), s (32), PVT (65): 129 octets. An identifier is an octet s
 Signatures are malleable, (r, q - s) verifies too: never use their octets against replay.
 """
 
-from mikey_sakke.curve import Curve, FixedBase, NotOnCurve, run, sum_of_multiples
+from mikey_sakke.curve import Curve, FixedBase, NotOnCurve, run
 from mikey_sakke.hashing import sha256
 from mikey_sakke.integers import from_octets, inverse, to_octets
 
@@ -31,14 +31,16 @@ def _hs(kpak, identifier, pvt):
 class Community:
     """The public side of one KMS: KPAK, and the precomputation that makes verifying against it fast.
 
-    `teeth` trades memory for speed: 2 * (2**teeth - 1) points are kept (8 on a gateway, 3 or 4 on a board).
+    `teeth` trades memory for speed: 2 * (2**teeth - 1) points are kept; none with 0, for a board that only verifies.
     """
 
     def __init__(self, kpak, teeth=8):
         """`kpak` is 65 octets; NotOnCurve if they are no point."""
         self.kpak = bytes(kpak)
-        self._base = FixedBase(P256, P256.base, teeth)
-        self._kpak = FixedBase(P256, P256.decode(kpak), teeth)
+        self._bases = [P256.base, P256.decode(kpak)]
+        self._fixed = teeth > 0
+        if teeth:
+            self._bases = [FixedBase(P256, point, teeth) for point in self._bases]
 
     def verify_steps(self, message, signature, identifier):
         """`verify` as a generator that yields now and then and returns the verdict."""
@@ -57,11 +59,12 @@ class Community:
         he = from_octets(sha256(hs, signature[:32], message))
         q = P256.q
         sr = s * r % q
-        j = yield from P256.multiply(sr * from_octets(hs) % q, token)
-        rest = yield from sum_of_multiples([(self._base, s * he % q), (self._kpak, sr)])
-        rest = P256.affine(rest)
-        if rest is not None:
-            j = P256.add_affine(j, rest)
+        known = [(self._bases[0], s * he % q), (self._bases[1], sr)]
+        free = [(token, sr * from_octets(hs) % q)]
+        if self._fixed:
+            j = yield from P256.sum_of_multiples(known, free)
+        else:
+            j = yield from P256.sum_of_multiples((), known + free)
         j = P256.affine(j)
         return j is not None and j[0] == r
 
@@ -70,8 +73,8 @@ class Community:
         return run(self.verify_steps(message, signature, identifier))
 
     def multiple_of_base(self, k):
-        """[k]G, affine, 0 < k < q."""
-        return P256.affine(run(sum_of_multiples([(self._base, k)])))
+        """[k]G, affine, 0 < k < q; only with teeth."""
+        return P256.affine(run(P256.sum_of_multiples([(self._bases[0], k)])))
 
 
 class SigningKey:

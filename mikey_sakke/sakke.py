@@ -4,10 +4,10 @@ Encapsulated Data is the point R (257 octets) and the hint H (16): 273 octets. I
 one integer. Everything after the choice of the shared secret value (SSV, 16 octets) is deterministic.
 """
 
-from mikey_sakke.curve import Curve, FixedBase, NotOnCurve, run, sum_of_multiples
+from mikey_sakke.curve import Curve, FixedBase, NotOnCurve, run
 from mikey_sakke.hashing import hash_to_integer_range
 from mikey_sakke.integers import from_octets, inverse, to_octets
-from mikey_sakke.pairing import FixedPower, evaluate, lines, normalised
+from mikey_sakke.pairing import evaluate, functions
 
 CURVE = Curve(
     0x997ABB1F0A563FDA65C61198DAD0657A416C0CE19CB48261BE9AE358B3E01A2EF40AAB27E2FC0F1B228730D531A59CB0E791B39FF7C88A19356D27F4A666A6D0E26C6487326B4CD4512AC5CD65681CE1B6AFF4A831852A82A7CF3C521C3C09AA9F94D6AF56971F1FFCE3E82389857DB080C5DF10AC7ACE87666D807AFEA85FEB,
@@ -63,6 +63,8 @@ class Community:
         r = hash_to_integer_range(ssv + identifier, CURVE.q)
         point = run(self.point_steps(r, identifier))
         if self._g is None:
+            from mikey_sakke.power import FixedPower  # no board makes keys
+
             self._g = FixedPower(CURVE, G, self._teeth)
         hint = _xor(ssv, _mask(to_octets(self._g.power(r), _FIELD_LEN)))
         return CURVE.encode(point) + hint
@@ -70,27 +72,27 @@ class Community:
     def point_steps(self, r, identifier):
         """[r]([b]P + Z), affine; a generator. Two fixed bases: [r*b]P + [r]Z."""
         q = CURVE.q
-        total = yield from sum_of_multiples([(self._p, r * from_octets(identifier) % q), (self._z, r)])
+        total = yield from CURVE.sum_of_multiples([(self._p, r * from_octets(identifier) % q), (self._z, r)])
         return CURVE.affine(total)
 
 
-class FreshLines:
-    """The pairing lines of a point, computed anew at each iteration: for a board, which has no room to keep them."""
+class FreshFunctions:
+    """The pairing functions of a point, computed anew at each iteration: for who has no room to keep them."""
 
     def __init__(self, point):
         self._point = point
 
     def __iter__(self):
-        return lines(CURVE, self._point)
+        return functions(CURVE, self._point)
 
 
 class DecryptionKey:
-    """One user's RSK with its pairing lines; `repr` shows nothing of it. Call `check` once after provisioning."""
+    """One user's RSK with its pairing functions; `repr` shows nothing of it. Call `check` once after provisioning."""
 
-    def __init__(self, community, identifier, rsk, fresh_lines=None):
+    def __init__(self, community, identifier, rsk, functions_of=None):
         """`rsk` is 257 octets, BadKey if they are no point; the identifier must be the one it was made for.
 
-        `fresh_lines(point)` gives the iterable of the pairing's lines; by default they are computed once and kept
+        `functions_of(point)` gives the iterable of the pairing's functions; by default they are computed once and kept
         (some 400 KB).
         """
         try:
@@ -100,7 +102,7 @@ class DecryptionKey:
         self._community = community
         self._identifier = bytes(identifier)
         try:
-            self._lines = normalised(CURVE, lines(CURVE, point)) if fresh_lines is None else fresh_lines(point)
+            self._functions = functions_of(point) if functions_of else [f for f in functions(CURVE, point) if f]
         except ZeroDivisionError:  # the loop meets infinity only for a point outside the group of order q
             raise BadKey("RSK: a point of small order") from None
 
@@ -113,7 +115,7 @@ class DecryptionKey:
         public = yield from self._community.point_steps(1, self._identifier)
         w = None
         if public is not None:
-            w = yield from evaluate(CURVE, self._lines, public)
+            w = yield from evaluate(CURVE, self._functions, public)
         if w != G:
             raise BadKey("RSK does not belong to this identifier and Z")
 
@@ -138,7 +140,7 @@ class DecryptionKey:
             raise NotDecapsulated("R: %s" % error) from None
         hint = data[_POINT_LEN:]
         hint = bytes(SSV_LEN - len(hint)) + bytes(hint)
-        w = yield from evaluate(CURVE, self._lines, point)
+        w = yield from evaluate(CURVE, self._functions, point)
         if w is None:
             raise NotDecapsulated("R has the wrong order")
         octets = to_octets(w, _FIELD_LEN)

@@ -32,7 +32,7 @@ def alice():
         sakke.Community(unhex(kms["pub_enc_key"]), TEETH),
     )
     key = sakke.DecryptionKey(
-        community.encryption, unhex(user["user_id"]), unhex(user["user_decrypt_key"]), sakke.FreshLines
+        community.encryption, unhex(user["user_id"]), unhex(user["user_decrypt_key"]), sakke.FreshFunctions
     )
     return community, user["user_uri"], {user["key_period_no"]: key}.get, unhex(test["i_message_hex"]), test
 
@@ -63,7 +63,7 @@ def test_sakke_decapsulates_the_value_of_rfc_6508():
     data = vectors("rfc6508")
     given, expected = data["inputs"], data["expected"]
     community = sakke.Community(unhex(expected["Z"]), TEETH)
-    key = sakke.DecryptionKey(community, unhex(given["b"]), unhex(expected["rsk"]), sakke.FreshLines)
+    key = sakke.DecryptionKey(community, unhex(given["b"]), unhex(expected["rsk"]), sakke.FreshFunctions)
     assert key.decapsulate(unhex(expected["encapsulated"])) == unhex(given["ssv"])
 
 
@@ -71,7 +71,7 @@ def test_leading_zero_octets_of_mask_and_hint_are_kept():
     data = vectors("rfc6508")
     community = sakke.Community(unhex(data["expected"]["Z"]), TEETH)
     rsk = unhex(data["expected"]["rsk"])
-    key = sakke.DecryptionKey(community, unhex(data["inputs"]["b"]), rsk, sakke.FreshLines)
+    key = sakke.DecryptionKey(community, unhex(data["inputs"]["b"]), rsk, sakke.FreshFunctions)
     for case in data["derived"]["leading_zero"]:
         assert key.decapsulate(unhex(case["encapsulated"])) == unhex(case["ssv"]), case["name"]
 
@@ -80,7 +80,7 @@ def test_changed_encapsulated_data_is_refused():
     data = vectors("rfc6508")
     community = sakke.Community(unhex(data["expected"]["Z"]), TEETH)
     for case in data["derived"]["negative"]:
-        key = sakke.DecryptionKey(community, unhex(case["id"]), unhex(case["rsk"]), sakke.FreshLines)
+        key = sakke.DecryptionKey(community, unhex(case["id"]), unhex(case["rsk"]), sakke.FreshFunctions)
         with raises(sakke.NotDecapsulated):
             key.decapsulate(unhex(case["encapsulated"]))
 
