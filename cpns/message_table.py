@@ -73,6 +73,13 @@ PAIRS = {
     n.GENERATION_REQUEST: Pair(
         "Generation", EXTENSION, ((GATEWAY, PNE),), ("", ""), "a GKDK record of a new tree generation"
     ),
+    n.KEY_MESSAGE_REQUEST: Pair(
+        "KeyMessage",
+        EXTENSION,
+        ((GATEWAY, PNE), (PNE, GATEWAY)),
+        ("", ""),
+        "a notice of a group management server to a PNE that is a VAL client, or its answer",
+    ),
 }
 
 # Fields by label, parts by (label, part): CPNS name and meaning
@@ -117,6 +124,8 @@ NAMES = {
     m.EUK_ID: ("EUK ID", "which Entity User Key"),
     m.MAC: ("MAC", "the PNE opened this Group Key for this group and version"),
     m.SLOT: ("Slot", "place of the PNE in the tree"),
+    m.KEY_MESSAGE: ("Key Message", "the notice with its I_MESSAGE, or the answer; the PN GW reads neither"),
+    m.WINDOWS_LOST: ("Windows Lost", "the replay windows under this version were lost: a new key is wanted (SEC-24)"),
 }
 
 # Fields that stand as an XML attribute of the message; parts always are attributes of their element

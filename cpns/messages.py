@@ -50,6 +50,8 @@ GATEWAY_ID = 39
 EUK_ID = 40
 MAC = 41
 SLOT = 42
+WINDOWS_LOST = 43
+KEY_MESSAGE = 44
 
 # Types: (kind, least, most): an integer's range, the octets of bytes or text, or the range of a one-digit text
 _ID = (str, 1, tuning.ENTITY_ID_MAX)
@@ -92,6 +94,8 @@ TYPES = {
     EUK_ID: _OCTETS_8,
     MAC: _OCTETS_8,
     SLOT: _U32,
+    KEY_MESSAGE: (bytes, 1, tuning.KEY_MESSAGE_MAX),
+    WINDOWS_LOST: _U32,
 }
 
 # Elements of several parts: rows (key in the element's CBOR map: 0 is its value; must be there; type)
@@ -140,7 +144,7 @@ MESSAGES = {
     n.INVENTORY_UPDATE_RESPONSE: (ONE, RESULT, SG_ID, OPTIONAL, REVISION),
     n.DELIVERY_REPORT_REQUEST: (ONE, SG_ID, VERSION, ANY, CONFIRMED, UNREACHABLE, EXCLUDED),
     n.DELIVERY_REPORT_RESPONSE: (ONE, RESULT, SG_ID),
-    n.KEY_PULL_REQUEST: (ONE, SG_ID, VERSION, OPTIONAL, PNE_ID, PN_ID, GENERATION),
+    n.KEY_PULL_REQUEST: (ONE, SG_ID, VERSION, OPTIONAL, PNE_ID, PN_ID, GENERATION, WINDOWS_LOST),
     n.KEY_PULL_RESPONSE: (
         (ONE, RESULT, SG_ID, VERSION, OPTIONAL, GROUP_KEY, ACTIVATION, REASON, SG_ALIAS, PROTECTION, TIME, LEISURE)
     ),
@@ -152,6 +156,8 @@ MESSAGES = {
     n.ROLL_OVER_RESPONSE: (ONE, RESULT),
     n.GENERATION_REQUEST: (ONE, GKDK, GENERATION),
     n.GENERATION_RESPONSE: (ONE, RESULT),
+    n.KEY_MESSAGE_REQUEST: (ONE, KEY_MESSAGE),
+    n.KEY_MESSAGE_RESPONSE: (ONE, RESULT),
 }
 
 # What a response that reports failure may have besides, and what it must still have (Q-03: an empty GKDK)

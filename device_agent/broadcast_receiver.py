@@ -67,6 +67,8 @@ class BroadcastReceiver:
             own_id = self._membership.identity.pne_id
             traffic = GroupTraffic(self._store, group, names[0], own_id, self._random, self._clock.now())
             made = self._traffic[group.id] = (names, traffic)
+            if group.windows_lost and group.windows_lost == group.version:
+                self._membership.hint(group, self._clock.now())  # the pull reports it
         return made[1]
 
     def forget(self, group):

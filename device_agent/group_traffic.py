@@ -24,10 +24,12 @@ class GroupTraffic:
         self._sender = Sender(names, own_id)
         record = store.load(self._name)
         if record is None:
+            group.windows_lost = group.version
             self._receiver = Receiver(names, own_id, group.version, tuning.SENDERS_MAX)
             self._save()
             return
         sender, lost_version, seen = cborlite.decode(record)
+        group.windows_lost = lost_version
         self._receiver = Receiver(names, own_id, lost_version, tuning.SENDERS_MAX)
         keys = group.ring.receiving_keys(now // 1000)
         for row in seen:

@@ -37,6 +37,7 @@ class ServiceGroup:
         self.pull_at = _NEVER
         self.pulled_at = self.pull_wait = 0
         self.confirm_at = self.confirmed_at = None
+        self.windows_lost = 0  # the version under which replay windows were lost (SEC-24), 0 for none
         self.generation = 0  # of the GKDK that opened the newest key, 0 if it came over the session
 
     @property
@@ -161,6 +162,8 @@ class Membership:
         fields = {messages.SG_ID: group.id, messages.VERSION: group.version}
         if self.gkdks.newest:
             fields[messages.GENERATION] = self.gkdks.newest
+        if group.version and group.windows_lost == group.version:
+            fields[messages.WINDOWS_LOST] = group.version
         answer = yield from self._ask(n.KEY_PULL_REQUEST, fields)
         if not group.joined:
             return  # left while the answer was on its way

@@ -23,7 +23,9 @@ from gateway_agent.core.membership import Cause, Membership
 from gateway_agent.core.pairing import PairingWindow
 from gateway_agent.core.policy import DeliveryPolicy
 from gateway_agent.core.ports import Broadcast, Clock, RandomOctets, Signer, Unicast, Uplink
+from gateway_agent.core.rates import LOST_WINDOWS_PER_HOUR, Rate
 from gateway_agent.core.runner import Deliveries
+from gateway_agent.core.server_link import ask
 from gateway_agent.core.tree import Tree
 from gateway_agent.core.versions import Versions
 from gateway_agent.store.errors import StoreDamaged
@@ -76,6 +78,8 @@ class PnGateway:
         self.counters: Counter[str] = Counter() if counters is None else counters
         self._store = store
         self._unicast = unicast
+        self._uplink = uplink
+        self._lost_windows = Rate(LOST_WINDOWS_PER_HOUR)
         self._broadcast = broadcast
         self._clock = clock
         self._signer = signer
@@ -309,7 +313,26 @@ class PnGateway:
     async def _pull(self, peer_id: str, fields: Fields) -> Answer:
         own_id(peer_id, fields)
         self._gkdks.heard(peer_id, optional_number(fields, messages.GENERATION))
-        return self._keys.pull(peer_id, fields)
+        answer = self._keys.pull(peer_id, fields)
+        sg_id, lost = text(fields, messages.SG_ID), optional_number(fields, messages.WINDOWS_LOST)
+        if lost and lost == answer[messages.VERSION] and self._lost_windows.allow(sg_id, self._clock.monotonic()):
+            self._spawn(self._report_lost_windows(sg_id, lost))
+        return answer
+
+    async def _report_lost_windows(self, sg_id: str, version: int) -> None:
+        """A member cannot tell replays under this version any more: the Server is to make a new key (SEC-24)."""
+        fields = {
+            messages.SG_ID: sg_id,
+            messages.VERSION: version,
+            messages.PN_ID: self._pn_id,
+            messages.WINDOWS_LOST: version,
+        }
+        try:
+            await ask(self._uplink, numbers.KEY_PULL_REQUEST, fields)
+        except CpnsError as error:
+            self._lost_windows.reset(sg_id)
+            self.counters["lost_windows_unreported"] += 1
+            _log.info("lost windows of %s are not reported: %s", sg_id, error.reason)
 
     async def _confirmation(self, peer_id: str, fields: Fields) -> None:
         sg_id, version = text(fields, messages.SG_ID), optional_number(fields, messages.VERSION) or 0

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from cpns import messages as m
 from cpns import numbers as n
 from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember
-from key_servers.cpns_server import wire
+from key_servers.cpns_server import tuning, wire
 from key_servers.cpns_server.alarms import Refusals
 from key_servers.cpns_server.gateway_reports import GatewayReports
 from key_servers.cpns_server.group_keys import GroupKeys
@@ -22,6 +22,7 @@ from key_servers.cpns_server.store import Store
 from key_servers.cpns_server.values import Gateway, Moment
 from key_servers.cpns_server.wire import Fields
 from key_servers.errors import ServerError
+from key_servers.rate_limit import HourlyLimit
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class RequestHandler:
         self._counters = counters
         self._refusals = Refusals(counters)
         self._creation_by_pnes = creation_by_pnes
+        self._lost_windows = HourlyLimit(tuning.WINDOWS_PER_HOUR_MAX)
         self._answers: dict[int, Callable[[Gateway, Fields, Moment], Fields]] = {
             n.JOIN_REQUEST: self._join,
             n.LEAVE_REQUEST: self._leave,
@@ -118,6 +120,8 @@ class RequestHandler:
         if not self._store.members_in(sg_id, gateway.pn_id):
             raise NotMember(f"PN {gateway.pn_id} has no member in Service Group {sg_id}")
         key = self._keys.newest(sg_id, now)
+        if fields.get(m.WINDOWS_LOST) == key.version and self._lost_windows.take((sg_id,), now.monotonic):
+            self._keys.update_soon(sg_id, n.REASON_BY_HAND, now)
         answer: Fields = {m.SG_ID: sg_id, m.VERSION: key.version, m.TIME: now.unix}
         if fields[m.VERSION] < key.version:
             answer[m.GROUP_KEY] = [(key.key, None)]

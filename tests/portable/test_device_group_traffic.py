@@ -4,6 +4,7 @@ from device_world import World, key_of
 from vmtest import raises, req
 
 from cpns import group_message
+from cpns import messages as m
 from cpns.errors import Unknown
 from device_agent.group_traffic import GroupTraffic
 from device_agent.key_store import KeyStore
@@ -155,6 +156,9 @@ def test_what_comes_after_the_record_was_lost_is_flagged_until_the_next_key():
     world.boot()
     world.hear(replayed)
     assert world.told("message")[0]["opened"].replayable is True
+    world.run_for(10000)  # the next pull reports it
+    (pull,) = [fields for code, fields in world.gateway.heard if m.WINDOWS_LOST in fields]
+    assert pull[m.WINDOWS_LOST] == pull[m.VERSION] == world.agent.membership.groups["kitchen"].version
     world.deliver("kitchen", 7)
     world.hear(peer.say(b"two", version=7))
     assert world.told("message")[1]["opened"].replayable is False

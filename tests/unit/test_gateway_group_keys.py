@@ -123,6 +123,22 @@ async def test_an_unreachable_member_is_reported_and_confirmed_by_its_later_pull
     assert world.server.reports[-1][messages.CONFIRMED] == ["ghost", "lamp"]
 
 
+@pytest.mark.req("SEC-24")
+async def test_lost_replay_windows_are_told_to_the_server_once(world):
+    lamp = await world.board("lamp", "light")
+    version = await world.server.rekey("light")
+    await world.delivered("light")
+
+    def told():
+        return [fields for _, fields in world.server.heard if messages.WINDOWS_LOST in fields]
+
+    fields = {messages.PNE_ID: "lamp", messages.SG_ID: "light", messages.VERSION: version}
+    for lost in (version - 1, version, version):  # of a key that is over; of this one; once more
+        await lamp.ask(numbers.KEY_PULL_REQUEST, {**fields, messages.WINDOWS_LOST: lost})
+    await world.until(told)
+    assert [entry[messages.WINDOWS_LOST] for entry in told()] == [version]
+
+
 async def test_no_radio_at_the_moment_means_unicast(world):
     boards = [await world.board(f"b{i}", "light") for i in range(3)]
     world.media = frozenset()

@@ -241,6 +241,27 @@ async def test_a_pull_gives_the_newest_key_or_none_if_it_is_there(house: House) 
     assert succeeded(answer) and m.GROUP_KEY not in answer
 
 
+@pytest.mark.req("SEC-24")
+async def test_a_member_without_its_replay_windows_gets_a_new_key_once_an_hour(house: House) -> None:
+    home = house.gateway("home")
+    await house.create(home, "lamp", "light")
+    await house.work()
+
+    async def report(version: int) -> None:
+        fields = {m.SG_ID: "light", m.VERSION: version, m.WINDOWS_LOST: version}
+        assert succeeded(await house.ask(home, n.KEY_PULL_REQUEST, fields))
+        await house.pass_time(10)
+
+    await report(1)
+    assert home.newest("light") == 2
+    await report(1)  # of a key that is over
+    await report(2)  # again within the hour
+    assert home.newest("light") == 2
+    await house.pass_time(3600)
+    await report(2)
+    assert home.newest("light") == 3
+
+
 @pytest.mark.req("SEC-06")
 async def test_a_pull_is_for_pns_with_members_now(house: House) -> None:
     home, office = house.gateway("home"), house.gateway("office")
