@@ -32,7 +32,7 @@ NAMES_PER_REPORT = 1000
 
 
 class Housekeeping:
-    """One background task, woken every minute and by `soon`."""
+    """One background task, woken every minute and by `soon`. `failed` is done, with its fault, when it cannot go on."""
 
     def __init__(
         self,
@@ -59,6 +59,7 @@ class Housekeeping:
         self._clock = clock
         self._counters = counters
         self._task: asyncio.Task[None] | None = None
+        self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self._wake = asyncio.Event()
         self._listed_at: float | None = None
         self._compare_at: float | None = None
@@ -71,7 +72,7 @@ class Housekeeping:
     def start(self) -> None:
         """Begin."""
         self._task = asyncio.create_task(self._run())
-        self._task.add_done_callback(_show_fault)
+        self._task.add_done_callback(self._ended)
 
     async def close(self) -> None:
         """End, with everything under way."""
@@ -80,6 +81,12 @@ class Housekeeping:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._task = None
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        fault = None if task.cancelled() else task.exception()
+        if fault is not None:
+            _log.error("housekeeping ended", exc_info=fault)
+            self.failed.set_result(fault)
 
     def soon(self) -> None:
         """Something is due."""
@@ -207,10 +214,3 @@ class Housekeeping:
                 return
             if taken:
                 self._pushed_at.pop(pne_id, None)
-
-
-def _show_fault(task: "asyncio.Task[None]") -> None:
-    """A fault in the store or in this program ends housekeeping; it must not end silently."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        context = {"message": "housekeeping of the PN GW has failed", "exception": error, "task": task}
-        task.get_loop().call_exception_handler(context)

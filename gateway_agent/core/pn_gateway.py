@@ -145,6 +145,11 @@ class PnGateway:
         """Compare versions with the Server (SEC-02, SEC-28), then continue deliveries: all in the background."""
         self._housekeeping.start()
 
+    @property
+    def failed(self) -> "asyncio.Future[BaseException]":
+        """Done, with the fault, when the PN GW cannot go on and its process should end and be started anew."""
+        return self._housekeeping.failed
+
     async def close(self) -> None:
         """Stop everything; it continues at the next start. The store stays open."""
         await self._housekeeping.close()

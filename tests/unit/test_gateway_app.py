@@ -127,3 +127,18 @@ async def test_a_pairing_window_that_nobody_uses_closes_with_a_sentence(
     with pytest.raises(NotAllowed, match="no board has proved"):
         await app.pair(bytes(range(10)))
     await app.close()
+
+
+async def test_a_fault_in_housekeeping_is_told_to_whoever_runs_the_gateway(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = await opened(tmp_path)
+
+    async def broken() -> None:
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(app.gateway._housekeeping, "tick", broken)
+    await app.start()
+    assert str(await app.gateway.failed) == "the disk is gone"
+    assert "housekeeping ended" in caplog.text
+    await app.close()

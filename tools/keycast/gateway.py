@@ -133,7 +133,7 @@ async def _run(path: Path) -> None:
         await app.start(commands(app, server))
         networks = ", ".join(app.networks()) or "no network: keys go by unicast"
         console.print(f"{config.gateway.id} serves {config.gateway.pn}; broadcasts to {networks}")
-        await interrupted(app.endpoint.failed)
+        await interrupted(app.endpoint.failed, app.gateway.failed)
 
 
 async def interrupted(*failures: "asyncio.Future[Any] | None") -> None:
