@@ -12,6 +12,7 @@ from cpns import tuning as limits
 from cpns.broadcast_encryption.wrapping import commitment
 from cpns.errors import CpnsError, MalformedMessage, NotAddressed, NotAllowed, NotAuthentic, Stale, TooMany, Unknown
 from cpns.key_ring import BROADCAST
+from device_agent import tuning
 from device_agent.crypto.p256 import VerifyingKey
 from device_agent.group_traffic import GroupTraffic
 
@@ -87,7 +88,10 @@ class BroadcastReceiver:
                 group = self._group(received)
                 is_key = hasattr(received, "commit")
                 limiter = self._limiters.get((group.id, is_key))
-                if limiter and self._clock.now() < limiter.until:
+                now = self._clock.now()
+                if limiter and now < limiter.until:
+                    if is_key and received.version > group.version:
+                        self._membership.hint(group, now, tuning.PULL_IGNORING)  # it may be the genuine one
                     raise TooMany("broadcasts of this group are ignored")
                 if is_key:
                     yield from self._group_key(group, received)
@@ -182,7 +186,7 @@ class BroadcastReceiver:
             limiter = self._limiters.setdefault((group.id, is_key), _Limiter())
             if limiter.bad(now):
                 self._tell("ignoring", {"group": group, "seconds": (limiter.until - now) // 1000})
-                self._membership.hint(group, now, at_once=True)
+                self._membership.hint(group, now, 0)
             raise
         self._limiters.pop((group.id, is_key), None)
 

@@ -60,6 +60,7 @@ class Membership:
         self._clock = clock
         self._random = random
         self._tell = tell
+        self.on_key_message = None  # takes the octets of a Key Message, on a board that is a VAL client
         self._unix = self._unix_at = 0  # the network's time in seconds, and when it was that
         self._assign_at = 0
         self.identity = identity
@@ -90,13 +91,16 @@ class Membership:
         """The network's time in seconds, 0 while unknown."""
         return self._unix and self._unix + (now - self._unix_at) // 1000
 
-    def hint(self, group, now, at_once=False):
-        """Something says there may be a newer key: pull it, with jitter and not before the back-off ends (SEC-13)."""
-        if not at_once:
+    def hint(self, group, now, gap=None):
+        """Something says there may be a newer key: pull it, with jitter and not before the back-off ends (SEC-13).
+
+        `gap`: only so many ms after the last pull, for broadcasts that are ignored (SEC-09).
+        """
+        jitter = 0
+        if gap is None:
+            gap = group.pull_wait
             jitter = int.from_bytes(self._random(2), "big") * limits.PULL_JITTER_S * 1000 >> 16
-            group.pull_at = min(group.pull_at, max(now, group.pulled_at + group.pull_wait) + jitter)
-        else:
-            group.pull_at = now
+        group.pull_at = min(group.pull_at, max(now, group.pulled_at + gap) + jitter)
 
     def duty(self, now):
         """The next thing to ask the PN GW for: (time, flow function without argument), or None."""
@@ -198,6 +202,9 @@ class Membership:
     def handle(self, octets):
         """Flow -> octets of the answer to a CPNS message of the PN GW. CpnsError is for a 4.00 or 4.03."""
         code, fields = messages.decode(octets)
+        if code == n.KEY_MESSAGE_REQUEST and self.on_key_message:
+            self.on_key_message(fields[messages.KEY_MESSAGE])
+            return messages.encode(code + 1, {messages.RESULT: n.RESULT_SUCCESS})
         if code not in _HANDLED:
             raise NotAllowed("not for a PNE")
         answer = {}

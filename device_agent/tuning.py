@@ -19,6 +19,8 @@ OLD_GENERATION_MAX = 30 * 86400 * 1000  # ms, SEC-07
 
 SENDERS_MAX = 22  # replay states of one group, with the longest IDs 86 octets each, fit into one record of the store
 
+PULL_IGNORING = 5000  # ms between pulls while broadcasts of newer keys are heard and ignored (SEC-09)
+
 # Queues
 REQUESTS_MAX = 4  # requests of the PN GW that wait to be handled
 ANSWERS_MAX = 8  # answers to a question to everybody

@@ -101,6 +101,23 @@ def test_under_a_hundred_forgeries_a_second_by_a_member_the_key_arrives_by_pull(
 
 
 @req("SEC-09")
+def test_a_key_made_while_broadcasts_are_ignored_arrives_by_pull_within_ten_seconds():
+    world, group = listening()
+    forged = world.gateway.object("kitchen", 6, key=key_of(66), private=STRANGER)
+    for _ in range(200):
+        world.hear(forged)
+        world.run_for(100)
+    assert world.told("ignoring") and group.version == 0
+    assert 4 <= world.gateway.codes().count(n.KEY_PULL_REQUEST) <= 6  # in 20 seconds
+    world.gateway.groups["kitchen"][1:] = [6, True]
+    for _ in range(100):
+        world.hear(forged)
+        world.run_for(100)
+    assert group.ring.receiving_keys(world.clock.ms // 1000) == {6: key_of(6)}
+    assert world.agent.receiver.verifications == 3
+
+
+@req("SEC-09")
 def test_ignoring_doubles_to_sixteen_minutes_and_verifications_stay_few():
     world, _ = listening()
     forged = world.gateway.object("kitchen", 6, key=key_of(66), private=STRANGER)
