@@ -1,0 +1,192 @@
+"""What a board keeps in its flash of one RSK, so that a message costs a third: pairing functions and a comb.
+
+The comb is that of [b]P + Z, with which a decapsulation is verified. One file for each key period, as secret as the
+RSK: `magic ‖ fingerprint (16) ‖ comb ‖ functions`. Each record ends with 8 octets of SHA-256(place in the file ‖
+record), so damage is found where it is read. The file is made under another name and renamed when it is whole and the
+RSK was checked with it: after a power cut there is the old one, the new one, or none. The pure numbers come from
+`mikey_sakke`; a tool on the host writes the same file much faster.
+"""
+
+import hashlib
+import os
+
+from mikey_sakke.curve import INFINITY
+from mikey_sakke.integers import bits, from_octets, to_octets
+from mikey_sakke.pairing import COEFFICIENTS_MAX, FUNCTIONS, evaluate, functions
+from mikey_sakke.sakke import CURVE, BadKey, G
+
+TEETH = 8
+COLUMNS = (bits(int(CURVE.q)) + TEETH - 1) // TEETH
+_MAGIC = b"KCV1"
+_HEAD = 20
+_SIZE = 128
+_CHECK = 8
+_POINT = 2 * _SIZE + _CHECK
+_FUNCTIONS_AT = _HEAD + ((1 << TEETH) - 1) * _POINT
+_BATCH = 4
+
+
+class Damaged(ValueError):
+    """The file is not whole, or not of this key: make it anew."""
+
+
+def fingerprint(identifier, z_octets, rsk):
+    """16 octets that tell of which key a file is; they betray nothing of it."""
+    return hashlib.sha256(b"keycast/key-cache/1" + identifier + z_octets + rsk).digest()[:16]
+
+
+def erase(path):
+    """Overwrite and remove a file, as far as the medium lets us; no error when there is none."""
+    for name in (path, path + "~"):
+        try:
+            length = os.stat(name)[6]
+        except OSError:
+            continue
+        zeros = bytes(512)
+        with open(name, "r+b") as file:
+            for _ in range(0, length, 512):
+                file.write(zeros)
+        os.remove(name)
+
+
+def build_steps(path, identifier, z_octets, rsk):
+    """Make the file of `rsk` (257 octets) for `identifier`; a generator that yields the share done, 0..100.
+
+    BadKey if the RSK is not that of identifier and Z (RFC 6508 section 6.1.2); OSError when the medium fails. Then
+    nothing has changed but the file that is not whole, `path~`.
+    """
+    name = fingerprint(identifier, z_octets, rsk)
+    public = yield from _public(identifier, z_octets)
+    with open(path + "~", "w+b") as file:
+        file.write(_MAGIC + name)
+        for entry in _comb(file, public):
+            yield 40 * entry >> TEETH
+        place, count = _FUNCTIONS_AT, 0
+        try:
+            for function in functions(CURVE, CURVE.decode(rsk)):
+                if function is not None:
+                    a, b = function
+                    record = bytes([len(a) << 4 | len(b)]) + b"".join([to_octets(c, _SIZE) for c in a + b])
+                    file.write(record + _check(place, record))
+                    place += len(record) + _CHECK
+                    count += 1
+                yield 40 + 50 * count // FUNCTIONS
+        except (ValueError, ZeroDivisionError):
+            raise BadKey("RSK: no point of order q") from None
+        file.flush()
+        steps = evaluate(CURVE, _functions(file), public)
+        w = yield from _share(steps, 90)
+        if w != G:
+            raise BadKey("RSK does not belong to this identifier and Z")
+    os.rename(path + "~", path)
+    if hasattr(os, "sync"):
+        os.sync()
+
+
+def _share(steps, percent):
+    # The value of `steps`, with `percent` at each of its yields
+    try:
+        while True:
+            next(steps)
+            yield percent
+    except StopIteration as end:
+        return end.value
+
+
+def _public(identifier, z_octets):
+    # [b]P + Z, affine
+    total = yield from _share(CURVE.multiply(from_octets(identifier) % CURVE.q, CURVE.base), 0)
+    return CURVE.affine(CURVE.add_affine(total, CURVE.decode(z_octets)))
+
+
+def _comb(file, point):
+    # Record by record after the entries made before: entry 2**i + j is the i-th power's sum with entry j
+    power = point
+    for tooth in range(TEETH):
+        first = 1 << tooth
+        for start in range(0, first, _BATCH):
+            sums = []
+            for j in range(start, min(start + _BATCH, first)):
+                entry = (power[0], power[1], INFINITY[0])
+                sums.append(CURVE.add_affine(entry, _entry(file, j)) if j else entry)
+                yield first
+            file.seek(_HEAD + (first + start - 1) * _POINT)
+            for x, y in CURVE.all_affine(sums):
+                record = to_octets(x, _SIZE) + to_octets(y, _SIZE)
+                file.write(record + _check(file.tell(), record))
+            yield first
+        if tooth < TEETH - 1:
+            doubled = (power[0], power[1], INFINITY[0])
+            for i in range(COLUMNS):
+                doubled = CURVE.double(doubled)
+                if not i & 3:
+                    yield first
+            power = CURVE.affine(doubled)
+
+
+def _check(place, record):
+    digest = hashlib.sha256(place.to_bytes(4, "big"))
+    digest.update(record)
+    return digest.digest()[:_CHECK]
+
+
+def _entry(file, index):
+    place = _HEAD + (index - 1) * _POINT
+    file.seek(place)
+    octets = file.read(_POINT)
+    record = octets[: 2 * _SIZE]
+    if octets[2 * _SIZE :] != _check(place, record):
+        raise Damaged("the comb is damaged")
+    return from_octets(record[:_SIZE]), from_octets(record[_SIZE:])
+
+
+def _functions(file):
+    buffer = memoryview(bytearray(1 + COEFFICIENTS_MAX * _SIZE + _CHECK))
+    place = _FUNCTIONS_AT
+    for _ in range(FUNCTIONS):
+        file.seek(place)
+        got = file.readinto(buffer)
+        count = buffer[0] >> 4
+        total = count + (buffer[0] & 15)
+        end = 1 + total * _SIZE
+        if total > COEFFICIENTS_MAX or got < end + _CHECK or buffer[end : end + _CHECK] != _check(place, buffer[:end]):
+            raise Damaged("a pairing function is damaged")
+        place += end + _CHECK
+        found = [from_octets(buffer[at : at + _SIZE]) for at in range(1, end, _SIZE)]
+        yield found[:count], found[count:]
+
+
+class KeyCache:
+    """The file at `path`, for one message: stands for `sakke.Community` and the functions of `sakke.DecryptionKey`.
+
+    OSError when there is none, Damaged when it is not of this key; reading raises Damaged too. Close it.
+    """
+
+    teeth = TEETH
+    columns = COLUMNS
+
+    def __init__(self, path, identifier, z_octets, rsk):
+        self._file = open(path, "rb")  # noqa: SIM115 - closed by `close`
+        if self._file.read(_HEAD) != _MAGIC + fingerprint(identifier, z_octets, rsk):
+            self._file.close()
+            raise Damaged("the file is of another key")
+
+    def close(self):
+        """Close the file."""
+        self._file.close()
+
+    @property
+    def table(self):
+        """The comb's table, read entry by entry."""
+        return self
+
+    def __getitem__(self, index):
+        return _entry(self._file, index)
+
+    def __iter__(self):
+        return _functions(self._file)
+
+    def point_steps(self, r, identifier):
+        """[r]([b]P + Z), affine, of the identifier that the file was made for; a generator."""
+        total = yield from CURVE.sum_of_multiples([(self, r)])
+        return CURVE.affine(total)

@@ -1,0 +1,80 @@
+"""What a VAL client keeps in the key store: its provisioning, its RSKs, and its GMKs. Deterministic CBOR each.
+
+`val`: [1, user URI, KMS URI, key period, offset (seconds), KPAK, Z, [[group URI, its GMS's URI], ..]], by the tool
+that provisions the board. `valr`: [[key period number, RSK], ..], at most two periods. `valg`: the GMKs.
+"""
+
+from collections import namedtuple
+
+from cpns import cborlite
+from cpns.errors import MalformedMessage
+
+PROVISIONING, RSKS, GMKS = "val", "valr", "valg"
+GMKS_MAX = 5  # so that they fit one record of the store
+RSKS_MAX = 2
+_FORMAT = 1
+
+Client = namedtuple("Client", ("user", "kms", "period", "offset", "kpak", "z", "groups"))
+
+
+class Gmk(
+    namedtuple(
+        "Gmk",
+        ("gmk_id", "gmk", "guk_id", "gms", "groups", "activation", "expiry", "text", "sent", "digest", "endpoint_key"),
+    )
+):
+    """A stored GMK (SEAL-GMK-34). `sent`: NTP second of its message, `digest` of it; `gmk` empty once revoked."""
+
+    def __repr__(self):
+        return "<Gmk %s>" % self.gmk_id.hex()
+
+
+def pack_client(client):
+    """The record `val`; `groups` maps group URIs to GMS URIs."""
+    fields = list(client)
+    fields[6] = [[group, gms] for group, gms in client.groups.items()]
+    return cborlite.encode([_FORMAT, *fields])
+
+
+def load_client(store):
+    """Client of the record in `store`, None when there is none. MalformedMessage for another format."""
+    octets = store.load(PROVISIONING)
+    if octets is None:
+        return None
+    fields = cborlite.decode(octets)
+    if fields[0] != _FORMAT or len(fields) != 8:
+        raise MalformedMessage("not a VAL client's record of format %d" % _FORMAT)
+    return Client(*fields[1:7], dict(fields[7]))
+
+
+def load_rsks(store):
+    """The RSKs: dict from key period number to 257 octets."""
+    octets = store.load(RSKS)
+    return {} if octets is None else dict(cborlite.decode(octets))
+
+
+def save_rsks(store, rsks):
+    """Store the newest `RSKS_MAX` of them."""
+    newest = sorted(rsks)[-RSKS_MAX:]
+    store.save(RSKS, cborlite.encode([[number, rsks[number]] for number in newest]))
+
+
+def load_gmks(store):
+    """The GMKs: list of Gmk, in the order they came."""
+    octets = store.load(GMKS)
+    return [] if octets is None else [Gmk(*fields) for fields in cborlite.decode(octets)]
+
+
+def save_gmks(store, gmks):
+    """Store them; OSError(EFBIG) when they do not fit, and nothing has changed."""
+    store.save(GMKS, cborlite.encode([list(gmk) for gmk in gmks]))
+
+
+def sending_gmk(gmks, group, unix_time):
+    """The GMK to send with in `group` (URI): the active one with the most recent activation time, or None."""
+    best = None
+    for gmk in gmks:
+        usable = gmk.gmk and gmk.activation <= unix_time and not 0 < gmk.expiry <= unix_time
+        if usable and group in gmk.groups and (best is None or gmk.activation >= best.activation):
+            best = gmk
+    return best

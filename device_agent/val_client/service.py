@@ -1,0 +1,112 @@
+"""The part of the VAL client that stays in the heap: takes Key Messages from the agent, one at a time, and answers.
+
+    service = ValService(node, "/val/")
+    asyncio.create_task(service.run())
+
+`on_event(name, values)` is told "val key" (GMK-ID), "val refused" (code, reason), "val progress" (period, percent),
+"val failed" (reason).
+"""
+
+import asyncio
+import gc
+import sys
+
+from cpns import messages
+from cpns import numbers as n
+from cpns.errors import CpnsError, TooMany
+from device_agent.session import NoSession, unload
+
+QUEUE_MAX = 2
+TRIES = 3
+
+
+class ValService:
+    """`node`: a started api.Node; `folder`: for the cache files, with '/' at its end, readable by nobody else."""
+
+    def __init__(self, node, folder, on_event=None):
+        self._agent = node._agent
+        self._folder = folder
+        self._tell = on_event or (lambda name, values: None)
+        self._queue = []
+        self._arrived = asyncio.Event()
+        self._agent.membership.on_key_message = self._take
+
+    async def run(self):
+        """Serve until cancelled. Raises Unknown when the store holds no record of a VAL client."""
+        while True:
+            await self._work(None)
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._queue:
+                await self._work(self._queue[0])
+                self._queue.pop(0)
+
+    def _take(self, octets):
+        if octets in self._queue:
+            return
+        if len(self._queue) >= QUEUE_MAX:
+            raise TooMany("key messages are waiting already")
+        self._queue.append(octets)
+        self._arrived.set()
+
+    async def _work(self, octets):
+        # Prepare, or answer one message, with everything loaded that this needs and unloaded afterwards
+        answer = None
+        try:
+            answer = await self._opened(octets)
+        except (CpnsError, OSError, ValueError) as error:
+            self._tell("val failed", {"reason": str(error)})
+        finally:
+            _unload()
+        for _ in range(TRIES if answer else 0):
+            request = messages.encode(n.KEY_MESSAGE_REQUEST, {messages.KEY_MESSAGE: answer})
+            try:
+                await self._agent.perform(lambda request=request: self._agent.session.ask(request))
+                return
+            except NoSession as error:
+                self._tell("val failed", {"reason": str(error)})
+            except CpnsError as error:
+                self._tell("val failed", {"reason": str(error)})
+                return
+
+    async def _opened(self, octets):
+        gc.collect()
+        from cpns import cborlite
+        from device_agent.val_client import client, records
+
+        agent = self._agent
+        mine = records.load_client(agent.store)
+        if mine is None:
+            raise ValueError("no VAL client's record in the store")
+        worker = client.BoardClient(agent.store, self._folder, mine)
+        now = agent.membership.unix_time(agent.clock.now())
+        await self._driven(worker.prepare(now, self._progress))
+        if octets is None:
+            return None
+        answer = await self._driven(worker.receive(octets, now))
+        name, gmk_id, _, code, text = cborlite.decode(answer)
+        if code:
+            self._tell("val refused", {"notice": name, "code": code, "reason": text})
+        else:
+            self._tell("val key", {"notice": name, "gmk_id": gmk_id})
+        return answer
+
+    async def _driven(self, steps):
+        try:
+            while True:
+                next(steps)
+                await asyncio.sleep(0)
+        except StopIteration as end:
+            return end.value
+        finally:
+            steps.close()
+
+    def _progress(self, number, percent):
+        self._tell("val progress", {"period": number, "percent": percent})
+
+
+def _unload():
+    for name in list(sys.modules):
+        if name.startswith(("mikey_sakke.", "device_agent.val_client.")) and not name.endswith(".service"):
+            unload(name)
+    gc.collect()
