@@ -2,7 +2,7 @@
 
 The manifest is in the format of MicroPython's firmware build, so the same list freezes the files into an image,
 flashes them one by one, and fills a virtual board. `python -m tools.micropython_vm.board_files` writes it anew from
-what `board.py` imports, directly or not.
+what `board.py` imports, directly or not. What only some boards have stands in manifests of its own (`OPTIONS`).
 """
 
 import ast
@@ -14,6 +14,8 @@ from tools.micropython_vm.vm import PROJECT
 
 FOLDER = PROJECT / "micropython"
 MANIFEST = FOLDER / "manifest.py"
+VAL_CLIENT_MANIFEST = FOLDER / "manifest_val_client.py"
+OPTIONS = {VAL_CLIENT_MANIFEST: "device_agent.val_client.service"}  # manifest -> the module it is for
 START = "main.py"
 PACKAGES = ("cpns", "mikey_sakke", "device_agent")
 LEVEL = 2  # of optimisation: `assert` dropped, line numbers kept
@@ -21,6 +23,10 @@ LEVEL = 2  # of optimisation: `assert` dropped, line numbers kept
 _HEAD = """\
 # The files of a board, in the manifest format of MicroPython's firmware build. Written by `make manifest` from what
 # board.py imports; a test fails when it is out of date.
+
+"""
+_OPTION_HEAD = """\
+# A board with {option}: all files of a board, and what this imports. Written by `make manifest`.
 
 """
 
@@ -42,15 +48,21 @@ def listed(manifest: Path = MANIFEST) -> dict[str, Path]:
         for file in files:
             add((manifest.parent / base_path).resolve(), f"{name}/{file}")
 
-    scope: dict[str, Any] = {"module": module, "package": package}
+    def include(name: str) -> None:
+        files.update(listed(manifest.parent / name))
+
+    scope: dict[str, Any] = {"module": module, "package": package, "include": include}
     exec(compile(manifest.read_text(), str(manifest), "exec"), scope)
     return files
 
 
-def needed(folder: Path = FOLDER) -> dict[str, Path]:
-    """What a board imports from `main.py` on: the files of `folder` and of our packages, by path on the board."""
+def needed(folder: Path = FOLDER, option: str = "") -> dict[str, Path]:
+    """What a board imports from `main.py` on: the files of `folder` and of our packages, by path on the board.
+
+    `option` is a module that is imported besides.
+    """
     found: dict[str, Path] = {}
-    todo = [(START, folder / START)]
+    todo = [(START, folder / START), *files_of(option, folder)]
     while todo:
         name, source = todo.pop()
         if name not in found:
@@ -82,16 +94,22 @@ def files_of(module: str, folder: Path) -> Iterator[tuple[str, Path]]:
                 yield name, PROJECT / name
 
 
-def text(files: dict[str, Path]) -> str:
-    """The manifest that lists `files`."""
+def text(files: dict[str, Path], option: str = "") -> str:
+    """The manifest that lists `files`, for `option` only what it adds."""
+    if option:
+        files = {name: path for name, path in needed(option=option).items() if name not in files}
     lines = [f'module("{name}", opt={LEVEL})' for name in files if "/" not in name]
     for package in PACKAGES:
         inside = [name.partition("/")[2] for name in files if name.startswith(package + "/")]
         if inside:
             rows = "".join(f'        "{name}",\n' for name in inside)
             lines.append(f'package(\n    "{package}",\n    (\n{rows}    ),\n    base_path="..",\n    opt={LEVEL},\n)')
-    return _HEAD + "\n".join(lines) + "\n"
+    if option:
+        lines.insert(0, f'include("{MANIFEST.name}")')
+    return (_OPTION_HEAD.format(option=option) if option else _HEAD) + "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
     MANIFEST.write_text(text(needed()))
+    for path, option in OPTIONS.items():
+        path.write_text(text(needed(), option))

@@ -21,6 +21,8 @@ PORTABLE_TREE = MPY / "portable"
 PORTABLE_IMAGE = MPY / "portable.romfs"
 BOARD_TREE = MPY / "board"
 BOARD_IMAGE = MPY / "board.romfs"
+VAL_CLIENT_TREE = MPY / "board_val_client"
+VAL_CLIENT_IMAGE = MPY / "board_val_client.romfs"
 TEST_LEVEL = 0
 # The Linux ends' share of the portable packages: full of what only CPython has.
 CPYTHON_ONLY = ("cpns/xml_form.py", "device_agent/host/", "mikey_sakke/kms_", "mikey_sakke/group_configuration.py")
@@ -91,15 +93,22 @@ def compile_portable() -> None:
 
 
 def compile_board() -> None:
-    """The file system of a board in BOARD_TREE, file for file, and BOARD_IMAGE of it; raises CompileError.
+    """The file system of a board in BOARD_TREE, file for file, and BOARD_IMAGE of it; raises CompileError."""
+    _compile_board(board_files.MANIFEST, BOARD_TREE, BOARD_IMAGE)
 
-    `main.py` stays source: MicroPython looks for that name at boot.
-    """
-    files = board_files.listed()
+
+def compile_val_client_board() -> None:
+    """The same for a board that is a VAL client, in VAL_CLIENT_TREE and VAL_CLIENT_IMAGE."""
+    _compile_board(board_files.VAL_CLIENT_MANIFEST, VAL_CLIENT_TREE, VAL_CLIENT_IMAGE)
+
+
+def _compile_board(manifest: Path, tree: Path, image: Path) -> None:
+    # `main.py` stays source: MicroPython looks for that name at boot
+    files = board_files.listed(manifest)
     start = files.pop(board_files.START)
-    compile_tree(files, BOARD_TREE, board_files.LEVEL)
-    shutil.copy2(start, BOARD_TREE / board_files.START)
-    write_image(BOARD_TREE, BOARD_IMAGE)
+    compile_tree(files, tree, board_files.LEVEL)
+    shutil.copy2(start, tree / board_files.START)
+    write_image(tree, image)
 
 
 def write_image(tree: Path, target: Path) -> None:

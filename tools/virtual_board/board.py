@@ -21,6 +21,7 @@ from typing import Any
 from cpns import cborlite
 from device_agent import provisioning as device_provisioning
 from device_agent.key_store import KeyStore
+from device_agent.val_client import records as val_records
 from tools.micropython_vm import board_files, compile, vm
 from tools.virtual_board.nvs_folder import NvsFolder
 
@@ -62,12 +63,17 @@ class Network:
 
 
 class Board:
-    """A board and its process. Events of the board are kept in `events`, in order."""
+    """A board and its process. Events of the board are kept in `events`, in order.
+
+    `rom` is the image it runs; `be_val_client` makes it one.
+    """
 
     def __init__(self, folder: Path, number: int, network: Network) -> None:
         self.folder = folder
         self.number = number
         self.network = network
+        self.rom = compile.BOARD_IMAGE
+        self.val_client = ""
         self.nvs = NvsFolder(folder / "nvs")
         self.events: list[dict[str, Any]] = []
         self.exit_code: int | None = None
@@ -90,6 +96,15 @@ class Board:
         store.save(device_provisioning.RECORD, provisioning)
         store.save("wifi", cborlite.encode(_WIFI_RECORD))
         return board
+
+    def be_val_client(self, client: bytes, rsks: dict[int, bytes]) -> None:
+        """Run `device_agent.val_client` from the next start on, with a record `records.pack_client` and RSKs."""
+        folder = self.folder / "val"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self.rom, self.val_client = compile.VAL_CLIENT_IMAGE, f"{folder}/"
+        store = KeyStore(self.nvs)
+        store.save(val_records.PROVISIONING, client)
+        val_records.save_rsks(store, rsks)
 
     @property
     def running(self) -> bool:
@@ -114,7 +129,8 @@ class Board:
         machine = vm.ensure()
         environment = {
             "MICROPYPATH": f"{ON_VM_TREE}:.frozen",
-            "BOARD_ROM": str(compile.BOARD_IMAGE),
+            "BOARD_ROM": str(self.rom),
+            "BOARD_VAL_CLIENT": self.val_client,
             "BOARD_HARDWARE": str(HARDWARE_IMAGE),
             "BOARD_ADDRESS": self.network.address,
             "BOARD_NETMASK": self.network.netmask,
@@ -243,6 +259,7 @@ class Board:
 def build() -> None:
     """Compile what boards run: the board's own files, and the modules that stand in for its hardware."""
     compile.compile_board()
+    compile.compile_val_client_board()
     sources = [compile.ON_VM / "rom.py", *sorted(ON_VM.glob("*.py"))]
     files = {source.name: source for source in sources}
     compile.compile_tree(files, ON_VM_TREE, board_files.LEVEL)

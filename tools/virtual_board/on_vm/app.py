@@ -4,6 +4,7 @@
 import asyncio
 import gc
 import json
+import os
 import sys
 
 import air
@@ -92,6 +93,11 @@ async def _answer(node, command):
 async def main(node):
     for group in node.groups:
         _take(group)
+    folder = os.getenv("BOARD_VAL_CLIENT")
+    if folder:
+        from device_agent.val_client.service import ValService
+
+        asyncio.create_task(ValService(node, folder, _event).run())
     _event("up", {"groups": {group.id: group.version for group in node.groups}})
     commands = asyncio.StreamReader(sys.stdin)
     while True:
