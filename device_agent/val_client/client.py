@@ -164,6 +164,7 @@ class BoardClient:
             received.digest,
             endpoint_key(received.key, SERVICE_GROUP_MANAGEMENT, self._client.user, received.guk_id),
         )
-        kept = [each for each in gmks if each.gmk_id != gmk.gmk_id][-(records.GMKS_MAX - 1) :]
-        records.save_gmks(self._store, [*kept, gmk])
+        gmks = [each for each in gmks if each.gmk_id != gmk.gmk_id]
+        gmks.append(gmk)
+        records.save_gmks(self._store, gmks[-records.GMKS_MAX :])
         return gmk

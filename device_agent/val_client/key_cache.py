@@ -61,14 +61,21 @@ def build_steps(path, identifier, z_octets, rsk):
         file.write(_MAGIC + name)
         for entry in _comb(file, public):
             yield 40 * entry >> TEETH
-        place, count = _FUNCTIONS_AT, 0
+        place, count, buffer = _FUNCTIONS_AT, 0, _buffer()
         try:
             for function in functions(CURVE, CURVE.decode(rsk)):
                 if function is not None:
                     a, b = function
-                    record = bytes([len(a) << 4 | len(b)]) + b"".join([to_octets(c, _SIZE) for c in a + b])
-                    file.write(record + _check(place, record))
-                    place += len(record) + _CHECK
+                    buffer[0] = len(a) << 4 | len(b)
+                    end = 1
+                    for part in function:
+                        for c in part:
+                            buffer[end : end + _SIZE] = to_octets(c, _SIZE)
+                            end += _SIZE
+                    buffer[end : end + _CHECK] = _check(place, buffer[:end])
+                    end += _CHECK
+                    file.write(buffer[:end])
+                    place += end
                     count += 1
                 yield 40 + 50 * count // FUNCTIONS
         except (ValueError, ZeroDivisionError):
@@ -140,8 +147,12 @@ def _entry(file, index):
     return from_octets(record[:_SIZE]), from_octets(record[_SIZE:])
 
 
+def _buffer():
+    return memoryview(bytearray(1 + COEFFICIENTS_MAX * _SIZE + _CHECK))
+
+
 def _functions(file):
-    buffer = memoryview(bytearray(1 + COEFFICIENTS_MAX * _SIZE + _CHECK))
+    buffer = _buffer()
     place = _FUNCTIONS_AT
     for _ in range(FUNCTIONS):
         file.seek(place)

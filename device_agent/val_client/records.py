@@ -31,9 +31,10 @@ class Gmk(
 
 def pack_client(client):
     """The record `val`; `groups` maps group URIs to GMS URIs."""
-    fields = list(client)
-    fields[6] = [[group, gms] for group, gms in client.groups.items()]
-    return cborlite.encode([_FORMAT, *fields])
+    fields = [_FORMAT]
+    fields.extend(client[:6])
+    fields.append([[group, gms] for group, gms in client.groups.items()])
+    return cborlite.encode(fields)
 
 
 def load_client(store):
@@ -44,7 +45,8 @@ def load_client(store):
     fields = cborlite.decode(octets)
     if fields[0] != _FORMAT or len(fields) != 8:
         raise MalformedMessage("not a VAL client's record of format %d" % _FORMAT)
-    return Client(*fields[1:7], dict(fields[7]))
+    fields[7] = dict(fields[7])
+    return Client(*fields[1:])
 
 
 def load_rsks(store):

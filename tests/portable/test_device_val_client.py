@@ -147,7 +147,6 @@ class World:
         kms, user = public["kms"], public["users"]["Alice"]
         given = vectors("board_val_client")
         self.gms = given["gms"]
-        self.messages = {each["name"]: each for each in given["messages"]}
         self.number = user["key_period_no"]
         self.group = given["group"]
         self.store = KeyStore(Flash())
@@ -168,11 +167,17 @@ class World:
     def prepare(self, unix_time=0):
         run(self.client.prepare(unix_time, lambda number, percent: None))
 
+    def message(self, name):
+        """-> (octets, Unix seconds) of a message of the file, read each time to spare the heap."""
+        for each in vectors("board_val_client")["messages"]:
+            if each["name"] == name:
+                return unhex(each["i_message_hex"]), each["ntp_seconds"] - NTP_OFFSET
+
     def notice(self, name, purpose="key", gms=None, now=None, octets=None):
         """-> (GMK-ID, proof, error code) of the answer."""
-        message = self.messages[name]
-        octets = cborlite.encode(["n-1", purpose, gms or self.gms, octets or unhex(message["i_message_hex"])])
-        unix_time = message["ntp_seconds"] - NTP_OFFSET if now is None else now
+        message, sent = self.message(name)
+        octets = cborlite.encode(["n-1", purpose, gms or self.gms, octets or message])
+        unix_time = sent if now is None else now
         answered, gmk_id, shown, code, text = cborlite.decode(run(self.client.receive(octets, unix_time)))
         assert answered == "n-1" and bool(code) == bool(text) != bool(gmk_id)
         return gmk_id, shown, code
@@ -208,7 +213,7 @@ def test_notices_one_after_the_other():
         assert world.notice("next key", gms="sip:gms@elsewhere.example")[2] == "wrong-initiator"
         assert world.notice("next key", now=1)[2] == "outside-window"
         assert world.notice("next key", purpose="revocation")[2] == "bad-parameters"
-        changed = bytearray(unhex(world.messages["next key"]["i_message_hex"]))
+        changed = bytearray(world.message("next key")[0])
         changed[300] ^= 1
         assert world.notice("next key", octets=bytes(changed))[2] == "bad-signature"
         assert world.notice("next key", octets=bytes(changed[:-1]))[2] == "malformed"
@@ -216,7 +221,7 @@ def test_notices_one_after_the_other():
 
         assert world.notice("next key", now=0)[0].hex() == NEXT[0]  # a board that knows no time
         assert world.keys == [FIRST, NEXT]
-        now = world.messages["next key"]["ntp_seconds"] - NTP_OFFSET
+        now = world.message("next key")[1]
         assert records.sending_gmk(records.load_gmks(world.store), world.group, now).gmk_id.hex() == NEXT[0]
 
         world.notice("revocation of the first key", purpose="revocation")
@@ -230,7 +235,7 @@ def test_key_material_of_a_period_that_ended_is_deleted():
     world = World()
     path = world.client.path(world.number)
     world.prepare()
-    end = world.messages["next key"]["ntp_seconds"] - NTP_OFFSET
+    end = world.message("next key")[1]
     world.prepare(end)
     assert exists(path)
     world.prepare(end + records.load_client(world.store).period)
