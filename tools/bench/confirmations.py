@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import aiocoap
-import aiocoap.resource
+import aiocoap  # type: ignore[import-untyped]
+import aiocoap.resource  # type: ignore[import-untyped]
 
 from gateway_agent.config.schema import Delivery
 from tools.bench.home import GATEWAY_ADDRESS, SG_ID, build_home

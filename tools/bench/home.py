@@ -59,16 +59,26 @@ class Home:
 
 @asynccontextmanager
 async def build_home(
-    folder: Path, pnes: int, delivery: Delivery, between: Callable[[Receiver], Receiver] = lambda receiver: receiver
+    folder: Path,
+    pnes: int,
+    delivery: Delivery,
+    between: Callable[[Receiver], Receiver] = lambda receiver: receiver,
+    *,
+    slots: int = SLOTS,
+    broadcast_port: int = 0,
 ) -> AsyncIterator[Home]:
-    """A home with `pnes` PNEs in `folder`. `between` may put something on the way from the Server to the PN GW."""
-    port, broadcast_port = free_port(GATEWAY_ADDRESS, 0), free_port(EVERYBODY, 0)
+    """A home with `pnes` PNEs in `folder`. `between` may put something on the way from the Server to the PN GW.
+
+    `slots` of its tree, a power of two; `broadcast_port` 0 is any that nobody else listens to.
+    """
+    port = free_port(GATEWAY_ADDRESS, 0)
+    broadcast_port = broadcast_port or free_port(EVERYBODY, 0)
     config = GatewayConfig(
         gateway=Gateway(id=GATEWAY_ID, pn=PN_ID, state_dir=folder / "gateway"),
         message_plane=MessagePlane(listen=[GATEWAY_ADDRESS], port=port, discovery=False),
         broadcast=Broadcast(interfaces=["lo"], port=broadcast_port),
         delivery=delivery,
-        tree=Tree(height=SLOTS.bit_length() - 1),
+        tree=Tree(height=slots.bit_length() - 1),
     )
     identity, signing = own_keys(config)
     trust = Trust(identity.credential, signing.public_key, signing.epoch, PN_ID, f"{GATEWAY_ADDRESS}:{port}")

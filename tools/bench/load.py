@@ -9,12 +9,19 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
+from typing import Any
 
 from cpns import broadcast_object, messages, numbers, proof
 from cpns.broadcast_encryption.gkdk import GkdkRecord
 from device_agent import oscore
 from device_agent.coap.message import CON, Message, decode
 from tools.bench.home import EVERYBODY, PN_ID, SG_ID, PneKeys
+
+Options = list[tuple[int, bytes]]
+Plain = tuple[int, Options, bytes]
+"""Code, options and payload of a CoAP message."""
+Protected = tuple[int, Options, bytes, Any]
+"""The same under OSCORE, and what opens its answer."""
 
 IN_FLIGHT = 400  # more than the PN GW collects for one commit, fewer than it handles at once
 IN_FLIGHT_PLAIN = 32  # aiocoap's own socket has a small buffer, and what is lost in it comes again after seconds
@@ -37,9 +44,7 @@ class Client:
         self._socket.connect(server)
         self._mid = 0
 
-    def ask_all(
-        self, requests: Sequence[tuple[int, list[tuple[int, bytes]], bytes]], in_flight: int = IN_FLIGHT
-    ) -> tuple[list[Message], float]:
+    def ask_all(self, requests: Sequence[Plain], in_flight: int = IN_FLIGHT) -> tuple[list[Message], float]:
         """Send each (code, options, payload) as a confirmable request, at most `in_flight` unanswered at a time.
 
         Returns the answers in order, and the seconds from the first request to the last answer. What stays
@@ -133,9 +138,9 @@ class Pnes:
             messages.SLOT: pne.record.slot,
             messages.PROOF: proof.confirmation(*own, version, numbers.RESULT_SUCCESS, PN_ID, SG_ID, key),
         }
-        return messages.encode(numbers.GROUP_KEY_DELIVERY_RESPONSE, fields)
+        return bytes(messages.encode(numbers.GROUP_KEY_DELIVERY_RESPONSE, fields))
 
-    def _ask(self, make: Callable[[_Pne], bytes]) -> list[dict[int, object]]:
+    def _ask(self, make: Callable[[_Pne], bytes]) -> list[dict[int, Any]]:
         answers, _ = self._exchange([self._protected(pne, make(pne)) for pne in self._pnes])
         challenged = [at for at, (_, options, _) in enumerate(answers) if any(number == _ECHO for number, _ in options)]
         again = []
@@ -152,10 +157,11 @@ class Pnes:
                 raise NoAnswers(f"a PNE was refused: {fields.get(messages.ERROR_TEXT)}")
         return decoded
 
-    def _protected(self, pne: _Pne, payload: bytes, options: list[tuple[int, bytes]] = _CPNS) -> tuple:
-        return pne.session.protect_request(_POST, options, payload)
+    def _protected(self, pne: _Pne, payload: bytes, options: Options = _CPNS) -> Protected:
+        protected: Protected = pne.session.protect_request(_POST, options, payload)
+        return protected
 
-    def _exchange(self, protected: list[tuple], pnes: list[_Pne] | None = None) -> tuple[list[tuple], float]:
+    def _exchange(self, protected: list[Protected], pnes: list[_Pne] | None = None) -> tuple[list[Plain], float]:
         """The verified answers, and the time that the exchanges took; opening the answers is not in it."""
         answers, seconds = self._client.ask_all([each[:3] for each in protected])
         opened = [
@@ -178,11 +184,19 @@ def confirm_deliveries(link: Connection, keys: list[PneKeys], gateway: tuple[str
     pnes.become_members()
     link.send("members")
     while isinstance(version := link.recv(), int):
-        while (received := broadcast_object.parse(air.recv(2048))).version != version:
+        while (received := group_key_object(air.recv(2048))).version != version:
             pass  # of an earlier delivery
         link.send(pnes.confirm(received))
     pnes.close()
     air.close()
+
+
+def group_key_object(datagram: bytes) -> broadcast_object.Received:
+    """What a broadcast says that brings a key. Raises NoAnswers for another one."""
+    received = broadcast_object.parse(datagram)
+    if not isinstance(received, broadcast_object.Received):
+        raise NoAnswers("another broadcast than one of a Group Key")
+    return received
 
 
 def post_plain(link: Connection, server: tuple[str, int], payload: bytes, requests: int) -> None:
@@ -200,4 +214,4 @@ def _request(pne: _Pne, code: int) -> bytes:
     fields: dict[int, object] = {messages.PNE_ID: pne.pne_id}
     if code == numbers.JOIN_REQUEST:
         fields[messages.SG_ID] = SG_ID
-    return messages.encode(code, fields)
+    return bytes(messages.encode(code, fields))

@@ -22,21 +22,24 @@ from tools.bench import mls_peer, schemes
 from tools.bench.rows import Line, Row, Skipped, Tell
 
 PN_ID, SG_ID = "home", "home/lights"
+PN_ALIAS, SG_ALIAS = 0xC0FFEE42, 300
 VERSION = 1 << 16 | 7
 TARGET_ONE_OF_1024 = 130
 _URI_PATH, _CONTENT_FORMAT = 11, 12
 _CPNS = [(_URI_PATH, b"cpns"), (_CONTENT_FORMAT, bytes([numbers.CONTENT_CBOR]))]
 
 
-def signed_objects(keys: TreeKeys, members: set[int], signing: SigningKey, group_key: bytes) -> list[bytes]:
+def signed_objects(
+    keys: TreeKeys, members: set[int], signing: SigningKey, group_key: bytes, version: int = VERSION
+) -> list[bytes]:
     """The datagrams of one delivery to `members`, as a PN GW makes them after a leave."""
     drafts = build(
         pn_id=PN_ID,
         sg_id=SG_ID,
-        pn_alias=0xC0FFEE42,
-        sg_alias=300,
+        pn_alias=PN_ALIAS,
+        sg_alias=SG_ALIAS,
         generation=1,
-        version=VERSION,
+        version=version,
         activation=0,
         reason=numbers.REASON_LEAVE,
         group_key=group_key,

@@ -47,38 +47,38 @@ class Heard:
     lost: int = 0
 
 
-class _Memory:
-    """A `ports.Storage` in memory."""
+class MemoryStorage:
+    """A `ports.Storage` in memory: `octets` by name."""
 
     def __init__(self) -> None:
-        self._octets: dict[str, bytes] = {}
+        self.octets: dict[str, bytes] = {}
 
     def get(self, name: str) -> bytes | None:
-        return self._octets.get(name)
+        return self.octets.get(name)
 
     def set(self, name: str, octets: bytes) -> None:
-        self._octets[name] = bytes(octets)
+        self.octets[name] = bytes(octets)
 
     def delete(self, name: str) -> None:
-        self._octets.pop(name, None)
+        self.octets.pop(name, None)
 
     def commit(self) -> None:
         """Nothing to do."""
 
 
-class _LossyLink(UdpLink):  # type: ignore[misc, unused-ignore]
+class _LossyLink(UdpLink):
     """UDP on a loopback address of its own, where some broadcasts are lost."""
 
     def __init__(self, number: int, air: Air) -> None:
         address = f"127.1.{number // 250}.{1 + number % 250}"
-        super().__init__(address, EVERYBODY, port=air.port, broadcast_port=air.broadcast_port)
+        super().__init__(address, EVERYBODY, port=air.port, broadcast_port=air.broadcast_port)  # type: ignore[no-untyped-call]
         self._loss = air.loss
         self._random = random.Random(air.seed * 100_003 + number)
         self.heard = self.lost = 0
 
     async def recv_broadcast(self) -> Any:
         while True:
-            received = await super().recv_broadcast()
+            received = await super().recv_broadcast()  # type: ignore[no-untyped-call]
             self.heard += 1
             if self._random.random() >= self._loss:
                 return received
@@ -94,7 +94,7 @@ class _Population:
         self.heard: dict[int, Heard] = {}
 
     def _node(self, keys: PneKeys, link: _LossyLink) -> Any:
-        memory = _Memory()
+        memory = MemoryStorage()
         store = KeyStore(memory)
         store.save(provisioning.RECORD, keys.provisioning)
         context = [keys.secret, keys.salt, keys.sender_id, keys.recipient_id, 0]

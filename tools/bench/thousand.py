@@ -69,7 +69,7 @@ def measure(tell: Tell) -> Iterator[Line]:
     deliveries = asyncio.run(_deliveries(tell))
 
     def median(name: str) -> float:
-        return statistics.median(getattr(delivery, name) for delivery in deliveries)
+        return float(statistics.median(getattr(delivery, name) for delivery in deliveries))
 
     what = f"{PNES:,} PNEs, {LOSS:.0%} loss"
     note = f"median of {DELIVERIES} deliveries, one PNE expelled each time; they share {PROCESSES} processes"

@@ -1,0 +1,82 @@
+"""`python -m tools.bench`: the figures of the design, each measured beside a peer in the same run.
+
+Prints a table and writes `build/bench.json`. Nothing passes or fails here: a target that is missed is shown as missed.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tools.bench import board, confirmations, gateway_work, handshakes, octets, seal, thousand
+from tools.bench.rows import Line, Skipped, Tell, as_json, show, write
+from tools.micropython_vm.vm import PROJECT, NoVm
+
+RESULTS = PROJECT / "build" / "bench.json"
+SUBJECTS: dict[str, Callable[[Tell], Iterator[Line]]] = {
+    "octets": octets.measure,
+    "gateway_work": gateway_work.measure,
+    "handshakes": handshakes.measure,
+    "confirmations": confirmations.measure,
+    "thousand": thousand.measure,
+    "seal": seal.measure,
+    "board": board.measure,
+}
+
+
+def main(
+    only: Annotated[
+        list[str] | None, typer.Option(help=f"Measure only this; may be repeated: {', '.join(SUBJECTS)}.")
+    ] = None,
+    as_json_: Annotated[bool, typer.Option("--json", help="Print the results as JSON and nothing else.")] = False,
+) -> None:
+    """Measure everything, or what --only names.
+
+    Example: python -m tools.bench --only octets
+    """
+    for name in only or ():
+        if name not in SUBJECTS:
+            raise typer.BadParameter(f"{name!r} is none of {', '.join(SUBJECTS)}", param_hint="--only")
+    console = Console(stderr=as_json_)
+    lines = measured([name for name in SUBJECTS if not only or name in only], console)
+    write(lines, RESULTS)
+    if as_json_:
+        typer.echo(json.dumps(as_json(lines)))
+        return
+    if console.is_terminal:
+        show(lines, console)
+    console.print(f"written to {RESULTS.relative_to(PROJECT)}", highlight=False)
+
+
+def measured(names: list[str], console: Console) -> list[Line]:
+    """Run these subjects one after the other: a progress bar on a terminal, else each line as it comes."""
+    lines: list[Line] = []
+    bar = Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True)
+    with bar:
+        task = bar.add_task("", total=len(names), visible=console.is_terminal)
+        for name in names:
+            begun = time.monotonic()
+
+            def tell(step: str, name: str = name) -> None:
+                bar.update(task, description=f"{name}: {step}")
+
+            try:
+                for line in SUBJECTS[name](tell):
+                    lines.append(line)
+                    if not console.is_terminal:
+                        show([line], console)
+            except NoVm as why:
+                lines.append(Skipped(name, str(why)))
+                show(lines[-1:], console)
+            bar.advance(task)
+            if not console.is_terminal:
+                console.print(f"# {name} took {time.monotonic() - begun:.0f} s", highlight=False)
+    return lines
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,66 @@
+"""What a board costs: octets of its files, heap, and time for each step, with an estimate for an ESP32.
+
+An ESP32 at 240 MHz (LX6) needs 1.05 to 1.7 cycles for what is one instruction of the 32-bit x86 VM: 1.05 for
+arithmetic on big integers, 1.5 for bytecode, 1.7 for code that waits for the flash (calibrated by MicroPython's
+own perf_bench on both). The high ends are taken: 1.5 where P-256 is most of the work, 1.7 elsewhere. Writing to
+the flash is not in it.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from tools.bench.board_heap import HIGH_KIB, measure_smallest
+from tools.bench.board_steps import BoardSteps, NoValgrind, board_octets
+from tools.bench.rows import Line, Row, Skipped, Tell
+
+TARGET_FILES, TARGET_HEAP_KIB = 96 * 1024, 64
+TARGET_OBJECT_MS, TARGET_WITHOUT_P256_MS = 1000, 20
+_HERTZ = 240e6
+_CYCLES_P256, _CYCLES = 1.5, 1.7
+# name of the step, what it is, times in one process, of which P-256 is most
+_STEPS = (
+    ("edhoc", "EDHOC handshake", 1, True),
+    ("prepare", "tables of the signing key, made when idle", 1, True),
+    ("receive", "broadcast object to stored key", 3, True),
+    ("signature", "its signature alone", 3, True),
+    ("protect", "group message, protect", 20, False),
+    ("open", "group message, open", 20, False),
+)
+
+
+def measure(tell: Tell) -> Iterator[Line]:
+    """Octets, heap, then time and instructions of each step."""
+    yield Row("board: all files (.mpy)", board_octets(), "octets", target=TARGET_FILES, note="before ROMFS, -O2")
+    with tempfile.TemporaryDirectory() as folder:
+        steps = BoardSteps(Path(folder))
+        instructions = {}
+        for step, what, times, p256 in _STEPS:
+            tell(what)
+            yield Row(f"board VM: {what}", steps.milliseconds(step, times), "ms", note="on this machine")
+            try:
+                instructions[step] = steps.instructions(step, times)
+            except NoValgrind as why:
+                yield Skipped(f"ESP32 estimate: {what}", str(why))
+                continue
+            cycles = _CYCLES_P256 if p256 else _CYCLES
+            target = TARGET_OBJECT_MS if step == "receive" else None
+            yield _estimate(what, instructions[step], cycles, target)
+        if "receive" in instructions and "signature" in instructions:
+            without = instructions["receive"] - instructions["signature"]
+            yield _estimate("broadcast object to stored key without P-256", without, _CYCLES, TARGET_WITHOUT_P256_MS)
+    try:
+        heap, in_use = measure_smallest(tell)
+    except ValueError:
+        yield Skipped("board: smallest heap", f"{HIGH_KIB} KiB are not enough")
+    else:
+        note = (
+            "session, GKDK of 1,024 slots, 8 groups; with the modules that stand in for hardware, and the application"
+        )
+        yield Row("board: smallest heap", heap, "KiB", target=TARGET_HEAP_KIB, note=f"a new board gets through; {note}")
+        yield Row("board: heap in use at the end", in_use / 1024, "KiB", note=f"after a collection; {note}")
+
+
+def _estimate(what: str, instructions: float, cycles: float, target: float | None) -> Row:
+    note = f"{instructions / 1e6:,.2f} M instructions of the VM, {cycles} cycles each at 240 MHz"
+    return Row(f"ESP32 estimate: {what}", instructions * cycles / _HERTZ * 1000, "ms", target=target, note=note)

@@ -1,0 +1,112 @@
+"""The smallest heap with which a whole board does all its work: the files of an ESP32 in the real VM, code in ROM.
+
+Garbage is collected when the heap is full, so its fill level says nothing: what counts is a board that gets through,
+and one with a little less that does not. Each try is a new board with an empty flash: EDHOC with the PN GW, a GKDK of
+1,024 slots, 8 groups joined, a key of each pulled, a key of each by signed broadcast, one message sent in each group
+and one heard.
+"""
+
+import asyncio
+import tempfile
+from itertools import count
+from pathlib import Path
+
+from cpns import numbers
+from gateway_agent.config.schema import Delivery
+from tools.bench.home import PN_ID, Home, build_home
+from tools.bench.rows import Tell
+from tools.virtual_board.board import Board, BoardEnded, BoardError, build
+from tools.virtual_board.heap import smallest_heap
+
+GROUPS = [f"home/room{number}" for number in range(8)]
+LOW_KIB, HIGH_KIB = 48, 144
+_BOARDS = 12
+_FIRST_NUMBER = 8001  # addresses away from those of demos and tests
+_STEP_S = 20.0
+_SPEAKER_KIB = 256
+
+
+class _Trials:
+    """One home, one board that speaks, and as many boards to try as it takes."""
+
+    def __init__(self, home: Home, folder: Path, tell: Tell) -> None:
+        self._home = home
+        self._folder = folder
+        self._tell = tell
+        self._numbers = count()
+        self.in_use: list[int] = []
+        self.speaker = self._board()
+
+    async def start(self) -> None:
+        """Create the groups and let the speaker join."""
+        for sg_id in GROUPS:
+            self._home.server.create_group(sg_id, open_to=[PN_ID])
+        await self.speaker.start(heap_kib=_SPEAKER_KIB)
+        await self._join(self.speaker)
+
+    async def _join(self, board: Board) -> None:
+        """Join every group. The PN GW takes 6 joins an hour before a person has to say that more are right (SEC-19)."""
+        for sg_id in GROUPS:
+            self._home.app.gateway.release_pne(self._home.pnes[board.number - _FIRST_NUMBER].pne_id)
+            await board.command("join", group=sg_id, timeout_s=_STEP_S)
+
+    async def passes(self, heap_kib: int) -> bool:
+        """True if a new board with this heap does everything."""
+        self._tell(f"a board with {heap_kib} KiB")
+        board = self._board()
+        try:
+            await board.start(heap_kib=heap_kib)
+            await self._everything(board)
+        except (BoardEnded, BoardError, TimeoutError):
+            return False
+        finally:
+            await board.stop()
+        return True
+
+    async def _everything(self, board: Board) -> None:
+        await self._join(board)
+        for sg_id in GROUPS:
+            await board.command("refresh", group=sg_id, timeout_s=_STEP_S)
+        new = {sg_id: self._home.server.update_key(sg_id) for sg_id in GROUPS}
+        for each in (board, self.speaker):
+            for sg_id, version in new.items():
+                await each.event("key", group=sg_id, version=version, timeout_s=_STEP_S)
+        for sg_id in GROUPS:
+            await board.command("send", group=sg_id, data=b"light on".hex(), timeout_s=_STEP_S)
+            said = f"{sg_id} {new[sg_id]}".encode().hex()
+            await self.speaker.command("send", group=sg_id, data=said)
+            await board.event("message", data=said, timeout_s=_STEP_S)
+        status = await board.command("status", timeout_s=_STEP_S)
+        self.in_use.append(status["heap"])
+        if status["groups"] != new:
+            raise BoardError("ValueError", "another version than the newest is held")
+
+    def _board(self) -> Board:
+        number = next(self._numbers)
+        return Board.create(
+            self._folder / f"board-{number}", _FIRST_NUMBER + number, self._home.pnes[number].provisioning
+        )
+
+
+async def smallest(tell: Tell) -> tuple[int, int]:
+    """KiB of the smallest heap that passes, and octets in use at its end after a collection.
+
+    Raises ValueError if HIGH_KIB are not enough, NoVm.
+    """
+    build()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        delivery = Delivery(method="broadcast")
+        async with build_home(folder, _BOARDS, delivery, slots=1024, broadcast_port=numbers.PORT_BROADCAST) as home:
+            trials = _Trials(home, folder, tell)
+            try:
+                await trials.start()
+                kib = await smallest_heap(trials.passes, LOW_KIB, HIGH_KIB)
+                return kib, trials.in_use[-1]
+            finally:
+                await trials.speaker.stop()
+
+
+def measure_smallest(tell: Tell) -> tuple[int, int]:
+    """`smallest` in an event loop of its own."""
+    return asyncio.run(smallest(tell))

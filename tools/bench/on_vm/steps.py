@@ -1,0 +1,103 @@
+# One step of a board, some times over, in the VM, with all code in ROM as on a board: prints the microseconds of each.
+# The whole agent is composed from the records in the fixture (tools/bench/board_steps.py). Doing it 0 times is the same
+# without the step, so that what the loading costs can be told apart from it.
+import gc
+import hashlib
+import os
+import sys
+import time
+
+from cpns import broadcast_object, cborlite, group_message
+from device_agent.agent import Agent
+from device_agent.clock import Clock
+from device_agent.cose import Credential
+from device_agent.crypto import p256
+
+
+class Memory:
+    def __init__(self, octets):
+        self._octets = octets
+
+    def get(self, name):
+        return self._octets.get(name)
+
+    def set(self, name, octets):
+        self._octets[name] = octets
+
+    def delete(self, name):
+        self._octets.pop(name, None)
+
+    def commit(self):
+        pass
+
+
+class Link:
+    def address(self, text):
+        return text
+
+
+_, fixture, step, count = sys.argv
+with open(fixture, "rb") as file:
+    given = cborlite.decode(file.read())
+agent = Agent(Memory(given["records"]), Link(), Clock(), os.urandom, lambda name, values: None)
+group = next(iter(agent.membership.groups.values()))
+traffic = agent.receiver.traffic(group)
+key = p256.VerifyingKey(agent.identity.signing_key)
+if step == "signature":
+    p256.run(key.prepare())
+elif step != "prepare":
+    p256.run(agent.receiver.prepare())
+gc.collect()
+gc.threshold(16384)  # as micropython/board.py has it
+
+
+def prepare(i):
+    p256.run(agent.receiver.prepare())
+
+
+def edhoc(i):
+    from device_agent import edhoc as module
+
+    own, (ephemeral, c_i, message_2, message_4, secret) = agent.identity, given["edhoc"]
+    peer = Credential.parse(own.gateway_ccs)
+    initiator = module.Initiator(Credential.parse(own.ccs), own.private_key, ephemeral, c_i, peer)
+    p256.run(initiator.message_1())
+    p256.run(initiator.message_3(message_2))
+    initiator.finish(message_4)
+    if initiator.export(0, b"", 16) != secret:
+        raise ValueError("another secret than the PN GW's")
+
+
+def receive(i):
+    before = group.version
+    p256.run(agent.receiver.receive(given["objects"][i]))
+    if group.version != before + 1:
+        raise ValueError("the key was not stored")
+
+
+def signature(i):
+    received = broadcast_object.parse(given["objects"][i])
+    digest = hashlib.sha256(given["signed"][i]).digest()
+    p256.run(key.verify(digest, received.signature))
+
+
+def protect(i):
+    traffic.send(b"light on", agent.clock.now())
+
+
+def open_(i):
+    traffic.receive(group_message.parse(given["messages"][i]), agent.clock.now())
+
+
+work = {
+    "prepare": prepare,
+    "edhoc": edhoc,
+    "receive": receive,
+    "signature": signature,
+    "protect": protect,
+    "open": open_,
+}
+for i in range(int(count)):
+    begun = time.ticks_us()
+    work[step](i)
+    print(time.ticks_diff(time.ticks_us(), begun))
