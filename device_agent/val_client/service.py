@@ -32,7 +32,9 @@ class ValService:
         self._agent.membership.on_key_message = self._take
 
     async def run(self):
-        """Serve until cancelled. Raises Unknown when the store holds no record of a VAL client."""
+        """Serve until cancelled."""
+        while not self._agent.session.up:  # a handshake needs the same heap, and without one no message comes
+            await asyncio.sleep(1)
         while True:
             await self._work(None)
             await self._arrived.wait()
@@ -54,8 +56,8 @@ class ValService:
         answer = None
         try:
             answer = await self._opened(octets)
-        except (CpnsError, OSError, ValueError) as error:
-            self._tell("val failed", {"reason": str(error)})
+        except (CpnsError, OSError, ValueError, MemoryError) as error:
+            self._tell("val failed", {"reason": str(error)})  # the server repeats a notice without answer
         finally:
             _unload()
         for _ in range(TRIES if answer else 0):
