@@ -8,11 +8,12 @@ import asyncio
 import json
 import logging
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 from urllib.parse import quote, urlsplit
 
 import aiohttp
@@ -78,9 +79,12 @@ class Servers:
 
     async def __aenter__(self) -> Self:
         self._tasks = [
-            asyncio.create_task(self._lasting(self._follow_profile())),
-            asyncio.create_task(self._lasting(self._look_at_expiry())),
-            *(asyncio.create_task(self._lasting(self._follow_gms(access, link))) for access, link in self._gmss),
+            asyncio.create_task(self._lasting(work))
+            for work in (
+                self._follow_profile,
+                self._look_at_expiry,
+                *(partial(self._follow_gms, access, link) for access, link in self._gmss),
+            )
         ]
         return self
 
@@ -105,10 +109,10 @@ class Servers:
                 return
         raise ServerFailed(f"There is no GMS {gms_uri}.", "Add it to the configuration.")
 
-    async def _lasting(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _lasting(self, work: Callable[[], Awaitable[None]]) -> None:
         """A fault of this program must not end a connection silently."""
         try:
-            await work
+            await work()
         except Exception:
             _log.exception("a connection of %s has ended by a fault", self._client.user)
             raise
