@@ -78,14 +78,9 @@ class Servers:
         self._profile_known = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        self._tasks = [
-            asyncio.create_task(self._lasting(work))
-            for work in (
-                self._follow_profile,
-                self._look_at_expiry,
-                *(partial(self._follow_gms, access, link) for access, link in self._gmss),
-            )
-        ]
+        works: list[Callable[[], Awaitable[None]]] = [self._follow_profile, self._look_at_expiry]
+        works += [partial(self._follow_gms, access, link) for access, link in self._gmss]
+        self._tasks = [asyncio.create_task(self._lasting(work)) for work in works]
         return self
 
     async def __aexit__(
