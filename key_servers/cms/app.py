@@ -9,7 +9,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from types import TracebackType
 from typing import Self
@@ -27,6 +28,18 @@ ROOT_PATH = "/cms/v1/"
 
 class CmsConfig(Listening):
     """What an operator may set for a CMS."""
+
+
+@asynccontextmanager
+async def open_profiles(config: Listening) -> AsyncIterator[Profiles]:
+    """The operator's side alone, for commands beside a running CMS, which notices soon. Raises ServerError."""
+    url = config.database.get_secret_value() if config.database else None
+    database = await open_database(url, config.state_dir / STORE_FILE)
+    try:
+        await migrate(database, "key_servers.cms.migrations")
+        yield Profiles(database, lambda: int(time.time()))
+    finally:
+        await database.close()
 
 
 class Cms:

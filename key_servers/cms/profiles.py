@@ -12,6 +12,8 @@ from mikey_sakke.group_configuration import GROUPS_MAX, URI_MAX, UserProfile
 
 TOKEN_DAYS = 365
 LONG_POLL_MAX_S = 30.0
+LOOK_EVERY_S = 5.0
+"""An open long poll looks so often for what another process on the same store (a command) changed."""
 
 
 class NotPossible(ServerError):
@@ -86,6 +88,12 @@ class Profiles:
             )
         return StoredToken(*rows[0]) if rows else None
 
+    async def all(self) -> list[UserProfile]:
+        """Every profile, by user."""
+        async with self._database.transaction() as sql:
+            rows = await sql.rows("SELECT user_uri FROM cms_users ORDER BY user_uri")
+            return [await self._profile(sql, row[0]) for row in rows]
+
     async def subscribe(self, user: str) -> None:
         """Tell the user of changes from now on."""
         async with self._database.transaction() as sql:
@@ -112,11 +120,14 @@ class Profiles:
                 found = await self._profile(sql, user)
             if found.revision != revision:
                 return found
+            left = ends - asyncio.get_running_loop().time()
+            if left <= 0:
+                return None
             try:
-                async with asyncio.timeout_at(ends):
+                async with asyncio.timeout(min(left, LOOK_EVERY_S)):
                     await bell.wait()
             except TimeoutError:
-                return None
+                continue
 
     async def _next_revision(self, sql: Transaction, user: str) -> int:
         rows = await sql.rows(

@@ -10,6 +10,8 @@ async with await Gms.open(config, provisioning) as gms:
 import secrets
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Annotated, Self
 
@@ -36,13 +38,32 @@ class GmsConfig(Listening):
     )
 
 
+@asynccontextmanager
+async def open_management(config: Listening) -> AsyncIterator[GroupManagement]:
+    """The operator's side alone, for commands beside a running GMS, which notices soon. Raises ServerError."""
+    url = config.database.get_secret_value() if config.database else None
+    database = await open_database(url, config.state_dir / STORE_FILE)
+    try:
+        await migrate(database, "key_servers.gms.migrations")
+        yield GroupManagement(database, lambda: int(time.time()), secrets.token_bytes, lambda user: None)
+    finally:
+        await database.close()
+
+
 class Gms:
     """One group management server. `management` is the operator's side."""
 
     def __init__(
-        self, database: Database, maker: Maker, management: GroupManagement, door: Door, counters: Counter[str]
+        self,
+        gms_uri: str,
+        database: Database,
+        maker: Maker,
+        management: GroupManagement,
+        door: Door,
+        counters: Counter[str],
     ) -> None:
         """For `open` only."""
+        self.gms_uri = gms_uri
         self._database = database
         self._maker = maker
         self._door = door
@@ -62,9 +83,9 @@ class Gms:
         try:
             await migrate(database, "key_servers.gms.migrations")
             courier = Courier(database, config.gms_uri, keys, maker, clock, counters)
-            management = GroupManagement(database, config.gms_uri, clock, secrets.token_bytes, courier.changed)
+            management = GroupManagement(database, clock, secrets.token_bytes, courier.changed)
             door = http.door(management, courier, clock, counters)
-            gms = cls(database, maker, management, door, counters)
+            gms = cls(config.gms_uri, database, maker, management, door, counters)
             await door.open(config)
         except BaseException:
             maker.close()

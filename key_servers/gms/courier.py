@@ -178,7 +178,8 @@ class Courier:
     async def _next_due_s(self, user: str) -> float:
         async with self._database.transaction() as sql:
             waiting = [delivery.due for delivery in await store.open_deliveries(sql, user)]
-        return max(1.0, min(waiting) - self._clock()) if waiting else float(tuning.LONG_POLL_MAX_S)
+        due_s = min(waiting) - self._clock() if waiting else tuning.LOOK_EVERY_S
+        return float(max(1, min(due_s, tuning.LOOK_EVERY_S)))
 
     async def _forget(self, sql: Transaction, key_id: str) -> None:
         """Erase a revoked key when every holder has acknowledged."""

@@ -38,14 +38,12 @@ class GroupManagement:
     def __init__(
         self,
         database: Database,
-        gms_uri: str,
         clock: Clock,
         random: RandomOctets,
         changed: Callable[[str], None],
     ) -> None:
         """`random(n)`: n octets from the operating system's generator."""
         self._database = database
-        self.gms_uri = gms_uri
         self._clock = clock
         self._random = random
         self._changed = changed

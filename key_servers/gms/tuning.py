@@ -9,6 +9,8 @@ KEY_ATTEMPTS_MAX = 10
 """A client that fetched a key so often and never answered gets it no more. Revocations are repeated without end."""
 LONG_POLL_MAX_S = 30
 """Below the minute after which routers of homes forget a silent TCP connection."""
+LOOK_EVERY_S = 5
+"""An open long poll looks so often for what another process on the same store (a command, a second GMS) changed."""
 KEY_ID_BITS = 28
 KEY_ID_DRAWS = 64
 """Draws of a random GMK-ID before giving up: with half of all numbers used, one in 2**64 keys would fail."""

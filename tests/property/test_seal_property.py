@@ -109,7 +109,7 @@ async def _history(folder: Path, steps: list[tuple[str, str, str]]) -> None:
     database = await open_database(None, folder / "gms.sqlite3")
     await migrate(database, "key_servers.gms.migrations")
     courier = Courier(database, "gms", echo, echo, lambda: now[0], Counter())
-    manage = GroupManagement(database, "gms", lambda: now[0], secrets.token_bytes, courier.changed)
+    manage = GroupManagement(database, lambda: now[0], secrets.token_bytes, courier.changed)
     for group in GROUPS:
         await manage.create_group(group)
     for user in USERS:

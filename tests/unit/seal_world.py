@@ -125,7 +125,7 @@ class GmsInside:
         await keys.open(clock())
         maker = Maker(keys.certificate, kms.gms, -1)
         courier = Courier(database, kms.gms, keys, maker, clock, Counter())
-        management = GroupManagement(database, kms.gms, clock, secrets.token_bytes, courier.changed)
+        management = GroupManagement(database, clock, secrets.token_bytes, courier.changed)
         return cls(management, courier, maker.close, database)
 
     async def close(self) -> None:

@@ -99,7 +99,7 @@ async def _deliver(kms: _Kms, folder: Path) -> float:
     await keys.open(clock())
     maker = Maker(keys.certificate, GMS)
     courier = Courier(database, GMS, keys, maker, clock, Counter())
-    manage = GroupManagement(database, GMS, clock, secrets.token_bytes, courier.changed)
+    manage = GroupManagement(database, clock, secrets.token_bytes, courier.changed)
     await manage.create_group(GROUP)
     users = [f"sip:user{number}@example.org" for number in range(USERS)]
     for user in users:

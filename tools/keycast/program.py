@@ -13,6 +13,8 @@ WORDS = {
     "device": ("tools.keycast.device", "Register, provision, pair, list and retire boards."),
     "status": ("tools.keycast.status", "What a running gateway sees and does."),
     "kms": ("tools.keycast.kms", "Run a key management server (KMS), its users and tokens."),
+    "gms": ("tools.keycast.gms", "Run a group management server (GMS): groups, members, group master keys."),
+    "cms": ("tools.keycast.cms", "Run a configuration management server (CMS): user profiles."),
     "seal": ("tools.keycast.seal", "Group master keys for VAL and MC users: KMS, GMS, CMS and clients in a demo."),
     "mikey": ("tools.keycast.mikey", "Read and write MIKEY-SAKKE messages (I_MESSAGE)."),
 }

@@ -138,7 +138,8 @@ async def _play(folder: Path, figures: Figures) -> None:
         while not figures.wrong_gms_code:
             await asyncio.sleep(0.02)
             figures.wrong_gms_code = next((each.code for each in await other.deliveries(forged)), "")
-        say(f"{other.gms_uri} sends alice a key for the same group: refused ({figures.wrong_gms_code}), nothing stored")
+        code = figures.wrong_gms_code
+        say(f"{house.other.gms_uri} sends alice a key for the same group: refused ({code}), nothing stored")
 
 
 def _show(figures: Figures) -> None:

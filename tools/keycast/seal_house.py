@@ -78,7 +78,7 @@ class SealHouse:
                 url=gms.urls[0],
                 token=SecretStr(await gms.management.add_user(uri)),
                 ca_file=self.ca,
-                gms_uri=gms.management.gms_uri,
+                gms_uri=gms.gms_uri,
                 affiliate=list(affiliate) if gms is self.gms else [],
             )
             for gms in (self.gms, self.other)

@@ -1,0 +1,132 @@
+"""`keycast kms`, `gms`, `cms` as an operator types them, the servers as processes of their own."""
+
+import asyncio
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from typer.testing import CliRunner
+
+from gateway_agent.seal.gmk_store import GmkStore
+from gateway_agent.seal.key_material import KeyMaterial
+from gateway_agent.seal.kms_client import KmsAccess, KmsClient
+from gateway_agent.seal.servers import GmsAccess, ServerAccess, Servers
+from gateway_agent.seal.val_client import ValClient
+from tools.keycast import cms, gms, kms
+
+ALICE, GMS_URI, CREW = "sip:alice@example.org", "sip:gms.example.org", "sip:crew@gms.example.org"
+KMS_URI = "kms.example.org"
+
+
+def typed(app: object, *words: str, code: int = 0) -> str:
+    result = CliRunner().invoke(app, list(words))  # type: ignore[arg-type]
+    assert result.exit_code == code, result.output
+    return result.output.strip()
+
+
+@contextmanager
+def running(*words: str) -> Iterator[str]:
+    """A server as a process; gives its URL, once it listens."""
+    command = [sys.executable, "-c", "from tools.keycast import main; main()", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            assert process.stdout is not None
+            said = ""
+            for line in process.stdout:
+                said += line
+                if found := re.search(r"https?://\S+", line):
+                    break
+            else:
+                raise AssertionError(said)
+            yield found[0]
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=30)
+        assert process.returncode == 0
+
+
+def test_three_servers_and_a_client_from_the_command_line(tmp_path: Path) -> None:
+    state = {name: str(tmp_path / name) for name in ("kms", "gms", "cms")}
+    typed(kms.app, "init", KMS_URI, "--state", state["kms"])
+    ca = tmp_path / "kms" / "tls_certificate.pem"
+    token_file = tmp_path / "gms.token"
+    token_file.touch(mode=0o600)
+    token_file.write_text(typed(kms.app, "user", "add", GMS_URI, "--gms", "--state", state["kms"]))
+    tokens = {
+        "kms": typed(kms.app, "user", "add", ALICE, "--state", state["kms"]),
+        "gms": typed(gms.app, "user", "add", ALICE, "--state", state["gms"]),
+        "cms": typed(cms.app, "user", ALICE, "--state", state["cms"]),
+    }
+    typed(gms.app, "group", "create", CREW, "--name", "the crew", "--state", state["gms"])
+    typed(cms.app, "put", ALICE, CREW, "--gms", GMS_URI, "--state", state["cms"])
+    typed(gms.app, "group", "add", CREW, ALICE, "--state", state["gms"])
+    with running("kms", "run", "--state", state["kms"], "--port", "18443") as kms_url:
+        at_kms = ["--kms", kms_url, "--kms-uri", KMS_URI, "--kms-token-file", str(token_file), "--kms-ca", str(ca)]
+        with (
+            running("gms", "run", GMS_URI, *at_kms, "--state", state["gms"], "--port", "0") as gms_url,
+            running("cms", "run", "--state", state["cms"], "--port", "0") as cms_url,
+        ):
+            urls = {"kms": kms_url, "gms": gms_url, "cms": cms_url}
+            key_id = asyncio.run(_keyed_and_removed(tmp_path, ca, urls, tokens, state))
+    shown = json.loads(typed(gms.app, "key", "show", key_id, "--json", "--state", state["gms"]))
+    assert [(row["user"], row["state"]) for row in shown] == [(ALICE, "done")]
+    output = typed(gms.app, "group", "show", "--json", "--state", state["gms"])
+    assert json.loads(output)[0]["keys"] == {key_id: "live"}
+    for token in tokens.values():
+        assert token not in output
+        for path in tmp_path.rglob("*.sqlite3"):
+            assert token.split(".")[1].encode() not in path.read_bytes(), "only hashes of tokens are kept"
+
+
+async def _keyed_and_removed(
+    folder: Path, ca: Path, urls: dict[str, str], tokens: dict[str, str], state: dict[str, str]
+) -> str:
+    """A client gets the key that a command makes, and loses it by another command; returns the GMK-ID."""
+    access = KmsAccess(url=urls["kms"], kms_uri=KMS_URI, user_uri=ALICE, token=SecretStr(tokens["kms"]), ca_file=ca)
+    material, store = KeyMaterial(folder / "keys"), GmkStore(folder / "gmks")
+    async with KmsClient(access, material) as kms_client, asyncio.timeout(60):
+        await kms_client.refresh()
+        client = ValClient(ALICE, store, kms_client.keys, lambda: int(time.time()))
+        cms_access = ServerAccess(url=urls["cms"], token=SecretStr(tokens["cms"]))
+        gms_access = GmsAccess(url=urls["gms"], token=SecretStr(tokens["gms"]), gms_uri=GMS_URI)
+        async with Servers(client, cms_access, [gms_access]):
+            key_id = await asyncio.to_thread(typed, gms.app, "key", "make", CREW, "--state", state["gms"])
+            while client.sending_key(CREW) is None:
+                await asyncio.sleep(0.05)
+            held = client.sending_key(CREW)
+            assert held is not None and held.key_id.hex() == key_id
+            await asyncio.to_thread(typed, cms.app, "remove", ALICE, CREW, "--state", state["cms"])
+            while store.all():
+                await asyncio.sleep(0.05)
+    material.close()
+    store.close()
+    return key_id
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["group", "add", CREW, ALICE], "There is no group"),
+        (["key", "make", CREW], "There is no group"),
+        (["key", "revoke", "00000001"], "There is no key"),
+        (["user", "withdraw", ALICE], "There is no user"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_sentence(tmp_path: Path, words: list[str], sentence: str) -> None:
+    assert sentence in typed(gms.app, *words, "--state", str(tmp_path), code=1)
+
+
+def test_a_readable_token_file_is_refused(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("x")
+    token.chmod(0o644)
+    words = ["run", GMS_URI, "--kms", "http://127.0.0.1:1", "--kms-uri", KMS_URI, "--kms-token-file", str(token)]
+    assert "can be read by others" in typed(gms.app, *words, "--state", str(tmp_path), code=1)

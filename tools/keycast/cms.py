@@ -1,0 +1,142 @@
+"""`keycast cms`: a configuration management server (CMS): user profiles and news of their changes."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tools.keycast.options import JsonOption, console, sentences, show_json
+
+if TYPE_CHECKING:
+    from key_servers.cms.profiles import Profiles
+
+app = typer.Typer(no_args_is_help=True, help="Keep user profiles: which groups a user is in, and whose they are.")
+
+DATABASE_VARIABLE = "KEYCAST_CMS_DATABASE"
+StateFolder = Annotated[Path, typer.Option("--state", help="Folder of the profiles.")]
+UserUri = Annotated[str, typer.Argument(metavar="USER", help="VAL or MC service ID, such as sip:alice@example.org.")]
+GroupUri = Annotated[str, typer.Argument(metavar="GROUP", help="Group URI, such as sip:crew@gms.example.org.")]
+_STATE = Path("keycast-cms-state")
+
+
+@app.command()
+def run(
+    state: StateFolder = _STATE,
+    listen: Annotated[list[str] | None, typer.Option(help="IP address to listen on; may be repeated.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port, 0 = any free one.")] = 8445,
+    tls_certificate: Annotated[Path | None, typer.Option(help="PEM file; without: plain HTTP on loopback.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file of mode 0600.")] = None,
+) -> None:
+    """Run the CMS until it is interrupted. PostgreSQL: set KEYCAST_CMS_DATABASE=postgresql://...
+
+    Example: keycast cms run --listen 192.168.1.10 --tls-certificate tls.pem --tls-key tls.key
+    """
+    from key_servers.cms.app import CmsConfig
+    from tools.keycast.server_config import server_config
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with sentences(), contextlib.suppress(KeyboardInterrupt):
+        config = server_config(
+            CmsConfig,
+            DATABASE_VARIABLE,
+            state_dir=state,
+            listen=listen or ["127.0.0.1"],
+            port=port,
+            tls_certificate=tls_certificate,
+            tls_key=tls_key,
+        )
+        asyncio.run(_run(config))
+
+
+async def _run(config: Any) -> None:
+    from key_servers.cms.app import Cms
+    from tools.keycast.gateway import interrupted
+
+    async with await Cms.open(config) as cms:
+        console.print(f"The CMS listens on {', '.join(cms.urls)}")
+        await interrupted()
+
+
+@app.command("user")
+def add_user(
+    user: UserUri, state: StateFolder = _STATE, days: Annotated[int, typer.Option(min=1, max=3650)] = 365
+) -> None:
+    """Make a profile, or give its user another token, and print the token, which is stored nowhere.
+
+    Example: keycast cms user sip:alice@example.org
+    """
+
+    async def do(profiles: "Profiles") -> None:
+        typer.echo(await profiles.add_user(user, days))
+
+    _with(state, do)
+
+
+@app.command("put")
+def put(
+    user: UserUri,
+    group: GroupUri,
+    gms: Annotated[str, typer.Option(help="Server URI of the group's GMS.")],
+    state: StateFolder = _STATE,
+) -> None:
+    """Say that a user belongs to a group. Do this before the GMS adds the user.
+
+    Example: keycast cms put sip:alice@example.org sip:crew@gms.example.org --gms sip:gms.example.org
+    """
+
+    async def do(profiles: "Profiles") -> None:
+        console.print(f"Revision {await profiles.put_membership(user, group, gms)} of the profile of {user}.")
+
+    _with(state, do)
+
+
+@app.command("remove")
+def remove(user: UserUri, group: GroupUri, state: StateFolder = _STATE) -> None:
+    """Say that a user belongs to a group no more: its client erases the key at once.
+
+    Example: keycast cms remove sip:bob@example.org sip:crew@gms.example.org
+    """
+
+    async def do(profiles: "Profiles") -> None:
+        console.print(f"Revision {await profiles.remove_membership(user, group)} of the profile of {user}.")
+
+    _with(state, do)
+
+
+@app.command("show")
+def show(state: StateFolder = _STATE, as_json: JsonOption = False) -> None:
+    """Show all profiles.
+
+    Example: keycast cms show
+    """
+
+    async def do(profiles: "Profiles") -> None:
+        found = await profiles.all()
+        if as_json:
+            show_json([{"user": each.user, "revision": each.revision, "groups": each.groups} for each in found])
+            return
+        for each in found:
+            console.print(f"{each.user}  revision {each.revision}")
+            for group, gms in each.groups.items():
+                console.print(f"  {group}  of {gms}")
+
+    _with(state, do)
+
+
+def _with(state: Path, do: Callable[["Profiles"], Coroutine[Any, Any, None]]) -> None:
+    """Run `do` on the store of a state folder, beside a CMS that may be running."""
+
+    async def opened() -> None:
+        from key_servers.cms.app import open_profiles
+        from key_servers.seal_door import Listening
+        from tools.keycast.server_config import server_config
+
+        async with open_profiles(server_config(Listening, DATABASE_VARIABLE, state_dir=state)) as profiles:
+            await do(profiles)
+
+    with sentences():
+        asyncio.run(opened())

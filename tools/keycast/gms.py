@@ -1,0 +1,284 @@
+"""`keycast gms`: a group management server (GMS): groups, their members and their GMKs."""
+
+import asyncio
+import contextlib
+import logging
+import ssl
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tools.keycast.options import JsonOption, console, sentences, show_json
+
+if TYPE_CHECKING:
+    from key_servers.gms.management import GroupManagement
+
+app = typer.Typer(no_args_is_help=True, help="Make group master keys (GMK) and hand them to the users of groups.")
+users = typer.Typer(no_args_is_help=True, help="Who may use group management services.")
+groups = typer.Typer(no_args_is_help=True, help="Groups and who is on their lists.")
+keys = typer.Typer(no_args_is_help=True, help="GMKs and what became of them.")
+app.add_typer(users, name="user")
+app.add_typer(groups, name="group")
+app.add_typer(keys, name="key")
+
+DATABASE_VARIABLE = "KEYCAST_GMS_DATABASE"
+StateFolder = Annotated[Path, typer.Option("--state", help="Folder of groups, users and GMKs.")]
+UserUri = Annotated[str, typer.Argument(metavar="USER", help="VAL or MC service ID, such as sip:alice@example.org.")]
+GroupUri = Annotated[str, typer.Argument(metavar="GROUP", help="Group URI, such as sip:crew@gms.example.org.")]
+KeyId = Annotated[str, typer.Argument(metavar="GMK-ID", help="8 hexadecimal digits.")]
+_STATE = Path("keycast-gms-state")
+
+
+@app.command()
+def run(
+    gms_uri: Annotated[str, typer.Argument(metavar="URI", help="Server URI of the GMS, such as sip:gms.example.org.")],
+    kms: Annotated[str, typer.Option(help="URL of the KMS, such as https://kms.example.org:8443.")],
+    kms_uri: Annotated[str, typer.Option(help="Unique name of the KMS.")],
+    kms_token_file: Annotated[Path, typer.Option(help="File of mode 0600 with the GMS's token at the KMS.")],
+    kms_ca: Annotated[Path | None, typer.Option(help="PEM file with the only CA trusted for the KMS.")] = None,
+    state: StateFolder = _STATE,
+    listen: Annotated[list[str] | None, typer.Option(help="IP address to listen on; may be repeated.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port, 0 = any free one.")] = 8444,
+    tls_certificate: Annotated[Path | None, typer.Option(help="PEM file; without: plain HTTP on loopback.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file of mode 0600.")] = None,
+) -> None:
+    """Run the GMS until it is interrupted. PostgreSQL: set KEYCAST_GMS_DATABASE=postgresql://...
+
+    Example: keycast gms run sip:gms.example.org --kms https://127.0.0.1:8443 --kms-uri kms.example.org
+    --kms-token-file gms.token --kms-ca keycast-kms-state/tls_certificate.pem
+    """
+    from key_servers.gms.app import GmsConfig
+    from key_servers.gms.provisioning import KmsOverHttps
+    from key_servers.kms import private_file
+    from tools.keycast.server_config import server_config
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with sentences(), contextlib.suppress(KeyboardInterrupt):
+        token = private_file.read(kms_token_file).decode("ascii", "replace").strip()
+        context = ssl.create_default_context(cafile=kms_ca) if kms.startswith("https:") else None
+        provisioning = KmsOverHttps(kms, kms_uri, gms_uri, token, context, lambda: int(time.time()))
+        config = server_config(
+            GmsConfig,
+            DATABASE_VARIABLE,
+            gms_uri=gms_uri,
+            state_dir=state,
+            listen=listen or ["127.0.0.1"],
+            port=port,
+            tls_certificate=tls_certificate,
+            tls_key=tls_key,
+        )
+        asyncio.run(_run(config, provisioning))
+
+
+async def _run(config: Any, provisioning: Any) -> None:
+    from key_servers.gms.app import Gms
+    from tools.keycast.gateway import interrupted
+
+    async with await Gms.open(config, provisioning) as gms:
+        console.print(f"{gms.gms_uri} listens on {', '.join(gms.urls)}")
+        await interrupted()
+
+
+@users.command("add")
+def add_user(
+    user: UserUri, state: StateFolder = _STATE, days: Annotated[int, typer.Option(min=1, max=3650)] = 365
+) -> None:
+    """Permit a user group management services and print its token, which is stored nowhere.
+
+    Example: keycast gms user add sip:alice@example.org
+    """
+
+    async def do(manage: "GroupManagement") -> None:
+        typer.echo(await manage.add_user(user, days))
+
+    _with(state, do)
+
+
+@users.command("withdraw")
+def withdraw_user(user: UserUri, state: StateFolder = _STATE) -> None:
+    """Take the permission back: off every list, keys change as the groups' security profiles say.
+
+    Example: keycast gms user withdraw sip:bob@example.org
+    """
+
+    async def do(manage: "GroupManagement") -> None:
+        await manage.withdraw_user(user)
+        console.print(f"{user} gets nothing any more.")
+
+    _with(state, do)
+
+
+@groups.command("create")
+def create_group(
+    group: GroupUri,
+    name: Annotated[str, typer.Option(help="A name for people.")] = "",
+    rekey: Annotated[bool, typer.Option(help="Security profile: change the key when a user is removed.")] = True,
+    state: StateFolder = _STATE,
+) -> None:
+    """Make a group. Its name should hold the GMS's PSI, as in sip:crew@gms.example.org.
+
+    Example: keycast gms group create sip:crew@gms.example.org --name "the crew"
+    """
+
+    async def do(manage: "GroupManagement") -> None:
+        await manage.create_group(group, name, rekey_on_removal=rekey)
+        console.print(f"{group} is there. Next: keycast gms group add {group} USER, then keycast gms key make {group}")
+
+    _with(state, do)
+
+
+@groups.command("add")
+def add_member(
+    group: GroupUri,
+    user: UserUri,
+    explicit: Annotated[bool, typer.Option(help="The user affiliates and subscribes by itself.")] = False,
+    state: StateFolder = _STATE,
+) -> None:
+    """Put a user on the list of a group.
+
+    Example: keycast gms group add sip:crew@gms.example.org sip:alice@example.org
+    """
+    from key_servers.gms.values import Affiliation
+
+    async def do(manage: "GroupManagement") -> None:
+        await manage.add_member(group, user, Affiliation.EXPLICIT if explicit else Affiliation.IMPLICIT)
+        console.print(f"{user} is on the list of {group}.")
+
+    _with(state, do)
+
+
+@groups.command("remove")
+def remove_member(group: GroupUri, user: UserUri, state: StateFolder = _STATE) -> None:
+    """Take a user from the list of a group. Tell the CMS too: keycast cms remove.
+
+    Example: keycast gms group remove sip:crew@gms.example.org sip:bob@example.org
+    """
+
+    async def do(manage: "GroupManagement") -> None:
+        made = await manage.remove_member(group, user)
+        console.print(f"{user} is off the list of {group}; {f'new GMK {made}' if made else 'the key stays'}.")
+
+    _with(state, do)
+
+
+@groups.command("show")
+def show_groups(state: StateFolder = _STATE, as_json: JsonOption = False) -> None:
+    """Show groups, members and the GMK-IDs of their keys; never a key.
+
+    Example: keycast gms group show
+    """
+
+    async def do(manage: "GroupManagement") -> None:
+        rows = [
+            {
+                "group": group.uri,
+                "name": group.name,
+                "rekey_on_removal": group.rekey_on_removal,
+                "members": {
+                    member.user: {
+                        "affiliation": member.affiliation.value,
+                        "affiliated": member.affiliated,
+                        "subscribed": member.subscribed,
+                    }
+                    for member in members
+                },
+                "keys": {key.key_id: key.state.value for key in held},
+            }
+            for group, members, held in await manage.groups()
+        ]
+        if as_json:
+            show_json(rows)
+            return
+        for row in rows:
+            console.print(f"{row['group']}  {row['name']}")
+            for user, how in row["members"].items():  # type: ignore[attr-defined]
+                ready = "subscribed" if how["subscribed"] else "not subscribed yet"
+                console.print(f"  {user}  {how['affiliation']}, {ready}")
+            for key_id, key_state in row["keys"].items():  # type: ignore[attr-defined]
+                console.print(f"  GMK {key_id}  {key_state}")
+
+    _with(state, do)
+
+
+@keys.command("make")
+def make_key(
+    group: Annotated[list[str], typer.Argument(metavar="GROUP...", help="The groups that share the key.")],
+    text: Annotated[str, typer.Option(help="A name for the key.")] = "",
+    activation: Annotated[int, typer.Option(min=0, help="Unix time from which it is used, 0 = at once.")] = 0,
+    expiry: Annotated[int, typer.Option(min=0, help="Unix time after which it is not, 0 = none.")] = 0,
+    state: StateFolder = _STATE,
+) -> None:
+    """Make a GMK for one group, or one for several, and print its GMK-ID.
+
+    Example: keycast gms key make sip:crew@gms.example.org --text "shift 1"
+    """
+
+    async def do(manage: "GroupManagement") -> None:
+        typer.echo(await manage.make_key(group, text=text, activation=activation, expiry=expiry))
+
+    _with(state, do)
+
+
+@keys.command("revoke")
+def revoke_key(key_id: KeyId, state: StateFolder = _STATE) -> None:
+    """Tell every holder that a key must not be used, until each acknowledged it.
+
+    Example: keycast gms key revoke 0e09b85a
+    """
+
+    async def do(manage: "GroupManagement") -> None:
+        await manage.revoke_key(key_id)
+        console.print(f"{key_id} is revoked; see: keycast gms key show {key_id}")
+
+    _with(state, do)
+
+
+@keys.command("retry")
+def retry_key(key_id: KeyId, state: StateFolder = _STATE) -> None:
+    """Offer a key again to those who refused it or never answered.
+
+    Example: keycast gms key retry 0e09b85a
+    """
+
+    async def do(manage: "GroupManagement") -> None:
+        console.print(f"{await manage.retry(key_id)} users get it again.")
+
+    _with(state, do)
+
+
+@keys.command("show")
+def show_key(key_id: KeyId, state: StateFolder = _STATE, as_json: JsonOption = False) -> None:
+    """Show what became of a key at every user: answers and errors.
+
+    Example: keycast gms key show 0e09b85a
+    """
+
+    async def do(manage: "GroupManagement") -> None:
+        found = await manage.deliveries(key_id)
+        if as_json:
+            names = ("user", "purpose", "attempts", "code", "text")
+            show_json([{name: getattr(each, name) for name in names} | {"state": each.state.value} for each in found])
+            return
+        for each in found:
+            fault = f"  {each.code}: {each.text}" if each.code else ""
+            console.print(f"{each.user}  {each.purpose}  {each.state.value}{fault}")
+
+    _with(state, do)
+
+
+def _with(state: Path, do: Callable[["GroupManagement"], Coroutine[Any, Any, None]]) -> None:
+    """Run `do` on the store of a state folder, beside a GMS that may be running."""
+
+    async def opened() -> None:
+        from key_servers.gms.app import open_management
+        from key_servers.seal_door import Listening
+        from tools.keycast.server_config import server_config
+
+        async with open_management(server_config(Listening, DATABASE_VARIABLE, state_dir=state)) as manage:
+            await do(manage)
+
+    with sentences():
+        asyncio.run(opened())
