@@ -180,6 +180,8 @@ class Agent:
         else:
             yield from session.handshake(now, address)
             self._tell("session", {"gateway": self.identity.gateway_id})
+            for group in self.membership.groups.values():
+                self.membership.hint(group, self.clock.now(), 0)  # who lost the session may have lost more
 
     async def _answer(self, message, address):
         answer, octets = self.session.unprotect(message, address)

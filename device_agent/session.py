@@ -160,6 +160,8 @@ class Session:
                 self._doubt += 1
                 if held is self._candidate:
                     self._candidate = None
+                elif held is self._live and answer and self._doubt == 1:
+                    continue
                 raise NoSession("no answer" if answer is None else "the gateway does not know the session")
             try:
                 code, inner, payload = held.oscore.unprotect_response(request, answer.options, answer.payload)

@@ -5,6 +5,7 @@ from vmtest import raises, req
 
 from cpns import messages as m
 from cpns import numbers as n
+from device_agent.coap.message import Message
 from device_agent.entropy import RECORD, Entropy
 from device_agent.key_store import KeyStore
 from device_agent.session import NoSession
@@ -107,19 +108,41 @@ def test_what_is_not_protected_reaches_no_handler():
 
 
 @req("SEC-21")
-def test_one_unprotected_refusal_is_no_reason_for_a_handshake_two_are():
+def test_one_unprotected_refusal_is_asked_again_two_are_a_reason_for_a_handshake():
     world = World()
     session = world.agent.session
     world.join("kitchen", 5)
+    answers, truly = [], world.gateway.coap
+
+    def refused_once(*request):
+        answers.append(1)
+        return Message(2, 0x81, 0, b"", [], b"") if len(answers) == 1 else truly(*request)
+
+    world.gateway.coap = refused_once
+    world.join("kitchen", 5)
+    assert len(answers) == 2 and not session.wants_handshake(world.clock.ms)
+    world.gateway.coap = truly
     world.gateway.forgetful = True
-    for expected in (False, True):
-        with raises(NoSession):
-            world.join("kitchen", 5)
-        assert session.wants_handshake(world.clock.ms) is expected
+    with raises(NoSession):
+        world.join("kitchen", 5)
+    assert session.wants_handshake(world.clock.ms)
     assert session.up  # the live session stays usable meanwhile
     world.gateway.forgetful = False
     world.join("kitchen", 5)
     assert not session.wants_handshake(world.clock.ms)
+
+
+@req("SEC-21")
+def test_a_request_without_any_answer_is_not_repeated_at_once():
+    world = World()
+    world.join("kitchen", 5)
+    asked = []
+    world.gateway.coap = lambda *request: asked.append(request)
+    for expected in (False, True):
+        with raises(NoSession):
+            world.join("kitchen", 5)
+        assert world.agent.session.wants_handshake(world.clock.ms) is expected
+    assert len(asked) == 2
 
 
 @req("SEC-21")
