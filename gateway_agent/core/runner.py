@@ -9,7 +9,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 
-from cpns import messages, numbers, tuning
+from cpns import beacon, messages, numbers, tuning
 from cpns.errors import CpnsError
 from gateway_agent.core import delivery as engine
 from gateway_agent.core import gkek
@@ -25,6 +25,8 @@ from gateway_agent.store.store import Store
 _log = logging.getLogger(__name__)
 
 UNICASTS_AT_ONCE = 32
+BEACON_GAP_S = 1.0
+"""Between two beacons of one delivery, however many members cannot be reached."""
 
 
 class _Run:
@@ -37,6 +39,7 @@ class _Run:
         self.events: deque[engine.Event] = deque()
         self.stepping = False
         self.datagrams: tuple[object, list[bytes]] | None = None
+        self.beacon_at = 0.0
         self.batch: Batch
 
     def stop(self) -> None:
@@ -354,9 +357,22 @@ class Deliveries:
         except CpnsError as error:
             self._counters["unicast_failed"] += 1
             _log.debug("unicast to %s failed: %s", pne_id, error.reason)
+            self._send_beacon(run)
         if run.unicasts.get(pne_id) is asyncio.current_task():
             del run.unicasts[pne_id]
             run.batch.add(kind, pne_id)
+
+    def _send_beacon(self, run: _Run) -> None:
+        """Tell members who cannot be reached, and may have lost their session, that there is a key to ask for."""
+        sg_id, version, now = run.delivery.sg_id, run.delivery.version, self._clock.monotonic()
+        group, pn = self._store.inventory.group(sg_id), self._store.pn.get()
+        key, tree = self._store.group_keys.get(sg_id, version), self._store.slots.current()
+        if self._broadcast is None or now < run.beacon_at or group is None or pn is None or key is None:
+            return
+        run.beacon_at = now + BEACON_GAP_S
+        generation = 0 if tree is None else tree.generation
+        if self._broadcast.send(beacon.build(key.key, sg_id, pn.pn_alias, group.alias, generation, version)):
+            self._counters["beacons"] += 1
 
     def _unicast_message(self, run: _Run, pne_id: str) -> bytes | None:
         """The key for one PNE, if it may have it at this moment (SEC-06)."""

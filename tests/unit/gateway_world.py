@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
-from cpns import broadcast_object, messages, numbers, proof
+from cpns import beacon, broadcast_object, messages, numbers, proof
 from cpns.broadcast_encryption.gkdk import GkdkRecord
 from cpns.errors import CpnsError
 from gateway_agent.core.delivery import Pacing
@@ -300,6 +300,7 @@ class World:
         self.with_broadcast = broadcast
         self.boards: dict[str, Board] = {}
         self.air: list[bytes] = []
+        self.beacons: list[beacon.Beacon] = []
         self.media = frozenset({"wifi"})
         self.dropped: list[str] = []
         self.bad_signatures = 0
@@ -401,6 +402,9 @@ class World:
     def send(self, datagram: bytes) -> int:
         if not self.media:
             return 0
+        if datagram[0] == numbers.FRAME_BEACON:
+            self.beacons.append(beacon.parse(datagram))
+            return 1
         self.air.append(datagram)
         for board in list(self.boards.values()):
             board.hear(datagram)

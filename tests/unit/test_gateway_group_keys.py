@@ -116,6 +116,7 @@ async def test_an_unreachable_member_is_reported_and_confirmed_by_its_later_pull
     version = await world.server.rekey("light")
     await world.delivered("light")
     assert world.server.reports[-1][messages.UNREACHABLE] == ["ghost"]
+    assert world.beacons and {heard.version for heard in world.beacons} == {version}  # it may hear that, and ask
     ghost.reachable = True
     answer = await ghost.pull("light")
     assert answer[messages.VERSION] == version and messages.GROUP_KEY in answer
