@@ -1,5 +1,7 @@
 """GKDKs reach PNEs: on request (CPNS-GKM-25, -26), and pushed when a new generation has begun (CPNS-GKM-74, SEC-07)."""
 
+from contextlib import suppress
+
 from cpns import messages, numbers
 from cpns.errors import NotAllowed, TooMany
 from gateway_agent.core import gkek
@@ -42,6 +44,8 @@ class GkdkHandout:
         """The PNE says which generation it has a GKDK of, None = none: covers address it accordingly."""
         if generation is not None:
             self._versions.heard_generation(pne_id, generation)
+            if self._replaced(pne_id):
+                return
         for row in self._store.slots.generations():
             slot = self._store.slots.active(pne_id, row.generation)
             if slot is None:
@@ -70,6 +74,20 @@ class GkdkHandout:
             return False
         self._set_delivered(pne_id, generation, True)
         return True
+
+    def _replaced(self, pne_id: str) -> bool:
+        """Give a slot to a PNE whose GKDK is of a slot that is not its any more: it will not ask by itself.
+
+        So it is after a restore, with who came in after the backup. True if it got one, to be pushed.
+        """
+        pne, current = self._store.pn.pne(pne_id), self._store.slots.current()
+        if pne is None or pne.retired or current is None or self._versions.stop_reason is not None:
+            return False
+        if self._store.slots.active(pne_id, current.generation) is None:
+            with suppress(TooMany):  # the tree is full: it will pull again when a larger one has begun
+                self._tree.record(pne_id, self._clock.unix())
+                return True
+        return False
 
     def _set_delivered(self, pne_id: str, generation: int, delivered: bool) -> None:
         with self._store.transaction():

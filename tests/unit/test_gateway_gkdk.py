@@ -189,3 +189,17 @@ async def test_a_board_that_lost_its_gkdk_is_reached_by_unicast(world):
     version = await world.server.rekey("light")
     await world.delivered("light")
     assert lost.version("light") == version
+
+
+@pytest.mark.req("CPNS-GKM-74", "SEC-02")
+async def test_a_board_whose_slot_is_not_its_any_more_is_given_another(world):
+    """It came in after the backup that was put back, or its credential was registered once more: it will not ask."""
+    await world.board("lamp", "light")
+    late = await world.board("late", "light")
+    old = late.records[-1]
+    world.gateway.register_pne("late")
+    await late.join("light")
+    await late.pull("light")
+    await world.until(lambda: len(late.records) == 2)
+    assert late.records[-1].slot != old.slot
+    assert world.store.slots.active("late", 1).delivered
