@@ -17,6 +17,12 @@ station.switch_on()
 gc.collect()
 gc.threshold(4096)  # octets: what stays lies close together, or no kilobyte in one piece is left in a small heap
 
+try:
+    import before_agent  # pyright: ignore[reportMissingImports]  # noqa: F401 - only boards with such work have it
+except ImportError as error:
+    if "'before_agent'" not in str(error):
+        raise
+
 # An import within an import within an import eats the C stack (16 KB on an ESP32): what lies deep comes first.
 for deep in ("cpns.broadcast_encryption.wrapping", "cpns.broadcast_object", "device_agent.session"):
     __import__(deep)

@@ -1,6 +1,9 @@
-# A board with device_agent.val_client.service: all files of a board, and what this imports. Written by `make manifest`.
+# ruff: noqa: F821 - as in the other manifest
+# A board with before_agent, device_agent.val_client.service: all files of a board, and what these
+# import. Written by `make manifest`.
 
 include("manifest.py")
+module("before_agent.py", opt=2)
 package(
     "mikey_sakke",
     (
@@ -33,6 +36,7 @@ package(
         "val_client/key_cache.py",
         "val_client/records.py",
         "val_client/service.py",
+        "val_client/whole_heap.py",
     ),
     base_path="..",
     opt=2,

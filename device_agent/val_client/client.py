@@ -37,7 +37,7 @@ class BoardClient:
 
     def path(self, number):
         """Where the cache file of a key period is."""
-        return "%sv%d" % (self._folder, number)
+        return records.cache_path(self._folder, number)
 
     def prepare(self, unix_time, progress):
         """Flow: make the cache files that are missing, erase RSKs whose period has ended (0: time unknown).

@@ -10,9 +10,12 @@ from cpns import cborlite
 from cpns.errors import MalformedMessage
 
 PROVISIONING, RSKS, GMKS = "val", "valr", "valg"
+QUEUE, ANSWER = "valq", "vala"  # [Unix time or 0, Key Message] that waits for the whole heap; what is to be answered
 GMKS_MAX = 5  # so that they fit one record of the store
 RSKS_MAX = 2
 _FORMAT = 1
+# An import within an import within an import eats the C stack (16 KB on an ESP32): what lies deep comes first.
+_LEAVES_FIRST = ("errors", "hashing", "curve", "gcm_portable", "gcm", "key_parameters", "pairing", "sakke", "i_message")
 
 Client = namedtuple("Client", ("user", "kms", "period", "offset", "kpak", "z", "groups"))
 
@@ -47,6 +50,17 @@ def load_client(store):
         raise MalformedMessage("not a VAL client's record of format %d" % _FORMAT)
     fields[7] = dict(fields[7])
     return Client(*fields[1:])
+
+
+def load_client_modules():
+    """Import what `client` needs, with few imports within imports."""
+    for name in _LEAVES_FIRST:
+        __import__("mikey_sakke." + name)
+
+
+def cache_path(folder, number):
+    """Where the cache file (`key_cache`) of a key period is."""
+    return "%sv%d" % (folder, number)
 
 
 def load_rsks(store):

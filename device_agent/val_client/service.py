@@ -1,6 +1,9 @@
 """The part of the VAL client that stays in the heap: takes Key Messages from the agent, one at a time, and answers.
 
-    service = ValService(node, "/val/")
+With `HEAP_NEEDED` octets free a message is opened beside the agent, which goes on serving. With less it is left in the
+store for `whole_heap`, and the board resets twice.
+
+    service = ValService(node, "/val/", machine.reset)
     asyncio.create_task(service.run())
 
 `on_event(name, values)` is told "val key" (GMK-ID), "val refused" (code, reason), "val progress" (period, percent),
@@ -11,19 +14,24 @@ import asyncio
 import gc
 import sys
 
-from cpns import messages
+from cpns import cborlite, messages
 from cpns import numbers as n
 from cpns.errors import CpnsError, TooMany
 from device_agent.session import NoSession, unload
 
+_QUEUE, _ANSWER = "valq", "vala"  # as in `records`, which is not to be loaded here
 QUEUE_MAX = 2
 TRIES = 3
+HEAP_NEEDED = 65536
+RESET_DELAY = 0.5  # seconds, for the answer to the PN GW to leave
 
 
 class ValService:
     """`node`: a started api.Node; `folder`: for the cache files, with '/' at its end, readable by nobody else."""
 
-    def __init__(self, node, folder, on_event=None):
+    def __init__(self, node, folder, reset, on_event=None):
+        """`reset()` starts the board anew."""
+        self._reset = reset
         self._agent = node._agent
         self._folder = folder
         self._tell = on_event or (lambda name, values: None)
@@ -35,8 +43,11 @@ class ValService:
         """Serve until cancelled."""
         while not self._agent.session.up:  # a handshake needs the same heap, and without one no message comes
             await asyncio.sleep(1)
+        answer = self._agent.store.load(_ANSWER)
+        await self._send(answer or b"\x80")  # CBOR []: ready
+        if answer:
+            self._agent.store.erase(_ANSWER)
         while True:
-            await self._work(None)
             await self._arrived.wait()
             self._arrived.clear()
             while self._queue:
@@ -52,18 +63,30 @@ class ValService:
         self._arrived.set()
 
     async def _work(self, octets):
-        # Prepare, or answer one message, with everything loaded that this needs and unloaded afterwards
+        # Open one message with everything loaded that this needs, and unloaded afterwards
+        gc.collect()
         answer = None
         try:
+            if gc.mem_free() < HEAP_NEEDED:
+                agent = self._agent
+                now = agent.membership.unix_time(agent.clock.now())
+                agent.store.save(_QUEUE, cborlite.encode([now, octets]))
+                await asyncio.sleep(RESET_DELAY)
+                self._reset()
+                return
             answer = await self._opened(octets)
         except (CpnsError, OSError, ValueError, MemoryError) as error:
             self._tell("val failed", {"reason": str(error)})  # the server repeats a notice without answer
         finally:
             _unload()
-        for _ in range(TRIES if answer else 0):
-            request = messages.encode(n.KEY_MESSAGE_REQUEST, {messages.KEY_MESSAGE: answer})
+        if answer:
+            await self._send(answer)
+
+    async def _send(self, answer):
+        request = messages.encode(n.KEY_MESSAGE_REQUEST, {messages.KEY_MESSAGE: answer})
+        for _ in range(TRIES):
             try:
-                await self._agent.perform(lambda request=request: self._agent.session.ask(request))
+                await self._agent.perform(lambda: self._agent.session.ask(request))
                 return
             except NoSession as error:
                 self._tell("val failed", {"reason": str(error)})
@@ -72,9 +95,10 @@ class ValService:
                 return
 
     async def _opened(self, octets):
-        gc.collect()
-        from cpns import cborlite
-        from device_agent.val_client import client, records
+        from device_agent.val_client import records
+
+        records.load_client_modules()
+        from device_agent.val_client import client
 
         agent = self._agent
         mine = records.load_client(agent.store)
@@ -83,8 +107,6 @@ class ValService:
         worker = client.BoardClient(agent.store, self._folder, mine)
         now = agent.membership.unix_time(agent.clock.now())
         await self._driven(worker.prepare(now, self._progress))
-        if octets is None:
-            return None
         answer = await self._driven(worker.receive(octets, now))
         name, gmk_id, _, code, text = cborlite.decode(answer)
         if code:

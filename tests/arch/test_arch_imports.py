@@ -106,8 +106,8 @@ def test_board_code_imports_what_a_board_has():
 def test_the_manifest_lists_what_a_board_imports():
     missing = "run `make manifest` and look at what changed"
     assert board_files.listed() == board_files.needed(), missing
-    for manifest, option in board_files.OPTIONS.items():
-        assert board_files.listed(manifest) == board_files.needed(option=option), missing
+    for manifest, modules in board_files.OPTIONS.items():
+        assert board_files.listed(manifest) == board_files.needed(options=modules), missing
 
 
 def test_the_micropython_folder_is_no_package():

@@ -15,7 +15,8 @@ from tools.micropython_vm.vm import PROJECT
 FOLDER = PROJECT / "micropython"
 MANIFEST = FOLDER / "manifest.py"
 VAL_CLIENT_MANIFEST = FOLDER / "manifest_val_client.py"
-OPTIONS = {VAL_CLIENT_MANIFEST: "device_agent.val_client.service"}  # manifest -> the module it is for
+# manifest -> the modules it is for, which other boards go without
+OPTIONS = {VAL_CLIENT_MANIFEST: ("before_agent", "device_agent.val_client.service")}
 START = "main.py"
 PACKAGES = ("cpns", "mikey_sakke", "device_agent")
 LEVEL = 2  # of optimisation: `assert` dropped, line numbers kept
@@ -26,7 +27,9 @@ _HEAD = """\
 
 """
 _OPTION_HEAD = """\
-# A board with {option}: all files of a board, and what this imports. Written by `make manifest`.
+# ruff: noqa: F821 - as in the other manifest
+# A board with {options}: all files of a board, and what these
+# import. Written by `make manifest`.
 
 """
 
@@ -56,18 +59,19 @@ def listed(manifest: Path = MANIFEST) -> dict[str, Path]:
     return files
 
 
-def needed(folder: Path = FOLDER, option: str = "") -> dict[str, Path]:
+def needed(folder: Path = FOLDER, options: tuple[str, ...] = ()) -> dict[str, Path]:
     """What a board imports from `main.py` on: the files of `folder` and of our packages, by path on the board.
 
-    `option` is a module that is imported besides.
+    `options` are modules that are imported besides.
     """
     found: dict[str, Path] = {}
-    todo = [(START, folder / START), *files_of(option, folder)]
+    todo = [(START, folder / START), *(item for module in options for item in files_of(module, folder))]
+    optional = {module for modules in OPTIONS.values() for module in modules} - set(options)
     while todo:
         name, source = todo.pop()
         if name not in found:
             found[name] = source
-            todo += [item for module in imported(source) for item in files_of(module, folder)]
+            todo += [item for module in imported(source) if module not in optional for item in files_of(module, folder)]
     return dict(sorted(found.items()))
 
 
@@ -94,22 +98,22 @@ def files_of(module: str, folder: Path) -> Iterator[tuple[str, Path]]:
                 yield name, PROJECT / name
 
 
-def text(files: dict[str, Path], option: str = "") -> str:
-    """The manifest that lists `files`, for `option` only what it adds."""
-    if option:
-        files = {name: path for name, path in needed(option=option).items() if name not in files}
+def text(files: dict[str, Path], options: tuple[str, ...] = ()) -> str:
+    """The manifest that lists `files`, or only what `options` add to them."""
+    if options:
+        files = {name: path for name, path in needed(options=options).items() if name not in files}
     lines = [f'module("{name}", opt={LEVEL})' for name in files if "/" not in name]
     for package in PACKAGES:
         inside = [name.partition("/")[2] for name in files if name.startswith(package + "/")]
         if inside:
             rows = "".join(f'        "{name}",\n' for name in inside)
             lines.append(f'package(\n    "{package}",\n    (\n{rows}    ),\n    base_path="..",\n    opt={LEVEL},\n)')
-    if option:
+    if options:
         lines.insert(0, f'include("{MANIFEST.name}")')
-    return (_OPTION_HEAD.format(option=option) if option else _HEAD) + "\n".join(lines) + "\n"
+    return (_OPTION_HEAD.format(options=", ".join(options)) if options else _HEAD) + "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
     MANIFEST.write_text(text(needed()))
-    for path, option in OPTIONS.items():
-        path.write_text(text(needed(), option))
+    for path, modules in OPTIONS.items():
+        path.write_text(text(needed(), modules))

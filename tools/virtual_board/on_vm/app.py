@@ -95,9 +95,11 @@ async def main(node):
         _take(group)
     folder = os.getenv("BOARD_VAL_CLIENT")
     if folder:
+        import machine
+
         from device_agent.val_client.service import ValService
 
-        asyncio.create_task(ValService(node, folder, _event).run())
+        asyncio.create_task(ValService(node, folder, machine.reset, _event).run())
     _event("up", {"groups": {group.id: group.version for group in node.groups}})
     commands = asyncio.StreamReader(sys.stdin)
     while True:

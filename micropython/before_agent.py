@@ -1,0 +1,32 @@
+"""What boards that are VAL clients do with the whole heap before the agent is loaded; then they start anew."""
+
+import os
+import sys
+
+FOLDER = getattr(os, "getenv", lambda name: None)("BOARD_VAL_CLIENT") or "/val/"
+
+
+def run():
+    """Open Key Messages that wait, and make the caches that are missing."""
+    import machine
+    from nvs_store import NvsStore
+
+    from device_agent.key_store import KeyStore
+    from device_agent.val_client import whole_heap
+
+    store = KeyStore(NvsStore())
+    if FOLDER[:-1].rpartition("/")[2] not in os.listdir(FOLDER[:-1].rpartition("/")[0] or "/"):
+        os.mkdir(FOLDER[:-1])
+    if not whole_heap.waiting(store, FOLDER):
+        return
+
+    def progress(number, percent):
+        print("key cache of period", number, percent, "%")
+
+    if whole_heap.work(store, FOLDER, progress):
+        machine.reset()  # back to a heap in one piece
+
+
+run()
+for name in ("device_agent.val_client.whole_heap", "device_agent.val_client.records"):
+    sys.modules.pop(name, None)
