@@ -1,7 +1,8 @@
 """HMAC-SHA-256 (RFC 2104) over what both Pythons have: `hashlib.sha256`.
 
-A board's hash object can neither be copied nor fed after its digest was taken, so a key is kept as its two
-padded blocks. Linux takes the same road: `hmac.digest` of its library is slower for messages as short as ours.
+A board's hash object can neither be copied nor fed after its digest was taken: there each HMAC starts from the key. On
+Linux a key for many messages is kept as its two padded blocks; `hmac.digest` of its library is slower for messages as
+short as ours.
 """
 
 from hashlib import sha256
@@ -27,35 +28,57 @@ if hasattr(b"", "translate"):
 
         return of_key
 
-else:  # MicroPython: one addition of big integers instead of a loop over 64 octets
-    _INNER = int.from_bytes(b"\x36" * 64, "big")
-    _OUTER = int.from_bytes(b"\x5c" * 64, "big")
+    class Hmac:
+        """HMAC-SHA-256 under one key of any length, for many messages."""
 
-    def _pads(key):
+        def __init__(self, key: bytes) -> None:
+            self._inner, self._outer = _pads(key)
+
+        def digest(self, *parts: bytes) -> bytes:
+            """The 32 octets of HMAC over the concatenation of `parts`."""
+            return sha256(self._outer + sha256(self._inner + b"".join(parts)).digest()).digest()
+
+    def hmac_sha256(key: bytes, *parts: bytes) -> bytes:
+        """HMAC-SHA-256 of the concatenation of `parts` under `key`, 32 octets."""
+        inner, outer = _pads(key)
+        return sha256(outer + sha256(inner + b"".join(parts)).digest()).digest()
+
+else:  # MicroPython: an XOR of whole numbers as short as the key, and hashes fed in pieces: a third of the garbage
+    # by length of the key: for the inner and the outer hash what the key is XORed with, and the rest of the block
+    _BLOCKS = {}
+    for _size in (16, 32, 64):
+        _pair = [(int.from_bytes(octet * _size, "big"), octet * (64 - _size)) for octet in (b"\x36", b"\x5c")]
+        _BLOCKS[_size] = tuple(_pair)
+
+    def hmac_sha256(key, *parts):
         if len(key) > 64:
             key = sha256(key).digest()
-        block = int.from_bytes(key, "big") << 8 * (64 - len(key))
-        return (block ^ _INNER).to_bytes(64, "big"), (block ^ _OUTER).to_bytes(64, "big")
+        size = len(key)
+        if size not in _BLOCKS:
+            key += bytes(64 - size)
+            size = 64
+        number = int.from_bytes(key, "big")
+        digest = None
+        for mask, rest in _BLOCKS[size]:
+            block = sha256((number ^ mask).to_bytes(size, "big"))
+            block.update(rest)
+            if digest:
+                block.update(digest)
+            else:
+                for part in parts:
+                    block.update(part)
+            digest = block.digest()
+        return digest
+
+    class Hmac:  # as above
+        def __init__(self, key):
+            self._key = key
+
+        def digest(self, *parts):
+            return hmac_sha256(self._key, *parts)
 
     def fixed_message(message):
         return lambda key: hmac_sha256(key, message)
-
-
-class Hmac:
-    """HMAC-SHA-256 under one key of any length, for many messages."""
-
-    def __init__(self, key: bytes) -> None:
-        self._inner, self._outer = _pads(key)
-
-    def digest(self, *parts: bytes) -> bytes:
-        """The 32 octets of HMAC over the concatenation of `parts`."""
-        return sha256(self._outer + sha256(self._inner + b"".join(parts)).digest()).digest()
-
-
-def hmac_sha256(key: bytes, *parts: bytes) -> bytes:
-    """HMAC-SHA-256 of the concatenation of `parts` under `key`, 32 octets."""
-    inner, outer = _pads(key)
-    return sha256(outer + sha256(inner + b"".join(parts)).digest()).digest()
 
 
 def h16(key: bytes, *parts: bytes) -> bytes:
