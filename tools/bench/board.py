@@ -15,7 +15,7 @@ from tools.bench.board_steps import BoardSteps, NoValgrind, board_octets
 from tools.bench.rows import Line, Row, Skipped, Tell
 
 TARGET_FILES, TARGET_HEAP_KIB = 96 * 1024, 64
-TARGET_OBJECT_MS, TARGET_WITHOUT_P256_MS = 1000, 20
+_TARGETS_MS = {"receive": 1000, "accept": 20}
 _HERTZ = 240e6
 _CYCLES_P256, _CYCLES = 1.5, 1.7
 # name of the step, what it is, times in one process, of which P-256 is most
@@ -23,7 +23,7 @@ _STEPS = (
     ("edhoc", "EDHOC handshake", 1, True),
     ("prepare", "tables of the signing key, made when idle", 1, True),
     ("receive", "broadcast object to stored key", 3, True),
-    ("signature", "its signature alone", 3, True),
+    ("accept", "broadcast object to stored key without P-256", 4, False),
     ("protect", "group message, protect", 20, False),
     ("open", "group message, open", 20, False),
 )
@@ -34,21 +34,16 @@ def measure(tell: Tell) -> Iterator[Line]:
     yield Row("board: all files (.mpy)", board_octets(), "octets", target=TARGET_FILES, note="before ROMFS, -O2")
     with tempfile.TemporaryDirectory() as folder:
         steps = BoardSteps(Path(folder))
-        instructions = {}
         for step, what, times, p256 in _STEPS:
             tell(what)
             yield Row(f"board VM: {what}", steps.milliseconds(step, times), "ms", note="on this machine")
             try:
-                instructions[step] = steps.instructions(step, times)
+                instructions = steps.instructions(step, times)
             except NoValgrind as why:
                 yield Skipped(f"ESP32 estimate: {what}", str(why))
                 continue
             cycles = _CYCLES_P256 if p256 else _CYCLES
-            target = TARGET_OBJECT_MS if step == "receive" else None
-            yield _estimate(what, instructions[step], cycles, target)
-        if "receive" in instructions and "signature" in instructions:
-            without = instructions["receive"] - instructions["signature"]
-            yield _estimate("broadcast object to stored key without P-256", without, _CYCLES, TARGET_WITHOUT_P256_MS)
+            yield _estimate(what, instructions, cycles, _TARGETS_MS.get(step))
     try:
         heap, in_use = measure_smallest(tell)
     except ValueError:

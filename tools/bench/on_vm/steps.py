@@ -68,6 +68,20 @@ def edhoc(i):
         raise ValueError("another secret than the PN GW's")
 
 
+class Unsigned:
+    # in the place of the PN GW's signing key: says yes at once
+    octets = agent.identity.signing_key
+
+    def verify(self, digest, signature):
+        return
+        yield
+
+
+def accept(i):
+    agent.receiver._key = Unsigned()
+    receive(i)
+
+
 def receive(i):
     before = group.version
     p256.run(agent.receiver.receive(given["objects"][i]))
@@ -93,6 +107,7 @@ work = {
     "prepare": prepare,
     "edhoc": edhoc,
     "receive": receive,
+    "accept": accept,
     "signature": signature,
     "protect": protect,
     "open": open_,
