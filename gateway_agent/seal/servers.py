@@ -76,6 +76,7 @@ class Servers:
         self._gmss = [(access, _Link(access)) for access in gmss]
         self._tasks: list[asyncio.Task[None]] = []
         self._profile_known = asyncio.Event()
+        client.refresh_profile = self._refresh_profile
 
     async def __aenter__(self) -> Self:
         works: list[Callable[[], Awaitable[None]]] = [self._follow_profile, self._look_at_expiry]
@@ -133,6 +134,14 @@ class Servers:
                 subscribed = False
                 await asyncio.sleep(delay)
                 delay = min(RETRY_MAX_S, 2 * delay)
+
+    async def _refresh_profile(self) -> None:
+        try:
+            octets = await self._cms.request("GET", "/cms/v1/profile")
+            if octets:
+                self._client.apply_profile(decode_profile(octets))
+        except (ServerFailed, MikeyError) as error:
+            _log.warning("the CMS: %s", error)  # the profile stays as it is, and so does the verdict
 
     async def _follow_gms(self, access: GmsAccess, link: "_Link") -> None:
         # Without a profile every key would be refused: the profile comes first.

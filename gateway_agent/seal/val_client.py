@@ -6,14 +6,14 @@ No socket in it: `servers` brings requests and carries answers away, `service_gr
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from gateway_agent.seal.gmk_checks import Known, Settings, Verdict, judge
 from gateway_agent.seal.gmk_store import GmkStore, StoredGmk
 from mikey_sakke import i_message
 from mikey_sakke.endpoint_key import SERVICE_GROUP_MANAGEMENT, endpoint_key, proof
-from mikey_sakke.errors import MikeyError, NoKeyForPeriod, UnauthorisedGroup, WrongReceiver
+from mikey_sakke.errors import MikeyError, NoKeyForPeriod, UnauthorisedGroup, WrongInitiator, WrongReceiver
 from mikey_sakke.group_configuration import TEXT_MAX, NotifyRequest, NotifyResponse, UserProfile
 from mikey_sakke.identifiers import NTP_OFFSET
 
@@ -49,6 +49,8 @@ class ValClient:
         self.settings = settings or Settings()
         self.counters: Counter[str] = Counter()
         self.changed = changed
+        self.refresh_profile: Callable[[], Awaitable[None]] | None = None
+        """Fetches the profile anew: news of the CMS may come after the GMS's."""
         self._store = store
         self._keys = keys
         self._clock = clock
@@ -59,7 +61,7 @@ class ValClient:
         else the error, with nothing stored (SEAL-GMK-33, MC-GMK-17)."""
         async with self._turn:
             try:
-                response = await self._accept(request)
+                response = await self._accept_with_profile_of_now(request)
             except MikeyError as error:
                 self.counters[f"refused.{error.code}"] += 1
                 _log.warning("a key of %s was refused: %s", request.gms, error)
@@ -111,6 +113,19 @@ class ValClient:
             groups = self._store.forget_past(self._clock())
         if groups:
             self.changed(set(groups))
+
+    async def _accept_with_profile_of_now(self, request: NotifyRequest) -> NotifyResponse:
+        """Who was just added may hear of it from the GMS first: ask the CMS before refusing."""
+        before = self.profile
+        try:
+            return await self._accept(request)
+        except (UnauthorisedGroup, WrongInitiator):
+            if self.refresh_profile is None:
+                raise
+            await self.refresh_profile()
+            if self.profile == before:
+                raise
+        return await self._accept(request)
 
     async def _accept(self, request: NotifyRequest) -> NotifyResponse:
         received = await self._open(request)

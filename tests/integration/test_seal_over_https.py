@@ -96,6 +96,16 @@ def _accesses(house: SealHouse, user: User) -> tuple[ServerAccess, list[GmsAcces
     return user.servers._cms._access, [access for access, _ in user.servers._gmss]
 
 
+async def test_the_gms_may_be_faster_than_the_cms(house: SealHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    alice = await house.add_user(ALICE)
+    await house.start(alice)
+    await until(lambda: alice.client.profile is not None, "the empty profile")
+    monkeypatch.setattr(house.cms.profiles, "_ring", lambda user: None)  # its news come late
+    await house.cms.profiles.put_membership(ALICE, CREW, GMS_URI)
+    await house.gms.management.add_member(CREW, ALICE, Affiliation.IMPLICIT)
+    await answered(house, await house.gms.management.make_key([CREW]))
+
+
 # strangers at the door
 
 

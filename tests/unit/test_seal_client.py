@@ -24,6 +24,7 @@ from mikey_sakke.group_configuration import (
     TEXT_MAX,
     NotifyRequest,
     NotifyResponse,
+    UserProfile,
     decode_profile,
     decode_requests,
     decode_response,
@@ -320,6 +321,29 @@ async def test_a_group_that_is_not_in_the_profile_is_refused(
     side: Side, kms: KmsSecrets, groups: tuple[str, ...]
 ) -> None:
     await assert_refused(side, kms.i_message(groups=groups), "unauthorised-group")
+
+
+@pytest.mark.req("SEAL-GMK-32", "SEAL-GMK-36")
+@pytest.mark.parametrize("before", [profile(1), profile(1, board=GMS)])
+async def test_the_profile_is_asked_for_before_a_group_is_refused(
+    kms: KmsSecrets, tmp_path: Path, clock: Clock, good: bytes, before: UserProfile
+) -> None:
+    client, store = client_of(kms, tmp_path, clock)
+    client.apply_profile(before)
+    asked = []
+
+    async def unchanged() -> None:
+        asked.append(client.profile)
+
+    async def added() -> None:
+        client.apply_profile(profile(2, crew=GMS))
+
+    client.refresh_profile = unchanged
+    assert (await client.take(notice(good))).code in ("unauthorised-group", "wrong-initiator")
+    assert asked == [before] and store.all() == []
+    client.refresh_profile = added
+    assert (await client.take(notice(good))).code == ""
+    store.close()
 
 
 @pytest.mark.req("SEAL-GMK-30")
