@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tools.bench import board, confirmations, gateway_work, handshakes, octets, seal, thousand
+from tools.bench import board, confirmations, gateway_work, handshakes, mikey, octets, seal, thousand, val_board
 from tools.bench.rows import Line, Skipped, Tell, as_json, show, write
 from tools.micropython_vm.vm import PROJECT, NoVm
 
@@ -24,7 +24,9 @@ SUBJECTS: dict[str, Callable[[Tell], Iterator[Line]]] = {
     "confirmations": confirmations.measure,
     "thousand": thousand.measure,
     "seal": seal.measure,
+    "mikey": mikey.measure,
     "board": board.measure,
+    "val_board": val_board.measure,
 }
 
 

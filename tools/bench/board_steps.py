@@ -75,7 +75,7 @@ class BoardSteps:
         if (step, count) not in self._counts:
             if shutil.which("valgrind") is None:
                 raise NoValgrind("no valgrind on this machine")
-            machine = _decodable(self._machine)
+            machine = decodable(self._machine)
             run = self._run(machine, step, count, "valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null")
             found = re.search(r"Collected : (\d+)", run.stderr)
             if found is None:
@@ -101,7 +101,7 @@ def board_octets() -> int:
     return sum(path.stat().st_size for path in compile.BOARD_TREE.rglob("*") if path.is_file())
 
 
-def _decodable(machine: vm.Vm) -> vm.Vm:
+def decodable(machine: vm.Vm) -> vm.Vm:
     """`machine` from a copy whose NOPs valgrind decodes; itself where it is not the unpacked Debian package."""
     program = Path(machine.argv[-1])
     libraries = Path(machine.argv[0]).parent
