@@ -97,6 +97,7 @@ async def build_seal_house(folder: Path, workers: int = 1) -> AsyncIterator[Seal
 
     `workers`: processes of the GMS in charge; the other one has a thread.
     """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     certificate, key = folder / "tls.pem", folder / "tls.key"
     tls.make_self_signed(certificate, key, ["127.0.0.1"], datetime.datetime.now(datetime.UTC))
     async with AsyncExitStack() as stack:

@@ -1,0 +1,144 @@
+"""The composition of a VAL client in a gateway: keys from the KMS, profile, GMKs, and the uplink of the PN GW.
+
+seal = await SealClient.open(config, folder, pn_id)      # or server=UdpUplink(...) for other Service Groups
+app = await GatewayApp.open(gateway_config, seal.uplink)
+await seal.start(app.gateway.handle_server)
+...
+await seal.close()
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from gateway_agent.core.ports import Uplink
+from gateway_agent.seal.gmk_checks import CLOCK_WINDOW_S, Authority, Settings
+from gateway_agent.seal.gmk_store import GmkStore
+from gateway_agent.seal.key_material import KeyMaterial
+from gateway_agent.seal.kms_client import KmsAccess, KmsClient
+from gateway_agent.seal.servers import GmsAccess, ServerAccess, Servers
+from gateway_agent.seal.service_groups import ServiceGroups
+from gateway_agent.seal.uplink import Mapping, SealUplink
+from gateway_agent.seal.val_client import ValClient
+from mikey_sakke.kms_faults import KmsFault
+
+_log = logging.getLogger(__name__)
+
+KEYS_FILE, GMKS_FILE, GROUPS_FILE = "seal_keys.sqlite3", "seal_gmks.sqlite3", "seal_groups.sqlite3"
+RETRY_FIRST_S = 5
+RETRY_MAX_S = 600
+
+
+class MappedGroup(BaseModel):
+    """A VAL group that is a Service Group of this PN."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    group: Annotated[str, Field(min_length=1, max_length=255, description="URI of the VAL or MC group")]
+    sg_id: Annotated[str, Field(min_length=1, max_length=64, description="SG ID in this PN, and in no other")]
+    pnes: list[str] | None = Field(None, description="PNE IDs that may join; none: every PNE of the PN")
+
+
+class SealConfig(BaseModel):
+    """Everything a person sets for a gateway that is a VAL or MC client."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kms: KmsAccess
+    cms: ServerAccess
+    gms: list[GmsAccess] = Field(min_length=1)
+    groups: list[MappedGroup] = Field(min_length=1)
+    strict_status: bool = Field(False, description="a clear status bit alone means that a key is revoked")
+    authority: Authority = Field(Authority.PROFILE, description="what shows that a GMS may key a group")
+    window_s: Annotated[int, Field(ge=10, le=3600)] = Field(
+        CLOCK_WINDOW_S, description="how far the time of a message may be from ours, in seconds"
+    )
+
+    @model_validator(mode="after")
+    def _mapped_once(self) -> Self:
+        for names in ([each.group for each in self.groups], [each.sg_id for each in self.groups]):
+            if len(set(names)) < len(names):
+                raise ValueError("a group or SG ID is mapped twice")
+        return self
+
+
+class SealClient:
+    """A running VAL client. `client` holds the GMKs, `uplink` is what the PN GW talks to."""
+
+    def __init__(self, stack: AsyncExitStack, kms: KmsClient, client: ValClient, servers: Servers) -> None:
+        """For `open` only."""
+        self._stack = stack
+        self._kms = kms
+        self._servers = servers
+        self._refreshing: asyncio.Task[None] | None = None
+        self.client = client
+        self.uplink: SealUplink
+
+    @classmethod
+    async def open(
+        cls,
+        config: SealConfig,
+        folder: Path,
+        pn_id: str,
+        *,
+        server: Uplink | None = None,
+        clock: Callable[[], int] | None = None,
+    ) -> Self:
+        """Open the files in `folder` (private); nobody is asked before `start`. `clock` gives Unix seconds.
+
+        `server`: the CPNS Server of Service Groups that are not mapped. Raises StoreDamaged, ConfigError.
+        """
+        clock = clock or (lambda: int(time.time()))
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        async with AsyncExitStack() as stack:
+            material = KeyMaterial(folder / KEYS_FILE)
+            stack.callback(material.close)
+            gmks = GmkStore(folder / GMKS_FILE)
+            stack.callback(gmks.close)
+            groups = ServiceGroups(folder / GROUPS_FILE)
+            stack.callback(groups.close)
+            kms = await stack.enter_async_context(KmsClient(config.kms, material, clock))
+            settings = Settings(config.strict_status, config.authority, config.window_s)
+            client = ValClient(config.kms.user_uri, gmks, kms.keys, clock, settings)
+            made = cls(stack, kms, client, Servers(client, config.cms, config.gms))
+            mappings = [
+                Mapping(each.group, each.sg_id, None if each.pnes is None else frozenset(each.pnes))
+                for each in config.groups
+            ]
+            made.uplink = SealUplink(client, groups, pn_id, mappings, server)
+            made._stack = stack.pop_all()
+        return made
+
+    async def start(self, handle_server: Callable[[bytes], Awaitable[bytes]]) -> None:
+        """Connect, and deliver to the PN GW by `handle_server`. Servers that do not answer are tried again."""
+        self.uplink.attach(handle_server)
+        self.uplink.start()
+        self._refreshing = asyncio.create_task(self._refresh())
+        await self._servers.__aenter__()
+
+    async def close(self) -> None:
+        """End; all goes on at the next start."""
+        await self._servers.close()
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+            await asyncio.gather(self._refreshing, return_exceptions=True)
+        await self.uplink.close()
+        await self._stack.aclose()
+
+    async def _refresh(self) -> None:
+        """Keep the keys of the present and, in time, the next key period at hand (SEAL-GMK-03, -19)."""
+        retry = RETRY_FIRST_S
+        while True:
+            try:
+                wait = await self._kms.refresh()
+                retry = RETRY_FIRST_S
+            except KmsFault as fault:
+                _log.warning("the KMS: %s", fault)
+                wait, retry = retry, min(RETRY_MAX_S, 2 * retry)
+            await asyncio.sleep(max(1, wait))

@@ -1,0 +1,100 @@
+"""A gateway that is a VAL client, whole: real servers over HTTPS above, a real PN GW and boards with GKDKs below."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from gateway_agent.seal.app import MappedGroup, SealClient, SealConfig
+from gateway_agent.seal.kms_client import KmsAccess
+from gateway_agent.seal.servers import GmsAccess, ServerAccess
+from gateway_agent.seal.service_groups import group_key
+from key_servers.gms.values import Affiliation
+from tests.unit.gateway_world import PN, World
+from tools.keycast.seal_house import GMS_URI, KMS_URI, SealHouse, build_seal_house
+
+GATEWAY, BOB = "sip:gw.home@example.org", "sip:bob@example.org"
+CREW, SG = "sip:crew@gms.example.org", f"crew.{PN}"
+
+
+class Above:
+    """Stands where `gateway_world` has its CPNS Server."""
+
+    def __init__(self, seal: SealClient) -> None:
+        self.homes: dict[str, World] = {}
+        self.seal = seal
+
+    async def answer(self, pn_id: str, message: bytes) -> bytes:
+        return await self.seal.uplink.request(message)
+
+
+async def configured(house: SealHouse) -> SealConfig:
+    tokens = (
+        await house.kms.add_user(GATEWAY),
+        await house.cms.profiles.add_user(GATEWAY),
+        await house.gms.management.add_user(GATEWAY),
+    )
+    kms, cms, gms = (SecretStr(token) for token in tokens)
+    return SealConfig(
+        kms=KmsAccess(url=house.kms.urls[0], kms_uri=KMS_URI, user_uri=GATEWAY, token=kms, ca_file=house.ca),
+        cms=ServerAccess(url=house.cms.urls[0], token=cms, ca_file=house.ca),
+        gms=[GmsAccess(url=house.gms.urls[0], token=gms, ca_file=house.ca, gms_uri=GMS_URI)],
+        groups=[MappedGroup(group=CREW, sg_id=SG)],
+    )
+
+
+@pytest.mark.req("SEC-12", "SEAL-GMK-47", "SEAL-GMK-48")
+async def test_a_gmk_comes_from_the_gms_down_to_the_boards_and_goes(tmp_path: Path) -> None:
+    async with build_seal_house(tmp_path / "servers", workers=-1) as house:
+        manage, profiles = house.gms.management, house.cms.profiles
+        config = await configured(house)
+        await manage.create_group(CREW)
+        await manage.add_user(BOB)
+        for user in (GATEWAY, BOB):
+            await manage.add_member(CREW, user, Affiliation.IMPLICIT)
+        await profiles.put_membership(GATEWAY, CREW, GMS_URI)
+        seal = await SealClient.open(config, tmp_path / "seal", PN)
+        world = World(tmp_path / "gw", server=Above(seal))  # type: ignore[arg-type]
+        await world.start()
+        await seal.start(world.gateway.handle_server)
+        try:
+            await world.until(lambda: seal.client.profile is not None, timeout=20)
+            for pne_id in ("lamp", "door"):
+                await world.board(pne_id, SG)
+            lamp = world.boards["lamp"]
+
+            async def holds(key_id: str) -> None:
+                await world.until(
+                    lambda: (
+                        (key := seal.client.sending_key(CREW)) is not None
+                        and key.key_id.hex() == key_id
+                        and group_key(key.gmk, SG, lamp.version(SG)) == lamp.keys.get(SG, {}).get(lamp.version(SG))
+                    ),
+                    timeout=20,
+                )
+
+            await holds(await manage.make_key([CREW]))
+            first = lamp.version(SG)
+            second = await manage.remove_member(CREW, BOB)
+            assert second is not None
+            await holds(second)
+            assert lamp.version(SG) > first
+            await profiles.remove_membership(GATEWAY, CREW)
+            await world.until(lambda: world.store.group_keys.newest(SG) is None, timeout=20)
+            assert seal.client.sending_key(CREW) is None
+        finally:
+            await seal.close()
+            await world.close()
+
+
+def test_a_group_is_mapped_once() -> None:
+    token = SecretStr("x")
+    access = ServerAccess(url="http://127.0.0.1:1", token=token)
+    mapped = [MappedGroup(group=CREW, sg_id=SG), MappedGroup(group=CREW, sg_id="other")]
+    with pytest.raises(ValidationError, match="twice"):
+        SealConfig(
+            kms=KmsAccess(url="http://127.0.0.1:1", kms_uri=KMS_URI, user_uri=GATEWAY, token=token),
+            cms=access,
+            gms=[GmsAccess(url="http://127.0.0.1:1", token=token, gms_uri=GMS_URI)],
+            groups=mapped,
+        )
