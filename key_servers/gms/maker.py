@@ -7,6 +7,7 @@ import asyncio
 import multiprocessing
 import os
 import secrets
+import signal
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -116,6 +117,7 @@ _worker: _Worker | None = None  # of this process, when it is one of the pool
 
 def _prepare(certificate: Certificate, gms_uri: str) -> None:
     global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's, which then ends its workers
     _worker = _Worker(certificate, gms_uri)
 
 

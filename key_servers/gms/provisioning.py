@@ -1,6 +1,7 @@
 """The GMS's own identity-specific keys, provisioned by the KMS for its server URI (SEAL-GMK-04, -20; MC-GMK-05)."""
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from mikey_sakke import kms_exchange
 from mikey_sakke.kms_faults import KmsFault
 from mikey_sakke.kms_values import Certificate, KeySet
 from mikey_sakke.kms_xml import MEDIA_TYPE, RESPONSE_MAX
+
+_log = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_S = 20
 
@@ -128,7 +131,10 @@ class OwnKeys:
                 await self._fetch(now)
             ahead = now + tuning.OWN_KEYS_AHEAD_S
             if kms_exchange.period_number(self.certificate, ahead) not in self._by_number:
-                await self._fetch(ahead)
+                try:
+                    await self._fetch(ahead)
+                except NotProvisioned as error:  # the present keys still do; the next call tries again
+                    _log.warning("the keys of the next key period: %s", error)
             self._by_number = {each: held for each, held in self._by_number.items() if each >= number}
             return self._by_number[number]
 

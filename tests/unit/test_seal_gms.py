@@ -10,11 +10,13 @@ from gateway_agent.seal.val_client import ValClient
 from key_servers.gms import tuning
 from key_servers.gms.courier import ResponseRefused
 from key_servers.gms.management import NotPermitted, NotPossible
+from key_servers.gms.provisioning import NotProvisioned, OwnKeys
 from key_servers.gms.values import Affiliation, KeyState
 from mikey_sakke import i_message
 from mikey_sakke import message as mikey
 from mikey_sakke.group_configuration import KEY, REVOCATION, NotifyResponse
-from mikey_sakke.identifiers import guk_id
+from mikey_sakke.identifiers import NTP_OFFSET, guk_id
+from mikey_sakke.kms_values import KeySet
 from tests.unit.seal_world import (
     ALICE,
     BOARD,
@@ -23,6 +25,7 @@ from tests.unit.seal_world import (
     CREW,
     GMS,
     NOW,
+    PERIOD,
     Clock,
     GmsInside,
     KmsSecrets,
@@ -347,3 +350,35 @@ async def test_a_restarted_gms_goes_on(kms: KmsSecrets, tmp_path: Path, clock: C
     clock.unix += tuning.ANSWER_S
     assert [answer.key_id.hex() for answer in await second.serve(alice)] == [key_id]
     await second.close()
+
+
+@pytest.mark.req("SEAL-GMK-20")
+async def test_a_silent_kms_does_not_stop_a_gms_that_has_keys(kms: KmsSecrets, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = OwnKeys(kms)
+    await keys.open(NOW)
+    ends = (kms.kms.number_at(NOW + NTP_OFFSET) + 1) * PERIOD - NTP_OFFSET
+
+    async def silent(moment: int) -> KeySet:
+        raise NotProvisioned("The KMS does not answer.")
+
+    answering = kms.key_set
+    monkeypatch.setattr(kms, "key_set", silent)
+    assert (await keys.material(ends - 1)).number == kms.kms.number_at(NOW + NTP_OFFSET)
+    with pytest.raises(NotProvisioned):
+        await keys.material(ends)
+    monkeypatch.setattr(kms, "key_set", answering)
+    assert (await keys.material(ends)).number == kms.kms.number_at(NOW + NTP_OFFSET) + 1
+
+
+async def test_the_gmk_is_in_no_log_and_no_repr(
+    gms: GmsInside, alice: ValClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    await gms.user(ALICE, CREW)
+    await gms.management.make_key([CREW])
+    await gms.serve(alice)
+    held = alice.sending_key(CREW)
+    assert held is not None
+    shown = caplog.text + repr(await gms.management.groups()) + repr(held)
+    for secret in (held.gmk, held.endpoint_key):
+        assert secret.hex() not in shown and repr(secret)[2:-1] not in shown
