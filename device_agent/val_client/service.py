@@ -44,9 +44,10 @@ class ValService:
         while not self._agent.session.up:  # a handshake needs the same heap, and without one no message comes
             await asyncio.sleep(1)
         answer = self._agent.store.load(_ANSWER)
-        await self._send(answer or b"\x80")  # CBOR []: ready
         if answer:
+            await self._send(answer)
             self._agent.store.erase(_ANSWER)
+        await self._send(b"\x80")  # CBOR []: ready
         while True:
             await self._arrived.wait()
             self._arrived.clear()
