@@ -93,6 +93,7 @@ class Courier:
 
     async def answered(self, user: str, response: NotifyResponse) -> None:
         """Note a *Notify group configuration response* or an error. Raises ResponseRefused."""
+        erased = False
         async with self._database.transaction() as sql:
             delivery = await store.delivery(sql, response.notice_id)
             if delivery is None or delivery.user != user or not delivery.attempts:
@@ -111,7 +112,9 @@ class Courier:
                 await store.change_delivery(sql, after)
                 self._counters[f"deliveries.{after.state}"] += 1
             if delivery.purpose == REVOCATION and after.state is State.DONE:
-                await self._forget(sql, delivery.key_id)
+                erased = await self._forget(sql, delivery.key_id)
+        if erased:
+            await self._database.erase_log()
         if response.code:
             _log.warning("%s refused key %s: %s, %s", user, delivery.key_id, response.code, response.text)
 
@@ -181,16 +184,18 @@ class Courier:
         due_s = min(waiting) - self._clock() if waiting else tuning.LOOK_EVERY_S
         return float(max(1, min(due_s, tuning.LOOK_EVERY_S)))
 
-    async def _forget(self, sql: Transaction, key_id: str) -> None:
-        """Erase a revoked key when every holder has acknowledged."""
+    async def _forget(self, sql: Transaction, key_id: str) -> bool:
+        """Erase a revoked key when every holder has acknowledged; True if that is so."""
         key = await store.key(sql, key_id)
         missing = [
             each
             for each in await store.deliveries_of(sql, key_id)
             if each.purpose == REVOCATION and each.state is not State.DONE
         ]
-        if key is not None and key.state is KeyState.REVOKED and not missing:
-            await store.erase_key(sql, key_id)
+        if key is None or key.state is not KeyState.REVOKED or missing:
+            return False
+        await store.erase_key(sql, key_id)
+        return True
 
 
 def _order(parcel: _Parcel) -> Order:

@@ -137,6 +137,8 @@ class GroupManagement:
             if (key := await store.key(sql, key_id)) is None:
                 raise NotPossible(f"There is no key {key_id}.")
             told = await self._revoke(sql, key)
+        if not told:
+            await self._database.erase_log()
         self._tell(told)
 
     async def retry(self, key_id: str) -> int:

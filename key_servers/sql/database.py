@@ -29,6 +29,9 @@ class Database(Protocol):
     async def lock_schema(self, sql: Transaction) -> None:
         """Keep other processes from migrating until the transaction ends."""
 
+    async def erase_log(self) -> None:
+        """Outside of a transaction: erase older pages, which may hold a secret that was just deleted."""
+
     async def close(self) -> None:
         """Let go of it."""
 

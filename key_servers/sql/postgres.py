@@ -66,6 +66,9 @@ class PostgresDatabase:
         """As `Database.lock_schema`."""
         await sql.rows("SELECT pg_advisory_xact_lock($1)", _SCHEMA_LOCK)
 
+    async def erase_log(self) -> None:
+        """PostgreSQL's log is its server's: nothing to do from here."""
+
     async def close(self) -> None:
         """As `Database.close`."""
         await self._pool.close()

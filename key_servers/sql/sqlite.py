@@ -57,6 +57,11 @@ class SqliteDatabase:
     async def lock_schema(self, sql: Transaction) -> None:
         """Nothing to do: BEGIN IMMEDIATE keeps every other writer out."""
 
+    async def erase_log(self) -> None:
+        """As `Database.erase_log`: the write-ahead log is cut to nothing, unless another process reads it now."""
+        async with self._lock:
+            await self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+
     async def close(self) -> None:
         """As `Database.close`."""
         self._connection.close()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import ssl
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -199,8 +200,6 @@ async def test_a_gms_without_keys_does_not_start(house: SealHouse) -> None:
 
 @pytest.mark.req("SEAL-GMK-20")
 async def test_the_gms_signs_with_keys_of_the_period(house: SealHouse) -> None:
-    import time
-
     token = await house.kms.new_token(GMS_URI)
     context = ssl.create_default_context(cafile=house.ca)
     now = int(time.time())

@@ -1,6 +1,7 @@
 """A KMS's secrets in a few lines, and the GMS, CMS and VAL clients around it, with one clock."""
 
 import secrets
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from key_servers.gms.courier import Courier
 from key_servers.gms.maker import Maker
 from key_servers.gms.management import GroupManagement
 from key_servers.gms.provisioning import OwnKeys
+from key_servers.gms.values import Affiliation
 from key_servers.sql import migrate, open_database
 from mikey_sakke import eccsi, i_message, kms_exchange, sakke
 from mikey_sakke.group_configuration import KEY, GroupRecord, NotifyRequest, NotifyResponse, UserProfile
@@ -117,8 +119,6 @@ class GmsInside:
 
     @classmethod
     async def open(cls, kms: KmsSecrets, folder: Path, clock: Clock, url: str | None = None) -> "GmsInside":
-        from collections import Counter
-
         database = await open_database(url, folder / "gms.sqlite3")
         await migrate(database, "key_servers.gms.migrations")
         keys = OwnKeys(kms)
@@ -134,8 +134,6 @@ class GmsInside:
 
     async def user(self, uri: str, *groups: str) -> None:
         """Permitted, authorised, implicitly affiliated."""
-        from key_servers.gms.values import Affiliation
-
         await self.management.add_user(uri)
         await self.management.authorise(uri)
         for group in groups:

@@ -370,6 +370,20 @@ async def test_a_silent_kms_does_not_stop_a_gms_that_has_keys(kms: KmsSecrets, m
     assert (await keys.material(ends)).number == kms.kms.number_at(NOW + NTP_OFFSET) + 1
 
 
+async def test_a_revoked_key_is_overwritten_when_all_know(gms: GmsInside, alice: ValClient, tmp_path: Path) -> None:
+    await gms.user(ALICE, CREW)
+    key_id = await gms.management.make_key([CREW])
+    await gms.serve(alice)
+    held = alice.sending_key(CREW)
+    assert held is not None
+    files = list(tmp_path.glob("gms.sqlite3*"))
+    assert any(held.gmk.hex().encode() in path.read_bytes() for path in files)
+    await gms.management.revoke_key(key_id)
+    await gms.serve(alice)
+    for path in tmp_path.glob("gms.sqlite3*"):
+        assert held.gmk.hex().encode() not in path.read_bytes(), path.name
+
+
 async def test_the_gmk_is_in_no_log_and_no_repr(
     gms: GmsInside, alice: ValClient, caplog: pytest.LogCaptureFixture
 ) -> None:
