@@ -58,7 +58,7 @@ def test_the_file_has_a_row_for_each_value_and_a_reason_for_each_that_is_missing
         }
     ]
     assert written["skipped"] == [{"name": "board", "reason": "no VM"}]
-    assert set(written["machine"]) == {"python", "machine", "system"}
+    assert set(written["machine"]) == {"python", "machine", "system", "processors", "load"}
     assert as_json([])["rows"] == []
 
 

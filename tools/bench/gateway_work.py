@@ -16,7 +16,7 @@ from tools.bench.octets import signed_objects
 from tools.bench.rows import Line, Row, Skipped, Tell, median_ms
 
 TARGET_ONE_MS, TARGET_5_PERCENT_MS, TARGET_65536_MS = 0.25, 1.5, 100.0
-_NOTE = "median; a new leaver and no remembered subset key each time"
+_NOTE = "median processor time; a new leaver and no remembered subset key each time"
 
 
 class _Delivery:

@@ -1,6 +1,7 @@
 """One measured line of `make bench`: our value beside a named peer's in the same run, and the ratio of the two."""
 
 import json
+import os
 import platform
 import statistics
 import time
@@ -63,7 +64,8 @@ Line = Row | Skipped
 
 
 def median_ms(work: Callable[[], object], *, rounds: int = 15, prepare: Callable[[], object] | None = None) -> float:
-    """Median wall time of `work()` in milliseconds over `rounds` calls after one to warm up.
+    """Median processor time of `work()` in milliseconds over `rounds` calls after one to warm up: what other programs
+    do meanwhile is not in it, nor is waiting.
 
     `prepare()` comes before each call and is not counted.
     """
@@ -71,9 +73,9 @@ def median_ms(work: Callable[[], object], *, rounds: int = 15, prepare: Callable
     for _ in range(rounds + 1):
         if prepare is not None:
             prepare()
-        start = time.perf_counter()
+        start = time.process_time()
         work()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return statistics.median(times[1:]) * 1000
 
 
@@ -118,7 +120,13 @@ def plain(line: Line) -> str:
 def as_json(lines: Iterable[Line]) -> dict[str, object]:
     """All lines and the machine they were measured on, as plain values."""
     lines = list(lines)
-    machine = {"python": platform.python_version(), "machine": platform.machine(), "system": platform.system()}
+    machine = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "processors": os.cpu_count(),
+        "load": os.getloadavg()[0],
+    }
     rows = [{**asdict(line), "ratio": line.ratio, "held": line.held} for line in lines if isinstance(line, Row)]
     return {"machine": machine, "rows": rows, "skipped": [asdict(line) for line in lines if isinstance(line, Skipped)]}
 
