@@ -1,4 +1,5 @@
-# ruff: noqa: F821 - as in the other manifest
+# ruff: noqa: F821
+# pyright: reportUndefinedVariable=false
 # A board with before_agent, device_agent.val_client.service: all files of a board, and what these
 # import. Written by `make manifest`.
 

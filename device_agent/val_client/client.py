@@ -32,6 +32,7 @@ class BoardClient:
         self._store = store
         self._folder = folder
         self._client = client
+        self._number = 0  # key period of the message at work
         signatures = eccsi.Community(client.kpak, 0)
         self._kms = i_message.Kms(client.kms, client.period, client.offset, signatures, None)
 

@@ -27,7 +27,8 @@ _HEAD = """\
 
 """
 _OPTION_HEAD = """\
-# ruff: noqa: F821 - as in the other manifest
+# ruff: noqa: F821
+# pyright: reportUndefinedVariable=false
 # A board with {options}: all files of a board, and what these
 # import. Written by `make manifest`.
 
