@@ -20,6 +20,7 @@ from tools.virtual_board.board import BoardError
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 HALL, KITCHEN, PORCH, GARAGE, ATTIC = "lamp.hall", "lamp.kitchen", "lamp.porch", "lamp.garage", "lamp.attic"
+STATION_LOOKS_S = 1.5  # a board looks once a second whether it hears its access point
 ALL = [HALL, KITCHEN, PORCH, GARAGE, ATTIC]
 
 
@@ -150,12 +151,15 @@ async def test_a_member_without_gkdk_gets_by_unicast_what_the_others_get_by_broa
 async def test_a_board_that_slept_through_an_update_pulls_it(house):
     before = await join(house, "sleepers", [HALL, KITCHEN, PORCH])
     sleeper = house.boards[PORCH]
-    await sleeper.command("range", inside=False)
-    version = house.server.update_key("sleepers")
-    await keyed(house, "sleepers", [HALL, KITCHEN], above=before)
-    assert held(house, PORCH, "sleepers") == before
-    await sleeper.command("range", inside=True)
-    await asyncio.sleep(1.2)  # the station looks for its access point every second
+    try:
+        await sleeper.command("range", inside=False)
+        await asyncio.sleep(STATION_LOOKS_S)
+        version = house.server.update_key("sleepers")
+        await keyed(house, "sleepers", [HALL, KITCHEN], above=before)
+        assert held(house, PORCH, "sleepers") == before
+    finally:
+        await sleeper.command("range", inside=True)
+        await asyncio.sleep(STATION_LOOKS_S)
     await sleeper.command("refresh", group="sleepers")
     assert await keyed(house, "sleepers", [PORCH]) == version
     assert events(house, PORCH, "key", version=version, group="sleepers")[0]["broadcast"] is False
