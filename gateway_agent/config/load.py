@@ -5,8 +5,9 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
 from gateway_agent.config.schema import GatewayConfig
@@ -15,6 +16,7 @@ from gateway_agent.errors import ConfigError
 _HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]")
 _KEY = re.compile(r"\s*([A-Za-z0-9_\-\"'.]+)\s*=")
 _SIZE_MAX = 64 * 1024
+_SECRET = (("token",),)
 
 
 def load(path: Path) -> GatewayConfig:
@@ -49,26 +51,37 @@ def parse(data: bytes, name: str = "configuration") -> GatewayConfig:
         tree = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{name}: {error}.", "Correct the TOML there.") from None
+    schema = schema_of(tree)
     try:
-        return GatewayConfig.model_validate(tree)
+        return schema.model_validate(tree)
     except ValidationError as error:
-        faults = [_sentence(text, fault) for fault in error.errors(include_url=False)]
+        faults = [_sentence(schema, text, fault) for fault in error.errors(include_url=False)]
     raise ConfigError("\n".join(f"{name}, {fault}" for fault in faults), "")
 
 
-def _sentence(text: str, fault: ErrorDetails) -> str:
+def schema_of(tree: Mapping[str, Any]) -> type[GatewayConfig]:
+    """The schema of a parsed file; the parts of a VAL client are only loaded where the file has them."""
+    if "seal" not in tree:
+        return GatewayConfig
+    from gateway_agent.seal.app import SealConfig
+
+    return create_model("GatewayConfig", __base__=GatewayConfig, seal=(SealConfig, ...))
+
+
+def _sentence(schema: type[BaseModel], text: str, fault: ErrorDetails) -> str:
     where = tuple(part for part in fault["loc"])
     dotted = ".".join(str(part) for part in where)
     line = line_of(text, where)
     place = f"line {line}: {dotted}" if line else dotted
     if fault["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(where[-1]), _keys_at(where[:-1]), n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(_keys_at(where[:-1]))}."
+        near = difflib.get_close_matches(str(where[-1]), _keys_at(schema, where[:-1]), n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(_keys_at(schema, where[:-1]))}."
         return f"{place}: unknown key; {hint}"
     if fault["type"] == "missing":
-        return f"{place}: missing; expected {_description(where)}."
+        return f"{place}: missing; expected {_description(schema, where)}."
     message = fault["msg"].removeprefix("Value error, ")
-    return f"{place}: found {_shown(fault['input'])}, expected {message[0].lower()}{message[1:]}."
+    found = "a value that is not shown" if where[-1:] in _SECRET else _shown(fault["input"])
+    return f"{place}: found {found}, expected {message[0].lower()}{message[1:]}."
 
 
 def _shown(value: object) -> str:
@@ -76,19 +89,19 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _keys_at(where: tuple[int | str, ...]) -> list[str]:
-    model = _model_at(where)
+def _keys_at(schema: type[BaseModel], where: tuple[int | str, ...]) -> list[str]:
+    model = _model_at(schema, where)
     return sorted(model.model_fields) if model else []
 
 
-def _description(where: tuple[int | str, ...]) -> str:
-    model = _model_at(where[:-1])
+def _description(schema: type[BaseModel], where: tuple[int | str, ...]) -> str:
+    model = _model_at(schema, where[:-1])
     field = model.model_fields.get(str(where[-1])) if model else None
     return (field.description if field else None) or "a value"
 
 
-def _model_at(where: tuple[int | str, ...]) -> type[BaseModel] | None:
-    model: type[BaseModel] = GatewayConfig
+def _model_at(schema: type[BaseModel], where: tuple[int | str, ...]) -> type[BaseModel] | None:
+    model = schema
     for part in where:
         field = model.model_fields.get(part) if isinstance(part, str) else None
         inner = field.annotation if field else None

@@ -1,7 +1,7 @@
 """The gateway's configuration: one schema for the file, its errors, and its documentation."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -90,3 +90,6 @@ class GatewayConfig(_Section):
     tree: Tree = Tree()
     groups: Groups = Groups()
     uplink: Uplink = Uplink()
+    seal: Any = Field(
+        None, description="group master keys from KMS, GMS and CMS: see gateway_agent.seal.app.SealConfig"
+    )

@@ -102,3 +102,26 @@ def test_any_text_behind_a_good_file_is_accepted_or_refused_with_a_sentence(text
         parse((GOOD + text).encode())
     except ConfigError as error:
         assert str(error).strip()
+
+
+SEAL = (
+    GOOD
+    + """
+[seal]
+kms = {url = "https://kms.example.org:8443", kms_uri = "kms.example.org", user_uri = "sip:gw@example.org", token = "t"}
+cms = {url = "https://cms.example.org:8444", token = "t"}
+gms = [{url = "https://gms.example.org:8445", token = "t", gms_uri = "gms.example.org"}]
+groups = [{group = "sip:crew@example.org", sg_id = "crew"}]
+"""
+)
+
+
+def test_a_gateway_may_be_a_val_client() -> None:
+    config = parse(SEAL.encode())
+    assert config.seal.groups[0].sg_id == "crew" and "token='t'" not in repr(config)
+
+
+def test_faults_of_a_val_client_are_told_as_all_others_and_never_show_a_token() -> None:
+    assert "seal.cms: missing" in fault(SEAL.replace("cms =", "csm ="))
+    text = fault(SEAL.replace('token = "t"', "token = [4711]"))
+    assert "token" in text and "4711" not in text

@@ -16,6 +16,8 @@ from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, ask, complain, c
 
 app = typer.Typer(no_args_is_help=True)
 
+SEAL_FOLDER = "seal"  # in the state folder: what a gateway that is a VAL client keeps
+
 _TEMPLATE = """\
 # A keycast PN GW. Every other setting has a default: keycast gateway settings
 
@@ -126,11 +128,21 @@ async def _run(path: Path) -> None:
             if config.gateway.id not in {gateway.gateway_id for gateway in server.gateways()}:
                 server.register_gateway(config.gateway.id, config.gateway.pn)
             uplink = InProcessUplink(server, config.gateway.id)
+        seal = None
+        if config.seal is not None:
+            from gateway_agent.seal.app import SealClient
+
+            folder = config.gateway.state_dir / SEAL_FOLDER
+            seal = await SealClient.open(config.seal, folder, config.gateway.pn, server=uplink)
+            stack.push_async_callback(seal.close)
+            uplink = seal.uplink
         app = await GatewayApp.open(config, uplink)
         stack.push_async_callback(app.close)
         if server is not None:
             server.attach(config.gateway.id, app.gateway.handle_server)
         await app.start(commands(app, server))
+        if seal is not None:
+            await seal.start(app.gateway.handle_server)
         networks = ", ".join(app.networks()) or "no network: keys go by unicast"
         console.print(f"{config.gateway.id} serves {config.gateway.pn}; broadcasts to {networks}")
         await interrupted(app.endpoint.failed, app.gateway.failed)
@@ -255,6 +267,7 @@ def restore(config: ConfigOption = DEFAULT_CONFIG) -> None:
             sessions = SessionStore(folder / SESSIONS_FILE)
             sessions.discard_contexts()
             sessions.close()
+            _begin_epoch(folder / SEAL_FOLDER)
             done = begin_anew(store, secrets.token_bytes, height=loaded.tree.height, unix=int(time.time()))
         finally:
             store.close()
@@ -262,3 +275,16 @@ def restore(config: ConfigOption = DEFAULT_CONFIG) -> None:
         f"Generation {done.generation} begins; {len(done.pnes)} boards will make new sessions; "
         f"{len(done.waiting_groups)} groups wait for a new key."
     )
+
+
+def _begin_epoch(folder: Path) -> None:
+    """Versions that a VAL client made since the older state was saved are not used again (SEC-03)."""
+    from gateway_agent.seal.app import GROUPS_FILE
+    from gateway_agent.seal.service_groups import ServiceGroups
+
+    if (folder / GROUPS_FILE).exists():
+        groups = ServiceGroups(folder / GROUPS_FILE)
+        try:
+            groups.begin_epoch()
+        finally:
+            groups.close()
