@@ -90,6 +90,4 @@ class GatewayConfig(_Section):
     tree: Tree = Tree()
     groups: Groups = Groups()
     uplink: Uplink = Uplink()
-    seal: Any = Field(
-        None, description="group master keys from KMS, GMS and CMS: see gateway_agent.seal.app.SealConfig"
-    )
+    seal: Any = Field(None, description="group master keys by MIKEY-SAKKE: a `seal.app.SealConfig`")

@@ -77,11 +77,10 @@ def settings() -> None:
 
     Example: keycast gateway settings
     """
-    from gateway_agent.config.schema import GatewayConfig
+    from gateway_agent.config.load import schema_of
 
-    for name, field in GatewayConfig.model_fields.items():
-        section = field.annotation
-        assert isinstance(section, type)
+    for name, field in schema_of({"seal": {}}).model_fields.items():
+        section: Any = field.annotation
         console.print(Text.assemble((f"[{name}]", "bold"), "  ", (section.__doc__ or "").strip()))
         for key, value in section.model_fields.items():
             default = "needed" if value.is_required() else repr(value.default)
@@ -107,6 +106,7 @@ def run(
 async def _run(path: Path) -> None:
     from gateway_agent.app import GatewayApp
     from gateway_agent.config.load import load
+    from gateway_agent.core.ports import Uplink
     from key_servers.cpns_server.app import CpnsServer
     from key_servers.cpns_server.config import ServerConfig
     from tools.keycast.embedded import InProcessUplink
@@ -116,7 +116,7 @@ async def _run(path: Path) -> None:
     config.gateway.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as stack:
         server = None
-        uplink = None
+        uplink: Uplink | None = None
         if config.uplink.kind == "embedded":
             settings = ServerConfig(
                 id=config.uplink.server_id,
