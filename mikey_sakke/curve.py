@@ -11,7 +11,6 @@ from mikey_sakke.integers import (
     from_octets,
     inverse,
     inverses,
-    modulus_of,
     non_adjacent_form,
     to_octets,
     wide,
@@ -39,7 +38,6 @@ class Curve:
 
     def __init__(self, p, b, q, x, y):
         self.p = wide(p)
-        self.modulus = modulus_of(p)  # p, for use right of %
         self.b = wide(b)
         self.q = wide(q)
         self.base = (wide(x), wide(y))
@@ -68,7 +66,7 @@ class Curve:
 
     def double(self, a):
         """2a, Jacobian (dbl-2001-b, a = -3)."""
-        p = self.modulus
+        p = self.p
         x, y, z = a
         delta = z * z % p
         gamma = y * y % p
@@ -79,7 +77,7 @@ class Curve:
 
     def add_affine(self, a, b):
         """a + b for a Jacobian and b affine, all cases."""
-        p = self.modulus
+        p = self.p
         x, y, z = a
         if not z:
             return b[0], b[1], wide(1)
@@ -98,14 +96,14 @@ class Curve:
         """The affine point of a Jacobian one, None for infinity."""
         if not a[2]:
             return None
-        p = self.modulus
+        p = self.p
         inv = inverse(a[2], self.p)
         square = inv * inv % p
         return a[0] * square % p, a[1] * square * inv % p
 
     def all_affine(self, points):
         """`affine` of many points, none of them infinity, with one inversion."""
-        p = self.modulus
+        p = self.p
         found = []
         for (x, y, _), inv in zip(points, inverses([point[2] for point in points], self.p)):
             square = inv * inv % p

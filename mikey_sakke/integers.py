@@ -4,7 +4,6 @@
 `pow(x, -1, p)` silently returns 0, so an inverse always comes from here.
 """
 
-import sys
 from array import array
 
 try:
@@ -13,28 +12,6 @@ try:
 except ImportError:
     wide = int
     _invert = None
-
-
-def modulus_of(p):
-    """What to write right of `%` to reduce modulo `p`, a positive integer: p, or what does it faster."""
-    return _Folding(p) if sys.implementation.name == "micropython" and p >> 512 else wide(p)
-
-
-class _Folding:
-    # On MicroPython a division costs three times a product. So the upper parts of what is to be reduced are folded in
-    # by products with their values modulo p first, and a quarter of the division is left.
-
-    def __init__(self, p):
-        self.p = p
-        length = bits(p)
-        self.folds = []
-        for place in (length + (length >> 1), length + (length >> 2)):
-            self.folds.append((place, (1 << place) - 1, (1 << place) % p))
-
-    def __rmod__(self, n):
-        for place, mask, value in self.folds:
-            n = (n & mask) + (n >> place) * value
-        return n % self.p
 
 
 def inverse(x, modulus):

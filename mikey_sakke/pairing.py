@@ -20,7 +20,7 @@ def functions(curve, point):
     B's leading coefficient is 1 and left out. In between it yields None, where others may run. ZeroDivisionError for a
     point of another order.
     """
-    p = curve.modulus
+    p = curve.p
     digits = non_adjacent_form(curve.q - 1)
     left = len(digits) - 1
     jacobian = (point[0], point[1], wide(1))
@@ -37,7 +37,7 @@ def functions(curve, point):
             ends.append(len(steps))
             yield None
         found, before = [], 0
-        inverted = inverses([step[2][2] for step in steps], curve.p)
+        inverted = inverses([step[2][2] for step in steps], p)
         for end in ends:
             function = None
             for i in range(before, end):
@@ -56,7 +56,7 @@ def functions(curve, point):
             before = end
             found.append(function)
             yield None
-        for (a, b), inv in zip(found, inverses([b[-1] for _, b in found], curve.p)):
+        for (a, b), inv in zip(found, inverses([b[-1] for _, b in found], p)):
             yield [c * inv % p for c in a], [c * inv % p for c in b[:-1]]
         jacobian = (here[0], here[1], wide(1))
 
@@ -127,13 +127,13 @@ def evaluate(curve, some_functions, point):
     A generator; returns None where the pairing value has no representative (Q of small order). What is None among the
     functions is passed over.
     """
-    p = curve.modulus
+    p = curve.p
     x, y = point
     if not y:
         return None
     # at the distorted point a function is A(-x) + y*B(-x)*i; divided by y
     t = -x
-    e0 = inverse(y, curve.p)
+    e0 = inverse(y, p)
     e1 = e0 * t % p
     e2 = e1 * t % p
     e3 = e2 * t % p
@@ -163,4 +163,4 @@ def evaluate(curve, some_functions, point):
         u, v = (u + v) * (u - v) % p, 2 * u * v % p
     if not u:
         return None
-    return v * inverse(u, curve.p) % p
+    return v * inverse(u, p) % p
