@@ -13,10 +13,11 @@ class GkdkStore:
     def __init__(self, store, now):
         self._store = store
         self._names = {}  # generation -> name of the record
+        self._reports = {}  # generation -> (slot, report key): every confirmation wants them, and nothing else
         for name in _RECORDS:
             octets = store.load(name)
             if octets is not None:
-                self._names[GkdkRecord.parse(octets).generation] = name
+                self._names[self._note(octets)] = name
         self.expires_at = now + tuning.OLD_GENERATION_MAX if len(self._names) > 1 else None
 
     @property
@@ -29,6 +30,15 @@ class GkdkStore:
         name = self._names.get(generation)
         octets = name and self._store.load(name)
         return GkdkRecord.parse(octets) if octets else None
+
+    def report(self, generation):
+        """(slot, report key) of the GKDK of `generation`, or None (SEC-14)."""
+        return self._reports.get(generation)
+
+    def _note(self, octets):
+        record = GkdkRecord.parse(octets)
+        self._reports[record.generation] = record.slot, record.report_key()
+        return record.generation
 
     def put(self, octets, now, generation=None):
         """Store a record the PN GW sent; the one of the generation before stays for 30 days at most.
@@ -48,12 +58,15 @@ class GkdkStore:
         self._store.save(name, octets)
         self._names = {held: where for held, where in self._names.items() if where != name}
         self._names[new] = name
+        self._note(octets)
         self.expires_at = now + tuning.OLD_GENERATION_MAX if len(self._names) > 1 else None
 
     def expire(self, now):
         """Erase the older record when its time is over."""
         if self.expires_at is not None and now >= self.expires_at:
-            self._store.erase(self._names.pop(min(self._names)))
+            oldest = min(self._names)
+            self._reports.pop(oldest)
+            self._store.erase(self._names.pop(oldest))
             self.expires_at = None
 
     def clear(self):
@@ -61,4 +74,5 @@ class GkdkStore:
         for name in _RECORDS:
             self._store.erase(name)
         self._names = {}
+        self._reports = {}
         self.expires_at = None

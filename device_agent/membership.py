@@ -300,15 +300,17 @@ class Membership:
 
     def _delivered(self, group, version):
         fields = {messages.RESULT: n.RESULT_SUCCESS, messages.SG_ID: group.id, messages.VERSION: version}
-        gkdk = self.gkdks.get(group.generation or self.gkdks.newest)
-        if gkdk and self.identity.pn_id:
+        generation = group.generation or self.gkdks.newest
+        report = self.gkdks.report(generation)
+        if report and self.identity.pn_id:
+            slot, report_key = report
             key = group.ring.receiving_keys(self._clock.now() // 1000)[version]
-            fields[messages.GENERATION] = gkdk.generation
-            fields[messages.SLOT] = gkdk.slot
+            fields[messages.GENERATION] = generation
+            fields[messages.SLOT] = slot
             fields[messages.PROOF] = confirmation(
-                gkdk.report_key(),
-                gkdk.generation,
-                gkdk.slot,
+                report_key,
+                generation,
+                slot,
                 version,
                 n.RESULT_SUCCESS,
                 self.identity.pn_id,
