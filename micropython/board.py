@@ -72,7 +72,7 @@ async def _main():
     station.load(store)
     app = _application()
     node = Node(store, StationLink(), Clock(), os.urandom, getattr(app, "on_event", None))
-    gc.threshold(8192)  # with 16384 holes take 7 KiB more, with 4096 collecting takes half of the long arithmetic
+    gc.threshold(8192)  # with 16384 the holes of 8 groups take 7 KiB more; less makes long arithmetic slower
     running = [watchdog.Watchdog().feed_while_running(), station.keep_connected(), node.run()]
     if app:
         running.append(app.main(node))
