@@ -50,7 +50,7 @@ else:  # MicroPython: an XOR of whole numbers as short as the key, and hashes fe
         _pair = [(int.from_bytes(octet * _size, "big"), octet * (64 - _size)) for octet in (b"\x36", b"\x5c")]
         _BLOCKS[_size] = tuple(_pair)
 
-    def hmac_sha256(key, *parts):
+    def hmac_sha256(key: bytes, *parts: bytes) -> bytes:
         if len(key) > 64:
             key = sha256(key).digest()
         size = len(key)
@@ -58,7 +58,7 @@ else:  # MicroPython: an XOR of whole numbers as short as the key, and hashes fe
             key += bytes(64 - size)
             size = 64
         number = int.from_bytes(key, "big")
-        digest = None
+        digest = b""
         for mask, rest in _BLOCKS[size]:
             block = sha256((number ^ mask).to_bytes(size, "big"))
             block.update(rest)
