@@ -44,9 +44,10 @@ class Membership:
         """
         with self._store.transaction():
             group = active(self._store.group(sg_id), sg_id)
+            is_bound = self._store.pn_of(pne_id) == gateway.pn_id
             self._registry.bind(pne_id, gateway.pn_id)
             member = self._store.member(sg_id, pne_id)
-            admit(group, member, pne_id, gateway.pn_id in self._store.open_to(sg_id))
+            admit(group, member, pne_id, gateway.pn_id in self._store.open_to(sg_id), is_bound)
             if member is None or member.state is not MemberState.MEMBER:
                 self._admit_member(
                     group, gateway.pn_id, pne_id, now, again=member is not None and member.state is MemberState.LEFT

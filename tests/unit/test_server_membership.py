@@ -86,6 +86,17 @@ async def test_a_listed_group_takes_only_whom_a_person_permitted(house: House) -
     assert error_of(await house.join(home, "lamp", "light")) == n.ERROR_NOT_ALLOWED  # a permission serves once
 
 
+@pytest.mark.req("SEC-16")
+async def test_a_permission_cannot_be_taken_up_through_a_pn_gw_of_another_pn(house: House) -> None:
+    home, office = house.gateway("home"), house.gateway("office")
+    house.server.create_group("light", open_to=["pn.home"], policy="listed")
+    house.server.permit("light", "lamp")
+    assert error_of(await house.join(office, "lamp", "light")) == n.ERROR_NOT_ALLOWED
+    await house.pass_time(10)
+    assert "light" not in office.keys
+    assert succeeded(await house.join(home, "lamp", "light"))
+
+
 async def test_joining_again_changes_nothing(house: House) -> None:
     home = house.gateway("home")
     await house.create(home, "lamp", "light")
