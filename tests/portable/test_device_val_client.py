@@ -17,6 +17,8 @@ from mikey_sakke.identifiers import NTP_OFFSET
 
 FOLDER = "build/val-cache-%d-" % id(object())
 VM_HEAP_KIB = 96
+if "build" not in os.listdir():
+    os.mkdir("build")
 
 
 class Flash:

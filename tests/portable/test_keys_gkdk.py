@@ -14,6 +14,8 @@ from cpns.broadcast_encryption.subset_index import Subset
 from cpns.crypto.hmac import h16, hmac_sha256
 from cpns.errors import MalformedMessage, NotAddressed, NotAuthentic
 
+VM_HEAP_KIB = 192  # the PN GW's side, whole trees of it, is in the same heap
+
 unhex = bytes.fromhex
 with open("tests/vectors/broadcast_encryption.json") as file:
     VECTORS = json.load(file)

@@ -368,12 +368,12 @@ class World:
             assert answer[messages.RESULT] == numbers.RESULT_SUCCESS, answer
         return board
 
-    async def until(self, condition, timeout: float = 3.0) -> None:
+    async def until(self, condition, timeout: float = 20.0) -> None:
         async with asyncio.timeout(timeout):
             while not condition():
                 await asyncio.sleep(0.005)
 
-    async def delivered(self, sg_id: str, timeout: float = 3.0) -> None:
+    async def delivered(self, sg_id: str, timeout: float = 20.0) -> None:
         """The newest delivery has ended and was reported."""
         version = self.server.group(sg_id).version
         if not self.started:
