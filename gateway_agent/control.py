@@ -17,6 +17,7 @@ from typing import Any
 
 from cpns.errors import CpnsError
 from gateway_agent.errors import ControlUnavailable, GatewayError
+from message_plane.errors import PlaneError
 
 _log = logging.getLogger(__name__)
 
@@ -78,9 +79,9 @@ class ControlSocket:
         try:
             value = command(**arguments)
             return {"ok": await value if inspect.isawaitable(value) else value}
-        except (CpnsError, GatewayError) as error:
+        except (CpnsError, GatewayError, PlaneError) as error:
             return {"error": str(error) or type(error).__name__}
-        except TypeError as error:
+        except Exception as error:  # noqa: BLE001 - the person gets the sentence, the log the way it came
             _log.exception("control command %s", request["do"])
             return {"error": f"{request['do']}: {error}"}
 

@@ -10,6 +10,7 @@ import pytest
 from cpns.errors import Unknown
 from gateway_agent.control import ControlSocket, ask
 from gateway_agent.errors import ControlUnavailable, GatewayError
+from message_plane.errors import RegistrationRefused
 
 
 async def double(number: int) -> int:
@@ -20,9 +21,19 @@ async def refuse() -> None:
     raise Unknown("no Service Group 'attic'")
 
 
+async def fail() -> None:
+    raise OSError("the disk is full")
+
+
+async def clash() -> None:
+    raise RegistrationRefused("this key belongs to another board")
+
+
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Path]:
-    control = ControlSocket(tmp_path / "control.sock", {"double": double, "refuse": refuse})
+    control = ControlSocket(
+        tmp_path / "control.sock", {"double": double, "refuse": refuse, "fail": fail, "clash": clash}
+    )
     await control.open()
     yield tmp_path
     await control.close()
@@ -40,8 +51,10 @@ async def test_only_the_owner_may_open_the_socket(served: Path) -> None:
     ("command", "arguments", "sentence"),
     [
         ("refuse", {}, "no Service Group 'attic'"),
-        ("triple", {}, "Unknown command. Known: double, refuse."),
+        ("triple", {}, "Unknown command. Known: clash, double, fail, refuse."),
         ("double", {"digit": 1}, "digit"),
+        ("fail", {}, "fail: the disk is full"),
+        ("clash", {}, "this key belongs to another board"),
     ],
 )
 async def test_a_refusal_is_a_sentence(served: Path, command: str, arguments: dict[str, int], sentence: str) -> None:

@@ -92,6 +92,21 @@ def expel(sg: SgArgument, pne: PneArgument, config: ConfigOption = DEFAULT_CONFI
     console.print("It still knows the Wi-Fi password, if it was ever told: change that if it left your hands.")
 
 
+@app.command("open")
+def open_to(
+    sg: SgArgument,
+    pn: Annotated[str, typer.Argument(metavar="PN", help="PN whose boards may join.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    state: StateOption = None,
+) -> None:
+    """Open a Service Group to one more PN: to all its boards, or of a listed group to those that are permitted.
+
+    Example: keycast group open home/lights cabin
+    """
+    ask(config, state, "group.open", sg_id=sg, pn_id=pn)
+    console.print(f"{sg} is open to {pn}.")
+
+
 @app.command()
 def permit(sg: SgArgument, pne: PneArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None) -> None:
     """Let a board join: one of a listed group, or one that was expelled before.
