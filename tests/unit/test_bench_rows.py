@@ -2,10 +2,12 @@
 
 import itertools
 import json
+import time
 
 import pytest
 
 from tools.bench import octets, schemes
+from tools.bench.processor import side_by_side_ms
 from tools.bench.rows import Row, Skipped, as_json, plain, write
 
 
@@ -37,7 +39,26 @@ def test_a_line_names_the_peer_and_the_verdict():
         plain(Row("work", 0.18, "ms", "MLS", 1101, 0.25)) == "work: 0.18 ms  MLS 1,101  ratio 6,117  target 0.25 held"
     )
     assert plain(Row("work", 0.3, "ms", target=0.25)).endswith("MISSED")
+    assert plain(Row("work", 0.3, "ms", target=0.25, yardstick_us=0.5)).endswith("MISSED (SHA-256 0.5 us)")
     assert plain(Skipped("MLS", "no node on this machine")) == "MLS: skipped, no node on this machine"
+
+
+def test_works_take_turns_and_each_counts_in_its_quickest_pass():
+    calls = []
+
+    def spend(name, milliseconds):
+        calls.append(name)
+        ends = time.process_time() + milliseconds / 1000
+        while time.process_time() < ends:
+            pass
+
+    slow_moment = iter([20, 20, 20, 2, 2, 2])  # the machine is slow while the first pass goes on
+    (one, other), yardstick = side_by_side_ms(
+        [lambda: spend("first", next(slow_moment)), lambda: spend("other", 5)], rounds=2, prepare=lambda: None, passes=2
+    )
+    assert calls == ["first"] * 3 + ["other"] * 3 + ["first"] * 3 + ["other"] * 3
+    assert 2 <= one < 20 and other >= 5
+    assert yardstick > 0
 
 
 def test_the_file_has_a_row_for_each_value_and_a_reason_for_each_that_is_missing(tmp_path):
@@ -55,6 +76,7 @@ def test_the_file_has_a_row_for_each_value_and_a_reason_for_each_that_is_missing
             "note": "median",
             "ratio": 4.0,
             "held": False,
+            "yardstick_us": None,
         }
     ]
     assert written["skipped"] == [{"name": "board", "reason": "no VM"}]

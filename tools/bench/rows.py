@@ -21,7 +21,8 @@ Tell = Callable[[str], None]
 class Row:
     """`target` is the figure of the design, in `unit`, where it has one; `note` says how the value came about.
 
-    Values are costs, the less the better, but for units that end with "/s": those are rates.
+    Values are costs, the less the better, but for units that end with "/s": those are rates. `yardstick_us` says how
+    fast the machine was meanwhile (`processor.YARDSTICK`), where a target is for the processor's time.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Row:
     peer_value: float | None = None
     target: float | None = None
     note: str = ""
+    yardstick_us: float | None = None
 
     @property
     def is_rate(self) -> bool:
@@ -100,7 +102,7 @@ def show(lines: Iterable[Line], console: Console) -> None:
             table.add_row(f"[dim]{escape(line.name)}: {escape(line.reason)}[/]")
             continue
         colour = {True: "green", False: "red", None: ""}[line.held]
-        target = f"[{colour}]{number(line.target)}[/]" if colour else ""
+        target = f"[{colour}]{number(line.target)}[/]{_speed(line)}" if colour else ""
         peer = escape(line.peer or "")
         table.add_row(
             escape(line.name), number(line.value), line.unit, peer, number(line.peer_value), number(line.ratio), target
@@ -114,7 +116,12 @@ def plain(line: Line) -> str:
         return f"{line.name}: skipped, {line.reason}"
     peer = f"  {line.peer} {number(line.peer_value)}  ratio {number(line.ratio)}" if line.peer else ""
     verdict = "" if line.held is None else f"  target {number(line.target)} {'held' if line.held else 'MISSED'}"
+    verdict += _speed(line)
     return f"{line.name}: {number(line.value)} {line.unit}{peer}{verdict}"
+
+
+def _speed(row: Row) -> str:
+    return "" if row.yardstick_us is None else f" (SHA-256 {number(row.yardstick_us)} us)"
 
 
 def as_json(lines: Iterable[Line]) -> dict[str, object]:
