@@ -63,7 +63,7 @@ def build(
         entries = [subset_index.encode(height, subset) + w16_wrap(key_of(subset), group_key) for subset in part]
         items = head + [b"".join(entries)]
         if len(subsets) > count:
-            items.append(min([subset_index.smallest_slot(height, subset) for subset in part]))
+            items.append(subset_index.smallest_slot(height, part[0]))
             items.append(max([subset_index.largest_slot(height, subset) for subset in part]))
         drafts.append(Draft(CONTEXT_GROUP_KEY, pn_id, sg_id, items))
     return drafts
