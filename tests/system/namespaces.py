@@ -1,15 +1,24 @@
-"""A home network of its own: each machine in a network namespace, all of them on one bridge. Needs root and `ip`."""
+"""A home network of its own: each machine in a network namespace, all of them on one bridge. Needs root and `ip`.
+
+Loss needs nothing more: it is made by programs of ours on the wires (`lossy_wires`), so that it is there on machines
+whose kernel or packages have no loss to offer (netem, nftables).
+"""
 
 import os
 import secrets
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 from types import TracebackType
 
 from tools.virtual_board.board import Network
 
 PREFIX_LENGTH = 24
 NETMASK = "255.255.255.0"
+
+_LOSSY_WIRES = Path(__file__).with_name("lossy_wires.py")
+_END_S = 10
 
 
 def missing() -> str:
@@ -25,12 +34,19 @@ def missing() -> str:
 
 
 class HomeNetwork:
-    """10.77.0.0/24. Machine n has the address 10.77.0.n; `words(n)` start a program on it."""
+    """10.77.0.0/24. Machine n has the address 10.77.0.n; `words(n)` start a program on it.
 
-    def __init__(self, machines: int) -> None:
+    `loss`: the probability that an IP packet does not come from the bridge to a machine, drawn for each machine by
+    itself; `seed` of the draws.
+    """
+
+    def __init__(self, machines: int, loss: float = 0.0, seed: int = 1) -> None:
         self._name = f"kc-{secrets.token_hex(3)}"
         self._machines = machines
         self._switch = f"{self._name}-switch"
+        self._loss = loss
+        self._seed = seed
+        self._wires: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> "HomeNetwork":
         try:
@@ -58,42 +74,54 @@ class HomeNetwork:
         """The machine as the place of a virtual board."""
         return Network(self.address(machine), NETMASK, self.words(machine))
 
-    def lose(self, percent: int) -> None:
-        """Let the bridge drop frames at random, broadcasts at each receiver for itself. Needs `nft`."""
-        rules = f"""
-            table bridge air {{
-                chain lose {{
-                    type filter hook forward priority 0; policy accept;
-                    ether type ip numgen random mod 100 < {percent} counter drop
-                }}
-            }}
-        """
-        subprocess.run(["ip", "netns", "exec", self._switch, "nft", "-f", "-"], input=rules, text=True, check=True)
-
-    def dropped(self) -> int:
-        """Frames that `lose` has dropped."""
-        listing = subprocess.run(
-            ["ip", "netns", "exec", self._switch, "nft", "list", "ruleset"], capture_output=True, text=True, check=True
-        ).stdout.split()
-        return int(listing[listing.index("packets") + 1])
+    def lost(self) -> int:
+        """Packets lost until now. Only with `loss`."""
+        assert self._wires is not None and self._wires.stdin is not None and self._wires.stdout is not None
+        print("lost?", file=self._wires.stdin, flush=True)
+        return int(self._wires.stdout.readline())
 
     def _machine(self, machine: int) -> str:
         return f"{self._name}-{machine}"
 
     def _build(self) -> None:
         _run("ip", "netns", "add", self._switch)
-        _run("ip", "-n", self._switch, "link", "add", "br0", "type", "bridge")
-        _run("ip", "-n", self._switch, "link", "set", "br0", "up")
+        self._link("br0", "type", "bridge")
+        self._link_up("br0")
         for machine in range(1, self._machines + 1):
             name, port = self._machine(machine), f"port{machine}"
+            line = f"line{machine}" if self._loss else port
             _run("ip", "netns", "add", name)
-            _run("ip", "-n", self._switch, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", name)
-            _run("ip", "-n", self._switch, "link", "set", port, "master", "br0", "up")
+            self._link(line, "type", "veth", "peer", "name", "eth0", "netns", name)
+            if self._loss:
+                self._link(port, "type", "veth", "peer", "name", f"wire{machine}")
+                self._link_up(f"wire{machine}")
+                self._link_up(line)
+            self._link_up(port, "master", "br0")
             _run("ip", "-n", name, "address", "add", f"{self.address(machine)}/{PREFIX_LENGTH}", "dev", "eth0")
             _run("ip", "-n", name, "link", "set", "lo", "up")
             _run("ip", "-n", name, "link", "set", "eth0", "up")
+        if self._loss:
+            self._start_wires()
+
+    def _link(self, name: str, *how: str) -> None:
+        _run("ip", "-n", self._switch, "link", "add", name, *how)
+
+    def _link_up(self, name: str, *how: str) -> None:
+        _run("ip", "-n", self._switch, "link", "set", name, *how, "up")
+
+    def _start_wires(self) -> None:
+        wires = [f"line{machine}:wire{machine}" for machine in range(1, self._machines + 1)]
+        command = [sys.executable, str(_LOSSY_WIRES), str(self._loss), str(self._seed), *wires]
+        self._wires = subprocess.Popen(
+            ["ip", "netns", "exec", self._switch, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._wires.stdout is not None
+        if self._wires.stdout.readline() != "ready\n":
+            raise RuntimeError("the lossy wires did not start; what they printed stands above")
 
     def _remove(self) -> None:
+        if self._wires is not None:
+            self._wires.communicate(timeout=_END_S)
         for machine in range(1, self._machines + 1):
             _try("ip", "netns", "delete", self._machine(machine))
         _try("ip", "netns", "delete", self._switch)
