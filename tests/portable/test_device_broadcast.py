@@ -212,7 +212,6 @@ def test_a_signed_delete_wipes_the_keys_and_a_forged_or_old_one_does_not():
     assert not world.agent.membership.groups
 
 
-@req("SEC-13")
 @req("SEC-09")
 def test_forged_deletes_of_an_outsider_cost_few_verifications_and_no_key_delivery():
     world, group = listening()
@@ -224,6 +223,7 @@ def test_forged_deletes_of_an_outsider_cost_few_verifications_and_no_key_deliver
     assert group.version == 6
 
 
+@req("SEC-13")
 def test_forged_beacons_cause_few_pulls_and_change_nothing():
     world, group = listening()
     world.hear(world.gateway.object("kitchen", 6))

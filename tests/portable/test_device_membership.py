@@ -20,7 +20,7 @@ def members_world(version=5):
     return world, group
 
 
-@req("CPNS-GKM-02", "CPNS-GKM-03", "CPNS-GKM-22", "CPNS-GKM-23")
+@req("CPNS-GKM-02", "CPNS-GKM-03", "CPNS-GKM-22", "CPNS-GKM-23", "CPNS-GKM-39")
 def test_without_gkdk_a_pne_asks_for_one_before_it_joins():
     world = World()
     world.join("kitchen", 5)
@@ -37,7 +37,7 @@ def test_without_gkdk_a_pne_asks_for_one_before_it_creates():
     assert group.ring.protection == n.PROTECTION_AUTHENTICATED
 
 
-@req("CPNS-GKM-06", "CPNS-GKM-24")
+@req("CPNS-GKM-06", "CPNS-GKM-24", "CPNS-GKM-40")
 def test_the_gkdk_is_stored_and_not_asked_for_again():
     world = World()
     world.join("kitchen", 5)
@@ -60,7 +60,7 @@ def test_a_refused_gkdk_leaves_nothing_behind_and_no_join_is_sent():
     assert not world.agent.membership.gkdks.newest
 
 
-@req("CPNS-GKM-15", "CPNS-GKM-16", "CPNS-GKM-37", "CPNS-GKM-64", "CPNS-GKM-65")
+@req("CPNS-GKM-15", "CPNS-GKM-16", "CPNS-GKM-37", "CPNS-GKM-41", "CPNS-GKM-42", "CPNS-GKM-64", "CPNS-GKM-65")
 def test_a_key_that_comes_by_unicast_is_stored_and_then_answered():
     world, _ = members_world()
     answer = world.deliver("kitchen", 6)

@@ -6,6 +6,7 @@ import pytest
 
 from cpns import broadcast_object, messages, numbers
 from cpns.errors import MalformedMessage, NotAllowed
+from gateway_agent.core import pn_gateway
 from gateway_agent.core.delivery import Pacing
 from gateway_agent.core.policy import DeliveryPolicy
 from tests.unit.gateway_world import PN, World
@@ -22,8 +23,9 @@ def unicast_keys(board):
     return [fields for code, fields in board.heard_unicast if code == numbers.GROUP_KEY_DELIVERY_REQUEST]
 
 
-@pytest.mark.req("CPNS-GKM-10", "CPNS-GKM-29", "CPNS-GKM-30")
-async def test_the_server_is_answered_before_anything_is_delivered(world):
+@pytest.mark.req("CPNS-GKM-10", "CPNS-GKM-29", "CPNS-GKM-30", "CPNS-GKM-41", "CPNS-GKM-42")
+async def test_the_server_is_answered_before_anything_is_delivered(world, monkeypatch):
+    monkeypatch.setattr(pn_gateway, "RESPONSE_FIRST_S", 0.3)  # so long the response has to go out
     board = await world.board("lamp", "light")
     await world.board("plain", "light", gkdk=False)
     server = world.server.group("light")
@@ -41,8 +43,10 @@ async def test_the_server_is_answered_before_anything_is_delivered(world):
         numbers.GROUP_KEY_DELIVERY_RESPONSE,
         {messages.RESULT: "1", messages.SG_ID: "light", messages.VERSION: 65537},
     )
-    assert not world.air and not world.boards["plain"].heard_unicast
     assert world.store.group_keys.newest("light").key == server.key  # stored before it was answered
+    assert not world.gateway.delivery("light")[0]  # nor has it chosen how to deliver
+    await asyncio.sleep(0.1)  # what had been begun would be there by now
+    assert not world.air and not world.boards["plain"].heard_unicast
     await world.delivered("light")
     assert board.keys["light"][65537] == server.key
 
@@ -61,7 +65,7 @@ async def test_broadcast_is_one_signed_object_under_the_stored_gkek(world):
     assert world.server.reports[-1][messages.CONFIRMED] == [f"b{i}" for i in range(6)]
 
 
-@pytest.mark.req("CPNS-GKM-14", "CPNS-GKM-33", "CPNS-GKM-65", "CPNS-GKM-12", "CPNS-GKM-64")
+@pytest.mark.req("CPNS-GKM-14", "CPNS-GKM-33", "CPNS-GKM-65", "CPNS-GKM-12", "CPNS-GKM-64", "CPNS-GKM-41")
 async def test_unicast_is_one_request_over_the_session_of_each_member(tmp_path):
     world = await World(tmp_path / "gw", broadcast=False).start()
     for i in range(3):
@@ -248,18 +252,21 @@ async def test_a_jump_receivers_would_refuse_by_broadcast_goes_by_unicast(world)
 
 @pytest.mark.req("SEC-04")
 async def test_a_newcomer_does_not_get_the_key_of_before_his_time(world):
-    old = await world.board("old", "light")
-    await world.board("other", "light")
-    await world.board("third", "light")
-    old.deaf = True
-    old.reachable = False
+    """He joins while the key goes out: its next copies are made without him, though he is a member and has a GKDK."""
+    boards = [await world.board(f"b{i}", "light") for i in range(6)]
+    for board in boards:
+        board.deaf, board.reachable = True, False
     version = await world.server.rekey("light")
     await world.until(lambda: len(world.air) == 1)
     new = await world.board("new", "light")
+    joined = len(world.air)
     assert new.floors["light"] == version
     assert messages.GROUP_KEY not in await new.pull("light")
     await world.delivered("light")
+    assert len(world.air) > joined
+    assert all(boards[0].opens(datagram, "light") is not None for datagram in world.air)
     assert all(new.opens(datagram, "light") is None for datagram in world.air)
+    assert not unicast_keys(new)
     later = await world.server.rekey("light", numbers.REASON_JOIN)
     await world.delivered("light")
     assert new.version("light") == later
@@ -336,12 +343,25 @@ async def test_delete_wipes_keys_keeps_the_floor_and_never_reuses_the_alias(worl
 
 
 @pytest.mark.req("SEC-16", "CPNS-GKM-43")
-@pytest.mark.parametrize("code", [numbers.GKDK_ASSIGNMENT_REQUEST, numbers.JOIN_REQUEST, numbers.LEAVE_REQUEST])
+@pytest.mark.parametrize(
+    "code",
+    [
+        numbers.GKDK_ASSIGNMENT_REQUEST,
+        numbers.JOIN_REQUEST,
+        numbers.LEAVE_REQUEST,
+        numbers.CREATE_SERVICE_GROUP_REQUEST,
+        numbers.DELETE_SERVICE_GROUP_REQUEST,
+        numbers.KEY_PULL_REQUEST,
+    ],
+)
 async def test_a_message_that_names_another_pne_is_refused(world, code):
     await world.board("lamp", "light")
+    await world.board("mallory")
     fields = {messages.PNE_ID: "lamp"}
     if code != numbers.GKDK_ASSIGNMENT_REQUEST:
         fields[messages.SG_ID] = "light"
+    if code in (numbers.DELETE_SERVICE_GROUP_REQUEST, numbers.KEY_PULL_REQUEST):
+        fields[messages.VERSION] = 1
     with pytest.raises(NotAllowed):
         await world.gateway.handle_pne("mallory", messages.encode(code, fields))
 
