@@ -25,7 +25,7 @@ from gateway_agent.core.pairing import EXPORTER_LEN as PAIRING_LEN
 from gateway_agent.core.pairing import OPEN_S as PAIRING_OPEN_S
 from gateway_agent.core.pn_gateway import PnGateway
 from gateway_agent.core.policy import DeliveryPolicy
-from gateway_agent.core.ports import Uplink
+from gateway_agent.core.ports import KeyMessages, Uplink
 from gateway_agent.links import PneSessions, UdpUplink
 from gateway_agent.net import interfaces
 from gateway_agent.net.mdns import Announcement
@@ -77,21 +77,25 @@ class GatewayApp:
         self._control: ControlSocket | None = None
 
     @classmethod
-    async def open(cls, config: GatewayConfig, uplink: Uplink | None = None) -> "GatewayApp":
+    async def open(
+        cls, config: GatewayConfig, uplink: Uplink | None = None, key_messages: KeyMessages | None = None
+    ) -> "GatewayApp":
         """Take the store, the ports and the radios; nothing is answered before `start`.
+
+        `key_messages`: for PNEs that are VAL clients (`seal.board_users.BoardUsers`).
 
         Raises GatewayError, StoreInUse, StoreDamaged, PlaneError: each one sentence with the next step.
         """
         identity, signing_key = own_keys(config)
         app = cls(config, identity, signing_key)
         try:
-            await app._open(uplink)
+            await app._open(uplink, key_messages)
         except BaseException:
             await app.close()
             raise
         return app
 
-    async def _open(self, uplink: Uplink | None) -> None:
+    async def _open(self, uplink: Uplink | None, key_messages: KeyMessages | None) -> None:
         config, folder = self.config, self.config.gateway.state_dir
         self._radios = AllMedia(self._media())
         self._store = Store(folder / STORE_FOLDER)
@@ -125,6 +129,7 @@ class GatewayApp:
             ),
             height=config.tree.height,
             counters=self.counters,
+            key_messages=key_messages,
         )
 
     async def start(self, commands: Mapping[str, Command] | None = None) -> None:

@@ -14,7 +14,7 @@ from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember, Unkn
 from gateway_agent.core import roll_over
 from gateway_agent.core.confirmations import Confirmations, SlotUnknown
 from gateway_agent.core.delivery import Pacing
-from gateway_agent.core.fields import Fields, optional_number, own_id, text
+from gateway_agent.core.fields import Fields, octets, optional_number, own_id, text
 from gateway_agent.core.gkdk_handout import GkdkHandout
 from gateway_agent.core.gkek import BroadcastObjects
 from gateway_agent.core.group_keys import GroupKeys
@@ -22,7 +22,7 @@ from gateway_agent.core.housekeeping import Housekeeping
 from gateway_agent.core.membership import Cause, Membership
 from gateway_agent.core.pairing import PairingWindow
 from gateway_agent.core.policy import DeliveryPolicy
-from gateway_agent.core.ports import Broadcast, Clock, RandomOctets, Signer, Unicast, Uplink
+from gateway_agent.core.ports import Broadcast, Clock, KeyMessages, RandomOctets, Signer, Unicast, Uplink
 from gateway_agent.core.rates import LOST_WINDOWS_PER_HOUR, Rate
 from gateway_agent.core.runner import Deliveries
 from gateway_agent.core.server_link import ask
@@ -70,10 +70,12 @@ class PnGateway:
         pacing: Pacing | None = None,
         height: int = 10,
         counters: Counter[str] | None = None,
+        key_messages: KeyMessages | None = None,
     ) -> None:
         """The store is created here if it is new: PN alias drawn once. Raises StoreDamaged if it is of another PN.
 
         `broadcast` None: this PN GW does not support broadcast (CPNS-GKM-12). `height`: 2**height slots in the tree.
+        `key_messages` None: no PNE of this PN is a VAL client.
         """
         self.counters: Counter[str] = Counter() if counters is None else counters
         self._store = store
@@ -81,6 +83,7 @@ class PnGateway:
         self._uplink = uplink
         self._lost_windows = Rate(LOST_WINDOWS_PER_HOUR)
         self._broadcast = broadcast
+        self._key_messages = key_messages
         self._clock = clock
         self._signer = signer
         self._pairing: PairingWindow | None = None
@@ -139,6 +142,7 @@ class PnGateway:
             numbers.LEAVE_REQUEST: self._membership.leave,
             numbers.DELETE_SERVICE_GROUP_REQUEST: self._membership.delete,
             numbers.KEY_PULL_REQUEST: self._pull,
+            numbers.KEY_MESSAGE_REQUEST: self._key_message,
         }
 
     async def start(self) -> None:
@@ -165,7 +169,8 @@ class PnGateway:
 
         `exporter`: EDHOC_Exporter(32768, '', 32) of the session, needed while pairing. A refusal is a response with
         Result 2. Raises MalformedMessage (no CPNS message), NotAllowed (not for a PN GW, or naming another PNE); both
-        for a GroupKeyDeliveryResponse, which has no response, as well as what makes it unacceptable.
+        for a GroupKeyDeliveryResponse, which has no response, and a KeyMessageRequest, whose response tells of success
+        only, as well as what makes them unacceptable.
         """
         code, fields = messages.decode(message)
         if code == numbers.PAIRING_REQUEST:
@@ -181,7 +186,7 @@ class PnGateway:
             answer = await handler(peer_id, fields)
         except CpnsError as error:
             self.counters["refused"] += 1
-            if code == numbers.GROUP_KEY_DELIVERY_RESPONSE:
+            if code in (numbers.GROUP_KEY_DELIVERY_RESPONSE, numbers.KEY_MESSAGE_REQUEST):
                 raise
             return bytes(messages.failure(code, error))
         finally:
@@ -224,6 +229,21 @@ class PnGateway:
             failure = messages.decode(messages.failure(code, error))
             return bytes(form.encode(*failure))
         return bytes(form.encode(code + 1, answer))
+
+    # PNEs that are VAL clients
+
+    async def send_key_message(self, pne_id: str, key_message: bytes) -> None:
+        """Hand a Key Message, unread, to a PNE that is a VAL client; returns when the PNE has queued it.
+
+        Raises Unknown, NoAnswer (also where the PNE is no VAL client), MalformedMessage.
+        """
+        pne = self._store.pn.pne(pne_id)
+        if pne is None or pne.retired:
+            raise Unknown(f"there is no PNE {pne_id}")
+        message = messages.encode(numbers.KEY_MESSAGE_REQUEST, {messages.KEY_MESSAGE: key_message})
+        answer = await self._unicast.request(pne_id, message)
+        if answer is None or messages.decode(answer)[0] != numbers.KEY_MESSAGE_RESPONSE:
+            raise MalformedMessage("no KeyMessageResponse answers a KeyMessageRequest")
 
     # persons and the registrar
 
@@ -338,6 +358,12 @@ class PnGateway:
             self._lost_windows.reset(sg_id)
             self.counters["lost_windows_unreported"] += 1
             _log.info("lost windows of %s are not reported: %s", sg_id, error.reason)
+
+    async def _key_message(self, peer_id: str, fields: Fields) -> Answer:
+        if self._key_messages is None:
+            raise NotAllowed("no PNE of this PN is a VAL client")
+        self._key_messages.take(peer_id, octets(fields, messages.KEY_MESSAGE))
+        return {messages.RESULT: numbers.RESULT_SUCCESS}
 
     async def _confirmation(self, peer_id: str, fields: Fields) -> None:
         sg_id, version = text(fields, messages.SG_ID), optional_number(fields, messages.VERSION) or 0

@@ -75,3 +75,14 @@ class Clock(Protocol):
     def unix(self) -> int:
         """Unix seconds, or 0 while the system clock is not synchronised (SEC-05)."""
         ...
+
+
+class KeyMessages(Protocol):
+    """Those who speak for PNEs that are VAL clients to their group management servers."""
+
+    def take(self, pne_id: str, key_message: bytes) -> None:
+        """Queue what the PNE said (docs/protocol.md section 12).
+
+        Raises NotAllowed (it is no VAL client here), MalformedMessage, TooMany.
+        """
+        ...
