@@ -118,6 +118,32 @@ def test_a_key_made_while_broadcasts_are_ignored_arrives_by_pull_within_ten_seco
 
 
 @req("SEC-09")
+def test_with_the_third_bad_signature_the_key_is_pulled_at_once_though_nothing_more_is_heard():
+    world, group = listening()
+    world.gateway.groups["kitchen"][1:] = [6, True]
+    forged = world.gateway.object("kitchen", 6, key=key_of(66), private=STRANGER)
+    for _ in range(2):
+        world.hear(forged)
+        world.run_for(100)
+    assert group.version == 0 and n.KEY_PULL_REQUEST not in world.gateway.codes()
+    world.hear(forged)
+    world.run_for(100)
+    assert group.version == 6
+
+
+@req("SEC-09")
+def test_bad_signatures_more_than_a_minute_apart_silence_nobody():
+    world, group = listening()
+    forged = world.gateway.object("kitchen", 6, key=key_of(66), private=STRANGER)
+    for _ in range(20):  # two within any minute
+        world.hear(forged)
+        world.clock.ms += 30001
+    assert world.agent.receiver.verifications == 20 and not world.told("ignoring")
+    world.hear(world.gateway.object("kitchen", 6))
+    assert group.version == 6
+
+
+@req("SEC-09")
 def test_ignoring_doubles_to_sixteen_minutes_and_verifications_stay_few():
     world, _ = listening()
     forged = world.gateway.object("kitchen", 6, key=key_of(66), private=STRANGER)

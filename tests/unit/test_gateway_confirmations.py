@@ -1,9 +1,12 @@
 """A confirmation proves slot and key (SEC-14)."""
 
+import asyncio
+
 import pytest
 
 from cpns import messages, numbers, proof
-from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotAuthentic, NotMember, Stale
+from cpns.errors import MalformedMessage, NotAllowed, NotAuthentic, NotMember, Stale
+from gateway_agent.core.confirmations import SlotUnknown
 from tests.unit.gateway_world import PN, World
 
 
@@ -120,6 +123,23 @@ async def test_one_board_that_claims_a_foreign_slot_is_an_alarm_two_stop_the_gat
     for number, name in enumerate(("b0", "b1")):
         assert world.gateway.stop_reason is None
         fields = {messages.SLOT: 60 + number}
-        with pytest.raises(CpnsError):
+        with pytest.raises(SlotUnknown):
             await world.gateway.handle_pne(name, confirmation(world, world.boards[name], fields=fields))
     assert "restore" in world.gateway.stop_reason
+
+
+@pytest.mark.req("SEC-02")
+async def test_a_gateway_that_must_be_an_old_copy_ends_the_delivery_under_way(world):
+    """Nobody has confirmed: there would be more copies."""
+    for number, name in enumerate(("b0", "b1")):
+        with pytest.raises(SlotUnknown):
+            await world.gateway.handle_pne(
+                name, confirmation(world, world.boards[name], fields={messages.SLOT: 60 + number})
+            )
+    assert world.gateway.stop_reason is not None
+    sent = len(world.air), len(world.beacons)
+    await asyncio.sleep(0.3)
+    assert (len(world.air), len(world.beacons)) == sent
+    assert not any(
+        code == numbers.GROUP_KEY_DELIVERY_REQUEST for b in world.boards.values() for code, _ in b.heard_unicast
+    )

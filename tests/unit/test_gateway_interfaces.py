@@ -6,6 +6,7 @@ import pytest
 
 from gateway_agent.errors import NoBroadcastInterface
 from gateway_agent.net.interfaces import Interface, choose, interface_from, ipv4_interfaces
+from gateway_agent.radios.all_media import AllMedia
 from gateway_agent.radios.udp_broadcast import UdpBroadcast
 
 LOOPBACK = Interface("lo", "127.0.0.1", "127.255.255.255")
@@ -74,6 +75,46 @@ def test_each_network_gets_it_and_one_dead_network_never_stops_another() -> None
             assert seen.recvfrom(100)[0] == b"key"
             assert radio.interfaces == [LOOPBACK, other]
             radio.close()
+
+
+@pytest.mark.req("CPNS-GKM-71")
+def test_a_network_that_dies_while_sending_stops_no_other() -> None:
+    dying = Interface("lo3", "127.0.0.1", "203.0.113.255")  # from loopback there is no way to that network
+    with receiver("127.255.255.255") as one:
+        radio = UdpBroadcast(lambda: [dying, LOOPBACK], port=one.getsockname()[1])
+        assert radio.interfaces == [dying, LOOPBACK]
+        for octets in (b"key", b"next"):
+            assert radio.send(octets) == 1
+            assert one.recvfrom(100)[0] == octets
+        assert radio.counters["broadcast_failed"] >= 1
+        radio.close()
+
+
+class Recorder:
+    """A broadcast medium that keeps what it was to send, on `reached` networks."""
+
+    def __init__(self, name: str, reached: int) -> None:
+        self.name = name
+        self.sent: list[bytes] = []
+        self._reached = reached
+
+    def send(self, datagram: bytes) -> int:
+        self.sent.append(datagram)
+        return self._reached
+
+    def networks(self) -> list[str]:
+        return [self.name] * self._reached
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.req("CPNS-GKM-71")
+def test_each_medium_gets_it_also_after_one_that_is_down() -> None:
+    down, wifi, ble = Recorder("down", 0), Recorder("wifi", 2), Recorder("ble", 1)
+    air = AllMedia([down, wifi, ble])
+    assert air.send(b"key") == 3
+    assert down.sent == wifi.sent == ble.sent == [b"key"]
+    assert air.networks() == ["wifi", "wifi", "ble"]
 
 
 def test_an_interface_that_comes_back_is_used_again() -> None:
