@@ -288,6 +288,24 @@ def test_a_beacon_of_a_newer_key_brings_it_within_seconds():
     assert group.version == 7
 
 
+@req("SEC-13")
+def test_what_every_board_hears_at_once_makes_each_pull_at_a_moment_of_its_own():
+    world, group = listening()
+    world.hear(world.gateway.object("kitchen", 6))
+    world.run_for(60000)
+    delays = []
+    for version in range(7, 27):
+        world.gateway.groups["kitchen"][1:] = [version, True]
+        begun = world.clock.ms
+        world.hear(beacon.build(key_of(version), "kitchen", PN_ALIAS, group.alias, 1, version))
+        while group.version < version:
+            world.run_for(100)
+        delays.append(world.clock.ms - begun)
+        world.run_for(60000)
+    assert max(delays) <= 5100
+    assert len(set(delays)) > 10
+
+
 def test_garbage_is_counted_and_nothing_else():
     world, _ = listening()
     for octets in (b"", b"\x00", b"\xd2", b"\xd2\x84\x43\xa1\x01\x26\xa0" + bytes(100), b"G" * 30, b"B"):

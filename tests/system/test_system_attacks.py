@@ -143,7 +143,7 @@ async def test_two_thousand_gkdk_requests_use_one_slot_and_change_no_key(tmp_pat
         assert newest(house, SG) == version
 
 
-@pytest.mark.req("SEC-18", "SEC-08")
+@pytest.mark.req("SEC-18")
 async def test_the_signing_key_rolls_over_the_living_session_and_the_old_one_is_worth_nothing(tmp_path):
     async with house_of(tmp_path, 4) as house:
         members = list(house.boards)

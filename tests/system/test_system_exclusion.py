@@ -110,17 +110,20 @@ async def _replay(house, frames):
 
 
 @pytest.mark.req("SEC-06", "CPNS-GKM-27", "CPNS-GKM-60")
-async def test_a_board_that_is_reported_lost_loses_its_session_and_its_place_in_every_cover(small_house):
-    house = small_house
-    lost, *others = house.boards
-    air = Recorder(house)
-    before = await join(house, SG, [lost, *others])
-    assert house.app.gateway.retire_pne(lost, Cause.LOST) == [SG]
-    house.app.credentials.unregister(lost)
-    assert not house.app.endpoint.has_session(lost)
-    version = await keyed(house, SG, others, above=before)
-    version = house.server.update_key(SG)
-    await keyed(house, SG, others, above=version - 1)
-    assert not [seen for seen in air.readable([lost]) if seen > before]
-    assert not house.app.endpoint.has_session(lost)  # its handshakes are refused, too
-    assert held(house, lost, SG) == before
+async def test_a_board_that_is_reported_lost_loses_its_session_and_its_place_in_every_cover(tmp_path):
+    async with house_of(tmp_path, 4) as house:  # three stay: they are keyed by broadcast
+        lost, *others = house.boards
+        air = Recorder(house)
+        before = await join(house, SG, [lost, *others])
+        assert house.app.gateway.retire_pne(lost, Cause.LOST) == [SG]
+        house.app.credentials.unregister(lost)
+        assert not house.app.endpoint.has_session(lost)
+        version = await keyed(house, SG, others, above=before)
+        version = house.server.update_key(SG)
+        await keyed(house, SG, others, above=version - 1)
+        later = {seen.version for seen in objects(air.listen()) if seen.version > before}
+        assert later == {before + 1, version}
+        assert not later & set(air.readable([lost]))
+        assert later <= set(air.readable([others[0]]))
+        assert not house.app.endpoint.has_session(lost)  # its handshakes are refused, too
+        assert held(house, lost, SG) == before

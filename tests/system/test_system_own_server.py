@@ -36,8 +36,7 @@ async def held_by_all(server, fleet, timeout_s=40):
             await asyncio.sleep(0.1)
 
 
-@pytest.mark.req("CPNS-GKM-09", "CPNS-GKM-10", "CPNS-GKM-28", "CPNS-GKM-29", "CPNS-GKM-50", "CPNS-GKM-62")
-@pytest.mark.req("CPNS-GKM-63", "CPNS-GKM-61", "SEC-16")
+@pytest.mark.req("CPNS-GKM-09", "CPNS-GKM-28", "CPNS-GKM-29", "CPNS-GKM-50", "CPNS-GKM-62", "CPNS-GKM-63")
 async def test_server_gateway_and_boards_each_in_a_process_of_its_own(tmp_path):
     port, state = free_port(), tmp_path / "server-state"
     words = ["server", "run", "--state", str(state), "--listen", "127.0.0.1", "--port", str(port)]

@@ -40,7 +40,7 @@ async def test_left_to_itself_the_gateway_counts_the_members(tmp_path):
         assert await update(house, names) == (1, {True})
 
 
-@pytest.mark.req("CPNS-GKM-61", "SEC-05")
+@pytest.mark.req("CPNS-GKM-61")
 async def test_keys_change_by_the_clock_without_anybody_asking(tmp_path, monkeypatch):
     """The shortest period that is allowed is a minute: here a minute has two seconds."""
     monkeypatch.setattr(tuning, "PERIOD_MIN_S", 2)
