@@ -1,7 +1,8 @@
 """What a VAL client keeps in the key store: its provisioning, its RSKs, and its GMKs. Deterministic CBOR each.
 
 `val`: [1, user URI, KMS URI, key period, offset (seconds), KPAK, Z, [[group URI, its GMS's URI], ..]], by the tool
-that provisions the board. `valr`: [[key period number, RSK], ..], at most two periods. `valg`: the GMKs.
+that provisions the board. `valr`: [[key period number, RSK], ..], at most two periods. `valg`: the GMKs. `valp`:
+[[group URI, GMS URI], ..], the newest user profile, if one came since.
 """
 
 from collections import namedtuple
@@ -9,7 +10,7 @@ from collections import namedtuple
 from cpns import cborlite
 from cpns.errors import MalformedMessage
 
-PROVISIONING, RSKS, GMKS = "val", "valr", "valg"
+PROVISIONING, RSKS, GMKS, PROFILE = "val", "valr", "valg", "valp"
 QUEUE, ANSWER = "valq", "vala"  # [Unix time or 0, Key Message] that waits for the whole heap; what is to be answered
 GMKS_MAX = 5  # so that they fit one record of the store
 RSKS_MAX = 2
@@ -48,8 +49,42 @@ def load_client(store):
     fields = cborlite.decode(octets)
     if fields[0] != _FORMAT or len(fields) != 8:
         raise MalformedMessage("not a VAL client's record of format %d" % _FORMAT)
-    fields[7] = dict(fields[7])
+    groups = dict(fields[7])
+    profile = store.load(PROFILE)
+    if profile is not None:
+        known = set(groups.values())
+        groups = {group: gms for group, gms in cborlite.decode(profile) if gms in known}
+    fields[7] = groups
     return Client(*fields[1:])
+
+
+def take_profile(store, octets):
+    """The answer to a Key Message with a user profile, which counts from now on; None for another Key Message.
+
+    GMKs of groups that are not in it are deleted, those that also serve another group stay for that (SEAL-GMK-47). The
+    profile comes by the PN GW: it may take groups away, and give groups of those servers that the board was provisioned
+    for, never name a new server. MalformedMessage for groups that are none.
+    """
+    notice = cborlite.decode(octets)
+    if type(notice) is not list or notice[:2] != ["", "profile"]:
+        return None
+    if [type(each) for each in notice] != [str, str, str, bytes]:
+        raise MalformedMessage("no profile")
+    groups = cborlite.decode(notice[3])
+    if type(groups) is not list:
+        raise MalformedMessage("no profile")
+    for each in groups:
+        if type(each) is not list or [type(name) for name in each] != [str, str]:
+            raise MalformedMessage("no profile")
+    store.save(PROFILE, notice[3])
+    client, kept = load_client(store), []
+    for gmk in load_gmks(store):
+        fields = list(gmk)
+        fields[4] = [group for group in gmk.groups if client.groups.get(group) == gmk.gms]
+        if fields[4]:
+            kept.append(Gmk(*fields))
+    save_gmks(store, kept)
+    return cborlite.encode(["", b"", b"", "", notice[2]])
 
 
 def load_client_modules():

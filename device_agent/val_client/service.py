@@ -6,8 +6,8 @@ store for `whole_heap`, and the board resets twice.
     service = ValService(node, "/val/", machine.reset)
     asyncio.create_task(service.run())
 
-`on_event(name, values)` is told "val key" (GMK-ID), "val refused" (code, reason), "val progress" (period, percent),
-"val failed" (reason).
+`on_event(name, values)` is told "val key" (GMK-ID), "val profile", "val refused" (code, reason), "val progress"
+(period, percent), "val failed" (reason).
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from cpns.errors import CpnsError, TooMany
 from device_agent.session import NoSession, unload
 
 _QUEUE, _ANSWER = "valq", "vala"  # as in `records`, which is not to be loaded here
+_READY = b"\x80"  # CBOR []
 QUEUE_MAX = 2
 TRIES = 3
 HEAP_NEEDED = 65536
@@ -47,7 +48,7 @@ class ValService:
         if answer:
             await self._send(answer)
             self._agent.store.erase(_ANSWER)
-        await self._send(b"\x80")  # CBOR []: ready
+        await self._send(_READY)
         while True:
             await self._arrived.wait()
             self._arrived.clear()
@@ -56,7 +57,7 @@ class ValService:
                 self._queue.pop(0)
 
     def _take(self, octets):
-        if octets in self._queue:
+        if octets == _READY or octets in self._queue:  # the PN GW asks whether somebody is here
             return
         if len(self._queue) >= QUEUE_MAX:
             raise TooMany("key messages are waiting already")
@@ -68,14 +69,20 @@ class ValService:
         gc.collect()
         answer = None
         try:
-            if gc.mem_free() < HEAP_NEEDED:
+            from device_agent.val_client import records
+
+            answer = records.take_profile(self._agent.store, octets)
+            if answer:
+                self._tell("val profile", {})
+            elif gc.mem_free() < HEAP_NEEDED:
                 agent = self._agent
                 now = agent.membership.unix_time(agent.clock.now())
                 agent.store.save(_QUEUE, cborlite.encode([now, octets]))
                 await asyncio.sleep(RESET_DELAY)
                 self._reset()
                 return
-            answer = await self._opened(octets)
+            else:
+                answer = await self._opened(octets)
         except (CpnsError, OSError, ValueError, MemoryError) as error:
             self._tell("val failed", {"reason": str(error)})  # the server repeats a notice without answer
         finally:

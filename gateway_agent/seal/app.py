@@ -1,8 +1,8 @@
 """The composition of a VAL client in a gateway: keys from the KMS, profile, GMKs, and the uplink of the PN GW.
 
 seal = await SealClient.open(config, folder, pn_id)      # or server=UdpUplink(...) for other Service Groups
-app = await GatewayApp.open(gateway_config, seal.uplink)
-await seal.start(app.gateway.handle_server)
+app = await GatewayApp.open(gateway_config, seal.uplink, seal.boards)
+await seal.start(app.gateway)
 ...
 await seal.close()
 """
@@ -10,14 +10,16 @@ await seal.close()
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cpns import tuning
 from gateway_agent.core.ports import Uplink
+from gateway_agent.seal.board_users import BoardUser, BoardUsers
 from gateway_agent.seal.gmk_checks import CLOCK_WINDOW_S, Authority, Settings
 from gateway_agent.seal.gmk_store import GmkStore
 from gateway_agent.seal.key_material import KeyMaterial
@@ -26,9 +28,12 @@ from gateway_agent.seal.servers import GmsAccess, ServerAccess, Servers
 from gateway_agent.seal.service_groups import ServiceGroups
 from gateway_agent.seal.uplink import Mapping, SealUplink
 from gateway_agent.seal.val_client import ValClient
+from mikey_sakke.group_configuration import URI_MAX
 from mikey_sakke.kms_faults import KmsFault
 
 _log = logging.getLogger(__name__)
+
+_BoardUser = tuple[BoardUser, Servers]
 
 KEYS_FILE, GMKS_FILE, GROUPS_FILE = "seal_keys.sqlite3", "seal_gmks.sqlite3", "seal_groups.sqlite3"
 RETRY_FIRST_S = 5
@@ -45,6 +50,17 @@ class MappedGroup(BaseModel):
     pnes: list[str] | None = Field(None, description="PNE IDs that may join; none: every PNE of the PN")
 
 
+class BoardAccess(BaseModel):
+    """A PNE that is a VAL client itself: its user, and that user's tokens. Its key at the KMS is not known here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pne: Annotated[str, Field(min_length=1, max_length=tuning.ENTITY_ID_MAX, description="PNE ID of the board")]
+    user_uri: Annotated[str, Field(min_length=1, max_length=URI_MAX, description="VAL or MC service ID of the board")]
+    cms: ServerAccess
+    gms: list[GmsAccess] = Field(min_length=1)
+
+
 class SealConfig(BaseModel):
     """Everything a person sets for a gateway that is a VAL or MC client."""
 
@@ -54,6 +70,7 @@ class SealConfig(BaseModel):
     cms: ServerAccess
     gms: list[GmsAccess] = Field(min_length=1)
     groups: list[MappedGroup] = Field(min_length=1)
+    boards: list[BoardAccess] = Field([], description="PNEs that are VAL clients themselves")
     strict_status: bool = Field(False, description="a clear status bit alone means that a key is revoked")
     authority: Authority = Field(Authority.PROFILE, description="what shows that a GMS may key a group")
     window_s: Annotated[int, Field(ge=10, le=3600)] = Field(
@@ -65,18 +82,37 @@ class SealConfig(BaseModel):
         for names in ([each.group for each in self.groups], [each.sg_id for each in self.groups]):
             if len(set(names)) < len(names):
                 raise ValueError("a group or SG ID is mapped twice")
+        users = [self.kms.user_uri, *(each.user_uri for each in self.boards)]
+        if len(set(users)) < len(users) or len({each.pne for each in self.boards}) < len(self.boards):
+            raise ValueError("a board or a user stands here twice")
         return self
 
 
-class SealClient:
-    """A running VAL client. `client` holds the GMKs, `uplink` is what the PN GW talks to."""
+class Gateway(Protocol):
+    """The `PnGateway` below."""
 
-    def __init__(self, stack: AsyncExitStack, kms: KmsClient, client: ValClient, servers: Servers) -> None:
+    async def handle_server(self, message: bytes) -> bytes:
+        """Answer what a CPNS Server says."""
+        ...
+
+    async def send_key_message(self, pne_id: str, key_message: bytes) -> None:
+        """Hand a Key Message to a PNE."""
+        ...
+
+
+class SealClient:
+    """A running VAL client. `client` holds the GMKs, `uplink` and `boards` are what the PN GW talks to."""
+
+    def __init__(
+        self, stack: AsyncExitStack, kms: KmsClient, client: ValClient, servers: Servers, users: list[_BoardUser]
+    ) -> None:
         """For `open` only."""
         self._stack = stack
         self._kms = kms
         self._servers = servers
+        self._users = users
         self._refreshing: asyncio.Task[None] | None = None
+        self.boards = BoardUsers({user.pne_id: user for user, _ in users})
         self.client = client
         self.uplink: SealUplink
 
@@ -106,7 +142,12 @@ class SealClient:
             kms = await stack.enter_async_context(KmsClient(config.kms, material, clock))
             settings = Settings(config.strict_status, config.authority, config.window_s)
             client = ValClient(config.kms.user_uri, gmks, kms.keys, clock, settings)
-            made = cls(stack, kms, client, Servers(client, config.cms, config.gms))
+            users: list[_BoardUser] = []
+            for board in config.boards:
+                user = BoardUser(board.pne, board.user_uri)
+                users.append((user, Servers(user, board.cms, board.gms, beside=user.run)))
+                user.respond = users[-1][1].respond
+            made = cls(stack, kms, client, Servers(client, config.cms, config.gms), users)
             mappings = [
                 Mapping(each.group, each.sg_id, None if each.pnes is None else frozenset(each.pnes))
                 for each in config.groups
@@ -115,15 +156,21 @@ class SealClient:
             made._stack = stack.pop_all()
         return made
 
-    async def start(self, handle_server: Callable[[bytes], Awaitable[bytes]]) -> None:
-        """Connect, and deliver to the PN GW by `handle_server`. Servers that do not answer are tried again."""
-        self.uplink.attach(handle_server)
+    async def start(self, gateway: Gateway) -> None:
+        """Connect, and deliver to the PN GW and its PNEs. Servers that do not answer are tried again."""
+        self.uplink.attach(gateway.handle_server)
         self.uplink.start()
         self._refreshing = asyncio.create_task(self._refresh())
         await self._servers.__aenter__()
+        for user, servers in self._users:
+            user.send = gateway.send_key_message
+            await servers.__aenter__()
 
     async def close(self) -> None:
         """End; all goes on at the next start."""
+        for user, servers in self._users:
+            await servers.close()
+            await user.close()
         await self._servers.close()
         if self._refreshing is not None:
             self._refreshing.cancel()

@@ -13,16 +13,24 @@ from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Self
+from typing import Annotated, Protocol, Self
 from urllib.parse import quote, urlsplit
 
 import aiohttp
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from gateway_agent.errors import ConfigError, GatewayError
-from gateway_agent.seal.val_client import ValClient
 from mikey_sakke.errors import MikeyError
-from mikey_sakke.group_configuration import BODY_MAX, NOTICES_MAX, decode_profile, decode_requests, encode_response
+from mikey_sakke.group_configuration import (
+    BODY_MAX,
+    NOTICES_MAX,
+    NotifyRequest,
+    NotifyResponse,
+    UserProfile,
+    decode_profile,
+    decode_requests,
+    encode_response,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +40,7 @@ RETRY_FIRST_S = 1.0
 RETRY_MAX_S = 60.0
 AUTHORISE_EVERY_S = 6 * 3600
 EXPIRY_LOOK_S = 60.0
+_RESPONSES = "/gms/v1/responses"
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -62,6 +71,34 @@ class GmsAccess(ServerAccess):
     affiliate: list[str] = Field([], description="URIs of groups to affiliate and subscribe to")
 
 
+class Client(Protocol):
+    """Whose connections these are: a `ValClient`, or a `BoardUser` who stands for one."""
+
+    user: str
+    refresh_profile: Callable[[], Awaitable[None]] | None
+
+    @property
+    def profile(self) -> UserProfile | None:
+        """The last profile."""
+        ...
+
+    def apply_profile(self, profile: UserProfile) -> object:
+        """Take a user profile. Raises MikeyError."""
+        ...
+
+    async def ready(self) -> None:
+        """Return when notices can be taken."""
+        ...
+
+    async def take(self, request: NotifyRequest) -> NotifyResponse | None:
+        """Answer a notice; None: no answer now."""
+        ...
+
+    def tick(self) -> None:
+        """Erase what has expired."""
+        ...
+
+
 class ServerFailed(GatewayError):
     """A server does not answer, or refuses."""
 
@@ -69,11 +106,18 @@ class ServerFailed(GatewayError):
 class Servers:
     """The running connections of one client."""
 
-    def __init__(self, client: ValClient, cms: ServerAccess, gmss: list[GmsAccess]) -> None:
-        """Raises ConfigError for a CA file that cannot be used."""
+    def __init__(
+        self,
+        client: Client,
+        cms: ServerAccess,
+        gmss: list[GmsAccess],
+        beside: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`beside`: what else lasts as long as they do. Raises ConfigError for a CA file that cannot be used."""
         self._client = client
         self._cms = _Link(cms)
         self._gmss = [(access, _Link(access)) for access in gmss]
+        self._beside = beside
         self._tasks: list[asyncio.Task[None]] = []
         self._profile_known = asyncio.Event()
         client.refresh_profile = self._refresh_profile
@@ -81,6 +125,7 @@ class Servers:
     async def __aenter__(self) -> Self:
         works: list[Callable[[], Awaitable[None]]] = [self._follow_profile, self._look_at_expiry]
         works += [partial(self._follow_gms, access, link) for access, link in self._gmss]
+        works += [self._beside] if self._beside else []
         self._tasks = [asyncio.create_task(self._lasting(work)) for work in works]
         return self
 
@@ -104,6 +149,14 @@ class Servers:
                 await link.request("DELETE", f"/gms/v1/groups/{quote(group, safe='')}/affiliation")
                 return
         raise ServerFailed(f"There is no GMS {gms_uri}.", "Add it to the configuration.")
+
+    async def respond(self, response: NotifyResponse) -> None:
+        """Answer a notice of which it is not known who sent it: each GMS takes answers to its own notices only."""
+        for access, link in self._gmss:
+            try:
+                await link.request("POST", _RESPONSES, encode_response(response))
+            except ServerFailed as error:
+                _log.info("the GMS %s: %s", access.gms_uri, error)
 
     async def _lasting(self, work: Callable[[], Awaitable[None]]) -> None:
         """A fault of this program must not end a connection silently."""
@@ -154,11 +207,13 @@ class Servers:
                 if loop.time() - authorised_at > AUTHORISE_EVERY_S:
                     await self._authorise(access, link)
                     authorised_at = loop.time()
+                await self._client.ready()
                 path = f"/gms/v1/notifications?wait={WAIT_S}"
                 octets = await link.request("GET", path, timeout_s=WAIT_S + REQUEST_TIMEOUT_S)
                 for request in decode_requests(octets) if octets else ():
                     response = await self._client.take(request)
-                    await link.request("POST", "/gms/v1/responses", encode_response(response))
+                    if response is not None:
+                        await link.request("POST", _RESPONSES, encode_response(response))
                 delay = RETRY_FIRST_S
             except (ServerFailed, MikeyError) as error:
                 _log.warning("the GMS %s: %s", access.gms_uri, error)
@@ -178,6 +233,15 @@ class Servers:
         while True:
             await asyncio.sleep(EXPIRY_LOOK_S)
             self._client.tick()
+
+
+async def fetch_profile(access: ServerAccess) -> UserProfile:
+    """The user's profile of this moment. Raises ServerFailed, MikeyError, ConfigError."""
+    link = _Link(access)
+    try:
+        return decode_profile(await link.request("GET", "/cms/v1/profile"))
+    finally:
+        await link.close()
 
 
 class _Link:
@@ -221,7 +285,7 @@ class _Link:
                 f"{self._access.url} does not answer ({type(error).__name__}).", "It is tried again."
             ) from None
         if status not in (HTTPStatus.OK, HTTPStatus.NO_CONTENT):
-            raise ServerFailed(f"{self._access.url} refuses with {status}{_reason(octets)}.", "Ask its operator.")
+            raise ServerFailed(f"{self._access.url} refuses with {status}{reason(octets)}.", "Ask its operator.")
         return octets
 
 
@@ -234,11 +298,11 @@ async def _read(answer: aiohttp.ClientResponse) -> bytes:
     return bytes(octets)
 
 
-def _reason(octets: bytes) -> str:
-    """What a refusal says, cleaned."""
+def reason(octets: bytes) -> str:
+    """What a refusal says, any octets, cleaned for a log; "" if it says nothing."""
     try:
         text = json.loads(octets)["text"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return ""
     return ": " + "".join(each for each in str(text)[:160] if each.isprintable())
 

@@ -65,7 +65,7 @@ class ValClient:
             except MikeyError as error:
                 self.counters[f"refused.{error.code}"] += 1
                 _log.warning("a key of %s was refused: %s", request.gms, error)
-                return NotifyResponse(request.notice_id, code=error.code, text=_shortened(str(error)))
+                return NotifyResponse(request.notice_id, code=error.code, text=shortened(str(error)))
         self.counters["accepted"] += 1
         return response
 
@@ -106,6 +106,9 @@ class ValClient:
     def receiving_keys(self, group: str) -> list[StoredGmk]:
         """Every active GMK of the group (SEAL-GMK-08)."""
         return [key for key in self._store.of_group(group) if key.active(self._clock())]
+
+    async def ready(self) -> None:
+        """It always is."""
 
     def tick(self) -> None:
         """Erase what has expired."""
@@ -188,7 +191,7 @@ class ValClient:
         )
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
     """A sentence that fits a response, whatever names stand in it."""
     clean = "".join(each if each.isprintable() else "?" for each in text)
     return clean.encode()[:TEXT_MAX].decode(errors="ignore")

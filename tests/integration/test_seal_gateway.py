@@ -56,7 +56,7 @@ async def test_a_gmk_comes_from_the_gms_down_to_the_boards_and_goes(tmp_path: Pa
         seal = await SealClient.open(config, tmp_path / "seal", PN)
         world = World(tmp_path / "gw", server=Above(seal))  # type: ignore[arg-type]
         await world.start()
-        await seal.start(world.gateway.handle_server)
+        await seal.start(world.gateway)
         try:
             await world.until(lambda: seal.client.profile is not None, timeout=20)
             for pne_id in ("lamp", "door"):

@@ -251,3 +251,43 @@ def test_what_is_no_notice_has_no_answer():
     for value in ([], ["n", "key", "gms", "text"], ["", "key", "gms", b"x"], ["n", "other", "gms", b"x"], 7):
         with raises(MalformedMessage):
             run(world.client.receive(cborlite.encode(value), 0))
+
+
+def profile_of(groups):
+    return cborlite.encode(["", "profile", "7", cborlite.encode([list(each) for each in groups])])
+
+
+@req("SEAL-GMK-36", "SEAL-GMK-45", "SEAL-GMK-47")
+def test_a_profile_without_a_group_deletes_its_keys_but_those_that_serve_another():
+    world = World()
+    other = "sip:other@gms.example.org"
+    for gmk_id, groups in ((b"only", [world.group]), (b"both", [world.group, other])):
+        gmks = records.load_gmks(world.store)
+        gmks.append(records.Gmk(gmk_id, b"k" * 16, b"guk ", world.gms, groups, 0, 0, "", 1, b"digest", b"e" * 16))
+        records.save_gmks(world.store, gmks)
+    answer = records.take_profile(world.store, profile_of([(world.group, world.gms), (other, world.gms)]))
+    assert cborlite.decode(answer) == ["", b"", b"", "", "7"]
+    assert [gmk.gmk_id for gmk in records.load_gmks(world.store)] == [b"only", b"both"]
+    records.take_profile(world.store, profile_of([(other, world.gms)]))
+    assert [(gmk.gmk_id, gmk.groups) for gmk in records.load_gmks(world.store)] == [(b"both", [other])]
+    records.take_profile(world.store, profile_of([]))
+    assert records.load_gmks(world.store) == [] and records.load_client(world.store).groups == {}
+    records.take_profile(world.store, profile_of([(world.group, world.gms)]))
+    assert records.load_client(world.store).groups == {world.group: world.gms}
+
+
+def test_a_profile_names_no_server_that_the_board_was_not_provisioned_for():
+    world = World()
+    records.take_profile(world.store, profile_of([(world.group, "sip:gms@elsewhere.example"), ("sip:g", world.gms)]))
+    assert records.load_client(world.store).groups == {"sip:g": world.gms}
+
+
+def test_what_is_no_profile_changes_nothing():
+    world = World()
+    assert records.take_profile(world.store, cborlite.encode(["n-1", "key", world.gms, b"x"])) is None
+    for groups in (7, [["g"]], [["g", 7]], ["gg"]):
+        with raises(MalformedMessage):
+            records.take_profile(world.store, cborlite.encode(["", "profile", "7", cborlite.encode(groups)]))
+    with raises(MalformedMessage):
+        records.take_profile(world.store, cborlite.encode(["", "profile", 7, b"\x80"]))
+    assert records.load_client(world.store).groups == {world.group: world.gms}

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import secrets
 import signal
@@ -22,9 +23,9 @@ _TEMPLATE = """\
 # A keycast PN GW. Every other setting has a default: keycast gateway settings
 
 [gateway]
-id = "{gateway}"            # unique in the home
-pn = "{pn}"                 # the Personal Network it serves
-state_dir = "{state}"       # keys, sessions, inventory; private to this user
+id = {gateway}            # unique in the home
+pn = {pn}                 # the Personal Network it serves
+state_dir = {state}       # keys, sessions, inventory; private to this user
 
 [broadcast]
 interfaces = ["auto"]       # or names, for example ["wlan0"]
@@ -46,12 +47,17 @@ def init(
     Example: keycast gateway init
     """
     try:
-        with path.open("x") as file:
-            file.write(_TEMPLATE.format(gateway=gateway, pn=pn, state=state))
+        with path.open("x", encoding="utf-8") as file:
+            file.write(_TEMPLATE.format(gateway=_toml(gateway), pn=_toml(pn), state=_toml(state)))
     except OSError as error:
-        complain(f"cannot write {path}: {error.strerror}.")
+        complain(f"cannot write {path}: {error.strerror}. Name a new file.")
         raise typer.Exit(1) from None
     console.print(f"{path} is written. Next: keycast gateway run -c {path}")
+
+
+def _toml(text: str) -> str:
+    """A TOML string: what JSON escapes, TOML reads, but for DEL."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 @app.command()
@@ -78,9 +84,16 @@ def settings() -> None:
     Example: keycast gateway settings
     """
     from gateway_agent.config.load import schema_of
+    from gateway_agent.config.schema import GatewayConfig
 
-    for name, field in schema_of({"seal": {}}).model_fields.items():
+    fields = dict(GatewayConfig.model_fields)
+    with contextlib.suppress(ModuleNotFoundError):  # then [seal] is shown with its one line
+        fields = dict(schema_of({"seal": {}}).model_fields)
+    for name, field in fields.items():
         section: Any = field.annotation
+        if section is Any:
+            console.print(Text.assemble((f"[{name}]", "bold"), "  needs the extra keycast[seal]"))
+            continue
         console.print(Text.assemble((f"[{name}]", "bold"), "  ", (section.__doc__ or "").strip()))
         for key, value in section.model_fields.items():
             default = "needed" if value.is_required() else repr(value.default)
@@ -110,6 +123,7 @@ async def _run(path: Path) -> None:
     from key_servers.cpns_server.app import CpnsServer
     from key_servers.cpns_server.config import ServerConfig
     from tools.keycast.embedded import InProcessUplink
+    from tools.keycast.server_config import checked
     from tools.keycast.steering import commands
 
     config = load(path)
@@ -118,7 +132,8 @@ async def _run(path: Path) -> None:
         server = None
         uplink: Uplink | None = None
         if config.uplink.kind == "embedded":
-            settings = ServerConfig(
+            settings = checked(
+                ServerConfig,
                 id=config.uplink.server_id,
                 rekey_on_join=config.groups.rekey_on_join,
                 period_s=config.groups.period_s,
@@ -136,13 +151,13 @@ async def _run(path: Path) -> None:
             seal = await SealClient.open(config.seal, folder, config.gateway.pn, server=uplink)
             stack.push_async_callback(seal.close)
             uplink = seal.uplink
-        app = await GatewayApp.open(config, uplink)
+        app = await GatewayApp.open(config, uplink, seal.boards if seal else None)
         stack.push_async_callback(app.close)
         if server is not None:
             server.attach(config.gateway.id, app.gateway.handle_server)
         await app.start(commands(app, server))
         if seal is not None:
-            await seal.start(app.gateway.handle_server)
+            await seal.start(app.gateway)
         networks = ", ".join(app.networks()) or "no network: keys go by unicast"
         console.print(f"{config.gateway.id} serves {config.gateway.pn}; broadcasts to {networks}")
         await interrupted(app.endpoint.failed, app.gateway.failed)
@@ -190,9 +205,14 @@ def trust_server(
     from message_plane import credentials
     from message_plane.session_store import SessionStore
 
+    try:
+        octets = bytes.fromhex(credential)
+    except ValueError:
+        complain("a credential is the hexadecimal text that `keycast server credential` prints.")
+        raise typer.Exit(1) from None
     with sentences():
         loaded = load(config)
-        parsed = credentials.parse(bytes.fromhex(credential), "server")
+        parsed = credentials.parse(octets, "server")
         loaded.gateway.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         store = SessionStore(loaded.gateway.state_dir / SESSIONS_FILE)
         try:
@@ -279,6 +299,8 @@ def restore(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 def _begin_epoch(folder: Path) -> None:
     """Versions that a VAL client made since the older state was saved are not used again (SEC-03)."""
+    if not folder.exists():  # and perhaps nothing is installed of what a VAL client needs
+        return
     from gateway_agent.seal.app import GROUPS_FILE
     from gateway_agent.seal.service_groups import ServiceGroups
 

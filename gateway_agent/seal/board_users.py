@@ -1,0 +1,250 @@
+"""PNEs that are VAL clients themselves: the gateway carries their key messages and opens none.
+
+One `BoardUser` for each, in the place that a `ValClient` has for the gateway's own user: `servers.Servers` brings the
+notices of the group management servers and carries the answers away. The gateway holds the user's tokens at CMS and
+GMS, by which it fetches and answers; it has no RSK, so it can neither read a GMK nor give the proof that one arrived.
+
+What gets no answer is not repeated here: the GMS makes its message anew, with a fresh time. Nothing is fetched while
+the PNE is away, because the GMS gives up after a number of unanswered notices.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+
+from cpns import cborlite, tuning
+from cpns.errors import CpnsError, MalformedMessage, NotAllowed, TooMany
+from gateway_agent.core.rates import Rate
+from gateway_agent.seal.val_client import shortened
+from mikey_sakke.errors import WrongReceiver
+from mikey_sakke.group_configuration import NotifyRequest, NotifyResponse, UserProfile
+
+_log = logging.getLogger(__name__)
+
+READY = cborlite.encode([])
+PROFILE = "profile"
+TOO_LARGE = "too-large"
+ANSWER_S = 240.0
+"""An ESP32 takes tens of seconds for a message, and starts anew twice where its heap is small."""
+ASK_FIRST_S, ASK_MAX_S = 10.0, 600.0
+READY_FOLLOWS_S = 10.0
+"""A PNE that starts anew to answer says ready soon afterwards; that is no reason to give up the next notice."""
+GIVEN_MAX = 32
+UNASKED_PER_HOUR = 12
+"""Answers to what this process did not hand out: those after a restart, and repeated ones."""
+
+Send = Callable[[str, bytes], Awaitable[None]]
+"""`PnGateway.send_key_message`."""
+Respond = Callable[[NotifyResponse], Awaitable[None]]
+
+
+class BoardUser:
+    """One PNE. `profile` is the last of the CMS."""
+
+    def __init__(self, pne_id: str, user: str, *, answer_s: float = ANSWER_S, ask_first_s: float = ASK_FIRST_S) -> None:
+        """Attach `send` and `respond` before use."""
+        self.pne_id = pne_id
+        self.user = user
+        self.profile: UserProfile | None = None
+        self.counters: Counter[str] = Counter()
+        self.refresh_profile: Callable[[], Awaitable[None]] | None = None
+        self.send: Send = _nowhere
+        self.respond: Respond = _nobody
+        self._answer_s = answer_s
+        self._ask_first_s = ask_first_s
+        self._turn = asyncio.Lock()
+        self._there = asyncio.Event()
+        self._news = asyncio.Event()
+        self._told = 0  # revision of the profile that the PNE has taken
+        self._open: tuple[str, asyncio.Future[list[object] | None]] | None = None
+        self._answered_at = float("-inf")
+        self._given: dict[str, None] = {}  # the last notices handed out and not answered
+        self._unasked = Rate(UNASKED_PER_HOUR)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # what the servers say
+
+    async def ready(self) -> None:
+        """Return when the PNE is there. It is asked now and then, and says so by itself when it starts."""
+        delay = self._ask_first_s
+        while not self._there.is_set() and not await self._sent(READY):
+            try:
+                async with asyncio.timeout(delay):
+                    await self._there.wait()
+            except TimeoutError:
+                delay = min(2 * delay, ASK_MAX_S)
+
+    async def take(self, request: NotifyRequest) -> NotifyResponse | None:
+        """Hand a notice to the PNE and return its answer; None without one: the GMS repeats what is not answered."""
+        if request.user != self.user:
+            self.counters["notices.refused"] += 1
+            return NotifyResponse(request.notice_id, code=WrongReceiver.code, text="the notice is for another user")
+        notice = cborlite.encode([request.notice_id, request.purpose, request.gms, request.i_message])
+        if len(notice) > tuning.KEY_MESSAGE_MAX:
+            self.counters["notices.refused"] += 1
+            return NotifyResponse(request.notice_id, code=TOO_LARGE, text="the notice does not fit one datagram")
+        async with self._turn:
+            self._given[request.notice_id] = None
+            while len(self._given) > GIVEN_MAX:
+                del self._given[next(iter(self._given))]
+            # First the profile: by it the PNE judges whether this GMS may key the group.
+            answer = await self._asked(request.notice_id, notice) if await self._profile_told() else None
+        if answer is None:
+            self.counters["notices.unanswered"] += 1
+            return None
+        return self._response(answer)
+
+    def apply_profile(self, profile: UserProfile) -> None:
+        """Take a profile for the PNE; an older one than the last is ignored. Raises WrongReceiver."""
+        if profile.user != self.user:
+            raise WrongReceiver(f"the profile is of {profile.user}")
+        if self.profile is None or profile.revision > self.profile.revision:
+            self.profile = profile
+            self._news.set()
+
+    def tick(self) -> None:
+        """Nothing expires here."""
+
+    async def run(self) -> None:
+        """Bring each new profile to the PNE, so that it erases at once what it has no right to (SEAL-GMK-47)."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            await self.ready()
+            async with self._turn:
+                told = await self._profile_told()
+            if not told:
+                self._news.set()
+                await asyncio.sleep(self._ask_first_s)
+
+    async def close(self) -> None:
+        """Drop what is under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # what the PNE says
+
+    def heard(self, octets: bytes) -> None:
+        """Take a Key Message of the PNE. Raises MalformedMessage, TooMany."""
+        answer = _answer(octets)
+        now = time.monotonic()
+        self._there.set()
+        if not answer:  # it has started anew: its store may be another one
+            self._told = 0
+            self._news.set()
+            if now - self._answered_at > READY_FOLLOWS_S:
+                self._settle(None)  # what it had to answer is gone
+            return
+        name = str(answer[0])
+        asked = name in self._given
+        self._given.pop(name, None)
+        if self._open is not None and name == self._open[0]:
+            self._settle(answer)
+        elif name:
+            if not asked and not self._unasked.allow(self.pne_id, now):
+                self.counters["answers.too_many"] += 1
+                raise TooMany("too many answers to what was not asked")
+            self.counters["answers.late"] += 1
+            task = asyncio.ensure_future(self._respond(self._response(answer)))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        self._answered_at = now
+
+    async def _respond(self, response: NotifyResponse) -> None:
+        await self.respond(response)
+
+    def _settle(self, answer: list[object] | None) -> None:
+        if self._open is not None and not self._open[1].done():
+            self._open[1].set_result(answer)
+
+    def _response(self, answer: list[object]) -> NotifyResponse:
+        name, key_id, shown, code, text = answer
+        self.counters["answers.refused" if code else "answers.accepted"] += 1
+        if code:
+            _log.warning("%s refused the notice %s: %s, %s", self.pne_id, name, code, text)
+        return NotifyResponse(name, key_id, shown, code, text)  # type: ignore[arg-type]
+
+    async def _profile_told(self) -> bool:
+        profile = self.profile
+        if profile is None or profile.revision == self._told:
+            return True
+        groups = cborlite.encode([[group, gms] for group, gms in sorted(profile.groups.items())])
+        octets = cborlite.encode(["", PROFILE, str(profile.revision), groups])
+        if len(octets) > tuning.KEY_MESSAGE_MAX:
+            self.counters["profiles.too_large"] += 1
+            _log.warning("the profile of %s does not fit one datagram: %s gets no keys", self.user, self.pne_id)
+            return False
+        answer = await self._asked("", octets)
+        if answer is None or answer[3:] != ["", str(profile.revision)]:
+            return False
+        self._told = profile.revision
+        self.counters["profiles"] += 1
+        return True
+
+    async def _asked(self, name: str, octets: bytes) -> list[object] | None:
+        """The PNE's answer to a Key Message, None when none comes. One at a time: a board has room for few."""
+        self._open = name, asyncio.get_running_loop().create_future()
+        try:
+            if not await self._sent(octets):
+                return None
+            async with asyncio.timeout(self._answer_s):
+                return await self._open[1]
+        except TimeoutError:
+            self._there.clear()
+            return None
+        finally:
+            self._open = None
+
+    async def _sent(self, octets: bytes) -> bool:
+        """Send; True when the PNE has taken it, and is there."""
+        try:
+            await self.send(self.pne_id, octets)
+        except CpnsError as error:
+            self._there.clear()
+            self.counters["unreachable"] += 1
+            _log.info("%s takes no key message now: %s", self.pne_id, error.reason)
+            return False
+        self._there.set()
+        return True
+
+
+class BoardUsers:
+    """`core.ports.KeyMessages` for the PNEs of this PN that are VAL clients: a PNE speaks for its own user only."""
+
+    def __init__(self, users: Mapping[str, BoardUser]) -> None:
+        self._users = users
+        self.counters: Counter[str] = Counter()
+
+    def take(self, pne_id: str, key_message: bytes) -> None:
+        """Queue what a PNE said. Raises NotAllowed, MalformedMessage, TooMany."""
+        user = self._users.get(pne_id)
+        if user is None:
+            self.counters["refused"] += 1
+            raise NotAllowed(f"{pne_id} is not configured as a VAL client")
+        user.heard(key_message)
+
+
+def _answer(octets: bytes) -> list[object]:
+    """[notice ID, GMK-ID, proof, code, text] that a PNE says, or [] for ready. Raises MalformedMessage."""
+    value = cborlite.decode(octets, tuning.KEY_MESSAGE_MAX)
+    if value == []:
+        return []
+    if type(value) is not list or [type(each) for each in value] != [str, bytes, bytes, str, str]:
+        raise MalformedMessage("no answer of a VAL client")
+    name, key_id, shown, code, text = value
+    if len(name.encode()) > 64 or len(code.encode()) > 64 or shortened(name) != name or shortened(code) != code:
+        raise MalformedMessage("a notice ID or code that is none")
+    if (len(key_id), len(shown)) != ((0, 0) if code or not name else (4, 16)):
+        raise MalformedMessage("an answer has either a GMK-ID with its proof or the code of an error")
+    return [name, key_id, shown, code, shortened(text)]
+
+
+async def _nowhere(pne_id: str, key_message: bytes) -> None:
+    raise AssertionError("not attached")
+
+
+async def _nobody(response: NotifyResponse) -> None:
+    raise AssertionError("not attached")
