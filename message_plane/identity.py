@@ -222,7 +222,7 @@ def _read(path: Path, wanted: str) -> dict[str, Any]:
         raise IdentityError(f"cannot read {path}: {error.strerror}") from None
     try:
         fields = json.loads(octets) if len(octets) <= FILE_MAX else None
-    except ValueError:
+    except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict) or fields.get("format") != wanted:
         raise _damaged(path)

@@ -72,7 +72,7 @@ def load(path: Path) -> Board | Gateway:
     """One file; raises BadHardwareFile, OSError."""
     try:
         return _ANY.validate_python(tomllib.loads(path.read_text(encoding="utf-8")))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadHardwareFile(f"{path}: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]

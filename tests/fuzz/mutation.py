@@ -24,3 +24,8 @@ def mutated(seed: bytes, dice: random.Random) -> bytes:
         else:
             del data[at:]
     return bytes(data)
+
+
+def spliced(head: bytes, tail: bytes, dice: random.Random) -> bytes:
+    """The beginning of `head` and the end of `tail`."""
+    return head[: dice.randint(0, len(head))] + tail[dice.randint(0, len(tail)) :]

@@ -73,7 +73,7 @@ def read_keys(path: Path) -> KeyFile:
         )
     except KeyError as error:
         raise typer.BadParameter(f"{path}: {error} is missing") from None
-    except (ValueError, TypeError, NotOnCurve) as error:
+    except (ValueError, TypeError, RecursionError, NotOnCurve) as error:
         raise typer.BadParameter(f"{path}: {error}") from None
 
 

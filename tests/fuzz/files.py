@@ -1,0 +1,126 @@
+"""Fuzz targets: files, flash records, and the lines of the control socket."""
+
+import asyncio
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from cpns import numbers
+from cpns.errors import CpnsError
+from cpns.key_ring import KeyRing
+from device_agent import provisioning
+from device_agent.gkdk_store import GkdkStore
+from device_agent.key_store import KeyStore
+from gateway_agent.config import load
+from gateway_agent.control import ControlSocket
+from gateway_agent.errors import ConfigError
+from key_servers.kms import master_secrets, private_file
+from message_plane.errors import IdentityError
+from message_plane.identity import OwnIdentity, SigningKey
+from tests.fuzz.datagrams import CCS, RECORD
+from tests.fuzz.target import Target
+from tools import hw_configs
+from tools.keycast.mikey import read_keys
+
+PROJECT = Path(__file__).parents[2]
+
+
+def _file(read: Callable[[Path], Any]) -> Callable[[bytes], None]:
+    """`read` as a parser of octets: they stand in a file that only its owner can read."""
+    folder = tempfile.TemporaryDirectory()
+    path = Path(folder.name) / "file"
+    path.touch(mode=0o600)
+
+    def parse(data: bytes) -> None:
+        assert folder  # which lives as long as this function
+        path.write_bytes(data)
+        read(path)
+
+    return parse
+
+
+class _Flash:
+    """A `ports.Storage` in memory."""
+
+    def __init__(self, entries: dict[str, bytes]) -> None:
+        self._entries = entries
+
+    def get(self, name: str) -> bytes | None:
+        return self._entries.get(name)
+
+    def set(self, name: str, octets: bytes) -> None:
+        self._entries[name] = bytes(octets)
+
+    def delete(self, name: str) -> None:
+        self._entries.pop(name, None)
+
+    def commit(self) -> None:
+        """Nothing to do."""
+
+
+def _flash_copies(name: str, octets: bytes) -> bytes:
+    """What stands in a flash as copy 0 of record `name`."""
+    flash: dict[str, bytes] = {}
+    KeyStore(_Flash(flash)).save(name, octets)
+    return flash[f"{name}0"]
+
+
+def _key_store(data: bytes) -> None:
+    """The octets stand in copy 0, or in both."""
+    for copies in (("gkdk00",), ("gkdk00", "gkdk01")):
+        store = KeyStore(_Flash(dict.fromkeys(copies, data)))
+        GkdkStore(store, 0)
+        store.save("gkdk0", RECORD.pack())
+        if store.load("gkdk0") != RECORD.pack():
+            raise AssertionError("a record that was saved is lost")
+
+
+async def _echo(**values: Any) -> dict[str, Any]:
+    return values
+
+
+_CONTROL = ControlSocket(Path("control.sock"), {"status": _echo})
+
+
+def _control(data: bytes) -> None:
+    reply = asyncio.run(_CONTROL.answer(data))
+    if not {"ok", "error"} & json.loads(json.dumps(reply)).keys():
+        raise AssertionError("neither value nor sentence")
+
+
+_RING = KeyRing(numbers.PROTECTION_SEALED, 3)
+_PROVISIONING = provisioning.Provisioning("lamp", bytes(31) + b"\x05", CCS).pack()
+_CONFIG = b'[gateway]\nid = "g"\npn = "p"\nstate_dir = "s"\n[broadcast]\ninterfaces = ["auto"]\n'
+_IDENTITY = b'{"format": "keycast identity 1", "entity_id": "gw", "role": "gateway", "private_key": "%b05"}' % (
+    b"0" * 62
+)
+_SIGNING = b'{"format": "keycast signing key 1", "epoch": 1, "private_key": "%b05"}' % (b"0" * 62)
+_SECRETS = (
+    b'{"format": "%b", "kms_uri": "k", "period_s": 2592000, "offset_s": 0, "valid_from": 0, "valid_to": 9, '
+    b'"ksak": "5", "z": "7"}' % str(master_secrets.FORMAT).encode()
+)
+_DEEP = b'{"do": "status", "with": ' + b"[" * 3000
+_KEY_FILE = PROJECT / "tests" / "vectors" / "mikey_sakke_public.json"
+_BOARDS = sorted((PROJECT / "hw_configs").rglob("*.toml"))
+
+TARGETS = (
+    Target("provisioning", provisioning.parse, (CpnsError,), (_PROVISIONING,)),
+    Target("key-ring", lambda data: KeyRing.load(data, 0), (CpnsError,), (_RING.dump(0),)),
+    Target("key-store", _key_store, (CpnsError,), (_flash_copies("gkdk0", RECORD.pack()),)),
+    Target("configuration", load.parse, (ConfigError,), (_CONFIG, b"a = " + b"[" * 3000)),
+    Target("control-line", _control, (), (b'{"do": "status", "with": {"a": 1}}\n', b'{"do": []}', _DEEP)),
+    Target("identity-file", _file(OwnIdentity.load), (IdentityError,), (_IDENTITY, b"[" * 3000)),
+    Target("signing-key-file", _file(SigningKey.load), (IdentityError,), (_SIGNING,)),
+    Target("master-secrets", _file(master_secrets.load), (private_file.SecretFileUnusable,), (_SECRETS, b"[" * 3000)),
+    Target("mikey-key-file", _file(read_keys), (typer.BadParameter,), (_KEY_FILE.read_bytes(), b"[" * 3000)),
+    Target(
+        "hardware-file",
+        _file(hw_configs.load),
+        (hw_configs.BadHardwareFile,),
+        (*(path.read_bytes() for path in _BOARDS), b"name = '\xff'", b"a = " + b"[" * 3000),
+    ),
+)
