@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 
 REQUEST_MAX = 64 * 1024
 ANSWER_MAX = 4 * 1024 * 1024
+PATH_MAX = 107  # octets in the address of a Unix socket (unix(7))
 Command = Callable[..., Any]
 
 
@@ -38,7 +39,12 @@ class ControlSocket:
         self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
-        """Start to listen. Raises ControlUnavailable when another gateway answers there."""
+        """Start to listen. Raises ControlUnavailable when another gateway answers there, or the path is too long."""
+        if len(os.fsencode(self._path)) > PATH_MAX:
+            raise ControlUnavailable(
+                f"The path of the control socket has more than {PATH_MAX} octets: {self._path}.",
+                "Use a shorter state_dir.",
+            )
         if self._path.exists():
             if await _answers(self._path):
                 raise ControlUnavailable(
@@ -62,19 +68,20 @@ class ControlSocket:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while line := await reader.readline():
-                writer.write(json.dumps(await self._answer(line), default=asdict).encode() + b"\n")
+                writer.write(json.dumps(await self.answer(line), default=asdict).encode() + b"\n")
                 await writer.drain()
         except (ConnectionError, ValueError):
             _log.info("a control connection ended early")
         finally:
             writer.close()
 
-    async def _answer(self, line: bytes) -> dict[str, Any]:
+    async def answer(self, line: bytes) -> dict[str, Any]:
+        """What is answered to `line`: any octets, of which only a request of a known command does anything."""
         try:
             request = json.loads(line)
             command = self._commands[request["do"]]
-            arguments = request.get("with", {})
-        except (ValueError, KeyError, TypeError, AttributeError):
+            arguments = dict(request.get("with", {}))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {"error": f"Unknown command. Known: {', '.join(sorted(self._commands))}."}
         try:
             value = command(**arguments)
@@ -95,22 +102,29 @@ async def _answers(path: Path) -> bool:
     return True
 
 
-def ask(state_dir: Path, do: str, /, **arguments: Any) -> Any:
-    """Ask the gateway that runs on `state_dir` and return its value; blocking, for commands.
+def ask(state_dir: Path, do: str, start_with: str = "keycast gateway run", /, **arguments: Any) -> Any:
+    """Ask what runs on `state_dir` and return its value; blocking, for commands. `start_with`: what would start it.
 
-    Raises ControlUnavailable when none runs, GatewayError with the gateway's own sentence when it refuses.
+    Raises ControlUnavailable when nothing answers, GatewayError with the gateway's own sentence when it refuses.
     """
     path = state_dir / "control.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         try:
             sock.connect(str(path))
+        except PermissionError:
+            raise ControlUnavailable(
+                f"{path} belongs to another user.", "Run this command as the user who started what answers there."
+            ) from None
         except OSError as error:
             raise ControlUnavailable(
-                f"No gateway answers on {path} ({error.strerror}).", "Start it: keycast gateway run"
+                f"Nothing answers on {path} ({error.strerror or error}).", f"Start it: {start_with}"
             ) from None
-        sock.sendall(json.dumps({"do": do, "with": arguments}).encode() + b"\n")
-        with sock.makefile("rb") as stream:
-            line = stream.readline(ANSWER_MAX)
+        try:
+            sock.sendall(json.dumps({"do": do, "with": arguments}).encode() + b"\n")
+            with sock.makefile("rb") as stream:
+                line = stream.readline(ANSWER_MAX)
+        except ConnectionError:
+            line = b""
     answer = json.loads(line or b'{"error": "The gateway stopped while answering."}')
     if "error" in answer:
         raise GatewayError(str(answer["error"]), "")

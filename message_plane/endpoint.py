@@ -84,7 +84,7 @@ class Endpoint:
 
         Put the address that peers should see first. To hear directed broadcasts, bind "0.0.0.0", or a broadcast
         address as a further entry. `counters` counts by the names in `incidents`. The store stays the caller's to
-        close. Raises PortInUse, LeaseHeld, StoreError, ValueError (an address that is not this machine's).
+        close. Raises PortInUse, CannotListen, LeaseHeld, StoreError.
         """
         endpoint = cls(identity, store, store.acquire(identity.x), Counter() if counters is None else counters)
         try:

@@ -32,6 +32,10 @@ class PortInUse(PlaneError):
     """A UDP address could not be bound because another program listens there."""
 
 
+class CannotListen(PlaneError):
+    """A UDP address could not be bound: it is none, not one of this machine, or its port needs privileges."""
+
+
 class NoSession(PlaneError):
     """There is no session with this entity and no known address at which to make one."""
 

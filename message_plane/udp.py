@@ -19,7 +19,7 @@ from aiocoap.message import Direction  # type: ignore[import-untyped]
 from cpns.errors import MalformedMessage
 from message_plane import tuning
 from message_plane.datagram import check_datagram
-from message_plane.errors import PeerUnreachable, PortInUse
+from message_plane.errors import CannotListen, PeerUnreachable, PortInUse
 from message_plane.incidents import Incidents
 
 _IP_PKTINFO = 8  # Linux; the socket module names it from Python 3.14 on
@@ -107,7 +107,7 @@ class UdpSockets(interfaces.MessageInterface):  # type: ignore[misc]
         return [sock.getsockname()[:2] for sock in self._sockets]
 
     def bind(self, addresses: Sequence[tuple[str, int]]) -> None:
-        """Bind to each numeric (address, port), all or none. Raises PortInUse, or ValueError for a bad address."""
+        """Bind to each numeric (address, port), all or none. Raises PortInUse, CannotListen."""
         try:
             for host, port in addresses:
                 self._sockets.append(_bound(host, port))
@@ -219,7 +219,8 @@ def _bound(host: str, port: int) -> socket.socket:
             raise PortInUse(
                 f"UDP port {port} of {host} is used by another program: stop it, or configure another port"
             ) from None
-        raise ValueError(f"cannot listen on {host}, port {port}: {problem.strerror}") from None
+        step = "choose a port from 1024 on" if problem.errno == errno.EACCES else "name addresses of this machine"
+        raise CannotListen(f"cannot listen on {host}, UDP port {port} ({problem.strerror}): {step}") from None
     except BaseException:
         sock.close()
         raise

@@ -13,8 +13,9 @@ from pydantic_core import ErrorDetails
 from gateway_agent.config.schema import GatewayConfig
 from gateway_agent.errors import ConfigError
 
-_HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]")
+_HEADER = re.compile(r"\s*\[{1,2}\s*([^\[\]]+?)\s*\]")
 _KEY = re.compile(r"\s*([A-Za-z0-9_\-\"'.]+)\s*=")
+_PYDANTIC = re.compile(r"^(Value error, |Input should be |(List|String) should have )| after validation, not \d+$")
 _SIZE_MAX = 64 * 1024
 _SECRET = (("token",),)
 
@@ -79,7 +80,7 @@ def _sentence(schema: type[BaseModel], text: str, fault: ErrorDetails) -> str:
         return f"{place}: unknown key; {hint}"
     if fault["type"] == "missing":
         return f"{place}: missing; expected {_description(schema, where)}."
-    message = fault["msg"].removeprefix("Value error, ")
+    message = "a table" if fault["type"] == "model_type" else _PYDANTIC.sub("", fault["msg"])
     found = "a value that is not shown" if where[-1:] in _SECRET else _shown(fault["input"])
     return f"{place}: found {found}, expected {message[0].lower()}{message[1:]}."
 

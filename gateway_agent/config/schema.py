@@ -1,19 +1,30 @@
 """The gateway's configuration: one schema for the file, its errors, and its documentation."""
 
+import ipaddress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from cpns import numbers, tuning
 
 EntityId = Annotated[str, Field(min_length=1, max_length=tuning.CREDENTIAL_ID_MAX)]
 PnId = Annotated[str, Field(min_length=1, max_length=tuning.ENTITY_ID_MAX)]
+
+
+def _ipv4(text: str) -> str:
+    try:
+        return str(ipaddress.IPv4Address(text))
+    except ValueError:
+        raise ValueError('an IPv4 address of this machine, or "0.0.0.0" for all of them') from None
+
+
+Ipv4 = Annotated[str, AfterValidator(_ipv4)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Gateway(_Section):
@@ -21,13 +32,13 @@ class Gateway(_Section):
 
     id: EntityId = Field(description="entity ID of this PN GW, unique in the home")
     pn: PnId = Field(description="ID of the Personal Network it serves")
-    state_dir: Path = Field(description="folder for keys, sessions and inventory; created with mode 0700")
+    state_dir: Path = Field(strict=False, description="folder for keys, sessions and inventory; created with mode 0700")
 
 
 class MessagePlane(_Section):
     """Where boards reach the gateway."""
 
-    listen: list[str] = Field(["0.0.0.0"], min_length=1, description="IPv4 addresses to listen on")
+    listen: list[Ipv4] = Field(["0.0.0.0"], min_length=1, description="IPv4 addresses to listen on")
     port: Port = Field(numbers.PORT_COAP, description="UDP port (CoAP)")
     discovery: bool = Field(True, description="announce by mDNS and answer CoAP discovery")
 
@@ -62,7 +73,9 @@ class Groups(_Section):
     """What the embedded CPNS Server does (kind = "embedded" only)."""
 
     rekey_on_join: bool = Field(True, description="a newcomer cannot read the past")
-    period_s: Annotated[int, Field(ge=0)] = Field(0, description="seconds between periodic updates, 0 = none")
+    period_s: Annotated[int, Field(ge=0)] = Field(
+        0, description="seconds between periodic updates, at least 60; 0 = none"
+    )
 
 
 class Uplink(_Section):

@@ -4,7 +4,7 @@ import logging
 import socket
 from collections.abc import Sequence
 
-from zeroconf import NonUniqueNameException, ServiceInfo
+from zeroconf import Error, ServiceInfo
 from zeroconf.asyncio import AsyncZeroconf
 
 _log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Announcement:
                     probe.bind((address, 0))
             zeroconf = AsyncZeroconf(interfaces=self._addresses)
             await zeroconf.async_register_service(self._info)
-        except (TimeoutError, OSError, NonUniqueNameException) as error:
+        except (TimeoutError, OSError, Error) as error:
             _log.warning("mDNS announcement is off: %s; boards still find the gateway by CoAP discovery", error)
             if zeroconf is not None:
                 await zeroconf.async_close()

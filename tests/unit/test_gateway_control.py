@@ -63,7 +63,7 @@ async def test_a_refusal_is_a_sentence(served: Path, command: str, arguments: di
 
 
 async def test_garbage_and_oversized_requests_do_not_stop_the_gateway(served: Path) -> None:
-    for junk in (b"\xff\xfe\n", b"[]\n", b"{}\n", b"x" * 200_000 + b"\n"):
+    for junk in (b"[" * 60_000 + b"\n", b'{"do": []}\n', b"\xff\xfe\n", b"[]\n", b"{}\n", b"x" * 200_000 + b"\n"):
         _, writer = await asyncio.open_unix_connection(str(served / "control.sock"))
         writer.write(junk)
         writer.write_eof()
@@ -72,8 +72,19 @@ async def test_garbage_and_oversized_requests_do_not_stop_the_gateway(served: Pa
 
 
 def test_no_gateway_is_one_sentence_with_the_next_step(tmp_path: Path) -> None:
-    with pytest.raises(ControlUnavailable, match=r"No gateway answers.*keycast gateway run"):
+    with pytest.raises(ControlUnavailable, match=r"Nothing answers.*keycast gateway run"):
         ask(tmp_path, "double", number=1)
+    with pytest.raises(ControlUnavailable, match=r"Start it: keycast server run"):
+        ask(tmp_path, "double", "keycast server run", number=1)
+
+
+async def test_a_path_too_long_for_a_socket_is_one_sentence(tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    with pytest.raises(ControlUnavailable, match=r"107 octets.*shorter state_dir"):
+        await ControlSocket(folder / "control.sock", {}).open()
+    with pytest.raises(ControlUnavailable, match="Nothing answers"):
+        ask(folder, "double", number=1)
 
 
 async def test_a_second_gateway_on_the_same_state_is_refused(served: Path) -> None:

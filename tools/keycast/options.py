@@ -31,7 +31,10 @@ _errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 @contextmanager
 def sentences() -> Iterator[None]:
-    """Turn what stops a command into its one sentence on standard error, and exit code 1."""
+    """Turn what stops a command into its one sentence on standard error, and exit code 1.
+
+    A file or folder that cannot be used is named; every other OSError is a fault of ours and stays a traceback.
+    """
     from cpns.errors import CpnsError
     from gateway_agent.errors import GatewayError
     from key_servers.errors import ServerError
@@ -41,6 +44,11 @@ def sentences() -> Iterator[None]:
         yield
     except (CpnsError, GatewayError, ServerError, PlaneError) as error:
         complain(str(error))
+        raise typer.Exit(1) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        complain(f"cannot use {os.fsdecode(error.filename)}: {error.strerror}. Check its owner, mode and disk.")
         raise typer.Exit(1) from None
 
 
@@ -55,8 +63,9 @@ def ask(config: Path, state: Path | None, do: str, /, **arguments: Any) -> Any:
     from gateway_agent.control import ask as over_socket
 
     with sentences():
-        folder = state if state is not None else load(config).gateway.state_dir
-        return over_socket(folder, do, **arguments)
+        if state is not None:
+            return over_socket(state, do, "keycast server run", **arguments)
+        return over_socket(load(config).gateway.state_dir, do, "keycast gateway run", **arguments)
 
 
 def show_json(value: Any) -> None:

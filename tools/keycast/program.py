@@ -1,6 +1,8 @@
 """The command tree of `keycast`. Only the module of the word that was typed is imported: help answers at once."""
 
 import importlib
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -26,14 +28,15 @@ def program(typed: list[str]) -> typer.Typer:
     tree = typer.Typer(
         no_args_is_help=True,
         add_completion=False,
+        pretty_exceptions_show_locals=False,  # a traceback must never show a key
         help="Group keys for the home and for the field: one signed frame re-keys the house, "
         "and a board that was thrown out cannot read it.",
         epilog="Start here: keycast demo",
     )
-    tree.callback()(_root)
+    tree.callback()(_options)
     for name, (where, line) in WORDS.items():
         if name != word:
-            tree.command(name, help=line)(_root)
+            tree.command(name, help=line)(_not_loaded)
             continue
         module = importlib.import_module(where)
         if hasattr(module, "app"):
@@ -43,5 +46,19 @@ def program(typed: list[str]) -> typer.Typer:
     return tree
 
 
-def _root() -> None:
-    """Has nothing to do."""
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"keycast {version('keycast')}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Has nothing to do itself."""
+
+
+def _not_loaded() -> None:
+    """Stands for a command that was not typed."""

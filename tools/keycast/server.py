@@ -38,9 +38,10 @@ async def _run(state: Path, server_id: str, listen: list[str], port: int) -> Non
     from key_servers.cpns_server.app import CpnsServer
     from key_servers.cpns_server.config import ServerConfig
     from tools.keycast.gateway import interrupted
+    from tools.keycast.server_config import checked
     from tools.keycast.steering import server_commands
 
-    server = await CpnsServer.open(state, ServerConfig(id=server_id, listen=listen, port=port))
+    server = await CpnsServer.open(state, checked(ServerConfig, id=server_id, listen=listen, port=port))
     control = ControlSocket(state / "control.sock", server_commands(server))
     try:
         await control.open()
@@ -124,7 +125,10 @@ def restore(
 
     Example: keycast server restore
     """
-    for sg in ask(config, state, "server.restore", epochs=epochs):
+    held = ask(config, state, "server.restore", epochs=epochs)
+    if not held:
+        console.print("There is no Service Group that could be held.")
+    for sg in held:
         console.print(f"{sg} is held. Look at its members, then: keycast server confirm-members {sg}")
 
 
