@@ -1,5 +1,6 @@
 """Making a board's identity on the host, and the record that goes into its flash."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -40,3 +41,15 @@ def new_board(pne_id: str, trust: Trust) -> tuple[bytes, Credential]:
         trust.address,
     )
     return record.pack(), credential
+
+
+def flash_script(records: Mapping[str, bytes], first: Sequence[str] = ()) -> str:
+    """A program for `mpremote run` that saves `records` in the key store of a board, after the lines `first`.
+
+    These find the store as `store`.
+    """
+    lines = ["# Secret: it holds keys of one board. Delete it when the board has run it.", "import nvs_store", ""]
+    lines += ["from device_agent.key_store import KeyStore", "", "store = KeyStore(nvs_store.NvsStore())"]
+    lines += first
+    lines += [f'store.save({name!r}, bytes.fromhex("{octets.hex()}"))' for name, octets in records.items()]
+    return "\n".join([*lines, 'print("saved")', ""])

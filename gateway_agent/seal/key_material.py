@@ -153,15 +153,18 @@ class KeyMaterial:
 
     def user_keys(self, kms_uri: str, user_uri: str) -> UserKeys | None:
         """The keys of a user, None before the first provisioning. Takes some hundred milliseconds."""
-        certificate = self.certificate(kms_uri)
+        certificate, key_sets = self.certificate(kms_uri), self.key_sets(kms_uri, user_uri)
+        return UserKeys(community(certificate), key_sets) if certificate and key_sets else None
+
+    def key_sets(self, kms_uri: str, user_uri: str) -> list[KeySet]:
+        """The key sets of a user, as they came, by key period."""
         rows = self._rows(
-            "SELECT uid, period_number, rsk, ssk, pvt FROM key_set WHERE kms_uri = ? AND user_uri = ?",
+            "SELECT uid, period_number, rsk, ssk, pvt FROM key_set WHERE kms_uri = ? AND user_uri = ?"
+            " ORDER BY period_number",
             kms_uri,
             user_uri,
         )
-        if certificate is None or not rows:
-            return None
-        return UserKeys(community(certificate), [KeySet(kms_uri, user_uri, *row) for row in rows])
+        return [KeySet(kms_uri, user_uri, *row) for row in rows]
 
     def _put_certificate(self, certificate: Certificate) -> None:
         self._rows("INSERT OR REPLACE INTO certificate VALUES (?, ?)", certificate.kms_uri, encode(certificate))

@@ -1,6 +1,7 @@
 """`keycast seal`: group master keys (GMK) by MIKEY-SAKKE, all servers and clients on this machine."""
 
 import asyncio
+import datetime
 import json
 import tempfile
 import time
@@ -9,20 +10,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
-from tools.keycast.options import console, sentences
+from tools.keycast.group import PneArgument
+from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, complain, console, sentences
 
 app = typer.Typer(no_args_is_help=True, help="Group master keys by MIKEY-SAKKE: KMS, GMS, CMS and VAL clients.")
 
 ALICE, BOB, CAROL = (f"sip:{name}@example.org" for name in ("alice", "bob", "carol"))
 CREW = "sip:crew@gms.example.org"
-
-
-@app.callback()
-def _words() -> None:
-    """Keep `demo` a word of its own."""
 
 
 @dataclass
@@ -72,6 +70,43 @@ def demo(
         _show(figures)
     if not figures.good:
         raise typer.Exit(1)
+
+
+@app.command()
+def board(
+    pne: PneArgument,
+    kms_token_file: Annotated[Path, typer.Option(help="File of mode 0600 with the board's token at the KMS.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="New folder for the board's files; they hold its keys.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Fetch the keys of a board that is a VAL client itself, and write the files for its flash.
+
+    The board stands in `[[seal.boards]]` of the configuration, which has no token for its keys. Repeat this before its
+    key period ends. Example: keycast seal board lamp.porch --kms-token-file lamp.token -o lamp-val
+    """
+    from gateway_agent.config.load import load
+    from key_servers.kms import private_file
+    from tools.val_provisioning import SCRIPT, fetch
+
+    with sentences():
+        seal = load(config).seal
+        found = next((each for each in seal.boards if each.pne == pne), None) if seal else None
+        if found is None:
+            complain(f"{pne} is no VAL client in {config}. Add it there: [[seal.boards]], see docs/gms.md.")
+            raise typer.Exit(1)
+        token = private_file.read(kms_token_file).decode("ascii", "replace").strip()
+        access = seal.kms.model_copy(update={"user_uri": found.user_uri, "token": SecretStr(token)})
+        made = asyncio.run(fetch(access, found.cms, lambda: int(time.time())))
+        caches = made.write(out)
+    served = {each.gms_uri for each in found.gms}
+    for group, gms in made.client.groups.items():
+        console.print(f"{group} of {gms}{'' if gms in served else ': this GMS is missing in [[seal.boards]]'}")
+    until = datetime.datetime.fromtimestamp(made.until, datetime.UTC)
+    console.print(f"{out} holds the keys of {found.user_uri} until {until:%Y-%m-%d %H:%M} UTC. With {pne} on USB:")
+    console.print(f"  mpremote run {out / SCRIPT}")
+    console.print("  mpremote fs mkdir :/val")
+    console.print(f"  mpremote fs cp {' '.join(str(path) for path in caches)} :/val/")
+    console.print(f"Then delete {out}: it is as secret as the board. The board's application starts ValService.")
 
 
 async def _play(folder: Path, figures: Figures) -> None:

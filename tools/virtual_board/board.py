@@ -106,6 +106,24 @@ class Board:
         store.save(val_records.PROVISIONING, client)
         val_records.save_rsks(store, rsks)
 
+    async def take_val_files(self, folder: Path) -> None:
+        """Become a VAL client by the files of `keycast seal board`: run its script, copy its caches."""
+        from tools import val_provisioning
+
+        if self.running:
+            raise ValueError(f"{self} is running")
+        target = self.folder / "val"
+        target.mkdir(mode=0o700, exist_ok=True)
+        self.rom, self.val_client = compile.VAL_CLIENT_IMAGE, f"{target}/"
+        script = f"import power_on; exec(open({str(folder / val_provisioning.SCRIPT)!r}).read())"
+        process = await asyncio.create_subprocess_exec(
+            *vm.ensure().command("-c", script, heap_kib=HEAP_KIB), env=self._environment(), cwd=self.folder
+        )
+        if await process.wait():
+            raise BoardEnded(f"{self} did not run {val_provisioning.SCRIPT}")
+        for cache in folder.glob("v*"):
+            shutil.copy(cache, target)
+
     @property
     def running(self) -> bool:
         return self._process is not None and self._process.returncode is None
@@ -127,15 +145,7 @@ class Board:
         if self.running:
             raise ValueError(f"{self} is already running")
         machine = vm.ensure()
-        environment = {
-            "MICROPYPATH": f"{ON_VM_TREE}:.frozen",
-            "BOARD_ROM": str(self.rom),
-            "BOARD_VAL_CLIENT": self.val_client,
-            "BOARD_HARDWARE": str(HARDWARE_IMAGE),
-            "BOARD_ADDRESS": self.network.address,
-            "BOARD_NETMASK": self.network.netmask,
-            "BOARD_MAC": f"02{self.number:010x}",
-            "BOARD_NVS": str(self.folder / "nvs"),
+        environment = self._environment() | {
             "BOARD_LOSS": repr(loss),
             "BOARD_SEED": str(seed),
             "BOARD_POWER_CUT": power_cut,
@@ -220,6 +230,18 @@ class Board:
         await self.kill()
         self.restarts += 1
         await self.start(**how)
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "MICROPYPATH": f"{ON_VM_TREE}:.frozen",
+            "BOARD_ROM": str(self.rom),
+            "BOARD_VAL_CLIENT": self.val_client,
+            "BOARD_HARDWARE": str(HARDWARE_IMAGE),
+            "BOARD_ADDRESS": self.network.address,
+            "BOARD_NETMASK": self.network.netmask,
+            "BOARD_MAC": f"02{self.number:010x}",
+            "BOARD_NVS": str(self.folder / "nvs"),
+        }
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
