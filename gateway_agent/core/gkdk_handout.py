@@ -7,7 +7,7 @@ from cpns.errors import NotAllowed, TooMany
 from gateway_agent.core import gkek
 from gateway_agent.core.fields import Fields, own_id
 from gateway_agent.core.ports import Clock, Unicast
-from gateway_agent.core.rates import GKDK_REQUESTS_PER_HOUR, Rate
+from gateway_agent.core.rates import GKDK_LOSSES_PER_HOUR, GKDK_REQUESTS_PER_HOUR, Rate
 from gateway_agent.core.tree import Tree
 from gateway_agent.core.versions import Versions
 from gateway_agent.store.store import Store
@@ -23,6 +23,7 @@ class GkdkHandout:
         self._unicast = unicast
         self._clock = clock
         self._requests = Rate(GKDK_REQUESTS_PER_HOUR)
+        self._losses = Rate(GKDK_LOSSES_PER_HOUR)
 
     def request(self, peer_id: str, fields: Fields) -> dict[int, object]:
         """GKDKAssignmentRequest: the response's fields. Asking again gives the same record, 4 times an hour (SEC-19).
@@ -40,19 +41,30 @@ class GkdkHandout:
         self._set_delivered(pne_id, generation, True)
         return {messages.RESULT: numbers.RESULT_SUCCESS, messages.GKDK: record, messages.PN_ALIAS: pn.pn_alias}
 
+    def forget(self, pne_id: str) -> None:
+        """The PNE was retired: whoever has its name next begins to count anew."""
+        self._requests.reset(pne_id)
+        self._losses.reset(pne_id)
+
     def heard(self, pne_id: str, generation: int | None) -> None:
-        """The PNE says which generation it has a GKDK of, None = none: covers address it accordingly."""
+        """A PNE says which generation it has a GKDK of, None = none."""
         if generation is not None:
             self._versions.heard_generation(pne_id, generation)
-            if self._replaced(pne_id):
-                return
-        for row in self._store.slots.generations():
-            slot = self._store.slots.active(pne_id, row.generation)
-            if slot is None:
-                continue
-            has_it = generation == row.generation or (generation or 0) > row.generation
-            if slot.delivered != has_it:
-                self._set_delivered(pne_id, row.generation, has_it)
+            self._replace(pne_id)
+
+    def lost(self, pne_id: str, generation: int | None) -> None:
+        """A member says that it has no newer GKDK than of `generation`: covers no longer count on those it was given.
+
+        That it has one is never believed, its slot may not be that of today: it shows by taking what is pushed. Who
+        loses GKDKs too often is not believed either, and misses broadcasts.
+        """
+        given = [row.generation for row in self._store.slots.generations() if row.generation > (generation or 0)]
+        slots = [slot for number in given if (slot := self._store.slots.active(pne_id, number)) and slot.delivered]
+        if not slots or not self._losses.allow(pne_id, self._clock.monotonic()):
+            return
+        with self._store.transaction():
+            for slot in slots:
+                self._set_delivered(pne_id, slot.generation, False)
 
     def lacks_current(self, pne_id: str) -> bool:
         """True if a GKDK of the current generation waits for this PNE."""
@@ -75,19 +87,17 @@ class GkdkHandout:
         self._set_delivered(pne_id, generation, True)
         return True
 
-    def _replaced(self, pne_id: str) -> bool:
-        """Give a slot to a PNE whose GKDK is of a slot that is not its any more: it will not ask by itself.
+    def _replace(self, pne_id: str) -> None:
+        """Give a slot, to be pushed, to a PNE whose GKDK is of a slot that is not its any more: it will not ask.
 
-        So it is after a restore, with who came in after the backup. True if it got one, to be pushed.
+        So it is after a restore, with who came in after the backup. It happens once a generation.
         """
         pne, current = self._store.pn.pne(pne_id), self._store.slots.current()
         if pne is None or pne.retired or current is None or self._versions.stop_reason is not None:
-            return False
+            return
         if self._store.slots.active(pne_id, current.generation) is None:
             with suppress(TooMany):  # the tree is full: it will pull again when a larger one has begun
                 self._tree.record(pne_id, self._clock.unix())
-                return True
-        return False
 
     def _set_delivered(self, pne_id: str, generation: int, delivered: bool) -> None:
         with self._store.transaction():

@@ -5,9 +5,7 @@ send (SEC-06). Questions to the Server about one group are asked one after the o
 order.
 """
 
-import asyncio
 import logging
-from collections import defaultdict
 from collections.abc import Iterable
 from enum import StrEnum
 
@@ -17,11 +15,12 @@ from gateway_agent.core import gkek
 from gateway_agent.core.fields import Fields, listed, number, optional_number, own_id, text
 from gateway_agent.core.policy import DeliveryPolicy, leisure_ms
 from gateway_agent.core.ports import Clock, Unicast, Uplink
-from gateway_agent.core.rates import MEMBERSHIP_CHANGES_PER_HOUR, Rate
+from gateway_agent.core.rates import MEMBERSHIP_CHANGES_PER_HOUR, Rate, Turns
 from gateway_agent.core.runner import Deliveries
 from gateway_agent.core.server_link import ask
 from gateway_agent.store.personal_network import PersonalNetwork
 from gateway_agent.store.store import Store
+from message_plane.rate import Buckets
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +45,9 @@ class Membership:
         unicast: Unicast,
         clock: Clock,
         policy: DeliveryPolicy,
+        uplink_requests: Buckets,
     ) -> None:
+        """`uplink_requests`: how often the Server is asked because of one PNE."""
         self._store = store
         self._deliveries = deliveries
         self._uplink = uplink
@@ -54,7 +55,8 @@ class Membership:
         self._clock = clock
         self._policy = policy
         self._changes = Rate(MEMBERSHIP_CHANGES_PER_HOUR)
-        self._turn: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._uplink_requests = uplink_requests
+        self._turns = Turns()
 
     # from a PNE
 
@@ -66,7 +68,8 @@ class Membership:
         pne_id, sg_id = own_id(peer_id, fields), text(fields, messages.SG_ID)
         if not self._store.inventory.is_member(sg_id, pne_id):
             self._count_change(pne_id)
-        async with self._turn[sg_id]:
+        self._count_uplink_request(pne_id)
+        async with self._turns.of(sg_id):
             answer = await ask(self._uplink, code, {**fields, messages.PN_ID: self._pn().pn_id})
             return self._joined(pne_id, sg_id, answer)
 
@@ -74,7 +77,8 @@ class Membership:
         """LeaveRequest: ask the Server, store, return the fields of the response. Raises as `join`."""
         pne_id, sg_id = own_id(peer_id, fields), text(fields, messages.SG_ID)
         self._count_change(pne_id)
-        async with self._turn[sg_id]:
+        self._count_uplink_request(pne_id)
+        async with self._turns.of(sg_id):
             request = {messages.PNE_ID: pne_id, messages.SG_ID: sg_id, messages.PN_ID: self._pn().pn_id}
             answer = await ask(self._uplink, numbers.LEAVE_REQUEST, request)
             self._deliveries.settle(sg_id)
@@ -85,9 +89,12 @@ class Membership:
         return {messages.RESULT: numbers.RESULT_SUCCESS, messages.SG_ID: sg_id}
 
     async def delete(self, peer_id: str, fields: Fields) -> dict[int, object]:
-        """DeleteServiceGroupRequest of an owner: the Server decides, and then tells this PN GW to delete."""
-        own_id(peer_id, fields)
-        sg_id = text(fields, messages.SG_ID)
+        """DeleteServiceGroupRequest of an owner: the Server decides, and then tells this PN GW to delete.
+
+        Raises TooMany, NoAnswer, and what the Server refuses with.
+        """
+        pne_id, sg_id = own_id(peer_id, fields), text(fields, messages.SG_ID)
+        self._count_uplink_request(pne_id)
         await ask(self._uplink, numbers.DELETE_SERVICE_GROUP_REQUEST, dict(fields))
         return {messages.RESULT: numbers.RESULT_SUCCESS, messages.SG_ID: sg_id}
 
@@ -164,7 +171,7 @@ class Membership:
         for sg_id, pne_id in self._store.pn.pending_leaves():
             request = {messages.PNE_ID: pne_id, messages.SG_ID: sg_id, messages.PN_ID: self._pn().pn_id}
             revision: int | None = None
-            async with self._turn[sg_id]:
+            async with self._turns.of(sg_id):
                 try:
                     answer = await ask(self._uplink, numbers.LEAVE_REQUEST, request)
                     revision = optional_number(answer, messages.REVISION)
@@ -257,6 +264,10 @@ class Membership:
                 self._store.pn.set_held(pne_id, True)
             _log.warning("%s joins and leaves too often; it is held until a person releases it", pne_id)
             raise TooMany("too many joins and leaves; held until a person releases this PNE")
+
+    def _count_uplink_request(self, pne_id: str) -> None:
+        if not self._uplink_requests.take(pne_id, self._clock.monotonic()):
+            raise TooMany("the CPNS Server was asked too often for this PNE; ask again in a minute")
 
     def _pn(self) -> PersonalNetwork:
         pn = self._store.pn.get()

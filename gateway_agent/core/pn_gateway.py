@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from cpns import messages, numbers, tuning, xml_form
-from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember, Unknown
+from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember, TooMany, Unknown
 from gateway_agent.core import roll_over
 from gateway_agent.core.confirmations import Confirmations, SlotUnknown
 from gateway_agent.core.delivery import Pacing
@@ -23,7 +23,7 @@ from gateway_agent.core.membership import Cause, Membership
 from gateway_agent.core.pairing import PairingWindow
 from gateway_agent.core.policy import DeliveryPolicy
 from gateway_agent.core.ports import Broadcast, Clock, KeyMessages, RandomOctets, Signer, Unicast, Uplink
-from gateway_agent.core.rates import LOST_WINDOWS_PER_HOUR, Rate
+from gateway_agent.core.rates import LOST_WINDOWS_PER_HOUR, PEERS_MAX, REQUESTS, UPLINK_REQUESTS, Rate
 from gateway_agent.core.runner import Deliveries
 from gateway_agent.core.server_link import ask
 from gateway_agent.core.tree import Tree
@@ -31,6 +31,7 @@ from gateway_agent.core.versions import Versions
 from gateway_agent.store.errors import StoreDamaged
 from gateway_agent.store.inventory import ServiceGroup
 from gateway_agent.store.store import Store
+from message_plane.rate import Buckets
 
 _log = logging.getLogger(__name__)
 
@@ -81,6 +82,8 @@ class PnGateway:
         self._store = store
         self._unicast = unicast
         self._uplink = uplink
+        self._requests = Buckets(*REQUESTS, PEERS_MAX)
+        self._uplink_requests = Buckets(*UPLINK_REQUESTS, PEERS_MAX)
         self._lost_windows = Rate(LOST_WINDOWS_PER_HOUR)
         self._broadcast = broadcast
         self._key_messages = key_messages
@@ -112,7 +115,13 @@ class PnGateway:
             store=store, uplink=uplink, pn_id=pn_id, stopped=self._deliveries.halt, counters=self.counters
         )
         self._membership = Membership(
-            store=store, deliveries=self._deliveries, uplink=uplink, unicast=unicast, clock=clock, policy=policy
+            store=store,
+            deliveries=self._deliveries,
+            uplink=uplink,
+            unicast=unicast,
+            clock=clock,
+            policy=policy,
+            uplink_requests=self._uplink_requests,
         )
         self._gkdks = GkdkHandout(store=store, tree=self._tree, versions=self._versions, unicast=unicast, clock=clock)
         self._keys = GroupKeys(
@@ -180,8 +189,14 @@ class PnGateway:
             raise NotAllowed(f"message {code} is not one a PNE sends to its PN GW")
         if messages.PNE_ID in fields:
             own_id(peer_id, fields)
-        if self._store.pn.pne(peer_id) is None:  # its credential is registered, or it would not have come so far
+        if not self._requests.take(peer_id, self._clock.monotonic()):
+            self.counters["too_many"] += 1
+            return _refusal(code, TooMany("too many messages; wait a minute"))
+        pne = self._store.pn.pne(peer_id)
+        if pne is None:  # its credential is registered, or it would not have come so far
             self._membership.register(peer_id)
+        elif pne.retired:  # its session is dropped, but the disk may still hold it after a power cut
+            return _refusal(code, NotAllowed(f"{peer_id} is not of this PN"))
         try:
             answer = await handler(peer_id, fields)
         except CpnsError as error:
@@ -264,6 +279,7 @@ class PnGateway:
         Returns the SG IDs exposed until they have a newer key. Raises Unknown.
         """
         exposed = self._membership.retire(pne_id, cause)
+        self._gkdks.forget(pne_id)
         self._housekeeping.soon()
         return exposed
 
@@ -337,10 +353,24 @@ class PnGateway:
 
     async def _pull(self, peer_id: str, fields: Fields) -> Answer:
         own_id(peer_id, fields)
-        self._gkdks.heard(peer_id, optional_number(fields, messages.GENERATION))
-        answer = self._keys.pull(peer_id, fields)
+        generation = optional_number(fields, messages.GENERATION)
+        self._gkdks.heard(peer_id, generation)
         sg_id, lost = text(fields, messages.SG_ID), optional_number(fields, messages.WINDOWS_LOST)
-        if lost and lost == answer[messages.VERSION] and self._lost_windows.allow(sg_id, self._clock.monotonic()):
+        try:
+            answer = self._keys.pull(peer_id, fields)
+        except NotMember:
+            group = self._store.inventory.group_or_deleted(sg_id)
+            if group is not None and group.deleted:  # it was away when the others were told
+                self._spawn(self._tell_deleted_to(peer_id, group))
+            raise
+        self._gkdks.lost(peer_id, generation)
+        now = self._clock.monotonic()
+        if (
+            lost
+            and lost == answer[messages.VERSION]
+            and self._uplink_requests.take(peer_id, now)
+            and self._lost_windows.allow(sg_id, now)
+        ):
             self._spawn(self._report_lost_windows(sg_id, lost))
         return answer
 
@@ -414,10 +444,10 @@ class PnGateway:
         return code, answered
 
     async def _tell_deleted(self, group: ServiceGroup, members: list[str]) -> None:
-        """Tell former members that their group is gone: by session, and signed by broadcast (SEC-15)."""
-        request = messages.encode(
-            numbers.DELETE_SERVICE_GROUP_REQUEST, {messages.SG_ID: group.sg_id, messages.VERSION: group.version}
-        )
+        """Tell former members that their group is gone: by session, and signed by broadcast (SEC-15).
+
+        Who does not hear it, be it that this process ends, is told when it pulls.
+        """
         datagram = self._objects.delete(group)
         for _ in range(DELETE_ROUNDS):
             if self._broadcast is None:
@@ -426,15 +456,26 @@ class PnGateway:
             await asyncio.sleep(DELETE_ROUND_S)
         for pne_id in members:
             if self._unicast.has_session(pne_id):
-                try:
-                    await self._unicast.request(pne_id, request)
-                except CpnsError as error:
-                    _log.info("%s was not told that %s is deleted: %s", pne_id, group.sg_id, error.reason)
+                await self._tell_deleted_to(pne_id, group)
+
+    async def _tell_deleted_to(self, pne_id: str, group: ServiceGroup) -> None:
+        fields = {messages.SG_ID: group.sg_id, messages.VERSION: group.version}
+        try:
+            await self._unicast.request(pne_id, messages.encode(numbers.DELETE_SERVICE_GROUP_REQUEST, fields))
+        except CpnsError as error:
+            _log.info("%s was not told that %s is deleted: %s", pne_id, group.sg_id, error.reason)
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _refusal(code: int, error: CpnsError) -> bytes:
+    """The response that says so. Raises the error where there is no such response."""
+    if code == numbers.GROUP_KEY_DELIVERY_RESPONSE:
+        raise error
+    return bytes(messages.failure(code, error))
 
 
 def _create_pn(store: Store, pn_id: str, gateway_id: str, random: RandomOctets) -> None:

@@ -1,12 +1,27 @@
-"""How often a peer may ask (SEC-19)."""
+"""How often a peer may ask (SEC-19): what one registered PNE may cost the PN GW, its store and the CPNS Server.
 
+Whoever asks too often is told so (TooMany) and nothing else happens.
+"""
+
+import asyncio
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 HOUR_S = 3600.0
+REQUESTS = (2.0, 64)
+"""Messages of one PNE: per second, and burst. A board of 8 groups that starts anew sends some 30 in a minute, one that
+pulls because all of its broadcasts are forged (SEC-09) 1.6 in a second. Each makes one synced commit at most."""
+UPLINK_REQUESTS = (1 / 60, 24)
+"""Requests to the CPNS Server because of one PNE: per second, and burst. A board of 8 groups may join them all again
+at each of its starts."""
+GKDK_LOSSES_PER_HOUR = 6
+"""How often a PNE may have lost its GKDK: each time the covers of its groups change, and it is given again."""
 GKDK_REQUESTS_PER_HOUR = 4
 MEMBERSHIP_CHANGES_PER_HOUR = 6
 LOST_WINDOWS_PER_HOUR = 1
-_PEERS_MAX = 4096
+PEERS_MAX = 4096
+"""Peers whose rates are remembered; the one idle longest is forgotten first."""
 
 
 class Rate:
@@ -19,7 +34,7 @@ class Rate:
 
     def allow(self, peer_id: str, now: float) -> bool:
         """Count an event of `peer_id` at `now` (monotonic seconds); False, uncounted, if it is one too many."""
-        if peer_id not in self._times and len(self._times) >= _PEERS_MAX:
+        if peer_id not in self._times and len(self._times) >= PEERS_MAX:
             self._forget_idle(now)
         times = self._times.setdefault(peer_id, deque())
         while times and times[0] <= now - self._period:
@@ -30,8 +45,31 @@ class Rate:
         return True
 
     def reset(self, peer_id: str) -> None:
-        """Forget what the peer did: a person has released it."""
+        """Forget what the peer did: a person has released it, or its name has a new owner."""
         self._times.pop(peer_id, None)
 
     def _forget_idle(self, now: float) -> None:
         self._times = {peer: times for peer, times in self._times.items() if times and times[-1] > now - self._period}
+
+
+class Turns:
+    """Whoever works on the same name waits for each other. A name that nobody works on is forgotten."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @asynccontextmanager
+    async def of(self, name: str) -> AsyncIterator[None]:
+        """Inside of it nobody else is, for this name."""
+        lock, waiting = self._waiting.get(name, (asyncio.Lock(), 0))
+        self._waiting[name] = lock, waiting + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, waiting = self._waiting.pop(name)
+            if waiting > 1:
+                self._waiting[name] = lock, waiting - 1
