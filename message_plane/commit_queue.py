@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from message_plane.errors import LeaseLost, PlaneError
+from message_plane.errors import LeaseLost
 from message_plane.session_store import Change, Lease, SessionStore
 
 
@@ -56,7 +56,7 @@ class CommitQueue:
             changes: Sequence[Change] = [change for change, _ in batch]
             try:
                 gone = await loop.run_in_executor(self._thread, self._store.commit, self._lease, changes)
-            except PlaneError as error:  # handed to everyone who waits
+            except Exception as error:  # noqa: BLE001 - handed to everyone who waits, whatever it is
                 for _, done in batch:
                     if not done.done():
                         done.set_exception(error)

@@ -20,6 +20,7 @@ from cpns.errors import CpnsError
 from message_plane import credentials, holder
 from message_plane.credentials import Credential
 from message_plane.errors import LeaseHeld, LeaseLost, RegistrationRefused, StoreError
+from message_plane.incidents import log
 
 LEASE_MS = 10_000  # a process that is stopped longer than this may find its lease taken
 BUSY_TIMEOUT_S = 5.0
@@ -130,6 +131,10 @@ class SessionStore:
             # Look-ups have a connection of their own: they never wait for a commit to reach a slow disk.
             self._view = self._connect()
             self._view.execute("PRAGMA query_only = ON").fetchall()
+        except sqlite3.OperationalError as error:  # the disk or the folder, not what is in the file
+            raise StoreError(
+                f"cannot use {path} ({error}): check the space on its disk, and owner and mode of its folder"
+            ) from None
         except sqlite3.Error as error:
             raise StoreError(f"{path} is not a usable session store ({error}): move it away and pair again") from None
 
@@ -175,21 +180,21 @@ class SessionStore:
 
     def credential(self, entity_id: str) -> Credential | None:
         """The registered credential of `entity_id`."""
-        with self._reading:
-            return self._credential(self._view, entity_id)
+        with self._reader() as view:
+            return self._credential(view, entity_id)
 
     def candidates(self, kid: bytes) -> list[Credential]:
         """All registered credentials with this kid: a hint, so perhaps several (SEC-16)."""
-        with self._reading:
-            rows = self._view.execute(
+        with self._reader() as view:
+            rows = view.execute(
                 "SELECT entity_id, role, x, ccs, kid FROM credential WHERE kid = ? ORDER BY entity_id", (kid,)
             ).fetchall()
         return [Credential(*row) for row in rows]
 
     def registered(self) -> list[Credential]:
         """All registered credentials."""
-        with self._reading:
-            rows = self._view.execute("SELECT entity_id, role, x, ccs, kid FROM credential").fetchall()
+        with self._reader() as view:
+            rows = view.execute("SELECT entity_id, role, x, ccs, kid FROM credential").fetchall()
         return [Credential(*row) for row in rows]
 
     # The lease (SEC-23)
@@ -248,8 +253,8 @@ class SessionStore:
 
     def contexts(self) -> list[StoredContext]:
         """All contexts, oldest first. To be used by the holder of the lease only."""
-        with self._reading:
-            rows = self._view.execute(
+        with self._reader() as view:
+            rows = view.execute(
                 "SELECT recipient_id, sender_id, entity_id, master_secret, master_salt, established, sender_ceiling,"
                 " host, port FROM oscore_context ORDER BY established, rowid"
             ).fetchall()
@@ -257,7 +262,7 @@ class SessionStore:
 
     def edition(self) -> tuple[int, int]:
         """Differs from the last call's value if registrations or contexts may have been removed by other hands."""
-        with self._writing:
+        with self._writing, self._told():
             return int(self._database.execute("PRAGMA data_version").fetchone()[0]), self._edits
 
     def discard_contexts(self) -> None:
@@ -273,23 +278,40 @@ class SessionStore:
         return sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
 
     @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What SQLite cannot do becomes a StoreError."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot use {self.path}: {error}") from error
+
+    @contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        with self._reading, self._told():
+            yield self._view
+
+    @contextmanager
     def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
-        with self._writing:
+        with self._writing, self._told():
             try:
                 self._database.execute(f"BEGIN {kind}")
                 yield self._database
                 self._database.execute("COMMIT")
-            except BaseException as error:
+            except BaseException:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
-                    raise StoreError(f"cannot use {self.path}: {error}") from error
                 raise
 
     def _overwrite_deleted(self) -> None:
-        """Empty the write-ahead log, so that deleted keys are left in neither file (SEC-29)."""
+        """Empty the write-ahead log, so that deleted keys are left in neither file (SEC-29).
+
+        What could not be emptied (a full disk) is emptied the next time: what was written is committed either way.
+        """
         with self._writing:
-            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            try:
+                self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            except sqlite3.Error as error:
+                log.warning("a deleted key is still in the log of %s: %s", self.path, error)
 
     def _migrate(self) -> None:
         with self._transaction("EXCLUSIVE") as database:

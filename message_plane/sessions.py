@@ -236,10 +236,11 @@ class Sessions:
         entity_id = session.entity_id
         before = self._live.get(entity_id)
         if session.ceiling == 0:  # the peer initiated: not on disk yet
-            session.ceiling = tuning.NUMBERS_STEP
             session.stored = dataclasses.replace(session.stored, host=host, port=port)
             replaces = () if before is None else (before.recipient_id,)
-            committed = await self._queue.commit(AddContext(_stored_now(session), replaces))
+            written = dataclasses.replace(session.stored, sender_ceiling=tuning.NUMBERS_STEP)
+            committed = await self._queue.commit(AddContext(written, replaces))
+            session.ceiling = tuning.NUMBERS_STEP
         elif before is not None:
             committed = await self._queue.commit(RemoveContext(before.recipient_id))
         else:

@@ -5,6 +5,7 @@ the write that depends on it nothing else can run, so no handler needs a lock, a
 fewer than 20 commits of some milliseconds (confirmations are batched). Reads never wait for the disk.
 """
 
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from importlib import resources
 from pathlib import Path
 
 from gateway_agent.store.errors import StoreDamaged
+
+_log = logging.getLogger(__name__)
 
 _BUSY_TIMEOUT_S = 0.0  # the lease keeps every other writer out; waiting would hide a bug
 
@@ -35,6 +38,11 @@ class Database:
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON"):
                 self._connection.execute(f"PRAGMA {pragma}")
             self._migrate()
+        except sqlite3.OperationalError as error:  # the disk or the folder, not what is in the file
+            raise StoreDamaged(
+                f"The store {path} cannot be used: {error}.",
+                "Check the space on its disk, and owner and mode of its folder; then start again.",
+            ) from error
         except sqlite3.DatabaseError as error:
             raise StoreDamaged(
                 f"The store {path} cannot be read: {error}.", "Put back a backup with `keycast gateway restore`."
@@ -59,24 +67,32 @@ class Database:
             finally:
                 self._depth -= 1
             return
+        owed = self._truncate
         self._connection.execute("BEGIN IMMEDIATE")
         self._depth = 1
         before = self._connection.total_changes
         try:
             yield
-        except BaseException:
-            self._truncate = False
-            self._connection.execute("ROLLBACK")
-            raise
-        else:
             self._connection.execute("COMMIT")
-            self.commits += self._connection.total_changes != before
+        except BaseException:
+            self._truncate = owed
+            if self._connection.in_transaction:  # a full disk may have rolled it back already
+                self._connection.execute("ROLLBACK")
+            raise
         finally:
             self._depth = 0
+        self.commits += self._connection.total_changes != before
         if self._truncate:
-            self._truncate = False
+            self._forget_log()
+
+    def _forget_log(self) -> None:
+        try:
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self.truncations += 1
+        except sqlite3.Error as error:  # what was written is committed; the next transaction tries again
+            _log.warning("a deleted key is still in the log of the store: %s", error)
+            return
+        self._truncate = False
+        self.truncations += 1
 
     def forget_log_after_commit(self) -> None:
         """Truncate the WAL when the running transaction has ended: it holds a key that is being deleted."""

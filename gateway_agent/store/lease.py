@@ -5,11 +5,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from gateway_agent.store.errors import StoreInUse
+from gateway_agent.store.errors import StoreDamaged, StoreInUse
 
 
 class Lease:
-    """Exclusive use of the folder `folder` until `release`. Raises StoreInUse at once if another process has it."""
+    """Exclusive use of the folder `folder` until `release`. Raises StoreInUse at once if another process has it,
+    StoreDamaged if the folder cannot be written."""
 
     def __init__(self, folder: Path) -> None:
         self._lock = FileLock(folder / "store.lock", mode=0o600)
@@ -21,8 +22,15 @@ class Lease:
                 f"Process {self._read_owner()} already uses the store {folder}.",
                 "Stop it first, or use `keycast gateway` commands, which talk to the running gateway.",
             ) from None
-        with os.fdopen(os.open(self._owner, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as note:
-            note.write(f"{os.getpid()}\n")
+        except OSError as error:
+            raise _unusable(folder, error) from None
+        try:
+            descriptor = os.open(self._owner, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "w") as note:
+                note.write(f"{os.getpid()}\n")
+        except OSError as error:
+            self._lock.release()
+            raise _unusable(folder, error) from None
 
     def release(self) -> None:
         """Give the store up. Calling it twice does nothing more."""
@@ -35,3 +43,10 @@ class Lease:
             return str(int(self._owner.read_text()))
         except (OSError, ValueError):  # the owner is between its lock and its note
             return "(unknown)"
+
+
+def _unusable(folder: Path, error: OSError) -> StoreDamaged:
+    return StoreDamaged(
+        f"The store {folder} cannot be written: {error.strerror}.",
+        "Check the space on its disk, and its owner and mode; then start again.",
+    )

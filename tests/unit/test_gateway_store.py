@@ -1,9 +1,12 @@
 """The store: private, alone, whole after any crash, and forgetful of old keys (SEC-29)."""
 
 import os
+import resource
+import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import contextmanager
 
 import pytest
 
@@ -90,6 +93,62 @@ def test_nested_transactions_are_one_commit(store):
     with store.transaction():
         pass
     assert store.database.commits == before + 1
+
+
+@contextmanager
+def full_disk():
+    """No file of this process can grow: what SQLite sees of a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_costs_a_transaction_and_not_the_store(store):
+    with full_disk(), pytest.raises(sqlite3.OperationalError), store.transaction():
+        store.pn.register("lamp", 1)
+    assert store.pn.pnes() == []
+    with store.transaction():
+        store.pn.register("door", 1)
+    assert store.pn.pnes() == ["door"]
+
+
+def test_a_commit_that_is_refused_leaves_no_transaction_open(store):
+    with pytest.raises(sqlite3.IntegrityError), store.transaction():
+        store.database.execute("PRAGMA defer_foreign_keys = ON")
+        store.database.execute("INSERT INTO member (sg_id, pne_id, floor) VALUES ('light', 'nobody', 0)")
+    with store.transaction():
+        store.pn.register("door", 1)
+    assert store.pn.pnes() == ["door"]
+
+
+@pytest.mark.req("SEC-29")
+def test_a_key_that_a_full_disk_kept_in_the_log_goes_with_the_next_transaction(store, tmp_path):
+    deny = {"on": True}
+
+    def judge(action, argument, *_):
+        denied = deny["on"] and action == sqlite3.SQLITE_PRAGMA and argument == "wal_checkpoint"
+        return sqlite3.SQLITE_DENY if denied else sqlite3.SQLITE_OK
+
+    store.database._connection.set_authorizer(judge)
+    before = store.database.truncations
+    with store.transaction():
+        store.pn.register("lamp", 1)
+        store.database.forget_log_after_commit()
+    assert store.pn.pnes() == ["lamp"] and store.database.truncations == before
+    deny["on"] = False
+    with store.transaction():
+        store.pn.register("door", 1)
+    assert store.database.truncations == before + 1
+    assert (tmp_path / "gw" / "gateway.db-wal").stat().st_size == 0
+
+
+def test_a_disk_that_is_full_at_the_start_is_no_damage(tmp_path):
+    with full_disk(), pytest.raises(StoreDamaged, match="Check the space"):
+        Store(tmp_path / "gw")
+    Store(tmp_path / "gw").close()
 
 
 @pytest.mark.req("SEC-08")

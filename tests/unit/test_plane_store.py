@@ -1,6 +1,8 @@
 """The session store: who is registered, what survives, whose lease it is."""
 
+import asyncio
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -13,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from message_plane import credentials, holder, session_store
+from message_plane.commit_queue import CommitQueue
 from message_plane.errors import LeaseHeld, LeaseLost, RegistrationRefused, StoreError
 from message_plane.identity import OwnIdentity
 from message_plane.session_store import (
@@ -140,6 +143,40 @@ def test_a_file_of_a_newer_version_is_refused(path):
     store.close()
     with pytest.raises(StoreError, match="newer"):
         SessionStore(path)
+
+
+async def test_a_full_disk_is_told_to_all_who_wait_and_ends_nothing(store, lamp):
+    lease = store.acquire(OWN_X)
+    queue = CommitQueue(store, lease)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        waiting = [queue.commit(AddContext(context(bytes([i])))) for i in range(3)]
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [type(result) for result in results] == [StoreError] * 3
+    assert store.contexts() == []
+    assert await queue.commit(AddContext(context()))
+    await queue.close()
+
+
+async def test_a_fault_in_the_store_is_told_to_who_waits_and_ends_nothing(store, lamp, monkeypatch):
+    queue = CommitQueue(store, store.acquire(OWN_X))
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "commit", lambda lease, changes: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            await asyncio.wait_for(queue.commit(AddContext(context())), 5)
+    assert await asyncio.wait_for(queue.commit(AddContext(context())), 5)
+    await queue.close()
+
+
+def test_a_store_that_cannot_be_read_any_more_raises_its_own_error(store):
+    store._view.close()
+    for look in (lambda: store.credential("lamp"), lambda: store.candidates(b""), store.registered, store.contexts):
+        with pytest.raises(StoreError):
+            look()
+    store._view = store._connect()
 
 
 def test_two_that_create_the_same_file_at_once_both_get_it(path):
