@@ -123,6 +123,8 @@ def open_steps(octets, kms, user_uri, key_for_period, initiators, ntp_window=Non
     if ntp_window is not None and not ntp_window[0] <= stamp.seconds <= ntp_window[1]:
         raise OutsideWindow("the time of the message is outside the accepted window")
     number = kms.number_at(stamp.seconds)
+    if number < 0:
+        raise NoKeyForPeriod("the time of the message is before the first key period")
     me = kms.uid(user_uri, number)
     _check_receiver(message, user_uri, me)
     _check_kms(message, kms)

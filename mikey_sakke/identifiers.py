@@ -16,7 +16,9 @@ _SALT_MASK = (1 << 28) - 1
 
 
 def _shortest(n):
-    """n >= 0 as its shortest big-endian octets; 0 is one octet (annex F.2.1)."""
+    """n as its shortest big-endian octets; 0 is one octet (annex F.2.1). ValueError below 0."""
+    if n < 0:
+        raise ValueError("periods, offsets and numbers of key periods are 0 or more")
     octets = []
     while n:
         octets.insert(0, n & 255)
@@ -40,7 +42,7 @@ def uid(user_uri, kms_uri, period, offset, number):
 
 
 def key_period_number(ntp_seconds, period, offset):
-    """The number of the key period that holds the moment; `period` in seconds, above 0."""
+    """The number of the key period that holds the moment, below 0 before `offset`; `period` in seconds, above 0."""
     return (ntp_seconds - offset) // period
 
 

@@ -5,7 +5,7 @@ import json
 from vmtest import ON_VM, raises, req
 
 from mikey_sakke import eccsi, i_message, identifiers, key_parameters, message, sakke
-from mikey_sakke.errors import BadSignature, MikeyError, WrongInitiator, WrongReceiver
+from mikey_sakke.errors import BadSignature, MikeyError, NoKeyForPeriod, WrongInitiator, WrongReceiver
 from mikey_sakke.hashing import hash_to_integer_range
 
 TEETH = 2 if ON_VM else 8  # of the combs: memory for speed
@@ -139,6 +139,16 @@ def test_every_truncation_and_every_trailing_octet_is_one_error():
             message.parse(octets[:length])
     with raises(MikeyError):
         message.parse(octets + b"\x00")
+
+
+def test_a_time_before_the_first_key_period_has_no_keys():
+    kms, uri, keys, octets, test = alice()
+    kms = i_message.Kms(kms.uri, kms.period, 100, kms.signatures, kms.encryption)
+    early = octets[:27] + (99).to_bytes(4, "big") + octets[31:]
+    with raises(NoKeyForPeriod):
+        i_message.open_(early, kms, uri, keys, [test["initiator_uri"]])
+    with raises(ValueError):
+        identifiers.uid(uri, kms.uri, kms.period, kms.offset, -1)
 
 
 def test_parameters_of_two_vendors_parse():
