@@ -227,7 +227,7 @@ class Server:
             return messages.encode(code + 1, {**ok, **more, messages.REVISION: group.revision[pn_id]})
         if code == numbers.LEAVE_REQUEST:
             group = self.group(sg_id)
-            group.members[pn_id].discard(fields[messages.PNE_ID])
+            group.members.setdefault(pn_id, set()).discard(fields[messages.PNE_ID])
             group.revision[pn_id] += 1
             return messages.encode(code + 1, {**ok, messages.SG_ID: sg_id, messages.REVISION: group.revision[pn_id]})
         if code == numbers.VERSION_LIST_REQUEST:
