@@ -15,6 +15,7 @@ STATUS_NOT_REVOKED = 1
 STATUS_SHARED_WITH_GATEWAY = 2
 GROUP_ID_ELEMENT = 0x7B  # the MCData group ID element; other values are accepted
 IV_LEN = 16
+TIME_MAX = (1 << 40) - 1  # Unix seconds in 5 octets
 
 _KEYS_WITH_GROUPS = (0, 4, 6)  # GMK, MKFC, MuSiK
 _PROTECTED = 0x40

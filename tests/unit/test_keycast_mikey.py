@@ -90,8 +90,86 @@ def test_what_encode_writes_decode_reads() -> None:
     [
         (("--user", "Nobody", MESSAGE), "no user 'Nobody'"),
         (("--user", "Alice", "!!"), "MESSAGE is not base64"),
+        (("--user", "Alice", "ähm"), "MESSAGE is not base64"),
+        (("--user", "Alice", "--sender", "Nobody", MESSAGE), "no user 'Nobody'"),
+        (("--user", "Alice", "--keys", "no-such-file.json", MESSAGE), "'no-such-file.json' does not exist"),
+        (("--user", "Alice", "--keys", "tests", MESSAGE), "is a directory"),
+        (("--user", "Alice", "--keys", "README.md", MESSAGE), "README.md: "),
     ],
 )
 def test_wrong_arguments_are_told_in_a_sentence(arguments: tuple[str, ...], sentence: str) -> None:
     run = keycast("decode", "--keys", str(KEYS), *arguments)
-    assert run.returncode == 2 and sentence in " ".join(run.stderr.replace("│", " ").split())
+    assert run.returncode == 2 and sentence in said(run)
+
+
+def said(run: subprocess.CompletedProcess[str]) -> str:
+    return " ".join(run.stderr.replace("│", " ").split())
+
+
+ALICE, BUREAU = ("users", "Alice"), ("kms",)
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "sentence"),
+    [
+        ((*ALICE, "user_decrypt_key"), "zz", "user_decrypt_key of 'Alice' is no hexadecimal text"),
+        ((*ALICE, "user_uri"), None, "user_uri of 'Alice' is missing, or is no str"),
+        ((*ALICE, "key_period_no"), "236", "key_period_no of 'Alice' is missing, or is no int"),
+        (ALICE, 1, "user_uri of 'Alice' is missing"),
+        (("users",), [1], "dictionary"),
+        ((*BUREAU, "user_key_period"), 0, "user_key_period is above 0"),
+        ((*BUREAU, "user_key_offset"), -1, "user_key_offset from 0"),
+        ((*BUREAU, "pub_enc_key"), "04", "not an uncompressed point of 257 octets"),
+        ((*BUREAU, "pub_auth_key"), "04" + 64 * "01", "the point does not lie on the curve"),
+        (BUREAU, [], "list indices"),
+    ],
+)
+def test_what_is_wrong_in_the_key_file_is_told_in_a_sentence(
+    tmp_path: Path, where: tuple[str, ...], value: object, sentence: str
+) -> None:
+    data = json.loads(KEYS.read_text())
+    inner = data
+    for name in where[:-1]:
+        inner = inner[name]
+    inner[where[-1]] = value
+    file = tmp_path / "k"
+    file.write_text(json.dumps(data))
+    run = keycast("decode", "--keys", str(file), "--user", "Alice", MESSAGE)
+    assert run.returncode == 2 and sentence in said(run)
+
+
+def test_keys_of_somebody_else_in_the_key_file_open_and_sign_nothing(tmp_path: Path) -> None:
+    data = json.loads(KEYS.read_text())
+    data["users"]["Alice"], gms = {**data["users"]["GMS"], "user_uri": data["users"]["Alice"]["user_uri"]}, "GMS"
+    data["users"][gms]["user_signing_key_ssk"] = 64 * "1"
+    file = tmp_path / "k"
+    file.write_text(json.dumps(data))
+    run = keycast("decode", "--keys", str(file), "--user", "Alice", "--json", MESSAGE)
+    assert run.returncode == 1 and json.loads(run.stdout)["fault"]["code"] == "bad-key"
+    run = keycast("encode", "--keys", str(file), "--user", "Alice", "--sender", gms, "--at", AT)
+    assert run.returncode == 2 and "SSK and PVT do not belong" in said(run)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--key", "00"), "--key takes 32 hex digits"),
+        (("--key-id", "71234567"), "has the tag of no purpose"),
+        (("--activation", "-1"), "'--activation'"),
+        (("--expiry", str(1 << 40)), "'--expiry'"),
+        (("--group", "g" * 5000), "too long for a message"),
+        (("--text", "t" * 70000), "too long for a message"),
+        (("--at", "1"), "see --at"),
+        (("--at", str(1 << 33)), "'--at'"),
+        (("--sender", "Nobody"), "no user 'Nobody'"),
+    ],
+)
+def test_what_cannot_be_encoded_is_told_in_a_sentence(arguments: tuple[str, ...], sentence: str) -> None:
+    run = keycast("encode", "--keys", str(KEYS), "--user", "Alice", "--sender", "GMS", "--at", AT, *arguments)
+    assert run.returncode == 2 and sentence in said(run) and not run.stdout
+
+
+def test_a_name_in_a_message_is_shown_as_it_stands() -> None:
+    octets = bytes.fromhex(TEST["i_message_hex"]).replace(b"kms.mydev", b"[/x]mydev")
+    run = keycast("decode", "--keys", str(KEYS), "--user", "Alice", base64.b64encode(octets).decode())
+    assert run.returncode == 1 and "IDRkmsi: [/x]mydev" in run.stdout and "refused (wrong-kms)" in run.stdout
