@@ -14,7 +14,7 @@ from device_agent.cose import Credential, encrypt0_aad
 from device_agent.crypto import p256
 
 SUITES = b"\x02"  # SUITES_I, encoded
-MESSAGE_MAX = 1024  # octets; the longest of ours, with a credential by value, has 180
+MESSAGE_MAX = 256  # octets; the longest of ours, with a credential by value, has 180
 _NEW, _WAIT_2, _WAIT_4, _DONE, _FAILED = range(5)
 
 
@@ -60,9 +60,10 @@ class Initiator:
         key = int.from_bytes(_kdf(prk, 0, th, size), "big")
         plain = (int.from_bytes(octets[32:], "big") ^ key).to_bytes(size, "big")
 
-        c_r, offset = decode_prefix(plain)
-        id_cred, offset = decode_prefix(plain, offset)
-        mac, offset = decode_prefix(plain, offset)
+        # nothing is nested but a credential by value: before the peer is known no octet may cost much heap
+        c_r, offset = decode_prefix(plain, 0, 0)
+        id_cred, offset = decode_prefix(plain, offset, 4 if self._by_value else 0)
+        mac, offset = decode_prefix(plain, offset, 0)
         self.c_r = _identified(c_r)
         peer = self._find(id_cred)
         _refuse_critical(plain, offset)
@@ -153,7 +154,7 @@ def _identified(item):
 
 def _octets(message):
     # -> content of the byte string that each message is; the peer's error message (6) raises
-    item, end = decode_prefix(message)
+    item, end = decode_prefix(message, 0, 0)
     if isinstance(item, int):
         raise NotAllowed("EDHOC error %d from the responder" % item)
     if not isinstance(item, bytes) or end != len(message) or end > MESSAGE_MAX:
@@ -164,10 +165,10 @@ def _octets(message):
 def _refuse_critical(plain, offset):
     # 3.8: external authorization data, label and perhaps a byte string; a negative label must be understood
     while offset < len(plain):
-        label, offset = decode_prefix(plain, offset)
+        label, offset = decode_prefix(plain, offset, 0)
         if not isinstance(label, int):
             raise MalformedMessage("EDHOC: EAD")
         if label < 0:
             raise NotAllowed("EDHOC: critical EAD")
         if offset < len(plain) and plain[offset] >> 5 == 2:
-            _, offset = decode_prefix(plain, offset)
+            _, offset = decode_prefix(plain, offset, 0)

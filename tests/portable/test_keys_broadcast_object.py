@@ -4,9 +4,10 @@ The signature here is a stand-in that both Pythons compute at once; with ES256 t
 tests/unit/test_keys_signed_objects.py.
 """
 
+import gc
 from hashlib import sha256
 
-from vmtest import raises, req
+from vmtest import ON_VM, raises, req
 
 from cpns import cborlite, messages, numbers
 from cpns.broadcast_encryption.cover import cover
@@ -336,6 +337,22 @@ def test_what_is_no_signed_broadcast_is_malformed():
     for datagram in wrong:
         with raises(MalformedMessage):
             parse(datagram)
+
+
+@req("SEC-09")
+def test_a_thousand_empty_arrays_are_refused_before_they_cost_a_board_its_heap():
+    for empty in (b"\x80", b"\xa0"):
+        thousand = b"\x99\x03\xe8" + empty * 1000
+        for payload in (thousand, b"\x84\x16\x01\x01" + thousand, b"\x89" + b"\x03" * 8 + thousand):
+            datagram = b"\xd2\x84\x43\xa1\x01\x26\xa0" + cborlite.encode(payload) + b"\x58\x40" + bytes(64)
+            gc.collect()
+            gc.disable()
+            before = gc.mem_alloc() if ON_VM else 0
+            with raises(MalformedMessage):
+                parse(datagram)
+            used = gc.mem_alloc() - before if ON_VM else 0
+            gc.enable()
+            assert used < 3 * len(datagram), used
 
 
 def test_what_does_not_fit_is_not_built():

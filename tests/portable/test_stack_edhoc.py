@@ -100,6 +100,13 @@ def test_a_message_2_of_garbage_ends_the_handshake():
 
 
 @req("SEC-16")
+@req("SEC-21")
+def test_a_message_2_is_short_and_nothing_in_it_is_nested():
+    for message_2 in (encode(bytes(256)), encode([[]] * 200), b"\x81" * 100):
+        with raises(MalformedMessage):
+            p256.run(trace_initiator().message_3(message_2))
+
+
 def test_a_responder_with_another_credential_of_the_same_kid_is_refused():
     other = Credential(CRED_R[:3] + b"f" + CRED_R[4:], "fxample.edu", b"\x32", G_R)
     fails(trace_initiator(other), MESSAGE_2, NotAuthentic)

@@ -1,10 +1,14 @@
 """A virtual board is switched on, asked, robbed of its power and switched on again."""
 
 import asyncio
+import socket
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from cpns import cborlite
+from cpns.broadcast_object import FRAME_HEAD, SIGNATURE_HEAD
+from cpns.numbers import PORT_BROADCAST
 from device_agent import provisioning
 from device_agent.key_store import KeyStore
 from message_plane.credentials import ccs_of
@@ -105,6 +109,20 @@ async def test_a_board_out_of_range_hears_and_sends_nothing(one):
     await asyncio.sleep(1)
     after = (await one.command("status"))["air"]
     assert after["sent"] - before["sent"] == after["lost"] - before["lost"] and after["received"] == before["received"]
+
+
+@pytest.mark.req("SEC-09")
+@pytest.mark.parametrize("empty", [b"\x80", b"\xa0"], ids=["arrays", "maps"])
+async def test_a_datagram_of_a_thousand_empty_things_does_not_restart_a_board(one, empty):
+    await one.start()
+    payload = cborlite.encode(b"\x99\x04\xb0" + empty * 1200)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outsider:
+        outsider.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        for _ in range(3):
+            outsider.sendto(FRAME_HEAD + payload + SIGNATURE_HEAD + bytes(64), ("127.255.255.255", PORT_BROADCAST))
+            await asyncio.sleep(0.2)
+    assert (await one.command("status"))["air"]["received"] >= 3
+    assert one.restarts == 0
 
 
 async def test_a_hundred_boards_run_on_this_machine(tmp_path):
