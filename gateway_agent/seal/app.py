@@ -10,6 +10,7 @@ await seal.close()
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -91,6 +92,8 @@ class SealConfig(BaseModel):
 class Gateway(Protocol):
     """The `PnGateway` below."""
 
+    counters: Counter[str]
+
     async def handle_server(self, message: bytes) -> bytes:
         """Answer what a CPNS Server says."""
         ...
@@ -158,12 +161,14 @@ class SealClient:
 
     async def start(self, gateway: Gateway) -> None:
         """Connect, and deliver to the PN GW and its PNEs. Servers that do not answer are tried again."""
+        self.boards.counters = gateway.counters
         self.uplink.attach(gateway.handle_server)
         self.uplink.start()
         self._refreshing = asyncio.create_task(self._refresh())
         await self._servers.__aenter__()
         for user, servers in self._users:
             user.send = gateway.send_key_message
+            user.counters = gateway.counters
             await servers.__aenter__()
 
     async def close(self) -> None:

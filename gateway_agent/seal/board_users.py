@@ -79,11 +79,11 @@ class BoardUser:
     async def take(self, request: NotifyRequest) -> NotifyResponse | None:
         """Hand a notice to the PNE and return its answer; None without one: the GMS repeats what is not answered."""
         if request.user != self.user:
-            self.counters["notices.refused"] += 1
+            self.counters["val.notices.refused"] += 1
             return NotifyResponse(request.notice_id, code=WrongReceiver.code, text="the notice is for another user")
         notice = cborlite.encode([request.notice_id, request.purpose, request.gms, request.i_message])
         if len(notice) > tuning.KEY_MESSAGE_MAX:
-            self.counters["notices.refused"] += 1
+            self.counters["val.notices.refused"] += 1
             return NotifyResponse(request.notice_id, code=TOO_LARGE, text="the notice does not fit one datagram")
         async with self._turn:
             self._given[request.notice_id] = None
@@ -92,7 +92,7 @@ class BoardUser:
             # First the profile: by it the PNE judges whether this GMS may key the group.
             answer = await self._asked(request.notice_id, notice) if await self._profile_told() else None
         if answer is None:
-            self.counters["notices.unanswered"] += 1
+            self.counters["val.notices.unanswered"] += 1
             return None
         return self._response(answer)
 
@@ -145,9 +145,9 @@ class BoardUser:
             self._settle(answer)
         elif name:
             if not asked and not self._unasked.allow(self.pne_id, now):
-                self.counters["answers.too_many"] += 1
+                self.counters["val.answers.too_many"] += 1
                 raise TooMany("too many answers to what was not asked")
-            self.counters["answers.late"] += 1
+            self.counters["val.answers.late"] += 1
             task = asyncio.ensure_future(self._respond(self._response(answer)))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -162,7 +162,7 @@ class BoardUser:
 
     def _response(self, answer: list[object]) -> NotifyResponse:
         name, key_id, shown, code, text = answer
-        self.counters["answers.refused" if code else "answers.accepted"] += 1
+        self.counters["val.answers.refused" if code else "val.answers.accepted"] += 1
         if code:
             _log.warning("%s refused the notice %s: %s, %s", self.pne_id, name, code, text)
         return NotifyResponse(name, key_id, shown, code, text)  # type: ignore[arg-type]
@@ -174,14 +174,14 @@ class BoardUser:
         groups = cborlite.encode([[group, gms] for group, gms in sorted(profile.groups.items())])
         octets = cborlite.encode(["", PROFILE, str(profile.revision), groups])
         if len(octets) > tuning.KEY_MESSAGE_MAX:
-            self.counters["profiles.too_large"] += 1
+            self.counters["val.profiles.too_large"] += 1
             _log.warning("the profile of %s does not fit one datagram: %s gets no keys", self.user, self.pne_id)
             return False
         answer = await self._asked("", octets)
         if answer is None or answer[3:] != ["", str(profile.revision)]:
             return False
         self._told = profile.revision
-        self.counters["profiles"] += 1
+        self.counters["val.profiles"] += 1
         return True
 
     async def _asked(self, name: str, octets: bytes) -> list[object] | None:
@@ -204,7 +204,7 @@ class BoardUser:
             await self.send(self.pne_id, octets)
         except CpnsError as error:
             self._there.clear()
-            self.counters["unreachable"] += 1
+            self.counters["val.unreachable"] += 1
             _log.info("%s takes no key message now: %s", self.pne_id, error.reason)
             return False
         self._there.set()
@@ -222,7 +222,7 @@ class BoardUsers:
         """Queue what a PNE said. Raises NotAllowed, MalformedMessage, TooMany."""
         user = self._users.get(pne_id)
         if user is None:
-            self.counters["refused"] += 1
+            self.counters["val.refused"] += 1
             raise NotAllowed(f"{pne_id} is not configured as a VAL client")
         user.heard(key_message)
 

@@ -157,7 +157,7 @@ async def home(tmp_path: Path) -> AsyncIterator[Home]:
             Board.create(tmp_path / name, first + n, await gateway.new_board(name))
             for n, name in enumerate(("lamp", "door"))
         ]
-        made = Home(servers, gateway, *boards, token_file)
+        made = Home(servers, gateway, boards[0], boards[1], token_file)
         await provision(made, tmp_path / "lamp-val")
         for board in boards:
             await stack.enter_async_context(powered(board))
@@ -215,3 +215,13 @@ async def test_the_lamp_and_the_door_hold_keys_of_the_same_gmk(home: Home) -> No
     rsks = records.load_rsks(KeyStore(home.lamp.nvs)).values()
     kept = [path.read_bytes() for path in home.gateway.state.rglob("*") if path.is_file()]
     assert rsks and kept and not any(rsk in octets for rsk in rsks for octets in kept)
+
+
+async def test_a_gateway_that_dies_while_the_board_works_has_its_answer_afterwards(home: Home) -> None:
+    key_id = await home.servers.gms.management.make_key([CREW])
+    assert await home.lamp.ended(60) == virtual_board.RESET_CODE  # to open the message with its whole heap
+    await home.gateway.kill()
+    await home.until(lambda: key_id in home.gmks())
+    await home.gateway.start()
+    await home.answered(key_id, KEY, LAMP)
+    assert (await home.gateway.ask("status"))["counters"]["val.answers.accepted"] >= 1

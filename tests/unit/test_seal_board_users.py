@@ -94,7 +94,7 @@ async def test_a_removal_reaches_the_board_when_it_comes_back(board: Board) -> N
     board.there = False
     board.user.apply_profile(UserProfile(LAMP, 3, {}))
     await asyncio.sleep(0.05)
-    assert board.sent == [] and board.user.counters["unreachable"] >= 2
+    assert board.sent == [] and board.user.counters["val.unreachable"] >= 2
     board.there = True
     board.say([])
     await asyncio.sleep(0.05)
