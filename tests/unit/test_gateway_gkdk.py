@@ -3,10 +3,11 @@
 import pytest
 
 from cpns import messages, numbers
+from cpns.broadcast_encryption.keys import TreeKeys
 from gateway_agent.core import generations
 from gateway_agent.core.generations import DAY_S
 from gateway_agent.core.membership import Cause
-from tests.unit.gateway_world import World
+from tests.unit.gateway_world import Server, World
 
 
 @pytest.fixture
@@ -35,6 +36,18 @@ async def test_every_pne_of_the_pn_gets_its_own_gkdk_on_request(world):
     boards = [await world.board(f"b{i}") for i in range(5)]
     assert [board.records[0].slot for board in boards] == [0, 1, 2, 3, 4]
     assert len({board.records[0].pack() for board in boards}) == 5
+
+
+@pytest.mark.req("CPNS-GKM-73")
+async def test_records_come_from_a_tree_master_that_is_drawn_at_random(world, tmp_path):
+    board = await world.board("lamp")
+    secret = world.store.tree_master(1)
+    assert board.records[0].pack() == TreeKeys(secret, 5).record(2, 1, 0).pack()
+    other = World(tmp_path / "other", server=Server(), height=5)
+    await other.board("lamp")
+    assert world.gateway.new_generation() == 2
+    assert len({secret, world.store.tree_master(2), other.store.tree_master(1)}) == 3
+    await other.close()
 
 
 @pytest.mark.req("SEC-19")

@@ -211,6 +211,18 @@ async def test_roll_over_is_signed_by_the_old_key_and_told_over_the_session(worl
 
 
 @pytest.mark.req("SEC-18")
+async def test_boards_that_have_not_taken_the_new_key_are_not_broadcast_to(world):
+    boards = [await world.board(f"b{i}", "light") for i in range(4)]
+    for board in boards:
+        board.reachable = False
+    world.gateway.roll_over(Signer())
+    await world.server.rekey("light")
+    await world.delivered("light")
+    assert not world.air
+    assert world.server.reports[-1][messages.UNREACHABLE] == ["b0", "b1", "b2", "b3"]
+
+
+@pytest.mark.req("SEC-18")
 async def test_a_board_that_missed_two_roll_overs_hears_both_in_order(world):
     board = await world.board("away")
     board.reachable = False
