@@ -43,11 +43,11 @@ class Confirmations:
         group = self._store.inventory.group(sg_id)
         if group is None or not self._store.inventory.is_member(sg_id, pne_id):
             raise NotMember(f"{pne_id} is no member of {sg_id}")
+        if version != group.version:
+            raise Stale("this version is not the one that is delivered")
         accepted = fields[messages.RESULT] == numbers.RESULT_SUCCESS
         if not accepted:
             return Confirmation(sg_id, version, False, False)
-        if version != group.version:
-            raise Stale("this version is not the one that is delivered")
         key = self._store.group_keys.get(sg_id, version)
         if key is None:
             raise Unknown("no such version")
@@ -58,6 +58,9 @@ class Confirmations:
             raise MalformedMessage("generation, slot and proof come together")
         generation, slot = number(fields, messages.GENERATION), number(fields, messages.SLOT)
         keys = self._tree.keys(generation)
+        pn = self._store.pn.get()
+        if keys is None and pn is not None and generation <= pn.last_generation:
+            raise Stale("the generation of this proof has ended")  # after a restore this is no sign of an old copy
         own = self._store.slots.active(pne_id, generation)
         if keys is None or own is None or own.slot != slot:
             raise SlotUnknown(f"{pne_id} has no slot {slot} in generation {generation}")

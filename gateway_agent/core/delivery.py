@@ -85,12 +85,14 @@ class Pacing:
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """One PNE, reached by broadcast or by unicast. `retry_at`: when unicast is tried again."""
+    """One PNE, reached by broadcast or by unicast. `retry_at`: when unicast is tried again; `pulled`: it was given the
+    key at its own wish."""
 
     state: PneState = PneState.PENDING
     by_broadcast: bool = False
     failures: int = 0
     retry_at: float = inf
+    pulled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +151,16 @@ class UnicastFailed:
 
 @dataclass(frozen=True, slots=True)
 class BroadcastConfirmed:
-    """These PNEs hold the key: they proved it, or pulled it over their session."""
+    """These PNEs hold the key: they proved it, or said so over their session later on."""
 
     pne_ids: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """The PNE was given the key at its own wish; whether that has arrived shows when it confirms (SEC-14)."""
+
+    pne_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +198,7 @@ Event = (
     | UnicastAnswered
     | UnicastFailed
     | BroadcastConfirmed
+    | Pulled
     | BroadcastRefused
     | BroadcastUnavailable
     | MembersRemoved
@@ -286,6 +296,8 @@ def step(delivery: Delivery, event: Event, now: float, pacing: Pacing) -> tuple[
             changes.cancelled.clear()  # they have ended
     elif isinstance(event, UnicastFailed):
         _unicast_failed(changes, event.pne_ids, now, pacing)
+    elif isinstance(event, Pulled):
+        _pulled(changes, event.pne_id, now, pacing)
     elif isinstance(event, BroadcastRefused):
         recipient = changes.recipients.get(event.pne_id)
         if recipient and recipient.state in OPEN and recipient.by_broadcast:
@@ -364,6 +376,18 @@ def _confirmed(changes: _Changes, pne_ids: Iterable[str]) -> None:
         recipient = changes.recipients.get(pne_id)
         if recipient and recipient.state is not PneState.EXCLUDED:
             changes.set(pne_id, replace(recipient, state=PneState.CONFIRMED, failures=0, retry_at=inf))
+
+
+def _pulled(changes: _Changes, pne_id: str, now: float, pacing: Pacing) -> None:
+    """Give it time to confirm before anything more is sent to it, once: then unicast asks it."""
+    recipient = changes.recipients.get(pne_id)
+    if recipient is None or recipient.state not in OPEN or recipient.pulled:
+        return
+    if recipient.state is PneState.SENT and not recipient.by_broadcast:
+        return  # it is being asked
+    not_before = 0.0 if recipient.retry_at == inf else recipient.retry_at
+    retry_at = max(not_before, now + pacing.unicast_retry_s)
+    changes.set(pne_id, replace(recipient, state=PneState.PENDING, by_broadcast=False, retry_at=retry_at, pulled=True))
 
 
 def _missing_by_broadcast(changes: _Changes) -> list[str]:

@@ -92,7 +92,9 @@ class GroupKeys:
                 answer[messages.GROUP_KEY] = [(key.key, None)]
                 answer[messages.ACTIVATION] = self._deliveries.activation(key)
                 answer[messages.REASON] = key.reason
-            self._deliveries.pulled(sg_id, key.version, pne_id)
+                self._deliveries.pulled(sg_id, key.version, pne_id)
+            elif held == key.version:
+                self._deliveries.holds(sg_id, key.version, pne_id)
         return answer
 
     def delete_group(self, fields: Fields) -> tuple[ServiceGroup | None, list[str], dict[int, object]]:

@@ -42,6 +42,11 @@ class _Run:
         self.beacon_at = 0.0
         self.batch: Batch
 
+    def state_of(self, pne_id: str) -> engine.PneState | None:
+        """Where this PNE is, None if the delivery is not for it."""
+        recipient = self.delivery.recipients.get(pne_id)
+        return None if recipient is None else recipient.state
+
     def stop(self) -> None:
         """Take back whatever is queued."""
         if self.timer is not None:
@@ -159,17 +164,20 @@ class Deliveries:
         self._store.deliveries.delete_all(sg_id)
 
     async def confirmed(self, sg_id: str, version: int, pne_id: str) -> None:
-        """The PNE holds this version; returns when that is stored."""
-        run = self._run_of(sg_id, version)
-        if run is None:
-            return
-        await asyncio.shield(run.batch.add("confirmed", pne_id))
+        """The PNE holds this version; returns when that is stored. Said again it costs nothing."""
+        stored = self._confirmed(sg_id, version, pne_id)
+        if stored is not None:
+            await asyncio.shield(stored)
+
+    def holds(self, sg_id: str, version: int, pne_id: str) -> None:
+        """The PNE says over its session that it holds this version."""
+        self._confirmed(sg_id, version, pne_id)
 
     def pulled(self, sg_id: str, version: int, pne_id: str) -> None:
         """The PNE was given this version at its own wish."""
         run = self._run_of(sg_id, version)
-        if run is not None:
-            run.batch.add("confirmed", pne_id)
+        if run is not None and run.state_of(pne_id) in engine.OPEN:
+            self._apply(run, engine.Pulled(pne_id))
 
     def refused(self, sg_id: str, version: int, pne_id: str) -> None:
         """The PNE could not use a broadcast."""
@@ -241,6 +249,12 @@ class Deliveries:
         states = self._store.deliveries.states(stored.sg_id, stored.version)
         delivery = engine.restored_delivery(stored.sg_id, stored.version, self._plan(stored.sg_id, key), states)
         self._apply(self._make_run(delivery), engine.Restarted())
+
+    def _confirmed(self, sg_id: str, version: int, pne_id: str) -> "asyncio.Future[None] | None":
+        run = self._run_of(sg_id, version)
+        if run is None or run.state_of(pne_id) in (None, engine.PneState.CONFIRMED, engine.PneState.EXCLUDED):
+            return None
+        return run.batch.add("confirmed", pne_id)
 
     def _run_of(self, sg_id: str, version: int) -> _Run | None:
         run = self._runs.get(sg_id)

@@ -17,6 +17,7 @@ events = st.one_of(
     st.builds(engine.UnicastAnswered, some),
     st.builds(engine.UnicastFailed, some),
     st.builds(engine.BroadcastConfirmed, some),
+    st.builds(engine.Pulled, st.sampled_from([*NAMES, "stranger"])),
     st.builds(engine.BroadcastRefused, st.sampled_from([*NAMES, "stranger"])),
     st.just(engine.BroadcastUnavailable()),
     st.builds(engine.MembersRemoved, some),

@@ -118,6 +118,46 @@ async def test_a_board_that_could_not_use_the_broadcast_gets_unicast_at_once(wor
     await world.until(lambda: board.version("light") == world.server.group("light").version)
 
 
+@pytest.mark.req("SEC-19")
+async def test_a_confirmation_that_is_repeated_costs_no_commit_and_no_report(world):
+    board = world.boards["b0"]
+    await world.gateway.handle_pne("b0", confirmation(world, board))
+    commits, reports = world.store.database.commits, len(world.server.reports)
+    for _ in range(20):
+        assert await world.gateway.handle_pne("b0", confirmation(world, board)) is None
+    assert (world.store.database.commits, len(world.server.reports)) == (commits, reports)
+    assert states(world)["confirmed"] == 1
+
+
+@pytest.mark.req("SEC-19")
+async def test_who_speaks_of_an_older_version_after_a_restart_stops_nobodys_confirmations(world):
+    older = world.server.group("light").version
+    for name in ("b0", "b1", "b2", "b3"):
+        await world.gateway.handle_pne(name, confirmation(world, world.boards[name]))
+    await world.restart()
+    await world.server.rekey("light")
+    await world.until(lambda: len(world.air) >= 2)
+    for name in ("b0", "b1", "b2", "b3"):
+        await world.gateway.handle_pne(name, confirmation(world, world.boards[name]))
+    await world.restart()
+    fields = {messages.RESULT: "2", messages.SG_ID: "light", messages.VERSION: older}
+    with pytest.raises(Stale):
+        await world.gateway.handle_pne("b0", messages.encode(numbers.GROUP_KEY_DELIVERY_RESPONSE, fields))
+    assert world.gateway.delivery("light")[0] != older
+
+
+@pytest.mark.req("SEC-02")
+async def test_proofs_of_a_generation_that_has_ended_are_no_sign_of_an_old_copy(world):
+    """After a restore boards prove what they pulled before they were given their new GKDKs."""
+    with world.store.transaction():
+        world.store.pn.set_last_generation(257)
+    for name in ("b0", "b1", "b2"):
+        fields = {messages.GENERATION: 200}
+        with pytest.raises(Stale):
+            await world.gateway.handle_pne(name, confirmation(world, world.boards[name], fields=fields))
+    assert world.gateway.stop_reason is None
+
+
 @pytest.mark.req("SEC-02")
 async def test_one_board_that_claims_a_foreign_slot_is_an_alarm_two_stop_the_gateway(world):
     for number, name in enumerate(("b0", "b1")):

@@ -95,7 +95,7 @@ def test_few_missing_get_unicast_many_another_broadcast():
 
 
 @pytest.mark.req("Q-17")
-def test_three_failures_make_a_pne_unreachable_and_a_later_pull_confirms_it():
+def test_three_failures_make_a_pne_unreachable_and_a_later_proof_confirms_it():
     state, actions = start({"a": False})
     now = 0.0
     for _ in range(2):
@@ -110,6 +110,25 @@ def test_three_failures_make_a_pne_unreachable_and_a_later_pull_confirms_it():
     state, actions = engine.step(state, engine.BroadcastConfirmed(frozenset("a")), now + 99, PACING)
     assert only(actions, engine.Store).states == {"a": PneState.CONFIRMED}
     assert only(actions, engine.Report)
+
+
+@pytest.mark.req("SEC-14")
+@pytest.mark.parametrize("by_broadcast", [True, False])
+def test_who_pulls_is_not_confirmed_but_has_time_to_prove_that_it_holds_the_key(by_broadcast):
+    state, _ = start({"a": by_broadcast, "b": True})
+    if not by_broadcast:
+        state, _ = engine.step(state, engine.UnicastFailed(frozenset("a")), 0.0, PACING)
+    state, actions = engine.step(state, engine.Pulled("a"), 0.2, PACING)
+    assert state.recipients["a"].state is PneState.PENDING
+    assert not sent(actions)
+    state, actions = engine.step(state, engine.BroadcastConfirmed(frozenset("b")), 0.3, PACING)
+    assert only(actions, engine.SetTimer).at == pytest.approx(0.2 + PACING.unicast_retry_s)  # nothing sooner
+    proven, actions = engine.step(state, engine.BroadcastConfirmed(frozenset("a")), 0.4, PACING)
+    assert proven.phase is Phase.FINISHED and only(actions, engine.Report)
+    state, _ = engine.step(state, engine.Pulled("a"), 5.0, PACING)  # again: that gives no more time
+    state, actions = engine.step(state, engine.TimerExpired(), 5.2, PACING)
+    assert sent(actions) == {"a"}
+    assert engine.step(state, engine.Pulled("a"), 5.3, PACING) == (state, ())  # the answer under way will tell
 
 
 @pytest.mark.req("SEC-06")

@@ -1,6 +1,7 @@
 """A Group Key comes from the Server and reaches the members (CPNS-GKM-07..18, -28..38, -62..75)."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,7 @@ from cpns.errors import MalformedMessage, NotAllowed
 from gateway_agent.core import pn_gateway
 from gateway_agent.core.delivery import Pacing
 from gateway_agent.core.policy import DeliveryPolicy
-from tests.unit.gateway_world import PN, World
+from tests.unit.gateway_world import FAST, PN, World
 
 
 @pytest.fixture
@@ -113,7 +114,8 @@ async def test_who_misses_the_broadcast_gets_another_and_then_unicast(world):
     assert [len(unicast_keys(board)) for board in boards] == [1, 1, 1, 1, 0, 0]
 
 
-async def test_an_unreachable_member_is_reported_and_confirmed_by_its_later_pull(world):
+@pytest.mark.req("SEC-14")
+async def test_an_unreachable_member_is_reported_and_confirmed_when_it_proves_what_it_pulled(world):
     await world.board("lamp", "light")
     ghost = await world.board("ghost", "light")
     ghost.deaf, ghost.reachable = True, False
@@ -124,8 +126,40 @@ async def test_an_unreachable_member_is_reported_and_confirmed_by_its_later_pull
     ghost.reachable = True
     answer = await ghost.pull("light")
     assert answer[messages.VERSION] == version and messages.GROUP_KEY in answer
+    await asyncio.sleep(0.1)
+    assert world.store.deliveries.states("light", version)["ghost"] == "unreachable"  # the answer may be lost
+    await ghost.confirm("light", version, ghost.records[-1])
     await world.until(lambda: len(world.server.reports) == 2)
     assert world.server.reports[-1][messages.CONFIRMED] == ["ghost", "lamp"]
+
+
+@pytest.mark.req("SEC-14")
+async def test_a_pull_whose_answer_is_lost_leaves_the_pne_to_be_reached(tmp_path):
+    world = await World(tmp_path / "gw", pacing=replace(FAST, unicast_retry_s=0.3)).start()
+    board = await world.board("lamp", "light")
+    board.deaf, board.reachable = True, False
+    version = await world.server.rekey("light")
+    await world.until(lambda: world.beacons)
+    assert messages.GROUP_KEY in await board.pull("light")
+    board.keys.clear()  # it never came
+    board.reachable = True
+    await asyncio.sleep(0.1)
+    assert world.gateway.groups()[0].states == {"pending": 1} and not unicast_keys(board)
+    await world.delivered("light")
+    assert len(unicast_keys(board)) == 1 and board.version("light") == version
+    assert world.server.reports[-1][messages.CONFIRMED] == ["lamp"]
+    await world.close()
+
+
+@pytest.mark.req("SEC-14")
+async def test_a_member_that_shows_later_that_it_holds_the_key_is_confirmed(world):
+    board = await world.board("lamp", "light")
+    board.deaf, board.reachable = True, False
+    version = await world.server.rekey("light")
+    await world.delivered("light")
+    await board.pull("light")
+    assert messages.GROUP_KEY not in await board.pull("light")
+    await world.until(lambda: world.store.deliveries.states("light", version) == {"lamp": "confirmed"})
 
 
 @pytest.mark.req("SEC-24")
