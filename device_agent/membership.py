@@ -176,6 +176,8 @@ class Membership:
         self._learn(group, answer)
         if messages.GROUP_KEY in answer:
             self._deliver(group, answer)
+            if self.gkdks.newest:
+                group.confirm_at = self._clock.now()  # only the proof tells the PN GW that it has arrived (SEC-14)
         else:
             group.ring.raise_floor(answer[messages.VERSION])
             self._save(group)

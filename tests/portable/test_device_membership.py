@@ -226,6 +226,18 @@ def test_a_pull_brings_key_names_and_time():
     assert 1700000005 <= world.agent.membership.unix_time(world.clock.ms + 5000) < 1700000020
 
 
+@req("SEC-14")
+def test_a_key_that_was_pulled_is_confirmed_with_proof_at_once():
+    world, group = members_world()
+    world.gateway.groups["kitchen"][1:] = [7, True]
+    world.run_for(10000)
+    assert world.gateway.codes()[-2:] == [n.KEY_PULL_REQUEST, n.GROUP_KEY_DELIVERY_RESPONSE]
+    fields = world.gateway.heard[-1][1]
+    assert fields[m.VERSION] == 7 and len(fields[m.PROOF]) == 8
+    world.run_for(600000)
+    assert world.gateway.codes().count(n.GROUP_KEY_DELIVERY_RESPONSE) == 1
+
+
 @req("SEC-05")
 def test_time_moves_forward_only():
     world, _ = members_world()
