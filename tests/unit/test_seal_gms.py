@@ -1,5 +1,6 @@
 """The GMS: who gets which GMK when, and what becomes of it. Clients are real; only HTTP is left out."""
 
+import hmac
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from key_servers.gms.provisioning import NotProvisioned, OwnKeys
 from key_servers.gms.values import Affiliation, KeyState
 from mikey_sakke import i_message
 from mikey_sakke import message as mikey
+from mikey_sakke.endpoint_key import SERVICE_GROUP_MANAGEMENT, endpoint_key
 from mikey_sakke.group_configuration import KEY, REVOCATION, NotifyResponse
 from mikey_sakke.identifiers import NTP_OFFSET, guk_id
 from mikey_sakke.kms_values import KeySet
@@ -86,7 +88,7 @@ async def test_a_member_gets_the_gmk_and_the_record_in_a_notification(gms: GmsIn
     "SEAL-GMK-02", "SEAL-GMK-10", "SEAL-GMK-11", "SEAL-GMK-12", "SEAL-GMK-13", "SEAL-GMK-14", "SEAL-GMK-15"
 )
 @pytest.mark.req("SEAL-GMK-23", "SEAL-GMK-24", "SEAL-GMK-25", "SEAL-GMK-26", "MC-GMK-08", "MC-GMK-09", "MC-GMK-10")
-@pytest.mark.req("MC-GMK-11", "SEAL-GMK-16")
+@pytest.mark.req("MC-GMK-11")
 async def test_each_message_is_for_one_user_from_the_gms(
     gms: GmsInside, kms: KmsSecrets, alice: ValClient, bob: ValClient
 ) -> None:
@@ -112,6 +114,24 @@ async def test_each_message_is_for_one_user_from_the_gms(
     assert held[0].endpoint_key != held[1].endpoint_key and held[0].guk_id != held[1].guk_id
     for swapped in (notice(texts[BOB]), notice(texts[BOB], user=BOB)):
         assert (await alice.take(swapped)).code == "wrong-receiver"
+
+
+@pytest.mark.req("SEAL-GMK-16")
+def test_the_end_point_specific_key_depends_on_the_service_the_user_and_the_gmk() -> None:
+    gmk, name = bytes(range(16)), b"\x01\x02\x03\x04"
+    # the last 16 octets of KDF(GMK, FF, service, user URI, GUK-ID), written out (TS 33.220 annex B)
+    text = b"\xff" + b"".join(
+        part + len(part).to_bytes(2, "big") for part in (b"group-management", ALICE.encode(), name)
+    )
+    first = endpoint_key(gmk, SERVICE_GROUP_MANAGEMENT, ALICE, name)
+    assert first == hmac.digest(gmk, text, "sha256")[-16:]
+    others = [
+        endpoint_key(gmk, "configuration-management", ALICE, name),
+        endpoint_key(gmk, SERVICE_GROUP_MANAGEMENT, BOB, name),
+        endpoint_key(gmk, SERVICE_GROUP_MANAGEMENT, ALICE, name[::-1]),
+        endpoint_key(gmk[::-1], SERVICE_GROUP_MANAGEMENT, ALICE, name),
+    ]
+    assert len({first, *others}) == 5
 
 
 @pytest.mark.req("SEAL-GMK-06", "SEAL-GMK-07")
