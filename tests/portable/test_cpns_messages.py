@@ -11,6 +11,7 @@ KEY = bytes(range(16))
 
 DELIVERY = {m.SG_ID: "lamps", m.GROUP_KEY: [(KEY, None)], m.VERSION: 65537, m.ACTIVATION: 0, m.REASON: n.REASON_LEAVE}
 CONFIRMATION = {m.RESULT: n.RESULT_SUCCESS, m.SG_ID: "lamps", m.VERSION: 65537}
+NO_RESULTS = ("0", "3", "", "11", " 1", 1, None, b"1")
 SIMPLIFIED = {m.SGID: "lamps", m.GROUP_KEY_INFO: ("pne-1", bytes(24)), m.VERSION: 1, m.EUK_ID: bytes(8)}
 
 
@@ -65,8 +66,9 @@ def test_gkdk_assignment_response_has_result_and_gkdk():
     refused(n.GKDK_ASSIGNMENT_RESPONSE, {m.RESULT: "2", m.GKDK: bytes(100)}, m.GKDK)
     refused(n.GKDK_ASSIGNMENT_RESPONSE, {m.RESULT: "1", m.GKDK: b""}, m.GKDK)
     refused(n.GKDK_ASSIGNMENT_RESPONSE, {m.GKDK: bytes(100)}, m.RESULT)
-    for result in ("0", "3", "", "11", " 1", 1, None, b"1"):
-        refused(n.GKDK_ASSIGNMENT_RESPONSE, having(response, m.RESULT, result))
+    for result in NO_RESULTS:
+        for gkdk in (b"", bytes(100)):
+            refused(n.GKDK_ASSIGNMENT_RESPONSE, {m.RESULT: result, m.GKDK: gkdk}, m.RESULT)
     taken(n.GKDK_ASSIGNMENT_RESPONSE, having(response, m.GKDK, bytes(tuning.GKDK_MAX)))
     refused(n.GKDK_ASSIGNMENT_RESPONSE, having(response, m.GKDK, bytes(tuning.GKDK_MAX + 1)), m.GKDK)
 
@@ -105,6 +107,9 @@ def test_group_key_delivery_response_has_result_and_names_what_it_answers():
     taken(code, having(having(having(CONFIRMATION, m.GENERATION, 1), m.SLOT, 0), m.PROOF, bytes(8)))
     taken(code, {m.RESULT: "2"})
     refused(code, without(CONFIRMATION, m.RESULT), m.RESULT)
+    for result in NO_RESULTS:
+        for fields in (CONFIRMATION, {}):
+            refused(code, having(fields, m.RESULT, result), m.RESULT)
     refused(code, without(CONFIRMATION, m.VERSION), m.VERSION)
     refused(code, having(CONFIRMATION, m.PROOF, bytes(7)), m.PROOF)
 
