@@ -1,4 +1,7 @@
-"""A board that is itself a VAL client gets its I_MESSAGE through a gateway that only forwards it (issue 3)."""
+"""A board that is itself a VAL client gets its I_MESSAGEs through a PN GW that only forwards them (issue 3).
+
+The messages are those of a file; `test_system_val_whole_way` has them made by servers.
+"""
 
 import asyncio
 import json
@@ -8,16 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from cpns import cborlite, messages, numbers
-from cpns.errors import NotAllowed
 from device_agent.key_store import KeyStore
 from device_agent.val_client import records
-from message_plane import credentials
-from message_plane.endpoint import Endpoint, Peer
-from message_plane.errors import PeerRefused
-from message_plane.identity import OwnIdentity, SigningKey
-from message_plane.session_store import SessionStore
+from gateway_agent.app import GatewayApp
+from gateway_agent.config.load import parse
+from gateway_agent.core.ports import NoAnswer
+from gateway_agent.seal.board_users import READY, BoardUser, BoardUsers
 from mikey_sakke.endpoint_key import proof
+from mikey_sakke.group_configuration import NotifyRequest, NotifyResponse
 from tools.provisioning import Trust, new_board
 from tools.virtual_board import board
 from tools.virtual_board.board import Board, BoardError
@@ -31,52 +32,56 @@ GIVEN = json.loads((VECTORS / "board_val_client.json").read_text())
 MESSAGES = {each["name"]: each for each in GIVEN["messages"]}
 
 
-class ForwardingGateway:
-    """A PN GW's endpoint: sends notices to one board, keeps what comes back, and reads neither."""
+class NoServer:
+    """The uplink of a PN GW without Service Groups."""
+
+    async def request(self, message: bytes) -> bytes:
+        raise NoAnswer("there is no CPNS Server")
+
+
+class Gateway:
+    """A PN GW with one VAL board; `notify` stands where the group management server is."""
 
     def __init__(self, folder: Path) -> None:
-        self.identity = OwnIdentity.create(folder / "gateway.key", "gateway", "gateway")
-        self.signing = SigningKey.create(folder / "signing.key", self.identity)
-        self.store = SessionStore(folder / "gateway.sessions")
-        self.answers: asyncio.Queue[list[object]] = asyncio.Queue()
-        self.endpoint: Endpoint
-
-    def board_record(self) -> bytes:
-        own = credentials.of("gateway", "gateway", self.identity.x)
-        trust = Trust(own, self.signing.public_key, 1, "home", GATEWAY)
-        record, credential = new_board("val board", trust)
-        self.store.register(credential)
-        return record
+        text = f"""
+            gateway = {{ id = "gateway", pn = "home", state_dir = "{folder}/state" }}
+            message_plane = {{ listen = ["{GATEWAY}"], discovery = false }}
+            broadcast = {{ interfaces = [] }}
+        """
+        self.config = parse(text.encode())
+        self.user = BoardUser("val board", PUBLIC["users"]["Alice"]["user_uri"])
+        self.app: GatewayApp
 
     async def open(self) -> None:
-        bind = [(GATEWAY, numbers.PORT_COAP)]
-        self.endpoint = await Endpoint.open(identity=self.identity, store=self.store, handler=self._take, bind=bind)
+        self.app = await GatewayApp.open(self.config, NoServer(), BoardUsers({"val board": self.user}))
+        self.user.send = self.app.gateway.send_key_message
+        await self.app.start()
 
-    async def _take(self, peer: Peer, octets: bytes) -> bytes:
-        code, fields = messages.decode(octets)
-        assert peer.entity_id == "val board"
-        if code != numbers.KEY_MESSAGE_REQUEST:
-            return messages.failure(code, NotAllowed("only key messages here"))
-        self.answers.put_nowait(cborlite.decode(fields[messages.KEY_MESSAGE]))
-        return messages.encode(numbers.KEY_MESSAGE_RESPONSE, {messages.RESULT: numbers.RESULT_SUCCESS})
+    def board_record(self, pne_id: str = "val board") -> bytes:
+        own = self.app.identity.credential
+        trust = Trust(own, self.app.signing_key.public_key, self.app.signing_key.epoch, "home", GATEWAY)
+        record, credential = new_board(pne_id, trust)
+        self.app.register(credential)
+        return record
 
     async def ready(self) -> None:
-        """Wait until the board says that it is a VAL client and ready; an answer may come again before."""
-        while await asyncio.wait_for(self.answers.get(), 60) != []:
-            pass
+        """Wait until the board, which may just have started, takes key messages."""
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    return await self.app.gateway.send_key_message("val board", READY)
+                except NoAnswer:
+                    await asyncio.sleep(0.1)
 
-    async def notify(self, octets: bytes) -> list[object]:
-        """Forward a notice; [notice ID, GMK-ID, proof, code, text] of the client's answer."""
-        request = messages.encode(numbers.KEY_MESSAGE_REQUEST, {messages.KEY_MESSAGE: octets})
-        answer = messages.decode(await self.endpoint.request("val board", request))
-        assert answer == (numbers.KEY_MESSAGE_RESPONSE, {messages.RESULT: numbers.RESULT_SUCCESS})
-        while not (found := await asyncio.wait_for(self.answers.get(), 60)):
-            pass
-        return found
+    async def notify(self, request: NotifyRequest) -> NotifyResponse:
+        response = await asyncio.wait_for(self.user.take(request), 60)
+        assert response is not None and response.notice_id == request.notice_id
+        return response
 
 
-def notice(name: str, notice_id: str, purpose: str = "key") -> bytes:
-    return cborlite.encode([notice_id, purpose, GIVEN["gms"], bytes.fromhex(MESSAGES[name]["i_message_hex"])])
+def notice(name: str, notice_id: str, purpose: str = "key") -> NotifyRequest:
+    octets = bytes.fromhex(MESSAGES[name]["i_message_hex"])
+    return NotifyRequest(notice_id, GIVEN["gms"], PUBLIC["users"]["Alice"]["user_uri"], purpose, (), octets)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -85,15 +90,16 @@ def built() -> None:
 
 
 @pytest.fixture
-async def gateway(tmp_path: Path) -> AsyncIterator[ForwardingGateway]:
-    made = ForwardingGateway(tmp_path)
+async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
+    made = Gateway(tmp_path)
     await made.open()
     yield made
-    await made.endpoint.close()
+    await made.user.close()
+    await made.app.close()
 
 
 @pytest.fixture
-async def one(tmp_path: Path, gateway: ForwardingGateway) -> AsyncIterator[Board]:
+async def one(tmp_path: Path, gateway: Gateway) -> AsyncIterator[Board]:
     kms, alice = PUBLIC["kms"], PUBLIC["users"]["Alice"]
     client = records.Client(
         alice["user_uri"],
@@ -140,39 +146,40 @@ async def powered(one: Board, heap_kib: int = HEAP_KIB) -> AsyncIterator[None]:
 
 
 @pytest.mark.req("SEAL-GMK-27", "SEAL-GMK-28", "SEAL-GMK-33", "SEAL-GMK-34", "SEAL-GMK-35")
-async def test_a_whole_board_in_96_kib_opens_its_i_messages(one: Board, gateway: ForwardingGateway) -> None:
+async def test_a_whole_board_in_96_kib_opens_its_i_messages(one: Board, gateway: Gateway) -> None:
     async with powered(one):
         await gateway.ready()
-        name, gmk_id, shown, code, _ = await gateway.notify(notice("first key", "n-1"))
-        assert (name, gmk_id, code) == ("n-1", bytes.fromhex(known("first key")[0]), "")
+        answer = await gateway.notify(notice("first key", "n-1"))
+        assert (answer.key_id.hex(), answer.code) == (known("first key")[0], "")
         [stored] = records.load_gmks(KeyStore(one.nvs))
-        assert stored.gmk.hex() == known("first key")[1] and shown == proof(stored.endpoint_key, "n-1", stored.gmk_id)
-        assert (await gateway.notify(notice("another key under the first GMK-ID", "n-2")))[3] == "duplicate-key-id"
-        assert (await gateway.notify(notice("group of nobody", "n-3")))[3] == "unauthorised-group"
+        assert stored.gmk.hex() == known("first key")[1]
+        assert answer.proof == proof(stored.endpoint_key, "n-1", stored.gmk_id)
+        assert (await gateway.notify(notice("another key under the first GMK-ID", "n-2"))).code == "duplicate-key-id"
+        assert (await gateway.notify(notice("group of nobody", "n-3"))).code == "unauthorised-group"
     async with powered(one):  # its cache is there already
         await gateway.ready()
-        assert (await gateway.notify(notice("next key", "n-4")))[3] == ""
+        assert (await gateway.notify(notice("next key", "n-4"))).code == ""
         assert held(one) == [known("first key"), known("next key")]
-        assert (await gateway.notify(notice("revocation of the first key", "n-5", "revocation")))[3] == ""
+        assert (await gateway.notify(notice("revocation of the first key", "n-5", "revocation"))).code == ""
         assert held(one) == [known("next key"), (known("first key")[0], "")]
     made = [event for event in one.events if "100 %" in event.get("text", "")]
     assert len(made) == 1
 
 
 @pytest.mark.req("SEAL-GMK-34")
-async def test_a_board_with_a_large_heap_opens_them_beside_its_agent(one: Board, gateway: ForwardingGateway) -> None:
+async def test_a_board_with_a_large_heap_opens_them_beside_its_agent(one: Board, gateway: Gateway) -> None:
     async with powered(one, 192):
         await gateway.ready()
         waiting = asyncio.create_task(gateway.notify(notice("first key", "n-1")))
         while not waiting.done():
             await one.command("status", timeout_s=5)
             await asyncio.sleep(0.05)
-        assert (await waiting)[3] == ""
+        assert (await waiting).code == ""
         assert await one.event("val key")
     assert [event["event"] for event in one.events].count("up") == 1  # no reset
 
 
-async def test_power_cuts_while_the_cache_is_made(one: Board, gateway: ForwardingGateway) -> None:
+async def test_power_cuts_while_the_cache_is_made(one: Board, gateway: Gateway) -> None:
     for percent in (0, 10, 50, 80):
         since = len(one.events)
         await one.start(heap_kib=HEAP_KIB, up=False)
@@ -182,10 +189,10 @@ async def test_power_cuts_while_the_cache_is_made(one: Board, gateway: Forwardin
     async with powered(one):
         await gateway.ready()
         assert caches(one) == ["v236"]
-        assert (await gateway.notify(notice("first key", "n-1")))[3] == ""
+        assert (await gateway.notify(notice("first key", "n-1"))).code == ""
 
 
-async def test_a_damaged_cache_is_made_anew(one: Board, gateway: ForwardingGateway) -> None:
+async def test_a_damaged_cache_is_made_anew(one: Board, gateway: Gateway) -> None:
     async with powered(one):
         await gateway.ready()
     with (one.folder / "val" / "v236").open("r+b") as file:
@@ -193,15 +200,15 @@ async def test_a_damaged_cache_is_made_anew(one: Board, gateway: ForwardingGatew
         file.write(b"damaged!")
     async with powered(one):
         await gateway.ready()
-        assert (await gateway.notify(notice("first key", "n-1")))[3] == "error"
-        assert (await gateway.notify(notice("first key", "n-1")))[3] == ""
+        assert (await gateway.notify(notice("first key", "n-1"))).code == "error"
+        assert (await gateway.notify(notice("first key", "n-1"))).code == ""
 
 
-async def test_an_ordinary_board_refuses_key_messages(tmp_path: Path, gateway: ForwardingGateway) -> None:
-    plain = Board.create(tmp_path / "plain", NUMBER + 1, gateway.board_record())
+async def test_an_ordinary_board_refuses_key_messages(tmp_path: Path, gateway: Gateway) -> None:
+    plain = Board.create(tmp_path / "plain", NUMBER + 1, gateway.board_record("plain"))
     async with powered(plain):
         await plain.event("session")
         with pytest.raises(BoardError):
             await plain.command("join", group="kitchen", timeout_s=30)  # by which the gateway learns its address
-        with pytest.raises(PeerRefused):
-            await gateway.notify(notice("first key", "n-1"))
+        with pytest.raises(NoAnswer, match=r"4\.03"):
+            await gateway.app.gateway.send_key_message("plain", READY)
