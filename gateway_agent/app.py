@@ -34,6 +34,7 @@ from gateway_agent.radios.udp_broadcast import UdpBroadcast
 from gateway_agent.store.store import Store
 from message_plane.credentials import Credential
 from message_plane.endpoint import Endpoint, Peer
+from message_plane.errors import RegistrationRefused
 from message_plane.identity import OwnIdentity, SigningKey
 from message_plane.session_store import SessionStore
 
@@ -75,6 +76,7 @@ class GatewayApp:
         self._radios: AllMedia | None = None
         self._announcement: Announcement | None = None
         self._control: ControlSocket | None = None
+        self._pairing = asyncio.Event()  # set when the newest pairing is over
 
     @classmethod
     async def open(
@@ -153,16 +155,24 @@ class GatewayApp:
     async def pair(self, secret: bytes) -> str:
         """Let in the one board that shows `secret` (10 octets); return its PNE ID (SEC-20).
 
-        Raises NotAllowed when nobody has paired within five minutes or three tries.
+        Raises NotAllowed when nobody has paired within five minutes or three tries, or another pairing begins, and
+        RegistrationRefused when the board's key belongs to another.
         """
-        window = self.gateway.open_pairing(secret)
-        done = asyncio.Event()
+        window = self.gateway.open_pairing(secret)  # an earlier one closes
+        self._pairing.set()
+        done = self._pairing = asyncio.Event()
+        refused: list[RegistrationRefused] = []
 
         async def handle(peer: Peer, message: bytes) -> bytes | None:
             exporter = self.endpoint.export(peer.entity_id, PAIRING_LABEL, PAIRING_LEN)
             answer = await self.gateway.handle_pne(peer.entity_id, message, exporter)
             if window.paired == peer.entity_id:
-                await self.endpoint.admit(peer.entity_id)
+                try:
+                    await self.endpoint.admit(peer.entity_id)
+                except RegistrationRefused as problem:
+                    refused.append(problem)
+                    done.set()
+                    raise NotAllowed("this key belongs to another board") from None
                 self.gateway.register_pne(peer.entity_id)
             if not window.is_open(time.monotonic()):
                 done.set()
@@ -175,7 +185,10 @@ class GatewayApp:
         except TimeoutError:
             window.close()
         finally:
-            self.endpoint.close_pairing()
+            if self._pairing is done:
+                self.endpoint.close_pairing()
+        if refused:
+            raise refused[0]
         if window.paired is None:
             raise NotAllowed("no board has proved that it shows this secret; the pairing window is closed")
         return window.paired

@@ -42,15 +42,15 @@ _HANDSHAKE_S = 30.0
 class Endpoint:
     """Sessions, requests and the handler of one entity. Made by `open`, ended by `close`.
 
-    `failed` is done, with LeaseLost as result, when another process has taken the sessions over: the endpoint
-    has then closed its sockets and only `close` is left to call.
+    `failed` is done, with what happened as result, when the endpoint cannot go on (LeaseLost: another process has
+    taken the sessions over): it has then closed its sockets and only `close` is left to call.
     """
 
     def __init__(self, identity: OwnIdentity, store: SessionStore, lease: Lease, counters: Counter[str]) -> None:
         """Use `open`."""
         self.identity = identity
         self.counters = counters
-        self.failed: asyncio.Future[LeaseLost] = asyncio.get_running_loop().create_future()
+        self.failed: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self._store = store
         self._lease = lease
         incidents = Incidents(counters)
@@ -95,7 +95,6 @@ class Endpoint:
             await endpoint.close()
             raise
         endpoint._housekeeping = asyncio.create_task(endpoint._keep_house(), name="message plane housekeeping")
-        endpoint._housekeeping.add_done_callback(_report)
         return endpoint
 
     @property
@@ -286,6 +285,11 @@ class Endpoint:
                 return
             except PlaneError as problem:
                 log.error("%s", problem)
+            except Exception as fault:  # noqa: BLE001 - whoever runs the endpoint gets it
+                log.exception("housekeeping of the message plane cannot go on")
+                await self._silence()
+                self.failed.set_result(fault)
+                return
 
     async def _remove(self, ended: Sequence[Session]) -> None:
         await asyncio.gather(*(self._queue.commit(RemoveContext(session.recipient_id)) for session in ended))
@@ -313,8 +317,3 @@ class Endpoint:
             self._silent = True
             await self._incoming.close()
             await self._exchanges.shutdown()
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.error("housekeeping of the message plane ended, the lease will lapse", exc_info=task.exception())

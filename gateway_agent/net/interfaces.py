@@ -33,7 +33,11 @@ def ipv4_interfaces() -> list[Interface]:
     """All IPv4 addresses of this machine whose network has a directed broadcast address, in the system's order."""
     found = []
     for name in netifaces.interfaces():
-        for record in netifaces.ifaddresses(name).get(netifaces.AF_INET, ()):
+        try:
+            records = netifaces.ifaddresses(name).get(netifaces.AF_INET, ())
+        except ValueError:  # it went away since its name was read: a USB adapter was pulled
+            continue
+        for record in records:
             interface = interface_from(name, record)
             if interface is not None:
                 found.append(interface)

@@ -17,8 +17,8 @@ _log = logging.getLogger(__name__)
 class UdpBroadcast:
     """Sends datagrams to every chosen interface; one interface that fails never stops another.
 
-    `interfaces` is called at the start and again after a failure, so that an interface which comes back with a new
-    address is found. `counters` counts `broadcast_sent` and `broadcast_failed` per datagram and interface.
+    `interfaces` is called before each datagram, so that it goes out under the address that an interface has now (DHCP,
+    a network that comes back). `counters` counts `broadcast_sent` and `broadcast_failed` per datagram and interface.
     """
 
     name = "wifi"
@@ -35,7 +35,7 @@ class UdpBroadcast:
         self._sockets: dict[Interface, socket.socket] = {}
         self._silent: set[str] = set()
         self.counters: Counter[str] = Counter() if counters is None else counters
-        self._open_missing()
+        self._follow()
 
     @property
     def interfaces(self) -> list[Interface]:
@@ -49,6 +49,7 @@ class UdpBroadcast:
         """
         if len(datagram) > tuning.BROADCAST_OBJECT_MAX:
             raise ValueError(f"a broadcast datagram of {len(datagram)} octets would be fragmented")
+        self._follow()
         sent = 0
         for interface, sock in list(self._sockets.items()):
             try:
@@ -59,8 +60,6 @@ class UdpBroadcast:
                 sent += 1
                 self.counters["broadcast_sent"] += 1
                 self._silent.discard(interface.name)
-        if not sent or len(self._sockets) < len(self._find()):
-            self._open_missing()
         return sent
 
     def networks(self) -> list[str]:
@@ -73,8 +72,12 @@ class UdpBroadcast:
             sock.close()
         self._sockets.clear()
 
-    def _open_missing(self) -> None:
-        for interface in self._find():
+    def _follow(self) -> None:
+        """A socket for each address there is, none for those that are gone."""
+        found = self._find()
+        for gone in self._sockets.keys() - set(found):
+            self._sockets.pop(gone).close()
+        for interface in found:
             if interface in self._sockets:
                 continue
             sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

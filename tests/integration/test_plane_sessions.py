@@ -6,6 +6,7 @@ import random
 import pytest
 
 from cpns.errors import MalformedMessage, NotAllowed, NotMember, TooMany
+from message_plane import endpoint as endpoint_module
 from message_plane import tuning
 from message_plane.endpoint import Peer
 from message_plane.errors import (
@@ -16,6 +17,7 @@ from message_plane.errors import (
     PeerUnreachable,
     PortInUse,
     RegistrationRefused,
+    StoreError,
 )
 from tests.integration.plane_world import LOOPBACK, Party, Wire, parties, renumbered, until
 
@@ -393,7 +395,6 @@ async def test_a_dropped_peer_has_no_session_at_once_and_none_after_a_restart(tm
 
 @pytest.mark.req("SEC-06")
 async def test_who_is_unregistered_by_another_process_loses_the_session_soon(tmp_path, monkeypatch):
-    from message_plane import endpoint as endpoint_module
     from message_plane.session_store import SessionStore
 
     monkeypatch.setattr(endpoint_module, "_HOUSEKEEPING_S", 0.05)
@@ -559,3 +560,34 @@ async def test_admitting_needs_a_provisional_peer(tmp_path):
         await lamp.endpoint.connect("home-gw", *gateway.address)
         with pytest.raises((NoSession, RegistrationRefused)):
             await gateway.endpoint.admit("lamp")
+
+
+@pytest.mark.req("SEC-22")
+async def test_a_session_that_a_full_disk_did_not_take_is_not_used_until_it_is_there(tmp_path, monkeypatch):
+    """The first request is not answered; once there is room the same session is written, and survives a restart."""
+    async with parties(tmp_path, *LAMP_AND_GATEWAY) as (lamp, gateway):
+        await lamp.endpoint.connect("home-gw", *gateway.address)
+        commit = gateway.store.commit
+
+        def full(lease, changes=()):
+            raise StoreError("database or disk is full")
+
+        monkeypatch.setattr(gateway.store, "commit", full)
+        with pytest.raises(PeerUnreachable):
+            await lamp.endpoint.request("home-gw", b"\xa0", timeout_s=0.5)
+        assert gateway.got == [] and not gateway.endpoint.has_session("lamp")
+        monkeypatch.setattr(gateway.store, "commit", commit)
+        assert await lamp.endpoint.request("home-gw", b"\xa0") == b"\xa1\xa0"
+        assert [stored.sender_ceiling for stored in gateway.store.contexts()] == [tuning.NUMBERS_STEP]
+        await gateway.restart()
+        assert await lamp.endpoint.request("home-gw", b"\xa1") == b"\xa1\xa1"
+        assert lamp.counters["handshakes_done"] == 1
+
+
+async def test_a_fault_in_housekeeping_is_told_to_whoever_runs_the_endpoint(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(endpoint_module, "_HOUSEKEEPING_S", 0.01)
+    async with parties(tmp_path, *LAMP_AND_GATEWAY) as (_, gateway):
+        monkeypatch.setattr(gateway.endpoint._sessions, "sweep", lambda: 1 // 0)
+        assert isinstance(await asyncio.wait_for(gateway.endpoint.failed, 5), ZeroDivisionError)
+        assert gateway.endpoint.addresses == []
+    assert "cannot go on" in caplog.text

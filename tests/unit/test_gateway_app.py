@@ -1,5 +1,6 @@
 """The composed PN GW: keys, roll-over through a power cut, faults at the start."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,22 @@ async def test_a_pairing_window_that_nobody_uses_closes_with_a_sentence(
     app = await opened(tmp_path)
     with pytest.raises(NotAllowed, match="no board has proved"):
         await app.pair(bytes(range(10)))
+    await app.close()
+
+
+@pytest.mark.req("SEC-20")
+async def test_a_new_pairing_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    """Who mistyped the secret and tries again waits for nobody, and the end of the first closes nothing."""
+    app = await opened(tmp_path)
+    first = asyncio.create_task(app.pair(bytes(10)))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(app.pair(bytes(range(10))))
+    with pytest.raises(NotAllowed, match="no board has proved"):
+        await asyncio.wait_for(first, 5)
+    assert app.endpoint._incoming.pairing_handler is not None
+    second.cancel()
+    await asyncio.gather(second, return_exceptions=True)
+    assert app.endpoint._incoming.pairing_handler is None
     await app.close()
 
 

@@ -2,6 +2,7 @@
 
 import socket
 
+import netifaces
 import pytest
 
 from gateway_agent.errors import NoBroadcastInterface
@@ -88,6 +89,26 @@ def test_a_network_that_dies_while_sending_stops_no_other() -> None:
             assert one.recvfrom(100)[0] == octets
         assert radio.counters["broadcast_failed"] >= 1
         radio.close()
+
+
+@pytest.mark.req("CPNS-GKM-71")
+def test_a_datagram_goes_out_under_the_address_that_the_interface_has_now() -> None:
+    """After a new DHCP lease the very next datagram reaches the new network; the old address is given up."""
+    old, new = Interface("lo", "127.0.0.1", "127.255.255.255"), Interface("lo", "127.0.0.8", "127.0.0.9")
+    now = [old]
+    with receiver("127.0.0.9") as one:
+        radio = UdpBroadcast(lambda: now, port=one.getsockname()[1])
+        now[:] = [new]
+        assert radio.send(b"key") == 1
+        assert one.recvfrom(100) == (b"key", ("127.0.0.8", radio._sockets[new].getsockname()[1]))
+        assert radio.interfaces == [new]
+        radio.close()
+
+
+def test_an_interface_that_vanishes_while_it_is_read_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = netifaces.interfaces()
+    monkeypatch.setattr(netifaces, "interfaces", lambda: ["wlan99", *known])
+    assert LOOPBACK in ipv4_interfaces()
 
 
 class Recorder:

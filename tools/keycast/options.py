@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,9 @@ def sentences() -> Iterator[None]:
         yield
     except (CpnsError, GatewayError, ServerError, PlaneError) as error:
         complain(str(error))
+        raise typer.Exit(1) from None
+    except sqlite3.Error as error:
+        complain(f"the store cannot be used: {error}. Check the space on its disk, then start again.")
         raise typer.Exit(1) from None
     except OSError as error:
         if error.filename is None:
