@@ -228,7 +228,7 @@ def test_a_pull_brings_key_names_and_time():
 
 @req("SEC-14")
 def test_a_key_that_was_pulled_is_confirmed_with_proof_at_once():
-    world, group = members_world()
+    world, _group = members_world()
     world.gateway.groups["kitchen"][1:] = [7, True]
     world.run_for(10000)
     assert world.gateway.codes()[-2:] == [n.KEY_PULL_REQUEST, n.GROUP_KEY_DELIVERY_RESPONSE]
