@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import cast
 
 from cpns.errors import NotAllowed
 from key_servers.cpns_server import tuning
@@ -104,7 +103,7 @@ class UdpLink:
     @property
     def failed(self) -> asyncio.Future[Exception]:
         """Done when another process has taken the sessions over and nothing can be sent any more (SEC-23)."""
-        return cast("asyncio.Future[Exception]", self._endpoint.failed)
+        return self._endpoint.failed
 
     async def close(self) -> None:
         """Stop listening."""
