@@ -75,16 +75,26 @@ class Agent:
             self.link.close()
 
     async def perform(self, make_flow):
-        """Run a flow that needs the session, waiting for it up to a minute. Raises NoSession, CpnsError, OSError."""
+        """Run a flow that needs the session, waiting for it up to a minute.
+
+        When the PN GW has lost the session, the flow is run once more over a new one: whatever a PNE asks may be
+        repeated (docs/protocol.md section 4). Raises NoSession, CpnsError, OSError.
+        """
         deadline = self.clock.now() + tuning.CONNECT_TIMEOUT
-        while not self.session.up:
-            if self.clock.now() > deadline:
-                raise NoSession("the gateway was not reached")
-            await asyncio.sleep(0.1)
-        try:
-            return await self._flow(make_flow())
-        finally:
-            self._duties.set()
+        session, again = self.session, False
+        while True:
+            while not session.up or (again and session.wants_handshake(self.clock.now())):
+                if self.clock.now() > deadline:
+                    raise NoSession("the gateway was not reached")
+                await asyncio.sleep(0.1)
+            try:
+                return await self._flow(make_flow())
+            except NoSession:
+                if again or not session.wants_handshake(self.clock.now()):
+                    raise
+                again = True
+            finally:
+                self._duties.set()
 
     async def pair(self, secret):
         """Run a pairing with the 10 octets of `secret` (SEC-20). Raises pairing.WrongProof or NoSession."""
@@ -93,10 +103,8 @@ class Agent:
 
         self._pairing = True
         try:
-            steps = pairing.pair(secret, self.identity, self.store, self.session, self._discovery, self.clock)
-            changed = await self._flow(steps)
-            if changed:
-                self.membership.new_gateway()
+            parts = self.identity, self.store, self.session, self._discovery, self.clock, self._forget_gateway
+            await self._flow(pairing.pair(secret, *parts))
         finally:
             self._pairing = False
             unload("device_agent.pairing")
@@ -116,6 +124,7 @@ class Agent:
                 await self._broken(error)
                 continue
             self._act(self._endpoint.datagram(address, data, self.clock.now()))
+            await asyncio.sleep(0)  # a link under a flood never waits, and the other loops are to go on
 
     async def _broadcast_plane(self):
         while True:
@@ -125,6 +134,7 @@ class Agent:
             except OSError as error:
                 await self._broken(error)
             self._duties.set()
+            await asyncio.sleep(0)  # as above
 
     async def _keep_time(self):
         while True:
@@ -151,7 +161,10 @@ class Agent:
             while self._requests:
                 exchange, message, address = self._requests.pop(0)
                 reply = await self._answer(message, address)
-                self._act(self._endpoint.reply(exchange, *reply, self.clock.now()))
+                if reply:
+                    self._act(self._endpoint.reply(exchange, *reply, self.clock.now()))
+                else:
+                    self._endpoint.drop(exchange)
                 self._duties.set()
             await self._pause(self._serving, None)
 
@@ -183,8 +196,17 @@ class Agent:
             for group in self.membership.groups.values():
                 self.membership.hint(group, self.clock.now(), 0)  # who lost the session may have lost more
 
+    def _forget_gateway(self):
+        self.session.forget()
+        self.membership.new_gateway()
+
     async def _answer(self, message, address):
-        answer, octets = self.session.unprotect(message, address)
+        # -> arguments of the CoAP reply, or None where nobody is to be answered
+        try:
+            answer, octets = self.session.unprotect(message, address)
+        except OSError as error:
+            self._tell("failed", {"what": "store", "reason": str(error)})
+            return None
         if octets is None:
             return answer
         try:
@@ -209,6 +231,8 @@ class Agent:
                 if len(self._requests) < tuning.REQUESTS_MAX:
                     self._requests.append(action[1:])
                     self._serving.set()
+                else:
+                    self._endpoint.drop(about)
             elif about in self._waiting:
                 event, answers, many = self._waiting[about]
                 if kind == "response" and len(answers) < tuning.ANSWERS_MAX:

@@ -26,11 +26,12 @@ def shown(secret):
     return "".join([_BASE32[number >> shift & 31] for shift in range(75, -5, -5)])
 
 
-def pair(secret, identity, store, session, discovery, clock):
+def pair(secret, identity, store, session, discovery, clock, forget):
     """Flow: look for a gateway that proves to know `secret` (10 octets), prove it back, and pin it in `identity`.
 
-    Returns True when it is another gateway than before. Raises WrongProof after three wrong proofs, NoSession when
-    the five minutes are over.
+    Before another gateway than the present one is pinned, `forget()` must wipe what the present one gave: a power cut
+    in between then finds a PNE that asks its old gateway for that once more, never one that mixes both. Raises
+    WrongProof after three wrong proofs, NoSession when the five minutes are over.
     """
     deadline = clock.now() + tuning.PAIRING_WINDOW
     tries = 0
@@ -47,7 +48,8 @@ def pair(secret, identity, store, session, discovery, clock):
             found = None  # not ready, not reachable, or not of ours: the window stays open
         if found:
             held, peer, answer = found
-            changed = identity.gateway_ccs != peer.ccs
+            if identity.gateway_ccs != peer.ccs:
+                forget()
             identity.change(
                 store,
                 gateway_id=peer.entity_id,
@@ -57,7 +59,7 @@ def pair(secret, identity, store, session, discovery, clock):
                 pn_id=answer.get(messages.PN_ID, ""),
             )
             session.adopt(held, clock.now(), address)
-            return changed
+            return
         yield tuning.PAIRING_PAUSE
     raise NoSession("nobody who knows the secret was found in time")
 

@@ -47,6 +47,7 @@ class _Held:
     def __init__(self, store, keys, ceiling, stored, random):
         self.keys = keys  # secret, salt, sender ID, recipient ID
         self.ceiling = ceiling
+        self.challenges = 0  # that were answered: each takes a sender number, and these take the flash
         self._store = store
         self._stored = stored
         self.oscore = oscore.Context(*keys, ceiling, self.reserve, fresh=not stored, echo=random(8))
@@ -137,6 +138,11 @@ class Session:
             raise NotAllowed("the gateway refused EDHOC")
         return answer.payload
 
+    def forget(self):
+        """Another PN GW takes over: no request of the old one is answered from here on, nor after a restart."""
+        self._store.erase(RECORD)
+        self._live = self._candidate = self.address = None
+
     def adopt(self, held, now, address):
         """Make the context of a pairing that succeeded the only one."""
         self._candidate, self._candidate_born, self.address = held, now, address
@@ -185,7 +191,8 @@ class Session:
         """A CoAP request came in -> (answer, octets).
 
         `octets` is the CPNS message and `answer(code, payload)` makes the arguments of the CoAP reply from ours; or
-        `octets` is None and `answer` is the reply already, as (code, options, payload). No exception: SEC-21.
+        `octets` is None and `answer` is the reply already, as (code, options, payload), or None: a replay, and what
+        might be one once too often, is dropped (SEC-27). No CpnsError (SEC-21); OSError when the store fails.
         """
         refusal = (UNAUTHORIZED, [], b"")
         try:
@@ -197,9 +204,13 @@ class Session:
                 return refusal, None
             code, options, octets, request = held.oscore.unprotect_request(message.options, message.payload)
         except oscore.WindowLost as lost:
+            held.challenges += 1
+            if held.challenges > tuning.CHALLENGES_MAX:
+                self._doubt = 2
+                return None, None
             return held.oscore.challenge(lost.request), None
         except Stale:
-            return refusal, None
+            return None, None
         except CpnsError:
             return (BAD_REQUEST, [], b""), None
         self._verified(held)

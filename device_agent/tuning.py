@@ -9,6 +9,9 @@ CONNECT_TIMEOUT = 60000  # how long an application waits for a session to come u
 DISCOVERY_TIMEOUT = 2000  # answers to the multicast-like question come after a leisure (RFC 7252, 8.2)
 SESSION_AGE_MAX = 30 * 86400 * 1000
 SESSION_NUMBERS_MAX = (1 << 20) - (1 << 14)  # sender numbers of one OSCORE context, leaving some for its renewal
+CHALLENGES_MAX = (
+    64  # Echo challenges of one start; whoever replays old requests gets no more, and the session is renewed
+)
 
 # Service Groups
 GROUPS_MAX = 8  # memberships at a time: the budget of RAM

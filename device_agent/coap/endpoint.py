@@ -90,6 +90,11 @@ class Endpoint:
             self._out.append(out)
         return [self._send(out, now)]
 
+    def drop(self, exchange):
+        """Leave a request unanswered and forget it: the same datagram again would be a new one."""
+        if exchange in self._in:
+            self._in.remove(exchange)
+
     def datagram(self, address, data, now):
         """A datagram came in -> actions. Never raises for what stands in it."""
         try:

@@ -118,7 +118,34 @@ def test_the_first_request_after_a_restart_must_bring_the_echo():
     assert code == 0x81
     message, _ = world.gateway.protect(octets, dict(options)[252])
     assert world.agent.session.unprotect(message, "gw")[1] == octets
-    assert world.agent.session.unprotect(message, "gw") == ((0x81, [], b""), None)  # and a replay is not
+    assert world.agent.session.unprotect(message, "gw") == (None, None)  # and a replay is not, nor answered (SEC-27)
+
+
+@req("SEC-21", "SEC-22")
+def test_who_replays_an_old_request_after_a_restart_wears_no_flash_and_the_session_is_renewed():
+    world = World()
+    world.join("kitchen", 5)
+    world.boot()
+    old, _ = world.gateway.protect(b"\xa0")
+    session, before = world.agent.session, world.medium.writes
+    answered = [session.unprotect(old, "elsewhere")[0] is not None for _ in range(1000)]
+    assert answered == [True] * 64 + [False] * 936
+    assert world.medium.writes - before <= 4  # numbers are reserved by 64
+    assert session.wants_handshake(world.clock.ms) and session.address == "gw"
+
+
+@req("SEC-22")
+def test_a_storage_that_fails_ends_no_loop_of_the_agent():
+    world = World()
+    world.join("kitchen", 5)
+    world.boot()
+    message, _ = world.gateway.protect(b"\xa0")
+    world.medium.fails = True
+    answer = world.agent._answer(message, "gw")  # the challenge would take the first of new sender numbers
+    with raises(StopIteration) as end:
+        answer.send(None)
+    assert end.value.value is None
+    assert world.told("failed")[0]["what"] == "store"
 
 
 def test_what_is_not_protected_reaches_no_handler():

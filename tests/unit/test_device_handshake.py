@@ -1,11 +1,13 @@
 """A board's session and pairing against EDHOC of lakers: who is believed, what stays when it fails."""
 
 import base64
+import itertools
 import secrets
 
 import device_world
 import pytest
 
+from cpns import cborlite
 from cpns import messages as m
 from cpns import numbers as n
 from cpns.errors import CpnsError, NotAuthentic, Unknown
@@ -52,8 +54,8 @@ class Board(device_world.World):
 
     def pair(self, secret):
         discovery = self.agent._discovery
-        identity, store = self.agent.identity, self.agent.store
-        return self.perform(pairing.pair(secret, identity, store, self.session, discovery, self.clock))
+        parts = self.agent.identity, self.agent.store, self.session, discovery, self.clock, self.agent._forget_gateway
+        self.perform(pairing.pair(secret, *parts))
 
 
 @pytest.fixture
@@ -117,15 +119,15 @@ def test_the_duties_bring_the_session_up_by_themselves(board):
 def paired_with(gateway, secret):
     board = Board(gateway, paired=False)
     board.boot()
-    return board, board.pair(secret)
+    board.pair(secret)
+    return board
 
 
 @pytest.mark.req("SEC-20")
 def test_a_board_pins_the_gateway_that_knows_its_secret():
     secret = secrets.token_bytes(10)
     gateway = PairingGateway(Party("gw-1"), secret, SIGNING)
-    board, changed = paired_with(gateway, secret)
-    assert changed is True
+    board = paired_with(gateway, secret)
     assert gateway.proved
     board.boot()
     identity = board.agent.identity
@@ -193,6 +195,46 @@ def test_pairing_with_another_gateway_leaves_the_old_one_until_it_succeeded():
     assert board.agent.identity.gateway_id == "gw-1"
     board.gateway = old
     board.leave()
+
+
+@pytest.mark.req("SEC-18", "SEC-20")
+def test_wherever_the_power_goes_while_pairing_nothing_of_the_old_gateway_outlives_the_pinning_of_the_new():
+    class PowerCut(Exception):
+        pass
+
+    secret = secrets.token_bytes(10)
+    outcomes = set()
+    for dies_at in itertools.count(1):
+        board = Board(LakersGateway(Party("gw-1")))
+        board.shake()
+        board.leave()
+        board.agent.membership.gkdks.put(device_world.Gateway().gkdk(), 0)
+        board.gateway = PairingGateway(Party("gw-2"), secret, SIGNING)
+        write, left = board.medium.set, itertools.count(1 - dies_at)
+
+        def dying(name, octets, write=write, left=left):
+            if next(left) == 0:
+                raise PowerCut
+            write(name, octets)
+
+        board.medium.set = dying
+        try:
+            board.pair(secret)
+        except PowerCut:
+            died = True
+        else:
+            died = False
+        board.medium.set = write
+        board.boot()
+        pinned = board.agent.identity.gateway_id
+        outcomes.add(pinned)
+        if pinned == "gw-2":
+            assert not board.agent.membership.gkdks.newest
+            held = KeyStore(board.medium).load("sess")
+            assert held is None or cborlite.decode(held)[2] in board.gateway.sessions
+        if not died:
+            break
+    assert outcomes == {"gw-1", "gw-2"}
 
 
 def test_the_secret_is_shown_as_base32():

@@ -202,6 +202,55 @@ async def test_two_boards_join_get_a_key_by_broadcast_and_talk(house):
     assert [fields[m.PNE_ID] for code, fields in gateway.asked if code == n.LEAVE_REQUEST] == ["pne-2"]
 
 
+async def test_an_application_notices_nothing_when_the_gateway_has_lost_its_sessions(house):
+    gateway, (one, _) = house
+    await one.join("kitchen")
+    gateway.sessions.clear()
+    gateway.script.groups["hall"] = [2, 1, False]
+    group = await one.join("hall")
+    assert group.id == "hall" and gateway.handshakes == 3  # two boards, and one of them again
+
+
+class NeverEmpty:
+    """A link on which somebody sends without a pause."""
+
+    def __init__(self):
+        self.taken = 0
+
+    def address(self, text):
+        return text
+
+    def send(self, address, datagram):
+        pass
+
+    broadcast = send
+
+    async def recv(self):
+        self.taken += 1
+        assert self.taken < 10000, "nothing else gets a turn"
+        return "anybody", b"\x50\x00\x00\x00"
+
+    recv_broadcast = recv
+
+    def close(self):
+        pass
+
+
+@pytest.mark.req("SEC-09")
+async def test_a_flood_that_never_pauses_stops_nothing_else():
+    link = NeverEmpty()
+    medium = device_world.Medium()
+    KeyStore(medium).save(RECORD, device_world.identity().pack())
+    node = Node(medium, link, Clock(), os.urandom)
+    await node.start()
+    async with asyncio.timeout(5):
+        for _ in range(100):
+            before = link.taken
+            await asyncio.sleep(0)
+            assert link.taken - before <= 2 * 3
+    await node.stop()
+
+
 async def test_events_tell_no_secret(house):
     gateway, (one, _) = house
     group = await one.join("kitchen")
