@@ -124,7 +124,7 @@ class Housekeeping:
         else:
             self._uplink_failing = False
         if self._versions.stop_reason is None:
-            for pne_id in self._store.pn.pnes():
+            for pne_id in self._waiting():
                 if self._unicast.has_session(pne_id):
                     self.attend(pne_id)
 
@@ -195,6 +195,14 @@ class Housekeeping:
                 if listed:
                     fields[label] = listed
             await ask(self._uplink, numbers.DELIVERY_REPORT_REQUEST, fields)
+
+    def _waiting(self) -> list[str]:
+        """PNEs for which something may wait: found at once, as there may be a thousand for which nothing does."""
+        waiting = set(self._store.pn.behind_signing_epoch())
+        current = self._store.slots.current()
+        if current is not None:
+            waiting.update(self._store.slots.undelivered(current.generation))
+        return sorted(waiting)
 
     def _needs_push(self, pne_id: str) -> bool:
         pne, pn = self._store.pn.pne(pne_id), self._store.pn.get()

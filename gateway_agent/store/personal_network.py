@@ -99,6 +99,11 @@ class PersonalNetworkTable:
         """Names of the PNEs present, ascending."""
         return [row[0] for row in self._db.rows("SELECT pne_id FROM pne WHERE retired = 0 ORDER BY pne_id")]
 
+    def behind_signing_epoch(self) -> list[str]:
+        """PNEs present that were not told today's broadcast signing key yet (SEC-18)."""
+        sql = "SELECT pne_id FROM pne WHERE retired = 0 AND signing_epoch < (SELECT signing_epoch FROM pn)"
+        return [row[0] for row in self._db.rows(sql)]
+
     def register(self, pne_id: str, signing_epoch: int, preferred_sg: str | None = None) -> None:
         """Make a PNE present, new or back again, with the signing key it was given."""
         self._db.execute(
