@@ -26,7 +26,7 @@ PROCESSES = 2
 LOSS = 0.1
 DELIVERIES = 3
 TARGET_S, TARGET_COMMITS = 3.0, 20
-_LOOK_S = 0.01
+_LOOK_S = 0.02  # each look counts a thousand states, in the process that is measured
 _SETTLE_S = 1.0
 _GIVE_UP_S = 60.0
 
