@@ -79,6 +79,7 @@ def test_the_answer_proves_slot_and_key():
     assert not world.gateway.proves(answer)
 
 
+@req("SEC-11")
 def test_a_repeated_delivery_is_answered_again_and_not_told_again():
     world, _ = members_world()
     first = world.deliver("kitchen", 6)
@@ -306,6 +307,7 @@ def test_no_more_groups_than_a_board_has_room_for():
         world.join("sg8", 1)
 
 
+@req("SEC-02", "SEC-07", "CPNS-GKM-74")
 def test_a_new_generation_is_stored_beside_the_old_one():
     world, group = members_world()
     old = world.gateway.object("kitchen", 6)
@@ -322,6 +324,7 @@ def test_a_new_generation_is_stored_beside_the_old_one():
     assert world.ask(n.GENERATION_REQUEST, fields)[0] == 0x83
 
 
+@req("SEC-07")
 def test_the_old_generation_is_erased_after_a_month():
     world, _ = members_world()
     world.deliver("kitchen", 6)
