@@ -239,6 +239,12 @@ class GatewayApp:
         """Synced write transactions since the start, in the store and in that of the sessions: what wears SD cards."""
         return (self._store.database.commits if self._store else 0) + self.endpoint.commits
 
+    @property
+    def pn_alias(self) -> int:
+        """What this PN's frames on the broadcast plane carry (docs/protocol.md section 5)."""
+        pn = self._store.pn.get() if self._store else None
+        return 0 if pn is None else pn.pn_alias
+
     def networks(self) -> list[str]:
         """The directed broadcast addresses that Group Keys go to, each with its interface."""
         return self._radios.networks() if self._radios else []

@@ -71,6 +71,7 @@ async def test_whoever_is_killed_whenever_nothing_is_lost_and_no_number_is_used_
     house, sniffer, wires = House(chance), Sniffer(), []
     house.gateway = GatewayProcess(tmp_path, method=method)
     await house.gateway.start()
+    sniffer.pn_alias = (await house.gateway.ask("status"))["pn_alias"]
     try:
         records = []
         for n in range(BOARDS):

@@ -66,6 +66,7 @@ async def home(tmp_path):
     build()
     made = Home(tmp_path)
     await made.gateway.start()
+    made.sniffer.pn_alias = (await made.gateway.ask("status"))["pn_alias"]
     yield made
     await made.close()
 

@@ -27,7 +27,7 @@ def _show(state: dict) -> None:  # type: ignore[type-arg]
     console.print(
         f"boards reach it at {', '.join(state['addresses'])}; keys go to {', '.join(state['broadcast']) or '-'}"
     )
-    console.print(f"{len(state['devices'])} boards are let in, {sessions} have a session")
+    console.print(f"let in: {len(state['devices'])}, with a session: {sessions}")
     if state["stopped"]:
         console.print(Text.assemble(("stopped:", "red"), " ", state["stopped"]))
     table = Table("Service Group", "version", "members", "newest delivery", "")

@@ -125,6 +125,7 @@ def _status(app: GatewayApp, server: CpnsServer | None) -> dict[str, Any]:
     return {
         "gateway": app.config.gateway.id,
         "pn": app.config.gateway.pn,
+        "pn_alias": app.pn_alias,
         "uplink": app.config.uplink.kind,
         "addresses": app.addresses(),
         "broadcast": app.networks(),

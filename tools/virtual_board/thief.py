@@ -78,10 +78,28 @@ def _records_in(octets: bytes) -> list[GkdkRecord]:
     return []
 
 
+_ALIAS_AT = {numbers.FRAME_GROUP_MESSAGE: 2, numbers.FRAME_BEACON: 1}  # docs/protocol.md sections 6 and 8
+
+
+def pn_alias_of(frame: bytes) -> int | None:
+    """The PN that a frame of the broadcast plane belongs to, None for what is no such frame."""
+    if frame[:1] == bytes([numbers.FRAME_COSE_SIGN1]):
+        try:
+            return int(broadcast_object.parse(frame).pn_alias)
+        except CpnsError:
+            return None
+    at = _ALIAS_AT.get(frame[0]) if frame else None
+    return None if at is None or len(frame) < at + 4 else int.from_bytes(frame[at : at + 4], "big")
+
+
 class Sniffer:
-    """Hears the broadcast plane of this machine's loopback network, or of the address given, and keeps every frame."""
+    """Hears the broadcast plane of this machine's loopback network, or of the address given, and keeps every frame.
+
+    With `pn_alias` set, only those of that PN: other houses may be on the same machine.
+    """
 
     def __init__(self, address: str = "127.255.255.255", port: int = numbers.PORT_BROADCAST) -> None:
+        self.pn_alias: int | None = None
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
@@ -95,9 +113,11 @@ class Sniffer:
         heard = []
         while True:
             try:
-                heard.append(self._socket.recv(2048))
+                frame = self._socket.recv(2048)
             except BlockingIOError:
                 return heard
+            if self.pn_alias in (None, pn_alias_of(frame)):
+                heard.append(frame)
 
     def send(self, frame: bytes) -> None:
         """Broadcast a frame, an old one again or one of his own making; he hears it himself, too."""

@@ -129,7 +129,7 @@ class Story:
             round(seconds, 3),
         )
         self.figures.deliveries.append(figures)
-        what = f"{figures.datagrams} datagrams, {figures.bytes} octets" if objects else "unicast"
+        what = f"{counted(figures.datagrams, 'datagram')}, {figures.bytes} octets" if objects else "unicast"
         self._say(f"version {version_text(version)} is held by {len(receivers)} boards after {seconds:.2f} s ({what})")
 
     async def _talk(self, speaker: str) -> int:
@@ -185,6 +185,11 @@ class Story:
     def table(self) -> dict[str, int]:
         """PNE ID -> the newest version it has told of."""
         return {name: self._held(board) for name, board in self._house.boards.items()}
+
+
+def counted(count: int, thing: str) -> str:
+    """A number of things, in words: 1 datagram, 2 datagrams."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def version_text(version: int) -> str:

@@ -81,7 +81,7 @@ class View:
             for each in figures.deliveries:
                 self.console.print(
                     f"{each.occasion}: version {version_text(each.version)}, confirmed {each.confirmed}, "
-                    f"excluded {len(each.excluded)}, {each.method}, {each.datagrams} datagrams, {each.bytes} octets, "
+                    f"excluded {len(each.excluded)}, {each.method}, {counted(each.datagrams, 'datagram')}, {each.bytes} octets, "
                     f"{each.seconds:.2f} s",
                     soft_wrap=True,
                     highlight=False,

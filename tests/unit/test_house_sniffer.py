@@ -1,0 +1,43 @@
+"""Two houses on one machine: who counts frames counts those of one PN."""
+
+import socket
+
+import pytest
+
+from cpns.broadcast_object_build import build_delete
+from tools.virtual_board.thief import Sniffer, pn_alias_of
+
+OURS, THEIRS = 0x01020304, 0x01020305
+
+
+def frames(alias: int) -> list[bytes]:
+    """One frame of each kind: a group message, a beacon, a signed object."""
+    octets = alias.to_bytes(4, "big")
+    signed = build_delete(pn_id="home", sg_id="lights", pn_alias=alias, sg_alias=1, version=3).finish(bytes(64))
+    return [b"G\x01" + octets + bytes(20), b"B" + octets + bytes(14), signed]
+
+
+@pytest.mark.parametrize("kind", range(3), ids=["group message", "beacon", "signed"])
+def test_every_frame_tells_its_pn(kind: int) -> None:
+    assert pn_alias_of(frames(OURS)[kind]) == OURS
+
+
+@pytest.mark.parametrize("junk", [b"", b"G", b"B\x01\x02\x03", b"\xd2\x84", b"something else"])
+def test_what_is_no_frame_belongs_to_no_pn(junk: bytes) -> None:
+    assert pn_alias_of(junk) is None
+
+
+def test_a_sniffer_of_one_pn_keeps_its_frames_and_no_others() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.255.255.255", 0))
+        port = probe.getsockname()[1]
+    sniffer = Sniffer(port=port)
+    everything = frames(OURS) + frames(THEIRS) + [b"junk"]
+    for frame in everything:
+        sniffer.send(frame)
+    assert sniffer.frames() == everything
+    sniffer.pn_alias = OURS
+    for frame in everything:
+        sniffer.send(frame)
+    assert sniffer.frames() == frames(OURS)
+    sniffer.close()
