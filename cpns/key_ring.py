@@ -15,7 +15,7 @@ UNICAST = 0  # 1.0, over the session with the PN GW
 BROADCAST = 1  # 1.0, in a signed broadcast object
 END_TO_END = 2  # 1.1, wrapped by the CPNS Server
 
-_VERSION, _KEY, _ACTIVATION, _ACTIVE_AT, _UNTIL = range(5)
+_VERSION, _KEY, _ACTIVATION, _ACTIVE_AT, _UNTIL = 0, 1, 2, 3, 4
 
 
 class KeyRing:
@@ -76,12 +76,12 @@ class KeyRing:
         """
         if len(key) != tuning.GROUP_KEY_LEN:
             raise MalformedMessage("a Group Key has 16 octets")
+        self._settle(now)
         if not self.admit(version, path):
             if equal(key, self._keys[self.versions.index(version)][_KEY]):
                 return False
             self.conflicts += 1
             raise Stale("another key under a version that is held")
-        self._settle(now)
         if reason not in (n.REASON_JOIN, n.REASON_PERIODIC):
             activation = 0
             for entry in self._keys:

@@ -146,7 +146,9 @@ class BroadcastReceiver:
     def _held(self, group, received):
         known = self._commits.get(group.id)
         if known is None or known[:2] != (received.version, received.generation):
-            key = group.ring.receiving_keys(self._clock.now() // 1000)[received.version]
+            key = group.ring.receiving_keys(self._clock.now() // 1000).get(received.version)
+            if key is None:
+                return None
             aliases = (received.pn_alias, received.sg_alias, received.generation, received.version)
             known = self._commits[group.id] = (received.version, received.generation, commitment(key, *aliases))
         return received.version, known[2]

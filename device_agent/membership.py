@@ -301,12 +301,14 @@ class Membership:
         self.install(group, version, key, fields.get(messages.ACTIVATION, 0), reason, UNICAST)
 
     def _delivered(self, group, version):
+        key = group.ring.receiving_keys(self._clock.now() // 1000).get(version)
+        if key is None:
+            raise Stale("this version's time is over")
         fields = {messages.RESULT: n.RESULT_SUCCESS, messages.SG_ID: group.id, messages.VERSION: version}
         generation = group.generation or self.gkdks.newest
         report = self.gkdks.report(generation)
         if report and self.identity.pn_id:
             slot, report_key = report
-            key = group.ring.receiving_keys(self._clock.now() // 1000)[version]
             fields[messages.GENERATION] = generation
             fields[messages.SLOT] = slot
             fields[messages.PROOF] = confirmation(

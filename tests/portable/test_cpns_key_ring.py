@@ -170,6 +170,15 @@ def test_the_same_key_again_is_no_news_and_another_key_under_its_version_is_refu
     assert ring.dump(NOW) == before and ring.sending_key(NOW) == (1, K1)
 
 
+@req("SEC-05", "SEC-11")
+def test_a_key_whose_grace_is_over_is_stale_not_a_repeat():
+    ring = ring_at(1)
+    ring.install(2, K2, 0, n.REASON_LEAVE, NOW)
+    with raises(Stale):
+        ring.install(1, K1, 0, n.REASON_LEAVE, NOW + 31)
+    assert ring.versions == [2]
+
+
 @req("SEC-26")
 def test_an_end_to_end_group_takes_no_1_0_key_again():
     ring = key_ring.KeyRing(n.PROTECTION_SEALED, 0)

@@ -87,6 +87,18 @@ def test_a_repeated_delivery_is_answered_again_and_not_told_again():
     assert len(world.told("key")) == 1
 
 
+@req("SEC-05", "SEC-11")
+def test_a_delivery_of_a_key_whose_grace_is_over_is_refused():
+    world = World()
+    group = world.join("kitchen", 5)
+    for version in (6, 7):
+        world.deliver("kitchen", version, reason=n.REASON_LEAVE)
+    world.clock.ms += 31000
+    answer = world.deliver("kitchen", 6, reason=n.REASON_LEAVE)
+    assert (answer[m.RESULT], answer[m.ERROR]) == (n.RESULT_FAIL, n.ERROR_STALE)
+    assert group.version == 7
+
+
 @req("SEC-04", "SEC-11")
 def test_unicast_obeys_the_floor_and_refuses_another_key_of_the_same_version():
     world, _ = members_world()
