@@ -121,7 +121,8 @@ class Curve:
         """
         combs, tables = [], []
         for base, k in fixed:
-            combs.append((base.table, base.columns, bytes(comb_digits(k, base.teeth, base.columns))))
+            kept = bytes if base.teeth <= 8 else list
+            combs.append((base.table, base.columns, kept(comb_digits(k, base.teeth, base.columns))))
         places = max([columns for _, columns, _ in combs] + [0])
         for point, k in free:
             digits = non_adjacent_form(k, _WINDOW)

@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 
 from key_servers.errors import ServerError
+from key_servers.gms import tuning
 from key_servers.gms.provisioning import SigningMaterial
 from mikey_sakke import eccsi, i_message, kms_exchange
 from mikey_sakke.identifiers import NTP_OFFSET, PURPOSE_GMK
@@ -77,9 +78,9 @@ class Maker:
 
 
 class _Worker:
-    def __init__(self, certificate: Certificate, gms_uri: str) -> None:
+    def __init__(self, certificate: Certificate, gms_uri: str, teeth: int = 8) -> None:
         self._gms_uri = gms_uri
-        self._kms = kms_exchange.community(certificate)
+        self._kms = kms_exchange.community(certificate, teeth)
         self._keys: dict[int, eccsi.SigningKey] = {}
 
     def begin(self) -> None:
@@ -118,7 +119,7 @@ _worker: _Worker | None = None  # of this process, when it is one of the pool
 def _prepare(certificate: Certificate, gms_uri: str) -> None:
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's, which then ends its workers
-    _worker = _Worker(certificate, gms_uri)
+    _worker = _Worker(certificate, gms_uri, tuning.COMB_TEETH)
 
 
 def _begin() -> None:

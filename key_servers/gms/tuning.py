@@ -18,3 +18,5 @@ OWN_KEYS_AHEAD_S = 300
 """The GMS fetches its signing key of the next key period so long before it begins."""
 GROUPS_OF_A_KEY_MAX = 16
 TOKEN_DAYS = 365
+COMB_TEETH = 12
+"""Of the combs in each process of the pool: a GMS sends to many users, so 10 MB go for a quarter of the time."""

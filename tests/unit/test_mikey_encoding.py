@@ -99,6 +99,15 @@ def test_rfc_6508_provisioning_and_encapsulation_byte_for_byte() -> None:
         assert community.encapsulate(bytes.fromhex(case["ssv"]), name).hex() == case["encapsulated"], case["name"]
 
 
+@pytest.mark.parametrize("teeth", [2, 9, 12])
+def test_a_comb_of_any_width_gives_the_same(teeth: int) -> None:
+    data = json.loads((VECTORS / "rfc6508.json").read_text())
+    given, expected = data["inputs"], data["expected"]
+    community = sakke.Community(bytes.fromhex(expected["Z"]), teeth)
+    made = community.encapsulate(bytes.fromhex(given["ssv"]), bytes.fromhex(given["b"]))
+    assert made.hex() == expected["encapsulated"]
+
+
 def test_rsk_is_checked_against_identifier_and_z() -> None:
     data = json.loads((VECTORS / "rfc6508.json").read_text())
     community = sakke.Community(bytes.fromhex(data["expected"]["Z"]))
