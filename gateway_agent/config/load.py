@@ -5,7 +5,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError, create_model
 from pydantic_core import ErrorDetails
@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from gateway_agent.config.schema import GatewayConfig
 from gateway_agent.errors import ConfigError
 
-_HEADER = re.compile(r"\s*\[{1,2}\s*([^\[\]]+?)\s*\]")
+_HEADER = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]")
 _KEY = re.compile(r"\s*([A-Za-z0-9_\-\"'.]+)\s*=")
 _PYDANTIC = re.compile(r"^(Value error, |Input should be |(List|String) should have )| after validation, not \d+$")
 _SIZE_MAX = 64 * 1024
@@ -23,7 +23,7 @@ _SECRET = (("token",),)
 def load(path: Path) -> GatewayConfig:
     """The configuration in the TOML file `path`; relative folders in it are relative to the file.
 
-    Raises ConfigError with one line for each fault.
+    Raises ConfigError with one line for each fault. With `[seal]` it holds tokens: nobody else may read it.
     """
     try:
         data = path.read_bytes()
@@ -36,6 +36,8 @@ def load(path: Path) -> GatewayConfig:
     if len(data) > _SIZE_MAX:
         raise ConfigError(f"{path} has {len(data)} octets.", f"A configuration has at most {_SIZE_MAX}.")
     config = parse(data, str(path))
+    if config.seal is not None and path.stat().st_mode & 0o077:
+        raise ConfigError(f"{path} holds tokens and others can read it.", f"Run: chmod 600 {path}")
     folder = config.gateway.state_dir.expanduser()
     gateway = config.gateway.model_copy(update={"state_dir": path.parent / folder})
     return config.model_copy(update={"gateway": gateway})
@@ -104,8 +106,12 @@ def _description(schema: type[BaseModel], where: tuple[int | str, ...]) -> str:
 def _model_at(schema: type[BaseModel], where: tuple[int | str, ...]) -> type[BaseModel] | None:
     model = schema
     for part in where:
-        field = model.model_fields.get(part) if isinstance(part, str) else None
+        if isinstance(part, int):  # an element of a list, which is of the model that stands before
+            continue
+        field = model.model_fields.get(part)
         inner = field.annotation if field else None
+        if get_origin(inner) is list:
+            inner = get_args(inner)[0]
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
             return None
         model = inner
@@ -113,19 +119,35 @@ def _model_at(schema: type[BaseModel], where: tuple[int | str, ...]) -> type[Bas
 
 
 def line_of(text: str, where: tuple[int | str, ...]) -> int:
-    """Line (from 1) of the key or table `where` in TOML `text`, 0 when it stands nowhere by itself."""
-    names = [str(part) for part in where if isinstance(part, str)]
-    table: list[str] = []
+    """Line (from 1) of the key or table `where` in TOML `text`, 0 when it stands nowhere by itself.
+
+    What stands inside a value, such as an inline table, has the line of its key.
+    """
+    arrays: dict[tuple[int | str, ...], int] = {}  # arrays of tables, with the index of the newest
+    table: tuple[int | str, ...] = ()
     nearest = 0
     for number, line in enumerate(text.splitlines(), 1):
         if header := _HEADER.match(line):
-            table = [part.strip().strip("\"'") for part in header[1].split(".")]
-            if table == names:
-                return number
-            if names[: len(table)] == table:
-                nearest = number
+            *above, last = _names(header[2])
+            table = ()
+            for part in above:
+                table += (part,)
+                table += (arrays[table],) if table in arrays else ()
+            table += (last,)
+            if header[1] == "[[":
+                arrays[table] = arrays.get(table, -1) + 1
+                table += (arrays[table],)
+            path = table
         elif key := _KEY.match(line):
-            path = table + [part.strip("\"'") for part in key[1].split(".")]
-            if path == names:
-                return number
+            path = table + _names(key[1])
+        else:
+            continue
+        if path == where or (path[:-1] == where and path[-1:] == (0,)):
+            return number
+        if where[: len(path)] == path:
+            nearest = number
     return nearest
+
+
+def _names(dotted: str) -> tuple[str, ...]:
+    return tuple(part.strip().strip("\"'") for part in dotted.split("."))

@@ -18,7 +18,7 @@ from cpns import cborlite, tuning
 from cpns.errors import CpnsError, MalformedMessage, NotAllowed, TooMany
 from gateway_agent.core.rates import Rate
 from gateway_agent.seal.val_client import shortened
-from mikey_sakke.errors import WrongReceiver
+from mikey_sakke.errors import NoKeyForPeriod, UnauthorisedGroup, WrongInitiator, WrongReceiver
 from mikey_sakke.group_configuration import NotifyRequest, NotifyResponse, UserProfile
 
 _log = logging.getLogger(__name__)
@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 READY = cborlite.encode([])
 PROFILE = "profile"
 TOO_LARGE = "too-large"
+BY_PROFILE = (UnauthorisedGroup.code, WrongInitiator.code)
 ANSWER_S = 240.0
 """An ESP32 takes tens of seconds for a message, and starts anew twice where its heap is small."""
 ASK_FIRST_S, ASK_MAX_S = 10.0, 600.0
@@ -89,8 +90,9 @@ class BoardUser:
             self._given[request.notice_id] = None
             while len(self._given) > GIVEN_MAX:
                 del self._given[next(iter(self._given))]
-            # First the profile: by it the PNE judges whether this GMS may key the group.
-            answer = await self._asked(request.notice_id, notice) if await self._profile_told() else None
+            answer = await self._judged(request.notice_id, notice)
+            if answer is not None and answer[3] in BY_PROFILE and await self._profile_is_another():
+                answer = await self._judged(request.notice_id, notice)
         if answer is None:
             self.counters["val.notices.unanswered"] += 1
             return None
@@ -165,7 +167,20 @@ class BoardUser:
         self.counters["val.answers.refused" if code else "val.answers.accepted"] += 1
         if code:
             _log.warning("%s refused the notice %s: %s, %s", self.pne_id, name, code, text)
+        if code == NoKeyForPeriod.code:
+            _log.warning("%s has no key of this key period: run keycast seal board %s", self.pne_id, self.pne_id)
         return NotifyResponse(name, key_id, shown, code, text)  # type: ignore[arg-type]
+
+    async def _judged(self, name: str, notice: bytes) -> list[object] | None:
+        """The answer to a notice. First the profile: by it the PNE judges whether this GMS may key the group."""
+        return await self._asked(name, notice) if await self._profile_told() else None
+
+    async def _profile_is_another(self) -> bool:
+        """Ask the CMS: who was just added may hear of it from the GMS first."""
+        before = self.profile
+        if self.refresh_profile is not None:
+            await self.refresh_profile()
+        return self.profile != before
 
     async def _profile_told(self) -> bool:
         profile = self.profile

@@ -127,6 +127,7 @@ async def home(tmp_path: Path) -> AsyncIterator[Home]:
             await servers.cms.profiles.put_membership(user, CREW, GMS_URI)
             await manage.add_member(CREW, user, Affiliation.IMPLICIT)
         gateway = GatewayProcess(tmp_path / "gateway", method="broadcast")
+        gateway.config.chmod(0o600)
         with gateway.config.open("a") as config:
             config.write(
                 SEAL.format(

@@ -90,6 +90,16 @@ def test_line_of_a_key_given_with_a_dotted_name() -> None:
     assert line_of("a.b = 1\n[c]\nd = 2\n", ("c", "d")) == 3
 
 
+def test_line_in_an_array_of_tables_and_in_an_inline_table() -> None:
+    text = "[[a.b]]\nc = 1\n[a.b.d]\ne = 1\n[[a.b]]\nc = 2\n[a.b.d]\ne = { f = 1 }\n"
+    assert line_of(text, ("a", "b", 0, "c")) == 2
+    assert line_of(text, ("a", "b", 0, "d", "e")) == 4
+    assert line_of(text, ("a", "b", 1)) == 5
+    assert line_of(text, ("a", "b", 1, "c")) == 6
+    assert line_of(text, ("a", "b", 1, "d", "e", "f")) == 8
+    assert line_of(text, ("a", "b", 2, "c")) == 0
+
+
 @given(st.binary(max_size=300))
 def test_any_octets_end_in_a_configuration_error(data: bytes) -> None:
     with pytest.raises(ConfigError):
@@ -125,6 +135,46 @@ def test_faults_of_a_val_client_are_told_as_all_others_and_never_show_a_token() 
     assert "seal.cms: missing" in fault(SEAL.replace("cms =", "csm ="))
     text = fault(SEAL.replace('token = "t"', "token = [4711]"))
     assert "token" in text and "4711" not in text
+
+
+BOARD = """
+[[seal.boards]]
+pne = "{pne}"
+user_uri = "{user}"
+cms = {{ url = "http://127.0.0.1:1", token = "t" }}
+gms = [{{ url = "http://127.0.0.1:1", token = "t", gms_uri = "sip:gms@x" }}]
+"""
+LAMP = BOARD.format(pne="lamp", user="sip:lamp@x")
+
+
+def test_boards_that_are_val_clients() -> None:
+    seal = parse((SEAL + LAMP).encode()).seal
+    assert [(each.pne, each.user_uri) for each in seal.boards] == [("lamp", "sip:lamp@x")]
+
+
+@pytest.mark.parametrize(
+    ("boards", "part"),
+    [
+        (LAMP + BOARD.format(pne="lamp", user="sip:door@x"), "line 9: seal: found a table with"),
+        (LAMP + BOARD.format(pne="door", user="sip:lamp@x"), "a board or a user stands here twice"),
+        (BOARD.format(pne="lamp", user="sip:gw@example.org"), "a board or a user stands here twice"),
+        (LAMP + LAMP.replace("pne =", "pme ="), "line 22: seal.boards.1.pme: unknown key; did you mean 'pne'?"),
+        (LAMP.replace('pne = "lamp"', ""), "line 15: seal.boards.0.pne: missing; expected PNE ID of the board."),
+        (LAMP.replace('token = "t"', "token = 7"), "line 18: seal.boards.0.cms.token: found a value that is not shown"),
+    ],
+)
+def test_what_is_wrong_with_a_board_is_told_with_its_line(boards: str, part: str) -> None:
+    assert part in fault(SEAL + boards)
+
+
+def test_a_file_with_tokens_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "keycast.toml"
+    path.write_text(SEAL)
+    path.chmod(0o640)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        load(path)
+    path.chmod(0o600)
+    assert load(path).seal is not None
 
 
 @pytest.mark.parametrize(

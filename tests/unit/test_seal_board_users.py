@@ -89,6 +89,19 @@ async def test_the_profile_comes_before_the_notice_and_again_when_the_board_is_n
         board.user.apply_profile(UserProfile(DOOR, 4, {}))
 
 
+async def test_who_was_just_added_is_asked_again_with_the_profile_of_this_moment(board: Board) -> None:
+    board.user.apply_profile(UserProfile(LAMP, 3, {}))
+    board.answer = lambda name: [name, b"", b"", "unauthorised-group", "not in the profile"]
+
+    async def refresh() -> None:
+        board.answer = lambda name: [name, GMK_ID, PROOF, "", ""]
+        board.user.apply_profile(UserProfile(LAMP, 4, {CREW: GMS}))
+
+    board.user.refresh_profile = refresh
+    assert await board.user.take(notice()) == NotifyResponse("n-1", GMK_ID, PROOF)
+    assert [each[2] for each in board.sent if each[:2] == ["", "profile"]] == ["3", "4"]
+
+
 @pytest.mark.req("SEAL-GMK-47")
 async def test_a_removal_reaches_the_board_when_it_comes_back(board: Board) -> None:
     board.there = False
