@@ -34,7 +34,7 @@ class SimulatedPne:
         )
         await self.endpoint.connect(gateway.entity_id, *address)
 
-    async def ask(self, code: int, fields: dict, timeout_s: float = 10) -> dict:
+    async def ask(self, code: int, fields: dict, timeout_s: float = 30) -> dict:
         """One CPNS message in this PNE's name; the fields of its answer."""
         message = messages.encode(code, {messages.PNE_ID: self.pne_id, **fields})
         answer = await self.endpoint.request(self._gateway_id, message, timeout_s=timeout_s)

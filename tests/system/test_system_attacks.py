@@ -64,7 +64,7 @@ async def test_a_hundred_forged_objects_a_second_of_an_outsider_delay_nothing(tm
             version = house.server.update_key(SG)
             await keyed(house, SG, members, above=genuine.version)
             assert time.monotonic() - begun < 10
-            assert (await house.boards[members[0]].command("status", timeout_s=5))["groups"] == {SG: version}
+            assert (await house.boards[members[0]].command("status", timeout_s=20))["groups"] == {SG: version}
         for name in members:
             assert not events(house, name, "ignoring")  # none of them came as far as the signature
 
@@ -77,10 +77,10 @@ async def test_a_hundred_forged_objects_a_second_of_a_member_and_the_key_comes_b
         record, reached = _traitor(house, genuine, members)
         async with flooded(house, lambda: by_a_member(genuine, record, SG, genuine.version + 1)):
             for name in reached:
-                await house.boards[name].event("ignoring", group=SG, timeout_s=10)
+                await house.boards[name].event("ignoring", group=SG, timeout_s=60)
             begun = time.monotonic()
             version = house.server.update_key(SG)
-            await keyed(house, SG, members, above=genuine.version, timeout_s=20)
+            await keyed(house, SG, members, above=genuine.version)
             assert time.monotonic() - begun < 10
             for name in reached:
                 [key] = events(house, name, "key", version=version)
@@ -154,7 +154,7 @@ async def test_the_signing_key_rolls_over_the_living_session_and_the_old_one_is_
         new = SigningKey.create(tmp_path / "new.key", house.app.identity, old, epoch=2)
         assert house.app.gateway.roll_over(new) == 2
         for name in members:
-            await house.boards[name].event("rolled over", epoch=2, timeout_s=20)
+            await house.boards[name].event("rolled over", epoch=2, timeout_s=60)
         house.sniffer.send(stolen)
         await asyncio.sleep(1)
         assert reached and {held(house, name, SG) for name in members} == {genuine.version}

@@ -51,7 +51,7 @@ class House:
             await board.kill()
         await board.start()
 
-    async def everybody_is_keyed(self, timeout_s=60):
+    async def everybody_is_keyed(self, timeout_s=180):
         """Wait until all boards hold the newest key, and gateway and Server know that they do."""
         async with asyncio.timeout(timeout_s):
             while True:

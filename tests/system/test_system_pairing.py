@@ -54,7 +54,7 @@ async def new_board(folder, address):
 
 async def secret_of(board):
     """The secret that the board shows after its last `pair` command."""
-    return (await board.event("pairing", timeout_s=10))["secret"]
+    return (await board.event("pairing", timeout_s=60))["secret"]
 
 
 def record_of(board):
@@ -116,7 +116,7 @@ class _NoServer:
 def drive(flow, address):
     """Run a flow of the board's stack over a plain UDP socket (no loss here, so no retransmission)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(10)
+        sock.settimeout(30)
         mid, value = secrets.randbits(16), None
         while True:
             try:

@@ -38,7 +38,7 @@ class Home:
         self.boards[name] = board
         return board
 
-    async def keyed(self, names, *, above=0, timeout_s=60):
+    async def keyed(self, names, *, above=0, timeout_s=120):
         """Wait until these boards, and no others, are members and hold the newest key; its version."""
         async with asyncio.timeout(timeout_s):
             while True:
@@ -114,7 +114,7 @@ async def test_a_snapshot_put_back_readmits_nobody_and_uses_no_number_twice(home
 
     # unannounced: the gateway notices from the Server's versions and keeps still
     await home.gateway.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await home.gateway.ask("status"))["stopped"] is None:
             await asyncio.sleep(0.1)
     assert "keycast gateway restore" in (await home.gateway.ask("status"))["stopped"]
