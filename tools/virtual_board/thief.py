@@ -110,7 +110,7 @@ class Sniffer:
 
     def frames(self) -> list[bytes]:
         """All frames heard since the last call, in order."""
-        heard = []
+        heard: list[bytes] = []
         while True:
             try:
                 frame = self._socket.recv(2048)

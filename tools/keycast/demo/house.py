@@ -81,7 +81,7 @@ async def build_house(
     sniffer = Sniffer()
     server = await CpnsServer.open(folder / "server", server_config or ServerConfig())
     try:
-        server.register_gateway(GATEWAY_ID, PN_ID)
+        server.register_gateway(GATEWAY_ID, PN_ID, is_open=True)
         app = await GatewayApp.open(config, InProcessUplink(server, GATEWAY_ID))
         try:
             server.attach(GATEWAY_ID, app.gateway.handle_server)

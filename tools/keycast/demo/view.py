@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tools.keycast.demo.story import SG_ID, Figures, Story, version_text
+from tools.keycast.demo.story import SG_ID, Figures, Story, counted, version_text
 
 _WEB_FONT = re.compile(r"@font-face\s*{[^}]*}")  # a picture fetches nothing
 
@@ -81,8 +81,8 @@ class View:
             for each in figures.deliveries:
                 self.console.print(
                     f"{each.occasion}: version {version_text(each.version)}, confirmed {each.confirmed}, "
-                    f"excluded {len(each.excluded)}, {each.method}, {counted(each.datagrams, 'datagram')}, {each.bytes} octets, "
-                    f"{each.seconds:.2f} s",
+                    f"excluded {len(each.excluded)}, {each.method}, {counted(each.datagrams, 'datagram')}, "
+                    f"{each.bytes} octets, {each.seconds:.2f} s",
                     soft_wrap=True,
                     highlight=False,
                 )
