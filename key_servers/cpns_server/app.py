@@ -3,7 +3,7 @@
 This is the only module that names concrete parts. Embedded:
 
     server = await CpnsServer.open(state_dir, ServerConfig())
-    server.register_gateway("gw.home", "pn.home")
+    server.register_gateway("gw.home", "pn.home", is_open=True)
     server.attach("gw.home", gateway.handle_server)       # Server -> PN GW
     answer = await server.handle("gw.home", request)      # PN GW -> Server
     ...
@@ -179,10 +179,16 @@ class CpnsServer:
 
     # what an operator does: PN GWs and PNEs
 
-    def register_gateway(self, gateway_id: str, pn_id: str, credential: bytes = b"", form: str = "cbor") -> None:
-        """Let a PN GW serve a PN. `credential` (CCS octets) is needed when it comes over UDP; `form` is cbor or xml."""
+    def register_gateway(
+        self, gateway_id: str, pn_id: str, credential: bytes = b"", form: str = "cbor", is_open: bool | None = None
+    ) -> None:
+        """Let a PN GW serve a PN. `credential` (CCS octets) is needed when it comes over UDP; `form` is cbor or xml.
+
+        `is_open`: PNEs belong to that PN as they come, its PN GW is trusted with their names; else each is admitted by
+        `admit_pne` first. None leaves that as it is, and a new one closed.
+        """
         with self._store.transaction():
-            self._registry.register_gateway(gateway_id, pn_id, form)
+            self._registry.register_gateway(gateway_id, pn_id, form, is_open)
             if credential:
                 self._require_udp().register(gateway_id, credential)
         self._changed.set()
@@ -206,6 +212,10 @@ class CpnsServer:
     def gateways(self) -> tuple[Gateway, ...]:
         """All PN GWs ever registered."""
         return self._store.gateways()
+
+    def admit_pne(self, pne_id: str, pn_id: str) -> None:
+        """Let a PNE that was never heard of speak through the PN GW of a PN, which need not be open (SEC-16)."""
+        self._registry.admit(pne_id, pn_id)
 
     def move_pne(self, pne_id: str, pn_id: str) -> None:
         """Let a PNE speak through the PN GW of another PN; it leaves all its Service Groups."""

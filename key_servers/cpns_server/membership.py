@@ -45,7 +45,7 @@ class Membership:
         with self._store.transaction():
             group = active(self._store.group(sg_id), sg_id)
             is_bound = self._store.pn_of(pne_id) == gateway.pn_id
-            self._registry.bind(pne_id, gateway.pn_id)
+            self._registry.bind(pne_id, gateway)
             member = self._store.member(sg_id, pne_id)
             admit(group, member, pne_id, gateway.pn_id in self._store.open_to(sg_id), is_bound)
             if member is None or member.state is not MemberState.MEMBER:

@@ -82,7 +82,7 @@ class Recovery:
         """
         with self._store.transaction():
             old = self._registry.block_gateway(gateway_id)
-            self._registry.register_gateway(new_gateway_id, old.pn_id, old.form)
+            self._registry.register_gateway(new_gateway_id, old.pn_id, old.form, old.is_open)
             for _, sg_id in self._store.positions(pn_id=old.pn_id):
                 group = self._store.group(sg_id)
                 if group is None or group.state is GroupState.DELETED:

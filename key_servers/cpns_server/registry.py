@@ -1,7 +1,8 @@
 """Which PN GW serves which PN, and which PNE belongs to which PN (SEC-16).
 
-A PNE is bound to the PN through which it first joined or created something. The Server knows it from its PN GW only,
-so the same ID through another PN GW is refused until an operator moves it.
+The Server knows a PNE from its PN GW only, and any PN GW could name any PNE. So a PNE is bound to one PN: by an operator
+who admits it, or, where he has opened the PN because he trusts its PN GW with names, by the first join or create that
+comes from there. The same ID through another PN GW is refused until an operator moves it.
 """
 
 from collections.abc import Iterable
@@ -19,9 +20,10 @@ class Registry:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def register_gateway(self, gateway_id: str, pn_id: str, form: str = "cbor") -> None:
+    def register_gateway(self, gateway_id: str, pn_id: str, form: str = "cbor", is_open: bool | None = None) -> None:
         """Let a PN GW serve a PN; requests to it go in `form`, "cbor" or "xml". Again with the same PN ID: no change.
 
+        `is_open`: PNEs belong to the PN as they come; None leaves it as it is, and a new one closed.
         Raises NotAllowed when the PN has another PN GW or the PN GW another PN or was blocked.
         """
         names.checked(gateway_id, "PN GW ID")
@@ -36,7 +38,9 @@ class Registry:
             other = self._store.gateway_of(pn_id)
             if other is not None and other.gateway_id != gateway_id:
                 raise NotAllowed(f"PN {pn_id} is served by PN GW {other.gateway_id}; replace that one")
-            self._store.put_gateway(Gateway(gateway_id, pn_id, form, False))
+            if is_open is None:
+                is_open = known is not None and known.is_open
+            self._store.put_gateway(Gateway(gateway_id, pn_id, form, False, is_open))
 
     def block_gateway(self, gateway_id: str) -> Gateway:
         """Take nothing from a PN GW and send nothing to it any more (SEC-18). Gives it. Raises Unknown."""
@@ -56,11 +60,27 @@ class Registry:
             raise NotAllowed("this PN GW is blocked")
         return gateway
 
-    def bind(self, pne_id: str, pn_id: str) -> None:
-        """Bind a PNE to the PN it speaks from, inside the caller's transaction.
+    def bind(self, pne_id: str, gateway: Gateway) -> None:
+        """Bind a PNE to the PN it speaks from, if that is open, inside the caller's transaction.
 
-        Raises NotAllowed if it belongs to another, TooMany if the PN has no room.
+        Raises NotAllowed if it belongs to another or is to be admitted first, TooMany if the PN has no room.
         """
+        if not gateway.is_open and self._store.pn_of(pne_id) is None:
+            raise NotAllowed(f"PN {gateway.pn_id} is not open to PNE {pne_id}; an operator can admit it")
+        self._bind(pne_id, gateway.pn_id)
+
+    def admit(self, pne_id: str, pn_id: str) -> None:
+        """Bind a PNE that was never heard of to a PN, at an operator's wish.
+
+        Raises Unknown (no PN GW serves the PN), NotAllowed (it belongs to another PN), TooMany.
+        """
+        names.checked(pne_id, "PNE ID")
+        with self._store.transaction():
+            if self._store.gateway_of(pn_id) is None:
+                raise Unknown(f"no PN GW serves PN {pn_id}; register it first")
+            self._bind(pne_id, pn_id)
+
+    def _bind(self, pne_id: str, pn_id: str) -> None:
         bound = self._store.pn_of(pne_id)
         if bound == pn_id:
             return

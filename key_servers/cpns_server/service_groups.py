@@ -32,7 +32,7 @@ class ServiceGroups:
         By policy OPEN it is open to the owner's PN. Raises NotAllowed (SG ID taken, PNE of another PN), TooMany.
         """
         with self._store.transaction():
-            self._registry.bind(pne_id, gateway.pn_id)
+            self._registry.bind(pne_id, gateway)
             present = self._store.group(sg_id)
             if present is not None and present.state is not GroupState.DELETED:
                 if present.owner != pne_id or protection not in (None, present.protection):

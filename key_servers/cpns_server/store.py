@@ -45,30 +45,33 @@ class Store:
 
     def gateways(self) -> tuple[Gateway, ...]:
         """All PN GWs ever registered."""
-        rows = self._rows("SELECT gateway_id, pn_id, form, blocked FROM gateways ORDER BY gateway_id")
+        rows = self._rows("SELECT gateway_id, pn_id, form, blocked, is_open FROM gateways ORDER BY gateway_id")
         return tuple(_gateway(row) for row in rows)
 
     def gateway(self, gateway_id: str) -> Gateway | None:
         """The PN GW of that ID."""
-        rows = self._rows("SELECT gateway_id, pn_id, form, blocked FROM gateways WHERE gateway_id = ?", gateway_id)
+        rows = self._rows(
+            "SELECT gateway_id, pn_id, form, blocked, is_open FROM gateways WHERE gateway_id = ?", gateway_id
+        )
         return _gateway(rows[0]) if rows else None
 
     def gateway_of(self, pn_id: str) -> Gateway | None:
         """The PN GW that serves the PN now."""
         rows = self._rows(
-            "SELECT gateway_id, pn_id, form, blocked FROM gateways WHERE pn_id = ? AND blocked = 0", pn_id
+            "SELECT gateway_id, pn_id, form, blocked, is_open FROM gateways WHERE pn_id = ? AND blocked = 0", pn_id
         )
         return _gateway(rows[0]) if rows else None
 
     def put_gateway(self, gateway: Gateway) -> None:
         """Insert or change."""
         self._write(
-            "INSERT INTO gateways VALUES (?, ?, ?, ?) ON CONFLICT (gateway_id) DO UPDATE"
-            " SET pn_id = excluded.pn_id, form = excluded.form, blocked = excluded.blocked",
+            "INSERT INTO gateways VALUES (?, ?, ?, ?, ?) ON CONFLICT (gateway_id) DO UPDATE"
+            " SET pn_id = excluded.pn_id, form = excluded.form, blocked = excluded.blocked, is_open = excluded.is_open",
             gateway.gateway_id,
             gateway.pn_id,
             gateway.form,
             gateway.blocked,
+            gateway.is_open,
         )
 
     def pn_of(self, pne_id: str) -> str | None:
@@ -300,8 +303,8 @@ def _positions(row: Any) -> tuple[Position, Position]:
 
 
 def _gateway(row: Any) -> Gateway:
-    gateway_id, pn_id, form, blocked = row
-    return Gateway(gateway_id, pn_id, form, bool(blocked))
+    gateway_id, pn_id, form, blocked, is_open = row
+    return Gateway(gateway_id, pn_id, form, bool(blocked), bool(is_open))
 
 
 def _group(row: Any) -> Group:

@@ -41,12 +41,16 @@ class MemberState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A registered PN GW. `blocked`: stolen or replaced, nothing is accepted from it or sent to it."""
+    """A registered PN GW. `blocked`: stolen or replaced, nothing is accepted from it or sent to it.
+
+    `is_open`: PNEs belong to its PN as they come; else an operator admits each one first (SEC-16).
+    """
 
     gateway_id: str
     pn_id: str
     form: str
     blocked: bool
+    is_open: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ class RealServer:
 @pytest.fixture
 async def world(tmp_path):
     server = await CpnsServer.open(tmp_path / "server", ServerConfig(batching_s=0.02))
-    server.register_gateway("gw", PN)
+    server.register_gateway("gw", PN, is_open=True)
     world = World(tmp_path / "gw", server=RealServer(server))
 
     async def receive(message):

@@ -71,7 +71,7 @@ async def server(tmp_path: Path) -> AsyncIterator[CpnsServer]:
 @pytest.fixture
 async def home(tmp_path: Path, server: CpnsServer) -> AsyncIterator[UdpPnGw]:
     home = UdpPnGw(tmp_path, "home")
-    server.register_gateway("gw.home", "pn.home", home.identity.credential.ccs)
+    server.register_gateway("gw.home", "pn.home", home.identity.credential.ccs, is_open=True)
     await home.start(server)
     yield home
     await home.stop()
@@ -99,7 +99,7 @@ async def test_a_large_inventory_arrives_whole(server: CpnsServer, home: UdpPnGw
 async def test_after_a_restart_of_the_server_keys_flow_without_a_word_of_the_pn_gw(tmp_path: Path) -> None:
     server = await CpnsServer.open(tmp_path / "server", CONFIG)
     home = UdpPnGw(tmp_path, "home")
-    server.register_gateway("gw.home", "pn.home", home.identity.credential.ccs)
+    server.register_gateway("gw.home", "pn.home", home.identity.credential.ccs, is_open=True)
     await home.start(server)
     await home.ask(n.CREATE_SERVICE_GROUP_REQUEST, {m.PNE_ID: "lamp", m.SG_ID: "light"})
     await until(lambda: home.versions("light") == [1])

@@ -98,7 +98,7 @@ class ServerMachine(RuleBasedStateMachine):
         self.house = self.do(House.open(self.folder / "server"))
         self.gateways = {home: WatchedPnGw(f"gw.{home}", f"pn.{home}", self) for home in HOMES}
         for gateway in self.gateways.values():
-            self.house.server.register_gateway(gateway.gateway_id, gateway.pn_id)
+            self.house.server.register_gateway(gateway.gateway_id, gateway.pn_id, is_open=True)
             self.house.attach(gateway)
         for sg_id in GROUPS:
             self.house.server.create_group(sg_id, open_to=["pn.home", "pn.office"])

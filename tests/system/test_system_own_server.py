@@ -21,7 +21,7 @@ async def run(*arguments):
     return done(await asyncio.to_thread(keycast, *arguments))
 
 
-async def held_by_all(server, fleet, timeout_s=40):
+async def held_by_all(server, fleet, timeout_s=120):
     """Wait until every board holds the newest key of SG and the Server was told so; its version."""
     async with asyncio.timeout(timeout_s):
         while True:
@@ -46,7 +46,7 @@ async def test_server_gateway_and_boards_each_in_a_process_of_its_own(tmp_path):
         await server.start()
         await run("gateway", "trust-server", await run("server", "credential", "--state", state), "-c", gateway.config)
         credential = await run("gateway", "credential", "-c", gateway.config)
-        await run("server", "add-gateway", "gw.home", "home", credential, "--state", state)
+        await run("server", "add-gateway", "gw.home", "home", credential, "--open", "--state", state)
         await gateway.start()
         assert "0.1" in await run("group", "create", SG, "--open-to", "home", "--state", state)
         records = [await gateway.new_board(f"lamp.{n}") for n in range(3)]
@@ -66,7 +66,7 @@ async def test_server_gateway_and_boards_each_in_a_process_of_its_own(tmp_path):
             await server.start()
             await gateway.start()
             await run("group", "expel", SG, "lamp.2", "--state", state)
-            async with asyncio.timeout(40):
+            async with asyncio.timeout(120):
                 await fleet.boards[0].event("key", group=SG, version=by_hand + 1, reason=2)
                 await fleet.boards[1].event("key", group=SG, version=by_hand + 1, reason=2)
             assert (await fleet.boards[2].command("status"))["groups"][SG] == by_hand

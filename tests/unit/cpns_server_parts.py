@@ -91,11 +91,11 @@ class House:
         clock = clock or HandClock()
         return cls(await CpnsServer.open(state_dir, config, clock=clock, background=False), clock)
 
-    def gateway(self, name: str) -> PnGw:
+    def gateway(self, name: str, is_open: bool = True) -> PnGw:
         """The PN GW `gw.<name>` of PN `pn.<name>`, registered and attached at the first call."""
         if name not in self.gateways:
             gateway = PnGw(f"gw.{name}", f"pn.{name}")
-            self.server.register_gateway(gateway.gateway_id, gateway.pn_id)
+            self.server.register_gateway(gateway.gateway_id, gateway.pn_id, is_open=is_open)
             self.gateways[name] = gateway
             self.attach(gateway)
         return self.gateways[name]

@@ -36,7 +36,7 @@ async def receive(message: bytes) -> bytes:
 async def main(state_dir: Path, seed: int) -> None:
     chance = random.Random(seed)
     server = await CpnsServer.open(state_dir, ServerConfig(batching_s=0), background=False)
-    server.register_gateway("gw", "pn")
+    server.register_gateway("gw", "pn", is_open=True)
     server.attach("gw", receive)
     known = {view.sg_id for view in server.list_groups()}
     for sg_id in GROUPS:

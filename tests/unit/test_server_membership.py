@@ -298,6 +298,41 @@ async def test_an_operator_moves_a_pne_and_it_leaves_all_its_groups(house: House
     assert error_of(await house.join(home, "door", "light")) == n.ERROR_NOT_ALLOWED
 
 
+@pytest.mark.req("SEC-16")
+async def test_a_pn_gw_of_a_closed_pn_binds_no_pne_it_has_guessed(house: House) -> None:
+    """Neither by a group of its own nor by one that is open to it: no permission meant for another is taken up."""
+    home, guest = house.gateway("home"), house.gateway("guest", is_open=False)
+    house.server.admit_pne("chair", "pn.guest")
+    assert succeeded(await house.create(guest, "chair", "party"))
+    assert error_of(await house.create(guest, "lamp", "bait")) == n.ERROR_NOT_ALLOWED
+    assert error_of(await house.join(guest, "lamp", "party")) == n.ERROR_NOT_ALLOWED
+    house.server.create_group("safe", policy="listed", open_to=["pn.home"])
+    house.server.permit("safe", "lamp")
+    assert error_of(await house.join(guest, "lamp", "safe")) == n.ERROR_NOT_ALLOWED
+    await house.pass_time(10)
+    assert "safe" not in guest.keys
+    assert succeeded(await house.join(home, "lamp", "safe"))
+    assert succeeded(await house.join(guest, "chair", "party"))
+
+
+@pytest.mark.req("SEC-16")
+async def test_an_operator_admits_a_pne_to_one_pn_or_opens_the_pn(house: House) -> None:
+    guest, home = house.gateway("guest", is_open=False), house.gateway("home")
+    assert error_of(await house.create(guest, "chair", "party")) == n.ERROR_NOT_ALLOWED
+    house.server.admit_pne("chair", "pn.guest")
+    house.server.admit_pne("chair", "pn.guest")  # again: no change
+    assert succeeded(await house.create(guest, "chair", "party"))
+    await house.create(home, "lamp", "light")
+    with pytest.raises(NotAllowed):
+        house.server.admit_pne("lamp", "pn.guest")
+    with pytest.raises(Unknown):
+        house.server.admit_pne("stool", "pn.nowhere")
+    house.server.register_gateway("gw.guest", "pn.guest", is_open=True)
+    assert succeeded(await house.join(guest, "stool", "party"))
+    house.server.register_gateway("gw.guest", "pn.guest")  # as it starts again: no change
+    assert succeeded(await house.join(guest, "table", "party"))
+
+
 async def test_a_refused_join_binds_nobody(house: House) -> None:
     home, office = house.gateway("home"), house.gateway("office")
     house.server.create_group("light", open_to=["pn.home"])

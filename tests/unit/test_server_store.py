@@ -108,7 +108,7 @@ def test_what_the_medium_refuses_raises_and_leaves_nothing(tmp_path: Path) -> No
 def test_no_statement_can_take_a_version_or_revision_back(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with store.transaction():
-        store.put_gateway(Gateway("gw.home", "pn.home", "cbor", False))
+        store.put_gateway(Gateway("gw.home", "pn.home", "cbor", False, True))
         store._write("INSERT INTO groups VALUES ('light', '', 'active', 'open', 2, 1, 0, 5, NULL, 0)")
         store.set_revision("light", "pn.home", 7)
     with pytest.raises(StoreFailed, match="go back"), store.transaction():

@@ -104,7 +104,7 @@ async def build_home(
 
     server = await CpnsServer.open(folder / "server", ServerConfig(rekey_on_join=False, batching_s=0))
     try:
-        server.register_gateway(GATEWAY_ID, PN_ID)
+        server.register_gateway(GATEWAY_ID, PN_ID, is_open=True)
         server.create_group(SG_ID, open_to=[PN_ID])
         app = await GatewayApp.open(config, InProcessUplink(server, GATEWAY_ID))
         try:

@@ -141,7 +141,7 @@ async def _run(path: Path) -> None:
             server = await CpnsServer.open(config.gateway.state_dir / "server", settings)
             stack.push_async_callback(server.close)
             if config.gateway.id not in {gateway.gateway_id for gateway in server.gateways()}:
-                server.register_gateway(config.gateway.id, config.gateway.pn)
+                server.register_gateway(config.gateway.id, config.gateway.pn, is_open=True)
             uplink = InProcessUplink(server, config.gateway.id)
         seal = None
         if config.seal is not None:
@@ -181,7 +181,7 @@ async def interrupted(*failures: "asyncio.Future[Any] | None") -> None:
 def credential(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Print the gateway's credential, for a CPNS Server elsewhere to register.
 
-    Example: keycast server add-gateway gw.home home $(keycast gateway credential)
+    Example: keycast server add-gateway gw.home home $(keycast gateway credential) --open
     """
     from gateway_agent.app import own_keys
     from gateway_agent.config.load import load

@@ -68,14 +68,24 @@ def credential(state: StateFolder = _STATE) -> None:
 
 @app.command("add-gateway")
 def add_gateway(
-    gateway: GatewayArgument, pn: PnArgument, credential: CredentialArgument, state: StateFolder = _STATE
+    gateway: GatewayArgument,
+    pn: PnArgument,
+    credential: CredentialArgument,
+    is_open: Annotated[
+        bool | None,
+        typer.Option("--open/--closed", help="Boards belong to the PN as they come, or you admit each of them first."),
+    ] = None,
+    state: StateFolder = _STATE,
 ) -> None:
-    """Let a PN GW serve a PN.
+    """Let a PN GW serve a PN. Open its PN only if the gateway is yours: it could name any board as its own.
 
-    Example: keycast server add-gateway gw.home home $(keycast gateway credential)
+    Example: keycast server add-gateway gw.home home $(keycast gateway credential) --open
     """
-    ask(DEFAULT_CONFIG, state, "server.add-gateway", gateway_id=gateway, pn_id=pn, credential=credential)
+    arguments = {"gateway_id": gateway, "pn_id": pn, "credential": credential, "is_open": is_open}
+    ask(DEFAULT_CONFIG, state, "server.add-gateway", **arguments)
     console.print(f"{gateway} serves {pn}.")
+    if not is_open:
+        console.print(f"Boards of a closed PN are admitted by name: keycast server admit-pne BOARD {pn}")
 
 
 @app.command("block-gateway")
@@ -101,6 +111,18 @@ def replace_gateway(
     """
     ask(DEFAULT_CONFIG, state, "server.replace-gateway", gateway_id=gateway, new_gateway_id=new, credential=credential)
     console.print(f"{new} takes over from {gateway}; pair its boards: keycast device pair")
+
+
+@app.command("admit-pne")
+def admit_pne(
+    pne: PneArgument, pn: PnArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None
+) -> None:
+    """Let a new board speak through the gateway of a PN, also of one that is closed.
+
+    Example: keycast server admit-pne lamp.porch cabin
+    """
+    ask(config, state, "server.admit-pne", pne_id=pne, pn_id=pn)
+    console.print(f"{pne} belongs to {pn}.")
 
 
 @app.command("move-pne")

@@ -43,6 +43,7 @@ def group_commands(server: CpnsServer) -> dict[str, Command]:
         "group.delete": server.delete_group,
         "alarms": server.alarms,
         "server.dismiss-alarm": server.dismiss_alarm,
+        "server.admit-pne": server.admit_pne,
         "server.move-pne": server.move_pne,
         "server.restore": server.restore,
         "server.confirm-members": server.confirm_members,
@@ -57,8 +58,8 @@ def server_commands(server: CpnsServer) -> dict[str, Command]:
         "server.replace-gateway": lambda gateway_id, new_gateway_id, credential: server.replace_gateway(
             gateway_id, new_gateway_id, _unhex(credential)
         ),
-        "server.add-gateway": lambda gateway_id, pn_id, credential: server.register_gateway(
-            gateway_id, pn_id, _unhex(credential)
+        "server.add-gateway": lambda gateway_id, pn_id, credential, is_open: server.register_gateway(
+            gateway_id, pn_id, _unhex(credential), is_open=is_open
         ),
     }
 
