@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from device_agent import provisioning
+from device_agent.cose import Credential
 from device_agent.key_store import KeyStore
 from tools.micropython_vm import compile, vm
 from tools.virtual_board import board
@@ -30,10 +32,10 @@ class OneBoard:
         self.flash = flash
         self.address = next(addresses)
 
-    def popen(self, script, **environment):
+    def popen(self, script, heap_kib=96, **environment):
         path = f"{compile.BOARD_TREE}:{board.ON_VM_TREE}:.frozen"
         return subprocess.Popen(
-            vm.ensure().command("-c", textwrap.dedent(script), heap_kib=96),
+            vm.ensure().command("-c", textwrap.dedent(script), heap_kib=heap_kib),
             env={"MICROPYPATH": path, "BOARD_NVS": str(self.flash), "BOARD_ADDRESS": self.address, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -41,8 +43,8 @@ class OneBoard:
             text=True,
         )
 
-    def run(self, script, expect=0, **environment):
-        process = self.popen(script, **environment)
+    def run(self, script, expect=0, heap_kib=96, **environment):
+        process = self.popen(script, heap_kib, **environment)
         output, _ = process.communicate(timeout=60)
         assert process.returncode == expect, output
         return output.split()
@@ -57,7 +59,9 @@ def one_board(tmp_path):
 
 SAVE_SIX_STATES = """
     from nvs_store import NvsStore
-    from device_agent.key_store import KeyStore
+    from device_agent import provisioning
+from device_agent.cose import Credential
+from device_agent.key_store import KeyStore
     store = KeyStore(NvsStore())
     old = store.load("state")
     for state in range(int(old) + 1 if old else 1, 7):
@@ -169,6 +173,30 @@ def test_a_watchdog_that_is_fed_too_late_resets_the_board(one_board):
     script = "import machine, time\ndog = machine.WDT(timeout=50)\ntime.sleep_ms({})\ndog.feed()\nprint('alive')"
     assert one_board.run(script.format(1)) == ["alive"]
     assert "alive" not in one_board.run(script.format(200), expect=board.RESET_CODE)
+
+
+@pytest.mark.req("SEC-17")
+def test_the_first_random_octets_are_asked_for_when_the_radio_is_on(one_board):
+    """The generator of an ESP32 is good for keys only then."""
+    ccs = Credential.of("lamp", bytes(31) + b"\1").ccs
+    identity = provisioning.Provisioning("lamp", bytes(31) + b"\3", ccs)
+    KeyStore(NvsFolder(one_board.flash)).save(provisioning.RECORD, identity.pack())
+    script = """
+        import os, sys
+        import air
+        class Watching:
+            def urandom(self, n):
+                print("radio", air.radio_on)
+                raise SystemExit
+            def __getattr__(self, name):
+                return getattr(os, name)
+        sys.modules["os"] = Watching()
+        print("radio", air.radio_on)
+        import board
+        board.run()
+    """
+    # no ROM images here, so the code is in the heap
+    assert one_board.run(script, heap_kib=512) == ["radio", "False", "radio", "True"]
 
 
 def test_there_is_no_bluetooth_radio(one_board):
