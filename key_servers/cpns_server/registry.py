@@ -1,8 +1,8 @@
 """Which PN GW serves which PN, and which PNE belongs to which PN (SEC-16).
 
-The Server knows a PNE from its PN GW only, and any PN GW could name any PNE. So a PNE is bound to one PN: by an operator
-who admits it, or, where he has opened the PN because he trusts its PN GW with names, by the first join or create that
-comes from there. The same ID through another PN GW is refused until an operator moves it.
+The Server knows a PNE from its PN GW only, and any PN GW could name any PNE. So a PNE is bound to one PN: by an
+operator who admits it or, where he has opened the PN because he trusts its PN GW with names, by the first join or
+create that comes from there. The same ID through another PN GW is refused until an operator moves it.
 """
 
 from collections.abc import Iterable

@@ -9,6 +9,7 @@ from key_servers.cpns_server.database import Database
 from key_servers.cpns_server.delivery_queue import Position
 from key_servers.cpns_server.values import Gateway, Group, GroupKey, GroupState, JoinPolicy, Member, MemberState
 
+_GATEWAY_COLUMNS = "gateway_id, pn_id, form, blocked, is_open"
 _GROUP_COLUMNS = "sg_id, owner, state, policy, protection, rekey_on_join, period_s, version, pending, key_made_at"
 
 
@@ -45,21 +46,17 @@ class Store:
 
     def gateways(self) -> tuple[Gateway, ...]:
         """All PN GWs ever registered."""
-        rows = self._rows("SELECT gateway_id, pn_id, form, blocked, is_open FROM gateways ORDER BY gateway_id")
+        rows = self._rows(f"SELECT {_GATEWAY_COLUMNS} FROM gateways ORDER BY gateway_id")
         return tuple(_gateway(row) for row in rows)
 
     def gateway(self, gateway_id: str) -> Gateway | None:
         """The PN GW of that ID."""
-        rows = self._rows(
-            "SELECT gateway_id, pn_id, form, blocked, is_open FROM gateways WHERE gateway_id = ?", gateway_id
-        )
+        rows = self._rows(f"SELECT {_GATEWAY_COLUMNS} FROM gateways WHERE gateway_id = ?", gateway_id)
         return _gateway(rows[0]) if rows else None
 
     def gateway_of(self, pn_id: str) -> Gateway | None:
         """The PN GW that serves the PN now."""
-        rows = self._rows(
-            "SELECT gateway_id, pn_id, form, blocked, is_open FROM gateways WHERE pn_id = ? AND blocked = 0", pn_id
-        )
+        rows = self._rows(f"SELECT {_GATEWAY_COLUMNS} FROM gateways WHERE pn_id = ? AND blocked = 0", pn_id)
         return _gateway(rows[0]) if rows else None
 
     def put_gateway(self, gateway: Gateway) -> None:
