@@ -4,6 +4,7 @@ a board that is a VAL client itself gets its own I_MESSAGE through the gateway, 
 """
 
 import asyncio
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -106,6 +107,12 @@ def built() -> None:
     virtual_board.build()
 
 
+def said(done: subprocess.CompletedProcess[str]) -> str:
+    """What a command that did its work printed."""
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
 async def register(servers: SealHouse, user: str) -> dict[str, str]:
     """The user's tokens at the three servers."""
     return {
@@ -170,10 +177,9 @@ async def home(tmp_path: Path) -> AsyncIterator[Home]:
 async def provision(home: Home, folder: Path) -> str:
     """As a person does: one command, then `mpremote`. What the command says."""
     words = ["seal", "board", "lamp", "--kms-token-file", home.kms_token_file, "-o", folder, "-c", home.gateway.config]
-    done = await asyncio.to_thread(keycast, *words)
-    assert done.returncode == 0, done.stderr + done.stdout
+    answer = said(await asyncio.to_thread(keycast, *words))
     await home.lamp.take_val_files(folder)
-    return done.stdout
+    return answer
 
 
 @pytest.mark.req("SEC-12", "SEAL-GMK-34", "SEAL-GMK-35", "SEAL-GMK-47", "SEAL-GMK-48", "MC-GMK-19", "MC-GMK-22")
@@ -213,9 +219,25 @@ async def test_the_lamp_and_the_door_hold_keys_of_the_same_gmk(home: Home) -> No
     gmk = home.gmks()[key_id]
     await home.door.kill()
     assert home.door_holds(gmk, version)
+    assert await home.gateway.stop() == 0
+    assert "Traceback" not in home.gateway.log.read_text()
     rsks = records.load_rsks(KeyStore(home.lamp.nvs)).values()
     kept = [path.read_bytes() for path in home.gateway.state.rglob("*") if path.is_file()]
     assert rsks and kept and not any(rsk in octets for rsk in rsks for octets in kept)
+
+
+async def test_a_board_that_gets_its_next_keys_keeps_its_gmks(home: Home, tmp_path: Path) -> None:
+    key_id = await home.servers.gms.management.make_key([CREW])
+    await home.answered(key_id, KEY, LAMP)
+    await home.lamp.kill()
+    answer = await provision(home, tmp_path / "again")
+    assert LAMP in answer and "mpremote run" in answer
+    [now, following] = sorted(records.load_rsks(KeyStore(home.lamp.nvs)))
+    assert following == now + 1 and sorted(home.gmks()) == [key_id]
+    async with powered(home.lamp):
+        second = await home.servers.gms.management.make_key([CREW])
+        await home.answered(second, KEY, LAMP)
+    assert sorted(home.gmks()) == sorted([key_id, second])
 
 
 async def test_a_gateway_that_dies_while_the_board_works_has_its_answer_afterwards(home: Home) -> None:

@@ -32,17 +32,20 @@ def list_devices(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = Fa
 @app.command()
 def provision(
     pne: PneArgument,
-    out: Annotated[Path, typer.Option("--out", "-o", help="New file for the record; it holds the board's secret.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="New file for the record, a script if it ends in .py; it is secret.")
+    ],
     group: Annotated[str | None, typer.Option(help="Service Group it will mostly be in: a place in the tree.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Make an identity for a board, let it in at the running gateway, and write the record for its flash.
 
-    The private key is made here and stands in the record only.
-    Example: keycast device provision lamp.porch -o porch.record
+    The private key is made here and stands in the file only. A script saves the record on the board: mpremote run
+    porch.py. Example: keycast device provision lamp.porch -o porch.py
     """
+    from device_agent.provisioning import RECORD
     from message_plane import credentials
-    from tools.provisioning import Trust, new_board
+    from tools.provisioning import Trust, flash_script, new_board
 
     told: dict[str, Any] = ask(config, None, "trust")
     with sentences():
@@ -60,9 +63,11 @@ def provision(
         complain(f"cannot write {out}: {error.strerror}. Name a new file with -o.")
         raise typer.Exit(1) from None
     with os.fdopen(descriptor, "wb") as file:
-        file.write(record)
+        file.write(flash_script({RECORD: record}).encode() if out.suffix == ".py" else record)
     ask(config, None, "device.register", credential=credential.ccs.hex(), group=group)
     console.print(f"{pne} is let in; its record for the flash is {out}.")
+    if out.suffix == ".py":
+        console.print(f"With the board on USB: mpremote run {out}. Then delete it.")
 
 
 @app.command()

@@ -106,21 +106,26 @@ class Board:
         store.save(val_records.PROVISIONING, client)
         val_records.save_rsks(store, rsks)
 
+    async def run_script(self, script: Path) -> None:
+        """What `mpremote run` does: run a program of the host with the board's modules. Raises BoardEnded."""
+        if self.running:
+            raise ValueError(f"{self} is running")
+        code = f"import power_on; exec(open({str(script)!r}).read())"
+        command = vm.ensure().command("-c", code, heap_kib=HEAP_KIB)
+        process = await asyncio.create_subprocess_exec(
+            *command, env=self._environment(), cwd=self.folder, stdout=asyncio.subprocess.DEVNULL
+        )
+        if failed := await process.wait():
+            raise BoardEnded(f"{script} ended with {failed} on {self}")
+
     async def take_val_files(self, folder: Path) -> None:
         """Become a VAL client by the files of `keycast seal board`: run its script, copy its caches."""
         from tools import val_provisioning
 
-        if self.running:
-            raise ValueError(f"{self} is running")
         target = self.folder / "val"
         target.mkdir(mode=0o700, exist_ok=True)
         self.rom, self.val_client = compile.VAL_CLIENT_IMAGE, f"{target}/"
-        script = f"import power_on; exec(open({str(folder / val_provisioning.SCRIPT)!r}).read())"
-        process = await asyncio.create_subprocess_exec(
-            *vm.ensure().command("-c", script, heap_kib=HEAP_KIB), env=self._environment(), cwd=self.folder
-        )
-        if await process.wait():
-            raise BoardEnded(f"{self} did not run {val_provisioning.SCRIPT}")
+        await self.run_script(folder / val_provisioning.SCRIPT)
         for cache in folder.glob("v*"):
             shutil.copy(cache, target)
 
