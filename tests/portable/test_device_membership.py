@@ -319,7 +319,7 @@ def test_no_more_groups_than_a_board_has_room_for():
         world.join("sg8", 1)
 
 
-@req("SEC-02", "SEC-07", "CPNS-GKM-74")
+@req("SEC-02", "SEC-07", "SEC-14", "CPNS-GKM-74")
 def test_a_new_generation_is_stored_beside_the_old_one():
     world, group = members_world()
     old = world.gateway.object("kitchen", 6)
@@ -330,6 +330,9 @@ def test_a_new_generation_is_stored_beside_the_old_one():
     group = world.agent.membership.groups["kitchen"]
     world.hear(old)
     assert group.version == 6
+    world.run_for(world.gateway.leisure)
+    (confirmed,) = [fields for code, fields in world.gateway.heard if code == n.GROUP_KEY_DELIVERY_RESPONSE]
+    assert confirmed[m.GENERATION] == 1  # of the GKDK that opened it
     world.hear(world.gateway.object("kitchen", 7))
     assert group.version == 7
     fields[m.GENERATION] = 3
