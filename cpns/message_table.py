@@ -78,7 +78,7 @@ PAIRS = {
         EXTENSION,
         ((GATEWAY, PNE), (PNE, GATEWAY)),
         ("", ""),
-        "a notice of a group management server to a PNE that is a VAL client, or its answer",
+        "a notice of a group management server or a profile to a PNE that is a VAL client, or its answer",
     ),
 }
 
@@ -124,7 +124,7 @@ NAMES = {
     m.EUK_ID: ("EUK ID", "which Entity User Key"),
     m.MAC: ("MAC", "the PNE opened this Group Key for this group and version"),
     m.SLOT: ("Slot", "place of the PNE in the tree"),
-    m.KEY_MESSAGE: ("Key Message", "the notice with its I_MESSAGE, or the answer; the PN GW reads neither"),
+    m.KEY_MESSAGE: ("Key Message", "docs/protocol.md section 12; the PN GW cannot open the I_MESSAGE in it"),
     m.WINDOWS_LOST: ("Windows Lost", "the replay windows under this version were lost: a new key is wanted (SEC-24)"),
 }
 
