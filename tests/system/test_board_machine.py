@@ -135,12 +135,17 @@ ON_AIR = """
         link = UdpLink("0.0.0.0", "127.255.255.255", hear="0.0.0.0")
         asyncio.create_task(told(link, True))
         asyncio.create_task(told(link, False))
+        while not station.connects:
+            await asyncio.sleep_ms(10)
+        print("listens")
         await asyncio.sleep_ms(500)
         for n in range({sends}):
             link.broadcast(5687, b"to-all")
             link.send(("{peer}", 5683), b"to-one")
             await asyncio.sleep_ms(20)
         await asyncio.sleep_ms({after_ms})
+        while air.counts["received"] + air.counts["lost"] < {until}:
+            await asyncio.sleep_ms(10)
         print("lost", air.counts["lost"])
     asyncio.run(main())
 """
@@ -148,9 +153,9 @@ ON_AIR = """
 
 def test_boards_hear_each_other_and_not_themselves(tmp_path):
     a, b, c = (OneBoard(tmp_path) for _ in range(3))
-    script = ON_AIR.format(sends=3, peer=b.address, after_ms=1000)
+    script = ON_AIR.format(sends=3, peer=b.address, after_ms=1000, until=0)
     running = [one.popen(script) for one in (a, b, c)]
-    heard = [process.communicate(timeout=30)[0].splitlines() for process in running]
+    heard = [process.communicate(timeout=30)[0].splitlines()[1:] for process in running]
     assert sorted(heard[0]) == sorted([f"{b.address} to-all", f"{c.address} to-all"] * 3 + ["lost 0"])
     unicast = [f"{a.address} to-one", f"{c.address} to-one"] * 3
     assert sorted(heard[1]) == sorted([f"{a.address} to-all", f"{c.address} to-all"] * 3 + unicast + ["lost 0"])
@@ -159,8 +164,10 @@ def test_boards_hear_each_other_and_not_themselves(tmp_path):
 def test_the_air_loses_what_it_is_told_to_lose_and_counts_it(tmp_path):
     a, b = OneBoard(tmp_path), OneBoard(tmp_path)
     script = textwrap.dedent(ON_AIR)
-    receiver = b.popen(script.format(sends=0, peer="", after_ms=4000), BOARD_LOSS="0.3", BOARD_SEED="7")
-    sender = a.popen(script.format(sends=100, peer="127.0.8.200", after_ms=0))
+    listening = script.format(sends=0, peer="", after_ms=0, until=100)
+    receiver = b.popen(listening, BOARD_LOSS="0.3", BOARD_SEED="7")
+    assert receiver.stdout.readline() == "listens\n"
+    sender = a.popen(script.format(sends=100, peer="127.0.8.200", after_ms=0, until=0))
     heard = receiver.communicate(timeout=30)[0].splitlines()
     sender.communicate(timeout=30)
     lost = int(heard[-1].split()[1])
