@@ -11,6 +11,7 @@ NS = 'xmlns="urn:keycast:cpns:1"'
 JOIN = f"<JoinRequest {NS}><PNEID>pne-1</PNEID><SGID>lamps</SGID></JoinRequest>"
 
 
+@pytest.mark.req("CPNS-GKM-41", "CPNS-GKM-46", "CPNS-GKM-47", "CPNS-GKM-48")
 def test_group_key_delivery_request_as_xml():
     fields = {
         m.SG_ID: "lamps & doors",
