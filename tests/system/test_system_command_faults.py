@@ -215,4 +215,30 @@ def test_the_version():
 def test_a_package_that_is_not_installed(tmp_path, package, extra, words):
     hide = f"import sys; sys.modules[{package!r}] = None; sys.argv[1:] = {words!r}; import tools.keycast as k; k.main()"
     result = subprocess.run([sys.executable, "-c", hide], capture_output=True, text=True, cwd=tmp_path, timeout=60)
-    assert f"keycast[{extra}]" in refused(result)
+    assert f"its extra {extra}" in refused(result) and package in result.stderr
+
+
+def test_a_demo_away_from_the_folder_of_the_project(tmp_path):
+    away = (
+        "import sys; from pathlib import Path; from tools.micropython_vm import board_files\n"
+        "board_files.MANIFEST = Path('nowhere'); sys.argv[1:] = ['demo']\n"
+        "import tools.keycast as k; k.main()"
+    )
+    result = subprocess.run([sys.executable, "-c", away], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert "make demo" in refused(result)
+
+
+def test_a_machine_without_micropython(tmp_path):
+    none = (
+        "import sys; from tools.micropython_vm import vm; from tools.virtual_board import fleet\n"
+        "def build(): raise vm.NoVm(vm.WHAT_TO_INSTALL)\n"
+        "fleet.build = build; sys.argv[1:] = ['demo']\n"
+        "import tools.keycast as k; k.main()"
+    )
+    result = subprocess.run([sys.executable, "-c", none], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert result.returncode == 1 and "apt install micropython" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_a_picture_that_cannot_be_written(tmp_path):
+    result = keycast("demo", "--boards", 3, "--picture", tmp_path / "none" / "x.svg", timeout_s=120)
+    assert "x.svg" in refused(result)

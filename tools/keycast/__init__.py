@@ -22,5 +22,6 @@ def main() -> None:
         extra = next((extra for extra, packages in _EXTRAS.items() if package in packages), None)
         if extra is None:
             raise
-        print(f"keycast: this command needs the package {package}: pip install 'keycast[{extra}]'", file=sys.stderr)
+        step = f"install keycast with its extra {extra}: pip install '.[{extra}]' in its folder"
+        print(f"keycast: this command needs the package {package}: {step}", file=sys.stderr)
         sys.exit(1)

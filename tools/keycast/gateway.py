@@ -92,11 +92,11 @@ def settings() -> None:
     for name, field in fields.items():
         section: Any = field.annotation
         if section is Any:
-            console.print(Text.assemble((f"[{name}]", "bold"), "  needs the extra keycast[seal]"))
+            console.print(Text.assemble((f"[{name}]", "bold"), "  needs keycast with its extra seal"))
             continue
         console.print(Text.assemble((f"[{name}]", "bold"), "  ", (section.__doc__ or "").strip()))
         for key, value in section.model_fields.items():
-            default = "needed" if value.is_required() else repr(value.default)
+            default = "needed" if value.is_required() else repr(getattr(value.default, "value", value.default))
             console.print(f"  {key:20} {default:24} {value.description or ''}")
 
 

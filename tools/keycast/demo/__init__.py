@@ -12,6 +12,10 @@ from rich.console import Console
 from tools.keycast.demo.house import build_house, new_seed
 from tools.keycast.demo.story import Figures, Story
 from tools.keycast.demo.view import View
+from tools.keycast.options import complain, sentences
+from tools.micropython_vm import board_files
+from tools.micropython_vm.vm import NoVm
+from tools.virtual_board.board import BoardEnded
 
 
 def command(
@@ -27,11 +31,18 @@ def command(
 
     Example: keycast demo --boards 20 --loss 0.2
     """
+    if not board_files.MANIFEST.exists():
+        complain("the demo needs the folder of the project, which is not installed with it: run `make demo` there.")
+        raise typer.Exit(1)
     console = Console(force_terminal=False, width=200) if as_json else Console()
     figures = Figures(boards, loss, new_seed() if seed is None else seed)
     with tempfile.TemporaryDirectory(prefix="keycast-demo-") as folder:
         try:
-            asyncio.run(_play(Path(folder), figures, View(console), picture))
+            with sentences():
+                asyncio.run(_play(Path(folder), figures, View(console), picture))
+        except (NoVm, BoardEnded) as problem:
+            complain(str(problem))
+            raise typer.Exit(1) from None
         except TimeoutError:
             console.print("A member was still without its key after two minutes; the lines above tell how far it came.")
             raise typer.Exit(1) from None
