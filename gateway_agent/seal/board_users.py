@@ -131,7 +131,7 @@ class BoardUser:
 
     def heard(self, octets: bytes) -> None:
         """Take a Key Message of the PNE. Raises MalformedMessage, TooMany."""
-        answer = _answer(octets)
+        answer = answer_of(octets)
         now = time.monotonic()
         self._there.set()
         if not answer:  # it has started anew: its store may be another one
@@ -242,7 +242,7 @@ class BoardUsers:
         user.heard(key_message)
 
 
-def _answer(octets: bytes) -> list[object]:
+def answer_of(octets: bytes) -> list[object]:
     """[notice ID, GMK-ID, proof, code, text] that a PNE says, or [] for ready. Raises MalformedMessage."""
     value = cborlite.decode(octets, tuning.KEY_MESSAGE_MAX)
     if value == []:

@@ -42,7 +42,7 @@ def _file(read: Callable[[Path], Any]) -> Callable[[bytes], None]:
     return parse
 
 
-class _Flash:
+class Flash:
     """A `ports.Storage` in memory."""
 
     def __init__(self, entries: dict[str, bytes]) -> None:
@@ -64,14 +64,14 @@ class _Flash:
 def _flash_copies(name: str, octets: bytes) -> bytes:
     """What stands in a flash as copy 0 of record `name`."""
     flash: dict[str, bytes] = {}
-    KeyStore(_Flash(flash)).save(name, octets)
+    KeyStore(Flash(flash)).save(name, octets)
     return flash[f"{name}0"]
 
 
 def _key_store(data: bytes) -> None:
     """The octets stand in copy 0, or in both."""
     for copies in (("gkdk00",), ("gkdk00", "gkdk01")):
-        store = KeyStore(_Flash(dict.fromkeys(copies, data)))
+        store = KeyStore(Flash(dict.fromkeys(copies, data)))
         GkdkStore(store, 0)
         store.save("gkdk0", RECORD.pack())
         if store.load("gkdk0") != RECORD.pack():

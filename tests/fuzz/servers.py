@@ -18,11 +18,11 @@ from tests.fuzz.target import Target
 from tools.keycast.mikey import read_keys
 
 _VECTORS = Path(__file__).parents[1] / "vectors" / "mikey_sakke_public.json"
-_PUBLIC = json.loads(_VECTORS.read_text())["payload_tests"][0]
+PUBLIC = json.loads(_VECTORS.read_text())
 _KEYS = read_keys(_VECTORS)
 _XML = xml_form.encode(numbers.GROUP_KEY_DELIVERY_REQUEST, DELIVERY_FIELDS)
 _PARAMETERS = bytes.fromhex("00000000000068d7eafa00ffffffff00000020017b001c") + b"sip:group@gms-psi.example.or"
-_I_MESSAGE = bytes.fromhex(_PUBLIC["i_message_hex"])
+I_MESSAGE = bytes.fromhex(PUBLIC["payload_tests"][0]["i_message_hex"])
 _REQUEST = Request("sip:a@example.org", "kms.example.org", 1_700_000_000, "https://kms.example.org/", "client")
 _RESPONSE = Response("sip:a@b", "kms", 1_700_000_000, "https://kms/", error=ErrorReport(7, "no"))
 _GROUPS = (group_configuration.GroupRecord("sip:g@example.org", "lights"),)
@@ -42,8 +42,8 @@ def _open(data: bytes) -> None:
 TARGETS = (
     Target("xml", xml_form.decode, (CpnsError,), (_XML, b"<a/>")),
     Target("uplink-message", wire.decode, (CpnsError,), (_XML, DELIVERY, b"\xef\xbb\xbf" + _XML)),
-    Target("mikey", mikey.parse, (MikeyError,), (_I_MESSAGE,)),
-    Target("i-message", _open, (MikeyError,), (_I_MESSAGE,)),
+    Target("mikey", mikey.parse, (MikeyError,), (I_MESSAGE,)),
+    Target("i-message", _open, (MikeyError,), (I_MESSAGE,)),
     Target("key-parameters", key_parameters.decode, (MikeyError,), (_PARAMETERS,)),
     Target("kms-request", lambda data: kms_xml.decode(data, Request), (KmsFault,), (kms_xml.encode(_REQUEST),)),
     Target("kms-response", lambda data: kms_xml.decode(data, Response), (KmsFault,), (kms_xml.encode(_RESPONSE),)),
