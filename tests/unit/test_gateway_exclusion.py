@@ -205,6 +205,25 @@ async def test_restart_between_leave_and_next_key_repeats_nothing_to_the_leaver(
         assert boards[1].opens(frame, "light") is not None
 
 
+@pytest.mark.req("SEC-06")
+async def test_who_leaves_before_an_interrupted_delivery_goes_on_is_excluded_from_it(world):
+    boards = [await world.board(f"b{i}", "light") for i in range(8)]
+    for board in boards:
+        board.deaf, board.reachable = True, False
+    version = await world.server.rekey("light")
+    await world.until(lambda: len(world.air) == 1)
+    world.server.up = False
+    await world.restart()  # it waits for the Server's word before it goes on
+    await world.server.expel("light", "b0")
+    assert world.store.deliveries.states("light", version)["b0"] == "excluded"
+    assert len(world.air) == 1
+    world.server.up = True
+    await world.gateway.tick()
+    await world.until(lambda: len(world.air) > 1)
+    assert all(boards[0].opens(frame, "light") is None for frame in world.air[1:])
+    assert all(boards[1].opens(frame, "light") is not None for frame in world.air[1:])
+
+
 @pytest.mark.req("SEC-06", "Q-10")
 async def test_retiring_a_board_is_a_leave_from_each_group_and_shows_as_exposed(world):
     await world.board("lamp", "light", "door")
