@@ -91,7 +91,7 @@ def table(rows: dict[str, Requirement]) -> Table:
         shown.add_row(
             row.id,
             row.level,
-            row.text if result not in ("not testable", "later") else f"{row.text} [dim]({reason})[/]",
+            f"{row.text} [dim]({reason})[/]" if reason else row.text,  # also where what is built has its tests
             str(len(row.outcomes) - on_vm or ""),
             str(on_vm or ""),
             f"[{STYLES.get(result, 'dim')}]{result}[/]",
