@@ -92,7 +92,7 @@ async def test_a_mixed_group_is_served_in_one_delivery(world):
     assert {board.version("light") for board in world.boards.values()} == {version}
 
 
-@pytest.mark.req("CPNS-GKM-75")
+@pytest.mark.req("CPNS-GKM-72", "CPNS-GKM-75")
 async def test_only_members_can_open_the_broadcast(world):
     for i in range(8):
         await world.board(f"b{i}", *(["light"] if i % 3 else ["door"]))
