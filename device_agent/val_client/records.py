@@ -68,8 +68,8 @@ def take_profile(store, octets):
     notice = cborlite.decode(octets)
     if type(notice) is not list or notice[:2] != ["", "profile"]:
         return None
-    if [type(each) for each in notice] != [str, str, str, bytes]:
-        raise MalformedMessage("no profile")
+    if [type(each) for each in notice] != [str, str, str, bytes] or store.load(PROVISIONING) is None:
+        raise MalformedMessage("no profile, or no VAL client")
     groups = cborlite.decode(notice[3])
     if type(groups) is not list:
         raise MalformedMessage("no profile")

@@ -291,3 +291,5 @@ def test_what_is_no_profile_changes_nothing():
     with raises(MalformedMessage):
         records.take_profile(world.store, cborlite.encode(["", "profile", 7, b"\x80"]))
     assert records.load_client(world.store).groups == {world.group: world.gms}
+    with raises(MalformedMessage):
+        records.take_profile(KeyStore(Flash()), profile_of([]))
