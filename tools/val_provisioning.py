@@ -14,8 +14,9 @@ from cpns import cborlite
 from device_agent.val_client import key_cache, records
 from gateway_agent.errors import GatewayError
 from gateway_agent.seal.key_material import KeyMaterial
-from gateway_agent.seal.kms_client import KmsAccess, KmsClient
-from gateway_agent.seal.servers import ServerAccess, fetch_profile
+from gateway_agent.seal.kms_client import KmsClient
+from gateway_agent.seal.server_access import KmsAccess, ServerAccess
+from gateway_agent.seal.servers import fetch_profile
 from mikey_sakke.errors import MikeyError
 from mikey_sakke.identifiers import uid
 from mikey_sakke.kms_exchange import period_bounds, period_number
@@ -38,6 +39,11 @@ class ValBoard:
     rsks: dict[int, bytes] = field(repr=False)
     until: int
 
+    def identifier(self, number: int) -> bytes:
+        """The UID of the board's user in a key period."""
+        client = self.client
+        return bytes(uid(client.user, client.kms, client.period, client.offset, number))
+
     def flash_records(self) -> dict[str, bytes]:
         """The records for the board's key store."""
         rsks = cborlite.encode([[number, rsk] for number, rsk in sorted(self.rsks.items())])
@@ -56,9 +62,7 @@ class ValBoard:
         caches = []
         for number, rsk in sorted(self.rsks.items()):
             path = Path(records.cache_path(f"{folder}/", number))
-            user = self.client
-            identifier = uid(user.user, user.kms, user.period, user.offset, number)
-            for _ in key_cache.build_steps(str(path), identifier, user.z, rsk):
+            for _ in key_cache.build_steps(str(path), self.identifier(number), self.client.z, rsk):
                 pass
             path.chmod(0o600)
             caches.append(path)

@@ -24,8 +24,9 @@ from gateway_agent.seal.board_users import BoardUser, BoardUsers
 from gateway_agent.seal.gmk_checks import CLOCK_WINDOW_S, Authority, Settings
 from gateway_agent.seal.gmk_store import GmkStore
 from gateway_agent.seal.key_material import KeyMaterial
-from gateway_agent.seal.kms_client import KmsAccess, KmsClient
-from gateway_agent.seal.servers import GmsAccess, ServerAccess, Servers
+from gateway_agent.seal.kms_client import KmsClient
+from gateway_agent.seal.server_access import GmsAccess, KmsAccess, ServerAccess
+from gateway_agent.seal.servers import Servers
 from gateway_agent.seal.service_groups import ServiceGroups
 from gateway_agent.seal.uplink import Mapping, SealUplink
 from gateway_agent.seal.val_client import ValClient

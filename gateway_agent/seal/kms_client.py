@@ -8,21 +8,17 @@ Every failure is one KmsFault, and then nothing of what was received is kept.
 """
 
 import asyncio
-import ipaddress
-import ssl
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
 import aiohttp
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from gateway_agent.errors import ConfigError
 from gateway_agent.seal.key_material import KeyMaterial, UserKeys
+from gateway_agent.seal.server_access import KmsAccess
+from mikey_sakke.https import read_capped
 from mikey_sakke.kms_exchange import Ask, Exchange, period_bounds, period_number, uid_of
 from mikey_sakke.kms_faults import KmsFault, NotAuthorised, NotTrusted, Refused, Unreachable, WrongStatus
 from mikey_sakke.kms_values import Certificate
@@ -34,28 +30,6 @@ LEAD_SHARE = 10  # ... and at most this share (1/n) of a period
 LOOK_AT_LEAST_EVERY_S = 3600
 
 
-class KmsAccess(BaseModel):
-    """Where the KMS is, who asks, and with which token."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    url: str = Field(description="https://host:port of the KMS; http only on loopback")
-    kms_uri: str = Field(min_length=1, description="unique name of the KMS, as in its certificate")
-    user_uri: str = Field(min_length=1, description="VAL or MC service ID of this client")
-    token: SecretStr = Field(description="bearer token of that user")
-    ca_file: Path | None = Field(None, description="PEM file with the only trusted CA; none: those of the system")
-
-    @field_validator("url")
-    @classmethod
-    def _encrypted(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("https", "http") or not parts.hostname or parts.path not in ("", "/"):
-            raise ValueError("the URL of a KMS is https://host:port")
-        if parts.scheme == "http" and not _is_loopback(parts.hostname):
-            raise ValueError("keys travel over https only: http is for loopback")
-        return url
-
-
 class KmsClient:
     """One user at one KMS."""
 
@@ -65,7 +39,7 @@ class KmsClient:
         self._material = material
         self._clock = clock or (lambda: int(time.time()))
         self._exchange = Exchange(access.url, access.kms_uri, access.user_uri)
-        self._tls = _tls(access)
+        self._tls = access.tls()
         self._session: aiohttp.ClientSession | None = None
         self._keys: UserKeys | None = None
 
@@ -149,7 +123,7 @@ class KmsClient:
             async with self._session.post(
                 ask.url, data=ask.body, headers=headers, ssl=self._tls, allow_redirects=False
             ) as response:
-                octets = await _read(response)
+                octets = await read_capped(response.content, RESPONSE_MAX)
                 status = response.status
         except aiohttp.ClientSSLError:
             raise NotTrusted(f"{self._access.url} shows no TLS certificate that is trusted here.") from None
@@ -169,31 +143,3 @@ class KmsClient:
         except KmsFault as fault:  # not from a KMS: a proxy's page, for example
             return WrongStatus(f"{self._access.url} answered with HTTP status {status} ({fault.code}).")
         return WrongStatus(f"{self._access.url} answered with HTTP status {status}.")
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The body, at most one octet more than a document may have: reading it then says so."""
-    octets = bytearray()
-    while len(octets) <= RESPONSE_MAX and (part := await response.content.read(RESPONSE_MAX + 1 - len(octets))):
-        octets += part
-    return bytes(octets)
-
-
-def _tls(access: KmsAccess) -> ssl.SSLContext | bool:
-    if urlsplit(access.url).scheme == "http":
-        return True
-    try:
-        context = ssl.create_default_context(cafile=access.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"The CA file {access.ca_file} cannot be used ({type(error).__name__}).", "Check that it is PEM."
-        ) from None
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

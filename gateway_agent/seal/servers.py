@@ -7,19 +7,17 @@ servers trust. One request to each server stays open; news come at once, and a l
 import asyncio
 import json
 import logging
-import ssl
 from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
-from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Protocol, Self
-from urllib.parse import quote, urlsplit
+from typing import Protocol, Self
+from urllib.parse import quote
 
 import aiohttp
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from gateway_agent.errors import ConfigError, GatewayError
+from gateway_agent.errors import GatewayError
+from gateway_agent.seal.server_access import GmsAccess, ServerAccess
 from mikey_sakke.errors import MikeyError
 from mikey_sakke.group_configuration import (
     BODY_MAX,
@@ -31,6 +29,7 @@ from mikey_sakke.group_configuration import (
     decode_requests,
     encode_response,
 )
+from mikey_sakke.https import read_capped
 
 _log = logging.getLogger(__name__)
 
@@ -41,34 +40,7 @@ RETRY_MAX_S = 60.0
 AUTHORISE_EVERY_S = 6 * 3600
 EXPIRY_LOOK_S = 60.0
 _RESPONSES = "/gms/v1/responses"
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-
-class ServerAccess(BaseModel):
-    """Where a CMS or GMS is, and with which token it is asked."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    url: str = Field(description="https://host:port; http only on loopback")
-    token: SecretStr = Field(description="bearer token of the user there")
-    ca_file: Path | None = Field(None, description="PEM file with the only trusted CA; none: those of the system")
-
-    @field_validator("url")
-    @classmethod
-    def _encrypted(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("https", "http") or not parts.hostname or parts.path not in ("", "/"):
-            raise ValueError("the URL of a server is https://host:port")
-        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-            raise ValueError("keys travel over https only: http is for loopback")
-        return url.rstrip("/")
-
-
-class GmsAccess(ServerAccess):
-    """A GMS, and the groups that the user affiliates to by itself (explicit affiliation, SEAL-GMK-41)."""
-
-    gms_uri: Annotated[str, Field(min_length=1, max_length=255, description="server URI, as in the user profile")]
-    affiliate: list[str] = Field([], description="URIs of groups to affiliate and subscribe to")
+_ANSWER_MAX = BODY_MAX * NOTICES_MAX
 
 
 class Client(Protocol):
@@ -204,16 +176,17 @@ class Servers:
         delay, authorised_at = RETRY_FIRST_S, float("-inf")
         while True:
             try:
+                await self._client.ready()
                 if loop.time() - authorised_at > AUTHORISE_EVERY_S:
                     await self._authorise(access, link)
                     authorised_at = loop.time()
-                await self._client.ready()
                 path = f"/gms/v1/notifications?wait={WAIT_S}"
                 octets = await link.request("GET", path, timeout_s=WAIT_S + REQUEST_TIMEOUT_S)
                 for request in decode_requests(octets) if octets else ():
                     response = await self._client.take(request)
-                    if response is not None:
-                        await link.request("POST", _RESPONSES, encode_response(response))
+                    if response is None:  # whoever should answer is away
+                        break
+                    await link.request("POST", _RESPONSES, encode_response(response))
                 delay = RETRY_FIRST_S
             except (ServerFailed, MikeyError) as error:
                 _log.warning("the GMS %s: %s", access.gms_uri, error)
@@ -249,7 +222,7 @@ class _Link:
 
     def __init__(self, access: ServerAccess) -> None:
         self._access = access
-        self._tls = _tls(access)
+        self._tls = access.tls()
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -278,24 +251,17 @@ class _Link:
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=timeout_s),
             ) as answer:
-                octets = await _read(answer)
+                octets = await read_capped(answer.content, _ANSWER_MAX)
                 status = answer.status
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise ServerFailed(
                 f"{self._access.url} does not answer ({type(error).__name__}).", "It is tried again."
             ) from None
+        if len(octets) > _ANSWER_MAX:
+            raise ServerFailed(f"{self._access.url} answers more than {_ANSWER_MAX} octets.", "They are not taken.")
         if status not in (HTTPStatus.OK, HTTPStatus.NO_CONTENT):
             raise ServerFailed(f"{self._access.url} refuses with {status}{reason(octets)}.", "Ask its operator.")
         return octets
-
-
-async def _read(answer: aiohttp.ClientResponse) -> bytes:
-    octets, limit = bytearray(), BODY_MAX * NOTICES_MAX
-    while len(octets) <= limit and (part := await answer.content.read(limit + 1 - len(octets))):
-        octets += part
-    if len(octets) > limit:
-        raise ServerFailed(f"An answer of more than {limit} octets.", "It is not taken.")
-    return bytes(octets)
 
 
 def reason(octets: bytes) -> str:
@@ -305,16 +271,3 @@ def reason(octets: bytes) -> str:
     except (ValueError, LookupError, TypeError, RecursionError):
         return ""
     return ": " + "".join(each for each in str(text)[:160] if each.isprintable())
-
-
-def _tls(access: ServerAccess) -> ssl.SSLContext | bool:
-    if urlsplit(access.url).scheme == "http":
-        return True
-    try:
-        context = ssl.create_default_context(cafile=access.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"The CA file {access.ca_file} cannot be used ({type(error).__name__}).", "Check that it is PEM."
-        ) from None
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import aiohttp
@@ -12,6 +13,7 @@ import aiohttp
 from key_servers.errors import ServerError
 from key_servers.gms import tuning
 from mikey_sakke import kms_exchange
+from mikey_sakke.https import checked_url, client_tls, read_capped
 from mikey_sakke.kms_faults import KmsFault
 from mikey_sakke.kms_values import Certificate, KeySet
 from mikey_sakke.kms_xml import MEDIA_TYPE, RESPONSE_MAX
@@ -38,7 +40,7 @@ class KeyProvisioning(Protocol):
 
 
 class KmsOverHttps:
-    """A KMS at `base_url` that knows the GMS by a bearer token. `context` verifies the KMS; None only on loopback."""
+    """A KMS at `base_url` that knows the GMS by a bearer token."""
 
     def __init__(
         self,
@@ -46,12 +48,20 @@ class KmsOverHttps:
         kms_uri: str,
         gms_uri: str,
         token: str,
-        context: ssl.SSLContext | None,
+        ca_file: Path | None,
         clock: Callable[[], int],
     ) -> None:
+        """`ca_file`: PEM file with the only CA trusted for the KMS, None: those of the system.
+
+        Raises NotProvisioned for a URL or a CA file that cannot be used.
+        """
+        try:
+            base_url = checked_url(base_url)
+            self._tls = client_tls(base_url, ca_file)
+        except ValueError as error:
+            raise NotProvisioned(f"The KMS cannot be asked: {error}.", "Correct its URL or CA file.") from None
         self._exchange = kms_exchange.Exchange(base_url, kms_uri, gms_uri)
         self._token = token
-        self._context = context
         self._clock = clock
         self._certificate: Certificate | None = None
 
@@ -80,21 +90,20 @@ class KmsOverHttps:
             raise NotProvisioned(f"The answer of the KMS is not usable: {fault}") from None
 
     async def _post(self, ask: kms_exchange.Ask) -> bytes:
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": MEDIA_TYPE}
+        headers = {
+            "Authorization": f"Bearer {self._token}",
+            "Content-Type": MEDIA_TYPE,
+            "Accept-Encoding": "identity",  # nothing to gain, and no bomb to fear
+        }
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout) as session,
-                session.post(
-                    ask.url, data=ask.body, headers=headers, ssl=self._context or True, allow_redirects=False
-                ) as answer,
+                session.post(ask.url, data=ask.body, headers=headers, ssl=self._tls, allow_redirects=False) as answer,
             ):
-                if answer.status == 401:
+                if answer.status == HTTPStatus.UNAUTHORIZED:
                     raise NotProvisioned("The KMS does not know the token of this GMS.", "Give the GMS a new one.")
-                octets = await answer.content.read(RESPONSE_MAX + 1)
-                while len(octets) <= RESPONSE_MAX and (more := await answer.content.read(RESPONSE_MAX)):
-                    octets += more
-                return octets
+                return await read_capped(answer.content, RESPONSE_MAX)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise NotProvisioned(f"The KMS does not answer ({type(error).__name__}).", "Check its URL.") from None
 

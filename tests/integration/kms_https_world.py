@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 
 from gateway_agent.seal.key_material import KeyMaterial
-from gateway_agent.seal.kms_client import KmsAccess, KmsClient
+from gateway_agent.seal.kms_client import KmsClient
+from gateway_agent.seal.server_access import KmsAccess
 from key_servers.kms import tls
 from key_servers.kms.app import Kms, create
 from key_servers.kms.config import KmsConfig

@@ -12,7 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway_agent.seal.key_material import KeyMaterial
-from gateway_agent.seal.kms_client import KmsAccess, KmsClient
+from gateway_agent.seal.kms_client import KmsClient
+from gateway_agent.seal.server_access import KmsAccess
 from mikey_sakke.kms_faults import Refused
 from mikey_sakke.kms_values import Certificate
 from mikey_sakke.kms_xml import decode

@@ -16,7 +16,8 @@ from aiohttp import web
 from pydantic import SecretStr, ValidationError
 
 from gateway_agent.errors import ConfigError
-from gateway_agent.seal.kms_client import KmsAccess, KmsClient
+from gateway_agent.seal.kms_client import KmsClient
+from gateway_agent.seal.server_access import KmsAccess
 from key_servers.kms import tls, tuning
 from mikey_sakke import kms_values
 from mikey_sakke.kms_exchange import ROOT_PATH, same_resource

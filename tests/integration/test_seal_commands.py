@@ -17,8 +17,9 @@ from typer.testing import CliRunner
 
 from gateway_agent.seal.gmk_store import GmkStore
 from gateway_agent.seal.key_material import KeyMaterial
-from gateway_agent.seal.kms_client import KmsAccess, KmsClient
-from gateway_agent.seal.servers import GmsAccess, ServerAccess, Servers
+from gateway_agent.seal.kms_client import KmsClient
+from gateway_agent.seal.server_access import GmsAccess, KmsAccess, ServerAccess
+from gateway_agent.seal.servers import Servers
 from gateway_agent.seal.val_client import ValClient
 from tools.keycast import cms, gms, kms
 

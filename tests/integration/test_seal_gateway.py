@@ -6,8 +6,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from gateway_agent.seal.app import MappedGroup, SealClient, SealConfig
-from gateway_agent.seal.kms_client import KmsAccess
-from gateway_agent.seal.servers import GmsAccess, ServerAccess
+from gateway_agent.seal.server_access import GmsAccess, KmsAccess, ServerAccess
 from gateway_agent.seal.service_groups import group_key
 from key_servers.gms.values import Affiliation
 from tests.unit.gateway_world import PN, World

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import ssl
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,11 +12,13 @@ import pytest_asyncio
 from pydantic import SecretStr, ValidationError
 from typer.testing import CliRunner
 
-from gateway_agent.seal.servers import GmsAccess, ServerAccess, Servers
+from gateway_agent.seal.server_access import GmsAccess, ServerAccess
+from gateway_agent.seal.servers import Servers
 from key_servers.gms.app import GmsConfig
 from key_servers.gms.provisioning import KmsOverHttps, NotProvisioned, OwnKeys
 from key_servers.gms.values import Affiliation
 from mikey_sakke.group_configuration import KEY, REVOCATION, NotifyResponse, decode_requests, encode_response
+from mikey_sakke.https import client_tls
 from mikey_sakke.identifiers import NTP_OFFSET
 from tools.keycast import seal
 from tools.keycast.seal_house import GMS_URI, KMS_URI, SealHouse, User, build_seal_house, until
@@ -111,11 +112,12 @@ async def test_the_gms_may_be_faster_than_the_cms(house: SealHouse, monkeypatch:
 
 
 async def knock(house: SealHouse, method: str, path: str, token: str = "", body: bytes = b"") -> tuple[int, bytes]:
-    context = ssl.create_default_context(cafile=house.ca)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     async with (
         aiohttp.ClientSession() as session,
-        session.request(method, house.gms.urls[0] + path, data=body, headers=headers, ssl=context) as answer,
+        session.request(
+            method, house.gms.urls[0] + path, data=body, headers=headers, ssl=client_tls(house.gms.urls[0], house.ca)
+        ) as answer,
     ):
         return answer.status, await answer.read()
 
@@ -165,11 +167,10 @@ async def test_a_notification_is_not_kept_by_caches(house: SealHouse) -> None:
     await house.gms.management.add_member(CREW, BOB, Affiliation.IMPLICIT)
     await house.gms.management.authorise(BOB)
     await house.gms.management.make_key([CREW])
-    context = ssl.create_default_context(cafile=house.ca)
     url = house.gms.urls[0] + "/gms/v1/notifications?wait=5"
     async with (
         aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session,
-        session.get(url, ssl=context) as answer,
+        session.get(url, ssl=client_tls(house.gms.urls[0], house.ca)) as answer,
     ):
         assert answer.headers["Cache-Control"] == "no-store"
         (request,) = decode_requests(await answer.read())
@@ -189,11 +190,10 @@ async def test_servers_that_are_not_trusted_are_not_asked(house: SealHouse, capl
 
 
 async def test_a_gms_without_keys_does_not_start(house: SealHouse) -> None:
-    context = ssl.create_default_context(cafile=house.ca)
-    link = KmsOverHttps(house.kms.urls[0], KMS_URI, "sip:rogue.example.org", "no token", context, lambda: 0)
+    link = KmsOverHttps(house.kms.urls[0], KMS_URI, "sip:rogue.example.org", "no token", house.ca, lambda: 0)
     with pytest.raises(NotProvisioned, match="does not know the token"):
         await OwnKeys(link).open(0)
-    link = KmsOverHttps("https://127.0.0.1:1", KMS_URI, "sip:rogue.example.org", "no token", context, lambda: 0)
+    link = KmsOverHttps("https://127.0.0.1:1", KMS_URI, "sip:rogue.example.org", "no token", house.ca, lambda: 0)
     with pytest.raises(NotProvisioned, match="does not answer"):
         await OwnKeys(link).open(0)
 
@@ -201,9 +201,8 @@ async def test_a_gms_without_keys_does_not_start(house: SealHouse) -> None:
 @pytest.mark.req("SEAL-GMK-20")
 async def test_the_gms_signs_with_keys_of_the_period(house: SealHouse) -> None:
     token = await house.kms.new_token(GMS_URI)
-    context = ssl.create_default_context(cafile=house.ca)
     now = int(time.time())
-    keys = OwnKeys(KmsOverHttps(house.kms.urls[0], KMS_URI, GMS_URI, token, context, lambda: now))
+    keys = OwnKeys(KmsOverHttps(house.kms.urls[0], KMS_URI, GMS_URI, token, house.ca, lambda: now))
     await keys.open(now)
     period = keys.certificate.key_period
     number = (now + NTP_OFFSET - keys.certificate.key_offset) // period

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import ssl
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -58,8 +57,7 @@ def run(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with sentences(), contextlib.suppress(KeyboardInterrupt):
         token = private_file.read(kms_token_file).decode("ascii", "replace").strip()
-        context = ssl.create_default_context(cafile=kms_ca) if kms.startswith("https:") else None
-        provisioning = KmsOverHttps(kms, kms_uri, gms_uri, token, context, lambda: int(time.time()))
+        provisioning = KmsOverHttps(kms, kms_uri, gms_uri, token, kms_ca, lambda: int(time.time()))
         config = server_config(
             GmsConfig,
             DATABASE_VARIABLE,

@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,8 +13,9 @@ from pydantic import SecretStr
 from gateway_agent.seal.gmk_checks import Settings
 from gateway_agent.seal.gmk_store import GmkStore
 from gateway_agent.seal.key_material import KeyMaterial
-from gateway_agent.seal.kms_client import KmsAccess, KmsClient
-from gateway_agent.seal.servers import GmsAccess, ServerAccess, Servers
+from gateway_agent.seal.kms_client import KmsClient
+from gateway_agent.seal.server_access import GmsAccess, KmsAccess, ServerAccess
+from gateway_agent.seal.servers import Servers
 from gateway_agent.seal.val_client import ValClient
 from key_servers.cms.app import Cms, CmsConfig
 from key_servers.gms.app import Gms, GmsConfig
@@ -112,7 +112,7 @@ async def build_seal_house(folder: Path, workers: int = 1) -> AsyncIterator[Seal
                 KMS_URI,
                 uri,
                 token,
-                ssl.create_default_context(cafile=certificate),
+                certificate,
                 lambda: int(time.time()),
             )
             config = GmsConfig(

@@ -1,0 +1,47 @@
+"""What a person sets for each server of a VAL client: where it is, with which token it is asked, whom to trust."""
+
+import ssl
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from gateway_agent.errors import ConfigError
+from mikey_sakke.group_configuration import URI_MAX
+from mikey_sakke.https import checked_url, client_tls
+
+
+class ServerAccess(BaseModel):
+    """Where a KMS, CMS or GMS is, and with which token it is asked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(description="https://host:port; http only on loopback")
+    token: SecretStr = Field(description="bearer token of the user there")
+    ca_file: Path | None = Field(None, description="PEM file with the only trusted CA; none: those of the system")
+
+    @field_validator("url")
+    @classmethod
+    def _encrypted(cls, url: str) -> str:
+        return checked_url(url)
+
+    def tls(self) -> ssl.SSLContext | bool:
+        """What verifies the server, as aiohttp takes it. Raises ConfigError for a CA file that cannot be used."""
+        try:
+            return client_tls(self.url, self.ca_file)
+        except ValueError as error:
+            raise ConfigError(f"{self.url}: {error}.", "Check that it is PEM.") from None
+
+
+class KmsAccess(ServerAccess):
+    """A KMS, and who asks it."""
+
+    kms_uri: str = Field(min_length=1, description="unique name of the KMS, as in its certificate")
+    user_uri: str = Field(min_length=1, description="VAL or MC service ID of this client")
+
+
+class GmsAccess(ServerAccess):
+    """A GMS, and the groups that the user affiliates to by itself (explicit affiliation, SEAL-GMK-41)."""
+
+    gms_uri: Annotated[str, Field(min_length=1, max_length=URI_MAX, description="server URI, as in the user profile")]
+    affiliate: list[str] = Field([], description="URIs of groups to affiliate and subscribe to")
