@@ -199,6 +199,32 @@ def test_a_delete_over_the_session_wipes_the_keys_unless_a_newer_one_is_held():
     assert group.ring.floor == 6
 
 
+@req("SEC-04", "SEC-15")
+def test_a_delete_that_knows_of_later_keys_raises_the_floor_above_them():
+    world, group = members_world()
+    world.deliver("kitchen", 6)
+    recorded = world.gateway.object("kitchen", 8)
+    world.ask(n.DELETE_SERVICE_GROUP_REQUEST, {m.SG_ID: "kitchen", m.VERSION: 8})
+    assert key_of(6) not in b"".join(world.medium.octets.values())
+    group = world.join("kitchen", 3)
+    assert group.ring.floor == 8
+    world.hear(recorded)
+    assert group.version == 0
+
+
+@req("SEC-02")
+def test_a_pull_tells_the_highest_generation_and_version_that_are_held():
+    world, _ = members_world()
+    world.deliver("kitchen", 6)
+    world.gateway.generation = 9
+    world.ask(n.GENERATION_REQUEST, {m.GKDK: world.gateway.gkdk(), m.GENERATION: 9})
+    world.boot()
+    world.gateway.heard.clear()
+    world.run_for(10000)
+    (pull,) = [fields for code, fields in world.gateway.heard if code == n.KEY_PULL_REQUEST]
+    assert (pull[m.GENERATION], pull[m.VERSION]) == (9, 6)
+
+
 def test_requests_about_other_groups_and_requests_not_for_a_pne_are_refused():
     world, _ = members_world()
     assert world.deliver("bedroom", 6)[m.ERROR] == n.ERROR_NOT_MEMBER

@@ -158,7 +158,7 @@ async def test_a_newcomers_pn_gw_never_sees_the_key_from_before_the_join(house: 
 # Leave, expel
 
 
-@pytest.mark.req("CPNS-GKM-60", "SEC-06")
+@pytest.mark.req("CPNS-GKM-60", "SEC-05", "SEC-06")
 async def test_leaving_tells_the_pn_gw_before_it_gets_the_next_key(house: House) -> None:
     home = house.gateway("home")
     await house.create(home, "lamp", "light")
