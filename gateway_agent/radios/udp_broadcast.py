@@ -63,7 +63,8 @@ class UdpBroadcast:
         return sent
 
     def networks(self) -> list[str]:
-        """Interface and directed broadcast address of each open socket."""
+        """Interface and directed broadcast address of each interface that can send now."""
+        self._follow()
         return [f"{interface.name} {interface.broadcast}" for interface in self._sockets]
 
     def close(self) -> None:

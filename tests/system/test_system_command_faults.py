@@ -129,6 +129,11 @@ async def test_refusals_of_a_running_gateway_are_sentences_too(gateway, tmp_path
         assert keycast("device", "provision", "lamp", "-o", record, *config).returncode == 0
         assert record.stat().st_mode & 0o777 == 0o600
         assert str(record) in refused(keycast("device", "provision", "lamp2", "-o", record, *config))
+        other = tmp_path / "other.record"
+        assert "--replace" in refused(keycast("device", "provision", "lamp", "-o", other, *config))
+        assert not other.exists()
+        assert keycast("device", "provision", "lamp", "-o", other, "--replace", *config).returncode == 0
+        assert other.read_bytes() != record.read_bytes()
     finally:
         await gateway.stop()
 

@@ -36,6 +36,7 @@ def provision(
         Path, typer.Option("--out", "-o", help="New file for the record, a script if it ends in .py; it is secret.")
     ],
     group: Annotated[str | None, typer.Option(help="Service Group it will mostly be in: a place in the tree.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="End the identity that the board has.")] = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Make an identity for a board, let it in at the running gateway, and write the record for its flash.
@@ -48,6 +49,9 @@ def provision(
     from tools.provisioning import Trust, flash_script, new_board
 
     told: dict[str, Any] = ask(config, None, "trust")
+    if not replace and pne in [device["pne_id"] for device in ask(config, None, "device.list")]:
+        complain(f"{pne} is let in already. To end the identity that it has, and its memberships: add --replace.")
+        raise typer.Exit(1)
     with sentences():
         trust = Trust(
             credentials.parse(bytes.fromhex(told["credential"]), "gateway"),
@@ -64,7 +68,11 @@ def provision(
         raise typer.Exit(1) from None
     with os.fdopen(descriptor, "wb") as file:
         file.write(flash_script({RECORD: record}).encode() if out.suffix == ".py" else record)
-    ask(config, None, "device.register", credential=credential.ccs.hex(), group=group)
+    try:
+        ask(config, None, "device.register", credential=credential.ccs.hex(), group=group)
+    except BaseException:
+        out.unlink()  # nobody would let that board in
+        raise
     console.print(f"{pne} is let in; its record for the flash is {out}.")
     if out.suffix == ".py":
         console.print(f"With the board on USB: mpremote run {out}. Then delete it.")
