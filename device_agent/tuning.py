@@ -3,7 +3,7 @@
 # Session (SEC-21), ms
 HANDSHAKE_BACKOFF_MIN = 5000
 HANDSHAKE_BACKOFF_MAX = 600000
-EXCHANGE_TIMEOUT = 20000  # one request; CoAP's own 93 s would keep an application waiting for a dead gateway
+EXCHANGE_TIMEOUT = 20000  # one request; CoAP's own 46 s would keep an application waiting for a dead gateway
 EDHOC_TIMEOUT = 30000  # message_1 or message_3: a small gateway computes for some seconds under load
 CONNECT_TIMEOUT = 60000  # how long an application waits for a session to come up
 DISCOVERY_TIMEOUT = 2000  # answers to the multicast-like question come after a leisure (RFC 7252, 8.2)

@@ -12,11 +12,11 @@ Addresses are opaque hashable values. An action is one of
 from cpns.errors import MalformedMessage, TooMany
 from device_agent.coap.message import ACK, CON, NON, RST, Message, decode, option
 
-ACK_TIMEOUT = 2000  # ms, RFC 7252 section 4.8, as the others unless said
-ACK_SPREAD = 1000  # ms, what ACK_RANDOM_FACTOR 1.5 adds at most
+ACK_TIMEOUT = 1000  # ms; the least that RFC 7252 section 4.8.1 allows, for one hop of Wi-Fi
+ACK_SPREAD = 500  # ms, what ACK_RANDOM_FACTOR 1.5 adds at most
 MAX_RETRANSMIT = 4
-MAX_TRANSMIT_WAIT = 93000  # ms
-EXCHANGE_LIFETIME = 247000  # ms
+MAX_TRANSMIT_WAIT = 46500  # ms, section 4.8.2 with this ACK_TIMEOUT
+EXCHANGE_LIFETIME = 247000  # ms, of the peers' messages: with the ACK_TIMEOUT of 2 s that they may have
 PROCESSING_DELAY = 1000  # ms, ours: before the peer's first retransmission
 REQUESTS_MAX = 8  # ours: own exchanges, waiting ones included; each holds its datagram
 REMEMBERED_MAX = 8  # ours: peers' messages known again; OSCORE refuses what is forgotten here and comes again

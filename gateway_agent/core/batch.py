@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 COUNT_MAX = 250
 WINDOW_MIN_S = 0.02
-WINDOW_MAX_S = 1.0  # a PNE repeats its confirmation after 2 s (RFC 7252 ACK_TIMEOUT)
+WINDOW_MAX_S = 0.7  # a PNE repeats its confirmation after 1 s (RFC 7252 ACK_TIMEOUT)
 WINDOWS_PER_LEISURE = 4
 
 
