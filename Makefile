@@ -4,7 +4,7 @@ BIN := .venv/bin
 CPYTHON_PACKAGES := message_plane gateway_agent key_servers tools
 ARGS ?=
 
-.PHONY: help demo test check bench fuzz conformance vm manifest lock clean
+.PHONY: help demo test check bench fuzz conformance vm board manifest lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -33,6 +33,9 @@ conformance: vm ## run the tests and print each requirement with its result; wri
 
 vm: .venv/complete ## find or fetch the MicroPython VM
 	@$(BIN)/python -m tools.micropython_vm
+
+board: .venv/complete ## make what goes onto a board: build/mpy/board.romfs, and build/sources/board to freeze into a firmware
+	@$(BIN)/python -m tools.micropython_vm.compile
 
 manifest: .venv/complete ## write micropython/manifest.py anew from what board.py imports
 	@$(BIN)/python -m tools.micropython_vm.board_files

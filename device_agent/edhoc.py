@@ -15,7 +15,7 @@ from device_agent.crypto import p256
 
 SUITES = b"\x02"  # SUITES_I, encoded
 MESSAGE_MAX = 256  # octets; the longest of ours, with a credential by value, has 180
-_NEW, _WAIT_2, _WAIT_4, _DONE, _FAILED = range(5)
+_NEW, _WAIT_2, _WAIT_4, _DONE, _FAILED = 0, 1, 2, 3, 4
 
 
 class Initiator:

@@ -15,7 +15,7 @@ FORMAT = 1
 
 def _id(value, what):
     if not isinstance(value, str) or not 1 <= len(value.encode()) <= tuning.ENTITY_ID_MAX:
-        raise MalformedMessage(f"{what} is not a text of 1..{tuning.ENTITY_ID_MAX} octets")
+        raise MalformedMessage(what + " is no text, empty or too long")
 
 
 def _credential(ccs, entity_id):
@@ -112,7 +112,7 @@ def parse(octets):
     """Provisioning from the record; MalformedMessage if anything in it is not as it must be."""
     value = cborlite.decode(octets)
     if not isinstance(value, list) or len(value) != len(_TYPES) or value[0] != FORMAT:
-        raise MalformedMessage(f"not a provisioning record of format {FORMAT}")
+        raise MalformedMessage("not a provisioning record of this format")
     for item, kind in zip(value, _TYPES):
         if not isinstance(item, kind):
             raise MalformedMessage("a provisioning field has the wrong type")

@@ -76,6 +76,11 @@ def needed(folder: Path = FOLDER, options: tuple[str, ...] = ()) -> dict[str, Pa
     return dict(sorted(found.items()))
 
 
+def dotted(name: str) -> str:
+    """The module of a path: "cpns/errors.py" -> "cpns.errors"."""
+    return name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
 def imported(source: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(source.read_text())):
         if isinstance(node, ast.Import):

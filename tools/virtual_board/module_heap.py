@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -32,7 +33,7 @@ class Cost:
 def measure() -> list[Cost]:
     """The cost of every module of a board, leaves first; "vm" is what is there before. Raises CalledProcessError."""
     board.build()
-    files = {name: path for name, path in board_files.listed().items() if name != board_files.START}
+    files = board_files.listed(compile.SOURCES / "board" / board_files.MANIFEST.relative_to(vm.PROJECT))
     order = _leaves_first(files)
     with tempfile.TemporaryDirectory() as flash:
         environment = {
@@ -40,7 +41,7 @@ def measure() -> list[Cost]:
             "BOARD_ROM": str(compile.BOARD_IMAGE),
             "BOARD_HARDWARE": str(board.HARDWARE_IMAGE),
             "BOARD_NVS": flash,
-            "BOARD_MODULES": " ".join(["asyncio", *HARDWARE, *map(_dotted, order)]),
+            "BOARD_MODULES": " ".join(["asyncio", *HARDWARE, *map(board_files.dotted, order)]),
         }
         run = subprocess.run(
             vm.ensure().command("-c", "import power_on, module_heap", heap_kib=HEAP_KIB),
@@ -49,23 +50,20 @@ def measure() -> list[Cost]:
             text=True,
             check=True,
         )
-    sizes = {_dotted(name): (compile.BOARD_TREE / name).with_suffix(".mpy").stat().st_size for name in order}
+    sizes = {board_files.dotted(name): (compile.BOARD_TREE / name).with_suffix(".mpy").stat().st_size for name in order}
     rows = [line.split() for line in run.stdout.splitlines()]
     return [Cost(name, sizes.get(name, 0), int(heap)) for name, heap in rows]
 
 
-def _dotted(name: str) -> str:
-    return name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-
-
-def _leaves_first(files: Mapping[str, object]) -> list[str]:
+def _leaves_first(files: Mapping[str, Path]) -> list[str]:
+    """The modules that are imported from START on, itself left out: constants are written out and need no module."""
     order: list[str] = []
 
     def visit(name: str) -> None:
         if name in order or name in path:
             return
         path.append(name)
-        for module in board_files.imported(board_files.FOLDER / name if "/" not in name else vm.PROJECT / name):
+        for module in board_files.imported(files[name]):
             for other, _ in board_files.files_of(module, board_files.FOLDER):
                 if other in files:
                     visit(other)
@@ -73,9 +71,8 @@ def _leaves_first(files: Mapping[str, object]) -> list[str]:
         order.append(name)
 
     path: list[str] = []
-    for name in files:
-        visit(name)
-    return order
+    visit(board_files.START)
+    return order[:-1]
 
 
 def main() -> None:
