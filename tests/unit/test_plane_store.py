@@ -87,6 +87,7 @@ def test_two_entities_with_the_same_kid_are_both_candidates(store, monkeypatch):
     assert store.candidates(b"same-kid") == [one, two]
 
 
+@pytest.mark.req("SEC-16")
 def test_a_registration_names_the_entity_that_its_credential_names():
     lamp = fresh("lamp")
     assert parse_registration("lamp", "pne", lamp.ccs) == lamp
