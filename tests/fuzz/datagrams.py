@@ -1,34 +1,27 @@
 """Fuzz targets: what comes in datagrams, at a PNE and at the Linux ends."""
 
 import struct
-from collections.abc import Iterator
 
 import aiocoap  # type: ignore[import-untyped]
 from aiocoap import error as aiocoap_errors
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from cpns import beacon, broadcast_object, broadcast_object_build, cborlite, group_message, messages, numbers
+from cpns import beacon, broadcast_object_build, cborlite, group_message, messages, numbers
 from cpns.broadcast_encryption import subset_index
 from cpns.broadcast_encryption.cover import cover
-from cpns.broadcast_encryption.gkdk import GkdkRecord
-from cpns.broadcast_encryption.keys import TreeKeys
 from cpns.errors import CpnsError
-from device_agent import cose, edhoc, oscore
+from device_agent import cose, edhoc
 from device_agent.coap import message as coap
-from device_agent.coap.endpoint import Endpoint
 from device_agent.crypto import p256
-from device_agent.discovery import Discovery
 from message_plane import credentials
 from message_plane import edhoc as plane_edhoc
 from message_plane.datagram import check_datagram
 from message_plane.errors import PlaneError
 from message_plane.identity import OwnIdentity
 from message_plane.session import parse_option
+from tests.fuzz.portable_parsers import KEY, LIGHTS, PARSERS, RECORD, TREE
 from tests.fuzz.target import Target
 
-TREE = TreeKeys(bytes(range(32)), 10)
-RECORD = TREE.record(2, 1, 5)
-KEY = bytes(range(16))
 X = bytes.fromhex("6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296")
 CCS = credentials.ccs_of("lamp", X)
 JOIN = messages.encode(numbers.JOIN_REQUEST, {messages.PNE_ID: "lamp", messages.SG_ID: "lights"})
@@ -66,71 +59,15 @@ def _delete() -> bytes:
     return bytes(draft.finish(bytes(64)))
 
 
-def _broadcast(data: bytes) -> None:
-    received = broadcast_object.parse(data)
-    if isinstance(received, broadcast_object.ReceivedDelete):
-        received.check(1, 1, 0, "home", "lights")
-    elif received.check(1, 1, RECORD, 0):
-        received.open("home", "lights")
-
-
-def _gkdk(data: bytes) -> None:
-    record = GkdkRecord.parse(data)
-    record.own_entry(b"\x20\x0d" + bytes(16))
-
-
 def _index(data: bytes) -> None:
     subset_index.from_text(10, data.decode("latin-1"))
 
 
-_LIGHTS = group_message.Group("lights", 1, 1, numbers.PROTECTION_SEALED)
-
-
-def _group_message(data: bytes) -> None:
-    group_message.Receiver(_LIGHTS, "lamp").open(group_message.parse(data), {1: KEY}, 0)
-
-
 def _sealed() -> bytes:
-    sender = group_message.Sender(_LIGHTS, "lamp.2")
+    sender = group_message.Sender(LIGHTS, "lamp.2")
     sender.start(1, bytes(8))
     sender.reserved(sender.reserve())
     return bytes(sender.protect(1, KEY, b"light on"))
-
-
-def _coap_endpoint(data: bytes) -> None:
-    """The first octet of each piece says how long it is and who sends it."""
-    endpoint = Endpoint(bytes)
-    endpoint.request(1, 1, [(11, b"x")], b"", 0)
-    now = 0
-    for piece in _pieces(data):
-        now += 1000
-        for action in endpoint.datagram(1 + (piece[0] & 1), piece[1:], now) + endpoint.tick(now):
-            if action[0] == "request":
-                endpoint.reply(action[1], 0x44, [], b"yes", now)
-
-
-def _pieces(data: bytes) -> Iterator[bytes]:
-    while data:
-        end = 1 + (data[0] >> 1)
-        yield data[:end]
-        data = data[end:]
-
-
-def _discovery(data: bytes) -> None:
-    """`data` answers the question to everybody twice."""
-    flow = Discovery(None).next()
-    next(flow)
-    answer = coap.decode(data)
-    try:
-        flow.send([("a", answer), ("b", answer)])
-    except StopIteration:
-        return
-
-
-def _oscore(data: bytes) -> None:
-    message = coap.decode(data)
-    context = oscore.Context(KEY, KEY[:8], b"\x01", b"abc", 64, lambda ceiling: None, True)
-    context.unprotect_request(message.options, message.payload)
 
 
 # what message_plane.udp takes as malformed; anything else that aiocoap raises would end its reader
@@ -179,26 +116,29 @@ _FIRST = _message_1()
 _SECOND = plane_edhoc.Responder(_GATEWAY, _FIRST, b"\x01\x02\x03", by_value=True).message_2
 _COAP = bytes.fromhex("440280010102030493019024") + b"cpns\xff" + JOIN
 _ANSWER = coap.Message(coap.CON, 0x45, 7, bytes(4), [(12, b"\x3c"), (252, b"e")], b"p").encode()
+_TWO = bytes([2 * len(_ANSWER)]) + _ANSWER + bytes([2 * len(_COAP) + 1]) + _COAP
 _CORE = coap.Message(coap.NON, 0x45, 7, bytes(4), [(12, b"\x28")], b'</cpns>;rt="keycast.gw"').encode()
 
 TARGETS = (
-    Target("cbor", cborlite.decode, (CpnsError,), (JOIN, DELIVERY, cborlite.encode([1, "a", {1: b"x"}, None]))),
-    Target("message", messages.decode, (CpnsError,), (JOIN, DELIVERY)),
-    Target("broadcast-object", _broadcast, (CpnsError,), (_object(), _delete())),
-    Target("gkdk", _gkdk, (CpnsError,), (RECORD.pack(),)),
+    Target("cbor", PARSERS["cbor"], (CpnsError,), (JOIN, DELIVERY, cborlite.encode([1, "a", {1: b"x"}, None]))),
+    Target("message", PARSERS["message"], (CpnsError,), (JOIN, DELIVERY)),
+    Target("broadcast-object", PARSERS["broadcast-object"], (CpnsError,), (_object(), _delete())),
+    Target("gkdk", PARSERS["gkdk"], (CpnsError,), (RECORD.pack(),)),
     Target("encryption-key-index", _index, (CpnsError,), (b"1.200d", b"1.0001", b"7.b002")),
-    Target("group-message", _group_message, (CpnsError,), (_sealed(),)),
-    Target("beacon", beacon.parse, (CpnsError,), (beacon.build(KEY, "lights", 1, 1, 1, 7),)),
-    Target("coap", coap.decode, (CpnsError,), (_COAP,)),
-    Target("coap-endpoint", _coap_endpoint, (), (bytes([2 * len(_ANSWER) + 1]) + _ANSWER, b"\x20" + _COAP[:16])),
+    Target("group-message", PARSERS["group-message"], (CpnsError,), (_sealed(),)),
+    Target("beacon", PARSERS["beacon"], (CpnsError,), (beacon.build(KEY, "lights", 1, 1, 1, 7),)),
+    Target("coap", PARSERS["coap"], (CpnsError,), (_COAP,)),
+    Target(
+        "coap-endpoint", PARSERS["coap-endpoint"], (), (bytes([2 * len(_ANSWER) + 1]) + _ANSWER, b"\x20" + _COAP[:16])
+    ),
     Target("coap-linux", _coap_plane, (CpnsError, *_DECODE_ERRORS), (_COAP, _ANSWER)),
-    Target("discovery", _discovery, (CpnsError,), (_CORE,)),
-    Target("oscore", _oscore, (CpnsError,), (_COAP,)),
+    Target("discovery", PARSERS["discovery"], (CpnsError,), (_CORE,)),
+    Target("oscore", PARSERS["oscore"], (CpnsError,), (_COAP,)),
     Target("oscore-option", parse_option, (CpnsError,), (b"\x09\x05abc", b"\x0b\x01\x02\x03ab")),
     Target("edhoc-message-1", _edhoc_1, (CpnsError, PlaneError), (_FIRST,)),
     Target("edhoc-message-2", _edhoc_2, (CpnsError,), (_SECOND, b"\x58\x2a" + X + bytes(10) + b"\x01")),
     Target("edhoc-message-2-linux", _edhoc_2_plane, (CpnsError, PlaneError), (_SECOND,)),
     Target("edhoc-message-3", _edhoc_3, (CpnsError, PlaneError), (b"\x43\x01\x02\x03\x58\x20" + bytes(32),)),
-    Target("cose-credential", cose.Credential.parse, (CpnsError,), (CCS,)),
+    Target("cose-credential", PARSERS["cose-credential"], (CpnsError,), (CCS,)),
     Target("credential", lambda data: credentials.parse(data, "pne"), (CpnsError,), (CCS,)),
 )

@@ -20,7 +20,8 @@ from gateway_agent.errors import ConfigError
 from key_servers.kms import master_secrets, private_file
 from message_plane.errors import IdentityError
 from message_plane.identity import OwnIdentity, SigningKey
-from tests.fuzz.datagrams import CCS, RECORD
+from tests.fuzz.datagrams import CCS
+from tests.fuzz.portable_parsers import PARSERS, RECORD
 from tests.fuzz.target import Target
 from tools import hw_configs
 from tools.keycast.mikey import read_keys
@@ -112,8 +113,8 @@ _KEY_FILE = PROJECT / "tests" / "vectors" / "mikey_sakke_public.json"
 _BOARDS = sorted((PROJECT / "hw_configs").rglob("*.toml"))
 
 TARGETS = (
-    Target("provisioning", provisioning.parse, (CpnsError,), (_PROVISIONING,)),
-    Target("key-ring", lambda data: KeyRing.load(data, 0), (CpnsError,), (_RING.dump(0),)),
+    Target("provisioning", PARSERS["provisioning"], (CpnsError,), (_PROVISIONING,)),
+    Target("key-ring", PARSERS["key-ring"], (CpnsError,), (_RING.dump(0),)),
     Target("key-store", _key_store, (CpnsError,), (_flash_copies("gkdk0", RECORD.pack()),)),
     Target("configuration", load.parse, (ConfigError,), (_CONFIG, b"a = " + b"[" * 3000)),
     Target("control-line", _control, (), (b'{"do": "status", "with": {"a": 1}}\n', b'{"do": []}', _DEEP)),

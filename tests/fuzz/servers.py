@@ -8,12 +8,12 @@ from cpns.errors import CpnsError
 from gateway_agent.seal.servers import reason
 from key_servers.cpns_server import wire
 from key_servers.kms import tokens
-from mikey_sakke import group_configuration, i_message, key_parameters, kms_xml
-from mikey_sakke import message as mikey
+from mikey_sakke import group_configuration, i_message, kms_xml
 from mikey_sakke.errors import MikeyError
 from mikey_sakke.kms_faults import KmsFault
 from mikey_sakke.kms_values import ErrorReport, Request, Response
 from tests.fuzz.datagrams import DELIVERY, DELIVERY_FIELDS
+from tests.fuzz.portable_parsers import PARSERS
 from tests.fuzz.target import Target
 from tools.keycast.mikey import read_keys
 
@@ -42,9 +42,9 @@ def _open(data: bytes) -> None:
 TARGETS = (
     Target("xml", xml_form.decode, (CpnsError,), (_XML, b"<a/>")),
     Target("uplink-message", wire.decode, (CpnsError,), (_XML, DELIVERY, b"\xef\xbb\xbf" + _XML)),
-    Target("mikey", mikey.parse, (MikeyError,), (I_MESSAGE,)),
+    Target("mikey", PARSERS["mikey"], (MikeyError,), (I_MESSAGE,)),
     Target("i-message", _open, (MikeyError,), (I_MESSAGE,)),
-    Target("key-parameters", key_parameters.decode, (MikeyError,), (_PARAMETERS,)),
+    Target("key-parameters", PARSERS["key-parameters"], (MikeyError,), (_PARAMETERS,)),
     Target("kms-request", lambda data: kms_xml.decode(data, Request), (KmsFault,), (kms_xml.encode(_REQUEST),)),
     Target("kms-response", lambda data: kms_xml.decode(data, Response), (KmsFault,), (kms_xml.encode(_RESPONSE),)),
     Target("kms-token", lambda data: tokens.split(data.decode("latin-1")), (), (b"Bearer abc.def", b"Bearer")),

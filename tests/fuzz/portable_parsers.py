@@ -1,0 +1,114 @@
+"""The parsers of a board, as functions of octets: on CPython for the fuzzer, inside the MicroPython VM for comparison.
+
+Run as a program it reads lines of a parser's name and octets in hexadecimal, and answers each with the verdict.
+"""
+
+import sys
+
+from cpns import beacon, broadcast_object, cborlite, group_message, messages, numbers
+from cpns.broadcast_encryption.gkdk import GkdkRecord
+from cpns.broadcast_encryption.keys import TreeKeys
+from cpns.key_ring import KeyRing
+from device_agent import cose, oscore, provisioning
+from device_agent.coap import message as coap
+from device_agent.coap.endpoint import Endpoint
+from device_agent.discovery import Discovery
+from mikey_sakke import key_parameters
+from mikey_sakke import message as mikey
+
+KEY = bytes(range(16))
+TREE = TreeKeys(bytes(range(32)), 10)
+RECORD = TREE.record(2, 1, 5)
+LIGHTS = group_message.Group("lights", 1, 1, numbers.PROTECTION_SEALED)
+
+
+def broadcast(data):
+    """As `broadcast_receiver` takes it, but for the signature."""
+    received = broadcast_object.parse(data)
+    if isinstance(received, broadcast_object.ReceivedDelete):
+        received.check(1, 1, 0, "home", "lights")
+    elif received.check(1, 1, RECORD, 0):
+        received.open("home", "lights")
+
+
+def gkdk(data):
+    """A record, and a search in it."""
+    GkdkRecord.parse(data).own_entry(b"\x20\x0d" + bytes(16))
+
+
+def sealed(data):
+    """A group message, opened."""
+    group_message.Receiver(LIGHTS, "lamp").open(group_message.parse(data), {1: KEY}, 0)
+
+
+def coap_endpoint(data):
+    """Datagrams one after another: the first octet of each says how long it is and who sends it."""
+    endpoint = Endpoint(bytes)
+    endpoint.request(1, 1, [(11, b"x")], b"", 0)
+    now = 0
+    while data:
+        end = 1 + (data[0] >> 1)
+        piece, data = data[:end], data[end:]
+        now += 1000
+        for action in endpoint.datagram(1 + (piece[0] & 1), piece[1:], now) + endpoint.tick(now):
+            if action[0] == "request":
+                endpoint.reply(action[1], 0x44, [], b"yes", now)
+
+
+def discovery(data):
+    """Two answers to the question to everybody."""
+    flow = Discovery(None).next()
+    next(flow)
+    answer = coap.decode(data)
+    try:
+        flow.send([("a", answer), ("b", answer)])
+    except StopIteration:
+        return
+
+
+def oscore_request(data):
+    """A request under OSCORE."""
+    message = coap.decode(data)
+    context = oscore.Context(KEY, KEY[:8], b"\x01", b"abc", 64, lambda ceiling: None, True)
+    context.unprotect_request(message.options, message.payload)
+
+
+PARSERS = {
+    "cbor": cborlite.decode,
+    "message": messages.decode,
+    "broadcast-object": broadcast,
+    "gkdk": gkdk,
+    "group-message": sealed,
+    "beacon": beacon.parse,
+    "coap": coap.decode,
+    "coap-endpoint": coap_endpoint,
+    "discovery": discovery,
+    "oscore": oscore_request,
+    "cose-credential": cose.Credential.parse,
+    "provisioning": provisioning.parse,
+    "key-ring": lambda data: KeyRing.load(data, 0),
+    "mikey": mikey.parse,
+    "key-parameters": key_parameters.decode,
+}
+
+
+def verdict(name, data):
+    """ "taken", or the name of the exception."""
+    try:
+        PARSERS[name](data)
+    except Exception as error:  # noqa: BLE001 - whichever it is, it is the verdict
+        return type(error).__name__
+    return "taken"
+
+
+def main():
+    """Answer line by line until there are no more."""
+    while True:
+        line = sys.stdin.readline().split()
+        if not line:
+            return
+        print(verdict(line[0], bytes.fromhex(line[1]) if line[1:] else b""))
+
+
+if __name__ == "__main__":
+    main()
