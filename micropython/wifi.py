@@ -1,4 +1,5 @@
-"""The board's Wi-Fi station: switched on first, kept connected, kept awake while a key is due.
+"""The board's Wi-Fi station: switched on first and kept connected. Modem sleep stays as the firmware has it: a
+broadcast waits in the access point for the next beacon, some 0.1 to 0.3 s.
 
 The access point's name and password are in the record `wifi` of the key store: CBOR `[1, name, password]`.
 """
@@ -14,12 +15,10 @@ CHECK_MS = 1000
 
 
 class Station:
-    """`ble` says whether Bluetooth is in use too: then modem sleep stays on, because an ESP32 whose Wi-Fi never
-    sleeps while Bluetooth is on aborts."""
+    """The one station interface of the board; not connected before `keep_connected` runs."""
 
-    def __init__(self, ble=False):
+    def __init__(self):
         self._wlan = network.WLAN(network.STA_IF)
-        self._ble = ble
         self._name = self._password = None
         self.connects = 0  # how often a connection was made since the start
 
@@ -49,11 +48,6 @@ class Station:
         from device_agent.links.udp import directed_broadcast
 
         return directed_broadcast(*self._wlan.ifconfig()[:2])
-
-    def stay_awake(self, awake):
-        """Modem sleep off while a key is due: broadcasts then arrive at once, and at the cost of some 60 mA."""
-        if not self._ble:
-            self._wlan.config(pm=self._wlan.PM_NONE if awake else self._wlan.PM_PERFORMANCE)
 
     async def keep_connected(self):
         """Connect, and connect again whenever the connection is lost, with growing pauses. Never returns."""
