@@ -4,9 +4,10 @@ a board that is a VAL client itself gets its own I_MESSAGE through the gateway, 
 """
 
 import asyncio
+import json
 import subprocess
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from key_servers.gms.delivery import State
 from key_servers.gms.values import Affiliation
 from mikey_sakke.group_configuration import KEY, REVOCATION
 from tests.system.keycast_process import GatewayProcess, keycast
+from tools.keycast.seal_home import powered
 from tools.keycast.seal_house import GMS_URI, KMS_URI, SealHouse, build_seal_house
 from tools.virtual_board import board as virtual_board
 from tools.virtual_board.board import Board
@@ -27,7 +29,6 @@ from tools.virtual_board.fleet import free_numbers
 
 HOME, LAMP, BOB = (f"sip:{name}@example.org" for name in ("gw.home", "lamp", "bob"))
 CREW, SG = "sip:crew@gms.example.org", "home/crew"
-HEAP_KIB = 96
 
 SEAL = """
 [seal]
@@ -83,23 +84,6 @@ class Home:
         """Whether the Group Key of `version` in the door's flash is that of this GMK; only while the door is off."""
         record = KeyStore(self.door.nvs).load(record_name("g", SG))
         return record is not None and group_key(gmk, SG, version) in record
-
-
-@asynccontextmanager
-async def powered(board: Board) -> AsyncIterator[None]:
-    """The board with power, started again whenever it resets itself."""
-
-    async def start_again() -> None:
-        while await board.ended(600) == virtual_board.RESET_CODE:
-            await board.start(heap_kib=HEAP_KIB, up=False)
-
-    await board.start(heap_kib=HEAP_KIB, up=False)
-    watch = asyncio.create_task(start_again())
-    try:
-        yield
-    finally:
-        watch.cancel()
-        await board.kill()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -248,3 +232,9 @@ async def test_a_gateway_that_dies_while_the_board_works_has_its_answer_afterwar
     await home.gateway.start()
     await home.answered(key_id, KEY, LAMP)
     assert (await home.gateway.ask("status"))["counters"]["val.answers.accepted"] >= 1
+
+
+def test_the_demo_shows_both_boards() -> None:
+    done = keycast("seal", "demo", "--val-board", "--json", timeout_s=180)
+    figures = json.loads(said(done).splitlines()[-1])
+    assert figures["val_board_ms"] > 0 and figures["val_board_wiped"] is True

@@ -5,9 +5,10 @@ import datetime
 import json
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import SecretStr
@@ -16,6 +17,9 @@ from rich.table import Table
 
 from tools.keycast.group import PneArgument
 from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, complain, console, sentences
+
+if TYPE_CHECKING:
+    from tools.keycast.seal_house import SealHouse
 
 app = typer.Typer(no_args_is_help=True, help="Group master keys by MIKEY-SAKKE: KMS, GMS, CMS and VAL clients.")
 
@@ -34,6 +38,8 @@ class Figures:
     revoked_everywhere: bool = False
     wrong_gms_code: str = ""
     key_ids: list[str] | None = None
+    val_board_ms: float | None = None
+    val_board_wiped: bool | None = None
 
     @property
     def good(self) -> bool:
@@ -44,12 +50,16 @@ class Figures:
             and self.rekeyed
             and self.revoked_everywhere
             and self.wrong_gms_code == "wrong-initiator"
+            and self.val_board_wiped is not False
         )
 
 
 @app.command()
 def demo(
     as_json: Annotated[bool, typer.Option("--json", help="Plain lines, and one JSON object on the last.")] = False,
+    val_board: Annotated[
+        bool, typer.Option("--val-board", help="And a home below: a board that is a VAL client, and one that is none.")
+    ] = False,
 ) -> None:
     """Key three users of a group, remove one, change the key, and let another GMS try. All over HTTPS on loopback.
 
@@ -60,7 +70,7 @@ def demo(
     figures = Figures()
     with tempfile.TemporaryDirectory(prefix="keycast-seal-") as folder, sentences():
         try:
-            asyncio.run(_play(Path(folder), figures))
+            asyncio.run(_play(Path(folder), figures, val_board))
         except TimeoutError as error:
             console.print(f"After a minute still waiting: {error}.")
             raise typer.Exit(1) from None
@@ -109,7 +119,7 @@ def board(
     console.print(f"Then delete {out}: it is as secret as the board. The board's application starts ValService.")
 
 
-async def _play(folder: Path, figures: Figures) -> None:
+async def _play(folder: Path, figures: Figures, val_board: bool) -> None:
     from key_servers.gms.values import Affiliation
     from mikey_sakke.group_configuration import KEY, REVOCATION
     from tools.keycast.seal_house import GMS_URI, build_seal_house, until
@@ -175,6 +185,31 @@ async def _play(folder: Path, figures: Figures) -> None:
             figures.wrong_gms_code = next((each.code for each in await other.deliveries(forged)), "")
         code = figures.wrong_gms_code
         say(f"{house.other.gms_uri} sends alice a key for the same group: refused ({code}), nothing stored")
+        if val_board:
+            await _play_home(house, folder / "home", figures, say)
+
+
+async def _play_home(house: "SealHouse", folder: Path, figures: Figures, say: Callable[[str], None]) -> None:
+    """One GMK on two ways: to a board that is a VAL client by its own message, to another by broadcast."""
+    from tools.keycast.seal_home import GROUP, LAMP_USER, SG, build_seal_home
+    from tools.keycast.seal_house import GMS_URI, until
+
+    folder.mkdir(mode=0o700)
+    async with build_seal_home(house, folder) as home:
+        await until(lambda: any(event["event"] == "session" for event in home.lamp.events), "the lamp's session")
+        say(f"a home: its gateway is in {GROUP}, and so is the board lamp itself; the board door is in {SG} only")
+        begun = time.monotonic()
+        key_id = await house.gms.management.make_key([GROUP])
+        await until(lambda: key_id in home.lamp_gmks(), "the lamp to open its message")
+        figures.val_board_ms = round((time.monotonic() - begun) * 1000, 1)
+        say(f"the gateway forwarded the lamp's message unread; in 96 KiB the lamp opened GMK {key_id} by its own key")
+        await home.door.event("key", group=SG)
+        say(f"the door has the Group Key HKDF(GMK), version {await home.door_version()}, by broadcast")
+        await house.cms.profiles.remove_membership(LAMP_USER, GROUP)
+        await house.gms.management.remove_member(GROUP, LAMP_USER)
+        await until(lambda: not home.lamp_gmks(), "the lamp to erase its GMK")
+        figures.val_board_wiped = True
+        say(f"the lamp's profile names no group of {GMS_URI} any more: it has erased the GMK; the home gets a new one")
 
 
 def _show(figures: Figures) -> None:
@@ -185,4 +220,6 @@ def _show(figures: Figures) -> None:
     table.add_row("removed user still holds a key", "yes" if figures.removed_holds_key else "no")
     table.add_row("others hold the new key, the old one revoked", "yes" if figures.rekeyed else "no")
     table.add_row("key of another GMS", figures.wrong_gms_code)
+    if figures.val_board_ms is not None:
+        table.add_row("board that is a VAL client opened its message", f"after {figures.val_board_ms:.0f} ms")
     Console().print(table)
