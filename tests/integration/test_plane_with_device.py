@@ -258,6 +258,23 @@ async def test_a_provisional_peer_reaches_the_pairing_handler_only_and_leaves_no
     assert gateway.endpoint._sessions._by_recipient_id == {}
 
 
+@pytest.mark.req("SEC-16", "SEC-20")
+async def test_another_key_under_a_registered_name_is_a_stranger_also_while_pairing(board, gateway, signing):
+    """The name alone does not make it the board that is registered: without the secret it gets nowhere."""
+    window = Window(gateway, signing, secret=bytes(10))
+    board.provision()
+    registered = OwnIdentity("lamp", "pne", ec.generate_private_key(ec.SECP256R1())).credential
+    gateway.store.register(registered)
+    board.start(gateway.address)
+    gateway.endpoint.open_pairing(window.accept, window.handle)
+    with pytest.raises(pairing.WrongProof):
+        await asyncio.wait_for(_three_tries(board), 30)
+    assert {credential.x for credential in window.offered} == {board.credential.x}
+    assert {peer.provisional for peer in window.seen} == {True}
+    assert gateway.got == [] and not gateway.endpoint.has_session("lamp")
+    assert gateway.store.credential("lamp") == registered
+
+
 async def _three_tries(board):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pairing.tuning, "PAIRING_PAUSE", 1100)

@@ -162,6 +162,18 @@ async def test_a_member_that_shows_later_that_it_holds_the_key_is_confirmed(worl
     await world.until(lambda: world.store.deliveries.states("light", version) == {"lamp": "confirmed"})
 
 
+@pytest.mark.req("SEC-13")
+async def test_however_many_cannot_be_reached_there_is_one_beacon_a_second(world):
+    for i in range(6):
+        board = await world.board(f"b{i}", "light", gkdk=False)
+        board.reachable = False
+    version = await world.server.rekey("light")
+    await world.delivered("light")
+    assert len(world.server.reports[-1][messages.UNREACHABLE]) == 6
+    assert [heard.version for heard in world.beacons] == [version]
+    assert not world.air
+
+
 @pytest.mark.req("SEC-24")
 async def test_lost_replay_windows_are_told_to_the_server_once(world):
     lamp = await world.board("lamp", "light")
