@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cpns import tuning
 from gateway_agent.core.ports import Uplink
+from gateway_agent.errors import GatewayError
 from gateway_agent.seal.board_users import BoardUser, BoardUsers
 from gateway_agent.seal.gmk_checks import CLOCK_WINDOW_S, Authority, Settings
 from gateway_agent.seal.gmk_store import GmkStore
@@ -191,7 +192,7 @@ class SealClient:
             try:
                 wait = await self._kms.refresh()
                 retry = RETRY_FIRST_S
-            except KmsFault as fault:
-                _log.warning("the KMS: %s", fault)
+            except (KmsFault, GatewayError) as fault:
+                _log.warning("keys of the KMS: %s", fault)
                 wait, retry = retry, min(RETRY_MAX_S, 2 * retry)
             await asyncio.sleep(max(1, wait))

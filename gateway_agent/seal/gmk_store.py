@@ -1,23 +1,16 @@
-"""The GMKs of one user with their parameters, in one SQLite file of mode 0600.
+"""The GMKs of one user with their parameters, in one private file that overwrites what is deleted (SEAL-GMK-47).
 
-`secure_delete` overwrites what is deleted; the write-ahead log, which holds older pages, is cut to nothing afterwards
-(SEAL-GMK-47). Ids of revoked keys and of messages seen stay after the keys.
+Ids of revoked keys and of messages seen stay after the keys.
 """
 
-import os
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from gateway_agent.store.errors import StoreDamaged
+from gateway_agent.seal.private_sqlite import PrivateSqlite
 from mikey_sakke.group_configuration import UserProfile, decode_profile, encode_profile
 
-_SCHEMA_VERSION = 1
-_SCHEMA = """
-BEGIN IMMEDIATE;
+_TABLES = """
 CREATE TABLE gmk (
     key_id BLOB PRIMARY KEY, gms TEXT NOT NULL, gmk BLOB NOT NULL, guk_id BLOB NOT NULL, endpoint_key BLOB NOT NULL,
     activation INTEGER NOT NULL, effective INTEGER NOT NULL, expiry INTEGER NOT NULL, text TEXT NOT NULL,
@@ -30,8 +23,6 @@ CREATE TABLE gmk_group (
 CREATE TABLE revoked (gms TEXT NOT NULL, key_id BLOB NOT NULL, PRIMARY KEY (gms, key_id));
 CREATE TABLE seen (digest BLOB PRIMARY KEY, until INTEGER NOT NULL);
 CREATE TABLE profile (user_uri TEXT PRIMARY KEY, document BLOB NOT NULL);
-PRAGMA user_version = 1;
-COMMIT;
 """
 _COLUMNS = "key_id, gms, gmk, guk_id, endpoint_key, activation, effective, expiry, text"
 
@@ -64,43 +55,20 @@ class GmkStore:
 
     def __init__(self, path: Path) -> None:
         """Open or create `path`. Raises StoreDamaged when others can read it, or it is not ours."""
-        _create_private(path)
-        try:
-            self._connection = sqlite3.connect(path, isolation_level=None)
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON"):
-                self._connection.execute(f"PRAGMA {pragma}")
-            ((version,),) = self._rows("PRAGMA user_version")
-            if version == 0:
-                self._connection.executescript(_SCHEMA)
-            elif version != _SCHEMA_VERSION:
-                raise sqlite3.DatabaseError("written by a newer program")
-        except sqlite3.DatabaseError as error:
-            raise StoreDamaged(
-                f"The GMKs in {path} cannot be read: {error}.", "Remove the file: the GMS can be asked to retry."
-            ) from None
+        self._file = PrivateSqlite(path, _TABLES, "GMKs", "Remove the file: the GMS can be asked to retry.")
 
     def close(self) -> None:
         """Let go of the file."""
-        self._connection.close()
+        self._file.close()
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All or nothing; on the medium when it ends, and what it erased is overwritten."""
-        self._rows("BEGIN IMMEDIATE")
-        before = self._connection.total_changes
-        try:
-            yield
-        except BaseException:
-            self._rows("ROLLBACK")
-            raise
-        self._rows("COMMIT")
-        if self._connection.total_changes != before:
-            self._rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    def transaction(self) -> AbstractContextManager[None]:
+        """All or nothing; on the medium when it ends, and what it erased is overwritten. Raises StoreFailed."""
+        return self._file.transaction()
 
     def put(self, key: StoredGmk) -> None:
         """Keep a new GMK with its groups."""
-        ((arrival,),) = self._rows("SELECT 1 + coalesce(max(arrival), 0) FROM gmk")
-        self._rows(
+        ((arrival,),) = self._file.rows("SELECT 1 + coalesce(max(arrival), 0) FROM gmk")
+        self._file.rows(
             f"INSERT INTO gmk ({_COLUMNS}, arrival) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             *(key.key_id, key.gms, key.gmk, key.guk_id, key.endpoint_key),
             *(key.activation, key.effective, key.expiry, key.text, arrival),
@@ -110,7 +78,7 @@ class GmkStore:
     def add_groups(self, key_id: bytes, groups: tuple[str, ...]) -> None:
         """The GMK serves these groups too."""
         for group in groups:
-            self._rows("INSERT OR IGNORE INTO gmk_group VALUES (?, ?)", key_id, group)
+            self._file.rows("INSERT OR IGNORE INTO gmk_group VALUES (?, ?)", key_id, group)
 
     def get(self, key_id: bytes) -> StoredGmk | None:
         """The GMK with that GMK-ID."""
@@ -126,35 +94,35 @@ class GmkStore:
 
     def erase(self, key_id: bytes) -> None:
         """Overwrite a GMK and all that belongs to it."""
-        self._rows("DELETE FROM gmk WHERE key_id = ?", key_id)
+        self._file.rows("DELETE FROM gmk WHERE key_id = ?", key_id)
 
     def take_group(self, group: str) -> list[bytes]:
         """The group is served no more; GMKs that serve no other are erased. Returns their GMK-IDs."""
-        self._rows("DELETE FROM gmk_group WHERE group_uri = ?", group)
-        found = self._rows("SELECT key_id FROM gmk WHERE key_id NOT IN (SELECT key_id FROM gmk_group)")
+        self._file.rows("DELETE FROM gmk_group WHERE group_uri = ?", group)
+        found = self._file.rows("SELECT key_id FROM gmk WHERE key_id NOT IN (SELECT key_id FROM gmk_group)")
         for (key_id,) in found:
             self.erase(key_id)
         return [bytes(key_id) for (key_id,) in found]
 
     def set_revoked(self, gms: str, key_id: bytes) -> None:
         """Remember for ever that this GMS revoked that GMK-ID."""
-        self._rows("INSERT OR IGNORE INTO revoked VALUES (?, ?)", gms, key_id)
+        self._file.rows("INSERT OR IGNORE INTO revoked VALUES (?, ?)", gms, key_id)
 
     def is_revoked(self, gms: str, key_id: bytes) -> bool:
         """True if this GMS revoked that GMK-ID."""
-        return bool(self._rows("SELECT 1 FROM revoked WHERE gms = ? AND key_id = ?", gms, key_id))
+        return bool(self._file.rows("SELECT 1 FROM revoked WHERE gms = ? AND key_id = ?", gms, key_id))
 
     def set_seen(self, digest: bytes, until: int) -> None:
         """Remember a message until it is outside of the clock window."""
-        self._rows("INSERT OR REPLACE INTO seen VALUES (?, ?)", digest, until)
+        self._file.rows("INSERT OR REPLACE INTO seen VALUES (?, ?)", digest, until)
 
     def is_seen(self, digest: bytes) -> bool:
         """True if the message was processed before."""
-        return bool(self._rows("SELECT 1 FROM seen WHERE digest = ?", digest))
+        return bool(self._file.rows("SELECT 1 FROM seen WHERE digest = ?", digest))
 
     def forget_past(self, now: int) -> list[str]:
         """Erase GMKs that have expired and messages outside of every window; returns the groups of those GMKs."""
-        self._rows("DELETE FROM seen WHERE until < ?", now)
+        self._file.rows("DELETE FROM seen WHERE until < ?", now)
         gone = self._keys("expiry > 0 AND expiry <= ?", now)
         for key in gone:
             self.erase(key.key_id)
@@ -162,31 +130,17 @@ class GmkStore:
 
     def profile(self, user: str) -> UserProfile | None:
         """The last profile of the user."""
-        rows = self._rows("SELECT document FROM profile WHERE user_uri = ?", user)
+        rows = self._file.rows("SELECT document FROM profile WHERE user_uri = ?", user)
         return decode_profile(rows[0][0]) if rows else None
 
     def put_profile(self, profile: UserProfile) -> None:
         """Keep a profile in place of the last one."""
-        self._rows("INSERT OR REPLACE INTO profile VALUES (?, ?)", profile.user, encode_profile(profile))
+        self._file.rows("INSERT OR REPLACE INTO profile VALUES (?, ?)", profile.user, encode_profile(profile))
 
     def _keys(self, condition: str, value: str | int | bytes) -> list[StoredGmk]:
-        rows = self._rows(f"SELECT {_COLUMNS} FROM gmk WHERE {condition} ORDER BY arrival", value)
+        rows = self._file.rows(f"SELECT {_COLUMNS} FROM gmk WHERE {condition} ORDER BY arrival", value)
         return [StoredGmk(*(*row, self._groups(row[0]))) for row in rows]
 
     def _groups(self, key_id: bytes) -> tuple[str, ...]:
-        rows = self._rows("SELECT group_uri FROM gmk_group WHERE key_id = ? ORDER BY group_uri", key_id)
+        rows = self._file.rows("SELECT group_uri FROM gmk_group WHERE key_id = ? ORDER BY group_uri", key_id)
         return tuple(group for (group,) in rows)
-
-    def _rows(self, sql: str, *values: str | int | bytes) -> list[tuple[Any, ...]]:
-        return self._connection.execute(sql, values).fetchall()
-
-
-def _create_private(path: Path) -> None:
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-    except FileExistsError:
-        status = path.lstat()
-        if status.st_mode & 0o077 or status.st_uid != os.geteuid():
-            raise StoreDamaged(
-                f"{path} holds GMKs and others can read it.", f"Run: chown $USER {path}; chmod 600 {path}"
-            ) from None

@@ -154,7 +154,7 @@ class Servers:
                     self._client.apply_profile(decode_profile(octets))
                     self._profile_known.set()
                 delay = RETRY_FIRST_S
-            except (ServerFailed, MikeyError) as error:
+            except (GatewayError, MikeyError) as error:
                 _log.warning("the CMS: %s", error)
                 subscribed = False
                 await asyncio.sleep(delay)
@@ -165,7 +165,7 @@ class Servers:
             octets = await self._cms.request("GET", "/cms/v1/profile")
             if octets:
                 self._client.apply_profile(decode_profile(octets))
-        except (ServerFailed, MikeyError) as error:
+        except (GatewayError, MikeyError) as error:
             _log.warning("the CMS: %s", error)  # the profile stays as it is, and so does the verdict
 
     async def _follow_gms(self, access: GmsAccess, link: "_Link") -> None:
@@ -188,7 +188,7 @@ class Servers:
                         break
                     await link.request("POST", _RESPONSES, encode_response(response))
                 delay = RETRY_FIRST_S
-            except (ServerFailed, MikeyError) as error:
+            except (GatewayError, MikeyError) as error:
                 _log.warning("the GMS %s: %s", access.gms_uri, error)
                 authorised_at = float("-inf")
                 await asyncio.sleep(delay)
@@ -205,7 +205,10 @@ class Servers:
     async def _look_at_expiry(self) -> None:
         while True:
             await asyncio.sleep(EXPIRY_LOOK_S)
-            self._client.tick()
+            try:
+                self._client.tick()
+            except GatewayError as error:
+                _log.warning("%s", error)
 
 
 async def fetch_profile(access: ServerAccess) -> UserProfile:

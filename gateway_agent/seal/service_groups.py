@@ -5,30 +5,23 @@ key even from the same GMK, so a PNE that leaves is shut out without the GMS (SE
 counter u16, only grow, and are counted here: such a Service Group belongs to this PN alone (SEC-03).
 """
 
-import os
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cpns.crypto.hkdf import hkdf
 from cpns.errors import TooMany
-from gateway_agent.store.errors import StoreDamaged
+from gateway_agent.seal.private_sqlite import PrivateSqlite
 
 KEY_CONTEXT = b"keycast/gmk/1"
 GROUP_KEY_LEN = 16
 VERSION_MAX = 0xFFFFFFFF
-_SCHEMA = """
-BEGIN IMMEDIATE;
+_TABLES = """
 CREATE TABLE service_group (
     sg_id TEXT PRIMARY KEY, version INTEGER NOT NULL, key_id BLOB NOT NULL, reason INTEGER NOT NULL,
     revision INTEGER NOT NULL, acknowledged INTEGER NOT NULL, told INTEGER NOT NULL
 );
 CREATE TABLE member (sg_id TEXT NOT NULL, pne_id TEXT NOT NULL, PRIMARY KEY (sg_id, pne_id));
-PRAGMA user_version = 1;
-COMMIT;
 """
 
 
@@ -68,36 +61,20 @@ class ServiceGroups:
 
     def __init__(self, path: Path) -> None:
         """Open or create `path`. Raises StoreDamaged."""
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-        try:
-            self._connection = sqlite3.connect(path, isolation_level=None)
-            for pragma in ("journal_mode=WAL", "synchronous=FULL"):
-                self._connection.execute(f"PRAGMA {pragma}")
-            if self._rows("PRAGMA user_version") == [(0,)]:
-                self._connection.executescript(_SCHEMA)
-        except sqlite3.DatabaseError as error:
-            raise StoreDamaged(
-                f"The store {path} cannot be read: {error}.", "Put back a backup with `keycast gateway restore`."
-            ) from None
+        remedy = "Put back a backup with `keycast gateway restore`."
+        self._file = PrivateSqlite(path, _TABLES, "Service Groups", remedy)
 
     def close(self) -> None:
         """Let go of the file."""
-        self._connection.close()
+        self._file.close()
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All or nothing."""
-        self._rows("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._rows("ROLLBACK")
-            raise
-        self._rows("COMMIT")
+    def transaction(self) -> AbstractContextManager[None]:
+        """All or nothing. Raises StoreFailed."""
+        return self._file.transaction()
 
     def get(self, sg_id: str) -> BridgedGroup:
         """A Service Group; a new one is at version 0."""
-        rows = self._rows(
+        rows = self._file.rows(
             "SELECT version, key_id, reason, revision, acknowledged, told FROM service_group WHERE sg_id = ?", sg_id
         )
         return BridgedGroup(sg_id, *rows[0]) if rows else BridgedGroup(sg_id)
@@ -107,7 +84,7 @@ class ServiceGroups:
         known = self.get(group.sg_id)
         if group.version < known.version or group.revision < known.revision:
             raise ValueError("versions and revisions only grow")
-        self._rows(
+        self._file.rows(
             "INSERT OR REPLACE INTO service_group VALUES (?, ?, ?, ?, ?, ?, ?)",
             *(group.sg_id, group.version, group.key_id, group.reason),
             *(group.revision, group.acknowledged, group.told),
@@ -115,34 +92,31 @@ class ServiceGroups:
 
     def members(self, sg_id: str) -> list[str]:
         """PNE IDs of the members."""
-        rows = self._rows("SELECT pne_id FROM member WHERE sg_id = ? ORDER BY pne_id", sg_id)
+        rows = self._file.rows("SELECT pne_id FROM member WHERE sg_id = ? ORDER BY pne_id", sg_id)
         return [pne_id for (pne_id,) in rows]
 
     def add_member(self, sg_id: str, pne_id: str) -> None:
         """One more."""
-        self._rows("INSERT OR IGNORE INTO member VALUES (?, ?)", sg_id, pne_id)
+        self._file.rows("INSERT OR IGNORE INTO member VALUES (?, ?)", sg_id, pne_id)
 
     def remove_member(self, sg_id: str, pne_id: str) -> None:
         """One less."""
-        self._rows("DELETE FROM member WHERE sg_id = ? AND pne_id = ?", sg_id, pne_id)
+        self._file.rows("DELETE FROM member WHERE sg_id = ? AND pne_id = ?", sg_id, pne_id)
 
     def remove_members(self, sg_id: str) -> None:
         """None any more."""
-        self._rows("DELETE FROM member WHERE sg_id = ?", sg_id)
+        self._file.rows("DELETE FROM member WHERE sg_id = ?", sg_id)
 
     def begin_epoch(self) -> None:
         """After a restore from a backup: what was issued since lies below the next epoch (SEC-03). Raises TooMany."""
         with self.transaction():
-            for sg_id, version, revision in self._rows("SELECT sg_id, version, revision FROM service_group"):
+            for sg_id, version, revision in self._file.rows("SELECT sg_id, version, revision FROM service_group"):
                 if version >> 16 == 0xFFFF:
                     raise TooMany("the epochs of a Service Group are used up; map the group to another SG ID")
-                self._rows(
+                self._file.rows(
                     "UPDATE service_group SET version = ?, key_id = x'', revision = ?, acknowledged = 0, told = 0"
                     " WHERE sg_id = ?",
                     ((version >> 16) + 1) << 16,
                     ((revision >> 16) + 1) << 16,
                     sg_id,
                 )
-
-    def _rows(self, sql: str, *values: str | int | bytes) -> list[tuple[Any, ...]]:
-        return self._connection.execute(sql, values).fetchall()

@@ -19,6 +19,7 @@ from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember, Unkn
 from gateway_agent.core.fields import Fields, listed, number, text
 from gateway_agent.core.ports import NoAnswer, Uplink
 from gateway_agent.seal.gmk_store import StoredGmk
+from gateway_agent.seal.private_sqlite import StoreFailed
 from gateway_agent.seal.service_groups import BridgedGroup, ServiceGroups, following, group_key
 from gateway_agent.seal.val_client import ValClient
 
@@ -93,6 +94,12 @@ class SealUplink:
 
     async def request(self, message: bytes) -> bytes:
         """Answer a message of the PN GW about a mapped Service Group, or pass it on. Raises NoAnswer."""
+        try:
+            return await self._answer(message)
+        except StoreFailed as error:
+            raise NoAnswer(str(error)) from None
+
+    async def _answer(self, message: bytes) -> bytes:
         code, fields = messages.decode(message, tuning.UPLINK_MESSAGE_MAX)
         if code == numbers.VERSION_LIST_REQUEST:
             return await self._version_list(fields)
@@ -187,9 +194,9 @@ class SealUplink:
         for mapping in self._by_sg.values():
             try:
                 await self._deliver(mapping)
-            except CpnsError as error:
+            except (CpnsError, StoreFailed) as error:
                 self.counters["deliveries_failed"] += 1
-                _log.warning("the PN GW did not take %s: %s", mapping.sg_id, error.reason)
+                _log.warning("%s is not delivered: %s", mapping.sg_id, error)
                 done = False
         return done
 

@@ -1,0 +1,144 @@
+"""The private files of a VAL client: who may read them, what stays of deleted rows, what a full disk does."""
+
+import asyncio
+import secrets
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from cpns import messages, numbers
+from gateway_agent.core.ports import NoAnswer
+from gateway_agent.seal.gmk_store import GmkStore
+from gateway_agent.seal.key_material import KeyMaterial
+from gateway_agent.seal.private_sqlite import PrivateSqlite, StoreFailed
+from gateway_agent.seal.server_access import ServerAccess
+from gateway_agent.seal.servers import Servers
+from gateway_agent.seal.service_groups import ServiceGroups
+from gateway_agent.seal.uplink import Mapping, SealUplink
+from gateway_agent.store.errors import StoreDamaged
+from tests.unit.seal_world import ALICE, CREW, GMS, Clock, KmsSecrets, client_of, notice, profile
+
+FILES = [GmkStore, KeyMaterial, ServiceGroups]
+
+
+@pytest.fixture(scope="module")
+def kms() -> KmsSecrets:
+    return KmsSecrets()
+
+
+def file_of(store: Any) -> PrivateSqlite:
+    found = store._file
+    assert isinstance(found, PrivateSqlite)
+    return found
+
+
+def may_write(store: Any, may: bool) -> None:
+    file_of(store).rows(f"PRAGMA query_only = {'OFF' if may else 'ON'}")
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_file_is_private_from_its_beginning(kind: Callable[[Path], Any], tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    kind(path).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    kind(path).close()
+    path.chmod(0o640)
+    with pytest.raises(StoreDamaged, match="others can read it"):
+        kind(path)
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_file_of_somebody_else_is_refused(kind: Callable[[Path], Any], tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"no database" * 100)
+    path.chmod(0o600)
+    with pytest.raises(StoreDamaged, match="cannot be read"):
+        kind(path)
+    path.unlink()
+    newer = kind(path)
+    file_of(newer).rows("PRAGMA user_version = 2")
+    newer.close()
+    with pytest.raises(StoreDamaged, match="newer program"):
+        kind(path)
+
+
+def test_what_was_erased_is_in_no_file(tmp_path: Path) -> None:
+    secret = secrets.token_bytes(300)
+    file = PrivateSqlite(tmp_path / "file", "CREATE TABLE row (octets BLOB);", "rows", "")
+    with file.transaction():
+        file.rows("INSERT INTO row VALUES (?)", secret)
+    assert secret in (tmp_path / "file").read_bytes()
+    with file.transaction():
+        file.rows("DELETE FROM row")
+    assert not any(secret in each.read_bytes() for each in tmp_path.iterdir())
+    file.close()
+
+
+def test_a_transaction_on_a_full_disk_changes_nothing_and_the_next_one_may(tmp_path: Path) -> None:
+    file = PrivateSqlite(tmp_path / "file", "CREATE TABLE row (octets BLOB);", "rows", "")
+    file.rows("PRAGMA max_page_count = 2")
+    with pytest.raises(StoreFailed, match="full"), file.transaction():
+        for _ in range(100):
+            file.rows("INSERT INTO row VALUES (?)", bytes(1000))
+    assert file.rows("SELECT count(*) FROM row") == [(0,)]
+    file.rows("PRAGMA max_page_count = 1000")
+    with file.transaction():
+        file.rows("INSERT INTO row VALUES (?)", bytes(1000))
+    assert file.rows("SELECT count(*) FROM row") == [(1,)]
+    file.close()
+
+
+async def test_a_key_that_cannot_be_stored_is_not_answered_and_is_taken_when_it_comes_again(
+    kms: KmsSecrets, tmp_path: Path
+) -> None:
+    client, store = client_of(kms, tmp_path, Clock())
+    client.apply_profile(profile(crew=GMS))
+    request = notice(kms.i_message())
+    may_write(store, False)
+    with pytest.raises(StoreFailed):
+        await client.take(request)
+    assert store.all() == []
+    may_write(store, True)
+    assert (await client.take(request)).code == "" and len(store.all()) == 1
+    store.close()
+
+
+async def test_connections_outlast_a_full_disk(
+    kms: KmsSecrets, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Client:
+        user, profile, refresh_profile = ALICE, None, None
+        ticks = 0
+
+        def tick(self) -> None:
+            self.ticks += 1
+            raise StoreFailed("The file cannot be used: full.", "")
+
+    client = Client()
+    servers = Servers(client, ServerAccess(url="http://127.0.0.1:1", token=SecretStr("t")), [])  # type: ignore[arg-type]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gateway_agent.seal.servers.EXPIRY_LOOK_S", 0.001)
+        async with servers, asyncio.timeout(10):
+            while client.ticks < 3:
+                await asyncio.sleep(0.001)
+    assert "full" in caplog.text and "ended by a fault" not in caplog.text
+
+
+async def test_an_uplink_that_cannot_write_gives_no_answer(kms: KmsSecrets, tmp_path: Path) -> None:
+    client, store = client_of(kms, tmp_path, Clock())
+    client.apply_profile(profile(crew=GMS))
+    groups = ServiceGroups(tmp_path / "groups")
+    uplink = SealUplink(client, groups, "pn", [Mapping(CREW, "pn/crew")])
+    join = messages.encode(numbers.JOIN_REQUEST, {messages.SG_ID: "pn/crew", messages.PNE_ID: "lamp"})
+    may_write(groups, False)
+    with pytest.raises(NoAnswer, match="cannot be used"):
+        await uplink.request(join)
+    may_write(groups, True)
+    code, fields = messages.decode(await uplink.request(join))
+    assert (code, fields[messages.RESULT]) == (numbers.JOIN_RESPONSE, numbers.RESULT_SUCCESS)
+    groups.close()
+    store.close()
