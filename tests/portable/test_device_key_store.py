@@ -171,6 +171,7 @@ def test_equal_octets_cost_no_write():
     assert storage.operations == 0
 
 
+@req("SEC-29")
 def test_erased_octets_are_overwritten_before_they_are_forgotten():
     medium = _medium("g", b"a group key")
     written = []
