@@ -6,7 +6,7 @@ record lost its windows: what comes under those versions is handed up as `replay
 """
 
 from cpns import cborlite
-from cpns.errors import Unknown
+from cpns.errors import TooMany, Unknown
 from cpns.group_message import Group, Receiver, Sender
 from device_agent import tuning
 from device_agent.membership import record_name
@@ -20,6 +20,7 @@ class GroupTraffic:
         self._group = group
         self._random = random
         self._name = record_name("w", group.id)
+        self._written_for = 0  # until when the flash has had its share of writes, ms
         names = Group(group.id, pn_alias, group.alias, group.ring.protection)
         self._sender = Sender(names, own_id)
         record = store.load(self._name)
@@ -57,11 +58,19 @@ class GroupTraffic:
         return sender.protect(sending[0], sending[1], data)
 
     def receive(self, parsed, now):
-        """The cpns.group_message.Opened of a parsed datagram; raises what Receiver.open raises, and OSError."""
+        """The cpns.group_message.Opened of a parsed datagram.
+
+        Raises what Receiver.open raises; TooMany when the record would have to be written too often, the message being
+        lost then; OSError.
+        """
         keys = self._group.ring.receiving_keys(now // 1000)
         opened = self._receiver.open(parsed, keys, now // 1000)
         record = opened.record
         if record is not None:
+            written_for = max(self._written_for, now) + tuning.WINDOW_WRITE_EVERY
+            if written_for - now > tuning.WINDOW_WRITES_BURST:
+                raise TooMany("the replay windows change too often for the flash")
+            self._written_for = written_for
             self._save(seen=record)
             self._receiver.recorded(record, now // 1000)
         return opened

@@ -99,6 +99,41 @@ def test_numbers_are_in_the_store_before_the_message_is_handed_up():
 
 
 @req("SEC-24")
+def test_ten_members_that_speak_once_a_minute_cost_one_write_in_ten_messages():
+    world, group = talking()
+    peers = [Peer(world, group, "pne-%d" % number) for number in range(2, 12)]
+    for peer in peers:
+        world.hear(peer.say(b"first"))
+    before = world.medium.writes
+    for _ in range(20):
+        for peer in peers:
+            world.clock.ms += 6000
+            world.hear(peer.say(b"21.5"))
+        world.events.clear()
+    assert not world.agent.receiver.refused
+    assert world.medium.writes - before <= 2 * 20  # each into two copies
+
+
+@req("SEC-24")
+def test_a_member_that_jumps_from_number_to_number_does_not_wear_out_the_flash():
+    world, group = talking()
+    peer = Peer(world, group)
+    before = world.medium.writes
+    for _ in range(300):  # in 30 s
+        for _ in range(17):
+            datagram = peer.say(b"")
+        world.hear(datagram)
+        world.clock.ms += 100
+    writes = (world.medium.writes - before) // 2
+    assert 64 <= writes <= 64 + 15
+    assert world.agent.receiver.refused == {"TooMany": 300 - writes}
+    world.clock.ms += 2000
+    world.events.clear()
+    world.hear(peer.say(b"in earnest"))
+    assert heard(world) == [b"in earnest"]
+
+
+@req("SEC-24")
 def test_a_fast_sender_costs_one_write_in_sixteen_messages():
     world, group = talking()
     peer = Peer(world, group)
