@@ -58,8 +58,7 @@ class Confirmations:
             raise MalformedMessage("generation, slot and proof come together")
         generation, slot = number(fields, messages.GENERATION), number(fields, messages.SLOT)
         keys = self._tree.keys(generation)
-        pn = self._store.pn.get()
-        if keys is None and pn is not None and generation <= pn.last_generation:
+        if keys is None and (pn := self._store.pn.get()) is not None and generation <= pn.last_generation:
             raise Stale("the generation of this proof has ended")  # after a restore this is no sign of an old copy
         own = self._store.slots.active(pne_id, generation)
         if keys is None or own is None or own.slot != slot:

@@ -2,7 +2,8 @@
 
 Used synchronously from the one thread that runs the core. That is deliberate: between the check of a membership and
 the write that depends on it nothing else can run, so no handler needs a lock, and a delivery to 1,000 PNEs makes
-fewer than 20 commits of some milliseconds (confirmations are batched). Reads never wait for the disk.
+fewer than 20 commits of some milliseconds (confirmations are batched). Reads never wait for the disk, and between two
+transactions a row is read once: the confirmations of a delivery all ask for the same group, key and generation.
 """
 
 import logging
@@ -17,6 +18,7 @@ from gateway_agent.store.errors import StoreDamaged
 
 _log = logging.getLogger(__name__)
 
+_KNOWN_MAX = 1024  # rows remembered between two transactions
 _BUSY_TIMEOUT_S = 0.0  # the lease keeps every other writer out; waiting would hide a bug
 
 
@@ -49,6 +51,7 @@ class Database:
             ) from error
         self._depth = 0
         self._truncate = False
+        self._known: dict[tuple[object, ...], sqlite3.Row | None] = {}
 
     def close(self) -> None:
         """Close the file; its WAL is written back and removed."""
@@ -81,6 +84,7 @@ class Database:
             raise
         finally:
             self._depth = 0
+            self._known.clear()
         self.commits += self._connection.total_changes != before
         if self._truncate:
             self._forget_log()
@@ -100,6 +104,7 @@ class Database:
 
     def execute(self, sql: str, *values: object) -> sqlite3.Cursor:
         """Run one statement. Writing outside of `transaction` is refused."""
+        self._known.clear()
         cursor = self._connection.execute(sql, values)
         if not self._depth and self._connection.in_transaction:  # pragma: no cover - autocommit never leaves one open
             raise RuntimeError("a write outside of a transaction")
@@ -115,7 +120,13 @@ class Database:
 
     def row(self, sql: str, *values: object) -> sqlite3.Row | None:
         """The first row of a query, or None."""
+        if not self._depth and (sql, values) in self._known:
+            return self._known[sql, values]
         row: sqlite3.Row | None = self._connection.execute(sql, values).fetchone()
+        if not self._depth:
+            if len(self._known) >= _KNOWN_MAX:
+                self._known.clear()
+            self._known[sql, values] = row
         return row
 
     def number(self, sql: str, *values: object) -> int:

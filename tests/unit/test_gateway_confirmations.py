@@ -183,3 +183,14 @@ async def test_a_gateway_that_must_be_an_old_copy_ends_the_delivery_under_way(wo
     assert not any(
         code == numbers.GROUP_KEY_DELIVERY_REQUEST for b in world.boards.values() for code, _ in b.heard_unicast
     )
+
+
+async def test_a_confirmation_reads_what_all_have_in_common_only_once(world):
+    await world.gateway.handle_pne("b0", confirmation(world, world.boards["b0"]))
+    messages_of_others = [(name, confirmation(world, world.boards[name])) for name in ("b1", "b2", "b3")]
+    statements = []
+    world.store.database._connection.set_trace_callback(statements.append)
+    await asyncio.gather(*(world.gateway.handle_pne(name, message) for name, message in messages_of_others))
+    world.store.database._connection.set_trace_callback(None)
+    for table in ("FROM group_key", "FROM service_group"):
+        assert 1 <= sum(table in statement for statement in statements) <= 2

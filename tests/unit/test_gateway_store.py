@@ -228,3 +228,29 @@ def test_what_was_committed_survives_kill_9(tmp_path):
     assert version >= printed[-1]
     assert store.group_keys.newest("light").key == version.to_bytes(16, "big")
     store.close()
+
+
+def test_what_is_read_is_always_what_is_stored(store):
+    """A row is read once between two transactions, and never kept across one."""
+    statements = []
+    store.database._connection.set_trace_callback(statements.append)
+    assert [store.pn.get().signing_epoch for _ in range(3)] == [1, 1, 1]
+    assert len(statements) == 1
+    with store.transaction():
+        store.pn.set_signing_epoch(2)
+        assert store.pn.get().signing_epoch == 2
+        store.pn.set_signing_epoch(3)
+        assert store.pn.get().signing_epoch == 3
+    assert store.pn.get().signing_epoch == 3
+    with pytest.raises(RuntimeError), store.transaction():
+        store.pn.set_signing_epoch(4)
+        assert store.pn.get().signing_epoch == 4
+        raise RuntimeError
+    assert store.pn.get().signing_epoch == 3
+    assert store.pn.pne("nobody") is None
+    with store.transaction():
+        store.pn.register("nobody", 3)
+    assert store.pn.pne("nobody") is not None
+    for number in range(3000):
+        store.pn.pne(f"guess {number}")
+    assert len(store.database._known) <= 1024
