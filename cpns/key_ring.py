@@ -86,7 +86,12 @@ class KeyRing:
             activation = 0
             for entry in self._keys:
                 entry[_UNTIL] = min(now + tuning.GRACE_AFTER_LEAVE_S, entry[_UNTIL] or now + tuning.GRACE_MAX_S)
-        self._keys.append([version, key, activation, _active_at(activation, now, unix_time), None])
+        active_at = _active_at(activation, now, unix_time)
+        if reason == n.REASON_JOIN:  # who joined has this key and none before: nothing that lies ahead may relieve it
+            for entry in self._keys:
+                if entry[_ACTIVE_AT] > active_at:
+                    entry[_ACTIVATION], entry[_ACTIVE_AT] = activation, active_at
+        self._keys.append([version, key, activation, active_at, None])
         self.floor = version
         self.end_to_end = path == END_TO_END
         sending = self._settle(now)

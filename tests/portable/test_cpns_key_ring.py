@@ -156,6 +156,19 @@ def test_of_several_active_keys_the_one_activated_last_is_sent_with():
     assert ring.sending_key(NOW) == (2, K2)
 
 
+@req("SEC-05")
+def test_a_key_made_for_a_newcomer_is_not_relieved_by_an_older_one_that_lay_ahead():
+    ring = ring_at(1)
+    ring.install(2, K2, UNIX + 30, n.REASON_PERIODIC, NOW, UNIX)
+    ring.install(3, K3, 0, n.REASON_JOIN, NOW + 10, UNIX + 10)
+    assert [ring.sending_key(NOW + at)[0] for at in (10, 30, 2 * HOUR)] == [3, 3, 3]
+    ring = ring_at(1)
+    ring.install(2, K2, UNIX + 30, n.REASON_PERIODIC, NOW, UNIX)
+    ring.install(3, K3, 0, n.REASON_JOIN, NOW + 10, UNIX + 10)
+    again = key_ring.KeyRing.load(ring.dump(NOW + 10), 0, UNIX + 20)
+    assert [again.sending_key(at)[0] for at in (0, 10, 2 * HOUR)] == [3, 3, 3]
+
+
 @req("SEC-11")
 def test_the_same_key_again_is_no_news_and_another_key_under_its_version_is_refused():
     ring = ring_at(1)
