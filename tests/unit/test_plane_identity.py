@@ -156,3 +156,14 @@ def test_one_key_for_two_jobs_is_refused_when_it_is_loaded(tmp_path):
         with pytest.raises(IdentityError, match="two jobs"):
             SigningKey.load(path, own)
     identity.require_distinct(own, SigningKey.create(tmp_path / "fresh.key", own))
+
+
+@pytest.mark.req("SEC-17")
+def test_one_key_for_two_jobs_is_refused_when_it_is_made(tmp_path, monkeypatch):
+    """A machine without entropy makes the same key again."""
+    own = OwnIdentity.create(tmp_path / "gateway.key", "gw", "gateway")
+    made = ec.derive_private_key(int.from_bytes(own.private_octets(), "big"), ec.SECP256R1())
+    monkeypatch.setattr(ec, "generate_private_key", lambda curve: made)
+    with pytest.raises(IdentityError, match="two jobs"):
+        SigningKey.create(tmp_path / "signing.key", own)
+    assert not (tmp_path / "signing.key").exists()
