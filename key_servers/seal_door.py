@@ -4,21 +4,18 @@ A refusal is `{"code": ..., "text": ...}` with its status; who is not known lear
 """
 
 import asyncio
-import ipaddress
 import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from pathlib import Path
-from typing import Annotated, Self
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from key_servers.errors import ServerError
-from key_servers.kms import tls, tokens
+from key_servers.kms import tokens
 from key_servers.kms.tokens import StoredToken
+from key_servers.listening import Listening, listen
 from mikey_sakke.errors import MikeyError
 from mikey_sakke.group_configuration import BODY_MAX
 
@@ -29,32 +26,6 @@ REFUSALS_LOGGED_EVERY_S = 10.0
 MEDIA_TYPE = "application/json"
 
 Handler = Callable[[str, web.Request], Awaitable[web.Response]]
-
-
-class Listening(BaseModel):
-    """Where a server keeps its things and listens."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    state_dir: Path = Field(description="folder of the store")
-    listen: list[str] = Field(["127.0.0.1"], min_length=1, description="IP addresses to listen on")
-    port: Annotated[int, Field(ge=0, le=65535)] = Field(0, description="TCP port, 0 = any free one")
-    tls_certificate: Path | None = Field(None, description="PEM file; none: plain HTTP, only on loopback")
-    tls_key: Path | None = Field(None, description="PEM file of mode 0600")
-    database: SecretStr | None = Field(None, description="postgresql://...; none: SQLite in state_dir")
-
-    @model_validator(mode="after")
-    def _plain_only_on_loopback(self) -> Self:
-        if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError("tls_certificate and tls_key belong together")
-        for host in self.listen:
-            if self.tls_certificate is None and not ipaddress.ip_address(host).is_loopback:
-                raise ValueError("without TLS only loopback addresses can be listened on: set tls_certificate, tls_key")
-        return self
-
-
-class ListenFailed(ServerError):
-    """The server cannot listen where it should."""
 
 
 class Door:
@@ -86,9 +57,6 @@ class Door:
 
     async def open(self, config: Listening) -> None:
         """Listen. Raises ServerError."""
-        context = None
-        if config.tls_certificate and config.tls_key:
-            context = tls.server_context(config.tls_certificate, config.tls_key)
         # A long poll ends with its connection, and must not hold up the end of the server.
         self._runner = web.AppRunner(
             self._application,
@@ -97,18 +65,11 @@ class Door:
             handler_cancellation=True,
             shutdown_timeout=0.5,
         )
-        await self._runner.setup()
-        for host in config.listen:
-            site = web.TCPSite(self._runner, host, config.port, ssl_context=context, backlog=1024)
-            try:
-                await site.start()
-            except OSError as error:
-                raise ListenFailed(
-                    f"Cannot listen on {host}, port {config.port}: {error.strerror}.", "Choose another port or address."
-                ) from None
-        scheme = "https" if context else "http"
-        for host, port, *_ in self._runner.addresses:
-            self.urls.append(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
+        try:
+            self.urls = await listen(self._runner, config)
+        except ServerError:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Stop listening."""

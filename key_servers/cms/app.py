@@ -18,7 +18,8 @@ from typing import Self
 from aiohttp import web
 
 from key_servers.cms.profiles import LONG_POLL_MAX_S, NotPossible, NotSubscribed, Profiles
-from key_servers.seal_door import Door, Listening, json_body, wait_s
+from key_servers.listening import Listening
+from key_servers.seal_door import Door, json_body, wait_s
 from key_servers.sql import Database, migrate, open_database
 from mikey_sakke.group_configuration import encode_profile
 
@@ -33,8 +34,7 @@ class CmsConfig(Listening):
 @asynccontextmanager
 async def open_profiles(config: Listening) -> AsyncIterator[Profiles]:
     """The operator's side alone, for commands beside a running CMS, which notices soon. Raises ServerError."""
-    url = config.database.get_secret_value() if config.database else None
-    database = await open_database(url, config.state_dir / STORE_FILE)
+    database = await open_database(config.database_url, config.state_dir / STORE_FILE)
     try:
         await migrate(database, "key_servers.cms.migrations")
         yield Profiles(database, lambda: int(time.time()))
@@ -56,8 +56,7 @@ class Cms:
     async def open(cls, config: CmsConfig, *, clock: Callable[[], int] | None = None) -> Self:
         """Open the store and listen. `clock` gives Unix seconds. Raises ServerError."""
         clock = clock or (lambda: int(time.time()))
-        url = config.database.get_secret_value() if config.database else None
-        database = await open_database(url, config.state_dir / STORE_FILE)
+        database = await open_database(config.database_url, config.state_dir / STORE_FILE)
         counters: Counter[str] = Counter()
         try:
             await migrate(database, "key_servers.cms.migrations")

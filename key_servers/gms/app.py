@@ -22,7 +22,8 @@ from key_servers.gms.courier import Courier
 from key_servers.gms.maker import Maker
 from key_servers.gms.management import Clock, GroupManagement
 from key_servers.gms.provisioning import KeyProvisioning, OwnKeys
-from key_servers.seal_door import Door, Listening
+from key_servers.listening import Listening
+from key_servers.seal_door import Door
 from key_servers.sql import Database, migrate, open_database
 from mikey_sakke.group_configuration import URI_MAX
 
@@ -41,8 +42,7 @@ class GmsConfig(Listening):
 @asynccontextmanager
 async def open_management(config: Listening) -> AsyncIterator[GroupManagement]:
     """The operator's side alone, for commands beside a running GMS, which notices soon. Raises ServerError."""
-    url = config.database.get_secret_value() if config.database else None
-    database = await open_database(url, config.state_dir / STORE_FILE)
+    database = await open_database(config.database_url, config.state_dir / STORE_FILE)
     try:
         await migrate(database, "key_servers.gms.migrations")
         yield GroupManagement(database, lambda: int(time.time()), secrets.token_bytes, lambda user: None)
@@ -76,8 +76,7 @@ class Gms:
         clock = clock or (lambda: int(time.time()))
         keys = OwnKeys(provisioning)
         await keys.open(clock())
-        url = config.database.get_secret_value() if config.database else None
-        database = await open_database(url, config.state_dir / STORE_FILE)
+        database = await open_database(config.database_url, config.state_dir / STORE_FILE)
         maker = Maker(keys.certificate, config.gms_uri, config.workers)
         counters: Counter[str] = Counter()
         try:

@@ -18,12 +18,13 @@ from typing import Self
 from aiohttp import web
 
 from key_servers.errors import ServerError
-from key_servers.kms import master_secrets, tls, tokens, tuning
+from key_servers.kms import master_secrets, tokens, tuning
 from key_servers.kms.config import MASTER_SECRETS_FILE, STORE_FILE, KmsConfig
 from key_servers.kms.http import HttpDoor
 from key_servers.kms.issuer import Issuer, MasterSecrets
 from key_servers.kms.service import Clock, Service
 from key_servers.kms.store import Role, Store, User
+from key_servers.listening import listen
 from key_servers.sql import open_database
 from mikey_sakke.kms_exchange import check_certificate
 from mikey_sakke.kms_faults import KmsFault
@@ -36,10 +37,6 @@ _DAY_S = 86400
 
 class NotPossible(ServerError):
     """An operator asked for what cannot be."""
-
-
-class ListenFailed(ServerError):
-    """The KMS cannot listen where it should."""
 
 
 def create(
@@ -80,8 +77,7 @@ class Kms:
         Without `listen` only the operator's methods work: for commands beside a running KMS.
         """
         issuer = Issuer(master_secrets.load(config.state_dir / MASTER_SECRETS_FILE), secrets.randbelow)
-        url = config.database.get_secret_value() if config.database else None
-        store = await Store.open(await open_database(url, config.state_dir / STORE_FILE))
+        store = await Store.open(await open_database(config.database_url, config.state_dir / STORE_FILE))
         kms = cls(config, issuer, store, clock or (lambda: int(time.time())))
         try:
             if listen:
@@ -157,25 +153,10 @@ class Kms:
         return certificate
 
     async def _listen(self) -> None:
-        config = self._config
-        context = None
-        if config.tls_certificate and config.tls_key:
-            context = tls.server_context(config.tls_certificate, config.tls_key)
         service = Service(self._issuer, self._store, self._clock, self._workers)
         door = HttpDoor(service, self._clock, self.counters)
         self._runner = web.AppRunner(door.application, access_log=None, handle_signals=False)
-        await self._runner.setup()
-        for host in config.listen:
-            site = web.TCPSite(self._runner, host, config.port, ssl_context=context)
-            try:
-                await site.start()
-            except OSError as error:
-                raise ListenFailed(
-                    f"Cannot listen on {host}, port {config.port}: {error.strerror}.", "Choose another port or address."
-                ) from None
-        scheme = "https" if context else "http"
-        for host, port, *_ in self._runner.addresses:
-            self.urls.append(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
+        self.urls = await listen(self._runner, self._config)
 
 
 def _require_uri(text: str) -> None:

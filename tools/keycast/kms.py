@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import datetime
 import logging
-import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -217,23 +216,17 @@ def _config(
     tls_certificate: Path | None = None,
     tls_key: Path | None = None,
 ) -> "KmsConfig":
-    from pydantic import SecretStr, ValidationError
-
-    from key_servers.errors import ServerError
     from key_servers.kms.config import TLS_CERTIFICATE_FILE, TLS_KEY_FILE, KmsConfig
+    from tools.keycast.server_config import server_config
 
-    database = os.environ.get(DATABASE_VARIABLE)
     if tls_certificate is None and tls_key is None and (state / TLS_KEY_FILE).exists():
         tls_certificate, tls_key = state / TLS_CERTIFICATE_FILE, state / TLS_KEY_FILE
-    try:
-        return KmsConfig(
-            state_dir=state,
-            listen=listen or ["127.0.0.1"],
-            port=port,
-            tls_certificate=tls_certificate,
-            tls_key=tls_key,
-            database=SecretStr(database) if database else None,
-        )
-    except ValidationError as error:
-        faults = "; ".join(fault["msg"].removeprefix("Value error, ") for fault in error.errors(include_url=False))
-        raise ServerError(f"Not possible: {faults}.") from None
+    return server_config(
+        KmsConfig,
+        DATABASE_VARIABLE,
+        state_dir=state,
+        listen=listen or ["127.0.0.1"],
+        port=port,
+        tls_certificate=tls_certificate,
+        tls_key=tls_key,
+    )
