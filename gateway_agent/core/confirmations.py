@@ -37,7 +37,7 @@ class Confirmations:
         """Judge what came over the session of `pne_id`; membership is that of this moment (SEC-06).
 
         Raises NotMember, Unknown (no such group or version), NotAuthentic (proof does not fit), SlotUnknown,
-        Stale (a version that is no longer delivered), MalformedMessage (half a proof).
+        Stale (a version that is no longer delivered, a GKDK of before), MalformedMessage (half a proof).
         """
         sg_id, version = text(fields, messages.SG_ID), number(fields, messages.VERSION)
         group = self._store.inventory.group(sg_id)
@@ -61,6 +61,8 @@ class Confirmations:
         if keys is None and (pn := self._store.pn.get()) is not None and generation <= pn.last_generation:
             raise Stale("the generation of this proof has ended")  # after a restore this is no sign of an old copy
         own = self._store.slots.active(pne_id, generation)
+        if (own is None or own.slot != slot) and self._store.slots.was_given(pne_id, generation, slot):
+            raise Stale("the slot of this proof is retired")  # its credential was registered anew, a GKDK is on its way
         if keys is None or own is None or own.slot != slot:
             raise SlotUnknown(f"{pne_id} has no slot {slot} in generation {generation}")
         expected = confirmation(

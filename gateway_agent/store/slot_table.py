@@ -108,6 +108,11 @@ class SlotTable:
             None if row is None else Slot(row["generation"], row["slot"], row["pne_id"], False, bool(row["delivered"]))
         )
 
+    def was_given(self, pne_id: str, generation: int, slot: int) -> bool:
+        """True if this is, or was before it was retired, a slot of the PNE."""
+        sql = "SELECT 1 FROM slot WHERE generation = ? AND slot = ? AND pne_id = ?"
+        return self._db.row(sql, generation, slot, pne_id) is not None
+
     def assign(self, generation: int, slot: int, pne_id: str) -> None:
         """FREE -> ACTIVE."""
         sql = "INSERT INTO slot (generation, slot, pne_id) VALUES (?, ?, ?)"
