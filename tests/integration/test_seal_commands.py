@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -131,3 +132,83 @@ def test_a_readable_token_file_is_refused(tmp_path: Path) -> None:
     token.chmod(0o644)
     words = ["run", GMS_URI, "--kms", "http://127.0.0.1:1", "--kms-uri", KMS_URI, "--kms-token-file", str(token)]
     assert "can be read by others" in typed(gms.app, *words, "--state", str(tmp_path), code=1)
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> dict[str, list[str]]:
+    """The words that start each server, all well but for what a test breaks."""
+    token = tmp_path / "token"
+    token.write_text("000000000000." + 64 * "0")
+    token.chmod(0o600)
+    typed(kms.app, "init", KMS_URI, "--state", str(tmp_path / "kms"))
+    words = ["run", GMS_URI, "--kms", "https://127.0.0.1:1", "--kms-uri", KMS_URI, "--kms-token-file", str(token)]
+    return {
+        "kms": ["run", "--state", str(tmp_path / "kms")],
+        "gms": [*words, "--state", str(tmp_path / "gms")],
+        "cms": ["run", "--state", str(tmp_path / "cms")],
+    }
+
+
+APPS = {"kms": kms.app, "gms": gms.app, "cms": cms.app}
+
+
+@pytest.mark.parametrize("server", ["kms", "cms"])
+def test_a_port_in_use_is_said(prepared: dict[str, list[str]], server: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = typed(APPS[server], *prepared[server], "--port", str(port), code=1)
+    assert f"Cannot listen on 127.0.0.1, port {port}" in said and "Choose another port" in said
+
+
+@pytest.mark.parametrize("server", APPS)
+def test_plain_http_is_for_loopback(prepared: dict[str, list[str]], tmp_path: Path, server: str) -> None:
+    (tmp_path / "kms" / "tls_key.pem").unlink()
+    said = typed(APPS[server], *prepared[server], "--listen", "0.0.0.0", code=1)
+    assert "without TLS only loopback addresses can be listened on" in said
+    assert "listen takes IP addresses, not 'home'" in typed(APPS[server], *prepared[server], "--listen", "home", code=1)
+
+
+@pytest.mark.parametrize("server", ["kms", "cms"])
+def test_tls_files_that_cannot_be_used_are_named(prepared: dict[str, list[str]], tmp_path: Path, server: str) -> None:
+    good, key = tmp_path / "kms" / "tls_certificate.pem", tmp_path / "kms" / "tls_key.pem"
+    other = tmp_path / "other.pem"
+    other.write_text("no PEM")
+    other.chmod(0o600)
+    words = prepared[server]
+    pair = ["--tls-certificate", str(good), "--tls-key", str(other)]
+    assert f"TLS cannot use {good} and {other}" in typed(APPS[server], *words, *pair, code=1)
+    assert "belong together" in typed(APPS[server], *words, "--tls-certificate", str(good), code=1)
+    key.chmod(0o640)
+    pair = ["--tls-certificate", str(good), "--tls-key", str(key)]
+    assert "tls_key.pem can be read by others" in typed(APPS[server], *words, *pair, code=1)
+    pair = ["--tls-certificate", str(good), "--tls-key", str(tmp_path / "none.pem")]
+    assert "none.pem does not exist" in typed(APPS[server], *words, *pair, code=1)
+
+
+@pytest.mark.parametrize("server", ["kms", "cms"])
+def test_a_store_that_others_can_read_is_refused(prepared: dict[str, list[str]], tmp_path: Path, server: str) -> None:
+    typed(APPS[server], "show", "--state", str(tmp_path / server))
+    (tmp_path / server / f"{server}.sqlite3").chmod(0o640)
+    assert f"{server}.sqlite3 can be read by others" in typed(APPS[server], *prepared[server], code=1)
+
+
+def test_master_secrets_that_others_can_read_are_refused(prepared: dict[str, list[str]], tmp_path: Path) -> None:
+    (tmp_path / "kms" / "master_secrets.json").chmod(0o640)
+    assert "master_secrets.json can be read by others" in typed(kms.app, *prepared["kms"], code=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "The KMS does not answer"),
+        (["--kms", "http://kms.example.org"], "keys travel over https only"),
+        (["--kms", "kms.example.org"], "the URL of a server is https://host:port"),
+        (["--kms-ca", "README.md"], "the CA file README.md cannot be used"),
+        (["--kms-ca", "no-such.pem"], "the CA file no-such.pem cannot be used"),
+        (["--kms-token-file", "no-such-token"], "no-such-token does not exist"),
+    ],
+)
+def test_a_gms_that_cannot_ask_its_kms_does_not_start(
+    prepared: dict[str, list[str]], words: list[str], sentence: str
+) -> None:
+    assert sentence in typed(gms.app, *prepared["gms"], *words, code=1)
