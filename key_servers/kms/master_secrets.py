@@ -45,7 +45,7 @@ def create(path: Path, secrets: MasterSecrets) -> None:
 
 def load(path: Path) -> MasterSecrets:
     """Read master secrets. Raises SecretFileUnusable; its text never quotes the file."""
-    octets = private_file.read(path)
+    octets = private_file.read(path, "Make it: keycast kms init")
     try:
         stored = _Stored.model_validate(json.loads(octets))
         if stored.format != FORMAT:

@@ -37,9 +37,12 @@ def write_new(path: Path, octets: bytes) -> None:
         raise
 
 
-def read(path: Path) -> bytes:
-    """The octets of a file of our own that nobody else can read. Raises SecretFileUnusable."""
-    check(path)
+def read(path: Path, missing: str = "Name the right one.") -> bytes:
+    """The octets of a file of our own that nobody else can read. Raises SecretFileUnusable.
+
+    `missing`: what to do when it is not there.
+    """
+    check(path, missing)
     try:
         with open(path, "rb") as file:
             octets = file.read(FILE_MAX + 1)
@@ -50,12 +53,12 @@ def read(path: Path) -> bytes:
     return octets
 
 
-def check(path: Path) -> None:
+def check(path: Path, missing: str = "Name the right one.") -> None:
     """Raise SecretFileUnusable unless the file is there, is ours and nobody else can read or write it."""
     try:
         status = os.lstat(path)
     except FileNotFoundError:
-        raise SecretFileUnusable(f"{path} does not exist.", "Make it: keycast kms init") from None
+        raise SecretFileUnusable(f"{path} does not exist.", missing) from None
     except OSError as error:
         raise SecretFileUnusable(f"Cannot read {path}: {error.strerror}.", "Check its folder.") from None
     if not stat.S_ISREG(status.st_mode):

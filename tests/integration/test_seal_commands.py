@@ -205,7 +205,7 @@ def test_master_secrets_that_others_can_read_are_refused(prepared: dict[str, lis
         (["--kms", "kms.example.org"], "the URL of a server is https://host:port"),
         (["--kms-ca", "README.md"], "the CA file README.md cannot be used"),
         (["--kms-ca", "no-such.pem"], "the CA file no-such.pem cannot be used"),
-        (["--kms-token-file", "no-such-token"], "no-such-token does not exist"),
+        (["--kms-token-file", "no-such-token"], "no-such-token does not exist. Name the right one."),
     ],
 )
 def test_a_gms_that_cannot_ask_its_kms_does_not_start(
