@@ -56,8 +56,11 @@ class Agent:
         self._requests = []  # of the PN GW: (exchange, message, address)
         self._timers, self._duties, self._serving = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._pairing = False
-        address = self.identity.address
-        self._discovery = Discovery(link.address(address) if address else None)
+        try:
+            hint = link.address(self.identity.address)
+        except ValueError:  # none, or one of another kind of network: the PN GW is asked for
+            hint = None
+        self._discovery = Discovery(hint)
         self.session = Session(store, self.identity, self.random)
         gkdks = GkdkStore(store, clock.now())
         self.membership = Membership(store, self.identity, self.session, gkdks, clock, self.random, self._tell)

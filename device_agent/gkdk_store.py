@@ -4,7 +4,7 @@ from cpns.broadcast_encryption.gkdk import GkdkRecord
 from cpns.errors import MalformedMessage, Stale
 from device_agent import tuning
 
-_RECORDS = ("gkdk0", "gkdk1")
+RECORDS = ("gkdk0", "gkdk1")
 
 
 class GkdkStore:
@@ -14,7 +14,7 @@ class GkdkStore:
         self._store = store
         self._names = {}  # generation -> name of the record
         self._reports = {}  # generation -> (slot, report key): every confirmation wants them, and nothing else
-        for name in _RECORDS:
+        for name in RECORDS:
             octets = store.load(name)
             if octets is not None:
                 self._names[self._note(octets)] = name
@@ -52,9 +52,9 @@ class GkdkStore:
         newest = self.newest
         if new < newest:
             raise Stale("a GKDK of generation %d is held" % newest)
-        name = self._names.get(newest, _RECORDS[1])
+        name = self._names.get(newest, RECORDS[1])
         if new != newest:
-            name = _RECORDS[0] if name == _RECORDS[1] else _RECORDS[1]
+            name = RECORDS[0] if name == RECORDS[1] else RECORDS[1]
         self._store.save(name, octets)
         self._names = {held: where for held, where in self._names.items() if where != name}
         self._names[new] = name
@@ -71,7 +71,7 @@ class GkdkStore:
 
     def clear(self):
         """Erase every record: the PNE belongs to another PN GW now."""
-        for name in _RECORDS:
+        for name in RECORDS:
             self._store.erase(name)
         self._names = {}
         self._reports = {}

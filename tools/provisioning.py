@@ -5,9 +5,13 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from device_agent.provisioning import Provisioning
+from device_agent import gkdk_store, membership, session
+from device_agent.provisioning import RECORD, Provisioning
 from message_plane import credentials
 from message_plane.credentials import Credential
+
+# What a board was given under one identity and is worth nothing to the next one; version floors stay (SEC-04).
+OF_ONE_IDENTITY = (session.RECORD, membership.RECORD, *gkdk_store.RECORDS)
 
 
 @dataclass(frozen=True)
@@ -51,5 +55,7 @@ def flash_script(records: Mapping[str, bytes], first: Sequence[str] = ()) -> str
     lines = ["# Secret: it holds keys of one board. Delete it when the board has run it.", "import nvs_store", ""]
     lines += ["from device_agent.key_store import KeyStore", "", "store = KeyStore(nvs_store.NvsStore())"]
     lines += first
+    if RECORD in records:
+        lines += [f"for name in {OF_ONE_IDENTITY}:", "    store.erase(name)"]
     lines += [f'store.save({name!r}, bytes.fromhex("{octets.hex()}"))' for name, octets in records.items()]
     return "\n".join([*lines, 'print("saved")', ""])

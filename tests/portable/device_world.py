@@ -71,6 +71,8 @@ class Link:
         self.broadcasts = []
 
     def address(self, text):
+        if ":" in text:
+            raise ValueError("not of this network")
         return text
 
     def send(self, address, datagram):

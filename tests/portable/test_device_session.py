@@ -230,6 +230,14 @@ def test_a_gateway_at_no_known_address_is_asked_for_by_everybody():
     assert asked == [(None, 1, [(11, b".well-known"), (11, b"core"), (15, b"rt=keycast.gw")])]
 
 
+def test_a_board_whose_address_hint_is_of_another_network_starts_and_asks_everybody():
+    world = World(address="[fe80::1]:5683")
+    asked = []
+    world.gateway.coap = lambda address, *rest: asked.append(address) or []
+    world.run_until(1)
+    assert asked == [None]
+
+
 @req("SEC-17")
 def test_random_octets_differ_even_if_the_machine_has_no_entropy():
     world = World()
