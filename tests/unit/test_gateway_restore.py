@@ -74,6 +74,45 @@ async def test_an_old_image_broadcasts_nothing_before_the_server_was_heard(world
 
 
 @pytest.mark.req("SEC-02")
+async def test_an_old_image_does_not_go_on_with_the_delivery_that_is_in_it(world, tmp_path):
+    boards = [await world.board(f"b{i}", "light") for i in range(4)]
+    for board in boards:
+        board.deaf, board.reachable = True, False
+    await world.server.rekey("light")
+    await world.until(lambda: world.air)
+    await world.close()
+    shutil.copytree(world.folder, tmp_path / "snapshot")
+    world.open()
+    await world.start()
+    await world.server.rekey("light")
+    await world.close()
+    shutil.rmtree(world.folder)
+    shutil.copytree(tmp_path / "snapshot", world.folder)
+    world.air.clear()
+    world.open()
+    await world.start()
+    await world.until(lambda: world.gateway.stop_reason is not None)
+    await asyncio.sleep(0.2)
+    assert not world.air and not world.beacons
+
+
+@pytest.mark.req("SEC-02")
+async def test_a_key_that_comes_before_the_servers_word_is_stored_and_waits_for_it(world):
+    """Also where the members are those of the key: whether this is an old image is not known yet."""
+    boards = [await world.board(f"b{i}", "light") for i in range(4)]
+    world.server.up = False
+    await world.restart()
+    version = await world.server.rekey("light")
+    await asyncio.sleep(0.1)
+    assert world.store.group_keys.newest("light").version == version
+    assert not world.air and not any(board.heard_unicast for board in boards)
+    world.server.up = True
+    await world.gateway.tick()
+    await world.delivered("light")
+    assert [board.version("light") for board in boards] == [version] * 4
+
+
+@pytest.mark.req("SEC-02")
 async def test_after_restore_the_removed_board_reads_nothing_and_the_members_are_keyed(world, tmp_path):
     await remove_and_replace(world, tmp_path)
     store = Store(world.folder, restoring=True)
