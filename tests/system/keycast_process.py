@@ -16,7 +16,7 @@ from message_plane import credentials
 from tools.provisioning import Trust, new_board
 
 KEYCAST = Path(sys.executable).with_name("keycast")
-START_S = 30.0
+START_S = 90.0
 
 CONFIG = """
 [gateway]
@@ -47,7 +47,7 @@ def free_port(address: str = "127.0.0.1") -> int:
         return int(probe.getsockname()[1])
 
 
-def keycast(*arguments: object, prefix: Sequence[str] = (), timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+def keycast(*arguments: object, prefix: Sequence[str] = (), timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
     """Run one `keycast` command to its end."""
     return subprocess.run(
         [*prefix, str(KEYCAST), *map(str, arguments)],
@@ -108,7 +108,7 @@ class Process:
             return 0
         if self.process.returncode is None:
             self.process.send_signal(how)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await self.process.wait()
 
 

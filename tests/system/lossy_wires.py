@@ -16,6 +16,8 @@ _ETH_P_ALL = 3
 _SOL_PACKET = 263
 _PACKET_VNET_HDR = 15  # frames come and go with what hardware would still do for them, such as checksums
 _VNET_HDR_LEN = 10
+_SO_RCVBUFFORCE = 33
+_QUEUE = 8 << 20  # so that nothing else is lost while a busy machine lets this program wait
 _FRAME_MAX = 1 << 17
 _AT_ONCE = 64
 
@@ -55,6 +57,7 @@ class Wires:
 def _open(name: str) -> socket.socket:
     end = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     end.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
+    end.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _QUEUE)
     end.setblocking(False)
     end.bind((name, _ETH_P_ALL))
     return end

@@ -79,6 +79,7 @@ async def story(gateway, boards):
 HEAR = """
 import socket
 ear = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+ear.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE: nothing is lost here
 ear.bind(("", 7777))
 print("ready", flush=True)
 while (datagram := ear.recv(100)) != b"end":
