@@ -48,6 +48,7 @@ package(
         "cose.py",
         "crypto/__init__.py",
         "crypto/p256.py",
+        "crypto/p256_base_point.py",
         "discovery.py",
         "edhoc.py",
         "entropy.py",

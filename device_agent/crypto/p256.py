@@ -9,16 +9,17 @@ cheaper than with any window method, and the sequence of operations does not dep
 integers themselves are not constant time: who can time or probe a board closely has its key (an accepted risk).
 """
 
+import gc
+
 from cpns.errors import MalformedMessage, NotAuthentic
+from device_agent.crypto.p256_base_point import SUMS
 
 P = 2**256 - 2**224 + 2**192 + 2**96 - 1
 N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
-_GX = 0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296
-_GY = 0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5
 _COLUMNS = 52
 _TEETH = 5
-_g_table = bytearray()
+_thresholds = [-1]  # of the collector, as the board has it
 
 
 def run(steps):
@@ -37,8 +38,7 @@ def private_key(random):
 
 def public_key(private):
     """Steps -> the public point of a 32-octet private key: 64 octets x ‖ y."""
-    g = yield from _generator()
-    return bytes((yield from _multiply(((g, private),))))
+    return bytes((yield from _multiply(((SUMS, private),))))
 
 
 def table(x, y=None):
@@ -71,6 +71,23 @@ def ecdh(private, point):
     return bytes((yield from _multiply(((point, private),)))[:32])
 
 
+def unhurried(steps):
+    """Steps -> the value of `steps`; meanwhile a board collects garbage only when the heap is full.
+
+    That would cost as much as the arithmetic itself. What other tasks make to stay lies scattered then: for EDHOC,
+    which runs when hardly anything else does.
+    """
+    if not hasattr(gc, "threshold"):  # CPython
+        return (yield from steps)
+    if gc.threshold() >= 0:  # otherwise another computation is under way; it ends earlier, and this one is slower then
+        _thresholds[0] = gc.threshold()
+    gc.threshold(-1)
+    try:
+        return (yield from steps)
+    finally:
+        gc.threshold(_thresholds[0])
+
+
 class VerifyingKey:
     """An ECDSA public key, 64 octets x ‖ y. Keeps its table from the first verification on."""
 
@@ -81,13 +98,12 @@ class VerifyingKey:
         self._table = None
 
     def prepare(self):
-        """Steps -> None: make the tables ahead of the first verification, which then takes a quarter of the time.
+        """Steps -> None: make the table ahead of the first verification, which then takes half of the time.
 
         Raises MalformedMessage if the key is no point of the curve.
         """
         if self._table is None:
             self._table = yield from table(self.octets[:32], self.octets[32:])
-        yield from _generator()
 
     def verify(self, digest, signature):
         """Steps -> None. `digest` is SHA-256 of the message, `signature` r ‖ s, 64 octets.
@@ -102,15 +118,9 @@ class VerifyingKey:
         w = _invert(s, N)
         u1 = (int.from_bytes(digest, "big") * w % N).to_bytes(32, "big")
         u2 = (r * w % N).to_bytes(32, "big")
-        point = yield from _multiply(((_g_table, u1), (self._table, u2)))
+        point = yield from _multiply(((SUMS, u1), (self._table, u2)))
         if int.from_bytes(point[:32], "big") % N != r:
             raise NotAuthentic("signature does not fit")
-
-
-def _generator():
-    if not _g_table:
-        _g_table[:] = yield from _table(_GX, _GY)  # not extend: two runs may overlap
-    return _g_table
 
 
 def _table(x, y):
