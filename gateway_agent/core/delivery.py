@@ -330,7 +330,9 @@ def _round(changes: _Changes, now: float, pacing: Pacing) -> None:
     changes.broadcast = True
     changes.next_round_at = now + pacing.interval(len(changes.recipients), changes.rounds)
     for pne_id in missing:
-        changes.recipients[pne_id] = replace(changes.recipients[pne_id], state=PneState.SENT)
+        recipient = changes.recipients[pne_id]
+        if recipient.state is not PneState.SENT:
+            changes.recipients[pne_id] = replace(recipient, state=PneState.SENT)
 
 
 def _timer(changes: _Changes, now: float, pacing: Pacing) -> None:
