@@ -4,6 +4,8 @@
        ^                 |  ^ `--asked again, after the back-off--' (FAILED after too many, keys only)
        `--refused, may pass away--'  `--refused for good--> REFUSED   (keys only)
 
+DONE, REFUSED and FAILED become OVER when the user leaves a group that keeps the key: who comes back is sent it again.
+
 A revocation never ends but by an answer: it is repeated until acknowledged (MC-GMK-22). Users fetch their
 notifications, so a user who is away costs nothing.
 """
@@ -28,19 +30,22 @@ class State(StrEnum):
     REFUSED = "refused"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    OVER = "over"
 
 
 OPEN = (State.WAITING, State.OFFERED)
 
 
 class Event(StrEnum):
-    """ASKED: the user fetches now; ANSWERED: with a proof that holds; RETRY: an operator's wish; CANCELLED: not due."""
+    """ASKED: the user fetches now; ANSWERED: with a proof that holds; RETRY: an operator's wish; CANCELLED: not due;
+    LEFT: the user left a group that it named; an open one is judged by what is due now, as always."""
 
     ASKED = "asked"
     ANSWERED = "answered"
     REFUSED = "refused"
     RETRY = "retry"
     CANCELLED = "cancelled"
+    LEFT = "left"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +67,14 @@ class Delivery:
 def step(delivery: Delivery, event: Event, now: int, code: str = "", text: str = "") -> tuple[Delivery, bool]:
     """The delivery after `event`, and whether its message is to be sent now. `code`, `text`: of REFUSED."""
     if delivery.state not in OPEN:
+        if event is Event.LEFT and delivery.purpose != REVOCATION and delivery.state is not State.CANCELLED:
+            return replace(delivery, state=State.OVER), False
         if event is Event.RETRY and delivery.state in (State.REFUSED, State.FAILED):
             return replace(delivery, state=State.WAITING, attempts=0, due=now), False
         if event is Event.ANSWERED and delivery.state is State.FAILED:  # late, but it arrived
             return replace(delivery, state=State.DONE), False
+        return delivery, False
+    if event is Event.LEFT:
         return delivery, False
     if event is Event.CANCELLED:
         return replace(delivery, state=State.CANCELLED), False

@@ -228,8 +228,19 @@ class GroupManagement:
             newest = live[-1]
             made, more = await self._make_key(sql, tuple(moved), newest.text, 0, newest.expiry, revoke=True)
             told |= more
+        for key in await store.keys_of(sql, group.uri):
+            if key.state is KeyState.LIVE:
+                await self._forget_delivered(sql, key.key_id, user)
         await self._plan(sql, user)
         return made, told
+
+    async def _forget_delivered(self, sql: Transaction, key_id: str, user: str) -> None:
+        """The user's client erases the key with the group: what was delivered counts no more."""
+        for delivery in await store.user_deliveries(sql, key_id, user):
+            if delivery.purpose == KEY:
+                after, _ = step(delivery, Event.LEFT, self._clock())
+                if after != delivery:
+                    await store.change_delivery(sql, after)
 
     async def _make_key(
         self, sql: Transaction, groups: tuple[str, ...], text: str, activation: int, expiry: int, revoke: bool = False
@@ -263,7 +274,7 @@ class GroupManagement:
         told: set[str] = set()
         if key.gmk is None:
             return told
-        for delivery in await store.deliveries_of(sql, key.key_id):
+        for delivery in reversed(await store.deliveries_of(sql, key.key_id)):  # the last one names the groups of now
             if delivery.purpose == KEY and delivery.state in OPEN:
                 cancelled, _ = step(delivery, Event.CANCELLED, self._clock())
                 await store.change_delivery(sql, cancelled)
@@ -294,7 +305,7 @@ class GroupManagement:
                 await store.change_delivery(sql, cancelled)
         for key_id, key in wanted.items():
             sent = await store.user_deliveries(sql, key_id, user)
-            last = next((each for each in reversed(sent) if each.state is not State.CANCELLED), None)
+            last = next((each for each in reversed(sent) if each.state not in (State.CANCELLED, State.OVER)), None)
             if last is None or not set(groups[key_id]) <= set(last.groups):
                 await store.add_delivery(sql, self._delivery(key, user, KEY, tuple(groups[key_id])))
 

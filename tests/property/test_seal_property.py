@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,9 @@ def test_a_key_is_sent_only_when_due_and_never_after_the_end(history: list[tuple
             assert event is Event.ASKED and before.state in OPEN and now >= before.due
             assert delivery.due == now + back_off_s(delivery.attempts)
             sent += 1
-        if before.state is State.DONE or before.state is State.CANCELLED:
-            assert delivery == before
+        if before.state in (State.DONE, State.CANCELLED, State.OVER):
+            left = event is Event.LEFT and before.state is State.DONE
+            assert delivery == (replace(before, state=State.OVER) if left else before)
         assert delivery.attempts <= tuning.KEY_ATTEMPTS_MAX
     assert sent <= tuning.KEY_ATTEMPTS_MAX * (1 + sum(event is Event.RETRY for event, _, _ in history))
 

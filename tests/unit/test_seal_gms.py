@@ -16,7 +16,7 @@ from key_servers.gms.values import Affiliation, KeyState
 from mikey_sakke import i_message
 from mikey_sakke import message as mikey
 from mikey_sakke.endpoint_key import SERVICE_GROUP_MANAGEMENT, endpoint_key
-from mikey_sakke.group_configuration import KEY, REVOCATION, NotifyResponse
+from mikey_sakke.group_configuration import KEY, REVOCATION, NotifyResponse, UserProfile
 from mikey_sakke.identifiers import NTP_OFFSET, guk_id
 from mikey_sakke.kms_values import KeySet
 from tests.unit.seal_world import (
@@ -416,3 +416,44 @@ async def test_the_gmk_is_in_no_log_and_no_repr(
     shown = caplog.text + repr(await gms.management.groups()) + repr(held)
     for secret in (held.gmk, held.endpoint_key):
         assert secret.hex() not in shown and repr(secret)[2:-1] not in shown
+
+
+@pytest.mark.req("SEAL-GMK-38", "SEAL-GMK-39", "SEAL-GMK-47")
+async def test_who_comes_back_to_a_group_that_kept_its_key_gets_the_key_again(gms: GmsInside, alice: ValClient) -> None:
+    """Its client has erased the key when it was removed."""
+    group = "sip:open@gms.example.org"
+    await gms.management.create_group(group, rekey_on_removal=False)
+    await gms.user(ALICE, group)
+    alice.apply_profile(UserProfile(ALICE, 2, {group: GMS}))
+    key_id = await gms.management.make_key([group])
+    await gms.serve(alice)
+    await gms.management.remove_member(group, ALICE)
+    alice.apply_profile(UserProfile(ALICE, 3, {}))
+    assert alice.sending_key(group) is None and await gms.serve(alice) == []
+    alice.apply_profile(UserProfile(ALICE, 4, {group: GMS}))
+    await gms.management.add_member(group, ALICE, Affiliation.IMPLICIT)
+    assert [answer.code for answer in await gms.serve(alice)] == [""]
+    key = alice.sending_key(group)
+    assert key is not None and key.key_id.hex() == key_id
+    assert await gms.serve(alice) == []
+    await gms.management.revoke_key(key_id)
+    assert [answer.code for answer in await gms.serve(alice)] == [""] and alice.sending_key(group) is None
+
+
+async def test_who_comes_back_to_one_of_the_groups_of_a_key_is_named_it_again(gms: GmsInside, alice: ValClient) -> None:
+    groups = ("sip:a@gms.example.org", "sip:b@gms.example.org")
+    for group in groups:
+        await gms.management.create_group(group, rekey_on_removal=False)
+    await gms.user(ALICE, *groups)
+    both = dict.fromkeys(groups, GMS)
+    alice.apply_profile(UserProfile(ALICE, 2, both))
+    await gms.management.make_key(groups)
+    await gms.serve(alice)
+    await gms.management.remove_member(groups[1], ALICE)
+    alice.apply_profile(UserProfile(ALICE, 3, {groups[0]: GMS}))
+    await gms.serve(alice)
+    assert alice.sending_key(groups[0]) is not None and alice.sending_key(groups[1]) is None
+    alice.apply_profile(UserProfile(ALICE, 4, both))
+    await gms.management.add_member(groups[1], ALICE, Affiliation.IMPLICIT)
+    await gms.serve(alice)
+    assert alice.sending_key(groups[0]) is not None and alice.sending_key(groups[1]) is not None
