@@ -6,6 +6,7 @@ order.
 """
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterable
 from enum import StrEnum
 
@@ -15,7 +16,7 @@ from gateway_agent.core import gkek
 from gateway_agent.core.fields import Fields, listed, number, optional_number, own_id, text
 from gateway_agent.core.policy import DeliveryPolicy, leisure_ms
 from gateway_agent.core.ports import Clock, Unicast, Uplink
-from gateway_agent.core.rates import MEMBERSHIP_CHANGES_PER_HOUR, Rate, Turns
+from gateway_agent.core.rates import FIRST_JOINS, MEMBERSHIP_CHANGES_PER_HOUR, Rate, Turns
 from gateway_agent.core.runner import Deliveries
 from gateway_agent.core.server_link import ask
 from gateway_agent.store.personal_network import PersonalNetwork
@@ -55,6 +56,7 @@ class Membership:
         self._clock = clock
         self._policy = policy
         self._changes = Rate(MEMBERSHIP_CHANGES_PER_HOUR)
+        self._first_joins: defaultdict[str, set[str]] = defaultdict(set)
         self._uplink_requests = uplink_requests
         self._turns = Turns()
 
@@ -67,7 +69,7 @@ class Membership:
         """
         pne_id, sg_id = own_id(peer_id, fields), text(fields, messages.SG_ID)
         if not self._store.inventory.is_member(sg_id, pne_id):
-            self._count_change(pne_id)
+            self._count_change(pne_id, sg_id)
         self._count_uplink_request(pne_id)
         async with self._turns.of(sg_id):
             answer = await ask(self._uplink, code, {**fields, messages.PN_ID: self._pn().pn_id})
@@ -155,6 +157,7 @@ class Membership:
                 self._store.pn.add_pending_leave(sg_id, pne_id)
         self._unicast.drop(pne_id)
         self._changes.reset(pne_id)
+        self._first_joins.pop(pne_id, None)
         _log.warning("%s is retired (%s); exposed until a newer key: %s", pne_id, cause, ", ".join(sg_ids) or "none")
         return sg_ids
 
@@ -253,12 +256,16 @@ class Membership:
         else:
             self._store.inventory.want_revision(sg_id, revision)
 
-    def _count_change(self, pne_id: str) -> None:
+    def _count_change(self, pne_id: str, joins: str | None = None) -> None:
         pne = self._store.pn.pne(pne_id)
         if pne is None or pne.retired:
             raise NotAllowed(f"{pne_id} is not of this PN")
         if pne.held:
             raise TooMany("held: a person must release this PNE")
+        first_joins = self._first_joins[pne_id]
+        if joins is not None and joins not in first_joins and len(first_joins) < FIRST_JOINS:
+            first_joins.add(joins)
+            return
         if not self._changes.allow(pne_id, self._clock.monotonic()):
             with self._store.transaction():
                 self._store.pn.set_held(pne_id, True)

@@ -19,6 +19,8 @@ GKDK_LOSSES_PER_HOUR = 6
 """How often a PNE may have lost its GKDK: each time the covers of its groups change, and it is given again."""
 GKDK_REQUESTS_PER_HOUR = 4
 MEMBERSHIP_CHANGES_PER_HOUR = 6
+FIRST_JOINS = 8
+"""Groups that a PNE may join for the first time beside that: those that a board has room for."""
 LOST_WINDOWS_PER_HOUR = 1
 PEERS_MAX = 4096
 """Peers whose rates are remembered; the one idle longest is forgotten first."""

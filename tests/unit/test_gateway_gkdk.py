@@ -84,18 +84,27 @@ async def test_a_new_credential_gets_a_new_slot_and_the_old_one_is_never_used_ag
 
 
 @pytest.mark.req("SEC-19")
-async def test_joins_and_leaves_are_6_an_hour_then_held_for_a_person(world):
+async def test_joins_and_leaves_are_6_an_hour_beside_first_joins_then_held_for_a_person(world):
     board = await world.board("lamp")
+    assert (await board.join("light"))[messages.RESULT] == "1"
     for _ in range(3):
-        assert (await board.join("light"))[messages.RESULT] == "1"
         assert (await board.leave("light"))[messages.RESULT] == "1"
+        assert (await board.join("light"))[messages.RESULT] == "1"
+    assert (await board.leave("light"))[messages.ERROR] == numbers.ERROR_TOO_MANY
     heard = len(world.server.heard)
-    assert (await board.join("light"))[messages.ERROR] == numbers.ERROR_TOO_MANY
     world.clock.ahead += 7200
-    assert (await board.join("light"))[messages.ERROR] == numbers.ERROR_TOO_MANY  # held, not only slowed down
+    assert (await board.join("door"))[messages.ERROR] == numbers.ERROR_TOO_MANY  # held, not only slowed down
     assert len(world.server.heard) == heard
     world.gateway.release_pne("lamp")
-    assert (await board.join("light"))[messages.RESULT] == "1"
+    assert (await board.leave("light"))[messages.RESULT] == "1"
+
+
+@pytest.mark.req("SEC-19")
+async def test_a_board_that_is_new_may_join_the_8_groups_it_has_room_for_and_no_crowd(world):
+    board = await world.board("lamp")
+    for number in range(8 + 6):
+        assert (await board.join(f"group {number}"))[messages.RESULT] == "1"
+    assert (await board.join("one too many"))[messages.ERROR] == numbers.ERROR_TOO_MANY
 
 
 async def test_a_preferred_group_gets_a_block_of_its_own(world):
