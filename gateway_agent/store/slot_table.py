@@ -1,5 +1,6 @@
 """Generations of the tree and who has which slot. A slot without a row is FREE."""
 
+import sqlite3
 from dataclasses import dataclass
 
 from gateway_agent.store.database import Database
@@ -44,13 +45,12 @@ class SlotTable:
 
     def generations(self) -> list[Generation]:
         """The generations that live, oldest first; the last one is current."""
-        rows = [dict(row) for row in self._db.rows("SELECT * FROM generation ORDER BY generation")]
-        return [Generation(**{**row, "replaced": bool(row["replaced"])}) for row in rows]
+        return [_generation(row) for row in self._db.rows("SELECT * FROM generation ORDER BY generation")]
 
     def current(self) -> Generation | None:
         """The generation from which GKDKs are assigned."""
-        generations = self.generations()
-        return generations[-1] if generations and not generations[-1].replaced else None
+        row = self._db.row("SELECT * FROM generation WHERE replaced = 0")
+        return None if row is None else _generation(row)
 
     def add_generation(self, generation: int, height: int, profile: int, fingerprint: bytes, unix: int) -> None:
         """Begin a generation; the one before is from now on an old one."""
@@ -140,3 +140,9 @@ class SlotTable:
     def reserve(self, generation: int, block: int, sg_id: str) -> None:
         """Keep a block for one Service Group."""
         self._db.execute("INSERT INTO block VALUES (?, ?, ?)", generation, block, sg_id)
+
+
+def _generation(row: sqlite3.Row) -> Generation:
+    values = dict(row)
+    values["replaced"] = bool(values["replaced"])
+    return Generation(**values)
