@@ -17,6 +17,12 @@ def test_constants_of_other_modules_are_written_out_and_their_imports_go():
     assert folded(text) == "\n\n\ndef f(x=(4)): return x, ('prov'), (2592000000)\n"
 
 
+def test_imports_inside_of_functions_go_too():
+    text = "def f():\n    from cpns.numbers import NAME\n\n    from b import LIMIT, g\n    return NAME, LIMIT, g\n"
+    want = "def f():\n    pass\n\n    from b import g\n    return ('prov'), (4), g\n"
+    assert folded(text, b="LIMIT = 4\ndef g(): pass\n") == want
+
+
 def test_own_constants_are_written_out_and_dropped_unless_they_are_to_be_kept():
     text = "_TAG = 3  # octets\nA, B = _TAG + 1, (\n    1 << 5)\n\ndef f():\n    return -A, B.bit_length\n"
     want = "\n\n\n\ndef f():\n    return -(4), (32).bit_length\n"

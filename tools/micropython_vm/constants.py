@@ -178,11 +178,12 @@ def _dropped(own: str, module: _Module, modules: Mapping[str, _Module]) -> Itera
         if not only_constants and all(name in module.constants and name not in read for name, _ in pairs):
             yield statement, ""
     roots = {use.partition(".")[0] for use in module.used}
-    for node in module.tree.body:
+    for node in ast.walk(module.tree):
         if isinstance(node, ast.ImportFrom):
             left = [alias for alias in node.names if not _is_idle(alias, roots, module, modules)]
             if left != node.names:
-                yield node, ast.unparse(ast.ImportFrom(node.module, left, 0)) if left else ""
+                nothing = "" if node in module.tree.body else "pass"  # in a function it may be the only statement
+                yield node, ast.unparse(ast.ImportFrom(node.module, left, 0)) if left else nothing
 
 
 def _is_idle(alias: ast.alias, roots: set[str], module: _Module, modules: Mapping[str, _Module]) -> bool:
