@@ -103,7 +103,7 @@ async def fetch(kms: KmsAccess, cms: ServerAccess, clock: Callable[[], int]) -> 
         certificate.pub_enc_key,
         dict(sorted(profile.groups.items())),
     )
-    return ValBoard(client, rsks, period_bounds(certificate, max(rsks))[1])
+    return ValBoard(client, rsks, period_bounds(certificate, max(rsks))[1] + 1)
 
 
 async def _keys(access: KmsAccess, clock: Callable[[], int]) -> tuple[Certificate, dict[int, bytes]]:

@@ -110,6 +110,16 @@ def save_rsks(store, rsks):
     store.save(RSKS, cborlite.encode([[number, rsks[number]] for number in newest]))
 
 
+def keys_end(store):
+    """Unix seconds at which the key period of the newest RSK ends, 0 without one."""
+    rsks, client = load_rsks(store), load_client(store)
+    if not rsks or client is None:
+        return 0
+    from mikey_sakke.identifiers import NTP_OFFSET, key_period_bounds
+
+    return key_period_bounds(max(rsks), client.period, client.offset)[1] + 1 - NTP_OFFSET
+
+
 def load_gmks(store):
     """The GMKs: list of Gmk, in the order they came."""
     octets = store.load(GMKS)

@@ -20,7 +20,7 @@ from cpns.errors import CpnsError, TooMany
 from device_agent.session import NoSession, unload
 
 _QUEUE, _ANSWER = "valq", "vala"  # as in `records`, which is not to be loaded here
-_READY = b"\x80"  # CBOR []
+_THERE = b"\x80"  # CBOR []
 QUEUE_MAX = 2
 TRIES = 3
 HEAP_NEEDED = 65536
@@ -48,7 +48,7 @@ class ValService:
         if answer:
             await self._send(answer)
             self._agent.store.erase(_ANSWER)
-        await self._send(_READY)
+        await self._send(self._ready())
         while True:
             await self._arrived.wait()
             self._arrived.clear()
@@ -56,8 +56,16 @@ class ValService:
                 await self._work(self._queue[0])
                 self._queue.pop(0)
 
+    def _ready(self):
+        from device_agent.val_client import records
+
+        try:
+            return cborlite.encode([records.keys_end(self._agent.store)])
+        finally:
+            _unload()
+
     def _take(self, octets):
-        if octets == _READY or octets in self._queue:  # the PN GW asks whether somebody is here
+        if octets == _THERE or octets in self._queue:  # the PN GW asks whether somebody is here
             return
         if len(self._queue) >= QUEUE_MAX:
             raise TooMany("key messages are waiting already")

@@ -9,6 +9,7 @@ the PNE is away, because the GMS gives up after a number of unanswered notices.
 """
 
 import asyncio
+import datetime
 import logging
 import time
 from collections import Counter
@@ -23,7 +24,7 @@ from mikey_sakke.group_configuration import NotifyRequest, NotifyResponse, UserP
 
 _log = logging.getLogger(__name__)
 
-READY = cborlite.encode([])
+THERE = cborlite.encode([])
 PROFILE = "profile"
 TOO_LARGE = "too-large"
 BY_PROFILE = (UnauthorisedGroup.code, WrongInitiator.code)
@@ -33,6 +34,7 @@ ASK_FIRST_S, ASK_MAX_S = 10.0, 600.0
 READY_FOLLOWS_S = 10.0
 """A PNE that starts anew to answer says ready soon afterwards; that is no reason to give up the next notice."""
 GIVEN_MAX = 32
+WARN_S, WARN_EVERY_S = 7 * 86400, 86400
 UNASKED_PER_HOUR = 12
 """Answers to what this process did not hand out: those after a restart, and repeated ones."""
 
@@ -42,7 +44,7 @@ Respond = Callable[[NotifyResponse], Awaitable[None]]
 
 
 class BoardUser:
-    """One PNE. `profile` is the last of the CMS."""
+    """One PNE. `profile` is the last of the CMS; `keys_end`: Unix seconds until which the PNE has keys, as it says."""
 
     def __init__(self, pne_id: str, user: str, *, answer_s: float = ANSWER_S, ask_first_s: float = ASK_FIRST_S) -> None:
         """Attach `send` and `respond` before use."""
@@ -60,17 +62,23 @@ class BoardUser:
         self._news = asyncio.Event()
         self._told = 0  # revision of the profile that the PNE has taken
         self._open: tuple[str, asyncio.Future[list[object] | None]] | None = None
-        self._answered_at = float("-inf")
+        self.keys_end: int | None = None
+        self._warned_at = self._answered_at = float("-inf")
         self._given: dict[str, None] = {}  # the last notices handed out and not answered
         self._unasked = Rate(UNASKED_PER_HOUR)
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def there(self) -> bool:
+        """True when the last that was sent to the PNE arrived, or it spoke since."""
+        return self._there.is_set()
 
     # what the servers say
 
     async def ready(self) -> None:
         """Return when the PNE is there. It is asked now and then, and says so by itself when it starts."""
         delay = self._ask_first_s
-        while not self._there.is_set() and not await self._sent(READY):
+        while not self._there.is_set() and not await self._sent(THERE):
             try:
                 async with asyncio.timeout(delay):
                     await self._there.wait()
@@ -107,7 +115,13 @@ class BoardUser:
             self._news.set()
 
     def tick(self) -> None:
-        """Nothing expires here."""
+        """Say once a day that the keys of the PNE are over soon."""
+        if self.keys_end is None or self.keys_end - time.time() > WARN_S:
+            return
+        if time.monotonic() - self._warned_at >= WARN_EVERY_S:
+            self._warned_at = time.monotonic()
+            end = datetime.datetime.fromtimestamp(self.keys_end, datetime.UTC)
+            _log.warning("the keys of %s end at %s: run keycast seal board %s", self.pne_id, end, self.pne_id)
 
     async def run(self) -> None:
         """Bring each new profile to the PNE, so that it erases at once what it has no right to (SEAL-GMK-47)."""
@@ -134,7 +148,8 @@ class BoardUser:
         answer = answer_of(octets)
         now = time.monotonic()
         self._there.set()
-        if not answer:  # it has started anew: its store may be another one
+        if isinstance(answer, int):  # it has started anew: its store may be another one
+            self.keys_end, self._warned_at = answer, float("-inf")
             self._told = 0
             self._news.set()
             if now - self._answered_at > READY_FOLLOWS_S:
@@ -233,6 +248,13 @@ class BoardUsers:
         self._users = users
         self.counters: Counter[str] = Counter()
 
+    def status(self) -> list[dict[str, object]]:
+        """Each with its user, whether it was there last, and until when it has keys (Unix seconds, None: not heard)."""
+        return [
+            {"pne_id": user.pne_id, "user": user.user, "there": user.there, "keys_end": user.keys_end}
+            for _, user in sorted(self._users.items())
+        ]
+
     def take(self, pne_id: str, key_message: bytes) -> None:
         """Queue what a PNE said. Raises NotAllowed, MalformedMessage, TooMany."""
         user = self._users.get(pne_id)
@@ -242,11 +264,14 @@ class BoardUsers:
         user.heard(key_message)
 
 
-def answer_of(octets: bytes) -> list[object]:
-    """[notice ID, GMK-ID, proof, code, text] that a PNE says, or [] for ready. Raises MalformedMessage."""
+def answer_of(octets: bytes) -> list[object] | int:
+    """[notice ID, GMK-ID, proof, code, text] that a PNE says, or the end of its keys for ready (Unix seconds, 0: none).
+
+    Raises MalformedMessage.
+    """
     value = cborlite.decode(octets, tuning.KEY_MESSAGE_MAX)
-    if value == []:
-        return []
+    if type(value) is list and [type(each) for each in value] == [int] and 0 <= value[0] < 1 << 40:
+        return int(value[0])
     if type(value) is not list or [type(each) for each in value] != [str, bytes, bytes, str, str]:
         raise MalformedMessage("no answer of a VAL client")
     name, key_id, shown, code, text = value

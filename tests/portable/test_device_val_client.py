@@ -253,6 +253,15 @@ def test_what_is_no_notice_has_no_answer():
             run(world.client.receive(cborlite.encode(value), 0))
 
 
+def test_the_board_knows_when_its_keys_end():
+    world = World()
+    client = records.load_client(world.store)
+    end = (world.number + 1) * client.period + client.offset - NTP_OFFSET
+    assert records.keys_end(world.store) == end
+    records.save_rsks(world.store, {})
+    assert records.keys_end(world.store) == 0 == records.keys_end(KeyStore(Flash()))
+
+
 def profile_of(groups):
     return cborlite.encode(["", "profile", "7", cborlite.encode([list(each) for each in groups])])
 

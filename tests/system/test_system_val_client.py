@@ -16,7 +16,7 @@ from device_agent.val_client import records
 from gateway_agent.app import GatewayApp
 from gateway_agent.config.load import parse
 from gateway_agent.core.ports import NoAnswer
-from gateway_agent.seal.board_users import READY, BoardUser, BoardUsers
+from gateway_agent.seal.board_users import THERE, BoardUser, BoardUsers
 from mikey_sakke.endpoint_key import proof
 from mikey_sakke.group_configuration import NotifyRequest, NotifyResponse
 from tools.provisioning import Trust, new_board
@@ -69,7 +69,7 @@ class Gateway:
         async with asyncio.timeout(60):
             while True:
                 try:
-                    return await self.app.gateway.send_key_message("val board", READY)
+                    return await self.app.gateway.send_key_message("val board", THERE)
                 except NoAnswer:
                     await asyncio.sleep(0.1)
 
@@ -211,4 +211,4 @@ async def test_an_ordinary_board_refuses_key_messages(tmp_path: Path, gateway: G
         with pytest.raises(BoardError):
             await plain.command("join", group="kitchen", timeout_s=30)  # by which the gateway learns its address
         with pytest.raises(NoAnswer, match=r"4\.03"):
-            await gateway.app.gateway.send_key_message("plain", READY)
+            await gateway.app.gateway.send_key_message("plain", THERE)

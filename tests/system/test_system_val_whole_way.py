@@ -4,6 +4,7 @@ a board that is a VAL client itself gets its own I_MESSAGE through the gateway, 
 """
 
 import asyncio
+import datetime
 import json
 import subprocess
 from collections.abc import AsyncIterator, Callable
@@ -54,6 +55,10 @@ class Home:
     lamp: Board
     door: Board
     kms_token_file: Path
+
+    @property
+    def config(self) -> list[str]:
+        return ["-c", str(self.gateway.config)]
 
     async def answered(self, key_id: str, purpose: str, *users: str) -> None:
         async with asyncio.timeout(90):
@@ -160,7 +165,7 @@ async def home(tmp_path: Path) -> AsyncIterator[Home]:
 
 async def provision(home: Home, folder: Path) -> str:
     """As a person does: one command, then `mpremote`. What the command says."""
-    words = ["seal", "board", "lamp", "--kms-token-file", home.kms_token_file, "-o", folder, "-c", home.gateway.config]
+    words = ["seal", "board", "lamp", "--kms-token-file", home.kms_token_file, "-o", folder, *home.config]
     answer = said(await asyncio.to_thread(keycast, *words))
     await home.lamp.take_val_files(folder)
     return answer
@@ -219,6 +224,11 @@ async def test_a_board_that_gets_its_next_keys_keeps_its_gmks(home: Home, tmp_pa
     [now, following] = sorted(records.load_rsks(KeyStore(home.lamp.nvs)))
     assert following == now + 1 and sorted(home.gmks()) == [key_id]
     async with powered(home.lamp):
+        await home.lamp.event("session")
+        [shown] = json.loads(said(await asyncio.to_thread(keycast, "seal", "boards", "--json", *home.config)))
+        assert (shown["pne_id"], shown["user"], shown["there"]) == ("lamp", LAMP, True)
+        assert f"{datetime.datetime.fromtimestamp(shown['keys_end'], datetime.UTC):%Y-%m-%d %H:%M} UTC" in answer
+        assert "lamp" in said(await asyncio.to_thread(keycast, "seal", "boards", *home.config))
         second = await home.servers.gms.management.make_key([CREW])
         await home.answered(second, KEY, LAMP)
     assert sorted(home.gmks()) == sorted([key_id, second])

@@ -1,6 +1,8 @@
 """PNEs that are VAL clients, seen from the gateway: what goes to them, what they may say, what comes of silence."""
 
 import asyncio
+import datetime
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from cpns import cborlite, messages, numbers, tuning
 from cpns.errors import MalformedMessage, NotAllowed, TooMany, Unknown
 from gateway_agent.core.membership import Cause
 from gateway_agent.core.ports import NoAnswer
-from gateway_agent.seal.board_users import READY, UNASKED_PER_HOUR, BoardUser, BoardUsers
+from gateway_agent.seal.board_users import UNASKED_PER_HOUR, BoardUser, BoardUsers
 from gateway_agent.seal.val_client import shortened
 from mikey_sakke.errors import WrongReceiver
 from mikey_sakke.group_configuration import NotifyRequest, NotifyResponse, UserProfile
@@ -18,6 +20,8 @@ from tests.unit.gateway_world import World
 
 LAMP, DOOR = "sip:lamp@example.org", "sip:door@example.org"
 CREW, GMS = "sip:crew@gms.example.org", "sip:gms.example.org"
+END = 2_000_000_000
+READY = cborlite.encode([END])
 GMK_ID, PROOF = b"\x01\x02\x03\x04", b"p" * 16
 
 
@@ -82,7 +86,7 @@ async def test_the_profile_comes_before_the_notice_and_again_when_the_board_is_n
     board.user.apply_profile(UserProfile(LAMP, 2, {}))  # older
     await board.user.take(notice("n-2"))
     assert board.sent.count(profile) == 1
-    board.say([])
+    board.say([END])
     await asyncio.sleep(0.05)
     assert board.sent[-1] == profile
     with pytest.raises(WrongReceiver):
@@ -109,7 +113,7 @@ async def test_a_removal_reaches_the_board_when_it_comes_back(board: Board) -> N
     await asyncio.sleep(0.05)
     assert board.sent == [] and board.user.counters["val.unreachable"] >= 2
     board.there = True
-    board.say([])
+    board.say([END])
     await asyncio.sleep(0.05)
     assert ["", "profile", "3", b"\x80"] in board.sent
 
@@ -135,8 +139,24 @@ async def test_without_answer_there_is_none_and_a_late_one_still_counts(board: B
 async def test_a_board_that_starts_anew_over_a_notice_is_not_waited_for(board: Board) -> None:
     board.user = BoardUser("lamp", LAMP, answer_s=60)
     board.user.send = board.take
-    board.answer = lambda name: []
+    board.answer = lambda name: [END]
     assert await asyncio.wait_for(board.user.take(notice()), 1) is None
+
+
+@pytest.mark.req("SEAL-GMK-03")
+async def test_it_is_said_once_a_day_when_the_keys_of_a_board_are_over_soon(
+    board: Board, caplog: pytest.LogCaptureFixture
+) -> None:
+    users = BoardUsers({"lamp": board.user})
+    assert users.status() == [{"pne_id": "lamp", "user": LAMP, "there": False, "keys_end": None}]
+    for end in (int(time.time()) + 8 * 86400, int(time.time()) + 6 * 86400):
+        board.say([end])
+        board.user.tick()
+        board.user.tick()
+    assert [record.message for record in caplog.records if "keycast seal board lamp" in record.message] == [
+        f"the keys of lamp end at {datetime.datetime.fromtimestamp(end, datetime.UTC)}: run keycast seal board lamp"
+    ]
+    assert users.status() == [{"pne_id": "lamp", "user": LAMP, "there": True, "keys_end": end}]
 
 
 async def test_what_a_board_says_unasked_is_bounded(board: Board) -> None:
@@ -152,6 +172,10 @@ async def test_what_a_board_says_unasked_is_bounded(board: Board) -> None:
     "value",
     [
         7,
+        [],
+        [-1],
+        [1 << 40],
+        [True],
         ["n-1", GMK_ID, PROOF, ""],
         ["n-1", GMK_ID, b"", "", ""],
         ["n-1", b"", b"", "", ""],

@@ -155,7 +155,10 @@ async def _run(path: Path) -> None:
         stack.push_async_callback(app.close)
         if server is not None:
             server.attach(config.gateway.id, app.gateway.handle_server)
-        await app.start(commands(app, server))
+        known = commands(app, server)
+        if seal is not None:
+            known["seal.boards"] = seal.boards.status
+        await app.start(known)
         if seal is not None:
             await seal.start(app.gateway)
         networks = ", ".join(app.networks()) or "no network: keys go by unicast"

@@ -16,7 +16,16 @@ from rich.console import Console
 from rich.table import Table
 
 from tools.keycast.group import PneArgument
-from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, complain, console, sentences
+from tools.keycast.options import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    ask,
+    complain,
+    console,
+    sentences,
+    show_json,
+)
 
 if TYPE_CHECKING:
     from tools.keycast.seal_house import SealHouse
@@ -111,12 +120,33 @@ def board(
     served = {each.gms_uri for each in found.gms}
     for group, gms in made.client.groups.items():
         console.print(f"{group} of {gms}{'' if gms in served else ': this GMS is missing in [[seal.boards]]'}")
-    until = datetime.datetime.fromtimestamp(made.until, datetime.UTC)
-    console.print(f"{out} holds the keys of {found.user_uri} until {until:%Y-%m-%d %H:%M} UTC. With {pne} on USB:")
+    console.print(f"{out} holds the keys of {found.user_uri} until {_date(made.until)}. With {pne} on USB:")
     console.print(f"  mpremote run {out / SCRIPT}")
     console.print("  mpremote fs mkdir :/val")
     console.print(f"  mpremote fs cp {' '.join(str(path) for path in caches)} :/val/")
     console.print(f"Then delete {out}: it is as secret as the board. The board's application starts ValService.")
+
+
+@app.command()
+def boards(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """List the boards that are VAL clients behind a running gateway, and until when they have keys.
+
+    Example: keycast seal boards
+    """
+    found = ask(config, None, "seal.boards")
+    if as_json:
+        show_json(found)
+        return
+    table = Table("PNE", "user", "there", "keys until")
+    for each in found:
+        end = each["keys_end"]
+        until = "not heard yet" if end is None else _date(end) if end else "no keys"
+        table.add_row(each["pne_id"], each["user"], "yes" if each["there"] else "no", until)
+    console.print(table)
+
+
+def _date(unix_time: int) -> str:
+    return f"{datetime.datetime.fromtimestamp(unix_time, datetime.UTC):%Y-%m-%d %H:%M} UTC"
 
 
 async def _play(folder: Path, figures: Figures, val_board: bool) -> None:
