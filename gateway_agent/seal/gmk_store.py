@@ -55,7 +55,12 @@ class GmkStore:
 
     def __init__(self, path: Path) -> None:
         """Open or create `path`. Raises StoreDamaged when others can read it, or it is not ours."""
-        self._file = PrivateSqlite(path, _TABLES, "GMKs", "Remove the file: the GMS can be asked to retry.")
+        self._file = PrivateSqlite(
+            path,
+            _TABLES,
+            "GMKs",
+            "Remove the file; the GMS gives them again: keycast gms key retry GMK-ID --user USER.",
+        )
 
     def close(self) -> None:
         """Let go of the file."""

@@ -141,13 +141,25 @@ class GroupManagement:
             await self._database.erase_log()
         self._tell(told)
 
-    async def retry(self, key_id: str) -> int:
-        """Offer a key again to those who refused it or never answered; returns to how many."""
+    async def retry(self, key_id: str, user: str | None = None) -> int:
+        """Offer a key again to those who refused it or never answered; returns to how many. Raises NotPossible.
+
+        With `user`: to that user alone, also when it answered: its client may have lost its keys since.
+        """
         told = set()
         async with self._database.transaction() as sql:
+            if await store.key(sql, key_id) is None:
+                raise NotPossible(f"There is no key {key_id}.")
+            if user is not None:
+                await self._forget_delivered(sql, key_id, user)
+                await self._plan(sql, user)
+                due = [each for each in await store.open_deliveries(sql, user) if each.key_id == key_id]
+                if not due:
+                    raise NotPossible(f"{key_id} is no key for {user} now.")
+                told.add(user)
             for delivery in await store.deliveries_of(sql, key_id):
                 again, _ = step(delivery, Event.RETRY, self._clock())
-                if again != delivery:
+                if again != delivery and user in (None, delivery.user):
                     await store.change_delivery(sql, again)
                     told.add(delivery.user)
         self._tell(told)

@@ -457,3 +457,24 @@ async def test_who_comes_back_to_one_of_the_groups_of_a_key_is_named_it_again(gm
     await gms.management.add_member(groups[1], ALICE, Affiliation.IMPLICIT)
     await gms.serve(alice)
     assert alice.sending_key(groups[0]) is not None and alice.sending_key(groups[1]) is not None
+
+
+async def test_a_client_that_lost_its_keys_is_given_them_again_when_an_operator_says_so(
+    gms: GmsInside, kms: KmsSecrets, alice: ValClient, bob: ValClient, tmp_path: Path, clock: Clock
+) -> None:
+    for user in (ALICE, BOB):
+        await gms.user(user, CREW)
+    key_id = await gms.management.make_key([CREW])
+    for client in (alice, bob):
+        await gms.serve(client)
+    assert await gms.management.retry(key_id) == 0
+    (tmp_path / "new").mkdir()
+    fresh, _ = client_of(kms, tmp_path / "new", clock)
+    fresh.apply_profile(profile(crew=GMS))
+    assert await gms.management.retry(key_id, ALICE) == 1
+    assert await gms.serve(bob) == []
+    assert [answer.code for answer in await gms.serve(fresh)] == [""] and fresh.sending_key(CREW) is not None
+    with pytest.raises(NotPossible, match="no key for"):
+        await gms.management.retry(key_id, CAROL)
+    with pytest.raises(NotPossible, match="There is no key"):
+        await gms.management.retry("00000000", ALICE)

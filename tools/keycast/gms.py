@@ -235,14 +235,18 @@ def revoke_key(key_id: KeyId, state: StateFolder = _STATE) -> None:
 
 
 @keys.command("retry")
-def retry_key(key_id: KeyId, state: StateFolder = _STATE) -> None:
+def retry_key(
+    key_id: KeyId,
+    user: Annotated[str | None, typer.Option(help="Only this user, even if it answered: it lost its keys.")] = None,
+    state: StateFolder = _STATE,
+) -> None:
     """Offer a key again to those who refused it or never answered.
 
     Example: keycast gms key retry 0e09b85a
     """
 
     async def do(manage: "GroupManagement") -> None:
-        console.print(f"{await manage.retry(key_id)} users get it again.")
+        console.print(f"{await manage.retry(key_id, user)} users get it again.")
 
     _with(state, do)
 
