@@ -144,6 +144,11 @@ def _connect(path: Path) -> sqlite3.Connection:
         if verdict != "ok":
             raise sqlite3.DatabaseError(str(verdict))
         _migrate(connection, path)
+    except sqlite3.OperationalError as error:  # the medium or the folder, not what is in the file
+        connection.close()
+        raise StoreUnusable(
+            f"{path} cannot be used ({error}).", "Check the space on its disk, and owner and mode of its folder"
+        ) from None
     except sqlite3.Error as error:
         connection.close()
         raise StoreUnusable(

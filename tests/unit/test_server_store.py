@@ -1,5 +1,6 @@
 """The Server's store: private, for one process, and nothing deleted stays readable (SEC-29)."""
 
+import resource
 import sqlite3
 import stat
 import subprocess
@@ -60,6 +61,17 @@ def test_a_damaged_store_is_named_with_the_next_step(tmp_path: Path) -> None:
         Store(tmp_path)
     path.unlink()
     Store(tmp_path).close()  # the failed attempt left no lock behind
+
+
+def test_a_disk_that_is_full_at_the_start_is_no_damage(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # no file can grow
+    try:
+        with pytest.raises(StoreUnusable, match="Check the space"):
+            Store(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    Store(tmp_path).close()
 
 
 def test_a_newer_release_is_not_guessed_at(tmp_path: Path) -> None:

@@ -251,7 +251,7 @@ def backup(
 ) -> None:
     """Write a backup: inventory without keys, sessions and tree masters. Stop the gateway first.
 
-    Example: keycast gateway backup home.backup
+    To put it back: as store/gateway.db in the state folder, then keycast gateway restore. Example: keycast gateway backup home.backup
     """
     from gateway_agent.app import STORE_FOLDER
     from gateway_agent.config.load import load
@@ -266,7 +266,7 @@ def backup(
             raise typer.Exit(1) from None
         finally:
             store.close()
-    console.print(f"{path} is written. After putting it back: keycast gateway restore")
+    console.print(f"{path} is written. After putting it back as store/gateway.db: keycast gateway restore")
 
 
 @app.command()
