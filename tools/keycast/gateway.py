@@ -251,7 +251,8 @@ def backup(
 ) -> None:
     """Write a backup: inventory without keys, sessions and tree masters. Stop the gateway first.
 
-    To put it back: as store/gateway.db in the state folder, then keycast gateway restore. Example: keycast gateway backup home.backup
+    To put it back: as store/gateway.db in the state folder, then keycast gateway restore.
+    Example: keycast gateway backup home.backup
     """
     from gateway_agent.app import STORE_FOLDER
     from gateway_agent.config.load import load
