@@ -91,6 +91,7 @@ class PnGateway:
         self._signer = signer
         self._pairing: PairingWindow | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._told: set[str] = set()  # PNEs that are just being told that a group of theirs is gone
         _create_pn(store, pn_id, gateway_id, random)
         self._gateway_id = gateway_id
         self._pn_id = pn_id
@@ -360,7 +361,8 @@ class PnGateway:
             answer = self._keys.pull(peer_id, fields)
         except NotMember:
             group = self._store.inventory.group_or_deleted(sg_id)
-            if group is not None and group.deleted:  # it was away when the others were told
+            if group is not None and group.deleted and peer_id not in self._told:
+                # It was away when the others were told.
                 self._spawn(self._tell_deleted_to(peer_id, group))
             raise
         self._gkdks.lost(peer_id, generation)
@@ -460,10 +462,13 @@ class PnGateway:
 
     async def _tell_deleted_to(self, pne_id: str, group: ServiceGroup) -> None:
         fields = {messages.SG_ID: group.sg_id, messages.VERSION: group.version}
+        self._told.add(pne_id)
         try:
             await self._unicast.request(pne_id, messages.encode(numbers.DELETE_SERVICE_GROUP_REQUEST, fields))
         except CpnsError as error:
             _log.info("%s was not told that %s is deleted: %s", pne_id, group.sg_id, error.reason)
+        finally:
+            self._told.discard(pne_id)
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

@@ -155,6 +155,29 @@ async def test_who_was_not_told_that_its_group_is_gone_learns_it_by_its_pull(wor
     assert board.heard_unicast == [(numbers.DELETE_SERVICE_GROUP_REQUEST, fields)]
 
 
+@pytest.mark.req("SEC-19")
+async def test_who_pulls_for_a_deleted_group_and_never_answers_holds_up_one_request(world, monkeypatch):
+    await world.start()
+    await world.board("lamp", "light")
+    mute = await world.board("mute", "light")
+    version = await world.server.rekey("light")
+    await world.delivered("light")
+    fields = {messages.SG_ID: "light", messages.VERSION: version}
+    await world.server.tell("pn.home", numbers.DELETE_SERVICE_GROUP_REQUEST, fields)
+    await world.restart()
+    asked = []
+
+    async def silence(message):
+        asked.append(message)
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(mute, "take", silence)
+    for _ in range(20):
+        await mute.pull("light")
+        await asyncio.sleep(0.001)
+    assert len(asked) == 1
+
+
 async def test_turns_are_kept_apart_by_name_and_forgotten():
     turns, order = Turns(), []
 
