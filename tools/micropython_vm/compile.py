@@ -30,7 +30,13 @@ VAL_CLIENT_TREE = MPY / "board_val_client"
 VAL_CLIENT_IMAGE = MPY / "board_val_client.romfs"
 TEST_LEVEL = 0
 # The Linux ends' share of the portable packages: full of what only CPython has.
-CPYTHON_ONLY = ("cpns/xml_form.py", "device_agent/host/", "mikey_sakke/kms_", "mikey_sakke/group_configuration.py")
+CPYTHON_ONLY = (
+    "cpns/xml_form.py",
+    "device_agent/host/",
+    "mikey_sakke/group_configuration.py",
+    "mikey_sakke/https.py",
+    "mikey_sakke/kms_",
+)
 
 
 class CompileError(Exception):
