@@ -207,6 +207,8 @@ class PnGateway:
             return bytes(messages.failure(code, error))
         finally:
             self._housekeeping.attend(peer_id)
+            if self._key_messages is not None:
+                self._key_messages.seen(peer_id)
         return None if answer is None else bytes(messages.encode(code + 1, answer))
 
     async def handle_server(self, message: bytes) -> bytes:

@@ -80,6 +80,10 @@ class Clock(Protocol):
 class KeyMessages(Protocol):
     """Those who speak for PNEs that are VAL clients to their group management servers."""
 
+    def seen(self, pne_id: str) -> None:
+        """A PNE of this PN has sent something: it is there."""
+        ...
+
     def take(self, pne_id: str, key_message: bytes) -> None:
         """Queue what the PNE said (docs/protocol.md section 12).
 

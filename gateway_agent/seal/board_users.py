@@ -59,6 +59,7 @@ class BoardUser:
         self._ask_first_s = ask_first_s
         self._turn = asyncio.Lock()
         self._there = asyncio.Event()
+        self._seen = asyncio.Event()
         self._news = asyncio.Event()
         self._told = 0  # revision of the profile that the PNE has taken
         self._open: tuple[str, asyncio.Future[list[object] | None]] | None = None
@@ -76,13 +77,14 @@ class BoardUser:
     # what the servers say
 
     async def ready(self) -> None:
-        """Return when the PNE is there. It is asked now and then, and says so by itself when it starts."""
+        """Return when the PNE is there. It is asked now and then, soon after it sent something, and says it itself."""
         delay = self._ask_first_s
         while not self._there.is_set() and not await self._sent(THERE):
-            try:
-                async with asyncio.timeout(delay):
-                    await self._there.wait()
-            except TimeoutError:
+            self._seen.clear()
+            if await _within(self._seen, delay):
+                delay = self._ask_first_s
+                await _within(self._there, delay)
+            else:
                 delay = min(2 * delay, ASK_MAX_S)
 
     async def take(self, request: NotifyRequest) -> NotifyResponse | None:
@@ -143,11 +145,16 @@ class BoardUser:
 
     # what the PNE says
 
+    def seen(self) -> None:
+        """It has sent something, whatever it was."""
+        self._seen.set()
+
     def heard(self, octets: bytes) -> None:
         """Take a Key Message of the PNE. Raises MalformedMessage, TooMany."""
         answer = answer_of(octets)
         now = time.monotonic()
         self._there.set()
+        self._seen.set()
         if isinstance(answer, int):  # it has started anew: its store may be another one
             self.keys_end, self._warned_at = answer, float("-inf")
             self._told = 0
@@ -255,6 +262,11 @@ class BoardUsers:
             for _, user in sorted(self._users.items())
         ]
 
+    def seen(self, pne_id: str) -> None:
+        """A PNE has sent something."""
+        if pne_id in self._users:
+            self._users[pne_id].seen()
+
     def take(self, pne_id: str, key_message: bytes) -> None:
         """Queue what a PNE said. Raises NotAllowed, MalformedMessage, TooMany."""
         user = self._users.get(pne_id)
@@ -280,6 +292,15 @@ def answer_of(octets: bytes) -> list[object] | int:
     if (len(key_id), len(shown)) != ((0, 0) if code or not name else (4, 16)):
         raise MalformedMessage("an answer has either a GMK-ID with its proof or the code of an error")
     return [name, key_id, shown, code, shortened(text)]
+
+
+async def _within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event; False if it does not come in time."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False
 
 
 async def _nowhere(pne_id: str, key_message: bytes) -> None:

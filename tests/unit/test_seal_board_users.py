@@ -128,6 +128,20 @@ async def test_nothing_is_fetched_for_a_board_that_is_away(board: Board) -> None
     assert board.sent == [[]]
 
 
+async def test_a_board_that_was_away_for_long_is_asked_soon_after_it_says_anything(
+    board: Board,
+) -> None:
+    user = BoardUser("lamp", LAMP, ask_first_s=0.2)
+    user.send, board.there = board.take, False
+    waiting = asyncio.create_task(user.ready())
+    await asyncio.sleep(1.5)  # asked after 0, 0.2, 0.6 and 1.4 s: the next time would be after 3 s
+    asked = user.counters["val.unreachable"]
+    board.there = True
+    BoardUsers({"lamp": user}).seen("lamp")
+    await asyncio.wait_for(waiting, 1)
+    assert asked == 4 and board.sent == [[]]
+
+
 async def test_without_answer_there_is_none_and_a_late_one_still_counts(board: Board) -> None:
     board.answer = lambda name: None
     assert await board.user.take(notice()) is None
@@ -235,8 +249,10 @@ async def test_the_core_takes_key_messages_of_val_clients_and_refuses_others(wor
     with pytest.raises(NotAllowed):
         await world.gateway.handle_pne("lamp", message)
     world.gateway._key_messages = BoardUsers({"lamp": board.user})
+    seen: list[str] = []
+    world.gateway._key_messages.seen = seen.append  # type: ignore[method-assign]
     answer = await world.gateway.handle_pne("lamp", message)
-    assert answer is not None
+    assert answer is not None and seen == ["lamp"]
     assert messages.decode(answer) == (numbers.KEY_MESSAGE_RESPONSE, {messages.RESULT: numbers.RESULT_SUCCESS})
     with pytest.raises(NotAllowed):
         await world.gateway.handle_pne("door", message)
