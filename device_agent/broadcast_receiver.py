@@ -54,7 +54,7 @@ class BroadcastReceiver:
         self._commits = {}  # by SG ID: (version, generation, COMMIT) of the newest key
         self._shown = {}  # by SG ID: version whose conflict was told
         self._key = None  # VerifyingKey of the PN GW
-        self.prepared = False
+        self._prepared = b""
         self.verifications = 0
         self.refused = {}
 
@@ -168,9 +168,14 @@ class BroadcastReceiver:
         if group.joined:
             membership.delete(group, received.version)
 
+    @property
+    def prepared(self):
+        """False when `prepare` has something to do: after the start, a pairing or a roll-over."""
+        return self._prepared == self._membership.identity.signing_key
+
     def prepare(self):
         """Flow: what a first verification would have to compute beforehand, as long as nothing is urgent."""
-        self.prepared = True
+        self._prepared = self._membership.identity.signing_key
         yield from self._signing_key().prepare()
 
     def _signing_key(self):

@@ -5,7 +5,7 @@ import time
 if hasattr(time, "ticks_ms"):
 
     class Clock:
-        """Milliseconds since the start, from a tick counter that wraps every 12 days; ask it more often than that."""
+        """Milliseconds since the start, from a tick counter that wraps every 12 days; ask it twice as often at least."""
 
         def __init__(self):
             self._last = time.ticks_ms()

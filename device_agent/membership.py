@@ -379,5 +379,5 @@ class Membership:
         if found != sg_id:
             raise NotAllowed("the record's place is taken by another Service Group's floor")
         group = ServiceGroup(sg_id, KeyRing.load(ring, self._clock.now() // 1000), alias, leisure)
-        group.joined = joined
+        group.joined = joined is True
         return group

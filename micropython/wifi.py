@@ -37,10 +37,6 @@ class Station:
             if form != FORMAT:
                 raise ValueError("the wifi record has an unknown format")
 
-    @property
-    def connected(self):
-        return self._wlan.isconnected()
-
     def broadcast_address(self):
         """The directed broadcast address of the network, or None while not connected."""
         if not self._wlan.isconnected():

@@ -302,8 +302,12 @@ def roll_over(epoch=2, private=SIGNING):
 @req("SEC-18")
 def test_a_roll_over_signed_by_the_old_key_replaces_it():
     world, group = members_world()
+    world.perform(world.agent.receiver.prepare())
     for _ in range(2):  # the answer to the first may have been lost
         assert world.ask(n.ROLL_OVER_REQUEST, roll_over()) == (n.ROLL_OVER_RESPONSE, {m.RESULT: n.RESULT_SUCCESS})
+    assert not world.agent.receiver.prepared  # the new key's tables are made before they are needed
+    world.perform(world.agent.receiver.prepare())
+    assert world.agent.receiver.prepared
     world.boot()
     group = world.agent.membership.groups["kitchen"]
     world.hear(world.gateway.object("kitchen", 6))
