@@ -60,9 +60,10 @@ class Initiator:
         key = int.from_bytes(_kdf(prk, 0, th, size), "big")
         plain = (int.from_bytes(octets[32:], "big") ^ key).to_bytes(size, "big")
 
-        # nothing is nested but a credential by value: before the peer is known no octet may cost much heap
+        # nothing is nested but a credential by value, which a PN GW sends to everybody while one board pairs: before
+        # the peer is known no octet may cost much heap
         c_r, offset = decode_prefix(plain, 0, 0)
-        id_cred, offset = decode_prefix(plain, offset, 4 if self._by_value else 0)
+        id_cred, offset = decode_prefix(plain, offset, 4)
         mac, offset = decode_prefix(plain, offset, 0)
         self.c_r = _identified(c_r)
         peer = self._find(id_cred)
