@@ -3,6 +3,7 @@
 from collections import deque
 
 _HOUR_S = 3600.0
+_TIDY_EVERY_S = 60.0
 
 
 class HourlyLimit:
@@ -11,11 +12,13 @@ class HourlyLimit:
     def __init__(self, most: int) -> None:
         self._most = most
         self._events: dict[tuple[str, ...], deque[float]] = {}
+        self._tidied_at = float("-inf")
 
     def take(self, key: tuple[str, ...], now: float) -> bool:
         """Count one event of `key` and give True, or give False and count nothing if the hour is full."""
-        for other in [k for k, events in self._events.items() if events[-1] <= now - _HOUR_S]:
-            del self._events[other]
+        if now - self._tidied_at >= _TIDY_EVERY_S:
+            self._tidied_at = now
+            self._events = {k: events for k, events in self._events.items() if events[-1] > now - _HOUR_S}
         events = self._events.setdefault(key, deque())
         while events and events[0] <= now - _HOUR_S:
             events.popleft()

@@ -12,7 +12,7 @@ from functools import partial
 from http import HTTPStatus
 from types import TracebackType
 from typing import Protocol, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import aiohttp
 
@@ -145,13 +145,12 @@ class Servers:
                 if not subscribed:
                     await self._cms.request("PUT", "/cms/v1/subscription")
                     subscribed = True
-                    path = "/cms/v1/profile"
+                    octets = await self._cms.request("GET", "/cms/v1/profile")
                 else:
                     last = self._client.profile
-                    path = f"/cms/v1/profile?after={last.revision if last else 0}&wait={WAIT_S}"
-                octets = await self._cms.request("GET", path, timeout_s=WAIT_S + REQUEST_TIMEOUT_S)
+                    octets = await self._cms.poll("/cms/v1/profile", after=last.revision if last else 0)
                 if octets:
-                    self._client.apply_profile(decode_profile(octets))
+                    self._apply_profile(octets)
                     self._profile_known.set()
                 delay = RETRY_FIRST_S
             except (GatewayError, MikeyError) as error:
@@ -164,9 +163,18 @@ class Servers:
         try:
             octets = await self._cms.request("GET", "/cms/v1/profile")
             if octets:
-                self._client.apply_profile(decode_profile(octets))
+                self._apply_profile(octets)
         except (GatewayError, MikeyError) as error:
             _log.warning("the CMS: %s", error)  # the profile stays as it is, and so does the verdict
+
+    def _apply_profile(self, octets: bytes) -> None:
+        last, profile = self._client.profile, decode_profile(octets)
+        self._client.apply_profile(profile)
+        if last is not None and profile.revision < last.revision:  # it was put back from a backup
+            raise ServerFailed(
+                f"The CMS has profile {profile.revision} of {profile.user}, where it had {last.revision}.",
+                "It is not taken; change the memberships there until it is newer.",
+            )
 
     async def _follow_gms(self, access: GmsAccess, link: "_Link") -> None:
         # Without a profile every key would be refused: the profile comes first.
@@ -180,8 +188,7 @@ class Servers:
                 if loop.time() - authorised_at > AUTHORISE_EVERY_S:
                     await self._authorise(access, link)
                     authorised_at = loop.time()
-                path = f"/gms/v1/notifications?wait={WAIT_S}"
-                octets = await link.request("GET", path, timeout_s=WAIT_S + REQUEST_TIMEOUT_S)
+                octets = await link.poll("/gms/v1/notifications")
                 for request in decode_requests(octets) if octets else ():
                     response = await self._client.take(request)
                     if response is None:  # whoever should answer is away
@@ -232,6 +239,19 @@ class _Link:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    async def poll(self, path: str, **query: int) -> bytes:
+        """The body of the answer to a GET that waits for news, empty for none. Raises ServerFailed.
+
+        A server that does not wait, as when two clients poll for one user, is not asked faster than once a second.
+        """
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        path = f"{path}?{urlencode({**query, 'wait': WAIT_S})}"
+        octets = await self.request("GET", path, timeout_s=WAIT_S + REQUEST_TIMEOUT_S)
+        if not octets:
+            await asyncio.sleep(RETRY_FIRST_S - (loop.time() - begun))
+        return octets
 
     async def request(
         self, method: str, path: str, body: bytes | None = None, timeout_s: float = REQUEST_TIMEOUT_S

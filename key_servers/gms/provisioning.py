@@ -125,6 +125,7 @@ class OwnKeys:
         self._provisioning = provisioning
         self._by_number: dict[int, SigningMaterial] = {}
         self._turn = asyncio.Lock()
+        self._look_ahead_at = 0
         self.certificate: Certificate
 
     async def open(self, now: int) -> None:
@@ -139,11 +140,14 @@ class OwnKeys:
             if number not in self._by_number:
                 await self._fetch(now)
             ahead = now + tuning.OWN_KEYS_AHEAD_S
-            if kms_exchange.period_number(self.certificate, ahead) not in self._by_number:
+            wanted = kms_exchange.period_number(self.certificate, ahead)
+            if wanted not in self._by_number and now >= self._look_ahead_at:
+                self._look_ahead_at = now + tuning.OWN_KEYS_AGAIN_S
                 try:
-                    await self._fetch(ahead)
-                except NotProvisioned as error:  # the present keys still do; the next call tries again
-                    _log.warning("the keys of the next key period: %s", error)
+                    async with asyncio.timeout(tuning.OWN_KEYS_WAIT_S):
+                        await self._fetch(ahead)
+                except (NotProvisioned, TimeoutError) as error:  # the present keys still do
+                    _log.warning("the keys of the next key period: %s", error or "the KMS does not answer")
             self._by_number = {each: held for each, held in self._by_number.items() if each >= number}
             return self._by_number[number]
 

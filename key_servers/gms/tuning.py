@@ -16,6 +16,9 @@ KEY_ID_DRAWS = 64
 """Draws of a random GMK-ID before giving up: with half of all numbers used, one in 2**64 keys would fail."""
 OWN_KEYS_AHEAD_S = 300
 """The GMS fetches its signing key of the next key period so long before it begins."""
+OWN_KEYS_WAIT_S = 5
+OWN_KEYS_AGAIN_S = 60
+"""While the present key does, a silent KMS holds up notifications so long, and so often."""
 GROUPS_OF_A_KEY_MAX = 16
 TOKEN_DAYS = 365
 COMB_TEETH = 12

@@ -12,7 +12,8 @@ from key_servers.sql.database import Transaction, Value
 CONNECTIONS_MAX = 4
 CONNECT_TIMEOUT_S = 10.0
 STATEMENT_TIMEOUT_S = 30.0
-_SCHEMA_LOCK = 0x6B657963  # any number, the same for all key servers of one database
+_SCHEMA_LOCK = 0x6B657963  # any numbers, the same for all key servers of one database
+_WRITER_LOCK = 0x6B657964
 
 _FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
@@ -53,6 +54,8 @@ class PostgresDatabase:
             running = connection.transaction()
             await _guarded(running.start())
             try:
+                # One at a time, of all processes, as in SQLite: rules read what they decide on, and then write.
+                await _guarded(connection.execute("SELECT pg_advisory_xact_lock($1)", _WRITER_LOCK))
                 yield _Transaction(connection)
             except BaseException:
                 if not connection.is_closed():

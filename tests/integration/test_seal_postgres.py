@@ -1,7 +1,8 @@
 """GMS and CMS on a real PostgreSQL server: the same statements, the same outcome."""
 
+import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -62,3 +63,30 @@ async def test_a_cms_keeps_its_profiles_in_postgresql(url: str, tmp_path: Path) 
     await profiles.remove_membership(ALICE, CREW)
     assert (await profiles.profile(ALICE)).groups == {}
     await database.close()
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "sqlite"])
+async def test_transactions_follow_one_another(url: str, tmp_path: Path, kind: str) -> None:
+    """A rule that reads members and keys and then writes must see what the one before it wrote."""
+    if kind == "postgresql":  # two servers on one database
+        first, second = [await open_database(url, tmp_path / "unused") for _ in range(2)]
+    else:
+        first = second = await open_database(None, tmp_path / "file")
+    order: list[Sequence[tuple[int]]] = []
+
+    async def late() -> None:
+        async with second.transaction() as sql:
+            order.append(await sql.rows("SELECT count(*) FROM turns"))
+
+    async with first.transaction() as sql:
+        await sql.rows("CREATE TABLE turns (number BIGINT)")
+        waiting = asyncio.create_task(late())
+        await asyncio.sleep(0.3)
+        assert order == [] and not waiting.done()
+        await sql.rows("INSERT INTO turns VALUES ($1)", 1)
+    await waiting
+    assert order == [[(1,)]]
+    async with first.transaction() as sql:
+        await sql.rows("DROP TABLE turns")
+    for database in {first, second}:
+        await database.close()

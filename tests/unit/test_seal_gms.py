@@ -1,5 +1,6 @@
 """The GMS: who gets which GMK when, and what becomes of it. Clients are real; only HTTP is left out."""
 
+import asyncio
 import hmac
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -478,3 +479,25 @@ async def test_a_client_that_lost_its_keys_is_given_them_again_when_an_operator_
         await gms.management.retry(key_id, CAROL)
     with pytest.raises(NotPossible, match="There is no key"):
         await gms.management.retry("00000000", ALICE)
+
+
+async def test_a_kms_that_hangs_holds_up_a_gms_that_has_keys_for_a_moment_once_a_minute(
+    kms: KmsSecrets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = OwnKeys(kms)
+    ends = ((NOW + NTP_OFFSET) // PERIOD + 1) * PERIOD - NTP_OFFSET
+    await keys.open(ends - 400)
+    asked = []
+
+    async def hangs(moment: int) -> KeySet:
+        asked.append(moment)
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    monkeypatch.setattr(kms, "key_set", hangs)
+    monkeypatch.setattr(tuning, "OWN_KEYS_WAIT_S", 0.05)
+    present = kms.kms.number_at(ends - 1 + NTP_OFFSET)
+    async with asyncio.timeout(5):
+        for second in range(200):
+            assert (await keys.material(ends - 250 + second)).number == present
+    assert len(asked) == 4
