@@ -5,7 +5,7 @@ import time
 if hasattr(time, "ticks_ms"):
 
     class Clock:
-        """Milliseconds since the start, from a tick counter that wraps every 12 days; ask it twice as often at least."""
+        """Milliseconds since the start, from a tick counter that wraps every 12 days; ask it every 6 at least."""
 
         def __init__(self):
             self._last = time.ticks_ms()
