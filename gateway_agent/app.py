@@ -34,7 +34,7 @@ from gateway_agent.radios.udp_broadcast import UdpBroadcast
 from gateway_agent.store.store import Store
 from message_plane.credentials import Credential
 from message_plane.endpoint import Endpoint, Peer
-from message_plane.errors import RegistrationRefused
+from message_plane.errors import PlaneError
 from message_plane.identity import OwnIdentity, SigningKey
 from message_plane.session_store import SessionStore
 
@@ -155,13 +155,13 @@ class GatewayApp:
     async def pair(self, secret: bytes) -> str:
         """Let in the one board that shows `secret` (10 octets); return its PNE ID (SEC-20).
 
-        Raises NotAllowed when nobody has paired within five minutes or three tries, or another pairing begins, and
-        RegistrationRefused when the board's key belongs to another.
+        Raises NotAllowed when nobody has paired within five minutes or three tries, or another pairing begins;
+        RegistrationRefused when the board's key belongs to another, StoreError when it cannot be written down.
         """
         window = self.gateway.open_pairing(secret)  # an earlier one closes
         self._pairing.set()
         done = self._pairing = asyncio.Event()
-        refused: list[RegistrationRefused] = []
+        refused: list[PlaneError] = []
 
         async def handle(peer: Peer, message: bytes) -> bytes | None:
             exporter = self.endpoint.export(peer.entity_id, PAIRING_LABEL, PAIRING_LEN)
@@ -169,10 +169,10 @@ class GatewayApp:
             if window.paired == peer.entity_id:
                 try:
                     await self.endpoint.admit(peer.entity_id)
-                except RegistrationRefused as problem:
+                except PlaneError as problem:
                     refused.append(problem)
                     done.set()
-                    raise NotAllowed("this key belongs to another board") from None
+                    raise NotAllowed("this board could not be let in") from None
                 self.gateway.register_pne(peer.entity_id)
             if not window.is_open(time.monotonic()):
                 done.set()

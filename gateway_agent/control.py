@@ -37,6 +37,7 @@ class ControlSocket:
         self._path = path
         self._commands = commands
         self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Start to listen. Raises ControlUnavailable when another gateway answers there, or the path is too long."""
@@ -58,21 +59,30 @@ class ControlSocket:
             os.umask(mask)
 
     async def close(self) -> None:
-        """Stop listening and remove the socket."""
+        """Stop listening, end what is being answered (a pairing may wait for minutes), and remove the socket."""
         if self._server is not None:
             self._server.close()
+            for task in self._serving:
+                task.cancel()
+            await asyncio.gather(*self._serving)
             await self._server.wait_closed()
             self._path.unlink(missing_ok=True)
             self._server = None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # this runs in one
+        self._serving.add(task)
         try:
             while line := await reader.readline():
                 writer.write(json.dumps(await self.answer(line), default=asdict).encode() + b"\n")
                 await writer.drain()
         except (ConnectionError, ValueError):
             _log.info("a control connection ended early")
+        except asyncio.CancelledError:
+            _log.info("the gateway ends: a control connection is closed")  # which tells the person
         finally:
+            self._serving.discard(task)
             writer.close()
 
     async def answer(self, line: bytes) -> dict[str, Any]:

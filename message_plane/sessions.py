@@ -169,8 +169,13 @@ class Sessions:
             raise NoSession(f"{entity_id!r} has no provisional session")
         self._end_all(entity_id)
         ceiling = session.sender_sequence_number + tuning.NUMBERS_STEP
-        if not await self._queue.commit(AddContext(dataclasses.replace(session.stored, sender_ceiling=ceiling))):
-            self._forget(session)
+        kept = False
+        try:
+            kept = await self._queue.commit(AddContext(dataclasses.replace(session.stored, sender_ceiling=ceiling)))
+        finally:
+            if not kept:
+                self._forget(session)
+        if not kept:
             raise NoSession(f"{entity_id!r} is not registered")
         session.ceiling = ceiling
         session.peer = Peer(credential.entity_id, credential.role)

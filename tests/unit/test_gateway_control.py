@@ -71,6 +71,27 @@ async def test_garbage_and_oversized_requests_do_not_stop_the_gateway(served: Pa
     assert await asyncio.to_thread(ask, served, "double", number=1) == 2
 
 
+async def test_the_end_of_the_gateway_waits_neither_for_a_command_nor_for_an_idle_person(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun = asyncio.Event()
+
+    async def pair() -> None:
+        begun.set()
+        await asyncio.sleep(300)
+
+    control = ControlSocket(tmp_path / "control.sock", {"pair": pair})
+    await control.open()
+    _, idle = await asyncio.open_unix_connection(str(tmp_path / "control.sock"))
+    asked = asyncio.create_task(asyncio.to_thread(ask, tmp_path, "pair"))
+    await asyncio.wait_for(begun.wait(), 5)
+    await asyncio.wait_for(control.close(), 5)
+    with pytest.raises(GatewayError, match="stopped while answering"):
+        await asyncio.wait_for(asked, 5)
+    idle.close()
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 def test_no_gateway_is_one_sentence_with_the_next_step(tmp_path: Path) -> None:
     with pytest.raises(ControlUnavailable, match=r"Nothing answers.*keycast gateway run"):
         ask(tmp_path, "double", number=1)
