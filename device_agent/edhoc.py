@@ -60,17 +60,14 @@ class Initiator:
         key = int.from_bytes(_kdf(prk, 0, th, size), "big")
         plain = (int.from_bytes(octets[32:], "big") ^ key).to_bytes(size, "big")
 
-        # nothing is nested but a credential by value, which a PN GW sends to everybody while one board pairs: before
-        # the peer is known no octet may cost much heap
+        # nothing is nested but a credential by value: before the peer is known no octet may cost much heap
         c_r, offset = decode_prefix(plain, 0, 0)
-        id_cred, offset = decode_prefix(plain, offset, 4)
+        peer, id_cred, offset = self._find(plain, offset)
         mac, offset = decode_prefix(plain, offset, 0)
         self.c_r = _identified(c_r)
-        peer = self._find(id_cred)
         _refuse_critical(plain, offset)
         if not 0 < len(self.c_r) < 8 or self.c_r == self._c_i or peer.x == self._own.x or not isinstance(mac, bytes):
             raise MalformedMessage("EDHOC: message_2")
-        id_cred = encode(id_cred if isinstance(id_cred, dict) else {4: peer.kid})
 
         g_rx = yield from p256.ecdh(self._x, (yield from p256.table(peer.x)))
         prk = hkdf.extract(_kdf(prk, 1, th, 32), g_rx)  # PRK_3e2m
@@ -120,16 +117,23 @@ class Initiator:
             raise RuntimeError("EDHOC: out of order, or the handshake has failed")
         self._state = _FAILED  # until the step has come to its end
 
-    def _find(self, id_cred):
-        # -> the responder's Credential; the pinned one and no other, if there is one (SEC-16)
-        if isinstance(id_cred, dict):
-            if list(id_cred) != [14]:
-                raise Unknown("EDHOC: kind of credential")
-            peer = Credential.parse(encode(id_cred[14]))
-            if self.peer is None or self.peer.ccs == peer.ccs:
-                return peer
-        elif self.peer is not None and self.peer.kid == _identified(id_cred):
-            return self.peer
+    def _find(self, plain, offset):
+        # -> (the responder's Credential, its ID_CRED_R, offset behind it); the pinned one and no other, if there is
+        # one (SEC-16). While one board pairs a PN GW sends its credential by value to all
+        peer = self.peer
+        if peer is None:
+            item, end = decode_prefix(plain, offset, 4)
+            if isinstance(item, dict) and list(item) == [14]:
+                return Credential.parse(encode(item[14])), plain[offset:end], end
+        else:
+            by_value = b"\xa1\x0e" + peer.ccs
+            end = offset + len(by_value)
+            if plain[offset:end] == by_value:
+                return peer, by_value, end
+            if plain[offset : offset + 1] != b"\xa1":
+                item, end = decode_prefix(plain, offset, 0)
+                if peer.kid == _identified(item):
+                    return peer, encode({4: peer.kid}), end
         raise Unknown("EDHOC: not the expected responder")
 
 

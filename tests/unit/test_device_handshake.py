@@ -109,6 +109,16 @@ def test_a_new_session_replaces_the_live_one_only_when_it_has_verified_a_message
     assert len(board.gateway.sessions) == 2
 
 
+@pytest.mark.req("SEC-16", "SEC-20")
+def test_the_pinned_gateway_may_send_its_credential_by_value_as_it_does_while_another_board_pairs(board):
+    board.gateway.by_value = True
+    board.shake()
+    board.leave()
+    board.gateway.party = Party("gw-1")  # another key under the same name
+    with pytest.raises(CpnsError):
+        board.shake()
+
+
 def test_the_duties_bring_the_session_up_by_themselves(board):
     board.agent.session.address = None
     board.run_until(1)
