@@ -178,6 +178,22 @@ async def test_who_pulls_for_a_deleted_group_and_never_answers_holds_up_one_requ
     assert len(asked) == 1
 
 
+async def test_many_who_work_on_one_name_without_a_pause_let_others_work_too():
+    turns, order = Turns(), []
+
+    async def work():
+        async with turns.of("light"):
+            order.append("work")
+
+    async def other():
+        while order.count("work") < 100:
+            order.append("other")
+            await asyncio.sleep(0)
+
+    await asyncio.gather(other(), *(work() for _ in range(100)))
+    assert order.count("other") >= 100 and "".join(name[0] for name in order).find("www") == -1
+
+
 async def test_turns_are_kept_apart_by_name_and_forgotten():
     turns, order = Turns(), []
 
