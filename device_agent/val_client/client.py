@@ -167,5 +167,6 @@ class BoardClient:
         )
         gmks = [each for each in gmks if each.gmk_id != gmk.gmk_id]
         gmks.append(gmk)
-        records.save_gmks(self._store, gmks[-records.GMKS_MAX :])
+        records.make_room(gmks)
+        records.save_gmks(self._store, gmks)
         return gmk

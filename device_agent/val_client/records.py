@@ -131,6 +131,25 @@ def save_gmks(store, gmks):
     store.save(GMKS, cborlite.encode([list(gmk) for gmk in gmks]))
 
 
+def make_room(gmks):
+    """Take the oldest GMK that can be spared from the list `gmks`, if there are more than `GMKS_MAX`.
+
+    That is one that was revoked, or whose groups all have a later one. OSError(ENOSPC), the GMS's to hear, if each is
+    the only one of a group.
+    """
+    if len(gmks) <= GMKS_MAX:
+        return
+    spare, later = None, set()
+    for gmk in reversed(gmks):
+        if not gmk.gmk or later.issuperset(gmk.groups):
+            spare = gmk
+        else:
+            later.update(gmk.groups)
+    if spare is None:
+        raise OSError(28)  # ENOSPC, which not every errno module has
+    gmks.remove(spare)
+
+
 def sending_gmk(gmks, group, unix_time):
     """The GMK to send with in `group` (URI): the active one with the most recent activation time, or None."""
     best = None

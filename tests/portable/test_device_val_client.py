@@ -234,6 +234,26 @@ def test_notices_one_after_the_other():
         key_cache.erase(world.client.path(world.number))
 
 
+def test_the_sixth_key_takes_the_place_of_one_that_can_be_spared_or_of_none():
+    def gmk(name, groups, key=b"k"):
+        return records.Gmk(name, key, b"", "", groups, 0, 0, "", 1, b"", b"")
+
+    def left(*gmks):
+        found = list(gmks)
+        records.make_room(found)
+        return [each.gmk_id for each in found]
+
+    alone = [gmk(bytes([48 + number]), ["g%d" % number]) for number in range(5)]
+    assert left(*alone) == [b"0", b"1", b"2", b"3", b"4"]
+    with raises(OSError):
+        left(*(alone + [gmk(b"new", ["g5"])]))
+    assert left(*(alone + [gmk(b"new", ["g2", "g5"])])) == [b"0", b"1", b"3", b"4", b"new"]
+    assert left(*(alone[:1] + [gmk(b"gone", ["g0"], b"")] + alone[1:])) == [b"0", b"1", b"2", b"3", b"4"]
+    both = gmk(b"both", ["g0", "g1"])  # a part of its groups has a later one: it stays
+    with raises(OSError):
+        left(*([both] + alone[1:] + [gmk(b"new", ["g5"])]))
+
+
 def test_key_material_of_a_period_that_ended_is_deleted():
     world = World()
     path = world.client.path(world.number)
