@@ -124,6 +124,8 @@ class GroupManagement:
         if expiry and expiry <= max(now, activation):
             raise NotPossible("A key must expire after now and after its activation.")
         _require_text(text, "The text of a key", TEXT_MAX, 0)
+        if sum(len(each.encode()) for each in (*wanted, text)) > tuning.NAMES_OF_A_KEY_MAX:
+            raise NotPossible(f"Groups and text of a key have at most {tuning.NAMES_OF_A_KEY_MAX} octets together.")
         async with self._database.transaction() as sql:
             for group in wanted:
                 await self._group(sql, group)

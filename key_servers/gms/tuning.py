@@ -20,6 +20,8 @@ OWN_KEYS_WAIT_S = 5
 OWN_KEYS_AGAIN_S = 60
 """While the present key does, a silent KMS holds up notifications so long, and so often."""
 GROUPS_OF_A_KEY_MAX = 16
+NAMES_OF_A_KEY_MAX = 2048
+"""Octets of its group URIs and its text, so that the message stays below what clients take (4,096)."""
 TOKEN_DAYS = 365
 COMB_TEETH = 12
 """Of the combs in each process of the pool: a GMS sends to many users, so 10 MB go for a quarter of the time."""

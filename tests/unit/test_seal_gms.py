@@ -501,3 +501,18 @@ async def test_a_kms_that_hangs_holds_up_a_gms_that_has_keys_for_a_moment_once_a
         for second in range(200):
             assert (await keys.material(ends - 250 + second)).number == present
     assert len(asked) == 4
+
+
+async def test_no_key_is_made_whose_message_no_client_would_take(gms: GmsInside, alice: ValClient) -> None:
+    groups = [f"sip:{number}{'x' * 240}@gms" for number in range(9)]
+    for group in groups:
+        await gms.management.create_group(group)
+    await gms.user(ALICE, *groups)
+    alice.apply_profile(UserProfile(ALICE, 2, dict.fromkeys(groups, GMS)))
+    with pytest.raises(NotPossible, match="2048 octets together"):
+        await gms.management.make_key(groups)
+    with pytest.raises(NotPossible, match="2048 octets together"):
+        await gms.management.make_key(groups[:8], text="t" * 256)
+    await gms.management.make_key(groups[:8], text="t" * 50)
+    assert [answer.code for answer in await gms.serve(alice)] == [""]
+    assert len(gms.asked[0].i_message) < mikey.MESSAGE_MAX
