@@ -223,6 +223,7 @@ class PnGateway:
             return bytes(form.encode(*await self._forward(fields)))
         try:
             if code == numbers.GROUP_KEY_DELIVERY_REQUEST:
+                await self._versions.compared()
                 answer = self._keys.accept(fields)
                 sg_id = text(fields, messages.SG_ID)
                 asyncio.get_running_loop().call_later(RESPONSE_FIRST_S, self._keys.begin_delivery, sg_id)

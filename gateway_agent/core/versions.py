@@ -33,6 +33,7 @@ class Versions:
         self._pn_id = pn_id
         self._stopped = stopped
         self._counters = counters
+        self._compared = False
 
     @property
     def stop_reason(self) -> str | None:
@@ -58,6 +59,16 @@ class Versions:
         answer = await ask(self._uplink, numbers.VERSION_LIST_REQUEST, fields)
         entries = answer.get(messages.VERSION_ENTRY, [])
         self._judge(entries if isinstance(entries, list) else [])
+        self._compared = True
+
+    async def compared(self) -> None:
+        """Return when versions have been compared since the start. Raises as `exchange`.
+
+        Before a Group Key is taken, and acknowledged: afterwards the Server's list would say no more than an old copy
+        of the store knows.
+        """
+        if not self._compared:
+            await self.exchange()
 
     def heard_version(self, pne_id: str, sg_id: str, version: int) -> None:
         """A PNE says over its session that it holds this version."""
