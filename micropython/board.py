@@ -34,6 +34,7 @@ import machine
 import watchdog
 from nvs_store import NvsStore
 
+from device_agent import tuning
 from device_agent.api import Node
 from device_agent.clock import Clock
 from device_agent.links.udp import UdpLink
@@ -72,7 +73,7 @@ async def _main():
     station.load(store)
     app = _application()
     node = Node(store, StationLink(), Clock(), os.urandom, getattr(app, "on_event", None))
-    gc.threshold(8192)  # with 16384 the holes of 8 groups take 7 KiB more; less makes long arithmetic slower
+    gc.threshold(tuning.GARBAGE_MAX)
     running = [watchdog.Watchdog().feed_while_running(), station.keep_connected(), node.run()]
     if app:
         running.append(app.main(node))

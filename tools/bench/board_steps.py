@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cpns import cborlite, group_message, key_ring, numbers
 from cpns.broadcast_encryption.keys import TreeKeys
 from device_agent import edhoc as board_edhoc
-from device_agent import membership, provisioning
+from device_agent import membership, provisioning, tuning
 from device_agent.cose import Credential
 from device_agent.crypto import p256
 from device_agent.gkdk_store import GkdkStore
@@ -141,6 +141,7 @@ def _fixture(folder: Path) -> dict[str, object]:
         for number in range(OBJECTS)
     ]
     return {
+        "garbage_max": tuning.GARBAGE_MAX,
         "records": storage.octets,
         "objects": objects,
         "signed": [_signed_part(keys, datagram) for datagram in objects],

@@ -55,6 +55,11 @@ def measure() -> list[Cost]:
     return [Cost(name, sizes.get(name, 0), int(heap)) for name, heap in rows]
 
 
+def of_hardware() -> int:
+    """Octets of heap that the modules take which stand in for hardware. Raises CalledProcessError."""
+    return sum(cost.heap for cost in measure() if cost.module in HARDWARE)
+
+
 def _leaves_first(files: Mapping[str, Path]) -> list[str]:
     """The modules that are imported from START on, itself left out: constants are written out and need no module."""
     order: list[str] = []
