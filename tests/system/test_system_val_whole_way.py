@@ -25,7 +25,7 @@ from tests.system.keycast_process import GatewayProcess, keycast
 from tools.keycast.seal_home import powered
 from tools.keycast.seal_house import GMS_URI, KMS_URI, SealHouse, build_seal_house
 from tools.virtual_board import board as virtual_board
-from tools.virtual_board.board import Board
+from tools.virtual_board.board import Board, BoardError
 from tools.virtual_board.fleet import free_numbers
 
 HOME, LAMP, BOB = (f"sip:{name}@example.org" for name in ("gw.home", "lamp", "bob"))
@@ -159,8 +159,19 @@ async def home(tmp_path: Path) -> AsyncIterator[Home]:
         for board in boards:
             await stack.enter_async_context(powered(board))
         await made.door.event("session")
-        await made.door.command("join", group=SG)
+        async with asyncio.timeout(30):
+            while not await joined(made.door):
+                await asyncio.sleep(0.5)
         yield made
+
+
+async def joined(board: Board) -> bool:
+    """Whether a join was accepted: not before the gateway knows its profile."""
+    try:
+        await board.command("join", group=SG)
+    except BoardError:
+        return False
+    return True
 
 
 async def provision(home: Home, folder: Path) -> str:

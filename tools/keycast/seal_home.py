@@ -20,7 +20,7 @@ from gateway_agent.seal.app import BoardAccess, MappedGroup, SealClient, SealCon
 from gateway_agent.seal.server_access import GmsAccess, KmsAccess, ServerAccess
 from key_servers.gms.values import Affiliation
 from tools.keycast.demo.house import GATEWAY_ADDRESS, free_port
-from tools.keycast.seal_house import GMS_URI, KMS_URI, SealHouse
+from tools.keycast.seal_house import GMS_URI, KMS_URI, SealHouse, until
 from tools.provisioning import Trust, new_board
 from tools.val_provisioning import fetch
 from tools.virtual_board import board as virtual_board
@@ -76,6 +76,7 @@ async def build_seal_home(servers: SealHouse, folder: Path) -> AsyncIterator[Sea
         await seal.start(app.gateway)
         for board in boards:
             await stack.enter_async_context(powered(board))
+        await until(lambda: seal.client.profile is not None, "the gateway's profile")  # nobody joins before
         await boards[1].event("session")
         await boards[1].command("join", group=SG)
         yield SealHome(seal, app, boards[0], boards[1])
