@@ -125,12 +125,16 @@ class SessionStore:
         _create_private(self.path)
         try:
             self._database = self._connect()
-            for setting in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON", "foreign_keys = ON"):
-                self._database.execute(f"PRAGMA {setting}").fetchall()
-            self._migrate()
-            # Look-ups have a connection of their own: they never wait for a commit to reach a slow disk.
-            self._view = self._connect()
-            self._view.execute("PRAGMA query_only = ON").fetchall()
+            try:
+                for setting in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON", "foreign_keys = ON"):
+                    self._database.execute(f"PRAGMA {setting}").fetchall()
+                self._migrate()
+                # Look-ups have a connection of their own: they never wait for a commit to reach a slow disk.
+                self._view = self._connect()
+                self._view.execute("PRAGMA query_only = ON").fetchall()
+            except BaseException:
+                self._database.close()
+                raise
         except sqlite3.OperationalError as error:  # the disk or the folder, not what is in the file
             raise StoreError(
                 f"cannot use {path} ({error}): check the space on its disk, and owner and mode of its folder"

@@ -36,10 +36,14 @@ class Database:
         os.chmod(path, 0o600)
         try:
             self._connection = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_TIMEOUT_S)
-            self._connection.row_factory = sqlite3.Row
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON"):
-                self._connection.execute(f"PRAGMA {pragma}")
-            self._migrate()
+            try:
+                self._connection.row_factory = sqlite3.Row
+                for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON"):
+                    self._connection.execute(f"PRAGMA {pragma}")
+                self._migrate()
+            except BaseException:
+                self._connection.close()
+                raise
         except sqlite3.OperationalError as error:  # the disk or the folder, not what is in the file
             raise StoreDamaged(
                 f"The store {path} cannot be used: {error}.",

@@ -29,6 +29,10 @@ class Store:
         self._lease = Lease(folder)
         try:
             self.database = Database(folder / "gateway.db")
+        except BaseException:
+            self._lease.release()
+            raise
+        try:
             self.tree_masters = TreeMasters(folder / "tree_masters")
             self.pn = PersonalNetworkTable(self.database)
             self.inventory = Inventory(self.database)
@@ -38,7 +42,7 @@ class Store:
             if not restoring:
                 self._match_tree_masters()
         except BaseException:
-            self._lease.release()
+            self.close()
             raise
 
     def close(self) -> None:
