@@ -59,9 +59,7 @@ def one_board(tmp_path):
 
 SAVE_SIX_STATES = """
     from nvs_store import NvsStore
-    from device_agent import provisioning
-from device_agent.cose import Credential
-from device_agent.key_store import KeyStore
+    from device_agent.key_store import KeyStore
     store = KeyStore(NvsStore())
     old = store.load("state")
     for state in range(int(old) + 1 if old else 1, 7):
