@@ -182,7 +182,7 @@ async def provision(home: Home, folder: Path) -> str:
     return answer
 
 
-@pytest.mark.req("SEC-12", "SEAL-GMK-34", "SEAL-GMK-35", "SEAL-GMK-47", "SEAL-GMK-48", "MC-GMK-19", "MC-GMK-22")
+@pytest.mark.req("SEAL-GMK-35", "SEAL-GMK-36", "SEAL-GMK-47", "SEAL-GMK-48", "MC-GMK-19", "MC-GMK-22")
 async def test_one_gmk_reaches_a_val_board_by_its_own_message_and_an_ordinary_board_by_broadcast(home: Home) -> None:
     manage, profiles = home.servers.gms.management, home.servers.cms.profiles
     first = await manage.make_key([CREW])
@@ -212,6 +212,7 @@ async def test_one_gmk_reaches_a_val_board_by_its_own_message_and_an_ordinary_bo
     assert not home.door_holds(held[second], newest)
 
 
+@pytest.mark.req("SEC-12", "SEAL-GMK-34", "MC-GMK-18")
 async def test_the_lamp_and_the_door_hold_keys_of_the_same_gmk(home: Home) -> None:
     key_id = await home.servers.gms.management.make_key([CREW])
     await home.answered(key_id, KEY, HOME, LAMP)

@@ -77,7 +77,7 @@ async def test_a_notice_goes_to_the_board_as_it_is_and_its_answer_comes_back(boa
     )
 
 
-@pytest.mark.req("SEAL-GMK-32", "SEAL-GMK-45")
+@pytest.mark.req("SEAL-GMK-45")
 async def test_the_profile_comes_before_the_notice_and_again_when_the_board_is_new(board: Board) -> None:
     board.user.apply_profile(UserProfile(LAMP, 3, {CREW: GMS}))
     profile = ["", "profile", "3", cborlite.encode([[CREW, GMS]])]
@@ -157,7 +157,6 @@ async def test_a_board_that_starts_anew_over_a_notice_is_not_waited_for(board: B
     assert await asyncio.wait_for(board.user.take(notice()), 1) is None
 
 
-@pytest.mark.req("SEAL-GMK-03")
 async def test_it_is_said_once_a_day_when_the_keys_of_a_board_are_over_soon(
     board: Board, caplog: pytest.LogCaptureFixture
 ) -> None:
