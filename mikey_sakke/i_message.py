@@ -24,7 +24,7 @@ from mikey_sakke.errors import (
     WrongReceiver,
 )
 from mikey_sakke.hashing import sha256
-from mikey_sakke.identifiers import PURPOSE_GMK, guk_id, key_period_number, purpose, uid
+from mikey_sakke.identifiers import PURPOSE_GMK, guk_id, key_period_number, ntp_moment, purpose, uid
 from mikey_sakke.sakke import NotDecapsulated as _SakkeError
 
 RAND_LEN = 16
@@ -82,7 +82,7 @@ def make(kms, signing_key, initiator_uri, responder_uri, key, key_id, parameters
     csb_id = guk_id(key_id, key, responder_uri) if purpose(key_id) == PURPOSE_GMK else key_id
     kms_uri = kms.uri.encode()
     payloads = [
-        mikey.Timestamp(mikey.TS_NTP_UTC, ntp_seconds, 0),
+        mikey.Timestamp(mikey.TS_NTP_UTC, ntp_seconds & 0xFFFFFFFF, 0),
         mikey.Rand(random(RAND_LEN)),
         mikey.Identity(mikey.ROLE_INITIATOR_UID, mikey.ID_URI, kms.uid(initiator_uri, number)),
         mikey.Identity(mikey.ROLE_RESPONDER_UID, mikey.ID_URI, receiver),
@@ -120,9 +120,10 @@ def open_steps(octets, kms, user_uri, key_for_period, initiators, ntp_window=Non
         raise Malformed("an NTP time and at least %d random octets are expected" % RAND_LEN)
     if sakke.parameter_set != mikey.PARAMETER_SET_1 or sakke.scheme != mikey.SCHEME_UID:
         raise Malformed("parameter set 1 and 3GPP identifiers are expected")
-    if ntp_window is not None and not ntp_window[0] <= stamp.seconds <= ntp_window[1]:
+    seconds = ntp_moment(stamp.seconds)
+    if ntp_window is not None and not ntp_window[0] <= seconds <= ntp_window[1]:
         raise OutsideWindow("the time of the message is outside the accepted window")
-    number = kms.number_at(stamp.seconds)
+    number = kms.number_at(seconds)
     if number < 0:
         raise NoKeyForPeriod("the time of the message is before the first key period")
     me = kms.uid(user_uri, number)
@@ -145,7 +146,7 @@ def open_steps(octets, kms, user_uri, key_for_period, initiators, ntp_window=Non
     key_id = guk_id(message.csb_id, secret, user_uri) if tag == PURPOSE_GMK else message.csb_id
     parameters = _parameters(message, secret, tag)
     return Received(
-        tag, secret, key_id, message.csb_id, initiator, user_uri, stamp.seconds, sha256(message.signed), parameters
+        tag, secret, key_id, message.csb_id, initiator, user_uri, seconds, sha256(message.signed), parameters
     )
 
 

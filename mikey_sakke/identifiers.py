@@ -41,6 +41,11 @@ def uid(user_uri, kms_uri, period, offset, number):
     return sha256(text)
 
 
+def ntp_moment(seconds):
+    """The seconds since 1900 of an NTP time's 32 bits, which lie in 1968 to 2104 (RFC 4330 section 3)."""
+    return seconds if seconds >> 31 else seconds + (1 << 32)
+
+
 def key_period_number(ntp_seconds, period, offset):
     """The number of the key period that holds the moment, below 0 before `offset`; `period` in seconds, above 0."""
     return (ntp_seconds - offset) // period

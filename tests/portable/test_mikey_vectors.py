@@ -141,10 +141,16 @@ def test_every_truncation_and_every_trailing_octet_is_one_error():
         message.parse(octets + b"\x00")
 
 
+def test_ntp_times_go_on_after_their_32_bits_are_used_up_in_2036():
+    for moment in (1 << 31, (1 << 32) - 1, 1 << 32, (3 << 31) - 1):
+        assert identifiers.ntp_moment(moment & 0xFFFFFFFF) == moment
+
+
 def test_a_time_before_the_first_key_period_has_no_keys():
     kms, uri, keys, octets, test = alice()
-    kms = i_message.Kms(kms.uri, kms.period, 100, kms.signatures, kms.encryption)
-    early = octets[:27] + (99).to_bytes(4, "big") + octets[31:]
+    early = 1 << 31  # 1968: the first time that a message can hold
+    kms = i_message.Kms(kms.uri, kms.period, early + 1, kms.signatures, kms.encryption)
+    early = octets[:27] + early.to_bytes(4, "big") + octets[31:]
     with raises(NoKeyForPeriod):
         i_message.open_(early, kms, uri, keys, [test["initiator_uri"]])
     with raises(ValueError):

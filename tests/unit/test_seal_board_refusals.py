@@ -125,8 +125,8 @@ def test_a_time_before_the_first_key_period_ends(kms: KmsSecrets, folder: Path, 
     board = Board(kms, folder)
     store = KeyStore(board.flash)
     client = records.load_client(store)
-    store.save(records.PROVISIONING, records.pack_client(client._replace(offset=PERIOD - 1)))
+    store.save(records.PROVISIONING, records.pack_client(client._replace(offset=(1 << 31) + 1)))
     board.client = BoardClient(store, f"{folder}/", records.load_client(store))
     ((start, _), *_) = mikey.parse(good).places  # of T
-    early = good[: start + 2] + bytes(4) + good[start + 6 :]
+    early = good[: start + 2] + (1 << 31).to_bytes(4, "big") + good[start + 6 :]
     assert_refused(board, early, "no-key-for-period", 0)

@@ -32,6 +32,7 @@ from mikey_sakke.group_configuration import (
     encode_requests,
     encode_response,
 )
+from mikey_sakke.identifiers import NTP_OFFSET
 from tests.unit.seal_faults import CHANGED, rebuilt, without
 from tests.unit.seal_world import (
     ALICE,
@@ -48,6 +49,8 @@ from tests.unit.seal_world import (
     notice,
     profile,
 )
+
+END_OF_NTP_ERA = (1 << 32) - NTP_OFFSET  # Unix second, in 2036
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +223,19 @@ async def test_a_time_outside_of_the_window_is_refused(side: Side, kms: KmsSecre
 @pytest.mark.parametrize("ahead", [-300, 300])
 async def test_the_window_is_five_minutes_each_way(side: Side, kms: KmsSecrets, ahead: int) -> None:
     assert (await side.take(kms.i_message(now=NOW + ahead))).code == ""
+
+
+async def test_keys_come_after_the_year_2036_as_before(kms: KmsSecrets, tmp_path: Path) -> None:
+    """T counts seconds since 1900 in 32 bits, which end then."""
+    for moment in (END_OF_NTP_ERA - 1, END_OF_NTP_ERA, END_OF_NTP_ERA + 400 * PERIOD):
+        keys, folder = kms.user_keys(ALICE, moment), tmp_path / str(moment)
+        folder.mkdir()
+        store = GmkStore(folder / "gmks")
+        client = ValClient(ALICE, store, lambda keys=keys: keys, Clock(moment))
+        client.apply_profile(profile(crew=GMS))
+        assert (await client.take(notice(kms.i_message(now=moment)))).code == ""
+        assert client.sending_key(CREW) is not None
+        store.close()
 
 
 @pytest.mark.req("SEAL-GMK-19")

@@ -17,13 +17,13 @@ from mikey_sakke import eccsi, i_message, sakke
 from mikey_sakke import message as mikey
 from mikey_sakke.curve import NotOnCurve
 from mikey_sakke.errors import BadSignature, MikeyError
-from mikey_sakke.identifiers import NTP_OFFSET, PURPOSE_GMK, PURPOSES, purpose, purpose_name
+from mikey_sakke.identifiers import NTP_OFFSET, PURPOSE_GMK, PURPOSES, ntp_moment, purpose, purpose_name
 from mikey_sakke.key_parameters import STATUS_NOT_REVOKED, TIME_MAX, Parameters
 from tools.keycast.options import sentences
 
 app = typer.Typer(no_args_is_help=True, help="Read and write MIKEY-SAKKE messages (I_MESSAGE).")
 
-NTP_MAX = (1 << 32) - 1 - NTP_OFFSET  # Unix second of the last NTP time that a message can hold
+NTP_MAX = (3 << 31) - 1 - NTP_OFFSET  # Unix second of the last NTP time that a message can hold, in 2104
 
 KEYS = Annotated[Path, typer.Option(help="JSON file with `kms` and `users`.", dir_okay=False, exists=True)]
 
@@ -187,7 +187,7 @@ def described(message: Any) -> list[dict[str, Any]]:
 
 def _text(payload: Any) -> str:
     if isinstance(payload, mikey.Timestamp):
-        moment = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(payload.seconds - NTP_OFFSET))
+        moment = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(ntp_moment(payload.seconds) - NTP_OFFSET))
         return f"kind {payload.kind}, {payload.seconds} ({moment})"
     if isinstance(payload, mikey.Identity):
         role = mikey.ROLES.get(payload.role, f"role {payload.role}")
