@@ -60,8 +60,8 @@ class BoardAccess(BaseModel):
 
     pne: Annotated[str, Field(min_length=1, max_length=tuning.ENTITY_ID_MAX, description="PNE ID of the board")]
     user_uri: Annotated[str, Field(min_length=1, max_length=URI_MAX, description="VAL or MC service ID of the board")]
-    cms: ServerAccess
-    gms: list[GmsAccess] = Field(min_length=1)
+    cms: ServerAccess = Field(description="the CMS: url, token, ca_file")
+    gms: list[GmsAccess] = Field(min_length=1, description="each GMS: url, token, ca_file, gms_uri, affiliate")
 
 
 class SealConfig(BaseModel):
@@ -69,11 +69,13 @@ class SealConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kms: KmsAccess
-    cms: ServerAccess
-    gms: list[GmsAccess] = Field(min_length=1)
-    groups: list[MappedGroup] = Field(min_length=1)
-    boards: list[BoardAccess] = Field([], description="PNEs that are VAL clients themselves")
+    kms: KmsAccess = Field(description="the KMS: url, kms_uri, user_uri, token, ca_file")
+    cms: ServerAccess = Field(description="the CMS: url, token, ca_file")
+    gms: list[GmsAccess] = Field(min_length=1, description="each GMS: url, token, ca_file, gms_uri, affiliate")
+    groups: list[MappedGroup] = Field(
+        min_length=1, description="VAL groups that are Service Groups: group, sg_id, pnes"
+    )
+    boards: list[BoardAccess] = Field([], description="PNEs that are VAL clients themselves: pne, user_uri, cms, gms")
     strict_status: bool = Field(False, description="a clear status bit alone means that a key is revoked")
     authority: Authority = Field(Authority.PROFILE, description="what shows that a GMS may key a group")
     window_s: Annotated[int, Field(ge=10, le=3600)] = Field(
