@@ -4,7 +4,6 @@ Composition of the core. One instance a process, one process a store; everything
 """
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,7 +11,9 @@ from dataclasses import dataclass
 from cpns import messages, numbers, tuning, xml_form
 from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember, TooMany, Unknown
 from gateway_agent.core import roll_over
+from gateway_agent.core.background import Background
 from gateway_agent.core.confirmations import Confirmations, SlotUnknown
+from gateway_agent.core.deleted_groups import DeletedGroups
 from gateway_agent.core.delivery import Pacing
 from gateway_agent.core.fields import Fields, octets, optional_number, own_id, text
 from gateway_agent.core.gkdk_handout import GkdkHandout
@@ -23,9 +24,9 @@ from gateway_agent.core.membership import Cause, Membership
 from gateway_agent.core.pairing import PairingWindow
 from gateway_agent.core.policy import DeliveryPolicy
 from gateway_agent.core.ports import Broadcast, Clock, KeyMessages, RandomOctets, Signer, Unicast, Uplink
-from gateway_agent.core.rates import LOST_WINDOWS_PER_HOUR, PEERS_MAX, REQUESTS, UPLINK_REQUESTS, Rate
+from gateway_agent.core.pulls import Pulls
+from gateway_agent.core.rates import PEERS_MAX, REQUESTS, UPLINK_REQUESTS
 from gateway_agent.core.runner import Deliveries
-from gateway_agent.core.server_link import ask
 from gateway_agent.core.tree import Tree
 from gateway_agent.core.versions import Versions
 from gateway_agent.store.errors import StoreDamaged
@@ -33,12 +34,8 @@ from gateway_agent.store.inventory import ServiceGroup
 from gateway_agent.store.store import Store
 from message_plane.rate import Buckets
 
-_log = logging.getLogger(__name__)
-
 RESPONSE_FIRST_S = 0.01
 """A delivery begins so long after its response was handed to the link (CPNS-GKM-30)."""
-DELETE_ROUNDS = 3
-DELETE_ROUND_S = 1.0
 
 Answer = dict[int, object]
 
@@ -81,17 +78,12 @@ class PnGateway:
         self.counters: Counter[str] = Counter() if counters is None else counters
         self._store = store
         self._unicast = unicast
-        self._uplink = uplink
         self._requests = Buckets(*REQUESTS, PEERS_MAX)
-        self._uplink_requests = Buckets(*UPLINK_REQUESTS, PEERS_MAX)
-        self._lost_windows = Rate(LOST_WINDOWS_PER_HOUR)
-        self._broadcast = broadcast
         self._key_messages = key_messages
         self._clock = clock
         self._signer = signer
         self._pairing: PairingWindow | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._told: set[str] = set()  # PNEs that are just being told that a group of theirs is gone
+        self._background = Background()
         _create_pn(store, pn_id, gateway_id, random)
         self._gateway_id = gateway_id
         self._pn_id = pn_id
@@ -115,6 +107,7 @@ class PnGateway:
         self._versions = Versions(
             store=store, uplink=uplink, pn_id=pn_id, stopped=self._deliveries.halt, counters=self.counters
         )
+        uplink_requests = Buckets(*UPLINK_REQUESTS, PEERS_MAX)
         self._membership = Membership(
             store=store,
             deliveries=self._deliveries,
@@ -122,7 +115,7 @@ class PnGateway:
             unicast=unicast,
             clock=clock,
             policy=policy,
-            uplink_requests=self._uplink_requests,
+            uplink_requests=uplink_requests,
         )
         self._gkdks = GkdkHandout(store=store, tree=self._tree, versions=self._versions, unicast=unicast, clock=clock)
         self._keys = GroupKeys(
@@ -131,6 +124,21 @@ class PnGateway:
             membership=self._membership,
             versions=self._versions,
             clock=clock,
+        )
+        self._deleted_groups = DeletedGroups(
+            objects=self._objects, unicast=unicast, broadcast=broadcast, background=self._background
+        )
+        self._pulls = Pulls(
+            pn_id=pn_id,
+            store=store,
+            keys=self._keys,
+            gkdks=self._gkdks,
+            deleted_groups=self._deleted_groups,
+            uplink=uplink,
+            uplink_requests=uplink_requests,
+            background=self._background,
+            clock=clock,
+            counters=self.counters,
         )
         self._housekeeping = Housekeeping(
             store=store,
@@ -151,7 +159,7 @@ class PnGateway:
             numbers.CREATE_SERVICE_GROUP_REQUEST: self._create,
             numbers.LEAVE_REQUEST: self._membership.leave,
             numbers.DELETE_SERVICE_GROUP_REQUEST: self._membership.delete,
-            numbers.KEY_PULL_REQUEST: self._pull,
+            numbers.KEY_PULL_REQUEST: self._pulls.answer,
             numbers.KEY_MESSAGE_REQUEST: self._key_message,
         }
 
@@ -167,9 +175,7 @@ class PnGateway:
     async def close(self) -> None:
         """Stop everything; it continues at the next start. The store stays open."""
         await self._housekeeping.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.close()
         await self._deliveries.close()
 
     # messages
@@ -234,7 +240,7 @@ class PnGateway:
             elif code == numbers.DELETE_SERVICE_GROUP_REQUEST:
                 deleted, members, answer = self._keys.delete_group(fields)
                 if deleted is not None:
-                    self._spawn(self._tell_deleted(deleted, members))
+                    self._deleted_groups.tell(deleted, members)
             else:
                 raise NotAllowed(f"message {code} is not one a CPNS Server sends to a PN GW")
         except CpnsError as error:
@@ -355,45 +361,6 @@ class PnGateway:
     async def _create(self, peer_id: str, fields: Fields) -> Answer:
         return await self._membership.join(peer_id, numbers.CREATE_SERVICE_GROUP_REQUEST, fields)
 
-    async def _pull(self, peer_id: str, fields: Fields) -> Answer:
-        own_id(peer_id, fields)
-        generation = optional_number(fields, messages.GENERATION)
-        self._gkdks.heard(peer_id, generation)
-        sg_id, lost = text(fields, messages.SG_ID), optional_number(fields, messages.WINDOWS_LOST)
-        try:
-            answer = self._keys.pull(peer_id, fields)
-        except NotMember:
-            group = self._store.inventory.group_or_deleted(sg_id)
-            if group is not None and group.deleted and peer_id not in self._told:
-                # It was away when the others were told.
-                self._spawn(self._tell_deleted_to(peer_id, group))
-            raise
-        self._gkdks.lost(peer_id, generation)
-        now = self._clock.monotonic()
-        if (
-            lost
-            and lost == answer[messages.VERSION]
-            and self._uplink_requests.take(peer_id, now)
-            and self._lost_windows.allow(sg_id, now)
-        ):
-            self._spawn(self._report_lost_windows(sg_id, lost))
-        return answer
-
-    async def _report_lost_windows(self, sg_id: str, version: int) -> None:
-        """A member cannot tell replays under this version any more: the Server is to make a new key (SEC-24)."""
-        fields = {
-            messages.SG_ID: sg_id,
-            messages.VERSION: version,
-            messages.PN_ID: self._pn_id,
-            messages.WINDOWS_LOST: version,
-        }
-        try:
-            await ask(self._uplink, numbers.KEY_PULL_REQUEST, fields)
-        except CpnsError as error:
-            self._lost_windows.reset(sg_id)
-            self.counters["lost_windows_unreported"] += 1
-            _log.info("lost windows of %s are not reported: %s", sg_id, error.reason)
-
     async def _key_message(self, peer_id: str, fields: Fields) -> Answer:
         if self._key_messages is None:
             raise NotAllowed("no PNE of this PN is a VAL client")
@@ -447,36 +414,6 @@ class PnGateway:
         if answered[messages.PNID] != self._pn_id:
             raise NotMember("the PNE answers for another PN")
         return code, answered
-
-    async def _tell_deleted(self, group: ServiceGroup, members: list[str]) -> None:
-        """Tell former members that their group is gone: by session, and signed by broadcast (SEC-15).
-
-        Who does not hear it, be it that this process ends, is told when it pulls.
-        """
-        datagram = self._objects.delete(group)
-        for _ in range(DELETE_ROUNDS):
-            if self._broadcast is None:
-                break
-            self._broadcast.send(datagram)
-            await asyncio.sleep(DELETE_ROUND_S)
-        for pne_id in members:
-            if self._unicast.has_session(pne_id):
-                await self._tell_deleted_to(pne_id, group)
-
-    async def _tell_deleted_to(self, pne_id: str, group: ServiceGroup) -> None:
-        fields = {messages.SG_ID: group.sg_id, messages.VERSION: group.version}
-        self._told.add(pne_id)
-        try:
-            await self._unicast.request(pne_id, messages.encode(numbers.DELETE_SERVICE_GROUP_REQUEST, fields))
-        except CpnsError as error:
-            _log.info("%s was not told that %s is deleted: %s", pne_id, group.sg_id, error.reason)
-        finally:
-            self._told.discard(pne_id)
-
-    def _spawn(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _refusal(code: int, error: CpnsError) -> bytes:

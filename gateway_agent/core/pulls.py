@@ -1,0 +1,89 @@
+"""KeyPullRequests: the key, and what else a pull tells of the PNE."""
+
+import logging
+from collections import Counter
+
+from cpns import messages, numbers
+from cpns.errors import CpnsError, NotMember
+from gateway_agent.core.background import Background
+from gateway_agent.core.deleted_groups import DeletedGroups
+from gateway_agent.core.fields import Fields, optional_number, own_id, text
+from gateway_agent.core.gkdk_handout import GkdkHandout
+from gateway_agent.core.group_keys import GroupKeys
+from gateway_agent.core.ports import Clock, Uplink
+from gateway_agent.core.rates import LOST_WINDOWS_PER_HOUR, Rate
+from gateway_agent.core.server_link import ask
+from gateway_agent.store.store import Store
+from message_plane.rate import Buckets
+
+_log = logging.getLogger(__name__)
+
+
+class Pulls:
+    """Answers pulls, and learns which GKDK the PNE has and whether it can still tell replays."""
+
+    def __init__(
+        self,
+        *,
+        pn_id: str,
+        store: Store,
+        keys: GroupKeys,
+        gkdks: GkdkHandout,
+        deleted_groups: DeletedGroups,
+        uplink: Uplink,
+        uplink_requests: Buckets,
+        background: Background,
+        clock: Clock,
+        counters: Counter[str],
+    ) -> None:
+        """`uplink_requests`: how often the Server is asked because of one PNE."""
+        self._pn_id = pn_id
+        self._store = store
+        self._keys = keys
+        self._gkdks = gkdks
+        self._deleted_groups = deleted_groups
+        self._uplink = uplink
+        self._uplink_requests = uplink_requests
+        self._background = background
+        self._clock = clock
+        self._counters = counters
+        self._lost_windows = Rate(LOST_WINDOWS_PER_HOUR)
+
+    async def answer(self, peer_id: str, fields: Fields) -> dict[int, object]:
+        """The fields of the KeyPullResponse. Raises NotMember, NotAllowed."""
+        own_id(peer_id, fields)
+        generation = optional_number(fields, messages.GENERATION)
+        self._gkdks.heard(peer_id, generation)
+        sg_id = text(fields, messages.SG_ID)
+        try:
+            answer = self._keys.pull(peer_id, fields)
+        except NotMember:
+            group = self._store.inventory.group_or_deleted(sg_id)
+            if group is not None and group.deleted:
+                self._deleted_groups.tell_late(peer_id, group)
+            raise
+        self._gkdks.lost(peer_id, generation)
+        lost = optional_number(fields, messages.WINDOWS_LOST)
+        if lost and lost == answer[messages.VERSION]:
+            self._windows_lost(peer_id, sg_id, lost)
+        return answer
+
+    def _windows_lost(self, pne_id: str, sg_id: str, version: int) -> None:
+        now = self._clock.monotonic()
+        if self._uplink_requests.take(pne_id, now) and self._lost_windows.allow(sg_id, now):
+            self._background.spawn(self._report_lost_windows(sg_id, version))
+
+    async def _report_lost_windows(self, sg_id: str, version: int) -> None:
+        """A member cannot tell replays under this version any more: the Server is to make a new key (SEC-24)."""
+        fields = {
+            messages.SG_ID: sg_id,
+            messages.VERSION: version,
+            messages.PN_ID: self._pn_id,
+            messages.WINDOWS_LOST: version,
+        }
+        try:
+            await ask(self._uplink, numbers.KEY_PULL_REQUEST, fields)
+        except CpnsError as error:
+            self._lost_windows.reset(sg_id)
+            self._counters["lost_windows_unreported"] += 1
+            _log.info("lost windows of %s are not reported: %s", sg_id, error.reason)
