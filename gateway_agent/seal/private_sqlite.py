@@ -34,13 +34,17 @@ class PrivateSqlite:
         self._path = path
         try:
             self._connection = sqlite3.connect(path, isolation_level=None)
-            for pragma in _PRAGMAS:
-                self._connection.execute(f"PRAGMA {pragma}")
-            ((version,),) = self._connection.execute("PRAGMA user_version").fetchall()
-            if version == 0:
-                self._connection.executescript(f"BEGIN IMMEDIATE;{tables}PRAGMA user_version = 1;COMMIT;")
-            elif version != _SCHEMA_VERSION:
-                raise sqlite3.DatabaseError("written by a newer program")
+            try:
+                for pragma in _PRAGMAS:
+                    self._connection.execute(f"PRAGMA {pragma}")
+                ((version,),) = self._connection.execute("PRAGMA user_version").fetchall()
+                if version == 0:
+                    self._connection.executescript(f"BEGIN IMMEDIATE;{tables}PRAGMA user_version = 1;COMMIT;")
+                elif version != _SCHEMA_VERSION:
+                    raise sqlite3.DatabaseError("written by a newer program")
+            except BaseException:
+                self._connection.close()
+                raise
         except sqlite3.DatabaseError as error:
             raise StoreDamaged(f"The {holds} in {path} cannot be read: {error}.", remedy) from None
 

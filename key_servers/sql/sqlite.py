@@ -27,8 +27,12 @@ class SqliteDatabase:
         _create_private(path)
         try:
             self._connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_S)
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON", "foreign_keys = ON"):
-                self._connection.execute(f"PRAGMA {pragma}")
+            try:
+                for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON", "foreign_keys = ON"):
+                    self._connection.execute(f"PRAGMA {pragma}")
+            except sqlite3.Error:
+                self._connection.close()
+                raise
         except sqlite3.Error as error:
             raise StoreUnusable(f"{path} is damaged ({error}).", "Put a backup in its place.") from None
 

@@ -4,6 +4,7 @@ import secrets
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ class Side:
 
     def rows(self) -> dict[str, int]:
         """How much is in the file, but for the profile."""
-        with sqlite3.connect(self.path) as file:
+        with closing(sqlite3.connect(self.path)) as file:
             return {
                 table: file.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
                 for table in ("gmk", "gmk_group", "revoked", "seen")
