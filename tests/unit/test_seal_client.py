@@ -246,8 +246,10 @@ async def test_the_next_key_period_needs_its_own_keys(side: Side, kms: KmsSecret
 
 
 async def test_without_keys_of_a_kms_nothing_is_taken(tmp_path: Path, clock: Clock, good: bytes) -> None:
-    client = ValClient(ALICE, GmkStore(tmp_path / "gmks"), lambda: None, clock)
+    store = GmkStore(tmp_path / "gmks")
+    client = ValClient(ALICE, store, lambda: None, clock)
     assert (await client.take(notice(good))).code == "no-key-for-period"
+    store.close()
 
 
 @pytest.mark.req("SEAL-GMK-32", "MC-GMK-13")
