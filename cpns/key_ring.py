@@ -31,6 +31,7 @@ class KeyRing:
         self.floor = floor
         self.end_to_end = end_to_end
         self.conflicts = 0
+        self._grace_after_leave = tuning.GRACE_AFTER_LEAVE_S
         self._keys = []  # ascending by version: [version, key, activation, active from (now), readable until or None]
 
     def __repr__(self):
@@ -45,6 +46,10 @@ class KeyRing:
         """Learn the floor from a JoinResponse, or from a KeyPullResponse that brings no key; it never sinks."""
         if self.floor is None or version > self.floor:
             self.floor = version
+
+    def limit_grace(self, seconds):
+        """From the next leave on, read older keys for so long after it: 0..30 s (SEC-05)."""
+        self._grace_after_leave = min(max(seconds, 0), tuning.GRACE_AFTER_LEAVE_S)
 
     def admit(self, version, path):
         """Say whether a key of this version may come on this path, before any cryptography is spent on it.
@@ -71,8 +76,8 @@ class KeyRing:
 
         `activation` is Unix seconds, 0 = when stored; `reason` one of `numbers.REASON_*`. It may lie ahead, at most
         24 h, for join and periodic only, and only where the time is known. After any other reason the older keys are
-        read for 30 s more and not sent with again (SEC-05). Raises what `admit` raises, Stale for another key under
-        a version that is held, MalformedMessage for a key of another length.
+        read for 30 s more, or less by `limit_grace`, and not sent with again (SEC-05). Raises what `admit` raises,
+        Stale for another key under a version that is held, MalformedMessage for a key of another length.
         """
         if len(key) != tuning.GROUP_KEY_LEN:
             raise MalformedMessage("a Group Key has 16 octets")
@@ -85,7 +90,7 @@ class KeyRing:
         if reason not in (n.REASON_JOIN, n.REASON_PERIODIC):
             activation = 0
             for entry in self._keys:
-                entry[_UNTIL] = min(now + tuning.GRACE_AFTER_LEAVE_S, entry[_UNTIL] or now + tuning.GRACE_MAX_S)
+                entry[_UNTIL] = min(now + self._grace_after_leave, entry[_UNTIL] or now + tuning.GRACE_MAX_S)
         active_at = _active_at(activation, now, unix_time)
         if reason == n.REASON_JOIN:  # who joined has this key and none before: nothing that lies ahead may relieve it
             for entry in self._keys:

@@ -133,6 +133,10 @@ class Group:
         """Call `callback(version)` whenever a new Group Key is stored."""
         self._on_key = callback
 
+    def limit_grace(self, seconds):
+        """Read messages under older keys for so long after somebody left, 0..30 s; 30 s unless called (SEC-05)."""
+        self._state.ring.limit_grace(seconds)
+
     async def send(self, data):
         """Protect `data` (at most 1,024 octets) with the Group Key and broadcast it. Raises Unknown before a key."""
         self._agent.send(self._state, data)

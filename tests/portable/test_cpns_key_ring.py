@@ -96,6 +96,17 @@ def test_after_a_leave_the_new_key_is_active_at_once_and_the_old_one_is_read_30_
 
 
 @req("SEC-05")
+def test_a_policy_may_shorten_the_grace_after_a_leave_to_nothing_and_never_stretch_it():
+    for wanted, granted in ((0, 0), (-1, 0), (5, 5), (3600, tuning.GRACE_AFTER_LEAVE_S)):
+        ring = ring_at(1)
+        ring.limit_grace(wanted)
+        ring.install(2, K2, 0, n.REASON_LEAVE, NOW)
+        if granted:
+            assert ring.receiving_keys(NOW + granted - 1) == {1: K1, 2: K2}
+        assert ring.receiving_keys(NOW + granted) == {2: K2}
+
+
+@req("SEC-05")
 def test_a_leave_also_ends_keys_that_lay_ahead_and_grace_that_ran():
     ring = ring_at(1)
     ring.install(2, K2, 0, n.REASON_PERIODIC, NOW)  # K1 is in grace for an hour

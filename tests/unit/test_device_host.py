@@ -251,6 +251,17 @@ async def test_a_flood_that_never_pauses_stops_nothing_else():
     await node.stop()
 
 
+@pytest.mark.req("SEC-05")
+async def test_an_application_may_read_nothing_more_under_the_key_of_before_a_leave(house):
+    gateway, (one, _) = house
+    group = await one.join("kitchen")
+    group.limit_grace(0)
+    for version, reason in ((6, n.REASON_PERIODIC), (7, n.REASON_LEAVE)):
+        gateway.link.broadcast(BROADCAST_PORT, gateway.script.object("kitchen", version, reason=reason))
+        await until(lambda version=version: group.version == version)
+    assert group._state.ring.versions == [7]
+
+
 async def test_events_tell_no_secret(house):
     gateway, (one, _) = house
     group = await one.join("kitchen")
