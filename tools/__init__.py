@@ -1,0 +1,1 @@
+"""Programs over the packages: the keycast command, virtual boards, the MicroPython VM, benches."""

@@ -1,0 +1,1 @@
+"""Octets thrown at every parser."""

@@ -1,0 +1,1 @@
+"""The CMS store's schema, one SQL file a version."""

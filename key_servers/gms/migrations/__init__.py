@@ -1,0 +1,1 @@
+"""The GMS store's schema, one SQL file a version."""
