@@ -119,6 +119,14 @@ class KeyRing:
         """Forget the keys after leave or delete. Floor, protection and trust stay (SEC-04)."""
         self._keys = []
 
+    def snapshot(self):
+        """Return what `put_back` takes, to undo an `install` that could not be stored."""
+        return self.floor, self.end_to_end, [entry[:] for entry in self._keys]
+
+    def put_back(self, snapshot):
+        """Be again as at `snapshot`, whose keys, those in grace time too, are given up to this ring."""
+        self.floor, self.end_to_end, self._keys = snapshot
+
     def dump(self, now):
         """Return the persistent state as octets. Holds keys in clear; keys in grace time are not in it (SEC-05)."""
         self._settle(now)

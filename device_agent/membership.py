@@ -243,13 +243,13 @@ class Membership:
         then nothing has changed.
         """
         now = self._clock.now()
-        before = group.ring.dump(now // 1000)
+        before = group.ring.snapshot()
         new = group.ring.install(version, key, activation, reason, now // 1000, self.unix_time(now), path)
         if new:
             try:
                 self._save(group)
             except OSError:
-                group.ring = KeyRing.load(before, now // 1000)
+                group.ring.put_back(before)
                 raise
             group.generation = generation
             group.pull_wait = 0

@@ -120,6 +120,23 @@ def test_a_key_that_cannot_be_stored_is_not_taken():
     assert world.deliver("kitchen", 6)[m.RESULT] == n.RESULT_SUCCESS
 
 
+@req("SEC-05")
+def test_a_key_that_cannot_be_stored_changes_nothing_of_those_before_it():
+    world, group = members_world()
+    group.ring.limit_grace(5)
+    for version in (6, 7):
+        world.deliver("kitchen", version, reason=n.REASON_LEAVE)
+    world.medium.fails = True
+    with raises(OSError):
+        world.deliver("kitchen", 8, reason=n.REASON_LEAVE)
+    world.medium.fails = False
+    now = world.clock.ms // 1000
+    assert (group.ring.floor, group.ring.versions) == (7, [6, 7])
+    assert group.ring.receiving_keys(now + 4) == {6: key_of(6), 7: key_of(7)}
+    world.deliver("kitchen", 8, reason=n.REASON_LEAVE)
+    assert group.ring.receiving_keys(now + 5) == {8: key_of(8)}
+
+
 @req("SEC-04")
 def test_a_recorded_delivery_is_refused_after_leave_and_rejoin():
     world, group = members_world(version=5)
