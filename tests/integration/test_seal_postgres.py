@@ -27,10 +27,11 @@ async def test_a_gms_keeps_its_groups_in_postgresql(url: str, tmp_path: Path) ->
     kms, clock = KmsSecrets(), Clock()
     gms = await GmsInside.open(kms, tmp_path, clock, url)
     await gms.management.create_group(CREW, "the crew")
-    clients = {}
+    clients, stores = {}, []
     for user in (ALICE, BOB):
         await gms.user(user, CREW)
-        clients[user], _ = client_of(kms, tmp_path, clock, user)
+        clients[user], store = client_of(kms, tmp_path, clock, user)
+        stores.append(store)
         clients[user].apply_profile(profile(user=user, crew=GMS))
     first = await gms.management.make_key([CREW])
     for user in (ALICE, BOB):
@@ -40,6 +41,8 @@ async def test_a_gms_keeps_its_groups_in_postgresql(url: str, tmp_path: Path) ->
     assert second is not None
     assert [answer.code for answer in await gms.serve(clients[ALICE])] == ["", ""]
     assert await gms.serve(clients[BOB]) == []
+    for store in stores:
+        store.close()
     await gms.close()
     again = await GmsInside.open(kms, tmp_path, clock, url)
     assert await again.states(second) == {(ALICE, KEY): "done"}

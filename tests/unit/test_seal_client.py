@@ -313,6 +313,7 @@ async def test_the_name_of_the_group_can_show_who_may_key_it(kms: KmsSecrets, tm
     )
     await assert_refused(side, kms.i_message(groups=(foreign,)), "unauthorised-group")
     assert (await side.take(kms.i_message())).code == ""
+    side.store.close()
     assert psi(CREW) == psi(GMS) == psi("https://gms.example.org/groups") == "gms.example.org"
 
 
@@ -384,6 +385,7 @@ async def test_strict_reading_takes_a_clear_bit_for_a_revocation(kms: KmsSecrets
     await side.take(kms.i_message())
     assert (await side.take(kms.i_message(status=0))).code == ""
     assert side.store.all() == []
+    side.store.close()
 
 
 async def test_lenient_reading_takes_a_live_key_with_status_0(side: Side, kms: KmsSecrets) -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -58,17 +59,19 @@ async def gms(kms: KmsSecrets, tmp_path: Path, clock: Clock) -> AsyncIterator[Gm
 
 
 @pytest.fixture
-def alice(kms: KmsSecrets, tmp_path: Path, clock: Clock) -> ValClient:
-    client, _ = client_of(kms, tmp_path, clock)
-    client.apply_profile(profile(crew=GMS, board=GMS))
-    return client
+def alice(kms: KmsSecrets, tmp_path: Path, clock: Clock) -> Iterator[ValClient]:
+    client, store = client_of(kms, tmp_path, clock)
+    with closing(store):
+        client.apply_profile(profile(crew=GMS, board=GMS))
+        yield client
 
 
 @pytest.fixture
-def bob(kms: KmsSecrets, tmp_path: Path, clock: Clock) -> ValClient:
-    client, _ = client_of(kms, tmp_path, clock, BOB)
-    client.apply_profile(profile(user=BOB, crew=GMS, board=GMS))
-    return client
+def bob(kms: KmsSecrets, tmp_path: Path, clock: Clock) -> Iterator[ValClient]:
+    client, store = client_of(kms, tmp_path, clock, BOB)
+    with closing(store):
+        client.apply_profile(profile(user=BOB, crew=GMS, board=GMS))
+        yield client
 
 
 @pytest.mark.req("SEAL-GMK-01", "SEAL-GMK-05", "SEAL-GMK-17", "SEAL-GMK-18", "SEAL-GMK-21", "SEAL-GMK-22")
@@ -470,11 +473,12 @@ async def test_a_client_that_lost_its_keys_is_given_them_again_when_an_operator_
         await gms.serve(client)
     assert await gms.management.retry(key_id) == 0
     (tmp_path / "new").mkdir()
-    fresh, _ = client_of(kms, tmp_path / "new", clock)
-    fresh.apply_profile(profile(crew=GMS))
-    assert await gms.management.retry(key_id, ALICE) == 1
-    assert await gms.serve(bob) == []
-    assert [answer.code for answer in await gms.serve(fresh)] == [""] and fresh.sending_key(CREW) is not None
+    fresh, store = client_of(kms, tmp_path / "new", clock)
+    with closing(store):
+        fresh.apply_profile(profile(crew=GMS))
+        assert await gms.management.retry(key_id, ALICE) == 1
+        assert await gms.serve(bob) == []
+        assert [answer.code for answer in await gms.serve(fresh)] == [""] and fresh.sending_key(CREW) is not None
     with pytest.raises(NotPossible, match="no key for"):
         await gms.management.retry(key_id, CAROL)
     with pytest.raises(NotPossible, match="There is no key"):
