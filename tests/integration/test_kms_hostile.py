@@ -6,6 +6,7 @@ import logging
 import sqlite3
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -222,8 +223,8 @@ def test_keys_are_never_asked_for_in_clear(url: str) -> None:
 
 async def test_a_ca_file_that_is_none_is_said(world: World) -> None:
     access = await world.access(ALICE, ca_file=world.folder / "missing.pem")
-    with pytest.raises(ConfigError, match="CA file"):
-        KmsClient(access, world.material("x"), world.clock)
+    with closing(world.material("x")) as material, pytest.raises(ConfigError, match="CA file"):
+        KmsClient(access, material, world.clock)
 
 
 Answer = Callable[[bytes], web.Response]
