@@ -37,7 +37,7 @@ from mikey_sakke.group_configuration import (
 
 TEXTS = st.text(
     st.characters(min_codepoint=0x20, max_codepoint=0xD7FF, exclude_characters="\x7f"), min_size=1, max_size=60
-)
+).filter(lambda text: len(text.encode()) <= 64)  # what the shortest of them, a notice ID, may have
 EVENTS = st.sampled_from(list(Event))
 
 
