@@ -1,4 +1,4 @@
-"""A board that is itself a VAL client gets its I_MESSAGEs through a PN GW that only forwards them (issue 3).
+"""A board that is itself a VAL client gets its I_MESSAGEs through a PN GW that only forwards them.
 
 The messages are those of a file; `test_system_val_whole_way` has them made by servers.
 """
