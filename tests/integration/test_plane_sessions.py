@@ -259,7 +259,8 @@ async def test_sender_numbers_go_on_from_the_ceiling_after_a_restart(tmp_path):
             await gateway.restart()
             gateway.endpoint._homes["cpns-server"] = wire.address
         wire.close()
-        numbers = [partial_iv(data) for data in wire.to_server if partial_iv(data) is not None]
+        sent = dict.fromkeys(wire.to_server)  # what CoAP repeats on a busy machine is the same datagram
+        numbers = [partial_iv(data) for data in sent if partial_iv(data) is not None]
         assert len(numbers) > 210
         assert len(set(numbers)) == len(numbers)
         assert numbers == sorted(numbers)
