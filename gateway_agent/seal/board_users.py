@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from cpns import cborlite, tuning
 from cpns.errors import CpnsError, MalformedMessage, NotAllowed, TooMany
+from gateway_agent.core.background import Background
 from gateway_agent.core.rates import Rate
 from gateway_agent.seal.val_client import shortened
 from mikey_sakke.errors import NoKeyForPeriod, UnauthorisedGroup, WrongInitiator, WrongReceiver
@@ -67,7 +68,7 @@ class BoardUser:
         self._warned_at = self._answered_at = float("-inf")
         self._given: dict[str, None] = {}  # the last notices handed out and not answered
         self._unasked = Rate(UNASKED_PER_HOUR)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     @property
     def there(self) -> bool:
@@ -139,9 +140,7 @@ class BoardUser:
 
     async def close(self) -> None:
         """Drop what is under way."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.close()
 
     # what the PNE says
 
@@ -172,9 +171,7 @@ class BoardUser:
                 self.counters["val.answers.too_many"] += 1
                 raise TooMany("too many answers to what was not asked")
             self.counters["val.answers.late"] += 1
-            task = asyncio.ensure_future(self._respond(self._response(answer)))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._background.spawn(self._respond(self._response(answer)))
         self._answered_at = now
 
     async def _respond(self, response: NotifyResponse) -> None:
