@@ -19,7 +19,7 @@ from cpns.names import lp
 # A Service Group as its messages name it; protection is one of `numbers.PROTECTION_*`, fixed for its life (SEC-24)
 Group = namedtuple("Group", ("sg_id", "pn_alias", "sg_alias", "protection"))
 
-# What `parse` gives: nothing of it is verified
+# What `parse` gives: nothing of it is verified. `body` is a memoryview, as a board has no room for copies
 Parsed = namedtuple(
     "Parsed", ("mode", "pn_alias", "sg_alias", "version", "inc", "sequence", "sender_id", "head", "body")
 )
@@ -100,7 +100,6 @@ def parse(datagram):
     """Return the Parsed of a group message, to choose its Service Group by the aliases. Raises MalformedMessage."""
     if len(datagram) <= _HEAD_LEN or datagram[0] != numbers.FRAME_GROUP_MESSAGE:
         raise MalformedMessage("no group message")
-    datagram = bytes(datagram)
     _, mode, pn_alias, sg_alias, version, inc, sequence, size = struct.unpack(_HEAD, datagram[:_HEAD_LEN])
     end = _HEAD_LEN + size
     if mode not in _TAG_LEN or not _HEAD_LEN < end <= _HEAD_LEN + tuning.ENTITY_ID_MAX:
@@ -108,10 +107,11 @@ def parse(datagram):
     if not 0 <= len(datagram) - end - _TAG_LEN[mode] <= tuning.GROUP_MESSAGE_MAX:
         raise MalformedMessage("group message: length")
     try:
-        sender_id = str(datagram[_HEAD_LEN:end], "utf-8")
+        sender_id = str(bytes(datagram[_HEAD_LEN:end]), "utf-8")
     except UnicodeError:
         raise MalformedMessage("group message: sender ID is not UTF-8") from None
-    return Parsed(mode, pn_alias, sg_alias, version, inc, sequence, sender_id, datagram[:end], datagram[end:])
+    body = memoryview(datagram)[end:]
+    return Parsed(mode, pn_alias, sg_alias, version, inc, sequence, sender_id, bytes(datagram[:end]), body)
 
 
 class Receiver:
@@ -203,9 +203,9 @@ def _open(key, parsed):
     if parsed.mode == numbers.PROTECTION_SEALED:
         return ccm.open_(key, _nonce(parsed.sequence), parsed.head, parsed.body)
     message = parsed.body[:-16]
-    if not equal(parsed.body[-16:], h16(key, parsed.head, message)):
+    if not equal(bytes(parsed.body[-16:]), h16(key, parsed.head, message)):
         raise NotAuthentic("group message: wrong tag")
-    return message
+    return bytes(message)
 
 
 def _key(group_key, mode, sg_id, version, sender_id, inc):

@@ -84,7 +84,7 @@ class BroadcastReceiver:
         try:
             kind = datagram[0] if datagram else 0
             if kind == n.FRAME_COSE_SIGN1:
-                received = broadcast_object.parse(datagram)
+                received = _if_room(broadcast_object.parse, datagram)
                 group = self._group(received)
                 is_key = hasattr(received, "commit")
                 limiter = self._limiters.get((group.id, is_key))
@@ -98,7 +98,7 @@ class BroadcastReceiver:
                 else:
                     yield from self._delete(group, received)
             elif kind == n.FRAME_GROUP_MESSAGE:
-                self._message(group_message.parse(datagram))
+                self._message(_if_room(group_message.parse, datagram))
             elif kind == n.FRAME_BEACON:
                 self._beacon(datagram)
             else:
@@ -134,7 +134,7 @@ class BroadcastReceiver:
                 self._shown[group.id] = version
                 self._tell("conflict", {"group": group, "version": version})
             raise
-        key, signed = received.open(membership.identity.pn_id, group.id)
+        key, signed = _if_room(received.open, membership.identity.pn_id, group.id)
         yield from self._verify(group, True, signed, received.signature)
         if not group.joined:
             raise NotAddressed("left while the signature was checked")
@@ -163,7 +163,8 @@ class BroadcastReceiver:
     def _delete(self, group, received):
         membership = self._membership
         held = max(group.version, group.ring.floor or 0)
-        signed = received.check(membership.pn_alias, group.alias, held, membership.identity.pn_id, group.id)
+        names = membership.pn_alias, group.alias, held, membership.identity.pn_id, group.id
+        signed = _if_room(received.check, *names)
         yield from self._verify(group, False, signed, received.signature)
         if group.joined:
             membership.delete(group, received.version)
@@ -201,7 +202,7 @@ class BroadcastReceiver:
         group = self._group(parsed)
         now = self._clock.now()
         try:
-            opened = self.traffic(group).receive(parsed, now)
+            opened = _if_room(self.traffic(group).receive, parsed, now)
         except Unknown:
             if parsed.version > group.version:
                 self._membership.hint(group, now)
@@ -217,3 +218,12 @@ class BroadcastReceiver:
         key = group.ring.receiving_keys(now // 1000).get(heard.version)
         if heard.version >= group.version and not (key and beacon.verifies(heard, key, group.id)):
             self._membership.hint(group, now)
+
+
+def _if_room(function, *values):
+    # Anybody can send what is too long for a heap that is nearly full. No key and no group changes in these steps, so
+    # the datagram is refused then. A change that finds no room ends the agent: the board starts anew from its store.
+    try:
+        return function(*values)
+    except MemoryError:
+        raise TooMany("no room in the heap") from None

@@ -119,9 +119,9 @@ class Session:
             ephemeral = p256.private_key(self._random)
             own = Credential.parse(identity.ccs)
             initiator = edhoc.Initiator(own, identity.private_key, ephemeral, c_i, peer, pairing)
-            octets = yield from initiator.message_1()
+            octets = yield from p256.unhurried(initiator.message_1())
             octets = yield from self._edhoc(address, b"\xf5" + octets)
-            octets = yield from initiator.message_3(octets)
+            octets = yield from p256.unhurried(initiator.message_3(octets))
             initiator.finish((yield from self._edhoc(address, initiator.prefix_3 + octets)))
         finally:
             unload("device_agent.edhoc")
@@ -209,7 +209,7 @@ class Session:
                 self._doubt = 2
                 return None, None
             return held.oscore.challenge(lost.request), None
-        except Stale:
+        except (Stale, MemoryError):  # without room nothing was changed, and the PN GW repeats its request
             return None, None
         except CpnsError:
             return (BAD_REQUEST, [], b""), None

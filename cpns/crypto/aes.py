@@ -23,9 +23,9 @@ if _cryptolib_aes:
             self.encrypt = _cryptolib_aes(key, 1).encrypt
             self.decrypt = _cryptolib_aes(key, 1).decrypt
 
-    def cbc_encrypt(key: bytes, blocks: bytes) -> bytes:
-        """AES-CBC with a zero initial vector over a multiple of 16 octets; its last block is a CBC-MAC."""
-        return _cryptolib_aes(key, 2, _ZERO).encrypt(blocks)
+    def cbc_encryptor(key: bytes):
+        """A function that encrypts the next multiple of 16 octets of one AES-CBC with a zero initial vector."""
+        return _cryptolib_aes(key, 2, _ZERO).encrypt
 
 else:
     _ECB = ECB()
@@ -45,5 +45,5 @@ else:
         def decrypt(self, blocks: bytes) -> bytes:
             return self._cipher.decryptor().update(blocks)
 
-    def cbc_encrypt(key: bytes, blocks: bytes) -> bytes:  # as above
-        return Cipher(_checked(key), CBC(_ZERO)).encryptor().update(blocks)
+    def cbc_encryptor(key: bytes):  # as above
+        return Cipher(_checked(key), CBC(_ZERO)).encryptor().update

@@ -96,9 +96,11 @@ class Endpoint:
             self._in.remove(exchange)
 
     def datagram(self, address, data, now):
-        """A datagram came in -> actions. Never raises for what stands in it."""
+        """A datagram came in -> actions. Never raises for what stands in it, nor for want of room: that drops it."""
         try:
             message = decode(data)
+        except MemoryError:
+            return []
         except MalformedMessage:
             if len(data) < 4 or data[0] >> 4 != 4:  # only a confirmable message of version 1 is told
                 return []

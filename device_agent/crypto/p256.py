@@ -9,6 +9,8 @@ cheaper than with any window method, and the sequence of operations does not dep
 integers themselves are not constant time: who can time or probe a board closely has its key (an accepted risk).
 """
 
+import gc
+
 from cpns.errors import MalformedMessage, NotAuthentic
 from device_agent.crypto.p256_base_point import SUMS
 
@@ -17,6 +19,7 @@ N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
 _COLUMNS = 52
 _TEETH = 5
+_thresholds = [-1]  # of the collector, as the board has it
 
 
 def run(steps):
@@ -66,6 +69,23 @@ def table(x, y=None):
 def ecdh(private, point):
     """Steps -> shared secret, 32 octets: the x coordinate of `private` times the point of `table`."""
     return bytes((yield from _multiply(((point, private),)))[:32])
+
+
+def unhurried(steps):
+    """Steps -> the value of `steps`; meanwhile a board collects garbage only when the heap is full.
+
+    That would cost as much as the arithmetic itself. What other tasks make to stay lies scattered then: for EDHOC,
+    which runs when hardly anything else does.
+    """
+    if not hasattr(gc, "threshold"):  # CPython
+        return (yield from steps)
+    if gc.threshold() >= 0:  # otherwise another computation is under way; it ends earlier, and this one is slower then
+        _thresholds[0] = gc.threshold()
+    gc.threshold(-1)
+    try:
+        return (yield from steps)
+    finally:
+        gc.threshold(_thresholds[0])
 
 
 class VerifyingKey:

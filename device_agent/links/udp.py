@@ -8,6 +8,7 @@ import sys
 from cpns import numbers as n
 
 _DATAGRAM_MAX = 1500
+_SHORT = 512
 
 if sys.implementation.name == "micropython":
     from asyncio import core  # pyright: ignore[reportAttributeAccessIssue] - not in the stubs
@@ -17,12 +18,24 @@ if sys.implementation.name == "micropython":
 
     async def _receive(sock):
         while True:
+            await _readable(sock)  # first, as a recvfrom that finds nothing leaves its room as garbage
             try:
-                return sock.recvfrom(_DATAGRAM_MAX)
+                return _recvfrom(sock)
             except OSError as error:
                 if error.errno != errno.EAGAIN:
                     raise
-            await _readable(sock)
+
+    def _recvfrom(sock):
+        # A heap that is nearly full has no room of that size in one piece: what is short still comes through
+        for limit in (_DATAGRAM_MAX, _SHORT):
+            try:
+                datagram, address = sock.recvfrom(limit)
+            except MemoryError:
+                continue
+            if len(datagram) < limit:
+                return datagram, address
+            break
+        return None, None
 
 else:
 
@@ -45,6 +58,7 @@ class UdpLink:
     def __init__(self, host, everybody, hear=None, port=n.PORT_COAP, broadcast_port=n.PORT_BROADCAST):
         self._everybody = everybody
         self.dropped = 0  # datagrams that the network did not take
+        self.cut = 0  # that came and found no room in the heap
         self._unicast = _bound(host, port, socket.SO_BROADCAST)
         try:
             self._broadcast = _bound(hear or everybody, broadcast_port, socket.SO_REUSEADDR)
@@ -70,16 +84,21 @@ class UdpLink:
         self.send((self._everybody, port), datagram)
 
     async def recv(self):
-        datagram, address = await _receive(self._unicast)
-        return address, datagram
+        return await self._next(self._unicast)
 
     async def recv_broadcast(self):
-        datagram, address = await _receive(self._broadcast)
-        return address, datagram
+        return await self._next(self._broadcast)
 
     def close(self):
         self._unicast.close()
         self._broadcast.close()
+
+    async def _next(self, sock):
+        while True:
+            datagram, address = await _receive(sock)
+            if datagram is not None:
+                return address, datagram
+            self.cut += 1
 
 
 def _bound(host, port, option):

@@ -1,8 +1,9 @@
 """P-256 on the board: public vectors and the corners of the arithmetic."""
 
+import gc
 from hashlib import sha256
 
-from vmtest import raises
+from vmtest import ON_VM, raises
 
 from cpns.errors import CpnsError, MalformedMessage, NotAuthentic
 from device_agent.cose import Credential, verify_sign1
@@ -188,6 +189,23 @@ def test_long_operations_give_way_often():
 
 def test_the_sums_of_the_base_point_are_what_they_would_be_computed_to():
     assert p256.run(p256.table(G[:32], G[32:])) == SUMS
+
+
+def test_garbage_waits_until_the_heap_is_full_while_computing_and_not_longer():
+    if not ON_VM:
+        return  # CPython counts references
+    before = gc.threshold()
+    gc.threshold(4096)
+    one, other = (p256.unhurried(p256.ecdh(octets(5), SUMS)) for _ in "12")
+    next(one)
+    next(other)
+    assert gc.threshold() == -1
+    assert p256.run(one) == p256.run(other)
+    assert gc.threshold() == 4096
+    with raises(NotAuthentic):
+        p256.run(p256.unhurried(p256.ecdh(octets(N), SUMS)))
+    assert gc.threshold() == 4096
+    gc.threshold(before)
 
 
 def test_a_prepared_key_verifies_in_fewer_steps():

@@ -31,7 +31,7 @@ def test_hkdf(ikm, info, length):
     keys,
     st.binary(min_size=7, max_size=13),
     st.binary(max_size=100),
-    st.binary(max_size=300),
+    st.binary(max_size=800),
     st.sampled_from([4, 6, 8, 10, 12, 14, 16]),
 )
 def test_ccm(key, nonce, aad, plain, tag_len):

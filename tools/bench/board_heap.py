@@ -3,34 +3,39 @@
 Garbage is collected when the heap is full, so its fill level says nothing: what counts is a board that gets through,
 and one with a little less that does not. Each try is a new board with an empty flash: EDHOC with the PN GW, a GKDK of
 1,024 slots, 8 groups joined, a key of each pulled, a key of each by signed broadcast, one message sent in each group
-and one heard.
+and one heard; then EDHOC again, with all that in the heap and a stranger who sends long forged messages.
 """
 
 import asyncio
 import tempfile
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 
 from cpns import numbers
 from gateway_agent.config.schema import Delivery
-from tools.bench.home import PN_ID, Home, build_home
+from tools.bench.home import EVERYBODY, PN_ID, Home, build_home
 from tools.bench.rows import Tell
 from tools.virtual_board.board import Board, BoardEnded, BoardError, build
+from tools.virtual_board.forger import forging
 from tools.virtual_board.heap import smallest_heap
+from tools.virtual_board.thief import Sniffer
 
 GROUPS = [f"home/room{number}" for number in range(8)]
 LOW_KIB, HIGH_KIB = 48, 144
 _BOARDS = 12
 _FIRST_NUMBER = 8001  # addresses away from those of demos and tests
 _STEP_S = 20.0
+_HANDSHAKE_S = 60.0  # the first refresh: two requests in vain, a pause, EDHOC
 _SPEAKER_KIB = 256
 
 
 class _Trials:
     """One home, one board that speaks, and as many boards to try as it takes."""
 
-    def __init__(self, home: Home, folder: Path, tell: Tell) -> None:
+    def __init__(self, home: Home, sniffer: Sniffer, folder: Path, tell: Tell) -> None:
         self._home = home
+        self._sniffer = sniffer
         self._folder = folder
         self._tell = tell
         self._numbers = count()
@@ -45,9 +50,7 @@ class _Trials:
         await self._join(self.speaker)
 
     async def _join(self, board: Board) -> None:
-        """Join every group. The PN GW takes 6 joins an hour before a person has to say that more are right (SEC-19)."""
         for sg_id in GROUPS:
-            self._home.app.gateway.release_pne(self._home.pnes[board.number - _FIRST_NUMBER].pne_id)
             await board.command("join", group=sg_id, timeout_s=_STEP_S)
 
     async def passes(self, heap_kib: int) -> bool:
@@ -76,10 +79,17 @@ class _Trials:
             said = f"{sg_id} {new[sg_id]}".encode().hex()
             await self.speaker.command("send", group=sg_id, data=said)
             await board.event("message", data=said, timeout_s=_STEP_S)
+        await self._home.app.endpoint.drop(self._pne_id(board))
+        async with forging(self._sniffer):
+            for sg_id in GROUPS:
+                await board.command("refresh", group=sg_id, timeout_s=_HANDSHAKE_S)
         status = await board.command("status", timeout_s=_STEP_S)
         self.in_use.append(status["heap"])
         if status["groups"] != new:
             raise BoardError("ValueError", "another version than the newest is held")
+
+    def _pne_id(self, board: Board) -> str:
+        return self._home.pnes[board.number - _FIRST_NUMBER].pne_id
 
     def _board(self) -> Board:
         number = next(self._numbers)
@@ -98,13 +108,14 @@ async def smallest(tell: Tell) -> tuple[int, int]:
         folder = Path(name)
         delivery = Delivery(method="broadcast")
         async with build_home(folder, _BOARDS, delivery, slots=1024, broadcast_port=numbers.PORT_BROADCAST) as home:
-            trials = _Trials(home, folder, tell)
-            try:
-                await trials.start()
-                kib = await smallest_heap(trials.passes, LOW_KIB, HIGH_KIB)
-                return kib, trials.in_use[-1]
-            finally:
-                await trials.speaker.stop()
+            with closing(Sniffer(EVERYBODY)) as sniffer:
+                trials = _Trials(home, sniffer, folder, tell)
+                try:
+                    await trials.start()
+                    kib = await smallest_heap(trials.passes, LOW_KIB, HIGH_KIB)
+                    return kib, trials.in_use[-1]
+                finally:
+                    await trials.speaker.stop()
 
 
 def measure_smallest(tell: Tell) -> tuple[int, int]:

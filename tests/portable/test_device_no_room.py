@@ -1,0 +1,141 @@
+"""A heap that is nearly full: what comes is refused as long as it has changed nothing, and the PNE goes on."""
+
+from device_world import PN_ALIAS, World, key_of
+from vmtest import ON_VM, raises, req
+
+from cpns import broadcast_object, group_message
+from cpns import messages as m
+from cpns import numbers as n
+from cpns.crypto import ccm
+from device_agent.coap import endpoint, message
+from device_agent.group_traffic import GroupTraffic
+from device_agent.links import udp
+
+VM_HEAP_KIB = 192  # the PNE and its PN GW in one heap
+
+
+class NoRoom:
+    """`with NoRoom(owner, "name")`: meanwhile that function finds none."""
+
+    def __init__(self, owner, name):
+        self._place = owner, name
+        self._real = getattr(owner, name)
+
+    def __enter__(self):
+        setattr(*self._place, no_room)
+
+    def __exit__(self, *error):
+        setattr(*self._place, self._real)
+
+
+def no_room(*values, **named):
+    raise MemoryError
+
+
+def member():
+    world = World()
+    group = world.join("kitchen", 5)
+    world.deliver("kitchen", 6)
+    return world, group
+
+
+def speaker(group):
+    """Another member, who has numbers to speak with."""
+    names = group_message.Group(group.id, PN_ALIAS, group.alias, group.ring.protection)
+    sender = group_message.Sender(names, "pne-2")
+    sender.start(6, b"increase")
+    sender.reserved(sender.reserve())
+    return sender
+
+
+def refused(world):
+    return world.agent.receiver.refused.get("TooMany", 0)
+
+
+@req("SEC-09")
+def test_a_key_that_finds_no_room_is_refused_and_taken_when_it_comes_again():
+    world, group = member()
+    datagram = world.gateway.object("kitchen", 7)
+    for owner, name in ((broadcast_object, "parse"), (broadcast_object.Received, "open")):
+        with NoRoom(owner, name):
+            world.hear(datagram)
+    assert (refused(world), group.version) == (2, 6)
+    world.hear(datagram)
+    assert (refused(world), group.version) == (2, 7)
+
+
+def test_a_delete_that_finds_no_room_is_refused_and_taken_when_it_comes_again():
+    world, group = member()
+    datagram = world.gateway.signed_delete("kitchen", 6)
+    with NoRoom(broadcast_object.ReceivedDelete, "check"):
+        world.hear(datagram)
+    assert refused(world) == 1 and group.joined
+    world.hear(datagram)
+    assert refused(world) == 1 and not group.joined
+
+
+def test_a_group_message_that_finds_no_room_is_lost_and_the_next_is_read():
+    world, group = member()
+    sender = speaker(group)
+    for owner, name in ((group_message, "parse"), (ccm, "open_"), (GroupTraffic, "_save")):
+        with NoRoom(owner, name):
+            world.hear(sender.protect(6, key_of(6), b"light on"))
+    assert (refused(world), world.told("message")) == (3, [])
+    datagram = sender.protect(6, key_of(6), b"light off")
+    for _ in "12":
+        world.hear(datagram)
+    assert [values["opened"].message for values in world.told("message")] == [b"light off"]
+
+
+def test_a_change_that_finds_no_room_ends_the_agent():
+    world, _ = member()
+    datagram = world.gateway.object("kitchen", 7)
+    with NoRoom(world.agent.membership, "install"), raises(MemoryError):
+        world.hear(datagram)
+    world.boot()
+    assert world.agent.membership.groups["kitchen"].version == 6
+    world.hear(datagram)
+    assert world.agent.membership.groups["kitchen"].version == 7
+
+
+@req("SEC-22")
+def test_a_request_of_the_gateway_that_finds_no_room_is_dropped_and_answered_when_it_is_repeated():
+    world, _ = member()
+    request, _ = world.gateway.protect(m.encode(n.GENERATION_REQUEST, {m.GKDK: world.gateway.gkdk(), m.GENERATION: 1}))
+    with NoRoom(ccm, "open_"):
+        assert world.agent.session.unprotect(request, "gw") == (None, None)
+    answer, octets = world.agent.session.unprotect(request, "gw")
+    assert octets and answer
+    assert world.agent.session.unprotect(request, "gw") == (None, None)  # a replay now
+
+
+def test_a_coap_datagram_that_finds_no_room_is_dropped():
+    one = endpoint.Endpoint(lambda size: bytes(size))
+    datagram = message.Message(message.CON, 2, 7, b"t", [(11, b"cpns")], b"long").encode()
+    with NoRoom(endpoint, "decode"):
+        assert one.datagram("gw", datagram, 0) == []
+    assert [action[0] for action in one.datagram("gw", datagram, 0)] == ["request"]
+
+
+class CrowdedSocket:
+    """A socket in a heap whose longest piece is `room` octets; datagrams wait in it."""
+
+    def __init__(self, room, *datagrams):
+        self.room = room
+        self.waiting = list(datagrams)
+
+    def recvfrom(self, limit):
+        if limit > self.room:
+            raise MemoryError
+        return self.waiting.pop(0)[:limit], "address"
+
+
+def test_what_is_short_comes_through_when_there_is_no_room_for_what_is_long():
+    if not ON_VM:
+        return  # CPython has room
+    longest, short, cut = bytes(1472), bytes(511), (None, None)
+    assert udp._recvfrom(CrowdedSocket(1500, longest)) == (longest, "address")
+    assert udp._recvfrom(CrowdedSocket(1500, bytes(1500))) == cut
+    crowded = CrowdedSocket(1499, short, longest, short)
+    assert [udp._recvfrom(crowded) for _ in range(3)] == [(short, "address"), cut, (short, "address")]
+    assert udp._recvfrom(CrowdedSocket(500, short)) == cut
