@@ -13,7 +13,7 @@ from cpns.broadcast_encryption.wrapping import commitment
 from cpns.errors import CpnsError, MalformedMessage, NotAddressed, NotAllowed, NotAuthentic, Stale, TooMany, Unknown
 from cpns.key_ring import BROADCAST
 from device_agent import tuning
-from device_agent.crypto.p256 import VerifyingKey
+from device_agent.crypto.p256 import VerifyingKey, unhurried
 from device_agent.group_traffic import GroupTraffic
 
 
@@ -115,7 +115,7 @@ class BroadcastReceiver:
 
     def _group_key(self, group, received):
         membership = self._membership
-        gkdk = membership.gkdks.get(received.generation)
+        gkdk = _if_room(membership.gkdks.get, received.generation)
         version = received.version
         try:
             if gkdk is None:
@@ -188,7 +188,7 @@ class BroadcastReceiver:
     def _verify(self, group, is_key, signed, signature):
         self.verifications += 1
         try:
-            yield from self._signing_key().verify(hashlib.sha256(signed).digest(), signature)
+            yield from unhurried(self._signing_key().verify(hashlib.sha256(signed).digest(), signature))
         except NotAuthentic:
             now = self._clock.now()
             limiter = self._limiters.setdefault((group.id, is_key), _Limiter())

@@ -65,10 +65,10 @@ class KeyStore:
                 continue
             view = memoryview(raw)  # records are large for a board: not one copy more than needed
             if view[4:_HEAD] == _check(key, view[:4], view[_HEAD:]):
-                copies[copy] = generation = int.from_bytes(raw[:4], "big")
+                copies[copy] = generation = int.from_bytes(view[:4], "big")
                 if newest is None or generation > best:
-                    best, newest = generation, raw
-        return best, newest and newest[_HEAD:], copies
+                    best, newest = generation, view[_HEAD:]
+        return best, None if newest is None else bytes(newest), copies
 
     def _write(self, name, copy, generation, octets):
         key = name + "01"[copy]

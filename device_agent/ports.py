@@ -13,7 +13,7 @@ class Storage:
     """
 
     def get(self, name):
-        """The octets last set under `name`, or None."""
+        """The octets last set under `name`, bytes or a memoryview of a buffer that is not used again, or None."""
         raise NotImplementedError
 
     def set(self, name, octets):

@@ -18,7 +18,7 @@ class NvsStore:
         for size in _READS:
             buffer = bytearray(size)
             try:
-                return bytes(memoryview(buffer)[: self._nvs.get_blob(name, buffer)])
+                return memoryview(buffer)[: self._nvs.get_blob(name, buffer)]  # large ones are copied where needed
             except OSError as error:
                 if error.errno == _NOT_FOUND:
                     return None

@@ -38,11 +38,11 @@ def private_key(random):
 
 def public_key(private):
     """Steps -> the public point of a 32-octet private key: 64 octets x ‖ y."""
-    return bytes((yield from _multiply(((SUMS, private),))))
+    return (yield from _multiply(((SUMS, private),)))
 
 
 def table(x, y=None):
-    """Steps -> the sums of the point's teeth, 1,024 octets, for `ecdh`; keep them while the point is in use.
+    """Steps -> the sums of the point's teeth, a list of 16 times 64 octets, for `ecdh`; keep it while it is used.
 
     `x` and `y` are 32 octets each; without `y` one of the two points with that x is taken, which ECDH by
     x coordinate cannot tell apart. Raises MalformedMessage for what is no point of the curve.
@@ -68,7 +68,7 @@ def table(x, y=None):
 
 def ecdh(private, point):
     """Steps -> shared secret, 32 octets: the x coordinate of `private` times the point of `table`."""
-    return bytes((yield from _multiply(((point, private),)))[:32])
+    return (yield from _multiply(((point, private),)))[:32]
 
 
 def unhurried(steps):
@@ -125,7 +125,6 @@ class VerifyingKey:
 
 def _table(x, y):
     # Entry j: the sum of all teeth 2**(52 t) * point, the top one plus, tooth t plus if bit t of j is set, else minus.
-    octets = bytearray(64 << _TEETH - 1)  # now: a kilobyte in one piece is hard to find among the sums later
     point = (x, y, 1)
     teeth = [point]
     for i in range(1, _COLUMNS * (_TEETH - 1) + 1):
@@ -134,7 +133,7 @@ def _table(x, y):
             teeth.append(point)
         if not i & 3:
             yield
-    teeth = yield from _affine(teeth, octets[: 64 * _TEETH])
+    teeth = yield from _affine(teeth)
     x, y = _entry(teeth, _TEETH - 1)
     sums = [(x, y, 1)]
     for t in range(_TEETH - 1):
@@ -144,7 +143,7 @@ def _table(x, y):
             sums[j] = _lean(_add(point, x, P - y))
             sums.append(_lean(_add(point, x, y)))
             yield
-    return (yield from _affine(sums, octets))
+    return (yield from _affine(sums))
 
 
 def _lean(point):
@@ -152,8 +151,10 @@ def _lean(point):
     return x | 0, y | 0, z | 0  # on MicroPython a copy in half the memory
 
 
-def _entry(octets, j):
-    return int.from_bytes(octets[64 * j : 64 * j + 32], "big"), int.from_bytes(octets[64 * j + 32 : 64 * j + 64], "big")
+def _entry(sums, j):
+    # a list where they were made, as a kilobyte in one piece is hard to find; those of the base point lie in flash
+    octets = sums[j] if isinstance(sums, list) else sums[64 * j : 64 * j + 64]
+    return int.from_bytes(octets[:32], "big"), int.from_bytes(octets[32:], "big")
 
 
 def _multiply(terms):
@@ -181,7 +182,7 @@ def _multiply(terms):
         yield
     if not point[2]:
         raise NotAuthentic("point at infinity")
-    return (yield from _affine((point,), bytearray(64)))
+    return (yield from _affine([point]))[0]
 
 
 def _double(point):
@@ -211,8 +212,8 @@ def _add(point, x2, y2):
     return x, (r * (v - x) - y * hhh) % P, z * h % P
 
 
-def _affine(points, octets):
-    # Steps -> x ‖ y of each point, in the bytearray `octets`, with one inversion for all (Montgomery's trick).
+def _affine(points):
+    # Steps -> the list `points`, each of them 64 octets x ‖ y now, with one inversion for all (Montgomery's trick).
     products = [1]
     for _, _, z in points:
         products.append(products[-1] * z % P | 0)
@@ -222,9 +223,9 @@ def _affine(points, octets):
         w = products.pop() * inverse % P
         inverse = inverse * z % P
         ww = w * w % P
-        octets[64 * i : 64 * i + 64] = (x * ww % P).to_bytes(32, "big") + (y * (w * ww % P) % P).to_bytes(32, "big")
+        points[i] = (x * ww % P).to_bytes(32, "big") + (y * (w * ww % P) % P).to_bytes(32, "big")
         yield
-    return octets
+    return points
 
 
 def _invert(a, modulus):
