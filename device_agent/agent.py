@@ -231,7 +231,11 @@ class Agent:
                 else:
                     self.link.send(about, action[2])
             elif kind == "request":
-                if len(self._requests) < tuning.REQUESTS_MAX:
+                refusal = self.session.refusal(action[2])
+                if refusal:  # a stranger's: it takes no place in the queue, and is not remembered
+                    self._act(self._endpoint.reply(about, *refusal, self.clock.now()))
+                    self._endpoint.drop(about)
+                elif len(self._requests) < tuning.REQUESTS_MAX:
                     self._requests.append(action[1:])
                     self._serving.set()
                 else:

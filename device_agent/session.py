@@ -187,6 +187,13 @@ class Session:
             raise MalformedMessage("the gateway does not understand")
         raise NoSession("the gateway cannot answer now")
 
+    def refusal(self, message):
+        """-> (code, options, payload) of the CoAP reply to a request under no session of ours; None if it may be."""
+        try:
+            return None if self._held(message) else (UNAUTHORIZED, [], b"")
+        except CpnsError:
+            return BAD_REQUEST, [], b""
+
     def unprotect(self, message, address):
         """A CoAP request came in -> (answer, octets).
 
@@ -194,14 +201,10 @@ class Session:
         `octets` is None and `answer` is the reply already, as (code, options, payload), or None: a replay, and what
         might be one once too often, is dropped (SEC-27). No CpnsError (SEC-21); OSError when the store fails.
         """
-        refusal = (UNAUTHORIZED, [], b"")
         try:
-            kid = oscore.kid_of(message.options)
-            for held in (self._candidate, self._live):
-                if held is not None and kid == held.keys[3]:
-                    break
-            else:
-                return refusal, None
+            held = self._held(message)
+            if held is None:
+                return (UNAUTHORIZED, [], b""), None
             code, options, octets, request = held.oscore.unprotect_request(message.options, message.payload)
         except oscore.WindowLost as lost:
             held.challenges += 1
@@ -223,6 +226,13 @@ class Session:
             return held.oscore.protect_response(request, code, options, payload)
 
         return answer, octets
+
+    def _held(self, message):
+        kid = oscore.kid_of(message.options)
+        for held in (self._candidate, self._live):
+            if held is not None and kid == held.keys[3]:
+                return held
+        return None
 
     def _verified(self, held):
         if held not in (self._candidate, self._live):

@@ -36,7 +36,6 @@ PAIRING_WINDOW = 300000  # ms
 PAIRING_TRIES = 3
 PAIRING_PAUSE = 5000  # ms between tries of an open window
 
-# Heap. What lasts is to lie close together: a heap of 96 KiB is left without 1,500 octets in one piece for a datagram
-# long before it is full. A board gets through with 2 KiB less at 4096 and needs 6 KiB more at 16384; the more often
-# garbage is collected, the slower it is.
+# Heap. What lasts is to lie close together: a heap of 96 KiB is left without 1,500 octets in one piece, for the longest
+# datagrams, before it is full. The more often garbage is collected, the slower the board is.
 GARBAGE_MAX = 8192  # octets that are allocated between two collections

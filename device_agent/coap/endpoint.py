@@ -91,7 +91,7 @@ class Endpoint:
         return [self._send(out, now)]
 
     def drop(self, exchange):
-        """Leave a request unanswered and forget it: the same datagram again would be a new one."""
+        """Forget a request, answered or not: the same datagram again would be a new one."""
         if exchange in self._in:
             self._in.remove(exchange)
 

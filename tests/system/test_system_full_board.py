@@ -3,6 +3,7 @@
 import pytest
 
 from device_agent import tuning
+from gateway_agent.config.schema import Delivery
 from tests.system.conftest import house_of
 from tests.system.watching import events, join, keyed
 from tools.virtual_board.forger import forging
@@ -11,17 +12,19 @@ SGS = [f"home/room{number}" for number in range(tuning.GROUPS_MAX)]
 
 
 @pytest.mark.req("SEC-09", "SEC-21")
-async def test_a_full_board_shakes_hands_and_is_keyed_while_a_stranger_sends_long_forged_messages(tmp_path):
-    async with house_of(tmp_path, 2) as house:
+async def test_a_full_board_shakes_hands_and_is_keyed_while_a_stranger_sends_long_forgeries(tmp_path):
+    async with house_of(tmp_path, 2, delivery=Delivery(method="broadcast")) as house:
         name, other = house.boards
         board = house.boards[name]
         versions = {}
         for sg_id in SGS:
             versions[sg_id] = await join(house, sg_id, [name, other])
+            house.server.update_key(sg_id)
+            versions[sg_id] = await keyed(house, sg_id, [name, other], above=versions[sg_id])
         await house.boards[other].command("send", group=SGS[0], data=b"light on".hex())
         await board.event("message", data=b"light on".hex())
         seen = len(board.events)
-        async with forging(house.sniffer):
+        async with forging(house.sniffer, board):
             await house.app.endpoint.drop(name)
             for sg_id in SGS:
                 await board.command("refresh", group=sg_id)

@@ -3,7 +3,7 @@
 Garbage is collected when the heap is full, so its fill level says nothing: what counts is a board that gets through,
 and one with a little less that does not. Each try is a new board with an empty flash: EDHOC with the PN GW, a GKDK of
 1,024 slots, 8 groups joined, a key of each pulled, a key of each by signed broadcast, one message sent in each group
-and one heard; then EDHOC again, with all that in the heap and a stranger who sends long forged messages.
+and one heard; then EDHOC again, with all that in the heap and a stranger who sends long forgeries.
 """
 
 import asyncio
@@ -80,7 +80,7 @@ class _Trials:
             await self.speaker.command("send", group=sg_id, data=said)
             await board.event("message", data=said, timeout_s=_STEP_S)
         await self._home.app.endpoint.drop(self._pne_id(board))
-        async with forging(self._sniffer):
+        async with forging(self._sniffer, board):
             for sg_id in GROUPS:
                 await board.command("refresh", group=sg_id, timeout_s=_HANDSHAKE_S)
         status = await board.command("status", timeout_s=_STEP_S)
