@@ -38,4 +38,4 @@ PAIRING_PAUSE = 5000  # ms between tries of an open window
 
 # Heap. What lasts is to lie close together: a heap of 96 KiB is left without 1,500 octets in one piece, for the longest
 # datagrams, before it is full. The more often garbage is collected, the slower the board is.
-GARBAGE_MAX = 8192  # octets that are allocated between two collections
+GARBAGE_MAX = 12288  # octets that are allocated between two collections

@@ -7,7 +7,6 @@ import logging
 import secrets
 import signal
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -289,7 +288,7 @@ def restore(config: ConfigOption = DEFAULT_CONFIG) -> None:
         folder = loaded.gateway.state_dir
         store = Store(folder / STORE_FOLDER, restoring=True)
         try:
-            with closing(SessionStore(folder / SESSIONS_FILE)) as sessions:
+            with contextlib.closing(SessionStore(folder / SESSIONS_FILE)) as sessions:
                 sessions.discard_contexts()
             _begin_epoch(folder / SEAL_FOLDER)
             done = begin_anew(store, secrets.token_bytes, height=loaded.tree.height, unix=int(time.time()))
