@@ -6,7 +6,7 @@ subset "under i, but not under j" is H16(L(i, j), "sd1.k").
 """
 
 from cpns.broadcast_encryption.gkdk import GkdkRecord
-from cpns.broadcast_encryption.subset_index import Subset, bit_length
+from cpns.broadcast_encryption.subset_index import Subset
 from cpns.crypto.hmac import Hmac, fixed_message, h16
 
 _REMEMBERED_MAX = 1 << 16  # subset keys, and pairs of labels, in memory: some 10 MB of each at most
@@ -86,8 +86,8 @@ class TreeKeys:
     def _label(self, i, j):
         # L(i, j): down from i, one step for each bit of j below the bits of i
         label = self._master.digest(b"sd1.label" + i.to_bytes(4, "big"))[:16]
-        for level in range(bit_length(j) - bit_length(i) - 1, -1, -1):
-            label = _step(label)[16:] if j >> level & 1 else _step(label)[:16]
+        for turn in bin(j)[len(bin(i)) :]:
+            label = _step(label)[16:] if turn == "1" else _step(label)[:16]
         return label
 
 

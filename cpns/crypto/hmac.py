@@ -1,8 +1,8 @@
 """HMAC-SHA-256 (RFC 2104) over what both Pythons have: `hashlib.sha256`.
 
 A board's hash object can neither be copied nor fed after its digest was taken: there each HMAC starts from the key. On
-Linux a key for many messages is kept as its two padded blocks; `hmac.digest` of its library is slower for messages as
-short as ours.
+Linux a key for many messages is kept as the two hashes that have taken its padded blocks; `hmac.digest` of its library
+is slower for messages as short as ours.
 """
 
 from hashlib import sha256
@@ -32,11 +32,15 @@ if hasattr(b"", "translate"):
         """HMAC-SHA-256 under one key of any length, for many messages."""
 
         def __init__(self, key: bytes) -> None:
-            self._inner, self._outer = _pads(key)
+            inner, outer = _pads(key)
+            self._inner, self._outer = sha256(inner), sha256(outer)
 
         def digest(self, *parts: bytes) -> bytes:
             """The 32 octets of HMAC over the concatenation of `parts`."""
-            return sha256(self._outer + sha256(self._inner + b"".join(parts)).digest()).digest()
+            inner, outer = self._inner.copy(), self._outer.copy()  # pyright: ignore - CPython
+            inner.update(b"".join(parts))
+            outer.update(inner.digest())
+            return outer.digest()
 
     def hmac_sha256(key: bytes, *parts: bytes) -> bytes:
         """HMAC-SHA-256 of the concatenation of `parts` under `key`, 32 octets."""

@@ -58,11 +58,9 @@ class _Delivery:
     def complete_subtree(self) -> bytes:
         """One wrap for each maximal subtree of members, node keys derived from one secret, and one signature."""
         master = Hmac(self._master)
-        wrapped = b"".join(
-            w16_wrap(master.digest(node.to_bytes(4, "big"))[:16], self.group_key)
-            for node in schemes.complete_subtree_nodes(1 << self._height, self.outside)
-        )
-        return self._signing.sign(wrapped)
+        nodes = schemes.complete_subtree_nodes(1 << self._height, self.outside)
+        keys = [master.digest(node.to_bytes(4, "big"))[:16] for node in nodes]  # all keys before all wraps, as ours
+        return self._signing.sign(b"".join([w16_wrap(key, self.group_key) for key in keys]))
 
 
 def measure(tell: Tell) -> Iterator[Line]:
