@@ -13,15 +13,15 @@ except ImportError:
 
 _ZERO = bytes(16)
 
-if _cryptolib_aes:
+if _cryptolib_aes:  # which fixes the direction of a cipher at its first use
 
-    class AesEcb:
-        """AES on single blocks: arguments are any multiple of 16 octets, each block is worked on alone."""
+    def ecb_encryptor(key: bytes):
+        """A function that encrypts any multiple of 16 octets, each block alone."""
+        return _cryptolib_aes(key, 1).encrypt
 
-        def __init__(self, key: bytes) -> None:
-            # cryptolib fixes the direction of a cipher at its first use: one object for each direction
-            self.encrypt = _cryptolib_aes(key, 1).encrypt
-            self.decrypt = _cryptolib_aes(key, 1).decrypt
+    def ecb_decryptor(key: bytes):
+        """The function that undoes `ecb_encryptor`."""
+        return _cryptolib_aes(key, 1).decrypt
 
     def cbc_encryptor(key: bytes):
         """A function that encrypts the next multiple of 16 octets of one AES-CBC with a zero initial vector."""
@@ -35,15 +35,11 @@ else:
             raise ValueError("AES keys are 16 or 32 octets")
         return AES(key)
 
-    class AesEcb:  # as above
-        def __init__(self, key: bytes) -> None:
-            self._cipher = Cipher(_checked(key), _ECB)
+    def ecb_encryptor(key: bytes):  # as above
+        return Cipher(_checked(key), _ECB).encryptor().update
 
-        def encrypt(self, blocks: bytes) -> bytes:
-            return self._cipher.encryptor().update(blocks)
-
-        def decrypt(self, blocks: bytes) -> bytes:
-            return self._cipher.decryptor().update(blocks)
+    def ecb_decryptor(key: bytes):  # as above
+        return Cipher(_checked(key), _ECB).decryptor().update
 
     def cbc_encryptor(key: bytes):  # as above
         return Cipher(_checked(key), CBC(_ZERO)).encryptor().update

@@ -49,7 +49,7 @@ def _pass(key, nonce, aad, data, tag_len, opening):
         blocks += bytes(-len(blocks) % 16)
     # section 2.3: S_0 hides the tag, S_1.. the message
     prefix = bytes([width - 1]) + nonce
-    encrypt = aes.AesEcb(key).encrypt
+    encrypt = aes.ecb_encryptor(key)
     mac = aes.cbc_encryptor(key)
     count = (size + 15) // 16 + 1
     first = at = 0

@@ -1,6 +1,6 @@
 """AES key wrap (RFC 3394)."""
 
-from cpns.crypto.aes import AesEcb
+from cpns.crypto.aes import ecb_decryptor, ecb_encryptor
 from cpns.crypto.compare import equal
 from cpns.errors import NotAuthentic
 
@@ -14,7 +14,7 @@ def wrap(kek: bytes, key: bytes) -> bytes:
     """
     if len(key) < 16 or len(key) % 8:
         raise ValueError("key wrap takes a multiple of 8 octets, at least 16")
-    encrypt = AesEcb(kek).encrypt
+    encrypt = ecb_encryptor(kek)
     a = _INITIAL
     r = [key[i : i + 8] for i in range(0, len(key), 8)]
     n = len(r)
@@ -29,7 +29,7 @@ def unwrap(kek: bytes, data: bytes) -> bytes:
     """The key in `data`. Raises NotAuthentic if it was not wrapped under `kek`, and gives nothing out."""
     if len(data) < 24 or len(data) % 8:
         raise NotAuthentic("not a wrapped key")
-    decrypt = AesEcb(kek).decrypt
+    decrypt = ecb_decryptor(kek)
     a = data[:8]
     r = [data[i : i + 8] for i in range(8, len(data), 8)]
     n = len(r)
