@@ -52,7 +52,7 @@ def measure(tell: Tell) -> Iterator[Line]:
     else:
         work = "session, GKDK of 1,024 slots, 8 groups, and the application"
         stands_in = module_heap.of_hardware() / 1024
-        note = f"a new board gets through; {work}; with the modules that stand in for hardware"
+        note = f"a new board gets through, EDHOC amid forgeries too; {work}; with modules that stand in for hardware"
         yield Row("board: smallest heap", heap, "KiB", target=TARGET_HEAP_KIB, note=note)
         note = f"the same less the {stands_in:.1f} KiB of these modules, which an ESP32 has in its firmware"
         yield Row("board: smallest heap, native modules", heap - stands_in, "KiB", target=TARGET_HEAP_KIB, note=note)
