@@ -190,7 +190,7 @@ class Session:
     def refusal(self, message):
         """-> (code, options, payload) of the CoAP reply to a request under no session of ours; None if it may be."""
         try:
-            return None if self._held(message) else (UNAUTHORIZED, [], b"")
+            return None if self._held_for(message) else (UNAUTHORIZED, [], b"")
         except CpnsError:
             return BAD_REQUEST, [], b""
 
@@ -202,7 +202,7 @@ class Session:
         might be one once too often, is dropped (SEC-27). No CpnsError (SEC-21); OSError when the store fails.
         """
         try:
-            held = self._held(message)
+            held = self._held_for(message)
             if held is None:
                 return (UNAUTHORIZED, [], b""), None
             code, options, octets, request = held.oscore.unprotect_request(message.options, message.payload)
@@ -227,7 +227,7 @@ class Session:
 
         return answer, octets
 
-    def _held(self, message):
+    def _held_for(self, message):
         kid = oscore.kid_of(message.options)
         for held in (self._candidate, self._live):
             if held is not None and kid == held.keys[3]:

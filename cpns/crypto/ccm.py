@@ -1,7 +1,7 @@
 """AES-CCM (RFC 3610), written for the board: two native AES calls for each piece of 256 octets.
 
 In pieces, because a heap that is nearly full has no kilobyte in one piece left: anybody can send a message that long,
-and until its tag was compared nothing of more than a piece is made of it.
+and until its tag was compared nothing longer than a piece is made of it.
 """
 
 from cpns.crypto import aes

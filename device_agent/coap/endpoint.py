@@ -52,9 +52,13 @@ class _Incoming:
 
 
 class Endpoint:
-    """`random(n)` -> n random octets: tokens, first message ID, spread of retransmissions."""
+    """`random(n)` -> n random octets: tokens, first message ID, spread of retransmissions.
+
+    `refused` counts datagrams that were no CoAP message, or too long for what the heap had left.
+    """
 
     def __init__(self, random):
+        self.refused = 0
         self._random = random
         self._mid = int.from_bytes(random(2), "big")
         self._out = []
@@ -100,8 +104,10 @@ class Endpoint:
         try:
             message = decode(data)
         except MemoryError:
+            self.refused += 1
             return []
         except MalformedMessage:
+            self.refused += 1
             if len(data) < 4 or data[0] >> 4 != 4:  # only a confirmable message of version 1 is told
                 return []
             message = Message(CON, 0, data[2] << 8 | data[3])  # rejected like an empty one

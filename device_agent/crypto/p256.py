@@ -74,8 +74,8 @@ def ecdh(private, point):
 def unhurried(steps):
     """Steps -> the value of `steps`; meanwhile a board collects garbage only when the heap is full.
 
-    That would cost as much as the arithmetic itself. What other tasks make to stay lies scattered then: for EDHOC,
-    which runs when hardly anything else does.
+    That would cost as much as the arithmetic itself. What other tasks make to stay meanwhile lies scattered: for EDHOC
+    and for a signature, which take a second or two, not for what goes on for long.
     """
     if not hasattr(gc, "threshold"):  # CPython
         return (yield from steps)

@@ -6,7 +6,7 @@ signing key. `World.run_until` does the PNE's duties as the agent's loop does th
 
 import hashlib
 
-from cpns import cborlite, messages
+from cpns import cborlite, group_message, messages
 from cpns import numbers as n
 from cpns.broadcast_encryption import cover, keys, subset_index
 from cpns.broadcast_encryption.wrapping import commitment, w16_wrap
@@ -311,6 +311,33 @@ class World:
     def hear(self, datagram):
         """A datagram of the broadcast plane arrives."""
         self.perform(self.agent.receiver.receive(datagram))
+
+
+class Peer:
+    """Another member of `group`, sending."""
+
+    def __init__(self, group, sender="pne-2", inc=b"I" * 8):
+        names = group_message.Group(group.id, PN_ALIAS, group.alias, group.ring.protection)
+        self._sender = group_message.Sender(names, sender)
+        self._inc = inc
+        self._sender.start(6, inc)
+
+    def say(self, data, version=6):
+        """The datagram in which it says `data` under `version`."""
+        if self._sender.record[0] != version:
+            self._sender.start(version, self._inc)
+        if self._sender.must_reserve():
+            self._sender.reserved(self._sender.reserve())
+        return self._sender.protect(version, key_of(version), data)
+
+
+def member(time=0):
+    """-> a World whose PNE holds version 6 of "kitchen", from a gateway whose clock says `time`, and that group."""
+    world = World()
+    world.gateway.time = time
+    group = world.join("kitchen", 5)
+    world.deliver("kitchen", 6)
+    return world, group
 
 
 def identity(address="gw"):

@@ -1,9 +1,9 @@
 """What removed boards, other members and a wrong clock cannot do to a PNE."""
 
-from device_world import PN_ALIAS, SIGNING, World, frame, key_of
+from device_world import PN_ALIAS, SIGNING, Peer, frame, key_of, member
 from vmtest import req
 
-from cpns import beacon, group_message
+from cpns import beacon
 from cpns import messages as m
 from cpns import numbers as n
 from device_agent.crypto import p256
@@ -13,27 +13,9 @@ VM_HEAP_KIB = 192  # the PNE and its PN GW in one heap
 HOUR = 3600000  # ms
 
 
-def keyed(time=0):
-    """A member that holds version 6, from a gateway whose clock says `time`."""
-    world = World()
-    world.gateway.time = time
-    group = world.join("kitchen", 5)
-    world.deliver("kitchen", 6)
-    return world, group
-
-
-def said(group, data):
-    """The datagram in which another member, under version 6, says `data` to the group."""
-    names = group_message.Group(group.id, PN_ALIAS, group.alias, group.ring.protection)
-    sender = group_message.Sender(names, "pne-2")
-    sender.start(6, data[:1] * 8)
-    sender.reserved(sender.reserve())
-    return sender.protect(6, key_of(6), data)
-
-
 @req("SEC-13")
 def test_a_removed_board_that_beacons_with_the_old_key_keeps_no_sleeper_from_the_new_one():
-    world, group = keyed()
+    world, group = member()
     world.gateway.groups["kitchen"][1:] = [6, True]
     world.run_for(10000)  # the pull after the join: nothing new
     world.gateway.groups["kitchen"][1] = 7  # made and broadcast while this board slept
@@ -45,7 +27,7 @@ def test_a_removed_board_that_beacons_with_the_old_key_keeps_no_sleeper_from_the
 
 @req("SEC-15")
 def test_nothing_that_a_member_says_under_the_group_key_is_an_order():
-    world, group = keyed()
+    world, group = member()
     key = p256.run(p256.public_key(bytes(31) + b"\x0b"))
     delivery = {m.SG_ID: "kitchen", m.GROUP_KEY: [(key_of(66), None)], m.VERSION: 9, m.ACTIVATION: 0, m.REASON: 2}
     delivery[m.TIME] = 2000000000
@@ -55,8 +37,9 @@ def test_nothing_that_a_member_says_under_the_group_key_is_an_order():
         m.encode(n.ROLL_OVER_REQUEST, {m.SIGNING_KEY: key, m.SIGNING_EPOCH: 2, m.SIGNATURE: bytes(64)}),
         frame("keycast/delete/1", "kitchen", [n.DELETE_SERVICE_GROUP_REQUEST, PN_ALIAS, group.alias, 6], SIGNING),
     ]
+    peer = Peer(group)
     for order in orders:
-        world.hear(said(group, order))
+        world.hear(peer.say(order))
     assert [values["opened"].message for values in world.told("message")] == orders  # for the application to read
     membership = world.agent.membership
     assert membership.groups["kitchen"] is group and group.joined
@@ -68,8 +51,9 @@ def test_nothing_that_a_member_says_under_the_group_key_is_an_order():
 def test_an_expelled_member_is_refused_after_thirty_seconds_whatever_the_gateways_clock_says():
     for time in (0, 100, 0x7FFFFFFF, 0xFFFFFFFF):  # not set, 1970, 2038, 2106
         for ahead in (0, 86400):
-            world, group = keyed(time)
-            last_words = said(group, b"in time"), said(group, b"too late")
+            world, group = member(time)
+            peer = Peer(group)
+            last_words = peer.say(b"in time"), peer.say(b"too late")
             leave = {m.SG_ID: "kitchen", m.GROUP_KEY: [(key_of(7), None)], m.VERSION: 7, m.REASON: n.REASON_LEAVE}
             leave[m.ACTIVATION] = min(time + ahead, 0xFFFFFFFF)
             leave[m.TIME] = time

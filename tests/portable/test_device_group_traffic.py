@@ -1,6 +1,6 @@
 """Group messages of a PNE: what is stored before it counts, restarts, lost records."""
 
-from device_world import World, key_of
+from device_world import Peer, World, member
 from vmtest import raises, req
 
 from cpns import group_message
@@ -10,30 +10,6 @@ from device_agent.group_traffic import GroupTraffic
 from device_agent.key_store import KeyStore
 
 VM_HEAP_KIB = 192  # the PNE and its PN GW in one heap
-
-
-class Peer:
-    """Another member, sending."""
-
-    def __init__(self, world, group, sender="pne-2", inc=b"I" * 8):
-        names = group_message.Group(group.id, world.agent.membership.pn_alias, group.alias, group.ring.protection)
-        self._sender = group_message.Sender(names, sender)
-        self._inc = inc
-        self._sender.start(6, inc)
-
-    def say(self, data, version=6):
-        if self._sender.record[0] != version:
-            self._sender.start(version, self._inc)
-        if self._sender.must_reserve():
-            self._sender.reserved(self._sender.reserve())
-        return self._sender.protect(version, key_of(version), data)
-
-
-def talking():
-    world = World()
-    group = world.join("kitchen", 5)
-    world.deliver("kitchen", 6)
-    return world, group
 
 
 def heard(world):
@@ -46,7 +22,7 @@ def traffic(world):
 
 @req("CPNS-GKM-51", "CPNS-GKM-54", "CPNS-GKM-55", "CPNS-GKM-57")
 def test_members_hear_each_other_and_nobody_reads_along():
-    world, group = talking()
+    world, group = member()
     world.agent.send(group, b"light on")
     ((port, datagram),) = world.link.broadcasts
     assert port == 5687
@@ -55,7 +31,7 @@ def test_members_hear_each_other_and_nobody_reads_along():
         group_message.parse(datagram), world.clock.ms
     )
     assert (opened.sender_id, opened.message) == ("pne-1", b"light on")
-    world.hear(Peer(world, group).say(b"light off"))
+    world.hear(Peer(group).say(b"light off"))
     assert heard(world) == [b"light off"]
 
 
@@ -68,8 +44,8 @@ def test_without_a_key_nothing_is_sent():
 
 @req("SEC-24")
 def test_a_replay_is_refused_also_after_a_restart():
-    world, group = talking()
-    peer = Peer(world, group)
+    world, group = member()
+    peer = Peer(group)
     spoken = [peer.say(b"one"), peer.say(b"two"), peer.say(b"three")]
     for datagram in spoken:
         world.hear(datagram)
@@ -88,8 +64,8 @@ def test_a_replay_is_refused_also_after_a_restart():
 
 @req("SEC-24")
 def test_numbers_are_in_the_store_before_the_message_is_handed_up():
-    world, group = talking()
-    peer = Peer(world, group)
+    world, group = member()
+    peer = Peer(group)
     world.hear(peer.say(b"one"))
     world.clock.ms += 20000
     world.medium.fails = True
@@ -100,8 +76,8 @@ def test_numbers_are_in_the_store_before_the_message_is_handed_up():
 
 @req("SEC-24")
 def test_ten_members_that_speak_once_a_minute_cost_one_write_in_ten_messages():
-    world, group = talking()
-    peers = [Peer(world, group, "pne-%d" % number) for number in range(2, 12)]
+    world, group = member()
+    peers = [Peer(group, "pne-%d" % number) for number in range(2, 12)]
     for peer in peers:
         world.hear(peer.say(b"first"))
     before = world.medium.writes
@@ -116,8 +92,8 @@ def test_ten_members_that_speak_once_a_minute_cost_one_write_in_ten_messages():
 
 @req("SEC-24")
 def test_a_member_that_jumps_from_number_to_number_does_not_wear_out_the_flash():
-    world, group = talking()
-    peer = Peer(world, group)
+    world, group = member()
+    peer = Peer(group)
     before = world.medium.writes
     for _ in range(300):  # in 30 s
         for _ in range(17):
@@ -135,8 +111,8 @@ def test_a_member_that_jumps_from_number_to_number_does_not_wear_out_the_flash()
 
 @req("SEC-24")
 def test_a_fast_sender_costs_one_write_in_sixteen_messages():
-    world, group = talking()
-    peer = Peer(world, group)
+    world, group = member()
+    peer = Peer(group)
     world.hear(peer.say(b"first"))
     before = world.medium.writes
     for _ in range(64):
@@ -148,7 +124,7 @@ def test_a_fast_sender_costs_one_write_in_sixteen_messages():
 
 @req("SEC-24")
 def test_after_the_record_is_lost_the_key_of_what_is_sent_is_another():
-    world, group = talking()
+    world, group = member()
     world.agent.send(group, b"light on")
     for name in list(world.medium.octets):
         if name.startswith("w"):
@@ -157,7 +133,7 @@ def test_after_the_record_is_lost_the_key_of_what_is_sent_is_another():
     group = world.agent.membership.groups["kitchen"]
     first = world.link.broadcasts
     world.agent.send(group, b"light on")
-    world2, group2 = talking()
+    world2, group2 = member()
     world2.agent.send(group2, b"light on")
     after, before = group_message.parse(first[0][1]), group_message.parse(world2.link.broadcasts[0][1])
     assert (before.version, before.sequence) == (after.version, after.sequence) == (6, 0)
@@ -166,7 +142,7 @@ def test_after_the_record_is_lost_the_key_of_what_is_sent_is_another():
 
 @req("SEC-24")
 def test_after_a_restart_sending_goes_on_above_every_number_used():
-    world, group = talking()
+    world, group = member()
     world.agent.send(group, b"one")
     world.agent.send(group, b"two")
     used = [group_message.parse(datagram) for _, datagram in world.link.broadcasts]
@@ -180,8 +156,8 @@ def test_after_a_restart_sending_goes_on_above_every_number_used():
 
 @req("SEC-24")
 def test_what_comes_after_the_record_was_lost_is_flagged_until_the_next_key():
-    world, group = talking()
-    peer = Peer(world, group)
+    world, group = member()
+    peer = Peer(group)
     replayed = peer.say(b"one")
     world.hear(replayed)
     assert world.told("message")[0]["opened"].replayable is False
@@ -201,8 +177,8 @@ def test_what_comes_after_the_record_was_lost_is_flagged_until_the_next_key():
 
 @req("SEC-05")
 def test_what_an_expelled_member_says_with_the_old_key_is_refused_after_thirty_seconds():
-    world, group = talking()
-    peer = Peer(world, group)
+    world, group = member()
+    peer = Peer(group)
     world.deliver("kitchen", 7, reason=2)
     world.hear(peer.say(b"just in time"))
     world.clock.ms += 31000
@@ -213,9 +189,9 @@ def test_what_an_expelled_member_says_with_the_old_key_is_refused_after_thirty_s
 
 
 def test_the_record_fits_the_store_with_as_many_senders_as_are_kept():
-    world, group = talking()
+    world, group = member()
     for number in range(40):
-        world.hear(Peer(world, group, "%02d" % number + "x" * 62).say(b"hello"))
+        world.hear(Peer(group, "%02d" % number + "x" * 62).say(b"hello"))
     assert len(heard(world)) == 22
     assert world.agent.receiver.refused == {"TooMany": 18}
     assert max([len(octets) for octets in world.medium.octets.values()]) <= 1984
@@ -223,10 +199,10 @@ def test_the_record_fits_the_store_with_as_many_senders_as_are_kept():
 
 @req("SEC-13")
 def test_a_message_under_a_newer_key_makes_the_pne_pull():
-    world, group = talking()
+    world, group = member()
     world.clock.ms += 3600000
     world.run_for(0)
-    peer = Peer(world, group)
+    peer = Peer(group)
     world.gateway.groups["kitchen"][1:] = [7, True]
     datagram = peer.say(b"news", version=7)
     world.hear(datagram)

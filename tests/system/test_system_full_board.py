@@ -11,7 +11,7 @@ from tools.virtual_board.forger import forging
 SGS = [f"home/room{number}" for number in range(tuning.GROUPS_MAX)]
 
 
-@pytest.mark.req("SEC-09", "SEC-21")
+@pytest.mark.req("SEC-21")
 async def test_a_full_board_shakes_hands_and_is_keyed_while_a_stranger_sends_long_forgeries(tmp_path):
     async with house_of(tmp_path, 2, delivery=Delivery(method="broadcast")) as house:
         name, other = house.boards

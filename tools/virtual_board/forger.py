@@ -21,8 +21,8 @@ _ENTRY = 18  # octets of an entry of a broadcast object, in a tree of at most 2,
 async def forging(sniffer: Sniffer, victim: Board) -> AsyncIterator[None]:
     """Meanwhile 100 datagrams a second, as long as they get: group messages, broadcast objects, requests in turn.
 
-    What is broadcast has all the names that the last of its kind had, so that only a tag, or a commitment, tells it
-    from what is genuine; the requests to `victim` have a random kid. Raises MalformedMessage if no group message or
+    What is broadcast has all the names that the last of its kind had: a board gets as far as the tag, or as the
+    entries, before it refuses; the requests to `victim` have a random kid. Raises MalformedMessage if no group message or
     no broadcast object was heard since `sniffer.frames()`.
     """
     frames = sniffer.frames()
