@@ -22,8 +22,8 @@ async def forging(sniffer: Sniffer, victim: Board) -> AsyncIterator[None]:
     """Meanwhile 100 datagrams a second, as long as they get: group messages, broadcast objects, requests in turn.
 
     What is broadcast has all the names that the last of its kind had: a board gets as far as the tag, or as the
-    entries, before it refuses; the requests to `victim` have a random kid. Raises MalformedMessage if no group message or
-    no broadcast object was heard since `sniffer.frames()`.
+    entries, before it refuses. The requests to `victim` have a random kid. Raises MalformedMessage if no group
+    message or no broadcast object was heard since `sniffer.frames()`.
     """
     frames = sniffer.frames()
     message = _messages_like(_last(frames, numbers.FRAME_GROUP_MESSAGE))
