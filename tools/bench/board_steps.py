@@ -23,7 +23,6 @@ from device_agent.gkdk_store import GkdkStore
 from device_agent.key_store import KeyStore
 from message_plane import credentials, edhoc
 from message_plane.identity import OwnIdentity, SigningKey
-from tools.bench.load import group_key_object
 from tools.bench.octets import PN_ALIAS, PN_ID, SG_ALIAS, SG_ID, VERSION, signed_objects
 from tools.bench.pnes import MemoryStorage
 from tools.micropython_vm import board_files, compile, vm
@@ -144,17 +143,9 @@ def _fixture(folder: Path) -> dict[str, object]:
         "garbage_max": tuning.GARBAGE_MAX,
         "records": storage.octets,
         "objects": objects,
-        "signed": [_signed_part(keys, datagram) for datagram in objects],
         "messages": _group_messages(group_key),
         "edhoc": _handshake(provisioning.parse(provisioned), credential, gateway),
     }
-
-
-def _signed_part(keys: TreeKeys, datagram: bytes) -> bytes:
-    received = group_key_object(datagram)
-    received.check(PN_ALIAS, SG_ALIAS, keys.record(2, 1, SLOT), VERSION)
-    _, signed = received.open(PN_ID, SG_ID)
-    return bytes(signed)
 
 
 def _group_messages(group_key: bytes) -> list[bytes]:

@@ -2,12 +2,11 @@
 # The whole agent is composed from the records in the fixture (tools/bench/board_steps.py). Doing it 0 times is the same
 # without the step, so that what the loading costs can be told apart from it.
 import gc
-import hashlib
 import os
 import sys
 import time
 
-from cpns import broadcast_object, cborlite, group_message
+from cpns import cborlite, group_message
 from device_agent.agent import Agent
 from device_agent.clock import Clock
 from device_agent.cose import Credential
@@ -42,10 +41,7 @@ with open(fixture, "rb") as file:
 agent = Agent(Memory(given["records"]), Link(), Clock(), os.urandom, lambda name, values: None)
 group = next(iter(agent.membership.groups.values()))
 traffic = agent.receiver.traffic(group)
-key = p256.VerifyingKey(agent.identity.signing_key)
-if step == "signature":
-    p256.run(key.prepare())
-elif step != "prepare":
+if step != "prepare":
     p256.run(agent.receiver.prepare())
 gc.collect()
 gc.threshold(given["garbage_max"])
@@ -89,12 +85,6 @@ def receive(i):
         raise ValueError("the key was not stored")
 
 
-def signature(i):
-    received = broadcast_object.parse(given["objects"][i])
-    digest = hashlib.sha256(given["signed"][i]).digest()
-    p256.run(key.verify(digest, received.signature))
-
-
 def protect(i):
     traffic.send(b"light on", agent.clock.now())
 
@@ -108,7 +98,6 @@ work = {
     "edhoc": edhoc,
     "receive": receive,
     "accept": accept,
-    "signature": signature,
     "protect": protect,
     "open": open_,
 }
