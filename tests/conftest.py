@@ -1,4 +1,7 @@
-"""Record which requirement ids the tests of a run showed (`tools/conformance.py` asks for it)."""
+"""Tests by requirement: run those that name an id (`pytest --req SEC-20`), record which ids a run showed.
+
+`tools/conformance.py` asks for the record, `tools/mutation` for the selection.
+"""
 
 import json
 from pathlib import Path
@@ -10,12 +13,26 @@ WORST_FIRST = ("failed", "skipped", "passed")
 
 def pytest_addoption(parser):
     parser.addoption("--record-requirements", metavar="FILE", help="write the outcome of every test with its ids")
+    parser.addoption("--req", metavar="ID", action="append", help="run only the tests that name this requirement")
 
 
 def pytest_configure(config):
     path = config.getoption("--record-requirements")
     if path:
         config.pluginmanager.register(RequirementRecorder(Path(path)))
+
+
+def pytest_collection_modifyitems(config, items):
+    wanted = set(config.getoption("--req") or ())
+    if wanted:
+        named = [item for item in items if wanted & requirements_of(item)]
+        config.hook.pytest_deselected(items=[item for item in items if item not in named])
+        items[:] = named
+
+
+def requirements_of(item):
+    """The ids in all `req` marks of a test."""
+    return {requirement for mark in item.iter_markers("req") for requirement in mark.args}
 
 
 class RequirementRecorder:
@@ -27,8 +44,7 @@ class RequirementRecorder:
 
     def pytest_collection_modifyitems(self, items):
         for item in items:
-            ids = sorted({requirement for mark in item.iter_markers("req") for requirement in mark.args})
-            self._tests[item.nodeid] = {"ids": ids, "outcome": None}
+            self._tests[item.nodeid] = {"ids": sorted(requirements_of(item)), "outcome": None}
 
     def pytest_runtest_logreport(self, report):
         # set-up, call and tear-down each report; the worst of them is the test's outcome

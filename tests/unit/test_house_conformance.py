@@ -20,7 +20,7 @@ def test_the_list_is_complete_and_in_order(rows):
     assert [f"CPNS-GKM-{number:02}" for number in range(1, 93)] == [id for id in rows if id.startswith("CPNS")]
     assert [f"SEAL-GMK-{number:02}" for number in range(1, 49)] == [id for id in rows if id.startswith("SEAL")]
     assert [f"MC-GMK-{number:02}" for number in range(1, 23)] == [id for id in rows if id.startswith("MC")]
-    assert [f"SEC-{number:02}" for number in range(1, 31)] == [id for id in rows if id.startswith("SEC")]
+    assert [f"SEC-{number:02}" for number in range(1, 39)] == [id for id in rows if id.startswith("SEC")]
 
 
 def test_the_gate_holds_every_shall_and_no_row_that_cannot_be_tested(rows):

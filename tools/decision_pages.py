@@ -1,0 +1,87 @@
+"""Write docs/decisions.md: each security decision, the functions that implement it and the tests that show it.
+
+`python -m tools.decision_pages` writes the page from tests/requirements.toml, the ids in the code and the marks of the
+tests; a test says when it is out of date.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from tools import conformance
+from tools.mutation import sites
+
+PAGE = conformance.PROJECT / "docs" / "decisions.md"
+_HEAD = """# Security decisions
+
+Made from tests/requirements.toml, the ids in the code and the marks of the tests by `python -m tools.decision_pages`;
+do not edit. `pytest --req SEC-20` runs the tests of one decision, `python -m tools.mutation SEC-20` changes what
+implements it one place at a time and reports what no test notices, `make conformance` prints what came of all of them.
+
+What a decision prevents: C, that exclusion or the secrecy of a key breaks; H, that authenticity, state or availability
+is lost for good; M, what is temporary or needs luck.
+"""
+
+
+def page(project: Path = conformance.PROJECT) -> str:
+    """Return the text of docs/decisions.md for the checkout in `project`."""
+    rows = [row for row in conformance.load().values() if sites.ID.fullmatch(row.id)]
+    shown_by = marked(project)
+    lines = [_HEAD, "| Decision | Level | What holds |", "|---|---|---|"]
+    for row in rows:
+        lines.append(f"| [{row.id}](#{row.id.lower()}) | {row.level} | {row.text}{_note(row)} |")
+    for row in rows:
+        lines += ["", f"## {row.id}", "", f"{row.text}."]
+        if row.later:
+            lines += ["", f"Open: {row.later}."]
+        lines += ["", "In the code:", "", *_list(_places(project, row.id), "nothing yet")]
+        lines += ["", "Shown by:", "", *_list(shown_by.get(row.id, {}), "no test yet")]
+    return "\n".join(lines) + "\n"
+
+
+def marked(project: Path) -> dict[str, dict[str, list[str]]]:
+    """id -> test file -> the tests there that carry the id in a `req` mark, in their order."""
+    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for path in sorted((project / "tests").rglob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                for id in _ids(node.decorator_list):
+                    found[id][path.relative_to(project).as_posix()].append(node.name)
+    return found
+
+
+def main() -> None:
+    """Write the page."""
+    PAGE.write_text(page(), encoding="utf-8")
+
+
+def _ids(decorators: list[ast.expr]) -> Iterator[str]:
+    for decorator in decorators:
+        if isinstance(decorator, ast.Call) and ast.unparse(decorator.func).split(".")[-1] == "req":
+            yield from (str(ast.literal_eval(argument)) for argument in decorator.args)
+
+
+def _places(project: Path, id: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for file, name in sites.scopes(project, {id}):
+        found[file].append(name)
+    return found
+
+
+def _list(names_by_file: dict[str, list[str]], nothing: str) -> Iterator[str]:
+    if not names_by_file:
+        yield f"* {nothing}"
+    for file, names in names_by_file.items():
+        inside = ", ".join(f"`{name}`" for name in dict.fromkeys(names) if name)
+        yield f"* [{file}](../{file}){f': {inside}' if inside else ''}"
+
+
+def _note(row: conformance.Requirement) -> str:
+    return " (in part)" if row.later else ""
+
+
+if __name__ == "__main__":
+    main()

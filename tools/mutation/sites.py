@@ -1,0 +1,125 @@
+"""Where the code says that it implements a decision: the functions whose text names its id."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGES = (
+    "cpns",
+    "mikey_sakke",
+    "private_store",
+    "message_plane",
+    "device_agent",
+    "micropython",
+    "gateway_agent",
+    "key_servers",
+    "tools",
+)
+
+ID = re.compile(r"SEC-\d\d")
+
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class Site:
+    """One function: `file` relative to the project, dotted `name` inside it, its first and last line from 1."""
+
+    file: str
+    name: str
+    first: int
+    last: int
+
+
+def of(project: Path, ids: set[str]) -> list[Site]:
+    """The functions that name one of `ids`, in the order of files and lines.
+
+    Where only the docstring of a module or class names the id, that stands for all functions of it.
+    """
+    return [site for path in _sources(project) for site in _in_file(project, path, ids)]
+
+
+def named(project: Path, place: str) -> list[Site]:
+    """The functions that `place` names: `file.py`, or `file.py::name` for one function, or for one class.
+
+    Raises ValueError if there is none.
+    """
+    file, _, wanted = place.partition("::")
+    path = project / file
+    if not path.is_file():
+        raise ValueError(f"there is no file {file}")
+    found = [
+        Site(file, name, function.lineno, function.end_lineno or function.lineno)
+        for name, function in _functions(ast.parse(path.read_text(encoding="utf-8")))
+        if not wanted or _is_in(name, wanted)
+    ]
+    if not found:
+        raise ValueError(f"{file} has no function {wanted}" if wanted else f"{file} has no function")
+    return found
+
+
+def scopes(project: Path, ids: set[str]) -> Iterator[tuple[str, str]]:
+    """(file, dotted name) of each innermost function or class that names one of `ids`; the name "" is the module."""
+    for path in _sources(project):
+        text = path.read_text(encoding="utf-8")
+        if ids.intersection(ID.findall(text)):
+            for scope in _scopes_naming(ids, text):
+                yield path.relative_to(project).as_posix(), scope
+
+
+def _sources(project: Path) -> Iterator[Path]:
+    for package in PACKAGES:
+        yield from sorted((project / package).rglob("*.py"))
+
+
+def _in_file(project: Path, path: Path, ids: set[str]) -> Iterator[Site]:
+    text = path.read_text(encoding="utf-8")
+    if not ids.intersection(ID.findall(text)):
+        return
+    functions = dict(_functions(ast.parse(text)))
+    named_scopes = _scopes_naming(ids, text)
+    narrow = [scope for scope in named_scopes if any(_is_in(scope, name) for name in functions)] or named_scopes
+    for name, function in functions.items():
+        if any(not scope or _is_in(name, scope) or _is_in(scope, name) for scope in narrow):
+            yield Site(path.relative_to(project).as_posix(), name, function.lineno, function.end_lineno or 0)
+
+
+def _scopes_naming(ids: set[str], text: str) -> list[str]:
+    """The dotted names of the innermost scopes around each line that names one of `ids`, each once, in their order."""
+    around = [(name, node.lineno, node.end_lineno or 0) for name, node in _scopes(ast.parse(text))]
+    lines = [number for number, line in enumerate(text.splitlines(), 1) if ids.intersection(ID.findall(line))]
+    return list(dict.fromkeys(_innermost(around, line) for line in lines))
+
+
+def _is_in(name: str, scope: str) -> bool:
+    return name == scope or name.startswith(f"{scope}.")
+
+
+def _innermost(scopes: list[tuple[str, int, int]], line: int) -> str:
+    """The dotted name of the innermost class or function around `line`; "" is the module."""
+    around = [(first, name) for name, first, last in scopes if first <= line <= last]
+    return max(around)[1] if around else ""
+
+
+def _scopes(tree: ast.AST, above: str = "") -> Iterator[tuple[str, _Function | ast.ClassDef]]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            name = f"{above}{node.name}"
+            yield name, node
+            yield from _scopes(node, f"{name}.")
+        else:
+            yield from _scopes(node, above)
+
+
+def _functions(tree: ast.AST) -> Iterator[tuple[str, _Function]]:
+    """Functions and methods. One inside another belongs to the outer one."""
+    outer: list[str] = []
+    for name, node in _scopes(tree):
+        if isinstance(node, ast.ClassDef) or any(name.startswith(f"{function}.") for function in outer):
+            continue
+        outer.append(name)
+        yield name, node
