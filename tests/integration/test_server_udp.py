@@ -1,6 +1,7 @@
 """The CPNS Server on its own: PN GWs reach it by CoAP, EDHOC and OSCORE over UDP, and it reaches them."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -159,15 +160,19 @@ async def test_a_blocked_pn_gw_loses_its_session_at_once(server: CpnsServer, hom
 
 
 @pytest.mark.req("SEC-03")
-async def test_restore_ends_the_sessions(server: CpnsServer, home: UdpPnGw) -> None:
+async def test_restore_ends_the_sessions(tmp_path: Path, server: CpnsServer, home: UdpPnGw) -> None:
     """Sequence numbers used after the copy was made would be used again."""
     await home.ask(n.CREATE_SERVICE_GROUP_REQUEST, {m.PNE_ID: "lamp", m.SG_ID: "light"})
     await until(lambda: home.versions("light") == [1])
+    assert home.endpoint.counters["sessions_begun"] == 1
     await server.restore()
+    with contextlib.closing(SessionStore(tmp_path / "server" / "sessions.sqlite3")) as sessions:
+        assert sessions.contexts() == []
     server.confirm_members("light")
     # the PN GW finds its session gone, makes a new one, and is served over that
     assert succeeded(await home.ask(n.VERSION_LIST_REQUEST, {m.PN_ID: "pn.home"}))
     await until(lambda: home.newest("light") > 0x10000)
+    assert home.endpoint.counters["sessions_begun"] == 2
 
 
 async def test_the_server_keeps_the_name_its_pn_gws_know(tmp_path: Path, server: CpnsServer) -> None:

@@ -69,6 +69,21 @@ def test_a_key_for_others_is_not_opened():
     assert world.agent.receiver.verifications == 0
 
 
+@req("SEC-06")
+def test_a_key_is_not_stored_when_the_board_leaves_while_the_signature_is_checked():
+    world, group = listening()
+    flow = world.agent.receiver.receive(world.gateway.object("kitchen", 6))
+    next(flow)
+    while world.agent.receiver.verifications == 0:
+        next(flow)
+    world.perform(world.agent.membership.leave(group))
+    world.perform(flow)
+    assert group.version == 0 and not group.ring.receiving_keys(0)
+    assert world.agent.receiver.refused == {"NotAddressed": 1}
+    world.boot()
+    assert "kitchen" not in world.agent.membership.groups or not world.agent.membership.groups["kitchen"].joined
+
+
 @req("SEC-09")
 def test_an_outsider_does_not_reach_the_signature():
     world, group = listening()

@@ -91,11 +91,6 @@ class Home:
         return record is not None and group_key(gmk, SG, version) in record
 
 
-@pytest.fixture(scope="module", autouse=True)
-def built() -> None:
-    virtual_board.build()
-
-
 def said(done: subprocess.CompletedProcess[str]) -> str:
     """What a command that did its work printed."""
     assert done.returncode == 0, done.stderr + done.stdout

@@ -263,6 +263,35 @@ async def test_a_list_from_before_the_retirement_brings_nobody_back(world):
 
 
 @pytest.mark.req("SEC-06")
+async def test_a_list_that_names_a_retired_board_does_not_bring_it_back_after_the_server_was_told(world):
+    """The Server has answered the leave, so none is on the way any more: only the retirement is left to know it by."""
+    await world.board("lamp", "light")
+    await world.board("other", "light")
+    world.gateway.retire_pne("lamp", Cause.LOST)
+    await world.until(lambda: not world.store.pn.has_pending_leave("light", "lamp"))
+    world.server.group("light").members[PN].add("lamp")
+    world.server.group("light").revision[PN] += 1
+    await world.server.inventory("light")
+    assert not world.store.inventory.is_member("light", "lamp")
+    assert world.store.inventory.is_member("light", "other")
+
+
+@pytest.mark.req("SEC-06")
+async def test_a_list_from_before_the_retirement_brings_nobody_back_under_the_name_of_old(world):
+    """The board is let in anew, so it is not retired any more: the leave still on the way is all there is to know."""
+    await world.board("lamp", "light")
+    await world.board("other", "light")
+    world.server.up = False
+    world.gateway.retire_pne("lamp", Cause.LOST)
+    await world.board("lamp")
+    world.server.group("light").revision[PN] += 1  # the Server does not know yet, and lists the lamp
+    await world.server.inventory("light")
+    assert world.store.pn.has_pending_leave("light", "lamp")
+    assert not world.store.inventory.is_member("light", "lamp")
+    assert world.store.inventory.is_member("light", "other")
+
+
+@pytest.mark.req("SEC-06")
 async def test_a_retired_board_gets_neither_gkdk_nor_membership(world):
     board = await world.board("lamp", "light")
     world.gateway.retire_pne("lamp", Cause.LOST)

@@ -16,7 +16,7 @@ from cpns import numbers
 from gateway_agent.config.schema import Delivery
 from tools.bench.home import EVERYBODY, PN_ID, Home, build_home
 from tools.bench.rows import Tell
-from tools.virtual_board.board import Board, BoardEnded, BoardError, build
+from tools.virtual_board.board import Board, BoardEnded, BoardError
 from tools.virtual_board.forger import forging
 from tools.virtual_board.heap import smallest_heap
 from tools.virtual_board.thief import Sniffer
@@ -103,7 +103,6 @@ async def smallest(tell: Tell) -> tuple[int, int]:
 
     Raises ValueError if HIGH_KIB are not enough, NoVm.
     """
-    build()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         delivery = Delivery(method="broadcast")

@@ -53,7 +53,6 @@ class SealHome:
 @asynccontextmanager
 async def build_seal_home(servers: SealHouse, folder: Path) -> AsyncIterator[SealHome]:
     """Register gateway and lamp at all servers and in GROUP, provision both boards, start everything."""
-    virtual_board.build()
     await servers.gms.management.create_group(GROUP, "a home", rekey_on_removal=True)
     tokens = {user: await _registered(servers, user) for user in (GATEWAY_USER, LAMP_USER)}
     config = _config(servers, folder, tokens)

@@ -11,6 +11,7 @@ The board's own address is 127.0.x.y, or what `Network` says, for a board in a n
 """
 
 import asyncio
+import functools
 import json
 import shutil
 from collections.abc import Sequence
@@ -90,6 +91,7 @@ class Board:
     @classmethod
     def create(cls, folder: Path, number: int, provisioning: bytes, network: Network | None = None) -> "Board":
         """A new board with an empty flash but for its provisioning record (`device_agent.provisioning`)."""
+        build()
         shutil.rmtree(folder, ignore_errors=True)
         board = cls(folder, number, network or Network.loopback(number))
         store = KeyStore(board.nvs)
@@ -283,8 +285,12 @@ class Board:
         return f"{self} ended with exit code {self.exit_code}\n" + "\n".join(printed) + errors
 
 
+@functools.cache
 def build() -> None:
-    """Compile what boards run: the board's own files, and the modules that stand in for its hardware."""
+    """Compile what boards run: the board's own files, and the modules that stand in for its hardware.
+
+    Once in a process: `Board.create` asks for it, so that no board runs what older sources were compiled to.
+    """
     compile.compile_board()
     compile.compile_val_client_board()
     sources = [compile.ON_VM / "rom.py", *sorted(ON_VM.glob("*.py"))]

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from cpns import numbers
-from tools.virtual_board.board import Board, BoardEnded, Network, build
+from tools.virtual_board.board import Board, BoardEnded, Network
 
 AT_ONCE = 16  # boards that start at the same time: starting is all computing
 _NUMBERS = 11_000  # of boards that `free_numbers` gives out
@@ -62,7 +62,6 @@ class Fleet:
         ]
 
     async def __aenter__(self) -> "Fleet":
-        build()
         await self.start()
         return self
 
