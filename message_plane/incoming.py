@@ -142,7 +142,11 @@ class Incoming:
         if not self._sessions.may_send:
             self._exchanges.ignore(request)
             return
-        session = self._sessions.by_recipient_id(kid)
+        try:
+            session = self._sessions.by_recipient_id(kid)
+        except PlaneError as problem:
+            self._cannot_take(request, problem)
+            return
         if session is None or number >= tuning.SESSION_NUMBERS_MAX:
             self._incidents.strange("requests_without_context")
             self._exchanges.reply(request, Message(code=UNAUTHORIZED, max_age=0))
@@ -157,9 +161,15 @@ class Incoming:
         except _UNPROTECT_ERRORS:
             self._incidents.strange("requests_not_authentic")
             self._exchanges.reply(request, Message(code=BAD_REQUEST, max_age=0))
+        except PlaneError as problem:
+            self._cannot_take(request, problem)
         else:
             self._exchanges.accept(request)
             self._start(session, request, inner, request_id)
+
+    def _cannot_take(self, request: Any, problem: PlaneError) -> None:
+        log.warning("a request cannot be taken: %s", problem)
+        self._exchanges.ignore(request)
 
     def _challenge(self, session: Session, request: Any, fresh: Any) -> None:
         """After a restart the window is unknown: ask for a request with our Echo value (RFC 8613, B.1.2).
@@ -210,7 +220,7 @@ class Incoming:
         try:
             if not request_id.can_reuse_nonce:
                 await self._sessions.numbers_for(session)
-            if session.ended:
+            if session.over:
                 self._exchanges.ignore(request)
                 return
             protected, _ = session.protect(response, request_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from cpns.errors import MalformedMessage
 from message_plane import tuning
 from message_plane.credentials import Credential
 from message_plane.datagram import check_options
+from message_plane.errors import NoSession
 from message_plane.rate import Bucket
 from message_plane.session_store import Lease, RaiseCeiling, StoredContext
 from message_plane.udp import Address
@@ -52,7 +54,8 @@ class Session(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
     (SEC-22); who wants to send calls `reserve` first. The replay window of a context from the store is unknown, so
     its first request is answered with an Echo challenge (RFC 8613, B.1.2). Nothing is protected without the lease:
     another process that took the lease knows no window either and challenges too, so the two never answer
-    the same request, and never use one nonce twice (SEC-23).
+    the same request, and never use one nonce twice (SEC-23). Nothing is protected or taken either once the key that
+    the handshake was made with is not the registered one of the peer any more (SEC-32).
     """
 
     alg_aead = oscore.algorithms["AES-CCM-16-64-128"]
@@ -65,13 +68,15 @@ class Session(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
         peer: Peer,
         lease: Lease,
         *,
+        credential: Credential,
+        stands: Callable[[Credential], bool],
         echo: bytes | None,
-        credential: Credential | None = None,
         exporter_key: bytes | None = None,
     ) -> None:
-        """`echo`: 8 random octets for a context from the store; None for a new one, whose window starts empty.
+        """`credential`: the one that authenticated; `stands` says whether it is registered still.
 
-        `credential` and `exporter_key` are known for sessions made in this process only.
+        `echo`: 8 random octets for a context from the store; None for a new one, whose window starts empty.
+        `exporter_key` is known for sessions made in this process only.
 
         A context that is not on disk (a provisional peer's) has a `sender_ceiling` that is never reached.
         """
@@ -88,7 +93,8 @@ class Session(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
             self.recipient_replay_window.initialize_empty()
         self.challenges = Bucket(*tuning.ECHO_CHALLENGES)
         self.credential = credential
-        self.ended = False
+        self._stands = stands
+        self.ended = False  # by this process; ask `over`
         self.address: Address | None = None  # of `place`, once something was sent there
         self.place: tuple[str | None, int | None] = (None, None)
         self._lease = lease
@@ -101,6 +107,11 @@ class Session(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
     @property
     def entity_id(self) -> str:
         return self.peer.entity_id
+
+    @property
+    def over(self) -> bool:
+        """True once it was ended, or its key was replaced or removed, by whomever (SEC-32). Raises StoreError."""
+        return self.ended or not (self.peer.provisional or self._stands(self.credential))
 
     def worn_out(self, unix_time: float) -> bool:
         """True when the session has lived its 30 days or sent its 2^20 messages."""
@@ -137,16 +148,26 @@ class Session(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
         """Nothing to store: numbers are reserved in blocks beforehand."""
 
     def protect(self, message: Any, request_id: Any = None, *, kid_context: Any = True) -> Any:
-        """As aiocoap's. Raises LeaseLost, and ContextUnavailable when a number is needed and none is reserved."""
+        """As aiocoap's. Raises LeaseLost, StoreError, NoSession when the session is over, and ContextUnavailable
+        when a number is needed and none is reserved."""
         self._lease.require()
+        self._require()
         return super().protect(message, request_id, kid_context=kid_context)
 
     def unprotect(self, protected_message: Any, request_id: Any = None) -> Any:
-        """As aiocoap's; once the window is known, a replay is refused before anything is decrypted."""
+        """As aiocoap's; once the window is known, a replay is refused before anything is decrypted.
+
+        Raises NoSession when the session is over, StoreError.
+        """
+        self._require()
         result = super().unprotect(protected_message, request_id)
         if self.echo_recovery is not None and self.recipient_replay_window.is_initialized():
             self.echo_recovery = None
         return result
+
+    def _require(self) -> None:
+        if self.over:
+            raise NoSession(f"the session with {self.entity_id!r} is over")
 
     def _construct_nonce(self, partial_iv_short: bytes, piv_generator_id: bytes, alg: Any) -> bytes:
         """RFC 8613, 5.2, on whole numbers instead of octet by octet: it is done twice for every message."""

@@ -25,12 +25,15 @@ from message_plane.incidents import log
 LEASE_MS = 10_000  # a process that is stopped longer than this may find its lease taken
 BUSY_TIMEOUT_S = 5.0
 
-_MIGRATIONS = ("001_sessions.sql",)
+_MIGRATIONS = ("001_sessions.sql", "002_a_session_is_of_a_key.sql")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class StoredContext:
-    """One OSCORE context as it lies on disk. `established`: Unix seconds. `host`, `port`: where the peer was last."""
+    """One OSCORE context as it lies on disk, beside the key it was made with, and only while that key is registered.
+
+    `established`: Unix seconds. `host`, `port`: where the peer was last.
+    """
 
     recipient_id: bytes
     sender_id: bytes
@@ -48,9 +51,13 @@ class StoredContext:
 
 @dataclass(frozen=True, slots=True)
 class AddContext:
-    """Write a new context; those in `replaces` (recipient IDs) end in the same transaction."""
+    """Write a new context, unless `credential`, which its handshake was made with, is not registered any more.
+
+    Those in `replaces` (recipient IDs) end in the same transaction.
+    """
 
     context: StoredContext
+    credential: Credential
     replaces: tuple[bytes, ...] = ()
 
     @property
@@ -128,7 +135,8 @@ class SessionStore:
             try:
                 for setting in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON", "foreign_keys = ON"):
                     self._database.execute(f"PRAGMA {setting}").fetchall()
-                self._migrate()
+                if self._migrate():
+                    self._overwrite_deleted()
                 # Look-ups have a connection of their own: they never wait for a commit to reach a slow disk.
                 self._view = self._connect()
                 self._view.execute("PRAGMA query_only = ON").fetchall()
@@ -151,7 +159,7 @@ class SessionStore:
     # Registered credentials
 
     def register(self, credential: Credential) -> None:
-        """Bind `credential` to its entity ID, in place of an earlier one, whose contexts end.
+        """Bind `credential` to its entity ID, in place of an earlier one, whose sessions are over when this returns.
 
         Raises RegistrationRefused when its key is bound to another entity ID (SEC-16).
         """
@@ -175,7 +183,7 @@ class SessionStore:
         self._overwrite_deleted()
 
     def unregister(self, entity_id: str) -> bool:
-        """Forget `entity_id` and its contexts. True if it was known."""
+        """Forget `entity_id`, whose sessions are over when this returns. True if it was known."""
         with self._transaction() as database:
             known = database.execute("DELETE FROM credential WHERE entity_id = ?", (entity_id,)).rowcount > 0
         self._edits += 1
@@ -186,6 +194,14 @@ class SessionStore:
         """The registered credential of `entity_id`."""
         with self._reader() as view:
             return self._credential(view, entity_id)
+
+    def stands(self, credential: Credential) -> bool:
+        """True while `credential` is what is registered under its entity ID: what was made with it may be used.
+
+        Cheap, as it is asked about every message: other processes register and unregister too (SEC-32).
+        """
+        with self._reader() as view:
+            return _stands(view, credential)
 
     def candidates(self, kid: bytes) -> list[Credential]:
         """All registered credentials with this kid: a hint, so perhaps several (SEC-16)."""
@@ -317,7 +333,8 @@ class SessionStore:
             except sqlite3.Error as error:
                 log.warning("a deleted key is still in the log of %s: %s", self.path, error)
 
-    def _migrate(self) -> None:
+    def _migrate(self) -> bool:
+        """Bring the file to the newest form; True if it was of an older one."""
         with self._transaction("EXCLUSIVE") as database:
             version = int(database.execute("PRAGMA user_version").fetchone()[0])
             if version > len(_MIGRATIONS):
@@ -327,6 +344,7 @@ class SessionStore:
                 for statement in _statements(script):
                     database.execute(statement)
             database.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+        return version < len(_MIGRATIONS)
 
     @staticmethod
     def _credential(database: sqlite3.Connection, entity_id: str) -> Credential | None:
@@ -347,21 +365,26 @@ def parse_registration(entity_id: str, role: str, ccs: bytes) -> Credential:
     return credential
 
 
+def _stands(database: sqlite3.Connection, credential: Credential) -> bool:
+    found = database.execute(
+        "SELECT 1 FROM credential WHERE entity_id = ? AND x = ? AND role = ?",
+        (credential.entity_id, credential.x, credential.role),
+    )
+    return found.fetchone() is not None
+
+
 def _apply(database: sqlite3.Connection, change: Change) -> bool:
     """Make one change inside the open transaction; False if what it is about has been removed."""
     match change:
-        case AddContext(context, replaces):
-            if (
-                database.execute("SELECT 1 FROM credential WHERE entity_id = ?", (context.entity_id,)).fetchone()
-                is None
-            ):
+        case AddContext(context, credential, replaces):
+            if not _stands(database, credential):
                 return False
             for recipient_id in replaces:
                 database.execute("DELETE FROM oscore_context WHERE recipient_id = ?", (recipient_id,))
             database.execute(
                 "INSERT INTO oscore_context (recipient_id, sender_id, entity_id, master_secret, master_salt,"
-                " established, sender_ceiling, host, port) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                astuple(context),
+                " established, sender_ceiling, host, port, x) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*astuple(context), credential.x),
             )
             return True
         case RaiseCeiling(recipient_id, ceiling):

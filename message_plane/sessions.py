@@ -47,11 +47,18 @@ class Sessions:
     def load(self) -> None:
         """Take up what the store holds: oldest first, so that of two with one entity the newer is the candidate."""
         for stored in self._store.contexts():
-            credential = self._store.credential(stored.entity_id)
+            credential = self._store.credential(stored.entity_id)  # of the key that it was made with, or it were gone
             if credential is None:
                 continue
             peer = Peer(credential.entity_id, credential.role)
-            session = Session(stored, peer, self._lease, echo=secrets.token_bytes(ECHO_LEN))
+            session = Session(
+                stored,
+                peer,
+                self._lease,
+                credential=credential,
+                stands=self._store.stands,
+                echo=secrets.token_bytes(ECHO_LEN),
+            )
             self._by_recipient_id[session.recipient_id] = session
             (self._candidates if peer.entity_id in self._live else self._live)[peer.entity_id] = session
 
@@ -68,11 +75,9 @@ class Sessions:
         return self._lease.valid
 
     def by_recipient_id(self, recipient_id: bytes) -> Session | None:
-        """The session whose peer sends this kid, unless it has worn out."""
+        """The session whose peer sends this kid, unless it is over or has worn out. Raises StoreError."""
         session = self._by_recipient_id.get(recipient_id)
-        if session is None or not session.worn_out(time.time()):
-            return session
-        return None
+        return None if session is None or session.over or session.worn_out(time.time()) else session
 
     def to_send(self, entity_id: str) -> Session | None:
         """The session to send on: ours to confirm if we initiated it, else the one the peer has used."""
@@ -81,15 +86,20 @@ class Sessions:
             session: Session | None = candidate
         else:
             session = self._live.get(entity_id)
-        return None if session is None or session.worn_out(time.time()) else session
+        return None if session is None or session.over or session.worn_out(time.time()) else session
 
     def newest(self, entity_id: str) -> Session | None:
         """The session of the newest handshake with `entity_id`, provisional or not."""
-        return self._provisional.get(entity_id) or self._candidates.get(entity_id) or self._live.get(entity_id)
+        for table in (self._provisional, self._candidates, self._live):
+            session = table.get(entity_id)
+            if session is not None and not session.over:
+                return session
+        return None
 
     def entities(self) -> set[str]:
         """All entities with a live session or a candidate."""
-        return set(self._live) | set(self._candidates)
+        both = (*self._live.values(), *self._candidates.values())
+        return {session.entity_id for session in both if not session.over}
 
     def unused_id(self, length: int, taken: Callable[[bytes], bool] = lambda _: False) -> bytes:
         """A random recipient ID that no session has, for which `taken` is False. Lengths are those of C_I and C_R."""
@@ -124,8 +134,8 @@ class Sessions:
         session.ceiling = tuning.NUMBERS_STEP
         before = self._candidates.get(session.entity_id)
         replaces = () if before is None else (before.recipient_id,)
-        if not await self._queue.commit(AddContext(_stored_now(session), replaces)):
-            raise NoSession(f"{session.entity_id!r} is not registered any more")
+        if not await self._queue.commit(AddContext(_stored_now(session), session.credential, replaces)):
+            raise NoSession(f"{session.entity_id!r} is not registered any more with the key of this handshake")
         self._set_candidate(session)
         return session
 
@@ -134,7 +144,7 @@ class Sessions:
 
         Returns once a candidate is on disk and the session before it is gone.
         """
-        if session.ended:
+        if session.over:
             return False
         if self._candidates.get(session.entity_id) is session:
             promoted = self._promotions.run(session.recipient_id, lambda: self._promote(session, host, port))
@@ -143,7 +153,7 @@ class Sessions:
         if (session.stored.host, session.stored.port) != (host, port):
             session.stored = dataclasses.replace(session.stored, host=host, port=port)
             self._moved.add(session)
-        return not session.ended
+        return not session.over
 
     async def save_addresses(self) -> None:
         """Write down where peers were last. Not urgent: an address is where to look, never a proof."""
@@ -158,7 +168,7 @@ class Sessions:
     async def numbers_for(self, session: Session) -> None:
         """Return when `session` has a sender number to use. Raises NoSession if it is over, LeaseLost, StoreError."""
         while session.needs_numbers:
-            if session.ended or session.peer.provisional:
+            if session.over or session.peer.provisional:
                 raise NoSession(f"the session with {session.entity_id!r} is over")
             await self._reservations.run(session.recipient_id, lambda: self._reserve(session))
 
@@ -171,7 +181,8 @@ class Sessions:
         ceiling = session.sender_sequence_number + tuning.NUMBERS_STEP
         kept = False
         try:
-            kept = await self._queue.commit(AddContext(dataclasses.replace(session.stored, sender_ceiling=ceiling)))
+            stored = dataclasses.replace(session.stored, sender_ceiling=ceiling)
+            kept = await self._queue.commit(AddContext(stored, credential))
         finally:
             if not kept:
                 self._forget(session)
@@ -200,14 +211,13 @@ class Sessions:
         return [self._end(session) for session in list(self._by_recipient_id.values()) if session.worn_out(now)]
 
     def reconcile(self) -> None:
-        """End the sessions whose context or registration was removed from the store by other hands."""
+        """End the sessions whose context was removed from the store, or whose key was replaced or removed there."""
         kept = {stored.recipient_id for stored in self._store.contexts()}
         for session in list(self._by_recipient_id.values()):
             if session.peer.provisional:
                 continue
             unsaved = session.ceiling == 0 or session.recipient_id in self._promotions
-            registered = self._store.credential(session.entity_id) is not None
-            if not registered or (session.recipient_id not in kept and not unsaved):
+            if session.over or (session.recipient_id not in kept and not unsaved):
                 self._end(session)
 
     # Private
@@ -226,7 +236,13 @@ class Sessions:
         )
         peer = Peer(established.peer.entity_id, established.peer.role, established.provisional)
         session = Session(
-            stored, peer, self._lease, echo=None, credential=established.peer, exporter_key=established.exporter_key
+            stored,
+            peer,
+            self._lease,
+            credential=established.peer,
+            stands=self._store.stands,
+            echo=None,
+            exporter_key=established.exporter_key,
         )
         if established.provisional:
             session.ceiling = tuning.SESSION_NUMBERS_MAX
@@ -244,13 +260,13 @@ class Sessions:
             session.stored = dataclasses.replace(session.stored, host=host, port=port)
             replaces = () if before is None else (before.recipient_id,)
             written = dataclasses.replace(session.stored, sender_ceiling=tuning.NUMBERS_STEP)
-            committed = await self._queue.commit(AddContext(written, replaces))
+            committed = await self._queue.commit(AddContext(written, session.credential, replaces))
             session.ceiling = tuning.NUMBERS_STEP
         elif before is not None:
             committed = await self._queue.commit(RemoveContext(before.recipient_id))
         else:
             committed = True
-        if not committed or session.ended:
+        if not committed or session.over:
             self._end(session)
             return False
         self._forget(self._live.pop(entity_id, None))

@@ -474,7 +474,8 @@ def test_the_session_class_is_aiocoaps_oscore_by_the_vectors_of_rfc_8613():
         established=0,
         sender_ceiling=64,
     )
-    session = Session(stored, Peer("server", "server"), Lease(1, 1 << 62), echo=None)
+    server = Peer("server", "server")
+    session = Session(stored, server, Lease(1, 1 << 62), credential=None, stands=lambda credential: True, echo=None)
     assert session.sender_key.hex() == "f0910ed7295e6ad4b54fc793154302ff"
     assert session.recipient_key.hex() == "ffb14e093c94c9cac9471648b4f98710"
     assert session.common_iv.hex() == "4622d4dd6d944168eefb54987c"

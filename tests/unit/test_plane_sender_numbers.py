@@ -33,10 +33,12 @@ class SlowDisk(CommitQueue):
 @pytest.fixture
 async def slow(tmp_path):
     store = SessionStore(tmp_path / "sessions.db")
-    store.register(OwnIdentity("lamp", "pne", ec.generate_private_key(ec.SECP256R1())).credential)
+    lamp = OwnIdentity("lamp", "pne", ec.generate_private_key(ec.SECP256R1())).credential
+    store.register(lamp)
     lease = store.acquire(OWN_X)
     secret = bytes(16), b"saltsalt"
-    store.commit(lease, [AddContext(StoredContext(b"abc", b"\x01\x02", "lamp", *secret, int(time.time()), 64))])
+    stored = StoredContext(b"abc", b"\x01\x02", "lamp", *secret, int(time.time()), 64)
+    store.commit(lease, [AddContext(stored, lamp)])
     disk = SlowDisk(store, lease)
     sessions = Sessions("gateway", store, disk, lease, Incidents(Counter()))
     sessions.load()

@@ -98,7 +98,7 @@ def test_a_registration_names_the_entity_that_its_credential_names():
 
 def test_a_new_key_for_an_entity_ends_the_contexts_of_the_old_one(store, lamp):
     lease = store.acquire(OWN_X)
-    store.commit(lease, [AddContext(context())])
+    store.commit(lease, [AddContext(context(), lamp)])
     edition = store.edition()
     store.register(lamp)
     assert len(store.contexts()) == 1, "the same credential again changes nothing"
@@ -110,7 +110,7 @@ def test_a_new_key_for_an_entity_ends_the_contexts_of_the_old_one(store, lamp):
 
 def test_who_is_unregistered_has_no_context_left(store, lamp):
     lease = store.acquire(OWN_X)
-    store.commit(lease, [AddContext(context())])
+    store.commit(lease, [AddContext(context(), lamp)])
     assert store.unregister("lamp")
     assert not store.unregister("lamp")
     assert store.contexts() == []
@@ -152,13 +152,13 @@ async def test_a_full_disk_is_told_to_all_who_wait_and_ends_nothing(store, lamp)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
     try:
-        waiting = [queue.commit(AddContext(context(bytes([i])))) for i in range(3)]
+        waiting = [queue.commit(AddContext(context(bytes([i])), lamp)) for i in range(3)]
         results = await asyncio.gather(*waiting, return_exceptions=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [type(result) for result in results] == [StoreError] * 3
     assert store.contexts() == []
-    assert await queue.commit(AddContext(context()))
+    assert await queue.commit(AddContext(context(), lamp))
     await queue.close()
 
 
@@ -167,8 +167,8 @@ async def test_a_fault_in_the_store_is_told_to_who_waits_and_ends_nothing(store,
     with monkeypatch.context() as patch:
         patch.setattr(store, "commit", lambda lease, changes: 1 // 0)
         with pytest.raises(ZeroDivisionError):
-            await asyncio.wait_for(queue.commit(AddContext(context())), 5)
-    assert await asyncio.wait_for(queue.commit(AddContext(context())), 5)
+            await asyncio.wait_for(queue.commit(AddContext(context(), lamp)), 5)
+    assert await asyncio.wait_for(queue.commit(AddContext(context(), lamp)), 5)
     await queue.close()
 
 
@@ -201,7 +201,7 @@ def test_two_that_create_the_same_file_at_once_both_get_it(path):
 @pytest.mark.parametrize("how", ["change", "unregister", "discard"])
 def test_the_keys_of_an_ended_context_are_in_no_file_any_more(store, lamp, path, how):
     lease = store.acquire(OWN_X)
-    store.commit(lease, [AddContext(context())])
+    store.commit(lease, [AddContext(context(), lamp)])
     everything = b"".join(file.read_bytes() for file in path.parent.glob("sessions.db*"))
     assert SECRET in everything, "the test can see keys that are there"
     if how == "change":
@@ -216,8 +216,8 @@ def test_the_keys_of_an_ended_context_are_in_no_file_any_more(store, lamp, path,
 
 
 def test_secrets_do_not_show_in_reprs():
-    assert SECRET.hex() not in repr(context()) and repr(SECRET) not in repr(context())
-    assert SECRET.hex() not in repr(AddContext(context())) and repr(SECRET) not in repr(AddContext(context()))
+    for shown in (context(), AddContext(context(), fresh("lamp"))):
+        assert SECRET.hex() not in repr(shown) and repr(SECRET) not in repr(shown)
 
 
 # Contexts
@@ -225,7 +225,7 @@ def test_secrets_do_not_show_in_reprs():
 
 def test_contexts_come_back_as_they_were_written(store, lamp, path):
     lease = store.acquire(OWN_X)
-    store.commit(lease, [AddContext(context()), RaiseCeiling(b"abc", 128), SetAddress(b"abc", "10.0.0.7", 5683)])
+    store.commit(lease, [AddContext(context(), lamp), RaiseCeiling(b"abc", 128), SetAddress(b"abc", "10.0.0.7", 5683)])
     store.close()
     again = SessionStore(path)
     (found,) = again.contexts()
@@ -236,27 +236,30 @@ def test_contexts_come_back_as_they_were_written(store, lamp, path):
 @pytest.mark.req("SEC-22")
 def test_a_ceiling_never_comes_down(store, lamp):
     lease = store.acquire(OWN_X)
-    store.commit(lease, [AddContext(context(ceiling=256)), RaiseCeiling(b"abc", 128)])
+    store.commit(lease, [AddContext(context(ceiling=256), lamp), RaiseCeiling(b"abc", 128)])
     assert store.contexts()[0].sender_ceiling == 256
 
 
 def test_changes_to_what_is_gone_are_told(store, lamp):
     lease = store.acquire(OWN_X)
-    gone = store.commit(lease, [RaiseCeiling(b"xyz", 64), AddContext(context(b"one", "nobody")), AddContext(context())])
+    gone = store.commit(
+        lease,
+        [RaiseCeiling(b"xyz", 64), AddContext(context(b"one", "nobody"), fresh("nobody")), AddContext(context(), lamp)],
+    )
     assert gone == {b"xyz", b"one"}
     assert [found.recipient_id for found in store.contexts()] == [b"abc"]
 
 
 def test_a_context_that_replaces_others_ends_them_in_the_same_commit(store, lamp):
     lease = store.acquire(OWN_X)
-    store.commit(lease, [AddContext(context(b"one"))])
-    store.commit(lease, [AddContext(context(b"two"), replaces=(b"one",))])
+    store.commit(lease, [AddContext(context(b"one"), lamp)])
+    store.commit(lease, [AddContext(context(b"two"), lamp, replaces=(b"one",))])
     assert [found.recipient_id for found in store.contexts()] == [b"two"]
 
 
 def test_contexts_made_under_another_own_key_end(store, lamp):
     lease = store.acquire(OWN_X)
-    store.commit(lease, [AddContext(context())])
+    store.commit(lease, [AddContext(context(), lamp)])
     store.release(lease)
     store.release(store.acquire(OWN_X))
     assert len(store.contexts()) == 1
@@ -282,7 +285,7 @@ def test_a_second_process_does_not_get_the_lease_of_a_living_one(store, path):
 def test_who_lost_the_lease_writes_nothing_and_knows_it(store, lamp, path, monkeypatch):
     monkeypatch.setattr(session_store, "LEASE_MS", 50)
     first = store.acquire(OWN_X)
-    store.commit(first, [AddContext(context())])
+    store.commit(first, [AddContext(context(), lamp)])
     assert first.valid
     time.sleep(0.1)
     assert not first.valid
@@ -385,7 +388,7 @@ asyncio.run(main())
 
 @pytest.mark.req("SEC-22", "SEC-23")
 def test_no_sender_number_is_used_twice_by_a_process_killed_at_any_moment(store, lamp, path):
-    store.commit(store.acquire(OWN_X), [AddContext(context(established=int(time.time())))])
+    store.commit(store.acquire(OWN_X), [AddContext(context(established=int(time.time())), lamp)])
     store._database.execute("UPDATE lease SET holder = NULL, expires = 0")
     used = []
     for round_ in range(8):

@@ -98,7 +98,9 @@ async def build_home(
     for _, credential in made:
         sessions.register(credential)
     lease = sessions.acquire(identity.x)
-    sessions.commit(lease, [AddContext(_stored(each)) for each in keys])
+    sessions.commit(
+        lease, [AddContext(_stored(each), credential) for each, (_, credential) in zip(keys, made, strict=True)]
+    )
     sessions.release(lease)
     sessions.close()
 
