@@ -70,7 +70,8 @@ class GroupKeys:
     def pull(self, peer_id: str, fields: Fields) -> dict[int, object]:
         """KeyPullRequest of a member: the newest key if it may have it and lacks it (SEC-04, SEC-06).
 
-        Raises NotMember, NotAllowed.
+        While the list of members is behind the key nobody is given one: the Version is then the one below, which as a
+        floor lets the key in when the list has come. Raises NotMember, NotAllowed.
         """
         pne_id, sg_id = own_id(peer_id, fields), text(fields, messages.SG_ID)
         self._versions.refuse_if_stopped()
@@ -88,7 +89,9 @@ class GroupKeys:
         }
         key = None if group.waiting else self._store.group_keys.get(sg_id, group.version)
         if key is not None and member.floor < key.version:
-            if held < key.version:
+            if held < key.version and group.behind:
+                answer[messages.VERSION] = key.version - 1
+            elif held < key.version:
                 answer[messages.GROUP_KEY] = [(key.key, None)]
                 answer[messages.ACTIVATION] = self._deliveries.activation(key)
                 answer[messages.REASON] = key.reason

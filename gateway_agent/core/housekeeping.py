@@ -158,7 +158,7 @@ class Housekeeping:
         now = self._clock.monotonic()
         if self._compare_at is not None and now >= self._compare_at:
             self._compare_at = None
-            if any(group.revision < group.wanted_revision for group in self._store.inventory.groups()):
+            if any(group.behind for group in self._store.inventory.groups()):
                 self._listed_at = None
                 self._compare_at = now + VERSION_LIST_EVERY_S / 15  # the answer may be lost
         if self._listed_at is not None and now < self._listed_at + VERSION_LIST_EVERY_S:
@@ -167,6 +167,8 @@ class Housekeeping:
             return
         await self._versions.exchange()
         self._listed_at = now
+        if any(group.behind for group in self._store.inventory.groups()):
+            self.compare_versions_soon()  # the lists are on their way, or lost
         if self._versions.stop_reason is None:
             self._deliveries.release()
 

@@ -7,7 +7,7 @@ order.
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 
 from cpns import messages, numbers
@@ -47,8 +47,10 @@ class Membership:
         clock: Clock,
         policy: DeliveryPolicy,
         uplink_requests: Buckets,
+        revision_missing: Callable[[], None],
     ) -> None:
-        """`uplink_requests`: how often the Server is asked because of one PNE."""
+        """`uplink_requests`: how often the Server is asked because of one PNE; `revision_missing` is called when it has
+        named a revision that did not come."""
         self._store = store
         self._deliveries = deliveries
         self._uplink = uplink
@@ -58,6 +60,7 @@ class Membership:
         self._changes = Rate(MEMBERSHIP_CHANGES_PER_HOUR)
         self._first_joins: defaultdict[str, set[str]] = defaultdict(set)
         self._uplink_requests = uplink_requests
+        self._revision_missing = revision_missing
         self._turns = Turns()
 
     # from a PNE
@@ -255,6 +258,8 @@ class Membership:
             self._store.inventory.reach_revision(sg_id, revision)
         else:
             self._store.inventory.want_revision(sg_id, revision)
+            self._deliveries.membership_behind(sg_id)
+            self._revision_missing()
 
     def _count_change(self, pne_id: str, joins: str | None = None) -> None:
         pne = self._store.pn.pne(pne_id)

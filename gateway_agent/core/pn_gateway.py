@@ -116,6 +116,7 @@ class PnGateway:
             clock=clock,
             policy=policy,
             uplink_requests=uplink_requests,
+            revision_missing=lambda: self._housekeeping.compare_versions_soon(),
         )
         self._gkdks = GkdkHandout(store=store, tree=self._tree, versions=self._versions, unicast=unicast, clock=clock)
         self._keys = GroupKeys(

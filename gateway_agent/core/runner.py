@@ -86,6 +86,7 @@ class Deliveries:
         self._report_due = report_due
         self._counters = counters
         self._runs: dict[str, _Run] = {}
+        self._held: set[str] = set()
         self._unicast_turn = asyncio.Semaphore(UNICASTS_AT_ONCE)
         self._released = False
 
@@ -99,7 +100,8 @@ class Deliveries:
         for run in self._runs.values():
             run.batch.flush()
         for stored in self._store.deliveries.in_phase("running"):
-            self._continue(stored)
+            self._held.add(stored.sg_id)
+            self.membership_caught_up(stored.sg_id)
         for stored in self._store.deliveries.in_phase("waiting"):
             self.membership_caught_up(stored.sg_id)
 
@@ -110,14 +112,35 @@ class Deliveries:
             run.batch.flush()
             run.stop()
         self._runs.clear()
+        self._held.clear()
+
+    def membership_behind(self, sg_id: str) -> None:
+        """The Server has named a revision that is not known here: nothing goes out to those who may have left (SEC-06).
+
+        What runs is held until `membership_caught_up`, and goes on as after a restart.
+        """
+        run = self._runs.get(sg_id)
+        if run is None or sg_id in self._held:
+            return
+        run.batch.flush()
+        run.stop()
+        if run.delivery.phase is engine.Phase.RUNNING:
+            self._held.add(sg_id)
+            del self._runs[sg_id]
 
     def membership_caught_up(self, sg_id: str) -> None:
-        """Begin the waiting delivery of the group, if its membership has reached the revision it was made for."""
+        """Begin the waiting delivery of the group, or go on with a held one, if its membership is not behind."""
         group = self._store.inventory.group(sg_id)
         if group is None or not self._released:
             return
         stored = self._store.deliveries.get(sg_id, group.version)
-        if stored is None or stored.phase != "waiting" or group.revision < stored.revision or group.waiting:
+        if stored is None or group.behind or group.waiting:
+            return
+        if sg_id in self._held:
+            self._held.discard(sg_id)
+            if stored.phase == "running":
+                self._continue(stored)
+        if stored.phase != "waiting":
             return
         key = self._store.group_keys.get(sg_id, group.version)
         if key is None:
@@ -242,10 +265,10 @@ class Deliveries:
         return run
 
     def _continue(self, stored: StoredDelivery) -> None:
-        group = self._store.inventory.group(stored.sg_id)
         key = self._store.group_keys.get(stored.sg_id, stored.version)
-        if group is None or key is None or group.version != stored.version or group.waiting:
+        if key is None:
             return
+        self.settle(stored.sg_id)
         states = self._store.deliveries.states(stored.sg_id, stored.version)
         delivery = engine.restored_delivery(stored.sg_id, stored.version, self._plan(stored.sg_id, key), states)
         self._apply(self._make_run(delivery), engine.Restarted())
@@ -328,6 +351,9 @@ class Deliveries:
         delivery = run.delivery
         if self._runs.get(delivery.sg_id) is not run or self._broadcast is None:
             return
+        group = self._store.inventory.group(delivery.sg_id)
+        if group is None or group.behind:
+            return
         sent = 0
         for datagram in self._datagrams(run, missing):
             sent += self._broadcast.send(datagram)
@@ -391,9 +417,9 @@ class Deliveries:
     def _unicast_message(self, run: _Run, pne_id: str) -> bytes | None:
         """The key for one PNE, if it may have it at this moment (SEC-06)."""
         sg_id = run.delivery.sg_id
-        member = self._store.inventory.member(sg_id, pne_id)
+        group, member = self._store.inventory.group(sg_id), self._store.inventory.member(sg_id, pne_id)
         key = self._store.group_keys.get(sg_id, run.delivery.version)
-        if member is None or key is None or member.floor >= key.version:
+        if group is None or group.behind or member is None or key is None or member.floor >= key.version:
             return None
         fields: dict[int, object] = {
             messages.SG_ID: sg_id,

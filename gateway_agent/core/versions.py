@@ -50,7 +50,7 @@ class Versions:
         """Send the version list and judge the answer. Raises NoAnswer, Refused, MalformedMessage."""
         groups = self._store.inventory.groups()
         asked = {
-            group.sg_id: 0 if group.waiting or group.revision < group.wanted_revision else group.version
+            group.sg_id: 0 if group.waiting or group.behind else group.version
             for group in groups
         }
         fields: dict[int, object] = {messages.PN_ID: self._pn_id}

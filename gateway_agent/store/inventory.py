@@ -32,6 +32,12 @@ class ServiceGroup:
         """True from a leave until a newer Group Key."""
         return self.exposed_version is not None and self.version <= self.exposed_version
 
+    @property
+    def behind(self) -> bool:
+        """True while the Server has named a revision that the membership has not reached: who is a member is not known,
+        and somebody who left since may still be listed (SEC-06)."""
+        return self.revision < self.wanted_revision
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -121,7 +127,7 @@ class Inventory:
     def is_behind(self, sg_id: str) -> bool:
         """True if the Server has named a revision that the membership has not reached."""
         group = self.group(sg_id)
-        return group is not None and group.revision < group.wanted_revision
+        return group is not None and group.behind
 
     def set_version(self, sg_id: str, version: int) -> None:
         """A key of this version is stored; ends `waiting`."""

@@ -352,6 +352,67 @@ async def test_a_key_waits_until_the_gateway_knows_who_left(world):
     assert [board.version("light") > 0 for board in boards] == [False, True, True, True]
 
 
+@pytest.mark.req("SEC-06")
+async def test_nobody_pulls_a_key_before_the_gateway_knows_who_left(world):
+    """The key made because of the leave comes before the list; who asks is answered, without a key, and stays keyable."""
+    lamp, other = await world.board("lamp", "light"), await world.board("other", "light")
+    await world.server.rekey("light")
+    await world.delivered("light")
+    before = world.server.group("light").version
+    group = world.server.group("light")
+    group.members[PN].discard("lamp")
+    group.revision[PN] += 1
+    version = await world.server.rekey("light")
+    for board, held in ((lamp, before), (lamp, 0), (other, before), (other, 0)):
+        answer = await board.pull("light", version=held)
+        assert messages.GROUP_KEY not in answer
+        assert answer[messages.VERSION] == version - 1  # as a floor it lets the key in
+    assert (await other.pull("light", version=version))[messages.VERSION] == version
+    await world.server.inventory("light")
+    assert (await lamp.pull("light"))[messages.ERROR] == numbers.ERROR_NOT_MEMBER
+    await world.delivered("light")
+    assert other.version("light") == version > lamp.version("light")
+
+
+@pytest.mark.req("SEC-06")
+@pytest.mark.parametrize("by_broadcast", [True, False])
+async def test_a_delivery_rests_while_a_revision_is_missing(world, by_broadcast):
+    """An expulsion is on its way to the PN GW, which learns of it by the number in another board's JoinResponse."""
+    boards = [await world.board(f"b{i}", "light", gkdk=by_broadcast) for i in range(4)]
+    for board in boards:
+        board.deaf, board.reachable = True, False
+    version = await world.server.rekey("light")
+    await world.until(lambda: world.gateway.delivery("light")[1].get("sent" if by_broadcast else "pending"))
+    group = world.server.group("light")
+    group.members[PN].discard("b0")
+    group.revision[PN] += 1
+    await world.board("late", "light")
+    world.air.clear()
+    for board in boards:
+        board.deaf, board.reachable = False, True
+    await asyncio.sleep(0.1)
+    assert not world.air and not any(board.heard_unicast for board in boards)
+    await world.restart()  # it is remembered
+    await asyncio.sleep(0.05)
+    assert not world.air and not any(board.heard_unicast for board in boards)
+    await world.server.inventory("light")
+    await world.delivered("light")
+    assert [board.version("light") == version for board in boards] == [False, True, True, True]
+    assert all(boards[0].opens(frame, "light") is None for frame in world.air)
+
+
+@pytest.mark.req("SEC-06")
+async def test_a_list_that_is_missing_is_asked_for(world):
+    await world.board("a", "light")
+    world.server.group("light").revision[PN] += 1
+    await world.board("b", "light")
+    asked = len(world.server.heard)
+    world.clock.ahead += 6
+    await world.gateway.tick()
+    listed = [fields for code, fields in world.server.heard[asked:] if code == numbers.VERSION_LIST_REQUEST]
+    assert listed[0][messages.VERSION_ENTRY] == [(0, "light")]
+
+
 async def test_a_leave_the_server_never_heard_of_fails_and_can_be_repeated(world):
     board = await world.board("lamp", "light")
     world.server.up = False
