@@ -49,10 +49,7 @@ class Versions:
     async def exchange(self) -> None:
         """Send the version list and judge the answer. Raises NoAnswer, Refused, MalformedMessage."""
         groups = self._store.inventory.groups()
-        asked = {
-            group.sg_id: 0 if group.waiting or group.behind else group.version
-            for group in groups
-        }
+        asked = {group.sg_id: 0 if group.waiting or group.behind else group.version for group in groups}
         fields: dict[int, object] = {messages.PN_ID: self._pn_id}
         if asked:
             fields[messages.VERSION_ENTRY] = [(version, sg_id) for sg_id, version in asked.items()]

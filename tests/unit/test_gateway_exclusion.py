@@ -354,7 +354,7 @@ async def test_a_key_waits_until_the_gateway_knows_who_left(world):
 
 @pytest.mark.req("SEC-06")
 async def test_nobody_pulls_a_key_before_the_gateway_knows_who_left(world):
-    """The key made because of the leave comes before the list; who asks is answered, without a key, and stays keyable."""
+    """The key made because of the leave comes before the list: who asks gets no key, and keeps a floor to get it by."""
     lamp, other = await world.board("lamp", "light"), await world.board("other", "light")
     await world.server.rekey("light")
     await world.delivered("light")
