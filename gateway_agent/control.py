@@ -1,7 +1,7 @@
 """The gateway's control socket: a Unix socket in its state folder, mode 0600, one JSON object a line.
 
-Request `{"do": "group.show", "with": {...}}`, answer `{"ok": value}` or `{"error": "sentence"}`. Who can open the
-socket may steer the gateway: the folder's mode is the access control. Answers never hold keys.
+Request `{"do": "group.show", "with": {...}}`, answer `{"ok": value}` or `{"error": "sentence", "code": "unknown"}`.
+Who can open the socket may steer the gateway: the folder's mode is the access control. Answers never hold keys.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cpns.errors import CpnsError
-from gateway_agent.errors import ControlUnavailable, GatewayError
+from gateway_agent.errors import ControlUnavailable, GatewayError, Refused, code_of
 from message_plane.errors import PlaneError
 
 _log = logging.getLogger(__name__)
@@ -25,6 +25,9 @@ REQUEST_MAX = 64 * 1024
 ANSWER_MAX = 4 * 1024 * 1024
 PATH_MAX = 107  # octets in the address of a Unix socket (unix(7))
 Command = Callable[..., Any]
+UNKNOWN_COMMAND = "unknown-command"
+FAULT = "fault"
+"""Codes of refusals that no exception of ours stands for."""
 
 
 class ControlSocket:
@@ -92,15 +95,15 @@ class ControlSocket:
             command = self._commands[request["do"]]
             arguments = dict(request.get("with", {}))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return {"error": f"Unknown command. Known: {', '.join(sorted(self._commands))}."}
+            return {"error": f"Unknown command. Known: {', '.join(sorted(self._commands))}.", "code": UNKNOWN_COMMAND}
         try:
             value = command(**arguments)
             return {"ok": await value if inspect.isawaitable(value) else value}
         except (CpnsError, GatewayError, PlaneError) as error:
-            return {"error": str(error) or type(error).__name__}
+            return {"error": str(error) or type(error).__name__, "code": code_of(error)}
         except Exception as error:  # noqa: BLE001 - the person gets the sentence, the log the way it came
             _log.exception("control command %s", request["do"])
-            return {"error": f"{request['do']}: {error}"}
+            return {"error": f"{request['do']}: {error}", "code": FAULT}
 
 
 async def _answers(path: Path) -> bool:
@@ -112,13 +115,22 @@ async def _answers(path: Path) -> bool:
     return True
 
 
-def ask(state_dir: Path, do: str, start_with: str = "keycast gateway run", /, **arguments: Any) -> Any:
+def ask(
+    state_dir: Path,
+    do: str,
+    start_with: str = "keycast gateway run",
+    within_s: float | None = None,
+    /,
+    **arguments: Any,
+) -> Any:
     """Ask what runs on `state_dir` and return its value; blocking, for commands. `start_with`: what would start it.
 
-    Raises ControlUnavailable when nothing answers, GatewayError with the gateway's own sentence when it refuses.
+    Raises ControlUnavailable when nothing answers, Refused with the gateway's own sentence when it refuses, and
+    TimeoutError after `within_s` seconds.
     """
     path = state_dir / "control.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(within_s)
         try:
             sock.connect(str(path))
         except PermissionError:
@@ -135,7 +147,7 @@ def ask(state_dir: Path, do: str, start_with: str = "keycast gateway run", /, **
                 line = stream.readline(ANSWER_MAX)
         except ConnectionError:
             line = b""
-    answer = json.loads(line or b'{"error": "The gateway stopped while answering."}')
+    answer = json.loads(line or b'{"error": "The gateway stopped while answering.", "code": "stopped"}')
     if "error" in answer:
-        raise GatewayError(str(answer["error"]), "")
+        raise Refused(str(answer["error"]), str(answer.get("code", FAULT)))
     return answer["ok"]

@@ -1,5 +1,7 @@
 """Errors that stop a gateway or one of its commands: what happened, where, and what to do next."""
 
+import re
+
 
 class GatewayError(Exception):
     """Base. The text is one or two sentences for a person and never holds a secret.
@@ -23,3 +25,21 @@ class NoBroadcastInterface(GatewayError):
 
 class ControlUnavailable(GatewayError):
     """No gateway answers on the control socket, or another one already owns it."""
+
+
+class Refused(GatewayError):
+    """What answers on the control socket refuses; the text is its own sentence, `code` the word for programs."""
+
+    def __init__(self, what: str, code: str) -> None:
+        super().__init__(what, "")
+        self.code = code
+
+
+def code_of(error: Exception) -> str:
+    """The word for programs that stands for the kind of an error, whatever its sentence: "not-member", "store-in-use".
+
+    It is the name of the class; docs/commands.md promises that it stays.
+    """
+    if isinstance(error, Refused):
+        return error.code
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(error).__name__).lower()

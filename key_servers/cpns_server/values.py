@@ -114,13 +114,13 @@ class GatewayDelivery:
 
 @dataclass(frozen=True, slots=True)
 class GroupView:
-    """Everything an operator may see of a Service Group: never a key."""
+    """Everything an operator may see of a Service Group: never a key. `protection` is sealed or authenticated."""
 
     sg_id: str
     owner: str
     state: str
     policy: str
-    protection: int
+    protection: str
     rekey_on_join: bool
     period_s: int
     version: int

@@ -1,10 +1,13 @@
 """What an operator sees of Service Groups: read from the store and the courier, never a key."""
 
+from cpns import numbers
 from cpns.errors import Unknown
 from key_servers.cpns_server import group_version
 from key_servers.cpns_server.courier import Courier
 from key_servers.cpns_server.store import Store
 from key_servers.cpns_server.values import GatewayDelivery, Group, GroupState, GroupView
+
+PROTECTION_NAMES = {numbers.PROTECTION_AUTHENTICATED: "authenticated", numbers.PROTECTION_SEALED: "sealed"}
 
 
 class Views:
@@ -31,7 +34,7 @@ class Views:
             owner=group.owner,
             state=group.state.value,
             policy=group.policy.value,
-            protection=group.protection,
+            protection=PROTECTION_NAMES[group.protection],
             rekey_on_join=group.rekey_on_join,
             period_s=group.period_s,
             version=group.version,

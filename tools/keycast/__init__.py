@@ -14,9 +14,9 @@ _EXTRAS = {
 def main() -> None:
     """Entry point of the `keycast` program."""
     try:
-        from tools.keycast.program import program
+        from tools.keycast.program import program, typed_words
 
-        program(sys.argv[1:])()
+        program(typed_words())()
     except ModuleNotFoundError as missing:
         package = (missing.name or "").partition(".")[0]
         extra = next((extra for extra, packages in _EXTRAS.items() if package in packages), None)

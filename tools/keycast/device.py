@@ -5,37 +5,40 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
+from tools.keycast import completion
 from tools.keycast.group import PneArgument
-from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ask, complain, console, sentences, show_json
+from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, refuse, remark, sentences
+from tools.keycast.tables import show_table
 
 app = typer.Typer(no_args_is_help=True)
 
 
 @app.command("list")
-def list_devices(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+def list_devices(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """List the boards that a running gateway lets in.
 
     Example: keycast device list
     """
     devices = ask(config, None, "device.list")
-    if as_json:
-        show_json(devices)
-        return
-    table = Table("PNE", "session", "Service Groups")
-    for device in devices:
-        table.add_row(device["pne_id"], "yes" if device["session"] else "no", ", ".join(device["groups"]) or "-")
-    console.print(table)
+    answer(devices, lambda: _show(devices))
+
+
+def _show(devices: list[dict[str, Any]]) -> None:
+    rows = [(device["pne_id"], "yes" if device["session"] else "no", ", ".join(device["groups"])) for device in devices]
+    show_table(console, ("PNE", "session", "Service Groups"), rows)
 
 
 @app.command()
 def provision(
-    pne: PneArgument,
+    pne: Annotated[str, typer.Argument(metavar="PNE", help="PNE ID of the board.")],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="New file for the record, a script if it ends in .py; it is secret.")
     ],
-    group: Annotated[str | None, typer.Option(help="Service Group it will mostly be in: a place in the tree.")] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(help="Service Group it will mostly be in: a place in the tree.", autocompletion=completion.groups),
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="End the identity that the board has.")] = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
@@ -50,8 +53,9 @@ def provision(
 
     told: dict[str, Any] = ask(config, None, "trust")
     if not replace and pne in [device["pne_id"] for device in ask(config, None, "device.list")]:
-        complain(f"{pne} is let in already. To end the identity that it has, and its memberships: add --replace.")
-        raise typer.Exit(1)
+        refuse(
+            f"{pne} is let in already. To end the identity that it has, and its memberships: add --replace.", "taken"
+        )
     with sentences():
         trust = Trust(
             credentials.parse(bytes.fromhex(told["credential"]), "gateway"),
@@ -64,8 +68,7 @@ def provision(
     try:
         descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
-        complain(f"cannot write {out}: {error.strerror}. Name a new file with -o.")
-        raise typer.Exit(1) from None
+        refuse(f"cannot write {out}: {error.strerror}. Name a new file with -o.", "file")
     with os.fdopen(descriptor, "wb") as file:
         file.write(flash_script({RECORD: record}).encode() if out.suffix == ".py" else record)
     try:
@@ -73,9 +76,8 @@ def provision(
     except BaseException:
         out.unlink()  # nobody would let that board in
         raise
-    console.print(f"{pne} is let in; its record for the flash is {out}.")
-    if out.suffix == ".py":
-        console.print(f"With the board on USB: mpremote run {out}. Then delete it.")
+    usb = [f"With the board on USB: mpremote run {out}. Then delete it."] if out.suffix == ".py" else []
+    answer({"pne_id": pne, "file": str(out)}, f"{pne} is let in; its record for the flash is {out}.", *usb)
 
 
 @app.command()
@@ -87,8 +89,9 @@ def pair(
 
     Example: keycast device pair ABCD-EFGH-IJKL-MNOP
     """
-    console.print("Waiting for the board ...")
-    console.print(f"{ask(config, None, 'device.pair', secret=secret)} is paired and let in.")
+    remark("Waiting for the board ...")
+    pne = ask(config, None, "device.pair", secret=secret)
+    answer({"pne_id": pne}, f"{pne} is paired and let in.")
 
 
 @app.command()
@@ -98,10 +101,12 @@ def retire(pne: PneArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
     Example: keycast device retire lamp.porch
     """
     exposed = ask(config, None, "device.retire", pne_id=pne)
-    console.print(f"{pne} is out of the PN.")
-    for sg in exposed:
-        console.print(f"{sg} counts as exposed until its members have a newer key: see keycast status")
-    console.print("It still knows the Wi-Fi password, if it was ever told: change that if it left your hands.")
+    answer(
+        {"pne_id": pne, "exposed": exposed},
+        f"{pne} is out of the PN.",
+        *(f"{sg} counts as exposed until its members have a newer key: see keycast status" for sg in exposed),
+        "It still knows the Wi-Fi password, if it was ever told: change that if it left your hands.",
+    )
 
 
 @app.command()
@@ -111,4 +116,4 @@ def release(pne: PneArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
     Example: keycast device release lamp.porch
     """
     ask(config, None, "device.release", pne_id=pne)
-    console.print(f"{pne} may join and leave again.")
+    answer({"pne_id": pne}, f"{pne} may join and leave again.")

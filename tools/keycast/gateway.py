@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, ask, complain, console, sentences
+from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, refuse, sentences
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -50,9 +50,8 @@ def init(
         with path.open("x", encoding="utf-8") as file:
             file.write(_TEMPLATE.format(gateway=_toml(gateway), pn=_toml(pn), state=_toml(state)))
     except OSError as error:
-        complain(f"cannot write {path}: {error.strerror}. Name a new file.")
-        raise typer.Exit(1) from None
-    console.print(f"{path} is written. Next: keycast gateway run -c {path}")
+        refuse(f"cannot write {path}: {error.strerror}. Name a new file.", "file")
+    answer({"file": str(path)}, f"{path} is written. Next: keycast gateway run -c {path}")
 
 
 def _toml(text: str) -> str:
@@ -72,9 +71,10 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
     with sentences():
         loaded = load(config)
         wanted = loaded.broadcast.interfaces
-        for each in interfaces.choose(wanted, interfaces.ipv4_interfaces()) if wanted else []:
-            console.print(f"broadcasts on {each.name}: from {each.address} to {each.broadcast}")
-    console.print(f"{config} is right.")
+        chosen = interfaces.choose(wanted, interfaces.ipv4_interfaces()) if wanted else []
+    found = [{"interface": each.name, "address": each.address, "broadcast": each.broadcast} for each in chosen]
+    lines = [f"broadcasts on {each.name}: from {each.address} to {each.broadcast}" for each in chosen]
+    answer({"config": str(config), "broadcasts": found}, *lines, f"{config} is right.")
 
 
 @app.command()
@@ -89,15 +89,31 @@ def settings() -> None:
     fields = dict(GatewayConfig.model_fields)
     with contextlib.suppress(ModuleNotFoundError):  # then [seal] is shown with its one line
         fields = dict(schema_of({"seal": {}}).model_fields)
+    found: list[dict[str, Any]] = []
     for name, field in fields.items():
         section: Any = field.annotation
         if section is Any:
-            console.print(Text.assemble((f"[{name}]", "bold"), "  needs keycast with its extra seal"))
+            found.append({"section": name, "meaning": "needs keycast with its extra seal", "settings": []})
             continue
-        console.print(Text.assemble((f"[{name}]", "bold"), "  ", (section.__doc__ or "").strip()))
-        for key, value in section.model_fields.items():
-            default = "needed" if value.is_required() else repr(getattr(value.default, "value", value.default))
-            console.print(f"  {key:20} {default:24} {value.description or ''}")
+        settings = [
+            {
+                "name": key,
+                "default": None if value.is_required() else getattr(value.default, "value", value.default),
+                "needed": value.is_required(),
+                "meaning": value.description or "",
+            }
+            for key, value in section.model_fields.items()
+        ]
+        found.append({"section": name, "meaning": (section.__doc__ or "").strip(), "settings": settings})
+    answer(found, lambda: _show_settings(found))
+
+
+def _show_settings(sections: list[dict[str, Any]]) -> None:
+    for section in sections:
+        console.print(Text.assemble((f"[{section['section']}]", "bold"), "  ", section["meaning"]))
+        for each in section["settings"]:
+            default = "needed" if each["needed"] else repr(each["default"])
+            console.print(f"  {each['name']:20} {default:24} {each['meaning']}")
 
 
 @app.command()
@@ -162,7 +178,10 @@ async def _run(path: Path) -> None:
         if seal is not None:
             await seal.start(app.gateway)
         networks = ", ".join(app.networks()) or "no network: keys go by unicast"
-        console.print(f"{config.gateway.id} serves {config.gateway.pn}; broadcasts to {networks}")
+        answer(
+            {"gateway": config.gateway.id, "pn": config.gateway.pn, "broadcast": app.networks()},
+            f"{config.gateway.id} serves {config.gateway.pn}; broadcasts to {networks}",
+        )
         await interrupted(app.endpoint.failed, app.gateway.failed)
 
 
@@ -191,7 +210,8 @@ def credential(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
     with sentences():
         identity, _ = own_keys(load(config))
-        typer.echo(identity.credential.ccs.hex())
+        octets = identity.credential.ccs.hex()
+    answer({"credential": octets}, octets)
 
 
 @app.command()
@@ -211,8 +231,7 @@ def trust_server(
     try:
         octets = bytes.fromhex(credential)
     except ValueError:
-        complain("a credential is the hexadecimal text that `keycast server credential` prints.")
-        raise typer.Exit(1) from None
+        refuse("a credential is the hexadecimal text that `keycast server credential` prints.", "not-allowed")
     with sentences():
         loaded = load(config)
         parsed = credentials.parse(octets, "server")
@@ -222,7 +241,7 @@ def trust_server(
             store.register(parsed)
         finally:
             store.close()
-    console.print(f"{parsed.entity_id} is the CPNS Server of {loaded.gateway.id}.")
+    answer({"server": parsed.entity_id}, f"{parsed.entity_id} is the CPNS Server of {loaded.gateway.id}.")
 
 
 @app.command("roll-over")
@@ -231,9 +250,8 @@ def roll_over(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
     No help against a stolen key: then replace the gateway. Example: keycast gateway roll-over
     """
-    console.print(
-        f"Signing key {ask(config, None, 'gateway.roll-over')} is in use; boards learn it as they are reached."
-    )
+    epoch = ask(config, None, "gateway.roll-over")
+    answer({"signing_epoch": epoch}, f"Signing key {epoch} is in use; boards learn it as they are reached.")
 
 
 @app.command("new-generation")
@@ -242,7 +260,8 @@ def new_generation(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
     Example: keycast gateway new-generation
     """
-    console.print(f"Generation {ask(config, None, 'gateway.new-generation')} begins; boards get new records in turn.")
+    generation = ask(config, None, "gateway.new-generation")
+    answer({"generation": generation}, f"Generation {generation} begins; boards get new records in turn.")
 
 
 @app.command()
@@ -263,11 +282,12 @@ def backup(
         try:
             store.back_up_to(path)
         except FileExistsError:
-            complain(f"{path} exists already. Name a new file.")
-            raise typer.Exit(1) from None
+            refuse(f"{path} exists already. Name a new file.", "file")
         finally:
             store.close()
-    console.print(f"{path} is written. After putting it back as store/gateway.db: keycast gateway restore")
+    answer(
+        {"file": str(path)}, f"{path} is written. After putting it back as store/gateway.db: keycast gateway restore"
+    )
 
 
 @app.command()
@@ -294,9 +314,10 @@ def restore(config: ConfigOption = DEFAULT_CONFIG) -> None:
             done = begin_anew(store, secrets.token_bytes, height=loaded.tree.height, unix=int(time.time()))
         finally:
             store.close()
-    console.print(
+    answer(
+        {"generation": done.generation, "boards": list(done.pnes), "waiting": list(done.waiting_groups)},
         f"Generation {done.generation} begins; {len(done.pnes)} boards will make new sessions; "
-        f"{len(done.waiting_groups)} groups wait for a new key."
+        f"{len(done.waiting_groups)} groups wait for a new key.",
     )
 
 

@@ -3,19 +3,27 @@
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, JsonOption, StateOption, ask, console, show_json
+from tools.keycast import completion
+from tools.keycast.dates import local
+from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, StateOption, answer, ask, console
+from tools.keycast.tables import show_table
+from tools.keycast.versions import version_text
 
 app = typer.Typer(no_args_is_help=True)
 
-SgArgument = Annotated[str, typer.Argument(metavar="SG", help="SG ID of the Service Group.")]
-PneArgument = Annotated[str, typer.Argument(metavar="PNE", help="PNE ID of the board.")]
+NewSgArgument = Annotated[str, typer.Argument(metavar="SG", help="SG ID of the new Service Group.")]
+SgArgument = Annotated[
+    str, typer.Argument(metavar="SG", help="SG ID of the Service Group.", autocompletion=completion.groups)
+]
+PneArgument = Annotated[
+    str, typer.Argument(metavar="PNE", help="PNE ID of the board.", autocompletion=completion.boards)
+]
 
 
 @app.command()
 def create(
-    sg: SgArgument,
+    sg: NewSgArgument,
     open_to: Annotated[list[str] | None, typer.Option(help="PN whose boards may join; may be repeated.")] = None,
     listed: Annotated[bool, typer.Option("--listed", help="Only boards that are permitted one by one.")] = False,
     protection: Annotated[str | None, typer.Option(help="sealed or authenticated messages.")] = None,
@@ -29,56 +37,66 @@ def create(
     """
     how = {"open_to": open_to or [], "policy": "listed" if listed else None, "protection": protection}
     view = ask(config, state, "group.create", sg_id=sg, period_s=period, **how)
-    console.print(f"{view['sg_id']}: version {view['version_text']}")
+    answer(view, f"{view['sg_id']}: version {view['version_text']}")
 
 
 @app.command("list")
-def list_groups(config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None, as_json: JsonOption = False) -> None:
+def list_groups(config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None) -> None:
     """List the Service Groups.
 
     Example: keycast group list
     """
     views = ask(config, state, "group.list")
-    if as_json:
-        show_json(views)
-        return
-    table = Table("Service Group", "version", "members", "state", "join", "protection")
+    answer(views, lambda: _show_list(views))
+
+
+def _show_list(views: list[dict[str, Any]]) -> None:
+    rows = []
     for view in views:
         joined = sum(member["state"] == "member" for member in view["members"])
-        protection = {1: "authenticated", 2: "sealed"}[view["protection"]]
-        table.add_row(view["sg_id"], view["version_text"], str(joined), view["state"], view["policy"], protection)
-    console.print(table)
+        rows.append(
+            (view["sg_id"], view["version_text"], str(joined), view["state"], view["policy"], view["protection"])
+        )
+    show_table(console, ("Service Group", "version", "members", "state", "join", "protection"), rows)
 
 
 @app.command()
-def show(
-    sg: SgArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None, as_json: JsonOption = False
-) -> None:
+def show(sg: SgArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None) -> None:
     """Show members, versions and deliveries of a Service Group; never a key.
 
     Example: keycast group show home/lights
     """
     view = ask(config, state, "group.show", sg_id=sg)
-    if as_json:
-        show_json(view)
-        return
+    answer(view, lambda: _show(view))
+
+
+def _show(view: dict[str, Any]) -> None:
     console.print(f"{view['sg_id']}: version {view['version_text']}, {view['state']}, join {view['policy']}")
-    members = Table("PNE", "PN", "is", "confirmed", "last report")
-    for member in view["members"]:
-        confirmed = f"{member['confirmed'] >> 16}.{member['confirmed'] & 0xFFFF}" if member["confirmed"] else "-"
-        members.add_row(member["pne_id"], member["pn_id"], member["state"], confirmed, member["report"])
-    console.print(members)
-    deliveries = Table("PN GW", "PN", "delivery", "wants", "has", "failures")
-    for each in view["deliveries"]:
-        deliveries.add_row(
+    console.print(f"newest key made {local(view['key_made_at'])}")
+    members = [
+        (
+            each["pne_id"],
+            each["pn_id"],
+            each["state"],
+            local(each["since"]),
+            version_text(each["confirmed"]),
+            each["report"],
+        )
+        for each in view["members"]
+    ]
+    show_table(console, ("PNE", "PN", "is", "since", "confirmed", "last report"), members)
+    deliveries = [
+        (
             each["gateway_id"],
             each["pn_id"],
             each["state"],
-            str(each["wanted_version"] & 0xFFFF),
-            str(each["accepted_version"] & 0xFFFF),
+            version_text(each["wanted_version"]),
+            version_text(each["accepted_version"]),
             str(each["failures"]),
         )
-    console.print(deliveries)
+        for each in view["deliveries"]
+    ]
+    show_table(console, ("PN GW", "PN", "delivery", "wants", "has", "failures"), deliveries)
 
 
 @app.command()
@@ -88,8 +106,11 @@ def expel(sg: SgArgument, pne: PneArgument, config: ConfigOption = DEFAULT_CONFI
     Example: keycast group expel home/lights lamp.porch
     """
     ask(config, state, "group.expel", sg_id=sg, pne_id=pne)
-    console.print(f"{pne} is out of {sg}; a new key is on its way to the others.")
-    console.print("It still knows the Wi-Fi password, if it was ever told: change that if it left your hands.")
+    answer(
+        {"sg_id": sg, "pne_id": pne, "state": "expelled"},
+        f"{pne} is out of {sg}; a new key is on its way to the others.",
+        "It still knows the Wi-Fi password, if it was ever told: change that if it left your hands.",
+    )
 
 
 @app.command("open")
@@ -104,7 +125,7 @@ def open_to(
     Example: keycast group open home/lights cabin
     """
     ask(config, state, "group.open", sg_id=sg, pn_id=pn)
-    console.print(f"{sg} is open to {pn}.")
+    answer({"sg_id": sg, "pn_id": pn}, f"{sg} is open to {pn}.")
 
 
 @app.command()
@@ -114,7 +135,7 @@ def permit(sg: SgArgument, pne: PneArgument, config: ConfigOption = DEFAULT_CONF
     Example: keycast group permit home/lights lamp.porch
     """
     ask(config, state, "group.permit", sg_id=sg, pne_id=pne)
-    console.print(f"{pne} may join {sg}.")
+    answer({"sg_id": sg, "pne_id": pne, "state": "permitted"}, f"{pne} may join {sg}.")
 
 
 @app.command()
@@ -123,8 +144,9 @@ def update(sg: SgArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOp
 
     Example: keycast group update home/lights
     """
-    version: Any = ask(config, state, "group.update", sg_id=sg)
-    console.print(f"{sg}: version {version >> 16}.{version & 0xFFFF} is on its way.")
+    version: int = ask(config, state, "group.update", sg_id=sg)
+    text = version_text(version)
+    answer({"sg_id": sg, "version": version, "version_text": text}, f"{sg}: version {text} is on its way.")
 
 
 @app.command()
@@ -134,4 +156,4 @@ def delete(sg: SgArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOp
     Example: keycast group delete home/lights
     """
     ask(config, state, "group.delete", sg_id=sg)
-    console.print(f"{sg} is deleted.")
+    answer({"sg_id": sg, "state": "deleted"}, f"{sg} is deleted.")

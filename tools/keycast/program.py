@@ -1,10 +1,15 @@
 """The command tree of `keycast`. Only the module of the word that was typed is imported: help answers at once."""
 
 import importlib
+import os
+import sys
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
+
+from tools.keycast.options import JsonOption, refusal, show_json, want_json
 
 # word -> (module with a typer `app` of sub-commands, or with one function `command`; one line of help)
 WORDS = {
@@ -22,12 +27,16 @@ WORDS = {
 }
 
 
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+"""What was typed is no command: Click's, which releases of typer bring under different names."""
+
+
 def program(typed: list[str]) -> typer.Typer:
     """The commands, with those of the word in `typed` (the arguments) filled in and the others only listed."""
     word = next((argument for argument in typed if not argument.startswith("-")), None)
     tree = typer.Typer(
+        cls=_Program,
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_show_locals=False,  # a traceback must never show a key
         help="Group keys for the home and for the field: one signed frame re-keys the house, "
         "and a board that was thrown out cannot read it.",
@@ -44,6 +53,59 @@ def program(typed: list[str]) -> typer.Typer:
         else:
             tree.command(name)(module.command)
     return tree
+
+
+def typed_words() -> list[str]:
+    """What was typed so far: the arguments or, while the shell asks for completions, its own line."""
+    if "_KEYCAST_COMPLETE" not in os.environ:
+        return sys.argv[1:]
+    line = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS", "")
+    return line.split()[1:]
+
+
+class _Program(TyperGroup):
+    """Gives every command `--json`, and answers in JSON also where what was typed is no command."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how)
+        _give_json(self)
+
+    def main(self, args: Any = None, *more: Any, **how: Any) -> Any:
+        """Run, and end the process with the exit code."""
+        if "--json" not in (sys.argv[1:] if args is None else args):
+            return super().main(args, *more, **how)
+        try:
+            sys.exit(super().main(args, *more, **how | {"standalone_mode": False}) or 0)
+        except UsageError as wrong:
+            show_json(refusal(getattr(wrong, "format_message", wrong.__str__)(), "usage"))
+            sys.exit(2)
+        except typer.Abort:
+            sys.exit(1)
+
+
+def _give_json(command: Any) -> None:
+    if isinstance(command, TyperGroup):
+        for each in command.commands.values():
+            _give_json(each)
+        return
+    present = next((parameter for parameter in command.params if "--json" in parameter.opts), None)
+    if present is None:
+        command.params.append(_json_option())
+    elif present.callback is None:
+        present.callback = lambda context, _, wanted: want_json(context, wanted)
+
+
+def _json_option() -> Any:
+    def one(as_json: JsonOption = False) -> None:
+        """Has the option only."""
+
+    alone = typer.Typer(add_completion=False)
+    alone.command()(one)
+    command = typer.main.get_command(alone)
+    assert isinstance(command, TyperCommand)
+    option = command.params[0]
+    option.expose_value = False
+    return option
 
 
 def _print_version(wanted: bool) -> None:

@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from tools.keycast import completion
 from tools.keycast.group import PneArgument, SgArgument
-from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, StateOption, ask, console, sentences
+from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, StateOption, answer, ask, sentences
+from tools.keycast.versions import version_text
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -45,14 +47,20 @@ async def _run(state: Path, server_id: str, listen: list[str], port: int) -> Non
     control = ControlSocket(state / "control.sock", server_commands(server))
     try:
         await control.open()
-        console.print(f"{server_id} listens on {', '.join(listen)}, UDP port {port}")
+        answer(
+            {"server": server_id, "listen": listen, "port": port},
+            f"{server_id} listens on {', '.join(listen)}, UDP port {port}",
+        )
         await interrupted(server.failed)
     finally:
         await control.close()
         await server.close()
 
 
-GatewayArgument = Annotated[str, typer.Argument(metavar="GATEWAY", help="Entity ID of the PN GW.")]
+NewGatewayArgument = Annotated[str, typer.Argument(metavar="GATEWAY", help="Entity ID of the PN GW.")]
+GatewayArgument = Annotated[
+    str, typer.Argument(metavar="GATEWAY", help="Entity ID of the PN GW.", autocompletion=completion.gateways)
+]
 PnArgument = Annotated[str, typer.Argument(metavar="PN", help="PN ID.")]
 CredentialArgument = Annotated[str, typer.Argument(help="The gateway's credential: keycast gateway credential")]
 
@@ -63,12 +71,13 @@ def credential(state: StateFolder = _STATE) -> None:
 
     Example: keycast gateway trust-server $(keycast server credential --state server-state)
     """
-    typer.echo(ask(DEFAULT_CONFIG, state, "server.credential"))
+    octets = ask(DEFAULT_CONFIG, state, "server.credential")
+    answer({"credential": octets}, octets)
 
 
 @app.command("add-gateway")
 def add_gateway(
-    gateway: GatewayArgument,
+    gateway: NewGatewayArgument,
     pn: PnArgument,
     credential: CredentialArgument,
     is_open: Annotated[
@@ -83,9 +92,8 @@ def add_gateway(
     """
     arguments = {"gateway_id": gateway, "pn_id": pn, "credential": credential, "is_open": is_open}
     ask(DEFAULT_CONFIG, state, "server.add-gateway", **arguments)
-    console.print(f"{gateway} serves {pn}.")
-    if not is_open:
-        console.print(f"Boards of a closed PN are admitted by name: keycast server admit-pne BOARD {pn}")
+    closed = [] if is_open else [f"Boards of a closed PN are admitted by name: keycast server admit-pne BOARD {pn}"]
+    answer({"gateway_id": gateway, "pn_id": pn}, f"{gateway} serves {pn}.", *closed)
 
 
 @app.command("block-gateway")
@@ -95,7 +103,7 @@ def block_gateway(gateway: GatewayArgument, state: StateFolder = _STATE) -> None
     Example: keycast server block-gateway gw.home
     """
     ask(DEFAULT_CONFIG, state, "server.block-gateway", gateway_id=gateway)
-    console.print(f"{gateway} is blocked. Next: keycast server replace-gateway")
+    answer({"gateway_id": gateway}, f"{gateway} is blocked. Next: keycast server replace-gateway")
 
 
 @app.command("replace-gateway")
@@ -110,7 +118,7 @@ def replace_gateway(
     Example: keycast server replace-gateway gw.home gw2.home $(keycast gateway credential)
     """
     ask(DEFAULT_CONFIG, state, "server.replace-gateway", gateway_id=gateway, new_gateway_id=new, credential=credential)
-    console.print(f"{new} takes over from {gateway}; pair its boards: keycast device pair")
+    answer({"gateway_id": new}, f"{new} takes over from {gateway}; pair its boards: keycast device pair")
 
 
 @app.command("admit-pne")
@@ -122,7 +130,7 @@ def admit_pne(
     Example: keycast server admit-pne lamp.porch cabin
     """
     ask(config, state, "server.admit-pne", pne_id=pne, pn_id=pn)
-    console.print(f"{pne} belongs to {pn}.")
+    answer({"pne_id": pne, "pn_id": pn}, f"{pne} belongs to {pn}.")
 
 
 @app.command("move-pne")
@@ -134,7 +142,7 @@ def move_pne(
     Example: keycast server move-pne lamp.porch cabin
     """
     ask(config, state, "server.move-pne", pne_id=pne, pn_id=pn)
-    console.print(f"{pne} belongs to {pn} now.")
+    answer({"pne_id": pne, "pn_id": pn}, f"{pne} belongs to {pn} now.")
 
 
 @app.command()
@@ -148,10 +156,8 @@ def restore(
     Example: keycast server restore
     """
     held = ask(config, state, "server.restore", epochs=epochs)
-    if not held:
-        console.print("There is no Service Group that could be held.")
-    for sg in held:
-        console.print(f"{sg} is held. Look at its members, then: keycast server confirm-members {sg}")
+    lines = [f"{sg} is held. Look at its members, then: keycast server confirm-members {sg}" for sg in held]
+    answer({"held": held}, *(lines or ["There is no Service Group that could be held."]))
 
 
 @app.command("confirm-members")
@@ -166,7 +172,8 @@ def confirm_members(
     Example: keycast server confirm-members home/lights --expel lamp.porch
     """
     version = ask(config, state, "server.confirm-members", sg_id=sg, expel=expel or [])
-    console.print(f"{sg}: version {version >> 16}.{version & 0xFFFF} is on its way.")
+    text = version_text(version)
+    answer({"sg_id": sg, "version": version, "version_text": text}, f"{sg}: version {text} is on its way.")
 
 
 @app.command("dismiss-alarm")
@@ -182,4 +189,4 @@ def dismiss_alarm(
     Example: keycast server dismiss-alarm silent --gateway gw.home
     """
     ask(config, state, "server.dismiss-alarm", kind=kind, gateway_id=gateway, sg_id=sg)
-    console.print("Dismissed.")
+    answer({"kind": kind, "gateway_id": gateway, "sg_id": sg}, "Dismissed.")

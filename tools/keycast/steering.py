@@ -10,6 +10,7 @@ from gateway_agent.control import Command
 from gateway_agent.core.membership import Cause
 from key_servers.cpns_server.app import CpnsServer
 from message_plane import credentials
+from tools.keycast.versions import version_text
 
 SECRET_CHARACTERS = 16
 
@@ -116,6 +117,7 @@ def _status(app: GatewayApp, server: CpnsServer | None) -> dict[str, Any]:
         {
             "sg_id": status.group.sg_id,
             "version": status.group.version,
+            "version_text": version_text(status.group.version),
             "members": len(status.members),
             "states": status.states,
             "exposed": status.group.exposed,

@@ -1,0 +1,119 @@
+"""How commands answer: one JSON value with --json, dates instead of seconds, and tables in which nothing is cut."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import typer
+from rich.console import Console
+
+import cpns.errors
+import gateway_agent.errors
+import gateway_agent.store.errors
+import key_servers.errors
+import message_plane.errors
+from gateway_agent.errors import Refused, code_of
+from tools.keycast.dates import ago, dated
+from tools.keycast.program import WORDS, program
+from tools.keycast.tables import show_table
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = (ROOT / "docs" / "commands.md").read_text()
+
+
+def keycast(*words: str) -> "subprocess.CompletedProcess[str]":
+    code = "import sys; sys.argv[0] = 'keycast'; from tools.keycast import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def every_command() -> dict[str, object]:
+    found: dict[str, object] = {}
+    for word in WORDS:
+        pending = {word: typer.main.get_command(program([word])).commands[word]}  # type: ignore[attr-defined]
+        while pending:
+            name, command = pending.popitem()
+            if hasattr(command, "commands"):
+                pending.update({f"{name} {sub}": each for sub, each in command.commands.items()})
+            else:
+                found[name] = command
+    return found
+
+
+@pytest.mark.parametrize("command", every_command().items(), ids=lambda item: item[0])
+def test_every_command_takes_json(command: tuple[str, object]) -> None:
+    name, what = command
+    options = [option for parameter in what.params for option in parameter.opts]  # type: ignore[attr-defined]
+    assert options.count("--json") == 1, name
+
+
+def test_a_refusal_in_json_has_a_code_and_the_sentence(tmp_path: Path) -> None:
+    said = keycast("group", "list", "-c", str(tmp_path / "none.toml"))
+    result = keycast("group", "list", "--json", "-c", str(tmp_path / "none.toml"))
+    refusal = json.loads(result.stdout)
+    assert (result.returncode, result.stderr, refusal["code"]) == (1, "", "config-error")
+    assert said.returncode == 1 and said.stdout == "" and said.stderr == f"keycast: {refusal['error']}\n"
+
+
+def test_what_is_no_command_is_a_refusal_in_json_too() -> None:
+    for words in (("group", "show"), ("group", "frobnicate"), ("status", "--nothing"), ("frobnicate",)):
+        result = keycast(*words, "--json")
+        assert result.returncode == keycast(*words).returncode == 2
+        assert json.loads(result.stdout)["code"] == "usage"
+
+
+@pytest.mark.parametrize(
+    "errors", [cpns.errors, gateway_agent.errors, gateway_agent.store.errors, key_servers.errors, message_plane.errors]
+)
+def test_the_codes_of_refusals_are_written_down(errors: ModuleType) -> None:
+    kinds = [each for each in vars(errors).values() if isinstance(each, type) and each.__module__ == errors.__name__]
+    codes = {code_of(kind.__new__(kind)) for kind in kinds if kind is not Refused}
+    assert codes
+    assert not {code for code in codes if f"`{code}`" not in COMMANDS}, "missing in docs/commands.md"
+
+
+def test_dates_in_json_are_iso_8601_with_their_zone() -> None:
+    value = {"since": 1_750_000_000, "members": [{"key_made_at": 0, "version": 8, "open_at": True}], "until": "x"}
+    assert dated(value) == {
+        "since": "2025-06-15T15:06:40+00:00",
+        "members": [{"key_made_at": None, "version": 8, "open_at": True}],
+        "until": "x",
+    }
+
+
+def test_ages_for_people() -> None:
+    assert [ago(age) for age in (None, 0.4, 119, 120, 3 * 3600, 9 * 86400)] == [
+        "never", "0 s", "119 s", "2 min", "3 h", "9 days",
+    ]  # fmt: skip
+
+
+NAMES = [f"lamp.of.the.porch.behind.the.house.number.{number}" for number in range(3)]
+ROWS = [(name, "0.8", "", "confirmed") for name in NAMES]
+HEADERS = ("Service Group", "version", "members", "newest delivery")
+
+
+def shown(width: int, is_terminal: bool) -> str:
+    out = io.StringIO()
+    how = {"color_system": None, "highlight": False, "soft_wrap": True, "markup": False}
+    console = Console(file=out, width=width, force_terminal=is_terminal, **how)  # type: ignore[arg-type]
+    show_table(console, HEADERS, ROWS)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("width", [1, 20, 40, 80, 200])
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_no_name_is_cut_or_broken(width: int, is_terminal: bool) -> None:
+    text = shown(width, is_terminal)
+    assert all(len(re.findall(re.escape(name) + r"\b", text)) == 1 for name in NAMES)
+    assert "\u2026" not in text
+
+
+def test_off_a_terminal_there_are_plain_lines() -> None:
+    lines = shown(40, is_terminal=False).splitlines()
+    assert len(lines) == 1 + len(ROWS)
+    assert lines[1].split() == [NAMES[0], "0.8", "-", "confirmed"]
+    assert all(line.isascii() for line in lines)
