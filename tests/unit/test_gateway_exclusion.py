@@ -283,7 +283,7 @@ async def test_a_list_from_before_the_retirement_brings_nobody_back_under_the_na
     await world.board("other", "light")
     world.server.up = False
     world.gateway.retire_pne("lamp", Cause.LOST)
-    await world.board("lamp")
+    world.gateway.register_pne("lamp")
     world.server.group("light").revision[PN] += 1  # the Server does not know yet, and lists the lamp
     await world.server.inventory("light")
     assert world.store.pn.has_pending_leave("light", "lamp")
