@@ -18,8 +18,8 @@ from typing import Self
 from aiohttp import web
 
 from key_servers.cms.profiles import LONG_POLL_MAX_S, NotPossible, NotSubscribed, Profiles
-from key_servers.listening import Listening
-from key_servers.seal_door import Door, json_body, wait_s
+from key_servers.https.json_door import JsonDoor, json_body, wait_s
+from key_servers.https.listening import Listening
 from key_servers.sql import Database, migrate, open_database
 from mikey_sakke.group_configuration import encode_profile
 
@@ -45,7 +45,7 @@ async def open_profiles(config: Listening) -> AsyncIterator[Profiles]:
 class Cms:
     """One configuration management server. `profiles` is the operator's side."""
 
-    def __init__(self, database: Database, profiles: Profiles, door: Door, counters: Counter[str]) -> None:
+    def __init__(self, database: Database, profiles: Profiles, door: JsonDoor, counters: Counter[str]) -> None:
         """For `open` only."""
         self._database = database
         self._door = door
@@ -87,10 +87,9 @@ class Cms:
         await self.close()
 
 
-def _door(profiles: Profiles, clock: Callable[[], int], counters: Counter[str]) -> Door:
-    made = Door(
-        profiles.token, clock, {NotPossible: HTTPStatus.NOT_FOUND, NotSubscribed: HTTPStatus.FORBIDDEN}, counters
-    )
+def _door(profiles: Profiles, clock: Callable[[], int], counters: Counter[str]) -> JsonDoor:
+    refusals = {NotPossible: HTTPStatus.NOT_FOUND, NotSubscribed: HTTPStatus.FORBIDDEN}
+    made = JsonDoor(profiles.token, clock, refusals, counters, "cms")
 
     async def subscribe(user: str, request: web.Request) -> web.Response:
         await profiles.subscribe(user)
@@ -104,6 +103,6 @@ def _door(profiles: Profiles, clock: Callable[[], int], counters: Counter[str]) 
         found = await profiles.profile_after(user, revision, wait_s(request, LONG_POLL_MAX_S))
         return json_body(encode_profile(found)) if found else web.Response(status=HTTPStatus.NO_CONTENT)
 
-    made.add("PUT", f"{ROOT_PATH}subscription", subscribe)
-    made.add("GET", f"{ROOT_PATH}profile", profile)
+    made.answer("PUT", f"{ROOT_PATH}subscription", subscribe)
+    made.answer("GET", f"{ROOT_PATH}profile", profile)
     return made

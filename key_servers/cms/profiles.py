@@ -5,8 +5,8 @@ import secrets
 from collections.abc import Callable
 
 from key_servers.errors import ServerError
-from key_servers.kms import tokens
-from key_servers.kms.tokens import StoredToken
+from key_servers.https import tokens
+from key_servers.https.tokens import StoredToken
 from key_servers.sql import Database, Transaction
 from mikey_sakke.group_configuration import GROUPS_MAX, URI_MAX, UserProfile
 

@@ -22,8 +22,8 @@ from key_servers.gms.courier import Courier
 from key_servers.gms.maker import Maker
 from key_servers.gms.management import Clock, GroupManagement
 from key_servers.gms.provisioning import KeyProvisioning, OwnKeys
-from key_servers.listening import Listening
-from key_servers.seal_door import Door
+from key_servers.https.json_door import JsonDoor
+from key_servers.https.listening import Listening
 from key_servers.sql import Database, migrate, open_database
 from mikey_sakke.group_configuration import URI_MAX
 
@@ -59,7 +59,7 @@ class Gms:
         database: Database,
         maker: Maker,
         management: GroupManagement,
-        door: Door,
+        door: JsonDoor,
         counters: Counter[str],
     ) -> None:
         """For `open` only."""

@@ -20,15 +20,16 @@ from aiohttp import web
 from key_servers.gms import tuning
 from key_servers.gms.courier import Courier, ResponseRefused
 from key_servers.gms.management import GroupManagement, NotPermitted, NotPossible
-from key_servers.seal_door import Door, body, json_body, wait_s
+from key_servers.https.door import body
+from key_servers.https.json_door import JsonDoor, json_body, wait_s
 from mikey_sakke.group_configuration import decode_response, encode_requests
 
 ROOT_PATH = "/gms/v1/"
 
 
-def door(management: GroupManagement, courier: Courier, clock: Callable[[], int], counters: Counter[str]) -> Door:
+def door(management: GroupManagement, courier: Courier, clock: Callable[[], int], counters: Counter[str]) -> JsonDoor:
     """The users' door of a GMS, not yet open."""
-    made = Door(
+    made = JsonDoor(
         management.token,
         clock,
         {
@@ -37,6 +38,7 @@ def door(management: GroupManagement, courier: Courier, clock: Callable[[], int]
             ResponseRefused: HTTPStatus.CONFLICT,
         },
         counters,
+        "gms",
     )
 
     async def authorise(user: str, request: web.Request) -> web.Response:
@@ -62,10 +64,10 @@ def door(management: GroupManagement, courier: Courier, clock: Callable[[], int]
         await courier.answered(user, decode_response(await body(request)))
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
-    made.add("POST", f"{ROOT_PATH}authorisation", authorise)
-    made.add("PUT", f"{ROOT_PATH}groups/{{group}}/affiliation", affiliate)
-    made.add("DELETE", f"{ROOT_PATH}groups/{{group}}/affiliation", leave)
-    made.add("PUT", f"{ROOT_PATH}groups/{{group}}/subscription", subscribe)
-    made.add("GET", f"{ROOT_PATH}notifications", notifications)
-    made.add("POST", f"{ROOT_PATH}responses", responses)
+    made.answer("POST", f"{ROOT_PATH}authorisation", authorise)
+    made.answer("PUT", f"{ROOT_PATH}groups/{{group}}/affiliation", affiliate)
+    made.answer("DELETE", f"{ROOT_PATH}groups/{{group}}/affiliation", leave)
+    made.answer("PUT", f"{ROOT_PATH}groups/{{group}}/subscription", subscribe)
+    made.answer("GET", f"{ROOT_PATH}notifications", notifications)
+    made.answer("POST", f"{ROOT_PATH}responses", responses)
     return made

@@ -12,8 +12,8 @@ from key_servers.errors import ServerError
 from key_servers.gms import store, tuning
 from key_servers.gms.delivery import OPEN, Delivery, Event, State, step
 from key_servers.gms.values import Affiliation, Group, Key, KeyState, Member, User, entitled
-from key_servers.kms import tokens
-from key_servers.kms.tokens import StoredToken
+from key_servers.https import tokens
+from key_servers.https.tokens import StoredToken
 from key_servers.sql import Database, Transaction
 from mikey_sakke.group_configuration import KEY, REVOCATION, TEXT_MAX, URI_MAX
 from mikey_sakke.identifiers import PURPOSE_GMK

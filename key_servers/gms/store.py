@@ -6,7 +6,7 @@ from typing import Any
 
 from key_servers.gms.delivery import OPEN, Delivery, State
 from key_servers.gms.values import Affiliation, Group, Key, KeyState, Member, User
-from key_servers.kms.tokens import StoredToken
+from key_servers.https.tokens import StoredToken
 from key_servers.sql import Transaction
 
 _DELIVERY = "notice_id, key_id, user_uri, purpose, groups, state, attempts, due, code, text"

@@ -15,16 +15,13 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from aiohttp import web
-
 from key_servers.errors import ServerError
-from key_servers.kms import master_secrets, tokens, tuning
+from key_servers.https import tokens
+from key_servers.kms import http, master_secrets, tuning
 from key_servers.kms.config import MASTER_SECRETS_FILE, STORE_FILE, KmsConfig
-from key_servers.kms.http import HttpDoor
 from key_servers.kms.issuer import Issuer, MasterSecrets
 from key_servers.kms.service import Clock, Service
 from key_servers.kms.store import Role, Store, User
-from key_servers.listening import listen
 from key_servers.sql import open_database
 from mikey_sakke.kms_exchange import check_certificate
 from mikey_sakke.kms_faults import KmsFault
@@ -66,9 +63,8 @@ class Kms:
         self._store = store
         self._clock = clock
         self._workers = ThreadPoolExecutor(tuning.WORKERS, thread_name_prefix="kms")
-        self._runner: web.AppRunner | None = None
         self.counters: Counter[str] = Counter()
-        self.urls: list[str] = []
+        self._door = http.door(Service(issuer, store, clock, self._workers), clock, self.counters)
 
     @classmethod
     async def open(cls, config: KmsConfig, *, clock: Clock | None = None, listen: bool = True) -> Self:
@@ -81,7 +77,7 @@ class Kms:
         kms = cls(config, issuer, store, clock or (lambda: int(time.time())))
         try:
             if listen:
-                await kms._listen()
+                await kms._door.open(config)
         except BaseException:
             await kms.close()
             raise
@@ -97,11 +93,19 @@ class Kms:
 
     async def close(self) -> None:
         """Stop listening, finish what is being answered, close the store."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        await self._door.close()
         self._workers.shutdown(cancel_futures=True)
         await self._store.close()
+
+    @property
+    def urls(self) -> list[str]:
+        """Where it listens."""
+        return self._door.urls
+
+    @property
+    def connections(self) -> Counter[str]:
+        """What became of connections, by name."""
+        return self._door.log.connections
 
     @property
     def certificate(self) -> Certificate:
@@ -151,12 +155,6 @@ class Kms:
             raise NotPossible("That is this KMS itself.")
         await self._store.put_certificate(certificate.kms_uri, encode(certificate).decode())
         return certificate
-
-    async def _listen(self) -> None:
-        service = Service(self._issuer, self._store, self._clock, self._workers)
-        door = HttpDoor(service, self._clock, self.counters)
-        self._runner = web.AppRunner(door.application, access_log=None, handle_signals=False)
-        self.urls = await listen(self._runner, self._config)
 
 
 def _require_uri(text: str) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from key_servers.listening import Listening
+from key_servers.https.listening import Listening
 
 MASTER_SECRETS_FILE = "master_secrets.json"
 STORE_FILE = "kms.sqlite3"

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from key_servers.kms import tokens, tuning
+from key_servers.https import tokens
+from key_servers.kms import tuning
 from key_servers.kms.issuer import Issuer, PeriodNotServed
 from key_servers.kms.store import Store, User
 from key_servers.rate_limit import HourlyLimit

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 from key_servers.errors import ServerError
-from key_servers.kms.tokens import StoredToken
+from key_servers.https.tokens import StoredToken
 from key_servers.sql import Database, Transaction, migrate
 
 _USER = "user_uri, role, added_at, revoked_at"

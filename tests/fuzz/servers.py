@@ -7,7 +7,7 @@ from cpns import numbers, xml_form
 from cpns.errors import CpnsError
 from gateway_agent.seal.servers import reason
 from key_servers.cpns_server import wire
-from key_servers.kms import tokens
+from key_servers.https import tokens
 from mikey_sakke import group_configuration, i_message, kms_xml
 from mikey_sakke.errors import MikeyError
 from mikey_sakke.kms_faults import KmsFault

@@ -14,7 +14,8 @@ import pytest
 from gateway_agent.seal.key_material import KeyMaterial
 from gateway_agent.seal.kms_client import KmsClient
 from gateway_agent.seal.server_access import KmsAccess
-from key_servers.kms import tls
+from key_servers.https import tls
+from key_servers.https.admission import Limits
 from key_servers.kms.app import Kms, create
 from key_servers.kms.config import KmsConfig
 from key_servers.kms.store import Role
@@ -73,11 +74,12 @@ class World:
 
 
 @asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[World]:
+async def running(folder: Path, limits: Limits | None = None) -> AsyncIterator[World]:
     """A new KMS in `folder` that listens, with TLS of its own."""
     certificate, key = folder / "tls.pem", folder / "tls_key.pem"
     tls.make_self_signed(certificate, key, ["127.0.0.1"], datetime.datetime.now(datetime.UTC))
-    config = KmsConfig(state_dir=folder / "kms", port=0, tls_certificate=certificate, tls_key=key)
+    limits = limits or Limits()
+    config = KmsConfig(state_dir=folder / "kms", port=0, tls_certificate=certificate, tls_key=key, limits=limits)
     create(config, KMS_URI, PERIOD, now=NOW - 86400)
     clock = Clock()
     async with await Kms.open(config, clock=clock) as kms:

@@ -19,7 +19,9 @@ from pydantic import SecretStr, ValidationError
 from gateway_agent.errors import ConfigError
 from gateway_agent.seal.kms_client import KmsClient
 from gateway_agent.seal.server_access import KmsAccess
-from key_servers.kms import tls, tuning
+from key_servers.https import tls
+from key_servers.https import tuning as door_tuning
+from key_servers.kms import tuning
 from mikey_sakke import kms_values
 from mikey_sakke.kms_exchange import ROOT_PATH, same_resource
 from mikey_sakke.kms_faults import (
@@ -134,7 +136,7 @@ async def test_only_post_is_answered(world: World) -> None:
 async def test_a_request_that_does_not_come_to_its_end_is_given_up(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tuning, "REQUEST_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(door_tuning, "REQUEST_TIMEOUT_S", 0.05)
     token = (await world.access(ALICE)).token.get_secret_value()
     host, port = world.url.removeprefix("https://").split(":")
     context = ssl.create_default_context(cafile=world.ca_file)

@@ -10,10 +10,10 @@ from pydantic import SecretStr
 from gateway_agent.seal.key_material import KEPT_AFTER_PERIOD_S
 from gateway_agent.seal.kms_client import KmsClient
 from gateway_agent.store.errors import StoreDamaged
+from key_servers.https.listening import ListenFailed
 from key_servers.kms.app import Kms, NotPossible, create
 from key_servers.kms.config import KmsConfig
 from key_servers.kms.store import Role
-from key_servers.listening import ListenFailed
 from mikey_sakke import i_message, kms_values
 from mikey_sakke.identifiers import NTP_OFFSET
 from mikey_sakke.key_parameters import Parameters

@@ -13,7 +13,8 @@ import pytest
 from cryptography import x509
 from pydantic import SecretStr, ValidationError
 
-from key_servers.kms import master_secrets, private_file, tls, tokens
+from key_servers.https import tls, tokens
+from key_servers.kms import master_secrets, private_file
 from key_servers.kms.config import KmsConfig
 from key_servers.kms.issuer import Issuer, PeriodNotServed
 from key_servers.kms.private_file import SecretFileUnusable

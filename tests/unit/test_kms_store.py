@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from key_servers.errors import StoreFailed, StoreUnusable
-from key_servers.kms import tokens
+from key_servers.https import tokens
 from key_servers.kms.store import Role, Store, User, UserExists, UserUnknown
 from key_servers.sql import Database, migrate, open_database
 from tests.unit.kms_world import ALICE, BOB, GMS, NOW

@@ -132,7 +132,7 @@ def _with(state: Path, do: Callable[["Profiles"], Coroutine[Any, Any, None]]) ->
 
     async def opened() -> None:
         from key_servers.cms.app import open_profiles
-        from key_servers.listening import Listening
+        from key_servers.https.listening import Listening
         from tools.keycast.server_config import server_config
 
         async with open_profiles(server_config(Listening, DATABASE_VARIABLE, state_dir=state)) as profiles:

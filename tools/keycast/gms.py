@@ -276,7 +276,7 @@ def _with(state: Path, do: Callable[["GroupManagement"], Coroutine[Any, Any, Non
 
     async def opened() -> None:
         from key_servers.gms.app import open_management
-        from key_servers.listening import Listening
+        from key_servers.https.listening import Listening
         from tools.keycast.server_config import server_config
 
         async with open_management(server_config(Listening, DATABASE_VARIABLE, state_dir=state)) as manage:

@@ -46,9 +46,9 @@ def init(
 
     Example: keycast kms init kms.example.org --host 192.168.1.10
     """
+    from key_servers.https.tls import make_self_signed
     from key_servers.kms.app import create
     from key_servers.kms.config import TLS_CERTIFICATE_FILE, TLS_KEY_FILE, KmsConfig
-    from key_servers.kms.tls import make_self_signed
 
     with sentences():
         create(KmsConfig(state_dir=state), kms_uri, period, offset)

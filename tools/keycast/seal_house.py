@@ -20,7 +20,7 @@ from gateway_agent.seal.val_client import ValClient
 from key_servers.cms.app import Cms, CmsConfig
 from key_servers.gms.app import Gms, GmsConfig
 from key_servers.gms.provisioning import KmsOverHttps
-from key_servers.kms import tls
+from key_servers.https import tls
 from key_servers.kms.app import Kms, create
 from key_servers.kms.config import KmsConfig
 from key_servers.kms.store import Role

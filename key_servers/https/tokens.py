@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from key_servers.kms import tuning
+from key_servers.https import tuning
 
 _TOKEN = re.compile(r"([0-9a-f]{12})\.([0-9a-f]{64})")
 

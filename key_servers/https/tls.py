@@ -1,4 +1,4 @@
-"""TLS of the KMS: its certificate from a pair of files, and a self-signed pair for a lab."""
+"""TLS of a server: its certificate from a pair of files, and a self-signed pair for a lab."""
 
 import datetime
 import ipaddress
@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from key_servers.errors import ServerError
-from key_servers.kms import private_file, tuning
+from key_servers.https import tuning
+from key_servers.kms import private_file
 
 
 class TlsUnusable(ServerError):
@@ -24,6 +25,7 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     private_file.check(key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION  # a stranger would have us do the costly half for ever
     try:
         context.load_cert_chain(certificate, key, password=_no_password)
     except (OSError, ssl.SSLError, ValueError) as error:

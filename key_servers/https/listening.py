@@ -1,17 +1,15 @@
-"""Where an HTTPS server of key material keeps its things and listens: settings, and the sockets. TLS, or loopback."""
+"""Where a server of key material keeps its things and listens: settings, and the sockets. TLS, or loopback."""
 
 import ipaddress
+import socket
 from pathlib import Path
 from typing import Annotated, Self
 
-from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from key_servers.errors import ServerError
-from key_servers.kms import tls
-
-BACKLOG = 1024
-"""Users whose long polls all begin anew, after a restart, find room."""
+from key_servers.https import tuning
+from key_servers.https.admission import Limits
 
 
 class ListenFailed(ServerError):
@@ -29,6 +27,7 @@ class Listening(BaseModel):
     tls_certificate: Path | None = Field(None, description="PEM file; none: plain HTTP, only on loopback")
     tls_key: Path | None = Field(None, description="PEM file of mode 0600")
     database: SecretStr | None = Field(None, description="postgresql://...; none: SQLite in state_dir")
+    limits: Limits = Field(Limits(), description="how many connections, and for how long")
 
     @model_validator(mode="after")
     def _plain_only_on_loopback(self) -> Self:
@@ -49,18 +48,24 @@ class Listening(BaseModel):
         return self.database.get_secret_value() if self.database else None
 
 
-async def listen(runner: web.AppRunner, config: Listening) -> list[str]:
-    """Let `runner` answer where `config` says; gives the URLs. Raises ServerError; `runner` is ended by the caller."""
-    context = None
-    if config.tls_certificate and config.tls_key:
-        context = tls.server_context(config.tls_certificate, config.tls_key)
-    await runner.setup()
+def sockets(config: Listening) -> list[socket.socket]:
+    """One listening socket, which never blocks, for each address of `config`. Raises ListenFailed, leaving none."""
+    made: list[socket.socket] = []
     for host in config.listen:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            await web.TCPSite(runner, host, config.port, ssl_context=context, backlog=BACKLOG).start()
+            made.append(socket.create_server((host, config.port), family=family, backlog=tuning.BACKLOG))
         except OSError as error:
+            for each in made:
+                each.close()
             raise ListenFailed(
                 f"Cannot listen on {host}, port {config.port}: {error.strerror}.", "Choose another port or address."
             ) from None
-    scheme = "https" if context else "http"
-    return [f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}" for host, port, *_ in runner.addresses]
+        made[-1].setblocking(False)
+    return made
+
+
+def url_of(listening: socket.socket, tls: bool) -> str:
+    """The URL that reaches a listening socket."""
+    host, port, *_ = listening.getsockname()
+    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"

@@ -1,0 +1,257 @@
+"""The connections of one server, from accept to their end: HTTP on TLS, each within the limits of `admission`.
+
+asyncio's own accepting has no limit and, when the machine has no descriptor left, logs as fast as it can; so accepting
+is done here. aiohttp's protocol gets a connection that is already counted, and logs nothing itself.
+"""
+
+import asyncio
+import contextlib
+import logging
+import resource
+import socket
+import ssl
+from http import HTTPStatus
+from typing import TypeGuard
+
+from aiohttp import web
+
+from key_servers.https import tls, tuning
+from key_servers.https.admission import Admission, Limits, holder
+from key_servers.https.listening import Listening, sockets, url_of
+from key_servers.https.log import DoorLog
+
+# What aiohttp would log may quote a request: it gets a logger that says nothing.
+_SILENT = logging.Logger("silent")
+_SILENT.disabled = True
+
+
+class Connection(web.RequestHandler):
+    """One connection; aiohttp's protocol once TLS is agreed on. It is a stranger's until `proved`."""
+
+    def __init__(self, server: web.Server, connections: "Connections", accepted: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(
+            server,
+            loop=loop,
+            keepalive_timeout=connections.limits.idle_s,
+            lingering_time=tuning.REQUEST_TIMEOUT_S,
+            logger=_SILENT,
+            access_log=_SILENT,
+        )
+        self._connections = connections
+        self._socket = accepted
+        self._made: asyncio.Transport | None = None
+        self._ended = False
+        self.greeting: asyncio.Task[None] | None = None  # while TLS is agreed on
+        self._late = loop.call_later(connections.limits.first_request_s, self._is_late)
+
+    def greet(self, context: ssl.SSLContext | None) -> None:
+        """Agree on TLS, if there is a context, and begin to read requests."""
+        self.greeting = asyncio.get_running_loop().create_task(self._greet(context))
+
+    def proved(self, user: str) -> bool:
+        """A request showed a valid token of `user`; False if there is no place for it."""
+        stays = self._connections.proved(self, user)
+        if stays:
+            self._late.cancel()
+        return stays
+
+    def answered(self) -> None:
+        """The request has its answer."""
+        self._connections.admission.answered(self)
+
+    @property
+    def is_member(self) -> bool:
+        """True once a valid token was shown."""
+        return self._connections.admission.is_member(self)
+
+    def end(self) -> None:
+        """End the connection at once, whatever state it is in."""
+        self._ended = True
+        self._late.cancel()
+        if self._made is not None:
+            self._made.abort()
+            return
+        with contextlib.suppress(OSError):  # the peer was quicker
+            self._socket.shutdown(socket.SHUT_RDWR)  # TLS meets an end of the stream, and cleans up
+
+    # what aiohttp and asyncio call
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._made = transport
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._late.cancel()
+        self._connections.left(self)
+        super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = HTTPStatus.INTERNAL_SERVER_ERROR,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what is no HTTP, and what met a fault of ours. aiohttp's own way would quote the request."""
+        if status != HTTPStatus.INTERNAL_SERVER_ERROR:
+            self._connections.log.refused("no-http")
+        elif exc is not None:
+            self._connections.log.broke(exc)
+        return super().handle_error(request, status, None, HTTPStatus(status).phrase)
+
+    def log_exception(self, *args: object, **kw: object) -> None:
+        """Nothing: `handle_error` has said what there is to say."""
+
+    async def _greet(self, context: ssl.SSLContext | None) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            if context is None:
+                await loop.connect_accepted_socket(lambda: self, self._socket)
+            else:
+                await loop.connect_accepted_socket(
+                    lambda: self,
+                    self._socket,
+                    ssl=context,
+                    ssl_handshake_timeout=self._connections.limits.first_request_s,
+                    ssl_shutdown_timeout=tuning.TLS_SHUTDOWN_S,
+                )
+        except OSError:  # ssl.SSLError is one
+            if not self._ended:
+                self._connections.log.ended("no-tls")
+        finally:
+            self.greeting = None
+            if self._made is None:
+                self._late.cancel()
+                self._connections.left(self)
+
+    def _is_late(self) -> None:
+        self._connections.log.ended("late")
+        self.end()
+
+
+class Connections:
+    """Listens for one application, and holds what comes to its limits. `urls` once it listens."""
+
+    def __init__(self, application: web.Application, log: DoorLog, finish_s: float) -> None:
+        """`finish_s`: seconds that what is being answered at the end may still take."""
+        application.on_response_prepare.append(_part_with_strangers)
+        # A long poll ends with its connection, and must not hold up the end of the server.
+        self._runner = web.AppRunner(
+            application, handle_signals=False, handler_cancellation=True, shutdown_timeout=finish_s
+        )
+        self._listening: list[socket.socket] = []
+        self._tls: ssl.SSLContext | None = None
+        self._paused: asyncio.TimerHandle | None = None
+        self._all: set[Connection] = set()
+        self.log = log
+        self.limits = Limits()
+        self.admission: Admission[Connection] = Admission(self.limits)
+        self.urls: list[str] = []
+
+    async def open(self, config: Listening) -> None:
+        """Listen. Raises ServerError."""
+        self.limits = config.limits.within(_descriptors(config.limits.connections) - tuning.DESCRIPTORS_KEPT)
+        self.admission = Admission(self.limits)
+        if config.tls_certificate and config.tls_key:
+            self._tls = tls.server_context(config.tls_certificate, config.tls_key)
+        self._listening = sockets(config)
+        self.urls = [url_of(each, self._tls is not None) for each in self._listening]
+        await self._runner.setup()
+        self._resume()
+
+    async def close(self) -> None:
+        """Stop listening; end what is being answered, soon, and everything else at once."""
+        self._pause()
+        for each in self._listening:
+            each.close()
+        self._listening = []
+        for connection in list(self._all):
+            if not connection.is_member:
+                connection.end()
+        await asyncio.gather(*(each.greeting for each in self._all if each.greeting is not None))
+        await self._runner.cleanup()
+
+    def proved(self, connection: Connection, user: str) -> bool:
+        """`connection` showed a valid token of `user`; False if it cannot stay for want of places."""
+        stays, gone = self.admission.proved(connection, user)
+        self._let_go(gone)
+        return stays
+
+    def left(self, connection: Connection) -> None:
+        """`connection` is over."""
+        self.admission.left(connection)
+        self._all.discard(connection)
+
+    def _resume(self) -> None:
+        self._paused = None
+        loop = asyncio.get_running_loop()
+        for each in self._listening:
+            loop.add_reader(each, self._accept, each)
+
+    def _pause(self) -> None:
+        loop = asyncio.get_running_loop()
+        for each in self._listening:
+            loop.remove_reader(each)
+        if self._paused is not None:
+            self._paused.cancel()
+            self._paused = None
+
+    def _accept(self, listening: socket.socket) -> None:
+        for _ in range(tuning.ACCEPTED_AT_ONCE):
+            try:
+                accepted, address = listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._no_room(error)
+                return
+            self._take_in(accepted, address[0])
+
+    def _take_in(self, accepted: socket.socket, address: str) -> None:
+        accepted.setblocking(False)
+        with contextlib.suppress(OSError):  # where there is no such option, keep-alive ends what is dead
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, tuning.UNSENT_S * 1000)
+        server = self._runner.server
+        assert server is not None  # it was set up before anybody could knock
+        connection = Connection(server, self, accepted)
+        self._all.add(connection)
+        self._let_go(self.admission.arrived(connection, holder(address)))
+        connection.greet(self._tls)
+
+    def _no_room(self, error: OSError) -> None:
+        """The machine gives no descriptor or memory for another connection: make room, and try again in a moment."""
+        self.log.ended(f"no room for it on this machine ({error.strerror})")
+        self._let_go(self.admission.oldest_stranger())
+        self._pause()
+        self._paused = asyncio.get_running_loop().call_later(tuning.ACCEPT_PAUSE_S, self._resume)
+
+    def _let_go(self, connection: Connection | None) -> None:
+        if connection is not None:
+            self.log.ended("displaced")
+            connection.end()
+
+
+def of_server(protocol: object) -> TypeGuard[Connection]:
+    """True for the protocol of a request that came in through `Connections`."""
+    return isinstance(protocol, Connection)
+
+
+async def _part_with_strangers(request: web.Request, response: web.StreamResponse) -> None:
+    """Who has shown no valid token gets one answer."""
+    if of_server(request.protocol) and not request.protocol.is_member:
+        response.force_close()
+        response.headers["Connection"] = "close"  # the other headers are written already
+
+
+def _descriptors(wanted: int) -> int:
+    """The file descriptors this process may have, after asking for as many as `wanted` needs."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = wanted + tuning.DESCRIPTORS_KEPT
+    if hard != resource.RLIM_INFINITY:
+        enough = min(enough, hard)
+    if soft != resource.RLIM_INFINITY and soft < enough:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
+        soft = enough
+    return enough if soft == resource.RLIM_INFINITY else soft

@@ -1,0 +1,110 @@
+"""Bearer tokens, bodies and refusals of one HTTP server: what its resources have in common. Who is not known learns
+nothing but 401, and that once a connection.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Generic, Protocol, TypeVar
+
+from aiohttp import web
+
+from key_servers.errors import ServerError
+from key_servers.https import tuning
+from key_servers.https.connections import Connections, of_server
+from key_servers.https.listening import Listening
+from key_servers.https.log import DoorLog
+
+
+class KnownUser(Protocol):
+    """Who showed a valid token."""
+
+    @property
+    def user_uri(self) -> str:
+        """Its identity."""
+        ...
+
+
+U = TypeVar("U", bound=KnownUser)
+
+
+class Door(Generic[U]):
+    """One aiohttp application. `authenticate` gives the user of an Authorization header, None if there is none.
+
+    `counters` counts what was refused, `log.connections` what became of connections. `realm`: of the challenge.
+    `finish_s`: seconds that what is being answered at the end may still take.
+    """
+
+    def __init__(
+        self,
+        authenticate: Callable[[str | None], Awaitable[U | None]],
+        counters: Counter[str],
+        *,
+        body_max: int,
+        realm: str,
+        finish_s: float = 0.5,
+    ) -> None:
+        self._authenticate = authenticate
+        self._challenge = f'Bearer realm="{realm}", error="invalid_token"'
+        self._application = web.Application(client_max_size=body_max)
+        self.log = DoorLog(counters)
+        self._connections = Connections(self._application, self.log, finish_s)
+
+    def add(self, method: str, path: str, handler: Callable[[U, web.Request], Awaitable[web.Response]]) -> None:
+        """Answer `method` on `path` by `handler(user, request)`."""
+
+        async def handle(request: web.Request) -> web.Response:
+            try:
+                user = await self._authenticate(request.headers.get("Authorization"))
+            except ServerError as error:
+                return self.failed(error, web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE))
+            if user is None:
+                challenge = web.Response(status=HTTPStatus.UNAUTHORIZED, headers={"WWW-Authenticate": self._challenge})
+                challenge.force_close()
+                return self.refused("unauthenticated", challenge)
+            connection = request.protocol
+            if not of_server(connection):
+                return await handler(user, request)
+            if not connection.proved(user.user_uri):
+                later = web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, headers={"Retry-After": "5"})
+                return self.refused("full", later)
+            try:
+                return await handler(user, request)
+            finally:
+                connection.answered()
+
+        self._application.router.add_route(method, path, handle)
+
+    @property
+    def urls(self) -> list[str]:
+        """Where it listens."""
+        return self._connections.urls
+
+    async def open(self, config: Listening) -> None:
+        """Listen. Raises ServerError."""
+        try:
+            await self._connections.open(config)
+        except ServerError:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Stop listening."""
+        await self._connections.close()
+
+    def refused(self, why: str, response: web.Response) -> web.Response:
+        """Count and log a refusal; gives `response`."""
+        self.log.refused(why)
+        return response
+
+    def failed(self, error: Exception, response: web.Response) -> web.Response:
+        """Count and log that the server could not do its part, with the sentence of `error`; gives `response`."""
+        self.log.failed(str(error))
+        return response
+
+
+async def body(request: web.Request) -> bytes:
+    """The body of a request. Raises TimeoutError, HTTPRequestEntityTooLarge."""
+    async with asyncio.timeout(tuning.REQUEST_TIMEOUT_S):
+        return await request.read()

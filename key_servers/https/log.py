@@ -1,0 +1,57 @@
+"""What a door logs: counters of everything, and at most one line of a kind in a while. Never what a peer sent.
+
+Who may knock at will must not fill the log, and no line holds a header, a body, a path or the text of an exception
+that was raised while such were read.
+"""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from key_servers.https import tuning
+
+_log = logging.getLogger(__name__)
+
+
+class DoorLog:
+    """Counts in `requests` (what was asked and refused) and `connections` (what became of them), by name."""
+
+    def __init__(self, requests: Counter[str], monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.requests = requests
+        self.connections: Counter[str] = Counter()
+        self._monotonic = monotonic
+        self._said_at: dict[str, float] = {}
+        self._unsaid: Counter[str] = Counter()
+
+    def refused(self, why: str) -> None:
+        """A request was refused."""
+        self.requests[f"refused.{why}"] += 1
+        self._say(logging.WARNING, "a request was refused: %s", why)
+
+    def ended(self, why: str) -> None:
+        """A connection was ended, or found no way in."""
+        self.connections[why] += 1
+        self._say(logging.WARNING, "a connection was ended: %s", why)
+
+    def failed(self, sentence: str) -> None:
+        """The server could not do its part; `sentence` is its own and holds nothing of a request."""
+        self.requests["refused.failed"] += 1
+        self._say(logging.ERROR, "%s", sentence)
+
+    def broke(self, error: BaseException) -> None:
+        """A request met a fault of the program: its place in the code is told, not what it said."""
+        place, trace = "nowhere", error.__traceback__
+        while trace is not None:
+            place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+            trace = trace.tb_next
+        self.failed(f"a request met a fault of this program: {type(error).__name__} at {place}")
+
+    def _say(self, level: int, form: str, value: str) -> None:
+        now = self._monotonic()
+        if now - self._said_at.get(form, float("-inf")) < tuning.LOGGED_EVERY_S:
+            self._unsaid[form] += 1
+            return
+        self._said_at[form] = now
+        _log.log(level, f"{form} (%d more since the last line)", value, self._unsaid.pop(form, 0))
