@@ -126,6 +126,10 @@ NAMES = {
     m.SLOT: ("Slot", "place of the PNE in the tree"),
     m.KEY_MESSAGE: ("Key Message", "docs/protocol.md section 12; the PN GW cannot open the I_MESSAGE in it"),
     m.WINDOWS_LOST: ("Windows Lost", "the replay windows under this version were lost: a new key is wanted (SEC-24)"),
+    m.RECEIPT: (
+        "Receipt",
+        "the PN GW's own word of what it knew, kept and shown by the PNE unread; empty for none yet",
+    ),
 }
 
 # Fields that stand as an XML attribute of the message; parts always are attributes of their element

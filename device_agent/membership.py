@@ -38,6 +38,7 @@ class ServiceGroup:
         self.pulled_at = self.pull_wait = 0
         self.confirm_at = self.confirmed_at = None
         self.windows_lost = 0  # the version under which replay windows were lost (SEC-24), 0 for none
+        self.receipt = b""  # what the PN GW said last that it knows, for it to read (SEC-34)
         self.generation = 0  # of the GKDK that opened the newest key, 0 if it came over the session
 
     @property
@@ -168,12 +169,14 @@ class Membership:
             fields[messages.GENERATION] = self.gkdks.newest
         if group.version and group.windows_lost == group.version:
             fields[messages.WINDOWS_LOST] = group.version
+        fields[messages.RECEIPT] = group.receipt
         answer = yield from self._ask(n.KEY_PULL_REQUEST, fields)
         if not group.joined:
             return  # left while the answer was on its way
         if group.ring.floor is None and messages.PROTECTION in answer:
             group.ring.protection = answer[messages.PROTECTION]
         self._learn(group, answer)
+        group.receipt = answer.get(messages.RECEIPT, group.receipt)
         if messages.GROUP_KEY in answer:
             self._deliver(group, answer)
             if self.gkdks.newest:
@@ -272,6 +275,7 @@ class Membership:
         now = self._clock.now()
         for group in self.groups.values():
             group.alias = None
+            group.receipt = b""
             group.pull_wait = 0
             self._save(group)
             self.hint(group, now)
@@ -368,16 +372,18 @@ class Membership:
 
     def _save(self, group):
         ring = group.ring.dump(self._clock.now() // 1000)
-        record = cborlite.encode([group.id, group.joined, group.alias, group.leisure, ring])
+        record = cborlite.encode([group.id, group.joined, group.alias, group.leisure, ring, group.receipt])
         self._store.save(record_name("g", group.id), record)
 
     def _load(self, sg_id):
         record = self._store.load(record_name("g", sg_id))
         if record is None:
             return None
-        found, joined, alias, leisure, ring = cborlite.decode(record)
+        found, joined, alias, leisure, ring, *later = cborlite.decode(record)
         if found != sg_id:
             raise NotAllowed("the record's place is taken by another Service Group's floor")
         group = ServiceGroup(sg_id, KeyRing.load(ring, self._clock.now() // 1000), alias, leisure)
         group.joined = joined is True
+        for receipt in later:  # records of before have none
+            group.receipt = bytes(receipt)
         return group

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from cpns import messages, numbers, tuning
 from cpns.errors import MalformedMessage, NotAllowed, NotMember, Stale
-from gateway_agent.core.fields import Fields, number, optional_number, own_id, text
+from gateway_agent.core.fields import Fields, number, octets, optional_number, own_id, text
 from gateway_agent.core.membership import Membership
 from gateway_agent.core.ports import Clock
 from gateway_agent.core.runner import Deliveries
@@ -81,12 +81,17 @@ class GroupKeys:
         if member is None or group is None:
             raise NotMember(f"{pne_id} is no member of {sg_id}")
         self._versions.heard_version(pne_id, sg_id, held)
+        if messages.RECEIPT in fields:
+            self._versions.heard_receipt(pne_id, sg_id, octets(fields, messages.RECEIPT))
+            self._versions.refuse_if_stopped()
         answer: dict[int, object] = {
             messages.RESULT: numbers.RESULT_SUCCESS,
             messages.SG_ID: sg_id,
             messages.VERSION: group.version,
             **self._membership.membership_fields(sg_id),
         }
+        if messages.RECEIPT in fields:  # boards of before do not know of receipts
+            answer[messages.RECEIPT] = self._versions.receipt(pne_id, sg_id, group.version)
         key = None if group.waiting else self._store.group_keys.get(sg_id, group.version)
         if key is not None and member.floor < key.version:
             if held < key.version and group.behind:

@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 TICK_S = 60.0
 UPLINK_RETRY_S = 5.0
 VERSION_LIST_EVERY_S = 900.0  # SEC-28
+DOUBTS_GAP_S = 60.0  # a PNE that claims things may make the Server be asked so often
 MISSING_REVISION_S = 5.0  # a JoinResponse or list may just be on its way
 PUSHES_AT_ONCE = 8
 PUSH_AGAIN_S = 300.0
@@ -96,6 +97,12 @@ class Housekeeping:
         """A revision is missing: if it still is in a few seconds, ask the Server for the members."""
         if self._compare_at is None:
             self._compare_at = self._clock.monotonic() + MISSING_REVISION_S
+            self._wake.set()
+
+    def doubted(self) -> None:
+        """PNEs claim to know more than this PN GW: ask the Server, unless it was asked in the last minute."""
+        if self._listed_at is not None and self._clock.monotonic() >= self._listed_at + DOUBTS_GAP_S:
+            self._listed_at = None
             self._wake.set()
 
     def attend(self, pne_id: str) -> None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from cpns import messages, numbers, tuning, xml_form
 from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember, TooMany, Unknown
-from gateway_agent.core import roll_over
+from gateway_agent.core import receipts, roll_over
+from gateway_agent.core.alarms import Alarm, Alarms
 from gateway_agent.core.background import Background
 from gateway_agent.core.confirmations import Confirmations, SlotUnknown
 from gateway_agent.core.deleted_groups import DeletedGroups
@@ -84,6 +85,7 @@ class PnGateway:
         self._signer = signer
         self._pairing: PairingWindow | None = None
         self._background = Background()
+        self._alarms = Alarms(gateway_id, clock)
         _create_pn(store, pn_id, gateway_id, random)
         self._gateway_id = gateway_id
         self._pn_id = pn_id
@@ -105,7 +107,14 @@ class PnGateway:
             counters=self.counters,
         )
         self._versions = Versions(
-            store=store, uplink=uplink, pn_id=pn_id, stopped=self._deliveries.halt, counters=self.counters
+            store=store,
+            uplink=uplink,
+            pn_id=pn_id,
+            clock=clock,
+            stopped=self._deliveries.halt,
+            doubted=lambda: self._housekeeping.doubted(),
+            alarms=self._alarms,
+            counters=self.counters,
         )
         uplink_requests = Buckets(*UPLINK_REQUESTS, PEERS_MAX)
         self._membership = Membership(
@@ -291,6 +300,7 @@ class PnGateway:
         """
         exposed = self._membership.retire(pne_id, cause)
         self._gkdks.forget(pne_id)
+        self._versions.forget(pne_id)
         self._housekeeping.soon()
         return exposed
 
@@ -331,6 +341,10 @@ class PnGateway:
     def stop_reason(self) -> str | None:
         """Why broadcasts and pulls are stopped (SEC-02), None if they are not."""
         return self._versions.stop_reason
+
+    def alarms(self) -> tuple[Alarm, ...]:
+        """What a person should look at, oldest first."""
+        return self._alarms.standing()
 
     def groups(self) -> list[GroupStatus]:
         """All Service Groups, by SG ID."""
@@ -429,8 +443,12 @@ def _create_pn(store: Store, pn_id: str, gateway_id: str, random: RandomOctets) 
     if pn is None:
         with store.transaction():
             store.pn.create(pn_id, gateway_id, int.from_bytes(random(4), "big"))
+            store.pn.set_receipt_key(random(receipts.KEY_LEN))
     elif (pn.pn_id, pn.gateway_id) != (pn_id, gateway_id):
         raise StoreDamaged(
             f"The store belongs to PN GW {pn.gateway_id} of PN {pn.pn_id}, not to {gateway_id} of {pn_id}.",
             "Correct `gateway.id` and `gateway.pn`, or use another `gateway.state_dir`.",
         )
+    elif not store.pn.receipt_key():  # written before there were receipts
+        with store.transaction():
+            store.pn.set_receipt_key(random(receipts.KEY_LEN))

@@ -6,6 +6,7 @@ removed since, sequence numbers used since.
 
 from dataclasses import dataclass
 
+from gateway_agent.core import receipts
 from gateway_agent.core.generations import RESTORE_STEP
 from gateway_agent.core.ports import RandomOctets
 from gateway_agent.core.tree import Tree
@@ -28,6 +29,7 @@ def restore(store: Store, random: RandomOctets, *, height: int, unix: int) -> Re
 
     * all Group Keys, covers, deliveries, members, slots and tree masters go;
     * a new tree master, generation = highest known + 256, with a slot for every PNE present;
+    * receipts given to PNEs are worth nothing any more (SEC-34);
     * every group waits: nothing goes out before the Server has told the members and issued a new key.
 
     A crash in between leaves the store stopped; running it again is safe. The members come back by the version list of
@@ -43,7 +45,7 @@ def restore(store: Store, random: RandomOctets, *, height: int, unix: int) -> Re
         store.pn.stop(f"a restore was interrupted: {NEXT_STEP} again")
         store.pn.set_last_generation(generation)
         store.pn.set_behind(True)
-        store.pn.forget_ahead()
+        store.pn.set_receipt_key(random(receipts.KEY_LEN))
         store.deliveries.delete_all()
         store.group_keys.delete_all()
         store.inventory.mark_all_waiting()

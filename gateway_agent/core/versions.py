@@ -1,8 +1,9 @@
-"""Is this PN GW an old copy of itself? (SEC-02, SEC-28)
+"""Is this PN GW an old copy of itself? (SEC-02, SEC-28, SEC-34)
 
-A store that was put back unannounced gives slots a second owner and takes removed members for present ones. Its peers
-notice: the Server has seen it acknowledge later versions, PNEs hold later versions, generations or other slots. The
-Server's word stops broadcasts and pulls, one PNE's word is an alarm (it may lie), two PNEs' stop as well.
+A store that was put back unannounced gives slots a second owner and takes removed members for present ones. Two words
+stop broadcasts and pulls: the Server's, which has seen this PN GW acknowledge later versions, and the PN GW's own, on a
+receipt that a PNE kept for it. What PNEs merely claim (later versions, generations, other slots) stops nothing, however
+many they are: it makes this PN GW compare with the Server at once, and is an alarm for a person.
 """
 
 import logging
@@ -11,13 +12,17 @@ from collections.abc import Callable, Iterable
 
 from cpns import messages, numbers
 from cpns.errors import NotAllowed
-from gateway_agent.core.ports import Uplink
+from gateway_agent.core import receipts
+from gateway_agent.core.alarms import OLD_COPY, Alarms
+from gateway_agent.core.ports import Clock, Uplink
 from gateway_agent.core.server_link import ask
 from gateway_agent.store.store import Store
 
 _log = logging.getLogger(__name__)
 
-PNES_TO_STOP = 2
+CLAIM_LIFE_S = 2 * 86_400.0
+"""Running time for which a claim is shown that is not made again: a PNE that holds it pulls every day."""
+NAMES_SHOWN = 3
 NEXT_STEP = "run `keycast gateway restore`"
 
 
@@ -25,14 +30,27 @@ class Versions:
     """Compares what peers know with what the store knows."""
 
     def __init__(
-        self, *, store: Store, uplink: Uplink, pn_id: str, stopped: Callable[[], None], counters: Counter[str]
+        self,
+        *,
+        store: Store,
+        uplink: Uplink,
+        pn_id: str,
+        clock: Clock,
+        stopped: Callable[[], None],
+        doubted: Callable[[], None],
+        alarms: Alarms,
+        counters: Counter[str],
     ) -> None:
-        """`stopped` is called when broadcasts and pulls must stop."""
+        """`stopped` is called when broadcasts and pulls must stop, `doubted` when versions should be compared."""
         self._store = store
         self._uplink = uplink
         self._pn_id = pn_id
+        self._clock = clock
         self._stopped = stopped
+        self._doubted = doubted
+        self._alarms = alarms
         self._counters = counters
+        self._claims: dict[tuple[str, str], tuple[float, str]] = {}  # (PNE ID, about what): (when, what)
         self._compared = False
 
     @property
@@ -48,6 +66,7 @@ class Versions:
 
     async def exchange(self) -> None:
         """Send the version list and judge the answer. Raises NoAnswer, Refused, MalformedMessage."""
+        self._age_claims()
         groups = self._store.inventory.groups()
         asked = {group.sg_id: 0 if group.waiting or group.behind else group.version for group in groups}
         fields: dict[int, object] = {messages.PN_ID: self._pn_id}
@@ -68,20 +87,54 @@ class Versions:
             await self.exchange()
 
     def heard_version(self, pne_id: str, sg_id: str, version: int) -> None:
-        """A PNE says over its session that it holds this version."""
+        """A member says over its session that it holds this version.
+
+        A group without a key of its own yet is not compared: this PN GW is new, or restored, and it is known that
+        others know more.
+        """
         group = self._store.inventory.group_or_deleted(sg_id)
-        if version > (0 if group is None else group.version):
-            self._doubt(pne_id, f"version {version} of {sg_id}")
+        if group is None or group.waiting or version <= group.version or not group.version:
+            self._believe(pne_id, sg_id)
+        else:
+            self._doubt(pne_id, sg_id, f"version {version >> 16}.{version & 0xFFFF} of {sg_id}")
+
+    def heard_receipt(self, pne_id: str, sg_id: str, receipt: bytes) -> None:
+        """A PNE shows what this PN GW once wrote for it, empty for nothing."""
+        said = receipts.check(self._store.pn.receipt_key(), pne_id, sg_id, receipt)
+        if said is None:
+            self._counters["receipts_unknown"] += bool(receipt)
+            return
+        version, generation = said
+        group, pn = self._store.inventory.group_or_deleted(sg_id), self._store.pn.get()
+        if pn is not None and (version > (0 if group is None else group.version) or generation > pn.last_generation):
+            self._stop(
+                f"{pne_id} has a receipt of this gateway for version {version >> 16}.{version & 0xFFFF} of {sg_id}"
+            )
+
+    def receipt(self, pne_id: str, sg_id: str, version: int) -> bytes:
+        """What a PNE is to keep for `heard_receipt`: that the store knows this version, which must be in it."""
+        pn = self._store.pn.get()
+        return receipts.make(
+            self._store.pn.receipt_key(), pne_id, sg_id, version, 0 if pn is None else pn.last_generation
+        )
 
     def heard_generation(self, pne_id: str, generation: int) -> None:
         """A PNE says over its session that it has a GKDK of this generation."""
         pn = self._store.pn.get()
         if pn is not None and generation > pn.last_generation:
-            self._doubt(pne_id, f"generation {generation}")
+            self._doubt(pne_id, "", f"generation {generation} of the tree")
+        else:
+            self._believe(pne_id, "")
 
     def heard_slot(self, pne_id: str) -> None:
         """A PNE names a slot that was never given to it."""
-        self._doubt(pne_id, "a slot that is not its own")
+        self._doubt(pne_id, "", "a slot of the tree")
+
+    def forget(self, pne_id: str) -> None:
+        """The PNE was retired: what it claimed ends, whoever has its name next."""
+        for claim in [claim for claim in self._claims if claim[0] == pne_id]:
+            del self._claims[claim]
+        self._show_claims()
 
     def _judge(self, entries: Iterable[tuple[int, str]]) -> None:
         pn = self._store.pn.get()
@@ -99,16 +152,36 @@ class Versions:
                 self._stop(f"the CPNS Server has seen this gateway acknowledge version {version} of {sg_id}")
                 return
 
-    def _doubt(self, pne_id: str, what: str) -> None:
+    def _doubt(self, pne_id: str, about: str, what: str) -> None:
         self._counters["peers_ahead"] += 1
-        pne = self._store.pn.pne(pne_id)
-        if pne is None or pne.ahead:
+        self._claims.pop((pne_id, about), None)
+        self._claims[pne_id, about] = (self._clock.monotonic(), what)
+        self._show_claims()
+        self._doubted()
+
+    def _believe(self, pne_id: str, about: str) -> None:
+        if self._claims.pop((pne_id, about), None) is not None:
+            self._show_claims()
+
+    def _age_claims(self) -> None:
+        oldest = self._clock.monotonic() - CLAIM_LIFE_S
+        for claim in [claim for claim, (since, _) in self._claims.items() if since < oldest]:
+            del self._claims[claim]
+        self._show_claims()
+
+    def _show_claims(self) -> None:
+        if not self._claims:
+            self._alarms.clear(OLD_COPY)
             return
-        with self._store.transaction():
-            doubting = self._store.pn.set_ahead(pne_id)
-        _log.warning("%s claims %s, which this gateway never gave: a lie, or an old copy of the store", pne_id, what)
-        if doubting >= PNES_TO_STOP:
-            self._stop(f"{doubting} PNEs hold what this gateway never gave")
+        (pne_id, _), (_, what) = next(iter(self._claims.items()))
+        claiming = sorted({name for name, _ in self._claims})
+        names = ", ".join(claiming[:NAMES_SHOWN]) + (", .." if len(claiming) > NAMES_SHOWN else "")
+        self._alarms.set(
+            OLD_COPY,
+            f"{len(claiming)} of the boards ({names}) say that they hold what this gateway never gave; "
+            f"{pne_id}: {what}. If an older copy of its files was put back, {NEXT_STEP}; "
+            "else these boards are faulty or lie: retire them.",
+        )
 
     def _stop(self, why: str) -> None:
         if self.stop_reason is not None:

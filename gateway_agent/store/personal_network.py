@@ -24,13 +24,12 @@ class PersonalNetwork:
 
 @dataclass(frozen=True, slots=True)
 class Pne:
-    """Row `pne`. `held`: its joins and leaves wait for a person; `ahead`: it claims what this PN GW never gave."""
+    """Row `pne`. `held`: its joins and leaves wait for a person."""
 
     pne_id: str
     retired: bool
     held: bool
     signing_epoch: int
-    ahead: bool
     preferred_sg: str | None
 
 
@@ -67,6 +66,15 @@ class PersonalNetworkTable:
         """Stop broadcasts and pulls, or with None let them go on."""
         self._db.execute("UPDATE pn SET stopped = ?", why)
 
+    def receipt_key(self) -> bytes:
+        """The key of the receipts of this store, empty before it has one."""
+        row = self._db.row("SELECT receipt_key FROM pn")
+        return b"" if row is None else bytes(row[0])
+
+    def set_receipt_key(self, key: bytes) -> None:
+        """Make receipts under another key from now on: those of before prove nothing."""
+        self._db.execute("UPDATE pn SET receipt_key = ?", key)
+
     def set_behind(self, behind: bool) -> None:
         """Whether the Server may rightly know versions that this PN GW does not."""
         self._db.execute("UPDATE pn SET behind = ?", behind)
@@ -90,7 +98,6 @@ class PersonalNetworkTable:
                 bool(row["retired"]),
                 bool(row["held"]),
                 row["signing_epoch"],
-                bool(row["ahead"]),
                 row["preferred_sg"],
             )
         )
@@ -108,7 +115,7 @@ class PersonalNetworkTable:
         """Make a PNE present, new or back again, with the signing key it was given."""
         self._db.execute(
             "INSERT INTO pne (pne_id, signing_epoch, preferred_sg) VALUES (?, ?, ?) ON CONFLICT (pne_id) DO UPDATE "
-            "SET retired = 0, held = 0, ahead = 0, signing_epoch = excluded.signing_epoch, "
+            "SET retired = 0, held = 0, signing_epoch = excluded.signing_epoch, "
             "preferred_sg = excluded.preferred_sg",
             pne_id,
             signing_epoch,
@@ -122,15 +129,6 @@ class PersonalNetworkTable:
     def set_held(self, pne_id: str, held: bool) -> None:
         """Hold its joins and leaves, or release them."""
         self._db.execute("UPDATE pne SET held = ? WHERE pne_id = ?", held, pne_id)
-
-    def set_ahead(self, pne_id: str) -> int:
-        """Note that the PNE claims what this PN GW never gave; return how many do so."""
-        self._db.execute("UPDATE pne SET ahead = 1 WHERE pne_id = ?", pne_id)
-        return self._db.number("SELECT count(*) FROM pne WHERE ahead = 1")
-
-    def forget_ahead(self) -> None:
-        """After a restore: claims made before count no more."""
-        self._db.execute("UPDATE pne SET ahead = 0")
 
     def set_trusted_epoch(self, pne_id: str, epoch: int) -> None:
         """The PNE now trusts the signing key of this epoch (SEC-18)."""

@@ -74,7 +74,7 @@ class Store:
             for table in ("recipient", "delivery", "gkek", "group_key", "slot", "block", "generation"):
                 copy.execute(f"DELETE FROM {table}")
             copy.execute("UPDATE service_group SET waiting = 1")
-            copy.execute("UPDATE pn SET stopped = 'This is a backup. ' || ?", _RESTORE)
+            copy.execute("UPDATE pn SET receipt_key = X'', stopped = 'This is a backup. ' || ?", _RESTORE)
             copy.forget_log_after_commit()
         copy.execute("VACUUM")
         copy.close()

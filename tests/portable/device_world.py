@@ -102,6 +102,7 @@ class Gateway:
         self.forgetful = False  # the OSCORE context is lost
         self.leisure = 4000
         self.time = 0
+        self.receipt = None  # octets that answers to pulls carry
         secret, salt, theirs, ours = SESSION
         self._oscore = oscore.Context(secret, salt, ours, theirs, 0, lambda ceiling: None, fresh=True)
 
@@ -155,6 +156,8 @@ class Gateway:
             answer[m.GROUP_KEY] = [(key_of(version), None)]
             answer[m.ACTIVATION] = 0
             answer[m.REASON] = n.REASON_PERIODIC
+        if code == n.KEY_PULL_REQUEST and self.receipt is not None:
+            answer[m.RECEIPT] = self.receipt
         return m.encode(code + 1, answer)
 
     def gkdk(self):

@@ -9,6 +9,7 @@ from cpns import numbers as n
 from cpns.errors import CpnsError, NotAllowed, TooMany
 from device_agent.crypto import p256
 from device_agent.key_store import KeyStore
+from device_agent.membership import record_name
 
 VM_HEAP_KIB = 192  # the PNE and its PN GW in one heap
 
@@ -240,6 +241,38 @@ def test_a_pull_tells_the_highest_generation_and_version_that_are_held():
     world.run_for(10000)
     (pull,) = [fields for code, fields in world.gateway.heard if code == n.KEY_PULL_REQUEST]
     assert (pull[m.GENERATION], pull[m.VERSION]) == (9, 6)
+
+
+@req("SEC-34")
+def test_the_last_receipt_of_the_pn_gw_is_kept_unread_and_shown_with_each_pull():
+    world, group = members_world()
+    world.gateway.groups["kitchen"][1:] = [6, True]
+    world.gateway.receipt = b"in its own hand"
+    world.gateway.heard.clear()
+    for expected in (b"", b"in its own hand"):
+        world.perform(world.agent.membership.pull(group))
+        assert world.gateway.heard[-1 if expected else 0][1][m.RECEIPT] == expected
+    writes = world.medium.writes
+    world.perform(world.agent.membership.pull(group))
+    assert world.medium.writes == writes  # said again it costs none
+    world.gateway.receipt = None
+    world.perform(world.agent.membership.pull(group))
+    world.boot()
+    world.gateway.heard.clear()
+    world.run_for(10000)
+    (pull,) = [fields for code, fields in world.gateway.heard if code == n.KEY_PULL_REQUEST]
+    assert pull[m.RECEIPT] == b"in its own hand"
+
+
+def test_a_group_of_a_store_of_before_receipts_is_taken_up():
+    world, _ = members_world()
+    world.deliver("kitchen", 6)
+    name = record_name("g", "kitchen")
+    store = KeyStore(world.medium)
+    store.save(name, cborlite.encode(cborlite.decode(store.load(name))[:5]))
+    world.boot()
+    group = world.agent.membership.groups["kitchen"]
+    assert (group.version, group.receipt) == (6, b"")
 
 
 def test_requests_about_other_groups_and_requests_not_for_a_pne_are_refused():

@@ -75,6 +75,7 @@ class Board:
         self.floors: dict[str, int] = {}
         self.aliases: dict[str, int] = {}
         self.keys: dict[str, dict[int, bytes]] = {}
+        self.receipts: dict[str, bytes] = {}
         self.reachable = True
         self.deaf = False
         self.heard_unicast: list[tuple[int, dict]] = []
@@ -108,7 +109,9 @@ class Board:
             generation = self.records[-1].generation
         if generation:
             fields[messages.GENERATION] = generation
+        fields[messages.RECEIPT] = self.receipts.get(sg_id, b"")
         answer = await self.ask(numbers.KEY_PULL_REQUEST, fields)
+        self.receipts[sg_id] = answer.get(messages.RECEIPT, fields[messages.RECEIPT])
         if messages.GROUP_KEY in answer:
             self.store(sg_id, answer[messages.VERSION], answer[messages.GROUP_KEY][0][0])
         return answer

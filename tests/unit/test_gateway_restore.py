@@ -1,6 +1,7 @@
 """An old copy of the gateway gives nothing away (SEC-02); roll-over and pairing (SEC-18, SEC-20)."""
 
 import asyncio
+import copy
 import os
 import shutil
 
@@ -9,6 +10,7 @@ import pytest
 from cpns import cborlite, messages, numbers
 from cpns.crypto.hmac import hmac_sha256
 from cpns.errors import CpnsError, NotAllowed, NotAuthentic
+from gateway_agent.core.membership import Cause
 from gateway_agent.core.pairing import OPEN_S, PairingWindow
 from gateway_agent.core.restore import restore
 from gateway_agent.store.errors import StoreDamaged
@@ -219,18 +221,190 @@ def _power_cut(*_):
     raise OSError("power cut")
 
 
-@pytest.mark.req("SEC-02")
-async def test_one_board_ahead_is_an_alarm_two_stop(world):
-    for name in ("a", "b"):
+async def keyed(world, *names):
+    for name in names:
         await world.board(name, "light")
     await world.server.rekey("light")
     await world.delivered("light")
+
+
+@pytest.mark.req("SEC-34")
+async def test_what_boards_claim_stops_nothing_and_is_an_alarm(world):
+    await keyed(world, "a", "b", "c", "d")
     ahead = world.server.group("light").version + 5
-    await world.boards["a"].pull("light", version=ahead)
-    await world.boards["a"].pull("light", version=ahead)
-    assert world.gateway.stop_reason is None and world.gateway.counters["peers_ahead"] == 2
+    for name in ("a", "b", "c", "d"):
+        await world.boards[name].pull("light", version=ahead)
     await world.boards["b"].pull("light", generation=9)
-    assert world.gateway.stop_reason is not None
+    assert world.gateway.stop_reason is None and world.gateway.counters["peers_ahead"] == 5
+    (alarm,) = world.gateway.alarms()
+    assert alarm.kind == "old-copy" and "4 of the boards (a, b, c, ..)" in alarm.text and "1.6 of light" in alarm.text
+    version = await world.server.rekey("light")
+    await world.delivered("light")
+    assert [world.boards[name].version("light") for name in "abcd"] == [version] * 4
+
+
+@pytest.mark.req("SEC-34")
+async def test_a_claim_ends_when_it_is_taken_back_grows_old_or_whoever_made_it_is_retired(world):
+    await keyed(world, "a", "b", "c")
+    ahead = world.server.group("light").version + 5
+    for name in ("a", "b", "c"):
+        await world.boards[name].pull("light", version=ahead)
+    await world.boards["a"].pull("light")
+    assert "2 of the boards (b, c)" in world.gateway.alarms()[0].text
+    world.gateway.retire_pne("b", Cause.LOST)
+    await world.board("b.new", "light")
+    assert "1 of the boards (c)" in world.gateway.alarms()[0].text
+    world.clock.unix_time += 10 * 365 * 86400  # a clock that jumps ends nothing
+    await world.gateway.tick()
+    assert world.gateway.alarms()
+    world.clock.ahead += 2 * 86400 + 1
+    await world.gateway.tick()
+    assert not world.gateway.alarms()
+
+
+@pytest.mark.req("SEC-34", "SEC-02")
+async def test_a_claim_makes_the_gateway_ask_the_server_once_a_minute_at_most(world):
+    await keyed(world, "a")
+    ahead = world.server.group("light").version + 5
+    world.clock.ahead += 61
+    asked = len([code for code, _ in world.server.heard if code == numbers.VERSION_LIST_REQUEST])
+    for _ in range(20):
+        await world.boards["a"].pull("light", version=ahead)
+        await world.gateway.tick()
+    assert len([code for code, _ in world.server.heard if code == numbers.VERSION_LIST_REQUEST]) == asked + 1
+    world.server.group("light").accepted[PN] = ahead  # the Server has seen it too: this is an old copy
+    world.clock.ahead += 61
+    await world.boards["a"].pull("light", version=ahead)
+    await world.gateway.tick()
+    assert "restore" in world.gateway.stop_reason
+
+
+async def old_image_of_everything(world, tmp_path):
+    """Gateway and Server lie on one card; an image of before the newest key is put back."""
+    await keyed(world, "a", "b")
+    await world.boards["a"].pull("light")
+    before = await snapshot(world, tmp_path)
+    await world.server.rekey("light")
+    await world.delivered("light")
+    for name in ("a", "b"):
+        await world.boards[name].pull("light")
+    await world.close()
+    put_back(world, tmp_path, before)
+    world.open()
+    await world.start()
+    await world.gateway.tick()
+    assert world.gateway.stop_reason is None  # the Server knows no more than it
+
+
+async def snapshot(world, tmp_path):
+    await world.close()
+    shutil.copytree(world.folder, tmp_path / "snapshot")
+    world.open()
+    await world.start()
+    return copy.deepcopy(world.server.groups)
+
+
+def put_back(world, tmp_path, groups):
+    shutil.rmtree(world.folder)
+    shutil.copytree(tmp_path / "snapshot", world.folder)
+    world.server.groups = groups
+
+
+@pytest.mark.req("SEC-34", "SEC-02")
+async def test_an_old_image_of_gateway_and_server_is_stopped_by_the_gateways_own_receipt(world, tmp_path):
+    await old_image_of_everything(world, tmp_path)
+    answer = await world.boards["b"].pull("light")
+    assert answer[messages.ERROR] == numbers.ERROR_NOT_ALLOWED
+    assert "b has a receipt of this gateway" in world.gateway.stop_reason and "restore" in world.gateway.stop_reason
+    await world.server.rekey("light")
+    assert not [code for code, _ in world.boards["a"].heard_unicast[-1:] if code == numbers.GROUP_KEY_DELIVERY_REQUEST]
+
+
+@pytest.mark.req("SEC-34")
+async def test_a_receipt_of_a_newer_generation_stops_too(world, tmp_path):
+    await keyed(world, "a")
+    before = await snapshot(world, tmp_path)
+    world.gateway.new_generation()
+    await world.boards["a"].pull("light", generation=1)
+    await world.close()
+    put_back(world, tmp_path, before)
+    world.open()
+    await world.start()
+    await world.boards["a"].pull("light", generation=1)
+    assert "receipt" in world.gateway.stop_reason
+
+
+@pytest.mark.req("SEC-34")
+async def test_receipts_of_others_made_up_ones_and_those_of_before_a_restore_prove_nothing(world, tmp_path):
+    await old_image_of_everything(world, tmp_path)
+    a, b = world.boards["a"], world.boards["b"]
+    good = b.receipts["light"]
+    assert len(good) == 14
+    for made_up in (good, good[:-1], good + b"x", os.urandom(14), b"\xff" * 6 + good[6:], b"x"):
+        a.receipts["light"] = made_up  # b's own, shown by a, too
+        await a.pull("light")
+    assert world.gateway.stop_reason is None and world.gateway.counters["receipts_unknown"] == 6
+    await world.close()
+    store = Store(world.folder, restoring=True)
+    restore(store, os.urandom, height=6, unix=0)
+    store.close()
+    world.open()
+    await world.start()
+    await world.server.inventory("light")
+    b.receipts["light"] = good
+    await b.pull("light")
+    assert world.gateway.stop_reason is None
+
+
+@pytest.mark.req("SEC-02", "SEC-34")
+async def test_a_backup_holds_no_key_of_receipts_and_boards_of_before_are_answered_without(world, tmp_path):
+    await keyed(world, "a")
+    key = world.store.pn.receipt_key()
+    assert len(key) == 16
+    world.store.back_up_to(tmp_path / "backup.db")
+    assert key not in (tmp_path / "backup.db").read_bytes()
+    fields = {messages.PNE_ID: "a", messages.SG_ID: "light", messages.VERSION: 0}
+    answer = await world.boards["a"].ask(numbers.KEY_PULL_REQUEST, fields)
+    assert messages.GROUP_KEY in answer and messages.RECEIPT not in answer
+
+
+@pytest.mark.req("SEC-34", "SEC-02")
+async def test_honest_boards_do_not_stop_a_gateway_that_is_being_restored(world, tmp_path):
+    """They hold newer keys than the backup knows of, and pull after the list and before the Server's new key."""
+    await keyed(world, "a", "b", "c")
+    before = tmp_path / "backup"
+    world.store.back_up_to(before)
+    for _ in range(3):
+        await world.server.rekey("light")
+        await world.delivered("light")
+        for name in ("a", "b", "c"):
+            await world.boards[name].pull("light")
+    await world.close()
+    shutil.rmtree(world.folder)
+    world.folder.mkdir(mode=0o700)
+    shutil.copy(before, world.folder / "gateway.db")
+    store = Store(world.folder, restoring=True)
+    restore(store, os.urandom, height=6, unix=0)
+    store.close()
+    world.open()
+    await world.start()
+    world.server.group("light").revision[PN] += 1
+    await world.server.inventory("light")
+    for name in ("a", "b", "c"):
+        assert (await world.boards[name].pull("light"))[messages.RESULT] == "1"
+    assert world.gateway.stop_reason is None and not world.gateway.alarms()
+    version = await world.server.rekey("light")
+    await world.delivered("light")
+    assert [world.boards[name].version("light") for name in "abc"] == [version] * 3
+
+
+@pytest.mark.req("SEC-34")
+async def test_boards_that_come_from_another_gateway_with_their_keys_are_no_sign_of_an_old_copy(world):
+    """The PN GW was replaced: the boards that are paired again hold a version of which this store knows nothing yet."""
+    for name in ("a", "b", "c"):
+        await world.board(name, "light")
+        await world.boards[name].pull("light", version=0x10007)
+    assert world.gateway.stop_reason is None and not world.gateway.alarms()
 
 
 # roll-over

@@ -136,5 +136,5 @@ def _status(app: GatewayApp, server: CpnsServer | None) -> dict[str, Any]:
         "groups": groups,
         "devices": _devices(app),
         "counters": dict(sorted(app.counters.items())),
-        "alarms": server.alarms() if server else [],
+        "alarms": [*app.gateway.alarms(), *(server.alarms() if server else ())],
     }
