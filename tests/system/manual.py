@@ -1,0 +1,141 @@
+"""The commands of a page for users, typed as they stand there: one shell for the page, a home folder of its own.
+
+The fenced blocks of a page say what they are: `sh` is typed line by line, `console` is what a command prints, any other
+is the content of a file. A command that runs a service until it is stopped (`keycast gateway run`) goes on beside the
+others, as in a terminal of its own. Programs that no test machine has (systemctl, mpremote) are the scripts in
+`stand_ins`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+STAND_INS = Path(__file__).with_name("stand_ins")
+SERVICE = re.compile(r"keycast (gateway|server|kms|gms|cms) run\b")
+LINE_LIMIT_S = 120
+_MARK = "--- ended with"
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block: its language, the line of the page on which its text begins, the heading above, its text."""
+
+    language: str
+    line: int
+    heading: str
+    text: str
+
+    def lines(self) -> list[tuple[int, str]]:
+        """(line of the page, command): a command that goes on after a backslash is one."""
+        found: list[tuple[int, str]] = []
+        going_on = False
+        for number, line in enumerate(self.text.splitlines(), self.line):
+            if going_on:
+                first, begun = found[-1]
+                found[-1] = (first, f"{begun}\n{line}")
+            elif line.split("#")[0].strip():
+                found.append((number, line))
+            going_on = line.endswith("\\")
+        return found
+
+
+def blocks(page: Path) -> list[Block]:
+    """All fenced blocks of a page, in order. Raises ValueError for one without a language or without an end."""
+    found: list[Block] = []
+    heading, language, begun, text = "", "", 0, []
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+        if line.startswith("```"):
+            if begun:
+                found.append(Block(language, begun, heading, "\n".join(text) + "\n"))
+                begun, text = 0, []
+            else:
+                language, begun = line[3:].strip(), number + 1
+                if not language:
+                    raise ValueError(f"{page.name}, line {number}: a block without a language")
+        elif begun:
+            text.append(line)
+        elif line.startswith("#"):
+            heading = line.lstrip("# ")
+    if begun:
+        raise ValueError(f"{page.name}: the block of line {begun} has no end")
+    return found
+
+
+class Desk:
+    """A person at a machine with a new home folder, who types what a page says.
+
+    `prefix` are words that start a program on that machine (`ip netns exec NAME`); `replaced` says what a person puts
+    in the place of an example, such as the secret that the board really shows.
+    """
+
+    def __init__(self, home: Path, prefix: Sequence[str] = (), replaced: dict[str, str] | None = None) -> None:
+        self.home = home
+        self.typed: list[str] = []
+        self.replaced = replaced or {}
+        self._prefix = prefix
+        self._shell: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Desk:
+        path = [str(STAND_INS), str(Path(sys.executable).parent), "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+        environment = {"HOME": str(self.home), "PATH": ":".join(path), "LANG": "C.UTF-8", "COLUMNS": "200"}
+        environment |= {name: os.environ[name] for name in ("KEYCAST_STAND_IN_BOARD",) if name in os.environ}
+        self._shell = await asyncio.create_subprocess_exec(
+            *self._prefix,
+            "bash",
+            "--noprofile",
+            "--norc",
+            cwd=self.home,
+            env=environment,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._shell is not None and self._shell.stdin is not None
+        if self._shell.returncode is None:
+            self._shell.stdin.write(b"kill $(jobs -p) 2>/dev/null; wait; exit 0\n")
+            await self._shell.communicate()
+
+    async def follow(self, page: Path, block: Block) -> str:
+        """Type the commands of a block; returns what they printed. Fails the test where one does not end with 0."""
+        printed = ""
+        for number, command in block.lines():
+            code, words = await self.type(command)
+            assert code == 0, f"{page.name}, line {number}: {command!r} ended with {code}:\n{words}"
+            printed += words
+        return printed
+
+    async def type(self, command: str) -> tuple[int, str]:
+        """Type one command; its exit code and what it printed. A service is there when this returns."""
+        for example, real in self.replaced.items():
+            command = command.replace(example, real)
+        self.typed.append(command)
+        if not SERVICE.match(command):
+            return await self._run(f"{{ {command}\n}} </dev/null")
+        log = self.home / f"terminal-{len(self.typed)}.log"
+        await self._run(f"{{ {command}\n}} >{log} 2>&1 </dev/null &")
+        async with asyncio.timeout(LINE_LIMIT_S):
+            while not (words := log.read_text()).endswith("\n") or "Traceback" in words:
+                assert (await self._run("jobs %%"))[0] == 0, f"{command!r} ended:\n{words}"
+                await asyncio.sleep(0.05)
+        return 0, words
+
+    async def _run(self, text: str) -> tuple[int, str]:
+        assert self._shell is not None and self._shell.stdin is not None and self._shell.stdout is not None
+        self._shell.stdin.write(f'{text}\nprintf "\\n{_MARK} %s\\n" $?\n'.encode())
+        words = ""
+        async with asyncio.timeout(LINE_LIMIT_S):
+            while True:
+                line = (await self._shell.stdout.readline()).decode(errors="replace")
+                assert line, f"the shell ended after {text!r}:\n{words}"
+                if line.startswith(_MARK):
+                    return int(line.removeprefix(_MARK)), words.removesuffix("\n")
+                words += line
