@@ -21,11 +21,13 @@ from cpns.errors import NotAllowed
 from gateway_agent.clock import SystemClock
 from gateway_agent.config.schema import GatewayConfig
 from gateway_agent.control import Command, ControlSocket
+from gateway_agent.core import events
 from gateway_agent.core.pairing import EXPORTER_LEN as PAIRING_LEN
 from gateway_agent.core.pairing import OPEN_S as PAIRING_OPEN_S
 from gateway_agent.core.pn_gateway import PnGateway
 from gateway_agent.core.policy import DeliveryPolicy
 from gateway_agent.core.ports import KeyMessages, Uplink
+from gateway_agent.event_log import write
 from gateway_agent.links import PneSessions, UdpUplink
 from gateway_agent.net import interfaces
 from gateway_agent.net.mdns import Announcement
@@ -62,12 +64,13 @@ def own_keys(config: GatewayConfig) -> tuple[OwnIdentity, SigningKey]:
 
 
 class GatewayApp:
-    """A running PN GW. `gateway` is its core, `sessions` its message plane."""
+    """A running PN GW. `gateway` is its core, `sessions` its message plane; `tell` is told what happens."""
 
     def __init__(self, config: GatewayConfig, identity: OwnIdentity, signing_key: SigningKey) -> None:
         self.config = config
         self.identity = identity
         self.signing_key = signing_key
+        self.tell: events.Tell = write
         self.counters: Counter[str] = Counter()
         self.credentials: SessionStore
         self.endpoint: Endpoint
@@ -132,6 +135,7 @@ class GatewayApp:
             height=config.tree.height,
             counters=self.counters,
             key_messages=key_messages,
+            tell=self.tell,
         )
 
     async def start(self, commands: Mapping[str, Command] | None = None) -> None:
@@ -151,6 +155,7 @@ class GatewayApp:
         """Let a PNE in that has this credential and was given our signing key. Raises RegistrationRefused."""
         self.credentials.register(credential)
         self.gateway.register_pne(credential.entity_id, preferred_sg)
+        self.tell(events.Registered(credential.entity_id))
 
     async def pair(self, secret: bytes) -> str:
         """Let in the one board that shows `secret` (10 octets); return its PNE ID (SEC-20).
@@ -174,6 +179,7 @@ class GatewayApp:
                     done.set()
                     raise NotAllowed("this board could not be let in") from None
                 self.gateway.register_pne(peer.entity_id)
+                self.tell(events.Paired(peer.entity_id))
             if not window.is_open(time.monotonic()):
                 done.set()
             return answer

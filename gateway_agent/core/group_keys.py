@@ -1,11 +1,12 @@
 """Group Keys come from the Server, are stored, and are pulled by members (CPNS-GKM-10, -29, -63)."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
 from cpns import messages, numbers, tuning
 from cpns.errors import MalformedMessage, NotAllowed, NotMember, Stale
+from gateway_agent.core import events
+from gateway_agent.core.events import Tell
 from gateway_agent.core.fields import Fields, number, octets, optional_number, own_id, text
 from gateway_agent.core.membership import Membership
 from gateway_agent.core.ports import Clock
@@ -15,20 +16,26 @@ from gateway_agent.store.group_keys import GroupKey
 from gateway_agent.store.inventory import ServiceGroup
 from gateway_agent.store.store import Store
 
-_log = logging.getLogger(__name__)
-
 
 class GroupKeys:
     """Takes new keys and answers pulls."""
 
     def __init__(
-        self, *, store: Store, deliveries: Deliveries, membership: Membership, versions: Versions, clock: Clock
+        self,
+        *,
+        store: Store,
+        deliveries: Deliveries,
+        membership: Membership,
+        versions: Versions,
+        clock: Clock,
+        tell: Tell,
     ) -> None:
         self._store = store
         self._deliveries = deliveries
         self._membership = membership
         self._versions = versions
         self._clock = clock
+        self._tell = tell
 
     def accept(self, fields: Fields) -> dict[int, object]:
         """GroupKeyDeliveryRequest of the Server: store key and delivery in one commit, return the response's fields.
@@ -61,6 +68,7 @@ class GroupKeys:
             self._store.inventory.want_revision(sg_id, revision)
             self._store.deliveries.add(sg_id, key.version, group.membership, revision)
             self._deliveries.supersede(sg_id)
+        self._tell(events.KeyArrived(sg_id, key.version, key.reason))
         return answer
 
     def begin_delivery(self, sg_id: str) -> None:
@@ -125,6 +133,7 @@ class GroupKeys:
             self._deliveries.group_deleted(sg_id)
             self._store.group_keys.delete_all(sg_id)
             self._store.inventory.mark_deleted(sg_id)
+        self._tell(events.GroupDeleted(sg_id))
         return replace(group, version=version), members, answer
 
     def _key(self, fields: Mapping[int, object]) -> GroupKey:

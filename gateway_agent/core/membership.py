@@ -5,14 +5,14 @@ send (SEC-06). Questions to the Server about one group are asked one after the o
 order.
 """
 
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 
 from cpns import messages, numbers
 from cpns.errors import CpnsError, NotAllowed, Stale, TooMany, Unknown
-from gateway_agent.core import gkek
+from gateway_agent.core import events, gkek
+from gateway_agent.core.events import Tell
 from gateway_agent.core.fields import Fields, listed, number, optional_number, own_id, text
 from gateway_agent.core.policy import DeliveryPolicy, leisure_ms
 from gateway_agent.core.ports import Clock, Unicast, Uplink
@@ -22,8 +22,6 @@ from gateway_agent.core.server_link import ask
 from gateway_agent.store.personal_network import PersonalNetwork
 from gateway_agent.store.store import Store
 from message_plane.rate import Buckets
-
-_log = logging.getLogger(__name__)
 
 
 class Cause(StrEnum):
@@ -48,6 +46,7 @@ class Membership:
         policy: DeliveryPolicy,
         uplink_requests: Buckets,
         revision_missing: Callable[[], None],
+        tell: Tell,
     ) -> None:
         """`uplink_requests`: how often the Server is asked because of one PNE; `revision_missing` is called when it has
         named a revision that did not come."""
@@ -62,6 +61,7 @@ class Membership:
         self._uplink_requests = uplink_requests
         self._revision_missing = revision_missing
         self._turns = Turns()
+        self._tell = tell
 
     # from a PNE
 
@@ -90,6 +90,7 @@ class Membership:
             with self._store.transaction():
                 self._remove(sg_id, [pne_id])
                 self._advance(sg_id, optional_number(answer, messages.REVISION))
+            self._tell(events.Left(pne_id, sg_id))
             self._deliveries.membership_caught_up(sg_id)
         return {messages.RESULT: numbers.RESULT_SUCCESS, messages.SG_ID: sg_id}
 
@@ -120,14 +121,19 @@ class Membership:
             named = {pne_id for pne_id in listed(fields, messages.MEMBER) if not self._has_gone(sg_id, pne_id)}
             present = {member.pne_id: member for member in self._store.inventory.members(sg_id)}
             gone = [pne_id for pne_id, member in present.items() if pne_id not in named and member.revision <= revision]
-            for pne_id in sorted(named - present.keys()):
+            added = sorted(named - present.keys())
+            for pne_id in added:
                 if self._store.pn.pne(pne_id) is None:
                     self._store.pn.register(pne_id, pn.signing_epoch)
                 self._store.inventory.add_member(sg_id, pne_id, group.version, revision)
             self._remove(sg_id, gone)
-            if named - present.keys():
+            if added:
                 gkek.refresh(self._store, [sg_id])
             self._store.inventory.reach_revision(sg_id, revision)
+        for pne_id in gone:
+            self._tell(events.Removed(pne_id, sg_id))
+        for pne_id in added:
+            self._tell(events.Joined(pne_id, sg_id))
         self._deliveries.membership_caught_up(sg_id)
         return {
             messages.RESULT: numbers.RESULT_SUCCESS,
@@ -161,7 +167,7 @@ class Membership:
         self._unicast.drop(pne_id)
         self._changes.reset(pne_id)
         self._first_joins.pop(pne_id, None)
-        _log.warning("%s is retired (%s); exposed until a newer key: %s", pne_id, cause, ", ".join(sg_ids) or "none")
+        self._tell(events.Retired(pne_id, str(cause), tuple(sg_ids)))
         return sg_ids
 
     def release(self, pne_id: str) -> None:
@@ -219,12 +225,15 @@ class Membership:
             if late and not self._store.inventory.is_member(sg_id, pne_id):
                 raise Stale("a later list of members does not name this PNE")
             self._store.inventory.set_protection(sg_id, number(answer, messages.PROTECTION))
-            if self._store.inventory.is_member(sg_id, pne_id):
+            is_new = not self._store.inventory.is_member(sg_id, pne_id)
+            if not is_new:
                 self._store.inventory.lower_floor(sg_id, pne_id, floor)
             else:
                 self._store.inventory.add_member(sg_id, pne_id, floor, revision or group.revision)
                 gkek.refresh(self._store, [sg_id])
             self._advance(sg_id, revision)
+        if is_new:
+            self._tell(events.Joined(pne_id, sg_id))
         self._deliveries.membership_caught_up(sg_id)
         pn = self._pn()
         return {
@@ -274,7 +283,7 @@ class Membership:
         if not self._changes.allow(pne_id, self._clock.monotonic()):
             with self._store.transaction():
                 self._store.pn.set_held(pne_id, True)
-            _log.warning("%s joins and leaves too often; it is held until a person releases it", pne_id)
+            self._tell(events.Held(pne_id))
             raise TooMany("too many joins and leaves; held until a person releases this PNE")
 
     def _count_uplink_request(self, pne_id: str) -> None:

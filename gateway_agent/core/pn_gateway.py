@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 from cpns import messages, numbers, tuning, xml_form
 from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember, TooMany, Unknown
-from gateway_agent.core import receipts, roll_over
+from gateway_agent.core import events, receipts, roll_over
 from gateway_agent.core.alarms import Alarm, Alarms
 from gateway_agent.core.background import Background
 from gateway_agent.core.confirmations import Confirmations, SlotUnknown
 from gateway_agent.core.deleted_groups import DeletedGroups
 from gateway_agent.core.delivery import Pacing
+from gateway_agent.core.events import Tell
 from gateway_agent.core.fields import Fields, octets, optional_number, own_id, text
 from gateway_agent.core.gkdk_handout import GkdkHandout
 from gateway_agent.core.gkek import BroadcastObjects
@@ -70,17 +71,19 @@ class PnGateway:
         height: int = 10,
         counters: Counter[str] | None = None,
         key_messages: KeyMessages | None = None,
+        tell: Tell = events.nobody,
     ) -> None:
         """The store is created here if it is new: PN alias drawn once. Raises StoreDamaged if it is of another PN.
 
         `broadcast` None: this PN GW does not support broadcast (CPNS-GKM-12). `height`: 2**height slots in the tree.
-        `key_messages` None: no PNE of this PN is a VAL client.
+        `key_messages` None: no PNE of this PN is a VAL client. `tell` hears what happens.
         """
         self.counters: Counter[str] = Counter() if counters is None else counters
         self._store = store
         self._unicast = unicast
         self._requests = Buckets(*REQUESTS, PEERS_MAX)
         self._key_messages = key_messages
+        self._tell = tell
         self._clock = clock
         self._signer = signer
         self._pairing: PairingWindow | None = None
@@ -105,6 +108,7 @@ class PnGateway:
             pacing=pacing,
             report_due=lambda: self._housekeeping.soon(),
             counters=self.counters,
+            tell=tell,
         )
         self._versions = Versions(
             store=store,
@@ -126,6 +130,7 @@ class PnGateway:
             policy=policy,
             uplink_requests=uplink_requests,
             revision_missing=lambda: self._housekeeping.compare_versions_soon(),
+            tell=tell,
         )
         self._gkdks = GkdkHandout(store=store, tree=self._tree, versions=self._versions, unicast=unicast, clock=clock)
         self._keys = GroupKeys(
@@ -134,6 +139,7 @@ class PnGateway:
             membership=self._membership,
             versions=self._versions,
             clock=clock,
+            tell=tell,
         )
         self._deleted_groups = DeletedGroups(
             objects=self._objects, unicast=unicast, broadcast=broadcast, background=self._background
@@ -335,6 +341,7 @@ class PnGateway:
         self._signer = new_signer
         self._objects.change_signer(new_signer)
         self._housekeeping.soon()
+        self._tell(events.RolledOver(epoch))
         return epoch
 
     @property

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable
 from cpns import beacon, messages, numbers, tuning
 from cpns.errors import CpnsError
 from gateway_agent.core import delivery as engine
-from gateway_agent.core import gkek
+from gateway_agent.core import events, gkek
 from gateway_agent.core.batch import Batch, Outcomes, window_s
 from gateway_agent.core.confirmations import Confirmations
+from gateway_agent.core.events import Tell
 from gateway_agent.core.gkek import BroadcastObjects
 from gateway_agent.core.policy import DeliveryPolicy, Method, choose, leisure_ms
 from gateway_agent.core.ports import Broadcast, Clock, Unicast
@@ -40,6 +41,8 @@ class _Run:
         self.stepping = False
         self.datagrams: tuple[object, list[bytes]] | None = None
         self.beacon_at = 0.0
+        self.begun_at = 0.0
+        self.told = delivery.phase is engine.Phase.FINISHED
         self.batch: Batch
 
     def state_of(self, pne_id: str) -> engine.PneState | None:
@@ -73,6 +76,7 @@ class Deliveries:
         pacing: engine.Pacing,
         report_due: Callable[[], None],
         counters: Counter[str],
+        tell: Tell,
     ) -> None:
         """`report_due` is called when a delivery report waits for the Server."""
         self._store = store
@@ -85,6 +89,7 @@ class Deliveries:
         self._pacing = pacing
         self._report_due = report_due
         self._counters = counters
+        self._tell = tell
         self._runs: dict[str, _Run] = {}
         self._held: set[str] = set()
         self._unicast_turn = asyncio.Semaphore(UNICASTS_AT_ONCE)
@@ -257,6 +262,7 @@ class Deliveries:
 
     def _make_run(self, delivery: engine.Delivery) -> _Run:
         run = _Run(delivery)
+        run.begun_at = self._clock.monotonic()
         leisure = leisure_ms(self._policy, len(delivery.recipients)) / 1000
         run.batch = Batch(
             lambda outcomes: self._take(run, outcomes), window_s(leisure), lambda: max(1, run.delivery.open)
@@ -339,6 +345,28 @@ class Deliveries:
                 run.timer = asyncio.get_running_loop().call_later(delay, self._timer_expired, run)
         elif isinstance(action, engine.Report):
             self._report_due()
+            if run.delivery.phase is engine.Phase.FINISHED and not run.told:
+                run.told = True
+                asyncio.get_running_loop().call_soon(self._tell_delivered, run)
+
+    def _tell_delivered(self, run: _Run) -> None:
+        """Runs after the transaction that stored the end of the delivery."""
+        recipients = run.delivery.recipients
+        meant = {pne_id: of for pne_id, of in recipients.items() if of.state is not engine.PneState.EXCLUDED}
+        confirmed = [of for of in meant.values() if of.state is engine.PneState.CONFIRMED]
+        if not meant:
+            return
+        self._tell(
+            events.KeyDelivered(
+                run.delivery.sg_id,
+                run.delivery.version,
+                len(confirmed),
+                len(meant),
+                sum(of.by_broadcast for of in confirmed),
+                self._clock.monotonic() - run.begun_at,
+                tuple(sorted(pne_id for pne_id, of in meant.items() if of.state is not engine.PneState.CONFIRMED)),
+            )
+        )
 
     def _timer_expired(self, run: _Run) -> None:
         run.timer = None

@@ -19,6 +19,7 @@ from typing import Annotated, Protocol, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cpns import tuning
+from gateway_agent import event_log
 from gateway_agent.core.ports import Uplink
 from gateway_agent.errors import GatewayError
 from gateway_agent.seal.board_users import BoardUser, BoardUsers
@@ -148,7 +149,7 @@ class SealClient:
             stack.callback(groups.close)
             kms = await stack.enter_async_context(KmsClient(config.kms, material, clock))
             settings = Settings(config.strict_status, config.authority, config.window_s)
-            client = ValClient(config.kms.user_uri, gmks, kms.keys, clock, settings)
+            client = ValClient(config.kms.user_uri, gmks, kms.keys, clock, settings, tell=event_log.write)
             users: list[_BoardUser] = []
             for board in config.boards:
                 user = BoardUser(board.pne, board.user_uri)

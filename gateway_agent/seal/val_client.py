@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+from gateway_agent.core import events
+from gateway_agent.core.events import Tell
 from gateway_agent.seal.gmk_checks import Known, Settings, Verdict, judge
 from gateway_agent.seal.gmk_store import GmkStore, StoredGmk
 from mikey_sakke import i_message
@@ -43,12 +45,14 @@ class ValClient:
         clock: Callable[[], int],
         settings: Settings | None = None,
         changed: Callable[[set[str]], None] = lambda groups: None,
+        tell: Tell = events.nobody,
     ) -> None:
-        """`clock` gives Unix seconds. `store` belongs to this client."""
+        """`clock` gives Unix seconds. `store` belongs to this client. `tell` hears of GMKs that come and go."""
         self.user = user
         self.settings = settings or Settings()
         self.counters: Counter[str] = Counter()
         self.changed = changed
+        self._tell = tell
         self.refresh_profile: Callable[[], Awaitable[None]] | None = None
         """Fetches the profile anew: news of the CMS may come after the GMS's."""
         self._store = store
@@ -157,6 +161,10 @@ class ValClient:
             else:
                 touched -= set(held.groups) if held else set()
                 self._store.add_groups(received.key_id, key.groups)
+        if verdict is Verdict.REVOKE:
+            self._tell(events.GmkRevoked(self.user, received.key_id.hex(), tuple(sorted(touched))))
+        elif verdict is Verdict.STORE:
+            self._tell(events.GmkArrived(self.user, received.key_id.hex(), key.groups))
         if touched:
             self.changed(touched)
         answer = proof(key.endpoint_key, request.notice_id, key.key_id)

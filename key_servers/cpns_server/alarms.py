@@ -32,11 +32,13 @@ class Alarms:
         while len(self._standing) >= _MOST:
             del self._standing[next(iter(self._standing))]
         self._standing[key] = Alarm(kind, gateway_id, sg_id, now.unix, text)
-        _log.warning("%s", text)
+        _log.warning("alarm begins: %s", text)
 
     def clear(self, kind: str, gateway_id: str, sg_id: str) -> None:
         """End an alarm; none there is fine."""
-        self._standing.pop((kind, gateway_id, sg_id), None)
+        ended = self._standing.pop((kind, gateway_id, sg_id), None)
+        if ended is not None:
+            _log.info("alarm ends: %s", ended.text)
 
     def standing(self) -> tuple[Alarm, ...]:
         """All alarms, oldest first."""

@@ -23,7 +23,7 @@ from pathlib import Path
 from cpns import numbers
 from cpns.errors import NotAllowed
 from key_servers.cpns_server import alarms as kinds
-from key_servers.cpns_server import tuning
+from key_servers.cpns_server import events, tuning
 from key_servers.cpns_server.alarms import Alarms
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.courier import Courier
@@ -65,13 +65,14 @@ class CpnsServer:
         self._store = store
         self._clock = clock
         self._counters: Counter[str] = Counter()
+        self.tell: events.Tell = events.write
         self._alarms = Alarms()
         self._link = InProcessLink()
         self._udp: UdpLink | None = None
         self._changed = asyncio.Event()
         self._background: asyncio.Task[None] | None = None
 
-        self._keys = GroupKeys(store, random_octets, UpdateSchedule(config.batching_s))
+        self._keys = GroupKeys(store, random_octets, UpdateSchedule(config.batching_s), self.tell)
         self._registry = Registry(store)
         self._membership = Membership(store, self._registry, self._keys)
         self._service_groups = ServiceGroups(
@@ -191,20 +192,23 @@ class CpnsServer:
             self._registry.register_gateway(gateway_id, pn_id, form, is_open)
             if credential:
                 self._require_udp().register(gateway_id, credential)
+        self.tell(events.GatewayRegistered(gateway_id, pn_id))
         self._changed.set()
 
     async def block_gateway(self, gateway_id: str) -> None:
         """Take nothing from a PN GW and send it nothing any more, its sessions end (SEC-18)."""
         self._registry.block_gateway(gateway_id)
+        self.tell(events.GatewayBlocked(gateway_id))
         if self._udp is not None:
             await self._udp.forget(gateway_id)
 
     async def replace_gateway(self, gateway_id: str, new_gateway_id: str, credential: bytes = b"") -> None:
         """Block a stolen or broken PN GW, let another serve its PN, renew all keys it held (SEC-18)."""
         with self._store.transaction():
-            self._recovery.replace_gateway(gateway_id, new_gateway_id, self._clock())
+            new = self._recovery.replace_gateway(gateway_id, new_gateway_id, self._clock())
             if credential:
                 self._require_udp().register(new_gateway_id, credential)
+        self.tell(events.GatewayRegistered(new_gateway_id, new.pn_id, replaces=gateway_id))
         self._changed.set()
         if self._udp is not None:
             await self._udp.forget(gateway_id)
@@ -216,10 +220,12 @@ class CpnsServer:
     def admit_pne(self, pne_id: str, pn_id: str) -> None:
         """Let a PNE that was never heard of speak through the PN GW of a PN, which need not be open (SEC-16)."""
         self._registry.admit(pne_id, pn_id)
+        self.tell(events.Bound(pne_id, pn_id))
 
     def move_pne(self, pne_id: str, pn_id: str) -> None:
         """Let a PNE speak through the PN GW of another PN; it leaves all its Service Groups."""
         self._membership.move_pne(pne_id, pn_id, self._clock())
+        self.tell(events.Bound(pne_id, pn_id))
         self._changed.set()
 
     # what an operator does: Service Groups
@@ -247,12 +253,14 @@ class CpnsServer:
             period_s,
             self._clock(),
         )
+        self.tell(events.GroupCreated(sg_id))
         self._changed.set()
         return self.show_group(sg_id)
 
     def delete_group(self, sg_id: str) -> None:
         """Delete a Service Group and its keys, here and at every PN GW; its version stays (CPNS-GKM-59, Q-23)."""
         self._service_groups.delete_by_operator(sg_id, self._clock())
+        self.tell(events.GroupDeleted(sg_id))
         self._changed.set()
 
     def list_groups(self) -> tuple[GroupView, ...]:
@@ -270,10 +278,12 @@ class CpnsServer:
     def permit(self, sg_id: str, pne_id: str) -> None:
         """Let a PNE join, also one that was expelled or held for joining too often. It becomes a member by joining."""
         self._membership.permit(sg_id, pne_id, self._clock())
+        self.tell(events.Permitted(pne_id, sg_id))
 
     def expel(self, sg_id: str, pne_id: str) -> None:
         """End a membership against the PNE's wish; the key is updated (Q-10)."""
         self._membership.expel(sg_id, pne_id, self._clock())
+        self.tell(events.Expelled(pne_id, sg_id))
         self._changed.set()
 
     def update_key(self, sg_id: str) -> int:
@@ -291,6 +301,7 @@ class CpnsServer:
         is needed for a copy that was put back before.
         """
         held = self._recovery.restore(epochs, self._clock())
+        self.tell(events.Restored(held))
         if self._udp is not None:
             await self._udp.end_sessions()
         self._changed.set()

@@ -11,7 +11,7 @@ import cpns.tuning
 from cpns import numbers
 from cpns.crypto.compare import equal
 from cpns.errors import CpnsError, NotAllowed, Unknown
-from key_servers.cpns_server import group_version, tuning
+from key_servers.cpns_server import events, group_version, tuning
 from key_servers.cpns_server.store import Store
 from key_servers.cpns_server.update_schedule import UpdateSchedule, stronger
 from key_servers.cpns_server.values import Group, GroupKey, GroupState, Moment
@@ -28,10 +28,12 @@ class WeakRandomness(ServerError):
 class GroupKeys:
     """Makes keys, and knows when the next are due."""
 
-    def __init__(self, store: Store, random_octets: RandomOctets, schedule: UpdateSchedule) -> None:
+    def __init__(self, store: Store, random_octets: RandomOctets, schedule: UpdateSchedule, tell: events.Tell) -> None:
+        """`tell` hears of each key that is made."""
         self._store = store
         self._random = random_octets
         self._schedule = schedule
+        self._tell = tell
 
     def resume(self, now: Moment) -> None:
         """Take up what a restart interrupted: updates that waited are due at once."""
@@ -53,6 +55,7 @@ class GroupKeys:
             group = replace(group, version=version, pending=None, key_made_at=now.unix)
             self._store.put_group(group)
         self._schedule.consider(group, now)
+        self._tell(events.KeyMade(sg_id, version, reason))
         return version
 
     def update_soon(self, sg_id: str, reason: int, now: Moment) -> None:

@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tools.keycast.logs import begin_log, ready
 from tools.keycast.options import JsonOption, console, sentences, show_json
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def run(
     from key_servers.cms.app import CmsConfig
     from tools.keycast.server_config import server_config
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    begin_log()
     with sentences(), contextlib.suppress(KeyboardInterrupt):
         config = server_config(
             CmsConfig,
@@ -57,7 +57,7 @@ async def _run(config: Any) -> None:
     from tools.keycast.gateway import interrupted
 
     async with await Cms.open(config) as cms:
-        console.print(f"The CMS listens on {', '.join(cms.urls)}")
+        ready({"urls": list(cms.urls)}, f"The CMS listens on {', '.join(cms.urls)}")
         await interrupted()
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import logging
 import secrets
 import signal
 import time
@@ -13,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from tools.keycast.logs import begin_log, ready
 from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, refuse, sentences
 
 app = typer.Typer(no_args_is_help=True)
@@ -125,9 +125,7 @@ def run(
 
     Example: keycast gateway run -c keycast.toml
     """
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    begin_log(verbose)
     with sentences(), contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_run(config))
 
@@ -178,7 +176,7 @@ async def _run(path: Path) -> None:
         if seal is not None:
             await seal.start(app.gateway)
         networks = ", ".join(app.networks()) or "no network: keys go by unicast"
-        answer(
+        ready(
             {"gateway": config.gateway.id, "pn": config.gateway.pn, "broadcast": app.networks()},
             f"{config.gateway.id} serves {config.gateway.pn}; broadcasts to {networks}",
         )

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tools.keycast.logs import begin_log, ready
 from tools.keycast.options import JsonOption, console, sentences, show_json
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def run(
     from key_servers.kms import private_file
     from tools.keycast.server_config import server_config
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    begin_log()
     with sentences(), contextlib.suppress(KeyboardInterrupt):
         token = private_file.read(kms_token_file).decode("ascii", "replace").strip()
         provisioning = KmsOverHttps(kms, kms_uri, gms_uri, token, kms_ca, lambda: int(time.time()))
@@ -76,7 +76,7 @@ async def _run(config: Any, provisioning: Any) -> None:
     from tools.keycast.gateway import interrupted
 
     async with await Gms.open(config, provisioning) as gms:
-        console.print(f"{gms.gms_uri} listens on {', '.join(gms.urls)}")
+        ready({"gms_uri": gms.gms_uri, "urls": list(gms.urls)}, f"{gms.gms_uri} listens on {', '.join(gms.urls)}")
         await interrupted()
 
 

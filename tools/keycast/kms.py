@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 import datetime
-import logging
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tools.keycast.logs import begin_log, ready
 from tools.keycast.options import JsonOption, console, sentences, show_json
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def run(
 
     Example: keycast kms run --listen 192.168.1.10
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    begin_log()
     with sentences(), contextlib.suppress(KeyboardInterrupt):
         config = _config(state, listen or ["127.0.0.1"], port, tls_certificate, tls_key)
         asyncio.run(_run(config))
@@ -85,7 +85,8 @@ async def _run(config: "KmsConfig") -> None:
     from tools.keycast.gateway import interrupted
 
     async with await Kms.open(config) as kms:
-        console.print(f"{kms.certificate.kms_uri} listens on {', '.join(kms.urls)}")
+        name = kms.certificate.kms_uri
+        ready({"kms_uri": name, "urls": list(kms.urls)}, f"{name} listens on {', '.join(kms.urls)}")
         await interrupted()
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from tools.keycast import completion
 from tools.keycast.group import PneArgument, SgArgument
+from tools.keycast.logs import begin_log, ready
 from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, StateOption, answer, ask, sentences
 from tools.keycast.versions import version_text
 
@@ -30,7 +30,7 @@ def run(
 
     Example: keycast server run --state server-state
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    begin_log()
     with sentences(), contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_run(state, server, listen or ["0.0.0.0"], port))
 
@@ -47,7 +47,7 @@ async def _run(state: Path, server_id: str, listen: list[str], port: int) -> Non
     control = ControlSocket(state / "control.sock", server_commands(server))
     try:
         await control.open()
-        answer(
+        ready(
             {"server": server_id, "listen": listen, "port": port},
             f"{server_id} listens on {', '.join(listen)}, UDP port {port}",
         )

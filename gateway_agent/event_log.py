@@ -1,0 +1,80 @@
+"""The one place where what happens in a gateway becomes a line of its log: names and numbers, never a secret."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from cpns import numbers
+from gateway_agent.core import events
+from gateway_agent.core.events import Event
+
+_log = logging.getLogger(__name__)
+
+_NAMED_MAX = 8  # boards in one line
+
+_REASONS = {
+    numbers.REASON_CREATE: "the group is new",
+    numbers.REASON_JOIN: "a board has joined",
+    numbers.REASON_LEAVE: "a board has gone",
+    numbers.REASON_PERIODIC: "its time has come",
+    numbers.REASON_BY_HAND: "asked for",
+}
+
+
+def write(event: Event) -> None:
+    """Write one line: a warning where a person should look, else info."""
+    level = _LEVELS.get(type(event), logging.INFO)
+    if isinstance(event, events.KeyDelivered) and event.missing:
+        level = logging.WARNING
+    _log.log(level, "%s", line(event))
+
+
+def line(event: Event) -> str:
+    """The sentence of an event."""
+    return _LINES[type(event)](event)
+
+
+def _key_arrived(event: events.KeyArrived) -> str:
+    why = _REASONS.get(event.reason, f"reason {event.reason}")
+    return f"version {_version(event.version)} of {event.sg_id} has arrived: {why}"
+
+
+def _key_delivered(event: events.KeyDelivered) -> str:
+    others = event.confirmed - event.by_broadcast
+    ways = [f"{count} {how}" for count, how in ((event.by_broadcast, "by broadcast"), (others, "by session")) if count]
+    text = (
+        f"version {_version(event.version)} of {event.sg_id} is delivered: {event.confirmed} of {event.members} boards "
+        f"after {event.seconds:.1f} s ({', '.join(ways) or 'none'})"
+    )
+    return f"{text}; without it: {_listed(event.missing)}" if event.missing else text
+
+
+def _retired(event: events.Retired) -> str:
+    return f"{event.pne_id} is retired ({event.cause}); exposed until a newer key: {_listed(event.exposed) or 'none'}"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    more = len(names) - _NAMED_MAX
+    return ", ".join(names[:_NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
+
+
+def _version(version: int) -> str:
+    return f"{version >> 16}.{version & 0xFFFF}"
+
+
+_LINES: dict[type, Callable[[Any], str]] = {
+    events.Paired: lambda event: f"{event.pne_id} is paired and let in",
+    events.Registered: lambda event: f"{event.pne_id} is provisioned and let in",
+    events.Joined: lambda event: f"{event.pne_id} has joined {event.sg_id}",
+    events.Left: lambda event: f"{event.pne_id} has left {event.sg_id}",
+    events.Removed: lambda event: f"{event.pne_id} is out of {event.sg_id}: the CPNS Server's list names it no more",
+    events.Retired: _retired,
+    events.Held: lambda event: f"{event.pne_id} joins and leaves too often: held until keycast device release",
+    events.KeyArrived: _key_arrived,
+    events.KeyDelivered: _key_delivered,
+    events.GroupDeleted: lambda event: f"{event.sg_id} is deleted and its keys are erased",
+    events.RolledOver: lambda event: f"signing key {event.signing_epoch} is in use; boards learn it one by one",
+    events.GmkArrived: lambda event: f"GMK {event.key_id} of {_listed(event.groups)} has arrived for {event.user}",
+    events.GmkRevoked: lambda event: f"GMK {event.key_id} of {_listed(event.groups)} is revoked for {event.user}",
+}
+_LEVELS = {events.Retired: logging.WARNING, events.Held: logging.WARNING}

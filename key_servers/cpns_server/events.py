@@ -1,0 +1,133 @@
+"""What happens in a CPNS Server, told where it happens: frozen values without a secret, and the log's line of each.
+
+What concerns one board (it joins, leaves, confirms) its PN GW tells.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cpns import numbers
+from key_servers.cpns_server import group_version
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyMade:
+    """A new version of a Group Key. `reason` is one of `cpns.numbers.REASON_*`."""
+
+    sg_id: str
+    version: int
+    reason: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupCreated:
+    """An operator has made a Service Group."""
+
+    sg_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class GroupDeleted:
+    """An operator has deleted a Service Group."""
+
+    sg_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expelled:
+    """An operator has ended a membership, or a permission."""
+
+    pne_id: str
+    sg_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Permitted:
+    """An operator lets a board join."""
+
+    pne_id: str
+    sg_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """An operator has admitted a board to a PN, or moved it there."""
+
+    pne_id: str
+    pn_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayRegistered:
+    """A PN GW serves a PN. `replaces`: the one that did before and is blocked now, "" for none."""
+
+    gateway_id: str
+    pn_id: str
+    replaces: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayBlocked:
+    """Nothing is taken from a PN GW any more."""
+
+    gateway_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The store was an older copy; these Service Groups wait for a person."""
+
+    held: tuple[str, ...]
+
+
+Event = (
+    KeyMade | GroupCreated | GroupDeleted | Expelled | Permitted | Bound | GatewayRegistered | GatewayBlocked | Restored
+)
+
+Tell = Callable[[Event], None]
+
+
+def write(event: Event) -> None:
+    """Write the line of an event into the log."""
+    _log.info("%s", line(event))
+
+
+def line(event: Event) -> str:
+    """The sentence of an event."""
+    return _LINES[type(event)](event)
+
+
+_REASONS = {
+    numbers.REASON_CREATE: "the group is new",
+    numbers.REASON_JOIN: "a board has joined",
+    numbers.REASON_LEAVE: "a board has gone, or may have",
+    numbers.REASON_PERIODIC: "its time has come",
+    numbers.REASON_BY_HAND: "asked for",
+}
+
+
+def _key_made(event: KeyMade) -> str:
+    why = _REASONS.get(event.reason, f"reason {event.reason}")
+    return f"version {group_version.text(event.version)} of {event.sg_id} is made: {why}"
+
+
+def _gateway(event: GatewayRegistered) -> str:
+    text = f"PN GW {event.gateway_id} serves PN {event.pn_id}"
+    return f"{text} in place of {event.replaces}, which is blocked" if event.replaces else text
+
+
+_LINES: dict[type, Callable[[Any], str]] = {
+    KeyMade: _key_made,
+    GroupCreated: lambda event: f"Service Group {event.sg_id} is created",
+    GroupDeleted: lambda event: f"Service Group {event.sg_id} is deleted",
+    Expelled: lambda event: f"{event.pne_id} is expelled from {event.sg_id}",
+    Permitted: lambda event: f"{event.pne_id} may join {event.sg_id}",
+    Bound: lambda event: f"{event.pne_id} belongs to PN {event.pn_id}",
+    GatewayRegistered: _gateway,
+    GatewayBlocked: lambda event: f"PN GW {event.gateway_id} is blocked",
+    Restored: lambda event: f"the store is an older copy; held until confirmed: {', '.join(event.held) or 'none'}",
+}
