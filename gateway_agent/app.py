@@ -32,7 +32,7 @@ from gateway_agent.links import PneSessions, UdpUplink
 from gateway_agent.net import interfaces
 from gateway_agent.net.mdns import Announcement
 from gateway_agent.radios.all_media import AllMedia
-from gateway_agent.radios.udp_broadcast import UdpBroadcast
+from gateway_agent.radios.udp_broadcast import Figures, UdpBroadcast
 from gateway_agent.store.store import Store
 from message_plane.credentials import Credential
 from message_plane.endpoint import Endpoint, Peer
@@ -144,7 +144,7 @@ class GatewayApp:
         config = self.config
         if config.message_plane.discovery:
             self._announcement = Announcement(
-                config.gateway.id, config.gateway.pn, self.addresses(), config.message_plane.port
+                config.gateway.id, config.gateway.pn, self.addresses, config.message_plane.port
             )
             await self._announcement.open()
         if commands is not None:
@@ -230,15 +230,15 @@ class GatewayApp:
             "signing_key": self.signing_key.public_key.hex(),
             "signing_epoch": self.signing_key.epoch,
             "pn": self.config.gateway.pn,
-            "address": f"{self.addresses()[0]}:{self.config.message_plane.port}",
+            "address": next((f"{each}:{self.config.message_plane.port}" for each in self.addresses()), ""),
         }
 
     def addresses(self) -> list[str]:
-        """The IPv4 addresses where boards reach this gateway."""
-        listen = self.config.message_plane.listen
-        if listen != ["0.0.0.0"]:
-            return listen
-        return [each.address for each in interfaces.ipv4_interfaces() if not each.is_loopback] or ["127.0.0.1"]
+        """The IPv4 addresses where boards reach this gateway: of the interfaces that keys go out on, as of now."""
+        config = self.config
+        return interfaces.reachable(
+            config.broadcast.interfaces, config.message_plane.listen, interfaces.ipv4_interfaces()
+        )
 
     @property
     def commits(self) -> int:
@@ -254,6 +254,10 @@ class GatewayApp:
     def networks(self) -> list[str]:
         """The directed broadcast addresses that Group Keys go to, each with its interface."""
         return self._radios.networks() if self._radios else []
+
+    def broadcasts(self) -> list[Figures]:
+        """What became of the datagrams for each of these networks, and of those that are gone."""
+        return self._radios.figures() if self._radios else []
 
     async def close(self) -> None:
         """Stop in the opposite order; deliveries go on at the next start."""
@@ -281,7 +285,6 @@ class GatewayApp:
         if not wanted:
             return []
         interfaces.choose(wanted, interfaces.ipv4_interfaces())  # a wrong name is told now, not at the first key
-
         return [
             UdpBroadcast(
                 lambda: interfaces.matching(wanted, interfaces.ipv4_interfaces()),

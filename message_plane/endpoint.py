@@ -227,7 +227,10 @@ class Endpoint:
 
     async def _address_of(self, session: Session) -> Address:
         """Where to reach the peer: where `connect` was told, by name perhaps; else where it was heard last."""
-        place = self._homes.get(session.entity_id) or (session.stored.host, session.stored.port)
+        home = self._homes.get(session.entity_id)
+        if home is None and session.heard is not None:
+            return session.heard
+        place = home or (session.stored.host, session.stored.port)
         host, port = place
         if host is None or port is None:
             raise NoSession(f"the address of {session.entity_id!r} is not known")
@@ -241,7 +244,7 @@ class Endpoint:
         self._incidents.count("requests_unanswered")
         session = self._sessions.to_send(entity_id)
         if session is not None:
-            session.address = None
+            session.address = session.heard = None
 
     async def _establish(self, entity_id: str) -> None:
         """One handshake with `entity_id` for all who need it now."""

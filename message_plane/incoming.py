@@ -205,6 +205,7 @@ class Incoming:
             if not await self._sessions.verified(session, request.remote.host, request.remote.port):
                 self._exchanges.reply(request, Message(code=UNAUTHORIZED, max_age=0))
                 return
+            session.heard = request.remote
             response = await self._answer(session, inner)
         except PlaneError as problem:
             log.warning("a request of %r cannot be taken: %s", entity_id, problem)

@@ -97,6 +97,7 @@ class Session(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
         self.ended = False  # by this process; ask `over`
         self.address: Address | None = None  # of `place`, once something was sent there
         self.place: tuple[str | None, int | None] = (None, None)
+        self.heard: Address | None = None  # where its last verified request came from, and by which interface
         self._lease = lease
         self.derive_keys(stored.master_salt, stored.master_secret)
         self._common_iv_number = int.from_bytes(self.common_iv, "big")

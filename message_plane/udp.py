@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import socket
 import struct
 from collections.abc import Callable, Sequence
@@ -25,6 +26,9 @@ from message_plane.incidents import Incidents
 _IP_PKTINFO = 8  # Linux; the socket module names it from Python 3.14 on
 _IN_PKTINFO = struct.Struct("=i4s4s")  # interface, local address, destination in the header
 _IN6_PKTINFO = struct.Struct("=16si")  # destination in the header, interface
+_LOOPBACK_INDEX = 1
+_SIOCGIFNETMASK = 0x891B
+_IFREQ = struct.Struct("=16sHxx4s16x")  # name, then an IPv4 socket address: netdevice(7)
 _ANCILLARY_MAX = 128
 _DECODE_ERRORS = (error.Error, ValueError, IndexError, KeyError, TypeError, struct.error)
 
@@ -39,7 +43,8 @@ class Address(interfaces.EndpointAddress):  # type: ignore[misc]
 
     def __init__(self, sock: socket.socket, target: tuple[Any, ...], source: bytes | None, to_group: bool) -> None:
         """`target`: the socket address; `source`: packet information that makes our answer come from the address
-        that was asked, if known; `to_group`: it came to a broadcast or multicast address."""
+        that was asked, and leave by the interface it was asked on, if known; `to_group`: it came to a broadcast or
+        multicast address."""
         self.socket = sock
         self.target = target
         self.host: str = target[0]
@@ -84,11 +89,17 @@ class Address(interfaces.EndpointAddress):  # type: ignore[misc]
 
     def send(self, data: bytes) -> None:
         """Hand one datagram to the kernel. Raises OSError."""
-        if self._source is None:
-            self.socket.sendto(data, self.target)
-        else:
+        if self._source is not None:
             level, kind = _packet_information(self.socket)
-            self.socket.sendmsg([data], [(level, kind, self._source)], 0, self.target)
+            try:
+                self.socket.sendmsg([data], [(level, kind, self._source)], 0, self.target)
+            except BlockingIOError:
+                raise
+            except OSError:
+                self._source = None  # that address or interface is gone: the routing table knows another way, or none
+            else:
+                return
+        self.socket.sendto(data, self.target)
 
 
 class UdpSockets(interfaces.MessageInterface):  # type: ignore[misc]
@@ -186,7 +197,8 @@ def _address(sock: socket.socket, target: tuple[Any, ...], ancillary: list[Any])
     for level, kind, data in ancillary:
         if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO) and len(data) >= _IN_PKTINFO.size:
             interface, local, destination = _IN_PKTINFO.unpack_from(data)
-            source = _IN_PKTINFO.pack(0, local, bytes(4))
+            way = interface if _is_neighbour(sock, target[0], interface, local) else 0
+            source = _IN_PKTINFO.pack(way, local, bytes(4))
             return Address(sock, target, source, to_group=local != destination)
         if (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO) and len(data) >= _IN6_PKTINFO.size:
             destination, interface = _IN6_PKTINFO.unpack_from(data)
@@ -194,6 +206,22 @@ def _address(sock: socket.socket, target: tuple[Any, ...], ancillary: list[Any])
                 return Address(sock, target, None, to_group=True)
             return Address(sock, target, _IN6_PKTINFO.pack(destination, interface), to_group=False)
     return Address(sock, target, None, to_group=False)
+
+
+def _is_neighbour(sock: socket.socket, host: str, interface: int, local: bytes) -> bool:
+    """True if `host` is in the network that our address `local` has on `interface`.
+
+    Where two interfaces are in one network the routing table knows one of them only, perhaps the one without a cable.
+    """
+    if interface == _LOOPBACK_INDEX:
+        return False
+    try:
+        name = socket.if_indextoname(interface).encode()
+        answer = fcntl.ioctl(sock.fileno(), _SIOCGIFNETMASK, _IFREQ.pack(name, socket.AF_INET, local))
+    except OSError:  # it is gone, or has no address any more
+        return False
+    peer, own, mask = (int.from_bytes(octets) for octets in (socket.inet_aton(host), local, _IFREQ.unpack(answer)[2]))
+    return not (peer ^ own) & mask
 
 
 def _packet_information(sock: socket.socket) -> tuple[int, int]:

@@ -47,7 +47,7 @@ class Broadcast(_Section):
     """Where broadcast objects go out."""
 
     interfaces: list[str] = Field(
-        ["auto"], description='interface names, or ["auto"] for all but loopback; [] for none'
+        ["auto"], description='interface names, "auto" for every one that boards can be behind; [] for none'
     )
     port: Port = Field(numbers.PORT_BROADCAST, description="UDP port of the broadcast plane")
 

@@ -1,50 +1,97 @@
-"""The machine's IPv4 interfaces and their directed broadcast addresses.
+"""The machine's IPv4 interfaces, their directed broadcast addresses, and which of them keys go out on.
 
 The only module that imports `netifaces` (package netifaces-plus). Other packages that offer the same import name
 call the mask `mask` and leave `broadcast` out; both are taken care of here, so any of them serves.
 """
 
 import ipaddress
+import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import netifaces
 
 from gateway_agent.errors import NoBroadcastInterface
+from gateway_agent.net.links import links, why_no_boards
+
+_log = logging.getLogger(__name__)
 
 AUTO = "auto"
+ANY_ADDRESS = "0.0.0.0"
+_NO_ADDRESS = "no IPv4 address"
+_NO_BROADCAST = "a network without a broadcast address"
+_NOT_NAMED = "not under [broadcast] interfaces"
 
 
 @dataclass(frozen=True)
 class Interface:
-    """One IPv4 address of one interface. `broadcast` is the directed broadcast address of its network."""
+    """One IPv4 address of one interface. `broadcast` is the directed broadcast address of its network.
+
+    `unfit`: why no board can be behind it, "" if boards can be. `standstill`: why nothing goes out on it now, "" if
+    it does: neither makes it another interface. One without address, or without a broadcast address, has "" there.
+    """
 
     name: str
     address: str
     broadcast: str
+    unfit: str = field(default="", compare=False)
+    standstill: str = field(default="", compare=False)
+
+    @property
+    def device(self) -> str:
+        """The network device: `name` is that of an address, "eth0:1" for a second one that was given a label."""
+        return self.name.partition(":")[0]
 
     @property
     def is_loopback(self) -> bool:
         """True for addresses of 127.0.0.0/8."""
-        return ipaddress.ip_address(self.address).is_loopback
+        return bool(self.address) and ipaddress.ip_address(self.address).is_loopback
+
+    @property
+    def is_link_local(self) -> bool:
+        """True for addresses of 169.254.0.0/16, which a machine gives itself where no DHCP server answers."""
+        return bool(self.address) and ipaddress.ip_address(self.address).is_link_local
+
+    @property
+    def left_out(self) -> str:
+        """Why "auto" leaves it out, "" if it takes it."""
+        if self.is_loopback:
+            return "loopback"
+        if self.unfit or self.broadcast:
+            return self.unfit or ("link-local: no DHCP server gave it an address" if self.is_link_local else "")
+        return _NO_BROADCAST if self.address else _NO_ADDRESS
 
 
-def ipv4_interfaces() -> list[Interface]:
-    """All IPv4 addresses of this machine whose network has a directed broadcast address, in the system's order."""
+def every_interface() -> list[Interface]:
+    """All IPv4 addresses of this machine, and the devices that have none, in the system's order."""
+    try:
+        known = links()
+    except OSError as error:
+        _log.warning("every interface counts as one with boards: %s", error)
+        known = {}
+    devices = {link.name: link for link in known.values()}
     found = []
     for name in netifaces.interfaces():
         try:
             records = netifaces.ifaddresses(name).get(netifaces.AF_INET, ())
         except ValueError:  # it went away since its name was read: a USB adapter was pulled
             continue
-        for record in records:
-            interface = interface_from(name, record)
-            if interface is not None:
-                found.append(interface)
+        link = devices.get(name.partition(":")[0])
+        unfit, standstill = (why_no_boards(link, known), link.standstill) if link else ("", "")
+        for record in records or ({},):
+            found.append(
+                interface_from(name, record, unfit, standstill)
+                or Interface(name, record.get("addr", ""), "", unfit, standstill)
+            )
     return found
 
 
-def interface_from(name: str, record: Mapping[str, str]) -> Interface | None:
+def ipv4_interfaces() -> list[Interface]:
+    """Those of `every_interface` whose network has a directed broadcast address."""
+    return [interface for interface in every_interface() if interface.broadcast]
+
+
+def interface_from(name: str, record: Mapping[str, str], unfit: str = "", standstill: str = "") -> Interface | None:
     """An `Interface` from one netifaces record (`addr`, `netmask` or `mask`), None without mask or for /31 and /32.
 
     The broadcast address is computed from address and mask and never taken from the record: point-to-point
@@ -56,15 +103,26 @@ def interface_from(name: str, record: Mapping[str, str]) -> Interface | None:
     network = ipaddress.IPv4Network(f"{record['addr']}/{mask}", strict=False)
     if network.prefixlen > 30:
         return None
-    return Interface(name, record["addr"], str(network.broadcast_address))
+    return Interface(name, record["addr"], str(network.broadcast_address), unfit, standstill)
+
+
+def named(wanted: Iterable[str], available: Iterable[Interface]) -> list[Interface]:
+    """Those of `available` that `wanted` means: names of devices or single addresses, and "auto" for all that fit."""
+    names = set(wanted)
+    return [
+        interface
+        for interface in available
+        if {interface.name, interface.device} & names or (AUTO in names and not interface.left_out)
+    ]
 
 
 def matching(wanted: Iterable[str], available: Iterable[Interface]) -> list[Interface]:
-    """Those of `available` that `wanted` means: interface names, or the one word "auto" for all but loopback."""
-    names = list(wanted)
-    if names == [AUTO]:
-        return [interface for interface in available if not interface.is_loopback]
-    return [interface for interface in available if interface.name in names]
+    """Where broadcasts go: one address for each device and network that `named` finds."""
+    networks: dict[tuple[str, str], Interface] = {}
+    for interface in named(wanted, available):
+        if interface.broadcast:
+            networks.setdefault((interface.device, interface.broadcast), interface)
+    return list(networks.values())
 
 
 def choose(wanted: Iterable[str], available: Iterable[Interface]) -> list[Interface]:
@@ -74,17 +132,47 @@ def choose(wanted: Iterable[str], available: Iterable[Interface]) -> list[Interf
     """
     names = list(wanted)
     every = list(available)
-    known = ", ".join(sorted({interface.name for interface in every})) or "none"
+    usable = {name for interface in every if interface.broadcast for name in (interface.name, interface.device)}
     for name in names:
-        if name not in (AUTO, *(interface.name for interface in every)):
+        if name != AUTO and name not in usable:
             raise NoBroadcastInterface(
                 f"Interface {name!r} under [broadcast] interfaces does not exist or has no IPv4 address.",
-                f"Choose among: {known}.",
+                f"Choose among: {', '.join(sorted(usable)) or 'none'}.",
             )
     chosen = matching(names, every)
     if not chosen:
+        seen = "; ".join(f"{each.name}: {why}" for each, why in left_out(names, every)) or "none"
         raise NoBroadcastInterface(
-            f"No network interface can broadcast over IPv4 (seen: {known}).",
+            f"No network interface can broadcast over IPv4 (seen: {seen}).",
             'Connect to the network, or name an interface under [broadcast] interfaces, for example ["wlan0"].',
         )
     return chosen
+
+
+def left_out(wanted: Iterable[str], available: Iterable[Interface]) -> list[tuple[Interface, str]]:
+    """Those of `available` that no broadcast goes out on, each with its reason."""
+    names, every = list(wanted), list(available)
+    chosen = matching(names, every)
+    networks = {(each.device, each.broadcast): each for each in chosen}
+    found = []
+    for interface in every:
+        if interface not in chosen:
+            same = networks.get((interface.device, interface.broadcast))
+            reason = (f"{same.address} is in the same network" if same else "") or interface.left_out or _NOT_NAMED
+            found.append((interface, reason))
+    return found
+
+
+def reachable(wanted: Iterable[str], listen: Iterable[str], available: Iterable[Interface]) -> list[str]:
+    """The addresses to tell boards: of interfaces that keys go out on now, as far as the gateway listens there.
+
+    Never loopback and never link-local. Where keys go by unicast alone, `wanted` empty, it is what "auto" would take.
+    """
+    heard = set(listen)
+    return [
+        interface.address
+        for interface in named(list(wanted) or [AUTO], available)
+        if interface.broadcast
+        and not (interface.standstill or interface.is_loopback or interface.is_link_local)
+        and heard & {interface.address, ANY_ADDRESS}
+    ]

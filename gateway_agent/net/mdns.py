@@ -1,8 +1,10 @@
 """DNS-SD announcement of the PN GW: `_keycast._udp.local.`. A hint for boards; they pin the credential (SEC-20)."""
 
+import asyncio
+import contextlib
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from zeroconf import Error, ServiceInfo
 from zeroconf.asyncio import AsyncZeroconf
@@ -10,44 +12,80 @@ from zeroconf.asyncio import AsyncZeroconf
 _log = logging.getLogger(__name__)
 
 SERVICE_TYPE = "_keycast._udp.local."
+LOOK_AGAIN_S = 30.0
+"""How long an address that is gone may stand in the announcement."""
 
 
 class Announcement:
-    """Announces one PN GW until `close`. Failing to announce is logged and costs nothing else."""
+    """Announces one PN GW until `close`. Failing to announce is logged and costs nothing else.
 
-    def __init__(self, gateway_id: str, pn_id: str, addresses: Sequence[str], port: int) -> None:
-        label = gateway_id.replace(".", "-")[:63]
-        self._addresses = list(addresses)
-        self._info = ServiceInfo(
-            SERVICE_TYPE,
-            f"{label}.{SERVICE_TYPE}",
-            addresses=[socket.inet_aton(address) for address in addresses],
-            port=port,
-            properties={"pn": pn_id},
-            server=f"{label}.local.",
-        )
+    `addresses` gives the IPv4 addresses to tell; what it gives anew after a time takes the place of the old ones.
+    """
+
+    def __init__(self, gateway_id: str, pn_id: str, addresses: Callable[[], Sequence[str]], port: int) -> None:
+        self._label = gateway_id.replace(".", "-")[:63]
+        self._pn_id = pn_id
+        self._port = port
+        self._find = addresses
+        self._told: list[str] | None = None
+        self._info: ServiceInfo
+        self._is_registered = False
         self._zeroconf: AsyncZeroconf | None = None
+        self._following: asyncio.Task[None] | None = None
 
     async def open(self) -> bool:
         """Start announcing; False (and one log line) where multicast is not to be had."""
-        zeroconf = None
-        try:
-            for address in self._addresses:  # zeroconf leaks its sockets when it meets one that is not ours
-                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-                    probe.bind((address, 0))
-            zeroconf = AsyncZeroconf(interfaces=self._addresses)
-            await zeroconf.async_register_service(self._info)
-        except (TimeoutError, OSError, Error) as error:
-            _log.warning("mDNS announcement is off: %s; boards still find the gateway by CoAP discovery", error)
-            if zeroconf is not None:
-                await zeroconf.async_close()
-            return False
-        self._zeroconf = zeroconf
-        return True
+        is_announced = await self._announce()
+        self._following = asyncio.create_task(self._follow())
+        return is_announced
 
     async def close(self) -> None:
         """Say good-bye and stop."""
-        if self._zeroconf is not None:
-            await self._zeroconf.async_unregister_service(self._info)
-            await self._zeroconf.async_close()
-            self._zeroconf = None
+        if self._following is not None:
+            self._following.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._following
+            self._following = None
+        await self._withdraw()
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_AGAIN_S)
+            if list(self._find()) != self._told:
+                await self._withdraw()
+                await self._announce()
+
+    async def _announce(self) -> bool:
+        self._told = list(self._find())
+        try:
+            if not self._told:
+                raise OSError("no network with boards is there")
+            for address in self._told:  # zeroconf leaks its sockets when it meets one that is not ours
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                    probe.bind((address, 0))
+            self._info = ServiceInfo(
+                SERVICE_TYPE,
+                f"{self._label}.{SERVICE_TYPE}",
+                addresses=[socket.inet_aton(address) for address in self._told],
+                port=self._port,
+                properties={"pn": self._pn_id},
+                server=f"{self._label}.local.",
+            )
+            self._zeroconf = AsyncZeroconf(interfaces=self._told)
+            await self._zeroconf.async_register_service(self._info)
+            self._is_registered = True
+        except (TimeoutError, OSError, Error) as error:
+            _log.warning("mDNS announcement is off: %s; boards still find the gateway by CoAP discovery", error)
+            await self._withdraw()
+            return False
+        return True
+
+    async def _withdraw(self) -> None:
+        zeroconf, self._zeroconf = self._zeroconf, None
+        if zeroconf is None:
+            return
+        if self._is_registered:  # or the name may be another's, whom a good-bye would withdraw
+            self._is_registered = False
+            with contextlib.suppress(TimeoutError, OSError, Error):  # the network it was told on may be gone
+                await zeroconf.async_unregister_service(self._info)
+        await zeroconf.async_close()

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from gateway_agent.radios.udp_broadcast import Figures
+
 
 class Medium(Protocol):
     """One broadcast medium. `name` is "wifi" for IP networks, "ble" for BLE advertising."""
@@ -15,6 +17,10 @@ class Medium(Protocol):
 
     def networks(self) -> list[str]:
         """What it reaches, for people."""
+        ...
+
+    def figures(self) -> list[Figures]:
+        """What became of the datagrams, for each network."""
         ...
 
     def close(self) -> None:
@@ -40,6 +46,10 @@ class AllMedia:
     def networks(self) -> list[str]:
         """What all media reach, for people."""
         return [network for medium in self._media for network in medium.networks()]
+
+    def figures(self) -> list[Figures]:
+        """What became of the datagrams, for each network of all media."""
+        return [figures for medium in self._media for figures in medium.figures()]
 
     def close(self) -> None:
         """Close every medium."""

@@ -20,7 +20,7 @@ def address() -> str:
 
 async def test_the_gateway_is_found_with_its_pn_and_port() -> None:
     here = address()
-    announcement = Announcement("gw.home", "home", [here], 5683)
+    announcement = Announcement("gw.home", "home", lambda: [here], 5683)
     if not await announcement.open():
         pytest.skip("multicast is not allowed on this machine")
     seen = asyncio.Event()
@@ -44,6 +44,6 @@ async def test_the_gateway_is_found_with_its_pn_and_port() -> None:
 
 
 async def test_no_multicast_costs_only_the_announcement() -> None:
-    announcement = Announcement("gw.home", "home", ["203.0.113.9"], 5683)  # no such address here
+    announcement = Announcement("gw.home", "home", lambda: ["203.0.113.9"], 5683)  # no such address here
     assert await announcement.open() is False
     await announcement.close()

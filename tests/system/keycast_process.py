@@ -144,14 +144,17 @@ class GatewayProcess(Process):
         super().__init__(folder, "gateway", folder / "state", ["gateway", "run", "-c", str(self.config)], prefix)
 
     async def new_board(self, pne_id: str, address: str | None = None) -> bytes:
-        """Let a new PNE in; the record for its flash, with `address` as the hint where the gateway is."""
+        """Let a new PNE in; the record for its flash, with `address` as the hint where the gateway is.
+
+        Without it: where it listens, which no gateway tells of a loopback address by itself.
+        """
         told = await self.ask("trust")
         trust = Trust(
             credentials.parse(bytes.fromhex(told["credential"]), "gateway"),
             bytes.fromhex(told["signing_key"]),
             told["signing_epoch"],
             told["pn"],
-            told["address"] if address is None else address,
+            f"{self.address}:{self.port}" if address is None else address,
         )
         record, credential = new_board(pne_id, trust)
         await self.ask("device.register", credential=credential.ccs.hex())

@@ -9,6 +9,8 @@ import secrets
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -125,6 +127,84 @@ class HomeNetwork:
         for machine in range(1, self._machines + 1):
             _try("ip", "netns", "delete", self._machine(machine))
         _try("ip", "netns", "delete", self._switch)
+
+
+class Cards:
+    """A machine with several network cards, each on a cable of its own to a listener; `words` start a program on it.
+
+    `cards`: name -> its addresses with prefix length, the listener's end of the cable having no address at all.
+    """
+
+    def __init__(self, cards: Mapping[str, Sequence[str]]) -> None:
+        self._machine = f"kc-{secrets.token_hex(3)}"
+        self._outside = f"{self._machine}-out"
+        self._cards = cards
+
+    def __enter__(self) -> "Cards":
+        try:
+            for name in (self._machine, self._outside):
+                _run("ip", "netns", "add", name)
+                _run("ip", "-n", name, "link", "set", "lo", "up")
+            for card, addresses in self._cards.items():
+                self.plug(card, addresses)
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._remove()
+
+    @property
+    def words(self) -> list[str]:
+        """What to put before a command so that it runs on the machine."""
+        return ["ip", "netns", "exec", self._machine]
+
+    @property
+    def outside(self) -> list[str]:
+        """The same for a program that hears all cables, each on the device with the card's name."""
+        return ["ip", "netns", "exec", self._outside]
+
+    def plug(self, card: str, addresses: Sequence[str]) -> None:
+        """Put a card with its cable in, and wait until it runs. `addresses` may have a label: "10.0.0.2/24 eth0:1"."""
+        _run(
+            "ip", "-n", self._machine, "link", "add", card, "type", "veth", "peer", "name", card, "netns", self._outside
+        )
+        for address in addresses:
+            address, _, label = address.partition(" ")
+            _run(
+                "ip", "-n", self._machine, "address", "add", address, "dev", card, *(["label", label] if label else [])
+            )
+        _run("ip", "-n", self._machine, "link", "set", card, "up")
+        self.connect(card)
+
+    def pull(self, card: str) -> None:
+        """Take a card out."""
+        _run("ip", "-n", self._machine, "link", "delete", card)
+
+    def connect(self, card: str) -> None:
+        """Put the cable in at the other end."""
+        _run("ip", "-n", self._outside, "link", "set", card, "up")
+        self._until(card, '"UP"')
+
+    def disconnect(self, card: str) -> None:
+        """Pull the cable: the card keeps its addresses and routes and has no carrier."""
+        _run("ip", "-n", self._outside, "link", "set", card, "down")
+        self._until(card, "NO-CARRIER")
+
+    def give_outside(self, card: str, address: str) -> None:
+        """Give the other end of a card's cable an address, for a board there."""
+        _run("ip", "-n", self._outside, "address", "add", address, "dev", card)
+
+    def _until(self, card: str, state: str) -> None:
+        while state not in subprocess.check_output(["ip", "-n", self._machine, "-j", "link", "show", card], text=True):
+            time.sleep(0.01)
+
+    def _remove(self) -> None:
+        for name in (self._machine, self._outside):
+            _try("ip", "netns", "delete", name)
 
 
 def _run(*command: str) -> None:

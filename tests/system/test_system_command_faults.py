@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from device_agent import provisioning
 from tests.system.keycast_process import GatewayProcess, free_port, keycast
 
 
@@ -134,6 +135,11 @@ async def test_refusals_of_a_running_gateway_are_sentences_too(gateway, tmp_path
         assert not other.exists()
         assert keycast("device", "provision", "lamp", "-o", other, "--replace", *config).returncode == 0
         assert other.read_bytes() != record.read_bytes()
+        assert provisioning.parse(other.read_bytes()).address == ""  # and not that of loopback
+        told = ("device", "provision", "lamp3", "-o", tmp_path / "lamp3.record", *config, "--address")
+        assert "no IPv4 address" in refused(keycast(*told, "192.168.1.300"))
+        assert keycast(*told, "127.0.0.1:5683").returncode == 0
+        assert provisioning.parse((tmp_path / "lamp3.record").read_bytes()).address == "127.0.0.1:5683"
     finally:
         await gateway.stop()
 

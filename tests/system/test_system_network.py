@@ -28,7 +28,7 @@ async def home(folder, *, loss=0.0, network_loss=0.0):
     """A gateway on machine 1 and boards on machines 2..7 of a network of its own -> (gateway, boards, network)."""
     with HomeNetwork(1 + BOARDS, network_loss) as network:
         gateway = GatewayProcess(
-            folder, address="0.0.0.0", port=5683, interfaces='["auto"]', discovery=True, prefix=network.words(1)
+            folder, address="0.0.0.0", port=5683, interfaces='["eth0"]', discovery=True, prefix=network.words(1)
         )
         await gateway.start()
         try:

@@ -1,14 +1,19 @@
 """Directed broadcast addresses from the real netmask, on every chosen interface."""
 
+import errno
 import socket
+from dataclasses import replace
+from typing import Any
 
 import netifaces
 import pytest
 
 from gateway_agent.errors import NoBroadcastInterface
-from gateway_agent.net.interfaces import Interface, choose, interface_from, ipv4_interfaces
+from gateway_agent.net import links
+from gateway_agent.net.interfaces import Interface, choose, interface_from, ipv4_interfaces, left_out, reachable
+from gateway_agent.net.links import Link, why_no_boards
 from gateway_agent.radios.all_media import AllMedia
-from gateway_agent.radios.udp_broadcast import UdpBroadcast
+from gateway_agent.radios.udp_broadcast import Figures, UdpBroadcast
 
 LOOPBACK = Interface("lo", "127.0.0.1", "127.255.255.255")
 WIFI = Interface("wlan0", "192.168.4.7", "192.168.5.255")
@@ -32,8 +37,97 @@ def test_the_machine_itself_has_loopback() -> None:
     assert LOOPBACK in ipv4_interfaces()
 
 
-def test_auto_takes_all_but_loopback() -> None:
-    assert choose(["auto"], [LOOPBACK, WIFI]) == [WIFI]
+def card(index: int, name: str, kind: str = "", **other: Any) -> Link:
+    """A device that is up, has a carrier and is of Ethernet's type unless told otherwise."""
+    running = links.UP | links.BROADCAST | links.RUNNING | links.CARRIER
+    return Link(index, name, kind, **{"type": links.ETHERNET, "flags": running} | other)
+
+
+HOME = [
+    card(1, "lo", type=772, flags=links.UP | links.LOOPBACK | links.RUNNING | links.CARRIER),
+    card(2, "eth0"),
+    card(3, "wlan0", "wlan"),
+    card(4, "docker0", "bridge", below=frozenset({5})),
+    card(5, "veth1a2b", "veth", below=frozenset({99})),
+    card(6, "br-lan", "bridge", below=frozenset({5, 7})),
+    card(7, "eth0.5", "vlan", below=frozenset({2})),
+    card(8, "tun0", "tun", type=65534, flags=links.UP | links.POINT_TO_POINT | links.NO_ARP),
+    card(9, "tap0", "tun"),
+    card(10, "wg0", "wireguard", type=65534),
+    card(11, "wwan0", "wwan"),
+    card(12, "bond0", "bond", below=frozenset({13})),
+    card(13, "eth1"),
+    card(14, "dummy0", "dummy"),
+    card(15, "macvlan0", "macvlan", is_above_another_world=True),
+    card(16, "br-odd", "bridge", below=frozenset({17})),
+    card(17, "odd.1", "vlan", below=frozenset({16})),
+    card(18, "ppp0", type=512, flags=links.UP | links.POINT_TO_POINT),
+    card(19, "lan1", "dsa", below=frozenset({2})),
+    card(20, "vxlan0", "vxlan", below=frozenset({2})),
+]
+
+
+def test_boards_can_be_behind_a_network_card_and_what_holds_one_and_every_other_device_has_its_reason() -> None:
+    found = {link.name: why_no_boards(link, {link.index: link for link in HOME}) for link in HOME}
+    taken = [name for name, reason in found.items() if not reason]
+    assert taken == ["eth0", "wlan0", "br-lan", "eth0.5", "bond0", "eth1", "macvlan0", "lan1"]
+    assert found["docker0"] == "no network card is in it (bridge)" == found["br-odd"]
+    assert "container" in found["veth1a2b"] and "VPN" in found["tun0"] and "VPN" in found["tap0"]
+    assert "VPN" in found["wg0"] and "mobile" in found["wwan0"] and found["lo"] == "loopback"
+    assert found["ppp0"] == "neither Ethernet nor Wi-Fi" and found["vxlan0"] == "a virtual device (vxlan)"
+
+
+def test_a_device_sends_while_it_is_up_and_has_a_carrier() -> None:
+    assert card(2, "eth0").standstill == ""
+    assert card(2, "eth0", flags=links.UP | links.BROADCAST).standstill == "no carrier"
+    assert card(2, "wlan0", flags=links.UP | links.CARRIER).standstill == "no carrier"  # Wi-Fi has not let it in yet
+    assert card(2, "eth0", flags=links.BROADCAST).standstill == "switched off"
+
+
+def test_the_kernel_tells_its_devices() -> None:
+    found = links.links()
+    assert {link.name for link in found.values()} == {name for _, name in socket.if_nameindex()}
+    assert found[socket.if_nametoindex("lo")].flags & links.LOOPBACK
+
+
+DOCKER = Interface("docker0", "172.17.0.1", "172.17.255.255", "no network card is in it (bridge)")
+STRANDED = Interface("eth1", "169.254.7.7", "169.254.255.255")
+SECOND = Interface("wlan0:1", "192.168.4.8", "192.168.5.255")
+NOWHERE = Interface("eth2", "", "")
+EVERY = [LOOPBACK, DOCKER, WIFI, SECOND, STRANDED, NOWHERE]
+
+
+def test_auto_takes_what_boards_can_be_behind_once_for_each_network() -> None:
+    assert choose(["auto"], EVERY) == [WIFI]
+
+
+def test_auto_beside_a_name_is_both() -> None:
+    assert choose(["auto", "docker0"], EVERY) == choose(["docker0", "auto"], EVERY) == [DOCKER, WIFI]
+    assert choose(["lo"], EVERY) == [LOOPBACK]
+
+
+def test_whatever_is_left_out_has_its_reason() -> None:
+    assert {each.name: reason for each, reason in left_out(["auto"], EVERY)} == {
+        "lo": "loopback",
+        "docker0": "no network card is in it (bridge)",
+        "wlan0:1": "192.168.4.7 is in the same network",
+        "eth1": "link-local: no DHCP server gave it an address",
+        "eth2": "no IPv4 address",
+    }
+    assert dict(left_out(["docker0"], [DOCKER, WIFI])) == {WIFI: "not under [broadcast] interfaces"}
+    with pytest.raises(NoBroadcastInterface, match=r"docker0: no network card is in it.*eth1: link-local"):
+        choose(["auto"], [LOOPBACK, DOCKER, STRANDED])
+
+
+def test_boards_are_told_the_address_of_an_interface_that_keys_go_out_on_or_none() -> None:
+    assert reachable(["auto"], ["0.0.0.0"], EVERY) == [WIFI.address, SECOND.address]
+    assert reachable(["auto"], [SECOND.address], EVERY) == [SECOND.address]
+    assert reachable(["docker0"], ["0.0.0.0"], EVERY) == [DOCKER.address]
+    assert reachable([], ["0.0.0.0"], EVERY) == [WIFI.address, SECOND.address]
+    nowhere: list[str] = []
+    assert reachable(["lo", "eth1"], ["0.0.0.0"], EVERY) == nowhere
+    assert reachable(["auto"], ["192.168.4.99"], EVERY) == nowhere  # an address that it had once
+    assert reachable(["auto"], ["0.0.0.0"], [replace(WIFI, standstill="no carrier")]) == nowhere
 
 
 def test_no_interface_at_all_is_one_sentence_with_the_next_step() -> None:
@@ -68,9 +162,9 @@ def test_a_datagram_reaches_everyone_on_the_network() -> None:
 def test_each_network_gets_it_and_one_dead_network_never_stops_another() -> None:
     gone = Interface("wlan9", "203.0.113.9", "203.0.113.255")  # no such address on this machine
     with receiver("127.255.255.255") as first, receiver("127.0.0.9") as second:
-        other = Interface("lo2", "127.0.0.1", "127.0.0.9")
-        ports = {"lo": first.getsockname()[1], "lo2": second.getsockname()[1]}
-        for name, seen in (("lo", first), ("lo2", second)):
+        other = Interface("lo:2", "127.0.0.1", "127.0.0.9")
+        ports = {"lo": first.getsockname()[1], "lo:2": second.getsockname()[1]}
+        for name, seen in (("lo", first), ("lo:2", second)):
             radio = UdpBroadcast(lambda: [gone, LOOPBACK, other], port=ports[name])
             assert radio.send(b"key") == 2
             assert seen.recvfrom(100)[0] == b"key"
@@ -79,15 +173,27 @@ def test_each_network_gets_it_and_one_dead_network_never_stops_another() -> None
 
 
 @pytest.mark.req("CPNS-GKM-71")
-def test_a_network_that_dies_while_sending_stops_no_other() -> None:
-    dying = Interface("lo3", "127.0.0.1", "203.0.113.255")  # from loopback there is no way to that network
+def test_a_network_that_dies_while_sending_stops_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    dying = Interface("lo:3", "127.0.0.1", "203.0.113.255")
+
+    class Mortal(socket.socket):
+        def sendto(self, *words: Any) -> int:
+            if words[-1][0] == dying.broadcast:
+                raise OSError(errno.ENETUNREACH, "Network is unreachable")
+            return super().sendto(*words)
+
     with receiver("127.255.255.255") as one:
+        monkeypatch.setattr(socket, "socket", Mortal)
         radio = UdpBroadcast(lambda: [dying, LOOPBACK], port=one.getsockname()[1])
         assert radio.interfaces == [dying, LOOPBACK]
         for octets in (b"key", b"next"):
             assert radio.send(octets) == 1
             assert one.recvfrom(100)[0] == octets
-        assert radio.counters["broadcast_failed"] >= 1
+        assert radio.counters == {"broadcast_sent": 2, "broadcast_failed": 2}
+        assert [each.problem for each in radio.figures()] == ["Network is unreachable", ""]
+        assert caplog.text.count("cannot broadcast on lo:3") == 1  # and not for every datagram
         radio.close()
 
 
@@ -125,6 +231,9 @@ class Recorder:
 
     def networks(self) -> list[str]:
         return [self.name] * self._reached
+
+    def figures(self) -> list[Figures]:
+        return [Figures(self.name, "-", self._reached)]
 
     def close(self) -> None: ...
 

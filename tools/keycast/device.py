@@ -1,5 +1,6 @@
 """`keycast device`: the boards of a PN."""
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,6 +41,12 @@ def provision(
         typer.Option(help="Service Group it will mostly be in: a place in the tree.", autocompletion=completion.groups),
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="End the identity that the board has.")] = False,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help='Where the board looks first, such as 192.168.1.10, or "" for nowhere; default: as it is now.'
+        ),
+    ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Make an identity for a board, let it in at the running gateway, and write the record for its flash.
@@ -62,7 +69,7 @@ def provision(
             bytes.fromhex(told["signing_key"]),
             told["signing_epoch"],
             told["pn"],
-            told["address"],
+            told["address"] if address is None else _hint(address),
         )
         record, credential = new_board(pne, trust)
     try:
@@ -78,6 +85,23 @@ def provision(
         raise
     usb = [f"With the board on USB: mpremote run {out}. Then delete it."] if out.suffix == ".py" else []
     answer({"pne_id": pne, "file": str(out)}, f"{pne} is let in; its record for the flash is {out}.", *usb)
+
+
+def _hint(address: str) -> str:
+    """`address` as it stands in a record: IPv4, with or without port. Raises NotAllowed."""
+    from cpns.errors import NotAllowed
+
+    host, colon, port = address.partition(":")
+    try:
+        if address:
+            ipaddress.IPv4Address(host)
+        if colon and not 0 < int(port) < 65536:
+            raise ValueError
+    except ValueError:
+        raise NotAllowed(
+            f"{address!r} is no IPv4 address of a gateway: write 192.168.1.10 or 192.168.1.10:5683"
+        ) from None
+    return address
 
 
 @app.command()

@@ -28,7 +28,7 @@ pn = {pn}                 # the Personal Network it serves
 state_dir = {state}       # keys, sessions, inventory; private to this user
 
 [broadcast]
-interfaces = ["auto"]       # or names, for example ["wlan0"]
+interfaces = ["auto"]       # Ethernet and Wi-Fi; or names, for example ["wlan0"]
 
 [uplink]
 kind = "embedded"           # the CPNS Server in this process; "udp" for one elsewhere

@@ -25,8 +25,11 @@ def _show(state: dict[str, Any]) -> None:
     sessions = sum(device["session"] for device in state["devices"])
     console.print(f"{state['gateway']} serves {state['pn']}, uplink {state['uplink']}")
     console.print(
-        f"boards reach it at {', '.join(state['addresses'])}; keys go to {', '.join(state['broadcast']) or '-'}"
+        f"boards reach it at {', '.join(state['addresses']) or '-'}; keys go to {', '.join(state['broadcast']) or '-'}"
     )
+    for network in state["networks"]:
+        if network["problem"]:
+            console.print(f"no keys go out on {network['interface']}: {network['problem']}")
     console.print(f"let in: {len(state['devices'])}, with a session: {sessions}")
     if state["stopped"]:
         console.print(Text.assemble(("stopped:", "red"), " ", state["stopped"]))

@@ -132,6 +132,7 @@ def _status(app: GatewayApp, server: CpnsServer | None) -> dict[str, Any]:
         "uplink": app.config.uplink.kind,
         "addresses": app.addresses(),
         "broadcast": app.networks(),
+        "networks": app.broadcasts(),
         "stopped": app.gateway.stop_reason,
         "groups": groups,
         "devices": _devices(app),

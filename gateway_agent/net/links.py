@@ -1,0 +1,145 @@
+"""The network devices of this machine as the kernel tells them, and which of them boards can be behind.
+
+Asked over rtnetlink (rtnetlink(7)), which answers for the network namespace of this process; what is mounted at /sys
+may be another's.
+"""
+
+import socket
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+_HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
+_INFO = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
+_ATTRIBUTE = struct.Struct("=HH")  # rtattr: length with this head, type
+_NEWLINK, _GETLINK, _ERROR, _DONE = 16, 18, 2, 3
+_REQUEST_DUMP = 0x301
+_TYPE_MASK = 0x3FFF
+_NAME, _LOWER, _MASTER, _KIND_INFO, _ELSEWHERE = 3, 5, 10, 18, 37  # IFLA_... of linux/if_link.h
+_KIND = 1  # IFLA_INFO_KIND
+_INDEX = struct.Struct("=I")
+_ANSWER_MAX = 1 << 18
+
+UP, BROADCAST, LOOPBACK, POINT_TO_POINT, RUNNING, NO_ARP, CARRIER = 0x1, 0x2, 0x8, 0x10, 0x40, 0x80, 0x10000
+"""Flags of a device: IFF_... of netdevice(7)."""
+ETHERNET = 1
+"""ARPHRD_ETHER. Wi-Fi has it, too."""
+
+_CARDS = ("", "wlan", "dsa")  # dsa: the sockets of a switch in this machine
+_STACKED = ("bridge", "bond", "team", "vlan", "macvlan", "ipvlan", "batadv", "hsr")
+_WORDS = {
+    "tun": "a tunnel or VPN (tun)",
+    "veth": "the virtual cable of a container (veth)",
+    "wireguard": "a VPN (wireguard)",
+    "wwan": "a mobile network (wwan)",
+    "bluetooth": "Bluetooth",
+    "gadget": "a USB cable to another computer (gadget)",
+}
+
+
+@dataclass(frozen=True)
+class Link:
+    """One network device. `kind` is the kernel's word: "" for an Ethernet card, "wlan", "bridge", "veth", "tun" ...
+
+    `below`: indexes of what it sends through, the ports of a bridge or the card of a VLAN; `is_above_another_world`:
+    that card is in another network namespace, as for a container.
+    """
+
+    index: int
+    name: str
+    kind: str
+    type: int
+    flags: int
+    below: frozenset[int] = frozenset()
+    is_above_another_world: bool = False
+
+    @property
+    def standstill(self) -> str:
+        """Why nothing that is sent goes out now, "" if it does: up, and with a cable or let into a Wi-Fi."""
+        if not self.flags & UP:
+            return "switched off"
+        return "" if self.flags & (RUNNING | CARRIER) == RUNNING | CARRIER else "no carrier"
+
+
+def why_no_boards(link: Link, links: Mapping[int, Link]) -> str:
+    """Why no board can be behind `link`, one of `links` by index; "" for a network card and for what holds one."""
+    if link.flags & LOOPBACK:
+        return "loopback"
+    if link.kind in _WORDS:
+        return _WORDS[link.kind]
+    if link.kind not in _CARDS + _STACKED:
+        return f"a virtual device ({link.kind})"
+    if link.type != ETHERNET or link.flags & (BROADCAST | POINT_TO_POINT | NO_ARP) != BROADCAST:
+        return "neither Ethernet nor Wi-Fi"
+    if link.kind in _CARDS:
+        return ""
+    others = {index: other for index, other in links.items() if index != link.index}
+    holds_card = any(not why_no_boards(others[index], others) for index in link.below if index in others)
+    if holds_card or link.is_above_another_world:
+        return ""
+    return f"no network card is in it ({link.kind})"
+
+
+def links() -> dict[int, Link]:
+    """All network devices by index. Raises OSError where the kernel does not answer."""
+    found: dict[int, Link] = {}
+    ports: dict[int, set[int]] = {}
+    for link, master in _told():
+        found[link.index] = link if link.kind else replace(link, kind=_sysfs_kind(link.name))
+        ports.setdefault(master, set()).add(link.index)
+    return {index: replace(link, below=link.below | ports.get(index, set())) for index, link in found.items()}
+
+
+def _told() -> Iterator[tuple[Link, int]]:
+    """Each device, and the index of the bridge or bond it is a port of, 0 for none."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC) as kernel:
+        kernel.bind((0, 0))
+        request = _INFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+        kernel.send(_HEADER.pack(_HEADER.size + len(request), _GETLINK, _REQUEST_DUMP, 1, 0) + request)
+        while True:
+            answer = memoryview(kernel.recv(_ANSWER_MAX))
+            while len(answer) >= _HEADER.size:
+                length, kind, *_ = _HEADER.unpack_from(answer)
+                if kind == _ERROR:
+                    number = -_INDEX.unpack_from(answer, _HEADER.size)[0] & 0xFFFFFFFF
+                    raise OSError(number, "the kernel does not tell its network devices")
+                if kind == _DONE:
+                    return
+                if kind == _NEWLINK:
+                    yield _link(answer[_HEADER.size : length])
+                answer = answer[max(length + 3 & ~3, _HEADER.size) :]
+
+
+def _link(message: memoryview) -> tuple[Link, int]:
+    _, kind, index, flags, _ = _INFO.unpack_from(message)
+    told = _attributes(message[_INFO.size :])
+    lower = _INDEX.unpack(told[_LOWER])[0] if _LOWER in told else 0
+    name = _text(told.get(_NAME, b""))
+    is_elsewhere = _ELSEWHERE in told
+    below = frozenset({lower} - {0, index} if not is_elsewhere else ())
+    kind_told = _text(_attributes(memoryview(told.get(_KIND_INFO, b""))).get(_KIND, b""))
+    master = _INDEX.unpack(told[_MASTER])[0] if _MASTER in told else 0
+    return Link(index, name, kind_told, kind, flags, below, is_elsewhere), master
+
+
+def _attributes(octets: memoryview) -> dict[int, bytes]:
+    found = {}
+    while len(octets) >= _ATTRIBUTE.size:
+        length, kind = _ATTRIBUTE.unpack_from(octets)
+        found[kind & _TYPE_MASK] = bytes(octets[_ATTRIBUTE.size : length])
+        octets = octets[max(length + 3 & ~3, _ATTRIBUTE.size) :]
+    return found
+
+
+def _text(octets: bytes) -> str:
+    return octets.partition(b"\0")[0].decode(errors="replace")
+
+
+def _sysfs_kind(name: str) -> str:
+    """What a card is, where rtnetlink has no word for it: "wlan", "wwan", "bluetooth", "gadget" or ""."""
+    try:
+        told = Path("/sys/class/net", name, "uevent").read_text(errors="replace")
+    except OSError:
+        return ""
+    return next((line.partition("=")[2] for line in told.splitlines() if line.startswith("DEVTYPE=")), "")

@@ -1,0 +1,24 @@
+"""By which of its addresses an endpoint that has several of them speaks to a peer."""
+
+from tests.integration.plane_world import Party, Wire
+
+
+async def test_a_peer_is_asked_from_the_address_that_it_spoke_to(tmp_path):
+    """Of several interfaces it may be the only one that leads there."""
+    first, second = ("127.0.0.2", 0), ("127.0.0.3", 0)
+    gateway, lamp = Party(tmp_path, "gw.home", "gateway"), Party(tmp_path, "lamp", "pne")
+    await gateway.start([first, second])
+    await lamp.start()
+    gateway.knows(lamp)
+    lamp.knows(gateway)
+    wire = await Wire.open(gateway.endpoint.addresses[1])  # hears that address only
+    try:
+        await lamp.endpoint.connect("gw.home", *wire.address)
+        await lamp.endpoint.request("gw.home", b"join")
+        before = len(wire.to_client)
+        assert await gateway.endpoint.request("lamp", b"key") == b"\xa1key"
+        assert len(wire.to_client) == before + 1
+    finally:
+        wire.close()
+        await lamp.stop()
+        await gateway.stop()
