@@ -1,7 +1,7 @@
 # Everything happens inside this folder: .venv, .cache and build. No root, no network once they are filled.
 
 BIN := .venv/bin
-CPYTHON_PACKAGES := message_plane gateway_agent key_servers tools
+CPYTHON_PACKAGES := private_store message_plane gateway_agent key_servers tools
 ARGS ?=
 
 .PHONY: help demo test check bench fuzz conformance vm board manifest lock clean

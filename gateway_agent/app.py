@@ -33,12 +33,14 @@ from gateway_agent.net import interfaces
 from gateway_agent.net.mdns import Announcement
 from gateway_agent.radios.all_media import AllMedia
 from gateway_agent.radios.udp_broadcast import Figures, UdpBroadcast
+from gateway_agent.store.errors import StoreDamaged
 from gateway_agent.store.store import Store
 from message_plane.credentials import Credential
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.errors import PlaneError
 from message_plane.identity import OwnIdentity, SigningKey
 from message_plane.session_store import SessionStore
+from private_store import files, folders
 
 IDENTITY_FILE = "identity.key"
 SIGNING_FILE = "signing.key"
@@ -50,15 +52,15 @@ PAIRING_LABEL = 32768  # of the EDHOC exporter, docs/protocol.md section 9
 
 
 def own_keys(config: GatewayConfig) -> tuple[OwnIdentity, SigningKey]:
-    """The gateway's two keys, made at the first start. Raises IdentityError."""
+    """The gateway's two keys, made at the first start. Raises IdentityError, StoreDamaged."""
     folder = config.gateway.state_dir
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folders.make(folder, StoreDamaged)
     identity_file, signing_file = folder / IDENTITY_FILE, folder / SIGNING_FILE
-    if identity_file.exists():
+    if os.path.lexists(identity_file):
         identity = OwnIdentity.load(identity_file)
     else:
         identity = OwnIdentity.create(identity_file, config.gateway.id, "gateway")
-    if signing_file.exists():
+    if os.path.lexists(signing_file):
         return identity, SigningKey.load(signing_file, identity)
     return identity, SigningKey.create(signing_file, identity)
 
@@ -205,8 +207,12 @@ class GatewayApp:
         new = SigningKey.create(
             folder / NEXT_SIGNING_FILE, self.identity, self.signing_key, epoch=self.signing_key.epoch + 1
         )
-        epoch = self.gateway.roll_over(new)
-        os.replace(folder / NEXT_SIGNING_FILE, folder / SIGNING_FILE)
+        try:
+            epoch = self.gateway.roll_over(new)
+        except BaseException:
+            files.erase(folder / NEXT_SIGNING_FILE, StoreDamaged)  # it is nobody's key, and the next try needs the name
+            raise
+        files.move(folder / NEXT_SIGNING_FILE, folder / SIGNING_FILE, StoreDamaged)
         self.signing_key = new
         return epoch
 
@@ -214,13 +220,13 @@ class GatewayApp:
         """The power failed while the key rolled over: go on if boards may know the new one, else begin anew."""
         folder = self.config.gateway.state_dir
         path = folder / NEXT_SIGNING_FILE
-        if path.exists():
+        if os.path.lexists(path):
             new, pn = SigningKey.load(path, self.identity), store.pn.get()
             if pn is not None and pn.signing_epoch == new.epoch:
-                os.replace(path, folder / SIGNING_FILE)
+                files.move(path, folder / SIGNING_FILE, StoreDamaged)
                 self.signing_key = new
             else:
-                path.unlink()
+                files.erase(path, StoreDamaged)
 
     def trust(self) -> dict[str, str | int]:
         """What a board pins of this gateway: all of it public."""

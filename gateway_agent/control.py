@@ -24,14 +24,10 @@ _log = logging.getLogger(__name__)
 REQUEST_MAX = 64 * 1024
 ANSWER_MAX = 4 * 1024 * 1024
 PATH_MAX = 107  # octets in the address of a Unix socket (unix(7))
-CONNECTIONS_MAX = 32  # a command opens one; a person has few terminals
-REQUEST_TIMEOUT_S = 10.0  # until a connection has to ask something: commands do at once
-BACKLOG = 8  # as often does asyncio log, at a time, that there is no descriptor left
 Command = Callable[..., Any]
 UNKNOWN_COMMAND = "unknown-command"
 FAULT = "fault"
 """Codes of refusals that no exception of ours stands for."""
-TOO_MANY = {"error": "Too many commands at a time. Wait for the others to end.", "code": "too-many"}
 
 
 class ControlSocket:
@@ -45,7 +41,6 @@ class ControlSocket:
         self._commands = commands
         self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[None]] = set()
-        self._waiting: dict[asyncio.StreamWriter, None] = {}  # connections that ask nothing, longest first
 
     async def open(self) -> None:
         """Start to listen. Raises ControlUnavailable when another gateway answers there, or the path is too long."""
@@ -62,9 +57,7 @@ class ControlSocket:
             self._path.unlink()  # left by a process that was killed
         mask = os.umask(0o177)
         try:
-            self._server = await asyncio.start_unix_server(
-                self._serve, str(self._path), limit=REQUEST_MAX, backlog=BACKLOG
-            )
+            self._server = await asyncio.start_unix_server(self._serve, str(self._path), limit=REQUEST_MAX)
         finally:
             os.umask(mask)
 
@@ -84,40 +77,16 @@ class ControlSocket:
         assert task is not None  # this runs in one
         self._serving.add(task)
         try:
-            full = not self._has_room()
-            while line := await self._request(reader, writer):
-                answer = TOO_MANY if full else await self.answer(line)
-                writer.write(json.dumps(answer, default=asdict).encode() + b"\n")
+            while line := await reader.readline():
+                writer.write(json.dumps(await self.answer(line), default=asdict).encode() + b"\n")
                 await writer.drain()
-                if full:
-                    break
-        except (ConnectionError, ValueError, TimeoutError):
+        except (ConnectionError, ValueError):
             _log.info("a control connection ended early")
         except asyncio.CancelledError:
             _log.info("the gateway ends: a control connection is closed")  # which tells the person
         finally:
             self._serving.discard(task)
             writer.close()
-
-    def _has_room(self) -> bool:
-        """False if all others are at work; else the one that has asked nothing for longest goes, if need be."""
-        if len(self._serving) <= CONNECTIONS_MAX:
-            return True
-        if not self._waiting:
-            return False
-        oldest = next(iter(self._waiting))
-        del self._waiting[oldest]
-        oldest.close()  # its own task then meets the end
-        return True
-
-    async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
-        """The next line, empty at the end. Raises TimeoutError when none comes, ValueError when it is too long."""
-        self._waiting[writer] = None
-        try:
-            async with asyncio.timeout(REQUEST_TIMEOUT_S):
-                return await reader.readline()
-        finally:
-            self._waiting.pop(writer, None)
 
     async def answer(self, line: bytes) -> dict[str, Any]:
         """What is answered to `line`: any octets, of which only a request of a known command does anything."""

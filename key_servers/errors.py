@@ -1,5 +1,7 @@
 """Errors that stop a key server or one of its commands: what happened, and what to do next."""
 
+from private_store.errors import Faults
+
 
 class ServerError(Exception):
     """Base. The text is one or two sentences for a person and never holds a secret.
@@ -22,4 +24,11 @@ class StoreUnusable(ServerError):
 
 
 class StoreFailed(ServerError):
-    """A read or write failed while running: disk full, medium broken. Nothing of the transaction was written."""
+    """A read or write failed while running: disk full, medium broken. Nothing of the transaction counts."""
+
+
+class SecretFileUnusable(ServerError):
+    """A file with secrets that is missing, readable by others, there already, or not what it should be."""
+
+
+FAULTS = Faults(StoreUnusable, StoreInUse, StoreFailed)

@@ -3,9 +3,14 @@
 Errors that a peer is told about are `cpns.errors`; these stay at home. No secret ever stands in their text.
 """
 
+from private_store.errors import Faults
+
 
 class PlaneError(Exception):
     """Base of everything raised by this package for its caller; the text says what to do next where a person can."""
+
+    def __init__(self, what: str, next_step: str = "") -> None:
+        super().__init__(f"{what} {next_step}".strip())
 
 
 class IdentityError(PlaneError):
@@ -26,6 +31,9 @@ class LeaseHeld(PlaneError):
 
 class LeaseLost(PlaneError):
     """This process's lease of the sessions was taken over or has lapsed: nothing may be sent under them (SEC-23)."""
+
+
+FAULTS = Faults(StoreError, StoreError, StoreError)
 
 
 class PortInUse(PlaneError):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cpns.errors import CpnsError, NotAuthentic
 from message_plane import credentials
 from message_plane.errors import IdentityError
+from private_store import files
 
 IDENTITY_FORMAT = "keycast identity 1"
 SIGNING_FORMAT = "keycast signing key 1"
@@ -187,41 +186,13 @@ def _damaged(path: Path) -> IdentityError:
 
 
 def _write_new(path: Path, fields: dict[str, Any]) -> None:
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        raise IdentityError(f"{path} exists already: use it, or move it away before creating a new key") from None
-    except OSError as error:
-        raise IdentityError(f"cannot create {path}: {error.strerror}") from None
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            json.dump(fields, file, indent=1)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+    files.write_new(path, (json.dumps(fields, indent=1) + "\n").encode(), IdentityError)
 
 
 def _read(path: Path, wanted: str) -> dict[str, Any]:
+    octets = files.read(path, IdentityError, missing="Create the key first.", most=FILE_MAX)
     try:
-        with open(path, "rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            if mode & 0o077:
-                raise IdentityError(f"{path} can be read by other users: run `chmod 600 {path}`, then start again")
-            octets = file.read(FILE_MAX + 1)
-    except FileNotFoundError:
-        raise IdentityError(f"{path} does not exist: create the key first") from None
-    except OSError as error:
-        raise IdentityError(f"cannot read {path}: {error.strerror}") from None
-    try:
-        fields = json.loads(octets) if len(octets) <= FILE_MAX else None
+        fields = json.loads(octets)
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict) or fields.get("format") != wanted:

@@ -6,26 +6,22 @@ running endpoint writes goes through `commit`, one transaction that first checks
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import stat
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
-from importlib import resources
 from pathlib import Path
 
 from cpns.errors import CpnsError
 from message_plane import credentials, holder
 from message_plane.credentials import Credential
-from message_plane.errors import LeaseHeld, LeaseLost, RegistrationRefused, StoreError
-from message_plane.incidents import log
+from message_plane.errors import FAULTS, LeaseHeld, LeaseLost, RegistrationRefused, StoreError
+from private_store.migrations import scripts
+from private_store.sqlite_file import SqliteFile
 
 LEASE_MS = 10_000  # a process that is stopped longer than this may find its lease taken
 BUSY_TIMEOUT_S = 5.0
-
-_MIGRATIONS = ("001_sessions.sql", "002_a_session_is_of_a_key.sql")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -129,32 +125,29 @@ class SessionStore:
         self._writing = threading.Lock()
         self._reading = threading.Lock()
         self._edits = 0
-        _create_private(self.path)
+        self._file = SqliteFile(
+            self.path,
+            scripts("message_plane.migrations"),
+            holds="sessions",
+            remedy="Put back a backup, or move it away and pair again.",
+            faults=FAULTS,
+            busy_timeout_s=BUSY_TIMEOUT_S,
+        )
+        self._database = self._file.connection
         try:
-            self._database = self._connect()
-            try:
-                for setting in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON", "foreign_keys = ON"):
-                    self._database.execute(f"PRAGMA {setting}").fetchall()
-                if self._migrate():
-                    self._overwrite_deleted()
-                # Look-ups have a connection of their own: they never wait for a commit to reach a slow disk.
-                self._view = self._connect()
+            # Look-ups have a connection of their own: they never wait for a commit to reach a slow disk.
+            with self._told():
+                self._view = self._file.connect()
                 self._view.execute("PRAGMA query_only = ON").fetchall()
-            except BaseException:
-                self._database.close()
-                raise
-        except sqlite3.OperationalError as error:  # the disk or the folder, not what is in the file
-            raise StoreError(
-                f"cannot use {path} ({error}): check the space on its disk, and owner and mode of its folder"
-            ) from None
-        except sqlite3.Error as error:
-            raise StoreError(f"{path} is not a usable session store ({error}): move it away and pair again") from None
+        except BaseException:
+            self._file.close()
+            raise
 
     def close(self) -> None:
         """Close the file. The lease, if held, stays until `release` or its end."""
         with self._writing, self._reading:
             self._view.close()
-            self._database.close()
+            self._file.close()
 
     # Registered credentials
 
@@ -163,7 +156,7 @@ class SessionStore:
 
         Raises RegistrationRefused when its key is bound to another entity ID (SEC-16).
         """
-        with self._transaction() as database:
+        with self._transaction(removes_keys=True) as database:
             row = database.execute(
                 "SELECT entity_id FROM credential WHERE x = ? AND entity_id != ?", (credential.x, credential.entity_id)
             ).fetchone()
@@ -180,14 +173,12 @@ class SessionStore:
                 (credential.entity_id, credential.role, credential.x, credential.ccs, credential.kid),
             )
         self._edits += 1
-        self._overwrite_deleted()
 
     def unregister(self, entity_id: str) -> bool:
         """Forget `entity_id`, whose sessions are over when this returns. True if it was known."""
-        with self._transaction() as database:
+        with self._transaction(removes_keys=True) as database:
             known = database.execute("DELETE FROM credential WHERE entity_id = ?", (entity_id,)).rowcount > 0
         self._edits += 1
-        self._overwrite_deleted()
         return known
 
     def credential(self, entity_id: str) -> Credential | None:
@@ -226,7 +217,7 @@ class SessionStore:
         Contexts made under another key than `owner_x` end. Raises LeaseHeld.
         """
         now = holder.boot_milliseconds()
-        with self._transaction() as database:
+        with self._transaction(removes_keys=True) as database:
             token, other, expires, stored_x = database.execute(
                 "SELECT token, holder, expires, owner_x FROM lease"
             ).fetchone()
@@ -253,7 +244,6 @@ class SessionStore:
         was made with, was removed meanwhile: those sessions are over.
         """
         now = holder.boot_milliseconds()
-        removed = False
         gone = set()
         with self._transaction() as database:
             if database.execute("SELECT token FROM lease").fetchone()[0] != lease.token:
@@ -263,10 +253,9 @@ class SessionStore:
             for change in changes:
                 if not _apply(database, change):
                     gone.add(change.recipient_id)
-                removed |= change.removes_keys
+                if change.removes_keys:
+                    self._file.erase_after_commit()
         lease.valid_until_ms = now + LEASE_MS
-        if removed:
-            self._overwrite_deleted()
         return frozenset(gone)
 
     # Contexts
@@ -287,15 +276,11 @@ class SessionStore:
 
     def discard_contexts(self) -> None:
         """End all contexts: after a restore of the file or of another part of this entity's state (SEC-02, SEC-22)."""
-        with self._transaction() as database:
+        with self._transaction(removes_keys=True) as database:
             database.execute("DELETE FROM oscore_context")
         self._edits += 1
-        self._overwrite_deleted()
 
     # Private
-
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -311,40 +296,12 @@ class SessionStore:
             yield self._view
 
     @contextmanager
-    def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
-        with self._writing, self._told():
-            try:
-                self._database.execute(f"BEGIN {kind}")
-                yield self._database
-                self._database.execute("COMMIT")
-            except BaseException:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                raise
-
-    def _overwrite_deleted(self) -> None:
-        """Empty the write-ahead log, so that deleted keys are left in neither file (SEC-29).
-
-        What could not be emptied (a full disk) is emptied the next time: what was written is committed either way.
-        """
-        with self._writing:
-            try:
-                self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            except sqlite3.Error as error:
-                log.warning("a deleted key is still in the log of %s: %s", self.path, error)
-
-    def _migrate(self) -> bool:
-        """Bring the file to the newest form; True if it was of an older one."""
-        with self._transaction("EXCLUSIVE") as database:
-            version = int(database.execute("PRAGMA user_version").fetchone()[0])
-            if version > len(_MIGRATIONS):
-                raise StoreError(f"{self.path} was written by a newer keycast: update keycast")
-            for name in _MIGRATIONS[version:]:
-                script = resources.files("message_plane").joinpath("migrations", name).read_text("utf-8")
-                for statement in _statements(script):
-                    database.execute(statement)
-            database.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
-        return version < len(_MIGRATIONS)
+    def _transaction(self, *, removes_keys: bool = False) -> Iterator[sqlite3.Connection]:
+        """`removes_keys`: they are left in neither the file nor its log (SEC-29)."""
+        with self._writing, self._told(), self._file.transaction():
+            if removes_keys:
+                self._file.erase_after_commit()
+            yield self._database
 
     @staticmethod
     def _credential(database: sqlite3.Connection, entity_id: str) -> Credential | None:
@@ -396,23 +353,3 @@ def _apply(database: sqlite3.Connection, change: Change) -> bool:
         case RemoveContext(recipient_id):
             database.execute("DELETE FROM oscore_context WHERE recipient_id = ?", (recipient_id,))
             return True
-
-
-def _statements(script: str) -> Iterator[str]:
-    """The statements of an SQL script, one by one: `executescript` would end the transaction around it."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
-
-
-def _create_private(path: Path) -> None:
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        mode = stat.S_IMODE(path.stat().st_mode)
-    except OSError as error:
-        raise StoreError(f"cannot open {path}: {error.strerror}") from None
-    if mode & 0o077:
-        raise StoreError(f"{path} can be read by other users: run `chmod 600 {path}*`, then start again")

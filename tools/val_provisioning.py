@@ -4,7 +4,6 @@ The RSK goes from the KMS into these files and nowhere else: the gateway that fo
 has it. Keys are given for the present and the next key period; before the last one ends this is done again.
 """
 
-import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from mikey_sakke.identifiers import uid
 from mikey_sakke.kms_exchange import period_bounds, period_number
 from mikey_sakke.kms_faults import KmsFault
 from mikey_sakke.kms_values import Certificate
+from private_store import files
 from tools.provisioning import flash_script
 
 SCRIPT = "provision.py"
@@ -58,7 +58,7 @@ class ValBoard:
             folder.mkdir(mode=0o700)
         except OSError as error:
             raise NotProvisioned(f"Cannot make {folder}: {error.strerror}.", "Name a new folder with -o.") from None
-        _write_private(folder / SCRIPT, flash_script(self.flash_records(), self._first()).encode())
+        files.write_new(folder / SCRIPT, flash_script(self.flash_records(), self._first()).encode(), NotProvisioned)
         caches = []
         for number, rsk in sorted(self.rsks.items()):
             path = Path(records.cache_path(f"{folder}/", number))
@@ -118,8 +118,3 @@ async def _keys(access: KmsAccess, clock: Callable[[], int]) -> tuple[Certificat
         finally:
             material.close()
     return certificate, {each.period_number: each.rsk for each in key_sets}
-
-
-def _write_private(path: Path, octets: bytes) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(octets)

@@ -32,8 +32,10 @@ from gateway_agent.seal.servers import Servers
 from gateway_agent.seal.service_groups import ServiceGroups
 from gateway_agent.seal.uplink import Mapping, SealUplink
 from gateway_agent.seal.val_client import ValClient
+from gateway_agent.store.errors import StoreDamaged
 from mikey_sakke.group_configuration import URI_MAX
 from mikey_sakke.kms_faults import KmsFault
+from private_store import folders
 
 _log = logging.getLogger(__name__)
 
@@ -139,7 +141,7 @@ class SealClient:
         `server`: the CPNS Server of Service Groups that are not mapped. Raises StoreDamaged, ConfigError.
         """
         clock = clock or (lambda: int(time.time()))
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folders.make(folder, StoreDamaged)
         async with AsyncExitStack() as stack:
             material = KeyMaterial(folder / KEYS_FILE)
             stack.callback(material.close)

@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway_agent.seal.private_sqlite import PrivateSqlite
+from gateway_agent.store.errors import FAULTS
 from mikey_sakke.group_configuration import UserProfile, decode_profile, encode_profile
+from private_store.sqlite_file import SqliteFile
 
 _TABLES = """
 CREATE TABLE gmk (
@@ -55,11 +56,13 @@ class GmkStore:
 
     def __init__(self, path: Path) -> None:
         """Open or create `path`. Raises StoreDamaged when others can read it, or it is not ours."""
-        self._file = PrivateSqlite(
+        self._file = SqliteFile(
             path,
-            _TABLES,
-            "GMKs",
-            "Remove the file; the GMS gives them again: keycast gms key retry GMK-ID --user USER.",
+            [_TABLES],
+            holds="GMKs",
+            remedy="Remove the file; the GMS gives them again: keycast gms key retry GMK-ID --user USER.",
+            faults=FAULTS,
+            erase_always=True,
         )
 
     def close(self) -> None:

@@ -6,12 +6,13 @@ Keys are time-limited: those of a key period are erased soon after its end.
 from collections.abc import Iterable
 from pathlib import Path
 
-from gateway_agent.seal.private_sqlite import PrivateSqlite
+from gateway_agent.store.errors import FAULTS
 from mikey_sakke import eccsi, i_message, sakke
 from mikey_sakke.kms_exchange import community, decryption_key, period_bounds, signing_key
 from mikey_sakke.kms_faults import CertificateChanged
 from mikey_sakke.kms_values import ROLE_ROOT, Certificate, KeySet
 from mikey_sakke.kms_xml import decode, encode
+from private_store.sqlite_file import SqliteFile
 
 KEPT_AFTER_PERIOD_S = 600  # a message of its last moments may be on its way, clocks may differ by 300 s
 _TABLES = """
@@ -59,7 +60,14 @@ class KeyMaterial:
 
     def __init__(self, path: Path) -> None:
         """Open or create `path`. Raises StoreDamaged when others can read it, or it is not ours."""
-        self._file = PrivateSqlite(path, _TABLES, "key material", "Remove the file: the KMS gives it again.")
+        self._file = SqliteFile(
+            path,
+            [_TABLES],
+            holds="key material",
+            remedy="Remove the file: the KMS gives it again.",
+            faults=FAULTS,
+            erase_always=True,
+        )
 
     def close(self) -> None:
         """Let go of the file."""

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from cpns.crypto.hkdf import hkdf
 from cpns.errors import TooMany
-from gateway_agent.seal.private_sqlite import PrivateSqlite
+from gateway_agent.store.errors import FAULTS
+from private_store.sqlite_file import SqliteFile
 
 KEY_CONTEXT = b"keycast/gmk/1"
 GROUP_KEY_LEN = 16
@@ -62,7 +63,9 @@ class ServiceGroups:
     def __init__(self, path: Path) -> None:
         """Open or create `path`. Raises StoreDamaged."""
         remedy = "Put back a backup with `keycast gateway restore`."
-        self._file = PrivateSqlite(path, _TABLES, "Service Groups", remedy)
+        self._file = SqliteFile(
+            path, [_TABLES], holds="Service Groups", remedy=remedy, faults=FAULTS, erase_always=True
+        )
 
     def close(self) -> None:
         """Let go of the file."""

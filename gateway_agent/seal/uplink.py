@@ -19,9 +19,9 @@ from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember, Unkn
 from gateway_agent.core.fields import Fields, listed, number, text
 from gateway_agent.core.ports import NoAnswer, Uplink
 from gateway_agent.seal.gmk_store import StoredGmk
-from gateway_agent.seal.private_sqlite import StoreFailed
 from gateway_agent.seal.service_groups import BridgedGroup, ServiceGroups, following, group_key
 from gateway_agent.seal.val_client import ValClient
+from gateway_agent.store.errors import StoreFailed
 
 _log = logging.getLogger(__name__)
 

@@ -1,6 +1,7 @@
-"""Errors of the store that stop the gateway."""
+"""Errors of the store that stop the gateway, or what it does just now."""
 
 from gateway_agent.errors import GatewayError
+from private_store.errors import Faults
 
 
 class StoreInUse(GatewayError):
@@ -8,4 +9,11 @@ class StoreInUse(GatewayError):
 
 
 class StoreDamaged(GatewayError):
-    """The store is not what this program wrote, or its parts do not belong together."""
+    """The store cannot be used: it is not what this program wrote, its parts do not belong together, others read it."""
+
+
+class StoreFailed(GatewayError):
+    """A file cannot be written or read now, as when the disk is full. Nothing of the transaction has happened."""
+
+
+FAULTS = Faults(StoreDamaged, StoreInUse, StoreFailed)

@@ -1,4 +1,4 @@
-"""The store of one PN GW: a folder with the database, the tree masters and the lease."""
+"""The store of one PN GW: a folder with the database, the tree masters and the lock."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,13 +6,14 @@ from pathlib import Path
 
 from gateway_agent.store.database import Database
 from gateway_agent.store.delivery_table import DeliveryTable
-from gateway_agent.store.errors import StoreDamaged
+from gateway_agent.store.errors import FAULTS, StoreDamaged
 from gateway_agent.store.group_keys import GroupKeyTable
 from gateway_agent.store.inventory import Inventory
-from gateway_agent.store.lease import Lease
 from gateway_agent.store.personal_network import PersonalNetworkTable
 from gateway_agent.store.slot_table import SlotTable
 from gateway_agent.store.tree_masters import TreeMasters, fingerprint
+from private_store import files
+from private_store.folder_lock import FolderLock
 
 _RESTORE = "Run `keycast gateway restore`: it starts a new generation and waits for new keys."
 
@@ -25,12 +26,17 @@ class Store:
 
         `restoring` skips the check that tree masters and database belong together. Raises StoreInUse, StoreDamaged.
         """
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lease = Lease(folder)
+        self._lock = FolderLock(
+            folder,
+            "store.lock",
+            what="the store",
+            remedy="Stop it first, or use `keycast gateway` commands, which talk to the running gateway.",
+            faults=FAULTS,
+        )
         try:
             self.database = Database(folder / "gateway.db")
         except BaseException:
-            self._lease.release()
+            self._lock.release()
             raise
         try:
             self.tree_masters = TreeMasters(folder / "tree_masters")
@@ -46,9 +52,9 @@ class Store:
             raise
 
     def close(self) -> None:
-        """Close the database and give the lease up."""
+        """Close the database and let other processes have the folder."""
         self.database.close()
-        self._lease.release()
+        self._lock.release()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -66,18 +72,19 @@ class Store:
     def back_up_to(self, path: Path) -> None:
         """Write a backup file: the inventory without keys, covers, slots, deliveries and tree masters (SEC-02).
 
-        Raises FileExistsError.
+        Raises StoreDamaged.
         """
-        self.database.copy_to(path)
-        copy = Database(path)
-        with copy.transaction():
+        copy = self.database.copy()
+        try:
             for table in ("recipient", "delivery", "gkek", "group_key", "slot", "block", "generation"):
                 copy.execute(f"DELETE FROM {table}")
             copy.execute("UPDATE service_group SET waiting = 1")
-            copy.execute("UPDATE pn SET receipt_key = X'', stopped = 'This is a backup. ' || ?", _RESTORE)
-            copy.forget_log_after_commit()
-        copy.execute("VACUUM")
-        copy.close()
+            copy.execute("UPDATE pn SET receipt_key = X'', stopped = 'This is a backup. ' || ?", (_RESTORE,))
+            copy.execute("VACUUM")
+            octets = copy.serialize()
+        finally:
+            copy.close()
+        files.write_new(path, octets, StoreDamaged)
 
     def _match_tree_masters(self) -> None:
         known = {row.generation: row.fingerprint for row in self.slots.generations()}

@@ -12,6 +12,8 @@ import os
 from pathlib import Path
 
 from cpns.crypto.hmac import h16
+from gateway_agent.store.errors import StoreDamaged
+from private_store import files, folders
 
 TREE_MASTER_LEN = 32
 
@@ -22,11 +24,11 @@ def fingerprint(tree_master: bytes) -> bytes:
 
 
 class TreeMasters:
-    """The tree masters in `folder`, which is created with mode 0700."""
+    """The tree masters in `folder`, a private one, which is created if need be. All methods raise StoreDamaged."""
 
     def __init__(self, folder: Path) -> None:
+        folders.make(folder, StoreDamaged)
         self._folder = folder
-        folder.mkdir(mode=0o700, exist_ok=True)
 
     def __repr__(self) -> str:
         return f"TreeMasters({str(self._folder)!r})"
@@ -37,45 +39,21 @@ class TreeMasters:
 
     def load(self, generation: int) -> bytes | None:
         """32 octets, or None if there is no whole file."""
-        try:
-            secret = self._path(generation).read_bytes()
-        except FileNotFoundError:
+        path = self._path(generation)
+        if not os.path.lexists(path):
             return None
+        secret = files.read(path, StoreDamaged)
         return secret if len(secret) == TREE_MASTER_LEN else None
 
     def create(self, generation: int, tree_master: bytes) -> None:
-        """Write a new file and see it onto the disk. Raises FileExistsError: a generation has one tree master."""
+        """Write a new file and see it onto the disk; a generation has one tree master."""
         if len(tree_master) != TREE_MASTER_LEN:
             raise ValueError(f"a tree master has {TREE_MASTER_LEN} octets, not {len(tree_master)}")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        _write_out(os.open(self._path(generation), flags, 0o600), tree_master)
-        self._sync_folder()
+        files.write_new(self._path(generation), tree_master, StoreDamaged)
 
     def erase(self, generation: int) -> None:
         """Overwrite and remove the file, where the medium allows. No file is no error."""
-        path = self._path(generation)
-        try:
-            file = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            return
-        _write_out(file, bytes(TREE_MASTER_LEN))
-        path.unlink()
-        self._sync_folder()
+        files.erase(self._path(generation), StoreDamaged)
 
     def _path(self, generation: int) -> Path:
         return self._folder / str(generation)
-
-    def _sync_folder(self) -> None:
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def _write_out(file: int, data: bytes) -> None:
-    try:
-        os.write(file, data)
-        os.fsync(file)
-    finally:
-        os.close(file)

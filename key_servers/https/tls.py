@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from key_servers.errors import ServerError
+from key_servers.errors import SecretFileUnusable, ServerError
 from key_servers.https import tuning
-from key_servers.kms import private_file
+from private_store import files, folders
 
 
 class TlsUnusable(ServerError):
@@ -22,7 +22,7 @@ class TlsUnusable(ServerError):
 
 def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     """TLS 1.2 or newer with that certificate (PEM) and private key (PEM, mode 0600). Raises ServerError."""
-    private_file.check(key)
+    files.check(key, SecretFileUnusable)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION  # a stranger would have us do the costly half for ever
@@ -60,11 +60,13 @@ def make_self_signed(certificate: Path, key: Path, names: Sequence[str], now: da
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(secret.public_key()), critical=False)
         .sign(secret, hashes.SHA256())
     )
-    private_file.write_new(
+    key.parent.mkdir(mode=folders.MODE, parents=True, exist_ok=True)
+    files.write_new(
         key,
         secret.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         ),
+        SecretFileUnusable,
     )
     with open(certificate, "xb") as file:
         file.write(made.public_bytes(serialization.Encoding.PEM))

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from key_servers.kms import private_file
+from key_servers.errors import SecretFileUnusable
 from key_servers.kms.issuer import MasterSecrets
-from key_servers.kms.private_file import SecretFileUnusable
+from private_store import files, folders
 
 FORMAT = "keycast kms master secrets 1"
 
@@ -40,12 +40,13 @@ def create(path: Path, secrets: MasterSecrets) -> None:
         ksak=f"{secrets.ksak:x}",
         z=f"{secrets.z:x}",
     )
-    private_file.write_new(path, (json.dumps(stored.model_dump(), indent=1) + "\n").encode())
+    folders.make(path.parent, SecretFileUnusable)
+    files.write_new(path, (json.dumps(stored.model_dump(), indent=1) + "\n").encode(), SecretFileUnusable)
 
 
 def load(path: Path) -> MasterSecrets:
     """Read master secrets. Raises SecretFileUnusable; its text never quotes the file."""
-    octets = private_file.read(path, "Make it: keycast kms init")
+    octets = files.read(path, SecretFileUnusable, missing="Make it: keycast kms init")
     try:
         stored = _Stored.model_validate(json.loads(octets))
         if stored.format != FORMAT:

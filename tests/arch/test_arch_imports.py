@@ -14,11 +14,12 @@ PROJECT = Path(__file__).resolve().parents[2]
 ARROWS = {
     "cpns": set(),
     "mikey_sakke": set(),
-    "message_plane": {"cpns"},
+    "private_store": set(),
+    "message_plane": {"cpns", "private_store"},
     "device_agent": {"cpns", "mikey_sakke"},
     "micropython": {"cpns", "device_agent"},
-    "gateway_agent": {"cpns", "mikey_sakke", "message_plane"},
-    "key_servers": {"cpns", "mikey_sakke", "message_plane"},
+    "gateway_agent": {"cpns", "mikey_sakke", "message_plane", "private_store"},
+    "key_servers": {"cpns", "mikey_sakke", "message_plane", "private_store"},
 }
 EVERYTHING = {*ARROWS, "tools", "tests"}
 ROOMS = {**ARROWS, "tools": EVERYTHING - {"tests"}, "tests": EVERYTHING}

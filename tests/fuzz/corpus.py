@@ -12,7 +12,16 @@ from tests.fuzz.target import Target, run
 PROJECT = f"{Path(__file__).parents[2]}/"
 _OURS = tuple(
     f"{PROJECT}{room}/"
-    for room in ("cpns", "mikey_sakke", "device_agent", "message_plane", "gateway_agent", "key_servers", "tools")
+    for room in (
+        "cpns",
+        "mikey_sakke",
+        "device_agent",
+        "private_store",
+        "message_plane",
+        "gateway_agent",
+        "key_servers",
+        "tools",
+    )
 )
 _INPUTS_MAX = 4096
 

@@ -17,7 +17,8 @@ from device_agent.key_store import KeyStore
 from gateway_agent.config import load
 from gateway_agent.control import ControlSocket
 from gateway_agent.errors import ConfigError
-from key_servers.kms import master_secrets, private_file
+from key_servers.errors import SecretFileUnusable
+from key_servers.kms import master_secrets
 from message_plane.errors import IdentityError
 from message_plane.identity import OwnIdentity, SigningKey
 from tests.fuzz.datagrams import CCS
@@ -120,7 +121,7 @@ TARGETS = (
     Target("control-line", _control, (), (b'{"do": "status", "with": {"a": 1}}\n', b'{"do": []}', _DEEP)),
     Target("identity-file", _file(OwnIdentity.load), (IdentityError,), (_IDENTITY, b"[" * 3000)),
     Target("signing-key-file", _file(SigningKey.load), (IdentityError,), (_SIGNING,)),
-    Target("master-secrets", _file(master_secrets.load), (private_file.SecretFileUnusable,), (_SECRETS, b"[" * 3000)),
+    Target("master-secrets", _file(master_secrets.load), (SecretFileUnusable,), (_SECRETS, b"[" * 3000)),
     Target("mikey-key-file", _file(read_keys), (typer.BadParameter,), (_KEY_FILE.read_bytes(), b"[" * 3000)),
     Target(
         "hardware-file",

@@ -7,7 +7,6 @@ replaced by this process or by another one, through the store's file.
 import asyncio
 import contextlib
 import sqlite3
-from importlib import resources
 
 import pytest
 
@@ -15,6 +14,7 @@ from message_plane import endpoint as endpoint_module
 from message_plane.errors import PlaneError
 from message_plane.identity import OwnIdentity
 from message_plane.session_store import SessionStore
+from private_store.migrations import scripts
 from tests.integration.plane_world import Wire, parties, until
 
 SERVER_AND_GATEWAY = ("server", "server"), ("gw", "gateway")
@@ -186,7 +186,7 @@ async def test_contexts_of_a_store_made_earlier_end_because_their_key_is_not_tol
     lamp = OwnIdentity.create(tmp_path / "gw.key", "gw", "gateway").credential
     path.touch(mode=0o600)
     with contextlib.closing(sqlite3.connect(path)) as old:
-        old.executescript(resources.files("message_plane").joinpath("migrations", "001_sessions.sql").read_text())
+        old.executescript(scripts("message_plane.migrations")[0])
         old.execute("INSERT INTO credential VALUES (?, ?, ?, ?, ?)", ("gw", "gateway", lamp.x, lamp.ccs, lamp.kid))
         old.execute(
             "INSERT INTO oscore_context VALUES (?, ?, 'gw', ?, ?, 1, 64, NULL, NULL)",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cpns.errors import Unknown
-from gateway_agent.control import CONNECTIONS_MAX, ControlSocket, ask
+from gateway_agent.control import ControlSocket, ask
 from gateway_agent.errors import ControlUnavailable, GatewayError
 from message_plane.errors import RegistrationRefused
 
@@ -90,38 +90,6 @@ async def test_the_end_of_the_gateway_waits_neither_for_a_command_nor_for_an_idl
         await asyncio.wait_for(asked, 5)
     idle.close()
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
-
-
-@pytest.mark.req("SEC-35")
-async def test_silent_connections_keep_no_command_out(served: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway_agent.control.REQUEST_TIMEOUT_S", 3600)
-    held = [await asyncio.open_unix_connection(str(served / "control.sock")) for _ in range(3 * CONNECTIONS_MAX)]
-    assert await asyncio.to_thread(ask, served, "double", number=4) == 8
-    for reader, _ in held[:CONNECTIONS_MAX]:
-        assert await asyncio.wait_for(reader.read(), 10) == b"", "the oldest gave way"
-    monkeypatch.setattr("gateway_agent.control.REQUEST_TIMEOUT_S", 0.01)
-    reader, writer = await asyncio.open_unix_connection(str(served / "control.sock"))
-    assert await asyncio.wait_for(reader.read(), 10) == b"", "who asks nothing is parted with"
-    for each in (writer, *(writer for _, writer in held)):
-        each.close()
-
-
-async def test_commands_that_are_at_work_are_not_displaced(tmp_path: Path) -> None:
-    done = asyncio.Event()
-    control = ControlSocket(tmp_path / "control.sock", {"pair": done.wait})
-    await control.open()
-    held = [await asyncio.open_unix_connection(str(tmp_path / "control.sock")) for _ in range(CONNECTIONS_MAX)]
-    for _, writer in held:
-        writer.write(b'{"do": "pair"}\n')
-    while control._waiting or len(control._serving) < CONNECTIONS_MAX:
-        await asyncio.sleep(0.001)
-    with pytest.raises(GatewayError, match="Too many commands"):
-        await asyncio.to_thread(ask, tmp_path, "pair")
-    done.set()
-    for reader, writer in held:
-        assert b"true" in await asyncio.wait_for(reader.readline(), 10)
-        writer.close()
-    await control.close()
 
 
 def test_no_gateway_is_one_sentence_with_the_next_step(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from gateway_agent.store.errors import StoreDamaged, StoreInUse
+from gateway_agent.store.errors import StoreDamaged, StoreFailed, StoreInUse
 from gateway_agent.store.group_keys import GroupKey
 from gateway_agent.store.store import Store
 from gateway_agent.store.tree_masters import fingerprint
@@ -59,7 +59,7 @@ def test_only_the_two_newest_keys_exist_anywhere(store, tmp_path):
     assert [store.group_keys.get("light", v) is not None for v in (1, 2, 3, 4)] == [False, False, True, True]
     everything = b"".join(path.read_bytes() for path in (tmp_path / "gw").iterdir() if path.is_file())
     assert [key in everything for key in keys] == [False, False, True, True]
-    assert store.database.truncations == 2
+    assert store.database.erasures == 2
 
 
 @pytest.mark.req("SEC-29")
@@ -107,7 +107,7 @@ def full_disk():
 
 
 def test_a_full_disk_costs_a_transaction_and_not_the_store(store):
-    with full_disk(), pytest.raises(sqlite3.OperationalError), store.transaction():
+    with full_disk(), pytest.raises(StoreFailed), store.transaction():
         store.pn.register("lamp", 1)
     assert store.pn.pnes() == []
     with store.transaction():
@@ -116,9 +116,9 @@ def test_a_full_disk_costs_a_transaction_and_not_the_store(store):
 
 
 def test_a_commit_that_is_refused_leaves_no_transaction_open(store):
-    with pytest.raises(sqlite3.IntegrityError), store.transaction():
+    with pytest.raises(StoreFailed, match="FOREIGN KEY"), store.transaction():
         store.database.execute("PRAGMA defer_foreign_keys = ON")
-        store.database.execute("INSERT INTO member (sg_id, pne_id, floor) VALUES ('light', 'nobody', 0)")
+        store.database.execute("INSERT INTO member (sg_id, pne_id, floor, revision) VALUES ('light', 'nobody', 0, 0)")
     with store.transaction():
         store.pn.register("door", 1)
     assert store.pn.pnes() == ["door"]
@@ -132,16 +132,16 @@ def test_a_key_that_a_full_disk_kept_in_the_log_goes_with_the_next_transaction(s
         denied = deny["on"] and action == sqlite3.SQLITE_PRAGMA and argument == "wal_checkpoint"
         return sqlite3.SQLITE_DENY if denied else sqlite3.SQLITE_OK
 
-    store.database._connection.set_authorizer(judge)
-    before = store.database.truncations
+    store.database._file.connection.set_authorizer(judge)
+    before = store.database.erasures
     with store.transaction():
         store.pn.register("lamp", 1)
         store.database.forget_log_after_commit()
-    assert store.pn.pnes() == ["lamp"] and store.database.truncations == before
+    assert store.pn.pnes() == ["lamp"] and store.database.erasures == before
     deny["on"] = False
     with store.transaction():
         store.pn.register("door", 1)
-    assert store.database.truncations == before + 1
+    assert store.database.erasures == before + 1
     assert (tmp_path / "gw" / "gateway.db-wal").stat().st_size == 0
 
 
@@ -173,7 +173,7 @@ def test_a_tree_master_left_over_from_a_power_cut_is_erased(tmp_path):
 
 def test_a_generation_has_one_tree_master(store):
     store.tree_masters.create(1, bytes(32))
-    with pytest.raises(FileExistsError):
+    with pytest.raises(StoreDamaged, match="exists already"):
         store.tree_masters.create(1, b"\1" * 32)
     assert fingerprint(bytes(32)) != fingerprint(b"\1" * 32)
 
@@ -189,9 +189,9 @@ def test_a_damaged_file_is_one_clear_error(tmp_path):
 def test_a_store_of_a_newer_program_is_refused(tmp_path):
     folder = tmp_path / "gw"
     store = Store(folder)
-    store.database.execute("PRAGMA user_version = 99")
+    store.database.rows("PRAGMA user_version = 99")
     store.close()
-    with pytest.raises(StoreDamaged, match="newer program"):
+    with pytest.raises(StoreDamaged, match="newer keycast"):
         Store(folder)
 
 
@@ -233,7 +233,7 @@ def test_what_was_committed_survives_kill_9(tmp_path):
 def test_what_is_read_is_always_what_is_stored(store):
     """A row is read once between two transactions, and never kept across one."""
     statements = []
-    store.database._connection.set_trace_callback(statements.append)
+    store.database._file.connection.set_trace_callback(statements.append)
     assert [store.pn.get().signing_epoch for _ in range(3)] == [1, 1, 1]
     assert len(statements) == 1
     with store.transaction():

@@ -12,7 +12,7 @@ OFF, FULL = 0, 2  # of SQLite's own numbers
 
 def gateway(folder):
     store = Store(folder / "gw")
-    return store, store.database._connection
+    return store, store.database._file.connection
 
 
 def sessions(folder):
@@ -22,12 +22,12 @@ def sessions(folder):
 
 def cpns_server(folder):
     database = Database(folder / "server")
-    return database, database._connection
+    return database, database._file.connection
 
 
 def seal_server(folder):
     database = SqliteDatabase(folder / "gms.db")
-    return database, database._connection
+    return database, database._file.connection
 
 
 @pytest.mark.req("SEC-23", "SEC-29")

@@ -13,14 +13,15 @@ import pytest
 from cryptography import x509
 from pydantic import SecretStr, ValidationError
 
+from key_servers.errors import SecretFileUnusable
 from key_servers.https import tls, tokens
-from key_servers.kms import master_secrets, private_file
+from key_servers.kms import master_secrets
 from key_servers.kms.config import KmsConfig
 from key_servers.kms.issuer import Issuer, PeriodNotServed
-from key_servers.kms.private_file import SecretFileUnusable
 from mikey_sakke import eccsi, sakke
 from mikey_sakke.kms_exchange import check_certificate, check_key_set, community, period_bounds, uid_of
 from mikey_sakke.kms_values import ROLE_ROOT
+from private_store import files
 from tests.unit.kms_world import (
     ALICE,
     BOB,
@@ -183,7 +184,7 @@ def test_a_missing_file_and_a_folder_in_its_place_are_told_apart(folder: Path) -
         master_secrets.load(folder / "x.json")
     folder.mkdir()
     with pytest.raises(SecretFileUnusable, match="no ordinary file"):
-        private_file.read(folder)
+        files.read(folder, SecretFileUnusable)
 
 
 # tokens

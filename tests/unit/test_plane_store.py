@@ -177,7 +177,7 @@ def test_a_store_that_cannot_be_read_any_more_raises_its_own_error(store):
     for look in (lambda: store.credential("lamp"), lambda: store.candidates(b""), store.registered, store.contexts):
         with pytest.raises(StoreError):
             look()
-    store._view = store._connect()
+    store._view = store._file.connect()
 
 
 def test_two_that_create_the_same_file_at_once_both_get_it(path):

@@ -151,7 +151,7 @@ async def test_keys_survive_a_restart_in_a_private_file(
     assert client.sending_key(CREW) is not None
     store.close()
     side.path.chmod(0o640)
-    with pytest.raises(StoreDamaged, match="others can read it"):
+    with pytest.raises(StoreDamaged, match="can be read by others"):
         GmkStore(side.path)
 
 

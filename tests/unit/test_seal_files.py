@@ -14,12 +14,12 @@ from cpns import messages, numbers
 from gateway_agent.core.ports import NoAnswer
 from gateway_agent.seal.gmk_store import GmkStore
 from gateway_agent.seal.key_material import KeyMaterial
-from gateway_agent.seal.private_sqlite import PrivateSqlite, StoreFailed
 from gateway_agent.seal.server_access import ServerAccess
 from gateway_agent.seal.servers import Servers
 from gateway_agent.seal.service_groups import ServiceGroups
 from gateway_agent.seal.uplink import Mapping, SealUplink
-from gateway_agent.store.errors import StoreDamaged
+from gateway_agent.store.errors import FAULTS, StoreDamaged, StoreFailed
+from private_store.sqlite_file import SqliteFile
 from tests.unit.seal_world import ALICE, CREW, GMS, Clock, KmsSecrets, client_of, notice, profile
 
 FILES = [GmkStore, KeyMaterial, ServiceGroups]
@@ -30,9 +30,14 @@ def kms() -> KmsSecrets:
     return KmsSecrets()
 
 
-def file_of(store: Any) -> PrivateSqlite:
+def rows_in(path: Path) -> SqliteFile:
+    table = "CREATE TABLE row (octets BLOB);\n"
+    return SqliteFile(path, [table], holds="rows", remedy="", faults=FAULTS, erase_always=True)
+
+
+def file_of(store: Any) -> SqliteFile:
     found = store._file
-    assert isinstance(found, PrivateSqlite)
+    assert isinstance(found, SqliteFile)
     return found
 
 
@@ -47,7 +52,7 @@ def test_a_file_is_private_from_its_beginning(kind: Callable[[Path], Any], tmp_p
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     kind(path).close()
     path.chmod(0o640)
-    with pytest.raises(StoreDamaged, match="others can read it"):
+    with pytest.raises(StoreDamaged, match="can be read by others"):
         kind(path)
 
 
@@ -62,13 +67,13 @@ def test_a_file_of_somebody_else_is_refused(kind: Callable[[Path], Any], tmp_pat
     newer = kind(path)
     file_of(newer).rows("PRAGMA user_version = 2")
     newer.close()
-    with pytest.raises(StoreDamaged, match="newer program"):
+    with pytest.raises(StoreDamaged, match="newer keycast"):
         kind(path)
 
 
 def test_what_was_erased_is_in_no_file(tmp_path: Path) -> None:
     secret = secrets.token_bytes(300)
-    file = PrivateSqlite(tmp_path / "file", "CREATE TABLE row (octets BLOB);", "rows", "")
+    file = rows_in(tmp_path / "file")
     with file.transaction():
         file.rows("INSERT INTO row VALUES (?)", secret)
     assert secret in (tmp_path / "file").read_bytes()
@@ -79,7 +84,7 @@ def test_what_was_erased_is_in_no_file(tmp_path: Path) -> None:
 
 
 def test_a_transaction_on_a_full_disk_changes_nothing_and_the_next_one_may(tmp_path: Path) -> None:
-    file = PrivateSqlite(tmp_path / "file", "CREATE TABLE row (octets BLOB);", "rows", "")
+    file = rows_in(tmp_path / "file")
     file.rows("PRAGMA max_page_count = 2")
     with pytest.raises(StoreFailed, match="full"), file.transaction():
         for _ in range(100):

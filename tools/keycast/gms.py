@@ -51,12 +51,12 @@ def run(
     """
     from key_servers.gms.app import GmsConfig
     from key_servers.gms.provisioning import KmsOverHttps
-    from key_servers.kms import private_file
+    from private_store import files
     from tools.keycast.server_config import server_config
 
     begin_log()
     with sentences(), contextlib.suppress(KeyboardInterrupt):
-        token = private_file.read(kms_token_file).decode("ascii", "replace").strip()
+        token = files.read(kms_token_file).decode("ascii", "replace").strip()
         provisioning = KmsOverHttps(kms, kms_uri, gms_uri, token, kms_ca, lambda: int(time.time()))
         config = server_config(
             GmsConfig,

@@ -104,7 +104,7 @@ def board(
     key period ends. Example: keycast seal board lamp.porch --kms-token-file lamp.token -o lamp-val
     """
     from gateway_agent.config.load import load
-    from key_servers.kms import private_file
+    from private_store import files
     from tools.val_provisioning import SCRIPT, fetch
 
     with sentences():
@@ -113,7 +113,7 @@ def board(
         if found is None:
             complain(f"{pne} is no VAL client in {config}. Add it there: [[seal.boards]], see docs/gms.md.")
             raise typer.Exit(1)
-        token = private_file.read(kms_token_file).decode("ascii", "replace").strip()
+        token = files.read(kms_token_file).decode("ascii", "replace").strip()
         access = seal.kms.model_copy(update={"user_uri": found.user_uri, "token": SecretStr(token)})
         made = asyncio.run(fetch(access, found.cms, lambda: int(time.time())))
         caches = made.write(out)

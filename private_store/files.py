@@ -1,0 +1,188 @@
+"""Private files: mode 0600, one name, ours alone. Whole or not there; overwritten when they go.
+
+A file is written under an unfinished name, seen onto the medium and then given its own: a power cut leaves no half of
+it. What is read is refused while anybody else can read or exchange it.
+"""
+
+import contextlib
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from private_store import folders
+from private_store.errors import Fault, StoreUnusable
+
+MODE = 0o600
+OCTETS_MAX = 64 * 1024
+_OTHERS = 0o077
+_OTHERS_EXCHANGE = 0o002
+# Never through a link, and never waiting for the other end of a pipe.
+_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+def write_new(path: Path, octets: bytes, fault: Fault = StoreUnusable) -> None:
+    """Write a file that must not exist yet; it is on the medium on return. Raises `fault`, and leaves nothing then."""
+    with _naming(path, fault) as unfinished:
+        if os.path.lexists(path):
+            raise fault(f"{path} exists already.", "Use it, or move it away first.")
+        _write_out(unfinished, octets)
+        os.rename(unfinished, path)
+
+
+def replace(path: Path, octets: bytes, fault: Fault = StoreUnusable) -> None:
+    """Write a file in place of the one that may be there, which is overwritten. Raises `fault`: the old one stays."""
+    with _naming(path, fault) as unfinished:
+        _write_out(unfinished, octets)
+        _rename_over(unfinished, path)
+
+
+def move(source: Path, target: Path, fault: Fault = StoreUnusable) -> None:
+    """Give `source` the name `target` in the same folder; what had it is overwritten. Raises `fault`."""
+    try:
+        _rename_over(source, target)
+        folders.sync(target.parent)
+    except OSError as error:
+        raise fault(
+            f"Cannot write {target}: {error.strerror}.", "Check the space on its disk, and its folder."
+        ) from None
+
+
+def read(
+    path: Path, fault: Fault = StoreUnusable, *, missing: str = "Name the right one.", most: int = OCTETS_MAX
+) -> bytes:
+    """At most `most` octets of a file as `check` wants it. Raises `fault`."""
+    descriptor = _open(path, os.O_RDONLY, fault, missing)
+    try:
+        with open(descriptor, "rb") as file:
+            octets = file.read(most + 1)
+    except OSError as error:
+        raise fault(f"Cannot read {path}: {error.strerror}.", "Check its disk.") from None
+    if len(octets) > most:
+        raise fault(f"{path} has more than {most} octets.", "Put back the right file.")
+    return octets
+
+
+def check(
+    path: Path, fault: Fault = StoreUnusable, *, missing: str = "Name the right one.", writable: bool = False
+) -> None:
+    """Raise `fault` unless `path` is an ordinary file of ours with one name that nobody else can read or exchange.
+
+    `missing`: what to do when it is not there. `writable`: it must be open to our own writing, too.
+    """
+    os.close(_open(path, os.O_RDWR if writable else os.O_RDONLY, fault, missing))
+
+
+def erase(path: Path, fault: Fault = StoreUnusable) -> None:
+    """Overwrite and remove a file, where the medium allows. No file is no error. Raises `fault`."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | _FLAGS)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise fault(f"Cannot erase {path}: {error.strerror}.", "Check its owner and mode.") from None
+    try:
+        _overwrite(descriptor)
+        os.unlink(path)
+        folders.sync(path.parent)
+    except OSError as error:
+        raise fault(f"Cannot erase {path}: {error.strerror}.", "Check its folder and disk.") from None
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _naming(path: Path, fault: Fault) -> Iterator[Path]:
+    """Let one process at a time make `path`: gives the unfinished name, which is gone afterwards."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        with locked(path.parent):
+            unfinished.unlink(missing_ok=True)  # of a process that was killed
+            try:
+                yield unfinished
+                folders.sync(path.parent)
+            finally:
+                with contextlib.suppress(OSError):
+                    unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise fault(f"Cannot write {path}: {error.strerror}.", "Check the space on its disk, and its folder.") from None
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Wait until no other process of ours makes a file in `folder`. Raises OSError for a folder that cannot be used."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks: two first starts at once are rare enough
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write_out(path: Path, octets: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, MODE)
+    with open(descriptor, "wb") as file:
+        file.write(octets)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _rename_over(source: Path, target: Path) -> None:
+    try:
+        old = os.open(target, os.O_WRONLY | _FLAGS)
+    except FileNotFoundError:
+        os.rename(source, target)
+        return
+    try:
+        os.rename(source, target)
+        with contextlib.suppress(OSError):  # the new file is in its place either way
+            _overwrite(old)
+    finally:
+        os.close(old)
+
+
+def _overwrite(descriptor: int) -> None:
+    left = os.fstat(descriptor).st_size
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    while left > 0:
+        left -= os.write(descriptor, bytes(min(left, OCTETS_MAX)))
+    os.fsync(descriptor)
+
+
+def _open(path: Path, flags: int, fault: Fault, missing: str) -> int:
+    try:
+        _judge(path, os.lstat(path), fault)  # before it is opened: opening a device may already do something
+        _judge_folder(path.parent, fault)
+        descriptor = os.open(path, flags | _FLAGS)
+    except FileNotFoundError:
+        raise fault(f"{path} does not exist.", missing) from None
+    except OSError as error:
+        raise fault(f"Cannot use {path}: {error.strerror}.", "Check its owner and mode, and its folder.") from None
+    try:
+        _judge(path, os.fstat(descriptor), fault)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _judge(path: Path, status: os.stat_result, fault: Fault) -> None:
+    if stat.S_ISLNK(status.st_mode):
+        raise fault(f"{path} is a link.", "Put the file itself in its place.")
+    if not stat.S_ISREG(status.st_mode):
+        raise fault(f"{path} is no ordinary file.", "Put back the right file.")
+    if status.st_uid != os.geteuid():
+        raise fault(f"{path} belongs to another user.", f"Run: chown $USER {path}")
+    if status.st_mode & _OTHERS:
+        raise fault(f"{path} can be read by others.", f"Run: chmod 600 {path}")
+    if status.st_nlink > 1:
+        raise fault(f"{path} has a second name (a hard link).", f"Run: cp {path} {path}.copy; mv {path}.copy {path}")
+
+
+def _judge_folder(folder: Path, fault: Fault) -> None:
+    """A file that a person named may lie where others put theirs, as in /tmp, but not where others can exchange it."""
+    mode = os.stat(folder).st_mode
+    if mode & _OTHERS_EXCHANGE and not mode & stat.S_ISVTX:
+        raise fault(f"Others can write to the folder {folder}, which holds private files.", f"Run: chmod 700 {folder}")

@@ -1,0 +1,58 @@
+"""Folders of private files: nobody but their owner may add, exchange or remove a file in them."""
+
+import os
+import stat
+from pathlib import Path
+
+from private_store.errors import Fault, StoreUnusable
+
+MODE = 0o700
+_OTHERS_WRITE = 0o022
+
+
+def make(folder: Path, fault: Fault = StoreUnusable) -> None:
+    """Make `folder`, and what is missing above it, with mode 0700, or check the one that is there (`check`)."""
+    try:
+        folder.mkdir(mode=MODE, parents=True, exist_ok=True)
+    except FileExistsError:
+        pass  # something else than a folder
+    except OSError as error:
+        raise fault(f"Cannot make the folder {folder}: {error.strerror}.", "Check the folder above it.") from None
+    check(folder, fault)
+
+
+def check(folder: Path, fault: Fault = StoreUnusable) -> None:
+    """Raise `fault` unless `folder` is a folder of ours, no link, and nobody else can write to it.
+
+    Others may see its names: what matters stands in files, and theirs is the mode 0600.
+    """
+    try:
+        status = os.lstat(folder)
+    except FileNotFoundError:
+        raise fault(f"The folder {folder} does not exist.", "Name the right one.") from None
+    except OSError as error:
+        raise fault(f"Cannot use the folder {folder}: {error.strerror}.", "Check the folder above it.") from None
+    if stat.S_ISLNK(status.st_mode):
+        raise fault(f"{folder} is a link.", f"Name the folder itself: {_target(folder)}")
+    if not stat.S_ISDIR(status.st_mode):
+        raise fault(f"{folder} is no folder.", "Move it away, or name another one.")
+    if status.st_uid != os.geteuid():
+        raise fault(f"The folder {folder} belongs to another user.", f"Run: chown $USER {folder}")
+    if status.st_mode & _OTHERS_WRITE:
+        raise fault(f"Others can write to the folder {folder}, which holds private files.", f"Run: chmod 700 {folder}")
+
+
+def sync(folder: Path) -> None:
+    """See the names in `folder` onto the medium. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _target(link: Path) -> str:
+    try:
+        return os.path.realpath(link)
+    except OSError:
+        return str(link)

@@ -1,0 +1,26 @@
+"""Numbered SQL scripts in a package, 0001_name.sql and so on, and their statements."""
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from importlib import resources
+
+_SCRIPT = re.compile(r"(\d+)_\w+\.sql")
+
+
+def scripts(package: str) -> list[str]:
+    """The texts of the scripts in `package`, in their order; schema version n is what the first n of them make."""
+    found = {int(m[1]): entry for entry in resources.files(package).iterdir() if (m := _SCRIPT.fullmatch(entry.name))}
+    if sorted(found) != list(range(1, len(found) + 1)):
+        raise RuntimeError(f"the scripts in {package} are not numbered 1, 2, ...")
+    return [found[number].read_text(encoding="utf-8") for number in sorted(found)]
+
+
+def statements(script: str) -> Iterator[str]:
+    """The statements of an SQL script, one by one: `executescript` would end the transaction around it."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

@@ -1,0 +1,316 @@
+"""One private SQLite file: every commit on the medium, nothing deleted left readable, nothing half made.
+
+WAL with synchronous FULL: a committed transaction survives a power cut. `secure_delete` overwrites deleted rows, and
+the write-ahead log, which holds older pages, is cut to nothing after a secret was deleted (SEC-29). A new file gets
+its schema under an unfinished name, so one that is there and empty was never ours: something emptied it (SEC-37).
+"""
+
+import contextlib
+import logging
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from private_store import files, folders
+from private_store.errors import FAULTS, Faults
+from private_store.migrations import statements
+
+_log = logging.getLogger(__name__)
+
+# Spilled sorts would be files of mode 0600 in /var/tmp that nobody overwrites; a schema put in by hand runs nothing.
+_SETTINGS = (
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "secure_delete = ON",
+    "temp_store = MEMORY",
+    "trusted_schema = OFF",
+)
+_BESIDE = ("-wal", "-shm", "-journal")
+_CHECK_SPACE = "Check the space on its disk, and owner and mode of its folder; then start again."
+
+Value = str | int | float | bytes | None
+
+
+class SqliteFile:
+    """The open file. Belongs to one thread, unless whoever uses it lets one in at a time.
+
+    `commits` counts synced write transactions, `erasures` how often the log was cut after something secret was deleted.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        migrations: Sequence[str],
+        *,
+        holds: str,
+        remedy: str,
+        faults: Faults = FAULTS,
+        busy_timeout_s: float = 0.0,
+        erase_always: bool = False,
+    ) -> None:
+        """Open or create `path` in its folder, which is made if need be, and bring it to schema `len(migrations)`.
+
+        `holds` says what is in it and `remedy` what to do when that is damaged or gone. `busy_timeout_s`: how long to
+        wait for other processes; 0 where a lock keeps them out. `erase_always`: whatever a transaction takes away is
+        secret, without a word of `erase_after_commit`. Raises `faults.unusable`; while running, every method
+        raises `faults.failed`.
+        """
+        self.path = path
+        self.commits = 0
+        self.erasures = 0
+        self._faults = faults
+        self._busy_timeout_s = busy_timeout_s
+        self._erase_always = erase_always
+        self._depth = 0
+        self._erase_owed = False
+        self._erase_failed = False
+        folders.make(path.parent, faults.unusable)
+        if not os.path.lexists(path):
+            self._create(migrations, holds, remedy)
+        self._check_private(remedy)
+        try:
+            self.connection = _connect(path, busy_timeout_s)
+        except sqlite3.Error as error:
+            raise self._told(error, holds, remedy) from None
+        try:
+            self._prepare(migrations, holds, remedy)
+        except sqlite3.Error as error:
+            self.connection.close()
+            raise self._told(error, holds, remedy) from None
+        except BaseException:
+            self.connection.close()
+            raise
+
+    def connect(self) -> sqlite3.Connection:
+        """Another connection with the same settings, as for look-ups that wait for no commit. Raises sqlite3.Error."""
+        connection = _connect(self.path, self._busy_timeout_s)
+        try:
+            connection.execute("PRAGMA foreign_keys = ON")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def close(self) -> None:
+        """Let go of the file; what is still to be erased is, if it can be."""
+        if self._erase_owed:
+            self._erase()
+        with contextlib.suppress(sqlite3.Error):  # it ends either way, and what was committed is in the log
+            self.connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything written inside is on the medium when the block ends, or nothing of it counts. Nests.
+
+        An inner block belongs to the outermost. Any exception undoes the whole and goes on; `faults.failed` says that
+        the medium refused. If it refused the last sync, a power cut may still show either state, as in any commit.
+        What happens after the commit (the log is cut) fails in no caller's face: it is owed and done later.
+        """
+        if self._depth:
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+            return
+        owed = self._erase_owed
+        self.run("BEGIN IMMEDIATE")
+        self._depth = 1
+        before = self.connection.total_changes
+        try:
+            yield
+            self.run("COMMIT")
+        except BaseException:
+            self._erase_owed = owed
+            with contextlib.suppress(sqlite3.Error):  # the reason why it ends is told, not this
+                if self.connection.in_transaction:  # a full disk may have rolled it back already
+                    self.connection.execute("ROLLBACK")
+            raise
+        finally:
+            self._depth = 0
+        changed = self.connection.total_changes != before
+        self.commits += changed
+        if self._erase_owed or (changed and self._erase_always):
+            self._erase_owed = True
+            self._erase()
+
+    @property
+    def in_transaction(self) -> bool:
+        """True inside of `transaction`."""
+        return self._depth > 0
+
+    def erase_after_commit(self) -> None:
+        """Say inside a transaction that it deletes a secret: older pages with it are erased too, now or later."""
+        self._erase_owed = True
+
+    def erase_now(self) -> None:
+        """Outside of a transaction: erase what older pages hold, or leave it for the next chance."""
+        self._erase_owed = True
+        self._erase()
+
+    def run(self, sql: str, values: Sequence[Value] | Mapping[str, Value] = ()) -> sqlite3.Cursor:
+        """Run one statement with a sequence of values, or a mapping for named ones."""
+        try:
+            return self.connection.execute(sql, values)
+        except sqlite3.Error as error:
+            raise self.failed(error) from error
+
+    def run_for_each(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
+        """Run one statement for each row."""
+        try:
+            self.connection.executemany(sql, rows)
+        except sqlite3.Error as error:
+            raise self.failed(error) from error
+
+    def rows(self, sql: str, *values: Value) -> list[Any]:
+        """Run one statement and give its rows."""
+        try:
+            return self.connection.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise self.failed(error) from error
+
+    def copy(self) -> sqlite3.Connection:
+        """A copy of everything in memory, where secrets can be taken out of it before it is written anywhere."""
+        copy = sqlite3.connect(":memory:", isolation_level=None)
+        try:
+            self.connection.backup(copy)
+        except sqlite3.Error as error:
+            copy.close()
+            raise self.failed(error) from error
+        return copy
+
+    def failed(self, error: sqlite3.Error) -> Exception:
+        """What SQLite could not do, in the words and the class of the room. Its own words never quote a value."""
+        return self._faults.failed(
+            f"{self.path} cannot be used: {error}.", "Check the space on its disk, and owner and mode."
+        )
+
+    # Private
+
+    def _erase(self) -> None:
+        # Who is in the way is not waited for a second time.
+        reason = self._cut_log(0.0 if self._erase_failed else self._busy_timeout_s)
+        if reason:
+            if not self._erase_failed:
+                _log.warning(
+                    "what was deleted is still in the log of %s: %s; it goes at the next chance", self.path, reason
+                )
+            self._erase_failed = True
+            return
+        if self._erase_failed:
+            _log.warning("what was deleted has gone from the log of %s", self.path)
+        self._erase_owed = self._erase_failed = False
+        self.erasures += 1
+
+    def _cut_log(self, wait_s: float) -> str:
+        """Bring the log into the file and cut it to nothing; why not, or nothing."""
+        try:
+            self.connection.execute(f"PRAGMA busy_timeout = {int(wait_s * 1000)}")
+            ((busy, _, _),) = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as error:
+            return str(error)
+        finally:
+            with contextlib.suppress(sqlite3.Error):
+                self.connection.execute(f"PRAGMA busy_timeout = {int(self._busy_timeout_s * 1000)}")
+        return "another process reads it" if busy else ""
+
+    def _check_private(self, remedy: str) -> None:
+        files.check(self.path, self._faults.unusable, writable=True)
+        for suffix in _BESIDE:
+            beside = self.path.with_name(self.path.name + suffix)
+            if os.path.lexists(beside):
+                files.check(beside, self._faults.unusable)
+        if self.path.stat().st_size == 0:
+            raise self._faults.unusable(f"{self.path} is empty.", remedy)
+
+    def _prepare(self, migrations: Sequence[str], holds: str, remedy: str) -> None:
+        ((verdict,),) = self.connection.execute("PRAGMA quick_check(1)").fetchall()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(str(verdict))
+        if migrations:
+            self._migrate(migrations, holds, remedy)
+        self.connection.execute("PRAGMA foreign_keys = ON")
+        log = self.path.with_name(self.path.name + "-wal")
+        if log.exists() and log.stat().st_size:  # perhaps of a process that was killed before it could erase
+            self._erase_owed = bool(self._cut_log(0.0))
+
+    def _migrate(self, migrations: Sequence[str], holds: str, remedy: str) -> None:
+        ((version,),) = self.connection.execute("PRAGMA user_version").fetchall()
+        if version > len(migrations):
+            raise self._faults.unusable(
+                f"{self.path} was written by a newer keycast (schema {version}, this one knows {len(migrations)}).",
+                "Install that version again.",
+            )
+        if version == 0:
+            raise self._faults.unusable(f"{self.path} is empty: it has no {holds}.", remedy)
+        if version == len(migrations):
+            return
+        self.connection.execute("BEGIN EXCLUSIVE")
+        try:
+            ((version,),) = self.connection.execute("PRAGMA user_version").fetchall()  # another process may be faster
+            _run_scripts(self.connection, migrations, version)
+            self.connection.execute("COMMIT")
+        finally:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+
+    def _create(self, migrations: Sequence[str], holds: str, remedy: str) -> None:
+        log = self.path.with_name(self.path.name + "-wal")
+        unfinished = self.path.with_name(f".{self.path.name}.unfinished")
+        try:
+            with files.locked(self.path.parent):
+                if os.path.lexists(self.path):
+                    return  # another process was faster
+                if os.path.lexists(log) and os.lstat(log).st_size:
+                    raise self._faults.unusable(f"{self.path} is missing, and its log {log.name} is there.", remedy)
+                try:
+                    _remove(unfinished)  # of a process that was killed
+                    os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, files.MODE))
+                    _build(unfinished, migrations)
+                    os.rename(unfinished, self.path)
+                    folders.sync(self.path.parent)
+                finally:
+                    _remove(unfinished)
+        except sqlite3.Error as error:
+            raise self._told(error, holds, remedy) from None
+        except OSError as error:
+            raise self._faults.unusable(f"Cannot make {self.path}: {error.strerror}.", _CHECK_SPACE) from None
+
+    def _told(self, error: sqlite3.Error, holds: str, remedy: str) -> Exception:
+        if isinstance(error, sqlite3.OperationalError):  # the disk or the folder, not what is in the file
+            return self._faults.unusable(f"{self.path} cannot be used: {error}.", _CHECK_SPACE)
+        return self._faults.unusable(f"The {holds} in {self.path} cannot be read, it is damaged: {error}.", remedy)
+
+
+def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
+    try:
+        for setting in _SETTINGS:
+            connection.execute(f"PRAGMA {setting}").fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _build(path: Path, migrations: Sequence[str]) -> None:
+    with contextlib.closing(_connect(path, 0.0)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        _run_scripts(connection, migrations, 0)
+        connection.execute("COMMIT")
+        connection.execute("VACUUM")  # writes the header of a file without tables, too
+
+
+def _run_scripts(connection: sqlite3.Connection, migrations: Sequence[str], version: int) -> None:
+    for script in migrations[version:]:
+        for statement in statements(script):
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {len(migrations)}")
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", *_BESIDE):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
