@@ -46,7 +46,14 @@ class Endpoint:
     taken the sessions over): it has then closed its sockets and only `close` is left to call.
     """
 
-    def __init__(self, identity: OwnIdentity, store: SessionStore, lease: Lease, counters: Counter[str]) -> None:
+    def __init__(
+        self,
+        identity: OwnIdentity,
+        store: SessionStore,
+        lease: Lease,
+        counters: Counter[str],
+        requests_max: int = tuning.REQUESTS_MAX,
+    ) -> None:
         """Use `open`."""
         self.identity = identity
         self.counters = counters
@@ -62,7 +69,7 @@ class Endpoint:
         self._outgoing = Outgoing(self._exchanges, self._sessions, incidents)
         self._incidents = incidents
         self._removals: set[asyncio.Task[None]] = set()
-        self._places = asyncio.Semaphore(tuning.REQUESTS_MAX)
+        self._places = asyncio.Semaphore(requests_max)
         self._homes: dict[str, tuple[str, int]] = {}
         self._handshakes = SingleFlight[None]()
         self._renewed_at: dict[str, float] = {}
@@ -79,14 +86,19 @@ class Endpoint:
         handler: Handler,
         bind: Sequence[tuple[str, int]],
         counters: Counter[str] | None = None,
+        requests_max: int = tuning.REQUESTS_MAX,
     ) -> Endpoint:
         """Take the lease of `store`, bind every (numeric address, port) of `bind`, answer from then on.
 
         Put the address that peers should see first. To hear directed broadcasts, bind "0.0.0.0", or a broadcast
-        address as a further entry. `counters` counts by the names in `incidents`. The store stays the caller's to
-        close. Raises PortInUse, CannotListen, LeaseHeld, StoreError.
+        address as a further entry. `counters` counts by the names in `incidents`. `requests_max` requests of ours are
+        under way at once, others wait. The store stays the caller's to close.
+
+        Raises PortInUse, CannotListen, LeaseHeld, StoreError.
         """
-        endpoint = cls(identity, store, store.acquire(identity.x), Counter() if counters is None else counters)
+        endpoint = cls(
+            identity, store, store.acquire(identity.x), Counter() if counters is None else counters, requests_max
+        )
         try:
             endpoint._sessions.load()
             endpoint._incoming.handler = handler
@@ -112,15 +124,21 @@ class Endpoint:
 
         It goes to where the peer was last heard. Where `connect` was called for this entity, it goes to the place
         named there, a missing session is made first, and a session that the peer has lost is made anew, once.
+        `timeout_s` runs from when the request goes out: what it waits for before that says nothing about the peer.
         Raises NoSession, PeerUnreachable, PeerRefused, HandshakeFailed, LeaseLost, StoreError.
         """
         try:
-            async with asyncio.timeout(timeout_s), self._places:
+            async with self._places, asyncio.timeout(None) as limit:
+
+                def departed() -> None:
+                    if limit.when() is None:
+                        limit.reschedule(asyncio.get_running_loop().time() + timeout_s)
+
                 try:
-                    return await self._send(entity_id, payload)
+                    return await self._send(entity_id, payload, departed)
                 except ContextLost:
                     await self._renew(entity_id)
-                    return await self._send(entity_id, payload)
+                    return await self._send(entity_id, payload, departed)
         except TimeoutError:
             self._unreached(entity_id)
             raise PeerUnreachable(f"{entity_id!r} gave no answer within {timeout_s:g} s") from None
@@ -216,14 +234,14 @@ class Endpoint:
     def _process(self, request: object) -> None:
         self._incoming.process(request)
 
-    async def _send(self, entity_id: str, payload: bytes) -> bytes:
+    async def _send(self, entity_id: str, payload: bytes, departed: Callable[[], None]) -> bytes:
         session = self._sessions.to_send(entity_id)
         if session is None:
             await self._establish(entity_id)
             session = self._sessions.to_send(entity_id)
         if session is None:
             raise NoSession(f"there is no session with {entity_id!r}")
-        return await self._outgoing.send(session, await self._address_of(session), payload)
+        return await self._outgoing.send(session, await self._address_of(session), payload, departed)
 
     async def _address_of(self, session: Session) -> Address:
         """Where to reach the peer: where `connect` was told, by name perhaps; else where it was heard last."""

@@ -51,6 +51,15 @@ class _Messages(MessageManager):  # type: ignore[misc]
         super().__init__(tokens)
         self._incidents = incidents
         self._recent: OrderedDict[tuple[Any, int], tuple[float, Any]] = OrderedDict()
+        self._departures: dict[int, Callable[[], None]] = {}  # by id of a message that waits for its turn
+
+    def on_departure(self, message: Any, departed: Callable[[], None]) -> None:
+        """Call `departed` when `message`, which is then sent, goes out for the first time; see `forget_departure`."""
+        self._departures[id(message)] = departed
+
+    def forget_departure(self, message: Any) -> None:
+        """Undo `on_departure` before `message` goes."""
+        self._departures.pop(id(message), None)
 
     def accept(self, request: Any) -> None:
         """Remember that `request` is being answered, so that a retransmission of it is not a new request."""
@@ -101,6 +110,12 @@ class _Messages(MessageManager):  # type: ignore[misc]
             return
         waiting = self._backlogs.get(message.remote, [])
         waiting[:] = [entry for entry in waiting if entry[0] is not message]
+
+    def _send_initially(self, message: Any, messageerror_monitor: Callable[[], None] | None = None) -> None:
+        super()._send_initially(message, messageerror_monitor)
+        departed = self._departures.pop(id(message), None)
+        if departed is not None:
+            departed()
 
     def _deduplicate_message(self, message: Any) -> bool:
         known = self._recent.get((message.remote, message.mid))
@@ -158,9 +173,10 @@ class Exchanges(TokenManager):  # type: ignore[misc]
         response.request = request
         self._messages.send_message(response, lambda: None)
 
-    async def ask(self, request: Any) -> Any:
+    async def ask(self, request: Any, departed: Callable[[], None] = lambda: None) -> Any:
         """Send `request`, whose `remote` is set; return the response. Raises PeerUnreachable.
 
+        `departed` is called when it goes out, which may be later: one request at a time goes to one peer (NSTART).
         Cancelling gives the request up.
         """
         done: asyncio.Future[Any] = self.loop.create_future()
@@ -175,10 +191,12 @@ class Exchanges(TokenManager):  # type: ignore[misc]
 
         pipe = Pipe(request, self.log)
         stop = pipe.on_event(on_event)
-        self.request(pipe)
+        self._messages.on_departure(request, departed)
         try:
+            self.request(pipe)
             return await done
         finally:
+            self._messages.forget_departure(request)
             stop()
 
 

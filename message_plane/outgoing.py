@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 from aiocoap import CHANGED, CONTINUE, POST, UNAUTHORIZED, Message, oscore  # type: ignore[import-untyped]
@@ -40,28 +41,33 @@ class Outgoing:
         self._incidents = incidents
         self._tags = itertools.count()
 
-    async def send(self, session: Session, address: Address, payload: bytes) -> bytes:
-        """Send one CPNS message; return the payload of the verified answer.
+    async def send(
+        self, session: Session, address: Address, payload: bytes, departed: Callable[[], None] = lambda: None
+    ) -> bytes:
+        """Send one CPNS message; return the payload of the verified answer. `departed` is called when it goes out.
 
         Raises ContextLost, NoSession, PeerUnreachable, PeerRefused, LeaseLost, StoreError.
         """
         self._incidents.count("requests_sent")
         if session.peer.role == ROLE_PNE:
-            return bytes(_successful(await self._exchange(session, address, payload, {})).payload)
+            return bytes(_successful(await self._exchange(session, address, payload, {}, departed)).payload)
         tag = (next(self._tags) & 0xFFFF).to_bytes(2, "big")
         try:
-            return await self._send_in_blocks(session, address, payload, tag)
+            return await self._send_in_blocks(session, address, payload, tag, departed)
         except CpnsError as broken:
             raise PeerUnreachable(f"the transfer in blocks failed: {broken.reason}") from None
 
-    async def _send_in_blocks(self, session: Session, address: Address, payload: bytes, tag: bytes) -> bytes:
+    async def _send_in_blocks(
+        self, session: Session, address: Address, payload: bytes, tag: bytes, departed: Callable[[], None]
+    ) -> bytes:
         options: dict[str, Any] = {"request_tag": [tag]}
         if len(payload) <= tuning.BLOCK:
-            response = await self._exchange(session, address, payload, options)
+            response = await self._exchange(session, address, payload, options, departed)
         else:
             for number in itertools.count():
                 piece, block = blockwise.cut(payload, number)
-                response = await self._exchange(session, address, piece, {**options, "block1": block.option})
+                with_block = {**options, "block1": block.option}
+                response = await self._exchange(session, address, piece, with_block, departed)
                 if not block.more:
                     break
                 if response.code != CONTINUE:
@@ -76,23 +82,38 @@ class Outgoing:
             if not block2.more:
                 return body
             wanted = blockwise.Block(block2.block_number + 1, False)
-            response = await self._exchange(session, address, b"", {**options, "block2": wanted.option})
+            response = await self._exchange(session, address, b"", {**options, "block2": wanted.option}, departed)
 
-    async def _exchange(self, session: Session, address: Address, payload: bytes, options: dict[str, Any]) -> Any:
+    async def _exchange(
+        self,
+        session: Session,
+        address: Address,
+        payload: bytes,
+        options: dict[str, Any],
+        departed: Callable[[], None],
+    ) -> Any:
         """One protected request and its verified response; an Echo challenge is met once (RFC 8613, B.1.2)."""
-        response = await self._protected(session, address, payload, options)
+        response = await self._protected(session, address, payload, options, departed)
         if response.code == UNAUTHORIZED and response.opt.echo is not None:
-            response = await self._protected(session, address, payload, {**options, "echo": response.opt.echo})
+            with_echo = {**options, "echo": response.opt.echo}
+            response = await self._protected(session, address, payload, with_echo, departed)
         return response
 
-    async def _protected(self, session: Session, address: Address, payload: bytes, options: dict[str, Any]) -> Any:
+    async def _protected(
+        self,
+        session: Session,
+        address: Address,
+        payload: bytes,
+        options: dict[str, Any],
+        departed: Callable[[], None],
+    ) -> Any:
         await self._sessions.numbers_for(session)
         inner = Message(code=POST, payload=payload, uri_path=["cpns"], **options)
         if payload:
             inner.opt.content_format = content_format_of(payload)
         outer, request_id = session.protect(inner)
         outer.remote = address
-        response = await self._exchanges.ask(outer)
+        response = await self._exchanges.ask(outer, departed)
         if response.opt.oscore is None:
             self._incidents.strange("responses_unprotected")
             if response.code == UNAUTHORIZED:

@@ -135,6 +135,7 @@ class CpnsServer:
         if self._udp is not None:
             await self._udp.close()
             self._udp = None
+        await self._store.lots.close()
         self._store.close()
 
     # links
@@ -145,20 +146,15 @@ class CpnsServer:
         A refusal is a response with Result 2. Raises MalformedMessage (no CPNS message) and NotAllowed (PN GW not
         registered, blocked, naming a foreign PN ID, or a message no PN GW sends).
         """
-        answer = self._handler.handle(gateway_id, message, self._clock())
-        gateway = self._store.gateway(gateway_id)
-        if gateway is not None:
-            self._courier.heard(gateway.pn_id)
-        self._changed.set()
-        return answer
+        try:
+            return await self._handler.handle(gateway_id, message, self._clock())
+        finally:
+            self._heard(gateway_id)
 
     def attach(self, gateway_id: str, receiver: Receiver) -> None:
         """Reach PN GW `gateway_id` in this process: `await receiver(request) -> response`."""
         self._link.attach(gateway_id, receiver)
-        gateway = self._store.gateway(gateway_id)
-        if gateway is not None:
-            self._courier.heard(gateway.pn_id)
-        self._changed.set()
+        self._heard(gateway_id)
 
     def detach(self, gateway_id: str) -> None:
         """Undo `attach`; requests wait until the PN GW is back."""
@@ -321,6 +317,11 @@ class CpnsServer:
         """Take one alarm away; it comes back if its cause does."""
         self._alarms.clear(kind, gateway_id, sg_id)
 
+    @property
+    def commits(self) -> int:
+        """Synced transactions since the start, in the store and in that of the sessions."""
+        return self._store.commits + (0 if self._udp is None else self._udp.commits)
+
     def counters(self) -> dict[str, int]:
         """How often what happened since the start."""
         return dict(self._counters)
@@ -360,6 +361,12 @@ class CpnsServer:
             except TimeoutError:
                 pass
             self._changed.clear()
+
+    def _heard(self, gateway_id: str) -> None:
+        gateway = self._store.gateway(gateway_id)
+        if gateway is not None and not gateway.blocked:
+            self._courier.heard(gateway.pn_id)
+        self._changed.set()
 
     def _require_udp(self) -> UdpLink:
         if self._udp is None:

@@ -1,10 +1,12 @@
-"""Carries inventories, keys and deletions to the PN GWs: executes what `delivery_queue` decides.
+"""Carries inventories, keys and deletions to the PN GWs: executes what `delivery_queue` and `places` decide.
 
 What a PN GW should have and what it said it has are read from the store each time, so the courier never acts on
-a membership that has changed meanwhile.
+a membership that has changed meanwhile. It looks at what was touched, what is due and who spoke, never at everything:
+a Server has thousands of PN GWs.
 """
 
 import asyncio
+import heapq
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -21,37 +23,46 @@ from key_servers.cpns_server.delivery_queue import (
     Action,
     ClearAlarm,
     Delivery,
+    Departs,
     Event,
     Failed,
     Heard,
     Kind,
+    Position,
     RaiseAlarm,
     Record,
     Rewound,
     Send,
     Tick,
+    Unsent,
     Wanted,
     step,
 )
+from key_servers.cpns_server.places import Places
 from key_servers.cpns_server.store import Store
 from key_servers.cpns_server.values import Gateway, Moment
+from key_servers.cpns_server.write_lots import Key
 from key_servers.errors import ServerError
 
 _log = logging.getLogger(__name__)
-
-Key = tuple[str, str]
-"""(PN ID, SG ID) of one delivery."""
 
 
 class NoAnswer(Exception):
     """The PN GW has no session, cannot be reached or did not answer in time: it is asked again later."""
 
 
+class NotSent(Exception):
+    """The request did not go out, through a fault on this side: nothing is known about the PN GW."""
+
+
 class GatewayLink(Protocol):
     """The secure sessions with the PN GWs (CPNS-GKM-50)."""
 
     async def request(self, gateway_id: str, message: bytes) -> bytes:
-        """Send one CPNS message to the PN GW and give its answer. Raises NoAnswer, or CpnsError for a refusal."""
+        """Send one CPNS message to the PN GW and give its answer, at most `tuning.ANSWER_TIMEOUT_S` after it went out.
+
+        Raises NoAnswer, NotSent, or CpnsError for a refusal.
+        """
         ...
 
 
@@ -75,24 +86,45 @@ class Courier:
         self._clock = clock
         self._answered = answered
         self._deliveries: dict[Key, Delivery] = {}
-        self._requests: set[asyncio.Task[None]] = set()
+        self._failing: dict[str, set[Key]] = {}  # by PN ID
+        self._due: list[tuple[float, Key]] = []  # heap; what is no `wake_at` any more is void
+        self._places = Places()
+        self._filling = False
+        self._requests: dict[Key, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()  # those of requests that were given up, too
 
     def look(self) -> None:
         """Look at the store for what changed, and at the clock for what is due. Raises StoreFailed."""
-        for key, (wanted, accepted) in self._store.positions().items():
-            state = self._deliveries.get(key)
-            known = Delivery(wanted, accepted) if state is None else state
-            if not (known.settled and known.wanted == wanted and known.accepted == accepted):
-                self._take(key, Tick())
+        touched = self._store.take_touched()
+        try:
+            for sg_id, pn_id in touched:
+                for key, positions in self._store.positions(sg_id, pn_id).items():
+                    known = self._deliveries.get(key) or Delivery(accepted=positions[1])
+                    if positions != (known.wanted, known.accepted):
+                        self._take(key, Tick(), positions)
+        except ServerError:
+            for sg_id, pn_id in touched:
+                self._store.touch(sg_id, pn_id)
+            raise
+        now = self._clock().monotonic
+        while (at := self._next_due()) is not None and at <= now:
+            self._take(heapq.heappop(self._due)[1], Tick())
+        self._fill()
 
     def heard(self, pn_id: str) -> None:
         """A PN GW spoke: what waited for it need wait no longer. Raises StoreFailed."""
-        for key in [key for key, state in self._deliveries.items() if key[0] == pn_id and state.failures]:
+        now = self._clock()
+        lost = self._places.heard(pn_id, now.monotonic)
+        for key in list(self._failing.get(pn_id, ())):
             self._take(key, Heard())
+        if lost is not None:
+            self._give_up(lost)
+            self._depart(lost, now)
+        self._fill()
 
     def wake_at(self) -> float | None:
         """When `look` has something to do next (monotonic seconds)."""
-        return min((at for state in self._deliveries.values() if (at := state.wake_at) is not None), default=None)
+        return min((at for at in (self._next_due(), self._places.wake_at()) if at is not None), default=None)
 
     def state_of(self, pn_id: str, sg_id: str) -> Delivery:
         """How the delivery to one PN stands."""
@@ -100,19 +132,22 @@ class Courier:
 
     async def idle(self) -> None:
         """Wait until no request is on its way."""
-        while self._requests:
-            await asyncio.wait(self._requests)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def close(self) -> None:
         """Stop. What was on its way is sent again at the next start."""
-        for task in self._requests:
+        self._filling = True  # nothing more goes out
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._requests, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _take(self, key: Key, event: Event) -> None:
+    # Decisions
+
+    def _take(self, key: Key, event: Event, positions: tuple[Position, Position] | None = None) -> None:
         pn_id, sg_id = key
         gateway = self._store.gateway_of(pn_id)
-        positions = self._store.positions(sg_id, pn_id).get(key)
+        positions = positions or self._store.positions(sg_id, pn_id).get(key)
         if positions is None:
             return
         wanted, accepted = positions
@@ -128,18 +163,33 @@ class Courier:
         now = self._clock()
         for each in events:
             state, actions = step(state, each, now.monotonic)
-            for action in actions:
-                if isinstance(action, Record):  # what cannot be stored has not happened
-                    with self._store.transaction():
-                        self._store.set_accepted(sg_id, pn_id, action.accepted)
-            self._deliveries[key] = state
+            self._keep(key, state)
             for action in actions:
                 self._execute(key, gateway, action, now)
+
+    def _keep(self, key: Key, state: Delivery) -> None:
+        before, self._deliveries[key] = self._deliveries.get(key), state
+        if state.wake_at is not None and (before is None or before.wake_at != state.wake_at):
+            heapq.heappush(self._due, (state.wake_at, key))
+        if state.failures:
+            self._failing.setdefault(key[0], set()).add(key)
+        elif before is not None and before.failures:
+            self._failing[key[0]].discard(key)
+
+    def _next_due(self) -> float | None:
+        while self._due:
+            at, key = self._due[0]
+            if self._deliveries[key].wake_at == at:
+                return at
+            heapq.heappop(self._due)
+        return None
 
     def _execute(self, key: Key, gateway: Gateway | None, action: Action, now: Moment) -> None:
         _, sg_id = key
         gateway_id = gateway.gateway_id if gateway is not None else ""
-        if isinstance(action, RaiseAlarm):
+        if isinstance(action, Record):
+            self._store.lots.add_position(key, action.accepted)
+        elif isinstance(action, RaiseAlarm):
             text = (
                 f"PN GW {gateway_id} has not taken the newest state of Service Group {sg_id} in {action.failures} "
                 "tries: its members may still use an old key. Check its uplink."
@@ -147,17 +197,54 @@ class Courier:
             self._alarms.set(kinds.UNDELIVERED, gateway_id, sg_id, text, now)
         elif isinstance(action, ClearAlarm):
             self._alarms.clear(kinds.UNDELIVERED, gateway_id, sg_id)
-        elif isinstance(action, Send) and gateway is not None:
-            self._send(key, gateway, action, now)
+        else:
+            self._places.wait(key)
 
-    def _send(self, key: Key, gateway: Gateway, send: Send, now: Moment) -> None:
-        code, fields = self._request(key, send, now)
+    # Requests
+
+    def _fill(self) -> None:
+        """Let out what there are places for, a few at a time: answers are to be read in between."""
+        if self._filling:
+            return
+        now = self._clock()
+        for key in self._places.recall(now.monotonic):
+            self._counters["deliveries_recalled"] += 1
+            self._give_up(key)
+        departing = self._places.admit(now.monotonic, tuning.DEPARTURES_AT_ONCE)
+        for key in departing:
+            self._depart(key, now)
+        if departing:
+            self._filling = True
+            asyncio.get_running_loop().call_soon(self._fill_on)
+
+    def _fill_on(self) -> None:
+        self._filling = False
+        self._fill()
+
+    def _depart(self, key: Key, now: Moment) -> None:
+        """Send what is newest now; it has a place."""
+        try:
+            self._take(key, Departs())
+            send = self._deliveries[key].on_its_way
+            gateway = self._store.gateway_of(key[0])
+            if send is None or gateway is None:
+                self._places.unsent(key)
+                return
+            code, fields = self._request(key, send, now)
+        except ServerError as error:
+            _log.error("%s", error)
+            self._finish(key, Unsent())
+            return
         task = asyncio.get_running_loop().create_task(self._exchange(key, gateway, code, fields))
-        self._requests.add(task)
+        self._requests[key] = task
+        self._tasks.add(task)
         task.add_done_callback(self._ended)
 
+    def _give_up(self, key: Key) -> None:
+        self._requests.pop(key).cancel()
+
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._requests.discard(task)
+        self._tasks.discard(task)
         if not task.cancelled() and (fault := task.exception()) is not None:
             _log.error("a delivery ended in a fault of this program", exc_info=fault)
 
@@ -186,15 +273,17 @@ class Courier:
         }
 
     async def _exchange(self, key: Key, gateway: Gateway, code: int, fields: wire.Fields) -> None:
-        outcome: Event = Failed(refused=False)
+        outcome: Accepted | Failed | Unsent = Failed(refused=False)
         try:
-            request = wire.encode(code, fields, gateway.form)
-            async with asyncio.timeout(tuning.ANSWER_TIMEOUT_S):
-                answer = await self._link.request(gateway.gateway_id, request)
+            answer = await self._link.request(gateway.gateway_id, wire.encode(code, fields, gateway.form))
             _check_answer(code, fields, answer)
             outcome = Accepted()
-        except (NoAnswer, TimeoutError):
+        except NoAnswer:
             self._counters["deliveries_unanswered"] += 1
+        except NotSent as reason:
+            self._counters["deliveries_unsent"] += 1
+            _log.info("a request to PN GW %s did not go out: %s", gateway.gateway_id, reason)
+            outcome = Unsent()
         except CpnsError as error:
             self._counters["deliveries_refused"] += 1
             _log.info("PN GW %s refused message %d: %s", gateway.gateway_id, code, error.reason)
@@ -207,15 +296,23 @@ class Courier:
             raise
         self._finish(key, outcome)
 
-    def _finish(self, key: Key, outcome: Event) -> None:
+    def _finish(self, key: Key, outcome: Accepted | Failed | Unsent) -> None:
+        now = self._clock().monotonic
+        self._requests.pop(key, None)
         self._answered.set()
+        if isinstance(outcome, Unsent):
+            self._places.unsent(key)
+        else:
+            answered = isinstance(outcome, Accepted) or outcome.refused
+            self._places.ended(key, now, answered=answered)
         try:
             self._take(key, outcome)
         except ServerError:
-            _log.exception("the answer of a PN GW could not be stored")
+            _log.exception("the answer of a PN GW could not be taken")
             state = self._deliveries[key]
             if state.on_its_way is not None:
-                self._deliveries[key], _ = step(state, Failed(refused=False), self._clock().monotonic)
+                self._keep(key, step(state, Unsent(), now)[0])
+        self._fill()
 
 
 def _check_answer(code: int, request: wire.Fields, answer: bytes) -> None:

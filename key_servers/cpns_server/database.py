@@ -1,5 +1,9 @@
 """The file below the store: for one process, every commit on the medium, nothing deleted left readable (SEC-29)."""
 
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +15,12 @@ from private_store.sqlite_file import SqliteFile, Value
 FILE_NAME = "cpns_server.sqlite3"
 _LOCK_NAME = "cpns_server.lock"
 
+Write = tuple[str, tuple[Value, ...]]
+"""One writing statement and its values."""
+
 
 class Database:
-    """One open database. Not thread-safe: it belongs to the event loop's thread. All methods raise StoreFailed."""
+    """One open database. It belongs to the event loop's thread, but for `write_lot`. All methods raise StoreFailed."""
 
     def __init__(self, state_dir: Path) -> None:
         """Open or create the database in `state_dir` (made with mode 0700) and bring its schema up to date.
@@ -40,13 +47,52 @@ class Database:
         except BaseException:
             self._lock.release()
             raise
-        self.transaction = self._file.transaction
+        self._writing = threading.Lock()
+        self._lots: sqlite3.Connection | None = None
+        self._lots_written = 0
         self.erase_after_commit = self._file.erase_after_commit
 
     def close(self) -> None:
         """Close the file and let other processes have it."""
+        if self._lots is not None:
+            self._lots.close()
         self._file.close()
         self._lock.release()
+
+    @property
+    def commits(self) -> int:
+        """Synced write transactions so far."""
+        return self._file.commits + self._lots_written
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing. Inside another one it is a part of that. On leaving, what was written is on the medium."""
+        if self._file.in_transaction:
+            with self._file.transaction():
+                yield
+            return
+        with self._writing, self._file.transaction():
+            yield
+
+    def write_lot(self, statements: Callable[[], Sequence[Write]]) -> None:
+        """Run what `statements` gives as one transaction on a connection of its own, from any one thread.
+
+        `statements` is called when no other transaction can begin any more. On return all is on the medium.
+        """
+        with self._writing:
+            try:
+                self._lots = lots = self._lots or self._file.connect()
+                lots.execute("BEGIN IMMEDIATE")
+                try:
+                    for sql, values in statements():
+                        lots.execute(sql, values)
+                    lots.execute("COMMIT")
+                finally:
+                    if lots.in_transaction:
+                        lots.execute("ROLLBACK")
+            except sqlite3.Error as error:
+                raise self._file.failed(error) from error
+            self._lots_written += 1
 
     def rows(self, sql: str, *values: Value) -> list[Any]:
         """Run one statement and give its rows."""

@@ -32,7 +32,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Action: send the request `kind`, which takes the PN GW to `reached`; report Accepted or Failed exactly once."""
+    """Action: send the request `kind`, which takes the PN GW to `reached`; report exactly once how it ended.
+
+    If it has to wait before it goes out, say Departs then, and send what is on its way after that.
+    """
 
     kind: Kind
     reached: Position
@@ -80,6 +83,16 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Unsent:
+    """Event: the request on its way could not go out, through no fault of the PN GW: it says nothing about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Departs:
+    """Event: the request on its way goes out only now, so it becomes the newest one: none if nothing is to be sent."""
+
+
+@dataclass(frozen=True, slots=True)
 class Heard:
     """Event: the PN GW spoke, so it is there again (a hint, SEC-27)."""
 
@@ -96,7 +109,7 @@ class Tick:
     """Event: time went on."""
 
 
-Event = Wanted | Accepted | Failed | Heard | Rewound | Tick
+Event = Wanted | Accepted | Failed | Unsent | Departs | Heard | Rewound | Tick
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +155,13 @@ def step(state: Delivery, event: Event, now: float) -> tuple[Delivery, list[Acti
         return _accepted(state, now)
     if isinstance(event, Failed):
         return _failed(state, event.refused, now)
+    if isinstance(event, Unsent):
+        _take_request(state)
+        return replace(state, on_its_way=None, rewound=False, due=now + tuning.RETRY_MIN_S), []
+    if isinstance(event, Departs):
+        _take_request(state)
+        # What goes out after a loss is no answer from before it.
+        return replace(state, on_its_way=_next_request(state), rewound=False), []
     if isinstance(event, Heard):
         # Who refused will refuse again: only silence is ended by a word.
         if state.failures and not state.last_refused:

@@ -38,16 +38,21 @@ class GatewayReports:
     ) -> None:
         """Note for each (outcome, PNE IDs) how the delivery of a version ended; PNEs that left since do not matter.
 
-        Raises Unknown (a version never issued), NotAllowed (held group, PNE of another PN).
+        It is on the medium once `written` returns. Raises Unknown (a version never issued), NotAllowed (held group,
+        PNE of another PN).
         """
-        with self._store.transaction():
-            group = active(self._store.group(sg_id), sg_id)
-            if not 0 < version <= group.version:
-                raise Unknown(f"version {group_version.text(version)} of Service Group {sg_id} was never issued")
-            for outcome, pne_ids in outcomes:
-                self._registry.must_be_bound(pne_ids, gateway.pn_id)
-                for pne_id in pne_ids:
-                    self._store.set_report(sg_id, pne_id, outcome, version if outcome == "confirmed" else 0)
+        group = active(self._store.group(sg_id), sg_id)
+        if not 0 < version <= group.version:
+            raise Unknown(f"version {group_version.text(version)} of Service Group {sg_id} was never issued")
+        for _, pne_ids in outcomes:
+            self._registry.must_be_bound(pne_ids, gateway.pn_id)
+        for outcome, pne_ids in outcomes:
+            for pne_id in pne_ids:
+                self._store.lots.add_report(sg_id, pne_id, outcome, version if outcome == "confirmed" else 0)
+
+    async def written(self) -> None:
+        """Return when all that was noted until now is on the medium. Raises StoreFailed."""
+        await self._store.lots.written()
 
     def version_list(self, gateway: Gateway, held: Sequence[tuple[int, str]], now: Moment) -> list[tuple[int, str]]:
         """Compare the (version, SG ID) a PN GW holds with what it once accepted; give what it accepted.

@@ -1,7 +1,9 @@
 """The two ways to a PN GW: a function call inside one process, or the message plane over UDP."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
+from key_servers.cpns_server import tuning
 from key_servers.cpns_server.courier import GatewayLink, NoAnswer
 
 Receiver = Callable[[bytes], Awaitable[bytes]]
@@ -24,10 +26,14 @@ class InProcessLink:
         self._receivers.pop(gateway_id, None)
 
     async def request(self, gateway_id: str, message: bytes) -> bytes:
-        """Send one message and give the answer. Raises NoAnswer, CpnsError."""
+        """Send one message and give the answer. Raises NoAnswer, NotSent, CpnsError."""
         receiver = self._receivers.get(gateway_id)
         if receiver is not None:
-            return await receiver(message)
+            try:
+                async with asyncio.timeout(tuning.ANSWER_TIMEOUT_S):
+                    return await receiver(message)
+            except TimeoutError:
+                raise NoAnswer(f"PN GW {gateway_id} did not answer in time") from None
         if self.beyond is None:
             raise NoAnswer(f"PN GW {gateway_id} is not attached")
         return await self.beyond.request(gateway_id, message)

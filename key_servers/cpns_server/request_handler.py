@@ -61,8 +61,10 @@ class RequestHandler:
             n.VERSION_LIST_REQUEST: self._version_list,
         }
 
-    def handle(self, gateway_id: str, message: bytes, now: Moment) -> bytes:
+    async def handle(self, gateway_id: str, message: bytes, now: Moment) -> bytes:
         """Answer one message, in its own form. A refusal is a response with Result 2 and an error code.
+
+        What it changes is on the medium when the answer is there; nothing else happens between question and change.
 
         Raises MalformedMessage, or NotAllowed for a PN GW that may not speak, a foreign PN ID, or a message that no
         PN GW sends: these never were requests to this Server.
@@ -82,6 +84,8 @@ class RequestHandler:
         form = wire.form_of(message)
         try:
             answer = self._answers[code](gateway, fields, now)
+            if code == n.DELIVERY_REPORT_REQUEST:
+                await self._reports.written()
         except CpnsError as error:
             self._refusals.count("refused", gateway_id, now)
             return wire.encode(code + 1, _failure(error), form)

@@ -8,18 +8,33 @@ from key_servers.cpns_server import tuning
 from key_servers.cpns_server.database import Database
 from key_servers.cpns_server.delivery_queue import Position
 from key_servers.cpns_server.values import Gateway, Group, GroupKey, GroupState, JoinPolicy, Member, MemberState
+from key_servers.cpns_server.write_lots import WriteLots
 
 _GATEWAY_COLUMNS = "gateway_id, pn_id, form, blocked, is_open"
 _GROUP_COLUMNS = "sg_id, owner, state, policy, protection, rekey_on_join, period_s, version, pending, key_made_at"
 
 
+Part = tuple[str, str]
+"""(SG ID, PN ID) of positions; "" stands for all."""
+
+
 class Store:
-    """Everything the Server remembers. Writes need `with store.transaction():` around them."""
+    """Everything the Server remembers. Writes need `with store.transaction():` around them.
+
+    But for what PN GWs say about themselves: that is written in lots (`lots`), by whoever runs an event loop.
+    """
 
     def __init__(self, state_dir: Path) -> None:
         """Open or create; raises as `Database` does."""
         self._database = Database(state_dir)
         self.transaction = self._database.transaction
+        self.lots = WriteLots(self._database)
+        self._touched: dict[Part, None] = {("", ""): None}
+
+    @property
+    def commits(self) -> int:
+        """Synced transactions since the start."""
+        return self._database.commits
 
     def close(self) -> None:
         """Let go of the file."""
@@ -70,6 +85,7 @@ class Store:
             gateway.blocked,
             gateway.is_open,
         )
+        self.touch("", gateway.pn_id)
 
     def pn_of(self, pne_id: str) -> str | None:
         """The PN a PNE is bound to."""
@@ -100,6 +116,9 @@ class Store:
 
     def put_group(self, group: Group) -> None:
         """Insert or change."""
+        before = self.group(group.sg_id)
+        if before is None or _tells(before) != _tells(group):
+            self.touch(group.sg_id, "")
         self._write(
             f"INSERT INTO groups ({_GROUP_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (sg_id) DO UPDATE"
             " SET owner = excluded.owner, state = excluded.state, policy = excluded.policy,"
@@ -175,12 +194,15 @@ class Store:
 
     def set_member(self, sg_id: str, pne_id: str, state: MemberState, since: int) -> None:
         """Change a PNE's relation to a Service Group; its last report is forgotten."""
+        pn_id = self.pn_of(pne_id) or ""
+        if pn_id:
+            self.touch(sg_id, pn_id)
         self._write(
             "INSERT INTO members VALUES (?, ?, ?, ?, ?, 0, '') ON CONFLICT (sg_id, pne_id) DO UPDATE SET"
             " pn_id = excluded.pn_id, state = excluded.state, since = excluded.since, confirmed = 0, report = ''",
             sg_id,
             pne_id,
-            self.pn_of(pne_id) or "",
+            pn_id,
             state.value,
             since,
         )
@@ -188,17 +210,7 @@ class Store:
     def forget_members(self, sg_id: str) -> None:
         """Forget all relations of a deleted Service Group."""
         self._write("DELETE FROM members WHERE sg_id = ?", sg_id)
-
-    def set_report(self, sg_id: str, pne_id: str, report: str, confirmed: int) -> None:
-        """Note what a PN GW reported of a member; `confirmed` = 0 leaves the confirmed version as it is."""
-        self._write(
-            "UPDATE members SET report = ?, confirmed = max(confirmed, ?)"
-            " WHERE sg_id = ? AND pne_id = ? AND state = 'member'",
-            report,
-            confirmed,
-            sg_id,
-            pne_id,
-        )
+        self.touch(sg_id, "")
 
     # Group Keys
 
@@ -252,9 +264,12 @@ class Store:
             pn_id,
             revision,
         )
+        self.touch(sg_id, pn_id)
 
     def set_accepted(self, sg_id: str, pn_id: str, position: Position) -> None:
-        """Note how far a PN GW said it is."""
+        """Say how far a PN GW is, whatever it said until now: that is done with (`lots` brings it back no more)."""
+        self.lots.drop_position((pn_id, sg_id))
+        self.touch(sg_id, pn_id)
         self._write(
             "UPDATE inventories SET accepted_revision = ?, accepted_version = ?, accepted_deleted = ?"
             " WHERE sg_id = ? AND pn_id = ?",
@@ -286,12 +301,26 @@ class Store:
             f" FROM inventories i JOIN groups g USING (sg_id) WHERE TRUE{where}",
             *asked.values(),
         )
-        return {(row[0], row[1]): _positions(row) for row in rows}
+        return {(row[0], row[1]): _positions(row, self.lots.position((row[0], row[1]))) for row in rows}
+
+    def touch(self, sg_id: str, pn_id: str) -> None:
+        """Positions of a group and PN may have changed, "" standing for all: `take_touched` will say so."""
+        self._touched[sg_id, pn_id] = None
+
+    def take_touched(self) -> list[Part]:
+        """What may have changed in `positions` since this was asked last: at first, everything."""
+        touched, self._touched = self._touched, {}
+        return list(touched)
 
 
-def _positions(row: Any) -> tuple[Position, Position]:
+def _tells(group: Group) -> tuple[object, ...]:
+    """What of a group decides about positions."""
+    return group.state, group.version, group.pending is None
+
+
+def _positions(row: Any, said: Position | None) -> tuple[Position, Position]:
     _, _, revision, version, state, pending, accepted_revision, accepted_version, accepted_deleted, peopled = row
-    accepted = Position(accepted_revision, accepted_version, bool(accepted_deleted))
+    accepted = said or Position(accepted_revision, accepted_version, bool(accepted_deleted))
     if state == GroupState.HELD:
         return accepted, accepted
     if state == GroupState.DELETED:

@@ -10,10 +10,18 @@ UPDATE_RETRY_S = 60  # after an update that failed: disk full, versions used up
 PERIODIC_LEAD_S = 30  # periodic keys are activated this much later, so that all members change together
 
 # Deliveries to PN GWs
-ANSWER_TIMEOUT_S = 20.0  # one request to a PN GW, retransmissions of the link included
+ANSWER_TIMEOUT_S = 20.0  # one request to a PN GW from when it goes out, retransmissions of the link included
+PLACES = 1024  # requests under way at once, each some 10 KiB of memory
+PLACES_OF_SILENT = PLACES // 4  # of them to PN GWs that do not answer
+QUIET_S = 2.0  # so long after its request a PN GW seems silent; CoAP repeats after 2 to 3 s (RFC 7252, 4.8)
+DEPARTURES_AT_ONCE = 64  # then answers are read: a kernel keeps some 250 datagrams for us by default
 RETRY_MIN_S = 2.0
 RETRY_MAX_S = 600.0
 FAILURES_UNTIL_ALARM = 3
+
+# Storing what PN GWs say
+LOT_S = 0.05  # one synced commit for what comes within it: an SD card does 20 a second
+LOT_RETRY_S = 5.0  # after a medium that refused
 
 SETTLE_S = 0.05  # deliveries begin this long after a change, so that the answer that caused it is there first
 LOOK_AT_LEAST_EVERY_S = 30.0  # the background looks around even if nobody calls

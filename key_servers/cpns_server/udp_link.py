@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cpns.errors import NotAllowed
 from key_servers.cpns_server import tuning
-from key_servers.cpns_server.courier import NoAnswer
+from key_servers.cpns_server.courier import NoAnswer, NotSent
 from key_servers.errors import ServerError
 from message_plane import credentials, errors
 from message_plane.endpoint import Endpoint, Peer
@@ -52,7 +52,12 @@ class UdpLink:
         sessions = SessionStore(state_dir / _SESSIONS)
         try:
             endpoint = await Endpoint.open(
-                identity=identity, store=sessions, handler=take, bind=bind, counters=counters
+                identity=identity,
+                store=sessions,
+                handler=take,
+                bind=bind,
+                counters=counters,
+                requests_max=tuning.PLACES,
             )
         except BaseException:
             sessions.close()
@@ -60,11 +65,16 @@ class UdpLink:
         return cls(endpoint, sessions, identity)
 
     async def request(self, gateway_id: str, message: bytes) -> bytes:
-        """Send one message over the session. Raises NoAnswer, NotAllowed (the PN GW answered with an error)."""
+        """Send one message over the session.
+
+        Raises NoAnswer, NotSent (the sessions cannot be used now), NotAllowed (the PN GW answered with an error).
+        """
         try:
             return await self._endpoint.request(gateway_id, message, timeout_s=tuning.ANSWER_TIMEOUT_S)
         except errors.PeerRefused as error:
             raise NotAllowed(str(error)) from error
+        except (errors.LeaseLost, errors.StoreError) as error:
+            raise NotSent(str(error)) from error
         except errors.PlaneError as error:
             raise NoAnswer(str(error)) from error
 
@@ -99,6 +109,11 @@ class UdpLink:
     def addresses(self) -> list[tuple[str, int]]:
         """Where it listens."""
         return self._endpoint.addresses
+
+    @property
+    def commits(self) -> int:
+        """Synced transactions in the store of the sessions."""
+        return self._endpoint.commits
 
     @property
     def failed(self) -> asyncio.Future[Exception]:

@@ -24,6 +24,7 @@ from key_servers.cpns_server import tuning
 from key_servers.cpns_server.delivery_queue import (
     Accepted,
     Delivery,
+    Departs,
     Event,
     Failed,
     Heard,
@@ -33,6 +34,7 @@ from key_servers.cpns_server.delivery_queue import (
     Rewound,
     Send,
     Tick,
+    Unsent,
     Wanted,
     step,
 )
@@ -218,7 +220,7 @@ def test_every_history_of_members_and_keys_keeps_the_promises() -> None:
 
 POSITIONS = st.builds(Position, st.integers(0, 3), st.integers(0, 3), st.booleans())
 OUTSIDE = st.one_of(st.builds(Wanted, POSITIONS), st.builds(Rewound, POSITIONS), st.just(Heard()), st.just(Tick()))
-ANSWERS = st.sampled_from([Accepted(), Failed(True), Failed(False)])
+ANSWERS = st.sampled_from([Accepted(), Failed(True), Failed(False), Unsent(), Departs()])
 
 
 @pytest.mark.req("SEC-06", "SEC-27", "Q-17")
@@ -228,11 +230,20 @@ def test_a_delivery_has_one_request_on_its_way_and_ends_where_it_should(events: 
 
     def feed(event: Event) -> None:
         nonlocal state, sent
-        if isinstance(event, Accepted | Failed):
+        if isinstance(event, Accepted | Failed | Unsent | Departs):
             if sent is None:
                 return
             sent = None
+        failures = state.failures
         state, actions = step(state, event, now)
+        if isinstance(event, Unsent):
+            assert state.failures == failures, "what never went out counts against the PN GW"
+        if isinstance(event, Departs):
+            assert not actions
+            sent = state.on_its_way
+            if sent is not None:
+                assert sent.kind is not Kind.KEY or state.accepted.revision >= state.wanted.revision
+                assert sent.reached.version in (state.wanted.version, state.accepted.version), "not the newest"
         for action in actions:
             if isinstance(action, Send):
                 assert sent is None, "two requests on their way"

@@ -1,0 +1,204 @@
+"""Which requests to PN GWs may be under way: a state machine without I/O or clock; `now` is monotonic, in seconds.
+
+There are `tuning.PLACES` places, each for one request. A PN GW has one at most: its link sends one request at a time
+anyway (NSTART, RFC 7252, 4.7). Of those that wait, PN GWs heard last come first. One that let a request go unanswered
+is silent until it is heard again; all silent ones together have a quarter of the places, so that however many they
+are, the living need not wait for them. A request without an answer for `tuning.QUIET_S` counts as one to a silent PN
+GW though nothing is known against it yet: where the living want its place it is recalled, and waits with the silent.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+from itertools import count
+
+from key_servers.cpns_server import tuning
+
+Request = tuple[str, str]
+"""(PN ID, SG ID): what the request is about. The PN stands for its PN GW."""
+
+
+@dataclass(slots=True)
+class _Line:
+    """One PN GW: its requests that wait, oldest first, and the one under way since `since`."""
+
+    waiting: dict[str, None] = field(default_factory=dict)  # SG IDs
+    under_way: str | None = None
+    since: float = 0.0
+    heard_at: float = float("-inf")
+    silent: bool = False
+    heard_since: bool = False  # it spoke since `since`
+    repeated: bool = False  # the request under way was sent twice
+    ticket: int = 0  # of its entry among the living; older entries are void
+
+
+class Places:
+    """Hands out the places. Tell it what happens, then ask `recall` and `admit` what to do."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, _Line] = {}
+        # Who waits: the living as a heap of (- heard at, ticket, PN ID), the silent as they came.
+        self._living: list[tuple[float, int, str]] = []
+        self._living_waiting = 0
+        self._silent: OrderedDict[str, None] = OrderedDict()
+        # What is under way, oldest first.
+        self._fresh: OrderedDict[str, None] = OrderedDict()
+        self._quiet: OrderedDict[str, None] = OrderedDict()
+        self._tickets = count(1)
+
+    @property
+    def taken(self) -> int:
+        """How many requests are under way."""
+        return len(self._fresh) + len(self._quiet)
+
+    @property
+    def taken_by_silent(self) -> int:
+        """How many of them are to PN GWs that seem to be silent, as of the last call with a time."""
+        return len(self._quiet)
+
+    def wait(self, request: Request) -> None:
+        """`request` waits for a place, once however often this is said."""
+        pn_id, sg_id = request
+        line = self._lines.setdefault(pn_id, _Line())
+        if sg_id != line.under_way:
+            line.waiting[sg_id] = None
+            if not line.ticket:
+                self._queue(pn_id, line)
+
+    def heard(self, pn_id: str, now: float) -> Request | None:
+        """The PN GW spoke: it is alive. Gives its request under way if that is to be sent again at once.
+
+        That is so when it was sent before the PN GW could hear it, as it seems: to one that was silent, or a while ago.
+        But once only, because one that is slow in answering would never come to it.
+        """
+        line = self._lines.setdefault(pn_id, _Line())
+        seems_lost = not line.heard_since and (line.silent or line.since <= now - tuning.QUIET_S)
+        lost = seems_lost and not line.repeated
+        line.heard_at = now
+        line.heard_since = True
+        self._set_silent(pn_id, line, silent=False)
+        self._queue(pn_id, line)
+        if line.under_way is None:
+            return None
+        self._quiet.pop(pn_id, None)
+        if lost or pn_id not in self._fresh:
+            line.since = now  # it has its time to answer anew
+            self._fresh[pn_id] = None
+            self._fresh.move_to_end(pn_id)
+        if not lost:
+            return None
+        line.repeated = True
+        return pn_id, line.under_way
+
+    def ended(self, request: Request, now: float, *, answered: bool) -> None:
+        """The request under way ended: the PN GW answered, whatever it said, or it did not."""
+        pn_id, line = self._leave(request)
+        if answered:
+            line.heard_at = now
+        self._set_silent(pn_id, line, silent=not answered)
+        self._queue(pn_id, line)
+
+    def unsent(self, request: Request) -> None:
+        """The request under way has not gone out: nothing is known about the PN GW."""
+        self._queue(*self._leave(request))
+
+    def recall(self, now: float) -> list[Request]:
+        """Take back the places that the living want and the silent have too many of.
+
+        These requests are to be given up; they wait again, and have waited longest of their PN GW.
+        """
+        self._grow_quiet(now)
+        recalled: list[Request] = []
+        wanted = min(self._living_waiting - (tuning.PLACES - self.taken), len(self._quiet) - tuning.PLACES_OF_SILENT)
+        for _ in range(wanted):
+            pn_id = next(iter(self._quiet))
+            sg_id = self._lines[pn_id].under_way
+            assert sg_id is not None
+            _, line = self._leave((pn_id, sg_id))
+            line.waiting = {sg_id: None, **line.waiting}
+            self._set_silent(pn_id, line, silent=True)
+            self._queue(pn_id, line)
+            recalled.append((pn_id, sg_id))
+        return recalled
+
+    def admit(self, now: float, most: int) -> list[Request]:
+        """Give places to at most `most` of the requests that wait: they are under way from now on."""
+        self._grow_quiet(now)
+        admitted: list[Request] = []
+        while len(admitted) < most and self.taken < tuning.PLACES:
+            pn_id = self._next()
+            if pn_id is None:
+                break
+            line = self._lines[pn_id]
+            line.under_way = next(iter(line.waiting))
+            del line.waiting[line.under_way]
+            line.since = now
+            line.heard_since = line.repeated = False
+            (self._quiet if line.silent else self._fresh)[pn_id] = None
+            admitted.append((pn_id, line.under_way))
+        return admitted
+
+    def wake_at(self) -> float | None:
+        """When `recall` may have something to take back that it could not take before."""
+        if not self._living_waiting or self.taken < tuning.PLACES or not self._fresh:
+            return None
+        return self._lines[next(iter(self._fresh))].since + tuning.QUIET_S
+
+    def _grow_quiet(self, now: float) -> None:
+        while self._fresh:
+            pn_id = next(iter(self._fresh))
+            if self._lines[pn_id].since > now - tuning.QUIET_S:
+                return
+            del self._fresh[pn_id]
+            self._quiet[pn_id] = None
+
+    def _leave(self, request: Request) -> tuple[str, _Line]:
+        pn_id, sg_id = request
+        line = self._lines[pn_id]
+        if line.under_way != sg_id:
+            raise ValueError("a request ended that was not under way")
+        line.under_way = None
+        self._fresh.pop(pn_id, None)
+        self._quiet.pop(pn_id, None)
+        return pn_id, line
+
+    def _set_silent(self, pn_id: str, line: _Line, *, silent: bool) -> None:
+        if silent == line.silent:
+            return
+        line.silent = silent
+        if silent:
+            self._void(line)
+        else:
+            self._silent.pop(pn_id, None)
+
+    def _queue(self, pn_id: str, line: _Line) -> None:
+        """Put the PN GW where it belongs, if it has something to send and nothing under way."""
+        if line.under_way is not None or not line.waiting:
+            return
+        if line.silent:
+            self._silent.setdefault(pn_id)
+            return
+        if not line.ticket:
+            self._living_waiting += 1
+        line.ticket = next(self._tickets)
+        heappush(self._living, (-line.heard_at, line.ticket, pn_id))
+        if len(self._living) > 4 * self._living_waiting + 64:  # void entries, of who speaks often while it waits
+            self._living = [entry for entry in self._living if self._lines[entry[2]].ticket == entry[1]]
+            heapify(self._living)
+
+    def _void(self, line: _Line) -> None:
+        if line.ticket:
+            line.ticket = 0
+            self._living_waiting -= 1
+
+    def _next(self) -> str | None:
+        while self._living:
+            _, ticket, pn_id = heappop(self._living)
+            line = self._lines[pn_id]
+            if line.ticket == ticket:
+                self._void(line)
+                return pn_id
+        if self._silent and len(self._quiet) < tuning.PLACES_OF_SILENT:
+            pn_id, _ = self._silent.popitem(last=False)
+            return pn_id
+        return None

@@ -1,0 +1,142 @@
+"""What PN GWs say about themselves, written a moment later and many at a time: one synced commit for a whole lot.
+
+A thousand PN GWs accept a key within a second, and a medium may do 20 commits in that time. What they say is good for
+repeating: lost in a crash, it is asked or told again. So a position counts at once and is on the medium soon after
+(`tuning.LOT_S`); a report is answered when it is there. The thread that commits is not the event loop's.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from key_servers.cpns_server import tuning
+from key_servers.cpns_server.database import Database, Write
+from key_servers.cpns_server.delivery_queue import Position
+from key_servers.errors import ServerError
+
+_log = logging.getLogger(__name__)
+
+Key = tuple[str, str]
+"""(PN ID, SG ID) of one position."""
+
+_POSITION = (
+    "UPDATE inventories SET accepted_revision = ?, accepted_version = ?, accepted_deleted = ?"
+    " WHERE pn_id = ? AND sg_id = ?"
+)
+_REPORT = (
+    "UPDATE members SET report = ?, confirmed = max(confirmed, ?) WHERE sg_id = ? AND pne_id = ? AND state = 'member'"
+)
+
+
+class WriteLots:
+    """Gathers what is to be written. Belongs to the event loop, which need not run before the first `add_...`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._positions: dict[Key, Position] = {}
+        self._reports: list[Write] = []
+        self._lot: asyncio.Future[None] | None = None  # the one being gathered
+        self._task: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="cpns-server-store")
+        self._hurry = asyncio.Event()
+        self._failing = False
+
+    def add_position(self, key: Key, position: Position) -> None:
+        """A PN GW said that it is at `position`. That counts from now on."""
+        self._positions[key] = position
+        self._gather()
+
+    def position(self, key: Key) -> Position | None:
+        """The newest position, if it is newer than the store's."""
+        return self._positions.get(key)
+
+    def drop_position(self, key: Key) -> None:
+        """Forget what was added, inside a transaction that writes another position."""
+        self._positions.pop(key, None)
+
+    def add_report(self, sg_id: str, pne_id: str, report: str, confirmed: int) -> None:
+        """A PN GW reported of a member; `confirmed` = 0 leaves the confirmed version as it is. See `written`."""
+        self._reports.append((_REPORT, (report, confirmed, sg_id, pne_id)))
+        self._gather()
+
+    async def written(self) -> None:
+        """Return when everything added until now is on the medium. Raises StoreFailed; then reports are forgotten."""
+        if self._lot is not None:
+            await asyncio.shield(self._lot)
+
+    async def close(self) -> None:
+        """Write what there is, once, and end the thread."""
+        self._hurry.set()
+        if self._task is not None:
+            await self._task
+        self._thread.shutdown(wait=True)
+
+    def _gather(self) -> None:
+        if self._lot is None:
+            self._lot = asyncio.get_running_loop().create_future()
+            self._lot.add_done_callback(_seen)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._work(), name="cpns-server lots")
+
+    async def _work(self) -> None:
+        try:
+            while self._positions or self._reports:
+                await self._pause(tuning.LOT_RETRY_S if self._failing else tuning.LOT_S)
+                if not await self._write() and self._hurry.is_set():
+                    return
+        finally:
+            self._task = None
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
+        except TimeoutError:
+            pass
+
+    async def _write(self) -> bool:
+        """Write one lot. False if the medium refused: positions are then tried again, they count all the same."""
+        reports, self._reports = self._reports, []
+        lot, self._lot = self._lot, None
+        written: dict[Key, Position] = {}
+
+        def statements() -> Sequence[Write]:
+            # Looked at while nobody else writes: what was dropped until then must not come back.
+            written.update(self._positions)
+            return [*map(_position, written.items()), *reports]
+
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._database.write_lot, statements)
+        except Exception as error:
+            if lot is not None:
+                lot.set_exception(error)
+            if not isinstance(error, ServerError):
+                raise
+            self._tell(error)
+            return False
+        self._tell(None)
+        for key, position in written.items():
+            if self._positions.get(key) is position:
+                del self._positions[key]
+        if lot is not None:
+            lot.set_result(None)
+        return True
+
+    def _tell(self, error: ServerError | None) -> None:
+        if error is not None and not self._failing:
+            _log.error("%s What PN GWs say is kept in memory until it can be written.", error)
+        elif error is None and self._failing:
+            _log.warning("what PN GWs say can be written again")
+        self._failing = error is not None
+
+
+def _position(item: tuple[Key, Position]) -> Write:
+    key, position = item
+    return _POSITION, (position.revision, position.version, position.deleted, *key)
+
+
+def _seen(lot: asyncio.Future[None]) -> None:
+    """A lot that nobody waits for may fail without a word of asyncio about it."""
+    if not lot.cancelled():
+        lot.exception()
