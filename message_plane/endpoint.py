@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from cpns import numbers
 from message_plane import tuning
@@ -36,6 +37,7 @@ from message_plane.uplink_handshake import shake_hands
 __all__ = ["Endpoint", "Handler", "Peer"]
 
 _HOUSEKEEPING_S = LEASE_MS / 1000 / 4
+COUNT_WHEN_CLOSED_S = 60  # who is started and stopped again and again need not write each time
 _HANDSHAKE_S = 30.0
 
 
@@ -220,6 +222,8 @@ class Endpoint:
         if self._housekeeping is not None:
             self._housekeeping.cancel()
             await asyncio.gather(self._housekeeping, return_exceptions=True)
+        with suppress(PlaneError):  # the store is told of again when it is to give the lease back
+            await self._sessions.count_time(COUNT_WHEN_CLOSED_S)
         await self._handshakes.close()
         await self._sessions.close()
         await asyncio.gather(*self._removals, return_exceptions=True)
@@ -328,6 +332,7 @@ class Endpoint:
             self.close_pairing()
         await self._remove(self._sessions.sweep())
         await self._sessions.save_addresses()
+        await self._sessions.count_time()
         edition = self._store.edition()
         if edition != self._edition:
             self._edition = edition

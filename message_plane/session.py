@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -99,6 +100,7 @@ class Session(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
         self.place: tuple[str | None, int | None] = (None, None)
         self.heard: Address | None = None  # where its last verified request came from, and by which interface
         self._lease = lease
+        self._begun = time.monotonic() - stored.lived_s
         self.derive_keys(stored.master_salt, stored.master_secret)
         self._common_iv_number = int.from_bytes(self.common_iv, "big")
 
@@ -114,14 +116,9 @@ class Session(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
         """True once it was ended, or its key was replaced or removed, by whomever (SEC-32). Raises StoreError."""
         return self.ended or not (self.peer.provisional or self._stands(self.credential))
 
-    def worn_out(self, unix_time: float) -> bool:
-        """True when the session has lived its 30 days or sent its 2^20 messages."""
-        age = unix_time - self.stored.established
-        return (
-            self.sender_sequence_number >= tuning.SESSION_NUMBERS_MAX
-            or age > tuning.SESSION_LIFE_S
-            or age < -tuning.CLOCK_SLACK_S
-        )
+    def worn_out(self, now: float) -> bool:
+        """True when the session has lived its 30 days (SEC-36; `now` is monotonic) or sent its 2^20 messages."""
+        return self.sender_sequence_number >= tuning.SESSION_NUMBERS_MAX or now - self._begun > tuning.SESSION_LIFE_S
 
     @property
     def needs_numbers(self) -> bool:

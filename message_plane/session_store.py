@@ -28,7 +28,8 @@ BUSY_TIMEOUT_S = 5.0
 class StoredContext:
     """One OSCORE context as it lies on disk, beside the key it was made with, and only while that key is registered.
 
-    `established`: Unix seconds. `host`, `port`: where the peer was last.
+    `established`: Unix seconds, for people. `lived_s`: seconds that an endpoint has run on it. `host`, `port`: where
+    the peer was last.
     """
 
     recipient_id: bytes
@@ -40,6 +41,7 @@ class StoredContext:
     sender_ceiling: int
     host: str | None = None
     port: int | None = None
+    lived_s: int = 0
 
     def __repr__(self) -> str:
         return f"StoredContext(recipient ID {self.recipient_id.hex()}, peer {self.entity_id!r}, <secrets>)"
@@ -92,7 +94,16 @@ class RemoveContext:
     removes_keys = True
 
 
-Change = AddContext | RaiseCeiling | SetAddress | RemoveContext
+@dataclass(frozen=True, slots=True)
+class CountTime:
+    """All contexts have lived `seconds` longer (SEC-36)."""
+
+    seconds: int
+    recipient_id = b""
+    removes_keys = False
+
+
+Change = AddContext | RaiseCeiling | SetAddress | RemoveContext | CountTime
 
 
 class Lease:
@@ -265,7 +276,7 @@ class SessionStore:
         with self._reader() as view:
             rows = view.execute(
                 "SELECT recipient_id, sender_id, entity_id, master_secret, master_salt, established, sender_ceiling,"
-                " host, port FROM oscore_context ORDER BY established, rowid"
+                " host, port, lived_s FROM oscore_context ORDER BY rowid"
             ).fetchall()
         return [StoredContext(*row) for row in rows]
 
@@ -340,7 +351,7 @@ def _apply(database: sqlite3.Connection, change: Change) -> bool:
                 database.execute("DELETE FROM oscore_context WHERE recipient_id = ?", (recipient_id,))
             database.execute(
                 "INSERT INTO oscore_context (recipient_id, sender_id, entity_id, master_secret, master_salt,"
-                " established, sender_ceiling, host, port, x) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " established, sender_ceiling, host, port, lived_s, x) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*astuple(context), credential.x),
             )
             return True
@@ -352,4 +363,7 @@ def _apply(database: sqlite3.Connection, change: Change) -> bool:
             return database.execute(statement, (host, port, recipient_id)).rowcount == 1
         case RemoveContext(recipient_id):
             database.execute("DELETE FROM oscore_context WHERE recipient_id = ?", (recipient_id,))
+            return True
+        case CountTime(seconds):
+            database.execute("UPDATE oscore_context SET lived_s = lived_s + ?", (seconds,))
             return True

@@ -19,7 +19,15 @@ from message_plane.edhoc import C_I_LEN, C_R_LEN, LABEL_MASTER_SALT, LABEL_MASTE
 from message_plane.errors import NoSession
 from message_plane.incidents import Incidents
 from message_plane.session import Peer, Session
-from message_plane.session_store import AddContext, Lease, RemoveContext, SessionStore, SetAddress, StoredContext
+from message_plane.session_store import (
+    AddContext,
+    CountTime,
+    Lease,
+    RemoveContext,
+    SessionStore,
+    SetAddress,
+    StoredContext,
+)
 from message_plane.single_flight import SingleFlight
 
 ECHO_LEN = 8
@@ -41,6 +49,7 @@ class Sessions:
         self._candidates: dict[str, Session] = {}
         self._provisional: dict[str, Session] = {}
         self._moved: set[Session] = set()
+        self._counted_at = time.monotonic()
         self._promotions = SingleFlight[bool]()
         self._reservations = SingleFlight[None]()
 
@@ -77,7 +86,7 @@ class Sessions:
     def by_recipient_id(self, recipient_id: bytes) -> Session | None:
         """The session whose peer sends this kid, unless it is over or has worn out. Raises StoreError."""
         session = self._by_recipient_id.get(recipient_id)
-        return None if session is None or session.over or session.worn_out(time.time()) else session
+        return None if session is None or session.over or session.worn_out(time.monotonic()) else session
 
     def to_send(self, entity_id: str) -> Session | None:
         """The session to send on: ours to confirm if we initiated it, else the one the peer has used."""
@@ -86,7 +95,7 @@ class Sessions:
             session: Session | None = candidate
         else:
             session = self._live.get(entity_id)
-        return None if session is None or session.over or session.worn_out(time.time()) else session
+        return None if session is None or session.over or session.worn_out(time.monotonic()) else session
 
     def newest(self, entity_id: str) -> Session | None:
         """The session of the newest handshake with `entity_id`, provisional or not."""
@@ -155,6 +164,13 @@ class Sessions:
             self._moved.add(session)
         return not session.over
 
+    async def count_time(self, at_least_s: float = tuning.COUNT_TIME_EVERY_S) -> None:
+        """Write down by how much all sessions have aged since it was done last, if it is so much or more (SEC-36)."""
+        elapsed = int(time.monotonic() - self._counted_at)
+        if elapsed >= max(at_least_s, 1) and self._by_recipient_id:
+            self._counted_at += elapsed
+            await self._queue.commit(CountTime(elapsed))
+
     async def save_addresses(self) -> None:
         """Write down where peers were last. Not urgent: an address is where to look, never a proof."""
         moved, self._moved = self._moved, set()
@@ -207,7 +223,7 @@ class Sessions:
 
     def sweep(self) -> list[Session]:
         """End worn out sessions, in memory; those to be removed from disk are returned."""
-        now = time.time()
+        now = time.monotonic()
         return [self._end(session) for session in list(self._by_recipient_id.values()) if session.worn_out(now)]
 
     def reconcile(self) -> None:

@@ -1,11 +1,13 @@
 """Times and limits of the message plane, each with its unit and its reason."""
 
 # Sessions (architecture.md section 3, SEC-22, SEC-27)
-SESSION_LIFE_S = 30 * 86400
+SESSION_LIFE_S = 30 * 86400  # of running: neither the wall clock nor time switched off ends a session (SEC-36)
 SESSION_NUMBERS_MAX = 1 << 20  # messages in either direction
 NUMBERS_STEP = 64  # sender numbers reserved with one synced commit
 REPLAY_WINDOW = 64  # an uplink may deliver out of order
-CLOCK_SLACK_S = 86400  # a clock set back by less than this does not end a session made "in the future"
+COUNT_TIME_EVERY_S = (
+    3600  # one synced commit an hour keeps the age of all sessions; a kill makes them younger by so much
+)
 RENEW_MIN_S = 60  # a peer that says it lost the session is believed once a minute at most
 ECHO_CHALLENGES = (0.5, 6)  # per session: per second, and burst; each costs a sender number
 

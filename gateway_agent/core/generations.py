@@ -1,7 +1,8 @@
 """When a generation of the tree begins and ends (SEC-07): pure rules.
 
-Time is counted twice, while running and by the calendar, and the longer count holds: a gateway without a
-synchronised clock, or one whose clock was turned back, still ends its generations.
+Ages are seconds of running, counted in the store: a wall clock that jumps, forged or wrong, neither begins a
+generation, of which there are 65,535, nor ends one (SEC-36). Nothing is broadcast under a generation while the gateway
+is off, so that time does not count.
 """
 
 from gateway_agent.store.slot_table import Generation
@@ -20,22 +21,14 @@ RESTORE_STEP = 256
 GENERATION_MAX = 0xFFFF
 
 
-def age_s(generation: Generation, unix: int) -> float:
-    """Seconds since the generation began; `unix` 0 = clock not synchronised."""
-    return max(generation.lived_s, _since(generation.born_unix, unix))
+def replaced_s(generation: Generation) -> float:
+    """Seconds of running since the next generation began; 0.0 for the current one."""
+    return generation.lived_s - (generation.replaced_lived_s or 0.0) if generation.replaced else 0.0
 
 
-def replaced_s(generation: Generation, unix: int) -> float:
-    """Seconds since the next generation began; 0.0 for the current one."""
-    if not generation.replaced:
-        return 0.0
-    lived = generation.lived_s - (generation.replaced_lived_s or 0.0)
-    return max(lived, _since(generation.replaced_unix or 0, unix))
-
-
-def why_new(current: Generation, active: int, retired: int, unix: int) -> str | None:
+def why_new(current: Generation, active: int, retired: int) -> str | None:
     """Why a new generation should begin now, or None."""
-    if age_s(current, unix) >= LIFE_S:
+    if current.lived_s >= LIFE_S:
         return "it is a year old"
     if retired > SHORT_OF_SLOTS * current.size:
         return f"{retired} of {current.size} slots are retired"
@@ -46,9 +39,9 @@ def why_new(current: Generation, active: int, retired: int, unix: int) -> str | 
     return None
 
 
-def has_ended(old: Generation, missing: int, unix: int) -> bool:
+def has_ended(old: Generation, missing: int) -> bool:
     """True if an old generation is to be forgotten: `missing` PNEs still lack the GKDK of the current one."""
-    return old.replaced and (missing == 0 or replaced_s(old, unix) >= OLD_LIFE_S)
+    return old.replaced and (missing == 0 or replaced_s(old) >= OLD_LIFE_S)
 
 
 def height_for(active: int, configured: int) -> int:
@@ -57,7 +50,3 @@ def height_for(active: int, configured: int) -> int:
     while (1 << height) < 2 * active and height < HEIGHT_MAX:
         height += 1
     return height
-
-
-def _since(start: int, unix: int) -> int:
-    return max(0, unix - start) if start and unix else 0

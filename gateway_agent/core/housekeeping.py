@@ -4,6 +4,7 @@ on."""
 import asyncio
 import logging
 from collections import Counter
+from contextlib import suppress
 from itertools import islice
 
 from cpns import messages, numbers
@@ -17,6 +18,7 @@ from gateway_agent.core.server_link import Refused, ask
 from gateway_agent.core.tree import Tree
 from gateway_agent.core.versions import Versions
 from gateway_agent.store.delivery_table import StoredDelivery
+from gateway_agent.store.errors import StoreFailed
 from gateway_agent.store.store import Store
 
 _log = logging.getLogger(__name__)
@@ -28,7 +30,8 @@ DOUBTS_GAP_S = 60.0  # a PNE that claims things may make the Server be asked so 
 MISSING_REVISION_S = 5.0  # a JoinResponse or list may just be on its way
 PUSHES_AT_ONCE = 8
 PUSH_AGAIN_S = 300.0
-COUNT_TIME_EVERY_S = 3600.0  # one synced commit an hour
+COUNT_TIME_EVERY_S = 3600.0  # one synced commit an hour; a kill makes generations younger by so much
+COUNT_WHEN_CLOSED_S = 60.0  # who is started and stopped again and again need not write each time
 NAMES_PER_REPORT = 1000
 
 
@@ -76,7 +79,11 @@ class Housekeeping:
         self._task.add_done_callback(self._ended)
 
     async def close(self) -> None:
-        """End, with everything under way."""
+        """End, with everything under way. The time that was lived through is counted first (SEC-36)."""
+        lived = self._clock.monotonic() - self._time_counted_at
+        if self._task is not None and lived >= COUNT_WHEN_CLOSED_S:
+            with suppress(StoreFailed), self._store.transaction():  # on a full disk it is not counted
+                self._store.slots.count_lived(lived)
         tasks = [*self._pushes.values(), *([self._task] if self._task else [])]
         for task in tasks:
             task.cancel()

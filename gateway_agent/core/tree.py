@@ -96,24 +96,25 @@ class Tree:
         _log.info("generation %d of the tree has ended", generation)
 
     def maintain(self, elapsed_s: float, unix: int) -> bool:
-        """Count time, begin and end generations by the rules; True if any ended or began."""
-        with self._store.transaction():
-            if elapsed_s:
+        """Count running time, begin and end generations by the rules; True if any ended or began.
+
+        `unix`: the date of one that begins, 0 where it is not known.
+        """
+        if elapsed_s:
+            with self._store.transaction():
                 self._store.slots.count_lived(elapsed_s)
-            if unix:
-                self._store.slots.note_unix(unix)
         changed = False
         current = self._store.slots.current()
         if current is not None:
             active, retired = self._store.slots.counts(current.generation)
-            why = generations.why_new(current, active, retired, unix)
+            why = generations.why_new(current, active, retired)
             if why is not None:
                 _log.info("a new generation is needed: %s", why)
                 current = self.begin(unix)
                 changed = True
             missing = len(self._store.slots.undelivered(current.generation))
             for old in self._store.slots.generations():
-                if generations.has_ended(old, missing, unix):
+                if generations.has_ended(old, missing):
                     self.end(old.generation)
                     changed = True
         return changed

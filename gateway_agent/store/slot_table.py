@@ -8,7 +8,7 @@ from gateway_agent.store.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """Row `generation`. Times are counted running seconds and Unix seconds; 0 or None = not known."""
+    """Row `generation`. Ages are seconds of running (SEC-36); `born_unix`, 0 = not known, is for people."""
 
     generation: int
     height: int
@@ -18,7 +18,6 @@ class Generation:
     born_unix: int
     replaced: bool
     replaced_lived_s: float | None
-    replaced_unix: int | None
 
     @property
     def size(self) -> int:
@@ -54,9 +53,7 @@ class SlotTable:
 
     def add_generation(self, generation: int, height: int, profile: int, fingerprint: bytes, unix: int) -> None:
         """Begin a generation; the one before is from now on an old one."""
-        self._db.execute(
-            "UPDATE generation SET replaced = 1, replaced_lived_s = lived_s, replaced_unix = ? WHERE replaced = 0", unix
-        )
+        self._db.execute("UPDATE generation SET replaced = 1, replaced_lived_s = lived_s WHERE replaced = 0")
         self._db.execute(
             "INSERT INTO generation (generation, height, profile, fingerprint, born_unix) VALUES (?, ?, ?, ?, ?)",
             generation,
@@ -69,15 +66,6 @@ class SlotTable:
     def count_lived(self, seconds: float) -> None:
         """All generations have lived this much longer."""
         self._db.execute("UPDATE generation SET lived_s = lived_s + ?", seconds)
-
-    def note_unix(self, unix: int) -> None:
-        """The clock is synchronised now: give a date to what began before it was."""
-        self._db.execute("UPDATE generation SET born_unix = ?1 - CAST(lived_s AS INTEGER) WHERE born_unix = 0", unix)
-        self._db.execute(
-            "UPDATE generation SET replaced_unix = ? - CAST(lived_s - replaced_lived_s AS INTEGER) "
-            "WHERE replaced = 1 AND replaced_unix = 0",
-            unix,
-        )
 
     def end_generation(self, generation: int) -> None:
         """Forget a generation with its slots and covers."""

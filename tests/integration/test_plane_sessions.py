@@ -410,23 +410,6 @@ async def test_who_is_unregistered_by_another_process_loses_the_session_soon(tmp
             await lamp.endpoint.request("home-gw", b"\xa0")
 
 
-@pytest.mark.req("CPNS-GKM-50")
-async def test_a_session_ends_after_thirty_days_or_2_to_the_20_messages(tmp_path, monkeypatch):
-    async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
-        await gateway.endpoint.connect("cpns-server", *server.address)
-        await gateway.endpoint.request("cpns-server", b"\xa0")
-        session = gateway.endpoint._sessions.to_send("cpns-server")
-        assert not session.worn_out(session.stored.established + 30 * 86400)
-        assert session.worn_out(session.stored.established + 30 * 86400 + 1)
-        session.sender_sequence_number = session.ceiling = 2**20 - 1
-        assert not session.worn_out(session.stored.established)
-        session.ceiling += 64
-        session.sender_sequence_number += 1
-        assert gateway.endpoint._sessions.to_send("cpns-server") is None
-        assert await gateway.endpoint.request("cpns-server", b"\xa0new") == b"\xa1\xa0new"
-        assert gateway.counters["handshakes_done"] == 2
-
-
 async def test_a_delivery_to_many_reserves_its_numbers_in_few_commits(tmp_path):
     """After a restart every session needs a block: they share commits, an SD card does 20 a second."""
     async with parties(tmp_path, ("home-gw", "gateway")) as (gateway,):

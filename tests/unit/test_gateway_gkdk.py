@@ -164,6 +164,33 @@ async def test_one_silent_board_keeps_the_old_tree_30_days_and_is_keyed_when_it_
     assert silent.opens(world.air[-1], "light") is not None
 
 
+@pytest.mark.req("SEC-36")
+async def test_a_clock_that_jumps_begins_no_generation_and_ends_none(world):
+    for name in ("a", "silent"):
+        await world.board(name, "light")
+    world.boards["silent"].reachable = False
+    assert world.gateway.new_generation() == 2
+    real = world.clock.unix_time
+    for wrong in (5, real + 366 * DAY_S, 0, real + 31 * DAY_S, 0xFFFFFFFF, real):
+        world.clock.unix_time = wrong
+        for _ in range(3):
+            await world.gateway.tick()
+        await world.restart()
+    assert world.store.pn.get().last_generation == 2
+    assert world.store.tree_masters.generations() == [1, 2]
+
+
+@pytest.mark.req("SEC-36", "SEC-07")
+async def test_what_a_gateway_lived_through_is_counted_also_when_it_is_restarted_before_the_hour(world):
+    await world.board("lamp")
+    await world.start()
+    for _ in range(3):
+        world.clock.ahead += 3500
+        await world.gateway.tick()
+        await world.restart()
+    assert 10_500 <= world.store.slots.current().lived_s < 10_800
+
+
 @pytest.mark.req("SEC-07")
 async def test_a_clock_turned_back_does_not_keep_a_generation_alive(world):
     await world.board("lamp")
@@ -195,10 +222,10 @@ async def test_a_tree_that_cannot_grow_is_not_renewed_for_ever(world):
     for i in range(32):
         await world.board(f"b{i}")
     full = world.store.slots.current()
-    assert generations.why_new(full, 32, 0, 0) is not None
-    largest = full.__class__(1, generations.HEIGHT_MAX, 2, b"", 0.0, 0, False, None, None)
-    assert generations.why_new(largest, largest.size, 0, 0) is None
-    assert generations.why_new(largest, largest.size - 10, 10, 0) is not None
+    assert generations.why_new(full, 32, 0) is not None
+    largest = full.__class__(1, generations.HEIGHT_MAX, 2, b"", 0.0, 0, False, None)
+    assert generations.why_new(largest, largest.size, 0) is None
+    assert generations.why_new(largest, largest.size - 10, 10) is not None
 
 
 async def test_a_board_that_lost_its_gkdk_is_reached_by_unicast(world):
