@@ -16,8 +16,8 @@ from message_plane.session_store import SessionStore
 
 Handle = Callable[[str, bytes], Awaitable[bytes]]
 
-_IDENTITY = "identity.json"
-_SESSIONS = "sessions.sqlite3"
+IDENTITY_FILE = "identity.json"
+SESSIONS_FILE = "sessions.sqlite3"
 
 
 class UdpLink:
@@ -36,7 +36,7 @@ class UdpLink:
 
         Raises ServerError (identity of another name) and the errors of `Endpoint.open`.
         """
-        path = state_dir / _IDENTITY
+        path = state_dir / IDENTITY_FILE
         identity = OwnIdentity.load(path) if path.exists() else OwnIdentity.create(path, entity_id, "server")
         if identity.entity_id != entity_id:
             raise ServerError(
@@ -49,7 +49,7 @@ class UdpLink:
                 raise NotAllowed("only PN GWs speak to the CPNS Server")
             return await handle(peer.entity_id, message)
 
-        sessions = SessionStore(state_dir / _SESSIONS)
+        sessions = SessionStore(state_dir / SESSIONS_FILE)
         try:
             endpoint = await Endpoint.open(
                 identity=identity,

@@ -12,7 +12,18 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tools.bench import board, confirmations, gateway_work, handshakes, mikey, octets, seal, thousand, val_board
+from tools.bench import (
+    board,
+    confirmations,
+    gateway_work,
+    handshakes,
+    mikey,
+    octets,
+    seal,
+    thousand,
+    uplink,
+    val_board,
+)
 from tools.bench.rows import Line, Skipped, Tell, as_json, show, write
 from tools.micropython_vm.vm import PROJECT, NoVm
 
@@ -23,6 +34,7 @@ SUBJECTS: dict[str, Callable[[Tell], Iterator[Line]]] = {
     "handshakes": handshakes.measure,
     "confirmations": confirmations.measure,
     "thousand": thousand.measure,
+    "uplink": uplink.measure,
     "seal": seal.measure,
     "mikey": mikey.measure,
     "board": board.measure,

@@ -1,0 +1,246 @@
+"""One update of a Group Key at a CPNS Server with thousands of PN GWs, over CoAP and OSCORE on loopback.
+
+Real: the Server with its stores, sessions and courier. Simulated: see `pn_gateways`; their sessions are drawn at
+random and put into the Server's store, as in `home`. The peer is bare aiocoap, which sends as many octets to the same
+addresses, without OSCORE and without a store.
+"""
+
+import asyncio
+import secrets
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiocoap  # type: ignore[import-untyped]
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from cpns import numbers
+from key_servers.cpns_server.app import CpnsServer
+from key_servers.cpns_server.config import ServerConfig
+from key_servers.cpns_server.delivery_queue import Position
+from key_servers.cpns_server.store import Store
+from key_servers.cpns_server.udp_link import IDENTITY_FILE, SESSIONS_FILE
+from key_servers.cpns_server.values import Gateway, Group, GroupKey, GroupState, JoinPolicy, MemberState
+from message_plane import credentials
+from message_plane.identity import OwnIdentity
+from message_plane.session_store import AddContext, SessionStore, StoredContext
+from tools.bench.pn_gateways import Expect, GatewayKeys, fits, host, serve
+from tools.bench.rows import Line, Row, Skipped, Tell
+from tools.bench.side_process import SideProcess, side_process
+from tools.keycast.demo.house import free_port
+
+SIZES = (200, 1000, 3000)
+ROUNDS = {200: 3, 1000: 3, 3000: 1}  # that many are as good as several rounds
+SILENT_OF = 1000  # the size of which half are silent
+PEER_ROUNDS = 3
+PEER_IN_FLIGHT = 64  # more and its datagrams get lost in the kernel
+TARGET_SILENT, TARGET_COMMITS, TARGET_LINEAR = 2.0, 50, 1.3
+SERVER_ID, SERVER_ADDRESS = "cpns.bench", "127.0.0.1"
+_VERSION = 65537
+_NUMBERS_USED = 64
+_REQUEST_OCTETS = 150  # a Group Key in CBOR, its CoAP and OSCORE
+_SETTLE_S = 0.2
+_GIVE_UP_S = 60.0
+
+
+@dataclass(frozen=True)
+class _Updated:
+    """One update: seconds until the last PN GW had it, the Server's processor time, its synced commits."""
+
+    seconds: float
+    processor: float
+    commits: int
+
+
+def measure(tell: Tell) -> Iterator[Line]:
+    """Time, processor time and synced commits of one update, with and without silent PN GWs."""
+    if not fits(max(SIZES)):
+        yield Skipped(f"{max(SIZES):,} PN GWs", "this machine does not let a process open a socket for each of them")
+        return
+    updates, half_silent, plain_s = asyncio.run(_updates(tell))
+    small, middle, large = (_median(updates[size]) for size in SIZES)
+    note = "median of a few updates; the PN GWs share one process and answer at once"
+    yield Row(
+        f"one update, {SILENT_OF:,} PN GWs over UDP",
+        SILENT_OF / middle.seconds,
+        "PN GWs/s",
+        "plain POSTs (aiocoap)",
+        SILENT_OF / plain_s,
+        note=note,
+    )
+    yield Row(
+        f"one update, half of {SILENT_OF:,} PN GWs silent: the others have it",
+        half_silent.seconds,
+        "s",
+        "none silent",
+        middle.seconds,
+        TARGET_SILENT * middle.seconds,
+        "the first update after they fell silent: nobody knows of it yet",
+    )
+    yield Row(
+        f"one update, {SIZES[2]:,} PN GWs: the Server's processor time for one",
+        large.processor * 1000 / SIZES[2],
+        "ms",
+        f"with {SIZES[0]} PN GWs",
+        small.processor * 1000 / SIZES[0],
+        TARGET_LINEAR * small.processor * 1000 / SIZES[0],
+        note,
+    )
+    yield Row(f"one update, {SIZES[2]:,} PN GWs: all have it", large.seconds, "s", note=note)
+    yield Row(
+        f"synced commits for {SILENT_OF:,} acceptances", middle.commits, "commits", target=TARGET_COMMITS, note=note
+    )
+
+
+def _median(updates: list[_Updated]) -> _Updated:
+    return sorted(updates, key=lambda update: update.seconds)[len(updates) // 2]
+
+
+async def _updates(tell: Tell) -> tuple[dict[int, list[_Updated]], _Updated, float]:
+    """The updates of each size, one with half of the PN GWs silent, and the seconds that the peer needs."""
+    with tempfile.TemporaryDirectory() as folder:
+        tell(f"{max(SIZES):,} PN GWs and their sessions")
+        async with _fleet(Path(folder)) as (server, gateways, port):
+            await _update(server, gateways, max(SIZES))  # reserves sender numbers, as one update in 64 does
+            updates: dict[int, list[_Updated]] = {}
+            for size, rounds in ROUNDS.items():
+                tell(f"one update, {size:,} PN GWs")
+                updates[size] = [await _update(server, gateways, size) for _ in range(rounds)]
+            tell("as many plain POSTs of aiocoap")
+            plain_s = statistics.median([await _plain_posts(port) for _ in range(PEER_ROUNDS)])
+            tell(f"half of {SILENT_OF:,} PN GWs fall silent")
+            return updates, await _update(server, gateways, SILENT_OF, SILENT_OF // 2), plain_s
+
+
+async def _update(server: CpnsServer, gateways: SideProcess, size: int, silent: int = 0) -> _Updated:
+    await asyncio.sleep(_SETTLE_S)
+    commits, processor, begun = server.commits, time.process_time(), time.monotonic()
+    version = server.update_key(_group(size))
+    async with asyncio.timeout(_GIVE_UP_S):
+        ended = await gateways.ask(Expect(_group(size), version, size - silent, silent))
+    processor = time.process_time() - processor
+    await asyncio.sleep(_SETTLE_S)
+    return _Updated(ended - begun, processor, server.commits - commits)
+
+
+async def _plain_posts(port: int) -> float:
+    client = await aiocoap.Context.create_client_context(transports=["udp6"])
+    payload = secrets.token_bytes(_REQUEST_OCTETS)
+    requests = [
+        aiocoap.Message(code=aiocoap.POST, uri=f"coap://{host(number)}:{port}/cpns", payload=payload)
+        for number in range(SILENT_OF)
+    ]
+    places = asyncio.Semaphore(PEER_IN_FLIGHT)
+
+    async def ask(request: aiocoap.Message) -> aiocoap.Message:
+        async with places:
+            return await client.request(request).response
+
+    try:
+        begun = time.monotonic()
+        answers = await asyncio.gather(*map(ask, requests))
+        seconds = time.monotonic() - begun
+    finally:
+        await client.shutdown()
+    if any(answer.code != aiocoap.CHANGED for answer in answers):
+        raise AssertionError("a PN GW refused a plain POST")
+    return seconds
+
+
+# The fleet
+
+
+def _group(size: int) -> str:
+    return f"fleet/{size}"
+
+
+@asynccontextmanager
+async def _fleet(folder: Path) -> AsyncIterator[tuple[CpnsServer, SideProcess, int]]:
+    """A Server with a group of each size, all of whose PN GWs have its newest key; and the port of the PN GWs."""
+    port = free_port(SERVER_ADDRESS, 0)
+    keys = [
+        GatewayKeys(
+            host(number),
+            secrets.token_bytes(16),
+            secrets.token_bytes(8),
+            number.to_bytes(3, "big"),
+            number.to_bytes(2, "big"),
+        )
+        for number in range(max(SIZES))
+    ]
+    folder.chmod(0o700)
+    _put_sessions(folder, keys, port)
+    _put_groups(folder)
+    config = ServerConfig(id=SERVER_ID, listen=[SERVER_ADDRESS], port=0, batching_s=0)
+    async with side_process(serve, keys, port) as gateways:
+        await gateways.hear()
+        server = await CpnsServer.open(folder, config)
+        try:
+            yield server, gateways, port
+        finally:
+            await server.close()
+
+
+def _put_sessions(folder: Path, keys: list[GatewayKeys], port: int) -> None:
+    identity = OwnIdentity.create(folder / IDENTITY_FILE, SERVER_ID, "server")
+    sessions = SessionStore(folder / SESSIONS_FILE)
+    contexts = []
+    for number, each in enumerate(keys):
+        x = ec.generate_private_key(ec.SECP256R1()).public_key().public_numbers().x
+        credential = credentials.of(f"gw.{number}", "gateway", x.to_bytes(32, "big"))
+        sessions.register(credential)
+        contexts.append(AddContext(_stored(number, each, port), credential))
+    lease = sessions.acquire(identity.x)
+    sessions.commit(lease, contexts)
+    sessions.release(lease)
+    sessions.close()
+
+
+def _stored(number: int, keys: GatewayKeys, port: int) -> StoredContext:
+    """The Server's side of a session."""
+    return StoredContext(
+        recipient_id=keys.sender_id,
+        sender_id=keys.recipient_id,
+        entity_id=f"gw.{number}",
+        master_secret=keys.secret,
+        master_salt=keys.salt,
+        established=int(time.time()),
+        sender_ceiling=_NUMBERS_USED,
+        host=keys.host,
+        port=port,
+    )
+
+
+def _put_groups(folder: Path) -> None:
+    """What joins and the first delivery of each group would leave in the store."""
+    store = Store(folder)
+    with store.transaction():
+        for number in range(max(SIZES)):
+            store.put_gateway(Gateway(f"gw.{number}", f"pn.{number}", "cbor", False, True))
+            store.bind_pne(f"lamp.{number}", f"pn.{number}")
+        for size in SIZES:
+            sg_id = _group(size)
+            store.put_group(
+                Group(
+                    sg_id=sg_id,
+                    owner="",
+                    state=GroupState.ACTIVE,
+                    policy=JoinPolicy.OPEN,
+                    protection=numbers.PROTECTION_SEALED,
+                    rekey_on_join=False,
+                    period_s=0,
+                    version=_VERSION,
+                    pending=None,
+                    key_made_at=int(time.time()),
+                )
+            )
+            store.add_key(GroupKey(sg_id, _VERSION, secrets.token_bytes(16), 0, numbers.REASON_CREATE))
+            for number in range(size):
+                store.set_member(sg_id, f"lamp.{number}", MemberState.MEMBER, int(time.time()))
+                store.set_revision(sg_id, f"pn.{number}", 1)
+                store.set_accepted(sg_id, f"pn.{number}", Position(1, _VERSION))
+    store.close()
