@@ -47,11 +47,14 @@ from mikey_sakke.kms_values import (
     Message,
     Request,
     Response,
+    Unzoned,
 )
 from mikey_sakke.kms_xml import decode, encode
 
 ROOT_PATH = "/keymanagement/identity/v1/"
 CLOCKS_DIFFER_MAX_S = 300  # between client and KMS: the same as between the ends of a MIKEY message
+ZONE_EAST_MAX_S, ZONE_WEST_MAX_S = 14 * 3600, 12 * 3600  # local time ahead of UTC and behind it, at most
+ZONE_STEP_S = 15 * 60  # between one zone and the next
 KEY_PERIOD_MIN_S = 60
 KEY_PERIOD_MAX_S = 10 * 366 * 86400
 _ERA_S = 1 << 32  # 64-bit NTP times count their seconds modulo this
@@ -140,7 +143,7 @@ class Exchange:
             raise WrongUser(f"The answer is not for {self.user_uri}.")
         if not same_resource(response.client_req_url, ask.url):
             raise WrongRequest("The answer is to another request.")
-        if abs(response.time - now) > CLOCKS_DIFFER_MAX_S:
+        if clocks_differ(response.time, now):
             raise WrongTime(f"The clock of the KMS differs by more than {CLOCKS_DIFFER_MAX_S} s.")
         if response.message is None:
             raise MissingElement("KmsResponse/KmsMessage is missing.")
@@ -211,8 +214,11 @@ def check_key_set(key_set: KeySet, certificate: Certificate, kms: i_message.Kms,
     if key_set.revoked:
         raise RevokedMaterial(f"The key set of {user_uri} is revoked.")
     first, last = period_bounds(certificate, key_set.period_number)
-    _check_valid(key_set.valid_from, key_set.valid_to, max(moment, first), f"The key set of {user_uri}")
-    if key_set.valid_to is not None and key_set.valid_to > last + 1:
+    valid_to = key_set.valid_to
+    if isinstance(valid_to, Unzoned) and -ZONE_WEST_MAX_S <= valid_to - last <= ZONE_EAST_MAX_S + 1:
+        valid_to = last + 1  # the end of the period in some zone
+    _check_valid(key_set.valid_from, valid_to, max(moment, first), f"The key set of {user_uri}")
+    if valid_to is not None and valid_to > last + 1:
         raise NotValid(f"The key set of {user_uri} claims to be valid beyond its key period.")
     identifier = kms.uid(user_uri, key_set.period_number)
     if key_set.uid != identifier:
@@ -269,16 +275,40 @@ def moment_of(text: str, now: int) -> int:
     return now - behind
 
 
+def clocks_differ(moment: int, now: int) -> bool:
+    """True if two clocks are too far apart. What was written without a zone may be the local time of any zone."""
+    ahead = moment - now
+    if isinstance(moment, Unzoned):
+        zones = round(ahead / ZONE_STEP_S) * ZONE_STEP_S
+        ahead -= min(max(zones, -ZONE_WEST_MAX_S), ZONE_EAST_MAX_S)
+    return abs(ahead) > CLOCKS_DIFFER_MAX_S
+
+
 def same_resource(url: str, other: str) -> bool:
-    """True if the paths of two URLs name the same resource, however they are percent-encoded."""
+    """True if the paths of two URLs name the same resource, however they are percent-encoded.
+
+    One of them may name it less exactly: without the number or time, or without the user too, as in `keyprov` for
+    `keyprov/<URI>`.
+    """
     try:
-        return unquote(urlsplit(url).path, errors="strict") == unquote(urlsplit(other).path, errors="strict")
+        ours, theirs = _resource(url), _resource(other)
     except ValueError:
         return False
+    return all(a == b for a, b in zip(ours, theirs, strict=False))
+
+
+def _resource(url: str) -> list[str]:
+    """What comes before ROOT_PATH, and the parts behind it: resource, user URI, NTP time. Raises ValueError."""
+    before, root, after = urlsplit(url).path.partition(ROOT_PATH)
+    parts = [unquote(part, errors="strict") for part in after.strip("/").split("/")]
+    if not root or not parts[0]:
+        raise ValueError
+    return [unquote(before, errors="strict"), *parts[:2], *(part.upper() for part in parts[2:])]
 
 
 def _check_valid(valid_from: int | None, valid_to: int | None, moment: int, what: str) -> None:
-    if valid_from is not None and moment < valid_from:
+    """A start without a zone may be the local time of any zone; an end is UTC then."""
+    if valid_from is not None and moment < valid_from - (ZONE_EAST_MAX_S if isinstance(valid_from, Unzoned) else 0):
         raise NotValid(f"{what} is not valid yet.")
     if valid_to is not None and moment > valid_to:
         raise NotValid(f"{what} is not valid any more.")

@@ -72,15 +72,9 @@ class WrongNamespace(KmsFault):
 
 
 class UnknownElement(KmsFault):
-    """An element or attribute, or text between elements, that the table does not have."""
+    """Text or a processing instruction between elements."""
 
     code = "unknown-element"
-
-
-class MisplacedElement(KmsFault):
-    """A known element out of order."""
-
-    code = "misplaced-element"
 
 
 class RepeatedElement(KmsFault):

@@ -1,7 +1,7 @@
 """The elements of the KMS protocol's XML (TS 33.180 annex D): one table, for writing and for reading.
 
-A row says what an element or attribute is called, which field of a value of `kms_values` it holds, and how. The order
-of the rows is the order on the wire.
+A row says what an element or attribute is called, which field of a value of `kms_values` it holds, and how. Written is
+in the order of the rows; read is any.
 """
 
 import base64
@@ -25,6 +25,7 @@ from mikey_sakke.kms_values import (
     Message,
     Request,
     Response,
+    Unzoned,
 )
 
 NAMESPACE = "urn:3gpp:ns:mcsecKMSInterface:1.0"
@@ -70,25 +71,29 @@ def _number(most: int, least: int = 0) -> Callable[[str], int]:
     return read
 
 
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)?", re.ASCII)
+# xs:dateTime, and what date libraries make of it: no seconds when they are 0, a zone without colon or minutes.
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d)(:\d\d)?(?:\.\d{1,32})?(?:([Zz])|([+-]\d\d)(?::?(\d\d))?)?", re.ASCII)
 
 
 def _moment(text: str) -> int:
-    if not _MOMENT.fullmatch(text):
+    found = _MOMENT.fullmatch(text)
+    if not found:
         raise ValueError
-    text = re.sub(r"\.\d+", "", text)
-    moment = datetime.fromisoformat(text)
-    unix = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    minutes, seconds, utc, hours, zone_minutes = found.groups()
+    zone = "+00:00" if not hours else f"{hours}:{zone_minutes or '00'}"
+    unix = int(datetime.fromisoformat(f"{minutes}{seconds or ':00'}{zone}").timestamp())
     if unix < 0:
         raise ValueError
-    return unix
+    return unix if utc or hours else Unzoned(unix)
 
 
 def _written_moment(unix: int) -> str:
-    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    text = datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return text if isinstance(unix, Unzoned) else f"{text}Z"
 
 
 def _boolean(text: str) -> bool:
+    text = text.lower()
     if text not in ("true", "1", "false", "0"):
         raise ValueError
     return text in ("true", "1")
@@ -96,6 +101,7 @@ def _boolean(text: str) -> bool:
 
 def _octets(length: int) -> Callable[[str], bytes]:
     def read(text: str) -> bytes:
+        text = "".join(text.split())  # in lines, perhaps
         if len(text) != 2 * length or not re.fullmatch(r"[0-9A-Fa-f]*", text):
             raise ValueError
         return bytes.fromhex(text)
@@ -104,6 +110,7 @@ def _octets(length: int) -> Callable[[str], bytes]:
 
 
 def _uid(text: str) -> bytes:
+    text = "".join(text.split())
     if len(text) == 2 * UID_LEN:
         return _octets(UID_LEN)(text)
     try:
@@ -167,7 +174,7 @@ class Element:
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """An element with attributes, and children in this order.
+    """An element with attributes and children.
 
     Of the fields in `choice` at most one, and at least `choice_least`, has a value.
     """
@@ -182,7 +189,7 @@ class Type:
 _ID = Attribute("Id", "id", TEXT)
 _VERSION = Attribute("Version", "version", VERSION)
 
-_ERROR = Type(ErrorReport, (), (Element("ErrorCode", "number", INTEGER), Element("ErrorMsg", "text", TEXT)))
+_ERROR = Type(ErrorReport, (), (Element("ErrorCode", "number", INTEGER), Element("ErrorMsg", "text", TEXT, 0)))
 
 REQUEST = Type(
     Request,

@@ -8,6 +8,10 @@ ROLE_EXTERNAL = "External"
 UID_FORMAT = "2"
 
 
+class Unzoned(int):
+    """Unix seconds of a time that was written without a zone: read as UTC, but perhaps the local time of any zone."""
+
+
 class ErrorNumber(IntEnum):
     """ErrorCode of a KmsError. Annex D leaves the numbers to the KMS; these are ours."""
 
@@ -25,10 +29,10 @@ class ErrorNumber(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ErrorReport:
-    """KmsError or ClientError: a number and a sentence."""
+    """KmsError or ClientError: a number and, perhaps, a sentence."""
 
     number: int
-    text: str
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

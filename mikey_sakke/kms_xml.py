@@ -1,7 +1,8 @@
 """Documents of the KMS protocol (TS 33.180 annex D): values to XML and back, by the rows of `kms_table`.
 
-A time without zone is read as UTC. What the table does not have is refused. So are signed documents and wrapped keys,
-the security extension: nobody here holds its keys. Only CPython; the only module that imports lxml.
+Elements are read in any order, and what the table does not have is read over: TLS has proven who wrote the document, so
+nothing depends on its form. What the table has must be there, once, with a right value. Signed documents and wrapped
+keys, the security extension, are refused: nobody here holds its keys. Only CPython; the only module that imports lxml.
 """
 
 from typing import Any, TypeVar
@@ -10,7 +11,6 @@ from lxml import etree
 
 from mikey_sakke.kms_faults import (
     DoctypeRefused,
-    MisplacedElement,
     MissingElement,
     NotWellFormed,
     RepeatedElement,
@@ -21,7 +21,7 @@ from mikey_sakke.kms_faults import (
     WrongRoot,
     WrongValue,
 )
-from mikey_sakke.kms_table import CERTIFICATE, NAMESPACE, REQUEST, RESPONSE, Element, Text, Type
+from mikey_sakke.kms_table import CERTIFICATE, NAMESPACE, REQUEST, RESPONSE, TEXT, Element, Text, Type
 from mikey_sakke.kms_values import Certificate, Request, Response
 
 MEDIA_TYPE = "application/xml"
@@ -34,6 +34,11 @@ _ROOTS: dict[type[Any], Element] = {
     Request: Element("KmsRequest", None, REQUEST),
     Response: Element("KmsResponse", None, RESPONSE),
     Certificate: Element("KmsCertificate", None, CERTIFICATE),
+}
+_NOT_READ_OVER = {
+    "http://www.w3.org/2000/09/xmldsig#": "a signed document, which needs keys of the security extension",
+    "http://www.w3.org/2001/04/xmlenc#": "an encrypted one, which needs keys of the security extension",
+    "http://www.w3.org/2001/XInclude": "a part of it stands elsewhere",
 }
 _SIGNED = {"SignedKmsRequest", "SignedKmsResponse", "SignedKmsCertificate"}
 _XSI_TYPE = f"{{{_SCHEMA_INSTANCE}}}type"
@@ -139,29 +144,45 @@ def _read(node: Any, row: Element, path: str) -> Any:
     if isinstance(kind, Text):
         return _read_text(node, kind, row.key, path)
     values = _read_attributes(node, kind, path)
-    children = _children(node, path)
-    at = 0
+    rows = {child.tag: child for child in kind.children}
+    found: dict[str, list[Any]] = {child.name: [] for child in kind.children}
+    read_over = []
+    for each in _children(node, path):
+        child = rows.get(each.tag)
+        if child is None:
+            _check_read_over(each, path)
+            read_over.append(etree.QName(each).localname)
+        elif child.field is not None and not _stands_for_nothing(each, child):
+            if len(found[child.name]) == child.most:
+                raise RepeatedElement(f"{path}/{child.name} may stand there {child.most} times.")
+            found[child.name].append(_read(each, child, f"{path}/{child.name}"))
     for child in kind.children:
-        found: list[Any] = []
-        while at < len(children) and children[at].tag == child.tag and len(found) < child.most:
-            if child.field is not None:
-                found.append(_read(children[at], child, f"{path}/{child.name}"))
-            at += 1
-            if child.field is None:
-                break
+        if len(found[child.name]) < child.least:
+            if child.name in read_over:
+                raise WrongNamespace(f"{path}/{child.name} is in a foreign namespace.")
+            raise MissingElement(f"{path}/{child.name} is missing.")
         if child.field is None:
             continue
-        if len(found) < child.least:
-            _refuse(children[at:], kind, child, path)
         if child.most > 1:
-            values[child.field] = tuple(found)
-        elif found:
-            values[child.field] = found[0]
-    if at < len(children):
-        _refuse(children[at:], kind, None, path)
+            values[child.field] = tuple(found[child.name])
+        elif found[child.name]:
+            values[child.field] = found[child.name][0]
     value = kind.value(**values)
     _check_choice(kind, value, path)
     return value
+
+
+def _check_read_over(node: Any, path: str) -> None:
+    """Raise Unsupported for an element that may not be read over: the document would mean something else."""
+    name = etree.QName(node)
+    _refuse_signed(name.localname, path)
+    if name.namespace in _NOT_READ_OVER:
+        raise Unsupported(f"{path}: {_NOT_READ_OVER[name.namespace]}.")
+
+
+def _stands_for_nothing(node: Any, row: Element) -> bool:
+    """True for an element that need not be there, has nothing in it, and would have no value."""
+    return row.least == 0 and isinstance(row.kind, Text) and row.kind is not TEXT and not len(node) and not node.text
 
 
 def _children(node: Any, path: str) -> list[Any]:
@@ -181,8 +202,6 @@ def _children(node: Any, path: str) -> list[Any]:
 
 def _read_text(node: Any, kind: Text, key: bool, path: str) -> Any:
     _read_type(node, key, path)
-    if any(not name.startswith("{") for name in node.attrib):
-        raise UnknownElement(f"{path}: an unknown attribute.")
     if len(node):
         raise WrongValue(f"{path}: {kind.expects} is expected.")
     try:
@@ -206,11 +225,9 @@ def _read_attributes(node: Any, kind: Type, path: str) -> dict[str, Any]:
     rows = {attribute.name: attribute for attribute in kind.attributes}
     values: dict[str, Any] = {}
     for name, text in node.attrib.items():
-        if name.startswith("{"):  # of another namespace: xsi:schemaLocation and the like
-            continue
         row = rows.get(name)
         if row is None:
-            raise UnknownElement(f"{path}: an unknown attribute.")
+            continue
         try:
             values[row.field] = row.kind.read(text.strip(" \t\r\n"))
         except (ValueError, OverflowError):
@@ -219,24 +236,6 @@ def _read_attributes(node: Any, kind: Type, path: str) -> dict[str, Any]:
         if row.required and row.field not in values:
             raise MissingElement(f"{path}/@{row.name} is missing.")
     return values
-
-
-def _refuse(rest: list[Any], kind: Type, missing: Element | None, path: str) -> None:
-    """Raise what is wrong where `rest` stands and `missing` (None: the end) was expected."""
-    if rest:
-        name = etree.QName(rest[0])
-        _refuse_signed(name.localname, path)
-        row = next((child for child in kind.children if child.name == name.localname), None)
-        if row is None:
-            raise UnknownElement(f"{path}: an unknown element.")
-        if row.tag != rest[0].tag:
-            raise WrongNamespace(f"{path}/{row.name} is in a foreign namespace.")
-        if len(list(rest[0].itersiblings(row.tag, preceding=True))) >= row.most:
-            raise RepeatedElement(f"{path}/{row.name} may stand there {row.most} times.")
-        if missing is None or any(each.tag == missing.tag for each in rest):
-            raise MisplacedElement(f"{path}/{row.name} is out of order.")
-    if missing is not None:
-        raise MissingElement(f"{path}/{missing.name} is missing.")
 
 
 def _refuse_signed(name: str, path: str) -> None:

@@ -12,7 +12,7 @@ from key_servers.kms import tuning
 from key_servers.kms.issuer import Issuer, PeriodNotServed
 from key_servers.kms.store import Store, User
 from key_servers.rate_limit import HourlyLimit
-from mikey_sakke.kms_exchange import CLOCKS_DIFFER_MAX_S, check_version, moment_of, same_resource
+from mikey_sakke.kms_exchange import CLOCKS_DIFFER_MAX_S, check_version, clocks_differ, moment_of, same_resource
 from mikey_sakke.kms_faults import KmsFault, WrongValue
 from mikey_sakke.kms_values import (
     Certificate,
@@ -107,7 +107,7 @@ class Service:
             raise Refusal(HTTPStatus.FORBIDDEN, ErrorNumber.WRONG_USER, "UserUri is not the user of the token.")
         if not same_resource(request.client_req_url, url):
             raise Refusal(HTTPStatus.BAD_REQUEST, ErrorNumber.WRONG_URL, "ClientReqUrl is not where this was posted.")
-        if abs(request.time - now) > CLOCKS_DIFFER_MAX_S:
+        if clocks_differ(request.time, now):
             raise Refusal(
                 HTTPStatus.BAD_REQUEST,
                 ErrorNumber.WRONG_TIME,

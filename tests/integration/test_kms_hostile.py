@@ -23,7 +23,7 @@ from key_servers.https import tls
 from key_servers.https import tuning as door_tuning
 from key_servers.kms import tuning
 from mikey_sakke import kms_values
-from mikey_sakke.kms_exchange import ROOT_PATH, same_resource
+from mikey_sakke.kms_exchange import ROOT_PATH, ntp_text, same_resource
 from mikey_sakke.kms_faults import (
     NotTrusted,
     Refused,
@@ -83,6 +83,51 @@ async def test_each_wrong_field_of_a_request_is_its_own_error(
     path = f"{ROOT_PATH}init"
     status, octets, _ = await world.post(path, request_of(world, path, **change), token)
     assert status in (400, 403) and error_of(octets) == number
+
+
+BY_HAND = """<?xml version="1.0"?>
+<KmsRequest xmlns="urn:3gpp:ns:mcsecKMSInterface:1.0" Version="1.0.0"><UserUri>sip:alice@example.org</UserUri>
+<KmsUri>kms.example.org</KmsUri>{client}<Time>{time}</Time><ClientReqUrl>{url}</ClientReqUrl></KmsRequest>"""
+
+
+def written(seconds: int, zone: str = "") -> str:
+    return datetime.datetime.fromtimestamp(NOW + seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S") + zone
+
+
+@pytest.mark.parametrize(
+    ("posted", "document", "number"),
+    [
+        ("keyprov/sip%3Aalice%40example.org", {"url": "keyprov"}, None),
+        ("keyprov/sip%3Aalice%40example.org", {"url": "keyprov/"}, None),
+        ("keyprov", {"url": "keyprov/sip:alice@example.org"}, None),
+        (f"keyprov/sip%3Aalice%40example.org/{ntp_text(NOW)}", {"url": "keyprov/sip:alice%40example.org"}, None),
+        ("init", {"client": "<ClientId>handset</ClientId><DeviceId/>"}, None),
+        ("init", {"time": written(2 * 3600 + 5)}, None),
+        ("init", {"time": written(-9 * 3600 - 30 * 60)}, None),
+        ("init", {"time": written(14 * 3600)}, None),
+        ("init", {"time": written(2 * 3600 + 5, "+02:00")}, None),
+        # where it is lost
+        ("keyprov/sip%3Aalice%40example.org", {"url": "keyprov/sip%3Abob%40example.org"}, ErrorNumber.WRONG_URL),
+        ("keyprov", {"url": "init"}, ErrorNumber.WRONG_URL),
+        ("keyprov", {"url": ""}, ErrorNumber.WRONG_URL),
+        ("keyprov/sip%3Abob%40example.org", {"url": "keyprov"}, ErrorNumber.WRONG_USER),
+        ("init", {"time": written(2 * 3600 + 5, "Z")}, ErrorNumber.WRONG_TIME),
+        ("init", {"time": written(2 * 3600 + 400)}, ErrorNumber.WRONG_TIME),
+        ("init", {"time": written(15 * 3600)}, ErrorNumber.WRONG_TIME),
+        ("init", {"time": written(-86400)}, ErrorNumber.WRONG_TIME),
+    ],
+)
+async def test_what_deployed_clients_write_is_answered_where_no_protection_is_lost(
+    world: World, posted: str, document: dict[str, str], number: ErrorNumber | None
+) -> None:
+    token = (await world.access(ALICE)).token.get_secret_value()
+    url = f"{world.url}{ROOT_PATH}{document.get('url', posted)}"
+    body = BY_HAND.format(**({"client": "", "time": written(0)} | document | {"url": url}))
+    status, octets, _ = await world.post(ROOT_PATH + posted, body.encode(), token)
+    if number is None:
+        assert status == 200 and decode(octets, Response).message
+    else:
+        assert status in (400, 403) and error_of(octets) == number
 
 
 async def test_hostile_documents_are_refused_and_the_kms_goes_on(world: World) -> None:

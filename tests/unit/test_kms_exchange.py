@@ -8,7 +8,14 @@ import pytest
 from mikey_sakke import eccsi, sakke
 from mikey_sakke.curve import Curve
 from mikey_sakke.identifiers import NTP_OFFSET
-from mikey_sakke.kms_exchange import CLOCKS_DIFFER_MAX_S, Ask, check_certificate, period_bounds
+from mikey_sakke.kms_exchange import (
+    CLOCKS_DIFFER_MAX_S,
+    ROOT_PATH,
+    Ask,
+    check_certificate,
+    period_bounds,
+    same_resource,
+)
 from mikey_sakke.kms_faults import KmsFault, Refused
 from mikey_sakke.kms_values import (
     ROLE_EXTERNAL,
@@ -21,6 +28,7 @@ from mikey_sakke.kms_values import (
     KeySet,
     Message,
     Request,
+    Unzoned,
 )
 from mikey_sakke.kms_xml import decode
 from tests.unit.kms_world import ALICE, BASE_URL, BOB, KMS_URI, NOW, PERIOD, Answers, issuer, keys_of, neighbour
@@ -102,6 +110,65 @@ def test_each_changed_field_of_a_response_is_its_own_error(change: dict[str, Any
     assert init_code(A.init(ask, envelope=change), ask) == code
     ask = A.exchange.keys(NOW)
     assert keys_code(A.keys(ask, envelope=change), ask) == code
+
+
+def local(moment: int, zone_h: float) -> Unzoned:
+    """`moment` as a clock of that zone shows it, written without the zone."""
+    return Unzoned(moment + int(zone_h * 3600))
+
+
+@pytest.mark.parametrize("zone_h", [-12, -9.5, -5, 0, 2, 5.75, 14])
+def test_a_kms_may_write_its_local_time_without_a_zone(zone_h: float) -> None:
+    ask = A.exchange.init(NOW)
+    envelope = {"time": local(NOW + 5, zone_h)}
+    times = {"valid_from": local(NOW, zone_h), "valid_to": local(NOW + 86400 * 365, zone_h)}
+    assert A.exchange.certificate(ask, A.init(ask, envelope, **times), NOW).kms_uri == KMS_URI
+    ask = A.exchange.keys(NOW)
+    first, last = period_bounds(A.certificate, A.number)
+    times = {"valid_from": local(first, zone_h), "valid_to": local(last, zone_h)}
+    (key_set,) = A.exchange.key_sets(ask, A.keys(ask, envelope=envelope, **times), NOW, A.certificate)
+    assert key_set.valid_to == times["valid_to"]
+
+
+def test_times_without_zone_are_believed_no_further_than_zones_reach() -> None:
+    ask = A.exchange.init(NOW)
+    for seconds in (15 * 3600, -13 * 3600, 3600 + 450, -86400):
+        assert init_code(A.init(ask, {"time": Unzoned(NOW + seconds)}), ask) == "wrong-time"
+    assert init_code(A.init(ask, valid_from=Unzoned(NOW + 15 * 3600)), ask) == "not-valid"
+    assert init_code(A.init(ask, valid_to=Unzoned(NOW - 1)), ask) == "not-valid"
+    ask = A.exchange.keys(NOW)
+    _, last = period_bounds(A.certificate, A.number)
+    for valid_to in (last + 15 * 3600, last - 13 * 3600):
+        assert keys_code(A.keys(ask, valid_to=Unzoned(valid_to)), ask) == "not-valid"
+
+
+@pytest.mark.parametrize(
+    ("named", "right"),
+    [
+        ("keyprov", True),
+        ("keyprov/", True),
+        ("keyprov/sip:alice@example.org", True),
+        ("keyprov/sip%3Aalice%40example.org/d6b4323200000000", True),
+        ("keyprov/sip%3Aalice%40example.org/d6b4323300000000", False),
+        ("keyprov/sip%3Abob%40example.org", False),
+        ("init", False),
+        ("", False),
+        ("../keyprov", False),
+    ],
+)
+def test_an_answer_may_name_what_was_asked_less_exactly_but_nothing_else(named: str, right: bool) -> None:
+    ask = A.exchange.keys(NOW, 0xD6B43232 - NTP_OFFSET)
+    assert same_resource(ask.url, BASE_URL + ROOT_PATH + named) is right
+    assert same_resource(BASE_URL + ROOT_PATH + named, ask.url) is right
+    assert not same_resource(ask.url, BASE_URL + "/elsewhere" + ROOT_PATH + named)
+
+
+def test_a_refusal_without_a_sentence_is_one() -> None:
+    ask = A.exchange.init(NOW)
+    octets = (
+        A.response(ask, None, error=ErrorReport(6)).replace(b"<ErrorMsg></ErrorMsg>", b"").replace(b"<ErrorMsg/>", b"")
+    )
+    assert b"ErrorMsg" not in octets and init_code(octets, ask) == "refused"
 
 
 def test_a_refusal_of_the_kms_comes_with_its_number_and_text() -> None:

@@ -1,6 +1,8 @@
 """The XML of the KMS protocol (TS 33.180 annex D): what stands on the wire, and every document that is refused."""
 
 import base64
+import itertools
+import textwrap
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -20,6 +22,7 @@ from mikey_sakke.kms_values import (
     Message,
     Request,
     Response,
+    Unzoned,
 )
 from mikey_sakke.kms_xml import REQUEST_MAX, RESPONSE_MAX, decode, encode
 
@@ -243,14 +246,19 @@ def test_more_items_than_a_list_may_have_are_refused() -> None:
         ("<ClientReqUrl>https://kms.example.org/x</ClientReqUrl>", "", "missing-element"),
         ("<UserUri>", "<UserUri>sip:other@example.org</UserUri><UserUri>", "repeated-element"),
         ("</KmsRequest>", "<KmsUri>kms.example.org</KmsUri></KmsRequest>", "repeated-element"),
-        ("</KmsRequest>", "<ClientId>late</ClientId></KmsRequest>", "misplaced-element"),
-        ("<Time>", "<ClientId>early</ClientId><Time>", "misplaced-element"),
-        ("</KmsRequest>", "<More/></KmsRequest>", "unknown-element"),
+        ("</KmsRequest>", "<SignedKmsCertificate/></KmsRequest>", "unsupported"),
+        ("</KmsRequest>", '<Signature xmlns="http://www.w3.org/2000/09/xmldsig#"/></KmsRequest>', "unsupported"),
+        ("</KmsRequest>", '<EncryptedData xmlns="http://www.w3.org/2001/04/xmlenc#"/></KmsRequest>', "unsupported"),
+        ("<KmsUri>", '<KmsUri xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="x">', "unsupported"),
+        ("<ClientReqUrl>", "<ClientId>a</ClientId><ClientId>b</ClientId><ClientReqUrl>", "repeated-element"),
+        ("</KmsRequest>", "<Time/></KmsRequest>", "repeated-element"),
+        ("22:13:20", "22:13:20+2", "wrong-value"),
+        ("22:13:20", "22:13:20+25:00", "wrong-value"),
+        ("22:13:20", "22:13:20.", "wrong-value"),
+        ("22:13:20", "22", "wrong-value"),
         ("</KmsRequest>", "more</KmsRequest>", "unknown-element"),
         ("<KmsUri>", "more<KmsUri>", "unknown-element"),
         ("</KmsRequest>", "<?more octets?></KmsRequest>", "unknown-element"),
-        ("Id=", "Ident=", "unknown-element"),
-        ("<KmsUri>", '<KmsUri Id="1">', "unknown-element"),
         ("kms.example.org</KmsUri>", "kms.<!-- -->example.org</KmsUri>", "wrong-value"),
         ("kms.example.org</KmsUri>", "<KmsUri/></KmsUri>", "wrong-value"),
         ("kms.example.org</KmsUri>", "</KmsUri>", "wrong-value"),
@@ -272,6 +280,64 @@ def test_each_fault_of_a_document_is_its_own_error(old: str, new: str, code: str
     fault = refused(REQUEST_XML.replace(old, new))
     assert fault.code == code
     assert str(fault).endswith(".") and "other" not in str(fault), "a sentence, without words of the document"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "change"),
+    [
+        ("<Time>", "<ClientId>early</ClientId><Time>", {"client_id": "early"}),
+        ("</KmsRequest>", "<DeviceId>d</DeviceId><ClientId>late</ClientId></KmsRequest>", {"client_id": "late"}),
+        ("</KmsRequest>", "<TrK-ID>x</TrK-ID><Signature-ID>y</Signature-ID></KmsRequest>", {}),
+        ("</KmsRequest>", "<More><UserUri>sip:other@example.org</UserUri></More></KmsRequest>", {}),
+        ("<KmsUri>", '<UserUri xmlns="urn:other">sip:other@example.org</UserUri><KmsUri>', {}),
+        ("Id=", "Ident=", {"id": None}),
+        (' Version="1.1.0"', "", {"version": "1.0.0"}),
+        ("<KmsUri>", '<KmsUri Id="1" more="x">', {}),
+        ("sip:user@example.org", "\n\t sip:user@example.org ", {}),
+        ("</KmsRequest>", "\r\n<!-- more --><ClientId/></KmsRequest>", {"client_id": ""}),
+        ("22:13:20", "22:13:20Z", {}),
+        ("22:13:20", "22:13:20z", {}),
+        ("22:13:20", "22:13:20.123456789012Z", {}),
+        ("22:13:20", "22:13:20.5", {}),
+        ("22:13:20", "22:13", {"time": 1_700_000_000 - 20}),
+        ("22:13:20", "23:13:20+01:00", {}),
+        ("22:13:20", "23:13:20+0100", {}),
+        ("22:13:20", "17:13:20.9-05", {}),
+    ],
+)
+def test_the_form_of_a_document_is_free_where_nothing_depends_on_it(old: str, new: str, change: dict[str, Any]) -> None:
+    assert old in REQUEST_XML
+    read = decode(REQUEST_XML.replace(old, new).encode(), Request)
+    assert (read.client_id, read.id) == (change.get("client_id"), change.get("id", "xmldoc"))
+    assert (read.user_uri, read.time) == (REQUEST.user_uri, change.get("time", REQUEST.time))
+    assert read.version == change.get("version", "1.1.0")
+
+
+def test_elements_come_in_any_order() -> None:
+    head, *elements, tail = REQUEST_XML.replace("><", ">\n<").split("\n")
+    for order in itertools.permutations(elements):
+        assert decode("".join((head, *order, tail)).encode(), Request) == replace(REQUEST, version="1.1.0", id="xmldoc")
+
+
+def test_a_time_without_zone_is_known_as_such_and_written_so() -> None:
+    zoned = decode(REQUEST_XML.replace("22:13:20", "22:13:20Z").encode(), Request)
+    bare = decode(REQUEST_XML.encode(), Request)
+    assert zoned.time == bare.time and isinstance(bare.time, Unzoned) and not isinstance(zoned.time, Unzoned)
+    assert b"22:13:20</Time>" in encode(bare) and b"22:13:20Z</Time>" in encode(zoned)
+
+
+def test_empty_elements_that_need_not_be_there_are_not_there() -> None:
+    empty = "<k:Issuer/><k:CertUri></k:CertUri><k:ValidTo/>"
+    response = decode(key_provision(extra=empty).replace("<k:Revoked>0</k:Revoked>", "<k:Revoked/>").encode(), Response)
+    assert response.message and response.message.key_provision
+    assert response.message.key_provision.key_sets == (replace(KEY_SET, valid_from=1_700_000_000, issuer=""),)
+
+
+def test_keys_are_read_in_lines_too() -> None:
+    lines = {"rsk": "\n".join(textwrap.wrap(RSK.hex(), 64)), "uid": "\r\n".join(textwrap.wrap(UID.hex(), 40))}
+    response = decode(key_provision(**lines).encode(), Response)
+    assert response.message and response.message.key_provision
+    assert response.message.key_provision.key_sets[0].rsk == RSK
 
 
 @pytest.mark.parametrize(
