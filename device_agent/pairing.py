@@ -30,24 +30,29 @@ def pair(secret, identity, store, session, discovery, clock, forget):
     """Flow: look for a gateway that proves to know `secret` (10 octets), prove it back, and pin it in `identity`.
 
     Before another gateway than the present one is pinned, `forget()` must wipe what the present one gave: a power cut
-    in between then finds a PNE that asks its old gateway for that once more, never one that mixes both. Raises
-    WrongProof after three wrong proofs, NoSession when the five minutes are over.
+    in between then finds a PNE that asks its old gateway for that once more, never one that mixes both. The gateway
+    may have let us in and its last answer be lost: so that request is repeated too, with every new try. A wrong proof
+    ends nothing: whoever gave it is not the one we wait for. When the five minutes are over, raises WrongProof if
+    there was one, else NoSession.
     """
     deadline = clock.now() + tuning.PAIRING_WINDOW
-    tries = 0
+    wrong = proved = None
     while clock.now() < deadline:
-        address = yield from discovery.next()
-        try:
-            found = address and (yield from _try(secret, identity, session, address, clock))
-        except WrongProof:
-            tries += 1
-            if tries >= tuning.PAIRING_TRIES:
-                raise
-            found = None
-        except (CpnsError, NoSession):
-            found = None  # not ready, not reachable, or not of ours: the window stays open
+        found = proved and (yield from _confirmed(session, proved))
+        if not found:
+            fresh = None
+            try:
+                address = yield from discovery.next()
+                fresh = address and (yield from _try(secret, identity, session, address, clock))
+            except WrongProof as error:
+                wrong = error.reason
+            except (CpnsError, NoSession):
+                pass  # not ready, not reachable, or not of ours: the window stays open
+            if fresh:
+                proved = fresh
+                found = yield from _confirmed(session, proved)
         if found:
-            held, peer, answer = found
+            held, address, peer, answer, _ = proved
             if identity.gateway_ccs != peer.ccs:
                 forget()
             identity.change(
@@ -61,10 +66,13 @@ def pair(secret, identity, store, session, discovery, clock, forget):
             session.adopt(held, clock.now(), address)
             return
         yield tuning.PAIRING_PAUSE
+    if wrong:
+        raise WrongProof(wrong)
     raise NoSession("nobody who knows the secret was found in time")
 
 
 def _try(secret, identity, session, address, clock):
+    # -> what is known once the gateway has proved itself, with the request that proves us
     initiator, held = yield from session.handshake(clock.now(), address, pairing=True)
     binding = initiator.export(EXPORTER_LABEL, b"", 32)
     fields = {messages.PNE_ID: identity.pne_id}
@@ -74,8 +82,16 @@ def _try(secret, identity, session, address, clock):
     if answer.get(messages.GATEWAY_ID) != initiator.peer.entity_id:
         raise WrongProof("the gateway's credential has another name")
     fields[messages.AUTHENTICATOR] = hmac_sha256(secret, b"pne", binding)
-    yield from _ask(session, held, address, fields)
-    return held, initiator.peer, answer
+    return held, address, initiator.peer, answer, fields
+
+
+def _confirmed(session, proved):
+    held, address, _, _, fields = proved
+    try:
+        yield from _ask(session, held, address, fields)
+        return True
+    except (CpnsError, NoSession):
+        return False
 
 
 def _ask(session, held, address, fields):

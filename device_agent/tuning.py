@@ -33,7 +33,6 @@ INBOX_MAX = 8  # messages kept for an application that is slow; newer ones are d
 
 # Pairing (SEC-20)
 PAIRING_WINDOW = 300000  # ms
-PAIRING_TRIES = 3
 PAIRING_PAUSE = 5000  # ms between tries of an open window
 
 # Heap. What lasts is to lie close together: a heap of 96 KiB is left without 1,500 octets in one piece, for the longest

@@ -9,10 +9,8 @@ State folder: `identity.key` (EDHOC), `signing.key` (broadcasts), `sessions.db` 
 (inventory, keys, tree masters), `control.sock`. All of it is private to the user the gateway runs as.
 """
 
-import asyncio
 import os
 import secrets
-import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -22,8 +20,6 @@ from gateway_agent.clock import SystemClock
 from gateway_agent.config.schema import GatewayConfig
 from gateway_agent.control import Command, ControlSocket
 from gateway_agent.core import events
-from gateway_agent.core.pairing import EXPORTER_LEN as PAIRING_LEN
-from gateway_agent.core.pairing import OPEN_S as PAIRING_OPEN_S
 from gateway_agent.core.pn_gateway import PnGateway
 from gateway_agent.core.policy import DeliveryPolicy
 from gateway_agent.core.ports import KeyMessages, Uplink
@@ -31,13 +27,14 @@ from gateway_agent.event_log import write
 from gateway_agent.links import PneSessions, UdpUplink
 from gateway_agent.net import interfaces
 from gateway_agent.net.mdns import Announcement
+from gateway_agent.pairing import Pairing
 from gateway_agent.radios.all_media import AllMedia
 from gateway_agent.radios.udp_broadcast import Figures, UdpBroadcast
+from gateway_agent.registrar import Registrar
 from gateway_agent.store.errors import StoreDamaged
 from gateway_agent.store.store import Store
 from message_plane.credentials import Credential
 from message_plane.endpoint import Endpoint, Peer
-from message_plane.errors import PlaneError
 from message_plane.identity import OwnIdentity, SigningKey
 from message_plane.session_store import SessionStore
 from private_store import files, folders
@@ -48,7 +45,6 @@ NEXT_SIGNING_FILE = "signing.key.next"  # while the signing key rolls over
 SESSIONS_FILE = "sessions.db"
 STORE_FOLDER = "store"
 CONTROL_SOCKET = "control.sock"
-PAIRING_LABEL = 32768  # of the EDHOC exporter, docs/protocol.md section 9
 
 
 def own_keys(config: GatewayConfig) -> tuple[OwnIdentity, SigningKey]:
@@ -81,7 +77,8 @@ class GatewayApp:
         self._radios: AllMedia | None = None
         self._announcement: Announcement | None = None
         self._control: ControlSocket | None = None
-        self._pairing = asyncio.Event()  # set when the newest pairing is over
+        self.registrar: Registrar
+        self._pairing: Pairing
 
     @classmethod
     async def open(
@@ -139,6 +136,9 @@ class GatewayApp:
             key_messages=key_messages,
             tell=self.tell,
         )
+        reserved = (config.gateway.id, config.uplink.server_id)
+        self.registrar = Registrar(self.credentials, self.gateway, reserved, self.tell)
+        self._pairing = Pairing(self.gateway, self.endpoint, self.registrar, self.tell)
 
     async def start(self, commands: Mapping[str, Command] | None = None) -> None:
         """Go on where the last run stopped, announce, and listen to `commands` on the control socket."""
@@ -153,53 +153,19 @@ class GatewayApp:
             self._control = ControlSocket(config.gateway.state_dir / CONTROL_SOCKET, commands)
             await self._control.open()
 
-    def register(self, credential: Credential, preferred_sg: str | None = None) -> None:
-        """Let a PNE in that has this credential and was given our signing key. Raises RegistrationRefused."""
-        self.credentials.register(credential)
-        self.gateway.register_pne(credential.entity_id, preferred_sg)
-        self.tell(events.Registered(credential.entity_id))
+    def register(self, credential: Credential, preferred_sg: str | None = None, *, replace: bool = False) -> None:
+        """Let a PNE in that has this credential and was given our signing key. `replace`: also under a taken name.
 
-    async def pair(self, secret: bytes) -> str:
-        """Let in the one board that shows `secret` (10 octets); return its PNE ID (SEC-20).
-
-        Raises NotAllowed when nobody has paired within five minutes or three tries, or another pairing begins;
-        RegistrationRefused when the board's key belongs to another, StoreError when it cannot be written down.
+        Raises NameTaken, RegistrationRefused, StoreError.
         """
-        window = self.gateway.open_pairing(secret)  # an earlier one closes
-        self._pairing.set()
-        done = self._pairing = asyncio.Event()
-        refused: list[PlaneError] = []
+        self.registrar.register(credential, preferred_sg, replace=replace)
 
-        async def handle(peer: Peer, message: bytes) -> bytes | None:
-            exporter = self.endpoint.export(peer.entity_id, PAIRING_LABEL, PAIRING_LEN)
-            answer = await self.gateway.handle_pne(peer.entity_id, message, exporter)
-            if window.paired == peer.entity_id:
-                try:
-                    await self.endpoint.admit(peer.entity_id)
-                except PlaneError as problem:
-                    refused.append(problem)
-                    done.set()
-                    raise NotAllowed("this board could not be let in") from None
-                self.gateway.register_pne(peer.entity_id)
-                self.tell(events.Paired(peer.entity_id))
-            if not window.is_open(time.monotonic()):
-                done.set()
-            return answer
+    async def pair(self, pne_id: str, secret: bytes, *, replace: bool = False) -> str:
+        """Let in the one board that is called `pne_id` and shows `secret` (10 octets); return its name (SEC-31).
 
-        self.endpoint.open_pairing(lambda credential: True, handle)
-        try:
-            async with asyncio.timeout(PAIRING_OPEN_S):
-                await done.wait()
-        except TimeoutError:
-            window.close()
-        finally:
-            if self._pairing is done:
-                self.endpoint.close_pairing()
-        if refused:
-            raise refused[0]
-        if window.paired is None:
-            raise NotAllowed("no board has proved that it shows this secret; the pairing window is closed")
-        return window.paired
+        `replace`: also where the name is taken. Raises as `Pairing.pair`.
+        """
+        return await self._pairing.pair(pne_id, secret, replace=replace)
 
     def roll_over(self) -> int:
         """Change the broadcast signing key; boards take it over their sessions (SEC-18). Returns the new epoch."""
@@ -281,6 +247,9 @@ class GatewayApp:
 
     async def _handle(self, peer: Peer, message: bytes) -> bytes | None:
         if peer.role == "pne":
+            if self._pairing.concerns(peer, message):
+                return await self._pairing.answer(peer, message)
+            self.registrar.heard(peer.entity_id)
             return await self.gateway.handle_pne(peer.entity_id, message)
         if peer.role == "server" and peer.entity_id == self.config.uplink.server_id:
             return await self.gateway.handle_server(message)

@@ -25,6 +25,14 @@ REQUEST_MAX = 64 * 1024
 ANSWER_MAX = 4 * 1024 * 1024
 PATH_MAX = 107  # octets in the address of a Unix socket (unix(7))
 Command = Callable[..., Any]
+
+
+def attended(command: Command) -> Command:
+    """Mark a coroutine function as one that goes on only while who asked is there: it ends with the connection."""
+    vars(command)["attended"] = True
+    return command
+
+
 UNKNOWN_COMMAND = "unknown-command"
 FAULT = "fault"
 """Codes of refusals that no exception of ours stands for."""
@@ -78,7 +86,10 @@ class ControlSocket:
         self._serving.add(task)
         try:
             while line := await reader.readline():
-                writer.write(json.dumps(await self.answer(line), default=asdict).encode() + b"\n")
+                answer = await self._while_attended(line, reader)
+                if answer is None:
+                    break
+                writer.write(json.dumps(answer, default=asdict).encode() + b"\n")
                 await writer.drain()
         except (ConnectionError, ValueError):
             _log.info("a control connection ended early")
@@ -87,6 +98,29 @@ class ControlSocket:
         finally:
             self._serving.discard(task)
             writer.close()
+
+    async def _while_attended(self, line: bytes, reader: asyncio.StreamReader) -> dict[str, Any] | None:
+        """The answer to `line`; None if it was an attended command and its connection ended, and the command with it.
+
+        Whoever has asked for one waits: anything more that comes on the connection ends the command too.
+        """
+        if not self._is_attended(line):
+            return await self.answer(line)
+        command = asyncio.ensure_future(self.answer(line))
+        gone = asyncio.ensure_future(reader.read(1))
+        try:
+            await asyncio.wait([command, gone], return_when=asyncio.FIRST_COMPLETED)
+            return await command if command.done() else None
+        finally:
+            for task in (command, gone):
+                task.cancel()
+            await asyncio.gather(command, gone, return_exceptions=True)
+
+    def _is_attended(self, line: bytes) -> bool:
+        try:
+            return getattr(self._commands[json.loads(line)["do"]], "attended", False)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return False
 
     async def answer(self, line: bytes) -> dict[str, Any]:
         """What is answered to `line`: any octets, of which only a request of a known command does anything."""

@@ -173,14 +173,16 @@ class Endpoint:
         task.add_done_callback(self._removed)
         return task
 
-    def export(self, entity_id: str, label: int, length: int) -> bytes:
-        """EDHOC_Exporter(label, h'', length) of the newest handshake with `entity_id` in this process.
+    def export(self, of: str | Peer, label: int, length: int) -> bytes:
+        """EDHOC_Exporter(label, h'', length) of the newest handshake with a registered entity in this process, or of
+        the one behind the session that a peer spoke on.
 
-        Raises NoSession if there was none.
+        Raises NoSession if there was none, StoreError.
         """
-        session = self._sessions.newest(entity_id)
+        session = self._sessions.newest(of) if isinstance(of, str) else self._sessions.of(of)
         if session is None or session.exporter_key is None:
-            raise NoSession(f"there was no handshake with {entity_id!r} since the start")
+            name = of if isinstance(of, str) else of.entity_id
+            raise NoSession(f"there was no handshake with {name!r} since the start")
         return export(session.exporter_key, label, length)
 
     # Pairing (docs/protocol.md section 9, SEC-20)
@@ -202,16 +204,28 @@ class Endpoint:
         self._incoming.pairing_handler = None
         self._sessions.end_provisional()
 
-    async def admit(self, entity_id: str) -> None:
-        """Register the provisional peer `entity_id` as PNE; its session becomes an ordinary one.
+    def credential(self, peer: Peer) -> Credential:
+        """The credential that authenticated on the session that `peer` spoke on. Raises NoSession, StoreError."""
+        session = self._sessions.of(peer)
+        if session is None:
+            raise NoSession(f"the session with {peer.entity_id!r} is over")
+        return session.credential
 
-        Sessions under an earlier credential of that entity end. Raises RegistrationRefused, NoSession.
+    async def admit(self, peer: Peer) -> None:
+        """Make the session that a provisional `peer` spoke on an ordinary one; its credential is registered by now.
+
+        Other sessions with that entity end. Raises NoSession, LeaseLost, StoreError.
         """
-        session = self._sessions.newest(entity_id)
-        if session is None or not session.peer.provisional or session.credential is None:
-            raise NoSession(f"{entity_id!r} has no provisional session")
-        self._store.register(session.credential)
-        await self._sessions.admit(entity_id, session.credential)
+        session = self._sessions.of(peer)
+        if session is None or not session.peer.provisional:
+            raise NoSession(f"{peer.entity_id!r} has no provisional session")
+        await self._sessions.admit(session)
+
+    def end_when_answered(self, peer: Peer) -> None:
+        """End the session that a provisional `peer` spoke on once it has its answer: it showed a wrong proof."""
+        session = self._sessions.of(peer)
+        if session is not None and session.peer.provisional:
+            session.ends_when_answered = True
 
     async def close(self) -> None:
         """Stop answering, cancel what runs, give the lease back. The store stays open."""

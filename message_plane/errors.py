@@ -21,6 +21,10 @@ class RegistrationRefused(PlaneError):
     """A credential may not be registered: malformed, or its key is bound to another entity ID already (SEC-16)."""
 
 
+class NameTaken(RegistrationRefused):
+    """A name is bound to another key and nobody said that this one takes its place, or it is not to be had (SEC-31)."""
+
+
 class StoreError(PlaneError):
     """The session store cannot be used: damaged, of a newer version, or readable by others."""
 

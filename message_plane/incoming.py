@@ -74,7 +74,7 @@ class Incoming:
         self._reception = reception
         self._incidents = incidents
         self._tasks: set[asyncio.Task[None]] = set()
-        self._running: Counter[str] = Counter()
+        self._running: Counter[str | bytes] = Counter()
         self._discoveries = Bucket(*tuning.DISCOVERY_RATE)
         self.transfers = Transfers()
         self.handler: Handler | None = None
@@ -186,8 +186,8 @@ class Incoming:
         self._run(self._respond(session, request, fresh.request_id, response))
 
     def _start(self, session: Session, request: Any, inner: Any, request_id: Any) -> None:
-        running = self._running
-        if len(self._tasks) >= tuning.HANDLERS_MAX or running[session.entity_id] >= tuning.HANDLERS_PER_PEER:
+        running = self._running[_who(session)]
+        if len(self._tasks) >= tuning.HANDLERS_MAX or running >= tuning.HANDLERS_PER_PEER:
             self._incidents.count("requests_too_many")
             self._run(self._respond(session, request, request_id, Message(code=SERVICE_UNAVAILABLE, max_age=1)))
             return
@@ -199,8 +199,8 @@ class Incoming:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, session: Session, request: Any, inner: Any, request_id: Any) -> None:
-        entity_id = session.entity_id
-        self._running[entity_id] += 1
+        who = _who(session)
+        self._running[who] += 1
         try:
             if not await self._sessions.verified(session, request.remote.host, request.remote.port):
                 self._exchanges.reply(request, Message(code=UNAUTHORIZED, max_age=0))
@@ -208,13 +208,13 @@ class Incoming:
             session.heard = request.remote
             response = await self._answer(session, inner)
         except PlaneError as problem:
-            log.warning("a request of %r cannot be taken: %s", entity_id, problem)
+            log.warning("a request of %r cannot be taken: %s", session.entity_id, problem)
             self._exchanges.ignore(request)
             return
         finally:
-            self._running[entity_id] -= 1
-            if not self._running[entity_id]:
-                del self._running[entity_id]
+            self._running[who] -= 1
+            if not self._running[who]:
+                del self._running[who]
         await self._respond(session, request, request_id, response)
 
     async def _respond(self, session: Session, request: Any, request_id: Any, response: Any) -> None:
@@ -230,6 +230,7 @@ class Incoming:
             self._exchanges.ignore(request)
             return
         self._exchanges.reply(request, protected)
+        self._sessions.answered(session)
 
     async def _answer(self, session: Session, inner: Any) -> Any:
         """The response, not protected yet, to a verified request."""
@@ -299,6 +300,11 @@ class Incoming:
             return Message(code=INTERNAL_SERVER_ERROR)
         self._incidents.count("requests_handled")
         return Message(code=CHANGED, payload=answer or b"")
+
+
+def _who(session: Session) -> str | bytes:
+    """Whose requests are counted together: an entity's; of strangers, who may all use one name, those of a session."""
+    return session.recipient_id if session.peer.provisional else session.entity_id
 
 
 def _with_payload(response: Any) -> Any:

@@ -125,9 +125,7 @@ class Reception:
             if others:
                 self._remember_misfit(peer)
             raise
-        if not self._sessions.add_as_responder(established, host, port):
-            self._incidents.strange("handshakes_limited")
-            return Message(code=SERVICE_UNAVAILABLE, max_age=tuning.HALF_OPEN_S)
+        self._sessions.add_as_responder(established, host, port)
         self._incidents.count("handshakes_done")
         return _edhoc_message(message_4)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiocoap import CHANGED, POST, Message, oscore  # type: ignore[import-untyped]
@@ -27,12 +27,14 @@ _KID_BIT = 0b0000_1000
 class Peer:
     """Who sent a verified request: taken from the credential that authenticated, never from a message.
 
-    `provisional`: an unregistered peer of an open pairing window; it reaches the pairing handler only.
+    `provisional`: an unregistered peer of an open pairing window; it reaches the pairing handler only. `session` names
+    the session it spoke on: strangers may call themselves alike, so nothing that is done for one goes by the name.
     """
 
     entity_id: str
     role: str
     provisional: bool = False
+    session: bytes = field(default=b"", compare=False, repr=False)
 
 
 def parse_option(value: bytes) -> tuple[int, bytes]:
@@ -96,6 +98,7 @@ class Session(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
         self.credential = credential
         self._stands = stands
         self.ended = False  # by this process; ask `over`
+        self.ends_when_answered = False
         self.address: Address | None = None  # of `place`, once something was sent there
         self.place: tuple[str | None, int | None] = (None, None)
         self.heard: Address | None = None  # where its last verified request came from, and by which interface

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from cpns.errors import CpnsError
 from message_plane import credentials, holder
+from message_plane.binding import require_free
 from message_plane.credentials import Credential
 from message_plane.errors import FAULTS, LeaseHeld, LeaseLost, RegistrationRefused, StoreError
 from private_store.migrations import scripts
@@ -162,28 +163,49 @@ class SessionStore:
 
     # Registered credentials
 
+    def bind(
+        self, credential: Credential, *, replace: bool, reserved: Collection[str] = (), pairing: bool = False
+    ) -> bool:
+        """Register `credential` if its name may be bound to its key (`binding.require_free`). False if it is already.
+
+        `pairing`: the board may not know yet that it was let in: it is one of `pairings` until `set_paired`.
+        Raises NameTaken, and RegistrationRefused when the key is bound to another entity ID (SEC-16).
+        """
+        with self._transaction(removes_keys=True) as database:
+            present = self._judged(database, credential, replace, reserved)
+            if present == credential:
+                return False
+            self._register(database, credential, pairing)
+        self._edits += 1
+        return True
+
+    def require_bindable(self, credential: Credential, *, replace: bool, reserved: Collection[str] = ()) -> bool:
+        """What `bind` would do, without doing it: True if it would change something. Raises as `bind`."""
+        with self._reader() as view:
+            return self._judged(view, credential, replace, reserved) != credential
+
     def register(self, credential: Credential) -> None:
         """Bind `credential` to its entity ID, in place of an earlier one, whose sessions are over when this returns.
 
+        Whether the name may be had is not asked here; what a person causes goes through `bind`.
         Raises RegistrationRefused when its key is bound to another entity ID (SEC-16).
         """
         with self._transaction(removes_keys=True) as database:
-            row = database.execute(
-                "SELECT entity_id FROM credential WHERE x = ? AND entity_id != ?", (credential.x, credential.entity_id)
-            ).fetchone()
-            if row is not None:
-                raise RegistrationRefused(
-                    f"the key of {credential.entity_id!r} is registered as {row[0]!r} already: "
-                    "give each entity a key of its own"
-                )
+            self._require_own_key(database, credential)
             if credential == self._credential(database, credential.entity_id):
                 return
-            database.execute("DELETE FROM credential WHERE entity_id = ?", (credential.entity_id,))
-            database.execute(
-                "INSERT INTO credential (entity_id, role, x, ccs, kid) VALUES (?, ?, ?, ?, ?)",
-                (credential.entity_id, credential.role, credential.x, credential.ccs, credential.kid),
-            )
+            self._register(database, credential, False)
         self._edits += 1
+
+    def pairings(self) -> set[str]:
+        """All entities that were let in by pairing and have not been heard of since (`set_paired`)."""
+        with self._reader() as view:
+            return {row[0] for row in view.execute("SELECT entity_id FROM credential WHERE pairing").fetchall()}
+
+    def set_paired(self, entity_id: str) -> None:
+        """`entity_id` knows that it was let in."""
+        with self._transaction() as database:
+            database.execute("UPDATE credential SET pairing = 0 WHERE entity_id = ?", (entity_id,))
 
     def unregister(self, entity_id: str) -> bool:
         """Forget `entity_id`, whose sessions are over when this returns. True if it was known."""
@@ -313,6 +335,40 @@ class SessionStore:
             if removes_keys:
                 self._file.erase_after_commit()
             yield self._database
+
+    def _judged(
+        self, database: sqlite3.Connection, credential: Credential, replace: bool, reserved: Collection[str]
+    ) -> Credential | None:
+        """Who has the name now, if `credential` may have it. Raises NameTaken, RegistrationRefused."""
+        self._require_own_key(database, credential)
+        present = self._credential(database, credential.entity_id)
+        require_free(
+            credential.entity_id,
+            credential.role,
+            None if present == credential else present,
+            replace=replace,
+            reserved=reserved,
+        )
+        return present
+
+    @staticmethod
+    def _require_own_key(database: sqlite3.Connection, credential: Credential) -> None:
+        row = database.execute(
+            "SELECT entity_id FROM credential WHERE x = ? AND entity_id != ?", (credential.x, credential.entity_id)
+        ).fetchone()
+        if row is not None:
+            raise RegistrationRefused(
+                f"the key of {credential.entity_id!r} is registered as {row[0]!r} already: "
+                "give each entity a key of its own"
+            )
+
+    @staticmethod
+    def _register(database: sqlite3.Connection, credential: Credential, pairing: bool) -> None:
+        database.execute("DELETE FROM credential WHERE entity_id = ?", (credential.entity_id,))
+        database.execute(
+            "INSERT INTO credential (entity_id, role, x, ccs, kid, pairing) VALUES (?, ?, ?, ?, ?, ?)",
+            (credential.entity_id, credential.role, credential.x, credential.ccs, credential.kid, pairing),
+        )
 
     @staticmethod
     def _credential(database: sqlite3.Connection, entity_id: str) -> Credential | None:

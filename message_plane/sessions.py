@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from message_plane import tuning
 from message_plane.commit_queue import CommitQueue
-from message_plane.credentials import RESPONDERS_OF, Credential
+from message_plane.credentials import RESPONDERS_OF
 from message_plane.edhoc import C_I_LEN, C_R_LEN, LABEL_MASTER_SALT, LABEL_MASTER_SECRET, Established
 from message_plane.errors import NoSession
 from message_plane.incidents import Incidents
@@ -47,7 +47,7 @@ class Sessions:
         self._by_recipient_id: dict[bytes, Session] = {}
         self._live: dict[str, Session] = {}
         self._candidates: dict[str, Session] = {}
-        self._provisional: dict[str, Session] = {}
+        self._provisional: dict[bytes, Session] = {}  # by recipient ID, the oldest first
         self._moved: set[Session] = set()
         self._counted_at = time.monotonic()
         self._promotions = SingleFlight[bool]()
@@ -59,7 +59,7 @@ class Sessions:
             credential = self._store.credential(stored.entity_id)  # of the key that it was made with, or it were gone
             if credential is None:
                 continue
-            peer = Peer(credential.entity_id, credential.role)
+            peer = Peer(credential.entity_id, credential.role, session=stored.recipient_id)
             session = Session(
                 stored,
                 peer,
@@ -98,12 +98,17 @@ class Sessions:
         return None if session is None or session.over or session.worn_out(time.monotonic()) else session
 
     def newest(self, entity_id: str) -> Session | None:
-        """The session of the newest handshake with `entity_id`, provisional or not."""
-        for table in (self._provisional, self._candidates, self._live):
+        """The session of the newest handshake with the registered `entity_id`."""
+        for table in (self._candidates, self._live):
             session = table.get(entity_id)
             if session is not None and not session.over:
                 return session
         return None
+
+    def of(self, peer: Peer) -> Session | None:
+        """The very session that `peer` spoke on, unless it is over."""
+        session = self._by_recipient_id.get(peer.session)
+        return None if session is None or session.over else session
 
     def entities(self) -> set[str]:
         """All entities with a live session or a candidate."""
@@ -121,21 +126,23 @@ class Sessions:
 
     # Beginning
 
-    def add_as_responder(self, established: Established, host: str, port: int) -> bool:
+    def add_as_responder(self, established: Established, host: str, port: int) -> None:
         """Take up a handshake that the peer initiated: in memory only, until a request on it has verified.
 
-        False if there are too many provisional peers.
+        A provisional peer always finds room: the oldest from its address gives way, or the oldest of all. So many are
+        kept that, at the most handshakes a second that are computed, each has the time that a board needs (SEC-35).
         """
         session = self._session(established, host, port)
         if not established.provisional:
             self._set_candidate(session)
-            return True
-        if session.entity_id not in self._provisional and len(self._provisional) >= tuning.PROVISIONAL_MAX:
-            return False
-        self._forget(self._provisional.pop(session.entity_id, None))
-        self._provisional[session.entity_id] = session
+            return
+        neighbours = [other for other in self._provisional.values() if other.stored.host == host]
+        if len(neighbours) >= tuning.PROVISIONAL_PER_ADDRESS:
+            self._end(neighbours[0])
+        elif len(self._provisional) >= tuning.PROVISIONAL_MAX:
+            self._end(next(iter(self._provisional.values())))
+        self._provisional[session.recipient_id] = session
         self._by_recipient_id[session.recipient_id] = session
-        return True
 
     async def add_as_initiator(self, established: Established, host: str, port: int) -> Session:
         """Take up a handshake of ours, message_4 verified: on disk before its first sender number is used."""
@@ -188,11 +195,11 @@ class Sessions:
                 raise NoSession(f"the session with {session.entity_id!r} is over")
             await self._reservations.run(session.recipient_id, lambda: self._reserve(session))
 
-    async def admit(self, entity_id: str, credential: Credential) -> None:
-        """Make the provisional session of the now registered `credential` an ordinary one."""
-        session = self._provisional.pop(entity_id, None)
-        if session is None:
-            raise NoSession(f"{entity_id!r} has no provisional session")
+    async def admit(self, session: Session) -> None:
+        """Make a provisional session, whose credential is registered by now, an ordinary one. Raises NoSession."""
+        credential, entity_id = session.credential, session.entity_id
+        if self._provisional.pop(session.recipient_id, None) is None:
+            raise NoSession(f"{entity_id!r} has no such provisional session")
         self._end_all(entity_id)
         ceiling = session.sender_sequence_number + tuning.NUMBERS_STEP
         kept = False
@@ -205,7 +212,7 @@ class Sessions:
         if not kept:
             raise NoSession(f"{entity_id!r} is not registered")
         session.ceiling = ceiling
-        session.peer = Peer(credential.entity_id, credential.role)
+        session.peer = Peer(credential.entity_id, credential.role, session=session.recipient_id)
         self._live[entity_id] = session
         self._incidents.count("sessions_begun")
 
@@ -213,13 +220,17 @@ class Sessions:
 
     def drop(self, entity_id: str) -> list[Session]:
         """End all sessions with `entity_id`, in memory; those to be removed from disk are returned."""
-        self._forget(self._provisional.pop(entity_id, None))
         return self._end_all(entity_id)
+
+    def answered(self, session: Session) -> None:
+        """The answer to a request on `session` is on its way: one that was to end with it ends."""
+        if session.ends_when_answered:
+            self._end(session)
 
     def end_provisional(self) -> None:
         """The pairing window closes: end all provisional sessions."""
-        for entity_id in list(self._provisional):
-            self._forget(self._provisional.pop(entity_id))
+        for session in list(self._provisional.values()):
+            self._end(session)
 
     def sweep(self) -> list[Session]:
         """End worn out sessions, in memory; those to be removed from disk are returned."""
@@ -250,7 +261,8 @@ class Sessions:
             host=host,
             port=port,
         )
-        peer = Peer(established.peer.entity_id, established.peer.role, established.provisional)
+        who, recipient_id = established.peer, established.recipient_id
+        peer = Peer(who.entity_id, who.role, established.provisional, recipient_id)
         session = Session(
             stored,
             peer,
@@ -303,9 +315,10 @@ class Sessions:
         return [self._end(session) for session in found if session is not None]
 
     def _end(self, session: Session) -> Session:
-        for table in (self._candidates, self._live, self._provisional):
+        for table in (self._candidates, self._live):
             if table.get(session.entity_id) is session:
                 del table[session.entity_id]
+        self._provisional.pop(session.recipient_id, None)
         self._forget(session)
         return session
 

@@ -21,7 +21,8 @@ HALF_OPEN_PER_ADDRESS = 4
 HALF_OPEN_S = 30  # a board computes for some seconds between message_2 and message_3
 ADDRESSES_REMEMBERED = 4096
 PENALTY_S = 60  # for an address whose octets made the EDHOC library give up
-PROVISIONAL_MAX = 4  # unregistered peers at once in a pairing window
+PROVISIONAL_MAX = 1024  # unregistered sessions in a pairing window: five seconds of HANDSHAKES_MAX, a board needs two
+PROVISIONAL_PER_ADDRESS = 4
 PAIRING_S = 300  # SEC-20
 
 # CoAP

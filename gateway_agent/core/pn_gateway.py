@@ -86,7 +86,6 @@ class PnGateway:
         self._tell = tell
         self._clock = clock
         self._signer = signer
-        self._pairing: PairingWindow | None = None
         self._background = Background()
         self._alarms = Alarms(gateway_id, clock)
         _create_pn(store, pn_id, gateway_id, random)
@@ -196,17 +195,14 @@ class PnGateway:
 
     # messages
 
-    async def handle_pne(self, peer_id: str, message: bytes, exporter: bytes = b"") -> bytes | None:
+    async def handle_pne(self, peer_id: str, message: bytes) -> bytes | None:
         """Answer one message of the PNE whose credential authenticated as `peer_id`; None = empty answer.
 
-        `exporter`: EDHOC_Exporter(32768, '', 32) of the session, needed while pairing. A refusal is a response with
-        Result 2. Raises MalformedMessage (no CPNS message), NotAllowed (not for a PN GW, or naming another PNE); both
-        for a GroupKeyDeliveryResponse, which has no response, and a KeyMessageRequest, whose response tells of success
-        only, as well as what makes them unacceptable.
+        A refusal is a response with Result 2. Raises MalformedMessage (no CPNS message), NotAllowed (not for a PN GW,
+        or naming another PNE); both for a GroupKeyDeliveryResponse, which has no response, and a KeyMessageRequest,
+        whose response tells of success only, as well as what makes them unacceptable.
         """
         code, fields = messages.decode(message)
-        if code == numbers.PAIRING_REQUEST:
-            return self._pair(peer_id, fields, exporter)
         handler = self._from_pne.get(code)
         if handler is None:
             raise NotAllowed(f"message {code} is not one a PNE sends to its PN GW")
@@ -299,6 +295,18 @@ class PnGateway:
             self.retire_pne(pne_id, Cause.NEW_CREDENTIAL)
         self._membership.register(pne_id, preferred_sg)
 
+    def has_pne(self, pne_id: str) -> bool:
+        """True if a PNE of this name is one of this PN now."""
+        pne = self._store.pn.pne(pne_id)
+        return pne is not None and not pne.retired
+
+    def has_signing_key(self, pne_id: str) -> None:
+        """A PNE that is here already was paired once more, and was told the present signing key with that."""
+        pn = self._store.pn.get()
+        if pn is not None:
+            with self._store.transaction():
+                self._store.pn.set_trusted_epoch(pne_id, pn.signing_epoch)
+
     def retire_pne(self, pne_id: str, cause: Cause) -> list[str]:
         """Lost, re-provisioned or gone: a leave from every group (SEC-06).
 
@@ -320,12 +328,11 @@ class PnGateway:
         self._housekeeping.soon()
         return generation
 
-    def open_pairing(self, secret: bytes) -> PairingWindow:
-        """Open the pairing window with the secret a board shows; one is open at most. Raises ValueError."""
-        if self._pairing is not None:
-            self._pairing.close()
+    def open_pairing(self, pne_id: str, secret: bytes) -> PairingWindow:
+        """A pairing window for the board that is called `pne_id` and shows `secret`. Raises ValueError."""
         pn = self._store.pn.get()
-        self._pairing = PairingWindow(
+        return PairingWindow(
+            pne_id,
             secret,
             self._clock.monotonic(),
             gateway_id=self._gateway_id,
@@ -333,7 +340,6 @@ class PnGateway:
             signing_key=self._signer.public_key,
             signing_epoch=pn.signing_epoch if pn else 1,
         )
-        return self._pairing
 
     def roll_over(self, new_signer: Signer) -> int:
         """Change the broadcast signing key (SEC-18); return its epoch. The old private key is not needed any more."""
@@ -405,16 +411,6 @@ class PnGateway:
             await self._deliveries.confirmed(sg_id, version, peer_id)
         else:
             raise NotAllowed("a broadcast is confirmed with the proof of the slot")
-
-    def _pair(self, peer_id: str, fields: Fields, exporter: bytes) -> bytes:
-        try:
-            if self._pairing is None:
-                raise NotAllowed("no pairing window is open")
-            answer = self._pairing.answer(peer_id, fields, exporter, self._clock.monotonic())
-        except CpnsError as error:
-            self.counters["pairing_refused"] += 1
-            return bytes(messages.failure(numbers.PAIRING_REQUEST, error))
-        return bytes(messages.encode(numbers.PAIRING_RESPONSE, answer))
 
     # the rest of the Server's messages
 

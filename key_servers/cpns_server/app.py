@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from cpns import numbers
-from cpns.errors import NotAllowed, Unknown
+from cpns.errors import NotAllowed
 from key_servers.cpns_server import alarms as kinds
 from key_servers.cpns_server import events, tuning
 from key_servers.cpns_server.alarms import Alarms
@@ -177,35 +177,44 @@ class CpnsServer:
     # what an operator does: PN GWs and PNEs
 
     def register_gateway(
-        self, gateway_id: str, pn_id: str, credential: bytes = b"", form: str = "cbor", is_open: bool | None = None
+        self,
+        gateway_id: str,
+        pn_id: str,
+        credential: bytes = b"",
+        form: str = "cbor",
+        is_open: bool | None = None,
+        replace: bool = False,
     ) -> None:
         """Let a PN GW serve a PN. `credential` (CCS octets) is needed when it comes over UDP; `form` is cbor or xml.
 
         `is_open`: PNEs belong to that PN as they come, its PN GW is trusted with their names; else each is admitted by
-        `admit_pne` first. None leaves that as it is, and a new one closed.
+        `admit_pne` first. None leaves that as it is, and a new one closed. `replace`: another credential takes the
+        place of the one that it has, and all keys that were handed to that one are renewed.
         """
+        replaces = bool(credential) and self._require_udp().would_replace(gateway_id, credential, replace=replace)
         with self._store.transaction():
             self._registry.register_gateway(gateway_id, pn_id, form, is_open)
-            if credential:
-                self._require_udp().register(gateway_id, credential)
+            if replaces:
+                self._recovery.renew_keys(pn_id, self._clock())
+        if credential:  # last: cut off before, the same once more does all of it
+            self._require_udp().register(gateway_id, credential, replace=replace)
         self.tell(events.GatewayRegistered(gateway_id, pn_id))
         self._changed.set()
 
     async def block_gateway(self, gateway_id: str) -> None:
         """Take nothing from a PN GW and send it nothing any more, its sessions end (SEC-18)."""
         self._registry.block_gateway(gateway_id)
-        self._alarms.forget(gateway_id)
         self.tell(events.GatewayBlocked(gateway_id))
         if self._udp is not None:
             await self._udp.forget(gateway_id)
 
     async def replace_gateway(self, gateway_id: str, new_gateway_id: str, credential: bytes = b"") -> None:
         """Block a stolen or broken PN GW, let another serve its PN, renew all keys it held (SEC-18)."""
-        with self._store.transaction():
-            new = self._recovery.replace_gateway(gateway_id, new_gateway_id, self._clock())
-            if credential:
-                self._require_udp().register(new_gateway_id, credential)
-        self._alarms.forget(gateway_id)
+        if credential:
+            self._require_udp().would_replace(new_gateway_id, credential, replace=False)  # refused before anything ends
+        new = self._recovery.replace_gateway(gateway_id, new_gateway_id, self._clock())
+        if credential:
+            self._require_udp().register(new_gateway_id, credential)
         self.tell(events.GatewayRegistered(new_gateway_id, new.pn_id, replaces=gateway_id))
         self._changed.set()
         if self._udp is not None:
@@ -316,14 +325,8 @@ class CpnsServer:
         return self._alarms.standing()
 
     def dismiss_alarm(self, kind: str, gateway_id: str = "", sg_id: str = "") -> None:
-        """Take the alarms of a kind away, or those of one PN GW or Service Group; they come back if their cause does.
-
-        Raises Unknown if none stands.
-        """
-        if not self._alarms.dismiss(kind, gateway_id, sg_id):
-            raise Unknown(
-                "no such alarm stands: name its kind, and its PN GW or Service Group, as status --json shows it"
-            )
+        """Take one alarm away; it comes back if its cause does."""
+        self._alarms.clear(kind, gateway_id, sg_id)
 
     @property
     def commits(self) -> int:

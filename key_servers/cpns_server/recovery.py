@@ -83,11 +83,16 @@ class Recovery:
         with self._store.transaction():
             old = self._registry.block_gateway(gateway_id)
             self._registry.register_gateway(new_gateway_id, old.pn_id, old.form, old.is_open)
-            for _, sg_id in self._store.positions(pn_id=old.pn_id):
+            self.renew_keys(old.pn_id, now)
+            return replace(old, gateway_id=new_gateway_id)
+
+    def renew_keys(self, pn_id: str, now: Moment) -> None:
+        """Renew every key that the PN GW of a PN holds: another one, or one with another key, takes its place."""
+        with self._store.transaction():
+            for _, sg_id in self._store.positions(pn_id=pn_id):
                 group = self._store.group(sg_id)
                 if group is None or group.state is GroupState.DELETED:
                     continue
-                self._membership.raise_revision(sg_id, old.pn_id)
-                self._store.set_accepted(sg_id, old.pn_id, Position())
+                self._membership.raise_revision(sg_id, pn_id)
+                self._store.set_accepted(sg_id, pn_id, Position())
                 self._keys.update_soon(sg_id, numbers.REASON_LEAVE, now)
-            return replace(old, gateway_id=new_gateway_id)

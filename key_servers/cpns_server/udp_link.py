@@ -10,6 +10,7 @@ from key_servers.cpns_server import tuning
 from key_servers.cpns_server.courier import NoAnswer, NotSent
 from key_servers.errors import ServerError
 from message_plane import credentials, errors
+from message_plane.credentials import Credential
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.identity import OwnIdentity
 from message_plane.session_store import SessionStore
@@ -78,16 +79,24 @@ class UdpLink:
         except errors.PlaneError as error:
             raise NoAnswer(str(error)) from error
 
-    def register(self, gateway_id: str, credential: bytes) -> None:
+    def would_replace(self, gateway_id: str, credential: bytes, *, replace: bool) -> bool:
+        """True if `register` would end sessions of another key of that PN GW. Raises as it would; changes nothing."""
+        try:
+            parsed = _parsed(gateway_id, credential)
+            changes = self._sessions.require_bindable(parsed, replace=replace, reserved=(self.identity.entity_id,))
+            return changes and self._sessions.credential(gateway_id) is not None
+        except errors.PlaneError as error:
+            raise NotAllowed(str(error)) from error
+
+    def register(self, gateway_id: str, credential: bytes, *, replace: bool = False) -> None:
         """Take sessions of `gateway_id` with this credential (CCS octets, docs/protocol.md section 2).
 
-        Raises NotAllowed when it does not name that PN GW, or is bound to another.
+        `replace`: also in place of another key, whose sessions are over then (SEC-31). Raises NotAllowed when the
+        credential does not name that PN GW, the name is taken, or the key is bound to another name.
         """
         try:
-            parsed = credentials.parse(credential, "gateway")
-            if parsed.entity_id != gateway_id:
-                raise NotAllowed(f"the credential is that of {parsed.entity_id}, not of {gateway_id}")
-            self._sessions.register(parsed)
+            parsed = _parsed(gateway_id, credential)
+            self._sessions.bind(parsed, replace=replace, reserved=(self.identity.entity_id,))
         except errors.PlaneError as error:
             raise NotAllowed(str(error)) from error
 
@@ -124,3 +133,10 @@ class UdpLink:
         """Stop listening."""
         await self._endpoint.close()
         self._sessions.close()
+
+
+def _parsed(gateway_id: str, credential: bytes) -> Credential:
+    parsed = credentials.parse(credential, "gateway")
+    if parsed.entity_id != gateway_id:
+        raise NotAllowed(f"the credential is that of {parsed.entity_id}, not of {gateway_id}")
+    return parsed

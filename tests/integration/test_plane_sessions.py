@@ -16,7 +16,6 @@ from message_plane.errors import (
     PeerRefused,
     PeerUnreachable,
     PortInUse,
-    RegistrationRefused,
     StoreError,
 )
 from tests.integration.plane_world import LOOPBACK, Party, Wire, parties, renumbered, until
@@ -540,10 +539,12 @@ async def test_both_sides_of_a_handshake_export_the_same_key_for_pairing(tmp_pat
 async def test_admitting_needs_a_provisional_peer(tmp_path):
     async with parties(tmp_path, *LAMP_AND_GATEWAY) as (lamp, gateway):
         with pytest.raises(NoSession):
-            await gateway.endpoint.admit("lamp")
+            await gateway.endpoint.admit(Peer("lamp", "pne"))
         await lamp.endpoint.connect("home-gw", *gateway.address)
-        with pytest.raises((NoSession, RegistrationRefused)):
-            await gateway.endpoint.admit("lamp")
+        await lamp.endpoint.request("home-gw", b"\xa0")
+        (ordinary, _), *_ = gateway.got
+        with pytest.raises(NoSession):
+            await gateway.endpoint.admit(ordinary)
 
 
 @pytest.mark.req("SEC-22")

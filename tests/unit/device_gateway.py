@@ -103,12 +103,13 @@ class PairingGateway(LakersGateway):
         self.signing = signing
         self.name = name or party.credential.entity_id
         self.proved = False  # by the board
+        self.once = False  # the window closes with that
 
     def answer(self, code, fields, session):
         if code != n.PAIRING_REQUEST:
             return super().answer(code, fields, session)
         m = messages
-        if self.secret is None:
+        if self.secret is None or (self.once and self.proved and m.AUTHENTICATOR not in fields):
             return m.encode(n.PAIRING_RESPONSE, {m.RESULT: n.RESULT_FAIL, m.ERROR: n.ERROR_NOT_ALLOWED})
         answer = {m.RESULT: n.RESULT_SUCCESS}
         if m.AUTHENTICATOR in fields:

@@ -5,13 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from cpns import messages, numbers
-from cpns.crypto.hmac import hmac_sha256
 from cpns.errors import NotAllowed
 from gateway_agent.app import IDENTITY_FILE, NEXT_SIGNING_FILE, SIGNING_FILE, GatewayApp, own_keys
 from gateway_agent.config.schema import Broadcast, Gateway, GatewayConfig, MessagePlane
 from gateway_agent.errors import GatewayError, NoBroadcastInterface
-from message_plane.errors import IdentityError, PlaneError, PortInUse, RegistrationRefused
+from message_plane.errors import IdentityError, PlaneError, PortInUse
 from message_plane.identity import SigningKey
 from message_plane.session import Peer
 
@@ -125,10 +123,10 @@ async def opened_with_old(folder: Path) -> GatewayApp:
 async def test_a_pairing_window_that_nobody_uses_closes_with_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway_agent.app.PAIRING_OPEN_S", 0.05)
+    monkeypatch.setattr("gateway_agent.pairing.OPEN_S", 0.05)
     app = await opened(tmp_path)
-    with pytest.raises(NotAllowed, match="no board has proved"):
-        await app.pair(bytes(range(10)))
+    with pytest.raises(NotAllowed, match=r"no board has proved.*No board came"):
+        await app.pair("lamp", bytes(range(10)))
     await app.close()
 
 
@@ -136,41 +134,15 @@ async def test_a_pairing_window_that_nobody_uses_closes_with_a_sentence(
 async def test_a_new_pairing_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
     """Who mistyped the secret and tries again waits for nobody, and the end of the first closes nothing."""
     app = await opened(tmp_path)
-    first = asyncio.create_task(app.pair(bytes(10)))
+    first = asyncio.create_task(app.pair("lamp", bytes(10)))
     await asyncio.sleep(0)
-    second = asyncio.create_task(app.pair(bytes(range(10))))
+    second = asyncio.create_task(app.pair("lamp", bytes(range(10))))
     with pytest.raises(NotAllowed, match="no board has proved"):
         await asyncio.wait_for(first, 5)
     assert app.endpoint._incoming.pairing_handler is not None
     second.cancel()
     await asyncio.gather(second, return_exceptions=True)
     assert app.endpoint._incoming.pairing_handler is None
-    await app.close()
-
-
-@pytest.mark.req("SEC-16", "SEC-20")
-async def test_a_board_that_cannot_be_registered_is_not_paired_and_the_person_is_told_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    app = await opened(tmp_path)
-    secret, exporter = bytes(range(10)), bytes(32)
-
-    async def admit(entity_id: str) -> None:
-        raise RegistrationRefused("the key of 'lamp' is registered as 'door' already")
-
-    monkeypatch.setattr(app.endpoint, "export", lambda *_: exporter)
-    monkeypatch.setattr(app.endpoint, "admit", admit)
-    pairing = asyncio.create_task(app.pair(secret))
-    await asyncio.sleep(0)
-    handle = app.endpoint._incoming.pairing_handler
-    assert handle is not None
-    proof = hmac_sha256(secret, b"pne", exporter)
-    request = messages.encode(numbers.PAIRING_REQUEST, {messages.PNE_ID: "lamp", messages.AUTHENTICATOR: proof})
-    with pytest.raises(NotAllowed):
-        await handle(Peer("lamp", "pne", True), request)
-    with pytest.raises(RegistrationRefused, match="door"):
-        await asyncio.wait_for(pairing, 5)
-    assert app.gateway._store.pn.pne("lamp") is None
     await app.close()
 
 

@@ -8,7 +8,7 @@ import typer
 
 from tools.keycast import completion
 from tools.keycast.group import PneArgument
-from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, refuse, remark, sentences
+from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, remark, sentences
 from tools.keycast.tables import show_table
 
 app = typer.Typer(no_args_is_help=True)
@@ -59,10 +59,6 @@ def provision(
     from tools.provisioning import Trust, flash_script, new_board
 
     told: dict[str, Any] = ask(config, None, "trust")
-    if not replace and pne in [device["pne_id"] for device in ask(config, None, "device.list")]:
-        refuse(
-            f"{pne} is let in already. To end the identity that it has, and its memberships: add --replace.", "taken"
-        )
     with sentences():
         trust = Trust(
             credentials.parse(bytes.fromhex(told["credential"]), "gateway"),
@@ -74,7 +70,7 @@ def provision(
         record, credential = new_board(pne, trust)
         files.write_new(out, flash_script({RECORD: record}).encode() if out.suffix == ".py" else record)
     try:
-        ask(config, None, "device.register", credential=credential.ccs.hex(), group=group)
+        ask(config, None, "device.register", credential=credential.ccs.hex(), group=group, replace=replace)
     except BaseException:
         out.unlink()  # nobody would let that board in
         raise
@@ -101,15 +97,18 @@ def _hint(address: str) -> str:
 
 @app.command()
 def pair(
+    pne: Annotated[str, typer.Argument(metavar="PNE", help="PNE ID of the board.")],
     secret: Annotated[str, typer.Argument(help="The 16 characters that the board shows.")],
+    replace: Annotated[bool, typer.Option("--replace", help="End the identity that has this name now.")] = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Let in the board that shows this secret; waits up to five minutes.
+    """Let in the board of this name that shows this secret; waits up to five minutes.
 
-    Example: keycast device pair ABCD-EFGH-IJKL-MNOP
+    Only that board is let in, and only while this command runs. Example: keycast device pair lamp.porch
+    ABCD-EFGH-IJKL-MNOP
     """
-    remark("Waiting for the board ...")
-    pne = ask(config, None, "device.pair", secret=secret)
+    remark(f"Waiting for {pne} ...")
+    ask(config, None, "device.pair", pne_id=pne, secret=secret, replace=replace)
     answer({"pne_id": pne}, f"{pne} is paired and let in.")
 
 

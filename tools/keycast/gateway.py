@@ -216,9 +216,10 @@ def credential(config: ConfigOption = DEFAULT_CONFIG) -> None:
 @app.command()
 def trust_server(
     credential: Annotated[str, typer.Argument(help="The Server's credential: keycast server credential")],
+    replace: Annotated[bool, typer.Option("--replace", help="End the identity that the Server has here.")] = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Register the credential of a CPNS Server elsewhere (uplink kind = "udp").
+    """Register the credential of the CPNS Server elsewhere that `uplink.server_id` names (uplink kind = "udp").
 
     Example: keycast gateway trust-server $(keycast server credential --state server-state)
     """
@@ -234,9 +235,15 @@ def trust_server(
     with sentences():
         loaded = load(config)
         parsed = credentials.parse(octets, "server")
+        if parsed.entity_id != loaded.uplink.server_id:
+            refuse(
+                f"this is the credential of {parsed.entity_id}, and {config} names {loaded.uplink.server_id} as the "
+                "CPNS Server. Set uplink.server_id if you mean this one.",
+                "not-allowed",
+            )
         store = SessionStore(loaded.gateway.state_dir / SESSIONS_FILE)
         try:
-            store.register(parsed)
+            store.bind(parsed, replace=replace, reserved=(loaded.gateway.id,))
         finally:
             store.close()
     answer({"server": parsed.entity_id}, f"{parsed.entity_id} is the CPNS Server of {loaded.gateway.id}.")

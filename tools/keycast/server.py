@@ -84,13 +84,16 @@ def add_gateway(
         bool | None,
         typer.Option("--open/--closed", help="Boards belong to the PN as they come, or you admit each of them first."),
     ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="End the identity that the gateway has; the keys it held are renewed.")
+    ] = False,
     state: StateFolder = _STATE,
 ) -> None:
     """Let a PN GW serve a PN. Open its PN only if the gateway is yours: it could name any board as its own.
 
     Example: keycast server add-gateway gw.home home $(keycast gateway credential) --open
     """
-    arguments = {"gateway_id": gateway, "pn_id": pn, "credential": credential, "is_open": is_open}
+    arguments = {"gateway_id": gateway, "pn_id": pn, "credential": credential, "is_open": is_open, "replace": replace}
     ask(DEFAULT_CONFIG, state, "server.add-gateway", **arguments)
     closed = [] if is_open else [f"Boards of a closed PN are admitted by name: keycast server admit-pne BOARD {pn}"]
     answer({"gateway_id": gateway, "pn_id": pn}, f"{gateway} serves {pn}.", *closed)

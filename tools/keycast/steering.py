@@ -6,8 +6,7 @@ from typing import Any
 
 from cpns.errors import NotAllowed
 from gateway_agent.app import GatewayApp
-from gateway_agent.control import Command
-from gateway_agent.core.membership import Cause
+from gateway_agent.control import Command, attended
 from key_servers.cpns_server.app import CpnsServer
 from message_plane import credentials
 from tools.keycast.versions import version_text
@@ -23,10 +22,12 @@ def commands(app: GatewayApp, server: CpnsServer | None) -> dict[str, Command]:
         "gateway.roll-over": app.roll_over,
         "gateway.new-generation": app.gateway.new_generation,
         "device.list": lambda: _devices(app),
-        "device.register": lambda credential, group=None: _register(app, credential, group),
-        "device.retire": lambda pne_id: _retire(app, pne_id),
+        "device.register": lambda credential, group=None, replace=False: _register(app, credential, group, replace),
+        "device.retire": app.registrar.retire,
         "device.release": app.gateway.release_pne,
-        "device.pair": lambda secret: app.pair(secret_octets(secret)),
+        "device.pair": attended(
+            lambda pne_id, secret, replace=False: app.pair(pne_id, secret_octets(secret), replace=replace)
+        ),
     }
     return known if server is None else known | group_commands(server)
 
@@ -59,8 +60,8 @@ def server_commands(server: CpnsServer) -> dict[str, Command]:
         "server.replace-gateway": lambda gateway_id, new_gateway_id, credential: server.replace_gateway(
             gateway_id, new_gateway_id, _unhex(credential)
         ),
-        "server.add-gateway": lambda gateway_id, pn_id, credential, is_open: server.register_gateway(
-            gateway_id, pn_id, _unhex(credential), is_open=is_open
+        "server.add-gateway": lambda gateway_id, pn_id, credential, is_open, replace=False: server.register_gateway(
+            gateway_id, pn_id, _unhex(credential), is_open=is_open, replace=replace
         ),
     }
 
@@ -77,9 +78,9 @@ def secret_octets(text: str) -> bytes:
     return octets
 
 
-def _register(app: GatewayApp, credential: str, group: str | None) -> str:
+def _register(app: GatewayApp, credential: str, group: str | None, replace: bool) -> str:
     parsed = credentials.parse(_unhex(credential), "pne")
-    app.register(parsed, group)
+    app.register(parsed, group, replace=replace)
     return parsed.entity_id
 
 
@@ -88,12 +89,6 @@ def _unhex(credential: str) -> bytes:
         return bytes.fromhex(credential)
     except ValueError:
         raise NotAllowed("a credential is the hexadecimal text of a CCS") from None
-
-
-def _retire(app: GatewayApp, pne_id: str) -> list[str]:
-    exposed = app.gateway.retire_pne(pne_id, Cause.LOST)
-    app.credentials.unregister(pne_id)
-    return exposed
 
 
 def _devices(app: GatewayApp) -> list[dict[str, Any]]:

@@ -1,0 +1,134 @@
+"""Pairing on the message plane: the window that a person opened for one board, and what it lets in (SEC-20, SEC-31).
+
+One window at a time. It is there as long as `pair` runs: who asked for it and goes away closes it.
+"""
+
+import asyncio
+import time
+
+from cpns import messages, numbers
+from cpns.errors import CpnsError, NotAllowed, NotAuthentic
+from gateway_agent.core import events
+from gateway_agent.core.pairing import EXPORTER_LEN, OPEN_S, PairingWindow
+from gateway_agent.core.pn_gateway import PnGateway
+from gateway_agent.registrar import Registrar
+from message_plane.endpoint import Endpoint, Peer
+from message_plane.errors import PlaneError
+
+EXPORTER_LABEL = 32768  # of the EDHOC exporter, docs/protocol.md section 9
+
+
+class Pairing:
+    """`counters` of the gateway count what was refused."""
+
+    def __init__(self, gateway: PnGateway, endpoint: Endpoint, registrar: Registrar, tell: events.Tell) -> None:
+        self._gateway = gateway
+        self._endpoint = endpoint
+        self._registrar = registrar
+        self._tell = tell
+        self._window: PairingWindow | None = None
+        self._done = asyncio.Event()  # set when the newest pairing is over
+        self._replace = False
+        self._refused: Exception | None = None
+
+    async def pair(self, pne_id: str, secret: bytes, *, replace: bool = False) -> str:
+        """Let in the one board that is called `pne_id` and shows `secret` (10 octets); return its name.
+
+        `replace`: also where that name is taken; who has it now is retired. Cancelled, it lets nobody in any more.
+        Raises NameTaken at once; NotAllowed when nobody has paired within five minutes, the board calls itself
+        otherwise, or another pairing begins; RegistrationRefused when the board's key belongs to another name,
+        StoreError when it cannot be written down.
+        """
+        self._registrar.require_free(pne_id, replace=replace)
+        if self._window is not None:
+            self._window.close()
+        self._done.set()
+        done = self._done = asyncio.Event()
+        window = self._window = self._gateway.open_pairing(pne_id, secret)
+        self._replace, self._refused = replace, None
+        self._endpoint.open_pairing(lambda credential: True, self.answer, duration_s=OPEN_S)
+        try:
+            async with asyncio.timeout(OPEN_S):
+                await done.wait()
+        except TimeoutError:
+            pass
+        finally:
+            window.close()
+            if self._window is window:
+                self._window = None
+                self._endpoint.close_pairing()
+                refused = self._refused
+            else:
+                refused = None
+        if refused is not None:
+            raise refused
+        if window.paired is None:
+            raise NotAllowed(_what_was_seen(window))
+        return window.paired
+
+    def concerns(self, peer: Peer, message: bytes) -> bool:
+        """True if a message of a PNE that is in belongs here: it pairs once more, or has not heard that it is in."""
+        if self._window is None and not self._registrar.is_pairing(peer.entity_id):
+            return False
+        return bool(messages.decode(message)[0] == numbers.PAIRING_REQUEST)
+
+    async def answer(self, peer: Peer, message: bytes) -> bytes:
+        """Answer a PairingRequest, of a stranger in the window or of a PNE that is in. Raises CpnsError for others."""
+        code, fields = messages.decode(message)
+        if code != numbers.PAIRING_REQUEST:
+            raise NotAllowed("a board that is being paired sends a PairingRequest")
+        window = self._window
+        try:
+            if window is None or window.paired is not None:
+                return self._answer_again(peer, messages.AUTHENTICATOR in fields)
+            exporter = self._endpoint.export(peer, EXPORTER_LABEL, EXPORTER_LEN)
+            answer = window.answer(peer.entity_id, fields, exporter, time.monotonic())
+        except CpnsError as error:
+            self._gateway.counters["pairing_refused"] += 1
+            if isinstance(error, NotAuthentic):
+                self._endpoint.end_when_answered(peer)
+            if window is not None and window.misnamed is not None:
+                self._done.set()
+            return bytes(messages.failure(numbers.PAIRING_REQUEST, error))
+        except PlaneError:
+            raise NotAllowed("this session has no pairing value") from None
+        if window.paired is not None:
+            await self._let_in(peer)
+        return bytes(messages.encode(numbers.PAIRING_RESPONSE, answer))
+
+    async def _let_in(self, peer: Peer) -> None:
+        """The board has proved itself. It is in when this returns, and the person is told."""
+        done = self._done
+        try:
+            self._registrar.register(self._endpoint.credential(peer), replace=self._replace, pairing=True)
+            if peer.provisional:
+                await self._endpoint.admit(peer)
+            self._tell(events.Paired(peer.entity_id))
+        except Exception as problem:  # whatever it is, the person is told that instead of a success
+            self._refused = problem
+            if isinstance(problem, PlaneError):
+                raise NotAllowed("this board could not be let in") from None
+            raise
+        finally:
+            done.set()
+
+    def _answer_again(self, peer: Peer, has_proof: bool) -> bytes:
+        """The last answer was lost: the window has closed behind the board, which is in and asks once more."""
+        if peer.provisional or not has_proof:
+            raise NotAllowed("no pairing window is open")
+        return bytes(messages.encode(numbers.PAIRING_RESPONSE, {messages.RESULT: numbers.RESULT_SUCCESS}))
+
+
+def _what_was_seen(window: PairingWindow) -> str:
+    wanted = window.pne_id
+    begin = f"no board has proved that it is {wanted!r} and shows this secret; the pairing window is closed"
+    if window.misnamed is not None:
+        return (
+            f"the board that shows this secret calls itself {window.misnamed!r}, not {wanted!r}: it is not let in. "
+            "If that is the board you mean, pair it by that name"
+        )
+    if wanted in window.callers:
+        return f"{begin}. A board of that name came and did not accept the secret: compare all 16 characters"
+    if window.callers:
+        return f"{begin}. Boards came that call themselves {', '.join(map(repr, window.callers))}"
+    return f"{begin}. No board came: is it on this network, and does it show the secret still?"

@@ -1,0 +1,88 @@
+"""Who is a PNE of this gateway: the one place where a board's name is bound to its key, or set free (SEC-31, SEC-33).
+
+Provisioning and pairing come here. An identity that is replaced ends before the new one begins, and the steps stand in
+an order in which a power cut after any of them leaves the old identity, nobody, or the new one, and never a mixture;
+the same once more then succeeds.
+"""
+
+import contextlib
+from collections.abc import Collection
+
+from cpns.errors import Unknown
+from gateway_agent.core import events
+from gateway_agent.core.membership import Cause
+from gateway_agent.core.pn_gateway import PnGateway
+from message_plane.binding import require_free
+from message_plane.credentials import ROLE_PNE, Credential
+from message_plane.errors import StoreError
+from message_plane.session_store import SessionStore
+
+
+class Registrar:
+    """`reserved`: names of the gateway itself and of its CPNS Server, which no board gets."""
+
+    def __init__(
+        self, credentials: SessionStore, gateway: PnGateway, reserved: Collection[str], tell: events.Tell
+    ) -> None:
+        self._credentials = credentials
+        self._gateway = gateway
+        self._reserved = reserved
+        self._tell = tell
+        self._pairing = credentials.pairings()
+
+    def require_free(self, pne_id: str, *, replace: bool) -> None:
+        """Raise NameTaken unless a new key may get this name. A pairing that may not have ended may be repeated."""
+        holder = self._credentials.credential(pne_id)
+        if pne_id in self._pairing and holder is not None and holder.role == ROLE_PNE:
+            holder = None
+        require_free(pne_id, ROLE_PNE, holder, replace=replace, reserved=self._reserved)
+
+    def register(
+        self, credential: Credential, preferred_sg: str | None = None, *, replace: bool = False, pairing: bool = False
+    ) -> None:
+        """Let a PNE in that has this credential and was given our signing key; nothing changes for one that is in.
+
+        Whoever had the name before is retired with all its rights. `pairing`: by pairing, so that it may not know yet.
+        Raises NameTaken, RegistrationRefused, StoreError.
+        """
+        pne_id = credential.entity_id
+        if self._credentials.require_bindable(credential, replace=replace, reserved=self._reserved):
+            if self._gateway.has_pne(pne_id):
+                self._gateway.retire_pne(pne_id, Cause.NEW_CREDENTIAL)
+            self._credentials.unregister(pne_id)
+            self._gateway.register_pne(pne_id, preferred_sg)
+            self._credentials.bind(credential, replace=False, reserved=self._reserved, pairing=pairing)
+            if pairing:
+                self._pairing.add(pne_id)
+            else:
+                self._tell(events.Registered(pne_id))
+        elif self._gateway.has_pne(pne_id):
+            self._gateway.has_signing_key(pne_id)
+        else:
+            self._gateway.register_pne(pne_id, preferred_sg)
+
+    def is_pairing(self, pne_id: str) -> bool:
+        """True if it was let in by pairing and has not been heard of since."""
+        return pne_id in self._pairing
+
+    def heard(self, pne_id: str) -> None:
+        """A PNE said something over its session: if it was being paired, it knows that it is in."""
+        if pne_id in self._pairing:
+            self._pairing.discard(pne_id)
+            with contextlib.suppress(StoreError):  # then its pairing may be repeated after the next start
+                self._credentials.set_paired(pne_id)
+
+    def retire(self, pne_id: str) -> list[str]:
+        """A person takes a PNE out: slot, sessions, memberships and credential end.
+
+        Returns the SG IDs exposed until they have a newer key. Raises Unknown.
+        """
+        holder = self._credentials.credential(pne_id)
+        known = holder is not None and holder.role == ROLE_PNE
+        exposed: list[str] = []
+        with contextlib.suppress(Unknown) if known else contextlib.nullcontext():
+            exposed = self._gateway.retire_pne(pne_id, Cause.LOST)
+        if known:
+            self._credentials.unregister(pne_id)
+        self._pairing.discard(pne_id)
+        return exposed

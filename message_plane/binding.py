@@ -1,0 +1,34 @@
+"""May this name be bound to a key? The one rule for every way in (SEC-31): pairing, provisioning, trust, registration.
+
+A name is bound to a key only because a person said that name. One that is taken stays with its key unless the person
+also said that it be replaced, and never goes to an entity of another role.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from message_plane.credentials import Credential
+from message_plane.errors import NameTaken
+
+_CALLED = {"pne": "a board", "gateway": "a PN GW", "server": "a CPNS Server"}
+
+
+def require_free(
+    entity_id: str, role: str, holder: Credential | None, *, replace: bool, reserved: Collection[str] = ()
+) -> None:
+    """Raise NameTaken unless `entity_id` may be bound to another key than that of `holder`, who has the name now.
+
+    `reserved`: the names of those who live on this machine themselves, which nobody else gets.
+    """
+    if entity_id in reserved:
+        raise NameTaken(f"{entity_id!r} is a name that this machine has itself: choose another one")
+    if holder is None:
+        return
+    if holder.role != role:
+        raise NameTaken(f"{entity_id!r} is the name of {_CALLED[holder.role]} here: choose another one")
+    if not replace:
+        raise NameTaken(
+            f"{entity_id!r} is let in already, with another key. To end the identity that it has, and its memberships: "
+            "add --replace"
+        )
