@@ -1,5 +1,6 @@
 """Folders of private files: nobody but their owner may add, exchange or remove a file in them."""
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -13,9 +14,7 @@ _OTHERS_WRITE = 0o022
 def make(folder: Path, fault: Fault = StoreUnusable) -> None:
     """Make `folder`, and what is missing above it, with mode 0700, or check the one that is there (`check`)."""
     try:
-        folder.mkdir(mode=MODE, parents=True, exist_ok=True)
-    except FileExistsError:
-        pass  # something else than a folder
+        _make_missing(folder)
     except OSError as error:
         raise fault(f"Cannot make the folder {folder}: {error.strerror}.", "Check the folder above it.") from None
     check(folder, fault)
@@ -49,6 +48,16 @@ def sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _make_missing(folder: Path) -> None:
+    if os.path.lexists(folder):
+        return
+    if folder.parent != folder:
+        _make_missing(folder.parent)
+    with contextlib.suppress(FileExistsError):  # another process was faster
+        folder.mkdir(mode=MODE)
+        sync(folder.parent)
 
 
 def _target(link: Path) -> str:

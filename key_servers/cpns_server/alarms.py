@@ -1,13 +1,20 @@
-"""What a person should look at, each thing once, and how often hostile or broken messages came."""
+"""What a person should look at, each thing once, and how often hostile or broken messages came.
+
+Where many PN GWs have one trouble it is one alarm with a count, and a few lines of the log, not thousands.
+"""
 
 import logging
 from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
 
 from key_servers.cpns_server.values import Alarm, Moment
 
 _log = logging.getLogger(__name__)
 
-_MOST = 1024  # a PN GW may not fill the memory; the oldest go first
+_MOST = 16384  # of one kind: a PN GW may not fill the memory; the oldest go first
+_SINGLY = 3  # so many of one kind are told one by one, more of them together
+_NAMED = 3  # of those told together
 _LINE_EVERY_S = 60.0
 
 UNDELIVERED = "undelivered"
@@ -17,32 +24,101 @@ LOST_STORE = "lost-store"
 UNKNOWN_GROUP = "unknown-group"
 UPDATE_FAILED = "update-failed"
 
+_TOGETHER = {
+    UNDELIVERED: "{gateways} did not take the newest state of {groups}: members may still use an old key. "
+    "Check their uplinks.",
+    SILENT: "{gateways} sent no version list for half an hour: a member who was removed may still be keyed there. "
+    "Check their uplinks.",
+    AHEAD: "{gateways} said to hold versions of {groups} that this Server has not issued. Either they are wrong, or "
+    "this Server runs on an old copy of its store: then run restore.",
+    LOST_STORE: "{gateways} went back to an older version of {groups}: were old images put back? "
+    "Then run their restore.",
+    UNKNOWN_GROUP: "{gateways} hold Service Groups this Server has never made. If it runs on an old copy of its "
+    "store, run restore.",
+    UPDATE_FAILED: "The Group Keys of {groups} were not updated. The log says why.",
+}
+
+
+@dataclass(slots=True)
+class _Kind:
+    """The alarms of one kind by (PN GW ID, SG ID). `told`: how many they were when last told together, 0 = singly."""
+
+    each: dict[tuple[str, str], Alarm] = field(default_factory=dict)
+    told: int = 0
+
 
 class Alarms:
     """Alarms that stand until their cause ends or a person dismisses them."""
 
     def __init__(self) -> None:
-        self._standing: dict[tuple[str, str, str], Alarm] = {}
+        self._kinds: dict[str, _Kind] = {}
 
     def set(self, kind: str, gateway_id: str, sg_id: str, text: str, now: Moment) -> None:
         """Raise an alarm; one that stands already keeps its time and is not logged again."""
-        key = (kind, gateway_id, sg_id)
-        if key in self._standing:
+        alarms = self._kinds.setdefault(kind, _Kind())
+        key = (gateway_id, sg_id)
+        if key in alarms.each:
             return
-        while len(self._standing) >= _MOST:
-            del self._standing[next(iter(self._standing))]
-        self._standing[key] = Alarm(kind, gateway_id, sg_id, now.unix, text)
-        _log.warning("alarm begins: %s", text)
+        while len(alarms.each) >= _MOST:
+            del alarms.each[next(iter(alarms.each))]
+        alarms.each[key] = Alarm(kind, gateway_id, sg_id, now.unix, text)
+        count = len(alarms.each)
+        if count <= _SINGLY and not alarms.told:
+            _log.warning("alarm begins: %s", text)
+        elif count >= 2 * alarms.told:
+            alarms.told = count
+            _log.warning("alarm begins or grows: %s", _together(kind, alarms).text)
 
     def clear(self, kind: str, gateway_id: str, sg_id: str) -> None:
         """End an alarm; none there is fine."""
-        ended = self._standing.pop((kind, gateway_id, sg_id), None)
-        if ended is not None:
+        alarms = self._kinds.get(kind)
+        ended = alarms.each.pop((gateway_id, sg_id), None) if alarms is not None else None
+        if alarms is None or ended is None:
+            return
+        if not alarms.told:
             _log.info("alarm ends: %s", ended.text)
+        elif not alarms.each:
+            alarms.told = 0
+            _log.info("alarm ends, the last of many: %s", ended.text)
+
+    def dismiss(self, kind: str, gateway_id: str = "", sg_id: str = "") -> bool:
+        """End all alarms of a kind, or those of one PN GW or Service Group. False if there are none."""
+        keys = [
+            key for key in self._kinds.get(kind, _Kind()).each if gateway_id in ("", key[0]) and sg_id in ("", key[1])
+        ]
+        for key in keys:
+            self.clear(kind, *key)
+        return bool(keys)
+
+    def forget(self, gateway_id: str) -> None:
+        """A PN GW is blocked: end its alarms."""
+        for kind in list(self._kinds):
+            self.dismiss(kind, gateway_id)
 
     def standing(self) -> tuple[Alarm, ...]:
-        """All alarms, oldest first."""
-        return tuple(self._standing.values())
+        """All alarms, oldest first. Many of one kind are one, with names of neither PN GW nor group."""
+        shown: list[Alarm] = []
+        for kind, alarms in self._kinds.items():
+            if len(alarms.each) > _SINGLY:
+                shown.append(_together(kind, alarms))
+            else:
+                shown += alarms.each.values()
+        return tuple(sorted(shown, key=lambda alarm: alarm.since))
+
+
+def _together(kind: str, alarms: _Kind) -> Alarm:
+    text = _TOGETHER[kind].format(
+        gateways=_names("PN GW", {gateway_id: None for gateway_id, _ in alarms.each}),
+        groups=_names("Service Group", {sg_id: None for _, sg_id in alarms.each}),
+    )
+    return Alarm(kind, "", "", min(each.since for each in alarms.each.values()), text, len(alarms.each))
+
+
+def _names(what: str, names: Collection[str]) -> str:
+    some = ", ".join(list(names)[:_NAMED])
+    if len(names) == 1:
+        return f"{what} {some}"
+    return f"{len(names)} {what}s ({some}{', ...' if len(names) > _NAMED else ''})"
 
 
 class Refusals:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from cpns import numbers
-from cpns.errors import NotAllowed
+from cpns.errors import NotAllowed, Unknown
 from key_servers.cpns_server import alarms as kinds
 from key_servers.cpns_server import events, tuning
 from key_servers.cpns_server.alarms import Alarms
@@ -204,6 +204,7 @@ class CpnsServer:
     async def block_gateway(self, gateway_id: str) -> None:
         """Take nothing from a PN GW and send it nothing any more, its sessions end (SEC-18)."""
         self._registry.block_gateway(gateway_id)
+        self._alarms.forget(gateway_id)
         self.tell(events.GatewayBlocked(gateway_id))
         if self._udp is not None:
             await self._udp.forget(gateway_id)
@@ -215,6 +216,7 @@ class CpnsServer:
         new = self._recovery.replace_gateway(gateway_id, new_gateway_id, self._clock())
         if credential:
             self._require_udp().register(new_gateway_id, credential)
+        self._alarms.forget(gateway_id)
         self.tell(events.GatewayRegistered(new_gateway_id, new.pn_id, replaces=gateway_id))
         self._changed.set()
         if self._udp is not None:
@@ -325,8 +327,14 @@ class CpnsServer:
         return self._alarms.standing()
 
     def dismiss_alarm(self, kind: str, gateway_id: str = "", sg_id: str = "") -> None:
-        """Take one alarm away; it comes back if its cause does."""
-        self._alarms.clear(kind, gateway_id, sg_id)
+        """Take the alarms of a kind away, or those of one PN GW or Service Group; they come back if their cause does.
+
+        Raises Unknown if none stands.
+        """
+        if not self._alarms.dismiss(kind, gateway_id, sg_id):
+            raise Unknown(
+                "no such alarm stands: name its kind, and its PN GW or Service Group, as status --json shows it"
+            )
 
     @property
     def commits(self) -> int:

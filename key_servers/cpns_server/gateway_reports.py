@@ -32,6 +32,7 @@ class GatewayReports:
         self._alarms = alarms
         self._losses = HourlyLimit(tuning.LOSSES_PER_HOUR_MAX)
         self._listed_at: dict[str, float] = {}
+        self._look_at = float("-inf")
 
     def delivery(
         self, gateway: Gateway, sg_id: str, version: int, outcomes: Sequence[tuple[str, Sequence[str]]]
@@ -81,17 +82,22 @@ class GatewayReports:
         ]
 
     def check_silence(self, now: Moment) -> None:
-        """Raise an alarm for each PN GW with Service Groups whose version list is overdue (SEC-28)."""
-        for gateway in self._store.gateways():
-            listed_at = self._listed_at.setdefault(gateway.gateway_id, now.monotonic)
-            if gateway.blocked or not self._store.count_inventories(gateway.pn_id):
-                self._alarms.clear(kinds.SILENT, gateway.gateway_id, "")
-            elif now.monotonic - listed_at >= tuning.VERSION_LIST_OVERDUE_S:
+        """Raise an alarm for each PN GW with Service Groups whose version list is overdue (SEC-28).
+
+        Looks every `tuning.SILENCE_LOOK_S` only: it looks at all of them.
+        """
+        if now.monotonic < self._look_at:
+            return
+        self._look_at = now.monotonic + tuning.SILENCE_LOOK_S
+        serving = self._store.gateways_with_groups()
+        self._listed_at = {gateway_id: self._listed_at.get(gateway_id, now.monotonic) for gateway_id in sorted(serving)}
+        for gateway_id, listed_at in self._listed_at.items():
+            if now.monotonic - listed_at >= tuning.VERSION_LIST_OVERDUE_S:
                 self._alarms.set(
                     kinds.SILENT,
-                    gateway.gateway_id,
+                    gateway_id,
                     "",
-                    f"PN GW {gateway.gateway_id} has sent no version list for half an hour: "
+                    f"PN GW {gateway_id} has sent no version list for half an hour: "
                     "a member who was removed may still be keyed there. Check its uplink.",
                     now,
                 )

@@ -74,6 +74,14 @@ class Store:
         rows = self._rows(f"SELECT {_GATEWAY_COLUMNS} FROM gateways WHERE pn_id = ? AND blocked = 0", pn_id)
         return _gateway(rows[0]) if rows else None
 
+    def gateways_with_groups(self) -> set[str]:
+        """The IDs of the PN GWs in use whose PN has or had members in a Service Group."""
+        rows = self._rows(
+            "SELECT gateway_id FROM gateways g WHERE blocked = 0"
+            " AND EXISTS (SELECT 1 FROM inventories i WHERE i.pn_id = g.pn_id)"
+        )
+        return {gateway_id for (gateway_id,) in rows}
+
     def put_gateway(self, gateway: Gateway) -> None:
         """Insert or change."""
         self._write(

@@ -134,10 +134,14 @@ class GroupView:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Something a person should look at. `since` in Unix seconds; `text` says what it is and what to do."""
+    """Something a person should look at. `since` in Unix seconds; `text` says what it is and what to do.
+
+    `count` is above 1 where many alarms of one kind are told together: PN GW and Service Group are "" then.
+    """
 
     kind: str
     gateway_id: str
     sg_id: str
     since: int
     text: str
+    count: int = 1
