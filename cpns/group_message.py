@@ -5,6 +5,7 @@ power cut, and the caller is told to store both before it goes on: how far a sen
 receiver has seen. `now` is in seconds, as in `key_ring`.
 """
 
+import hashlib
 import struct
 from collections import namedtuple
 
@@ -24,8 +25,8 @@ Parsed = namedtuple(
     "Parsed", ("mode", "pn_alias", "sg_alias", "version", "inc", "sequence", "sender_id", "head", "body")
 )
 
-# What `Receiver.open` gives. `record` is what to store before the message is handed up, or None; `replayable`: the
-# receiver's windows were lost under this version, so a copy may have been handed up before
+# What `Receiver.open` gives. `record` is what to store before the message is handed up, together with `evicted`, or
+# None; `replayable`: windows were lost under this version, so a copy may have been handed up before
 Opened = namedtuple("Opened", ("sender_id", "version", "message", "replayable", "record"))
 
 _HEAD = ">BBIHI8sIB"  # kind, mode, pn alias, sg alias, version, inc, sequence, length of the sender ID
@@ -33,6 +34,7 @@ _HEAD_LEN = 25
 _TAG_LEN = {numbers.PROTECTION_AUTHENTICATED: 16, numbers.PROTECTION_SEALED: 8}
 _SEQUENCE_MAX = 0xFFFFFFFF
 _ALL_SEEN = (1 << tuning.REPLAY_WINDOW) - 1
+_ROW = 12  # of what is left of a window that was evicted: version, check of sender and inc (4), highest number seen
 
 
 class Sender:
@@ -74,6 +76,23 @@ class Sender:
         if record != self.reserve():
             raise ValueError("no reservation of this sender")
         self.record = record
+
+    def forged(self, parsed, keys):
+        """Say whether a member speaks in our name, under our inc, with a number we have not given yet.
+
+        Those who heard it refuse that number of ours, and what lies below its window: `start` with a new inc is wanted.
+        `keys` as for `Receiver.open`.
+        """
+        sg_id, pn_alias, sg_alias, mode = self.group
+        version, inc, _ = self.record
+        if (parsed.sender_id, parsed.version, parsed.inc) != (self.sender_id, version, inc) or version not in keys:
+            return False
+        if (parsed.pn_alias, parsed.sg_alias, parsed.mode) != (pn_alias, sg_alias, mode):
+            return False
+        try:
+            return parsed.sequence >= self._next and _open(_key_of(keys, sg_id, parsed), parsed) is not None
+        except NotAuthentic:
+            return False
 
     def protect(self, version, group_key, message):
         """Return the datagram of `message`, at most 1,024 octets, under the ring's sending key.
@@ -117,9 +136,11 @@ def parse(datagram):
 class Receiver:
     """One member's receiving side in one Service Group: opens each message once.
 
-    Keeps a window of 32 numbers for each (sender, version, inc), at most 4 inc a sender and version, and evicts none
-    while its key is readable (SEC-24). `own_id` is the member's own entity ID; `lost_version` the newest version
-    under which windows may have been lost, 0 for none: its messages are flagged `replayable`.
+    Keeps a window of 32 numbers for each (sender, version, inc), at most 4 inc a sender and version. Any member can
+    speak in the name of others, so none of this may keep anybody out (docs/protocol.md section 6): for a newcomer the
+    window that came last makes room. Of an evicted one the highest number is remembered, and it goes on from there; of
+    `tuning.EVICTED_MAX` the oldest is forgotten, and its version is then the `lost_version`: the newest under which
+    windows were lost, 0 for none, whose messages are flagged `replayable`. `own_id` is the member's own entity ID.
     """
 
     def __init__(self, group, own_id, lost_version=0, states_max=tuning.SENDERS_MAX):
@@ -127,19 +148,26 @@ class Receiver:
         self.own_id = own_id
         self.lost_version = lost_version
         self._states_max = states_max
-        self._windows = {}  # (sender ID, version, inc): [highest seen, bits below it, stored up to, in steps until]
+        # (check of sender ID, version, inc): [highest seen, bits below it, stored up to, in steps until, how many came]
+        self._windows = {}
+        self._came = 0
+        self.evicted = b""  # rows, to be stored and put back with the records
 
     def restore(self, record):
         """Take a stored record after a reboot: every number up to the stored one counts as seen."""
-        self._windows[record[:3]] = [record[3], _ALL_SEEN, record[3], None]
+        sender, version, inc, number = record
+        if isinstance(sender, str):  # records of before
+            sender = _check(sender.encode())
+        self._came += 1
+        self._windows[(sender, version, inc)] = [number, _ALL_SEEN, number, None, self._came]
 
     def open(self, parsed, keys, now):
         """Return the Opened of a message that is authentic, new, from another member and of this group's protection.
 
-        `keys` is `KeyRing.receiving_keys(now)`. Store `record` = (sender ID, version, inc, number), if there is one,
-        call `recorded` and only then hand the message up. Raises NotAddressed, NotAllowed (the other protection),
-        Unknown (no key of this version: a hint to pull), Stale (seen before), TooMany (no room for another inc or
-        sender), NotAuthentic; none of them changes anything.
+        `keys` is `KeyRing.receiving_keys(now)`. Store `record` = (check of the sender ID, version, inc, number), if
+        there is one, with `evicted`, call `recorded` and only then hand the message up. Raises NotAddressed, NotAllowed
+        (the other protection), Unknown (no key of this version: a hint to pull), Stale (seen before), NotAuthentic;
+        none of them changes anything.
         """
         sg_id, pn_alias, sg_alias, protection = self.group
         if (parsed.pn_alias, parsed.sg_alias) != (pn_alias, sg_alias) or parsed.sender_id == self.own_id:
@@ -149,14 +177,21 @@ class Receiver:
         version = parsed.version
         if version not in keys:
             raise Unknown("no Group Key of this version")
-        place = (parsed.sender_id, version, parsed.inc)
+        place = (_check(parsed.sender_id.encode()), version, parsed.inc)
         window = self._windows.get(place)
         sequence = parsed.sequence
         if window is None:
-            self._make_room(place, keys)
-            window = [sequence, 0, -1, None]
+            new, row = True, self._row(place)
+            highest = int.from_bytes(self.evicted[row + 8 : row + _ROW], "big")
+            window = [sequence, 0, -1, None, 0] if row < 0 else [highest, _ALL_SEEN, highest, None, 0]
+        else:
+            new = False
         bits = _mark(window, sequence)
-        message = _open(_key(keys[version], protection, sg_id, version, place[0], place[2]), parsed)
+        message = _open(_key_of(keys, sg_id, parsed), parsed)
+        if new:
+            self._make_room(place, keys)
+            self._came += 1
+            window[4] = self._came
         window[0] = max(window[0], sequence)
         window[1] = bits
         self._windows[place] = window
@@ -164,7 +199,7 @@ class Receiver:
         if sequence > window[2]:
             often = window[3] is not None and now < window[3]
             record = (place[0], version, place[2], sequence + (tuning.WINDOW_STORE_STEP if often else 1) - 1)
-        return Opened(place[0], version, message, version <= self.lost_version, record)
+        return Opened(parsed.sender_id, version, message, version <= self.lost_version, record)
 
     def recorded(self, record, now):
         """Learn that a record is stored."""
@@ -175,16 +210,49 @@ class Receiver:
         window[3] = now + tuning.WINDOW_STORE_INTERVAL_S * len(self._windows) * numbers_given
 
     def records(self):
-        """Return the stored records, one for each window kept."""
-        return [place + (window[2],) for place, window in self._windows.items() if window[2] >= 0]
+        """Return the stored records, one for each window kept, those that came first before the others."""
+        rows = sorted([(window[4], place + (window[2],)) for place, window in self._windows.items() if window[2] >= 0])
+        return [record for _, record in rows]
 
     def _make_room(self, place, keys):
         for other in list(self._windows):
             if other[1] not in keys:
                 del self._windows[other]
+        rows, self.evicted = self.evicted, b""
+        gone = _row_head(place)
+        for at in range(0, len(rows), _ROW):
+            if int.from_bytes(rows[at : at + 4], "big") in keys and rows[at : at + 8] != gone:
+                self.evicted += rows[at : at + _ROW]
         same = [other for other in self._windows if other[:2] == place[:2]]
-        if len(same) >= tuning.INC_PER_SENDER_MAX or len(self._windows) >= self._states_max:
-            raise TooMany("no room for another sender state")
+        if len(same) >= tuning.INC_PER_SENDER_MAX:
+            self._evict(same)
+        elif len(self._windows) >= self._states_max:
+            self._evict(self._windows)
+
+    def _evict(self, places):
+        # who spoke first stays: whatever comes later in any name, what he said cannot be said again
+        place = max(places, key=lambda other: self._windows[other][4])
+        window = self._windows.pop(place)
+        self.evicted += _row_head(place) + max(window[0], window[2]).to_bytes(4, "big")
+        if len(self.evicted) > tuning.EVICTED_MAX * _ROW:
+            self.lost_version = max(self.lost_version, int.from_bytes(self.evicted[:4], "big"))
+            self.evicted = self.evicted[_ROW:]
+
+    def _row(self, place):
+        # where the row of this place begins, -1 for none
+        head = _row_head(place)
+        at = self.evicted.find(head)
+        while at > 0 and at % _ROW:
+            at = self.evicted.find(head, at + 1)
+        return at
+
+
+def _check(octets):
+    return hashlib.sha256(octets).digest()[:4]
+
+
+def _row_head(place):
+    return place[1].to_bytes(4, "big") + _check(place[0] + place[2])
 
 
 def _mark(window, sequence):
@@ -206,6 +274,10 @@ def _open(key, parsed):
     if not equal(bytes(parsed.body[-16:]), h16(key, parsed.head, message)):
         raise NotAuthentic("group message: wrong tag")
     return bytes(message)
+
+
+def _key_of(keys, sg_id, parsed):
+    return _key(keys[parsed.version], parsed.mode, sg_id, parsed.version, parsed.sender_id, parsed.inc)
 
 
 def _key(group_key, mode, sg_id, version, sender_id, inc):

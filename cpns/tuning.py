@@ -39,7 +39,8 @@ PULL_AT_LEAST_EVERY_S = 86400
 # Group messages (SEC-24)
 REPLAY_WINDOW = 32
 INC_PER_SENDER_MAX = 4
-SENDERS_MAX = 32  # replay states kept per Service Group on a board
+SENDERS_MAX = 32  # replay states kept per Service Group
+EVICTED_MAX = 64  # replay states that had to make room, of which the highest number is remembered, 12 octets each
 SEQUENCE_STEP = 64  # numbers a sender reserves with one store write (SEC-22)
 WINDOW_STORE_STEP = 16  # numbers a receiver gives up with one write while messages come faster than ..
 WINDOW_STORE_INTERVAL_S = 10  # .. one in this time, the messages of all senders of the group together

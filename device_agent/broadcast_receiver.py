@@ -202,11 +202,15 @@ class BroadcastReceiver:
         group = self._group(parsed)
         now = self._clock.now()
         try:
-            opened = _if_room(self.traffic(group).receive, parsed, now)
+            traffic = self.traffic(group)
+            lost = group.windows_lost
+            opened = _if_room(traffic.receive, parsed, now)
         except Unknown:
             if parsed.version > group.version:
                 self._membership.hint(group, now)
             raise
+        if group.windows_lost != lost:
+            self._membership.hint(group, now)  # the pull reports it
         self._tell("message", {"group": group, "opened": opened})
 
     def _beacon(self, datagram):

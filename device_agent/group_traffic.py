@@ -1,13 +1,13 @@
 """Messages to and from one Service Group, with what must outlive a power cut in the store before it counts (SEC-24).
 
 Times are milliseconds of the clock port. The record: `[sender's (version, inc, ceiling) or None, lost version,
-[(sender ID, version, inc, number), ..]]`, as cpns.group_message defines them. A member that has keys but no such
-record lost its windows: what comes under those versions is handed up as `replayable`.
+[(check of the sender ID, version, inc, number), ..], evicted]`, as cpns.group_message defines them. A member that has
+keys but no such record lost its windows: what comes under those versions is handed up as `replayable`.
 """
 
 from cpns import cborlite
-from cpns.errors import TooMany, Unknown
-from cpns.group_message import Group, Receiver, Sender
+from cpns.errors import Unknown
+from cpns.group_message import Group, Opened, Receiver, Sender
 from device_agent import tuning
 from device_agent.membership import record_name
 
@@ -21,6 +21,9 @@ class GroupTraffic:
         self._random = random
         self._name = record_name("w", group.id)
         self._written_for = 0  # until when the flash has had its share of writes, ms
+        self._renewed_for = 0  # the same for a new inc
+        self._lost = 0  # the lost version in the store
+        self._forged = False  # somebody speaks in our name and uses up our numbers
         names = Group(group.id, pn_alias, group.alias, group.ring.protection)
         self._sender = Sender(names, own_id)
         record = store.load(self._name)
@@ -29,13 +32,15 @@ class GroupTraffic:
             self._receiver = Receiver(names, own_id, group.version, tuning.SENDERS_MAX)
             self._save()
             return
-        sender, lost_version, seen = cborlite.decode(record)
-        group.windows_lost = lost_version
+        sender, lost_version, seen, *evicted = cborlite.decode(record)
+        group.windows_lost = self._lost = lost_version
         self._receiver = Receiver(names, own_id, lost_version, tuning.SENDERS_MAX)
         keys = group.ring.receiving_keys(now // 1000)
         for row in seen:
             if row[1] in keys:
                 self._receiver.restore(tuple(row))
+        for rows in evicted:  # none in records of before
+            self._receiver.evicted = rows
         if sender:
             self._sender.resume(tuple(sender))
 
@@ -49,7 +54,7 @@ class GroupTraffic:
         if sending is None:
             raise Unknown("no Group Key yet")
         sender = self._sender
-        if sender.record[0] != sending[0]:
+        if sender.record[0] != sending[0] or self._may_renew(now):
             sender.start(sending[0], self._random(8))
         if sender.must_reserve():
             record = sender.reserve()
@@ -60,25 +65,43 @@ class GroupTraffic:
     def receive(self, parsed, now):
         """The cpns.group_message.Opened of a parsed datagram.
 
-        Raises what Receiver.open raises; TooMany when the record would have to be written too often, the message being
-        lost then; OSError.
+        When the record would have to be written too often for the flash, it is written once that windows are lost
+        under this version, and messages are handed up as `replayable`: a member can bring that about, but keep nobody
+        from being heard. Raises what Receiver.open raises, OSError.
         """
         keys = self._group.ring.receiving_keys(now // 1000)
-        opened = self._receiver.open(parsed, keys, now // 1000)
+        receiver = self._receiver
+        self._forged = self._forged or self._sender.forged(parsed, keys)
+        opened = receiver.open(parsed, keys, now // 1000)
         record = opened.record
         if record is not None:
             written_for = max(self._written_for, now) + tuning.WINDOW_WRITE_EVERY
-            if written_for - now > tuning.WINDOW_WRITES_BURST:
-                raise TooMany("the replay windows change too often for the flash")
-            self._written_for = written_for
-            self._save(seen=record)
-            self._receiver.recorded(record, now // 1000)
+            if written_for - now <= tuning.WINDOW_WRITES_BURST:
+                self._written_for = written_for
+                self._save(seen=record)
+                receiver.recorded(record, now // 1000)
+            else:
+                receiver.lost_version = max(receiver.lost_version, opened.version)
+                if receiver.lost_version > self._lost:
+                    self._save()
+                opened = Opened(opened.sender_id, opened.version, opened.message, True, None)
+        self._group.windows_lost = receiver.lost_version
         return opened
+
+    def _may_renew(self, now):
+        # a new inc after a forgery, which costs a write: as often as those of a receiver may be
+        renewed_for = max(self._renewed_for, now) + tuning.WINDOW_WRITE_EVERY
+        if not self._forged or renewed_for - now > tuning.WINDOW_WRITES_BURST:
+            return False
+        self._renewed_for = renewed_for
+        self._forged = False
+        return True
 
     def _save(self, sender=None, seen=None):
         # with the sender's record, or that of a window, as it is to become
         rows = [list(row) for row in self._receiver.records() if not seen or row[:3] != seen[:3]]
         if seen:
             rows.append(list(seen))
-        record = [list(sender or self._sender.record), self._receiver.lost_version, rows]
+        record = [list(sender or self._sender.record), self._receiver.lost_version, rows, self._receiver.evicted]
         self._store.save(self._name, cborlite.encode(record))
+        self._lost = record[1]

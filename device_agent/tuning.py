@@ -20,8 +20,8 @@ LEISURE_DEFAULT = 5000  # ms, when the PN GW names none
 LEISURE_MAX = 60000  # ms
 OLD_GENERATION_MAX = 30 * 86400 * 1000  # ms, SEC-07
 
-SENDERS_MAX = 22  # replay states of one group, with the longest IDs 86 octets each, fit into one record of the store
-WINDOW_WRITE_EVERY = 2000  # ms; more replay states of one group are not stored in the long run, but messages refused:
+SENDERS_MAX = 22  # replay states of one group at a time: 26 octets each in one record of the store, with 768 of evicted
+WINDOW_WRITE_EVERY = 2000  # ms; more replay states of one group are not stored in the long run, but messages flagged:
 WINDOW_WRITES_BURST = 128000  # ms of that at once; a member who jumps from number to number would wear out the flash
 
 PULL_IGNORING = 5000  # ms between pulls while broadcasts of newer keys are heard and ignored (SEC-09)

@@ -155,29 +155,98 @@ def test_the_number_is_stored_before_the_message_goes_up_one_by_one_or_in_steps_
     assert opened(receiver, source.protect(5, KEY, TEXT), now=60).record[3] == unstored.record[3] + 1
 
 
+def forge(receiver, group, number, sender_id="switch"):
+    """A member with the Group Key speaks in the name of another, under an inc of its own each time."""
+    return opened(receiver, sender(group, sender_id, inc=b"f" + number.to_bytes(7, "big")).protect(5, KEY, b"forged"))
+
+
 @req("SEC-24")
-def test_a_sender_has_at_most_4_inc_under_one_version_and_none_is_evicted():
+def test_forged_incs_keep_the_true_sender_from_nothing_whether_it_spoke_before_or_not():
+    for group in BOTH:
+        for spoke in (True, False):
+            receiver = group_message.Receiver(group, "lamp", states_max=8)
+            true = sender(group)
+            said = [true.protect(5, KEY, TEXT)] if spoke else []
+            for datagram in said:
+                opened(receiver, datagram)
+            for number in range(200):
+                forge(receiver, group, number)
+                if number % 10 == 0:
+                    said.append(true.protect(5, KEY, TEXT))
+                    assert opened(receiver, said[-1]).message == TEXT
+                assert len(receiver.records()) <= tuning.INC_PER_SENDER_MAX
+            for datagram in said:
+                with raises(Stale):
+                    opened(receiver, datagram)
+            assert len(receiver.evicted) <= 12 * tuning.EVICTED_MAX
+
+
+@req("SEC-24")
+def test_forged_names_keep_the_true_sender_from_nothing_and_states_are_bounded():
+    for group in BOTH:
+        receiver = group_message.Receiver(group, "lamp", states_max=4)
+        for number in range(10):
+            forge(receiver, group, number, "nobody-%d" % number)
+        true = sender(group)
+        said = []
+        for number in range(10, 50):
+            said.append(true.protect(5, KEY, TEXT))
+            got = opened(receiver, said[-1])
+            assert (got.message, got.replayable) == (TEXT, False)
+            forge(receiver, group, number, "nobody-%d" % number)
+            assert len(receiver.records()) <= 4
+        for datagram in said:
+            with raises(Stale):
+                opened(receiver, datagram)
+
+
+@req("SEC-24")
+def test_a_state_that_made_room_goes_on_above_its_highest_number():
     receiver = group_message.Receiver(SEALED, "lamp")
-    first = sender(SEALED, inc=b"inc----0").protect(5, KEY, TEXT)
-    opened(receiver, first)
-    for i in range(1, tuning.INC_PER_SENDER_MAX):
-        opened(receiver, sender(SEALED, inc=b"inc----" + bytes((48 + i,))).protect(5, KEY, TEXT))
-    with raises(TooMany):
-        opened(receiver, sender(SEALED, inc=b"inc----9").protect(5, KEY, TEXT))
+    incs = [sender(SEALED, inc=b"inc----" + bytes((48 + i,))) for i in range(tuning.INC_PER_SENDER_MAX + 1)]
+    datagrams = [[source.protect(5, KEY, TEXT) for _ in range(40)] for source in incs]
+    for of in datagrams:
+        opened(receiver, of[20])
+    for of in datagrams[-2], datagrams[-1]:  # each makes room for the other
+        with raises(Stale):
+            opened(receiver, of[20])
+        with raises(Stale):
+            opened(receiver, of[3])  # cannot be told from a copy
+        assert opened(receiver, of[21]).replayable is False
     with raises(Stale):
-        opened(receiver, first)
-    opened(receiver, sender(SEALED, sender_id="button").protect(5, KEY, TEXT))  # others are not concerned
+        opened(receiver, datagrams[-2][21])
+    after = group_message.Receiver(SEALED, "lamp")
+    for record in receiver.records():
+        after.restore(record)
+    after.evicted = receiver.evicted
+    for of in datagrams:
+        with raises(Stale):
+            opened(after, of[20])
 
 
 @req("SEC-24")
-def test_states_are_bounded_and_make_room_when_their_key_is_gone():
-    receiver = group_message.Receiver(SEALED, "lamp", states_max=2)
-    for name in ("a", "b"):
-        opened(receiver, sender(SEALED, name).protect(5, KEY, TEXT))
-    third = group_message.parse(sender(SEALED, "c", version=6).protect(6, KEY, TEXT))
-    with raises(TooMany):
-        receiver.open(third, {5: KEY, 6: KEY}, 0)
-    assert receiver.open(third, {6: KEY}, 0).message == TEXT
+def test_when_too_many_states_made_room_what_follows_is_flagged_and_heard():
+    receiver = group_message.Receiver(SEALED, "lamp")
+    said = [forge(receiver, SEALED, number) for number in range(tuning.INC_PER_SENDER_MAX + tuning.EVICTED_MAX)]
+    assert [got.replayable for got in said].count(True) == 0 and receiver.lost_version == 0
+    assert forge(receiver, SEALED, 1000).replayable is True and receiver.lost_version == 5
+    got = opened(receiver, sender(SEALED, inc=b"the true").protect(5, KEY, TEXT))
+    assert (got.message, got.replayable) == (TEXT, True)
+    later = sender(SEALED, version=6, inc=b"the true").protect(6, OTHER_KEY, TEXT)
+    assert receiver.open(group_message.parse(later), {6: OTHER_KEY}, 0).replayable is False
+    assert receiver.evicted == b""  # with its key all of it goes
+
+
+@req("SEC-24")
+def test_who_has_no_group_key_moves_no_state():
+    receiver = group_message.Receiver(SEALED, "lamp")
+    for number in range(4):
+        forge(receiver, SEALED, number)
+    records = receiver.records()
+    for number in range(50):
+        with raises(NotAuthentic):
+            opened(receiver, sender(SEALED, inc=b"o" + number.to_bytes(7, "big")).protect(5, OTHER_KEY, TEXT))
+    assert (receiver.records(), receiver.evicted) == (records, b"")
 
 
 @req("SEC-24")
