@@ -130,6 +130,7 @@ NAMES = {
         "Receipt",
         "the PN GW's own word of what it knew, kept and shown by the PNE unread; empty for none yet",
     ),
+    m.SOFTWARE: ("Software", "version of the PNE's agent, for people to see"),
 }
 
 # Fields that stand as an XML attribute of the message; parts always are attributes of their element

@@ -9,6 +9,7 @@ LISTED_MAX = 1024  # names or versions in one message between PN GW and CPNS Ser
 ERROR_TEXT_MAX = 96
 GKDK_MAX = 4096
 RECEIPT_MAX = 32  # octets that a PNE keeps for its PN GW, of 14 today
+SOFTWARE_MAX = 16  # octets
 KEY_MESSAGE_MAX = 1280  # an I_MESSAGE of some 900 octets with its notice, in one datagram
 BROADCAST_OBJECT_MAX = 1400  # below any Wi-Fi MTU, never an IP fragment
 GROUP_MESSAGE_MAX = 1024  # payload of one group message

@@ -120,7 +120,7 @@ class Membership:
     def assign(self):
         """Flow: ask the PN GW for a GKDK and store it (CPNS-GKM-03, -06, -23, -24)."""
         self._assign_at = self._clock.now() + tuning.ASSIGN_INTERVAL
-        answer = yield from self._ask(n.GKDK_ASSIGNMENT_REQUEST, {})
+        answer = yield from self._ask(n.GKDK_ASSIGNMENT_REQUEST, {messages.SOFTWARE: tuning.SOFTWARE})
         self.gkdks.put(answer[messages.GKDK], self._clock.now())
         self._set_pn_alias(answer)
         self._tell("generation", {"generation": self.gkdks.newest})
@@ -170,6 +170,7 @@ class Membership:
         if group.version and group.windows_lost == group.version:
             fields[messages.WINDOWS_LOST] = group.version
         fields[messages.RECEIPT] = group.receipt
+        fields[messages.SOFTWARE] = tuning.SOFTWARE
         answer = yield from self._ask(n.KEY_PULL_REQUEST, fields)
         if not group.joined:
             return  # left while the answer was on its way

@@ -1,5 +1,7 @@
 """Times and limits of the board's side, each with its unit and its reason; the protocol's are in `cpns/tuning.py`."""
 
+SOFTWARE = "0.1.0"  # the version of the agent, that of the project
+
 # Session (SEC-21), ms
 HANDSHAKE_BACKOFF_MIN = 5000
 HANDSHAKE_BACKOFF_MAX = 600000

@@ -31,6 +31,7 @@ from gateway_agent.pairing import Pairing
 from gateway_agent.radios.all_media import AllMedia
 from gateway_agent.radios.udp_broadcast import Figures, UdpBroadcast
 from gateway_agent.registrar import Registrar
+from gateway_agent.sightings import Sightings
 from gateway_agent.store.errors import StoreDamaged
 from gateway_agent.store.store import Store
 from message_plane.credentials import Credential
@@ -73,6 +74,7 @@ class GatewayApp:
         self.credentials: SessionStore
         self.endpoint: Endpoint
         self.gateway: PnGateway
+        self.sightings: Sightings
         self._store: Store | None = None
         self._radios: AllMedia | None = None
         self._announcement: Announcement | None = None
@@ -139,10 +141,12 @@ class GatewayApp:
         reserved = (config.gateway.id, config.uplink.server_id)
         self.registrar = Registrar(self.credentials, self.gateway, reserved, self.tell)
         self._pairing = Pairing(self.gateway, self.endpoint, self.registrar, self.tell)
+        self.sightings = Sightings(self.endpoint, self._store)
 
     async def start(self, commands: Mapping[str, Command] | None = None) -> None:
         """Go on where the last run stopped, announce, and listen to `commands` on the control socket."""
         await self.gateway.start()
+        self.sightings.start()
         config = self.config
         if config.message_plane.discovery:
             self._announcement = Announcement(
@@ -236,7 +240,7 @@ class GatewayApp:
         for part in (self._control, self._announcement):
             if part is not None:
                 await part.close()
-        for name in ("gateway", "endpoint"):
+        for name in ("sightings", "gateway", "endpoint"):
             opened: Any = getattr(self, name, None)
             if opened is not None:
                 await opened.close()

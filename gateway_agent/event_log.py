@@ -65,6 +65,7 @@ def _version(version: int) -> str:
 _LINES: dict[type, Callable[[Any], str]] = {
     events.Paired: lambda event: f"{event.pne_id} is paired and let in",
     events.Registered: lambda event: f"{event.pne_id} is provisioned and let in",
+    events.Runs: lambda event: f"{event.pne_id} runs version {event.software} of the agent",
     events.Joined: lambda event: f"{event.pne_id} has joined {event.sg_id}",
     events.Left: lambda event: f"{event.pne_id} has left {event.sg_id}",
     events.Removed: lambda event: f"{event.pne_id} is out of {event.sg_id}: the CPNS Server's list names it no more",

@@ -29,7 +29,7 @@ from message_plane.outgoing import ContextLost, Outgoing
 from message_plane.reception import Reception
 from message_plane.session import Peer, Session
 from message_plane.session_store import LEASE_MS, Lease, RemoveContext, SessionStore
-from message_plane.sessions import Sessions
+from message_plane.sessions import Heard, Sessions
 from message_plane.single_flight import SingleFlight
 from message_plane.udp import Address
 from message_plane.uplink_handshake import shake_hands
@@ -161,6 +161,14 @@ class Endpoint:
     def has_session(self, entity_id: str) -> bool:
         """True while a session with `entity_id` can be used."""
         return self._sessions.to_send(entity_id) is not None
+
+    def in_contact(self, entity_id: str) -> bool:
+        """True from the end of a handshake on: also while nothing has been sent on the session."""
+        return self._sessions.newest(entity_id) is not None
+
+    def last_heard(self, entity_id: str) -> Heard | None:
+        """When and where something of `entity_id` verified last in this process, None if nothing did."""
+        return self._sessions.last_heard(entity_id)
 
     def entities(self) -> set[str]:
         """All entities with a session."""

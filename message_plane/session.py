@@ -99,6 +99,7 @@ class Session(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
         self._stands = stands
         self.ended = False  # by this process; ask `over`
         self.ends_when_answered = False
+        self.heard_at: float | None = None  # monotonic seconds, when something of the peer verified last
         self.address: Address | None = None  # of `place`, once something was sent there
         self.place: tuple[str | None, int | None] = (None, None)
         self.heard: Address | None = None  # where its last verified request came from, and by which interface

@@ -11,6 +11,7 @@ import dataclasses
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from message_plane import tuning
 from message_plane.commit_queue import CommitQueue
@@ -31,6 +32,14 @@ from message_plane.session_store import (
 from message_plane.single_flight import SingleFlight
 
 ECHO_LEN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Something of a peer has verified `age_s` seconds ago and came from `place`: IP address and port."""
+
+    age_s: float
+    place: str
 
 
 class Sessions:
@@ -115,6 +124,17 @@ class Sessions:
         both = (*self._live.values(), *self._candidates.values())
         return {session.entity_id for session in both if not session.over}
 
+    def last_heard(self, entity_id: str) -> Heard | None:
+        """When and where something of `entity_id` verified last in this process, on a session that stands."""
+        both = (self._candidates.get(entity_id), self._live.get(entity_id))
+        heard = [each for each in both if each is not None and each.heard_at is not None and not each.over]
+        if not heard:
+            return None
+        newest = max(heard, key=lambda session: session.heard_at or 0.0)
+        host, port = newest.stored.host or "", newest.stored.port
+        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return Heard(time.monotonic() - (newest.heard_at or 0.0), place)
+
     def unused_id(self, length: int, taken: Callable[[bytes], bool] = lambda _: False) -> bytes:
         """A random recipient ID that no session has, for which `taken` is False. Lengths are those of C_I and C_R."""
         if length not in (C_I_LEN, C_R_LEN):
@@ -162,6 +182,7 @@ class Sessions:
         """
         if session.over:
             return False
+        session.heard_at = time.monotonic()
         if self._candidates.get(session.entity_id) is session:
             promoted = self._promotions.run(session.recipient_id, lambda: self._promote(session, host, port))
             if not await promoted:
@@ -272,6 +293,7 @@ class Sessions:
             echo=None,
             exporter_key=established.exporter_key,
         )
+        session.heard_at = time.monotonic()  # its message_3 or message_4 has verified
         if established.provisional:
             session.ceiling = tuning.SESSION_NUMBERS_MAX
         return session

@@ -23,6 +23,14 @@ class Registered:
 
 
 @dataclass(frozen=True, slots=True)
+class Runs:
+    """A board says that its agent is of another version than before."""
+
+    pne_id: str
+    software: str
+
+
+@dataclass(frozen=True, slots=True)
 class Joined:
     """A board is a new member of a Service Group."""
 
@@ -122,6 +130,7 @@ class GmkRevoked:
 Event = (
     Paired
     | Registered
+    | Runs
     | Joined
     | Left
     | Removed

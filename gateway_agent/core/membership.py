@@ -16,7 +16,13 @@ from gateway_agent.core.events import Tell
 from gateway_agent.core.fields import Fields, listed, number, optional_number, own_id, text
 from gateway_agent.core.policy import DeliveryPolicy, leisure_ms
 from gateway_agent.core.ports import Clock, Unicast, Uplink
-from gateway_agent.core.rates import FIRST_JOINS, MEMBERSHIP_CHANGES_PER_HOUR, Rate, Turns
+from gateway_agent.core.rates import (
+    FIRST_JOINS,
+    MEMBERSHIP_CHANGES_PER_HOUR,
+    SOFTWARE_CHANGES_PER_HOUR,
+    Rate,
+    Turns,
+)
 from gateway_agent.core.runner import Deliveries
 from gateway_agent.core.server_link import ask
 from gateway_agent.store.personal_network import PersonalNetwork
@@ -57,6 +63,7 @@ class Membership:
         self._clock = clock
         self._policy = policy
         self._changes = Rate(MEMBERSHIP_CHANGES_PER_HOUR)
+        self._software_changes = Rate(SOFTWARE_CHANGES_PER_HOUR)
         self._first_joins: defaultdict[str, set[str]] = defaultdict(set)
         self._uplink_requests = uplink_requests
         self._revision_missing = revision_missing
@@ -103,6 +110,16 @@ class Membership:
         self._count_uplink_request(pne_id)
         await ask(self._uplink, numbers.DELETE_SERVICE_GROUP_REQUEST, dict(fields))
         return {messages.RESULT: numbers.RESULT_SUCCESS, messages.SG_ID: sg_id}
+
+    def runs(self, peer_id: str, fields: Fields) -> None:
+        """A PNE may say in any message which software it runs; stored when it is another one, for people to see."""
+        pne, software = self._store.pn.pne(peer_id), fields.get(messages.SOFTWARE)
+        if pne is None or not isinstance(software, str) or software == pne.software or not software.isprintable():
+            return
+        if self._software_changes.allow(peer_id, self._clock.monotonic()):
+            with self._store.transaction():
+                self._store.pn.set_software(peer_id, software)
+            self._tell(events.Runs(peer_id, software))
 
     # from the Server
 

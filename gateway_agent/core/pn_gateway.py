@@ -216,6 +216,7 @@ class PnGateway:
             self._membership.register(peer_id)
         elif pne.retired:  # its session is dropped, but the disk may still hold it after a power cut
             return _refusal(code, NotAllowed(f"{peer_id} is not of this PN"))
+        self._membership.runs(peer_id, fields)
         try:
             answer = await handler(peer_id, fields)
         except CpnsError as error:

@@ -22,6 +22,7 @@ MEMBERSHIP_CHANGES_PER_HOUR = 6
 FIRST_JOINS = 8
 """Groups that a PNE may join for the first time beside that: those that a board has room for."""
 LOST_WINDOWS_PER_HOUR = 1
+SOFTWARE_CHANGES_PER_HOUR = 4
 PEERS_MAX = 4096
 """Peers whose rates are remembered; the one idle longest is forgotten first."""
 

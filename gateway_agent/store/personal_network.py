@@ -24,13 +24,19 @@ class PersonalNetwork:
 
 @dataclass(frozen=True, slots=True)
 class Pne:
-    """Row `pne`. `held`: its joins and leaves wait for a person."""
+    """Row `pne`. `held`: its joins and leaves wait for a person.
+
+    For people to see: `software` of its agent as it says itself, `heard_at` (Unix seconds, 0 never) and `heard_from`.
+    """
 
     pne_id: str
     retired: bool
     held: bool
     signing_epoch: int
     preferred_sg: str | None
+    software: str
+    heard_at: int
+    heard_from: str
 
 
 class PersonalNetworkTable:
@@ -99,6 +105,9 @@ class PersonalNetworkTable:
                 bool(row["held"]),
                 row["signing_epoch"],
                 row["preferred_sg"],
+                row["software"],
+                row["heard_at"],
+                row["heard_from"],
             )
         )
 
@@ -116,7 +125,7 @@ class PersonalNetworkTable:
         self._db.execute(
             "INSERT INTO pne (pne_id, signing_epoch, preferred_sg) VALUES (?, ?, ?) ON CONFLICT (pne_id) DO UPDATE "
             "SET retired = 0, held = 0, signing_epoch = excluded.signing_epoch, "
-            "preferred_sg = excluded.preferred_sg",
+            "preferred_sg = excluded.preferred_sg, software = '', heard_at = 0, heard_from = ''",
             pne_id,
             signing_epoch,
             preferred_sg,
@@ -129,6 +138,14 @@ class PersonalNetworkTable:
     def set_held(self, pne_id: str, held: bool) -> None:
         """Hold its joins and leaves, or release them."""
         self._db.execute("UPDATE pne SET held = ? WHERE pne_id = ?", held, pne_id)
+
+    def set_software(self, pne_id: str, software: str) -> None:
+        """What the PNE says it runs."""
+        self._db.execute("UPDATE pne SET software = ? WHERE pne_id = ?", software, pne_id)
+
+    def set_heard(self, pne_id: str, unix: int, place: str) -> None:
+        """When and where the PNE was heard last."""
+        self._db.execute("UPDATE pne SET heard_at = ?, heard_from = ? WHERE pne_id = ?", unix, place, pne_id)
 
     def set_trusted_epoch(self, pne_id: str, epoch: int) -> None:
         """The PNE now trusts the signing key of this epoch (SEC-18)."""

@@ -87,7 +87,7 @@ def test_dates_in_json_are_iso_8601_with_their_zone() -> None:
 
 def test_ages_for_people() -> None:
     assert [ago(age) for age in (None, 0.4, 119, 120, 3 * 3600, 9 * 86400)] == [
-        "never", "0 s", "119 s", "2 min", "3 h", "9 days",
+        "never", "0 s ago", "119 s ago", "2 min ago", "3 h ago", "9 days ago",
     ]  # fmt: skip
 
 

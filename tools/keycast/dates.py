@@ -32,13 +32,13 @@ def local(unix: float) -> str:
 
 
 def ago(seconds: float | None) -> str:
-    """How long ago for a person: "12 s", "5 min", "3 h", "9 days"; "never" for None."""
+    """How long ago for a person: "12 s ago", "5 min ago", "3 h ago", "9 days ago"; "never" for None."""
     if seconds is None:
         return "never"
     for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:
-            return f"{int(seconds // size)} {unit}"
-    return f"{int(seconds)} s"
+            return f"{int(seconds // size)} {unit} ago"
+    return f"{int(seconds)} s ago"
 
 
 def _shown(key: Any, of: Any) -> Any:

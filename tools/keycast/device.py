@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from tools.keycast import completion
+from tools.keycast.dates import ago
 from tools.keycast.group import PneArgument
 from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, remark, sentences
 from tools.keycast.tables import show_table
@@ -16,7 +17,9 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.command("list")
 def list_devices(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """List the boards that a running gateway lets in.
+    """List the boards that a running gateway lets in: when and where each was heard last, and what it runs.
+
+    A board says what it runs when it first asks for keys. Session "no": none stands, it makes one when it needs it.
 
     Example: keycast device list
     """
@@ -25,8 +28,18 @@ def list_devices(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 
 def _show(devices: list[dict[str, Any]]) -> None:
-    rows = [(device["pne_id"], "yes" if device["session"] else "no", ", ".join(device["groups"])) for device in devices]
-    show_table(console, ("PNE", "session", "Service Groups"), rows)
+    rows = [
+        (
+            device["pne_id"],
+            "yes" if device["session"] else "no",
+            ago(device["age_s"]),
+            device["address"],
+            device["software"],
+            ", ".join(device["groups"]),
+        )
+        for device in devices
+    ]
+    show_table(console, ("PNE", "session", "last heard", "from", "software", "Service Groups"), rows)
 
 
 @app.command()

@@ -5,7 +5,7 @@ from typing import Any
 import typer
 from rich.text import Text
 
-from tools.keycast.dates import local
+from tools.keycast.dates import ago, local
 from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console
 from tools.keycast.tables import show_table
 
@@ -21,6 +21,11 @@ def command(config: ConfigOption = DEFAULT_CONFIG) -> None:
         raise typer.Exit(2)
 
 
+def _is_silent(device: dict[str, Any]) -> bool:
+    """A board asks for its keys once a day at least."""
+    return device["age_s"] is None or device["age_s"] > 2 * 86400
+
+
 def _show(state: dict[str, Any]) -> None:
     sessions = sum(device["session"] for device in state["devices"])
     console.print(f"{state['gateway']} serves {state['pn']}, uplink {state['uplink']}")
@@ -31,6 +36,9 @@ def _show(state: dict[str, Any]) -> None:
         if network["problem"]:
             console.print(f"no keys go out on {network['interface']}: {network['problem']}")
     console.print(f"let in: {len(state['devices'])}, with a session: {sessions}")
+    silent = [f"{each['pne_id']} ({ago(each['age_s'])})" for each in state["devices"] if _is_silent(each)]
+    if silent:
+        console.print(f"not heard for two days: {', '.join(silent)}")
     if state["stopped"]:
         console.print(Text.assemble(("stopped:", "red"), " ", state["stopped"]))
     rows = []

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from dataclasses import asdict
 from typing import Any
 
 from cpns.errors import NotAllowed
@@ -100,7 +101,7 @@ def _devices(app: GatewayApp) -> list[dict[str, Any]]:
             found.append(
                 {
                     "pne_id": name,
-                    "session": app.endpoint.has_session(name),
+                    **asdict(app.sightings.of(name)),
                     "groups": [status.group.sg_id for status in groups if name in status.members],
                 }
             )

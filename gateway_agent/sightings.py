@@ -1,0 +1,88 @@
+"""When and where each board was heard last, for people to see: no board that lives looks dead.
+
+Only what has verified under a session counts. It is kept in memory; one transaction writes the news of all boards every
+quarter of an hour and at the end, so that a restart forgets little.
+"""
+
+import asyncio
+import logging
+import sqlite3
+import time
+from dataclasses import dataclass
+
+from gateway_agent.errors import GatewayError
+from gateway_agent.store.store import Store
+from message_plane.endpoint import Endpoint
+
+_log = logging.getLogger(__name__)
+
+SAVE_EVERY_S = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """`session`: a session stands. `heard_at`: Unix seconds, 0 for never; `age_s`: seconds since then, None for never.
+
+    `address`: where it was heard from, as IP address and port; `software`: the version of its agent as it says itself.
+    Both are "" while they are not known.
+    """
+
+    session: bool
+    heard_at: int
+    age_s: float | None
+    address: str
+    software: str
+
+
+class Sightings:
+    """What the sessions of `endpoint` and the `store` know of boards."""
+
+    def __init__(self, endpoint: Endpoint, store: Store) -> None:
+        self._endpoint = endpoint
+        self._store = store
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Write what is new from now on."""
+        self._task = asyncio.create_task(self._keep(), name="sightings")
+
+    async def close(self) -> None:
+        """Write once more and end. The store stays open."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+            self._try_to_save()
+
+    def of(self, pne_id: str) -> Sighting:
+        """What is known of one board, whose name may be new."""
+        pne = self._store.pn.pne(pne_id)
+        software = "" if pne is None else pne.software
+        session = self._endpoint.in_contact(pne_id)
+        heard = self._endpoint.last_heard(pne_id)
+        now = int(time.time())
+        if heard is not None:
+            return Sighting(session, now - int(heard.age_s), heard.age_s, heard.place, software)
+        if pne is None or not pne.heard_at:
+            return Sighting(session, 0, None, "", software)
+        return Sighting(session, pne.heard_at, max(0.0, now - pne.heard_at), pne.heard_from, software)
+
+    def save(self) -> None:
+        """Write down what is new of all boards, in one transaction."""
+        now = time.time()
+        with self._store.transaction():
+            for pne_id in self._store.pn.pnes():
+                heard = self._endpoint.last_heard(pne_id)
+                if heard is not None:
+                    self._store.pn.set_heard(pne_id, int(now - heard.age_s), heard.place)
+
+    def _try_to_save(self) -> None:
+        try:
+            self.save()
+        except (sqlite3.Error, GatewayError) as problem:  # whoever needs the disk says that it is full
+            _log.debug("when boards were heard last is not written down: %s", problem)
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(SAVE_EVERY_S)
+            self._try_to_save()
