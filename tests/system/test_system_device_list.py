@@ -1,0 +1,25 @@
+"""`keycast device list`: no board that lives looks dead, also before its application joined anything."""
+
+import tomllib
+from pathlib import Path
+
+from tests.system.conftest import house_of
+from tests.system.watching import join, until
+from tools.keycast.steering import commands
+
+VERSION = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["version"]
+
+
+async def test_a_living_board_has_a_session_was_heard_and_says_what_it_runs(tmp_path):
+    async with house_of(tmp_path, 2) as house:
+
+        def listed():
+            return {device["pne_id"]: device for device in commands(house.app, house.server)["device.list"]()}
+
+        await until(lambda: all(device["session"] for device in listed().values()), what="two sessions")
+        hall = listed()["lamp.hall"]
+        assert hall["age_s"] < 60 and hall["heard_at"] and hall["address"].startswith("127.") and not hall["groups"]
+        await join(house, "home/lights", house.boards)
+        assert {device["software"] for device in listed().values()} == {VERSION}
+        await house.boards["lamp.hall"].stop()
+        assert listed()["lamp.hall"]["session"] and listed()["lamp.hall"]["heard_at"] >= hall["heard_at"]
