@@ -54,7 +54,7 @@ async def test_the_log_of_a_home_tells_what_happens_and_no_secret(tmp_path, capl
     async with house_of(tmp_path, 2) as house, new_board(tmp_path / "new", address_of(house.app)) as board:
         pairing = asyncio.create_task(board.command("pair", timeout_s=60))
         secret = secret_octets(await secret_of(board))
-        await house.app.pair(secret)
+        await house.app.pair("lamp.new", secret)
         await pairing
         house.boards["lamp.new"] = board
         names = list(house.boards)
