@@ -1,4 +1,7 @@
-"""UDP: a unicast socket for the message plane and for all sending, a second one that hears the broadcast plane."""
+"""UDP: a unicast socket for the message plane, a second one that hears the broadcast plane.
+
+What is said on the broadcast plane leaves from its own port: from that of CoAP, tools would take it for CoAP.
+"""
 
 import asyncio
 import errno
@@ -9,6 +12,7 @@ from cpns import numbers as n
 
 _DATAGRAM_MAX = 1500
 _SHORT = 512
+_ANY = "0.0.0.0"
 
 if sys.implementation.name == "micropython":
     from asyncio import core  # pyright: ignore[reportAttributeAccessIssue] - not in the stubs
@@ -59,11 +63,16 @@ class UdpLink:
         self._everybody = everybody
         self.dropped = 0  # datagrams that the network did not take
         self.cut = 0  # that came and found no room in the heap
+        self._broadcast_port = broadcast_port
         self._unicast = _bound(host, port, socket.SO_BROADCAST)
+        self._broadcast = self._mouth = None
         try:
-            self._broadcast = _bound(hear or everybody, broadcast_port, socket.SO_REUSEADDR)
+            both = socket.SO_REUSEADDR, socket.SO_BROADCAST
+            self._broadcast = self._mouth = _bound(hear or everybody, broadcast_port, *both)
+            if hear != _ANY:  # whose own address is not what it would send from
+                self._mouth = _bound(host, broadcast_port, *both)
         except OSError:
-            self._unicast.close()
+            self.close()
             raise
 
     def address(self, text):
@@ -75,13 +84,11 @@ class UdpLink:
         return host, number
 
     def send(self, address, datagram):
-        try:
-            self._unicast.sendto(datagram, address)
-        except OSError:
-            self.dropped += 1
+        self._send(self._unicast, address, datagram)
 
     def broadcast(self, port, datagram):
-        self.send((self._everybody, port), datagram)
+        sock = self._mouth if port == self._broadcast_port else self._unicast
+        self._send(sock, (self._everybody, port), datagram)
 
     async def recv(self):
         return await self._next(self._unicast)
@@ -90,8 +97,15 @@ class UdpLink:
         return await self._next(self._broadcast)
 
     def close(self):
-        self._unicast.close()
-        self._broadcast.close()
+        for sock in (self._unicast, self._broadcast, self._mouth):
+            if sock is not None:
+                sock.close()
+
+    def _send(self, sock, address, datagram):
+        try:
+            sock.sendto(datagram, address)
+        except OSError:
+            self.dropped += 1
 
     async def _next(self, sock):
         while True:
@@ -101,10 +115,11 @@ class UdpLink:
             self.cut += 1
 
 
-def _bound(host, port, option):
+def _bound(host, port, *options):
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, option, 1)
+        for option in options:
+            sock.setsockopt(socket.SOL_SOCKET, option, 1)
         sock.setblocking(False)
         sock.bind((host, port))
     except OSError:

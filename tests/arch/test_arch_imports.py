@@ -79,6 +79,19 @@ def test_imports_follow_the_arrows(path):
             assert name in ROOMS[room], f"line {node.lineno}: {room} may not import {name}"
 
 
+SERVERS = {"cms", "cpns_server", "gms", "kms"}
+
+
+@pytest.mark.parametrize("path", [p for p in ALL if relative(p).startswith("key_servers/")], ids=relative)
+def test_no_server_needs_another_one(path):
+    """What several of them need, the HTTP door and the database, has a room of its own."""
+    own = relative(path).split("/")[1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("key_servers"):
+            below = (node.module or "").split(".")[1:2] or [alias.name for alias in node.names]
+            assert not SERVERS.intersection(below) - {own}, f"line {node.lineno}"
+
+
 @pytest.mark.parametrize(
     "path",
     [p for p in ALL if relative(p).partition("/")[0] in PORTABLE and not relative(p).startswith(CPYTHON_ONLY)],

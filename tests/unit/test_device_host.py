@@ -96,11 +96,26 @@ async def test_unicast_and_broadcast_arrive_on_their_own_ways():
     one.broadcast(BROADCAST_PORT, b"to all")
     async with asyncio.timeout(5):
         assert await two.recv() == (("127.0.71.1", PORT), b"to you")
-        assert await two.recv_broadcast() == (("127.0.71.1", PORT), b"to all")
-        assert await one.recv_broadcast() == (("127.0.71.1", PORT), b"to all")
+        assert await two.recv_broadcast() == (("127.0.71.1", BROADCAST_PORT), b"to all")
+        assert await one.recv_broadcast() == (("127.0.71.1", BROADCAST_PORT), b"to all")
     one.close()
     one.send(("127.0.71.2", PORT), b"after the end")
     assert one.dropped == 1
+    two.close()
+
+
+@pytest.mark.parametrize("hear", [None, "0.0.0.0"])
+async def test_only_what_is_coap_leaves_from_the_port_of_coap(hear):
+    """A network analyser goes by the port, and would show group messages as broken CoAP."""
+    one = UdpLink("127.0.71.1", EVERYBODY, hear=hear, port=PORT, broadcast_port=BROADCAST_PORT)
+    two = link("127.0.71.2")
+    one.broadcast(BROADCAST_PORT, b"group message")
+    one.send(("127.0.71.2", PORT), b"request")
+    async with asyncio.timeout(5):
+        (_, port), said = await two.recv_broadcast()
+        assert (port, said) == (BROADCAST_PORT, b"group message")
+        assert await two.recv() == (("127.0.71.1", PORT), b"request")
+    one.close()
     two.close()
 
 

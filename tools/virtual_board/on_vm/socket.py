@@ -33,12 +33,18 @@ def _raw(address):
 
 class socket:
     def __init__(self, af=AF_INET, kind=SOCK_STREAM, proto=0):
-        self._s = _native.socket(af, kind)
+        self._s = self._mouth = _native.socket(af, kind)
 
     def bind(self, address):
         host, port = address
         if host in _WILDCARDS:
-            host = air.broadcast_address() if port == BROADCAST_PORT else air.ADDRESS
+            host = air.ADDRESS
+            if port == BROADCAST_PORT:
+                # it speaks under this board's address; Linux would choose another of the loopback network
+                self._mouth = _native.socket(AF_INET, SOCK_DGRAM)
+                self._mouth.setsockopt(SOL_SOCKET, SO_BROADCAST, 1)
+                self._mouth.bind(_raw((host, port)))
+                host = air.broadcast_address()
         self._s.bind(_raw((host, port)))
 
     def sendto(self, data, address):
@@ -48,7 +54,7 @@ class socket:
         # what is broadcast is lost or not at each receiver
         if (not air.connected or address[0] != air.broadcast_address()) and air.lost():
             return len(data)
-        return self._s.sendto(data, _raw(address))
+        return self._mouth.sendto(data, _raw(address))
 
     def recvfrom(self, limit):
         while True:  # ends with EAGAIN from the native socket
