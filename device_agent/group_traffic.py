@@ -6,7 +6,7 @@ keys but no such record lost its windows: what comes under those versions is han
 """
 
 from cpns import cborlite
-from cpns.errors import Unknown
+from cpns.errors import TooMany, Unknown
 from cpns.group_message import Group, Opened, Receiver, Sender
 from device_agent import tuning
 from device_agent.membership import record_name
@@ -47,8 +47,7 @@ class GroupTraffic:
     def send(self, data, now):
         """The datagram that carries `data` (at most 1,024 octets) to the group.
 
-        Raises Unknown before the first key, MalformedMessage for too many octets, OSError when the store fails, TooMany
-        after 2^32 messages under one key.
+        Raises Unknown before the first key, MalformedMessage for too many octets, OSError when the store fails.
         """
         sending = self._group.ring.sending_key(now // 1000)
         if sending is None:
@@ -57,7 +56,11 @@ class GroupTraffic:
         if sender.record[0] != sending[0] or self._may_renew(now):
             sender.start(sending[0], self._random(8))
         if sender.must_reserve():
-            record = sender.reserve()
+            try:
+                record = sender.reserve()
+            except TooMany:  # 2^32 numbers
+                sender.start(sending[0], self._random(8))
+                record = sender.reserve()
             self._save(record)
             sender.reserved(record)
         return sender.protect(sending[0], sending[1], data)

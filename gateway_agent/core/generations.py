@@ -19,6 +19,7 @@ HEIGHT_MAX = 11
 RESTORE_STEP = 256
 """A restored gateway skips so many generations that it meets none it has forgotten (SEC-02)."""
 GENERATION_MAX = 0xFFFF
+USED_UP = "all generations of the tree of this PN are used up: its gateway must be set up anew"
 
 
 def replaced_s(generation: Generation) -> float:

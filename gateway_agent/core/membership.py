@@ -80,6 +80,7 @@ class Membership:
         pne_id, sg_id = own_id(peer_id, fields), text(fields, messages.SG_ID)
         if not self._store.inventory.is_member(sg_id, pne_id):
             self._count_change(pne_id, sg_id)
+        self._store.inventory.room_for(sg_id)  # before the Server admits somebody whom no frame can name
         self._count_uplink_request(pne_id)
         async with self._turns.of(sg_id):
             answer = await ask(self._uplink, code, {**fields, messages.PN_ID: self._pn().pn_id})

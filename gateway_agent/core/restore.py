@@ -6,8 +6,9 @@ removed since, sequence numbers used since.
 
 from dataclasses import dataclass
 
+from cpns.errors import TooMany
 from gateway_agent.core import receipts
-from gateway_agent.core.generations import RESTORE_STEP
+from gateway_agent.core.generations import GENERATION_MAX, RESTORE_STEP, USED_UP
 from gateway_agent.core.ports import RandomOctets
 from gateway_agent.core.tree import Tree
 from gateway_agent.core.versions import NEXT_STEP
@@ -41,6 +42,8 @@ def restore(store: Store, random: RandomOctets, *, height: int, unix: int) -> Re
     if pn is None:
         raise StoreDamaged("The store knows no PN.", "Put back a backup of this gateway, or set it up anew.")
     generation = max([pn.last_generation, *files]) + RESTORE_STEP
+    if generation > GENERATION_MAX:
+        raise TooMany(USED_UP)  # before anything is gone
     with store.transaction():
         store.pn.stop(f"a restore was interrupted: {NEXT_STEP} again")
         store.pn.set_last_generation(generation)

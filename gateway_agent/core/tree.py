@@ -27,6 +27,7 @@ class Tree:
         self._random = random
         self._height = height
         self._keys: dict[int, TreeKeys] = {}
+        self._used_up_told = False
 
     def __repr__(self) -> str:
         return f"Tree(generations={[row.generation for row in self._store.slots.generations()]})"
@@ -69,20 +70,21 @@ class Tree:
         pn = self._store.pn.get()
         if pn is None:
             raise AssertionError("no PN yet")
-        number = pn.last_generation + 1 if generation is None else generation
+        number = self._store.pn.next_generation() if generation is None else generation
         if number > generations.GENERATION_MAX:
-            raise TooMany("all generations of this PN are used up; set up the gateway anew")
+            raise TooMany(generations.USED_UP)
         assigned = pne_ids
         if assigned is None:
             assigned = [pne_id for pne_id in self._store.pn.pnes() if self._has_slot(pne_id)]
         height = generations.height_for(len(assigned), self._height)
+        assigned = self._by_group(assigned)[: 1 << height]  # the largest tree may have too few: unicast for the rest
         secret = self._random(TREE_MASTER_LEN)
         self._store.tree_masters.create(number, secret)
         with self._store.transaction():
             self._store.slots.add_generation(number, height, PROFILE, fingerprint(secret), unix)
             self._store.pn.set_last_generation(number)
             current = self._store.slots.generations()[-1]
-            for pne_id in self._by_group(assigned):
+            for pne_id in assigned:
                 self._assign(current, pne_id)
         _log.info("generation %d of the tree begins: %d slots, %d in use", number, 1 << height, len(assigned))
         return current
@@ -108,7 +110,11 @@ class Tree:
         if current is not None:
             active, retired = self._store.slots.counts(current.generation)
             why = generations.why_new(current, active, retired)
-            if why is not None:
+            if why is not None and self._store.pn.next_generation() > generations.GENERATION_MAX:
+                if not self._used_up_told:  # keys go on under the last one, and by unicast
+                    _log.warning("a new generation is needed, %s; but %s", why, generations.USED_UP)
+                self._used_up_told = True
+            elif why is not None:
                 _log.info("a new generation is needed: %s", why)
                 current = self.begin(unix)
                 changed = True

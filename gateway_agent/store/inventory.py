@@ -4,7 +4,10 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from cpns.errors import TooMany
 from gateway_agent.store.database import Database
+
+ALIAS_MAX = 0xFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +90,11 @@ class Inventory:
         return [_group(row) for row in self._db.rows("SELECT * FROM service_group WHERE deleted = 0 ORDER BY sg_id")]
 
     def ensure_group(self, sg_id: str) -> ServiceGroup:
-        """The Service Group, created or brought back with an alias never used before (SEC-08)."""
+        """The Service Group, created or brought back with an alias never used before (SEC-08). Raises as `room_for`."""
         group = self.group_or_deleted(sg_id)
         if group is None or group.deleted:
+            self.room_for(sg_id)
             alias = self._db.number("SELECT next_sg_alias FROM pn")
-            if alias > 0xFFFF:
-                raise OverflowError("all 65,535 SG aliases of this PN are used up")
             self._db.execute("UPDATE pn SET next_sg_alias = next_sg_alias + 1")
             self._db.execute(
                 "INSERT INTO service_group (sg_id, alias) VALUES (?, ?) "
@@ -105,6 +107,11 @@ class Inventory:
         if group is None:
             raise AssertionError("a group that was just written is missing")
         return group
+
+    def room_for(self, sg_id: str) -> None:
+        """Raise TooMany if the Service Group would need an alias and none is left."""
+        if self.group(sg_id) is None and self._db.number("SELECT next_sg_alias FROM pn") > ALIAS_MAX:
+            raise TooMany(f"all {ALIAS_MAX:,} SG aliases of this PN are used up: its gateway must be set up anew")
 
     def set_protection(self, sg_id: str, protection: int) -> None:
         """How messages of the group are protected (numbers.PROTECTION_*)."""

@@ -85,6 +85,10 @@ class PersonalNetworkTable:
         """Whether the Server may rightly know versions that this PN GW does not."""
         self._db.execute("UPDATE pn SET behind = ?", behind)
 
+    def next_generation(self) -> int:
+        """The number after the highest generation ever used."""
+        return self._db.number("SELECT last_generation FROM pn") + 1
+
     def set_last_generation(self, generation: int) -> None:
         """The highest generation ever used; it never falls."""
         self._db.execute("UPDATE pn SET last_generation = max(last_generation, ?)", generation)

@@ -16,7 +16,7 @@ def first(epoch: int) -> int:
 
 
 def following(version: int) -> int:
-    """Give the version after `version`. Raises TooMany after the last one."""
+    """Give the version, or revision, after `version`. Raises TooMany after the last one."""
     if version >= _VERSION_MAX:
         raise TooMany("the Service Group has used up its versions; create one under another SG ID")
     return version + 1

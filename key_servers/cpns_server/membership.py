@@ -12,7 +12,7 @@ from cpns.errors import NotMember, TooMany, Unknown
 from key_servers.cpns_server import names, tuning
 from key_servers.cpns_server.admission import admit
 from key_servers.cpns_server.group_keys import GroupKeys, active
-from key_servers.cpns_server.group_version import first
+from key_servers.cpns_server.group_version import first, following
 from key_servers.cpns_server.registry import Registry
 from key_servers.cpns_server.store import Store
 from key_servers.cpns_server.values import Gateway, Group, GroupState, MemberState, Moment
@@ -132,7 +132,7 @@ class Membership:
         if not present and self._store.count_inventories(pn_id) >= cpns.tuning.LISTED_MAX:
             raise TooMany(f"PN {pn_id} takes part in {cpns.tuning.LISTED_MAX} Service Groups")
         # A new count starts in the present epoch: above any of a Server whose copy this store is (SEC-03).
-        revision = (present or first(self._store.base_epoch())) + 1
+        revision = following(present or first(self._store.base_epoch()))
         self._store.set_revision(sg_id, pn_id, revision)
         return revision
 

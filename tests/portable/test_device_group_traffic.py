@@ -169,6 +169,17 @@ def test_after_the_record_is_lost_the_key_of_what_is_sent_is_another():
 
 
 @req("SEC-24")
+def test_when_the_numbers_of_an_inc_are_used_up_sending_goes_on_under_another():
+    world, group = member()
+    world.agent.send(group, b"one")
+    first = group_message.parse(world.link.broadcasts[0][1])
+    traffic(world)._sender.resume((6, first.inc, 0xFFFFFFFF - 10))
+    world.agent.send(group, b"two")
+    second = group_message.parse(world.link.broadcasts[1][1])
+    assert second.inc != first.inc and second.sequence == 0
+
+
+@req("SEC-24")
 def test_after_a_restart_sending_goes_on_above_every_number_used():
     world, group = member()
     world.agent.send(group, b"one")

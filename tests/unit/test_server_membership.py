@@ -55,6 +55,16 @@ async def test_an_operator_may_keep_creation_to_himself(tmp_path: Path) -> None:
     await house.server.close()
 
 
+@pytest.mark.req("SEC-03")
+async def test_the_last_revision_is_not_followed_by_one_that_no_message_can_carry(house: House) -> None:
+    home = house.gateway("home")
+    await house.create(home, "lamp", "light")
+    with house.server._store.transaction():
+        house.server._store.set_revision("light", "pn.home", 0xFFFFFFFF)
+    assert error_of(await house.join(home, "door", "light")) == n.ERROR_TOO_MANY
+    assert states(house, "light") == {"lamp": "member"}
+
+
 @pytest.mark.req("SEC-19")
 async def test_one_pne_cannot_own_groups_without_end(house: House) -> None:
     home = house.gateway("home")
