@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import socket
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +26,7 @@ REQUEST_MAX = 64 * 1024
 ANSWER_MAX = 4 * 1024 * 1024
 PATH_MAX = 107  # octets in the address of a Unix socket (unix(7))
 Command = Callable[..., Any]
+_PEER = struct.Struct("=iII")  # process, user, group: SO_PEERCRED of unix(7)
 
 
 def attended(command: Command) -> Command:
@@ -52,13 +54,9 @@ class ControlSocket:
 
     async def open(self) -> None:
         """Start to listen. Raises ControlUnavailable when another gateway answers there, or the path is too long."""
-        if len(os.fsencode(self._path)) > PATH_MAX:
-            raise ControlUnavailable(
-                f"The path of the control socket has more than {PATH_MAX} octets: {self._path}.",
-                "Use a shorter state_dir.",
-            )
+        check_path(self._path)
         if self._path.exists():
-            if await _answers(self._path):
+            if who_answers(self._path) is not None:
                 raise ControlUnavailable(
                     f"Another gateway is running on {self._path.parent}.", "Stop it first, or use another state_dir."
                 )
@@ -140,13 +138,26 @@ class ControlSocket:
             return {"error": f"{request['do']}: {error}", "code": FAULT}
 
 
-async def _answers(path: Path) -> bool:
-    try:
-        _, writer = await asyncio.open_unix_connection(str(path))
-    except OSError:
-        return False
-    writer.close()
-    return True
+def check_path(path: Path) -> None:
+    """Raise ControlUnavailable where no control socket can be, because its path is too long."""
+    if len(os.fsencode(path)) > PATH_MAX:
+        raise ControlUnavailable(
+            f"The path of the control socket has more than {PATH_MAX} octets: {path}.", "Use a shorter state_dir."
+        )
+
+
+def who_answers(path: Path) -> int | None:
+    """The ID of the process that answers on the control socket `path`, 0 if too many ask it now, None if none does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.setblocking(False)
+        try:
+            sock.connect(str(path))
+        except BlockingIOError:
+            return 0
+        except OSError:
+            return None
+        pid: int = _PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[0]
+        return pid
 
 
 def ask(

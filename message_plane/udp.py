@@ -22,6 +22,7 @@ from message_plane import tuning
 from message_plane.datagram import check_datagram
 from message_plane.errors import CannotListen, PeerUnreachable, PortInUse
 from message_plane.incidents import Incidents
+from message_plane.port_holder import in_words
 
 _IP_PKTINFO = 8  # Linux; the socket module names it from Python 3.14 on
 _IN_PKTINFO = struct.Struct("=i4s4s")  # interface, local address, destination in the header
@@ -121,7 +122,7 @@ class UdpSockets(interfaces.MessageInterface):  # type: ignore[misc]
         """Bind to each numeric (address, port), all or none. Raises PortInUse, CannotListen."""
         try:
             for host, port in addresses:
-                self._sockets.append(_bound(host, port))
+                self._sockets.append(bound(host, port))
         except BaseException:
             for sock in self._sockets:
                 sock.close()
@@ -193,6 +194,31 @@ class UdpSockets(interfaces.MessageInterface):  # type: ignore[misc]
         self._receive(message)
 
 
+def bound(host: str, port: int) -> socket.socket:
+    """A socket for messages, bound to a numeric address. Raises PortInUse, CannotListen."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, tuning.RECEIVE_BUFFER)
+        sock.bind((host, port))
+    except OSError as problem:
+        sock.close()
+        if problem.errno == errno.EADDRINUSE:
+            who = in_words("udp", host, port)
+            raise PortInUse(f"UDP port {port} of {host} is used by {who}: stop it, or configure another port") from None
+        step = "choose a port from 1024 on" if problem.errno == errno.EACCES else "name addresses of this machine"
+        raise CannotListen(f"cannot listen on {host}, UDP port {port} ({problem.strerror}): {step}") from None
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 def _address(sock: socket.socket, target: tuple[Any, ...], ancillary: list[Any]) -> Address:
     for level, kind, data in ancillary:
         if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO) and len(data) >= _IN_PKTINFO.size:
@@ -228,28 +254,3 @@ def _packet_information(sock: socket.socket) -> tuple[int, int]:
     if sock.family == socket.AF_INET:
         return socket.IPPROTO_IP, _IP_PKTINFO
     return socket.IPPROTO_IPV6, socket.IPV6_PKTINFO
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    try:
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-        else:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, tuning.RECEIVE_BUFFER)
-        sock.bind((host, port))
-    except OSError as problem:
-        sock.close()
-        if problem.errno == errno.EADDRINUSE:
-            raise PortInUse(
-                f"UDP port {port} of {host} is used by another program: stop it, or configure another port"
-            ) from None
-        step = "choose a port from 1024 on" if problem.errno == errno.EACCES else "name addresses of this machine"
-        raise CannotListen(f"cannot listen on {host}, UDP port {port} ({problem.strerror}): {step}") from None
-    except BaseException:
-        sock.close()
-        raise
-    return sock

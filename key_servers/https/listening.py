@@ -1,6 +1,8 @@
 """Where a server of key material keeps its things and listens: settings, and the sockets. TLS, or loopback."""
 
+import errno
 import ipaddress
+import os
 import socket
 from pathlib import Path
 from typing import Annotated, Self
@@ -10,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from key_servers.errors import ServerError
 from key_servers.https import tuning
 from key_servers.https.admission import Limits
+from message_plane.port_holder import in_words
 
 
 class ListenFailed(ServerError):
@@ -58,11 +61,19 @@ def sockets(config: Listening) -> list[socket.socket]:
         except OSError as error:
             for each in made:
                 each.close()
-            raise ListenFailed(
-                f"Cannot listen on {host}, port {config.port}: {error.strerror}.", "Choose another port or address."
-            ) from None
+            raise _refusal(error, host, config.port) from None
         made[-1].setblocking(False)
     return made
+
+
+def _refusal(error: OSError, host: str, port: int) -> ListenFailed:
+    if error.errno == errno.EADDRINUSE:
+        return ListenFailed(
+            f"TCP port {port} of {host} is used by {in_words('tcp', host, port)}.", "Stop it, or choose another port."
+        )
+    why = os.strerror(error.errno) if error.errno else str(error)
+    step = "Choose a port from 1024 on." if error.errno == errno.EACCES else "Name addresses of this machine."
+    return ListenFailed(f"Cannot listen on {host}, TCP port {port}: {why}.", step)
 
 
 def url_of(listening: socket.socket, tls: bool) -> str:

@@ -61,20 +61,29 @@ def _toml(text: str) -> str:
 
 @app.command()
 def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Check the configuration and the interfaces without starting.
+    """Take every step of `run` but the last: configuration, interfaces, ports, files. Nothing is sent or answered.
 
-    Example: keycast gateway check
+    Each interface is shown, and why no keys go out on it where none do. Example: keycast gateway check
     """
     from gateway_agent.config.load import load
-    from gateway_agent.net import interfaces
+    from tools.keycast.gateway_service import trial
 
     with sentences():
-        loaded = load(config)
-        wanted = loaded.broadcast.interfaces
-        chosen = interfaces.choose(wanted, interfaces.ipv4_interfaces()) if wanted else []
-    found = [{"interface": each.name, "address": each.address, "broadcast": each.broadcast} for each in chosen]
-    lines = [f"broadcasts on {each.name}: from {each.address} to {each.broadcast}" for each in chosen]
-    answer({"config": str(config), "broadcasts": found}, *lines, f"{config} is right.")
+        found = asyncio.run(trial(load(config)))
+    runs = f"; process {found.pid} runs with it" if found.pid else ""
+    answer(
+        {"config": str(config), "broadcasts": found.broadcasts, "left_out": found.left_out}
+        | {"addresses": found.addresses, "process": found.pid},
+        *[_use(each) for each in found.broadcasts],
+        *[f"left out: {each['interface']} {each['address'] or '-'}: {each['reason']}" for each in found.left_out],
+        f"boards are told {', '.join(found.addresses) or 'no address: they find the gateway by asking their network'}",
+        f"{config} is right{runs}.",
+    )
+
+
+def _use(each: dict[str, str]) -> str:
+    broken = f" once it can: {each['problem']}" if each["problem"] else ""
+    return f"broadcasts on {each['interface']}: from {each['address']} to {each['broadcast']}{broken}"
 
 
 @app.command()
@@ -131,51 +140,16 @@ def run(
 
 
 async def _run(path: Path) -> None:
-    from gateway_agent.app import GatewayApp
+    from gateway_agent.app import CONTROL_SOCKET
     from gateway_agent.config.load import load
-    from gateway_agent.core.ports import Uplink
-    from key_servers.cpns_server.app import CpnsServer
-    from key_servers.cpns_server.config import ServerConfig
-    from private_store import folders
-    from tools.keycast.embedded import InProcessUplink
-    from tools.keycast.server_config import checked
-    from tools.keycast.steering import commands
+    from gateway_agent.control import check_path
+    from tools.keycast.gateway_service import opened
 
     config = load(path)
-    folders.make(config.gateway.state_dir)
-    async with contextlib.AsyncExitStack() as stack:
-        server = None
-        uplink: Uplink | None = None
-        if config.uplink.kind == "embedded":
-            settings = checked(
-                ServerConfig,
-                id=config.uplink.server_id,
-                rekey_on_join=config.groups.rekey_on_join,
-                period_s=config.groups.period_s,
-            )
-            server = await CpnsServer.open(config.gateway.state_dir / "server", settings)
-            stack.push_async_callback(server.close)
-            if config.gateway.id not in {gateway.gateway_id for gateway in server.gateways()}:
-                server.register_gateway(config.gateway.id, config.gateway.pn, is_open=True)
-            uplink = InProcessUplink(server, config.gateway.id)
-        seal = None
-        if config.seal is not None:
-            from gateway_agent.seal.app import SealClient
-
-            folder = config.gateway.state_dir / SEAL_FOLDER
-            seal = await SealClient.open(config.seal, folder, config.gateway.pn, server=uplink)
-            stack.push_async_callback(seal.close)
-            uplink = seal.uplink
-        app = await GatewayApp.open(config, uplink, seal.boards if seal else None)
-        stack.push_async_callback(app.close)
-        if server is not None:
-            server.attach(config.gateway.id, app.gateway.handle_server)
-        known = commands(app, server)
-        if seal is not None:
-            known["seal.boards"] = seal.boards.status
-        await app.start(known)
-        if seal is not None:
-            await seal.start(app.gateway)
+    check_path(config.gateway.state_dir / CONTROL_SOCKET)  # before anything is made
+    async with opened(config) as service:
+        await service.start()
+        app = service.app
         networks = ", ".join(app.networks()) or "no network: keys go by unicast"
         ready(
             {"gateway": config.gateway.id, "pn": config.gateway.pn, "broadcast": app.networks()},

@@ -1,0 +1,170 @@
+"""`keycast gateway check` refuses what `keycast gateway run` refuses, in the same words, and leaves nothing behind."""
+
+import asyncio
+import contextlib
+import os
+import socket
+
+import pytest
+
+from cpns.errors import CpnsError
+from gateway_agent.app import SESSIONS_FILE
+from gateway_agent.config.load import load
+from gateway_agent.errors import GatewayError
+from key_servers.errors import ServerError
+from message_plane.errors import PlaneError
+from private_store.errors import PrivateStoreError
+from tools.keycast.gateway_service import opened, trial
+
+CONFIG = """
+[gateway]
+id = "gw.home"
+pn = "home"
+state_dir = "state"
+
+[message_plane]
+listen = ["127.0.0.1"]
+port = {port}
+discovery = false
+
+[broadcast]
+interfaces = ["lo"]
+"""
+REFUSALS = (CpnsError, GatewayError, ServerError, PlaneError, PrivateStoreError)
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A configuration that is right, on a port that was free a moment ago."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    path = tmp_path / "keycast.toml"
+    path.write_text(CONFIG.format(port=port))
+    return path
+
+
+def change(path, old, new):
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
+async def run(path):
+    """Every step of `keycast gateway run`, ended as soon as it is ready."""
+    async with opened(load(path)) as service:
+        await service.start()
+
+
+async def check(path):
+    return await trial(load(path))
+
+
+def refusal(step, path):
+    with pytest.raises(REFUSALS) as caught:
+        asyncio.run(step(path))
+    return str(caught.value)
+
+
+@contextlib.contextmanager
+def port_in_use(path):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", load(path).message_plane.port))
+        yield f"(process {os.getpid()})"
+
+
+@contextlib.contextmanager
+def another_address(path):
+    change(path, '["127.0.0.1"]', '["192.0.2.250"]')
+    yield "192.0.2.250"
+
+
+@contextlib.contextmanager
+def blank_pn(path):
+    change(path, '"home"', '" "')
+    yield "blank"
+
+
+@contextlib.contextmanager
+def no_interface(path):
+    change(path, '["lo"]', '["wlan77"]')
+    yield "wlan77"
+
+
+@contextlib.contextmanager
+def a_file_for_a_folder(path):
+    (path.parent / "state").write_text("a file")
+    yield str(path.parent / "state")
+
+
+@contextlib.contextmanager
+def a_folder_that_others_write(path):
+    (path.parent / "state").mkdir()
+    (path.parent / "state").chmod(0o777)
+    yield "chmod"
+
+
+@contextlib.contextmanager
+def too_long_a_path(path):
+    change(path, '"state"', f'"{"long" * 30}"')
+    yield "shorter state_dir"
+
+
+@contextlib.contextmanager
+def a_damaged_store(path):
+    asyncio.run(run(path))
+    (path.parent / "state" / SESSIONS_FILE).write_bytes(b"no database at all " * 500)
+    yield SESSIONS_FILE
+
+
+@contextlib.contextmanager
+def a_period_of_a_second(path):
+    path.write_text(path.read_text() + "[groups]\nperiod_s = 1\n")
+    yield "at least 60"
+
+
+FAULTS = [
+    port_in_use,
+    another_address,
+    blank_pn,
+    no_interface,
+    a_file_for_a_folder,
+    a_folder_that_others_write,
+    too_long_a_path,
+    a_damaged_store,
+    a_period_of_a_second,
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_check_says_what_run_says(config, fault):
+    with fault(config) as named:
+        said = refusal(check, config)
+        assert named in said
+        assert refusal(run, config) == said
+
+
+def test_what_is_right_is_right_and_nothing_of_the_trial_stays(config):
+    before = sorted(config.parent.iterdir())
+    found = asyncio.run(check(config))
+    assert (found.pid, found.addresses) == (None, [])
+    assert found.broadcasts == [
+        {"interface": "lo", "address": "127.0.0.1", "broadcast": "127.255.255.255", "problem": ""}
+    ]
+    assert "lo" not in {each["interface"] for each in found.left_out}
+    assert sorted(config.parent.iterdir()) == before
+    asyncio.run(run(config))
+    kept = {path: path.read_bytes() for path in (config.parent / "state").rglob("*.key")}
+    asyncio.run(check(config))
+    assert {path: path.read_bytes() for path in (config.parent / "state").rglob("*.key")} == kept
+
+
+def test_a_gateway_that_runs_is_left_alone_and_what_it_does_not_have_yet_is_tried(config):
+    async def beside():
+        async with opened(load(config)) as service:
+            await service.start()
+            assert (await check(config)).pid == os.getpid()
+            change(config, '["127.0.0.1"]', '["192.0.2.250"]')
+            with pytest.raises(PlaneError, match=r"192\.0\.2\.250"):
+                await check(config)
+
+    asyncio.run(beside())

@@ -1,0 +1,156 @@
+"""What `keycast gateway run` is put together of, and how `keycast gateway check` tries the same without starting it."""
+
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway_agent.app import CONTROL_SOCKET, GatewayApp
+from gateway_agent.config.schema import GatewayConfig
+from gateway_agent.control import check_path, who_answers
+from gateway_agent.core.ports import Uplink
+from gateway_agent.errors import GatewayError
+from gateway_agent.net import interfaces
+from key_servers.cpns_server.app import CpnsServer
+from key_servers.cpns_server.config import ServerConfig
+from message_plane.errors import PortInUse
+from message_plane.port_holder import holders
+from message_plane.udp import bound
+from private_store import folders
+from tools.keycast.embedded import InProcessUplink
+from tools.keycast.gateway import SEAL_FOLDER
+from tools.keycast.server_config import checked
+from tools.keycast.steering import commands
+
+if TYPE_CHECKING:
+    from gateway_agent.seal.app import SealClient
+
+SERVER_FOLDER = "server"  # in the state folder: the embedded CPNS Server
+
+
+@dataclass
+class Service:
+    """A PN GW with what it has beside it: a CPNS Server in the same process, the VAL client of `[seal]`."""
+
+    config: GatewayConfig
+    app: GatewayApp
+    server: CpnsServer | None
+    seal: "SealClient | None"
+
+    async def start(self) -> None:
+        """Deliver, announce, and listen to commands."""
+        known = commands(self.app, self.server)
+        if self.seal is not None:
+            known["seal.boards"] = self.seal.boards.status
+        if self.server is not None:
+            self.server.attach(self.config.gateway.id, self.app.gateway.handle_server)
+        await self.app.start(known)
+        if self.seal is not None:
+            await self.seal.start(self.app.gateway)
+
+
+@asynccontextmanager
+async def opened(config: GatewayConfig, *, at_work: bool = True) -> AsyncIterator[Service]:
+    """Everything that `config` names, with its files and ports; `start` it. All of it is closed with the context.
+
+    Without `at_work` the embedded Server does nothing by itself. Raises what says in a sentence why it cannot run.
+    """
+    folders.make(config.gateway.state_dir)
+    async with AsyncExitStack() as stack:
+        server = None
+        uplink: Uplink | None = None
+        if config.uplink.kind == "embedded":
+            settings = checked(
+                ServerConfig,
+                id=config.uplink.server_id,
+                rekey_on_join=config.groups.rekey_on_join,
+                period_s=config.groups.period_s,
+            )
+            server = await CpnsServer.open(config.gateway.state_dir / SERVER_FOLDER, settings, background=at_work)
+            stack.push_async_callback(server.close)
+            uplink = InProcessUplink(server, config.gateway.id)
+        seal = None
+        if config.seal is not None:
+            from gateway_agent.seal.app import SealClient
+
+            folder = config.gateway.state_dir / SEAL_FOLDER
+            seal = await SealClient.open(config.seal, folder, config.gateway.pn, server=uplink)
+            stack.push_async_callback(seal.close)
+            uplink = seal.uplink
+        app = await GatewayApp.open(config, uplink, seal.boards if seal else None)
+        stack.push_async_callback(app.close)
+        if server is not None and config.gateway.id not in {gateway.gateway_id for gateway in server.gateways()}:
+            server.register_gateway(config.gateway.id, config.gateway.pn, is_open=True)
+        yield Service(config, app, server, seal)
+
+
+@dataclass
+class Trial:
+    """What `trial` found. `pid`: the process that runs with this configuration already, None if none does.
+
+    `broadcasts` have interface, address, broadcast and problem, `left_out` interface, address and reason.
+    """
+
+    pid: int | None
+    broadcasts: list[dict[str, str]] = field(default_factory=list)
+    left_out: list[dict[str, str]] = field(default_factory=list)
+    addresses: list[str] = field(default_factory=list)
+
+
+async def trial(config: GatewayConfig) -> Trial:
+    """Take the steps of a start, and undo what they made where nothing was before. Raises what `opened` raises.
+
+    A gateway that runs is left alone: then the ports are looked at, and whoever has them must be that gateway.
+    """
+    state = config.gateway.state_dir
+    check_path(state / CONTROL_SOCKET)
+    wanted = config.broadcast.interfaces
+    found = Trial(who_answers(state / CONTROL_SOCKET))
+    every = interfaces.every_interface()
+    for each in interfaces.choose(wanted, every) if wanted else []:
+        found.broadcasts.append(
+            {"interface": each.name, "address": each.address, "broadcast": each.broadcast, "problem": each.standstill}
+        )
+    for each, reason in interfaces.left_out(wanted, every):
+        found.left_out.append({"interface": each.name, "address": each.address, "reason": reason})
+    found.addresses = interfaces.reachable(wanted, config.message_plane.listen, every)
+    if found.pid is not None:
+        folders.check(state)
+        _try_ports(config, found.pid)
+    elif state.is_dir() and any(state.iterdir()):
+        async with opened(config, at_work=False):
+            pass
+    else:
+        with _folder_for_a_moment(state) as folder:
+            gateway = config.gateway.model_copy(update={"state_dir": Path(folder)})
+            async with opened(config.model_copy(update={"gateway": gateway}), at_work=False):
+                pass
+    return found
+
+
+def _folder_for_a_moment(state: Path) -> tempfile.TemporaryDirectory[str]:
+    """A folder where `state` is to be made, or in it: what can be written there can be written in `state`."""
+    if os.path.lexists(state):
+        folders.check(state)
+    place = next(each for each in (state, *state.parents) if each.is_dir())
+    try:
+        return tempfile.TemporaryDirectory(prefix=".keycast-check-", dir=place)
+    except OSError as error:
+        raise GatewayError(
+            f"The state folder {state} cannot be used: {error.strerror}.",
+            f"Check the space on its disk, and owner and mode of {place}.",
+        ) from None
+
+
+def _try_ports(config: GatewayConfig, pid: int) -> None:
+    """Raise PortInUse or CannotListen, but not for what the gateway in process `pid` has."""
+    port = config.message_plane.port
+    for host in config.message_plane.listen:
+        try:
+            bound(host, port).close()
+        except PortInUse:
+            if pid not in [0, *(holder.pid for holder in holders("udp", host, port))]:
+                raise
