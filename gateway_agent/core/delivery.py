@@ -8,7 +8,7 @@ Each PNE is in exactly one state. EXCLUDED is final: no action ever names such a
 reached by broadcast until few are missing, then by unicast; the others by unicast from the start (Q-19, Q-20).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import inf
@@ -46,6 +46,10 @@ class Pacing:
     """One confirmation's share of the PN GW; n members answer over n times this, told to them as leisure."""
     answer_s: float = 1.0
     """What a board needs to open, verify and store before its leisure begins."""
+    first_answer: float = 2.5
+    """So many times that, where a board may verify its first signature since its start: the table of the signing key is
+    not made yet. Published ESP32 firmware confirmed a first key 0.9 to 2.3 s after the broadcast; who is sent a unicast
+    meanwhile stores and answers twice."""
     loss: float = 0.1
     """Share of the broadcasts that a PNE is expected to miss; 0 sends no copies."""
     backoff: float = 1.5
@@ -59,14 +63,15 @@ class Pacing:
     failures_max: int = 3
     """Unicast failures in a row that make a PNE unreachable (Q-17)."""
 
-    def interval(self, recipients: int, rounds: int) -> float:
-        """Seconds to wait after broadcast number `rounds` (from 1) to `recipients` PNEs.
+    def interval(self, recipients: int, rounds: int, first: bool = False) -> float:
+        """Seconds to wait after broadcast `rounds` (from 1) to `recipients` PNEs; `first` where one of them misses it.
 
         After the copies never sooner than their confirmations need, or the PN GW drowns in its own repeats.
         """
         if self.copying(recipients, rounds):
             return self.dtim_s
-        needed = self.answer_s + recipients * self.confirmation_cost_s
+        answer_s = self.answer_s * self.first_answer if first else self.answer_s
+        needed = answer_s + recipients * self.confirmation_cost_s
         waits = max(0, rounds - self.copies(recipients))
         return max(needed, min(max(self.dtim_s, needed) * self.backoff**waits, self.interval_max_s))
 
@@ -85,11 +90,12 @@ class Pacing:
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """One PNE, reached by broadcast or by unicast. `retry_at`: when unicast is tried again; `pulled`: it was given the
-    key at its own wish."""
+    """One PNE, reached by broadcast or by unicast. `first`: it has confirmed no broadcast since its start; `retry_at`:
+    when unicast is tried again; `pulled`: it was given the key at its own wish."""
 
     state: PneState = PneState.PENDING
     by_broadcast: bool = False
+    first: bool = False
     failures: int = 0
     retry_at: float = inf
     pulled: bool = False
@@ -108,9 +114,13 @@ class Delivery:
     open: int = 0
 
 
-def new_delivery(sg_id: str, version: int, by_broadcast: Mapping[str, bool]) -> Delivery:
-    """A delivery that has not started. `by_broadcast`: PNE ID -> whether a broadcast reaches it."""
-    recipients = {pne_id: Recipient(by_broadcast=broadcast) for pne_id, broadcast in by_broadcast.items()}
+def new_delivery(
+    sg_id: str, version: int, by_broadcast: Mapping[str, bool], first: Container[str] = frozenset()
+) -> Delivery:
+    """A delivery that has not started. `by_broadcast`: PNE ID -> whether a broadcast reaches it; `first`: as there."""
+    recipients = {
+        pne_id: Recipient(by_broadcast=broadcast, first=pne_id in first) for pne_id, broadcast in by_broadcast.items()
+    }
     return Delivery(sg_id, version, recipients, open=len(recipients))
 
 
@@ -328,7 +338,8 @@ def _round(changes: _Changes, now: float, pacing: Pacing) -> None:
         return
     changes.rounds += 1
     changes.broadcast = True
-    changes.next_round_at = now + pacing.interval(len(changes.recipients), changes.rounds)
+    first = any(changes.recipients[pne_id].first for pne_id in missing)
+    changes.next_round_at = now + pacing.interval(len(changes.recipients), changes.rounds, first)
     for pne_id in missing:
         recipient = changes.recipients[pne_id]
         if recipient.state is not PneState.SENT:

@@ -39,6 +39,8 @@ from message_plane.rate import Buckets
 RESPONSE_FIRST_S = 0.01
 """A delivery begins so long after its response was handed to the link (CPNS-GKM-30)."""
 
+_AFTER_A_START = (numbers.GKDK_ASSIGNMENT_REQUEST, numbers.JOIN_REQUEST, numbers.KEY_PULL_REQUEST)
+
 Answer = dict[int, object]
 
 
@@ -217,6 +219,8 @@ class PnGateway:
         elif pne.retired:  # its session is dropped, but the disk may still hold it after a power cut
             return _refusal(code, NotAllowed(f"{peer_id} is not of this PN"))
         self._membership.runs(peer_id, fields)
+        if code in _AFTER_A_START:
+            self._deliveries.began(peer_id)
         try:
             answer = await handler(peer_id, fields)
         except CpnsError as error:

@@ -92,6 +92,7 @@ class Deliveries:
         self._tell = tell
         self._runs: dict[str, _Run] = {}
         self._held: set[str] = set()
+        self._practised: set[str] = set()  # PNEs that have confirmed a broadcast since they last began anew
         self._unicast_turn = asyncio.Semaphore(UNICASTS_AT_ONCE)
         self._released = False
 
@@ -151,7 +152,7 @@ class Deliveries:
         if key is None:
             return
         by_broadcast = self._plan(sg_id, key)
-        delivery = engine.new_delivery(sg_id, key.version, by_broadcast)
+        delivery = engine.new_delivery(sg_id, key.version, by_broadcast, by_broadcast.keys() - self._practised)
         run = self._make_run(delivery)
         with self._store.transaction():
             self._store.deliveries.start(
@@ -192,10 +193,17 @@ class Deliveries:
         self._store.deliveries.delete_all(sg_id)
 
     async def confirmed(self, sg_id: str, version: int, pne_id: str) -> None:
-        """The PNE holds this version; returns when that is stored. Said again it costs nothing."""
+        """The PNE proves that it holds this version; returns when that is stored. Said again it costs nothing."""
+        run = self._runs.get(sg_id)
+        if run is not None and (recipient := run.delivery.recipients.get(pne_id)) and recipient.by_broadcast:
+            self._practised.add(pne_id)
         stored = self._confirmed(sg_id, version, pne_id)
         if stored is not None:
             await asyncio.shield(stored)
+
+    def began(self, pne_id: str) -> None:
+        """The PNE joins, pulls or asks for a GKDK, as it does after its start: its next signature takes it longer."""
+        self._practised.discard(pne_id)
 
     def holds(self, sg_id: str, version: int, pne_id: str) -> None:
         """The PNE says over its session that it holds this version."""

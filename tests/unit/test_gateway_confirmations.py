@@ -205,9 +205,35 @@ async def test_confirmations_that_come_together_read_group_and_key_once(world):
     statements = []
     with world.store.transaction():
         pass  # what was read before is not remembered
-    world.store.database._connection.set_trace_callback(statements.append)
+    world.store.database._file.connection.set_trace_callback(statements.append)
     assert all(world.gateway._confirmations.check(name, each).proven for name, each in fields)
-    world.store.database._connection.set_trace_callback(None)
+    world.store.database._file.connection.set_trace_callback(None)
     assert len(fields) == 4
     for table in ("FROM group_key", "FROM service_group"):
         assert sum(table in statement for statement in statements) == 1
+
+
+async def test_a_board_is_waited_for_longer_until_it_has_confirmed_a_broadcast_since_its_start(world):
+    def first():
+        recipients = world.gateway._deliveries._runs["light"].delivery.recipients
+        return {name for name, recipient in recipients.items() if recipient.first}
+
+    boards = {name: board for name, board in world.boards.items() if name < "c"}
+    assert first() == set(boards)
+    for name, board in boards.items():
+        await world.gateway.handle_pne(name, confirmation(world, board))
+    await world.server.rekey("light")
+    assert await began(world) and first() == set()
+    for name, board in boards.items():
+        await world.gateway.handle_pne(name, confirmation(world, board))
+    await world.boards["b0"].pull("light")
+    await world.boards["b1"].get_gkdk()
+    await world.boards["b2"].join("light")
+    await world.server.rekey("light")
+    assert await began(world) and first() == {"b0", "b1", "b2"}
+
+
+async def began(world):
+    version = world.server.group("light").version
+    await world.until(lambda: world.gateway.delivery("light")[0] == version)
+    return True

@@ -25,6 +25,17 @@ def only(actions, kind):
     return found[0]
 
 
+def test_boards_that_may_verify_their_first_signature_are_waited_for_as_long_as_that_takes():
+    """0.9 to 2.3 s after the broadcast, by published firmware for the ESP32; later ones confirm within 0.5 s."""
+    for first, wait in (({"a"}, 2.5), (set(), 1.0), ({"c"}, 1.0)):
+        delivery = engine.new_delivery("light", 6, {"a": True, "b": True, "c": False}, first)
+        state, actions = engine.step(delivery, engine.Started(), 0.0, PACING)
+        assert only(actions, engine.SetTimer).at == pytest.approx(wait, abs=0.01)
+        assert wait == 1.0 or wait > 2.3
+    state, _ = engine.step(state, engine.TimerExpired(), 1.01, PACING)
+    assert state.recipients["a"].state is PneState.SENT and not state.recipients["a"].by_broadcast
+
+
 @pytest.mark.req("Q-20", "CPNS-GKM-33", "CPNS-GKM-36")
 def test_a_mixed_group_gets_one_broadcast_and_unicast_for_the_rest():
     state, actions = start({"a": True, "b": True, "c": False})
