@@ -323,6 +323,11 @@ class PnGateway:
         self._housekeeping.soon()
         return exposed
 
+    def is_held(self, pne_id: str) -> bool:
+        """True if joins and leaves of a PNE wait for `release_pne`."""
+        pne = self._store.pn.pne(pne_id)
+        return pne is not None and pne.held
+
     def release_pne(self, pne_id: str) -> None:
         """Let a held PNE join and leave again (SEC-19). Raises Unknown."""
         self._membership.release(pne_id)

@@ -226,6 +226,10 @@ class CpnsServer:
         """All PN GWs ever registered."""
         return self._store.gateways()
 
+    def pnes(self) -> dict[str, str]:
+        """PNE ID -> PN ID of all PNEs that spoke through a PN GW or were admitted."""
+        return self._store.pnes()
+
     def admit_pne(self, pne_id: str, pn_id: str) -> None:
         """Let a PNE that was never heard of speak through the PN GW of a PN, which need not be open (SEC-16)."""
         self._registry.admit(pne_id, pn_id)

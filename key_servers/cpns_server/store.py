@@ -106,6 +106,10 @@ class Store:
             "INSERT INTO pnes VALUES (?, ?) ON CONFLICT (pne_id) DO UPDATE SET pn_id = excluded.pn_id", pne_id, pn_id
         )
 
+    def pnes(self) -> dict[str, str]:
+        """PNE ID -> PN ID of all PNEs that are bound to one."""
+        return dict(self._rows("SELECT pne_id, pn_id FROM pnes ORDER BY pne_id"))
+
     def count_pnes(self, pn_id: str) -> int:
         """How many PNEs are bound to a PN."""
         ((count,),) = self._rows("SELECT count(*) FROM pnes WHERE pn_id = ?", pn_id)

@@ -1,5 +1,7 @@
 """What can be wrong before a gateway runs: one sentence that says what and what to do, exit code 1, no traceback."""
 
+import datetime
+import json
 import os
 import shutil
 import socket
@@ -124,7 +126,7 @@ async def test_refusals_of_a_running_gateway_are_sentences_too(gateway, tmp_path
     config = ("-c", gateway.config)
     try:
         assert "lights" in refused(keycast("group", "show", "lights", *config))
-        assert "16 characters" in refused(keycast("device", "pair", "ABC", *config))
+        assert "16 characters" in refused(keycast("device", "pair", "lamp", "ABC", *config))
         assert "nobody" in refused(keycast("device", "retire", "nobody", *config))
         record = tmp_path / "lamp.record"
         assert keycast("device", "provision", "lamp", "-o", record, *config).returncode == 0
@@ -140,6 +142,37 @@ async def test_refusals_of_a_running_gateway_are_sentences_too(gateway, tmp_path
         assert "no IPv4 address" in refused(keycast(*told, "192.168.1.300"))
         assert keycast(*told, "127.0.0.1:5683").returncode == 0
         assert provisioning.parse((tmp_path / "lamp3.record").read_bytes()).address == "127.0.0.1:5683"
+    finally:
+        await gateway.stop()
+
+
+async def test_typing_errors_are_refused_in_words_and_in_json_alike(gateway, tmp_path):
+    await gateway.start()
+    config = ("-c", gateway.config)
+    try:
+        for words in (("group", "create", "home/lights", "--open-to", "home"), ("status",), ("group", "list")):
+            result = keycast(*words, "--json", *config)
+            assert (result.returncode, result.stderr) == (0, "") and json.loads(result.stdout)
+        (group,) = json.loads(keycast("group", "list", "--json", *config).stdout)
+        made = datetime.datetime.fromisoformat(group["key_made_at"])
+        assert abs(datetime.datetime.now(datetime.UTC) - made) < datetime.timedelta(days=1)
+        assert (group["version"], group["version_text"], group["protection"]) == (1, "0.1", "sealed")
+        wrong = [
+            (("group", "permit", "home/lights", "nobody"), "unknown", "nobody"),
+            (("group", "show", "home/lihgts"), "unknown", "Did you mean 'home/lights'?"),
+            (("group", "expel", "home/lights", "nobody"), "not-member", "nobody"),
+            (("group", "create", "bad name"), "not-allowed", "bad name"),
+            (("server", "dismiss-alarm", "nonsense"), "unknown", "nonsense"),
+            (("device", "provision", "lamp", "-o", tmp_path / "x.py", "--group", "home/lihgts"), "unknown", "home/li"),
+            (("gateway", "trust-server", "zz"), "not-allowed", "hexadecimal"),
+        ]
+        for words, code, named in wrong:
+            result = keycast(*words, "--json", *config)
+            assert (result.returncode, result.stderr) == (1, "")
+            assert json.loads(result.stdout)["code"] == code and named in json.loads(result.stdout)["error"]
+        words, _, named = wrong[0]
+        assert named in refused(keycast(*words, *config))
+        assert not (tmp_path / "x.py").exists()
     finally:
         await gateway.stop()
 

@@ -37,7 +37,9 @@ def create(
     """
     how = {"open_to": open_to or [], "policy": "listed" if listed else None, "protection": protection}
     view = ask(config, state, "group.create", sg_id=sg, period_s=period, **how)
-    answer(view, f"{view['sg_id']}: version {view['version_text']}")
+    nobody = view["policy"] == "open" and not view["open_to"]
+    hint = [f"Nobody may join it yet. Next: keycast group open {sg} PN"] if nobody else []
+    answer(view, f"{view['sg_id']}: version {view['version_text']}", *hint)
 
 
 @app.command("list")
@@ -105,12 +107,14 @@ def expel(sg: SgArgument, pne: PneArgument, config: ConfigOption = DEFAULT_CONFI
 
     Example: keycast group expel home/lights lamp.porch
     """
-    ask(config, state, "group.expel", sg_id=sg, pne_id=pne)
-    answer(
-        {"sg_id": sg, "pne_id": pne, "state": "expelled"},
-        f"{pne} is out of {sg}; a new key is on its way to the others.",
-        "It still knows the Wi-Fi password, if it was ever told: change that if it left your hands.",
-    )
+    was = ask(config, state, "group.expel", sg_id=sg, pne_id=pne)
+    lines = [f"{pne} was no member of {sg}, and may not join any more."]
+    if was == "member":
+        lines = [
+            f"{pne} is out of {sg}; a new key is on its way to the others.",
+            "It still knows the Wi-Fi password, if it was ever told: change that if it left your hands.",
+        ]
+    answer({"sg_id": sg, "pne_id": pne, "state": "expelled", "was": was}, *lines)
 
 
 @app.command("open")

@@ -41,7 +41,7 @@ async def _run(state: Path, server_id: str, listen: list[str], port: int) -> Non
     from key_servers.cpns_server.config import ServerConfig
     from tools.keycast.gateway import interrupted
     from tools.keycast.server_config import checked
-    from tools.keycast.steering import server_commands
+    from tools.keycast.server_steering import server_commands
 
     server = await CpnsServer.open(state, checked(ServerConfig, id=server_id, listen=listen, port=port))
     control = ControlSocket(state / "control.sock", server_commands(server))

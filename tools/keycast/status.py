@@ -13,11 +13,12 @@ from tools.keycast.tables import show_table
 def command(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Groups, versions, deliveries, boards, networks, alarms and counters of the running gateway.
 
-    Exit code 2 if broadcasts are stopped or an alarm stands. Example: keycast status
+    Exit code 2 if broadcasts are stopped, an alarm stands, or a group waits for a key or for a person. Example:
+    keycast status
     """
     state = ask(config, None, "status")
     answer(state, lambda: _show(state))
-    if state["stopped"] or state["alarms"]:
+    if state["stopped"] or state["alarms"] or state["held"] or any(group["waiting"] for group in state["groups"]):
         raise typer.Exit(2)
 
 
@@ -41,6 +42,10 @@ def _show(state: dict[str, Any]) -> None:
         console.print(f"not heard for two days: {', '.join(silent)}")
     if state["stopped"]:
         console.print(Text.assemble(("stopped:", "red"), " ", state["stopped"]))
+    for sg in state["held"]:
+        console.print(
+            Text.assemble(("held:", "red"), f" {sg}. Look at its members: keycast server confirm-members {sg}")
+        )
     rows = []
     for group in state["groups"]:
         delivery = ", ".join(f"{count} {name}" for name, count in sorted(group["states"].items()))

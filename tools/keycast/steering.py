@@ -9,7 +9,10 @@ from cpns.errors import NotAllowed
 from gateway_agent.app import GatewayApp
 from gateway_agent.control import Command, attended
 from key_servers.cpns_server.app import CpnsServer
+from key_servers.cpns_server.values import GroupState
 from message_plane import credentials
+from tools.keycast.known_names import new_name, require
+from tools.keycast.server_steering import credential_octets, group_commands
 from tools.keycast.versions import version_text
 
 SECRET_CHARACTERS = 16
@@ -23,48 +26,18 @@ def commands(app: GatewayApp, server: CpnsServer | None) -> dict[str, Command]:
         "gateway.roll-over": app.roll_over,
         "gateway.new-generation": app.gateway.new_generation,
         "device.list": lambda: _devices(app),
-        "device.register": lambda credential, group=None, replace=False: _register(app, credential, group, replace),
-        "device.retire": app.registrar.retire,
-        "device.release": app.gateway.release_pne,
+        "device.register": lambda credential, group=None, replace=False: _register(
+            app, server, credential, group, replace
+        ),
+        "device.retire": lambda pne_id: _retire(app, pne_id),
+        "device.release": lambda pne_id: _release(app, pne_id),
         "device.pair": attended(
-            lambda pne_id, secret, replace=False: app.pair(pne_id, secret_octets(secret), replace=replace)
+            lambda pne_id, secret, replace=False: app.pair(
+                new_name(pne_id, "board"), secret_octets(secret), replace=replace
+            )
         ),
     }
-    return known if server is None else known | group_commands(server)
-
-
-def group_commands(server: CpnsServer) -> dict[str, Command]:
-    """What a CPNS Server can be told, embedded or on its own."""
-    return {
-        "group.list": server.list_groups,
-        "group.show": server.show_group,
-        "group.create": server.create_group,
-        "group.open": server.open_group,
-        "group.permit": server.permit,
-        "group.expel": server.expel,
-        "group.update": server.update_key,
-        "group.delete": server.delete_group,
-        "alarms": server.alarms,
-        "server.dismiss-alarm": server.dismiss_alarm,
-        "server.admit-pne": server.admit_pne,
-        "server.move-pne": server.move_pne,
-        "server.restore": server.restore,
-        "server.confirm-members": server.confirm_members,
-    }
-
-
-def server_commands(server: CpnsServer) -> dict[str, Command]:
-    """The commands of a CPNS Server on its own."""
-    return group_commands(server) | {
-        "server.credential": lambda: server.credential().hex(),
-        "server.block-gateway": server.block_gateway,
-        "server.replace-gateway": lambda gateway_id, new_gateway_id, credential: server.replace_gateway(
-            gateway_id, new_gateway_id, _unhex(credential)
-        ),
-        "server.add-gateway": lambda gateway_id, pn_id, credential, is_open, replace=False: server.register_gateway(
-            gateway_id, pn_id, _unhex(credential), is_open=is_open, replace=replace
-        ),
-    }
+    return known if server is None else known | group_commands(server, lambda: _boards(app))
 
 
 def secret_octets(text: str) -> bytes:
@@ -79,33 +52,45 @@ def secret_octets(text: str) -> bytes:
     return octets
 
 
-def _register(app: GatewayApp, credential: str, group: str | None, replace: bool) -> str:
-    parsed = credentials.parse(_unhex(credential), "pne")
+def _boards(app: GatewayApp) -> list[str]:
+    """All boards that are let in."""
+    return [each.entity_id for each in app.credentials.registered() if each.role == credentials.ROLE_PNE]
+
+
+def _retire(app: GatewayApp, pne_id: str) -> list[str]:
+    if not app.gateway.has_pne(pne_id):
+        require(pne_id, _boards(app), "board")
+    return app.registrar.retire(pne_id)
+
+
+def _release(app: GatewayApp, pne_id: str) -> None:
+    require(pne_id, _boards(app), "board")
+    if not app.gateway.is_held(pne_id):
+        raise NotAllowed(f"{pne_id} is not held: it may join and leave")
+    app.gateway.release_pne(pne_id)
+
+
+def _register(app: GatewayApp, server: CpnsServer | None, credential: str, group: str | None, replace: bool) -> str:
+    parsed = credentials.parse(credential_octets(credential), "pne")
+    new_name(parsed.entity_id, "board")
+    if group is not None and server is not None:  # else the CPNS Server elsewhere may know groups that we do not
+        known = [view.sg_id for view in server.list_groups()]
+        if app.config.seal is not None:
+            known += [each.sg_id for each in app.config.seal.groups]
+        require(group, known, "Service Group", "It is created first: keycast group create")
     app.register(parsed, group, replace=replace)
     return parsed.entity_id
 
 
-def _unhex(credential: str) -> bytes:
-    try:
-        return bytes.fromhex(credential)
-    except ValueError:
-        raise NotAllowed("a credential is the hexadecimal text of a CCS") from None
-
-
 def _devices(app: GatewayApp) -> list[dict[str, Any]]:
-    groups = app.gateway.groups()
-    found = []
-    for credential in app.credentials.registered():
-        if credential.role == "pne":
-            name = credential.entity_id
-            found.append(
-                {
-                    "pne_id": name,
-                    **asdict(app.sightings.of(name)),
-                    "groups": [status.group.sg_id for status in groups if name in status.members],
-                }
-            )
-    return sorted(found, key=lambda device: str(device["pne_id"]))
+    groups_of: dict[str, list[str]] = {}
+    for status in app.gateway.groups():
+        for member in status.members:
+            groups_of.setdefault(member, []).append(status.group.sg_id)
+    return [
+        {"pne_id": pne_id, **asdict(app.sightings.of(pne_id)), "groups": groups_of.get(pne_id, [])}
+        for pne_id in sorted(_boards(app))
+    ]
 
 
 def _status(app: GatewayApp, server: CpnsServer | None) -> dict[str, Any]:
@@ -130,6 +115,7 @@ def _status(app: GatewayApp, server: CpnsServer | None) -> dict[str, Any]:
         "broadcast": app.networks(),
         "networks": app.broadcasts(),
         "stopped": app.gateway.stop_reason,
+        "held": [view.sg_id for view in server.list_groups() if view.state == GroupState.HELD] if server else [],
         "groups": groups,
         "devices": _devices(app),
         "counters": dict(sorted(app.counters.items())),

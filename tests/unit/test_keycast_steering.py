@@ -1,0 +1,195 @@
+"""What a person mistypes is refused in words, with the name that was meant; so is what has been done already."""
+
+import inspect
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cpns import messages, numbers
+from cpns.errors import CpnsError, NotAllowed, NotMember, Unknown
+from gateway_agent.app import GatewayApp
+from gateway_agent.config.schema import Broadcast, Gateway, GatewayConfig, MessagePlane
+from gateway_agent.errors import Refused
+from key_servers.cpns_server.app import CpnsServer
+from key_servers.cpns_server.config import ServerConfig
+from key_servers.errors import StoreFailed
+from message_plane import credentials
+from tools.keycast.embedded import InProcessUplink
+from tools.keycast.known_names import nearest
+from tools.keycast.server_steering import server_commands
+from tools.keycast.steering import commands
+from tools.provisioning import Trust, new_board
+
+SG = "home/lights"
+
+
+class Home:
+    """A gateway with its Server, two boards that are let in, one of them a member of home/lights."""
+
+    def __init__(self, app: GatewayApp, server: CpnsServer) -> None:
+        self.app, self.server = app, server
+        self._commands = commands(app, server)
+        told = app.trust()
+        self._trust = Trust(
+            credentials.parse(bytes.fromhex(str(told["credential"])), "gateway"),
+            bytes.fromhex(str(told["signing_key"])),
+            int(told["signing_epoch"]),
+            "home",
+            str(told["address"]),
+        )
+
+    async def ask(self, do: str, **arguments: Any) -> Any:
+        value = self._commands[do](**arguments)
+        return await value if inspect.isawaitable(value) else value
+
+    async def let_in(self, pne_id: str, **how: Any) -> None:
+        _, credential = new_board(pne_id, self._trust)
+        await self.ask("device.register", credential=credential.ccs.hex(), **how)
+
+    async def join(self, pne_id: str) -> None:
+        fields = {messages.PNE_ID: pne_id, messages.SG_ID: SG, messages.PN_ID: "home"}
+        answer = await self.server.handle("gw", messages.encode(numbers.JOIN_REQUEST, fields))
+        assert messages.decode(answer)[1][messages.RESULT] == numbers.RESULT_SUCCESS
+
+
+@pytest.fixture
+async def home(tmp_path: Path) -> AsyncIterator[Home]:
+    server = await CpnsServer.open(tmp_path / "server", background=False)
+    server.register_gateway("gw", "home", is_open=True)
+    config = GatewayConfig(
+        gateway=Gateway(id="gw", pn="home", state_dir=tmp_path / "state"),
+        message_plane=MessagePlane.model_construct(listen=["127.0.0.1"], port=0, discovery=False),
+        broadcast=Broadcast(interfaces=[]),
+    )
+    app = await GatewayApp.open(config, InProcessUplink(server, "gw"))
+    home = Home(app, server)
+    await home.ask("group.create", sg_id=SG, open_to=["home"])
+    await home.let_in("lamp.porch")
+    await home.let_in("lamp.hall")
+    await home.join("lamp.hall")
+    yield home
+    await app.close()
+    await server.close()
+
+
+@pytest.mark.parametrize(
+    ("do", "arguments", "kind", "named"),
+    [
+        ("group.permit", {"sg_id": SG, "pne_id": "lamp.prch"}, Unknown, "'lamp.porch'"),
+        ("group.permit", {"sg_id": SG, "pne_id": "fridge"}, Unknown, "keycast server admit-pne"),
+        ("group.permit", {"sg_id": SG, "pne_id": ""}, Unknown, "board"),
+        ("group.permit", {"sg_id": SG, "pne_id": "lamp.hall"}, NotAllowed, "member of home/lights already"),
+        ("group.permit", {"sg_id": "home/light", "pne_id": "lamp.porch"}, Unknown, "'home/lights'"),
+        ("group.expel", {"sg_id": SG, "pne_id": "Lamp.Hall"}, NotMember, "'lamp.hall'"),
+        ("group.expel", {"sg_id": SG, "pne_id": "lamp.porch"}, NotMember, "no member"),
+        ("group.expel", {"sg_id": "home/lihgts", "pne_id": "lamp.hall"}, Unknown, "'home/lights'"),
+        ("group.show", {"sg_id": "home/lihgts"}, Unknown, "'home/lights'"),
+        ("group.update", {"sg_id": "home/lihgts"}, Unknown, "'home/lights'"),
+        ("group.delete", {"sg_id": "home/lihgts"}, Unknown, "'home/lights'"),
+        ("group.open", {"sg_id": "home/lihgts", "pn_id": "home"}, Unknown, "'home/lights'"),
+        ("group.open", {"sg_id": SG, "pn_id": "hme"}, Unknown, "'home'"),
+        ("group.create", {"sg_id": "bad name"}, NotAllowed, "without blanks"),
+        ("group.create", {"sg_id": ""}, NotAllowed, "without blanks"),
+        ("group.create", {"sg_id": "home/doors", "open_to": ["hme"]}, Unknown, "'home'"),
+        ("group.create", {"sg_id": "home/doors", "period_s": -60}, NotAllowed, "at least 60"),
+        ("group.create", {"sg_id": "home/doors", "protection": "seald"}, NotAllowed, "sealed"),
+        ("group.create", {"sg_id": SG}, NotAllowed, "already"),
+        ("server.dismiss-alarm", {"kind": "nonsense"}, Unknown, "'nonsense'"),
+        ("server.admit-pne", {"pne_id": "new", "pn_id": "hme"}, Unknown, "'home'"),
+        ("server.admit-pne", {"pne_id": "a lamp", "pn_id": "home"}, NotAllowed, "without blanks"),
+        ("server.move-pne", {"pne_id": "lamp.hal", "pn_id": "home"}, Unknown, "'lamp.hall'"),
+        ("server.move-pne", {"pne_id": "lamp.hall", "pn_id": "home"}, NotAllowed, "already"),
+        ("server.confirm-members", {"sg_id": SG}, NotAllowed, "not held"),
+        ("server.confirm-members", {"sg_id": SG, "expel": ["lamp.hal"]}, NotMember, "'lamp.hall'"),
+        ("device.retire", {"pne_id": "lamp.hal"}, Unknown, "'lamp.hall'"),
+        ("device.release", {"pne_id": "lamp.hal"}, Unknown, "'lamp.hall'"),
+        ("device.release", {"pne_id": "lamp.hall"}, NotAllowed, "not held"),
+        ("device.pair", {"pne_id": "a lamp", "secret": "A" * 16}, NotAllowed, "without blanks"),
+    ],
+)
+async def test_a_typing_error_is_refused_and_changes_nothing(
+    home: Home, do: str, arguments: dict[str, Any], kind: type[CpnsError], named: str
+) -> None:
+    before = home.server.list_groups(), await home.ask("device.list")
+    with pytest.raises(kind) as refusal:
+        await home.ask(do, **arguments)
+    assert named in str(refusal.value)
+    after = home.server.list_groups(), await home.ask("device.list")
+    assert [view.members for view in after[0]] == [view.members for view in before[0]]
+    assert [view.sg_id for view in after[0]] == [SG] and len(after[1]) == len(before[1])
+
+
+async def test_a_place_near_a_group_that_does_not_exist_lets_nobody_in(home: Home) -> None:
+    with pytest.raises(Unknown, match="home/lights"):
+        await home.let_in("lamp.new", group="home/lihgts")
+    assert [device["pne_id"] for device in await home.ask("device.list")] == ["lamp.hall", "lamp.porch"]
+    await home.let_in("lamp.new", group=SG)
+
+
+async def test_what_has_been_done_is_not_done_again(home: Home) -> None:
+    assert await home.ask("group.expel", sg_id=SG, pne_id="lamp.hall") == "member"
+    with pytest.raises(NotMember, match="already"):
+        await home.ask("group.expel", sg_id=SG, pne_id="lamp.hall")
+    await home.ask("group.permit", sg_id=SG, pne_id="lamp.hall")
+    assert await home.ask("group.expel", sg_id=SG, pne_id="lamp.hall") == "permitted"
+    await home.ask("device.retire", pne_id="lamp.porch")
+    with pytest.raises(Unknown, match="no board"):
+        await home.ask("device.retire", pne_id="lamp.porch")
+    await home.ask("group.delete", sg_id=SG)
+    with pytest.raises(Unknown, match=SG):
+        await home.ask("group.delete", sg_id=SG)
+
+
+async def test_a_permission_for_a_board_that_was_admitted_or_let_in_is_no_typing_error(home: Home) -> None:
+    await home.ask("group.permit", sg_id=SG, pne_id="lamp.porch")
+    await home.ask("server.admit-pne", pne_id="lamp.cellar", pn_id="home")
+    await home.ask("group.permit", sg_id=SG, pne_id="lamp.cellar")
+
+
+async def test_a_group_that_waits_for_a_person_is_in_the_status(home: Home) -> None:
+    assert (await home.ask("status"))["held"] == []
+    await home.ask("server.restore")
+    assert (await home.ask("status"))["held"] == [SG]
+
+
+async def test_gateways_of_a_server_of_its_own(tmp_path: Path) -> None:
+    server = await CpnsServer.open(tmp_path, ServerConfig(), background=False)
+    try:
+        known = server_commands(server)
+        server.register_gateway("gw.home", "home")
+        for do, arguments in (
+            ("server.block-gateway", {"gateway_id": "gw.hme"}),
+            ("server.replace-gateway", {"gateway_id": "gw.hme", "new_gateway_id": "gw2", "credential": ""}),
+        ):
+            with pytest.raises(Unknown, match=r"gw\.home"):
+                await known[do](**arguments)
+        for name in ("", "a gateway"):
+            with pytest.raises(NotAllowed, match="without blanks"):
+                known["server.add-gateway"](gateway_id=name, pn_id="home", credential="", is_open=None)
+        await known["server.block-gateway"](gateway_id="gw.home")
+        with pytest.raises(NotAllowed, match="already"):
+            await known["server.block-gateway"](gateway_id="gw.home")
+    finally:
+        await server.close()
+
+
+async def test_a_full_disk_of_the_server_is_a_refusal_with_its_code(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise StoreFailed("The store failed: disk is full.", "Make room.")
+
+    monkeypatch.setattr(home.server, "update_key", full)
+    with pytest.raises(Refused, match="Make room") as refusal:
+        await home.ask("group.update", sg_id=SG)
+    assert refusal.value.code == "store-failed"
+
+
+def test_the_nearest_name() -> None:
+    known = ["lamp.porch", "lamp.hall", "Küche"]
+    assert nearest("lamp.prch", known) == "Did you mean 'lamp.porch'?"
+    assert nearest("LAMP.HALL", known) == "Did you mean 'lamp.hall'?"
+    assert nearest("küche", known) == "Did you mean 'Küche'?"
+    assert nearest("fridge", known) == nearest("", known) == nearest("lamp", []) == ""
