@@ -13,8 +13,8 @@ help: ## show this list
 demo: vm ## re-key a house of 8 virtual boards and watch it (ARGS="--boards 20 --loss 0.2")
 	@$(BIN)/keycast demo $(ARGS)
 
-test: check ## all checks and all tests
-	@$(BIN)/python -m pytest $(ARGS)
+test: check ## all checks and all tests, some 15 minutes; tells why tests are skipped and which are slow
+	@$(BIN)/python -m pytest -rs --durations=10 $(ARGS)
 
 check: vm ## style and types, without the tests
 	@$(BIN)/ruff check --quiet

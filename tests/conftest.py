@@ -1,19 +1,49 @@
 """Tests by requirement: run those that name an id (`pytest --req SEC-20`), record which ids a run showed.
 
-`tools/conformance.py` asks for the record, `tools/mutation` for the selection.
+`tools/conformance.py` asks for the record, `tools/mutation` for the selection. Who runs all tests is told before how
+long that takes.
 """
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 WORST_FIRST = ("failed", "skipped", "passed")
+USUAL_MIN = 15  # of a whole run on a machine with two cores
+SECONDS_OF_A_WHOLE_RUN = "keycast/seconds_of_a_whole_run"  # in pytest's cache
+BEGUN_AT = pytest.StashKey()
 
 
 def pytest_addoption(parser):
     parser.addoption("--record-requirements", metavar="FILE", help="write the outcome of every test with its ids")
     parser.addoption("--req", metavar="ID", action="append", help="run only the tests that name this requirement")
+
+
+def pytest_report_header(config):
+    if not is_whole(config):
+        return None
+    seconds = config.cache.get(SECONDS_OF_A_WHOLE_RUN, None)
+    if seconds is None:
+        return f"all tests: about {USUAL_MIN} min on a machine with two cores"
+    return f"all tests: the last whole run took {seconds // 60} min {seconds % 60} s here"
+
+
+def is_whole(config):
+    """Whether all tests are asked for, to their end."""
+    options = ("keyword", "markexpr", "req", "maxfail", "lf", "collectonly")
+    return config.args == config.getini("testpaths") and not any(config.getoption(name) for name in options)
+
+
+def pytest_sessionstart(session):
+    session.config.stash[BEGUN_AT] = time.monotonic()
+
+
+def pytest_sessionfinish(session, exitstatus):
+    if is_whole(session.config) and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        seconds = round(time.monotonic() - session.config.stash[BEGUN_AT])
+        session.config.cache.set(SECONDS_OF_A_WHOLE_RUN, seconds)
 
 
 def pytest_configure(config):

@@ -168,6 +168,19 @@ def compile_test(source: Path) -> Path:
     return target
 
 
+def _made(what: str, manifest: Path, tree: Path, image: Path) -> str:
+    sources = (SOURCES / tree.name).relative_to(PROJECT)
+    return (
+        f"{what}:\n"
+        f"  {image.relative_to(PROJECT)}  image for a ROMFS partition, {image.stat().st_size} octets\n"
+        f"  {sources / manifest.relative_to(PROJECT)}  to freeze into a firmware\n"
+        f"  {tree.relative_to(PROJECT)}/  the same as .mpy files, {sum(1 for _ in tree.rglob('*.*py'))} of them"
+    )
+
+
 if __name__ == "__main__":
     compile_board()
     compile_val_client_board()
+    print(_made("A board", board_files.MANIFEST, BOARD_TREE, BOARD_IMAGE))
+    print(_made("A board that is a VAL client", board_files.VAL_CLIENT_MANIFEST, VAL_CLIENT_TREE, VAL_CLIENT_IMAGE))
+    print("Which of them your board wants: README.md, On a board.")

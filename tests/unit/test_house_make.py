@@ -1,0 +1,46 @@
+"""What `make` tells: where the result is, and how long it takes."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+ROOT = Path(__file__).parents[2]
+
+
+def conftest():
+    spec = importlib.util.spec_from_file_location("conftest_of_all_tests", ROOT / "tests" / "conftest.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def config(args, seconds=None, **options):
+    cached = {} if seconds is None else {conftest().SECONDS_OF_A_WHOLE_RUN: seconds}
+    return SimpleNamespace(
+        args=args, getini=lambda name: ["tests"], getoption=options.get, cache=SimpleNamespace(get=cached.get)
+    )
+
+
+def test_make_board_says_where_the_result_is():
+    result = subprocess.run(
+        [sys.executable, "-m", "tools.micropython_vm.compile"], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    named = re.findall(r"^  (build/\S+)", result.stdout, re.MULTILINE)
+    assert len(named) == 6 and all((ROOT / path).exists() for path in named)
+    assert "build/mpy/board.romfs" in named and "README.md" in result.stdout
+
+
+def test_who_runs_all_tests_is_told_before_how_long_that_takes():
+    header = conftest().pytest_report_header
+    assert "about 15 min" in header(config(["tests"]))
+    assert "took 13 min 20 s here" in header(config(["tests"], seconds=800))
+    assert header(config(["tests/unit"], seconds=800)) is None
+    assert header(config(["tests"], seconds=800, keyword="kms")) is None
+
+
+def test_make_test_tells_why_tests_are_skipped_and_which_are_slow():
+    (line,) = [line for line in (ROOT / "Makefile").read_text().splitlines() if "-m pytest" in line]
+    assert {"-rs", "--durations=10"} <= set(line.split())
