@@ -24,6 +24,7 @@ from gateway_agent.core.pn_gateway import PnGateway
 from gateway_agent.core.policy import DeliveryPolicy
 from gateway_agent.core.ports import KeyMessages, Uplink
 from gateway_agent.event_log import write
+from gateway_agent.keep_alive import KeepAlive
 from gateway_agent.links import PneSessions, UdpUplink
 from gateway_agent.net import interfaces
 from gateway_agent.net.mdns import Announcement
@@ -78,6 +79,7 @@ class GatewayApp:
         self._store: Store | None = None
         self._radios: AllMedia | None = None
         self._announcement: Announcement | None = None
+        self._keep_alive: KeepAlive | None = None
         self._control: ControlSocket | None = None
         self.registrar: Registrar
         self._pairing: Pairing
@@ -117,6 +119,8 @@ class GatewayApp:
         if uplink is None:
             upper = config.uplink
             uplink = UdpUplink(self.endpoint, upper.server_id, upper.host or "", upper.port)
+            if upper.keep_alive_s:
+                self._keep_alive = KeepAlive(self.endpoint, upper.server_id, upper.keep_alive_s)
         self.gateway = PnGateway(
             pn_id=config.gateway.pn,
             gateway_id=config.gateway.id,
@@ -147,6 +151,8 @@ class GatewayApp:
         """Go on where the last run stopped, announce, and listen to `commands` on the control socket."""
         await self.gateway.start()
         self.sightings.start()
+        if self._keep_alive is not None:
+            self._keep_alive.start()
         config = self.config
         if config.message_plane.discovery:
             self._announcement = Announcement(
@@ -237,7 +243,7 @@ class GatewayApp:
 
     async def close(self) -> None:
         """Stop in the opposite order; deliveries go on at the next start."""
-        for part in (self._control, self._announcement):
+        for part in (self._control, self._announcement, self._keep_alive):
             if part is not None:
                 await part.close()
         for name in ("sightings", "gateway", "endpoint"):

@@ -42,8 +42,8 @@ class UdpUplink:
         """One CPNS message to the Server; its answer. Raises NoAnswer."""
         server_id, host, port = self._server
         try:
-            if not self._endpoint.has_session(server_id):
-                await self._endpoint.connect(server_id, host, port)
+            # Also with a session of an earlier start: if the Server has lost it, the place is needed to make another.
+            await self._endpoint.connect(server_id, host, port)
             answer = await self._endpoint.request(server_id, message, timeout_s=_UPLINK_TIMEOUT_S)
         except PlaneError as error:
             raise NoAnswer(str(error)) from None

@@ -158,6 +158,25 @@ class Endpoint:
         if self._sessions.to_send(entity_id) is None:
             await self._establish(entity_id)
 
+    async def ping(self, entity_id: str, *, timeout_s: float) -> bool:
+        """Send an empty message to where requests to `entity_id` go; True if it is answered within `timeout_s`.
+
+        A router on the way keeps the way open for it (RFC 7252, 4.3). Neither end learns anything of it: anybody could
+        send the four octets, and their answer. Raises NoSession, PeerUnreachable (its name is not known).
+        """
+        session = self._sessions.to_send(entity_id)
+        if session is None:
+            raise NoSession(f"there is no session with {entity_id!r}")
+        address = await self._address_of(session)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._exchanges.ping(address)
+        except TimeoutError:
+            self._incidents.count("pings_unanswered")
+            session.address = None  # its name is looked up anew
+            return False
+        return True
+
     def has_session(self, entity_id: str) -> bool:
         """True while a session with `entity_id` can be used."""
         return self._sessions.to_send(entity_id) is not None

@@ -15,7 +15,9 @@ from collections.abc import Callable
 from typing import Any
 
 from aiocoap import error  # type: ignore[import-untyped]
+from aiocoap.message import Message  # type: ignore[import-untyped]
 from aiocoap.messagemanager import MessageManager  # type: ignore[import-untyped]
+from aiocoap.numbers.codes import EMPTY  # type: ignore[import-untyped]
 from aiocoap.numbers.constants import TransportTuning  # type: ignore[import-untyped]
 from aiocoap.numbers.types import ACK, CON, RST  # type: ignore[import-untyped]
 from aiocoap.pipe import Pipe  # type: ignore[import-untyped]
@@ -51,7 +53,24 @@ class _Messages(MessageManager):  # type: ignore[misc]
         super().__init__(tokens)
         self._incidents = incidents
         self._recent: OrderedDict[tuple[Any, int], tuple[float, Any]] = OrderedDict()
+        self._pings: dict[tuple[Any, int], Callable[[], None]] = {}
         self._departures: dict[int, Callable[[], None]] = {}  # by id of a message that waits for its turn
+
+    def ping(self, remote: Any, answered: Callable[[], None]) -> Callable[[], None]:
+        """Send an empty confirmable message once; `answered` is called when it is reset (RFC 7252, 4.3).
+
+        Calling what is returned forgets it.
+        """
+        ping = Message(code=EMPTY, _mtype=CON, _mid=self._next_message_id())
+        ping.remote = remote
+        key = remote, ping.mid
+        self._pings[key] = answered
+        self._send_via_transport(ping)
+
+        def forget() -> None:
+            self._pings.pop(key, None)
+
+        return forget
 
     def on_departure(self, message: Any, departed: Callable[[], None]) -> None:
         """Call `departed` when `message`, which is then sent, goes out for the first time; see `forget_departure`."""
@@ -99,6 +118,13 @@ class _Messages(MessageManager):  # type: ignore[misc]
         """As the base class's; calling what is returned stops retransmissions, and sending if it still waits."""
         super().send_message(message, messageerror_monitor)
         return lambda: self._give_up(message)
+
+    def _remove_exchange(self, message: Any) -> None:
+        answered = self._pings.pop((message.remote, message.mid), None)
+        if answered is None:
+            super()._remove_exchange(message)
+        else:
+            answered()
 
     def _give_up(self, message: Any) -> None:
         if self._active_exchanges is None:
@@ -198,6 +224,15 @@ class Exchanges(TokenManager):  # type: ignore[misc]
         finally:
             self._messages.forget_departure(request)
             stop()
+
+    async def ping(self, remote: Any) -> None:
+        """Send an empty message and return when the peer has reset it: it is there, whoever it is."""
+        answered = asyncio.Event()
+        forget = self._messages.ping(remote, answered.set)
+        try:
+            await answered.wait()
+        finally:
+            forget()
 
 
 def _unreachable(exception: BaseException) -> BaseException:

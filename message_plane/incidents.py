@@ -42,6 +42,7 @@ ORDINARY = (
     "sessions_ended",
     "requests_sent",
     "requests_unanswered",
+    "pings_unanswered",
 )
 
 

@@ -8,6 +8,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from cpns import numbers, tuning
 
+KEEP_ALIVE_MIN_S, KEEP_ALIVE_MAX_S = 1, 3600
+
 EntityId = Annotated[str, Field(min_length=1, max_length=tuning.CREDENTIAL_ID_MAX)]
 PnId = Annotated[str, Field(min_length=1, max_length=tuning.ENTITY_ID_MAX)]
 
@@ -17,6 +19,12 @@ def _ipv4(text: str) -> str:
         return str(ipaddress.IPv4Address(text))
     except ValueError:
         raise ValueError('an IPv4 address of this machine, or "0.0.0.0" for all of them') from None
+
+
+def _keep_alive(seconds: float) -> float:
+    if 0 < seconds < KEEP_ALIVE_MIN_S:
+        raise ValueError(f"0 for none, or at least {KEEP_ALIVE_MIN_S} s: more would only load the Server")
+    return seconds
 
 
 Ipv4 = Annotated[str, AfterValidator(_ipv4)]
@@ -85,6 +93,9 @@ class Uplink(_Section):
     server_id: EntityId = "server.local"
     host: str | None = Field(None, description="address of the CPNS Server (kind = udp)")
     port: Port = Field(5685, description="UDP port of the CPNS Server (kind = udp)")
+    keep_alive_s: Annotated[float, Field(ge=0, le=KEEP_ALIVE_MAX_S), AfterValidator(_keep_alive)] = Field(
+        25, description="seconds between messages that keep a router's way to the Server open, 0 = none (kind = udp)"
+    )
 
     @model_validator(mode="after")
     def _host_where_needed(self) -> "Uplink":

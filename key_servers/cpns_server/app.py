@@ -116,7 +116,9 @@ class CpnsServer:
             server._keys.resume(clock())
             if config.listen:
                 bind = [(host, config.port) for host in config.listen]
-                server._udp = await UdpLink.open(state_dir, config.id, bind, server.handle, server._counters)
+                server._udp = await UdpLink.open(
+                    state_dir, config.id, bind, server.handle, server._heard, server._counters
+                )
                 server._link.beyond = server._udp
         except BaseException:
             store.close()
@@ -386,9 +388,12 @@ class CpnsServer:
             self._changed.clear()
 
     def _heard(self, gateway_id: str) -> None:
-        gateway = self._store.gateway(gateway_id)
-        if gateway is not None and not gateway.blocked:
-            self._courier.heard(gateway.pn_id)
+        try:
+            gateway = self._store.gateway(gateway_id)
+            if gateway is not None and not gateway.blocked:
+                self._courier.heard(gateway.pn_id)
+        except ServerError as error:  # what it said has its answer; what waits for it is looked at again soon
+            _log.error("%s", error)
         self._changed.set()
 
     def _require_udp(self) -> UdpLink:

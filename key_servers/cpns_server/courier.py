@@ -118,8 +118,7 @@ class Courier:
         for key in list(self._failing.get(pn_id, ())):
             self._take(key, Heard())
         if lost is not None:
-            self._give_up(lost)
-            self._depart(lost, now)
+            self._send_again(lost, now)
         self._fill()
 
     def wake_at(self) -> float | None:
@@ -207,6 +206,8 @@ class Courier:
         if self._filling:
             return
         now = self._clock()
+        for key in self._places.repeat(now.monotonic):
+            self._send_again(key, now)
         for key in self._places.recall(now.monotonic):
             self._counters["deliveries_recalled"] += 1
             self._give_up(key)
@@ -239,6 +240,10 @@ class Courier:
         self._requests[key] = task
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+
+    def _send_again(self, key: Key, now: Moment) -> None:
+        self._give_up(key)
+        self._depart(key, now)
 
     def _give_up(self, key: Key) -> None:
         self._requests.pop(key).cancel()

@@ -27,13 +27,12 @@ class _Line:
     since: float = 0.0
     heard_at: float = float("-inf")
     silent: bool = False
-    heard_since: bool = False  # it spoke since `since`
     repeated: bool = False  # the request under way was sent twice
     ticket: int = 0  # of its entry among the living; older entries are void
 
 
 class Places:
-    """Hands out the places. Tell it what happens, then ask `recall` and `admit` what to do."""
+    """Hands out the places. Tell it what happens, then ask `repeat`, `recall` and `admit` what to do."""
 
     def __init__(self) -> None:
         self._lines: dict[str, _Line] = {}
@@ -44,6 +43,7 @@ class Places:
         # What is under way, oldest first.
         self._fresh: OrderedDict[str, None] = OrderedDict()
         self._quiet: OrderedDict[str, None] = OrderedDict()
+        self._doubtful: dict[str, None] = {}  # of those: who spoke and has not answered
         self._tickets = count(1)
 
     @property
@@ -68,27 +68,29 @@ class Places:
     def heard(self, pn_id: str, now: float) -> Request | None:
         """The PN GW spoke: it is alive. Gives its request under way if that is to be sent again at once.
 
-        That is so when it was sent before the PN GW could hear it, as it seems: to one that was silent, or a while ago.
-        But once only, because one that is slow in answering would never come to it.
+        That is so when it seems lost: it went to one that was silent, or a while ago. If it is younger, `repeat` gives
+        it unless it is answered soon.
         """
         line = self._lines.setdefault(pn_id, _Line())
-        seems_lost = not line.heard_since and (line.silent or line.since <= now - tuning.QUIET_S)
-        lost = seems_lost and not line.repeated
+        was_silent = line.silent
         line.heard_at = now
-        line.heard_since = True
         self._set_silent(pn_id, line, silent=False)
         self._queue(pn_id, line)
         if line.under_way is None:
             return None
-        self._quiet.pop(pn_id, None)
-        if lost or pn_id not in self._fresh:
+        if not line.repeated and not was_silent and line.since > now - tuning.QUIET_S:
+            self._doubtful[pn_id] = None
+            return None
+        if pn_id in self._quiet:
+            del self._quiet[pn_id]
             line.since = now  # it has its time to answer anew
             self._fresh[pn_id] = None
-            self._fresh.move_to_end(pn_id)
-        if not lost:
-            return None
-        line.repeated = True
-        return pn_id, line.under_way
+        return None if line.repeated else self._repeated(pn_id, line, now)
+
+    def repeat(self, now: float) -> list[Request]:
+        """The requests under way that PN GWs have not answered though they spoke since: to be sent again, once."""
+        lost = [pn_id for pn_id in self._doubtful if self._lines[pn_id].since <= now - tuning.QUIET_S]
+        return [self._repeated(pn_id, self._lines[pn_id], now) for pn_id in lost]
 
     def ended(self, request: Request, now: float, *, answered: bool) -> None:
         """The request under way ended: the PN GW answered, whatever it said, or it did not."""
@@ -133,16 +135,28 @@ class Places:
             line.under_way = next(iter(line.waiting))
             del line.waiting[line.under_way]
             line.since = now
-            line.heard_since = line.repeated = False
+            line.repeated = False
             (self._quiet if line.silent else self._fresh)[pn_id] = None
             admitted.append((pn_id, line.under_way))
         return admitted
 
     def wake_at(self) -> float | None:
-        """When `recall` may have something to take back that it could not take before."""
-        if not self._living_waiting or self.taken < tuning.PLACES or not self._fresh:
-            return None
-        return self._lines[next(iter(self._fresh))].since + tuning.QUIET_S
+        """When `repeat` or `recall` may give something that they could not give before."""
+        waits = list(self._doubtful)
+        if self._living_waiting and self.taken >= tuning.PLACES:
+            waits += list(self._fresh)[:1]
+        return min((self._lines[pn_id].since + tuning.QUIET_S for pn_id in waits), default=None)
+
+    def _repeated(self, pn_id: str, line: _Line, now: float) -> Request:
+        # Once only: one that is slow in answering would never come to it.
+        assert line.under_way is not None
+        line.repeated = True
+        line.since = now
+        self._doubtful.pop(pn_id, None)
+        self._quiet.pop(pn_id, None)
+        self._fresh[pn_id] = None
+        self._fresh.move_to_end(pn_id)
+        return pn_id, line.under_way
 
     def _grow_quiet(self, now: float) -> None:
         while self._fresh:
@@ -160,6 +174,7 @@ class Places:
         line.under_way = None
         self._fresh.pop(pn_id, None)
         self._quiet.pop(pn_id, None)
+        self._doubtful.pop(pn_id, None)
         return pn_id, line
 
     def _set_silent(self, pn_id: str, line: _Line, *, silent: bool) -> None:

@@ -31,9 +31,17 @@ class UdpLink:
 
     @classmethod
     async def open(
-        cls, state_dir: Path, entity_id: str, bind: list[tuple[str, int]], handle: Handle, counters: Counter[str]
+        cls,
+        state_dir: Path,
+        entity_id: str,
+        bind: list[tuple[str, int]],
+        handle: Handle,
+        alive: Callable[[str], None],
+        counters: Counter[str],
     ) -> "UdpLink":
         """Load or make the Server's key and listen. `handle` gets the PN GW's authenticated ID and its message.
+
+        `alive` gets the ID of one that sent an empty message: a sign of life, which tells where it is now.
 
         Raises ServerError (identity of another name) and the errors of `Endpoint.open`.
         """
@@ -48,6 +56,9 @@ class UdpLink:
         async def take(peer: Peer, message: bytes) -> bytes:
             if peer.role != "gateway":
                 raise NotAllowed("only PN GWs speak to the CPNS Server")
+            if not message:
+                alive(peer.entity_id)
+                return b""
             return await handle(peer.entity_id, message)
 
         sessions = SessionStore(state_dir / SESSIONS_FILE)

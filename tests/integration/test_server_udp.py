@@ -50,6 +50,13 @@ class UdpPnGw(PnGw):
         assert answer_code == code + 1
         return dict(answer_fields)
 
+    async def ask_to_create(self, pne_id: str, sg_id: str) -> None:
+        """A PNE makes a Service Group; returns when the Server has it."""
+        assert succeeded(await self.ask(n.CREATE_SERVICE_GROUP_REQUEST, {m.PNE_ID: pne_id, m.SG_ID: sg_id}))
+
+    def list_of_versions(self) -> bytes:
+        return bytes(m.encode(n.VERSION_LIST_REQUEST, {m.PN_ID: self.pn_id}))
+
     async def stop(self) -> None:
         await self.endpoint.close()
         self.store.close()

@@ -7,7 +7,7 @@ import pytest
 
 from cpns.errors import NotAllowed
 from gateway_agent.app import IDENTITY_FILE, NEXT_SIGNING_FILE, SIGNING_FILE, GatewayApp, own_keys
-from gateway_agent.config.schema import Broadcast, Gateway, GatewayConfig, MessagePlane
+from gateway_agent.config.schema import Broadcast, Gateway, GatewayConfig, MessagePlane, Uplink
 from gateway_agent.errors import GatewayError, NoBroadcastInterface
 from message_plane.errors import IdentityError, PlaneError, PortInUse
 from message_plane.identity import SigningKey
@@ -144,6 +144,17 @@ async def test_a_new_pairing_takes_the_place_of_the_one_before(tmp_path: Path) -
     await asyncio.gather(second, return_exceptions=True)
     assert app.endpoint._incoming.pairing_handler is None
     await app.close()
+
+
+@pytest.mark.parametrize("seconds", [0, 25])
+async def test_the_way_to_a_server_elsewhere_is_kept_open_while_the_gateway_runs(tmp_path: Path, seconds: int) -> None:
+    uplink = Uplink(kind="udp", host="127.0.0.1", port=9, keep_alive_s=seconds)
+    app = await GatewayApp.open(config(tmp_path).model_copy(update={"uplink": uplink}))
+    await app.start()
+    running = {task.get_name() for task in asyncio.all_tasks()}
+    await app.close()
+    ended = {task.get_name() for task in asyncio.all_tasks()}
+    assert ("keep-alive of the uplink" in running) == bool(seconds) and "keep-alive of the uplink" not in ended
 
 
 async def test_a_fault_in_housekeeping_is_told_to_whoever_runs_the_gateway(

@@ -69,6 +69,14 @@ def test_udp_uplink_without_host_says_so() -> None:
     assert 'needs host, for example host = "192.168.1.10"' in fault(GOOD + '[uplink]\nkind = "udp"\n')
 
 
+def test_the_way_to_the_server_is_kept_open_unless_the_file_says_otherwise() -> None:
+    assert parse(GOOD.encode()).uplink.keep_alive_s == 25
+    for seconds in ("0", "1", "2.5", "3600"):
+        assert parse(f"{GOOD}[uplink]\nkeep_alive_s = {seconds}\n".encode()).uplink.keep_alive_s == float(seconds)
+    for seconds in ("-1", "0.5", "3601", "inf", "nan", '"25"', "true"):
+        assert "line 10: uplink.keep_alive_s: found" in fault(f"{GOOD}\n[uplink]\nkeep_alive_s = {seconds}\n")
+
+
 def test_broken_toml_and_wrong_encoding_name_the_line() -> None:
     assert "line 1" in fault("[gateway\n")
     with pytest.raises(ConfigError, match="line 2: not UTF-8"):

@@ -92,6 +92,17 @@ def test_what_a_pn_gw_cannot_have_heard_is_sent_again_when_it_speaks_but_once() 
     assert places.heard("a", 40) == about("a")[0]  # it was silent until now
 
 
+def test_one_that_spoke_and_does_not_answer_is_asked_again_soon() -> None:
+    places = queued("a", "b")
+    places.admit(0, 2)
+    assert places.heard("a", 0.5) is None and places.heard("b", 0.5) is None
+    assert places.wake_at() == tuning.QUIET_S
+    places.ended(about("b")[0], 1, answered=True)
+    assert places.repeat(tuning.QUIET_S - 0.1) == []
+    assert places.repeat(tuning.QUIET_S) == about("a")
+    assert places.repeat(99) == [] and places.heard("a", 99) is None and places.wake_at() is None
+
+
 def test_the_living_get_the_places_of_those_that_have_been_quiet_for_too_long() -> None:
     places = queued(*ALL)
     places.admit(0, 99)
@@ -170,6 +181,8 @@ def test_no_request_is_lost_or_under_way_twice_and_no_rule_of_places_broken(step
     under_way: list[Request] = []
 
     def work(most: int) -> None:
+        for request in places.repeat(now):
+            assert request in under_way
         for request in places.recall(now):
             under_way.remove(request)
         for request in places.admit(now, most):
