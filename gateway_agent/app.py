@@ -141,6 +141,7 @@ class GatewayApp:
             counters=self.counters,
             key_messages=key_messages,
             tell=self.tell,
+            network_of=self._network_of,
         )
         reserved = (config.gateway.id, config.uplink.server_id)
         self.registrar = Registrar(self.credentials, self.gateway, reserved, self.tell)
@@ -264,6 +265,11 @@ class GatewayApp:
         if peer.role == "server" and peer.entity_id == self.config.uplink.server_id:
             return await self.gateway.handle_server(message)
         raise NotAllowed("neither a PNE of this PN nor its CPNS Server")
+
+    def _network_of(self, pne_id: str) -> str:
+        """The interface behind which a PNE was heard last, "" if it was not heard since the start."""
+        heard = self.endpoint.last_heard(pne_id)
+        return "" if heard is None else interfaces.device_towards(heard.place.rpartition(":")[0])
 
     def _media(self) -> list[UdpBroadcast]:
         wanted = self.config.broadcast.interfaces

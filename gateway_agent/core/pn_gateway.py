@@ -21,6 +21,7 @@ from gateway_agent.core.fields import Fields, octets, optional_number, own_id, t
 from gateway_agent.core.gkdk_handout import GkdkHandout
 from gateway_agent.core.gkek import BroadcastObjects
 from gateway_agent.core.group_keys import GroupKeys
+from gateway_agent.core.hearing import Hearing, NetworkOf
 from gateway_agent.core.housekeeping import Housekeeping
 from gateway_agent.core.membership import Cause, Membership
 from gateway_agent.core.pairing import PairingWindow
@@ -74,11 +75,13 @@ class PnGateway:
         counters: Counter[str] | None = None,
         key_messages: KeyMessages | None = None,
         tell: Tell = events.nobody,
+        network_of: NetworkOf = lambda pne_id: "",
     ) -> None:
         """The store is created here if it is new: PN alias drawn once. Raises StoreDamaged if it is of another PN.
 
         `broadcast` None: this PN GW does not support broadcast (CPNS-GKM-12). `height`: 2**height slots in the tree.
-        `key_messages` None: no PNE of this PN is a VAL client. `tell` hears what happens.
+        `key_messages` None: no PNE of this PN is a VAL client. `tell` hears what happens. `network_of`: behind which
+        interface a PNE is, "" where nobody can tell.
         """
         self.counters: Counter[str] = Counter() if counters is None else counters
         self._store = store
@@ -110,6 +113,7 @@ class PnGateway:
             report_due=lambda: self._housekeeping.soon(),
             counters=self.counters,
             tell=tell,
+            hearing=Hearing(self._alarms, network_of),
         )
         self._versions = Versions(
             store=store,

@@ -17,6 +17,7 @@ from gateway_agent.core.batch import Batch, Outcomes, window_s
 from gateway_agent.core.confirmations import Confirmations
 from gateway_agent.core.events import Tell
 from gateway_agent.core.gkek import BroadcastObjects
+from gateway_agent.core.hearing import Hearing
 from gateway_agent.core.policy import DeliveryPolicy, Method, choose, leisure_ms
 from gateway_agent.core.ports import Broadcast, Clock, Unicast
 from gateway_agent.store.delivery_table import StoredDelivery
@@ -40,6 +41,8 @@ class _Run:
         self.events: deque[engine.Event] = deque()
         self.stepping = False
         self.datagrams: tuple[object, list[bytes]] | None = None
+        self.aired: set[str] = set()  # PNEs that a broadcast went out to, in this process
+        self.judged = False
         self.beacon_at = 0.0
         self.begun_at = 0.0
         self.told = delivery.phase is engine.Phase.FINISHED
@@ -77,6 +80,7 @@ class Deliveries:
         report_due: Callable[[], None],
         counters: Counter[str],
         tell: Tell,
+        hearing: Hearing,
     ) -> None:
         """`report_due` is called when a delivery report waits for the Server."""
         self._store = store
@@ -90,6 +94,7 @@ class Deliveries:
         self._report_due = report_due
         self._counters = counters
         self._tell = tell
+        self._hearing = hearing
         self._runs: dict[str, _Run] = {}
         self._held: set[str] = set()
         self._practised: set[str] = set()  # PNEs that have confirmed a broadcast since they last began anew
@@ -197,6 +202,7 @@ class Deliveries:
         run = self._runs.get(sg_id)
         if run is not None and (recipient := run.delivery.recipients.get(pne_id)) and recipient.by_broadcast:
             self._practised.add(pne_id)
+            self._hearing.heard(pne_id)
         stored = self._confirmed(sg_id, version, pne_id)
         if stored is not None:
             await asyncio.shield(stored)
@@ -353,6 +359,11 @@ class Deliveries:
                 run.timer = asyncio.get_running_loop().call_later(delay, self._timer_expired, run)
         elif isinstance(action, engine.Report):
             self._report_due()
+            if not run.judged:
+                run.judged = True
+                recipients = run.delivery.recipients
+                held = [pne_id for pne_id in run.aired if recipients[pne_id].state is engine.PneState.CONFIRMED]
+                self._hearing.judge({pne_id: recipients[pne_id].by_broadcast for pne_id in held})
             if run.delivery.phase is engine.Phase.FINISHED and not run.told:
                 run.told = True
                 asyncio.get_running_loop().call_soon(self._tell_delivered, run)
@@ -395,6 +406,7 @@ class Deliveries:
             sent += self._broadcast.send(datagram)
         if sent:
             self._counters["broadcast_rounds"] += 1
+            run.aired |= missing
         else:
             self._apply(run, engine.BroadcastUnavailable())
 

@@ -6,6 +6,7 @@ call the mask `mask` and leave `broadcast` out; both are taken care of here, so 
 
 import ipaddress
 import logging
+import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -104,6 +105,22 @@ def interface_from(name: str, record: Mapping[str, str], unfit: str = "", stands
     if network.prefixlen > 30:
         return None
     return Interface(name, record["addr"], str(network.broadcast_address), unfit, standstill)
+
+
+def device_towards(host: str) -> str:
+    """The device whose address the routing table gives to datagrams for an IPv4 address, "" if there is none.
+
+    Sends nothing.
+    """
+    if not host or ":" in host:
+        return ""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect((host, 9))  # any port
+        except OSError:
+            return ""
+        own = sock.getsockname()[0]
+    return next((interface.device for interface in ipv4_interfaces() if interface.address == own), "")
 
 
 def named(wanted: Iterable[str], available: Iterable[Interface]) -> list[Interface]:

@@ -10,7 +10,15 @@ import pytest
 
 from gateway_agent.errors import NoBroadcastInterface
 from gateway_agent.net import links
-from gateway_agent.net.interfaces import Interface, choose, interface_from, ipv4_interfaces, left_out, reachable
+from gateway_agent.net.interfaces import (
+    Interface,
+    choose,
+    device_towards,
+    interface_from,
+    ipv4_interfaces,
+    left_out,
+    reachable,
+)
 from gateway_agent.net.links import Link, why_no_boards
 from gateway_agent.radios.all_media import AllMedia
 from gateway_agent.radios.udp_broadcast import Figures, UdpBroadcast
@@ -35,6 +43,11 @@ def test_links_without_a_broadcast_address_are_left_out() -> None:
 
 def test_the_machine_itself_has_loopback() -> None:
     assert LOOPBACK in ipv4_interfaces()
+
+
+def test_the_device_towards_a_board_is_that_of_the_route_to_it() -> None:
+    assert device_towards("127.0.0.1") == "lo"
+    assert device_towards("::1") == device_towards("") == ""
 
 
 def card(index: int, name: str, kind: str = "", **other: Any) -> Link:
