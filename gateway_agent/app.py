@@ -33,13 +33,13 @@ from gateway_agent.radios.all_media import AllMedia
 from gateway_agent.radios.udp_broadcast import Figures, UdpBroadcast
 from gateway_agent.registrar import Registrar
 from gateway_agent.sightings import Sightings
-from gateway_agent.store.errors import StoreDamaged
+from gateway_agent.store.errors import RESTORE_BACKUP, StoreDamaged
 from gateway_agent.store.store import Store
 from message_plane.credentials import Credential
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.identity import OwnIdentity, SigningKey
 from message_plane.session_store import SessionStore
-from private_store import files, folders
+from private_store import contents, files, folders
 
 IDENTITY_FILE = "identity.key"
 SIGNING_FILE = "signing.key"
@@ -53,14 +53,16 @@ def own_keys(config: GatewayConfig) -> tuple[OwnIdentity, SigningKey]:
     """The gateway's two keys, made at the first start. Raises IdentityError, StoreDamaged."""
     folder = config.gateway.state_dir
     folders.make(folder, StoreDamaged)
-    identity_file, signing_file = folder / IDENTITY_FILE, folder / SIGNING_FILE
-    if os.path.lexists(identity_file):
-        identity = OwnIdentity.load(identity_file)
-    else:
-        identity = OwnIdentity.create(identity_file, config.gateway.id, "gateway")
-    if os.path.lexists(signing_file):
-        return identity, SigningKey.load(signing_file, identity)
-    return identity, SigningKey.create(signing_file, identity)
+    identity = OwnIdentity.kept(folder / IDENTITY_FILE, config.gateway.id, "gateway", way_back(IDENTITY_FILE))
+    return identity, SigningKey.kept(folder / SIGNING_FILE, way_back(SIGNING_FILE), identity)
+
+
+def way_back(name: str) -> str:
+    """What to do when a file of the state folder is gone."""
+    return (
+        "Put back a backup: keycast gateway restore FILE. Without one, and with every board paired anew: "
+        f"keycast gateway lost {name}"
+    )
 
 
 class GatewayApp:
@@ -106,9 +108,10 @@ class GatewayApp:
     async def _open(self, uplink: Uplink | None, key_messages: KeyMessages | None) -> None:
         config, folder = self.config, self.config.gateway.state_dir
         self._radios = AllMedia(self._media())
-        self._store = Store(folder / STORE_FOLDER)
+        with contents.keeping(folder / STORE_FOLDER, RESTORE_BACKUP, StoreDamaged):
+            self._store = Store(folder / STORE_FOLDER)
         self._finish_roll_over(self._store)
-        self.credentials = SessionStore(folder / SESSIONS_FILE)
+        self.credentials = SessionStore(folder / SESSIONS_FILE, way_back(SESSIONS_FILE))
         self.endpoint = await Endpoint.open(
             identity=self.identity,
             store=self.credentials,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cpns.errors import CpnsError, NotAuthentic
 from message_plane import credentials
 from message_plane.errors import IdentityError
-from private_store import files
+from private_store import contents, files
 
 IDENTITY_FORMAT = "keycast identity 1"
 SIGNING_FORMAT = "keycast signing key 1"
@@ -79,6 +80,12 @@ class OwnIdentity:
         return identity
 
     @classmethod
+    def kept(cls, path: Path, entity_id: str, role: str, remedy: str) -> OwnIdentity:
+        """The identity in `path`, made if it never was. Raises IdentityError, with `remedy` if it was and is gone."""
+        with contents.keeping(path, remedy, IdentityError):
+            return cls.load(path) if os.path.lexists(path) else cls.create(path, entity_id, role)
+
+    @classmethod
     def load(cls, path: str | Path) -> OwnIdentity:
         """Read the identity in `path`. Raises IdentityError: missing, readable by others, or damaged."""
         fields = _read(Path(path), IDENTITY_FORMAT)
@@ -126,6 +133,12 @@ class SigningKey:
             Path(path), {"format": SIGNING_FORMAT, "epoch": epoch, "private_key": _scalar_of(signing._key).hex()}
         )
         return signing
+
+    @classmethod
+    def kept(cls, path: Path, remedy: str, *others: HasPublicX) -> SigningKey:
+        """The signing key in `path`, made if it never was. Raises IdentityError, with `remedy` if it is gone."""
+        with contents.keeping(path, remedy, IdentityError):
+            return cls.load(path, *others) if os.path.lexists(path) else cls.create(path, *others)
 
     @classmethod
     def load(cls, path: str | Path, *others: HasPublicX) -> SigningKey:

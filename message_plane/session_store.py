@@ -131,8 +131,8 @@ class SessionStore:
     Thread-safe; every writing call returns after its commit is on disk.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        """Open or create the file at `path`, mode 0600. Raises StoreError."""
+    def __init__(self, path: str | Path, remedy: str = "Put back a backup, or pair again.") -> None:
+        """Open or create the file at `path`, mode 0600. Raises StoreError, with `remedy` if it is damaged or gone."""
         self.path = Path(path)
         self._writing = threading.Lock()
         self._reading = threading.Lock()
@@ -141,7 +141,7 @@ class SessionStore:
             self.path,
             scripts("message_plane.migrations"),
             holds="sessions",
-            remedy="Put back a backup, or move it away and pair again.",
+            remedy=remedy,
             faults=FAULTS,
             busy_timeout_s=BUSY_TIMEOUT_S,
         )

@@ -4,6 +4,7 @@
 |---|---|
 | `folders` | a folder that only its owner writes to |
 | `files` | a file that only its owner reads: whole or not there, read only while private, overwritten |
+| `contents` | the list of what was made in a folder, so that nothing lost is taken for a first start |
 | `sqlite_file` | one SQLite file: private, synced, migrated, forgetful of what was deleted |
 | `folder_lock` | one process at a time works on a folder |
 

@@ -8,7 +8,7 @@ import contextlib
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from private_store import folders
@@ -33,9 +33,20 @@ def write_new(path: Path, octets: bytes, fault: Fault = StoreUnusable) -> None:
 
 def replace(path: Path, octets: bytes, fault: Fault = StoreUnusable) -> None:
     """Write a file in place of the one that may be there, which is overwritten. Raises `fault`: the old one stays."""
+    with exchanging(path, fault) as write:
+        write(octets)
+
+
+@contextlib.contextmanager
+def exchanging(path: Path, fault: Fault = StoreUnusable) -> Iterator[Callable[[bytes], None]]:
+    """As `replace`, with time to read what is there: gives the function that writes. No other process is between."""
     with _naming(path, fault) as unfinished:
-        _write_out(unfinished, octets)
-        _rename_over(unfinished, path)
+
+        def write(octets: bytes) -> None:
+            _write_out(unfinished, octets)
+            _rename_over(unfinished, path)
+
+        yield write
 
 
 def move(source: Path, target: Path, fault: Fault = StoreUnusable) -> None:

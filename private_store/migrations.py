@@ -10,10 +10,13 @@ _SCRIPT = re.compile(r"(\d+)_\w+\.sql")
 
 def scripts(package: str) -> list[str]:
     """The texts of the scripts in `package`, in their order; schema version n is what the first n of them make."""
-    found = {int(m[1]): entry for entry in resources.files(package).iterdir() if (m := _SCRIPT.fullmatch(entry.name))}
-    if sorted(found) != list(range(1, len(found) + 1)):
+    entries = [
+        (int(m[1]), entry) for entry in resources.files(package).iterdir() if (m := _SCRIPT.fullmatch(entry.name))
+    ]
+    entries.sort(key=lambda numbered: numbered[0])
+    if [number for number, _ in entries] != list(range(1, len(entries) + 1)):
         raise RuntimeError(f"the scripts in {package} are not numbered 1, 2, ...")
-    return [found[number].read_text(encoding="utf-8") for number in sorted(found)]
+    return [entry.read_text(encoding="utf-8") for _, entry in entries]
 
 
 def statements(script: str) -> Iterator[str]:

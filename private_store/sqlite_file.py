@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from private_store import files, folders
+from private_store import contents, files, folders
 from private_store.errors import FAULTS, Faults
 from private_store.migrations import statements
 
@@ -68,21 +68,22 @@ class SqliteFile:
         self._erase_owed = False
         self._erase_failed = False
         folders.make(path.parent, faults.unusable)
-        if not os.path.lexists(path):
-            self._create(migrations, holds, remedy)
-        self._check_private(remedy)
-        try:
-            self.connection = _connect(path, busy_timeout_s)
-        except sqlite3.Error as error:
-            raise self._told(error, holds, remedy) from None
-        try:
-            self._prepare(migrations, holds, remedy)
-        except sqlite3.Error as error:
-            self.connection.close()
-            raise self._told(error, holds, remedy) from None
-        except BaseException:
-            self.connection.close()
-            raise
+        with contents.keeping(path, remedy, faults.unusable):
+            if not os.path.lexists(path):
+                self._create(migrations, holds, remedy)
+            self._check_private(remedy)
+            try:
+                self.connection = _connect(path, busy_timeout_s)
+            except sqlite3.Error as error:
+                raise self._told(error, holds, remedy) from None
+            try:
+                self._prepare(migrations, holds, remedy)
+            except sqlite3.Error as error:
+                self.connection.close()
+                raise self._told(error, holds, remedy) from None
+            except BaseException:
+                self.connection.close()
+                raise
 
     def connect(self) -> sqlite3.Connection:
         """Another connection with the same settings, as for look-ups that wait for no commit. Raises sqlite3.Error."""

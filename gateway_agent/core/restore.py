@@ -54,6 +54,8 @@ def restore(store: Store, random: RandomOctets, *, height: int, unix: int) -> Re
         store.inventory.mark_all_waiting()
         for number in old:
             store.slots.end_generation(number)
+        for number in files:
+            store.slots.add_leftover(number)
     for number in files:
         store.tree_masters.erase(number)
     pnes = store.pn.pnes()

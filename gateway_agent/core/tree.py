@@ -79,9 +79,12 @@ class Tree:
         height = generations.height_for(len(assigned), self._height)
         assigned = self._by_group(assigned)[: 1 << height]  # the largest tree may have too few: unicast for the rest
         secret = self._random(TREE_MASTER_LEN)
+        with self._store.transaction():
+            self._store.slots.add_leftover(number)  # should the power go now
         self._store.tree_masters.create(number, secret)
         with self._store.transaction():
             self._store.slots.add_generation(number, height, PROFILE, fingerprint(secret), unix)
+            self._store.slots.is_no_leftover(number)
             self._store.pn.set_last_generation(number)
             current = self._store.slots.generations()[-1]
             for pne_id in assigned:
@@ -93,6 +96,7 @@ class Tree:
         """Forget a generation: the rows first, then the secret."""
         with self._store.transaction():
             self._store.slots.end_generation(generation)
+            self._store.slots.add_leftover(generation)
         self._keys.pop(generation, None)
         self._store.tree_masters.erase(generation)
         _log.info("generation %d of the tree has ended", generation)

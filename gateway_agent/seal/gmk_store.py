@@ -60,7 +60,8 @@ class GmkStore:
             path,
             [_TABLES],
             holds="GMKs",
-            remedy="Remove the file; the GMS gives them again: keycast gms key retry GMK-ID --user USER.",
+            remedy="Put back a backup: keycast gateway restore FILE. Without one, move it away, then: keycast gateway "
+            "lost seal/seal_gmks.sqlite3; the GMS gives GMKs again: keycast gms key retry GMK-ID --user USER.",
             faults=FAULTS,
             erase_always=True,
         )

@@ -64,7 +64,7 @@ class KeyMaterial:
             path,
             [_TABLES],
             holds="key material",
-            remedy="Remove the file: the KMS gives it again.",
+            remedy="The KMS gives it again: move it away, then keycast gateway lost seal/seal_keys.sqlite3.",
             faults=FAULTS,
             erase_always=True,
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cpns.crypto.hkdf import hkdf
 from cpns.errors import TooMany
-from gateway_agent.store.errors import FAULTS
+from gateway_agent.store.errors import FAULTS, RESTORE_BACKUP
 from private_store.sqlite_file import SqliteFile
 
 KEY_CONTEXT = b"keycast/gmk/1"
@@ -62,9 +62,8 @@ class ServiceGroups:
 
     def __init__(self, path: Path) -> None:
         """Open or create `path`. Raises StoreDamaged."""
-        remedy = "Put back a backup with `keycast gateway restore`."
         self._file = SqliteFile(
-            path, [_TABLES], holds="Service Groups", remedy=remedy, faults=FAULTS, erase_always=True
+            path, [_TABLES], holds="Service Groups", remedy=RESTORE_BACKUP, faults=FAULTS, erase_always=True
         )
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gateway_agent.store.errors import FAULTS
+from gateway_agent.store.errors import FAULTS, RESTORE_BACKUP
 from private_store.migrations import scripts
 from private_store.sqlite_file import SqliteFile, Value
 
@@ -27,7 +27,7 @@ class Database:
             path,
             scripts("gateway_agent.store.migrations"),
             holds="inventory",
-            remedy="Put back a backup with `keycast gateway restore`.",
+            remedy=RESTORE_BACKUP,
             faults=FAULTS,
         )
         self._file.connection.row_factory = sqlite3.Row

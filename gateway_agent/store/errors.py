@@ -16,4 +16,7 @@ class StoreFailed(GatewayError):
     """A file cannot be written or read now, as when the disk is full. Nothing of the transaction has happened."""
 
 
+RESTORE_BACKUP = (
+    "Put back a backup: keycast gateway restore FILE. Without one, set up the gateway in another state folder."
+)
 FAULTS = Faults(StoreDamaged, StoreInUse, StoreFailed)

@@ -72,6 +72,22 @@ class SlotTable:
         for table in ("gkek", "slot", "block", "generation"):
             self._db.execute(f"DELETE FROM {table} WHERE generation = ?", generation)
 
+    def add_leftover(self, generation: int) -> None:
+        """The tree master's file of a generation may be there and belongs to none that lives: erase it (SEC-37)."""
+        self._db.execute("INSERT OR IGNORE INTO leftover_tree_master VALUES (?)", generation)
+
+    def is_no_leftover(self, generation: int) -> None:
+        """The file belongs to a generation that lives."""
+        self._db.execute("DELETE FROM leftover_tree_master WHERE generation = ?", generation)
+
+    def leftover(self) -> set[int]:
+        """Generations whose tree master's file is to be erased."""
+        return {row[0] for row in self._db.rows("SELECT generation FROM leftover_tree_master")}
+
+    def forget_leftover(self) -> None:
+        """They are erased."""
+        self._db.execute("DELETE FROM leftover_tree_master")
+
     def slots(self, generation: int) -> list[Slot]:
         """Slots in use or retired, ascending."""
         sql = "SELECT generation, slot, pne_id, retired, delivered FROM slot WHERE generation = ? ORDER BY slot"

@@ -88,9 +88,17 @@ class Store:
 
     def _match_tree_masters(self) -> None:
         known = {row.generation: row.fingerprint for row in self.slots.generations()}
+        leftover = self.slots.leftover()
         for generation in self.tree_masters.generations():
-            if generation not in known:  # the power went between file and row, or between row and file
+            if generation in leftover:  # the power went between row and file
                 self.tree_masters.erase(generation)
+            elif generation not in known:
+                raise StoreDamaged(
+                    f"There is a tree master of generation {generation}, which the inventory does not know.", _RESTORE
+                )
+        if leftover:
+            with self.transaction():
+                self.slots.forget_leftover()
         for generation, expected in known.items():
             if fingerprint(self.tree_master(generation)) != expected:
                 raise StoreDamaged(

@@ -4,8 +4,8 @@ Why not a table: a backup is a copy of the database, and it must never hold a tr
 octets can be overwritten in place when its generation ends, which a database page cannot. The database holds a
 fingerprint of each, so that files and database of different age are noticed.
 
-Order of writing: the file is on the disk before the row that names it; the row is gone before the file is. A file
-without a row is therefore left over from a power cut and is erased at the next start.
+Order of writing: the file is on the disk before the row of its generation; that row is gone before the file is. Around
+both stands a row that says "left over": only a file that has one is erased at the next start (SEC-37).
 """
 
 import os

@@ -13,6 +13,10 @@ from private_store.migrations import scripts
 from private_store.sqlite_file import SqliteFile, Value
 
 FILE_NAME = "cpns_server.sqlite3"
+RESTORE_BACKUP = (
+    "Put back a backup: keycast server restore FILE (keycast gateway restore FILE, if it runs in a gateway). "
+    "Without one, set it up in another state folder."
+)
 _LOCK_NAME = "cpns_server.lock"
 
 Write = tuple[str, tuple[Value, ...]]
@@ -41,7 +45,7 @@ class Database:
                 self.path,
                 scripts("key_servers.cpns_server.migrations"),
                 holds="Group Keys",
-                remedy="Put a backup in its place and run: keycast server restore",
+                remedy=RESTORE_BACKUP,
                 faults=FAULTS,
             )
         except BaseException:

@@ -8,6 +8,7 @@ from pathlib import Path
 from cpns.errors import NotAllowed
 from key_servers.cpns_server import tuning
 from key_servers.cpns_server.courier import NoAnswer, NotSent
+from key_servers.cpns_server.database import RESTORE_BACKUP
 from key_servers.errors import ServerError
 from message_plane import credentials, errors
 from message_plane.credentials import Credential
@@ -46,7 +47,7 @@ class UdpLink:
         Raises ServerError (identity of another name) and the errors of `Endpoint.open`.
         """
         path = state_dir / IDENTITY_FILE
-        identity = OwnIdentity.load(path) if path.exists() else OwnIdentity.create(path, entity_id, "server")
+        identity = OwnIdentity.kept(path, entity_id, "server", RESTORE_BACKUP)
         if identity.entity_id != entity_id:
             raise ServerError(
                 f"{path} belongs to {identity.entity_id}, the configuration says {entity_id}.",
@@ -61,7 +62,7 @@ class UdpLink:
                 return b""
             return await handle(peer.entity_id, message)
 
-        sessions = SessionStore(state_dir / SESSIONS_FILE)
+        sessions = SessionStore(state_dir / SESSIONS_FILE, RESTORE_BACKUP)
         try:
             endpoint = await Endpoint.open(
                 identity=identity,

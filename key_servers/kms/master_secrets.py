@@ -8,9 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from key_servers.errors import SecretFileUnusable
 from key_servers.kms.issuer import MasterSecrets
-from private_store import files, folders
+from private_store import contents, files, folders
 
 FORMAT = "keycast kms master secrets 1"
+_REMEDY = "Put back your copy of it. Without one all keys must change: keycast kms init in another state folder."
 
 _Secret = Annotated[str, Field(pattern=r"^[0-9a-f]{1,256}$", repr=False)]
 
@@ -41,12 +42,14 @@ def create(path: Path, secrets: MasterSecrets) -> None:
         z=f"{secrets.z:x}",
     )
     folders.make(path.parent, SecretFileUnusable)
-    files.write_new(path, (json.dumps(stored.model_dump(), indent=1) + "\n").encode(), SecretFileUnusable)
+    with contents.keeping(path, _REMEDY, SecretFileUnusable):
+        files.write_new(path, (json.dumps(stored.model_dump(), indent=1) + "\n").encode(), SecretFileUnusable)
 
 
 def load(path: Path) -> MasterSecrets:
     """Read master secrets. Raises SecretFileUnusable; its text never quotes the file."""
-    octets = files.read(path, SecretFileUnusable, missing="Make it: keycast kms init")
+    with contents.keeping(path, _REMEDY, SecretFileUnusable):
+        octets = files.read(path, SecretFileUnusable, missing="Make it: keycast kms init")
     try:
         stored = _Stored.model_validate(json.loads(octets))
         if stored.format != FORMAT:

@@ -26,7 +26,7 @@ class SqliteDatabase:
             path,
             [],  # `migrate` brings the schema up to date, as in PostgreSQL
             holds="store of the server",
-            remedy="Put a backup in its place.",
+            remedy="Put back your copy of it; without one, set up the server in another state folder.",
             faults=FAULTS,
             busy_timeout_s=BUSY_TIMEOUT_S,
         )

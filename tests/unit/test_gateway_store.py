@@ -10,10 +10,12 @@ from contextlib import contextmanager
 
 import pytest
 
+from gateway_agent.core.tree import Tree
 from gateway_agent.store.errors import StoreDamaged, StoreFailed, StoreInUse
 from gateway_agent.store.group_keys import GroupKey
 from gateway_agent.store.store import Store
 from gateway_agent.store.tree_masters import fingerprint
+from private_store import contents
 
 
 @pytest.fixture
@@ -164,11 +166,54 @@ def test_an_alias_is_never_used_again(store):
 
 def test_a_tree_master_left_over_from_a_power_cut_is_erased(tmp_path):
     store = Store(tmp_path / "gw")
+    with store.transaction():
+        store.slots.add_leftover(3)
     store.tree_masters.create(3, b"\1" * 32)
     store.close()
     store = Store(tmp_path / "gw")
-    assert store.tree_masters.generations() == []
+    assert store.tree_masters.generations() == [] and store.slots.leftover() == set()
     store.close()
+
+
+@pytest.mark.req("SEC-37")
+def test_a_tree_master_is_not_erased_without_a_row_that_says_so(tmp_path):
+    """The inventory is a new or an older one, whatever the list of the folder says."""
+    store = Store(tmp_path / "gw")
+    store.tree_masters.create(3, b"\1" * 32)
+    store.close()
+    for lost in ("nothing", "inventory"):
+        if lost == "inventory":
+            (tmp_path / "gw" / "gateway.db").unlink()
+            (tmp_path / "gw" / contents.NAME).unlink()
+        with pytest.raises(StoreDamaged, match=r"generation 3, which the inventory does not know.*restore"):
+            Store(tmp_path / "gw")
+        store = Store(tmp_path / "gw", restoring=True)
+        assert store.tree_masters.load(3) == b"\1" * 32
+        store.close()
+
+
+@pytest.mark.req("SEC-37")
+@pytest.mark.parametrize("cut", ["create", "erase"])
+def test_a_generation_that_is_cut_at_its_beginning_or_end_leaves_no_file(store, tmp_path, monkeypatch, cut):
+    def power_cut(*_):
+        raise OSError("power cut")
+
+    tree = Tree(store, os.urandom, 6)
+    tree.begin(0)
+    if cut == "erase":
+        tree.begin(0)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="power cut"):
+        if cut == "create":
+            made = store.tree_masters.create
+            patch.setattr(store.tree_masters, "create", lambda *how: [made(*how), power_cut()])
+            tree.begin(0)
+        else:
+            patch.setattr(store.tree_masters, "erase", power_cut)
+            tree.end(1)
+    store.close()
+    again = Store(tmp_path / "gw")
+    assert again.tree_masters.generations() == [1 if cut == "create" else 2]
+    again.close()
 
 
 def test_a_generation_has_one_tree_master(store):

@@ -16,7 +16,7 @@ import pytest
 
 from gateway_agent.app import own_keys
 from gateway_agent.errors import GatewayError
-from private_store import files
+from private_store import contents, files
 from tests.unit.private_world import ERRORS, KEY_FILES, STORES, beside, closed, full_disk, sqlite_file
 from tests.unit.test_gateway_app import config
 
@@ -239,6 +239,7 @@ async def test_a_store_that_is_missing_beside_its_log_is_not_made_anew(name, fol
     beside(folder / name, "-wal").touch(mode=0o600)
     beside(folder / name, "-wal").write_bytes(b"log")
     (folder / name).unlink()
+    (folder / contents.NAME).unlink()  # of a folder without a list, too
     with pytest.raises(ERRORS, match="is missing, and its log"):
         closed(STORES[name](folder))
     assert not os.path.lexists(folder / name)

@@ -20,7 +20,7 @@ def test_every_file_is_private_from_the_start(tmp_path: Path) -> None:
     with store.transaction():
         store.bind_pne("lamp", "pn.home")
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "server").iterdir()}
-    assert len(modes) == 4  # database, -wal, -shm, lock
+    assert len(modes) == 5  # database, -wal, -shm, lock, list of what was made
     assert set(modes.values()) == {0o600}
     assert stat.S_IMODE((tmp_path / "server").stat().st_mode) == 0o700
     store.close()
@@ -60,6 +60,7 @@ def test_a_damaged_store_is_named_with_the_next_step(tmp_path: Path) -> None:
     with pytest.raises(StoreUnusable, match="restore"):
         Store(tmp_path)
     path.unlink()
+    (tmp_path / "contents.json").unlink()
     Store(tmp_path).close()  # the failed attempt left no lock behind
 
 

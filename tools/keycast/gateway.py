@@ -300,6 +300,30 @@ def restore(config: ConfigOption = DEFAULT_CONFIG) -> None:
     )
 
 
+# What can be made anew when there is no backup: floors and versions stand in none of these.
+_REPLACEABLE = ("identity.key", "signing.key", "sessions.db", "seal/seal_keys.sqlite3", "seal/seal_gmks.sqlite3")
+
+
+@app.command()
+def lost(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(_REPLACEABLE)}.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Say that a file of the state folder is lost for good and has no backup: the next start makes it anew.
+
+    Without its keys or sessions.db a gateway is a new one to its boards: each is paired again.
+    Example: keycast gateway lost sessions.db
+    """
+    from gateway_agent.config.load import load
+    from private_store import contents
+
+    if name not in _REPLACEABLE:
+        refuse(f"{name} cannot be made anew. What can be: {', '.join(_REPLACEABLE)}.", "unknown")
+    with sentences():
+        contents.forget(load(config).gateway.state_dir / name)
+    answer({"lost": name}, f"The next start makes {name} anew.")
+
+
 def _begin_epoch(folder: Path) -> None:
     """Versions that a VAL client made since the older state was saved are not used again (SEC-03)."""
     if not folder.exists():  # and perhaps nothing is installed of what a VAL client needs

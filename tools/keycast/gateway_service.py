@@ -8,18 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway_agent.app import CONTROL_SOCKET, GatewayApp
+from gateway_agent.app import CONTROL_SOCKET, GatewayApp, own_keys
 from gateway_agent.config.schema import GatewayConfig
 from gateway_agent.control import check_path, who_answers
 from gateway_agent.core.ports import Uplink
 from gateway_agent.errors import GatewayError
 from gateway_agent.net import interfaces
+from gateway_agent.store.errors import RESTORE_BACKUP
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from message_plane.errors import PortInUse
 from message_plane.port_holder import holders
 from message_plane.udp import bound
-from private_store import folders
+from private_store import contents, folders
 from tools.keycast.embedded import InProcessUplink
 from tools.keycast.gateway import SEAL_FOLDER
 from tools.keycast.server_config import checked
@@ -58,7 +59,9 @@ async def opened(config: GatewayConfig, *, at_work: bool = True) -> AsyncIterato
 
     Without `at_work` the embedded Server does nothing by itself. Raises what says in a sentence why it cannot run.
     """
-    folders.make(config.gateway.state_dir)
+    state = config.gateway.state_dir
+    folders.make(state)
+    own_keys(config)  # the first names on the list of what was made
     async with AsyncExitStack() as stack:
         server = None
         uplink: Uplink | None = None
@@ -69,16 +72,17 @@ async def opened(config: GatewayConfig, *, at_work: bool = True) -> AsyncIterato
                 rekey_on_join=config.groups.rekey_on_join,
                 period_s=config.groups.period_s,
             )
-            server = await CpnsServer.open(config.gateway.state_dir / SERVER_FOLDER, settings, background=at_work)
-            stack.push_async_callback(server.close)
+            with contents.keeping(state / SERVER_FOLDER, RESTORE_BACKUP):
+                server = await CpnsServer.open(state / SERVER_FOLDER, settings, background=at_work)
+                stack.push_async_callback(server.close)
             uplink = InProcessUplink(server, config.gateway.id)
         seal = None
         if config.seal is not None:
             from gateway_agent.seal.app import SealClient
 
-            folder = config.gateway.state_dir / SEAL_FOLDER
-            seal = await SealClient.open(config.seal, folder, config.gateway.pn, server=uplink)
-            stack.push_async_callback(seal.close)
+            with contents.keeping(state / SEAL_FOLDER, RESTORE_BACKUP):
+                seal = await SealClient.open(config.seal, state / SEAL_FOLDER, config.gateway.pn, server=uplink)
+                stack.push_async_callback(seal.close)
             uplink = seal.uplink
         app = await GatewayApp.open(config, uplink, seal.boards if seal else None)
         stack.push_async_callback(app.close)
