@@ -111,6 +111,13 @@ def open_steps(octets, kms, user_uri, key_for_period, initiators, ntp_window=Non
     changed nothing.
     """
     message = mikey.parse(octets)
+    received = yield from signed_steps(message, kms, user_uri, key_for_period, initiators, ntp_window)
+    parameters = parameters_of(message, received)
+    return received if parameters is None else Received(*(tuple(received)[:-1] + (parameters,)))
+
+
+def signed_steps(message, kms, user_uri, key_for_period, initiators, ntp_window=None):
+    """`open_steps` of a parsed message without its key parameters: Received, in which `parameters` is None."""
     sakke, stamp, signature = (
         message.one(mikey.Encapsulated),
         message.one(mikey.Timestamp),
@@ -144,10 +151,20 @@ def open_steps(octets, kms, user_uri, key_for_period, initiators, ntp_window=Non
         raise NotDecapsulated(str(error)) from None
     tag = purpose(message.csb_id)
     key_id = guk_id(message.csb_id, secret, user_uri) if tag == PURPOSE_GMK else message.csb_id
-    parameters = _parameters(message, secret, tag)
-    return Received(
-        tag, secret, key_id, message.csb_id, initiator, user_uri, seconds, sha256(message.signed), parameters
-    )
+    return Received(tag, secret, key_id, message.csb_id, initiator, user_uri, seconds, sha256(message.signed), None)
+
+
+def parameters_of(message, received):
+    """The key parameters of a message whose Received is `received`, or None. Raises BadParameters, Malformed."""
+    found = [each for each in message.all(mikey.Extension) if each.kind == mikey.EXTENSION_KEY_PARAMETERS]
+    if len(found) > 1:
+        raise Malformed("the key parameters are repeated")
+    if not found:
+        return None
+    parameters = key_parameters.unprotect(found[0].octets, received.key, message.csb_id)
+    if parameters.key_type != received.purpose:
+        raise BadParameters("the key parameters are for another type of key")
+    return parameters
 
 
 def _check_receiver(message, user_uri, me):
@@ -175,16 +192,14 @@ def _initiator(message, kms, number, initiators):
     raise WrongInitiator("the initiator is none of those that may send keys")
 
 
-def _parameters(message, key, tag):
-    found = [each for each in message.all(mikey.Extension) if each.kind == mikey.EXTENSION_KEY_PARAMETERS]
-    if len(found) > 1:
-        raise Malformed("the key parameters are repeated")
-    if not found:
-        return None
-    parameters = key_parameters.unprotect(found[0].octets, key, message.csb_id)
-    if parameters.key_type != tag:
-        raise BadParameters("the key parameters are for another type of key")
-    return parameters
-
-
-__all__ = ["GMK_POLICY", "Kms", "MikeyError", "Received", "make", "open_", "open_steps"]
+__all__ = [
+    "GMK_POLICY",
+    "Kms",
+    "MikeyError",
+    "Received",
+    "make",
+    "open_",
+    "open_steps",
+    "parameters_of",
+    "signed_steps",
+]

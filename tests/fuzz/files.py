@@ -25,7 +25,7 @@ from tests.fuzz.datagrams import CCS
 from tests.fuzz.portable_parsers import PARSERS, RECORD
 from tests.fuzz.target import Target
 from tools import hw_configs
-from tools.keycast.mikey import read_keys
+from tools.keycast.mikey_keys import read_keys
 
 PROJECT = Path(__file__).parents[2]
 

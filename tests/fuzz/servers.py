@@ -15,7 +15,7 @@ from mikey_sakke.kms_values import ErrorReport, Request, Response
 from tests.fuzz.datagrams import DELIVERY, DELIVERY_FIELDS
 from tests.fuzz.portable_parsers import PARSERS
 from tests.fuzz.target import Target
-from tools.keycast.mikey import read_keys
+from tools.keycast.mikey_keys import read_keys
 
 _VECTORS = Path(__file__).parents[1] / "vectors" / "mikey_sakke_public.json"
 PUBLIC = json.loads(_VECTORS.read_text())

@@ -4,8 +4,8 @@ import base64
 import json
 import os
 import secrets
+import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,133 +15,70 @@ from rich.markup import escape
 
 from mikey_sakke import eccsi, i_message, sakke
 from mikey_sakke import message as mikey
-from mikey_sakke.curve import NotOnCurve
+from mikey_sakke.curve import run
 from mikey_sakke.errors import BadSignature, MikeyError
 from mikey_sakke.identifiers import NTP_OFFSET, PURPOSE_GMK, PURPOSES, ntp_moment, purpose, purpose_name
 from mikey_sakke.key_parameters import STATUS_NOT_REVOKED, TIME_MAX, Parameters
-from tools.keycast.options import sentences
+from mikey_sakke.kms_table import URI
+from tools.keycast.mikey_keys import KeyFile, read_keys
+from tools.keycast.mikey_text import NoMessage, octets_of, sdp_line
+from tools.keycast.options import JsonOption, answer, refusal, sentences, show_json
 
 app = typer.Typer(no_args_is_help=True, help="Read and write MIKEY-SAKKE messages (I_MESSAGE).")
 
 NTP_MAX = (3 << 31) - 1 - NTP_OFFSET  # Unix second of the last NTP time that a message can hold, in 2104
 
+ONLY_PARAMETERS = 3
+"""Exit code of `decode`: the key is right and proven, its parameters are not."""
+SDP_MAX = 1 << 20  # characters read from standard input
+_USERS = {"GMS": "sip:gms.example.org", "Alice": "sip:alice@example.org", "Bob": "sip:bob@example.org"}
+
 KEYS = Annotated[Path, typer.Option(help="JSON file with `kms` and `users`.", dir_okay=False, exists=True)]
-
-
-@dataclass
-class KeyFile:
-    """A KMS and some of its users, from JSON. `users` maps names to their entries.
-
-    Of an entry only what is needed is read; what is missing or wrong there is a typer.BadParameter.
-    """
-
-    kms: i_message.Kms
-    users: dict[str, dict[str, Any]]
-
-    def uri(self, name: str) -> str:
-        """The URI of the user `name`."""
-        return str(self._field(name, "user_uri", str))
-
-    def number(self, name: str) -> int:
-        """The key period that the file has keys of the user for."""
-        return int(self._field(name, "key_period_no", int))
-
-    def decryption_key(self, name: str, number: int) -> sakke.DecryptionKey | None:
-        """The user's checked key for a key period, None when the file holds another period's."""
-        if self.number(name) != number:
-            return None
-        uid = self.kms.uid(self.uri(name), number)
-        key = sakke.DecryptionKey(self.kms.encryption, uid, self._octets(name, "user_decrypt_key"))
-        key.check()
-        return key
-
-    def signing_key(self, name: str) -> eccsi.SigningKey:
-        """The user's checked signing key; eccsi.BadKey if it is not the user's."""
-        uid = self.kms.uid(self.uri(name), self.number(name))
-        ssk, pvt = self._octets(name, "user_signing_key_ssk"), self._octets(name, "user_pub_token_pvt")
-        return eccsi.SigningKey(self.kms.signatures, uid, ssk, pvt)
-
-    def _field(self, name: str, field: str, kind: type) -> Any:
-        if name not in self.users:
-            raise typer.BadParameter(f"no user {name!r} in the key file; it has {', '.join(self.users)}")
-        entry = self.users[name]
-        if not isinstance(entry, dict) or type(entry.get(field)) is not kind:
-            raise typer.BadParameter(f"the key file: {field} of {name!r} is missing, or is no {kind.__name__}")
-        return entry[field]
-
-    def _octets(self, name: str, field: str) -> bytes:
-        try:
-            return bytes.fromhex(self._field(name, field, str))
-        except ValueError:
-            raise typer.BadParameter(f"the key file: {field} of {name!r} is no hexadecimal text") from None
-
-
-def read_keys(path: Path) -> KeyFile:
-    """The key file at `path`; typer.BadParameter with what is wrong in it."""
-    try:
-        with sentences():
-            data = json.loads(path.read_text())
-        kms = data["kms"]
-        period, offset = int(kms["user_key_period"]), int(kms["user_key_offset"])
-        if not 0 <= offset < period:
-            raise ValueError("user_key_period is above 0, user_key_offset from 0 to below it")
-        return KeyFile(
-            i_message.Kms(
-                str(kms["kms_uri"]),
-                period,
-                offset,
-                eccsi.Community(bytes.fromhex(kms["pub_auth_key"])),
-                sakke.Community(bytes.fromhex(kms["pub_enc_key"])),
-            ),
-            dict(data["users"]),
-        )
-    except KeyError as error:
-        raise typer.BadParameter(f"{path}: {error} is missing") from None
-    except (ValueError, TypeError, RecursionError, NotOnCurve) as error:
-        raise typer.BadParameter(f"{path}: {error}") from None
-
-
-def from_text(message: str) -> bytes:
-    """The octets of a message in base64, with or without the word `mikey` before it."""
-    try:
-        return base64.b64decode("".join(message.removeprefix("mikey").split()), validate=True)
-    except ValueError as error:  # binascii.Error is one; letters outside of ASCII are another
-        raise typer.BadParameter(f"MESSAGE is not base64: {error}") from None
 
 
 @app.command()
 def decode(
-    message: Annotated[str, typer.Argument(metavar="MESSAGE", help="The message in base64.")],
+    message: Annotated[
+        str,
+        typer.Argument(metavar="MESSAGE", help="Base64, `mikey BASE64`, SDP or a line of it; -: standard input."),
+    ],
     keys: KEYS,
     user: Annotated[str, typer.Option(help="Name of the receiver in the key file.")],
     sender: Annotated[str | None, typer.Option(help="Name of the only accepted initiator; default: anyone.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Show every payload of a message, check it and open it. Exit code 0 only if all of it is right.
+    """Show every payload of a message, check it and open it.
 
-    Example: keycast mikey decode --keys keys.json --user Alice "mikey ARoFAQah..."
+    Exit code 0: all of it is right. 1: refused. 3: signature and key are right, only the key parameters are not.
+
+    Example: keycast mikey decode --keys keys.json --user Alice "a=key-mgmt:mikey ARoFAQah..."
     """
     file = read_keys(keys)
-    octets = from_text(message)
+    try:
+        octets = octets_of(sys.stdin.read(SDP_MAX) if message == "-" else message)
+    except NoMessage as error:
+        raise typer.BadParameter(f"MESSAGE {error}") from None
     initiators = [file.uri(name) for name in ([sender] if sender else file.users)]
     result = opened(file, octets, user, initiators)
     console = Console(highlight=False, soft_wrap=True)
+    fault = result["fault"]
     if as_json:
-        typer.echo(json.dumps(result, indent=1))
+        show_json(result | refusal(fault["reason"], fault["code"]) if fault else result)
     else:
         for line in result["payloads"]:
             console.print(f"[dim]{line['offset']:4}[/] [bold]{line['payload']:18}[/] {escape(line['text'])}")
         for name, value in result.items():
             if name not in ("payloads", "fault"):
                 console.print(f"{name:18} {value}", markup=False)
-        if result["fault"]:
-            console.print(f"[red]refused ({result['fault']['code']}):[/] {escape(result['fault']['reason'])}")
-    if result["fault"]:
-        raise typer.Exit(1)
+        if fault:
+            what = "the key parameters are refused" if result["signature_valid"] else "refused"
+            console.print(f"[red]{what} ({fault['code']}):[/] {escape(fault['reason'])}")
+    if fault:
+        raise typer.Exit(ONLY_PARAMETERS if result["signature_valid"] else 1)
 
 
 def opened(file: KeyFile, octets: bytes, user: str, initiators: list[str]) -> dict[str, Any]:
-    """What `decode` prints: the payloads, and the opened key or the fault."""
+    """What `decode` prints: the payloads, and the opened key or the fault; both if only the parameters are refused."""
     result: dict[str, Any] = dict.fromkeys(
         ("purpose", "key", "key_id", "guk_id", "initiator_uri", "responder_uri", "signature_valid", "key_parameters")
     )
@@ -149,16 +86,11 @@ def opened(file: KeyFile, octets: bytes, user: str, initiators: list[str]) -> di
     try:
         parsed = mikey.parse(octets)
         result["payloads"] = described(parsed)
-        received = i_message.open_(
-            octets, file.kms, file.uri(user), lambda number: file.decryption_key(user, number), initiators
+        received = run(
+            i_message.signed_steps(
+                parsed, file.kms, file.uri(user), lambda number: file.decryption_key(user, number), initiators
+            )
         )
-    except MikeyError as error:
-        result["fault"] = {"code": error.code, "reason": str(error)}
-        result["signature_valid"] = False if isinstance(error, BadSignature) else None
-    except (sakke.BadKey, eccsi.BadKey) as error:
-        result["fault"] = {"code": "bad-key", "reason": f"the key file: {error}"}
-    else:
-        parameters = received.parameters
         result |= {
             "purpose": purpose_name(received.purpose),
             "key": received.key.hex(),
@@ -167,10 +99,16 @@ def opened(file: KeyFile, octets: bytes, user: str, initiators: list[str]) -> di
             "initiator_uri": received.initiator_uri,
             "responder_uri": received.responder_uri,
             "signature_valid": True,
-            "key_parameters": None if parameters is None else parameters._asdict(),
         }
-        if parameters is None:
-            result["fault"] = {"code": "bad-parameters", "reason": "the message carries no key parameters"}
+        parameters = i_message.parameters_of(parsed, received)
+        if parameters is not None:
+            result["key_parameters"] = parameters._asdict()
+    except MikeyError as error:
+        result["fault"] = {"code": error.code, "reason": str(error)}
+        if isinstance(error, BadSignature):
+            result["signature_valid"] = False
+    except (sakke.BadKey, eccsi.BadKey) as error:
+        result["fault"] = {"code": "bad-key", "reason": f"the key file: {error}"}
     return result
 
 
@@ -217,13 +155,19 @@ def encode(
     expiry: Annotated[int, typer.Option(min=0, max=TIME_MAX, help="Unix time after which it is not, 0 = none.")] = 0,
     key: Annotated[str | None, typer.Option(help="The key, 32 hex digits; default: random.")] = None,
     key_id: Annotated[str | None, typer.Option(help="Its ID, 8 hex digits; default: a random GMK-ID.")] = None,
+    revoked: Annotated[
+        bool, typer.Option("--revoked", help="The status says that the key is revoked; wants --key and --key-id.")
+    ] = False,
+    sdp: Annotated[bool, typer.Option("--sdp", help="As a line of SDP (RFC 4567).")] = False,
     at: Annotated[int | None, typer.Option(min=0, max=NTP_MAX, help="Unix time of the message; default: now.")] = None,
 ) -> None:
-    """Make a message that hands a key to one user, and print it in base64.
+    """Make a message that hands a key to one user, or revokes one, and print it in base64.
 
     Example: keycast mikey encode --keys keys.json --sender GMS --user Alice --group sip:crew@example.org
     """
     file = read_keys(keys)
+    if revoked and not (key and key_id):
+        raise typer.BadParameter("--revoked wants --key and --key-id: those of the message that handed the key out")
     secret = _hex(key, 16, "--key") if key else os.urandom(16)
     name = _hex(key_id, 4, "--key-id") if key_id else secrets.randbelow(1 << 28).to_bytes(4, "big")
     if purpose(name) >= len(PURPOSES):
@@ -234,7 +178,8 @@ def encode(
         raise typer.BadParameter(
             f"{sender} has keys for key period {held}, the message is of period {number}; see --at"
         )
-    parameters = Parameters(purpose(name), STATUS_NOT_REVOKED, activation, expiry, text, group or [])
+    status = 0 if revoked else STATUS_NOT_REVOKED
+    parameters = Parameters(purpose(name), status, activation, expiry, text, group or [])
     try:
         octets = i_message.make(
             file.kms,
@@ -253,7 +198,53 @@ def encode(
         raise typer.BadParameter(f"the key file: {error}") from None
     except (MikeyError, ValueError, OverflowError):
         raise typer.BadParameter("groups and text are too long for a message") from None
-    typer.echo(f"mikey {base64.b64encode(octets).decode()}")
+    line = f"mikey {base64.b64encode(octets).decode()}"
+    shown = {"message": line, "sdp": sdp_line(octets), "key_id": name.hex(), "revoked": revoked}
+    answer(shown, lambda: typer.echo(shown["sdp"] if sdp else line))
+
+
+@app.command()
+def keys(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The key file to make; it must not exist yet.")],
+    user: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=URI", help="A user and its identity; may be repeated.")
+    ] = None,
+    kms: Annotated[str, typer.Option(metavar="NAME", help="Unique name of the KMS.")] = "kms.example.org",
+    period: Annotated[int, typer.Option(help="Key period in seconds.")] = 30 * 86400,
+    at: Annotated[
+        int | None, typer.Option(min=0, max=NTP_MAX, help="Unix time in the key period of the keys; default: now.")
+    ] = None,
+) -> None:
+    """Make a key file for a laboratory: a new KMS and keys of its users, GMS, Alice and Bob by default.
+
+    Example: keycast mikey keys keys.json --user GMS=sip:gms.example.org --user Alice=sip:alice@example.org
+    """
+    from private_store import files
+    from tools.keycast.mikey_keys import made_keys
+
+    users = _named(user) if user else _USERS
+    try:
+        URI.read(kms)
+        made = made_keys(kms, users, period, int(time.time()) if at is None else at)
+    except ValueError as error:
+        raise typer.BadParameter(str(error) or "--kms takes a name without blanks") from None
+    with sentences():
+        files.write_new(file, json.dumps(made, indent=1).encode())
+    answer({"file": str(file), "users": users}, f"{file} holds keys of {', '.join(users)}. They are secret.")
+
+
+def _named(users: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for each in users:
+        name, _, uri = each.partition("=")
+        try:
+            URI.read(uri)
+        except ValueError:
+            name = ""
+        if not name or name in found:
+            raise typer.BadParameter(f"--user takes NAME=URI, each name once, not {each!r}")
+        found[name] = uri
+    return found
 
 
 def _hex(text: str, length: int, option: str) -> bytes:
