@@ -234,7 +234,7 @@ async def test_a_board_that_gets_its_next_keys_keeps_its_gmks(home: Home, tmp_pa
         await home.lamp.event("session")
         [shown] = json.loads(said(await asyncio.to_thread(keycast, "seal", "boards", "--json", *home.config)))
         assert (shown["pne_id"], shown["user"], shown["there"]) == ("lamp", LAMP, True)
-        assert f"{datetime.datetime.fromtimestamp(shown['keys_end'], datetime.UTC):%Y-%m-%d %H:%M} UTC" in answer
+        assert f"{datetime.datetime.fromisoformat(shown['keys_end']):%Y-%m-%d %H:%M} UTC" in answer
         assert "lamp" in said(await asyncio.to_thread(keycast, "seal", "boards", *home.config))
         second = await home.servers.gms.management.make_key([CREW])
         await home.answered(second, KEY, LAMP)

@@ -18,7 +18,7 @@ import gateway_agent.store.errors
 import key_servers.errors
 import message_plane.errors
 from gateway_agent.errors import Refused, code_of
-from tools.keycast.dates import ago, dated
+from tools.keycast.dates import ago, dated, moment
 from tools.keycast.program import WORDS, program
 from tools.keycast.tables import show_table
 
@@ -83,6 +83,15 @@ def test_dates_in_json_are_iso_8601_with_their_zone() -> None:
         "members": [{"key_made_at": None, "version": 8, "open_at": True}],
         "until": "x",
     }
+
+
+def test_dates_that_a_person_types() -> None:
+    assert moment("2025-06-15T15:06:40+00:00") == moment("2025-06-15T17:06:40+02:00") == 1_750_000_000
+    assert (moment("0"), moment("1750000000")) == (0, 1_750_000_000)
+    assert moment("2027-01-31") < moment("2027-01-31T18:00")
+    for wrong in ("tomorrow", "-1", "", "2027-13-01"):
+        with pytest.raises(typer.BadParameter):
+            moment(wrong)
 
 
 def test_ages_for_people() -> None:

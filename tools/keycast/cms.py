@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tools.keycast.json_option import Answering
 from tools.keycast.logs import begin_log, ready
-from tools.keycast.options import JsonOption, console, sentences, show_json
+from tools.keycast.options import answer, sentences
 
 if TYPE_CHECKING:
     from key_servers.cms.profiles import Profiles
 
-app = typer.Typer(no_args_is_help=True, help="Keep user profiles: which groups a user is in, and whose they are.")
+app = typer.Typer(
+    cls=Answering, no_args_is_help=True, help="Keep user profiles: which groups a user is in, and whose they are."
+)
 
 DATABASE_VARIABLE = "KEYCAST_CMS_DATABASE"
 StateFolder = Annotated[Path, typer.Option("--state", help="Folder of the profiles.")]
@@ -71,7 +74,8 @@ def add_user(
     """
 
     async def do(profiles: "Profiles") -> None:
-        typer.echo(await profiles.add_user(user, days))
+        token = await profiles.add_user(user, days)
+        answer({"user": user, "token": token}, token)
 
     _with(state, do)
 
@@ -89,7 +93,8 @@ def put(
     """
 
     async def do(profiles: "Profiles") -> None:
-        console.print(f"Revision {await profiles.put_membership(user, group, gms)} of the profile of {user}.")
+        revision = await profiles.put_membership(user, group, gms)
+        answer({"user": user, "revision": revision}, f"Revision {revision} of the profile of {user}.")
 
     _with(state, do)
 
@@ -102,13 +107,14 @@ def remove(user: UserUri, group: GroupUri, state: StateFolder = _STATE) -> None:
     """
 
     async def do(profiles: "Profiles") -> None:
-        console.print(f"Revision {await profiles.remove_membership(user, group)} of the profile of {user}.")
+        revision = await profiles.remove_membership(user, group)
+        answer({"user": user, "revision": revision}, f"Revision {revision} of the profile of {user}.")
 
     _with(state, do)
 
 
 @app.command("show")
-def show(state: StateFolder = _STATE, as_json: JsonOption = False) -> None:
+def show(state: StateFolder = _STATE) -> None:
     """Show all profiles.
 
     Example: keycast cms show
@@ -116,13 +122,12 @@ def show(state: StateFolder = _STATE, as_json: JsonOption = False) -> None:
 
     async def do(profiles: "Profiles") -> None:
         found = await profiles.all()
-        if as_json:
-            show_json([{"user": each.user, "revision": each.revision, "groups": each.groups} for each in found])
-            return
+        rows = [{"user": each.user, "revision": each.revision, "groups": each.groups} for each in found]
+        lines = []
         for each in found:
-            console.print(f"{each.user}  revision {each.revision}")
-            for group, gms in each.groups.items():
-                console.print(f"  {group}  of {gms}")
+            lines.append(f"{each.user}  revision {each.revision}")
+            lines += [f"  {group}  of {gms}" for group, gms in each.groups.items()]
+        answer(rows, *lines)
 
     _with(state, do)
 

@@ -1,12 +1,14 @@
 """Dates as they are shown. Parts hand each other seconds since 1970; nobody is asked to read those.
 
-A key of a JSON object that means a date is called `since`, `until` or something that ends in `_at`, everywhere.
+A key of a JSON object that means a date is one of a few, or ends in `_at`, everywhere.
 """
 
 import datetime
 from typing import Any
 
-_KEYS = ("since", "until")
+import typer
+
+_KEYS = ("since", "until", "added", "revoked", "keys_end", "valid_to")
 _SUFFIX = "_at"
 
 
@@ -29,6 +31,19 @@ def local(unix: float) -> str:
     if not unix:
         return "-"
     return datetime.datetime.fromtimestamp(int(unix), datetime.UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def moment(text: str | int) -> int:
+    """A moment that a person types, in seconds since 1970: ISO 8601, by the clock of this machine if without zone.
+
+    Seconds are taken too. Raises typer.BadParameter.
+    """
+    if isinstance(text, int) or text.isdecimal():
+        return int(text)
+    try:
+        return int(datetime.datetime.fromisoformat(text).astimezone().timestamp())
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(f"{text!r} is no date: write 2027-01-31T18:00, with +01:00 for a zone") from None
 
 
 def ago(seconds: float | None) -> str:

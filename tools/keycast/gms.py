@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tools.keycast.dates import moment
+from tools.keycast.json_option import Answering
 from tools.keycast.logs import begin_log, ready
-from tools.keycast.options import JsonOption, console, sentences, show_json
+from tools.keycast.options import answer, console, sentences
 
 if TYPE_CHECKING:
     from key_servers.gms.management import GroupManagement
 
-app = typer.Typer(no_args_is_help=True, help="Make group master keys (GMK) and hand them to the users of groups.")
+app = typer.Typer(
+    cls=Answering, no_args_is_help=True, help="Make group master keys (GMK) and hand them to the users of groups."
+)
 users = typer.Typer(no_args_is_help=True, help="Who may use group management services.")
 groups = typer.Typer(no_args_is_help=True, help="Groups and who is on their lists.")
 keys = typer.Typer(no_args_is_help=True, help="GMKs and what became of them.")
@@ -90,7 +94,8 @@ def add_user(
     """
 
     async def do(manage: "GroupManagement") -> None:
-        typer.echo(await manage.add_user(user, days))
+        token = await manage.add_user(user, days)
+        answer({"user": user, "token": token}, token)
 
     _with(state, do)
 
@@ -104,7 +109,7 @@ def withdraw_user(user: UserUri, state: StateFolder = _STATE) -> None:
 
     async def do(manage: "GroupManagement") -> None:
         await manage.withdraw_user(user)
-        console.print(f"{user} gets nothing any more.")
+        answer({"user": user}, f"{user} gets nothing any more.")
 
     _with(state, do)
 
@@ -123,7 +128,10 @@ def create_group(
 
     async def do(manage: "GroupManagement") -> None:
         await manage.create_group(group, name, rekey_on_removal=rekey)
-        console.print(f"{group} is there. Next: keycast gms group add {group} USER, then keycast gms key make {group}")
+        answer(
+            {"group": group},
+            f"{group} is there. Next: keycast gms group add {group} USER, then keycast gms key make {group}",
+        )
 
     _with(state, do)
 
@@ -143,7 +151,7 @@ def add_member(
 
     async def do(manage: "GroupManagement") -> None:
         await manage.add_member(group, user, Affiliation.EXPLICIT if explicit else Affiliation.IMPLICIT)
-        console.print(f"{user} is on the list of {group}.")
+        answer({"group": group, "user": user}, f"{user} is on the list of {group}.")
 
     _with(state, do)
 
@@ -157,20 +165,21 @@ def remove_member(group: GroupUri, user: UserUri, state: StateFolder = _STATE) -
 
     async def do(manage: "GroupManagement") -> None:
         made = await manage.remove_member(group, user)
-        console.print(f"{user} is off the list of {group}; {f'new GMK {made}' if made else 'the key stays'}.")
+        key = f"new GMK {made}" if made else "the key stays"
+        answer({"group": group, "user": user, "key_id": made}, f"{user} is off the list of {group}; {key}.")
 
     _with(state, do)
 
 
 @groups.command("show")
-def show_groups(state: StateFolder = _STATE, as_json: JsonOption = False) -> None:
+def show_groups(state: StateFolder = _STATE) -> None:
     """Show groups, members and the GMK-IDs of their keys; never a key.
 
     Example: keycast gms group show
     """
 
     async def do(manage: "GroupManagement") -> None:
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "group": group.uri,
                 "name": group.name,
@@ -187,26 +196,31 @@ def show_groups(state: StateFolder = _STATE, as_json: JsonOption = False) -> Non
             }
             for group, members, held in await manage.groups()
         ]
-        if as_json:
-            show_json(rows)
-            return
-        for row in rows:
-            console.print(f"{row['group']}  {row['name']}")
-            for user, how in row["members"].items():  # type: ignore[attr-defined]
-                ready = "subscribed" if how["subscribed"] else "not subscribed yet"
-                console.print(f"  {user}  {how['affiliation']}, {ready}")
-            for key_id, key_state in row["keys"].items():  # type: ignore[attr-defined]
-                console.print(f"  GMK {key_id}  {key_state}")
+        answer(rows, lambda: _show_groups(rows))
 
     _with(state, do)
+
+
+def _show_groups(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        console.print(f"{row['group']}  {row['name']}")
+        for user, how in row["members"].items():
+            ready = "subscribed" if how["subscribed"] else "not subscribed yet"
+            console.print(f"  {user}  {how['affiliation']}, {ready}")
+        for key_id, key_state in row["keys"].items():
+            console.print(f"  GMK {key_id}  {key_state}")
 
 
 @keys.command("make")
 def make_key(
     group: Annotated[list[str], typer.Argument(metavar="GROUP...", help="The groups that share the key.")],
     text: Annotated[str, typer.Option(help="A name for the key.")] = "",
-    activation: Annotated[int, typer.Option(min=0, help="Unix time from which it is used, 0 = at once.")] = 0,
-    expiry: Annotated[int, typer.Option(min=0, help="Unix time after which it is not, 0 = none.")] = 0,
+    activation: Annotated[
+        int, typer.Option(parser=moment, metavar="DATE", help="From when it is used: 2027-01-31T18:00; 0 = at once.")
+    ] = 0,
+    expiry: Annotated[
+        int, typer.Option(parser=moment, metavar="DATE", help="When its use ends: 2027-02-28T18:00; 0 = never.")
+    ] = 0,
     state: StateFolder = _STATE,
 ) -> None:
     """Make a GMK for one group, or one for several, and print its GMK-ID.
@@ -215,7 +229,8 @@ def make_key(
     """
 
     async def do(manage: "GroupManagement") -> None:
-        typer.echo(await manage.make_key(group, text=text, activation=activation, expiry=expiry))
+        key_id = await manage.make_key(group, text=text, activation=activation, expiry=expiry)
+        answer({"key_id": key_id, "groups": group}, key_id)
 
     _with(state, do)
 
@@ -229,7 +244,7 @@ def revoke_key(key_id: KeyId, state: StateFolder = _STATE) -> None:
 
     async def do(manage: "GroupManagement") -> None:
         await manage.revoke_key(key_id)
-        console.print(f"{key_id} is revoked; see: keycast gms key show {key_id}")
+        answer({"key_id": key_id}, f"{key_id} is revoked; see: keycast gms key show {key_id}")
 
     _with(state, do)
 
@@ -246,13 +261,14 @@ def retry_key(
     """
 
     async def do(manage: "GroupManagement") -> None:
-        console.print(f"{await manage.retry(key_id, user)} users get it again.")
+        count = await manage.retry(key_id, user)
+        answer({"key_id": key_id, "users": count}, f"{count} users get it again.")
 
     _with(state, do)
 
 
 @keys.command("show")
-def show_key(key_id: KeyId, state: StateFolder = _STATE, as_json: JsonOption = False) -> None:
+def show_key(key_id: KeyId, state: StateFolder = _STATE) -> None:
     """Show what became of a key at every user: answers and errors.
 
     Example: keycast gms key show 0e09b85a
@@ -260,13 +276,11 @@ def show_key(key_id: KeyId, state: StateFolder = _STATE, as_json: JsonOption = F
 
     async def do(manage: "GroupManagement") -> None:
         found = await manage.deliveries(key_id)
-        if as_json:
-            names = ("user", "purpose", "attempts", "code", "text")
-            show_json([{name: getattr(each, name) for name in names} | {"state": each.state.value} for each in found])
-            return
-        for each in found:
-            fault = f"  {each.code}: {each.text}" if each.code else ""
-            console.print(f"{each.user}  {each.purpose}  {each.state.value}{fault}")
+        names = ("user", "purpose", "attempts", "code", "text")
+        rows = [{name: getattr(each, name) for name in names} | {"state": each.state.value} for each in found]
+        faults = [f"  {each.code}: {each.text}" if each.code else "" for each in found]
+        lines = [f"{each.user}  {each.purpose}  {each.state.value}" for each in found]
+        answer(rows, *map("".join, zip(lines, faults, strict=True)))
 
     _with(state, do)
 

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tools.keycast.dates import local
+from tools.keycast.json_option import Answering
 from tools.keycast.logs import begin_log, ready
-from tools.keycast.options import JsonOption, console, sentences, show_json
+from tools.keycast.options import answer, console, remark, sentences
 
 if TYPE_CHECKING:
     from key_servers.kms.app import Kms
     from key_servers.kms.config import KmsConfig
 
-app = typer.Typer(no_args_is_help=True, help="Hand out identity-specific keys for MIKEY-SAKKE.")
+app = typer.Typer(cls=Answering, no_args_is_help=True, help="Hand out identity-specific keys for MIKEY-SAKKE.")
 users = typer.Typer(no_args_is_help=True, help="Who may have keys.")
 certificates = typer.Typer(no_args_is_help=True, help="Certificates of this and of other KMSs.")
 app.add_typer(users, name="user")
@@ -56,8 +58,11 @@ def init(
             names = host or ["localhost", "127.0.0.1"]
             now = datetime.datetime.now(datetime.UTC)
             make_self_signed(state / TLS_CERTIFICATE_FILE, state / TLS_KEY_FILE, names, now)
-            console.print(f"Clients trust {state / TLS_CERTIFICATE_FILE}.")
-    console.print(f"{kms_uri} has its master secrets in {state}. Keep a copy: without them all keys must change.")
+            remark(f"Clients trust {state / TLS_CERTIFICATE_FILE}.")
+    answer(
+        {"kms_uri": kms_uri, "state": str(state)},
+        f"{kms_uri} has its master secrets in {state}. Keep a copy: without them all keys must change.",
+    )
 
 
 @app.command()
@@ -91,15 +96,15 @@ async def _run(config: "KmsConfig") -> None:
 
 
 @app.command()
-def show(state: StateFolder = _STATE, as_json: JsonOption = False) -> None:
+def show(state: StateFolder = _STATE) -> None:
     """Show name, key periods and users; never a secret.
 
     Example: keycast kms show
     """
-    with_kms(state, lambda kms: _show(kms, as_json))
+    with_kms(state, _show)
 
 
-async def _show(kms: "Kms", as_json: bool) -> None:
+async def _show(kms: "Kms") -> None:
     certificate = kms.certificate
     known = [
         {"uri": user.user_uri, "role": user.role.value, "added": user.added_at, "revoked": user.revoked_at}
@@ -111,14 +116,15 @@ async def _show(kms: "Kms", as_json: bool) -> None:
         "key_offset_s": certificate.key_offset,
         "valid_to": certificate.valid_to,
     }
-    if as_json:
-        show_json(fields | {"users": known})
-        return
+    answer(fields | {"users": known}, lambda: _show_fields(fields, known))
+
+
+def _show_fields(fields: dict[str, Any], known: list[dict[str, Any]]) -> None:
     for name, value in fields.items():
-        console.print(f"{name:13} {value}")
+        console.print(f"{name:13} {local(value) if name == 'valid_to' else value}")
     for user in known:
-        state = "" if user["revoked"] is None else "  revoked"
-        console.print(f"{user['role']:5} {user['uri']}{state}", markup=False)
+        state = "" if user["revoked"] is None else f"  revoked {local(user['revoked'])}"
+        console.print(f"{user['role']:5} {user['uri']}{state}")
 
 
 @users.command("add")
@@ -135,7 +141,8 @@ def add(
     from key_servers.kms.store import Role
 
     async def do(kms: "Kms") -> None:
-        typer.echo(await kms.add_user(uri, Role.GMS if gms else Role.USER, days))
+        token = await kms.add_user(uri, Role.GMS if gms else Role.USER, days)
+        answer({"uri": uri, "token": token}, token)
 
     with_kms(state, do)
 
@@ -148,7 +155,8 @@ def token(uri: UserUri, state: StateFolder = _STATE, days: Days = 365) -> None:
     """
 
     async def do(kms: "Kms") -> None:
-        typer.echo(await kms.new_token(uri, days))
+        token = await kms.new_token(uri, days)
+        answer({"uri": uri, "token": token}, token)
 
     with_kms(state, do)
 
@@ -162,7 +170,7 @@ def revoke(uri: UserUri, state: StateFolder = _STATE) -> None:
 
     async def do(kms: "Kms") -> None:
         await kms.revoke_user(uri)
-        console.print(f"{uri} is revoked.", markup=False)
+        answer({"uri": uri}, f"{uri} is revoked.")
 
     with_kms(state, do)
 
@@ -175,7 +183,8 @@ def export_certificate(state: StateFolder = _STATE) -> None:
     """
 
     async def do(kms: "Kms") -> None:
-        typer.echo(kms.export_certificate().decode())
+        certificate = kms.export_certificate().decode()
+        answer({"certificate": certificate}, certificate)
 
     with_kms(state, do)
 
@@ -192,7 +201,7 @@ def import_certificate(
 
     async def do(kms: "Kms") -> None:
         certificate = await kms.import_certificate(file.read_bytes())
-        console.print(f"{certificate.kms_uri} is handed out from now on.", markup=False)
+        answer({"kms_uri": certificate.kms_uri}, f"{certificate.kms_uri} is handed out from now on.")
 
     with_kms(state, do)
 

@@ -49,7 +49,7 @@ StateOption = Annotated[
     typer.Option("--state", help="State folder of a CPNS Server on its own, in place of a gateway's configuration."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", callback=want_json, help="Print JSON.")]
-"""For commands that do more than `answer`; `program` gives `--json` to every command that has none."""
+"""Given to every command by `tools.keycast.json_option`."""
 DEFAULT_CONFIG = Path(os.environ.get(CONFIG_VARIABLE, str(_DEFAULT)))
 
 # Without markup: names and sentences are shown as they are, "[broadcast]" included.

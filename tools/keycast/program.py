@@ -7,9 +7,9 @@ from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
-from tools.keycast.options import JsonOption, refusal, show_json, want_json
+from tools.keycast.json_option import Answering
+from tools.keycast.options import refusal, show_json
 
 # word -> (module with a typer `app` of sub-commands, or with one function `command`; one line of help)
 WORDS = {
@@ -63,12 +63,8 @@ def typed_words() -> list[str]:
     return line.split()[1:]
 
 
-class _Program(TyperGroup):
-    """Gives every command `--json`, and answers in JSON also where what was typed is no command."""
-
-    def __init__(self, **how: Any) -> None:
-        super().__init__(**how)
-        _give_json(self)
+class _Program(Answering):
+    """Answers in JSON, where that is asked for, also if what was typed is no command."""
 
     def main(self, args: Any = None, *more: Any, **how: Any) -> Any:
         """Run, and end the process with the exit code."""
@@ -81,31 +77,6 @@ class _Program(TyperGroup):
             sys.exit(2)
         except typer.Abort:
             sys.exit(1)
-
-
-def _give_json(command: Any) -> None:
-    if isinstance(command, TyperGroup):
-        for each in command.commands.values():
-            _give_json(each)
-        return
-    present = next((parameter for parameter in command.params if "--json" in parameter.opts), None)
-    if present is None:
-        command.params.append(_json_option())
-    elif present.callback is None:
-        present.callback = lambda context, _, wanted: want_json(context, wanted)
-
-
-def _json_option() -> Any:
-    def one(as_json: JsonOption = False) -> None:
-        """Has the option only."""
-
-    alone = typer.Typer(add_completion=False)
-    alone.command()(one)
-    command = typer.main.get_command(alone)
-    assert isinstance(command, TyperCommand)
-    option = command.params[0]
-    option.expose_value = False
-    return option
 
 
 def _print_version(wanted: bool) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import SecretStr
@@ -16,21 +16,16 @@ from rich.console import Console
 from rich.table import Table
 
 from tools.keycast.group import PneArgument
-from tools.keycast.options import (
-    DEFAULT_CONFIG,
-    ConfigOption,
-    JsonOption,
-    ask,
-    complain,
-    console,
-    sentences,
-    show_json,
-)
+from tools.keycast.json_option import Answering
+from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, refuse, sentences
+from tools.keycast.tables import show_table
 
 if TYPE_CHECKING:
     from tools.keycast.seal_house import SealHouse
 
-app = typer.Typer(no_args_is_help=True, help="Group master keys by MIKEY-SAKKE: KMS, GMS, CMS and VAL clients.")
+app = typer.Typer(
+    cls=Answering, no_args_is_help=True, help="Group master keys by MIKEY-SAKKE: KMS, GMS, CMS and VAL clients."
+)
 
 ALICE, BOB, CAROL = (f"sip:{name}@example.org" for name in ("alice", "bob", "carol"))
 CREW = "sip:crew@gms.example.org"
@@ -111,38 +106,49 @@ def board(
         seal = load(config).seal
         found = next((each for each in seal.boards if each.pne == pne), None) if seal else None
         if found is None:
-            complain(f"{pne} is no VAL client in {config}. Add it there: [[seal.boards]], see docs/gms.md.")
-            raise typer.Exit(1)
+            refuse(f"{pne} is no VAL client in {config}. Add it there: [[seal.boards]], see docs/gms.md.", "unknown")
         token = files.read(kms_token_file).decode("ascii", "replace").strip()
         access = seal.kms.model_copy(update={"user_uri": found.user_uri, "token": SecretStr(token)})
         made = asyncio.run(fetch(access, found.cms, lambda: int(time.time())))
         caches = made.write(out)
     served = {each.gms_uri for each in found.gms}
-    for group, gms in made.client.groups.items():
-        console.print(f"{group} of {gms}{'' if gms in served else ': this GMS is missing in [[seal.boards]]'}")
-    console.print(f"{out} holds the keys of {found.user_uri} until {_date(made.until)}. With {pne} on USB:")
-    console.print(f"  mpremote run {out / SCRIPT}")
-    console.print("  mpremote fs mkdir :/val")
-    console.print(f"  mpremote fs cp {' '.join(str(path) for path in caches)} :/val/")
-    console.print(f"Then delete {out}: it is as secret as the board. The board's application starts ValService.")
+    answer(
+        {
+            "pne_id": pne,
+            "user": found.user_uri,
+            "groups": made.client.groups,
+            "keys_end": made.until,
+            "folder": str(out),
+        },
+        *(
+            f"{group} of {gms}{'' if gms in served else ': this GMS is missing in [[seal.boards]]'}"
+            for group, gms in made.client.groups.items()
+        ),
+        f"{out} holds the keys of {found.user_uri} until {_date(made.until)}. With {pne} on USB:",
+        f"  mpremote run {out / SCRIPT}",
+        "  mpremote fs mkdir :/val",
+        f"  mpremote fs cp {' '.join(str(path) for path in caches)} :/val/",
+        f"Then delete {out}: it is as secret as the board. The board's application starts ValService.",
+    )
 
 
 @app.command()
-def boards(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+def boards(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """List the boards that are VAL clients behind a running gateway, and until when they have keys.
 
     Example: keycast seal boards
     """
     found = ask(config, None, "seal.boards")
-    if as_json:
-        show_json(found)
-        return
-    table = Table("PNE", "user", "there", "keys until")
+    answer([each | {"heard": each["keys_end"] is not None} for each in found], lambda: _show_boards(found))
+
+
+def _show_boards(found: list[dict[str, Any]]) -> None:
+    rows = []
     for each in found:
         end = each["keys_end"]
         until = "not heard yet" if end is None else _date(end) if end else "no keys"
-        table.add_row(each["pne_id"], each["user"], "yes" if each["there"] else "no", until)
-    console.print(table)
+        rows.append((each["pne_id"], each["user"], "yes" if each["there"] else "no", until))
+    show_table(console, ("PNE", "user", "there", "keys until"), rows)
 
 
 def _date(unix_time: int) -> str:
