@@ -157,7 +157,7 @@ def test_a_port_in_use_is_said(prepared: dict[str, list[str]], server: str) -> N
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         said = typed(APPS[server], *prepared[server], "--port", str(port), code=1)
-    assert f"Cannot listen on 127.0.0.1, port {port}" in said and "Choose another port" in said
+    assert f"port {port} of 127.0.0.1 is used by another program" in said and "choose another port" in said
 
 
 @pytest.mark.parametrize("server", APPS)
