@@ -45,7 +45,7 @@ async def test_one_address_keeps_few_handshakes_half_open_and_others_are_served_
 
 @pytest.mark.req("SEC-21")
 async def test_an_address_whose_octets_break_the_library_waits_a_minute(door, monkeypatch):
-    broken = edhoc.HandshakeBroken()
+    broken = edhoc.HandshakeBroken("the library gave up")
     broken.library_panic = True
 
     def panics(octets):

@@ -18,6 +18,7 @@ from pathlib import Path
 
 STAND_INS = Path(__file__).with_name("stand_ins")
 SERVICE = re.compile(r"keycast (gateway|server|kms|gms|cms) run\b")
+READY = re.compile(r" INFO keycast: .* (serves|listens on) .*\n")  # what each of them says once it answers
 LINE_LIMIT_S = 120
 _MARK = "--- ended with"
 
@@ -121,9 +122,10 @@ class Desk:
         if not SERVICE.match(command):
             return await self._run(f"{{ {command}\n}} </dev/null")
         log = self.home / f"terminal-{len(self.typed)}.log"
+        log.touch()
         await self._run(f"{{ {command}\n}} >{log} 2>&1 </dev/null &")
         async with asyncio.timeout(LINE_LIMIT_S):
-            while not (words := log.read_text()).endswith("\n") or "Traceback" in words:
+            while not READY.search(words := log.read_text()):
                 assert (await self._run("jobs %%"))[0] == 0, f"{command!r} ended:\n{words}"
                 await asyncio.sleep(0.05)
         return 0, words

@@ -274,9 +274,9 @@ def test_a_demo_away_from_the_folder_of_the_project(tmp_path):
 
 def test_a_machine_without_micropython(tmp_path):
     none = (
-        "import sys; from tools.micropython_vm import vm; from tools.virtual_board import fleet\n"
+        "import sys; from tools.micropython_vm import vm; from tools.virtual_board import board\n"
         "def build(): raise vm.NoVm(vm.WHAT_TO_INSTALL)\n"
-        "fleet.build = build; sys.argv[1:] = ['demo']\n"
+        "board.build = build; sys.argv[1:] = ['demo']\n"
         "import tools.keycast as k; k.main()"
     )
     result = subprocess.run([sys.executable, "-c", none], capture_output=True, text=True, cwd=tmp_path, timeout=60)

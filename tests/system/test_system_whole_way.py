@@ -174,7 +174,7 @@ async def test_who_leaves_wipes_its_keys_and_the_others_get_a_new_one_at_once(ho
     version = await keyed(house, "leavers", [HALL, KITCHEN], above=before)
     assert events(house, HALL, "key", group="leavers", version=version)[0]["reason"] == numbers.REASON_LEAVE
     assert held(house, PORCH, "leavers") == before
-    _, joined, _, _, ring = _stored_group(house, PORCH, "leavers")
+    _, joined, _, _, ring, _ = _stored_group(house, PORCH, "leavers")
     assert not joined and _floor_and_keys(ring) == (before, 0)
 
 
@@ -198,7 +198,7 @@ async def test_deleting_a_group_wipes_its_keys_on_every_board_and_keeps_the_floo
     house.server.delete_group("doomed")
     for name in (HALL, KITCHEN, PORCH):
         await house.boards[name].event("deleted", group="doomed", timeout_s=60)
-        _, joined, _, _, ring = _stored_group(house, name, "doomed")
+        _, joined, _, _, ring, _ = _stored_group(house, name, "doomed")
         floor, keys = _floor_and_keys(ring)
         assert not joined and floor >= version and keys == 0
         assert (await house.boards[name].command("status"))["groups"].get("doomed") is None
@@ -256,7 +256,7 @@ async def test_keys_and_group_names_never_travel_in_clear(house):
     house.server.update_key("secret/group")
     await keyed(house, "secret/group", [HALL, KITCHEN, PORCH], above=before)
     frames = house.sniffer.frames()
-    _, _, _, _, ring = _stored_group(house, HALL, "secret/group")
+    _, _, _, _, ring, _ = _stored_group(house, HALL, "secret/group")
     keys = KeyRing.load(ring, 0).receiving_keys(0).values()
     assert keys and frames
     assert not any(key in frame for key in keys for frame in frames)
