@@ -30,6 +30,7 @@ from gateway_agent.seal.kms_client import KmsClient
 from gateway_agent.seal.server_access import GmsAccess, KmsAccess, ServerAccess
 from gateway_agent.seal.servers import Servers
 from gateway_agent.seal.service_groups import ServiceGroups
+from gateway_agent.seal.steady_clock import SteadyClock
 from gateway_agent.seal.uplink import Mapping, SealUplink
 from gateway_agent.seal.val_client import ValClient
 from gateway_agent.store.errors import StoreDamaged
@@ -141,6 +142,7 @@ class SealClient:
         `server`: the CPNS Server of Service Groups that are not mapped. Raises StoreDamaged, ConfigError.
         """
         clock = clock or (lambda: int(time.time()))
+        over = SteadyClock(clock)
         folders.make(folder, StoreDamaged)
         async with AsyncExitStack() as stack:
             material = KeyMaterial(folder / KEYS_FILE)
@@ -149,9 +151,9 @@ class SealClient:
             stack.callback(gmks.close)
             groups = ServiceGroups(folder / GROUPS_FILE)
             stack.callback(groups.close)
-            kms = await stack.enter_async_context(KmsClient(config.kms, material, clock))
+            kms = await stack.enter_async_context(KmsClient(config.kms, material, clock, over))
             settings = Settings(config.strict_status, config.authority, config.window_s)
-            client = ValClient(config.kms.user_uri, gmks, kms.keys, clock, settings, tell=event_log.write)
+            client = ValClient(config.kms.user_uri, gmks, kms.keys, clock, settings, tell=event_log.write, over=over)
             users: list[_BoardUser] = []
             for board in config.boards:
                 user = BoardUser(board.pne, board.user_uri)

@@ -33,11 +33,21 @@ LOOK_AT_LEAST_EVERY_S = 3600
 class KmsClient:
     """One user at one KMS."""
 
-    def __init__(self, access: KmsAccess, material: KeyMaterial, clock: Callable[[], int] | None = None) -> None:
-        """`clock` gives Unix seconds. Raises ConfigError for a CA file that cannot be used."""
+    def __init__(
+        self,
+        access: KmsAccess,
+        material: KeyMaterial,
+        clock: Callable[[], int] | None = None,
+        over: Callable[[], int] | None = None,
+    ) -> None:
+        """`clock` gives Unix seconds, `over` those by which past keys are erased, by default the same.
+
+        Raises ConfigError for a CA file that cannot be used.
+        """
         self._access = access
         self._material = material
         self._clock = clock or (lambda: int(time.time()))
+        self._over = over or self._clock
         self._exchange = Exchange(access.url, access.kms_uri, access.user_uri)
         self._tls = access.tls()
         self._session: aiohttp.ClientSession | None = None
@@ -66,7 +76,7 @@ class KmsClient:
     async def refresh(self) -> int:
         """Fetch what is missing, erase what is over; gives the seconds until that makes sense again."""
         now = self._clock()
-        if self._material.forget_past(now):
+        if self._material.forget_past(self._over()):
             self._keys = None
         certificate = self._material.certificate(self._access.kms_uri)
         if certificate is None or period_number(certificate, now) not in self._periods():

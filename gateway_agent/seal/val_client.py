@@ -46,8 +46,12 @@ class ValClient:
         settings: Settings | None = None,
         changed: Callable[[set[str]], None] = lambda groups: None,
         tell: Tell = events.nobody,
+        over: Callable[[], int] | None = None,
     ) -> None:
-        """`clock` gives Unix seconds. `store` belongs to this client. `tell` hears of GMKs that come and go."""
+        """`clock` gives Unix seconds. `store` belongs to this client. `tell` hears of GMKs that come and go.
+
+        `over` gives the Unix time by which expired keys are erased, by default that of `clock`.
+        """
         self.user = user
         self.settings = settings or Settings()
         self.counters: Counter[str] = Counter()
@@ -58,6 +62,7 @@ class ValClient:
         self._store = store
         self._keys = keys
         self._clock = clock
+        self._over = over or clock
         self._turn = asyncio.Lock()
 
     async def take(self, request: NotifyRequest) -> NotifyResponse:
@@ -117,7 +122,7 @@ class ValClient:
     def tick(self) -> None:
         """Erase what has expired."""
         with self._store.transaction():
-            groups = self._store.forget_past(self._clock())
+            groups = self._store.forget_past(self._over())
         if groups:
             self.changed(set(groups))
 

@@ -155,8 +155,10 @@ class Courier:
             if not await self._entitled(sql, delivery, now):
                 continue
             key = await store.key(sql, delivery.key_id)
-            if key is None or key.gmk is None or (delivery.purpose == KEY and key.expiry and now >= key.expiry):
+            if key is None or key.gmk is None:
                 after, send = step(delivery, Event.CANCELLED, now)
+            elif delivery.purpose == KEY and key.expiry and now >= key.expiry:
+                after, send = step(delivery, Event.EXPIRED, now)
             else:
                 after, send = step(delivery, Event.ASKED, now)
             if after != delivery:

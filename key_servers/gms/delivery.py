@@ -38,13 +38,15 @@ OPEN = (State.WAITING, State.OFFERED)
 
 class Event(StrEnum):
     """ASKED: the user fetches now; ANSWERED: with a proof that holds; RETRY: an operator's wish; CANCELLED: not due;
-    LEFT: the user left a group that it named; an open one is judged by what is due now, as always."""
+    EXPIRED: the user fetches now, and the key is over by a clock that may be set back (SEC-36); LEFT: the user left a
+    group that it named; an open one is judged by what is due now, as always."""
 
     ASKED = "asked"
     ANSWERED = "answered"
     REFUSED = "refused"
     RETRY = "retry"
     CANCELLED = "cancelled"
+    EXPIRED = "expired"
     LEFT = "left"
 
 
@@ -87,8 +89,10 @@ def step(delivery: Delivery, event: Event, now: int, code: str = "", text: str =
         return replace(delivery, state=State.WAITING, due=due, code=code, text=text), False
     if event is Event.RETRY:
         return replace(delivery, due=now), False
-    if now < delivery.due:
+    if now < delivery.due <= now + tuning.BACK_OFF_MAX_S:  # what lies further ahead is of a clock that was set back
         return delivery, False
+    if event is Event.EXPIRED:
+        return replace(delivery, due=now + tuning.BACK_OFF_MAX_S), False
     if delivery.purpose != REVOCATION and delivery.attempts >= tuning.KEY_ATTEMPTS_MAX:
         return replace(delivery, state=State.FAILED), False
     attempts = delivery.attempts + 1

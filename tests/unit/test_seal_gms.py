@@ -304,6 +304,24 @@ async def test_errors_of_users_are_recorded_and_not_repeated(gms: GmsInside, ali
     assert [answer.code for answer in await gms.serve(alice)] == [""]
 
 
+@pytest.mark.req("SEC-36")
+async def test_a_clock_that_jumps_a_year_and_back_costs_nobody_his_key(
+    gms: GmsInside, alice: ValClient, clock: Clock
+) -> None:
+    await gms.user(ALICE, CREW)
+    key_id = await gms.management.make_key([CREW], expiry=clock.unix + 86400)
+    real = clock.unix
+    clock.unix += 366 * 86400
+    await gms.management.authorise(ALICE)
+    for _ in range(3):
+        await gms.courier.fetch(ALICE, 0)
+    assert await gms.states(key_id) == {(ALICE, KEY): "waiting"}
+    clock.unix = real
+    await gms.management.authorise(ALICE)
+    assert [answer.code for answer in await gms.serve(alice)] == [""]
+    assert await gms.states(key_id) == {(ALICE, KEY): "done"}
+
+
 @pytest.mark.req("Q-22")
 async def test_a_lost_answer_is_answered_again(gms: GmsInside, alice: ValClient, clock: Clock) -> None:
     await gms.user(ALICE, CREW)
