@@ -16,6 +16,17 @@ LOOK_AGAIN_S = 30.0
 """How long an address that is gone may stand in the announcement."""
 
 
+class _WithoutTraceback(logging.Filter):
+    """A network that goes away is a line of the log: the library's own place in its code tells nobody anything."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.exc_info = record.exc_text = None
+        return True
+
+
+logging.getLogger("zeroconf").addFilter(_WithoutTraceback())
+
+
 class Announcement:
     """Announces one PN GW until `close`. Failing to announce is logged and costs nothing else.
 

@@ -1,6 +1,7 @@
 """The PN GW's DNS-SD announcement, heard by a zeroconf browser of its own."""
 
 import asyncio
+import logging
 
 import pytest
 from zeroconf import ServiceStateChange, Zeroconf
@@ -47,3 +48,11 @@ async def test_no_multicast_costs_only_the_announcement() -> None:
     announcement = Announcement("gw.home", "home", lambda: ["203.0.113.9"], 5683)  # no such address here
     assert await announcement.open() is False
     await announcement.close()
+
+
+def test_what_the_library_meets_on_a_network_that_goes_away_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    try:
+        raise OSError(101, "Network is unreachable")
+    except OSError:
+        logging.getLogger("zeroconf").warning("Error with socket 22", exc_info=True)
+    assert "Error with socket 22" in caplog.text and "Traceback" not in caplog.text
