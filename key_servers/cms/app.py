@@ -7,6 +7,7 @@
 | GET /cms/v1/profile?after=REVISION&wait=25 | my profile once it is another; 204: it stayed |
 """
 
+import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -21,7 +22,9 @@ from key_servers.cms.profiles import LONG_POLL_MAX_S, NotPossible, NotSubscribed
 from key_servers.https.json_door import JsonDoor, json_body, wait_s
 from key_servers.https.listening import Listening
 from key_servers.sql import Database, migrate, open_database
-from mikey_sakke.group_configuration import encode_profile
+from mikey_sakke.group_configuration import UserProfile, encode_profile
+
+_log = logging.getLogger(__name__)
 
 STORE_FILE = "cms.sqlite3"
 ROOT_PATH = "/cms/v1/"
@@ -87,6 +90,11 @@ class Cms:
         await self.close()
 
 
+def _given(profile: UserProfile) -> web.Response:
+    _log.info("revision %d of the profile of %s handed out", profile.revision, profile.user)
+    return json_body(encode_profile(profile))
+
+
 def _door(profiles: Profiles, clock: Callable[[], int], counters: Counter[str]) -> JsonDoor:
     refusals = {NotPossible: HTTPStatus.NOT_FOUND, NotSubscribed: HTTPStatus.FORBIDDEN}
     made = JsonDoor(profiles.token, clock, refusals, counters, "cms")
@@ -98,10 +106,10 @@ def _door(profiles: Profiles, clock: Callable[[], int], counters: Counter[str]) 
     async def profile(user: str, request: web.Request) -> web.Response:
         after = request.query.get("after", "")
         if not after:
-            return json_body(encode_profile(await profiles.profile(user)))
+            return _given(await profiles.profile(user))
         revision = int(after) if after.isascii() and after.isdigit() and len(after) < 17 else 0
         found = await profiles.profile_after(user, revision, wait_s(request, LONG_POLL_MAX_S))
-        return json_body(encode_profile(found)) if found else web.Response(status=HTTPStatus.NO_CONTENT)
+        return _given(found) if found else web.Response(status=HTTPStatus.NO_CONTENT)
 
     made.answer("PUT", f"{ROOT_PATH}subscription", subscribe)
     made.answer("GET", f"{ROOT_PATH}profile", profile)

@@ -117,6 +117,9 @@ class Courier:
             await self._database.erase_log()
         if response.code:
             _log.warning("%s refused key %s: %s, %s", user, delivery.key_id, response.code, response.text)
+        elif after != delivery:
+            what = "the revocation of GMK" if delivery.purpose == REVOCATION else "GMK"
+            _log.info("%s has acknowledged %s %s", user, what, delivery.key_id)
 
     def _proven(self, key_id: str, gmk: bytes, user: str, response: NotifyResponse) -> bool:
         name = bytes.fromhex(key_id)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -81,6 +82,34 @@ async def test_a_revocation_reaches_every_holder(house: SealHouse) -> None:
     await house.gms.management.revoke_key(key_id)
     await answered(house, key_id, REVOCATION)
     assert alice.client.sending_key(CREW) is None
+
+
+async def test_the_logs_tell_of_keys_and_profiles_and_hold_none(
+    house: SealHouse, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    alice = await member(house, ALICE)
+    key_id = await house.gms.management.make_key([CREW])
+    await answered(house, key_id)
+    held = alice.client.sending_key(CREW)
+    assert held is not None
+    secrets = {held.gmk.hex(), held.endpoint_key.hex()}
+    masters = json.loads((tmp_path / "kms" / "master_secrets.json").read_text())
+    secrets |= {value for value in masters.values() if isinstance(value, str) and len(value) >= 32}
+    await house.gms.management.revoke_key(key_id)
+    await answered(house, key_id, REVOCATION)
+    told = "\n".join(caplog.messages)
+    for line in (
+        f"keys of '{ALICE}' for key period",
+        f"of the profile of {ALICE} handed out",
+        f"GMK {key_id} made for {CREW}",
+        f"GMK {key_id} of {CREW} has arrived for {ALICE}",
+        f"{ALICE} has acknowledged GMK {key_id}",
+        f"GMK {key_id} of {CREW} is revoked for {ALICE}",
+        f"{ALICE} has acknowledged the revocation of GMK {key_id}",
+    ):
+        assert line in told, line
+    assert len(secrets) > 2 and not [secret for secret in secrets if secret in told]
 
 
 async def test_who_was_away_gets_the_key_on_coming_back(house: SealHouse) -> None:

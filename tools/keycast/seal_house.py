@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from gateway_agent import event_log
 from gateway_agent.seal.gmk_checks import Settings
 from gateway_agent.seal.gmk_store import GmkStore
 from gateway_agent.seal.key_material import KeyMaterial
@@ -71,7 +72,7 @@ class SealHouse:
         await kms_client.refresh()
         store = GmkStore(folder / "gmks.sqlite3")
         self._stack.callback(store.close)
-        client = ValClient(uri, store, kms_client.keys, lambda: int(time.time()), settings)
+        client = ValClient(uri, store, kms_client.keys, lambda: int(time.time()), settings, tell=event_log.write)
         cms_token = SecretStr(await self.cms.profiles.add_user(uri))
         accesses = [
             GmsAccess(
