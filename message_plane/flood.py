@@ -35,14 +35,20 @@ class FloodGuard:
         self._unproven = Buckets(*tuning.HANDSHAKES_PER_ADDRESS, tuning.ADDRESSES_REMEMBERED)
         self._proven = Buckets(*tuning.HANDSHAKES_PER_ADDRESS, tuning.ADDRESSES_REMEMBERED)
         self._penalties: OrderedDict[str, float] = OrderedDict()
+        self._all_challenged_until = 0.0
 
     def judge(self, host: str, port: int, echo: bytes | None, crowded: bool, now: float) -> Verdict:
         """Judge a message_1 from `host`, `port` that carries `echo`. `crowded`: many handshakes are half open."""
         if self._penalties.get(host, 0.0) > now:
             return Verdict.REFUSE
-        if echo is not None and self._genuine(host, port, echo, now):
+        if self.is_proven(host, port, echo, now):
             return Verdict.PROCEED if self._proven.take(host, now) and self._all.take(now) else Verdict.REFUSE
-        if crowded or not self._unproven.take(host, now) or not self._free.take(now):
+        if (
+            crowded
+            or now < self._all_challenged_until
+            or not self._unproven.take(host, now)
+            or not self._free.take(now)
+        ):
             return Verdict.CHALLENGE
         return Verdict.PROCEED
 
@@ -51,17 +57,23 @@ class FloodGuard:
         when = int(now).to_bytes(4, "big")
         return when + self._mac(host, port, when)
 
-    def punish(self, host: str, now: float) -> None:
-        """Refuse handshakes from `host` for a while."""
+    def is_proven(self, host: str, port: int, echo: bytes | None, now: float) -> bool:
+        """True if `echo` shows that who sends gets answers at this address."""
+        if echo is None:
+            return False
+        when, mac = echo[:4], echo[4:]
+        age = int(now) - int.from_bytes(when, "big")
+        return equal(mac, self._mac(host, port, when)) and 0 <= age <= tuning.ECHO_LIFE_S
+
+    def punish(self, host: str, now: float, *, proven: bool = True) -> None:
+        """Refuse handshakes from `host` for a while; if it may be a forged address, challenge everybody instead."""
+        if not proven:
+            self._all_challenged_until = now + tuning.PENALTY_S
+            return
         self._penalties[host] = now + tuning.PENALTY_S
         self._penalties.move_to_end(host)
         if len(self._penalties) > tuning.ADDRESSES_REMEMBERED:
             self._penalties.popitem(last=False)
-
-    def _genuine(self, host: str, port: int, echo: bytes, now: float) -> bool:
-        when, mac = echo[:4], echo[4:]
-        age = int(now) - int.from_bytes(when, "big")
-        return equal(mac, self._mac(host, port, when)) and 0 <= age <= tuning.ECHO_LIFE_S
 
     def _mac(self, host: str, port: int, when: bytes) -> bytes:
         return hmac.digest(self._key, b"%b\0%d\0%b" % (host.encode(), port, when), "sha256")[:_MAC_LEN]

@@ -80,8 +80,9 @@ class Reception:
             self._incidents.strange("handshakes_unknown_peer")
         except edhoc.HandshakeBroken as broken:
             self._incidents.strange("handshakes_failed")
-            if broken.library_panic:
-                self._guard.punish(host, now)
+            if broken.library_panic:  # what knows a C_R, which message_3 begins with, gets answers at its address
+                proven = payload[:1] != _MESSAGE_1 or self._guard.is_proven(host, port, echo, now)
+                self._guard.punish(host, now, proven=proven)
         except MalformedMessage:
             self._incidents.strange("handshakes_failed")
         # One answer for all: a stranger learns neither who is registered nor what was wrong.
@@ -98,12 +99,13 @@ class Reception:
         if verdict is Verdict.REFUSE:
             self._incidents.strange("handshakes_limited")
             return Message(code=TOO_MANY_REQUESTS, max_age=5), False
-        if not self._half_open.has_room(host):
+        proven = self._guard.is_proven(host, port, echo, now)
+        if proven and not self._half_open.has_room(host):
             self._incidents.strange("handshakes_limited")
             return Message(code=SERVICE_UNAVAILABLE, max_age=tuning.HALF_OPEN_S), False
         c_r = self._sessions.unused_id(edhoc.C_R_LEN, self._half_open.__contains__)
         responder = edhoc.Responder(self._own, message_1, c_r, by_value=self.window_open(now))
-        self._half_open.add(responder, host, port, now)
+        self._half_open.add(responder, host, port, now, proven=proven)
         self._incidents.count("handshakes_started")
         return _edhoc_message(responder.message_2), True
 

@@ -101,13 +101,13 @@ async def test_a_name_that_is_taken_is_refused_before_the_window_opens(app, take
         app.credentials.register(credential_of("lamp", "pne" if taken_by == "a board" else "server"))
     before = app.credentials.registered()
     with pytest.raises(NameTaken):
-        await app.pair(name, a_secret())
+        await asyncio.wait_for(app.pair(name, a_secret()), 5)
     with pytest.raises(NameTaken):
         app.register(credential_of(name))
     assert app.endpoint._incoming.pairing_handler is None and app.credentials.registered() == before
     if taken_by != "a board":  # replacing is for the identity of the same thing
         with pytest.raises(NameTaken):
-            await app.pair(name, a_secret(), replace=True)
+            await asyncio.wait_for(app.pair(name, a_secret(), replace=True), 5)
         with pytest.raises(NameTaken):
             app.register(credential_of(name), replace=True)
         assert app.credentials.registered() == before
@@ -186,7 +186,7 @@ async def test_a_board_that_missed_the_last_answer_is_paired_once_more(tmp_path,
         await pair(app, again)
         assert await is_served(again)
         with pytest.raises(NameTaken):  # from here on it is known to be in
-            await app.pair("lamp", a_secret())
+            await asyncio.wait_for(app.pair("lamp", a_secret()), 5)
     finally:
         await app.close()
 

@@ -43,6 +43,32 @@ async def test_one_address_keeps_few_handshakes_half_open_and_others_are_served_
     assert door.knock("10.0.0.1", NOW + 16 + tuning.HALF_OPEN_S) == CHANGED
 
 
+@pytest.mark.req("SEC-21", "SEC-35")
+async def test_message_1_from_a_forged_address_keeps_its_owner_from_nothing(door):
+    """They come in the owner's name, as many as he would be allowed and more, and nobody goes on with them."""
+    for step in range(100):
+        door.reception.answer(door.message_1, "10.0.0.1", 5683, None, NOW + step / 5)
+    now = NOW + 20
+    assert len(door.reception._half_open) <= tuning.HALF_OPEN_UNPROVEN
+    assert [door.knock("10.0.0.1", now) for _ in range(3)] == [CHANGED] * 3
+
+
+@pytest.mark.req("SEC-21", "SEC-35")
+async def test_octets_that_break_the_library_in_message_1_are_not_held_against_a_forged_address(door, monkeypatch):
+    broken = edhoc.HandshakeBroken("broken")
+    broken.library_panic = True
+
+    def panics(*arguments, **named):
+        raise broken
+
+    with monkeypatch.context() as patch:
+        patch.setattr(edhoc, "Responder", panics)
+        assert door.reception.answer(door.message_1, "10.0.0.1", 5683, None, NOW)[0].code == BAD_REQUEST
+        assert door.knock("10.0.0.2", NOW) == BAD_REQUEST
+    assert door.knock("10.0.0.1", NOW + 1) == CHANGED
+    assert door.knock("10.0.0.2", NOW + 1) == TOO_MANY_REQUESTS
+
+
 @pytest.mark.req("SEC-21")
 async def test_an_address_whose_octets_break_the_library_waits_a_minute(door, monkeypatch):
     broken = edhoc.HandshakeBroken("the library gave up")
@@ -57,3 +83,27 @@ async def test_an_address_whose_octets_break_the_library_waits_a_minute(door, mo
     assert door.knock("10.0.0.1", NOW + 1) == TOO_MANY_REQUESTS
     assert door.knock("10.0.0.2", NOW + 1) == CHANGED
     assert door.knock("10.0.0.1", NOW + 1 + tuning.PENALTY_S) == CHANGED
+
+
+@pytest.mark.req("SEC-20", "SEC-35")
+async def test_strangers_in_a_pairing_window_give_way_to_newer_ones_but_not_before_a_board_could_finish(tmp_path):
+    """At the most handshakes a second that are computed, from as many addresses as a home has, all under one name."""
+    async with parties(tmp_path, *LAMP_AND_GATEWAY) as (lamp, gateway):
+        sessions = gateway.endpoint._sessions
+
+        def stranger(number, host):
+            recipient_id = number.to_bytes(3, "big")
+            established = edhoc.Established(lamp.credential, True, b"\1\2", recipient_id, bytes(32))
+            sessions.add_as_responder(established, host, 5683)
+            return sessions.by_recipient_id(recipient_id)
+
+        board = stranger(0, "10.0.0.1")
+        for number in range(1, int(5 * tuning.HANDSHAKES_MAX[0])):
+            stranger(number, f"10.0.1.{number % 250}")
+            assert not board.ended
+        ours = [stranger(1 << 20 | number, "10.0.0.2") for number in range(tuning.PROVISIONAL_PER_ADDRESS + 1)]
+        assert [session.ended for session in ours] == [True] + [False] * tuning.PROVISIONAL_PER_ADDRESS
+        for number in range(1 << 16, (1 << 16) + 2 * tuning.PROVISIONAL_MAX):
+            stranger(number, f"10.{number >> 8 & 255}.{number & 255}.1")
+            assert len(sessions._provisional) <= tuning.PROVISIONAL_MAX
+        assert board.ended and len(sessions._by_recipient_id) == tuning.PROVISIONAL_MAX

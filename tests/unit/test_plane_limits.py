@@ -108,6 +108,33 @@ def test_half_open_handshakes_are_few_short_lived_and_bound_to_their_address():
     assert len(table) == 0
 
 
+@pytest.mark.req("SEC-21", "SEC-35")
+def test_half_open_handshakes_of_forged_addresses_share_one_small_pool():
+    table = HalfOpen()
+    for n in range(3 * tuning.HALF_OPEN_UNPROVEN):
+        assert table.has_room("10.0.0.1"), "the address that they name has lost nothing"
+        table.add(Responder(b"\1" + n.to_bytes(2, "big")), "10.0.0.1", 5683, 1000.0, proven=False)
+        assert len(table) == min(n + 1, tuning.HALF_OPEN_UNPROVEN)
+        assert table.crowded == (n + 1 >= tuning.HALF_OPEN_UNPROVEN // 4)
+    assert table.take(b"\1\0\0", "10.0.0.1", 5683) is None, "the oldest gave way"
+    newest = b"\1" + (3 * tuning.HALF_OPEN_UNPROVEN - 1).to_bytes(2, "big")
+    assert table.take(newest, "10.0.0.1", 5683).c_r == newest
+    table.add(Responder(b"\0\0\0"), "10.0.0.1", 5683, 1001.0)
+    for n in range(3 * tuning.HALF_OPEN_UNPROVEN):
+        table.add(Responder(b"\2" + n.to_bytes(2, "big")), "10.0.0.1", 5683, 1001.0, proven=False)
+    assert table.take(b"\0\0\0", "10.0.0.1", 5683).c_r == b"\0\0\0", "a proven one gives way to none of them"
+    assert table.expire(1001.0 + tuning.HALF_OPEN_S) == tuning.HALF_OPEN_UNPROVEN and len(table) == 0
+
+
+@pytest.mark.req("SEC-21", "SEC-35")
+def test_octets_that_broke_the_library_from_a_forged_address_cost_it_one_more_round_trip(guard):
+    guard.punish("10.0.0.1", 1000.0, proven=False)
+    for host in ("10.0.0.1", "10.0.0.2"):
+        assert guard.judge(host, 5683, None, False, 1001.0) is Verdict.CHALLENGE
+        assert guard.judge(host, 5683, guard.echo(host, 5683, 1001.0), False, 1001.0) is Verdict.PROCEED
+        assert guard.judge(host, 5683, None, False, 1000.0 + tuning.PENALTY_S) is Verdict.PROCEED
+
+
 @pytest.mark.parametrize(
     "data",
     [
