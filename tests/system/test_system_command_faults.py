@@ -243,6 +243,12 @@ def test_any_name_can_stand_in_a_configuration(tmp_path):
     assert "Name a new file" in refused(keycast("gateway", "init", config))
 
 
+@pytest.mark.parametrize("option", ["--id", "--pn", "--state"])
+def test_a_configuration_that_would_be_refused_is_not_written(tmp_path, option):
+    assert refused(keycast("gateway", "init", tmp_path / "keycast.toml", option, ""))
+    assert not (tmp_path / "keycast.toml").exists()
+
+
 def test_the_version():
     assert keycast("--version").stdout.startswith("keycast ")
 

@@ -46,9 +46,16 @@ def init(
 
     Example: keycast gateway init
     """
+    from gateway_agent.config.load import parse
+
+    text = _TEMPLATE.format(gateway=_toml(gateway), pn=_toml(pn), state=_toml(state))
+    if not state.strip():
+        refuse("the state folder has no name: write --state keycast-state")
+    with sentences():
+        parse(text.encode(), str(path))  # what `run` would refuse is not written
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(_TEMPLATE.format(gateway=_toml(gateway), pn=_toml(pn), state=_toml(state)))
+            file.write(text)
     except OSError as error:
         refuse(f"cannot write {path}: {error.strerror}. Name a new file.", "file")
     answer({"file": str(path)}, f"{path} is written. Next: keycast gateway run -c {path}")
