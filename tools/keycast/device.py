@@ -33,7 +33,7 @@ def _show(devices: list[dict[str, Any]]) -> None:
             device["pne_id"],
             "yes" if device["session"] else "no",
             ago(device["age_s"]),
-            device["address"],
+            device["address"].rpartition(":")[0],
             device["software"],
             ", ".join(device["groups"]),
         )

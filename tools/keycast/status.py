@@ -9,6 +9,8 @@ from tools.keycast.dates import ago, local
 from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console
 from tools.keycast.tables import show_table
 
+_NAMED_MAX = 8  # boards in one line
+
 
 def command(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Groups, versions, deliveries, boards, networks, alarms and counters of the running gateway.
@@ -23,8 +25,8 @@ def command(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 
 def _is_silent(device: dict[str, Any]) -> bool:
-    """A board asks for its keys once a day at least."""
-    return device["age_s"] is None or device["age_s"] > 2 * 86400
+    """A board asks for its keys once a day at least; one that was never heard may still be on the desk."""
+    return device["age_s"] is not None and device["age_s"] > 2 * 86400
 
 
 def _show(state: dict[str, Any]) -> None:
@@ -39,7 +41,8 @@ def _show(state: dict[str, Any]) -> None:
     console.print(f"let in: {len(state['devices'])}, with a session: {sessions}")
     silent = [f"{each['pne_id']} ({ago(each['age_s'])})" for each in state["devices"] if _is_silent(each)]
     if silent:
-        console.print(f"not heard for two days: {', '.join(silent)}")
+        more = [f"and {len(silent) - _NAMED_MAX} more"] if len(silent) > _NAMED_MAX else []
+        console.print(f"not heard for two days: {', '.join(silent[:_NAMED_MAX] + more)}")
     if state["stopped"]:
         console.print(Text.assemble(("stopped:", "red"), " ", state["stopped"]))
     for sg in state["held"]:

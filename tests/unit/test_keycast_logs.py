@@ -1,0 +1,47 @@
+"""The log of what runs on: a time on each line from the first on, under systemd its priority."""
+
+import logging
+import re
+
+import pytest
+
+from tools.keycast.logs import begin_log, ready
+
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}"
+
+
+@pytest.fixture
+def root(monkeypatch: pytest.MonkeyPatch) -> logging.Logger:
+    """The root logger as it is in a process of its own."""
+    fresh = logging.RootLogger(logging.WARNING)
+    monkeypatch.setattr(logging, "root", fresh)
+    return fresh
+
+
+def test_each_line_has_its_time_also_the_first(
+    root: logging.Logger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    root.handlers.clear()  # those of pytest
+    begin_log()
+    ready({"gateway": "gw"}, "gw serves home")
+    root.info("something happened")
+    root.debug("something else")
+    said = capsys.readouterr()
+    assert re.fullmatch(rf"{TIME} INFO keycast: gw serves home\n", said.out)
+    assert re.fullmatch(rf"{TIME} INFO root: something happened\n", said.err)
+
+
+def test_under_systemd_each_line_has_its_priority(
+    root: logging.Logger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", "8:12345")
+    root.handlers.clear()  # those of pytest
+    begin_log(verbose=True)
+    ready({"gateway": "gw"}, "gw serves home")
+    root.warning("two lines,\none of them wrapped")
+    root.error("broken")
+    root.debug("detail")
+    said = capsys.readouterr()
+    assert said.out == "<6>keycast: gw serves home\n"
+    assert said.err == "<4>root: two lines,\n<4>one of them wrapped\n<3>root: broken\n<7>root: detail\n"
