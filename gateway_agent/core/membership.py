@@ -82,6 +82,8 @@ class Membership:
             self._count_change(pne_id, sg_id)
         self._store.inventory.room_for(sg_id)  # before the Server admits somebody whom no frame can name
         self._count_uplink_request(pne_id)
+        if any(gone == pne_id for _, gone in self._store.pn.pending_leaves()):
+            await self.send_pending_leaves()  # who had the name before is out before the name comes back
         async with self._turns.of(sg_id):
             answer = await ask(self._uplink, code, {**fields, messages.PN_ID: self._pn().pn_id})
             return self._joined(pne_id, sg_id, answer)

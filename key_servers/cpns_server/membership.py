@@ -4,7 +4,7 @@ Whatever ends a membership makes a new Group Key necessary, however it came abou
 ends with the transaction; the key follows within the batching window.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cpns.tuning
 from cpns import numbers
@@ -121,6 +121,22 @@ class Membership:
                 if group is not None:
                     self._end(group, pne_id, MemberState.LEFT, now)
             self._store.bind_pne(pne_id, pn_id)
+
+    def end_rights(self, pne_id: str, now: Moment) -> None:
+        """A name is retired: memberships, permissions and ownerships end; who gets it next begins with nothing.
+
+        It stays expelled where it was, and bound to its PN.
+        """
+        with self._store.transaction():
+            for group in self._store.groups():
+                member = self._store.member(group.sg_id, pne_id)
+                if member is not None and member.state is MemberState.PERMITTED:
+                    self._store.set_member(group.sg_id, pne_id, MemberState.LEFT, now.unix)
+                elif member is not None and member.state is MemberState.MEMBER:
+                    self._end(group, pne_id, MemberState.LEFT, now)
+                if group.owner == pne_id:
+                    present = self._store.group(group.sg_id) or group
+                    self._store.put_group(replace(present, owner=""))
 
     def found(self, group: Group, pn_id: str, pne_id: str, now: Moment) -> None:
         """Make the owner of a new group its first member, inside the caller's transaction."""

@@ -148,6 +148,33 @@ async def test_a_permission_for_a_board_that_was_admitted_or_let_in_is_no_typing
     await home.ask("group.permit", sg_id=SG, pne_id="lamp.cellar")
 
 
+@pytest.mark.req("SEC-31")
+@pytest.mark.parametrize("how", ["retired", "replaced"])
+async def test_a_name_that_comes_back_has_no_rights_left(home: Home, how: str) -> None:
+    """Neither a membership, nor a permission nobody used yet, nor a group that the name owned."""
+    await home.ask("group.create", sg_id="listed", open_to=["home"], policy="listed")
+    await home.ask("group.permit", sg_id="listed", pne_id="lamp.hall")
+    fields = {messages.PNE_ID: "lamp.hall", messages.SG_ID: "own", messages.PN_ID: "home"}
+    await home.server.handle("gw", messages.encode(numbers.CREATE_SERVICE_GROUP_REQUEST, fields))
+    if how == "retired":
+        await home.ask("device.retire", pne_id="lamp.hall")
+        await home.let_in("lamp.hall")
+    else:
+        await home.let_in("lamp.hall", replace=True)
+    for sg_id in (SG, "listed", "own"):
+        found = {member.pne_id: member.state for member in home.server.show_group(sg_id).members}
+        assert found["lamp.hall"] == "left"
+    assert home.server.show_group("own").owner == ""
+    for sg_id in ("listed", "own"):
+        fields = {messages.PNE_ID: "lamp.hall", messages.SG_ID: sg_id, messages.PN_ID: "home"}
+        answer = messages.decode(await home.server.handle("gw", messages.encode(numbers.JOIN_REQUEST, fields)))[1]
+        assert (sg_id, answer[messages.RESULT]) == (sg_id, numbers.RESULT_FAIL if sg_id == "listed" else "1")
+    await home.ask("group.permit", sg_id="listed", pne_id="lamp.hall")  # said anew
+    fields[messages.SG_ID] = "listed"
+    answer = messages.decode(await home.server.handle("gw", messages.encode(numbers.JOIN_REQUEST, fields)))[1]
+    assert answer[messages.RESULT] == numbers.RESULT_SUCCESS
+
+
 async def test_a_group_that_waits_for_a_person_is_in_the_status(home: Home) -> None:
     assert (await home.ask("status"))["held"] == []
     await home.ask("server.restore")

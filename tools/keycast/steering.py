@@ -19,7 +19,10 @@ SECRET_CHARACTERS = 16
 
 
 def commands(app: GatewayApp, server: CpnsServer | None) -> dict[str, Command]:
-    """The commands of a gateway; those of Service Groups only where the CPNS Server is embedded."""
+    """The commands of a gateway; those of Service Groups only where the CPNS Server is embedded.
+
+    What a person does to a board's name here ends its rights at that Server too.
+    """
     known: dict[str, Command] = {
         "status": lambda: _status(app, server),
         "trust": app.trust,
@@ -37,7 +40,10 @@ def commands(app: GatewayApp, server: CpnsServer | None) -> dict[str, Command]:
             )
         ),
     }
-    return known if server is None else known | group_commands(server, lambda: _boards(app))
+    if server is None:
+        return known
+    app.registrar.at_server = server.retire_pne
+    return known | group_commands(server, lambda: _boards(app))
 
 
 def secret_octets(text: str) -> bytes:
