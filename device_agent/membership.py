@@ -14,6 +14,7 @@ from cpns.key_ring import UNICAST, KeyRing
 from cpns.proof import confirmation
 from device_agent import tuning
 from device_agent.cose import verify_sign1
+from device_agent.session import NoSession
 
 RECORD = "groups"  # [PN alias or None, SG IDs of the groups this PNE is a member of]
 _NEVER = 1 << 62
@@ -52,7 +53,7 @@ class Membership:
     """`store`, `identity`, `session`, `gkdks` (GkdkStore), `clock`, `random(n)` as composed by the agent.
 
     `tell(name, values)` is told what happened, with the ServiceGroup under "group" where there is one: "joined",
-    "key", "left", "deleted", "refused", "rolled over", "generation".
+    "key", "left", "deleted", "expelled", "refused", "rolled over", "generation".
     """
 
     def __init__(self, store, identity, session, gkdks, clock, random, tell):
@@ -171,7 +172,12 @@ class Membership:
             fields[messages.WINDOWS_LOST] = group.version
         fields[messages.RECEIPT] = group.receipt
         fields[messages.SOFTWARE] = tuning.SOFTWARE
-        answer = yield from self._ask(n.KEY_PULL_REQUEST, fields)
+        try:
+            answer = yield from self._ask(n.KEY_PULL_REQUEST, fields)
+        except NotMember:
+            if group.joined:
+                self._forget(group, "expelled")
+            raise
         if not group.joined:
             return  # left while the answer was on its way
         if group.ring.floor is None and messages.PROTECTION in answer:
@@ -226,7 +232,7 @@ class Membership:
                 self._deliver(group, fields)
                 answer = self._delivered(group, fields[messages.VERSION])
             elif code == n.DELETE_SERVICE_GROUP_REQUEST:
-                self.delete(group, fields[messages.VERSION])
+                self.delete(group, fields[messages.VERSION], messages.REASON in fields)
             elif code == n.GENERATION_REQUEST:
                 self.gkdks.put(fields[messages.GKDK], self._clock.now(), fields[messages.GENERATION])
                 self._tell("generation", {"generation": self.gkdks.newest})
@@ -261,12 +267,12 @@ class Membership:
             self._tell("key", {"group": group, "version": version, "reason": reason, "broadcast": bool(path)})
         return new
 
-    def delete(self, group, version):
-        """The group is deleted, `version` being its last. Raises Stale when that is below the version held."""
-        if version < group.version:
-            raise Stale("a newer key is held than the delete knows of")
+    def delete(self, group, version, expelled=False):
+        """The group is deleted for all, or for this PNE; `version` is its newest. Raises Stale below what is known."""
+        if version < (max(group.version, group.ring.floor or 0) if expelled else group.version):
+            raise Stale("a newer version is known than the delete knows of")
         group.ring.raise_floor(version)
-        self._forget(group, "deleted")
+        self._forget(group, "expelled" if expelled else "deleted")
 
     def new_gateway(self):
         """Another PN GW was paired: its tree and aliases are others; floors, keys and memberships stay."""
@@ -292,6 +298,8 @@ class Membership:
             raise MalformedMessage("an answer to something else")
         if answer[messages.RESULT] != n.RESULT_SUCCESS:
             reason = answer.get(messages.ERROR_TEXT, "refused without reason")
+            if answer.get(messages.ERROR) == n.ERROR_NO_SESSION:
+                raise NoSession(reason)  # of the PN GW with the Server: as good as none of ours
             for kind in errors.__dict__.values():
                 if getattr(kind, "code", None) == answer.get(messages.ERROR):
                     raise kind(reason)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from cpns import messages, numbers, tuning
-from cpns.errors import MalformedMessage, NotAllowed, NotMember, Stale
+from cpns.errors import MalformedMessage, NotAllowed, NotMember, Stale, Unknown
 from gateway_agent.core import events
 from gateway_agent.core.events import Tell
 from gateway_agent.core.fields import Fields, number, octets, optional_number, own_id, text
@@ -79,14 +79,19 @@ class GroupKeys:
         """KeyPullRequest of a member: the newest key if it may have it and lacks it (SEC-04, SEC-06).
 
         While the list of members is behind the key nobody is given one: the Version is then the one below, which as a
-        floor lets the key in when the list has come. Raises NotMember, NotAllowed.
+        floor lets the key in when the list has come. Raises NotMember, upon which a PNE wipes its keys, where that is
+        certain; Unknown for a group that is gone or never was, Stale, NotAllowed.
         """
         pne_id, sg_id = own_id(peer_id, fields), text(fields, messages.SG_ID)
         self._versions.refuse_if_stopped()
         held = number(fields, messages.VERSION)
         member = self._store.inventory.member(sg_id, pne_id)
         group = self._store.inventory.group(sg_id)
-        if member is None or group is None:
+        if group is None:
+            raise Unknown(f"there is no Service Group {sg_id}")
+        if member is None:
+            if group.behind or not group.revision or not self._versions.are_compared:
+                raise Stale(f"who is a member of {sg_id} is not known for certain now")
             raise NotMember(f"{pne_id} is no member of {sg_id}")
         self._versions.heard_version(pne_id, sg_id, held)
         if messages.RECEIPT in fields:

@@ -13,6 +13,7 @@ from cpns import messages, numbers
 from cpns.errors import CpnsError, NotAllowed, Stale, TooMany, Unknown
 from gateway_agent.core import events, gkek
 from gateway_agent.core.events import Tell
+from gateway_agent.core.expulsions import Expulsions
 from gateway_agent.core.fields import Fields, listed, number, optional_number, own_id, text
 from gateway_agent.core.policy import DeliveryPolicy, leisure_ms
 from gateway_agent.core.ports import Clock, Unicast, Uplink
@@ -53,6 +54,7 @@ class Membership:
         uplink_requests: Buckets,
         revision_missing: Callable[[], None],
         tell: Tell,
+        expulsions: Expulsions,
     ) -> None:
         """`uplink_requests`: how often the Server is asked because of one PNE; `revision_missing` is called when it has
         named a revision that did not come."""
@@ -67,6 +69,7 @@ class Membership:
         self._first_joins: defaultdict[str, set[str]] = defaultdict(set)
         self._uplink_requests = uplink_requests
         self._revision_missing = revision_missing
+        self._expulsions = expulsions
         self._turns = Turns()
         self._tell = tell
 
@@ -155,6 +158,7 @@ class Membership:
         for pne_id in added:
             self._tell(events.Joined(pne_id, sg_id))
         self._deliveries.membership_caught_up(sg_id)
+        self._expulsions.tell(sg_id, gone)
         return {
             messages.RESULT: numbers.RESULT_SUCCESS,
             messages.SG_ID: sg_id,

@@ -17,6 +17,7 @@ from gateway_agent.core.confirmations import Confirmations, SlotUnknown
 from gateway_agent.core.deleted_groups import DeletedGroups
 from gateway_agent.core.delivery import Pacing
 from gateway_agent.core.events import Tell
+from gateway_agent.core.expulsions import Expulsions
 from gateway_agent.core.fields import Fields, octets, optional_number, own_id, text
 from gateway_agent.core.gkdk_handout import GkdkHandout
 from gateway_agent.core.gkek import BroadcastObjects
@@ -136,6 +137,7 @@ class PnGateway:
             uplink_requests=uplink_requests,
             revision_missing=lambda: self._housekeeping.compare_versions_soon(),
             tell=tell,
+            expulsions=Expulsions(store=store, unicast=unicast, background=self._background),
         )
         self._gkdks = GkdkHandout(store=store, tree=self._tree, versions=self._versions, unicast=unicast, clock=clock)
         self._keys = GroupKeys(

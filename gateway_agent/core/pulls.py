@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 
 from cpns import messages, numbers
-from cpns.errors import CpnsError, NotMember
+from cpns.errors import CpnsError, Unknown
 from gateway_agent.core.background import Background
 from gateway_agent.core.deleted_groups import DeletedGroups
 from gateway_agent.core.fields import Fields, optional_number, own_id, text
@@ -50,14 +50,14 @@ class Pulls:
         self._lost_windows = Rate(LOST_WINDOWS_PER_HOUR)
 
     async def answer(self, peer_id: str, fields: Fields) -> dict[int, object]:
-        """The fields of the KeyPullResponse. Raises NotMember, NotAllowed."""
+        """The fields of the KeyPullResponse. Raises NotMember, Unknown, Stale, NotAllowed."""
         own_id(peer_id, fields)
         generation = optional_number(fields, messages.GENERATION)
         self._gkdks.heard(peer_id, generation)
         sg_id = text(fields, messages.SG_ID)
         try:
             answer = self._keys.pull(peer_id, fields)
-        except NotMember:
+        except Unknown:
             group = self._store.inventory.group_or_deleted(sg_id)
             if group is not None and group.deleted:
                 self._deleted_groups.tell_late(peer_id, group)

@@ -59,6 +59,11 @@ class Versions:
         pn = self._store.pn.get()
         return None if pn is None else pn.stopped
 
+    @property
+    def are_compared(self) -> bool:
+        """True when the Server was asked since the start: this may be an old copy until then."""
+        return self._compared
+
     def refuse_if_stopped(self) -> None:
         """Raises NotAllowed while stopped."""
         if self.stop_reason is not None:

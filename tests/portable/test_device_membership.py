@@ -1,12 +1,12 @@
 """A PNE and its Service Groups: GKDK, create, join, unicast delivery, leave, delete, floors."""
 
-from device_world import PN_ALIAS, SIGNING, SLOT, World, frame, key_of, sign
+from device_world import PN_ALIAS, SIGNING, SLOT, Peer, World, frame, key_of, sign
 from vmtest import raises, req
 
 from cpns import cborlite
 from cpns import messages as m
 from cpns import numbers as n
-from cpns.errors import CpnsError, NotAllowed, TooMany
+from cpns.errors import CpnsError, NotAllowed, NotMember, Stale, TooMany, Unknown
 from device_agent.crypto import p256
 from device_agent.key_store import KeyStore
 from device_agent.membership import record_name
@@ -136,6 +136,72 @@ def test_a_key_that_cannot_be_stored_changes_nothing_of_those_before_it():
     assert group.ring.receiving_keys(now + 4) == {6: key_of(6), 7: key_of(7)}
     world.deliver("kitchen", 8, reason=n.REASON_LEAVE)
     assert group.ring.receiving_keys(now + 5) == {8: key_of(8)}
+
+
+def expelled(world, version):
+    """The PN GW's word over the session that the PNE is no member any more."""
+    fields = {m.SG_ID: "kitchen", m.VERSION: version, m.REASON: n.REASON_LEAVE}
+    return world.ask(n.DELETE_SERVICE_GROUP_REQUEST, fields)[1]
+
+
+@req("SEC-15", "SEC-04")
+def test_who_is_told_that_it_was_expelled_wipes_the_key_and_keeps_the_floor():
+    world, group = members_world()
+    world.deliver("kitchen", 6)
+    assert expelled(world, 6)[m.RESULT] == n.RESULT_SUCCESS
+    assert [values["group"] for values in world.told("expelled")] == [group] and not world.told("deleted")
+    assert not any(key_of(6) in octets for octets in world.medium.octets.values())
+    world.boot()
+    assert not world.agent.membership.groups
+    world.gateway.heard.clear()
+    world.run_for(2 * 86400 * 1000)
+    assert world.gateway.codes() == []  # nothing is asked for it any more
+    group = world.join("kitchen", 6)
+    assert (group.version, group.ring.floor) == (0, 6)
+
+
+@req("SEC-15", "SEC-04")
+def test_a_pull_that_is_answered_with_not_a_member_wipes_the_key_and_a_start_after_it_writes_no_more_than_any():
+    world, group = members_world()
+    world.deliver("kitchen", 6)
+    for refusal in (Unknown("no such group"), Stale("not certain"), NotAllowed("stopped"), TooMany("wait")):
+        world.gateway.refuse[n.KEY_PULL_REQUEST] = refusal
+        with raises(CpnsError):
+            world.perform(world.agent.membership.pull(group))
+        assert group.joined and group.version == 6  # none of these says that it is none
+    world.gateway.refuse[n.KEY_PULL_REQUEST] = NotMember("pne-1 is no member of kitchen")
+    with raises(NotMember):
+        world.perform(world.agent.membership.pull(group))
+    assert world.told("expelled") and not group.joined and group.version == 0
+    assert not any(key_of(6) in octets for octets in world.medium.octets.values())
+    world.boot()
+    before = world.medium.writes
+    world.boot()
+    assert world.medium.writes - before == 2  # both copies of the seed (SEC-17)
+    assert not world.agent.membership.groups
+
+
+@req("SEC-15")
+def test_an_expulsion_that_comes_after_the_pne_was_let_in_again_is_refused():
+    world, _ = members_world()
+    world.deliver("kitchen", 6)
+    expelled(world, 6)
+    world.join("kitchen", 7)
+    assert expelled(world, 6)[m.ERROR] == n.ERROR_STALE
+    assert "kitchen" in world.agent.membership.groups
+
+
+@req("SEC-15")
+def test_what_members_and_outsiders_can_broadcast_expels_nobody():
+    world, group = members_world()
+    world.deliver("kitchen", 6)
+    for item in ([n.DELETE_SERVICE_GROUP_REQUEST, PN_ALIAS, group.alias, 6, n.REASON_LEAVE],):
+        for private in (SIGNING, bytes(31) + b"\x09"):
+            world.hear(frame("keycast/delete/1", "kitchen", item, private))
+    fields = {m.SG_ID: "kitchen", m.VERSION: 6, m.REASON: n.REASON_LEAVE}
+    world.hear(m.encode(n.DELETE_SERVICE_GROUP_REQUEST, fields))
+    world.hear(Peer(group).say(m.encode(n.DELETE_SERVICE_GROUP_REQUEST, fields)))
+    assert group.joined and group.version == 6 and not world.told("expelled")
 
 
 @req("SEC-04")

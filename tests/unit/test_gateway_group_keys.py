@@ -379,7 +379,7 @@ async def test_delete_wipes_keys_keeps_the_floor_and_never_reuses_the_alias(worl
     await world.until(lambda: len(world.air) == 2)
     deleted = broadcast_object.parse(world.air[1])
     assert isinstance(deleted, broadcast_object.ReceivedDelete) and deleted.version == version
-    assert (await board.pull("light"))[messages.ERROR] == numbers.ERROR_NOT_MEMBER
+    assert (await board.pull("light"))[messages.ERROR] == numbers.ERROR_UNKNOWN
     world.server.groups.pop("light")
     await board.join("light")
     assert world.store.inventory.group("light").alias > alias

@@ -44,7 +44,10 @@ async def test_a_pne_that_alternates_its_generation_costs_few_commits(world):
 @pytest.mark.req("SEC-19")
 async def test_who_is_no_member_changes_nothing_by_pulling(world):
     await world.board("lamp", "light")
+    await world.start()
     stranger = await world.board("stranger")
+    await world.until(lambda: world.server.heard[-1][0] == numbers.VERSION_LIST_REQUEST)
+    assert error_of(await stranger.pull("light")) == numbers.ERROR_NOT_MEMBER
     commits = world.store.database.commits
     for _ in range(20):
         stranger.records.clear()
@@ -150,7 +153,7 @@ async def test_who_was_not_told_that_its_group_is_gone_learns_it_by_its_pull(wor
     await world.server.tell("pn.home", numbers.DELETE_SERVICE_GROUP_REQUEST, fields)
     await world.restart()  # before anybody was told over its session
     board.heard_unicast.clear()
-    assert error_of(await board.pull("light")) == numbers.ERROR_NOT_MEMBER
+    assert error_of(await board.pull("light")) == numbers.ERROR_UNKNOWN
     await world.until(lambda: board.heard_unicast)
     assert board.heard_unicast == [(numbers.DELETE_SERVICE_GROUP_REQUEST, fields)]
 
