@@ -1,8 +1,9 @@
 """The PNE, composed: here, and only here, the parts meet the store, the link and the clock.
 
-Four loops share one thread: datagrams of the message plane, datagrams of the broadcast plane, CoAP's timers, and the
-duties: reach the PN GW, ask for keys, confirm keys. The parts are pure; what they want done they yield as flows
-(`session.py`), which `perform` and the loops drive. `run` ends only with an error or when it is cancelled.
+Loops share one thread: datagrams of the message plane, datagrams of the broadcast plane, CoAP's timers, the duties
+(reach the PN GW, ask for keys, confirm keys), and whether there is a network: without one nothing is asked and nothing
+times out. The parts are pure; what they want done they yield as flows (`session.py`), which `perform` and the loops
+drive. `run` ends only with an error or when it is cancelled.
 """
 
 import asyncio
@@ -55,12 +56,9 @@ class Agent:
         self._waiting = {}  # CoAP token -> (Event, answers)
         self._requests = []  # of the PN GW: (exchange, message, address)
         self._timers, self._duties, self._serving = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._pairing = False
-        try:
-            hint = link.address(self.identity.address)
-        except ValueError:  # none, or one of another kind of network: the PN GW is asked for
-            hint = None
-        self._discovery = Discovery(hint)
+        self._pairing = self._looking = False
+        self._online = link.up()
+        self._discovery = Discovery(store, link, self.identity.address)
         self.session = Session(store, self.identity, self.random)
         gkdks = GkdkStore(store, clock.now())
         self.membership = Membership(store, self.identity, self.session, gkdks, clock, self.random, self._tell)
@@ -69,6 +67,7 @@ class Agent:
     async def run(self):
         """Serve until cancelled; the link is closed then. An error of a part ends it: nothing is half alive."""
         loops = (self._message_plane, self._broadcast_plane, self._keep_time, self._do_duties, self._serve)
+        loops += (self._watch_network,)
         tasks = [asyncio.create_task(loop()) for loop in loops]
         try:
             await asyncio.gather(*tasks)
@@ -77,37 +76,53 @@ class Agent:
                 task.cancel()
             self.link.close()
 
-    async def perform(self, make_flow):
-        """Run a flow that needs the session, waiting for it up to a minute.
+    async def perform(self, make_flow, patient=False):
+        """Run a flow that needs the session, waiting for it up to a minute of a time in which there is a network.
 
-        When the PN GW has lost the session, the flow is run once more over a new one: whatever a PNE asks may be
-        repeated (docs/protocol.md section 4). Raises NoSession, CpnsError, OSError.
+        When the PN GW has lost the session, or moved, the flow is run once more: whatever a PNE asks may be repeated
+        (docs/protocol.md section 4). `patient`: as often and for as long as it takes. Raises CpnsError, OSError, and
+        NoSession unless patient.
         """
-        deadline = self.clock.now() + tuning.CONNECT_TIMEOUT
         session, again = self.session, False
+        pause = tuning.CANNOT_NOW_MIN
+        begun = self.clock.now()
         while True:
-            while not session.up or (again and session.wants_handshake(self.clock.now())):
-                if self.clock.now() > deadline:
+            while not (self._online and session.up) or (again and self._in_doubt()):
+                now = self.clock.now()
+                if not self._online:
+                    begun = now
+                elif not patient and now - begun > tuning.CONNECT_TIMEOUT:
                     raise NoSession("the gateway was not reached")
                 await asyncio.sleep(0.1)
             try:
                 return await self._flow(make_flow())
             except NoSession:
-                if again or not session.wants_handshake(self.clock.now()):
+                lost = not self._online or self._in_doubt()
+                if not patient and (again or not lost):
                     raise
                 again = True
+                if not lost:  # it is there, and cannot answer now
+                    await asyncio.sleep(pause / 1000)
+                    pause = min(4 * pause, tuning.CANNOT_NOW_MAX)
             finally:
                 self._duties.set()
+
+    async def network(self):
+        """Return as soon as there is a network."""
+        while not self._online:
+            await asyncio.sleep(0.1)
 
     async def pair(self, secret):
         """Run a pairing with the 10 octets of `secret` (SEC-20). Raises pairing.WrongProof or NoSession."""
         from device_agent import pairing
         from device_agent.session import unload
 
+        await self.network()
         self._pairing = True
         try:
             parts = self.identity, self.store, self.session, self._discovery, self.clock, self._forget_gateway
             await self._flow(pairing.pair(secret, *parts))
+            self._discovery.keep(self.session.address)
         finally:
             self._pairing = False
             unload("device_agent.pairing")
@@ -147,6 +162,9 @@ class Agent:
 
     async def _do_duties(self):
         while True:
+            if not self._online:
+                await self._pause(self._duties, None)
+                continue
             now = self.clock.now()
             due, make_flow = self._duty(now)
             if due is None or due > now:
@@ -156,8 +174,22 @@ class Agent:
                 make_flow = self.receiver.prepare
             try:
                 await self._flow(make_flow())
+                self._reached()
             except (CpnsError, OSError) as error:
                 self._tell("failed", {"what": "gateway", "reason": str(error)})
+
+    async def _watch_network(self):
+        while True:
+            await self.link.changed()
+            online, before = self.link.up(), self._online
+            self._online = online
+            if online and not before:
+                self.session.try_again(self.clock.now())
+                self._pull_all(tuning.PULL_ONLINE)
+                self._duties.set()
+            elif before and not online and not self._pairing:
+                for event, _, _ in self._waiting.values():
+                    event.set()
 
     async def _serve(self):
         while True:
@@ -179,28 +211,44 @@ class Agent:
         if self.identity.paired and not self._pairing:
             if session.up:
                 due, make_flow = self.membership.duty(now) or (None, None)
-            connect = session.address is None or session.wants_handshake(now)
+            connect = session.address is None or self._in_doubt()
             if connect and (due is None or session.retry_at <= due):
                 due, make_flow = session.retry_at, self._connect
         return due, make_flow
 
+    def _in_doubt(self):
+        return self.session.silent or self.session.wants_handshake(self.clock.now())
+
     def _connect(self):
-        session = self.session
+        session, discovery = self.session, self._discovery
         now = self.clock.now()
         session.back_off(now)
-        address = yield from self._discovery.next()
+        self._looking = True
+        address = yield from discovery.next()
         if address is None:
             raise NoSession("no gateway answers")
-        if session.address is None and not session.wants_handshake(now):
-            session.address = address  # the session of before the restart; its first request shows whether it lives
+        if not session.wants_handshake(now):
+            session.resume(address, discovery.patience)  # its first request shows whether the session lives
+            self._pull_all(tuning.PULL_ONLINE)
         else:
-            yield from session.handshake(now, address)
+            yield from session.handshake(now, address, patience=discovery.patience)
             self._tell("session", {"gateway": self.identity.gateway_id})
-            for group in self.membership.groups.values():
-                self.membership.hint(group, self.clock.now(), 0)  # who lost the session may have lost more
+            self._pull_all(0)  # who lost the session may have lost more
+
+    def _pull_all(self, gap):
+        now = self.clock.now()
+        for group in self.membership.groups.values():
+            self.membership.hint(group, now, gap)
+
+    def _reached(self):
+        # Once for each time that it was looked for: who relays from address to address wears out no flash
+        if self._looking and self.session.reached:
+            self._looking = False
+            self._discovery.keep(self.session.address)
 
     def _forget_gateway(self):
         self.session.forget()
+        self._discovery.forget()
         self.membership.new_gateway()
 
     async def _answer(self, message, address):
@@ -276,6 +324,8 @@ class Agent:
         finally:
             del self._waiting[token]
             self._endpoint.cancel(token)
+        if not answers and not self._online and not self._pairing:
+            raise NoSession("there is no network")
         if many:
             return answers
         return answers[0][1] if answers else None
@@ -296,6 +346,6 @@ class Agent:
         group = values.get("group")
         if name == "joined" and group.alias is not None and self.membership.pn_alias is not None:
             self.receiver.traffic(group)  # from here on no message is missed, so none is called replayable
-        elif name in ("left", "deleted"):
+        elif name in ("left", "deleted", "expelled"):
             self.receiver.forget(group)
         self._listener(name, values)

@@ -7,16 +7,19 @@
     await group.send(b"light on")
     async for message in group:
         print(message.sender, message.data, message.replayable)
+    print("no member any more:", group.ended)
 
 The coroutines raise `errors.CpnsError` when something is refused, with a reason for people, and OSError when the
-PN GW cannot be reached or the storage fails.
+PN GW cannot be reached or the storage fails. What a callback of the application raises is printed and goes no further.
 """
 
 import asyncio
 import os
+import sys
 from collections import namedtuple
 
 from cpns import numbers as n
+from cpns.errors import NotMember
 from device_agent import tuning
 from device_agent.agent import Agent
 
@@ -25,12 +28,23 @@ from device_agent.agent import Agent
 Message = namedtuple("Message", ("sender", "data", "replayable"))
 
 
+ENDS = ("left", "deleted", "expelled")  # how a membership ends
+
+
+def show(error):
+    """Print an error of the application with its traceback, where a person looks for it."""
+    if hasattr(sys, "print_exception"):  # MicroPython
+        sys.print_exception(error)
+    else:
+        sys.excepthook(type(error), error, error.__traceback__)  # pyright: ignore[reportAttributeAccessIssue] - CPython
+
+
 class Node:
     """One PNE: its identity, its session with the PN GW, and its Service Groups.
 
     `storage`, `link`, `clock`, `random` are the ports of `ports.py`. `on_event(name, values)` is told what happens, as
-    a word and a dict of plain values, never a secret: "session", "joined", "key", "left", "deleted", "generation",
-    "rolled over", "conflict", "ignoring", "refused", "failed", "message" (its length only).
+    a word and a dict of plain values, never a secret: "session", "joined", "key", "left", "deleted", "expelled",
+    "generation", "rolled over", "conflict", "ignoring", "refused", "failed", "message" (its length only).
     Raises Unknown when the storage holds no identity.
     """
 
@@ -71,13 +85,18 @@ class Node:
             except asyncio.CancelledError:
                 return
 
-    async def join(self, sg_id):
-        """Become a member of a Service Group, with a GKDK first if there is none (CPNS-GKM-02, -23) -> Group."""
-        return self._entered(await self._agent.perform(lambda: self._agent.membership.enter(sg_id)))
+    async def join(self, sg_id, timeout_s=None):
+        """Become a member of a Service Group, with a GKDK first if there is none (CPNS-GKM-02, -23) -> Group.
 
-    async def create(self, sg_id, protection=n.PROTECTION_SEALED):
-        """Create a Service Group, `protection` being one of `numbers.PROTECTION_*`, and become a member -> Group."""
-        return self._entered(await self._agent.perform(lambda: self._agent.membership.enter(sg_id, protection)))
+        Returns when its first key is held: at once, if there is a network, with a key from before a restart. Waits for
+        network, PN GW, Server and key as long as it takes; with `timeout_s` it raises asyncio.TimeoutError then, and
+        may be called again. Raises CpnsError when refused.
+        """
+        return await asyncio.wait_for(self._enter(sg_id, None), timeout_s)
+
+    async def create(self, sg_id, protection=n.PROTECTION_SEALED, timeout_s=None):
+        """Create a Service Group, `protection` being one of `numbers.PROTECTION_*`, and become a member, as `join`."""
+        return await asyncio.wait_for(self._enter(sg_id, protection), timeout_s)
 
     async def pair(self, show):
         """Take the gateway that is told the secret which `show(16 characters)` shows to a person; at most 5 minutes."""
@@ -87,25 +106,34 @@ class Node:
         show(pairing.shown(secret))
         await self._agent.pair(secret)
 
-    def _entered(self, state):
-        if state.id not in self._groups:
-            self._groups[state.id] = Group(self._agent, state)
-        return self._groups[state.id]
+    async def _enter(self, sg_id, protection):
+        await self._agent.network()
+        group = self._groups.get(sg_id)
+        if group is None or not group.version:
+            await self._agent.perform(lambda: self._agent.membership.enter(sg_id, protection), True)
+            group = self._groups.get(sg_id)
+        while group and not group.version and not group.ended:
+            await asyncio.sleep(0.1)
+        if not group or group.ended:
+            raise NotMember("no member of %s any more" % sg_id)
+        return group
 
     def _tell(self, name, values):
         state = values.get("group")
         if state is not None:
             values["group"] = state.id
+            if name == "joined" and state.id not in self._groups:
+                self._groups[state.id] = Group(self._agent, state)
             group = self._groups.get(state.id)
             if group is not None:
                 group._tell(name, values)
-            if name in ("left", "deleted"):
+            if name in ENDS:
                 self._groups.pop(state.id, None)
         if self._on_event:
             opened = values.pop("opened", None)
             if opened:
                 values["sender"], values["length"] = opened.sender_id, len(opened.message)
-            self._on_event(name, values)
+            _call(self._on_event, name, values)
 
 
 class Group:
@@ -115,6 +143,7 @@ class Group:
         self._agent = agent
         self._state = state
         self._on_key = None
+        self.ended = ""  # how the membership ended: one of ENDS
         self._inbox = []
         self._arrived = asyncio.Event()
         self.dropped = 0  # messages that came while the application had `tuning.INBOX_MAX` of them unread
@@ -138,7 +167,12 @@ class Group:
         self._state.ring.limit_grace(seconds)
 
     async def send(self, data):
-        """Protect `data` (at most 1,024 octets) with the Group Key and broadcast it. Raises Unknown before a key."""
+        """Protect `data` (at most 1,024 octets) with the Group Key and broadcast it.
+
+        Raises NotMember when the membership has ended, Unknown without a key: those of `join` have one.
+        """
+        if self.ended:
+            raise NotMember("no member of %s any more: %s" % (self.id, self.ended))
         self._agent.send(self._state, data)
 
     async def refresh(self):
@@ -150,20 +184,22 @@ class Group:
         await self._agent.perform(lambda: self._agent.membership.leave(self._state))
 
     def __aiter__(self):
-        """Message by message of other members; the loop ends when the group is left or deleted."""
+        """Message by message of other members; the loop ends when the membership has ended, `ended` says how."""
         return self
 
     async def __anext__(self):
         while not self._inbox:
-            if not self._state.joined:
+            if self.ended:
                 raise StopAsyncIteration
             await self._arrived.wait()
             self._arrived.clear()
         return self._inbox.pop(0)
 
     def _tell(self, name, values):
-        if name == "key" and self._on_key:
-            self._on_key(values["version"])
+        if name in ENDS:
+            self.ended = name
+        elif name == "key" and self._on_key:
+            _call(self._on_key, values["version"])
         elif name == "message":
             opened = values["opened"]
             if len(self._inbox) < tuning.INBOX_MAX:
@@ -171,3 +207,10 @@ class Group:
             else:
                 self.dropped += 1
         self._arrived.set()
+
+
+def _call(callback, *values):
+    try:
+        callback(*values)
+    except Exception as error:  # noqa: BLE001 - the application's: the agent goes on
+        show(error)

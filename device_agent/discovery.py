@@ -1,29 +1,77 @@
-"""Where the PN GW may be: its provisioned address, else whoever answers a question to everybody.
+"""Where the PN GW may be: where it was last, whoever answers a question to everybody, at last where it was provisioned.
 
-An address is a hint, never a proof: EDHOC with the pinned credential decides (docs/protocol.md section 3).
+An address is a hint, never a proof: EDHOC with the pinned credential, or the session, decides (docs/protocol.md
+section 3). Where the PN GW was reached is kept in the record `addr`: no secret, and written only when it changes.
 """
 
 from device_agent import tuning
 
+RECORD = "addr"
 _GET, _CONTENT = 0x01, 0x45
 _URI_PATH, _URI_QUERY = 11, 15
 _OPTIONS = [(_URI_PATH, b".well-known"), (_URI_PATH, b"core"), (_URI_QUERY, b"rt=keycast.gw")]
 
 
 class Discovery:
-    """Hands out one address after the other; `provisioned` is the link's address value or None."""
+    """Hands out one address after the other. `store` KeyStore, `link` a ports.Link, `hint` the provisioned address.
 
-    def __init__(self, provisioned):
-        self._provisioned = provisioned
-        self._hints = [provisioned] if provisioned else []
+    `patience`: for how many ms the address given out last is waited for: not for long if nobody has answered there.
+    """
+
+    def __init__(self, store, link, hint):
+        self._store = store
+        self._link = link
+        kept = store.load(RECORD)
+        self._kept = kept.decode() if kept else ""
+        self._hint = self._address(hint)
+        self._last = self._address(self._kept)
+        self._try_last = True
+        self._next = []  # (address, patience)
+        self.patience = tuning.EDHOC_TIMEOUT
 
     def next(self):
-        """Flow -> the next address to try, or None when nobody answered; every call gives another one if it can."""
-        if not self._hints:
+        """Flow -> the next address to try, or None when there is none; every call gives another one if it can."""
+        known = self._last or self._hint
+        if self._try_last and known:  # somebody there who answers at once spares the others a question
+            self._try_last = False
+            answer = yield (known, _GET, _OPTIONS, b"", tuning.PROBE_TIMEOUT)
+            if answer is not None and _is_gateway(answer):
+                self.patience = tuning.EDHOC_TIMEOUT
+                return known
+        if not self._next:
             answers = yield (None, _GET, _OPTIONS, b"", tuning.DISCOVERY_TIMEOUT)
-            if self._provisioned:
-                self._hints.append(self._provisioned)
-            for address, message in answers:
-                if message.code == _CONTENT and b'"keycast.gw"' in message.payload and address not in self._hints:
-                    self._hints.append(address)
-        return self._hints.pop(0) if self._hints else None
+            found = [address for address, answer in answers if _is_gateway(answer)]
+            for address in (self._last, self._hint):
+                if address and address not in found:
+                    self._next.append((address, tuning.SILENT_TIMEOUT))
+            for address in reversed(found):
+                self._next.insert(0, (address, tuning.EDHOC_TIMEOUT))
+            if not self._next:
+                return None
+        address, self.patience = self._next.pop(0)
+        return address
+
+    def keep(self, address):
+        """The PN GW was reached at `address`: there it is looked for first, after a restart too. OSError."""
+        self._try_last = True
+        self._next = []
+        self._last = address
+        text = self._link.text(address)
+        if text and text != self._kept:
+            self._store.save(RECORD, text.encode())
+            self._kept = text
+
+    def forget(self):
+        """Another PN GW takes over: where the old one was reached says nothing about it. OSError."""
+        self._store.erase(RECORD)
+        self._kept, self._last = "", None
+
+    def _address(self, text):
+        try:
+            return self._link.address(text) if text else None
+        except ValueError:  # none, or one of another kind of network
+            return None
+
+
+def _is_gateway(answer):
+    return answer.code == _CONTENT and b'"keycast.gw"' in answer.payload

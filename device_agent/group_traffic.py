@@ -51,7 +51,7 @@ class GroupTraffic:
         """
         sending = self._group.ring.sending_key(now // 1000)
         if sending is None:
-            raise Unknown("no Group Key yet")
+            raise Unknown("no Group Key of %s yet: join() returns with the first" % self._group.id)
         sender = self._sender
         if sender.record[0] != sending[0] or self._may_renew(now):
             sender.start(sending[0], self._random(8))

@@ -43,7 +43,7 @@ def pair(secret, identity, store, session, discovery, clock, forget):
             fresh = None
             try:
                 address = yield from discovery.next()
-                fresh = address and (yield from _try(secret, identity, session, address, clock))
+                fresh = address and (yield from _try(secret, identity, session, address, clock, discovery.patience))
             except WrongProof as error:
                 wrong = error.reason
             except (CpnsError, NoSession):
@@ -71,9 +71,9 @@ def pair(secret, identity, store, session, discovery, clock, forget):
     raise NoSession("nobody who knows the secret was found in time")
 
 
-def _try(secret, identity, session, address, clock):
+def _try(secret, identity, session, address, clock, patience):
     # -> what is known once the gateway has proved itself, with the request that proves us
-    initiator, held = yield from session.handshake(clock.now(), address, pairing=True)
+    initiator, held = yield from session.handshake(clock.now(), address, True, patience)
     binding = initiator.export(EXPORTER_LABEL, b"", 32)
     fields = {messages.PNE_ID: identity.pne_id}
     answer = yield from _ask(session, held, address, fields)

@@ -36,6 +36,18 @@ class Link:
         """The address for a hint such as '192.168.1.10' or '192.168.1.10:5683'; ValueError if it is none."""
         raise NotImplementedError
 
+    def text(self, address):
+        """What `address()` makes this address of; "" for one that is worth nothing later: loopback and link-local."""
+        raise NotImplementedError
+
+    def up(self):
+        """True while there is a network to send into."""
+        raise NotImplementedError
+
+    async def changed(self):
+        """Return, sooner or later, when `up()` has changed; a link that is always up never returns."""
+        raise NotImplementedError
+
     def send(self, address, datagram):
         """Send one unicast datagram, best effort: never waits, a full queue or a dead network drops it."""
         raise NotImplementedError

@@ -72,9 +72,12 @@ class Session:
         self._identity = identity
         self._random = random
         self._live = self._candidate = None
-        self._born = self._wait = self.retry_at = 0
+        self._born = self._wait = self.retry_at = self._tried_at = 0
         self._doubt = 0  # unanswered or refused requests since the last verified message
         self.address = None
+        self.patience = tuning.EXCHANGE_TIMEOUT  # ms, shorter while nobody has answered at `address`
+        self.silent = False  # the last request got no answer: the PN GW may be elsewhere
+        self.reached = False  # a request to `address` was answered
         record = store.load(RECORD)
         if record is not None:
             *keys, ceiling = cborlite.decode(record)
@@ -97,12 +100,24 @@ class Session:
 
     def back_off(self, now):
         """An attempt to reach the PN GW begins; the next one waits, longer each time until a message is verified."""
+        self._tried_at = now
         self._wait = min(max(2 * self._wait, tuning.HANDSHAKE_BACKOFF_MIN), tuning.HANDSHAKE_BACKOFF_MAX)
         self.retry_at = now + self._wait + self._wait * self._random(1)[0] // 1024
 
-    def handshake(self, now, address, pairing=False):
+    def try_again(self, now):
+        """The network is back: what failed without it says nothing about the PN GW."""
+        self._wait = 0
+        self.retry_at = min(self.retry_at, max(now, self._tried_at + tuning.HANDSHAKE_BACKOFF_MIN))
+
+    def resume(self, address, patience):
+        """Go on with the session of before at `address`, with `patience` ms for the first answer from there."""
+        self.address, self.patience = address, patience
+        self.silent = self.reached = False
+
+    def handshake(self, now, address, pairing=False, patience=tuning.EDHOC_TIMEOUT):
         """Flow: one EDHOC handshake as initiator with `address`; a candidate context is left behind.
 
+        `patience`: ms for the answer to message_1.
         `pairing`: with a peer that is not known yet, credentials by value. Then nothing is left behind, and the value
         is (initiator, context for `ask` and `adopt`). Raises CpnsError when the responder is not the pinned PN GW,
         NoSession without an answer; the live session stays as it was.
@@ -120,18 +135,21 @@ class Session:
             own = Credential.parse(identity.ccs)
             initiator = edhoc.Initiator(own, identity.private_key, ephemeral, c_i, peer, pairing)
             octets = yield from p256.unhurried(initiator.message_1())
-            octets = yield from self._edhoc(address, b"\xf5" + octets)
+            octets = yield from self._edhoc(address, b"\xf5" + octets, patience)
             octets = yield from p256.unhurried(initiator.message_3(octets))
-            initiator.finish((yield from self._edhoc(address, initiator.prefix_3 + octets)))
+            octets = initiator.prefix_3 + octets
+            initiator.finish((yield from self._edhoc(address, octets, tuning.EDHOC_TIMEOUT)))
         finally:
             unload("device_agent.edhoc")
         held = _Held(self._store, initiator.oscore(), 0, False, self._random)
         if pairing:
             return initiator, held
-        self._candidate, self._candidate_born, self.address = held, now, address
+        self._candidate, self._candidate_born = held, now
+        self.resume(address, tuning.EXCHANGE_TIMEOUT)
+        self.reached = True
 
-    def _edhoc(self, address, octets):
-        answer = yield (address, POST, _EDHOC_PATH, octets, tuning.EDHOC_TIMEOUT)
+    def _edhoc(self, address, octets, patience):
+        answer = yield (address, POST, _EDHOC_PATH, octets, patience)
         if answer is None:
             raise NoSession("the gateway does not answer EDHOC")
         if answer.code != CHANGED:
@@ -145,7 +163,8 @@ class Session:
 
     def adopt(self, held, now, address):
         """Make the context of a pairing that succeeded the only one."""
-        self._candidate, self._candidate_born, self.address = held, now, address
+        self._candidate, self._candidate_born = held, now
+        self.resume(address, tuning.EXCHANGE_TIMEOUT)
         self._verified(held)
 
     def ask(self, octets, held=None, address=None):
@@ -160,10 +179,13 @@ class Session:
         options = _CPNS_PATH
         for _ in (0, 1):
             code, outer, payload, request = held.oscore.protect_request(POST, options, octets)
-            answer = yield (address, code, outer, payload, tuning.EXCHANGE_TIMEOUT)
+            answer = yield (address, code, outer, payload, self.patience)
             if answer is None or coap.option(answer.options, _OSCORE) is None:
                 # Not protected, so only a hint: whoever can send may have sent it. Two hints cause a handshake.
-                self._doubt += 1
+                # Silence where nobody ever answered speaks against the address only.
+                self.silent = answer is None
+                if self.reached or answer:
+                    self._doubt += 1
                 if held is self._candidate:
                     self._candidate = None
                 elif held is self._live and answer and self._doubt == 1:
@@ -238,6 +260,7 @@ class Session:
         if held not in (self._candidate, self._live):
             return  # a pairing's
         self._doubt = self._wait = 0
+        self.silent, self.reached, self.patience = False, True, tuning.EXCHANGE_TIMEOUT
         if held is self._candidate:
             held.establish()
             self._live, self._candidate = held, None

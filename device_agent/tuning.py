@@ -7,7 +7,11 @@ HANDSHAKE_BACKOFF_MIN = 5000
 HANDSHAKE_BACKOFF_MAX = 600000
 EXCHANGE_TIMEOUT = 20000  # one request; CoAP's own 46 s would keep an application waiting for a dead gateway
 EDHOC_TIMEOUT = 30000  # message_1 or message_3: a small gateway computes for some seconds under load
-CONNECT_TIMEOUT = 60000  # how long an application waits for a session to come up
+CONNECT_TIMEOUT = 60000  # how long a refresh or leave waits for a session to come up, while there is a network
+CANNOT_NOW_MIN = 30000  # pauses of a join whose gateway cannot ask the Server now, four times longer each time: the
+CANNOT_NOW_MAX = 3600000  # gateway counts joins, and holds who asks more than six times in an hour (SEC-19)
+PROBE_TIMEOUT = 2000  # is somebody there where the gateway was last? Two datagrams
+SILENT_TIMEOUT = 5000  # message_1, or a first request, to where nobody answered that
 DISCOVERY_TIMEOUT = 2000  # answers to the multicast-like question come after a leisure (RFC 7252, 8.2)
 SESSION_AGE_MAX = 30 * 86400 * 1000
 SESSION_NUMBERS_MAX = (1 << 20) - (1 << 14)  # sender numbers of one OSCORE context, leaving some for its renewal
@@ -27,6 +31,7 @@ WINDOW_WRITE_EVERY = 2000  # ms; more replay states of one group are not stored 
 WINDOW_WRITES_BURST = 128000  # ms of that at once; a member who jumps from number to number would wear out the flash
 
 PULL_IGNORING = 5000  # ms between pulls while broadcasts of newer keys are heard and ignored (SEC-09)
+PULL_ONLINE = 5000  # ms between pulls when network or PN GW come back: what was broadcast meanwhile was missed
 
 # Queues
 REQUESTS_MAX = 4  # requests of the PN GW that wait to be handled

@@ -1,20 +1,21 @@
 """The composition of a board: radio first, then the application's memory, then the agent (SEC-17).
 
 Wi-Fi takes its memory out of what the Python heap has left, and the generator of random numbers is only good while a
-radio is on: so the radio is switched on before anything large is imported.
+radio is on: so the radio is switched on, and memory held back for it, before anything large is imported.
 
-An application is a module `app` on the board with `async def main(node)` (`device_agent.api.Node`) and, if it wants,
-`on_event(name, values)`. Without one the board keeps the groups it is a member of.
+The application is `application.py`'s. Without one the board keeps the groups it is a member of.
 """
 
 import gc
 import sys
 
 import wifi
+from radio_memory import memory
 
 station = wifi.Station()
 station.switch_on()
 gc.collect()
+memory.hold()
 gc.threshold(4096)  # octets: what stays lies close together, or no kilobyte in one piece is left in a small heap
 
 try:
@@ -29,9 +30,11 @@ for deep in ("cpns.broadcast_encryption.wrapping", "cpns.broadcast_object", "dev
 
 import asyncio
 import os
+import time
 
 import machine
 import watchdog
+from application import Application
 from nvs_store import NvsStore
 
 from device_agent import tuning
@@ -39,6 +42,9 @@ from device_agent.api import Node
 from device_agent.clock import Clock
 from device_agent.links.udp import UdpLink
 
+NETWORK_CHECK_MS = 200
+FAILING_POLL_MS = 1000  # a poll that fails again so soon after one that did
+FAILING_POLLS_MAX = 50  # in a row; then the board starts anew
 PANIC_DELAY_MS = 2000  # time to read a traceback, or to break into the REPL, before the board starts anew
 
 
@@ -48,43 +54,63 @@ class StationLink(UdpLink):
     def __init__(self):
         super().__init__("0.0.0.0", "255.255.255.255", hear="0.0.0.0")
 
+    def up(self):
+        return station.connected()
+
+    async def changed(self):
+        await asyncio.sleep_ms(NETWORK_CHECK_MS)
+
     def broadcast(self, port, datagram):
         self._everybody = station.broadcast_address() or self._everybody
         super().broadcast(port, datagram)
 
 
 def run():
-    """Run until the power goes; an error of the agent or the application is printed and the board starts anew."""
+    """Run until the power goes; an error of the agent is printed and the board starts anew."""
     gc.collect()
     try:
-        asyncio.run(_main())
+        _serve()
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # noqa: BLE001 - a board has nobody else to tell
         sys.print_exception(error)
-        import time
-
         time.sleep_ms(PANIC_DELAY_MS)
         machine.reset()
+
+
+def _serve():
+    # The loop polls its sockets, which fails (EIO) where the system has no memory for that: no error of a task, and
+    # these go on when there is some again.
+    ended = []
+
+    async def main():
+        try:
+            await _main()
+        except Exception as error:  # noqa: BLE001 - raised below
+            ended.append(error)
+
+    task = asyncio.create_task(main())
+    failures, last = 0, 0
+    while not ended:
+        try:
+            asyncio.core.run_until_complete(task)  # pyright: ignore[reportAttributeAccessIssue] - not in the stubs
+        except OSError:
+            now = time.ticks_ms()
+            failures = failures + 1 if time.ticks_diff(now, last) < FAILING_POLL_MS else 1
+            last = now
+            if failures > FAILING_POLLS_MAX:
+                raise
+            memory.check()
+            time.sleep_ms(FAILING_POLL_MS // 10)
+    raise ended[0]
 
 
 async def _main():
     store = NvsStore()
     station.load(store)
-    app = _application()
-    node = Node(store, StationLink(), Clock(), os.urandom, getattr(app, "on_event", None))
+    app = Application()
+    node = Node(store, StationLink(), Clock(), os.urandom, app.on_event)
     gc.threshold(tuning.GARBAGE_MAX)
-    running = [watchdog.Watchdog().feed_while_running(), station.keep_connected(), node.run()]
-    if app:
-        running.append(app.main(node))
+    dog = watchdog.Watchdog()
+    running = [dog.feed_while_running(), station.keep_connected(), memory.watch(), node.run(), app.keep_running(node)]
     await asyncio.gather(*running)  # ends with the first error
-
-
-def _application():
-    try:
-        import app  # pyright: ignore[reportMissingImports] - of whoever uses the board
-    except ImportError as error:
-        if "'app'" not in str(error):
-            raise
-        return None
-    return app

@@ -1,9 +1,11 @@
 # The files of a board, in the manifest format of MicroPython's firmware build. Written by `make manifest` from what
 # board.py imports; a test fails when it is out of date.
 
+module("application.py", opt=2)
 module("board.py", opt=2)
 module("main.py", opt=2)
 module("nvs_store.py", opt=2)
+module("radio_memory.py", opt=2)
 module("watchdog.py", opt=2)
 module("wifi.py", opt=2)
 package(

@@ -37,6 +37,10 @@ class Station:
             if form != FORMAT:
                 raise ValueError("the wifi record has an unknown format")
 
+    def connected(self):
+        """True while the station has an address in a network."""
+        return self._wlan.isconnected()
+
     def broadcast_address(self):
         """The directed broadcast address of the network, or None while not connected."""
         if not self._wlan.isconnected():

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from device_agent import gkdk_store, membership, session
+from device_agent import discovery, gkdk_store, membership, session
 from device_agent.provisioning import RECORD, Provisioning
 from message_plane import credentials
 from message_plane.credentials import Credential
 
 # What a board was given under one identity and is worth nothing to the next one; version floors stay (SEC-04).
-OF_ONE_IDENTITY = (session.RECORD, membership.RECORD, *gkdk_store.RECORDS)
+OF_ONE_IDENTITY = (session.RECORD, membership.RECORD, discovery.RECORD, *gkdk_store.RECORDS)
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,18 @@ class UdpLink:
             raise ValueError("not an IPv4 address with or without port")
         return host, number
 
+    def text(self, address):
+        host, number = address
+        if host.startswith(("127.", "169.254.", "0.")):
+            return ""
+        return host if number == n.PORT_COAP else "%s:%d" % (host, number)
+
+    def up(self):
+        return True
+
+    async def changed(self):
+        await asyncio.Event().wait()
+
     def send(self, address, datagram):
         self._send(self._unicast, address, datagram)
 

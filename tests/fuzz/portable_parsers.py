@@ -55,9 +55,19 @@ def coap_endpoint(data):
                 endpoint.reply(action[1], 0x44, [], b"yes", now)
 
 
+class Nothing:
+    """A store without records, on a link without addresses."""
+
+    def load(self, name):
+        return None
+
+    def address(self, text):
+        raise ValueError
+
+
 def discovery(data):
     """Two answers to the question to everybody."""
-    flow = Discovery(None).next()
+    flow = Discovery(Nothing(), Nothing(), "").next()
     next(flow)
     answer = coap.decode(data)
     try:

@@ -58,8 +58,7 @@ class Board:
         self.agent = Agent(self.storage, link, Clock(), secrets.token_bytes, lambda name, values: None)
         self.agent.membership.handle = self._handle
         self.agent.membership.duty = lambda now: None
-        self.agent._discovery._provisioned = gateway_address
-        self.agent._discovery._hints = [gateway_address]
+        self.agent._discovery._hint = gateway_address
         self._task = asyncio.create_task(self.agent.run())
 
     def _handle(self, octets):

@@ -25,6 +25,8 @@ HEIGHT = 3
 SLOT, NEIGHBOUR = 5, 6
 PN_ALIAS = 0x11223344
 SIGNING = bytes(31) + b"\x07"
+GET = 0x01
+THERE = Message(2, 0x45, 0, b"", [], b'</cpns>;rt="keycast.gw"')  # what a PN GW answers to discovery
 SESSION = (b"S" * 16, b"salt" * 2, b"gwc", b"\x51\x52")  # secret, salt, the PNE's sender ID, its recipient ID
 
 
@@ -75,6 +77,12 @@ class Link:
             raise ValueError("not of this network")
         return text
 
+    def text(self, address):
+        return address
+
+    def up(self):
+        return True
+
     def send(self, address, datagram):
         raise AssertionError("the tests carry CoAP messages themselves")
 
@@ -116,6 +124,8 @@ class Gateway:
         """Answer one request of the PNE as the network would: a coap Message, or None."""
         if self.deaf or address is None:
             return [] if address is None else None
+        if code == GET:
+            return THERE
         if self.forgetful:
             return Message(2, 0x81, 0, b"", [], b"")
         _, _, octets, request = self._oscore.unprotect_request(options, payload)

@@ -201,10 +201,11 @@ def test_the_way_to_a_silent_gateway_is_tried_after_5_seconds_and_at_last_every_
     world = World(session=False, address="elsewhere")
     tries = []
 
-    def coap(address, *rest):
+    def coap(address, code, *rest):
         if address is None:
             return []  # nobody answers the question for gateways
-        tries.append(world.clock.ms)
+        if code == 2:
+            tries.append(world.clock.ms)
         return None
 
     world.gateway.coap = coap

@@ -111,6 +111,19 @@ async def test_a_board_out_of_range_hears_and_sends_nothing(one):
     assert after["sent"] - before["sent"] == after["lost"] - before["lost"] and after["received"] == before["received"]
 
 
+async def test_a_board_that_is_there_before_its_access_point_sends_nothing_and_waits(one):
+    await one.start(in_range=False)
+    joining = asyncio.create_task(one.command("join", group="kitchen"))
+    await asyncio.sleep(1.5)
+    assert (await one.command("status"))["air"] == {"sent": 0, "received": 0, "lost": 0}
+    await one.command("range", inside=True)
+    async with asyncio.timeout(60):
+        while not (await one.command("status"))["air"]["sent"]:
+            await asyncio.sleep(0.1)
+    assert not joining.done()  # nor does it give up for want of a gateway
+    joining.cancel()
+
+
 @pytest.mark.req("SEC-09")
 @pytest.mark.parametrize("empty", [b"\x80", b"\xa0"], ids=["arrays", "maps"])
 async def test_a_datagram_of_a_thousand_empty_things_does_not_restart_a_board(one, empty):

@@ -51,6 +51,8 @@ class LakersGateway:
     def coap(self, address, code, options, payload, timeout):
         if address is None:
             return []
+        if coap.path(options) == ".well-known/core":
+            return Message(2, 0x45, 0, b"", [], b'</cpns>;rt="keycast.gw"')
         if coap.path(options) == ".well-known/edhoc":
             return Message(2, OK, 0, b"", [], self._edhoc(payload))
         kid = oscore.kid_of(options)

@@ -11,6 +11,8 @@ import pytest
 
 from cpns import messages as m
 from cpns import numbers as n
+from cpns.errors import CpnsError, NotMember, Unknown
+from device_agent import tuning
 from device_agent.api import Message, Node
 from device_agent.clock import Clock
 from device_agent.coap.endpoint import Endpoint
@@ -158,6 +160,16 @@ async def until(condition):
             await asyncio.sleep(0.01)
 
 
+async def member(node, sg_id):
+    """The group, as soon as `node` is a member: `join` would wait for a key."""
+    joining = asyncio.create_task(node.join(sg_id))
+    await until(lambda: joining.done() or sg_id in [group.id for group in node.groups])
+    if joining.done():
+        await joining
+    [group] = [group for group in node.groups if group.id == sg_id]
+    return group
+
+
 @pytest.fixture
 async def house(tmp_path, monkeypatch):
     """A gateway and two boards, started."""
@@ -194,7 +206,7 @@ async def house(tmp_path, monkeypatch):
 @pytest.mark.req("CPNS-GKM-23", "CPNS-GKM-38", "CPNS-GKM-50", "CPNS-GKM-57", "CPNS-GKM-66")
 async def test_two_boards_join_get_a_key_by_broadcast_and_talk(house):
     gateway, (one, two) = house
-    groups = [await one.join("kitchen"), await two.join("kitchen")]
+    groups = [await member(one, "kitchen"), await member(two, "kitchen")]
     keys = []
     groups[0].on_key(keys.append)
     gateway.link.broadcast(BROADCAST_PORT, gateway.script.object("kitchen", 6))
@@ -219,10 +231,10 @@ async def test_two_boards_join_get_a_key_by_broadcast_and_talk(house):
 
 async def test_an_application_notices_nothing_when_the_gateway_has_lost_its_sessions(house):
     gateway, (one, _) = house
-    await one.join("kitchen")
+    await member(one, "kitchen")
     gateway.sessions.clear()
     gateway.script.groups["hall"] = [2, 1, False]
-    group = await one.join("hall")
+    group = await member(one, "hall")
     assert group.id == "hall" and gateway.handshakes == 3  # two boards, and one of them again
 
 
@@ -234,6 +246,12 @@ class NeverEmpty:
 
     def address(self, text):
         return text
+
+    def up(self):
+        return True
+
+    async def changed(self):
+        await asyncio.Event().wait()
 
     def send(self, address, datagram):
         pass
@@ -266,10 +284,150 @@ async def test_a_flood_that_never_pauses_stops_nothing_else():
     await node.stop()
 
 
+async def test_join_returns_with_the_first_key_so_that_the_next_line_may_send(house):
+    gateway, (one, _) = house
+    joining = asyncio.create_task(one.join("kitchen"))
+    await until(lambda: one.groups)
+    assert not joining.done()
+    with pytest.raises(Unknown, match="no Group Key of kitchen yet"):
+        await one.groups[0].send(b"too early")
+    gateway.link.broadcast(BROADCAST_PORT, gateway.script.object("kitchen", 6))
+    async with asyncio.timeout(10):
+        group = await joining
+    await group.send(b"light on")
+    assert group is one.groups[0] and group.version == 6 and not group.ended
+    asked = len(gateway.asked)
+    assert await one.join("kitchen") is group and len(gateway.asked) == asked  # held already
+
+
+async def test_an_application_that_wants_to_know_sooner_asks_with_a_time_limit(house):
+    _, (one, _) = house
+    with pytest.raises(asyncio.TimeoutError):
+        await one.join("kitchen", timeout_s=0.5)
+
+
+async def test_join_waits_for_a_gateway_whose_server_cannot_be_reached(house, monkeypatch):
+    gateway, (one, _) = house
+    monkeypatch.setattr(tuning, "CANNOT_NOW_MIN", 50)
+
+    class NoServer(CpnsError):
+        code = n.ERROR_NO_SESSION
+
+    gateway.answer_truly, gateway.refused = gateway.answer, 0
+
+    def answer(code, fields, session):
+        if code == n.JOIN_REQUEST and gateway.refused < 3:
+            gateway.refused += 1
+            return m.failure(code, NoServer("the CPNS Server does not answer"))
+        return gateway.answer_truly(code, fields, session)
+
+    gateway.answer = answer
+    group = await member(one, "kitchen")
+    assert group.id == "kitchen" and gateway.refused == 3
+
+
+@pytest.mark.req("SEC-15")
+async def test_an_expelled_application_is_told_and_sends_nothing_more(house):
+    gateway, (one, _) = house
+    group = await member(one, "kitchen")
+    gateway.link.broadcast(BROADCAST_PORT, gateway.script.object("kitchen", 6))
+    await until(lambda: group.version == 6)
+    gateway.script.refuse[n.KEY_PULL_REQUEST] = NotMember("pne-1 is no member of kitchen")
+    gateway.answer = lambda code, fields, session: _refusing(gateway, code, fields)
+    with pytest.raises(NotMember):
+        await group.refresh()
+    async with asyncio.timeout(5):
+        assert [message async for message in group] == []
+    assert group.ended == "expelled" and one.groups == []
+    with pytest.raises(NotMember, match="expelled"):
+        await group.send(b"light on")
+    assert ("expelled", {"group": "kitchen"}) in one.events
+
+
+def _refusing(gateway, code, fields):
+    error = gateway.script.refuse.get(code)
+    return m.failure(code, error) if error else gateway.script.answer(code, fields)
+
+
+async def test_what_an_applications_callbacks_raise_is_printed_and_the_agent_goes_on(house, capsys):
+    gateway, (one, _) = house
+
+    def broken(*values):
+        raise ZeroDivisionError("of the application")
+
+    one._on_event = broken
+    group = await member(one, "kitchen")
+    group.on_key(broken)
+    gateway.link.broadcast(BROADCAST_PORT, gateway.script.object("kitchen", 6))
+    await until(lambda: group.version == 6)
+    assert "ZeroDivisionError: of the application" in capsys.readouterr().err
+    gateway.link.broadcast(BROADCAST_PORT, gateway.script.object("kitchen", 7))
+    await until(lambda: group.version == 7)
+    assert not one._task.done()
+
+
+class Unplugged(UdpLink):
+    """A link whose network comes and goes."""
+
+    def __init__(self, *args, **how):
+        super().__init__(*args, **how)
+        self.there = False
+        self.sent = 0
+        self._turn = asyncio.Event()
+
+    def up(self):
+        return self.there
+
+    async def changed(self):
+        await self._turn.wait()
+        self._turn.clear()
+
+    def switch(self, there):
+        self.there = there
+        self._turn.set()
+
+    def send(self, address, datagram):
+        assert self.there, "sent without a network"
+        self.sent += 1
+        super().send(address, datagram)
+
+
+async def test_without_a_network_nothing_is_sent_and_nothing_times_out(house, monkeypatch):
+    """The access point comes minutes after the board, and goes in the middle of EDHOC."""
+    gateway, (one, _) = house
+    await one.stop()
+    plugged = one._agent.link = Unplugged("127.0.71.20", EVERYBODY, port=PORT, broadcast_port=BROADCAST_PORT)
+    clock = one._agent.clock
+    ahead = [0]
+    now = clock.now
+    clock.now = lambda: now() + ahead[0]
+    one._agent._online = False
+    await one.start()
+    joining = asyncio.create_task(one.join("kitchen"))
+    for _ in range(4):
+        await asyncio.sleep(0.05)
+        ahead[0] += 60000
+    assert plugged.sent == 0 and not joining.done()
+
+    shaken = gateway.coap
+    gateway.coap = lambda *request: plugged.switch(False) or shaken(*request)  # gone when the first answer comes
+    plugged.switch(True)
+    await until(lambda: not plugged.there)
+    await asyncio.sleep(0.1)
+    gateway.coap = shaken
+    assert not joining.done()
+    plugged.switch(True)
+    ahead[0] += tuning.HANDSHAKE_BACKOFF_MIN
+    await until(lambda: one.groups)
+    gateway.link.broadcast(BROADCAST_PORT, gateway.script.object("kitchen", 6))
+    async with asyncio.timeout(10):
+        assert (await joining).version == 6
+
+
 @pytest.mark.req("SEC-05")
 async def test_an_application_may_read_nothing_more_under_the_key_of_before_a_leave(house):
     gateway, (one, _) = house
-    group = await one.join("kitchen")
+    group = await member(one, "kitchen")
     group.limit_grace(0)
     for version, reason in ((6, n.REASON_PERIODIC), (7, n.REASON_LEAVE)):
         gateway.link.broadcast(BROADCAST_PORT, gateway.script.object("kitchen", version, reason=reason))
@@ -279,7 +437,7 @@ async def test_an_application_may_read_nothing_more_under_the_key_of_before_a_le
 
 async def test_events_tell_no_secret(house):
     gateway, (one, _) = house
-    group = await one.join("kitchen")
+    group = await member(one, "kitchen")
     gateway.link.broadcast(BROADCAST_PORT, gateway.script.object("kitchen", 6))
     await until(lambda: group.version == 6)
     for name, values in one.events:

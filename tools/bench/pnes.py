@@ -107,13 +107,14 @@ class _Population:
             heard.stored_at.append(time.monotonic())
 
     async def join(self) -> None:
-        """Start every agent and let it join, a few at a time."""
+        """Start every agent and let it join, a few at a time; their keys come when the Server makes them."""
         gate = asyncio.Semaphore(JOINS_AT_ONCE)
 
         async def join(node: Any) -> None:
             async with gate:
                 await node.start()
-                await node.join(SG_ID)
+                agent = node._agent
+                await agent.perform(lambda: agent.membership.enter(SG_ID))
 
         await asyncio.gather(*(join(node) for node in self.nodes))
 

@@ -14,7 +14,7 @@ import asyncio
 import functools
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,8 @@ class Network:
 class Board:
     """A board and its process. Events of the board are kept in `events`, in order.
 
-    `rom` is the image it runs; `be_val_client` makes it one.
+    `rom` is the image it runs; `be_val_client` makes it one. `app`: the folder of another application, None for the one
+    that takes commands; such a board is started with `up=False`.
     """
 
     def __init__(self, folder: Path, number: int, network: Network) -> None:
@@ -75,6 +76,7 @@ class Board:
         self.network = network
         self.rom = compile.BOARD_IMAGE
         self.val_client = ""
+        self.app: Path | None = None
         self.nvs = NvsFolder(folder / "nvs")
         self.events: list[dict[str, Any]] = []
         self.exit_code: int | None = None
@@ -143,11 +145,14 @@ class Board:
         power_cut: str = "",
         heap_kib: int = HEAP_KIB,
         up: bool = True,
+        in_range: bool = True,
+        more: Mapping[str, str] | None = None,
     ) -> None:
         """Switch the power on; returns when the agent runs (`up`), or at once.
 
         `loss` is the probability that a datagram from or to this board is lost, drawn from `seed`; `power_cut` is
-        "n:before", "n:torn" or "n:after": the power goes at the n-th write to the flash. Raises BoardEnded.
+        "n:before", "n:torn" or "n:after": the power goes at the n-th write to the flash. `in_range`: the access point
+        is heard. `more`: what else its modules are to find in their environment (on_vm/idf_heap.py). Raises BoardEnded.
         """
         if self.running:
             raise ValueError(f"{self} is already running")
@@ -156,6 +161,8 @@ class Board:
             "BOARD_LOSS": repr(loss),
             "BOARD_SEED": str(seed),
             "BOARD_POWER_CUT": power_cut,
+            "BOARD_OUT_OF_RANGE": "" if in_range else "1",
+            **(more or {}),
         }
         command = machine.command("-c", "import power_on, main", heap_kib=heap_kib)
         with open(self.folder / "errors.txt", "ab") as errors:
@@ -243,6 +250,7 @@ class Board:
             "MICROPYPATH": f"{ON_VM_TREE}:.frozen",
             "BOARD_ROM": str(self.rom),
             "BOARD_VAL_CLIENT": self.val_client,
+            "BOARD_APP": str(self.app or ""),
             "BOARD_HARDWARE": str(HARDWARE_IMAGE),
             "BOARD_ADDRESS": self.network.address,
             "BOARD_NETMASK": self.network.netmask,

@@ -8,7 +8,7 @@ NETMASK = getenv("BOARD_NETMASK") or "255.0.0.0"
 loss = 0  # of 65,536 datagrams
 radio_on = False
 connected = False
-out_of_range = False  # the access point cannot be heard
+out_of_range = bool(getenv("BOARD_OUT_OF_RANGE"))  # the access point cannot be heard
 counts = {"sent": 0, "received": 0, "lost": 0}
 
 _state = 1

@@ -8,6 +8,7 @@ import os
 import sys
 
 import air
+from radio_memory import memory
 
 from cpns.errors import CpnsError
 
@@ -42,19 +43,39 @@ async def _listen(group):
 
 
 def _take(group):
-    if group.id not in _groups:
+    if _groups.get(group.id) is not group:
         _groups[group.id] = group
         asyncio.create_task(_listen(group))
+
+
+async def _entered(node, sg_id, joining):
+    # The answer tells of the membership, as tests want to see the key come: it is an event of its own
+    ended = []
+
+    async def to_its_end():
+        try:
+            await joining
+        except Exception as error:  # noqa: BLE001 - for who asked
+            ended.append(error)
+
+    asyncio.create_task(to_its_end())
+    while True:
+        for group in node.groups:
+            if group.id == sg_id:
+                _take(group)
+                return {}
+        if ended:
+            raise ended[0]
+        await asyncio.sleep_ms(20)
 
 
 async def _do(node, command):
     what = command["do"]
     if what == "join":
-        _take(await node.join(command["group"]))
-        return {}
+        return await _entered(node, command["group"], node.join(command["group"]))
     if what == "create":
-        _take(await node.create(command["group"], command.get("protection", 2)))
-        return {}
+        protection = command.get("protection", 2)
+        return await _entered(node, command["group"], node.create(command["group"], protection))
     if what == "leave":
         await _groups[command["group"]].leave()
         del _groups[command["group"]]
@@ -71,7 +92,13 @@ async def _do(node, command):
     if what == "status":
         gc.collect()
         groups = {group.id: group.version for group in node.groups}
-        return {"groups": groups, "heap": gc.mem_alloc(), "air": air.counts}
+        return {
+            "groups": groups,
+            "heap": gc.mem_alloc(),
+            "air": air.counts,
+            "radio": memory.lowest,
+            "held": memory.held,
+        }
     if what == "loss":
         air.set_loss(command["probability"], command["seed"])
         return {}

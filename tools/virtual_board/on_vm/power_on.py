@@ -8,3 +8,5 @@ import rom
 rom.mount(os.getenv("BOARD_HARDWARE"), "/hardware")
 rom.mount(os.getenv("BOARD_ROM"), "/rom")
 sys.path[:] = ["/hardware", "/rom", ".frozen"]
+if os.getenv("BOARD_APP"):  # the folder of another app.py than that of /hardware
+    sys.path.insert(0, os.getenv("BOARD_APP"))

@@ -3,6 +3,7 @@
 import sys
 
 import air
+import idf_heap
 
 _path = sys.path[:]
 sys.path.clear()  # so that the next import finds the built-in module
@@ -61,7 +62,11 @@ class socket:
             data, raw = self._s.recvfrom(limit)
             _, ip, port = _native.sockaddr(raw)[:3]
             host = _native.inet_ntop(AF_INET, ip)
-            if host != air.ADDRESS and not air.lost():  # no radio hears itself
+            if host == air.ADDRESS:  # no radio hears itself
+                continue
+            if idf_heap.starves():
+                air.counts["starved"] = air.counts.get("starved", 0) + 1
+            elif not air.lost():
                 air.counts["received"] += 1
                 return data, (host, port)
 
