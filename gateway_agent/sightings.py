@@ -6,11 +6,10 @@ quarter of an hour and at the end, so that a restart forgets little.
 
 import asyncio
 import logging
-import sqlite3
 import time
 from dataclasses import dataclass
 
-from gateway_agent.errors import GatewayError
+from gateway_agent.store.errors import StoreFailed
 from gateway_agent.store.store import Store
 from message_plane.endpoint import Endpoint
 
@@ -79,7 +78,7 @@ class Sightings:
     def _try_to_save(self) -> None:
         try:
             self.save()
-        except (sqlite3.Error, GatewayError) as problem:  # whoever needs the disk says that it is full
+        except StoreFailed as problem:  # whoever needs the disk says that it is full
             _log.debug("when boards were heard last is not written down: %s", problem)
 
     async def _keep(self) -> None:

@@ -7,6 +7,7 @@ order.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from enum import StrEnum
 
 from cpns import messages, numbers
@@ -26,6 +27,7 @@ from gateway_agent.core.rates import (
 )
 from gateway_agent.core.runner import Deliveries
 from gateway_agent.core.server_link import ask
+from gateway_agent.store.errors import StoreFailed
 from gateway_agent.store.personal_network import PersonalNetwork
 from gateway_agent.store.store import Store
 from message_plane.rate import Buckets
@@ -123,9 +125,10 @@ class Membership:
         if pne is None or not isinstance(software, str) or software == pne.software or not software.isprintable():
             return
         if self._software_changes.allow(peer_id, self._clock.monotonic()):
-            with self._store.transaction():
-                self._store.pn.set_software(peer_id, software)
-            self._tell(events.Runs(peer_id, software))
+            with suppress(StoreFailed):  # no reason to leave the message without an answer
+                with self._store.transaction():
+                    self._store.pn.set_software(peer_id, software)
+                self._tell(events.Runs(peer_id, software))
 
     # from the Server
 

@@ -7,6 +7,7 @@ import pytest
 
 from cpns import messages, numbers
 from gateway_agent.sightings import Sighting, Sightings
+from gateway_agent.store.errors import StoreFailed
 from gateway_agent.store.store import Store
 from message_plane.sessions import Heard
 from tests.unit.gateway_world import World
@@ -24,6 +25,10 @@ class Sessions:
 
     def last_heard(self, pne_id: str) -> Heard | None:
         return self.heard.get(pne_id)
+
+
+def full(*_: object) -> None:
+    raise StoreFailed("The disk is full.", "Make room.")
 
 
 @pytest.fixture
@@ -84,5 +89,8 @@ async def test_what_a_board_says_it_runs_is_stored_when_it_changes_and_not_too_o
     before = world.store.database.commits
     assert await says("0.1.0") == "0.1.0" and world.store.database.commits == before
     assert await says("\u202e0.1.0") == "0.1.0"
-    assert [await says(f"0.2.{number}") for number in range(5)] == ["0.2.0", "0.2.1", "0.2.2", "0.2.2", "0.2.2"]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(world.store.pn, "set_software", full)
+        assert await says("0.1.1") == "0.1.0"
+    assert [await says(f"0.2.{number}") for number in range(5)] == ["0.2.0", "0.2.1", "0.2.1", "0.2.1", "0.2.1"]
     await world.close()

@@ -53,7 +53,7 @@ def _show(state: dict[str, Any]) -> None:
     for group in state["groups"]:
         delivery = ", ".join(f"{count} {name}" for name, count in sorted(group["states"].items()))
         remark = "exposed" if group["exposed"] else "waits for a key" if group["waiting"] else ""
-        rows.append((group["sg_id"], group["version_text"], str(group["members"]), delivery, remark))
+        rows.append((group["sg_id"], group["version_text"], str(group["member_count"]), delivery, remark))
     show_table(console, ("Service Group", "version", "members", "newest delivery", "remark"), rows)
     for alarm in state["alarms"]:
         console.print(Text.assemble(("alarm:", "red"), f" since {local(alarm['since'])}: {alarm['text']}"))

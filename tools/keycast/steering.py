@@ -105,7 +105,7 @@ def _status(app: GatewayApp, server: CpnsServer | None) -> dict[str, Any]:
             "sg_id": status.group.sg_id,
             "version": status.group.version,
             "version_text": version_text(status.group.version),
-            "members": len(status.members),
+            "member_count": len(status.members),
             "states": status.states,
             "exposed": status.group.exposed,
             "waiting": status.group.waiting,
