@@ -38,6 +38,7 @@ from key_servers.cpns_server.delivery_queue import (
     Wanted,
     step,
 )
+from key_servers.cpns_server.group_keys import activation
 from key_servers.cpns_server.places import Places
 from key_servers.cpns_server.store import Store
 from key_servers.cpns_server.values import Gateway, Moment
@@ -271,7 +272,7 @@ class Courier:
             m.SG_ID: sg_id,
             m.GROUP_KEY: [(newest.key, None)],
             m.VERSION: newest.version,
-            m.ACTIVATION: newest.activation,
+            m.ACTIVATION: activation(newest, now),
             m.REASON: newest.reason,
             m.TIME: now.unix,
             m.REVISION: send.reached.revision,

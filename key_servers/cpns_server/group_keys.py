@@ -125,6 +125,15 @@ def active(group: Group | None, sg_id: str) -> Group:
     return group
 
 
+def activation(key: GroupKey, now: Moment) -> int:
+    """Give when a key is to be activated, as it is told now.
+
+    What lies further ahead than any is made for was made by a clock that has been set back since; PN GWs would refuse
+    it for as long (SEC-36). It is active at once.
+    """
+    return key.activation if key.activation <= now.unix + tuning.PERIODIC_LEAD_S else 0
+
+
 def _activation(reason: int, now: Moment) -> int:
     # Only a periodic key may wait: everything else is needed now. Without a clock there is no later either (SEC-05).
     return now.unix + tuning.PERIODIC_LEAD_S if reason == numbers.REASON_PERIODIC and now.unix else 0

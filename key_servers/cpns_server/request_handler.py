@@ -14,7 +14,7 @@ from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember
 from key_servers.cpns_server import tuning, wire
 from key_servers.cpns_server.alarms import Refusals
 from key_servers.cpns_server.gateway_reports import GatewayReports
-from key_servers.cpns_server.group_keys import GroupKeys
+from key_servers.cpns_server.group_keys import GroupKeys, activation
 from key_servers.cpns_server.membership import Joined, Membership
 from key_servers.cpns_server.registry import Registry
 from key_servers.cpns_server.service_groups import ServiceGroups
@@ -129,7 +129,7 @@ class RequestHandler:
         answer: Fields = {m.SG_ID: sg_id, m.VERSION: key.version, m.TIME: now.unix}
         if fields[m.VERSION] < key.version:
             answer[m.GROUP_KEY] = [(key.key, None)]
-            answer[m.ACTIVATION] = key.activation
+            answer[m.ACTIVATION] = activation(key, now)
             answer[m.REASON] = key.reason
         return answer
 

@@ -108,6 +108,23 @@ async def test_without_a_clock_a_periodic_key_is_active_when_stored(tmp_path: Pa
     await house.server.close()
 
 
+@pytest.mark.req("SEC-36", "SEC-05")
+async def test_a_key_made_while_the_clock_was_years_ahead_is_active_at_once_later(house: House) -> None:
+    """Its activation would be refused by PN GWs, and the group be without a new key until the next period."""
+    home = house.gateway("home")
+    house.server.create_group("light", open_to=["pn.home"], period_s=3600)
+    await house.join(home, "lamp", "light")
+    await house.pass_time(10)
+    right, home.down = house.clock.moment.unix, True
+    house.clock.moment = dataclasses.replace(house.clock.moment, unix=right + 366 * 86400)
+    await house.pass_time(3600)
+    house.clock.moment = dataclasses.replace(house.clock.moment, unix=right + 3600)
+    home.down = False
+    await house.pass_time(900)
+    assert (home.reasons["light"][home.newest("light")], home.key_fields[-1][m.ACTIVATION]) == (n.REASON_PERIODIC, 0)
+    assert (await house.pull(home, "light"))[m.ACTIVATION] == 0
+
+
 @pytest.mark.req("SEC-19", "CPNS-GKM-60")
 async def test_leaves_inside_the_window_make_one_update(house: House) -> None:
     home = house.gateway("home")
