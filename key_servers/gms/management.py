@@ -60,10 +60,14 @@ class GroupManagement:
             await store.put_token(sql, stored)
         return drawn
 
-    async def withdraw_user(self, uri: str) -> None:
-        """Take back the permission: off every list, and nothing is handed out any more. Raises NotPossible."""
+    async def withdraw_user(self, uri: str) -> bool:
+        """Take back the permission: off every list, and nothing is handed out any more. Raises NotPossible.
+
+        False if it had been taken back before.
+        """
         async with self._database.transaction() as sql:
-            if await store.user(sql, uri) is None:
+            known = await store.user(sql, uri)
+            if known is None:
                 raise NotPossible(f"There is no user {uri}.")
             lists = [member.group for member in await store.memberships(sql, uri)]
         for group in lists:
@@ -71,6 +75,7 @@ class GroupManagement:
         async with self._database.transaction() as sql:
             await store.put_user(sql, User(uri, False, 0))
         self._changed(uri)
+        return known.permitted
 
     async def create_group(self, uri: str, name: str = "", *, rekey_on_removal: bool = True) -> None:
         """Make a group without members and without key. `rekey_on_removal`: its security profile (SEAL-GMK-48)."""
@@ -133,8 +138,11 @@ class GroupManagement:
         self._tell(told)
         return key_id
 
-    async def revoke_key(self, key_id: str) -> None:
-        """Tell every holder that the key must not be used, until each acknowledged it (MC-GMK-22)."""
+    async def revoke_key(self, key_id: str) -> bool:
+        """Tell every holder that the key must not be used, until each acknowledged it (MC-GMK-22).
+
+        False if it had been revoked before. Raises NotPossible.
+        """
         async with self._database.transaction() as sql:
             if (key := await store.key(sql, key_id)) is None:
                 raise NotPossible(f"There is no key {key_id}.")
@@ -142,6 +150,7 @@ class GroupManagement:
         if not told:
             await self._database.erase_log()
         self._tell(told)
+        return key.state is not KeyState.REVOKED
 
     async def retry(self, key_id: str, user: str | None = None) -> int:
         """Offer a key again to those who refused it or never answered; returns to how many. Raises NotPossible.
@@ -176,8 +185,10 @@ class GroupManagement:
             ]
 
     async def deliveries(self, key_id: str) -> list[Delivery]:
-        """What became of a key's notifications, by user: answers and errors."""
+        """What became of a key's notifications, by user: answers and errors. Raises NotPossible."""
         async with self._database.transaction() as sql:
+            if await store.key(sql, key_id) is None:
+                raise NotPossible(f"There is no key {key_id}.")
             return await store.deliveries_of(sql, key_id)
 
     # users, who have been authenticated by their token

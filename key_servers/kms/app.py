@@ -17,6 +17,7 @@ from typing import Self
 
 from key_servers.errors import ServerError
 from key_servers.https import tokens
+from key_servers.identities import fault_of_name
 from key_servers.kms import http, master_secrets, tuning
 from key_servers.kms.config import MASTER_SECRETS_FILE, STORE_FILE, KmsConfig
 from key_servers.kms.issuer import Issuer, MasterSecrets
@@ -25,7 +26,7 @@ from key_servers.kms.store import Role, Store, User
 from key_servers.sql import open_database
 from mikey_sakke.kms_exchange import check_certificate
 from mikey_sakke.kms_faults import KmsFault
-from mikey_sakke.kms_table import URI
+from mikey_sakke.kms_table import TEXT_MAX
 from mikey_sakke.kms_values import ROLE_EXTERNAL, Certificate
 from mikey_sakke.kms_xml import decode, encode
 
@@ -45,7 +46,8 @@ def create(
     """
     begins = int(time.time()) if now is None else now
     ends = begins + tuning.CERTIFICATE_DAYS * _DAY_S
-    _require_uri(kms_uri)
+    if fault := fault_of_name(kms_uri, TEXT_MAX):
+        raise NotPossible(fault)
     try:
         drawn = MasterSecrets.draw(kms_uri, period_s, offset_s, begins, ends, secrets.randbelow)
     except ValueError as error:
@@ -121,14 +123,17 @@ class Kms:
 
         Raises NotPossible and `store.UserExists`.
         """
-        _require_uri(user_uri)
+        if fault := fault_of_name(user_uri, TEXT_MAX):
+            raise NotPossible(fault)
+        await self._require_not_revoked(user_uri)
         now = self._clock()
         token, stored = tokens.draw(user_uri, now + days * _DAY_S, secrets.token_bytes)
         await self._store.add_user(User(user_uri, role, now), stored)
         return token
 
     async def new_token(self, user_uri: str, days: int = tuning.TOKEN_DAYS) -> str:
-        """Give a user another token; the old one ends. Raises `store.UserUnknown`."""
+        """Give a user another token; the old one ends. Raises `store.UserUnknown`, NotPossible."""
+        await self._require_not_revoked(user_uri)
         token, stored = tokens.draw(user_uri, self._clock() + days * _DAY_S, secrets.token_bytes)
         await self._store.replace_token(stored)
         return token
@@ -136,8 +141,9 @@ class Kms:
     async def revoke_user(self, user_uri: str) -> None:
         """Give a user no keys any more. Those it has end with their key period, the next one at the latest.
 
-        Raises `store.UserUnknown`.
+        Raises `store.UserUnknown`, NotPossible.
         """
+        await self._require_not_revoked(user_uri)
         await self._store.revoke_user(user_uri, self._clock())
 
     async def users(self) -> list[User]:
@@ -156,9 +162,7 @@ class Kms:
         await self._store.put_certificate(certificate.kms_uri, encode(certificate).decode())
         return certificate
 
-
-def _require_uri(text: str) -> None:
-    try:
-        URI.read(text)
-    except ValueError:
-        raise NotPossible("A URI has 1 to 1024 characters and no blanks.") from None
+    async def _require_not_revoked(self, user_uri: str) -> None:
+        user = await self._store.user(user_uri)
+        if user is not None and user.revoked_at is not None:
+            raise NotPossible(f"{user_uri} is revoked, for ever.", "Give that person or device another identity.")

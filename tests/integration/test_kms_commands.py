@@ -86,6 +86,34 @@ def test_what_cannot_be_is_said_in_a_sentence(state: Path, monkeypatch: pytest.M
     assert "chmod 600" in kms(state, "show", code=1)
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "alice",
+        "alice@example.org",
+        "sip:",
+        "sip:alice@",
+        "SIP:alice@example.org",
+        "sip:al ice@example.org",
+        "sip:a@b\u202e",
+    ],
+)
+def test_what_is_no_identity_is_not_taken_for_one(state: Path, uri: str) -> None:
+    kms(state, "init", "kms.example.org", "--no-tls")
+    said = kms(state, "user", "add", uri, code=1)
+    assert "such as sip:" in said or "write sip:" in said or "is no name or URI" in said
+    assert json.loads(kms(state, "show", "--json"))["users"] == []
+
+
+def test_who_is_revoked_is_told_so_at_each_further_command(state: Path) -> None:
+    kms(state, "init", "kms.example.org", "--no-tls")
+    kms(state, "user", "add", ALICE)
+    kms(state, "user", "revoke", ALICE)
+    for words in (("revoke",), ("token",), ("add",)):
+        assert "is revoked, for ever" in kms(state, "user", *words, ALICE, code=1)
+    assert "no name or URI" in kms(state.with_name("other"), "init", "bad name", code=1)
+
+
 async def test_a_kms_in_its_own_process_serves_users_added_beside_it(
     state: Path, tmp_path: Path, unused_tcp_port: int
 ) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -23,6 +24,7 @@ from gateway_agent.seal.server_access import GmsAccess, KmsAccess, ServerAccess
 from gateway_agent.seal.servers import Servers
 from gateway_agent.seal.val_client import ValClient
 from tools.keycast import cms, gms, kms
+from tools.keycast.program import program
 
 ALICE, GMS_URI, CREW = "sip:alice@example.org", "sip:gms.example.org", "sip:crew@gms.example.org"
 KMS_URI = "kms.example.org"
@@ -124,6 +126,95 @@ async def _keyed_and_removed(
 )
 def test_what_cannot_be_is_said_in_a_sentence(tmp_path: Path, words: list[str], sentence: str) -> None:
     assert sentence in typed(gms.app, *words, "--state", str(tmp_path), code=1)
+
+
+@pytest.mark.parametrize(
+    ("server", "words"),
+    [
+        ("gms", ["user", "add", "alice"]),
+        ("gms", ["user", "add", "alice@example.org"]),
+        ("gms", ["group", "create", "bad name"]),
+        ("gms", ["group", "create", "crew"]),
+        ("gms", ["group", "add", CREW, "sip:nobody@example.org"]),
+        ("gms", ["group", "add", CREW, ALICE]),
+        ("gms", ["group", "create", CREW]),
+        ("gms", ["group", "remove", CREW, "sip:bob@example.org"]),
+        ("gms", ["group", "remove", "sip:none@gms.example.org", ALICE]),
+        ("gms", ["user", "withdraw", "sip:bob@example.org"]),
+        ("gms", ["key", "show", "00000001"]),
+        ("gms", ["key", "show", "zz"]),
+        ("gms", ["key", "retry", "00000001"]),
+        ("gms", ["key", "make", CREW, "sip:none@gms.example.org"]),
+        ("cms", ["user", "alice"]),
+        ("cms", ["put", ALICE, "crew", "--gms", GMS_URI]),
+        ("cms", ["put", ALICE, CREW, "--gms", "gms.example.org"]),
+        ("cms", ["put", "sip:nobody@example.org", CREW, "--gms", GMS_URI]),
+        ("cms", ["remove", ALICE, "sip:none@gms.example.org"]),
+        ("cms", ["remove", "sip:nobody@example.org", CREW]),
+    ],
+)
+def test_what_cannot_be_meant_is_told_and_changes_nothing(tmp_path: Path, server: str, words: list[str]) -> None:
+    state = ["--state", str(tmp_path)]
+    shown = {"gms": ["group", "show"], "cms": ["show"]}[server]
+    if server == "gms":
+        for each in (["user", "add", ALICE], ["group", "create", CREW], ["group", "add", CREW, ALICE]):
+            typed(gms.app, *each, *state)
+    else:
+        typed(cms.app, "user", ALICE, *state)
+        typed(cms.app, "put", ALICE, CREW, "--gms", GMS_URI, *state)
+    before = typed(APPS[server], *shown, *state)
+    said = typed(APPS[server], *words, *state, code=1)
+    assert said.startswith("keycast: ") and said.endswith(".")
+    assert typed(APPS[server], *shown, *state) == before
+
+
+def test_what_was_done_before_is_told(tmp_path: Path) -> None:
+    state = ["--state", str(tmp_path)]
+    typed(gms.app, "user", "add", ALICE, *state)
+    typed(gms.app, "group", "create", CREW, *state)
+    key_id = typed(gms.app, "key", "make", CREW, *state)
+    assert "was offered to nobody" in typed(gms.app, "key", "show", key_id.upper(), *state)
+    typed(gms.app, "key", "revoke", key_id, *state)
+    assert "revoked already" in typed(gms.app, "key", "revoke", key_id, *state, code=1)
+    typed(gms.app, "user", "withdraw", ALICE, *state)
+    assert "no permission any more" in typed(gms.app, "user", "withdraw", ALICE, *state, code=1)
+
+
+def in_json(*words: str, code: int = 0) -> Any:
+    result = CliRunner().invoke(program([words[0]]), [*words, "--json"])
+    assert result.exit_code == code, result.output
+    return json.loads(result.stdout)
+
+
+def test_every_command_answers_in_json_refusals_included(tmp_path: Path) -> None:
+    at = {name: ["--state", str(tmp_path / name)] for name in ("kms", "gms", "cms")}
+    assert in_json("kms", "init", KMS_URI, *at["kms"])["kms_uri"] == KMS_URI
+    for words in (["kms", "user", "add"], ["kms", "user", "token"], ["gms", "user", "add"], ["cms", "user"]):
+        assert len(in_json(*words, ALICE, *at[words[0]])["token"].split(".")[1]) == 64
+    assert in_json("kms", "user", "revoke", ALICE, *at["kms"]) == {"uri": ALICE}
+    assert "KmsCertificate" in in_json("kms", "certificate", "export", *at["kms"])["certificate"]
+    assert in_json("kms", "show", *at["kms"])["valid_to"].endswith("+00:00")
+    assert in_json("gms", "group", "create", CREW, *at["gms"])["group"] == CREW
+    assert in_json("gms", "group", "add", CREW, ALICE, *at["gms"])["user"] == ALICE
+    key_id = in_json("gms", "key", "make", CREW, *at["gms"])["key_id"]
+    assert in_json("gms", "key", "show", key_id, *at["gms"])[0]["user"] == ALICE
+    assert in_json("gms", "key", "retry", key_id, *at["gms"])["users"] == 0
+    assert in_json("gms", "key", "revoke", key_id, *at["gms"])["key_id"] == key_id
+    assert in_json("gms", "group", "remove", CREW, ALICE, *at["gms"])["user"] == ALICE
+    assert in_json("gms", "user", "withdraw", ALICE, *at["gms"]) == {"user": ALICE}
+    assert in_json("cms", "put", ALICE, CREW, "--gms", GMS_URI, *at["cms"])["revision"] == 2
+    assert in_json("cms", "remove", ALICE, CREW, *at["cms"])["revision"] == 3
+    for words, code in (
+        (["kms", "user", "add", "bob"], "not-allowed"),
+        (["kms", "user", "token", "sip:bob@example.org"], "user-unknown"),
+        (["kms", "user", "revoke", ALICE], "not-possible"),
+        (["gms", "group", "create", "crew"], "not-allowed"),
+        (["gms", "key", "revoke", key_id], "not-possible"),
+        (["gms", "key", "show", "00000001"], "not-possible"),
+        (["cms", "remove", ALICE, CREW], "not-possible"),
+    ):
+        refusal = in_json(*words, *at[words[0]], code=1)
+        assert refusal["code"] == code and refusal["error"], words
 
 
 def test_a_readable_token_file_is_refused(tmp_path: Path) -> None:

@@ -72,8 +72,10 @@ def add_user(
 
     Example: keycast cms user sip:alice@example.org
     """
+    from tools.keycast.service_ids import require_uri
 
     async def do(profiles: "Profiles") -> None:
+        require_uri(user)
         token = await profiles.add_user(user, days)
         answer({"user": user, "token": token}, token)
 
@@ -91,8 +93,10 @@ def put(
 
     Example: keycast cms put sip:alice@example.org sip:crew@gms.example.org --gms sip:gms.example.org
     """
+    from tools.keycast.service_ids import require_uri
 
     async def do(profiles: "Profiles") -> None:
+        require_uri(group, gms)
         revision = await profiles.put_membership(user, group, gms)
         answer({"user": user, "revision": revision}, f"Revision {revision} of the profile of {user}.")
 
@@ -127,7 +131,7 @@ def show(state: StateFolder = _STATE) -> None:
         for each in found:
             lines.append(f"{each.user}  revision {each.revision}")
             lines += [f"  {group}  of {gms}" for group, gms in each.groups.items()]
-        answer(rows, *lines)
+        answer(rows, *(lines or [f"There is no profile in {state}."]))
 
     _with(state, do)
 

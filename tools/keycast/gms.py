@@ -12,7 +12,7 @@ import typer
 from tools.keycast.dates import moment
 from tools.keycast.json_option import Answering
 from tools.keycast.logs import begin_log, ready
-from tools.keycast.options import answer, console, sentences
+from tools.keycast.options import answer, console, refuse, sentences
 
 if TYPE_CHECKING:
     from key_servers.gms.management import GroupManagement
@@ -31,7 +31,9 @@ DATABASE_VARIABLE = "KEYCAST_GMS_DATABASE"
 StateFolder = Annotated[Path, typer.Option("--state", help="Folder of groups, users and GMKs.")]
 UserUri = Annotated[str, typer.Argument(metavar="USER", help="VAL or MC service ID, such as sip:alice@example.org.")]
 GroupUri = Annotated[str, typer.Argument(metavar="GROUP", help="Group URI, such as sip:crew@gms.example.org.")]
-KeyId = Annotated[str, typer.Argument(metavar="GMK-ID", help="8 hexadecimal digits.")]
+KeyId = Annotated[
+    str, typer.Argument(metavar="GMK-ID", help="8 hexadecimal digits.", callback=lambda text: text.lower())
+]
 _STATE = Path("keycast-gms-state")
 
 
@@ -57,9 +59,11 @@ def run(
     from key_servers.gms.provisioning import KmsOverHttps
     from private_store import files
     from tools.keycast.server_config import server_config
+    from tools.keycast.service_ids import require_uri
 
     begin_log()
     with sentences(), contextlib.suppress(KeyboardInterrupt):
+        require_uri(gms_uri)
         token = files.read(kms_token_file).decode("ascii", "replace").strip()
         provisioning = KmsOverHttps(kms, kms_uri, gms_uri, token, kms_ca, lambda: int(time.time()))
         config = server_config(
@@ -88,12 +92,14 @@ async def _run(config: Any, provisioning: Any) -> None:
 def add_user(
     user: UserUri, state: StateFolder = _STATE, days: Annotated[int, typer.Option(min=1, max=3650)] = 365
 ) -> None:
-    """Permit a user group management services and print its token, which is stored nowhere.
+    """Permit a user group management services, or give it another token, and print that; it is stored nowhere.
 
     Example: keycast gms user add sip:alice@example.org
     """
+    from tools.keycast.service_ids import require_uri
 
     async def do(manage: "GroupManagement") -> None:
+        require_uri(user)
         token = await manage.add_user(user, days)
         answer({"user": user, "token": token}, token)
 
@@ -108,7 +114,8 @@ def withdraw_user(user: UserUri, state: StateFolder = _STATE) -> None:
     """
 
     async def do(manage: "GroupManagement") -> None:
-        await manage.withdraw_user(user)
+        if not await manage.withdraw_user(user):
+            refuse(f"{user} has no permission any more.", "not-possible")
         answer({"user": user}, f"{user} gets nothing any more.")
 
     _with(state, do)
@@ -125,8 +132,10 @@ def create_group(
 
     Example: keycast gms group create sip:crew@gms.example.org --name "the crew"
     """
+    from tools.keycast.service_ids import require_uri
 
     async def do(manage: "GroupManagement") -> None:
+        require_uri(group)
         await manage.create_group(group, name, rekey_on_removal=rekey)
         answer(
             {"group": group},
@@ -196,7 +205,7 @@ def show_groups(state: StateFolder = _STATE) -> None:
             }
             for group, members, held in await manage.groups()
         ]
-        answer(rows, lambda: _show_groups(rows))
+        answer(rows, (lambda: _show_groups(rows)) if rows else f"There is no group in {state}.")
 
     _with(state, do)
 
@@ -243,7 +252,8 @@ def revoke_key(key_id: KeyId, state: StateFolder = _STATE) -> None:
     """
 
     async def do(manage: "GroupManagement") -> None:
-        await manage.revoke_key(key_id)
+        if not await manage.revoke_key(key_id):
+            refuse(f"{key_id} is revoked already. See: keycast gms key show {key_id}", "not-possible")
         answer({"key_id": key_id}, f"{key_id} is revoked; see: keycast gms key show {key_id}")
 
     _with(state, do)
@@ -262,7 +272,7 @@ def retry_key(
 
     async def do(manage: "GroupManagement") -> None:
         count = await manage.retry(key_id, user)
-        answer({"key_id": key_id, "users": count}, f"{count} users get it again.")
+        answer({"key_id": key_id, "users": count}, f"{count} users get it again." if count else "Nobody waits for it.")
 
     _with(state, do)
 
@@ -280,7 +290,8 @@ def show_key(key_id: KeyId, state: StateFolder = _STATE) -> None:
         rows = [{name: getattr(each, name) for name in names} | {"state": each.state.value} for each in found]
         faults = [f"  {each.code}: {each.text}" if each.code else "" for each in found]
         lines = [f"{each.user}  {each.purpose}  {each.state.value}" for each in found]
-        answer(rows, *map("".join, zip(lines, faults, strict=True)))
+        shown = list(map("".join, zip(lines, faults, strict=True)))
+        answer(rows, *(shown or [f"{key_id} was offered to nobody."]))
 
     _with(state, do)
 

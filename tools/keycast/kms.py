@@ -139,8 +139,10 @@ def add(
     Example: keycast kms user add sip:gms@example.org --gms
     """
     from key_servers.kms.store import Role
+    from tools.keycast.service_ids import require_uri
 
     async def do(kms: "Kms") -> None:
+        require_uri(uri)
         token = await kms.add_user(uri, Role.GMS if gms else Role.USER, days)
         answer({"uri": uri, "token": token}, token)
 
