@@ -34,9 +34,9 @@ class ServerConfig(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _period_not_too_short(self) -> "ServerConfig":
-        if 0 < self.period_s < tuning.PERIOD_MIN_S:
-            raise ValueError(f"period_s is 0 or at least {tuning.PERIOD_MIN_S}")
+    def _period_that_can_be_meant(self) -> "ServerConfig":
+        if 0 < self.period_s < tuning.PERIOD_MIN_S or self.period_s > tuning.PERIOD_MAX_S:
+            raise ValueError(f"period_s is 0 or at least {tuning.PERIOD_MIN_S}, and at most {tuning.PERIOD_MAX_S}")
         return self
 
     @property

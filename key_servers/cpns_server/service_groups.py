@@ -73,8 +73,9 @@ class ServiceGroups:
             rekey_on_join=usual.rekey_on_join if rekey_on_join is None else rekey_on_join,
             period_s=usual.period_s if period_s is None else period_s,
         )
-        if 0 < group.period_s < tuning.PERIOD_MIN_S or group.period_s < 0:
-            raise NotAllowed(f"the period of updates is 0 or at least {tuning.PERIOD_MIN_S} seconds")
+        if group.period_s and not tuning.PERIOD_MIN_S <= group.period_s <= tuning.PERIOD_MAX_S:
+            limits = f"at least {tuning.PERIOD_MIN_S} and at most {tuning.PERIOD_MAX_S} seconds"
+            raise NotAllowed(f"the period of updates is 0 or {limits}")
         with self._store.transaction():
             present = self._store.group(sg_id)
             if present is not None and present.state is not GroupState.DELETED:

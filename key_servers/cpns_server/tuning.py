@@ -5,6 +5,7 @@ KEYS_KEPT = 2  # newest Group Keys of a Service Group in the store (SEC-29)
 # Updates of Group Keys
 BATCHING_S = 2.0  # leaves within it make one update (SEC-19); bounds how long a leaver still reads
 BATCHING_MAX_S = 60.0  # SEC-05: leave means now
+PERIOD_MAX_S = 3660 * 86400  # ten years: what is typed beyond that is a slip
 PERIOD_MIN_S = 60  # shorter periods would make every member's flash and radio work for nothing
 UPDATE_RETRY_S = 60  # after an update that failed: disk full, versions used up
 PERIODIC_LEAD_S = 30  # periodic keys are activated this much later, so that all members change together

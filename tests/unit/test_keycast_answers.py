@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import typer
 from rich.console import Console
+from typer.testing import CliRunner
 
 import cpns.errors
 import gateway_agent.errors
@@ -18,6 +20,7 @@ import gateway_agent.store.errors
 import key_servers.errors
 import message_plane.errors
 from gateway_agent.errors import Refused, code_of
+from tools.keycast import status
 from tools.keycast.dates import ago, dated, moment
 from tools.keycast.program import WORDS, program
 from tools.keycast.tables import show_table
@@ -89,9 +92,38 @@ def test_dates_that_a_person_types() -> None:
     assert moment("2025-06-15T15:06:40+00:00") == moment("2025-06-15T17:06:40+02:00") == 1_750_000_000
     assert (moment("0"), moment("1750000000")) == (0, 1_750_000_000)
     assert moment("2027-01-31") < moment("2027-01-31T18:00")
-    for wrong in ("tomorrow", "-1", "", "2027-13-01"):
+    for wrong in ("tomorrow", "-1", "", "2027-13-01", "9" * 30, "99999-01-01"):
         with pytest.raises(typer.BadParameter):
             moment(wrong)
+
+
+QUIET: dict[str, Any] = {
+    "gateway": "gw", "pn": "home", "uplink": "embedded", "addresses": [], "broadcast": [], "networks": [],
+    "stopped": None, "held": [], "groups": [], "devices": [], "counters": {}, "alarms": [],
+}  # fmt: skip
+GROUP = {"sg_id": "home/lights", "version_text": "0.8", "member_count": 3, "states": {}, "exposed": False}
+ALARM = {"kind": "silent", "gateway_id": "gw", "sg_id": "", "since": 0, "text": "Nobody is there."}
+
+
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [
+        ({}, 0),
+        ({"groups": [GROUP | {"waiting": False}]}, 0),
+        ({"groups": [GROUP | {"waiting": True}]}, 2),
+        ({"held": ["home/lights"]}, 2),
+        ({"stopped": "this is an old copy"}, 2),
+        ({"alarms": [ALARM]}, 2),
+    ],
+)
+def test_the_status_ends_with_2_while_something_is_wrong(
+    found: dict[str, Any], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "ask", lambda *_: QUIET | found)
+    app = typer.Typer()
+    app.command()(status.command)
+    result = CliRunner().invoke(app, [])
+    assert result.exit_code == code, result.output
 
 
 def test_ages_for_people() -> None:

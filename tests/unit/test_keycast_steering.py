@@ -94,6 +94,7 @@ async def home(tmp_path: Path) -> AsyncIterator[Home]:
         ("group.create", {"sg_id": ""}, NotAllowed, "without blanks"),
         ("group.create", {"sg_id": "home/doors", "open_to": ["hme"]}, Unknown, "'home'"),
         ("group.create", {"sg_id": "home/doors", "period_s": -60}, NotAllowed, "at least 60"),
+        ("group.create", {"sg_id": "home/doors", "period_s": 10**30}, NotAllowed, "at most"),
         ("group.create", {"sg_id": "home/doors", "protection": "seald"}, NotAllowed, "sealed"),
         ("group.create", {"sg_id": SG}, NotAllowed, "already"),
         ("server.dismiss-alarm", {"kind": "nonsense"}, Unknown, "'nonsense'"),
@@ -219,4 +220,5 @@ def test_the_nearest_name() -> None:
     assert nearest("lamp.prch", known) == "Did you mean 'lamp.porch'?"
     assert nearest("LAMP.HALL", known) == "Did you mean 'lamp.hall'?"
     assert nearest("küche", known) == "Did you mean 'Küche'?"
+    assert nearest("lamp.hall" * 9000, known) == ""  # whoever sends that did not mistype it
     assert nearest("fridge", known) == nearest("", known) == nearest("lamp", []) == ""

@@ -38,11 +38,11 @@ def moment(text: str | int) -> int:
 
     Seconds are taken too. Raises typer.BadParameter.
     """
-    if isinstance(text, int) or text.isdecimal():
-        return int(text)
     try:
+        if isinstance(text, int) or text.isdecimal():
+            return int(datetime.datetime.fromtimestamp(int(text), datetime.UTC).timestamp())
         return int(datetime.datetime.fromisoformat(text).astimezone().timestamp())
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, OSError):
         raise typer.BadParameter(f"{text!r} is no date: write 2027-01-31T18:00, with +01:00 for a zone") from None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from cpns.errors import NotAllowed, Unknown
 
 _SHOWN_MAX = 5
+_TYPED_MAX = 128  # characters; comparing longer ones takes long, and nobody typed them
 
 
 def require(name: str, known: Iterable[str], what: str, step: str = "") -> None:
@@ -20,6 +21,8 @@ def require(name: str, known: Iterable[str], what: str, step: str = "") -> None:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A sentence with the known name that was meant, it may be; "" if none is near."""
+    if len(name) > _TYPED_MAX:
+        return ""
     by_folded = {each.casefold(): each for each in known}
     found = difflib.get_close_matches(name.casefold(), by_folded, n=1)
     return f"Did you mean {by_folded[found[0]]!r}?" if found else ""
