@@ -34,18 +34,20 @@ from gateway_agent.radios.udp_broadcast import Figures, UdpBroadcast
 from gateway_agent.registrar import Registrar
 from gateway_agent.sightings import Sightings
 from gateway_agent.store.errors import RESTORE_BACKUP, StoreDamaged
-from gateway_agent.store.store import Store
+from gateway_agent.store.store import DATABASE_FILE, Store
 from message_plane.credentials import Credential
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.identity import OwnIdentity, SigningKey
 from message_plane.session_store import SessionStore
-from private_store import contents, files, folders
+from private_store import contents, files, folders, restoring
 
 IDENTITY_FILE = "identity.key"
 SIGNING_FILE = "signing.key"
 NEXT_SIGNING_FILE = "signing.key.next"  # while the signing key rolls over
 SESSIONS_FILE = "sessions.db"
 STORE_FOLDER = "store"
+SERVER_FOLDER = "server"  # of an embedded CPNS Server
+SEAL_FOLDER = "seal"  # of a gateway that is a VAL client
 CONTROL_SOCKET = "control.sock"
 
 
@@ -53,6 +55,10 @@ def own_keys(config: GatewayConfig) -> tuple[OwnIdentity, SigningKey]:
     """The gateway's two keys, made at the first start. Raises IdentityError, StoreDamaged."""
     folder = config.gateway.state_dir
     folders.make(folder, StoreDamaged)
+    if restoring.unfinished(folder):
+        raise StoreDamaged(
+            f"A restore of {folder} was cut short.", "Start the gateway, which finishes it, or restore again."
+        )
     identity = OwnIdentity.kept(folder / IDENTITY_FILE, config.gateway.id, "gateway", way_back(IDENTITY_FILE))
     return identity, SigningKey.kept(folder / SIGNING_FILE, way_back(SIGNING_FILE), identity)
 
@@ -225,6 +231,15 @@ class GatewayApp:
         return interfaces.reachable(
             config.broadcast.interfaces, config.message_plane.listen, interfaces.ipv4_interfaces()
         )
+
+    def images(self) -> dict[str, bytes]:
+        """The files that a backup holds of this gateway, by their paths in the state folder, as it holds them."""
+        folder = self.config.gateway.state_dir
+        images = {name: files.read(folder / name, StoreDamaged) for name in (IDENTITY_FILE, SIGNING_FILE)}
+        images[SESSIONS_FILE] = self.credentials.image()
+        if self._store is not None:
+            images[f"{STORE_FOLDER}/{DATABASE_FILE}"] = self._store.image()
+        return images
 
     @property
     def commits(self) -> int:

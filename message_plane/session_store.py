@@ -313,6 +313,11 @@ class SessionStore:
             database.execute("DELETE FROM oscore_context")
         self._edits += 1
 
+    def image(self) -> bytes:
+        """The octets of a file like this one for a backup: the credentials, and no context (SEC-02)."""
+        with self._writing:
+            return self._file.image("DELETE FROM oscore_context", "UPDATE lease SET holder = NULL, expires = 0")
+
     # Private
 
     @contextmanager

@@ -173,15 +173,20 @@ class SqliteFile:
         except sqlite3.Error as error:
             raise self.failed(error) from error
 
-    def copy(self) -> sqlite3.Connection:
-        """A copy of everything in memory, where secrets can be taken out of it before it is written anywhere."""
-        copy = sqlite3.connect(":memory:", isolation_level=None)
+    def image(self, *statements: str) -> bytes:
+        """The octets of a file like this one after `statements`, which take out what a backup must not hold.
+
+        They run on a copy in memory: what they take out is written nowhere.
+        """
         try:
-            self.connection.backup(copy)
+            with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
+                self.connection.backup(copy)
+                for statement in statements:
+                    copy.execute(statement)
+                copy.execute("VACUUM")
+                return copy.serialize()
         except sqlite3.Error as error:
-            copy.close()
             raise self.failed(error) from error
-        return copy
 
     def failed(self, error: sqlite3.Error) -> Exception:
         """What SQLite could not do, in the words and the class of the room. Its own words never quote a value."""

@@ -25,11 +25,12 @@ class Restored:
     pnes: tuple[str, ...]
 
 
-def restore(store: Store, random: RandomOctets, *, height: int, unix: int) -> Restored:
+def restore(store: Store, random: RandomOctets, *, height: int, unix: int, known: int = 0) -> Restored:
     """Begin anew in `store`, which was opened with `restoring=True`.
 
     * all Group Keys, covers, deliveries, members, slots and tree masters go;
-    * a new tree master, generation = highest known + 256, with a slot for every PNE present;
+    * a new tree master, generation = highest known + 256, with a slot for every PNE present (`known`: the highest one
+      that is known from elsewhere);
     * receipts given to PNEs are worth nothing any more (SEC-34);
     * every group waits: nothing goes out before the Server has told the members and issued a new key.
 
@@ -41,7 +42,7 @@ def restore(store: Store, random: RandomOctets, *, height: int, unix: int) -> Re
     pn = store.pn.get()
     if pn is None:
         raise StoreDamaged("The store knows no PN.", "Put back a backup of this gateway, or set it up anew.")
-    generation = max([pn.last_generation, *files]) + RESTORE_STEP
+    generation = max([pn.last_generation, known, *files]) + RESTORE_STEP
     if generation > GENERATION_MAX:
         raise TooMany(USED_UP)  # before anything is gone
     with store.transaction():

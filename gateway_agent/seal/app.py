@@ -126,6 +126,8 @@ class SealClient:
         self.boards = BoardUsers({user.pne_id: user for user, _ in users})
         self.client = client
         self.uplink: SealUplink
+        self._gmks: GmkStore
+        self._groups: ServiceGroups
 
     @classmethod
     async def open(
@@ -164,6 +166,7 @@ class SealClient:
                 Mapping(each.group, each.sg_id, None if each.pnes is None else frozenset(each.pnes))
                 for each in config.groups
             ]
+            made._gmks, made._groups = gmks, groups
             made.uplink = SealUplink(client, groups, pn_id, mappings, server)
             made._stack = stack.pop_all()
         return made
@@ -179,6 +182,10 @@ class SealClient:
             user.send = gateway.send_key_message
             user.counters = gateway.counters
             await servers.__aenter__()
+
+    def images(self) -> dict[str, bytes]:
+        """The files that a backup holds of this client, by their names in its folder: no key is in them."""
+        return {GMKS_FILE: self._gmks.image(), GROUPS_FILE: self._groups.image()}
 
     async def close(self) -> None:
         """End; all goes on at the next start."""

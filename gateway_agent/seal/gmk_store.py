@@ -70,6 +70,10 @@ class GmkStore:
         """Let go of the file."""
         self._file.close()
 
+    def image(self) -> bytes:
+        """The octets of a file like this one for a backup: what was revoked and seen, the profile, and no GMK."""
+        return self._file.image("DELETE FROM gmk_group", "DELETE FROM gmk")
+
     def transaction(self) -> AbstractContextManager[None]:
         """All or nothing; on the medium when it ends, and what it erased is overwritten. Raises StoreFailed."""
         return self._file.transaction()

@@ -70,6 +70,10 @@ class ServiceGroups:
         """Let go of the file."""
         self._file.close()
 
+    def image(self) -> bytes:
+        """The octets of a file like this one for a backup."""
+        return self._file.image()
+
     def transaction(self) -> AbstractContextManager[None]:
         """All or nothing. Raises StoreFailed."""
         return self._file.transaction()

@@ -35,6 +35,7 @@ class Database:
         self._known: dict[tuple[object, ...], sqlite3.Row | None] = {}
         self.forget_log_after_commit = self._file.erase_after_commit
         self.close = self._file.close
+        self.image = self._file.image
 
     @property
     def commits(self) -> int:
@@ -82,10 +83,6 @@ class Database:
                 self._known.clear()
             self._known[sql, values] = row
         return row
-
-    def copy(self) -> sqlite3.Connection:
-        """A copy of everything in memory, where it can be changed before it is written anywhere."""
-        return self._file.copy()
 
     def number(self, sql: str, *values: Value) -> int:
         """The one integer a query gives."""

@@ -12,9 +12,9 @@ from gateway_agent.store.inventory import Inventory
 from gateway_agent.store.personal_network import PersonalNetworkTable
 from gateway_agent.store.slot_table import SlotTable
 from gateway_agent.store.tree_masters import TreeMasters, fingerprint
-from private_store import files
 from private_store.folder_lock import FolderLock
 
+DATABASE_FILE = "gateway.db"
 _RESTORE = "Run `keycast gateway restore`: it starts a new generation and waits for new keys."
 
 
@@ -34,7 +34,7 @@ class Store:
             faults=FAULTS,
         )
         try:
-            self.database = Database(folder / "gateway.db")
+            self.database = Database(folder / DATABASE_FILE)
         except BaseException:
             self._lock.release()
             raise
@@ -69,22 +69,17 @@ class Store:
             raise StoreDamaged(f"The tree master of generation {generation} is missing.", _RESTORE)
         return secret
 
-    def back_up_to(self, path: Path) -> None:
-        """Write a backup file: the inventory without keys, covers, slots, deliveries and tree masters (SEC-02).
+    def image(self) -> bytes:
+        """The database file for a backup: the inventory without keys, covers, slots and deliveries (SEC-02).
 
-        Raises StoreDamaged.
+        Opened without a restore it sends nothing and says why.
         """
-        copy = self.database.copy()
-        try:
-            for table in ("recipient", "delivery", "gkek", "group_key", "slot", "block", "generation"):
-                copy.execute(f"DELETE FROM {table}")
-            copy.execute("UPDATE service_group SET waiting = 1")
-            copy.execute("UPDATE pn SET receipt_key = X'', stopped = 'This is a backup. ' || ?", (_RESTORE,))
-            copy.execute("VACUUM")
-            octets = copy.serialize()
-        finally:
-            copy.close()
-        files.write_new(path, octets, StoreDamaged)
+        gone = ("recipient", "delivery", "gkek", "group_key", "slot", "block", "generation", "leftover_tree_master")
+        return self.database.image(
+            *(f"DELETE FROM {table}" for table in gone),
+            "UPDATE service_group SET waiting = 1",
+            f"UPDATE pn SET receipt_key = X'', stopped = 'This is a backup. {_RESTORE}'",
+        )
 
     def _match_tree_masters(self) -> None:
         known = {row.generation: row.fingerprint for row in self.slots.generations()}

@@ -27,6 +27,7 @@ from key_servers.cpns_server import events, tuning
 from key_servers.cpns_server.alarms import Alarms
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.courier import Courier
+from key_servers.cpns_server.database import FILE_NAME
 from key_servers.cpns_server.gateway_reports import GatewayReports
 from key_servers.cpns_server.group_keys import GroupKeys, RandomOctets
 from key_servers.cpns_server.links import InProcessLink, Receiver
@@ -161,6 +162,10 @@ class CpnsServer:
     def detach(self, gateway_id: str) -> None:
         """Undo `attach`; requests wait until the PN GW is back."""
         self._link.detach(gateway_id)
+
+    def images(self) -> dict[str, bytes]:
+        """The files that a backup holds of this Server, by their names in the state folder, as it holds them."""
+        return {FILE_NAME: self._store.image()} | ({} if self._udp is None else self._udp.images())
 
     def credential(self) -> bytes:
         """The Server's own credential (CCS octets) for PN GWs to register. Raises NotAllowed if it does not listen."""

@@ -55,6 +55,7 @@ class Database:
         self._lots: sqlite3.Connection | None = None
         self._lots_written = 0
         self.erase_after_commit = self._file.erase_after_commit
+        self.image = self._file.image
 
     def close(self) -> None:
         """Close the file and let other processes have it."""

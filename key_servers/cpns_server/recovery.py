@@ -17,6 +17,13 @@ from key_servers.cpns_server.values import Gateway, GroupState, MemberState, Mom
 _EPOCH_MAX = 0xFFFF
 
 
+def epochs_ahead(newer: Store, older: Store) -> int:
+    """By how many epochs one store is ahead of a copy of it: in that of new Service Groups, or in that of any."""
+    versions = {group.sg_id: group.version >> 16 for group in older.groups()}
+    ahead = [(group.version >> 16) - versions.get(group.sg_id, older.base_epoch()) for group in newer.groups()]
+    return max(0, newer.base_epoch() - older.base_epoch(), *ahead)
+
+
 class Recovery:
     """What an operator does after a loss."""
 

@@ -36,6 +36,10 @@ class Store:
         """Synced transactions since the start."""
         return self._database.commits
 
+    def image(self) -> bytes:
+        """The octets of a file like this one for a backup: everything but Group Keys."""
+        return self._database.image("DELETE FROM group_keys")
+
     def close(self) -> None:
         """Let go of the file."""
         self._database.close()

@@ -9,12 +9,13 @@ from cpns.errors import NotAllowed
 from key_servers.cpns_server import tuning
 from key_servers.cpns_server.courier import NoAnswer, NotSent
 from key_servers.cpns_server.database import RESTORE_BACKUP
-from key_servers.errors import ServerError
+from key_servers.errors import ServerError, StoreUnusable
 from message_plane import credentials, errors
 from message_plane.credentials import Credential
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.identity import OwnIdentity
 from message_plane.session_store import SessionStore
+from private_store import files
 
 Handle = Callable[[str, bytes], Awaitable[bytes]]
 
@@ -25,10 +26,11 @@ SESSIONS_FILE = "sessions.sqlite3"
 class UdpLink:
     """An open endpoint; `request` is the way to PN GWs that have a session."""
 
-    def __init__(self, endpoint: Endpoint, sessions: SessionStore, identity: OwnIdentity) -> None:
+    def __init__(self, endpoint: Endpoint, sessions: SessionStore, identity: OwnIdentity, state_dir: Path) -> None:
         self._endpoint = endpoint
         self._sessions = sessions
         self.identity = identity
+        self._state_dir = state_dir
 
     @classmethod
     async def open(
@@ -75,7 +77,7 @@ class UdpLink:
         except BaseException:
             sessions.close()
             raise
-        return cls(endpoint, sessions, identity)
+        return cls(endpoint, sessions, identity, state_dir)
 
     async def request(self, gateway_id: str, message: bytes) -> bytes:
         """Send one message over the session.
@@ -121,6 +123,13 @@ class UdpLink:
         """End all sessions, keep the credentials: the store of this Server is an older copy (SEC-23)."""
         for credential in self._sessions.registered():
             await self._endpoint.drop(credential.entity_id)
+
+    def images(self) -> dict[str, bytes]:
+        """The files that a backup holds of this end: the Server's key, and who is registered without sessions."""
+        return {
+            IDENTITY_FILE: files.read(self._state_dir / IDENTITY_FILE, StoreUnusable),
+            SESSIONS_FILE: self._sessions.image(),
+        }
 
     def credential(self) -> bytes:
         """The Server's own CCS octets."""

@@ -15,6 +15,7 @@ from gateway_agent.core.pairing import OPEN_S, PairingWindow
 from gateway_agent.core.restore import restore
 from gateway_agent.store.errors import StoreDamaged
 from gateway_agent.store.store import Store
+from private_store import files
 from tests.unit.gateway_world import PN, Signer, World
 
 
@@ -185,8 +186,7 @@ async def test_a_backup_holds_no_key_and_does_not_run_without_restore(world, tmp
     await world.delivered("light")
     secrets = [world.server.group("light").key, world.store.tree_master(1)]
     backup = tmp_path / "backup.db"
-    world.store.back_up_to(backup)
-    assert backup.stat().st_mode & 0o777 == 0o600
+    files.write_new(backup, world.store.image())
     assert not any(secret in backup.read_bytes() for secret in secrets)
     folder = tmp_path / "restored"
     folder.mkdir()
@@ -361,8 +361,7 @@ async def test_a_backup_holds_no_key_of_receipts_and_boards_of_before_are_answer
     await keyed(world, "a")
     key = world.store.pn.receipt_key()
     assert len(key) == 16
-    world.store.back_up_to(tmp_path / "backup.db")
-    assert key not in (tmp_path / "backup.db").read_bytes()
+    assert key not in world.store.image()
     fields = {messages.PNE_ID: "a", messages.SG_ID: "light", messages.VERSION: 0}
     answer = await world.boards["a"].ask(numbers.KEY_PULL_REQUEST, fields)
     assert messages.GROUP_KEY in answer and messages.RECEIPT not in answer
@@ -373,7 +372,7 @@ async def test_honest_boards_do_not_stop_a_gateway_that_is_being_restored(world,
     """They hold newer keys than the backup knows of, and pull after the list and before the Server's new key."""
     await keyed(world, "a", "b", "c")
     before = tmp_path / "backup"
-    world.store.back_up_to(before)
+    files.write_new(before, world.store.image())
     for _ in range(3):
         await world.server.rekey("light")
         await world.delivered("light")

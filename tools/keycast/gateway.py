@@ -3,9 +3,7 @@
 import asyncio
 import contextlib
 import json
-import secrets
 import signal
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +15,7 @@ from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, answer, ask, con
 
 app = typer.Typer(no_args_is_help=True)
 
-SEAL_FOLDER = "seal"  # in the state folder: what a gateway that is a VAL client keeps
+CONFIRM = "keycast server confirm-members"
 
 _TEMPLATE = """\
 # A keycast PN GW. Every other setting has a default: keycast gateway settings
@@ -204,7 +202,7 @@ def trust_server(
 
     Example: keycast gateway trust-server $(keycast server credential --state server-state)
     """
-    from gateway_agent.app import SESSIONS_FILE
+    from gateway_agent.app import SESSIONS_FILE, own_keys
     from gateway_agent.config.load import load
     from message_plane import credentials
     from message_plane.session_store import SessionStore
@@ -216,6 +214,7 @@ def trust_server(
     with sentences():
         loaded = load(config)
         parsed = credentials.parse(octets, "server")
+        own_keys(loaded)
         if parsed.entity_id != loaded.uplink.server_id:
             refuse(
                 f"this is the credential of {parsed.entity_id}, and {config} names {loaded.uplink.server_id} as the "
@@ -252,58 +251,60 @@ def new_generation(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 @app.command()
 def backup(
-    path: Annotated[Path, typer.Argument(help="New file for the backup.")], config: ConfigOption = DEFAULT_CONFIG
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="New file for the backup.")],
+    config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Write a backup: inventory without keys, sessions and tree masters. Stop the gateway first.
+    """Write all of the gateway's state into one file, running or not; keep it as secret as the gateway.
 
-    To put it back: as store/gateway.db in the state folder, then keycast gateway restore.
-    Example: keycast gateway backup home.backup
+    It holds the gateway's keys, the credentials of its boards, the inventory, the embedded CPNS Server and what a VAL
+    client must not forget; no Group Key, no tree master, no session. Example: keycast gateway backup home.backup
     """
-    from gateway_agent.app import STORE_FOLDER
     from gateway_agent.config.load import load
-    from gateway_agent.store.store import Store
-
-    with sentences():
-        store = Store(load(config).gateway.state_dir / STORE_FOLDER)
-        try:
-            store.back_up_to(path)
-        except FileExistsError:
-            refuse(f"{path} exists already. Name a new file.", "file")
-        finally:
-            store.close()
-    answer(
-        {"file": str(path)}, f"{path} is written. After putting it back as store/gateway.db: keycast gateway restore"
-    )
-
-
-@app.command()
-def restore(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Begin anew after an older state was put back: new tree generation, no session, no key (SEC-02).
-
-    Boards make new sessions by themselves; every group waits for a new key of the CPNS Server. Stop the gateway first.
-    Example: keycast gateway restore
-    """
-    from gateway_agent.app import SESSIONS_FILE, STORE_FOLDER
-    from gateway_agent.config.load import load
-    from gateway_agent.core.restore import restore as begin_anew
-    from gateway_agent.store.store import Store
-    from message_plane.session_store import SessionStore
+    from gateway_agent.control import ask as over_socket
+    from gateway_agent.errors import ControlUnavailable
+    from tools.keycast import state_copies
 
     with sentences():
         loaded = load(config)
-        folder = loaded.gateway.state_dir
-        store = Store(folder / STORE_FOLDER, restoring=True)
+        state = loaded.gateway.state_dir
         try:
-            with contextlib.closing(SessionStore(folder / SESSIONS_FILE)) as sessions:
-                sessions.discard_contexts()
-            _begin_epoch(folder / SEAL_FOLDER)
-            done = begin_anew(store, secrets.token_bytes, height=loaded.tree.height, unix=int(time.time()))
-        finally:
-            store.close()
+            over_socket(state, "gateway.backup", path=str(path.absolute()))
+        except ControlUnavailable:
+            with state_copies.gateway_state(state):
+                state_copies.write_gateway_backup(loaded, path, state_copies.stopped_gateway(state))
+    answer({"file": str(path)}, f"{path} is written. To put it back: keycast gateway restore {path}")
+
+
+@app.command()
+def restore(
+    path: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="The backup to put back; without: an older state folder was.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="More than 1 for a backup that was put back before.")] = 1,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Put a backup in place of the gateway's state and begin anew: new generation, no session, no key (SEC-02).
+
+    Boards make new sessions by themselves; every group waits for a new key of the CPNS Server, an embedded one holds
+    its groups until a person has looked at their members. Stop the gateway first. Cut short, do it again.
+
+    Example: keycast gateway restore home.backup
+    """
+    from gateway_agent.config.load import load
+    from tools.keycast import state_copies
+
+    with sentences():
+        loaded = load(config)
+        with state_copies.gateway_state(loaded.gateway.state_dir):
+            if path is None:
+                done = state_copies.begin_anew_in_place(loaded)
+            else:
+                done = state_copies.put_back_gateway(loaded, path, epochs)
     answer(
-        {"generation": done.generation, "boards": list(done.pnes), "waiting": list(done.waiting_groups)},
-        f"Generation {done.generation} begins; {len(done.pnes)} boards will make new sessions; "
-        f"{len(done.waiting_groups)} groups wait for a new key.",
+        {"generation": done.generation, "boards": done.boards, "waiting": done.waiting, "held": done.held},
+        f"Generation {done.generation} begins; {len(done.boards)} boards will make new sessions; "
+        f"{len(done.waiting)} groups wait for a new key.",
+        *(f"{sg} is held. Start the gateway, look at its members, then: {CONFIRM} {sg}" for sg in done.held),
     )
 
 
@@ -323,24 +324,12 @@ def lost(
     """
     from gateway_agent.config.load import load
     from private_store import contents
+    from tools.keycast import state_copies
 
     if name not in _REPLACEABLE:
         refuse(f"{name} cannot be made anew. What can be: {', '.join(_REPLACEABLE)}.", "unknown")
     with sentences():
-        contents.forget(load(config).gateway.state_dir / name)
+        state = load(config).gateway.state_dir
+        with state_copies.gateway_state(state):
+            contents.forget(state / name)
     answer({"lost": name}, f"The next start makes {name} anew.")
-
-
-def _begin_epoch(folder: Path) -> None:
-    """Versions that a VAL client made since the older state was saved are not used again (SEC-03)."""
-    if not folder.exists():  # and perhaps nothing is installed of what a VAL client needs
-        return
-    from gateway_agent.seal.app import GROUPS_FILE
-    from gateway_agent.seal.service_groups import ServiceGroups
-
-    if (folder / GROUPS_FILE).exists():
-        groups = ServiceGroups(folder / GROUPS_FILE)
-        try:
-            groups.begin_epoch()
-        finally:
-            groups.close()

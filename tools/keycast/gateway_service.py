@@ -1,5 +1,6 @@
 """What `keycast gateway run` is put together of, and how `keycast gateway check` tries the same without starting it."""
 
+import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator
@@ -8,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway_agent.app import CONTROL_SOCKET, GatewayApp, own_keys
+from gateway_agent.app import CONTROL_SOCKET, SEAL_FOLDER, SERVER_FOLDER, GatewayApp, own_keys
 from gateway_agent.config.schema import GatewayConfig
 from gateway_agent.control import check_path, who_answers
 from gateway_agent.core.ports import Uplink
@@ -21,15 +22,13 @@ from message_plane.errors import PortInUse
 from message_plane.port_holder import holders
 from message_plane.udp import bound
 from private_store import contents, folders
+from tools.keycast import state_copies
 from tools.keycast.embedded import InProcessUplink
-from tools.keycast.gateway import SEAL_FOLDER
 from tools.keycast.server_config import checked
 from tools.keycast.steering import commands
 
 if TYPE_CHECKING:
     from gateway_agent.seal.app import SealClient
-
-SERVER_FOLDER = "server"  # in the state folder: the embedded CPNS Server
 
 
 @dataclass
@@ -44,6 +43,7 @@ class Service:
     async def start(self) -> None:
         """Deliver, announce, and listen to commands."""
         known = commands(self.app, self.server)
+        known["gateway.backup"] = self.back_up
         if self.seal is not None:
             known["seal.boards"] = self.seal.boards.status
         if self.server is not None:
@@ -51,6 +51,16 @@ class Service:
         await self.app.start(known)
         if self.seal is not None:
             await self.seal.start(self.app.gateway)
+
+    async def back_up(self, path: str) -> str:
+        """Write all of this gateway's state as one backup, the new file `path`; returns it."""
+        images = self.app.images()  # at one moment: nothing else runs until it is made
+        if self.server is not None:
+            images |= {f"{SERVER_FOLDER}/{name}": octets for name, octets in self.server.images().items()}
+        if self.seal is not None:
+            images |= {f"{SEAL_FOLDER}/{name}": octets for name, octets in self.seal.images().items()}
+        await asyncio.to_thread(state_copies.write_gateway_backup, self.config, Path(path), images)
+        return path
 
 
 @asynccontextmanager
@@ -61,8 +71,9 @@ async def opened(config: GatewayConfig, *, at_work: bool = True) -> AsyncIterato
     """
     state = config.gateway.state_dir
     folders.make(state)
-    own_keys(config)  # the first names on the list of what was made
     async with AsyncExitStack() as stack:
+        stack.enter_context(state_copies.gateway_state(state))
+        own_keys(config)  # the first names on the list of what was made
         server = None
         uplink: Uplink | None = None
         if config.uplink.kind == "embedded":

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,11 @@ from tools.keycast.group import PneArgument, SgArgument
 from tools.keycast.logs import begin_log, ready
 from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, StateOption, answer, ask, sentences
 from tools.keycast.versions import version_text
+
+if TYPE_CHECKING:
+    from gateway_agent.control import ControlSocket
+    from key_servers.cpns_server.app import CpnsServer
+    from key_servers.cpns_server.config import ServerConfig
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -39,17 +44,30 @@ async def _run(state: Path, server_id: str, listen: list[str], port: int) -> Non
     from gateway_agent.control import ControlSocket
     from key_servers.cpns_server.app import CpnsServer
     from key_servers.cpns_server.config import ServerConfig
-    from tools.keycast.gateway import interrupted
+    from tools.keycast import state_copies
     from tools.keycast.server_config import checked
     from tools.keycast.server_steering import server_commands
 
-    server = await CpnsServer.open(state, checked(ServerConfig, id=server_id, listen=listen, port=port))
-    control = ControlSocket(state / "control.sock", server_commands(server))
+    async def back_up(path: str) -> str:
+        images = server.images()  # at one moment: nothing else runs until it is made
+        await asyncio.to_thread(state_copies.write_server_backup, server_id, Path(path), images)
+        return path
+
+    settings = checked(ServerConfig, id=server_id, listen=listen, port=port)
+    with state_copies.server_state(state):
+        server = await CpnsServer.open(state, settings)
+        control = ControlSocket(state / "control.sock", server_commands(server) | {"server.backup": back_up})
+        await _serve(server, control, server_id, settings)
+
+
+async def _serve(server: "CpnsServer", control: "ControlSocket", server_id: str, settings: "ServerConfig") -> None:
+    from tools.keycast.gateway import interrupted
+
     try:
         await control.open()
         ready(
-            {"server": server_id, "listen": listen, "port": port},
-            f"{server_id} listens on {', '.join(listen)}, UDP port {port}",
+            {"server": server_id, "listen": settings.listen, "port": settings.port},
+            f"{server_id} listens on {', '.join(settings.listen)}, UDP port {settings.port}",
         )
         await interrupted(server.failed)
     finally:
@@ -149,16 +167,51 @@ def move_pne(
 
 
 @app.command()
+def backup(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="New file for the backup.")],
+    state: StateFolder = _STATE,
+) -> None:
+    """Write all of a Server's state into one file, running or not; keep it secret. An embedded one: gateway backup.
+
+    It holds the Server's key, the credentials of its gateways, groups and members; no Group Key and no session.
+    Example: keycast server backup server.backup --state server-state
+    """
+    from gateway_agent.control import ask as over_socket
+    from gateway_agent.errors import ControlUnavailable
+    from tools.keycast import state_copies
+
+    with sentences():
+        try:
+            over_socket(state, "server.backup", path=str(path.absolute()))
+        except ControlUnavailable:
+            with state_copies.server_state(state):
+                server_id, images = state_copies.stopped_server(state)
+                state_copies.write_server_backup(server_id, path, images)
+    answer({"file": str(path)}, f"{path} is written. To put it back: keycast server restore {path} --state {state}")
+
+
+@app.command()
 def restore(
+    path: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="The backup to put back; without: an older folder was.")
+    ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="More than 1 for a copy that was put back before.")] = 1,
     config: ConfigOption = DEFAULT_CONFIG,
     state: StateOption = None,
 ) -> None:
-    """Say that the Server's store is an older copy: no version is used twice, groups wait for a person (SEC-03).
+    """Put a backup in place of the state of a Server that is stopped; or tell a running one that it is an older copy.
 
-    Example: keycast server restore
+    No version is used twice, groups wait for a person (SEC-03). An embedded Server comes back with its gateway:
+    keycast gateway restore. Example: keycast server restore server.backup --state server-state
     """
-    held = ask(config, state, "server.restore", epochs=epochs)
+    if path is None:
+        held = ask(config, state, "server.restore", epochs=epochs)
+    else:
+        from tools.keycast import state_copies
+
+        folder = state or _STATE
+        with sentences(), state_copies.server_state(folder):
+            held = list(state_copies.put_back_server(folder, path, epochs).held)
     lines = [f"{sg} is held. Look at its members, then: keycast server confirm-members {sg}" for sg in held]
     answer({"held": held}, *(lines or ["There is no Service Group that could be held."]))
 

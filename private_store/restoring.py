@@ -1,0 +1,98 @@
+"""Putting a whole state into a folder in place of the one that is there, cut at any step and repeated (SEC-33).
+
+The new state is made complete in a folder beside the old one. One renaming decides: before it the old state is whole
+and stays; after it the new one is, and is put in place by steps that can be done again. Whoever holds the lock of the
+folder calls `finish` before he opens anything in it.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from private_store import files, folders
+from private_store.errors import Fault, StoreUnusable
+
+_NEW = "restore.new"  # being made: worth nothing
+_READY = "restore.ready"  # whole: the old state goes
+_CLEARED = "restore.cleared"  # the old state has gone: the new one comes
+
+
+def begin(folder: Path, owned: Iterable[str], fault: Fault = StoreUnusable) -> Path:
+    """Give the empty folder in which the new state is to be made. One that was decided before is put in place first."""
+    finish(folder, owned, fault)
+    new = folder / _NEW
+    folders.make(new, fault)
+    return new
+
+
+def decide(folder: Path, owned: Iterable[str], fault: Fault = StoreUnusable) -> None:
+    """What `begin` gave is complete, and nobody has it open: from now on it is the state, and it is put in place."""
+    try:
+        for each in sorted((folder / _NEW).rglob("*")):
+            if each.is_dir():
+                folders.sync(each)
+        folders.sync(folder / _NEW)
+        os.rename(folder / _NEW, folder / _READY)
+        folders.sync(folder)
+    except OSError as error:
+        raise fault(
+            f"Cannot write {folder}: {error.strerror}.", "Check the space on its disk, then do it again."
+        ) from None
+    finish(folder, owned, fault)
+
+
+def abandon(folder: Path, fault: Fault = StoreUnusable) -> None:
+    """What `begin` gave is not wanted: the old state stays."""
+    _clear(folder / _NEW, fault)
+
+
+def unfinished(folder: Path) -> bool:
+    """True if a state was decided on and is not in place: nothing may be opened before `finish`."""
+    return any(os.path.lexists(folder / name) for name in (_READY, _CLEARED))
+
+
+def finish(folder: Path, owned: Iterable[str], fault: Fault = StoreUnusable) -> None:
+    """Put in place what was decided, and remove what was not.
+
+    `owned`: names in `folder` that belong to a state, those of folders with a "/" behind; nothing else is touched.
+    """
+    try:
+        if os.path.lexists(folder / _READY):
+            for name in owned:
+                _clear(folder / name.rstrip("/"), fault)
+            os.rename(folder / _READY, folder / _CLEARED)
+            folders.sync(folder)
+        cleared = folder / _CLEARED
+        if os.path.lexists(cleared):
+            for path in sorted(path for path in cleared.rglob("*") if path.is_file()):
+                target = folder / path.relative_to(cleared)
+                folders.make(target.parent, fault)
+                os.rename(path, target)
+                folders.sync(target.parent)
+            shutil.rmtree(cleared)
+            folders.sync(folder)
+        _clear(folder / _NEW, fault)
+    except OSError as error:
+        raise fault(
+            f"Cannot put the restored state into {folder}: {error.strerror}.", "Check its disk, then do it again."
+        ) from None
+
+
+def _clear(path: Path, fault: Fault) -> None:
+    """Overwrite and remove a file with what SQLite keeps beside it, or a folder with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        for each in path.rglob("*"):
+            if not each.is_dir() or each.is_symlink():
+                _clear_file(each, fault)
+        shutil.rmtree(path)
+        return
+    for suffix in ("-wal", "-shm", "-journal", ""):
+        _clear_file(path.with_name(path.name + suffix), fault)
+
+
+def _clear_file(path: Path, fault: Fault) -> None:
+    if path.is_file() and not path.is_symlink():
+        files.erase(path, fault)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,340 @@
+"""A whole home in one file, and put back: after any loss, beside whatever is left, cut anywhere (SEC-02, -03, -33)."""
+
+import asyncio
+import io
+import json
+import os
+import shutil
+import zipfile
+
+import pytest
+
+from cpns import messages, numbers
+from gateway_agent.app import own_keys
+from key_servers.cpns_server.app import CpnsServer
+from key_servers.cpns_server.config import ServerConfig
+from message_plane.identity import OwnIdentity
+from private_store import archive, files, restoring
+from tests.unit.home_world import BOARDS, SG, Home, ask
+from tests.unit.private_world import ERRORS, full_disk
+from tools.keycast import state_copies
+from tools.keycast.gateway_service import opened
+
+NEEDED = {"identity.key", "signing.key", "sessions.db", "store/gateway.db", "server/cpns_server.sqlite3"}
+
+
+@pytest.fixture
+def home(tmp_path):
+    return Home(tmp_path)
+
+
+@pytest.fixture
+def backup(tmp_path):
+    return tmp_path / "home.backup"
+
+
+async def back_up(home, path):
+    """Of a home that is stopped."""
+    with state_copies.gateway_state(home.state):
+        state_copies.write_gateway_backup(home.config, path, state_copies.stopped_gateway(home.state))
+
+
+async def put_back(home, path, epochs=1):
+    """In a thread, as a command: it has an event loop of its own for the Server."""
+
+    def command():
+        with state_copies.gateway_state(home.state):
+            return state_copies.put_back_gateway(home.config, path, epochs)
+
+    return await asyncio.to_thread(command)
+
+
+async def keyed_again(home, made):
+    """Start, confirm the members as a person does, and wait until the boards are given the new key; its version."""
+    async with home.running() as service:
+        app, server = service.app, service.server
+        assert {group.sg_id for group in server.list_groups()} == {SG}
+        assert {credential.entity_id for credential in app.credentials.registered()} == set(BOARDS)
+        assert app.credentials.contexts() == []
+        assert app.gateway.stop_reason is None
+        assert [status.group.waiting for status in app.gateway.groups()] == [True]
+        version = server.confirm_members(SG)
+        async with asyncio.timeout(30):
+            while app._store.group_keys.get(SG, version) is None:
+                await asyncio.sleep(0.01)
+        key = server._store.newest_key(SG).key
+        for name in BOARDS:
+            assert (await ask(service, name, numbers.GKDK_ASSIGNMENT_REQUEST, {}))[messages.GKDK]
+            pulled = await ask(service, name, numbers.KEY_PULL_REQUEST, {messages.SG_ID: SG, messages.VERSION: 0})
+            assert pulled[messages.GROUP_KEY][0][0] == key
+        assert [row.generation for row in app._store.slots.generations()] == [made.generation]
+        assert [status.group.waiting for status in app.gateway.groups()] == [False]
+    return version
+
+
+def octets_of(path):
+    with zipfile.ZipFile(path) as found:
+        return {name: found.read(name) for name in found.namelist()}
+
+
+@pytest.mark.req("SEC-02")
+@pytest.mark.parametrize("when", ["running", "stopped"])
+async def test_a_backup_holds_all_that_is_needed_and_nothing_that_opens_a_message(home, backup, when):
+    async with home.running() as service:
+        await home.live(service)
+        if when == "running":
+            await service.back_up(str(backup))
+    if when == "stopped":
+        await back_up(home, backup)
+    assert backup.stat().st_mode & 0o777 == 0o600
+    members = octets_of(backup)
+    assert members.keys() == {*NEEDED, "keycast-backup.json"}
+    state = b"".join(path.read_bytes() for path in home.state.rglob("*") if path.is_file())
+    assert len(home.secrets) >= 3 and all(secret in state for secret in home.secrets), "the test sees what is there"
+    for secret in home.secrets:
+        assert not any(secret in octets for octets in members.values())
+    with pytest.raises(ERRORS, match="exists already"):
+        await back_up(home, backup)
+
+
+@pytest.mark.req("SEC-02", "SEC-03", "SEC-33")
+@pytest.mark.parametrize("left", ["nothing", "a killed home", "a new home", "the keys alone", "an old database"])
+async def test_a_home_comes_back_beside_whatever_is_left(home, backup, tmp_path, left):
+    async with home.running() as service:
+        await home.live(service)
+        await service.back_up(str(backup))
+        identity = service.app.identity.x
+        before = service.server.update_key(SG)
+        await asyncio.sleep(0.05)
+        if left == "a killed home":
+            shutil.copytree(home.state, tmp_path / "killed", ignore=shutil.ignore_patterns("control.sock"))
+    if left == "an old database":  # by hand, beside the log of a killed gateway
+        shutil.copytree(home.state, tmp_path / "kept")
+        (home.state / "store" / "gateway.db").write_bytes(octets_of(backup)["store/gateway.db"])
+        (home.state / "store" / "gateway.db-wal").write_bytes(b"\x37\x7f\x06\x82" + os.urandom(8000))
+        (home.state / "store" / "gateway.db-wal").chmod(0o600)
+    elif left != "the keys alone":
+        home.lose()
+        if left == "a killed home":
+            shutil.copytree(tmp_path / "killed", home.state)
+            assert (home.state / "store" / "gateway.db-wal").stat().st_size
+        elif left == "a new home":
+            async with opened(home.config):
+                pass
+            assert OwnIdentity.load(home.state / "identity.key").x != identity
+    else:
+        for name in ("store", "server", "sessions.db"):
+            path = home.state / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    made = await put_back(home, backup)
+    assert made.generation >= 1 + 256 and set(made.boards) == set(BOARDS)
+    assert made.waiting == made.held == (SG,)
+    assert not list(home.state.rglob("*-wal")) and not list(home.state.rglob("restore.*"))
+    assert OwnIdentity.load(home.state / "identity.key").x == identity
+    version = await keyed_again(home, made)
+    assert version >> 16 == (before >> 16) + 1
+
+
+@pytest.mark.req("SEC-02", "SEC-03")
+async def test_a_backup_that_is_put_back_twice_uses_nothing_twice(home, backup):
+    await home.lived()
+    await back_up(home, backup)
+    first = await put_back(home, backup)
+    one = await keyed_again(home, first)
+    second = await put_back(home, backup)
+    assert second.generation == first.generation + 256
+    assert await keyed_again(home, second) >> 16 > one >> 16
+    home.lose()  # and with it all knowledge of the two: a person says how often
+    third = await put_back(home, backup, epochs=3)
+    assert await keyed_again(home, third) >> 16 == (one >> 16) + 2
+
+
+@pytest.mark.req("SEC-33")
+async def test_a_restore_that_is_cut_at_any_step_leaves_the_old_home_or_the_new_one(
+    home, backup, tmp_path, monkeypatch
+):
+    """Cut before each renaming, overwriting and removing; then the home starts, and the restore is done again."""
+    await home.lived()
+    await back_up(home, backup)
+    async with home.running() as service:  # what the old one has and the backup has not
+        service.server.create_group("home/later", open_to=["home"])
+    shutil.copytree(home.state, tmp_path / "old")
+    real = {name: getattr(os, name) for name in ("rename", "unlink", "rmdir")}
+    step, seen = 0, set()
+    while True:
+        home.lose()
+        shutil.copytree(tmp_path / "old", home.state)
+        left = step
+
+        def cut(name):
+            def call(*args, **how):
+                nonlocal left
+                if left == 0:
+                    raise KeyboardInterrupt
+                left -= 1
+                return real[name](*args, **how)
+
+            return call
+
+        with monkeypatch.context() as patch:
+            for name in real:
+                patch.setattr(os, name, cut(name))
+            patch.setattr(restoring, "abandon", lambda *_: None)  # a killed process cleans nothing up
+            try:
+                await put_back_here(home, backup)
+                whole = True
+            except KeyboardInterrupt:
+                whole = False
+        if whole:
+            break
+        async with opened(home.config, at_work=False) as service:
+            groups = {group.sg_id for group in service.server.list_groups()}
+            assert groups in ({SG}, {SG, "home/later"})
+            assert {credential.entity_id for credential in service.app.credentials.registered()} == set(BOARDS)
+            seen.add(len(groups))
+        step += 1 if step < 12 else 7
+        assert not list(home.state.glob("restore.*"))
+    assert seen == {1, 2} and step > 30
+    await keyed_again(home, await put_back(home, backup))
+
+
+async def put_back_here(home, backup):
+    """In this thread, so that a cut is seen; the Server's own event loop is another's business."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(state_copies, "_begin_epochs", lambda new, old, epochs: ())
+        with state_copies.gateway_state(home.state):
+            return state_copies.put_back_gateway(home.config, backup)
+
+
+@pytest.mark.req("SEC-33")
+async def test_nothing_is_opened_while_a_decided_restore_is_not_in_place(home, backup, monkeypatch):
+    await home.lived()
+    await back_up(home, backup)
+    with monkeypatch.context() as patch:
+        patch.setattr(restoring, "finish", lambda *_: None)
+        await put_back_here(home, backup)
+    with pytest.raises(ERRORS, match="was cut short"):
+        own_keys(home.config)
+    async with opened(home.config, at_work=False):
+        own_keys(home.config)
+
+
+@pytest.mark.req("SEC-23")
+async def test_beside_a_running_gateway_it_is_refused(home, backup):
+    async with home.running() as service:
+        await home.live(service)
+        await service.back_up(str(backup))
+        with pytest.raises(ERRORS, match=f"Process {os.getpid()} already uses the state folder .* Stop it first"):
+            await put_back(home, backup)
+
+
+def changed(path, **members):
+    """The backup with other members: None takes one out."""
+    found = octets_of(path) | members
+    text = io.BytesIO()
+    with zipfile.ZipFile(text, "w") as made:
+        for name, octets in found.items():
+            if octets is not None:
+                made.writestr(name, octets)
+    path.write_bytes(text.getvalue())
+
+
+WRONG = {
+    "cut short": (lambda path: path.write_bytes(path.read_bytes()[:-100]), "is no backup of keycast, or it is damaged"),
+    "one octet": (lambda path: _flip(path), "damaged|is no"),
+    "empty": (lambda path: path.write_bytes(b""), "is no backup of keycast"),
+    "something else": (lambda path: path.write_bytes(b"SQLite format 3\0" * 100), "is no backup of keycast"),
+    "without its keys": (lambda path: changed(path, **{"identity.key": None}), "has no identity.key"),
+    "without the Server": (lambda path: changed(path, **{"server/cpns_server.sqlite3": None}), "has no server/"),
+    "with a file outside": (lambda path: changed(path, **{"../../evil": b"x"}), "newer keycast"),
+    "with a damaged key": (lambda path: changed(path, **{"signing.key": b"{}"}), "not a usable key file"),
+    "with a damaged database": (lambda path: changed(path, **{"store/gateway.db": b"x" * 8192}), "is damaged"),
+    "with an empty database": (lambda path: changed(path, **{"sessions.db": b""}), "is empty"),
+    "of another gateway": (lambda path: _about(path, id="gw.other"), "is a backup of the gateway gw.other"),
+    "of another PN": (lambda path: _about(path, pn="cabin"), "of the PN cabin"),
+    "of a Server": (lambda path: _about(path, of="server"), "is a backup of the server"),
+    "of a newer keycast": (lambda path: _about(path, format="keycast backup 9"), "newer keycast"),
+    "for everybody": (lambda path: path.chmod(0o644), "can be read by others"),
+    "not there": (lambda path: path.unlink(), "does not exist"),
+}
+
+
+def _flip(path):
+    octets = bytearray(path.read_bytes())
+    octets[len(octets) // 2] ^= 1
+    path.write_bytes(octets)
+
+
+def _about(path, **fields):
+    about = json.loads(octets_of(path)["keycast-backup.json"]) | fields
+    changed(path, **{"keycast-backup.json": json.dumps(about).encode()})
+
+
+async def test_what_cannot_be_put_back_leaves_the_home_as_it_is(home, backup, tmp_path):
+    await home.lived()
+    await back_up(home, backup)
+    good = backup.read_bytes()
+    before = {path: path.read_bytes() for path in home.state.rglob("*") if path.is_file()}
+    for wrong, (make_wrong, words) in WRONG.items():
+        backup.unlink(missing_ok=True)
+        files.write_new(backup, good)
+        make_wrong(backup)
+        with pytest.raises(ERRORS, match=words):
+            await put_back(home, backup)
+        after = {path: path.read_bytes() for path in home.state.rglob("*") if path.is_file()}
+        after[home.state / state_copies.LOCK] = before[home.state / state_copies.LOCK]
+        assert after == before, wrong
+    backup.unlink(missing_ok=True)
+    files.write_new(backup, good)
+    with full_disk(), pytest.raises(ERRORS, match="Check the space"):
+        state_copies.put_back_gateway(home.config, backup)
+    assert not list(home.state.glob("restore.*"))
+    await keyed_again(home, await put_back(home, backup))
+
+
+async def test_a_backup_of_nothing_is_refused_and_makes_nothing(home, backup):
+    with pytest.raises(ERRORS, match="no gateway's state"):
+        await back_up(home, backup)
+    assert not backup.exists() and os.listdir(home.state) == [state_copies.LOCK]
+
+
+# A CPNS Server on its own
+
+
+@pytest.mark.req("SEC-03", "SEC-33")
+@pytest.mark.parametrize("when", ["running", "stopped"])
+async def test_a_server_comes_back_with_its_groups_gateways_and_key(tmp_path, when):
+    state, backup = tmp_path / "server", tmp_path / "server.backup"
+    config = ServerConfig(id="srv", listen=["127.0.0.1"], port=0)
+    gateway = OwnIdentity.create(tmp_path / "gw.key", "gw.home", "gateway").credential
+    server = await CpnsServer.open(state, config, background=False)
+    server.register_gateway("gw.home", "home", gateway.ccs, is_open=True)
+    server.create_group(SG, open_to=["home"])
+    credential, before = server.credential(), server.update_key(SG)
+    key = server._store.newest_key(SG).key
+    images = server.images() if when == "running" else None
+    await server.close()
+    server_id, images = ("srv", images) if images else state_copies.stopped_server(state)
+    state_copies.write_server_backup(server_id, backup, images)
+    assert not any(key in octets for octets in octets_of(backup).values())
+    shutil.rmtree(state)
+
+    def restore():
+        with state_copies.server_state(state):
+            return state_copies.put_back_server(state, backup)
+
+    assert (await asyncio.to_thread(restore)).held == (SG,)
+    server = await CpnsServer.open(state, config, background=False)
+    assert server.credential() == credential
+    assert server._udp._sessions.credential("gw.home") == gateway
+    assert server.confirm_members(SG) >> 16 == (before >> 16) + 1
+    await server.close()
+    with pytest.raises(ERRORS, match="is a backup of the server srv, and not of gateway"):
+        state_copies.put_back_gateway(Home(tmp_path).config, backup)
+
+
+def test_the_same_state_makes_the_same_backup(tmp_path):
+    for name in ("a", "b"):
+        archive.write(tmp_path / name, {"of": "test"}, {"x": b"1" * 1000, "y/z": b"2"})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert archive.read(tmp_path / "a") == ({"of": "test"}, {"x": b"1" * 1000, "y/z": b"2"})
