@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +14,7 @@ from tests.system import namespaces
 from tests.system.manual import Block, Desk, blocks
 from tests.system.namespaces import HomeNetwork
 from tools.micropython_vm.vm import PROJECT
-from tools.virtual_board.board import Board
+from tools.virtual_board.board import Board, BoardError
 
 README = PROJECT / "README.md"
 GATEWAY = PROJECT / "docs" / "gateway.md"
@@ -78,3 +80,39 @@ async def test_the_gateway_of_the_readme(tmp_path: Path, network: HomeNetwork) -
             assert code == 0, f"README.md, line {line}: {command!r} ended with {code}:\n{words}"
             if command.startswith("keycast gateway init"):
                 name_the_card(tmp_path / "keycast.toml")
+
+
+@pytest.mark.req("SEC-02", "SEC-33", "SEC-37")
+async def test_the_backup_of_the_gateway_page(tmp_path: Path, network: HomeNetwork) -> None:
+    """The gateway is killed and its state folder lost between the first block and the others; its board comes back."""
+    backup, restore, confirm = typed(GATEWAY, "Backup and loss")
+    (unit,) = typed(GATEWAY, "As a service", "ini")
+    (service,) = typed(GATEWAY, "As a service")
+    (tmp_path / "keycast").symlink_to(PROJECT)
+    path = tmp_path / ".config" / "systemd" / "user" / "keycast-gateway.service"
+    path.parent.mkdir(parents=True)
+    path.write_text(unit.text)
+    async with Desk(tmp_path, network.words(GATEWAY_MACHINE)) as desk:
+        await desk.type("export KEYCAST_CONFIG=~/keycast.toml")
+        await desk.type("keycast gateway init ~/keycast.toml")
+        name_the_card(tmp_path / "keycast.toml")
+        await desk.follow(GATEWAY, service)
+        assert (await desk.type("until keycast status; do sleep 0.1; done"))[0] == 0
+        assert (await desk.type("keycast group create home/lights --open-to home"))[0] == 0
+        assert (await desk.type("keycast device provision lamp.porch -o porch.py"))[0] == 0
+        async with board_of(tmp_path / "porch.py", tmp_path / "board", network) as board:
+            await board.command("join", group="home/lights", timeout_s=60)
+            await desk.follow(GATEWAY, backup)
+            assert (tmp_path / "home.backup").stat().st_mode & 0o777 == 0o600
+            await desk.type("kill -9 $(cat ~/.stand-in/keycast-gateway.pid); rm -rf ~/keycast-state")
+            before = (await board.command("status"))["groups"]["home/lights"]
+            await desk.follow(GATEWAY, restore)
+            assert (await desk.type("until keycast group show home/lights; do sleep 0.1; done"))[0] == 0
+            assert (await desk.type("keycast status"))[0] == 2
+            await desk.follow(GATEWAY, confirm)
+            async with asyncio.timeout(90):
+                while (await board.command("status"))["groups"].get("home/lights", 0) <= before:
+                    with contextlib.suppress(BoardError):
+                        await board.command("refresh", group="home/lights", timeout_s=30)
+            assert (await desk.type("until keycast status; do sleep 0.1; done"))[0] == 0
+        await desk.type("systemctl --user stop keycast-gateway")

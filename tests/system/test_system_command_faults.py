@@ -39,8 +39,8 @@ def test_a_port_in_use(gateway):
 async def test_a_second_process_on_the_same_store(gateway):
     await gateway.start()
     try:
-        assert "another" in refused(keycast("gateway", "run", "-c", gateway.config)).lower()
-        assert "already uses the store" in refused(keycast("gateway", "restore", "-c", gateway.config))
+        assert "already uses the state folder" in refused(keycast("gateway", "run", "-c", gateway.config))
+        assert "already uses the state folder" in refused(keycast("gateway", "restore", "-c", gateway.config))
         assert (await gateway.ask("status"))["pn"] == "home"  # the first was not disturbed
     finally:
         assert await gateway.stop() == 0

@@ -172,7 +172,7 @@ async def test_a_paused_gateway_keeps_its_state_and_goes_on_when_it_wakes(home):
         for word in ("run", "restore"):
             second = await asyncio.to_thread(keycast, "gateway", word, "-c", home.gateway.config)
             assert second.returncode == 1 and "Traceback" not in second.stderr
-        assert "already uses the store" in second.stderr
+        assert "already uses the state folder" in second.stderr
     finally:
         home.gateway.resume()
     version = await home.gateway.ask("group.update", sg_id=SG)
