@@ -182,6 +182,15 @@ async def test_a_group_that_waits_for_a_person_is_in_the_status(home: Home) -> N
     assert (await home.ask("status"))["held"] == [SG]
 
 
+async def test_what_is_not_here_is_said_to_be_elsewhere(home: Home) -> None:
+    away = commands(home.app, None)
+    with pytest.raises(NotAllowed, match="is elsewhere"):
+        away["group.show"](sg_id=SG)
+    assert away.keys() == commands(home.app, home.server).keys()
+    with pytest.raises(NotAllowed, match=r"\[seal\]"):
+        await home.ask("seal.boards")
+
+
 async def test_gateways_of_a_server_of_its_own(tmp_path: Path) -> None:
     server = await CpnsServer.open(tmp_path, ServerConfig(), background=False)
     try:

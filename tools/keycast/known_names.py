@@ -31,7 +31,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def new_name(name: str, what: str) -> str:
     """Give the name of a new `what` back if it can be typed and listed. Raises NotAllowed for one with blanks in it."""
     if not name or any(character.isspace() for character in name):
-        raise NotAllowed(f"{name!r} can be no name of a {what}: write one without blanks, such as home/lights")
+        raise NotAllowed(f"{name!r} can be no name of a {what}: write one without blanks")
     return name
 
 

@@ -7,7 +7,7 @@ methods, which PN GWs' messages reach too, name nobody but the one they were ask
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from cpns.errors import NotAllowed, NotMember, Unknown
 from gateway_agent.control import Command
@@ -20,27 +20,38 @@ from tools.keycast.known_names import nearest, new_name, require
 Names = Callable[[], Iterable[str]]
 
 
+# What a CPNS Server can be told, embedded or on its own: name -> method of `_Operator`.
+_GROUP_COMMANDS = {
+    "group.list": "list_groups",
+    "group.show": "show",
+    "group.create": "create",
+    "group.open": "open_to",
+    "group.permit": "permit",
+    "group.expel": "expel",
+    "group.update": "update",
+    "group.delete": "delete",
+    "alarms": "alarms",
+    "server.dismiss-alarm": "dismiss_alarm",
+    "server.admit-pne": "admit_pne",
+    "server.move-pne": "move_pne",
+    "server.restore": "restore",
+    "server.confirm-members": "confirm_members",
+}
+
+
 def group_commands(server: CpnsServer, boards: Names = tuple) -> dict[str, Command]:
-    """What a CPNS Server can be told, embedded or on its own. `boards`: those that the gateway beside it lets in."""
+    """The commands about groups and boards. `boards`: those that the gateway beside the Server lets in."""
     operator = _Operator(server, boards)
-    return _told(
-        {
-            "group.list": server.list_groups,
-            "group.show": operator.show,
-            "group.create": operator.create,
-            "group.open": operator.open_to,
-            "group.permit": operator.permit,
-            "group.expel": operator.expel,
-            "group.update": operator.update,
-            "group.delete": operator.delete,
-            "alarms": server.alarms,
-            "server.dismiss-alarm": operator.dismiss_alarm,
-            "server.admit-pne": operator.admit_pne,
-            "server.move-pne": operator.move_pne,
-            "server.restore": server.restore,
-            "server.confirm-members": operator.confirm_members,
-        }
-    )
+    return _told({name: getattr(operator, method) for name, method in _GROUP_COMMANDS.items()})
+
+
+def commands_elsewhere() -> dict[str, Command]:
+    """The same commands where there is no Server to ask: a sentence that says where there is one."""
+    return dict.fromkeys(_GROUP_COMMANDS, _elsewhere)
+
+
+def _elsewhere(**_: Any) -> NoReturn:
+    raise NotAllowed("the CPNS Server of this gateway is elsewhere: say this there, with --state and its folder")
 
 
 def server_commands(server: CpnsServer) -> dict[str, Command]:
@@ -71,6 +82,9 @@ class _Operator:
     def __init__(self, server: CpnsServer, boards: Names) -> None:
         self._server = server
         self._boards = boards
+        self.list_groups = server.list_groups
+        self.alarms = server.alarms
+        self.restore = server.restore
 
     def show(self, sg_id: str) -> GroupView:
         try:

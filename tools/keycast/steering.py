@@ -3,7 +3,7 @@
 import base64
 import binascii
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NoReturn
 
 from cpns.errors import NotAllowed
 from gateway_agent.app import GatewayApp
@@ -12,19 +12,20 @@ from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.values import GroupState
 from message_plane import credentials
 from tools.keycast.known_names import new_name, require
-from tools.keycast.server_steering import credential_octets, group_commands
+from tools.keycast.server_steering import commands_elsewhere, credential_octets, group_commands
 from tools.keycast.versions import version_text
 
 SECRET_CHARACTERS = 16
 
 
 def commands(app: GatewayApp, server: CpnsServer | None) -> dict[str, Command]:
-    """The commands of a gateway; those of Service Groups only where the CPNS Server is embedded.
+    """The commands of a gateway; those of Service Groups do something where the CPNS Server is embedded.
 
     What a person does to a board's name here ends its rights at that Server too.
     """
     known: dict[str, Command] = {
         "status": lambda: _status(app, server),
+        "seal.boards": _no_val_client,  # until one takes its place
         "trust": app.trust,
         "gateway.roll-over": app.roll_over,
         "gateway.new-generation": app.gateway.new_generation,
@@ -41,9 +42,13 @@ def commands(app: GatewayApp, server: CpnsServer | None) -> dict[str, Command]:
         ),
     }
     if server is None:
-        return known
+        return known | commands_elsewhere()
     app.registrar.at_server = server.retire_pne
     return known | group_commands(server, lambda: _boards(app))
+
+
+def _no_val_client() -> NoReturn:
+    raise NotAllowed("this gateway is no VAL client: its configuration has no section [seal], see docs/gms.md")
 
 
 def secret_octets(text: str) -> bytes:
