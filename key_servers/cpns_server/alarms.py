@@ -30,11 +30,11 @@ _TOGETHER = {
     SILENT: "{gateways} sent no version list for half an hour: a member who was removed may still be keyed there. "
     "Check their uplinks.",
     AHEAD: "{gateways} said to hold versions of {groups} that this Server has not issued. Either they are wrong, or "
-    "this Server runs on an old copy of its store: then run restore.",
+    "this Server runs on an old copy of its store: then run keycast server restore.",
     LOST_STORE: "{gateways} went back to an older version of {groups}: were old images put back? "
-    "Then run their restore.",
+    "Then run keycast gateway restore at each.",
     UNKNOWN_GROUP: "{gateways} hold Service Groups this Server has never made. If it runs on an old copy of its "
-    "store, run restore.",
+    "store, run keycast server restore.",
     UPDATE_FAILED: "The Group Keys of {groups} were not updated. The log says why.",
 }
 

@@ -114,7 +114,7 @@ class GatewayReports:
                 sg_id,
                 f"PN GW {gateway.gateway_id} says it holds version {group_version.text(version)} of Service Group "
                 f"{sg_id}, the Server has only issued {group_version.text(group.version)}. Either it is wrong, or "
-                "this Server runs on an old copy of its store: then run restore.",
+                "this Server runs on an old copy of its store: then run keycast server restore.",
                 now,
             )
             return
@@ -139,7 +139,7 @@ class GatewayReports:
                 gateway.gateway_id,
                 group.sg_id,
                 f"PN GW {gateway.gateway_id} went back to version {group_version.text(version)} of Service Group "
-                f"{group.sg_id}: was an old image put back? Then run its restore.",
+                f"{group.sg_id}: was an old image put back? Then run keycast gateway restore there.",
                 now,
             )
         if self._losses.take((gateway.pn_id, group.sg_id), now.monotonic):
@@ -154,6 +154,6 @@ class GatewayReports:
             gateway.gateway_id,
             "",
             f"PN GW {gateway.gateway_id} holds {len(unknown)} Service Groups this Server has never made, the first is "
-            f"{unknown[0]}. If this Server runs on an old copy of its store, run restore.",
+            f"{unknown[0]}. If this Server runs on an old copy of its store, run keycast server restore.",
             now,
         )

@@ -1,5 +1,6 @@
 """Choosing the database: by URL, or the file."""
 
+import sys
 from pathlib import Path
 
 from key_servers.errors import StoreUnusable
@@ -19,5 +20,7 @@ async def open_database(url: str | None, path: Path) -> Database:
     try:
         from key_servers.sql.postgres import PostgresDatabase
     except ImportError:
-        raise StoreUnusable("PostgreSQL needs asyncpg.", "Run: pip install 'keycast[postgres]'") from None
+        raise StoreUnusable(
+            "PostgreSQL needs asyncpg.", f"Run: {sys.executable} -m pip install 'keycast[postgres]'"
+        ) from None
     return await PostgresDatabase.open(url)

@@ -18,6 +18,7 @@ from tools.virtual_board.board import Board, BoardError
 
 README = PROJECT / "README.md"
 GATEWAY = PROJECT / "docs" / "gateway.md"
+MIKEY = PROJECT / "docs" / "mikey.md"
 PAGES = [README, *sorted((PROJECT / "docs").glob("*.md"))]
 
 GATEWAY_MACHINE, BOARD_MACHINE = 1, 2
@@ -80,6 +81,12 @@ async def test_the_gateway_of_the_readme(tmp_path: Path, network: HomeNetwork) -
             assert code == 0, f"README.md, line {line}: {command!r} ended with {code}:\n{words}"
             if command.startswith("keycast gateway init"):
                 name_the_card(tmp_path / "keycast.toml")
+
+
+async def test_the_messages_of_the_mikey_page(tmp_path: Path) -> None:
+    (block,) = typed(MIKEY, "MIKEY-SAKKE messages by hand")
+    async with Desk(tmp_path) as desk:
+        await desk.follow(MIKEY, block)
 
 
 @pytest.mark.req("SEC-02", "SEC-33", "SEC-37")

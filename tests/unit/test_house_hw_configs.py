@@ -1,5 +1,7 @@
 """The hardware files follow their schema and agree with what the programs assume."""
 
+import re
+
 import pytest
 
 from tools import hw_configs
@@ -20,6 +22,12 @@ def test_no_board_without_psram_does_without_romfs():
     for name, hardware in hw_configs.all_hardware().items():
         if isinstance(hardware, hw_configs.Board):
             assert hardware.psram_mib or hardware.romfs, name
+
+
+def test_the_readme_says_which_micropython_is_old_enough_for_all_boards():
+    boards = [each for each in hw_configs.all_hardware().values() if isinstance(each, hw_configs.Board)]
+    (said,) = set(re.findall(r"MicroPython (1\.\d+) or newer", (hw_configs.FOLDER.parent / "README.md").read_text()))
+    assert {each.oldest_micropython for each in boards} == {f"{said}.0"}
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,32 @@ def test_every_command_takes_json(command: tuple[str, object]) -> None:
     assert options.count("--json") == 1, name
 
 
+@pytest.mark.parametrize("command", every_command().items(), ids=lambda item: item[0])
+def test_help_shows_what_stands_in_brackets(command: tuple[str, object]) -> None:
+    """rich takes what looks like its markup out of a text."""
+    name, what = command
+    texts = [what.help or "", *(getattr(each, "help", None) or "" for each in what.params)]  # type: ignore[attr-defined]
+    bracketed = [found for text in texts for found in re.findall(r"\[[^\]]*\]+", text.replace("\\[", "["))]
+    if bracketed:
+        words = name.split()
+        shown = CliRunner().invoke(program([words[0]]), [*words, "--help"], env={"COLUMNS": "300"}).output
+        assert not [each for each in bracketed if each not in shown]
+
+
+@pytest.mark.parametrize(("package", "extra"), [("lxml", "seal"), ("zeroconf", "gateway"), ("aiohttp", "seal")])
+def test_a_package_that_is_missing_is_named_with_what_adds_it_to_any_installation(package: str, extra: str) -> None:
+    words = {"lxml": ["kms", "show"], "aiohttp": ["cms", "show"], "zeroconf": ["gateway", "run"]}[package]
+    code = (
+        f"import sys; sys.argv[0] = 'keycast'; sys.modules[{package!r}] = None; from tools.keycast import main; main()"
+    )
+    for wanted in ([], ["--json"]):
+        run = [sys.executable, "-c", code, *words, *wanted]
+        done = subprocess.run(run, capture_output=True, text=True, cwd=ROOT, check=False)
+        said = json.loads(done.stdout)["error"] if wanted else done.stderr
+        assert done.returncode == 1 and f"{sys.executable} -m pip install 'keycast[{extra}]'" in said
+        assert "Traceback" not in done.stderr
+
+
 def test_a_refusal_in_json_has_a_code_and_the_sentence(tmp_path: Path) -> None:
     said = keycast("group", "list", "-c", str(tmp_path / "none.toml"))
     result = keycast("group", "list", "--json", "-c", str(tmp_path / "none.toml"))

@@ -1,5 +1,6 @@
 """The `keycast` command."""
 
+import json
 import sys
 
 # The extra of the project that brings a package which not every installation has.
@@ -22,6 +23,11 @@ def main() -> None:
         extra = next((extra for extra, packages in _EXTRAS.items() if package in packages), None)
         if extra is None:
             raise
-        step = f"install keycast with its extra {extra}: pip install '.[{extra}]' in its folder"
-        print(f"keycast: this command needs the package {package}: {step}", file=sys.stderr)
+        # Of what is installed already, however it was, pip only adds what is missing.
+        step = f"{sys.executable} -m pip install 'keycast[{extra}]'"
+        sentence = f"this command needs the package {package}, which comes with an extra of keycast: {step}"
+        if "--json" in sys.argv:
+            print(json.dumps({"code": "package-missing", "error": sentence}, indent=1))
+        else:
+            print(f"keycast: {sentence}", file=sys.stderr)
         sys.exit(1)

@@ -136,7 +136,7 @@ def add(
 ) -> None:
     """Let a user have keys and print its token, which is stored nowhere.
 
-    Example: keycast kms user add sip:gms@example.org --gms
+    Example: keycast kms user add sip:gms.example.org --gms
     """
     from key_servers.kms.store import Role
     from tools.keycast.service_ids import require_uri

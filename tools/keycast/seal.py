@@ -95,8 +95,10 @@ def board(
 ) -> None:
     """Fetch the keys of a board that is a VAL client itself, and write the files for its flash.
 
-    The board stands in `[[seal.boards]]` of the configuration, which has no token for its keys. Repeat this before its
-    key period ends. Example: keycast seal board lamp.porch --kms-token-file lamp.token -o lamp-val
+    The board stands in `[\\[seal.boards]]` of the configuration, which has no token for its keys. Repeat this before
+    its key period ends.
+
+    Example: keycast seal board lamp.porch --kms-token-file lamp.token -o lamp-val
     """
     from gateway_agent.config.load import load
     from private_store import files
