@@ -6,12 +6,13 @@ One window at a time. It is there as long as `pair` runs: who asked for it and g
 import asyncio
 import time
 
-from cpns import messages, numbers
+from cpns import messages, name_rule, numbers
 from cpns.errors import CpnsError, NotAllowed, NotAuthentic
 from gateway_agent.core import events
 from gateway_agent.core.pairing import EXPORTER_LEN, OPEN_S, PairingWindow
 from gateway_agent.core.pn_gateway import PnGateway
 from gateway_agent.registrar import Registrar
+from message_plane.credentials import Credential
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.errors import PlaneError
 
@@ -46,7 +47,7 @@ class Pairing:
         done = self._done = asyncio.Event()
         window = self._window = self._gateway.open_pairing(pne_id, secret)
         self._replace, self._refused = replace, None
-        self._endpoint.open_pairing(lambda credential: True, self.answer, duration_s=OPEN_S)
+        self._endpoint.open_pairing(_has_a_name, self.answer, duration_s=OPEN_S)
         try:
             async with asyncio.timeout(OPEN_S):
                 await done.wait()
@@ -117,6 +118,10 @@ class Pairing:
         if peer.provisional or not has_proof:
             raise NotAllowed("no pairing window is open")
         return bytes(messages.encode(numbers.PAIRING_RESPONSE, {messages.RESULT: numbers.RESULT_SUCCESS}))
+
+
+def _has_a_name(credential: Credential) -> bool:
+    return name_rule.fault(credential.entity_id) is None
 
 
 def _what_was_seen(window: PairingWindow) -> str:

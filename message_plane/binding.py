@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from cpns import name_rule
+from cpns.tuning import CREDENTIAL_ID_MAX
 from message_plane.credentials import Credential
-from message_plane.errors import NameTaken
+from message_plane.errors import NameTaken, RegistrationRefused
 
 _CALLED = {"pne": "a board", "gateway": "a PN GW", "server": "a CPNS Server"}
 
@@ -19,11 +21,15 @@ def require_free(
 ) -> None:
     """Raise NameTaken unless `entity_id` may be bound to another key than that of `holder`, who has the name now.
 
-    `reserved`: the names of those who live on this machine themselves, which nobody else gets.
+    `reserved`: the names of those who live on this machine themselves, which nobody else gets. A name that nobody has
+    must be one by `cpns.name_rule`, else RegistrationRefused is raised.
     """
     if entity_id in reserved:
         raise NameTaken(f"{entity_id!r} is a name that this machine has itself: choose another one")
     if holder is None:
+        wrong = name_rule.fault(entity_id, CREDENTIAL_ID_MAX)
+        if wrong is not None:
+            raise RegistrationRefused(f"the name {entity_id!a} {wrong}: choose another one")
         return
     if holder.role != role:
         raise NameTaken(f"{entity_id!r} is the name of {_CALLED[holder.role]} here: choose another one")

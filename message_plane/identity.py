@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
+from cpns import name_rule, tuning
 from cpns.errors import CpnsError, NotAuthentic
 from message_plane import credentials
 from message_plane.errors import IdentityError
@@ -66,7 +67,13 @@ class OwnIdentity:
 
     @classmethod
     def create(cls, path: str | Path, entity_id: str, role: str) -> OwnIdentity:
-        """Make a new key for `entity_id` in a new file of mode 0600. Raises IdentityError if the file exists."""
+        """Make a new key for `entity_id` in a new file of mode 0600.
+
+        Raises IdentityError if the file exists, or for an entity ID that is none (`cpns.name_rule`).
+        """
+        wrong = name_rule.fault(entity_id, tuning.CREDENTIAL_ID_MAX)
+        if wrong is not None:
+            raise IdentityError(f"the entity ID {entity_id!a} {wrong}: choose another one")
         identity = cls(entity_id, role, ec.generate_private_key(_CURVE))
         _write_new(
             Path(path),

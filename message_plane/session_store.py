@@ -347,13 +347,8 @@ class SessionStore:
         """Who has the name now, if `credential` may have it. Raises NameTaken, RegistrationRefused."""
         self._require_own_key(database, credential)
         present = self._credential(database, credential.entity_id)
-        require_free(
-            credential.entity_id,
-            credential.role,
-            None if present == credential else present,
-            replace=replace,
-            reserved=reserved,
-        )
+        if present != credential:
+            require_free(credential.entity_id, credential.role, present, replace=replace, reserved=reserved)
         return present
 
     @staticmethod

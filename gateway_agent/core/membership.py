@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from enum import StrEnum
 
-from cpns import messages, numbers
+from cpns import messages, name_rule, numbers
 from cpns.errors import CpnsError, NotAllowed, Stale, TooMany, Unknown
 from gateway_agent.core import events, gkek
 from gateway_agent.core.events import Tell
@@ -150,6 +150,7 @@ class Membership:
             added = sorted(named - present.keys())
             for pne_id in added:
                 if self._store.pn.pne(pne_id) is None:
+                    self._require_name(pne_id)
                     self._store.pn.register(pne_id, pn.signing_epoch)
                 self._store.inventory.add_member(sg_id, pne_id, group.version, revision)
             self._remove(sg_id, gone)
@@ -171,7 +172,11 @@ class Membership:
     # from a person or the registrar
 
     def register(self, pne_id: str, preferred_sg: str | None = None) -> None:
-        """Make a PNE present, with the signing key of now. Its old slots must have been retired before."""
+        """Make a PNE present, with the signing key of now. Its old slots must have been retired before.
+
+        Raises MalformedMessage for a name that is none.
+        """
+        self._require_name(pne_id)
         with self._store.transaction():
             self._store.pn.register(pne_id, self._pn().signing_epoch, preferred_sg)
 
@@ -316,6 +321,11 @@ class Membership:
     def _count_uplink_request(self, pne_id: str) -> None:
         if not self._uplink_requests.take(pne_id, self._clock.monotonic()):
             raise TooMany("the CPNS Server was asked too often for this PNE; ask again in a minute")
+
+    def _require_name(self, pne_id: str) -> None:
+        """Raise MalformedMessage for a PNE ID that is new here and is none."""
+        if self._store.pn.pne(pne_id) is None:
+            name_rule.checked(pne_id, "PNE ID")
 
     def _pn(self) -> PersonalNetwork:
         pn = self._store.pn.get()

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from cpns import messages, numbers, tuning, xml_form
+from cpns import messages, name_rule, numbers, tuning, xml_form
 from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember, TooMany, Unknown
 from gateway_agent.core import events, receipts, roll_over
 from gateway_agent.core.alarms import Alarm, Alarms
@@ -460,6 +460,7 @@ def _refusal(code: int, error: CpnsError) -> bytes:
 def _create_pn(store: Store, pn_id: str, gateway_id: str, random: RandomOctets) -> None:
     pn = store.pn.get()
     if pn is None:
+        name_rule.checked(pn_id, "PN ID")
         with store.transaction():
             store.pn.create(pn_id, gateway_id, int.from_bytes(random(4), "big"))
             store.pn.set_receipt_key(random(receipts.KEY_LEN))

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from cpns import name_rule
 from cpns.errors import TooMany
 from gateway_agent.store.database import Database
 
@@ -90,8 +91,13 @@ class Inventory:
         return [_group(row) for row in self._db.rows("SELECT * FROM service_group WHERE deleted = 0 ORDER BY sg_id")]
 
     def ensure_group(self, sg_id: str) -> ServiceGroup:
-        """The Service Group, created or brought back with an alias never used before (SEC-08). Raises as `room_for`."""
+        """The Service Group, created or brought back with an alias never used before (SEC-08).
+
+        Raises as `room_for`, and MalformedMessage for a new SG ID that is none (`cpns.name_rule`).
+        """
         group = self.group_or_deleted(sg_id)
+        if group is None:
+            name_rule.checked(sg_id, "SG ID")
         if group is None or group.deleted:
             self.room_for(sg_id)
             alias = self._db.number("SELECT next_sg_alias FROM pn")

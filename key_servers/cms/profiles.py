@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Callable
 
+from cpns import name_rule
 from key_servers.errors import ServerError
 from key_servers.https import tokens
 from key_servers.https.tokens import StoredToken
@@ -150,5 +151,6 @@ class Profiles:
 
 
 def _require_uri(text: str) -> None:
-    if not 1 <= len(text.encode()) <= URI_MAX or not text.isprintable():
-        raise NotPossible(f"A URI has 1 to {URI_MAX} octets and no control characters.")
+    wrong = name_rule.fault(text, URI_MAX)
+    if wrong is not None:
+        raise NotPossible(f"The URI {wrong}.")

@@ -7,9 +7,9 @@ ends with the transaction; the key follows within the batching window.
 from dataclasses import dataclass, replace
 
 import cpns.tuning
-from cpns import numbers
+from cpns import name_rule, numbers
 from cpns.errors import NotMember, TooMany, Unknown
-from key_servers.cpns_server import names, tuning
+from key_servers.cpns_server import tuning
 from key_servers.cpns_server.admission import admit
 from key_servers.cpns_server.group_keys import GroupKeys, active
 from key_servers.cpns_server.group_version import first, following
@@ -98,10 +98,11 @@ class Membership:
 
     def permit(self, sg_id: str, pne_id: str, now: Moment) -> None:
         """Let a PNE join, also one that was expelled or held for joining too often. Raises Unknown."""
-        names.checked(pne_id, "PNE ID")
         with self._store.transaction():
             active(self._store.group(sg_id), sg_id)
             member = self._store.member(sg_id, pne_id)
+            if member is None and self._store.pn_of(pne_id) is None:
+                name_rule.checked(pne_id, "PNE ID")
             if member is None or member.state is not MemberState.MEMBER:
                 self._store.set_member(sg_id, pne_id, MemberState.PERMITTED, now.unix)
         self._rejoins.forgive((pne_id,))

@@ -8,8 +8,9 @@ create that comes from there. The same ID through another PN GW is refused until
 from collections.abc import Iterable
 from dataclasses import replace
 
+from cpns import name_rule
 from cpns.errors import NotAllowed, TooMany, Unknown
-from key_servers.cpns_server import names, tuning
+from key_servers.cpns_server import tuning
 from key_servers.cpns_server.store import Store
 from key_servers.cpns_server.values import Gateway
 
@@ -26,8 +27,10 @@ class Registry:
         `is_open`: PNEs belong to the PN as they come; None leaves it as it is, and a new one closed.
         Raises NotAllowed when the PN has another PN GW or the PN GW another PN or was blocked.
         """
-        names.checked(gateway_id, "PN GW ID")
-        names.checked(pn_id, "PN ID")
+        if self._store.gateway(gateway_id) is None:
+            name_rule.checked(gateway_id, "PN GW ID")
+        if self._store.gateway_of(pn_id) is None:
+            name_rule.checked(pn_id, "PN ID")
         if form not in ("cbor", "xml"):
             raise NotAllowed(f"form is cbor or xml, not {form!r}")
         with self._store.transaction():
@@ -74,7 +77,6 @@ class Registry:
 
         Raises Unknown (no PN GW serves the PN), NotAllowed (it belongs to another PN), TooMany.
         """
-        names.checked(pne_id, "PNE ID")
         with self._store.transaction():
             if self._store.gateway_of(pn_id) is None:
                 raise Unknown(f"no PN GW serves PN {pn_id}; register it first")
@@ -86,6 +88,7 @@ class Registry:
             return
         if bound is not None:
             raise NotAllowed(f"PNE {pne_id} belongs to another PN; an operator can move it")
+        name_rule.checked(pne_id, "PNE ID")
         if self._store.count_pnes(pn_id) >= tuning.PNES_PER_PN_MAX:
             raise TooMany(f"PN {pn_id} has {tuning.PNES_PER_PN_MAX} PNEs, no more are taken")
         self._store.bind_pne(pne_id, pn_id)

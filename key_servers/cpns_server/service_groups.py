@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from cpns import numbers
+from cpns import name_rule, numbers
 from cpns.errors import NotAllowed, TooMany, Unknown
-from key_servers.cpns_server import group_version, names, tuning
+from key_servers.cpns_server import group_version, tuning
 from key_servers.cpns_server.group_keys import GroupKeys
 from key_servers.cpns_server.membership import Joined, Membership
 from key_servers.cpns_server.registry import Registry
@@ -38,7 +38,9 @@ class ServiceGroups:
                 if present.owner != pne_id or protection not in (None, present.protection):
                     raise NotAllowed(f"there is a Service Group {sg_id} already")
                 return self._membership.join(gateway, pne_id, sg_id, now)
-            if present is not None and present.owner != pne_id:
+            if present is None:
+                name_rule.checked(sg_id, "SG ID")
+            elif present.owner != pne_id:
                 raise NotAllowed(f"SG ID {sg_id} was used by somebody else before")
             if self._store.count_groups_of(pne_id) >= tuning.GROUPS_PER_OWNER_MAX:
                 raise TooMany(f"PNE {pne_id} owns {tuning.GROUPS_PER_OWNER_MAX} Service Groups")
@@ -63,7 +65,8 @@ class ServiceGroups:
         now: Moment,
     ) -> None:
         """Make a group without owner and members; what is None comes from the template. Raises NotAllowed, Unknown."""
-        names.checked(sg_id, "SG ID")
+        if self._store.group(sg_id) is None:
+            name_rule.checked(sg_id, "SG ID")
         usual = self._template
         group = replace(
             usual,

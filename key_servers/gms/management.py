@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from cpns import name_rule
 from key_servers.errors import ServerError
 from key_servers.gms import store, tuning
 from key_servers.gms.delivery import OPEN, Delivery, Event, State, step
@@ -52,7 +53,7 @@ class GroupManagement:
 
     async def add_user(self, uri: str, days: int = tuning.TOKEN_DAYS) -> str:
         """Permit a user the services of group management; returns its token, which is stored nowhere."""
-        _require_text(uri, "A user URI", URI_MAX)
+        _require_name(uri, "The user URI", URI_MAX)
         drawn, stored = tokens.draw(uri, self._clock() + days * 86400, self._random)
         async with self._database.transaction() as sql:
             present = await store.user(sql, uri)
@@ -79,8 +80,9 @@ class GroupManagement:
 
     async def create_group(self, uri: str, name: str = "", *, rekey_on_removal: bool = True) -> None:
         """Make a group without members and without key. `rekey_on_removal`: its security profile (SEAL-GMK-48)."""
-        _require_text(uri, "A group URI", URI_MAX)
-        _require_text(name, "A name", TEXT_MAX, 0)
+        _require_name(uri, "The group URI", URI_MAX)
+        if name:
+            _require_name(name, "The name", TEXT_MAX)
         async with self._database.transaction() as sql:
             if await store.group(sql, uri) is not None:
                 raise NotPossible(f"There is a group {uri} already.")
@@ -128,7 +130,7 @@ class GroupManagement:
             raise NotPossible(f"A key serves 1 to {tuning.GROUPS_OF_A_KEY_MAX} groups.")
         if expiry and expiry <= max(now, activation):
             raise NotPossible("A key must expire after now and after its activation.")
-        _require_text(text, "The text of a key", TEXT_MAX, 0)
+        _require_text(text, "The text of a key", TEXT_MAX)
         if sum(len(each.encode()) for each in (*wanted, text)) > tuning.NAMES_OF_A_KEY_MAX:
             raise NotPossible(f"Groups and text of a key have at most {tuning.NAMES_OF_A_KEY_MAX} octets together.")
         async with self._database.transaction() as sql:
@@ -370,6 +372,12 @@ class GroupManagement:
             self._changed(user)
 
 
-def _require_text(text: str, what: str, limit: int, least: int = 1) -> None:
-    if not least <= len(text.encode()) <= limit or not text.isprintable():
-        raise NotPossible(f"{what} has {least} to {limit} octets and no control characters.")
+def _require_name(text: str, what: str, limit: int) -> None:
+    wrong = name_rule.fault(text, limit)
+    if wrong is not None:
+        raise NotPossible(f"{what} {wrong}.")
+
+
+def _require_text(text: str, what: str, limit: int) -> None:
+    if len(text.encode()) > limit or not text.isprintable():
+        raise NotPossible(f"{what} has at most {limit} octets and no control characters.")

@@ -9,6 +9,7 @@ import typer
 from tools.keycast import completion
 from tools.keycast.dates import ago
 from tools.keycast.group import PneArgument
+from tools.keycast.look_alikes import point_out
 from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, remark, sentences
 from tools.keycast.tables import show_table
 
@@ -72,6 +73,7 @@ def provision(
     from tools.provisioning import Trust, flash_script, new_board
 
     told: dict[str, Any] = ask(config, None, "trust")
+    point_out(pne, (device["pne_id"] for device in ask(config, None, "device.list")))
     with sentences():
         trust = Trust(
             credentials.parse(bytes.fromhex(told["credential"]), "gateway"),
@@ -120,6 +122,7 @@ def pair(
     Only that board is let in, and only while this command runs. Example: keycast device pair lamp.porch
     ABCD-EFGH-IJKL-MNOP
     """
+    point_out(pne, (device["pne_id"] for device in ask(config, None, "device.list")))
     remark(f"Waiting for {pne} ...")
     ask(config, None, "device.pair", pne_id=pne, secret=secret, replace=replace)
     answer({"pne_id": pne}, f"{pne} is paired and let in.")

@@ -1,11 +1,13 @@
 """`keycast group`: Service Groups at the CPNS Server, embedded in a gateway or on its own."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from tools.keycast import completion
 from tools.keycast.dates import local
+from tools.keycast.look_alikes import point_out
 from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, StateOption, answer, ask, console
 from tools.keycast.tables import show_table
 from tools.keycast.versions import version_text
@@ -36,6 +38,7 @@ def create(
     Example: keycast group create home/lights --open-to home
     """
     how = {"open_to": open_to or [], "policy": "listed" if listed else None, "protection": protection}
+    point_out(sg, (view["sg_id"] for view in ask(config, state, "group.list")))
     view = ask(config, state, "group.create", sg_id=sg, period_s=period, **how)
     nobody = view["policy"] == "open" and not view["open_to"]
     hint = [f"Nobody may join it yet. Next: keycast group open {sg} PN"] if nobody else []
@@ -107,6 +110,7 @@ def expel(sg: SgArgument, pne: PneArgument, config: ConfigOption = DEFAULT_CONFI
 
     Example: keycast group expel home/lights lamp.porch
     """
+    _point_out_member(config, state, sg, pne)
     was = ask(config, state, "group.expel", sg_id=sg, pne_id=pne)
     lines = [f"{pne} was no member of {sg}, and may not join any more."]
     if was == "member":
@@ -138,6 +142,7 @@ def permit(sg: SgArgument, pne: PneArgument, config: ConfigOption = DEFAULT_CONF
 
     Example: keycast group permit home/lights lamp.porch
     """
+    _point_out_member(config, state, sg, pne)
     ask(config, state, "group.permit", sg_id=sg, pne_id=pne)
     answer({"sg_id": sg, "pne_id": pne, "state": "permitted"}, f"{pne} may join {sg}.")
 
@@ -161,3 +166,9 @@ def delete(sg: SgArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOp
     """
     ask(config, state, "group.delete", sg_id=sg)
     answer({"sg_id": sg, "state": "deleted"}, f"{sg} is deleted.")
+
+
+def _point_out_member(config: Path, state: Path | None, sg: str, pne: str) -> None:
+    """Say which others that have to do with the group look like this board."""
+    view = ask(config, state, "group.show", sg_id=sg)
+    point_out(pne, (member["pne_id"] for member in view["members"]))
