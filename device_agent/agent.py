@@ -187,9 +187,10 @@ class Agent:
                 self.session.try_again(self.clock.now())
                 self._pull_all(tuning.PULL_ONLINE)
                 self._duties.set()
-            elif before and not online and not self._pairing:
+            elif before and not online:
+                self.session.network_lost()
                 for event, _, _ in self._waiting.values():
-                    event.set()
+                    event.set()  # what was asked has no answer
 
     async def _serve(self):
         while True:
@@ -324,8 +325,6 @@ class Agent:
         finally:
             del self._waiting[token]
             self._endpoint.cancel(token)
-        if not answers and not self._online and not self._pairing:
-            raise NoSession("there is no network")
         if many:
             return answers
         return answers[0][1] if answers else None

@@ -121,7 +121,11 @@ class Membership:
     def assign(self):
         """Flow: ask the PN GW for a GKDK and store it (CPNS-GKM-03, -06, -23, -24)."""
         self._assign_at = self._clock.now() + tuning.ASSIGN_INTERVAL
-        answer = yield from self._ask(n.GKDK_ASSIGNMENT_REQUEST, {messages.SOFTWARE: tuning.SOFTWARE})
+        try:
+            answer = yield from self._ask(n.GKDK_ASSIGNMENT_REQUEST, {messages.SOFTWARE: tuning.SOFTWARE})
+        except NoSession:  # it may not have been heard
+            self._assign_at = self._clock.now() + limits.PULL_BACKOFF_MIN_S * 1000
+            raise
         self.gkdks.put(answer[messages.GKDK], self._clock.now())
         self._set_pn_alias(answer)
         self._tell("generation", {"generation": self.gkdks.newest})

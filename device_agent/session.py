@@ -104,6 +104,10 @@ class Session:
         self._wait = min(max(2 * self._wait, tuning.HANDSHAKE_BACKOFF_MIN), tuning.HANDSHAKE_BACKOFF_MAX)
         self.retry_at = now + self._wait + self._wait * self._random(1)[0] // 1024
 
+    def network_lost(self):
+        """There is no network any more; in the next one the PN GW may have another address."""
+        self.silent, self.reached = True, False
+
     def try_again(self, now):
         """The network is back: what failed without it says nothing about the PN GW."""
         self._wait = 0

@@ -106,7 +106,10 @@ class Incoming:
     def _discovery(self, request: Any) -> None:
         """`GET /.well-known/core` (RFC 6690): tells that a PN GW is here, to who asks for one or for anything."""
         wanted = [query[3:] for query in request.opt.uri_query if query.startswith("rt=")]
-        if (wanted and GATEWAY_TYPE not in wanted) or not self._discoveries.take(time.monotonic()):
+        # A board asks where it found us last before it asks everybody: all boards of a home at once after a power
+        # failure. That answer costs no more than the refusal of any other unprotected request.
+        to_all = request.remote.is_multicast_locally
+        if (wanted and GATEWAY_TYPE not in wanted) or (to_all and not self._discoveries.take(time.monotonic())):
             self._exchanges.ignore(request)
             return
         self._incidents.count("discoveries_answered")

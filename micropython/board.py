@@ -15,7 +15,6 @@ from radio_memory import memory
 station = wifi.Station()
 station.switch_on()
 gc.collect()
-memory.hold()
 gc.threshold(4096)  # octets: what stays lies close together, or no kilobyte in one piece is left in a small heap
 
 try:
@@ -23,6 +22,7 @@ try:
 except ImportError as error:
     if "'before_agent'" not in str(error):
         raise
+memory.hold()
 
 # An import within an import within an import eats the C stack (16 KB on an ESP32): what lies deep comes first.
 for deep in ("cpns.broadcast_encryption.wrapping", "cpns.broadcast_object", "device_agent.session"):

@@ -51,12 +51,12 @@ class RadioMemory:
 
         for number, tx, rx in _UARTS:
             try:
-                self._uart = machine.UART(number, _BAUD, tx=tx, rx=rx, rxbuf=HOLD)
-                self._taken = str(self._uart)
-                machine.Pin(tx, machine.Pin.IN)  # a UART's TX drives its pin, and something may be connected
-                return
-            except (AttributeError, OSError, ValueError):
+                uart = machine.UART(number, _BAUD, tx=tx, rx=rx, rxbuf=HOLD)
+            except (AttributeError, OSError, ValueError):  # there is none, or it is of a kind that takes no such pins
                 continue
+            machine.Pin(tx, machine.Pin.IN)  # a UART's TX drives its pin, and something may be connected
+            self._uart, self._taken = uart, str(uart)
+            return
 
     def release(self):
         """Give back what is held."""

@@ -71,14 +71,13 @@ class Station:
         # True if the connection came about in CONNECT_MS
         try:
             self._wlan.connect(self._name, self._password)
+            for _ in range(CONNECT_MS // 100):
+                if self._wlan.isconnected():
+                    return True
+                await sleep_ms(100)
+            self._wlan.disconnect()
         except OSError:
             # the driver is between two states: the next try finds it at rest
             self._wlan.active(False)
             self._wlan.active(True)
-            return False
-        for _ in range(CONNECT_MS // 100):
-            if self._wlan.isconnected():
-                return True
-            await sleep_ms(100)
-        self._wlan.disconnect()
         return False

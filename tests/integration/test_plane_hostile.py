@@ -82,6 +82,10 @@ async def test_discovery_tells_that_a_gateway_is_here_and_nothing_else(tmp_path)
         ask = coap(1, (".well-known", "core"), options=[(15, b"rt=keycast.gw")], confirmable=False)
         answer = await stranger.ask(ask, gateway.address)
         assert answer[1] == 0x45 and answer.endswith(b'</cpns>;rt="keycast.gw"')
+        for _ in range(
+            2 * tuning.DISCOVERY_RATE[1]
+        ):  # all boards of a home at once, each asking where it found us last
+            assert (await stranger.ask(ask, gateway.address))[1] == 0x45
         other = coap(1, (".well-known", "core"), options=[(15, b"rt=printer")], confirmable=False)
         assert await stranger.ask(other, gateway.address, 0.3) is None
         assert (await stranger.ask(ask, lamp.address))[1] == UNAUTHORIZED

@@ -10,6 +10,7 @@ from cpns.errors import CpnsError, NotAllowed, NotMember, Stale, TooMany, Unknow
 from device_agent.crypto import p256
 from device_agent.key_store import KeyStore
 from device_agent.membership import record_name
+from device_agent.session import NoSession
 
 VM_HEAP_KIB = 192  # the PNE and its PN GW in one heap
 
@@ -136,6 +137,17 @@ def test_a_key_that_cannot_be_stored_changes_nothing_of_those_before_it():
     assert group.ring.receiving_keys(now + 4) == {6: key_of(6), 7: key_of(7)}
     world.deliver("kitchen", 8, reason=n.REASON_LEAVE)
     assert group.ring.receiving_keys(now + 5) == {8: key_of(8)}
+
+
+def test_a_lost_gkdk_is_asked_for_again_soon_when_nobody_answered():
+    world, _ = members_world()
+    world.agent.membership.gkdks.clear()
+    world.gateway.deaf = True
+    with raises(NoSession):
+        world.perform(world.agent.membership.assign())
+    world.gateway.deaf = False
+    world.run_for(60000)
+    assert world.agent.membership.gkdks.newest == 1
 
 
 def expelled(world, version):
