@@ -1,6 +1,7 @@
 """Reading the configuration file: each fault comes with line, what was found, what was expected, the nearest key."""
 
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -12,12 +13,16 @@ from pydantic_core import ErrorDetails
 
 from gateway_agent.config.schema import GatewayConfig
 from gateway_agent.errors import ConfigError
+from private_store import plain_file
 
 _HEADER = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]")
 _KEY = re.compile(r"\s*([A-Za-z0-9_\-\"'.]+)\s*=")
 _PYDANTIC = re.compile(r"^(Value error, |Input should be |(List|String) should have )| after validation, not \d+$")
 _SIZE_MAX = 64 * 1024
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+_FALSE = ("no", "off", "false", "0")
 _SECRET = (("token",),)
+_TOML = 'texts stand in quotes, lists in brackets, as in interfaces = ["wlan0"]'
 
 
 def load(path: Path) -> GatewayConfig:
@@ -25,20 +30,17 @@ def load(path: Path) -> GatewayConfig:
 
     Raises ConfigError with one line for each fault. With `[seal]` it holds tokens: nobody else may read it.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise ConfigError(
-            f"There is no configuration file {path}.", f"Write one: keycast gateway init {path}"
-        ) from None
-    except OSError as error:
-        raise ConfigError(f"Cannot read {path}: {error.strerror}.", "Check its owner and mode.") from None
-    if len(data) > _SIZE_MAX:
-        raise ConfigError(f"{path} has {len(data)} octets.", f"A configuration has at most {_SIZE_MAX}.")
+    data = plain_file.read(path, _SIZE_MAX, ConfigError, missing=f"Write one: keycast gateway init {path}")
     config = parse(data, str(path))
     if config.seal is not None and path.stat().st_mode & 0o077:
         raise ConfigError(f"{path} holds tokens and others can read it.", f"Run: chmod 600 {path}")
-    folder = config.gateway.state_dir.expanduser()
+    try:
+        folder = config.gateway.state_dir.expanduser()
+    except RuntimeError:
+        named = config.gateway.state_dir.parts[0]
+        raise ConfigError(
+            f"{path}: the home folder {named} of gateway.state_dir is not known.", "Write the whole path."
+        ) from None
     gateway = config.gateway.model_copy(update={"state_dir": path.parent / folder})
     return config.model_copy(update={"gateway": gateway})
 
@@ -46,14 +48,16 @@ def load(path: Path) -> GatewayConfig:
 def parse(data: bytes, name: str = "configuration") -> GatewayConfig:
     """The configuration in `data` (TOML, UTF-8). `name` stands in error texts. Raises ConfigError."""
     try:
-        text = data.decode("utf-8")
+        text = data.decode("utf-8-sig")  # some editors put a byte order mark first
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise ConfigError(f"{name}, line {line}: not UTF-8.", "Save the file as UTF-8.") from None
     try:
         tree = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(f"{name}: {error}.", "Correct the TOML there.") from None
+        raise ConfigError(f"{name}: {error}.", f"Correct the TOML there: {_TOML}.") from None
+    if not tree:
+        raise ConfigError(f"{name} is empty.", f"It needs [gateway] with {_needed(GatewayConfig, 'gateway')}.")
     schema = schema_of(tree)
     try:
         return schema.model_validate(tree)
@@ -71,6 +75,11 @@ def schema_of(tree: Mapping[str, Any]) -> type[GatewayConfig]:
     return create_model("GatewayConfig", __base__=GatewayConfig, seal=(SealConfig, ...))
 
 
+def toml_text(text: str) -> str:
+    """A TOML string: what JSON escapes, TOML reads, but for DEL."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def _sentence(schema: type[BaseModel], text: str, fault: ErrorDetails) -> str:
     where = tuple(part for part in fault["loc"])
     dotted = ".".join(str(part) for part in where)
@@ -84,7 +93,29 @@ def _sentence(schema: type[BaseModel], text: str, fault: ErrorDetails) -> str:
         return f"{place}: missing; expected {_description(schema, where)}."
     message = "a table" if fault["type"] == "model_type" else _PYDANTIC.sub("", fault["msg"])
     found = "a value that is not shown" if where[-1:] in _SECRET else _shown(fault["input"])
-    return f"{place}: found {found}, expected {message[0].lower()}{message[1:]}."
+    example = "" if where[-1:] in _SECRET else _example(where, fault["type"], fault["input"])
+    return f"{place}: found {found}, expected {message[0].lower()}{message[1:]}.{example and f' Write: {example}'}"
+
+
+def _example(where: tuple[int | str, ...], kind: str, value: object) -> str:
+    """What was probably meant, where a value has the wrong type: a line of TOML, "" if nobody can say."""
+    key = where[-1]
+    if isinstance(key, int):
+        return ""
+    if kind == "model_type":
+        return f"[{'.'.join(str(part) for part in where)}]"
+    if kind == "list_type":
+        if isinstance(value, Mapping):
+            return f"[[{'.'.join(str(part) for part in where)}]]"
+        return f"{key} = [{toml_text(value)}]" if isinstance(value, str) else ""
+    if kind == "string_type":
+        only = value[0] if isinstance(value, list) and len(value) == 1 else value
+        return f"{key} = {toml_text(str(only))}" if isinstance(only, str | int | float) else ""
+    if kind in ("int_type", "float_type") and isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        return f"{key} = {value.strip()}"
+    if kind == "bool_type":
+        return f"{key} = {'false' if str(value).lower() in _FALSE else 'true'}"
+    return ""
 
 
 def _shown(value: object) -> str:
@@ -100,7 +131,16 @@ def _keys_at(schema: type[BaseModel], where: tuple[int | str, ...]) -> list[str]
 def _description(schema: type[BaseModel], where: tuple[int | str, ...]) -> str:
     model = _model_at(schema, where[:-1])
     field = model.model_fields.get(str(where[-1])) if model else None
+    if field is not None and field.description is None and _model_at(schema, where) is not None:
+        return f"a table [{'.'.join(str(part) for part in where)}] with {_needed(schema, *where)}"
     return (field.description if field else None) or "a value"
+
+
+def _needed(schema: type[BaseModel], *where: int | str) -> str:
+    """The keys that a table must have, with an example of each that is a text."""
+    model = _model_at(schema, where)
+    keys = [name for name, field in model.model_fields.items() if field.is_required()] if model else []
+    return ", ".join(f'{key} = "..."' for key in keys)
 
 
 def _model_at(schema: type[BaseModel], where: tuple[int | str, ...]) -> type[BaseModel] | None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from gateway_agent.errors import ConfigError
 from mikey_sakke.group_configuration import URI_MAX
 from mikey_sakke.https import checked_url, client_tls
+from private_store import plain_file
 
 
 class ServerAccess(BaseModel):
@@ -27,6 +28,8 @@ class ServerAccess(BaseModel):
 
     def tls(self) -> ssl.SSLContext | bool:
         """What verifies the server, as aiohttp takes it. Raises ConfigError for a CA file that cannot be used."""
+        if self.ca_file is not None:
+            plain_file.read(self.ca_file, plain_file.PEM_MAX, ConfigError)
         try:
             return client_tls(self.url, self.ca_file)
         except ValueError as error:

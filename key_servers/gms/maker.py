@@ -24,7 +24,7 @@ _random = secrets.SystemRandom()
 
 
 class MakerFailed(ServerError):
-    """The worker processes have died."""
+    """The worker processes have died, or there can be none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,10 @@ class Order:
 
 
 class Maker:
-    """The pool. `workers` 0: one for each core; -1: a thread of this process (tests, small groups)."""
+    """The pool. `workers` 0: one for each core; -1: a thread of this process (tests, small groups).
+
+    Raises MakerFailed where the system gives no processes.
+    """
 
     def __init__(self, certificate: Certificate, gms_uri: str, workers: int = 0) -> None:
         self._pool: Executor
@@ -52,12 +55,16 @@ class Maker:
             return
         count = workers or os.cpu_count() or 1
         # spawn: a fork of a process with threads and an event loop may inherit held locks
-        self._pool = ProcessPoolExecutor(
-            count,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_prepare,
-            initargs=(certificate, gms_uri),
-        )
+        context = multiprocessing.get_context("spawn")
+        try:
+            self._pool = ProcessPoolExecutor(
+                count, mp_context=context, initializer=_prepare, initargs=(certificate, gms_uri)
+            )
+        except OSError as error:
+            raise MakerFailed(
+                f"No processes for making messages: {error.strerror} (they need semaphores in /dev/shm).",
+                "Mount a tmpfs on /dev/shm that this user can write to.",
+            ) from None
         self._make = _make
         for _ in range(count):  # a worker takes a second to begin: not at the first key
             self._pool.submit(_begin)

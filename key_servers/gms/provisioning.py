@@ -17,6 +17,7 @@ from mikey_sakke.https import checked_url, client_tls, read_capped
 from mikey_sakke.kms_faults import KmsFault
 from mikey_sakke.kms_values import Certificate, KeySet
 from mikey_sakke.kms_xml import MEDIA_TYPE, RESPONSE_MAX
+from private_store import plain_file
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +56,8 @@ class KmsOverHttps:
 
         Raises NotProvisioned for a URL or a CA file that cannot be used.
         """
+        if ca_file is not None:
+            plain_file.read(ca_file, plain_file.PEM_MAX, NotProvisioned)
         try:
             base_url = checked_url(base_url)
             self._tls = client_tls(base_url, ca_file)

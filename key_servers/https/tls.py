@@ -13,7 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from key_servers.errors import SecretFileUnusable, ServerError
 from key_servers.https import tuning
-from private_store import files, folders
+from private_store import files, folders, plain_file
 
 
 class TlsUnusable(ServerError):
@@ -23,6 +23,7 @@ class TlsUnusable(ServerError):
 def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     """TLS 1.2 or newer with that certificate (PEM) and private key (PEM, mode 0600). Raises ServerError."""
     files.check(key, SecretFileUnusable)
+    plain_file.read(certificate, plain_file.PEM_MAX, TlsUnusable)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION  # a stranger would have us do the costly half for ever

@@ -1,5 +1,6 @@
 """A KMS and its clients over real HTTPS on loopback: provisioning, key periods, who may ask."""
 
+import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -287,5 +288,5 @@ async def test_what_an_operator_cannot_mean_is_refused(world: World) -> None:
 async def test_a_port_in_use_is_said_and_the_store_let_go(world: World) -> None:
     port = int(world.url.rsplit(":", 1)[1])
     config = world.kms._config.model_copy(update={"port": port})
-    with pytest.raises(ListenFailed, match=str(port)):
+    with pytest.raises(ListenFailed, match=rf"TCP port {port} of 127\.0\.0\.1 .*\(process {os.getpid()}\)"):
         await Kms.open(config)

@@ -248,7 +248,7 @@ def test_a_port_in_use_is_said(prepared: dict[str, list[str]], server: str) -> N
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         said = typed(APPS[server], *prepared[server], "--port", str(port), code=1)
-    assert f"port {port} of 127.0.0.1 is used by another program" in said and "choose another port" in said
+    assert f"TCP port {port} of 127.0.0.1 is used by another program" in said and "choose another port" in said
 
 
 @pytest.mark.parametrize("server", APPS)
@@ -295,7 +295,7 @@ def test_master_secrets_that_others_can_read_are_refused(prepared: dict[str, lis
         (["--kms", "http://kms.example.org"], "keys travel over https only"),
         (["--kms", "kms.example.org"], "the URL of a server is https://host:port"),
         (["--kms-ca", "README.md"], "the CA file README.md cannot be used"),
-        (["--kms-ca", "no-such.pem"], "the CA file no-such.pem cannot be used"),
+        (["--kms-ca", "no-such.pem"], "There is no file no-such.pem"),
         (["--kms-token-file", "no-such-token"], "no-such-token does not exist. Name the right one."),
     ],
 )

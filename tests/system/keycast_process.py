@@ -3,17 +3,18 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cpns import numbers
 from gateway_agent.control import ask
 from gateway_agent.errors import ControlUnavailable
 from message_plane import credentials
 from tools.provisioning import Trust, new_board
+from tools.virtual_board.loopback import broadcast_port, own_port
 
 KEYCAST = Path(sys.executable).with_name("keycast")
 START_S = 90.0
@@ -31,6 +32,7 @@ discovery = {discovery}
 
 [broadcast]
 interfaces = {interfaces}
+port = {broadcast_port}
 
 [delivery]
 method = "{method}"
@@ -38,13 +40,6 @@ method = "{method}"
 [uplink]
 {uplink}
 """
-
-
-def free_port(address: str = "127.0.0.1") -> int:
-    """A UDP port of `address` that nobody uses at this moment."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
 
 
 def keycast(*arguments: object, prefix: Sequence[str] = (), timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
@@ -129,7 +124,7 @@ class GatewayProcess(Process):
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.address = address
-        self.port = free_port() if port is None else port
+        self.port = own_port() if port is None else port
         self.config = folder / "keycast.toml"
         self.config.write_text(
             CONFIG.format(
@@ -137,6 +132,7 @@ class GatewayProcess(Process):
                 port=self.port,
                 discovery=str(discovery).lower(),
                 interfaces=interfaces,
+                broadcast_port=broadcast_port() if "lo" in interfaces else numbers.PORT_BROADCAST,
                 method=method,
                 uplink=uplink,
             )

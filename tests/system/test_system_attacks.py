@@ -180,7 +180,7 @@ async def test_whoever_has_the_old_signing_key_and_no_session_rolls_nobody_over(
         answers = []
         transport, _ = await loop.create_datagram_endpoint(lambda: _Heard(answers), ("127.0.0.1", 0))
         for name in members:
-            transport.sendto(request, (house.boards[name].network.address, numbers.PORT_COAP))
+            transport.sendto(request, (house.boards[name].network.address, house.boards[name].network.port))
         house.sniffer.send(encode([numbers.ROLL_OVER_REQUEST, his.public_key, 2, signature]))
         await until(lambda: len(answers) == 3)
         transport.close()

@@ -11,7 +11,8 @@ from tests.system.watching import objects
 from tests.system.wire import NonceWatch, Wire
 from tools.virtual_board import board as virtual_board
 from tools.virtual_board.board import Network
-from tools.virtual_board.fleet import Fleet, free_numbers
+from tools.virtual_board.fleet import Fleet
+from tools.virtual_board.loopback import free_numbers
 from tools.virtual_board.thief import Sniffer
 
 SG = "home/lights"

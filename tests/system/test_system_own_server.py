@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
-from tests.system.keycast_process import GatewayProcess, Process, free_port, keycast
+from tests.system.keycast_process import GatewayProcess, Process, keycast
 from tools.virtual_board.board import Network
-from tools.virtual_board.fleet import Fleet, free_numbers
+from tools.virtual_board.fleet import Fleet
+from tools.virtual_board.loopback import free_numbers, own_port
 
 SG = "home/lights"
 
@@ -38,7 +39,7 @@ async def held_by_all(server, fleet, timeout_s=120):
 
 @pytest.mark.req("CPNS-GKM-09", "CPNS-GKM-28", "CPNS-GKM-29", "CPNS-GKM-50", "CPNS-GKM-62", "CPNS-GKM-63")
 async def test_server_gateway_and_boards_each_in_a_process_of_its_own(tmp_path):
-    port, state = free_port(), tmp_path / "server-state"
+    port, state = own_port(), tmp_path / "server-state"
     words = ["server", "run", "--state", str(state), "--listen", "127.0.0.1", "--port", str(port)]
     server = Process(tmp_path, "server", state, words)
     gateway = GatewayProcess(tmp_path / "gateway", uplink=f'kind = "udp"\nhost = "127.0.0.1"\nport = {port}')

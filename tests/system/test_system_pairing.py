@@ -18,12 +18,11 @@ from message_plane.session_store import SessionStore
 from tests.integration.false_board import FalseBoard, unpaired
 from tests.integration.plane_world import until
 from tests.system.conftest import house_of
-from tests.system.keycast_process import free_port
 from tests.system.watching import keyed
 from tools.keycast.demo.house import GATEWAY_ID, PN_ID
 from tools.keycast.steering import secret_octets
 from tools.virtual_board.board import Board, Network
-from tools.virtual_board.fleet import free_numbers
+from tools.virtual_board.loopback import free_numbers, own_port
 
 SG = "home/lights"
 
@@ -78,7 +77,7 @@ async def test_an_impostor_gateway_without_the_secret_is_refused(tmp_path):
     """It is a whole gateway, under the name of the true one; only the secret it was told is not the board's."""
     config = GatewayConfig(
         gateway=Gateway(id=GATEWAY_ID, pn=PN_ID, state_dir=tmp_path / "impostor"),
-        message_plane=MessagePlane(listen=["127.0.0.1"], port=free_port(), discovery=False),
+        message_plane=MessagePlane(listen=["127.0.0.1"], port=own_port(), discovery=False),
         broadcast=Broadcast(interfaces=[]),
     )
     impostor = await GatewayApp.open(config, _NoServer())

@@ -11,7 +11,7 @@ from device_agent.key_store import KeyStore
 from tests.system.keycast_process import GatewayProcess, keycast
 from tests.system.wire import Wire
 from tools.virtual_board.board import Board, BoardError, Network
-from tools.virtual_board.fleet import free_numbers
+from tools.virtual_board.loopback import free_numbers
 from tools.virtual_board.thief import Sniffer, Thief
 
 SG = "home/lights"

@@ -22,6 +22,7 @@ from mikey_sakke.group_configuration import NotifyRequest, NotifyResponse
 from tools.provisioning import Trust, new_board
 from tools.virtual_board import board
 from tools.virtual_board.board import Board
+from tools.virtual_board.loopback import own_port
 
 NUMBER = 12_240  # 127.0.112.x, as in test_virtual_board
 HEAP_KIB = 96
@@ -43,9 +44,10 @@ class Gateway:
     """A PN GW with one VAL board; `notify` stands where the group management server is."""
 
     def __init__(self, folder: Path) -> None:
+        self.address = f"{GATEWAY}:{own_port()}"
         text = f"""
             gateway = {{ id = "gateway", pn = "home", state_dir = "{folder}/state" }}
-            message_plane = {{ listen = ["{GATEWAY}"], discovery = false }}
+            message_plane = {{ listen = ["{GATEWAY}"], port = {self.address.partition(":")[2]}, discovery = false }}
             broadcast = {{ interfaces = [] }}
         """
         self.config = parse(text.encode())
@@ -59,7 +61,7 @@ class Gateway:
 
     def board_record(self, pne_id: str = "val board") -> bytes:
         own = self.app.identity.credential
-        trust = Trust(own, self.app.signing_key.public_key, self.app.signing_key.epoch, "home", GATEWAY)
+        trust = Trust(own, self.app.signing_key.public_key, self.app.signing_key.epoch, "home", self.address)
         record, credential = new_board(pne_id, trust)
         self.app.register(credential)
         return record

@@ -26,7 +26,7 @@ from tools.keycast.seal_home import powered
 from tools.keycast.seal_house import GMS_URI, KMS_URI, SealHouse, build_seal_house
 from tools.virtual_board import board as virtual_board
 from tools.virtual_board.board import Board, BoardError
-from tools.virtual_board.fleet import free_numbers
+from tools.virtual_board.loopback import free_numbers
 
 HOME, LAMP, BOB = (f"sip:{name}@example.org" for name in ("gw.home", "lamp", "bob"))
 CREW, SG = "sip:crew@gms.example.org", "home/crew"

@@ -8,11 +8,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from cpns import cborlite
 from cpns.broadcast_object import FRAME_HEAD, SIGNATURE_HEAD
-from cpns.numbers import PORT_BROADCAST
 from device_agent import provisioning
 from device_agent.key_store import KeyStore
 from message_plane.credentials import ccs_of
-from tools.virtual_board import board
+from tools.virtual_board import board, loopback
 from tools.virtual_board.board import Board, BoardEnded, BoardError
 from tools.virtual_board.fleet import Fleet
 from tools.virtual_board.heap import smallest_heap
@@ -132,7 +131,9 @@ async def test_a_datagram_of_a_thousand_empty_things_does_not_restart_a_board(on
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outsider:
         outsider.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         for _ in range(3):
-            outsider.sendto(FRAME_HEAD + payload + SIGNATURE_HEAD + bytes(64), ("127.255.255.255", PORT_BROADCAST))
+            outsider.sendto(
+                FRAME_HEAD + payload + SIGNATURE_HEAD + bytes(64), (loopback.EVERYBODY, loopback.broadcast_port())
+            )
             await asyncio.sleep(0.2)
     assert (await one.command("status"))["air"]["received"] >= 3
     assert one.restarts == 0

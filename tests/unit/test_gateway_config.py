@@ -1,5 +1,7 @@
 """The configuration file: faults are told with line, found, expected and the nearest key."""
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -89,7 +91,7 @@ def test_missing_file_says_how_to_write_one(tmp_path: Path) -> None:
 
 
 def test_folder_in_place_of_a_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="Cannot read"):
+    with pytest.raises(ConfigError, match="is a folder"):
         load(tmp_path)
 
 
@@ -200,3 +202,69 @@ def test_a_file_with_tokens_that_others_can_read_is_refused(tmp_path: Path) -> N
 )
 def test_a_value_of_another_type_is_no_value(lines: str, sentence: str) -> None:
     assert sentence in fault(GOOD + lines + "\n")
+
+
+@pytest.mark.parametrize(
+    ("lines", "example"),
+    [
+        ('[broadcast]\ninterfaces = "wlan0"', 'Write: interfaces = ["wlan0"]'),
+        ('[message_plane]\nlisten = "192.168.1.10"', 'Write: listen = ["192.168.1.10"]'),
+        ('[message_plane]\nport = "5684"', "Write: port = 5684"),
+        ('[message_plane]\ndiscovery = "off"', "Write: discovery = false"),
+        ("[message_plane]\ndiscovery = 1", "Write: discovery = true"),
+        ('[uplink]\nserver_id = ["server"]', 'Write: server_id = "server"'),
+        ("[uplink]\nserver_id = 7", 'Write: server_id = "7"'),
+        ('[[uplink]]\nkind = "udp"', "Write: [uplink]"),
+        ('tree = "high"', "Write: [tree]"),
+    ],
+)
+def test_a_value_of_another_type_is_answered_with_what_was_meant(lines: str, example: str) -> None:
+    told = fault(GOOD + lines + "\n" if lines.startswith("[") else f"{lines}\n{GOOD}")
+    assert told.startswith("keycast.toml, line ") and told.endswith(example)
+
+
+def test_a_single_table_where_several_may_be_is_answered_with_how_several_are_written() -> None:
+    lines = SEAL.replace("gms = [{", "gms = {").replace('gms_uri = "gms.example.org"}]', 'gms_uri = "gms.example.org"}')
+    assert fault(lines).endswith("Write: [[seal.gms]]")
+
+
+def test_a_byte_order_mark_is_no_fault() -> None:
+    assert parse(b"\xef\xbb\xbf" + GOOD.encode()) == parse(GOOD.encode())
+    assert "line 8" in fault("\ufeff" + GOOD + "zzz = 3\n")
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# nothing but a remark\n"])
+def test_an_empty_file_is_told_with_what_it_needs(text: str) -> None:
+    assert 'is empty. It needs [gateway] with id = "...", pn = "...", state_dir = "..."' in fault(text)
+
+
+def test_a_missing_table_is_told_with_what_it_needs() -> None:
+    assert 'gateway: missing; expected a table [gateway] with id = "...", pn = "..."' in fault("[tree]\nheight = 5\n")
+
+
+@pytest.mark.parametrize("text", ["id = gw.home\n", "[broadcast]\ninterfaces = wlan0\n", "[uplink]\nport = \n"])
+def test_toml_that_is_none_is_told_with_its_line_and_an_example(text: str) -> None:
+    assert f"line {text.count(chr(10))}" in fault(text) and 'interfaces = ["wlan0"]' in fault(text)
+
+
+def test_what_is_no_file_is_told_and_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(tmp_path / "socket"))
+    for path, word in {"fifo": "a pipe", "socket": "Cannot read", ".": "a folder", "/dev/zero": "a device"}.items():
+        with pytest.raises(ConfigError, match=word):
+            load(tmp_path / path)
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ConfigError, match="more than 65536 octets"):
+        load(tmp_path / "large")
+
+
+def test_a_home_folder_that_is_not_known_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "keycast.toml"
+    path.write_text(GOOD.replace('"state"', '"~nobody-of-that-name/state"'))
+    with pytest.raises(ConfigError, match=r"the home folder ~nobody-of-that-name of gateway\.state_dir is not known"):
+        load(path)

@@ -12,13 +12,13 @@ from contextlib import closing
 from itertools import count
 from pathlib import Path
 
-from cpns import numbers
 from gateway_agent.config.schema import Delivery
 from tools.bench.home import EVERYBODY, PN_ID, Home, build_home
 from tools.bench.rows import Tell
 from tools.virtual_board.board import Board, BoardEnded, BoardError
 from tools.virtual_board.forger import forging
 from tools.virtual_board.heap import smallest_heap
+from tools.virtual_board.loopback import broadcast_port
 from tools.virtual_board.thief import Sniffer
 
 GROUPS = [f"home/room{number}" for number in range(8)]
@@ -106,7 +106,7 @@ async def smallest(tell: Tell) -> tuple[int, int]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         delivery = Delivery(method="broadcast")
-        async with build_home(folder, _BOARDS, delivery, slots=1024, broadcast_port=numbers.PORT_BROADCAST) as home:
+        async with build_home(folder, _BOARDS, delivery, slots=1024, broadcast_port=broadcast_port()) as home:
             with closing(Sniffer(EVERYBODY)) as sniffer:
                 trials = _Trials(home, sniffer, folder, tell)
                 try:

@@ -16,7 +16,7 @@ from tools.bench.load import confirm_deliveries, post_plain
 from tools.bench.octets import key_and_confirmation
 from tools.bench.rows import Line, Row, Tell
 from tools.bench.side_process import side_process
-from tools.keycast.demo.house import free_port
+from tools.virtual_board.loopback import own_port
 
 PNES = 1000
 ROUNDS = 5
@@ -76,7 +76,7 @@ class _Taken(aiocoap.resource.Resource):  # type: ignore[misc]
 async def _plain_posts() -> list[float]:
     site = aiocoap.resource.Site()
     site.add_resource(["cpns"], _Taken())
-    address = (GATEWAY_ADDRESS, free_port(GATEWAY_ADDRESS, 0))
+    address = (GATEWAY_ADDRESS, own_port())
     server = await aiocoap.Context.create_server_context(site, bind=address, transports=["udp6"])
     _, confirmation = key_and_confirmation()
     try:

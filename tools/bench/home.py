@@ -17,9 +17,9 @@ from gateway_agent.config.schema import Broadcast, Delivery, Gateway, GatewayCon
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from message_plane.session_store import AddContext, SessionStore, StoredContext
-from tools.keycast.demo.house import free_port
 from tools.keycast.embedded import InProcessUplink
 from tools.provisioning import Trust, new_board
+from tools.virtual_board.loopback import own_port
 
 PN_ID, GATEWAY_ID, SG_ID = "home", "gw.home", "home/lights"
 GATEWAY_ADDRESS = "127.0.0.1"
@@ -71,8 +71,8 @@ async def build_home(
 
     `slots` of its tree, a power of two; `broadcast_port` 0 is any that nobody else listens to.
     """
-    port = free_port(GATEWAY_ADDRESS, 0)
-    broadcast_port = broadcast_port or free_port(EVERYBODY, 0)
+    port = own_port()
+    broadcast_port = broadcast_port or own_port()
     config = GatewayConfig(
         gateway=Gateway(id=GATEWAY_ID, pn=PN_ID, state_dir=folder / "gateway"),
         message_plane=MessagePlane(listen=[GATEWAY_ADDRESS], port=port, discovery=False),

@@ -31,7 +31,7 @@ from message_plane.session_store import AddContext, SessionStore, StoredContext
 from tools.bench.pn_gateways import Expect, GatewayKeys, fits, host, serve
 from tools.bench.rows import Line, Row, Skipped, Tell
 from tools.bench.side_process import SideProcess, side_process
-from tools.keycast.demo.house import free_port
+from tools.virtual_board.loopback import own_port
 
 SIZES = (200, 1000, 3000)
 ROUNDS = {200: 3, 1000: 3, 3000: 1}  # that many are as good as several rounds
@@ -161,7 +161,7 @@ def _group(size: int) -> str:
 @asynccontextmanager
 async def _fleet(folder: Path) -> AsyncIterator[tuple[CpnsServer, SideProcess, int]]:
     """A Server with a group of each size, all of whose PN GWs have its newest key; and the port of the PN GWs."""
-    port = free_port(SERVER_ADDRESS, 0)
+    port = own_port()
     keys = [
         GatewayKeys(
             host(number),

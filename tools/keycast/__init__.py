@@ -3,6 +3,8 @@
 import json
 import sys
 
+from tools.keycast.output import guard_output
+
 # The extra of the project that brings a package which not every installation has.
 _EXTRAS = {
     "gateway": ("aiocoap", "lakers", "netifaces", "zeroconf"),
@@ -14,6 +16,7 @@ _EXTRAS = {
 
 def main() -> None:
     """Entry point of the `keycast` program."""
+    guard_output()
     try:
         from tools.keycast.program import program, typed_words
 
@@ -31,3 +34,5 @@ def main() -> None:
         else:
             print(f"keycast: {sentence}", file=sys.stderr)
         sys.exit(1)
+    finally:
+        sys.stdout.flush()

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import signal
 from pathlib import Path
 from typing import Annotated, Any
@@ -44,24 +43,16 @@ def init(
 
     Example: keycast gateway init
     """
-    from gateway_agent.config.load import parse
+    from gateway_agent.config.load import parse, toml_text
+    from private_store import files
 
-    text = _TEMPLATE.format(gateway=_toml(gateway), pn=_toml(pn), state=_toml(state))
+    text = _TEMPLATE.format(gateway=toml_text(gateway), pn=toml_text(pn), state=toml_text(state))
     if not state.strip():
         refuse("the state folder has no name: write --state keycast-state")
     with sentences():
         parse(text.encode(), str(path))  # what `run` would refuse is not written
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        refuse(f"cannot write {path}: {error.strerror}. Name a new file.", "file")
+        files.write_new(path, text.encode())
     answer({"file": str(path)}, f"{path} is written. Next: keycast gateway run -c {path}")
-
-
-def _toml(text: str) -> str:
-    """A TOML string: what JSON escapes, TOML reads, but for DEL."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 @app.command()

@@ -193,16 +193,20 @@ def export_certificate(state: StateFolder = _STATE) -> None:
 
 @certificates.command("import")
 def import_certificate(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="XML file of another KMS.")],
+    file: Annotated[Path, typer.Argument(help="XML file of another KMS.")],
     state: StateFolder = _STATE,
 ) -> None:
     """Hand out the certificate of another KMS to our users, so that they can send to its users.
 
     Example: keycast kms certificate import neighbour.xml
     """
+    from private_store import plain_file
+
+    with sentences():
+        octets = plain_file.read(file, plain_file.PEM_MAX)
 
     async def do(kms: "Kms") -> None:
-        certificate = await kms.import_certificate(file.read_bytes())
+        certificate = await kms.import_certificate(octets)
         answer({"kms_uri": certificate.kms_uri}, f"{certificate.kms_uri} is handed out from now on.")
 
     with_kms(state, do)

@@ -1,5 +1,6 @@
 """The log of a command that runs on: to standard error, each line with its time from the first one on."""
 
+import contextlib
 import logging
 import os
 import sys
@@ -8,6 +9,7 @@ from typing import Any
 import typer
 
 from tools.keycast.options import answer
+from tools.keycast.output import AnswerLost
 
 _DATES = "%Y-%m-%dT%H:%M:%S%z"
 _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.NOTSET, 7))
@@ -23,7 +25,8 @@ def begin_log(verbose: bool = False) -> None:
 def ready(value: Any, sentence: str) -> None:
     """Say on standard output that what runs on is ready: a line as in the log or, with `--json`, one JSON value."""
     record = logging.LogRecord("keycast", logging.INFO, __file__, 0, sentence, None, None)
-    answer(value, lambda: typer.echo(_formatter().format(record)))
+    with contextlib.suppress(AnswerLost):  # who started it need not listen; its work is elsewhere
+        answer(value, lambda: typer.echo(_formatter().format(record)))
 
 
 def _formatter() -> logging.Formatter:

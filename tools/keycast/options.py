@@ -5,6 +5,7 @@ A person gets lines; with `--json` a program gets one JSON value on standard out
 1 refused or failed, 2 not understood (and, of `keycast status`, something is wrong).
 """
 
+import errno
 import json
 import os
 import sqlite3
@@ -25,6 +26,7 @@ _DEFAULT = Path("keycast.toml")
 REFUSED = "refused"
 """The code of a refusal that has none of its own."""
 
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.ENOENT)
 _json_wanted = False
 
 
@@ -61,7 +63,8 @@ _errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 def sentences() -> Iterator[None]:
     """Turn what stops a command into its one sentence, and exit code 1.
 
-    A file or folder that cannot be used is named; every other OSError is a fault of ours and stays a traceback.
+    A file or folder that cannot be used is named, and so is a disk; every other OSError is a fault of ours and stays a
+    traceback.
     """
     from cpns.errors import CpnsError
     from gateway_agent.errors import GatewayError, code_of
@@ -76,6 +79,11 @@ def sentences() -> Iterator[None]:
     except sqlite3.Error as error:
         refuse(f"the store cannot be used: {error}. Check the space on its disk, then start again.", "store")
     except OSError as error:
+        if error.filename is None and error.errno in _OF_THE_DISK:
+            refuse(
+                f"cannot write: {error.strerror}. Make room on the disk, or name another folder (TMPDIR for a demo's).",
+                "file",
+            )
         if error.filename is None:
             raise
         refuse(f"cannot use {os.fsdecode(error.filename)}: {error.strerror}. Check its owner, mode and disk.", "file")

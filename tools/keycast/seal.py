@@ -72,7 +72,7 @@ def demo(
     Example: keycast seal demo
     """
     figures = Figures()
-    with tempfile.TemporaryDirectory(prefix="keycast-seal-") as folder, sentences():
+    with sentences(), tempfile.TemporaryDirectory(prefix="keycast-seal-") as folder:
         try:
             asyncio.run(_play(Path(folder), figures, val_board))
         except TimeoutError as error:

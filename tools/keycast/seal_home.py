@@ -19,17 +19,15 @@ from gateway_agent.config.schema import Broadcast, Delivery, Gateway, GatewayCon
 from gateway_agent.seal.app import BoardAccess, MappedGroup, SealClient, SealConfig
 from gateway_agent.seal.server_access import GmsAccess, KmsAccess, ServerAccess
 from key_servers.gms.values import Affiliation
-from tools.keycast.demo.house import GATEWAY_ADDRESS, free_port
 from tools.keycast.seal_house import GMS_URI, KMS_URI, SealHouse, until
 from tools.provisioning import Trust, new_board
 from tools.val_provisioning import fetch
 from tools.virtual_board import board as virtual_board
 from tools.virtual_board.board import Board
-from tools.virtual_board.fleet import free_numbers
+from tools.virtual_board.loopback import GATEWAY_ADDRESS, broadcast_port, free_numbers, own_port
 
 GATEWAY_USER, LAMP_USER = "sip:gw.home@example.org", "sip:lamp@example.org"
 GROUP, SG = "sip:home@gms.example.org", "home/all"
-PORT = 5683
 
 
 @dataclass
@@ -121,8 +119,8 @@ def _config(
     mapped = [MappedGroup(group=GROUP, sg_id=SG)]
     return GatewayConfig(
         gateway=Gateway(id="gw.home", pn="home", state_dir=folder / "gateway"),
-        message_plane=MessagePlane(listen=[GATEWAY_ADDRESS], port=free_port(GATEWAY_ADDRESS, PORT), discovery=False),
-        broadcast=Broadcast(interfaces=["lo"]),
+        message_plane=MessagePlane(listen=[GATEWAY_ADDRESS], port=own_port(), discovery=False),
+        broadcast=Broadcast(interfaces=["lo"], port=broadcast_port()),
         delivery=Delivery(method="broadcast"),
         seal=SealConfig(kms=kms, cms=cms, gms=[gms], groups=mapped, boards=[lamp]),
     )

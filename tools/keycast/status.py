@@ -36,8 +36,8 @@ def _show(state: dict[str, Any]) -> None:
         f"boards reach it at {', '.join(state['addresses']) or '-'}; keys go to {', '.join(state['broadcast']) or '-'}"
     )
     for network in state["networks"]:
-        if network["problem"]:
-            console.print(f"no keys go out on {network['interface']}: {network['problem']}")
+        problem = f"; no keys go out on it: {network['problem']}" if network["problem"] else ""
+        console.print(f"{network['interface']}: {network['sent']} broadcasts sent, {network['failed']} not{problem}")
     console.print(f"let in: {len(state['devices'])}, with a session: {sessions}")
     silent = [f"{each['pne_id']} ({ago(each['age_s'])})" for each in state["devices"] if _is_silent(each)]
     if silent:

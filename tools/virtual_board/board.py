@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cpns import cborlite
+from cpns import cborlite, numbers
 from device_agent import provisioning as device_provisioning
 from device_agent.key_store import KeyStore
 from device_agent.val_client import records as val_records
 from tools.micropython_vm import board_files, compile, vm
+from tools.virtual_board import loopback
 from tools.virtual_board.nvs_folder import NvsFolder
 
 HEAP_KIB = 96
@@ -56,11 +57,14 @@ class Network:
     address: str
     netmask: str = "255.0.0.0"
     prefix: Sequence[str] = ()
+    port: int = numbers.PORT_COAP
+    broadcast_port: int = numbers.PORT_BROADCAST
 
     @classmethod
     def loopback(cls, number: int) -> "Network":
-        """Board `number` (1..16,000) of this machine: 127.0.64.1, 127.0.64.2, ..."""
-        return cls(f"127.0.{64 + number // 250}.{1 + number % 250}")
+        """Board `number` (1..16,000) of this process: 127.0.64.1, 127.0.64.2, ... on ports of its own."""
+        address = f"127.0.{64 + number // 250}.{1 + number % 250}"
+        return cls(address, port=loopback.board_port(), broadcast_port=loopback.broadcast_port())
 
 
 class Board:
@@ -254,6 +258,8 @@ class Board:
             "BOARD_HARDWARE": str(HARDWARE_IMAGE),
             "BOARD_ADDRESS": self.network.address,
             "BOARD_NETMASK": self.network.netmask,
+            "BOARD_PORT": str(self.network.port),
+            "BOARD_BROADCAST_PORT": str(self.network.broadcast_port),
             "BOARD_MAC": f"02{self.number:010x}",
             "BOARD_NVS": str(self.folder / "nvs"),
         }

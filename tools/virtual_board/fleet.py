@@ -1,40 +1,14 @@
 """Several virtual boards at once."""
 
 import asyncio
-import random
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from cpns import numbers
 from tools.virtual_board.board import Board, BoardEnded, Network
 
 AT_ONCE = 16  # boards that start at the same time: starting is all computing
-_NUMBERS = 11_000  # of boards that `free_numbers` gives out
-_TRIES = 20
-
-
-def free_numbers(count: int) -> int:
-    """The first of `count` numbers in a row whose loopback addresses no other board of this machine uses.
-
-    Drawn at random, so that houses that start at the same time do not meet. Raises OSError when there are none.
-    """
-    for _ in range(_TRIES):
-        first = random.randint(1, _NUMBERS - count)
-        if all(_is_free(Network.loopback(number).address) for number in range(first, first + count)):
-            return first
-    raise OSError(f"no {count} loopback addresses in a row are free for boards")
-
-
-def _is_free(address: str) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind((address, numbers.PORT_COAP))
-        except OSError:
-            return False
-    return True
 
 
 class Fleet:

@@ -30,7 +30,7 @@ async def forging(sniffer: Sniffer, victim: Board) -> AsyncIterator[None]:
     key = _objects_like(_last(frames, numbers.FRAME_COSE_SIGN1))
 
     def to_victim(datagram: bytes) -> None:
-        mouth.sendto(datagram, (victim.network.address, numbers.PORT_COAP))
+        mouth.sendto(datagram, (victim.network.address, victim.network.port))
 
     async def speak() -> None:
         while True:

@@ -13,6 +13,7 @@ from cpns.broadcast_encryption.gkdk import GkdkRecord
 from cpns.broadcast_encryption.wrapping import commitment, w16_unwrap
 from cpns.crypto.hmac import h16
 from cpns.errors import CpnsError
+from tools.virtual_board import loopback
 from tools.virtual_board.nvs_folder import NvsFolder
 
 
@@ -93,20 +94,21 @@ def pn_alias_of(frame: bytes) -> int | None:
 
 
 class Sniffer:
-    """Hears the broadcast plane of this machine's loopback network, or of the address given, and keeps every frame.
+    """Hears the broadcast plane of this process's houses, or at the address and port given, and keeps every frame.
 
-    With `pn_alias` set, only those of that PN: other houses may be on the same machine.
+    With `pn_alias` set, only those of that PN.
     """
 
-    def __init__(self, address: str = "127.255.255.255", port: int = numbers.PORT_BROADCAST) -> None:
+    def __init__(self, address: str = loopback.EVERYBODY, port: int | None = None) -> None:
+        place = address, loopback.broadcast_port() if port is None else port
         self.pn_alias: int | None = None
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-        self._socket.bind((address, port))
+        self._socket.bind(place)
         self._socket.setblocking(False)
-        self._everybody = address, port
+        self._everybody = place
 
     def frames(self) -> list[bytes]:
         """All frames heard since the last call, in order."""

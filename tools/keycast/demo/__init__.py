@@ -36,10 +36,9 @@ def command(
         raise typer.Exit(1)
     console = Console(force_terminal=False, width=200) if as_json else Console()
     figures = Figures(boards, loss, new_seed() if seed is None else seed)
-    with tempfile.TemporaryDirectory(prefix="keycast-demo-") as folder:
+    with sentences(), tempfile.TemporaryDirectory(prefix="keycast-demo-") as folder:
         try:
-            with sentences():
-                asyncio.run(_play(Path(folder), figures, View(console), picture))
+            asyncio.run(_play(Path(folder), figures, View(console), picture))
         except (NoVm, BoardEnded) as problem:
             complain(str(problem))
             raise typer.Exit(1) from None

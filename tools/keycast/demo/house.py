@@ -1,13 +1,11 @@
 """The demo's house: a PN GW with its CPNS Server in one process, and virtual boards, each a process of its own."""
 
 import secrets
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cpns import numbers
 from gateway_agent.app import GatewayApp
 from gateway_agent.config.schema import (
     Broadcast,
@@ -22,12 +20,12 @@ from key_servers.cpns_server.config import ServerConfig
 from tools.keycast.embedded import InProcessUplink
 from tools.provisioning import Trust, new_board
 from tools.virtual_board.board import Board
-from tools.virtual_board.fleet import Fleet, free_numbers
+from tools.virtual_board.fleet import Fleet
+from tools.virtual_board.loopback import GATEWAY_ADDRESS, broadcast_port, free_numbers, own_port
 from tools.virtual_board.thief import Sniffer
 
 PN_ID = "home"
 GATEWAY_ID = "gw.home"
-GATEWAY_ADDRESS = "127.0.0.1"
 ROOMS = ("hall", "kitchen", "porch", "garage", "attic", "cellar", "garden", "study")
 
 
@@ -46,18 +44,6 @@ def board_names(count: int) -> list[str]:
     return [f"lamp.{ROOMS[i % len(ROOMS)]}{'' if i < len(ROOMS) else i // len(ROOMS) + 1}" for i in range(count)]
 
 
-def free_port(address: str, wanted: int) -> int:
-    """`wanted` if that UDP port of `address` is free, else any free one."""
-    for port in (wanted, 0):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind((address, port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise OSError(f"no free UDP port on {address}")
-
-
 @asynccontextmanager
 async def build_house(
     folder: Path,
@@ -70,11 +56,11 @@ async def build_house(
     server_config: ServerConfig | None = None,
 ) -> AsyncIterator[House]:
     """A running house in `folder`; its boards have sessions soon after. All of it ends with the context."""
-    port = free_port(GATEWAY_ADDRESS, numbers.PORT_COAP)
+    port = own_port()
     config = GatewayConfig(
         gateway=Gateway(id=GATEWAY_ID, pn=PN_ID, state_dir=folder / "gateway"),
         message_plane=MessagePlane(listen=[GATEWAY_ADDRESS], port=port, discovery=False),
-        broadcast=broadcast or Broadcast(interfaces=["lo"]),
+        broadcast=broadcast or Broadcast(interfaces=["lo"], port=broadcast_port()),
         delivery=delivery or Delivery(),
         tree=Tree(height=10),
     )

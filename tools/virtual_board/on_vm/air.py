@@ -4,6 +4,8 @@ from os import getenv
 
 ADDRESS = getenv("BOARD_ADDRESS") or "127.0.0.2"
 NETMASK = getenv("BOARD_NETMASK") or "255.0.0.0"
+# What stands for the ports of the protocol: on loopback they may be those of another house
+PORTS = {5683: int(getenv("BOARD_PORT") or 5683), 5687: int(getenv("BOARD_BROADCAST_PORT") or 5687)}
 
 loss = 0  # of 65,536 datagrams
 radio_on = False

@@ -29,7 +29,10 @@ def getaddrinfo(host, port, *rest):
 
 
 def _raw(address):
-    return _native.getaddrinfo(address[0], address[1])[0][-1]
+    return _native.getaddrinfo(address[0], air.PORTS.get(address[1], address[1]))[0][-1]
+
+
+_MEANT = {there: here for here, there in air.PORTS.items()}
 
 
 class socket:
@@ -68,7 +71,7 @@ class socket:
                 air.counts["starved"] = air.counts.get("starved", 0) + 1
             elif not air.lost():
                 air.counts["received"] += 1
-                return data, (host, port)
+                return data, (host, _MEANT.get(port, port))
 
     def __getattr__(self, name):
         return getattr(self._s, name)

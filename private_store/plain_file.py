@@ -1,0 +1,39 @@
+"""Reading a file that a person named and that holds no secret: an ordinary file, and no larger than it can be."""
+
+import os
+import stat
+from pathlib import Path
+
+from private_store.errors import Fault, StoreUnusable
+
+PEM_MAX = 1 << 20
+"""Octets of a file of certificates: those of all authorities of a system are a quarter of it."""
+_KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket"}
+
+
+def read(path: Path, most: int, fault: Fault = StoreUnusable, *, missing: str = "Name the right one.") -> bytes:
+    """The octets of `path`, at most `most`. `missing`: what to do when it is not there.
+
+    Raises `fault` for what is no file or too large. Nothing is waited for, as an open pipe would be for a writer.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise fault(f"There is no file {path}.", missing) from None
+    except OSError as error:
+        raise fault(f"Cannot read {path}: {error.strerror}.", "Check its owner and mode.") from None
+    try:
+        kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+        if kind == stat.S_IFDIR:
+            raise fault(f"{path} is a folder.", "Name the file in it.")
+        if kind != stat.S_IFREG:
+            raise fault(f"{path} is {_KINDS.get(kind, 'something else')}, no file.", "Save it as a file and name that.")
+        with open(descriptor, "rb", closefd=False) as file:
+            octets = file.read(most + 1)
+    except OSError as error:
+        raise fault(f"Cannot read {path}: {error.strerror}.", "Check its disk.") from None
+    finally:
+        os.close(descriptor)
+    if len(octets) > most:
+        raise fault(f"{path} has more than {most} octets.", "Name the right one.")
+    return octets

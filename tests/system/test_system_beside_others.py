@@ -1,0 +1,65 @@
+"""Demo and tests on a machine where others use the protocol's ports: a gateway of one's own, and one another."""
+
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from gateway_agent.errors import GatewayError
+from tests.system.keycast_process import KEYCAST
+from tools.virtual_board import loopback
+
+# Has both ports on all addresses, as a gateway on 0.0.0.0 has the first, and runs two demos at once.
+BESIDE = f"""
+import json, socket, subprocess
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+taken = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+for sock, port in zip(taken, (5683, 5687)):
+    sock.bind(("0.0.0.0", port))
+words = [{str(KEYCAST)!r}, "demo", "--boards", "3", "--json"]
+demos = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
+print(json.dumps([(demo.communicate()[0], demo.returncode) for demo in demos]))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root for a network of its own")
+def test_two_demos_at_once_beside_a_gateway_on_all_addresses():
+    command = ["unshare", "--net", sys.executable, "-c", BESIDE]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    for printed, code in json.loads(result.stdout):
+        assert code == 0, printed
+        figures = json.loads(printed.splitlines()[-1])
+        assert figures["excluded_could_read"] is False and figures["messages_heard"] == 1
+
+
+def drawn(monkeypatch, *ports):
+    """Let `own_port` draw these ports, the last one for ever."""
+    left = list(ports)
+    monkeypatch.setattr(random, "randrange", lambda *_: left.pop(0) if len(left) > 1 else left[0])
+
+
+def test_a_port_is_given_once_also_to_different_processes(monkeypatch):
+    first, second = loopback.own_port(), loopback.own_port()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as another:
+        another.bind(("127.0.0.1", 0))
+        theirs = another.getsockname()[1]
+        drawn(monkeypatch, first, second, theirs, 31_999, 31_998, 31_997, 31_996)
+        assert loopback.own_port() not in (first, second, theirs)
+    drawn(monkeypatch, first)
+    draw = (
+        f"import random; random.randrange = lambda *_: {first}; import tools.virtual_board.loopback as l; l.own_port()"
+    )
+    result = subprocess.run([sys.executable, "-c", draw], capture_output=True, text=True, timeout=60)
+    assert result.returncode != 0 and "No UDP port" in result.stderr
+    with pytest.raises(GatewayError, match="No UDP port from 20000 to 32000"):
+        loopback.own_port()
+
+
+def test_each_board_has_an_address_of_its_own():
+    first = loopback.free_numbers(3)
+    assert loopback.free_numbers(2) not in range(first, first + 3)

@@ -1,0 +1,70 @@
+"""The share of the loopback network that the houses of this process have to themselves.
+
+The ports of the protocol may belong to a gateway that runs on this machine, and what one house broadcasts, or a forger
+in it, is none of the others' business. So each process has a port for its boards and one for their broadcasts, and
+every gateway has one of its own. They lie below those that the kernel gives out by itself.
+"""
+
+import atexit
+import contextlib
+import functools
+import itertools
+import random
+import socket
+
+from gateway_agent.errors import GatewayError
+
+GATEWAY_ADDRESS = "127.0.0.1"
+EVERYBODY = "127.255.255.255"
+_RESERVED_AT = "127.0.0.254"  # nobody speaks from there: who has a port of this address has it everywhere on loopback
+_FIRST, _LAST = 20_000, 32_000
+_TRIES = 200
+_NUMBERS = 16_000
+_reserved = contextlib.ExitStack()
+atexit.register(_reserved.close)
+_counted = itertools.count()
+
+
+def own_port() -> int:
+    """A UDP port of the loopback network that is nobody else's until this process ends. Raises GatewayError."""
+    for _ in range(_TRIES):
+        port = random.randrange(_FIRST, _LAST)
+        if _is_free(port):
+            return port
+    raise GatewayError(
+        f"No UDP port from {_FIRST} to {_LAST} of the loopback network is free.", "End programs that have them."
+    )
+
+
+@functools.cache
+def board_port() -> int:
+    """What stands for UDP port 5683 at the boards of this process."""
+    return own_port()
+
+
+@functools.cache
+def broadcast_port() -> int:
+    """What stands for UDP port 5687, the broadcast plane, in the houses of this process."""
+    return own_port()
+
+
+def free_numbers(count: int) -> int:
+    """The first of `count` numbers in a row that no board of this process has had: each has a loopback address."""
+    first = next(_counted)
+    for _ in range(count - 1):
+        next(_counted)
+    return 1 + first % (_NUMBERS - count)
+
+
+def _is_free(port: int) -> bool:
+    held = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        held.bind((_RESERVED_AT, port))
+        for address in (GATEWAY_ADDRESS, EVERYBODY):  # of a program that has one address only
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                probe.bind((address, port))
+    except OSError:
+        held.close()
+        return False
+    _reserved.enter_context(held)
+    return True
