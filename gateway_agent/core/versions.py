@@ -159,7 +159,6 @@ class Versions:
 
     def _doubt(self, pne_id: str, about: str, what: str) -> None:
         self._counters["peers_ahead"] += 1
-        self._claims.pop((pne_id, about), None)
         self._claims[pne_id, about] = (self._clock.monotonic(), what)
         self._show_claims()
         self._doubted()

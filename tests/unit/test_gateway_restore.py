@@ -249,6 +249,8 @@ async def test_a_claim_ends_when_it_is_taken_back_grows_old_or_whoever_made_it_i
     ahead = world.server.group("light").version + 5
     for name in ("a", "b", "c"):
         await world.boards[name].pull("light", version=ahead)
+    await world.boards["a"].pull("light", generation=9)
+    assert "3 of the boards" in world.gateway.alarms()[0].text
     await world.boards["a"].pull("light")
     assert "2 of the boards (b, c)" in world.gateway.alarms()[0].text
     world.gateway.retire_pne("b", Cause.LOST)

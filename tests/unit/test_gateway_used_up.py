@@ -74,6 +74,9 @@ async def test_a_restore_without_a_generation_left_refuses_before_anything_is_go
     with pytest.raises(TooMany, match="set up anew"):
         restore(store, os.urandom, height=4, unix=0)
     assert store.pn.get().stopped is None and store.group_keys.newest("light") and store.tree_masters.generations()
+    with store.transaction():
+        store.database.execute(f"UPDATE pn SET last_generation = {generations.GENERATION_MAX - 256}")
+    assert restore(store, os.urandom, height=4, unix=0).generation == generations.GENERATION_MAX  # the last one
     store.close()
     world.open()
 
