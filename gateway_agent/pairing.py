@@ -80,7 +80,7 @@ class Pairing:
             raise NotAllowed("a board that is being paired sends a PairingRequest")
         window = self._window
         try:
-            if window is None or window.paired is not None:
+            if window is None:
                 return self._answer_again(peer, messages.AUTHENTICATOR in fields)
             exporter = self._endpoint.export(peer, EXPORTER_LABEL, EXPORTER_LEN)
             answer = window.answer(peer.entity_id, fields, exporter, time.monotonic())
