@@ -79,7 +79,7 @@ class Courier:
         clock: Callable[[], Moment],
         answered: asyncio.Event,
     ) -> None:
-        """`answered` is set whenever a request ended: `wake_at` may be sooner then."""
+        """`answered` is set whenever requests went out or ended: `wake_at` may be sooner then."""
         self._store = store
         self._link = link
         self._alarms = alarms
@@ -90,7 +90,8 @@ class Courier:
         self._failing: dict[str, set[Key]] = {}  # by PN ID
         self._due: list[tuple[float, Key]] = []  # heap; what is no `wake_at` any more is void
         self._places = Places()
-        self._filling = False
+        self._filling = self._closed = False
+        self._next_complaint = float("-inf")
         self._requests: dict[Key, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()  # those of requests that were given up, too
 
@@ -114,6 +115,8 @@ class Courier:
 
     def heard(self, pn_id: str) -> None:
         """A PN GW spoke: what waited for it need wait no longer. Raises StoreFailed."""
+        if self._closed:
+            return
         now = self._clock()
         lost = self._places.heard(pn_id, now.monotonic)
         for key in list(self._failing.get(pn_id, ())):
@@ -137,7 +140,7 @@ class Courier:
 
     async def close(self) -> None:
         """Stop. What was on its way is sent again at the next start."""
-        self._filling = True  # nothing more goes out
+        self._closed = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -204,7 +207,7 @@ class Courier:
 
     def _fill(self) -> None:
         """Let out what there are places for, a few at a time: answers are to be read in between."""
-        if self._filling:
+        if self._filling or self._closed:
             return
         now = self._clock()
         for key in self._places.repeat(now.monotonic):
@@ -222,6 +225,8 @@ class Courier:
     def _fill_on(self) -> None:
         self._filling = False
         self._fill()
+        if not self._filling:
+            self._answered.set()  # the places are as full as can be: `wake_at` says when to look at them again
 
     def _depart(self, key: Key, now: Moment) -> None:
         """Send what is newest now; it has a place."""
@@ -234,8 +239,8 @@ class Courier:
                 return
             code, fields = self._request(key, send, now)
         except ServerError as error:
-            _log.error("%s", error)
-            self._finish(key, Unsent())
+            self._places.unsent(key)
+            self._put_off(key, error)
             return
         task = asyncio.get_running_loop().create_task(self._exchange(key, gateway, code, fields))
         self._requests[key] = task
@@ -313,12 +318,18 @@ class Courier:
             self._places.ended(key, now, answered=answered)
         try:
             self._take(key, outcome)
-        except ServerError:
-            _log.exception("the answer of a PN GW could not be taken")
-            state = self._deliveries[key]
-            if state.on_its_way is not None:
-                self._keep(key, step(state, Unsent(), now)[0])
+        except ServerError as error:
+            self._put_off(key, error)
         self._fill()
+
+    def _put_off(self, key: Key, error: ServerError) -> None:
+        """The store fails: the request, answered or not, is sent again later. One line a minute says so."""
+        now, state = self._clock().monotonic, self._deliveries[key]
+        if state.on_its_way is not None:
+            self._keep(key, step(state, Unsent(), now)[0])
+        if now >= self._next_complaint:
+            self._next_complaint = now + tuning.COMPLAIN_EVERY_S
+            _log.error("%s Deliveries wait for it.", error)
 
 
 def _check_answer(code: int, request: wire.Fields, answer: bytes) -> None:

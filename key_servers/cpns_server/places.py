@@ -1,10 +1,12 @@
 """Which requests to PN GWs may be under way: a state machine without I/O or clock; `now` is monotonic, in seconds.
 
-There are `tuning.PLACES` places, each for one request. A PN GW has one at most: its link sends one request at a time
-anyway (NSTART, RFC 7252, 4.7). Of those that wait, PN GWs heard last come first. One that let a request go unanswered
-is silent until it is heard again; all silent ones together have a quarter of the places, so that however many they
-are, the living need not wait for them. A request without an answer for `tuning.QUIET_S` counts as one to a silent PN
-GW though nothing is known against it yet: where the living want its place it is recalled, and waits with the silent.
+There are `tuning.PLACES` places, each for one request, and some more for PN GWs that speak while they wait. A PN GW
+has one at most: its link sends one request at a time anyway (NSTART, RFC 7252, 4.7). Of those that wait, PN GWs heard
+last come first. One that let a request go unanswered is silent until it is heard again; all silent ones together have
+a quarter of the places, so that however many they are, the living need not wait for them. A request without an answer
+for `tuning.QUIET_S` counts as one to a silent PN GW though nothing is known against it yet: where the living want its
+place it is recalled. It comes last of the living then, as the Server may have been slow and not the PN GW; recalled
+twice it waits with the silent.
 """
 
 from collections import OrderedDict
@@ -27,6 +29,8 @@ class _Line:
     since: float = 0.0
     heard_at: float = float("-inf")
     silent: bool = False
+    spoke: bool = False  # while its requests waited
+    recalled: bool = False  # once, since it was heard last
     repeated: bool = False  # the request under way was sent twice
     ticket: int = 0  # of its entry among the living; older entries are void
 
@@ -72,11 +76,13 @@ class Places:
         it unless it is answered soon.
         """
         line = self._lines.setdefault(pn_id, _Line())
-        was_silent = line.silent
+        was_silent = line.silent or line.recalled
         line.heard_at = now
+        line.recalled = False
         self._set_silent(pn_id, line, silent=False)
-        self._queue(pn_id, line)
         if line.under_way is None:
+            line.spoke = bool(line.waiting)
+            self._queue(pn_id, line)
             return None
         if not line.repeated and not was_silent and line.since > now - tuning.QUIET_S:
             self._doubtful[pn_id] = None
@@ -97,6 +103,7 @@ class Places:
         pn_id, line = self._leave(request)
         if answered:
             line.heard_at = now
+            line.recalled = False
         self._set_silent(pn_id, line, silent=not answered)
         self._queue(pn_id, line)
 
@@ -118,7 +125,8 @@ class Places:
             assert sg_id is not None
             _, line = self._leave((pn_id, sg_id))
             line.waiting = {sg_id: None, **line.waiting}
-            self._set_silent(pn_id, line, silent=True)
+            self._set_silent(pn_id, line, silent=line.silent or line.recalled)
+            line.recalled = True
             self._queue(pn_id, line)
             recalled.append((pn_id, sg_id))
         return recalled
@@ -127,7 +135,7 @@ class Places:
         """Give places to at most `most` of the requests that wait: they are under way from now on."""
         self._grow_quiet(now)
         admitted: list[Request] = []
-        while len(admitted) < most and self.taken < tuning.PLACES:
+        while len(admitted) < most:
             pn_id = self._next()
             if pn_id is None:
                 break
@@ -135,7 +143,7 @@ class Places:
             line.under_way = next(iter(line.waiting))
             del line.waiting[line.under_way]
             line.since = now
-            line.repeated = False
+            line.repeated = line.spoke = False
             (self._quiet if line.silent else self._fresh)[pn_id] = None
             admitted.append((pn_id, line.under_way))
         return admitted
@@ -143,8 +151,8 @@ class Places:
     def wake_at(self) -> float | None:
         """When `repeat` or `recall` may give something that they could not give before."""
         waits = list(self._doubtful)
-        if self._living_waiting and self.taken >= tuning.PLACES:
-            waits += list(self._fresh)[:1]
+        if self._living_waiting and self._fresh and self.taken >= tuning.PLACES:
+            waits.append(next(iter(self._fresh)))
         return min((self._lines[pn_id].since + tuning.QUIET_S for pn_id in waits), default=None)
 
     def _repeated(self, pn_id: str, line: _Line, now: float) -> Request:
@@ -196,7 +204,8 @@ class Places:
         if not line.ticket:
             self._living_waiting += 1
         line.ticket = next(self._tickets)
-        heappush(self._living, (-line.heard_at, line.ticket, pn_id))
+        order = float("inf") if line.recalled else -line.heard_at
+        heappush(self._living, (order, line.ticket, pn_id))
         if len(self._living) > 4 * self._living_waiting + 64:  # void entries, of who speaks often while it waits
             self._living = [entry for entry in self._living if self._lines[entry[2]].ticket == entry[1]]
             heapify(self._living)
@@ -207,13 +216,18 @@ class Places:
             self._living_waiting -= 1
 
     def _next(self) -> str | None:
-        while self._living:
-            _, ticket, pn_id = heappop(self._living)
+        """Take the PN GW whose turn it is out of those that wait, if there is a place for it."""
+        while self._living and self._lines[self._living[0][2]].ticket != self._living[0][1]:
+            heappop(self._living)
+        if self._living:
+            pn_id = self._living[0][2]
             line = self._lines[pn_id]
-            if line.ticket == ticket:
-                self._void(line)
-                return pn_id
-        if self._silent and len(self._quiet) < tuning.PLACES_OF_SILENT:
+            if self.taken >= tuning.PLACES + (tuning.PLACES_OF_SILENT if line.spoke else 0):
+                return None
+            heappop(self._living)
+            self._void(line)
+            return pn_id
+        if self._silent and self.taken < tuning.PLACES and len(self._quiet) < tuning.PLACES_OF_SILENT:
             pn_id, _ = self._silent.popitem(last=False)
             return pn_id
         return None

@@ -23,6 +23,7 @@ FAILURES_UNTIL_ALARM = 3
 # Storing what PN GWs say
 LOT_S = 0.05  # one synced commit for what comes within it: an SD card does 20 a second
 LOT_RETRY_S = 5.0  # after a medium that refused
+COMPLAIN_EVERY_S = 60.0  # at most one line of the log in this time about deliveries that a store prevents
 
 SETTLE_S = 0.05  # deliveries begin this long after a change, so that the answer that caused it is there first
 LOOK_AT_LEAST_EVERY_S = 30.0  # the background looks around even if nobody calls

@@ -12,12 +12,13 @@ import pytest
 from cpns import messages as m
 from cpns import numbers as n
 from key_servers.cpns_server import tuning
+from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.courier import NotSent
 from key_servers.cpns_server.database import Database
 from key_servers.cpns_server.store import Store
 from key_servers.errors import StoreFailed
-from tests.unit.cpns_server_parts import House, PnGw, error_of, succeeded
+from tests.unit.cpns_server_parts import HandClock, House, PnGw, error_of, succeeded
 
 SG = "light"
 CONFIG = ServerConfig(batching_s=0, rekey_on_join=False)
@@ -35,9 +36,12 @@ class MutePnGw(PnGw):
         return await super().receive(message)
 
 
-async def houses(folder: Path, number: int) -> tuple[House, list[MutePnGw]]:
-    """A Server whose group has a member at each of so many PN GWs, all of which have its newest key."""
-    house = await House.open(folder, CONFIG)
+async def houses(folder: Path, number: int, *, by_itself: bool = False) -> tuple[House, list[MutePnGw]]:
+    """A Server whose group has a member at each of so many PN GWs, all of which have its newest key.
+
+    `by_itself`: on the machine's clock, without a hand that works it.
+    """
+    house = House(await CpnsServer.open(folder, CONFIG), HandClock()) if by_itself else await House.open(folder, CONFIG)
     gateways = [MutePnGw(f"gw.{i:04}", f"pn.{i:04}") for i in range(number)]
     with house.server._store.transaction():  # all that follows is one commit
         for gateway in gateways:
@@ -86,6 +90,25 @@ async def test_half_of_them_are_silent_and_the_others_have_the_key_as_soon_as_ev
     await turns()
     assert [gateway.newest(SG) for gateway in gateways[30:]] == [version] * 30  # now it is known: no time has passed
     assert house.server.alarms() == ()  # the silent have had little time to answer
+
+
+@pytest.mark.req("Q-17")
+async def test_by_itself_the_server_takes_places_back_from_those_that_do_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "PLACES", 8)
+    monkeypatch.setattr(tuning, "PLACES_OF_SILENT", 2)
+    monkeypatch.setattr(tuning, "QUIET_S", 0.2)
+    monkeypatch.setattr(tuning, "DEPARTURES_AT_ONCE", 3)
+    house, gateways = await houses(tmp_path, 20, by_itself=True)
+    for gateway in gateways:
+        gateway.down = True
+    house.server.update_key(SG)
+    await until(lambda: house.server.counters().get("deliveries_recalled", 0) > 2)
+    for gateway in gateways[10:]:  # these do not even speak
+        gateway.down = False
+    await until(lambda: {gateway.newest(SG) for gateway in gateways[10:]} == {2})
+    await house.server.close()
 
 
 @pytest.mark.req("Q-17", "SEC-27")
@@ -154,6 +177,41 @@ async def test_what_never_went_out_is_no_alarm_and_is_sent_later(many: tuple[Hou
     house.attach(gateways[0])
     await house.pass_time(2 * tuning.RETRY_MIN_S)
     assert gateways[0].newest(SG) == 2
+
+
+async def test_a_store_that_cannot_be_read_is_one_line_and_the_deliveries_come_later(
+    many: tuple[House, list[MutePnGw]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    house, gateways = many
+    house.server.update_key(SG)
+    house.server.work()  # a few have left, the others wait for their turn
+    gateway_of = Store.gateway_of
+
+    def failing(store: Store, pn_id: str) -> None:
+        raise StoreFailed("The store failed: disk I/O error.", "Check the medium.")
+
+    monkeypatch.setattr(Store, "gateway_of", failing)
+    await turns(200)
+    (line,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert "Deliveries wait" in line.getMessage() and line.exc_info is None
+    monkeypatch.setattr(Store, "gateway_of", gateway_of)
+    await house.pass_time(2 * tuning.RETRY_MIN_S)
+    assert {gateway.newest(SG) for gateway in gateways} == {2} and house.server.alarms() == ()
+
+
+async def test_after_the_end_nothing_goes_out_whoever_speaks(many: tuple[House, list[MutePnGw]]) -> None:
+    house, gateways = many
+    for gateway in gateways:
+        gateway.down = True
+    house.server.update_key(SG)
+    house.server.work()
+    await house.server._courier.close()
+    house.clock.advance(tuning.QUIET_S)
+    for gateway in gateways:
+        gateway.down = False
+        house.server._courier.heard(gateway.pn_id)
+    await turns()
+    assert house.server._courier._tasks == set() and {gateway.newest(SG) for gateway in gateways} == {1}
 
 
 async def test_a_word_of_one_pn_gw_costs_no_look_at_the_others(

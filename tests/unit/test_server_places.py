@@ -76,6 +76,17 @@ def test_one_that_was_silent_and_speaks_goes_before_all_others() -> None:
     assert places.admit(2, 1) == about("d")
 
 
+def test_one_that_speaks_while_it_waits_gets_a_place_though_all_are_taken() -> None:
+    places = queued(*ALL)
+    assert len(places.admit(0, 99)) == 8
+    places.heard(ALL[19], 1)
+    places.heard(ALL[18], 2)
+    places.heard(ALL[17], 3)
+    assert places.admit(3, 99) == about(ALL[17], ALL[18])  # two more, as many as for the silent
+    places.ended(about(ALL[17])[0], 4, answered=True)
+    assert places.admit(4, 99) == about(ALL[19])
+
+
 def test_what_a_pn_gw_cannot_have_heard_is_sent_again_when_it_speaks_but_once() -> None:
     places = queued("a")
     places.admit(0, 1)
@@ -119,8 +130,16 @@ def test_the_living_get_the_places_of_those_that_have_been_quiet_for_too_long() 
     assert places.admit(3, 99) == about(*ALL[14:])
     for name in ALL[14:]:
         places.ended(about(name)[0], 3, answered=True)
-    places.ended(about(ALL[6])[0], 20, answered=False)
-    assert places.admit(20, 99) == about(ALL[3])  # those recalled wait with the silent, in their order
+    assert places.admit(3, 99) == about(*ALL[3:6])  # those recalled come last of the living
+    others = [f"other{number}" for number in range(9)]
+    for request in about(*others):
+        places.wait(request)
+    assert places.admit(3, 99) == about(*others[:3])
+    assert places.recall(3 + tuning.QUIET_S) == about(*ALL[6:8], *ALL[3:7][:1], *ALL[4:6], others[0])
+    assert places.admit(3 + tuning.QUIET_S, 99) == about(*others[3:])
+    for name in others[3:]:
+        places.ended(about(name)[0], 6, answered=True)
+    assert places.admit(6, 99) == about(*ALL[6:8], others[0])  # recalled twice, the others are silent now
 
 
 def test_nothing_is_recalled_for_nobody() -> None:
@@ -206,7 +225,7 @@ def test_no_request_is_lost_or_under_way_twice_and_no_rule_of_places_broken(step
             else:
                 places.ended(request, now, answered=what == "answered")
             wanted.discard(request)
-        assert len(under_way) == places.taken <= tuning.PLACES
+        assert len(under_way) == places.taken <= tuning.PLACES + tuning.PLACES_OF_SILENT
         assert len({pn for pn, _ in under_way}) == len(under_way), "two requests to one PN GW"
     for _ in range(200):
         work(9)
