@@ -16,6 +16,7 @@ from message_plane.endpoint import Endpoint
 _log = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 900.0
+_SAME_S = 2  # what the clocks differ by between two looks at the same moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +68,16 @@ class Sightings:
         return Sighting(session, pne.heard_at, max(0.0, now - pne.heard_at), pne.heard_from, software)
 
     def save(self) -> None:
-        """Write down what is new of all boards, in one transaction."""
+        """Write down what is new of all boards, in one transaction; none where nothing is."""
         now = time.time()
         with self._store.transaction():
             for pne_id in self._store.pn.pnes():
-                heard = self._endpoint.last_heard(pne_id)
-                if heard is not None:
-                    self._store.pn.set_heard(pne_id, int(now - heard.age_s), heard.place)
+                heard, known = self._endpoint.last_heard(pne_id), self._store.pn.pne(pne_id)
+                if heard is None or known is None:
+                    continue
+                heard_at = int(now - heard.age_s)
+                if abs(heard_at - known.heard_at) > _SAME_S or heard.place != known.heard_from:
+                    self._store.pn.set_heard(pne_id, heard_at, heard.place)
 
     def _try_to_save(self) -> None:
         try:

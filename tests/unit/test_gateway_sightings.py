@@ -64,6 +64,8 @@ def test_one_transaction_writes_the_news_of_all_boards(store: Store) -> None:
     before = store.database.commits
     Sightings(here, store).save()  # type: ignore[arg-type]
     assert store.database.commits == before + 1
+    Sightings(here, store).save()  # type: ignore[arg-type]
+    assert store.database.commits == before + 1  # nothing was heard since
 
 
 def test_a_new_identity_under_an_old_name_was_never_heard(store: Store) -> None:
