@@ -2,6 +2,8 @@
 
 import datetime
 import ipaddress
+import os
+import re
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +16,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from key_servers.errors import SecretFileUnusable, ServerError
 from key_servers.https import tuning
 from private_store import files, folders, plain_file
+
+_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}$)(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
 
 
 class TlsUnusable(ServerError):
@@ -39,10 +44,10 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
 def make_self_signed(certificate: Path, key: Path, names: Sequence[str], now: datetime.datetime) -> None:
     """Make a P-256 key (new file, mode 0600) and a certificate for `names` (host names or IP addresses), its own CA.
 
-    Clients pin the certificate file. Raises ServerError when one of the files is there already.
+    Clients pin the certificate file. Raises ServerError for other names, files that are there already,
+    and a full disk; leaves nothing then.
     """
-    if certificate.exists():
-        raise TlsUnusable(f"{certificate} exists already.", "Use it, or move it away first.")
+    _check_new(certificate, key, names)
     secret = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
     usage = x509.KeyUsage(True, False, False, False, False, True, False, False, False)
@@ -69,15 +74,39 @@ def make_self_signed(certificate: Path, key: Path, names: Sequence[str], now: da
         ),
         SecretFileUnusable,
     )
-    with open(certificate, "xb") as file:
-        file.write(made.public_bytes(serialization.Encoding.PEM))
+    try:
+        with open(certificate, "xb") as file:
+            file.write(made.public_bytes(serialization.Encoding.PEM))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        erase(certificate, key)
+        raise TlsUnusable(f"Cannot write {certificate}: {error.strerror}.", "Check the space on its disk.") from None
+
+
+def erase(certificate: Path, key: Path) -> None:
+    """Remove a pair that was made for nothing. Raises SecretFileUnusable."""
+    certificate.unlink(missing_ok=True)
+    files.erase(key, SecretFileUnusable)
+
+
+def _check_new(certificate: Path, key: Path, names: Sequence[str]) -> None:
+    """Raise TlsUnusable unless a certificate for `names` can be made there."""
+    for path in (certificate, key):
+        if os.path.lexists(path):
+            raise TlsUnusable(f"{path} exists already.", "Use it, or move it away first.")
+    for name in names:
+        if not isinstance(_general_name(name), x509.IPAddress) and not _HOST_NAME.fullmatch(name):
+            raise TlsUnusable(
+                f"{name!a} is neither a host name nor an IP address.", "Write kms.example.org or 192.168.1.10."
+            )
 
 
 def _general_name(name: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
-        return x509.DNSName(name)
+        return x509.DNSName(name if name.isascii() else "")
 
 
 def _no_password() -> str:

@@ -1,6 +1,7 @@
 """`keycast kms` as an operator types it, and as a process of its own."""
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -103,6 +104,27 @@ def test_what_is_no_identity_is_not_taken_for_one(state: Path, uri: str) -> None
     said = kms(state, "user", "add", uri, code=1)
     assert "such as sip:" in said or "write sip:" in said or "is no name or URI" in said
     assert json.loads(kms(state, "show", "--json"))["users"] == []
+
+
+@pytest.mark.parametrize("host", ["", "b\u00e4d", "a b", "a..b", "-a", "https://kms.example.org", "192.168.1.300:1"])
+def test_a_host_that_no_certificate_can_name_leaves_nothing(state: Path, host: str) -> None:
+    said = kms(state, "init", "kms.example.org", "--host", host, code=1)
+    assert "neither a host name nor an IP address" in said and not state.exists()
+    kms(state, "init", "kms.example.org", "--host", "kms.example.org", "--host", "::1", "--host", "*.example.org")
+
+
+def test_a_full_disk_leaves_half_of_no_tls_files(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith("certificate.pem"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        assert "tls_certificate.pem: No space left" in kms(state, "init", "kms.example.org", code=1)
+    assert list(state.iterdir()) == []
+    assert "key period has" in kms(state, "init", "kms.example.org", "--period", "1", code=1)
+    assert list(state.glob("tls*")) == []
+    kms(state, "init", "kms.example.org")
 
 
 def test_who_is_revoked_is_told_so_at_each_further_command(state: Path) -> None:

@@ -48,17 +48,24 @@ def init(
 
     Example: keycast kms init kms.example.org --host 192.168.1.10
     """
-    from key_servers.https.tls import make_self_signed
+    from key_servers.errors import ServerError
+    from key_servers.https.tls import erase, make_self_signed
     from key_servers.kms.app import create
     from key_servers.kms.config import TLS_CERTIFICATE_FILE, TLS_KEY_FILE, KmsConfig
 
+    certificate, key = state / TLS_CERTIFICATE_FILE, state / TLS_KEY_FILE
+    names = host or ["localhost", "127.0.0.1"]
     with sentences():
-        create(KmsConfig(state_dir=state), kms_uri, period, offset)
+        if tls:  # first, and taken back: a second try must not meet master secrets
+            make_self_signed(certificate, key, names, datetime.datetime.now(datetime.UTC))
+        try:
+            create(KmsConfig(state_dir=state), kms_uri, period, offset)
+        except ServerError:
+            if tls:
+                erase(certificate, key)
+            raise
         if tls:
-            names = host or ["localhost", "127.0.0.1"]
-            now = datetime.datetime.now(datetime.UTC)
-            make_self_signed(state / TLS_CERTIFICATE_FILE, state / TLS_KEY_FILE, names, now)
-            remark(f"Clients trust {state / TLS_CERTIFICATE_FILE}.")
+            remark(f"Clients trust {certificate}.")
     answer(
         {"kms_uri": kms_uri, "state": str(state)},
         f"{kms_uri} has its master secrets in {state}. Keep a copy: without them all keys must change.",
