@@ -19,8 +19,6 @@ from tests.integration.plane_world import Wire, parties, until
 
 SERVER_AND_GATEWAY = ("server", "server"), ("gw", "gateway")
 
-pytestmark = pytest.mark.req("SEC-32")
-
 
 @pytest.fixture(autouse=True)
 def no_housekeeping(monkeypatch):
@@ -65,6 +63,7 @@ async def refused(party, entity_id):
         await party.endpoint.request(entity_id, b"\xa0", timeout_s=1)
 
 
+@pytest.mark.req("SEC-32")
 @CHANGES
 @PLACES
 async def test_a_live_session_is_neither_served_nor_used(tmp_path, change, place):
@@ -83,6 +82,7 @@ async def test_a_live_session_is_neither_served_nor_used(tmp_path, change, place
         assert len(server.got) == 1 and len(old.got) == 1
 
 
+@pytest.mark.req("SEC-32")
 @CHANGES
 @PLACES
 async def test_a_handshake_left_unused_makes_no_session(tmp_path, change, place):
@@ -97,6 +97,7 @@ async def test_a_handshake_left_unused_makes_no_session(tmp_path, change, place)
         assert not server.got and server.endpoint.entities() == set()
 
 
+@pytest.mark.req("SEC-32")
 @PLACES
 async def test_a_handshake_of_ours_with_the_old_key_that_is_half_way_makes_no_session(tmp_path, place):
     """The gateway asks a Server whose key is replaced before message_4 comes."""
@@ -121,6 +122,7 @@ async def test_a_handshake_of_ours_with_the_old_key_that_is_half_way_makes_no_se
         assert len(passed) == 2 and gateway.store.contexts() == [] and not gateway.endpoint.has_session("server")
 
 
+@pytest.mark.req("SEC-32")
 @CHANGES
 @PLACES
 async def test_a_request_on_the_way_is_not_answered(tmp_path, change, place):
@@ -142,6 +144,7 @@ async def test_a_request_on_the_way_is_not_answered(tmp_path, change, place):
         await request
 
 
+@pytest.mark.req("SEC-32")
 @PLACES
 async def test_the_answer_to_a_request_of_ours_is_not_taken_from_the_old_key(tmp_path, place):
     async with parties(tmp_path, *SERVER_AND_GATEWAY) as (server, old):
@@ -163,6 +166,7 @@ async def test_the_answer_to_a_request_of_ours_is_not_taken_from_the_old_key(tmp
             await request
 
 
+@pytest.mark.req("SEC-32")
 async def test_the_new_key_gets_in_beside_what_is_left_of_the_old_one(tmp_path):
     async with parties(tmp_path, *SERVER_AND_GATEWAY) as (server, old):
         await old.endpoint.connect("server", *server.address)
@@ -180,6 +184,7 @@ async def test_the_new_key_gets_in_beside_what_is_left_of_the_old_one(tmp_path):
         assert len(server.store.contexts()) == 1
 
 
+@pytest.mark.req("SEC-32")
 async def test_contexts_of_a_store_made_earlier_end_because_their_key_is_not_told(tmp_path):
     """One of them may be of a replaced key, made permanent before keys were compared."""
     path = tmp_path / "server.db"

@@ -200,3 +200,57 @@ async def test_no_key_of_the_server_shows_in_logs(
     private = OwnIdentity.load(tmp_path / "server" / "identity.json").private_octets()
     for secret in (private, home.keys["light"][1]):
         assert secret.hex() not in caplog.text and repr(secret)[2:-1] not in caplog.text
+
+
+@pytest.mark.req("SEC-31", "SEC-32")
+async def test_another_key_for_a_pn_gw_needs_a_person_who_says_replace_and_renews_what_the_old_one_held(
+    tmp_path: Path,
+) -> None:
+    server = await CpnsServer.open(tmp_path / "server", CONFIG)
+    old = UdpPnGw(tmp_path, "home")
+    try:
+        server.register_gateway("gw.home", "pn.home", old.identity.credential.ccs, is_open=True)
+        await old.start(server)
+        await old.ask_to_create("lamp", "light")
+        await until(lambda: old.newest("light") > 0)
+        new = OwnIdentity.create(tmp_path / "new.key", "gw.home", "gateway").credential
+        version = server.show_group("light").version
+        for name in ("gw.home", "cpns.example"):
+            other = OwnIdentity.create(tmp_path / f"{name}.other", name, "gateway").credential
+            with pytest.raises(NotAllowed):
+                server.register_gateway(name, "pn.home" if name == "gw.home" else "pn.other", other.ccs)
+        assert not [gateway for gateway in server.gateways() if gateway.gateway_id == "cpns.example"]
+        await old.ask(n.VERSION_LIST_REQUEST, {m.PN_ID: "pn.home"})  # it goes on
+        server.register_gateway("gw.home", "pn.home", new.ccs, replace=True)
+        with pytest.raises(PlaneError):
+            await old.ask(n.VERSION_LIST_REQUEST, {m.PN_ID: "pn.home"})
+        await until(lambda: server.show_group("light").version > version)
+    finally:
+        await old.stop()
+        await server.close()
+
+
+@pytest.mark.req("SEC-33")
+async def test_a_replacement_of_a_pn_gws_key_that_was_cut_is_done_whole_the_second_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await CpnsServer.open(tmp_path / "server", CONFIG, background=False)
+    try:
+        first, second = (OwnIdentity.create(tmp_path / key, "gw.home", "gateway").credential for key in ("a", "b"))
+        server.register_gateway("gw.home", "pn.home", first.ccs)
+        renewed: list[str] = []
+        monkeypatch.setattr(server._recovery, "renew_keys", lambda pn_id, now: renewed.append(pn_id))
+
+        def cut(*arguments: object, **named: object) -> None:
+            raise OSError("the power is gone")
+
+        assert server._udp is not None
+        with monkeypatch.context() as patch:
+            patch.setattr(server._udp, "register", cut)
+            with pytest.raises(OSError):
+                server.register_gateway("gw.home", "pn.home", second.ccs, replace=True)
+        server.register_gateway("gw.home", "pn.home", second.ccs, replace=True)
+        server.register_gateway("gw.home", "pn.home", second.ccs, replace=True)  # the same once more: nothing to do
+        assert renewed == ["pn.home"] * 2
+    finally:
+        await server.close()

@@ -66,20 +66,21 @@ BAD = {
 # Those that could be encoded and typed; the rest is covered by the rule's own test.
 TYPED = ["lamp\u200b", "lamp\u202e", "lamp\u0301", " lamp", "la\u3164mp"]
 
-pytestmark = pytest.mark.req("SEC-31")
 
-
+@pytest.mark.req("SEC-31")
 @pytest.mark.parametrize("name", GOOD)
 def test_names_of_any_language_are_names(name: str) -> None:
     assert name_rule.checked(name, "PNE ID") == name
 
 
+@pytest.mark.req("SEC-31")
 @pytest.mark.parametrize("name", BAD)
 def test_what_cannot_be_told_apart_is_none(name: str) -> None:
     with pytest.raises(MalformedMessage, match=f"the PNE ID .*{BAD[name]}"):
         name_rule.checked(name, "PNE ID")
 
 
+@pytest.mark.req("SEC-31")
 @pytest.mark.parametrize(
     ("name", "other"),
     [
@@ -97,6 +98,7 @@ def test_a_name_that_looks_like_another_is_pointed_out(name: str, other: str) ->
     assert f"{name} looks like {other}, which is another name." in name_rule.doubts(name, ["door", other, name])
 
 
+@pytest.mark.req("SEC-31")
 def test_a_name_of_several_scripts_is_pointed_out_and_plain_ones_are_not() -> None:
     assert name_rule.doubts("l\u0430mp") == ["l\u0430mp mixes letters of several scripts: CYRILLIC, LATIN."]
     for name in GOOD:
@@ -108,6 +110,7 @@ def credential_of(name: str, role: str) -> credentials.Credential:
     return credentials.of(name, role, key.public_key().public_numbers().x.to_bytes(32, "big"))
 
 
+@pytest.mark.req("SEC-31")
 @pytest.mark.parametrize("name", TYPED)
 async def test_every_entrance_of_a_gateway(tmp_path: Path, name: str) -> None:
     app = await opened(tmp_path)
@@ -136,6 +139,7 @@ async def test_every_entrance_of_a_gateway(tmp_path: Path, name: str) -> None:
         await app.close()
 
 
+@pytest.mark.req("SEC-31")
 @pytest.mark.parametrize("name", TYPED)
 async def test_every_entrance_of_a_server(tmp_path: Path, name: str) -> None:
     server = await CpnsServer.open(tmp_path / "server", background=False)
@@ -163,6 +167,7 @@ async def test_every_entrance_of_a_server(tmp_path: Path, name: str) -> None:
         await server.close()
 
 
+@pytest.mark.req("SEC-31")
 @pytest.mark.parametrize("name", TYPED)
 def test_keys_of_a_gateway_or_server_and_users_of_key_servers(tmp_path: Path, name: str) -> None:
     for role in ("gateway", "server"):
@@ -175,6 +180,7 @@ def test_keys_of_a_gateway_or_server_and_users_of_key_servers(tmp_path: Path, na
             entrance(f"{name}@sip:home" if name[0] == " " else f"sip:{name}")
 
 
+@pytest.mark.req("SEC-31")
 @pytest.mark.parametrize("name", TYPED)
 def test_stores_made_before_the_rule_go_on(tmp_path: Path, name: str) -> None:
     store = SessionStore(tmp_path / "sessions.db")
