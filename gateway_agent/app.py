@@ -26,6 +26,7 @@ from gateway_agent.core.ports import KeyMessages, Uplink
 from gateway_agent.event_log import write
 from gateway_agent.keep_alive import KeepAlive
 from gateway_agent.links import PneSessions, UdpUplink
+from gateway_agent.machine_watch import MachineWatch
 from gateway_agent.net import interfaces
 from gateway_agent.net.mdns import Announcement
 from gateway_agent.pairing import Pairing
@@ -89,6 +90,7 @@ class GatewayApp:
         self._announcement: Announcement | None = None
         self._keep_alive: KeepAlive | None = None
         self._control: ControlSocket | None = None
+        self._watch: MachineWatch | None = None
         self.registrar: Registrar
         self._pairing: Pairing
 
@@ -160,6 +162,9 @@ class GatewayApp:
     async def start(self, commands: Mapping[str, Command] | None = None) -> None:
         """Go on where the last run stopped, announce, and listen to `commands` on the control socket."""
         await self.gateway.start()
+        assert self._store is not None  # `open` has made it
+        self._watch = MachineWatch([self._store.database, self.credentials], SystemClock(), self.gateway.set_alarm)
+        self._watch.start()
         self.sightings.start()
         if self._keep_alive is not None:
             self._keep_alive.start()
@@ -262,7 +267,7 @@ class GatewayApp:
 
     async def close(self) -> None:
         """Stop in the opposite order; deliveries go on at the next start."""
-        for part in (self._control, self._announcement, self._keep_alive):
+        for part in (self._control, self._announcement, self._keep_alive, self._watch):
             if part is not None:
                 await part.close()
         for name in ("sightings", "gateway", "endpoint"):

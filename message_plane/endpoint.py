@@ -349,6 +349,8 @@ class Endpoint:
                 await self._silence()
                 self.failed.set_result(lost)
                 return
+            except StoreError:
+                pass  # whoever runs the endpoint sees it in `SessionStore.trouble`, and says so once
             except PlaneError as problem:
                 log.error("%s", problem)
             except Exception as fault:  # noqa: BLE001 - whoever runs the endpoint gets it

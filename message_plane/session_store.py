@@ -17,7 +17,7 @@ from cpns.errors import CpnsError
 from message_plane import credentials, holder
 from message_plane.binding import require_free
 from message_plane.credentials import Credential
-from message_plane.errors import FAULTS, LeaseHeld, LeaseLost, RegistrationRefused, StoreError
+from message_plane.errors import FAULTS, LeaseHeld, LeaseLost, RegistrationRefused
 from private_store.migrations import scripts
 from private_store.sqlite_file import SqliteFile
 
@@ -313,6 +313,17 @@ class SessionStore:
             database.execute("DELETE FROM oscore_context")
         self._edits += 1
 
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the medium, "" if nothing is (`private_store.sqlite_file`)."""
+        return self._file.trouble
+
+    def probe(self) -> None:
+        """If there is trouble, try whether it has ended."""
+        if self._file.trouble:
+            with self._writing:
+                self._file.probe()
+
     def image(self) -> bytes:
         """The octets of a file like this one for a backup: the credentials, and no context (SEC-02)."""
         with self._writing:
@@ -326,7 +337,7 @@ class SessionStore:
         try:
             yield
         except sqlite3.Error as error:
-            raise StoreError(f"cannot use {self.path}: {error}") from error
+            raise self._file.failed(error) from error
 
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:

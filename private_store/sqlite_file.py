@@ -31,6 +31,11 @@ _SETTINGS = (
 _BESIDE = ("-wal", "-shm", "-journal")
 _CHECK_SPACE = "Check the space on its disk, and owner and mode of its folder; then start again."
 
+# What says nothing about the medium: other processes, rules of the schema.
+_NO_TROUBLE = {"SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", "SQLITE_LOCKED", "SQLITE_ERROR", "SQLITE_AUTH", "SQLITE_MISUSE"}
+_NO_TROUBLE |= {f"SQLITE_CONSTRAINT{kind}" for kind in ("", "_UNIQUE", "_PRIMARYKEY", "_FOREIGNKEY", "_NOTNULL")}
+_NO_TROUBLE |= {f"SQLITE_CONSTRAINT_{kind}" for kind in ("CHECK", "TRIGGER", "DATATYPE", "ROWID")}
+
 Value = str | int | float | bytes | None
 
 
@@ -38,6 +43,7 @@ class SqliteFile:
     """The open file. Belongs to one thread, unless whoever uses it lets one in at a time.
 
     `commits` counts synced write transactions, `erasures` how often the log was cut after something secret was deleted.
+    `trouble`: the sentence about its medium (full, read-only, broken) as long as nothing could be written since, or "".
     """
 
     def __init__(
@@ -61,6 +67,7 @@ class SqliteFile:
         self.path = path
         self.commits = 0
         self.erasures = 0
+        self.trouble = ""
         self._faults = faults
         self._busy_timeout_s = busy_timeout_s
         self._erase_always = erase_always
@@ -133,7 +140,9 @@ class SqliteFile:
         finally:
             self._depth = 0
         changed = self.connection.total_changes != before
-        self.commits += changed
+        if changed:
+            self.commits += 1
+            self.trouble = ""
         if self._erase_owed or (changed and self._erase_always):
             self._erase_owed = True
             self._erase()
@@ -188,11 +197,30 @@ class SqliteFile:
         except sqlite3.Error as error:
             raise self.failed(error) from error
 
+    def probe(self) -> None:
+        """If there is `trouble`, try whether it has ended: write what is there already."""
+        if not self.trouble or self._depth:
+            return
+        try:
+            ((version,),) = self.connection.execute("PRAGMA user_version").fetchall()
+            self.connection.execute("BEGIN IMMEDIATE")
+            self.connection.execute(f"PRAGMA user_version = {version}")
+            self.connection.execute("COMMIT")
+        except sqlite3.Error:  # not yet
+            with contextlib.suppress(sqlite3.Error):
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+            return
+        self.trouble = ""
+        if self._erase_owed:
+            self._erase()
+
     def failed(self, error: sqlite3.Error) -> Exception:
         """What SQLite could not do, in the words and the class of the room. Its own words never quote a value."""
-        return self._faults.failed(
-            f"{self.path} cannot be used: {error}.", "Check the space on its disk, and owner and mode."
-        )
+        what, remedy = f"{self.path} cannot be used: {error}.", "Check the space on its disk, and owner and mode."
+        if isinstance(error, sqlite3.DatabaseError) and getattr(error, "sqlite_errorname", "") not in _NO_TROUBLE:
+            self.trouble = f"{what} {remedy}"
+        return self._faults.failed(what, remedy)
 
     # Private
 

@@ -8,6 +8,8 @@ from gateway_agent.core.ports import Clock
 _log = logging.getLogger(__name__)
 
 OLD_COPY = "old-copy"  # PNEs hold what this PN GW never gave
+STORE = "store"  # nothing can be written down
+CLOCK = "clock"  # nobody keeps the clock in step
 UNHEARD = "unheard"  # broadcasts that nobody confirms
 
 

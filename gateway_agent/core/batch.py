@@ -7,8 +7,11 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from gateway_agent.store.errors import StoreFailed
+
 COUNT_MAX = 250
 WINDOW_MIN_S = 0.02
+STORE_RETRY_S = 5.0  # what could not be stored is tried again
 WINDOW_MAX_S = 0.7  # a PNE repeats its confirmation after 1 s (RFC 7252 ACK_TIMEOUT)
 WINDOWS_PER_LEISURE = 4
 
@@ -50,18 +53,20 @@ class Batch:
 
     def add(self, kind: str, pne_id: str) -> "asyncio.Future[None]":
         """Add an outcome; the future is done when it is stored, or fails with what the store raised."""
-        loop = asyncio.get_running_loop()
         self._outcomes.add(kind, pne_id)
-        if self._stored is None:
-            self._stored = loop.create_future()
-            self._timer = loop.call_later(self._window, self.flush)
-        stored = self._stored
+        stored = self._stored or self._wait(self._window)
         if len(self._outcomes) >= min(COUNT_MAX, self._expected()):
             self.flush()
         return stored
 
+    def close(self) -> None:
+        """Store nothing any more: whatever could not be stored is said again."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._stored = None
+
     def flush(self) -> None:
-        """Store now what is there."""
+        """Store now what is there. What a medium refuses is told to who waits, stays here and is tried again."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -74,5 +79,15 @@ class Batch:
         except Exception as error:
             stored.set_exception(error)
             stored.exception()  # whoever waits gets it; nobody waiting is no second error
-            raise
-        stored.set_result(None)
+            if not isinstance(error, StoreFailed):
+                raise
+            self._outcomes = outcomes
+            self._wait(STORE_RETRY_S)
+        else:
+            stored.set_result(None)
+
+    def _wait(self, seconds: float) -> "asyncio.Future[None]":
+        loop = asyncio.get_running_loop()
+        self._stored = loop.create_future()
+        self._timer = loop.call_later(seconds, self.flush)
+        return self._stored

@@ -143,14 +143,19 @@ class Housekeeping:
                     self.attend(pne_id)
 
     async def _run(self) -> None:
+        store_failing = False
         while True:
             self._wake.clear()
             try:
                 await self.tick()
+                store_failing = False
             except CpnsError as error:
                 self._counters["housekeeping_failed"] += 1
                 _log.warning("housekeeping: %s", error.reason)
-            wait = UPLINK_RETRY_S if self._uplink_failing or self._compare_at is not None else TICK_S
+            except StoreFailed:
+                store_failing = True  # an alarm says so
+            soon = self._uplink_failing or store_failing or self._compare_at is not None
+            wait = UPLINK_RETRY_S if soon else TICK_S
             try:
                 async with asyncio.timeout(wait):
                     await self._wake.wait()

@@ -13,6 +13,7 @@ from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember, TooM
 from gateway_agent.core import events, receipts, roll_over
 from gateway_agent.core.alarms import Alarm, Alarms
 from gateway_agent.core.background import Background
+from gateway_agent.core.batch import STORE_RETRY_S
 from gateway_agent.core.confirmations import Confirmations, SlotUnknown
 from gateway_agent.core.deleted_groups import DeletedGroups
 from gateway_agent.core.delivery import Pacing
@@ -33,7 +34,7 @@ from gateway_agent.core.rates import PEERS_MAX, REQUESTS, UPLINK_REQUESTS
 from gateway_agent.core.runner import Deliveries
 from gateway_agent.core.tree import Tree
 from gateway_agent.core.versions import Versions
-from gateway_agent.store.errors import StoreDamaged
+from gateway_agent.store.errors import StoreDamaged, StoreFailed
 from gateway_agent.store.inventory import ServiceGroup
 from gateway_agent.store.store import Store
 from message_plane.rate import Buckets
@@ -229,11 +230,12 @@ class PnGateway:
             self._deliveries.began(peer_id)
         try:
             answer = await handler(peer_id, fields)
-        except CpnsError as error:
+        except (CpnsError, StoreFailed) as error:
+            refusal = _refused(error)
             self.counters["refused"] += 1
             if code in (numbers.GROUP_KEY_DELIVERY_RESPONSE, numbers.KEY_MESSAGE_REQUEST):
-                raise
-            return bytes(messages.failure(code, error))
+                raise refusal from None
+            return bytes(messages.failure(code, refusal))
         finally:
             self._housekeeping.attend(peer_id)
             if self._key_messages is not None:
@@ -255,7 +257,7 @@ class PnGateway:
                 await self._versions.compared()
                 answer = self._keys.accept(fields)
                 sg_id = text(fields, messages.SG_ID)
-                asyncio.get_running_loop().call_later(RESPONSE_FIRST_S, self._keys.begin_delivery, sg_id)
+                asyncio.get_running_loop().call_later(RESPONSE_FIRST_S, self._begin_delivery, sg_id)
                 if self._store.inventory.is_behind(sg_id):
                     self._housekeeping.compare_versions_soon()
             elif code == numbers.INVENTORY_UPDATE_REQUEST:
@@ -266,17 +268,24 @@ class PnGateway:
                     self._deleted_groups.tell(deleted, members)
             else:
                 raise NotAllowed(f"message {code} is not one a CPNS Server sends to a PN GW")
-        except CpnsError as error:
+        except (CpnsError, StoreFailed) as error:
+            refusal = _refused(error)
             self.counters["server_refused"] += 1
             if code not in (
                 numbers.GROUP_KEY_DELIVERY_REQUEST,
                 numbers.INVENTORY_UPDATE_REQUEST,
                 numbers.DELETE_SERVICE_GROUP_REQUEST,
             ):
-                raise
-            failure = messages.decode(messages.failure(code, error))
+                raise refusal from None
+            failure = messages.decode(messages.failure(code, refusal))
             return bytes(form.encode(*failure))
         return bytes(form.encode(code + 1, answer))
+
+    def _begin_delivery(self, sg_id: str) -> None:
+        try:
+            self._keys.begin_delivery(sg_id)
+        except StoreFailed:  # an alarm says so
+            asyncio.get_running_loop().call_later(STORE_RETRY_S, self._begin_delivery, sg_id)
 
     # PNEs that are VAL clients
 
@@ -371,6 +380,13 @@ class PnGateway:
         """Why broadcasts and pulls are stopped (SEC-02), None if they are not."""
         return self._versions.stop_reason
 
+    def set_alarm(self, kind: str, text: str) -> None:
+        """Raise an alarm that is found outside of the core; an empty `text` ends it."""
+        if text:
+            self._alarms.set(kind, text)
+        else:
+            self._alarms.clear(kind)
+
     def alarms(self) -> tuple[Alarm, ...]:
         """What a person should look at, oldest first."""
         return self._alarms.standing()
@@ -448,6 +464,11 @@ class PnGateway:
         if answered[messages.PNID] != self._pn_id:
             raise NotMember("the PNE answers for another PN")
         return code, answered
+
+
+def _refused(error: CpnsError | StoreFailed) -> CpnsError:
+    """What a peer is told; of a disk that is full only that it may try again."""
+    return error if isinstance(error, CpnsError) else TooMany("nothing can be stored now; try again later")
 
 
 def _refusal(code: int, error: CpnsError) -> bytes:

@@ -13,7 +13,7 @@ from cpns import beacon, messages, numbers, tuning
 from cpns.errors import CpnsError
 from gateway_agent.core import delivery as engine
 from gateway_agent.core import events, gkek
-from gateway_agent.core.batch import Batch, Outcomes, window_s
+from gateway_agent.core.batch import STORE_RETRY_S, Batch, Outcomes, window_s
 from gateway_agent.core.confirmations import Confirmations
 from gateway_agent.core.events import Tell
 from gateway_agent.core.gkek import BroadcastObjects
@@ -21,6 +21,7 @@ from gateway_agent.core.hearing import Hearing
 from gateway_agent.core.policy import DeliveryPolicy, Method, choose, leisure_ms
 from gateway_agent.core.ports import Broadcast, Clock, Unicast
 from gateway_agent.store.delivery_table import StoredDelivery
+from gateway_agent.store.errors import StoreFailed
 from gateway_agent.store.group_keys import GroupKey
 from gateway_agent.store.store import Store
 
@@ -121,6 +122,7 @@ class Deliveries:
         self._released = False
         for run in self._runs.values():
             run.batch.flush()
+            run.batch.close()
             run.stop()
         self._runs.clear()
         self._held.clear()
@@ -159,11 +161,16 @@ class Deliveries:
         by_broadcast = self._plan(sg_id, key)
         delivery = engine.new_delivery(sg_id, key.version, by_broadcast, by_broadcast.keys() - self._practised)
         run = self._make_run(delivery)
-        with self._store.transaction():
-            self._store.deliveries.start(
-                sg_id, key.version, group.membership, dict.fromkeys(by_broadcast, engine.PneState.PENDING)
-            )
-            self._apply(run, engine.Started())
+        try:
+            with self._store.transaction():
+                self._store.deliveries.start(
+                    sg_id, key.version, group.membership, dict.fromkeys(by_broadcast, engine.PneState.PENDING)
+                )
+                self._apply(run, engine.Started())
+        except StoreFailed:  # it waits, as before
+            self._runs.pop(sg_id, None)
+            run.stop()
+            raise
 
     def members_removed(self, sg_id: str, pne_ids: Iterable[str]) -> None:
         """In the transaction that removes them: nothing more goes to these PNEs (SEC-06)."""
@@ -389,9 +396,12 @@ class Deliveries:
 
     def _timer_expired(self, run: _Run) -> None:
         run.timer = None
-        run.batch.flush()
-        with self._store.transaction():
-            self._apply(run, engine.TimerExpired())
+        try:
+            run.batch.flush()
+            with self._store.transaction():
+                self._apply(run, engine.TimerExpired())
+        except StoreFailed:  # an alarm says so; the delivery goes on when there is room again
+            run.timer = asyncio.get_running_loop().call_later(STORE_RETRY_S, self._timer_expired, run)
 
     def _send_broadcast(self, run: _Run, missing: frozenset[str]) -> None:
         """Runs after the transaction that stored the round has ended; looks at the present state, not at that one."""
@@ -408,7 +418,14 @@ class Deliveries:
             self._counters["broadcast_rounds"] += 1
             run.aired |= missing
         else:
-            self._apply(run, engine.BroadcastUnavailable())
+            self._tell_unavailable(run)
+
+    def _tell_unavailable(self, run: _Run) -> None:
+        if self._runs.get(run.delivery.sg_id) is run:
+            try:
+                self._apply(run, engine.BroadcastUnavailable())
+            except StoreFailed:
+                asyncio.get_running_loop().call_later(STORE_RETRY_S, self._tell_unavailable, run)
 
     def _datagrams(self, run: _Run, missing: frozenset[str]) -> list[bytes]:
         sg_id, version = run.delivery.sg_id, run.delivery.version

@@ -36,11 +36,17 @@ class Database:
         self.forget_log_after_commit = self._file.erase_after_commit
         self.close = self._file.close
         self.image = self._file.image
+        self.probe = self._file.probe
 
     @property
     def commits(self) -> int:
         """Synced write transactions so far."""
         return self._file.commits
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the medium, "" if nothing is (`SqliteFile`)."""
+        return self._file.trouble
 
     @property
     def erasures(self) -> int:

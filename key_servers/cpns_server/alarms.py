@@ -23,6 +23,7 @@ AHEAD = "ahead"
 LOST_STORE = "lost-store"
 UNKNOWN_GROUP = "unknown-group"
 UPDATE_FAILED = "update-failed"
+STORE = "store"  # nothing can be written down
 
 _TOGETHER = {
     UNDELIVERED: "{gateways} did not take the newest state of {groups}: members may still use an old key. "
@@ -35,6 +36,7 @@ _TOGETHER = {
     "Then run keycast gateway restore at each.",
     UNKNOWN_GROUP: "{gateways} hold Service Groups this Server has never made. If it runs on an old copy of its "
     "store, run keycast server restore.",
+    STORE: "Nothing new can be stored.",
     UPDATE_FAILED: "The Group Keys of {groups} were not updated. The log says why.",
 }
 

@@ -41,7 +41,7 @@ from key_servers.cpns_server.udp_link import UdpLink
 from key_servers.cpns_server.update_schedule import UpdateSchedule
 from key_servers.cpns_server.values import Alarm, Gateway, Group, GroupState, GroupView, JoinPolicy, Moment
 from key_servers.cpns_server.views import Views
-from key_servers.errors import ServerError
+from key_servers.errors import ServerError, StoreFailed
 
 _log = logging.getLogger(__name__)
 
@@ -367,6 +367,8 @@ class CpnsServer:
         """Do what is due; give the seconds until something is again. The background calls it, or who has none."""
         now = self._clock()
         for sg_id, error in self._keys.update_due(now):
+            if isinstance(error, StoreFailed):
+                continue  # one alarm says so for all, and they are tried again
             self._alarms.set(
                 kinds.UPDATE_FAILED, "", sg_id, f"The Group Key of Service Group {sg_id} was not updated: {error}", now
             )
@@ -386,8 +388,12 @@ class CpnsServer:
             try:
                 wait_s = self.work()
             except ServerError as error:
-                _log.error("%s", error)
+                if not isinstance(error, StoreFailed):  # that is an alarm
+                    _log.error("%s", error)
                 wait_s = tuning.UPDATE_RETRY_S
+            self._look_at_store()
+            if self._store.trouble:
+                wait_s = min(wait_s, tuning.STORE_LOOK_S)
             try:
                 async with asyncio.timeout(wait_s):
                     await self._changed.wait()
@@ -405,6 +411,14 @@ class CpnsServer:
         except ServerError as error:  # what it said has its answer; what waits for it is looked at again soon
             _log.error("%s", error)
         self._changed.set()
+
+    def _look_at_store(self) -> None:
+        """One alarm while nothing can be written, which ends by itself."""
+        self._store.probe()
+        if self._store.trouble:
+            self._alarms.set(kinds.STORE, "", "", f"Nothing new can be stored: {self._store.trouble}", self._clock())
+        else:
+            self._alarms.clear(kinds.STORE, "", "")
 
     def _require_udp(self) -> UdpLink:
         if self._udp is None:

@@ -69,6 +69,17 @@ class Database:
         """Synced write transactions so far."""
         return self._file.commits + self._lots_written
 
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the medium, "" if nothing is (`SqliteFile`)."""
+        return self._file.trouble
+
+    def probe(self) -> None:
+        """If there is trouble, try whether it has ended."""
+        if self._file.trouble:
+            with self._writing:
+                self._file.probe()
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing. Inside another one it is a part of that. On leaving, what was written is on the medium."""

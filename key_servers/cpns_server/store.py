@@ -36,6 +36,15 @@ class Store:
         """Synced transactions since the start."""
         return self._database.commits
 
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the medium, "" if nothing is."""
+        return self._database.trouble
+
+    def probe(self) -> None:
+        """If there is trouble, try whether it has ended."""
+        self._database.probe()
+
     def image(self) -> bytes:
         """The octets of a file like this one for a backup: everything but Group Keys."""
         return self._database.image("DELETE FROM group_keys")

@@ -40,3 +40,5 @@ WINDOWS_PER_HOUR_MAX = 1  # updates of one Service Group because a member lost i
 VERSION_LIST_EVERY_S = 900
 VERSION_LIST_OVERDUE_S = 2 * VERSION_LIST_EVERY_S  # one may be lost
 SILENCE_LOOK_S = 15.0  # between looks for those that are overdue
+STORE_LOOK_S = 2.5
+"""How often a medium that could not be written is tried again."""

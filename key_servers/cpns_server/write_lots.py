@@ -125,9 +125,9 @@ class WriteLots:
 
     def _tell(self, error: ServerError | None) -> None:
         if error is not None and not self._failing:
-            _log.error("%s What PN GWs say is kept in memory until it can be written.", error)
+            _log.debug("what PN GWs say is kept in memory until it can be written: %s", error)
         elif error is None and self._failing:
-            _log.warning("what PN GWs say can be written again")
+            _log.debug("what PN GWs say can be written again")
         self._failing = error is not None
 
 

@@ -1,0 +1,84 @@
+"""What the machine below a gateway lacks: room on its disk, and a clock that somebody keeps in step. As alarms."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from gateway_agent.core.alarms import CLOCK, STORE
+from gateway_agent.core.ports import Clock
+
+LOOK_EVERY_S = 2.5
+CLOCK_GRACE_S = 900.0
+"""After a start or a new network the clock is set within minutes."""
+NO_DATE_BEFORE = 1_735_689_600
+"""2025-01-01: a clock before it has lost the date, as a machine without a battery has after a power cut."""
+
+_NEXT = "Keys are active when they arrive, and no date is shown. Check: timedatectl"
+
+SetAlarm = Callable[[str, str], None]
+"""(kind, text): raises an alarm, or ends it where the text is empty."""
+
+
+class Written(Protocol):
+    """A store: `trouble` is "" or says what is wrong with its medium, `probe` tries whether that has ended."""
+
+    @property
+    def trouble(self) -> str: ...
+
+    def probe(self) -> None: ...
+
+
+class ClockWatch:
+    """Says when the clock is lost. Pure."""
+
+    def __init__(self, now: float) -> None:
+        """`now`: seconds of a monotonic clock."""
+        self._in_step_at = now
+
+    def look(self, now: float, in_step: bool, wall: float) -> str:
+        """What is wrong with the clock, "" for nothing. `wall`: Unix seconds, in step or not."""
+        if in_step:
+            self._in_step_at = now
+        if wall < NO_DATE_BEFORE:
+            return f"The clock of this machine has lost the date. {_NEXT}"
+        if now - self._in_step_at >= CLOCK_GRACE_S:
+            return f"Nobody keeps the clock of this machine in step (NTP). {_NEXT}"
+        return ""
+
+
+class MachineWatch:
+    """Looks every few seconds until `close`."""
+
+    def __init__(self, stores: Iterable[Written], clock: Clock, set_alarm: SetAlarm) -> None:
+        self._stores = list(stores)
+        self._clock = clock
+        self._clock_watch = ClockWatch(clock.monotonic())
+        self._set_alarm = set_alarm
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._run(), name="machine watch")
+
+    async def close(self) -> None:
+        """End."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    def look(self) -> None:
+        """Look once."""
+        for store in self._stores:
+            store.probe()
+        # One disk is one alarm, whichever of the files on it noticed first.
+        trouble = next((store.trouble for store in self._stores if store.trouble), "")
+        self._set_alarm(STORE, f"Nothing new can be stored: {trouble}" if trouble else "")
+        in_step = self._clock.unix() != 0
+        self._set_alarm(CLOCK, self._clock_watch.look(self._clock.monotonic(), in_step, time.time()))
+
+    async def _run(self) -> None:
+        while True:
+            self.look()
+            await asyncio.sleep(LOOK_EVERY_S)
