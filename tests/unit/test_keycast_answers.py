@@ -20,7 +20,7 @@ import gateway_agent.store.errors
 import key_servers.errors
 import message_plane.errors
 from gateway_agent.errors import Refused, code_of
-from tools.keycast import status
+from tools.keycast import server, status
 from tools.keycast.dates import ago, dated, moment
 from tools.keycast.program import WORDS, program
 from tools.keycast.tables import show_table
@@ -150,6 +150,15 @@ def test_the_status_ends_with_2_while_something_is_wrong(
     app.command()(status.command)
     result = CliRunner().invoke(app, [])
     assert result.exit_code == code, result.output
+
+
+@pytest.mark.parametrize(("standing", "code"), [([], 0), ([ALARM], 2)])
+def test_alarms_of_a_server_of_its_own_are_listed(
+    standing: list[dict[str, Any]], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "ask", lambda *_: standing)
+    result = CliRunner().invoke(server.app, ["alarms", "--state", "x"])
+    assert result.exit_code == code and ("Nobody is there." in result.output) == bool(standing)
 
 
 def test_ages_for_people() -> None:

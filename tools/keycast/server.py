@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tools.keycast import completion
+from tools.keycast.dates import local
 from tools.keycast.group import PneArgument, SgArgument
 from tools.keycast.logs import begin_log, ready
-from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, StateOption, answer, ask, sentences
+from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, StateOption, answer, ask, console, sentences
+from tools.keycast.tables import show_table
 from tools.keycast.versions import version_text
 
 if TYPE_CHECKING:
@@ -232,9 +234,22 @@ def confirm_members(
     answer({"sg_id": sg, "version": version, "version_text": text}, f"{sg}: version {text} is on its way.")
 
 
+@app.command()
+def alarms(config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None) -> None:
+    """Show what a person should look at at a CPNS Server. Exit code 2 if an alarm stands.
+
+    Example: keycast server alarms --state server-state
+    """
+    standing = ask(config, state, "alarms")
+    rows = [(each["kind"], local(each["since"]), each["gateway_id"], each["sg_id"], each["text"]) for each in standing]
+    answer(standing, lambda: show_table(console, ("alarm", "since", "PN GW", "Service Group", "what"), rows))
+    if standing:
+        raise typer.Exit(2)
+
+
 @app.command("dismiss-alarm")
 def dismiss_alarm(
-    kind: Annotated[str, typer.Argument(help="Kind of the alarm, as keycast status --json shows it.")],
+    kind: Annotated[str, typer.Argument(help="Kind of the alarm, as keycast server alarms shows it.")],
     gateway: Annotated[str, typer.Option(help="Its PN GW, if it has one.")] = "",
     sg: Annotated[str, typer.Option(help="Its Service Group, if it has one.")] = "",
     config: ConfigOption = DEFAULT_CONFIG,
