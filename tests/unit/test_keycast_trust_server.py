@@ -1,9 +1,9 @@
 """Whose credential a gateway takes for its CPNS Server's: that of the name a person wrote down, and one (SEC-31)."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from click.testing import Result
 from typer.testing import CliRunner
 
 from message_plane.identity import OwnIdentity
@@ -19,7 +19,7 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def trust(config: Path, entity_id: str, key: str, *options: str) -> Result:
+def trust(config: Path, entity_id: str, key: str, *options: str) -> Any:
     path = config.parent / f"{key}.key"
     identity = OwnIdentity.load(path) if path.exists() else OwnIdentity.create(path, entity_id, "server")
     words = ["gateway", "trust-server", identity.credential.ccs.hex(), "-c", str(config), *options]
