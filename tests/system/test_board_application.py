@@ -54,6 +54,7 @@ async def test_readmes_application_runs_as_printed_and_is_told_when_it_is_expell
         assert board.exit_code is None and board.restarts == 0
         record = KeyStore(board.nvs).load(record_name("g", SG))
         assert KeyRing.load(cborlite.decode(record)[4], 0).versions == []
+        await board.kill()  # it does not end in order
 
 
 FAILS_TWICE = """
@@ -93,6 +94,7 @@ async def test_an_applications_error_takes_neither_the_agent_nor_the_keys_down(t
         confirmed = house.server.update_key(SG)
         version = await _confirmed(house, lamp, confirmed)
         assert version > before and board.exit_code is None
+        await board.kill()
 
 
 async def _confirmed(house, name, version):

@@ -28,6 +28,7 @@ async def one(tmp_path):
         await board.kill()
         board.memory = {"BOARD_IDF_HEAP": str(FREE), "BOARD_PYTHON_HEAP": str(used + 2048)}
         yield board
+        await board.kill()
 
 
 async def status(board: Board) -> dict:

@@ -401,13 +401,17 @@ async def test_without_a_network_nothing_is_sent_and_nothing_times_out(house, mo
     ahead = [0]
     now = clock.now
     clock.now = lambda: now() + ahead[0]
-    one._agent._online = False
+    agent = one._agent
+    agent._online = False
+    agent.session._live = agent.session._candidate = agent.session.address = None
     await one.start()
+    asking = asyncio.create_task(agent.perform(agent.membership.assign))
     joining = asyncio.create_task(one.join("kitchen"))
     for _ in range(4):
         await asyncio.sleep(0.05)
         ahead[0] += 60000
-    assert plugged.sent == 0 and not joining.done()
+    await asyncio.sleep(0.2)  # for who waits to look at the clock
+    assert plugged.sent == 0 and not joining.done() and not asking.done() and not one._task.done()
 
     shaken = gateway.coap
     gateway.coap = lambda *request: plugged.switch(False) or shaken(*request)  # gone when the first answer comes
@@ -422,6 +426,7 @@ async def test_without_a_network_nothing_is_sent_and_nothing_times_out(house, mo
     gateway.link.broadcast(BROADCAST_PORT, gateway.script.object("kitchen", 6))
     async with asyncio.timeout(10):
         assert (await joining).version == 6
+        await asking
 
 
 @pytest.mark.req("SEC-05")

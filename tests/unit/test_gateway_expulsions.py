@@ -95,6 +95,9 @@ async def test_nobody_is_called_a_stranger_while_the_list_of_members_is_behind(w
         world.store.inventory.remove_member("light", "lamp")
         world.store.inventory.want_revision("light", 99)
     assert error_of(await lamp.pull("light", version)) == numbers.ERROR_STALE
+    with world.store.transaction():
+        world.store.inventory.mark_all_waiting()  # as after a restore
+    assert error_of(await lamp.pull("light", version)) == numbers.ERROR_STALE
 
 
 @pytest.mark.req("SEC-15", "SEC-02")

@@ -16,6 +16,7 @@ from tools.provisioning import flash_script
 def test_a_new_identity_has_no_session_gkdk_or_membership_of_the_old_one_but_its_floors(monkeypatch):
     world = device_world.World()
     world.join("kitchen", 5)
+    KeyStore(world.medium).save("addr", b"10.0.0.1")
     module = ModuleType("nvs_store")
     module.NvsStore = lambda: world.medium  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "nvs_store", module)
@@ -23,7 +24,7 @@ def test_a_new_identity_has_no_session_gkdk_or_membership_of_the_old_one_but_its
     exec(flash_script({provisioning.RECORD: new}), {})
     store = KeyStore(world.medium)
     assert store.load(provisioning.RECORD) == new
-    assert [store.load(name) for name in ("sess", "gkdk0", "gkdk1", "groups")] == [None] * 4
+    assert [store.load(name) for name in ("sess", "gkdk0", "gkdk1", "groups", "addr")] == [None] * 5
     assert store.load(record_name("g", "kitchen")) is not None
     world.boot()
     agent = world.agent
