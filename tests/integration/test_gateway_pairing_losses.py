@@ -1,0 +1,46 @@
+"""A board of `device_agent` and a whole gateway pair over a line that loses one datagram for good (SEC-33)."""
+
+import asyncio
+import secrets
+
+import pytest
+
+from device_agent import tuning
+from tests.integration.plane_world import Wire, until
+from tests.integration.test_plane_with_device import Board
+from tests.unit.test_gateway_app import opened
+
+
+@pytest.mark.req("SEC-33")
+@pytest.mark.parametrize("lost", [4, 7, 8])
+async def test_a_pairing_succeeds_at_both_ends_whichever_datagram_is_lost(tmp_path, monkeypatch, lost):
+    """message_4, the proof of the board, and the last answer; the person asks once."""
+    for name, ms in (("EXCHANGE_TIMEOUT", 500), ("EDHOC_TIMEOUT", 500), ("PAIRING_PAUSE", 50)):
+        monkeypatch.setattr(tuning, name, ms)
+    app = await opened(tmp_path / "gateway")
+    board, wire = Board(tmp_path), await Wire.open(app.endpoint.addresses[0])
+    seen = []
+
+    def judge(data, towards_server):
+        if b"core" not in data:  # a question who is a gateway
+            seen.append(towards_server)
+        return None if len(seen) == lost and b"core" not in data else data
+
+    wire.judge = judge
+    secret = secrets.token_bytes(10)
+    told = asyncio.create_task(app.pair("lamp", secret))
+    try:
+        board.provision()
+        board.start(wire.address)
+        await asyncio.wait_for(board.agent.pair(secret), 60)
+        assert await asyncio.wait_for(told, 5) == "lamp"
+        assert board.agent.identity.gateway_id == "gw.home" and len(seen) > 8
+        assert app.credentials.credential("lamp") == board.credential
+        await until(lambda: app.endpoint.has_session("lamp"))
+        assert await app.endpoint.request("lamp", b"\xa0") == b"\xa1\xa0"  # over the session of the pairing
+    finally:
+        told.cancel()
+        await asyncio.gather(told, return_exceptions=True)
+        await board.stop()
+        wire.close()
+        await app.close()
