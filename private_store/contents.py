@@ -49,7 +49,7 @@ def made(folder: Path, fault: Fault = StoreUnusable) -> frozenset[str]:
     except (ValueError, KeyError, TypeError, RecursionError):
         raise fault(
             f"{path} is damaged: it lists what was made in its folder.",
-            "Put back a backup; or remove it, if you are sure that nothing else is missing there.",
+            "Put back a backup of the whole state.",
         ) from None
 
 

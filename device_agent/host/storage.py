@@ -1,9 +1,12 @@
 """A `ports.Storage` of files in a directory of its own."""
 
+import errno
 import os
 import re
+import stat
 from pathlib import Path
 
+_OTHERS_WRITE = 0o022
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,15}\Z")
 
 
@@ -12,7 +15,8 @@ class FileStorage:
 
     A value is written over the old one in place, so that an old key does not stay behind in a freed block; a torn
     write is the business of `key_store.KeyStore`. Not for two processes at a time (SEC-23): the folder is locked as
-    long as the object lives. BlockingIOError when another process has it.
+    long as the object lives. BlockingIOError when another process has it, PermissionError for a folder that is a link,
+    another user's, or open to the writing of others; a file that is a link is not followed.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -20,6 +24,9 @@ class FileStorage:
 
         self._folder = Path(folder)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = os.lstat(self._folder)
+        if stat.S_ISLNK(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & _OTHERS_WRITE:
+            raise PermissionError(errno.EPERM, "not a folder that only its owner writes to", str(self._folder))
         self._lock = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -30,12 +37,13 @@ class FileStorage:
 
     def get(self, name: str) -> bytes | None:
         try:
-            return self._path(name).read_bytes()
+            with open(os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb") as file:
+                return file.read()
         except FileNotFoundError:
             return None
 
     def set(self, name: str, octets: bytes) -> None:
-        handle = os.open(self._path(name), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = os.open(self._path(name), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(handle, "wb") as file:
             file.write(octets)
             file.truncate()

@@ -50,6 +50,27 @@ def test_files_are_for_their_owner_only(tmp_path):
     assert stat.S_IMODE((tmp_path / "node" / "prov0").stat().st_mode) == 0o600
 
 
+def test_a_folder_or_file_that_others_could_exchange_is_refused(tmp_path):
+    folder = tmp_path / "node"
+    FileStorage(folder).close()
+    for mode in (0o777, 0o770, 0o1777):
+        folder.chmod(mode)
+        with pytest.raises(PermissionError, match="only its owner writes"):
+            FileStorage(folder)
+    folder.chmod(0o700)
+    (tmp_path / "link").symlink_to(folder)
+    with pytest.raises(PermissionError, match="only its owner writes"):
+        FileStorage(tmp_path / "link")
+    (folder / "prov0").symlink_to(tmp_path / "elsewhere")
+    storage = FileStorage(folder)
+    with pytest.raises(OSError, match="symbolic links"):
+        storage.set("prov0", b"secret")
+    with pytest.raises(OSError, match="symbolic links"):
+        storage.get("prov0")
+    assert not (tmp_path / "elsewhere").exists()
+    storage.close()
+
+
 @pytest.mark.req("SEC-23")
 def test_a_second_process_does_not_get_the_folder(tmp_path):
     FileStorage(tmp_path)

@@ -2,43 +2,22 @@
 
 import pytest
 
-from gateway_agent.store.store import Store
-from key_servers.cpns_server.database import Database
-from key_servers.sql.sqlite import SqliteDatabase
-from message_plane.session_store import SessionStore
+from tests.unit.private_world import STORES, closed, sqlite_file
 
-OFF, FULL = 0, 2  # of SQLite's own numbers
-
-
-def gateway(folder):
-    store = Store(folder / "gw")
-    return store, store.database._file.connection
-
-
-def sessions(folder):
-    store = SessionStore(folder / "sessions.db")
-    return store, store._database
-
-
-def cpns_server(folder):
-    database = Database(folder / "server")
-    return database, database._file.connection
-
-
-def seal_server(folder):
-    database = SqliteDatabase(folder / "gms.db")
-    return database, database._file.connection
+OFF, FULL, MEMORY = 0, 2, 2  # of SQLite's own numbers
 
 
 @pytest.mark.req("SEC-23", "SEC-29")
-@pytest.mark.parametrize("opened", [gateway, sessions, cpns_server, seal_server])
-async def test_commits_are_synced_and_deleted_octets_overwritten(tmp_path, opened):
-    store, connection = opened(tmp_path)
-    ((synchronous,), (journal,), (secure_delete,)) = (
-        connection.execute(f"PRAGMA {name}").fetchone() for name in ("synchronous", "journal_mode", "secure_delete")
-    )
-    assert synchronous >= FULL and journal == "wal"
-    assert secure_delete != OFF
-    closing = store.close()
-    if closing is not None:
-        await closing
+@pytest.mark.parametrize("name", STORES)
+async def test_commits_are_synced_and_deleted_octets_overwritten(tmp_path, name):
+    store = STORES[name](tmp_path)
+    file = sqlite_file(store)
+    other = file.connect()
+    for connection in (file.connection, other):
+        wanted = ("synchronous", "journal_mode", "secure_delete", "temp_store", "foreign_keys", "trusted_schema")
+        found = {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in wanted}
+        assert found["synchronous"] >= FULL and found["journal_mode"] == "wal" and found["secure_delete"] != OFF
+        assert found["temp_store"] == MEMORY, "nothing spills into files that nobody overwrites"
+        assert found["foreign_keys"] and not found["trusted_schema"]
+    other.close()
+    closed(store)

@@ -79,10 +79,10 @@ async def test_a_folder_of_before_there_were_lists_gets_one(tmp_path):
 
 
 @pytest.mark.parametrize("octets", [b"", b"{}", b"[]", b"\xff", b'{"format": "x", "made": []}', b"[" * 5000])
-async def test_a_list_that_is_damaged_stops_with_the_way_out(octets, tmp_path):
+async def test_a_list_that_is_damaged_stops_with_the_way_back(octets, tmp_path):
     KEPT["sessions.db"](tmp_path)
     (tmp_path / contents.NAME).write_bytes(octets)
-    with pytest.raises(ERRORS, match=r"is damaged: it lists what was made.*remove it, if you are sure"):
+    with pytest.raises(ERRORS, match=r"is damaged: it lists what was made.*Put back a backup"):
         KEPT["sessions.db"](tmp_path)
 
 

@@ -6,8 +6,10 @@ import json
 import os
 import shutil
 import zipfile
+from pathlib import Path
 
 import pytest
+import typer
 
 from cpns import messages, numbers
 from gateway_agent.app import own_keys
@@ -17,6 +19,8 @@ from message_plane.identity import OwnIdentity
 from private_store import archive, files, restoring
 from tests.unit.home_world import BOARDS, SG, Home, ask
 from tests.unit.private_world import ERRORS, full_disk
+from tools.keycast import gateway as gateway_command
+from tools.keycast import server as server_command
 from tools.keycast import state_copies
 from tools.keycast.gateway_service import opened
 
@@ -338,3 +342,18 @@ def test_the_same_state_makes_the_same_backup(tmp_path):
         archive.write(tmp_path / name, {"of": "test"}, {"x": b"1" * 1000, "y/z": b"2"})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert archive.read(tmp_path / "a") == ({"of": "test"}, {"x": b"1" * 1000, "y/z": b"2"})
+
+
+def test_the_commands_for_backups_refuse_in_words_and_make_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    home = Home(tmp_path)
+    for command in (
+        lambda: gateway_command.backup(Path("b"), home.path),
+        lambda: server_command.backup(Path("b"), Path("none")),
+        lambda: gateway_command.restore(Path("b"), 1, home.path),
+        lambda: server_command.restore(Path("b"), 1, home.path, Path("none")),
+    ):
+        with pytest.raises(typer.Exit):
+            command()
+        assert "does not exist" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()

@@ -253,6 +253,7 @@ def backup(
     from gateway_agent.config.load import load
     from gateway_agent.control import ask as over_socket
     from gateway_agent.errors import ControlUnavailable
+    from private_store import folders
     from tools.keycast import state_copies
 
     with sentences():
@@ -261,6 +262,7 @@ def backup(
         try:
             over_socket(state, "gateway.backup", path=str(path.absolute()))
         except ControlUnavailable:
+            folders.check(state)  # a backup makes nothing
             with state_copies.gateway_state(state):
                 state_copies.write_gateway_backup(loaded, path, state_copies.stopped_gateway(state))
     answer({"file": str(path)}, f"{path} is written. To put it back: keycast gateway restore {path}")

@@ -180,12 +180,14 @@ def backup(
     """
     from gateway_agent.control import ask as over_socket
     from gateway_agent.errors import ControlUnavailable
+    from private_store import folders
     from tools.keycast import state_copies
 
     with sentences():
         try:
             over_socket(state, "server.backup", path=str(path.absolute()))
         except ControlUnavailable:
+            folders.check(state)  # a backup makes nothing
             with state_copies.server_state(state):
                 server_id, images = state_copies.stopped_server(state)
                 state_copies.write_server_backup(server_id, path, images)
