@@ -45,7 +45,7 @@ class KeepAlive:
         turn = 0
         while True:
             await asyncio.sleep(self._every_s)
-            if not self._endpoint.has_session(self._server_id):
+            if not self._has_session():
                 continue
             turn += 1
             there = await self._ping()
@@ -54,6 +54,12 @@ class KeepAlive:
             if there == self._lost:
                 _log.warning("the CPNS Server answers %s", "again" if there else "no keep-alive")
             self._lost = not there
+
+    def _has_session(self) -> bool:
+        try:
+            return self._endpoint.has_session(self._server_id)
+        except PlaneError:  # the store cannot tell now whose key the session is of
+            return False
 
     async def _ping(self) -> bool:
         try:
