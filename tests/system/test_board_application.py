@@ -54,6 +54,11 @@ async def test_readmes_application_runs_as_printed_and_is_told_when_it_is_expell
         assert board.exit_code is None and board.restarts == 0
         record = KeyStore(board.nvs).load(record_name("g", SG))
         assert KeyRing.load(cborlite.decode(record)[4], 0).versions == []
+        await board.kill()  # and when the power comes back: no loop of resets
+        await board.start(up=False)
+        await printed(board, "the application is started again in 30 s; the node goes on")
+        assert any(event.get("text", "").startswith("NotAllowed") for event in board.events)
+        assert board.exit_code is None
         await board.kill()  # it does not end in order
 
 

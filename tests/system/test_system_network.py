@@ -1,7 +1,7 @@
 """A home network: gateway and boards on machines (network namespaces) of their own, on a bridge, some with lossy wires.
 
-The boards know no address: they find the gateway by asking everybody (CoAP discovery to the directed broadcast
-address), and the gateway finds them because they spoke to it.
+The boards know no address, or a wrong one: they find the gateway by asking everybody (CoAP discovery to the directed
+broadcast address), and the gateway finds them because they spoke to it.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import sys
 
 import pytest
 
+from device_agent.key_store import KeyStore
 from tests.system.keycast_process import GatewayProcess
 from tests.system.namespaces import HomeNetwork, missing
 from tools.virtual_board.board import BoardError
@@ -18,6 +19,7 @@ from tools.virtual_board.fleet import Fleet
 
 SG = "home/lights"
 BOARDS = 6
+HINTS = ("", "10.77.0.250", "10.77.0.3")  # none, an address that is nobody's any more, that of another board by now
 WHY_NOT = missing()
 
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "-")
@@ -32,7 +34,7 @@ async def home(folder, *, loss=0.0, network_loss=0.0):
         )
         await gateway.start()
         try:
-            records = [await gateway.new_board(f"lamp.{n}", "") for n in range(BOARDS)]
+            records = [await gateway.new_board(f"lamp.{n}", HINTS[n % 3]) for n in range(BOARDS)]
             networks = [network.board(2 + n) for n in range(BOARDS)]
             async with Fleet(folder / "boards", records, networks=networks, loss=loss, seed=5) as fleet:
                 yield gateway, fleet.boards, network
@@ -121,6 +123,7 @@ async def test_boards_find_the_gateway_on_their_network_and_are_keyed_by_directe
         await story(gateway, boards)
         keys = [event for board in boards for event in board.events if event["event"] == "key"]
         assert any(event["broadcast"] for event in keys)
+        assert {KeyStore(board.nvs).load("addr") for board in boards} == {b"10.77.0.1"}  # there they look next time
         assert (await gateway.ask("status"))["counters"]["broadcast_sent"] >= 2
 
 
