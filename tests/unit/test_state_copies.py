@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import zipfile
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,14 @@ import typer
 
 from cpns import messages, numbers
 from gateway_agent.app import own_keys
+from gateway_agent.seal.app import GROUPS_FILE
+from gateway_agent.seal.gmk_store import GmkStore, StoredGmk
+from gateway_agent.seal.key_material import KeyMaterial
+from gateway_agent.seal.service_groups import BridgedGroup, ServiceGroups
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from message_plane.identity import OwnIdentity
-from private_store import archive, files, restoring
+from private_store import archive, contents, files, restoring
 from tests.unit.home_world import BOARDS, SG, Home, ask
 from tests.unit.private_world import ERRORS, full_disk
 from tools.keycast import gateway as gateway_command
@@ -300,6 +305,39 @@ async def test_a_backup_of_nothing_is_refused_and_makes_nothing(home, backup):
     with pytest.raises(ERRORS, match="no gateway's state"):
         await back_up(home, backup)
     assert not backup.exists() and os.listdir(home.state) == [state_copies.LOCK]
+
+
+@contextmanager
+def val_client(folder):
+    with (
+        closing(GmkStore(folder / "seal_gmks.sqlite3")) as gmks,
+        closing(ServiceGroups(folder / GROUPS_FILE)) as groups,
+    ):
+        yield gmks, groups
+
+
+@pytest.mark.req("SEC-03", "SEC-33")
+async def test_of_a_val_client_comes_back_what_it_must_not_forget_and_no_gmk(home, backup):
+    await home.lived()
+    seal, gmk = home.state / "seal", os.urandom(16)
+    with contents.keeping(seal, ""), closing(KeyMaterial(seal / "seal_keys.sqlite3")):
+        pass
+    with val_client(seal) as (gmks, groups):
+        with gmks.transaction():
+            gmks.put(StoredGmk(b"\1" * 4, "gms", gmk, b"\2" * 4, os.urandom(16), 0, 0, 0, "", ("sip:crew",)))
+            gmks.set_revoked("gms", b"\3" * 4)
+        with groups.transaction():
+            groups.put(BridgedGroup("home/crew", version=7, key_id=b"\1" * 4, revision=3))
+            groups.add_member("home/crew", "lamp")
+    await back_up(home, backup)
+    assert not any(gmk in octets for octets in octets_of(backup).values())
+    made = await put_back(home, backup)
+    assert sorted(contents.made(seal)) == ["seal_gmks.sqlite3", "seal_groups.sqlite3"]
+    assert not (seal / "seal_keys.sqlite3").exists(), "the KMS gives them again"
+    with val_client(seal) as (gmks, groups):
+        assert gmks.all() == [] and gmks.is_revoked("gms", b"\3" * 4)
+        assert groups.get("home/crew").version == 1 << 16 and groups.members("home/crew") == ["lamp"]
+    await keyed_again(home, made)
 
 
 # A CPNS Server on its own

@@ -293,11 +293,15 @@ def restore(
                 done = state_copies.begin_anew_in_place(loaded)
             else:
                 done = state_copies.put_back_gateway(loaded, path, epochs)
+    # Of a folder that was put back by hand nobody knows how old the Server's part of it is.
+    beside = path is None and (loaded.gateway.state_dir / state_copies.SERVER).exists()
+    older = ["If server/ in the state folder is an older copy too, after the start: keycast server restore"] * beside
     answer(
         {"generation": done.generation, "boards": done.boards, "waiting": done.waiting, "held": done.held},
         f"Generation {done.generation} begins; {len(done.boards)} boards will make new sessions; "
         f"{len(done.waiting)} groups wait for a new key.",
         *(f"{sg} is held. Start the gateway, look at its members, then: {CONFIRM} {sg}" for sg in done.held),
+        *older,
     )
 
 
