@@ -31,7 +31,9 @@ def pytest_report_header(config):
 
 
 def is_whole(config):
-    """Whether all tests are asked for, to their end."""
+    """Whether all tests are asked for, to their end, and pytest's cache is there to keep how long that took."""
+    if not config.pluginmanager.has_plugin("cacheprovider"):
+        return False
     options = ("keyword", "markexpr", "req", "maxfail", "lf", "collectonly")
     return config.args == config.getini("testpaths") and not any(config.getoption(name) for name in options)
 
