@@ -176,6 +176,20 @@ class ServerMachine(RuleBasedStateMachine):
         for gateway in self.gateways.values():
             self.house.attach(gateway)
 
+    @rule()
+    def crash(self) -> None:
+        """What PN GWs accepted and is not committed yet is gone."""
+        server = self.house.server
+        task = server._store.lots._task
+        if task is not None:
+            task.cancel()
+            self.do(asyncio.gather(task, return_exceptions=True))
+        self.do(server._courier.close())
+        server._store.close()
+        self.house = self.do(House.open(self.folder / "server", None, self.house.clock))
+        for gateway in self.gateways.values():
+            self.house.attach(gateway)
+
     @precondition(lambda self: hasattr(self, "house"))
     @invariant()
     def promises_are_kept(self) -> None:
