@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+from typing import ClassVar
 
 import pytest
-from zeroconf import ServiceStateChange, Zeroconf
+from zeroconf import ServiceInfo, ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
-from gateway_agent.net import interfaces
+from gateway_agent.net import interfaces, mdns
 from gateway_agent.net.mdns import SERVICE_TYPE, Announcement
 
 
@@ -56,3 +57,37 @@ def test_what_the_library_meets_on_a_network_that_goes_away_is_one_line(caplog: 
     except OSError:
         logging.getLogger("zeroconf").warning("Error with socket 22", exc_info=True)
     assert "Error with socket 22" in caplog.text and "Traceback" not in caplog.text
+
+
+class FakeZeroconf:
+    """Keeps what is announced, by the addresses it was made for."""
+
+    announced: ClassVar[list[tuple[list[str], list[str]]]] = []
+
+    def __init__(self, interfaces: list[str]) -> None:
+        self._interfaces = interfaces
+
+    async def async_register_service(self, info: ServiceInfo) -> None:
+        self.announced.append((self._interfaces, info.parsed_addresses()))
+
+    async def async_unregister_service(self, info: ServiceInfo) -> None:
+        self.announced.remove((self._interfaces, info.parsed_addresses()))
+
+    async def async_close(self) -> None: ...
+
+
+async def test_the_announcement_follows_the_addresses_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where there was none at the start, and none of an address that is gone."""
+    monkeypatch.setattr(mdns, "AsyncZeroconf", FakeZeroconf)
+    monkeypatch.setattr(mdns, "LOOK_AGAIN_S", 0.001)
+    monkeypatch.setattr(FakeZeroconf, "announced", [])
+    now: list[str] = []
+    announcement = Announcement("gw.home", "home", lambda: now, 5683)
+    assert not await announcement.open()
+    for address in ("127.0.0.1", "127.0.0.2"):
+        now[:] = [address]
+        async with asyncio.timeout(20):
+            while FakeZeroconf.announced != [([address], [address])]:
+                await asyncio.sleep(0.001)
+    await announcement.close()
+    assert FakeZeroconf.announced == []

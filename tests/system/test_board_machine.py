@@ -15,6 +15,7 @@ from device_agent.cose import Credential
 from device_agent.key_store import KeyStore
 from tools.micropython_vm import compile, vm
 from tools.virtual_board import board
+from tools.virtual_board.loopback import board_port, broadcast_port
 from tools.virtual_board.nvs_folder import NvsFolder
 
 addresses = (f"127.0.9.{last}" for last in count(1))
@@ -34,9 +35,12 @@ class OneBoard:
 
     def popen(self, script, heap_kib=96, **environment):
         path = f"{compile.BOARD_TREE}:{board.ON_VM_TREE}:.frozen"
+        ports = {"BOARD_PORT": str(board_port()), "BOARD_BROADCAST_PORT": str(broadcast_port())}
         return subprocess.Popen(
             vm.ensure().command("-c", textwrap.dedent(script), heap_kib=heap_kib),
-            env={"MICROPYPATH": path, "BOARD_NVS": str(self.flash), "BOARD_ADDRESS": self.address, **environment},
+            env={"MICROPYPATH": path, "BOARD_NVS": str(self.flash), "BOARD_ADDRESS": self.address}
+            | ports
+            | environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

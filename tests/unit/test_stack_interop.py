@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import secrets
-import socket
 
 import aiocoap
 import aiocoap.credentials
@@ -25,6 +24,7 @@ from device_agent.coap import message as coap
 from device_agent.coap.endpoint import Endpoint
 from device_agent.cose import Credential, verify_sign1
 from device_agent.crypto import p256
+from tools.virtual_board.loopback import own_port
 
 # --- P-256 ---
 
@@ -347,12 +347,6 @@ class Cpns(aiocoap.resource.Resource):
         return aiocoap.Message(code=aiocoap.CHANGED, payload=request.payload[::-1], content_format=60)
 
 
-def free_port():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture
 async def server():
     """-> (address, credentials, the /cpns resource) of an aiocoap server on loopback."""
@@ -361,7 +355,7 @@ async def server():
     site.add_resource(["cpns"], resource)
     credentials = aiocoap.credentials.CredentialsMap()
     wrapped = aiocoap.oscore_sitewrapper.OscoreSiteWrapper(site, credentials)
-    address = ("127.0.0.1", free_port())
+    address = ("127.0.0.1", own_port())
     context = await aiocoap.Context.create_server_context(wrapped, bind=address, transports=["simplesocketserver"])
     yield address, credentials, resource
     await context.shutdown()

@@ -66,5 +66,6 @@ def _is_free(port: int) -> bool:
     except OSError:
         held.close()
         return False
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # from now on who shares broadcasts may have all of it
     _reserved.enter_context(held)
     return True
