@@ -25,5 +25,8 @@ echo "keycast: installing what requirements.lock names"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock ||
     fail "some packages could not be installed: see above; with a network connection, run the same command again"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+left_over=$(.venv/bin/python -m pip list --disable-pip-version-check --exclude-editable --exclude pip --format freeze |
+    grep -vixFf requirements.lock | sed 's/==.*//') || true
+[ -z "$left_over" ] || .venv/bin/python -m pip uninstall --quiet --disable-pip-version-check --yes $left_over
 ln -sfn "$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" .venv/micropython-stubs
 touch .venv/complete

@@ -1,5 +1,6 @@
 """What `make` tells: where the result is, and how long it takes."""
 
+import importlib.metadata
 import importlib.util
 import re
 import subprocess
@@ -22,6 +23,15 @@ def config(args, seconds=None, **options):
     return SimpleNamespace(
         args=args, getini=lambda name: ["tests"], getoption=options.get, cache=SimpleNamespace(get=cached.get)
     )
+
+
+def test_the_packages_here_are_those_that_a_newcomer_gets():
+    """What an earlier requirements.lock named and nobody removed would hide that it is still needed."""
+    named = (ROOT / "requirements.lock").read_text().split("\n")[1:-1]
+    there = {f"{each.name}=={each.version}" for each in importlib.metadata.distributions()}
+    assert {each.lower() for each in there if not each.startswith(("pip==", "keycast=="))} == {
+        each.lower() for each in named
+    }, "`touch requirements.lock; make vm` brings .venv in line with it"
 
 
 def test_make_board_says_where_the_result_is():
