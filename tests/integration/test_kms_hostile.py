@@ -269,9 +269,12 @@ def test_keys_are_never_asked_for_in_clear(url: str) -> None:
 
 
 async def test_a_ca_file_that_is_none_is_said(world: World) -> None:
-    access = await world.access(ALICE, ca_file=world.folder / "missing.pem")
-    with closing(world.material("x")) as material, pytest.raises(ConfigError, match="CA file"):
-        KmsClient(access, material, world.clock)
+    (world.folder / "empty.pem").touch()
+    access = await world.access(ALICE)
+    for name, sentence in (("missing.pem", r"There is no file .*missing\.pem"), ("empty.pem", "CA file")):
+        wrong = access.model_copy(update={"ca_file": world.folder / name})
+        with closing(world.material(name)) as material, pytest.raises(ConfigError, match=sentence):
+            KmsClient(wrong, material, world.clock)
 
 
 Answer = Callable[[bytes], web.Response]
