@@ -17,7 +17,7 @@ from rich.table import Table
 from tools.micropython_vm import board_files, compile, vm
 from tools.virtual_board import board
 
-HARDWARE = ("idf_heap", "air", "machine", "network", "esp32", "socket")
+HARDWARE = ("air", "machine", "network", "esp32", "socket")
 HEAP_KIB = 256
 
 

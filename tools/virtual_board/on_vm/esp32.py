@@ -4,8 +4,6 @@
 # written, or after it.
 import os
 
-import idf_heap
-
 _FOLDER = os.getenv("BOARD_NVS") or "nvs"
 _NOT_FOUND = -0x1102
 _KEY_TOO_LONG = -0x1109
@@ -16,7 +14,9 @@ _at, _, _how = (os.getenv("BOARD_POWER_CUT") or "0:").partition(":")
 _left = int(_at)
 
 
-if idf_heap.modelled:
+if os.getenv("BOARD_IDF_HEAP"):
+    import idf_heap
+
     HEAP_DATA = 4
 
     def idf_heap_info(kind):

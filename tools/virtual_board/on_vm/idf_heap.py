@@ -9,8 +9,7 @@ from os import getenv
 CRUMB = 1600
 RECEIVE = 2048  # octets of a buffer for one datagram
 
-modelled = bool(getenv("BOARD_IDF_HEAP"))
-blocks = [int(getenv("BOARD_IDF_HEAP") or 0), CRUMB]
+blocks = [int(getenv("BOARD_IDF_HEAP")), CRUMB]
 python_heap = int(getenv("BOARD_PYTHON_HEAP") or 65536)
 
 
@@ -40,4 +39,4 @@ def give(octets):
 
 def starves():
     # no buffer for a datagram
-    return modelled and look() < RECEIVE
+    return look() < RECEIVE

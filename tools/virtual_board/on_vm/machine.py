@@ -4,8 +4,6 @@ import time
 from binascii import unhexlify
 from os import getenv
 
-import idf_heap
-
 RESET_CODE = 75  # exit code of a board that resets itself: whoever runs it starts it again
 PWRON_RESET, HARD_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = 1, 2, 3, 4, 5
 
@@ -42,22 +40,24 @@ class WDT:
         self._fed = now
 
 
-class Pin:
-    IN = 1
+if getenv("BOARD_IDF_HEAP"):  # else they would take heap that a native module does not take
+    import idf_heap
 
-    def __init__(self, number, mode=None):
-        pass
+    class Pin:
+        IN = 1
 
+        def __init__(self, number, mode=None):
+            pass
 
-class UART:
-    # As far as memory goes: its receive buffer is a block that the Python heap does not get.
-    def __init__(self, number, baudrate=115200, *, tx=None, rx=None, rxbuf=256):
-        if getenv("BOARD_NO_UART"):  # as where none is left
-            raise ValueError("UART(%d) does not exist" % number)
-        if not idf_heap.take(rxbuf):
-            raise OSError(-0x101, "ESP_ERR_NO_MEM")
-        self._rxbuf = rxbuf
+    class UART:
+        # As far as memory goes: its receive buffer is a block that the Python heap does not get.
+        def __init__(self, number, baudrate=115200, *, tx=None, rx=None, rxbuf=256):
+            if getenv("BOARD_NO_UART"):  # as where none is left
+                raise ValueError("UART(%d) does not exist" % number)
+            if not idf_heap.take(rxbuf):
+                raise OSError(-0x101, "ESP_ERR_NO_MEM")
+            self._rxbuf = rxbuf
 
-    def deinit(self):
-        idf_heap.give(self._rxbuf)
-        self._rxbuf = 0
+        def deinit(self):
+            idf_heap.give(self._rxbuf)
+            self._rxbuf = 0

@@ -3,7 +3,6 @@
 import sys
 
 import air
-import idf_heap
 
 _path = sys.path[:]
 sys.path.clear()  # so that the next import finds the built-in module
@@ -11,6 +10,7 @@ import socket as _native
 
 sys.path.extend(_path)
 from asyncio import core
+from os import getenv
 
 AF_INET = _native.AF_INET
 SOCK_DGRAM = _native.SOCK_DGRAM
@@ -18,6 +18,10 @@ SOCK_STREAM = _native.SOCK_STREAM
 SOL_SOCKET = _native.SOL_SOCKET
 SO_REUSEADDR = _native.SO_REUSEADDR
 SO_BROADCAST = _native.SO_BROADCAST
+
+_starves = None
+if getenv("BOARD_IDF_HEAP"):
+    from idf_heap import starves as _starves
 
 _WILDCARDS = ("", "0.0.0.0")
 BROADCAST_PORT = 5687  # bound to the broadcast address: Linux gives a datagram to every such socket
@@ -67,7 +71,7 @@ class socket:
             host = _native.inet_ntop(AF_INET, ip)
             if host == air.ADDRESS:  # no radio hears itself
                 continue
-            if idf_heap.starves():
+            if _starves and _starves():
                 air.counts["starved"] = air.counts.get("starved", 0) + 1
             elif not air.lost():
                 air.counts["received"] += 1
