@@ -187,11 +187,15 @@ class GroupManagement:
             ]
 
     async def deliveries(self, key_id: str) -> list[Delivery]:
-        """What became of a key's notifications, by user: answers and errors. Raises NotPossible."""
+        """What became of a key's notifications, by user: answers and errors."""
+        async with self._database.transaction() as sql:
+            return await store.deliveries_of(sql, key_id)
+
+    async def require_key(self, key_id: str) -> None:
+        """Raise NotPossible if no key has that GMK-ID."""
         async with self._database.transaction() as sql:
             if await store.key(sql, key_id) is None:
                 raise NotPossible(f"There is no key {key_id}.")
-            return await store.deliveries_of(sql, key_id)
 
     # users, who have been authenticated by their token
 

@@ -285,6 +285,7 @@ def show_key(key_id: KeyId, state: StateFolder = _STATE) -> None:
     """
 
     async def do(manage: "GroupManagement") -> None:
+        await manage.require_key(key_id)
         found = await manage.deliveries(key_id)
         names = ("user", "purpose", "attempts", "code", "text")
         rows = [{name: getattr(each, name) for name in names} | {"state": each.state.value} for each in found]
