@@ -46,13 +46,18 @@ class _Patient(TransportTuning):  # type: ignore[misc]
 _PATIENT = _Patient()
 
 
+# What a request and its retransmissions have in common, and the answer to them. The token is random: a forger, who can
+# foresee the message ID, cannot have the true request taken for a repetition of his own.
+_Name = tuple[Any, int, bytes]
+
+
 class _Messages(MessageManager):  # type: ignore[misc]
     """Message IDs, acknowledgements, retransmissions."""
 
     def __init__(self, tokens: TokenManager, incidents: Incidents) -> None:
         super().__init__(tokens)
         self._incidents = incidents
-        self._recent: OrderedDict[tuple[Any, int], tuple[float, Any]] = OrderedDict()
+        self._recent: OrderedDict[_Name, tuple[float, Any]] = OrderedDict()
         self._pings: dict[tuple[Any, int], Callable[[], None]] = {}
         self._departures: dict[int, Callable[[], None]] = {}  # by id of a message that waits for its turn
 
@@ -83,7 +88,7 @@ class _Messages(MessageManager):  # type: ignore[misc]
     def accept(self, request: Any) -> None:
         """Remember that `request` is being answered, so that a retransmission of it is not a new request."""
         now = self.loop.time()
-        self._recent[request.remote, request.mid] = (now + tuning.RECENT_S, None)
+        self._recent[_name(request)] = (now + tuning.RECENT_S, None)
         while self._recent:
             key, (ends, _) = next(iter(self._recent.items()))
             if ends > now and len(self._recent) <= tuning.RECENT_MAX:
@@ -120,11 +125,16 @@ class _Messages(MessageManager):  # type: ignore[misc]
         return lambda: self._give_up(message)
 
     def _remove_exchange(self, message: Any) -> None:
-        answered = self._pings.pop((message.remote, message.mid), None)
-        if answered is None:
-            super()._remove_exchange(message)
-        else:
+        key = message.remote, message.mid
+        answered = self._pings.pop(key, None)
+        if answered is not None:
             answered()
+        elif message.mtype is RST and self._active_exchanges.get(key, _NO_EXCHANGE)[0] is not _nothing:
+            # Four octets that anybody can send, with message IDs that are counted up: no proof that a request was
+            # rejected. It is repeated, and runs into its time limit if that is so.
+            self._incidents.strange("requests_rejected")
+        else:
+            super()._remove_exchange(message)
 
     def _give_up(self, message: Any) -> None:
         if self._active_exchanges is None:
@@ -144,7 +154,7 @@ class _Messages(MessageManager):  # type: ignore[misc]
             departed()
 
     def _deduplicate_message(self, message: Any) -> bool:
-        known = self._recent.get((message.remote, message.mid))
+        known = self._recent.get(_name(message))
         if known is None or known[0] <= self.loop.time():
             return False
         self._incidents.count("requests_repeated")
@@ -155,9 +165,9 @@ class _Messages(MessageManager):  # type: ignore[misc]
     def _store_response_for_duplicates(self, message: Any) -> None:
         if message.mtype not in (ACK, RST):  # what we send under message IDs of our own answers no request's ID
             return
-        known = self._recent.get((message.remote, message.mid))
+        known = self._recent.get(_name(message))
         if known is not None:
-            self._recent[message.remote, message.mid] = (known[0], message)
+            self._recent[_name(message)] = (known[0], message)
 
 
 class Exchanges(TokenManager):  # type: ignore[misc]
@@ -197,7 +207,7 @@ class Exchanges(TokenManager):  # type: ignore[misc]
         response.token = request.token
         response.remote = request.remote
         response.request = request
-        self._messages.send_message(response, lambda: None)
+        self._messages.send_message(response, _nothing)
 
     async def ask(self, request: Any, departed: Callable[[], None] = lambda: None) -> Any:
         """Send `request`, whose `remote` is set; return the response. Raises PeerUnreachable.
@@ -233,6 +243,17 @@ class Exchanges(TokenManager):  # type: ignore[misc]
             await answered.wait()
         finally:
             forget()
+
+
+def _name(message: Any) -> _Name:
+    return message.remote, message.mid, message.token
+
+
+def _nothing() -> None:
+    """A response was rejected: it was not waited for any more."""
+
+
+_NO_EXCHANGE = (_nothing, None)
 
 
 def _unreachable(exception: BaseException) -> BaseException:

@@ -1,12 +1,12 @@
 """Handshakes between message_2 and message_3: few, short-lived, bound to the address they came from (SEC-21, SEC-35).
 
 Those whose address was shown by an Echo value count against that address. Those that nobody has shown share one small
-pool, in which newer ones displace older: a forged address costs the one it names nothing.
+pool: a forged address costs the one it names nothing. Wherever there is no room newer ones displace older, so that
+nobody, with however many addresses, keeps others out for longer than a handshake is let in (SEC-35).
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
 from message_plane import tuning
@@ -19,7 +19,6 @@ class _Entry:
     host: str
     port: int
     ends: float
-    proven: bool
 
 
 class HalfOpen:
@@ -27,7 +26,8 @@ class HalfOpen:
 
     def __init__(self) -> None:
         self._entries: dict[bytes, _Entry] = {}  # in the order of their ends
-        self._per_host: Counter[str] = Counter()  # of proven addresses
+        self._proven: dict[bytes, str] = {}  # C_R, the oldest first: address
+        self._per_host: dict[str, list[bytes]] = {}  # of proven addresses: C_R, the oldest first
         self._unproven: dict[bytes, None] = {}  # C_R, the oldest first
 
     def __len__(self) -> int:
@@ -39,24 +39,24 @@ class HalfOpen:
     @property
     def crowded(self) -> bool:
         """True when newcomers should show their address first."""
-        proven = len(self._entries) - len(self._unproven)
-        return proven >= tuning.HALF_OPEN_MAX // 4 or len(self._unproven) >= tuning.HALF_OPEN_UNPROVEN // 4
-
-    def has_room(self, host: str) -> bool:
-        """True if a handshake from `host`, which has shown its address, may be added."""
-        proven = len(self._entries) - len(self._unproven)
-        return proven < tuning.HALF_OPEN_MAX and self._per_host[host] < tuning.HALF_OPEN_PER_ADDRESS
+        return len(self._proven) >= tuning.HALF_OPEN_MAX // 4 or len(self._unproven) >= tuning.HALF_OPEN_UNPROVEN // 4
 
     def add(self, responder: Responder, host: str, port: int, now: float, *, proven: bool = True) -> None:
-        """Add a handshake: a proven one where `has_room` is true, any other at the cost of the oldest of its kind."""
+        """Add a handshake, if need be at the cost of the oldest from its address, or of its kind."""
         c_r = responder.c_r
         if proven:
-            self._per_host[host] += 1
+            neighbours = self._per_host.get(host, [])
+            if len(neighbours) >= tuning.HALF_OPEN_PER_ADDRESS:
+                self._remove(neighbours[0])
+            elif len(self._proven) >= tuning.HALF_OPEN_MAX:
+                self._remove(next(iter(self._proven)))
+            self._proven[c_r] = host
+            self._per_host.setdefault(host, []).append(c_r)
         else:
             if len(self._unproven) >= tuning.HALF_OPEN_UNPROVEN:
                 self._remove(next(iter(self._unproven)))
             self._unproven[c_r] = None
-        self._entries[c_r] = _Entry(responder, host, port, now + tuning.HALF_OPEN_S, proven)
+        self._entries[c_r] = _Entry(responder, host, port, now + tuning.HALF_OPEN_S)
 
     def take(self, c_r: bytes, host: str, port: int) -> Responder | None:
         """The handshake that waits for message_3 under `c_r` from this address; it is no longer in the table.
@@ -81,9 +81,10 @@ class HalfOpen:
         return len(late)
 
     def _remove(self, c_r: bytes) -> None:
-        entry = self._entries.pop(c_r)
+        del self._entries[c_r]
         self._unproven.pop(c_r, None)
-        if entry.proven:
-            self._per_host[entry.host] -= 1
-            if not self._per_host[entry.host]:
-                del self._per_host[entry.host]
+        host = self._proven.pop(c_r, None)
+        if host is not None:
+            self._per_host[host].remove(c_r)
+            if not self._per_host[host]:
+                del self._per_host[host]

@@ -19,6 +19,7 @@ STRANGE = (
     "requests_replayed",
     "requests_malformed",
     "requests_refused",
+    "requests_rejected",
     "responses_unprotected",
     "handshakes_challenged",
     "handshakes_limited",

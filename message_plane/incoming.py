@@ -41,7 +41,6 @@ from message_plane.errors import PlaneError
 from message_plane.exchanges import Exchanges
 from message_plane.incidents import Incidents, log
 from message_plane.outgoing import content_format_of
-from message_plane.rate import Bucket
 from message_plane.reception import Reception
 from message_plane.session import Peer, Session, parse_option
 from message_plane.sessions import Sessions
@@ -75,7 +74,6 @@ class Incoming:
         self._incidents = incidents
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: Counter[str | bytes] = Counter()
-        self._discoveries = Bucket(*tuning.DISCOVERY_RATE)
         self.transfers = Transfers()
         self.handler: Handler | None = None
         self.pairing_handler: Handler | None = None
@@ -106,10 +104,10 @@ class Incoming:
     def _discovery(self, request: Any) -> None:
         """`GET /.well-known/core` (RFC 6690): tells that a PN GW is here, to who asks for one or for anything."""
         wanted = [query[3:] for query in request.opt.uri_query if query.startswith("rt=")]
-        # A board asks where it found us last before it asks everybody: all boards of a home at once after a power
-        # failure. That answer costs no more than the refusal of any other unprotected request.
-        to_all = request.remote.is_multicast_locally
-        if (wanted and GATEWAY_TYPE not in wanted) or (to_all and not self._discoveries.take(time.monotonic())):
+        # As often as it is asked: a limit that all share would be used up by one forger, and one for each address by
+        # whoever forges it. The answer costs no more than the refusal of any other unprotected request, is no longer
+        # than the question, and all boards of a home ask at once after a power failure (SEC-35).
+        if wanted and GATEWAY_TYPE not in wanted:
             self._exchanges.ignore(request)
             return
         self._incidents.count("discoveries_answered")

@@ -10,7 +10,6 @@ from typing import Any
 from aiocoap import (  # type: ignore[import-untyped]
     BAD_REQUEST,
     CHANGED,
-    SERVICE_UNAVAILABLE,
     TOO_MANY_REQUESTS,
     UNAUTHORIZED,
     Message,
@@ -100,9 +99,6 @@ class Reception:
             self._incidents.strange("handshakes_limited")
             return Message(code=TOO_MANY_REQUESTS, max_age=5), False
         proven = self._guard.is_proven(host, port, echo, now)
-        if proven and not self._half_open.has_room(host):
-            self._incidents.strange("handshakes_limited")
-            return Message(code=SERVICE_UNAVAILABLE, max_age=tuning.HALF_OPEN_S), False
         c_r = self._sessions.unused_id(edhoc.C_R_LEN, self._half_open.__contains__)
         responder = edhoc.Responder(self._own, message_1, c_r, by_value=self.window_open(now))
         self._half_open.add(responder, host, port, now, proven=proven)

@@ -39,7 +39,6 @@ HANDLERS_MAX = 512  # requests being handled at once, all peers together
 HANDLERS_PER_PEER = 8
 REQUESTS_MAX = 256  # requests of our own under way at once
 REASON_MAX = 96  # octets of text in an error answer
-DISCOVERY_RATE = (20.0, 20)  # answers per second to questions to everybody, and burst
 
 # Reading sockets
 READ_BURST = 64  # datagrams taken in one go before other work gets its turn

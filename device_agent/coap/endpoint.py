@@ -6,7 +6,7 @@ Addresses are opaque hashable values. An action is one of
     ("send", address, octets)
     ("request", exchange, message, address)  a peer asks: answer once with reply(exchange, ...)
     ("response", token, message, address)    the answer to request() that returned `token`
-    ("timeout", token), ("reset", token)     there will be no answer, or no further one (`anyone`)
+    ("timeout", token)                       there will be no answer, or no further one (`anyone`)
 """
 
 from cpns.errors import MalformedMessage, TooMany
@@ -189,8 +189,10 @@ class Endpoint:
             elif message.token == out.message.token and message.code >> 5 in (2, 4, 5):
                 return self._answered(out, address, message, now)
             return []
+        if out.asks:  # a reset: anybody can send four octets, so a request is repeated until its timeout all the same
+            return []
         self._out.remove(out)
-        return ([("reset", out.message.token)] if out.asks else []) + self._start(now)
+        return self._start(now)
 
     def _find(self, address, message):
         for out in self._out:

@@ -82,10 +82,6 @@ async def test_discovery_tells_that_a_gateway_is_here_and_nothing_else(tmp_path)
         ask = coap(1, (".well-known", "core"), options=[(15, b"rt=keycast.gw")], confirmable=False)
         answer = await stranger.ask(ask, gateway.address)
         assert answer[1] == 0x45 and answer.endswith(b'</cpns>;rt="keycast.gw"')
-        for _ in range(
-            2 * tuning.DISCOVERY_RATE[1]
-        ):  # all boards of a home at once, each asking where it found us last
-            assert (await stranger.ask(ask, gateway.address))[1] == 0x45
         other = coap(1, (".well-known", "core"), options=[(15, b"rt=printer")], confirmable=False)
         assert await stranger.ask(other, gateway.address, 0.3) is None
         assert (await stranger.ask(ask, lamp.address))[1] == UNAUTHORIZED
@@ -118,6 +114,60 @@ async def test_a_directed_broadcast_finds_the_gateway_and_the_answer_comes_from_
             assert len(sources) == 1
             stranger.close()
             await gateway.stop()
+
+
+@pytest.mark.req("SEC-35")
+async def test_however_often_strangers_ask_everybody_for_gateways_a_board_is_answered(tmp_path):
+    """Nor does it matter in whose name they ask; and an answer is no longer than its question."""
+    async with parties(tmp_path, *LAMP_AND_GATEWAY) as (_, gateway):
+        await gateway.stop()
+        await gateway.start([("0.0.0.0", 0)])
+        everybody = ("127.255.255.255", gateway.address[1])
+        question = coap(1, (".well-known", "core"), options=[(15, b"rt=keycast.gw")], confirmable=False)
+        stranger, board = await Foreigner.open(), await Foreigner.open("127.0.0.1")
+        for each in (stranger, board):
+            each.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        for _ in range(200):
+            stranger.send(question, everybody)
+        for _ in range(20):  # as many as the board would ask in minutes
+            answer = await board.ask(question, everybody)
+            assert answer[1] == 0x45 and len(answer) <= len(question)
+        stranger.close()
+        board.close()
+
+
+@pytest.mark.req("SEC-35")
+async def test_a_message_id_that_a_forger_took_before_keeps_no_request_from_being_answered(tmp_path):
+    """Message IDs are counted up, so the next one of a board is known to whoever hears it ask everybody."""
+    async with parties(tmp_path, *LAMP_AND_GATEWAY) as (lamp, gateway):
+        address = await Foreigner.open()  # of the board, in whose name the forger speaks too
+        message_1 = message_1_of(lamp, gateway)
+        forged = coap(2, (".well-known", "edhoc"), message_1, message_id=7, token=b"forger")
+        assert b"forger" in await address.ask(forged, gateway.address)
+        true = coap(2, (".well-known", "edhoc"), message_1, message_id=7, token=b"board")
+        for _ in range(2):  # repeated, it gets the same answer
+            assert b"board" in await address.ask(true, gateway.address)
+        assert gateway.counters["requests_repeated"] == 1
+        address.close()
+
+
+@pytest.mark.req("SEC-35")
+async def test_a_reset_that_anybody_can_send_ends_no_request(tmp_path):
+    async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
+        wire = await Wire.open(server.address)
+        resets = []
+
+        def forge(data, towards_server):
+            if towards_server:
+                resets.append(b"\x70\x00" + data[2:4])
+                wire.transport.sendto(resets[-1], wire.client)
+            return data
+
+        wire.judge = forge
+        await gateway.endpoint.connect("cpns-server", *wire.address)
+        assert await gateway.endpoint.request("cpns-server", b"\xa0") == b"\xa1\xa0"
+        assert gateway.counters["requests_rejected"] == len(resets) > 2
+        wire.close()
 
 
 async def test_ten_thousand_garbage_datagrams_leave_counters_and_one_line(tmp_path, caplog):

@@ -1,6 +1,6 @@
 """CoAP on the board: the messages of RFC 7252 appendix A, hostile octets, and the endpoint's exchanges."""
 
-from vmtest import raises
+from vmtest import raises, req
 
 from cpns.errors import MalformedMessage, TooMany
 from device_agent.coap import message as coap
@@ -164,12 +164,16 @@ def test_the_callers_timeout_is_kept():
     assert e.next_wake() == 900 and e.tick(900) == [("timeout", token)]
 
 
-def test_a_reset_ends_the_request():
+@req("SEC-35")
+def test_a_reset_that_anybody_can_send_ends_no_request():
+    """Message IDs are counted up, and a question to everybody shows where they stand."""
     e = endpoint()
     token, actions = e.request(PEER, GET, TEMPERATURE, b"", 0)
-    reset = coap.Message(coap.RST, 0, sent(actions)[0].mid).encode()
-    assert e.datagram(OTHER, reset, 1) == []
-    assert e.datagram(PEER, reset, 1) == [("reset", token)]
+    mid = sent(actions)[0].mid
+    for address in (OTHER, PEER):
+        assert e.datagram(address, coap.Message(coap.RST, 0, mid).encode(), 1) == []
+    assert sent(e.tick(2000))[0].mid == mid  # it goes on, and is answered
+    assert others(e.datagram(PEER, coap.Message(coap.ACK, CONTENT, mid, token).encode(), 2001))[0][0] == "response"
 
 
 def test_a_cancelled_request_is_silent():
