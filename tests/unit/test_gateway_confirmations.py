@@ -1,6 +1,7 @@
 """A confirmation proves slot and key (SEC-14)."""
 
 import asyncio
+import dataclasses
 
 import pytest
 
@@ -8,12 +9,14 @@ from cpns import messages, numbers, proof
 from cpns.errors import MalformedMessage, NotAllowed, NotAuthentic, NotMember, Stale
 from gateway_agent.core import receipts
 from gateway_agent.core.confirmations import SlotUnknown
-from tests.unit.gateway_world import PN, World
+from tests.unit.gateway_world import FAST, PN, World
+
+PATIENT = dataclasses.replace(FAST, answer_s=3600.0)  # a broadcast is waited for, however slow the machine is
 
 
 @pytest.fixture
 async def world(tmp_path):
-    world = await World(tmp_path / "gw").start()
+    world = await World(tmp_path / "gw", pacing=PATIENT).start()
     for i in range(4):
         board = await world.board(f"b{i}", "light")
         board.deaf = True

@@ -1,11 +1,12 @@
 """Mutate what a decision guards and report which changes no test of that decision notices.
 
-    python -m tools.mutation SEC-20 SEC-21          # all functions that name one of them
-    python -m tools.mutation SEC-32 --at message_plane/sessions.py::Sessions.reconcile
-    python -m tools.mutation SEC-20 --most 20        # spread over them; --list runs nothing
+    python -m tools.mutation ID ID                  # all functions that name one of them
+    python -m tools.mutation ID --at message_plane/sessions.py::Sessions.reconcile
+    python -m tools.mutation ID --most 20            # spread over them; --list runs nothing
 
-Each mutant is tried by the tests marked with these ids. Exit code 1 if a mutant survives, 2 for a wrong call.
-Writes build/mutation.json.
+The tests marked with these ids are run once as they are. Then each mutant is tried by those of them that run its
+lines, the quick ones first; one whose lines none of them runs is told and costs nothing.
+Exit code 1 if a mutant survives, 2 for a wrong call. Writes build/mutation.json.
 """
 
 from __future__ import annotations
@@ -24,16 +25,14 @@ from tools import conformance
 from tools.mutation import operators, sites
 from tools.mutation.operators import Mutant
 from tools.mutation.sites import Site
-from tools.mutation.trial import Copy
+from tools.mutation.trial import Copy, Test
 
 OUTPUT = conformance.PROJECT / "build" / "mutation.json"
-LIMIT_FACTOR = 3  # a mutant that makes tests wait for ever is found when they take so many times as long as without it
-LIMIT_MORE_S = 30.0
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A mutant and what became of it: killed (a test failed), killed by time, survived."""
+    """A mutant and what became of it: killed (a test failed), killed by time, survived, no test comes here."""
 
     file: str
     function: str
@@ -55,17 +54,17 @@ def main() -> int:
         print(f"mutation: {error}", file=sys.stderr)
         return 2
     work = [(site, mutant) for site in places for mutant in _mutants(project, site)]
-    if arguments.most and len(work) > arguments.most:  # spread over all places
-        work = [work[number * len(work) // arguments.most] for number in range(arguments.most)]
     print(f"{len(work)} mutants in {len(places)} functions for {', '.join(sorted(ids))}")
     if arguments.list:
         for site, mutant in work:
             print(f"{site.file}:{mutant.line} {site.name}: {mutant.what}: {mutant.before[:80]}")
         return 0
-    tried = _try_all(project, work, ids, arguments.jobs)
-    if tried is None:
+    try:
+        tried = _try_all(project, work, arguments)
+    except ValueError as error:
+        print(f"mutation: {error}", file=sys.stderr)
         return 2
-    survivors = [one for one in tried if one.outcome == "survived"]
+    survivors = [one for one in tried if not one.outcome.startswith("killed")]
     OUTPUT.parent.mkdir(exist_ok=True)
     OUTPUT.write_text(json.dumps({"ids": sorted(ids), "tried": [asdict(one) for one in tried]}, indent=1) + "\n")
     print(f"{len(tried) - len(survivors)} killed, {len(survivors)} survived")
@@ -75,11 +74,12 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.mutation", description=__doc__.partition("\n")[0])
     known = conformance.load()
-    parser.add_argument("ids", nargs="+", metavar="ID", help="decisions such as SEC-20; their marked tests are run")
+    parser.add_argument("ids", nargs="+", metavar="ID", help="decisions (SEC-..); their marked tests are run")
     parser.add_argument("--at", action="append", default=[], metavar="FILE[::NAME]", help="mutate here instead")
     parser.add_argument(
         "--most", type=int, default=0, metavar="N", help="only so many, spread over all places (0: all)"
     )
+    parser.add_argument("--without", action="append", default=[], metavar="DIR", help="leave out the tests below it")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="how many at a time")
     parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
     arguments = parser.parse_args()
@@ -94,34 +94,43 @@ def _mutants(project: Path, site: Site) -> list[Mutant]:
     return list(operators.mutants((project / site.file).read_text(encoding="utf-8"), site.first, site.last))
 
 
-def _try_all(project: Path, work: list[tuple[Site, Mutant]], ids: set[str], jobs: int) -> list[Tried] | None:
-    with tempfile.TemporaryDirectory(prefix="mutation-") as folder, ThreadPoolExecutor(jobs) as pool:
+def _try_all(project: Path, work: list[tuple[Site, Mutant]], arguments: argparse.Namespace) -> list[Tried]:
+    with tempfile.TemporaryDirectory(prefix="mutation-") as folder, ThreadPoolExecutor(arguments.jobs) as pool:
         copies: queue.SimpleQueue[Copy] = queue.SimpleQueue()
-        for job in range(jobs):
+        for job in range(arguments.jobs):
             copies.put(Copy(project, Path(folder) / str(job)))
         first = copies.get()
-        outcome, seconds, words = first.run(ids, limit_s=3600)
+        tests = first.survey(set(arguments.ids), list(dict.fromkeys(site for site, _ in work)), arguments.without)
         copies.put(first)
-        if outcome != "passed":
-            print(f"mutation: without any change: {outcome}\n{words}", file=sys.stderr)
-            return None
-        limit_s = LIMIT_FACTOR * seconds + LIMIT_MORE_S
-        print(f"the tests of {', '.join(sorted(ids))} take {seconds:.0f} s and pass without a change")
+        seconds = sum(test.seconds for test in tests)
+        print(f"{len(tests)} tests of {', '.join(arguments.ids)} take {seconds:.0f} s and pass without a change")
 
-        def attempt(site: Site, mutant: Mutant) -> Tried:
-            copy = copies.get()
-            original = (project / site.file).read_text(encoding="utf-8")
-            try:
-                copy.put(site.file, mutant.text)
-                ended, took, _ = copy.run(ids, limit_s)
-            finally:
-                copy.put(site.file, original)
-                copies.put(copy)
-            outcome = {"passed": "survived", "failed": "killed"}.get(ended, "killed by time")
-            print(f"{outcome:9} {site.file}:{mutant.line} {site.name}: {mutant.what}: {mutant.before[:80]}", flush=True)
-            return Tried(site.file, site.name, mutant.line, mutant.what, mutant.before, outcome, round(took, 1))
+        work = _spread(work, arguments.most, tests)
+        return list(pool.map(lambda pair: _try(project, pair[0], pair[1], tests, copies), work))
 
-        return list(pool.map(lambda pair: attempt(*pair), work))
+
+def _spread(work: list[tuple[Site, Mutant]], most: int, tests: list[Test]) -> list[tuple[Site, Mutant]]:
+    """Of those that a test reaches at most `most` (0: all), spread over all places; and those that none reaches."""
+    reached = [pair for pair in work if any(test.reaches(pair[0].file, pair[1]) for test in tests)]
+    if not most or len(reached) <= most:
+        return work
+    chosen = {reached[number * len(reached) // most] for number in range(most)}
+    return [pair for pair in work if pair in chosen or pair not in reached]
+
+
+def _try(project: Path, site: Site, mutant: Mutant, tests: list[Test], copies: queue.SimpleQueue[Copy]) -> Tried:
+    outcome, seconds = "no test comes here", 0.0
+    if seeing := [test for test in tests if test.reaches(site.file, mutant)]:
+        copy = copies.get()
+        try:
+            copy.put(site.file, mutant.text)
+            ended, seconds = copy.run(seeing)
+        finally:
+            copy.put(site.file, (project / site.file).read_text(encoding="utf-8"))
+            copies.put(copy)
+        outcome = {"passed": "survived", "failed": "killed"}.get(ended, "killed by time")
+    print(f"{outcome:9} {site.file}:{mutant.line} {site.name}: {mutant.what}: {mutant.before[:80]}", flush=True)
+    return Tried(site.file, site.name, mutant.line, mutant.what, mutant.before, outcome, round(seconds, 1))
 
 
 if __name__ == "__main__":

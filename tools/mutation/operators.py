@@ -22,14 +22,15 @@ _COMPARED: dict[type[ast.cmpop], str] = {
     ast.IsNot: "is",
 }
 # Calls that only tell: their loss is no fault of what is guarded.
-_TELLING = {"count", "debug", "info", "warning"}
+_TELLING = {"count", "debug", "info", "warning", "error", "print"}
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change: `line` from 1, `what` was done in words, `before` the source that was there, `text` the new file."""
+    """One change: `line` to `last` from 1, `what` was done in words, `before` the source there, `text` the new file."""
 
     line: int
+    last: int
     what: str
     before: str
     text: str
@@ -48,7 +49,7 @@ def mutants(source: str, first: int, last: int) -> Iterator[Mutant]:
             end = starts[(place.end_lineno or place.lineno) - 1] + (place.end_col_offset or 0)
             changed = octets[:begin] + replacement.encode() + octets[end:]
             before = " ".join(octets[begin:end].decode().split())
-            yield Mutant(place.lineno, what, before, changed.decode())
+            yield Mutant(place.lineno, place.end_lineno or place.lineno, what, before, changed.decode())
 
 
 def _line_starts(octets: bytes) -> list[int]:
@@ -90,7 +91,7 @@ def _has_effect(value: ast.expr) -> bool:
     call = value.value if isinstance(value, ast.Await) else value
     if not isinstance(call, ast.Call):
         return False
-    name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     return name not in _TELLING
 
 

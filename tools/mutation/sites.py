@@ -27,7 +27,7 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True)
 class Site:
-    """One function: `file` relative to the project, dotted `name` inside it, its first and last line from 1."""
+    """One function: `file` relative to the project, dotted `name` inside it, first (decorators too), last line."""
 
     file: str
     name: str
@@ -53,7 +53,7 @@ def named(project: Path, place: str) -> list[Site]:
     if not path.is_file():
         raise ValueError(f"there is no file {file}")
     found = [
-        Site(file, name, function.lineno, function.end_lineno or function.lineno)
+        _site(file, name, function)
         for name, function in _functions(ast.parse(path.read_text(encoding="utf-8")))
         if not wanted or _is_in(name, wanted)
     ]
@@ -85,7 +85,12 @@ def _in_file(project: Path, path: Path, ids: set[str]) -> Iterator[Site]:
     narrow = [scope for scope in named_scopes if any(_is_in(scope, name) for name in functions)] or named_scopes
     for name, function in functions.items():
         if any(not scope or _is_in(name, scope) or _is_in(scope, name) for scope in narrow):
-            yield Site(path.relative_to(project).as_posix(), name, function.lineno, function.end_lineno or 0)
+            yield _site(path.relative_to(project).as_posix(), name, function)
+
+
+def _site(file: str, name: str, function: _Function) -> Site:
+    first = min([function.lineno, *(decorator.lineno for decorator in function.decorator_list)])
+    return Site(file, name, first, function.end_lineno or function.lineno)
 
 
 def _scopes_naming(ids: set[str], text: str) -> list[str]:

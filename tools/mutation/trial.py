@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-# Tests that cost little first: most mutants are found by them.
-ORDER = ("tests/unit", "tests/property", "tests/portable", "tests/integration", "tests/system")
+from tools.mutation.operators import Mutant
+from tools.mutation.sites import Site
+
+SURVEY_LIMIT_S = 3600
+LIMIT_FACTOR = 3  # a mutant that makes tests wait for ever is found when they take so many times as long as without it
+LIMIT_MORE_S = 30.0
 NONE_RAN = 5  # pytest's exit code when nothing was selected
+
+
+@dataclass(frozen=True)
+class Test:
+    """A test: its node id, the seconds it takes, whether it starts a process, the lines it runs itself of each file."""
+
+    name: str
+    seconds: float
+    process: bool
+    lines: dict[str, set[int]]
+
+    def reaches(self, file: str, mutant: Mutant) -> bool:
+        """Whether it can see the mutant: it runs its lines, or starts a process, of which nothing is known."""
+        return self.process or not self.lines.get(file, set()).isdisjoint(range(mutant.line, mutant.last + 1))
 
 
 class Copy:
@@ -34,14 +54,54 @@ class Copy:
         for name in (".venv", ".cache"):
             (folder / name).symlink_to(project / name)
 
-    def run(self, ids: set[str], limit_s: float) -> tuple[str, float, str]:
-        """Run the tests marked with `ids` until the first failure; returns outcome, seconds and the last words.
+    def survey(self, ids: set[str], places: list[Site], without: list[str]) -> list[Test]:
+        """Run all tests marked with `ids` but those below `without`, as they are; returns what each runs of `places`.
 
-        Outcomes: passed, failed, too long, no test.
+        Raises ValueError with the last words of the run unless all pass, and if there is none.
+        """
+        record = self.folder / "build" / "reach.json"
+        record.parent.mkdir(exist_ok=True)
+        record.write_text(json.dumps({"places": [[site.file, site.first, site.last] for site in places]}))
+        arguments = ["-p", "tools.mutation.reach", f"--reach={record}", *(f"--req={id}" for id in sorted(ids))]
+        outcome, words = self._pytest([*arguments, *self._files(ids, without)], SURVEY_LIMIT_S)
+        if outcome != "passed":
+            raise ValueError(f"without any change: {outcome}\n{words}")
+        tests = json.loads(record.read_text())["tests"]
+        return [
+            Test(name, one["seconds"], one["process"], {file: set(lines) for file, lines in one["lines"].items()})
+            for name, one in tests.items()
+        ]
+
+    def run(self, tests: list[Test]) -> tuple[str, float]:
+        """Run `tests`, those that cost little first, until the first failure; returns outcome and seconds.
+
+        Outcomes: passed, failed, too long.
         """
         begun = time.monotonic()
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *ORDER]
-        command += [f"--req={id}" for id in sorted(ids)]
+        ordered = sorted(tests, key=lambda test: test.seconds)
+        limit_s = LIMIT_FACTOR * sum(test.seconds for test in ordered) + LIMIT_MORE_S
+        outcome, _ = self._pytest([test.name for test in ordered], limit_s)
+        return outcome, time.monotonic() - begun
+
+    def put(self, file: str, text: str) -> None:
+        """Write `text` to `file`, with a time stamp of its own, so that what was compiled from it is made anew."""
+        (self.folder / file).write_text(text, encoding="utf-8")
+
+    def _files(self, ids: set[str], without: list[str]) -> list[str]:
+        """The test files that hold one of `ids`: to collect the others costs more than most tests."""
+        found = [
+            path.relative_to(self.folder).as_posix()
+            for path in sorted((self.folder / "tests").rglob("test_*.py"))
+            if any(id in path.read_text(encoding="utf-8") for id in ids)
+        ]
+        found = [name for name in found if not any(Path(name).is_relative_to(folder) for folder in without)]
+        if not found:
+            raise ValueError(f"no test file names {' or '.join(sorted(ids))}")
+        return found
+
+    def _pytest(self, arguments: list[str], limit_s: float) -> tuple[str, str]:
+        """Outcome (passed, failed, no test, too long) and the last words."""
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *arguments]
         environment = {**os.environ, "PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"}
         process = subprocess.Popen(
             command,
@@ -57,10 +117,5 @@ class Copy:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, 9)
             words, _ = process.communicate()
-            return "too long", time.monotonic() - begun, words[-2000:]
-        outcome = {0: "passed", NONE_RAN: "no test"}.get(process.returncode, "failed")
-        return outcome, time.monotonic() - begun, words[-2000:]
-
-    def put(self, file: str, text: str) -> None:
-        """Write `text` to `file`, with a time stamp of its own, so that what was compiled from it is made anew."""
-        (self.folder / file).write_text(text, encoding="utf-8")
+            return "too long", words[-2000:]
+        return {0: "passed", NONE_RAN: "no test"}.get(process.returncode, "failed"), words[-2000:]
