@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cpns import messages, numbers
+from cpns.crypto.hmac import hmac_sha256
 from cpns.errors import CpnsError, NotAllowed
 from device_agent.session import NoSession
 from gateway_agent.control import ask
@@ -313,6 +314,22 @@ async def test_what_one_stranger_proved_lets_in_no_other_of_the_same_name(app):
         await told
     assert key_of(app) == true.identity.ccs
     assert not await is_served(stranger) and await is_served(true)
+
+
+@pytest.mark.req("SEC-20")
+async def test_a_second_try_is_for_the_secret_of_that_try_alone(app):
+    """Who mistyped the secret types it again; the one before lets nobody in any more."""
+    mistyped, secret = a_secret(), a_secret()
+    board, other = board_of(app), board_of(app)
+    async with window(app, mistyped) as first, window(app, secret) as second:
+        with pytest.raises(NotAllowed, match="no board has proved"):
+            await first
+        await other.shake_hands()
+        answer = await other.ask(hmac_sha256(mistyped, b"pne", other.binding))
+        assert answer[messages.ERROR] == numbers.ERROR_NOT_AUTHENTIC and not second.done()
+        assert await board.pair(secret)
+        assert await second == "lamp"
+    assert key_of(app) == board.identity.ccs
 
 
 @pytest.mark.req("SEC-20")

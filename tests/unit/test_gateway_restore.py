@@ -137,6 +137,7 @@ async def test_after_restore_the_removed_board_reads_nothing_and_the_members_are
     await remove_and_replace(world, tmp_path)
     store = Store(world.folder, restoring=True)
     restored = restore(store, os.urandom, height=6, unix=world.clock.unix_time)
+    assert store.tree_masters.generations() == [257], "the old ones are gone from the medium, not only from the table"
     store.close()
     assert restored.generation == 1 + 256
     assert set(restored.pnes) == {"lamp", "a", "b"} and restored.waiting_groups == ("light",)

@@ -59,6 +59,14 @@ def test_one_address_gets_one_handshake_a_second(guard):
 
 
 @pytest.mark.req("SEC-21")
+def test_one_address_that_proves_nothing_gets_one_handshake_a_second_too(guard):
+    verdicts = [guard.judge("10.0.0.1", 5683, None, False, 1000 + step / 10) for step in range(100)]
+    burst = tuning.HANDSHAKES_PER_ADDRESS[1]
+    assert 9 <= verdicts.count(Verdict.PROCEED) - burst <= 11
+    assert set(verdicts) == {Verdict.PROCEED, Verdict.CHALLENGE}
+
+
+@pytest.mark.req("SEC-21")
 def test_a_forged_address_does_not_use_up_the_limit_of_the_one_it_names(guard):
     for step in range(50):
         guard.judge("10.0.0.1", 4000 + step, None, False, 1000.0)

@@ -108,6 +108,15 @@ def test_a_new_key_for_an_entity_ends_the_contexts_of_the_old_one(store, lamp):
     assert store.edition() != edition
 
 
+@pytest.mark.req("SEC-02")
+def test_contexts_that_are_discarded_are_missed_by_whoever_goes_by_them(store, lamp):
+    """A restore in the running process: the sessions in memory end too."""
+    store.commit(store.acquire(OWN_X), [AddContext(context(), lamp)])
+    edition = store.edition()
+    store.discard_contexts()
+    assert store.contexts() == [] and store.edition() != edition
+
+
 def test_who_is_unregistered_has_no_context_left(store, lamp):
     lease = store.acquire(OWN_X)
     store.commit(lease, [AddContext(context(), lamp)])

@@ -159,6 +159,17 @@ async def test_a_restored_pn_gw_gets_the_members_and_then_a_new_key(tmp_path: Pa
     await house.server.close()
 
 
+@pytest.mark.req("SEC-02")
+async def test_a_restored_pn_gw_that_forgot_a_group_before_its_first_key_gets_the_members_first(tmp_path: Path) -> None:
+    house = await House.open(tmp_path)
+    home = house.gateway("home")
+    await house.create(home, "lamp", "light")  # accepted: its members, and no version yet
+    await house.list_versions(home)
+    await house.work()
+    assert [kind for _, kind, _ in home.seen] == ["inventory", "key"]
+    await house.server.close()
+
+
 @pytest.mark.req("SEC-02", "SEC-28")
 async def test_an_old_image_of_a_pn_gw_learns_that_it_is_old(tmp_path: Path) -> None:
     house = await House.open(tmp_path)

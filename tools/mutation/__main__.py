@@ -80,6 +80,7 @@ def _arguments() -> argparse.Namespace:
         "--most", type=int, default=0, metavar="N", help="only so many, spread over all places (0: all)"
     )
     parser.add_argument("--without", action="append", default=[], metavar="DIR", help="leave out the tests below it")
+    parser.add_argument("--in-process", action="store_true", help="leave out tests that start a process")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="how many at a time")
     parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
     arguments = parser.parse_args()
@@ -102,9 +103,9 @@ def _try_all(project: Path, work: list[tuple[Site, Mutant]], arguments: argparse
         first = copies.get()
         tests = first.survey(set(arguments.ids), list(dict.fromkeys(site for site, _ in work)), arguments.without)
         copies.put(first)
+        tests = [test for test in tests if not (arguments.in_process and test.process)]
         seconds = sum(test.seconds for test in tests)
         print(f"{len(tests)} tests of {', '.join(arguments.ids)} take {seconds:.0f} s and pass without a change")
-
         work = _spread(work, arguments.most, tests)
         return list(pool.map(lambda pair: _try(project, pair[0], pair[1], tests, copies), work))
 

@@ -4,7 +4,8 @@
 
 FILE holds `{"places": [[file, first line, last line], ..]}` and afterwards `"tests"` as well:
 `{node id: {"lines": {file: [line, ..]}, "process": bool, "seconds": s}}`. What a fixture of a module or wider, or the
-collection runs counts for every test of the run: it was made once for all of them.
+collection runs counts for every test of the run: it was made once for all of them. A process that the collection
+starts (ctypes looks for libraries with one) runs nothing of ours.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ class _Reach:
             self._places.setdefault(str(root / file), []).append((first, last))
         self._root = root
         self._watched: dict[CodeType, bool] = {}
-        self._shared = _Seen()
+        self._collected, self._shared = _Seen(), _Seen()
         self._tests: dict[str, _Seen] = {}
-        self._now = self._shared
+        self._now = self._collected
         sys.addaudithook(self._heard)
         threading.settrace(self._entered)
         sys.settrace(self._entered)
@@ -52,7 +53,7 @@ class _Reach:
         try:
             return (yield)
         finally:
-            self._now = self._shared
+            self._now = self._collected
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Iterator[None]:
@@ -73,7 +74,7 @@ class _Reach:
         tests = {}
         for name, seen in self._tests.items():
             lines: dict[str, list[int]] = {}
-            for file, line in sorted(seen.lines | self._shared.lines):
+            for file, line in sorted(seen.lines | self._shared.lines | self._collected.lines):
                 lines.setdefault(Path(file).relative_to(self._root).as_posix(), []).append(line)
             process = seen.process or self._shared.process
             tests[name] = {"lines": lines, "process": process, "seconds": round(seen.seconds, 3)}
