@@ -80,6 +80,13 @@ PAIRS = {
         ("", ""),
         "a notice of a group management server or a profile to a PNE that is a VAL client, or its answer",
     ),
+    n.RETIREMENT_REQUEST: Pair(
+        "Retirement",
+        EXTENSION,
+        ((GATEWAY, SERVER),),
+        ("", ""),
+        "a PNE is no more one of the PN: every right of its name ends",
+    ),
 }
 
 # Fields by label, parts by (label, part): CPNS name and meaning

@@ -163,6 +163,8 @@ MESSAGES = {
     n.GENERATION_RESPONSE: (ONE, RESULT),
     n.KEY_MESSAGE_REQUEST: (ONE, KEY_MESSAGE),
     n.KEY_MESSAGE_RESPONSE: (ONE, RESULT),
+    n.RETIREMENT_REQUEST: (ONE, PNE_ID, PN_ID),
+    n.RETIREMENT_RESPONSE: (ONE, RESULT),
 }
 
 # What a response that reports failure may have besides, and what it must still have (Q-03: an empty GKDK)

@@ -6,7 +6,7 @@ the same once more then succeeds.
 """
 
 import contextlib
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 from cpns.errors import Unknown
 from gateway_agent.core import events
@@ -29,9 +29,6 @@ class Registrar:
         self._reserved = reserved
         self._tell = tell
         self._pairing = credentials.pairings()
-        self.at_server: Callable[[str], None] = _nothing
-        """Ends every right of a name at a CPNS Server in this process, before it ends here; a Server elsewhere hears
-        of it by LeaveRequests."""
 
     def require_free(self, pne_id: str, *, replace: bool) -> None:
         """Raise NameTaken unless a new key may get this name. A pairing that may not have ended may be repeated."""
@@ -51,7 +48,6 @@ class Registrar:
         pne_id = credential.entity_id
         if self._credentials.require_bindable(credential, replace=replace, reserved=self._reserved):
             if self._gateway.has_pne(pne_id):
-                self.at_server(pne_id)
                 self._gateway.retire_pne(pne_id, Cause.NEW_CREDENTIAL)
             self._credentials.unregister(pne_id)
             self._gateway.register_pne(pne_id, preferred_sg)
@@ -84,14 +80,13 @@ class Registrar:
         holder = self._credentials.credential(pne_id)
         known = holder is not None and holder.role == ROLE_PNE
         exposed: list[str] = []
-        self.at_server(pne_id)
-        with contextlib.suppress(Unknown) if known else contextlib.nullcontext():
+        try:
             exposed = self._gateway.retire_pne(pne_id, Cause.LOST)
+        except Unknown:
+            if not known:
+                raise
+            self._gateway.end_rights(pne_id)
         if known:
             self._credentials.unregister(pne_id)
         self._pairing.discard(pne_id)
         return exposed
-
-
-def _nothing(pne_id: str) -> None:
-    """There is no CPNS Server in this process."""

@@ -131,6 +131,7 @@ class Housekeeping:
             await self._compare_versions()
             await self._membership.send_pending_leaves()
             await self._report()
+            await self._membership.send_pending_retirements()  # last: a CPNS Server of before does not know of them
         except (NoAnswer, Refused) as error:
             if not self._uplink_failing:
                 _log.warning("the CPNS Server: %s; trying again", error.reason)

@@ -5,7 +5,7 @@ send (SEC-06). Questions to the Server about one group are asked one after the o
 order.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from enum import StrEnum
@@ -73,6 +73,8 @@ class Membership:
         self._revision_missing = revision_missing
         self._expulsions = expulsions
         self._turns = Turns()
+        self._retirement_turns = Turns()
+        self._retired: Counter[str] = Counter()  # how often each name was, since the start
         self._tell = tell
 
     # from a PNE
@@ -87,11 +89,18 @@ class Membership:
             self._count_change(pne_id, sg_id)
         self._store.inventory.room_for(sg_id)  # before the Server admits somebody whom no frame can name
         self._count_uplink_request(pne_id)
-        if any(gone == pne_id for _, gone in self._store.pn.pending_leaves()):
-            await self.send_pending_leaves()  # who had the name before is out before the name comes back
-        async with self._turns.of(sg_id):
-            answer = await ask(self._uplink, code, {**fields, messages.PN_ID: self._pn().pn_id})
-            return self._joined(pne_id, sg_id, answer)
+        retired = self._retired[pne_id]
+        while True:
+            await self._end_rights_of_before(pne_id)
+            async with self._turns.of(sg_id):
+                if self._store.pn.has_pending_leave(sg_id, pne_id):
+                    continue  # who had the name before was let in while we waited
+                answer = await ask(self._uplink, code, {**fields, messages.PN_ID: self._pn().pn_id})
+                if self._retired[pne_id] != retired:  # meanwhile: the name may be another board's by now
+                    with self._store.transaction():
+                        self._store.pn.add_pending_leave(sg_id, pne_id)
+                    raise NotAllowed(f"{pne_id} is not of this PN")
+                return self._joined(pne_id, sg_id, answer)
 
     async def leave(self, peer_id: str, fields: Fields) -> dict[int, object]:
         """LeaveRequest: ask the Server, store, return the fields of the response. Raises as `join`."""
@@ -116,6 +125,7 @@ class Membership:
         """
         pne_id, sg_id = own_id(peer_id, fields), text(fields, messages.SG_ID)
         self._count_uplink_request(pne_id)
+        await self._end_rights_of_before(pne_id)
         await ask(self._uplink, numbers.DELETE_SERVICE_GROUP_REQUEST, dict(fields))
         return {messages.RESULT: numbers.RESULT_SUCCESS, messages.SG_ID: sg_id}
 
@@ -183,7 +193,8 @@ class Membership:
     def retire(self, pne_id: str, cause: Cause) -> list[str]:
         """The PNE is no longer one of this PN: its slots are retired and it leaves every group (SEC-06).
 
-        Returns the SG IDs now exposed. Leaves go to the Server by `send_pending_leaves`. Raises Unknown.
+        Returns the SG IDs now exposed. The Server is told by `send_pending_leaves` and `send_pending_retirements`.
+        Raises Unknown.
         """
         if self._store.pn.pne(pne_id) is None:
             raise Unknown(f"there is no PNE {pne_id}")
@@ -193,14 +204,21 @@ class Membership:
         with self._store.transaction():
             self._store.slots.retire(pne_id)
             self._store.pn.set_retired(pne_id)
+            self._store.pn.add_pending_retirement(pne_id)
             for sg_id in sg_ids:
                 self._remove(sg_id, [pne_id])
                 self._store.pn.add_pending_leave(sg_id, pne_id)
+        self._retired[pne_id] += 1
         self._unicast.drop(pne_id)
         self._changes.reset(pne_id)
         self._first_joins.pop(pne_id, None)
         self._tell(events.Retired(pne_id, str(cause), tuple(sg_ids)))
         return sg_ids
+
+    def end_rights(self, pne_id: str) -> None:
+        """A name that is none of a PNE here is to have no rights at the Server either."""
+        with self._store.transaction():
+            self._store.pn.add_pending_retirement(pne_id)
 
     def release(self, pne_id: str) -> None:
         """A person lets a held PNE join and leave again. Raises Unknown."""
@@ -227,6 +245,14 @@ class Membership:
                     self._advance(sg_id, revision)
                 self._deliveries.membership_caught_up(sg_id)
 
+    async def send_pending_retirements(self) -> None:
+        """Tell the Server about retired names until it knows: of permissions and groups that they own only it knows.
+
+        Raises NoAnswer when it cannot be reached, Refused.
+        """
+        for pne_id in self._store.pn.pending_retirements():
+            await self._send_retirement(pne_id)
+
     # shared
 
     def membership_fields(self, sg_id: str) -> dict[int, object]:
@@ -243,13 +269,23 @@ class Membership:
             fields[messages.PROTECTION] = group.protection
         return fields
 
+    async def _end_rights_of_before(self, pne_id: str) -> None:
+        """Whoever had the name before has no right left at the Server before it is asked in this name. As `ask`."""
+        if any(gone == pne_id for _, gone in self._store.pn.pending_leaves()):
+            await self.send_pending_leaves()
+        await self._send_retirement(pne_id)
+
+    async def _send_retirement(self, pne_id: str) -> None:
+        async with self._retirement_turns.of(pne_id):
+            if not self._store.pn.has_pending_retirement(pne_id):
+                return
+            request = {messages.PNE_ID: pne_id, messages.PN_ID: self._pn().pn_id}
+            await ask(self._uplink, numbers.RETIREMENT_REQUEST, request)
+            with self._store.transaction():
+                self._store.pn.remove_pending_retirement(pne_id)
+
     def _joined(self, pne_id: str, sg_id: str, answer: Fields) -> dict[int, object]:
         floor, revision = number(answer, messages.VERSION), optional_number(answer, messages.REVISION)
-        pne = self._store.pn.pne(pne_id)
-        if pne is None or pne.retired:  # while the Server was asked
-            with self._store.transaction():
-                self._store.pn.add_pending_leave(sg_id, pne_id)
-            raise NotAllowed(f"{pne_id} is not of this PN")
         self._deliveries.settle(sg_id)
         with self._store.transaction():
             group = self._store.inventory.ensure_group(sg_id)
@@ -287,8 +323,12 @@ class Membership:
 
     def _has_gone(self, sg_id: str, pne_id: str) -> bool:
         """True if the PNE was retired, or left this group, and the Server may not know yet."""
-        pne = self._store.pn.pne(pne_id)
-        return (pne is not None and pne.retired) or self._store.pn.has_pending_leave(sg_id, pne_id)
+        pne, pn = self._store.pn.pne(pne_id), self._store.pn
+        return (
+            (pne is not None and pne.retired)
+            or pn.has_pending_retirement(pne_id)
+            or pn.has_pending_leave(sg_id, pne_id)
+        )
 
     def _advance(self, sg_id: str, revision: int | None) -> None:
         """Inside a transaction: one change brought the membership to `revision`, unless changes between are missing."""

@@ -338,6 +338,11 @@ class PnGateway:
         self._housekeeping.soon()
         return exposed
 
+    def end_rights(self, pne_id: str) -> None:
+        """A name that is none of a PNE of this PN is to have no rights at the CPNS Server either (SEC-31)."""
+        self._membership.end_rights(pne_id)
+        self._housekeeping.soon()
+
     def is_held(self, pne_id: str) -> bool:
         """True if joins and leaves of a PNE wait for `release_pne`."""
         pne = self._store.pn.pne(pne_id)

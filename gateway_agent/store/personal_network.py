@@ -176,6 +176,22 @@ class PersonalNetworkTable:
         """(SG ID, PNE ID) of the leaves the Server has not acknowledged."""
         return [(row[0], row[1]) for row in self._db.rows("SELECT sg_id, pne_id FROM pending_leave ORDER BY 1, 2")]
 
+    def add_pending_retirement(self, pne_id: str) -> None:
+        """Remember that a name was retired until the Server has ended every right of it."""
+        self._db.execute("INSERT OR IGNORE INTO pending_retirement VALUES (?)", pne_id)
+
+    def remove_pending_retirement(self, pne_id: str) -> None:
+        """The Server knows."""
+        self._db.execute("DELETE FROM pending_retirement WHERE pne_id = ?", pne_id)
+
+    def pending_retirements(self) -> list[str]:
+        """Names that may still have rights at the Server, of whoever had them before."""
+        return [row[0] for row in self._db.rows("SELECT pne_id FROM pending_retirement ORDER BY 1")]
+
+    def has_pending_retirement(self, pne_id: str) -> bool:
+        """True if the name may still have rights at the Server, of whoever had it before."""
+        return bool(self._db.number("SELECT count(*) FROM pending_retirement WHERE pne_id = ?", pne_id))
+
     def has_pending_leave(self, sg_id: str, pne_id: str) -> bool:
         """True if the Server may still believe that the PNE is a member."""
         sql = "SELECT count(*) FROM pending_leave WHERE sg_id = ? AND pne_id = ?"

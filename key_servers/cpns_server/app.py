@@ -242,11 +242,6 @@ class CpnsServer:
         self._registry.admit(pne_id, pn_id)
         self.tell(events.Bound(pne_id, pn_id))
 
-    def retire_pne(self, pne_id: str) -> None:
-        """The PN GW in this process retires a name: all its rights end (SEC-31). One that is not known has none."""
-        self._membership.end_rights(pne_id, self._clock())
-        self._changed.set()
-
     def move_pne(self, pne_id: str, pn_id: str) -> None:
         """Let a PNE speak through the PN GW of another PN; it leaves all its Service Groups."""
         self._membership.move_pne(pne_id, pn_id, self._clock())

@@ -123,11 +123,15 @@ class Membership:
                     self._end(group, pne_id, MemberState.LEFT, now)
             self._store.bind_pne(pne_id, pn_id)
 
-    def end_rights(self, pne_id: str, now: Moment) -> None:
+    def end_rights(self, gateway: Gateway, pne_id: str, now: Moment) -> None:
         """A name is retired: memberships, permissions and ownerships end; who gets it next begins with nothing.
 
-        It stays expelled where it was, and bound to its PN.
+        It stays expelled where it was, and bound to its PN. A PN GW has no say in names of another PN, nor, unless it
+        is trusted with names, in those that belong to none yet: they keep what they have.
         """
+        pn_id = self._store.pn_of(pne_id)
+        if pn_id != gateway.pn_id and not (pn_id is None and gateway.is_open):
+            return
         with self._store.transaction():
             for group in self._store.groups():
                 member = self._store.member(group.sg_id, pne_id)

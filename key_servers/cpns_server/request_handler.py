@@ -59,6 +59,7 @@ class RequestHandler:
             n.KEY_PULL_REQUEST: self._pull,
             n.DELIVERY_REPORT_REQUEST: self._delivery_report,
             n.VERSION_LIST_REQUEST: self._version_list,
+            n.RETIREMENT_REQUEST: self._retirement,
         }
 
     async def handle(self, gateway_id: str, message: bytes, now: Moment) -> bytes:
@@ -145,6 +146,10 @@ class RequestHandler:
     def _version_list(self, gateway: Gateway, fields: Fields, now: Moment) -> Fields:
         entries = self._reports.version_list(gateway, fields.get(m.VERSION_ENTRY, []), now)
         return {m.VERSION_ENTRY: entries} if entries else {}
+
+    def _retirement(self, gateway: Gateway, fields: Fields, now: Moment) -> Fields:
+        self._membership.end_rights(gateway, fields[m.PNE_ID], now)
+        return {}
 
 
 def _joined(gateway: Gateway, fields: Fields, joined: Joined, now: Moment) -> Fields:

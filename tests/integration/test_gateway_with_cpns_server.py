@@ -4,6 +4,7 @@ import pytest
 
 from cpns import messages, numbers
 from gateway_agent.core.membership import Cause
+from gateway_agent.core.ports import NoAnswer
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from tests.unit.gateway_world import PN, World
@@ -15,8 +16,11 @@ class RealServer:
     def __init__(self, cpns_server: CpnsServer) -> None:
         self.real = cpns_server
         self.homes: dict[str, World] = {}
+        self.up = True
 
     async def answer(self, pn_id: str, message: bytes) -> bytes:
+        if not self.up:
+            raise NoAnswer("the uplink is down")
         return await self.real.handle("gw", message)
 
 
@@ -81,6 +85,43 @@ async def test_create_join_leave_expel_and_retire_each_end_with_a_key_for_the_me
         )
     )
     assert confirmed
+
+
+@pytest.mark.req("SEC-31")
+@pytest.mark.parametrize("cut", ["", "uplink", "restart"])
+@pytest.mark.parametrize("first", ["join", "delete"])
+async def test_a_name_that_comes_back_finds_no_right_of_who_had_it_before(world, cut, first):
+    """Of a permission not used yet, and of groups that it owns, only the Server knows: it hears of the end first."""
+
+    async def is_refused(what):
+        answer = await (
+            lamp.join("listed") if what == "join" else lamp.ask(numbers.DELETE_SERVICE_GROUP_REQUEST, delete)
+        )
+        return answer[messages.RESULT] == numbers.RESULT_FAIL
+
+    server = world.server.real
+    lamp = await world.board("lamp")
+    await lamp.join("own", numbers.CREATE_SERVICE_GROUP_REQUEST)
+    server.create_group("listed", open_to=[PN], policy="listed")
+    server.permit("listed", "lamp")
+    world.server.up = not cut
+    world.gateway.retire_pne("lamp", Cause.LOST)
+    world.gateway.register_pne("lamp")  # another board
+    delete = {messages.PNE_ID: "lamp", messages.SG_ID: "own", messages.VERSION: server.show_group("own").version}
+    if cut:
+        assert await is_refused(first)
+        world.server.up = True
+        if cut == "restart":
+            await world.restart()
+    assert await is_refused(first)
+    assert await is_refused("join") and await is_refused("delete")
+    assert server.show_group("own").owner == ""
+    assert [member.state for member in server.show_group("listed").members] == ["left"]
+    server.permit("listed", "lamp")  # said of this one
+    assert (await lamp.join("listed"))[messages.RESULT] == numbers.RESULT_SUCCESS
+    await world.until(lambda: keyed(world, "listed", "lamp"))
+    await world.gateway.tick()  # nothing is owed any more
+    assert world.store.inventory.is_member("listed", "lamp")
 
 
 async def test_deleted_by_its_owner_it_is_gone_at_both_ends(world):

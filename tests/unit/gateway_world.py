@@ -233,6 +233,12 @@ class Server:
             group.members.setdefault(pn_id, set()).discard(fields[messages.PNE_ID])
             group.revision[pn_id] += 1
             return messages.encode(code + 1, {**ok, messages.SG_ID: sg_id, messages.REVISION: group.revision[pn_id]})
+        if code == numbers.RETIREMENT_REQUEST:
+            for group in self.groups.values():
+                if fields[messages.PNE_ID] in group.members.get(pn_id, ()):
+                    group.members[pn_id].discard(fields[messages.PNE_ID])
+                    group.revision[pn_id] += 1
+            return messages.encode(code + 1, ok)
         if code == numbers.VERSION_LIST_REQUEST:
             entries = [(group.accepted[pn_id], name) for name, group in self.groups.items() if pn_id in group.members]
             return messages.encode(code + 1, {**ok, messages.VERSION_ENTRY: entries} if entries else ok)

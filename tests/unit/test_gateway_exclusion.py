@@ -292,6 +292,50 @@ async def test_a_list_from_before_the_retirement_brings_nobody_back_under_the_na
     assert world.store.inventory.is_member("light", "other")
 
 
+@pytest.mark.req("SEC-31")
+async def test_what_the_server_admitted_for_the_board_of_before_is_not_for_the_next_one_of_its_name(world):
+    """The board is retired, and another one let in under its name, while its join is at the Server."""
+    lamp = await world.board("lamp")
+    answer, asked, goes_on = world.server.answer, asyncio.Event(), asyncio.Event()
+
+    async def slow(pn_id, message):
+        answered = await answer(pn_id, message)
+        if messages.decode(message)[0] == numbers.JOIN_REQUEST and not asked.is_set():
+            asked.set()
+            await goes_on.wait()
+        return answered
+
+    world.server.answer = slow
+    joining = asyncio.create_task(lamp.join("light"))
+    await asked.wait()
+    world.gateway.retire_pne("lamp", Cause.NEW_CREDENTIAL)
+    world.gateway.register_pne("lamp")
+    of_the_next = asyncio.create_task(lamp.join("light"))  # waits for its turn in this group
+    await world.until(lambda: not world.store.pn.has_pending_retirement("lamp"))
+    goes_on.set()
+    assert (await joining)[messages.ERROR] == numbers.ERROR_NOT_ALLOWED
+    assert (await of_the_next)[messages.RESULT] == numbers.RESULT_SUCCESS
+    said = [code for code, _ in world.server.heard if code in (numbers.JOIN_REQUEST, numbers.LEAVE_REQUEST)]
+    assert said == [numbers.JOIN_REQUEST, numbers.LEAVE_REQUEST, numbers.JOIN_REQUEST]
+    await world.gateway.tick()
+    assert world.store.inventory.is_member("light", "lamp") and world.server.group("light").members[PN] == {"lamp"}
+
+
+@pytest.mark.req("SEC-31")
+async def test_a_list_from_before_gives_the_next_board_of_a_name_nothing(world):
+    """The Server has let the board of before into a group, and the answer was lost: so no leave is on the way."""
+    await world.board("other", "light")
+    await world.board("lamp")
+    world.server.up = False
+    world.gateway.retire_pne("lamp", Cause.LOST)
+    world.gateway.register_pne("lamp")
+    world.server.group("light").members[PN].add("lamp")
+    world.server.group("light").revision[PN] += 1
+    await world.server.inventory("light")
+    assert world.store.pn.has_pending_retirement("lamp")
+    assert not world.store.inventory.is_member("light", "lamp")
+
+
 @pytest.mark.req("SEC-06")
 async def test_a_retired_board_gets_neither_gkdk_nor_membership(world):
     board = await world.board("lamp", "light")

@@ -162,6 +162,7 @@ async def test_a_name_that_comes_back_has_no_rights_left(home: Home, how: str) -
         await home.let_in("lamp.hall")
     else:
         await home.let_in("lamp.hall", replace=True)
+    await home.app.gateway.tick()  # the Server is told
     for sg_id in (SG, "listed", "own"):
         found = {member.pne_id: member.state for member in home.server.show_group(sg_id).members}
         assert found["lamp.hall"] == "left"
@@ -174,6 +175,18 @@ async def test_a_name_that_comes_back_has_no_rights_left(home: Home, how: str) -
     fields[messages.SG_ID] = "listed"
     answer = messages.decode(await home.server.handle("gw", messages.encode(numbers.JOIN_REQUEST, fields)))[1]
     assert answer[messages.RESULT] == numbers.RESULT_SUCCESS
+
+
+@pytest.mark.req("SEC-31")
+async def test_a_name_of_which_only_the_key_is_left_has_no_rights_left_either(home: Home) -> None:
+    """Its row was lost with the gateway's store, and a person retires it."""
+    await home.ask("group.create", sg_id="listed", open_to=["home"], policy="listed")
+    await home.ask("group.permit", sg_id="listed", pne_id="lamp.porch")
+    with home.app.gateway._store.transaction():
+        home.app.gateway._store.database.execute("DELETE FROM pne WHERE pne_id = 'lamp.porch'")
+    await home.ask("device.retire", pne_id="lamp.porch")
+    await home.app.gateway.tick()
+    assert [member.state for member in home.server.show_group("listed").members] == ["left"]
 
 
 async def test_a_group_that_waits_for_a_person_is_in_the_status(home: Home) -> None:

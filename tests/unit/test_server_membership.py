@@ -11,7 +11,7 @@ from cpns.errors import NotAllowed, NotMember, Unknown
 from key_servers.cpns_server import tuning
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.values import MemberState
-from tests.unit.cpns_server_parts import House, error_of, succeeded
+from tests.unit.cpns_server_parts import House, PnGw, error_of, succeeded
 
 
 @pytest.fixture
@@ -306,6 +306,36 @@ async def test_an_operator_moves_a_pne_and_it_leaves_all_its_groups(house: House
     house.server.open_group("light", "pn.office")
     assert succeeded(await house.join(office, "door", "light"))
     assert error_of(await house.join(home, "door", "light")) == n.ERROR_NOT_ALLOWED
+
+
+@pytest.mark.req("SEC-16", "SEC-31")
+async def test_a_pn_gw_ends_the_rights_of_names_of_its_own_pn_only(house: House) -> None:
+    home, office, guest = house.gateway("home"), house.gateway("office"), house.gateway("guest", is_open=False)
+    await house.create(home, "lamp", "light")
+    house.server.create_group("listed", open_to=["pn.home"], policy="listed")
+    for pne_id in ("lamp", "cat"):  # the cat was never heard of
+        house.server.permit("listed", pne_id)
+
+    def rights() -> tuple[str, dict[str, str]]:
+        listed = {member.pne_id: str(member.state) for member in house.server.show_group("listed").members}
+        return house.server.show_group("light").owner, listed
+
+    async def retire(gateway: PnGw, pne_id: str) -> None:
+        assert succeeded(await house.ask(gateway, n.RETIREMENT_REQUEST, {m.PNE_ID: pne_id, m.PN_ID: gateway.pn_id}))
+
+    before = rights()
+    assert before == ("lamp", {"lamp": "permitted", "cat": "permitted"})
+    await retire(office, "lamp")
+    for pne_id in ("lamp", "cat", "nobody"):
+        await retire(guest, pne_id)
+    assert rights() == before
+    for _ in range(2):  # the answer may be lost
+        await retire(home, "lamp")
+        assert rights() == ("", {"lamp": "left", "cat": "permitted"})
+    await retire(home, "cat")
+    assert rights()[1]["cat"] == "left"
+    await house.pass_time(10)
+    assert home.members["light"] == []
 
 
 @pytest.mark.req("SEC-16")

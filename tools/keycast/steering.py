@@ -19,10 +19,7 @@ SECRET_CHARACTERS = 16
 
 
 def commands(app: GatewayApp, server: CpnsServer | None) -> dict[str, Command]:
-    """The commands of a gateway; those of Service Groups do something where the CPNS Server is embedded.
-
-    What a person does to a board's name here ends its rights at that Server too.
-    """
+    """The commands of a gateway; those of Service Groups do something where the CPNS Server is embedded."""
     known: dict[str, Command] = {
         "status": lambda: _status(app, server),
         "seal.boards": _no_val_client,  # until one takes its place
@@ -43,7 +40,6 @@ def commands(app: GatewayApp, server: CpnsServer | None) -> dict[str, Command]:
     }
     if server is None:
         return known | commands_elsewhere()
-    app.registrar.at_server = server.retire_pne
     return known | group_commands(server, lambda: _boards(app))
 
 

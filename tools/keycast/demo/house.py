@@ -71,7 +71,6 @@ async def build_house(
         app = await GatewayApp.open(config, InProcessUplink(server, GATEWAY_ID))
         try:
             server.attach(GATEWAY_ID, app.gateway.handle_server)
-            app.registrar.at_server = server.retire_pne
             sniffer.pn_alias = app.pn_alias
             trust = Trust(
                 app.identity.credential,
