@@ -106,6 +106,8 @@ def erase(path: Path, fault: Fault = StoreUnusable) -> None:
 @contextlib.contextmanager
 def _naming(path: Path, fault: Fault) -> Iterator[Path]:
     """Let one process at a time make `path`: gives the unfinished name, which is gone afterwards."""
+    if not path.name:  # "", "." or "/"
+        raise fault(f"{path} is a folder.", "Name a file.")
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
         with locked(path.parent):

@@ -22,6 +22,8 @@ def read(path: Path, most: int, fault: Fault = StoreUnusable, *, missing: str = 
         raise fault(f"There is no file {path}.", missing) from None
     except OSError as error:
         raise fault(f"Cannot read {path}: {error.strerror}.", "Check its owner and mode.") from None
+    except ValueError:  # a NUL in it
+        raise fault(f"{str(path)!r} can be the name of no file.", missing) from None
     try:
         kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
         if kind == stat.S_IFDIR:

@@ -4,7 +4,7 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from cpns import numbers, tuning
 
@@ -16,9 +16,25 @@ PnId = Annotated[str, Field(min_length=1, max_length=tuning.ENTITY_ID_MAX)]
 
 def _ipv4(text: str) -> str:
     try:
-        return str(ipaddress.IPv4Address(text))
+        address = ipaddress.IPv4Address(text)
+        if address.is_multicast or address == _BROADCAST:  # which can be bound to all the same
+            raise ValueError
     except ValueError:
         raise ValueError('an IPv4 address of this machine, or "0.0.0.0" for all of them') from None
+    return str(address)
+
+
+def _once(addresses: list[str]) -> list[str]:
+    if len(set(addresses)) < len(addresses) or ("0.0.0.0" in addresses and len(addresses) > 1):
+        raise ValueError('each address once, and "0.0.0.0", which is all of them, alone')
+    return addresses
+
+
+def _folder(name: Any) -> Any:
+    """Before it is a path: an empty one would be the folder of the file, and no path has a NUL in it."""
+    if isinstance(name, str) and (not name.strip() or "\0" in name):
+        raise ValueError('the name of a folder, for example "keycast-state"')
+    return name
 
 
 def _keep_alive(seconds: float) -> float:
@@ -27,7 +43,9 @@ def _keep_alive(seconds: float) -> float:
     return seconds
 
 
+_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 Ipv4 = Annotated[str, AfterValidator(_ipv4)]
+Folder = Annotated[Path, Field(strict=False), BeforeValidator(_folder)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -40,13 +58,15 @@ class Gateway(_Section):
 
     id: EntityId = Field(description="entity ID of this PN GW, unique in the home")
     pn: PnId = Field(description="ID of the Personal Network it serves")
-    state_dir: Path = Field(strict=False, description="folder for keys, sessions and inventory; created with mode 0700")
+    state_dir: Folder = Field(description="folder for keys, sessions and inventory; created with mode 0700")
 
 
 class MessagePlane(_Section):
     """Where boards reach the gateway."""
 
-    listen: list[Ipv4] = Field(["0.0.0.0"], min_length=1, description="IPv4 addresses to listen on")
+    listen: Annotated[list[Ipv4], AfterValidator(_once)] = Field(
+        ["0.0.0.0"], min_length=1, description="IPv4 addresses to listen on"
+    )
     port: Port = Field(numbers.PORT_COAP, description="UDP port (CoAP)")
     discovery: bool = Field(True, description="announce by mDNS and answer CoAP discovery")
 

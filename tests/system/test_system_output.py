@@ -34,6 +34,17 @@ def test_a_reader_that_has_gone_ends_the_command_quietly_as_sigpipe_would():
     assert (result.returncode, result.stderr) == (141, "")
 
 
+def test_letters_that_a_terminal_does_not_have_are_shown_by_their_numbers(tmp_path):
+    file = f"{tmp_path}/\u043b\u0430\u043c\u043f\u0430.toml"
+    command = [str(KEYCAST), "gateway", "init", file]
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=env, check=False)
+    assert (result.returncode, result.stderr) == (
+        0,
+        "",
+    ) and r"/\u043b\u0430\u043c\u043f\u0430.toml is wr" in result.stdout
+
+
 @pytest.mark.parametrize(("shell", "code"), [(">&-", 0), (">&- 2>&- <&-", 0), ("2>&-", 0), ("2>/dev/full", 0)])
 def test_what_is_closed_is_no_fault(shell, code):
     assert run("gateway settings", shell).returncode == code

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 
@@ -110,6 +111,49 @@ def too_long_a_path(path):
 
 
 @contextlib.contextmanager
+def a_folder_under_a_file(path):
+    (path.parent / "file").write_text("")
+    change(path, '"state"', '"file/state"')
+    yield "Cannot make the folder"
+
+
+@contextlib.contextmanager
+def a_folder_that_cannot_be_made(path):
+    change(path, '"state"', '"/proc/state"')
+    yield "Cannot make the folder /proc/state"
+
+
+@contextlib.contextmanager
+def a_folder_without_a_name(path):
+    change(path, '"state"', '" "')
+    yield "gateway.state_dir"
+
+
+@contextlib.contextmanager
+def a_folder_with_a_nul(path):
+    change(path, '"state"', r'"a\u0000b"')
+    yield "gateway.state_dir"
+
+
+@contextlib.contextmanager
+def an_address_twice(path):
+    change(path, '["127.0.0.1"]', '["127.0.0.1", "127.0.0.1"]')
+    yield "each address once"
+
+
+@contextlib.contextmanager
+def an_address_beside_all(path):
+    change(path, '["127.0.0.1"]', '["0.0.0.0", "127.0.0.1"]')
+    yield "alone"
+
+
+@contextlib.contextmanager
+def an_address_of_many(path):
+    change(path, '["127.0.0.1"]', '["255.255.255.255"]')
+    yield "an IPv4 address of this machine"
+
+
+@contextlib.contextmanager
 def a_damaged_store(path):
     asyncio.run(run(path))
     (path.parent / "state" / SESSIONS_FILE).write_bytes(b"no database at all " * 500)
@@ -130,6 +174,13 @@ FAULTS = [
     a_file_for_a_folder,
     a_folder_that_others_write,
     too_long_a_path,
+    a_folder_under_a_file,
+    a_folder_that_cannot_be_made,
+    a_folder_without_a_name,
+    a_folder_with_a_nul,
+    an_address_twice,
+    an_address_beside_all,
+    an_address_of_many,
     a_damaged_store,
     a_period_of_a_second,
 ]
@@ -156,6 +207,23 @@ def test_what_is_right_is_right_and_nothing_of_the_trial_stays(config):
     kept = {path: path.read_bytes() for path in (config.parent / "state").rglob("*.key")}
     asyncio.run(check(config))
     assert {path: path.read_bytes() for path in (config.parent / "state").rglob("*.key")} == kept
+
+
+@pytest.mark.parametrize("state", ["new", "new/folder/state", "empty"])
+def test_a_disk_that_fills_up_is_told_of_the_folder_that_is_named_and_nothing_stays(config, state, monkeypatch):
+    """At the first key: what was made until then is gone again."""
+    change(config, '"state"', f'"{state}"')
+    (config.parent / "empty").mkdir(mode=0o700)
+    before = sorted(config.parent.rglob("*"))
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    said = refusal(check, config)
+    assert sorted(config.parent.rglob("*")) == before
+    assert str(config.parent / state) in said and ".keycast-check-" not in said
+    assert refusal(run, config) == said
 
 
 def test_a_gateway_that_runs_is_left_alone_and_what_it_does_not_have_yet_is_tried(config):

@@ -10,7 +10,7 @@ import typer
 
 from tools.keycast.json_option import Answering
 from tools.keycast.logs import begin_log, ready
-from tools.keycast.options import answer, sentences
+from tools.keycast.options import answer, sentences, state_option
 
 if TYPE_CHECKING:
     from key_servers.cms.profiles import Profiles
@@ -20,7 +20,7 @@ app = typer.Typer(
 )
 
 DATABASE_VARIABLE = "KEYCAST_CMS_DATABASE"
-StateFolder = Annotated[Path, typer.Option("--state", help="Folder of the profiles.")]
+StateFolder = Annotated[Path, state_option("Folder of the profiles.")]
 UserUri = Annotated[str, typer.Argument(metavar="USER", help="VAL or MC service ID, such as sip:alice@example.org.")]
 GroupUri = Annotated[str, typer.Argument(metavar="GROUP", help="Group URI, such as sip:crew@gms.example.org.")]
 _STATE = Path("keycast-cms-state")
@@ -79,7 +79,7 @@ def add_user(
         token = await profiles.add_user(user, days)
         answer({"user": user, "token": token}, token)
 
-    _with(state, do)
+    _with(state, do, makes=True)
 
 
 @app.command("put")
@@ -136,15 +136,18 @@ def show(state: StateFolder = _STATE) -> None:
     _with(state, do)
 
 
-def _with(state: Path, do: Callable[["Profiles"], Coroutine[Any, Any, None]]) -> None:
-    """Run `do` on the store of a state folder, beside a CMS that may be running."""
+def _with(state: Path, do: Callable[["Profiles"], Coroutine[Any, Any, None]], *, makes: bool = False) -> None:
+    """Run `do` on the store of a state folder, beside a CMS that may be running; `makes` it where none is."""
 
     async def opened() -> None:
-        from key_servers.cms.app import open_profiles
+        from key_servers.cms.app import STORE_FILE, open_profiles
         from key_servers.https.listening import Listening
-        from tools.keycast.server_config import server_config
+        from tools.keycast.server_config import require_store, server_config
 
-        async with open_profiles(server_config(Listening, DATABASE_VARIABLE, state_dir=state)) as profiles:
+        config = server_config(Listening, DATABASE_VARIABLE, state_dir=state)
+        if not makes:
+            require_store(config, STORE_FILE, "CMS")
+        async with open_profiles(config) as profiles:
             await do(profiles)
 
     with sentences():

@@ -1,14 +1,16 @@
 """What `keycast gateway run` is put together of, and how `keycast gateway check` tries the same without starting it."""
 
 import asyncio
+import contextlib
 import os
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cpns.errors import CpnsError
 from gateway_agent.app import CONTROL_SOCKET, SEAL_FOLDER, SERVER_FOLDER, GatewayApp, own_keys
 from gateway_agent.config.schema import GatewayConfig
 from gateway_agent.control import check_path, who_answers
@@ -18,10 +20,12 @@ from gateway_agent.net import interfaces
 from gateway_agent.store.errors import RESTORE_BACKUP
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
-from message_plane.errors import PortInUse
+from key_servers.errors import ServerError
+from message_plane.errors import PlaneError, PortInUse
 from message_plane.port_holder import holders
 from message_plane.udp import bound
 from private_store import contents, folders
+from private_store.errors import PrivateStoreError
 from tools.keycast import state_copies
 from tools.keycast.embedded import InProcessUplink
 from tools.keycast.server_config import checked
@@ -140,24 +144,38 @@ async def trial(config: GatewayConfig) -> Trial:
             pass
     else:
         with _folder_for_a_moment(state) as folder:
-            gateway = config.gateway.model_copy(update={"state_dir": Path(folder)})
+            gateway = config.gateway.model_copy(update={"state_dir": folder})
             async with opened(config.model_copy(update={"gateway": gateway}), at_work=False):
                 pass
     return found
 
 
-def _folder_for_a_moment(state: Path) -> tempfile.TemporaryDirectory[str]:
-    """A folder where `state` is to be made, or in it: what can be written there can be written in `state`."""
-    if os.path.lexists(state):
-        folders.check(state)
-    place = next(each for each in (state, *state.parents) if each.is_dir())
+@contextmanager
+def _folder_for_a_moment(state: Path) -> Iterator[Path]:
+    """An empty folder in `state`, which is made for as long: what can be written there can be written in `state`.
+
+    What is refused there is told of `state`, as a start would.
+    """
+    made = [each for each in (state, *state.parents) if not os.path.lexists(each)]
     try:
-        return tempfile.TemporaryDirectory(prefix=".keycast-check-", dir=place)
-    except OSError as error:
-        raise GatewayError(
-            f"The state folder {state} cannot be used: {error.strerror}.",
-            f"Check the space on its disk, and owner and mode of {place}.",
-        ) from None
+        folders.make(state)
+        try:
+            within = tempfile.TemporaryDirectory(prefix=".keycast-check-", dir=state)
+        except OSError as error:
+            with state_copies.gateway_state(state):  # which a start does first, and is refused too
+                raise GatewayError(
+                    f"The folder {state} cannot be written: {error.strerror}.", "Check the space on its disk."
+                ) from None
+        with within as folder:
+            try:
+                yield Path(folder)
+            except (CpnsError, GatewayError, ServerError, PlaneError, PrivateStoreError) as error:
+                error.args = tuple(str(each).replace(folder, str(state)) for each in error.args)
+                raise
+    finally:
+        for each in made:
+            with contextlib.suppress(OSError):  # it was not made, or another start has begun to use it
+                each.rmdir()
 
 
 def _try_ports(config: GatewayConfig, pid: int) -> None:

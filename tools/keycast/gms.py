@@ -12,7 +12,7 @@ import typer
 from tools.keycast.dates import moment
 from tools.keycast.json_option import Answering
 from tools.keycast.logs import begin_log, ready
-from tools.keycast.options import answer, console, refuse, sentences
+from tools.keycast.options import answer, console, refuse, sentences, state_option
 
 if TYPE_CHECKING:
     from key_servers.gms.management import GroupManagement
@@ -28,7 +28,7 @@ app.add_typer(groups, name="group")
 app.add_typer(keys, name="key")
 
 DATABASE_VARIABLE = "KEYCAST_GMS_DATABASE"
-StateFolder = Annotated[Path, typer.Option("--state", help="Folder of groups, users and GMKs.")]
+StateFolder = Annotated[Path, state_option("Folder of groups, users and GMKs.")]
 UserUri = Annotated[str, typer.Argument(metavar="USER", help="VAL or MC service ID, such as sip:alice@example.org.")]
 GroupUri = Annotated[str, typer.Argument(metavar="GROUP", help="Group URI, such as sip:crew@gms.example.org.")]
 KeyId = Annotated[
@@ -103,7 +103,7 @@ def add_user(
         token = await manage.add_user(user, days)
         answer({"user": user, "token": token}, token)
 
-    _with(state, do)
+    _with(state, do, makes=True)
 
 
 @users.command("withdraw")
@@ -142,7 +142,7 @@ def create_group(
             f"{group} is there. Next: keycast gms group add {group} USER, then keycast gms key make {group}",
         )
 
-    _with(state, do)
+    _with(state, do, makes=True)
 
 
 @groups.command("add")
@@ -297,15 +297,18 @@ def show_key(key_id: KeyId, state: StateFolder = _STATE) -> None:
     _with(state, do)
 
 
-def _with(state: Path, do: Callable[["GroupManagement"], Coroutine[Any, Any, None]]) -> None:
-    """Run `do` on the store of a state folder, beside a GMS that may be running."""
+def _with(state: Path, do: Callable[["GroupManagement"], Coroutine[Any, Any, None]], *, makes: bool = False) -> None:
+    """Run `do` on the store of a state folder, beside a GMS that may be running; `makes` it where none is."""
 
     async def opened() -> None:
-        from key_servers.gms.app import open_management
+        from key_servers.gms.app import STORE_FILE, open_management
         from key_servers.https.listening import Listening
-        from tools.keycast.server_config import server_config
+        from tools.keycast.server_config import require_store, server_config
 
-        async with open_management(server_config(Listening, DATABASE_VARIABLE, state_dir=state)) as manage:
+        config = server_config(Listening, DATABASE_VARIABLE, state_dir=state)
+        if not makes:
+            require_store(config, STORE_FILE, "GMS")
+        async with open_management(config) as manage:
             await do(manage)
 
     with sentences():

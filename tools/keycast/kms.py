@@ -12,7 +12,7 @@ import typer
 from tools.keycast.dates import local
 from tools.keycast.json_option import Answering
 from tools.keycast.logs import begin_log, ready
-from tools.keycast.options import answer, console, remark, sentences
+from tools.keycast.options import answer, console, remark, sentences, state_option
 
 if TYPE_CHECKING:
     from key_servers.kms.app import Kms
@@ -27,7 +27,7 @@ app.add_typer(certificates, name="certificate")
 # Not an option: a URL with a password in it would stand in the list of processes.
 DATABASE_VARIABLE = "KEYCAST_KMS_DATABASE"
 
-StateFolder = Annotated[Path, typer.Option("--state", help="Folder of master secrets, users and tokens.")]
+StateFolder = Annotated[Path, state_option("Folder of master secrets, users and tokens.")]
 UserUri = Annotated[str, typer.Argument(metavar="URI", help="VAL or MC service ID, such as sip:alice@example.org.")]
 Days = Annotated[int, typer.Option(min=1, max=3650, help="Days the token is valid.")]
 _STATE = Path("keycast-kms-state")

@@ -30,7 +30,7 @@ NTP_MAX = (3 << 31) - 1 - NTP_OFFSET  # Unix second of the last NTP time that a 
 
 ONLY_PARAMETERS = 3
 """Exit code of `decode`: the key is right and proven, its parameters are not."""
-SDP_MAX = 1 << 20  # characters read from standard input
+SDP_MAX = 1 << 20  # octets read from standard input
 _USERS = {"GMS": "sip:gms.example.org", "Alice": "sip:alice@example.org", "Bob": "sip:bob@example.org"}
 
 KEYS = Annotated[Path, typer.Option(help="JSON file with `kms` and `users`.", dir_okay=False, exists=True)]
@@ -55,7 +55,7 @@ def decode(
     """
     file = read_keys(keys)
     try:
-        octets = octets_of(sys.stdin.read(SDP_MAX) if message == "-" else message)
+        octets = octets_of(_standard_input() if message == "-" else message)
     except NoMessage as error:
         raise typer.BadParameter(f"MESSAGE {error}") from None
     initiators = [file.uri(name) for name in ([sender] if sender else file.users)]
@@ -75,6 +75,15 @@ def decode(
             console.print(f"[red]{what} ({fault['code']}):[/] {escape(fault['reason'])}")
     if fault:
         raise typer.Exit(ONLY_PARAMETERS if result["signature_valid"] else 1)
+
+
+def _standard_input() -> str:
+    """What comes in. Octets that are no text stay strange letters, which no message has."""
+    try:
+        octets = sys.stdin.buffer.read(SDP_MAX) if sys.stdin else b""
+    except OSError as error:
+        raise NoMessage(f"cannot be read from standard input: {error.strerror}") from None
+    return octets.decode("utf-8-sig", "replace")
 
 
 def opened(file: KeyFile, octets: bytes, user: str, initiators: list[str]) -> dict[str, Any]:
@@ -168,8 +177,8 @@ def encode(
     file = read_keys(keys)
     if revoked and not (key and key_id):
         raise typer.BadParameter("--revoked wants --key and --key-id: those of the message that handed the key out")
-    secret = _hex(key, 16, "--key") if key else os.urandom(16)
-    name = _hex(key_id, 4, "--key-id") if key_id else secrets.randbelow(1 << 28).to_bytes(4, "big")
+    secret = os.urandom(16) if key is None else _hex(key, 16, "--key")
+    name = _hex(key_id, 4, "--key-id") if key_id is not None else secrets.randbelow(1 << 28).to_bytes(4, "big")
     if purpose(name) >= len(PURPOSES):
         raise typer.BadParameter(f"--key-id {key_id} has the tag of no purpose")
     now = (int(time.time()) if at is None else at) + NTP_OFFSET

@@ -10,7 +10,10 @@ import typer
 
 from mikey_sakke import eccsi, i_message, sakke
 from mikey_sakke.curve import NotOnCurve
+from private_store import plain_file
 from tools.keycast.options import sentences
+
+_FILE_MAX = 1 << 20  # octets; the keys of a user are 1,000
 
 
 @dataclass
@@ -65,7 +68,8 @@ def read_keys(path: Path) -> KeyFile:
     """The key file at `path`; typer.BadParameter with what is wrong in it."""
     try:
         with sentences():
-            data = json.loads(path.read_text())
+            octets = plain_file.read(path, _FILE_MAX)
+        data = json.loads(octets.decode("utf-8-sig"))
         kms = data["kms"]
         period, offset = int(kms["user_key_period"]), int(kms["user_key_offset"])
         if not 0 <= offset < period:
@@ -82,6 +86,8 @@ def read_keys(path: Path) -> KeyFile:
         )
     except KeyError as error:
         raise typer.BadParameter(f"{path}: {error} is missing") from None
+    except UnicodeDecodeError:
+        raise typer.BadParameter(f"{path} is not UTF-8") from None
     except (ValueError, TypeError, RecursionError, NotOnCurve) as error:
         raise typer.BadParameter(f"{path}: {error}") from None
 

@@ -43,12 +43,23 @@ def _forget_json() -> None:
     _json_wanted = False
 
 
+def folder(text: str | Path) -> Path:
+    """A folder that a person types; an empty text is refused, for it would mean the folder they stand in."""
+    if not str(text).strip():
+        raise typer.BadParameter("a folder has a name; . is the one you are in")
+    return Path(text)
+
+
+def state_option(what: str) -> Any:
+    """`--state` of a server, the folder of `what`."""
+    return typer.Option("--state", parser=folder, metavar="FOLDER", help=what)
+
+
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", envvar=CONFIG_VARIABLE, help="The gateway's configuration file.")
 ]
 StateOption = Annotated[
-    Path | None,
-    typer.Option("--state", help="State folder of a CPNS Server on its own, in place of a gateway's configuration."),
+    Path | None, state_option("State folder of a CPNS Server on its own, in place of a gateway's configuration.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", callback=want_json, help="Print JSON.")]
 """Given to every command by `tools.keycast.json_option`."""

@@ -38,7 +38,8 @@ class _Guarded(io.TextIOWrapper):
 
     def __init__(self, stream: TextIO, lost: Callable[[OSError], None]) -> None:
         self._lost = lost
-        how = {"encoding": stream.encoding, "errors": stream.errors, "line_buffering": stream.line_buffering}
+        # A letter that the encoding of a terminal does not have is shown by its number.
+        how = {"encoding": stream.encoding, "errors": "backslashreplace", "line_buffering": stream.line_buffering}
         super().__init__(stream.detach(), **how)  # type: ignore[attr-defined, arg-type]
 
     def write(self, text: str) -> int:

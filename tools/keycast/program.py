@@ -66,6 +66,13 @@ def typed_words() -> list[str]:
 class _Program(Answering):
     """Answers in JSON, where that is asked for, also if what was typed is no command."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse what is not UTF-8: no name, URI or number is, and nobody could be shown such a path."""
+        for each in args:
+            if not _is_utf8(each):
+                raise UsageError(f"{each!r} is not UTF-8.")
+        return super().parse_args(ctx, args)
+
     def main(self, args: Any = None, *more: Any, **how: Any) -> Any:
         """Run, and end the process with the exit code."""
         if "--json" not in (sys.argv[1:] if args is None else args):
@@ -77,6 +84,14 @@ class _Program(Answering):
             sys.exit(2)
         except typer.Abort:
             sys.exit(1)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _print_version(wanted: bool) -> None:

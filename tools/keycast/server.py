@@ -11,7 +11,16 @@ from tools.keycast import completion
 from tools.keycast.dates import local
 from tools.keycast.group import PneArgument, SgArgument
 from tools.keycast.logs import begin_log, ready
-from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, StateOption, answer, ask, console, sentences
+from tools.keycast.options import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    StateOption,
+    answer,
+    ask,
+    console,
+    sentences,
+    state_option,
+)
 from tools.keycast.tables import show_table
 from tools.keycast.versions import version_text
 
@@ -22,7 +31,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 
-StateFolder = Annotated[Path, typer.Option("--state", help="Folder for keys, sessions and inventory.")]
+StateFolder = Annotated[Path, state_option("Folder for keys, sessions and inventory.")]
 _STATE = Path("keycast-server-state")
 
 

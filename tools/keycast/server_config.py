@@ -18,6 +18,16 @@ def server_config(kind: type[_Config], database_variable: str, **fields: Any) ->
     return checked(kind, **fields, database=SecretStr(database) if database else None)
 
 
+def require_store(config: Any, file: str, what: str) -> None:
+    """Raise ServerError where no `what` ever kept its store: what was typed is looked up in no folder made for it."""
+    from key_servers.errors import ServerError
+    from private_store import contents
+
+    places = (config.state_dir / file, config.state_dir / contents.NAME)  # the list says more of a file that was lost
+    if config.database_url is None and not any(place.exists() for place in places):
+        raise ServerError(f"There is no state of a {what} in {config.state_dir}.", "Name its folder with --state.")
+
+
 def checked(kind: type[_Config], **fields: Any) -> _Config:
     """Make a `kind` of what a person gave. Raises ServerError with what is wrong."""
     from key_servers.errors import ServerError

@@ -71,9 +71,12 @@ def server_commands(server: CpnsServer) -> dict[str, Command]:
 def credential_octets(text: str) -> bytes:
     """The octets of a credential as commands print it. Raises NotAllowed."""
     try:
-        return bytes.fromhex(text)
+        octets = bytes.fromhex(text)
     except ValueError:
-        raise NotAllowed("a credential is the hexadecimal text of a CCS") from None
+        octets = b""
+    if not octets:
+        raise NotAllowed("a credential is the hexadecimal text of a CCS")
+    return octets
 
 
 class _Operator:

@@ -1,0 +1,117 @@
+"""What a shell hands over by mistake: nothing where a folder belongs, a folder of nobody, other encodings."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from cpns.errors import NotAllowed
+from private_store import files
+from private_store.errors import StoreUnusable
+from tests.unit.test_keycast_answers import every_command
+from tools.keycast.program import program
+from tools.keycast.server_steering import credential_octets
+
+NOT_UTF_8 = os.fsdecode(b"lamp\xff")
+COMMANDS: dict[str, Any] = every_command()
+WITH_STATE = [name for name, what in COMMANDS.items() if any("--state" in each.opts for each in what.params)]
+
+
+def keycast(*words: str, octets: bytes = b"") -> tuple[int, str, str]:
+    """Exit code, standard output, and standard error without the frame around a sentence."""
+    run = CliRunner().invoke(program(list(words)), words, input=octets, env={"COLUMNS": "300"})
+    assert run.exception is None or isinstance(run.exception, SystemExit), run.exception
+    return run.exit_code, run.stdout, " ".join(run.stderr.replace("│", " ").split())
+
+
+def needed(name: str) -> list[str]:
+    """Any words for what the command needs."""
+    found = []
+    for each in COMMANDS[name].params:
+        if each.required:
+            found += [each.opts[0], "x"] if each.opts[0].startswith("-") else ["x"]
+    return found
+
+
+@pytest.mark.parametrize("name", WITH_STATE)
+def test_no_name_is_not_the_folder_one_is_in(name: str) -> None:
+    for nothing in ("", " "):
+        code, _, sentence = keycast(*name.split(), *needed(name), "--state", nothing)
+        assert code == 2 and "a folder has a name" in sentence
+
+
+def test_what_is_not_utf_8_is_no_command() -> None:
+    for words in (("group", "show", NOT_UTF_8), ("kms", "user", "revoke", NOT_UTF_8), ("gateway", "backup", NOT_UTF_8)):
+        code, _, sentence = keycast(*words)
+        assert code == 2 and "is not UTF-8" in sentence
+        code, answer, sentence = keycast(*words, "--json")
+        assert (code, json.loads(answer)["code"], sentence) == (2, "usage", "")
+
+
+LOOKED_UP = [
+    *(("gms", "group", "show"), ("gms", "key", "show", "0e09b85a"), ("gms", "user", "withdraw", "sip:a@b")),
+    *(("gms", "group", "add", "sip:g", "sip:a@b"), ("gms", "group", "remove", "sip:g", "sip:a@b")),
+    *(("gms", "key", "make", "sip:g"), ("gms", "key", "revoke", "0e09b85a"), ("gms", "key", "retry", "0e09b85a")),
+    *(("cms", "show"), ("cms", "put", "sip:a@b", "sip:g", "--gms", "sip:gms"), ("cms", "remove", "sip:a@b", "sip:g")),
+]
+
+
+@pytest.mark.parametrize("words", LOOKED_UP, ids=" ".join)
+def test_nothing_is_looked_up_in_a_folder_that_is_made_for_it(words: tuple[str, ...], tmp_path: Path) -> None:
+    code, _, sentence = keycast(*words, "--state", str(tmp_path / "typo"))
+    assert code == 1 and f"There is no state of a {words[0].upper()} in {tmp_path / 'typo'}" in sentence
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", [("gms", "group", "show"), ("cms", "show")], ids=" ".join)
+def test_a_store_that_was_lost_is_not_told_as_another_folder(words: tuple[str, ...], tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    first = ("user", "add") if words[0] == "gms" else ("user",)
+    assert keycast(words[0], *first, "sip:a@b", "--state", str(state))[0] == 0
+    (state / f"{words[0]}.sqlite3").unlink()
+    code, _, sentence = keycast(*words, "--state", str(state))
+    assert code == 1 and f"{words[0]}.sqlite3" in sentence
+
+
+@pytest.mark.parametrize("name", ["", ".", "/"])
+def test_a_folder_is_no_file_to_write(name: str) -> None:
+    for write in (files.write_new, files.replace):
+        with pytest.raises(StoreUnusable, match="is a folder"):
+            write(Path(name), b"octets")
+    assert keycast("gateway", "init", name)[::2] == (1, f"keycast: {Path(name)} is a folder. Name a file.")
+
+
+def test_no_credential_is_none() -> None:
+    for text in ("", "  ", "zz"):
+        with pytest.raises(NotAllowed):
+            credential_octets(text)
+
+
+@pytest.mark.parametrize("option", ["--key", "--key-id"])
+def test_a_key_that_is_empty_is_not_drawn(option: str, tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    assert keycast("mikey", "keys", str(file), "--kms", "kms.lab")[0] == 0
+    code, _, sentence = keycast("mikey", "encode", "--keys", str(file), "--sender", "GMS", "--user", "Bob", option, "")
+    assert code == 2 and f"{option} takes" in sentence
+
+
+@pytest.mark.parametrize(("name", "word"), [("fifo", "is a pipe"), ("large", "more than"), ("utf-16", "is not UTF-8")])
+def test_a_key_file_that_is_none_is_told_and_never_waited_for(name: str, word: str, tmp_path: Path) -> None:
+    file = tmp_path / name
+    if name == "fifo":
+        os.mkfifo(file)
+    else:
+        file.write_bytes(" ".encode("utf-16") if name == "utf-16" else b" " * (1 << 21))
+    code, _, sentence = keycast("mikey", "encode", "--keys", str(file), "--sender", "GMS", "--user", "Bob")
+    assert code in (1, 2) and word in sentence
+
+
+@pytest.mark.parametrize("octets", [b"\xff\xfe", "AAAA".encode("utf-16"), b"\0" * 100, b""])
+def test_standard_input_that_is_no_text_is_told(octets: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    assert keycast("mikey", "keys", str(file), "--kms", "kms.lab")[0] == 0
+    code, shown, sentence = keycast("mikey", "decode", "-", "--keys", str(file), "--user", "Bob", octets=octets)
+    assert (code == 2 and "is not base64" in sentence) or (code == 1 and "refused" in shown)
