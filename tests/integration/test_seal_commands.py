@@ -125,6 +125,7 @@ async def _keyed_and_removed(
     ],
 )
 def test_what_cannot_be_is_said_in_a_sentence(tmp_path: Path, words: list[str], sentence: str) -> None:
+    typed(gms.app, "user", "add", "sip:bob@example.org", "--state", str(tmp_path))
     assert sentence in typed(gms.app, *words, "--state", str(tmp_path), code=1)
 
 
@@ -278,7 +279,8 @@ def test_tls_files_that_cannot_be_used_are_named(prepared: dict[str, list[str]],
 
 @pytest.mark.parametrize("server", ["kms", "cms"])
 def test_a_store_that_others_can_read_is_refused(prepared: dict[str, list[str]], tmp_path: Path, server: str) -> None:
-    typed(APPS[server], "show", "--state", str(tmp_path / server))
+    first = ["show"] if server == "kms" else ["user", ALICE]  # which makes the store
+    typed(APPS[server], *first, "--state", str(tmp_path / server))
     (tmp_path / server / f"{server}.sqlite3").chmod(0o640)
     assert f"{server}.sqlite3 can be read by others" in typed(APPS[server], *prepared[server], code=1)
 
