@@ -41,9 +41,7 @@ class Pairing:
         StoreError when it cannot be written down.
         """
         self._registrar.require_free(pne_id, replace=replace)
-        if self._window is not None:
-            self._window.close()
-        self._done.set()
+        self._done.set()  # the one before ends: nobody gets in by its secret any more
         done = self._done = asyncio.Event()
         window = self._window = self._gateway.open_pairing(pne_id, secret)
         self._replace, self._refused = replace, None

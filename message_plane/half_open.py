@@ -41,7 +41,7 @@ class HalfOpen:
         """True when newcomers should show their address first."""
         return len(self._proven) >= tuning.HALF_OPEN_MAX // 4 or len(self._unproven) >= tuning.HALF_OPEN_UNPROVEN // 4
 
-    def add(self, responder: Responder, host: str, port: int, now: float, *, proven: bool = True) -> None:
+    def add(self, responder: Responder, host: str, port: int, now: float, *, proven: bool) -> None:
         """Add a handshake, if need be at the cost of the oldest from its address, or of its kind."""
         c_r = responder.c_r
         if proven:

@@ -333,6 +333,14 @@ async def test_a_second_try_is_for_the_secret_of_that_try_alone(app):
 
 
 @pytest.mark.req("SEC-20")
+async def test_a_board_that_is_in_is_served_also_on_a_handshake_made_as_for_pairing(app, lamp):
+    """It begins to pair again while the window is for another one; it is no stranger in it."""
+    async with window(app, a_secret(), "door"):
+        await lamp.shake_hands()
+        assert await is_served(lamp)
+
+
+@pytest.mark.req("SEC-20")
 async def test_the_person_is_told_who_came_instead(app, monkeypatch):
     monkeypatch.setattr("gateway_agent.pairing.OPEN_S", 1.0)
     async with window(app, a_secret(), "lamp.new") as told:

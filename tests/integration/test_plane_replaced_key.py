@@ -98,6 +98,21 @@ async def test_a_handshake_left_unused_makes_no_session(tmp_path, change, place)
 
 
 @pytest.mark.req("SEC-32")
+@CHANGES
+@PLACES
+async def test_a_handshake_left_unused_is_not_kept_in_memory_either(tmp_path, change, place):
+    """It is nowhere on the disk, so nothing is missing there: it goes because its key does not stand any more."""
+    async with parties(tmp_path, *SERVER_AND_GATEWAY) as (server, old):
+        await old.endpoint.connect("server", *server.address)
+        server.endpoint._sessions.reconcile()
+        assert server.endpoint.in_contact("gw"), "while its key stands it waits to be used"
+        with place(server) as store:
+            change(store, tmp_path)
+        server.endpoint._sessions.reconcile()
+        assert server.counters["sessions_ended"] == 1
+
+
+@pytest.mark.req("SEC-32")
 @PLACES
 async def test_a_handshake_of_ours_with_the_old_key_that_is_half_way_makes_no_session(tmp_path, place):
     """The gateway asks a Server whose key is replaced before message_4 comes."""

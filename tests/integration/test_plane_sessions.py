@@ -394,6 +394,21 @@ async def test_a_dropped_peer_has_no_session_at_once_and_none_after_a_restart(tm
 
 
 @pytest.mark.req("SEC-06")
+@pytest.mark.parametrize("waited_for", [True, False])
+async def test_a_session_that_is_dropped_is_gone_from_the_disk_before_the_endpoint_is_closed(tmp_path, waited_for):
+    async with parties(tmp_path, *LAMP_AND_GATEWAY) as (lamp, gateway):
+        await lamp.endpoint.connect("home-gw", *gateway.address)
+        await lamp.endpoint.request("home-gw", b"\xa0")
+        dropped = gateway.endpoint.drop("lamp")
+        assert not gateway.endpoint.has_session("lamp")
+        if waited_for:
+            await dropped
+            assert gateway.store.contexts() == []
+        await gateway.restart()
+        assert gateway.store.contexts() == [] and gateway.endpoint.entities() == set()
+
+
+@pytest.mark.req("SEC-06")
 async def test_who_is_unregistered_by_another_process_loses_the_session_soon(tmp_path, monkeypatch):
     from message_plane.session_store import SessionStore
 

@@ -10,6 +10,7 @@ from cpns.errors import MalformedMessage, NotAllowed
 from gateway_agent.core import pn_gateway
 from gateway_agent.core.delivery import Pacing
 from gateway_agent.core.policy import DeliveryPolicy
+from gateway_agent.store.errors import StoreFailed
 from tests.unit.gateway_world import FAST, PN, World
 
 
@@ -205,6 +206,27 @@ async def test_the_same_request_again_is_answered_again_and_delivered_once(world
     await world.delivered("light")
     await asyncio.sleep(0.1)
     assert len(world.air) == 1
+
+
+@pytest.mark.req("SEC-29", "SEC-06")
+async def test_a_delivery_that_cannot_be_stored_has_not_begun_and_begins_later(world, monkeypatch):
+    """Cover and recipients are on the disk before anything is signed; until then there is no delivery to confirm."""
+    monkeypatch.setattr("gateway_agent.core.pn_gateway.STORE_RETRY_S", 0.01)
+    board = await world.board("lamp", "light")
+    tried = []
+
+    def full(*arguments):
+        tried.append(arguments)
+        raise StoreFailed("The disk is full.", "Make room.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store.deliveries, "start", full)
+        version = await world.server.rekey("light")
+        await world.until(lambda: len(tried) > 1)
+        assert world.gateway.delivery("light") == (0, {})
+        assert not world.air and not board.heard_unicast and not world.signer.signed
+    await world.delivered("light")
+    assert board.version("light") == version and world.gateway.delivery("light")[1] == {"confirmed": 1}
 
 
 @pytest.mark.req("SEC-29")

@@ -100,9 +100,9 @@ def test_an_address_whose_octets_broke_the_library_waits_a_minute(guard):
 def test_half_open_handshakes_are_few_short_lived_and_bound_to_their_address():
     table = HalfOpen()
     for n in range(tuning.HALF_OPEN_PER_ADDRESS):
-        table.add(Responder(bytes([0, 0, n])), "10.0.0.1", 5683, 1000.0)
+        table.add(Responder(bytes([0, 0, n])), "10.0.0.1", 5683, 1000.0, proven=True)
     for n in range(tuning.HALF_OPEN_MAX - tuning.HALF_OPEN_PER_ADDRESS):
-        table.add(Responder(b"\1" + n.to_bytes(2, "big")), f"10.1.{n >> 8}.{n & 255}", 5683, 1001.0)
+        table.add(Responder(b"\1" + n.to_bytes(2, "big")), f"10.1.{n >> 8}.{n & 255}", 5683, 1001.0, proven=True)
     assert table.crowded and len(table) == tuning.HALF_OPEN_MAX
     assert table.take(b"\0\0\0", "10.0.0.2", 5683) is None
     assert table.take(b"\0\0\0", "10.0.0.1", 5684) is None
@@ -119,14 +119,14 @@ def test_whoever_has_many_addresses_keeps_nobody_out_for_longer_than_a_board_nee
     table, board_needs_s = HalfOpen(), 5
     begun = tuning.HALF_OPEN_MAX
     for n in range(begun):
-        table.add(Responder(b"\1" + n.to_bytes(2, "big")), f"10.1.{n >> 8}.{n & 255}", 5683, 1000.0)
-    table.add(Responder(b"\0\0\0"), "10.0.0.1", 5683, 1000.0)
+        table.add(Responder(b"\1" + n.to_bytes(2, "big")), f"10.1.{n >> 8}.{n & 255}", 5683, 1000.0, proven=True)
+    table.add(Responder(b"\0\0\0"), "10.0.0.1", 5683, 1000.0, proven=True)
     for n in range(begun, begun + int(tuning.HANDSHAKES_MAX[0]) * board_needs_s):
-        table.add(Responder(b"\1" + n.to_bytes(2, "big")), f"10.1.{n >> 8}.{n & 255}", 5683, 1000.0)
+        table.add(Responder(b"\1" + n.to_bytes(2, "big")), f"10.1.{n >> 8}.{n & 255}", 5683, 1000.0, proven=True)
         assert len(table) == tuning.HALF_OPEN_MAX
     assert table.take(b"\0\0\0", "10.0.0.1", 5683).c_r == b"\0\0\0"
     for n in range(2 * tuning.HALF_OPEN_PER_ADDRESS):  # one address displaces its own only
-        table.add(Responder(b"\2\0" + bytes([n])), "10.0.0.2", 5683, 1000.0)
+        table.add(Responder(b"\2\0" + bytes([n])), "10.0.0.2", 5683, 1000.0, proven=True)
     assert table.take(b"\2\0\0", "10.0.0.2", 5683) is None and len(table) == tuning.HALF_OPEN_MAX
 
 
@@ -140,7 +140,7 @@ def test_half_open_handshakes_of_forged_addresses_share_one_small_pool():
     assert table.take(b"\1\0\0", "10.0.0.1", 5683) is None, "the oldest gave way"
     newest = b"\1" + (3 * tuning.HALF_OPEN_UNPROVEN - 1).to_bytes(2, "big")
     assert table.take(newest, "10.0.0.1", 5683).c_r == newest
-    table.add(Responder(b"\0\0\0"), "10.0.0.1", 5683, 1001.0)
+    table.add(Responder(b"\0\0\0"), "10.0.0.1", 5683, 1001.0, proven=True)
     for n in range(3 * tuning.HALF_OPEN_UNPROVEN):
         table.add(Responder(b"\2" + n.to_bytes(2, "big")), "10.0.0.1", 5683, 1001.0, proven=False)
     assert table.take(b"\0\0\0", "10.0.0.1", 5683).c_r == b"\0\0\0", "a proven one gives way to none of them"
