@@ -7,9 +7,9 @@ believes no address that has not authenticated. So every few times, and whenever
 not, an empty message inside the session tells the Server where the gateway is.
 """
 
-import asyncio
 import logging
 
+from gateway_agent.repeating import Repeating
 from message_plane.endpoint import Endpoint
 from message_plane.errors import PeerRefused, PlaneError
 
@@ -21,45 +21,27 @@ SIGN_EVERY = 4  # pings
 
 
 class KeepAlive:
-    """One background task for one Server. While there is no session it does nothing: requests make one."""
+    """Sends to one Server from `start` to `close`. While there is no session it does nothing: requests make one."""
 
     def __init__(self, endpoint: Endpoint, server_id: str, every_s: float) -> None:
         self._endpoint = endpoint
         self._server_id = server_id
-        self._every_s = every_s
-        self._task: asyncio.Task[None] | None = None
+        self._turns = Repeating("keep-alive of the uplink", every_s, self._turn)
+        self._turn_number = 0
         self._lost = False
+        self.start = self._turns.start
+        self.close = self._turns.close
 
-    def start(self) -> None:
-        """Begin; the first message goes out after the first pause."""
-        self._task = asyncio.create_task(self._run(), name="keep-alive of the uplink")
-
-    async def close(self) -> None:
-        """End."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
-
-    async def _run(self) -> None:
-        turn = 0
-        while True:
-            await asyncio.sleep(self._every_s)
-            if not self._has_session():
-                continue
-            turn += 1
-            there = await self._ping()
-            if there and (self._lost or turn % SIGN_EVERY == 0):
-                there = await self._sign()
-            if there == self._lost:
-                _log.warning("the CPNS Server answers %s", "again" if there else "no keep-alive")
-            self._lost = not there
-
-    def _has_session(self) -> bool:
-        try:
-            return self._endpoint.has_session(self._server_id)
-        except PlaneError:  # the store cannot tell now whose key the session is of
-            return False
+    async def _turn(self) -> None:
+        if not self._endpoint.has_session(self._server_id):
+            return
+        self._turn_number += 1
+        there = await self._ping()
+        if there and (self._lost or self._turn_number % SIGN_EVERY == 0):
+            there = await self._sign()
+        if there == self._lost:
+            _log.warning("the CPNS Server answers %s", "again" if there else "no keep-alive")
+        self._lost = not there
 
     async def _ping(self) -> bool:
         try:

@@ -23,11 +23,8 @@ class PneSessions:
             raise NoAnswer(str(error)) from None
 
     def has_session(self, pne_id: str) -> bool:
-        """True if a message could be sent now; False too when the store cannot tell whose key the session is of."""
-        try:
-            return self._endpoint.has_session(pne_id)
-        except PlaneError:
-            return False
+        """True if a message could be sent now."""
+        return self._endpoint.has_session(pne_id)
 
     def drop(self, pne_id: str) -> None:
         """End the PNE's session at once (SEC-06)."""

@@ -1,12 +1,12 @@
 """What the machine below a gateway lacks: room on its disk, and a clock that somebody keeps in step. As alarms."""
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from gateway_agent.core.alarms import CLOCK, STORE
 from gateway_agent.core.ports import Clock
+from gateway_agent.repeating import Repeating
 
 LOOK_EVERY_S = 2.5
 CLOCK_GRACE_S = 900.0
@@ -48,25 +48,16 @@ class ClockWatch:
 
 
 class MachineWatch:
-    """Looks every few seconds until `close`."""
+    """Looks every few seconds from `start` to `close`."""
 
     def __init__(self, stores: Iterable[Written], clock: Clock, set_alarm: SetAlarm) -> None:
         self._stores = list(stores)
         self._clock = clock
         self._clock_watch = ClockWatch(clock.monotonic())
         self._set_alarm = set_alarm
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin."""
-        self._task = asyncio.create_task(self._run(), name="machine watch")
-
-    async def close(self) -> None:
-        """End."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        self._turns = Repeating("machine watch", LOOK_EVERY_S, self.look, at_once=True)
+        self.start = self._turns.start
+        self.close = self._turns.close
 
     def look(self) -> None:
         """Look once."""
@@ -77,8 +68,3 @@ class MachineWatch:
         self._set_alarm(STORE, f"Nothing new can be stored: {trouble}" if trouble else "")
         in_step = self._clock.unix() != 0
         self._set_alarm(CLOCK, self._clock_watch.look(self._clock.monotonic(), in_step, time.time()))
-
-    async def _run(self) -> None:
-        while True:
-            self.look()
-            await asyncio.sleep(LOOK_EVERY_S)

@@ -4,11 +4,11 @@ Only what has verified under a session counts. It is kept in memory; one transac
 quarter of an hour and at the end, so that a restart forgets little.
 """
 
-import asyncio
 import logging
 import time
 from dataclasses import dataclass
 
+from gateway_agent.repeating import Repeating
 from gateway_agent.store.errors import StoreFailed
 from gateway_agent.store.store import Store
 from message_plane.endpoint import Endpoint
@@ -35,23 +35,18 @@ class Sighting:
 
 
 class Sightings:
-    """What the sessions of `endpoint` and the `store` know of boards."""
+    """What sessions of `endpoint` and the `store` know of boards. What is new is written from `start` to `close`."""
 
     def __init__(self, endpoint: Endpoint, store: Store) -> None:
         self._endpoint = endpoint
         self._store = store
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Write what is new from now on."""
-        self._task = asyncio.create_task(self._keep(), name="sightings")
+        self._turns = Repeating("sightings", SAVE_EVERY_S, self._try_to_save)
+        self.start = self._turns.start
 
     async def close(self) -> None:
-        """Write once more and end. The store stays open."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        """Write once more and end, if it was started. The store stays open."""
+        if self._turns.started:
+            await self._turns.close()
             self._try_to_save()
 
     def of(self, pne_id: str) -> Sighting:
@@ -84,8 +79,3 @@ class Sightings:
             self.save()
         except StoreFailed as problem:  # whoever needs the disk says that it is full
             _log.debug("when boards were heard last is not written down: %s", problem)
-
-    async def _keep(self) -> None:
-        while True:
-            await asyncio.sleep(SAVE_EVERY_S)
-            self._try_to_save()

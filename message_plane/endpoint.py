@@ -178,16 +178,25 @@ class Endpoint:
         return True
 
     def has_session(self, entity_id: str) -> bool:
-        """True while a session with `entity_id` can be used."""
-        return self._sessions.to_send(entity_id) is not None
+        """True while a session with `entity_id` can be used: False too while the store cannot tell that it stands."""
+        with suppress(StoreError):
+            return self._sessions.to_send(entity_id) is not None
+        return False
 
     def in_contact(self, entity_id: str) -> bool:
-        """True from the end of a handshake on: also while nothing has been sent on the session."""
-        return self._sessions.newest(entity_id) is not None
+        """As `has_session`, but from the end of a handshake on: also while nothing has been sent on the session."""
+        with suppress(StoreError):
+            return self._sessions.newest(entity_id) is not None
+        return False
 
     def last_heard(self, entity_id: str) -> Heard | None:
-        """When and where something of `entity_id` verified last in this process, None if nothing did."""
-        return self._sessions.last_heard(entity_id)
+        """When and where something of `entity_id` verified last in this process.
+
+        None if nothing did, or while the store cannot tell that the session stands.
+        """
+        with suppress(StoreError):
+            return self._sessions.last_heard(entity_id)
+        return None
 
     def entities(self) -> set[str]:
         """All entities with a session."""

@@ -98,7 +98,10 @@ class Sessions:
         return None if session is None or session.over or session.worn_out(time.monotonic()) else session
 
     def to_send(self, entity_id: str) -> Session | None:
-        """The session to send on: ours to confirm if we initiated it, else the one the peer has used."""
+        """The session to send on: ours to confirm if we initiated it, else the one the peer has used.
+
+        Raises StoreError.
+        """
         candidate = self._candidates.get(entity_id)
         if candidate is not None and candidate.peer.role in RESPONDERS_OF[self._own_role]:
             session: Session | None = candidate
@@ -107,7 +110,7 @@ class Sessions:
         return None if session is None or session.over or session.worn_out(time.monotonic()) else session
 
     def newest(self, entity_id: str) -> Session | None:
-        """The session of the newest handshake with the registered `entity_id`."""
+        """The session of the newest handshake with the registered `entity_id`. Raises StoreError."""
         for table in (self._candidates, self._live):
             session = table.get(entity_id)
             if session is not None and not session.over:
@@ -115,7 +118,7 @@ class Sessions:
         return None
 
     def of(self, peer: Peer) -> Session | None:
-        """The very session that `peer` spoke on, unless it is over."""
+        """The very session that `peer` spoke on, unless it is over. Raises StoreError."""
         session = self._by_recipient_id.get(peer.session)
         return None if session is None or session.over else session
 
@@ -125,7 +128,10 @@ class Sessions:
         return {session.entity_id for session in both if not session.over}
 
     def last_heard(self, entity_id: str) -> Heard | None:
-        """When and where something of `entity_id` verified last in this process, on a session that stands."""
+        """When and where something of `entity_id` verified last in this process, on a session that stands.
+
+        Raises StoreError.
+        """
         both = (self._candidates.get(entity_id), self._live.get(entity_id))
         heard = [each for each in both if each is not None and each.heard_at is not None and not each.over]
         if not heard:

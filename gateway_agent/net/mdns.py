@@ -1,6 +1,5 @@
 """DNS-SD announcement of the PN GW: `_keycast._udp.local.`. A hint for boards; they pin the credential (SEC-20)."""
 
-import asyncio
 import contextlib
 import logging
 import socket
@@ -8,6 +7,8 @@ from collections.abc import Callable, Sequence
 
 from zeroconf import Error, ServiceInfo
 from zeroconf.asyncio import AsyncZeroconf
+
+from gateway_agent.repeating import Repeating
 
 _log = logging.getLogger(__name__)
 
@@ -42,29 +43,23 @@ class Announcement:
         self._info: ServiceInfo
         self._is_registered = False
         self._zeroconf: AsyncZeroconf | None = None
-        self._following: asyncio.Task[None] | None = None
+        self._turns = Repeating("mDNS announcement", LOOK_AGAIN_S, self._follow)
 
     async def open(self) -> bool:
         """Start announcing; False (and one log line) where multicast is not to be had."""
         is_announced = await self._announce()
-        self._following = asyncio.create_task(self._follow())
+        self._turns.start()
         return is_announced
 
     async def close(self) -> None:
         """Say good-bye and stop."""
-        if self._following is not None:
-            self._following.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._following
-            self._following = None
+        await self._turns.close()
         await self._withdraw()
 
     async def _follow(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_AGAIN_S)
-            if list(self._find()) != self._told:
-                await self._withdraw()
-                await self._announce()
+        if list(self._find()) != self._told:
+            await self._withdraw()
+            await self._announce()
 
     async def _announce(self) -> bool:
         self._told = list(self._find())

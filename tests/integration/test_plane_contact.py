@@ -1,8 +1,13 @@
 """When a peer was heard last: what has verified counts, nothing else."""
 
+import sqlite3
 import time
 from types import SimpleNamespace
 
+import pytest
+
+from message_plane import session_store
+from message_plane.errors import StoreError
 from tests.integration.plane_world import Wire, parties, renumbered, until
 
 LAMP_AND_GATEWAY = (("lamp", "pne"), ("home-gw", "gateway"))
@@ -30,3 +35,22 @@ async def test_a_peer_was_heard_when_something_of_it_verified_from_its_handshake
         assert await gateway.endpoint.request("lamp", b"\xa0key") == b"\xa1\xa0key"  # its answer counts too
         assert gateway.endpoint.last_heard("lamp").age_s == 0.0
         wire.close()
+
+
+async def test_who_asks_for_a_session_while_the_store_cannot_be_read_hears_of_none(tmp_path, monkeypatch):
+    """These questions are asked in the middle of other work, which must not end with the store's fault."""
+
+    def broken(*_):
+        raise sqlite3.OperationalError("disk I/O error")
+
+    async with parties(tmp_path, *LAMP_AND_GATEWAY) as (lamp, gateway):
+        await lamp.endpoint.connect("home-gw", *gateway.address)
+        await lamp.endpoint.request("home-gw", b"\xa0")
+        there = gateway.endpoint
+        assert there.has_session("lamp") and there.in_contact("lamp") and there.last_heard("lamp") is not None
+        with monkeypatch.context() as patched:
+            patched.setattr(session_store, "_stands", broken)
+            assert not there.has_session("lamp") and not there.in_contact("lamp") and there.last_heard("lamp") is None
+            with pytest.raises(StoreError):
+                await there.request("lamp", b"\xa0")
+        assert there.has_session("lamp") and there.in_contact("lamp") and there.last_heard("lamp") is not None
