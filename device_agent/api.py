@@ -24,7 +24,7 @@ from device_agent import tuning
 from device_agent.agent import Agent
 
 # `sender`: a PNE ID, as a member of the group claims it (a Group Key proves membership, not the sender, Q-12);
-# `replayable`: the message may have been received before, as the record of what was received was lost (SEC-24).
+# `replayable`: the message may have been received before, as the record of what was received was lost.
 Message = namedtuple("Message", ("sender", "data", "replayable"))
 
 

@@ -1,6 +1,6 @@
 """EDHOC (RFC 9528), the initiator: method 3, cipher suite 2, credentials are CCS, message_4 required.
 
-One object is one handshake; a failure ends it for good (SEC-21). Messages are those of RFC 9528: put `f5` before
+One object is one handshake; a failure ends it for good. Messages are those of RFC 9528: put `f5` before
 message_1 and `prefix_3` before message_3 as docs/protocol.md section 3 says.
 """
 
@@ -113,7 +113,7 @@ class Initiator:
         return self.export(0, b"", 16), self.export(1, b"", 8), self.c_r, self._c_i
 
     def _enter(self, state):
-        if self._state != state:
+        if self._state != state:  # one try for each handshake (SEC-21)
             raise RuntimeError("EDHOC: out of order, or the handshake has failed")
         self._state = _FAILED  # until the step has come to its end
 

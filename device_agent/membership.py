@@ -1,7 +1,7 @@
 """The Service Groups of one PNE: create, join, pull, leave; deliveries, deletes, GKDKs and roll-overs of the PN GW.
 
 Everything is in the store before it is answered or used. Flows are those of `session.py`. Times are milliseconds of
-the clock port; the network's time comes from answers over the session only and moves forward only (SEC-05).
+the clock port; the network's time comes from answers over the session only and moves forward only.
 """
 
 import hashlib
@@ -358,7 +358,7 @@ class Membership:
         group.alias = fields.get(messages.SG_ALIAS, group.alias)
         group.leisure = min(fields.get(messages.LEISURE, group.leisure), tuning.LEISURE_MAX)
         unix, now = fields.get(messages.TIME, 0), self._clock.now()
-        if unix > self.unix_time(now):
+        if unix > self.unix_time(now):  # never back (SEC-05)
             self._unix, self._unix_at = unix, now
 
     def _rest(self, group):

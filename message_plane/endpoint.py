@@ -221,12 +221,12 @@ class Endpoint:
             raise NoSession(f"there was no handshake with {name!r} since the start")
         return export(session.exporter_key, label, length)
 
-    # Pairing (docs/protocol.md section 9, SEC-20)
+    # Pairing (docs/protocol.md section 9)
 
     def open_pairing(
         self, accept: Callable[[Credential], bool], handler: Handler, *, duration_s: float = tuning.PAIRING_S
     ) -> None:
-        """Let unregistered PNEs in for `duration_s` seconds, credentials by value, to `handler` only.
+        """Let unregistered PNEs in for `duration_s` seconds, credentials by value, to `handler` only (SEC-20).
 
         `accept` is asked with each credential that is offered. Such a peer is provisional: `export` works for it,
         `request` does not, and nothing of it is written to disk unless `admit` is called.
@@ -235,7 +235,7 @@ class Endpoint:
         self._reception.open_window(accept, time.monotonic() + duration_s)
 
     def close_pairing(self) -> None:
-        """Close the window; provisional sessions end with it."""
+        """Close the window; provisional sessions end with it (SEC-20)."""
         self._reception.close_window()
         self._incoming.pairing_handler = None
         self._sessions.end_provisional()

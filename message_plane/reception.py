@@ -1,4 +1,4 @@
-"""Where strangers knock: EDHOC as responder, behind its flood limits (docs/protocol.md section 3, SEC-16, SEC-21)."""
+"""Where strangers knock: EDHOC as responder, behind its flood limits (docs/protocol.md section 3)."""
 
 from __future__ import annotations
 
@@ -91,6 +91,7 @@ class Reception:
         if not INITIATORS_OF[self._own.role]:
             raise edhoc.WrongRole("nobody initiates towards this role")
         self.expire(now)
+        # Judged before anything is computed (SEC-21).
         verdict = self._guard.judge(host, port, echo, self._half_open.crowded, now)
         if verdict is Verdict.CHALLENGE:
             self._incidents.strange("handshakes_challenged")
@@ -128,7 +129,7 @@ class Reception:
         return _edhoc_message(message_4)
 
     def _by_kid(self, kid: bytes) -> list[Credential]:
-        """The candidates for `kid` in the order they should be tried; not empty.
+        """The candidates for `kid`, which is a hint only (SEC-16), in the order they should be tried; not empty.
 
         The library can verify against one credential for each handshake. Two keys with one kid take 2**32 tries to
         make; then the one that did not fit last time comes last, and the peer's next handshake finds its own.

@@ -1,7 +1,7 @@
 """What must survive a restart: registered credentials, OSCORE contexts, and the lease to use them.
 
 SQLite with every commit synced, deleted octets overwritten, in a file only its owner can read. Everything a
-running endpoint writes goes through `commit`, one transaction that first checks the lease's fencing token (SEC-23).
+running endpoint writes goes through `commit`, one transaction that first checks the lease's fencing token.
 """
 
 from __future__ import annotations
@@ -241,10 +241,10 @@ class SessionStore:
             rows = view.execute("SELECT entity_id, role, x, ccs, kid FROM credential").fetchall()
         return [Credential(*row) for row in rows]
 
-    # The lease (SEC-23)
+    # The lease
 
     def acquire(self, owner_x: bytes) -> Lease:
-        """Take the lease for this process, for the entity whose public x coordinate is `owner_x`.
+        """Take the lease for this process (SEC-23), for the entity whose public x coordinate is `owner_x`.
 
         Free, or held by a process that is gone, or not renewed for LEASE_MS: it is taken, with a new fencing token.
         Contexts made under another key than `owner_x` end. Raises LeaseHeld.
@@ -273,8 +273,9 @@ class SessionStore:
     def commit(self, lease: Lease, changes: Sequence[Change] = ()) -> frozenset[bytes]:
         """Renew `lease` and make `changes`, all or none, on disk when this returns. Raises LeaseLost, StoreError.
 
-        Returns the recipient IDs of those changes that had no effect because the context, or the credential it
-        was made with, was removed meanwhile: those sessions are over.
+        The fencing token is checked in the same transaction (SEC-23). Returns the recipient IDs of those changes that
+        had no effect because the context, or the credential it was made with, was removed meanwhile: those sessions
+        are over.
         """
         now = holder.boot_milliseconds()
         gone = set()

@@ -1,7 +1,7 @@
 """All sessions of an endpoint: found by kid for what comes in, by entity for what goes out.
 
 An entity has at most one live session and one candidate beside it. A candidate from a new handshake takes the place
-of the live one when something on it has verified (SEC-21); until then both answer.
+of the live one when something on it has verified; until then both answer.
 """
 
 from __future__ import annotations
@@ -305,11 +305,13 @@ class Sessions:
         return session
 
     def _set_candidate(self, session: Session) -> None:
+        """Take it up beside the live one, in the place of a candidate before it (SEC-21)."""
         self._forget(self._candidates.pop(session.entity_id, None))
         self._candidates[session.entity_id] = session
         self._by_recipient_id[session.recipient_id] = session
 
     async def _promote(self, session: Session, host: str, port: int) -> bool:
+        """The live one ends only now that something has verified on the candidate (SEC-21). False if it is over."""
         entity_id = session.entity_id
         before = self._live.get(entity_id)
         if session.ceiling == 0:  # the peer initiated: not on disk yet

@@ -1,8 +1,8 @@
 """One private SQLite file: every commit on the medium, nothing deleted left readable, nothing half made.
 
 WAL with synchronous FULL: a committed transaction survives a power cut. `secure_delete` overwrites deleted rows, and
-the write-ahead log, which holds older pages, is cut to nothing after a secret was deleted (SEC-29). A new file gets
-its schema under an unfinished name, so one that is there and empty was never ours: something emptied it (SEC-37).
+the write-ahead log, which holds older pages, is cut to nothing after a secret was deleted. A new file gets
+its schema under an unfinished name, so one that is there and empty was never ours: something emptied it.
 """
 
 import contextlib
@@ -153,7 +153,7 @@ class SqliteFile:
         return self._depth > 0
 
     def erase_after_commit(self) -> None:
-        """Say inside a transaction that it deletes a secret: older pages with it are erased too, now or later."""
+        """Say inside a transaction that it deletes a secret: older pages with it are erased too (SEC-29)."""
         self._erase_owed = True
 
     def erase_now(self) -> None:
@@ -240,7 +240,7 @@ class SqliteFile:
         self.erasures += 1
 
     def _cut_log(self, wait_s: float) -> str:
-        """Bring the log into the file and cut it to nothing; why not, or nothing."""
+        """Bring the log into the file and cut it to nothing (SEC-29); why not, or nothing."""
         try:
             self.connection.execute(f"PRAGMA busy_timeout = {int(wait_s * 1000)}")
             ((busy, _, _),) = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -257,7 +257,7 @@ class SqliteFile:
             beside = self.path.with_name(self.path.name + suffix)
             if os.path.lexists(beside):
                 files.check(beside, self._faults.unusable)
-        if self.path.stat().st_size == 0:
+        if self.path.stat().st_size == 0:  # SEC-37
             raise self._faults.unusable(f"{self.path} is empty.", remedy)
 
     def _prepare(self, migrations: Sequence[str], holds: str, remedy: str) -> None:
@@ -278,7 +278,7 @@ class SqliteFile:
                 f"{self.path} was written by a newer keycast (schema {version}, this one knows {len(migrations)}).",
                 "Install that version again.",
             )
-        if version == 0:
+        if version == 0:  # SEC-37
             raise self._faults.unusable(f"{self.path} is empty: it has no {holds}.", remedy)
         if version == len(migrations):
             return
@@ -298,7 +298,7 @@ class SqliteFile:
             with files.locked(self.path.parent):
                 if os.path.lexists(self.path):
                     return  # another process was faster
-                if os.path.lexists(log) and os.lstat(log).st_size:
+                if os.path.lexists(log) and os.lstat(log).st_size:  # SEC-37
                     raise self._faults.unusable(f"{self.path} is missing, and its log {log.name} is there.", remedy)
                 try:
                     _remove(unfinished)  # of a process that was killed

@@ -18,7 +18,7 @@ PAGE = conformance.PROJECT / "docs" / "decisions.md"
 _HEAD = """# Security decisions
 
 Made from tests/requirements.toml, the ids in the code and the marks of the tests by `python -m tools.decision_pages`;
-do not edit. `pytest --req SEC-20` runs the tests of one decision, `python -m tools.mutation SEC-20` changes what
+do not edit. `pytest --req ID` runs the tests of one decision, `python -m tools.mutation ID` changes what
 implements it one place at a time and reports what no test notices, `make conformance` prints what came of all of them.
 
 What a decision prevents: C, that exclusion or the secrecy of a key breaks; H, that authenticity, state or availability

@@ -1,4 +1,4 @@
-"""DNS-SD announcement of the PN GW: `_keycast._udp.local.`. A hint for boards; they pin the credential (SEC-20)."""
+"""DNS-SD announcement of the PN GW: `_keycast._udp.local.`. A hint for boards; they pin the credential."""
 
 import contextlib
 import logging

@@ -1,8 +1,8 @@
 """Service Groups of the PN whose keys come from GMKs: their versions, members and deliveries, kept in a private file.
 
 Group Key = HKDF(GMK, "keycast/gmk/1" ‖ full SG ID ‖ version): never the GMK itself, and a new version is an unrelated
-key even from the same GMK, so a PNE that leaves is shut out without the GMS (SEC-12, SEC-01). Versions are epoch u16 ‖
-counter u16, only grow, and are counted here: such a Service Group belongs to this PN alone (SEC-03).
+key even from the same GMK, so a PNE that leaves is shut out without the GMS. Versions are epoch u16 ‖ counter u16,
+only grow, and are counted here: such a Service Group belongs to this PN alone.
 """
 
 from contextlib import AbstractContextManager
@@ -27,12 +27,12 @@ CREATE TABLE member (sg_id TEXT NOT NULL, pne_id TEXT NOT NULL, PRIMARY KEY (sg_
 
 
 def group_key(gmk: bytes, sg_id: str, version: int) -> bytes:
-    """The Group Key (16 octets) of `version` of a Service Group, from a GMK."""
+    """The Group Key (16 octets) of `version` of a Service Group, from a GMK (SEC-12, SEC-01)."""
     return bytes(hkdf(gmk, KEY_CONTEXT + sg_id.encode() + version.to_bytes(4, "big"), GROUP_KEY_LEN))
 
 
 def following(version: int) -> int:
-    """The version after `version`. Raises TooMany after the last one."""
+    """The version after `version`, none twice (SEC-03). Raises TooMany after the last one."""
     if version >= VERSION_MAX:
         raise TooMany("the Service Group has used up its versions; map the group to another SG ID")
     return version + 1

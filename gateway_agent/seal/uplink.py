@@ -5,7 +5,7 @@ Upward it answers what the PN GW asks (`Uplink.request`); downward it sends what
 other groups go on to the real CPNS Server, if there is one.
 
 Every change of GMK is given the reason "leave": why the GMS changed it is not in the message, and if it was a removal,
-the old Group Key must not live longer (SEC-05).
+the old Group Key must not live longer.
 """
 
 import asyncio
@@ -233,6 +233,7 @@ class SealUplink:
         """The next version when the sending GMK is another one, or is gone."""
         with self._groups.transaction():
             if key is not None and key.key_id != group.key_id:
+                # It may be new because somebody was removed (SEC-05).
                 reason = numbers.REASON_LEAVE if group.version else numbers.REASON_CREATE
                 group = self._next(replace(group, told=min(group.told, group.revision)), key.key_id, reason)
             elif key is None and group.key_id:

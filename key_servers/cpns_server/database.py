@@ -1,4 +1,4 @@
-"""The file below the store: for one process, every commit on the medium, nothing deleted left readable (SEC-29)."""
+"""The file below the store: for one process, every commit on the medium, nothing deleted left readable."""
 
 import sqlite3
 import threading

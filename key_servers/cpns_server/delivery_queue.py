@@ -2,7 +2,7 @@
 
 There is one `Delivery` for each (PN GW, Service Group) and at most one request of it on its way (SEC-27): always
 towards the newest position, never through older ones. An inventory goes before the key that was made because of it,
-so a PN GW knows who left before it holds anything it must not give the leaver (SEC-06).
+so a PN GW knows who left before it holds anything it must not give the leaver.
 
 `step(delivery, event, now)` gives the next state and the actions to execute; `now` is monotonic, in seconds.
 """
@@ -234,7 +234,7 @@ def _next_request(state: Delivery) -> Send | None:
     wanted, accepted = state.wanted, state.accepted
     if wanted.deleted:
         return None if accepted.deleted else Send(Kind.DELETE, wanted)
-    if accepted.revision < wanted.revision:
+    if accepted.revision < wanted.revision:  # first who left, then what they must not get (SEC-06)
         return Send(Kind.INVENTORY, Position(wanted.revision, accepted.version, False))
     if accepted.version < wanted.version:
         return Send(Kind.KEY, Position(accepted.revision, wanted.version, False))

@@ -1,7 +1,7 @@
 """Group Keys of the Server: created, updated and deleted here and nowhere else (CPNS-GKM-58..61).
 
-A key is 16 octets from the random source handed in: there is no way to enter one (SEC-12). Key and version are in the
-store, committed, before anybody can see them, so no crash makes two keys of one version.
+A key is 16 octets from the random source handed in: there is no way to enter one. Key and version are in the store,
+committed, before anybody can see them, so no crash makes two keys of one version.
 """
 
 from collections.abc import Callable
@@ -109,6 +109,7 @@ class GroupKeys:
         return self._schedule.wake_at()
 
     def _draw(self, sg_id: str) -> bytes:
+        """A Group Key, from the random source alone (SEC-12). Raises WeakRandomness."""
         key = self._random(cpns.tuning.GROUP_KEY_LEN)
         previous = self._store.newest_key(sg_id)
         if len(key) != cpns.tuning.GROUP_KEY_LEN or (previous is not None and equal(key, previous.key)):

@@ -1,7 +1,7 @@
 """Answers the CPNS messages of PN GWs: checks who says what, asks the right part, builds the response.
 
-The link has authenticated the PN GW; every ID inside the message is compared with it (SEC-16). No message under a
-Group Key comes here: what changes members or keys is said over the session only (SEC-15).
+The link has authenticated the PN GW; every ID inside the message is compared with it. No message under a Group
+Key comes here: what changes members or keys is said over the session only.
 """
 
 import logging
@@ -68,7 +68,7 @@ class RequestHandler:
         What it changes is on the medium when the answer is there; nothing else happens between question and change.
 
         Raises MalformedMessage, or NotAllowed for a PN GW that may not speak, a foreign PN ID, or a message that no
-        PN GW sends: these never were requests to this Server.
+        PN GW sends: these never were requests to this Server (SEC-15, SEC-16).
         """
         try:
             gateway = self._registry.speaking(gateway_id)

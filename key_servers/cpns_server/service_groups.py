@@ -1,4 +1,4 @@
-"""Service Groups come and go. Their names never do: versions outlive a group, so that an old key stays old (SEC-04)."""
+"""Service Groups come and go. Their names never do: versions outlive a group, so that an old key stays old."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -110,6 +110,7 @@ class ServiceGroups:
             self._delete(self._living(sg_id), now)
 
     def _put_new(self, group: Group, present: Group | None, open_to: Iterable[str]) -> None:
+        # The versions of a group that was deleted go on, so that its old keys stay old (SEC-04).
         version = group_version.first(self._store.base_epoch()) if present is None else present.version
         self._store.put_group(replace(group, version=version))
         self._store.set_open_to(group.sg_id, open_to)

@@ -96,6 +96,7 @@ def test_a_registration_names_the_entity_that_its_credential_names():
             parse_registration(entity_id, role, ccs)
 
 
+@pytest.mark.req("SEC-32")
 def test_a_new_key_for_an_entity_ends_the_contexts_of_the_old_one(store, lamp):
     lease = store.acquire(OWN_X)
     store.commit(lease, [AddContext(context(), lamp)])
@@ -105,6 +106,9 @@ def test_a_new_key_for_an_entity_ends_the_contexts_of_the_old_one(store, lamp):
     assert store.edition() == edition
     store.register(fresh("lamp"))
     assert store.contexts() == []
+    edition, before = store.edition(), edition
+    assert edition != before
+    store.bind(fresh("lamp"), replace=True)
     assert store.edition() != edition
 
 
@@ -117,6 +121,7 @@ def test_contexts_that_are_discarded_are_missed_by_whoever_goes_by_them(store, l
     assert store.contexts() == [] and store.edition() != edition
 
 
+@pytest.mark.req("SEC-32")
 def test_who_is_unregistered_has_no_context_left(store, lamp):
     lease = store.acquire(OWN_X)
     store.commit(lease, [AddContext(context(), lamp)])
@@ -266,6 +271,7 @@ def test_a_context_that_replaces_others_ends_them_in_the_same_commit(store, lamp
     assert [found.recipient_id for found in store.contexts()] == [b"two"]
 
 
+@pytest.mark.req("SEC-32")
 def test_contexts_made_under_another_own_key_end(store, lamp):
     lease = store.acquire(OWN_X)
     store.commit(lease, [AddContext(context(), lamp)])
@@ -282,6 +288,7 @@ def test_contexts_made_under_another_own_key_end(store, lamp):
 @pytest.mark.req("SEC-23")
 def test_a_second_process_does_not_get_the_lease_of_a_living_one(store, path):
     lease = store.acquire(OWN_X)
+    lease.require()
     second = SessionStore(path)
     with pytest.raises(LeaseHeld):
         second.acquire(OWN_X)
@@ -311,6 +318,7 @@ def test_who_lost_the_lease_writes_nothing_and_knows_it(store, lamp, path, monke
     second_store.close()
 
 
+@pytest.mark.req("SEC-23")
 def test_a_lapsed_lease_that_nobody_took_is_renewed(store, monkeypatch):
     monkeypatch.setattr(session_store, "LEASE_MS", 50)
     lease = store.acquire(OWN_X)
@@ -336,6 +344,7 @@ def hold(path):
     return child
 
 
+@pytest.mark.req("SEC-23")
 def test_the_lease_of_a_killed_process_is_free_at_once(store, path):
     child = hold(path)
     try:
@@ -359,6 +368,7 @@ def test_a_stopped_process_is_not_taken_for_a_dead_one(store, path):
         child.communicate()
 
 
+@pytest.mark.req("SEC-23")
 def test_a_process_is_known_by_boot_and_start_time_not_by_its_number_alone():
     me = holder.this_process()
     boot, namespace, pid, started = me.split("/")
