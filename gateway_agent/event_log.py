@@ -4,21 +4,13 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from cpns import numbers
+from cpns.in_words import reason_text, version_text
 from gateway_agent.core import events
 from gateway_agent.core.events import Event
 
 _log = logging.getLogger(__name__)
 
 _NAMED_MAX = 8  # boards in one line
-
-_REASONS = {
-    numbers.REASON_CREATE: "the group is new",
-    numbers.REASON_JOIN: "a board has joined",
-    numbers.REASON_LEAVE: "a board has gone",
-    numbers.REASON_PERIODIC: "its time has come",
-    numbers.REASON_BY_HAND: "asked for",
-}
 
 
 def write(event: Event) -> None:
@@ -35,16 +27,15 @@ def line(event: Event) -> str:
 
 
 def _key_arrived(event: events.KeyArrived) -> str:
-    why = _REASONS.get(event.reason, f"reason {event.reason}")
-    return f"version {_version(event.version)} of {event.sg_id} has arrived: {why}"
+    return f"version {version_text(event.version)} of {event.sg_id} has arrived: {reason_text(event.reason)}"
 
 
 def _key_delivered(event: events.KeyDelivered) -> str:
     others = event.confirmed - event.by_broadcast
     ways = [f"{count} {how}" for count, how in ((event.by_broadcast, "by broadcast"), (others, "by session")) if count]
     text = (
-        f"version {_version(event.version)} of {event.sg_id} is delivered: {event.confirmed} of {event.members} boards "
-        f"after {event.seconds:.1f} s ({', '.join(ways) or 'none'})"
+        f"version {version_text(event.version)} of {event.sg_id} is delivered: "
+        f"{event.confirmed} of {event.members} boards after {event.seconds:.1f} s ({', '.join(ways) or 'none'})"
     )
     return f"{text}; without it: {_listed(event.missing)}" if event.missing else text
 
@@ -56,10 +47,6 @@ def _retired(event: events.Retired) -> str:
 def _listed(names: tuple[str, ...]) -> str:
     more = len(names) - _NAMED_MAX
     return ", ".join(names[:_NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
-
-
-def _version(version: int) -> str:
-    return f"{version >> 16}.{version & 0xFFFF}"
 
 
 _LINES: dict[type, Callable[[Any], str]] = {

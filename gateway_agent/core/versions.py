@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 from cpns import messages, numbers
 from cpns.errors import NotAllowed
+from cpns.in_words import version_text
 from gateway_agent.core import receipts
 from gateway_agent.core.alarms import OLD_COPY, Alarms
 from gateway_agent.core.ports import Clock, Uplink
@@ -101,7 +102,7 @@ class Versions:
         if group is None or group.waiting or version <= group.version or not group.version:
             self._believe(pne_id, sg_id)
         else:
-            self._doubt(pne_id, sg_id, f"version {version >> 16}.{version & 0xFFFF} of {sg_id}")
+            self._doubt(pne_id, sg_id, f"version {version_text(version)} of {sg_id}")
 
     def heard_receipt(self, pne_id: str, sg_id: str, receipt: bytes) -> None:
         """A PNE shows what this PN GW once wrote for it, empty for nothing."""
@@ -112,9 +113,7 @@ class Versions:
         version, generation = said
         group, pn = self._store.inventory.group_or_deleted(sg_id), self._store.pn.get()
         if pn is not None and (version > (0 if group is None else group.version) or generation > pn.last_generation):
-            self._stop(
-                f"{pne_id} has a receipt of this gateway for version {version >> 16}.{version & 0xFFFF} of {sg_id}"
-            )
+            self._stop(f"{pne_id} has a receipt of this gateway for version {version_text(version)} of {sg_id}")
 
     def receipt(self, pne_id: str, sg_id: str, version: int) -> bytes:
         """What a PNE is to keep for `heard_receipt`: that the store knows this version, which must be in it."""
@@ -154,7 +153,8 @@ class Versions:
             if group is not None and group.waiting:
                 continue
             if version > (0 if group is None else group.version):
-                self._stop(f"the CPNS Server has seen this gateway acknowledge version {version} of {sg_id}")
+                acknowledged = f"version {version_text(version)} of {sg_id}"
+                self._stop(f"the CPNS Server has seen this gateway acknowledge {acknowledged}")
                 return
 
     def _doubt(self, pne_id: str, about: str, what: str) -> None:

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cpns import numbers
-from key_servers.cpns_server import group_version
+from cpns.in_words import reason_text, version_text
 
 _log = logging.getLogger(__name__)
 
@@ -101,18 +100,8 @@ def line(event: Event) -> str:
     return _LINES[type(event)](event)
 
 
-_REASONS = {
-    numbers.REASON_CREATE: "the group is new",
-    numbers.REASON_JOIN: "a board has joined",
-    numbers.REASON_LEAVE: "a board has gone, or may have",
-    numbers.REASON_PERIODIC: "its time has come",
-    numbers.REASON_BY_HAND: "asked for",
-}
-
-
 def _key_made(event: KeyMade) -> str:
-    why = _REASONS.get(event.reason, f"reason {event.reason}")
-    return f"version {group_version.text(event.version)} of {event.sg_id} is made: {why}"
+    return f"version {version_text(event.version)} of {event.sg_id} is made: {reason_text(event.reason)}"
 
 
 def _gateway(event: GatewayRegistered) -> str:

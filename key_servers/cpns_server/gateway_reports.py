@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from cpns import numbers
 from cpns.errors import Unknown
+from cpns.in_words import version_text
 from key_servers.cpns_server import alarms as kinds
-from key_servers.cpns_server import group_version, tuning
+from key_servers.cpns_server import tuning
 from key_servers.cpns_server.alarms import Alarms
 from key_servers.cpns_server.delivery_queue import Position
 from key_servers.cpns_server.group_keys import GroupKeys, active
@@ -44,7 +45,7 @@ class GatewayReports:
         """
         group = active(self._store.group(sg_id), sg_id)
         if not 0 < version <= group.version:
-            raise Unknown(f"version {group_version.text(version)} of Service Group {sg_id} was never issued")
+            raise Unknown(f"version {version_text(version)} of Service Group {sg_id} was never issued")
         for _, pne_ids in outcomes:
             self._registry.must_be_bound(pne_ids, gateway.pn_id)
         for outcome, pne_ids in outcomes:
@@ -112,8 +113,8 @@ class GatewayReports:
                 kinds.AHEAD,
                 gateway.gateway_id,
                 sg_id,
-                f"PN GW {gateway.gateway_id} says it holds version {group_version.text(version)} of Service Group "
-                f"{sg_id}, the Server has only issued {group_version.text(group.version)}. Either it is wrong, or "
+                f"PN GW {gateway.gateway_id} says it holds version {version_text(version)} of Service Group "
+                f"{sg_id}, the Server has only issued {version_text(group.version)}. Either it is wrong, or "
                 "this Server runs on an old copy of its store: then run keycast server restore.",
                 now,
             )
@@ -138,7 +139,7 @@ class GatewayReports:
                 kinds.LOST_STORE,
                 gateway.gateway_id,
                 group.sg_id,
-                f"PN GW {gateway.gateway_id} went back to version {group_version.text(version)} of Service Group "
+                f"PN GW {gateway.gateway_id} went back to version {version_text(version)} of Service Group "
                 f"{group.sg_id}: was an old image put back? Then run keycast gateway restore there.",
                 now,
             )

@@ -37,8 +37,3 @@ def restored(number: int, epochs: int) -> int:
 def epoch_of(version: int) -> int:
     """Give the epoch of a version."""
     return version >> _COUNTER_BITS
-
-
-def text(version: int) -> str:
-    """Give 'epoch.counter' for people, '-' for none."""
-    return f"{epoch_of(version)}.{version & 0xFFFF}" if version else "-"

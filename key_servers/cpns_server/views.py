@@ -2,7 +2,7 @@
 
 from cpns import numbers
 from cpns.errors import Unknown
-from key_servers.cpns_server import group_version
+from cpns.in_words import version_text
 from key_servers.cpns_server.courier import Courier
 from key_servers.cpns_server.store import Store
 from key_servers.cpns_server.values import GatewayDelivery, Group, GroupState, GroupView
@@ -38,7 +38,7 @@ class Views:
             rekey_on_join=group.rekey_on_join,
             period_s=group.period_s,
             version=group.version,
-            version_text=group_version.text(group.version),
+            version_text=version_text(group.version),
             update_pending=group.pending is not None,
             key_made_at=group.key_made_at,
             members=self._store.members(group.sg_id),

@@ -32,7 +32,7 @@ SHARED_MODULES |= {"select", "socket", "struct", "sys", "time"}
 ONE_SIDED_MODULES = {"cryptolib", "micropython", "uctypes", "hmac", "secrets", "cryptography", "gmpy2"}
 # The Linux ends' share of the portable packages.
 CPYTHON_ONLY = ("cpns/xml_form.py", "device_agent/host/", "mikey_sakke/kms_", "mikey_sakke/https.py")
-CPYTHON_ONLY += ("mikey_sakke/group_configuration.py", "cpns/name_rule.py")
+CPYTHON_ONLY += ("mikey_sakke/group_configuration.py", "cpns/name_rule.py", "cpns/in_words.py")
 
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
 LONGEST_MODULE = 600

@@ -8,6 +8,7 @@ import pytest
 from cpns import messages as m
 from cpns import numbers as n
 from cpns.errors import NotAllowed, NotMember
+from cpns.in_words import version_text
 from key_servers.cpns_server import group_version, tuning
 from key_servers.cpns_server.values import MemberState
 from tests.unit.cpns_server_parts import HandClock, House, error_of, succeeded
@@ -69,7 +70,7 @@ async def test_a_copy_put_back_twice_goes_on_two_epochs_later(tmp_path: Path) ->
     with pytest.raises(NotAllowed):
         await house.server.restore(epochs=0)
     await house.server.restore(epochs=2)
-    assert group_version.text(house.server.confirm_members("light")) == "2.1"
+    assert version_text(house.server.confirm_members("light")) == "2.1"
     await house.server.close()
 
 
@@ -78,7 +79,7 @@ async def test_a_group_that_the_copy_does_not_know_begins_above_its_lost_version
     house = await House.open(tmp_path)
     await house.server.restore()
     house.server.create_group("light")  # it may have been made, and used, after the copy
-    assert group_version.text(house.server.show_group("light").version) == "1.1"
+    assert version_text(house.server.show_group("light").version) == "1.1"
     await house.server.close()
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from key_servers.cpns_server.group_version import first, following, restored, text
+from cpns.in_words import version_text
+from key_servers.cpns_server.group_version import first, following, restored
 from key_servers.cpns_server.store import Store
 from key_servers.cpns_server.values import Gateway, GroupKey
 from key_servers.errors import StoreFailed, StoreInUse, StoreUnusable
@@ -138,7 +139,7 @@ def test_versions_run_on_from_counter_to_epoch_and_end() -> None:
     assert following(first(0)) == 1
     assert following(0x0000FFFF) == 0x00010000
     assert restored(0x00030007, 1) == 0x00040000
-    assert text(0x00030007) == "3.7" and text(0) == "-"
+    assert version_text(0x00030007) == "3.7" and version_text(0) == "-"
     with pytest.raises(Exception, match="used up"):
         following(0xFFFFFFFF)
     with pytest.raises(Exception, match="used up"):

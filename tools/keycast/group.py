@@ -5,12 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
+from cpns.in_words import version_text
 from tools.keycast import completion
 from tools.keycast.dates import local
 from tools.keycast.look_alikes import point_out
 from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, StateOption, answer, ask, console
 from tools.keycast.tables import show_table
-from tools.keycast.versions import version_text
 
 app = typer.Typer(no_args_is_help=True)
 

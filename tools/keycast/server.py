@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cpns.in_words import version_text
 from tools.keycast import completion
 from tools.keycast.dates import local
 from tools.keycast.group import PneArgument, SgArgument
@@ -22,7 +23,6 @@ from tools.keycast.options import (
     state_option,
 )
 from tools.keycast.tables import show_table
-from tools.keycast.versions import version_text
 
 if TYPE_CHECKING:
     from gateway_agent.control import ControlSocket

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any, NoReturn
 
 from cpns.errors import NotAllowed
+from cpns.in_words import version_text
 from gateway_agent.app import GatewayApp
 from gateway_agent.control import Command, attended
 from key_servers.cpns_server.app import CpnsServer
@@ -13,7 +14,6 @@ from key_servers.cpns_server.values import GroupState
 from message_plane import credentials
 from tools.keycast.known_names import new_name, require
 from tools.keycast.server_steering import commands_elsewhere, credential_octets, group_commands
-from tools.keycast.versions import version_text
 
 SECRET_CHARACTERS = 16
 

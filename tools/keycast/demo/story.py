@@ -8,6 +8,7 @@ from typing import Any
 
 from cpns import broadcast_object, numbers
 from cpns.errors import MalformedMessage
+from cpns.in_words import version_text
 from tools.keycast.demo.house import PN_ID, House
 from tools.virtual_board.board import Board, BoardError
 from tools.virtual_board.thief import Thief
@@ -190,11 +191,6 @@ class Story:
 def counted(count: int, thing: str) -> str:
     """A number of things, in words: 1 datagram, 2 datagrams."""
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
-
-
-def version_text(version: int) -> str:
-    """A version as epoch.counter."""
-    return f"{version >> 16}.{version & 0xFFFF}"
 
 
 def _version_of(frame: bytes) -> int | None:

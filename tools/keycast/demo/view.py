@@ -9,7 +9,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tools.keycast.demo.story import SG_ID, Figures, Story, counted, version_text
+from cpns.in_words import version_text
+from tools.keycast.demo.story import SG_ID, Figures, Story, counted
 
 _WEB_FONT = re.compile(r"@font-face\s*{[^}]*}")  # a picture fetches nothing
 
