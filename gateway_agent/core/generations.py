@@ -5,6 +5,8 @@ generation, of which there are 65,535, nor ends one (SEC-36). Nothing is broadca
 is off, so that time does not count.
 """
 
+import math
+
 from gateway_agent.store.slot_table import Generation
 
 DAY_S = 86_400
@@ -18,6 +20,7 @@ HEIGHT_MAX = 11
 """2,048 slots: the largest tree whose indexes have 2 octets; larger ones are not on the air yet."""
 RESTORE_STEP = 256
 """A restored gateway skips so many generations that it meets none it has forgotten (SEC-02)."""
+_SINCE_UNIT_S = 4
 GENERATION_MAX = 0xFFFF
 USED_UP = "all generations of the tree of this PN are used up: its gateway must be set up anew"
 
@@ -38,6 +41,16 @@ def why_new(current: Generation, active: int, retired: int) -> str | None:
     if free < SHORT_OF_SLOTS * current.size and gains:
         return f"only {free} of {current.size} slots are free"
     return None
+
+
+def restored(known: int, times: int = 1, since_s: int = 0) -> int:
+    """The generation of a restored gateway that knows those up to `known` (SEC-02).
+
+    `times`: 1, or more for a copy that was put back before; `since_s`: seconds since it was made, 0 = not known. Of one
+    copy the later restore has the higher number, as boards go back to none. It grows with the root of the time: what
+    follows soon is told apart in minutes, and a copy that is a year old costs less than 3,000.
+    """
+    return known + RESTORE_STEP * times + math.isqrt(max(0, since_s) // _SINCE_UNIT_S)
 
 
 def has_ended(old: Generation, missing: int) -> bool:

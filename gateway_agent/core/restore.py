@@ -8,12 +8,24 @@ from dataclasses import dataclass
 
 from cpns.errors import TooMany
 from gateway_agent.core import receipts
-from gateway_agent.core.generations import GENERATION_MAX, RESTORE_STEP, USED_UP
+from gateway_agent.core.generations import GENERATION_MAX, USED_UP, restored
 from gateway_agent.core.ports import RandomOctets
 from gateway_agent.core.tree import Tree
 from gateway_agent.core.versions import NEXT_STEP
 from gateway_agent.store.errors import StoreDamaged
 from gateway_agent.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What is known of other restores, so that no generation is used twice: see `generations.restored`.
+
+    `known`: the highest generation that is known from elsewhere than the store.
+    """
+
+    known: int = 0
+    times: int = 1
+    since_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +37,11 @@ class Restored:
     pnes: tuple[str, ...]
 
 
-def restore(store: Store, random: RandomOctets, *, height: int, unix: int, known: int = 0) -> Restored:
+def restore(store: Store, random: RandomOctets, *, height: int, unix: int, counted: Counted = Counted()) -> Restored:
     """Begin anew in `store`, which was opened with `restoring=True`.
 
     * all Group Keys, covers, deliveries, members, slots and tree masters go;
-    * a new tree master, generation = highest known + 256, with a slot for every PNE present (`known`: the highest one
-      that is known from elsewhere);
+    * a new tree master, generation = highest known + 256 and more by `counted`, with a slot for every PNE present;
     * receipts given to PNEs are worth nothing any more (SEC-34);
     * every group waits: nothing goes out before the Server has told the members and issued a new key.
 
@@ -42,7 +53,7 @@ def restore(store: Store, random: RandomOctets, *, height: int, unix: int, known
     pn = store.pn.get()
     if pn is None:
         raise StoreDamaged("The store knows no PN.", "Put back a backup of this gateway, or set it up anew.")
-    generation = max([pn.last_generation, known, *files]) + RESTORE_STEP
+    generation = restored(max([pn.last_generation, counted.known, *files]), counted.times, counted.since_s)
     if generation > GENERATION_MAX:
         raise TooMany(USED_UP)  # before anything is gone
     with store.transaction():

@@ -5,9 +5,11 @@ key even from the same GMK, so a PNE that leaves is shut out without the GMS. Ve
 only grow, and are counted here: such a Service Group belongs to this PN alone.
 """
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from cpns.crypto.hkdf import hkdf
 from cpns.errors import TooMany
@@ -17,6 +19,7 @@ from private_store.sqlite_file import SqliteFile
 KEY_CONTEXT = b"keycast/gmk/1"
 GROUP_KEY_LEN = 16
 VERSION_MAX = 0xFFFFFFFF
+_SINCE_UNIT_S = 4
 _TABLES = """
 CREATE TABLE service_group (
     sg_id TEXT PRIMARY KEY, version INTEGER NOT NULL, key_id BLOB NOT NULL, reason INTEGER NOT NULL,
@@ -113,16 +116,30 @@ class ServiceGroups:
         """None any more."""
         self._file.rows("DELETE FROM member WHERE sg_id = ?", sg_id)
 
-    def begin_epoch(self) -> None:
-        """After a restore from a backup: what was issued since lies below the next epoch (SEC-03). Raises TooMany."""
+    def numbers(self) -> dict[str, tuple[int, int]]:
+        """(version, revision) of each Service Group, by its ID."""
+        rows = self._file.rows("SELECT sg_id, version, revision FROM service_group")
+        return {sg_id: (version, revision) for sg_id, version, revision in rows}
+
+    def begin_epoch(
+        self, epochs: int = 1, since_s: int = 0, newer: Mapping[str, tuple[int, int]] = MappingProxyType({})
+    ) -> None:
+        """After a restore: what was issued since the copy was made lies below (SEC-03). Raises TooMany.
+
+        `epochs`, `since_s`: as the CPNS Server counts after its own restore, an epoch later and one version more for
+        each 4 s since the copy was made; `newer`: `numbers` of a newer state, which may have groups that this has not.
+        """
         with self.transaction():
-            for sg_id, version, revision in self._file.rows("SELECT sg_id, version, revision FROM service_group"):
-                if version >> 16 == 0xFFFF:
-                    raise TooMany("the epochs of a Service Group are used up; map the group to another SG ID")
-                self._file.rows(
-                    "UPDATE service_group SET version = ?, key_id = x'', revision = ?, acknowledged = 0, told = 0"
-                    " WHERE sg_id = ?",
-                    ((version >> 16) + 1) << 16,
-                    ((revision >> 16) + 1) << 16,
-                    sg_id,
-                )
+            own = self.numbers()
+            for sg_id in sorted(own.keys() | newer.keys()):
+                counted = zip(own.get(sg_id, (0, 0)), newer.get(sg_id, (0, 0)), strict=True)
+                version, revision = (_restored(max(each), epochs, since_s) for each in counted)
+                begun = replace(self.get(sg_id), version=version, revision=revision, key_id=b"")
+                self.put(replace(begun, acknowledged=0, told=0))
+
+
+def _restored(number: int, epochs: int, since_s: int) -> int:
+    number = ((number >> 16) + epochs << 16) + max(0, since_s) // _SINCE_UNIT_S
+    if number > VERSION_MAX:
+        raise TooMany("the epochs of a Service Group are used up; map the group to another SG ID")
+    return number

@@ -314,13 +314,13 @@ class CpnsServer:
 
     # what an operator does: after a loss
 
-    async def restore(self, epochs: int = 1) -> tuple[str, ...]:
+    async def restore(self, epochs: int = 1, since_s: int = 0) -> tuple[str, ...]:
         """Say that this store is an older copy (SEC-03). Gives the IDs of the Service Groups now held.
 
         All sessions end; nothing is delivered or issued for a held group until `confirm_members`. More than 1 epoch
-        is needed for a copy that was put back before.
+        is needed for a copy that was put back before, unless `since_s` tells the seconds since it was made.
         """
-        held = self._recovery.restore(epochs, self._clock())
+        held = self._recovery.restore(epochs, self._clock(), since_s)
         self.tell(events.Restored(held))
         if self._udp is not None:
             await self._udp.end_sessions()

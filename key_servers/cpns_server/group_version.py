@@ -3,11 +3,14 @@
 The counter runs on into the epoch, so a version only ever grows. A number that somebody reports moves nothing.
 """
 
+import math
+
 from cpns.errors import TooMany
 
 _COUNTER_BITS = 16
 _VERSION_MAX = 0xFFFFFFFF
 _EPOCH_MAX = 0xFFFF
+_SINCE_UNIT_S = 4
 
 
 def first(epoch: int) -> int:
@@ -22,16 +25,29 @@ def following(version: int) -> int:
     return version + 1
 
 
-def restored(number: int, epochs: int) -> int:
-    """Give where a version or revision goes on in a restored store, `epochs` epochs later.
+def restored(number: int, epochs: int, since_s: int = 0) -> int:
+    """Give where a version or revision goes on in a restored store, `epochs` epochs later and one more each 4 s.
 
-    Everything issued after the copy was made lies below, unless the lost Server went through that many
-    epochs. Raises TooMany when the epochs end.
+    `since_s`: seconds since the copy was made, 0 = not known. Everything issued after the copy was made lies below,
+    unless the lost Server went through that many epochs; so does what was issued since an earlier restore of this
+    copy, if that was fewer than one in 4 s. Raises TooMany when the epochs end.
     """
-    epoch = epoch_of(number) + epochs
-    if epoch > _EPOCH_MAX:
+    version = first(epoch_of(number) + epochs) + max(0, since_s) // _SINCE_UNIT_S
+    if epoch_of(version) > _EPOCH_MAX:
         raise TooMany("the epochs of a Service Group are used up; create one under another SG ID")
-    return epoch << _COUNTER_BITS
+    return version
+
+
+def restored_base(epoch: int, epochs: int, since_s: int = 0) -> int:
+    """Give the epoch of Service Groups that are made in a restored store, which may have been made before, too.
+
+    It lies above that of `restored`, and of an earlier restore of the same copy, told apart in minutes: it grows with
+    the root of the time, so a copy that is a year old costs less than 3,000 epochs. Raises TooMany.
+    """
+    base = epoch + epochs + math.isqrt(max(0, since_s) // _SINCE_UNIT_S)
+    if base > _EPOCH_MAX:
+        raise TooMany("the epochs of this Server are used up")
+    return base
 
 
 def epoch_of(version: int) -> int:

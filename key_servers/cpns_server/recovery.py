@@ -5,16 +5,14 @@ from dataclasses import replace
 
 import cpns.tuning
 from cpns import numbers
-from cpns.errors import NotAllowed, NotMember, TooMany, Unknown
+from cpns.errors import NotAllowed, NotMember, Unknown
 from key_servers.cpns_server.delivery_queue import Position
 from key_servers.cpns_server.group_keys import GroupKeys
-from key_servers.cpns_server.group_version import restored
+from key_servers.cpns_server.group_version import restored, restored_base
 from key_servers.cpns_server.membership import Membership
 from key_servers.cpns_server.registry import Registry
 from key_servers.cpns_server.store import Store
 from key_servers.cpns_server.values import Gateway, GroupState, MemberState, Moment
-
-_EPOCH_MAX = 0xFFFF
 
 
 def epochs_ahead(newer: Store, older: Store) -> int:
@@ -33,30 +31,27 @@ class Recovery:
         self._membership = membership
         self._keys = keys
 
-    def restore(self, epochs: int, now: Moment) -> tuple[str, ...]:
+    def restore(self, epochs: int, now: Moment, since_s: int = 0) -> tuple[str, ...]:
         """Take this store for an older copy: go on `epochs` epochs later, hold all groups. Gives the IDs of those held.
 
         Nothing is issued under a version that the lost Server may have used, and nobody who left since the copy was
         made is keyed before a person has looked at the members. More than 1 epoch is for a copy that was put back
-        before.
+        before; `since_s`: seconds since it was made, 0 = not known, tell restores of one copy apart by themselves.
         Raises NotAllowed (epochs beyond what receivers follow), TooMany (epochs used up).
         """
         if not 1 <= epochs <= cpns.tuning.EPOCH_JUMP_MAX:
             raise NotAllowed(f"go on 1 to {cpns.tuning.EPOCH_JUMP_MAX} epochs later: receivers refuse more")
         held = []
         with self._store.transaction():
-            base = self._store.base_epoch() + epochs
-            if base > _EPOCH_MAX:
-                raise TooMany("the epochs of this Server are used up")
-            self._store.set_base_epoch(base)
+            self._store.set_base_epoch(restored_base(self._store.base_epoch(), epochs, since_s))
             for group in self._store.groups():
                 if group.state is not GroupState.DELETED:
                     group = replace(group, state=GroupState.HELD)
                     held.append(group.sg_id)
-                self._store.put_group(replace(group, version=restored(group.version, epochs), pending=None))
+                self._store.put_group(replace(group, version=restored(group.version, epochs, since_s), pending=None))
                 for pn_id in self._store.inventory_pns(group.sg_id):
                     revision = self._store.revision(group.sg_id, pn_id)
-                    self._store.set_revision(group.sg_id, pn_id, restored(revision, epochs))
+                    self._store.set_revision(group.sg_id, pn_id, restored(revision, epochs, since_s))
                     self._store.set_accepted(group.sg_id, pn_id, Position())
                 self._keys.delete(group.sg_id, now)
         return tuple(held)

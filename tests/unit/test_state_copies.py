@@ -151,11 +151,40 @@ async def test_a_backup_that_is_put_back_twice_uses_nothing_twice(home, backup):
     first = await put_back(home, backup)
     one = await keyed_again(home, first)
     second = await put_back(home, backup)
-    assert second.generation == first.generation + 256
+    assert second.generation >= first.generation + 256
     assert await keyed_again(home, second) >> 16 > one >> 16
     home.lose()  # and with it all knowledge of the two: a person says how often
     third = await put_back(home, backup, epochs=3)
     assert await keyed_again(home, third) >> 16 == (one >> 16) + 2
+
+
+@pytest.mark.req("SEC-02", "SEC-03")
+async def test_restores_of_one_backup_on_new_disks_share_no_number(home, backup, monkeypatch):
+    """Nothing is left that knows of the first one, and nobody said so: the time since it was made tells them apart."""
+    await home.lived()
+    await back_up(home, backup)
+    made = state_copies.time.time()
+    found = []
+    for age_s in (0, 600, 86_400, 90_000, 365 * 86_400, 366 * 86_400):
+        home.lose()
+        with monkeypatch.context() as patch:
+            patch.setattr(state_copies.time, "time", lambda age_s=age_s: made + age_s)
+            done = await put_back(home, backup)
+        async with opened(home.config, at_work=False) as service:
+            service.server.create_group("home/later", open_to=["home"])
+            later = service.server.update_key("home/later")
+            found.append((done.generation, service.server.confirm_members(SG), later >> 16))
+    for numbers_of_one_kind in zip(*found, strict=True):
+        assert list(numbers_of_one_kind) == sorted(set(numbers_of_one_kind))
+    assert found[-1][0] < 0x1000 and found[-1][2] < 0x1000, "and few of those there are go"
+    home.lose()
+    assert (await put_back(home, backup, epochs=2)).generation >= found[0][0] + 256, "a person's word counts for both"
+
+
+@pytest.mark.parametrize("made", ["", "yesterday", "1970-01-01T00:07:00+00:00", "2999-01-01T00:00:00+00:00"])
+def test_a_clock_without_date_tells_nothing_about_a_backup(made):
+    assert state_copies.since({"made": made}) == 0
+    assert state_copies.since({"made": "2025-06-01T00:00:00+00:00"}) > 0
 
 
 @pytest.mark.req("SEC-33")
@@ -210,7 +239,7 @@ async def test_a_restore_that_is_cut_at_any_step_leaves_the_old_home_or_the_new_
 async def put_back_here(home, backup):
     """In this thread, so that a cut is seen; the Server's own event loop is another's business."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(state_copies, "_begin_epochs", lambda new, old, epochs: ())
+        patch.setattr(state_copies, "_begin_epochs", lambda *_: ())
         with state_copies.gateway_state(home.state):
             return state_copies.put_back_gateway(home.config, backup)
 
@@ -336,8 +365,15 @@ async def test_of_a_val_client_comes_back_what_it_must_not_forget_and_no_gmk(hom
     assert not (seal / "seal_keys.sqlite3").exists(), "the KMS gives them again"
     with val_client(seal) as (gmks, groups):
         assert gmks.all() == [] and gmks.is_revoked("gms", b"\3" * 4)
-        assert groups.get("home/crew").version == 1 << 16 and groups.members("home/crew") == ["lamp"]
+        once = groups.get("home/crew")
+        assert once.version >> 16 == 1 and once.revision >> 16 == 1 and groups.members("home/crew") == ["lamp"]
+        with groups.transaction():
+            groups.put(BridgedGroup("home/later", version=5, key_id=b"\1" * 4, revision=2))
     await keyed_again(home, made)
+    await put_back(home, backup)
+    with val_client(seal) as (gmks, groups):
+        assert groups.get("home/crew").version > once.version and groups.get("home/later").version > 5
+        assert groups.get("home/later").key_id == b"" and groups.members("home/later") == []
 
 
 # A CPNS Server on its own

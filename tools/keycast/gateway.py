@@ -271,7 +271,7 @@ def restore(
     path: Annotated[
         Path | None, typer.Argument(metavar="FILE", help="The backup to put back; without: an older state folder was.")
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="More than 1 for a backup that was put back before.")] = 1,
+    epochs: Annotated[int, typer.Option(min=1, help="More for a backup just put back elsewhere.")] = 1,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Put a backup in place of the gateway's state and begin anew: new generation, no session, no key (SEC-02).
@@ -288,7 +288,7 @@ def restore(
         loaded = load(config)
         with state_copies.gateway_state(loaded.gateway.state_dir):
             if path is None:
-                done = state_copies.begin_anew_in_place(loaded)
+                done = state_copies.begin_anew_in_place(loaded, epochs)
             else:
                 done = state_copies.put_back_gateway(loaded, path, epochs)
     # Of a folder that was put back by hand nobody knows how old the Server's part of it is.

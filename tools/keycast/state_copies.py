@@ -7,6 +7,7 @@ device keys, the next epoch of versions, sessions made again.
 
 import asyncio
 import contextlib
+import datetime
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -25,8 +26,10 @@ from gateway_agent.app import (
     STORE_FOLDER,
 )
 from gateway_agent.config.schema import GatewayConfig
+from gateway_agent.core.restore import Counted
 from gateway_agent.core.restore import restore as begin_anew
 from gateway_agent.errors import GatewayError
+from gateway_agent.machine_watch import NO_DATE_BEFORE
 from gateway_agent.store.errors import FAULTS
 from gateway_agent.store.store import DATABASE_FILE, Store
 from key_servers.cpns_server import database as server_database
@@ -47,6 +50,7 @@ GMKS, GROUPS = f"{SEAL_FOLDER}/seal_gmks.sqlite3", f"{SEAL_FOLDER}/seal_groups.s
 INVENTORY = f"{STORE_FOLDER}/{DATABASE_FILE}"
 SERVER = f"{SERVER_FOLDER}/{server_database.FILE_NAME}"
 
+_SINCE_MAX_S = 10 * 365 * 86_400  # a clock that runs decades ahead uses few of the numbers up
 _OF_GATEWAY = (IDENTITY_FILE, SIGNING_FILE, SESSIONS_FILE, INVENTORY, SERVER, GMKS, GROUPS)
 _OWNED_BY_GATEWAY = (
     *(contents.NAME, IDENTITY_FILE, SIGNING_FILE, NEXT_SIGNING_FILE, SESSIONS_FILE),
@@ -143,8 +147,8 @@ def stopped_server(state: Path) -> tuple[str, dict[str, bytes]]:
 def put_back_gateway(config: GatewayConfig, path: Path, epochs: int = 1) -> Restored:
     """Put the backup `path` in place of the gateway's state, which is its own, and begin anew (SEC-02, SEC-03).
 
-    `epochs`: how many the embedded Server goes on by at least. Raises StoreDamaged, ServerError and others in a
-    sentence: then the state is what it was.
+    `epochs`: how many the embedded Server goes on by at least, and how many steps the generation does. Raises
+    StoreDamaged, ServerError and others in a sentence: then the state is what it was.
     """
     state = config.gateway.state_dir
     about, members = archive.read(path, FAULTS.unusable)
@@ -158,22 +162,28 @@ def put_back_gateway(config: GatewayConfig, path: Path, epochs: int = 1) -> Rest
         SigningKey.load(new / SIGNING_FILE, OwnIdentity.load(new / IDENTITY_FILE))
         SessionStore(new / SESSIONS_FILE).close()
         with closing(Store(new / STORE_FOLDER, restoring=True)) as store:
-            known = _known_generation(state)
-            done = begin_anew(store, secrets.token_bytes, height=config.tree.height, unix=int(time.time()), known=known)
+            counted = Counted(known=_known_generation(state), times=epochs, since_s=since(about))
+            done = begin_anew(
+                store, secrets.token_bytes, height=config.tree.height, unix=int(time.time()), counted=counted
+            )
         if SERVER in members:
-            held = _begin_epochs(new / SERVER_FOLDER, state / SERVER_FOLDER, epochs)
-        begin_epoch_of_bridged_groups(new / SEAL_FOLDER)
+            held = _begin_epochs(new / SERVER_FOLDER, state / SERVER_FOLDER, epochs, since(about))
+        begin_epoch_of_bridged_groups(new / SEAL_FOLDER, state / SEAL_FOLDER, epochs, since(about))
     return Restored(about.get("made", ""), held, done.generation, done.pnes, done.waiting_groups)
 
 
-def begin_anew_in_place(config: GatewayConfig) -> Restored:
-    """Begin anew after an older copy of the whole state folder was put back, as by an image of an SD card."""
+def begin_anew_in_place(config: GatewayConfig, epochs: int = 1) -> Restored:
+    """Begin anew after an older copy of the whole state folder was put back, as by an image of an SD card.
+
+    `epochs`: as for `put_back_gateway`, more than 1 for an image that was put back before.
+    """
     state = config.gateway.state_dir
     with closing(Store(state / STORE_FOLDER, restoring=True)) as store:
         with closing(SessionStore(state / SESSIONS_FILE)) as sessions:
             sessions.discard_contexts()
-        begin_epoch_of_bridged_groups(state / SEAL_FOLDER)
-        done = begin_anew(store, secrets.token_bytes, height=config.tree.height, unix=int(time.time()))
+        begin_epoch_of_bridged_groups(state / SEAL_FOLDER, epochs=epochs)
+        counted = Counted(times=epochs)
+        done = begin_anew(store, secrets.token_bytes, height=config.tree.height, unix=int(time.time()), counted=counted)
     return Restored("", (), done.generation, done.pnes, done.waiting_groups)
 
 
@@ -185,18 +195,34 @@ def put_back_server(state: Path, path: Path, epochs: int = 1) -> Restored:
     with _new_state(state, members, _OWNED_BY_SERVER) as new:
         OwnIdentity.load(new / udp_link.IDENTITY_FILE)
         SessionStore(new / udp_link.SESSIONS_FILE).close()
-        held = _begin_epochs(new, state, epochs)
+        held = _begin_epochs(new, state, epochs, since(about))
     return Restored(about.get("made", ""), held)
 
 
-def begin_epoch_of_bridged_groups(folder: Path) -> None:
-    """Versions that a VAL client made since an older state in `folder` was saved are not used again (SEC-03)."""
+def since(about: Mapping[str, str]) -> int:
+    """Seconds since a backup was made, 0 where it or this machine had lost the date: tells two restores of it apart."""
+    try:
+        made = datetime.datetime.fromisoformat(about.get("made", "")).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return 0
+    return min(max(0, int(time.time() - made)), _SINCE_MAX_S) if made >= NO_DATE_BEFORE else 0
+
+
+def begin_epoch_of_bridged_groups(folder: Path, old: Path | None = None, epochs: int = 1, since_s: int = 0) -> None:
+    """Versions that a VAL client made since an older state in `folder` was saved are not used again (SEC-03).
+
+    `old`: the folder that it takes the place of; what is there and can be read is used neither.
+    """
     if not (folder / Path(GROUPS).name).exists():  # and perhaps nothing is installed of what a VAL client needs
         return
     from gateway_agent.seal.service_groups import ServiceGroups
 
+    known = {}
+    if old is not None and (old / Path(GROUPS).name).exists():
+        with contextlib.suppress(GatewayError), closing(ServiceGroups(old / Path(GROUPS).name)) as newest:
+            known = newest.numbers()
     with closing(ServiceGroups(folder / Path(GROUPS).name)) as groups:
-        groups.begin_epoch()
+        groups.begin_epoch(epochs, since_s, known)
 
 
 @contextmanager
@@ -219,7 +245,7 @@ def _new_state(state: Path, members: Mapping[str, bytes], owned: tuple[str, ...]
     restoring.decide(state, owned, FAULTS.unusable)
 
 
-def _begin_epochs(new: Path, old: Path, epochs: int) -> tuple[str, ...]:
+def _begin_epochs(new: Path, old: Path, epochs: int, since_s: int) -> tuple[str, ...]:
     """Declare the Server's store in `new` a copy older than that in `old`, if there is one that can be read."""
     with contextlib.suppress(ServerError):
         if (old / server_database.FILE_NAME).exists():
@@ -229,7 +255,7 @@ def _begin_epochs(new: Path, old: Path, epochs: int) -> tuple[str, ...]:
     async def declare() -> tuple[str, ...]:
         server = await CpnsServer.open(new, ServerConfig(), background=False)
         try:
-            return await server.restore(epochs)
+            return await server.restore(epochs, since_s)
         finally:
             await server.close()
 
