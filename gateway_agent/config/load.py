@@ -26,12 +26,12 @@ _TOML = 'texts stand in quotes, lists in brackets, as in interfaces = ["wlan0"]'
 
 
 def load(path: Path) -> GatewayConfig:
-    """The configuration in the TOML file `path`; relative folders in it are relative to the file.
+    """The configuration in the TOML file `path`; relative paths in it are relative to the file.
 
     Raises ConfigError with one line for each fault. With `[seal]` it holds tokens: nobody else may read it.
     """
     data = plain_file.read(path, _SIZE_MAX, ConfigError, missing=f"Write one: keycast gateway init {path}")
-    config = parse(data, str(path))
+    config = parse(data, str(path), path.parent)
     if config.seal is not None and path.stat().st_mode & 0o077:
         raise ConfigError(f"{path} holds tokens and others can read it.", f"Run: chmod 600 {path}")
     try:
@@ -45,8 +45,11 @@ def load(path: Path) -> GatewayConfig:
     return config.model_copy(update={"gateway": gateway})
 
 
-def parse(data: bytes, name: str = "configuration") -> GatewayConfig:
-    """The configuration in `data` (TOML, UTF-8). `name` stands in error texts. Raises ConfigError."""
+def parse(data: bytes, name: str = "configuration", folder: Path = Path()) -> GatewayConfig:
+    """The configuration in `data` (TOML, UTF-8). `name` stands in error texts; CA files are relative to `folder`.
+
+    Raises ConfigError.
+    """
     try:
         text = data.decode("utf-8-sig")  # some editors put a byte order mark first
     except UnicodeDecodeError as error:
@@ -60,7 +63,7 @@ def parse(data: bytes, name: str = "configuration") -> GatewayConfig:
         raise ConfigError(f"{name} is empty.", f"It needs [gateway] with {_needed(GatewayConfig, 'gateway')}.")
     schema = schema_of(tree)
     try:
-        return schema.model_validate(tree)
+        return schema.model_validate(tree, context={"folder": folder})
     except ValidationError as error:
         faults = [_sentence(schema, text, fault) for fault in error.errors(include_url=False)]
     raise ConfigError("\n".join(f"{name}, {fault}" for fault in faults), "")

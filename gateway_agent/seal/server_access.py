@@ -4,7 +4,7 @@ import ssl
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from gateway_agent.errors import ConfigError
 from mikey_sakke.group_configuration import URI_MAX
@@ -25,6 +25,17 @@ class ServerAccess(BaseModel):
     @classmethod
     def _encrypted(cls, url: str) -> str:
         return checked_url(url)
+
+    @field_validator("ca_file")
+    @classmethod
+    def _beside_the_configuration(cls, ca_file: Path | None, info: ValidationInfo) -> Path | None:
+        if ca_file is None or info.context is None:
+            return ca_file
+        try:
+            folder: Path = info.context["folder"]
+            return folder / ca_file.expanduser()
+        except RuntimeError:
+            raise ValueError(f"the home folder {ca_file.parts[0]} is not known, write the whole path") from None
 
     def tls(self) -> ssl.SSLContext | bool:
         """What verifies the server, as aiohttp takes it. Raises ConfigError for a CA file that cannot be used."""

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address
 from pathlib import Path
 from types import TracebackType
 
@@ -38,12 +39,14 @@ def missing() -> str:
 class HomeNetwork:
     """10.77.0.0/24. Machine n has the address 10.77.0.n; `words(n)` start a program on it.
 
+    `first`: the address of machine 1 where it is to be another one, such as 192.168.1.10; the others follow it.
     `loss`: the probability that an IP packet does not come from the bridge to a machine, drawn for each machine by
     itself; `seed` of the draws.
     """
 
-    def __init__(self, machines: int, loss: float = 0.0, seed: int = 1) -> None:
+    def __init__(self, machines: int, loss: float = 0.0, seed: int = 1, first: str = "10.77.0.1") -> None:
         self._name = f"kc-{secrets.token_hex(3)}"
+        self._first = IPv4Address(first)
         self._machines = machines
         self._switch = f"{self._name}-switch"
         self._loss = loss
@@ -63,10 +66,9 @@ class HomeNetwork:
     ) -> None:
         self._remove()
 
-    @staticmethod
-    def address(machine: int) -> str:
+    def address(self, machine: int) -> str:
         """The machine's IPv4 address."""
-        return f"10.77.0.{machine}"
+        return str(self._first + machine - 1)
 
     def words(self, machine: int) -> list[str]:
         """What to put before a command so that it runs on that machine."""

@@ -4,122 +4,285 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+import json
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cpns import cborlite
+from device_agent.key_store import KeyStore
+from device_agent.val_client import records
 from tests.system import namespaces
-from tests.system.manual import Block, Desk, blocks
+from tests.system.manual import NOT_FOR_READERS, Desk, Reading, blocks
 from tests.system.namespaces import HomeNetwork
+from tools.keycast.seal_home import powered
+from tools.micropython_vm import compile
 from tools.micropython_vm.vm import PROJECT
 from tools.virtual_board.board import Board, BoardError
 
 README = PROJECT / "README.md"
-GATEWAY = PROJECT / "docs" / "gateway.md"
-MIKEY = PROJECT / "docs" / "mikey.md"
+COMMANDS, GATEWAY, GMS, KMS, MIKEY = (
+    PROJECT / "docs" / f"{name}.md" for name in ("commands", "gateway", "gms", "kms", "mikey")
+)
 PAGES = [README, *sorted((PROJECT / "docs").glob("*.md"))]
 
-GATEWAY_MACHINE, BOARD_MACHINE = 1, 2
+# What nobody types here, and why.
+NOT_TYPED = {
+    (README, "Two commands"): "`make test` would begin this test anew; the demo has tests of its own",
+}
+READ: list[tuple[Path, str]] = []
 
 
-@pytest.fixture
-def network() -> Iterator[HomeNetwork]:
+def reads(*sections: tuple[Path, str]) -> pytest.MarkDecorator:
+    """The test gets, as `reading`, what somebody types and writes who reads these sections."""
+    READ.extend(sections)
+    return pytest.mark.parametrize("reading", [Reading(*sections)], ids=[sections[0][0].stem])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_block_says_what_it_is_and_is_typed(page: Path) -> None:
+    """A block without a language, or under a heading that no test reads, would be typed by nobody."""
+    fenced = {line for block in blocks(page) for line in range(block.line - 1, block.line + block.text.count("\n") + 1)}
+    for number, line in enumerate(page.read_text().splitlines(), 1):
+        assert number in fenced or not line.startswith("    "), f"{page.name}, line {number}: a block without a fence"
+    for block in blocks(page):
+        section = (page, block.heading)
+        assert block.language in NOT_FOR_READERS or section in READ or section in NOT_TYPED, (
+            f"{page.name}, line {block.line}: no test types what stands under {block.heading!r}"
+        )
+
+
+@asynccontextmanager
+async def home_network(machines: int, first: str = "10.77.0.1") -> AsyncIterator[HomeNetwork]:
     if why := namespaces.missing():
         pytest.skip(why)
-    with HomeNetwork(2) as network:
+    with HomeNetwork(machines, first=first) as network:
         yield network
 
 
 @asynccontextmanager
-async def board_of(script: Path, folder: Path, network: HomeNetwork) -> AsyncIterator[Board]:
-    """The board that ran the script of `keycast device provision`, switched on."""
-    board = Board.create(folder, BOARD_MACHINE, b"", network.board(BOARD_MACHINE))
-    await board.run_script(script)
-    await board.start()
+async def switched_on(board: Board, **how: Any) -> AsyncIterator[Board]:
+    await board.start(**how)
     try:
         yield board
     finally:
-        await board.stop()
+        await board.kill()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_each_block_says_what_it_is(page: Path) -> None:
-    """A block without a language would be typed by nobody."""
-    blocks(page)
-    fenced = {line for block in blocks(page) for line in range(block.line - 1, block.line + block.text.count("\n") + 1)}
-    for number, line in enumerate(page.read_text().splitlines(), 1):
-        assert number in fenced or not line.startswith("    "), f"{page.name}, line {number}: a block without a fence"
+def name_the_card(desk: Desk) -> Callable[[], None]:
+    """What a person does whose machine has nothing but the virtual cable of a container, as `gateway run` says."""
+
+    def do() -> None:
+        configuration = desk.folder / "keycast.toml"
+        text = configuration.read_text()
+        assert 'interfaces = ["auto"]' in text
+        configuration.write_text(text.replace('interfaces = ["auto"]', 'interfaces = ["eth0"]'))
+
+    return do
 
 
-def typed(page: Path, heading: str, language: str = "sh") -> list[Block]:
-    """The blocks of this language under a heading; fails the test if there is none."""
-    found = [block for block in blocks(page) if (block.heading, block.language) == (heading, language)]
-    assert found, f"{page.name} has no {language} block under {heading!r}"
+async def until(desk: Desk, command: str, true: Callable[[Any], bool], timeout_s: float = 60) -> Any:
+    """Type a command until what it answers is so."""
+    end = time.monotonic() + timeout_s
+    while True:
+        code, words = await desk.type(f"{command} --json")
+        if code == 0 and true(answer := json.loads(words)):
+            return answer
+        assert time.monotonic() < end, f"{command!r} still answers {code}:\n{words}"
+        await asyncio.sleep(0.3)
+
+
+def keyed(*names: str, above: int = 0) -> Callable[[Any], bool]:
+    """Whether a Service Group as `group show` tells it has given all of them its newest key."""
+
+    def found(group: Any) -> bool:
+        confirmed = {member["pne_id"]: member["confirmed"] for member in group["members"]}
+        return group["version"] > above and all(confirmed.get(name) == group["version"] for name in names)
+
     return found
 
 
-def name_the_card(configuration: Path) -> None:
-    """What a person does whose machine has nothing but the virtual cable of a container, as `gateway run` says."""
-    text = configuration.read_text()
-    assert 'interfaces = ["auto"]' in text
-    configuration.write_text(text.replace('interfaces = ["auto"]', 'interfaces = ["eth0"]'))
+@reads((README, "A gateway of your own"), (README, "On a board"))
+async def test_a_newcomer_with_a_board(tmp_path: Path, reading: Reading) -> None:
+    """From an empty folder to a board that is let in, runs the application of the page, and is thrown out."""
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    for entry in PROJECT.iterdir():
+        if not entry.name.startswith("keycast"):
+            (clone / entry.name).symlink_to(entry)
+    async with home_network(2) as network, Desk(tmp_path, network.words(1), clone) as desk:
+        desk.then["keycast gateway init"] = name_the_card(desk)
+        board = Board.create(tmp_path / "board", 2, b"", network.board(2))
+        with reading:
+            await desk.follow(reading.next())
+            desk.write(reading.next("python"), "app.py")
+            desk.write(reading.next("python"), "wifi.py")
+            await desk.follow(reading.next())
+            assert cborlite.decode(KeyStore(board.nvs).load("wifi"))[1:] == ["name of the network", "password"]
+            board.app, board.rom = board.folder / "files", board.folder / "board.romfs"
+            assert board.rom.read_bytes() == compile.BOARD_IMAGE.read_bytes()
+            async with switched_on(board, up=False):
+                await until(desk, "keycast group show home/lights", keyed("lamp.porch"))
+                assert "lamp.porch" in await desk.follow(reading.next())
+                await board.event("print", text="no member any more: expelled")
 
 
-async def test_the_gateway_of_the_readme(tmp_path: Path, network: HomeNetwork) -> None:
-    (block,) = typed(README, "A gateway of your own")
-    (tmp_path / ".venv").symlink_to(PROJECT / ".venv")
-    async with Desk(tmp_path, network.words(GATEWAY_MACHINE)) as desk:
-        for line, command in block.lines():
-            if command.startswith("keycast group expel"):
-                async with board_of(tmp_path / "porch.py", tmp_path / "board", network) as board:
-                    await board.command("join", group="home/lights", timeout_s=60)
-                    code, words = await desk.type(command)
-            else:
-                code, words = await desk.type(command)
-            assert code == 0, f"README.md, line {line}: {command!r} ended with {code}:\n{words}"
-            if command.startswith("keycast gateway init"):
-                name_the_card(tmp_path / "keycast.toml")
-
-
-async def test_the_messages_of_the_mikey_page(tmp_path: Path) -> None:
-    (block,) = typed(MIKEY, "MIKEY-SAKKE messages by hand")
-    async with Desk(tmp_path) as desk:
-        await desk.follow(MIKEY, block)
-
-
-@pytest.mark.req("SEC-02", "SEC-33", "SEC-37")
-async def test_the_backup_of_the_gateway_page(tmp_path: Path, network: HomeNetwork) -> None:
-    """The gateway is killed and its state folder lost between the first block and the others; its board comes back."""
-    backup, restore, confirm = typed(GATEWAY, "Backup and loss")
-    (unit,) = typed(GATEWAY, "As a service", "ini")
-    (service,) = typed(GATEWAY, "As a service")
+@pytest.mark.req("SEC-02", "SEC-18", "SEC-33", "SEC-37")
+@reads((GATEWAY, "Start"), (GATEWAY, "As a service"), (GATEWAY, "Backup and loss"), (GATEWAY, "A new signing key"))
+async def test_a_gateway_at_home(tmp_path: Path, reading: Reading) -> None:
+    """The gateway is killed and its state folder lost between backup and restore; its board comes back."""
     (tmp_path / "keycast").symlink_to(PROJECT)
-    path = tmp_path / ".config" / "systemd" / "user" / "keycast-gateway.service"
-    path.parent.mkdir(parents=True)
-    path.write_text(unit.text)
-    async with Desk(tmp_path, network.words(GATEWAY_MACHINE)) as desk:
-        await desk.type("export KEYCAST_CONFIG=~/keycast.toml")
-        await desk.type("keycast gateway init ~/keycast.toml")
-        name_the_card(tmp_path / "keycast.toml")
-        await desk.follow(GATEWAY, service)
-        assert (await desk.type("until keycast status; do sleep 0.1; done"))[0] == 0
-        assert (await desk.type("keycast group create home/lights --open-to home"))[0] == 0
-        assert (await desk.type("keycast device provision lamp.porch -o porch.py"))[0] == 0
-        async with board_of(tmp_path / "porch.py", tmp_path / "board", network) as board:
-            await board.command("join", group="home/lights", timeout_s=60)
-            await desk.follow(GATEWAY, backup)
-            assert (tmp_path / "home.backup").stat().st_mode & 0o777 == 0o600
-            await desk.type("kill -9 $(cat ~/.stand-in/keycast-gateway.pid); rm -rf ~/keycast-state")
-            before = (await board.command("status"))["groups"]["home/lights"]
-            await desk.follow(GATEWAY, restore)
-            assert (await desk.type("until keycast group show home/lights; do sleep 0.1; done"))[0] == 0
-            assert (await desk.type("keycast status"))[0] == 2
-            await desk.follow(GATEWAY, confirm)
-            async with asyncio.timeout(90):
-                while (await board.command("status"))["groups"].get("home/lights", 0) <= before:
-                    with contextlib.suppress(BoardError):
-                        await board.command("refresh", group="home/lights", timeout_s=30)
-            assert (await desk.type("until keycast status; do sleep 0.1; done"))[0] == 0
-        await desk.type("systemctl --user stop keycast-gateway")
+    async with home_network(2) as network, Desk(tmp_path, network.words(1)) as desk:
+        desk.then["keycast gateway init"] = name_the_card(desk)
+        with reading:
+            await desk.follow(reading.next())
+            await desk.end_services()
+            await desk.done("export KEYCAST_CONFIG=~/keycast.toml")
+            desk.write(reading.next("ini"), ".config/systemd/user/keycast-gateway.service")
+            await desk.follow(reading.next())
+            await until(desk, "keycast status", lambda status: not status["alarms"])
+            await desk.done("keycast group create home/lights --open-to home")
+            await desk.done("keycast device provision lamp.porch -o porch.py")
+            board = Board.create(tmp_path / "board", 2, b"", network.board(2))
+            await desk.done("mpremote run porch.py")
+            async with switched_on(board):
+                await board.command("join", group="home/lights", timeout_s=60)
+                await until(desk, "keycast group show home/lights", keyed("lamp.porch"))
+                await desk.follow(reading.next())
+                assert (tmp_path / "home.backup").stat().st_mode & 0o777 == 0o600
+                await desk.done("kill -9 $(cat ~/.stand-in/keycast-gateway.pid); rm -rf ~/keycast-state")
+                before = (await board.command("status"))["groups"]["home/lights"]
+                await desk.follow(reading.next())
+                await until(desk, "keycast group show home/lights", lambda group: group["members"])
+                assert (await desk.type("keycast status"))[0] == 2
+                await desk.follow(reading.next())
+                async with asyncio.timeout(90):
+                    while (await board.command("status"))["groups"].get("home/lights", 0) <= before:
+                        with contextlib.suppress(BoardError):
+                            await board.command("refresh", group="home/lights", timeout_s=30)
+                await until(desk, "keycast status", lambda status: not status["alarms"])
+
+                await desk.follow(reading.next())
+                assert (tmp_path / "home-2.backup").exists()
+                await board.event("rolled over")
+                seen = len(board.events)
+                await desk.done("keycast group update home/lights")
+                await board.event("key", since=seen)
+        await desk.done("systemctl --user stop keycast-gateway")
+
+
+@pytest.mark.req("SEC-18")
+@reads((GATEWAY, "A CPNS Server elsewhere"), (GATEWAY, "A stolen or broken gateway"))
+async def test_a_server_elsewhere_and_a_stolen_gateway(tmp_path: Path, reading: Reading) -> None:
+    """Its board is let in at the new gateway by the secret that it shows, and is keyed again; the thief is not."""
+    show = "keycast group show home/lights --state keycast-server-state"
+
+    def words(text: str) -> str:
+        return text.split()[-1]
+
+    async with (
+        home_network(4, "192.168.1.10") as network,
+        Desk(tmp_path / "gateway", network.words(1)) as home,
+        Desk(tmp_path / "server", network.words(3)) as server,
+        Desk(tmp_path / "new", network.words(4)) as new,
+    ):
+        for desk in (home, new):
+            desk.then["keycast gateway init"] = name_the_card(desk)
+            await desk.done("export KEYCAST_CONFIG=~/keycast.toml")
+        with reading:
+            home.replaced["SERVER-CREDENTIAL"] = new.replaced["SERVER-CREDENTIAL"] = words(
+                await server.follow(reading.next())
+            )
+            await home.done("keycast gateway init ~/keycast.toml")
+            uplink = reading.next("toml")
+            home.configure(uplink)
+            server.replaced["GATEWAY-CREDENTIAL"] = words(await home.follow(reading.next()))
+            await server.follow(reading.next())
+            await home.done("keycast gateway run")
+            await server.follow(reading.next())
+            await home.done("keycast device provision lamp.porch -o porch.py")
+            board = Board.create(tmp_path / "gateway" / "board", 2, b"", network.board(2))
+            await home.done("mpremote run porch.py")
+            async with switched_on(board):
+                await board.command("join", group="home/lights", timeout_s=60)
+                before = (await until(server, show, keyed("lamp.porch")))["version"]
+
+                await server.follow(reading.next())
+                await home.end_services()
+                await new.follow(reading.next())
+                new.configure(uplink)
+                server.replaced["GATEWAY-CREDENTIAL"] = words(await new.follow(reading.next()))
+                await server.follow(reading.next())
+                pairing = asyncio.create_task(board.command("pair", timeout_s=90))
+                new.replaced["ABCD-EFGH-IJKL-MNOP"] = (await board.event("pairing"))["secret"]
+                await new.follow(reading.next())
+                await pairing
+                await board.event("expelled")
+                await board.restart()
+                await board.command("join", group="home/lights", timeout_s=60)
+                await until(server, show, keyed("lamp.porch", above=before))
+
+
+@reads((KMS, "The key management server (KMS)"), (GMS, "Start"), (GMS, "Into the PN"), (GMS, "A board as VAL client"))
+async def test_group_master_keys(tmp_path: Path, reading: Reading) -> None:
+    """KMS, GMS, CMS and a gateway on one machine; both VAL users, the gateway and a board, acknowledge the GMK."""
+    async with home_network(2, "192.168.1.10") as network, Desk(tmp_path, network.words(1)) as desk:
+        desk.then["keycast gateway init"] = name_the_card(desk)
+
+        def tokens(who: str, name: str) -> None:
+            for server, file in (("CMS", f"{name}-cms.token"), ("GMS", f"{name}-gms.token")):
+                desk.replaced[f"{who}-TOKEN-AT-{server}"] = (tmp_path / file).read_text().strip()
+
+        with reading:
+            for _ in range(2):  # the KMS, the two others
+                await desk.follow(reading.next())
+            gmk_id = (await desk.follow(reading.next())).split()[-1]
+            await desk.done("keycast gateway init")
+            tokens("GATEWAY", "gateway")
+            desk.replaced["GATEWAY-TOKEN-AT-KMS"] = (tmp_path / "gateway.token").read_text().strip()
+            desk.configure(reading.next("toml"))
+
+            board = Board.create(tmp_path / "board", 2, b"", network.board(2))
+            val = board.folder / "files" / "val"
+            desk.replaced['"/val/"'] = f'"{val}/"'
+            app = desk.write(reading.next("python"), "app.py")
+            boards = reading.next("toml")
+            await desk.follow(reading.next())
+            tokens("BOARD", "lamp")
+            desk.configure(boards)
+            told = await desk.follow(reading.next())
+            await desk.done(f"mpremote cp {app.name} :")
+            for command in told.splitlines():
+                if command.startswith("  mpremote"):
+                    await desk.done(command.strip())
+            board.app, board.rom, board.val_client = val.parent, compile.VAL_CLIENT_IMAGE, f"{val}/"
+            async with powered(board):
+                found = await until(
+                    desk,
+                    f"keycast gms key show {gmk_id}",
+                    lambda users: {each["state"] for each in users} == {"done"},
+                )
+                assert len(found) == 2
+                assert [gmk.gmk_id.hex() for gmk in records.load_gmks(KeyStore(board.nvs))] == [gmk_id]
+
+
+@reads((MIKEY, "MIKEY-SAKKE messages by hand"))
+async def test_the_messages_of_the_mikey_page(tmp_path: Path, reading: Reading) -> None:
+    async with Desk(tmp_path) as desk:
+        with reading:
+            assert "signature_valid" in await desk.follow(reading.next())
+
+
+@reads((COMMANDS, "Tab completion"))
+async def test_tab_completion(tmp_path: Path, reading: Reading) -> None:
+    async with Desk(tmp_path) as desk:
+        with reading:
+            await desk.follow(reading.next())
+        assert "keycast" in (tmp_path / ".bashrc").read_text()
+        assert "provision" in await desk.done(
+            "bash -ic '_KEYCAST_COMPLETE=complete_bash COMP_WORDS=\"keycast device pro\" COMP_CWORD=2 keycast'"
+        )

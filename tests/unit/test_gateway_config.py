@@ -187,6 +187,18 @@ def test_a_file_with_tokens_that_others_can_read_is_refused(tmp_path: Path) -> N
     assert load(path).seal is not None
 
 
+def test_a_ca_file_is_relative_to_the_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "keycast.toml"
+    path.write_text((SEAL + LAMP).replace('token = "t"', 'token = "t", ca_file = "lab/ca.pem"'))
+    path.chmod(0o600)
+    seal = load(path).seal
+    servers = [seal.kms, seal.cms, *seal.gms, seal.boards[0].cms, *seal.boards[0].gms]
+    assert {each.ca_file for each in servers} == {tmp_path / "lab" / "ca.pem"}
+    path.write_text(path.read_text().replace("lab/", "~nobody-here/"))
+    with pytest.raises(ConfigError, match="the home folder ~nobody-here is not known"):
+        load(path)
+
+
 @pytest.mark.parametrize(
     ("lines", "sentence"),
     [
