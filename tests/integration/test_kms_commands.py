@@ -56,8 +56,8 @@ def test_users_are_added_listed_and_revoked(state: Path) -> None:
     kms(state, "user", "revoke", ALICE)
     listed = kms(state, "show")
     assert "gms   sip:gms@example.org" in listed and "sip:alice@example.org  revoked" in listed
-    users = {user["uri"]: user for user in json.loads(kms(state, "show", "--json"))["users"]}
-    assert users[ALICE]["revoked"] is not None and users[GMS]["role"] == "gms"
+    users = {user["user"]: user for user in json.loads(kms(state, "show", "--json"))["users"]}
+    assert users[ALICE]["revoked_at"] is not None and users[GMS]["role"] == "gms"
     assert "not known" in kms(state, "user", "revoke", "sip:nobody@example.org", code=1)
     assert "not known" in kms(state, "user", "token", "sip:nobody@example.org", code=1)
 

@@ -42,7 +42,7 @@ async def test_a_second_process_on_the_same_store(gateway):
     try:
         assert "already uses the state folder" in refused(keycast("gateway", "run", "-c", gateway.config))
         assert "already uses the state folder" in refused(keycast("gateway", "restore", "-c", gateway.config))
-        assert (await gateway.ask("status"))["pn"] == "home"  # the first was not disturbed
+        assert (await gateway.ask("status"))["pn_id"] == "home"  # the first was not disturbed
     finally:
         assert await gateway.stop() == 0
 

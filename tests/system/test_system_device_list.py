@@ -19,7 +19,7 @@ async def test_a_living_board_has_a_session_was_heard_and_says_what_it_runs(tmp_
 
         await until(lambda: all(device["session"] for device in listed().values()), what="two sessions")
         hall = listed()["lamp.hall"]
-        assert hall["age_s"] < 60 and hall["heard_at"] and hall["address"].startswith("127.") and not hall["groups"]
+        assert hall["age_s"] < 60 and hall["heard_at"] and hall["address"].startswith("127.") and not hall["sg_ids"]
         await join(house, "home/lights", house.boards)
         assert {device["software"] for device in listed().values()} == {VERSION}
         await house.boards["lamp.hall"].stop()

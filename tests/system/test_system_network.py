@@ -118,7 +118,8 @@ def test_lossy_wires_lose_as_much_as_they_are_told_and_for_each_machine_by_itsel
 @pytest.mark.req("CPNS-GKM-18", "CPNS-GKM-36", "CPNS-GKM-66", "CPNS-GKM-69", "CPNS-GKM-75")
 async def test_boards_find_the_gateway_on_their_network_and_are_keyed_by_directed_broadcast(tmp_path):
     async with home(tmp_path) as (gateway, boards, _):
-        assert (await gateway.ask("status"))["broadcast"] == ["eth0 10.77.0.255"]
+        networks = (await gateway.ask("status"))["networks"]
+        assert [(each["interface"], each["broadcast"]) for each in networks] == [("eth0", "10.77.0.255")]
         assert (await gateway.ask("status"))["addresses"] == ["10.77.0.1"]
         await story(gateway, boards)
         keys = [event for board in boards for event in board.events if event["event"] == "key"]

@@ -124,10 +124,10 @@ def test_dates_that_a_person_types() -> None:
 
 
 QUIET: dict[str, Any] = {
-    "gateway": "gw", "pn": "home", "uplink": "embedded", "addresses": [], "broadcast": [], "networks": [],
+    "gateway_id": "gw", "pn_id": "home", "uplink": "embedded", "addresses": [], "networks": [],
     "stopped": None, "held": [], "groups": [], "devices": [], "counters": {}, "alarms": [],
 }  # fmt: skip
-GROUP = {"sg_id": "home/lights", "version_text": "0.8", "member_count": 3, "states": {}, "exposed": False}
+GROUP = {"sg_id": "home/lights", "version_text": "0.8", "member_count": 3, "states": [], "exposed": False}
 ALARM = {"kind": "silent", "gateway_id": "gw", "sg_id": "", "since": 0, "text": "Nobody is there."}
 
 

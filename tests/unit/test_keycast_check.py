@@ -198,7 +198,7 @@ def test_what_is_right_is_right_and_nothing_of_the_trial_stays(config):
     before = sorted(config.parent.iterdir())
     found = asyncio.run(check(config))
     assert (found.pid, found.addresses) == (None, [])
-    assert found.broadcasts == [
+    assert found.networks == [
         {"interface": "lo", "address": "127.0.0.1", "broadcast": "127.255.255.255", "problem": ""}
     ]
     assert "lo" not in {each["interface"] for each in found.left_out}

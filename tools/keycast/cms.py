@@ -126,9 +126,11 @@ def show(state: StateFolder = _STATE) -> None:
 
     async def do(profiles: "Profiles") -> None:
         found = await profiles.all()
-        rows = [{"user": each.user, "revision": each.revision, "groups": each.groups} for each in found]
+        rows = []
         lines = []
         for each in found:
+            groups = [{"group": group, "gms_uri": gms} for group, gms in each.groups.items()]
+            rows.append({"user": each.user, "revision": each.revision, "groups": groups})
             lines.append(f"{each.user}  revision {each.revision}")
             lines += [f"  {group}  of {gms}" for group, gms in each.groups.items()]
         answer(rows, *(lines or [f"There is no profile in {state}."]))

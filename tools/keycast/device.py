@@ -36,7 +36,7 @@ def _show(devices: list[dict[str, Any]]) -> None:
             ago(device["age_s"]),
             device["address"].rpartition(":")[0],
             device["software"],
-            ", ".join(device["groups"]),
+            ", ".join(device["sg_ids"]),
         )
         for device in devices
     ]
@@ -136,7 +136,7 @@ def retire(pne: PneArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """
     exposed = ask(config, None, "device.retire", pne_id=pne)
     answer(
-        {"pne_id": pne, "exposed": exposed},
+        {"pne_id": pne, "exposed_sg_ids": exposed},
         f"{pne} is out of the PN.",
         *(f"{sg} counts as exposed until its members have a newer key: see keycast status" for sg in exposed),
         "It still knows the Wi-Fi password, if it was ever told: change that if it left your hands.",

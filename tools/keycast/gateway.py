@@ -66,9 +66,9 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
         found = asyncio.run(trial(load(config)))
     runs = f"; process {found.pid} runs with it" if found.pid else ""
     answer(
-        {"config": str(config), "broadcasts": found.broadcasts, "left_out": found.left_out}
+        {"config": str(config), "networks": found.networks, "left_out": found.left_out}
         | {"addresses": found.addresses, "process": found.pid},
-        *[_use(each) for each in found.broadcasts],
+        *[_use(each) for each in found.networks],
         *[f"left out: {each['interface']} {each['address'] or '-'}: {each['reason']}" for each in found.left_out],
         f"boards are told {', '.join(found.addresses) or 'no address: they find the gateway by asking their network'}",
         f"{config} is right{runs}.",
@@ -146,7 +146,7 @@ async def _run(path: Path) -> None:
         app = service.app
         networks = ", ".join(app.networks()) or "no network: keys go by unicast"
         ready(
-            {"gateway": config.gateway.id, "pn": config.gateway.pn, "broadcast": app.networks()},
+            {"gateway_id": config.gateway.id, "pn_id": config.gateway.pn, "networks": app.broadcasts()},
             f"{config.gateway.id} serves {config.gateway.pn}; broadcasts to {networks}",
         )
         await interrupted(app.endpoint.failed, app.gateway.failed)
@@ -215,7 +215,7 @@ def trust_server(
             store.bind(parsed, replace=replace, reserved=(loaded.gateway.id,))
         finally:
             store.close()
-    answer({"server": parsed.entity_id}, f"{parsed.entity_id} is the CPNS Server of {loaded.gateway.id}.")
+    answer({"server_id": parsed.entity_id}, f"{parsed.entity_id} is the CPNS Server of {loaded.gateway.id}.")
 
 
 @app.command("roll-over")
@@ -295,7 +295,7 @@ def restore(
     beside = path is None and (loaded.gateway.state_dir / state_copies.SERVER).exists()
     older = ["If server/ in the state folder is an older copy too, after the start: keycast server restore"] * beside
     answer(
-        {"generation": done.generation, "boards": done.boards, "waiting": done.waiting, "held": done.held},
+        {"generation": done.generation, "pne_ids": done.boards, "waiting_sg_ids": done.waiting, "held": done.held},
         f"Generation {done.generation} begins; {len(done.boards)} boards will make new sessions; "
         f"{len(done.waiting)} groups wait for a new key.",
         *(f"{sg} is held. Start the gateway, look at its members, then: {CONFIRM} {sg}" for sg in done.held),
@@ -327,4 +327,4 @@ def lost(
         state = load(config).gateway.state_dir
         with state_copies.gateway_state(state):
             contents.forget(state / name)
-    answer({"lost": name}, f"The next start makes {name} anew.")
+    answer({"file": name}, f"The next start makes {name} anew.")

@@ -110,11 +110,11 @@ async def opened(config: GatewayConfig, *, at_work: bool = True) -> AsyncIterato
 class Trial:
     """What `trial` found. `pid`: the process that runs with this configuration already, None if none does.
 
-    `broadcasts` have interface, address, broadcast and problem, `left_out` interface, address and reason.
+    `networks` have interface, address, broadcast and problem, `left_out` interface, address and reason.
     """
 
     pid: int | None
-    broadcasts: list[dict[str, str]] = field(default_factory=list)
+    networks: list[dict[str, str]] = field(default_factory=list)
     left_out: list[dict[str, str]] = field(default_factory=list)
     addresses: list[str] = field(default_factory=list)
 
@@ -130,7 +130,7 @@ async def trial(config: GatewayConfig) -> Trial:
     found = Trial(who_answers(state / CONTROL_SOCKET))
     every = interfaces.every_interface()
     for each in interfaces.choose(wanted, every) if wanted else []:
-        found.broadcasts.append(
+        found.networks.append(
             {"interface": each.name, "address": each.address, "broadcast": each.broadcast, "problem": each.standstill}
         )
     for each, reason in interfaces.left_out(wanted, every):

@@ -193,15 +193,16 @@ def show_groups(state: StateFolder = _STATE) -> None:
                 "group": group.uri,
                 "name": group.name,
                 "rekey_on_removal": group.rekey_on_removal,
-                "members": {
-                    member.user: {
+                "members": [
+                    {
+                        "user": member.user,
                         "affiliation": member.affiliation.value,
                         "affiliated": member.affiliated,
                         "subscribed": member.subscribed,
                     }
                     for member in members
-                },
-                "keys": {key.key_id: key.state.value for key in held},
+                ],
+                "keys": [{"key_id": key.key_id, "state": key.state.value} for key in held],
             }
             for group, members, held in await manage.groups()
         ]
@@ -213,11 +214,11 @@ def show_groups(state: StateFolder = _STATE) -> None:
 def _show_groups(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         console.print(f"{row['group']}  {row['name']}")
-        for user, how in row["members"].items():
-            ready = "subscribed" if how["subscribed"] else "not subscribed yet"
-            console.print(f"  {user}  {how['affiliation']}, {ready}")
-        for key_id, key_state in row["keys"].items():
-            console.print(f"  GMK {key_id}  {key_state}")
+        for member in row["members"]:
+            ready = "subscribed" if member["subscribed"] else "not subscribed yet"
+            console.print(f"  {member['user']}  {member['affiliation']}, {ready}")
+        for key in row["keys"]:
+            console.print(f"  GMK {key['key_id']}  {key['state']}")
 
 
 @keys.command("make")
@@ -239,7 +240,7 @@ def make_key(
 
     async def do(manage: "GroupManagement") -> None:
         key_id = await manage.make_key(group, text=text, activation=activation, expiry=expiry)
-        answer({"key_id": key_id, "groups": group}, key_id)
+        answer({"key_id": key_id, "groups": [{"group": each} for each in group]}, key_id)
 
     _with(state, do)
 
@@ -272,7 +273,9 @@ def retry_key(
 
     async def do(manage: "GroupManagement") -> None:
         count = await manage.retry(key_id, user)
-        answer({"key_id": key_id, "users": count}, f"{count} users get it again." if count else "Nobody waits for it.")
+        answer(
+            {"key_id": key_id, "user_count": count}, f"{count} users get it again." if count else "Nobody waits for it."
+        )
 
     _with(state, do)
 

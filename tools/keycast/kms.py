@@ -67,7 +67,7 @@ def init(
         if tls:
             remark(f"Clients trust {certificate}.")
     answer(
-        {"kms_uri": kms_uri, "state": str(state)},
+        {"kms_uri": kms_uri, "folder": str(state)},
         f"{kms_uri} has its master secrets in {state}. Keep a copy: without them all keys must change.",
     )
 
@@ -114,7 +114,7 @@ def show(state: StateFolder = _STATE) -> None:
 async def _show(kms: "Kms") -> None:
     certificate = kms.certificate
     known = [
-        {"uri": user.user_uri, "role": user.role.value, "added": user.added_at, "revoked": user.revoked_at}
+        {"user": user.user_uri, "role": user.role.value, "added_at": user.added_at, "revoked_at": user.revoked_at}
         for user in await kms.users()
     ]
     fields = {
@@ -130,8 +130,8 @@ def _show_fields(fields: dict[str, Any], known: list[dict[str, Any]]) -> None:
     for name, value in fields.items():
         console.print(f"{name:13} {local(value) if name == 'valid_to' else value}")
     for user in known:
-        state = "" if user["revoked"] is None else f"  revoked {local(user['revoked'])}"
-        console.print(f"{user['role']:5} {user['uri']}{state}")
+        state = "" if user["revoked_at"] is None else f"  revoked {local(user['revoked_at'])}"
+        console.print(f"{user['role']:5} {user['user']}{state}")
 
 
 @users.command("add")
@@ -151,7 +151,7 @@ def add(
     async def do(kms: "Kms") -> None:
         require_uri(uri)
         token = await kms.add_user(uri, Role.GMS if gms else Role.USER, days)
-        answer({"uri": uri, "token": token}, token)
+        answer({"user": uri, "token": token}, token)
 
     with_kms(state, do)
 
@@ -165,7 +165,7 @@ def token(uri: UserUri, state: StateFolder = _STATE, days: Days = 365) -> None:
 
     async def do(kms: "Kms") -> None:
         token = await kms.new_token(uri, days)
-        answer({"uri": uri, "token": token}, token)
+        answer({"user": uri, "token": token}, token)
 
     with_kms(state, do)
 
@@ -179,7 +179,7 @@ def revoke(uri: UserUri, state: StateFolder = _STATE) -> None:
 
     async def do(kms: "Kms") -> None:
         await kms.revoke_user(uri)
-        answer({"uri": uri}, f"{uri} is revoked.")
+        answer({"user": uri}, f"{uri} is revoked.")
 
     with_kms(state, do)
 

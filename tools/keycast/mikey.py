@@ -239,7 +239,8 @@ def keys(
         raise typer.BadParameter(str(error) or "--kms takes a name without blanks") from None
     with sentences():
         files.write_new(file, json.dumps(made, indent=1).encode())
-    answer({"file": str(file), "users": users}, f"{file} holds keys of {', '.join(users)}. They are secret.")
+    named = [{"name": name, "user": uri} for name, uri in users.items()]
+    answer({"file": str(file), "users": named}, f"{file} holds keys of {', '.join(users)}. They are secret.")
 
 
 def _named(users: list[str]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime
-import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,7 +16,18 @@ from rich.table import Table
 
 from tools.keycast.group import PneArgument
 from tools.keycast.json_option import Answering
-from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, refuse, sentences
+from tools.keycast.options import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    answer,
+    ask,
+    console,
+    refuse,
+    remark,
+    sentences,
+    show_json,
+)
 from tools.keycast.tables import show_table
 
 if TYPE_CHECKING:
@@ -60,7 +70,7 @@ class Figures:
 
 @app.command()
 def demo(
-    as_json: Annotated[bool, typer.Option("--json", help="Plain lines, and one JSON object on the last.")] = False,
+    as_json: JsonOption = False,
     val_board: Annotated[
         bool, typer.Option("--val-board", help="And a home below: a board that is a VAL client, and one that is none.")
     ] = False,
@@ -76,10 +86,9 @@ def demo(
         try:
             asyncio.run(_play(Path(folder), figures, val_board))
         except TimeoutError as error:
-            console.print(f"After a minute still waiting: {error}.")
-            raise typer.Exit(1) from None
+            refuse(f"After a minute still waiting: {error}.", "timeout")
     if as_json:
-        typer.echo(json.dumps(asdict(figures)))
+        show_json(asdict(figures))
     else:
         _show(figures)
     if not figures.good:
@@ -118,7 +127,7 @@ def board(
         {
             "pne_id": pne,
             "user": found.user_uri,
-            "groups": made.client.groups,
+            "groups": [{"group": group, "gms_uri": gms} for group, gms in made.client.groups.items()],
             "keys_end": made.until,
             "folder": str(out),
         },
@@ -165,7 +174,7 @@ async def _play(folder: Path, figures: Figures, val_board: bool) -> None:
     start = time.monotonic()
 
     def say(text: str) -> None:
-        console.print(f"{time.monotonic() - start:6.2f} s  {text}")
+        remark(f"{time.monotonic() - start:6.2f} s  {text}")
 
     async with build_seal_house(folder) as house:
         say(f"KMS, CMS and two GMSs listen on 127.0.0.1; the KMS has provisioned {GMS_URI} for its server URI")

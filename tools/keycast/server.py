@@ -77,7 +77,7 @@ async def _serve(server: "CpnsServer", control: "ControlSocket", server_id: str,
     try:
         await control.open()
         ready(
-            {"server": server_id, "listen": settings.listen, "port": settings.port},
+            {"server_id": server_id, "listen": settings.listen, "port": settings.port},
             f"{server_id} listens on {', '.join(settings.listen)}, UDP port {settings.port}",
         )
         await interrupted(server.failed)

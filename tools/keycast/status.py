@@ -31,10 +31,9 @@ def _is_silent(device: dict[str, Any]) -> bool:
 
 def _show(state: dict[str, Any]) -> None:
     sessions = sum(device["session"] for device in state["devices"])
-    console.print(f"{state['gateway']} serves {state['pn']}, uplink {state['uplink']}")
-    console.print(
-        f"boards reach it at {', '.join(state['addresses']) or '-'}; keys go to {', '.join(state['broadcast']) or '-'}"
-    )
+    console.print(f"{state['gateway_id']} serves {state['pn_id']}, uplink {state['uplink']}")
+    keys = [f"{each['interface']} {each['broadcast']}" for each in state["networks"] if not each["problem"]]
+    console.print(f"boards reach it at {', '.join(state['addresses']) or '-'}; keys go to {', '.join(keys) or '-'}")
     for network in state["networks"]:
         problem = f"; no keys go out on it: {network['problem']}" if network["problem"] else ""
         console.print(f"{network['interface']}: {network['sent']} broadcasts sent, {network['failed']} not{problem}")
@@ -51,7 +50,7 @@ def _show(state: dict[str, Any]) -> None:
         )
     rows = []
     for group in state["groups"]:
-        delivery = ", ".join(f"{count} {name}" for name, count in sorted(group["states"].items()))
+        delivery = ", ".join(f"{each['member_count']} {each['state']}" for each in group["states"])
         remark = "exposed" if group["exposed"] else "waits for a key" if group["waiting"] else ""
         rows.append((group["sg_id"], group["version_text"], str(group["member_count"]), delivery, remark))
     show_table(console, ("Service Group", "version", "members", "newest delivery", "remark"), rows)

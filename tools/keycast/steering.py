@@ -95,7 +95,7 @@ def _devices(app: GatewayApp) -> list[dict[str, Any]]:
         for member in status.members:
             groups_of.setdefault(member, []).append(status.group.sg_id)
     return [
-        {"pne_id": pne_id, **asdict(app.sightings.of(pne_id)), "groups": groups_of.get(pne_id, [])}
+        {"pne_id": pne_id, **asdict(app.sightings.of(pne_id)), "sg_ids": groups_of.get(pne_id, [])}
         for pne_id in sorted(_boards(app))
     ]
 
@@ -107,19 +107,18 @@ def _status(app: GatewayApp, server: CpnsServer | None) -> dict[str, Any]:
             "version": status.group.version,
             "version_text": version_text(status.group.version),
             "member_count": len(status.members),
-            "states": status.states,
+            "states": [{"state": str(state), "member_count": count} for state, count in sorted(status.states.items())],
             "exposed": status.group.exposed,
             "waiting": status.group.waiting,
         }
         for status in app.gateway.groups()
     ]
     return {
-        "gateway": app.config.gateway.id,
-        "pn": app.config.gateway.pn,
+        "gateway_id": app.config.gateway.id,
+        "pn_id": app.config.gateway.pn,
         "pn_alias": app.pn_alias,
         "uplink": app.config.uplink.kind,
         "addresses": app.addresses(),
-        "broadcast": app.networks(),
         "networks": app.broadcasts(),
         "stopped": app.gateway.stop_reason,
         "held": [view.sg_id for view in server.list_groups() if view.state == GroupState.HELD] if server else [],

@@ -1,7 +1,6 @@
 """`keycast demo`: a whole home on this machine, re-keyed once with a board thrown out."""
 
 import asyncio
-import json
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +11,7 @@ from rich.console import Console
 from tools.keycast.demo.house import build_house, new_seed
 from tools.keycast.demo.story import Figures, Story
 from tools.keycast.demo.view import View
-from tools.keycast.options import complain, sentences
+from tools.keycast.options import JsonOption, refuse, sentences, show_json
 from tools.micropython_vm import board_files
 from tools.micropython_vm.vm import NoVm
 from tools.virtual_board.board import BoardEnded
@@ -23,7 +22,7 @@ def command(
     loss: Annotated[float, typer.Option(min=0.0, max=0.9, help="Probability that a datagram is lost.")] = 0.0,
     seed: Annotated[int | None, typer.Option(help="Seed of the losses; default: a new one each time.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Write the last picture to this SVG file.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Plain lines, and one JSON object on the last.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run a gateway, its CPNS Server and virtual boards; expel one, re-key the rest, and let the expelled one try.
 
@@ -32,21 +31,18 @@ def command(
     Example: keycast demo --boards 20 --loss 0.2
     """
     if not board_files.MANIFEST.exists():
-        complain("the demo needs the folder of the project, which is not installed with it: run `make demo` there.")
-        raise typer.Exit(1)
-    console = Console(force_terminal=False, width=200) if as_json else Console()
+        refuse("the demo needs the folder of the project, which is not installed with it: run `make demo` there.")
+    console = Console(quiet=as_json)
     figures = Figures(boards, loss, new_seed() if seed is None else seed)
     with sentences(), tempfile.TemporaryDirectory(prefix="keycast-demo-") as folder:
         try:
             asyncio.run(_play(Path(folder), figures, View(console), picture))
         except (NoVm, BoardEnded) as problem:
-            complain(str(problem))
-            raise typer.Exit(1) from None
+            refuse(str(problem))
         except TimeoutError:
-            console.print("A member was still without its key after two minutes; the lines above tell how far it came.")
-            raise typer.Exit(1) from None
+            refuse("A member was still without its key after two minutes.", "timeout")
     if as_json:
-        typer.echo(json.dumps(figures.as_dict()))
+        show_json(figures.as_dict())
     if figures.excluded_could_read is not False or not figures.pull_refused:
         raise typer.Exit(1)
 

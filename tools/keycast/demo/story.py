@@ -25,7 +25,7 @@ class DeliveryFigures:
 
     occasion: str
     version: int
-    confirmed: int
+    confirmed_count: int
     excluded: list[str]
     bytes: int
     datagrams: int

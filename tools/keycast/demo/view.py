@@ -81,7 +81,7 @@ class View:
         else:
             for each in figures.deliveries:
                 self.console.print(
-                    f"{each.occasion}: version {version_text(each.version)}, confirmed {each.confirmed}, "
+                    f"{each.occasion}: version {version_text(each.version)}, confirmed {each.confirmed_count}, "
                     f"excluded {len(each.excluded)}, {each.method}, {counted(each.datagrams, 'datagram')}, "
                     f"{each.bytes} octets, {each.seconds:.2f} s",
                     soft_wrap=True,
@@ -103,7 +103,7 @@ def _table(figures: Figures) -> Table:
         table.add_row(
             each.occasion,
             version_text(each.version),
-            str(each.confirmed),
+            str(each.confirmed_count),
             str(len(each.excluded)),
             each.method,
             str(each.datagrams),

@@ -1,0 +1,157 @@
+"""One key means one thing in every JSON answer, and docs/commands.md names each. Answers of real parts, in-process."""
+
+import json
+import re
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from gateway_agent.core.pn_gateway import GroupStatus
+from gateway_agent.radios.udp_broadcast import Figures
+from key_servers.cpns_server.values import Alarm
+from tests.unit.test_keycast_steering import SG, Home, home
+from tools.keycast import device, group, server, status
+from tools.keycast.program import program
+
+__all__ = ["home"]  # a fixture
+
+PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
+NAMED = set(re.findall(r"`([a-z_0-9]+)`", PAGE))
+SUFFIXES = ("_at", "_s", "_count", "_ids", "_ms")
+FREE = ("default", "counters", "key_parameters", "fault")  # what stands there and below has names of its own
+USER, CREW = "sip:alice@example.org", "sip:crew@gms.example.org"
+ALARM = asdict(Alarm("silent", "gw", "", 1, "Nobody is there."))
+
+
+def typed(*words: str) -> Any:
+    run = CliRunner().invoke(program(list(words)), [*words, "--json"])
+    assert run.exception is None or isinstance(run.exception, SystemExit), run.exception
+    return json.loads(run.stdout)
+
+
+def kinds(value: Any, found: dict[str, set[str]]) -> None:
+    """Add to `found` what kind of value each key of `value` has; null says nothing of it."""
+    if isinstance(value, list):
+        for each in value:
+            kinds(each, found)
+    if isinstance(value, dict):
+        for key, of in value.items():
+            if of is not None and key not in FREE:
+                found.setdefault(key, set()).add(kind(of))
+                kinds(of, found)
+            elif key in FREE:
+                found.setdefault(key, set())
+
+
+def kind(value: Any) -> str:
+    if isinstance(value, list):
+        return "list of " + "".join(sorted({kind(each) for each in value})) if value else ""
+    return {int: "number", float: "number", bool: "yes or no", str: "text", dict: "object"}[type(value)]
+
+
+async def asked(home: Home, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What the commands of groups, boards and servers answer about a home with a member, an alarm and a hold."""
+    await home.join("lamp.hall")
+    lights: Any = SimpleNamespace(sg_id=SG, version=8, exposed=False, waiting=True)
+    lights = GroupStatus(lights, ("lamp.hall",), {"confirmed": 3, "failed": 1})
+    monkeypatch.setattr(home.app.gateway, "groups", lambda: [lights])
+    monkeypatch.setattr(home.app, "broadcasts", lambda: [Figures("lo", "127.255.255.255")])
+    answers: dict[str, Any] = {}
+    for do, arguments in (
+        ("status", {}),
+        ("device.list", {}),
+        ("group.list", {}),
+        ("group.show", {"sg_id": SG}),
+        ("group.create", {"sg_id": "home/doors"}),
+        ("group.update", {"sg_id": SG}),
+        ("group.expel", {"sg_id": SG, "pne_id": "lamp.hall"}),
+        ("device.retire", {"pne_id": "lamp.hall"}),
+    ):
+        answers[do] = json.loads(json.dumps(await home.ask(do, **arguments), default=asdict))
+    answers["status"]["alarms"] = answers["alarms"] = [ALARM]
+    answers["server.restore"], answers["server.confirm-members"] = [SG], 9
+
+    def ask(_: Path, __: Path | None, do: str, **___: Any) -> Any:
+        return answers.get(do)
+
+    for module in (status, device, group, server):
+        monkeypatch.setattr(module, "ask", ask)
+    words = [
+        *("status", "device list", "group list", f"group show {SG}", "group create home/doors", f"group update {SG}"),
+        *(f"group expel {SG} lamp.hall", f"group open {SG} home", f"group permit {SG} lamp.hall", f"group delete {SG}"),
+        *(
+            "device retire lamp.hall",
+            "device release lamp.hall",
+            "device pair lamp.hall x",
+            "server alarms",
+            "server restore",
+        ),
+        *(f"server confirm-members {SG}", "server dismiss-alarm silent", "server admit-pne lamp.hall home"),
+        *("server add-gateway gw home aa", "server block-gateway gw", "server replace-gateway gw gw2 aa"),
+    ]
+    return [typed(*each.split()) for each in words]
+
+
+def of_key_material(folder: Path) -> list[Any]:
+    """What the commands of KMS, GMS, CMS and MIKEY answer."""
+    kms, gms, cms = (f"--state {folder / name}" for name in ("kms", "gms", "cms"))
+    keys = folder / "keys.json"
+    found = [
+        typed(*each.split())
+        for each in (
+            f"kms init kms.example.org --no-tls {kms}",
+            f"kms user add {USER} {kms}",
+            f"kms user token {USER} {kms}",
+            f"kms user revoke {USER} {kms}",
+            f"kms show {kms}",
+            f"kms certificate export {kms}",
+            f"gms user add {USER} {gms}",
+            f"gms group create {CREW} {gms}",
+            f"gms group add {CREW} {USER} {gms}",
+            f"gms key make {CREW} {gms}",
+            f"gms group show {gms}",
+            f"cms user {USER} {cms}",
+            f"cms put {USER} {CREW} --gms sip:gms.example.org {cms}",
+            f"cms show {cms}",
+            f"mikey keys {keys}",
+            f"mikey encode --keys {keys} --sender GMS --user Alice --group {CREW}",
+        )
+    ]
+    key_id = next(each["key_id"] for each in found if isinstance(each, dict) and "groups" in each)
+    more = (f"gms key show {key_id} {gms}", f"gms key retry {key_id} {gms}", f"gms group remove {CREW} {USER} {gms}")
+    decode = ("mikey", "decode", found[-1]["message"], "--keys", str(keys), "--user", "Alice")
+    return [*found, *(typed(*each.split()) for each in more), typed(*decode), typed(*decode[:2], "AAAA", *decode[3:])]
+
+
+def of_the_machine(folder: Path) -> list[Any]:
+    """What the commands of a gateway that does not run answer."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = folder / "keycast.toml"
+    found = [typed("gateway", "init", str(config)), typed("gateway", "settings")]
+    listen = f'\n[message_plane]\nlisten = ["127.0.0.1"]\nport = {port}\ndiscovery = false\n'
+    config.write_text(config.read_text().replace('["auto"]', '["lo"]') + listen)
+    words = ("check", "credential", "backup", f"backup {folder / 'x'}", f"restore {folder / 'x'}", "lost signing.key")
+    return found + [typed("gateway", *each.split(), "-c", str(config)) for each in words]
+
+
+@pytest.fixture
+async def asked_of_home(home: Home, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Any]]:
+    yield await asked(home, monkeypatch)
+
+
+def test_one_key_means_one_thing(asked_of_home: list[Any], tmp_path: Path) -> None:
+    found: dict[str, set[str]] = {}
+    kinds([asked_of_home, of_key_material(tmp_path), of_the_machine(tmp_path)], found)
+    several = {key: sorted(of - {""}) for key, of in found.items() if len(of - {""}) > 1}
+    assert not several, "more than one kind of value under one key"
+    unnamed = {key for key in found if key not in NAMED and not key.endswith(SUFFIXES)}
+    assert not unnamed, "missing in docs/commands.md"
+    assert len(found) > 80
