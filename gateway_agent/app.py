@@ -18,7 +18,7 @@ from typing import Any
 from cpns.errors import NotAllowed
 from gateway_agent.clock import SystemClock
 from gateway_agent.config.schema import GatewayConfig
-from gateway_agent.control import Command, ControlSocket
+from gateway_agent.control import SOCKET_FILE, Command, ControlSocket
 from gateway_agent.core import events
 from gateway_agent.core.pn_gateway import PnGateway
 from gateway_agent.core.policy import DeliveryPolicy
@@ -49,7 +49,6 @@ SESSIONS_FILE = "sessions.db"
 STORE_FOLDER = "store"
 SERVER_FOLDER = "server"  # of an embedded CPNS Server
 SEAL_FOLDER = "seal"  # of a gateway that is a VAL client
-CONTROL_SOCKET = "control.sock"
 
 
 def own_keys(config: GatewayConfig) -> tuple[OwnIdentity, SigningKey]:
@@ -175,7 +174,7 @@ class GatewayApp:
             )
             await self._announcement.open()
         if commands is not None:
-            self._control = ControlSocket(config.gateway.state_dir / CONTROL_SOCKET, commands)
+            self._control = ControlSocket(config.gateway.state_dir / SOCKET_FILE, commands)
             await self._control.open()
 
     def register(self, credential: Credential, preferred_sg: str | None = None, *, replace: bool = False) -> None:

@@ -1,7 +1,10 @@
-"""The gateway's control socket: a Unix socket in its state folder, mode 0600, one JSON object a line.
+"""The control socket of a gateway, or of a CPNS Server on its own.
+
+A Unix socket in its state folder, mode 0600, one JSON object a line.
 
 Request `{"do": "group.show", "with": {...}}`, answer `{"ok": value}` or `{"error": "sentence", "code": "unknown"}`.
-Who can open the socket may steer the gateway: the folder's mode is the access control. Answers never hold keys.
+Whoever can open the socket may steer what listens there: the folder's mode is the access control. Answers never hold
+keys.
 """
 
 import asyncio
@@ -22,6 +25,7 @@ from message_plane.errors import PlaneError
 
 _log = logging.getLogger(__name__)
 
+SOCKET_FILE = "control.sock"  # its name in the state folder of a gateway, or of a CPNS Server on its own
 REQUEST_MAX = 64 * 1024
 ANSWER_MAX = 4 * 1024 * 1024
 PATH_MAX = 107  # octets in the address of a Unix socket (unix(7))
@@ -142,7 +146,8 @@ def check_path(path: Path) -> None:
     """Raise ControlUnavailable where no control socket can be, because its path is too long."""
     if len(os.fsencode(path)) > PATH_MAX:
         raise ControlUnavailable(
-            f"The path of the control socket has more than {PATH_MAX} octets: {path}.", "Use a shorter state_dir."
+            f"The path of the control socket has more than {PATH_MAX} octets: {path}.",
+            "Use a state folder with a shorter path.",
         )
 
 
@@ -173,7 +178,7 @@ def ask(
     Raises ControlUnavailable when nothing answers, Refused with the gateway's own sentence when it refuses, and
     TimeoutError after `within_s` seconds.
     """
-    path = state_dir / "control.sock"
+    path = state_dir / SOCKET_FILE
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(within_s)
         try:

@@ -1,6 +1,7 @@
 """Pairing on the message plane: the window that a person opened for one board, and what it lets in (SEC-20, SEC-31).
 
-One window at a time. It is there as long as `pair` runs: who asked for it and goes away closes it.
+One window at a time. It is there as long as `pair` runs: a person who asked for it and goes away closes it. What is
+proved in it is the business of `core.pairing_window`.
 """
 
 import asyncio
@@ -9,14 +10,13 @@ import time
 from cpns import messages, name_rule, numbers
 from cpns.errors import CpnsError, NotAllowed, NotAuthentic
 from gateway_agent.core import events
-from gateway_agent.core.pairing import EXPORTER_LEN, OPEN_S, PairingWindow
+from gateway_agent.core.pairing_window import EXPORTER_LEN, OPEN_S, PairingWindow
 from gateway_agent.core.pn_gateway import PnGateway
 from gateway_agent.registrar import Registrar
 from message_plane.credentials import Credential
+from message_plane.edhoc import LABEL_PAIRING
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.errors import PlaneError
-
-EXPORTER_LABEL = 32768  # of the EDHOC exporter, docs/protocol.md section 9
 
 
 class Pairing:
@@ -80,7 +80,7 @@ class Pairing:
         try:
             if window is None:
                 return self._answer_again(peer, messages.AUTHENTICATOR in fields)
-            exporter = self._endpoint.export(peer, EXPORTER_LABEL, EXPORTER_LEN)
+            exporter = self._endpoint.export(peer, LABEL_PAIRING, EXPORTER_LEN)
             answer = window.answer(peer.entity_id, fields, exporter, time.monotonic())
         except CpnsError as error:
             self._gateway.counters["pairing_refused"] += 1

@@ -26,7 +26,7 @@ from gateway_agent.core.group_keys import GroupKeys
 from gateway_agent.core.hearing import Hearing, NetworkOf
 from gateway_agent.core.housekeeping import Housekeeping
 from gateway_agent.core.membership import Cause, Membership
-from gateway_agent.core.pairing import PairingWindow
+from gateway_agent.core.pairing_window import PairingWindow
 from gateway_agent.core.policy import DeliveryPolicy
 from gateway_agent.core.ports import Broadcast, Clock, KeyMessages, RandomOctets, Signer, Unicast, Uplink
 from gateway_agent.core.pulls import Pulls

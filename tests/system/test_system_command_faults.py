@@ -219,7 +219,7 @@ def test_a_state_folder_that_cannot_be_one(gateway, tmp_path):
 def test_a_state_folder_with_too_long_a_name(gateway):
     text = gateway.config.read_text()
     gateway.config.write_text(text.replace('state_dir = "state"', f'state_dir = "{"long" * 30}"'))
-    assert "shorter state_dir" in refused(keycast("gateway", "run", "-c", gateway.config))
+    assert "shorter path" in refused(keycast("gateway", "run", "-c", gateway.config))
 
 
 def test_periods_that_the_server_does_not_take(gateway):

@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from cpns.errors import Unknown
 from gateway_agent.control import ControlSocket, ask
 from gateway_agent.errors import ControlUnavailable, GatewayError
 from message_plane.errors import RegistrationRefused
+from tools.keycast import server
 
 
 async def double(number: int) -> int:
@@ -102,10 +104,16 @@ def test_no_gateway_is_one_sentence_with_the_next_step(tmp_path: Path) -> None:
 async def test_a_path_too_long_for_a_socket_is_one_sentence(tmp_path: Path) -> None:
     folder = tmp_path / ("long" * 30)
     folder.mkdir()
-    with pytest.raises(ControlUnavailable, match=r"107 octets.*shorter state_dir"):
+    with pytest.raises(ControlUnavailable, match=r"107 octets.*shorter path"):
         await ControlSocket(folder / "control.sock", {}).open()
     with pytest.raises(ControlUnavailable, match="Nothing answers"):
         ask(folder, "double", number=1)
+
+
+def test_a_server_whose_socket_would_have_too_long_a_path_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 30)
+    said = CliRunner().invoke(server.app, ["run", "--state", str(folder)])
+    assert said.exit_code == 1 and "shorter path" in said.output and not folder.exists()
 
 
 async def test_a_second_gateway_on_the_same_state_is_refused(served: Path) -> None:

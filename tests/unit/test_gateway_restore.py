@@ -11,7 +11,7 @@ from cpns import cborlite, messages, numbers
 from cpns.crypto.hmac import hmac_sha256
 from cpns.errors import CpnsError, NotAllowed, NotAuthentic
 from gateway_agent.core.membership import Cause
-from gateway_agent.core.pairing import OPEN_S, PairingWindow
+from gateway_agent.core.pairing_window import OPEN_S, PairingWindow
 from gateway_agent.core.restore import restore
 from gateway_agent.store.errors import StoreDamaged
 from gateway_agent.store.store import Store

@@ -107,7 +107,7 @@ def a_folder_that_others_write(path):
 @contextlib.contextmanager
 def too_long_a_path(path):
     change(path, '"state"', f'"{"long" * 30}"')
-    yield "shorter state_dir"
+    yield "shorter path"
 
 
 @contextlib.contextmanager

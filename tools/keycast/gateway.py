@@ -134,13 +134,12 @@ def run(
 
 
 async def _run(path: Path) -> None:
-    from gateway_agent.app import CONTROL_SOCKET
     from gateway_agent.config.load import load
-    from gateway_agent.control import check_path
+    from gateway_agent.control import SOCKET_FILE, check_path
     from tools.keycast.gateway_service import opened
 
     config = load(path)
-    check_path(config.gateway.state_dir / CONTROL_SOCKET)  # before anything is made
+    check_path(config.gateway.state_dir / SOCKET_FILE)  # before anything is made
     async with opened(config) as service:
         await service.start()
         app = service.app

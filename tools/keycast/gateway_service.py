@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cpns.errors import CpnsError
-from gateway_agent.app import CONTROL_SOCKET, SEAL_FOLDER, SERVER_FOLDER, GatewayApp, own_keys
+from gateway_agent.app import SEAL_FOLDER, SERVER_FOLDER, GatewayApp, own_keys
 from gateway_agent.config.schema import GatewayConfig
-from gateway_agent.control import check_path, who_answers
+from gateway_agent.control import SOCKET_FILE, check_path, who_answers
 from gateway_agent.core.ports import Uplink
 from gateway_agent.errors import GatewayError
 from gateway_agent.net import interfaces
@@ -125,9 +125,9 @@ async def trial(config: GatewayConfig) -> Trial:
     A gateway that runs is left alone: then the ports are looked at, and whoever has them must be that gateway.
     """
     state = config.gateway.state_dir
-    check_path(state / CONTROL_SOCKET)
+    check_path(state / SOCKET_FILE)
     wanted = config.broadcast.interfaces
-    found = Trial(who_answers(state / CONTROL_SOCKET))
+    found = Trial(who_answers(state / SOCKET_FILE))
     every = interfaces.every_interface()
     for each in interfaces.choose(wanted, every) if wanted else []:
         found.networks.append(

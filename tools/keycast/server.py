@@ -52,7 +52,7 @@ def run(
 
 
 async def _run(state: Path, server_id: str, listen: list[str], port: int) -> None:
-    from gateway_agent.control import ControlSocket
+    from gateway_agent.control import SOCKET_FILE, ControlSocket, check_path
     from key_servers.cpns_server.app import CpnsServer
     from key_servers.cpns_server.config import ServerConfig
     from tools.keycast import state_copies
@@ -65,9 +65,10 @@ async def _run(state: Path, server_id: str, listen: list[str], port: int) -> Non
         return path
 
     settings = checked(ServerConfig, id=server_id, listen=listen, port=port)
+    check_path(state / SOCKET_FILE)  # before anything is made
     with state_copies.server_state(state):
         server = await CpnsServer.open(state, settings)
-        control = ControlSocket(state / "control.sock", server_commands(server) | {"server.backup": back_up})
+        control = ControlSocket(state / SOCKET_FILE, server_commands(server) | {"server.backup": back_up})
         await _serve(server, control, server_id, settings)
 
 
