@@ -1,8 +1,8 @@
-"""When a generation of the tree begins and ends (SEC-07): pure rules.
+"""When a generation of the tree begins and ends : pure rules.
 
 Ages are seconds of running, counted in the store: a wall clock that jumps, forged or wrong, neither begins a
-generation, of which there are 65,535, nor ends one (SEC-36). Nothing is broadcast under a generation while the gateway
-is off, so that time does not count.
+generation, of which there are 65,535, nor ends one. Nothing is broadcast under a generation while the gateway is off,
+so that time does not count.
 """
 
 import math
@@ -26,13 +26,13 @@ USED_UP = "all generations of the tree of this PN are used up: its gateway must 
 
 
 def replaced_s(generation: Generation) -> float:
-    """Seconds of running since the next generation began; 0.0 for the current one."""
+    """Seconds of running (SEC-36) since the next generation began; 0.0 for the current one."""
     return generation.lived_s - (generation.replaced_lived_s or 0.0) if generation.replaced else 0.0
 
 
 def why_new(current: Generation, active: int, retired: int) -> str | None:
-    """Why a new generation should begin now, or None."""
-    if current.lived_s >= LIFE_S:
+    """Why a new generation should begin now (SEC-07), or None."""
+    if current.lived_s >= LIFE_S:  # SEC-36
         return "it is a year old"
     if retired > SHORT_OF_SLOTS * current.size:
         return f"{retired} of {current.size} slots are retired"
@@ -54,7 +54,7 @@ def restored(known: int, times: int = 1, since_s: int = 0) -> int:
 
 
 def has_ended(old: Generation, missing: int) -> bool:
-    """True if an old generation is to be forgotten: `missing` PNEs still lack the GKDK of the current one."""
+    """True if an old generation is to be forgotten (SEC-07): `missing` PNEs still lack the GKDK of the current one."""
     return old.replaced and (missing == 0 or replaced_s(old) >= OLD_LIFE_S)
 
 

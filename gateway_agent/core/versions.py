@@ -1,4 +1,4 @@
-"""Is this PN GW an old copy of itself? (SEC-02, SEC-28, SEC-34)
+"""Is this PN GW an old copy of itself? (SEC-28)
 
 A store that was put back unannounced gives slots a second owner and takes removed members for present ones. Two words
 stop broadcasts and pulls: the Server's, which has seen this PN GW acknowledge later versions, and the PN GW's own, on a
@@ -66,7 +66,7 @@ class Versions:
         return self._compared
 
     def refuse_if_stopped(self) -> None:
-        """Raises NotAllowed while stopped."""
+        """Raises NotAllowed while stopped (SEC-02)."""
         if self.stop_reason is not None:
             raise NotAllowed("this gateway is stopped until a person restores it")
 
@@ -105,7 +105,7 @@ class Versions:
             self._doubt(pne_id, sg_id, f"version {version_text(version)} of {sg_id}")
 
     def heard_receipt(self, pne_id: str, sg_id: str, receipt: bytes) -> None:
-        """A PNE shows what this PN GW once wrote for it, empty for nothing."""
+        """A PNE shows what this PN GW once wrote for it, empty for nothing: proof, which alone stops (SEC-34)."""
         said = receipts.check(self._store.pn.receipt_key(), pne_id, sg_id, receipt)
         if said is None:
             self._counters["receipts_unknown"] += bool(receipt)
@@ -135,12 +135,13 @@ class Versions:
         self._doubt(pne_id, "", "a slot of the tree")
 
     def forget(self, pne_id: str) -> None:
-        """The PNE was retired: what it claimed ends, whoever has its name next."""
+        """The PNE was retired: what it claimed ends, whoever has its name next (SEC-34)."""
         for claim in [claim for claim in self._claims if claim[0] == pne_id]:
             del self._claims[claim]
         self._show_claims()
 
     def _judge(self, entries: Iterable[tuple[int, str]]) -> None:
+        """The Server has seen more than is stored here: this is an old copy (SEC-02)."""
         pn = self._store.pn.get()
         if pn is None:
             return
@@ -158,6 +159,7 @@ class Versions:
                 return
 
     def _doubt(self, pne_id: str, about: str, what: str) -> None:
+        """What is claimed without proof stops nothing (SEC-34)."""
         self._counters["peers_ahead"] += 1
         self._claims[pne_id, about] = (self._clock.monotonic(), what)
         self._show_claims()
@@ -168,6 +170,7 @@ class Versions:
             self._show_claims()
 
     def _age_claims(self) -> None:
+        """No claim stands for ever (SEC-34)."""
         oldest = self._clock.monotonic() - CLAIM_LIFE_S
         for claim in [claim for claim, (since, _) in self._claims.items() if since < oldest]:
             del self._claims[claim]
@@ -188,6 +191,7 @@ class Versions:
         )
 
     def _stop(self, why: str) -> None:
+        """Stop broadcasts and pulls until a person restores (SEC-02)."""
         if self.stop_reason is not None:
             return
         with self._store.transaction():

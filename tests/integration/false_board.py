@@ -45,11 +45,21 @@ def drive(flow, address, host="127.0.0.1"):
                 mid = mid + 1 & 0xFFFF
                 request = coap.Message(coap.CON, code, mid, secrets.token_bytes(4), options, payload)
                 sock.sendto(request.encode(), address)
-                value = coap.decode(sock.recv(2048))
+                value = _answer(sock, address, request.token)
                 echo = coap.option(value.options, ECHO)
                 if echo is None:
                     break
                 options = [*options, (ECHO, echo)]
+
+
+def _answer(sock, address, token):
+    """The response with this token. What takes the gateway long is acknowledged first and answered by itself."""
+    while True:
+        message = coap.decode(sock.recv(2048))
+        if message.type == coap.CON:
+            sock.sendto(coap.Message(coap.ACK, 0, message.mid).encode(), address)
+        if message.code and message.token == token:
+            return message
 
 
 class FalseBoard:

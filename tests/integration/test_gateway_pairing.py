@@ -365,7 +365,10 @@ async def test_the_person_is_told_who_came_instead(app, monkeypatch):
 async def test_the_window_ends_with_the_command_that_asked(app, tmp_path, signal_number):
     await app.start(commands(app, None))
     secret = "ABCD-EFGH-IJKL-MNOP"
-    code = "import sys, pathlib; from gateway_agent.control import ask; ask(pathlib.Path(sys.argv[1]), 'device.pair', "
+    code = "import sys, pathlib, signal; from gateway_agent.control import ask; "
+    # Who tests in the background of a shell ignores both.
+    code += "signal.signal(signal.SIGINT, signal.default_int_handler); signal.signal(signal.SIGHUP, signal.SIG_DFL); "
+    code += "ask(pathlib.Path(sys.argv[1]), 'device.pair', "
     code += f"pne_id='lamp', secret={secret!r})"
     command = await asyncio.create_subprocess_exec(
         sys.executable, "-c", code, str(tmp_path / "state"), stderr=asyncio.subprocess.DEVNULL

@@ -5,6 +5,9 @@ import random
 import pytest
 from aiocoap import BAD_REQUEST, CHANGED, TOO_MANY_REQUESTS
 
+from device_agent.cose import Credential
+from device_agent.crypto import p256
+from device_agent.edhoc import Initiator as InitiatorOfBoard
 from message_plane import edhoc, tuning
 from message_plane.edhoc import Initiator
 from tests.integration.plane_world import parties
@@ -86,6 +89,41 @@ async def test_an_address_whose_octets_break_the_library_waits_a_minute(door, mo
     assert door.knock("10.0.0.1", NOW + 1) == TOO_MANY_REQUESTS
     assert door.knock("10.0.0.2", NOW + 1) == CHANGED
     assert door.knock("10.0.0.1", NOW + 1 + tuning.PENALTY_S) == CHANGED
+
+
+@pytest.mark.req("SEC-20")
+async def test_a_credential_by_value_is_taken_in_an_open_window_that_accepts_it_only(tmp_path):
+    """Of a stranger who knows the gateway, and needs no window to hear its credential."""
+    async with parties(tmp_path, *LAMP_AND_GATEWAY) as (lamp, gateway):
+        gateway.store.unregister("lamp")
+        reception = gateway.endpoint._reception
+
+        def gets_in(now):
+            own, peer = (Credential.parse(party.credential.ccs) for party in (lamp, gateway))
+            ephemeral = p256.private_key(random.randbytes)
+            initiator = InitiatorOfBoard(own, lamp.identity.private_octets(), ephemeral, b"\1\2", peer, True)
+            message_2, _ = reception.answer(b"\xf5" + steps(initiator.message_1()), "10.0.0.1", 5683, None, now)
+            message_3 = steps(initiator.message_3(message_2.payload))
+            return reception.answer(initiator.prefix_3 + message_3, "10.0.0.1", 5683, None, now)[0].code == CHANGED
+
+        assert not gets_in(NOW)
+        reception.open_window(lambda credential: credential == lamp.credential, NOW + 20)
+        assert gets_in(NOW + 2)
+        assert not gets_in(NOW + 20), "its time is over"
+        reception.open_window(lambda credential: False, NOW + 60)
+        assert not gets_in(NOW + 22)
+        reception.open_window(lambda credential: True, NOW + 60)
+        reception.close_window()
+        assert not gets_in(NOW + 24)
+
+
+def steps(computation):
+    """What the steps of a computation of the board's come to."""
+    while True:
+        try:
+            next(computation)
+        except StopIteration as end:
+            return end.value
 
 
 @pytest.mark.req("SEC-20", "SEC-35")

@@ -96,7 +96,7 @@ def test_an_address_whose_octets_broke_the_library_waits_a_minute(guard):
     assert guard.judge("10.0.0.1", 5683, None, False, 1000.1 + tuning.PENALTY_S) is Verdict.PROCEED
 
 
-@pytest.mark.req("SEC-21")
+@pytest.mark.req("SEC-21", "SEC-35")
 def test_half_open_handshakes_are_few_short_lived_and_bound_to_their_address():
     table = HalfOpen()
     for n in range(tuning.HALF_OPEN_PER_ADDRESS):
@@ -111,6 +111,7 @@ def test_half_open_handshakes_are_few_short_lived_and_bound_to_their_address():
     assert table.expire(1000.0 + tuning.HALF_OPEN_S) == tuning.HALF_OPEN_PER_ADDRESS - 1
     assert table.expire(1001.0 + tuning.HALF_OPEN_S) == tuning.HALF_OPEN_MAX - tuning.HALF_OPEN_PER_ADDRESS
     assert len(table) == 0 and not table.crowded
+    assert not table._per_host, "no address is remembered that has none"
 
 
 @pytest.mark.req("SEC-21", "SEC-35")
