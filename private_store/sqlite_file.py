@@ -336,6 +336,8 @@ def _build(path: Path, migrations: Sequence[str]) -> None:
         _run_scripts(connection, migrations, 0)
         connection.execute("COMMIT")
         connection.execute("VACUUM")  # writes the header of a file without tables, too
+        # Closing would bring the log into the file as well, but tells nobody when the disk is full.
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _run_scripts(connection: sqlite3.Connection, migrations: Sequence[str], version: int) -> None:

@@ -6,6 +6,9 @@ import os
 import secrets
 import shutil
 import sqlite3
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -194,3 +197,40 @@ def test_a_file_may_be_written_where_everybody_puts_theirs(tmp_path):
     tmp_path.chmod(0o1777)
     files.write_new(tmp_path / "home.backup", b"secret")
     assert files.read(tmp_path / "home.backup") == b"secret"
+
+
+# On file systems of some pages: in each the disk fills up at another step, on the last sizes at the end or never.
+MADE_ON_SMALL_DISKS = """
+import os, subprocess, sys
+from pathlib import Path
+from private_store.errors import PrivateStoreError
+from private_store.sqlite_file import SqliteFile
+
+table = "".join(f"CREATE TABLE row{number} (octets BLOB);\\n" for number in range(20))
+store, failed = Path("disk/store"), 0
+for pages in range(12, 132, 8):
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={4 * pages}k", "none", "disk"], check=True)
+    try:
+        SqliteFile(store / "rows.db", [table], holds="rows", remedy="Put back a backup.").close()
+    except PrivateStoreError as error:
+        assert "full" in str(error) and "backup" not in str(error), error
+        assert not (store / "rows.db").exists()
+        failed += 1
+    subprocess.run(["mount", "-o", "remount,size=4m", "disk"], check=True)
+    file = SqliteFile(store / "rows.db", [table], holds="rows", remedy="Put back a backup.")
+    assert file.rows("SELECT count(*) FROM row19") == [(0,)]
+    file.close()
+    subprocess.run(["umount", "disk"], check=True)
+assert 5 < failed < 15, failed
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root for a disk of its own")
+def test_a_store_that_a_full_disk_kept_from_being_made_is_made_when_there_is_room(tmp_path):
+    """And not half of it, which would be told as damaged."""
+    (tmp_path / "disk").mkdir()
+    root = str(Path(__file__).parents[2])
+    command = ["unshare", "--mount", sys.executable, "-c", MADE_ON_SMALL_DISKS]
+    env = {**os.environ, "PYTHONPATH": root}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
