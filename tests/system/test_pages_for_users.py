@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from cpns import cborlite
 from device_agent.key_store import KeyStore
@@ -19,6 +21,7 @@ from device_agent.val_client import records
 from tests.system import namespaces
 from tests.system.manual import NOT_FOR_READERS, Desk, Reading, blocks
 from tests.system.namespaces import HomeNetwork
+from tools.keycast.program import program
 from tools.keycast.seal_home import powered
 from tools.micropython_vm import compile
 from tools.micropython_vm.vm import PROJECT
@@ -56,6 +59,21 @@ def test_each_block_says_what_it_is_and_is_typed(page: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_command_that_a_sentence_names_is_one(page: Path) -> None:
+    """Its words, and its options; what stands for a name or a file is not looked at."""
+    sentences = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for words in re.findall(r"`keycast\s+([a-z][^`|\\]*)`", sentences):
+        command: Any = typer.main.get_command(program(words.split()))
+        for word in words.split():
+            if word.startswith("--"):
+                options = {option for each in command.params for option in each.opts}
+                assert word in options, f"{page.name}: keycast {words}"
+            elif commands := getattr(command, "commands", None):
+                assert word in commands, f"{page.name}: keycast {words}"
+                command = commands[word]
+
+
 @asynccontextmanager
 async def home_network(machines: int, first: str = "10.77.0.1") -> AsyncIterator[HomeNetwork]:
     if why := namespaces.missing():
@@ -85,7 +103,7 @@ def name_the_card(desk: Desk) -> Callable[[], None]:
     return do
 
 
-async def until(desk: Desk, command: str, true: Callable[[Any], bool], timeout_s: float = 60) -> Any:
+async def until(desk: Desk, command: str, true: Callable[[Any], bool], timeout_s: float = 120) -> Any:
     """Type a command until what it answers is so."""
     end = time.monotonic() + timeout_s
     while True:
