@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from private_store import files, folders
+from private_store import files, folders, sqlite_file
 from private_store.errors import Fault, StoreUnusable
 
 _NEW = "restore.new"  # being made: worth nothing
@@ -87,7 +87,7 @@ def _clear(path: Path, fault: Fault) -> None:
                 _clear_file(each, fault)
         shutil.rmtree(path)
         return
-    for suffix in ("-wal", "-shm", "-journal", ""):
+    for suffix in (*sqlite_file.BESIDE, ""):
         _clear_file(path.with_name(path.name + suffix), fault)
 
 

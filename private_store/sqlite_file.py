@@ -28,7 +28,7 @@ _SETTINGS = (
     "temp_store = MEMORY",
     "trusted_schema = OFF",
 )
-_BESIDE = ("-wal", "-shm", "-journal")
+BESIDE = ("-wal", "-shm", "-journal")
 _CHECK_SPACE = "Check the space on its disk, and owner and mode of its folder; then start again."
 
 # What says nothing about the medium: other processes, rules of the schema.
@@ -253,7 +253,7 @@ class SqliteFile:
 
     def _check_private(self, remedy: str) -> None:
         files.check(self.path, self._faults.unusable, writable=True)
-        for suffix in _BESIDE:
+        for suffix in BESIDE:
             beside = self.path.with_name(self.path.name + suffix)
             if os.path.lexists(beside):
                 files.check(beside, self._faults.unusable)
@@ -348,5 +348,5 @@ def _run_scripts(connection: sqlite3.Connection, migrations: Sequence[str], vers
 
 
 def _remove(path: Path) -> None:
-    for suffix in ("", *_BESIDE):
+    for suffix in ("", *BESIDE):
         path.with_name(path.name + suffix).unlink(missing_ok=True)

@@ -16,7 +16,7 @@ UNHEARD = "unheard"  # broadcasts that nobody confirms
 @dataclass(frozen=True, slots=True)
 class Alarm:
     """`sg_id` or `gateway_id` is "" where it is not about one; `since` in Unix seconds, 0 without synchronised clock;
-    `text` says what it is and what to do. The CPNS Server's alarms have the same parts."""
+    `text` says what it is and what to do. The CPNS Server's alarms have the same parts, and `count`."""
 
     kind: str
     gateway_id: str
