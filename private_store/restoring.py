@@ -5,17 +5,53 @@ and stays; after it the new one is, and is put in place by steps that can be don
 folder calls `finish` before he opens anything in it.
 """
 
+import contextlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from private_store import files, folders, sqlite_file
-from private_store.errors import Fault, StoreUnusable
+from private_store import contents, files, folders, sqlite_file
+from private_store.errors import FAULTS, Fault, Faults, StoreUnusable
+from private_store.folder_lock import FolderLock
 
+LOCK = "state.lock"
 _NEW = "restore.new"  # being made: worth nothing
 _READY = "restore.ready"  # whole: the old state goes
 _CLEARED = "restore.cleared"  # the old state has gone: the new one comes
+
+
+@contextlib.contextmanager
+def taken(folder: Path, owned: Iterable[str], faults: Faults = FAULTS) -> Iterator[None]:
+    """The state folder for this process alone, with what was decided put in place. Raises `in_use`, `unusable`."""
+    lock = FolderLock(folder, LOCK, what="the state folder", remedy="Stop it first.", faults=faults)
+    try:
+        finish(folder, owned, faults.unusable)
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def putting_back(
+    folder: Path, members: Mapping[str, bytes], owned: tuple[str, ...], fault: Fault = StoreUnusable
+) -> Iterator[Path]:
+    """The folder with the members of a backup, each on the list of its folder; in place of the state afterwards."""
+    new = begin(folder, owned, fault)
+    try:
+        for name, octets in members.items():
+            target = new / name
+            folders.make(target.parent, fault)
+            with contextlib.ExitStack() as listed:
+                for each in (target.parent, target):
+                    if each != new:
+                        listed.enter_context(contents.keeping(each, "", fault))
+                files.write_new(target, octets, fault)
+        yield new
+    except BaseException:
+        abandon(folder, fault)
+        raise
+    decide(folder, owned, fault)
 
 
 def begin(folder: Path, owned: Iterable[str], fault: Fault = StoreUnusable) -> Path:

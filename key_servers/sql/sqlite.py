@@ -50,6 +50,10 @@ class SqliteDatabase:
         async with self._lock:
             self._file.erase_now()
 
+    def image(self) -> bytes:
+        """The octets of a file like this one, as it is at one moment, for a backup. Raises StoreFailed."""
+        return self._file.image()
+
     async def close(self) -> None:
         """As `Database.close`."""
         self._file.close()

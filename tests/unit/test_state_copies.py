@@ -24,9 +24,9 @@ from message_plane.identity import OwnIdentity
 from private_store import archive, contents, files, restoring
 from tests.unit.home_world import BOARDS, SG, Home, ask
 from tests.unit.private_world import ERRORS, full_disk
+from tools.keycast import backup_facts, state_copies
 from tools.keycast import gateway as gateway_command
 from tools.keycast import server as server_command
-from tools.keycast import state_copies
 from tools.keycast.gateway_service import opened
 
 NEEDED = {"identity.key", "signing.key", "sessions.db", "store/gateway.db", "server/cpns_server.sqlite3"}
@@ -163,12 +163,12 @@ async def test_restores_of_one_backup_on_new_disks_share_no_number(home, backup,
     """Nothing is left that knows of the first one, and nobody said so: the time since it was made tells them apart."""
     await home.lived()
     await back_up(home, backup)
-    made = state_copies.time.time()
+    made = backup_facts.time.time()
     found = []
     for age_s in (0, 600, 86_400, 90_000, 365 * 86_400, 366 * 86_400):
         home.lose()
         with monkeypatch.context() as patch:
-            patch.setattr(state_copies.time, "time", lambda age_s=age_s: made + age_s)
+            patch.setattr(backup_facts.time, "time", lambda age_s=age_s: made + age_s)
             done = await put_back(home, backup)
         async with opened(home.config, at_work=False) as service:
             service.server.create_group("home/later", open_to=["home"])
@@ -183,8 +183,8 @@ async def test_restores_of_one_backup_on_new_disks_share_no_number(home, backup,
 
 @pytest.mark.parametrize("made", ["", "yesterday", "1970-01-01T00:07:00+00:00", "2999-01-01T00:00:00+00:00"])
 def test_a_clock_without_date_tells_nothing_about_a_backup(made):
-    assert state_copies.since({"made": made}) == 0
-    assert state_copies.since({"made": "2025-06-01T00:00:00+00:00"}) > 0
+    assert backup_facts.since({"made": made}) == 0
+    assert backup_facts.since({"made": "2025-06-01T00:00:00+00:00"}) > 0
 
 
 @pytest.mark.req("SEC-33")
@@ -320,7 +320,7 @@ async def test_what_cannot_be_put_back_leaves_the_home_as_it_is(home, backup, tm
         with pytest.raises(ERRORS, match=words):
             await put_back(home, backup)
         after = {path: path.read_bytes() for path in home.state.rglob("*") if path.is_file()}
-        after[home.state / state_copies.LOCK] = before[home.state / state_copies.LOCK]
+        after[home.state / restoring.LOCK] = before[home.state / restoring.LOCK]
         assert after == before, wrong
     backup.unlink(missing_ok=True)
     files.write_new(backup, good)
@@ -333,7 +333,7 @@ async def test_what_cannot_be_put_back_leaves_the_home_as_it_is(home, backup, tm
 async def test_a_backup_of_nothing_is_refused_and_makes_nothing(home, backup):
     with pytest.raises(ERRORS, match="no gateway's state"):
         await back_up(home, backup)
-    assert not backup.exists() and os.listdir(home.state) == [state_copies.LOCK]
+    assert not backup.exists() and os.listdir(home.state) == [restoring.LOCK]
 
 
 @contextmanager

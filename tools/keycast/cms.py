@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -39,6 +40,7 @@ def run(
     Example: keycast cms run --listen 192.168.1.10 --tls-certificate tls.pem --tls-key tls.key
     """
     from key_servers.cms.app import CmsConfig
+    from tools.keycast import server_copies
     from tools.keycast.server_config import server_config
 
     begin_log()
@@ -52,7 +54,8 @@ def run(
             tls_certificate=tls_certificate,
             tls_key=tls_key,
         )
-        asyncio.run(_run(config))
+        with server_copies.state_of(server_copies.CMS, state, config.database_url):
+            asyncio.run(_run(config))
 
 
 async def _run(config: Any) -> None:
@@ -62,6 +65,41 @@ async def _run(config: Any) -> None:
     async with await Cms.open(config) as cms:
         ready({"urls": list(cms.urls)}, f"The CMS listens on {', '.join(cms.urls)}")
         await interrupted()
+
+
+@app.command()
+def backup(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="New file for the backup.")],
+    state: StateFolder = _STATE,
+) -> None:
+    """Write all of the CMS's state into one file, running or not; keep it secret.
+
+    Example: keycast cms backup cms.backup
+    """
+    from tools.keycast import server_copies
+
+    with sentences():
+        server_copies.back_up(server_copies.CMS, state, path, os.environ.get(DATABASE_VARIABLE))
+    answer({"file": str(path)}, f"{path} is written. To put it back: keycast cms restore {path} --state {state}")
+
+
+@app.command()
+def restore(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The backup to put back.")],
+    state: StateFolder = _STATE,
+) -> None:
+    """Put a backup in place of the state of a CMS that is stopped. Cut short, do it again.
+
+    Example: keycast cms restore cms.backup
+    """
+    from tools.keycast import server_copies
+
+    with sentences():
+        made = server_copies.put_back(server_copies.CMS, state, path, os.environ.get(DATABASE_VARIABLE))
+    answer(
+        {"folder": str(state), "made_at": made},
+        f"{state} is what it was at {made}. {server_copies.CMS.next_step}",
+    )
 
 
 @app.command("user")
@@ -144,9 +182,10 @@ def _with(state: Path, do: Callable[["Profiles"], Coroutine[Any, Any, None]], *,
     async def opened() -> None:
         from key_servers.cms.app import STORE_FILE, open_profiles
         from key_servers.https.listening import Listening
-        from tools.keycast.server_config import require_store, server_config
+        from tools.keycast.server_config import require_store, require_whole, server_config
 
         config = server_config(Listening, DATABASE_VARIABLE, state_dir=state)
+        require_whole(state)
         if not makes:
             require_store(config, STORE_FILE, "CMS")
         async with open_profiles(config) as profiles:

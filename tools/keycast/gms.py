@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -58,6 +59,7 @@ def run(
     from key_servers.gms.app import GmsConfig
     from key_servers.gms.provisioning import KmsOverHttps
     from private_store import files
+    from tools.keycast import server_copies
     from tools.keycast.server_config import server_config
     from tools.keycast.service_ids import require_uri
 
@@ -76,7 +78,8 @@ def run(
             tls_certificate=tls_certificate,
             tls_key=tls_key,
         )
-        asyncio.run(_run(config, provisioning))
+        with server_copies.state_of(server_copies.GMS, state, config.database_url):
+            asyncio.run(_run(config, provisioning))
 
 
 async def _run(config: Any, provisioning: Any) -> None:
@@ -86,6 +89,41 @@ async def _run(config: Any, provisioning: Any) -> None:
     async with await Gms.open(config, provisioning) as gms:
         ready({"gms_uri": gms.gms_uri, "urls": list(gms.urls)}, f"{gms.gms_uri} listens on {', '.join(gms.urls)}")
         await interrupted()
+
+
+@app.command()
+def backup(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="New file for the backup.")],
+    state: StateFolder = _STATE,
+) -> None:
+    """Write all of the GMS's state into one file, running or not; keep it secret: it holds the GMKs.
+
+    Example: keycast gms backup gms.backup
+    """
+    from tools.keycast import server_copies
+
+    with sentences():
+        server_copies.back_up(server_copies.GMS, state, path, os.environ.get(DATABASE_VARIABLE))
+    answer({"file": str(path)}, f"{path} is written. To put it back: keycast gms restore {path} --state {state}")
+
+
+@app.command()
+def restore(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The backup to put back.")],
+    state: StateFolder = _STATE,
+) -> None:
+    """Put a backup in place of the state of a GMS that is stopped. Cut short, do it again.
+
+    Example: keycast gms restore gms.backup
+    """
+    from tools.keycast import server_copies
+
+    with sentences():
+        made = server_copies.put_back(server_copies.GMS, state, path, os.environ.get(DATABASE_VARIABLE))
+    answer(
+        {"folder": str(state), "made_at": made},
+        f"{state} is what it was at {made}. {server_copies.GMS.next_step}",
+    )
 
 
 @users.command("add")
@@ -306,9 +344,10 @@ def _with(state: Path, do: Callable[["GroupManagement"], Coroutine[Any, Any, Non
     async def opened() -> None:
         from key_servers.gms.app import STORE_FILE, open_management
         from key_servers.https.listening import Listening
-        from tools.keycast.server_config import require_store, server_config
+        from tools.keycast.server_config import require_store, require_whole, server_config
 
         config = server_config(Listening, DATABASE_VARIABLE, state_dir=state)
+        require_whole(state)
         if not makes:
             require_store(config, STORE_FILE, "GMS")
         async with open_management(config) as manage:

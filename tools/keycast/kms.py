@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime
+import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -68,7 +69,7 @@ def init(
             remark(f"Clients trust {certificate}.")
     answer(
         {"kms_uri": kms_uri, "folder": str(state)},
-        f"{kms_uri} has its master secrets in {state}. Keep a copy: without them all keys must change.",
+        f"{kms_uri} has its master secrets in {state}. Without them all keys must change: keycast kms backup",
     )
 
 
@@ -86,10 +87,13 @@ def run(
 
     Example: keycast kms run --listen 192.168.1.10
     """
+    from tools.keycast import server_copies
+
     begin_log()
     with sentences(), contextlib.suppress(KeyboardInterrupt):
         config = _config(state, listen or ["127.0.0.1"], port, tls_certificate, tls_key)
-        asyncio.run(_run(config))
+        with server_copies.state_of(server_copies.KMS, state, config.database_url):
+            asyncio.run(_run(config))
 
 
 async def _run(config: "KmsConfig") -> None:
@@ -100,6 +104,41 @@ async def _run(config: "KmsConfig") -> None:
         name = kms.certificate.kms_uri
         ready({"kms_uri": name, "urls": list(kms.urls)}, f"{name} listens on {', '.join(kms.urls)}")
         await interrupted()
+
+
+@app.command()
+def backup(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="New file for the backup.")],
+    state: StateFolder = _STATE,
+) -> None:
+    """Write all of the KMS's state into one file, running or not; keep it secret: it opens and signs everything.
+
+    Example: keycast kms backup kms.backup
+    """
+    from tools.keycast import server_copies
+
+    with sentences():
+        server_copies.back_up(server_copies.KMS, state, path, os.environ.get(DATABASE_VARIABLE))
+    answer({"file": str(path)}, f"{path} is written. To put it back: keycast kms restore {path} --state {state}")
+
+
+@app.command()
+def restore(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The backup to put back.")],
+    state: StateFolder = _STATE,
+) -> None:
+    """Put a backup in place of the state of a KMS that is stopped. Cut short, do it again.
+
+    Example: keycast kms restore kms.backup
+    """
+    from tools.keycast import server_copies
+
+    with sentences():
+        made = server_copies.put_back(server_copies.KMS, state, path, os.environ.get(DATABASE_VARIABLE))
+    answer(
+        {"folder": str(state), "made_at": made},
+        f"{state} is what it was at {made}. {server_copies.KMS.next_step}",
+    )
 
 
 @app.command()
@@ -224,7 +263,9 @@ def with_kms(state: Path, do: Callable[["Kms"], Coroutine[Any, Any, None]]) -> N
 
     async def opened() -> None:
         from key_servers.kms.app import Kms
+        from tools.keycast.server_config import require_whole
 
+        require_whole(state)
         async with await Kms.open(_config(state), listen=False) as kms:
             await do(kms)
 

@@ -1,6 +1,7 @@
 """The configuration of a key server from options, with what is wrong as one sentence."""
 
 import os
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, SecretStr, ValidationError
@@ -26,6 +27,15 @@ def require_store(config: Any, file: str, what: str) -> None:
     places = (config.state_dir / file, config.state_dir / contents.NAME)  # the list says more of a file that was lost
     if config.database_url is None and not any(place.exists() for place in places):
         raise ServerError(f"There is no state of a {what} in {config.state_dir}.", "Name its folder with --state.")
+
+
+def require_whole(state: Path) -> None:
+    """Raise StoreUnusable where a restore was cut short: nothing may be opened before it is in place."""
+    from key_servers.errors import FAULTS
+    from private_store import restoring
+
+    if restoring.unfinished(state):
+        raise FAULTS.unusable(f"A restore of {state} was cut short.", "Start the server, or restore again.")
 
 
 def checked(kind: type[_Config], **fields: Any) -> _Config:

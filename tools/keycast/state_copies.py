@@ -7,13 +7,11 @@ device keys, the next epoch of versions, sessions made again.
 
 import asyncio
 import contextlib
-import datetime
 import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from gateway_agent.app import (
@@ -29,7 +27,6 @@ from gateway_agent.config.schema import GatewayConfig
 from gateway_agent.core.restore import Counted
 from gateway_agent.core.restore import restore as begin_anew
 from gateway_agent.errors import GatewayError
-from gateway_agent.machine_watch import NO_DATE_BEFORE
 from gateway_agent.store.errors import FAULTS
 from gateway_agent.store.store import DATABASE_FILE, Store
 from key_servers.cpns_server import database as server_database
@@ -41,16 +38,13 @@ from key_servers.cpns_server.store import Store as ServerStore
 from key_servers.errors import ServerError
 from message_plane.identity import OwnIdentity, SigningKey
 from message_plane.session_store import SessionStore
-from private_store import archive, contents, files, folders, restoring
-from private_store.folder_lock import FolderLock
-from tools.keycast.dates import iso
+from private_store import archive, contents, files, restoring
+from tools.keycast import backup_facts
 
-LOCK = "state.lock"
 GMKS, GROUPS = f"{SEAL_FOLDER}/seal_gmks.sqlite3", f"{SEAL_FOLDER}/seal_groups.sqlite3"
 INVENTORY = f"{STORE_FOLDER}/{DATABASE_FILE}"
 SERVER = f"{SERVER_FOLDER}/{server_database.FILE_NAME}"
 
-_SINCE_MAX_S = 10 * 365 * 86_400  # a clock that runs decades ahead uses few of the numbers up
 _OF_GATEWAY = (IDENTITY_FILE, SIGNING_FILE, SESSIONS_FILE, INVENTORY, SERVER, GMKS, GROUPS)
 _OWNED_BY_GATEWAY = (
     *(contents.NAME, IDENTITY_FILE, SIGNING_FILE, NEXT_SIGNING_FILE, SESSIONS_FILE),
@@ -75,25 +69,15 @@ class Restored:
 def gateway_state(state: Path) -> Iterator[None]:
     """The state folder of a gateway for this process alone, with a restore that was cut put in place. Raises
     StoreInUse, StoreDamaged."""
-    with _taken(state, _OWNED_BY_GATEWAY):
+    with restoring.taken(state, _OWNED_BY_GATEWAY, FAULTS):
         yield
 
 
 @contextmanager
 def server_state(state: Path) -> Iterator[None]:
     """As `gateway_state`, of a CPNS Server on its own."""
-    with _taken(state, _OWNED_BY_SERVER):
+    with restoring.taken(state, _OWNED_BY_SERVER, FAULTS):
         yield
-
-
-@contextmanager
-def _taken(state: Path, owned: tuple[str, ...]) -> Iterator[None]:
-    lock = FolderLock(state, LOCK, what="the state folder", remedy="Stop it first.", faults=FAULTS)
-    try:
-        restoring.finish(state, owned, FAULTS.unusable)
-        yield
-    finally:
-        lock.release()
 
 
 # Backups
@@ -102,12 +86,12 @@ def _taken(state: Path, owned: tuple[str, ...]) -> Iterator[None]:
 def write_gateway_backup(config: GatewayConfig, path: Path, images: Mapping[str, bytes]) -> None:
     """Write the new file `path`. `images`: the gateway's files as a backup holds them. Raises StoreDamaged."""
     about = {"of": "gateway", "id": config.gateway.id, "pn": config.gateway.pn, "uplink": config.uplink.kind}
-    archive.write(path, about | _made(), images, FAULTS.unusable)
+    archive.write(path, about | backup_facts.made(), images, FAULTS.unusable)
 
 
 def write_server_backup(server_id: str, path: Path, images: Mapping[str, bytes]) -> None:
     """As `write_gateway_backup`, of a CPNS Server on its own."""
-    archive.write(path, {"of": "server", "id": server_id} | _made(), images, FAULTS.unusable)
+    archive.write(path, {"of": "server", "id": server_id} | backup_facts.made(), images, FAULTS.unusable)
 
 
 def stopped_gateway(state: Path) -> dict[str, bytes]:
@@ -153,22 +137,22 @@ def put_back_gateway(config: GatewayConfig, path: Path, epochs: int = 1) -> Rest
     state = config.gateway.state_dir
     about, members = archive.read(path, FAULTS.unusable)
     embedded = config.uplink.kind == "embedded"
-    _require(path, about, {"of": "gateway", "id": config.gateway.id, "pn": config.gateway.pn})
+    backup_facts.require(path, about, {"of": "gateway", "id": config.gateway.id, "pn": config.gateway.pn}, GatewayError)
     wanted = {IDENTITY_FILE, SIGNING_FILE, SESSIONS_FILE, INVENTORY, *((SERVER,) if embedded else ())}
-    _require_members(path, members, wanted, _OF_GATEWAY)
+    backup_facts.require_members(path, members, wanted, _OF_GATEWAY, GatewayError)
     done = None
     held: tuple[str, ...] = ()
-    with _new_state(state, members, _OWNED_BY_GATEWAY) as new:
+    with restoring.putting_back(state, members, _OWNED_BY_GATEWAY, FAULTS.unusable) as new:
         SigningKey.load(new / SIGNING_FILE, OwnIdentity.load(new / IDENTITY_FILE))
         SessionStore(new / SESSIONS_FILE).close()
         with closing(Store(new / STORE_FOLDER, restoring=True)) as store:
-            counted = Counted(known=_known_generation(state), times=epochs, since_s=since(about))
+            counted = Counted(known=_known_generation(state), times=epochs, since_s=backup_facts.since(about))
             done = begin_anew(
                 store, secrets.token_bytes, height=config.tree.height, unix=int(time.time()), counted=counted
             )
         if SERVER in members:
-            held = _begin_epochs(new / SERVER_FOLDER, state / SERVER_FOLDER, epochs, since(about))
-        begin_epoch_of_bridged_groups(new / SEAL_FOLDER, state / SEAL_FOLDER, epochs, since(about))
+            held = _begin_epochs(new / SERVER_FOLDER, state / SERVER_FOLDER, epochs, backup_facts.since(about))
+        begin_epoch_of_bridged_groups(new / SEAL_FOLDER, state / SEAL_FOLDER, epochs, backup_facts.since(about))
     return Restored(about.get("made", ""), held, done.generation, done.pnes, done.waiting_groups)
 
 
@@ -190,22 +174,13 @@ def begin_anew_in_place(config: GatewayConfig, epochs: int = 1) -> Restored:
 def put_back_server(state: Path, path: Path, epochs: int = 1) -> Restored:
     """As `put_back_gateway`, for a CPNS Server on its own in the folder `state`."""
     about, members = archive.read(path, FAULTS.unusable)
-    _require(path, about, {"of": "server"})
-    _require_members(path, members, set(_OF_SERVER), _OF_SERVER)
-    with _new_state(state, members, _OWNED_BY_SERVER) as new:
+    backup_facts.require(path, about, {"of": "server"}, GatewayError)
+    backup_facts.require_members(path, members, set(_OF_SERVER), _OF_SERVER, GatewayError)
+    with restoring.putting_back(state, members, _OWNED_BY_SERVER, FAULTS.unusable) as new:
         OwnIdentity.load(new / udp_link.IDENTITY_FILE)
         SessionStore(new / udp_link.SESSIONS_FILE).close()
-        held = _begin_epochs(new, state, epochs, since(about))
+        held = _begin_epochs(new, state, epochs, backup_facts.since(about))
     return Restored(about.get("made", ""), held)
-
-
-def since(about: Mapping[str, str]) -> int:
-    """Seconds since a backup was made, 0 where it or this machine had lost the date: tells two restores of it apart."""
-    try:
-        made = datetime.datetime.fromisoformat(about.get("made", "")).timestamp()
-    except (ValueError, OverflowError, OSError):
-        return 0
-    return min(max(0, int(time.time() - made)), _SINCE_MAX_S) if made >= NO_DATE_BEFORE else 0
 
 
 def begin_epoch_of_bridged_groups(folder: Path, old: Path | None = None, epochs: int = 1, since_s: int = 0) -> None:
@@ -223,26 +198,6 @@ def begin_epoch_of_bridged_groups(folder: Path, old: Path | None = None, epochs:
             known = newest.numbers()
     with closing(ServiceGroups(folder / Path(GROUPS).name)) as groups:
         groups.begin_epoch(epochs, since_s, known)
-
-
-@contextmanager
-def _new_state(state: Path, members: Mapping[str, bytes], owned: tuple[str, ...]) -> Iterator[Path]:
-    """The folder with the members of a backup, each on the list of its folder; in place of the state afterwards."""
-    new = restoring.begin(state, owned, FAULTS.unusable)
-    try:
-        for name, octets in members.items():
-            target = new / name
-            folders.make(target.parent, FAULTS.unusable)
-            with contextlib.ExitStack() as listed:
-                for each in (target.parent, target):
-                    if each != new:
-                        listed.enter_context(contents.keeping(each, "", FAULTS.unusable))
-                files.write_new(target, octets, FAULTS.unusable)
-        yield new
-    except BaseException:
-        restoring.abandon(state, FAULTS.unusable)
-        raise
-    restoring.decide(state, owned, FAULTS.unusable)
 
 
 def _begin_epochs(new: Path, old: Path, epochs: int, since_s: int) -> tuple[str, ...]:
@@ -270,26 +225,3 @@ def _known_generation(state: Path) -> int:
             pn = store.pn.get()
             known = max([0 if pn is None else pn.last_generation, *store.tree_masters.generations()])
     return known
-
-
-def _require(path: Path, about: Mapping[str, str], wanted: Mapping[str, str]) -> None:
-    for key, value in wanted.items():
-        if about.get(key) != value:
-            raise GatewayError(
-                f"{path} is a backup of the {about.get('of')} {about.get('id')}"
-                + (f" of the PN {about['pn']}" if "pn" in about else "")
-                + f", and not of {' '.join(wanted.values())}.",
-                "Take the right one, or correct the configuration.",
-            )
-
-
-def _require_members(path: Path, members: Mapping[str, bytes], wanted: set[str], known: tuple[str, ...]) -> None:
-    if not members.keys() <= set(known):
-        raise GatewayError(f"{path} was written by a newer keycast.", "Install that version.")
-    missing = wanted - members.keys()
-    if missing:
-        raise GatewayError(f"{path} has no {', '.join(sorted(missing))}.", "Take the right backup, or check [uplink].")
-
-
-def _made() -> dict[str, str]:
-    return {"made": iso(time.time()), "keycast": version("keycast")}
