@@ -105,7 +105,7 @@ class OwnIdentity:
 class SigningKey:
     """The PN GW's broadcast signing key (ES256). Its repr never shows the private half.
 
-    `epoch` counts roll-overs from 1 (SEC-18).
+    `epoch` counts roll-overs from 1.
     """
 
     def __init__(self, key: ec.EllipticCurvePrivateKey, epoch: int = 1) -> None:
@@ -149,7 +149,7 @@ class SigningKey:
 
     @classmethod
     def load(cls, path: str | Path, *others: HasPublicX) -> SigningKey:
-        """Read the signing key in `path`; it must differ from the keys of `others`. Raises IdentityError."""
+        """Read the signing key in `path`; it must differ from the keys of `others` (SEC-17). Raises IdentityError."""
         fields = _read(Path(path), SIGNING_FORMAT)
         epoch = fields.get("epoch")
         if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 1:

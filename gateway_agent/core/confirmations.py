@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from cpns import messages, numbers
 from cpns.crypto.compare import equal
-from cpns.errors import MalformedMessage, NotAuthentic, NotMember, Stale, Unknown
+from cpns.errors import NotAuthentic, NotMember, Stale, Unknown
 from cpns.proof import confirmation
 from gateway_agent.core.fields import Fields, number, octets, text
 from gateway_agent.core.tree import Tree
@@ -51,12 +51,10 @@ class Confirmations:
         key = self._store.group_keys.get(sg_id, version)
         if key is None:
             raise Unknown("no such version")
-        parts = [label in fields for label in (messages.GENERATION, messages.SLOT, messages.PROOF)]
-        if not any(parts):
+        if not any(label in fields for label in (messages.GENERATION, messages.SLOT, messages.PROOF)):
             return Confirmation(sg_id, version, True, False)
-        if not all(parts):
-            raise MalformedMessage("generation, slot and proof come together")
         generation, slot = number(fields, messages.GENERATION), number(fields, messages.SLOT)
+        shown = octets(fields, messages.PROOF)
         keys = self._tree.keys(generation)
         if keys is None and (pn := self._store.pn.get()) is not None and generation <= pn.last_generation:
             raise Stale("the generation of this proof has ended")  # after a restore this is no sign of an old copy
@@ -75,6 +73,6 @@ class Confirmations:
             sg_id,
             key.key,
         )
-        if not equal(expected, octets(fields, messages.PROOF)):
+        if not equal(expected, shown):
             raise NotAuthentic("the proof does not fit")
         return Confirmation(sg_id, version, True, True)

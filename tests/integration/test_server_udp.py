@@ -156,10 +156,12 @@ async def test_a_malformed_message_and_a_foreign_pn_are_refused_with_a_coap_code
 
 
 @pytest.mark.req("SEC-18")
-async def test_a_blocked_pn_gw_loses_its_session_at_once(server: CpnsServer, home: UdpPnGw) -> None:
+async def test_a_blocked_pn_gw_loses_its_session_at_once(tmp_path: Path, server: CpnsServer, home: UdpPnGw) -> None:
     await home.ask(n.CREATE_SERVICE_GROUP_REQUEST, {m.PNE_ID: "lamp", m.SG_ID: "light"})
     await until(lambda: home.versions("light") == [1])
     await server.block_gateway("gw.home")
+    with contextlib.closing(SessionStore(tmp_path / "server" / "sessions.sqlite3")) as sessions:
+        assert sessions.contexts() == []
     server.update_key("light")
     with pytest.raises(PlaneError):
         await home.endpoint.request("cpns.example", b"\xa0", timeout_s=5)

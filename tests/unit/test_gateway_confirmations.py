@@ -102,7 +102,9 @@ async def test_who_did_not_open_the_key_has_no_proof(world):
 async def test_a_broadcast_is_not_confirmed_without_proof_nor_with_half_of_one(world):
     version = world.server.group("light").version
     bare = {messages.RESULT: "1", messages.SG_ID: "light", messages.VERSION: version}
-    for fields, error in ((bare, NotAllowed), ({**bare, messages.SLOT: 0}, MalformedMessage)):
+    whole = {messages.GENERATION: 1, messages.SLOT: world.boards["b0"].records[-1].slot, messages.PROOF: bytes(8)}
+    halves = [{**bare, **{label: whole[label] for label in whole if label != missing}} for missing in whole]
+    for fields, error in ((bare, NotAllowed), *((half, MalformedMessage) for half in halves)):
         with pytest.raises(error):
             await world.gateway.handle_pne("b0", messages.encode(numbers.GROUP_KEY_DELIVERY_RESPONSE, fields))
 

@@ -456,15 +456,24 @@ async def test_boards_that_have_not_taken_the_new_key_are_not_broadcast_to(world
 
 @pytest.mark.req("SEC-18")
 async def test_a_board_that_missed_two_roll_overs_hears_both_in_order(world):
+    """Each is signed by the key that the board has by then, and who is paired now gets the newest."""
     board = await world.board("away")
     board.reachable = False
-    world.gateway.roll_over(Signer())
-    world.gateway.roll_over(Signer())
+    signers = [world.signer, Signer(), Signer()]
+    for signer in signers[1:]:
+        world.gateway.roll_over(signer)
+    window = world.gateway.open_pairing("new", SECRET)
+    assert window.answer("new", {messages.PNE_ID: "new"}, X, 0)[messages.SIGNING_KEY] == signers[2].public_key
     board.reachable = True
     await world.gateway.tick()
     await world.until(lambda: world.store.pn.pne("away").signing_epoch == 3)
-    epochs = [fields[messages.SIGNING_EPOCH] for code, fields in board.heard_unicast]
-    assert epochs == [2, 3]
+    requests = [fields for _, fields in board.heard_unicast]
+    assert [fields[messages.SIGNING_EPOCH] for fields in requests] == [2, 3]
+    for before, after, fields in zip(signers[:2], signers[1:], requests, strict=True):
+        body = cborlite.encode([fields[messages.SIGNING_EPOCH], after.public_key])
+        names = cborlite.encode(["keycast/rollover/1", PN])
+        signed = cborlite.encode(["Signature1", bytes.fromhex("a10126"), names, body])
+        assert before.verify(fields[messages.SIGNATURE], signed)
 
 
 async def test_rolling_over_to_the_same_key_is_refused(world):

@@ -245,6 +245,27 @@ async def test_a_store_that_is_missing_beside_its_log_is_not_made_anew(name, fol
     assert not os.path.lexists(folder / name)
 
 
+@pytest.mark.req("SEC-37")
+@pytest.mark.parametrize(
+    ("name", "without"),
+    [(name, "octets") for name in STORES]
+    + [(name, "tables") for name in STORES if name != "kms.sqlite3"],  # whose tables are made above the file
+)
+async def test_a_store_that_was_emptied_is_not_made_anew(name, folder, without):
+    closed(STORES[name](folder))
+    for suffix in ("", "-wal", "-shm"):
+        beside(folder / name, suffix).unlink(missing_ok=True)
+    (folder / contents.NAME).unlink()  # of a folder without a list, too
+    (folder / name).touch(mode=0o600)
+    if without == "tables":
+        with contextlib.closing(sqlite3.connect(folder / name)) as database:
+            database.executescript("CREATE TABLE ours (x); DROP TABLE ours")
+    size = (folder / name).stat().st_size
+    with pytest.raises(ERRORS, match="is empty"):
+        STORES[name](folder)
+    assert (folder / name).stat().st_size == size
+
+
 @pytest.mark.parametrize("name", STORES)
 async def test_a_store_whose_medium_cannot_be_written_is_refused(name, folder, monkeypatch):
     closed(STORES[name](folder))
