@@ -1,7 +1,9 @@
 """What a shell hands over by mistake: nothing where a folder belongs, a folder of nobody, other encodings."""
 
+import inspect
 import json
 import os
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,18 @@ def test_no_name_is_not_the_folder_one_is_in(name: str) -> None:
     for nothing in ("", " "):
         code, _, sentence = keycast(*name.split(), *needed(name), "--state", nothing)
         assert code == 2 and "a folder has a name" in sentence
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_file_that_cannot_be_read_is_refused_as_any_other(name: str) -> None:
+    """Not as a word that was mistyped, and not where the file is not needed."""
+    hints = typing.get_type_hints(inspect.unwrap(COMMANDS[name].callback), include_extras=True)
+    paths = [
+        hint
+        for hint in hints.values()
+        if hasattr(hint, "__metadata__") and Path in (hint.__origin__, *typing.get_args(hint.__origin__))
+    ]
+    assert not [how for hint in paths for how in hint.__metadata__ if how.readable and how.parser is None]
 
 
 def test_what_is_not_utf_8_is_no_command() -> None:

@@ -32,8 +32,10 @@ def run(
     state: StateFolder = _STATE,
     listen: Annotated[list[str] | None, typer.Option(help="IP address to listen on; may be repeated.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port, 0 = any free one.")] = 8445,
-    tls_certificate: Annotated[Path | None, typer.Option(help="PEM file; without: plain HTTP on loopback.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="PEM file of mode 0600.")] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(readable=False, help="PEM file; without: plain HTTP on loopback.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(readable=False, help="PEM file of mode 0600.")] = None,
 ) -> None:
     """Run the CMS until it is interrupted. PostgreSQL: set KEYCAST_CMS_DATABASE=postgresql://...
 

@@ -47,7 +47,10 @@ def _show(devices: list[dict[str, Any]]) -> None:
 def provision(
     pne: Annotated[str, typer.Argument(metavar="PNE", help="PNE ID of the board.")],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="New file for the record, a script if it ends in .py; it is secret.")
+        Path,
+        typer.Option(
+            "--out", "-o", readable=False, help="New file for the record, a script if it ends in .py; it is secret."
+        ),
     ],
     group: Annotated[
         str | None,

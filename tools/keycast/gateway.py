@@ -34,7 +34,7 @@ kind = "embedded"           # the CPNS Server in this process; "udp" for one els
 
 @app.command()
 def init(
-    path: Annotated[Path, typer.Argument(help="The file to write.")] = DEFAULT_CONFIG,
+    path: Annotated[Path, typer.Argument(readable=False, help="The file to write.")] = DEFAULT_CONFIG,
     gateway: Annotated[str, typer.Option("--id", help="Entity ID of the gateway.")] = "gw.home",
     pn: Annotated[str, typer.Option(help="PN ID.")] = "home",
     state: Annotated[Path, state_option("State folder, relative to the file.")] = Path("keycast-state"),
@@ -239,7 +239,7 @@ def new_generation(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 @app.command()
 def backup(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="New file for the backup.")],
+    path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="New file for the backup.")],
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Write all of the gateway's state into one file, running or not; keep it as secret as the gateway.
@@ -268,7 +268,10 @@ def backup(
 @app.command()
 def restore(
     path: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="The backup to put back; without: an older state folder was.")
+        Path | None,
+        typer.Argument(
+            metavar="FILE", readable=False, help="The backup to put back; without: an older state folder was."
+        ),
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="More for a backup just put back elsewhere.")] = 1,
     config: ConfigOption = DEFAULT_CONFIG,

@@ -43,13 +43,19 @@ def run(
     gms_uri: Annotated[str, typer.Argument(metavar="URI", help="Server URI of the GMS, such as sip:gms.example.org.")],
     kms: Annotated[str, typer.Option(help="URL of the KMS, such as https://kms.example.org:8443.")],
     kms_uri: Annotated[str, typer.Option(help="Unique name of the KMS.")],
-    kms_token_file: Annotated[Path, typer.Option(help="File of mode 0600 with the GMS's token at the KMS.")],
-    kms_ca: Annotated[Path | None, typer.Option(help="PEM file with the only CA trusted for the KMS.")] = None,
+    kms_token_file: Annotated[
+        Path, typer.Option(readable=False, help="File of mode 0600 with the GMS's token at the KMS.")
+    ],
+    kms_ca: Annotated[
+        Path | None, typer.Option(readable=False, help="PEM file with the only CA trusted for the KMS.")
+    ] = None,
     state: StateFolder = _STATE,
     listen: Annotated[list[str] | None, typer.Option(help="IP address to listen on; may be repeated.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port, 0 = any free one.")] = 8444,
-    tls_certificate: Annotated[Path | None, typer.Option(help="PEM file; without: plain HTTP on loopback.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="PEM file of mode 0600.")] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(readable=False, help="PEM file; without: plain HTTP on loopback.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(readable=False, help="PEM file of mode 0600.")] = None,
 ) -> None:
     """Run the GMS until it is interrupted. PostgreSQL: set KEYCAST_GMS_DATABASE=postgresql://...
 

@@ -78,8 +78,12 @@ def run(
     state: StateFolder = _STATE,
     listen: Annotated[list[str] | None, typer.Option(help="IP address to listen on; may be repeated.")] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port.")] = 8443,
-    tls_certificate: Annotated[Path | None, typer.Option(help="PEM file; default: that of `init`.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="PEM file of mode 0600; default: that of `init`.")] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(readable=False, help="PEM file; default: that of `init`.")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(readable=False, help="PEM file of mode 0600; default: that of `init`.")
+    ] = None,
 ) -> None:
     """Run the KMS until it is interrupted. Without TLS files it speaks plain HTTP, on loopback only.
 
@@ -239,7 +243,7 @@ def export_certificate(state: StateFolder = _STATE) -> None:
 
 @certificates.command("import")
 def import_certificate(
-    file: Annotated[Path, typer.Argument(help="XML file of another KMS.")],
+    file: Annotated[Path, typer.Argument(readable=False, help="XML file of another KMS.")],
     state: StateFolder = _STATE,
 ) -> None:
     """Hand out the certificate of another KMS to our users, so that they can send to its users.

@@ -33,7 +33,9 @@ ONLY_PARAMETERS = 3
 SDP_MAX = 1 << 20  # octets read from standard input
 _USERS = {"GMS": "sip:gms.example.org", "Alice": "sip:alice@example.org", "Bob": "sip:bob@example.org"}
 
-KEYS = Annotated[Path, typer.Option(help="JSON file with `kms` and `users`.", dir_okay=False, exists=True)]
+KEYS = Annotated[
+    Path, typer.Option(help="JSON file with `kms` and `users`.", dir_okay=False, exists=True, readable=False)
+]
 
 
 @app.command()
@@ -214,7 +216,9 @@ def encode(
 
 @app.command()
 def keys(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The key file to make; it must not exist yet.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", readable=False, help="The key file to make; it must not exist yet.")
+    ],
     user: Annotated[
         list[str] | None, typer.Option(metavar="NAME=URI", help="A user and its identity; may be repeated.")
     ] = None,

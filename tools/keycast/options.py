@@ -56,7 +56,8 @@ def state_option(what: str) -> Any:
 
 
 ConfigOption = Annotated[
-    Path, typer.Option("--config", "-c", envvar=CONFIG_VARIABLE, help="The gateway's configuration file.")
+    Path,
+    typer.Option("--config", "-c", envvar=CONFIG_VARIABLE, readable=False, help="The gateway's configuration file."),
 ]
 StateOption = Annotated[
     Path | None, state_option("State folder of a CPNS Server on its own, in place of a gateway's configuration.")

@@ -98,8 +98,12 @@ def demo(
 @app.command()
 def board(
     pne: PneArgument,
-    kms_token_file: Annotated[Path, typer.Option(help="File of mode 0600 with the board's token at the KMS.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="New folder for the board's files; they hold its keys.")],
+    kms_token_file: Annotated[
+        Path, typer.Option(readable=False, help="File of mode 0600 with the board's token at the KMS.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", readable=False, help="New folder for the board's files; they hold its keys.")
+    ],
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Fetch the keys of a board that is a VAL client itself, and write the files for its flash.

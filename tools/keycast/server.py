@@ -180,7 +180,7 @@ def move_pne(
 
 @app.command()
 def backup(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="New file for the backup.")],
+    path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="New file for the backup.")],
     state: StateFolder = _STATE,
 ) -> None:
     """Write all of a Server's state into one file, running or not; keep it secret. An embedded one: gateway backup.
@@ -207,7 +207,8 @@ def backup(
 @app.command()
 def restore(
     path: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="The backup to put back; without: an older folder was.")
+        Path | None,
+        typer.Argument(metavar="FILE", readable=False, help="The backup to put back; without: an older folder was."),
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="More than 1 for a copy that was put back before.")] = 1,
     config: ConfigOption = DEFAULT_CONFIG,

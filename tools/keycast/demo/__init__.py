@@ -21,7 +21,9 @@ def command(
     boards: Annotated[int, typer.Option(min=3, max=100, help="Virtual boards, each a real MicroPython VM.")] = 8,
     loss: Annotated[float, typer.Option(min=0.0, max=0.9, help="Probability that a datagram is lost.")] = 0.0,
     seed: Annotated[int | None, typer.Option(help="Seed of the losses; default: a new one each time.")] = None,
-    picture: Annotated[Path | None, typer.Option(help="Write the last picture to this SVG file.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(readable=False, help="Write the last picture to this SVG file.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a gateway, its CPNS Server and virtual boards; expel one, re-key the rest, and let the expelled one try.
