@@ -53,7 +53,7 @@ class Agent:
         self.random = Entropy(store, random)
         self._listener = tell
         self._endpoint = Endpoint(self.random)
-        self._waiting = {}  # CoAP token -> (Event, answers)
+        self._waiting = {}  # CoAP token -> [Event, answers, whether of everybody, how many came]
         self._requests = []  # of the PN GW: (exchange, message, address)
         self._timers, self._duties, self._serving = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._pairing = self._looking = False
@@ -189,7 +189,7 @@ class Agent:
                 self._duties.set()
             elif before and not online:
                 self.session.network_lost()
-                for event, _, _ in self._waiting.values():
+                for event, *_ in self._waiting.values():
                     event.set()  # what was asked has no answer
 
     async def _serve(self):
@@ -290,12 +290,27 @@ class Agent:
                 else:
                     self._endpoint.drop(about)
             elif about in self._waiting:
-                event, answers, many = self._waiting[about]
-                if kind == "response" and len(answers) < tuning.ANSWERS_MAX:
-                    answers.append((action[3], action[2]))
-                if not many or kind != "response":
-                    event.set()
+                waiting = self._waiting[about]
+                if kind == "response":
+                    self._take(waiting, (action[3], action[2]))
+                if not waiting[2] or kind != "response":
+                    waiting[0].set()
         self._timers.set()
+
+    def _take(self, waiting, answer):
+        # Each address once, and of more than find room each with the same chance: whoever answers from many addresses,
+        # and first, keeps nobody out for good.
+        answers = waiting[1]
+        if answer[0] in [address for address, _ in answers]:
+            return
+        waiting[3] += 1
+        place = len(answers)
+        if place < tuning.ANSWERS_MAX:
+            answers.append(answer)
+            return
+        place = int.from_bytes(self.random(2), "big") % waiting[3]
+        if place < tuning.ANSWERS_MAX:
+            answers[place] = answer
 
     async def _flow(self, steps):
         value = None
@@ -318,7 +333,7 @@ class Agent:
         many = address is None
         now = self.clock.now()
         token, actions = self._endpoint.request(address, code, options, payload, now, not many, timeout, many)
-        event, answers, _ = self._waiting[token] = (asyncio.Event(), [], many)
+        event, answers, *_ = self._waiting[token] = [asyncio.Event(), [], many, 0]
         try:
             self._act(actions)
             await event.wait()

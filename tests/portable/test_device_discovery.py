@@ -244,3 +244,19 @@ def test_all_boards_of_a_home_find_a_gateway_that_came_back_with_another_address
         world.boot()
         assert reached(world, 60000) < 60000
         world.gateway.coap = net._answer
+
+
+@req("SEC-35")
+def test_whoever_answers_first_and_from_many_addresses_does_not_keep_the_true_gateway_out_for_good():
+    """It is the last to answer, and each of a hundred others answers twice."""
+    world = restarted()
+    found = 0
+    for _ in range(100):
+        waiting = world.agent._waiting[b"t"] = [None, [], True, 0]
+        others = ["forged %d" % number for number in range(100)]
+        world.agent._act([("response", b"t", THERE, address) for address in others * 2 + ["true"]])
+        addresses = [address for address, _ in waiting[1]]
+        assert len(set(addresses)) == len(addresses) == tuning.ANSWERS_MAX
+        found += "true" in addresses
+    del world.agent._waiting[b"t"]
+    assert found > 1  # about one time in 26, as every answer counts for whoever is not in yet
