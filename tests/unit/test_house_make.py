@@ -21,7 +21,11 @@ def conftest():
 def config(args, seconds=None, **options):
     cached = {} if seconds is None else {conftest().SECONDS_OF_A_WHOLE_RUN: seconds}
     return SimpleNamespace(
-        args=args, getini=lambda name: ["tests"], getoption=options.get, cache=SimpleNamespace(get=cached.get)
+        args=args,
+        getini=lambda name: ["tests"],
+        getoption=options.get,
+        cache=SimpleNamespace(get=cached.get),
+        pluginmanager=SimpleNamespace(has_plugin=lambda name: name == "cacheprovider"),
     )
 
 
