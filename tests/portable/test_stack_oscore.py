@@ -101,6 +101,7 @@ def test_response_c7():
     assert client.unprotect_response(request, message.options, message.payload) == (0x45, [], HELLO)
 
 
+@req("SEC-22")
 def test_response_with_partial_iv_c8():
     server, request = served_request()
     server.protect_response(request, 0x45, [], b"first answer")
