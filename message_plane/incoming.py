@@ -187,7 +187,7 @@ class Incoming:
         self._run(self._respond(session, request, fresh.request_id, response))
 
     def _start(self, session: Session, request: Any, inner: Any, request_id: Any) -> None:
-        running = self._running[_who(session)]
+        running = self._running[_counted_as(session)]
         if len(self._tasks) >= tuning.HANDLERS_MAX or running >= tuning.HANDLERS_PER_PEER:
             self._incidents.count("requests_too_many")
             self._run(self._respond(session, request, request_id, Message(code=SERVICE_UNAVAILABLE, max_age=1)))
@@ -200,8 +200,8 @@ class Incoming:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, session: Session, request: Any, inner: Any, request_id: Any) -> None:
-        who = _who(session)
-        self._running[who] += 1
+        name = _counted_as(session)
+        self._running[name] += 1
         try:
             if not await self._sessions.verified(session, request.remote.host, request.remote.port):
                 self._exchanges.reply(request, Message(code=UNAUTHORIZED, max_age=0))
@@ -213,9 +213,9 @@ class Incoming:
             self._exchanges.ignore(request)
             return
         finally:
-            self._running[who] -= 1
-            if not self._running[who]:
-                del self._running[who]
+            self._running[name] -= 1
+            if not self._running[name]:
+                del self._running[name]
         await self._respond(session, request, request_id, response)
 
     async def _respond(self, session: Session, request: Any, request_id: Any, response: Any) -> None:
@@ -303,8 +303,8 @@ class Incoming:
         return Message(code=CHANGED, payload=answer or b"")
 
 
-def _who(session: Session) -> str | bytes:
-    """Whose requests are counted together: an entity's; of strangers, who may all use one name, those of a session."""
+def _counted_as(session: Session) -> str | bytes:
+    """Under which name requests are counted: the entity's; of strangers, who may all use one, their session's ID."""
     return session.recipient_id if session.peer.provisional else session.entity_id
 
 

@@ -356,7 +356,7 @@ class SessionStore:
     def _judged(
         self, database: sqlite3.Connection, credential: Credential, replace: bool, reserved: Collection[str]
     ) -> Credential | None:
-        """Who has the name now, if `credential` may have it. Raises NameTaken, RegistrationRefused."""
+        """The credential that has the name now, if `credential` may take it. Raises NameTaken, RegistrationRefused."""
         self._require_own_key(database, credential)
         present = self._credential(database, credential.entity_id)
         if present != credential:

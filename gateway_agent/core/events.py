@@ -148,4 +148,4 @@ Tell = Callable[[Event], None]
 
 
 def nobody(event: Event) -> None:
-    """A `Tell` for who wants to hear of nothing."""
+    """A `Tell` that does nothing: for a core whose events nobody reads."""

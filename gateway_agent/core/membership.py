@@ -270,7 +270,10 @@ class Membership:
         return fields
 
     async def _end_rights_of_before(self, pne_id: str) -> None:
-        """Whoever had the name before has no right left at the Server before it is asked in this name. As `ask`."""
+        """End at the Server what rights an earlier owner of the name has left, before it is asked in this name.
+
+        Raises as `ask`.
+        """
         if any(gone == pne_id for _, gone in self._store.pn.pending_leaves()):
             await self.send_pending_leaves()
         await self._send_retirement(pne_id)

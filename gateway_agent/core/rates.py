@@ -56,7 +56,7 @@ class Rate:
 
 
 class Turns:
-    """Whoever works on the same name waits for each other. A name that nobody works on is forgotten."""
+    """One piece of work at a time on each name; others wait in turn. A name that nobody works on is forgotten."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, tuple[asyncio.Lock, int]] = {}

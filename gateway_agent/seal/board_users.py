@@ -145,7 +145,7 @@ class BoardUser:
     # what the PNE says
 
     def seen(self) -> None:
-        """It has sent something, whatever it was."""
+        """The PNE has sent a message, of whatever kind: it is there."""
         self._seen.set()
 
     def heard(self, octets: bytes) -> None:

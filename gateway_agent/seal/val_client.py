@@ -117,7 +117,7 @@ class ValClient:
         return [key for key in self._store.of_group(group) if key.active(self._clock())]
 
     async def ready(self) -> None:
-        """It always is."""
+        """Return at once: what this client needs is in this process, and always ready."""
 
     def tick(self) -> None:
         """Erase what has expired."""

@@ -239,7 +239,7 @@ def of_server(protocol: object) -> TypeGuard[Connection]:
 
 
 async def _part_with_strangers(request: web.Request, response: web.StreamResponse) -> None:
-    """Who has shown no valid token gets one answer."""
+    """A peer that has shown no valid token gets one answer, and its connection ends with that."""
     if of_server(request.protocol) and not request.protocol.is_member:
         response.force_close()
         response.headers["Connection"] = "close"  # the other headers are written already

@@ -1,5 +1,6 @@
-"""Bearer tokens, bodies and refusals of one HTTP server: what its resources have in common. Who is not known learns
-nothing but 401, and that once a connection.
+"""Bearer tokens, bodies and refusals of one HTTP server: what its resources have in common.
+
+A peer without a valid token learns nothing but 401, and that once a connection (SEC-35).
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from key_servers.https.log import DoorLog
 
 
 class KnownUser(Protocol):
-    """Who showed a valid token."""
+    """The user whose valid token a request showed."""
 
     @property
     def user_uri(self) -> str:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from mikey_sakke import eccsi, i_message, sakke
 from mikey_sakke import message as mikey
@@ -20,11 +19,12 @@ from mikey_sakke.errors import BadSignature, MikeyError
 from mikey_sakke.identifiers import NTP_OFFSET, PURPOSE_GMK, PURPOSES, ntp_moment, purpose, purpose_name
 from mikey_sakke.key_parameters import STATUS_NOT_REVOKED, TIME_MAX, Parameters
 from mikey_sakke.kms_table import URI
+from tools.keycast.json_option import Answering
 from tools.keycast.mikey_keys import KeyFile, read_keys
 from tools.keycast.mikey_text import NoMessage, octets_of, sdp_line
-from tools.keycast.options import JsonOption, answer, refusal, sentences, show_json
+from tools.keycast.options import answer, console, refusal, sentences
 
-app = typer.Typer(no_args_is_help=True, help="Read and write MIKEY-SAKKE messages (I_MESSAGE).")
+app = typer.Typer(cls=Answering, no_args_is_help=True, help="Read and write MIKEY-SAKKE messages (I_MESSAGE).")
 
 NTP_MAX = (3 << 31) - 1 - NTP_OFFSET  # Unix second of the last NTP time that a message can hold, in 2104
 
@@ -47,7 +47,6 @@ def decode(
     keys: KEYS,
     user: Annotated[str, typer.Option(help="Name of the receiver in the key file.")],
     sender: Annotated[str | None, typer.Option(help="Name of the only accepted initiator; default: anyone.")] = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Show every payload of a message, check it and open it.
 
@@ -62,21 +61,22 @@ def decode(
         raise typer.BadParameter(f"MESSAGE {error}") from None
     initiators = [file.uri(name) for name in ([sender] if sender else file.users)]
     result = opened(file, octets, user, initiators)
-    console = Console(highlight=False, soft_wrap=True)
     fault = result["fault"]
-    if as_json:
-        show_json(result | refusal(fault["reason"], fault["code"]) if fault else result)
-    else:
-        for line in result["payloads"]:
-            console.print(f"[dim]{line['offset']:4}[/] [bold]{line['payload']:18}[/] {escape(line['text'])}")
-        for name, value in result.items():
-            if name not in ("payloads", "fault"):
-                console.print(f"{name:18} {value}", markup=False)
-        if fault:
-            what = "the key parameters are refused" if result["signature_valid"] else "refused"
-            console.print(f"[red]{what} ({fault['code']}):[/] {escape(fault['reason'])}")
+    answer(result | refusal(fault["reason"], fault["code"]) if fault else result, lambda: _show(result))
     if fault:
         raise typer.Exit(ONLY_PARAMETERS if result["signature_valid"] else 1)
+
+
+def _show(result: dict[str, Any]) -> None:
+    for line in result["payloads"]:
+        offset, payload = f"{line['offset']:4}", f"{line['payload']:18}"
+        console.print(Text.assemble((offset, "dim"), " ", (payload, "bold"), " ", line["text"]))
+    for name, value in result.items():
+        if name not in ("payloads", "fault"):
+            console.print(f"{name:18} {value}")
+    if fault := result["fault"]:
+        what = "the key parameters are refused" if result["signature_valid"] else "refused"
+        console.print(Text.assemble((f"{what} ({fault['code']}):", "red"), " ", fault["reason"]))
 
 
 def _standard_input() -> str:

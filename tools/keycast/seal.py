@@ -19,14 +19,12 @@ from tools.keycast.json_option import Answering
 from tools.keycast.options import (
     DEFAULT_CONFIG,
     ConfigOption,
-    JsonOption,
     answer,
     ask,
     console,
     refuse,
     remark,
     sentences,
-    show_json,
 )
 from tools.keycast.tables import show_table
 
@@ -70,7 +68,6 @@ class Figures:
 
 @app.command()
 def demo(
-    as_json: JsonOption = False,
     val_board: Annotated[
         bool, typer.Option("--val-board", help="And a home below: a board that is a VAL client, and one that is none.")
     ] = False,
@@ -87,10 +84,7 @@ def demo(
             asyncio.run(_play(Path(folder), figures, val_board))
         except TimeoutError as error:
             refuse(f"After a minute still waiting: {error}.", "timeout")
-    if as_json:
-        show_json(asdict(figures))
-    else:
-        _show(figures)
+    answer(asdict(figures), lambda: _show(figures))
     if not figures.good:
         raise typer.Exit(1)
 

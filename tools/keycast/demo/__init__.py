@@ -11,7 +11,7 @@ from rich.console import Console
 from tools.keycast.demo.house import build_house, new_seed
 from tools.keycast.demo.story import Figures, Story
 from tools.keycast.demo.view import View
-from tools.keycast.options import JsonOption, refuse, sentences, show_json
+from tools.keycast.options import JsonOption, answer, refuse, sentences
 from tools.micropython_vm import board_files
 from tools.micropython_vm.vm import NoVm
 from tools.virtual_board.board import BoardEnded
@@ -43,8 +43,7 @@ def command(
             refuse(str(problem))
         except TimeoutError:
             refuse("A member was still without its key after two minutes.", "timeout")
-    if as_json:
-        show_json(figures.as_dict())
+    answer(figures.as_dict())  # lines are shown while it runs
     if figures.excluded_could_read is not False or not figures.pull_refused:
         raise typer.Exit(1)
 
