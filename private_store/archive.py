@@ -32,7 +32,8 @@ def write(path: Path, about: Mapping[str, str], members: Mapping[str, bytes], fa
 
 def read(path: Path, fault: Fault = StoreUnusable) -> tuple[dict[str, str], dict[str, bytes]]:
     """(about, members) of a backup, whole. Raises `fault`. Names of members may be any: use those that are known."""
-    octets = files.read(path, fault, missing="Name the backup.", most=OCTETS_MAX)
+    own = f"Run: install -m 600 {path} ~/{path.name}, and name that copy: a USB stick may have no modes."
+    octets = files.read(path, fault, missing="Name the backup.", exposed=own, most=OCTETS_MAX)
     try:
         with zipfile.ZipFile(io.BytesIO(octets)) as archive:
             if sum(member.file_size for member in archive.infolist()) > OCTETS_MAX:

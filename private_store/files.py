@@ -61,10 +61,18 @@ def move(source: Path, target: Path, fault: Fault = StoreUnusable) -> None:
 
 
 def read(
-    path: Path, fault: Fault = StoreUnusable, *, missing: str = "Name the right one.", most: int = OCTETS_MAX
+    path: Path,
+    fault: Fault = StoreUnusable,
+    *,
+    missing: str = "Name the right one.",
+    exposed: str = "",
+    most: int = OCTETS_MAX,
 ) -> bytes:
-    """At most `most` octets of a file as `check` wants it. Raises `fault`."""
-    descriptor = _open(path, os.O_RDONLY, fault, missing)
+    """At most `most` octets of a file as `check` wants it. Raises `fault`.
+
+    `exposed`: what to do when others can read it, by default chmod.
+    """
+    descriptor = _open(path, os.O_RDONLY, fault, missing, exposed)
     try:
         with open(descriptor, "rb") as file:
             octets = file.read(most + 1)
@@ -164,9 +172,9 @@ def _overwrite(descriptor: int) -> None:
     os.fsync(descriptor)
 
 
-def _open(path: Path, flags: int, fault: Fault, missing: str) -> int:
+def _open(path: Path, flags: int, fault: Fault, missing: str, exposed: str = "") -> int:
     try:
-        _judge(path, os.lstat(path), fault)  # before it is opened: opening a device may already do something
+        _judge(path, os.lstat(path), fault, exposed)  # before it is opened: opening a device may already do something
         _judge_folder(path.parent, fault)
         descriptor = os.open(path, flags | _FLAGS)
     except FileNotFoundError:
@@ -174,14 +182,14 @@ def _open(path: Path, flags: int, fault: Fault, missing: str) -> int:
     except OSError as error:
         raise fault(f"Cannot use {path}: {error.strerror}.", "Check its owner and mode, and its folder.") from None
     try:
-        _judge(path, os.fstat(descriptor), fault)
+        _judge(path, os.fstat(descriptor), fault, exposed)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
 
 
-def _judge(path: Path, status: os.stat_result, fault: Fault) -> None:
+def _judge(path: Path, status: os.stat_result, fault: Fault, exposed: str) -> None:
     if stat.S_ISLNK(status.st_mode):
         raise fault(f"{path} is a link.", "Put the file itself in its place.")
     if not stat.S_ISREG(status.st_mode):
@@ -189,7 +197,7 @@ def _judge(path: Path, status: os.stat_result, fault: Fault) -> None:
     if status.st_uid != os.geteuid():
         raise fault(f"{path} belongs to another user.", f"Run: chown $USER {path}")
     if status.st_mode & _OTHERS:
-        raise fault(f"{path} can be read by others.", f"Run: chmod 600 {path}")
+        raise fault(f"{path} can be read by others.", exposed or f"Run: chmod 600 {path}")
     if status.st_nlink > 1:
         raise fault(f"{path} has a second name (a hard link).", f"Run: cp {path} {path}.copy; mv {path}.copy {path}")
 

@@ -292,7 +292,10 @@ WRONG = {
     "of another PN": (lambda path: _about(path, pn="cabin"), "of the PN cabin"),
     "of a Server": (lambda path: _about(path, of="server"), "is a backup of the server"),
     "of a newer keycast": (lambda path: _about(path, format="keycast backup 9"), "newer keycast"),
-    "for everybody": (lambda path: path.chmod(0o644), "can be read by others"),
+    "for everybody, as on a stick": (
+        lambda path: path.chmod(0o755),
+        "read by others. Run: install -m 600 /.* and name",
+    ),
     "not there": (lambda path: path.unlink(), "does not exist"),
 }
 
