@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from cpns import messages, numbers, tuning
@@ -103,6 +104,8 @@ class SealUplink:
         code, fields = messages.decode(message, tuning.UPLINK_MESSAGE_MAX)
         if code == numbers.VERSION_LIST_REQUEST:
             return await self._version_list(fields)
+        if code == numbers.RETIREMENT_REQUEST:
+            return await self._retirement(message, fields)
         if fields.get(messages.SG_ID) not in self._by_sg:
             if self._server is None:
                 raise NoAnswer("there is no CPNS Server, and no GMK is mapped to this Service Group")
@@ -153,6 +156,15 @@ class SealUplink:
         for name, label in (("confirmed", messages.CONFIRMED), ("unreachable", messages.UNREACHABLE)):
             self.counters[f"pnes_{name}"] += len(listed(fields, label))
         return {messages.SG_ID: text(fields, messages.SG_ID)}
+
+    async def _retirement(self, message: bytes, fields: Fields) -> bytes:
+        """A name is retired: it leaves the mapped groups, and the CPNS Server, if there is one, ends its rights too."""
+        for sg_id in self._by_sg:
+            with suppress(NotMember):
+                self._leave({**fields, messages.SG_ID: sg_id})
+        if self._server is not None:
+            return await self._server.request(message)
+        return bytes(messages.encode(numbers.RETIREMENT_RESPONSE, {messages.RESULT: numbers.RESULT_SUCCESS}))
 
     async def _version_list(self, fields: Fields) -> bytes:
         """Split between here and the CPNS Server. A group named with 0, or not named, is told anew."""

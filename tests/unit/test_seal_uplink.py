@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from cpns import messages, numbers
+from gateway_agent.core.membership import Cause
 from gateway_agent.core.ports import NoAnswer
 from gateway_agent.seal.gmk_store import GmkStore
 from gateway_agent.seal.service_groups import ServiceGroups, group_key
@@ -123,6 +124,20 @@ async def test_who_leaves_is_shut_out_by_a_new_version_of_the_same_gmk(home: Hom
 
 
 @pytest.mark.req("SEAL-GMK-09", "SEC-03", "SEC-05")
+@pytest.mark.req("SEC-31")
+async def test_a_name_that_comes_back_where_there_is_no_cpns_server_joins_anew(home: Home) -> None:
+    await home.world.board(LAMP, SG)
+    home.world.gateway.retire_pne(LAMP, Cause.LOST)
+    home.world.gateway.register_pne(LAMP)
+    assert (await home.world.boards[LAMP].join(SG))[messages.RESULT] == numbers.RESULT_SUCCESS
+    assert not home.world.store.pn.pending_retirements()
+    with home.world.store.transaction():
+        home.world.store.inventory.remove_member(SG, LAMP)  # as if the answer to the join had been lost
+    home.world.gateway.retire_pne(LAMP, Cause.LOST)
+    await home.world.gateway.tick()
+    assert LAMP not in home.groups.members(SG)
+
+
 async def test_the_next_gmk_is_the_next_version_and_old_ones_end_at_once(home: Home) -> None:
     await home.world.board(LAMP, SG)
     await home.gmk(1)
