@@ -66,12 +66,22 @@ def test_only_the_two_newest_keys_exist_anywhere(store, tmp_path):
 
 @pytest.mark.req("SEC-29")
 def test_a_deleted_groups_keys_are_nowhere(store, tmp_path):
-    key = os.urandom(16)
+    keys = {sg_id: os.urandom(16) for sg_id in ("light", "door")}
     with store.transaction():
-        store.group_keys.add("light", GroupKey(1, key, 0, 0))
+        store.inventory.ensure_group("door")
+        for sg_id, key in keys.items():
+            store.group_keys.add(sg_id, GroupKey(1, key, 0, 0))
+
+    def on_the_medium():
+        everything = b"".join(path.read_bytes() for path in (tmp_path / "gw").iterdir() if path.is_file())
+        return {sg_id for sg_id, key in keys.items() if key in everything}
+
     with store.transaction():
         store.group_keys.delete_all("light")
-    assert not any(key in path.read_bytes() for path in (tmp_path / "gw").iterdir() if path.is_file())
+    assert on_the_medium() == {"door"} and store.group_keys.get("door", 1) is not None
+    with store.transaction():
+        store.group_keys.delete_all()
+    assert on_the_medium() == set()
 
 
 def test_keys_and_tree_masters_do_not_show_in_a_repr(store):

@@ -16,7 +16,7 @@ import pytest
 
 from gateway_agent.app import own_keys
 from gateway_agent.errors import GatewayError
-from private_store import contents, files
+from private_store import contents, files, restoring
 from tests.unit.private_world import ERRORS, KEY_FILES, STORES, beside, closed, full_disk, sqlite_file
 from tests.unit.test_gateway_app import config
 
@@ -243,6 +243,17 @@ async def test_a_store_that_is_missing_beside_its_log_is_not_made_anew(name, fol
     with pytest.raises(ERRORS, match="is missing, and its log"):
         closed(STORES[name](folder))
     assert not os.path.lexists(folder / name)
+
+
+@pytest.mark.req("SEC-33")
+def test_a_state_that_cannot_be_put_back_whole_says_why_and_the_old_one_stays(folder):
+    (folder / "key").write_bytes(b"old")
+    with pytest.raises(LookupError, match="no such key"), restoring.putting_back(folder, {"key": b"new"}, ("key",)):
+        raise LookupError("no such key")
+    assert [path.name for path in folder.iterdir()] == ["key"] and (folder / "key").read_bytes() == b"old"
+    with restoring.putting_back(folder, {"key": b"new"}, ("key",)):
+        assert (folder / "key").read_bytes() == b"old"
+    assert (folder / "key").read_bytes() == b"new"
 
 
 @pytest.mark.req("SEC-37")
