@@ -31,6 +31,7 @@ VAL_CLIENT_IMAGE = MPY / "board_val_client.romfs"
 TEST_LEVEL = 0
 # The Linux ends' share of the portable packages: full of what only CPython has.
 CPYTHON_ONLY = (
+    "cpns/name_rule.py",
     "cpns/xml_form.py",
     "device_agent/host/",
     "mikey_sakke/group_configuration.py",
