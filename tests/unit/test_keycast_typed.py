@@ -42,7 +42,10 @@ def needed(name: str) -> list[str]:
 def test_no_name_is_not_the_folder_one_is_in(name: str) -> None:
     for nothing in ("", " "):
         code, _, sentence = keycast(*name.split(), *needed(name), "--state", nothing)
-        assert code == 2 and "a folder has a name" in sentence
+        if name == "gateway init":  # which writes it into a file, and refuses what that file may not hold
+            assert code == 1 and "expected the name of a folder" in sentence
+        else:
+            assert code == 2 and "a folder has a name" in sentence
 
 
 @pytest.mark.parametrize("name", COMMANDS)

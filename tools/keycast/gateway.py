@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from tools.keycast.logs import begin_log, ready
-from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, refuse, sentences, state_option
+from tools.keycast.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, refuse, sentences
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -37,7 +37,7 @@ def init(
     path: Annotated[Path, typer.Argument(readable=False, help="The file to write.")] = DEFAULT_CONFIG,
     gateway: Annotated[str, typer.Option("--id", help="Entity ID of the gateway.")] = "gw.home",
     pn: Annotated[str, typer.Option(help="PN ID.")] = "home",
-    state: Annotated[Path, state_option("State folder, relative to the file.")] = Path("keycast-state"),
+    state: Annotated[str, typer.Option(help="State folder, relative to the file.")] = "keycast-state",
 ) -> None:
     """Write a configuration to start from.
 
@@ -46,7 +46,7 @@ def init(
     from gateway_agent.config.load import parse, toml_text
     from private_store import files
 
-    text = _TEMPLATE.format(gateway=toml_text(gateway), pn=toml_text(pn), state=toml_text(str(state)))
+    text = _TEMPLATE.format(gateway=toml_text(gateway), pn=toml_text(pn), state=toml_text(state))
     with sentences():
         parse(text.encode(), str(path))  # what `run` would refuse is not written
         files.write_new(path, text.encode())

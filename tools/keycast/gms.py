@@ -99,7 +99,7 @@ async def _run(config: Any, provisioning: Any) -> None:
 
 @app.command()
 def backup(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="New file for the backup.")],
+    path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="New file for the backup.")],
     state: StateFolder = _STATE,
 ) -> None:
     """Write all of the GMS's state into one file, running or not; keep it secret: it holds the GMKs.
@@ -115,7 +115,7 @@ def backup(
 
 @app.command()
 def restore(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="The backup to put back.")],
+    path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="The backup to put back.")],
     state: StateFolder = _STATE,
 ) -> None:
     """Put a backup in place of the state of a GMS that is stopped. Cut short, do it again.

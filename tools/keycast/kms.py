@@ -112,7 +112,7 @@ async def _run(config: "KmsConfig") -> None:
 
 @app.command()
 def backup(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="New file for the backup.")],
+    path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="New file for the backup.")],
     state: StateFolder = _STATE,
 ) -> None:
     """Write all of the KMS's state into one file, running or not; keep it secret: it opens and signs everything.
@@ -128,7 +128,7 @@ def backup(
 
 @app.command()
 def restore(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="The backup to put back.")],
+    path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="The backup to put back.")],
     state: StateFolder = _STATE,
 ) -> None:
     """Put a backup in place of the state of a KMS that is stopped. Cut short, do it again.
