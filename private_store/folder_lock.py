@@ -20,6 +20,8 @@ class FolderLock:
         """
         folders.make(folder, faults.unusable)
         path = folder / name
+        if os.path.lexists(path):
+            files.check(path, faults.unusable)  # before it is opened: it may be a link, or no file at all
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, files.MODE)
         except OSError as error:

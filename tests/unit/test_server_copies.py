@@ -156,6 +156,22 @@ async def test_a_restore_that_was_cut_is_finished_by_the_start_and_nothing_is_op
         assert rows(state / "kms.sqlite3", "SELECT * FROM kms_tokens ORDER BY user_uri") == tokens
 
 
+@pytest.mark.parametrize(
+    ("put", "words"),
+    [
+        (lambda path: path.symlink_to("/etc/hostname"), r"state\.lock is a link\. Put the file itself"),
+        (lambda path: path.mkdir(), r"state\.lock is no ordinary file\. Put back the right file"),
+        (os.mkfifo, r"state\.lock is no ordinary file"),
+    ],
+    ids=["link", "folder", "pipe"],
+)
+def test_what_lies_in_the_place_of_a_lock_is_named(state, put, words):
+    state.mkdir(mode=0o700)
+    put(state / restoring.LOCK)
+    with pytest.raises(ServerError, match=words), state_of(GMS, state, None):
+        pass
+
+
 def test_a_backup_of_nothing_is_refused_and_makes_nothing(state, backup):
     for server, words in ((KMS, "does not exist"), (GMS, "does not exist"), (CMS, "does not exist")):
         with pytest.raises(ServerError, match=words):
