@@ -158,10 +158,3 @@ class Foreigner(asyncio.DatagramProtocol):
 def renumbered(datagram, message_id=0xBEEF):
     """The same CoAP message under another message ID: not a retransmission but a replay."""
     return datagram[:2] + message_id.to_bytes(2, "big") + datagram[4:]
-
-
-async def until(condition, timeout_s=5.0):
-    """Wait until `condition()` holds; fails the test if it does not in time."""
-    async with asyncio.timeout(timeout_s):
-        while not condition():
-            await asyncio.sleep(0.01)

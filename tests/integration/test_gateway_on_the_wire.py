@@ -12,8 +12,9 @@ from gateway_agent.app import GatewayApp
 from gateway_agent.config.schema import Broadcast, Delivery, Gateway, GatewayConfig, MessagePlane, Uplink
 from gateway_agent.core import pn_gateway
 from message_plane import credentials
-from tests.integration.plane_world import LOOPBACK, Party, Wire, until
+from tests.integration.plane_world import LOOPBACK, Party, Wire
 from tests.unit.gateway_world import Server
+from tests.waiting import until
 
 PN, SG = "home", "family/lights"
 BROADCAST = "127.255.255.255"

@@ -18,8 +18,8 @@ from gateway_agent.control import ask
 from message_plane.credentials import of, parse
 from message_plane.errors import NameTaken, RegistrationRefused, StoreError
 from tests.integration.false_board import FalseBoard
-from tests.integration.plane_world import until
 from tests.unit.test_gateway_app import opened
+from tests.waiting import until
 from tools.keycast.steering import commands
 
 SG = "home/lights"

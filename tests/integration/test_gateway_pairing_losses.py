@@ -6,9 +6,10 @@ import secrets
 import pytest
 
 from device_agent import tuning
-from tests.integration.plane_world import Wire, until
+from tests.integration.plane_world import Wire
 from tests.integration.test_plane_with_device import Board
 from tests.unit.test_gateway_app import opened
+from tests.waiting import until
 
 
 @pytest.mark.req("SEC-33")

@@ -8,7 +8,8 @@ import pytest
 
 from message_plane import session_store
 from message_plane.errors import StoreError
-from tests.integration.plane_world import Wire, parties, renumbered, until
+from tests.integration.plane_world import Wire, parties, renumbered
+from tests.waiting import until
 
 LAMP_AND_GATEWAY = (("lamp", "pne"), ("home-gw", "gateway"))
 

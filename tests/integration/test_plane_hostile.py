@@ -15,7 +15,8 @@ from message_plane.edhoc import Initiator
 from message_plane.endpoint import Peer
 from message_plane.errors import HandshakeFailed, PeerRefused
 from message_plane.identity import OwnIdentity
-from tests.integration.plane_world import Foreigner, Wire, parties, renumbered, until
+from tests.integration.plane_world import Foreigner, Wire, parties, renumbered
+from tests.waiting import until
 
 GATEWAY_AND_SERVER = (("home-gw", "gateway"), ("cpns-server", "server"))
 LAMP_AND_GATEWAY = (("lamp", "pne"), ("home-gw", "gateway"))

@@ -13,7 +13,8 @@ import pytest
 from message_plane import endpoint, session_store
 from message_plane.errors import LeaseHeld
 from message_plane.session import parse_option
-from tests.integration.plane_world import Party, Wire, until
+from tests.integration.plane_world import Party, Wire
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 CHILD = Path(__file__).with_name("plane_gateway_child.py")

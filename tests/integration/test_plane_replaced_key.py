@@ -15,7 +15,8 @@ from message_plane.errors import PlaneError
 from message_plane.identity import OwnIdentity
 from message_plane.session_store import SessionStore
 from private_store.migrations import scripts
-from tests.integration.plane_world import Wire, parties, until
+from tests.integration.plane_world import Wire, parties
+from tests.waiting import until
 
 SERVER_AND_GATEWAY = ("server", "server"), ("gw", "gateway")
 

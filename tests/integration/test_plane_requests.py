@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from message_plane.errors import PeerUnreachable
-from tests.integration.plane_world import Wire, parties, until
+from tests.integration.plane_world import Wire, parties
+from tests.waiting import until
 
 GATEWAY_AND_SERVER = (("home-gw", "gateway"), ("cpns-server", "server"))
 

@@ -18,7 +18,8 @@ from message_plane.errors import (
     PortInUse,
     StoreError,
 )
-from tests.integration.plane_world import LOOPBACK, Party, Wire, parties, renumbered, until
+from tests.integration.plane_world import LOOPBACK, Party, Wire, parties, renumbered
+from tests.waiting import until
 
 GATEWAY_AND_SERVER = (("home-gw", "gateway"), ("cpns-server", "server"))
 LAMP_AND_GATEWAY = (("lamp", "pne"), ("home-gw", "gateway"))

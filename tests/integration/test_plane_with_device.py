@@ -17,7 +17,8 @@ from device_agent.links.udp import UdpLink
 from message_plane.endpoint import Peer
 from message_plane.errors import PeerUnreachable
 from message_plane.identity import OwnIdentity, SigningKey
-from tests.integration.plane_world import Wire, parties, renumbered, until
+from tests.integration.plane_world import Wire, parties, renumbered
+from tests.waiting import until
 
 SECRET = bytes(range(10))
 

@@ -1,10 +1,8 @@
 """The CPNS Server on its own: PN GWs reach it by CoAP, EDHOC and OSCORE over UDP, and it reaches them."""
 
-import asyncio
 import contextlib
 import logging
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +19,7 @@ from message_plane.errors import HandshakeFailed, PeerRefused, PeerUnreachable, 
 from message_plane.identity import OwnIdentity
 from message_plane.session_store import SessionStore
 from tests.unit.cpns_server_parts import PnGw, error_of, succeeded
+from tests.waiting import until
 
 CONFIG = ServerConfig(id="cpns.example", listen=["127.0.0.1"], port=0, batching_s=0)
 
@@ -60,13 +59,6 @@ class UdpPnGw(PnGw):
     async def stop(self) -> None:
         await self.endpoint.close()
         self.store.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end, "waited 10 s in vain"
-        await asyncio.sleep(0.01)
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from gateway_agent.links import UdpUplink
 from key_servers.cpns_server.app import CpnsServer
 from message_plane import credentials
 from message_plane.endpoint import Endpoint
-from tests.integration.plane_world import LOOPBACK, Foreigner, until
+from tests.integration.plane_world import LOOPBACK, Foreigner
 from tests.integration.test_server_udp import CONFIG, UdpPnGw
+from tests.waiting import until
 
 SERVER_ID, SG = "cpns.example", "light"
 OFTEN_S = 0.05

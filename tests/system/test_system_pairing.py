@@ -16,9 +16,9 @@ from message_plane.endpoint import Endpoint
 from message_plane.identity import OwnIdentity
 from message_plane.session_store import SessionStore
 from tests.integration.false_board import FalseBoard, unpaired
-from tests.integration.plane_world import until
 from tests.system.conftest import house_of
 from tests.system.watching import keyed
+from tests.waiting import until
 from tools.keycast.demo.house import GATEWAY_ID, PN_ID
 from tools.keycast.steering import secret_octets
 from tools.virtual_board.board import Board, Network

@@ -21,6 +21,7 @@ from device_agent.key_store import KeyStore
 from device_agent.links.udp import UdpLink, directed_broadcast
 from device_agent.provisioning import RECORD, Provisioning
 from tests.unit.device_gateway import LakersGateway, Party
+from tests.waiting import until
 from tools.virtual_board.loopback import own_port
 
 EVERYBODY = "127.255.255.255"
@@ -174,12 +175,6 @@ class Network(LakersGateway):
                         self.link.send(to, octets)
                 elif action[0] == "send":
                     self.link.send(action[1], action[2])
-
-
-async def until(condition):
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def member(node, sg_id):

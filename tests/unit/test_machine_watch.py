@@ -22,6 +22,7 @@ from message_plane import endpoint
 from private_store.sqlite_file import SqliteFile
 from tests.unit.gateway_world import World
 from tests.unit.home_world import SG, Home
+from tests.waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -32,12 +33,6 @@ def impatient(monkeypatch):
     monkeypatch.setattr(server_tuning, "UPDATE_RETRY_S", 0.01)
     for module in (batch, runner, pn_gateway):
         monkeypatch.setattr(module, "STORE_RETRY_S", 0.02)
-
-
-async def until(condition):
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 def files_of(service):

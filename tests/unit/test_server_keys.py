@@ -1,10 +1,7 @@
 """Group Keys at the CPNS Server: created, updated, delivered and deleted (seed 000 and 001, role SRV)."""
 
-import asyncio
 import dataclasses
 import logging
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +14,7 @@ from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.group_keys import WeakRandomness
 from key_servers.cpns_server.values import GroupKey
 from tests.unit.cpns_server_parts import HandClock, House, error_of, succeeded
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -397,13 +395,6 @@ async def test_a_key_that_a_leaver_knows_is_not_delivered_any_more(house: House)
 
 
 # The background
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end, "waited 10 s in vain"
-        await asyncio.sleep(0.01)
 
 
 async def test_by_itself_the_server_updates_delivers_and_tries_again(

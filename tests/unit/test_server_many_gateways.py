@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from key_servers.cpns_server.database import Database
 from key_servers.cpns_server.store import Store
 from key_servers.errors import StoreFailed
 from tests.unit.cpns_server_parts import HandClock, House, PnGw, error_of, succeeded
+from tests.waiting import until
 
 SG = "light"
 CONFIG = ServerConfig(batching_s=0, rekey_on_join=False)
@@ -306,13 +306,6 @@ async def report(house: House, gateway: PnGw, version: int) -> dict[int, Any]:
     return await house.ask(
         gateway, n.DELIVERY_REPORT_REQUEST, {m.SG_ID: SG, m.VERSION: version, m.CONFIRMED: confirmed}
     )
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end, "waited 10 s in vain"
-        await asyncio.sleep(0.01)
 
 
 @pytest.mark.req("SEC-28")
