@@ -119,6 +119,7 @@ class Agent:
 
         await self.network()
         self._pairing = True
+        self.receiver.spare()
         try:
             parts = self.identity, self.store, self.session, self._discovery, self.clock, self._forget_gateway
             await self._flow(pairing.pair(secret, *parts))
@@ -147,8 +148,8 @@ class Agent:
     async def _broadcast_plane(self):
         while True:
             try:
-                _, data = await self.link.recv_broadcast()
-                await self._flow(self.receiver.receive(data))
+                steps = self.receiver.receive((await self.link.recv_broadcast())[1])
+                await self._flow(steps)
             except OSError as error:
                 await self._broken(error)
             self._duties.set()
@@ -168,7 +169,7 @@ class Agent:
             now = self.clock.now()
             due, make_flow = self._duty(now)
             if due is None or due > now:
-                if self.receiver.prepared or not self.membership.groups:
+                if self.receiver.prepared or self._pairing or self._in_doubt() or not self.membership.groups:
                     await self._pause(self._duties, due)
                     continue
                 make_flow = self.receiver.prepare
@@ -232,6 +233,7 @@ class Agent:
             session.resume(address, discovery.patience)  # its first request shows whether the session lives
             self._pull_all(tuning.PULL_ONLINE)
         else:
+            self.receiver.spare()
             yield from session.handshake(now, address, patience=discovery.patience)
             self._tell("session", {"gateway": self.identity.gateway_id})
             self._pull_all(0)  # who lost the session may have lost more

@@ -50,8 +50,7 @@ class BroadcastReceiver:
         self._random = random
         self._tell = tell
         self._limiters = {}  # by SG ID and kind, where there were bad signatures: nothing keeps outsiders from deletes
-        self._traffic = {}  # by SG ID: (what it was made for, GroupTraffic)
-        self._commits = {}  # by SG ID: (version, generation, COMMIT) of the newest key
+        self._traffic = {}  # by SG ID: GroupTraffic
         self._shown = {}  # by SG ID: version whose conflict was told
         self._key = None  # VerifyingKey of the PN GW
         self._prepared = b""
@@ -60,21 +59,21 @@ class BroadcastReceiver:
 
     def traffic(self, group):
         """The GroupTraffic of a group under its present names and protection. Raises Unknown before it has names."""
-        names = (self._membership.pn_alias, group.alias, group.ring.protection)
+        names = (group.id, self._membership.pn_alias, group.alias, group.ring.protection)
         if None in names:
             raise Unknown("the gateway has not given the group its aliases yet")
-        made = self._traffic.get(group.id)
-        if made is None or made[0] != names:
+        traffic = self._traffic.get(group.id)
+        if traffic is None or traffic.names != names:
             own_id = self._membership.identity.pne_id
-            traffic = GroupTraffic(self._store, group, names[0], own_id, self._random, self._clock.now())
-            made = self._traffic[group.id] = (names, traffic)
+            traffic = GroupTraffic(self._store, group, names[1], own_id, self._random, self._clock.now())
+            self._traffic[group.id] = traffic
             if group.windows_lost and group.windows_lost == group.version:
                 self._membership.hint(group, self._clock.now())  # the pull reports it
-        return made[1]
+        return traffic
 
     def forget(self, group):
         """The group is left or deleted."""
-        for table in (self._traffic, self._commits, self._shown):
+        for table in (self._traffic, self._shown):
             table.pop(group.id, None)
         for kind in (True, False):
             self._limiters.pop((group.id, kind), None)
@@ -85,6 +84,7 @@ class BroadcastReceiver:
             kind = datagram[0] if datagram else 0
             if kind == n.FRAME_COSE_SIGN1:
                 received = _if_room(broadcast_object.parse, datagram)
+                datagram = None  # a kilobyte, copied by now
                 group = self._group(received)
                 is_key = hasattr(received, "commit")
                 limiter = self._limiters.get((group.id, is_key))
@@ -139,19 +139,16 @@ class BroadcastReceiver:
         if not group.joined:
             raise NotAddressed("left while the signature was checked")
         membership.install(group, version, key, received.activation, received.reason, BROADCAST, received.generation)
-        self._commits[group.id] = (version, received.generation, received.commit)
         leisure = int.from_bytes(self._random(4), "big") * group.leisure >> 32
         group.confirm_at = self._clock.now() + leisure  # RFC 7252, 8.2
 
     def _held(self, group, received):
-        known = self._commits.get(group.id)
-        if known is None or known[:2] != (received.version, received.generation):
-            key = group.ring.receiving_keys(self._clock.now() // 1000).get(received.version)
-            if key is None:
-                return None
-            aliases = (received.pn_alias, received.sg_alias, received.generation, received.version)
-            known = self._commits[group.id] = (received.version, received.generation, commitment(key, *aliases))
-        return received.version, known[2]
+        # -> (version, COMMIT it is to have), or None; one HMAC, where a table of them would take a kilobyte
+        key = group.ring.receiving_keys(self._clock.now() // 1000).get(received.version)
+        if key is None:
+            return None
+        version = received.version
+        return version, commitment(key, received.pn_alias, received.sg_alias, received.generation, version)
 
     def _again(self, group):
         # A duplicate: the PN GW may have missed the confirmation. At most once a minute, to the session only (SEC-11)
@@ -178,6 +175,11 @@ class BroadcastReceiver:
         """Flow: what a first verification would have to compute beforehand, as long as nothing is urgent."""
         self._prepared = self._membership.identity.signing_key
         yield from self._signing_key().prepare()
+
+    def spare(self):
+        """Give back the heap of what `prepare` made, for work that needs it more. A verification makes it anew."""
+        self._key = None
+        self._prepared = b""
 
     def _signing_key(self):
         octets = self._membership.identity.signing_key

@@ -53,6 +53,9 @@ class Initiator:
         self._enter(_WAIT_2)
         octets = _octets(message_2)
         g_y = octets[:32]
+        g_rx = None
+        if self.peer is not None:  # known beforehand: now, as a small heap has room for the sums of one point at a time
+            g_rx = yield from p256.ecdh(self._x, (yield from p256.table(self.peer.x)))
         th = sha256(encode(g_y) + encode(self._h_1)).digest()
         point = yield from p256.table(g_y)
         prk = hkdf.extract(th, (yield from p256.ecdh(self._x, point)))  # PRK_2e
@@ -69,7 +72,8 @@ class Initiator:
         if not 0 < len(self.c_r) < 8 or self.c_r == self._c_i or peer.x == self._own.x or not isinstance(mac, bytes):
             raise MalformedMessage("EDHOC: message_2")
 
-        g_rx = yield from p256.ecdh(self._x, (yield from p256.table(peer.x)))
+        if g_rx is None:
+            g_rx = yield from p256.ecdh(self._x, (yield from p256.table(peer.x)))
         prk = hkdf.extract(_kdf(prk, 1, th, 32), g_rx)  # PRK_3e2m
         context = _identifier(self.c_r) + id_cred + encode(th) + peer.ccs + plain[offset:]
         if not equal(mac, _kdf(prk, 2, context, 8)):
@@ -78,6 +82,7 @@ class Initiator:
 
         th = sha256(encode(th) + plain + peer.ccs).digest()
         g_iy = yield from p256.ecdh(self._private, point)
+        point = None  # a kilobyte
         self._prk = hkdf.extract(_kdf(prk, 5, th, 32), g_iy)  # PRK_4e3m
         own = self._own
         if self._by_value:

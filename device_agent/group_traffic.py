@@ -13,20 +13,22 @@ from device_agent.membership import record_name
 
 
 class GroupTraffic:
-    """Sending and receiving in `group`, a membership.ServiceGroup, for the PNE `own_id`."""
+    """Sending and receiving in `group`, a membership.ServiceGroup, for the PNE `own_id`.
+
+    `names`: the cpns.group_message.Group it was made for.
+    """
 
     def __init__(self, store, group, pn_alias, own_id, random, now):
         self._store = store
         self._group = group
         self._random = random
-        self._name = record_name("w", group.id)
         self._written_for = 0  # until when the flash has had its share of writes, ms
         self._renewed_for = 0  # the same for a new inc
         self._lost = 0  # the lost version in the store
         self._forged = False  # somebody speaks in our name and uses up our numbers
-        names = Group(group.id, pn_alias, group.alias, group.ring.protection)
+        self.names = names = Group(group.id, pn_alias, group.alias, group.ring.protection)
         self._sender = Sender(names, own_id)
-        record = store.load(self._name)
+        record = store.load(record_name("w", group.id))
         if record is None:
             group.windows_lost = group.version
             self._receiver = Receiver(names, own_id, group.version, tuning.SENDERS_MAX)
@@ -106,5 +108,5 @@ class GroupTraffic:
         if seen:
             rows.append(list(seen))
         record = [list(sender or self._sender.record), self._receiver.lost_version, rows, self._receiver.evicted]
-        self._store.save(self._name, cborlite.encode(record))
+        self._store.save(record_name("w", self._group.id), cborlite.encode(record))
         self._lost = record[1]

@@ -67,8 +67,9 @@ class KeyStore:
             if view[4:_HEAD] == _check(key, view[:4], view[_HEAD:]):
                 copies[copy] = generation = int.from_bytes(view[:4], "big")
                 if newest is None or generation > best:
-                    best, newest = generation, view[_HEAD:]
-        return best, None if newest is None else bytes(newest), copies
+                    best, newest = generation, bytes(view[_HEAD:])
+            raw = view = None  # before the next one is read
+        return best, newest, copies
 
     def _write(self, name, copy, generation, octets):
         key = name + "01"[copy]

@@ -33,7 +33,6 @@ import os
 import time
 
 import machine
-import watchdog
 from application import Application
 from nvs_store import NvsStore
 
@@ -42,6 +41,8 @@ from device_agent.api import Node
 from device_agent.clock import Clock
 from device_agent.links.udp import UdpLink
 
+WATCHDOG_MS = 30000  # a loop that stands still starts the board anew; between two turns it computes for a hundredth
+CHECK_MS = 1000  # of the machine: the watchdog is fed, the radio's memory looked at
 NETWORK_CHECK_MS = 200
 FAILING_POLL_MS = 1000  # a poll that fails again so soon after one that did
 FAILING_POLLS_MAX = 50  # in a row; then the board starts anew
@@ -111,6 +112,13 @@ async def _main():
     app = Application()
     node = Node(store, StationLink(), Clock(), os.urandom, app.on_event)
     gc.threshold(tuning.GARBAGE_MAX)
-    dog = watchdog.Watchdog()
-    running = [dog.feed_while_running(), station.keep_connected(), memory.watch(), node.run(), app.keep_running(node)]
+    running = [_watch(), station.keep_connected(), node.run(), app.keep_running(node)]
     await asyncio.gather(*running)  # ends with the first error
+
+
+async def _watch():
+    dog = machine.WDT(timeout=WATCHDOG_MS)
+    while True:
+        dog.feed()
+        memory.check()
+        await asyncio.sleep_ms(CHECK_MS)

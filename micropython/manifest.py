@@ -6,7 +6,6 @@ module("board.py", opt=2)
 module("main.py", opt=2)
 module("nvs_store.py", opt=2)
 module("radio_memory.py", opt=2)
-module("watchdog.py", opt=2)
 module("wifi.py", opt=2)
 package(
     "cpns",

@@ -11,7 +11,6 @@ wants that very UART takes it, and the memory with it.
 HOLD = 16384  # octets
 NEEDED = 8192  # the least that is left to the radio in one piece while HOLD is held
 ALARM = 4096  # octets in one piece; below it datagrams are lost
-CHECK_MS = 1000
 _PLENTY = 262144  # octets: more than that has no ESP32 without PSRAM
 _BAUD = 57603  # whose UART it is can be told by it
 # UART: (tx, rx), as the firmware has them by default. The first there is: the pins of UART 1 are the flash's on some
@@ -79,14 +78,6 @@ class RadioMemory:
         if left < ALARM and not self._low:
             print("the radio is short of memory: %d octets in one piece, it needs %d" % (left, ALARM))
         self._low = left < ALARM or (self._low and left < NEEDED)
-
-    async def watch(self):
-        """Check once a second. Never returns."""
-        import asyncio
-
-        while True:
-            self.check()
-            await asyncio.sleep_ms(CHECK_MS)
 
 
 memory = RadioMemory()

@@ -19,7 +19,7 @@ N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
 _COLUMNS = 52
 _TEETH = 5
-_thresholds = [-1]  # of the collector, as the board has it
+_under_way = [False]  # a computation by which the collector is held off
 
 
 def run(steps):
@@ -75,17 +75,21 @@ def unhurried(steps):
     """Steps -> the value of `steps`; meanwhile a board collects garbage only when the heap is full.
 
     That would cost as much as the arithmetic itself. What other tasks make to stay meanwhile lies scattered: for EDHOC
-    and for a signature, which take a second or two, not for what goes on for long.
+    and for a signature, which take a second or two, not for what goes on for long. One after the other, as a small
+    heap has no room for two.
     """
     if not hasattr(gc, "threshold"):  # CPython
         return (yield from steps)
-    if gc.threshold() >= 0:  # otherwise another computation is under way; it ends earlier, and this one is slower then
-        _thresholds[0] = gc.threshold()
+    while _under_way[0]:
+        yield
+    _under_way[0] = True
+    threshold = gc.threshold()
     gc.threshold(-1)
     try:
         return (yield from steps)
     finally:
-        gc.threshold(_thresholds[0])
+        gc.threshold(threshold)
+        _under_way[0] = False
 
 
 class VerifyingKey:
@@ -126,29 +130,38 @@ class VerifyingKey:
 def _table(x, y):
     # Entry j: the sum of all teeth 2**(52 t) * point, the top one plus, tooth t plus if bit t of j is set, else minus.
     point = (x, y, 1)
-    teeth = [point]
+    teeth = [_packed(point)]
     for i in range(1, _COLUMNS * (_TEETH - 1) + 1):
         point = _double(point)
         if not i % _COLUMNS:
-            teeth.append(point)
+            teeth.append(_packed(point))
         if not i & 3:
             yield
     teeth = yield from _affine(teeth)
     x, y = _entry(teeth, _TEETH - 1)
-    sums = [(x, y, 1)]
+    sums = [_packed((x, y, 1))]
     for t in range(_TEETH - 1):
         x, y = _entry(teeth, t)
         for j in range(1 << t):
-            point = sums[j]
-            sums[j] = _lean(_add(point, x, P - y))
-            sums.append(_lean(_add(point, x, y)))
+            point = _unpacked(sums[j])
+            sums[j] = _packed(_add(point, x, P - y))
+            sums.append(_packed(_add(point, x, y)))
             yield
     return (yield from _affine(sums))
 
 
-def _lean(point):
+def _packed(point):
+    # x ‖ y ‖ z: on MicroPython a third of the memory of three integers
     x, y, z = point
-    return x | 0, y | 0, z | 0  # on MicroPython a copy in half the memory
+    octets = bytearray(96)
+    octets[:32] = x.to_bytes(32, "big")
+    octets[32:64] = y.to_bytes(32, "big")
+    octets[64:] = z.to_bytes(32, "big")
+    return octets
+
+
+def _unpacked(octets):
+    return [int.from_bytes(octets[i : i + 32], "big") for i in (0, 32, 64)]
 
 
 def _entry(sums, j):
@@ -182,7 +195,7 @@ def _multiply(terms):
         yield
     if not point[2]:
         raise NotAuthentic("point at infinity")
-    return (yield from _affine([point]))[0]
+    return (yield from _affine([_packed(point)]))[0]
 
 
 def _double(point):
@@ -215,11 +228,11 @@ def _add(point, x2, y2):
 def _affine(points):
     # Steps -> the list `points`, each of them 64 octets x ‖ y now, with one inversion for all (Montgomery's trick).
     products = [1]
-    for _, _, z in points:
-        products.append(products[-1] * z % P | 0)
+    for octets in points:
+        products.append(products[-1] * int.from_bytes(octets[64:], "big") % P | 0)  # | 0: a copy in half the memory
     inverse = _invert(products.pop(), P)
     for i in range(len(points) - 1, -1, -1):
-        x, y, z = points[i]
+        x, y, z = _unpacked(points[i])
         w = products.pop() * inverse % P
         inverse = inverse * z % P
         ww = w * w % P

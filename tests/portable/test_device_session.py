@@ -1,6 +1,6 @@
 """The session of a PNE: sender numbers through power cuts, hints that are none, back-off, the Echo after a restart."""
 
-from device_world import SESSION, World
+from device_world import SESSION, World, member
 from vmtest import raises, req
 
 from cpns import messages as m
@@ -194,6 +194,23 @@ def test_a_request_without_any_answer_is_not_repeated_at_once():
             world.join("kitchen", 5)
         assert world.agent.session.wants_handshake(world.clock.ms) is expected
     assert len(asked) == 2
+
+
+def test_a_handshake_gets_the_room_of_what_was_prepared_for_signatures_and_these_are_verified_all_the_same():
+    world, group = member()
+    receiver = world.agent.receiver
+    world.perform(receiver.prepare())
+    world.gateway.forgetful = True
+    with raises(NoSession):
+        world.join("kitchen", 5)
+    steps = world.agent._connect()
+    answer = None
+    while receiver.prepared:
+        wanted = steps.send(answer)
+        answer = [] if wanted and wanted[0] is None else None  # nobody answers a question to everybody
+    world.hear(world.gateway.object("kitchen", 7))
+    assert group.version == 7
+    steps.close()
 
 
 @req("SEC-21")
