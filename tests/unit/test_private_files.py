@@ -247,13 +247,23 @@ async def test_a_store_that_is_missing_beside_its_log_is_not_made_anew(name, fol
 
 @pytest.mark.req("SEC-33")
 def test_a_state_that_cannot_be_put_back_whole_says_why_and_the_old_one_stays(folder):
-    (folder / "key").write_bytes(b"old")
-    with pytest.raises(LookupError, match="no such key"), restoring.putting_back(folder, {"key": b"new"}, ("key",)):
+    owned = ("key", "peer", "peers/", "link")
+    (folder / "link").symlink_to(folder / "notes")
+    (folder / "peers").mkdir(mode=0o700)
+    old = {"key": b"old", "peer": b"only old", "peers/one": b"only old", "notes": b"a person's own"}
+    for name, octets in old.items():
+        (folder / name).write_bytes(octets)
+
+    def state():
+        found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+        return {name: path.read_bytes() for name, path in found.items() if name in old or path.name == "key"}
+
+    with pytest.raises(LookupError, match="no such key"), restoring.putting_back(folder, {"key": b"new"}, owned):
         raise LookupError("no such key")
-    assert [path.name for path in folder.iterdir()] == ["key"] and (folder / "key").read_bytes() == b"old"
-    with restoring.putting_back(folder, {"key": b"new"}, ("key",)):
+    assert state() == old
+    with restoring.putting_back(folder, {"key": b"new"}, owned):
         assert (folder / "key").read_bytes() == b"old"
-    assert (folder / "key").read_bytes() == b"new"
+    assert state() == {"key": b"new", "notes": b"a person's own"} and not os.path.lexists(folder / "link")
 
 
 @pytest.mark.req("SEC-37")
