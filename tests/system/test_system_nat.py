@@ -9,8 +9,9 @@ from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from message_plane import credentials
 from message_plane.endpoint import Endpoint
-from tests.integration.test_server_udp import UdpPnGw, until
+from tests.integration.test_server_udp import UdpPnGw
 from tests.system.routed_home import RoutedHome, missing_router
+from tests.waiting import until
 
 SERVER_ID, SG = "cpns.example", "light"
 WHY_NOT = missing_router()
