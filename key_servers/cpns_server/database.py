@@ -54,6 +54,7 @@ class Database:
         self._writing = threading.Lock()
         self._lots: sqlite3.Connection | None = None
         self._lots_written = 0
+        self._after_commit: list[Callable[[], None]] = []
         self.erase_after_commit = self._file.erase_after_commit
         self.image = self._file.image
 
@@ -87,8 +88,21 @@ class Database:
             with self._file.transaction():
                 yield
             return
-        with self._writing, self._file.transaction():
-            yield
+        try:
+            with self._writing, self._file.transaction():
+                yield
+            committed = list(self._after_commit)
+        finally:
+            self._after_commit.clear()
+        for action in committed:
+            action()
+
+    def after_commit(self, action: Callable[[], None]) -> None:
+        """Call `action` once what was written is on the medium, at once outside of a transaction; else never."""
+        if self._file.in_transaction:
+            self._after_commit.append(action)
+        else:
+            action()
 
     def write_lot(self, statements: Callable[[], Sequence[Write]]) -> None:
         """Run what `statements` gives as one transaction on a connection of its own, from any one thread.

@@ -54,8 +54,8 @@ class GroupKeys:
             self._store.add_key(GroupKey(sg_id, version, self._draw(sg_id), _activation(reason, now), reason))
             group = replace(group, version=version, pending=None, key_made_at=now.unix)
             self._store.put_group(group)
-        self._schedule.consider(group, now)
-        self._tell(events.KeyMade(sg_id, version, reason))
+            self._consider(group, now)
+            self._store.after_commit(lambda: self._tell(events.KeyMade(sg_id, version, reason)))
         return version
 
     def update_soon(self, sg_id: str, reason: int, now: Moment) -> None:
@@ -66,7 +66,7 @@ class GroupKeys:
                 raise Unknown(f"there is no Service Group {sg_id}")
             group = replace(group, pending=stronger(reason, group.pending))
             self._store.put_group(group)
-        self._schedule.consider(group, now)
+            self._consider(group, now)
 
     def update_due(self, now: Moment) -> list[tuple[str, CpnsError | ServerError]]:
         """Make all keys that are due. Gives the groups where that failed, and why; they are tried again later."""
@@ -100,13 +100,17 @@ class GroupKeys:
         """Erase the keys inside the caller's transaction; the version stays for ever (SEC-04)."""
         with self._store.transaction():
             self._store.erase_keys(sg_id)
-        group = self._store.group(sg_id)
-        if group is not None:
-            self._schedule.consider(group, now)
+            group = self._store.group(sg_id)
+            if group is not None:
+                self._consider(group, now)
 
     def wake_at(self) -> float | None:
         """When `update_due` has something to do next (monotonic seconds)."""
         return self._schedule.wake_at()
+
+    def _consider(self, group: Group, now: Moment) -> None:
+        """Let the schedule know once it is so for good: the caller's transaction may be taken back."""
+        self._store.after_commit(lambda: self._schedule.consider(group, now))
 
     def _draw(self, sg_id: str) -> bytes:
         """A Group Key, from the random source alone (SEC-12). Raises WeakRandomness."""

@@ -28,6 +28,7 @@ class Store:
         """Open or create; raises as `Database` does."""
         self._database = Database(state_dir)
         self.transaction = self._database.transaction
+        self.after_commit = self._database.after_commit
         self.lots = WriteLots(self._database)
         self._touched: dict[Part, None] = {("", ""): None}
 

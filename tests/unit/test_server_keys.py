@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.group_keys import WeakRandomness
 from key_servers.cpns_server.values import GroupKey
+from key_servers.errors import StoreFailed
 from tests.unit.cpns_server_parts import HandClock, House, error_of, succeeded
 from tests.waiting import until
 
@@ -416,3 +418,30 @@ async def test_by_itself_the_server_updates_delivers_and_tries_again(
     assert home.members["light"] == ["lamp"]
     await server.close()
     await server.close()  # closing twice does no harm
+
+
+async def test_what_the_medium_refused_is_not_told_and_changes_no_schedule(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    house.server.create_group("light", period_s=3600)
+    file = house.server._store._database._file
+    run = file.run
+
+    def refuse(sql: str, *values: Any) -> Any:
+        if sql == "COMMIT":
+            raise StoreFailed("The store failed: disk full.", "Check the free space and the medium.")
+        return run(sql, *values)
+
+    with monkeypatch.context() as full:
+        full.setattr(file, "run", refuse)
+        with pytest.raises(StoreFailed):
+            house.server.create_group("door", period_s=3600)
+        with pytest.raises(StoreFailed):
+            house.server.delete_group("light")
+    assert not [line for line in caplog.messages if "door" in line or "deleted" in line]
+    await house.pass_time(3700)
+    assert house.server.show_group("light").version == 2  # its period goes on
+    assert not house.server.alarms()  # nobody waits for a group that there is not
+    house.server.create_group("door", period_s=3600)
+    assert [line for line in caplog.messages if "door" in line]
