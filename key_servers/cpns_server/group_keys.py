@@ -71,13 +71,9 @@ class GroupKeys:
     def update_due(self, now: Moment) -> list[tuple[str, CpnsError | ServerError]]:
         """Make all keys that are due. Gives the groups where that failed, and why; they are tried again later."""
         failed: list[tuple[str, CpnsError | ServerError]] = []
-        for sg_id, period_is_over in self._schedule.due(now):
+        for sg_id in self._schedule.due(now):
             try:
-                group = active(self._store.group(sg_id), sg_id)
-                if group.pending is None and not period_is_over:
-                    self._schedule.consider(group, now)  # the transaction of that note was taken back
-                else:
-                    self.update(sg_id, numbers.REASON_PERIODIC, now)
+                self.update(sg_id, numbers.REASON_PERIODIC, now)
             except (CpnsError, ServerError) as error:
                 failed.append((sg_id, error))
                 self._schedule.postpone(sg_id, now, tuning.UPDATE_RETRY_S)

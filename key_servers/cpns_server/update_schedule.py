@@ -50,11 +50,11 @@ class UpdateSchedule:
         if sg_id in self._pending:
             self._pending[sg_id] = now.monotonic
 
-    def due(self, now: Moment) -> list[tuple[str, bool]]:
-        """Give (SG ID, its period is over) of the updates that are due: until `consider` or `postpone`."""
-        periods = {sg: True for sg, (_, _, ends) in self._periodic.items() if ends <= now.monotonic}
-        notes = {sg: False for sg, at in self._pending.items() if at <= now.monotonic}
-        return sorted({**notes, **periods}.items())
+    def due(self, now: Moment) -> list[str]:
+        """Give the SG IDs of the updates that are due: until `consider` or `postpone`."""
+        periods = {sg_id for sg_id, (_, _, ends) in self._periodic.items() if ends <= now.monotonic}
+        notes = {sg_id for sg_id, at in self._pending.items() if at <= now.monotonic}
+        return sorted(notes | periods)
 
     def postpone(self, sg_id: str, now: Moment, seconds: float) -> None:
         """Try again later: the update failed."""
