@@ -400,6 +400,28 @@ async def test_honest_boards_do_not_stop_a_gateway_that_is_being_restored(world,
     assert [world.boards[name].version("light") for name in "abc"] == [version] * 3
 
 
+@pytest.mark.req("SEC-02")
+async def test_a_group_made_after_the_backup_does_not_stop_a_gateway_that_was_restored(world, tmp_path):
+    """The Server has seen this PN GW acknowledge a version of a group that the backup has never heard of."""
+    await keyed(world, "a")
+    before = tmp_path / "backup"
+    files.write_new(before, world.store.image())
+    await world.board("b", "door")
+    await world.server.rekey("door")
+    await world.delivered("door")
+    await world.close()
+    shutil.rmtree(world.folder)
+    world.folder.mkdir(mode=0o700)
+    shutil.copy(before, world.folder / "gateway.db")
+    store = Store(world.folder, restoring=True)
+    restore(store, os.urandom, height=6, unix=0)
+    store.close()
+    world.open()
+    await world.start()
+    await world.until(lambda: not world.store.pn.get().behind)
+    assert world.gateway.stop_reason is None and world.server.group("door").accepted[PN] > 0
+
+
 @pytest.mark.req("SEC-34")
 async def test_boards_that_come_from_another_gateway_with_their_keys_are_no_sign_of_an_old_copy(world):
     """The PN GW was replaced: the boards that are paired again hold a version of which this store knows nothing yet."""
