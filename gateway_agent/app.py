@@ -162,7 +162,9 @@ class GatewayApp:
         """Go on where the last run stopped, announce, and listen to `commands` on the control socket."""
         await self.gateway.start()
         assert self._store is not None  # `open` has made it
-        self._watch = MachineWatch([self._store.database, self.credentials], SystemClock(), self.gateway.set_alarm)
+        self._watch = MachineWatch(
+            [self._store.database, self.credentials], SystemClock(), self.gateway.set_alarm, self.no_network
+        )
         self._watch.start()
         self.sightings.start()
         if self._keep_alive is not None:
@@ -263,6 +265,16 @@ class GatewayApp:
     def broadcasts(self) -> list[Figures]:
         """What became of the datagrams for each of these networks, and of those that are gone."""
         return self._radios.figures() if self._radios else []
+
+    def no_network(self) -> str:
+        """Why no Group Key can be broadcast now, "" if one can by at least one interface, or none is to be."""
+        if self._radios is None or not self._radios.media or self._radios.networks():
+            return ""
+        problems = ", ".join(f"{each.interface}: {each.problem}" for each in self._radios.figures() if each.problem)
+        return (
+            f"No Group Key can be broadcast ({problems or 'there is no interface'}): boards get keys by their sessions, "
+            "if they are reached at all. Check: keycast gateway check"
+        )
 
     async def close(self) -> None:
         """Stop in the opposite order; deliveries go on at the next start."""

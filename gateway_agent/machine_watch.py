@@ -1,14 +1,16 @@
-"""What the machine below a gateway lacks: room on its disk, and a clock that somebody keeps in step. As alarms."""
+"""What the machine below a gateway lacks: room on its disk, a network, a clock in step. Told as alarms."""
 
 import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from gateway_agent.core.alarms import CLOCK, STORE
+from gateway_agent.core.alarms import CLOCK, NETWORK, STORE
 from gateway_agent.core.ports import Clock
 from gateway_agent.repeating import Repeating
 
 LOOK_EVERY_S = 2.5
+NETWORK_GRACE_S = 10.0
+"""A cable that is put into another socket is no alarm."""
 CLOCK_GRACE_S = 900.0
 """After a start or a new network the clock is set within minutes."""
 NO_DATE_BEFORE = 1_735_689_600
@@ -50,7 +52,12 @@ class ClockWatch:
 class MachineWatch:
     """Looks every few seconds from `start` to `close`."""
 
-    def __init__(self, stores: Iterable[Written], clock: Clock, set_alarm: SetAlarm) -> None:
+    def __init__(
+        self, stores: Iterable[Written], clock: Clock, set_alarm: SetAlarm, no_network: Callable[[], str] = str
+    ) -> None:
+        """`no_network` says why no broadcast can leave now, "" if one can or none is wanted."""
+        self._no_network = no_network
+        self._network_at = clock.monotonic()
         self._stores = list(stores)
         self._clock = clock
         self._clock_watch = ClockWatch(clock.monotonic())
@@ -66,5 +73,10 @@ class MachineWatch:
         # One disk is one alarm, whichever of the files on it noticed first.
         trouble = next((store.trouble for store in self._stores if store.trouble), "")
         self._set_alarm(STORE, f"Nothing new can be stored: {trouble}" if trouble else "")
+        no_network = self._no_network()
+        if not no_network:
+            self._network_at = self._clock.monotonic()
+        lasting = self._clock.monotonic() - self._network_at >= NETWORK_GRACE_S
+        self._set_alarm(NETWORK, no_network if lasting else "")
         in_step = self._clock.unix() != 0
         self._set_alarm(CLOCK, self._clock_watch.look(self._clock.monotonic(), in_step, time.time()))

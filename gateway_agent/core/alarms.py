@@ -9,6 +9,7 @@ _log = logging.getLogger(__name__)
 
 OLD_COPY = "old-copy"  # PNEs hold what this PN GW never gave
 STORE = "store"  # nothing can be written down
+NETWORK = "network"  # no broadcast can leave
 CLOCK = "clock"  # nobody keeps the clock in step
 UNHEARD = "unheard"  # broadcasts that nobody confirms
 

@@ -167,7 +167,7 @@ class UdpBroadcast:
 
     def _report(self, figures: Figures, problem: str) -> None:
         if problem and not figures.problem:
-            _log.warning("cannot broadcast on %s: %s; the other interfaces go on", figures.interface, problem)
+            _log.warning("cannot broadcast on %s: %s", figures.interface, problem)
         elif figures.problem and not problem:
             _log.info("broadcasts go out on %s again", figures.interface)
         figures.problem = problem

@@ -14,7 +14,7 @@ from cpns import messages, numbers
 from gateway_agent import machine_watch
 from gateway_agent.clock import SystemClock
 from gateway_agent.core import batch, housekeeping, pn_gateway, runner
-from gateway_agent.machine_watch import CLOCK_GRACE_S, NO_DATE_BEFORE, ClockWatch, MachineWatch
+from gateway_agent.machine_watch import CLOCK_GRACE_S, NETWORK_GRACE_S, NO_DATE_BEFORE, ClockWatch, MachineWatch
 from gateway_agent.store.errors import FAULTS, StoreFailed
 from key_servers.cpns_server import tuning as server_tuning
 from key_servers.errors import ServerError
@@ -277,10 +277,32 @@ def test_an_alarm_of_the_clock_begins_and_ends(monkeypatch):
     clock, alarms = Clock(), {}
     watch = MachineWatch([], clock, lambda kind, text: alarms.update({kind: text}))
     watch.look()
-    assert alarms == {"store": "", "clock": ""}
+    assert alarms == {"store": "", "network": "", "clock": ""}
     clock.now = CLOCK_GRACE_S
     watch.look()
     assert "timedatectl" in alarms["clock"]
     clock.date = NO_DATE_BEFORE
     watch.look()
     assert alarms["clock"] == ""
+
+
+def test_a_gateway_without_a_network_to_broadcast_on_is_an_alarm_while_that_lasts():
+    class Clock:
+        now = 0.0
+
+        def monotonic(self):
+            return self.now
+
+        def unix(self):
+            return NO_DATE_BEFORE
+
+    clock, alarms, problem = Clock(), {}, ["eth0: no carrier"]
+    watch = MachineWatch([], clock, lambda kind, text: alarms.update({kind: text}), lambda: problem[0])
+    watch.look()
+    assert alarms["network"] == ""  # a cable that is put into another socket
+    clock.now = NETWORK_GRACE_S
+    watch.look()
+    assert alarms["network"] == "eth0: no carrier"
+    problem[0] = ""
+    watch.look()
+    assert alarms["network"] == ""
