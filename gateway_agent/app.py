@@ -272,8 +272,8 @@ class GatewayApp:
             return ""
         problems = ", ".join(f"{each.interface}: {each.problem}" for each in self._radios.figures() if each.problem)
         return (
-            f"No Group Key can be broadcast ({problems or 'there is no interface'}): boards get keys by their sessions, "
-            "if they are reached at all. Check: keycast gateway check"
+            f"No Group Key can be broadcast ({problems or 'there is no interface'}): boards get keys by their sessions "
+            "only, if they are reached at all. Check: keycast gateway check"
         )
 
     async def close(self) -> None:
