@@ -37,7 +37,7 @@ from cpns.errors import CpnsError, MalformedMessage, TooMany
 from message_plane import tuning
 from message_plane.blockwise import Block, Transfers, cut
 from message_plane.credentials import ROLE_GATEWAY, ROLE_PNE
-from message_plane.errors import PlaneError
+from message_plane.errors import NoSession, PlaneError
 from message_plane.exchanges import Exchanges
 from message_plane.incidents import Incidents, log
 from message_plane.outgoing import content_format_of
@@ -143,14 +143,9 @@ class Incoming:
         if not self._sessions.may_send:
             self._exchanges.ignore(request)
             return
-        try:
-            session = self._sessions.by_recipient_id(kid)
-        except PlaneError as problem:
-            self._cannot_take(request, problem)
-            return
+        session = self._sessions.by_recipient_id(kid)
         if session is None or number >= tuning.SESSION_NUMBERS_MAX:
-            self._incidents.strange("requests_without_context")
-            self._exchanges.reply(request, Message(code=UNAUTHORIZED, max_age=0))
+            self._without_context(request)
             return
         try:
             inner, request_id = session.unprotect(request)
@@ -162,15 +157,18 @@ class Incoming:
         except _UNPROTECT_ERRORS:
             self._incidents.strange("requests_not_authentic")
             self._exchanges.reply(request, Message(code=BAD_REQUEST, max_age=0))
+        except NoSession:
+            self._without_context(request)
         except PlaneError as problem:
-            self._cannot_take(request, problem)
+            log.warning("a request cannot be taken: %s", problem)
+            self._exchanges.ignore(request)
         else:
             self._exchanges.accept(request)
             self._start(session, request, inner, request_id)
 
-    def _cannot_take(self, request: Any, problem: PlaneError) -> None:
-        log.warning("a request cannot be taken: %s", problem)
-        self._exchanges.ignore(request)
+    def _without_context(self, request: Any) -> None:
+        self._incidents.strange("requests_without_context")
+        self._exchanges.reply(request, Message(code=UNAUTHORIZED, max_age=0))
 
     def _challenge(self, session: Session, request: Any, fresh: Any) -> None:
         """After a restart the window is unknown: ask for a request with our Echo value (RFC 8613, B.1.2).
@@ -222,10 +220,10 @@ class Incoming:
         try:
             if not request_id.can_reuse_nonce:
                 await self._sessions.numbers_for(session)
-            if session.over:
-                self._exchanges.ignore(request)
-                return
             protected, _ = session.protect(response, request_id)
+        except NoSession:
+            self._exchanges.ignore(request)
+            return
         except (PlaneError, oscore.ContextUnavailable) as problem:
             log.warning("a request of %r cannot be answered: %s", session.entity_id, problem)
             self._exchanges.ignore(request)

@@ -137,6 +137,8 @@ class SessionStore:
         self._writing = threading.Lock()
         self._reading = threading.Lock()
         self._edits = 0
+        self._standing: dict[str, Credential] = {}  # found registered since the view's `data_version` was this
+        self._standing_since = 0
         self._file = SqliteFile(
             self.path,
             scripts("message_plane.migrations"),
@@ -222,10 +224,24 @@ class SessionStore:
     def stands(self, credential: Credential) -> bool:
         """True while `credential` is what is registered under its entity ID: what was made with it may be used.
 
-        Cheap, as it is asked about every message: other processes register and unregister too (SEC-32).
+        Cheap, as it is asked again and again about every message: other processes register and unregister too
+        (SEC-32). So the file is asked each time whether anybody has committed anything to it since, which costs half
+        as much as a look-up, and each credential is looked up once between two commits.
         """
-        with self._reader() as view:
-            return _stands(view, credential)
+        with self._reading:
+            try:
+                ((version,),) = self._view.execute("PRAGMA data_version")
+                if version != self._standing_since:
+                    self._standing.clear()
+                    self._standing_since = version
+                if self._standing.get(credential.entity_id) is credential:
+                    return True
+                stands = _stands(self._view, credential)
+            except sqlite3.Error as error:
+                raise self._file.failed(error) from error
+            if stands:
+                self._standing[credential.entity_id] = credential
+            return stands
 
     def candidates(self, kid: bytes) -> list[Credential]:
         """All registered credentials with this kid: a hint, so perhaps several (SEC-16)."""

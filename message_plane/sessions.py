@@ -93,9 +93,9 @@ class Sessions:
         return self._lease.valid
 
     def by_recipient_id(self, recipient_id: bytes) -> Session | None:
-        """The session whose peer sends this kid, unless it is over or has worn out. Raises StoreError."""
+        """The session whose peer sends this kid, unless it has worn out. `Session.unprotect` asks if it is over."""
         session = self._by_recipient_id.get(recipient_id)
-        return None if session is None or session.over or session.worn_out(time.monotonic()) else session
+        return None if session is None or session.worn_out(time.monotonic()) else session
 
     def to_send(self, entity_id: str) -> Session | None:
         """The session to send on: ours to confirm if we initiated it, else the one the peer has used.
@@ -186,17 +186,17 @@ class Sessions:
 
         Returns once a candidate is on disk and the session before it is gone.
         """
-        if session.over:
-            return False
-        session.heard_at = time.monotonic()
         if self._candidates.get(session.entity_id) is session:
             promoted = self._promotions.run(session.recipient_id, lambda: self._promote(session, host, port))
             if not await promoted:
                 return False
+        if session.over:
+            return False
+        session.heard_at = time.monotonic()
         if (session.stored.host, session.stored.port) != (host, port):
             session.stored = dataclasses.replace(session.stored, host=host, port=port)
             self._moved.add(session)
-        return not session.over
+        return True
 
     async def count_time(self, at_least_s: float = tuning.COUNT_TIME_EVERY_S) -> None:
         """Write down by how much all sessions have aged since it was done last, if it is so much or more (SEC-36)."""
