@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from message_plane import session_store
 from message_plane.errors import StoreError
 from tests.integration.plane_world import Wire, parties, renumbered
 from tests.waiting import until
@@ -41,8 +40,9 @@ async def test_a_peer_was_heard_when_something_of_it_verified_from_its_handshake
 async def test_who_asks_for_a_session_while_the_store_cannot_be_read_hears_of_none(tmp_path, monkeypatch):
     """These questions are asked in the middle of other work, which must not end with the store's fault."""
 
-    def broken(*_):
-        raise sqlite3.OperationalError("disk I/O error")
+    class Broken:
+        def execute(self, *_):
+            raise sqlite3.OperationalError("disk I/O error")
 
     async with parties(tmp_path, *LAMP_AND_GATEWAY) as (lamp, gateway):
         await lamp.endpoint.connect("home-gw", *gateway.address)
@@ -50,7 +50,7 @@ async def test_who_asks_for_a_session_while_the_store_cannot_be_read_hears_of_no
         there = gateway.endpoint
         assert there.has_session("lamp") and there.in_contact("lamp") and there.last_heard("lamp") is not None
         with monkeypatch.context() as patched:
-            patched.setattr(session_store, "_stands", broken)
+            patched.setattr(gateway.store, "_view", Broken())
             assert not there.has_session("lamp") and not there.in_contact("lamp") and there.last_heard("lamp") is None
             with pytest.raises(StoreError):
                 await there.request("lamp", b"\xa0")
