@@ -1,4 +1,4 @@
-"""Many PNEs in one process: each is the whole portable agent of a board, on CPython, with two UDP sockets of its own.
+"""Many PNEs in one process: each is the whole portable agent of a board, on CPython, with three UDP sockets of its own.
 
 What is not a board's: records lie in memory instead of flash, all PNEs share one processor and one event loop, and a
 broadcast datagram is lost for one PNE with a given probability, drawn for each PNE by itself. Unicast is not lost: on
@@ -23,7 +23,7 @@ from device_agent.links.udp import UdpLink
 from tools.bench.home import EVERYBODY, SG_ID, PneKeys
 
 JOINS_AT_ONCE = 32
-FILES_EACH = 2
+FILES_EACH = 3  # for CoAP, for broadcasts, and for group messages that it sends
 _FILES_ELSE = 64
 
 
