@@ -39,7 +39,7 @@ async def test_a_key_reaches_a_silent_pn_gw_at_once_because_it_keeps_the_way_ope
 
             await asyncio.sleep(3 * network.FORGETS_S)
             server.update_key(SG)
-            await until(lambda: server.counters()["requests_sent"] == 3)
+            await until(lambda: server.counters()["requests_sent"] >= 3)
             await asyncio.sleep(0.5)
             assert home.newest(SG) == 1, "the router has not forgotten: this test shows nothing"
 
