@@ -370,6 +370,19 @@ async def test_a_backup_holds_no_key_of_receipts_and_boards_of_before_are_answer
     assert messages.GROUP_KEY in answer and messages.RECEIPT not in answer
 
 
+async def restored_from(world, backup):
+    """The disk has died; the backup is put on a new one, announced, and the PN GW started."""
+    await world.close()
+    shutil.rmtree(world.folder)
+    world.folder.mkdir(mode=0o700)
+    shutil.copy(backup, world.folder / "gateway.db")
+    store = Store(world.folder, restoring=True)
+    restore(store, os.urandom, height=6, unix=0)
+    store.close()
+    world.open()
+    await world.start()
+
+
 @pytest.mark.req("SEC-34", "SEC-02")
 async def test_honest_boards_do_not_stop_a_gateway_that_is_being_restored(world, tmp_path):
     """They hold newer keys than the backup knows of, and pull after the list and before the Server's new key."""
@@ -381,15 +394,7 @@ async def test_honest_boards_do_not_stop_a_gateway_that_is_being_restored(world,
         await world.delivered("light")
         for name in ("a", "b", "c"):
             await world.boards[name].pull("light")
-    await world.close()
-    shutil.rmtree(world.folder)
-    world.folder.mkdir(mode=0o700)
-    shutil.copy(before, world.folder / "gateway.db")
-    store = Store(world.folder, restoring=True)
-    restore(store, os.urandom, height=6, unix=0)
-    store.close()
-    world.open()
-    await world.start()
+    await restored_from(world, before)
     world.server.group("light").revision[PN] += 1
     await world.server.inventory("light")
     for name in ("a", "b", "c"):
@@ -409,15 +414,7 @@ async def test_a_group_made_after_the_backup_does_not_stop_a_gateway_that_was_re
     await world.board("b", "door")
     await world.server.rekey("door")
     await world.delivered("door")
-    await world.close()
-    shutil.rmtree(world.folder)
-    world.folder.mkdir(mode=0o700)
-    shutil.copy(before, world.folder / "gateway.db")
-    store = Store(world.folder, restoring=True)
-    restore(store, os.urandom, height=6, unix=0)
-    store.close()
-    world.open()
-    await world.start()
+    await restored_from(world, before)
     await world.until(lambda: not world.store.pn.get().behind)
     assert world.gateway.stop_reason is None and world.server.group("door").accepted[PN] > 0
 
