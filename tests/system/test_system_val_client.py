@@ -30,7 +30,10 @@ GATEWAY = "127.0.112.253"
 VECTORS = Path(__file__).parent.parent / "vectors"
 PUBLIC = json.loads((VECTORS / "mikey_sakke_public.json").read_text())
 GIVEN = json.loads((VECTORS / "board_val_client.json").read_text())
-MESSAGES = {each["name"]: each for each in GIVEN["messages"]}
+MESSAGES = {
+    each["name"]: each
+    for each in map(json.loads, (VECTORS / "board_val_client_messages.jsonl").read_text().splitlines())
+}
 
 
 class NoServer:
