@@ -1,7 +1,7 @@
 # Everything happens inside this folder: .venv, .cache and build. No root, no network once they are filled.
 
 BIN := .venv/bin
-CPYTHON_PACKAGES := private_store message_plane gateway_agent key_servers tools
+CPYTHON_PACKAGES := private_store message_plane gateway_agent key_servers keycast tools
 ARGS ?=
 
 .PHONY: help demo test check bench fuzz conformance vm board manifest lock clean
@@ -32,13 +32,13 @@ conformance: vm ## run the tests and print each requirement with its result; wri
 	@$(BIN)/python -m tools.conformance $(ARGS)
 
 vm: .venv/complete ## find or fetch the MicroPython VM
-	@$(BIN)/python -m tools.micropython_vm
+	@$(BIN)/python -m keycast.micropython_vm
 
 board: .venv/complete ## make what goes onto a board: build/mpy/board.romfs, and build/sources/board to freeze into a firmware
-	@$(BIN)/python -m tools.micropython_vm.compile
+	@$(BIN)/python -m keycast.micropython_vm.compile
 
 manifest: .venv/complete ## write micropython/manifest.py anew from what board.py imports
-	@$(BIN)/python -m tools.micropython_vm.board_files
+	@$(BIN)/python -m keycast.micropython_vm.board_files
 
 .venv/complete: requirements.lock pyproject.toml tools/make_venv.sh
 	@tools/make_venv.sh

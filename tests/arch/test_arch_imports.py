@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.micropython_vm import board_files
+from keycast.micropython_vm import board_files
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -21,6 +21,7 @@ ARROWS = {
     "gateway_agent": {"cpns", "mikey_sakke", "message_plane", "private_store"},
     "key_servers": {"cpns", "mikey_sakke", "message_plane", "private_store"},
 }
+ARROWS["keycast"] = set(ARROWS) - {"micropython"}
 EVERYTHING = {*ARROWS, "tools", "tests"}
 ROOMS = {**ARROWS, "tools": EVERYTHING - {"tests"}, "tests": EVERYTHING}
 

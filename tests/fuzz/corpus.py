@@ -20,6 +20,7 @@ _OURS = tuple(
         "message_plane",
         "gateway_agent",
         "key_servers",
+        "keycast",
         "tools",
     )
 )

@@ -19,13 +19,13 @@ from gateway_agent.control import ControlSocket
 from gateway_agent.errors import ConfigError
 from key_servers.errors import SecretFileUnusable
 from key_servers.kms import master_secrets
+from keycast.mikey_keys import read_keys
 from message_plane.errors import IdentityError
 from message_plane.identity import OwnIdentity, SigningKey
 from tests.fuzz.datagrams import CCS
 from tests.fuzz.portable_parsers import PARSERS, RECORD
 from tests.fuzz.target import Target
 from tools import hw_configs
-from tools.keycast.mikey_keys import read_keys
 
 PROJECT = Path(__file__).parents[2]
 

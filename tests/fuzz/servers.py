@@ -8,6 +8,7 @@ from cpns.errors import CpnsError
 from gateway_agent.seal.servers import reason
 from key_servers.cpns_server import wire
 from key_servers.https import tokens
+from keycast.mikey_keys import read_keys
 from mikey_sakke import group_configuration, i_message, kms_xml
 from mikey_sakke.errors import MikeyError
 from mikey_sakke.kms_faults import KmsFault
@@ -15,7 +16,6 @@ from mikey_sakke.kms_values import ErrorReport, Request, Response
 from tests.fuzz.datagrams import DELIVERY, DELIVERY_FIELDS
 from tests.fuzz.portable_parsers import PARSERS
 from tests.fuzz.target import Target
-from tools.keycast.mikey_keys import read_keys
 
 _VECTORS = Path(__file__).parents[1] / "vectors" / "mikey_sakke_public.json"
 PUBLIC = json.loads(_VECTORS.read_text())

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from keycast.micropython_vm import vm
 from tests.fuzz.corpus import Corpus
 from tests.fuzz.portable_parsers import PARSERS, verdict
 from tests.fuzz.target import Target
 from tests.fuzz.targets import TARGETS
-from tools.micropython_vm import vm
 
 HERE = Path(__file__).parent
 GUIDED = 1500  # inputs watched, to find those that go new ways

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 from gateway_agent.seal.key_material import KeyMaterial
 from gateway_agent.seal.kms_client import KmsClient
 from gateway_agent.seal.server_access import KmsAccess
+from keycast.kms import DATABASE_VARIABLE, app
 from mikey_sakke.kms_faults import Refused
 from mikey_sakke.kms_values import Certificate
 from mikey_sakke.kms_xml import decode
-from tools.keycast.kms import DATABASE_VARIABLE, app
 
 ALICE, GMS = "sip:alice@example.org", "sip:gms@example.org"
 
@@ -139,7 +139,7 @@ def test_who_is_revoked_is_told_so_at_each_further_command(state: Path) -> None:
 async def test_a_kms_in_its_own_process_serves_users_added_beside_it(
     state: Path, tmp_path: Path, unused_tcp_port: int
 ) -> None:
-    command = [sys.executable, "-c", "from tools.keycast import main; main()", "kms"]
+    command = [sys.executable, "-c", "from keycast import main; main()", "kms"]
     await asyncio.to_thread(kms, state, "init", "kms.example.org", "--host", "127.0.0.1")
     process = subprocess.Popen(
         [*command, "run", "--state", str(state), "--port", str(unused_tcp_port)],

@@ -23,8 +23,8 @@ from gateway_agent.seal.kms_client import KmsClient
 from gateway_agent.seal.server_access import GmsAccess, KmsAccess, ServerAccess
 from gateway_agent.seal.servers import Servers
 from gateway_agent.seal.val_client import ValClient
-from tools.keycast import cms, gms, kms
-from tools.keycast.program import program
+from keycast import cms, gms, kms
+from keycast.program import program
 
 ALICE, GMS_URI, CREW = "sip:alice@example.org", "sip:gms.example.org", "sip:crew@gms.example.org"
 KMS_URI = "kms.example.org"
@@ -39,7 +39,7 @@ def typed(app: object, *words: str, code: int = 0) -> str:
 @contextmanager
 def running(*words: str) -> Iterator[str]:
     """A server as a process; gives its URL, once it listens."""
-    command = [sys.executable, "-c", "from tools.keycast import main; main()", *words]
+    command = [sys.executable, "-c", "from keycast import main; main()", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
             assert process.stdout is not None

@@ -9,8 +9,8 @@ from gateway_agent.seal.app import MappedGroup, SealClient, SealConfig
 from gateway_agent.seal.server_access import GmsAccess, KmsAccess, ServerAccess
 from gateway_agent.seal.service_groups import group_key
 from key_servers.gms.values import Affiliation
+from keycast.seal_house import GMS_URI, KMS_URI, SealHouse, build_seal_house
 from tests.unit.gateway_world import PN, World
-from tools.keycast.seal_house import GMS_URI, KMS_URI, SealHouse, build_seal_house
 
 GATEWAY, BOB = "sip:gw.home@example.org", "sip:bob@example.org"
 CREW, SG = "sip:crew@gms.example.org", f"crew.{PN}"

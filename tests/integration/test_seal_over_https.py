@@ -18,11 +18,11 @@ from gateway_agent.seal.servers import Servers
 from key_servers.gms.app import GmsConfig
 from key_servers.gms.provisioning import KmsOverHttps, NotProvisioned, OwnKeys
 from key_servers.gms.values import Affiliation
+from keycast import seal
+from keycast.seal_house import GMS_URI, KMS_URI, SealHouse, User, build_seal_house, until
 from mikey_sakke.group_configuration import KEY, REVOCATION, NotifyResponse, decode_requests, encode_response
 from mikey_sakke.https import client_tls
 from mikey_sakke.identifiers import NTP_OFFSET
-from tools.keycast import seal
-from tools.keycast.seal_house import GMS_URI, KMS_URI, SealHouse, User, build_seal_house, until
 
 ALICE, BOB = "sip:alice@example.org", "sip:bob@example.org"
 CREW = "sip:crew@gms.example.org"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.micropython_vm import compile, vm
+from keycast.micropython_vm import compile, vm
 
 HERE = Path(__file__).parent
 HEAP_KIB = 96  # a board's; a file whose tests hold the gateway's end as well says `VM_HEAP_KIB = ...`

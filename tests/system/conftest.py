@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from key_servers.cpns_server.config import ServerConfig
-from tools.keycast.demo.house import House, build_house
+from keycast.demo.house import House, build_house
 
 # A key follows its cause at once: the window that gathers leaves is tested where it is kept.
 AT_ONCE = ServerConfig(batching_s=0.1)

@@ -11,8 +11,8 @@ from cpns.broadcast_object import CONTEXT_GROUP_KEY, Received
 from cpns.broadcast_object_build import Draft
 from cpns.errors import NotAddressed
 from device_agent.key_store import KeyStore
-from tools.keycast.demo.house import PN_ID
-from tools.virtual_board.board import Board
+from keycast.demo.house import PN_ID
+from keycast.virtual_board.board import Board
 
 Sign = Callable[[bytes], bytes]
 

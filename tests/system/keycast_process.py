@@ -12,9 +12,9 @@ from typing import Any
 from cpns import numbers
 from gateway_agent.control import ask
 from gateway_agent.errors import ControlUnavailable
+from keycast.provisioning import Trust, new_board
+from keycast.virtual_board.loopback import broadcast_port, own_port
 from message_plane import credentials
-from tools.provisioning import Trust, new_board
-from tools.virtual_board.loopback import broadcast_port, own_port
 
 KEYCAST = Path(sys.executable).with_name("keycast")
 START_S = 90.0

@@ -15,7 +15,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from types import TracebackType
 
-from tools.virtual_board.board import Network
+from keycast.virtual_board.board import Network
 
 PREFIX_LENGTH = 24
 NETMASK = "255.255.255.0"

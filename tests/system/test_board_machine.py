@@ -13,10 +13,10 @@ import pytest
 from device_agent import provisioning
 from device_agent.cose import Credential
 from device_agent.key_store import KeyStore
-from tools.micropython_vm import compile, vm
-from tools.virtual_board import board
-from tools.virtual_board.loopback import board_port, broadcast_port
-from tools.virtual_board.nvs_folder import NvsFolder
+from keycast.micropython_vm import compile, vm
+from keycast.virtual_board import board
+from keycast.virtual_board.loopback import board_port, broadcast_port
+from keycast.virtual_board.nvs_folder import NvsFolder
 
 addresses = (f"127.0.9.{last}" for last in count(1))
 

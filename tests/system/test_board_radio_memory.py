@@ -1,6 +1,6 @@
 """The Python heap grows into the memory that Wi-Fi needs.
 
-The memory is a model (tools/virtual_board/on_vm/idf_heap.py): what a board does with it is shown here, not how much a
+The memory is a model (keycast/virtual_board/on_vm/idf_heap.py): what a board does with it is shown here, not how much a
 real one has.
 """
 
@@ -8,9 +8,9 @@ import asyncio
 
 import pytest
 
+from keycast.virtual_board.board import Board
 from tests.system.conftest import house_of
 from tests.system.test_board_application import give, printed
-from tools.virtual_board.board import Board
 
 SG = "home/lights"
 FREE = 45056  # octets, as an ESP32 without PSRAM had left to Wi-Fi before its first EDHOC

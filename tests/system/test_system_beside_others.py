@@ -11,8 +11,8 @@ import sys
 import pytest
 
 from gateway_agent.errors import GatewayError
+from keycast.virtual_board import loopback
 from tests.system.keycast_process import KEYCAST
-from tools.virtual_board import loopback
 
 # Has both ports on all addresses, as a gateway on 0.0.0.0 has the first, and runs two demos at once.
 BESIDE = f"""
@@ -52,7 +52,8 @@ def test_a_port_is_given_once_also_to_different_processes(monkeypatch):
         assert loopback.own_port() not in (first, second, theirs)
     drawn(monkeypatch, first)
     draw = (
-        f"import random; random.randrange = lambda *_: {first}; import tools.virtual_board.loopback as l; l.own_port()"
+        f"import random; random.randrange = lambda *_: {first};"
+        "from keycast.virtual_board import loopback; loopback.own_port()"
     )
     result = subprocess.run([sys.executable, "-c", draw], capture_output=True, text=True, timeout=60)
     assert result.returncode != 0 and "No UDP port" in result.stderr

@@ -11,8 +11,8 @@ import sys
 import pytest
 
 from device_agent import provisioning
+from keycast.virtual_board.loopback import own_port
 from tests.system.keycast_process import GatewayProcess, keycast
-from tools.virtual_board.loopback import own_port
 
 
 def refused(result):
@@ -264,16 +264,16 @@ def test_the_version():
     ],
 )
 def test_a_package_that_is_not_installed(tmp_path, package, extra, words):
-    hide = f"import sys; sys.modules[{package!r}] = None; sys.argv[1:] = {words!r}; import tools.keycast as k; k.main()"
+    hide = f"import sys; sys.modules[{package!r}] = None; sys.argv[1:] = {words!r}; import keycast as k; k.main()"
     result = subprocess.run([sys.executable, "-c", hide], capture_output=True, text=True, cwd=tmp_path, timeout=60)
     assert f"keycast[{extra}]" in refused(result) and package in result.stderr
 
 
 def test_a_demo_away_from_the_folder_of_the_project(tmp_path):
     away = (
-        "import sys; from pathlib import Path; from tools.micropython_vm import board_files\n"
+        "import sys; from pathlib import Path; from keycast.micropython_vm import board_files\n"
         "board_files.MANIFEST = Path('nowhere'); sys.argv[1:] = ['demo']\n"
-        "import tools.keycast as k; k.main()"
+        "import keycast as k; k.main()"
     )
     result = subprocess.run([sys.executable, "-c", away], capture_output=True, text=True, cwd=tmp_path, timeout=60)
     assert "make demo" in refused(result)
@@ -281,10 +281,10 @@ def test_a_demo_away_from_the_folder_of_the_project(tmp_path):
 
 def test_a_machine_without_micropython(tmp_path):
     none = (
-        "import sys; from tools.micropython_vm import vm; from tools.virtual_board import board\n"
+        "import sys; from keycast.micropython_vm import vm; from keycast.virtual_board import board\n"
         "def build(): raise vm.NoVm(vm.WHAT_TO_INSTALL)\n"
         "board.build = build; sys.argv[1:] = ['demo']\n"
-        "import tools.keycast as k; k.main()"
+        "import keycast as k; k.main()"
     )
     result = subprocess.run([sys.executable, "-c", none], capture_output=True, text=True, cwd=tmp_path, timeout=60)
     assert result.returncode == 1 and "apt install micropython" in result.stderr and "Traceback" not in result.stderr

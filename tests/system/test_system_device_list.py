@@ -4,9 +4,9 @@ import tomllib
 from pathlib import Path
 
 from gateway_agent.store.store import Store
+from keycast.steering import commands
 from tests.system.conftest import house_of
 from tests.system.watching import join, until
-from tools.keycast.steering import commands
 
 VERSION = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["version"]
 

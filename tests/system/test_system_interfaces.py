@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
+from keycast.virtual_board.board import Network
+from keycast.virtual_board.fleet import Fleet
 from tests.system.keycast_process import GatewayProcess
 from tests.system.namespaces import NETMASK, Cards, missing
-from tools.virtual_board.board import Network
-from tools.virtual_board.fleet import Fleet
 
 WHY_NOT = missing()
 ONE_NETWORK = {"eth0": ["10.77.0.5/24"], "wlan0": ["10.77.0.6/24"]}

@@ -6,14 +6,14 @@ import time
 
 import pytest
 
+from keycast.virtual_board import board as virtual_board
+from keycast.virtual_board.board import Network
+from keycast.virtual_board.fleet import Fleet
+from keycast.virtual_board.loopback import free_numbers
+from keycast.virtual_board.thief import Sniffer
 from tests.system.keycast_process import GatewayProcess
 from tests.system.watching import objects
 from tests.system.wire import NonceWatch, Wire
-from tools.virtual_board import board as virtual_board
-from tools.virtual_board.board import Network
-from tools.virtual_board.fleet import Fleet
-from tools.virtual_board.loopback import free_numbers
-from tools.virtual_board.thief import Sniffer
 
 SG = "home/lights"
 BOARDS = 4

@@ -5,10 +5,10 @@ import base64
 import logging
 import sqlite3
 
+from keycast.steering import secret_octets
 from tests.system.conftest import house_of
 from tests.system.test_system_pairing import address_of, new_board, secret_of
 from tests.system.watching import join, keyed, until
-from tools.keycast.steering import secret_octets
 
 SG = "home/lights"
 SHORTEST = 10  # octets of a pairing secret; what is shorter is an alias or an identifier

@@ -12,10 +12,10 @@ import sys
 import pytest
 
 from device_agent.key_store import KeyStore
+from keycast.virtual_board.board import BoardError
+from keycast.virtual_board.fleet import Fleet
 from tests.system.keycast_process import GatewayProcess
 from tests.system.namespaces import HomeNetwork, missing
-from tools.virtual_board.board import BoardError
-from tools.virtual_board.fleet import Fleet
 
 SG = "home/lights"
 BOARDS = 6

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
+from keycast.virtual_board.board import Network
+from keycast.virtual_board.fleet import Fleet
+from keycast.virtual_board.loopback import free_numbers, own_port
 from tests.system.keycast_process import GatewayProcess, Process, keycast
-from tools.virtual_board.board import Network
-from tools.virtual_board.fleet import Fleet
-from tools.virtual_board.loopback import free_numbers, own_port
 
 SG = "home/lights"
 

@@ -12,6 +12,10 @@ from device_agent import provisioning
 from device_agent.key_store import KeyStore
 from gateway_agent.app import GatewayApp
 from gateway_agent.config.schema import Broadcast, Gateway, GatewayConfig, MessagePlane
+from keycast.demo.house import GATEWAY_ID, PN_ID
+from keycast.steering import secret_octets
+from keycast.virtual_board.board import Board, Network
+from keycast.virtual_board.loopback import free_numbers, own_port
 from message_plane.endpoint import Endpoint
 from message_plane.identity import OwnIdentity
 from message_plane.session_store import SessionStore
@@ -19,10 +23,6 @@ from tests.integration.false_board import FalseBoard, unpaired
 from tests.system.conftest import house_of
 from tests.system.watching import keyed
 from tests.waiting import until
-from tools.keycast.demo.house import GATEWAY_ID, PN_ID
-from tools.keycast.steering import secret_octets
-from tools.virtual_board.board import Board, Network
-from tools.virtual_board.loopback import free_numbers, own_port
 
 SG = "home/lights"
 

@@ -8,11 +8,11 @@ import pytest
 
 from device_agent import provisioning
 from device_agent.key_store import KeyStore
+from keycast.virtual_board.board import Board, BoardError, Network
+from keycast.virtual_board.loopback import free_numbers
+from keycast.virtual_board.thief import Sniffer, Thief
 from tests.system.keycast_process import GatewayProcess, keycast
 from tests.system.wire import Wire
-from tools.virtual_board.board import Board, BoardError, Network
-from tools.virtual_board.loopback import free_numbers
-from tools.virtual_board.thief import Sniffer, Thief
 
 SG = "home/lights"
 

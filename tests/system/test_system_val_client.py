@@ -17,12 +17,12 @@ from gateway_agent.app import GatewayApp
 from gateway_agent.config.load import parse
 from gateway_agent.core.ports import NoAnswer
 from gateway_agent.seal.board_users import THERE, BoardUser, BoardUsers
+from keycast.provisioning import Trust, new_board
+from keycast.virtual_board import board
+from keycast.virtual_board.board import Board
+from keycast.virtual_board.loopback import own_port
 from mikey_sakke.endpoint_key import proof
 from mikey_sakke.group_configuration import NotifyRequest, NotifyResponse
-from tools.provisioning import Trust, new_board
-from tools.virtual_board import board
-from tools.virtual_board.board import Board
-from tools.virtual_board.loopback import own_port
 
 NUMBER = 12_240  # 127.0.112.x, as in test_virtual_board
 HEAP_KIB = 96

@@ -20,13 +20,13 @@ from device_agent.val_client import records
 from gateway_agent.seal.service_groups import group_key
 from key_servers.gms.delivery import State
 from key_servers.gms.values import Affiliation
+from keycast.seal_home import powered
+from keycast.seal_house import GMS_URI, KMS_URI, SealHouse, build_seal_house
+from keycast.virtual_board import board as virtual_board
+from keycast.virtual_board.board import Board, BoardError
+from keycast.virtual_board.loopback import free_numbers
 from mikey_sakke.group_configuration import KEY, REVOCATION
 from tests.system.keycast_process import GatewayProcess, keycast
-from tools.keycast.seal_home import powered
-from tools.keycast.seal_house import GMS_URI, KMS_URI, SealHouse, build_seal_house
-from tools.virtual_board import board as virtual_board
-from tools.virtual_board.board import Board, BoardError
-from tools.virtual_board.loopback import free_numbers
 
 HOME, LAMP, BOB = (f"sip:{name}@example.org" for name in ("gw.home", "lamp", "bob"))
 CREW, SG = "sip:crew@gms.example.org", "home/crew"

@@ -11,11 +11,11 @@ from cpns.errors import NotAddressed
 from cpns.key_ring import KeyRing
 from device_agent.key_store import KeyStore
 from device_agent.membership import record_name
+from keycast.demo.house import PN_ID
+from keycast.virtual_board.board import BoardError
 from tests.system.conftest import house_of
 from tests.system.simulated_pne import SimulatedPne
 from tests.system.watching import confirmed, events, group_messages, held, join, keyed, newest, objects, until
-from tools.keycast.demo.house import PN_ID
-from tools.virtual_board.board import BoardError
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

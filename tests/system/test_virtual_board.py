@@ -10,11 +10,11 @@ from cpns import cborlite
 from cpns.broadcast_object import FRAME_HEAD, SIGNATURE_HEAD
 from device_agent import provisioning
 from device_agent.key_store import KeyStore
+from keycast.virtual_board import board, loopback
+from keycast.virtual_board.board import Board, BoardEnded, BoardError
+from keycast.virtual_board.fleet import Fleet
+from keycast.virtual_board.heap import smallest_heap
 from message_plane.credentials import ccs_of
-from tools.virtual_board import board, loopback
-from tools.virtual_board.board import Board, BoardEnded, BoardError
-from tools.virtual_board.fleet import Fleet
-from tools.virtual_board.heap import smallest_heap
 
 FIRST_NUMBER = 12_000  # 127.0.112.x: nobody else's in this project
 

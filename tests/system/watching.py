@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from cpns import broadcast_object, numbers
 from cpns.errors import MalformedMessage
-from tools.keycast.demo.house import PN_ID, House
+from keycast.demo.house import PN_ID, House
 
 
 async def until(condition: Callable[[], bool], timeout_s: float = 60, what: str = "") -> float:

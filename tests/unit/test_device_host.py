@@ -20,9 +20,9 @@ from device_agent.host.storage import FileStorage
 from device_agent.key_store import KeyStore
 from device_agent.links.udp import UdpLink, directed_broadcast
 from device_agent.provisioning import RECORD, Provisioning
+from keycast.virtual_board.loopback import own_port
 from tests.unit.device_gateway import LakersGateway, Party
 from tests.waiting import until
-from tools.virtual_board.loopback import own_port
 
 EVERYBODY = "127.255.255.255"
 PORT, BROADCAST_PORT = own_port(), own_port()

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from cpns.errors import Unknown
 from gateway_agent.control import ControlSocket, ask
 from gateway_agent.errors import ControlUnavailable, GatewayError
+from keycast import server
 from message_plane.errors import RegistrationRefused
-from tools.keycast import server
 
 
 async def double(number: int) -> int:

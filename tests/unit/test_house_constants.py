@@ -2,7 +2,7 @@
 
 import ast
 
-from tools.micropython_vm import board_files, compile, constants
+from keycast.micropython_vm import board_files, compile, constants
 
 NUMBERS = 'LIMIT = 4\nLONG = 30 * 86400 * 1000\nNAME = "prov"\n'
 

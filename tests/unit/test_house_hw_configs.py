@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from keycast.virtual_board import board
 from tools import hw_configs
-from tools.virtual_board import board
 
 
 def test_every_file_follows_the_schema():

@@ -40,7 +40,7 @@ def test_the_packages_here_are_those_that_a_newcomer_gets():
 
 def test_make_board_says_where_the_result_is():
     result = subprocess.run(
-        [sys.executable, "-m", "tools.micropython_vm.compile"], capture_output=True, text=True, cwd=ROOT, check=True
+        [sys.executable, "-m", "keycast.micropython_vm.compile"], capture_output=True, text=True, cwd=ROOT, check=True
     )
     named = re.findall(r"^  (build/\S+)", result.stdout, re.MULTILINE)
     assert len(named) == 6 and all((ROOT / path).exists() for path in named)

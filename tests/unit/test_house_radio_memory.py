@@ -6,7 +6,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from tools.micropython_vm.board_files import FOLDER
+from keycast.micropython_vm.board_files import FOLDER
 
 KIB = 1024
 

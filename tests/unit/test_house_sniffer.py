@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from cpns.broadcast_object_build import build_delete
-from tools.virtual_board.thief import Sniffer, pn_alias_of
+from keycast.virtual_board.thief import Sniffer, pn_alias_of
 
 OURS, THEIRS = 0x01020304, 0x01020305
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.micropython_vm import board_files, compile, debian_package, romfs, vm
+from keycast.micropython_vm import board_files, compile, debian_package, romfs, vm
 
 BOOKWORM = """\
 # a comment

@@ -20,17 +20,17 @@ import gateway_agent.store.errors
 import key_servers.errors
 import message_plane.errors
 from gateway_agent.errors import Refused, code_of
-from tools.keycast import server, status
-from tools.keycast.dates import ago, dated, moment
-from tools.keycast.program import WORDS, program
-from tools.keycast.tables import show_table
+from keycast import server, status
+from keycast.dates import ago, dated, moment
+from keycast.program import WORDS, program
+from keycast.tables import show_table
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (ROOT / "docs" / "commands.md").read_text()
 
 
 def keycast(*words: str) -> "subprocess.CompletedProcess[str]":
-    code = "import sys; sys.argv[0] = 'keycast'; from tools.keycast import main; main()"
+    code = "import sys; sys.argv[0] = 'keycast'; from keycast import main; main()"
     return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT, check=False)
 
 
@@ -69,9 +69,7 @@ def test_help_shows_what_stands_in_brackets(command: tuple[str, object]) -> None
 @pytest.mark.parametrize(("package", "extra"), [("lxml", "seal"), ("zeroconf", "gateway"), ("aiohttp", "seal")])
 def test_a_package_that_is_missing_is_named_with_what_adds_it_to_any_installation(package: str, extra: str) -> None:
     words = {"lxml": ["kms", "show"], "aiohttp": ["cms", "show"], "zeroconf": ["gateway", "run"]}[package]
-    code = (
-        f"import sys; sys.argv[0] = 'keycast'; sys.modules[{package!r}] = None; from tools.keycast import main; main()"
-    )
+    code = f"import sys; sys.argv[0] = 'keycast'; sys.modules[{package!r}] = None; from keycast import main; main()"
     for wanted in ([], ["--json"]):
         run = [sys.executable, "-c", code, *words, *wanted]
         done = subprocess.run(run, capture_output=True, text=True, cwd=ROOT, check=False)

@@ -13,9 +13,9 @@ from gateway_agent.app import SESSIONS_FILE
 from gateway_agent.config.load import load
 from gateway_agent.errors import GatewayError
 from key_servers.errors import ServerError
+from keycast.gateway_service import opened, trial
 from message_plane.errors import PlaneError
 from private_store.errors import PrivateStoreError
-from tools.keycast.gateway_service import opened, trial
 
 CONFIG = """
 [gateway]

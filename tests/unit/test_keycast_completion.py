@@ -18,7 +18,7 @@ def completed(line: str, shell: str = "bash") -> list[str]:
     """What the shell is told for this line, the cursor being at its end."""
     words = line.split(" ")
     asked = {"COMP_WORDS": "\n".join(words), "COMP_CWORD": str(len(words) - 1), "_TYPER_COMPLETE_ARGS": line}
-    code = "import sys; sys.argv = ['keycast']; from tools.keycast import main; main()"
+    code = "import sys; sys.argv = ['keycast']; from keycast import main; main()"
     environment = {**os.environ, "_KEYCAST_COMPLETE": f"complete_{shell}"}
     environment |= {name: asked[name] for name in asked if (shell == "bash") != name.startswith("_")}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
@@ -63,6 +63,6 @@ def test_without_a_gateway_there_is_no_name_and_no_complaint(tmp_path: Path) -> 
 
 
 def test_the_script_for_a_shell_is_shown_and_installed_on_demand_only() -> None:
-    code = "import sys; sys.argv = ['keycast', '--help']; from tools.keycast import main; main()"
+    code = "import sys; sys.argv = ['keycast', '--help']; from keycast import main; main()"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "--install-completion" in result.stdout and "--show-completion" in result.stdout

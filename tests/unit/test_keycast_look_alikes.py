@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from tools.keycast import device, group
-from tools.keycast.program import program
+from keycast import device, group
+from keycast.program import program
 
 CYRILLIC = "l\u0430mp"
 KNOWN: dict[str, Any] = {

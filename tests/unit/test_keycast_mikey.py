@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from keycast.mikey_keys import read_keys
+from keycast.mikey_text import NoMessage, octets_of
+from keycast.program import program
 from mikey_sakke import i_message
 from mikey_sakke import message as mikey
 from mikey_sakke.identifiers import NTP_OFFSET
 from mikey_sakke.key_parameters import Parameters
-from tools.keycast.mikey_keys import read_keys
-from tools.keycast.mikey_text import NoMessage, octets_of
-from tools.keycast.program import program
 
 KEYS = Path(__file__).parents[1] / "vectors" / "mikey_sakke_public.json"
 TEST = json.loads(KEYS.read_text())["payload_tests"][0]
@@ -27,7 +27,7 @@ AT = str(TEST["decoded"]["unix_seconds"])
 
 
 def keycast(*arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
-    code = "import sys; sys.argv[0] = 'keycast'; from tools.keycast import main; main()"
+    code = "import sys; sys.argv[0] = 'keycast'; from keycast import main; main()"
     return subprocess.run(
         [sys.executable, "-c", code, "mikey", *arguments],
         cwd=KEYS.parents[2],

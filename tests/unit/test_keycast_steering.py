@@ -15,12 +15,12 @@ from gateway_agent.errors import Refused
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.errors import StoreFailed
+from keycast.embedded import InProcessUplink
+from keycast.known_names import nearest
+from keycast.provisioning import Trust, new_board
+from keycast.server_steering import server_commands
+from keycast.steering import commands
 from message_plane import credentials
-from tools.keycast.embedded import InProcessUplink
-from tools.keycast.known_names import nearest
-from tools.keycast.server_steering import server_commands
-from tools.keycast.steering import commands
-from tools.provisioning import Trust, new_board
 
 SG = "home/lights"
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from keycast.program import program
 from message_plane.identity import OwnIdentity
 from message_plane.session_store import SessionStore
-from tools.keycast.program import program
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from cpns.errors import NotAllowed
+from keycast.program import program
+from keycast.server_steering import credential_octets
 from private_store import files
 from private_store.errors import StoreUnusable
 from tests.unit.test_keycast_answers import every_command
-from tools.keycast.program import program
-from tools.keycast.server_steering import credential_octets
 
 NOT_UTF_8 = os.fsdecode(b"lamp\xff")
 COMMANDS: dict[str, Any] = every_command()

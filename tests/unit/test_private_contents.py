@@ -11,12 +11,12 @@ import pytest
 import typer
 
 from key_servers.kms import master_secrets
+from keycast import gateway as gateway_command
 from message_plane.identity import OwnIdentity, SigningKey
 from private_store import contents, files
 from private_store.errors import PrivateStoreError
 from tests.unit.kms_world import master_secrets as kms_secrets
 from tests.unit.private_world import ERRORS, STORES, closed
-from tools.keycast import gateway as gateway_command
 
 KEPT = {name: (lambda folder, opened=opened: closed(opened(folder))) for name, opened in STORES.items()} | {
     "identity.key": lambda folder: OwnIdentity.kept(folder / "identity.key", "gw", "gateway", "The way back."),

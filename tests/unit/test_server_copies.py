@@ -15,13 +15,13 @@ from key_servers.https.listening import Listening
 from key_servers.kms import master_secrets
 from key_servers.kms.app import Kms
 from key_servers.kms.config import MASTER_SECRETS_FILE, KmsConfig
+from keycast import backup_facts
+from keycast.server_config import require_whole
+from keycast.server_copies import CMS, GMS, KMS, NUMBER_STEP, back_up, put_back, state_of
 from private_store import archive, restoring
 from tests.unit.kms_world import ALICE, BOB
 from tests.unit.kms_world import master_secrets as drawn_secrets
 from tests.unit.private_world import full_disk
-from tools.keycast import backup_facts
-from tools.keycast.server_config import require_whole
-from tools.keycast.server_copies import CMS, GMS, KMS, NUMBER_STEP, back_up, put_back, state_of
 
 GROUP = "sip:crew@gms.example.org"
 GMS_URI = "sip:gms.example.org"

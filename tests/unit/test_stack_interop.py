@@ -24,7 +24,7 @@ from device_agent.coap import message as coap
 from device_agent.coap.endpoint import Endpoint
 from device_agent.cose import Credential, verify_sign1
 from device_agent.crypto import p256
-from tools.virtual_board.loopback import own_port
+from keycast.virtual_board.loopback import own_port
 
 # --- P-256 ---
 

@@ -20,14 +20,14 @@ from gateway_agent.seal.key_material import KeyMaterial
 from gateway_agent.seal.service_groups import BridgedGroup, ServiceGroups
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
+from keycast import backup_facts, state_copies
+from keycast import gateway as gateway_command
+from keycast import server as server_command
+from keycast.gateway_service import opened
 from message_plane.identity import OwnIdentity
 from private_store import archive, contents, files, restoring
 from tests.unit.home_world import BOARDS, SG, Home, ask
 from tests.unit.private_world import ERRORS, full_disk
-from tools.keycast import backup_facts, state_copies
-from tools.keycast import gateway as gateway_command
-from tools.keycast import server as server_command
-from tools.keycast.gateway_service import opened
 
 NEEDED = {"identity.key", "signing.key", "sessions.db", "store/gateway.db", "server/cpns_server.sqlite3"}
 

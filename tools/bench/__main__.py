@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from keycast.micropython_vm.vm import PROJECT, NoVm
 from tools.bench import (
     board,
     confirmations,
@@ -25,7 +26,6 @@ from tools.bench import (
     val_board,
 )
 from tools.bench.rows import Line, Skipped, Tell, as_json, show, write
-from tools.micropython_vm.vm import PROJECT, NoVm
 
 RESULTS = PROJECT / "build" / "bench.json"
 SUBJECTS: dict[str, Callable[[Tell], Iterator[Line]]] = {

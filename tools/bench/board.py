@@ -10,10 +10,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from keycast.virtual_board import module_heap
 from tools.bench.board_heap import HIGH_KIB, measure_smallest
 from tools.bench.board_steps import BoardSteps, NoValgrind, board_octets
 from tools.bench.rows import Line, Row, Skipped, Tell
-from tools.virtual_board import module_heap
 
 TARGET_FILES, TARGET_HEAP_KIB = 96 * 1024, 64
 _TARGETS_MS = {"receive": 1000, "accept": 20}

@@ -13,13 +13,13 @@ from itertools import count
 from pathlib import Path
 
 from gateway_agent.config.schema import Delivery
+from keycast.virtual_board.board import Board, BoardEnded, BoardError
+from keycast.virtual_board.forger import forging
+from keycast.virtual_board.heap import smallest_heap
+from keycast.virtual_board.loopback import broadcast_port
+from keycast.virtual_board.thief import Sniffer
 from tools.bench.home import EVERYBODY, PN_ID, Home, build_home
 from tools.bench.rows import Tell
-from tools.virtual_board.board import Board, BoardEnded, BoardError
-from tools.virtual_board.forger import forging
-from tools.virtual_board.heap import smallest_heap
-from tools.virtual_board.loopback import broadcast_port
-from tools.virtual_board.thief import Sniffer
 
 GROUPS = [f"home/room{number}" for number in range(8)]
 LOW_KIB, HIGH_KIB = 48, 144

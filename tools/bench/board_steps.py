@@ -21,12 +21,12 @@ from device_agent.cose import Credential
 from device_agent.crypto import p256
 from device_agent.gkdk_store import GkdkStore
 from device_agent.key_store import KeyStore
+from keycast.micropython_vm import board_files, compile, vm
+from keycast.provisioning import Trust, new_board
 from message_plane import credentials, edhoc
 from message_plane.identity import OwnIdentity, SigningKey
 from tools.bench.octets import PN_ALIAS, PN_ID, SG_ALIAS, SG_ID, VERSION, signed_objects
 from tools.bench.pnes import MemoryStorage
-from tools.micropython_vm import board_files, compile, vm
-from tools.provisioning import Trust, new_board
 
 HEIGHT = 10
 SLOT, LEAVER = 0, 1023  # far apart: the longest way from a label of the GKDK to the subset key

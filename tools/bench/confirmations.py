@@ -11,12 +11,12 @@ import aiocoap  # type: ignore[import-untyped]
 import aiocoap.resource  # type: ignore[import-untyped]
 
 from gateway_agent.config.schema import Delivery
+from keycast.virtual_board.loopback import own_port
 from tools.bench.home import GATEWAY_ADDRESS, SG_ID, build_home
 from tools.bench.load import confirm_deliveries, post_plain
 from tools.bench.octets import key_and_confirmation
 from tools.bench.rows import Line, Row, Tell
 from tools.bench.side_process import side_process
-from tools.virtual_board.loopback import own_port
 
 PNES = 1000
 ROUNDS = 5

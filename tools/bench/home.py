@@ -16,10 +16,10 @@ from gateway_agent.app import SESSIONS_FILE, GatewayApp, own_keys
 from gateway_agent.config.schema import Broadcast, Delivery, Gateway, GatewayConfig, MessagePlane, Tree
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
+from keycast.embedded import InProcessUplink
+from keycast.provisioning import Trust, new_board
+from keycast.virtual_board.loopback import own_port
 from message_plane.session_store import AddContext, SessionStore, StoredContext
-from tools.keycast.embedded import InProcessUplink
-from tools.provisioning import Trust, new_board
-from tools.virtual_board.loopback import own_port
 
 PN_ID, GATEWAY_ID, SG_ID = "home", "gw.home", "home/lights"
 GATEWAY_ADDRESS = "127.0.0.1"

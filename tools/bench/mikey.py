@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from keycast.micropython_vm.vm import PROJECT
 from mikey_sakke import eccsi, sakke
 from tools.bench.processor import YARDSTICK, side_by_side_ms
 from tools.bench.rows import Line, Row, Tell
-from tools.micropython_vm.vm import PROJECT
 
 PEER = "P-256 verify of cryptography"
 TARGETS_MS = {"ECCSI sign": 0.5, "ECCSI verify": 2.0, "SAKKE encapsulate": 6.0, "SAKKE decapsulate": 12.0}

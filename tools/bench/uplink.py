@@ -25,13 +25,13 @@ from key_servers.cpns_server.delivery_queue import Position
 from key_servers.cpns_server.store import Store
 from key_servers.cpns_server.udp_link import IDENTITY_FILE, SESSIONS_FILE
 from key_servers.cpns_server.values import Gateway, Group, GroupKey, GroupState, JoinPolicy, MemberState
+from keycast.virtual_board.loopback import own_port
 from message_plane import credentials
 from message_plane.identity import OwnIdentity
 from message_plane.session_store import AddContext, SessionStore, StoredContext
 from tools.bench.pn_gateways import Expect, GatewayKeys, fits, host, serve
 from tools.bench.rows import Line, Row, Skipped, Tell
 from tools.bench.side_process import SideProcess, side_process
-from tools.virtual_board.loopback import own_port
 
 SIZES = (200, 1000, 3000)
 ROUNDS = {200: 3, 1000: 3, 3000: 1}  # that many are as good as several rounds

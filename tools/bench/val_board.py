@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from device_agent.val_client import key_cache
+from keycast.micropython_vm import board_files, compile, vm
+from keycast.virtual_board.heap import smallest_heap
 from mikey_sakke.curve import run
 from tools.bench.board_steps import NoValgrind, decodable
 from tools.bench.rows import Line, Row, Skipped, Tell
-from tools.micropython_vm import board_files, compile, vm
-from tools.virtual_board.heap import smallest_heap
 
 VECTORS = vm.PROJECT / "tests" / "vectors"
 CYCLES_PER_INSTRUCTION = 1.05

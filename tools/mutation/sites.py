@@ -17,6 +17,7 @@ PACKAGES = (
     "micropython",
     "gateway_agent",
     "key_servers",
+    "keycast",
     "tools",
 )
 

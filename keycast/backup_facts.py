@@ -1,0 +1,54 @@
+"""What a backup says about itself, and whether it is the right one. Without what a gateway or a server needs to run."""
+
+import datetime
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from gateway_agent.machine_watch import NO_DATE_BEFORE
+from keycast.dates import iso
+from private_store.errors import Fault
+
+SINCE_MAX_S = 10 * 365 * 86_400
+"""A clock that runs decades ahead uses few of the numbers up that are counted by `since`."""
+
+
+def made() -> dict[str, str]:
+    """When and by what a backup is made."""
+    return {"made": iso(time.time()), "keycast": version("keycast")}
+
+
+def since(about: Mapping[str, str]) -> int:
+    """Seconds since a backup was made, 0 where it or this machine had lost the date: tells two restores of it apart."""
+    try:
+        moment = datetime.datetime.fromisoformat(about.get("made", "")).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return 0
+    return min(max(0, int(time.time() - moment)), SINCE_MAX_S) if moment >= NO_DATE_BEFORE else 0
+
+
+def require(path: Path, about: Mapping[str, str], wanted: Mapping[str, str], fault: Fault) -> None:
+    """Raise `fault` unless the backup `path` says of itself what is wanted: `of` what it is, and perhaps `id`, `pn`."""
+    for key, value in wanted.items():
+        if about.get(key) != value:
+            found = " ".join(filter(None, (about.get("of"), about.get("id"))))
+            raise fault(
+                f"{path} is a backup of the {found}"
+                + (f" of the PN {about['pn']}" if "pn" in about else "")
+                + f", and not of {' '.join(wanted.values())}.",
+                "Take the right one, or correct the configuration.",
+            )
+
+
+def require_members(
+    path: Path, members: Mapping[str, bytes], wanted: set[str], known: tuple[str, ...], fault: Fault
+) -> None:
+    """Raise `fault` unless a backup has all `wanted` members, and none but the `known` ones."""
+    if not members.keys() <= set(known):
+        raise fault(f"{path} was written by a newer keycast.", "Install that version.")
+    missing = wanted - members.keys()
+    if missing:
+        raise fault(
+            f"{path} has no {', '.join(sorted(missing))}.", "Take the right backup, or check the configuration."
+        )

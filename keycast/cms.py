@@ -1,0 +1,197 @@
+"""`keycast cms`: a configuration management server (CMS): user profiles and news of their changes."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from keycast.json_option import Answering
+from keycast.logs import begin_log, ready
+from keycast.options import answer, sentences, state_option
+
+if TYPE_CHECKING:
+    from key_servers.cms.profiles import Profiles
+
+app = typer.Typer(
+    cls=Answering, no_args_is_help=True, help="Keep user profiles: which groups a user is in, and whose they are."
+)
+
+DATABASE_VARIABLE = "KEYCAST_CMS_DATABASE"
+StateFolder = Annotated[Path, state_option("Folder of the profiles.")]
+UserUri = Annotated[str, typer.Argument(metavar="USER", help="VAL or MC service ID, such as sip:alice@example.org.")]
+GroupUri = Annotated[str, typer.Argument(metavar="GROUP", help="Group URI, such as sip:crew@gms.example.org.")]
+_STATE = Path("keycast-cms-state")
+
+
+@app.command()
+def run(
+    state: StateFolder = _STATE,
+    listen: Annotated[list[str] | None, typer.Option(help="IP address to listen on; may be repeated.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port, 0 = any free one.")] = 8445,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(readable=False, help="PEM file; without: plain HTTP on loopback.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(readable=False, help="PEM file of mode 0600.")] = None,
+) -> None:
+    """Run the CMS until it is interrupted. PostgreSQL: set KEYCAST_CMS_DATABASE=postgresql://...
+
+    Example: keycast cms run --listen 192.168.1.10 --tls-certificate tls.pem --tls-key tls.key
+    """
+    from key_servers.cms.app import CmsConfig
+    from keycast import server_copies
+    from keycast.server_config import server_config
+
+    begin_log()
+    with sentences(), contextlib.suppress(KeyboardInterrupt):
+        config = server_config(
+            CmsConfig,
+            DATABASE_VARIABLE,
+            state_dir=state,
+            listen=listen or ["127.0.0.1"],
+            port=port,
+            tls_certificate=tls_certificate,
+            tls_key=tls_key,
+        )
+        with server_copies.state_of(server_copies.CMS, state, config.database_url):
+            asyncio.run(_run(config))
+
+
+async def _run(config: Any) -> None:
+    from key_servers.cms.app import Cms
+    from keycast.gateway import interrupted
+
+    async with await Cms.open(config) as cms:
+        ready({"urls": list(cms.urls)}, f"The CMS listens on {', '.join(cms.urls)}")
+        await interrupted()
+
+
+@app.command()
+def backup(
+    path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="New file for the backup.")],
+    state: StateFolder = _STATE,
+) -> None:
+    """Write all of the CMS's state into one file, running or not; keep it secret.
+
+    Example: keycast cms backup cms.backup
+    """
+    from keycast import server_copies
+
+    with sentences():
+        server_copies.back_up(server_copies.CMS, state, path, os.environ.get(DATABASE_VARIABLE))
+    answer({"file": str(path)}, f"{path} is written. To put it back: keycast cms restore {path} --state {state}")
+
+
+@app.command()
+def restore(
+    path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="The backup to put back.")],
+    state: StateFolder = _STATE,
+) -> None:
+    """Put a backup in place of the state of a CMS that is stopped. Cut short, do it again.
+
+    Example: keycast cms restore cms.backup
+    """
+    from keycast import server_copies
+
+    with sentences():
+        made = server_copies.put_back(server_copies.CMS, state, path, os.environ.get(DATABASE_VARIABLE))
+    answer(
+        {"folder": str(state), "made_at": made},
+        f"{state} is what it was at {made}. {server_copies.CMS.next_step}",
+    )
+
+
+@app.command("user")
+def add_user(
+    user: UserUri, state: StateFolder = _STATE, days: Annotated[int, typer.Option(min=1, max=3650)] = 365
+) -> None:
+    """Make a profile, or give its user another token, and print the token, which is stored nowhere.
+
+    Example: keycast cms user sip:alice@example.org
+    """
+    from keycast.service_ids import require_uri
+
+    async def do(profiles: "Profiles") -> None:
+        require_uri(user)
+        token = await profiles.add_user(user, days)
+        answer({"user": user, "token": token}, token)
+
+    _with(state, do, makes=True)
+
+
+@app.command("put")
+def put(
+    user: UserUri,
+    group: GroupUri,
+    gms: Annotated[str, typer.Option(help="Server URI of the group's GMS.")],
+    state: StateFolder = _STATE,
+) -> None:
+    """Say that a user belongs to a group. Do this before the GMS adds the user.
+
+    Example: keycast cms put sip:alice@example.org sip:crew@gms.example.org --gms sip:gms.example.org
+    """
+    from keycast.service_ids import require_uri
+
+    async def do(profiles: "Profiles") -> None:
+        require_uri(group, gms)
+        revision = await profiles.put_membership(user, group, gms)
+        answer({"user": user, "revision": revision}, f"Revision {revision} of the profile of {user}.")
+
+    _with(state, do)
+
+
+@app.command("remove")
+def remove(user: UserUri, group: GroupUri, state: StateFolder = _STATE) -> None:
+    """Say that a user belongs to a group no more: its client erases the key at once.
+
+    Example: keycast cms remove sip:bob@example.org sip:crew@gms.example.org
+    """
+
+    async def do(profiles: "Profiles") -> None:
+        revision = await profiles.remove_membership(user, group)
+        answer({"user": user, "revision": revision}, f"Revision {revision} of the profile of {user}.")
+
+    _with(state, do)
+
+
+@app.command("show")
+def show(state: StateFolder = _STATE) -> None:
+    """Show all profiles.
+
+    Example: keycast cms show
+    """
+
+    async def do(profiles: "Profiles") -> None:
+        found = await profiles.all()
+        rows = []
+        lines = []
+        for each in found:
+            groups = [{"group": group, "gms_uri": gms} for group, gms in each.groups.items()]
+            rows.append({"user": each.user, "revision": each.revision, "groups": groups})
+            lines.append(f"{each.user}  revision {each.revision}")
+            lines += [f"  {group}  of {gms}" for group, gms in each.groups.items()]
+        answer(rows, *(lines or [f"There is no profile in {state}."]))
+
+    _with(state, do)
+
+
+def _with(state: Path, do: Callable[["Profiles"], Coroutine[Any, Any, None]], *, makes: bool = False) -> None:
+    """Run `do` on the store of a state folder, beside a CMS that may be running; `makes` it where none is."""
+
+    async def opened() -> None:
+        from key_servers.cms.app import STORE_FILE, open_profiles
+        from key_servers.https.listening import Listening
+        from keycast.server_config import require_store, require_whole, server_config
+
+        config = server_config(Listening, DATABASE_VARIABLE, state_dir=state)
+        require_whole(state)
+        if not makes:
+            require_store(config, STORE_FILE, "CMS")
+        async with open_profiles(config) as profiles:
+            await do(profiles)
+
+    with sentences():
+        asyncio.run(opened())

@@ -1,0 +1,41 @@
+"""Names for the shell's tab key: those of the running gateway or Server. Whatever fails completes nothing."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from keycast.options import DEFAULT_CONFIG
+
+_WITHIN_S = 1.0  # who presses a key does not wait longer
+
+
+def groups(context: typer.Context, incomplete: str) -> list[str]:
+    """SG IDs."""
+    return _known(context, "group.list", "sg_id", incomplete)
+
+
+def boards(context: typer.Context, incomplete: str) -> list[str]:
+    """PNE IDs of the boards that a gateway lets in."""
+    return _known(context, "device.list", "pne_id", incomplete)
+
+
+def gateways(context: typer.Context, incomplete: str) -> list[str]:
+    """Entity IDs of the PN GWs of a CPNS Server."""
+    return _known(context, "server.gateways", "gateway_id", incomplete)
+
+
+def _known(context: typer.Context, do: str, key: str, incomplete: str) -> list[str]:
+    with contextlib.suppress(Exception):
+        return sorted(row[key] for row in _ask(context, do) if row[key].startswith(incomplete))
+    return []
+
+
+def _ask(context: typer.Context, do: str) -> Any:
+    from gateway_agent.config.load import load
+    from gateway_agent.control import ask
+
+    state = context.params.get("state")
+    folder = load(Path(context.params.get("config") or DEFAULT_CONFIG)).gateway.state_dir if state is None else state
+    return ask(Path(folder), do, "", _WITHIN_S)

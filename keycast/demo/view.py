@@ -1,0 +1,113 @@
+"""The demo on a terminal: a live table of boards, group and key versions. Elsewhere: plain lines."""
+
+import io
+import re
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from cpns.in_words import version_text
+from keycast.demo.story import SG_ID, Figures, Story, counted
+
+_WEB_FONT = re.compile(r"@font-face\s*{[^}]*}")  # a picture fetches nothing
+
+
+class View:
+    """Shows what the story says and where each board's key stands."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.lines: list[str] = []
+        self._live: Live | None = None
+        self.story: Story | None = None
+
+    def say(self, sentence: str) -> None:
+        """One sentence of the story."""
+        self.lines.append(sentence)
+        if self.console.is_terminal:
+            self.refresh()
+        else:
+            self.console.print(sentence, soft_wrap=True, highlight=False)
+
+    def start(self, story: Story) -> None:
+        """Begin to show the table, on a terminal."""
+        self.story = story
+        if self.console.is_terminal:
+            self._live = Live(self.picture(), console=self.console, refresh_per_second=8, transient=False)
+            self._live.start()
+
+    def refresh(self) -> None:
+        """Draw the present state."""
+        if self._live is not None:
+            self._live.update(self.picture())
+
+    def stop(self) -> None:
+        """Leave the last picture on the screen."""
+        if self._live is not None:
+            self.refresh()
+            self._live.stop()
+            self._live = None
+
+    def picture(self) -> Group:
+        """The table of boards and the story so far."""
+        table = Table("board", "runs on", SG_ID, "", title="Group Key versions", title_justify="left")
+        if self.story is not None:
+            versions = self.story.table()
+            newest = max(versions.values(), default=0)
+            for name, version in versions.items():
+                table.add_row(name, "MicroPython, 96 KiB", *self._cells(name, version, newest))
+        story = Text("\n".join(f"{number}. {line}" for number, line in enumerate(self.lines, 1)))
+        return Group(table, story)
+
+    def _cells(self, name: str, version: int, newest: int) -> tuple[Text, Text]:
+        assert self.story is not None
+        if not version:
+            outside = name not in self.story.members
+            return Text("-"), Text("not a member" if outside else "waits", style="dim")
+        if version == newest:
+            return Text(version_text(version), style="green"), Text("has the key", style="green")
+        expelled = name == self.story.expelled
+        return Text(version_text(version), style="red" if expelled else "yellow"), Text(
+            "thrown out" if expelled else "waits", style="red" if expelled else "yellow"
+        )
+
+    def statistics(self, figures: Figures) -> None:
+        """The figures of all deliveries."""
+        if self.console.is_terminal:
+            self.console.print(_table(figures))
+        else:
+            for each in figures.deliveries:
+                self.console.print(
+                    f"{each.occasion}: version {version_text(each.version)}, confirmed {each.confirmed_count}, "
+                    f"excluded {len(each.excluded)}, {each.method}, {counted(each.datagrams, 'datagram')}, "
+                    f"{each.bytes} octets, {each.seconds:.2f} s",
+                    soft_wrap=True,
+                    highlight=False,
+                )
+
+    def save(self, path: Path, figures: Figures) -> None:
+        """Write what a terminal would show at the end as SVG."""
+        paper = Console(record=True, width=112, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+        paper.print(self.picture())
+        paper.print(_table(figures))
+        drawing = paper.export_svg(title="keycast demo")
+        path.write_text(_WEB_FONT.sub("", drawing), encoding="utf-8")
+
+
+def _table(figures: Figures) -> Table:
+    table = Table("delivery", "version", "confirmed", "excluded", "way", "datagrams", "octets", "seconds")
+    for each in figures.deliveries:
+        table.add_row(
+            each.occasion,
+            version_text(each.version),
+            str(each.confirmed_count),
+            str(len(each.excluded)),
+            each.method,
+            str(each.datagrams),
+            f"{each.bytes:,}",
+            f"{each.seconds:.2f}",
+        )
+    return table

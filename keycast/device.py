@@ -1,0 +1,156 @@
+"""`keycast device`: the boards of a PN."""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from keycast import completion
+from keycast.dates import ago
+from keycast.group import PneArgument
+from keycast.look_alikes import point_out
+from keycast.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, remark, sentences
+from keycast.tables import show_table
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.command("list")
+def list_devices(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """List the boards that a running gateway lets in: when and where each was heard last, and what it runs.
+
+    A board says what it runs when it first asks for keys. Session "no": none stands, it makes one when it needs it.
+
+    Example: keycast device list
+    """
+    devices = ask(config, None, "device.list")
+    answer(devices, lambda: _show(devices))
+
+
+def _show(devices: list[dict[str, Any]]) -> None:
+    rows = [
+        (
+            device["pne_id"],
+            "yes" if device["session"] else "no",
+            ago(device["age_s"]),
+            device["address"].rpartition(":")[0],
+            device["software"],
+            ", ".join(device["sg_ids"]),
+        )
+        for device in devices
+    ]
+    show_table(console, ("PNE", "session", "last heard", "from", "software", "Service Groups"), rows)
+
+
+@app.command()
+def provision(
+    pne: Annotated[str, typer.Argument(metavar="PNE", help="PNE ID of the board.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", readable=False, help="New file for the record, a script if it ends in .py; it is secret."
+        ),
+    ],
+    group: Annotated[
+        str | None,
+        typer.Option(help="Service Group it will mostly be in: a place in the tree.", autocompletion=completion.groups),
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="End the identity that the board has.")] = False,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help='Where the board looks first, such as 192.168.1.10, or "" for nowhere; default: as it is now.'
+        ),
+    ] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Make an identity for a board, let it in at the running gateway, and write the record for its flash.
+
+    The private key is made here and stands in the file only. A script saves the record on the board: mpremote run
+    porch.py. Example: keycast device provision lamp.porch -o porch.py
+    """
+    from device_agent.provisioning import RECORD
+    from keycast.provisioning import Trust, flash_script, new_board
+    from message_plane import credentials
+    from private_store import files
+
+    told: dict[str, Any] = ask(config, None, "trust")
+    point_out(pne, (device["pne_id"] for device in ask(config, None, "device.list")))
+    with sentences():
+        trust = Trust(
+            credentials.parse(bytes.fromhex(told["credential"]), "gateway"),
+            bytes.fromhex(told["signing_key"]),
+            told["signing_epoch"],
+            told["pn"],
+            told["address"] if address is None else _hint(address),
+        )
+        record, credential = new_board(pne, trust)
+        files.write_new(out, flash_script({RECORD: record}).encode() if out.suffix == ".py" else record)
+    try:
+        ask(config, None, "device.register", credential=credential.ccs.hex(), group=group, replace=replace)
+    except BaseException:
+        out.unlink()  # nobody would let that board in
+        raise
+    usb = [f"With the board on USB: mpremote run {out}. Then delete it."] if out.suffix == ".py" else []
+    answer({"pne_id": pne, "file": str(out)}, f"{pne} is let in; its record for the flash is {out}.", *usb)
+
+
+def _hint(address: str) -> str:
+    """`address` as it stands in a record: IPv4, with or without port. Raises NotAllowed."""
+    from cpns.errors import NotAllowed
+
+    host, colon, port = address.partition(":")
+    try:
+        if address:
+            ipaddress.IPv4Address(host)
+        if colon and not 0 < int(port) < 65536:
+            raise ValueError
+    except ValueError:
+        raise NotAllowed(
+            f"{address!r} is no IPv4 address of a gateway: write 192.168.1.10 or 192.168.1.10:5683"
+        ) from None
+    return address
+
+
+@app.command()
+def pair(
+    pne: Annotated[str, typer.Argument(metavar="PNE", help="PNE ID of the board.")],
+    secret: Annotated[str, typer.Argument(help="The 16 characters that the board shows.")],
+    replace: Annotated[bool, typer.Option("--replace", help="End the identity that has this name now.")] = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Let in the board of this name that shows this secret; waits up to five minutes.
+
+    Only that board is let in, and only while this command runs. Example: keycast device pair lamp.porch
+    ABCD-EFGH-IJKL-MNOP
+    """
+    point_out(pne, (device["pne_id"] for device in ask(config, None, "device.list")))
+    remark(f"Waiting for {pne} ...")
+    ask(config, None, "device.pair", pne_id=pne, secret=secret, replace=replace)
+    answer({"pne_id": pne}, f"{pne} is paired and let in.")
+
+
+@app.command()
+def retire(pne: PneArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """A board is lost, sold or stolen: its slot and session end, it leaves every group, the groups get new keys.
+
+    Example: keycast device retire lamp.porch
+    """
+    exposed = ask(config, None, "device.retire", pne_id=pne)
+    answer(
+        {"pne_id": pne, "exposed_sg_ids": exposed},
+        f"{pne} is out of the PN.",
+        *(f"{sg} counts as exposed until its members have a newer key: see keycast status" for sg in exposed),
+        "It still knows the Wi-Fi password, if it was ever told: change that if it left your hands.",
+    )
+
+
+@app.command()
+def release(pne: PneArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Let a board join and leave again that did so too often.
+
+    Example: keycast device release lamp.porch
+    """
+    ask(config, None, "device.release", pne_id=pne)
+    answer({"pne_id": pne}, f"{pne} may join and leave again.")

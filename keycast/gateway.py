@@ -1,0 +1,332 @@
+"""`keycast gateway`: the PN GW service itself."""
+
+import asyncio
+import contextlib
+import signal
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from keycast.logs import begin_log, ready
+from keycast.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, refuse, sentences
+
+app = typer.Typer(no_args_is_help=True)
+
+CONFIRM = "keycast server confirm-members"
+
+_TEMPLATE = """\
+# A keycast PN GW. Every other setting has a default: keycast gateway settings
+
+[gateway]
+id = {gateway}            # unique in the home
+pn = {pn}                 # the Personal Network it serves
+state_dir = {state}       # keys, sessions, inventory; private to this user
+
+[broadcast]
+interfaces = ["auto"]       # Ethernet and Wi-Fi; or names, for example ["wlan0"]
+
+[uplink]
+kind = "embedded"           # the CPNS Server in this process; "udp" for one elsewhere
+"""
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(readable=False, help="The file to write.")] = DEFAULT_CONFIG,
+    gateway: Annotated[str, typer.Option("--id", help="Entity ID of the gateway.")] = "gw.home",
+    pn: Annotated[str, typer.Option(help="PN ID.")] = "home",
+    state: Annotated[str, typer.Option(help="State folder, relative to the file.")] = "keycast-state",
+) -> None:
+    """Write a configuration to start from.
+
+    Example: keycast gateway init
+    """
+    from gateway_agent.config.load import parse, toml_text
+    from private_store import files
+
+    text = _TEMPLATE.format(gateway=toml_text(gateway), pn=toml_text(pn), state=toml_text(state))
+    with sentences():
+        parse(text.encode(), str(path))  # what `run` would refuse is not written
+        files.write_new(path, text.encode())
+    answer({"file": str(path)}, f"{path} is written. Next: keycast gateway run -c {path}")
+
+
+@app.command()
+def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Take every step of `run` but the last: configuration, interfaces, ports, files. Nothing is sent or answered.
+
+    Each interface is shown, and why no keys go out on it where none do. Example: keycast gateway check
+    """
+    from gateway_agent.config.load import load
+    from keycast.gateway_service import trial
+
+    with sentences():
+        found = asyncio.run(trial(load(config)))
+    runs = f"; process {found.pid} runs with it" if found.pid else ""
+    answer(
+        {"config": str(config), "networks": found.networks, "left_out": found.left_out}
+        | {"addresses": found.addresses, "process": found.pid},
+        *[_use(each) for each in found.networks],
+        *[f"left out: {each['interface']} {each['address'] or '-'}: {each['reason']}" for each in found.left_out],
+        f"boards are told {', '.join(found.addresses) or 'no address: they find the gateway by asking their network'}",
+        f"{config} is right{runs}.",
+    )
+
+
+def _use(each: dict[str, str]) -> str:
+    broken = f" once it can: {each['problem']}" if each["problem"] else ""
+    return f"broadcasts on {each['interface']}: from {each['address']} to {each['broadcast']}{broken}"
+
+
+@app.command()
+def settings() -> None:
+    """List every setting with its default and meaning.
+
+    Example: keycast gateway settings
+    """
+    from gateway_agent.config.load import schema_of
+    from gateway_agent.config.schema import GatewayConfig
+
+    fields = dict(GatewayConfig.model_fields)
+    with contextlib.suppress(ModuleNotFoundError):  # then [seal] is shown with its one line
+        fields = dict(schema_of({"seal": {}}).model_fields)
+    found: list[dict[str, Any]] = []
+    for name, field in fields.items():
+        section: Any = field.annotation
+        if section is Any:
+            found.append({"section": name, "meaning": "needs keycast with its extra seal", "settings": []})
+            continue
+        settings = [
+            {
+                "name": key,
+                "default": None if value.is_required() else getattr(value.default, "value", value.default),
+                "needed": value.is_required(),
+                "meaning": value.description or "",
+            }
+            for key, value in section.model_fields.items()
+        ]
+        found.append({"section": name, "meaning": (section.__doc__ or "").strip(), "settings": settings})
+    answer(found, lambda: _show_settings(found))
+
+
+def _show_settings(sections: list[dict[str, Any]]) -> None:
+    for section in sections:
+        console.print(Text.assemble((f"[{section['section']}]", "bold"), "  ", section["meaning"]))
+        for each in section["settings"]:
+            default = "needed" if each["needed"] else repr(each["default"])
+            console.print(f"  {each['name']:20} {default:24} {each['meaning']}")
+
+
+@app.command()
+def run(
+    config: ConfigOption = DEFAULT_CONFIG,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+) -> None:
+    """Run the gateway until it is interrupted.
+
+    Example: keycast gateway run -c keycast.toml
+    """
+    begin_log(verbose)
+    with sentences(), contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_run(config))
+
+
+async def _run(path: Path) -> None:
+    from gateway_agent.config.load import load
+    from gateway_agent.control import SOCKET_FILE, check_path
+    from keycast.gateway_service import opened
+
+    config = load(path)
+    check_path(config.gateway.state_dir / SOCKET_FILE)  # before anything is made
+    async with opened(config) as service:
+        await service.start()
+        app = service.app
+        networks = ", ".join(app.networks()) or "no network: keys go by unicast"
+        ready(
+            {"gateway_id": config.gateway.id, "pn_id": config.gateway.pn, "networks": app.broadcasts()},
+            f"{config.gateway.id} serves {config.gateway.pn}; broadcasts to {networks}",
+        )
+        await interrupted(app.endpoint.failed, app.gateway.failed)
+
+
+async def interrupted(*failures: "asyncio.Future[Any] | None") -> None:
+    """Wait for SIGINT or SIGTERM, or until one of `failures` is done; its result, an exception, is then raised."""
+    stop = asyncio.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    failed = [failure for failure in failures if failure is not None]
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait([stopped, *failed], return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    for failure in failed:
+        if failure.done():
+            raise failure.result()
+
+
+@app.command()
+def credential(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Print the gateway's credential, for a CPNS Server elsewhere to register.
+
+    Example: keycast server add-gateway gw.home home $(keycast gateway credential) --open
+    """
+    from gateway_agent.app import own_keys
+    from gateway_agent.config.load import load
+
+    with sentences():
+        identity, _ = own_keys(load(config))
+        octets = identity.credential.ccs.hex()
+    answer({"credential": octets}, octets)
+
+
+@app.command()
+def trust_server(
+    credential: Annotated[str, typer.Argument(help="The Server's credential: keycast server credential")],
+    replace: Annotated[bool, typer.Option("--replace", help="End the identity that the Server has here.")] = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Register the credential of the CPNS Server elsewhere that `uplink.server_id` names (uplink kind = "udp").
+
+    Example: keycast gateway trust-server $(keycast server credential --state server-state)
+    """
+    from gateway_agent.app import SESSIONS_FILE, own_keys
+    from gateway_agent.config.load import load
+    from message_plane import credentials
+    from message_plane.session_store import SessionStore
+
+    try:
+        octets = bytes.fromhex(credential)
+    except ValueError:
+        refuse("a credential is the hexadecimal text that `keycast server credential` prints.", "not-allowed")
+    with sentences():
+        loaded = load(config)
+        parsed = credentials.parse(octets, "server")
+        own_keys(loaded)
+        if parsed.entity_id != loaded.uplink.server_id:
+            refuse(
+                f"this is the credential of {parsed.entity_id}, and {config} names {loaded.uplink.server_id} as the "
+                "CPNS Server. Set uplink.server_id if you mean this one.",
+                "not-allowed",
+            )
+        store = SessionStore(loaded.gateway.state_dir / SESSIONS_FILE)
+        try:
+            store.bind(parsed, replace=replace, reserved=(loaded.gateway.id,))
+        finally:
+            store.close()
+    answer({"server_id": parsed.entity_id}, f"{parsed.entity_id} is the CPNS Server of {loaded.gateway.id}.")
+
+
+@app.command("roll-over")
+def roll_over(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Change the broadcast signing key of the running gateway; boards take it over their sessions (SEC-18).
+
+    No help against a stolen key: then replace the gateway. Example: keycast gateway roll-over
+    """
+    epoch = ask(config, None, "gateway.roll-over")
+    answer({"signing_epoch": epoch}, f"Signing key {epoch} is in use; boards learn it as they are reached.")
+
+
+@app.command("new-generation")
+def new_generation(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Begin a new generation of device keys (GKDK) in the running gateway; it begins one by itself every year.
+
+    Example: keycast gateway new-generation
+    """
+    generation = ask(config, None, "gateway.new-generation")
+    answer({"generation": generation}, f"Generation {generation} begins; boards get new records in turn.")
+
+
+@app.command()
+def backup(
+    path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="New file for the backup.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Write all of the gateway's state into one file, running or not; keep it as secret as the gateway.
+
+    It holds the gateway's keys, the credentials of its boards, the inventory, the embedded CPNS Server and what a VAL
+    client must not forget; no Group Key, no tree master, no session. Example: keycast gateway backup home.backup
+    """
+    from gateway_agent.config.load import load
+    from gateway_agent.control import ask as over_socket
+    from gateway_agent.errors import ControlUnavailable
+    from keycast import state_copies
+    from private_store import folders
+
+    with sentences():
+        loaded = load(config)
+        state = loaded.gateway.state_dir
+        try:
+            over_socket(state, "gateway.backup", path=str(path.absolute()))
+        except ControlUnavailable:
+            folders.check(state)  # a backup makes nothing
+            with state_copies.gateway_state(state):
+                state_copies.write_gateway_backup(loaded, path, state_copies.stopped_gateway(state))
+    answer({"file": str(path)}, f"{path} is written. To put it back: keycast gateway restore {path}")
+
+
+@app.command()
+def restore(
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FILE", readable=False, help="The backup to put back; without: an older state folder was."
+        ),
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="More for a backup just put back elsewhere.")] = 1,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Put a backup in place of the gateway's state and begin anew: new generation, no session, no key (SEC-02).
+
+    Boards make new sessions by themselves; every group waits for a new key of the CPNS Server, an embedded one holds
+    its groups until a person has looked at their members. Stop the gateway first. Cut short, do it again.
+
+    Example: keycast gateway restore home.backup
+    """
+    from gateway_agent.config.load import load
+    from keycast import state_copies
+
+    with sentences():
+        loaded = load(config)
+        with state_copies.gateway_state(loaded.gateway.state_dir):
+            if path is None:
+                done = state_copies.begin_anew_in_place(loaded, epochs)
+            else:
+                done = state_copies.put_back_gateway(loaded, path, epochs)
+    # Of a folder that was put back by hand nobody knows how old the Server's part of it is.
+    beside = path is None and (loaded.gateway.state_dir / state_copies.SERVER).exists()
+    older = ["If server/ in the state folder is an older copy too, after the start: keycast server restore"] * beside
+    answer(
+        {"generation": done.generation, "pne_ids": done.boards, "waiting_sg_ids": done.waiting, "held": done.held},
+        f"Generation {done.generation} begins; {len(done.boards)} boards will make new sessions; "
+        f"{len(done.waiting)} groups wait for a new key.",
+        *(f"{sg} is held. Start the gateway, look at its members, then: {CONFIRM} {sg}" for sg in done.held),
+        *older,
+    )
+
+
+# What can be made anew when there is no backup: floors and versions stand in none of these.
+_REPLACEABLE = ("identity.key", "signing.key", "sessions.db", "seal/seal_keys.sqlite3", "seal/seal_gmks.sqlite3")
+
+
+@app.command()
+def lost(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(_REPLACEABLE)}.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Say that a file of the state folder is lost for good and has no backup: the next start makes it anew.
+
+    Without its keys or sessions.db a gateway is a new one to its boards: each is paired again.
+    Example: keycast gateway lost sessions.db
+    """
+    from gateway_agent.config.load import load
+    from keycast import state_copies
+    from private_store import contents
+
+    if name not in _REPLACEABLE:
+        refuse(f"{name} cannot be made anew. What can be: {', '.join(_REPLACEABLE)}.", "unknown")
+    with sentences():
+        state = load(config).gateway.state_dir
+        with state_copies.gateway_state(state):
+            contents.forget(state / name)
+    answer({"file": name}, f"The next start makes {name} anew.")

@@ -1,0 +1,174 @@
+"""`keycast group`: Service Groups at the CPNS Server, embedded in a gateway or on its own."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cpns.in_words import version_text
+from keycast import completion
+from keycast.dates import local
+from keycast.look_alikes import point_out
+from keycast.options import DEFAULT_CONFIG, ConfigOption, StateOption, answer, ask, console
+from keycast.tables import show_table
+
+app = typer.Typer(no_args_is_help=True)
+
+NewSgArgument = Annotated[str, typer.Argument(metavar="SG", help="SG ID of the new Service Group.")]
+SgArgument = Annotated[
+    str, typer.Argument(metavar="SG", help="SG ID of the Service Group.", autocompletion=completion.groups)
+]
+PneArgument = Annotated[
+    str, typer.Argument(metavar="PNE", help="PNE ID of the board.", autocompletion=completion.boards)
+]
+
+
+@app.command()
+def create(
+    sg: NewSgArgument,
+    open_to: Annotated[list[str] | None, typer.Option(help="PN whose boards may join; may be repeated.")] = None,
+    listed: Annotated[bool, typer.Option("--listed", help="Only boards that are permitted one by one.")] = False,
+    protection: Annotated[str | None, typer.Option(help="sealed or authenticated messages.")] = None,
+    period: Annotated[int | None, typer.Option(help="Seconds between periodic updates of the key.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    state: StateOption = None,
+) -> None:
+    """Create a Service Group and its first key.
+
+    Example: keycast group create home/lights --open-to home
+    """
+    how = {"open_to": open_to or [], "policy": "listed" if listed else None, "protection": protection}
+    point_out(sg, (view["sg_id"] for view in ask(config, state, "group.list")))
+    view = ask(config, state, "group.create", sg_id=sg, period_s=period, **how)
+    nobody = view["policy"] == "open" and not view["open_to"]
+    hint = [f"Nobody may join it yet. Next: keycast group open {sg} PN"] if nobody else []
+    answer(view, f"{view['sg_id']}: version {view['version_text']}", *hint)
+
+
+@app.command("list")
+def list_groups(config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None) -> None:
+    """List the Service Groups.
+
+    Example: keycast group list
+    """
+    views = ask(config, state, "group.list")
+    answer(views, lambda: _show_list(views))
+
+
+def _show_list(views: list[dict[str, Any]]) -> None:
+    rows = []
+    for view in views:
+        joined = sum(member["state"] == "member" for member in view["members"])
+        rows.append(
+            (view["sg_id"], view["version_text"], str(joined), view["state"], view["policy"], view["protection"])
+        )
+    show_table(console, ("Service Group", "version", "members", "state", "join", "protection"), rows)
+
+
+@app.command()
+def show(sg: SgArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None) -> None:
+    """Show members, versions and deliveries of a Service Group; never a key.
+
+    Example: keycast group show home/lights
+    """
+    view = ask(config, state, "group.show", sg_id=sg)
+    answer(view, lambda: _show(view))
+
+
+def _show(view: dict[str, Any]) -> None:
+    console.print(f"{view['sg_id']}: version {view['version_text']}, {view['state']}, join {view['policy']}")
+    console.print(f"newest key made {local(view['key_made_at'])}")
+    members = [
+        (
+            each["pne_id"],
+            each["pn_id"],
+            each["state"],
+            local(each["since"]),
+            version_text(each["confirmed"]),
+            each["report"],
+        )
+        for each in view["members"]
+    ]
+    show_table(console, ("PNE", "PN", "is", "since", "confirmed", "last report"), members)
+    deliveries = [
+        (
+            each["gateway_id"],
+            each["pn_id"],
+            each["state"],
+            version_text(each["wanted_version"]),
+            version_text(each["accepted_version"]),
+            str(each["failures"]),
+        )
+        for each in view["deliveries"]
+    ]
+    show_table(console, ("PN GW", "PN", "delivery", "wants", "has", "failures"), deliveries)
+
+
+@app.command()
+def expel(sg: SgArgument, pne: PneArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None) -> None:
+    """Throw a board out of a Service Group; the others get a new key that it cannot read.
+
+    Example: keycast group expel home/lights lamp.porch
+    """
+    _point_out_member(config, state, sg, pne)
+    was = ask(config, state, "group.expel", sg_id=sg, pne_id=pne)
+    lines = [f"{pne} was no member of {sg}, and may not join any more."]
+    if was == "member":
+        lines = [
+            f"{pne} is out of {sg}; a new key is on its way to the others.",
+            "It still knows the Wi-Fi password, if it was ever told: change that if it left your hands.",
+        ]
+    answer({"sg_id": sg, "pne_id": pne, "state": "expelled", "was": was}, *lines)
+
+
+@app.command("open")
+def open_to(
+    sg: SgArgument,
+    pn: Annotated[str, typer.Argument(metavar="PN", help="PN whose boards may join.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    state: StateOption = None,
+) -> None:
+    """Open a Service Group to one more PN: to all its boards, or of a listed group to those that are permitted.
+
+    Example: keycast group open home/lights cabin
+    """
+    ask(config, state, "group.open", sg_id=sg, pn_id=pn)
+    answer({"sg_id": sg, "pn_id": pn}, f"{sg} is open to {pn}.")
+
+
+@app.command()
+def permit(sg: SgArgument, pne: PneArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None) -> None:
+    """Let a board join: one of a listed group, or one that was expelled before.
+
+    Example: keycast group permit home/lights lamp.porch
+    """
+    _point_out_member(config, state, sg, pne)
+    ask(config, state, "group.permit", sg_id=sg, pne_id=pne)
+    answer({"sg_id": sg, "pne_id": pne, "state": "permitted"}, f"{pne} may join {sg}.")
+
+
+@app.command()
+def update(sg: SgArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None) -> None:
+    """Start an update of the Group Key by hand. The key itself is drawn by the CPNS Server, never typed.
+
+    Example: keycast group update home/lights
+    """
+    version: int = ask(config, state, "group.update", sg_id=sg)
+    text = version_text(version)
+    answer({"sg_id": sg, "version": version, "version_text": text}, f"{sg}: version {text} is on its way.")
+
+
+@app.command()
+def delete(sg: SgArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None) -> None:
+    """Delete a Service Group and its keys everywhere.
+
+    Example: keycast group delete home/lights
+    """
+    ask(config, state, "group.delete", sg_id=sg)
+    answer({"sg_id": sg, "state": "deleted"}, f"{sg} is deleted.")
+
+
+def _point_out_member(config: Path, state: Path | None, sg: str, pne: str) -> None:
+    """Say which others that have to do with the group look like this board."""
+    view = ask(config, state, "group.show", sg_id=sg)
+    point_out(pne, (member["pne_id"] for member in view["members"]))

@@ -1,0 +1,41 @@
+"""`--json` for every command, so that none can be forgotten: what a command says then goes through `options.answer`."""
+
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from keycast.options import JsonOption, want_json
+
+
+class Answering(TyperGroup):
+    """A group of commands (`typer.Typer(cls=Answering)`): each, and each of the groups below, takes `--json`."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how)
+        _give_json(self)
+
+
+def _give_json(command: Any) -> None:
+    if isinstance(command, TyperGroup):
+        for each in command.commands.values():
+            _give_json(each)
+        return
+    present = next((parameter for parameter in command.params if "--json" in parameter.opts), None)
+    if present is None:
+        command.params.append(_option())
+    elif present.callback is None:  # a command that shows its JSON itself
+        present.callback = lambda context, _, wanted: want_json(context, wanted)
+
+
+def _option() -> Any:
+    def one(as_json: JsonOption = False) -> None:
+        """Has the option only."""
+
+    alone = typer.Typer(add_completion=False)
+    alone.command()(one)
+    command = typer.main.get_command(alone)
+    assert isinstance(command, TyperCommand)
+    option = command.params[0]
+    option.expose_value = False
+    return option

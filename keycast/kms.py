@@ -1,0 +1,300 @@
+"""`keycast kms`: a key management server (KMS) for MIKEY-SAKKE."""
+
+import asyncio
+import contextlib
+import datetime
+import os
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from keycast.dates import local
+from keycast.json_option import Answering
+from keycast.logs import begin_log, ready
+from keycast.options import answer, console, remark, sentences, state_option
+
+if TYPE_CHECKING:
+    from key_servers.kms.app import Kms
+    from key_servers.kms.config import KmsConfig
+
+app = typer.Typer(cls=Answering, no_args_is_help=True, help="Hand out identity-specific keys for MIKEY-SAKKE.")
+users = typer.Typer(no_args_is_help=True, help="Who may have keys.")
+certificates = typer.Typer(no_args_is_help=True, help="Certificates of this and of other KMSs.")
+app.add_typer(users, name="user")
+app.add_typer(certificates, name="certificate")
+
+# Not an option: a URL with a password in it would stand in the list of processes.
+DATABASE_VARIABLE = "KEYCAST_KMS_DATABASE"
+
+StateFolder = Annotated[Path, state_option("Folder of master secrets, users and tokens.")]
+UserUri = Annotated[str, typer.Argument(metavar="URI", help="VAL or MC service ID, such as sip:alice@example.org.")]
+Days = Annotated[int, typer.Option(min=1, max=3650, help="Days the token is valid.")]
+_STATE = Path("keycast-kms-state")
+
+
+@app.command()
+def init(
+    kms_uri: Annotated[str, typer.Argument(metavar="NAME", help="Unique name of the KMS, such as kms.example.org.")],
+    state: StateFolder = _STATE,
+    period: Annotated[int, typer.Option(help="Key period in seconds: how long keys are valid.")] = 30 * 86400,
+    offset: Annotated[int, typer.Option(help="Seconds by which key periods are shifted.")] = 0,
+    host: Annotated[
+        list[str] | None, typer.Option(help="Host name or IP address in the self-signed TLS certificate; repeatable.")
+    ] = None,
+    tls: Annotated[bool, typer.Option(help="Make a self-signed TLS certificate for a lab.")] = True,
+) -> None:
+    """Make the master secrets of a new KMS, and TLS files for a lab. Name and key period cannot be changed later.
+
+    Example: keycast kms init kms.example.org --host 192.168.1.10
+    """
+    from key_servers.errors import ServerError
+    from key_servers.https.tls import erase, make_self_signed
+    from key_servers.kms.app import create
+    from key_servers.kms.config import TLS_CERTIFICATE_FILE, TLS_KEY_FILE, KmsConfig
+
+    certificate, key = state / TLS_CERTIFICATE_FILE, state / TLS_KEY_FILE
+    names = host or ["localhost", "127.0.0.1"]
+    with sentences():
+        if tls:  # first, and taken back: a second try must not meet master secrets
+            make_self_signed(certificate, key, names, datetime.datetime.now(datetime.UTC))
+        try:
+            create(KmsConfig(state_dir=state), kms_uri, period, offset)
+        except ServerError:
+            if tls:
+                erase(certificate, key)
+            raise
+        if tls:
+            remark(f"Clients trust {certificate}.")
+    answer(
+        {"kms_uri": kms_uri, "folder": str(state)},
+        f"{kms_uri} has its master secrets in {state}. Without them all keys must change: keycast kms backup",
+    )
+
+
+@app.command()
+def run(
+    state: StateFolder = _STATE,
+    listen: Annotated[list[str] | None, typer.Option(help="IP address to listen on; may be repeated.")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port.")] = 8443,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(readable=False, help="PEM file; default: that of `init`.")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(readable=False, help="PEM file of mode 0600; default: that of `init`.")
+    ] = None,
+) -> None:
+    """Run the KMS until it is interrupted. Without TLS files it speaks plain HTTP, on loopback only.
+
+    PostgreSQL in place of SQLite: set KEYCAST_KMS_DATABASE=postgresql://...
+
+    Example: keycast kms run --listen 192.168.1.10
+    """
+    from keycast import server_copies
+
+    begin_log()
+    with sentences(), contextlib.suppress(KeyboardInterrupt):
+        config = _config(state, listen or ["127.0.0.1"], port, tls_certificate, tls_key)
+        with server_copies.state_of(server_copies.KMS, state, config.database_url):
+            asyncio.run(_run(config))
+
+
+async def _run(config: "KmsConfig") -> None:
+    from key_servers.kms.app import Kms
+    from keycast.gateway import interrupted
+
+    async with await Kms.open(config) as kms:
+        name = kms.certificate.kms_uri
+        ready({"kms_uri": name, "urls": list(kms.urls)}, f"{name} listens on {', '.join(kms.urls)}")
+        await interrupted()
+
+
+@app.command()
+def backup(
+    path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="New file for the backup.")],
+    state: StateFolder = _STATE,
+) -> None:
+    """Write all of the KMS's state into one file, running or not; keep it secret: it opens and signs everything.
+
+    Example: keycast kms backup kms.backup
+    """
+    from keycast import server_copies
+
+    with sentences():
+        server_copies.back_up(server_copies.KMS, state, path, os.environ.get(DATABASE_VARIABLE))
+    answer({"file": str(path)}, f"{path} is written. To put it back: keycast kms restore {path} --state {state}")
+
+
+@app.command()
+def restore(
+    path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="The backup to put back.")],
+    state: StateFolder = _STATE,
+) -> None:
+    """Put a backup in place of the state of a KMS that is stopped. Cut short, do it again.
+
+    Example: keycast kms restore kms.backup
+    """
+    from keycast import server_copies
+
+    with sentences():
+        made = server_copies.put_back(server_copies.KMS, state, path, os.environ.get(DATABASE_VARIABLE))
+    answer(
+        {"folder": str(state), "made_at": made},
+        f"{state} is what it was at {made}. {server_copies.KMS.next_step}",
+    )
+
+
+@app.command()
+def show(state: StateFolder = _STATE) -> None:
+    """Show name, key periods and users; never a secret.
+
+    Example: keycast kms show
+    """
+    with_kms(state, _show)
+
+
+async def _show(kms: "Kms") -> None:
+    certificate = kms.certificate
+    known = [
+        {"user": user.user_uri, "role": user.role.value, "added_at": user.added_at, "revoked_at": user.revoked_at}
+        for user in await kms.users()
+    ]
+    fields = {
+        "kms_uri": certificate.kms_uri,
+        "key_period_s": certificate.key_period,
+        "key_offset_s": certificate.key_offset,
+        "valid_to": certificate.valid_to,
+    }
+    answer(fields | {"users": known}, lambda: _show_fields(fields, known))
+
+
+def _show_fields(fields: dict[str, Any], known: list[dict[str, Any]]) -> None:
+    for name, value in fields.items():
+        console.print(f"{name:13} {local(value) if name == 'valid_to' else value}")
+    for user in known:
+        state = "" if user["revoked_at"] is None else f"  revoked {local(user['revoked_at'])}"
+        console.print(f"{user['role']:5} {user['user']}{state}")
+
+
+@users.command("add")
+def add(
+    uri: UserUri,
+    state: StateFolder = _STATE,
+    gms: Annotated[bool, typer.Option("--gms", help="A group management server authorised to create groups.")] = False,
+    days: Days = 365,
+) -> None:
+    """Let a user have keys and print its token, which is stored nowhere.
+
+    Example: keycast kms user add sip:gms.example.org --gms
+    """
+    from key_servers.kms.store import Role
+    from keycast.service_ids import require_uri
+
+    async def do(kms: "Kms") -> None:
+        require_uri(uri)
+        token = await kms.add_user(uri, Role.GMS if gms else Role.USER, days)
+        answer({"user": uri, "token": token}, token)
+
+    with_kms(state, do)
+
+
+@users.command()
+def token(uri: UserUri, state: StateFolder = _STATE, days: Days = 365) -> None:
+    """Print another token for a user; the old one ends.
+
+    Example: keycast kms user token sip:alice@example.org
+    """
+
+    async def do(kms: "Kms") -> None:
+        token = await kms.new_token(uri, days)
+        answer({"user": uri, "token": token}, token)
+
+    with_kms(state, do)
+
+
+@users.command()
+def revoke(uri: UserUri, state: StateFolder = _STATE) -> None:
+    """Give a user no keys any more, for ever. Those it has end with their key period.
+
+    Example: keycast kms user revoke sip:alice@example.org
+    """
+
+    async def do(kms: "Kms") -> None:
+        await kms.revoke_user(uri)
+        answer({"user": uri}, f"{uri} is revoked.")
+
+    with_kms(state, do)
+
+
+@certificates.command("export")
+def export_certificate(state: StateFolder = _STATE) -> None:
+    """Print this KMS's certificate (XML) for another KMS to import.
+
+    Example: keycast kms certificate export > kms.xml
+    """
+
+    async def do(kms: "Kms") -> None:
+        certificate = kms.export_certificate().decode()
+        answer({"certificate": certificate}, certificate)
+
+    with_kms(state, do)
+
+
+@certificates.command("import")
+def import_certificate(
+    file: Annotated[Path, typer.Argument(readable=False, help="XML file of another KMS.")],
+    state: StateFolder = _STATE,
+) -> None:
+    """Hand out the certificate of another KMS to our users, so that they can send to its users.
+
+    Example: keycast kms certificate import neighbour.xml
+    """
+    from private_store import plain_file
+
+    with sentences():
+        octets = plain_file.read(file, plain_file.PEM_MAX)
+
+    async def do(kms: "Kms") -> None:
+        certificate = await kms.import_certificate(octets)
+        answer({"kms_uri": certificate.kms_uri}, f"{certificate.kms_uri} is handed out from now on.")
+
+    with_kms(state, do)
+
+
+def with_kms(state: Path, do: Callable[["Kms"], Coroutine[Any, Any, None]]) -> None:
+    """Run `do` on the KMS of a state folder, beside one that may be running."""
+
+    async def opened() -> None:
+        from key_servers.kms.app import Kms
+        from keycast.server_config import require_whole
+
+        require_whole(state)
+        async with await Kms.open(_config(state), listen=False) as kms:
+            await do(kms)
+
+    with sentences():
+        asyncio.run(opened())
+
+
+def _config(
+    state: Path,
+    listen: list[str] | None = None,
+    port: int = 8443,
+    tls_certificate: Path | None = None,
+    tls_key: Path | None = None,
+) -> "KmsConfig":
+    from key_servers.kms.config import TLS_CERTIFICATE_FILE, TLS_KEY_FILE, KmsConfig
+    from keycast.server_config import server_config
+
+    if tls_certificate is None and tls_key is None and (state / TLS_KEY_FILE).exists():
+        tls_certificate, tls_key = state / TLS_CERTIFICATE_FILE, state / TLS_KEY_FILE
+    return server_config(
+        KmsConfig,
+        DATABASE_VARIABLE,
+        state_dir=state,
+        listen=listen or ["127.0.0.1"],
+        port=port,
+        tls_certificate=tls_certificate,
+        tls_key=tls_key,
+    )

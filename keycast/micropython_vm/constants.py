@@ -1,0 +1,215 @@
+"""Write constants out where they are used, in the sources that go onto a board.
+
+On a board a name costs heap: 7 octets in the table of names, 8 in its module's dict, 2 in each module that uses it;
+and a look-up each time. MicroPython's own `const()` saves that within one module. Ours are shared, so this step does
+the same over all modules of a board: `numbers.RESULT_FAIL` becomes `("2")`, and an import that nothing needs any more
+goes. Only spans of text are replaced: lines keep their numbers, so a traceback fits the source in the repository.
+
+A constant is an integer of up to 64 bits, or a text so short that MicroPython interns it, bound once
+in its module, at top level, to a name in capitals. Modules that hold nothing else keep theirs, for applications that
+import them; elsewhere what nobody uses any more is dropped.
+"""
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from keycast.micropython_vm.board_files import dotted
+
+_LARGE = 1 << 64  # what is larger would be held once for each use
+_INTERNED = 10  # octets: MICROPY_ALLOC_PARSE_INTERN_STRING_LEN
+_NAME = re.compile(r"_?[A-Z][A-Z0-9_]*$")
+
+Value = int | str
+
+
+@dataclass
+class _Module:
+    text: str
+    tree: ast.Module
+    bound: Counter[str]
+    aliases: dict[str, str] = field(default_factory=dict)  # name here -> module
+    borrowed: dict[str, tuple[str, str]] = field(default_factory=dict)  # name here -> (module, name there)
+    constants: dict[str, Value] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)  # names that are still read after folding
+
+
+def fold(sources: Mapping[str, str], keep: bool = False) -> dict[str, str]:
+    """Return the texts of `sources`, by path such as "cpns/errors.py", with constants written out.
+
+    `keep` leaves all definitions where they are, for tests that read them.
+    """
+    modules = {dotted(name): _read(text) for name, text in sources.items()}
+    for module in modules.values():
+        _resolve_imports(module, modules)
+    while sum(_define(module, modules) for module in modules.values()):
+        pass  # what is made of others' constants
+    edits = {name: list(_uses(module, modules)) for name, module in modules.items()}
+    if not keep:
+        for name, module in modules.items():
+            edits[name] += _dropped(name, module, modules)
+    return {name: _edited(modules[dotted(name)].text, edits[dotted(name)]) for name in sources}
+
+
+def _read(text: str) -> _Module:
+    tree = ast.parse(text)
+    return _Module(text, tree, Counter(_bindings(tree)))
+
+
+def _bindings(tree: ast.Module) -> Iterator[str]:
+    """Every name that the module binds, in whatever scope."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store() | ast.Del()) | ast.arg(arg=name) | ast.ExceptHandler(name=str(name)):
+                yield name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.Import() | ast.ImportFrom():
+                yield from (alias.asname or alias.name.partition(".")[0] for alias in node.names)
+            case ast.Global(names=names) | ast.Nonlocal(names=names):
+                yield from names
+
+
+def _resolve_imports(module: _Module, modules: Mapping[str, _Module]) -> None:
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            module.aliases.update({alias.asname or alias.name: alias.name for alias in node.names})
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                here = alias.asname or alias.name
+                if f"{node.module}.{alias.name}" in modules:
+                    module.aliases[here] = f"{node.module}.{alias.name}"
+                elif node.module in modules:
+                    module.borrowed[here] = (node.module, alias.name)
+
+
+def _definitions(module: _Module) -> Iterator[tuple[ast.Assign, list[tuple[str, ast.expr]]]]:
+    for node in module.tree.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                yield node, [(name, value)]
+            case ast.Assign(targets=[ast.Tuple(elts=names)], value=ast.Tuple(elts=values)) if len(names) == len(values):
+                if all(isinstance(target, ast.Name) for target in names):
+                    yield node, list(zip([ast.unparse(target) for target in names], values, strict=True))
+
+
+def _define(module: _Module, modules: Mapping[str, _Module]) -> int:
+    """Find constants that can be known by now; returns how many there were."""
+    before = len(module.constants)
+    for _, pairs in _definitions(module):
+        for name, expression in pairs:
+            if _NAME.match(name) and module.bound[name] == 1 and name not in module.constants:
+                value = _value(expression, module, modules)
+                if isinstance(value, str | int) and _is_cheap(value):
+                    module.constants[name] = value
+    return len(module.constants) - before
+
+
+def _is_cheap(value: Value) -> bool:
+    return len(value.encode()) <= _INTERNED if isinstance(value, str) else abs(value) < _LARGE
+
+
+def _value(expression: ast.expr, module: _Module, modules: Mapping[str, _Module]) -> object:
+    """What an expression of constants and arithmetic comes to; None if it is more than that."""
+    match expression:
+        case ast.Constant(value=constant):
+            return constant
+        case ast.Name() | ast.Attribute():
+            return _looked_up(expression, module, modules)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            value = _value(operand, module, modules)
+            return -value if isinstance(value, int) else None
+        case ast.BinOp(left=left, op=op, right=right):
+            a, b = _value(left, module, modules), _value(right, module, modules)
+            if isinstance(a, int) and isinstance(b, int):
+                tree = ast.Expression(ast.BinOp(ast.Constant(a), op, ast.Constant(b)))
+                return eval(compile(ast.fix_missing_locations(tree), "constant", "eval"))
+    return None
+
+
+def _looked_up(node: ast.expr, module: _Module, modules: Mapping[str, _Module]) -> Value | None:
+    match node:
+        case ast.Name(id=name) if name in module.constants:
+            return module.constants[name]
+        case ast.Name(id=name) if name in module.borrowed and module.bound[name] == 1:
+            home, there = module.borrowed[name]
+            return modules[home].constants.get(there)
+        case ast.Attribute(value=ast.Name(id=alias), attr=name) if module.bound[alias] == 1:
+            home = module.aliases.get(alias, "")
+            return modules[home].constants.get(name) if home in modules else None
+    return None
+
+
+_Edit = tuple[ast.expr | ast.stmt, str]
+
+
+def _uses(module: _Module, modules: Mapping[str, _Module]) -> Iterator[_Edit]:
+    """An edit for each use of a constant; notes what is still read by name."""
+
+    def walk(node: ast.AST) -> Iterator[_Edit]:
+        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
+            value = _looked_up(node, module, modules)
+            if value is not None:
+                yield node, f"({value!r})"
+                return
+            module.used.add(ast.unparse(node))
+        if isinstance(node, ast.JoinedStr):  # before Python 3.12 what is inside has no position
+            module.used.update(ast.unparse(n) for n in ast.walk(node) if isinstance(n, ast.Name | ast.Attribute))
+            return
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child)
+
+    return walk(module.tree)
+
+
+def _dropped(own: str, module: _Module, modules: Mapping[str, _Module]) -> Iterator[_Edit]:
+    """Edits that empty definitions and imports of what nothing reads any more."""
+    read = set(module.used)
+    for other in modules.values():
+        read.update(use.rpartition(".")[2] for use in other.used if "." in use)  # by whatever way
+        read.update(there for here, (home, there) in other.borrowed.items() if home == own and here in other.used)
+    only_constants = all(
+        isinstance(node, ast.Assign) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+        for node in module.tree.body
+    )
+    for statement, pairs in _definitions(module):
+        if not only_constants and all(name in module.constants and name not in read for name, _ in pairs):
+            yield statement, ""
+    roots = {use.partition(".")[0] for use in module.used}
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.ImportFrom):
+            left = [alias for alias in node.names if not _is_idle(alias, roots, module, modules)]
+            if left != node.names:
+                nothing = "" if node in module.tree.body else "pass"  # in a function it may be the only statement
+                yield node, ast.unparse(ast.ImportFrom(node.module, left, 0)) if left else nothing
+
+
+def _is_idle(alias: ast.alias, roots: set[str], module: _Module, modules: Mapping[str, _Module]) -> bool:
+    """True if an import brings a module or a constant that is not read by name any more."""
+    here = alias.asname or alias.name
+    if here in roots or module.bound[here] > 1:
+        return False
+    if here in module.borrowed:
+        home, there = module.borrowed[here]
+        return there in modules[home].constants
+    return here in module.aliases
+
+
+def _edited(text: str, edits: list[_Edit]) -> str:
+    """`text` with the spans of nodes replaced; what replaces more than one line keeps their number."""
+    starts = [0]
+    for line in text.encode().splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    spans = []
+    for node, new in edits:
+        assert node.end_lineno is not None and node.end_col_offset is not None
+        first, last = starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset
+        spans.append((first, -last, new + "\n" * (node.end_lineno - node.lineno)))
+    pieces, position = [], 0
+    for first, last, new in sorted(spans):
+        if first >= position:  # otherwise inside of what is dropped as a whole
+            pieces += [text.encode()[position:first], new.encode()]
+            position = -last
+    return b"".join([*pieces, text.encode()[position:]]).decode()

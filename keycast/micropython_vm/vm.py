@@ -1,0 +1,131 @@
+"""Find the MicroPython VM (unix port), or unpack Debian 13's package into the project's cache.
+
+Order: a `micropython` on the path that is new enough and 32-bit; the cache; Debian's package for a 32-bit
+machine (an ESP32's object sizes), then for this machine's own architecture; a 64-bit `micropython` on the path.
+Nothing is installed, and nothing is fetched once the cache is filled.
+"""
+
+import fcntl
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from keycast.micropython_vm import debian_package
+
+PROJECT = Path(__file__).resolve().parents[2]
+CACHE = PROJECT / ".cache" / "micropython"
+OLDEST = (1, 25, 0)  # has ROMFS
+MODULES = (
+    "asyncio",
+    "binascii",
+    "cryptolib",
+    "ffi",
+    "gc",
+    "hashlib",
+    "io",
+    "json",
+    "select",
+    "socket",
+    "struct",
+    "time",
+    "vfs",
+)
+WHAT_TO_INSTALL = (
+    "keycast needs the unix port of MicroPython 1.25 or newer with cryptolib, ffi and ROMFS: on Debian 13 "
+    "`apt install micropython`; elsewhere put a `micropython` built from its sources on the path."
+)
+
+_PROBE = f"import sys, {', '.join(MODULES)}\nvfs.VfsRom\nprint(sys.implementation[1][:3], sys.maxsize)"
+
+
+class NoVm(Exception):
+    """No usable VM: the text says in one sentence what to do."""
+
+
+@dataclass(frozen=True)
+class Vm:
+    """A VM that has been seen to start. `argv` starts it, `version` is MicroPython's, `bits` is 32 or 64."""
+
+    argv: tuple[str, ...]
+    version: tuple[int, int, int]
+    bits: int
+
+    def command(self, *arguments: str, heap_kib: int | None = None) -> list[str]:
+        """The command line that runs it with a heap of `heap_kib` KiB as a 32-bit machine counts them.
+
+        A 64-bit VM gets twice as much, because its objects are twice as big.
+        """
+        heap = [] if heap_kib is None else ["-X", f"heapsize={heap_kib}wK"]
+        return [*self.argv, *heap, *arguments]
+
+
+def probe(argv: Iterable[str]) -> Vm | None:
+    """Start a VM and see what it is; None if it does not start, lacks a module, or is too old."""
+    argv = tuple(argv)
+    try:
+        run = subprocess.run([*argv, "-c", _PROBE], capture_output=True, text=True, timeout=20, check=True)
+        version_text, maxsize = run.stdout.rsplit(maxsplit=1)
+        major, minor, patch = (int(part) for part in version_text.strip("()\n ").split(","))
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    if (major, minor, patch) < OLDEST:
+        return None
+    return Vm(argv, (major, minor, patch), 64 if int(maxsize) > 2**31 else 32)
+
+
+def ensure(cache: Path = CACHE, say: Callable[[str], None] | None = None) -> Vm:
+    """The VM of this machine, fetched if it must be.
+
+    `say` gets a line of progress for each slow step (default: written to standard error).
+    Raises NoVm, whose text is one sentence for a person.
+    """
+    say = say or _say
+    found = shutil.which("micropython")
+    on_path = probe([found]) if found else None
+    if on_path and on_path.bits == 32:
+        return on_path
+    cache.mkdir(parents=True, exist_ok=True)
+    with open(cache / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            return _cached(cache) or _fetch(cache, say)
+        except debian_package.NotAvailable as error:
+            if on_path:
+                say(f"micropython: using the 64-bit {found} (its objects are twice as big as an ESP32's)")
+                return on_path
+            raise NoVm(f"{WHAT_TO_INSTALL} ({error})") from error
+
+
+def _cached(cache: Path) -> Vm | None:
+    try:
+        record = json.loads((cache / "vm.json").read_text())
+        argv = [part.replace("{cache}", str(cache)) for part in record["argv"]]
+    except (FileNotFoundError, ValueError, KeyError):
+        return None
+    return probe(argv)
+
+
+def _fetch(cache: Path, say: Callable[[str], None]) -> Vm:
+    architectures = debian_package.architectures()
+    for architecture in architectures:
+        root = cache / architecture
+        debian_package.unpack(architecture, root, say)
+        vm = probe(debian_package.start_command(root))
+        if vm:
+            relative = [part.replace(str(cache), "{cache}") for part in vm.argv]
+            complete = cache / "vm.json.new"
+            complete.write_text(json.dumps({"argv": relative, "version": vm.version, "bits": vm.bits}) + "\n")
+            complete.replace(cache / "vm.json")
+            say(f"micropython: {'.'.join(map(str, vm.version))} ({architecture}) is ready in {cache}")
+            return vm
+        say(f"micropython: this kernel does not run the {architecture} build")
+        shutil.rmtree(root)
+    raise debian_package.NotAvailable(f"Debian's packages for {' and '.join(architectures)} do not run here")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,157 @@
+"""What several commands share: where the configuration is, and how an answer or a refusal is given.
+
+A person gets lines; with `--json` a program gets one JSON value on standard output, refusals included:
+`{"code": "unknown", "error": "there is no Service Group lights"}`. Exit codes are the same either way: 0 done,
+1 refused or failed, 2 not understood (and, of `keycast status`, something is wrong).
+"""
+
+import errno
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from keycast.dates import dated
+
+CONFIG_VARIABLE = "KEYCAST_CONFIG"
+_DEFAULT = Path("keycast.toml")
+
+REFUSED = "refused"
+"""The code of a refusal that has none of its own."""
+
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.ENOENT)
+_json_wanted = False
+
+
+def want_json(context: typer.Context, wanted: bool) -> bool:
+    """The callback of `--json`: the wish holds until the command that was given it ends."""
+    global _json_wanted
+    _json_wanted = wanted
+    context.call_on_close(_forget_json)
+    return wanted
+
+
+def _forget_json() -> None:
+    global _json_wanted
+    _json_wanted = False
+
+
+def folder(text: str | Path) -> Path:
+    """A folder that a person types; an empty text is refused, for it would mean the folder they stand in."""
+    if not str(text).strip():
+        raise typer.BadParameter("a folder has a name; . is the one you are in")
+    return Path(text)
+
+
+def state_option(what: str) -> Any:
+    """`--state` of a server, the folder of `what`."""
+    return typer.Option("--state", parser=folder, metavar="FOLDER", help=what)
+
+
+ConfigOption = Annotated[
+    Path,
+    typer.Option("--config", "-c", envvar=CONFIG_VARIABLE, readable=False, help="The gateway's configuration file."),
+]
+StateOption = Annotated[
+    Path | None, state_option("State folder of a CPNS Server on its own, in place of a gateway's configuration.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", callback=want_json, help="Print JSON.")]
+"""Given to every command by `keycast.json_option`."""
+DEFAULT_CONFIG = Path(os.environ.get(CONFIG_VARIABLE, str(_DEFAULT)))
+
+# Without markup: names and sentences are shown as they are, "[broadcast]" included.
+console = Console(highlight=False, soft_wrap=True, markup=False)
+_errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Turn what stops a command into its one sentence, and exit code 1.
+
+    A file or folder that cannot be used is named, and so is a disk; every other OSError is a fault of ours and stays a
+    traceback.
+    """
+    from cpns.errors import CpnsError
+    from gateway_agent.errors import GatewayError, code_of
+    from key_servers.errors import ServerError
+    from message_plane.errors import PlaneError
+    from private_store.errors import PrivateStoreError
+
+    try:
+        yield
+    except (CpnsError, GatewayError, ServerError, PlaneError, PrivateStoreError) as error:
+        refuse(str(error), code_of(error))
+    except sqlite3.Error as error:
+        refuse(f"the store cannot be used: {error}. Check the space on its disk, then start again.", "store")
+    except OSError as error:
+        if error.filename is None and error.errno in _OF_THE_DISK:
+            refuse(
+                f"cannot write: {error.strerror}. Make room on the disk, or name another folder (TMPDIR for a demo's).",
+                "file",
+            )
+        if error.filename is None:
+            raise
+        refuse(f"cannot use {os.fsdecode(error.filename)}: {error.strerror}. Check its owner, mode and disk.", "file")
+
+
+def answer(value: Any, *shown: str | Text | Callable[[], object]) -> None:
+    """Give what a command found or did: `value` with `--json`; else the lines of `shown`, or what its functions print.
+
+    `value` is what JSON knows, with dates as seconds since 1970 (`keycast.dates`).
+    """
+    if _json_wanted:
+        show_json(value)
+        return
+    for each in shown:
+        if isinstance(each, str | Text):
+            console.print(each)
+        else:
+            each()
+
+
+def remark(sentence: str) -> None:
+    """Say what a person may want to know beside the answer; nothing with `--json`."""
+    if not _json_wanted:
+        console.print(sentence)
+
+
+def refuse(sentence: str, code: str = REFUSED) -> NoReturn:
+    """End the command with exit code 1 and say why. `code` is for programs and stays what it is."""
+    complain(sentence, code)
+    raise typer.Exit(1) from None
+
+
+def complain(sentence: str, code: str = REFUSED) -> None:
+    """Say what is wrong: on standard error, or with `--json` as the JSON object that stands for the answer."""
+    if _json_wanted:
+        show_json(refusal(sentence, code))
+    else:
+        _errors.print(Text.assemble(("keycast:", "red"), " ", sentence))
+
+
+def refusal(sentence: str, code: str) -> dict[str, str]:
+    """The JSON object of a refusal."""
+    return {"code": code, "error": sentence}
+
+
+def ask(config: Path, state: Path | None, do: str, /, **arguments: Any) -> Any:
+    """Ask the gateway of `config`, or the CPNS Server in `state`; its answer, or its refusal and exit code 1."""
+    from gateway_agent.config.load import load
+    from gateway_agent.control import ask as over_socket
+
+    with sentences():
+        if state is not None:
+            return over_socket(state, do, "keycast server run", **arguments)
+        return over_socket(load(config).gateway.state_dir, do, "keycast gateway run", **arguments)
+
+
+def show_json(value: Any) -> None:
+    """Print `value` as indented JSON, its dates as ISO 8601."""
+    typer.echo(json.dumps(dated(value), indent=1))

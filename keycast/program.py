@@ -1,0 +1,112 @@
+"""The command tree of `keycast`. Only the module of the word that was typed is imported: help answers at once."""
+
+import importlib
+import os
+import sys
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+
+from keycast.json_option import Answering
+from keycast.options import refusal, show_json
+
+# word -> (module with a typer `app` of sub-commands, or with one function `command`; one line of help)
+WORDS = {
+    "demo": ("keycast.demo", "A whole home on this machine: gateway, server, real MicroPython boards."),
+    "gateway": ("keycast.gateway", "Run a PN GW, write its configuration, restore it."),
+    "server": ("keycast.server", "Run a CPNS Server on its own, beside its gateways."),
+    "group": ("keycast.group", "Create, show, re-key and delete Service Groups; expel members."),
+    "device": ("keycast.device", "Register, provision, pair, list and retire boards."),
+    "status": ("keycast.status", "What a running gateway sees and does."),
+    "kms": ("keycast.kms", "Run a key management server (KMS), its users and tokens."),
+    "gms": ("keycast.gms", "Run a group management server (GMS): groups, members, group master keys."),
+    "cms": ("keycast.cms", "Run a configuration management server (CMS): user profiles."),
+    "seal": ("keycast.seal", "Group master keys for VAL and MC users: KMS, GMS, CMS and clients in a demo."),
+    "mikey": ("keycast.mikey", "Read and write MIKEY-SAKKE messages (I_MESSAGE)."),
+}
+
+
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+"""What was typed is no command: Click's, which releases of typer bring under different names."""
+
+
+def program(typed: list[str]) -> typer.Typer:
+    """The commands, with those of the word in `typed` (the arguments) filled in and the others only listed."""
+    word = next((argument for argument in typed if not argument.startswith("-")), None)
+    tree = typer.Typer(
+        cls=_Program,
+        no_args_is_help=True,
+        pretty_exceptions_show_locals=False,  # a traceback must never show a key
+        help="Group keys for the home and for the field: one signed frame re-keys the house, "
+        "and a board that was thrown out cannot read it.",
+        epilog="Start here: keycast demo",
+    )
+    tree.callback()(_options)
+    for name, (where, line) in WORDS.items():
+        if name != word:
+            tree.command(name, help=line)(_not_loaded)
+            continue
+        module = importlib.import_module(where)
+        if hasattr(module, "app"):
+            tree.add_typer(module.app, name=name, help=line)
+        else:
+            tree.command(name)(module.command)
+    return tree
+
+
+def typed_words() -> list[str]:
+    """What was typed so far: the arguments or, while the shell asks for completions, its own line."""
+    if "_KEYCAST_COMPLETE" not in os.environ:
+        return sys.argv[1:]
+    line = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS", "")
+    return line.split()[1:]
+
+
+class _Program(Answering):
+    """Answers in JSON, where that is asked for, also if what was typed is no command."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse what is not UTF-8: no name, URI or number is, and nobody could be shown such a path."""
+        for each in args:
+            if not _is_utf8(each):
+                raise UsageError(f"{each!r} is not UTF-8.")
+        return super().parse_args(ctx, args)
+
+    def main(self, args: Any = None, *more: Any, **how: Any) -> Any:
+        """Run, and end the process with the exit code."""
+        if "--json" not in (sys.argv[1:] if args is None else args):
+            return super().main(args, *more, **how)
+        try:
+            sys.exit(super().main(args, *more, **how | {"standalone_mode": False}) or 0)
+        except UsageError as wrong:
+            show_json(refusal(getattr(wrong, "format_message", wrong.__str__)(), "usage"))
+            sys.exit(2)
+        except typer.Abort:
+            sys.exit(1)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"keycast {version('keycast')}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Has nothing to do itself."""
+
+
+def _not_loaded() -> None:
+    """Stands for a command that was not typed."""

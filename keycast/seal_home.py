@@ -1,0 +1,132 @@
+"""A home below the servers of `seal_house`: a PN GW and a board that are VAL clients, and a board that is none.
+
+The GMK reaches `lamp` in a message of its own, which the PN GW forwards, and `door` as HKDF(GMK) by broadcast.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from device_agent.key_store import KeyStore
+from device_agent.val_client import records
+from gateway_agent.app import GatewayApp
+from gateway_agent.config.schema import Broadcast, Delivery, Gateway, GatewayConfig, MessagePlane
+from gateway_agent.seal.app import BoardAccess, MappedGroup, SealClient, SealConfig
+from gateway_agent.seal.server_access import GmsAccess, KmsAccess, ServerAccess
+from key_servers.gms.values import Affiliation
+from keycast.provisioning import Trust, new_board
+from keycast.seal_house import GMS_URI, KMS_URI, SealHouse, until
+from keycast.val_provisioning import fetch
+from keycast.virtual_board import board as virtual_board
+from keycast.virtual_board.board import Board
+from keycast.virtual_board.loopback import GATEWAY_ADDRESS, broadcast_port, free_numbers, own_port
+
+GATEWAY_USER, LAMP_USER = "sip:gw.home@example.org", "sip:lamp@example.org"
+GROUP, SG = "sip:home@gms.example.org", "home/all"
+
+
+@dataclass
+class SealHome:
+    """The running home."""
+
+    seal: SealClient
+    app: GatewayApp
+    lamp: Board
+    door: Board
+
+    def lamp_gmks(self) -> dict[str, bytes]:
+        """GMK-IDs and GMKs that the lamp holds; a revoked one is empty."""
+        return {gmk.gmk_id.hex(): gmk.gmk for gmk in records.load_gmks(KeyStore(self.lamp.nvs))}
+
+    async def door_version(self) -> int:
+        """The version of the Group Key that the door holds, 0 for none."""
+        return int((await self.door.command("status"))["groups"].get(SG, 0))
+
+
+@asynccontextmanager
+async def build_seal_home(servers: SealHouse, folder: Path) -> AsyncIterator[SealHome]:
+    """Register gateway and lamp at all servers and in GROUP, provision both boards, start everything."""
+    await servers.gms.management.create_group(GROUP, "a home", rekey_on_removal=True)
+    tokens = {user: await _registered(servers, user) for user in (GATEWAY_USER, LAMP_USER)}
+    config = _config(servers, folder, tokens)
+    numbers = free_numbers(2)
+    async with AsyncExitStack() as stack:
+        seal = await SealClient.open(config.seal, folder / "seal", config.gateway.pn)
+        stack.push_async_callback(seal.close)
+        app = await GatewayApp.open(config, seal.uplink, seal.boards)
+        stack.push_async_callback(app.close)
+        boards = []
+        for number, name in enumerate(("lamp", "door"), numbers):
+            record, credential = new_board(name, _trust(app))
+            app.register(credential)
+            boards.append(Board.create(folder / name, number, record))
+        kms, _, cms = tokens[LAMP_USER]
+        made = await fetch(kms, cms, lambda: int(time.time()))
+        made.write(folder / "lamp-val")
+        await boards[0].take_val_files(folder / "lamp-val")
+        await app.start()
+        await seal.start(app.gateway)
+        for board in boards:
+            await stack.enter_async_context(powered(board))
+        await until(lambda: seal.client.profile is not None, "the gateway's profile")  # nobody joins before
+        await boards[1].event("session")
+        await boards[1].command("join", group=SG)
+        yield SealHome(seal, app, boards[0], boards[1])
+
+
+@asynccontextmanager
+async def powered(board: Board) -> AsyncIterator[None]:
+    """The board with power, started again when it resets itself, as one with little heap does for each message."""
+
+    async def start_again() -> None:
+        while await board.ended(3600) == virtual_board.RESET_CODE:
+            await board.start(up=False)
+
+    await board.start(up=False)
+    watch = asyncio.create_task(start_again())
+    try:
+        yield
+    finally:
+        watch.cancel()
+        await board.kill()
+
+
+async def _registered(servers: SealHouse, user: str) -> tuple[KmsAccess, GmsAccess, ServerAccess]:
+    """Add a user everywhere and to GROUP; how it reaches KMS, GMS and CMS."""
+    manage, profiles, ca = servers.gms.management, servers.cms.profiles, servers.ca
+    tokens = [await servers.kms.add_user(user), await manage.add_user(user), await profiles.add_user(user)]
+    await profiles.put_membership(user, GROUP, GMS_URI)
+    await manage.add_member(GROUP, user, Affiliation.IMPLICIT)
+    kms, gms, cms = (SecretStr(token) for token in tokens)
+    return (
+        KmsAccess(url=servers.kms.urls[0], kms_uri=KMS_URI, user_uri=user, token=kms, ca_file=ca),
+        GmsAccess(url=servers.gms.urls[0], token=gms, ca_file=ca, gms_uri=GMS_URI),
+        ServerAccess(url=servers.cms.urls[0], token=cms, ca_file=ca),
+    )
+
+
+def _config(
+    servers: SealHouse, folder: Path, tokens: dict[str, tuple[KmsAccess, GmsAccess, ServerAccess]]
+) -> GatewayConfig:
+    kms, gms, cms = tokens[GATEWAY_USER]
+    _, lamp_gms, lamp_cms = tokens[LAMP_USER]
+    lamp = BoardAccess(pne="lamp", user_uri=LAMP_USER, cms=lamp_cms, gms=[lamp_gms])
+    mapped = [MappedGroup(group=GROUP, sg_id=SG)]
+    return GatewayConfig(
+        gateway=Gateway(id="gw.home", pn="home", state_dir=folder / "gateway"),
+        message_plane=MessagePlane(listen=[GATEWAY_ADDRESS], port=own_port(), discovery=False),
+        broadcast=Broadcast(interfaces=["lo"], port=broadcast_port()),
+        delivery=Delivery(method="broadcast"),
+        seal=SealConfig(kms=kms, cms=cms, gms=[gms], groups=mapped, boards=[lamp]),
+    )
+
+
+def _trust(app: GatewayApp) -> Trust:
+    address = f"{GATEWAY_ADDRESS}:{app.config.message_plane.port}"
+    own, signing = app.identity.credential, app.signing_key
+    return Trust(own, signing.public_key, signing.epoch, app.config.gateway.pn, address)

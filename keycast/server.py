@@ -1,0 +1,276 @@
+"""`keycast server`: a CPNS Server on its own, reached by PN GWs over UDP."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cpns.in_words import version_text
+from keycast import completion
+from keycast.dates import local
+from keycast.group import PneArgument, SgArgument
+from keycast.logs import begin_log, ready
+from keycast.options import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    StateOption,
+    answer,
+    ask,
+    console,
+    sentences,
+    state_option,
+)
+from keycast.tables import show_table
+
+if TYPE_CHECKING:
+    from gateway_agent.control import ControlSocket
+    from key_servers.cpns_server.app import CpnsServer
+    from key_servers.cpns_server.config import ServerConfig
+
+app = typer.Typer(no_args_is_help=True)
+
+StateFolder = Annotated[Path, state_option("Folder for keys, sessions and inventory.")]
+_STATE = Path("keycast-server-state")
+
+
+@app.command()
+def run(
+    state: StateFolder = _STATE,
+    server: Annotated[str, typer.Option("--id", help="Entity ID of the Server.")] = "server.local",
+    listen: Annotated[list[str] | None, typer.Option(help="IP address to listen on; may be repeated.")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="UDP port.")] = 5685,
+) -> None:
+    """Run the Server until it is interrupted.
+
+    Example: keycast server run --state server-state
+    """
+    begin_log()
+    with sentences(), contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_run(state, server, listen or ["0.0.0.0"], port))
+
+
+async def _run(state: Path, server_id: str, listen: list[str], port: int) -> None:
+    from gateway_agent.control import SOCKET_FILE, ControlSocket, check_path
+    from key_servers.cpns_server.app import CpnsServer
+    from key_servers.cpns_server.config import ServerConfig
+    from keycast import state_copies
+    from keycast.server_config import checked
+    from keycast.server_steering import server_commands
+
+    async def back_up(path: str) -> str:
+        images = server.images()  # at one moment: nothing else runs until it is made
+        await asyncio.to_thread(state_copies.write_server_backup, server_id, Path(path), images)
+        return path
+
+    settings = checked(ServerConfig, id=server_id, listen=listen, port=port)
+    check_path(state / SOCKET_FILE)  # before anything is made
+    with state_copies.server_state(state):
+        server = await CpnsServer.open(state, settings)
+        control = ControlSocket(state / SOCKET_FILE, server_commands(server) | {"server.backup": back_up})
+        await _serve(server, control, server_id, settings)
+
+
+async def _serve(server: "CpnsServer", control: "ControlSocket", server_id: str, settings: "ServerConfig") -> None:
+    from keycast.gateway import interrupted
+
+    try:
+        await control.open()
+        ready(
+            {"server_id": server_id, "listen": settings.listen, "port": settings.port},
+            f"{server_id} listens on {', '.join(settings.listen)}, UDP port {settings.port}",
+        )
+        await interrupted(server.failed)
+    finally:
+        await control.close()
+        await server.close()
+
+
+NewGatewayArgument = Annotated[str, typer.Argument(metavar="GATEWAY", help="Entity ID of the PN GW.")]
+GatewayArgument = Annotated[
+    str, typer.Argument(metavar="GATEWAY", help="Entity ID of the PN GW.", autocompletion=completion.gateways)
+]
+PnArgument = Annotated[str, typer.Argument(metavar="PN", help="PN ID.")]
+CredentialArgument = Annotated[str, typer.Argument(help="The gateway's credential: keycast gateway credential")]
+
+
+@app.command()
+def credential(state: StateFolder = _STATE) -> None:
+    """Print the running Server's credential, for gateways to register.
+
+    Example: keycast gateway trust-server $(keycast server credential --state server-state)
+    """
+    octets = ask(DEFAULT_CONFIG, state, "server.credential")
+    answer({"credential": octets}, octets)
+
+
+@app.command("add-gateway")
+def add_gateway(
+    gateway: NewGatewayArgument,
+    pn: PnArgument,
+    credential: CredentialArgument,
+    is_open: Annotated[
+        bool | None,
+        typer.Option("--open/--closed", help="Boards belong to the PN as they come, or you admit each of them first."),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="End the identity that the gateway has; the keys it held are renewed.")
+    ] = False,
+    state: StateFolder = _STATE,
+) -> None:
+    """Let a PN GW serve a PN. Open its PN only if the gateway is yours: it could name any board as its own.
+
+    Example: keycast server add-gateway gw.home home $(keycast gateway credential) --open
+    """
+    arguments = {"gateway_id": gateway, "pn_id": pn, "credential": credential, "is_open": is_open, "replace": replace}
+    ask(DEFAULT_CONFIG, state, "server.add-gateway", **arguments)
+    closed = [] if is_open else [f"Boards of a closed PN are admitted by name: keycast server admit-pne BOARD {pn}"]
+    answer({"gateway_id": gateway, "pn_id": pn}, f"{gateway} serves {pn}.", *closed)
+
+
+@app.command("block-gateway")
+def block_gateway(gateway: GatewayArgument, state: StateFolder = _STATE) -> None:
+    """Take nothing from a PN GW and send it nothing any more: it is stolen or broken.
+
+    Example: keycast server block-gateway gw.home
+    """
+    ask(DEFAULT_CONFIG, state, "server.block-gateway", gateway_id=gateway)
+    answer({"gateway_id": gateway}, f"{gateway} is blocked. Next: keycast server replace-gateway")
+
+
+@app.command("replace-gateway")
+def replace_gateway(
+    gateway: GatewayArgument,
+    new: Annotated[str, typer.Argument(metavar="NEW", help="Entity ID of the PN GW that takes over.")],
+    credential: CredentialArgument,
+    state: StateFolder = _STATE,
+) -> None:
+    """Let another PN GW serve a PN, and renew all keys that the old one held (SEC-18). Its boards are paired anew.
+
+    Example: keycast server replace-gateway gw.home gw2.home $(keycast gateway credential)
+    """
+    ask(DEFAULT_CONFIG, state, "server.replace-gateway", gateway_id=gateway, new_gateway_id=new, credential=credential)
+    answer({"gateway_id": new}, f"{new} takes over from {gateway}; pair its boards: keycast device pair")
+
+
+@app.command("admit-pne")
+def admit_pne(
+    pne: PneArgument, pn: PnArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None
+) -> None:
+    """Let a new board speak through the gateway of a PN, also of one that is closed.
+
+    Example: keycast server admit-pne lamp.porch cabin
+    """
+    ask(config, state, "server.admit-pne", pne_id=pne, pn_id=pn)
+    answer({"pne_id": pne, "pn_id": pn}, f"{pne} belongs to {pn}.")
+
+
+@app.command("move-pne")
+def move_pne(
+    pne: PneArgument, pn: PnArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None
+) -> None:
+    """Let a board speak through the gateway of another PN; it leaves all its groups.
+
+    Example: keycast server move-pne lamp.porch cabin
+    """
+    ask(config, state, "server.move-pne", pne_id=pne, pn_id=pn)
+    answer({"pne_id": pne, "pn_id": pn}, f"{pne} belongs to {pn} now.")
+
+
+@app.command()
+def backup(
+    path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="New file for the backup.")],
+    state: StateFolder = _STATE,
+) -> None:
+    """Write all of a Server's state into one file, running or not; keep it secret. An embedded one: gateway backup.
+
+    It holds the Server's key, the credentials of its gateways, groups and members; no Group Key and no session.
+    Example: keycast server backup server.backup --state server-state
+    """
+    from gateway_agent.control import ask as over_socket
+    from gateway_agent.errors import ControlUnavailable
+    from keycast import state_copies
+    from private_store import folders
+
+    with sentences():
+        try:
+            over_socket(state, "server.backup", path=str(path.absolute()))
+        except ControlUnavailable:
+            folders.check(state)  # a backup makes nothing
+            with state_copies.server_state(state):
+                server_id, images = state_copies.stopped_server(state)
+                state_copies.write_server_backup(server_id, path, images)
+    answer({"file": str(path)}, f"{path} is written. To put it back: keycast server restore {path} --state {state}")
+
+
+@app.command()
+def restore(
+    path: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", readable=False, help="The backup to put back; without: an older folder was."),
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="More than 1 for a copy that was put back before.")] = 1,
+    config: ConfigOption = DEFAULT_CONFIG,
+    state: StateOption = None,
+) -> None:
+    """Put a backup in place of the state of a Server that is stopped; or tell a running one that it is an older copy.
+
+    No version is used twice, groups wait for a person (SEC-03). An embedded Server comes back with its gateway:
+    keycast gateway restore. Example: keycast server restore server.backup --state server-state
+    """
+    if path is None:
+        held = ask(config, state, "server.restore", epochs=epochs)
+    else:
+        from keycast import state_copies
+
+        folder = state or _STATE
+        with sentences(), state_copies.server_state(folder):
+            held = list(state_copies.put_back_server(folder, path, epochs).held)
+    lines = [f"{sg} is held. Look at its members, then: keycast server confirm-members {sg}" for sg in held]
+    answer({"held": held}, *(lines or ["There is no Service Group that could be held."]))
+
+
+@app.command("confirm-members")
+def confirm_members(
+    sg: SgArgument,
+    expel: Annotated[list[str] | None, typer.Option(help="Member that is one no longer; may be repeated.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    state: StateOption = None,
+) -> None:
+    """End the hold of a restored Service Group: its members get a new key.
+
+    Example: keycast server confirm-members home/lights --expel lamp.porch
+    """
+    version = ask(config, state, "server.confirm-members", sg_id=sg, expel=expel or [])
+    text = version_text(version)
+    answer({"sg_id": sg, "version": version, "version_text": text}, f"{sg}: version {text} is on its way.")
+
+
+@app.command()
+def alarms(config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None) -> None:
+    """Show what a person should look at at a CPNS Server. Exit code 2 if an alarm stands.
+
+    Example: keycast server alarms --state server-state
+    """
+    standing = ask(config, state, "alarms")
+    rows = [(each["kind"], local(each["since"]), each["gateway_id"], each["sg_id"], each["text"]) for each in standing]
+    answer(standing, lambda: show_table(console, ("alarm", "since", "PN GW", "Service Group", "what"), rows))
+    if standing:
+        raise typer.Exit(2)
+
+
+@app.command("dismiss-alarm")
+def dismiss_alarm(
+    kind: Annotated[str, typer.Argument(help="Kind of the alarm, as keycast server alarms shows it.")],
+    gateway: Annotated[str, typer.Option(help="Its PN GW, if it has one.")] = "",
+    sg: Annotated[str, typer.Option(help="Its Service Group, if it has one.")] = "",
+    config: ConfigOption = DEFAULT_CONFIG,
+    state: StateOption = None,
+) -> None:
+    """Take an alarm away; it comes back if its cause does.
+
+    Example: keycast server dismiss-alarm silent --gateway gw.home
+    """
+    ask(config, state, "server.dismiss-alarm", kind=kind, gateway_id=gateway, sg_id=sg)
+    answer({"kind": kind, "gateway_id": gateway, "sg_id": sg}, "Dismissed.")

@@ -1,0 +1,188 @@
+"""Backups of a KMS, GMS or CMS whose store is in SQLite, and putting one back.
+
+A backup is one file with the whole state: users, groups, GMKs and, of a KMS, its master secrets, which open and sign
+everything. What is put back goes on with higher numbers than were given out since, and is told to a person, who knows
+what else changed. A store in PostgreSQL is copied by pg_dump.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from key_servers.cms.app import STORE_FILE as CMS_STORE
+from key_servers.errors import FAULTS, ServerError
+from key_servers.gms.app import STORE_FILE as GMS_STORE
+from key_servers.kms import master_secrets
+from key_servers.kms.config import MASTER_SECRETS_FILE, TLS_CERTIFICATE_FILE, TLS_KEY_FILE
+from key_servers.kms.config import STORE_FILE as KMS_STORE
+from key_servers.sql import Transaction, migrate
+from key_servers.sql.sqlite import SqliteDatabase
+from keycast import backup_facts
+from keycast.server_config import require_whole
+from private_store import archive, contents, files, folders, restoring
+
+NUMBER_STEP = 1_000_000
+"""Numbers that a restored server skips: more changes than are made between two backups."""
+
+GoOn = Callable[[Transaction, list[tuple[Any, ...]], int], Awaitable[None]]
+"""Lets a restored store go on, given the rows that are `known` and by how much."""
+
+
+@dataclass(frozen=True)
+class KeyServer:
+    """One kind of server: its word, its store, what a person does after a restore, and the files beside the store.
+
+    `known`: what is asked of the store that a restored one takes the place of, for `go_on`.
+    """
+
+    kind: str
+    store: str
+    next_step: str
+    go_on: GoOn | None = None
+    known: str = ""
+    needed: tuple[str, ...] = ()
+    perhaps: tuple[str, ...] = ()
+
+    @property
+    def owned(self) -> tuple[str, ...]:
+        """Everything of its state folder that is of its state."""
+        return (contents.NAME, self.store, *self.needed, *self.perhaps)
+
+
+@contextlib.contextmanager
+def state_of(server: KeyServer, state: Path, database: str | None) -> Iterator[None]:
+    """The state folder for this process alone while it serves from SQLite. Raises StoreInUse, StoreUnusable."""
+    if database is not None or (server.needed and not state.exists()):  # several may serve; or there is nothing yet
+        require_whole(state)
+        yield
+        return
+    with restoring.taken(state, server.owned, FAULTS):
+        yield
+
+
+def back_up(server: KeyServer, state: Path, path: Path, database: str | None) -> None:
+    """Write the new file `path`, while the server runs or not. Raises ServerError."""
+    _require_sqlite(server, database)
+    folders.check(state, FAULTS.unusable)  # a backup makes nothing
+    require_whole(state)
+    if server.needed:
+        master_secrets.load(state / MASTER_SECRETS_FILE)  # says how they are made
+    names = {*server.needed, *(name for name in server.perhaps if (state / name).exists())}
+    members = {name: files.read(state / name, FAULTS.unusable) for name in sorted(names)}
+    if (state / server.store).exists() or server.store in contents.made(state, FAULTS.unusable):
+        members[server.store] = asyncio.run(_image(state / server.store))
+    if not members:
+        raise ServerError(f"There is no state of a {server.kind.upper()} in {state}.", "Name its folder with --state.")
+    archive.write(path, {"of": server.kind} | _identity(server, state) | backup_facts.made(), members, FAULTS.unusable)
+
+
+def put_back(server: KeyServer, state: Path, path: Path, database: str | None) -> str:
+    """Put the backup `path` in place of the state of a server that is stopped; gives when it was made.
+
+    Raises ServerError: then the state is what it was.
+    """
+    _require_sqlite(server, database)
+    about, members = archive.read(path, FAULTS.unusable)
+    known = (server.store, *server.needed, *server.perhaps)
+    with restoring.taken(state, server.owned, FAULTS):
+        backup_facts.require(path, about, {"of": server.kind} | _identity(server, state), ServerError)
+        backup_facts.require_members(path, members, set(server.needed or known), known, ServerError)
+        with restoring.putting_back(state, members, server.owned, FAULTS.unusable) as new:
+            if server.needed:
+                master_secrets.load(new / MASTER_SECRETS_FILE)
+            if server.store in members:
+                asyncio.run(_go_on(server, new, state, NUMBER_STEP + backup_facts.since(about)))
+    return about.get("made", "")
+
+
+def _require_sqlite(server: KeyServer, database: str | None) -> None:
+    if database is not None:
+        beside = f" Keep a copy of {MASTER_SECRETS_FILE} too: it never changes." * (
+            MASTER_SECRETS_FILE in server.needed
+        )
+        raise ServerError(
+            f"The store of this {server.kind.upper()} is in PostgreSQL.",
+            f"Copy it with pg_dump, and pg_restore.{beside}",
+        )
+
+
+def _identity(server: KeyServer, state: Path) -> dict[str, str]:
+    """Whose state it is, if that can be told: a KMS has a name."""
+    if MASTER_SECRETS_FILE not in server.needed:
+        return {}
+    with contextlib.suppress(ServerError):
+        return {"id": master_secrets.load(state / MASTER_SECRETS_FILE).kms_uri}
+    return {}
+
+
+async def _image(path: Path) -> bytes:
+    database = SqliteDatabase(path)
+    try:
+        return database.image()
+    finally:
+        await database.close()
+
+
+async def _go_on(server: KeyServer, new: Path, old: Path, step: int) -> None:
+    known: list[tuple[Any, ...]] = []
+    if server.known and (old / server.store).exists():
+        with contextlib.suppress(ServerError):  # damaged: what it knew is lost
+            known = await _rows(old / server.store, server.known)
+    copy = SqliteDatabase(new / server.store)
+    try:
+        await migrate(copy, f"key_servers.{server.kind}.migrations")
+        if server.go_on is not None:
+            async with copy.transaction() as sql:
+                await server.go_on(sql, known, step)
+    finally:
+        await copy.close()
+
+
+async def _rows(path: Path, statement: str) -> list[tuple[Any, ...]]:
+    database = SqliteDatabase(path)
+    try:
+        async with database.transaction() as sql:
+            return list(await sql.rows(statement))
+    finally:
+        await database.close()
+
+
+async def _go_on_as_kms(sql: Transaction, revoked: list[tuple[Any, ...]], step: int) -> None:
+    """Users who hold a certificate list ask for what is newer than its number; who was revoked stays so."""
+    await sql.rows("UPDATE kms_cache_number SET newest = newest + $1", step)
+    for user in revoked:
+        await sql.rows(
+            "INSERT INTO kms_users VALUES ($1, $2, $3, $4) ON CONFLICT (user_uri) DO UPDATE SET revoked_at = $4", *user
+        )
+
+
+async def _go_on_as_cms(sql: Transaction, newest: list[tuple[Any, ...]], step: int) -> None:
+    """Clients take no profile that is older than the one they have."""
+    highest = max((row[0] or 0 for row in newest), default=0)
+    await sql.rows("UPDATE cms_users SET revision = max(revision + $1, $2)", step, highest + 1)
+
+
+KMS = KeyServer(
+    "kms",
+    KMS_STORE,
+    "Who was revoked since then may be able to have keys again: keycast kms show, keycast kms user revoke",
+    _go_on_as_kms,
+    known="SELECT user_uri, role, added_at, revoked_at FROM kms_users WHERE revoked_at IS NOT NULL",
+    needed=(MASTER_SECRETS_FILE,),
+    perhaps=(TLS_CERTIFICATE_FILE, TLS_KEY_FILE),
+)
+GMS = KeyServer(
+    "gms",
+    GMS_STORE,
+    "Who was removed since then is on the lists again: keycast gms group show; make new keys: keycast gms key make",
+)
+CMS = KeyServer(
+    "cms",
+    CMS_STORE,
+    "Who was removed from a group since then has it in the profile again: keycast cms show, keycast cms remove",
+    _go_on_as_cms,
+    known="SELECT max(revision) FROM cms_users",
+)

@@ -1,0 +1,227 @@
+"""Backups of a whole state, that of a gateway or of a CPNS Server on its own, and putting one back.
+
+A backup is one file with all that is needed: inventories, the keys that peers know the entity by, their credentials. It
+holds no Group Key, no tree master and no session (SEC-02), so what is put back begins anew: the next generation of
+device keys, the next epoch of versions, sessions made again.
+"""
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway_agent.app import (
+    IDENTITY_FILE,
+    NEXT_SIGNING_FILE,
+    SEAL_FOLDER,
+    SERVER_FOLDER,
+    SESSIONS_FILE,
+    SIGNING_FILE,
+    STORE_FOLDER,
+)
+from gateway_agent.config.schema import GatewayConfig
+from gateway_agent.core.restore import Counted
+from gateway_agent.core.restore import restore as begin_anew
+from gateway_agent.errors import GatewayError
+from gateway_agent.store.errors import FAULTS
+from gateway_agent.store.store import DATABASE_FILE, Store
+from key_servers.cpns_server import database as server_database
+from key_servers.cpns_server import udp_link
+from key_servers.cpns_server.app import CpnsServer
+from key_servers.cpns_server.config import ServerConfig
+from key_servers.cpns_server.recovery import epochs_ahead
+from key_servers.cpns_server.store import Store as ServerStore
+from key_servers.errors import ServerError
+from keycast import backup_facts
+from message_plane.identity import OwnIdentity, SigningKey
+from message_plane.session_store import SessionStore
+from private_store import archive, contents, files, restoring
+
+GMKS, GROUPS = f"{SEAL_FOLDER}/seal_gmks.sqlite3", f"{SEAL_FOLDER}/seal_groups.sqlite3"
+INVENTORY = f"{STORE_FOLDER}/{DATABASE_FILE}"
+SERVER = f"{SERVER_FOLDER}/{server_database.FILE_NAME}"
+
+_OF_GATEWAY = (IDENTITY_FILE, SIGNING_FILE, SESSIONS_FILE, INVENTORY, SERVER, GMKS, GROUPS)
+_OWNED_BY_GATEWAY = (
+    *(contents.NAME, IDENTITY_FILE, SIGNING_FILE, NEXT_SIGNING_FILE, SESSIONS_FILE),
+    *(f"{folder}/" for folder in (STORE_FOLDER, SERVER_FOLDER, SEAL_FOLDER)),
+)
+_OF_SERVER = (server_database.FILE_NAME, udp_link.IDENTITY_FILE, udp_link.SESSIONS_FILE)
+_OWNED_BY_SERVER = (*_OF_SERVER, contents.NAME)
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What putting a backup back did. `held`: Service Groups whose members a person must confirm."""
+
+    made: str
+    held: tuple[str, ...]
+    generation: int = 0
+    boards: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+
+
+@contextmanager
+def gateway_state(state: Path) -> Iterator[None]:
+    """The state folder of a gateway for this process alone, with a restore that was cut put in place. Raises
+    StoreInUse, StoreDamaged."""
+    with restoring.taken(state, _OWNED_BY_GATEWAY, FAULTS):
+        yield
+
+
+@contextmanager
+def server_state(state: Path) -> Iterator[None]:
+    """As `gateway_state`, of a CPNS Server on its own."""
+    with restoring.taken(state, _OWNED_BY_SERVER, FAULTS):
+        yield
+
+
+# Backups
+
+
+def write_gateway_backup(config: GatewayConfig, path: Path, images: Mapping[str, bytes]) -> None:
+    """Write the new file `path`. `images`: the gateway's files as a backup holds them. Raises StoreDamaged."""
+    about = {"of": "gateway", "id": config.gateway.id, "pn": config.gateway.pn, "uplink": config.uplink.kind}
+    archive.write(path, about | backup_facts.made(), images, FAULTS.unusable)
+
+
+def write_server_backup(server_id: str, path: Path, images: Mapping[str, bytes]) -> None:
+    """As `write_gateway_backup`, of a CPNS Server on its own."""
+    archive.write(path, {"of": "server", "id": server_id} | backup_facts.made(), images, FAULTS.unusable)
+
+
+def stopped_gateway(state: Path) -> dict[str, bytes]:
+    """The images of a gateway that does not run; its state folder is this process's."""
+    if not (state / INVENTORY).exists():
+        raise GatewayError(f"There is no gateway's state in {state}.", "Check state_dir; a gateway makes it.")
+    images = {name: files.read(state / name, FAULTS.unusable) for name in (IDENTITY_FILE, SIGNING_FILE)}
+    with closing(SessionStore(state / SESSIONS_FILE)) as sessions:
+        images[SESSIONS_FILE] = sessions.image()
+    with closing(Store(state / STORE_FOLDER)) as store:
+        images[INVENTORY] = store.image()
+    if (state / SERVER).exists():
+        with closing(ServerStore(state / SERVER_FOLDER)) as server:
+            images[SERVER] = server.image()
+    if (state / GROUPS).exists():
+        from gateway_agent.seal.gmk_store import GmkStore
+        from gateway_agent.seal.service_groups import ServiceGroups
+
+        with closing(GmkStore(state / GMKS)) as gmks, closing(ServiceGroups(state / GROUPS)) as groups:
+            images[GMKS], images[GROUPS] = gmks.image(), groups.image()
+    return images
+
+
+def stopped_server(state: Path) -> tuple[str, dict[str, bytes]]:
+    """(entity ID, images) of a CPNS Server on its own that does not run; its state folder is this process's."""
+    if not (state / udp_link.IDENTITY_FILE).exists():
+        raise ServerError(f"There is no state of a CPNS Server on its own in {state}.", "Name its folder with --state.")
+    images = {udp_link.IDENTITY_FILE: files.read(state / udp_link.IDENTITY_FILE, FAULTS.unusable)}
+    with closing(ServerStore(state)) as store, closing(SessionStore(state / udp_link.SESSIONS_FILE)) as sessions:
+        images[server_database.FILE_NAME], images[udp_link.SESSIONS_FILE] = store.image(), sessions.image()
+    return OwnIdentity.load(state / udp_link.IDENTITY_FILE).entity_id, images
+
+
+# Restores
+
+
+def put_back_gateway(config: GatewayConfig, path: Path, epochs: int = 1) -> Restored:
+    """Put the backup `path` in place of the gateway's state, which is its own, and begin anew (SEC-02, SEC-03).
+
+    `epochs`: how many the embedded Server goes on by at least, and how many steps the generation does. Raises
+    StoreDamaged, ServerError and others in a sentence: then the state is what it was.
+    """
+    state = config.gateway.state_dir
+    about, members = archive.read(path, FAULTS.unusable)
+    embedded = config.uplink.kind == "embedded"
+    backup_facts.require(path, about, {"of": "gateway", "id": config.gateway.id, "pn": config.gateway.pn}, GatewayError)
+    wanted = {IDENTITY_FILE, SIGNING_FILE, SESSIONS_FILE, INVENTORY, *((SERVER,) if embedded else ())}
+    backup_facts.require_members(path, members, wanted, _OF_GATEWAY, GatewayError)
+    done = None
+    held: tuple[str, ...] = ()
+    with restoring.putting_back(state, members, _OWNED_BY_GATEWAY, FAULTS.unusable) as new:
+        SigningKey.load(new / SIGNING_FILE, OwnIdentity.load(new / IDENTITY_FILE))
+        SessionStore(new / SESSIONS_FILE).close()
+        with closing(Store(new / STORE_FOLDER, restoring=True)) as store:
+            counted = Counted(known=_known_generation(state), times=epochs, since_s=backup_facts.since(about))
+            done = begin_anew(
+                store, secrets.token_bytes, height=config.tree.height, unix=int(time.time()), counted=counted
+            )
+        if SERVER in members:
+            held = _begin_epochs(new / SERVER_FOLDER, state / SERVER_FOLDER, epochs, backup_facts.since(about))
+        begin_epoch_of_bridged_groups(new / SEAL_FOLDER, state / SEAL_FOLDER, epochs, backup_facts.since(about))
+    return Restored(about.get("made", ""), held, done.generation, done.pnes, done.waiting_groups)
+
+
+def begin_anew_in_place(config: GatewayConfig, epochs: int = 1) -> Restored:
+    """Begin anew after an older copy of the whole state folder was put back, as by an image of an SD card.
+
+    `epochs`: as for `put_back_gateway`, more than 1 for an image that was put back before.
+    """
+    state = config.gateway.state_dir
+    with closing(Store(state / STORE_FOLDER, restoring=True)) as store:
+        with closing(SessionStore(state / SESSIONS_FILE)) as sessions:
+            sessions.discard_contexts()
+        begin_epoch_of_bridged_groups(state / SEAL_FOLDER, epochs=epochs)
+        counted = Counted(times=epochs)
+        done = begin_anew(store, secrets.token_bytes, height=config.tree.height, unix=int(time.time()), counted=counted)
+    return Restored("", (), done.generation, done.pnes, done.waiting_groups)
+
+
+def put_back_server(state: Path, path: Path, epochs: int = 1) -> Restored:
+    """As `put_back_gateway`, for a CPNS Server on its own in the folder `state`."""
+    about, members = archive.read(path, FAULTS.unusable)
+    backup_facts.require(path, about, {"of": "server"}, GatewayError)
+    backup_facts.require_members(path, members, set(_OF_SERVER), _OF_SERVER, GatewayError)
+    with restoring.putting_back(state, members, _OWNED_BY_SERVER, FAULTS.unusable) as new:
+        OwnIdentity.load(new / udp_link.IDENTITY_FILE)
+        SessionStore(new / udp_link.SESSIONS_FILE).close()
+        held = _begin_epochs(new, state, epochs, backup_facts.since(about))
+    return Restored(about.get("made", ""), held)
+
+
+def begin_epoch_of_bridged_groups(folder: Path, old: Path | None = None, epochs: int = 1, since_s: int = 0) -> None:
+    """Versions that a VAL client made since an older state in `folder` was saved are not used again (SEC-03).
+
+    `old`: the folder that it takes the place of; what is there and can be read is used neither.
+    """
+    if not (folder / Path(GROUPS).name).exists():  # and perhaps nothing is installed of what a VAL client needs
+        return
+    from gateway_agent.seal.service_groups import ServiceGroups
+
+    known = {}
+    if old is not None and (old / Path(GROUPS).name).exists():
+        with contextlib.suppress(GatewayError), closing(ServiceGroups(old / Path(GROUPS).name)) as newest:
+            known = newest.numbers()
+    with closing(ServiceGroups(folder / Path(GROUPS).name)) as groups:
+        groups.begin_epoch(epochs, since_s, known)
+
+
+def _begin_epochs(new: Path, old: Path, epochs: int, since_s: int) -> tuple[str, ...]:
+    """Declare the Server's store in `new` a copy older than that in `old`, if there is one that can be read."""
+    with contextlib.suppress(ServerError):
+        if (old / server_database.FILE_NAME).exists():
+            with closing(ServerStore(new)) as copy, closing(ServerStore(old)) as newest:
+                epochs = max(epochs, epochs_ahead(newest, copy) + 1)
+
+    async def declare() -> tuple[str, ...]:
+        server = await CpnsServer.open(new, ServerConfig(), background=False)
+        try:
+            return await server.restore(epochs, since_s)
+        finally:
+            await server.close()
+
+    return asyncio.run(declare())
+
+
+def _known_generation(state: Path) -> int:
+    """The highest generation that the state to be replaced knows, as far as it can be read."""
+    known = 0
+    if (state / INVENTORY).exists():
+        with contextlib.suppress(GatewayError), closing(Store(state / STORE_FOLDER, restoring=True)) as store:
+            pn = store.pn.get()
+            known = max([0 if pn is None else pn.last_generation, *store.tree_masters.generations()])
+    return known

@@ -1,0 +1,60 @@
+"""`keycast status`: what a running gateway sees and does."""
+
+from typing import Any
+
+import typer
+from rich.text import Text
+
+from keycast.dates import ago, local
+from keycast.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console
+from keycast.tables import show_table
+
+_NAMED_MAX = 8  # boards in one line
+
+
+def command(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Groups, versions, deliveries, boards, networks, alarms and counters of the running gateway.
+
+    Exit code 2 if broadcasts are stopped, an alarm stands, or a group waits for a key or for a person. Example:
+    keycast status
+    """
+    state = ask(config, None, "status")
+    answer(state, lambda: _show(state))
+    if state["stopped"] or state["alarms"] or state["held"] or any(group["waiting"] for group in state["groups"]):
+        raise typer.Exit(2)
+
+
+def _is_silent(device: dict[str, Any]) -> bool:
+    """A board asks for its keys once a day at least; one that was never heard may still be on the desk."""
+    return device["age_s"] is not None and device["age_s"] > 2 * 86400
+
+
+def _show(state: dict[str, Any]) -> None:
+    sessions = sum(device["session"] for device in state["devices"])
+    console.print(f"{state['gateway_id']} serves {state['pn_id']}, uplink {state['uplink']}")
+    keys = [f"{each['interface']} {each['broadcast']}" for each in state["networks"] if not each["problem"]]
+    console.print(f"boards reach it at {', '.join(state['addresses']) or '-'}; keys go to {', '.join(keys) or '-'}")
+    for network in state["networks"]:
+        problem = f"; no keys go out on it: {network['problem']}" if network["problem"] else ""
+        console.print(f"{network['interface']}: {network['sent']} broadcasts sent, {network['failed']} not{problem}")
+    console.print(f"let in: {len(state['devices'])}, with a session: {sessions}")
+    silent = [f"{each['pne_id']} ({ago(each['age_s'])})" for each in state["devices"] if _is_silent(each)]
+    if silent:
+        more = [f"and {len(silent) - _NAMED_MAX} more"] if len(silent) > _NAMED_MAX else []
+        console.print(f"not heard for two days: {', '.join(silent[:_NAMED_MAX] + more)}")
+    if state["stopped"]:
+        console.print(Text.assemble(("stopped:", "red"), " ", state["stopped"]))
+    for sg in state["held"]:
+        console.print(
+            Text.assemble(("held:", "red"), f" {sg}. Look at its members: keycast server confirm-members {sg}")
+        )
+    rows = []
+    for group in state["groups"]:
+        delivery = ", ".join(f"{each['member_count']} {each['state']}" for each in group["states"])
+        remark = "exposed" if group["exposed"] else "waits for a key" if group["waiting"] else ""
+        rows.append((group["sg_id"], group["version_text"], str(group["member_count"]), delivery, remark))
+    show_table(console, ("Service Group", "version", "members", "newest delivery", "remark"), rows)
+    for alarm in state["alarms"]:
+        console.print(Text.assemble(("alarm:", "red"), f" since {local(alarm['since'])}: {alarm['text']}"))
+    for name, count in state["counters"].items():
+        console.print(f"{count:8} {name}")

@@ -1,0 +1,129 @@
+"""What a running gateway can be told over its control socket, and what it answers: plain values, never a key."""
+
+import base64
+import binascii
+from dataclasses import asdict
+from typing import Any, NoReturn
+
+from cpns.errors import NotAllowed
+from cpns.in_words import version_text
+from gateway_agent.app import GatewayApp
+from gateway_agent.control import Command, attended
+from key_servers.cpns_server.app import CpnsServer
+from key_servers.cpns_server.values import GroupState
+from keycast.known_names import new_name, require
+from keycast.server_steering import commands_elsewhere, credential_octets, group_commands
+from message_plane import credentials
+
+SECRET_CHARACTERS = 16
+
+
+def commands(app: GatewayApp, server: CpnsServer | None) -> dict[str, Command]:
+    """The commands of a gateway; those of Service Groups do something where the CPNS Server is embedded."""
+    known: dict[str, Command] = {
+        "status": lambda: _status(app, server),
+        "seal.boards": _no_val_client,  # until one takes its place
+        "trust": app.trust,
+        "gateway.roll-over": app.roll_over,
+        "gateway.new-generation": app.gateway.new_generation,
+        "device.list": lambda: _devices(app),
+        "device.register": lambda credential, group=None, replace=False: _register(
+            app, server, credential, group, replace
+        ),
+        "device.retire": lambda pne_id: _retire(app, pne_id),
+        "device.release": lambda pne_id: _release(app, pne_id),
+        "device.pair": attended(
+            lambda pne_id, secret, replace=False: app.pair(
+                new_name(pne_id, "board"), secret_octets(secret), replace=replace
+            )
+        ),
+    }
+    if server is None:
+        return known | commands_elsewhere()
+    return known | group_commands(server, lambda: _boards(app))
+
+
+def _no_val_client() -> NoReturn:
+    raise NotAllowed("this gateway is no VAL client: its configuration has no section [seal], see docs/gms.md")
+
+
+def secret_octets(text: str) -> bytes:
+    """The 10 octets of a pairing secret as a board shows it: 16 base32 characters. Raises NotAllowed."""
+    letters = "".join(text.split()).replace("-", "").upper()
+    try:
+        octets = base64.b32decode(letters)
+    except binascii.Error:
+        octets = b""
+    if len(letters) != SECRET_CHARACTERS or len(octets) != 10:
+        raise NotAllowed("a pairing secret is 16 characters of A-Z and 2-7")
+    return octets
+
+
+def _boards(app: GatewayApp) -> list[str]:
+    """All boards that are let in."""
+    return [each.entity_id for each in app.credentials.registered() if each.role == credentials.ROLE_PNE]
+
+
+def _retire(app: GatewayApp, pne_id: str) -> list[str]:
+    if not app.gateway.has_pne(pne_id):
+        require(pne_id, _boards(app), "board")
+    return app.registrar.retire(pne_id)
+
+
+def _release(app: GatewayApp, pne_id: str) -> None:
+    require(pne_id, _boards(app), "board")
+    if not app.gateway.is_held(pne_id):
+        raise NotAllowed(f"{pne_id} is not held: it may join and leave")
+    app.gateway.release_pne(pne_id)
+
+
+def _register(app: GatewayApp, server: CpnsServer | None, credential: str, group: str | None, replace: bool) -> str:
+    parsed = credentials.parse(credential_octets(credential), "pne")
+    new_name(parsed.entity_id, "board")
+    if group is not None and server is not None:  # else the CPNS Server elsewhere may know groups that we do not
+        known = [view.sg_id for view in server.list_groups()]
+        if app.config.seal is not None:
+            known += [each.sg_id for each in app.config.seal.groups]
+        require(group, known, "Service Group", "It is created first: keycast group create")
+    app.register(parsed, group, replace=replace)
+    return parsed.entity_id
+
+
+def _devices(app: GatewayApp) -> list[dict[str, Any]]:
+    groups_of: dict[str, list[str]] = {}
+    for status in app.gateway.groups():
+        for member in status.members:
+            groups_of.setdefault(member, []).append(status.group.sg_id)
+    return [
+        {"pne_id": pne_id, **asdict(app.sightings.of(pne_id)), "sg_ids": groups_of.get(pne_id, [])}
+        for pne_id in sorted(_boards(app))
+    ]
+
+
+def _status(app: GatewayApp, server: CpnsServer | None) -> dict[str, Any]:
+    groups = [
+        {
+            "sg_id": status.group.sg_id,
+            "version": status.group.version,
+            "version_text": version_text(status.group.version),
+            "member_count": len(status.members),
+            "states": [{"state": str(state), "member_count": count} for state, count in sorted(status.states.items())],
+            "exposed": status.group.exposed,
+            "waiting": status.group.waiting,
+        }
+        for status in app.gateway.groups()
+    ]
+    return {
+        "gateway_id": app.config.gateway.id,
+        "pn_id": app.config.gateway.pn,
+        "pn_alias": app.pn_alias,
+        "uplink": app.config.uplink.kind,
+        "addresses": app.addresses(),
+        "networks": app.broadcasts(),
+        "stopped": app.gateway.stop_reason,
+        "held": [view.sg_id for view in server.list_groups() if view.state == GroupState.HELD] if server else [],
+        "groups": groups,
+        "devices": _devices(app),
+        "counters": dict(sorted(app.counters.items())),
+        "alarms": [*app.gateway.alarms(), *(server.alarms() if server else ())],
+    }

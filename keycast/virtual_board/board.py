@@ -1,0 +1,313 @@
+"""One virtual board: a process of the MicroPython VM that runs the files of an ESP32, with a folder as its flash.
+
+    board = Board.create(folder, number=1, provisioning=record)
+    await board.start()
+    await board.command("join", group="kitchen")
+    await board.event("key", group="kitchen")
+    await board.kill()          # the power goes
+    await board.start()         # and comes back
+
+The board's own address is 127.0.x.y, or what `Network` says, for a board in a network namespace.
+"""
+
+import asyncio
+import functools
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cpns import cborlite, numbers
+from device_agent import provisioning as device_provisioning
+from device_agent.key_store import KeyStore
+from device_agent.val_client import records as val_records
+from keycast.micropython_vm import board_files, compile, vm
+from keycast.virtual_board import loopback
+from keycast.virtual_board.nvs_folder import NvsFolder
+
+HEAP_KIB = 96
+RESET_CODE = 75  # on_vm/machine.py
+POWER_CUT_CODE = 137  # on_vm/esp32.py
+ON_VM = Path(__file__).with_name("on_vm")
+ON_VM_TREE = compile.MPY / "virtual"
+HARDWARE_IMAGE = compile.MPY / "virtual.romfs"
+LINE_MAX = 1 << 16
+_WIFI_RECORD = [1, "virtual", "virtual password"]  # micropython/wifi.py
+
+
+class BoardError(Exception):
+    """A command that the board refused; `kind` is the name of the board's exception."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(f"{kind}: {reason}")
+        self.kind = kind
+        self.reason = reason
+
+
+class BoardEnded(Exception):
+    """The board's process ended while something was expected from it; the text has its last words."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """Where boards live. `prefix` are the words that start their process, such as `ip netns exec NAME`."""
+
+    address: str
+    netmask: str = "255.0.0.0"
+    prefix: Sequence[str] = ()
+    port: int = numbers.PORT_COAP
+    broadcast_port: int = numbers.PORT_BROADCAST
+
+    @classmethod
+    def loopback(cls, number: int) -> "Network":
+        """Board `number` (1..16,000) of this process: 127.0.64.1, 127.0.64.2, ... on ports of its own."""
+        address = f"127.0.{64 + number // 250}.{1 + number % 250}"
+        return cls(address, port=loopback.board_port(), broadcast_port=loopback.broadcast_port())
+
+
+class Board:
+    """A board and its process. Events of the board are kept in `events`, in order.
+
+    `rom` is the image it runs; `be_val_client` makes it one. `app`: the folder of another application, None for the one
+    that takes commands; such a board is started with `up=False`.
+    """
+
+    def __init__(self, folder: Path, number: int, network: Network) -> None:
+        self.folder = folder
+        self.number = number
+        self.network = network
+        self.rom = compile.BOARD_IMAGE
+        self.val_client = ""
+        self.app: Path | None = None
+        self.nvs = NvsFolder(folder / "nvs")
+        self.events: list[dict[str, Any]] = []
+        self.exit_code: int | None = None
+        self.restarts = 0
+        self._process: asyncio.subprocess.Process | None = None
+        self._changed = asyncio.Condition()
+        self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._commands = 0
+        self._reader: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Board {self.number} at {self.network.address}>"
+
+    @classmethod
+    def create(cls, folder: Path, number: int, provisioning: bytes, network: Network | None = None) -> "Board":
+        """A new board with an empty flash but for its provisioning record (`device_agent.provisioning`)."""
+        build()
+        shutil.rmtree(folder, ignore_errors=True)
+        board = cls(folder, number, network or Network.loopback(number))
+        store = KeyStore(board.nvs)
+        store.save(device_provisioning.RECORD, provisioning)
+        store.save("wifi", cborlite.encode(_WIFI_RECORD))
+        return board
+
+    def be_val_client(self, client: bytes, rsks: dict[int, bytes]) -> None:
+        """Run `device_agent.val_client` from the next start on, with a record `records.pack_client` and RSKs."""
+        folder = self.folder / "val"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self.rom, self.val_client = compile.VAL_CLIENT_IMAGE, f"{folder}/"
+        store = KeyStore(self.nvs)
+        store.save(val_records.PROVISIONING, client)
+        val_records.save_rsks(store, rsks)
+
+    async def run_script(self, script: Path) -> None:
+        """What `mpremote run` does: run a program of the host with the board's modules. Raises BoardEnded."""
+        if self.running:
+            raise ValueError(f"{self} is running")
+        code = f"import power_on; exec(open({str(script)!r}).read())"
+        command = vm.ensure().command("-c", code, heap_kib=HEAP_KIB)
+        process = await asyncio.create_subprocess_exec(
+            *command, env=self._environment(), cwd=self.folder, stdout=asyncio.subprocess.DEVNULL
+        )
+        if failed := await process.wait():
+            raise BoardEnded(f"{script} ended with {failed} on {self}")
+
+    async def take_val_files(self, folder: Path) -> None:
+        """Become a VAL client by the files of `keycast seal board`: run its script, copy its caches."""
+        from keycast import val_provisioning
+
+        target = self.folder / "val"
+        target.mkdir(mode=0o700, exist_ok=True)
+        self.rom, self.val_client = compile.VAL_CLIENT_IMAGE, f"{target}/"
+        await self.run_script(folder / val_provisioning.SCRIPT)
+        for cache in folder.glob("v*"):
+            shutil.copy(cache, target)
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    async def start(
+        self,
+        *,
+        loss: float = 0.0,
+        seed: int = 1,
+        power_cut: str = "",
+        heap_kib: int = HEAP_KIB,
+        up: bool = True,
+        in_range: bool = True,
+        more: Mapping[str, str] | None = None,
+    ) -> None:
+        """Switch the power on; returns when the agent runs (`up`), or at once.
+
+        `loss` is the probability that a datagram from or to this board is lost, drawn from `seed`; `power_cut` is
+        "n:before", "n:torn" or "n:after": the power goes at the n-th write to the flash. `in_range`: the access point
+        is heard. `more`: what else its modules are to find in their environment (on_vm/idf_heap.py). Raises BoardEnded.
+        """
+        if self.running:
+            raise ValueError(f"{self} is already running")
+        machine = vm.ensure()
+        environment = self._environment() | {
+            "BOARD_LOSS": repr(loss),
+            "BOARD_SEED": str(seed),
+            "BOARD_POWER_CUT": power_cut,
+            "BOARD_OUT_OF_RANGE": "" if in_range else "1",
+            **(more or {}),
+        }
+        command = machine.command("-c", "import power_on, main", heap_kib=heap_kib)
+        with open(self.folder / "errors.txt", "ab") as errors:
+            self._process = await asyncio.create_subprocess_exec(
+                *self.network.prefix,
+                *command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+                env=environment,
+                cwd=self.folder,
+                limit=LINE_MAX,
+            )
+        self.exit_code = None
+        first = len(self.events)
+        self._reader = asyncio.create_task(self._read(self._process))
+        if up:
+            await self.event("up", since=first, timeout_s=30)
+
+    async def command(self, do: str, *, timeout_s: float = 60, **values: Any) -> dict[str, Any]:
+        """Let the board do something (on_vm/app.py lists what) and return its answer.
+
+        Raises BoardError if it refuses, BoardEnded if it ends, TimeoutError.
+        """
+        if not self.running or self._process is None or self._process.stdin is None:
+            raise BoardEnded(self._last_words())
+        self._commands += 1
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._answers[self._commands] = answer
+        line = json.dumps({"n": self._commands, "do": do, **values})
+        self._process.stdin.write(line.encode() + b"\n")
+        async with asyncio.timeout(timeout_s):
+            result = await answer
+        if "error" in result:
+            raise BoardError(result["error"], result["reason"])
+        return result
+
+    async def event(self, name: str, *, since: int = 0, timeout_s: float = 60, **values: Any) -> dict[str, Any]:
+        """The first event `name` with these values among `events[since:]`, waited for if need be.
+
+        Raises BoardEnded if the board ends before, TimeoutError.
+        """
+        wanted = {"event": name, **values}
+        async with asyncio.timeout(timeout_s), self._changed:
+            position = since
+            while True:
+                for event in self.events[position:]:
+                    if wanted.items() <= event.items():
+                        return event
+                position = len(self.events)
+                if self.exit_code is not None:
+                    raise BoardEnded(self._last_words())
+                await self._changed.wait()
+
+    async def ended(self, timeout_s: float = 60) -> int:
+        """Wait until the board's process has ended; its exit code (RESET_CODE, POWER_CUT_CODE or another)."""
+        async with asyncio.timeout(timeout_s), self._changed:
+            await self._changed.wait_for(lambda: self.exit_code is not None)
+        assert self.exit_code is not None
+        return self.exit_code
+
+    async def kill(self) -> None:
+        """The power goes, at whatever instruction the board is."""
+        if self.running and self._process is not None:
+            self._process.kill()
+            await self.ended()
+
+    async def stop(self) -> None:
+        """End the board in order: its input is closed, its application returns."""
+        if self.running and self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+            try:
+                await self.ended(timeout_s=5)
+            except TimeoutError:
+                await self.kill()
+
+    async def restart(self, **how: Any) -> None:
+        """Take the power away and give it back; arguments as for `start`."""
+        await self.kill()
+        self.restarts += 1
+        await self.start(**how)
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "MICROPYPATH": f"{ON_VM_TREE}:.frozen",
+            "BOARD_ROM": str(self.rom),
+            "BOARD_VAL_CLIENT": self.val_client,
+            "BOARD_APP": str(self.app or ""),
+            "BOARD_HARDWARE": str(HARDWARE_IMAGE),
+            "BOARD_ADDRESS": self.network.address,
+            "BOARD_NETMASK": self.network.netmask,
+            "BOARD_PORT": str(self.network.port),
+            "BOARD_BROADCAST_PORT": str(self.network.broadcast_port),
+            "BOARD_MAC": f"02{self.number:010x}",
+            "BOARD_NVS": str(self.folder / "nvs"),
+        }
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        while line := await process.stdout.readline():
+            try:
+                values = json.loads(line)
+            except ValueError:
+                values = {"event": "print", "text": line.decode(errors="replace").rstrip()}
+            if not isinstance(values, dict):
+                values = {"event": "print", "text": line.decode(errors="replace").rstrip()}
+            if "n" in values:
+                answer = self._answers.pop(values.pop("n"), None)
+                if answer and not answer.done():
+                    answer.set_result(values)
+                continue
+            async with self._changed:
+                self.events.append(values)
+                self._changed.notify_all()
+        code = await process.wait()
+        async with self._changed:
+            self.exit_code = code
+            self._changed.notify_all()
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(BoardEnded(self._last_words()))
+        self._answers.clear()
+
+    def _last_words(self) -> str:
+        try:
+            errors = (self.folder / "errors.txt").read_text(errors="replace")[-2000:]
+        except FileNotFoundError:
+            errors = ""
+        printed = [event["text"] for event in self.events if event.get("event") == "print"][-30:]
+        return f"{self} ended with exit code {self.exit_code}\n" + "\n".join(printed) + errors
+
+
+@functools.cache
+def build() -> None:
+    """Compile what boards run: the board's own files, and the modules that stand in for its hardware.
+
+    Once in a process: `Board.create` asks for it, so that no board runs what older sources were compiled to.
+    """
+    compile.compile_board()
+    compile.compile_val_client_board()
+    sources = [compile.ON_VM / "rom.py", *sorted(ON_VM.glob("*.py"))]
+    files = {source.name: source for source in sources}
+    compile.compile_tree(files, ON_VM_TREE, board_files.LEVEL)
+    compile.write_image(ON_VM_TREE, HARDWARE_IMAGE)

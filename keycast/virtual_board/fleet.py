@@ -1,0 +1,67 @@
+"""Several virtual boards at once."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from keycast.virtual_board.board import Board, BoardEnded, Network
+
+AT_ONCE = 16  # boards that start at the same time: starting is all computing
+
+
+class Fleet:
+    """Boards 1..n with one provisioning record each, started together and stopped together.
+
+        async with Fleet(folder, records, loss=0.2, seed=1) as fleet:
+            await fleet.boards[0].command("join", group="kitchen")
+
+    The k-th board draws its losses from `seed` + k. `networks` places them elsewhere than on loopback.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        provisionings: Sequence[bytes],
+        *,
+        networks: Sequence[Network] | None = None,
+        first: int = 1,
+        **how: Any,
+    ) -> None:
+        self._how = how
+        self.boards = [
+            Board.create(folder / f"board-{number}", number, record, networks[number - first] if networks else None)
+            for number, record in enumerate(provisionings, first)
+        ]
+
+    async def __aenter__(self) -> "Fleet":
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start all boards; if one does not come up, all are stopped and its error is raised."""
+        gate = asyncio.Semaphore(AT_ONCE)
+        how = dict(self._how)
+        seed = how.pop("seed", 1)
+
+        async def start(place: int, board: Board) -> None:
+            async with gate:
+                await board.start(seed=seed + place, **how)
+
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for place, board in enumerate(self.boards, 1):
+                    tasks.create_task(start(place, board))
+        except* (BoardEnded, TimeoutError, OSError) as group:
+            await self.stop()
+            raise group.exceptions[0] from None
+
+    async def stop(self) -> None:
+        """Stop all boards that run."""
+        await asyncio.gather(*(board.stop() for board in self.boards))

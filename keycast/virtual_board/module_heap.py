@@ -1,0 +1,94 @@
+"""What each module of a board costs: octets of .mpy in flash, and of heap once it is imported (its code runs in place).
+
+`python -m keycast.virtual_board.module_heap` prints the table. Modules are imported leaves first, so each is charged
+with what it adds itself. What stands in for hardware is native on an ESP32 and costs no heap there.
+"""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from keycast.micropython_vm import board_files, compile, vm
+from keycast.virtual_board import board
+
+HARDWARE = ("air", "machine", "network", "esp32", "socket")
+HEAP_KIB = 256
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one module, in octets."""
+
+    module: str
+    flash: int
+    heap: int
+
+
+def measure() -> list[Cost]:
+    """The cost of every module of a board, leaves first; "vm" is what is there before. Raises CalledProcessError."""
+    board.build()
+    files = board_files.listed(compile.SOURCES / "board" / board_files.MANIFEST.relative_to(vm.PROJECT))
+    order = _leaves_first(files)
+    with tempfile.TemporaryDirectory() as flash:
+        environment = {
+            "MICROPYPATH": f"{board.ON_VM_TREE}:.frozen",
+            "BOARD_ROM": str(compile.BOARD_IMAGE),
+            "BOARD_HARDWARE": str(board.HARDWARE_IMAGE),
+            "BOARD_NVS": flash,
+            "BOARD_MODULES": " ".join(["asyncio", *HARDWARE, *map(board_files.dotted, order)]),
+        }
+        run = subprocess.run(
+            vm.ensure().command("-c", "import power_on, module_heap", heap_kib=HEAP_KIB),
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    sizes = {board_files.dotted(name): (compile.BOARD_TREE / name).with_suffix(".mpy").stat().st_size for name in order}
+    rows = [line.split() for line in run.stdout.splitlines()]
+    return [Cost(name, sizes.get(name, 0), int(heap)) for name, heap in rows]
+
+
+def of_hardware() -> int:
+    """Octets of heap that the modules take which stand in for hardware. Raises CalledProcessError."""
+    return sum(cost.heap for cost in measure() if cost.module in HARDWARE)
+
+
+def _leaves_first(files: Mapping[str, Path]) -> list[str]:
+    """The modules that are imported from START on, itself left out: constants are written out and need no module."""
+    order: list[str] = []
+
+    def visit(name: str) -> None:
+        if name in order or name in path:
+            return
+        path.append(name)
+        for module in board_files.imported(files[name]):
+            for other, _ in board_files.files_of(module, board_files.FOLDER):
+                if other in files:
+                    visit(other)
+        path.pop()
+        order.append(name)
+
+    path: list[str] = []
+    visit(board_files.START)
+    return order[:-1]
+
+
+def main() -> None:
+    costs = measure()
+    table = Table("module", "flash", "heap", title="What the modules of a board cost, in octets", title_justify="left")
+    for cost in costs:
+        table.add_row(cost.module, str(cost.flash or ""), str(cost.heap))
+    ours = [cost for cost in costs if cost.flash]
+    table.add_row("[bold]ours", str(sum(cost.flash for cost in ours)), str(sum(cost.heap for cost in ours)))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Somebody who has removed boards in his hands: everything they keep, pooled, against every broadcast he ever heard.
+
+He does not follow the protocol. Beside the way a member opens an object he takes every 16 octets in a row of every
+flash as a key, as a label and as an old Group Key, and tries them on every entry.
+"""
+
+import socket
+from collections.abc import Iterable
+
+from cpns import broadcast_object, numbers
+from cpns.broadcast_encryption import subset_index
+from cpns.broadcast_encryption.gkdk import GkdkRecord
+from cpns.broadcast_encryption.wrapping import commitment, w16_unwrap
+from cpns.crypto.hmac import h16
+from cpns.errors import CpnsError
+from keycast.virtual_board import loopback
+from keycast.virtual_board.nvs_folder import NvsFolder
+
+
+class Thief:
+    """Tries to open broadcast objects with what `flashes` hold; add frames with `hear`, ask with `readable`."""
+
+    def __init__(self, flashes: Iterable[NvsFolder]) -> None:
+        self._records: list[GkdkRecord] = []
+        found: set[bytes] = set()
+        for flash in flashes:
+            for name in flash.names():
+                octets = flash.get(name) or b""
+                found.update(octets[at : at + 16] for at in range(len(octets) - 15))
+                if name.startswith("gkdk"):
+                    self._records += _records_in(octets)
+        derived = {h16(octets, text) for octets in found for text in (b"sd1.k", b"sd1.rk")}
+        self._keys = sorted(found | derived)
+        self.frames: list[bytes] = []
+
+    def hear(self, frames: Iterable[bytes]) -> None:
+        """Remember broadcast datagrams."""
+        self.frames += frames
+
+    def readable(self) -> list[int]:
+        """The versions whose Group Key he gets out of what he heard."""
+        versions = set()
+        for frame in self.frames:
+            if frame[:1] != bytes([numbers.FRAME_COSE_SIGN1]):
+                continue
+            received = broadcast_object.parse(frame)
+            if isinstance(received, broadcast_object.Received) and self._opens(received):
+                versions.add(received.version)
+        return sorted(versions)
+
+    def _opens(self, received: broadcast_object.Received) -> bool:
+        for record in self._records:
+            try:
+                index, wrapped = record.own_entry(received.entries)
+                if self._fits(received, record.subset_key(index), wrapped):
+                    return True
+            except CpnsError:
+                continue  # as a member he gets no further; he goes on by force
+        height = self._records[0].height if self._records else 10
+        step = subset_index.width(height) + 16
+        for at in range(0, len(received.entries), step):
+            wrapped = received.entries[at + step - 16 : at + step]
+            if any(self._fits(received, key, wrapped) for key in self._keys):
+                return True
+        return False
+
+    @staticmethod
+    def _fits(received: broadcast_object.Received, key: bytes, wrapped: bytes) -> bool:
+        names = received.pn_alias, received.sg_alias, received.generation, received.version
+        return bool(commitment(w16_unwrap(key, wrapped), *names) == received.commit)
+
+
+def _records_in(octets: bytes) -> list[GkdkRecord]:
+    for start in range(min(len(octets), 16)):  # behind the key store's head
+        try:
+            return [GkdkRecord.parse(octets[start:])]
+        except CpnsError:
+            continue
+    return []
+
+
+_ALIAS_AT = {numbers.FRAME_GROUP_MESSAGE: 2, numbers.FRAME_BEACON: 1}  # docs/protocol.md sections 6 and 8
+
+
+def pn_alias_of(frame: bytes) -> int | None:
+    """The PN that a frame of the broadcast plane belongs to, None for what is no such frame."""
+    if frame[:1] == bytes([numbers.FRAME_COSE_SIGN1]):
+        try:
+            return int(broadcast_object.parse(frame).pn_alias)
+        except CpnsError:
+            return None
+    at = _ALIAS_AT.get(frame[0]) if frame else None
+    return None if at is None or len(frame) < at + 4 else int.from_bytes(frame[at : at + 4], "big")
+
+
+class Sniffer:
+    """Hears the broadcast plane of this process's houses, or at the address and port given, and keeps every frame.
+
+    With `pn_alias` set, only those of that PN.
+    """
+
+    def __init__(self, address: str = loopback.EVERYBODY, port: int | None = None) -> None:
+        place = address, loopback.broadcast_port() if port is None else port
+        self.pn_alias: int | None = None
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        self._socket.bind(place)
+        self._socket.setblocking(False)
+        self._everybody = place
+
+    def frames(self) -> list[bytes]:
+        """All frames heard since the last call, in order."""
+        heard: list[bytes] = []
+        while True:
+            try:
+                frame = self._socket.recv(2048)
+            except BlockingIOError:
+                return heard
+            if self.pn_alias in (None, pn_alias_of(frame)):
+                heard.append(frame)
+
+    def send(self, frame: bytes) -> None:
+        """Broadcast a frame, an old one again or one of his own making; he hears it himself, too."""
+        self._socket.sendto(frame, self._everybody)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()
