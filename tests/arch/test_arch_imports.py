@@ -65,58 +65,82 @@ def guarded(tree):
             yield from ast.walk(node)
 
 
-ALL = list(sources())
+TREES = {path: ast.parse(path.read_text()) for path in sources()}
 
 
-@pytest.mark.parametrize("path", ALL, ids=relative)
-def test_imports_follow_the_arrows(path):
-    room = relative(path).partition("/")[0]
-    for name, node in imports(ast.parse(path.read_text())):
-        assert name != ".", f"line {node.lineno}: relative import; write the full name"
-        if name in ROOMS and name != room:
+def none_of(offenders):
+    """Fail with all `offenders` that there are, one a line."""
+    if found := list(offenders):
+        pytest.fail("\n".join(found), pytrace=False)
+
+
+def place(path, node):
+    return f"{relative(path)}, line {node.lineno}"
+
+
+def test_imports_follow_the_arrows():
+    none_of(against_the_arrows())
+
+
+def against_the_arrows():
+    for path, tree in TREES.items():
+        room = relative(path).partition("/")[0]
+        for name, node in imports(tree):
+            if name == ".":
+                yield f"{place(path, node)}: relative import; write the full name"
             # micropython/ is no package: the name means MicroPython's own module there and everywhere else
-            if name == "micropython":
-                continue
-            assert name in ROOMS[room], f"line {node.lineno}: {room} may not import {name}"
+            elif name in ROOMS and name not in (room, "micropython") and name not in ROOMS[room]:
+                yield f"{place(path, node)}: {room} may not import {name}"
 
 
 SERVERS = {"cms", "cpns_server", "gms", "kms"}
 
 
-@pytest.mark.parametrize("path", [p for p in ALL if relative(p).startswith("key_servers/")], ids=relative)
-def test_no_server_needs_another_one(path):
+def test_no_server_needs_another_one():
     """What several of them need, the HTTP door and the database, has a room of its own."""
-    own = relative(path).split("/")[1]
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("key_servers"):
-            below = (node.module or "").split(".")[1:2] or [alias.name for alias in node.names]
-            assert not SERVERS.intersection(below) - {own}, f"line {node.lineno}"
+    none_of(servers_that_need_another_one())
 
 
-@pytest.mark.parametrize(
-    "path",
-    [p for p in ALL if relative(p).partition("/")[0] in PORTABLE and not relative(p).startswith(CPYTHON_ONLY)],
-    ids=relative,
-)
-def test_portable_code_imports_what_both_pythons_have(path):
-    tree = ast.parse(path.read_text())
-    alternatives = set(guarded(tree))
-    for name, node in imports(tree):
-        if name in ONE_SIDED_MODULES:
-            assert node in alternatives, (
-                f"line {node.lineno}: {name} exists on one Python only and is imported unguarded"
-            )
-        else:
-            assert name in SHARED_MODULES | PORTABLE, f"line {node.lineno}: {name} is not in both Pythons"
+def servers_that_need_another_one():
+    for path, tree in TREES.items():
+        room, own = relative(path).split("/")[:2]
+        for node in ast.walk(tree) if room == "key_servers" else ():
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("key_servers"):
+                below = (node.module or "").split(".")[1:2] or [alias.name for alias in node.names]
+                if others := SERVERS.intersection(below) - {own}:
+                    yield f"{place(path, node)}: {own} may not import {', '.join(sorted(others))}"
+
+
+def test_portable_code_imports_what_both_pythons_have():
+    none_of(imports_of_one_python_only())
+
+
+def imports_of_one_python_only():
+    for path, tree in TREES.items():
+        if relative(path).partition("/")[0] not in PORTABLE or relative(path).startswith(CPYTHON_ONLY):
+            continue
+        alternatives = set(guarded(tree))
+        for name, node in imports(tree):
+            if name in ONE_SIDED_MODULES:
+                if node not in alternatives:
+                    yield f"{place(path, node)}: {name} exists on one Python only and is imported unguarded"
+            elif name not in SHARED_MODULES | PORTABLE:
+                yield f"{place(path, node)}: {name} is not in both Pythons"
 
 
 def test_board_code_imports_what_a_board_has():
+    none_of(imports_that_no_board_has())
+
+
+def imports_that_no_board_has():
     own = {path.stem for path in (PROJECT / "micropython").glob("*.py")}
     board = {"app", "bluetooth", "cryptolib", "esp32", "machine", "micropython", "network", "uctypes"}
-    for path in sorted((PROJECT / "micropython").glob("*.py")):
-        for name, node in imports(ast.parse(path.read_text())):
-            allowed = SHARED_MODULES | ARROWS["micropython"] | own | board
-            assert name in allowed, f"{relative(path)} line {node.lineno}: {name}"
+    allowed = SHARED_MODULES | ARROWS["micropython"] | own | board
+    for path, tree in TREES.items():
+        if path.parent == PROJECT / "micropython":
+            for name, node in imports(tree):
+                if name not in allowed:
+                    yield f"{place(path, node)}: no board has {name}"
 
 
 def test_the_manifest_lists_what_a_board_imports():
@@ -131,21 +155,23 @@ def test_the_micropython_folder_is_no_package():
     assert not (PROJECT / "micropython" / "__init__.py").exists()
 
 
-@pytest.mark.parametrize("name", sorted(ROOMS))
-def test_rooms_and_files_are_named_for_what_they_hold(name):
-    for path in (PROJECT / name).rglob("*"):
-        if "__pycache__" not in path.parts and (path.is_dir() or path.suffix == ".py"):
-            words = path.stem.lower().strip("_").split("_")
-            assert not BANNED_NAMES.intersection(words), f"{relative(path)} says nothing about what it holds"
+def test_rooms_and_files_are_named_for_what_they_hold():
+    none_of(
+        f"{relative(path)} says nothing about what it holds"
+        for room in ROOMS
+        for path in (PROJECT / room).rglob("*")
+        if "__pycache__" not in path.parts and (path.is_dir() or path.suffix == ".py")
+        if BANNED_NAMES.intersection(path.stem.lower().strip("_").split("_"))
+    )
 
 
-@pytest.mark.parametrize("path", ALL, ids=relative)
-def test_no_module_is_longer_than_a_reader_can_hold(path):
-    assert len(path.read_text().splitlines()) <= LONGEST_MODULE
+def test_no_module_is_longer_than_a_reader_can_hold():
+    lengths = {path: len(path.read_text().splitlines()) for path in TREES}
+    none_of(f"{relative(path)} has {lines} lines" for path, lines in lengths.items() if lines > LONGEST_MODULE)
 
 
 def test_python_3_11_is_enough():
     """Nothing needs syntax that is newer than the oldest Python we promise."""
     assert sys.version_info >= (3, 11)
-    for path in ALL:
+    for path in TREES:
         ast.parse(path.read_text(), feature_version=(3, 11))
