@@ -20,12 +20,11 @@ from gateway_agent.clock import SystemClock
 from gateway_agent.config.schema import GatewayConfig
 from gateway_agent.control import SOCKET_FILE, Command, ControlSocket
 from gateway_agent.core import events
+from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.core.pn_gateway import PnGateway
-from gateway_agent.core.policy import DeliveryPolicy
 from gateway_agent.core.ports import KeyMessages, Uplink
 from gateway_agent.event_log import write
 from gateway_agent.keep_alive import KeepAlive
-from gateway_agent.links import PneSessions, UdpUplink
 from gateway_agent.machine_watch import MachineWatch
 from gateway_agent.net import interfaces
 from gateway_agent.net.mdns import Announcement
@@ -33,6 +32,7 @@ from gateway_agent.pairing import Pairing
 from gateway_agent.radios.all_media import AllMedia
 from gateway_agent.radios.udp_broadcast import Figures, UdpBroadcast
 from gateway_agent.registrar import Registrar
+from gateway_agent.sessions import PneSessions, UdpUplink
 from gateway_agent.sightings import Sightings
 from gateway_agent.store.errors import RESTORE_BACKUP, StoreDamaged
 from gateway_agent.store.store import DATABASE_FILE, Store

@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 from cpns.errors import Unknown
 from gateway_agent.core import events
-from gateway_agent.core.membership import Cause
+from gateway_agent.core.groups.membership import Cause
 from gateway_agent.core.pn_gateway import PnGateway
 from message_plane.binding import require_free
 from message_plane.credentials import ROLE_PNE, Credential

@@ -32,7 +32,7 @@ from private_store import contents, folders
 from private_store.errors import PrivateStoreError
 
 if TYPE_CHECKING:
-    from gateway_agent.seal.app import SealClient
+    from gateway_agent.val_client.app import SealClient
 
 
 @dataclass
@@ -93,7 +93,7 @@ async def opened(config: GatewayConfig, *, at_work: bool = True) -> AsyncIterato
             uplink = InProcessUplink(server, config.gateway.id)
         seal = None
         if config.seal is not None:
-            from gateway_agent.seal.app import SealClient
+            from gateway_agent.val_client.app import SealClient
 
             with contents.keeping(state / SEAL_FOLDER, RESTORE_BACKUP):
                 seal = await SealClient.open(config.seal, state / SEAL_FOLDER, config.gateway.pn, server=uplink)

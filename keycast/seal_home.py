@@ -16,8 +16,8 @@ from device_agent.key_store import KeyStore
 from device_agent.val_client import records
 from gateway_agent.app import GatewayApp
 from gateway_agent.config.schema import Broadcast, Delivery, Gateway, GatewayConfig, MessagePlane
-from gateway_agent.seal.app import BoardAccess, MappedGroup, SealClient, SealConfig
-from gateway_agent.seal.server_access import GmsAccess, KmsAccess, ServerAccess
+from gateway_agent.val_client.app import BoardAccess, GroupAccess, SealClient, SealConfig
+from gateway_agent.val_client.server_access import GmsAccess, KmsAccess, ServerAccess
 from key_servers.gms.values import Affiliation
 from keycast.provisioning import Trust, new_board
 from keycast.seal_house import GMS_URI, KMS_URI, SealHouse, until
@@ -116,7 +116,7 @@ def _config(
     kms, gms, cms = tokens[GATEWAY_USER]
     _, lamp_gms, lamp_cms = tokens[LAMP_USER]
     lamp = BoardAccess(pne="lamp", user_uri=LAMP_USER, cms=lamp_cms, gms=[lamp_gms])
-    mapped = [MappedGroup(group=GROUP, sg_id=SG)]
+    mapped = [GroupAccess(group=GROUP, sg_id=SG)]
     return GatewayConfig(
         gateway=Gateway(id="gw.home", pn="home", state_dir=folder / "gateway"),
         message_plane=MessagePlane(listen=[GATEWAY_ADDRESS], port=own_port(), discovery=False),

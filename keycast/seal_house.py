@@ -11,13 +11,13 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from gateway_agent import event_log
-from gateway_agent.seal.gmk_checks import Settings
-from gateway_agent.seal.gmk_store import GmkStore
-from gateway_agent.seal.key_material import KeyMaterial
-from gateway_agent.seal.kms_client import KmsClient
-from gateway_agent.seal.server_access import GmsAccess, KmsAccess, ServerAccess
-from gateway_agent.seal.servers import Servers
-from gateway_agent.seal.val_client import ValClient
+from gateway_agent.val_client.client import ValClient
+from gateway_agent.val_client.gmk_checks import Settings
+from gateway_agent.val_client.gmk_store import GmkStore
+from gateway_agent.val_client.key_material import KeyMaterial
+from gateway_agent.val_client.kms_client import KmsClient
+from gateway_agent.val_client.server_access import GmsAccess, KmsAccess, ServerAccess
+from gateway_agent.val_client.servers import Servers
 from key_servers.cms.app import Cms, CmsConfig
 from key_servers.gms.app import Gms, GmsConfig
 from key_servers.gms.provisioning import KmsOverHttps

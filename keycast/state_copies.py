@@ -107,8 +107,8 @@ def stopped_gateway(state: Path) -> dict[str, bytes]:
         with closing(ServerStore(state / SERVER_FOLDER)) as server:
             images[SERVER] = server.image()
     if (state / GROUPS).exists():
-        from gateway_agent.seal.gmk_store import GmkStore
-        from gateway_agent.seal.service_groups import ServiceGroups
+        from gateway_agent.val_client.gmk_store import GmkStore
+        from gateway_agent.val_client.service_groups import ServiceGroups
 
         with closing(GmkStore(state / GMKS)) as gmks, closing(ServiceGroups(state / GROUPS)) as groups:
             images[GMKS], images[GROUPS] = gmks.image(), groups.image()
@@ -190,7 +190,7 @@ def begin_epoch_of_bridged_groups(folder: Path, old: Path | None = None, epochs:
     """
     if not (folder / Path(GROUPS).name).exists():  # and perhaps nothing is installed of what a VAL client needs
         return
-    from gateway_agent.seal.service_groups import ServiceGroups
+    from gateway_agent.val_client.service_groups import ServiceGroups
 
     known = {}
     if old is not None and (old / Path(GROUPS).name).exists():

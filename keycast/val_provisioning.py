@@ -12,10 +12,10 @@ from pathlib import Path
 from cpns import cborlite
 from device_agent.val_client import key_cache, records
 from gateway_agent.errors import GatewayError
-from gateway_agent.seal.key_material import KeyMaterial
-from gateway_agent.seal.kms_client import KmsClient
-from gateway_agent.seal.server_access import KmsAccess, ServerAccess
-from gateway_agent.seal.servers import fetch_profile
+from gateway_agent.val_client.key_material import KeyMaterial
+from gateway_agent.val_client.kms_client import KmsClient
+from gateway_agent.val_client.server_access import KmsAccess, ServerAccess
+from gateway_agent.val_client.servers import fetch_profile
 from keycast.provisioning import flash_script
 from mikey_sakke.errors import MikeyError
 from mikey_sakke.identifiers import uid

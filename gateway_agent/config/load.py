@@ -73,7 +73,7 @@ def schema_of(tree: Mapping[str, Any]) -> type[GatewayConfig]:
     """The schema of a parsed file; the parts of a VAL client are only loaded where the file has them."""
     if "seal" not in tree:
         return GatewayConfig
-    from gateway_agent.seal.app import SealConfig
+    from gateway_agent.val_client.app import SealConfig
 
     return create_model("GatewayConfig", __base__=GatewayConfig, seal=(SealConfig, ...))
 

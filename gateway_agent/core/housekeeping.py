@@ -9,14 +9,15 @@ from itertools import islice
 
 from cpns import messages, numbers
 from cpns.errors import CpnsError
-from gateway_agent.core import gkek, roll_over
-from gateway_agent.core.gkdk_handout import GkdkHandout
-from gateway_agent.core.membership import Membership
+from gateway_agent.core import roll_over
+from gateway_agent.core.delivering.deliveries import Deliveries
+from gateway_agent.core.gkdk import gkek
+from gateway_agent.core.gkdk.handout import GkdkHandout
+from gateway_agent.core.gkdk.tree import Tree
+from gateway_agent.core.groups.membership import Membership
+from gateway_agent.core.old_copy import Versions
 from gateway_agent.core.ports import Clock, NoAnswer, Unicast, Uplink
-from gateway_agent.core.runner import Deliveries
 from gateway_agent.core.server_link import Refused, ask
-from gateway_agent.core.tree import Tree
-from gateway_agent.core.versions import Versions
 from gateway_agent.store.delivery_table import StoredDelivery
 from gateway_agent.store.errors import StoreFailed
 from gateway_agent.store.store import Store

@@ -13,27 +13,27 @@ from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember, TooM
 from gateway_agent.core import events, receipts, roll_over
 from gateway_agent.core.alarms import Alarm, Alarms
 from gateway_agent.core.background import Background
-from gateway_agent.core.batch import STORE_RETRY_S
-from gateway_agent.core.confirmations import Confirmations, SlotUnknown
-from gateway_agent.core.deleted_groups import DeletedGroups
-from gateway_agent.core.delivery import Pacing
+from gateway_agent.core.delivering.batch import STORE_RETRY_S
+from gateway_agent.core.delivering.confirmations import Confirmations, SlotUnknown
+from gateway_agent.core.delivering.deliveries import Deliveries
+from gateway_agent.core.delivering.delivery import Pacing
+from gateway_agent.core.delivering.group_keys import GroupKeys
+from gateway_agent.core.delivering.hearing import Hearing, NetworkOf
+from gateway_agent.core.delivering.policy import DeliveryPolicy
+from gateway_agent.core.delivering.pulls import Pulls
 from gateway_agent.core.events import Tell
-from gateway_agent.core.expulsions import Expulsions
 from gateway_agent.core.fields import Fields, octets, optional_number, own_id, text
-from gateway_agent.core.gkdk_handout import GkdkHandout
-from gateway_agent.core.gkek import BroadcastObjects
-from gateway_agent.core.group_keys import GroupKeys
-from gateway_agent.core.hearing import Hearing, NetworkOf
+from gateway_agent.core.gkdk.gkek import BroadcastObjects
+from gateway_agent.core.gkdk.handout import GkdkHandout
+from gateway_agent.core.gkdk.tree import Tree
+from gateway_agent.core.groups.deleted_groups import DeletedGroups
+from gateway_agent.core.groups.expulsions import Expulsions
+from gateway_agent.core.groups.membership import Cause, Membership
 from gateway_agent.core.housekeeping import Housekeeping
-from gateway_agent.core.membership import Cause, Membership
+from gateway_agent.core.old_copy import Versions
 from gateway_agent.core.pairing_window import PairingWindow
-from gateway_agent.core.policy import DeliveryPolicy
 from gateway_agent.core.ports import Broadcast, Clock, KeyMessages, RandomOctets, Signer, Unicast, Uplink
-from gateway_agent.core.pulls import Pulls
 from gateway_agent.core.rates import PEERS_MAX, REQUESTS, UPLINK_REQUESTS
-from gateway_agent.core.runner import Deliveries
-from gateway_agent.core.tree import Tree
-from gateway_agent.core.versions import Versions
 from gateway_agent.store.errors import StoreDamaged, StoreFailed
 from gateway_agent.store.inventory import ServiceGroup
 from gateway_agent.store.store import Store

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from cpns.errors import TooMany
 from gateway_agent.core import receipts
-from gateway_agent.core.generations import GENERATION_MAX, USED_UP, restored
+from gateway_agent.core.gkdk.generations import GENERATION_MAX, USED_UP, restored
+from gateway_agent.core.gkdk.tree import Tree
+from gateway_agent.core.old_copy import NEXT_STEP
 from gateway_agent.core.ports import RandomOctets
-from gateway_agent.core.tree import Tree
-from gateway_agent.core.versions import NEXT_STEP
 from gateway_agent.store.errors import StoreDamaged
 from gateway_agent.store.store import Store
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cpns import numbers, xml_form
 from cpns.errors import CpnsError
-from gateway_agent.seal.servers import reason
+from gateway_agent.val_client.servers import reason
 from key_servers.cpns_server import wire
 from key_servers.https import tokens
 from keycast.mikey_keys import read_keys

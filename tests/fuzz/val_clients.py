@@ -4,7 +4,7 @@ from cpns import cborlite
 from cpns.errors import CpnsError
 from device_agent.key_store import KeyStore
 from device_agent.val_client import client, records
-from gateway_agent.seal.board_users import answer_of
+from gateway_agent.val_client.board_users import answer_of
 from mikey_sakke.curve import run
 from tests.fuzz.files import Flash
 from tests.fuzz.servers import I_MESSAGE, PUBLIC

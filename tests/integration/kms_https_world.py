@@ -11,9 +11,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from gateway_agent.seal.key_material import KeyMaterial
-from gateway_agent.seal.kms_client import KmsClient
-from gateway_agent.seal.server_access import KmsAccess
+from gateway_agent.val_client.key_material import KeyMaterial
+from gateway_agent.val_client.kms_client import KmsClient
+from gateway_agent.val_client.server_access import KmsAccess
 from key_servers.https import tls
 from key_servers.https.admission import Limits
 from key_servers.kms.app import Kms, create

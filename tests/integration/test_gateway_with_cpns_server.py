@@ -3,7 +3,7 @@
 import pytest
 
 from cpns import messages, numbers
-from gateway_agent.core.membership import Cause
+from gateway_agent.core.groups.membership import Cause
 from gateway_agent.core.ports import NoAnswer
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from gateway_agent.seal.key_material import KeyMaterial
-from gateway_agent.seal.kms_client import KmsClient
-from gateway_agent.seal.server_access import KmsAccess
+from gateway_agent.val_client.key_material import KeyMaterial
+from gateway_agent.val_client.kms_client import KmsClient
+from gateway_agent.val_client.server_access import KmsAccess
 from keycast.kms import DATABASE_VARIABLE, app
 from mikey_sakke.kms_faults import Refused
 from mikey_sakke.kms_values import Certificate

@@ -17,8 +17,8 @@ from aiohttp import web
 from pydantic import SecretStr, ValidationError
 
 from gateway_agent.errors import ConfigError
-from gateway_agent.seal.kms_client import KmsClient
-from gateway_agent.seal.server_access import KmsAccess
+from gateway_agent.val_client.kms_client import KmsClient
+from gateway_agent.val_client.server_access import KmsAccess
 from key_servers.https import tls
 from key_servers.https import tuning as door_tuning
 from key_servers.kms import tuning

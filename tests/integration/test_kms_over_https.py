@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from gateway_agent.seal.key_material import KEPT_AFTER_PERIOD_S
-from gateway_agent.seal.kms_client import KmsClient
 from gateway_agent.store.errors import StoreDamaged
+from gateway_agent.val_client.key_material import KEPT_AFTER_PERIOD_S
+from gateway_agent.val_client.kms_client import KmsClient
 from key_servers.https.listening import ListenFailed
 from key_servers.kms.app import Kms, NotPossible, create
 from key_servers.kms.config import KmsConfig

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from device_agent.key_store import KeyStore
 from device_agent.val_client import key_cache, records
 from gateway_agent.errors import GatewayError
-from gateway_agent.seal.server_access import KmsAccess, ServerAccess
+from gateway_agent.val_client.server_access import KmsAccess, ServerAccess
 from keycast.seal_house import GMS_URI, KMS_URI, SealHouse, build_seal_house
 from keycast.val_provisioning import SCRIPT, NotProvisioned, fetch
 from keycast.virtual_board.nvs_folder import NvsFolder

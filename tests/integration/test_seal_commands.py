@@ -17,12 +17,12 @@ import pytest
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
-from gateway_agent.seal.gmk_store import GmkStore
-from gateway_agent.seal.key_material import KeyMaterial
-from gateway_agent.seal.kms_client import KmsClient
-from gateway_agent.seal.server_access import GmsAccess, KmsAccess, ServerAccess
-from gateway_agent.seal.servers import Servers
-from gateway_agent.seal.val_client import ValClient
+from gateway_agent.val_client.client import ValClient
+from gateway_agent.val_client.gmk_store import GmkStore
+from gateway_agent.val_client.key_material import KeyMaterial
+from gateway_agent.val_client.kms_client import KmsClient
+from gateway_agent.val_client.server_access import GmsAccess, KmsAccess, ServerAccess
+from gateway_agent.val_client.servers import Servers
 from keycast import cms, gms, kms
 from keycast.program import program
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from gateway_agent.seal.app import MappedGroup, SealClient, SealConfig
-from gateway_agent.seal.server_access import GmsAccess, KmsAccess, ServerAccess
-from gateway_agent.seal.service_groups import group_key
+from gateway_agent.val_client.app import GroupAccess, SealClient, SealConfig
+from gateway_agent.val_client.server_access import GmsAccess, KmsAccess, ServerAccess
+from gateway_agent.val_client.service_groups import group_key
 from key_servers.gms.values import Affiliation
 from keycast.seal_house import GMS_URI, KMS_URI, SealHouse, build_seal_house
 from tests.unit.gateway_world import PN, World
@@ -38,7 +38,7 @@ async def configured(house: SealHouse) -> SealConfig:
         kms=KmsAccess(url=house.kms.urls[0], kms_uri=KMS_URI, user_uri=GATEWAY, token=kms, ca_file=house.ca),
         cms=ServerAccess(url=house.cms.urls[0], token=cms, ca_file=house.ca),
         gms=[GmsAccess(url=house.gms.urls[0], token=gms, ca_file=house.ca, gms_uri=GMS_URI)],
-        groups=[MappedGroup(group=CREW, sg_id=SG)],
+        groups=[GroupAccess(group=CREW, sg_id=SG)],
     )
 
 
@@ -89,7 +89,7 @@ async def test_a_gmk_comes_from_the_gms_down_to_the_boards_and_goes(tmp_path: Pa
 def test_a_group_is_mapped_once() -> None:
     token = SecretStr("x")
     access = ServerAccess(url="http://127.0.0.1:1", token=token)
-    mapped = [MappedGroup(group=CREW, sg_id=SG), MappedGroup(group=CREW, sg_id="other")]
+    mapped = [GroupAccess(group=CREW, sg_id=SG), GroupAccess(group=CREW, sg_id="other")]
     with pytest.raises(ValidationError, match="twice"):
         SealConfig(
             kms=KmsAccess(url="http://127.0.0.1:1", kms_uri=KMS_URI, user_uri=GATEWAY, token=token),

@@ -9,7 +9,7 @@ from aiohttp import web
 from pydantic import SecretStr, ValidationError
 
 from gateway_agent.errors import ConfigError
-from gateway_agent.seal.server_access import GmsAccess, KmsAccess, ServerAccess
+from gateway_agent.val_client.server_access import GmsAccess, KmsAccess, ServerAccess
 from key_servers.gms.provisioning import KmsOverHttps, NotProvisioned
 from mikey_sakke.https import checked_url, client_tls, read_capped
 from mikey_sakke.kms_xml import RESPONSE_MAX

@@ -13,8 +13,8 @@ import pytest_asyncio
 from pydantic import SecretStr, ValidationError
 from typer.testing import CliRunner
 
-from gateway_agent.seal.server_access import GmsAccess, ServerAccess
-from gateway_agent.seal.servers import Servers
+from gateway_agent.val_client.server_access import GmsAccess, ServerAccess
+from gateway_agent.val_client.servers import Servers
 from key_servers.gms.app import GmsConfig
 from key_servers.gms.provisioning import KmsOverHttps, NotProvisioned, OwnKeys
 from key_servers.gms.values import Affiliation

@@ -9,9 +9,9 @@ import pytest_asyncio
 from aiohttp import web
 from pydantic import SecretStr
 
-from gateway_agent.seal import servers
-from gateway_agent.seal.server_access import GmsAccess, ServerAccess
-from gateway_agent.seal.servers import Servers
+from gateway_agent.val_client import servers
+from gateway_agent.val_client.server_access import GmsAccess, ServerAccess
+from gateway_agent.val_client.servers import Servers
 from mikey_sakke.group_configuration import UserProfile, encode_profile
 from tests.unit.seal_world import ALICE, CREW, GMS
 

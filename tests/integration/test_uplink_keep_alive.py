@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway_agent.keep_alive import SIGN_EVERY, KeepAlive
-from gateway_agent.links import UdpUplink
+from gateway_agent.sessions import UdpUplink
 from key_servers.cpns_server.app import CpnsServer
 from message_plane import credentials
 from message_plane.endpoint import Endpoint

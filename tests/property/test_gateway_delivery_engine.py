@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway_agent.core import delivery as engine
-from gateway_agent.core.delivery import Phase, PneState
+from gateway_agent.core.delivering import delivery as engine
+from gateway_agent.core.delivering.delivery import Phase, PneState
 
 PACING = engine.Pacing()
 NAMES = [f"pne{i}" for i in range(8)]
@@ -52,7 +52,7 @@ class Executor:
         assert dict(before.recipients) == frozen, "the state before was changed"
         acted = False
         for action in actions:
-            if isinstance(action, engine.Store):
+            if isinstance(action, engine.Save):
                 assert not acted, "stored after acting"
                 self.stored.update(action.states)
                 self.phase = action.phase

@@ -21,8 +21,8 @@ from hypothesis.stateful import (
 
 from cpns import broadcast_object, messages, numbers
 from cpns.errors import NotAllowed
-from gateway_agent.core.delivery import Pacing
-from gateway_agent.core.membership import Cause
+from gateway_agent.core.delivering.delivery import Pacing
+from gateway_agent.core.groups.membership import Cause
 from gateway_agent.core.restore import restore
 from gateway_agent.store.store import Store
 from tests.unit.gateway_world import PN, Board, Server, World

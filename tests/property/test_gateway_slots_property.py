@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_agent.core.slots import BLOCK, choose_slot
+from gateway_agent.core.gkdk.slots import BLOCK, choose_slot
 
 
 @given(st.integers(2, 8), st.data())

@@ -6,7 +6,7 @@ import pytest
 
 from device_agent import provisioning
 from device_agent.key_store import KeyStore
-from gateway_agent.core.membership import Cause
+from gateway_agent.core.groups.membership import Cause
 from keycast.virtual_board.thief import Thief
 from tests.system.conftest import house_of
 from tests.system.watching import events, held, join, keyed, newest, objects

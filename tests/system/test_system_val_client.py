@@ -16,7 +16,7 @@ from device_agent.val_client import records
 from gateway_agent.app import GatewayApp
 from gateway_agent.config.load import parse
 from gateway_agent.core.ports import NoAnswer
-from gateway_agent.seal.board_users import THERE, BoardUser, BoardUsers
+from gateway_agent.val_client.board_users import THERE, BoardUser, BoardUsers
 from keycast.provisioning import Trust, new_board
 from keycast.virtual_board import board
 from keycast.virtual_board.board import Board

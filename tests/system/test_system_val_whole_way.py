@@ -17,7 +17,7 @@ import pytest
 from device_agent.key_store import KeyStore
 from device_agent.membership import record_name
 from device_agent.val_client import records
-from gateway_agent.seal.service_groups import group_key
+from gateway_agent.val_client.service_groups import group_key
 from key_servers.gms.delivery import State
 from key_servers.gms.values import Affiliation
 from keycast.seal_home import powered

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cpns import beacon, broadcast_object, messages, numbers, proof
 from cpns.broadcast_encryption.gkdk import GkdkRecord
 from cpns.errors import CpnsError
-from gateway_agent.core.delivery import Pacing
+from gateway_agent.core.delivering.delivery import Pacing
+from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.core.pn_gateway import PnGateway
-from gateway_agent.core.policy import DeliveryPolicy
 from gateway_agent.core.ports import NoAnswer
 from gateway_agent.store.store import Store
 

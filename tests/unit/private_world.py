@@ -6,11 +6,11 @@ import resource
 import secrets
 
 from gateway_agent.errors import GatewayError
-from gateway_agent.seal.gmk_store import GmkStore
-from gateway_agent.seal.key_material import KeyMaterial
-from gateway_agent.seal.service_groups import ServiceGroups
 from gateway_agent.store.store import Store
 from gateway_agent.store.tree_masters import TreeMasters
+from gateway_agent.val_client.gmk_store import GmkStore
+from gateway_agent.val_client.key_material import KeyMaterial
+from gateway_agent.val_client.service_groups import ServiceGroups
 from key_servers.cpns_server.database import Database
 from key_servers.errors import ServerError
 from key_servers.https import tls

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gateway_agent.seal.gmk_checks import Settings
-from gateway_agent.seal.gmk_store import GmkStore
-from gateway_agent.seal.key_material import UserKeys
-from gateway_agent.seal.val_client import ValClient
+from gateway_agent.val_client.client import ValClient
+from gateway_agent.val_client.gmk_checks import Settings
+from gateway_agent.val_client.gmk_store import GmkStore
+from gateway_agent.val_client.key_material import UserKeys
 from key_servers.gms.courier import Courier
 from key_servers.gms.maker import Maker
 from key_servers.gms.management import GroupManagement

@@ -8,7 +8,7 @@ import pytest
 from cpns import messages, numbers, proof
 from cpns.errors import MalformedMessage, NotAllowed, NotAuthentic, NotMember, Stale
 from gateway_agent.core import receipts
-from gateway_agent.core.confirmations import SlotUnknown
+from gateway_agent.core.delivering.confirmations import SlotUnknown
 from tests.unit.gateway_world import FAST, PN, World
 
 PATIENT = dataclasses.replace(FAST, answer_s=3600.0)  # a broadcast is waited for, however slow the machine is

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from gateway_agent.core import delivery as engine
-from gateway_agent.core.delivery import Phase, PneState
+from gateway_agent.core.delivering import delivery as engine
+from gateway_agent.core.delivering.delivery import Phase, PneState
 
 PACING = engine.Pacing()
 
@@ -54,7 +54,7 @@ def test_confirmations_end_the_delivery_and_report_it():
     state, _ = start({"a": True, "b": True})
     state, actions = engine.step(state, engine.BroadcastConfirmed(frozenset("ab")), 0.5, PACING)
     assert state.phase is Phase.FINISHED
-    assert only(actions, engine.Store).states == {"a": PneState.CONFIRMED, "b": PneState.CONFIRMED}
+    assert only(actions, engine.Save).states == {"a": PneState.CONFIRMED, "b": PneState.CONFIRMED}
     assert only(actions, engine.SetTimer).at is None
     assert only(actions, engine.Report)
 
@@ -116,10 +116,10 @@ def test_three_failures_make_a_pne_unreachable_and_a_later_proof_confirms_it():
         state, actions = engine.step(state, engine.TimerExpired(), now, PACING)
         assert sent(actions) == {"a"}
     state, actions = engine.step(state, engine.UnicastFailed(frozenset("a")), now, PACING)
-    assert only(actions, engine.Store).states == {"a": PneState.UNREACHABLE}
+    assert only(actions, engine.Save).states == {"a": PneState.UNREACHABLE}
     assert state.phase is Phase.FINISHED
     state, actions = engine.step(state, engine.BroadcastConfirmed(frozenset("a")), now + 99, PACING)
-    assert only(actions, engine.Store).states == {"a": PneState.CONFIRMED}
+    assert only(actions, engine.Save).states == {"a": PneState.CONFIRMED}
     assert only(actions, engine.Report)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from cpns import messages, numbers
 from cpns.broadcast_encryption import subset_index
-from gateway_agent.core.membership import Cause
+from gateway_agent.core.groups.membership import Cause
 from gateway_agent.core.ports import NoAnswer
 from gateway_agent.store.store import Store
 from tests.unit.gateway_world import PN, Server, World

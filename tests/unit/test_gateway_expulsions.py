@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from cpns import messages, numbers
-from gateway_agent.core import expulsions
+from gateway_agent.core.groups import expulsions
 from gateway_agent.core.ports import NoAnswer
 from tests.unit.gateway_world import PN, World
 

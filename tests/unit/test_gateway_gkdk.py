@@ -4,9 +4,9 @@ import pytest
 
 from cpns import messages, numbers
 from cpns.broadcast_encryption.keys import TreeKeys
-from gateway_agent.core import generations
-from gateway_agent.core.generations import DAY_S
-from gateway_agent.core.membership import Cause
+from gateway_agent.core.gkdk import generations
+from gateway_agent.core.gkdk.generations import DAY_S
+from gateway_agent.core.groups.membership import Cause
 from tests.unit.gateway_world import Server, World
 
 

@@ -8,8 +8,8 @@ import pytest
 from cpns import broadcast_object, messages, numbers
 from cpns.errors import MalformedMessage, NotAllowed
 from gateway_agent.core import pn_gateway
-from gateway_agent.core.delivery import Pacing
-from gateway_agent.core.policy import DeliveryPolicy
+from gateway_agent.core.delivering.delivery import Pacing
+from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.store.errors import StoreFailed
 from tests.unit.gateway_world import FAST, PN, World
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gateway_agent.core.alarms import Alarms
-from gateway_agent.core.hearing import Hearing
+from gateway_agent.core.delivering.hearing import Hearing
 from tests.unit.gateway_world import FAST, Clock, World
 
 

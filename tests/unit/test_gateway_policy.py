@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway_agent.core.policy import DeliveryPolicy, Method, choose, leisure_ms
+from gateway_agent.core.delivering.policy import DeliveryPolicy, Method, choose, leisure_ms
 
 WIFI, BLE, BOTH, NONE = {"wifi"}, {"ble"}, {"wifi", "ble"}, set()
 

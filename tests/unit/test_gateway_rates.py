@@ -6,7 +6,7 @@ import pytest
 
 from cpns import messages, numbers
 from cpns.errors import TooMany
-from gateway_agent.core.membership import Cause
+from gateway_agent.core.groups.membership import Cause
 from gateway_agent.core.rates import GKDK_LOSSES_PER_HOUR, REQUESTS, UPLINK_REQUESTS, Turns
 from tests.unit.gateway_world import World
 

@@ -10,7 +10,7 @@ import pytest
 from cpns import cborlite, messages, numbers
 from cpns.crypto.hmac import hmac_sha256
 from cpns.errors import CpnsError, NotAllowed, NotAuthentic
-from gateway_agent.core.membership import Cause
+from gateway_agent.core.groups.membership import Cause
 from gateway_agent.core.pairing_window import OPEN_S, PairingWindow
 from gateway_agent.core.restore import restore
 from gateway_agent.store.errors import StoreDamaged

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from gateway_agent.core.tree import Tree
+from gateway_agent.core.gkdk.tree import Tree
 from gateway_agent.store.errors import StoreDamaged, StoreFailed, StoreInUse
 from gateway_agent.store.group_keys import GroupKey
 from gateway_agent.store.store import Store

@@ -6,8 +6,8 @@ import pytest
 
 from cpns import messages, numbers
 from cpns.errors import TooMany
-from gateway_agent.core import generations
-from gateway_agent.core.membership import Cause
+from gateway_agent.core.gkdk import generations
+from gateway_agent.core.groups.membership import Cause
 from gateway_agent.core.restore import restore
 from gateway_agent.store.store import Store
 from tests.unit.gateway_world import PN, World

@@ -13,7 +13,8 @@ import pytest
 from cpns import messages, numbers
 from gateway_agent import machine_watch
 from gateway_agent.clock import SystemClock
-from gateway_agent.core import batch, housekeeping, pn_gateway, runner
+from gateway_agent.core import housekeeping, pn_gateway
+from gateway_agent.core.delivering import batch, deliveries
 from gateway_agent.machine_watch import CLOCK_GRACE_S, NETWORK_GRACE_S, NO_DATE_BEFORE, ClockWatch, MachineWatch
 from gateway_agent.store.errors import FAULTS, StoreFailed
 from key_servers.cpns_server import tuning as server_tuning
@@ -31,7 +32,7 @@ def impatient(monkeypatch):
     monkeypatch.setattr(endpoint, "_HOUSEKEEPING_S", 0.01)
     monkeypatch.setattr(server_tuning, "STORE_LOOK_S", 0.01)
     monkeypatch.setattr(server_tuning, "UPDATE_RETRY_S", 0.01)
-    for module in (batch, runner, pn_gateway):
+    for module in (batch, deliveries, pn_gateway):
         monkeypatch.setattr(module, "STORE_RETRY_S", 0.02)
 
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from gateway_agent.errors import ConfigError
-from gateway_agent.seal.server_access import ServerAccess
+from gateway_agent.val_client.server_access import ServerAccess
 from key_servers.errors import ServerError
 from key_servers.gms.provisioning import KmsOverHttps
 from key_servers.https.tls import server_context

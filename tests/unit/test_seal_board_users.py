@@ -10,10 +10,10 @@ import pytest
 
 from cpns import cborlite, messages, numbers, tuning
 from cpns.errors import MalformedMessage, NotAllowed, TooMany, Unknown
-from gateway_agent.core.membership import Cause
+from gateway_agent.core.groups.membership import Cause
 from gateway_agent.core.ports import NoAnswer
-from gateway_agent.seal.board_users import UNASKED_PER_HOUR, BoardUser, BoardUsers
-from gateway_agent.seal.val_client import shortened
+from gateway_agent.val_client.board_users import UNASKED_PER_HOUR, BoardUser, BoardUsers
+from gateway_agent.val_client.client import shortened
 from mikey_sakke.errors import WrongReceiver
 from mikey_sakke.group_configuration import NotifyRequest, NotifyResponse, UserProfile
 from tests.unit.gateway_world import World

@@ -12,13 +12,13 @@ from pydantic import SecretStr
 
 from cpns import messages, numbers
 from gateway_agent.core.ports import NoAnswer
-from gateway_agent.seal.gmk_store import GmkStore
-from gateway_agent.seal.key_material import KeyMaterial
-from gateway_agent.seal.server_access import ServerAccess
-from gateway_agent.seal.servers import Servers
-from gateway_agent.seal.service_groups import ServiceGroups
-from gateway_agent.seal.uplink import Mapping, SealUplink
 from gateway_agent.store.errors import FAULTS, StoreDamaged, StoreFailed
+from gateway_agent.val_client.gmk_store import GmkStore
+from gateway_agent.val_client.key_material import KeyMaterial
+from gateway_agent.val_client.server_access import ServerAccess
+from gateway_agent.val_client.servers import Servers
+from gateway_agent.val_client.service_groups import ServiceGroups
+from gateway_agent.val_client.uplink import MappedGroup, SealUplink
 from private_store.sqlite_file import SqliteFile
 from tests.unit.seal_world import ALICE, CREW, GMS, Clock, KmsSecrets, client_of, notice, profile
 
@@ -126,7 +126,7 @@ async def test_connections_outlast_a_full_disk(
     client = Client()
     servers = Servers(client, ServerAccess(url="http://127.0.0.1:1", token=SecretStr("t")), [])  # type: ignore[arg-type]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gateway_agent.seal.servers.EXPIRY_LOOK_S", 0.001)
+        patch.setattr("gateway_agent.val_client.servers.EXPIRY_LOOK_S", 0.001)
         async with servers, asyncio.timeout(10):
             while client.ticks < 3:
                 await asyncio.sleep(0.001)
@@ -137,7 +137,7 @@ async def test_an_uplink_that_cannot_write_gives_no_answer(kms: KmsSecrets, tmp_
     client, store = client_of(kms, tmp_path, Clock())
     client.apply_profile(profile(crew=GMS))
     groups = ServiceGroups(tmp_path / "groups")
-    uplink = SealUplink(client, groups, "pn", [Mapping(CREW, "pn/crew")])
+    uplink = SealUplink(client, groups, "pn", [MappedGroup(CREW, "pn/crew")])
     join = messages.encode(numbers.JOIN_REQUEST, {messages.SG_ID: "pn/crew", messages.PNE_ID: "lamp"})
     may_write(groups, False)
     with pytest.raises(NoAnswer, match="cannot be used"):

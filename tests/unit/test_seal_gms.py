@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from gateway_agent.seal.val_client import ValClient
+from gateway_agent.val_client.client import ValClient
 from key_servers.gms import tuning
 from key_servers.gms.courier import ResponseRefused
 from key_servers.gms.management import NotPermitted, NotPossible

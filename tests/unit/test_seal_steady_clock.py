@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from gateway_agent.seal.app import MappedGroup, SealClient, SealConfig
-from gateway_agent.seal.server_access import GmsAccess, KmsAccess, ServerAccess
-from gateway_agent.seal.steady_clock import EVEN_FOR_S, STEP_S, SteadyClock
+from gateway_agent.val_client.app import GroupAccess, SealClient, SealConfig
+from gateway_agent.val_client.server_access import GmsAccess, KmsAccess, ServerAccess
+from gateway_agent.val_client.steady_clock import EVEN_FOR_S, STEP_S, SteadyClock
 
 NOW = 1_800_000_000
 
@@ -56,7 +56,7 @@ async def test_a_gateway_erases_keys_by_that_clock(tmp_path: Path) -> None:
     )
     cms = ServerAccess(url="https://cms.example", token=SecretStr("a" * 32))
     gms = GmsAccess(url="https://gms.example", token=SecretStr("a" * 32), gms_uri="gms")
-    groups = [MappedGroup(group="sip:crew@example.org", sg_id="crew")]
+    groups = [GroupAccess(group="sip:crew@example.org", sg_id="crew")]
     seal = await SealClient.open(
         SealConfig(kms=access, cms=cms, gms=[gms], groups=groups), tmp_path / "seal", "pn.home"
     )

@@ -10,12 +10,12 @@ import pytest
 import pytest_asyncio
 
 from cpns import messages, numbers
-from gateway_agent.core.membership import Cause
+from gateway_agent.core.groups.membership import Cause
 from gateway_agent.core.ports import NoAnswer
-from gateway_agent.seal.gmk_store import GmkStore
-from gateway_agent.seal.service_groups import ServiceGroups, group_key
-from gateway_agent.seal.uplink import Mapping, SealUplink
-from gateway_agent.seal.val_client import ValClient
+from gateway_agent.val_client.client import ValClient
+from gateway_agent.val_client.gmk_store import GmkStore
+from gateway_agent.val_client.service_groups import ServiceGroups, group_key
+from gateway_agent.val_client.uplink import MappedGroup, SealUplink
 from mikey_sakke.group_configuration import REVOCATION
 from tests.unit.gateway_world import PN, Server, World
 from tests.unit.seal_world import CREW, GMS, NOW, Clock, KmsSecrets, client_of, notice, profile
@@ -52,7 +52,7 @@ class Home:
         self.client, self.gmks = client_of(kms, folder, self.clock)
         self.client.apply_profile(profile(crew=GMS))
         self.groups = ServiceGroups(folder / "groups.sqlite3")
-        self.uplink = SealUplink(self.client, self.groups, PN, [Mapping(CREW, SG, **mapping)], server)
+        self.uplink = SealUplink(self.client, self.groups, PN, [MappedGroup(CREW, SG, **mapping)], server)
         self.world = World(folder / "gw", server=Above(self.uplink))  # type: ignore[arg-type]
         self.uplink.attach(self.world.gateway.handle_server)
         self.sent = 0
@@ -270,7 +270,7 @@ def test_a_group_is_mapped_once(kms: KmsSecrets, tmp_path: Path) -> None:
     client, store = client_of(kms, tmp_path, Clock())
     groups = ServiceGroups(tmp_path / "groups")
     with pytest.raises(ValueError, match="twice"):
-        SealUplink(client, groups, PN, [Mapping(CREW, SG), Mapping(CREW, "other")])
+        SealUplink(client, groups, PN, [MappedGroup(CREW, SG), MappedGroup(CREW, "other")])
     store.close()
     groups.close()
 

@@ -14,10 +14,10 @@ import typer
 
 from cpns import messages, numbers
 from gateway_agent.app import own_keys
-from gateway_agent.seal.app import GROUPS_FILE
-from gateway_agent.seal.gmk_store import GmkStore, StoredGmk
-from gateway_agent.seal.key_material import KeyMaterial
-from gateway_agent.seal.service_groups import BridgedGroup, ServiceGroups
+from gateway_agent.val_client.app import GROUPS_FILE
+from gateway_agent.val_client.gmk_store import GmkStore, StoredGmk
+from gateway_agent.val_client.key_material import KeyMaterial
+from gateway_agent.val_client.service_groups import BridgedGroup, ServiceGroups
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from keycast import backup_facts, state_copies

@@ -4,9 +4,9 @@ import logging
 
 from cpns.broadcast_encryption.keys import TreeKeys
 from cpns.errors import TooMany
-from gateway_agent.core import generations
+from gateway_agent.core.gkdk import generations
+from gateway_agent.core.gkdk.slots import choose_slot
 from gateway_agent.core.ports import RandomOctets
-from gateway_agent.core.slots import choose_slot
 from gateway_agent.store.slot_table import Generation
 from gateway_agent.store.store import Store
 from gateway_agent.store.tree_masters import TREE_MASTER_LEN, fingerprint

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 import aiohttp
 
 from gateway_agent.errors import GatewayError
-from gateway_agent.seal.server_access import GmsAccess, ServerAccess
+from gateway_agent.val_client.server_access import GmsAccess, ServerAccess
 from mikey_sakke.errors import MikeyError
 from mikey_sakke.group_configuration import (
     BODY_MAX,

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway_agent.seal.gmk_store import StoredGmk
+from gateway_agent.val_client.gmk_store import StoredGmk
 from mikey_sakke.errors import (
     BadParameters,
     DuplicateKeyId,

@@ -6,10 +6,10 @@ from collections import Counter
 from cpns import messages, numbers
 from cpns.errors import CpnsError, Unknown
 from gateway_agent.core.background import Background
-from gateway_agent.core.deleted_groups import DeletedGroups
+from gateway_agent.core.delivering.group_keys import GroupKeys
 from gateway_agent.core.fields import Fields, optional_number, own_id, text
-from gateway_agent.core.gkdk_handout import GkdkHandout
-from gateway_agent.core.group_keys import GroupKeys
+from gateway_agent.core.gkdk.handout import GkdkHandout
+from gateway_agent.core.groups.deleted_groups import DeletedGroups
 from gateway_agent.core.ports import Clock, Uplink
 from gateway_agent.core.rates import LOST_WINDOWS_PER_HOUR, Rate
 from gateway_agent.core.server_link import ask

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable
 from cpns.broadcast_encryption import subset_index
 from cpns.broadcast_encryption.cover import cover
 from cpns.broadcast_object_build import build, build_delete
+from gateway_agent.core.gkdk.tree import PROFILE, Tree
 from gateway_agent.core.ports import Signer
-from gateway_agent.core.tree import PROFILE, Tree
 from gateway_agent.store.group_keys import GroupKey
 from gateway_agent.store.inventory import Member, ServiceGroup
 from gateway_agent.store.store import Store

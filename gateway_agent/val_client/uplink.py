@@ -19,10 +19,10 @@ from cpns import messages, numbers, tuning
 from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember, Unknown
 from gateway_agent.core.fields import Fields, listed, number, text
 from gateway_agent.core.ports import NoAnswer, Uplink
-from gateway_agent.seal.gmk_store import StoredGmk
-from gateway_agent.seal.service_groups import BridgedGroup, ServiceGroups, following, group_key
-from gateway_agent.seal.val_client import ValClient
 from gateway_agent.store.errors import StoreFailed
+from gateway_agent.val_client.client import ValClient
+from gateway_agent.val_client.gmk_store import StoredGmk
+from gateway_agent.val_client.service_groups import BridgedGroup, ServiceGroups, following, group_key
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ LOOK_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Mapping:
+class MappedGroup:
     """The VAL group `group` is the Service Group `sg_id` in this PN; `pnes` may join, None: every PNE of the PN.
 
     `sg_id` must be of this PN alone: put the PN ID into it.
@@ -53,7 +53,7 @@ class SealUplink:
         client: ValClient,
         groups: ServiceGroups,
         pn_id: str,
-        mappings: list[Mapping],
+        mappings: list[MappedGroup],
         server: Uplink | None = None,
     ) -> None:
         """`server`: the CPNS Server of all other Service Groups. Raises ValueError for a group mapped twice."""
@@ -212,7 +212,7 @@ class SealUplink:
                 done = False
         return done
 
-    async def _deliver(self, mapping: Mapping) -> None:
+    async def _deliver(self, mapping: MappedGroup) -> None:
         key = self._client.sending_key(mapping.group)
         group = self._follow_gmk(self._groups.get(mapping.sg_id), key)
         while not group.settled:

@@ -6,7 +6,7 @@ import logging
 from cpns import messages, numbers
 from cpns.errors import CpnsError
 from gateway_agent.core.background import Background
-from gateway_agent.core.gkek import BroadcastObjects
+from gateway_agent.core.gkdk.gkek import BroadcastObjects
 from gateway_agent.core.ports import Broadcast, Unicast
 from gateway_agent.store.inventory import ServiceGroup
 

@@ -12,11 +12,13 @@ from enum import StrEnum
 
 from cpns import messages, name_rule, numbers
 from cpns.errors import CpnsError, NotAllowed, Stale, TooMany, Unknown
-from gateway_agent.core import events, gkek
+from gateway_agent.core import events
+from gateway_agent.core.delivering.deliveries import Deliveries
+from gateway_agent.core.delivering.policy import DeliveryPolicy, leisure_ms
 from gateway_agent.core.events import Tell
-from gateway_agent.core.expulsions import Expulsions
 from gateway_agent.core.fields import Fields, listed, number, optional_number, own_id, text
-from gateway_agent.core.policy import DeliveryPolicy, leisure_ms
+from gateway_agent.core.gkdk import gkek
+from gateway_agent.core.groups.expulsions import Expulsions
 from gateway_agent.core.ports import Clock, Unicast, Uplink
 from gateway_agent.core.rates import (
     FIRST_JOINS,
@@ -25,7 +27,6 @@ from gateway_agent.core.rates import (
     Rate,
     Turns,
 )
-from gateway_agent.core.runner import Deliveries
 from gateway_agent.core.server_link import ask
 from gateway_agent.store.errors import StoreFailed
 from gateway_agent.store.personal_network import PersonalNetwork

@@ -4,12 +4,12 @@ from contextlib import suppress
 
 from cpns import messages, numbers
 from cpns.errors import NotAllowed, TooMany
-from gateway_agent.core import gkek
 from gateway_agent.core.fields import Fields, own_id
+from gateway_agent.core.gkdk import gkek
+from gateway_agent.core.gkdk.tree import Tree
+from gateway_agent.core.old_copy import Versions
 from gateway_agent.core.ports import Clock, Unicast
 from gateway_agent.core.rates import GKDK_LOSSES_PER_HOUR, GKDK_REQUESTS_PER_HOUR, Rate
-from gateway_agent.core.tree import Tree
-from gateway_agent.core.versions import Versions
 from gateway_agent.store.store import Store
 
 

@@ -7,7 +7,7 @@ from cpns.crypto.compare import equal
 from cpns.errors import NotAuthentic, NotMember, Stale, Unknown
 from cpns.proof import confirmation
 from gateway_agent.core.fields import Fields, number, octets, text
-from gateway_agent.core.tree import Tree
+from gateway_agent.core.gkdk.tree import Tree
 from gateway_agent.store.store import Store
 
 

@@ -11,14 +11,15 @@ from collections.abc import Callable, Iterable
 
 from cpns import beacon, messages, numbers, tuning
 from cpns.errors import CpnsError
-from gateway_agent.core import delivery as engine
-from gateway_agent.core import events, gkek
-from gateway_agent.core.batch import STORE_RETRY_S, Batch, Outcomes, window_s
-from gateway_agent.core.confirmations import Confirmations
+from gateway_agent.core import events
+from gateway_agent.core.delivering import delivery as engine
+from gateway_agent.core.delivering.batch import STORE_RETRY_S, Batch, Outcomes, window_s
+from gateway_agent.core.delivering.confirmations import Confirmations
+from gateway_agent.core.delivering.hearing import Hearing
+from gateway_agent.core.delivering.policy import DeliveryPolicy, Method, choose, leisure_ms
 from gateway_agent.core.events import Tell
-from gateway_agent.core.gkek import BroadcastObjects
-from gateway_agent.core.hearing import Hearing
-from gateway_agent.core.policy import DeliveryPolicy, Method, choose, leisure_ms
+from gateway_agent.core.gkdk import gkek
+from gateway_agent.core.gkdk.gkek import BroadcastObjects
 from gateway_agent.core.ports import Broadcast, Clock, Unicast
 from gateway_agent.store.delivery_table import StoredDelivery
 from gateway_agent.store.errors import StoreFailed
@@ -342,7 +343,7 @@ class Deliveries:
 
     def _write(self, state: engine.Delivery, actions: Iterable[engine.Action]) -> None:
         for action in actions:
-            if isinstance(action, engine.Store):
+            if isinstance(action, engine.Save):
                 with self._store.transaction():
                     self._store.deliveries.set_states(state.sg_id, state.version, action.states)
                     self._store.deliveries.set_phase(state.sg_id, state.version, action.phase)

@@ -19,7 +19,7 @@ from cpns import cborlite, tuning
 from cpns.errors import CpnsError, MalformedMessage, NotAllowed, TooMany
 from gateway_agent.core.background import Background
 from gateway_agent.core.rates import Rate
-from gateway_agent.seal.val_client import shortened
+from gateway_agent.val_client.client import shortened
 from mikey_sakke.errors import NoKeyForPeriod, UnauthorisedGroup, WrongInitiator, WrongReceiver
 from mikey_sakke.group_configuration import NotifyRequest, NotifyResponse, UserProfile
 

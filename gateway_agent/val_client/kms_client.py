@@ -16,8 +16,8 @@ from typing import Self
 
 import aiohttp
 
-from gateway_agent.seal.key_material import KeyMaterial, UserKeys
-from gateway_agent.seal.server_access import KmsAccess
+from gateway_agent.val_client.key_material import KeyMaterial, UserKeys
+from gateway_agent.val_client.server_access import KmsAccess
 from mikey_sakke.https import read_capped
 from mikey_sakke.kms_exchange import Ask, Exchange, period_bounds, period_number, uid_of
 from mikey_sakke.kms_faults import KmsFault, NotAuthorised, NotTrusted, Refused, Unreachable, WrongStatus

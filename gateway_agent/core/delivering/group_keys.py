@@ -6,12 +6,12 @@ from dataclasses import replace
 from cpns import messages, numbers, tuning
 from cpns.errors import MalformedMessage, NotAllowed, NotMember, Stale, Unknown
 from gateway_agent.core import events
+from gateway_agent.core.delivering.deliveries import Deliveries
 from gateway_agent.core.events import Tell
 from gateway_agent.core.fields import Fields, number, octets, optional_number, own_id, text
-from gateway_agent.core.membership import Membership
+from gateway_agent.core.groups.membership import Membership
+from gateway_agent.core.old_copy import Versions
 from gateway_agent.core.ports import Clock
-from gateway_agent.core.runner import Deliveries
-from gateway_agent.core.versions import Versions
 from gateway_agent.store.group_keys import GroupKey
 from gateway_agent.store.inventory import ServiceGroup
 from gateway_agent.store.store import Store

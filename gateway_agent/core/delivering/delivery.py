@@ -218,7 +218,7 @@ Event = (
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
+class Save:
     """Write these states and the phase, before any later action."""
 
     states: Mapping[str, PneState]
@@ -258,7 +258,7 @@ class Report:
     """A delivery report is due: tell the Server the stored states (Q-08)."""
 
 
-Action = Store | CancelUnicast | SendUnicast | SendBroadcast | SetTimer | Report
+Action = Save | CancelUnicast | SendUnicast | SendBroadcast | SetTimer | Report
 
 
 @dataclass(slots=True)
@@ -417,7 +417,7 @@ def _superseded(changes: _Changes) -> tuple[Delivery, tuple[Action, ...]]:
     after = replace(before, phase=Phase.SUPERSEDED, next_round_at=inf)
     cancel = (CancelUnicast(under_way),) if under_way else ()
     report = () if before.phase is Phase.FINISHED else (Report(),)
-    return after, (Store({}, Phase.SUPERSEDED), *cancel, SetTimer(None), *report)
+    return after, (Save({}, Phase.SUPERSEDED), *cancel, SetTimer(None), *report)
 
 
 def _close(changes: _Changes) -> tuple[Delivery, tuple[Action, ...]]:
@@ -438,7 +438,7 @@ def _close(changes: _Changes) -> tuple[Delivery, tuple[Action, ...]]:
     actions: list[Action] = []
     durable = {pne_id: state for pne_id, state in changed.items() if state not in OPEN}
     if durable or phase is not before.phase:
-        actions.append(Store(durable, phase))
+        actions.append(Save(durable, phase))
     if changes.cancelled:
         actions.append(CancelUnicast(frozenset(changes.cancelled)))
     if changes.broadcast:

@@ -22,18 +22,18 @@ from cpns import tuning
 from gateway_agent import event_log
 from gateway_agent.core.ports import Uplink
 from gateway_agent.errors import GatewayError
-from gateway_agent.seal.board_users import BoardUser, BoardUsers
-from gateway_agent.seal.gmk_checks import CLOCK_WINDOW_S, Authority, Settings
-from gateway_agent.seal.gmk_store import GmkStore
-from gateway_agent.seal.key_material import KeyMaterial
-from gateway_agent.seal.kms_client import KmsClient
-from gateway_agent.seal.server_access import GmsAccess, KmsAccess, ServerAccess
-from gateway_agent.seal.servers import Servers
-from gateway_agent.seal.service_groups import ServiceGroups
-from gateway_agent.seal.steady_clock import SteadyClock
-from gateway_agent.seal.uplink import Mapping, SealUplink
-from gateway_agent.seal.val_client import ValClient
 from gateway_agent.store.errors import StoreDamaged
+from gateway_agent.val_client.board_users import BoardUser, BoardUsers
+from gateway_agent.val_client.client import ValClient
+from gateway_agent.val_client.gmk_checks import CLOCK_WINDOW_S, Authority, Settings
+from gateway_agent.val_client.gmk_store import GmkStore
+from gateway_agent.val_client.key_material import KeyMaterial
+from gateway_agent.val_client.kms_client import KmsClient
+from gateway_agent.val_client.server_access import GmsAccess, KmsAccess, ServerAccess
+from gateway_agent.val_client.servers import Servers
+from gateway_agent.val_client.service_groups import ServiceGroups
+from gateway_agent.val_client.steady_clock import SteadyClock
+from gateway_agent.val_client.uplink import MappedGroup, SealUplink
 from mikey_sakke.group_configuration import URI_MAX
 from mikey_sakke.kms_faults import KmsFault
 from private_store import folders
@@ -47,7 +47,7 @@ RETRY_FIRST_S = 5
 RETRY_MAX_S = 600
 
 
-class MappedGroup(BaseModel):
+class GroupAccess(BaseModel):
     """A VAL group that is a Service Group of this PN."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -76,7 +76,7 @@ class SealConfig(BaseModel):
     kms: KmsAccess = Field(description="the KMS: url, kms_uri, user_uri, token, ca_file")
     cms: ServerAccess = Field(description="the CMS: url, token, ca_file")
     gms: list[GmsAccess] = Field(min_length=1, description="each GMS: url, token, ca_file, gms_uri, affiliate")
-    groups: list[MappedGroup] = Field(
+    groups: list[GroupAccess] = Field(
         min_length=1, description="VAL groups that are Service Groups: group, sg_id, pnes"
     )
     boards: list[BoardAccess] = Field([], description="PNEs that are VAL clients themselves: pne, user_uri, cms, gms")
@@ -163,7 +163,7 @@ class SealClient:
                 user.respond = users[-1][1].respond
             made = cls(stack, kms, client, Servers(client, config.cms, config.gms), users)
             mappings = [
-                Mapping(each.group, each.sg_id, None if each.pnes is None else frozenset(each.pnes))
+                MappedGroup(each.group, each.sg_id, None if each.pnes is None else frozenset(each.pnes))
                 for each in config.groups
             ]
             made._gmks, made._groups = gmks, groups

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from gateway_agent.core import events
 from gateway_agent.core.events import Tell
-from gateway_agent.seal.gmk_checks import Known, Settings, Verdict, judge
-from gateway_agent.seal.gmk_store import GmkStore, StoredGmk
+from gateway_agent.val_client.gmk_checks import Known, Settings, Verdict, judge
+from gateway_agent.val_client.gmk_store import GmkStore, StoredGmk
 from mikey_sakke import i_message
 from mikey_sakke.endpoint_key import SERVICE_GROUP_MANAGEMENT, endpoint_key, proof
 from mikey_sakke.errors import MikeyError, NoKeyForPeriod, UnauthorisedGroup, WrongInitiator, WrongReceiver

@@ -1,0 +1,1 @@
+"""The tree of device keys: which PNE has which GKDK, and the GKEK that only present members can derive."""
