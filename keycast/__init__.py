@@ -3,7 +3,7 @@
 import json
 import sys
 
-from keycast.output import guard_output
+from keycast.terminal.output import guard_output
 
 # The extra of the project that brings a package which not every installation has.
 _EXTRAS = {

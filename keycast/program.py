@@ -8,22 +8,22 @@ from typing import Annotated, Any
 
 import typer
 
-from keycast.json_option import Answering
-from keycast.options import refusal, show_json
+from keycast.terminal.json_option import Answering
+from keycast.terminal.options import refusal, show_json
 
 # word -> (module with a typer `app` of sub-commands, or with one function `command`; one line of help)
 WORDS = {
-    "demo": ("keycast.demo", "A whole home on this machine: gateway, server, real MicroPython boards."),
-    "gateway": ("keycast.gateway", "Run a PN GW, write its configuration, restore it."),
-    "server": ("keycast.server", "Run a CPNS Server on its own, beside its gateways."),
-    "group": ("keycast.group", "Create, show, re-key and delete Service Groups; expel members."),
-    "device": ("keycast.device", "Register, provision, pair, list and retire boards."),
-    "status": ("keycast.status", "What a running gateway sees and does."),
-    "kms": ("keycast.kms", "Run a key management server (KMS), its users and tokens."),
-    "gms": ("keycast.gms", "Run a group management server (GMS): groups, members, group master keys."),
-    "cms": ("keycast.cms", "Run a configuration management server (CMS): user profiles."),
-    "seal": ("keycast.seal", "Group master keys for VAL and MC users: KMS, GMS, CMS and clients in a demo."),
-    "mikey": ("keycast.mikey", "Read and write MIKEY-SAKKE messages (I_MESSAGE)."),
+    "demo": ("keycast.commands.demo", "A whole home on this machine: gateway, server, real MicroPython boards."),
+    "gateway": ("keycast.commands.gateway", "Run a PN GW, write its configuration, restore it."),
+    "server": ("keycast.commands.server", "Run a CPNS Server on its own, beside its gateways."),
+    "group": ("keycast.commands.group", "Create, show, re-key and delete Service Groups; expel members."),
+    "device": ("keycast.commands.device", "Register, provision, pair, list and retire boards."),
+    "status": ("keycast.commands.status", "What a running gateway sees and does."),
+    "kms": ("keycast.commands.kms", "Run a key management server (KMS), its users and tokens."),
+    "gms": ("keycast.commands.gms", "Run a group management server (GMS): groups, members, group master keys."),
+    "cms": ("keycast.commands.cms", "Run a configuration management server (CMS): user profiles."),
+    "seal": ("keycast.commands.seal", "Group master keys for VAL and MC users: KMS, GMS, CMS and clients in a demo."),
+    "mikey": ("keycast.commands.mikey", "Read and write MIKEY-SAKKE messages (I_MESSAGE)."),
 }
 
 

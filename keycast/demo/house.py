@@ -17,8 +17,8 @@ from gateway_agent.config.schema import (
 )
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
-from keycast.embedded import InProcessUplink
-from keycast.provisioning import Trust, new_board
+from keycast.provisioning.board import Trust, new_board
+from keycast.services.embedded import InProcessUplink
 from keycast.virtual_board.board import Board
 from keycast.virtual_board.fleet import Fleet
 from keycast.virtual_board.loopback import GATEWAY_ADDRESS, broadcast_port, free_numbers, own_port

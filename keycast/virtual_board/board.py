@@ -128,12 +128,12 @@ class Board:
 
     async def take_val_files(self, folder: Path) -> None:
         """Become a VAL client by the files of `keycast seal board`: run its script, copy its caches."""
-        from keycast import val_provisioning
+        from keycast.provisioning import val_client  # it talks to servers over HTTPS: the extra `seal`
 
         target = self.folder / "val"
         target.mkdir(mode=0o700, exist_ok=True)
         self.rom, self.val_client = compile.VAL_CLIENT_IMAGE, f"{target}/"
-        await self.run_script(folder / val_provisioning.SCRIPT)
+        await self.run_script(folder / val_client.SCRIPT)
         for cache in folder.glob("v*"):
             shutil.copy(cache, target)
 

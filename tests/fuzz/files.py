@@ -19,7 +19,7 @@ from gateway_agent.control import ControlSocket
 from gateway_agent.errors import ConfigError
 from key_servers.errors import SecretFileUnusable
 from key_servers.kms import master_secrets
-from keycast.mikey_keys import read_keys
+from keycast.mikey_form.key_file import read_keys
 from message_plane.errors import IdentityError
 from message_plane.identity import OwnIdentity, SigningKey
 from tests.fuzz.datagrams import CCS

@@ -8,7 +8,7 @@ from cpns.errors import CpnsError
 from gateway_agent.val_client.servers import reason
 from key_servers.cpns_server import wire
 from key_servers.https import tokens
-from keycast.mikey_keys import read_keys
+from keycast.mikey_form.key_file import read_keys
 from mikey_sakke import group_configuration, i_message, kms_xml
 from mikey_sakke.errors import MikeyError
 from mikey_sakke.kms_faults import KmsFault

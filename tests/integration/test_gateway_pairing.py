@@ -15,7 +15,7 @@ from cpns.crypto.hmac import hmac_sha256
 from cpns.errors import CpnsError, NotAllowed
 from device_agent.session import NoSession
 from gateway_agent.control import ask
-from keycast.steering import commands
+from keycast.services.steering import commands
 from message_plane.credentials import of, parse
 from message_plane.errors import NameTaken, RegistrationRefused, StoreError
 from tests.integration.false_board import FalseBoard

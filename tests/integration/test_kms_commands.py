@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from gateway_agent.val_client.key_material import KeyMaterial
 from gateway_agent.val_client.kms_client import KmsClient
 from gateway_agent.val_client.server_access import KmsAccess
-from keycast.kms import DATABASE_VARIABLE, app
+from keycast.commands.kms import DATABASE_VARIABLE, app
 from mikey_sakke.kms_faults import Refused
 from mikey_sakke.kms_values import Certificate
 from mikey_sakke.kms_xml import decode

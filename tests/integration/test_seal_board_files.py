@@ -12,8 +12,8 @@ from device_agent.key_store import KeyStore
 from device_agent.val_client import key_cache, records
 from gateway_agent.errors import GatewayError
 from gateway_agent.val_client.server_access import KmsAccess, ServerAccess
-from keycast.seal_house import GMS_URI, KMS_URI, SealHouse, build_seal_house
-from keycast.val_provisioning import SCRIPT, NotProvisioned, fetch
+from keycast.demo.seal_house import GMS_URI, KMS_URI, SealHouse, build_seal_house
+from keycast.provisioning.val_client import SCRIPT, NotProvisioned, fetch
 from keycast.virtual_board.nvs_folder import NvsFolder
 
 LAMP, DOOR, CREW = "sip:lamp@example.org", "sip:door@example.org", "sip:crew@gms.example.org"

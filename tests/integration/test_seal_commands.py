@@ -23,7 +23,7 @@ from gateway_agent.val_client.key_material import KeyMaterial
 from gateway_agent.val_client.kms_client import KmsClient
 from gateway_agent.val_client.server_access import GmsAccess, KmsAccess, ServerAccess
 from gateway_agent.val_client.servers import Servers
-from keycast import cms, gms, kms
+from keycast.commands import cms, gms, kms
 from keycast.program import program
 
 ALICE, GMS_URI, CREW = "sip:alice@example.org", "sip:gms.example.org", "sip:crew@gms.example.org"

@@ -18,8 +18,8 @@ from gateway_agent.val_client.servers import Servers
 from key_servers.gms.app import GmsConfig
 from key_servers.gms.provisioning import KmsOverHttps, NotProvisioned, OwnKeys
 from key_servers.gms.values import Affiliation
-from keycast import seal
-from keycast.seal_house import GMS_URI, KMS_URI, SealHouse, User, build_seal_house, until
+from keycast.commands import seal
+from keycast.demo.seal_house import GMS_URI, KMS_URI, SealHouse, User, build_seal_house, until
 from mikey_sakke.group_configuration import KEY, REVOCATION, NotifyResponse, decode_requests, encode_response
 from mikey_sakke.https import client_tls
 from mikey_sakke.identifiers import NTP_OFFSET

@@ -12,7 +12,7 @@ from typing import Any
 from cpns import numbers
 from gateway_agent.control import ask
 from gateway_agent.errors import ControlUnavailable
-from keycast.provisioning import Trust, new_board
+from keycast.provisioning.board import Trust, new_board
 from keycast.virtual_board.loopback import broadcast_port, own_port
 from message_plane import credentials
 

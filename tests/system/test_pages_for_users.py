@@ -18,10 +18,10 @@ import typer
 from cpns import cborlite
 from device_agent.key_store import KeyStore
 from device_agent.val_client import records
+from keycast.demo.seal_home import powered
 from keycast.micropython_vm import compile
 from keycast.micropython_vm.vm import PROJECT
 from keycast.program import program
-from keycast.seal_home import powered
 from keycast.virtual_board.board import Board, BoardError
 from tests.system import namespaces
 from tests.system.manual import NOT_FOR_READERS, Desk, Reading, blocks

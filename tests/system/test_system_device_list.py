@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 
 from gateway_agent.store.store import Store
-from keycast.steering import commands
+from keycast.services.steering import commands
 from tests.system.conftest import house_of
 from tests.system.watching import join, until
 

@@ -5,7 +5,7 @@ import base64
 import logging
 import sqlite3
 
-from keycast.steering import secret_octets
+from keycast.services.steering import secret_octets
 from tests.system.conftest import house_of
 from tests.system.test_system_pairing import address_of, new_board, secret_of
 from tests.system.watching import join, keyed, until

@@ -13,7 +13,7 @@ from device_agent.key_store import KeyStore
 from gateway_agent.app import GatewayApp
 from gateway_agent.config.schema import Broadcast, Gateway, GatewayConfig, MessagePlane
 from keycast.demo.house import GATEWAY_ID, PN_ID
-from keycast.steering import secret_octets
+from keycast.services.steering import secret_octets
 from keycast.virtual_board.board import Board, Network
 from keycast.virtual_board.loopback import free_numbers, own_port
 from message_plane.endpoint import Endpoint

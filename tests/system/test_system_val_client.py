@@ -17,7 +17,7 @@ from gateway_agent.app import GatewayApp
 from gateway_agent.config.load import parse
 from gateway_agent.core.ports import NoAnswer
 from gateway_agent.val_client.board_users import THERE, BoardUser, BoardUsers
-from keycast.provisioning import Trust, new_board
+from keycast.provisioning.board import Trust, new_board
 from keycast.virtual_board import board
 from keycast.virtual_board.board import Board
 from keycast.virtual_board.loopback import own_port

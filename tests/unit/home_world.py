@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from cpns import messages, numbers
 from gateway_agent.config.load import load
-from keycast.gateway_service import opened
+from keycast.services.gateway_service import opened
 from message_plane.identity import OwnIdentity
 from message_plane.session_store import AddContext, StoredContext
 

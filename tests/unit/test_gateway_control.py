@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from cpns.errors import Unknown
 from gateway_agent.control import ControlSocket, ask
 from gateway_agent.errors import ControlUnavailable, GatewayError
-from keycast import server
+from keycast.commands import server
 from message_plane.errors import RegistrationRefused
 
 

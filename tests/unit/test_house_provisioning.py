@@ -9,7 +9,7 @@ import pytest
 from device_agent import provisioning
 from device_agent.key_store import KeyStore
 from device_agent.membership import record_name
-from keycast.provisioning import flash_script
+from keycast.provisioning.board import flash_script
 
 
 @pytest.mark.req("SEC-04", "SEC-19")

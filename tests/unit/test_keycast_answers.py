@@ -20,10 +20,10 @@ import gateway_agent.store.errors
 import key_servers.errors
 import message_plane.errors
 from gateway_agent.errors import Refused, code_of
-from keycast import server, status
-from keycast.dates import ago, dated, moment
+from keycast.commands import server, status
 from keycast.program import WORDS, program
-from keycast.tables import show_table
+from keycast.terminal.dates import ago, dated, moment
+from keycast.terminal.tables import show_table
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (ROOT / "docs" / "commands.md").read_text()

@@ -13,7 +13,7 @@ from gateway_agent.app import SESSIONS_FILE
 from gateway_agent.config.load import load
 from gateway_agent.errors import GatewayError
 from key_servers.errors import ServerError
-from keycast.gateway_service import opened, trial
+from keycast.services.gateway_service import opened, trial
 from message_plane.errors import PlaneError
 from private_store.errors import PrivateStoreError
 

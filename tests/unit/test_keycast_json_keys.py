@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from gateway_agent.core.pn_gateway import GroupStatus
 from gateway_agent.radios.udp_broadcast import Figures
 from key_servers.cpns_server.values import Alarm
-from keycast import device, group, server, status
+from keycast.commands import device, group, server, status
 from keycast.program import program
 from tests.unit.test_keycast_steering import SG, Home, home
 

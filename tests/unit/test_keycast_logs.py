@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from keycast.logs import begin_log, ready
+from keycast.terminal.logs import begin_log, ready
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}"
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from keycast import device, group
+from keycast.commands import device, group
 from keycast.program import program
 
 CYRILLIC = "l\u0430mp"

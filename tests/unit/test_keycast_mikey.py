@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from keycast.mikey_keys import read_keys
-from keycast.mikey_text import NoMessage, octets_of
+from keycast.mikey_form.key_file import read_keys
+from keycast.mikey_form.text_forms import NoMessage, octets_of
 from keycast.program import program
 from mikey_sakke import i_message
 from mikey_sakke import message as mikey

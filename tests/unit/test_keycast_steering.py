@@ -15,11 +15,11 @@ from gateway_agent.errors import Refused
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.errors import StoreFailed
-from keycast.embedded import InProcessUplink
-from keycast.known_names import nearest
-from keycast.provisioning import Trust, new_board
-from keycast.server_steering import server_commands
-from keycast.steering import commands
+from keycast.provisioning.board import Trust, new_board
+from keycast.services.embedded import InProcessUplink
+from keycast.services.known_names import nearest
+from keycast.services.server_steering import server_commands
+from keycast.services.steering import commands
 from message_plane import credentials
 
 SG = "home/lights"

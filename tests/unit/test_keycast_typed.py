@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from cpns.errors import NotAllowed
 from keycast.program import program
-from keycast.server_steering import credential_octets
+from keycast.services.server_steering import credential_octets
 from private_store import files
 from private_store.errors import StoreUnusable
 from tests.unit.test_keycast_answers import every_command

@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from key_servers.kms import master_secrets
-from keycast import gateway as gateway_command
+from keycast.commands import gateway as gateway_command
 from message_plane.identity import OwnIdentity, SigningKey
 from private_store import contents, files
 from private_store.errors import PrivateStoreError

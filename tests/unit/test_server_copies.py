@@ -15,9 +15,9 @@ from key_servers.https.listening import Listening
 from key_servers.kms import master_secrets
 from key_servers.kms.app import Kms
 from key_servers.kms.config import MASTER_SECRETS_FILE, KmsConfig
-from keycast import backup_facts
-from keycast.server_config import require_whole
-from keycast.server_copies import CMS, GMS, KMS, NUMBER_STEP, back_up, put_back, state_of
+from keycast.copies import backup_facts
+from keycast.copies.server_copies import CMS, GMS, KMS, NUMBER_STEP, back_up, put_back, state_of
+from keycast.services.server_config import require_whole
 from private_store import archive, restoring
 from tests.unit.kms_world import ALICE, BOB
 from tests.unit.kms_world import master_secrets as drawn_secrets

@@ -20,10 +20,10 @@ from gateway_agent.val_client.key_material import KeyMaterial
 from gateway_agent.val_client.service_groups import BridgedGroup, ServiceGroups
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
-from keycast import backup_facts, state_copies
-from keycast import gateway as gateway_command
-from keycast import server as server_command
-from keycast.gateway_service import opened
+from keycast.commands import gateway as gateway_command
+from keycast.commands import server as server_command
+from keycast.copies import backup_facts, state_copies
+from keycast.services.gateway_service import opened
 from message_plane.identity import OwnIdentity
 from private_store import archive, contents, files, restoring
 from tests.unit.home_world import BOARDS, SG, Home, ask

@@ -22,7 +22,7 @@ from device_agent.crypto import p256
 from device_agent.gkdk_store import GkdkStore
 from device_agent.key_store import KeyStore
 from keycast.micropython_vm import board_files, compile, vm
-from keycast.provisioning import Trust, new_board
+from keycast.provisioning.board import Trust, new_board
 from message_plane import credentials, edhoc
 from message_plane.identity import OwnIdentity, SigningKey
 from tools.bench.octets import PN_ALIAS, PN_ID, SG_ALIAS, SG_ID, VERSION, signed_objects

@@ -16,8 +16,8 @@ from gateway_agent.app import SESSIONS_FILE, GatewayApp, own_keys
 from gateway_agent.config.schema import Broadcast, Delivery, Gateway, GatewayConfig, MessagePlane, Tree
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
-from keycast.embedded import InProcessUplink
-from keycast.provisioning import Trust, new_board
+from keycast.provisioning.board import Trust, new_board
+from keycast.services.embedded import InProcessUplink
 from keycast.virtual_board.loopback import own_port
 from message_plane.session_store import AddContext, SessionStore, StoredContext
 

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from gateway_agent.machine_watch import NO_DATE_BEFORE
-from keycast.dates import iso
+from keycast.terminal.dates import iso
 from private_store.errors import Fault
 
 SINCE_MAX_S = 10 * 365 * 86_400

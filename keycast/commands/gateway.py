@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from keycast.logs import begin_log, ready
-from keycast.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, refuse, sentences
+from keycast.terminal.logs import begin_log, ready
+from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, refuse, sentences
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -60,7 +60,7 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
     Each interface is shown, and why no keys go out on it where none do. Example: keycast gateway check
     """
     from gateway_agent.config.load import load
-    from keycast.gateway_service import trial
+    from keycast.services.gateway_service import trial
 
     with sentences():
         found = asyncio.run(trial(load(config)))
@@ -136,7 +136,7 @@ def run(
 async def _run(path: Path) -> None:
     from gateway_agent.config.load import load
     from gateway_agent.control import SOCKET_FILE, check_path
-    from keycast.gateway_service import opened
+    from keycast.services.gateway_service import opened
 
     config = load(path)
     check_path(config.gateway.state_dir / SOCKET_FILE)  # before anything is made
@@ -250,7 +250,7 @@ def backup(
     from gateway_agent.config.load import load
     from gateway_agent.control import ask as over_socket
     from gateway_agent.errors import ControlUnavailable
-    from keycast import state_copies
+    from keycast.copies import state_copies
     from private_store import folders
 
     with sentences():
@@ -284,7 +284,7 @@ def restore(
     Example: keycast gateway restore home.backup
     """
     from gateway_agent.config.load import load
-    from keycast import state_copies
+    from keycast.copies import state_copies
 
     with sentences():
         loaded = load(config)
@@ -320,7 +320,7 @@ def lost(
     Example: keycast gateway lost sessions.db
     """
     from gateway_agent.config.load import load
-    from keycast import state_copies
+    from keycast.copies import state_copies
     from private_store import contents
 
     if name not in _REPLACEABLE:

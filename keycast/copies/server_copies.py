@@ -20,8 +20,8 @@ from key_servers.kms.config import MASTER_SECRETS_FILE, TLS_CERTIFICATE_FILE, TL
 from key_servers.kms.config import STORE_FILE as KMS_STORE
 from key_servers.sql import Transaction, migrate
 from key_servers.sql.sqlite import SqliteDatabase
-from keycast import backup_facts
-from keycast.server_config import require_whole
+from keycast.copies import backup_facts
+from keycast.services.server_config import require_whole
 from private_store import archive, contents, files, folders, restoring
 
 NUMBER_STEP = 1_000_000

@@ -12,10 +12,10 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from keycast.json_option import Answering
-from keycast.mikey_keys import KeyFile, read_keys
-from keycast.mikey_text import NoMessage, octets_of, sdp_line
-from keycast.options import answer, console, refusal, sentences
+from keycast.mikey_form.key_file import KeyFile, read_keys
+from keycast.mikey_form.text_forms import NoMessage, octets_of, sdp_line
+from keycast.terminal.json_option import Answering
+from keycast.terminal.options import answer, console, refusal, sentences
 from mikey_sakke import eccsi, i_message, sakke
 from mikey_sakke import message as mikey
 from mikey_sakke.curve import run
@@ -232,7 +232,7 @@ def keys(
 
     Example: keycast mikey keys keys.json --user GMS=sip:gms.example.org --user Alice=sip:alice@example.org
     """
-    from keycast.mikey_keys import made_keys
+    from keycast.mikey_form.key_file import made_keys
     from private_store import files
 
     users = _named(user) if user else _USERS

@@ -15,7 +15,7 @@ from gateway_agent.errors import Refused, code_of
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.values import GroupView, MemberState
 from key_servers.errors import ServerError
-from keycast.known_names import nearest, new_name, require
+from keycast.services.known_names import nearest, new_name, require
 
 Names = Callable[[], Iterable[str]]
 

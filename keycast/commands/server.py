@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cpns.in_words import version_text
-from keycast import completion
-from keycast.dates import local
-from keycast.group import PneArgument, SgArgument
-from keycast.logs import begin_log, ready
-from keycast.options import (
+from keycast.commands.group import PneArgument, SgArgument
+from keycast.terminal import completion
+from keycast.terminal.dates import local
+from keycast.terminal.logs import begin_log, ready
+from keycast.terminal.options import (
     DEFAULT_CONFIG,
     ConfigOption,
     StateOption,
@@ -22,7 +22,7 @@ from keycast.options import (
     sentences,
     state_option,
 )
-from keycast.tables import show_table
+from keycast.terminal.tables import show_table
 
 if TYPE_CHECKING:
     from gateway_agent.control import ControlSocket
@@ -55,9 +55,9 @@ async def _run(state: Path, server_id: str, listen: list[str], port: int) -> Non
     from gateway_agent.control import SOCKET_FILE, ControlSocket, check_path
     from key_servers.cpns_server.app import CpnsServer
     from key_servers.cpns_server.config import ServerConfig
-    from keycast import state_copies
-    from keycast.server_config import checked
-    from keycast.server_steering import server_commands
+    from keycast.copies import state_copies
+    from keycast.services.server_config import checked
+    from keycast.services.server_steering import server_commands
 
     async def back_up(path: str) -> str:
         images = server.images()  # at one moment: nothing else runs until it is made
@@ -73,7 +73,7 @@ async def _run(state: Path, server_id: str, listen: list[str], port: int) -> Non
 
 
 async def _serve(server: "CpnsServer", control: "ControlSocket", server_id: str, settings: "ServerConfig") -> None:
-    from keycast.gateway import interrupted
+    from keycast.commands.gateway import interrupted
 
     try:
         await control.open()
@@ -190,7 +190,7 @@ def backup(
     """
     from gateway_agent.control import ask as over_socket
     from gateway_agent.errors import ControlUnavailable
-    from keycast import state_copies
+    from keycast.copies import state_copies
     from private_store import folders
 
     with sentences():
@@ -222,7 +222,7 @@ def restore(
     if path is None:
         held = ask(config, state, "server.restore", epochs=epochs)
     else:
-        from keycast import state_copies
+        from keycast.copies import state_copies
 
         folder = state or _STATE
         with sentences(), state_copies.server_state(folder):

@@ -5,9 +5,9 @@ from typing import Any
 import typer
 from rich.text import Text
 
-from keycast.dates import ago, local
-from keycast.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console
-from keycast.tables import show_table
+from keycast.terminal.dates import ago, local
+from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console
+from keycast.terminal.tables import show_table
 
 _NAMED_MAX = 8  # boards in one line
 

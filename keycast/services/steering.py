@@ -11,8 +11,8 @@ from gateway_agent.app import GatewayApp
 from gateway_agent.control import Command, attended
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.values import GroupState
-from keycast.known_names import new_name, require
-from keycast.server_steering import commands_elsewhere, credential_octets, group_commands
+from keycast.services.known_names import new_name, require
+from keycast.services.server_steering import commands_elsewhere, credential_octets, group_commands
 from message_plane import credentials
 
 SECRET_CHARACTERS = 16

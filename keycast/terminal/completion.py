@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from keycast.options import DEFAULT_CONFIG
+from keycast.terminal.options import DEFAULT_CONFIG
 
 _WITHIN_S = 1.0  # who presses a key does not wait longer
 

@@ -5,7 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from keycast.options import JsonOption, want_json
+from keycast.terminal.options import JsonOption, want_json
 
 
 class Answering(TyperGroup):

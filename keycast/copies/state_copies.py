@@ -36,7 +36,7 @@ from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.recovery import epochs_ahead
 from key_servers.cpns_server.store import Store as ServerStore
 from key_servers.errors import ServerError
-from keycast import backup_facts
+from keycast.copies import backup_facts
 from message_plane.identity import OwnIdentity, SigningKey
 from message_plane.session_store import SessionStore
 from private_store import archive, contents, files, restoring

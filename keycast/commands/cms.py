@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from keycast.json_option import Answering
-from keycast.logs import begin_log, ready
-from keycast.options import answer, sentences, state_option
+from keycast.terminal.json_option import Answering
+from keycast.terminal.logs import begin_log, ready
+from keycast.terminal.options import answer, sentences, state_option
 
 if TYPE_CHECKING:
     from key_servers.cms.profiles import Profiles
@@ -42,8 +42,8 @@ def run(
     Example: keycast cms run --listen 192.168.1.10 --tls-certificate tls.pem --tls-key tls.key
     """
     from key_servers.cms.app import CmsConfig
-    from keycast import server_copies
-    from keycast.server_config import server_config
+    from keycast.copies import server_copies
+    from keycast.services.server_config import server_config
 
     begin_log()
     with sentences(), contextlib.suppress(KeyboardInterrupt):
@@ -62,7 +62,7 @@ def run(
 
 async def _run(config: Any) -> None:
     from key_servers.cms.app import Cms
-    from keycast.gateway import interrupted
+    from keycast.commands.gateway import interrupted
 
     async with await Cms.open(config) as cms:
         ready({"urls": list(cms.urls)}, f"The CMS listens on {', '.join(cms.urls)}")
@@ -78,7 +78,7 @@ def backup(
 
     Example: keycast cms backup cms.backup
     """
-    from keycast import server_copies
+    from keycast.copies import server_copies
 
     with sentences():
         server_copies.back_up(server_copies.CMS, state, path, os.environ.get(DATABASE_VARIABLE))
@@ -94,7 +94,7 @@ def restore(
 
     Example: keycast cms restore cms.backup
     """
-    from keycast import server_copies
+    from keycast.copies import server_copies
 
     with sentences():
         made = server_copies.put_back(server_copies.CMS, state, path, os.environ.get(DATABASE_VARIABLE))
@@ -112,7 +112,7 @@ def add_user(
 
     Example: keycast cms user sip:alice@example.org
     """
-    from keycast.service_ids import require_uri
+    from keycast.services.service_ids import require_uri
 
     async def do(profiles: "Profiles") -> None:
         require_uri(user)
@@ -133,7 +133,7 @@ def put(
 
     Example: keycast cms put sip:alice@example.org sip:crew@gms.example.org --gms sip:gms.example.org
     """
-    from keycast.service_ids import require_uri
+    from keycast.services.service_ids import require_uri
 
     async def do(profiles: "Profiles") -> None:
         require_uri(group, gms)
@@ -184,7 +184,7 @@ def _with(state: Path, do: Callable[["Profiles"], Coroutine[Any, Any, None]], *,
     async def opened() -> None:
         from key_servers.cms.app import STORE_FILE, open_profiles
         from key_servers.https.listening import Listening
-        from keycast.server_config import require_store, require_whole, server_config
+        from keycast.services.server_config import require_store, require_whole, server_config
 
         config = server_config(Listening, DATABASE_VARIABLE, state_dir=state)
         require_whole(state)

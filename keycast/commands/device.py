@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from keycast import completion
-from keycast.dates import ago
-from keycast.group import PneArgument
-from keycast.look_alikes import point_out
-from keycast.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, remark, sentences
-from keycast.tables import show_table
+from keycast.commands.group import PneArgument
+from keycast.terminal import completion
+from keycast.terminal.dates import ago
+from keycast.terminal.look_alikes import point_out
+from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, remark, sentences
+from keycast.terminal.tables import show_table
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -71,7 +71,7 @@ def provision(
     porch.py. Example: keycast device provision lamp.porch -o porch.py
     """
     from device_agent.provisioning import RECORD
-    from keycast.provisioning import Trust, flash_script, new_board
+    from keycast.provisioning.board import Trust, flash_script, new_board
     from message_plane import credentials
     from private_store import files
 

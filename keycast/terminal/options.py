@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from keycast.dates import dated
+from keycast.terminal.dates import dated
 
 CONFIG_VARIABLE = "KEYCAST_CONFIG"
 _DEFAULT = Path("keycast.toml")
@@ -63,7 +63,7 @@ StateOption = Annotated[
     Path | None, state_option("State folder of a CPNS Server on its own, in place of a gateway's configuration.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", callback=want_json, help="Print JSON.")]
-"""Given to every command by `keycast.json_option`."""
+"""Given to every command by `keycast.terminal.json_option`."""
 DEFAULT_CONFIG = Path(os.environ.get(CONFIG_VARIABLE, str(_DEFAULT)))
 
 # Without markup: names and sentences are shown as they are, "[broadcast]" included.
@@ -104,7 +104,7 @@ def sentences() -> Iterator[None]:
 def answer(value: Any, *shown: str | Text | Callable[[], object]) -> None:
     """Give what a command found or did: `value` with `--json`; else the lines of `shown`, or what its functions print.
 
-    `value` is what JSON knows, with dates as seconds since 1970 (`keycast.dates`).
+    `value` is what JSON knows, with dates as seconds since 1970 (`keycast.terminal.dates`).
     """
     if _json_wanted:
         show_json(value)

@@ -21,10 +21,10 @@ from gateway_agent.store.errors import RESTORE_BACKUP
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.errors import ServerError
-from keycast import state_copies
-from keycast.embedded import InProcessUplink
-from keycast.server_config import checked
-from keycast.steering import commands
+from keycast.copies import state_copies
+from keycast.services.embedded import InProcessUplink
+from keycast.services.server_config import checked
+from keycast.services.steering import commands
 from message_plane.errors import PlaneError, PortInUse
 from message_plane.port_holder import holders
 from message_plane.udp import bound

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from keycast.options import sentences
+from keycast.terminal.options import sentences
 from mikey_sakke import eccsi, i_message, sakke
 from mikey_sakke.curve import NotOnCurve
 from private_store import plain_file

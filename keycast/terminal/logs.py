@@ -8,8 +8,8 @@ from typing import Any
 
 import typer
 
-from keycast.options import answer
-from keycast.output import AnswerLost
+from keycast.terminal.options import answer
+from keycast.terminal.output import AnswerLost
 
 _DATES = "%Y-%m-%dT%H:%M:%S%z"
 _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.NOTSET, 7))

@@ -16,7 +16,7 @@ from gateway_agent.val_client.key_material import KeyMaterial
 from gateway_agent.val_client.kms_client import KmsClient
 from gateway_agent.val_client.server_access import KmsAccess, ServerAccess
 from gateway_agent.val_client.servers import fetch_profile
-from keycast.provisioning import flash_script
+from keycast.provisioning.board import flash_script
 from mikey_sakke.errors import MikeyError
 from mikey_sakke.identifiers import uid
 from mikey_sakke.kms_exchange import period_bounds, period_number

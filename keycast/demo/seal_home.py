@@ -19,9 +19,9 @@ from gateway_agent.config.schema import Broadcast, Delivery, Gateway, GatewayCon
 from gateway_agent.val_client.app import BoardAccess, GroupAccess, SealClient, SealConfig
 from gateway_agent.val_client.server_access import GmsAccess, KmsAccess, ServerAccess
 from key_servers.gms.values import Affiliation
-from keycast.provisioning import Trust, new_board
-from keycast.seal_house import GMS_URI, KMS_URI, SealHouse, until
-from keycast.val_provisioning import fetch
+from keycast.demo.seal_house import GMS_URI, KMS_URI, SealHouse, until
+from keycast.provisioning.board import Trust, new_board
+from keycast.provisioning.val_client import fetch
 from keycast.virtual_board import board as virtual_board
 from keycast.virtual_board.board import Board
 from keycast.virtual_board.loopback import GATEWAY_ADDRESS, broadcast_port, free_numbers, own_port

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from keycast.dates import local
-from keycast.json_option import Answering
-from keycast.logs import begin_log, ready
-from keycast.options import answer, console, remark, sentences, state_option
+from keycast.terminal.dates import local
+from keycast.terminal.json_option import Answering
+from keycast.terminal.logs import begin_log, ready
+from keycast.terminal.options import answer, console, remark, sentences, state_option
 
 if TYPE_CHECKING:
     from key_servers.kms.app import Kms
@@ -91,7 +91,7 @@ def run(
 
     Example: keycast kms run --listen 192.168.1.10
     """
-    from keycast import server_copies
+    from keycast.copies import server_copies
 
     begin_log()
     with sentences(), contextlib.suppress(KeyboardInterrupt):
@@ -102,7 +102,7 @@ def run(
 
 async def _run(config: "KmsConfig") -> None:
     from key_servers.kms.app import Kms
-    from keycast.gateway import interrupted
+    from keycast.commands.gateway import interrupted
 
     async with await Kms.open(config) as kms:
         name = kms.certificate.kms_uri
@@ -119,7 +119,7 @@ def backup(
 
     Example: keycast kms backup kms.backup
     """
-    from keycast import server_copies
+    from keycast.copies import server_copies
 
     with sentences():
         server_copies.back_up(server_copies.KMS, state, path, os.environ.get(DATABASE_VARIABLE))
@@ -135,7 +135,7 @@ def restore(
 
     Example: keycast kms restore kms.backup
     """
-    from keycast import server_copies
+    from keycast.copies import server_copies
 
     with sentences():
         made = server_copies.put_back(server_copies.KMS, state, path, os.environ.get(DATABASE_VARIABLE))
@@ -189,7 +189,7 @@ def add(
     Example: keycast kms user add sip:gms.example.org --gms
     """
     from key_servers.kms.store import Role
-    from keycast.service_ids import require_uri
+    from keycast.services.service_ids import require_uri
 
     async def do(kms: "Kms") -> None:
         require_uri(uri)
@@ -267,7 +267,7 @@ def with_kms(state: Path, do: Callable[["Kms"], Coroutine[Any, Any, None]]) -> N
 
     async def opened() -> None:
         from key_servers.kms.app import Kms
-        from keycast.server_config import require_whole
+        from keycast.services.server_config import require_whole
 
         require_whole(state)
         async with await Kms.open(_config(state), listen=False) as kms:
@@ -285,7 +285,7 @@ def _config(
     tls_key: Path | None = None,
 ) -> "KmsConfig":
     from key_servers.kms.config import TLS_CERTIFICATE_FILE, TLS_KEY_FILE, KmsConfig
-    from keycast.server_config import server_config
+    from keycast.services.server_config import server_config
 
     if tls_certificate is None and tls_key is None and (state / TLS_KEY_FILE).exists():
         tls_certificate, tls_key = state / TLS_CERTIFICATE_FILE, state / TLS_KEY_FILE

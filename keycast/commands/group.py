@@ -6,11 +6,11 @@ from typing import Annotated, Any
 import typer
 
 from cpns.in_words import version_text
-from keycast import completion
-from keycast.dates import local
-from keycast.look_alikes import point_out
-from keycast.options import DEFAULT_CONFIG, ConfigOption, StateOption, answer, ask, console
-from keycast.tables import show_table
+from keycast.terminal import completion
+from keycast.terminal.dates import local
+from keycast.terminal.look_alikes import point_out
+from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, StateOption, answer, ask, console
+from keycast.terminal.tables import show_table
 
 app = typer.Typer(no_args_is_help=True)
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from keycast.dates import moment
-from keycast.json_option import Answering
-from keycast.logs import begin_log, ready
-from keycast.options import answer, console, refuse, sentences, state_option
+from keycast.terminal.dates import moment
+from keycast.terminal.json_option import Answering
+from keycast.terminal.logs import begin_log, ready
+from keycast.terminal.options import answer, console, refuse, sentences, state_option
 
 if TYPE_CHECKING:
     from key_servers.gms.management import GroupManagement
@@ -64,9 +64,9 @@ def run(
     """
     from key_servers.gms.app import GmsConfig
     from key_servers.gms.provisioning import KmsOverHttps
-    from keycast import server_copies
-    from keycast.server_config import server_config
-    from keycast.service_ids import require_uri
+    from keycast.copies import server_copies
+    from keycast.services.server_config import server_config
+    from keycast.services.service_ids import require_uri
     from private_store import files
 
     begin_log()
@@ -90,7 +90,7 @@ def run(
 
 async def _run(config: Any, provisioning: Any) -> None:
     from key_servers.gms.app import Gms
-    from keycast.gateway import interrupted
+    from keycast.commands.gateway import interrupted
 
     async with await Gms.open(config, provisioning) as gms:
         ready({"gms_uri": gms.gms_uri, "urls": list(gms.urls)}, f"{gms.gms_uri} listens on {', '.join(gms.urls)}")
@@ -106,7 +106,7 @@ def backup(
 
     Example: keycast gms backup gms.backup
     """
-    from keycast import server_copies
+    from keycast.copies import server_copies
 
     with sentences():
         server_copies.back_up(server_copies.GMS, state, path, os.environ.get(DATABASE_VARIABLE))
@@ -122,7 +122,7 @@ def restore(
 
     Example: keycast gms restore gms.backup
     """
-    from keycast import server_copies
+    from keycast.copies import server_copies
 
     with sentences():
         made = server_copies.put_back(server_copies.GMS, state, path, os.environ.get(DATABASE_VARIABLE))
@@ -140,7 +140,7 @@ def add_user(
 
     Example: keycast gms user add sip:alice@example.org
     """
-    from keycast.service_ids import require_uri
+    from keycast.services.service_ids import require_uri
 
     async def do(manage: "GroupManagement") -> None:
         require_uri(user)
@@ -176,7 +176,7 @@ def create_group(
 
     Example: keycast gms group create sip:crew@gms.example.org --name "the crew"
     """
-    from keycast.service_ids import require_uri
+    from keycast.services.service_ids import require_uri
 
     async def do(manage: "GroupManagement") -> None:
         require_uri(group)
@@ -350,7 +350,7 @@ def _with(state: Path, do: Callable[["GroupManagement"], Coroutine[Any, Any, Non
     async def opened() -> None:
         from key_servers.gms.app import STORE_FILE, open_management
         from key_servers.https.listening import Listening
-        from keycast.server_config import require_store, require_whole, server_config
+        from keycast.services.server_config import require_store, require_whole, server_config
 
         config = server_config(Listening, DATABASE_VARIABLE, state_dir=state)
         require_whole(state)

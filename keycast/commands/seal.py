@@ -14,9 +14,9 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
-from keycast.group import PneArgument
-from keycast.json_option import Answering
-from keycast.options import (
+from keycast.commands.group import PneArgument
+from keycast.terminal.json_option import Answering
+from keycast.terminal.options import (
     DEFAULT_CONFIG,
     ConfigOption,
     answer,
@@ -26,10 +26,10 @@ from keycast.options import (
     remark,
     sentences,
 )
-from keycast.tables import show_table
+from keycast.terminal.tables import show_table
 
 if TYPE_CHECKING:
-    from keycast.seal_house import SealHouse
+    from keycast.demo.seal_house import SealHouse
 
 app = typer.Typer(
     cls=Answering, no_args_is_help=True, help="Group master keys by MIKEY-SAKKE: KMS, GMS, CMS and VAL clients."
@@ -108,7 +108,7 @@ def board(
     Example: keycast seal board lamp.porch --kms-token-file lamp.token -o lamp-val
     """
     from gateway_agent.config.load import load
-    from keycast.val_provisioning import SCRIPT, fetch
+    from keycast.provisioning.val_client import SCRIPT, fetch
     from private_store import files
 
     with sentences():
@@ -166,7 +166,7 @@ def _date(unix_time: int) -> str:
 
 async def _play(folder: Path, figures: Figures, val_board: bool) -> None:
     from key_servers.gms.values import Affiliation
-    from keycast.seal_house import GMS_URI, build_seal_house, until
+    from keycast.demo.seal_house import GMS_URI, build_seal_house, until
     from mikey_sakke.group_configuration import KEY, REVOCATION
 
     start = time.monotonic()
@@ -236,8 +236,8 @@ async def _play(folder: Path, figures: Figures, val_board: bool) -> None:
 
 async def _play_home(house: "SealHouse", folder: Path, figures: Figures, say: Callable[[str], None]) -> None:
     """One GMK on two ways: to a board that is a VAL client by its own message, to another by broadcast."""
-    from keycast.seal_home import GROUP, LAMP_USER, SG, build_seal_home
-    from keycast.seal_house import GMS_URI, until
+    from keycast.demo.seal_home import GROUP, LAMP_USER, SG, build_seal_home
+    from keycast.demo.seal_house import GMS_URI, until
 
     folder.mkdir(mode=0o700)
     async with build_seal_home(house, folder) as home:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from cpns.name_rule import doubts
-from keycast.options import remark
+from keycast.terminal.options import remark
 
 
 def point_out(name: str, others: Iterable[str]) -> None:

@@ -1,0 +1,1 @@
+"""Backups of what a gateway or a server keeps, and putting one back."""

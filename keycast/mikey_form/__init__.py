@@ -1,0 +1,1 @@
+"""The files and text forms of `keycast mikey`."""
