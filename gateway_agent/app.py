@@ -154,8 +154,9 @@ class GatewayApp:
             network_of=self._network_of,
         )
         reserved = (config.gateway.id, config.uplink.server_id)
-        self.registrar = Registrar(self.credentials, self.gateway, reserved, self.tell)
-        self._pairing = Pairing(self.gateway, self.endpoint, self.registrar, self.tell)
+        administration = self.gateway.administration
+        self.registrar = Registrar(self.credentials, administration, reserved, self.tell)
+        self._pairing = Pairing(administration, self.endpoint, self.registrar, self.tell, self.counters)
         self.sightings = Sightings(self.endpoint, self._store)
 
     async def start(self, commands: Mapping[str, Command] | None = None) -> None:
@@ -163,7 +164,10 @@ class GatewayApp:
         await self.gateway.start()
         assert self._store is not None  # `open` has made it
         self._watch = MachineWatch(
-            [self._store.database, self.credentials], SystemClock(), self.gateway.set_alarm, self.no_network
+            [self._store.database, self.credentials],
+            SystemClock(),
+            self.gateway.administration.set_alarm,
+            self.no_network,
         )
         self._watch.start()
         self.sightings.start()
@@ -200,7 +204,7 @@ class GatewayApp:
             folder / NEXT_SIGNING_FILE, self.identity, self.signing_key, epoch=self.signing_key.epoch + 1
         )
         try:
-            epoch = self.gateway.roll_over(new)
+            epoch = self.gateway.administration.roll_over(new)
         except BaseException:
             files.erase(folder / NEXT_SIGNING_FILE, StoreDamaged)  # it is nobody's key, and the next try needs the name
             raise

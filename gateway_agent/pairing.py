@@ -6,12 +6,13 @@ proved in it is the business of `core.pairing_window`.
 
 import asyncio
 import time
+from collections import Counter
 
 from cpns import messages, name_rule, numbers
 from cpns.errors import CpnsError, NotAllowed, NotAuthentic
 from gateway_agent.core import events
+from gateway_agent.core.administration import Administration
 from gateway_agent.core.pairing_window import EXPORTER_LEN, OPEN_S, PairingWindow
-from gateway_agent.core.pn_gateway import PnGateway
 from gateway_agent.registrar import Registrar
 from message_plane.credentials import Credential
 from message_plane.edhoc import LABEL_PAIRING
@@ -20,13 +21,21 @@ from message_plane.errors import PlaneError
 
 
 class Pairing:
-    """`counters` of the gateway count what was refused."""
+    """`counters` count what was refused."""
 
-    def __init__(self, gateway: PnGateway, endpoint: Endpoint, registrar: Registrar, tell: events.Tell) -> None:
-        self._gateway = gateway
+    def __init__(
+        self,
+        administration: Administration,
+        endpoint: Endpoint,
+        registrar: Registrar,
+        tell: events.Tell,
+        counters: Counter[str],
+    ) -> None:
+        self._administration = administration
         self._endpoint = endpoint
         self._registrar = registrar
         self._tell = tell
+        self._counters = counters
         self._window: PairingWindow | None = None
         self._done = asyncio.Event()  # set when the newest pairing is over
         self._replace = False
@@ -43,7 +52,7 @@ class Pairing:
         self._registrar.require_free(pne_id, replace=replace)
         self._done.set()  # the one before ends: nobody gets in by its secret any more
         done = self._done = asyncio.Event()
-        window = self._window = self._gateway.open_pairing(pne_id, secret)
+        window = self._window = self._administration.open_pairing(pne_id, secret)
         self._replace, self._refused = replace, None
         self._endpoint.open_pairing(_has_a_name, self.answer, duration_s=OPEN_S)
         try:
@@ -83,7 +92,7 @@ class Pairing:
             exporter = self._endpoint.export(peer, LABEL_PAIRING, EXPORTER_LEN)
             answer = window.answer(peer.entity_id, fields, exporter, time.monotonic())
         except CpnsError as error:
-            self._gateway.counters["pairing_refused"] += 1
+            self._counters["pairing_refused"] += 1
             if isinstance(error, NotAuthentic):
                 self._endpoint.end_when_answered(peer)
             if window is not None and window.misnamed is not None:

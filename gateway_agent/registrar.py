@@ -10,8 +10,8 @@ from collections.abc import Collection
 
 from cpns.errors import Unknown
 from gateway_agent.core import events
+from gateway_agent.core.administration import Administration
 from gateway_agent.core.groups.membership import Cause
-from gateway_agent.core.pn_gateway import PnGateway
 from message_plane.binding import require_free
 from message_plane.credentials import ROLE_PNE, Credential
 from message_plane.errors import StoreError
@@ -22,10 +22,10 @@ class Registrar:
     """`reserved`: names of the gateway itself and of its CPNS Server, which no board gets."""
 
     def __init__(
-        self, credentials: SessionStore, gateway: PnGateway, reserved: Collection[str], tell: events.Tell
+        self, credentials: SessionStore, administration: Administration, reserved: Collection[str], tell: events.Tell
     ) -> None:
         self._credentials = credentials
-        self._gateway = gateway
+        self._administration = administration
         self._reserved = reserved
         self._tell = tell
         self._pairing = credentials.pairings()
@@ -47,19 +47,19 @@ class Registrar:
         """
         pne_id = credential.entity_id
         if self._credentials.require_bindable(credential, replace=replace, reserved=self._reserved):
-            if self._gateway.has_pne(pne_id):
-                self._gateway.retire_pne(pne_id, Cause.NEW_CREDENTIAL)
+            if self._administration.has_pne(pne_id):
+                self._administration.retire_pne(pne_id, Cause.NEW_CREDENTIAL)
             self._credentials.unregister(pne_id)
-            self._gateway.register_pne(pne_id, preferred_sg)
+            self._administration.register_pne(pne_id, preferred_sg)
             self._credentials.bind(credential, replace=False, reserved=self._reserved, pairing=pairing)
             if pairing:
                 self._pairing.add(pne_id)
             else:
                 self._tell(events.Registered(pne_id))
-        elif self._gateway.has_pne(pne_id):
-            self._gateway.has_signing_key(pne_id)
+        elif self._administration.has_pne(pne_id):
+            self._administration.has_signing_key(pne_id)
         else:
-            self._gateway.register_pne(pne_id, preferred_sg)
+            self._administration.register_pne(pne_id, preferred_sg)
 
     def is_pairing(self, pne_id: str) -> bool:
         """True if it was let in by pairing and has not been heard of since."""
@@ -81,11 +81,11 @@ class Registrar:
         known = holder is not None and holder.role == ROLE_PNE
         exposed: list[str] = []
         try:
-            exposed = self._gateway.retire_pne(pne_id, Cause.LOST)
+            exposed = self._administration.retire_pne(pne_id, Cause.LOST)
         except Unknown:
             if not known:
                 raise
-            self._gateway.end_rights(pne_id)
+            self._administration.end_rights(pne_id)
         if known:
             self._credentials.unregister(pne_id)
         self._pairing.discard(pne_id)

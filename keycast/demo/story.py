@@ -178,7 +178,7 @@ class Story:
         return max((event["version"] for event in board.events if event.get("event") == "key"), default=0)
 
     def _confirmed(self, version: int) -> int:
-        for status in self._house.app.gateway.groups():
+        for status in self._house.app.gateway.administration.groups():
             if status.group.sg_id == SG_ID and status.group.version == version:
                 return status.states.get("confirmed", 0)
         return 0

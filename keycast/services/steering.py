@@ -25,7 +25,7 @@ def commands(app: GatewayApp, server: CpnsServer | None) -> dict[str, Command]:
         "seal.boards": _no_val_client,  # until one takes its place
         "trust": app.trust,
         "gateway.roll-over": app.roll_over,
-        "gateway.new-generation": app.gateway.new_generation,
+        "gateway.new-generation": app.gateway.administration.new_generation,
         "device.list": lambda: _devices(app),
         "device.register": lambda credential, group=None, replace=False: _register(
             app, server, credential, group, replace
@@ -65,16 +65,16 @@ def _boards(app: GatewayApp) -> list[str]:
 
 
 def _retire(app: GatewayApp, pne_id: str) -> list[str]:
-    if not app.gateway.has_pne(pne_id):
+    if not app.gateway.administration.has_pne(pne_id):
         require(pne_id, _boards(app), "board")
     return app.registrar.retire(pne_id)
 
 
 def _release(app: GatewayApp, pne_id: str) -> None:
     require(pne_id, _boards(app), "board")
-    if not app.gateway.is_held(pne_id):
+    if not app.gateway.administration.is_held(pne_id):
         raise NotAllowed(f"{pne_id} is not held: it may join and leave")
-    app.gateway.release_pne(pne_id)
+    app.gateway.administration.release_pne(pne_id)
 
 
 def _register(app: GatewayApp, server: CpnsServer | None, credential: str, group: str | None, replace: bool) -> str:
@@ -91,7 +91,7 @@ def _register(app: GatewayApp, server: CpnsServer | None, credential: str, group
 
 def _devices(app: GatewayApp) -> list[dict[str, Any]]:
     groups_of: dict[str, list[str]] = {}
-    for status in app.gateway.groups():
+    for status in app.gateway.administration.groups():
         for member in status.members:
             groups_of.setdefault(member, []).append(status.group.sg_id)
     return [
@@ -111,7 +111,7 @@ def _status(app: GatewayApp, server: CpnsServer | None) -> dict[str, Any]:
             "exposed": status.group.exposed,
             "waiting": status.group.waiting,
         }
-        for status in app.gateway.groups()
+        for status in app.gateway.administration.groups()
     ]
     return {
         "gateway_id": app.config.gateway.id,
@@ -120,10 +120,10 @@ def _status(app: GatewayApp, server: CpnsServer | None) -> dict[str, Any]:
         "uplink": app.config.uplink.kind,
         "addresses": app.addresses(),
         "networks": app.broadcasts(),
-        "stopped": app.gateway.stop_reason,
+        "stopped": app.gateway.administration.stop_reason,
         "held": [view.sg_id for view in server.list_groups() if view.state == GroupState.HELD] if server else [],
         "groups": groups,
         "devices": _devices(app),
         "counters": dict(sorted(app.counters.items())),
-        "alarms": [*app.gateway.alarms(), *(server.alarms() if server else ())],
+        "alarms": [*app.gateway.administration.alarms(), *(server.alarms() if server else ())],
     }

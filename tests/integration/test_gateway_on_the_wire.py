@@ -10,7 +10,7 @@ import pytest
 from cpns import broadcast_object, messages, numbers
 from gateway_agent.app import GatewayApp
 from gateway_agent.config.schema import Broadcast, Delivery, Gateway, GatewayConfig, MessagePlane, Uplink
-from gateway_agent.core import pn_gateway
+from gateway_agent.core import server_messages
 from message_plane import credentials
 from tests.integration.plane_world import LOOPBACK, Party, Wire
 from tests.unit.gateway_world import Server
@@ -129,7 +129,7 @@ async def test_a_unicast_key_is_encrypted_for_each_member_on_its_own(tmp_path):
 
 @pytest.mark.req("CPNS-GKM-10", "CPNS-GKM-29", "CPNS-GKM-30")
 async def test_the_response_is_on_its_way_to_the_server_before_anything_is_broadcast(tmp_path, monkeypatch):
-    monkeypatch.setattr(pn_gateway, "RESPONSE_FIRST_S", 0.2)  # for machines that do something else now and then
+    monkeypatch.setattr(server_messages, "RESPONSE_FIRST_S", 0.2)  # for machines that do something else now and then
     happened = []
     async with home(tmp_path, "broadcast") as here:
         loop = asyncio.get_running_loop()

@@ -125,7 +125,7 @@ async def test_a_board_that_calls_itself_by_a_registered_name_gets_nothing_and_t
         with pytest.raises(NotAllowed, match=r"calls itself 'lamp', not 'lamp\.new'"):
             await asyncio.wait_for(told, 5)
     assert key_of(app) == lamp.identity.ccs and key_of(app, "lamp.new") is None
-    assert app.gateway.has_pne("lamp") and await is_served(lamp)
+    assert app.gateway.administration.has_pne("lamp") and await is_served(lamp)
 
 
 @pytest.mark.req("SEC-31")
@@ -157,15 +157,15 @@ async def test_a_key_of_another_name_is_not_let_in_under_this_one(app, lamp):
 
 @pytest.mark.req("SEC-31", "SEC-32", "SEC-33")
 async def test_a_board_that_replaces_another_hears_so_and_the_other_is_out(app, lamp):
-    with app.gateway._store.transaction():
-        app.gateway._store.inventory.ensure_group(SG)
-        app.gateway._store.inventory.add_member(SG, "lamp", 0, 1)
+    with app._store.transaction():
+        app._store.inventory.ensure_group(SG)
+        app._store.inventory.add_member(SG, "lamp", 0, 1)
     new = board_of(app)
     await pair(app, new, replace=True)
     assert key_of(app) == new.identity.ccs
     assert await is_served(new) and not await is_served(lamp)
-    assert app.gateway._store.inventory.groups_of("lamp") == []  # it comes back without rights
-    assert app.gateway._store.pn.pending_leaves() == [(SG, "lamp")]
+    assert app._store.inventory.groups_of("lamp") == []  # it comes back without rights
+    assert app._store.pn.pending_leaves() == [(SG, "lamp")]
 
 
 # Steps that are lost or cut (SEC-33)

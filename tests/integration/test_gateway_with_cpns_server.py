@@ -68,13 +68,13 @@ async def test_create_join_leave_expel_and_retire_each_end_with_a_key_for_the_me
     await world.until(lambda: world.server.real.show_group("light").version > left)
     await world.until(lambda: keyed(world, "light", "owner", "c", "d"))
     left = world.boards["c"].version("light")
-    world.gateway.retire_pne("c", Cause.LOST)
+    world.gateway.administration.retire_pne("c", Cause.LOST)
     await world.until(lambda: world.server.real.show_group("light").version > left)
     await world.until(lambda: keyed(world, "light", "owner", "d"))
     gone = [world.boards[name] for name in "abc"]
     coalition = [record for board in gone for record in board.records]
     assert gone[0].opens(world.air[-1], "light", coalition) is None
-    status = world.gateway.groups()[0]
+    status = world.gateway.administration.groups()[0]
     assert status.members == ("d", "owner") and not status.group.exposed
     confirmed = {m.pne_id: m.confirmed for m in world.server.real.show_group("light").members}
     await world.until(
@@ -105,8 +105,8 @@ async def test_a_name_that_comes_back_finds_no_right_of_who_had_it_before(world,
     server.create_group("listed", open_to=[PN], policy="listed")
     server.permit("listed", "lamp")
     world.server.up = not cut
-    world.gateway.retire_pne("lamp", Cause.LOST)
-    world.gateway.register_pne("lamp")  # another board
+    world.gateway.administration.retire_pne("lamp", Cause.LOST)
+    world.gateway.administration.register_pne("lamp")  # another board
     delete = {messages.PNE_ID: "lamp", messages.SG_ID: "own", messages.VERSION: server.show_group("own").version}
     if cut:
         assert await is_refused(first)
@@ -156,7 +156,7 @@ async def test_after_restore_the_server_tells_members_and_a_new_key(world):
         await board.get_gkdk()
     await world.until(lambda: world.server.real.show_group("light").version > before)
     await world.until(lambda: keyed(world, "light", "owner", "a"))
-    assert world.gateway.stop_reason is None
+    assert world.gateway.administration.stop_reason is None
 
 
 @pytest.mark.req("SEC-02")
@@ -177,4 +177,4 @@ async def test_an_old_image_is_stopped_by_what_the_server_remembers(world, tmp_p
     shutil.copytree(tmp_path / "image", world.folder)
     world.open()
     await world.start()
-    await world.until(lambda: world.gateway.stop_reason is not None)
+    await world.until(lambda: world.gateway.administration.stop_reason is not None)

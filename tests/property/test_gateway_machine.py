@@ -87,7 +87,7 @@ class GatewayMachine(RuleBasedStateMachine):
     def new_board(self, name):
         board = self.world.boards[name] = Board(self.world, name)
         self.everybody.append(board)
-        self.world.gateway.register_pne(name)
+        self.world.gateway.administration.register_pne(name)
 
     @initialize()
     def build(self):
@@ -136,7 +136,7 @@ class GatewayMachine(RuleBasedStateMachine):
         """Lost, and perhaps another one under its name at once; the Server may hear of it late."""
         board = self.world.boards[name]
         self.server.up = uplink
-        if self.world.gateway.has_pne(name):
+        if self.world.gateway.administration.has_pne(name):
             self.do(self._retire(name))
         for members in self.members.values():
             members.discard(board)
@@ -145,7 +145,7 @@ class GatewayMachine(RuleBasedStateMachine):
             self.do(self.world.boards[name].get_gkdk())
 
     async def _retire(self, name):
-        self.world.gateway.retire_pne(name, Cause.LOST)
+        self.world.gateway.administration.retire_pne(name, Cause.LOST)
 
     @rule(sg_id=sg_ids)
     def make_key(self, sg_id):
@@ -194,7 +194,7 @@ class GatewayMachine(RuleBasedStateMachine):
     @rule()
     def new_generation(self):
         async def begin():
-            self.world.gateway.new_generation()
+            self.world.gateway.administration.new_generation()
 
         self.do(begin())
 

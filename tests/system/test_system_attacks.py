@@ -152,7 +152,7 @@ async def test_the_signing_key_rolls_over_the_living_session_and_the_old_one_is_
         record, reached = _traitor(house, genuine, members)
         stolen = by_a_member(genuine, record, SG, genuine.version + 5, old.sign)
         new = SigningKey.create(tmp_path / "new.key", house.app.identity, old, epoch=2)
-        assert house.app.gateway.roll_over(new) == 2
+        assert house.app.gateway.administration.roll_over(new) == 2
         for name in members:
             await house.boards[name].event("rolled over", epoch=2, timeout_s=60)
         house.sniffer.send(stolen)

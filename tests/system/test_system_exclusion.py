@@ -115,7 +115,7 @@ async def test_a_board_that_is_reported_lost_loses_its_session_and_its_place_in_
         lost, *others = house.boards
         air = Recorder(house)
         before = await join(house, SG, [lost, *others])
-        assert house.app.gateway.retire_pne(lost, Cause.LOST) == [SG]
+        assert house.app.gateway.administration.retire_pne(lost, Cause.LOST) == [SG]
         house.app.credentials.unregister(lost)
         assert not house.app.endpoint.has_session(lost)
         version = await keyed(house, SG, others, above=before)

@@ -68,7 +68,7 @@ async def test_the_log_of_a_home_tells_what_happens_and_no_secret(tmp_path, capl
         await house.boards[names[1]].command("leave", group=SG, timeout_s=60)
         await keyed(house, SG, ["lamp.new"], above=version)
         remember()
-        house.app.gateway.retire_pne("lamp.new", "lost")
+        house.app.gateway.administration.retire_pne("lamp.new", "lost")
         house.server.delete_group(SG)
         await until(lambda: said("keys are erased"), what="the end of the group at the gateway")
         remember()

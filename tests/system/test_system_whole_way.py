@@ -43,7 +43,7 @@ async def house(whole_house):
         members = [member.pne_id for member in group.members if member.state == "member" and member.pne_id in ALL]
         await until(lambda m=members, g=group: all(events(whole_house, name, "deleted", group=g.sg_id) for name in m))
     for name in ALL:
-        whole_house.app.gateway.release_pne(name)
+        whole_house.app.gateway.administration.release_pne(name)
     whole_house.sniffer.frames()
     yield whole_house
 

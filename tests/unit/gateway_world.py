@@ -369,7 +369,7 @@ class World:
     async def board(self, pne_id: str, *sg_ids: str, gkdk: bool = True) -> Board:
         board = self.boards.setdefault(pne_id, Board(self, pne_id))
         if self.store.pn.pne(pne_id) is None:
-            self.gateway.register_pne(pne_id)
+            self.gateway.administration.register_pne(pne_id)
         if gkdk:
             await board.get_gkdk()
         for sg_id in sg_ids:

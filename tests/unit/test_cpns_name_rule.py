@@ -123,7 +123,7 @@ async def test_every_entrance_of_a_gateway(tmp_path: Path, name: str) -> None:
             with pytest.raises(RegistrationRefused):
                 app.credentials.bind(credential_of(name, role), replace=True)
         with pytest.raises(MalformedMessage):
-            app.gateway.register_pne(name)
+            app.gateway.administration.register_pne(name)
         for fields in (
             {messages.SG_ID: name, messages.PN_ID: "home", messages.REVISION: 5, messages.MEMBER: ["lamp"]},
             {messages.SG_ID: "light", messages.PN_ID: "home", messages.REVISION: 5, messages.MEMBER: [name]},
@@ -134,7 +134,7 @@ async def test_every_entrance_of_a_gateway(tmp_path: Path, name: str) -> None:
                 continue
             answer = messages.decode(await app.gateway.handle_server(octets))[1]
             assert answer[messages.RESULT] == numbers.RESULT_FAIL
-        assert app.gateway.groups() == [] and app.credentials.registered() == []
+        assert app.gateway.administration.groups() == [] and app.credentials.registered() == []
     finally:
         await app.close()
 

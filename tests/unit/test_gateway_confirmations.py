@@ -29,7 +29,7 @@ async def world(tmp_path):
 
 
 def states(world):
-    return world.gateway.groups()[0].states
+    return world.gateway.administration.groups()[0].states
 
 
 def confirmation(world, board, **changed):
@@ -149,7 +149,7 @@ async def test_who_speaks_of_an_older_version_after_a_restart_stops_nobodys_conf
     fields = {messages.RESULT: "2", messages.SG_ID: "light", messages.VERSION: older}
     with pytest.raises(Stale):
         await world.gateway.handle_pne("b0", messages.encode(numbers.GROUP_KEY_DELIVERY_RESPONSE, fields))
-    assert world.gateway.delivery("light")[0] != older
+    assert world.gateway.administration.delivery("light")[0] != older
 
 
 @pytest.mark.req("SEC-02")
@@ -161,20 +161,20 @@ async def test_proofs_of_a_generation_that_has_ended_are_no_sign_of_an_old_copy(
         fields = {messages.GENERATION: 200}
         with pytest.raises(Stale):
             await world.gateway.handle_pne(name, confirmation(world, world.boards[name], fields=fields))
-    assert world.gateway.stop_reason is None
+    assert world.gateway.administration.stop_reason is None
 
 
 @pytest.mark.req("SEC-02", "SEC-19")
 async def test_boards_registered_anew_that_prove_with_their_old_slots_are_no_sign_of_an_old_copy(world):
     for name in ("b0", "b1", "b2"):
         board = world.boards[name]
-        world.gateway.register_pne(name)
+        world.gateway.administration.register_pne(name)
         await board.join("light")
         board.reachable = False
         await board.pull("light")
         with pytest.raises(Stale):
             await world.gateway.handle_pne(name, confirmation(world, board))
-    assert world.gateway.stop_reason is None and not world.gateway.counters["peers_ahead"]
+    assert world.gateway.administration.stop_reason is None and not world.gateway.counters["peers_ahead"]
 
 
 @pytest.mark.req("SEC-02", "SEC-34")
@@ -183,8 +183,8 @@ async def test_boards_that_claim_foreign_slots_are_an_alarm_and_stop_nothing(wor
         fields = {messages.SLOT: 60 + number}
         with pytest.raises(SlotUnknown):
             await world.gateway.handle_pne(name, confirmation(world, world.boards[name], fields=fields))
-    assert world.gateway.stop_reason is None
-    assert "3 of the boards" in world.gateway.alarms()[0].text
+    assert world.gateway.administration.stop_reason is None
+    assert "3 of the boards" in world.gateway.administration.alarms()[0].text
 
 
 @pytest.mark.req("SEC-02")
@@ -194,7 +194,7 @@ async def test_a_gateway_that_must_be_an_old_copy_ends_the_delivery_under_way(wo
     ahead = receipts.make(world.store.pn.receipt_key(), "b0", "light", group.version + 1, 1)
     world.boards["b0"].receipts["light"] = ahead
     await world.boards["b0"].pull("light")
-    assert world.gateway.stop_reason is not None
+    assert world.gateway.administration.stop_reason is not None
     sent = len(world.air), len(world.beacons)
     await asyncio.sleep(0.3)
     assert (len(world.air), len(world.beacons)) == sent
@@ -211,7 +211,7 @@ async def test_confirmations_that_come_together_read_group_and_key_once(world):
     with world.store.transaction():
         pass  # what was read before is not remembered
     world.store.database._file.connection.set_trace_callback(statements.append)
-    assert all(world.gateway._confirmations.check(name, each).proven for name, each in fields)
+    assert all(world.gateway._pne_messages._confirmations.check(name, each).proven for name, each in fields)
     world.store.database._file.connection.set_trace_callback(None)
     assert len(fields) == 4
     for table in ("FROM group_key", "FROM service_group"):
@@ -240,5 +240,5 @@ async def test_a_board_is_waited_for_longer_until_it_has_confirmed_a_broadcast_s
 
 async def began(world):
     version = world.server.group("light").version
-    await world.until(lambda: world.gateway.delivery("light")[0] == version)
+    await world.until(lambda: world.gateway.administration.delivery("light")[0] == version)
     return True

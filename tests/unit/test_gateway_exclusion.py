@@ -83,7 +83,7 @@ async def test_all_removed_boards_together_read_nothing_with_all_they_hold(world
         elif i % 3 == 1:
             await world.server.expel("light", board.pne_id)
         else:
-            world.gateway.retire_pne(board.pne_id, Cause.LOST)
+            world.gateway.administration.retire_pne(board.pne_id, Cause.LOST)
             await world.until(lambda: not world.store.pn.pending_leaves())
         removed.append(board)
         before = len(world.air)
@@ -233,9 +233,9 @@ async def test_retiring_a_board_is_a_leave_from_each_group_and_shows_as_exposed(
         await world.server.rekey(sg_id)
         await world.delivered(sg_id)
     world.server.up = False
-    assert world.gateway.retire_pne("lamp", Cause.LOST) == ["door", "light"]
+    assert world.gateway.administration.retire_pne("lamp", Cause.LOST) == ["door", "light"]
     assert world.dropped == ["lamp"]
-    assert all(status.group.exposed for status in world.gateway.groups())
+    assert all(status.group.exposed for status in world.gateway.administration.groups())
     await asyncio.sleep(0.05)
     await world.restart()  # what is owed to the Server survives
     world.server.up = True
@@ -245,7 +245,7 @@ async def test_retiring_a_board_is_a_leave_from_each_group_and_shows_as_exposed(
     assert {fields[messages.PNE_ID] for fields in left} == {"lamp"}
     await world.server.rekey("light")
     await world.delivered("light")
-    assert {status.group.sg_id: status.group.exposed for status in world.gateway.groups()} == {
+    assert {status.group.sg_id: status.group.exposed for status in world.gateway.administration.groups()} == {
         "door": True,
         "light": False,
     }
@@ -257,9 +257,9 @@ async def test_who_comes_under_the_name_of_a_retired_board_gets_another_slot(wor
     lamp = await world.board("lamp", "light")
     await world.board("other", "light")
     stolen = list(lamp.records)
-    world.gateway.retire_pne("lamp", Cause.LOST)
+    world.gateway.administration.retire_pne("lamp", Cause.LOST)
     await world.until(lambda: not world.store.pn.has_pending_leave("light", "lamp"))
-    world.gateway.register_pne("lamp")
+    world.gateway.administration.register_pne("lamp")
     await world.board("lamp", "light")
     assert lamp.records[-1].slot != stolen[-1].slot
     version = await world.server.rekey("light")
@@ -273,7 +273,7 @@ async def test_a_list_from_before_the_retirement_brings_nobody_back(world):
     await world.board("lamp", "light")
     await world.board("other", "light")
     world.server.up = False
-    world.gateway.retire_pne("lamp", Cause.LOST)
+    world.gateway.administration.retire_pne("lamp", Cause.LOST)
     world.server.group("light").revision[PN] += 1  # the Server does not know yet, and lists the lamp
     await world.server.inventory("light")
     assert not world.store.inventory.is_member("light", "lamp")
@@ -285,7 +285,7 @@ async def test_a_list_that_names_a_retired_board_does_not_bring_it_back_after_th
     """The Server has answered the leave, so none is on the way any more: only the retirement is left to know it by."""
     await world.board("lamp", "light")
     await world.board("other", "light")
-    world.gateway.retire_pne("lamp", Cause.LOST)
+    world.gateway.administration.retire_pne("lamp", Cause.LOST)
     await world.until(lambda: not world.store.pn.has_pending_leave("light", "lamp"))
     world.server.group("light").members[PN].add("lamp")
     world.server.group("light").revision[PN] += 1
@@ -300,8 +300,8 @@ async def test_a_list_from_before_the_retirement_brings_nobody_back_under_the_na
     await world.board("lamp", "light")
     await world.board("other", "light")
     world.server.up = False
-    world.gateway.retire_pne("lamp", Cause.LOST)
-    world.gateway.register_pne("lamp")
+    world.gateway.administration.retire_pne("lamp", Cause.LOST)
+    world.gateway.administration.register_pne("lamp")
     world.server.group("light").revision[PN] += 1  # the Server does not know yet, and lists the lamp
     await world.server.inventory("light")
     assert world.store.pn.has_pending_leave("light", "lamp")
@@ -325,8 +325,8 @@ async def test_what_the_server_admitted_for_the_board_of_before_is_not_for_the_n
     world.server.answer = slow
     joining = asyncio.create_task(lamp.join("light"))
     await asked.wait()
-    world.gateway.retire_pne("lamp", Cause.NEW_CREDENTIAL)
-    world.gateway.register_pne("lamp")
+    world.gateway.administration.retire_pne("lamp", Cause.NEW_CREDENTIAL)
+    world.gateway.administration.register_pne("lamp")
     of_the_next = asyncio.create_task(lamp.join("light"))  # waits for its turn in this group
     await world.until(lambda: not world.store.pn.has_pending_retirement("lamp"))
     goes_on.set()
@@ -344,8 +344,8 @@ async def test_a_list_from_before_gives_the_next_board_of_a_name_nothing(world):
     await world.board("other", "light")
     await world.board("lamp")
     world.server.up = False
-    world.gateway.retire_pne("lamp", Cause.LOST)
-    world.gateway.register_pne("lamp")
+    world.gateway.administration.retire_pne("lamp", Cause.LOST)
+    world.gateway.administration.register_pne("lamp")
     world.server.group("light").members[PN].add("lamp")
     world.server.group("light").revision[PN] += 1
     await world.server.inventory("light")
@@ -356,7 +356,7 @@ async def test_a_list_from_before_gives_the_next_board_of_a_name_nothing(world):
 @pytest.mark.req("SEC-06")
 async def test_a_retired_board_gets_neither_gkdk_nor_membership(world):
     board = await world.board("lamp", "light")
-    world.gateway.retire_pne("lamp", Cause.LOST)
+    world.gateway.administration.retire_pne("lamp", Cause.LOST)
     assert (await board.get_gkdk())[messages.ERROR] == numbers.ERROR_NOT_ALLOWED
     assert (await board.join("light"))[messages.ERROR] == numbers.ERROR_NOT_ALLOWED
 
@@ -369,7 +369,7 @@ async def test_a_board_retired_while_the_server_is_asked_does_not_join(world):
     async def slow(pn_id, message):
         answer = await answering(pn_id, message)
         if messages.decode(message)[0] == numbers.JOIN_REQUEST:
-            world.gateway.retire_pne("lamp", Cause.LOST)
+            world.gateway.administration.retire_pne("lamp", Cause.LOST)
         return answer
 
     world.server.answer = slow
@@ -445,7 +445,9 @@ async def test_a_delivery_rests_while_a_revision_is_missing(world, by_broadcast,
     for board in boards:
         board.deaf, board.reachable = True, False
     version = await world.server.rekey("light")
-    await world.until(lambda: world.gateway.delivery("light")[1].get("sent" if by_broadcast else "pending"))
+    await world.until(
+        lambda: world.gateway.administration.delivery("light")[1].get("sent" if by_broadcast else "pending")
+    )
     group = world.server.group("light")
     group.members[PN].discard("b0")
     group.revision[PN] += 1

@@ -81,7 +81,7 @@ async def test_who_is_let_in_again_meanwhile_is_told_nothing(world, monkeypatch)
 async def test_who_leaves_by_itself_or_is_retired_is_told_nothing(world):
     _, (lamp, lost, _) = await keyed(world, "lamp", "lost", "other")
     await lamp.leave("light")
-    world.gateway.retire_pne("lost", "lost")
+    world.gateway.administration.retire_pne("lost", "lost")
     await world.until(lambda: not world.store.pn.pending_leaves())
     await world.server.inventory("light", PN)
     await asyncio.sleep(0.05)

@@ -45,7 +45,7 @@ async def test_records_come_from_a_tree_master_that_is_drawn_at_random(world, tm
     assert board.records[0].pack() == TreeKeys(secret, 5).record(2, 1, 0).pack()
     other = World(tmp_path / "other", server=Server(), height=5)
     await other.board("lamp")
-    assert world.gateway.new_generation() == 2
+    assert world.gateway.administration.new_generation() == 2
     assert len({secret, world.store.tree_master(2), other.store.tree_master(1)}) == 3
     await other.close()
 
@@ -74,7 +74,7 @@ async def test_2000_requests_use_one_slot_and_cause_no_rekey(world):
 @pytest.mark.req("SEC-19")
 async def test_a_new_credential_gets_a_new_slot_and_the_old_one_is_never_used_again(world):
     await world.board("lamp", "light")
-    world.gateway.register_pne("lamp")
+    world.gateway.administration.register_pne("lamp")
     assert not world.store.inventory.is_member("light", "lamp")
     board = await world.board("lamp")
     assert board.records[-1].slot == 1
@@ -95,7 +95,7 @@ async def test_joins_and_leaves_are_6_an_hour_beside_first_joins_then_held_for_a
     world.clock.ahead += 7200
     assert (await board.join("door"))[messages.ERROR] == numbers.ERROR_TOO_MANY  # held, not only slowed down
     assert len(world.server.heard) == heard
-    world.gateway.release_pne("lamp")
+    world.gateway.administration.release_pne("lamp")
     assert (await board.leave("light"))[messages.RESULT] == "1"
 
 
@@ -108,9 +108,9 @@ async def test_a_board_that_is_new_may_join_the_8_groups_it_has_room_for_and_no_
 
 
 async def test_a_preferred_group_gets_a_block_of_its_own(world):
-    world.gateway.register_pne("a", "light")
-    world.gateway.register_pne("b", "door")
-    world.gateway.register_pne("c", "light")
+    world.gateway.administration.register_pne("a", "light")
+    world.gateway.administration.register_pne("b", "door")
+    world.gateway.administration.register_pne("c", "light")
     boards = [await world.board(name) for name in "abc"]
     assert [board.records[0].slot for board in boards] == [0, 8, 1]
 
@@ -140,7 +140,7 @@ async def test_one_silent_board_keeps_the_old_tree_30_days_and_is_keyed_when_it_
         await world.board(name, "light")
     silent = world.boards["silent"]
     silent.reachable = False
-    assert world.gateway.new_generation() == 2
+    assert world.gateway.administration.new_generation() == 2
     await world.gateway.tick()
     await settled(world, 2, "a", "b")
     await world.server.rekey("light")
@@ -169,7 +169,7 @@ async def test_a_clock_that_jumps_begins_no_generation_and_ends_none(world):
     for name in ("a", "silent"):
         await world.board(name, "light")
     world.boards["silent"].reachable = False
-    assert world.gateway.new_generation() == 2
+    assert world.gateway.administration.new_generation() == 2
     real = world.clock.unix_time
     for wrong in (5, real + 366 * DAY_S, 0, real + 31 * DAY_S, 0xFFFFFFFF, real):
         world.clock.unix_time = wrong
@@ -203,7 +203,7 @@ async def test_retired_slots_bring_a_new_generation_without_them(world):
     for i in range(8):
         await world.board(f"b{i}", "light")
     for i in range(4):
-        world.gateway.retire_pne(f"b{i}", Cause.LOST)
+        world.gateway.administration.retire_pne(f"b{i}", Cause.LOST)
     await world.gateway.tick()
     current = world.store.slots.current()
     assert (current.generation, world.store.slots.counts(2)) == (2, (4, 0))
@@ -247,7 +247,7 @@ async def test_a_board_whose_slot_is_not_its_any_more_is_given_another(world):
     await world.board("lamp", "light")
     late = await world.board("late", "light")
     old = late.records[-1]
-    world.gateway.register_pne("late")
+    world.gateway.administration.register_pne("late")
     await late.join("light")
     await late.pull("light")
     await world.until(lambda: len(late.records) == 2)

@@ -7,7 +7,7 @@ import pytest
 
 from cpns import broadcast_object, messages, numbers
 from cpns.errors import MalformedMessage, NotAllowed
-from gateway_agent.core import pn_gateway
+from gateway_agent.core import server_messages
 from gateway_agent.core.delivering.delivery import Pacing
 from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.store.errors import StoreFailed
@@ -27,7 +27,7 @@ def unicast_keys(board):
 
 @pytest.mark.req("CPNS-GKM-10", "CPNS-GKM-29", "CPNS-GKM-30", "CPNS-GKM-41", "CPNS-GKM-42")
 async def test_the_server_is_answered_before_anything_is_delivered(world, monkeypatch):
-    monkeypatch.setattr(pn_gateway, "RESPONSE_FIRST_S", 0.3)  # so long the response has to go out
+    monkeypatch.setattr(server_messages, "RESPONSE_FIRST_S", 0.3)  # so long the response has to go out
     board = await world.board("lamp", "light")
     await world.board("plain", "light", gkdk=False)
     server = world.server.group("light")
@@ -46,7 +46,7 @@ async def test_the_server_is_answered_before_anything_is_delivered(world, monkey
         {messages.RESULT: "1", messages.SG_ID: "light", messages.VERSION: 65537},
     )
     assert world.store.group_keys.newest("light").key == server.key  # stored before it was answered
-    assert not world.gateway.delivery("light")[0]  # nor has it chosen how to deliver
+    assert not world.gateway.administration.delivery("light")[0]  # nor has it chosen how to deliver
     await asyncio.sleep(0.1)  # what had been begun would be there by now
     assert not world.air and not world.boards["plain"].heard_unicast
     await world.delivered("light")
@@ -145,7 +145,7 @@ async def test_a_pull_whose_answer_is_lost_leaves_the_pne_to_be_reached(tmp_path
     board.keys.clear()  # it never came
     board.reachable = True
     await asyncio.sleep(0.1)
-    assert world.gateway.groups()[0].states == {"pending": 1} and not unicast_keys(board)
+    assert world.gateway.administration.groups()[0].states == {"pending": 1} and not unicast_keys(board)
     await world.delivered("light")
     assert len(unicast_keys(board)) == 1 and board.version("light") == version
     assert world.server.reports[-1][messages.CONFIRMED] == ["lamp"]
@@ -211,7 +211,7 @@ async def test_the_same_request_again_is_answered_again_and_delivered_once(world
 @pytest.mark.req("SEC-29", "SEC-06")
 async def test_a_delivery_that_cannot_be_stored_has_not_begun_and_begins_later(world, monkeypatch):
     """Cover and recipients are on the disk before anything is signed; until then there is no delivery to confirm."""
-    monkeypatch.setattr("gateway_agent.core.pn_gateway.STORE_RETRY_S", 0.01)
+    monkeypatch.setattr("gateway_agent.core.server_messages.STORE_RETRY_S", 0.01)
     board = await world.board("lamp", "light")
     tried = []
 
@@ -223,10 +223,10 @@ async def test_a_delivery_that_cannot_be_stored_has_not_begun_and_begins_later(w
         patch.setattr(world.store.deliveries, "start", full)
         version = await world.server.rekey("light")
         await world.until(lambda: len(tried) > 1)
-        assert world.gateway.delivery("light") == (0, {})
+        assert world.gateway.administration.delivery("light") == (0, {})
         assert not world.air and not board.heard_unicast and not world.signer.signed
     await world.delivered("light")
-    assert board.version("light") == version and world.gateway.delivery("light")[1] == {"confirmed": 1}
+    assert board.version("light") == version and world.gateway.administration.delivery("light")[1] == {"confirmed": 1}
 
 
 @pytest.mark.req("SEC-29")
@@ -466,7 +466,7 @@ async def test_a_thousand_pnes_cost_at_most_20_commits(tmp_path):
     names = [f"b{i}" for i in range(1000)]
     with world.store.transaction():
         for name in names:
-            world.gateway.register_pne(name)
+            world.gateway.administration.register_pne(name)
     for name in names:
         board = await world.board(name)
         board.aliases["light"], board.floors["light"] = 1, 0

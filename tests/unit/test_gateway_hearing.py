@@ -30,17 +30,17 @@ async def rekey(world, *hearing):
 async def test_three_deliveries_of_which_nobody_heard_a_broadcast_are_an_alarm_until_one_is_heard(world):
     for _ in range(2):
         await rekey(world)
-        assert not world.gateway.alarms()
+        assert not world.gateway.administration.alarms()
     await rekey(world)
-    (alarm,) = world.gateway.alarms()
+    (alarm,) = world.gateway.administration.alarms()
     assert alarm.kind == "unheard" and "3 deliveries" in alarm.text and "isolation" in alarm.text
     await rekey(world)
-    assert "4 deliveries" in world.gateway.alarms()[0].text
+    assert "4 deliveries" in world.gateway.administration.alarms()[0].text
     await rekey(world, "b")
-    assert not world.gateway.alarms()
+    assert not world.gateway.administration.alarms()
     for _ in range(2):  # it begins to count anew
         await rekey(world)
-    assert not world.gateway.alarms()
+    assert not world.gateway.administration.alarms()
 
 
 async def test_boards_that_pull_have_not_heard_the_broadcast_either(world):
@@ -54,7 +54,7 @@ async def test_boards_that_pull_have_not_heard_the_broadcast_either(world):
             await board.pull("light")
             await board.confirm("light", version, board.records[-1])
         await world.delivered("light")
-    assert [alarm.kind for alarm in world.gateway.alarms()] == ["unheard"]
+    assert [alarm.kind for alarm in world.gateway.administration.alarms()] == ["unheard"]
 
 
 async def test_one_board_that_hears_one_that_is_away_and_media_that_are_down_are_no_alarm(world):
@@ -70,7 +70,7 @@ async def test_one_board_that_hears_one_that_is_away_and_media_that_are_down_are
     world.media = frozenset()
     for _ in range(4):
         await rekey(world)
-    assert not world.gateway.alarms()
+    assert not world.gateway.administration.alarms()
 
 
 def test_each_network_is_judged_by_the_boards_behind_it():

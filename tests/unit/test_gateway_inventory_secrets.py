@@ -42,7 +42,7 @@ async def test_version_key_and_cover_are_committed_before_anything_is_signed(wor
     for i in range(4):
         await world.board(f"b{i}", "light")
     signer = world.trusted_signer = WatchingSigner(world.folder / "gateway.db")
-    world.gateway._objects.change_signer(signer)
+    world.gateway.administration._objects.change_signer(signer)
     for _ in range(3):
         version = await world.server.rekey("light")
         await world.delivered("light")

@@ -113,15 +113,15 @@ async def test_whoever_comes_after_a_retired_pne_begins_to_count_anew(world):
     board = await world.board("lamp")
     while (await board.get_gkdk())[messages.RESULT] == numbers.RESULT_SUCCESS:
         pass
-    world.gateway.retire_pne("lamp", Cause.LOST)
-    world.gateway.register_pne("lamp")
+    world.gateway.administration.retire_pne("lamp", Cause.LOST)
+    world.gateway.administration.register_pne("lamp")
     assert (await board.get_gkdk())[messages.RESULT] == numbers.RESULT_SUCCESS
 
 
 @pytest.mark.req("SEC-06")
 async def test_a_retired_pne_whose_session_survived_a_power_cut_says_nothing_to_anybody(world):
     board = await world.board("lamp", "light")
-    world.gateway.retire_pne("lamp", Cause.LOST)
+    world.gateway.administration.retire_pne("lamp", Cause.LOST)
     heard = len(world.server.heard)
     for code in (numbers.DELETE_SERVICE_GROUP_REQUEST, numbers.KEY_PULL_REQUEST, numbers.JOIN_REQUEST):
         fields = {messages.PNE_ID: "lamp", messages.SG_ID: "light"}
@@ -134,7 +134,7 @@ async def test_a_retired_pne_whose_session_survived_a_power_cut_says_nothing_to_
 async def test_a_gkdk_of_another_slot_of_the_same_generation_does_not_count(world):
     """Between the new slot and its push the board still speaks of that generation, and means the old slot."""
     late = await world.board("late", "light")
-    world.gateway.register_pne("late")
+    world.gateway.administration.register_pne("late")
     await late.join("light")
     late.reachable = False
     await late.pull("light")

@@ -53,8 +53,8 @@ async def test_an_unannounced_old_image_is_stopped_by_the_servers_word(world, tm
     await remove_and_replace(world, tmp_path)
     world.open()
     await world.start()
-    await world.until(lambda: world.gateway.stop_reason is not None)
-    assert "restore" in world.gateway.stop_reason
+    await world.until(lambda: world.gateway.administration.stop_reason is not None)
+    assert "restore" in world.gateway.administration.stop_reason
     await world.server.rekey("light")
     await asyncio.sleep(0.1)
     assert not world.air
@@ -95,7 +95,7 @@ async def test_an_old_image_does_not_go_on_with_the_delivery_that_is_in_it(world
     world.air.clear()
     world.open()
     await world.start()
-    await world.until(lambda: world.gateway.stop_reason is not None)
+    await world.until(lambda: world.gateway.administration.stop_reason is not None)
     await asyncio.sleep(0.2)
     assert not world.air and not world.beacons
 
@@ -128,7 +128,7 @@ async def test_an_old_image_of_unchanged_members_is_noticed_by_the_key_that_come
     shutil.copytree(tmp_path / "snapshot", world.folder)
     world.open()  # its housekeeping has not asked yet
     version = await world.server.rekey("light", numbers.REASON_PERIODIC)
-    assert "restore" in world.gateway.stop_reason
+    assert "restore" in world.gateway.administration.stop_reason
     assert world.store.group_keys.get("light", version) is None
 
 
@@ -147,8 +147,8 @@ async def test_after_restore_the_removed_board_reads_nothing_and_the_members_are
     # The Server was told version 0: it sends the members and a new key.
     listed = [fields for code, fields in world.server.heard if code == numbers.VERSION_LIST_REQUEST][-1]
     assert listed[messages.VERSION_ENTRY] == [(0, "light")]
-    assert not world.air and world.gateway.stop_reason is None
-    world.gateway.register_pne("new")
+    assert not world.air and world.gateway.administration.stop_reason is None
+    world.gateway.administration.register_pne("new")
     await world.server.inventory("light")
     for name in ("a", "b", "new"):
         await world.boards[name].get_gkdk()
@@ -236,8 +236,8 @@ async def test_what_boards_claim_stops_nothing_and_is_an_alarm(world):
     for name in ("a", "b", "c", "d"):
         await world.boards[name].pull("light", version=ahead)
     await world.boards["b"].pull("light", generation=9)
-    assert world.gateway.stop_reason is None and world.gateway.counters["peers_ahead"] == 5
-    (alarm,) = world.gateway.alarms()
+    assert world.gateway.administration.stop_reason is None and world.gateway.counters["peers_ahead"] == 5
+    (alarm,) = world.gateway.administration.alarms()
     assert alarm.kind == "old-copy" and "4 of the boards (a, b, c, ..)" in alarm.text and "1.6 of light" in alarm.text
     version = await world.server.rekey("light")
     await world.delivered("light")
@@ -251,18 +251,18 @@ async def test_a_claim_ends_when_it_is_taken_back_grows_old_or_whoever_made_it_i
     for name in ("a", "b", "c"):
         await world.boards[name].pull("light", version=ahead)
     await world.boards["a"].pull("light", generation=9)
-    assert "3 of the boards" in world.gateway.alarms()[0].text
+    assert "3 of the boards" in world.gateway.administration.alarms()[0].text
     await world.boards["a"].pull("light")
-    assert "2 of the boards (b, c)" in world.gateway.alarms()[0].text
-    world.gateway.retire_pne("b", Cause.LOST)
+    assert "2 of the boards (b, c)" in world.gateway.administration.alarms()[0].text
+    world.gateway.administration.retire_pne("b", Cause.LOST)
     await world.board("b.new", "light")
-    assert "1 of the boards (c)" in world.gateway.alarms()[0].text
+    assert "1 of the boards (c)" in world.gateway.administration.alarms()[0].text
     world.clock.unix_time += 10 * 365 * 86400  # a clock that jumps ends nothing
     await world.gateway.tick()
-    assert world.gateway.alarms()
+    assert world.gateway.administration.alarms()
     world.clock.ahead += 2 * 86400 + 1
     await world.gateway.tick()
-    assert not world.gateway.alarms()
+    assert not world.gateway.administration.alarms()
 
 
 @pytest.mark.req("SEC-34", "SEC-02")
@@ -279,7 +279,7 @@ async def test_a_claim_makes_the_gateway_ask_the_server_once_a_minute_at_most(wo
     world.clock.ahead += 61
     await world.boards["a"].pull("light", version=ahead)
     await world.gateway.tick()
-    assert "restore" in world.gateway.stop_reason
+    assert "restore" in world.gateway.administration.stop_reason
 
 
 async def old_image_of_everything(world, tmp_path):
@@ -296,7 +296,7 @@ async def old_image_of_everything(world, tmp_path):
     world.open()
     await world.start()
     await world.gateway.tick()
-    assert world.gateway.stop_reason is None  # the Server knows no more than it
+    assert world.gateway.administration.stop_reason is None  # the Server knows no more than it
 
 
 async def snapshot(world, tmp_path):
@@ -318,7 +318,8 @@ async def test_an_old_image_of_gateway_and_server_is_stopped_by_the_gateways_own
     await old_image_of_everything(world, tmp_path)
     answer = await world.boards["b"].pull("light")
     assert answer[messages.ERROR] == numbers.ERROR_NOT_ALLOWED
-    assert "b has a receipt of this gateway" in world.gateway.stop_reason and "restore" in world.gateway.stop_reason
+    reason = world.gateway.administration.stop_reason
+    assert "b has a receipt of this gateway" in reason and "restore" in reason
     await world.server.rekey("light")
     assert not [code for code, _ in world.boards["a"].heard_unicast[-1:] if code == numbers.GROUP_KEY_DELIVERY_REQUEST]
 
@@ -327,14 +328,14 @@ async def test_an_old_image_of_gateway_and_server_is_stopped_by_the_gateways_own
 async def test_a_receipt_of_a_newer_generation_stops_too(world, tmp_path):
     await keyed(world, "a")
     before = await snapshot(world, tmp_path)
-    world.gateway.new_generation()
+    world.gateway.administration.new_generation()
     await world.boards["a"].pull("light", generation=1)
     await world.close()
     put_back(world, tmp_path, before)
     world.open()
     await world.start()
     await world.boards["a"].pull("light", generation=1)
-    assert "receipt" in world.gateway.stop_reason
+    assert "receipt" in world.gateway.administration.stop_reason
 
 
 @pytest.mark.req("SEC-34")
@@ -346,7 +347,7 @@ async def test_receipts_of_others_made_up_ones_and_those_of_before_a_restore_pro
     for made_up in (good, good[:-1], good + b"x", os.urandom(14), b"\xff" * 6 + good[6:], b"x"):
         a.receipts["light"] = made_up  # b's own, shown by a, too
         await a.pull("light")
-    assert world.gateway.stop_reason is None and world.gateway.counters["receipts_unknown"] == 6
+    assert world.gateway.administration.stop_reason is None and world.gateway.counters["receipts_unknown"] == 6
     await world.close()
     store = Store(world.folder, restoring=True)
     restore(store, os.urandom, height=6, unix=0)
@@ -356,7 +357,7 @@ async def test_receipts_of_others_made_up_ones_and_those_of_before_a_restore_pro
     await world.server.inventory("light")
     b.receipts["light"] = good
     await b.pull("light")
-    assert world.gateway.stop_reason is None
+    assert world.gateway.administration.stop_reason is None
 
 
 @pytest.mark.req("SEC-02", "SEC-34")
@@ -399,7 +400,7 @@ async def test_honest_boards_do_not_stop_a_gateway_that_is_being_restored(world,
     await world.server.inventory("light")
     for name in ("a", "b", "c"):
         assert (await world.boards[name].pull("light"))[messages.RESULT] == "1"
-    assert world.gateway.stop_reason is None and not world.gateway.alarms()
+    assert world.gateway.administration.stop_reason is None and not world.gateway.administration.alarms()
     version = await world.server.rekey("light")
     await world.delivered("light")
     assert [world.boards[name].version("light") for name in "abc"] == [version] * 3
@@ -416,7 +417,7 @@ async def test_a_group_made_after_the_backup_does_not_stop_a_gateway_that_was_re
     await world.delivered("door")
     await restored_from(world, before)
     await world.until(lambda: not world.store.pn.get().behind)
-    assert world.gateway.stop_reason is None and world.server.group("door").accepted[PN] > 0
+    assert world.gateway.administration.stop_reason is None and world.server.group("door").accepted[PN] > 0
 
 
 @pytest.mark.req("SEC-34")
@@ -425,7 +426,7 @@ async def test_boards_that_come_from_another_gateway_with_their_keys_are_no_sign
     for name in ("a", "b", "c"):
         await world.board(name, "light")
         await world.boards[name].pull("light", version=0x10007)
-    assert world.gateway.stop_reason is None and not world.gateway.alarms()
+    assert world.gateway.administration.stop_reason is None and not world.gateway.administration.alarms()
 
 
 # roll-over
@@ -437,7 +438,7 @@ async def test_roll_over_is_signed_by_the_old_key_and_told_over_the_session(worl
         await world.board(name, "light")
     world.boards["away"].reachable = False
     old, new = world.signer, Signer()
-    assert world.gateway.roll_over(new) == 2
+    assert world.gateway.administration.roll_over(new) == 2
     await world.gateway.tick()
     world.trusted_signer = new
     await world.until(lambda: world.store.pn.pne("b").signing_epoch == 2)
@@ -466,7 +467,7 @@ async def test_boards_that_have_not_taken_the_new_key_are_not_broadcast_to(world
     boards = [await world.board(f"b{i}", "light") for i in range(4)]
     for board in boards:
         board.reachable = False
-    world.gateway.roll_over(Signer())
+    world.gateway.administration.roll_over(Signer())
     await world.server.rekey("light")
     await world.delivered("light")
     assert not world.air
@@ -480,8 +481,8 @@ async def test_a_board_that_missed_two_roll_overs_hears_both_in_order(world):
     board.reachable = False
     signers = [world.signer, Signer(), Signer()]
     for signer in signers[1:]:
-        world.gateway.roll_over(signer)
-    window = world.gateway.open_pairing("new", SECRET)
+        world.gateway.administration.roll_over(signer)
+    window = world.gateway.administration.open_pairing("new", SECRET)
     assert window.answer("new", {messages.PNE_ID: "new"}, X, 0)[messages.SIGNING_KEY] == signers[2].public_key
     board.reachable = True
     await world.gateway.tick()
@@ -497,7 +498,7 @@ async def test_a_board_that_missed_two_roll_overs_hears_both_in_order(world):
 
 async def test_rolling_over_to_the_same_key_is_refused(world):
     with pytest.raises(NotAllowed):
-        world.gateway.roll_over(world.signer)
+        world.gateway.administration.roll_over(world.signer)
 
 
 # pairing
@@ -576,7 +577,7 @@ def test_the_window_is_open_for_five_minutes():
 
 @pytest.mark.req("SEC-20")
 async def test_a_gateway_pairs_with_its_own_name_and_signing_key(world):
-    pairing = world.gateway.open_pairing("lamp", SECRET)
+    pairing = world.gateway.administration.open_pairing("lamp", SECRET)
     answer = pairing.answer("lamp", {messages.PNE_ID: "lamp"}, X, world.clock.monotonic())
     assert answer[messages.SIGNING_KEY] == world.signer.public_key and answer[messages.GATEWAY_ID] == "gw"
     assert repr(SECRET) not in repr(pairing)

@@ -51,13 +51,13 @@ async def test_when_all_generations_are_used_up_the_last_one_goes_on_and_so_does
         await world.board(f"b{number}", "light")
     use_up(world, "last_generation", generations.GENERATION_MAX)
     for number in range(4):
-        world.gateway.retire_pne(f"b{number}", Cause.LOST)
+        world.gateway.administration.retire_pne(f"b{number}", Cause.LOST)
     await world.gateway.tick()
     assert world.store.slots.current().generation == 1
     left = {fields[messages.PNE_ID] for code, fields in world.server.heard if code == numbers.LEAVE_REQUEST}
     assert left == {"b0", "b1", "b2", "b3"}
     with pytest.raises(TooMany, match="set up anew"):
-        world.gateway.new_generation()
+        world.gateway.administration.new_generation()
     version = await world.server.rekey("light")
     await world.delivered("light")
     assert world.boards["b7"].version("light") == version

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from gateway_agent.core.pn_gateway import GroupStatus
+from gateway_agent.core.administration import GroupStatus
 from gateway_agent.radios.udp_broadcast import Figures
 from key_servers.cpns_server.values import Alarm
 from keycast.commands import device, group, server, status
@@ -60,7 +60,7 @@ async def asked(home: Home, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     await home.join("lamp.hall")
     lights: Any = SimpleNamespace(sg_id=SG, version=8, exposed=False, waiting=True)
     lights = GroupStatus(lights, ("lamp.hall",), {"confirmed": 3, "failed": 1})
-    monkeypatch.setattr(home.app.gateway, "groups", lambda: [lights])
+    monkeypatch.setattr(home.app.gateway.administration, "groups", lambda: [lights])
     monkeypatch.setattr(home.app, "broadcasts", lambda: [Figures("lo", "127.255.255.255")])
     answers: dict[str, Any] = {}
     for do, arguments in (

@@ -182,8 +182,8 @@ async def test_a_name_of_which_only_the_key_is_left_has_no_rights_left_either(ho
     """Its row was lost with the gateway's store, and a person retires it."""
     await home.ask("group.create", sg_id="listed", open_to=["home"], policy="listed")
     await home.ask("group.permit", sg_id="listed", pne_id="lamp.porch")
-    with home.app.gateway._store.transaction():
-        home.app.gateway._store.database.execute("DELETE FROM pne WHERE pne_id = 'lamp.porch'")
+    with home.app._store.transaction():
+        home.app._store.database.execute("DELETE FROM pne WHERE pne_id = 'lamp.porch'")
     await home.ask("device.retire", pne_id="lamp.porch")
     await home.app.gateway.tick()
     assert [member.state for member in home.server.show_group("listed").members] == ["left"]

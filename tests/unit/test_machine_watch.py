@@ -13,7 +13,7 @@ import pytest
 from cpns import messages, numbers
 from gateway_agent import machine_watch
 from gateway_agent.clock import SystemClock
-from gateway_agent.core import housekeeping, pn_gateway
+from gateway_agent.core import housekeeping, server_messages
 from gateway_agent.core.delivering import batch, deliveries
 from gateway_agent.machine_watch import CLOCK_GRACE_S, NETWORK_GRACE_S, NO_DATE_BEFORE, ClockWatch, MachineWatch
 from gateway_agent.store.errors import FAULTS, StoreFailed
@@ -32,7 +32,7 @@ def impatient(monkeypatch):
     monkeypatch.setattr(endpoint, "_HOUSEKEEPING_S", 0.01)
     monkeypatch.setattr(server_tuning, "STORE_LOOK_S", 0.01)
     monkeypatch.setattr(server_tuning, "UPDATE_RETRY_S", 0.01)
-    for module in (batch, deliveries, pn_gateway):
+    for module in (batch, deliveries, server_messages):
         monkeypatch.setattr(module, "STORE_RETRY_S", 0.02)
 
 
@@ -45,7 +45,7 @@ def files_of(service):
 
 
 def store_alarms(service):
-    standing = (*service.app.gateway.alarms(), *service.server.alarms())
+    standing = (*service.app.gateway.administration.alarms(), *service.server.alarms())
     return [alarm for alarm in standing if alarm.kind == "store"]
 
 
@@ -145,16 +145,16 @@ async def test_a_delivery_goes_on_when_there_is_room_again(world, when, caplog):
     for board in boards:
         board.deaf = board.reachable = False
         board.deaf = when == "between two rounds"
-    begin = world.gateway._keys.begin_delivery
+    begin = world.gateway._server_messages._keys.begin_delivery
     if when == "before it begins":
 
         def begin_on_a_full_disk(sg_id):
             read_only(world, True)
-            world.gateway._keys.begin_delivery = begin
+            world.gateway._server_messages._keys.begin_delivery = begin
             asyncio.get_running_loop().call_later(0.1, read_only, world, False)
             begin(sg_id)
 
-        world.gateway._keys.begin_delivery = begin_on_a_full_disk
+        world.gateway._server_messages._keys.begin_delivery = begin_on_a_full_disk
         await world.server.rekey("light")
     else:
         await world.server.rekey("light")

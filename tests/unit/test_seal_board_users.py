@@ -247,9 +247,9 @@ async def test_the_core_takes_key_messages_of_val_clients_and_refuses_others(wor
         await world.board(pne_id)
     with pytest.raises(NotAllowed):
         await world.gateway.handle_pne("lamp", message)
-    world.gateway._key_messages = BoardUsers({"lamp": board.user})
+    world.gateway._pne_messages._key_messages = BoardUsers({"lamp": board.user})
     seen: list[str] = []
-    world.gateway._key_messages.seen = seen.append  # type: ignore[method-assign]
+    world.gateway._pne_messages._key_messages.seen = seen.append  # type: ignore[method-assign]
     answer = await world.gateway.handle_pne("lamp", message)
     assert answer is not None and seen == ["lamp"]
     assert messages.decode(answer) == (numbers.KEY_MESSAGE_RESPONSE, {messages.RESULT: numbers.RESULT_SUCCESS})
@@ -263,6 +263,6 @@ async def test_the_core_hands_key_messages_to_pnes_of_this_pn_only(world: World)
     assert lamp.heard_unicast[-1] == (numbers.KEY_MESSAGE_REQUEST, {messages.KEY_MESSAGE: b"unread"})
     with pytest.raises(Unknown):
         await world.gateway.send_key_message("stranger", b"unread")
-    world.gateway.retire_pne("lamp", Cause.LOST)
+    world.gateway.administration.retire_pne("lamp", Cause.LOST)
     with pytest.raises(Unknown):
         await world.gateway.send_key_message("lamp", b"unread")

@@ -127,13 +127,13 @@ async def test_who_leaves_is_shut_out_by_a_new_version_of_the_same_gmk(home: Hom
 @pytest.mark.req("SEC-31")
 async def test_a_name_that_comes_back_where_there_is_no_cpns_server_joins_anew(home: Home) -> None:
     await home.world.board(LAMP, SG)
-    home.world.gateway.retire_pne(LAMP, Cause.LOST)
-    home.world.gateway.register_pne(LAMP)
+    home.world.gateway.administration.retire_pne(LAMP, Cause.LOST)
+    home.world.gateway.administration.register_pne(LAMP)
     assert (await home.world.boards[LAMP].join(SG))[messages.RESULT] == numbers.RESULT_SUCCESS
     assert not home.world.store.pn.pending_retirements()
     with home.world.store.transaction():
         home.world.store.inventory.remove_member(SG, LAMP)  # as if the answer to the join had been lost
-    home.world.gateway.retire_pne(LAMP, Cause.LOST)
+    home.world.gateway.administration.retire_pne(LAMP, Cause.LOST)
     await home.world.gateway.tick()
     assert LAMP not in home.groups.members(SG)
 

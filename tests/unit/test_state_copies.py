@@ -65,8 +65,8 @@ async def keyed_again(home, made):
         assert {group.sg_id for group in server.list_groups()} == {SG}
         assert {credential.entity_id for credential in app.credentials.registered()} == set(BOARDS)
         assert app.credentials.contexts() == []
-        assert app.gateway.stop_reason is None
-        assert [status.group.waiting for status in app.gateway.groups()] == [True]
+        assert app.gateway.administration.stop_reason is None
+        assert [status.group.waiting for status in app.gateway.administration.groups()] == [True]
         version = server.confirm_members(SG)
         async with asyncio.timeout(30):
             while app._store.group_keys.get(SG, version) is None:
@@ -77,7 +77,7 @@ async def keyed_again(home, made):
             pulled = await ask(service, name, numbers.KEY_PULL_REQUEST, {messages.SG_ID: SG, messages.VERSION: 0})
             assert pulled[messages.GROUP_KEY][0][0] == key
         assert [row.generation for row in app._store.slots.generations()] == [made.generation]
-        assert [status.group.waiting for status in app.gateway.groups()] == [False]
+        assert [status.group.waiting for status in app.gateway.administration.groups()] == [False]
     return version
 
 

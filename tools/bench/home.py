@@ -111,7 +111,7 @@ async def build_home(
         app = await GatewayApp.open(config, InProcessUplink(server, GATEWAY_ID))
         try:
             for each in keys:
-                app.gateway.register_pne(each.pne_id)
+                app.gateway.administration.register_pne(each.pne_id)
             server.attach(GATEWAY_ID, between(app.gateway.handle_server))
             await app.start()
             yield Home(app, server, keys, (GATEWAY_ADDRESS, port), broadcast_port)

@@ -125,7 +125,7 @@ async def _deliver(home: Home, pnes: Sequence[SideProcess], arrivals: _KeyArriva
             await asyncio.sleep(_LOOK_S)
     ended, began = time.monotonic(), arrivals.at[version]
     processor = time.process_time() - processor
-    _, states = app.gateway.delivery(SG_ID)
+    _, states = app.gateway.administration.delivery(SG_ID)
     after = app.counters
     heard: list[Heard] = [await process.ask(version) for process in pnes]
     stored_at = [at for each in heard for at in each.stored_at]
@@ -143,5 +143,5 @@ async def _deliver(home: Home, pnes: Sequence[SideProcess], arrivals: _KeyArriva
 
 
 def _finished(home: Home, version: int) -> bool:
-    delivered, states = home.app.gateway.delivery(SG_ID)
+    delivered, states = home.app.gateway.administration.delivery(SG_ID)
     return delivered == version and states.keys() == {"confirmed"}

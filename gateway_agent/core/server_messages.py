@@ -1,0 +1,121 @@
+"""Answers the messages of the CPNS Server, and begins what follows from them after the answer."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+from cpns import messages, numbers, tuning, xml_form
+from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember, Unknown
+from gateway_agent.core.delivering.batch import STORE_RETRY_S
+from gateway_agent.core.delivering.group_keys import GroupKeys
+from gateway_agent.core.fields import Fields, text
+from gateway_agent.core.groups.deleted_groups import DeletedGroups
+from gateway_agent.core.groups.membership import Membership
+from gateway_agent.core.housekeeping import Housekeeping
+from gateway_agent.core.old_copy import Versions
+from gateway_agent.core.ports import Unicast
+from gateway_agent.core.refusals import refusal
+from gateway_agent.store.errors import StoreFailed
+from gateway_agent.store.store import Store
+
+RESPONSE_FIRST_S = 0.01
+"""A delivery begins so long after its response was handed to the link (CPNS-GKM-30)."""
+
+Answer = dict[int, object]
+
+
+class ServerMessages:
+    """One entry, `handle`. The link has authenticated the Server."""
+
+    def __init__(
+        self,
+        *,
+        pn_id: str,
+        store: Store,
+        versions: Versions,
+        keys: GroupKeys,
+        membership: Membership,
+        deleted_groups: DeletedGroups,
+        housekeeping: Housekeeping,
+        unicast: Unicast,
+        counters: Counter[str],
+    ) -> None:
+        self._pn_id = pn_id
+        self._store = store
+        self._versions = versions
+        self._keys = keys
+        self._membership = membership
+        self._deleted_groups = deleted_groups
+        self._housekeeping = housekeeping
+        self._unicast = unicast
+        self._counters = counters
+        self._answers: dict[int, Callable[[Fields], Awaitable[Answer]]] = {
+            numbers.GROUP_KEY_DELIVERY_REQUEST: self._group_key,
+            numbers.INVENTORY_UPDATE_REQUEST: self._inventory,
+            numbers.DELETE_SERVICE_GROUP_REQUEST: self._delete,
+        }
+
+    async def handle(self, message: bytes) -> bytes:
+        """Answer one message of the CPNS Server, in its form (CBOR or XML).
+
+        A refusal is a response with Result 2. Raises MalformedMessage, NotAllowed (not for a PN GW), and NoAnswer for
+        an SGroupKeyDeliveryRequest whose PNE does not answer: its response is the PNE's alone.
+        """
+        form = xml_form if message[:1] == b"<" else messages
+        code, fields = form.decode(message, tuning.UPLINK_MESSAGE_MAX)
+        if code == numbers.S_GROUP_KEY_DELIVERY_REQUEST:
+            return bytes(form.encode(*await self._forward(fields)))
+        handler = self._answers.get(code)
+        if handler is None:
+            self._counters["server_refused"] += 1
+            raise NotAllowed(f"message {code} is not one a CPNS Server sends to a PN GW")
+        try:
+            answer = await handler(fields)
+        except (CpnsError, StoreFailed) as error:
+            self._counters["server_refused"] += 1
+            failure = messages.decode(messages.failure(code, refusal(error)))
+            return bytes(form.encode(*failure))
+        return bytes(form.encode(code + 1, answer))
+
+    async def _group_key(self, fields: Fields) -> Answer:
+        await self._versions.compared()
+        answer = self._keys.accept(fields)
+        sg_id = text(fields, messages.SG_ID)
+        asyncio.get_running_loop().call_later(RESPONSE_FIRST_S, self._begin_delivery, sg_id)
+        if self._store.inventory.is_behind(sg_id):
+            self._housekeeping.compare_versions_soon()
+        return answer
+
+    async def _inventory(self, fields: Fields) -> Answer:
+        return self._membership.update(fields)
+
+    async def _delete(self, fields: Fields) -> Answer:
+        deleted, members, answer = self._keys.delete_group(fields)
+        if deleted is not None:
+            self._deleted_groups.tell(deleted, members)
+        return answer
+
+    def _begin_delivery(self, sg_id: str) -> None:
+        try:
+            self._keys.begin_delivery(sg_id)
+        except StoreFailed:  # an alarm says so
+            asyncio.get_running_loop().call_later(STORE_RETRY_S, self._begin_delivery, sg_id)
+
+    async def _forward(self, fields: Fields) -> tuple[int, Fields]:
+        """SGroupKeyDeliveryRequest to the PNE it names, and its response back (CPNS-GKM-81, -82)."""
+        info = fields.get(messages.GROUP_KEY_INFO)
+        if not isinstance(info, tuple):
+            raise MalformedMessage("no GroupKeyInfo")
+        pne = self._store.pn.pne(info[0])
+        if pne is None or pne.retired:
+            raise Unknown(f"there is no PNE {info[0]}")
+        message = messages.encode(numbers.S_GROUP_KEY_DELIVERY_REQUEST, fields)
+        answer = await self._unicast.request(info[0], message)
+        if answer is None:
+            raise MalformedMessage("the PNE gave no response")
+        code, answered = messages.decode(answer)
+        if code != numbers.S_GROUP_KEY_DELIVERY_RESPONSE:
+            raise MalformedMessage(f"message {code} answers an SGroupKeyDeliveryRequest")
+        if answered[messages.PNID] != self._pn_id:
+            raise NotMember("the PNE answers for another PN")
+        return code, answered
