@@ -241,9 +241,9 @@ async def test_a_gateway_cut_at_any_step_has_the_old_board_nobody_or_the_new_one
 
             monkeypatch.setattr(of, name, cut)
 
-        step(app.gateway, "retire_pne")
+        step(app.gateway.administration, "retire_pne")
         step(app.credentials, "unregister")
-        step(app.gateway, "register_pne")
+        step(app.gateway.administration, "register_pne")
         step(app.credentials, "bind")
         step(app.endpoint, "admit")
         async with window(app, secret, replace=True) as told:
