@@ -36,6 +36,7 @@ from gateway_agent.sessions import PneSessions, UdpUplink
 from gateway_agent.sightings import Sightings
 from gateway_agent.store.errors import RESTORE_BACKUP, StoreDamaged
 from gateway_agent.store.store import DATABASE_FILE, Store
+from message_plane.cpns_resource import GATEWAY_KIND, PATH, cpns_resource
 from message_plane.credentials import Credential
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.identity import OwnIdentity, SigningKey
@@ -122,7 +123,7 @@ class GatewayApp:
         self.endpoint = await Endpoint.open(
             identity=self.identity,
             store=self.credentials,
-            handler=self._handle,
+            resources={PATH: cpns_resource(self._handle, GATEWAY_KIND)},
             bind=[(address, config.message_plane.port) for address in config.message_plane.listen],
             counters=self.counters,
         )

@@ -10,6 +10,7 @@ not, an empty message inside the session tells the Server where the gateway is.
 import logging
 
 from gateway_agent.repeating import Repeating
+from message_plane.cpns_resource import PATH
 from message_plane.endpoint import Endpoint
 from message_plane.errors import PeerRefused, PlaneError
 
@@ -52,7 +53,7 @@ class KeepAlive:
     async def _sign(self) -> bool:
         """A sign of life in the session (docs/protocol.md section 4). One that is refused has authenticated, too."""
         try:
-            await self._endpoint.request(self._server_id, b"", timeout_s=SIGN_ANSWER_S)
+            await self._endpoint.request(self._server_id, b"", resource=PATH, timeout_s=SIGN_ANSWER_S)
         except PeerRefused:
             return True
         except PlaneError:

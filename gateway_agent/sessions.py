@@ -2,6 +2,7 @@
 
 from cpns import errors
 from gateway_agent.core.ports import NoAnswer
+from message_plane.cpns_resource import PATH
 from message_plane.endpoint import Endpoint
 from message_plane.errors import PlaneError
 
@@ -18,7 +19,7 @@ class PneSessions:
     async def request(self, pne_id: str, message: bytes) -> bytes | None:
         """One CPNS message to a PNE; its answer. Raises NoAnswer."""
         try:
-            return await self._endpoint.request(pne_id, message, timeout_s=_UNICAST_TIMEOUT_S) or None
+            return await self._endpoint.request(pne_id, message, resource=PATH, timeout_s=_UNICAST_TIMEOUT_S) or None
         except PlaneError as error:
             raise NoAnswer(str(error)) from None
 
@@ -44,7 +45,7 @@ class UdpUplink:
         try:
             # Also with a session of an earlier start: if the Server has lost it, the place is needed to make another.
             await self._endpoint.connect(server_id, host, port)
-            answer = await self._endpoint.request(server_id, message, timeout_s=_UPLINK_TIMEOUT_S)
+            answer = await self._endpoint.request(server_id, message, resource=PATH, timeout_s=_UPLINK_TIMEOUT_S)
         except PlaneError as error:
             raise NoAnswer(str(error)) from None
         if not answer:

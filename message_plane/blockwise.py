@@ -1,7 +1,6 @@
-"""Long messages between PN GW and CPNS Server, in blocks inside OSCORE (RFC 7959, RFC 9175).
+"""Long bodies in blocks inside OSCORE (RFC 7959, RFC 9175), where a resource has them.
 
-A message that lists a whole PN is longer than a datagram may be. Boards neither send nor get blocks. Pure: `now` in
-seconds, monotonic.
+Pure: `now` in seconds, monotonic.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from cpns import tuning as cpns_tuning
 from cpns.errors import MalformedMessage, TooMany
 from message_plane import tuning
 
@@ -38,27 +36,29 @@ def cut(payload: bytes, number: int) -> tuple[bytes, Block]:
     return payload[start : start + tuning.BLOCK], Block(number, start + tuning.BLOCK < len(payload))
 
 
-def join(so_far: bytes, block: Block, piece: bytes) -> bytes:
-    """`so_far` and the next block. Raises MalformedMessage: out of order, of a wrong size, too long in the end."""
+def join(so_far: bytes, block: Block, piece: bytes, size_max: int) -> bytes:
+    """`so_far` and the next block. Raises MalformedMessage: out of order, of a wrong size; TooMany: over `size_max`."""
     if block.number * tuning.BLOCK != len(so_far):
         raise MalformedMessage("a block is missing or repeated")
     if len(piece) > tuning.BLOCK or (block.more and len(piece) < tuning.BLOCK):
         raise MalformedMessage(f"a block has {tuning.BLOCK} octets")
-    if len(so_far) + len(piece) > cpns_tuning.UPLINK_MESSAGE_MAX:
-        raise TooMany(f"a message has at most {cpns_tuning.UPLINK_MESSAGE_MAX} octets")
+    if len(so_far) + len(piece) > size_max:
+        raise TooMany(f"a body has at most {size_max} octets here")
     return so_far + piece
 
 
 class Transfers:
-    """Requests coming in and answers going out, in blocks: by session and Request-Tag, few, short-lived."""
+    """Requests and answers of one resource that travel in blocks: by session and Request-Tag, few, short-lived."""
 
     def __init__(self) -> None:
         self._bodies: OrderedDict[tuple[bytes, bytes], tuple[float, bytes]] = OrderedDict()
 
-    def collect(self, session: bytes, tag: bytes, block: Block, piece: bytes, now: float) -> bytes | None:
+    def collect(
+        self, session: bytes, tag: bytes, block: Block, piece: bytes, size_max: int, now: float
+    ) -> bytes | None:
         """Add a Block1 piece: the whole body with its last piece, else None. Raises MalformedMessage, TooMany."""
         so_far = b"" if block.number == 0 else self._take(session, tag, now)
-        body = join(so_far, block, piece)
+        body = join(so_far, block, piece, size_max)
         if not block.more:
             return body
         self.keep(session, tag, body, now)

@@ -24,9 +24,10 @@ from message_plane.errors import (
 from message_plane.exchanges import Exchanges
 from message_plane.identity import OwnIdentity
 from message_plane.incidents import Incidents, log
-from message_plane.incoming import Handler, Incoming
+from message_plane.incoming import Incoming
 from message_plane.outgoing import ContextLost, Outgoing
 from message_plane.reception import Reception
+from message_plane.resource import Resources
 from message_plane.session import Peer, Session
 from message_plane.session_store import LEASE_MS, Lease, RemoveContext, SessionStore
 from message_plane.sessions import Heard, Sessions
@@ -34,7 +35,7 @@ from message_plane.single_flight import SingleFlight
 from message_plane.udp import Address
 from message_plane.uplink_handshake import shake_hands
 
-__all__ = ["Endpoint", "Handler", "Peer"]
+__all__ = ["Endpoint", "Peer"]
 
 _HOUSEKEEPING_S = LEASE_MS / 1000 / 4
 COUNT_WHEN_CLOSED_S = 60  # who is started and stopped again and again need not write each time
@@ -42,7 +43,7 @@ _HANDSHAKE_S = 30.0
 
 
 class Endpoint:
-    """Sessions, requests and the handler of one entity. Made by `open`, ended by `close`.
+    """Sessions, requests and the resources of one entity. Made by `open`, ended by `close`.
 
     `failed` is done, with what happened as result, when the endpoint cannot go on (LeaseLost: another process has
     taken the sessions over): it has then closed its sockets and only `close` is left to call.
@@ -53,6 +54,7 @@ class Endpoint:
         identity: OwnIdentity,
         store: SessionStore,
         lease: Lease,
+        resources: Resources,
         counters: Counter[str],
         requests_max: int = tuning.REQUESTS_MAX,
     ) -> None:
@@ -67,8 +69,8 @@ class Endpoint:
         self._sessions = Sessions(identity.role, store, self._queue, lease, incidents)
         self._exchanges = Exchanges(self._process, incidents)
         self._reception = Reception(identity, store, self._sessions, incidents)
-        self._incoming = Incoming(identity.role, self._exchanges, self._sessions, self._reception, incidents)
-        self._outgoing = Outgoing(self._exchanges, self._sessions, incidents)
+        self._incoming = Incoming(resources, self._exchanges, self._sessions, self._reception, incidents)
+        self._outgoing = Outgoing(resources, self._exchanges, self._sessions, incidents)
         self._incidents = incidents
         self._removals: set[asyncio.Task[None]] = set()
         self._places = asyncio.Semaphore(requests_max)
@@ -85,7 +87,7 @@ class Endpoint:
         *,
         identity: OwnIdentity,
         store: SessionStore,
-        handler: Handler,
+        resources: Resources,
         bind: Sequence[tuple[str, int]],
         counters: Counter[str] | None = None,
         requests_max: int = tuning.REQUESTS_MAX,
@@ -93,17 +95,22 @@ class Endpoint:
         """Take the lease of `store`, bind every (numeric address, port) of `bind`, answer from then on.
 
         Put the address that peers should see first. To hear directed broadcasts, bind "0.0.0.0", or a broadcast
-        address as a further entry. `counters` counts by the names in `incidents`. `requests_max` requests of ours are
-        under way at once, others wait. The store stays the caller's to close.
+        address as a further entry. `resources`: what peers with a session may ask for, and what `request` asks them
+        for. `counters` counts by the names in `incidents`. `requests_max` requests of ours are under way at once,
+        others wait. The store stays the caller's to close.
 
         Raises PortInUse, CannotListen, LeaseHeld, StoreError.
         """
         endpoint = cls(
-            identity, store, store.acquire(identity.x), Counter() if counters is None else counters, requests_max
+            identity,
+            store,
+            store.acquire(identity.x),
+            resources,
+            Counter() if counters is None else counters,
+            requests_max,
         )
         try:
             endpoint._sessions.load()
-            endpoint._incoming.handler = handler
             endpoint._exchanges.sockets.bind(bind)
         except BaseException:
             await endpoint.close()
@@ -121,8 +128,8 @@ class Endpoint:
         """Synced transactions in the session store since `open`, renewals of the lease apart."""
         return self._queue.commits
 
-    async def request(self, entity_id: str, payload: bytes, *, timeout_s: float = 30.0) -> bytes:
-        """Send one CPNS message to `entity_id` over its session; return the answer's payload, perhaps empty.
+    async def request(self, entity_id: str, payload: bytes, *, resource: str, timeout_s: float = 30.0) -> bytes:
+        """Ask `entity_id` for the resource at the path `resource` over its session; return the answer, perhaps empty.
 
         It goes to where the peer was last heard. Where `connect` was called for this entity, it goes to the place
         named there, a missing session is made first, and a session that the peer has lost is made anew, once.
@@ -137,10 +144,10 @@ class Endpoint:
                         limit.reschedule(asyncio.get_running_loop().time() + timeout_s)
 
                 try:
-                    return await self._send(entity_id, payload, departed)
+                    return await self._send(entity_id, resource, payload, departed)
                 except ContextLost:
                     await self._renew(entity_id)
-                    return await self._send(entity_id, payload, departed)
+                    return await self._send(entity_id, resource, payload, departed)
         except TimeoutError:
             self._unreached(entity_id)
             raise PeerUnreachable(f"{entity_id!r} gave no answer within {timeout_s:g} s") from None
@@ -224,20 +231,20 @@ class Endpoint:
     # Pairing (docs/protocol.md section 9)
 
     def open_pairing(
-        self, accept: Callable[[Credential], bool], handler: Handler, *, duration_s: float = tuning.PAIRING_S
+        self, accept: Callable[[Credential], bool], resources: Resources, *, duration_s: float = tuning.PAIRING_S
     ) -> None:
-        """Let unregistered PNEs in for `duration_s` seconds, credentials by value, to `handler` only (SEC-20).
+        """Let unregistered PNEs in for `duration_s` seconds, credentials by value, to `resources` only (SEC-20).
 
         `accept` is asked with each credential that is offered. Such a peer is provisional: `export` works for it,
         `request` does not, and nothing of it is written to disk unless `admit` is called.
         """
-        self._incoming.pairing_handler = handler
+        self._incoming.pairing_resources = resources
         self._reception.open_window(accept, time.monotonic() + duration_s)
 
     def close_pairing(self) -> None:
         """Close the window; provisional sessions end with it (SEC-20)."""
         self._reception.close_window()
-        self._incoming.pairing_handler = None
+        self._incoming.pairing_resources = None
         self._sessions.end_provisional()
 
     def credential(self, peer: Peer) -> Credential:
@@ -288,14 +295,14 @@ class Endpoint:
     def _process(self, request: object) -> None:
         self._incoming.process(request)
 
-    async def _send(self, entity_id: str, payload: bytes, departed: Callable[[], None]) -> bytes:
+    async def _send(self, entity_id: str, path: str, payload: bytes, departed: Callable[[], None]) -> bytes:
         session = self._sessions.to_send(entity_id)
         if session is None:
             await self._establish(entity_id)
             session = self._sessions.to_send(entity_id)
         if session is None:
             raise NoSession(f"there is no session with {entity_id!r}")
-        return await self._outgoing.send(session, await self._address_of(session), payload, departed)
+        return await self._outgoing.send(session, await self._address_of(session), path, payload, departed)
 
     async def _address_of(self, session: Session) -> Address:
         """Where to reach the peer: where `connect` was told, by name perhaps; else where it was heard last."""
@@ -379,8 +386,8 @@ class Endpoint:
     async def _tidy(self) -> None:
         now = time.monotonic()
         self._reception.expire(now)
-        self._incoming.transfers.expire(now)
-        if self._incoming.pairing_handler is not None and not self._reception.window_open(now):
+        self._incoming.expire(now)
+        if self._incoming.pairing_resources is not None and not self._reception.window_open(now):
             self.close_pairing()
         await self._remove(self._sessions.sweep())
         await self._sessions.save_addresses()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
+from collections import Counter, defaultdict
+from collections.abc import Coroutine
 from typing import Any
 
 from aiocoap import (  # type: ignore[import-untyped]
@@ -31,28 +31,19 @@ from aiocoap import (  # type: ignore[import-untyped]
 from aiocoap import error as coap_error
 from aiocoap.numbers.optionnumbers import OptionNumber  # type: ignore[import-untyped]
 
-from cpns import numbers
-from cpns import tuning as cpns_tuning
 from cpns.errors import CpnsError, MalformedMessage, TooMany
 from message_plane import tuning
 from message_plane.blockwise import Block, Transfers, cut
-from message_plane.credentials import ROLE_GATEWAY, ROLE_PNE
 from message_plane.errors import NoSession, PlaneError
 from message_plane.exchanges import Exchanges
 from message_plane.incidents import Incidents, log
-from message_plane.outgoing import content_format_of
 from message_plane.reception import Reception
+from message_plane.resource import Resource, Resources
 from message_plane.session import Peer, Session, parse_option
 from message_plane.sessions import Sessions
 
-# Takes a verified peer and one CPNS message; gives the answer's octets, or None for an empty 2.04.
-# Of the errors in cpns.errors MalformedMessage becomes 4.00, TooMany 4.29, every other 4.03.
-Handler = Callable[[Peer, bytes], Awaitable[bytes | None]]
-
-CPNS_PATH = ("cpns",)
 EDHOC_PATH = (".well-known", "edhoc")
 CORE_PATH = (".well-known", "core")
-GATEWAY_TYPE = "keycast.gw"
 
 _PLAIN_CRITICAL = {OptionNumber.URI_HOST, OptionNumber.URI_PORT, OptionNumber.URI_PATH, OptionNumber.URI_QUERY}
 _OUTER_CRITICAL = {OptionNumber.OSCORE, OptionNumber.URI_HOST, OptionNumber.URI_PORT}
@@ -62,27 +53,34 @@ _UNPROTECT_ERRORS = (oscore.ProtectionInvalid, coap_error.Error, ValueError, Ind
 
 
 class Incoming:
-    """Judges every request; runs `handler` for those that verified, `pairing_handler` for provisional peers'."""
+    """Judges every request; serves `resources` to peers that verified.
+
+    Provisional peers find `pairing_resources` instead, and nothing while that is None.
+    """
 
     def __init__(
-        self, role: str, exchanges: Exchanges, sessions: Sessions, reception: Reception, incidents: Incidents
+        self,
+        resources: Resources,
+        exchanges: Exchanges,
+        sessions: Sessions,
+        reception: Reception,
+        incidents: Incidents,
     ) -> None:
-        self._role = role
+        self._resources = resources
         self._exchanges = exchanges
         self._sessions = sessions
         self._reception = reception
         self._incidents = incidents
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: Counter[str | bytes] = Counter()
-        self.transfers = Transfers()
-        self.handler: Handler | None = None
-        self.pairing_handler: Handler | None = None
+        self._transfers: defaultdict[str, Transfers] = defaultdict(Transfers)  # by path
+        self.pairing_resources: Resources | None = None
 
     def process(self, request: Any) -> None:
         """Take one new request message."""
         if request.opt.oscore is not None:
             self._protected(request)
-        elif request.code == GET and request.opt.uri_path == CORE_PATH and self._role == ROLE_GATEWAY:
+        elif request.code == GET and request.opt.uri_path == CORE_PATH and self._announced():
             self._discovery(request)
         elif request.remote.is_multicast_locally:
             self._incidents.strange("requests_unprotected")
@@ -93,6 +91,11 @@ class Incoming:
             self._incidents.strange("requests_unprotected")
             self._exchanges.reply(request, Message(code=UNAUTHORIZED))
 
+    def expire(self, now: float) -> None:
+        """Forget transfers in blocks that rest too long."""
+        for transfers in self._transfers.values():
+            transfers.expire(now)
+
     async def close(self) -> None:
         """Cancel what is being handled."""
         for task in self._tasks:
@@ -102,16 +105,18 @@ class Incoming:
     # Unprotected: discovery and EDHOC
 
     def _discovery(self, request: Any) -> None:
-        """`GET /.well-known/core` (RFC 6690): tells that a PN GW is here, to who asks for one or for anything."""
+        """`GET /.well-known/core` (RFC 6690): tells what is announced here, to whoever asks for its kind or for all."""
+        announced = self._announced()
         wanted = [query[3:] for query in request.opt.uri_query if query.startswith("rt=")]
         # As often as it is asked: a limit that all share would be used up by one forger, and one for each address by
         # whoever forges it. The answer costs no more than the refusal of any other unprotected request, is no longer
         # than the question, and all boards of a home ask at once after a power failure (SEC-35).
-        if wanted and GATEWAY_TYPE not in wanted:
+        found = {path: kind for path, kind in announced.items() if not wanted or kind in wanted}
+        if not found:
             self._exchanges.ignore(request)
             return
         self._incidents.count("discoveries_answered")
-        links = f'</{CPNS_PATH[0]}>;rt="{GATEWAY_TYPE}"'
+        links = ",".join(f'</{path}>;rt="{kind}"' for path, kind in found.items())
         self._exchanges.reply(request, Message(code=CONTENT, content_format=40, payload=links.encode()))
 
     def _handshake(self, request: Any) -> None:
@@ -233,59 +238,65 @@ class Incoming:
 
     async def _answer(self, session: Session, inner: Any) -> Any:
         """The response, not protected yet, to a verified request."""
-        uplink = session.peer.role != ROLE_PNE and not session.peer.provisional
-        if _unknown_critical(inner, _INNER_CRITICAL | _BLOCKS if uplink else _INNER_CRITICAL):
+        resources = self.pairing_resources if session.peer.provisional else self._resources
+        if resources is None:
+            return Message(code=FORBIDDEN)
+        path = "/".join(inner.opt.uri_path)
+        entry = resources.get(path)
+        resource = None if entry is None else entry.towards(session.peer.role)
+        blocks = resource is not None and resource.blocks
+        if _unknown_critical(inner, _INNER_CRITICAL | _BLOCKS if blocks else _INNER_CRITICAL):
             return Message(code=BAD_OPTION)
-        if inner.opt.uri_path != CPNS_PATH:
+        if resource is None or resource.handler is None:
             return Message(code=NOT_FOUND)
         if inner.code != POST:
             return Message(code=METHOD_NOT_ALLOWED)
-        formats = (None, numbers.CONTENT_CBOR, numbers.CONTENT_XML) if uplink else (None, numbers.CONTENT_CBOR)
-        if inner.opt.content_format not in formats:
+        if inner.opt.content_format is not None and inner.opt.content_format not in resource.formats:
             return Message(code=UNSUPPORTED_CONTENT_FORMAT)
-        if not uplink:
-            if len(inner.payload) > cpns_tuning.MESSAGE_MAX:
-                return Message(code=REQUEST_ENTITY_TOO_LARGE)
-            return _with_payload(await self._handled(session.peer, inner.payload))
+        if len(inner.payload) > resource.size:
+            return Message(code=REQUEST_ENTITY_TOO_LARGE)
+        if not blocks:
+            return await self._handled(resource, session.peer, inner.payload)
         try:
-            return await self._answer_in_blocks(session, inner)
+            return await self._answer_in_blocks(resource, self._transfers[path], session, inner)
         except TooMany:
             return Message(code=REQUEST_ENTITY_TOO_LARGE)
         except MalformedMessage as broken:
             return _refusal(BAD_REQUEST, broken)
 
-    async def _answer_in_blocks(self, session: Session, inner: Any) -> Any:
+    async def _answer_in_blocks(self, resource: Resource, transfers: Transfers, session: Session, inner: Any) -> Any:
         now = time.monotonic()
         tag = b"".join(inner.opt.request_tag)
         block1, block2 = inner.opt.block1, inner.opt.block2
         if block2 is not None and block2.block_number:
-            piece, block = self.transfers.piece(session.recipient_id, tag, block2.block_number, now)
+            piece, block = transfers.piece(session.recipient_id, tag, block2.block_number, now)
             return Message(code=CHANGED, payload=piece, block2=block.option)
         body = inner.payload
         if block1 is not None:
             if block1.size != tuning.BLOCK:
                 raise MalformedMessage(f"a block has {tuning.BLOCK} octets")
             block = Block(block1.block_number, block1.more)
-            whole = self.transfers.collect(session.recipient_id, tag, block, body, now)
+            whole = transfers.collect(session.recipient_id, tag, block, body, resource.size, now)
             if whole is None:
                 return Message(code=CONTINUE, block1=block.option)
             body = whole
-        response = await self._handled(session.peer, body)
+        response = await self._handled(resource, session.peer, body)
         if len(response.payload) > tuning.BLOCK:
             piece, block = cut(response.payload, 0)
-            self.transfers.keep(session.recipient_id, tag, response.payload, time.monotonic())
+            transfers.keep(session.recipient_id, tag, response.payload, time.monotonic())
             response.payload = piece
             response.opt.block2 = block.option
         if block1 is not None:
             response.opt.block1 = (block1.block_number, False, block1.size_exponent)
-        return _with_payload(response)
+        return response
 
-    async def _handled(self, peer: Peer, payload: bytes) -> Any:
-        handler = self.pairing_handler if peer.provisional else self.handler
-        if handler is None:
-            return Message(code=FORBIDDEN)
+    async def _handled(self, resource: Resource, peer: Peer, payload: bytes) -> Any:
+        assert resource.handler is not None  # `_answer` has seen to it
         try:
-            answer = await handler(peer, payload)
+            answer = await resource.handler(peer, payload)
+            response = Message(code=CHANGED)
+            if answer:
+                response = Message(code=CHANGED, payload=answer, content_format=resource.format_of(answer))
         except MalformedMessage as problem:
             return _refusal(BAD_REQUEST, problem)
         except TooMany as problem:
@@ -298,18 +309,16 @@ class Incoming:
             log.exception("the handler failed on a request of %r", peer.entity_id)
             return Message(code=INTERNAL_SERVER_ERROR)
         self._incidents.count("requests_handled")
-        return Message(code=CHANGED, payload=answer or b"")
+        return response
+
+    def _announced(self) -> dict[str, str]:
+        """What `/.well-known/core` tells: the kind of each path that has one."""
+        return {path: resource.kind for path, resource in self._resources.items() if resource.kind}
 
 
 def _counted_as(session: Session) -> str | bytes:
     """Under which name requests are counted: the entity's; of strangers, who may all use one, their session's ID."""
     return session.recipient_id if session.peer.provisional else session.entity_id
-
-
-def _with_payload(response: Any) -> Any:
-    if response.payload and response.code == CHANGED and response.opt.content_format is None:
-        response.opt.content_format = content_format_of(response.payload)
-    return response
 
 
 def _refusal(code: Any, problem: CpnsError) -> Any:

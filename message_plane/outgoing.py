@@ -3,86 +3,71 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiocoap import CHANGED, CONTINUE, POST, UNAUTHORIZED, Message, oscore  # type: ignore[import-untyped]
 from aiocoap import error as coap_error
 
-from cpns import numbers
 from cpns.errors import CpnsError
 from message_plane import blockwise, tuning
-from message_plane.credentials import ROLE_PNE
 from message_plane.errors import NoSession, PeerRefused, PeerUnreachable
 from message_plane.exchanges import Exchanges
 from message_plane.incidents import Incidents
+from message_plane.resource import Resources
 from message_plane.session import Session
 from message_plane.sessions import Sessions
 from message_plane.udp import Address
 
 _VERIFY_ERRORS = (oscore.ProtectionInvalid, oscore.NotAProtectedMessage, coap_error.Error, ValueError, IndexError)
 
+# One protected request with these octets and options of CoAP; returns the verified response.
+_Exchange = Callable[[bytes, dict[str, Any]], Awaitable[Any]]
+
 
 class ContextLost(NoSession):
     """The peer says, unprotected, that it does not know the session: a hint, never a proof."""
 
 
-def content_format_of(payload: bytes) -> int:
-    """CBOR or XML: no CPNS message in CBOR begins with the octet `<`."""
-    return numbers.CONTENT_XML if payload[:1] == b"<" else numbers.CONTENT_CBOR
-
-
 class Outgoing:
     """Sends requests on sessions. One request is one `send`; the caller sets the time limit by cancelling."""
 
-    def __init__(self, exchanges: Exchanges, sessions: Sessions, incidents: Incidents) -> None:
+    def __init__(self, resources: Resources, exchanges: Exchanges, sessions: Sessions, incidents: Incidents) -> None:
+        self._resources = resources
         self._exchanges = exchanges
         self._sessions = sessions
         self._incidents = incidents
         self._tags = itertools.count()
 
     async def send(
-        self, session: Session, address: Address, payload: bytes, departed: Callable[[], None] = lambda: None
+        self,
+        session: Session,
+        address: Address,
+        path: str,
+        payload: bytes,
+        departed: Callable[[], None] = lambda: None,
     ) -> bytes:
-        """Send one CPNS message; return the payload of the verified answer. `departed` is called when it goes out.
+        """Send one request for the resource at `path`; return the payload of the verified answer.
 
+        `departed` is called when it goes out.
         Raises ContextLost, NoSession, PeerUnreachable, PeerRefused, LeaseLost, StoreError.
         """
         self._incidents.count("requests_sent")
-        if session.peer.role == ROLE_PNE:
-            return bytes(_successful(await self._exchange(session, address, payload, {}, departed)).payload)
-        tag = (next(self._tags) & 0xFFFF).to_bytes(2, "big")
+        resource = self._resources[path].towards(session.peer.role)
+
+        def exchange(payload: bytes, options: dict[str, Any]) -> Awaitable[Any]:
+            return self._exchange(session, address, payload, options, departed)
+
+        options: dict[str, Any] = {"uri_path": path.split("/")}
+        of_payload = {"content_format": resource.format_of(payload)} if payload else {}
+        if not resource.blocks:
+            return bytes(_successful(await exchange(payload, options | of_payload)).payload)
+        options["request_tag"] = [(next(self._tags) & 0xFFFF).to_bytes(2, "big")]
         try:
-            return await self._send_in_blocks(session, address, payload, tag, departed)
+            response = await _send_in_blocks(exchange, payload, options | of_payload)
+            return await _receive_in_blocks(exchange, response, options, resource.size)
         except CpnsError as broken:
             raise PeerUnreachable(f"the transfer in blocks failed: {broken.reason}") from None
-
-    async def _send_in_blocks(
-        self, session: Session, address: Address, payload: bytes, tag: bytes, departed: Callable[[], None]
-    ) -> bytes:
-        options: dict[str, Any] = {"request_tag": [tag]}
-        if len(payload) <= tuning.BLOCK:
-            response = await self._exchange(session, address, payload, options, departed)
-        else:
-            for number in itertools.count():
-                piece, block = blockwise.cut(payload, number)
-                with_block = {**options, "block1": block.option}
-                response = await self._exchange(session, address, piece, with_block, departed)
-                if not block.more:
-                    break
-                if response.code != CONTINUE:
-                    _successful(response)
-                    raise PeerUnreachable("the peer ended a transfer in blocks before its last block")
-        body = b""
-        while True:
-            block2 = _successful(response).opt.block2
-            if block2 is None:
-                return body + bytes(response.payload)
-            body = blockwise.join(body, blockwise.Block(block2.block_number, block2.more), response.payload)
-            if not block2.more:
-                return body
-            wanted = blockwise.Block(block2.block_number + 1, False)
-            response = await self._exchange(session, address, b"", {**options, "block2": wanted.option}, departed)
 
     async def _exchange(
         self,
@@ -108,9 +93,7 @@ class Outgoing:
         departed: Callable[[], None],
     ) -> Any:
         await self._sessions.numbers_for(session)
-        inner = Message(code=POST, payload=payload, uri_path=["cpns"], **options)
-        if payload:
-            inner.opt.content_format = content_format_of(payload)
+        inner = Message(code=POST, payload=payload, **options)
         outer, request_id = session.protect(inner)
         outer.remote = address
         response = await self._exchanges.ask(outer, departed)
@@ -126,6 +109,34 @@ class Outgoing:
         if not await self._sessions.verified(session, address.host, address.port):
             raise NoSession(f"the session with {session.entity_id!r} has ended")
         return plain
+
+
+async def _send_in_blocks(exchange: _Exchange, payload: bytes, options: dict[str, Any]) -> Any:
+    """The response to the whole of `payload`; it may be the first block of the answer."""
+    if len(payload) <= tuning.BLOCK:
+        return await exchange(payload, options)
+    for number in itertools.count():
+        piece, block = blockwise.cut(payload, number)
+        response = await exchange(piece, {**options, "block1": block.option})
+        if not block.more:
+            return response
+        if response.code != CONTINUE:
+            _successful(response)
+            raise PeerUnreachable("the peer ended a transfer in blocks before its last block")
+
+
+async def _receive_in_blocks(exchange: _Exchange, response: Any, options: dict[str, Any], size_max: int) -> bytes:
+    """The whole answer, of which `response` is the first block, or all."""
+    body = b""
+    while True:
+        block2 = _successful(response).opt.block2
+        if block2 is None:
+            return body + bytes(response.payload)
+        body = blockwise.join(body, blockwise.Block(block2.block_number, block2.more), response.payload, size_max)
+        if not block2.more:
+            return body
+        wanted = blockwise.Block(block2.block_number + 1, False)
+        response = await exchange(b"", {**options, "block2": wanted.option})
 
 
 def _successful(response: Any) -> Any:

@@ -11,6 +11,7 @@ from key_servers.cpns_server.courier import NoAnswer, NotSent
 from key_servers.cpns_server.database import RESTORE_BACKUP
 from key_servers.errors import ServerError, StoreUnusable
 from message_plane import credentials, errors
+from message_plane.cpns_resource import PATH, cpns_resource
 from message_plane.credentials import Credential
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.identity import OwnIdentity
@@ -69,7 +70,7 @@ class UdpLink:
             endpoint = await Endpoint.open(
                 identity=identity,
                 store=sessions,
-                handler=take,
+                resources={PATH: cpns_resource(take)},
                 bind=bind,
                 counters=counters,
                 requests_max=tuning.PLACES,
@@ -85,7 +86,7 @@ class UdpLink:
         Raises NoAnswer, NotSent (the sessions cannot be used now), NotAllowed (the PN GW answered with an error).
         """
         try:
-            return await self._endpoint.request(gateway_id, message, timeout_s=tuning.ANSWER_TIMEOUT_S)
+            return await self._endpoint.request(gateway_id, message, resource=PATH, timeout_s=tuning.ANSWER_TIMEOUT_S)
         except errors.PeerRefused as error:
             raise NotAllowed(str(error)) from error
         except (errors.LeaseLost, errors.StoreError) as error:

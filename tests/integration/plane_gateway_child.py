@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from message_plane import endpoint, session_store
+from message_plane.cpns_resource import PATH, cpns_resource
 from message_plane.errors import LeaseLost, PlaneError
 from message_plane.identity import OwnIdentity
 
@@ -27,14 +28,14 @@ async def main(folder, port, lease_ms):
     own = await endpoint.Endpoint.open(
         identity=OwnIdentity.load(folder / "home-gw.key"),
         store=session_store.SessionStore(folder / "home-gw.db"),
-        handler=handle,
+        resources={PATH: cpns_resource(handle)},
         bind=[("127.0.0.1", 0)],
     )
     await own.connect("cpns-server", "127.0.0.1", port)
     say("at", own.addresses[0][1])
     for n in range(100_000):
         try:
-            await own.request("cpns-server", b"child %d" % n, timeout_s=1)
+            await own.request("cpns-server", b"child %d" % n, resource=PATH, timeout_s=1)
             say("sent", n)
         except LeaseLost as lost:
             say("lost", lost)

@@ -5,6 +5,7 @@ import contextlib
 from collections import Counter
 
 from cpns.errors import CpnsError
+from message_plane.cpns_resource import GATEWAY_KIND, PATH, cpns_resource
 from message_plane.endpoint import Endpoint
 from message_plane.identity import OwnIdentity
 from message_plane.session_store import SessionStore
@@ -24,13 +25,18 @@ class Party:
         self.endpoint = None
         self.counters = Counter()
         self.got = []
+        self.resources = {PATH: cpns_resource(self.handle, GATEWAY_KIND if role == "gateway" else "")}
         self.answer = lambda payload: b"\xa1" + payload
 
     async def start(self, bind=(LOOPBACK,)):
         self.store = SessionStore(self.folder / f"{self.entity_id}.db")
         try:
             self.endpoint = await Endpoint.open(
-                identity=self.identity, store=self.store, handler=self.handle, bind=bind, counters=self.counters
+                identity=self.identity,
+                store=self.store,
+                resources=self.resources,
+                bind=bind,
+                counters=self.counters,
             )
         except BaseException:
             self.store.close()
@@ -60,6 +66,10 @@ class Party:
     def knows(self, *others):
         for other in others:
             self.store.register(other.credential)
+
+    async def ask(self, entity_id, message, **options):
+        """One CPNS message to `entity_id`, and what it answers."""
+        return await self.endpoint.request(entity_id, message, resource=PATH, **options)
 
     async def handle(self, peer, payload):
         self.got.append((peer, payload))

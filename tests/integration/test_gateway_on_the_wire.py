@@ -12,6 +12,7 @@ from gateway_agent.app import GatewayApp
 from gateway_agent.config.schema import Broadcast, Delivery, Gateway, GatewayConfig, MessagePlane, Uplink
 from gateway_agent.core import server_messages
 from message_plane import credentials
+from message_plane.cpns_resource import PATH
 from tests.integration.plane_world import LOOPBACK, Party, Wire
 from tests.unit.gateway_world import Server
 from tests.waiting import until
@@ -40,7 +41,7 @@ class Lamp(Party):
     async def ask(self, code, fields=()):
         """A request of this PNE that must succeed."""
         message = messages.encode(code, {messages.PNE_ID: self.entity_id, **dict(fields)})
-        answer = messages.decode(await self.endpoint.request("gw.home", message))[1]
+        answer = messages.decode(await self.endpoint.request("gw.home", message, resource=PATH))[1]
         assert answer[messages.RESULT] == numbers.RESULT_SUCCESS
 
 
@@ -109,7 +110,7 @@ async def send_key(home, version, key):
         messages.REVISION: home.script.group(SG).revision[PN],
     }
     message = messages.encode(numbers.GROUP_KEY_DELIVERY_REQUEST, request)
-    return messages.decode(await home.server.endpoint.request("gw.home", message))
+    return messages.decode(await home.server.endpoint.request("gw.home", message, resource=PATH))
 
 
 @pytest.mark.req("CPNS-GKM-14", "CPNS-GKM-33", "CPNS-GKM-50", "Q-06")

@@ -105,7 +105,7 @@ async def test_a_name_that_is_taken_is_refused_before_the_window_opens(app, take
         await asyncio.wait_for(app.pair(name, a_secret()), 5)
     with pytest.raises(NameTaken):
         app.register(credential_of(name))
-    assert app.endpoint._incoming.pairing_handler is None and app.credentials.registered() == before
+    assert app.endpoint._incoming.pairing_resources is None and app.credentials.registered() == before
     if taken_by != "a board":  # replacing is for the identity of the same thing
         with pytest.raises(NameTaken):
             await asyncio.wait_for(app.pair(name, a_secret(), replace=True), 5)
@@ -374,11 +374,11 @@ async def test_the_window_ends_with_the_command_that_asked(app, tmp_path, signal
         sys.executable, "-c", code, str(tmp_path / "state"), stderr=asyncio.subprocess.DEVNULL
     )
     try:
-        await until(lambda: app.endpoint._incoming.pairing_handler is not None, timeout_s=20)
+        await until(lambda: app.endpoint._incoming.pairing_resources is not None, timeout_s=20)
         board = board_of(app)
         await board.shake_hands()
         os.kill(command.pid, signal_number)
-        await until(lambda: app.endpoint._incoming.pairing_handler is None, timeout_s=20)
+        await until(lambda: app.endpoint._incoming.pairing_resources is None, timeout_s=20)
     finally:
         with contextlib.suppress(ProcessLookupError):
             command.kill()

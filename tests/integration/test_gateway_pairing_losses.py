@@ -6,6 +6,7 @@ import secrets
 import pytest
 
 from device_agent import tuning
+from message_plane.cpns_resource import PATH
 from tests.integration.plane_world import Wire
 from tests.integration.test_plane_with_device import Board
 from tests.unit.test_gateway_app import opened
@@ -38,7 +39,9 @@ async def test_a_pairing_succeeds_at_both_ends_whichever_datagram_is_lost(tmp_pa
         assert board.agent.identity.gateway_id == "gw.home" and len(seen) > 8
         assert app.credentials.credential("lamp") == board.credential
         await until(lambda: app.endpoint.has_session("lamp"))
-        assert await app.endpoint.request("lamp", b"\xa0") == b"\xa1\xa0"  # over the session of the pairing
+        assert (
+            await app.endpoint.request("lamp", b"\xa0", resource=PATH) == b"\xa1\xa0"
+        )  # over the session of the pairing
     finally:
         told.cancel()
         await asyncio.gather(told, return_exceptions=True)

@@ -14,9 +14,9 @@ async def test_a_peer_is_asked_from_the_address_that_it_spoke_to(tmp_path):
     wire = await Wire.open(gateway.endpoint.addresses[1])  # hears that address only
     try:
         await lamp.endpoint.connect("gw.home", *wire.address)
-        await lamp.endpoint.request("gw.home", b"join")
+        await lamp.ask("gw.home", b"join")
         before = len(wire.to_client)
-        assert await gateway.endpoint.request("lamp", b"key") == b"\xa1key"
+        assert await gateway.ask("lamp", b"key") == b"\xa1key"
         assert len(wire.to_client) == before + 1
     finally:
         wire.close()

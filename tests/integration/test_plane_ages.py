@@ -15,7 +15,7 @@ GATEWAY_AND_SERVER = ("home-gw", "gateway"), ("cpns-server", "server")
 async def test_a_session_ends_after_thirty_days_or_2_to_the_20_messages(tmp_path, monkeypatch):
     async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
         await gateway.endpoint.connect("cpns-server", *server.address)
-        await gateway.endpoint.request("cpns-server", b"\xa0")
+        await gateway.ask("cpns-server", b"\xa0")
         session = gateway.endpoint._sessions.to_send("cpns-server")
         now = time.monotonic()
         assert not session.worn_out(now + 30 * 86400 - 60)
@@ -25,7 +25,7 @@ async def test_a_session_ends_after_thirty_days_or_2_to_the_20_messages(tmp_path
         session.ceiling += 64
         session.sender_sequence_number += 1
         assert gateway.endpoint._sessions.to_send("cpns-server") is None
-        assert await gateway.endpoint.request("cpns-server", b"\xa0new") == b"\xa1\xa0new"
+        assert await gateway.ask("cpns-server", b"\xa0new") == b"\xa1\xa0new"
         assert gateway.counters["handshakes_done"] == 2
 
 
@@ -36,7 +36,7 @@ async def test_a_wall_clock_that_jumps_ends_no_session_whether_it_comes_back_or_
     monkeypatch.setattr(endpoint_module, "_HOUSEKEEPING_S", 0.02)
     async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
         await gateway.endpoint.connect("cpns-server", *server.address)
-        await gateway.endpoint.request("cpns-server", b"\xa0")
+        await gateway.ask("cpns-server", b"\xa0")
         real = time.time
         monkeypatch.setattr(time, "time", lambda: real() + years * 365 * 86400)
         sweeping = gateway.endpoint._sessions.sweep
@@ -44,7 +44,7 @@ async def test_a_wall_clock_that_jumps_ends_no_session_whether_it_comes_back_or_
         await tidied.wait()
         await gateway.restart()
         for _ in range(2):
-            assert await gateway.endpoint.request("cpns-server", b"\xa0") == b"\xa1\xa0"
+            assert await gateway.ask("cpns-server", b"\xa0") == b"\xa1\xa0"
             monkeypatch.setattr(time, "time", real)
         assert len(gateway.store.contexts()) == 1 and not server.counters["sessions_ended"]
 
@@ -53,7 +53,7 @@ async def test_a_wall_clock_that_jumps_ends_no_session_whether_it_comes_back_or_
 async def test_a_session_ages_by_what_was_lived_through_also_over_restarts(tmp_path):
     async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
         await gateway.endpoint.connect("cpns-server", *server.address)
-        await gateway.endpoint.request("cpns-server", b"\xa0")
+        await gateway.ask("cpns-server", b"\xa0")
         for day in (10, 20):
             gateway.endpoint._sessions._counted_at -= 10 * 86400
             await gateway.restart()

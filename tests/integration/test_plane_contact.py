@@ -25,14 +25,14 @@ async def test_a_peer_was_heard_when_something_of_it_verified_from_its_handshake
         assert gateway.endpoint.last_heard("lamp").age_s == 0.0
         now[0] += 100
         assert gateway.endpoint.last_heard("lamp").age_s == 100.0
-        await lamp.endpoint.request("home-gw", b"\xa0")
+        await lamp.ask("home-gw", b"\xa0")
         assert gateway.endpoint.last_heard("lamp").age_s == 0.0
         assert gateway.endpoint.last_heard("lamp").place.startswith("127.0.0.1:")
         now[0] += 100
         wire.repeat_to_server(renumbered(wire.to_server[-1]))
         await until(lambda: gateway.counters["requests_replayed"] == 1)
         assert gateway.endpoint.last_heard("lamp").age_s == 100.0
-        assert await gateway.endpoint.request("lamp", b"\xa0key") == b"\xa1\xa0key"  # its answer counts too
+        assert await gateway.ask("lamp", b"\xa0key") == b"\xa1\xa0key"  # its answer counts too
         assert gateway.endpoint.last_heard("lamp").age_s == 0.0
         wire.close()
 
@@ -46,12 +46,12 @@ async def test_who_asks_for_a_session_while_the_store_cannot_be_read_hears_of_no
 
     async with parties(tmp_path, *LAMP_AND_GATEWAY) as (lamp, gateway):
         await lamp.endpoint.connect("home-gw", *gateway.address)
-        await lamp.endpoint.request("home-gw", b"\xa0")
+        await lamp.ask("home-gw", b"\xa0")
         there = gateway.endpoint
         assert there.has_session("lamp") and there.in_contact("lamp") and there.last_heard("lamp") is not None
         with monkeypatch.context() as patched:
             patched.setattr(gateway.store, "_view", Broken())
             assert not there.has_session("lamp") and not there.in_contact("lamp") and there.last_heard("lamp") is None
             with pytest.raises(StoreError):
-                await there.request("lamp", b"\xa0")
+                await gateway.ask("lamp", b"\xa0")
         assert there.has_session("lamp") and there.in_contact("lamp") and there.last_heard("lamp") is not None

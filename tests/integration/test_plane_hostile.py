@@ -166,7 +166,7 @@ async def test_a_reset_that_anybody_can_send_ends_no_request(tmp_path):
 
         wire.judge = forge
         await gateway.endpoint.connect("cpns-server", *wire.address)
-        assert await gateway.endpoint.request("cpns-server", b"\xa0") == b"\xa1\xa0"
+        assert await gateway.ask("cpns-server", b"\xa0") == b"\xa1\xa0"
         assert gateway.counters["requests_rejected"] == len(resets) > 2
         wire.close()
 
@@ -178,7 +178,7 @@ async def test_ten_thousand_garbage_datagrams_leave_counters_and_one_line(tmp_pa
         await gateway.endpoint.connect("cpns-server", *server.address)
         wire = await Wire.open(server.address)
         gateway.endpoint._homes["cpns-server"] = wire.address
-        await gateway.endpoint.request("cpns-server", b"\xa0")
+        await gateway.ask("cpns-server", b"\xa0")
         valid = coap(2, ("cpns",), b"\xa0", [(9, b"\x0b\x01abc")])
         caplog.clear()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -198,7 +198,7 @@ async def test_ten_thousand_garbage_datagrams_leave_counters_and_one_line(tmp_pa
                 if n % 50 == 0:
                     await asyncio.sleep(0)
         await until(lambda: server.counters["datagrams_received"] >= 9_000)
-        assert await gateway.endpoint.request("cpns-server", b"\xa0alive") == b"\xa1\xa0alive"
+        assert await gateway.ask("cpns-server", b"\xa0alive") == b"\xa1\xa0alive"
         assert [payload for _, payload in server.got] == [b"\xa0", b"\xa0alive"]
         assert server.counters["datagrams_malformed"] > 2_000
         assert server.counters["requests_malformed"] > 500
@@ -227,7 +227,7 @@ async def test_a_request_under_an_unknown_or_a_wrong_key_is_refused(tmp_path):
     async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
         wire = await Wire.open(server.address)
         await gateway.endpoint.connect("cpns-server", *wire.address)
-        await gateway.endpoint.request("cpns-server", b"\xa0")
+        await gateway.ask("cpns-server", b"\xa0")
         genuine = wire.to_server[-1]
         wire.repeat_to_server(renumbered(genuine[:-1] + bytes([genuine[-1] ^ 1]), 2))
         await until(lambda: server.counters["requests_replayed"] == 1)
@@ -241,7 +241,7 @@ async def test_a_request_under_an_unknown_or_a_wrong_key_is_refused(tmp_path):
         assert (await stranger.ask(unknown, server.address))[1] == UNAUTHORIZED
         assert server.counters["requests_without_context"] == 1
         with pytest.raises(Exception, match="without protection"):
-            await gateway.endpoint.request("cpns-server", b"\xa0changed")
+            await gateway.ask("cpns-server", b"\xa0changed")
         assert server.counters["requests_not_authentic"] == 1
         assert len(server.got) == 1
         wire.close()
@@ -265,7 +265,7 @@ async def test_a_hostile_member_gets_errors_and_nothing_breaks(tmp_path):
     """A lamp with a genuine session sends what no lamp of ours would send inside it."""
     async with parties(tmp_path, *LAMP_AND_GATEWAY) as (lamp, gateway):
         await lamp.endpoint.connect("home-gw", *gateway.address)
-        await lamp.endpoint.request("home-gw", b"\xa0")
+        await lamp.ask("home-gw", b"\xa0")
         session = lamp.endpoint._sessions.to_send("home-gw")
         address = await lamp.endpoint._exchanges.sockets.find(*gateway.address)
 
@@ -297,7 +297,7 @@ async def test_a_hostile_member_gets_errors_and_nothing_breaks(tmp_path):
         for _ in range(100):
             assert (await send(message(), source.randbytes(source.randrange(1, 60))))[0] == "4"
         assert len(gateway.got) == 1
-        assert await lamp.endpoint.request("home-gw", b"\xa0fine") == b"\xa1\xa0fine"
+        assert await lamp.ask("home-gw", b"\xa0fine") == b"\xa1\xa0fine"
 
 
 async def test_one_peer_cannot_occupy_all_handlers(tmp_path):
@@ -313,16 +313,13 @@ async def test_one_peer_cannot_occupy_all_handlers(tmp_path):
         gateway.answer = wait
         for pne in (flooder, lamp):
             await pne.endpoint.connect("home-gw", *gateway.address)
-            await pne.endpoint.request("home-gw", b"\xa0")
-        slow = [
-            asyncio.ensure_future(flooder.endpoint.request("home-gw", b"\xa0slow"))
-            for _ in range(tuning.HANDLERS_PER_PEER)
-        ]
+            await pne.ask("home-gw", b"\xa0")
+        slow = [asyncio.ensure_future(flooder.ask("home-gw", b"\xa0slow")) for _ in range(tuning.HANDLERS_PER_PEER)]
         await until(lambda: len(gateway.got) == 2 + tuning.HANDLERS_PER_PEER)
         with pytest.raises(PeerRefused, match=r"5\.03"):
-            await flooder.endpoint.request("home-gw", b"\xa0slow")
+            await flooder.ask("home-gw", b"\xa0slow")
         assert gateway.counters["requests_too_many"] == 1
-        assert await lamp.endpoint.request("home-gw", b"\xa0") == b"\xa0"
+        assert await lamp.ask("home-gw", b"\xa0") == b"\xa0"
         release.set()
         await asyncio.gather(*slow)
 
@@ -338,7 +335,7 @@ def message_1_of(pne, gateway):
 async def test_a_flood_of_handshakes_is_challenged_and_live_sessions_go_on(tmp_path):
     async with parties(tmp_path, *LAMP_AND_GATEWAY) as (lamp, gateway):
         await lamp.endpoint.connect("home-gw", *gateway.address)
-        await lamp.endpoint.request("home-gw", b"\xa0")
+        await lamp.ask("home-gw", b"\xa0")
         started = gateway.counters["handshakes_started"]
         message_1 = message_1_of(lamp, gateway)
         strangers = [await Foreigner.open(f"127.0.2.{n}") for n in range(1, 101)]
@@ -349,10 +346,10 @@ async def test_a_flood_of_handshakes_is_challenged_and_live_sessions_go_on(tmp_p
         assert len(challenged) >= 80
         assert gateway.counters["handshakes_started"] - started <= 20
         assert gateway.counters["handshakes_challenged"] == len(challenged)
-        assert await lamp.endpoint.request("home-gw", b"\xa0alive") == b"\xa1\xa0alive"
+        assert await lamp.ask("home-gw", b"\xa0alive") == b"\xa1\xa0alive"
         # and a genuine newcomer, who answers the challenge, gets in meanwhile
         await lamp.endpoint._establish("home-gw")
-        assert await lamp.endpoint.request("home-gw", b"\xa0new") == b"\xa1\xa0new"
+        assert await lamp.ask("home-gw", b"\xa0new") == b"\xa1\xa0new"
         for stranger in strangers:
             stranger.close()
 
@@ -433,7 +430,7 @@ async def test_hostile_handshake_messages_end_the_handshake_and_nothing_else(tmp
             stranger.close()
         assert gateway.endpoint.entities() == set()
         await lamp.endpoint.connect("home-gw", *gateway.address)
-        assert await lamp.endpoint.request("home-gw", b"\xa0") == b"\xa1\xa0"
+        assert await lamp.ask("home-gw", b"\xa0") == b"\xa1\xa0"
 
 
 @pytest.mark.req("SEC-21")
@@ -454,7 +451,7 @@ async def test_message_3_from_another_address_neither_finishes_nor_ends_a_handsh
         stranger = await Foreigner.open()
         assert (await stranger.ask(seen[0], gateway.address))[1] == BAD_REQUEST
         await connecting  # by the retransmission of message_3
-        assert await lamp.endpoint.request("home-gw", b"\xa0") == b"\xa1\xa0"
+        assert await lamp.ask("home-gw", b"\xa0") == b"\xa1\xa0"
         stranger.close()
         wire.close()
 

@@ -82,17 +82,17 @@ async def test_a_stopped_process_whose_lease_was_taken_can_neither_send_nor_act_
     gateway, server, folder = world
     child = await Child.start(folder, server.address[1], LEASE_MS)
     try:
-        assert await server.endpoint.request("home-gw", b"a") == b"\xa0"
+        assert await server.ask("home-gw", b"a") == b"\xa0"
         child.signal(signal.SIGSTOP)
         await asyncio.sleep(0.1)
         with pytest.raises(LeaseHeld):
             await gateway.start()
         # a request of the server waits in the stopped process's socket
-        waiting = asyncio.ensure_future(server.endpoint.request("home-gw", b"while stopped", timeout_s=5))
+        waiting = asyncio.ensure_future(server.ask("home-gw", b"while stopped", timeout_s=5))
         await asyncio.sleep(LEASE_MS / 1000 + 0.2)
         await gateway.start()
         server.got.clear()
-        assert await gateway.endpoint.request("cpns-server", b"parent") == b"\xa1parent"
+        assert await gateway.ask("cpns-server", b"parent") == b"\xa1parent"
         before = server.counters["datagrams_received"]
         sent, handled = child.count("sent"), child.count("handled")
         child.signal(signal.SIGCONT)
@@ -103,7 +103,7 @@ async def test_a_stopped_process_whose_lease_was_taken_can_neither_send_nor_act_
         assert [payload for _, payload in server.got] == [b"parent"]
         assert server.counters["datagrams_received"] - before <= 1, "at most the retransmission of what was sent before"
         waiting.cancel()
-        assert await gateway.endpoint.request("cpns-server", b"still") == b"\xa1still"
+        assert await gateway.ask("cpns-server", b"still") == b"\xa1still"
     finally:
         await child.end()
 

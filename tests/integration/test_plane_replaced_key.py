@@ -61,7 +61,7 @@ PLACES = pytest.mark.parametrize("place", [here, in_another_process])
 
 async def refused(party, entity_id):
     with pytest.raises(PlaneError):
-        await party.endpoint.request(entity_id, b"\xa0", timeout_s=1)
+        await party.ask(entity_id, b"\xa0", timeout_s=1)
 
 
 @pytest.mark.req("SEC-32")
@@ -70,8 +70,8 @@ async def refused(party, entity_id):
 async def test_a_live_session_is_neither_served_nor_used(tmp_path, change, place):
     async with parties(tmp_path, *SERVER_AND_GATEWAY) as (server, old):
         await old.endpoint.connect("server", *server.address)
-        await old.endpoint.request("server", b"\xa0")
-        await server.endpoint.request("gw", b"\xa0")
+        await old.ask("server", b"\xa0")
+        await server.ask("gw", b"\xa0")
         with place(server) as store:
             change(store, tmp_path)
         assert server.store.contexts() == []
@@ -165,7 +165,7 @@ async def test_a_request_on_the_way_is_not_answered(tmp_path, change, place):
 async def test_the_answer_to_a_request_of_ours_is_not_taken_from_the_old_key(tmp_path, place):
     async with parties(tmp_path, *SERVER_AND_GATEWAY) as (server, old):
         await old.endpoint.connect("server", *server.address)
-        await old.endpoint.request("server", b"\xa0")
+        await old.ask("server", b"\xa0")
         go_on = asyncio.Event()
 
         async def slow(payload):
@@ -173,7 +173,7 @@ async def test_the_answer_to_a_request_of_ours_is_not_taken_from_the_old_key(tmp
             return b"\xa1"
 
         old.answer = slow
-        request = asyncio.create_task(server.endpoint.request("gw", b"\xa0", timeout_s=10))
+        request = asyncio.create_task(server.ask("gw", b"\xa0", timeout_s=10))
         await until(lambda: old.got)
         with place(server) as store:
             replaced(store, tmp_path)
@@ -186,7 +186,7 @@ async def test_the_answer_to_a_request_of_ours_is_not_taken_from_the_old_key(tmp
 async def test_the_new_key_gets_in_beside_what_is_left_of_the_old_one(tmp_path):
     async with parties(tmp_path, *SERVER_AND_GATEWAY) as (server, old):
         await old.endpoint.connect("server", *server.address)
-        await old.endpoint.request("server", b"\xa0")
+        await old.ask("server", b"\xa0")
         old.endpoint._sessions.drop("server")
         await old.endpoint.connect("server", *server.address)  # a candidate beside the live one
         await old.stop()
@@ -195,7 +195,7 @@ async def test_the_new_key_gets_in_beside_what_is_left_of_the_old_one(tmp_path):
         await old.start()
         old.knows(server)
         await old.endpoint.connect("server", *server.address)
-        await old.endpoint.request("server", b"\xa0new", timeout_s=5)
+        await old.ask("server", b"\xa0new", timeout_s=5)
         assert server.got[-1][1] == b"\xa0new" and server.endpoint.has_session("gw")
         assert len(server.store.contexts()) == 1
 

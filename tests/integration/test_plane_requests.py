@@ -18,12 +18,12 @@ async def test_the_time_limit_of_a_request_runs_from_when_it_goes_out(tmp_path, 
         gateway.endpoint._places = asyncio.Semaphore(places)
         wire = await Wire.open(server.address)
         await gateway.endpoint.connect("cpns-server", *wire.address)
-        await gateway.endpoint.request("cpns-server", b"\xa0")
+        await gateway.ask("cpns-server", b"\xa0")
         lost = []
         wire.judge = lambda data, towards_server: lost.append(data) if towards_server else data
-        first = asyncio.ensure_future(gateway.endpoint.request("cpns-server", b"\xa0first", timeout_s=2.0))
+        first = asyncio.ensure_future(gateway.ask("cpns-server", b"\xa0first", timeout_s=2.0))
         await until(lambda: lost)
-        second = asyncio.ensure_future(gateway.endpoint.request("cpns-server", b"\xa0second", timeout_s=1.5))
+        second = asyncio.ensure_future(gateway.ask("cpns-server", b"\xa0second", timeout_s=1.5))
         first.add_done_callback(lambda _: setattr(wire, "judge", lambda data, towards_server: data))
         with pytest.raises(PeerUnreachable):
             await first

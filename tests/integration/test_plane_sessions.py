@@ -29,8 +29,8 @@ LAMP_AND_GATEWAY = (("lamp", "pne"), ("home-gw", "gateway"))
 async def test_a_message_travels_both_ways_in_one_session_and_the_peer_is_who_authenticated(tmp_path):
     async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
         await gateway.endpoint.connect("cpns-server", *server.address)
-        assert await gateway.endpoint.request("cpns-server", b"\xa0up") == b"\xa1\xa0up"
-        assert await server.endpoint.request("home-gw", b"\xa0down") == b"\xa1\xa0down"
+        assert await gateway.ask("cpns-server", b"\xa0up") == b"\xa1\xa0up"
+        assert await server.ask("home-gw", b"\xa0down") == b"\xa1\xa0down"
         assert server.got == [(Peer("home-gw", "gateway"), b"\xa0up")]
         assert gateway.got == [(Peer("cpns-server", "server"), b"\xa0down")]
         assert gateway.counters["handshakes_done"] == server.counters["handshakes_done"] == 1
@@ -40,8 +40,8 @@ async def test_a_message_travels_both_ways_in_one_session_and_the_peer_is_who_au
 async def test_a_pne_and_its_gateway_have_a_session_too(tmp_path):
     async with parties(tmp_path, *LAMP_AND_GATEWAY) as (lamp, gateway):
         await lamp.endpoint.connect("home-gw", *gateway.address)
-        assert await lamp.endpoint.request("home-gw", b"\xa0") == b"\xa1\xa0"
-        assert await gateway.endpoint.request("lamp", b"\xa0key") == b"\xa1\xa0key"
+        assert await lamp.ask("home-gw", b"\xa0") == b"\xa1\xa0"
+        assert await gateway.ask("lamp", b"\xa0key") == b"\xa1\xa0key"
         assert gateway.got == [(Peer("lamp", "pne"), b"\xa0")]
 
 
@@ -50,7 +50,7 @@ async def test_nothing_of_a_message_can_be_read_on_the_way(tmp_path):
     async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
         wire = await Wire.open(server.address)
         await gateway.endpoint.connect("cpns-server", *wire.address)
-        await gateway.endpoint.request("cpns-server", b"\xa0 the key of the house")
+        await gateway.ask("cpns-server", b"\xa0 the key of the house")
         wire.close()
         seen = b"".join(wire.to_server + wire.to_client)
         assert b"key of the house" not in seen and b"cpns" not in seen
@@ -61,7 +61,7 @@ async def test_an_empty_answer_is_empty(tmp_path):
     async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
         server.answer = lambda payload: None
         await gateway.endpoint.connect("cpns-server", *server.address)
-        assert await gateway.endpoint.request("cpns-server", b"\xa0") == b""
+        assert await gateway.ask("cpns-server", b"\xa0") == b""
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ async def test_a_protocol_error_of_the_handler_reaches_the_peer_with_its_reason(
         server.answer = lambda payload: problem
         await gateway.endpoint.connect("cpns-server", *server.address)
         with pytest.raises(PeerRefused) as refused:
-            await gateway.endpoint.request("cpns-server", b"\xa0")
+            await gateway.ask("cpns-server", b"\xa0")
         assert (refused.value.code, refused.value.reason) == (code, problem.reason)
 
 
@@ -87,12 +87,12 @@ async def test_a_fault_in_the_handler_is_answered_without_details_and_the_endpoi
         server.answer = lambda payload: 1 // 0
         await gateway.endpoint.connect("cpns-server", *server.address)
         with pytest.raises(PeerRefused) as refused:
-            await gateway.endpoint.request("cpns-server", b"\xa0")
+            await gateway.ask("cpns-server", b"\xa0")
         assert (refused.value.code, refused.value.reason) == ("5.00", "")
         assert server.counters["handlers_failed"] == 1
         assert "ZeroDivisionError" in caplog.text
         server.answer = lambda payload: b"\xa0"
-        assert await gateway.endpoint.request("cpns-server", b"\xa0") == b"\xa0"
+        assert await gateway.ask("cpns-server", b"\xa0") == b"\xa0"
 
 
 @pytest.mark.parametrize("length", [1024, 1025, 20_000, 131_072])
@@ -102,7 +102,7 @@ async def test_a_long_message_crosses_the_uplink_in_blocks_both_ways(tmp_path, l
         wire = await Wire.open(server.address)
         server.answer = lambda payload: payload[::-1]
         await gateway.endpoint.connect("cpns-server", *wire.address)
-        assert await gateway.endpoint.request("cpns-server", message) == message[::-1]
+        assert await gateway.ask("cpns-server", message) == message[::-1]
         assert server.got == [(Peer("home-gw", "gateway"), message)]
         wire.close()
         assert max(map(len, wire.to_server + wire.to_client)) <= 1280, "no datagram is fragmented"
@@ -112,7 +112,7 @@ async def test_a_message_longer_than_any_is_refused(tmp_path):
     async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
         await gateway.endpoint.connect("cpns-server", *server.address)
         with pytest.raises(PeerRefused, match=r"4\.13"):
-            await gateway.endpoint.request("cpns-server", bytes(131_073))
+            await gateway.ask("cpns-server", bytes(131_073))
         assert server.got == []
 
 
@@ -125,7 +125,7 @@ async def test_requests_at_once_get_each_its_own_answer(tmp_path):
         server.answer = slowly
         await gateway.endpoint.connect("cpns-server", *server.address)
         messages = [b"\xa0" + bytes([n]) * (n % 3 + 1) for n in range(8)]
-        answers = await asyncio.gather(*(gateway.endpoint.request("cpns-server", message) for message in messages))
+        answers = await asyncio.gather(*(gateway.ask("cpns-server", message) for message in messages))
         assert answers == [message * 400 for message in messages]
 
 
@@ -137,7 +137,7 @@ async def test_a_slow_handler_is_waited_for_and_asked_once(tmp_path, monkeypatch
     async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
         server.answer = slowly
         await gateway.endpoint.connect("cpns-server", *server.address)
-        assert await gateway.endpoint.request("cpns-server", b"\xa0") == b"\xa0"
+        assert await gateway.ask("cpns-server", b"\xa0") == b"\xa0"
         assert len(server.got) == 1
 
 
@@ -153,7 +153,7 @@ async def test_lost_datagrams_are_sent_again_and_the_handler_sees_each_request_o
         wire.judge = lossy
         messages = [b"\xa0%d" % n for n in range(6)]
         for message in messages:
-            await gateway.endpoint.request("cpns-server", message, timeout_s=60)
+            await gateway.ask("cpns-server", message, timeout_s=60)
         wire.close()
         assert [payload for _, payload in server.got] == messages
 
@@ -165,9 +165,9 @@ async def test_no_answer_is_unreachable_and_the_next_request_does_not_wait_behin
         await gateway.endpoint.connect("cpns-server", *wire.address)
         wire.judge = lambda data, towards_server: None if deaf else data
         with pytest.raises(PeerUnreachable):
-            await gateway.endpoint.request("cpns-server", b"\xa0", timeout_s=0.3)
+            await gateway.ask("cpns-server", b"\xa0", timeout_s=0.3)
         deaf = False
-        assert await gateway.endpoint.request("cpns-server", b"\xa0", timeout_s=1.0) == b"\xa1\xa0"
+        assert await gateway.ask("cpns-server", b"\xa0", timeout_s=1.0) == b"\xa1\xa0"
         wire.close()
 
 
@@ -180,19 +180,19 @@ async def test_a_server_that_moved_is_found_again_by_its_name(tmp_path, monkeypa
     async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
         places["cpns.example"] = server.address
         await gateway.endpoint.connect("cpns-server", "cpns.example", 5683)
-        await gateway.endpoint.request("cpns-server", b"\xa0here")
+        await gateway.ask("cpns-server", b"\xa0here")
         await server.stop()
         with pytest.raises(PeerUnreachable):
-            await gateway.endpoint.request("cpns-server", b"\xa0", timeout_s=0.1)
+            await gateway.ask("cpns-server", b"\xa0", timeout_s=0.1)
         await server.start([("127.0.9.9", 0)])
         places["cpns.example"] = server.address
-        assert await gateway.endpoint.request("cpns-server", b"\xa0there", timeout_s=2) == b"\xa1\xa0there"
+        assert await gateway.ask("cpns-server", b"\xa0there", timeout_s=2) == b"\xa1\xa0there"
 
 
 async def test_without_session_or_address_there_is_nothing_to_send_on(tmp_path):
     async with parties(tmp_path, *LAMP_AND_GATEWAY) as (_, gateway):
         with pytest.raises(NoSession):
-            await gateway.endpoint.request("lamp", b"\xa0")
+            await gateway.ask("lamp", b"\xa0")
         with pytest.raises(NoSession):
             gateway.endpoint.export("lamp", 32768, 32)
 
@@ -205,13 +205,13 @@ async def test_without_session_or_address_there_is_nothing_to_send_on(tmp_path):
 async def test_a_session_survives_a_restart_of_either_end(tmp_path, who):
     async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
         await gateway.endpoint.connect("cpns-server", *server.address)
-        await gateway.endpoint.request("cpns-server", b"\xa0before")
+        await gateway.ask("cpns-server", b"\xa0before")
         for party in (gateway, server):
             if who in (party.role, "both"):
                 await party.restart()
                 assert party.endpoint.entities() == {"home-gw", "cpns-server"} - {party.entity_id}
-        assert await server.endpoint.request("home-gw", b"\xa0down") == b"\xa1\xa0down"
-        assert await gateway.endpoint.request("cpns-server", b"\xa0up") == b"\xa1\xa0up"
+        assert await server.ask("home-gw", b"\xa0down") == b"\xa1\xa0down"
+        assert await gateway.ask("cpns-server", b"\xa0up") == b"\xa1\xa0up"
         assert gateway.counters["handshakes_done"] == server.counters["handshakes_done"] == 1
 
 
@@ -219,13 +219,13 @@ async def test_a_session_survives_a_restart_of_either_end(tmp_path, who):
 async def test_after_a_restart_the_first_request_is_challenged_with_echo_before_it_is_acted_on(tmp_path):
     async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
         await gateway.endpoint.connect("cpns-server", *server.address)
-        await gateway.endpoint.request("cpns-server", b"\xa0before")
+        await gateway.ask("cpns-server", b"\xa0before")
         await server.restart()
         server.got.clear()
-        assert await gateway.endpoint.request("cpns-server", b"\xa0after") == b"\xa1\xa0after"
+        assert await gateway.ask("cpns-server", b"\xa0after") == b"\xa1\xa0after"
         assert server.counters["requests_echo_challenged"] == 1
         assert server.got == [(Peer("home-gw", "gateway"), b"\xa0after")]
-        await gateway.endpoint.request("cpns-server", b"\xa0again")
+        await gateway.ask("cpns-server", b"\xa0again")
         assert server.counters["requests_echo_challenged"] == 1
 
 
@@ -234,7 +234,7 @@ async def test_requests_recorded_before_a_restart_are_not_acted_on_after_it(tmp_
     async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
         wire = await Wire.open(server.address)
         await gateway.endpoint.connect("cpns-server", *wire.address)
-        await gateway.endpoint.request("cpns-server", b"\xa0before")
+        await gateway.ask("cpns-server", b"\xa0before")
         recorded = wire.to_server[-1]
         await server.restart()
         server.got.clear()
@@ -255,7 +255,7 @@ async def test_sender_numbers_go_on_from_the_ceiling_after_a_restart(tmp_path):
         await gateway.endpoint.connect("cpns-server", *wire.address)
         for _ in range(3):
             for _ in range(71):
-                await gateway.endpoint.request("cpns-server", b"\xa0")
+                await gateway.ask("cpns-server", b"\xa0")
             await gateway.restart()
             gateway.endpoint._homes["cpns-server"] = wire.address
         wire.close()
@@ -284,7 +284,7 @@ async def test_a_replayed_request_is_dropped_without_an_answer(tmp_path):
     async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
         wire = await Wire.open(server.address)
         await gateway.endpoint.connect("cpns-server", *wire.address)
-        await gateway.endpoint.request("cpns-server", b"\xa0once")
+        await gateway.ask("cpns-server", b"\xa0once")
         answers = len(wire.to_client)
         wire.repeat_to_server(renumbered(wire.to_server[-1]))
         await until(lambda: server.counters["requests_replayed"] == 1)
@@ -298,7 +298,7 @@ async def test_a_retransmitted_request_gets_the_same_octets_again_and_is_handled
     async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
         wire = await Wire.open(server.address)
         await gateway.endpoint.connect("cpns-server", *wire.address)
-        await gateway.endpoint.request("cpns-server", b"\xa0once")
+        await gateway.ask("cpns-server", b"\xa0once")
         answers = len(wire.to_client)
         wire.repeat_to_server(wire.to_server[-1])
         await until(lambda: len(wire.to_client) == answers + 1)
@@ -314,7 +314,7 @@ async def test_late_and_reordered_requests_within_the_window_are_taken_once(tmp_
     async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
         wire = await Wire.open(server.address)
         await gateway.endpoint.connect("cpns-server", *wire.address)
-        await gateway.endpoint.request("cpns-server", b"\xa0first")
+        await gateway.ask("cpns-server", b"\xa0first")
 
         def hold(data, towards_server):
             if towards_server and not held:
@@ -324,13 +324,13 @@ async def test_late_and_reordered_requests_within_the_window_are_taken_once(tmp_
 
         wire.judge = hold
         with pytest.raises(PeerUnreachable):
-            await gateway.endpoint.request("cpns-server", b"\xa0late", timeout_s=0.1)
+            await gateway.ask("cpns-server", b"\xa0late", timeout_s=0.1)
         for n in range(tuning.REPLAY_WINDOW - 2):
-            await gateway.endpoint.request("cpns-server", b"\xa0%d" % n)
+            await gateway.ask("cpns-server", b"\xa0%d" % n)
         wire.repeat_to_server(held[0])
         await until(lambda: server.got[-1][1] == b"\xa0late")
         for n in range(3):
-            await gateway.endpoint.request("cpns-server", b"\xa0x%d" % n)
+            await gateway.ask("cpns-server", b"\xa0x%d" % n)
         wire.repeat_to_server(renumbered(held[0]))
         await until(lambda: server.counters["requests_replayed"] == 1)
         assert [payload for _, payload in server.got].count(b"\xa0late") == 1
@@ -342,18 +342,18 @@ async def test_the_live_session_stays_until_the_new_one_has_verified_a_request(t
     """A handshake whose last message never arrives leaves the old session in use on both sides."""
     async with parties(tmp_path, *LAMP_AND_GATEWAY) as (lamp, gateway):
         await lamp.endpoint.connect("home-gw", *gateway.address)
-        await lamp.endpoint.request("home-gw", b"\xa0old")
+        await lamp.ask("home-gw", b"\xa0old")
         old = gateway.endpoint._sessions.to_send("lamp")
         await lamp.endpoint._establish("home-gw")
         assert gateway.counters["handshakes_done"] == 2
         assert gateway.endpoint._sessions.to_send("lamp") is old
-        assert await gateway.endpoint.request("lamp", b"\xa0still") == b"\xa1\xa0still"
+        assert await gateway.ask("lamp", b"\xa0still") == b"\xa1\xa0still"
         assert [stored.recipient_id for stored in gateway.store.contexts()] == [old.recipient_id]
-        await lamp.endpoint.request("home-gw", b"\xa0new")
+        await lamp.ask("home-gw", b"\xa0new")
         new = gateway.endpoint._sessions.to_send("lamp")
         assert new is not old and old.ended
         assert [stored.recipient_id for stored in gateway.store.contexts()] == [new.recipient_id]
-        assert await gateway.endpoint.request("lamp", b"\xa0now") == b"\xa1\xa0now"
+        assert await gateway.ask("lamp", b"\xa0now") == b"\xa1\xa0now"
         assert len(lamp.store.contexts()) == 1
 
 
@@ -361,13 +361,13 @@ async def test_the_live_session_stays_until_the_new_one_has_verified_a_request(t
 async def test_a_session_that_the_peer_has_lost_is_made_anew_once_a_minute(tmp_path):
     async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
         await gateway.endpoint.connect("cpns-server", *server.address)
-        await gateway.endpoint.request("cpns-server", b"\xa0")
+        await gateway.ask("cpns-server", b"\xa0")
         await server.endpoint.drop("home-gw")
-        assert await gateway.endpoint.request("cpns-server", b"\xa0again") == b"\xa1\xa0again"
+        assert await gateway.ask("cpns-server", b"\xa0again") == b"\xa1\xa0again"
         assert gateway.counters["handshakes_done"] == 2
         await server.endpoint.drop("home-gw")
         with pytest.raises(NoSession, match="waits for its minute"):
-            await gateway.endpoint.request("cpns-server", b"\xa0")
+            await gateway.ask("cpns-server", b"\xa0")
         assert gateway.counters["handshakes_done"] == 2
 
 
@@ -375,7 +375,7 @@ async def test_many_requests_that_find_no_session_share_one_handshake(tmp_path):
     async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
         await gateway.endpoint.connect("cpns-server", *server.address)
         await gateway.endpoint.drop("cpns-server")
-        await asyncio.gather(*(gateway.endpoint.request("cpns-server", b"\xa0%d" % n) for n in range(6)))
+        await asyncio.gather(*(gateway.ask("cpns-server", b"\xa0%d" % n) for n in range(6)))
         assert gateway.counters["handshakes_done"] == 2
 
 
@@ -383,12 +383,12 @@ async def test_many_requests_that_find_no_session_share_one_handshake(tmp_path):
 async def test_a_dropped_peer_has_no_session_at_once_and_none_after_a_restart(tmp_path):
     async with parties(tmp_path, *LAMP_AND_GATEWAY) as (lamp, gateway):
         await lamp.endpoint.connect("home-gw", *gateway.address)
-        await lamp.endpoint.request("home-gw", b"\xa0")
+        await lamp.ask("home-gw", b"\xa0")
         await gateway.endpoint.drop("lamp")
         gateway.store.unregister("lamp")
         assert not gateway.endpoint.has_session("lamp")
         with pytest.raises((HandshakeFailed, NoSession)):
-            await lamp.endpoint.request("home-gw", b"\xa0")
+            await lamp.ask("home-gw", b"\xa0")
         await gateway.restart()
         assert gateway.endpoint.entities() == set()
         assert len(gateway.got) == 1
@@ -399,7 +399,7 @@ async def test_a_dropped_peer_has_no_session_at_once_and_none_after_a_restart(tm
 async def test_a_session_that_is_dropped_is_gone_from_the_disk_before_the_endpoint_is_closed(tmp_path, waited_for):
     async with parties(tmp_path, *LAMP_AND_GATEWAY) as (lamp, gateway):
         await lamp.endpoint.connect("home-gw", *gateway.address)
-        await lamp.endpoint.request("home-gw", b"\xa0")
+        await lamp.ask("home-gw", b"\xa0")
         dropped = gateway.endpoint.drop("lamp")
         assert not gateway.endpoint.has_session("lamp")
         if waited_for:
@@ -416,13 +416,13 @@ async def test_who_is_unregistered_by_another_process_loses_the_session_soon(tmp
     monkeypatch.setattr(endpoint_module, "_HOUSEKEEPING_S", 0.05)
     async with parties(tmp_path, *LAMP_AND_GATEWAY) as (lamp, gateway):
         await lamp.endpoint.connect("home-gw", *gateway.address)
-        await lamp.endpoint.request("home-gw", b"\xa0")
+        await lamp.ask("home-gw", b"\xa0")
         command_line = SessionStore(gateway.store.path)
         assert command_line.unregister("lamp")
         command_line.close()
         await until(lambda: not gateway.endpoint.has_session("lamp"))
         with pytest.raises((HandshakeFailed, NoSession)):
-            await lamp.endpoint.request("home-gw", b"\xa0")
+            await lamp.ask("home-gw", b"\xa0")
 
 
 async def test_a_delivery_to_many_reserves_its_numbers_in_few_commits(tmp_path):
@@ -435,9 +435,9 @@ async def test_a_delivery_to_many_reserves_its_numbers_in_few_commits(tmp_path):
                 lamp.knows(gateway)
                 gateway.knows(lamp)
                 await lamp.endpoint.connect("home-gw", *gateway.address)
-                await lamp.endpoint.request("home-gw", b"\xa0")
+                await lamp.ask("home-gw", b"\xa0")
             await gateway.restart()
-            answers = await asyncio.gather(*(gateway.endpoint.request(lamp.entity_id, b"\xa0") for lamp in lamps))
+            answers = await asyncio.gather(*(gateway.ask(lamp.entity_id, b"\xa0") for lamp in lamps))
             assert answers == [b"\xa1\xa0"] * len(lamps)
             assert gateway.endpoint._queue.commits <= 4
         finally:
@@ -503,7 +503,7 @@ async def test_two_entities_with_one_kid_both_get_sessions_under_their_own_names
                     break
                 except HandshakeFailed:
                     assert attempt == 0, "the second handshake finds the credential that fits"
-            await lamp.endpoint.request("home-gw", b"\xa0" + lamp.entity_id.encode())
+            await lamp.ask("home-gw", b"\xa0" + lamp.entity_id.encode())
         assert [(peer.entity_id, payload) for peer, payload in gateway.got] == [
             ("anna", b"\xa0anna"),
             ("bert", b"\xa0bert"),
@@ -557,7 +557,7 @@ async def test_admitting_needs_a_provisional_peer(tmp_path):
         with pytest.raises(NoSession):
             await gateway.endpoint.admit(Peer("lamp", "pne"))
         await lamp.endpoint.connect("home-gw", *gateway.address)
-        await lamp.endpoint.request("home-gw", b"\xa0")
+        await lamp.ask("home-gw", b"\xa0")
         (ordinary, _), *_ = gateway.got
         with pytest.raises(NoSession):
             await gateway.endpoint.admit(ordinary)
@@ -575,13 +575,13 @@ async def test_a_session_that_a_full_disk_did_not_take_is_not_used_until_it_is_t
 
         monkeypatch.setattr(gateway.store, "commit", full)
         with pytest.raises(PeerUnreachable):
-            await lamp.endpoint.request("home-gw", b"\xa0", timeout_s=0.5)
+            await lamp.ask("home-gw", b"\xa0", timeout_s=0.5)
         assert gateway.got == [] and not gateway.endpoint.has_session("lamp")
         monkeypatch.setattr(gateway.store, "commit", commit)
-        assert await lamp.endpoint.request("home-gw", b"\xa0") == b"\xa1\xa0"
+        assert await lamp.ask("home-gw", b"\xa0") == b"\xa1\xa0"
         assert [stored.sender_ceiling for stored in gateway.store.contexts()] == [tuning.NUMBERS_STEP]
         await gateway.restart()
-        assert await lamp.endpoint.request("home-gw", b"\xa1") == b"\xa1\xa1"
+        assert await lamp.ask("home-gw", b"\xa1") == b"\xa1\xa1"
         assert lamp.counters["handshakes_done"] == 1
 
 

@@ -14,6 +14,7 @@ from device_agent.clock import Clock
 from device_agent.host.storage import FileStorage
 from device_agent.key_store import KeyStore
 from device_agent.links.udp import UdpLink
+from message_plane.cpns_resource import PATH, cpns_resource
 from message_plane.endpoint import Peer
 from message_plane.errors import PeerUnreachable
 from message_plane.identity import OwnIdentity, SigningKey
@@ -107,7 +108,7 @@ async def connected(board, gateway, signing):
 
 @pytest.mark.req("CPNS-GKM-50")
 async def test_a_board_makes_a_session_and_both_ends_send_requests(connected, gateway):
-    assert await gateway.endpoint.request("lamp", b"\xa0key") == b"\xa1\xa0key"
+    assert await gateway.ask("lamp", b"\xa0key") == b"\xa1\xa0key"
     assert connected.heard == [b"\xa0key"]
     assert gateway.got == [(Peer("lamp", "pne"), b"\xa0first")]
 
@@ -115,7 +116,7 @@ async def test_a_board_makes_a_session_and_both_ends_send_requests(connected, ga
 @pytest.mark.req("CPNS-GKM-50", "SEC-22")
 async def test_the_session_survives_a_restart_of_the_gateway(connected, gateway):
     await gateway.restart()
-    assert await gateway.endpoint.request("lamp", b"\xa0key") == b"\xa1\xa0key"
+    assert await gateway.ask("lamp", b"\xa0key") == b"\xa1\xa0key"
     assert await connected.ask(b"\xa0after") == b"\xa1\xa0after"
     assert gateway.counters["requests_echo_challenged"] == 1
     assert gateway.counters["handshakes_done"] == 1
@@ -127,7 +128,7 @@ async def test_the_session_survives_a_restart_of_the_board(connected, gateway):
     await connected.stop()
     connected.start(gateway.address)
     assert await connected.ask(b"\xa0again") == b"\xa1\xa0again"
-    assert await gateway.endpoint.request("lamp", b"\xa0key") == b"\xa1\xa0key"
+    assert await gateway.ask("lamp", b"\xa0key") == b"\xa1\xa0key"
     assert connected.heard == [b"\xa0key"]
     assert gateway.counters["handshakes_done"] == 1
 
@@ -135,10 +136,10 @@ async def test_the_session_survives_a_restart_of_the_board(connected, gateway):
 async def test_the_board_is_found_where_its_last_verified_request_came_from(connected, gateway):
     await connected.stop()
     with pytest.raises(PeerUnreachable):
-        await gateway.endpoint.request("lamp", b"\xa0key", timeout_s=0.2)
+        await gateway.ask("lamp", b"\xa0key", timeout_s=0.2)
     connected.start(gateway.address, host="127.0.4.2")
     await connected.ask(b"\xa0moved")
-    assert await gateway.endpoint.request("lamp", b"\xa0key") == b"\xa1\xa0key"
+    assert await gateway.ask("lamp", b"\xa0key") == b"\xa1\xa0key"
 
 
 @pytest.mark.req("SEC-21")
@@ -159,7 +160,7 @@ async def test_what_the_board_replays_to_us_and_we_to_it_is_dropped(board, gatew
     await board.ask(b"\xa0once")
     wire.repeat_to_server(renumbered(wire.to_server[-1]))
     await until(lambda: gateway.counters["requests_replayed"] == 1)
-    await gateway.endpoint.request("lamp", b"\xa0key")
+    await gateway.ask("lamp", b"\xa0key")
     request = next(data for data in wire.to_client[::-1] if data[1] == 2)
     wire.transport.sendto(renumbered(request), wire.client)
     await asyncio.sleep(0.3)
@@ -170,7 +171,7 @@ async def test_what_the_board_replays_to_us_and_we_to_it_is_dropped(board, gatew
 
 async def test_a_long_message_fits_one_datagram_to_a_board_and_back(connected, gateway):
     message = b"\xa0" + bytes(1200)
-    assert await gateway.endpoint.request("lamp", message) == b"\xa1" + message
+    assert await gateway.ask("lamp", message) == b"\xa1" + message
     assert await connected.ask(message) == b"\xa1" + message
 
 
@@ -214,13 +215,13 @@ async def test_a_board_that_nobody_knows_pairs_and_its_session_goes_on(board, ga
     window = Window(gateway, signing)
     board.provision()
     board.start(gateway.address)
-    gateway.endpoint.open_pairing(window.accept, window.handle)
+    gateway.endpoint.open_pairing(window.accept, {PATH: cpns_resource(window.handle)})
     await board.agent.pair(SECRET)
     assert window.offered == [board.credential]
     assert window.seen == [Peer("lamp", "pne", provisional=True)] * 2
     assert gateway.store.credential("lamp") == board.credential
     assert await board.ask(b"\xa0paired") == b"\xa1\xa0paired"
-    assert await gateway.endpoint.request("lamp", b"\xa0key") == b"\xa1\xa0key"
+    assert await gateway.ask("lamp", b"\xa0key") == b"\xa1\xa0key"
     assert gateway.got == [(Peer("lamp", "pne"), b"\xa0paired")]
     await gateway.restart()
     assert await board.ask(b"\xa0kept") == b"\xa1\xa0kept"
@@ -232,7 +233,7 @@ async def test_outside_the_window_a_credential_by_value_is_refused(board, gatewa
     monkeypatch.setattr(pairing.tuning, "PAIRING_WINDOW", 300)
     monkeypatch.setattr(pairing.tuning, "PAIRING_PAUSE", 100)
     window = Window(gateway, signing)
-    gateway.endpoint.open_pairing(window.accept, window.handle)
+    gateway.endpoint.open_pairing(window.accept, {PATH: cpns_resource(window.handle)})
     gateway.endpoint.close_pairing()
     board.provision()
     board.start(gateway.address)
@@ -248,7 +249,7 @@ async def test_a_provisional_peer_reaches_the_pairing_handler_only_and_leaves_no
     window = Window(gateway, signing, secret=bytes(10))
     board.provision()
     board.start(gateway.address)
-    gateway.endpoint.open_pairing(window.accept, window.handle)
+    gateway.endpoint.open_pairing(window.accept, {PATH: cpns_resource(window.handle)})
     await _some_tries(board, window)
     assert {peer.provisional for peer in window.seen} == {True}
     assert gateway.got == []
@@ -266,7 +267,7 @@ async def test_another_key_under_a_registered_name_is_a_stranger_also_while_pair
     registered = OwnIdentity("lamp", "pne", ec.generate_private_key(ec.SECP256R1())).credential
     gateway.store.register(registered)
     board.start(gateway.address)
-    gateway.endpoint.open_pairing(window.accept, window.handle)
+    gateway.endpoint.open_pairing(window.accept, {PATH: cpns_resource(window.handle)})
     await _some_tries(board, window)
     assert {credential.x for credential in window.offered} == {board.credential.x}
     assert {peer.provisional for peer in window.seen} == {True}
@@ -287,7 +288,7 @@ async def _some_tries(board, window):
 async def test_a_registered_board_gets_in_while_another_one_pairs(connected, gateway, signing):
     """The gateway then sends its credential by value; it is the pinned one octet for octet."""
     window = Window(gateway, signing)
-    gateway.endpoint.open_pairing(window.accept, window.handle)
+    gateway.endpoint.open_pairing(window.accept, {PATH: cpns_resource(window.handle)})
     await gateway.endpoint.drop("lamp")
     await connected.stop()
     storage = FileStorage(connected.folder)

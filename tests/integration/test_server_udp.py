@@ -14,6 +14,7 @@ from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.errors import ServerError
 from message_plane import credentials
+from message_plane.cpns_resource import PATH, cpns_resource
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.errors import HandshakeFailed, PeerRefused, PeerUnreachable, PlaneError
 from message_plane.identity import OwnIdentity
@@ -35,7 +36,10 @@ class UdpPnGw(PnGw):
     async def start(self, server: CpnsServer) -> None:
         self.store.register(credentials.parse(server.credential(), "server"))
         self.endpoint = await Endpoint.open(
-            identity=self.identity, store=self.store, handler=self.take, bind=[("127.0.0.1", 0)]
+            identity=self.identity,
+            store=self.store,
+            resources={PATH: cpns_resource(self.take)},
+            bind=[("127.0.0.1", 0)],
         )
         await self.endpoint.connect("cpns.example", *server.addresses[0])
 
@@ -44,7 +48,7 @@ class UdpPnGw(PnGw):
         return await self.receive(message)
 
     async def ask(self, code: int, fields: dict[int, object]) -> dict[int, object]:
-        answer = await self.endpoint.request("cpns.example", m.encode(code, fields), timeout_s=10)
+        answer = await self.endpoint.request("cpns.example", m.encode(code, fields), resource=PATH, timeout_s=10)
         answer_code, answer_fields = m.decode(answer, 131072)
         assert answer_code == code + 1
         return dict(answer_fields)
@@ -138,11 +142,11 @@ async def test_a_malformed_message_and_a_foreign_pn_are_refused_with_a_coap_code
     server: CpnsServer, home: UdpPnGw
 ) -> None:
     with pytest.raises(PeerRefused) as caught:
-        await home.endpoint.request("cpns.example", b"\xff", timeout_s=10)
+        await home.endpoint.request("cpns.example", b"\xff", resource=PATH, timeout_s=10)
     assert caught.value.code == "4.00"
     foreign = m.encode(n.JOIN_REQUEST, {m.PNE_ID: "lamp", m.SG_ID: "light", m.PN_ID: "pn.other"})
     with pytest.raises(PeerRefused) as caught:
-        await home.endpoint.request("cpns.example", foreign, timeout_s=10)
+        await home.endpoint.request("cpns.example", foreign, resource=PATH, timeout_s=10)
     assert caught.value.code == "4.03"
     assert error_of(await home.ask(n.JOIN_REQUEST, {m.PNE_ID: "lamp", m.SG_ID: "x"})) == n.ERROR_UNKNOWN
 
@@ -156,7 +160,7 @@ async def test_a_blocked_pn_gw_loses_its_session_at_once(tmp_path: Path, server:
         assert sessions.contexts() == []
     server.update_key("light")
     with pytest.raises(PlaneError):
-        await home.endpoint.request("cpns.example", b"\xa0", timeout_s=5)
+        await home.endpoint.request("cpns.example", b"\xa0", resource=PATH, timeout_s=5)
     assert home.versions("light") == [1]
 
 

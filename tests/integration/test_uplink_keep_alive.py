@@ -12,6 +12,7 @@ from gateway_agent.keep_alive import SIGN_EVERY, KeepAlive
 from gateway_agent.sessions import UdpUplink
 from key_servers.cpns_server.app import CpnsServer
 from message_plane import credentials
+from message_plane.cpns_resource import PATH, cpns_resource
 from message_plane.endpoint import Endpoint
 from tests.integration.plane_world import LOOPBACK, Foreigner
 from tests.integration.test_server_udp import CONFIG, UdpPnGw
@@ -80,7 +81,7 @@ async def behind_a_router(folder: Path) -> AsyncIterator[tuple[CpnsServer, UdpPn
     server.register_gateway("gw.home", "pn.home", home.identity.credential.ccs, is_open=True)
     home.store.register(credentials.parse(server.credential(), "server"))
     home.endpoint = await Endpoint.open(
-        identity=home.identity, store=home.store, handler=home.take, bind=[("127.0.0.1", 0)]
+        identity=home.identity, store=home.store, resources={PATH: cpns_resource(home.take)}, bind=[("127.0.0.1", 0)]
     )
     try:
         await home.endpoint.connect(SERVER_ID, *router.address)
@@ -173,7 +174,10 @@ async def test_a_gateway_started_anew_makes_another_session_if_the_server_has_lo
     async with behind_a_router(tmp_path) as (server, home, router):
         await home.endpoint.close()
         home.endpoint = await Endpoint.open(
-            identity=home.identity, store=home.store, handler=home.take, bind=[("127.0.0.1", 0)]
+            identity=home.identity,
+            store=home.store,
+            resources={PATH: cpns_resource(home.take)},
+            bind=[("127.0.0.1", 0)],
         )
         assert home.endpoint.has_session(SERVER_ID)
         await server.restore()  # ends all sessions

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cpns import messages, numbers
+from message_plane.cpns_resource import PATH, cpns_resource
 from message_plane.credentials import Credential
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.identity import OwnIdentity
@@ -30,14 +31,17 @@ class SimulatedPne:
         self.sessions.register(gateway)
         self._gateway_id = gateway.entity_id
         self.endpoint = await Endpoint.open(
-            identity=self.identity, store=self.sessions, handler=self._take, bind=[("127.0.0.1", 0)]
+            identity=self.identity,
+            store=self.sessions,
+            resources={PATH: cpns_resource(self._take)},
+            bind=[("127.0.0.1", 0)],
         )
         await self.endpoint.connect(gateway.entity_id, *address)
 
     async def ask(self, code: int, fields: dict, timeout_s: float = 30) -> dict:
         """One CPNS message in this PNE's name; the fields of its answer."""
         message = messages.encode(code, {messages.PNE_ID: self.pne_id, **fields})
-        answer = await self.endpoint.request(self._gateway_id, message, timeout_s=timeout_s)
+        answer = await self.endpoint.request(self._gateway_id, message, resource=PATH, timeout_s=timeout_s)
         answered, found = messages.decode(answer)
         assert answered == code + 1
         return dict(found)

@@ -8,6 +8,7 @@ from gateway_agent.keep_alive import KeepAlive
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from message_plane import credentials
+from message_plane.cpns_resource import PATH, cpns_resource
 from message_plane.endpoint import Endpoint
 from tests.integration.test_server_udp import UdpPnGw
 from tests.system.routed_home import RoutedHome, missing_router
@@ -29,7 +30,10 @@ async def test_a_key_reaches_a_silent_pn_gw_at_once_because_it_keeps_the_way_ope
         home.store.register(credentials.parse(server.credential(), "server"))
         with network.inside(1):
             home.endpoint = await Endpoint.open(
-                identity=home.identity, store=home.store, handler=home.take, bind=[("0.0.0.0", 5683)]
+                identity=home.identity,
+                store=home.store,
+                resources={PATH: cpns_resource(home.take)},
+                bind=[("0.0.0.0", 5683)],
             )
         alive = KeepAlive(home.endpoint, SERVER_ID, network.FORGETS_S / 4)
         try:

@@ -16,6 +16,7 @@ from keycast.demo.house import GATEWAY_ID, PN_ID
 from keycast.services.steering import secret_octets
 from keycast.virtual_board.board import Board, Network
 from keycast.virtual_board.loopback import free_numbers, own_port
+from message_plane.cpns_resource import GATEWAY_KIND, PATH, cpns_resource
 from message_plane.endpoint import Endpoint
 from message_plane.identity import OwnIdentity
 from message_plane.session_store import SessionStore
@@ -122,8 +123,13 @@ async def test_a_relay_between_board_and_gateway_pairs_neither(tmp_path):
                 answer = await towards_gateway.ask()
             return messages.encode(numbers.PAIRING_RESPONSE, answer)
 
-        endpoint = await Endpoint.open(identity=identity, store=sessions, handler=relay, bind=[("127.0.0.1", 0)])
-        endpoint.open_pairing(lambda credential: True, relay)
+        endpoint = await Endpoint.open(
+            identity=identity,
+            store=sessions,
+            resources={PATH: cpns_resource(relay, GATEWAY_KIND)},
+            bind=[("127.0.0.1", 0)],
+        )
+        endpoint.open_pairing(lambda credential: True, {PATH: cpns_resource(relay)})
         host, port = endpoint.addresses[0]
         try:
             async with new_board(tmp_path / "new", f"{host}:{port}") as board:

@@ -138,10 +138,10 @@ async def test_a_new_pairing_takes_the_place_of_the_one_before(tmp_path: Path) -
     second = asyncio.create_task(app.pair("lamp", bytes(range(10))))
     with pytest.raises(NotAllowed, match="no board has proved"):
         await asyncio.wait_for(first, 5)
-    assert app.endpoint._incoming.pairing_handler is not None
+    assert app.endpoint._incoming.pairing_resources is not None
     second.cancel()
     await asyncio.gather(second, return_exceptions=True)
-    assert app.endpoint._incoming.pairing_handler is None
+    assert app.endpoint._incoming.pairing_resources is None
     await app.close()
 
 

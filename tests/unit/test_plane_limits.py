@@ -12,6 +12,8 @@ from message_plane.flood import FloodGuard, Verdict
 from message_plane.half_open import HalfOpen
 from message_plane.rate import Bucket, Buckets
 
+MOST = cpns_tuning.UPLINK_MESSAGE_MAX
+
 
 class Responder:
     def __init__(self, c_r):
@@ -198,14 +200,14 @@ def test_no_octets_make_the_shape_check_raise_anything_else():
         assert len(data) >= 4
 
 
-@pytest.mark.parametrize("length", [1, 1024, 1025, 2048, 100_000, cpns_tuning.UPLINK_MESSAGE_MAX])
+@pytest.mark.parametrize("length", [1, 1024, 1025, 2048, 100_000, MOST])
 def test_a_message_cut_into_blocks_is_put_together_again(length):
     message = random.Random(length).randbytes(length)
     transfers = blockwise.Transfers()
     number, whole = 0, None
     while whole is None:
         piece, block = blockwise.cut(message, number)
-        whole = transfers.collect(b"session", b"tag", block, piece, 10.0)
+        whole = transfers.collect(b"session", b"tag", block, piece, MOST, 10.0)
         assert (whole is None) == block.more
         number += 1
     assert whole == message
@@ -214,27 +216,27 @@ def test_a_message_cut_into_blocks_is_put_together_again(length):
 def test_blocks_out_of_order_or_of_another_transfer_are_refused():
     full = bytes(tuning.BLOCK)
     transfers = blockwise.Transfers()
-    assert transfers.collect(b"s", b"t", blockwise.Block(0, True), full, 0.0) is None
+    assert transfers.collect(b"s", b"t", blockwise.Block(0, True), full, MOST, 0.0) is None
     for session, tag, number, now in ((b"x", b"t", 1, 0.0), (b"s", b"x", 1, 0.0), (b"s", b"t", 2, 0.0)):
         with pytest.raises(MalformedMessage):
-            transfers.collect(session, tag, blockwise.Block(number, True), full, now)
+            transfers.collect(session, tag, blockwise.Block(number, True), full, MOST, now)
     with pytest.raises(MalformedMessage):
-        transfers.collect(b"s", b"u", blockwise.Block(0, True), full[1:], 0.0)
+        transfers.collect(b"s", b"u", blockwise.Block(0, True), full[1:], MOST, 0.0)
     with pytest.raises(MalformedMessage):
-        transfers.collect(b"s", b"u", blockwise.Block(0, False), full + b"x", 0.0)
-    assert transfers.collect(b"s", b"late", blockwise.Block(0, True), full, 0.0) is None
+        transfers.collect(b"s", b"u", blockwise.Block(0, False), full + b"x", MOST, 0.0)
+    assert transfers.collect(b"s", b"late", blockwise.Block(0, True), full, MOST, 0.0) is None
     with pytest.raises(MalformedMessage):
-        transfers.collect(b"s", b"late", blockwise.Block(1, True), full, 1.0 + tuning.BLOCKWISE_S)
+        transfers.collect(b"s", b"late", blockwise.Block(1, True), full, MOST, 1.0 + tuning.BLOCKWISE_S)
 
 
 def test_a_transfer_that_grows_too_long_is_refused():
     transfers = blockwise.Transfers()
     full = bytes(tuning.BLOCK)
-    most = cpns_tuning.UPLINK_MESSAGE_MAX // tuning.BLOCK
+    most = MOST // tuning.BLOCK
     for number in range(most):
-        assert transfers.collect(b"s", b"t", blockwise.Block(number, True), full, 0.0) is None
+        assert transfers.collect(b"s", b"t", blockwise.Block(number, True), full, MOST, 0.0) is None
     with pytest.raises(TooMany):
-        transfers.collect(b"s", b"t", blockwise.Block(most, True), full, 0.0)
+        transfers.collect(b"s", b"t", blockwise.Block(most, True), full, MOST, 0.0)
 
 
 def test_a_session_keeps_few_transfers_and_not_at_the_cost_of_another_session():

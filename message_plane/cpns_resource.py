@@ -1,0 +1,22 @@
+"""The resource of CPNS messages: CBOR towards boards; CBOR or XML, and in blocks, between PN GW and CPNS Server."""
+
+from __future__ import annotations
+
+from cpns import numbers, tuning
+from message_plane.resource import Handler, Resource
+
+PATH = "cpns"
+GATEWAY_KIND = "keycast.gw"  # what boards look for when they look for their PN GW
+
+_CBOR = {numbers.CONTENT_CBOR: b""}
+_XML_OR_CBOR = {numbers.CONTENT_XML: b"<", **_CBOR}  # no CPNS message in CBOR begins with `<`
+
+
+def cpns_resource(handler: Handler | None, kind: str = "") -> Resource:
+    """The entry at PATH in the table of resources of a PN GW or CPNS Server; its `kind` is announced if there is one.
+
+    A message that lists a whole PN is longer than a datagram may be, so those of the uplink travel in blocks. Boards
+    neither send nor get blocks here.
+    """
+    boards = Resource(handler, _CBOR, tuning.MESSAGE_MAX)
+    return Resource(handler, _XML_OR_CBOR, tuning.UPLINK_MESSAGE_MAX, blocks=True, kind=kind, boards=boards)
