@@ -2,19 +2,24 @@
 
 BIN := .venv/bin
 CPYTHON_PACKAGES := private_store message_plane gateway_agent key_servers keycast tools
+# The tests on all processors; at the end failures, the slowest, why tests are skipped, and the names of those that failed.
+TOLD := --shards --durations=10 -rsfE
 ARGS ?=
 
-.PHONY: help demo test check bench fuzz conformance vm board manifest lock clean
+.PHONY: help demo test check-fast check bench fuzz conformance vm board manifest lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: vm ## re-key a house of 8 virtual boards and watch it (ARGS="--boards 20 --loss 0.2")
 	@$(BIN)/keycast demo $(ARGS)
 
-test: check ## all checks and all tests, some 15 minutes; tells why tests are skipped and which are slow
-	@$(BIN)/python -m pytest -rs --durations=10 $(ARGS)
+test: check ## all checks and all tests, on all processors; tells why tests are skipped and which are slow
+	@$(BIN)/python -m pytest $(TOLD) $(ARGS)
+
+check-fast: check ## style, types and the tests without servers and boards, in a minute and a half
+	@$(BIN)/python -m pytest $(TOLD) --ignore tests/portable/test_on_vm.py tests/unit tests/property tests/portable $(ARGS)
 
 check: vm ## style and types, without the tests
 	@$(BIN)/ruff check --quiet

@@ -11,14 +11,21 @@ from pathlib import Path
 import pytest
 
 WORST_FIRST = ("failed", "skipped", "passed")
-USUAL_MIN = 15  # of a whole run on a machine with two cores
+USUAL_MIN = 8  # of a whole run on a machine with two cores
 SECONDS_OF_A_WHOLE_RUN = "keycast/seconds_of_a_whole_run"  # in pytest's cache
+REQUIREMENTS = "requirements"  # of each report: the ids of its test
 BEGUN_AT = pytest.StashKey()
 
 
 def pytest_addoption(parser):
     parser.addoption("--record-requirements", metavar="FILE", help="write the outcome of every test with its ids")
+    parser.addoption("--shards", action="store_true", help="run on all processors, each process in its own network")
     parser.addoption("--req", metavar="ID", action="append", help="run only the tests that name this requirement")
+
+
+def is_shard(config):
+    """Whether this process was started by another one to run a part of the tests."""
+    return hasattr(config, "workerinput")
 
 
 def pytest_report_header(config):
@@ -32,7 +39,7 @@ def pytest_report_header(config):
 
 def is_whole(config):
     """Whether all tests are asked for, to their end, and pytest's cache is there to keep how long that took."""
-    if not config.pluginmanager.has_plugin("cacheprovider"):
+    if is_shard(config) or not config.pluginmanager.has_plugin("cacheprovider"):
         return False
     options = ("keyword", "markexpr", "req", "maxfail", "lf", "collectonly")
     return config.args == config.getini("testpaths") and not any(config.getoption(name) for name in options)
@@ -49,8 +56,12 @@ def pytest_sessionfinish(session, exitstatus):
 
 
 def pytest_configure(config):
+    if config.getoption("--shards"):
+        from tests import shards  # needs what one process alone does not
+
+        config.pluginmanager.register(shards.plugin(config))
     path = config.getoption("--record-requirements")
-    if path:
+    if path and not is_shard(config):
         config.pluginmanager.register(RequirementRecorder(Path(path)))
 
 
@@ -60,6 +71,8 @@ def pytest_collection_modifyitems(config, items):
         named = [item for item in items if wanted & requirements_of(item)]
         config.hook.pytest_deselected(items=[item for item in items if item not in named])
         items[:] = named
+    for item in items:
+        item.user_properties.append((REQUIREMENTS, sorted(requirements_of(item))))
 
 
 def requirements_of(item):
@@ -74,15 +87,11 @@ class RequirementRecorder:
         self._path = path
         self._tests = {}
 
-    def pytest_collection_modifyitems(self, items):
-        for item in items:
-            self._tests[item.nodeid] = {"ids": sorted(requirements_of(item)), "outcome": None}
-
     def pytest_runtest_logreport(self, report):
         # set-up, call and tear-down each report; the worst of them is the test's outcome
-        test = self._tests[report.nodeid]
-        seen = [outcome for outcome in (test["outcome"], report.outcome) if outcome]
-        test["outcome"] = min(seen, key=WORST_FIRST.index)
+        ids = dict(report.user_properties).get(REQUIREMENTS, [])  # none of a shard that broke down
+        test = self._tests.setdefault(report.nodeid, {"ids": ids, "outcome": report.outcome})
+        test["outcome"] = min(test["outcome"], report.outcome, key=WORST_FIRST.index)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self):

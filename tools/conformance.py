@@ -75,7 +75,7 @@ def fill(rows: dict[str, Requirement], tests: dict[str, Any]) -> list[str]:
     for name, test in tests.items():
         for requirement in test["ids"]:
             if requirement in rows:
-                rows[requirement].outcomes[name] = test["outcome"] or "skipped"
+                rows[requirement].outcomes[name] = test["outcome"]
             elif not QUESTION.fullmatch(requirement):
                 unknown.add(f"{requirement} ({name})")
     return sorted(unknown)
@@ -101,7 +101,7 @@ def table(rows: dict[str, Requirement]) -> Table:
 
 def main() -> int:
     RECORD.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", "-q", f"--record-requirements={RECORD}", *sys.argv[1:]]
+    command = [sys.executable, "-m", "pytest", "-q", "--shards", f"--record-requirements={RECORD}", *sys.argv[1:]]
     ended = subprocess.run(command, cwd=PROJECT).returncode
     if not RECORD.exists():
         print("conformance: the tests could not be run; see above", file=sys.stderr)

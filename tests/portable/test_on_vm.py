@@ -39,12 +39,12 @@ def heap_kib(source: Path) -> int:
     return HEAP_KIB
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def machine():
     return vm.ensure()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def portable_image():
     with contextlib.suppress(compile.CompileError):  # test_portable_code_compiles tells it, once
         compile.compile_portable()

@@ -204,7 +204,7 @@ async def test_a_server_elsewhere_and_a_stolen_gateway(tmp_path: Path, reading: 
 
     async with (
         home_network(4, "192.168.1.10") as network,
-        Desk(tmp_path / "gateway", network.words(1)) as home,
+        Desk(tmp_path / "home", network.words(1)) as home,
         Desk(tmp_path / "server", network.words(3)) as server,
         Desk(tmp_path / "new", network.words(4)) as new,
     ):
@@ -223,7 +223,7 @@ async def test_a_server_elsewhere_and_a_stolen_gateway(tmp_path: Path, reading: 
             await home.done("keycast gateway run")
             await server.follow(reading.next())
             await home.done("keycast device provision lamp.porch -o porch.py")
-            board = Board.create(tmp_path / "gateway" / "board", 2, b"", network.board(2))
+            board = Board.create(tmp_path / "home" / "board", 2, b"", network.board(2))
             await home.done("mpremote run porch.py")
             async with switched_on(board):
                 await board.command("join", group="home/lights", timeout_s=60)

@@ -78,7 +78,7 @@ async def test_the_log_of_a_home_tells_what_happens_and_no_secret(tmp_path, capl
     assert all(said(f"{name} has joined {SG}") for name in names)
     assert said(f"of {SG} is made", "the group is new") and said(f"of {SG} is made", "a board has gone")
     assert said(f"of {SG} has arrived")
-    assert said(f"of {SG} is delivered: 3 of 3 boards after", "s (3 by ")
+    assert said(f"of {SG} is delivered: 3 of 3 boards after", "s (", " by ")
     assert said(f"{names[0]} is expelled from {SG}") and said(f"{names[0]} is out of {SG}")
     assert said("signing key 2 is in use")
     assert said(f"{names[1]} has left {SG}")

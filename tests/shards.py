@@ -1,0 +1,172 @@
+"""`pytest --shards` runs the tests on all processors: twice as many processes share the test files (pytest-xdist).
+
+Each process has a network of its own (a network namespace with a loopback interface and one Ethernet card), so that
+tests which bind well-known ports, broadcast or list interfaces do not disturb each other. Where the kernel makes no
+namespaces the tests run one after the other, and the header of the run says why.
+
+The files that took longest in the run before (pytest's cache has their times) are begun first.
+"""
+
+import os
+import shlex
+import subprocess
+import sys
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+from keycast.micropython_vm import compile
+
+PORTABLE = Path(__file__).with_name("portable")
+EACH_TEST_ALONE = ("tests/portable/test_on_vm.py",)  # one test is one file in the VM
+SECONDS_OF_TESTS = "keycast/seconds_of_tests"  # in pytest's cache; without those that are shorter than SHORT_S
+SHORT_S = 0.05
+# What is expected where nothing ran yet: of the longest units, and of each test of the others by its folder.
+LONG_S = {
+    "tests/system/test_system_network.py": 90,
+    "tests/system/test_pages_for_users.py": 90,
+    "tests/system/test_system_command_faults.py": 80,
+    "tests/system/test_system_val_whole_way.py": 60,
+    "tests/system/test_system_val_client.py": 50,
+    "tests/system/test_system_restore.py": 50,
+    "tests/portable/test_keys_covers.py": 30,
+    "tests/portable/test_on_vm.py::test_on_vm[test_mikey_vectors]": 30,
+    "tests/portable/test_on_vm.py::test_on_vm[test_device_val_client]": 30,
+    "tests/integration/test_seal_over_https.py": 30,
+    "tests/integration/test_seal_commands.py": 25,
+    "tests/unit/test_keycast_mikey.py": 25,
+    "tests/unit/test_server_crash.py": 20,
+}
+EACH_TEST_S = {"system": 1.5, "portable": 0.5, "integration": 0.3}
+
+# Names of network namespaces (`ip netns`) are kept in /run, so each process has a /run of its own as well.
+MAKE_NETWORK = """
+mount -t tmpfs tmpfs /run
+ip link set lo up
+ip link add eth0 type veth peer name cable
+ip link set cable up
+ip link set eth0 up
+ip address add 10.78.0.2/24 broadcast + dev eth0
+exec "$@"
+"""
+
+
+def in_own_network(*command):
+    """The words that start `command` in a network of its own, where an ordinary user is root, too."""
+    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    return ["unshare", *user, "--mount", "--net", "sh", "-ec", MAKE_NETWORK, "shard", *command]
+
+
+def why_no_networks():
+    """Why no process can have a network of its own here, "" if it can."""
+    try:
+        return subprocess.run(in_own_network("true"), capture_output=True, text=True).stderr.strip()
+    except FileNotFoundError:
+        return "there is no `unshare` command (package util-linux)"
+
+
+def unit(nodeid):
+    """What one process runs as a whole: a file, or a single test where nothing is shared by the tests of a file."""
+    file = nodeid.partition("::")[0]
+    return nodeid if file in EACH_TEST_ALONE else file
+
+
+def plugin(config):
+    """What this process of the run needs: a shard, the process that starts the shards, or one that does all itself."""
+    if hasattr(config, "workerinput"):
+        return LongestFirst()
+    why_not = why_no_networks()
+    return OneAfterTheOther(why_not) if why_not else Shards(config)
+
+
+class OneAfterTheOther:
+    def __init__(self, why_not):
+        self._why_not = why_not
+
+    def pytest_report_header(self):
+        return f"one test after the other, as this machine makes no networks for several processes: {self._why_not}"
+
+
+class LongestFirst:
+    """The order of the tests in a shard. All shards must find the same."""
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config, items):
+        known, expected, taken = seconds_of_tests(config), Counter(), Counter()
+        for item in items:
+            expected[unit(item.nodeid)] += EACH_TEST_S.get(item.path.parent.name, 0.1)
+            taken[unit(item.nodeid)] += known.get(item.nodeid, 0)
+        seconds = {**expected, **LONG_S, **{name: s for name, s in taken.items() if s}}
+        items.sort(key=lambda item: -seconds[unit(item.nodeid)])
+
+
+class Shards:
+    """Starts the shards, hands out the files, and tells each file that is done and each test that failed."""
+
+    def __init__(self, config):
+        self._config = config
+        self._number = 2 * len(os.sched_getaffinity(0))
+        self._seconds = Counter()  # of each test
+        self._left = Counter()  # tests of each unit that have not ended yet
+        self._units = 0
+        config.option.dist = "loadscope"
+        config.option.loadscopereorder = False
+        config.option.tx = [f"{self._number}*popen//python={shlex.join(in_own_network(sys.executable))}"]
+
+    def pytest_report_header(self):
+        return f"{self._number} processes, each in a network of its own"
+
+    def pytest_xdist_make_scheduler(self, config, log):
+        """Compile once what each shard would find missing, while the shards collect their tests."""
+        with suppress(compile.CompileError):  # a test tells it
+            compile.compile_portable()
+            compile.compile_board()
+            compile.compile_val_client_board()
+            for source in PORTABLE.glob("test_*.py"):
+                compile.compile_test(source)
+        return Scheduling(config, log)
+
+    def pytest_xdist_node_collection_finished(self, ids):
+        self._left = Counter(map(unit, ids))
+        self._units = len(self._left)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_report_teststatus(self, config):
+        """Leave the letter of each test out."""
+        category, letter, word = yield
+        return category, "" if config.option.verbose <= 0 else letter, word
+
+    def pytest_runtest_logreport(self, report):
+        self._seconds[report.nodeid] += report.duration
+        if report.failed:
+            self._print(f"FAILED {report.nodeid}")
+
+    def pytest_runtest_logfinish(self, nodeid):
+        ended = unit(nodeid)
+        self._left[ended] -= 1
+        if self._left[ended] == 0:
+            del self._left[ended]
+            self._print(f"[{self._units - len(self._left)} of {self._units}] {ended}")
+
+    def _print(self, line):
+        self._config.pluginmanager.getplugin("terminalreporter").write_line(line)
+
+    def pytest_sessionfinish(self, session):
+        if session.config.pluginmanager.has_plugin("cacheprovider"):
+            seconds = {nodeid: round(s, 2) for nodeid, s in self._seconds.items() if s >= SHORT_S}
+            session.config.cache.set(SECONDS_OF_TESTS, seconds_of_tests(session.config) | seconds)
+
+
+class Scheduling(LoadScopeScheduling):
+    """Hands the next unit to the shard that has least to do."""
+
+    def _split_scope(self, nodeid):
+        return unit(nodeid)
+
+
+def seconds_of_tests(config):
+    """How long tests took when they last ran here; {} if nothing is known."""
+    return config.cache.get(SECONDS_OF_TESTS, {}) if config.pluginmanager.has_plugin("cacheprovider") else {}
