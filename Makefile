@@ -43,7 +43,7 @@ board: .venv/complete ## make what goes onto a board: build/mpy/board.romfs, and
 	@$(BIN)/python -m keycast.micropython_vm.compile
 
 manifest: .venv/complete ## write micropython/manifest.py anew from what board.py imports
-	@$(BIN)/python -m keycast.micropython_vm.board_files
+	@$(BIN)/python -m tools.board_manifest
 
 .venv/complete: requirements.lock pyproject.toml tools/make_venv.sh
 	@tools/make_venv.sh

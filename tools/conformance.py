@@ -18,7 +18,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-PROJECT = Path(__file__).resolve().parents[1]
+from tools import PROJECT
+
 REQUIREMENTS = PROJECT / "tests" / "requirements.toml"
 RECORD = PROJECT / "build" / "tests.json"
 OUTPUT = PROJECT / "build" / "conformance.json"

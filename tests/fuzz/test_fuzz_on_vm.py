@@ -12,6 +12,7 @@ from tests.fuzz.corpus import Corpus
 from tests.fuzz.portable_parsers import PARSERS, verdict
 from tests.fuzz.target import Target
 from tests.fuzz.targets import TARGETS
+from tools import PROJECT
 
 HERE = Path(__file__).parent
 GUIDED = 1500  # inputs watched, to find those that go new ways
@@ -35,8 +36,8 @@ def test_both_pythons_judge_alike(target: Target) -> None:
     lines = "".join(f"{target.name} {data.hex()}\n" for data in tried)
     run = subprocess.run(
         vm.ensure().command(str(HERE / "portable_parsers.py"), heap_kib=HEAP_KIB),
-        cwd=vm.PROJECT,
-        env={**os.environ, "MICROPYPATH": f"{vm.PROJECT}:.frozen"},
+        cwd=PROJECT,
+        env={**os.environ, "MICROPYPATH": f"{PROJECT}:.frozen"},
         input=lines,
         capture_output=True,
         text=True,

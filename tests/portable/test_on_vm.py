@@ -7,17 +7,19 @@ counts both Pythons.
 
 import ast
 import contextlib
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from keycast.micropython_vm import compile, vm
+from tools import PROJECT, portable_images
 
 HERE = Path(__file__).parent
 HEAP_KIB = 96  # a board's; a file whose tests hold the gateway's end as well says `VM_HEAP_KIB = ...`
 LIMIT_S = 240
-RUNNER = Path(compile.__file__).with_name("on_vm") / "run_tests.py"
+RUNNER = PROJECT / "tools" / "on_vm" / "run_tests.py"
 FILES = sorted(path for path in HERE.glob("test_*.py") if path != Path(__file__))
 
 
@@ -47,12 +49,12 @@ def machine():
 @pytest.fixture(scope="session")
 def portable_image():
     with contextlib.suppress(compile.CompileError):  # test_portable_code_compiles tells it, once
-        compile.compile_portable()
-    return compile.PORTABLE_IMAGE
+        portable_images.compile_portable()
+    return portable_images.PORTABLE_IMAGE
 
 
 def test_portable_code_compiles():
-    compile.compile_portable()
+    portable_images.compile_portable()
 
 
 @pytest.mark.parametrize(
@@ -60,11 +62,12 @@ def test_portable_code_compiles():
     [pytest.param(path, id=path.stem, marks=pytest.mark.req(*marked_requirements(path))) for path in FILES],
 )
 def test_on_vm(source, machine, portable_image):
-    test_image = compile.compile_test(source)
+    test_image = portable_images.compile_test(source)
     heap = heap_kib(source)
     run = subprocess.run(
         machine.command(str(RUNNER), str(portable_image), str(test_image), source.stem, heap_kib=heap),
-        cwd=vm.PROJECT,
+        cwd=PROJECT,
+        env={**os.environ, "MICROPYPATH": str(compile.ON_VM)},
         capture_output=True,
         text=True,
         errors="replace",

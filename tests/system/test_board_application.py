@@ -11,12 +11,12 @@ from cpns import cborlite
 from cpns.key_ring import KeyRing
 from device_agent.key_store import KeyStore
 from device_agent.membership import record_name
-from keycast.micropython_vm import vm
 from tests.system.conftest import house_of
 from tests.system.watching import events, join
+from tools import PROJECT
 
 SG = "home/lights"
-README = (vm.PROJECT / "README.md").read_text()
+README = (PROJECT / "README.md").read_text()
 [AS_PRINTED] = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "main(node)" in block]
 
 

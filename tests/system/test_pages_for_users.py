@@ -20,12 +20,12 @@ from device_agent.key_store import KeyStore
 from device_agent.val_client import records
 from keycast.demo.seal_home import powered
 from keycast.micropython_vm import compile
-from keycast.micropython_vm.vm import PROJECT
 from keycast.program import program
 from keycast.virtual_board.board import Board, BoardError
 from tests.system import namespaces
 from tests.system.manual import NOT_FOR_READERS, Desk, Reading, blocks
 from tests.system.namespaces import HomeNetwork
+from tools import PROJECT
 
 README = PROJECT / "README.md"
 COMMANDS, GATEWAY, GMS, KMS, MIKEY = (

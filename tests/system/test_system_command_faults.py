@@ -269,16 +269,6 @@ def test_a_package_that_is_not_installed(tmp_path, package, extra, words):
     assert f"keycast[{extra}]" in refused(result) and package in result.stderr
 
 
-def test_a_demo_away_from_the_folder_of_the_project(tmp_path):
-    away = (
-        "import sys; from pathlib import Path; from keycast.micropython_vm import board_files\n"
-        "board_files.MANIFEST = Path('nowhere'); sys.argv[1:] = ['demo']\n"
-        "import keycast as k; k.main()"
-    )
-    result = subprocess.run([sys.executable, "-c", away], capture_output=True, text=True, cwd=tmp_path, timeout=60)
-    assert "make demo" in refused(result)
-
-
 def test_a_machine_without_micropython(tmp_path):
     none = (
         "import sys; from keycast.micropython_vm import vm; from keycast.virtual_board import board\n"

@@ -4,9 +4,9 @@ import pytest
 
 from device_agent import tuning
 from gateway_agent.config.schema import Delivery
-from keycast.virtual_board.forger import forging
 from tests.system.conftest import house_of
 from tests.system.watching import events, join, keyed
+from tools.bench.forger import forging
 
 SGS = [f"home/room{number}" for number in range(tuning.GROUPS_MAX)]
 

@@ -13,8 +13,8 @@ from device_agent.key_store import KeyStore
 from keycast.virtual_board import board, loopback
 from keycast.virtual_board.board import Board, BoardEnded, BoardError
 from keycast.virtual_board.fleet import Fleet
-from keycast.virtual_board.heap import smallest_heap
 from message_plane.credentials import ccs_of
+from tools.bench.smallest_heap import smallest_heap
 
 FIRST_NUMBER = 12_000  # 127.0.112.x: nobody else's in this project
 

@@ -3,6 +3,7 @@
 import ast
 
 from keycast.micropython_vm import board_files, compile, constants
+from tools import board_manifest
 
 NUMBERS = 'LIMIT = 4\nLONG = 30 * 86400 * 1000\nNAME = "prov"\n'
 
@@ -73,7 +74,7 @@ def test_boards_load_no_module_of_constants():
     for name, source in sources.items():
         text = source.read_text()
         assert text.count("\n") == files[name].read_text().count("\n"), name
-        loaded = set(board_files.imported(source))
+        loaded = set(board_manifest.imported(source))
         assert not loaded & {"cpns.numbers", "cpns.tuning", "device_agent.tuning"}, name
         ast.parse(text)
 
@@ -83,7 +84,7 @@ def test_a_firmware_can_have_the_same_sources_frozen_in():
     compile.compile_board()
     compile.compile_val_client_board()
     for manifest, tree in ((board_files.MANIFEST, "board"), (board_files.VAL_CLIENT_MANIFEST, "board_val_client")):
-        there = compile.SOURCES / tree / manifest.relative_to(board_files.PROJECT)
+        there = compile.SOURCES / tree / board_files.in_sources(manifest.name)
         files = board_files.listed(there)
         assert files.keys() == board_files.listed(manifest).keys()
         assert all(path.is_relative_to(compile.SOURCES / tree) for path in files.values())

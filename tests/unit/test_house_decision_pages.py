@@ -1,6 +1,6 @@
 """docs/decisions.md says where each security decision is implemented and shown, as the code and the tests stand now."""
 
-from tools import conformance, decision_pages
+from tools import PROJECT, conformance, decision_pages
 from tools.mutation import sites
 
 
@@ -9,8 +9,8 @@ def test_the_page_is_as_the_code_and_the_tests_are():
 
 
 def test_every_decision_of_the_gate_is_named_in_the_code_and_by_a_test():
-    shown = decision_pages.marked(conformance.PROJECT)
+    shown = decision_pages.marked(PROJECT)
     for row in conformance.load().values():
         if sites.ID.fullmatch(row.id) and row.gated:
-            assert sites.of(conformance.PROJECT, {row.id}), f"{row.id}: no function of the product names it"
+            assert sites.of(PROJECT, {row.id}), f"{row.id}: no function of the product names it"
             assert shown[row.id], f"{row.id}: no test names it"

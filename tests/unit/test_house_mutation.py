@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tools import conformance
+from tools import PROJECT
 from tools.mutation import operators, sites
 from tools.mutation.trial import Copy
 
@@ -123,7 +123,7 @@ def test_of_another_decision():
 @pytest.fixture
 def copy(project, tmp_path):
     (project / "tests").mkdir()
-    (project / "tests" / "conftest.py").write_text((conformance.PROJECT / "tests" / "conftest.py").read_text())
+    (project / "tests" / "conftest.py").write_text((PROJECT / "tests" / "conftest.py").read_text())
     (project / "tests" / "test_door.py").write_text(REACHED)
     (project / "tests" / "system").mkdir()
     (project / "tests" / "system" / "test_door_slowly.py").write_text("raise SystemExit(1)  # SEC-91\n")
@@ -134,7 +134,7 @@ def copy(project, tmp_path):
 
 
 def test_a_mutant_is_tried_by_the_tests_that_run_its_lines_and_by_those_that_start_a_process(project, copy):
-    shutil.copytree(conformance.PROJECT / "tools", copy.folder / "tools", dirs_exist_ok=True)
+    shutil.copytree(PROJECT / "tools", copy.folder / "tools", dirs_exist_ok=True)
     places = [*sites.of(project, {"SEC-91"}), *sites.named(project, "cpns/door.py::unrelated")]
     tests = copy.survey({"SEC-91"}, places, ["tests/system"])
     assert len(tests) == 3
@@ -152,7 +152,7 @@ def test_a_mutant_is_tried_by_the_tests_that_run_its_lines_and_by_those_that_sta
 
 
 def test_tests_that_fail_without_a_change_are_no_measure(project, copy):
-    shutil.copytree(conformance.PROJECT / "tools", copy.folder / "tools", dirs_exist_ok=True)
+    shutil.copytree(PROJECT / "tools", copy.folder / "tools", dirs_exist_ok=True)
     with pytest.raises(ValueError, match="without any change: failed"):
         copy.survey({"SEC-90"}, sites.of(project, {"SEC-90"}), ["tests/system"])
     with pytest.raises(ValueError, match="no test file names SEC-92"):

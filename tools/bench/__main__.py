@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from keycast.micropython_vm.vm import PROJECT, NoVm
+from keycast.micropython_vm.vm import NoVm
+from tools import PROJECT
 from tools.bench import (
     board,
     confirmations,

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from keycast.virtual_board import module_heap
+from tools.bench import module_heap
 from tools.bench.board_heap import HIGH_KIB, measure_smallest
 from tools.bench.board_steps import BoardSteps, NoValgrind, board_octets
 from tools.bench.rows import Line, Row, Skipped, Tell

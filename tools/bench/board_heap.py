@@ -14,12 +14,12 @@ from pathlib import Path
 
 from gateway_agent.config.schema import Delivery
 from keycast.virtual_board.board import Board, BoardEnded, BoardError
-from keycast.virtual_board.forger import forging
-from keycast.virtual_board.heap import smallest_heap
 from keycast.virtual_board.loopback import broadcast_port
 from keycast.virtual_board.thief import Sniffer
+from tools.bench.forger import forging
 from tools.bench.home import EVERYBODY, PN_ID, Home, build_home
 from tools.bench.rows import Tell
+from tools.bench.smallest_heap import smallest_heap
 
 GROUPS = [f"home/room{number}" for number in range(8)]
 LOW_KIB, HIGH_KIB = 48, 144

@@ -22,6 +22,7 @@ from device_agent.crypto import p256
 from device_agent.gkdk_store import GkdkStore
 from device_agent.key_store import KeyStore
 from keycast.micropython_vm import board_files, compile, vm
+from keycast.places import BUILD
 from keycast.provisioning.board import Trust, new_board
 from message_plane import credentials, edhoc
 from message_plane.identity import OwnIdentity, SigningKey
@@ -39,7 +40,7 @@ _START = (
     "import sys, rom; rom.mount(sys.argv.pop(), '/rom'); rom.mount(sys.argv.pop(), '/bench'); "
     "sys.path[:] = ['/rom', '/bench', '.frozen']; import steps"
 )
-COPY = vm.PROJECT / "build" / "bench" / "vm"
+COPY = BUILD / "bench" / "vm"
 _NOP = re.compile(rb"\x2e(\x8d(?:\xb4\x26\0\0\0\0|\x74\x26\0|\xb6\0\0\0\0|\x76\0))")
 _RUN_S = 120
 

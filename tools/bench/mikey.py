@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from keycast.micropython_vm.vm import PROJECT
 from mikey_sakke import eccsi, sakke
+from tools import PROJECT
 from tools.bench.processor import YARDSTICK, side_by_side_ms
 from tools.bench.rows import Line, Row, Tell
 

@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from keycast.micropython_vm.vm import PROJECT
+from tools import PROJECT
 
 SOURCES = Path(__file__).with_name("mls")
 PLACE = PROJECT / "build" / "bench" / "mls"

@@ -14,12 +14,13 @@ from pathlib import Path
 
 from device_agent.val_client import key_cache
 from keycast.micropython_vm import board_files, compile, vm
-from keycast.virtual_board.heap import smallest_heap
 from mikey_sakke.curve import run
+from tools import PROJECT
 from tools.bench.board_steps import NoValgrind, decodable
 from tools.bench.rows import Line, Row, Skipped, Tell
+from tools.bench.smallest_heap import smallest_heap
 
-VECTORS = vm.PROJECT / "tests" / "vectors"
+VECTORS = PROJECT / "tests" / "vectors"
 CYCLES_PER_INSTRUCTION = 1.05
 ESP32_HZ = 240e6
 ROUNDS = 5

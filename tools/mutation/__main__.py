@@ -21,13 +21,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tools import conformance
+from tools import PROJECT, conformance
 from tools.mutation import operators, sites
 from tools.mutation.operators import Mutant
 from tools.mutation.sites import Site
 from tools.mutation.trial import Copy, Test
 
-OUTPUT = conformance.PROJECT / "build" / "mutation.json"
+OUTPUT = PROJECT / "build" / "mutation.json"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def main() -> int:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     arguments = _arguments()
     ids = set(arguments.ids)
-    project = conformance.PROJECT
+    project = PROJECT
     try:
         places = [site for at in arguments.at for site in sites.named(project, at)] or sites.of(project, ids)
     except ValueError as error:

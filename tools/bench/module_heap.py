@@ -1,6 +1,6 @@
 """What each module of a board costs: octets of .mpy in flash, and of heap once it is imported (its code runs in place).
 
-`python -m keycast.virtual_board.module_heap` prints the table. Modules are imported leaves first, so each is charged
+`python -m tools.bench.module_heap` prints the table. Modules are imported leaves first, so each is charged
 with what it adds itself. What stands in for hardware is native on an ESP32 and costs no heap there.
 """
 
@@ -16,9 +16,11 @@ from rich.table import Table
 
 from keycast.micropython_vm import board_files, compile, vm
 from keycast.virtual_board import board
+from tools import board_manifest
 
 HARDWARE = ("air", "machine", "network", "esp32", "socket")
 HEAP_KIB = 256
+_ON_VM = Path(__file__).with_name("on_vm")
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Cost:
 def measure() -> list[Cost]:
     """The cost of every module of a board, leaves first; "vm" is what is there before. Raises CalledProcessError."""
     board.build()
-    files = board_files.listed(compile.SOURCES / "board" / board_files.MANIFEST.relative_to(vm.PROJECT))
+    files = board_files.listed(compile.SOURCES / "board" / board_files.in_sources(board_files.MANIFEST.name))
     order = _leaves_first(files)
     with tempfile.TemporaryDirectory() as flash:
         environment = {
@@ -41,6 +43,7 @@ def measure() -> list[Cost]:
             "BOARD_ROM": str(compile.BOARD_IMAGE),
             "BOARD_HARDWARE": str(board.HARDWARE_IMAGE),
             "BOARD_NVS": flash,
+            "BOARD_APP": str(_ON_VM),
             "BOARD_MODULES": " ".join(["asyncio", *HARDWARE, *map(board_files.dotted, order)]),
         }
         run = subprocess.run(
@@ -68,8 +71,8 @@ def _leaves_first(files: Mapping[str, Path]) -> list[str]:
         if name in order or name in path:
             return
         path.append(name)
-        for module in board_files.imported(files[name]):
-            for other, _ in board_files.files_of(module, board_files.FOLDER):
+        for module in board_manifest.imported(files[name]):
+            for other, _ in board_manifest.files_of(module, board_files.FOLDER):
                 if other in files:
                     visit(other)
         path.pop()

@@ -1,0 +1,27 @@
+"""Where the files of boards are, and where it is kept what this machine makes of them or fetches.
+
+In a checkout these are `micropython/`, and the folders `build` and `.cache` beside it. The installed package has the
+files of boards inside, as `on_board/`, and keeps what it makes in the user's cache (XDG_CACHE_HOME, or ~/.cache):
+nothing in there is secret, and all of it may be removed, for it is made or fetched again when it is needed.
+"""
+
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+SITE = Path(__file__).resolve().parents[1]
+"""The folder that has our packages in it."""
+
+_ON_BOARD = SITE / "keycast" / "on_board"
+INSTALLED = _ON_BOARD.is_dir()
+BOARD_FILES = _ON_BOARD if INSTALLED else SITE / "micropython"
+"""The files that are only true on a board, with the manifests that list what else it needs."""
+
+
+def _user_cache() -> Path:
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (named if named.is_absolute() else Path.home() / ".cache") / "keycast"
+
+
+CACHE = _user_cache() if INSTALLED else SITE / ".cache"
+BUILD = CACHE / f"build-{version('keycast')}" if INSTALLED else SITE / "build"
