@@ -1,5 +1,6 @@
 """The gateway's clocks: monotonic for every span of time, Unix time only while the system's clock is synchronised."""
 
+import asyncio
 import ctypes
 import time
 
@@ -11,8 +12,8 @@ class SystemClock:
     """`core.ports.Clock` on Linux."""
 
     def monotonic(self) -> float:
-        """Seconds since some moment, never going back."""
-        return time.monotonic()
+        """Seconds since some moment, never going back: the event loop's time, which must be running."""
+        return asyncio.get_running_loop().time()
 
     def unix(self) -> int:
         """Unix seconds, or 0 while the kernel says that nobody keeps the clock in step (SEC-05)."""

@@ -5,7 +5,6 @@ proved in it is the business of `core.pairing_window`.
 """
 
 import asyncio
-import time
 from collections import Counter
 
 from cpns import messages, name_rule, numbers
@@ -91,7 +90,7 @@ class Pairing:
             if window is None:
                 return self._answer_again(peer, messages.AUTHENTICATOR in fields)
             exporter = self._endpoint.export(peer, LABEL_PAIRING, EXPORTER_LEN)
-            answer = window.answer(peer.entity_id, fields, exporter, time.monotonic())
+            answer = window.answer(peer.entity_id, fields, exporter, asyncio.get_running_loop().time())
         except CpnsError as error:
             self._counters["pairing_refused"] += 1
             if isinstance(error, NotAuthentic):

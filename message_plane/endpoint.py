@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from cpns import numbers
 from message_plane import tuning
+from message_plane.clock import monotonic
 from message_plane.commit_queue import CommitQueue
 from message_plane.credentials import Credential
 from message_plane.edhoc import C_I_LEN, export
@@ -239,7 +239,7 @@ class Endpoint:
         `request` does not, and nothing of it is written to disk unless `admit` is called.
         """
         self._incoming.pairing_resources = resources
-        self._reception.open_window(accept, time.monotonic() + duration_s)
+        self._reception.open_window(accept, monotonic() + duration_s)
 
     def close_pairing(self) -> None:
         """Close the window; provisional sessions end with it (SEC-20)."""
@@ -348,7 +348,7 @@ class Endpoint:
 
     async def _renew(self, entity_id: str) -> None:
         """Make the session anew, at most once a minute: what says that it is lost is not authenticated (SEC-27)."""
-        now = time.monotonic()
+        now = monotonic()
         if now - self._renewed_at.get(entity_id, -tuning.RENEW_MIN_S) < tuning.RENEW_MIN_S:
             raise NoSession(f"{entity_id!r} has lost the session again: the next handshake waits for its minute")
         self._renewed_at[entity_id] = now
@@ -384,7 +384,7 @@ class Endpoint:
             log.error("a session that was ended is still on the disk: %s", task.exception())
 
     async def _tidy(self) -> None:
-        now = time.monotonic()
+        now = monotonic()
         self._reception.expire(now)
         self._incoming.expire(now)
         if self._incoming.pairing_resources is not None and not self._reception.window_open(now):

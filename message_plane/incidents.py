@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 
 from message_plane import tuning
+from message_plane.clock import monotonic
 
 log = logging.getLogger("message_plane")
 
@@ -63,7 +63,7 @@ class Incidents:
         """Count something a stranger did; say so in at most one line for LOG_EVERY_S seconds."""
         self.counters[name] += 1
         self._unsaid[name] += 1
-        now = time.monotonic()
+        now = monotonic()
         if now < self._next_line:
             return
         self._next_line = now + tuning.LOG_EVERY_S

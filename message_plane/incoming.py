@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter, defaultdict
 from collections.abc import Coroutine
 from typing import Any
@@ -34,6 +33,7 @@ from aiocoap.numbers.optionnumbers import OptionNumber  # type: ignore[import-un
 from cpns.errors import CpnsError, MalformedMessage, TooMany
 from message_plane import tuning
 from message_plane.blockwise import Block, Transfers, cut
+from message_plane.clock import monotonic
 from message_plane.errors import NoSession, PlaneError
 from message_plane.exchanges import Exchanges
 from message_plane.incidents import Incidents, log
@@ -124,7 +124,7 @@ class Incoming:
             self._exchanges.reply(request, Message(code=BAD_OPTION))
             return
         response, answered = self._reception.answer(
-            request.payload, request.remote.host, request.remote.port, request.opt.echo, time.monotonic()
+            request.payload, request.remote.host, request.remote.port, request.opt.echo, monotonic()
         )
         if answered:
             self._exchanges.accept(request)
@@ -180,7 +180,7 @@ class Incoming:
 
         Whoever recorded requests can cause this, and each challenge uses a sender number: so they are limited.
         """
-        if not session.challenges.take(time.monotonic()):
+        if not session.challenges.take(monotonic()):
             self._incidents.strange("requests_replayed")
             self._exchanges.ignore(request)
             return
@@ -265,7 +265,7 @@ class Incoming:
             return _refusal(BAD_REQUEST, broken)
 
     async def _answer_in_blocks(self, resource: Resource, transfers: Transfers, session: Session, inner: Any) -> Any:
-        now = time.monotonic()
+        now = monotonic()
         tag = b"".join(inner.opt.request_tag)
         block1, block2 = inner.opt.block1, inner.opt.block2
         if block2 is not None and block2.block_number:
@@ -283,7 +283,7 @@ class Incoming:
         response = await self._handled(resource, session.peer, body)
         if len(response.payload) > tuning.BLOCK:
             piece, block = cut(response.payload, 0)
-            transfers.keep(session.recipient_id, tag, response.payload, time.monotonic())
+            transfers.keep(session.recipient_id, tag, response.payload, monotonic())
             response.payload = piece
             response.opt.block2 = block.option
         if block1 is not None:

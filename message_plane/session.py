@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from aiocoap import CHANGED, POST, Message, oscore  # type: ignore[import-untype
 
 from cpns.errors import MalformedMessage
 from message_plane import tuning
+from message_plane.clock import monotonic
 from message_plane.credentials import Credential
 from message_plane.datagram import check_options
 from message_plane.errors import NoSession
@@ -104,7 +104,7 @@ class Session(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
         self.place: tuple[str | None, int | None] = (None, None)
         self.heard: Address | None = None  # where its last verified request came from, and by which interface
         self._lease = lease
-        self._begun = time.monotonic() - stored.lived_s
+        self._begun = monotonic() - stored.lived_s
         self.derive_keys(stored.master_salt, stored.master_secret)
         self._common_iv_number = int.from_bytes(self.common_iv, "big")
 

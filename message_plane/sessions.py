@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from message_plane import tuning
+from message_plane.clock import monotonic
 from message_plane.commit_queue import CommitQueue
 from message_plane.credentials import RESPONDERS_OF
 from message_plane.edhoc import C_I_LEN, C_R_LEN, LABEL_MASTER_SALT, LABEL_MASTER_SECRET, Established
@@ -58,7 +59,7 @@ class Sessions:
         self._candidates: dict[str, Session] = {}
         self._provisional: dict[bytes, Session] = {}  # by recipient ID, the oldest first
         self._moved: set[Session] = set()
-        self._counted_at = time.monotonic()
+        self._counted_at = monotonic()
         self._promotions = SingleFlight[bool]()
         self._reservations = SingleFlight[None]()
 
@@ -95,7 +96,7 @@ class Sessions:
     def by_recipient_id(self, recipient_id: bytes) -> Session | None:
         """The session whose peer sends this kid, unless it has worn out. `Session.unprotect` asks if it is over."""
         session = self._by_recipient_id.get(recipient_id)
-        return None if session is None or session.worn_out(time.monotonic()) else session
+        return None if session is None or session.worn_out(monotonic()) else session
 
     def to_send(self, entity_id: str) -> Session | None:
         """The session to send on: ours to confirm if we initiated it, else the one the peer has used.
@@ -107,7 +108,7 @@ class Sessions:
             session: Session | None = candidate
         else:
             session = self._live.get(entity_id)
-        return None if session is None or session.over or session.worn_out(time.monotonic()) else session
+        return None if session is None or session.over or session.worn_out(monotonic()) else session
 
     def newest(self, entity_id: str) -> Session | None:
         """The session of the newest handshake with the registered `entity_id`. Raises StoreError."""
@@ -139,7 +140,7 @@ class Sessions:
         newest = max(heard, key=lambda session: session.heard_at or 0.0)
         host, port = newest.stored.host or "", newest.stored.port
         place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        return Heard(time.monotonic() - (newest.heard_at or 0.0), place)
+        return Heard(monotonic() - (newest.heard_at or 0.0), place)
 
     def unused_id(self, length: int, taken: Callable[[bytes], bool] = lambda _: False) -> bytes:
         """A random recipient ID that no session has, for which `taken` is False. Lengths are those of C_I and C_R."""
@@ -192,7 +193,7 @@ class Sessions:
                 return False
         if session.over:
             return False
-        session.heard_at = time.monotonic()
+        session.heard_at = monotonic()
         if (session.stored.host, session.stored.port) != (host, port):
             session.stored = dataclasses.replace(session.stored, host=host, port=port)
             self._moved.add(session)
@@ -200,7 +201,7 @@ class Sessions:
 
     async def count_time(self, at_least_s: float = tuning.COUNT_TIME_EVERY_S) -> None:
         """Write down by how much all sessions have aged since it was done last, if it is so much or more (SEC-36)."""
-        elapsed = int(time.monotonic() - self._counted_at)
+        elapsed = int(monotonic() - self._counted_at)
         if elapsed >= max(at_least_s, 1) and self._by_recipient_id:
             self._counted_at += elapsed
             await self._queue.commit(CountTime(elapsed))
@@ -261,7 +262,7 @@ class Sessions:
 
     def sweep(self) -> list[Session]:
         """End worn out sessions, in memory; those to be removed from disk are returned."""
-        now = time.monotonic()
+        now = monotonic()
         return [self._end(session) for session in list(self._by_recipient_id.values()) if session.worn_out(now)]
 
     def reconcile(self) -> None:
@@ -299,7 +300,7 @@ class Sessions:
             echo=None,
             exporter_key=established.exporter_key,
         )
-        session.heard_at = time.monotonic()  # its message_3 or message_4 has verified
+        session.heard_at = monotonic()  # its message_3 or message_4 has verified
         if established.provisional:
             session.ceiling = tuning.SESSION_NUMBERS_MAX
         return session

@@ -1,14 +1,19 @@
 """Tests by requirement: run those that name an id (`pytest --req SEC-20`), record which ids a run showed.
 
+Asynchronous tests run in virtual time unless they are marked `real_time`.
+
 `tools/conformance.py` asks for the record, `tools/mutation` for the selection. Who runs all tests is told before how
 long that takes.
 """
 
+import asyncio
 import json
 import time
 from pathlib import Path
 
 import pytest
+
+from tests.virtual_time import VirtualTimeLoop
 
 WORST_FIRST = ("failed", "skipped", "passed")
 USUAL_MIN = 8  # of a whole run on a machine with two cores
@@ -63,6 +68,11 @@ def pytest_configure(config):
     path = config.getoption("--record-requirements")
     if path and not is_shard(config):
         config.pluginmanager.register(RequirementRecorder(Path(path)))
+
+
+def pytest_asyncio_loop_factories(item):
+    real = item.get_closest_marker("real_time")
+    return {"real time": asyncio.SelectorEventLoop} if real else {"virtual time": VirtualTimeLoop}
 
 
 def pytest_collection_modifyitems(config, items):

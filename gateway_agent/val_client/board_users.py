@@ -121,8 +121,9 @@ class BoardUser:
         """Say once a day that the keys of the PNE are over soon."""
         if self.keys_end is None or self.keys_end - time.time() > WARN_S:
             return
-        if time.monotonic() - self._warned_at >= WARN_EVERY_S:
-            self._warned_at = time.monotonic()
+        now = asyncio.get_running_loop().time()
+        if now - self._warned_at >= WARN_EVERY_S:
+            self._warned_at = now
             end = datetime.datetime.fromtimestamp(self.keys_end, datetime.UTC)
             _log.warning("the keys of %s end at %s: run keycast seal board %s", self.pne_id, end, self.pne_id)
 
@@ -151,7 +152,7 @@ class BoardUser:
     def heard(self, octets: bytes) -> None:
         """Take a Key Message of the PNE. Raises MalformedMessage, TooMany."""
         answer = answer_of(octets)
-        now = time.monotonic()
+        now = asyncio.get_running_loop().time()
         self._there.set()
         self._seen.set()
         if isinstance(answer, int):  # it has started anew: its store may be another one

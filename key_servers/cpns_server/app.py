@@ -51,8 +51,8 @@ _PROTECTION = {"authenticated": numbers.PROTECTION_AUTHENTICATED, "sealed": numb
 
 
 def system_clock() -> Moment:
-    """Read the machine's clocks."""
-    return Moment(time.monotonic(), int(time.time()))
+    """Read the clocks: of the event loop, which must be running, and of the wall."""
+    return Moment(asyncio.get_running_loop().time(), int(time.time()))
 
 
 class CpnsServer:

@@ -360,6 +360,7 @@ async def test_the_person_is_told_who_came_instead(app, monkeypatch):
 # The window ends with the command
 
 
+@pytest.mark.real_time
 @pytest.mark.req("SEC-20")
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
 async def test_the_window_ends_with_the_command_that_asked(app, tmp_path, signal_number):

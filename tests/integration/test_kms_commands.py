@@ -136,6 +136,7 @@ def test_who_is_revoked_is_told_so_at_each_further_command(state: Path) -> None:
     assert "no name or URI" in kms(state.with_name("other"), "init", "bad name", code=1)
 
 
+@pytest.mark.real_time
 async def test_a_kms_in_its_own_process_serves_users_added_beside_it(
     state: Path, tmp_path: Path, unused_tcp_port: int
 ) -> None:

@@ -16,6 +16,8 @@ from message_plane.session import parse_option
 from tests.integration.plane_world import Party, Wire
 from tests.waiting import until
 
+pytestmark = pytest.mark.real_time
+
 ROOT = Path(__file__).parents[2]
 CHILD = Path(__file__).with_name("plane_gateway_child.py")
 LEASE_MS = 600

@@ -10,7 +10,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cpns import messages, numbers
 from device_agent import pairing, provisioning, session
 from device_agent.agent import Agent
-from device_agent.clock import Clock
 from device_agent.host.storage import FileStorage
 from device_agent.key_store import KeyStore
 from device_agent.links.udp import UdpLink
@@ -19,6 +18,7 @@ from message_plane.endpoint import Peer
 from message_plane.errors import PeerUnreachable
 from message_plane.identity import OwnIdentity, SigningKey
 from tests.integration.plane_world import Wire, parties, renumbered
+from tests.virtual_time import BoardClock
 from tests.waiting import until
 
 SECRET = bytes(range(10))
@@ -57,7 +57,7 @@ class Board:
     def start(self, gateway_address, host="127.0.4.1"):
         self.storage = FileStorage(self.folder)
         link = UdpLink(host, "127.255.255.255", hear=host, port=0, broadcast_port=0)
-        self.agent = Agent(self.storage, link, Clock(), secrets.token_bytes, lambda name, values: None)
+        self.agent = Agent(self.storage, link, BoardClock(), secrets.token_bytes, lambda name, values: None)
         self.agent.membership.handle = self._handle
         self.agent.membership.duty = lambda now: None
         self.agent._discovery._hint = gateway_address

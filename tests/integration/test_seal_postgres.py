@@ -15,6 +15,8 @@ from mikey_sakke.group_configuration import KEY, REVOCATION
 from tests.unit.postgres_server import postgres
 from tests.unit.seal_world import ALICE, BOB, CREW, GMS, Clock, GmsInside, KmsSecrets, client_of, profile
 
+pytestmark = pytest.mark.real_time
+
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:

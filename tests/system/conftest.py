@@ -1,5 +1,6 @@
-"""What the system tests share: houses that live as long as the tests of one file."""
+"""What the system tests share: the wall clock, by which processes go, and houses that live as long as one test."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -16,6 +17,10 @@ AT_ONCE = ServerConfig(batching_s=0.1)
 def house_of(folder: Path, boards: int, **how: object) -> AbstractAsyncContextManager[House]:
     """A house whose Server makes a key as soon as there is a reason."""
     return build_house(folder, boards=boards, server_config=AT_ONCE, **how)  # type: ignore[arg-type]
+
+
+def pytest_asyncio_loop_factories() -> dict[str, type[asyncio.SelectorEventLoop]]:
+    return {"real time": asyncio.SelectorEventLoop}
 
 
 @pytest.fixture

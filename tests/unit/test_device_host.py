@@ -1,4 +1,4 @@
-"""The same agent on Linux: files, UDP sockets, asyncio; two boards and a gateway on loopback in real time."""
+"""The same agent on Linux: files, UDP sockets, asyncio; two boards and a gateway on loopback."""
 
 import asyncio
 import os
@@ -14,7 +14,6 @@ from cpns import numbers as n
 from cpns.errors import CpnsError, NotMember, Unknown
 from device_agent import tuning
 from device_agent.api import Message, Node
-from device_agent.clock import Clock
 from device_agent.coap.endpoint import Endpoint
 from device_agent.host.storage import FileStorage
 from device_agent.key_store import KeyStore
@@ -22,6 +21,7 @@ from device_agent.links.udp import UdpLink, directed_broadcast
 from device_agent.provisioning import RECORD, Provisioning
 from keycast.virtual_board.loopback import own_port
 from tests.unit.device_gateway import LakersGateway, Party
+from tests.virtual_time import BoardClock
 from tests.waiting import until
 
 EVERYBODY = "127.255.255.255"
@@ -162,7 +162,7 @@ class Network(LakersGateway):
 
     async def serve(self):
         endpoint = Endpoint(os.urandom)
-        clock = Clock()
+        clock = BoardClock()
         while True:
             address, data = await self.link.recv()
             for action in endpoint.datagram(address, data, clock.now()):
@@ -205,7 +205,7 @@ async def house(tmp_path, monkeypatch):
         KeyStore(storage).save(RECORD, record.pack())
         events = []
         node = Node(
-            storage, link(f"127.0.71.{20 + number}"), Clock(), on_event=lambda *event, to=events: to.append(event)
+            storage, link(f"127.0.71.{20 + number}"), BoardClock(), on_event=lambda *event, to=events: to.append(event)
         )
         node.events = events
         await node.start()
@@ -291,7 +291,7 @@ async def test_a_flood_that_never_pauses_stops_nothing_else():
     link = NeverEmpty()
     medium = device_world.Medium()
     KeyStore(medium).save(RECORD, device_world.identity().pack())
-    node = Node(medium, link, Clock(), os.urandom)
+    node = Node(medium, link, BoardClock(), os.urandom)
     await node.start()
     async with asyncio.timeout(5):
         for _ in range(100):

@@ -123,7 +123,8 @@ def test_of_another_decision():
 @pytest.fixture
 def copy(project, tmp_path):
     (project / "tests").mkdir()
-    (project / "tests" / "conftest.py").write_text((PROJECT / "tests" / "conftest.py").read_text())
+    for name in ("conftest.py", "virtual_time.py"):
+        shutil.copy(PROJECT / "tests" / name, project / "tests" / name)
     (project / "tests" / "test_door.py").write_text(REACHED)
     (project / "tests" / "system").mkdir()
     (project / "tests" / "system" / "test_door_slowly.py").write_text("raise SystemExit(1)  # SEC-91\n")

@@ -15,6 +15,8 @@ from key_servers.sql import Database, migrate, open_database
 from tests.unit.kms_world import ALICE, BOB, GMS, NOW
 from tests.unit.postgres_server import postgres
 
+pytestmark = pytest.mark.real_time
+
 
 @pytest.fixture(scope="module")
 def postgres_url() -> Iterator[str]:
