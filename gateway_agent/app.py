@@ -35,11 +35,11 @@ from gateway_agent.registrar import Registrar
 from gateway_agent.sessions import PneSessions, UdpUplink
 from gateway_agent.sightings import Sightings
 from gateway_agent.store.errors import RESTORE_BACKUP, StoreDamaged
-from gateway_agent.store.store import DATABASE_FILE, Store
+from gateway_agent.store.store import DATABASE_FILE, GatewayStore
 from message_plane.cpns_resource import GATEWAY_KIND, PATH, cpns_resource
 from message_plane.credentials import Credential
 from message_plane.endpoint import Endpoint, Peer
-from message_plane.identity import OwnIdentity, SigningKey
+from message_plane.identity import BroadcastSigningKey, OwnIdentity
 from message_plane.session_store import SessionStore
 from private_store import contents, files, folders, restoring
 
@@ -52,7 +52,7 @@ SERVER_FOLDER = "server"  # of an embedded CPNS Server
 SEAL_FOLDER = "seal"  # of a gateway that is a VAL client
 
 
-def own_keys(config: GatewayConfig) -> tuple[OwnIdentity, SigningKey]:
+def own_keys(config: GatewayConfig) -> tuple[OwnIdentity, BroadcastSigningKey]:
     """The gateway's two keys, made at the first start. Raises IdentityError, StoreDamaged."""
     folder = config.gateway.state_dir
     folders.make(folder, StoreDamaged)
@@ -61,7 +61,7 @@ def own_keys(config: GatewayConfig) -> tuple[OwnIdentity, SigningKey]:
             f"A restore of {folder} was cut short.", "Start the gateway, which finishes it, or restore again."
         )
     identity = OwnIdentity.kept(folder / IDENTITY_FILE, config.gateway.id, "gateway", way_back(IDENTITY_FILE))
-    return identity, SigningKey.kept(folder / SIGNING_FILE, way_back(SIGNING_FILE), identity)
+    return identity, BroadcastSigningKey.kept(folder / SIGNING_FILE, way_back(SIGNING_FILE), identity)
 
 
 def way_back(name: str) -> str:
@@ -75,7 +75,7 @@ def way_back(name: str) -> str:
 class GatewayApp:
     """A running PN GW. `gateway` is its core, `sessions` its message plane; `tell` is told what happens."""
 
-    def __init__(self, config: GatewayConfig, identity: OwnIdentity, signing_key: SigningKey) -> None:
+    def __init__(self, config: GatewayConfig, identity: OwnIdentity, signing_key: BroadcastSigningKey) -> None:
         self.config = config
         self.identity = identity
         self.signing_key = signing_key
@@ -85,7 +85,7 @@ class GatewayApp:
         self.endpoint: Endpoint
         self.gateway: PnGateway
         self.sightings: Sightings
-        self._store: Store | None = None
+        self._store: GatewayStore | None = None
         self._radios: AllMedia | None = None
         self._announcement: Announcement | None = None
         self._keep_alive: KeepAlive | None = None
@@ -117,7 +117,7 @@ class GatewayApp:
         config, folder = self.config, self.config.gateway.state_dir
         self._radios = AllMedia(self._media())
         with contents.keeping(folder / STORE_FOLDER, RESTORE_BACKUP, StoreDamaged):
-            self._store = Store(folder / STORE_FOLDER)
+            self._store = GatewayStore(folder / STORE_FOLDER)
         self._finish_roll_over(self._store)
         self.credentials = SessionStore(folder / SESSIONS_FILE, way_back(SESSIONS_FILE))
         self.endpoint = await Endpoint.open(
@@ -201,7 +201,7 @@ class GatewayApp:
     def roll_over(self) -> int:
         """Change the broadcast signing key; boards take it over their sessions (SEC-18). Returns the new epoch."""
         folder = self.config.gateway.state_dir
-        new = SigningKey.create(
+        new = BroadcastSigningKey.create(
             folder / NEXT_SIGNING_FILE, self.identity, self.signing_key, epoch=self.signing_key.epoch + 1
         )
         try:
@@ -213,12 +213,12 @@ class GatewayApp:
         self.signing_key = new
         return epoch
 
-    def _finish_roll_over(self, store: Store) -> None:
+    def _finish_roll_over(self, store: GatewayStore) -> None:
         """The power failed while the key rolled over: go on if boards may know the new one, else begin anew."""
         folder = self.config.gateway.state_dir
         path = folder / NEXT_SIGNING_FILE
         if os.path.lexists(path):
-            new, pn = SigningKey.load(path, self.identity), store.pn.get()
+            new, pn = BroadcastSigningKey.load(path, self.identity), store.pn.get()
             if pn is not None and pn.signing_epoch == new.epoch:
                 files.move(path, folder / SIGNING_FILE, StoreDamaged)
                 self.signing_key = new

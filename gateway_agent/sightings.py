@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from gateway_agent.repeating import Repeating
 from gateway_agent.store.errors import StoreFailed
-from gateway_agent.store.store import Store
+from gateway_agent.store.store import GatewayStore
 from message_plane.endpoint import Endpoint
 
 _log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Sighting:
 class Sightings:
     """What sessions of `endpoint` and the `store` know of boards. What is new is written from `start` to `close`."""
 
-    def __init__(self, endpoint: Endpoint, store: Store) -> None:
+    def __init__(self, endpoint: Endpoint, store: GatewayStore) -> None:
         self._endpoint = endpoint
         self._store = store
         self._turns = Repeating("sightings", SAVE_EVERY_S, self._try_to_save)

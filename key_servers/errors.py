@@ -15,6 +15,10 @@ class ServerError(Exception):
         self.next_step = next_step
 
 
+class NotPossible(ServerError):
+    """What an operator asked for does not fit what is there: an unknown group or user, a wrong order of steps."""
+
+
 class StoreInUse(ServerError):
     """Another process works on the same store."""
 

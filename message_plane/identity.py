@@ -102,7 +102,7 @@ class OwnIdentity:
         return cls(entity_id, role, _key_from(fields, Path(path)))
 
 
-class SigningKey:
+class BroadcastSigningKey:
     """The PN GW's broadcast signing key (ES256). Its repr never shows the private half.
 
     `epoch` counts roll-overs from 1.
@@ -129,10 +129,10 @@ class SigningKey:
         return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
     def __repr__(self) -> str:
-        return f"SigningKey(epoch {self.epoch}, <private key>)"
+        return f"BroadcastSigningKey(epoch {self.epoch}, <private key>)"
 
     @classmethod
-    def create(cls, path: str | Path, *others: HasPublicX, epoch: int = 1) -> SigningKey:
+    def create(cls, path: str | Path, *others: HasPublicX, epoch: int = 1) -> BroadcastSigningKey:
         """Make a new signing key in a new file of mode 0600, different from the keys of `others`."""
         signing = cls(ec.generate_private_key(_CURVE), epoch)
         require_distinct(signing, *others)
@@ -142,13 +142,13 @@ class SigningKey:
         return signing
 
     @classmethod
-    def kept(cls, path: Path, remedy: str, *others: HasPublicX) -> SigningKey:
+    def kept(cls, path: Path, remedy: str, *others: HasPublicX) -> BroadcastSigningKey:
         """The signing key in `path`, made if it never was. Raises IdentityError, with `remedy` if it is gone."""
         with contents.keeping(path, remedy, IdentityError):
             return cls.load(path, *others) if os.path.lexists(path) else cls.create(path, *others)
 
     @classmethod
-    def load(cls, path: str | Path, *others: HasPublicX) -> SigningKey:
+    def load(cls, path: str | Path, *others: HasPublicX) -> BroadcastSigningKey:
         """Read the signing key in `path`; it must differ from the keys of `others` (SEC-17). Raises IdentityError."""
         fields = _read(Path(path), SIGNING_FORMAT)
         epoch = fields.get("epoch")

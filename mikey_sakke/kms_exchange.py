@@ -17,20 +17,20 @@ from mikey_sakke import eccsi, i_message, sakke
 from mikey_sakke.curve import Curve, NotOnCurve, run
 from mikey_sakke.identifiers import NTP_OFFSET, key_period_bounds, key_period_number, uid
 from mikey_sakke.kms_faults import (
+    ForeignKms,
+    KmsRefused,
     MissingElement,
     NotValid,
-    Refused,
     RevokedMaterial,
     WrongCertificate,
+    WrongCertificateRole,
     WrongDecryptionKey,
     WrongIdentifierFormat,
     WrongKeyPeriod,
-    WrongKms,
     WrongParameterSet,
     WrongPeriodNumber,
     WrongPublicKey,
     WrongRequest,
-    WrongRole,
     WrongSigningKey,
     WrongTime,
     WrongUid,
@@ -44,7 +44,7 @@ from mikey_sakke.kms_values import (
     UID_FORMAT,
     Certificate,
     KeySet,
-    Message,
+    KmsMessage,
     Request,
     Response,
     Unzoned,
@@ -98,9 +98,9 @@ class Exchange:
             raise MissingElement("KmsResponse/KmsMessage/KmsInit is missing.")
         check_version(init.version)
         if init.certificate.kms_uri != self.kms_uri:
-            raise WrongKms(f"The certificate is not that of {self.kms_uri}.")
+            raise ForeignKms(f"The certificate is not that of {self.kms_uri}.")
         if init.certificate.security_gateway:
-            raise WrongRole("The certificate is that of a security gateway.")
+            raise WrongCertificateRole("The certificate is that of a security gateway.")
         check_certificate(init.certificate, ROLE_ROOT, now)
         return init.certificate
 
@@ -127,18 +127,18 @@ class Exchange:
         check_version(cache.version)
         for certificate in cache.certificates:
             if certificate.kms_uri == self.kms_uri:
-                raise WrongKms("The KMS asked is among the others.")
+                raise ForeignKms("The KMS asked is among the others.")
             check_certificate(certificate, ROLE_EXTERNAL, now)
         return cache.certificates, cache.number
 
-    def message(self, ask: Ask, octets: bytes, now: int) -> Message:
-        """What the answer to `ask` holds; the message's own content is not checked. Raises Refused for a KmsError."""
+    def message(self, ask: Ask, octets: bytes, now: int) -> KmsMessage:
+        """Return what the answer to `ask` holds, its own content unchecked. Raises KmsRefused for a KmsError."""
         response = decode(octets, Response)
         check_version(response.version)
         if response.kms_uri != self.kms_uri:
-            raise WrongKms(f"The answer is not from {self.kms_uri}.")
+            raise ForeignKms(f"The answer is not from {self.kms_uri}.")
         if response.error is not None:
-            raise Refused(f"The KMS refused: {response.error.text} ({response.error.number})", response.error.number)
+            raise KmsRefused(f"The KMS refused: {response.error.text} ({response.error.number})", response.error.number)
         if response.user_uri != self.user_uri:
             raise WrongUser(f"The answer is not for {self.user_uri}.")
         if not same_resource(response.client_req_url, ask.url):
@@ -181,7 +181,7 @@ def check_certificate(certificate: Certificate, role: str, now: int) -> None:
     """Raise what is wrong with a certificate that should be of `role` and valid at `now`."""
     check_version(certificate.version)
     if certificate.role != role:
-        raise WrongRole(f"A certificate of the role {role} is expected.")
+        raise WrongCertificateRole(f"A certificate of the role {role} is expected.")
     if certificate.revoked:
         raise RevokedMaterial(f"The certificate of {certificate.kms_uri} is revoked.")
     _check_valid(certificate.valid_from, certificate.valid_to, now, f"The certificate of {certificate.kms_uri}")
@@ -204,7 +204,7 @@ def check_key_set(key_set: KeySet, certificate: Certificate, kms: i_message.Kms,
     """
     check_version(key_set.version)
     if key_set.kms_uri != certificate.kms_uri:
-        raise WrongKms(f"The key set is not of {certificate.kms_uri}.")
+        raise ForeignKms(f"The key set is not of {certificate.kms_uri}.")
     if None not in (key_set.cert_uri, certificate.cert_uri) and key_set.cert_uri != certificate.cert_uri:
         raise WrongCertificate("The key set names another certificate.")
     if None not in (key_set.issuer, certificate.issuer) and key_set.issuer != certificate.issuer:

@@ -104,7 +104,7 @@ class Unsupported(KmsFault):
 # What a response says
 
 
-class Refused(KmsFault):
+class KmsRefused(KmsFault):
     """The KMS answered with an error. `number` is its ErrorCode."""
 
     code = "refused"
@@ -126,7 +126,7 @@ class WrongUser(KmsFault):
     code = "wrong-user"
 
 
-class WrongKms(KmsFault):
+class ForeignKms(KmsFault):
     """From or about another KMS than the one asked."""
 
     code = "wrong-kms"
@@ -147,7 +147,7 @@ class WrongTime(KmsFault):
 # A certificate
 
 
-class WrongRole(KmsFault):
+class WrongCertificateRole(KmsFault):
     """Not the kind of certificate that was asked for."""
 
     code = "wrong-role"

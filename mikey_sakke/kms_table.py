@@ -22,7 +22,7 @@ from mikey_sakke.kms_values import (
     Init,
     KeyProvision,
     KeySet,
-    Message,
+    KmsMessage,
     Request,
     Response,
     Unzoned,
@@ -255,7 +255,7 @@ _CACHE = Type(
     (Element("KmsCertificate", "certificates", CERTIFICATE, 0, CERTIFICATES_MAX),),
 )
 _MESSAGE = Type(
-    Message,
+    KmsMessage,
     (),
     (
         Element("KmsInit", "init", _INIT, 0),

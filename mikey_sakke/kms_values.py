@@ -126,7 +126,7 @@ class CertificateCache:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class KmsMessage:
     """KmsMessage: exactly one of the three."""
 
     init: Init | None = None
@@ -143,7 +143,7 @@ class Response:
     time: int
     client_req_url: str
     kms_id: str | None = None
-    message: Message | None = None
+    message: KmsMessage | None = None
     error: ErrorReport | None = None
     id: str | None = None
     version: str = "1.0.0"

@@ -53,7 +53,7 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class Gateway(_Section):
+class GatewaySection(_Section):
     """Who this gateway is."""
 
     id: EntityId = Field(description="entity ID of this PN GW, unique in the home")
@@ -61,7 +61,7 @@ class Gateway(_Section):
     state_dir: Folder = Field(description="folder for keys, sessions and inventory; created with mode 0700")
 
 
-class MessagePlane(_Section):
+class MessagePlaneSection(_Section):
     """Where boards reach the gateway."""
 
     listen: Annotated[list[Ipv4], AfterValidator(_once)] = Field(
@@ -71,7 +71,7 @@ class MessagePlane(_Section):
     discovery: bool = Field(True, description="announce by mDNS and answer CoAP discovery")
 
 
-class Broadcast(_Section):
+class BroadcastSection(_Section):
     """Where broadcast objects go out."""
 
     interfaces: list[str] = Field(
@@ -80,7 +80,7 @@ class Broadcast(_Section):
     port: Port = Field(numbers.PORT_BROADCAST, description="UDP port of the broadcast plane")
 
 
-class Delivery(_Section):
+class DeliverySection(_Section):
     """How Group Keys reach the members (CPNS-GKM-11..13, 67)."""
 
     method: Literal["auto", "unicast", "broadcast"] = "auto"
@@ -91,13 +91,13 @@ class Delivery(_Section):
     )
 
 
-class Tree(_Section):
+class TreeSection(_Section):
     """The tree of GKDKs."""
 
     height: Annotated[int, Field(ge=2, le=11)] = Field(10, description="2**height slots in a generation")
 
 
-class Groups(_Section):
+class GroupsSection(_Section):
     """What the embedded CPNS Server does (kind = "embedded" only)."""
 
     rekey_on_join: bool = Field(True, description="a newcomer cannot read the past")
@@ -106,7 +106,7 @@ class Groups(_Section):
     )
 
 
-class Uplink(_Section):
+class UplinkSection(_Section):
     """The CPNS Server: in this process, or beside it over UDP."""
 
     kind: Literal["embedded", "udp"] = "embedded"
@@ -118,7 +118,7 @@ class Uplink(_Section):
     )
 
     @model_validator(mode="after")
-    def _host_where_needed(self) -> "Uplink":
+    def _host_where_needed(self) -> "UplinkSection":
         if self.kind == "udp" and not self.host:
             raise ValueError('kind = "udp" needs host, for example host = "192.168.1.10"')
         return self
@@ -127,11 +127,11 @@ class Uplink(_Section):
 class GatewayConfig(_Section):
     """The whole file."""
 
-    gateway: Gateway
-    message_plane: MessagePlane = MessagePlane()
-    broadcast: Broadcast = Broadcast()
-    delivery: Delivery = Delivery()
-    tree: Tree = Tree()
-    groups: Groups = Groups()
-    uplink: Uplink = Uplink()
+    gateway: GatewaySection
+    message_plane: MessagePlaneSection = MessagePlaneSection()
+    broadcast: BroadcastSection = BroadcastSection()
+    delivery: DeliverySection = DeliverySection()
+    tree: TreeSection = TreeSection()
+    groups: GroupsSection = GroupsSection()
+    uplink: UplinkSection = UplinkSection()
     seal: Any = Field(None, description="group master keys by MIKEY-SAKKE: a `seal.app.SealConfig`")

@@ -15,7 +15,7 @@ from gateway_agent.core.old_copy import Versions
 from gateway_agent.core.pairing_window import PairingWindow
 from gateway_agent.core.ports import Clock, Signer
 from gateway_agent.store.inventory import ServiceGroup
-from gateway_agent.store.store import Store
+from gateway_agent.store.store import GatewayStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Administration:
         *,
         pn_id: str,
         gateway_id: str,
-        store: Store,
+        store: GatewayStore,
         tree: Tree,
         membership: Membership,
         gkdks: GkdkHandout,

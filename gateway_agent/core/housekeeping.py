@@ -17,10 +17,10 @@ from gateway_agent.core.gkdk.tree import Tree
 from gateway_agent.core.groups.membership import Membership
 from gateway_agent.core.old_copy import Versions
 from gateway_agent.core.ports import Clock, NoAnswer, Unicast, Uplink
-from gateway_agent.core.server_link import Refused, ask
+from gateway_agent.core.server_link import ServerRefused, ask
 from gateway_agent.store.delivery_table import StoredDelivery
 from gateway_agent.store.errors import StoreFailed
-from gateway_agent.store.store import Store
+from gateway_agent.store.store import GatewayStore
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Housekeeping:
     def __init__(
         self,
         *,
-        store: Store,
+        store: GatewayStore,
         tree: Tree,
         gkdks: GkdkHandout,
         membership: Membership,
@@ -133,7 +133,7 @@ class Housekeeping:
             await self._membership.send_pending_leaves()
             await self._report()
             await self._membership.send_pending_retirements()  # last: a CPNS Server of before does not know of them
-        except (NoAnswer, Refused) as error:
+        except (NoAnswer, ServerRefused) as error:
             if not self._uplink_failing:
                 _log.warning("the CPNS Server: %s; trying again", error.reason)
             self._uplink_failing = True
@@ -197,7 +197,7 @@ class Housekeeping:
         for delivery in self._store.deliveries.unreported():
             try:
                 await self._report_one(delivery)
-            except Refused as error:  # the Server no longer knows the group or a PNE of it
+            except ServerRefused as error:  # the Server no longer knows the group or a PNE of it
                 self._counters["reports_refused"] += 1
                 _log.info("the Server refused the report of %s: %s", delivery.sg_id, error.reason)
             with self._store.transaction():

@@ -17,7 +17,7 @@ from gateway_agent.core import receipts
 from gateway_agent.core.alarms import OLD_COPY, Alarms
 from gateway_agent.core.ports import Clock, Uplink
 from gateway_agent.core.server_link import ask
-from gateway_agent.store.store import Store
+from gateway_agent.store.store import GatewayStore
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class Versions:
     def __init__(
         self,
         *,
-        store: Store,
+        store: GatewayStore,
         uplink: Uplink,
         pn_id: str,
         clock: Clock,

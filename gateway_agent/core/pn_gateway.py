@@ -32,7 +32,7 @@ from gateway_agent.core.ports import Broadcast, Clock, KeyMessages, RandomOctets
 from gateway_agent.core.rates import PEERS_MAX, UPLINK_REQUESTS
 from gateway_agent.core.server_messages import ServerMessages
 from gateway_agent.store.errors import StoreDamaged
-from gateway_agent.store.store import Store
+from gateway_agent.store.store import GatewayStore
 from message_plane.rate import Buckets
 
 
@@ -44,7 +44,7 @@ class PnGateway:
         *,
         pn_id: str,
         gateway_id: str,
-        store: Store,
+        store: GatewayStore,
         uplink: Uplink,
         unicast: Unicast,
         broadcast: Broadcast | None,
@@ -221,7 +221,7 @@ class PnGateway:
         await self._housekeeping.tick()
 
 
-def _create_pn(store: Store, pn_id: str, gateway_id: str, random: RandomOctets) -> None:
+def _create_pn(store: GatewayStore, pn_id: str, gateway_id: str, random: RandomOctets) -> None:
     pn = store.pn.get()
     if pn is None:
         name_rule.checked(pn_id, "PN ID")

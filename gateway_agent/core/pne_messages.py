@@ -20,7 +20,7 @@ from gateway_agent.core.ports import Clock, KeyMessages, Unicast
 from gateway_agent.core.rates import PEERS_MAX, REQUESTS
 from gateway_agent.core.refusals import refusal
 from gateway_agent.store.errors import StoreFailed
-from gateway_agent.store.store import Store
+from gateway_agent.store.store import GatewayStore
 from message_plane.rate import Buckets
 
 _AFTER_A_START = (numbers.GKDK_ASSIGNMENT_REQUEST, numbers.JOIN_REQUEST, numbers.KEY_PULL_REQUEST)
@@ -34,7 +34,7 @@ class PneMessages:
     def __init__(
         self,
         *,
-        store: Store,
+        store: GatewayStore,
         membership: Membership,
         gkdks: GkdkHandout,
         confirmations: Confirmations,

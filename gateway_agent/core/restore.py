@@ -13,7 +13,7 @@ from gateway_agent.core.gkdk.tree import Tree
 from gateway_agent.core.old_copy import NEXT_STEP
 from gateway_agent.core.ports import RandomOctets
 from gateway_agent.store.errors import StoreDamaged
-from gateway_agent.store.store import Store
+from gateway_agent.store.store import GatewayStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
+class RestoredStore:
     """What `restore` did. The caller must drop the OSCORE contexts of all peers before the gateway starts."""
 
     generation: int
@@ -37,7 +37,9 @@ class Restored:
     pnes: tuple[str, ...]
 
 
-def restore(store: Store, random: RandomOctets, *, height: int, unix: int, counted: Counted = Counted()) -> Restored:
+def restore(
+    store: GatewayStore, random: RandomOctets, *, height: int, unix: int, counted: Counted = Counted()
+) -> RestoredStore:
     """Begin anew in `store`, which was opened with `restoring=True`.
 
     * all Group Keys, covers, deliveries, members, slots and tree masters go;
@@ -74,4 +76,4 @@ def restore(store: Store, random: RandomOctets, *, height: int, unix: int, count
     Tree(store, random, height).begin(unix, generation, pnes)
     with store.transaction():
         store.pn.stop(None)
-    return Restored(generation, tuple(group.sg_id for group in store.inventory.groups()), tuple(pnes))
+    return RestoredStore(generation, tuple(group.sg_id for group in store.inventory.groups()), tuple(pnes))

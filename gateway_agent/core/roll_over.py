@@ -8,7 +8,7 @@ unicast. A stolen key is not helped by this: that is `keycast gateway replace`.
 from cpns import cborlite, messages, numbers
 from cpns.errors import NotAllowed
 from gateway_agent.core.ports import Signer, Unicast
-from gateway_agent.store.store import Store
+from gateway_agent.store.store import GatewayStore
 
 CONTEXT = "keycast/rollover/1"
 _ES256_PROTECTED = b"\xa1\x01\x26"
@@ -20,7 +20,7 @@ def to_be_signed(pn_id: str, epoch: int, public_key: bytes) -> bytes:
     return bytes(cborlite.encode(["Signature1", _ES256_PROTECTED, aad, cborlite.encode([epoch, public_key])]))
 
 
-def announce(store: Store, old: Signer, new_public_key: bytes) -> int:
+def announce(store: GatewayStore, old: Signer, new_public_key: bytes) -> int:
     """Store the announcement of a new signing key and return its epoch. From then on the caller signs with it.
 
     Raises NotAllowed if the new key is the old one.
@@ -45,7 +45,7 @@ def announce(store: Store, old: Signer, new_public_key: bytes) -> int:
     return epoch
 
 
-async def push(store: Store, unicast: Unicast, pne_id: str) -> bool:
+async def push(store: GatewayStore, unicast: Unicast, pne_id: str) -> bool:
     """Send a PNE all announcements it still has to hear, in order; True if it trusts the present key afterwards.
 
     Raises NoAnswer, MalformedMessage.

@@ -6,7 +6,7 @@ from gateway_agent.core.fields import Fields
 from gateway_agent.core.ports import Uplink
 
 
-class Refused(CpnsError):
+class ServerRefused(CpnsError):
     """The Server's answer has Result `2`; `code` is its Error element."""
 
     def __init__(self, reason: str, code: int) -> None:
@@ -17,7 +17,7 @@ class Refused(CpnsError):
 async def ask(uplink: Uplink, code: int, fields: Fields) -> Fields:
     """Send a request to the Server and return the fields of a successful response.
 
-    Raises NoAnswer, Refused, MalformedMessage.
+    Raises NoAnswer, ServerRefused, MalformedMessage.
     """
     answer = await uplink.request(messages.encode(code, fields))
     answer_code, answer_fields = messages.decode(answer, tuning.UPLINK_MESSAGE_MAX)
@@ -25,5 +25,5 @@ async def ask(uplink: Uplink, code: int, fields: Fields) -> Fields:
         raise MalformedMessage(f"message {answer_code} answers message {code}")
     if answer_fields[messages.RESULT] != numbers.RESULT_SUCCESS:
         reason = answer_fields.get(messages.ERROR_TEXT, "the Server refused")
-        raise Refused(str(reason), int(answer_fields.get(messages.ERROR, numbers.ERROR_OTHER)))
+        raise ServerRefused(str(reason), int(answer_fields.get(messages.ERROR, numbers.ERROR_OTHER)))
     return dict(answer_fields)

@@ -16,7 +16,7 @@ from gateway_agent.core.old_copy import Versions
 from gateway_agent.core.ports import Unicast
 from gateway_agent.core.refusals import refusal
 from gateway_agent.store.errors import StoreFailed
-from gateway_agent.store.store import Store
+from gateway_agent.store.store import GatewayStore
 
 RESPONSE_FIRST_S = 0.01
 """A delivery begins so long after its response was handed to the link (CPNS-GKM-30)."""
@@ -31,7 +31,7 @@ class ServerMessages:
         self,
         *,
         pn_id: str,
-        store: Store,
+        store: GatewayStore,
         versions: Versions,
         keys: GroupKeys,
         membership: Membership,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import netifaces
 
 from gateway_agent.errors import NoBroadcastInterface
-from gateway_agent.net.links import links, why_no_boards
+from gateway_agent.net.devices import network_devices, why_no_boards
 
 _log = logging.getLogger(__name__)
 
@@ -66,11 +66,11 @@ class Interface:
 def every_interface() -> list[Interface]:
     """All IPv4 addresses of this machine, and the devices that have none, in the system's order."""
     try:
-        known = links()
+        known = network_devices()
     except OSError as error:
         _log.warning("every interface counts as one with boards: %s", error)
         known = {}
-    devices = {link.name: link for link in known.values()}
+    devices = {device.name: device for device in known.values()}
     found = []
     for name in netifaces.interfaces():
         try:

@@ -18,7 +18,7 @@ from private_store.sqlite_file import SqliteFile, Value
 _KNOWN_MAX = 1024  # rows remembered between two transactions
 
 
-class Database:
+class GatewayDatabase:
     """One open file. The caller holds the lock of its folder. Every method raises StoreFailed when the medium fails."""
 
     def __init__(self, path: Path) -> None:

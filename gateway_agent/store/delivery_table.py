@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from gateway_agent.store.database import Database
+from gateway_agent.store.database import GatewayDatabase
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class StoredDelivery:
 class DeliveryTable:
     """Every write belongs inside a transaction of the store."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: GatewayDatabase) -> None:
         self._db = database
 
     def get(self, sg_id: str, version: int) -> StoredDelivery | None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from gateway_agent.store.database import Database
+from gateway_agent.store.database import GatewayDatabase
 
 KEPT = 2
 
@@ -20,7 +20,7 @@ class GroupKey:
 class GroupKeyTable:
     """Every write belongs inside a transaction of the store."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: GatewayDatabase) -> None:
         self._db = database
 
     def newest(self, sg_id: str) -> GroupKey | None:

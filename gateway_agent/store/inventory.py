@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cpns import name_rule
 from cpns.errors import TooMany
-from gateway_agent.store.database import Database
+from gateway_agent.store.database import GatewayDatabase
 
 ALIAS_MAX = 0xFFFF
 
@@ -73,7 +73,7 @@ _NEWEST_SLOT = (
 class Inventory:
     """Groups, members, GKEKs. Every write belongs inside a transaction of the store."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: GatewayDatabase) -> None:
         self._db = database
 
     def group(self, sg_id: str) -> ServiceGroup | None:

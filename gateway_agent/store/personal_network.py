@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gateway_agent.store.database import Database
+from gateway_agent.store.database import GatewayDatabase
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Pne:
 class PersonalNetworkTable:
     """PN and PNEs. Every write belongs inside a transaction of the store."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: GatewayDatabase) -> None:
         self._db = database
 
     def get(self) -> PersonalNetwork | None:

@@ -3,7 +3,7 @@
 import sqlite3
 from dataclasses import dataclass
 
-from gateway_agent.store.database import Database
+from gateway_agent.store.database import GatewayDatabase
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Slot:
 class SlotTable:
     """Every write belongs inside a transaction of the store."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: GatewayDatabase) -> None:
         self._db = database
 
     def generations(self) -> list[Generation]:

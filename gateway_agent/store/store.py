@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gateway_agent.store.database import Database
+from gateway_agent.store.database import GatewayDatabase
 from gateway_agent.store.delivery_table import DeliveryTable
 from gateway_agent.store.errors import FAULTS, StoreDamaged
 from gateway_agent.store.group_keys import GroupKeyTable
@@ -18,8 +18,8 @@ DATABASE_FILE = "gateway.db"
 _RESTORE = "Run `keycast gateway restore`: it starts a new generation and waits for new keys."
 
 
-class Store:
-    """Open with `Store(folder)`, close with `close`. Tables: `pn`, `inventory`, `group_keys`, `slots`, `deliveries`."""
+class GatewayStore:
+    """Opened by its constructor, closed by `close`. Tables: `pn`, `inventory`, `group_keys`, `slots`, `deliveries`."""
 
     def __init__(self, folder: Path, *, restoring: bool = False) -> None:
         """Open the store in `folder`, creating what is missing with modes 0700 and 0600.
@@ -34,7 +34,7 @@ class Store:
             faults=FAULTS,
         )
         try:
-            self.database = Database(folder / DATABASE_FILE)
+            self.database = GatewayDatabase(folder / DATABASE_FILE)
         except BaseException:
             self._lock.release()
             raise

@@ -10,20 +10,21 @@ await seal.close()
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Annotated, Protocol, Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cpns import tuning
 from gateway_agent import event_log
+from gateway_agent.core.pn_gateway import PnGateway
 from gateway_agent.core.ports import Uplink
 from gateway_agent.errors import GatewayError
 from gateway_agent.store.errors import StoreDamaged
 from gateway_agent.val_client.board_users import BoardUser, BoardUsers
+from gateway_agent.val_client.bridged_groups import BridgedGroups
 from gateway_agent.val_client.client import ValClient
 from gateway_agent.val_client.gmk_checks import CLOCK_WINDOW_S, Authority, Settings
 from gateway_agent.val_client.gmk_store import GmkStore
@@ -31,7 +32,6 @@ from gateway_agent.val_client.key_material import KeyMaterial
 from gateway_agent.val_client.kms_client import KmsClient
 from gateway_agent.val_client.server_access import GmsAccess, KmsAccess, ServerAccess
 from gateway_agent.val_client.servers import Servers
-from gateway_agent.val_client.service_groups import ServiceGroups
 from gateway_agent.val_client.steady_clock import SteadyClock
 from gateway_agent.val_client.uplink import MappedGroup, SealUplink
 from mikey_sakke.group_configuration import URI_MAX
@@ -97,20 +97,6 @@ class SealConfig(BaseModel):
         return self
 
 
-class Gateway(Protocol):
-    """The `PnGateway` below."""
-
-    counters: Counter[str]
-
-    async def handle_server(self, message: bytes) -> bytes:
-        """Answer what a CPNS Server says."""
-        ...
-
-    async def send_key_message(self, pne_id: str, key_message: bytes) -> None:
-        """Hand a Key Message to a PNE."""
-        ...
-
-
 class SealClient:
     """A running VAL client. `client` holds the GMKs, `uplink` and `boards` are what the PN GW talks to."""
 
@@ -127,7 +113,7 @@ class SealClient:
         self.client = client
         self.uplink: SealUplink
         self._gmks: GmkStore
-        self._groups: ServiceGroups
+        self._groups: BridgedGroups
 
     @classmethod
     async def open(
@@ -151,7 +137,7 @@ class SealClient:
             stack.callback(material.close)
             gmks = GmkStore(folder / GMKS_FILE)
             stack.callback(gmks.close)
-            groups = ServiceGroups(folder / GROUPS_FILE)
+            groups = BridgedGroups(folder / GROUPS_FILE)
             stack.callback(groups.close)
             kms = await stack.enter_async_context(KmsClient(config.kms, material, clock, over))
             settings = Settings(config.strict_status, config.authority, config.window_s)
@@ -171,7 +157,7 @@ class SealClient:
             made._stack = stack.pop_all()
         return made
 
-    async def start(self, gateway: Gateway) -> None:
+    async def start(self, gateway: PnGateway) -> None:
         """Connect, and deliver to the PN GW and its PNEs. Servers that do not answer are tried again."""
         self.boards.counters = gateway.counters
         self.uplink.attach(gateway.handle_server)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from gateway_agent.core import events
 from gateway_agent.core.events import Tell
-from gateway_agent.val_client.gmk_checks import Known, Settings, Verdict, judge
+from gateway_agent.val_client.gmk_checks import GmkVerdict, Known, Settings, judge
 from gateway_agent.val_client.gmk_store import GmkStore, StoredGmk
 from mikey_sakke import i_message
 from mikey_sakke.endpoint_key import SERVICE_GROUP_MANAGEMENT, endpoint_key, proof
@@ -22,7 +22,7 @@ from mikey_sakke.identifiers import NTP_OFFSET
 _log = logging.getLogger(__name__)
 
 
-class UserKeys(Protocol):
+class OpeningKeys(Protocol):
     """The user's identity-specific keys from its KMS (`key_material.UserKeys`)."""
 
     kms: Any
@@ -41,7 +41,7 @@ class ValClient:
         self,
         user: str,
         store: GmkStore,
-        keys: Callable[[], UserKeys | None],
+        keys: Callable[[], OpeningKeys | None],
         clock: Callable[[], int],
         settings: Settings | None = None,
         changed: Callable[[set[str]], None] = lambda groups: None,
@@ -157,18 +157,18 @@ class ValClient:
         touched = set(key.groups)
         with self._store.transaction():
             self._store.set_seen(received.digest, received.ntp_seconds - NTP_OFFSET + 2 * self.settings.window_s)
-            if verdict is Verdict.REVOKE:
+            if verdict is GmkVerdict.REVOKE:
                 touched |= set(held.groups) if held else set()
                 self._store.erase(received.key_id)
                 self._store.set_revoked(received.initiator_uri, received.key_id)
-            elif verdict is Verdict.STORE:
+            elif verdict is GmkVerdict.STORE:
                 self._store.put(key)
             else:
                 touched -= set(held.groups) if held else set()
                 self._store.add_groups(received.key_id, key.groups)
-        if verdict is Verdict.REVOKE:
+        if verdict is GmkVerdict.REVOKE:
             self._tell(events.GmkRevoked(self.user, received.key_id.hex(), tuple(sorted(touched))))
-        elif verdict is Verdict.STORE:
+        elif verdict is GmkVerdict.STORE:
             self._tell(events.GmkArrived(self.user, received.key_id.hex(), key.groups))
         if touched:
             self.changed(touched)

@@ -57,7 +57,7 @@ class Known:
     seen: bool
 
 
-class Verdict(Enum):
+class GmkVerdict(Enum):
     """What to do with an acceptable message."""
 
     STORE = "store"
@@ -68,7 +68,7 @@ class Verdict(Enum):
 
 def judge(
     received: Any, request: NotifyRequest, profile: UserProfile, known: Known, settings: Settings, now: int
-) -> Verdict:
+) -> GmkVerdict:
     """The verdict on `received` (`i_message.Received`), which came in `request`, at `now` (Unix seconds).
 
     Raises one of WrongInitiator, BadParameters, DuplicateKeyId, UnauthorisedGroup, Revoked, Expired, Replayed.
@@ -85,16 +85,16 @@ def judge(
     if request.purpose == REVOCATION and parameters.status & STATUS_NOT_REVOKED:
         raise BadParameters("a revocation whose signed status says that the key is not revoked")
     if request.purpose == REVOCATION or parameters.revoked(settings.strict_status):
-        return Verdict.REVOKE
+        return GmkVerdict.REVOKE
     if known.revoked:
         raise Revoked(f"GMK-ID {received.key_id.hex()} was revoked before")
     if parameters.expiry and now >= parameters.expiry:
         raise Expired("the key has expired")
     if same:
-        return Verdict.CONFIRM_AGAIN
+        return GmkVerdict.CONFIRM_AGAIN
     if known.seen:
         raise Replayed("the message was accepted before, and its key has been deleted since")
-    return Verdict.STORE
+    return GmkVerdict.STORE
 
 
 def check_groups(groups: list[str], gms: str, profile: UserProfile, authority: Authority) -> None:

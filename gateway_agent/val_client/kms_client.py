@@ -20,7 +20,7 @@ from gateway_agent.val_client.key_material import KeyMaterial, UserKeys
 from gateway_agent.val_client.server_access import KmsAccess
 from mikey_sakke.https import read_capped
 from mikey_sakke.kms_exchange import Ask, Exchange, period_bounds, period_number, uid_of
-from mikey_sakke.kms_faults import KmsFault, NotAuthorised, NotTrusted, Refused, Unreachable, WrongStatus
+from mikey_sakke.kms_faults import KmsFault, KmsRefused, NotAuthorised, NotTrusted, Unreachable, WrongStatus
 from mikey_sakke.kms_values import Certificate
 from mikey_sakke.kms_xml import MEDIA_TYPE, RESPONSE_MAX
 
@@ -148,7 +148,7 @@ class KmsClient:
     def _refusal(self, ask: Ask, octets: bytes, status: int) -> KmsFault:
         try:
             self._exchange.message(ask, octets, self._clock())
-        except Refused as refused:
+        except KmsRefused as refused:
             return refused
         except KmsFault as fault:  # not from a KMS: a proxy's page, for example
             return WrongStatus(f"{self._access.url} answered with HTTP status {status} ({fault.code}).")

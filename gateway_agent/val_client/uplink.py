@@ -20,9 +20,9 @@ from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember, Unkn
 from gateway_agent.core.fields import Fields, listed, number, text
 from gateway_agent.core.ports import NoAnswer, Uplink
 from gateway_agent.store.errors import StoreFailed
+from gateway_agent.val_client.bridged_groups import BridgedGroup, BridgedGroups, following, group_key
 from gateway_agent.val_client.client import ValClient
 from gateway_agent.val_client.gmk_store import StoredGmk
-from gateway_agent.val_client.service_groups import BridgedGroup, ServiceGroups, following, group_key
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class SealUplink:
     def __init__(
         self,
         client: ValClient,
-        groups: ServiceGroups,
+        groups: BridgedGroups,
         pn_id: str,
         mappings: list[MappedGroup],
         server: Uplink | None = None,

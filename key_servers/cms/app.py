@@ -18,7 +18,8 @@ from typing import Self
 
 from aiohttp import web
 
-from key_servers.cms.profiles import LONG_POLL_MAX_S, NotPossible, NotSubscribed, Profiles
+from key_servers.cms.profiles import LONG_POLL_MAX_S, NotSubscribed, Profiles
+from key_servers.errors import NotPossible
 from key_servers.https.json_door import JsonDoor, json_body, wait_s
 from key_servers.https.listening import Listening
 from key_servers.sql import Database, migrate, open_database
@@ -45,7 +46,7 @@ async def open_profiles(config: Listening) -> AsyncIterator[Profiles]:
         await database.close()
 
 
-class Cms:
+class CmsServer:
     """One configuration management server. `profiles` is the operator's side."""
 
     def __init__(self, database: Database, profiles: Profiles, door: JsonDoor, counters: Counter[str]) -> None:

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Callable
 
 from cpns import name_rule
-from key_servers.errors import ServerError
+from key_servers.errors import NotPossible, ServerError
 from key_servers.https import tokens
 from key_servers.https.tokens import StoredToken
 from key_servers.sql import Database, Transaction
@@ -15,10 +15,6 @@ TOKEN_DAYS = 365
 LONG_POLL_MAX_S = 30.0
 LOOK_EVERY_S = 5.0
 """An open long poll looks so often for what another process on the same store (a command) changed."""
-
-
-class NotPossible(ServerError):
-    """What was asked for does not fit what is there."""
 
 
 class NotSubscribed(ServerError):

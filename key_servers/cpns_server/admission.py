@@ -1,10 +1,10 @@
 """May this PNE join? Pure rules; the store is read by the caller."""
 
 from cpns.errors import NotAllowed
-from key_servers.cpns_server.values import Group, JoinPolicy, Member, MemberState
+from key_servers.cpns_server.values import JoinPolicy, MemberState, StoredGroup, StoredMember
 
 
-def admit(group: Group, member: Member | None, pne_id: str, pn_is_open: bool, is_bound: bool) -> None:
+def admit(group: StoredGroup, member: StoredMember | None, pne_id: str, pn_is_open: bool, is_bound: bool) -> None:
     """Raise NotAllowed unless the PNE may join the living group.
 
     Its owner and a PNE that a person permitted may; by policy OPEN also every PNE of a PN the group is open to

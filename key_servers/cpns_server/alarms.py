@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from key_servers.cpns_server.values import Alarm, Moment
+from key_servers.cpns_server.values import Moment, ServerAlarm
 
 _log = logging.getLogger(__name__)
 
@@ -45,11 +45,11 @@ _TOGETHER = {
 class _Kind:
     """The alarms of one kind by (PN GW ID, SG ID). `told`: how many they were when last told together, 0 = singly."""
 
-    each: dict[tuple[str, str], Alarm] = field(default_factory=dict)
+    each: dict[tuple[str, str], ServerAlarm] = field(default_factory=dict)
     told: int = 0
 
 
-class Alarms:
+class ServerAlarms:
     """Alarms that stand until their cause ends or a person dismisses them."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Alarms:
             return
         while len(alarms.each) >= _MOST:
             del alarms.each[next(iter(alarms.each))]
-        alarms.each[key] = Alarm(kind, gateway_id, sg_id, now.unix, text)
+        alarms.each[key] = ServerAlarm(kind, gateway_id, sg_id, now.unix, text)
         count = len(alarms.each)
         if count <= _SINGLY and not alarms.told:
             _log.warning("alarm begins: %s", text)
@@ -97,9 +97,9 @@ class Alarms:
         for kind in list(self._kinds):
             self.dismiss(kind, gateway_id)
 
-    def standing(self) -> tuple[Alarm, ...]:
+    def standing(self) -> tuple[ServerAlarm, ...]:
         """All alarms, oldest first. Many of one kind are one, with names of neither PN GW nor group."""
-        shown: list[Alarm] = []
+        shown: list[ServerAlarm] = []
         for kind, alarms in self._kinds.items():
             if len(alarms.each) > _SINGLY:
                 shown.append(_together(kind, alarms))
@@ -108,12 +108,12 @@ class Alarms:
         return tuple(sorted(shown, key=lambda alarm: alarm.since))
 
 
-def _together(kind: str, alarms: _Kind) -> Alarm:
+def _together(kind: str, alarms: _Kind) -> ServerAlarm:
     text = _TOGETHER[kind].format(
         gateways=_names("PN GW", {gateway_id: None for gateway_id, _ in alarms.each}),
         groups=_names("Service Group", {sg_id: None for _, sg_id in alarms.each}),
     )
-    return Alarm(kind, "", "", min(each.since for each in alarms.each.values()), text, len(alarms.each))
+    return ServerAlarm(kind, "", "", min(each.since for each in alarms.each.values()), text, len(alarms.each))
 
 
 def _names(what: str, names: Collection[str]) -> str:

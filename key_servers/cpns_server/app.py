@@ -24,22 +24,30 @@ from cpns import numbers
 from cpns.errors import NotAllowed, Unknown
 from key_servers.cpns_server import alarms as kinds
 from key_servers.cpns_server import events, tuning
-from key_servers.cpns_server.alarms import Alarms
+from key_servers.cpns_server.alarms import ServerAlarms
 from key_servers.cpns_server.config import ServerConfig
-from key_servers.cpns_server.courier import Courier
+from key_servers.cpns_server.courier import DeliveryCourier
 from key_servers.cpns_server.database import FILE_NAME
 from key_servers.cpns_server.gateway_reports import GatewayReports
-from key_servers.cpns_server.group_keys import GroupKeys, RandomOctets
+from key_servers.cpns_server.gateway_sessions import GatewaySessions
+from key_servers.cpns_server.group_keys import GroupKeyMaker, RandomOctets
 from key_servers.cpns_server.links import InProcessLink, Receiver
-from key_servers.cpns_server.membership import Membership
+from key_servers.cpns_server.membership import MembershipChanges
 from key_servers.cpns_server.recovery import Recovery
 from key_servers.cpns_server.registry import Registry
 from key_servers.cpns_server.request_handler import RequestHandler
 from key_servers.cpns_server.service_groups import ServiceGroups
-from key_servers.cpns_server.store import Store
-from key_servers.cpns_server.udp_link import UdpLink
+from key_servers.cpns_server.store import ServerStore
 from key_servers.cpns_server.update_schedule import UpdateSchedule
-from key_servers.cpns_server.values import Alarm, Gateway, Group, GroupState, GroupView, JoinPolicy, Moment
+from key_servers.cpns_server.values import (
+    GroupState,
+    GroupView,
+    JoinPolicy,
+    Moment,
+    ServerAlarm,
+    StoredGateway,
+    StoredGroup,
+)
 from key_servers.cpns_server.views import Views
 from key_servers.errors import ServerError, StoreFailed
 
@@ -61,21 +69,21 @@ class CpnsServer:
     Every method raises `cpns.errors.CpnsError` where it refuses, and StoreFailed when the medium does.
     """
 
-    def __init__(self, store: Store, config: ServerConfig, clock: Clock, random_octets: RandomOctets) -> None:
+    def __init__(self, store: ServerStore, config: ServerConfig, clock: Clock, random_octets: RandomOctets) -> None:
         """For `open` only."""
         self._store = store
         self._clock = clock
         self._counters: Counter[str] = Counter()
         self.tell: events.Tell = events.write
-        self._alarms = Alarms()
+        self._alarms = ServerAlarms()
         self._link = InProcessLink()
-        self._udp: UdpLink | None = None
+        self._udp: GatewaySessions | None = None
         self._changed = asyncio.Event()
         self._background: asyncio.Task[None] | None = None
 
-        self._keys = GroupKeys(store, random_octets, UpdateSchedule(config.batching_s), self.tell)
+        self._keys = GroupKeyMaker(store, random_octets, UpdateSchedule(config.batching_s), self.tell)
         self._registry = Registry(store)
-        self._membership = Membership(store, self._registry, self._keys)
+        self._membership = MembershipChanges(store, self._registry, self._keys)
         self._service_groups = ServiceGroups(
             store, self._registry, self._membership, self._keys, _template_group(config)
         )
@@ -91,7 +99,7 @@ class CpnsServer:
             self._counters,
             config.creation_by_pnes,
         )
-        self._courier = Courier(store, self._link, self._alarms, self._counters, clock, self._changed)
+        self._courier = DeliveryCourier(store, self._link, self._alarms, self._counters, clock, self._changed)
         self._views = Views(store, self._courier)
 
     @classmethod
@@ -111,13 +119,13 @@ class CpnsServer:
         and, where it listens, `message_plane.errors.PlaneError`.
         """
         config = config or ServerConfig()
-        store = Store(state_dir)
+        store = ServerStore(state_dir)
         try:
             server = cls(store, config, clock, random_octets)
             server._keys.resume(clock())
             if config.listen:
                 bind = [(host, config.port) for host in config.listen]
-                server._udp = await UdpLink.open(
+                server._udp = await GatewaySessions.open(
                     state_dir, config.id, bind, server.handle, server._heard, server._counters
                 )
                 server._link.beyond = server._udp
@@ -229,7 +237,7 @@ class CpnsServer:
         if self._udp is not None:
             await self._udp.forget(gateway_id)
 
-    def gateways(self) -> tuple[Gateway, ...]:
+    def gateways(self) -> tuple[StoredGateway, ...]:
         """All PN GWs ever registered."""
         return self._store.gateways()
 
@@ -333,7 +341,7 @@ class CpnsServer:
         self._changed.set()
         return version
 
-    def alarms(self) -> tuple[Alarm, ...]:
+    def alarms(self) -> tuple[ServerAlarm, ...]:
         """What a person should look at, oldest first."""
         return self._alarms.standing()
 
@@ -415,14 +423,14 @@ class CpnsServer:
         else:
             self._alarms.clear(kinds.STORE, "", "")
 
-    def _require_udp(self) -> UdpLink:
+    def _require_udp(self) -> GatewaySessions:
         if self._udp is None:
             raise NotAllowed("this CPNS Server is embedded: it does not listen, so credentials have no use")
         return self._udp
 
 
-def _template_group(config: ServerConfig) -> Group:
-    return Group(
+def _template_group(config: ServerConfig) -> StoredGroup:
+    return StoredGroup(
         sg_id="",
         owner="",
         state=GroupState.ACTIVE,

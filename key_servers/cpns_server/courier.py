@@ -17,16 +17,16 @@ from cpns import numbers as n
 from cpns.errors import CpnsError, MalformedMessage
 from key_servers.cpns_server import alarms as kinds
 from key_servers.cpns_server import tuning, wire
-from key_servers.cpns_server.alarms import Alarms
+from key_servers.cpns_server.alarms import ServerAlarms
 from key_servers.cpns_server.delivery_queue import (
     Accepted,
     Action,
     ClearAlarm,
-    Delivery,
+    DeliveryQueue,
     Departs,
     Event,
     Failed,
-    Heard,
+    GatewayHeard,
     Kind,
     Position,
     RaiseAlarm,
@@ -40,15 +40,15 @@ from key_servers.cpns_server.delivery_queue import (
 )
 from key_servers.cpns_server.group_keys import activation
 from key_servers.cpns_server.places import Places
-from key_servers.cpns_server.store import Store
-from key_servers.cpns_server.values import Gateway, Moment
+from key_servers.cpns_server.store import ServerStore
+from key_servers.cpns_server.values import Moment, StoredGateway
 from key_servers.cpns_server.write_lots import Key
 from key_servers.errors import ServerError
 
 _log = logging.getLogger(__name__)
 
 
-class NoAnswer(Exception):
+class GatewaySilent(Exception):
     """The PN GW has no session, cannot be reached or did not answer in time: it is asked again later."""
 
 
@@ -62,19 +62,19 @@ class GatewayLink(Protocol):
     async def request(self, gateway_id: str, message: bytes) -> bytes:
         """Send one CPNS message to the PN GW and give its answer, at most `tuning.ANSWER_TIMEOUT_S` after it went out.
 
-        Raises NoAnswer, NotSent, or CpnsError for a refusal.
+        Raises GatewaySilent, NotSent, or CpnsError for a refusal.
         """
         ...
 
 
-class Courier:
+class DeliveryCourier:
     """All deliveries of a Server."""
 
     def __init__(
         self,
-        store: Store,
+        store: ServerStore,
         link: GatewayLink,
-        alarms: Alarms,
+        alarms: ServerAlarms,
         counters: Counter[str],
         clock: Callable[[], Moment],
         answered: asyncio.Event,
@@ -86,7 +86,7 @@ class Courier:
         self._counters = counters
         self._clock = clock
         self._answered = answered
-        self._deliveries: dict[Key, Delivery] = {}
+        self._deliveries: dict[Key, DeliveryQueue] = {}
         self._failing: dict[str, set[Key]] = {}  # by PN ID
         self._due: list[tuple[float, Key]] = []  # heap; what is no `wake_at` any more is void
         self._places = Places()
@@ -101,7 +101,7 @@ class Courier:
         try:
             for sg_id, pn_id in touched:
                 for key, positions in self._store.positions(sg_id, pn_id).items():
-                    known = self._deliveries.get(key) or Delivery(accepted=positions[1])
+                    known = self._deliveries.get(key) or DeliveryQueue(accepted=positions[1])
                     if positions != (known.wanted, known.accepted):
                         self._take(key, Tick(), positions)
         except ServerError:
@@ -120,7 +120,7 @@ class Courier:
         now = self._clock()
         lost = self._places.heard(pn_id, now.monotonic)
         for key in list(self._failing.get(pn_id, ())):
-            self._take(key, Heard())
+            self._take(key, GatewayHeard())
         if lost is not None:
             self._send_again(lost, now)
         self._fill()
@@ -129,9 +129,9 @@ class Courier:
         """When `look` has something to do next (monotonic seconds)."""
         return min((at for at in (self._next_due(), self._places.wake_at()) if at is not None), default=None)
 
-    def state_of(self, pn_id: str, sg_id: str) -> Delivery:
+    def state_of(self, pn_id: str, sg_id: str) -> DeliveryQueue:
         """How the delivery to one PN stands."""
-        return self._deliveries.get((pn_id, sg_id), Delivery())
+        return self._deliveries.get((pn_id, sg_id), DeliveryQueue())
 
     async def idle(self) -> None:
         """Wait until no request is on its way."""
@@ -156,7 +156,7 @@ class Courier:
         wanted, accepted = positions
         state = self._deliveries.get(key)
         if state is None:
-            state = Delivery(accepted=accepted)
+            state = DeliveryQueue(accepted=accepted)
         events: list[Event] = []
         if accepted != state.accepted:
             events.append(Rewound(accepted))
@@ -170,7 +170,7 @@ class Courier:
             for action in actions:
                 self._execute(key, gateway, action, now)
 
-    def _keep(self, key: Key, state: Delivery) -> None:
+    def _keep(self, key: Key, state: DeliveryQueue) -> None:
         before, self._deliveries[key] = self._deliveries.get(key), state
         if state.wake_at is not None and (before is None or before.wake_at != state.wake_at):
             heapq.heappush(self._due, (state.wake_at, key))
@@ -187,7 +187,7 @@ class Courier:
             heapq.heappop(self._due)
         return None
 
-    def _execute(self, key: Key, gateway: Gateway | None, action: Action, now: Moment) -> None:
+    def _execute(self, key: Key, gateway: StoredGateway | None, action: Action, now: Moment) -> None:
         _, sg_id = key
         gateway_id = gateway.gateway_id if gateway is not None else ""
         if isinstance(action, Record):
@@ -283,13 +283,13 @@ class Courier:
             m.REVISION: send.reached.revision,
         }
 
-    async def _exchange(self, key: Key, gateway: Gateway, code: int, fields: wire.Fields) -> None:
+    async def _exchange(self, key: Key, gateway: StoredGateway, code: int, fields: wire.Fields) -> None:
         outcome: Accepted | Failed | Unsent = Failed(refused=False)
         try:
             answer = await self._link.request(gateway.gateway_id, wire.encode(code, fields, gateway.form))
             _check_answer(code, fields, answer)
             outcome = Accepted()
-        except NoAnswer:
+        except GatewaySilent:
             self._counters["deliveries_unanswered"] += 1
         except NotSent as reason:
             self._counters["deliveries_unsent"] += 1

@@ -23,7 +23,7 @@ Write = tuple[str, tuple[Value, ...]]
 """One writing statement and its values."""
 
 
-class Database:
+class ServerDatabase:
     """One open database. It belongs to the event loop's thread, but for `write_lot`. All methods raise StoreFailed."""
 
     def __init__(self, state_dir: Path) -> None:

@@ -1,6 +1,6 @@
 """What to send to one PN GW about one Service Group, and when: a state machine without I/O or clock.
 
-There is one `Delivery` for each (PN GW, Service Group) and at most one request of it on its way (SEC-27): always
+There is one `DeliveryQueue` for each (PN GW, Service Group) and at most one request of it on its way (SEC-27): always
 towards the newest position, never through older ones. An inventory goes before the key that was made because of it,
 so a PN GW knows who left before it holds anything it must not give the leaver.
 
@@ -93,7 +93,7 @@ class Departs:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class GatewayHeard:
     """Event: the PN GW spoke, so it is there again (a hint, SEC-27)."""
 
 
@@ -109,11 +109,11 @@ class Tick:
     """Event: time went on."""
 
 
-Event = Wanted | Accepted | Failed | Unsent | Departs | Heard | Rewound | Tick
+Event = Wanted | Accepted | Failed | Unsent | Departs | GatewayHeard | Rewound | Tick
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class DeliveryQueue:
     """State. `due` is when the next request may go (monotonic seconds); `on_its_way` is the one not answered yet."""
 
     wanted: Position = Position()
@@ -144,7 +144,7 @@ class Delivery:
         return "failing" if self.failures >= tuning.FAILURES_UNTIL_ALARM else "waiting"
 
 
-def step(state: Delivery, event: Event, now: float) -> tuple[Delivery, list[Action]]:
+def step(state: DeliveryQueue, event: Event, now: float) -> tuple[DeliveryQueue, list[Action]]:
     """Take one event. Raises ValueError for an answer when nothing is on its way: a fault of the caller."""
     if isinstance(event, Wanted):
         if event.position != state.wanted:
@@ -162,7 +162,7 @@ def step(state: Delivery, event: Event, now: float) -> tuple[Delivery, list[Acti
         _take_request(state)
         # What goes out after a loss is no answer from before it.
         return replace(state, on_its_way=_next_request(state), rewound=False), []
-    if isinstance(event, Heard):
+    if isinstance(event, GatewayHeard):
         # Who refused will refuse again: only silence is ended by a word.
         if state.failures and not state.last_refused:
             state = replace(state, due=min(state.due, now))
@@ -172,7 +172,7 @@ def step(state: Delivery, event: Event, now: float) -> tuple[Delivery, list[Acti
     return _send_if_due(state, [], now)
 
 
-def _accepted(state: Delivery, now: float) -> tuple[Delivery, list[Action]]:
+def _accepted(state: DeliveryQueue, now: float) -> tuple[DeliveryQueue, list[Action]]:
     sent = _take_request(state)
     alarmed = state.failures >= tuning.FAILURES_UNTIL_ALARM
     after = replace(state, on_its_way=None, failures=0, last_refused=False, due=now, rewound=False)
@@ -185,7 +185,7 @@ def _accepted(state: Delivery, now: float) -> tuple[Delivery, list[Action]]:
     return _send_if_due(replace(after, accepted=sent.reached), actions, now)
 
 
-def _failed(state: Delivery, refused: bool, now: float) -> tuple[Delivery, list[Action]]:
+def _failed(state: DeliveryQueue, refused: bool, now: float) -> tuple[DeliveryQueue, list[Action]]:
     failed = _take_request(state)
     idle = replace(state, on_its_way=None, rewound=False)
     if _next_request(idle) not in (failed, None):
@@ -197,7 +197,7 @@ def _failed(state: Delivery, refused: bool, now: float) -> tuple[Delivery, list[
     return after, actions
 
 
-def _rewound(state: Delivery, position: Position, now: float) -> tuple[Delivery, list[Action]]:
+def _rewound(state: DeliveryQueue, position: Position, now: float) -> tuple[DeliveryQueue, list[Action]]:
     back = Position(
         revision=min(state.accepted.revision, position.revision),
         version=min(state.accepted.version, position.version),
@@ -215,13 +215,13 @@ def back_off(failures: int) -> float:
     return min(tuning.RETRY_MIN_S * float(1 << doublings), tuning.RETRY_MAX_S)
 
 
-def _take_request(state: Delivery) -> Send:
+def _take_request(state: DeliveryQueue) -> Send:
     if state.on_its_way is None:
         raise ValueError("an answer while nothing is on its way")
     return state.on_its_way
 
 
-def _send_if_due(state: Delivery, actions: list[Action], now: float) -> tuple[Delivery, list[Action]]:
+def _send_if_due(state: DeliveryQueue, actions: list[Action], now: float) -> tuple[DeliveryQueue, list[Action]]:
     if state.on_its_way is not None or now < state.due:
         return state, actions
     request = _next_request(state)
@@ -230,7 +230,7 @@ def _send_if_due(state: Delivery, actions: list[Action], now: float) -> tuple[De
     return replace(state, on_its_way=request), [*actions, request]
 
 
-def _next_request(state: Delivery) -> Send | None:
+def _next_request(state: DeliveryQueue) -> Send | None:
     wanted, accepted = state.wanted, state.accepted
     if wanted.deleted:
         return None if accepted.deleted else Send(Kind.DELETE, wanted)

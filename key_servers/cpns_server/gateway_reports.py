@@ -10,13 +10,13 @@ from cpns.errors import Unknown
 from cpns.in_words import version_text
 from key_servers.cpns_server import alarms as kinds
 from key_servers.cpns_server import tuning
-from key_servers.cpns_server.alarms import Alarms
+from key_servers.cpns_server.alarms import ServerAlarms
 from key_servers.cpns_server.delivery_queue import Position
-from key_servers.cpns_server.group_keys import GroupKeys, active
-from key_servers.cpns_server.membership import Membership
+from key_servers.cpns_server.group_keys import GroupKeyMaker, active
+from key_servers.cpns_server.membership import MembershipChanges
 from key_servers.cpns_server.registry import Registry
-from key_servers.cpns_server.store import Store
-from key_servers.cpns_server.values import Gateway, Group, GroupState, Moment
+from key_servers.cpns_server.store import ServerStore
+from key_servers.cpns_server.values import GroupState, Moment, StoredGateway, StoredGroup
 from key_servers.rate_limit import HourlyLimit
 
 
@@ -24,7 +24,12 @@ class GatewayReports:
     """Takes delivery reports and version lists."""
 
     def __init__(
-        self, store: Store, registry: Registry, membership: Membership, keys: GroupKeys, alarms: Alarms
+        self,
+        store: ServerStore,
+        registry: Registry,
+        membership: MembershipChanges,
+        keys: GroupKeyMaker,
+        alarms: ServerAlarms,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -36,7 +41,7 @@ class GatewayReports:
         self._look_at = float("-inf")
 
     def delivery(
-        self, gateway: Gateway, sg_id: str, version: int, outcomes: Sequence[tuple[str, Sequence[str]]]
+        self, gateway: StoredGateway, sg_id: str, version: int, outcomes: Sequence[tuple[str, Sequence[str]]]
     ) -> None:
         """Note for each (outcome, PNE IDs) how the delivery of a version ended; PNEs that left since do not matter.
 
@@ -56,7 +61,9 @@ class GatewayReports:
         """Return when all that was noted until now is on the medium. Raises StoreFailed."""
         await self._store.lots.written()
 
-    def version_list(self, gateway: Gateway, held: Sequence[tuple[int, str]], now: Moment) -> list[tuple[int, str]]:
+    def version_list(
+        self, gateway: StoredGateway, held: Sequence[tuple[int, str]], now: Moment
+    ) -> list[tuple[int, str]]:
         """Compare the (version, SG ID) a PN GW holds with what it once accepted; give what it accepted.
 
         A group that it names with 0, with less than it had accepted, or not at all, is told to it anew, and its key
@@ -104,7 +111,7 @@ class GatewayReports:
                 )
 
     def _compare(
-        self, gateway: Gateway, group: Group, named: int | None, accepted: Position | None, now: Moment
+        self, gateway: StoredGateway, group: StoredGroup, named: int | None, accepted: Position | None, now: Moment
     ) -> None:
         sg_id = group.sg_id
         version = named or 0
@@ -132,7 +139,7 @@ class GatewayReports:
         elif named is None:
             self._store.set_accepted(sg_id, gateway.pn_id, Position())
 
-    def _lost(self, gateway: Gateway, group: Group, version: int, now: Moment) -> None:
+    def _lost(self, gateway: StoredGateway, group: StoredGroup, version: int, now: Moment) -> None:
         self._store.set_accepted(group.sg_id, gateway.pn_id, Position(0, version, False))
         if version:
             self._alarms.set(
@@ -146,7 +153,7 @@ class GatewayReports:
         if self._losses.take((gateway.pn_id, group.sg_id), now.monotonic):
             self._keys.update_soon(group.sg_id, numbers.REASON_LEAVE, now)
 
-    def _report_unknown(self, gateway: Gateway, unknown: list[str], now: Moment) -> None:
+    def _report_unknown(self, gateway: StoredGateway, unknown: list[str], now: Moment) -> None:
         if not unknown:
             self._alarms.clear(kinds.UNKNOWN_GROUP, gateway.gateway_id, "")
             return

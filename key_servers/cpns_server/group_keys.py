@@ -12,9 +12,9 @@ from cpns import numbers
 from cpns.crypto.compare import equal
 from cpns.errors import CpnsError, NotAllowed, Unknown
 from key_servers.cpns_server import events, group_version, tuning
-from key_servers.cpns_server.store import Store
+from key_servers.cpns_server.store import ServerStore
 from key_servers.cpns_server.update_schedule import UpdateSchedule, stronger
-from key_servers.cpns_server.values import Group, GroupKey, GroupState, Moment
+from key_servers.cpns_server.values import GroupState, Moment, StoredGroup, StoredKey
 from key_servers.errors import ServerError
 
 RandomOctets = Callable[[int], bytes]
@@ -25,10 +25,12 @@ class WeakRandomness(ServerError):
     """The random source gave too few octets or the same key twice: no key may be made from it."""
 
 
-class GroupKeys:
+class GroupKeyMaker:
     """Makes keys, and knows when the next are due."""
 
-    def __init__(self, store: Store, random_octets: RandomOctets, schedule: UpdateSchedule, tell: events.Tell) -> None:
+    def __init__(
+        self, store: ServerStore, random_octets: RandomOctets, schedule: UpdateSchedule, tell: events.Tell
+    ) -> None:
         """`tell` hears of each key that is made."""
         self._store = store
         self._random = random_octets
@@ -51,7 +53,7 @@ class GroupKeys:
             group = active(self._store.group(sg_id), sg_id)
             reason = stronger(reason, group.pending)
             version = group_version.following(group.version)
-            self._store.add_key(GroupKey(sg_id, version, self._draw(sg_id), _activation(reason, now), reason))
+            self._store.add_key(StoredKey(sg_id, version, self._draw(sg_id), _activation(reason, now), reason))
             group = replace(group, version=version, pending=None, key_made_at=now.unix)
             self._store.put_group(group)
             self._consider(group, now)
@@ -79,7 +81,7 @@ class GroupKeys:
                 self._schedule.postpone(sg_id, now, tuning.UPDATE_RETRY_S)
         return failed
 
-    def newest(self, sg_id: str, now: Moment) -> GroupKey:
+    def newest(self, sg_id: str, now: Moment) -> StoredKey:
         """Give the Group Key to hand out now: one that waits to be replaced is replaced first (SEC-06).
 
         Raises as `update`.
@@ -104,7 +106,7 @@ class GroupKeys:
         """When `update_due` has something to do next (monotonic seconds)."""
         return self._schedule.wake_at()
 
-    def _consider(self, group: Group, now: Moment) -> None:
+    def _consider(self, group: StoredGroup, now: Moment) -> None:
         """Let the schedule know once it is so for good: the caller's transaction may be taken back."""
         self._store.after_commit(lambda: self._schedule.consider(group, now))
 
@@ -117,7 +119,7 @@ class GroupKeys:
         return key
 
 
-def active(group: Group | None, sg_id: str) -> Group:
+def active(group: StoredGroup | None, sg_id: str) -> StoredGroup:
     """Give the group if it lives. Raises Unknown, or NotAllowed while it is held."""
     if group is None or group.state is GroupState.DELETED:
         raise Unknown(f"there is no Service Group {sg_id}")
@@ -126,7 +128,7 @@ def active(group: Group | None, sg_id: str) -> Group:
     return group
 
 
-def activation(key: GroupKey, now: Moment) -> int:
+def activation(key: StoredKey, now: Moment) -> int:
     """Give when a key is to be activated, as it is told now.
 
     What lies further ahead than any is made for was made by a clock that has been set back since; PN GWs would refuse

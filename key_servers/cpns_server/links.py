@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from key_servers.cpns_server import tuning
-from key_servers.cpns_server.courier import GatewayLink, NoAnswer
+from key_servers.cpns_server.courier import GatewayLink, GatewaySilent
 
 Receiver = Callable[[bytes], Awaitable[bytes]]
 """What an embedded PN GW offers: one request's octets in, its answer's octets out; raises CpnsError."""
@@ -26,14 +26,14 @@ class InProcessLink:
         self._receivers.pop(gateway_id, None)
 
     async def request(self, gateway_id: str, message: bytes) -> bytes:
-        """Send one message and give the answer. Raises NoAnswer, NotSent, CpnsError."""
+        """Send one message and give the answer. Raises GatewaySilent, NotSent, CpnsError."""
         receiver = self._receivers.get(gateway_id)
         if receiver is not None:
             try:
                 async with asyncio.timeout(tuning.ANSWER_TIMEOUT_S):
                     return await receiver(message)
             except TimeoutError:
-                raise NoAnswer(f"PN GW {gateway_id} did not answer in time") from None
+                raise GatewaySilent(f"PN GW {gateway_id} did not answer in time") from None
         if self.beyond is None:
-            raise NoAnswer(f"PN GW {gateway_id} is not attached")
+            raise GatewaySilent(f"PN GW {gateway_id} is not attached")
         return await self.beyond.request(gateway_id, message)

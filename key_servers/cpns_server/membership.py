@@ -11,16 +11,16 @@ from cpns import name_rule, numbers
 from cpns.errors import NotMember, TooMany, Unknown
 from key_servers.cpns_server import tuning
 from key_servers.cpns_server.admission import admit
-from key_servers.cpns_server.group_keys import GroupKeys, active
+from key_servers.cpns_server.group_keys import GroupKeyMaker, active
 from key_servers.cpns_server.group_version import first, following
 from key_servers.cpns_server.registry import Registry
-from key_servers.cpns_server.store import Store
-from key_servers.cpns_server.values import Gateway, Group, GroupState, MemberState, Moment
+from key_servers.cpns_server.store import ServerStore
+from key_servers.cpns_server.values import GroupState, MemberState, Moment, StoredGateway, StoredGroup
 from key_servers.rate_limit import HourlyLimit
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class JoinResult:
     """What a new member is told: only versions above `floor` are for it (SEC-04)."""
 
     floor: int
@@ -28,16 +28,16 @@ class Joined:
     revision: int
 
 
-class Membership:
+class MembershipChanges:
     """Changes of membership."""
 
-    def __init__(self, store: Store, registry: Registry, keys: GroupKeys) -> None:
+    def __init__(self, store: ServerStore, registry: Registry, keys: GroupKeyMaker) -> None:
         self._store = store
         self._registry = registry
         self._keys = keys
         self._rejoins = HourlyLimit(tuning.JOINS_PER_HOUR_MAX)
 
-    def join(self, gateway: Gateway, pne_id: str, sg_id: str, now: Moment) -> Joined:
+    def join(self, gateway: StoredGateway, pne_id: str, sg_id: str, now: Moment) -> JoinResult:
         """Make a PNE of the PN GW's PN a member. A member that joins again is answered again, nothing changes.
 
         Raises Unknown, NotAllowed (policy, held group, PNE of another PN), TooMany.
@@ -56,13 +56,13 @@ class Membership:
                     self._keys.update_soon(sg_id, numbers.REASON_JOIN, now)
             return self.joined(sg_id, gateway.pn_id)
 
-    def joined(self, sg_id: str, pn_id: str) -> Joined:
+    def joined(self, sg_id: str, pn_id: str) -> JoinResult:
         """Give what a member is told. While an update waits, the newest key is not for it; else it is."""
         group = active(self._store.group(sg_id), sg_id)
         floor = group.version - 1 if group.pending is None else group.version
-        return Joined(floor, group.protection, self._store.revision(sg_id, pn_id))
+        return JoinResult(floor, group.protection, self._store.revision(sg_id, pn_id))
 
-    def leave(self, gateway: Gateway, pne_id: str, sg_id: str, now: Moment) -> int:
+    def leave(self, gateway: StoredGateway, pne_id: str, sg_id: str, now: Moment) -> int:
         """End a membership at the PNE's or its PN GW's wish and give the PN's revision. Works in held groups too.
 
         Who left before is told so again. Raises Unknown, NotMember, NotAllowed (PNE of another PN).
@@ -123,7 +123,7 @@ class Membership:
                     self._end(group, pne_id, MemberState.LEFT, now)
             self._store.bind_pne(pne_id, pn_id)
 
-    def end_rights(self, gateway: Gateway, pne_id: str, now: Moment) -> None:
+    def end_rights(self, gateway: StoredGateway, pne_id: str, now: Moment) -> None:
         """A name is retired: memberships, permissions and ownerships end; who gets it next begins with nothing.
 
         It stays expelled where it was, and bound to its PN. A PN GW has no say in names of another PN, nor, unless it
@@ -143,7 +143,7 @@ class Membership:
                     present = self._store.group(group.sg_id) or group
                     self._store.put_group(replace(present, owner=""))
 
-    def found(self, group: Group, pn_id: str, pne_id: str, now: Moment) -> None:
+    def found(self, group: StoredGroup, pn_id: str, pne_id: str, now: Moment) -> None:
         """Make the owner of a new group its first member, inside the caller's transaction."""
         self._admit_member(group, pn_id, pne_id, now, again=False)
 
@@ -157,7 +157,7 @@ class Membership:
         self._store.set_revision(sg_id, pn_id, revision)
         return revision
 
-    def _admit_member(self, group: Group, pn_id: str, pne_id: str, now: Moment, again: bool) -> None:
+    def _admit_member(self, group: StoredGroup, pn_id: str, pne_id: str, now: Moment, again: bool) -> None:
         if again and not self._rejoins.take((pne_id,), now.monotonic):
             raise TooMany(f"PNE {pne_id} joins too often; an operator can permit it, or it waits an hour")
         if len(self._store.members_in(group.sg_id, pn_id)) >= cpns.tuning.LISTED_MAX:
@@ -165,7 +165,7 @@ class Membership:
         self._store.set_member(group.sg_id, pne_id, MemberState.MEMBER, now.unix)
         self.raise_revision(group.sg_id, pn_id)
 
-    def _end(self, group: Group, pne_id: str, state: MemberState, now: Moment) -> None:
+    def _end(self, group: StoredGroup, pne_id: str, state: MemberState, now: Moment) -> None:
         pn_id = self._store.pn_of(pne_id)
         self._store.set_member(group.sg_id, pne_id, state, now.unix)
         if pn_id is not None:

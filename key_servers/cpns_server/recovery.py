@@ -7,15 +7,15 @@ import cpns.tuning
 from cpns import numbers
 from cpns.errors import NotAllowed, NotMember, Unknown
 from key_servers.cpns_server.delivery_queue import Position
-from key_servers.cpns_server.group_keys import GroupKeys
+from key_servers.cpns_server.group_keys import GroupKeyMaker
 from key_servers.cpns_server.group_version import restored, restored_base
-from key_servers.cpns_server.membership import Membership
+from key_servers.cpns_server.membership import MembershipChanges
 from key_servers.cpns_server.registry import Registry
-from key_servers.cpns_server.store import Store
-from key_servers.cpns_server.values import Gateway, GroupState, MemberState, Moment
+from key_servers.cpns_server.store import ServerStore
+from key_servers.cpns_server.values import GroupState, MemberState, Moment, StoredGateway
 
 
-def epochs_ahead(newer: Store, older: Store) -> int:
+def epochs_ahead(newer: ServerStore, older: ServerStore) -> int:
     """By how many epochs one store is ahead of a copy of it: in that of new Service Groups, or in that of any."""
     versions = {group.sg_id: group.version >> 16 for group in older.groups()}
     ahead = [(group.version >> 16) - versions.get(group.sg_id, older.base_epoch()) for group in newer.groups()]
@@ -25,7 +25,9 @@ def epochs_ahead(newer: Store, older: Store) -> int:
 class Recovery:
     """What an operator does after a loss."""
 
-    def __init__(self, store: Store, registry: Registry, membership: Membership, keys: GroupKeys) -> None:
+    def __init__(
+        self, store: ServerStore, registry: Registry, membership: MembershipChanges, keys: GroupKeyMaker
+    ) -> None:
         self._store = store
         self._registry = registry
         self._membership = membership
@@ -77,7 +79,7 @@ class Recovery:
             self._store.put_group(replace(group, state=GroupState.ACTIVE))
             return self._keys.update(sg_id, numbers.REASON_LEAVE, now)
 
-    def replace_gateway(self, gateway_id: str, new_gateway_id: str, now: Moment) -> Gateway:
+    def replace_gateway(self, gateway_id: str, new_gateway_id: str, now: Moment) -> StoredGateway:
         """Block a PN GW, let another one serve its PN, and renew every key the old one held. Gives the new one.
 
         Raises Unknown, NotAllowed (the new ID is taken).

@@ -11,14 +11,14 @@ from dataclasses import replace
 from cpns import name_rule
 from cpns.errors import NotAllowed, TooMany, Unknown
 from key_servers.cpns_server import tuning
-from key_servers.cpns_server.store import Store
-from key_servers.cpns_server.values import Gateway
+from key_servers.cpns_server.store import ServerStore
+from key_servers.cpns_server.values import StoredGateway
 
 
 class Registry:
     """Registered PN GWs and bound PNEs."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: ServerStore) -> None:
         self._store = store
 
     def register_gateway(self, gateway_id: str, pn_id: str, form: str = "cbor", is_open: bool | None = None) -> None:
@@ -43,9 +43,9 @@ class Registry:
                 raise NotAllowed(f"PN {pn_id} is served by PN GW {other.gateway_id}; replace that one")
             if is_open is None:
                 is_open = known is not None and known.is_open
-            self._store.put_gateway(Gateway(gateway_id, pn_id, form, False, is_open))
+            self._store.put_gateway(StoredGateway(gateway_id, pn_id, form, False, is_open))
 
-    def block_gateway(self, gateway_id: str) -> Gateway:
+    def block_gateway(self, gateway_id: str) -> StoredGateway:
         """Take nothing from a PN GW and send nothing to it any more (SEC-18). Gives it. Raises Unknown."""
         with self._store.transaction():
             gateway = self._store.gateway(gateway_id)
@@ -54,7 +54,7 @@ class Registry:
             self._store.put_gateway(replace(gateway, blocked=True))
         return gateway
 
-    def speaking(self, gateway_id: str) -> Gateway:
+    def speaking(self, gateway_id: str) -> StoredGateway:
         """Give the PN GW that sent a message. Raises NotAllowed if it is not registered or is blocked."""
         gateway = self._store.gateway(gateway_id)
         if gateway is None:
@@ -63,7 +63,7 @@ class Registry:
             raise NotAllowed("this PN GW is blocked")
         return gateway
 
-    def bind(self, pne_id: str, gateway: Gateway) -> None:
+    def bind(self, pne_id: str, gateway: StoredGateway) -> None:
         """Bind a PNE to the PN it speaks from, if that is open, inside the caller's transaction.
 
         Raises NotAllowed if it belongs to another or is to be admitted first, TooMany if the PN has no room.

@@ -14,12 +14,12 @@ from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember
 from key_servers.cpns_server import tuning, wire
 from key_servers.cpns_server.alarms import Refusals
 from key_servers.cpns_server.gateway_reports import GatewayReports
-from key_servers.cpns_server.group_keys import GroupKeys, activation
-from key_servers.cpns_server.membership import Joined, Membership
+from key_servers.cpns_server.group_keys import GroupKeyMaker, activation
+from key_servers.cpns_server.membership import JoinResult, MembershipChanges
 from key_servers.cpns_server.registry import Registry
 from key_servers.cpns_server.service_groups import ServiceGroups
-from key_servers.cpns_server.store import Store
-from key_servers.cpns_server.values import Gateway, Moment
+from key_servers.cpns_server.store import ServerStore
+from key_servers.cpns_server.values import Moment, StoredGateway
 from key_servers.cpns_server.wire import Fields
 from key_servers.errors import ServerError
 from key_servers.rate_limit import HourlyLimit
@@ -32,11 +32,11 @@ class RequestHandler:
 
     def __init__(
         self,
-        store: Store,
+        store: ServerStore,
         registry: Registry,
-        membership: Membership,
+        membership: MembershipChanges,
         service_groups: ServiceGroups,
-        keys: GroupKeys,
+        keys: GroupKeyMaker,
         reports: GatewayReports,
         counters: Counter[str],
         creation_by_pnes: bool,
@@ -51,7 +51,7 @@ class RequestHandler:
         self._refusals = Refusals(counters)
         self._creation_by_pnes = creation_by_pnes
         self._lost_windows = HourlyLimit(tuning.WINDOWS_PER_HOUR_MAX)
-        self._answers: dict[int, Callable[[Gateway, Fields, Moment], Fields]] = {
+        self._answers: dict[int, Callable[[StoredGateway, Fields, Moment], Fields]] = {
             n.JOIN_REQUEST: self._join,
             n.LEAVE_REQUEST: self._leave,
             n.CREATE_SERVICE_GROUP_REQUEST: self._create,
@@ -97,11 +97,11 @@ class RequestHandler:
             return wire.encode(code + 1, _failure(CpnsError("the CPNS Server cannot work now; try again later")), form)
         return wire.encode(code + 1, {m.RESULT: n.RESULT_SUCCESS, **answer}, form)
 
-    def _join(self, gateway: Gateway, fields: Fields, now: Moment) -> Fields:
+    def _join(self, gateway: StoredGateway, fields: Fields, now: Moment) -> Fields:
         joined = self._membership.join(gateway, fields[m.PNE_ID], fields[m.SG_ID], now)
         return _joined(gateway, fields, joined, now)
 
-    def _create(self, gateway: Gateway, fields: Fields, now: Moment) -> Fields:
+    def _create(self, gateway: StoredGateway, fields: Fields, now: Moment) -> Fields:
         if not self._creation_by_pnes:
             raise NotAllowed("Service Groups are created by the operator only")
         joined = self._service_groups.create_by_pne(
@@ -109,17 +109,17 @@ class RequestHandler:
         )
         return _joined(gateway, fields, joined, now)
 
-    def _leave(self, gateway: Gateway, fields: Fields, now: Moment) -> Fields:
+    def _leave(self, gateway: StoredGateway, fields: Fields, now: Moment) -> Fields:
         revision = self._membership.leave(gateway, fields[m.PNE_ID], fields[m.SG_ID], now)
         return {m.SG_ID: fields[m.SG_ID], m.REVISION: revision}
 
-    def _delete(self, gateway: Gateway, fields: Fields, now: Moment) -> Fields:
+    def _delete(self, gateway: StoredGateway, fields: Fields, now: Moment) -> Fields:
         if m.PNE_ID not in fields:
             raise NotAllowed("only the owner of a Service Group may delete it, and the message names no PNE")
         self._service_groups.delete_by_pne(gateway, fields[m.PNE_ID], fields[m.SG_ID], now)
         return {m.SG_ID: fields[m.SG_ID]}
 
-    def _pull(self, gateway: Gateway, fields: Fields, now: Moment) -> Fields:
+    def _pull(self, gateway: StoredGateway, fields: Fields, now: Moment) -> Fields:
         sg_id = fields[m.SG_ID]
         # Membership is that of this moment, not of when the session was made (SEC-06).
         if not self._store.members_in(sg_id, gateway.pn_id):
@@ -134,7 +134,7 @@ class RequestHandler:
             answer[m.REASON] = key.reason
         return answer
 
-    def _delivery_report(self, gateway: Gateway, fields: Fields, now: Moment) -> Fields:
+    def _delivery_report(self, gateway: StoredGateway, fields: Fields, now: Moment) -> Fields:
         outcomes = [
             ("confirmed", fields.get(m.CONFIRMED, [])),
             ("unreachable", fields.get(m.UNREACHABLE, [])),
@@ -143,16 +143,16 @@ class RequestHandler:
         self._reports.delivery(gateway, fields[m.SG_ID], fields[m.VERSION], outcomes)
         return {m.SG_ID: fields[m.SG_ID]}
 
-    def _version_list(self, gateway: Gateway, fields: Fields, now: Moment) -> Fields:
+    def _version_list(self, gateway: StoredGateway, fields: Fields, now: Moment) -> Fields:
         entries = self._reports.version_list(gateway, fields.get(m.VERSION_ENTRY, []), now)
         return {m.VERSION_ENTRY: entries} if entries else {}
 
-    def _retirement(self, gateway: Gateway, fields: Fields, now: Moment) -> Fields:
+    def _retirement(self, gateway: StoredGateway, fields: Fields, now: Moment) -> Fields:
         self._membership.end_rights(gateway, fields[m.PNE_ID], now)
         return {}
 
 
-def _joined(gateway: Gateway, fields: Fields, joined: Joined, now: Moment) -> Fields:
+def _joined(gateway: StoredGateway, fields: Fields, joined: JoinResult, now: Moment) -> Fields:
     return {
         m.SG_ID: fields[m.SG_ID],
         m.VERSION: joined.floor,

@@ -6,18 +6,23 @@ from dataclasses import replace
 from cpns import name_rule, numbers
 from cpns.errors import NotAllowed, TooMany, Unknown
 from key_servers.cpns_server import group_version, tuning
-from key_servers.cpns_server.group_keys import GroupKeys
-from key_servers.cpns_server.membership import Joined, Membership
+from key_servers.cpns_server.group_keys import GroupKeyMaker
+from key_servers.cpns_server.membership import JoinResult, MembershipChanges
 from key_servers.cpns_server.registry import Registry
-from key_servers.cpns_server.store import Store
-from key_servers.cpns_server.values import Gateway, Group, GroupState, JoinPolicy, Moment
+from key_servers.cpns_server.store import ServerStore
+from key_servers.cpns_server.values import GroupState, JoinPolicy, Moment, StoredGateway, StoredGroup
 
 
 class ServiceGroups:
     """Creates and deletes Service Groups with their keys (CPNS-GKM-58, -59)."""
 
     def __init__(
-        self, store: Store, registry: Registry, membership: Membership, keys: GroupKeys, template: Group
+        self,
+        store: ServerStore,
+        registry: Registry,
+        membership: MembershipChanges,
+        keys: GroupKeyMaker,
+        template: StoredGroup,
     ) -> None:
         """`template` holds what a new group has where nothing else is asked for."""
         self._store = store
@@ -26,7 +31,9 @@ class ServiceGroups:
         self._keys = keys
         self._template = template
 
-    def create_by_pne(self, gateway: Gateway, pne_id: str, sg_id: str, protection: int | None, now: Moment) -> Joined:
+    def create_by_pne(
+        self, gateway: StoredGateway, pne_id: str, sg_id: str, protection: int | None, now: Moment
+    ) -> JoinResult:
         """Make a group owned by a PNE, which is its first member. The owner who asks again is answered again.
 
         By policy OPEN it is open to the owner's PN. Raises NotAllowed (SG ID taken, PNE of another PN), TooMany.
@@ -92,7 +99,7 @@ class ServiceGroups:
             self._living(sg_id)
             self._store.set_open_to(sg_id, [*self._store.open_to(sg_id), self._served(pn_id)])
 
-    def delete_by_pne(self, gateway: Gateway, pne_id: str, sg_id: str, now: Moment) -> None:
+    def delete_by_pne(self, gateway: StoredGateway, pne_id: str, sg_id: str, now: Moment) -> None:
         """Delete a group at its owner's wish. Deleted before: nothing changes. Raises Unknown, NotAllowed."""
         with self._store.transaction():
             self._registry.must_be_bound([pne_id], gateway.pn_id)
@@ -109,19 +116,19 @@ class ServiceGroups:
         with self._store.transaction():
             self._delete(self._living(sg_id), now)
 
-    def _put_new(self, group: Group, present: Group | None, open_to: Iterable[str]) -> None:
+    def _put_new(self, group: StoredGroup, present: StoredGroup | None, open_to: Iterable[str]) -> None:
         # The versions of a group that was deleted go on, so that its old keys stay old (SEC-04).
         version = group_version.first(self._store.base_epoch()) if present is None else present.version
         self._store.put_group(replace(group, version=version))
         self._store.set_open_to(group.sg_id, open_to)
 
-    def _delete(self, group: Group, now: Moment) -> None:
+    def _delete(self, group: StoredGroup, now: Moment) -> None:
         self._store.put_group(replace(group, state=GroupState.DELETED, pending=None))
         self._store.set_open_to(group.sg_id, [])
         self._store.forget_members(group.sg_id)
         self._keys.delete(group.sg_id, now)
 
-    def _living(self, sg_id: str) -> Group:
+    def _living(self, sg_id: str) -> StoredGroup:
         group = self._store.group(sg_id)
         if group is None or group.state is GroupState.DELETED:
             raise Unknown(f"there is no Service Group {sg_id}")

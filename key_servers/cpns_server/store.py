@@ -5,9 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from key_servers.cpns_server import tuning
-from key_servers.cpns_server.database import Database
+from key_servers.cpns_server.database import ServerDatabase
 from key_servers.cpns_server.delivery_queue import Position
-from key_servers.cpns_server.values import Gateway, Group, GroupKey, GroupState, JoinPolicy, Member, MemberState
+from key_servers.cpns_server.values import (
+    GroupState,
+    JoinPolicy,
+    MemberState,
+    StoredGateway,
+    StoredGroup,
+    StoredKey,
+    StoredMember,
+)
 from key_servers.cpns_server.write_lots import WriteLots
 
 _GATEWAY_COLUMNS = "gateway_id, pn_id, form, blocked, is_open"
@@ -18,15 +26,15 @@ Part = tuple[str, str]
 """(SG ID, PN ID) of positions; "" stands for all."""
 
 
-class Store:
+class ServerStore:
     """Everything the Server remembers. Writes need `with store.transaction():` around them.
 
     But for what PN GWs say about themselves: that is written in lots (`lots`), by whoever runs an event loop.
     """
 
     def __init__(self, state_dir: Path) -> None:
-        """Open or create; raises as `Database` does."""
-        self._database = Database(state_dir)
+        """Open or create; raises as `ServerDatabase` does."""
+        self._database = ServerDatabase(state_dir)
         self.transaction = self._database.transaction
         self.after_commit = self._database.after_commit
         self.lots = WriteLots(self._database)
@@ -73,17 +81,17 @@ class Store:
 
     # PN GWs and PNEs
 
-    def gateways(self) -> tuple[Gateway, ...]:
+    def gateways(self) -> tuple[StoredGateway, ...]:
         """All PN GWs ever registered."""
         rows = self._rows(f"SELECT {_GATEWAY_COLUMNS} FROM gateways ORDER BY gateway_id")
         return tuple(_gateway(row) for row in rows)
 
-    def gateway(self, gateway_id: str) -> Gateway | None:
+    def gateway(self, gateway_id: str) -> StoredGateway | None:
         """The PN GW of that ID."""
         rows = self._rows(f"SELECT {_GATEWAY_COLUMNS} FROM gateways WHERE gateway_id = ?", gateway_id)
         return _gateway(rows[0]) if rows else None
 
-    def gateway_of(self, pn_id: str) -> Gateway | None:
+    def gateway_of(self, pn_id: str) -> StoredGateway | None:
         """The PN GW that serves the PN now."""
         rows = self._rows(f"SELECT {_GATEWAY_COLUMNS} FROM gateways WHERE pn_id = ? AND blocked = 0", pn_id)
         return _gateway(rows[0]) if rows else None
@@ -96,7 +104,7 @@ class Store:
         )
         return {gateway_id for (gateway_id,) in rows}
 
-    def put_gateway(self, gateway: Gateway) -> None:
+    def put_gateway(self, gateway: StoredGateway) -> None:
         """Insert or change."""
         self._write(
             "INSERT INTO gateways VALUES (?, ?, ?, ?, ?) ON CONFLICT (gateway_id) DO UPDATE"
@@ -131,16 +139,16 @@ class Store:
 
     # Service Groups
 
-    def groups(self) -> tuple[Group, ...]:
+    def groups(self) -> tuple[StoredGroup, ...]:
         """All Service Groups, deleted ones too."""
         return tuple(_group(row) for row in self._rows(f"SELECT {_GROUP_COLUMNS} FROM groups ORDER BY sg_id"))
 
-    def group(self, sg_id: str) -> Group | None:
+    def group(self, sg_id: str) -> StoredGroup | None:
         """One Service Group, even a deleted one."""
         rows = self._rows(f"SELECT {_GROUP_COLUMNS} FROM groups WHERE sg_id = ?", sg_id)
         return _group(rows[0]) if rows else None
 
-    def put_group(self, group: Group) -> None:
+    def put_group(self, group: StoredGroup) -> None:
         """Insert or change."""
         before = self.group(group.sg_id)
         if before is None or _tells(before) != _tells(group):
@@ -187,7 +195,7 @@ class Store:
 
     # members
 
-    def members(self, sg_id: str) -> tuple[Member, ...]:
+    def members(self, sg_id: str) -> tuple[StoredMember, ...]:
         """Everyone who has or had something to do with a Service Group."""
         rows = self._rows(
             "SELECT pne_id, pn_id, state, since, confirmed, report FROM members WHERE sg_id = ? ORDER BY pne_id",
@@ -195,7 +203,7 @@ class Store:
         )
         return tuple(_member(row) for row in rows)
 
-    def member(self, sg_id: str, pne_id: str) -> Member | None:
+    def member(self, sg_id: str, pne_id: str) -> StoredMember | None:
         """One PNE's relation to a Service Group, or None if it never had one."""
         rows = self._rows(
             "SELECT pne_id, pn_id, state, since, confirmed, report FROM members WHERE sg_id = ? AND pne_id = ?",
@@ -240,7 +248,7 @@ class Store:
 
     # Group Keys
 
-    def add_key(self, key: GroupKey) -> None:
+    def add_key(self, key: StoredKey) -> None:
         """Keep a new Group Key and erase all but the newest `tuning.KEYS_KEPT` (SEC-29)."""
         self._write(
             "INSERT INTO group_keys VALUES (?, ?, ?, ?, ?)", key.sg_id, key.version, key.key, key.activation, key.reason
@@ -255,14 +263,14 @@ class Store:
             )
             self._database.erase_after_commit()
 
-    def newest_key(self, sg_id: str) -> GroupKey | None:
+    def newest_key(self, sg_id: str) -> StoredKey | None:
         """The Group Key of the highest version."""
         rows = self._rows(
             "SELECT sg_id, version, key, activation, reason FROM group_keys WHERE sg_id = ?"
             " ORDER BY version DESC LIMIT 1",
             sg_id,
         )
-        return GroupKey(*rows[0]) if rows else None
+        return StoredKey(*rows[0]) if rows else None
 
     def erase_keys(self, sg_id: str) -> None:
         """Erase all Group Keys of a Service Group (CPNS-GKM-59)."""
@@ -339,7 +347,7 @@ class Store:
         return list(touched)
 
 
-def _tells(group: Group) -> tuple[object, ...]:
+def _tells(group: StoredGroup) -> tuple[object, ...]:
     """What of a group decides about positions."""
     return group.state, group.version, group.pending is None
 
@@ -354,14 +362,14 @@ def _positions(row: Any, said: Position | None) -> tuple[Position, Position]:
     return Position(revision, version if peopled and pending is None else 0, False), accepted
 
 
-def _gateway(row: Any) -> Gateway:
+def _gateway(row: Any) -> StoredGateway:
     gateway_id, pn_id, form, blocked, is_open = row
-    return Gateway(gateway_id, pn_id, form, bool(blocked), bool(is_open))
+    return StoredGateway(gateway_id, pn_id, form, bool(blocked), bool(is_open))
 
 
-def _group(row: Any) -> Group:
+def _group(row: Any) -> StoredGroup:
     sg_id, owner, state, policy, protection, rekey_on_join, period_s, version, pending, key_made_at = row
-    return Group(
+    return StoredGroup(
         sg_id,
         owner,
         GroupState(state),
@@ -375,6 +383,6 @@ def _group(row: Any) -> Group:
     )
 
 
-def _member(row: Any) -> Member:
+def _member(row: Any) -> StoredMember:
     pne_id, pn_id, state, since, confirmed, report = row
-    return Member(pne_id, pn_id, MemberState(state), since, confirmed, report)
+    return StoredMember(pne_id, pn_id, MemberState(state), since, confirmed, report)

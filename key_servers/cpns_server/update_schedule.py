@@ -1,7 +1,7 @@
 """When Group Keys are updated: soon after joins and leaves, and periodically. Pure; `now` is monotonic, in seconds."""
 
 from cpns import numbers
-from key_servers.cpns_server.values import Group, GroupState, Moment
+from key_servers.cpns_server.values import GroupState, Moment, StoredGroup
 
 # Of two reasons that meet in one update the one members must act on faster is told (SEC-05).
 _STRENGTH = (
@@ -29,7 +29,7 @@ class UpdateSchedule:
         self._pending: dict[str, float] = {}
         self._periodic: dict[str, tuple[int, int, float]] = {}  # SG ID: (version, period, when it ends)
 
-    def consider(self, group: Group, now: Moment) -> None:
+    def consider(self, group: StoredGroup, now: Moment) -> None:
         """Take in what the store says about a group after it changed."""
         last = self._periodic.pop(group.sg_id, None)
         if group.state is not GroupState.ACTIVE:
@@ -70,7 +70,7 @@ class UpdateSchedule:
         return min([*self._pending.values(), *(ends for _, _, ends in self._periodic.values())], default=None)
 
 
-def _age_s(group: Group, now: Moment) -> int:
+def _age_s(group: StoredGroup, now: Moment) -> int:
     # A clock that is not set, or was set back, must neither delay an update by years nor cause one at every start.
     if not now.unix or not group.key_made_at:
         return 0

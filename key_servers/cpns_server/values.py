@@ -40,7 +40,7 @@ class MemberState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Gateway:
+class StoredGateway:
     """A registered PN GW. `blocked`: stolen or replaced, nothing is accepted from it or sent to it.
 
     `is_open`: PNEs belong to its PN as they come; else an operator admits each one first (SEC-16).
@@ -54,7 +54,7 @@ class Gateway:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class StoredGroup:
     """A Service Group. `owner` is a PNE ID, or "" when an operator made it; `version` is the last one issued.
 
     `pending` is the reason (`cpns.numbers.REASON_*`) of an update that is due, or None.
@@ -73,7 +73,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupKey:
+class StoredKey:
     """A Group Key as it is delivered. `activation` in Unix seconds, 0 = when stored. The key never shows in a repr."""
 
     sg_id: str
@@ -84,7 +84,7 @@ class GroupKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class StoredMember:
     """One PNE's relation to one Service Group. `pn_id` is "" until it spoke through a PN GW.
 
     `report` is the last outcome its PN GW reported, `confirmed` the highest version reported as confirmed.
@@ -127,13 +127,13 @@ class GroupView:
     version_text: str
     update_pending: bool
     key_made_at: int
-    members: tuple[Member, ...]
+    members: tuple[StoredMember, ...]
     open_to: tuple[str, ...]
     deliveries: tuple[GatewayDelivery, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Alarm:
+class ServerAlarm:
     """Something a person should look at. `since` in Unix seconds; `text` says what it is and what to do.
 
     `count` is above 1 where many alarms of one kind are told together: PN GW and Service Group are "" then.

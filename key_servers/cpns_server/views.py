@@ -3,9 +3,9 @@
 from cpns import numbers
 from cpns.errors import Unknown
 from cpns.in_words import version_text
-from key_servers.cpns_server.courier import Courier
-from key_servers.cpns_server.store import Store
-from key_servers.cpns_server.values import GatewayDelivery, Group, GroupState, GroupView
+from key_servers.cpns_server.courier import DeliveryCourier
+from key_servers.cpns_server.store import ServerStore
+from key_servers.cpns_server.values import GatewayDelivery, GroupState, GroupView, StoredGroup
 
 PROTECTION_NAMES = {numbers.PROTECTION_AUTHENTICATED: "authenticated", numbers.PROTECTION_SEALED: "sealed"}
 
@@ -13,7 +13,7 @@ PROTECTION_NAMES = {numbers.PROTECTION_AUTHENTICATED: "authenticated", numbers.P
 class Views:
     """Shows groups."""
 
-    def __init__(self, store: Store, courier: Courier) -> None:
+    def __init__(self, store: ServerStore, courier: DeliveryCourier) -> None:
         self._store = store
         self._courier = courier
 
@@ -28,7 +28,7 @@ class Views:
             raise Unknown(f"there is no Service Group {sg_id}")
         return self._view(group)
 
-    def _view(self, group: Group) -> GroupView:
+    def _view(self, group: StoredGroup) -> GroupView:
         return GroupView(
             sg_id=group.sg_id,
             owner=group.owner,

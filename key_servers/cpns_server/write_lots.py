@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from key_servers.cpns_server import tuning
-from key_servers.cpns_server.database import Database, Write
+from key_servers.cpns_server.database import ServerDatabase, Write
 from key_servers.cpns_server.delivery_queue import Position
 from key_servers.errors import ServerError
 
@@ -32,7 +32,7 @@ _REPORT = (
 class WriteLots:
     """Gathers what is to be written. Belongs to the event loop, which need not run before the first `add_...`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: ServerDatabase) -> None:
         self._database = database
         self._positions: dict[Key, Position] = {}
         self._reports: list[Write] = []

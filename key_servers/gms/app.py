@@ -18,7 +18,7 @@ from typing import Annotated, Self
 from pydantic import Field
 
 from key_servers.gms import http
-from key_servers.gms.courier import Courier
+from key_servers.gms.courier import NoticeCourier
 from key_servers.gms.maker import Maker
 from key_servers.gms.management import Clock, GroupManagement
 from key_servers.gms.provisioning import KeyProvisioning, OwnKeys
@@ -50,7 +50,7 @@ async def open_management(config: Listening) -> AsyncIterator[GroupManagement]:
         await database.close()
 
 
-class Gms:
+class GmsServer:
     """One group management server. `management` is the operator's side."""
 
     def __init__(
@@ -81,7 +81,7 @@ class Gms:
         counters: Counter[str] = Counter()
         try:
             await migrate(database, "key_servers.gms.migrations")
-            courier = Courier(database, config.gms_uri, keys, maker, clock, counters)
+            courier = NoticeCourier(database, config.gms_uri, keys, maker, clock, counters)
             management = GroupManagement(database, clock, secrets.token_bytes, courier.changed)
             door = http.door(management, courier, clock, counters)
             gms = cls(config.gms_uri, database, maker, management, door, counters)

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from cpns.crypto.compare import equal
 from key_servers.errors import ServerError
 from key_servers.gms import store, tuning
-from key_servers.gms.delivery import Delivery, Event, State, step
+from key_servers.gms.delivery import Event, NoticeDelivery, State, step
 from key_servers.gms.maker import Maker, Order
 from key_servers.gms.provisioning import OwnKeys
-from key_servers.gms.values import Group, Key, KeyState, entitled
+from key_servers.gms.values import Key, KeyState, ValGroup, entitled
 from key_servers.sql import Database, Transaction
 from mikey_sakke.endpoint_key import SERVICE_GROUP_MANAGEMENT, endpoint_key, proof
 from mikey_sakke.group_configuration import (
@@ -41,12 +41,12 @@ class ResponseRefused(ServerError):
 
 @dataclass(frozen=True, slots=True)
 class _Parcel:
-    delivery: Delivery
+    delivery: NoticeDelivery
     key: Key
-    records: tuple[Group, ...]
+    records: tuple[ValGroup, ...]
 
 
-class Courier:
+class NoticeCourier:
     """One for a GMS. `counters` counts what was handed out and answered, by name."""
 
     def __init__(
@@ -177,7 +177,7 @@ class Courier:
             return False
         return await self._entitled(sql, delivery, now)
 
-    async def _entitled(self, sql: Transaction, delivery: Delivery, now: int) -> bool:
+    async def _entitled(self, sql: Transaction, delivery: NoticeDelivery, now: int) -> bool:
         """For a key: to every group named. For a revocation: to one of them, and not to one's own harm."""
         user = await store.user(sql, delivery.user)
         verdicts = [entitled(user, await store.member(sql, group, delivery.user), now) for group in delivery.groups]

@@ -51,7 +51,7 @@ class Event(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class NoticeDelivery:
     """`groups`: those named to this user; `due`: not sent before (Unix seconds); `code`, `text`: the last error."""
 
     notice_id: str
@@ -66,7 +66,9 @@ class Delivery:
     text: str = ""
 
 
-def step(delivery: Delivery, event: Event, now: int, code: str = "", text: str = "") -> tuple[Delivery, bool]:
+def step(
+    delivery: NoticeDelivery, event: Event, now: int, code: str = "", text: str = ""
+) -> tuple[NoticeDelivery, bool]:
     """The delivery after `event`, and whether its message is to be sent now. `code`, `text`: of REFUSED."""
     if delivery.state not in OPEN:
         if event is Event.LEFT and delivery.purpose != REVOCATION and delivery.state is not State.CANCELLED:

@@ -17,9 +17,10 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+from key_servers.errors import NotPossible
 from key_servers.gms import tuning
-from key_servers.gms.courier import Courier, ResponseRefused
-from key_servers.gms.management import GroupManagement, NotPermitted, NotPossible
+from key_servers.gms.courier import NoticeCourier, ResponseRefused
+from key_servers.gms.management import GroupManagement, NotPermitted
 from key_servers.https.door import body
 from key_servers.https.json_door import JsonDoor, json_body, wait_s
 from mikey_sakke.group_configuration import decode_response, encode_requests
@@ -27,7 +28,9 @@ from mikey_sakke.group_configuration import decode_response, encode_requests
 ROOT_PATH = "/gms/v1/"
 
 
-def door(management: GroupManagement, courier: Courier, clock: Callable[[], int], counters: Counter[str]) -> JsonDoor:
+def door(
+    management: GroupManagement, courier: NoticeCourier, clock: Callable[[], int], counters: Counter[str]
+) -> JsonDoor:
     """The users' door of a GMS, not yet open."""
     made = JsonDoor(
         management.token,

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from cpns import name_rule
-from key_servers.errors import ServerError
+from key_servers.errors import NotPossible, ServerError
 from key_servers.gms import store, tuning
-from key_servers.gms.delivery import OPEN, Delivery, Event, State, step
-from key_servers.gms.values import Affiliation, Group, Key, KeyState, Member, User, entitled
+from key_servers.gms.delivery import OPEN, Event, NoticeDelivery, State, step
+from key_servers.gms.values import Affiliation, Key, KeyState, ValGroup, ValMember, ValUser, entitled
 from key_servers.https import tokens
 from key_servers.https.tokens import StoredToken
 from key_servers.sql import Database, Transaction
@@ -23,10 +23,6 @@ _log = logging.getLogger(__name__)
 
 Clock = Callable[[], int]
 RandomOctets = Callable[[int], bytes]
-
-
-class NotPossible(ServerError):
-    """What was asked for does not fit what is there: unknown group or user, wrong order of steps."""
 
 
 class NotPermitted(ServerError):
@@ -57,7 +53,7 @@ class GroupManagement:
         drawn, stored = tokens.draw(uri, self._clock() + days * 86400, self._random)
         async with self._database.transaction() as sql:
             present = await store.user(sql, uri)
-            await store.put_user(sql, User(uri, True, present.authorised_until if present else 0))
+            await store.put_user(sql, ValUser(uri, True, present.authorised_until if present else 0))
             await store.put_token(sql, stored)
         return drawn
 
@@ -74,7 +70,7 @@ class GroupManagement:
         for group in lists:
             await self.remove_member(group, uri)
         async with self._database.transaction() as sql:
-            await store.put_user(sql, User(uri, False, 0))
+            await store.put_user(sql, ValUser(uri, False, 0))
         self._changed(uri)
         return known.permitted
 
@@ -86,7 +82,7 @@ class GroupManagement:
         async with self._database.transaction() as sql:
             if await store.group(sql, uri) is not None:
                 raise NotPossible(f"There is a group {uri} already.")
-            await store.add_group(sql, Group(uri, name, rekey_on_removal))
+            await store.add_group(sql, ValGroup(uri, name, rekey_on_removal))
 
     async def add_member(self, group: str, user: str, affiliation: Affiliation) -> None:
         """Put a permitted user on the list of a group.
@@ -101,7 +97,7 @@ class GroupManagement:
             if await store.member(sql, group, user) is not None:
                 raise NotPossible(f"{user} is on the list of {group} already.")
             at_once = affiliation is Affiliation.IMPLICIT
-            await store.put_member(sql, Member(group, user, affiliation, at_once, at_once))
+            await store.put_member(sql, ValMember(group, user, affiliation, at_once, at_once))
             await self._plan(sql, user)
         self._changed(user)
 
@@ -178,7 +174,7 @@ class GroupManagement:
         self._tell(told)
         return len(told)
 
-    async def groups(self) -> list[tuple[Group, list[Member], list[Key]]]:
+    async def groups(self) -> list[tuple[ValGroup, list[ValMember], list[Key]]]:
         """All groups with their lists and keys; `repr` of a key does not show it."""
         async with self._database.transaction() as sql:
             return [
@@ -186,7 +182,7 @@ class GroupManagement:
                 for group in await store.groups(sql)
             ]
 
-    async def deliveries(self, key_id: str) -> list[Delivery]:
+    async def deliveries(self, key_id: str) -> list[NoticeDelivery]:
         """What became of a key's notifications, by user: answers and errors."""
         async with self._database.transaction() as sql:
             return await store.deliveries_of(sql, key_id)
@@ -249,7 +245,7 @@ class GroupManagement:
 
     # inside a transaction; the sets returned are the users to tell after the commit
 
-    async def _after_removal(self, sql: Transaction, group: Group, user: str) -> tuple[str | None, set[str]]:
+    async def _after_removal(self, sql: Transaction, group: ValGroup, user: str) -> tuple[str | None, set[str]]:
         told, made = {user}, None
         live = [key for key in await store.keys_of(sql, group.uri) if key.state is KeyState.LIVE]
         if group.rekey_on_removal and live:
@@ -340,20 +336,20 @@ class GroupManagement:
             if last is None or not set(groups[key_id]) <= set(last.groups):
                 await store.add_delivery(sql, self._delivery(key, user, KEY, tuple(groups[key_id])))
 
-    def _delivery(self, key: Key, user: str, purpose: str, groups: tuple[str, ...]) -> Delivery:
-        return Delivery(self._random(12).hex(), key.key_id, user, purpose, groups, due=self._clock())
+    def _delivery(self, key: Key, user: str, purpose: str, groups: tuple[str, ...]) -> NoticeDelivery:
+        return NoticeDelivery(self._random(12).hex(), key.key_id, user, purpose, groups, due=self._clock())
 
     async def _is_in(self, sql: Transaction, group: str, user: str) -> bool:
         member = await store.member(sql, group, user)
         return member is not None and member.affiliated
 
-    async def _group(self, sql: Transaction, uri: str) -> Group:
+    async def _group(self, sql: Transaction, uri: str) -> ValGroup:
         group = await store.group(sql, uri)
         if group is None:
             raise NotPossible(f"There is no group {uri}.")
         return group
 
-    async def _authorised_member(self, sql: Transaction, user: str, group: str) -> Member:
+    async def _authorised_member(self, sql: Transaction, user: str, group: str) -> ValMember:
         known, member = await store.user(sql, user), await store.member(sql, group, user)
         if known is None or member is None:
             raise NotPermitted(f"{user} is not on the list of {group}.")

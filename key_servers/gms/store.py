@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from key_servers.gms.delivery import OPEN, Delivery, State
-from key_servers.gms.values import Affiliation, Group, Key, KeyState, Member, User
+from key_servers.gms.delivery import OPEN, NoticeDelivery, State
+from key_servers.gms.values import Affiliation, Key, KeyState, ValGroup, ValMember, ValUser
 from key_servers.https.tokens import StoredToken
 from key_servers.sql import Transaction
 
@@ -17,13 +17,13 @@ _KEY = "key_id, gmk, activation, expiry, text, state"
 # users
 
 
-async def user(sql: Transaction, uri: str) -> User | None:
+async def user(sql: Transaction, uri: str) -> ValUser | None:
     """One user."""
     rows = await sql.rows("SELECT permitted, authorised_until FROM gms_users WHERE user_uri = $1", uri)
-    return User(uri, bool(rows[0][0]), rows[0][1]) if rows else None
+    return ValUser(uri, bool(rows[0][0]), rows[0][1]) if rows else None
 
 
-async def put_user(sql: Transaction, value: User) -> None:
+async def put_user(sql: Transaction, value: ValUser) -> None:
     """Insert or change."""
     await sql.rows(
         "INSERT INTO gms_users VALUES ($1, $2, $3) ON CONFLICT (user_uri) DO UPDATE"
@@ -57,36 +57,36 @@ async def token(sql: Transaction, token_id: str) -> StoredToken | None:
 # groups and members
 
 
-async def groups(sql: Transaction) -> list[Group]:
+async def groups(sql: Transaction) -> list[ValGroup]:
     """All groups, by URI."""
     rows = await sql.rows("SELECT group_uri, name, rekey_on_removal FROM gms_groups ORDER BY group_uri")
-    return [Group(uri, name, bool(rekey)) for uri, name, rekey in rows]
+    return [ValGroup(uri, name, bool(rekey)) for uri, name, rekey in rows]
 
 
-async def group(sql: Transaction, uri: str) -> Group | None:
+async def group(sql: Transaction, uri: str) -> ValGroup | None:
     """One group."""
     rows = await sql.rows("SELECT name, rekey_on_removal FROM gms_groups WHERE group_uri = $1", uri)
-    return Group(uri, rows[0][0], bool(rows[0][1])) if rows else None
+    return ValGroup(uri, rows[0][0], bool(rows[0][1])) if rows else None
 
 
-async def add_group(sql: Transaction, value: Group) -> None:
+async def add_group(sql: Transaction, value: ValGroup) -> None:
     """Insert."""
     await sql.rows("INSERT INTO gms_groups VALUES ($1, $2, $3)", value.uri, value.name, int(value.rekey_on_removal))
 
 
-async def members(sql: Transaction, group_uri: str) -> list[Member]:
+async def members(sql: Transaction, group_uri: str) -> list[ValMember]:
     """The list of a group."""
     rows = await sql.rows(f"SELECT {_MEMBER} FROM gms_members WHERE group_uri = $1 ORDER BY user_uri", group_uri)
     return [_member(row) for row in rows]
 
 
-async def memberships(sql: Transaction, user_uri: str) -> list[Member]:
+async def memberships(sql: Transaction, user_uri: str) -> list[ValMember]:
     """The lists that name a user."""
     rows = await sql.rows(f"SELECT {_MEMBER} FROM gms_members WHERE user_uri = $1 ORDER BY group_uri", user_uri)
     return [_member(row) for row in rows]
 
 
-async def member(sql: Transaction, group_uri: str, user_uri: str) -> Member | None:
+async def member(sql: Transaction, group_uri: str, user_uri: str) -> ValMember | None:
     """One user on one list."""
     rows = await sql.rows(
         f"SELECT {_MEMBER} FROM gms_members WHERE group_uri = $1 AND user_uri = $2", group_uri, user_uri
@@ -94,7 +94,7 @@ async def member(sql: Transaction, group_uri: str, user_uri: str) -> Member | No
     return _member(rows[0]) if rows else None
 
 
-async def put_member(sql: Transaction, value: Member) -> None:
+async def put_member(sql: Transaction, value: ValMember) -> None:
     """Insert or change."""
     await sql.rows(
         "INSERT INTO gms_members VALUES ($1, $2, $3, $4, $5) ON CONFLICT (group_uri, user_uri) DO UPDATE SET"
@@ -165,7 +165,7 @@ async def erase_key(sql: Transaction, key_id: str) -> None:
 # deliveries
 
 
-async def add_delivery(sql: Transaction, value: Delivery) -> None:
+async def add_delivery(sql: Transaction, value: NoticeDelivery) -> None:
     """Insert, after all that the user has to get before."""
     rows = await sql.rows("SELECT coalesce(max(sequence), 0) FROM gms_deliveries WHERE user_uri = $1", value.user)
     await sql.rows(
@@ -184,7 +184,7 @@ async def add_delivery(sql: Transaction, value: Delivery) -> None:
     )
 
 
-async def change_delivery(sql: Transaction, value: Delivery) -> None:
+async def change_delivery(sql: Transaction, value: NoticeDelivery) -> None:
     """Keep what a step changed."""
     await sql.rows(
         "UPDATE gms_deliveries SET state = $2, attempts = $3, due = $4, code = $5, text = $6 WHERE notice_id = $1",
@@ -197,13 +197,13 @@ async def change_delivery(sql: Transaction, value: Delivery) -> None:
     )
 
 
-async def delivery(sql: Transaction, notice_id: str) -> Delivery | None:
+async def delivery(sql: Transaction, notice_id: str) -> NoticeDelivery | None:
     """One delivery."""
     rows = await sql.rows(f"SELECT {_DELIVERY} FROM gms_deliveries WHERE notice_id = $1", notice_id)
     return _delivery(rows[0]) if rows else None
 
 
-async def open_deliveries(sql: Transaction, user_uri: str) -> list[Delivery]:
+async def open_deliveries(sql: Transaction, user_uri: str) -> list[NoticeDelivery]:
     """What a user has to get, in order."""
     rows = await sql.rows(
         f"SELECT {_DELIVERY} FROM gms_deliveries WHERE user_uri = $1 AND state IN ($2, $3) ORDER BY sequence",
@@ -213,7 +213,7 @@ async def open_deliveries(sql: Transaction, user_uri: str) -> list[Delivery]:
     return [_delivery(row) for row in rows]
 
 
-async def deliveries_of(sql: Transaction, key_id: str) -> list[Delivery]:
+async def deliveries_of(sql: Transaction, key_id: str) -> list[NoticeDelivery]:
     """Every delivery of a key, by user and in order."""
     rows = await sql.rows(
         f"SELECT {_DELIVERY} FROM gms_deliveries WHERE key_id = $1 ORDER BY user_uri, sequence", key_id
@@ -221,7 +221,7 @@ async def deliveries_of(sql: Transaction, key_id: str) -> list[Delivery]:
     return [_delivery(row) for row in rows]
 
 
-async def user_deliveries(sql: Transaction, key_id: str, user_uri: str) -> list[Delivery]:
+async def user_deliveries(sql: Transaction, key_id: str, user_uri: str) -> list[NoticeDelivery]:
     """Every delivery of a key to a user, in order."""
     rows = await sql.rows(
         f"SELECT {_DELIVERY} FROM gms_deliveries WHERE key_id = $1 AND user_uri = $2 ORDER BY sequence",
@@ -231,12 +231,12 @@ async def user_deliveries(sql: Transaction, key_id: str, user_uri: str) -> list[
     return [_delivery(row) for row in rows]
 
 
-def _member(row: Sequence[Any]) -> Member:
-    return Member(row[0], row[1], Affiliation(row[2]), bool(row[3]), bool(row[4]))
+def _member(row: Sequence[Any]) -> ValMember:
+    return ValMember(row[0], row[1], Affiliation(row[2]), bool(row[3]), bool(row[4]))
 
 
-def _delivery(row: Sequence[Any]) -> Delivery:
-    return Delivery(row[0], row[1], row[2], row[3], tuple(json.loads(row[4])), State(row[5]), *row[6:])
+def _delivery(row: Sequence[Any]) -> NoticeDelivery:
+    return NoticeDelivery(row[0], row[1], row[2], row[3], tuple(json.loads(row[4])), State(row[5]), *row[6:])
 
 
 async def _keys(sql: Transaction, condition: str, value: str) -> list[Key]:

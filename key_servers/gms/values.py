@@ -20,7 +20,7 @@ class KeyState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class User:
+class ValUser:
     """`permitted`: by the operator, for group management services; `authorised_until`: by its own token, in time."""
 
     uri: str
@@ -29,7 +29,7 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ValGroup:
     """A group; `rekey_on_removal` is its security profile (SEAL-GMK-48)."""
 
     uri: str
@@ -38,7 +38,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ValMember:
     """A user on the list of a group. It gets the key once affiliated, subscribed and authorised."""
 
     group: str
@@ -61,7 +61,7 @@ class Key:
     groups: tuple[str, ...]
 
 
-def entitled(user: User | None, member: Member | None, now: int) -> bool:
+def entitled(user: ValUser | None, member: ValMember | None, now: int) -> bool:
     """True if group management records and the GMK may go to the user now.
 
     Authorised first, in both cases of affiliation (SEAL-GMK-38, -42); affiliated; and the subscription valid

@@ -15,14 +15,14 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from key_servers.errors import ServerError
+from key_servers.errors import NotPossible
 from key_servers.https import tokens
 from key_servers.identities import fault_of_name
 from key_servers.kms import http, master_secrets, tuning
 from key_servers.kms.config import MASTER_SECRETS_FILE, STORE_FILE, KmsConfig
 from key_servers.kms.issuer import Issuer, MasterSecrets
-from key_servers.kms.service import Clock, Service
-from key_servers.kms.store import Role, Store, User
+from key_servers.kms.service import Clock, KeyService
+from key_servers.kms.store import KmsStore, KmsUser, Role
 from key_servers.sql import open_database
 from mikey_sakke.kms_exchange import check_certificate
 from mikey_sakke.kms_faults import KmsFault
@@ -31,10 +31,6 @@ from mikey_sakke.kms_values import ROLE_EXTERNAL, Certificate
 from mikey_sakke.kms_xml import decode, encode
 
 _DAY_S = 86400
-
-
-class NotPossible(ServerError):
-    """An operator asked for what cannot be."""
 
 
 def create(
@@ -55,10 +51,10 @@ def create(
     master_secrets.create(config.state_dir / MASTER_SECRETS_FILE, drawn)
 
 
-class Kms:
+class KmsServer:
     """One key management server. All methods belong to the event loop that `open` ran in; all raise StoreFailed."""
 
-    def __init__(self, config: KmsConfig, issuer: Issuer, store: Store, clock: Clock) -> None:
+    def __init__(self, config: KmsConfig, issuer: Issuer, store: KmsStore, clock: Clock) -> None:
         """For `open` only."""
         self._config = config
         self._issuer = issuer
@@ -66,7 +62,7 @@ class Kms:
         self._clock = clock
         self._workers = ThreadPoolExecutor(tuning.WORKERS, thread_name_prefix="kms")
         self.counters: Counter[str] = Counter()
-        self._door = http.door(Service(issuer, store, clock, self._workers), clock, self.counters)
+        self._door = http.door(KeyService(issuer, store, clock, self._workers), clock, self.counters)
 
     @classmethod
     async def open(cls, config: KmsConfig, *, clock: Clock | None = None, listen: bool = True) -> Self:
@@ -75,7 +71,7 @@ class Kms:
         Without `listen` only the operator's methods work: for commands beside a running KMS.
         """
         issuer = Issuer(master_secrets.load(config.state_dir / MASTER_SECRETS_FILE), secrets.randbelow)
-        store = await Store.open(await open_database(config.database_url, config.state_dir / STORE_FILE))
+        store = await KmsStore.open(await open_database(config.database_url, config.state_dir / STORE_FILE))
         kms = cls(config, issuer, store, clock or (lambda: int(time.time())))
         try:
             if listen:
@@ -128,7 +124,7 @@ class Kms:
         await self._require_not_revoked(user_uri)
         now = self._clock()
         token, stored = tokens.draw(user_uri, now + days * _DAY_S, secrets.token_bytes)
-        await self._store.add_user(User(user_uri, role, now), stored)
+        await self._store.add_user(KmsUser(user_uri, role, now), stored)
         return token
 
     async def new_token(self, user_uri: str, days: int = tuning.TOKEN_DAYS) -> str:
@@ -146,7 +142,7 @@ class Kms:
         await self._require_not_revoked(user_uri)
         await self._store.revoke_user(user_uri, self._clock())
 
-    async def users(self) -> list[User]:
+    async def users(self) -> list[KmsUser]:
         """All users, by URI."""
         return await self._store.users()
 

@@ -10,8 +10,8 @@ from aiohttp import web
 from key_servers.errors import ServerError
 from key_servers.https.door import Door, body
 from key_servers.kms import tuning
-from key_servers.kms.service import Refusal, Resource, Service
-from key_servers.kms.store import User
+from key_servers.kms.service import KeyService, KmsPath, Refusal
+from key_servers.kms.store import KmsUser
 from mikey_sakke.kms_exchange import ROOT_PATH
 from mikey_sakke.kms_faults import KmsFault
 from mikey_sakke.kms_table import TEXT_MAX
@@ -29,7 +29,7 @@ _PATHS = (
 )
 
 
-def door(service: Service, clock: Callable[[], int], counters: Counter[str]) -> Door[User]:
+def door(service: KeyService, clock: Callable[[], int], counters: Counter[str]) -> Door[KmsUser]:
     """The door of a KMS, not yet open. `counters` counts what was answered and refused, by name."""
     made = Door(service.authenticate, counters, body_max=REQUEST_MAX, realm="kms", finish_s=tuning.FINISH_S)
     answers = _Answers(service, clock, counters, made)
@@ -39,21 +39,23 @@ def door(service: Service, clock: Callable[[], int], counters: Counter[str]) -> 
 
 
 class _Answers:
-    def __init__(self, service: Service, clock: Callable[[], int], counters: Counter[str], made: Door[User]) -> None:
+    def __init__(
+        self, service: KeyService, clock: Callable[[], int], counters: Counter[str], made: Door[KmsUser]
+    ) -> None:
         self._service = service
         self._clock = clock
         self._counters = counters
         self._door = made
 
-    def handler(self, name: str) -> Callable[[User, web.Request], Awaitable[web.Response]]:
-        async def handle(user: User, request: web.Request) -> web.Response:
+    def handler(self, name: str) -> Callable[[KmsUser, web.Request], Awaitable[web.Response]]:
+        async def handle(user: KmsUser, request: web.Request) -> web.Response:
             parts = request.match_info
-            resource = Resource(name, parts.get("user_uri"), parts.get("ntp_time"), parts.get("number"))
+            resource = KmsPath(name, parts.get("user_uri"), parts.get("ntp_time"), parts.get("number"))
             return await self._answer(user, request, resource)
 
         return handle
 
-    async def _answer(self, user: User, request: web.Request, resource: Resource) -> web.Response:
+    async def _answer(self, user: KmsUser, request: web.Request, resource: KmsPath) -> web.Response:
         url = str(request.url)
         if len(url) > TEXT_MAX:
             return self._door.refused("url-too-long", web.Response(status=HTTPStatus.REQUEST_URI_TOO_LONG))
@@ -77,10 +79,10 @@ class _Answers:
             _log.info("keys of %r for key period %d handed out", user.user_uri, number)
         return _xml(HTTPStatus.OK, document)
 
-    def _refused(self, user: User, url: str, refusal: Refusal) -> web.Response:
+    def _refused(self, user: KmsUser, url: str, refusal: Refusal) -> web.Response:
         return self._door.refused(refusal.number.name.lower(), self._error(user, url, refusal))
 
-    def _error(self, user: User, url: str, refusal: Refusal) -> web.Response:
+    def _error(self, user: KmsUser, url: str, refusal: Refusal) -> web.Response:
         report = ErrorReport(refusal.number, str(refusal))
         response = Response(user.user_uri, self._service.kms_uri, self._clock(), url, error=report)
         return _xml(refusal.status, encode(response))

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from key_servers.https import tokens
 from key_servers.kms import tuning
 from key_servers.kms.issuer import Issuer, PeriodNotServed
-from key_servers.kms.store import Store, User
+from key_servers.kms.store import KmsStore, KmsUser
 from key_servers.rate_limit import HourlyLimit
 from mikey_sakke.kms_exchange import CLOCKS_DIFFER_MAX_S, check_version, clocks_differ, moment_of, same_resource
 from mikey_sakke.kms_faults import KmsFault, WrongValue
@@ -20,7 +20,7 @@ from mikey_sakke.kms_values import (
     ErrorNumber,
     Init,
     KeyProvision,
-    Message,
+    KmsMessage,
     Request,
     Response,
 )
@@ -39,7 +39,7 @@ class Refusal(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Resource:
+class KmsPath:
     """What a path below /keymanagement/identity/v1/ names, percent-decoded: its first word and what follows."""
 
     name: str
@@ -48,10 +48,10 @@ class Resource:
     number: str | None = None
 
 
-class Service:
+class KeyService:
     """Answers for one KMS. `clock` gives Unix seconds."""
 
-    def __init__(self, issuer: Issuer, store: Store, clock: Clock, workers: ThreadPoolExecutor) -> None:
+    def __init__(self, issuer: Issuer, store: KmsStore, clock: Clock, workers: ThreadPoolExecutor) -> None:
         self._issuer = issuer
         self._store = store
         self._clock = clock
@@ -63,7 +63,7 @@ class Service:
         """The unique name of the KMS."""
         return self._issuer.certificate.kms_uri
 
-    async def authenticate(self, authorization: str | None) -> User | None:
+    async def authenticate(self, authorization: str | None) -> KmsUser | None:
         """The user whose token an Authorization header holds, revoked or not; None if there is no such."""
         parts = tokens.split(authorization)
         if parts is None:
@@ -74,7 +74,7 @@ class Service:
             return None
         return found[1] if found else None
 
-    async def answer(self, user: User, resource: Resource, url: str, body: bytes) -> Response:
+    async def answer(self, user: KmsUser, resource: KmsPath, url: str, body: bytes) -> Response:
         """The response to `body` (XML, or nothing) that `user` posted to `url`. Raises Refusal."""
         if user.revoked_at is not None:
             raise Refusal(HTTPStatus.FORBIDDEN, ErrorNumber.USER_REVOKED, "The user is revoked.")
@@ -95,7 +95,7 @@ class Service:
         message = await self._message(user, resource, now)
         return Response(user.user_uri, self.kms_uri, now, url, message=message)
 
-    def _checked(self, body: bytes, user: User, url: str, now: int) -> Request:
+    def _checked(self, body: bytes, user: KmsUser, url: str, now: int) -> Request:
         try:
             request = decode(body, Request)
             check_version(request.version)
@@ -115,11 +115,11 @@ class Service:
             )
         return request
 
-    async def _message(self, user: User, resource: Resource, now: int) -> Message:
+    async def _message(self, user: KmsUser, resource: KmsPath, now: int) -> KmsMessage:
         if resource.name == "init":
-            return Message(init=Init(self._issuer.certificate))
+            return KmsMessage(init=Init(self._issuer.certificate))
         if resource.name == "certcache":
-            return Message(certificate_cache=await self._cache(resource.number))
+            return KmsMessage(certificate_cache=await self._cache(resource.number))
         if resource.user_uri not in (None, user.user_uri):
             raise Refusal(HTTPStatus.FORBIDDEN, ErrorNumber.WRONG_USER, "The keys of another user.")
         try:
@@ -131,7 +131,7 @@ class Service:
             raise Refusal(HTTPStatus.FORBIDDEN, ErrorNumber.PERIOD_NOT_SERVED, f"{error}.") from None
         loop = asyncio.get_running_loop()
         key_set = await loop.run_in_executor(self._workers, self._issuer.key_set, user.user_uri, number)
-        return Message(key_provision=KeyProvision((key_set,)))
+        return KmsMessage(key_provision=KeyProvision((key_set,)))
 
     async def _cache(self, number: str | None) -> CertificateCache:
         if number is not None and not (number.isascii() and number.isdigit() and len(number) <= 18):

@@ -27,7 +27,7 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class User:
+class KmsUser:
     """One identity. Times are Unix seconds; `revoked_at` None: may have keys."""
 
     user_uri: str
@@ -36,7 +36,7 @@ class User:
     revoked_at: int | None = None
 
 
-class Store:
+class KmsStore:
     """All methods raise StoreFailed when the database does."""
 
     def __init__(self, database: Database) -> None:
@@ -44,7 +44,7 @@ class Store:
         self._database = database
 
     @classmethod
-    async def open(cls, database: Database) -> "Store":
+    async def open(cls, database: Database) -> "KmsStore":
         """Bring the schema up to date; the store then owns the database."""
         try:
             await migrate(database, "key_servers.kms.migrations")
@@ -57,7 +57,7 @@ class Store:
         """Let go of the database."""
         await self._database.close()
 
-    async def add_user(self, user: User, token: StoredToken) -> None:
+    async def add_user(self, user: KmsUser, token: StoredToken) -> None:
         """Add a user with a first token. Raises UserExists."""
         async with self._database.transaction() as sql:
             added = await sql.rows(
@@ -88,18 +88,18 @@ class Store:
             if not changed:
                 raise _unknown(user_uri)
 
-    async def user(self, user_uri: str) -> User | None:
+    async def user(self, user_uri: str) -> KmsUser | None:
         """One user, revoked or not."""
         async with self._database.transaction() as sql:
             return await _user(sql, user_uri)
 
-    async def users(self) -> list[User]:
+    async def users(self) -> list[KmsUser]:
         """All users, by URI."""
         async with self._database.transaction() as sql:
             rows = await sql.rows(f"SELECT {_USER} FROM kms_users ORDER BY user_uri")
         return [_as_user(row) for row in rows]
 
-    async def token(self, token_id: str) -> tuple[StoredToken, User] | None:
+    async def token(self, token_id: str) -> tuple[StoredToken, KmsUser] | None:
         """The token of that id and whose it is."""
         async with self._database.transaction() as sql:
             rows = await sql.rows(
@@ -131,7 +131,7 @@ class Store:
         return [row[0] for row in rows], int(newest)
 
 
-async def _user(sql: Transaction, user_uri: str) -> User | None:
+async def _user(sql: Transaction, user_uri: str) -> KmsUser | None:
     rows = await sql.rows(f"SELECT {_USER} FROM kms_users WHERE user_uri = $1", user_uri)
     return _as_user(rows[0]) if rows else None
 
@@ -147,9 +147,9 @@ async def _put_token(sql: Transaction, token: StoredToken) -> None:
     )
 
 
-def _as_user(row: tuple[Any, ...]) -> User:
+def _as_user(row: tuple[Any, ...]) -> KmsUser:
     user_uri, role, added_at, revoked_at = row
-    return User(user_uri, Role(role), added_at, revoked_at)
+    return KmsUser(user_uri, Role(role), added_at, revoked_at)
 
 
 def _unknown(user_uri: str) -> UserUnknown:

@@ -61,10 +61,10 @@ def run(
 
 
 async def _run(config: Any) -> None:
-    from key_servers.cms.app import Cms
+    from key_servers.cms.app import CmsServer
     from keycast.commands.gateway import interrupted
 
-    async with await Cms.open(config) as cms:
+    async with await CmsServer.open(config) as cms:
         ready({"urls": list(cms.urls)}, f"The CMS listens on {', '.join(cms.urls)}")
         await interrupted()
 

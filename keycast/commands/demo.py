@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from keycast.demo.house import build_house, new_seed
-from keycast.demo.story import Figures, Story
+from keycast.demo.story import DemoFigures, Story
 from keycast.demo.view import View
 from keycast.micropython_vm.vm import NoVm
 from keycast.terminal.options import JsonOption, answer, refuse, sentences
@@ -32,7 +32,7 @@ def command(
     Example: keycast demo --boards 20 --loss 0.2
     """
     console = Console(quiet=as_json)
-    figures = Figures(boards, loss, new_seed() if seed is None else seed)
+    figures = DemoFigures(boards, loss, new_seed() if seed is None else seed)
     with sentences(), tempfile.TemporaryDirectory(prefix="keycast-demo-") as folder:
         try:
             asyncio.run(_play(Path(folder), figures, View(console), picture))
@@ -45,7 +45,7 @@ def command(
         raise typer.Exit(1)
 
 
-async def _play(folder: Path, figures: Figures, view: View, picture: Path | None) -> None:
+async def _play(folder: Path, figures: DemoFigures, view: View, picture: Path | None) -> None:
     view.say("a PN GW with its CPNS Server starts, and the boards are switched on")
     async with build_house(folder, boards=figures.boards, loss=figures.loss, seed=figures.seed) as house:
         story = Story(house, figures, view.say)

@@ -89,10 +89,10 @@ def run(
 
 
 async def _run(config: Any, provisioning: Any) -> None:
-    from key_servers.gms.app import Gms
+    from key_servers.gms.app import GmsServer
     from keycast.commands.gateway import interrupted
 
-    async with await Gms.open(config, provisioning) as gms:
+    async with await GmsServer.open(config, provisioning) as gms:
         ready({"gms_uri": gms.gms_uri, "urls": list(gms.urls)}, f"{gms.gms_uri} listens on {', '.join(gms.urls)}")
         await interrupted()
 

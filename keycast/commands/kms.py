@@ -16,7 +16,7 @@ from keycast.terminal.logs import begin_log, ready
 from keycast.terminal.options import answer, console, remark, sentences, state_option
 
 if TYPE_CHECKING:
-    from key_servers.kms.app import Kms
+    from key_servers.kms.app import KmsServer
     from key_servers.kms.config import KmsConfig
 
 app = typer.Typer(cls=Answering, no_args_is_help=True, help="Hand out identity-specific keys for MIKEY-SAKKE.")
@@ -101,10 +101,10 @@ def run(
 
 
 async def _run(config: "KmsConfig") -> None:
-    from key_servers.kms.app import Kms
+    from key_servers.kms.app import KmsServer
     from keycast.commands.gateway import interrupted
 
-    async with await Kms.open(config) as kms:
+    async with await KmsServer.open(config) as kms:
         name = kms.certificate.kms_uri
         ready({"kms_uri": name, "urls": list(kms.urls)}, f"{name} listens on {', '.join(kms.urls)}")
         await interrupted()
@@ -154,7 +154,7 @@ def show(state: StateFolder = _STATE) -> None:
     with_kms(state, _show)
 
 
-async def _show(kms: "Kms") -> None:
+async def _show(kms: "KmsServer") -> None:
     certificate = kms.certificate
     known = [
         {"user": user.user_uri, "role": user.role.value, "added_at": user.added_at, "revoked_at": user.revoked_at}
@@ -191,7 +191,7 @@ def add(
     from key_servers.kms.store import Role
     from keycast.services.service_ids import require_uri
 
-    async def do(kms: "Kms") -> None:
+    async def do(kms: "KmsServer") -> None:
         require_uri(uri)
         token = await kms.add_user(uri, Role.GMS if gms else Role.USER, days)
         answer({"user": uri, "token": token}, token)
@@ -206,7 +206,7 @@ def token(uri: UserUri, state: StateFolder = _STATE, days: Days = 365) -> None:
     Example: keycast kms user token sip:alice@example.org
     """
 
-    async def do(kms: "Kms") -> None:
+    async def do(kms: "KmsServer") -> None:
         token = await kms.new_token(uri, days)
         answer({"user": uri, "token": token}, token)
 
@@ -220,7 +220,7 @@ def revoke(uri: UserUri, state: StateFolder = _STATE) -> None:
     Example: keycast kms user revoke sip:alice@example.org
     """
 
-    async def do(kms: "Kms") -> None:
+    async def do(kms: "KmsServer") -> None:
         await kms.revoke_user(uri)
         answer({"user": uri}, f"{uri} is revoked.")
 
@@ -234,7 +234,7 @@ def export_certificate(state: StateFolder = _STATE) -> None:
     Example: keycast kms certificate export > kms.xml
     """
 
-    async def do(kms: "Kms") -> None:
+    async def do(kms: "KmsServer") -> None:
         certificate = kms.export_certificate().decode()
         answer({"certificate": certificate}, certificate)
 
@@ -255,22 +255,22 @@ def import_certificate(
     with sentences():
         octets = plain_file.read(file, plain_file.PEM_MAX)
 
-    async def do(kms: "Kms") -> None:
+    async def do(kms: "KmsServer") -> None:
         certificate = await kms.import_certificate(octets)
         answer({"kms_uri": certificate.kms_uri}, f"{certificate.kms_uri} is handed out from now on.")
 
     with_kms(state, do)
 
 
-def with_kms(state: Path, do: Callable[["Kms"], Coroutine[Any, Any, None]]) -> None:
+def with_kms(state: Path, do: Callable[["KmsServer"], Coroutine[Any, Any, None]]) -> None:
     """Run `do` on the KMS of a state folder, beside one that may be running."""
 
     async def opened() -> None:
-        from key_servers.kms.app import Kms
+        from key_servers.kms.app import KmsServer
         from keycast.services.server_config import require_whole
 
         require_whole(state)
-        async with await Kms.open(_config(state), listen=False) as kms:
+        async with await KmsServer.open(_config(state), listen=False) as kms:
             await do(kms)
 
     with sentences():

@@ -40,7 +40,7 @@ CREW = "sip:crew@gms.example.org"
 
 
 @dataclass
-class Figures:
+class SealFigures:
     """What the demo found out. `deliver_ms`: from making the key to the last of three answers."""
 
     delivered: int = 0
@@ -78,7 +78,7 @@ def demo(
 
     Example: keycast seal demo
     """
-    figures = Figures()
+    figures = SealFigures()
     with sentences(), tempfile.TemporaryDirectory(prefix="keycast-seal-") as folder:
         try:
             asyncio.run(_play(Path(folder), figures, val_board))
@@ -164,7 +164,7 @@ def _date(unix_time: int) -> str:
     return f"{datetime.datetime.fromtimestamp(unix_time, datetime.UTC):%Y-%m-%d %H:%M} UTC"
 
 
-async def _play(folder: Path, figures: Figures, val_board: bool) -> None:
+async def _play(folder: Path, figures: SealFigures, val_board: bool) -> None:
     from key_servers.gms.values import Affiliation
     from keycast.demo.seal_house import GMS_URI, build_seal_house, until
     from mikey_sakke.group_configuration import KEY, REVOCATION
@@ -234,7 +234,7 @@ async def _play(folder: Path, figures: Figures, val_board: bool) -> None:
             await _play_home(house, folder / "home", figures, say)
 
 
-async def _play_home(house: "SealHouse", folder: Path, figures: Figures, say: Callable[[str], None]) -> None:
+async def _play_home(house: "SealHouse", folder: Path, figures: SealFigures, say: Callable[[str], None]) -> None:
     """One GMK on two ways: to a board that is a VAL client by its own message, to another by broadcast."""
     from keycast.demo.seal_home import GROUP, LAMP_USER, SG, build_seal_home
     from keycast.demo.seal_house import GMS_URI, until
@@ -257,7 +257,7 @@ async def _play_home(house: "SealHouse", folder: Path, figures: Figures, say: Ca
         say(f"the lamp's profile names no group of {GMS_URI} any more: it has erased the GMK; the home gets a new one")
 
 
-def _show(figures: Figures) -> None:
+def _show(figures: SealFigures) -> None:
     table = Table(title="GMK by MIKEY-SAKKE")
     for name in ("what", "result"):
         table.add_column(name)

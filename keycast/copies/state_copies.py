@@ -28,16 +28,16 @@ from gateway_agent.core.restore import Counted
 from gateway_agent.core.restore import restore as begin_anew
 from gateway_agent.errors import GatewayError
 from gateway_agent.store.errors import FAULTS
-from gateway_agent.store.store import DATABASE_FILE, Store
+from gateway_agent.store.store import DATABASE_FILE, GatewayStore
 from key_servers.cpns_server import database as server_database
-from key_servers.cpns_server import udp_link
+from key_servers.cpns_server import gateway_sessions
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.recovery import epochs_ahead
-from key_servers.cpns_server.store import Store as ServerStore
+from key_servers.cpns_server.store import ServerStore
 from key_servers.errors import ServerError
 from keycast.copies import backup_facts
-from message_plane.identity import OwnIdentity, SigningKey
+from message_plane.identity import BroadcastSigningKey, OwnIdentity
 from message_plane.session_store import SessionStore
 from private_store import archive, contents, files, restoring
 
@@ -50,12 +50,12 @@ _OWNED_BY_GATEWAY = (
     *(contents.NAME, IDENTITY_FILE, SIGNING_FILE, NEXT_SIGNING_FILE, SESSIONS_FILE),
     *(f"{folder}/" for folder in (STORE_FOLDER, SERVER_FOLDER, SEAL_FOLDER)),
 )
-_OF_SERVER = (server_database.FILE_NAME, udp_link.IDENTITY_FILE, udp_link.SESSIONS_FILE)
+_OF_SERVER = (server_database.FILE_NAME, gateway_sessions.IDENTITY_FILE, gateway_sessions.SESSIONS_FILE)
 _OWNED_BY_SERVER = (*_OF_SERVER, contents.NAME)
 
 
 @dataclass(frozen=True)
-class Restored:
+class PutBack:
     """What putting a backup back did. `held`: Service Groups whose members a person must confirm."""
 
     made: str
@@ -101,34 +101,37 @@ def stopped_gateway(state: Path) -> dict[str, bytes]:
     images = {name: files.read(state / name, FAULTS.unusable) for name in (IDENTITY_FILE, SIGNING_FILE)}
     with closing(SessionStore(state / SESSIONS_FILE)) as sessions:
         images[SESSIONS_FILE] = sessions.image()
-    with closing(Store(state / STORE_FOLDER)) as store:
+    with closing(GatewayStore(state / STORE_FOLDER)) as store:
         images[INVENTORY] = store.image()
     if (state / SERVER).exists():
         with closing(ServerStore(state / SERVER_FOLDER)) as server:
             images[SERVER] = server.image()
     if (state / GROUPS).exists():
+        from gateway_agent.val_client.bridged_groups import BridgedGroups
         from gateway_agent.val_client.gmk_store import GmkStore
-        from gateway_agent.val_client.service_groups import ServiceGroups
 
-        with closing(GmkStore(state / GMKS)) as gmks, closing(ServiceGroups(state / GROUPS)) as groups:
+        with closing(GmkStore(state / GMKS)) as gmks, closing(BridgedGroups(state / GROUPS)) as groups:
             images[GMKS], images[GROUPS] = gmks.image(), groups.image()
     return images
 
 
 def stopped_server(state: Path) -> tuple[str, dict[str, bytes]]:
     """(entity ID, images) of a CPNS Server on its own that does not run; its state folder is this process's."""
-    if not (state / udp_link.IDENTITY_FILE).exists():
+    if not (state / gateway_sessions.IDENTITY_FILE).exists():
         raise ServerError(f"There is no state of a CPNS Server on its own in {state}.", "Name its folder with --state.")
-    images = {udp_link.IDENTITY_FILE: files.read(state / udp_link.IDENTITY_FILE, FAULTS.unusable)}
-    with closing(ServerStore(state)) as store, closing(SessionStore(state / udp_link.SESSIONS_FILE)) as sessions:
-        images[server_database.FILE_NAME], images[udp_link.SESSIONS_FILE] = store.image(), sessions.image()
-    return OwnIdentity.load(state / udp_link.IDENTITY_FILE).entity_id, images
+    images = {gateway_sessions.IDENTITY_FILE: files.read(state / gateway_sessions.IDENTITY_FILE, FAULTS.unusable)}
+    with (
+        closing(ServerStore(state)) as store,
+        closing(SessionStore(state / gateway_sessions.SESSIONS_FILE)) as sessions,
+    ):
+        images[server_database.FILE_NAME], images[gateway_sessions.SESSIONS_FILE] = store.image(), sessions.image()
+    return OwnIdentity.load(state / gateway_sessions.IDENTITY_FILE).entity_id, images
 
 
 # Restores
 
 
-def put_back_gateway(config: GatewayConfig, path: Path, epochs: int = 1) -> Restored:
+def put_back_gateway(config: GatewayConfig, path: Path, epochs: int = 1) -> PutBack:
     """Put the backup `path` in place of the gateway's state, which is its own, and begin anew (SEC-02, SEC-03).
 
     `epochs`: how many the embedded Server goes on by at least, and how many steps the generation does. Raises
@@ -143,9 +146,9 @@ def put_back_gateway(config: GatewayConfig, path: Path, epochs: int = 1) -> Rest
     done = None
     held: tuple[str, ...] = ()
     with restoring.putting_back(state, members, _OWNED_BY_GATEWAY, FAULTS.unusable) as new:
-        SigningKey.load(new / SIGNING_FILE, OwnIdentity.load(new / IDENTITY_FILE))
+        BroadcastSigningKey.load(new / SIGNING_FILE, OwnIdentity.load(new / IDENTITY_FILE))
         SessionStore(new / SESSIONS_FILE).close()
-        with closing(Store(new / STORE_FOLDER, restoring=True)) as store:
+        with closing(GatewayStore(new / STORE_FOLDER, restoring=True)) as store:
             counted = Counted(known=_known_generation(state), times=epochs, since_s=backup_facts.since(about))
             done = begin_anew(
                 store, secrets.token_bytes, height=config.tree.height, unix=int(time.time()), counted=counted
@@ -153,34 +156,34 @@ def put_back_gateway(config: GatewayConfig, path: Path, epochs: int = 1) -> Rest
         if SERVER in members:
             held = _begin_epochs(new / SERVER_FOLDER, state / SERVER_FOLDER, epochs, backup_facts.since(about))
         begin_epoch_of_bridged_groups(new / SEAL_FOLDER, state / SEAL_FOLDER, epochs, backup_facts.since(about))
-    return Restored(about.get("made", ""), held, done.generation, done.pnes, done.waiting_groups)
+    return PutBack(about.get("made", ""), held, done.generation, done.pnes, done.waiting_groups)
 
 
-def begin_anew_in_place(config: GatewayConfig, epochs: int = 1) -> Restored:
+def begin_anew_in_place(config: GatewayConfig, epochs: int = 1) -> PutBack:
     """Begin anew after an older copy of the whole state folder was put back, as by an image of an SD card.
 
     `epochs`: as for `put_back_gateway`, more than 1 for an image that was put back before.
     """
     state = config.gateway.state_dir
-    with closing(Store(state / STORE_FOLDER, restoring=True)) as store:
+    with closing(GatewayStore(state / STORE_FOLDER, restoring=True)) as store:
         with closing(SessionStore(state / SESSIONS_FILE)) as sessions:
             sessions.discard_contexts()
         begin_epoch_of_bridged_groups(state / SEAL_FOLDER, epochs=epochs)
         counted = Counted(times=epochs)
         done = begin_anew(store, secrets.token_bytes, height=config.tree.height, unix=int(time.time()), counted=counted)
-    return Restored("", (), done.generation, done.pnes, done.waiting_groups)
+    return PutBack("", (), done.generation, done.pnes, done.waiting_groups)
 
 
-def put_back_server(state: Path, path: Path, epochs: int = 1) -> Restored:
+def put_back_server(state: Path, path: Path, epochs: int = 1) -> PutBack:
     """As `put_back_gateway`, for a CPNS Server on its own in the folder `state`."""
     about, members = archive.read(path, FAULTS.unusable)
     backup_facts.require(path, about, {"of": "server"}, GatewayError)
     backup_facts.require_members(path, members, set(_OF_SERVER), _OF_SERVER, GatewayError)
     with restoring.putting_back(state, members, _OWNED_BY_SERVER, FAULTS.unusable) as new:
-        OwnIdentity.load(new / udp_link.IDENTITY_FILE)
-        SessionStore(new / udp_link.SESSIONS_FILE).close()
+        OwnIdentity.load(new / gateway_sessions.IDENTITY_FILE)
+        SessionStore(new / gateway_sessions.SESSIONS_FILE).close()
         held = _begin_epochs(new, state, epochs, backup_facts.since(about))
-    return Restored(about.get("made", ""), held)
+    return PutBack(about.get("made", ""), held)
 
 
 def begin_epoch_of_bridged_groups(folder: Path, old: Path | None = None, epochs: int = 1, since_s: int = 0) -> None:
@@ -190,13 +193,13 @@ def begin_epoch_of_bridged_groups(folder: Path, old: Path | None = None, epochs:
     """
     if not (folder / Path(GROUPS).name).exists():  # and perhaps nothing is installed of what a VAL client needs
         return
-    from gateway_agent.val_client.service_groups import ServiceGroups
+    from gateway_agent.val_client.bridged_groups import BridgedGroups
 
     known = {}
     if old is not None and (old / Path(GROUPS).name).exists():
-        with contextlib.suppress(GatewayError), closing(ServiceGroups(old / Path(GROUPS).name)) as newest:
+        with contextlib.suppress(GatewayError), closing(BridgedGroups(old / Path(GROUPS).name)) as newest:
             known = newest.numbers()
-    with closing(ServiceGroups(folder / Path(GROUPS).name)) as groups:
+    with closing(BridgedGroups(folder / Path(GROUPS).name)) as groups:
         groups.begin_epoch(epochs, since_s, known)
 
 
@@ -221,7 +224,7 @@ def _known_generation(state: Path) -> int:
     """The highest generation that the state to be replaced knows, as far as it can be read."""
     known = 0
     if (state / INVENTORY).exists():
-        with contextlib.suppress(GatewayError), closing(Store(state / STORE_FOLDER, restoring=True)) as store:
+        with contextlib.suppress(GatewayError), closing(GatewayStore(state / STORE_FOLDER, restoring=True)) as store:
             pn = store.pn.get()
             known = max([0 if pn is None else pn.last_generation, *store.tree_masters.generations()])
     return known

@@ -8,18 +8,18 @@ from pathlib import Path
 
 from gateway_agent.app import GatewayApp
 from gateway_agent.config.schema import (
-    Broadcast,
-    Delivery,
-    Gateway,
+    BroadcastSection,
+    DeliverySection,
     GatewayConfig,
-    MessagePlane,
-    Tree,
+    GatewaySection,
+    MessagePlaneSection,
+    TreeSection,
 )
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from keycast.provisioning.board import Trust, new_board
 from keycast.services.embedded import InProcessUplink
-from keycast.virtual_board.board import Board
+from keycast.virtual_board.board import VirtualBoard
 from keycast.virtual_board.fleet import Fleet
 from keycast.virtual_board.loopback import GATEWAY_ADDRESS, broadcast_port, free_numbers, own_port
 from keycast.virtual_board.thief import Sniffer
@@ -35,7 +35,7 @@ class House:
 
     app: GatewayApp
     server: CpnsServer
-    boards: dict[str, Board]
+    boards: dict[str, VirtualBoard]
     sniffer: Sniffer
 
 
@@ -51,18 +51,18 @@ async def build_house(
     boards: int,
     loss: float = 0.0,
     seed: int = 1,
-    delivery: Delivery | None = None,
-    broadcast: Broadcast | None = None,
+    delivery: DeliverySection | None = None,
+    broadcast: BroadcastSection | None = None,
     server_config: ServerConfig | None = None,
 ) -> AsyncIterator[House]:
     """A running house in `folder`; its boards have sessions soon after. All of it ends with the context."""
     port = own_port()
     config = GatewayConfig(
-        gateway=Gateway(id=GATEWAY_ID, pn=PN_ID, state_dir=folder / "gateway"),
-        message_plane=MessagePlane(listen=[GATEWAY_ADDRESS], port=port, discovery=False),
-        broadcast=broadcast or Broadcast(interfaces=["lo"], port=broadcast_port()),
-        delivery=delivery or Delivery(),
-        tree=Tree(height=10),
+        gateway=GatewaySection(id=GATEWAY_ID, pn=PN_ID, state_dir=folder / "gateway"),
+        message_plane=MessagePlaneSection(listen=[GATEWAY_ADDRESS], port=port, discovery=False),
+        broadcast=broadcast or BroadcastSection(interfaces=["lo"], port=broadcast_port()),
+        delivery=delivery or DeliverySection(),
+        tree=TreeSection(height=10),
     )
     sniffer = Sniffer()
     server = await CpnsServer.open(folder / "server", server_config or ServerConfig())

@@ -15,7 +15,13 @@ from pydantic import SecretStr
 from device_agent.key_store import KeyStore
 from device_agent.val_client import records
 from gateway_agent.app import GatewayApp
-from gateway_agent.config.schema import Broadcast, Delivery, Gateway, GatewayConfig, MessagePlane
+from gateway_agent.config.schema import (
+    BroadcastSection,
+    DeliverySection,
+    GatewayConfig,
+    GatewaySection,
+    MessagePlaneSection,
+)
 from gateway_agent.val_client.app import BoardAccess, GroupAccess, SealClient, SealConfig
 from gateway_agent.val_client.server_access import GmsAccess, KmsAccess, ServerAccess
 from key_servers.gms.values import Affiliation
@@ -23,7 +29,7 @@ from keycast.demo.seal_house import GMS_URI, KMS_URI, SealHouse, until
 from keycast.provisioning.board import Trust, new_board
 from keycast.provisioning.val_client import fetch
 from keycast.virtual_board import board as virtual_board
-from keycast.virtual_board.board import Board
+from keycast.virtual_board.board import VirtualBoard
 from keycast.virtual_board.loopback import GATEWAY_ADDRESS, broadcast_port, free_numbers, own_port
 
 GATEWAY_USER, LAMP_USER = "sip:gw.home@example.org", "sip:lamp@example.org"
@@ -36,8 +42,8 @@ class SealHome:
 
     seal: SealClient
     app: GatewayApp
-    lamp: Board
-    door: Board
+    lamp: VirtualBoard
+    door: VirtualBoard
 
     def lamp_gmks(self) -> dict[str, bytes]:
         """GMK-IDs and GMKs that the lamp holds; a revoked one is empty."""
@@ -64,7 +70,7 @@ async def build_seal_home(servers: SealHouse, folder: Path) -> AsyncIterator[Sea
         for number, name in enumerate(("lamp", "door"), numbers):
             record, credential = new_board(name, _trust(app))
             app.register(credential)
-            boards.append(Board.create(folder / name, number, record))
+            boards.append(VirtualBoard.create(folder / name, number, record))
         kms, _, cms = tokens[LAMP_USER]
         made = await fetch(kms, cms, lambda: int(time.time()))
         made.write(folder / "lamp-val")
@@ -80,7 +86,7 @@ async def build_seal_home(servers: SealHouse, folder: Path) -> AsyncIterator[Sea
 
 
 @asynccontextmanager
-async def powered(board: Board) -> AsyncIterator[None]:
+async def powered(board: VirtualBoard) -> AsyncIterator[None]:
     """The board with power, started again when it resets itself, as one with little heap does for each message."""
 
     async def start_again() -> None:
@@ -118,10 +124,10 @@ def _config(
     lamp = BoardAccess(pne="lamp", user_uri=LAMP_USER, cms=lamp_cms, gms=[lamp_gms])
     mapped = [GroupAccess(group=GROUP, sg_id=SG)]
     return GatewayConfig(
-        gateway=Gateway(id="gw.home", pn="home", state_dir=folder / "gateway"),
-        message_plane=MessagePlane(listen=[GATEWAY_ADDRESS], port=own_port(), discovery=False),
-        broadcast=Broadcast(interfaces=["lo"], port=broadcast_port()),
-        delivery=Delivery(method="broadcast"),
+        gateway=GatewaySection(id="gw.home", pn="home", state_dir=folder / "gateway"),
+        message_plane=MessagePlaneSection(listen=[GATEWAY_ADDRESS], port=own_port(), discovery=False),
+        broadcast=BroadcastSection(interfaces=["lo"], port=broadcast_port()),
+        delivery=DeliverySection(method="broadcast"),
         seal=SealConfig(kms=kms, cms=cms, gms=[gms], groups=mapped, boards=[lamp]),
     )
 

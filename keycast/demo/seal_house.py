@@ -18,11 +18,11 @@ from gateway_agent.val_client.key_material import KeyMaterial
 from gateway_agent.val_client.kms_client import KmsClient
 from gateway_agent.val_client.server_access import GmsAccess, KmsAccess, ServerAccess
 from gateway_agent.val_client.servers import Servers
-from key_servers.cms.app import Cms, CmsConfig
-from key_servers.gms.app import Gms, GmsConfig
+from key_servers.cms.app import CmsConfig, CmsServer
+from key_servers.gms.app import GmsConfig, GmsServer
 from key_servers.gms.provisioning import KmsOverHttps
 from key_servers.https import tls
-from key_servers.kms.app import Kms, create
+from key_servers.kms.app import KmsServer, create
 from key_servers.kms.config import KmsConfig
 from key_servers.kms.store import Role
 
@@ -33,7 +33,7 @@ WAIT_MAX_S = 60.0
 
 
 @dataclass
-class User:
+class DemoUser:
     """One VAL user with its running client."""
 
     uri: str
@@ -45,7 +45,16 @@ class User:
 class SealHouse:
     """The running servers. `other` is a GMS that the KMS provisioned too, but that no user profile names."""
 
-    def __init__(self, folder: Path, ca: Path, kms: Kms, gms: Gms, other: Gms, cms: Cms, stack: AsyncExitStack) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        ca: Path,
+        kms: KmsServer,
+        gms: GmsServer,
+        other: GmsServer,
+        cms: CmsServer,
+        stack: AsyncExitStack,
+    ) -> None:
         """For `build_seal_house` only."""
         self.folder = folder
         self.ca = ca
@@ -55,7 +64,7 @@ class SealHouse:
         self.cms = cms
         self._stack = stack
 
-    async def add_user(self, uri: str, affiliate: tuple[str, ...] = (), settings: Settings | None = None) -> User:
+    async def add_user(self, uri: str, affiliate: tuple[str, ...] = (), settings: Settings | None = None) -> DemoUser:
         """Register a user at all servers and provision its keys; it affiliates to the groups `affiliate` by itself."""
         folder = self.folder / f"user-{len(list(self.folder.glob('user-*')))}"
         folder.mkdir(mode=0o700)
@@ -85,9 +94,9 @@ class SealHouse:
             for gms in (self.gms, self.other)
         ]
         servers = Servers(client, ServerAccess(url=self.cms.urls[0], token=cms_token, ca_file=self.ca), accesses)
-        return User(uri, client, servers, store)
+        return DemoUser(uri, client, servers, store)
 
-    async def start(self, user: User) -> None:
+    async def start(self, user: DemoUser) -> None:
         """Let the user's client connect."""
         await self._stack.enter_async_context(user.servers)
 
@@ -104,7 +113,7 @@ async def build_seal_house(folder: Path, workers: int = 1) -> AsyncIterator[Seal
     async with AsyncExitStack() as stack:
         kms_config = KmsConfig(state_dir=folder / "kms", port=0, tls_certificate=certificate, tls_key=key)
         create(kms_config, KMS_URI)
-        kms = await stack.enter_async_context(await Kms.open(kms_config))
+        kms = await stack.enter_async_context(await KmsServer.open(kms_config))
         gmss = []
         for name, uri, count in (("gms", GMS_URI, workers), ("other", OTHER_GMS_URI, -1)):
             token = await kms.add_user(uri, Role.GMS)
@@ -119,9 +128,9 @@ async def build_seal_house(folder: Path, workers: int = 1) -> AsyncIterator[Seal
             config = GmsConfig(
                 state_dir=folder / name, gms_uri=uri, workers=count, tls_certificate=certificate, tls_key=key
             )
-            gmss.append(await stack.enter_async_context(await Gms.open(config, provisioning)))
+            gmss.append(await stack.enter_async_context(await GmsServer.open(config, provisioning)))
         cms_config = CmsConfig(state_dir=folder / "cms", tls_certificate=certificate, tls_key=key)
-        cms = await stack.enter_async_context(await Cms.open(cms_config))
+        cms = await stack.enter_async_context(await CmsServer.open(cms_config))
         yield SealHouse(folder, certificate, kms, gmss[0], gmss[1], cms, stack)
 
 

@@ -10,7 +10,7 @@ from cpns import broadcast_object, numbers
 from cpns.errors import MalformedMessage
 from cpns.in_words import version_text
 from keycast.demo.house import PN_ID, House
-from keycast.virtual_board.board import Board, BoardError
+from keycast.virtual_board.board import BoardError, VirtualBoard
 from keycast.virtual_board.thief import Thief
 
 SG_ID = "home/lights"
@@ -34,7 +34,7 @@ class DeliveryFigures:
 
 
 @dataclass
-class Figures:
+class DemoFigures:
     """What the demo ends with."""
 
     boards: int
@@ -58,7 +58,7 @@ Say = Callable[[str], None]
 class Story:
     """Plays the demo in `house`. `say` gets one sentence a step; `figures` fills as it goes on."""
 
-    def __init__(self, house: House, figures: Figures, say: Say) -> None:
+    def __init__(self, house: House, figures: DemoFigures, say: Say) -> None:
         self._house = house
         self.figures = figures
         self._say = say
@@ -174,7 +174,7 @@ class Story:
     def _newest(self) -> int:
         return self._house.server.show_group(SG_ID).version
 
-    def _held(self, board: Board) -> int:
+    def _held(self, board: VirtualBoard) -> int:
         return max((event["version"] for event in board.events if event.get("event") == "key"), default=0)
 
     def _confirmed(self, version: int) -> int:

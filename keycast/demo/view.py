@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cpns.in_words import version_text
-from keycast.demo.story import SG_ID, Figures, Story, counted
+from keycast.demo.story import SG_ID, DemoFigures, Story, counted
 
 _WEB_FONT = re.compile(r"@font-face\s*{[^}]*}")  # a picture fetches nothing
 
@@ -74,7 +74,7 @@ class View:
             "thrown out" if expelled else "waits", style="red" if expelled else "yellow"
         )
 
-    def statistics(self, figures: Figures) -> None:
+    def statistics(self, figures: DemoFigures) -> None:
         """The figures of all deliveries."""
         if self.console.is_terminal:
             self.console.print(_table(figures))
@@ -88,7 +88,7 @@ class View:
                     highlight=False,
                 )
 
-    def save(self, path: Path, figures: Figures) -> None:
+    def save(self, path: Path, figures: DemoFigures) -> None:
         """Write what a terminal would show at the end as SVG."""
         paper = Console(record=True, width=112, file=io.StringIO(), force_terminal=True, color_system="truecolor")
         paper.print(self.picture())
@@ -97,7 +97,7 @@ class View:
         path.write_text(_WEB_FONT.sub("", drawing), encoding="utf-8")
 
 
-def _table(figures: Figures) -> Table:
+def _table(figures: DemoFigures) -> Table:
     table = Table("delivery", "version", "confirmed", "excluded", "way", "datagrams", "octets", "seconds")
     for each in figures.deliveries:
         table.add_row(

@@ -27,7 +27,7 @@ from private_store import files
 SCRIPT = "provision.py"
 
 
-class NotProvisioned(GatewayError):
+class BoardNotProvisioned(GatewayError):
     """KMS or CMS do not give what a board needs, or the files cannot be written."""
 
 
@@ -52,13 +52,17 @@ class ValBoard:
     def write(self, folder: Path) -> list[Path]:
         """Write a script for `mpremote run` and the key caches into the new folder `folder`, private to this user.
 
-        Returns the caches: a board without them makes them itself, in some minutes. Raises NotProvisioned.
+        Returns the caches: a board without them makes them itself, in some minutes. Raises BoardNotProvisioned.
         """
         try:
             folder.mkdir(mode=0o700)
         except OSError as error:
-            raise NotProvisioned(f"Cannot make {folder}: {error.strerror}.", "Name a new folder with -o.") from None
-        files.write_new(folder / SCRIPT, flash_script(self.flash_records(), self._first()).encode(), NotProvisioned)
+            raise BoardNotProvisioned(
+                f"Cannot make {folder}: {error.strerror}.", "Name a new folder with -o."
+            ) from None
+        files.write_new(
+            folder / SCRIPT, flash_script(self.flash_records(), self._first()).encode(), BoardNotProvisioned
+        )
         caches = []
         for number, rsk in sorted(self.rsks.items()):
             path = Path(records.cache_path(f"{folder}/", number))
@@ -82,18 +86,20 @@ class ValBoard:
 
 
 async def fetch(kms: KmsAccess, cms: ServerAccess, clock: Callable[[], int]) -> ValBoard:
-    """Ask as the user of the board, with its tokens. `clock` gives Unix seconds. Raises NotProvisioned."""
+    """Ask as the user of the board, with its tokens. `clock` gives Unix seconds. Raises BoardNotProvisioned."""
     try:
         profile = await fetch_profile(cms)
         if profile.user != kms.user_uri:
-            raise NotProvisioned(f"The token at the CMS is that of {profile.user}.", f"Take that of {kms.user_uri}.")
+            raise BoardNotProvisioned(
+                f"The token at the CMS is that of {profile.user}.", f"Take that of {kms.user_uri}."
+            )
         if not profile.groups:
-            raise NotProvisioned(f"The CMS names no group of {profile.user}.", "Add it to one: keycast cms put")
+            raise BoardNotProvisioned(f"The CMS names no group of {profile.user}.", "Add it to one: keycast cms put")
         certificate, rsks = await _keys(kms, clock)
     except KmsFault as fault:
-        raise NotProvisioned(f"The KMS gave no keys: {fault}", "See docs/kms.md.") from None
+        raise BoardNotProvisioned(f"The KMS gave no keys: {fault}", "See docs/kms.md.") from None
     except MikeyError as error:
-        raise NotProvisioned(f"The CMS gave no profile: {error}.", "See docs/gms.md.") from None
+        raise BoardNotProvisioned(f"The CMS gave no profile: {error}.", "See docs/gms.md.") from None
     client = records.Client(
         kms.user_uri,
         certificate.kms_uri,

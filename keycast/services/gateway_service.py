@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Service:
+class GatewayService:
     """A PN GW with what it has beside it: a CPNS Server in the same process, the VAL client of `[seal]`."""
 
     config: GatewayConfig
@@ -68,7 +68,7 @@ class Service:
 
 
 @asynccontextmanager
-async def opened(config: GatewayConfig, *, at_work: bool = True) -> AsyncIterator[Service]:
+async def opened(config: GatewayConfig, *, at_work: bool = True) -> AsyncIterator[GatewayService]:
     """Everything that `config` names, with its files and ports; `start` it. All of it is closed with the context.
 
     Without `at_work` the embedded Server does nothing by itself. Raises what says in a sentence why it cannot run.
@@ -103,7 +103,7 @@ async def opened(config: GatewayConfig, *, at_work: bool = True) -> AsyncIterato
         stack.push_async_callback(app.close)
         if server is not None and config.gateway.id not in {gateway.gateway_id for gateway in server.gateways()}:
             server.register_gateway(config.gateway.id, config.gateway.pn, is_open=True)
-        yield Service(config, app, server, seal)
+        yield GatewayService(config, app, server, seal)
 
 
 @dataclass

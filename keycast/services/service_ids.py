@@ -6,12 +6,12 @@ from key_servers.identities import fault_of
 NAME_MAX = 1024  # octets of a URI in documents of a KMS; other servers take fewer, and say so
 
 
-class NotAllowed(ServerError):
+class UnusableId(ServerError):
     """What was typed cannot be meant."""
 
 
 def require_uri(*identities: str) -> None:
-    """Raise NotAllowed with what is wrong unless all are URIs."""
+    """Raise UnusableId with what is wrong unless all are URIs."""
     for each in identities:
         if fault := fault_of(each, NAME_MAX):
-            raise NotAllowed(fault)
+            raise UnusableId(fault)

@@ -1,6 +1,6 @@
 """One virtual board: a process of the MicroPython VM that runs the files of an ESP32, with a folder as its flash.
 
-    board = Board.create(folder, number=1, provisioning=record)
+    board = VirtualBoard.create(folder, number=1, provisioning=record)
     await board.start()
     await board.command("join", group="kitchen")
     await board.event("key", group="kitchen")
@@ -67,7 +67,7 @@ class Network:
         return cls(address, port=loopback.board_port(), broadcast_port=loopback.broadcast_port())
 
 
-class Board:
+class VirtualBoard:
     """A board and its process. Events of the board are kept in `events`, in order.
 
     `rom` is the image it runs; `be_val_client` makes it one. `app`: the folder of another application, None for the one
@@ -95,7 +95,7 @@ class Board:
         return f"<Board {self.number} at {self.network.address}>"
 
     @classmethod
-    def create(cls, folder: Path, number: int, provisioning: bytes, network: Network | None = None) -> "Board":
+    def create(cls, folder: Path, number: int, provisioning: bytes, network: Network | None = None) -> "VirtualBoard":
         """A new board with an empty flash but for its provisioning record (`device_agent.provisioning`)."""
         build()
         shutil.rmtree(folder, ignore_errors=True)
@@ -303,7 +303,7 @@ class Board:
 def build() -> None:
     """Compile what boards run: the board's own files, and the modules that stand in for its hardware.
 
-    Once in a process: `Board.create` asks for it, so that no board runs what older sources were compiled to.
+    Once in a process: `VirtualBoard.create` asks for it, so that no board runs what older sources were compiled to.
     """
     compile.compile_board()
     compile.compile_val_client_board()

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from keycast.virtual_board.board import Board, BoardEnded, Network
+from keycast.virtual_board.board import BoardEnded, Network, VirtualBoard
 
 AT_ONCE = 16  # boards that start at the same time: starting is all computing
 
@@ -31,7 +31,9 @@ class Fleet:
     ) -> None:
         self._how = how
         self.boards = [
-            Board.create(folder / f"board-{number}", number, record, networks[number - first] if networks else None)
+            VirtualBoard.create(
+                folder / f"board-{number}", number, record, networks[number - first] if networks else None
+            )
             for number, record in enumerate(provisionings, first)
         ]
 
@@ -50,7 +52,7 @@ class Fleet:
         how = dict(self._how)
         seed = how.pop("seed", 1)
 
-        async def start(place: int, board: Board) -> None:
+        async def start(place: int, board: VirtualBoard) -> None:
             async with gate:
                 await board.start(seed=seed + place, **how)
 

@@ -21,7 +21,7 @@ from key_servers.errors import SecretFileUnusable
 from key_servers.kms import master_secrets
 from keycast.mikey_form.key_file import read_keys
 from message_plane.errors import IdentityError
-from message_plane.identity import OwnIdentity, SigningKey
+from message_plane.identity import BroadcastSigningKey, OwnIdentity
 from tests.fuzz.datagrams import CCS
 from tests.fuzz.portable_parsers import PARSERS, RECORD
 from tests.fuzz.target import Target
@@ -120,7 +120,7 @@ TARGETS = (
     Target("configuration", load.parse, (ConfigError,), (_CONFIG, b"a = " + b"[" * 3000)),
     Target("control-line", _control, (), (b'{"do": "status", "with": {"a": 1}}\n', b'{"do": []}', _DEEP)),
     Target("identity-file", _file(OwnIdentity.load), (IdentityError,), (_IDENTITY, b"[" * 3000)),
-    Target("signing-key-file", _file(SigningKey.load), (IdentityError,), (_SIGNING,)),
+    Target("signing-key-file", _file(BroadcastSigningKey.load), (IdentityError,), (_SIGNING,)),
     Target("master-secrets", _file(master_secrets.load), (SecretFileUnusable,), (_SECRETS, b"[" * 3000)),
     Target("mikey-key-file", _file(read_keys), (typer.BadParameter,), (_KEY_FILE.read_bytes(), b"[" * 3000)),
     Target(

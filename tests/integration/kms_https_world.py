@@ -16,7 +16,7 @@ from gateway_agent.val_client.kms_client import KmsClient
 from gateway_agent.val_client.server_access import KmsAccess
 from key_servers.https import tls
 from key_servers.https.admission import Limits
-from key_servers.kms.app import Kms, create
+from key_servers.kms.app import KmsServer, create
 from key_servers.kms.config import KmsConfig
 from key_servers.kms.store import Role
 from mikey_sakke.kms_faults import (
@@ -46,7 +46,7 @@ class World:
     """A running KMS and everything to make clients of it."""
 
     folder: Path
-    kms: Kms
+    kms: KmsServer
     clock: Clock
     ca_file: Path
 
@@ -82,7 +82,7 @@ async def running(folder: Path, limits: Limits | None = None) -> AsyncIterator[W
     config = KmsConfig(state_dir=folder / "kms", port=0, tls_certificate=certificate, tls_key=key, limits=limits)
     create(config, KMS_URI, PERIOD, now=NOW - 86400)
     clock = Clock()
-    async with await Kms.open(config, clock=clock) as kms:
+    async with await KmsServer.open(config, clock=clock) as kms:
         yield World(folder, kms, clock, certificate)
 
 

@@ -9,7 +9,14 @@ import pytest
 
 from cpns import broadcast_object, messages, numbers
 from gateway_agent.app import GatewayApp
-from gateway_agent.config.schema import Broadcast, Delivery, Gateway, GatewayConfig, MessagePlane, Uplink
+from gateway_agent.config.schema import (
+    BroadcastSection,
+    DeliverySection,
+    GatewayConfig,
+    GatewaySection,
+    MessagePlaneSection,
+    UplinkSection,
+)
 from gateway_agent.core import server_messages
 from message_plane import credentials
 from message_plane.cpns_resource import PATH
@@ -67,11 +74,11 @@ async def home(folder, method, lamps=3):
         uplink = await Wire.open(server.address)
         stack.callback(uplink.close)
         config = GatewayConfig(
-            gateway=Gateway(id="gw.home", pn=PN, state_dir=folder / "state"),
-            message_plane=MessagePlane.model_construct(listen=[LOOPBACK[0]], port=0, discovery=False),
-            broadcast=Broadcast(interfaces=["lo"], port=port),
-            delivery=Delivery(method=method),
-            uplink=Uplink(kind="udp", server_id="cpns-server", host=uplink.address[0], port=uplink.address[1]),
+            gateway=GatewaySection(id="gw.home", pn=PN, state_dir=folder / "state"),
+            message_plane=MessagePlaneSection.model_construct(listen=[LOOPBACK[0]], port=0, discovery=False),
+            broadcast=BroadcastSection(interfaces=["lo"], port=port),
+            delivery=DeliverySection(method=method),
+            uplink=UplinkSection(kind="udp", server_id="cpns-server", host=uplink.address[0], port=uplink.address[1]),
         )
         app = await GatewayApp.open(config)
         stack.push_async_callback(app.close)

@@ -139,7 +139,7 @@ async def test_after_restore_the_server_tells_members_and_a_new_key(world):
     import os
 
     from gateway_agent.core.restore import restore
-    from gateway_agent.store.store import Store
+    from gateway_agent.store.store import GatewayStore
 
     owner = await world.board("owner")
     await owner.join("light", numbers.CREATE_SERVICE_GROUP_REQUEST)
@@ -147,7 +147,7 @@ async def test_after_restore_the_server_tells_members_and_a_new_key(world):
     await world.until(lambda: keyed(world, "light", "owner", "a"))
     before = world.server.real.show_group("light").version
     await world.close()
-    store = Store(world.folder, restoring=True)
+    store = GatewayStore(world.folder, restoring=True)
     restore(store, os.urandom, height=6, unix=0)
     store.close()
     world.open()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from key_servers.cms.app import Cms, CmsConfig
+from key_servers.cms.app import CmsConfig, CmsServer
 from key_servers.https import connections, tls, tuning
 from key_servers.https.admission import Limits
 from mikey_sakke.kms_exchange import ROOT_PATH
@@ -271,7 +271,7 @@ async def test_a_fault_of_the_program_is_told_by_its_place_and_not_by_what_it_sa
         raise RuntimeError(f"s3cr3t {arguments}")
 
     with monkeypatch.context() as patch:
-        patch.setattr("key_servers.kms.service.Service.answer", faulty)
+        patch.setattr("key_servers.kms.service.KeyService.answer", faulty)
         assert [await ask() for _ in range(3)] == [500] * 3
     assert await ask() == 200
     (line,) = door_lines(caplog)
@@ -282,7 +282,7 @@ async def test_a_fault_of_the_program_is_told_by_its_place_and_not_by_what_it_sa
 async def test_a_cms_has_the_same_door_and_ends_at_once_with_strangers_inside(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         outsiders = []
-        async with await Cms.open(CmsConfig(state_dir=tmp_path, limits=SMALL)) as cms:
+        async with await CmsServer.open(CmsConfig(state_dir=tmp_path, limits=SMALL)) as cms:
             outsider = await stack.enter_async_context(Outsider(cms.urls[0]))
             outsiders = [await outsider.open() for _ in range(40)]
             assert b"401" in await rest(await outsider.open(b"GET /cms/v1/profile HTTP/1.1\r\nHost: x\r\n\r\n"))

@@ -16,7 +16,7 @@ from gateway_agent.val_client.key_material import KeyMaterial
 from gateway_agent.val_client.kms_client import KmsClient
 from gateway_agent.val_client.server_access import KmsAccess
 from keycast.commands.kms import DATABASE_VARIABLE, app
-from mikey_sakke.kms_faults import Refused
+from mikey_sakke.kms_faults import KmsRefused
 from mikey_sakke.kms_values import Certificate
 from mikey_sakke.kms_xml import decode
 
@@ -165,7 +165,7 @@ async def test_a_kms_in_its_own_process_serves_users_added_beside_it(
             keys = client.keys()
             assert keys is not None and keys.periods()
             await asyncio.to_thread(kms, state, "user", "revoke", ALICE)
-            with pytest.raises(Refused):
+            with pytest.raises(KmsRefused):
                 await client.provision()
         material.close()
         process.send_signal(signal.SIGTERM)

@@ -25,8 +25,8 @@ from key_servers.kms import tuning
 from mikey_sakke import kms_values
 from mikey_sakke.kms_exchange import ROOT_PATH, ntp_text, same_resource
 from mikey_sakke.kms_faults import (
+    KmsRefused,
     NotTrusted,
-    Refused,
     Unreachable,
 )
 from mikey_sakke.kms_values import ErrorNumber, Response
@@ -205,7 +205,7 @@ async def test_a_kms_whose_certificate_is_over_issues_nothing(world: World) -> N
     world.clock.now = NOW + tuning.CERTIFICATE_DAYS * 86400
     later = access.model_copy(update={"token": SecretStr(await world.kms.new_token(ALICE))})
     fault = await refused(later, world)
-    assert isinstance(fault, Refused) and fault.number == ErrorNumber.NOT_VALID
+    assert isinstance(fault, KmsRefused) and fault.number == ErrorNumber.NOT_VALID
 
 
 async def test_a_store_that_fails_is_an_error_of_the_kms_and_not_its_end(
@@ -314,7 +314,7 @@ def key_set_with(**changes: Any) -> Answer:
         assert response.message and response.message.key_provision
         (key_set,) = response.message.key_provision.key_sets
         provision = kms_values.KeyProvision((replace(key_set, **changes),))
-        return replace(response, message=kms_values.Message(key_provision=provision))
+        return replace(response, message=kms_values.KmsMessage(key_provision=provision))
 
     return document(change)
 

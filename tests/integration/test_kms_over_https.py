@@ -11,8 +11,9 @@ from pydantic import SecretStr
 from gateway_agent.store.errors import StoreDamaged
 from gateway_agent.val_client.key_material import KEPT_AFTER_PERIOD_S
 from gateway_agent.val_client.kms_client import KmsClient
+from key_servers.errors import NotPossible
 from key_servers.https.listening import ListenFailed
-from key_servers.kms.app import Kms, NotPossible, create
+from key_servers.kms.app import KmsServer, create
 from key_servers.kms.config import KmsConfig
 from key_servers.kms.store import Role
 from mikey_sakke import i_message, kms_values
@@ -21,8 +22,8 @@ from mikey_sakke.key_parameters import Parameters
 from mikey_sakke.kms_exchange import ROOT_PATH, period_bounds, period_number
 from mikey_sakke.kms_faults import (
     CertificateChanged,
+    KmsRefused,
     NotAuthorised,
-    Refused,
 )
 from mikey_sakke.kms_values import ErrorNumber
 from tests.integration.kms_https_world import (
@@ -131,7 +132,7 @@ async def test_only_keys_of_the_present_and_the_next_period_can_be_had(world: Wo
     material = world.material()
     async with KmsClient(await world.access(ALICE), material, world.clock) as client:
         for moment in (NOW - PERIOD, NOW + 2 * PERIOD, NOW + 100 * 365 * 86400):
-            with pytest.raises(Refused) as caught:
+            with pytest.raises(KmsRefused) as caught:
                 await client.provision(moment)
             assert caught.value.number == ErrorNumber.PERIOD_NOT_SERVED
         assert material.periods(KMS_URI, ALICE) == set()
@@ -152,7 +153,7 @@ async def test_keys_survive_a_restart_of_the_client_and_of_the_kms(world: World)
         assert keys is not None and len(keys.periods()) == 1
         assert world.kms.counters["keyprov"] == 1
         await world.kms.close()
-        async with await Kms.open(world.kms._config, clock=world.clock) as again:
+        async with await KmsServer.open(world.kms._config, clock=world.clock) as again:
             moved = access.model_copy(update={"url": again.urls[0]})
             async with KmsClient(moved, material, world.clock) as later:
                 await later.provision(NOW + PERIOD)
@@ -182,7 +183,7 @@ async def test_a_kms_with_a_new_certificate_under_the_old_name_is_not_trusted(wo
         await client.refresh()
     other = world.kms._config.model_copy(update={"state_dir": world.folder / "other", "port": 0})
     create(other, KMS_URI, PERIOD, now=NOW - 86400)
-    async with await Kms.open(other, clock=world.clock) as impostor:
+    async with await KmsServer.open(other, clock=world.clock) as impostor:
         token = SecretStr(await impostor.add_user(ALICE))
         elsewhere = access.model_copy(update={"url": impostor.urls[0], "token": token})
         async with KmsClient(elsewhere, material, world.clock) as client:
@@ -201,7 +202,7 @@ async def test_certificates_of_other_domains_reach_the_client_once(world: World)
     create(neighbour, "kms.elsewhere.org", PERIOD, now=NOW - 86400)
     material = world.material()
     async with (
-        await Kms.open(neighbour, clock=world.clock, listen=False) as elsewhere,
+        await KmsServer.open(neighbour, clock=world.clock, listen=False) as elsewhere,
         KmsClient(await world.access(ALICE), material, world.clock) as client,
     ):
         assert await client.fetch_others() == ()
@@ -249,7 +250,7 @@ async def test_a_revoked_user_gets_nothing_and_is_told(world: World) -> None:
     access = await world.access(ALICE)
     await world.kms.revoke_user(ALICE)
     fault = await refused(access, world)
-    assert isinstance(fault, Refused) and fault.number == ErrorNumber.USER_REVOKED
+    assert isinstance(fault, KmsRefused) and fault.number == ErrorNumber.USER_REVOKED
     with pytest.raises(NotPossible, match="for ever"):
         await world.kms.new_token(ALICE)
 
@@ -266,7 +267,7 @@ async def test_nobody_gets_the_keys_of_another_least_of_all_those_of_the_gms(wor
     assert status == 403 and error_of(octets) == ErrorNumber.WRONG_USER
     impostor = (await world.access(BOB)).model_copy(update={"user_uri": GMS})
     fault = await refused(impostor, world)
-    assert isinstance(fault, Refused) and fault.number == ErrorNumber.WRONG_USER
+    assert isinstance(fault, KmsRefused) and fault.number == ErrorNumber.WRONG_USER
     assert world.kms.counters["keyprov"] == 0
 
 
@@ -288,4 +289,4 @@ async def test_a_port_in_use_is_said_and_the_store_let_go(world: World) -> None:
     port = int(world.url.rsplit(":", 1)[1])
     config = world.kms._config.model_copy(update={"port": port})
     with pytest.raises(ListenFailed, match=rf"TCP port {port} of 127\.0\.0\.1 .*\(process {os.getpid()}\)"):
-        await Kms.open(config)
+        await KmsServer.open(config)

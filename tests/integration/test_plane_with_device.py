@@ -16,7 +16,7 @@ from device_agent.links.udp import UdpLink
 from message_plane.cpns_resource import PATH, cpns_resource
 from message_plane.endpoint import Peer
 from message_plane.errors import PeerUnreachable
-from message_plane.identity import OwnIdentity, SigningKey
+from message_plane.identity import BroadcastSigningKey, OwnIdentity
 from tests.integration.plane_world import Wire, parties, renumbered
 from tests.virtual_time import BoardClock
 from tests.waiting import until
@@ -94,7 +94,7 @@ async def gateway(tmp_path):
 
 @pytest.fixture
 def signing(tmp_path):
-    return SigningKey.create(tmp_path / "signing.key")
+    return BroadcastSigningKey.create(tmp_path / "signing.key")
 
 
 @pytest.fixture

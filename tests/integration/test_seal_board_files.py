@@ -13,7 +13,7 @@ from device_agent.val_client import key_cache, records
 from gateway_agent.errors import GatewayError
 from gateway_agent.val_client.server_access import KmsAccess, ServerAccess
 from keycast.demo.seal_house import GMS_URI, KMS_URI, SealHouse, build_seal_house
-from keycast.provisioning.val_client import SCRIPT, NotProvisioned, fetch
+from keycast.provisioning.val_client import SCRIPT, BoardNotProvisioned, fetch
 from keycast.virtual_board.nvs_folder import NvsFolder
 
 LAMP, DOOR, CREW = "sip:lamp@example.org", "sip:door@example.org", "sip:crew@gms.example.org"
@@ -64,21 +64,21 @@ async def test_a_board_gets_keys_of_two_periods_its_groups_and_caches(house: Sea
     for path, (number, rsk) in zip(caches, sorted(made.rsks.items()), strict=True):
         identifier = made.identifier(number)
         key_cache.KeyCache(str(path), identifier, made.client.z, rsk).close()
-    with pytest.raises(NotProvisioned, match="new folder"):
+    with pytest.raises(BoardNotProvisioned, match="new folder"):
         made.write(folder)
 
 
 async def test_without_groups_or_with_another_users_token_there_are_no_files(house: SealHouse) -> None:
     kms, cms = await accesses(house, LAMP)
     other_kms, other_cms = await accesses(house, DOOR)
-    with pytest.raises(NotProvisioned, match="no group"):
+    with pytest.raises(BoardNotProvisioned, match="no group"):
         await fetch(kms, cms, now)
     await house.cms.profiles.put_membership(LAMP, CREW, GMS_URI)
     await house.cms.profiles.put_membership(DOOR, CREW, GMS_URI)
-    with pytest.raises(NotProvisioned, match=DOOR):
+    with pytest.raises(BoardNotProvisioned, match=DOOR):
         await fetch(kms, other_cms, now)
     wrong = kms.model_copy(update={"token": other_kms.token})
-    with pytest.raises(NotProvisioned, match="KMS gave no keys"):
+    with pytest.raises(BoardNotProvisioned, match="KMS gave no keys"):
         await fetch(wrong, cms, now)
     with pytest.raises(GatewayError):
         await fetch(kms, cms.model_copy(update={"token": SecretStr("none")}), now)

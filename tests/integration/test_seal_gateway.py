@@ -6,8 +6,8 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from gateway_agent.val_client.app import GroupAccess, SealClient, SealConfig
+from gateway_agent.val_client.bridged_groups import group_key
 from gateway_agent.val_client.server_access import GmsAccess, KmsAccess, ServerAccess
-from gateway_agent.val_client.service_groups import group_key
 from key_servers.gms.values import Affiliation
 from keycast.demo.seal_house import GMS_URI, KMS_URI, SealHouse, build_seal_house
 from tests.unit.gateway_world import PN, World

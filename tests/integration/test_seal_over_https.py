@@ -19,7 +19,7 @@ from key_servers.gms.app import GmsConfig
 from key_servers.gms.provisioning import KmsOverHttps, NotProvisioned, OwnKeys
 from key_servers.gms.values import Affiliation
 from keycast.commands import seal
-from keycast.demo.seal_house import GMS_URI, KMS_URI, SealHouse, User, build_seal_house, until
+from keycast.demo.seal_house import GMS_URI, KMS_URI, DemoUser, SealHouse, build_seal_house, until
 from mikey_sakke.group_configuration import KEY, REVOCATION, NotifyResponse, decode_requests, encode_response
 from mikey_sakke.https import client_tls
 from mikey_sakke.identifiers import NTP_OFFSET
@@ -35,7 +35,7 @@ async def house(tmp_path: Path) -> AsyncIterator[SealHouse]:
         yield made
 
 
-async def member(house: SealHouse, uri: str, affiliation: Affiliation = Affiliation.IMPLICIT) -> User:
+async def member(house: SealHouse, uri: str, affiliation: Affiliation = Affiliation.IMPLICIT) -> DemoUser:
     explicit = (CREW,) if affiliation is Affiliation.EXPLICIT else ()
     user = await house.add_user(uri, explicit)
     await house.cms.profiles.put_membership(uri, CREW, GMS_URI)
@@ -122,7 +122,7 @@ async def test_who_was_away_gets_the_key_on_coming_back(house: SealHouse) -> Non
         await answered(house, key_id)
 
 
-def _accesses(house: SealHouse, user: User) -> tuple[ServerAccess, list[GmsAccess]]:
+def _accesses(house: SealHouse, user: DemoUser) -> tuple[ServerAccess, list[GmsAccess]]:
     """The same accesses once more, for a client that starts anew."""
     return user.servers._cms._access, [access for access, _ in user.servers._gmss]
 

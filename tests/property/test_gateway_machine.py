@@ -24,7 +24,7 @@ from cpns.errors import NotAllowed
 from gateway_agent.core.delivering.delivery import Pacing
 from gateway_agent.core.groups.membership import Cause
 from gateway_agent.core.restore import restore
-from gateway_agent.store.store import Store
+from gateway_agent.store.store import GatewayStore
 from tests.unit.gateway_world import PN, Board, Server, World
 
 GROUPS = ["light", "heat"]
@@ -203,7 +203,7 @@ class GatewayMachine(RuleBasedStateMachine):
         async def again():
             await self.world.close()
             if restored:
-                store = Store(self.folder / "gw", restoring=True)
+                store = GatewayStore(self.folder / "gw", restoring=True)
                 restore(store, os.urandom, height=4, unix=1_800_000_000)
                 store.close()
             self.world.open()

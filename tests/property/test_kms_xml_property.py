@@ -15,7 +15,7 @@ from mikey_sakke.kms_values import (
     Init,
     KeyProvision,
     KeySet,
-    Message,
+    KmsMessage,
     Request,
     Response,
 )
@@ -85,10 +85,10 @@ key_sets = st.builds(
     version=versions,
 )
 messages = st.one_of(
-    st.builds(Message, init=st.builds(Init, certificates, versions)),
-    st.builds(Message, key_provision=st.builds(KeyProvision, st.lists(key_sets, max_size=3).map(tuple), versions)),
+    st.builds(KmsMessage, init=st.builds(Init, certificates, versions)),
+    st.builds(KmsMessage, key_provision=st.builds(KeyProvision, st.lists(key_sets, max_size=3).map(tuple), versions)),
     st.builds(
-        Message,
+        KmsMessage,
         certificate_cache=st.builds(
             CertificateCache, st.lists(certificates, max_size=3).map(tuple), st.none() | counts, versions
         ),

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from key_servers.errors import ServerError
 from key_servers.gms import tuning
-from key_servers.gms.courier import Courier
-from key_servers.gms.delivery import OPEN, Delivery, Event, State, back_off_s, step
+from key_servers.gms.courier import NoticeCourier
+from key_servers.gms.delivery import OPEN, Event, NoticeDelivery, State, back_off_s, step
 from key_servers.gms.management import GroupManagement
 from key_servers.gms.values import Affiliation
 from key_servers.sql import migrate, open_database
@@ -44,7 +44,7 @@ EVENTS = st.sampled_from(list(Event))
 @pytest.mark.req("MC-GMK-22")
 @given(st.lists(st.tuples(EVENTS.filter(lambda e: e is not Event.CANCELLED), st.integers(0, 4000)), max_size=60))
 def test_only_an_answer_ends_a_revocation(history: list[tuple[Event, int]]) -> None:
-    delivery, now = Delivery("n", "00000001", "u", REVOCATION, ("g",)), 0
+    delivery, now = NoticeDelivery("n", "00000001", "u", REVOCATION, ("g",)), 0
     for event, passed in history:
         now += passed
         delivery, _ = step(delivery, event, now, "malformed", "no")
@@ -59,7 +59,7 @@ def test_only_an_answer_ends_a_revocation(history: list[tuple[Event, int]]) -> N
 
 @given(st.lists(st.tuples(EVENTS, st.integers(0, 4000), st.sampled_from(["malformed", "outside-window"])), max_size=60))
 def test_a_key_is_sent_only_when_due_and_never_after_the_end(history: list[tuple[Event, int, str]]) -> None:
-    delivery, now, sent = Delivery("n", "00000001", "u", KEY, ("g",)), 0, 0
+    delivery, now, sent = NoticeDelivery("n", "00000001", "u", KEY, ("g",)), 0, 0
     for event, passed, code in history:
         now += passed
         before = delivery
@@ -110,7 +110,7 @@ async def _history(folder: Path, steps: list[tuple[str, str, str]]) -> None:
     echo: Any = _Echo()
     database = await open_database(None, folder / "gms.sqlite3")
     await migrate(database, "key_servers.gms.migrations")
-    courier = Courier(database, "gms", echo, echo, lambda: now[0], Counter())
+    courier = NoticeCourier(database, "gms", echo, echo, lambda: now[0], Counter())
     manage = GroupManagement(database, lambda: now[0], secrets.token_bytes, courier.changed)
     for group in GROUPS:
         await manage.create_group(group)

@@ -23,11 +23,11 @@ from cpns import numbers as n
 from key_servers.cpns_server import tuning
 from key_servers.cpns_server.delivery_queue import (
     Accepted,
-    Delivery,
+    DeliveryQueue,
     Departs,
     Event,
     Failed,
-    Heard,
+    GatewayHeard,
     Kind,
     Position,
     Record,
@@ -233,14 +233,16 @@ def test_every_history_of_members_and_keys_keeps_the_promises() -> None:
 
 
 POSITIONS = st.builds(Position, st.integers(0, 3), st.integers(0, 3), st.booleans())
-OUTSIDE = st.one_of(st.builds(Wanted, POSITIONS), st.builds(Rewound, POSITIONS), st.just(Heard()), st.just(Tick()))
+OUTSIDE = st.one_of(
+    st.builds(Wanted, POSITIONS), st.builds(Rewound, POSITIONS), st.just(GatewayHeard()), st.just(Tick())
+)
 ANSWERS = st.sampled_from([Accepted(), Failed(True), Failed(False), Unsent(), Departs()])
 
 
 @pytest.mark.req("SEC-06", "SEC-27", "Q-17")
 @given(st.lists(st.tuples(st.one_of(OUTSIDE, ANSWERS), st.floats(0, 1000)), max_size=40))
 def test_a_delivery_has_one_request_on_its_way_and_ends_where_it_should(events: list[tuple[Event, float]]) -> None:
-    state, now, sent = Delivery(), 0.0, None
+    state, now, sent = DeliveryQueue(), 0.0, None
 
     def feed(event: Event) -> None:
         nonlocal state, sent

@@ -12,12 +12,12 @@ from cpns.broadcast_object_build import Draft
 from cpns.errors import NotAddressed
 from device_agent.key_store import KeyStore
 from keycast.demo.house import PN_ID
-from keycast.virtual_board.board import Board
+from keycast.virtual_board.board import VirtualBoard
 
 Sign = Callable[[bytes], bytes]
 
 
-def gkdk_of(board: Board) -> GkdkRecord:
+def gkdk_of(board: VirtualBoard) -> GkdkRecord:
     """The newest GKDK in a board's flash."""
     store = KeyStore(board.nvs)
     records = [GkdkRecord.parse(octets) for octets in (store.load("gkdk0"), store.load("gkdk1")) if octets]

@@ -8,7 +8,7 @@ import asyncio
 
 import pytest
 
-from keycast.virtual_board.board import Board
+from keycast.virtual_board.board import VirtualBoard
 from tests.system.conftest import house_of
 from tests.system.test_board_application import give, printed
 
@@ -31,7 +31,7 @@ async def one(tmp_path):
         await board.kill()
 
 
-async def status(board: Board) -> dict:
+async def status(board: VirtualBoard) -> dict:
     return await board.command("status")
 
 

@@ -21,7 +21,7 @@ from device_agent.val_client import records
 from keycast.demo.seal_home import powered
 from keycast.micropython_vm import compile
 from keycast.program import program
-from keycast.virtual_board.board import Board, BoardError
+from keycast.virtual_board.board import BoardError, VirtualBoard
 from tests.system import namespaces
 from tests.system.manual import NOT_FOR_READERS, Desk, Reading, blocks
 from tests.system.namespaces import HomeNetwork
@@ -83,7 +83,7 @@ async def home_network(machines: int, first: str = "10.77.0.1") -> AsyncIterator
 
 
 @asynccontextmanager
-async def switched_on(board: Board, **how: Any) -> AsyncIterator[Board]:
+async def switched_on(board: VirtualBoard, **how: Any) -> AsyncIterator[VirtualBoard]:
     await board.start(**how)
     try:
         yield board
@@ -134,7 +134,7 @@ async def test_a_newcomer_with_a_board(tmp_path: Path, reading: Reading) -> None
             (clone / entry.name).symlink_to(entry)
     async with home_network(2) as network, Desk(tmp_path, network.words(1), clone) as desk:
         desk.then["keycast gateway init"] = name_the_card(desk)
-        board = Board.create(tmp_path / "board", 2, b"", network.board(2))
+        board = VirtualBoard.create(tmp_path / "board", 2, b"", network.board(2))
         with reading:
             await desk.follow(reading.next())
             desk.write(reading.next("python"), "app.py")
@@ -165,7 +165,7 @@ async def test_a_gateway_at_home(tmp_path: Path, reading: Reading) -> None:
             await until(desk, "keycast status", lambda status: not status["alarms"])
             await desk.done("keycast group create home/lights --open-to home")
             await desk.done("keycast device provision lamp.porch -o porch.py")
-            board = Board.create(tmp_path / "board", 2, b"", network.board(2))
+            board = VirtualBoard.create(tmp_path / "board", 2, b"", network.board(2))
             await desk.done("mpremote run porch.py")
             async with switched_on(board):
                 await board.command("join", group="home/lights", timeout_s=60)
@@ -223,7 +223,7 @@ async def test_a_server_elsewhere_and_a_stolen_gateway(tmp_path: Path, reading: 
             await home.done("keycast gateway run")
             await server.follow(reading.next())
             await home.done("keycast device provision lamp.porch -o porch.py")
-            board = Board.create(tmp_path / "home" / "board", 2, b"", network.board(2))
+            board = VirtualBoard.create(tmp_path / "home" / "board", 2, b"", network.board(2))
             await home.done("mpremote run porch.py")
             async with switched_on(board):
                 await board.command("join", group="home/lights", timeout_s=60)
@@ -264,7 +264,7 @@ async def test_group_master_keys(tmp_path: Path, reading: Reading) -> None:
             desk.replaced["GATEWAY-TOKEN-AT-KMS"] = (tmp_path / "gateway.token").read_text().strip()
             desk.configure(reading.next("toml"))
 
-            board = Board.create(tmp_path / "board", 2, b"", network.board(2))
+            board = VirtualBoard.create(tmp_path / "board", 2, b"", network.board(2))
             val = board.folder / "files" / "val"
             desk.replaced['"/val/"'] = f'"{val}/"'
             app = desk.write(reading.next("python"), "app.py")

@@ -12,7 +12,7 @@ from cpns.cborlite import encode
 from cpns.errors import NotAddressed
 from device_agent.coap.message import CON, Message
 from gateway_agent.core.roll_over import to_be_signed
-from message_plane.identity import SigningKey
+from message_plane.identity import BroadcastSigningKey
 from tests.system.conftest import house_of
 from tests.system.forging import by_a_member, by_an_outsider, gkdk_of
 from tests.system.simulated_pne import SimulatedPne
@@ -151,7 +151,7 @@ async def test_the_signing_key_rolls_over_the_living_session_and_the_old_one_is_
         old = house.app.signing_key
         record, reached = _traitor(house, genuine, members)
         stolen = by_a_member(genuine, record, SG, genuine.version + 5, old.sign)
-        new = SigningKey.create(tmp_path / "new.key", house.app.identity, old, epoch=2)
+        new = BroadcastSigningKey.create(tmp_path / "new.key", house.app.identity, old, epoch=2)
         assert house.app.gateway.administration.roll_over(new) == 2
         for name in members:
             await house.boards[name].event("rolled over", epoch=2, timeout_s=60)
@@ -169,7 +169,7 @@ async def test_whoever_has_the_old_signing_key_and_no_session_rolls_nobody_over(
     async with house_of(tmp_path, 3) as house:
         members = list(house.boards)
         genuine = await first_object(house, members)
-        his = SigningKey.create(tmp_path / "his.key", epoch=2)
+        his = BroadcastSigningKey.create(tmp_path / "his.key", epoch=2)
         signature = house.app.signing_key.sign(to_be_signed("home", 2, his.public_key))
         order = messages.encode(
             numbers.ROLL_OVER_REQUEST,

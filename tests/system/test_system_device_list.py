@@ -3,7 +3,7 @@
 import tomllib
 from pathlib import Path
 
-from gateway_agent.store.store import Store
+from gateway_agent.store.store import GatewayStore
 from keycast.services.steering import commands
 from tests.system.conftest import house_of
 from tests.system.watching import join, until
@@ -24,7 +24,7 @@ async def test_a_living_board_has_a_session_was_heard_and_says_what_it_runs(tmp_
         assert {device["software"] for device in listed().values()} == {VERSION}
         await house.boards["lamp.hall"].stop()
         assert listed()["lamp.hall"]["session"] and listed()["lamp.hall"]["heard_at"] >= hall["heard_at"]
-    store = Store(tmp_path / "gateway" / "store")
+    store = GatewayStore(tmp_path / "gateway" / "store")
     known = store.pn.pne("lamp.hall")
     store.close()
     assert known.heard_at >= hall["heard_at"] and known.heard_from and known.software == VERSION

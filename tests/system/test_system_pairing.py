@@ -11,10 +11,10 @@ from cpns.errors import NotAllowed
 from device_agent import provisioning
 from device_agent.key_store import KeyStore
 from gateway_agent.app import GatewayApp
-from gateway_agent.config.schema import Broadcast, Gateway, GatewayConfig, MessagePlane
+from gateway_agent.config.schema import BroadcastSection, GatewayConfig, GatewaySection, MessagePlaneSection
 from keycast.demo.house import GATEWAY_ID, PN_ID
 from keycast.services.steering import secret_octets
-from keycast.virtual_board.board import Board, Network
+from keycast.virtual_board.board import Network, VirtualBoard
 from keycast.virtual_board.loopback import free_numbers, own_port
 from message_plane.cpns_resource import GATEWAY_KIND, PATH, cpns_resource
 from message_plane.endpoint import Endpoint
@@ -32,7 +32,7 @@ SG = "home/lights"
 async def new_board(folder, address):
     """A board without gateway, switched on."""
     number = free_numbers(1)
-    board = Board.create(folder, number, unpaired("lamp.new", address).pack(), Network.loopback(number))
+    board = VirtualBoard.create(folder, number, unpaired("lamp.new", address).pack(), Network.loopback(number))
     await board.start()
     try:
         yield board
@@ -77,9 +77,9 @@ async def test_a_paired_board_joins_and_gets_keys_like_any_other(tmp_path):
 async def test_an_impostor_gateway_without_the_secret_is_refused(tmp_path):
     """It is a whole gateway, under the name of the true one; only the secret it was told is not the board's."""
     config = GatewayConfig(
-        gateway=Gateway(id=GATEWAY_ID, pn=PN_ID, state_dir=tmp_path / "impostor"),
-        message_plane=MessagePlane(listen=["127.0.0.1"], port=own_port(), discovery=False),
-        broadcast=Broadcast(interfaces=[]),
+        gateway=GatewaySection(id=GATEWAY_ID, pn=PN_ID, state_dir=tmp_path / "impostor"),
+        message_plane=MessagePlaneSection(listen=["127.0.0.1"], port=own_port(), discovery=False),
+        broadcast=BroadcastSection(interfaces=[]),
     )
     impostor = await GatewayApp.open(config, _NoServer())
     await impostor.start()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway_agent.config.schema import Broadcast, Delivery
+from gateway_agent.config.schema import BroadcastSection, DeliverySection
 from key_servers.cpns_server import tuning
 from tests.system.conftest import house_of
 from tests.system.watching import confirmed, events, join, keyed, newest, objects, until
@@ -22,13 +22,13 @@ async def update(house, members):
 @pytest.mark.req("CPNS-GKM-11", "CPNS-GKM-14", "CPNS-GKM-15", "CPNS-GKM-16", "CPNS-GKM-33", "CPNS-GKM-64")
 @pytest.mark.req("CPNS-GKM-65", "CPNS-GKM-67", "CPNS-GKM-31")
 async def test_by_policy_every_member_gets_its_key_over_its_own_session(tmp_path):
-    async with house_of(tmp_path, 4, delivery=Delivery(method="unicast")) as house:
+    async with house_of(tmp_path, 4, delivery=DeliverySection(method="unicast")) as house:
         assert await update(house, list(house.boards)) == (0, {False})
 
 
 @pytest.mark.req("CPNS-GKM-12", "CPNS-GKM-14", "CPNS-GKM-65")
 async def test_a_gateway_without_broadcast_network_delivers_by_unicast(tmp_path):
-    async with house_of(tmp_path, 3, broadcast=Broadcast(interfaces=[])) as house:
+    async with house_of(tmp_path, 3, broadcast=BroadcastSection(interfaces=[])) as house:
         assert await update(house, list(house.boards)) == (0, {False})
 
 

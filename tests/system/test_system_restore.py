@@ -8,7 +8,7 @@ import pytest
 
 from device_agent import provisioning
 from device_agent.key_store import KeyStore
-from keycast.virtual_board.board import Board, BoardError, Network
+from keycast.virtual_board.board import BoardError, Network, VirtualBoard
 from keycast.virtual_board.loopback import free_numbers
 from keycast.virtual_board.thief import Sniffer, Thief
 from tests.system.keycast_process import GatewayProcess, keycast
@@ -33,7 +33,7 @@ class Home:
         self.wires.append(wire)
         record = await self.gateway.new_board(name, wire.address)
         number = free_numbers(1)
-        board = Board.create(self.folder / name, number, record, Network.loopback(number))
+        board = VirtualBoard.create(self.folder / name, number, record, Network.loopback(number))
         await board.start()
         self.boards[name] = board
         return board

@@ -19,7 +19,7 @@ from gateway_agent.core.ports import NoAnswer
 from gateway_agent.val_client.board_users import THERE, BoardUser, BoardUsers
 from keycast.provisioning.board import Trust, new_board
 from keycast.virtual_board import board
-from keycast.virtual_board.board import Board
+from keycast.virtual_board.board import VirtualBoard
 from keycast.virtual_board.loopback import own_port
 from mikey_sakke.endpoint_key import proof
 from mikey_sakke.group_configuration import NotifyRequest, NotifyResponse
@@ -104,7 +104,7 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
 
 
 @pytest.fixture
-async def one(tmp_path: Path, gateway: Gateway) -> AsyncIterator[Board]:
+async def one(tmp_path: Path, gateway: Gateway) -> AsyncIterator[VirtualBoard]:
     kms, alice = PUBLIC["kms"], PUBLIC["users"]["Alice"]
     client = records.Client(
         alice["user_uri"],
@@ -115,13 +115,13 @@ async def one(tmp_path: Path, gateway: Gateway) -> AsyncIterator[Board]:
         bytes.fromhex(kms["pub_enc_key"]),
         {GIVEN["group"]: GIVEN["gms"]},
     )
-    made = Board.create(tmp_path / "board", NUMBER, gateway.board_record())
+    made = VirtualBoard.create(tmp_path / "board", NUMBER, gateway.board_record())
     made.be_val_client(records.pack_client(client), {alice["key_period_no"]: bytes.fromhex(alice["user_decrypt_key"])})
     yield made
     await made.kill()
 
 
-def held(one: Board) -> list[tuple[str, str]]:
+def held(one: VirtualBoard) -> list[tuple[str, str]]:
     return [(gmk.gmk_id.hex(), gmk.gmk.hex()) for gmk in records.load_gmks(KeyStore(one.nvs))]
 
 
@@ -129,12 +129,12 @@ def known(name: str) -> tuple[str, str]:
     return MESSAGES[name]["key_id"], MESSAGES[name]["key"]
 
 
-def caches(one: Board) -> list[str]:
+def caches(one: VirtualBoard) -> list[str]:
     return [path.name for path in (one.folder / "val").iterdir() if not path.name.endswith("~")]
 
 
 @asynccontextmanager
-async def powered(one: Board, heap_kib: int = HEAP_KIB) -> AsyncIterator[None]:
+async def powered(one: VirtualBoard, heap_kib: int = HEAP_KIB) -> AsyncIterator[None]:
     """The board with power, started again whenever it resets itself."""
 
     async def start_again() -> None:
@@ -151,7 +151,7 @@ async def powered(one: Board, heap_kib: int = HEAP_KIB) -> AsyncIterator[None]:
 
 
 @pytest.mark.req("SEAL-GMK-27", "SEAL-GMK-28", "SEAL-GMK-33", "SEAL-GMK-34", "SEAL-GMK-35")
-async def test_a_whole_board_in_96_kib_opens_its_i_messages(one: Board, gateway: Gateway) -> None:
+async def test_a_whole_board_in_96_kib_opens_its_i_messages(one: VirtualBoard, gateway: Gateway) -> None:
     async with powered(one):
         await gateway.ready()
         answer = await gateway.notify(notice("first key", "n-1"))
@@ -172,7 +172,7 @@ async def test_a_whole_board_in_96_kib_opens_its_i_messages(one: Board, gateway:
 
 
 @pytest.mark.req("SEAL-GMK-34")
-async def test_a_board_with_a_large_heap_opens_them_beside_its_agent(one: Board, gateway: Gateway) -> None:
+async def test_a_board_with_a_large_heap_opens_them_beside_its_agent(one: VirtualBoard, gateway: Gateway) -> None:
     async with powered(one, 192):
         await gateway.ready()
         waiting = asyncio.create_task(gateway.notify(notice("first key", "n-1")))
@@ -184,7 +184,7 @@ async def test_a_board_with_a_large_heap_opens_them_beside_its_agent(one: Board,
     assert [event["event"] for event in one.events].count("up") == 1  # no reset
 
 
-async def test_power_cuts_while_the_cache_is_made(one: Board, gateway: Gateway) -> None:
+async def test_power_cuts_while_the_cache_is_made(one: VirtualBoard, gateway: Gateway) -> None:
     for percent in (0, 10, 50, 80):
         since = len(one.events)
         await one.start(heap_kib=HEAP_KIB, up=False)
@@ -197,7 +197,7 @@ async def test_power_cuts_while_the_cache_is_made(one: Board, gateway: Gateway) 
         assert (await gateway.notify(notice("first key", "n-1"))).code == ""
 
 
-async def test_a_damaged_cache_is_made_anew(one: Board, gateway: Gateway) -> None:
+async def test_a_damaged_cache_is_made_anew(one: VirtualBoard, gateway: Gateway) -> None:
     async with powered(one):
         await gateway.ready()
     with (one.folder / "val" / "v236").open("r+b") as file:
@@ -210,7 +210,7 @@ async def test_a_damaged_cache_is_made_anew(one: Board, gateway: Gateway) -> Non
 
 
 async def test_an_ordinary_board_refuses_key_messages(tmp_path: Path, gateway: Gateway) -> None:
-    plain = Board.create(tmp_path / "plain", NUMBER + 1, gateway.board_record("plain"))
+    plain = VirtualBoard.create(tmp_path / "plain", NUMBER + 1, gateway.board_record("plain"))
     async with powered(plain):
         await plain.event("session")
         joining = asyncio.create_task(plain.command("join", group="kitchen"))  # by which the gateway learns its address

@@ -17,13 +17,13 @@ import pytest
 from device_agent.key_store import KeyStore
 from device_agent.membership import record_name
 from device_agent.val_client import records
-from gateway_agent.val_client.service_groups import group_key
+from gateway_agent.val_client.bridged_groups import group_key
 from key_servers.gms.delivery import State
 from key_servers.gms.values import Affiliation
 from keycast.demo.seal_home import powered
 from keycast.demo.seal_house import GMS_URI, KMS_URI, SealHouse, build_seal_house
 from keycast.virtual_board import board as virtual_board
-from keycast.virtual_board.board import Board, BoardError
+from keycast.virtual_board.board import BoardError, VirtualBoard
 from keycast.virtual_board.loopback import free_numbers
 from mikey_sakke.group_configuration import KEY, REVOCATION
 from tests.system.keycast_process import GatewayProcess, keycast
@@ -52,8 +52,8 @@ class Home:
 
     servers: SealHouse
     gateway: GatewayProcess
-    lamp: Board
-    door: Board
+    lamp: VirtualBoard
+    door: VirtualBoard
     kms_token_file: Path
 
     @property
@@ -146,7 +146,7 @@ async def home(tmp_path: Path) -> AsyncIterator[Home]:
         await gateway.start()
         stack.push_async_callback(gateway.kill)
         boards = [
-            Board.create(tmp_path / name, first + n, await gateway.new_board(name))
+            VirtualBoard.create(tmp_path / name, first + n, await gateway.new_board(name))
             for n, name in enumerate(("lamp", "door"))
         ]
         made = Home(servers, gateway, boards[0], boards[1], token_file)
@@ -160,7 +160,7 @@ async def home(tmp_path: Path) -> AsyncIterator[Home]:
         yield made
 
 
-async def joined(board: Board) -> bool:
+async def joined(board: VirtualBoard) -> bool:
     """Whether a join was accepted: not before the gateway knows its profile."""
     try:
         await board.command("join", group=SG)

@@ -11,7 +11,7 @@ from cpns.broadcast_object import FRAME_HEAD, SIGNATURE_HEAD
 from device_agent import provisioning
 from device_agent.key_store import KeyStore
 from keycast.virtual_board import board, loopback
-from keycast.virtual_board.board import Board, BoardEnded, BoardError
+from keycast.virtual_board.board import BoardEnded, BoardError, VirtualBoard
 from keycast.virtual_board.fleet import Fleet
 from message_plane.credentials import ccs_of
 from tools.bench.smallest_heap import smallest_heap
@@ -47,7 +47,7 @@ def built():
 
 @pytest.fixture
 async def one(tmp_path):
-    made = Board.create(tmp_path / "board", FIRST_NUMBER, record("lamp"))
+    made = VirtualBoard.create(tmp_path / "board", FIRST_NUMBER, record("lamp"))
     yield made
     await made.kill()
 

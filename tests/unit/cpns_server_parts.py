@@ -8,7 +8,7 @@ from cpns import numbers as n
 from cpns.errors import CpnsError
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
-from key_servers.cpns_server.courier import NoAnswer
+from key_servers.cpns_server.courier import GatewaySilent
 from key_servers.cpns_server.values import Moment
 
 UPLINK = 131072
@@ -45,7 +45,7 @@ class PnGw:
 
     async def receive(self, message: bytes) -> bytes:
         if self.down:
-            raise NoAnswer("down")
+            raise GatewaySilent("down")
         self.raw.append(message)
         code, fields = m.decode(message, UPLINK)
         sg_id = fields[m.SG_ID]

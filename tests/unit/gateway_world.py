@@ -20,7 +20,7 @@ from gateway_agent.core.delivering.delivery import Pacing
 from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.core.pn_gateway import PnGateway
 from gateway_agent.core.ports import NoAnswer
-from gateway_agent.store.store import Store
+from gateway_agent.store.store import GatewayStore
 
 PN = "pn.home"
 FAST = Pacing(
@@ -321,7 +321,7 @@ class World:
         self.open()
 
     def open(self) -> None:
-        self.store = Store(self.folder)
+        self.store = GatewayStore(self.folder)
         self.gateway = PnGateway(
             pn_id=self.pn_id,
             gateway_id="gw",

@@ -7,7 +7,7 @@ from typing import Any
 
 from key_servers.kms.issuer import Issuer, MasterSecrets
 from mikey_sakke.kms_exchange import Ask, Exchange
-from mikey_sakke.kms_values import Certificate, Init, KeyProvision, KeySet, Message, Response
+from mikey_sakke.kms_values import Certificate, Init, KeyProvision, KeySet, KmsMessage, Response
 from mikey_sakke.kms_xml import encode
 
 NOW = 1_790_000_000  # Unix seconds, 2026
@@ -48,16 +48,16 @@ class Answers:
         self.number = issuer().period_for(NOW, None)
         self.key_set = keys_of(ALICE, self.number)
 
-    def response(self, ask: Ask, usual: Message | None, /, **changes: Any) -> bytes:
+    def response(self, ask: Ask, usual: KmsMessage | None, /, **changes: Any) -> bytes:
         right = Response(ALICE, KMS_URI, NOW, ask.url, message=usual)
         return encode(replace(right, **changes))
 
     def init(self, ask: Ask, envelope: dict[str, Any] | None = None, **changes: Any) -> bytes:
-        return self.response(ask, Message(init=Init(replace(self.certificate, **changes))), **(envelope or {}))
+        return self.response(ask, KmsMessage(init=Init(replace(self.certificate, **changes))), **(envelope or {}))
 
     def keys(self, ask: Ask, envelope: dict[str, Any] | None = None, **changes: Any) -> bytes:
         provision = KeyProvision((replace(self.key_set, **changes),))
-        return self.response(ask, Message(key_provision=provision), **(envelope or {}))
+        return self.response(ask, KmsMessage(key_provision=provision), **(envelope or {}))
 
 
 def neighbour() -> Certificate:

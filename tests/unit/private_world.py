@@ -6,18 +6,18 @@ import resource
 import secrets
 
 from gateway_agent.errors import GatewayError
-from gateway_agent.store.store import Store
+from gateway_agent.store.store import GatewayStore
 from gateway_agent.store.tree_masters import TreeMasters
+from gateway_agent.val_client.bridged_groups import BridgedGroups
 from gateway_agent.val_client.gmk_store import GmkStore
 from gateway_agent.val_client.key_material import KeyMaterial
-from gateway_agent.val_client.service_groups import ServiceGroups
-from key_servers.cpns_server.database import Database
+from key_servers.cpns_server.database import ServerDatabase
 from key_servers.errors import ServerError
 from key_servers.https import tls
 from key_servers.kms import master_secrets
 from key_servers.sql.sqlite import SqliteDatabase
 from message_plane.errors import PlaneError
-from message_plane.identity import OwnIdentity, SigningKey
+from message_plane.identity import BroadcastSigningKey, OwnIdentity
 from message_plane.session_store import SessionStore
 from private_store import files
 from private_store.errors import PrivateStoreError
@@ -34,13 +34,13 @@ def closed(store):
 
 # What is kept: the file in `folder`, and what opens or makes it.
 STORES = {
-    "gateway.db": Store,
+    "gateway.db": GatewayStore,
     "sessions.db": lambda folder: SessionStore(folder / "sessions.db"),
-    "cpns_server.sqlite3": Database,
+    "cpns_server.sqlite3": ServerDatabase,
     "kms.sqlite3": lambda folder: SqliteDatabase(folder / "kms.sqlite3"),
     "seal_keys.sqlite3": lambda folder: KeyMaterial(folder / "seal_keys.sqlite3"),
     "seal_gmks.sqlite3": lambda folder: GmkStore(folder / "seal_gmks.sqlite3"),
-    "seal_groups.sqlite3": lambda folder: ServiceGroups(folder / "seal_groups.sqlite3"),
+    "seal_groups.sqlite3": lambda folder: BridgedGroups(folder / "seal_groups.sqlite3"),
 }
 
 
@@ -56,8 +56,8 @@ KEY_FILES = {
         lambda folder: OwnIdentity.load(folder / "identity.key"),
     ),
     "signing.key": (
-        lambda folder: SigningKey.create(folder / "signing.key"),
-        lambda folder: SigningKey.load(folder / "signing.key"),
+        lambda folder: BroadcastSigningKey.create(folder / "signing.key"),
+        lambda folder: BroadcastSigningKey.load(folder / "signing.key"),
     ),
     "1": (  # a tree master
         lambda folder: TreeMasters(folder).create(1, secrets.token_bytes(32)),
@@ -79,7 +79,7 @@ KEY_FILES = {
 
 
 def sqlite_file(store) -> SqliteFile:
-    inner = store.database if isinstance(store, Store) else store
+    inner = store.database if isinstance(store, GatewayStore) else store
     found = inner._file
     assert isinstance(found, SqliteFile)
     return found

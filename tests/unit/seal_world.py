@@ -10,7 +10,7 @@ from gateway_agent.val_client.client import ValClient
 from gateway_agent.val_client.gmk_checks import Settings
 from gateway_agent.val_client.gmk_store import GmkStore
 from gateway_agent.val_client.key_material import UserKeys
-from key_servers.gms.courier import Courier
+from key_servers.gms.courier import NoticeCourier
 from key_servers.gms.maker import Maker
 from key_servers.gms.management import GroupManagement
 from key_servers.gms.provisioning import OwnKeys
@@ -113,7 +113,9 @@ def client_of(
 class GmsInside:
     """A GMS without its HTTP door."""
 
-    def __init__(self, management: GroupManagement, courier: Courier, close: Callable[[], Any], database: Any) -> None:
+    def __init__(
+        self, management: GroupManagement, courier: NoticeCourier, close: Callable[[], Any], database: Any
+    ) -> None:
         self.management, self.courier, self._close, self.database = management, courier, close, database
         self.asked: list[NotifyRequest] = []
 
@@ -124,7 +126,7 @@ class GmsInside:
         keys = OwnKeys(kms)
         await keys.open(clock())
         maker = Maker(keys.certificate, kms.gms, -1)
-        courier = Courier(database, kms.gms, keys, maker, clock, Counter())
+        courier = NoticeCourier(database, kms.gms, keys, maker, clock, Counter())
         management = GroupManagement(database, clock, secrets.token_bytes, courier.changed)
         return cls(management, courier, maker.close, database)
 

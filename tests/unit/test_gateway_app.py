@@ -7,10 +7,16 @@ import pytest
 
 from cpns.errors import NotAllowed
 from gateway_agent.app import IDENTITY_FILE, NEXT_SIGNING_FILE, SIGNING_FILE, GatewayApp, own_keys
-from gateway_agent.config.schema import Broadcast, Gateway, GatewayConfig, MessagePlane, Uplink
+from gateway_agent.config.schema import (
+    BroadcastSection,
+    GatewayConfig,
+    GatewaySection,
+    MessagePlaneSection,
+    UplinkSection,
+)
 from gateway_agent.errors import GatewayError, NoBroadcastInterface
 from message_plane.errors import IdentityError, PlaneError, PortInUse
-from message_plane.identity import SigningKey
+from message_plane.identity import BroadcastSigningKey
 from message_plane.session import Peer
 
 
@@ -24,11 +30,11 @@ class SilentServer:
 
 
 def config(folder: Path, *, port: int = 0, interfaces: tuple[str, ...] = ("lo",)) -> GatewayConfig:
-    plane = MessagePlane.model_construct(listen=["127.0.0.1"], port=port, discovery=False)
+    plane = MessagePlaneSection.model_construct(listen=["127.0.0.1"], port=port, discovery=False)
     return GatewayConfig(
-        gateway=Gateway(id="gw.home", pn="home", state_dir=folder / "state"),
+        gateway=GatewaySection(id="gw.home", pn="home", state_dir=folder / "state"),
         message_plane=plane,
-        broadcast=Broadcast(interfaces=list(interfaces)),
+        broadcast=BroadcastSection(interfaces=list(interfaces)),
     )
 
 
@@ -106,7 +112,9 @@ async def test_a_roll_over_survives_a_power_cut_on_either_side_of_the_announceme
     app = await opened_with_old(tmp_path)
     assert app.signing_key.public_key == new != old
     await app.close()
-    SigningKey.create(folder / NEXT_SIGNING_FILE, app.identity, app.signing_key, epoch=3)  # made, not announced
+    BroadcastSigningKey.create(
+        folder / NEXT_SIGNING_FILE, app.identity, app.signing_key, epoch=3
+    )  # made, not announced
     app = await opened(tmp_path)
     assert app.signing_key.public_key == new and not (folder / NEXT_SIGNING_FILE).exists()
     await app.close()
@@ -114,7 +122,7 @@ async def test_a_roll_over_survives_a_power_cut_on_either_side_of_the_announceme
 
 async def opened_with_old(folder: Path) -> GatewayApp:
     """The signing key of the epoch before still lies there: any key, for what is tested is which one wins."""
-    SigningKey.create(folder / "state" / SIGNING_FILE)
+    BroadcastSigningKey.create(folder / "state" / SIGNING_FILE)
     return await opened(folder)
 
 
@@ -147,7 +155,7 @@ async def test_a_new_pairing_takes_the_place_of_the_one_before(tmp_path: Path) -
 
 @pytest.mark.parametrize("seconds", [0, 25])
 async def test_the_way_to_a_server_elsewhere_is_kept_open_while_the_gateway_runs(tmp_path: Path, seconds: int) -> None:
-    uplink = Uplink(kind="udp", host="127.0.0.1", port=9, keep_alive_s=seconds)
+    uplink = UplinkSection(kind="udp", host="127.0.0.1", port=9, keep_alive_s=seconds)
     app = await GatewayApp.open(config(tmp_path).model_copy(update={"uplink": uplink}))
     await app.start()
     running = {task.get_name() for task in asyncio.all_tasks()}

@@ -16,7 +16,7 @@ from cpns import messages, numbers
 from cpns.broadcast_encryption import subset_index
 from gateway_agent.core.groups.membership import Cause
 from gateway_agent.core.ports import NoAnswer
-from gateway_agent.store.store import Store
+from gateway_agent.store.store import GatewayStore
 from tests.unit.gateway_world import PN, Server, World
 
 
@@ -527,7 +527,7 @@ def test_kill_between_any_two_steps_leaves_the_old_state_or_the_new(tmp_path):
             child.send_signal(signal.SIGKILL)
         assert child.wait() == -signal.SIGKILL
         child.stdout.close()
-        store = Store(folder)  # the lease died with the child
+        store = GatewayStore(folder)  # the lease died with the child
         members = {slot_of(store, member.pne_id) for member in store.inventory.members("light")}
         assert covered(store, "light") == members
         group, key = store.inventory.group("light"), store.group_keys.newest("light")

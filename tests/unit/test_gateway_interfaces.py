@@ -9,7 +9,8 @@ import netifaces
 import pytest
 
 from gateway_agent.errors import NoBroadcastInterface
-from gateway_agent.net import links
+from gateway_agent.net import devices
+from gateway_agent.net.devices import NetworkDevice, why_no_boards
 from gateway_agent.net.interfaces import (
     Interface,
     choose,
@@ -19,7 +20,6 @@ from gateway_agent.net.interfaces import (
     left_out,
     reachable,
 )
-from gateway_agent.net.links import Link, why_no_boards
 from gateway_agent.radios.all_media import AllMedia
 from gateway_agent.radios.udp_broadcast import Figures, UdpBroadcast
 
@@ -50,21 +50,21 @@ def test_the_device_towards_a_board_is_that_of_the_route_to_it() -> None:
     assert device_towards("::1") == device_towards("") == ""
 
 
-def card(index: int, name: str, kind: str = "", **other: Any) -> Link:
+def card(index: int, name: str, kind: str = "", **other: Any) -> NetworkDevice:
     """A device that is up, has a carrier and is of Ethernet's type unless told otherwise."""
-    running = links.UP | links.BROADCAST | links.RUNNING | links.CARRIER
-    return Link(index, name, kind, **{"type": links.ETHERNET, "flags": running} | other)
+    running = devices.UP | devices.BROADCAST | devices.RUNNING | devices.CARRIER
+    return NetworkDevice(index, name, kind, **{"type": devices.ETHERNET, "flags": running} | other)
 
 
 HOME = [
-    card(1, "lo", type=772, flags=links.UP | links.LOOPBACK | links.RUNNING | links.CARRIER),
+    card(1, "lo", type=772, flags=devices.UP | devices.LOOPBACK | devices.RUNNING | devices.CARRIER),
     card(2, "eth0"),
     card(3, "wlan0", "wlan"),
     card(4, "docker0", "bridge", below=frozenset({5})),
     card(5, "veth1a2b", "veth", below=frozenset({99})),
     card(6, "br-lan", "bridge", below=frozenset({5, 7})),
     card(7, "eth0.5", "vlan", below=frozenset({2})),
-    card(8, "tun0", "tun", type=65534, flags=links.UP | links.POINT_TO_POINT | links.NO_ARP),
+    card(8, "tun0", "tun", type=65534, flags=devices.UP | devices.POINT_TO_POINT | devices.NO_ARP),
     card(9, "tap0", "tun"),
     card(10, "wg0", "wireguard", type=65534),
     card(11, "wwan0", "wwan"),
@@ -74,7 +74,7 @@ HOME = [
     card(15, "macvlan0", "macvlan", is_above_another_world=True),
     card(16, "br-odd", "bridge", below=frozenset({17})),
     card(17, "odd.1", "vlan", below=frozenset({16})),
-    card(18, "ppp0", type=512, flags=links.UP | links.POINT_TO_POINT),
+    card(18, "ppp0", type=512, flags=devices.UP | devices.POINT_TO_POINT),
     card(19, "lan1", "dsa", below=frozenset({2})),
     card(20, "vxlan0", "vxlan", below=frozenset({2})),
 ]
@@ -92,15 +92,15 @@ def test_boards_can_be_behind_a_network_card_and_what_holds_one_and_every_other_
 
 def test_a_device_sends_while_it_is_up_and_has_a_carrier() -> None:
     assert card(2, "eth0").standstill == ""
-    assert card(2, "eth0", flags=links.UP | links.BROADCAST).standstill == "no carrier"
-    assert card(2, "wlan0", flags=links.UP | links.CARRIER).standstill == "no carrier"  # Wi-Fi has not let it in yet
-    assert card(2, "eth0", flags=links.BROADCAST).standstill == "switched off"
+    assert card(2, "eth0", flags=devices.UP | devices.BROADCAST).standstill == "no carrier"
+    assert card(2, "wlan0", flags=devices.UP | devices.CARRIER).standstill == "no carrier"  # not let in yet
+    assert card(2, "eth0", flags=devices.BROADCAST).standstill == "switched off"
 
 
 def test_the_kernel_tells_its_devices() -> None:
-    found = links.links()
+    found = devices.network_devices()
     assert {link.name for link in found.values()} == {name for _, name in socket.if_nameindex()}
-    assert found[socket.if_nametoindex("lo")].flags & links.LOOPBACK
+    assert found[socket.if_nametoindex("lo")].flags & devices.LOOPBACK
 
 
 DOCKER = Interface("docker0", "172.17.0.1", "172.17.255.255", "no network card is in it (bridge)")

@@ -14,7 +14,7 @@ from gateway_agent.core.groups.membership import Cause
 from gateway_agent.core.pairing_window import OPEN_S, PairingWindow
 from gateway_agent.core.restore import restore
 from gateway_agent.store.errors import StoreDamaged
-from gateway_agent.store.store import Store
+from gateway_agent.store.store import GatewayStore
 from private_store import files
 from tests.unit.gateway_world import PN, Signer, World
 
@@ -135,7 +135,7 @@ async def test_an_old_image_of_unchanged_members_is_noticed_by_the_key_that_come
 @pytest.mark.req("SEC-02")
 async def test_after_restore_the_removed_board_reads_nothing_and_the_members_are_keyed(world, tmp_path):
     await remove_and_replace(world, tmp_path)
-    store = Store(world.folder, restoring=True)
+    store = GatewayStore(world.folder, restoring=True)
     restored = restore(store, os.urandom, height=6, unix=world.clock.unix_time)
     assert store.tree_masters.generations() == [257], "the old ones are gone from the medium, not only from the table"
     store.close()
@@ -170,11 +170,11 @@ async def test_database_and_tree_masters_of_different_age_are_noticed(world, tmp
     shutil.copy(world.folder / "gateway.db", tmp_path / "old.db")
     (world.folder / "tree_masters" / "1").write_bytes(os.urandom(32))
     with pytest.raises(StoreDamaged, match="different age"):
-        Store(world.folder)
+        GatewayStore(world.folder)
     (world.folder / "tree_masters" / "1").unlink()
     with pytest.raises(StoreDamaged, match="missing"):
-        Store(world.folder)
-    Store(world.folder, restoring=True).close()
+        GatewayStore(world.folder)
+    GatewayStore(world.folder, restoring=True).close()
     shutil.rmtree(world.folder)
     world.open()
 
@@ -192,7 +192,7 @@ async def test_a_backup_holds_no_key_and_does_not_run_without_restore(world, tmp
     folder = tmp_path / "restored"
     folder.mkdir()
     shutil.copy(backup, folder / "gateway.db")
-    store = Store(folder)
+    store = GatewayStore(folder)
     assert "restore" in store.pn.get().stopped and not store.slots.generations()
     restored = restore(store, os.urandom, height=6, unix=0)
     assert (restored.generation, store.pn.get().stopped) == (257, None)
@@ -203,16 +203,16 @@ async def test_a_backup_holds_no_key_and_does_not_run_without_restore(world, tmp
 async def test_a_restore_that_is_interrupted_stays_stopped_and_can_be_repeated(world, monkeypatch):
     await world.board("lamp", "light")
     await world.close()
-    store = Store(world.folder, restoring=True)
+    store = GatewayStore(world.folder, restoring=True)
     with monkeypatch.context() as patch:
         patch.setattr(store.tree_masters, "create", _power_cut)
         with pytest.raises(OSError, match="power"):
             restore(store, os.urandom, height=6, unix=0)
     store.close()
-    store = Store(world.folder)
+    store = GatewayStore(world.folder)
     assert "interrupted" in store.pn.get().stopped
     store.close()
-    store = Store(world.folder, restoring=True)
+    store = GatewayStore(world.folder, restoring=True)
     assert restore(store, os.urandom, height=6, unix=0).generation == 1 + 512
     store.close()
     world.open()
@@ -349,7 +349,7 @@ async def test_receipts_of_others_made_up_ones_and_those_of_before_a_restore_pro
         await a.pull("light")
     assert world.gateway.administration.stop_reason is None and world.gateway.counters["receipts_unknown"] == 6
     await world.close()
-    store = Store(world.folder, restoring=True)
+    store = GatewayStore(world.folder, restoring=True)
     restore(store, os.urandom, height=6, unix=0)
     store.close()
     world.open()
@@ -377,7 +377,7 @@ async def restored_from(world, backup):
     shutil.rmtree(world.folder)
     world.folder.mkdir(mode=0o700)
     shutil.copy(backup, world.folder / "gateway.db")
-    store = Store(world.folder, restoring=True)
+    store = GatewayStore(world.folder, restoring=True)
     restore(store, os.urandom, height=6, unix=0)
     store.close()
     world.open()

@@ -8,7 +8,7 @@ import pytest
 from cpns import messages, numbers
 from gateway_agent.sightings import Sighting, Sightings
 from gateway_agent.store.errors import StoreFailed
-from gateway_agent.store.store import Store
+from gateway_agent.store.store import GatewayStore
 from message_plane.sessions import Heard
 from tests.unit.gateway_world import World
 
@@ -33,7 +33,7 @@ def full(*_: object) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path):
-    store = Store(tmp_path / "store")
+    store = GatewayStore(tmp_path / "store")
     with store.transaction():
         store.pn.create("home", "gw", 1)
         store.pn.register("lamp", 1)
@@ -41,12 +41,12 @@ def store(tmp_path: Path):
     store.close()
 
 
-def test_a_board_that_was_never_heard(store: Store) -> None:
+def test_a_board_that_was_never_heard(store: GatewayStore) -> None:
     assert Sightings(Sessions(), store).of("lamp") == Sighting(False, 0, None, "", "")  # type: ignore[arg-type]
     assert Sightings(Sessions(), store).of("nobody") == Sighting(False, 0, None, "", "")  # type: ignore[arg-type]
 
 
-def test_what_was_heard_outlives_the_process(store: Store) -> None:
+def test_what_was_heard_outlives_the_process(store: GatewayStore) -> None:
     here = Sessions({"lamp": Heard(30.0, "192.0.2.7:5683")}, {"lamp"})
     now = Sightings(here, store).of("lamp")  # type: ignore[arg-type]
     assert (now.session, now.age_s, now.address) == (True, 30.0, "192.0.2.7:5683")
@@ -56,7 +56,7 @@ def test_what_was_heard_outlives_the_process(store: Store) -> None:
     assert later.age_s is not None and later.age_s >= 29
 
 
-def test_one_transaction_writes_the_news_of_all_boards(store: Store) -> None:
+def test_one_transaction_writes_the_news_of_all_boards(store: GatewayStore) -> None:
     with store.transaction():
         for number in range(50):
             store.pn.register(f"lamp.{number}", 1)
@@ -68,7 +68,7 @@ def test_one_transaction_writes_the_news_of_all_boards(store: Store) -> None:
     assert store.database.commits == before + 1  # nothing was heard since
 
 
-def test_a_new_identity_under_an_old_name_was_never_heard(store: Store) -> None:
+def test_a_new_identity_under_an_old_name_was_never_heard(store: GatewayStore) -> None:
     Sightings(Sessions({"lamp": Heard(1.0, "192.0.2.7:5683")}), store).save()  # type: ignore[arg-type]
     with store.transaction():
         store.pn.set_software("lamp", "0.1.0")

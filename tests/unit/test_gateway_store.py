@@ -13,14 +13,14 @@ import pytest
 from gateway_agent.core.gkdk.tree import Tree
 from gateway_agent.store.errors import StoreDamaged, StoreFailed, StoreInUse
 from gateway_agent.store.group_keys import GroupKey
-from gateway_agent.store.store import Store
+from gateway_agent.store.store import GatewayStore
 from gateway_agent.store.tree_masters import fingerprint
 from private_store import contents
 
 
 @pytest.fixture
 def store(tmp_path):
-    store = Store(tmp_path / "gw")
+    store = GatewayStore(tmp_path / "gw")
     with store.transaction():
         store.pn.create("pn.home", "gw", 7)
         store.inventory.ensure_group("light")
@@ -39,17 +39,18 @@ def test_everything_is_private(store, tmp_path):
 @pytest.mark.req("SEC-23")
 def test_a_second_process_gets_one_clear_sentence(store, tmp_path):
     with pytest.raises(StoreInUse, match=f"Process {os.getpid()} already uses the store"):
-        Store(tmp_path / "gw")
+        GatewayStore(tmp_path / "gw")
     script = (
-        "import sys; from pathlib import Path; from gateway_agent.store.store import Store; Store(Path(sys.argv[1]))"
+        "import sys; from pathlib import Path; from gateway_agent.store.store import GatewayStore; "
+        "GatewayStore(Path(sys.argv[1]))"
     )
     child = subprocess.run([sys.executable, "-c", script, str(tmp_path / "gw")], capture_output=True, text=True)
     assert child.returncode and "StoreInUse" in child.stderr.splitlines()[-1]
 
 
 def test_the_store_is_free_again_after_close(tmp_path):
-    Store(tmp_path / "gw").close()
-    Store(tmp_path / "gw").close()
+    GatewayStore(tmp_path / "gw").close()
+    GatewayStore(tmp_path / "gw").close()
 
 
 @pytest.mark.req("SEC-29")
@@ -159,8 +160,8 @@ def test_a_key_that_a_full_disk_kept_in_the_log_goes_with_the_next_transaction(s
 
 def test_a_disk_that_is_full_at_the_start_is_no_damage(tmp_path):
     with full_disk(), pytest.raises(StoreDamaged, match="Check the space"):
-        Store(tmp_path / "gw")
-    Store(tmp_path / "gw").close()
+        GatewayStore(tmp_path / "gw")
+    GatewayStore(tmp_path / "gw").close()
 
 
 @pytest.mark.req("SEC-08")
@@ -175,12 +176,12 @@ def test_an_alias_is_never_used_again(store):
 
 
 def test_a_tree_master_left_over_from_a_power_cut_is_erased(tmp_path):
-    store = Store(tmp_path / "gw")
+    store = GatewayStore(tmp_path / "gw")
     with store.transaction():
         store.slots.add_leftover(3)
     store.tree_masters.create(3, b"\1" * 32)
     store.close()
-    store = Store(tmp_path / "gw")
+    store = GatewayStore(tmp_path / "gw")
     assert store.tree_masters.generations() == [] and store.slots.leftover() == set()
     store.close()
 
@@ -188,7 +189,7 @@ def test_a_tree_master_left_over_from_a_power_cut_is_erased(tmp_path):
 @pytest.mark.req("SEC-37")
 def test_a_tree_master_is_not_erased_without_a_row_that_says_so(tmp_path):
     """The inventory is a new or an older one, whatever the list of the folder says."""
-    store = Store(tmp_path / "gw")
+    store = GatewayStore(tmp_path / "gw")
     store.tree_masters.create(3, b"\1" * 32)
     store.close()
     for lost in ("nothing", "inventory"):
@@ -196,8 +197,8 @@ def test_a_tree_master_is_not_erased_without_a_row_that_says_so(tmp_path):
             (tmp_path / "gw" / "gateway.db").unlink()
             (tmp_path / "gw" / contents.NAME).unlink()
         with pytest.raises(StoreDamaged, match=r"generation 3, which the inventory does not know.*restore"):
-            Store(tmp_path / "gw")
-        store = Store(tmp_path / "gw", restoring=True)
+            GatewayStore(tmp_path / "gw")
+        store = GatewayStore(tmp_path / "gw", restoring=True)
         assert store.tree_masters.load(3) == b"\1" * 32
         store.close()
 
@@ -221,7 +222,7 @@ def test_a_generation_that_is_cut_at_its_beginning_or_end_leaves_no_file(store, 
             patch.setattr(store.tree_masters, "erase", power_cut)
             tree.end(1)
     store.close()
-    again = Store(tmp_path / "gw")
+    again = GatewayStore(tmp_path / "gw")
     assert again.tree_masters.generations() == [1 if cut == "create" else 2]
     again.close()
 
@@ -235,19 +236,19 @@ def test_a_generation_has_one_tree_master(store):
 
 def test_a_damaged_file_is_one_clear_error(tmp_path):
     folder = tmp_path / "gw"
-    Store(folder).close()
+    GatewayStore(folder).close()
     (folder / "gateway.db").write_bytes(b"not a database at all" * 100)
     with pytest.raises(StoreDamaged, match="cannot be read"):
-        Store(folder)
+        GatewayStore(folder)
 
 
 def test_a_store_of_a_newer_program_is_refused(tmp_path):
     folder = tmp_path / "gw"
-    store = Store(folder)
+    store = GatewayStore(folder)
     store.database.rows("PRAGMA user_version = 99")
     store.close()
     with pytest.raises(StoreDamaged, match="newer keycast"):
-        Store(folder)
+        GatewayStore(folder)
 
 
 @pytest.mark.req("SEC-29")
@@ -258,8 +259,8 @@ def test_what_was_committed_survives_kill_9(tmp_path):
         import os, sys
         from pathlib import Path
         from gateway_agent.store.group_keys import GroupKey
-        from gateway_agent.store.store import Store
-        store = Store(Path(sys.argv[1]))
+        from gateway_agent.store.store import GatewayStore
+        store = GatewayStore(Path(sys.argv[1]))
         with store.transaction():
             store.pn.create("pn", "gw", 1)
             store.inventory.ensure_group("light")
@@ -278,7 +279,7 @@ def test_what_was_committed_survives_kill_9(tmp_path):
     printed = [int(line), *[int(word) for word in child.stdout.read().split(b"\n")[:-1]]]
     child.wait()
     child.stdout.close()
-    store = Store(tmp_path / "gw")
+    store = GatewayStore(tmp_path / "gw")
     version = store.inventory.group("light").version
     assert version >= printed[-1]
     assert store.group_keys.newest("light").key == version.to_bytes(16, "big")

@@ -9,7 +9,7 @@ from cpns.errors import TooMany
 from gateway_agent.core.gkdk import generations
 from gateway_agent.core.groups.membership import Cause
 from gateway_agent.core.restore import restore
-from gateway_agent.store.store import Store
+from gateway_agent.store.store import GatewayStore
 from tests.unit.gateway_world import PN, World
 
 
@@ -70,7 +70,7 @@ async def test_a_restore_without_a_generation_left_refuses_before_anything_is_go
     await world.delivered("light")
     use_up(world, "last_generation", generations.GENERATION_MAX - 255)
     await world.close()
-    store = Store(world.folder, restoring=True)
+    store = GatewayStore(world.folder, restoring=True)
     with pytest.raises(TooMany, match="set up anew"):
         restore(store, os.urandom, height=4, unix=0)
     assert store.pn.get().stopped is None and store.group_keys.newest("light") and store.tree_masters.generations()
@@ -89,7 +89,7 @@ async def test_more_pnes_than_the_largest_tree_has_slots_for_leave_the_rest_to_u
     answer = await world.boards["b16"].get_gkdk()
     assert (answer[messages.ERROR], answer[messages.GKDK]) == (numbers.ERROR_TOO_MANY, b"")
     await world.close()
-    store = Store(world.folder, restoring=True)
+    store = GatewayStore(world.folder, restoring=True)
     assert len(restore(store, os.urandom, height=4, unix=0).pnes) == 20
     assert store.slots.counts(store.slots.current().generation) == (16, 0)
     store.close()

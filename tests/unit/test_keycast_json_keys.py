@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from gateway_agent.core.administration import GroupStatus
 from gateway_agent.radios.udp_broadcast import Figures
-from key_servers.cpns_server.values import Alarm
+from key_servers.cpns_server.values import ServerAlarm
 from keycast.commands import device, group, server, status
 from keycast.program import program
 from tests.unit.test_keycast_steering import SG, Home, home
@@ -26,7 +26,7 @@ NAMED = set(re.findall(r"`([a-z_0-9]+)`", PAGE))
 SUFFIXES = ("_at", "_s", "_count", "_ids", "_ms")
 FREE = ("default", "counters", "key_parameters", "fault")  # what stands there and below has names of its own
 USER, CREW = "sip:alice@example.org", "sip:crew@gms.example.org"
-ALARM = asdict(Alarm("silent", "gw", "", 1, "Nobody is there."))
+ALARM = asdict(ServerAlarm("silent", "gw", "", 1, "Nobody is there."))
 
 
 def typed(*words: str) -> Any:

@@ -10,7 +10,7 @@ import pytest
 from cpns import messages, numbers
 from cpns.errors import CpnsError, NotAllowed, NotMember, Unknown
 from gateway_agent.app import GatewayApp
-from gateway_agent.config.schema import Broadcast, Gateway, GatewayConfig, MessagePlane
+from gateway_agent.config.schema import BroadcastSection, GatewayConfig, GatewaySection, MessagePlaneSection
 from gateway_agent.errors import Refused
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
@@ -59,9 +59,9 @@ async def home(tmp_path: Path) -> AsyncIterator[Home]:
     server = await CpnsServer.open(tmp_path / "server", background=False)
     server.register_gateway("gw", "home", is_open=True)
     config = GatewayConfig(
-        gateway=Gateway(id="gw", pn="home", state_dir=tmp_path / "state"),
-        message_plane=MessagePlane.model_construct(listen=["127.0.0.1"], port=0, discovery=False),
-        broadcast=Broadcast(interfaces=[]),
+        gateway=GatewaySection(id="gw", pn="home", state_dir=tmp_path / "state"),
+        message_plane=MessagePlaneSection.model_construct(listen=["127.0.0.1"], port=0, discovery=False),
+        broadcast=BroadcastSection(interfaces=[]),
     )
     app = await GatewayApp.open(config, InProcessUplink(server, "gw"))
     home = Home(app, server)

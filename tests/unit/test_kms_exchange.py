@@ -16,7 +16,7 @@ from mikey_sakke.kms_exchange import (
     period_bounds,
     same_resource,
 )
-from mikey_sakke.kms_faults import KmsFault, Refused
+from mikey_sakke.kms_faults import KmsFault, KmsRefused
 from mikey_sakke.kms_values import (
     ROLE_EXTERNAL,
     ROLE_ROOT,
@@ -26,7 +26,7 @@ from mikey_sakke.kms_values import (
     Init,
     KeyProvision,
     KeySet,
-    Message,
+    KmsMessage,
     Request,
     Unzoned,
 )
@@ -100,7 +100,7 @@ ENVELOPE: list[tuple[dict[str, Any], str]] = [
     ({"client_req_url": "https://[broken"}, "wrong-request"),
     ({"message": None}, "missing-element"),
     ({"message": None, "error": ErrorReport(3, "no")}, "refused"),
-    ({"message": Message(certificate_cache=CertificateCache())}, "missing-element"),
+    ({"message": KmsMessage(certificate_cache=CertificateCache())}, "missing-element"),
 ]
 
 
@@ -173,7 +173,7 @@ def test_a_refusal_without_a_sentence_is_one() -> None:
 
 def test_a_refusal_of_the_kms_comes_with_its_number_and_text() -> None:
     ask = A.exchange.keys(NOW)
-    with pytest.raises(Refused, match=r"The user is revoked\. \(6\)") as caught:
+    with pytest.raises(KmsRefused, match=r"The user is revoked\. \(6\)") as caught:
         A.exchange.key_sets(
             ask, A.response(ask, None, error=ErrorReport(6, "The user is revoked.")), NOW, A.certificate
         )
@@ -286,9 +286,9 @@ def test_a_certificate_that_was_changed_unseen_does_not_fit_the_keys(change: dic
 def test_keys_of_another_period_are_not_accepted_for_this_one() -> None:
     ask = A.exchange.keys(NOW)
     for key_sets in ((), (PAST,), (NEXT,), (A.key_set, A.key_set), (A.key_set, PAST)):
-        octets = A.response(ask, Message(key_provision=KeyProvision(key_sets)))
+        octets = A.response(ask, KmsMessage(key_provision=KeyProvision(key_sets)))
         assert keys_code(octets, ask) == "wrong-period-number"
-    octets = A.response(ask, Message(key_provision=KeyProvision((A.key_set, NEXT))))
+    octets = A.response(ask, KmsMessage(key_provision=KeyProvision((A.key_set, NEXT))))
     assert A.exchange.key_sets(ask, octets, NOW, A.certificate) == (A.key_set, NEXT)
 
 
@@ -298,7 +298,7 @@ def test_keys_are_bound_to_their_period_down_to_the_second() -> None:
     assert last - first == PERIOD - 1 and first <= NOW <= last
     for moment, key_set in ((first, A.key_set), (last, A.key_set), (last + 1, NEXT), (first - 1, PAST)):
         ask = A.exchange.keys(NOW, moment)
-        octets = A.response(ask, Message(key_provision=KeyProvision((key_set,))))
+        octets = A.response(ask, KmsMessage(key_provision=KeyProvision((key_set,))))
         assert A.exchange.key_sets(ask, octets, NOW, A.certificate) == (key_set,)
     for moment in (first - 1, last + 1):
         ask = A.exchange.keys(NOW, moment)
@@ -309,7 +309,7 @@ def test_certificates_of_others_are_external_valid_and_not_our_own() -> None:
     external = replace(neighbour(), role=ROLE_EXTERNAL)
     ask = A.exchange.cache(NOW, 3)
     assert ask.url.endswith("/certcache/3")
-    good = A.response(ask, Message(certificate_cache=CertificateCache((external,), 4)))
+    good = A.response(ask, KmsMessage(certificate_cache=CertificateCache((external,), 4)))
     assert A.exchange.certificates(ask, good, NOW) == ((external,), 4)
     for certificate, code in (
         (neighbour(), "wrong-role"),
@@ -317,12 +317,12 @@ def test_certificates_of_others_are_external_valid_and_not_our_own() -> None:
         (replace(external, pub_enc_key=bytes(257)), "wrong-public-key"),
         (replace(external, revoked=True), "revoked"),
     ):
-        octets = A.response(ask, Message(certificate_cache=CertificateCache((certificate,), 4)))
+        octets = A.response(ask, KmsMessage(certificate_cache=CertificateCache((certificate,), 4)))
         with pytest.raises(KmsFault) as caught:
             A.exchange.certificates(ask, octets, NOW)
         assert caught.value.code == code
     with pytest.raises(KmsFault):
-        A.exchange.certificates(ask, A.response(ask, Message(init=Init(external))), NOW)
+        A.exchange.certificates(ask, A.response(ask, KmsMessage(init=Init(external))), NOW)
 
 
 def test_keys_made_by_the_kms_sign_and_open() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from key_servers.errors import StoreFailed, StoreUnusable
 from key_servers.https import tokens
-from key_servers.kms.store import Role, Store, User, UserExists, UserUnknown
+from key_servers.kms.store import KmsStore, KmsUser, Role, UserExists, UserUnknown
 from key_servers.sql import Database, migrate, open_database
 from tests.unit.kms_world import ALICE, BOB, GMS, NOW
 from tests.unit.postgres_server import postgres
@@ -37,54 +37,54 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 
 
 @pytest.fixture
-async def store(database: Database) -> Store:
-    return await Store.open(database)
+async def store(database: Database) -> KmsStore:
+    return await KmsStore.open(database)
 
 
 def drawn(user_uri: str, valid_to: int = NOW) -> tokens.StoredToken:
     return tokens.draw(user_uri, valid_to, os.urandom)[1]
 
 
-async def test_users_come_back_with_role_and_token(store: Store) -> None:
+async def test_users_come_back_with_role_and_token(store: KmsStore) -> None:
     alice, gms = drawn(ALICE), drawn(GMS)
-    await store.add_user(User(GMS, Role.GMS, NOW), gms)
-    await store.add_user(User(ALICE, Role.USER, NOW + 1), alice)
-    assert await store.users() == [User(ALICE, Role.USER, NOW + 1), User(GMS, Role.GMS, NOW)]
-    assert await store.token(gms.token_id) == (gms, User(GMS, Role.GMS, NOW))
+    await store.add_user(KmsUser(GMS, Role.GMS, NOW), gms)
+    await store.add_user(KmsUser(ALICE, Role.USER, NOW + 1), alice)
+    assert await store.users() == [KmsUser(ALICE, Role.USER, NOW + 1), KmsUser(GMS, Role.GMS, NOW)]
+    assert await store.token(gms.token_id) == (gms, KmsUser(GMS, Role.GMS, NOW))
     assert await store.token(drawn(ALICE).token_id) is None
     assert await store.user(BOB) is None
 
 
-async def test_a_user_is_added_once(store: Store) -> None:
+async def test_a_user_is_added_once(store: KmsStore) -> None:
     first = drawn(ALICE)
-    await store.add_user(User(ALICE, Role.USER, NOW), first)
+    await store.add_user(KmsUser(ALICE, Role.USER, NOW), first)
     with pytest.raises(UserExists):
-        await store.add_user(User(ALICE, Role.GMS, NOW + 5), drawn(ALICE))
-    assert await store.token(first.token_id) == (first, User(ALICE, Role.USER, NOW))
+        await store.add_user(KmsUser(ALICE, Role.GMS, NOW + 5), drawn(ALICE))
+    assert await store.token(first.token_id) == (first, KmsUser(ALICE, Role.USER, NOW))
 
 
-async def test_a_new_token_ends_the_old_one(store: Store) -> None:
+async def test_a_new_token_ends_the_old_one(store: KmsStore) -> None:
     first, second = drawn(ALICE), drawn(ALICE, NOW + 9)
-    await store.add_user(User(ALICE, Role.USER, NOW), first)
+    await store.add_user(KmsUser(ALICE, Role.USER, NOW), first)
     await store.replace_token(second)
     assert await store.token(first.token_id) is None
-    assert await store.token(second.token_id) == (second, User(ALICE, Role.USER, NOW))
+    assert await store.token(second.token_id) == (second, KmsUser(ALICE, Role.USER, NOW))
     with pytest.raises(UserUnknown):
         await store.replace_token(drawn(BOB))
 
 
-async def test_a_revocation_stays_with_its_first_time(store: Store) -> None:
+async def test_a_revocation_stays_with_its_first_time(store: KmsStore) -> None:
     token = drawn(ALICE)
-    await store.add_user(User(ALICE, Role.USER, NOW), token)
+    await store.add_user(KmsUser(ALICE, Role.USER, NOW), token)
     await store.revoke_user(ALICE, NOW + 1)
     await store.revoke_user(ALICE, NOW + 2)
-    assert await store.user(ALICE) == User(ALICE, Role.USER, NOW, NOW + 1)
-    assert await store.token(token.token_id) == (token, User(ALICE, Role.USER, NOW, NOW + 1))
+    assert await store.user(ALICE) == KmsUser(ALICE, Role.USER, NOW, NOW + 1)
+    assert await store.token(token.token_id) == (token, KmsUser(ALICE, Role.USER, NOW, NOW + 1))
     with pytest.raises(UserUnknown):
         await store.revoke_user(BOB, NOW)
 
 
-async def test_certificates_have_growing_cache_numbers(store: Store) -> None:
+async def test_certificates_have_growing_cache_numbers(store: KmsStore) -> None:
     assert await store.certificates(0) == ([], 0)
     assert await store.put_certificate("kms.a", "<a/>") == 1
     assert await store.put_certificate("kms.b", "<b/>") == 2
@@ -94,9 +94,9 @@ async def test_certificates_have_growing_cache_numbers(store: Store) -> None:
     assert await store.certificates(3) == ([], 3)
 
 
-async def test_text_is_a_value_and_never_a_statement(store: Store) -> None:
+async def test_text_is_a_value_and_never_a_statement(store: KmsStore) -> None:
     uri = "sip:x'); DROP TABLE kms_users; --@example.org"
-    await store.add_user(User(uri, Role.USER, NOW), drawn(uri))
+    await store.add_user(KmsUser(uri, Role.USER, NOW), drawn(uri))
     assert [user.user_uri for user in await store.users()] == [uri]
 
 
@@ -116,14 +116,14 @@ async def test_a_transaction_is_all_or_nothing(database: Database) -> None:
         assert list(await sql.rows("SELECT n FROM scratch")) == []
 
 
-async def test_transactions_at_the_same_time_do_not_mix(store: Store) -> None:
+async def test_transactions_at_the_same_time_do_not_mix(store: KmsStore) -> None:
     await asyncio.gather(*(store.put_certificate(f"kms.{n}", "<x/>") for n in range(20)))
     documents, newest = await store.certificates(0)
     assert len(documents) == newest == 20
 
 
 async def test_a_schema_is_made_once_and_one_of_a_newer_release_refused(database: Database) -> None:
-    store = await Store.open(database)
+    store = await KmsStore.open(database)
     await store.put_certificate("kms.a", "<a/>")
     await migrate(database, "key_servers.kms.migrations")
     assert await store.certificates(0) == (["<a/>"], 1)
@@ -157,8 +157,8 @@ async def test_a_database_that_is_not_there_is_said_without_its_password(tmp_pat
 
 async def test_the_file_is_private_or_refused(tmp_path: Path) -> None:
     path = tmp_path / "new" / "kms.sqlite3"
-    store = await Store.open(await open_database(None, path))
-    await store.add_user(User(ALICE, Role.USER, NOW), drawn(ALICE))
+    store = await KmsStore.open(await open_database(None, path))
+    await store.add_user(KmsUser(ALICE, Role.USER, NOW), drawn(ALICE))
     assert {each.stat().st_mode & 0o777 for each in path.parent.iterdir()} == {0o600}
     await store.close()
     path.chmod(0o644)
@@ -176,11 +176,11 @@ async def test_a_damaged_file_is_said(tmp_path: Path) -> None:
 
 async def test_a_command_beside_the_server_waits_its_turn(tmp_path: Path) -> None:
     path = tmp_path / "kms.sqlite3"
-    first = await Store.open(await open_database(None, path))
-    second = await Store.open(await open_database(None, path))
-    await first.add_user(User(ALICE, Role.USER, NOW), drawn(ALICE))
+    first = await KmsStore.open(await open_database(None, path))
+    second = await KmsStore.open(await open_database(None, path))
+    await first.add_user(KmsUser(ALICE, Role.USER, NOW), drawn(ALICE))
     await second.revoke_user(ALICE, NOW + 1)
-    assert await first.user(ALICE) == User(ALICE, Role.USER, NOW, NOW + 1)
+    assert await first.user(ALICE) == KmsUser(ALICE, Role.USER, NOW, NOW + 1)
     await first.close()
     await second.close()
 

@@ -19,7 +19,7 @@ from mikey_sakke.kms_values import (
     Init,
     KeyProvision,
     KeySet,
-    Message,
+    KmsMessage,
     Request,
     Response,
     Unzoned,
@@ -85,7 +85,7 @@ def test_a_request_is_written_in_the_order_of_annex_d() -> None:
 
 def test_a_key_set_is_written_in_the_order_of_annex_d_with_typed_keys_and_a_hexadecimal_uid() -> None:
     full = replace(KEY_SET, cert_uri="c", issuer="i", valid_from=0, valid_to=60, revoked=False, id="ks")
-    text = encode(replace(RESPONSE, message=Message(key_provision=KeyProvision((full,))))).decode()
+    text = encode(replace(RESPONSE, message=KmsMessage(key_provision=KeyProvision((full,))))).decode()
     inner = text[text.index("<KmsKeySet") : text.index("</KmsKeySet>")]
     typed = 'xsi:type="KeyContentType"'
     assert inner == (
@@ -143,7 +143,7 @@ def test_redirect_responses_in_a_request_are_read_over() -> None:
 
 
 def test_keys_never_show() -> None:
-    shown = repr(replace(RESPONSE, message=Message(key_provision=KeyProvision((KEY_SET,)))))
+    shown = repr(replace(RESPONSE, message=KmsMessage(key_provision=KeyProvision((KEY_SET,)))))
     for key in (RSK, SSK, PVT):
         assert repr(key) not in shown and key.hex() not in shown
 
@@ -227,7 +227,7 @@ def test_a_deep_document_is_refused() -> None:
 
 
 def test_more_items_than_a_list_may_have_are_refused() -> None:
-    one = encode(replace(RESPONSE, message=Message(key_provision=KeyProvision((KEY_SET,))))).decode()
+    one = encode(replace(RESPONSE, message=KmsMessage(key_provision=KeyProvision((KEY_SET,))))).decode()
     item = one[one.index("<KmsKeySet") : one.index("</KmsKeyProv>")]
     many = one.replace(item, item * (kms_table.KEY_SETS_MAX + 1))
     assert refused(many, Response).code == "repeated-element"
@@ -362,10 +362,10 @@ def test_each_fault_of_a_key_is_refused_without_quoting_it(change: dict[str, str
 
 
 def test_a_message_is_one_of_three_and_excludes_an_error() -> None:
-    init, error = Message(init=Init(CERTIFICATE)), ErrorReport(1, "no")
+    init, error = KmsMessage(init=Init(CERTIFICATE)), ErrorReport(1, "no")
     both = replace(init, certificate_cache=CertificateCache())
     for response, fault in (
-        (replace(RESPONSE, message=Message()), kms_faults.MissingElement),
+        (replace(RESPONSE, message=KmsMessage()), kms_faults.MissingElement),
         (replace(RESPONSE, message=both), kms_faults.RepeatedElement),
         (replace(RESPONSE, message=init, error=error), kms_faults.RepeatedElement),
     ):
@@ -383,7 +383,7 @@ def test_a_message_is_one_of_three_and_excludes_an_error() -> None:
 
 
 def test_documents_of_the_security_extension_are_refused_as_such() -> None:
-    text = encode(replace(RESPONSE, message=Message(init=Init(CERTIFICATE)))).decode()
+    text = encode(replace(RESPONSE, message=KmsMessage(init=Init(CERTIFICATE)))).decode()
     signed = text.replace("KmsCertificate ", "SignedKmsCertificate ").replace("/KmsCert", "/SignedKmsCert")
     assert refused(signed, Response).code == "unsupported"
     wrapped = text.replace("<KmsInit ", '<KmsInit xsi:type="KmsInitTkIkType" ')

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cpns.errors import MalformedMessage, NotAuthentic
 from message_plane import credentials, identity
 from message_plane.errors import IdentityError
-from message_plane.identity import OwnIdentity, SigningKey
+from message_plane.identity import BroadcastSigningKey, OwnIdentity
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_a_missing_key_file_is_said_to_be_missing(tmp_path):
 
 
 def test_private_keys_do_not_show_in_reprs(tmp_path, own):
-    signing = SigningKey.create(tmp_path / "signing.key")
+    signing = BroadcastSigningKey.create(tmp_path / "signing.key")
     secret = own.private_octets()
     for text in (repr(own), str(own), repr(signing), repr(own.credential)):
         assert secret.hex() not in text
@@ -120,8 +120,8 @@ def test_private_keys_do_not_show_in_reprs(tmp_path, own):
 
 
 def test_a_broadcast_signature_is_es256_over_the_octets(tmp_path):
-    signing = SigningKey.create(tmp_path / "signing.key", epoch=3)
-    loaded = SigningKey.load(tmp_path / "signing.key")
+    signing = BroadcastSigningKey.create(tmp_path / "signing.key", epoch=3)
+    loaded = BroadcastSigningKey.load(tmp_path / "signing.key")
     assert (loaded.public_key, loaded.epoch) == (signing.public_key, 3)
     signature = loaded.sign(b"message")
     assert len(signature) == 64
@@ -152,10 +152,10 @@ def test_one_key_for_two_jobs_is_refused_when_it_is_loaded(tmp_path):
         text = json.dumps({"format": "keycast signing key 1", "epoch": 1, "private_key": f"{value:064x}"})
         path.write_text(text)
         os.chmod(path, 0o600)
-        SigningKey.load(path)
+        BroadcastSigningKey.load(path)
         with pytest.raises(IdentityError, match="two jobs"):
-            SigningKey.load(path, own)
-    identity.require_distinct(own, SigningKey.create(tmp_path / "fresh.key", own))
+            BroadcastSigningKey.load(path, own)
+    identity.require_distinct(own, BroadcastSigningKey.create(tmp_path / "fresh.key", own))
 
 
 @pytest.mark.req("SEC-17")
@@ -165,5 +165,5 @@ def test_one_key_for_two_jobs_is_refused_when_it_is_made(tmp_path, monkeypatch):
     made = ec.derive_private_key(int.from_bytes(own.private_octets(), "big"), ec.SECP256R1())
     monkeypatch.setattr(ec, "generate_private_key", lambda curve: made)
     with pytest.raises(IdentityError, match="two jobs"):
-        SigningKey.create(tmp_path / "signing.key", own)
+        BroadcastSigningKey.create(tmp_path / "signing.key", own)
     assert not (tmp_path / "signing.key").exists()

@@ -12,7 +12,7 @@ import typer
 
 from key_servers.kms import master_secrets
 from keycast.commands import gateway as gateway_command
-from message_plane.identity import OwnIdentity, SigningKey
+from message_plane.identity import BroadcastSigningKey, OwnIdentity
 from private_store import contents, files
 from private_store.errors import PrivateStoreError
 from tests.unit.kms_world import master_secrets as kms_secrets
@@ -20,7 +20,7 @@ from tests.unit.private_world import ERRORS, STORES, closed
 
 KEPT = {name: (lambda folder, opened=opened: closed(opened(folder))) for name, opened in STORES.items()} | {
     "identity.key": lambda folder: OwnIdentity.kept(folder / "identity.key", "gw", "gateway", "The way back."),
-    "signing.key": lambda folder: SigningKey.kept(folder / "signing.key", "The way back."),
+    "signing.key": lambda folder: BroadcastSigningKey.kept(folder / "signing.key", "The way back."),
     "master_secrets.json": lambda folder: (
         master_secrets.load(folder / "master_secrets.json")
         if (folder / "master_secrets.json").exists()

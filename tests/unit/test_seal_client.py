@@ -12,10 +12,10 @@ import pytest
 
 from cpns.crypto.hkdf import hkdf
 from gateway_agent.store.errors import StoreDamaged
+from gateway_agent.val_client.bridged_groups import group_key
 from gateway_agent.val_client.client import ValClient
 from gateway_agent.val_client.gmk_checks import Authority, Settings, psi
 from gateway_agent.val_client.gmk_store import GmkStore
-from gateway_agent.val_client.service_groups import group_key
 from mikey_sakke import eccsi
 from mikey_sakke import message as mikey
 from mikey_sakke.endpoint_key import SERVICE_GROUP_MANAGEMENT, endpoint_key, proof

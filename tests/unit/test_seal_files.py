@@ -13,16 +13,16 @@ from pydantic import SecretStr
 from cpns import messages, numbers
 from gateway_agent.core.ports import NoAnswer
 from gateway_agent.store.errors import FAULTS, StoreDamaged, StoreFailed
+from gateway_agent.val_client.bridged_groups import BridgedGroups
 from gateway_agent.val_client.gmk_store import GmkStore
 from gateway_agent.val_client.key_material import KeyMaterial
 from gateway_agent.val_client.server_access import ServerAccess
 from gateway_agent.val_client.servers import Servers
-from gateway_agent.val_client.service_groups import ServiceGroups
 from gateway_agent.val_client.uplink import MappedGroup, SealUplink
 from private_store.sqlite_file import SqliteFile
 from tests.unit.seal_world import ALICE, CREW, GMS, Clock, KmsSecrets, client_of, notice, profile
 
-FILES = [GmkStore, KeyMaterial, ServiceGroups]
+FILES = [GmkStore, KeyMaterial, BridgedGroups]
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ async def test_connections_outlast_a_full_disk(
 async def test_an_uplink_that_cannot_write_gives_no_answer(kms: KmsSecrets, tmp_path: Path) -> None:
     client, store = client_of(kms, tmp_path, Clock())
     client.apply_profile(profile(crew=GMS))
-    groups = ServiceGroups(tmp_path / "groups")
+    groups = BridgedGroups(tmp_path / "groups")
     uplink = SealUplink(client, groups, "pn", [MappedGroup(CREW, "pn/crew")])
     join = messages.encode(numbers.JOIN_REQUEST, {messages.SG_ID: "pn/crew", messages.PNE_ID: "lamp"})
     may_write(groups, False)

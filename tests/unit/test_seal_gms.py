@@ -10,9 +10,10 @@ import pytest
 import pytest_asyncio
 
 from gateway_agent.val_client.client import ValClient
+from key_servers.errors import NotPossible
 from key_servers.gms import tuning
 from key_servers.gms.courier import ResponseRefused
-from key_servers.gms.management import NotPermitted, NotPossible
+from key_servers.gms.management import NotPermitted
 from key_servers.gms.provisioning import NotProvisioned, OwnKeys
 from key_servers.gms.values import Affiliation, KeyState
 from mikey_sakke import i_message

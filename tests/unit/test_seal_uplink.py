@@ -12,9 +12,9 @@ import pytest_asyncio
 from cpns import messages, numbers
 from gateway_agent.core.groups.membership import Cause
 from gateway_agent.core.ports import NoAnswer
+from gateway_agent.val_client.bridged_groups import BridgedGroups, group_key
 from gateway_agent.val_client.client import ValClient
 from gateway_agent.val_client.gmk_store import GmkStore
-from gateway_agent.val_client.service_groups import ServiceGroups, group_key
 from gateway_agent.val_client.uplink import MappedGroup, SealUplink
 from mikey_sakke.group_configuration import REVOCATION
 from tests.unit.gateway_world import PN, Server, World
@@ -51,7 +51,7 @@ class Home:
         self.gmks: GmkStore
         self.client, self.gmks = client_of(kms, folder, self.clock)
         self.client.apply_profile(profile(crew=GMS))
-        self.groups = ServiceGroups(folder / "groups.sqlite3")
+        self.groups = BridgedGroups(folder / "groups.sqlite3")
         self.uplink = SealUplink(self.client, self.groups, PN, [MappedGroup(CREW, SG, **mapping)], server)
         self.world = World(folder / "gw", server=Above(self.uplink))  # type: ignore[arg-type]
         self.uplink.attach(self.world.gateway.handle_server)
@@ -268,7 +268,7 @@ async def test_without_a_cpns_server_other_groups_get_no_answer(home: Home) -> N
 
 def test_a_group_is_mapped_once(kms: KmsSecrets, tmp_path: Path) -> None:
     client, store = client_of(kms, tmp_path, Clock())
-    groups = ServiceGroups(tmp_path / "groups")
+    groups = BridgedGroups(tmp_path / "groups")
     with pytest.raises(ValueError, match="twice"):
         SealUplink(client, groups, PN, [MappedGroup(CREW, SG), MappedGroup(CREW, "other")])
     store.close()

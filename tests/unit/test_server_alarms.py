@@ -7,7 +7,7 @@ import pytest
 
 from key_servers.cpns_server import alarms as kinds
 from key_servers.cpns_server import tuning
-from key_servers.cpns_server.alarms import Alarms
+from key_servers.cpns_server.alarms import ServerAlarms
 from key_servers.cpns_server.values import Moment
 from tests.unit.cpns_server_parts import House
 
@@ -15,8 +15,8 @@ NOW = Moment(1000.0, 1_700_000_000)
 LATER = Moment(1060.0, 1_700_000_060)
 
 
-def raised(number: int, kind: str = kinds.SILENT) -> Alarms:
-    alarms = Alarms()
+def raised(number: int, kind: str = kinds.SILENT) -> ServerAlarms:
+    alarms = ServerAlarms()
     for i in range(number):
         alarms.set(kind, f"gw.{i}", "", f"PN GW gw.{i} is silent.", NOW)
     return alarms
@@ -55,7 +55,7 @@ def test_many_are_a_few_lines_of_the_log_when_they_begin_and_one_when_they_end(
 
 
 def test_the_groups_of_one_pn_gw_are_told_together_too() -> None:
-    alarms = Alarms()
+    alarms = ServerAlarms()
     for i in range(40):
         alarms.set(kinds.UNDELIVERED, "gw.home", f"sg{i}", "text", NOW)
     (alarm,) = alarms.standing()
@@ -69,7 +69,7 @@ def test_every_kind_has_words_for_many(kind: str) -> None:
 
 
 def test_many_of_one_kind_do_not_drive_out_another() -> None:
-    alarms = Alarms()
+    alarms = ServerAlarms()
     alarms.set(kinds.AHEAD, "gw.home", "light", "run restore", NOW)
     for i in range(kinds._MOST + 5):
         alarms.set(kinds.UNDELIVERED, f"gw.{i}", "light", "text", LATER)

@@ -8,12 +8,12 @@ from contextlib import closing
 
 import pytest
 
-from key_servers.cms.app import Cms, CmsConfig, open_profiles
+from key_servers.cms.app import CmsConfig, CmsServer, open_profiles
 from key_servers.errors import ServerError, StoreInUse
 from key_servers.gms.app import open_management
 from key_servers.https.listening import Listening
 from key_servers.kms import master_secrets
-from key_servers.kms.app import Kms
+from key_servers.kms.app import KmsServer
 from key_servers.kms.config import MASTER_SECRETS_FILE, KmsConfig
 from keycast.copies import backup_facts
 from keycast.copies.server_copies import CMS, GMS, KMS, NUMBER_STEP, back_up, put_back, state_of
@@ -49,7 +49,7 @@ def rows(path, statement):
 
 async def kms_with_users(state):
     master_secrets.create(state / MASTER_SECRETS_FILE, drawn_secrets())
-    async with await Kms.open(KmsConfig(state_dir=state), listen=False) as kms:
+    async with await KmsServer.open(KmsConfig(state_dir=state), listen=False) as kms:
         for user in (ALICE, BOB):
             await kms.add_user(user)
     return rows(state / "kms.sqlite3", "SELECT * FROM kms_tokens ORDER BY user_uri")
@@ -59,7 +59,7 @@ async def kms_with_users(state):
 @pytest.mark.parametrize("left", ["everything", "nothing", "a damaged store"])
 async def test_a_kms_comes_back_with_its_secrets_and_who_was_revoked_stays_so(state, backup, left):
     tokens = await kms_with_users(state)
-    async with await Kms.open(KmsConfig(state_dir=state), listen=False) as kms:
+    async with await KmsServer.open(KmsConfig(state_dir=state), listen=False) as kms:
         await in_thread(back_up, KMS, state, backup, None)  # beside one that runs
         await kms.revoke_user(BOB)
         await kms.add_user("sip:carol@example.org")
@@ -71,7 +71,7 @@ async def test_a_kms_comes_back_with_its_secrets_and_who_was_revoked_stays_so(st
         (state / "kms.sqlite3").write_bytes(b"x" * 8192)
     await in_thread(put_back, KMS, state, backup, None)
     assert master_secrets.load(state / MASTER_SECRETS_FILE) == drawn_secrets()
-    async with await Kms.open(KmsConfig(state_dir=state), listen=False) as kms:
+    async with await KmsServer.open(KmsConfig(state_dir=state), listen=False) as kms:
         revoked = {user.user_uri for user in await kms.users() if user.revoked_at is not None}
     assert revoked == ({BOB, "sip:carol@example.org"} if left == "everything" else set())
     assert rows(state / "kms.sqlite3", "SELECT * FROM kms_tokens ORDER BY user_uri") == tokens
@@ -81,7 +81,7 @@ async def test_a_kms_comes_back_with_its_secrets_and_who_was_revoked_stays_so(st
 
 @pytest.mark.req("SEC-33")
 async def test_a_profile_that_comes_back_is_newer_than_any_that_was_given_out(state, backup, monkeypatch):
-    async with await Cms.open(CmsConfig(state_dir=state)) as cms:
+    async with await CmsServer.open(CmsConfig(state_dir=state)) as cms:
         await cms.profiles.add_user(ALICE)
         await cms.profiles.put_membership(ALICE, GROUP, GMS_URI)
         await in_thread(back_up, CMS, state, backup, None)

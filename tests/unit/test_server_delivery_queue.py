@@ -6,10 +6,10 @@ from key_servers.cpns_server import tuning
 from key_servers.cpns_server.delivery_queue import (
     Accepted,
     ClearAlarm,
-    Delivery,
+    DeliveryQueue,
     Event,
     Failed,
-    Heard,
+    GatewayHeard,
     Kind,
     Position,
     RaiseAlarm,
@@ -23,9 +23,9 @@ from key_servers.cpns_server.delivery_queue import (
 )
 
 
-def run(*events: tuple[Event, float], state: Delivery | None = None) -> tuple[Delivery, list[list[object]]]:
+def run(*events: tuple[Event, float], state: DeliveryQueue | None = None) -> tuple[DeliveryQueue, list[list[object]]]:
     """Feed (event, time) pairs; give the last state and the actions of each step."""
-    state = state or Delivery()
+    state = state or DeliveryQueue()
     taken: list[list[object]] = []
     for event, now in events:
         state, actions = step(state, event, now)
@@ -91,9 +91,9 @@ def test_back_off_doubles_up_to_its_limit() -> None:
 
 def test_a_pn_gw_that_comes_back_is_served_at_once_but_one_that_refused_is_not() -> None:
     silent, _ = run((NEWS, 0), (Failed(refused=False), 1))
-    assert step(silent, Heard(), 1.5)[1] == [Send(Kind.INVENTORY, Position(1, 0))]
+    assert step(silent, GatewayHeard(), 1.5)[1] == [Send(Kind.INVENTORY, Position(1, 0))]
     refusing, _ = run((NEWS, 0), (Failed(refused=True), 1))
-    assert step(refusing, Heard(), 1.5)[1] == []
+    assert step(refusing, GatewayHeard(), 1.5)[1] == []
 
 
 def test_something_newer_does_not_wait_for_the_back_off_of_what_failed() -> None:
@@ -130,7 +130,7 @@ def test_a_deletion_overtakes_everything_and_a_group_of_the_same_name_begins_aft
 def test_an_answer_without_a_request_is_a_fault_of_the_caller() -> None:
     for event in (Accepted(), Failed(refused=False)):
         with pytest.raises(ValueError, match="nothing is on its way"):
-            step(Delivery(), event, 0)
+            step(DeliveryQueue(), event, 0)
 
 
 def test_the_failure_of_what_was_overtaken_delays_nothing() -> None:

@@ -13,7 +13,7 @@ from key_servers.cpns_server import tuning
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.group_keys import WeakRandomness
-from key_servers.cpns_server.values import GroupKey
+from key_servers.cpns_server.values import StoredKey
 from key_servers.errors import StoreFailed
 from tests.unit.cpns_server_parts import HandClock, House, error_of, succeeded
 from tests.waiting import until
@@ -363,7 +363,7 @@ async def test_no_key_shows_in_what_people_read(house: House, caplog: pytest.Log
     home.down = False
     await house.pass_time(600)
     key = home.keys["light"][2]
-    kept = GroupKey("light", 2, key, 0, n.REASON_CREATE)
+    kept = StoredKey("light", 2, key, 0, n.REASON_CREATE)
     seen = "".join(
         [
             caplog.text,

@@ -14,8 +14,8 @@ from key_servers.cpns_server import tuning
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.courier import NotSent
-from key_servers.cpns_server.database import Database
-from key_servers.cpns_server.store import Store
+from key_servers.cpns_server.database import ServerDatabase
+from key_servers.cpns_server.store import ServerStore
 from key_servers.errors import StoreFailed
 from tests.unit.cpns_server_parts import HandClock, House, PnGw, error_of, succeeded
 from tests.waiting import until
@@ -185,16 +185,16 @@ async def test_a_store_that_cannot_be_read_is_one_line_and_the_deliveries_come_l
     house, gateways = many
     house.server.update_key(SG)
     house.server.work()  # a few have left, the others wait for their turn
-    gateway_of = Store.gateway_of
+    gateway_of = ServerStore.gateway_of
 
-    def failing(store: Store, pn_id: str) -> None:
+    def failing(store: ServerStore, pn_id: str) -> None:
         raise StoreFailed("The store failed: disk I/O error.", "Check the medium.")
 
-    monkeypatch.setattr(Store, "gateway_of", failing)
+    monkeypatch.setattr(ServerStore, "gateway_of", failing)
     await turns(200)
     (line,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert "Deliveries wait" in line.getMessage() and line.exc_info is None
-    monkeypatch.setattr(Store, "gateway_of", gateway_of)
+    monkeypatch.setattr(ServerStore, "gateway_of", gateway_of)
     await house.pass_time(2 * tuning.RETRY_MIN_S)
     assert {gateway.newest(SG) for gateway in gateways} == {2} and house.server.alarms() == ()
 
@@ -219,14 +219,14 @@ async def test_a_word_of_one_pn_gw_costs_no_look_at_the_others(
 ) -> None:
     house, gateways = many
     looked_at: list[tuple[str, str]] = []
-    positions = Store.positions
+    positions = ServerStore.positions
 
-    def watched(store: Store, *which: str, **named: str) -> Any:
+    def watched(store: ServerStore, *which: str, **named: str) -> Any:
         found = positions(store, *which, **named)
         looked_at.extend(found)
         return found
 
-    monkeypatch.setattr(Store, "positions", watched)
+    monkeypatch.setattr(ServerStore, "positions", watched)
     gateways[3].down = True
     house.server.update_key(SG)
     house.server.work()
@@ -329,14 +329,14 @@ async def test_while_the_medium_refuses_positions_count_and_reports_do_not(
     house, gateways = await houses(tmp_path, 2)
     await house.server._store.lots.written()
     monkeypatch.setattr(tuning, "LOT_RETRY_S", 0.01)
-    write_lot, tries = Database.write_lot, 0
+    write_lot, tries = ServerDatabase.write_lot, 0
 
-    def refused(database: Database, statements: object) -> None:
+    def refused(database: ServerDatabase, statements: object) -> None:
         nonlocal tries
         tries += 1
         raise StoreFailed("The store failed: disk full.", "Check the free space and the medium.")
 
-    monkeypatch.setattr(Database, "write_lot", refused)
+    monkeypatch.setattr(ServerDatabase, "write_lot", refused)
     house.server.update_key(SG)
     await house.work()
     answer = await report(house, gateways[0], 2)
@@ -345,7 +345,7 @@ async def test_while_the_medium_refuses_positions_count_and_reports_do_not(
     assert caplog.text.count("kept in memory") == 1, "a line for each try"
     assert {delivery.accepted_version for delivery in house.server.show_group(SG).deliveries} == {2}
     asked = [gateway.asked for gateway in gateways]
-    monkeypatch.setattr(Database, "write_lot", write_lot)
+    monkeypatch.setattr(ServerDatabase, "write_lot", write_lot)
     await until(lambda: "can be written again" in caplog.text)
     assert [gateway.asked for gateway in gateways] == asked  # and nobody was asked twice for it
     assert succeeded(await report(house, gateways[0], 2))

@@ -11,13 +11,13 @@ import pytest
 
 from cpns.in_words import version_text
 from key_servers.cpns_server.group_version import first, following, restored
-from key_servers.cpns_server.store import Store
-from key_servers.cpns_server.values import Gateway, GroupKey
+from key_servers.cpns_server.store import ServerStore
+from key_servers.cpns_server.values import StoredGateway, StoredKey
 from key_servers.errors import StoreFailed, StoreInUse, StoreUnusable
 
 
 def test_every_file_is_private_from_the_start(tmp_path: Path) -> None:
-    store = Store(tmp_path / "server")
+    store = ServerStore(tmp_path / "server")
     with store.transaction():
         store.bind_pne("lamp", "pn.home")
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "server").iterdir()}
@@ -28,41 +28,41 @@ def test_every_file_is_private_from_the_start(tmp_path: Path) -> None:
 
 
 def test_a_store_that_others_can_read_is_not_used(tmp_path: Path) -> None:
-    Store(tmp_path).close()
+    ServerStore(tmp_path).close()
     (tmp_path / "cpns_server.sqlite3").chmod(0o640)
     with pytest.raises(StoreUnusable, match="chmod 600"):
-        Store(tmp_path)
+        ServerStore(tmp_path)
 
 
 def test_a_second_process_is_told_in_one_sentence(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = ServerStore(tmp_path)
     program = (
         "import sys, pathlib\n"
-        "from key_servers.cpns_server.store import Store\n"
+        "from key_servers.cpns_server.store import ServerStore\n"
         "from key_servers.errors import StoreInUse\n"
-        "try:\n    Store(pathlib.Path(sys.argv[1]))\n"
+        "try:\n    ServerStore(pathlib.Path(sys.argv[1]))\n"
         "except StoreInUse as error:\n    print(error)\n"
     )
     run = [sys.executable, "-c", program, str(tmp_path)]
     said = subprocess.run(run, capture_output=True, text=True, check=True, timeout=60).stdout
     assert said.count("\n") == 1 and "already uses the CPNS Server" in said
     with pytest.raises(StoreInUse):
-        Store(tmp_path)
+        ServerStore(tmp_path)
     store.close()
-    Store(tmp_path).close()
+    ServerStore(tmp_path).close()
 
 
 def test_a_damaged_store_is_named_with_the_next_step(tmp_path: Path) -> None:
-    Store(tmp_path).close()
+    ServerStore(tmp_path).close()
     path = tmp_path / "cpns_server.sqlite3"
     octets = bytearray(path.read_bytes())
     octets[:100] = bytes(100)
     path.write_bytes(octets)
     with pytest.raises(StoreUnusable, match="restore"):
-        Store(tmp_path)
+        ServerStore(tmp_path)
     path.unlink()
     (tmp_path / "contents.json").unlink()
-    Store(tmp_path).close()  # the failed attempt left no lock behind
+    ServerStore(tmp_path).close()  # the failed attempt left no lock behind
 
 
 def test_a_disk_that_is_full_at_the_start_is_no_damage(tmp_path: Path) -> None:
@@ -70,23 +70,23 @@ def test_a_disk_that_is_full_at_the_start_is_no_damage(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # no file can grow
     try:
         with pytest.raises(StoreUnusable, match="Check the space"):
-            Store(tmp_path)
+            ServerStore(tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    Store(tmp_path).close()
+    ServerStore(tmp_path).close()
 
 
 def test_a_newer_release_is_not_guessed_at(tmp_path: Path) -> None:
-    Store(tmp_path).close()
+    ServerStore(tmp_path).close()
     database = sqlite3.connect(tmp_path / "cpns_server.sqlite3")
     database.execute("PRAGMA user_version = 999")
     database.close()
     with pytest.raises(StoreUnusable, match="newer keycast"):
-        Store(tmp_path)
+        ServerStore(tmp_path)
 
 
 def test_the_settings_that_keep_promises_are_on(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = ServerStore(tmp_path)
     database = store._database
     settings = ("synchronous", "journal_mode", "secure_delete", "foreign_keys")
     assert [database.rows(f"PRAGMA {name}")[0][0] for name in settings] == [2, "wal", 1, 1]
@@ -94,7 +94,7 @@ def test_the_settings_that_keep_promises_are_on(tmp_path: Path) -> None:
 
 
 def test_a_transaction_is_all_or_nothing_even_when_nested(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = ServerStore(tmp_path)
     with pytest.raises(ZeroDivisionError), store.transaction():
         store.bind_pne("lamp", "pn.home")
         with store.transaction():
@@ -108,7 +108,7 @@ def test_a_transaction_is_all_or_nothing_even_when_nested(tmp_path: Path) -> Non
 
 
 def test_what_the_medium_refuses_raises_and_leaves_nothing(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = ServerStore(tmp_path)
     ((pages,),) = store._database.rows("PRAGMA page_count")
     store._database.rows(f"PRAGMA max_page_count = {pages}")  # SQLite's word for a full disk
     with pytest.raises(StoreFailed, match="full"), store.transaction():
@@ -120,9 +120,9 @@ def test_what_the_medium_refuses_raises_and_leaves_nothing(tmp_path: Path) -> No
 
 @pytest.mark.req("SEC-03")
 def test_no_statement_can_take_a_version_or_revision_back(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = ServerStore(tmp_path)
     with store.transaction():
-        store.put_gateway(Gateway("gw.home", "pn.home", "cbor", False, True))
+        store.put_gateway(StoredGateway("gw.home", "pn.home", "cbor", False, True))
         store._write("INSERT INTO groups VALUES ('light', '', 'active', 'open', 2, 1, 0, 5, NULL, 0)")
         store.set_revision("light", "pn.home", 7)
     with pytest.raises(StoreFailed, match="go back"), store.transaction():
@@ -130,8 +130,8 @@ def test_no_statement_can_take_a_version_or_revision_back(tmp_path: Path) -> Non
     with pytest.raises(StoreFailed, match="go back"), store.transaction():
         store.set_revision("light", "pn.home", 6)
     with pytest.raises(StoreFailed), store.transaction():
-        store.add_key(GroupKey("light", 5, b"a" * 16, 0, 0))
-        store.add_key(GroupKey("light", 5, b"b" * 16, 0, 0))  # one key for one version
+        store.add_key(StoredKey("light", 5, b"a" * 16, 0, 0))
+        store.add_key(StoredKey("light", 5, b"b" * 16, 0, 0))  # one key for one version
     store.close()
 
 

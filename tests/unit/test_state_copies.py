@@ -15,9 +15,9 @@ import typer
 from cpns import messages, numbers
 from gateway_agent.app import own_keys
 from gateway_agent.val_client.app import GROUPS_FILE
+from gateway_agent.val_client.bridged_groups import BridgedGroup, BridgedGroups
 from gateway_agent.val_client.gmk_store import GmkStore, StoredGmk
 from gateway_agent.val_client.key_material import KeyMaterial
-from gateway_agent.val_client.service_groups import BridgedGroup, ServiceGroups
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from keycast.commands import gateway as gateway_command
@@ -343,7 +343,7 @@ async def test_a_backup_of_nothing_is_refused_and_makes_nothing(home, backup):
 def val_client(folder):
     with (
         closing(GmkStore(folder / "seal_gmks.sqlite3")) as gmks,
-        closing(ServiceGroups(folder / GROUPS_FILE)) as groups,
+        closing(BridgedGroups(folder / GROUPS_FILE)) as groups,
     ):
         yield gmks, groups
 

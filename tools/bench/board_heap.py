@@ -12,8 +12,8 @@ from contextlib import closing
 from itertools import count
 from pathlib import Path
 
-from gateway_agent.config.schema import Delivery
-from keycast.virtual_board.board import Board, BoardEnded, BoardError
+from gateway_agent.config.schema import DeliverySection
+from keycast.virtual_board.board import BoardEnded, BoardError, VirtualBoard
 from keycast.virtual_board.loopback import broadcast_port
 from keycast.virtual_board.thief import Sniffer
 from tools.bench.forger import forging
@@ -49,7 +49,7 @@ class _Trials:
         await self.speaker.start(heap_kib=_SPEAKER_KIB)
         await self._join(self.speaker)
 
-    async def _join(self, board: Board) -> None:
+    async def _join(self, board: VirtualBoard) -> None:
         for sg_id in GROUPS:
             await board.command("join", group=sg_id, timeout_s=_STEP_S)
 
@@ -66,7 +66,7 @@ class _Trials:
             await board.stop()
         return True
 
-    async def _everything(self, board: Board) -> None:
+    async def _everything(self, board: VirtualBoard) -> None:
         await self._join(board)
         for sg_id in GROUPS:
             await board.command("refresh", group=sg_id, timeout_s=_STEP_S)
@@ -88,12 +88,12 @@ class _Trials:
         if status["groups"] != new:
             raise BoardError("ValueError", "another version than the newest is held")
 
-    def _pne_id(self, board: Board) -> str:
+    def _pne_id(self, board: VirtualBoard) -> str:
         return self._home.pnes[board.number - _FIRST_NUMBER].pne_id
 
-    def _board(self) -> Board:
+    def _board(self) -> VirtualBoard:
         number = next(self._numbers)
-        return Board.create(
+        return VirtualBoard.create(
             self._folder / f"board-{number}", _FIRST_NUMBER + number, self._home.pnes[number].provisioning
         )
 
@@ -105,7 +105,7 @@ async def smallest(tell: Tell) -> tuple[int, int]:
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        delivery = Delivery(method="broadcast")
+        delivery = DeliverySection(method="broadcast")
         async with build_home(folder, _BOARDS, delivery, slots=1024, broadcast_port=broadcast_port()) as home:
             with closing(Sniffer(EVERYBODY)) as sniffer:
                 trials = _Trials(home, sniffer, folder, tell)

@@ -25,7 +25,7 @@ from keycast.micropython_vm import board_files, compile, vm
 from keycast.places import BUILD
 from keycast.provisioning.board import Trust, new_board
 from message_plane import credentials, edhoc
-from message_plane.identity import OwnIdentity, SigningKey
+from message_plane.identity import BroadcastSigningKey, OwnIdentity
 from tools.bench.octets import PN_ALIAS, PN_ID, SG_ALIAS, SG_ID, VERSION, signed_objects
 from tools.bench.pnes import MemoryStorage
 
@@ -120,7 +120,7 @@ def decodable(machine: vm.Vm) -> vm.Vm:
 def _fixture(folder: Path) -> dict[str, object]:
     """Records of a PNE that is a member of one group, and what others say to it: for steps.py."""
     gateway = OwnIdentity.create(folder / "gateway.key", "gw.home", "gateway")
-    signing = SigningKey(ec.generate_private_key(ec.SECP256R1()))
+    signing = BroadcastSigningKey(ec.generate_private_key(ec.SECP256R1()))
     provisioned, credential = new_board(
         "lamp.hall", Trust(gateway.credential, signing.public_key, 1, PN_ID, "192.168.1.10")
     )

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from cpns import broadcast_object, cborlite, group_message, numbers, tuning
 from device_agent.coap.message import CON, Message
-from keycast.virtual_board.board import Board
+from keycast.virtual_board.board import VirtualBoard
 from keycast.virtual_board.thief import Sniffer
 
 _GAP_S = 0.01
@@ -18,7 +18,7 @@ _ENTRY = 18  # octets of an entry of a broadcast object, in a tree of at most 2,
 
 
 @asynccontextmanager
-async def forging(sniffer: Sniffer, victim: Board) -> AsyncIterator[None]:
+async def forging(sniffer: Sniffer, victim: VirtualBoard) -> AsyncIterator[None]:
     """Meanwhile 100 datagrams a second, as long as they get: group messages, broadcast objects, requests in turn.
 
     What is broadcast has all the names that the last of its kind had: a board gets as far as the tag, or as the

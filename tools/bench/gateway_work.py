@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cpns.broadcast_encryption.keys import TreeKeys
 from cpns.broadcast_encryption.wrapping import w16_wrap
 from cpns.crypto.hmac import Hmac
-from message_plane.identity import SigningKey
+from message_plane.identity import BroadcastSigningKey
 from tools.bench import mls_peer, schemes
 from tools.bench.octets import signed_objects
 from tools.bench.processor import YARDSTICK, side_by_side_ms
@@ -30,7 +30,7 @@ class _Delivery:
     def __init__(self, height: int, out: int) -> None:
         self._height = height
         self._out = out
-        self._signing = SigningKey(ec.generate_private_key(ec.SECP256R1()))
+        self._signing = BroadcastSigningKey(ec.generate_private_key(ec.SECP256R1()))
         self._master = secrets.token_bytes(32)
         self._draw = random.Random(1)
         self._member_keys = [secrets.token_bytes(16) for _ in range(1 << height)]

@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway_agent.app import SESSIONS_FILE, GatewayApp, own_keys
-from gateway_agent.config.schema import Broadcast, Delivery, Gateway, GatewayConfig, MessagePlane, Tree
+from gateway_agent.config.schema import (
+    BroadcastSection,
+    DeliverySection,
+    GatewayConfig,
+    GatewaySection,
+    MessagePlaneSection,
+    TreeSection,
+)
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from keycast.provisioning.board import Trust, new_board
@@ -61,7 +68,7 @@ class Home:
 async def build_home(
     folder: Path,
     pnes: int,
-    delivery: Delivery,
+    delivery: DeliverySection,
     between: Callable[[Receiver], Receiver] = lambda receiver: receiver,
     *,
     slots: int = SLOTS,
@@ -74,11 +81,11 @@ async def build_home(
     port = own_port()
     broadcast_port = broadcast_port or own_port()
     config = GatewayConfig(
-        gateway=Gateway(id=GATEWAY_ID, pn=PN_ID, state_dir=folder / "gateway"),
-        message_plane=MessagePlane(listen=[GATEWAY_ADDRESS], port=port, discovery=False),
-        broadcast=Broadcast(interfaces=["lo"], port=broadcast_port),
+        gateway=GatewaySection(id=GATEWAY_ID, pn=PN_ID, state_dir=folder / "gateway"),
+        message_plane=MessagePlaneSection(listen=[GATEWAY_ADDRESS], port=port, discovery=False),
+        broadcast=BroadcastSection(interfaces=["lo"], port=broadcast_port),
         delivery=delivery,
-        tree=Tree(height=slots.bit_length() - 1),
+        tree=TreeSection(height=slots.bit_length() - 1),
     )
     identity, signing = own_keys(config)
     trust = Trust(identity.credential, signing.public_key, signing.epoch, PN_ID, f"{GATEWAY_ADDRESS}:{port}")

@@ -17,7 +17,7 @@ from cpns.broadcast_encryption.keys import TreeKeys
 from cpns.broadcast_object_build import build
 from device_agent import oscore
 from device_agent.coap.message import ACK, CON, Message
-from message_plane.identity import SigningKey
+from message_plane.identity import BroadcastSigningKey
 from tools.bench import mls_peer, schemes
 from tools.bench.rows import Line, Row, Skipped, Tell
 
@@ -30,7 +30,7 @@ _CPNS = [(_URI_PATH, b"cpns"), (_CONTENT_FORMAT, bytes([numbers.CONTENT_CBOR]))]
 
 
 def signed_objects(
-    keys: TreeKeys, members: set[int], signing: SigningKey, group_key: bytes, version: int = VERSION
+    keys: TreeKeys, members: set[int], signing: BroadcastSigningKey, group_key: bytes, version: int = VERSION
 ) -> list[bytes]:
     """The datagrams of one delivery to `members`, as a PN GW makes them after a leave."""
     drafts = build(
@@ -98,7 +98,7 @@ def key_and_confirmation() -> tuple[bytes, bytes]:
 
 def measure(tell: Tell) -> Iterator[Line]:
     """One of 32, 256 and 1,024 leaves, 5 % of 1,024 leave, and the confirmations of all."""
-    signing = SigningKey(ec.generate_private_key(ec.SECP256R1()))
+    signing = BroadcastSigningKey(ec.generate_private_key(ec.SECP256R1()))
     draw = random.Random(1)
     ask, answer = key_and_confirmation()
     by_unicast, confirmed = unicast_exchange(ask, answer), unicast_exchange(answer, b"")
@@ -136,7 +136,7 @@ def measure(tell: Tell) -> Iterator[Line]:
 
 
 def _five_percent(
-    keys: TreeKeys, signing: SigningKey, frame: int, sample: Callable[[range, int], list[int]]
+    keys: TreeKeys, signing: BroadcastSigningKey, frame: int, sample: Callable[[range, int], list[int]]
 ) -> Iterator[Line]:
     slots = 1 << keys.height
     out = frozenset(sample(range(slots), slots // 20))

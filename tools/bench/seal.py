@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from key_servers.gms import store
-from key_servers.gms.courier import Courier
+from key_servers.gms.courier import NoticeCourier
 from key_servers.gms.maker import Maker, Order
 from key_servers.gms.management import GroupManagement
 from key_servers.gms.provisioning import OwnKeys
@@ -98,7 +98,7 @@ async def _deliver(kms: _Kms, folder: Path) -> float:
     keys = OwnKeys(kms)
     await keys.open(clock())
     maker = Maker(keys.certificate, GMS)
-    courier = Courier(database, GMS, keys, maker, clock, Counter())
+    courier = NoticeCourier(database, GMS, keys, maker, clock, Counter())
     manage = GroupManagement(database, clock, secrets.token_bytes, courier.changed)
     await manage.create_group(GROUP)
     users = [f"sip:user{number}@example.org" for number in range(USERS)]
@@ -124,7 +124,7 @@ async def _deliver(kms: _Kms, folder: Path) -> float:
     return USERS / spent
 
 
-async def _answer(courier: Courier, poll: "asyncio.Task[list[NotifyRequest]]", gmk: bytes) -> int:
+async def _answer(courier: NoticeCourier, poll: "asyncio.Task[list[NotifyRequest]]", gmk: bytes) -> int:
     """What a client answers, without its arithmetic."""
     (request,) = await poll
     octets = encode_requests([request])

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cpns import messages, numbers
-from gateway_agent.config.schema import Delivery
+from gateway_agent.config.schema import DeliverySection
 from tools.bench.home import SG_ID, Home, Receiver, build_home
 from tools.bench.pnes import Air, Heard, fits, live
 from tools.bench.rows import Line, Row, Skipped, Tell
@@ -93,7 +93,7 @@ def measure(tell: Tell) -> Iterator[Line]:
 async def _deliveries(tell: Tell) -> list[_Delivered]:
     arrivals = _KeyArrivals()
     with tempfile.TemporaryDirectory() as folder:
-        async with build_home(Path(folder), PNES, Delivery(), arrivals.watch) as home:
+        async with build_home(Path(folder), PNES, DeliverySection(), arrivals.watch) as home:
             tell(f"{PNES} PNEs start and join")
             air = Air(home.gateway[1], home.broadcast_port, LOSS, seed=1)
             async with AsyncExitStack() as stack:

@@ -22,9 +22,9 @@ from cpns import numbers
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.delivery_queue import Position
-from key_servers.cpns_server.store import Store
-from key_servers.cpns_server.udp_link import IDENTITY_FILE, SESSIONS_FILE
-from key_servers.cpns_server.values import Gateway, Group, GroupKey, GroupState, JoinPolicy, MemberState
+from key_servers.cpns_server.gateway_sessions import IDENTITY_FILE, SESSIONS_FILE
+from key_servers.cpns_server.store import ServerStore
+from key_servers.cpns_server.values import GroupState, JoinPolicy, MemberState, StoredGateway, StoredGroup, StoredKey
 from keycast.virtual_board.loopback import own_port
 from message_plane import credentials
 from message_plane.identity import OwnIdentity
@@ -217,15 +217,15 @@ def _stored(number: int, keys: GatewayKeys, port: int) -> StoredContext:
 
 def _put_groups(folder: Path) -> None:
     """What joins and the first delivery of each group would leave in the store."""
-    store = Store(folder)
+    store = ServerStore(folder)
     with store.transaction():
         for number in range(max(SIZES)):
-            store.put_gateway(Gateway(f"gw.{number}", f"pn.{number}", "cbor", False, True))
+            store.put_gateway(StoredGateway(f"gw.{number}", f"pn.{number}", "cbor", False, True))
             store.bind_pne(f"lamp.{number}", f"pn.{number}")
         for size in SIZES:
             sg_id = _group(size)
             store.put_group(
-                Group(
+                StoredGroup(
                     sg_id=sg_id,
                     owner="",
                     state=GroupState.ACTIVE,
@@ -238,7 +238,7 @@ def _put_groups(folder: Path) -> None:
                     key_made_at=int(time.time()),
                 )
             )
-            store.add_key(GroupKey(sg_id, _VERSION, secrets.token_bytes(16), 0, numbers.REASON_CREATE))
+            store.add_key(StoredKey(sg_id, _VERSION, secrets.token_bytes(16), 0, numbers.REASON_CREATE))
             for number in range(size):
                 store.set_member(sg_id, f"lamp.{number}", MemberState.MEMBER, int(time.time()))
                 store.set_revision(sg_id, f"pn.{number}", 1)

@@ -8,7 +8,7 @@ from cpns.errors import NotAuthentic, NotMember, Stale, Unknown
 from cpns.proof import confirmation
 from gateway_agent.core.fields import Fields, number, octets, text
 from gateway_agent.core.gkdk.tree import Tree
-from gateway_agent.store.store import Store
+from gateway_agent.store.store import GatewayStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class SlotUnknown(NotAuthentic):
 class Confirmations:
     """Checks confirmations against store and tree."""
 
-    def __init__(self, store: Store, tree: Tree, pn_id: str) -> None:
+    def __init__(self, store: GatewayStore, tree: Tree, pn_id: str) -> None:
         self._store = store
         self._tree = tree
         self._pn_id = pn_id

@@ -24,7 +24,7 @@ from gateway_agent.core.ports import Broadcast, Clock, Unicast
 from gateway_agent.store.delivery_table import StoredDelivery
 from gateway_agent.store.errors import StoreFailed
 from gateway_agent.store.group_keys import GroupKey
-from gateway_agent.store.store import Store
+from gateway_agent.store.store import GatewayStore
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Deliveries:
     def __init__(
         self,
         *,
-        store: Store,
+        store: GatewayStore,
         confirmations: Confirmations,
         objects: BroadcastObjects,
         unicast: Unicast,

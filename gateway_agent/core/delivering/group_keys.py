@@ -14,7 +14,7 @@ from gateway_agent.core.old_copy import Versions
 from gateway_agent.core.ports import Clock
 from gateway_agent.store.group_keys import GroupKey
 from gateway_agent.store.inventory import ServiceGroup
-from gateway_agent.store.store import Store
+from gateway_agent.store.store import GatewayStore
 
 
 class GroupKeys:
@@ -23,7 +23,7 @@ class GroupKeys:
     def __init__(
         self,
         *,
-        store: Store,
+        store: GatewayStore,
         deliveries: Deliveries,
         membership: Membership,
         versions: Versions,

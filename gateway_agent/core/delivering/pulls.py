@@ -13,7 +13,7 @@ from gateway_agent.core.groups.deleted_groups import DeletedGroups
 from gateway_agent.core.ports import Clock, Uplink
 from gateway_agent.core.rates import LOST_WINDOWS_PER_HOUR, Rate
 from gateway_agent.core.server_link import ask
-from gateway_agent.store.store import Store
+from gateway_agent.store.store import GatewayStore
 from message_plane.rate import Buckets
 
 _log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ class Pulls:
         self,
         *,
         pn_id: str,
-        store: Store,
+        store: GatewayStore,
         keys: GroupKeys,
         gkdks: GkdkHandout,
         deleted_groups: DeletedGroups,

@@ -12,10 +12,10 @@ from gateway_agent.core.gkdk.tree import PROFILE, Tree
 from gateway_agent.core.ports import Signer
 from gateway_agent.store.group_keys import GroupKey
 from gateway_agent.store.inventory import Member, ServiceGroup
-from gateway_agent.store.store import Store
+from gateway_agent.store.store import GatewayStore
 
 
-def refresh(store: Store, sg_ids: Iterable[str]) -> None:
+def refresh(store: GatewayStore, sg_ids: Iterable[str]) -> None:
     """Compute the GKEK of these groups anew, inside the transaction that changed their members (CPNS-GKM-27)."""
     heights = {row.generation: row.height for row in store.slots.generations()}
     for sg_id in sg_ids:
@@ -28,7 +28,7 @@ def refresh(store: Store, sg_ids: Iterable[str]) -> None:
         store.inventory.put_gkek(sg_id, covers)
 
 
-def entries(store: Store, sg_id: str) -> list[int]:
+def entries(store: GatewayStore, sg_id: str) -> list[int]:
     """Size of the stored cover of each generation in use."""
     widths = {row.generation: subset_index.width(row.height) for row in store.slots.generations()}
     return [len(gkek.indexes) // widths[gkek.generation] for gkek in store.inventory.gkek(sg_id)]
@@ -37,7 +37,7 @@ def entries(store: Store, sg_id: str) -> list[int]:
 class BroadcastObjects:
     """Makes signed broadcast objects. Version, Group Key and GKEK are stored before any is signed (SEC-29)."""
 
-    def __init__(self, store: Store, tree: Tree, signer: Signer) -> None:
+    def __init__(self, store: GatewayStore, tree: Tree, signer: Signer) -> None:
         self._store = store
         self._tree = tree
         self._signer = signer

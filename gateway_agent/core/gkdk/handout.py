@@ -10,13 +10,13 @@ from gateway_agent.core.gkdk.tree import Tree
 from gateway_agent.core.old_copy import Versions
 from gateway_agent.core.ports import Clock, Unicast
 from gateway_agent.core.rates import GKDK_LOSSES_PER_HOUR, GKDK_REQUESTS_PER_HOUR, Rate
-from gateway_agent.store.store import Store
+from gateway_agent.store.store import GatewayStore
 
 
 class GkdkHandout:
     """Hands GKDKs out and keeps track of who has which."""
 
-    def __init__(self, *, store: Store, tree: Tree, versions: Versions, unicast: Unicast, clock: Clock) -> None:
+    def __init__(self, *, store: GatewayStore, tree: Tree, versions: Versions, unicast: Unicast, clock: Clock) -> None:
         self._store = store
         self._tree = tree
         self._versions = versions

@@ -8,7 +8,7 @@ from gateway_agent.core.gkdk import generations
 from gateway_agent.core.gkdk.slots import choose_slot
 from gateway_agent.core.ports import RandomOctets
 from gateway_agent.store.slot_table import Generation
-from gateway_agent.store.store import Store
+from gateway_agent.store.store import GatewayStore
 from gateway_agent.store.tree_masters import TREE_MASTER_LEN, fingerprint
 
 _log = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ PROFILE = 2
 class Tree:
     """All generations that live. The secrets stay in the store's files and in the key derivations kept here."""
 
-    def __init__(self, store: Store, random: RandomOctets, height: int) -> None:
+    def __init__(self, store: GatewayStore, random: RandomOctets, height: int) -> None:
         """`height`: 2**height slots for a new generation, unless more PNEs need more."""
         if not 2 <= height <= generations.HEIGHT_MAX:
             raise ValueError(f"the height of the tree is 2..{generations.HEIGHT_MAX}, not {height}")

@@ -11,7 +11,7 @@ from cpns import messages, numbers
 from cpns.errors import CpnsError
 from gateway_agent.core.background import Background
 from gateway_agent.core.ports import Unicast
-from gateway_agent.store.store import Store
+from gateway_agent.store.store import GatewayStore
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ PAUSES_S = (0.0, 10.0, 60.0)
 class Expulsions:
     """Tells PNEs that they are members no more, in a DeleteServiceGroupRequest with reason leave."""
 
-    def __init__(self, *, store: Store, unicast: Unicast, background: Background) -> None:
+    def __init__(self, *, store: GatewayStore, unicast: Unicast, background: Background) -> None:
         self._store = store
         self._unicast = unicast
         self._background = background

@@ -30,7 +30,7 @@ from gateway_agent.core.rates import (
 from gateway_agent.core.server_link import ask
 from gateway_agent.store.errors import StoreFailed
 from gateway_agent.store.personal_network import PersonalNetwork
-from gateway_agent.store.store import Store
+from gateway_agent.store.store import GatewayStore
 from message_plane.rate import Buckets
 
 
@@ -48,7 +48,7 @@ class Membership:
     def __init__(
         self,
         *,
-        store: Store,
+        store: GatewayStore,
         deliveries: Deliveries,
         uplink: Uplink,
         unicast: Unicast,

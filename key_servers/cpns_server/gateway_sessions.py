@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cpns.errors import NotAllowed
 from key_servers.cpns_server import tuning
-from key_servers.cpns_server.courier import NoAnswer, NotSent
+from key_servers.cpns_server.courier import GatewaySilent, NotSent
 from key_servers.cpns_server.database import RESTORE_BACKUP
 from key_servers.errors import ServerError, StoreUnusable
 from message_plane import credentials, errors
@@ -24,7 +24,7 @@ IDENTITY_FILE = "identity.json"
 SESSIONS_FILE = "sessions.sqlite3"
 
 
-class UdpLink:
+class GatewaySessions:
     """An open endpoint; `request` is the way to PN GWs that have a session."""
 
     def __init__(self, endpoint: Endpoint, sessions: SessionStore, identity: OwnIdentity, state_dir: Path) -> None:
@@ -42,7 +42,7 @@ class UdpLink:
         handle: Handle,
         alive: Callable[[str], None],
         counters: Counter[str],
-    ) -> "UdpLink":
+    ) -> "GatewaySessions":
         """Load or make the Server's key and listen. `handle` gets the PN GW's authenticated ID and its message.
 
         `alive` gets the ID of one that sent an empty message: a sign of life, which tells where it is now.
@@ -83,7 +83,7 @@ class UdpLink:
     async def request(self, gateway_id: str, message: bytes) -> bytes:
         """Send one message over the session.
 
-        Raises NoAnswer, NotSent (the sessions cannot be used now), NotAllowed (the PN GW answered with an error).
+        Raises GatewaySilent, NotSent (the sessions cannot be used now), NotAllowed (the PN GW answered with an error).
         """
         try:
             return await self._endpoint.request(gateway_id, message, resource=PATH, timeout_s=tuning.ANSWER_TIMEOUT_S)
@@ -92,7 +92,7 @@ class UdpLink:
         except (errors.LeaseLost, errors.StoreError) as error:
             raise NotSent(str(error)) from error
         except errors.PlaneError as error:
-            raise NoAnswer(str(error)) from error
+            raise GatewaySilent(str(error)) from error
 
     def would_replace(self, gateway_id: str, credential: bytes, *, replace: bool) -> bool:
         """True if `register` would end sessions of another key of that PN GW. Raises as it would; changes nothing."""

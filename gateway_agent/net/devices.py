@@ -39,7 +39,7 @@ _WORDS = {
 
 
 @dataclass(frozen=True)
-class Link:
+class NetworkDevice:
     """One network device. `kind` is the kernel's word: "" for an Ethernet card, "wlan", "bridge", "veth", "tun" ...
 
     `below`: indexes of what it sends through, the ports of a bridge or the card of a VLAN; `is_above_another_world`:
@@ -62,36 +62,36 @@ class Link:
         return "" if self.flags & (RUNNING | CARRIER) == RUNNING | CARRIER else "no carrier"
 
 
-def why_no_boards(link: Link, links: Mapping[int, Link]) -> str:
-    """Why no board can be behind `link`, one of `links` by index; "" for a network card and for what holds one."""
-    if link.flags & LOOPBACK:
+def why_no_boards(device: NetworkDevice, devices: Mapping[int, NetworkDevice]) -> str:
+    """Why no board can be behind `device`, one of `devices` by index; "" for a network card and for what holds one."""
+    if device.flags & LOOPBACK:
         return "loopback"
-    if link.kind in _WORDS:
-        return _WORDS[link.kind]
-    if link.kind not in _CARDS + _STACKED:
-        return f"a virtual device ({link.kind})"
-    if link.type != ETHERNET or link.flags & (BROADCAST | POINT_TO_POINT | NO_ARP) != BROADCAST:
+    if device.kind in _WORDS:
+        return _WORDS[device.kind]
+    if device.kind not in _CARDS + _STACKED:
+        return f"a virtual device ({device.kind})"
+    if device.type != ETHERNET or device.flags & (BROADCAST | POINT_TO_POINT | NO_ARP) != BROADCAST:
         return "neither Ethernet nor Wi-Fi"
-    if link.kind in _CARDS:
+    if device.kind in _CARDS:
         return ""
-    others = {index: other for index, other in links.items() if index != link.index}
-    holds_card = any(not why_no_boards(others[index], others) for index in link.below if index in others)
-    if holds_card or link.is_above_another_world:
+    others = {index: other for index, other in devices.items() if index != device.index}
+    holds_card = any(not why_no_boards(others[index], others) for index in device.below if index in others)
+    if holds_card or device.is_above_another_world:
         return ""
-    return f"no network card is in it ({link.kind})"
+    return f"no network card is in it ({device.kind})"
 
 
-def links() -> dict[int, Link]:
+def network_devices() -> dict[int, NetworkDevice]:
     """All network devices by index. Raises OSError where the kernel does not answer."""
-    found: dict[int, Link] = {}
+    found: dict[int, NetworkDevice] = {}
     ports: dict[int, set[int]] = {}
-    for link, master in _told():
-        found[link.index] = link if link.kind else replace(link, kind=_sysfs_kind(link.name))
-        ports.setdefault(master, set()).add(link.index)
-    return {index: replace(link, below=link.below | ports.get(index, set())) for index, link in found.items()}
+    for device, master in _told():
+        found[device.index] = device if device.kind else replace(device, kind=_sysfs_kind(device.name))
+        ports.setdefault(master, set()).add(device.index)
+    return {index: replace(device, below=device.below | ports.get(index, set())) for index, device in found.items()}
 
 
-def _told() -> Iterator[tuple[Link, int]]:
+def _told() -> Iterator[tuple[NetworkDevice, int]]:
     """Each device, and the index of the bridge or bond it is a port of, 0 for none."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC) as kernel:
         kernel.bind((0, 0))
@@ -107,11 +107,11 @@ def _told() -> Iterator[tuple[Link, int]]:
                 if kind == _DONE:
                     return
                 if kind == _NEWLINK:
-                    yield _link(answer[_HEADER.size : length])
+                    yield _device(answer[_HEADER.size : length])
                 answer = answer[max(length + 3 & ~3, _HEADER.size) :]
 
 
-def _link(message: memoryview) -> tuple[Link, int]:
+def _device(message: memoryview) -> tuple[NetworkDevice, int]:
     _, kind, index, flags, _ = _INFO.unpack_from(message)
     told = _attributes(message[_INFO.size :])
     lower = _INDEX.unpack(told[_LOWER])[0] if _LOWER in told else 0
@@ -120,7 +120,7 @@ def _link(message: memoryview) -> tuple[Link, int]:
     below = frozenset({lower} - {0, index} if not is_elsewhere else ())
     kind_told = _text(_attributes(memoryview(told.get(_KIND_INFO, b""))).get(_KIND, b""))
     master = _INDEX.unpack(told[_MASTER])[0] if _MASTER in told else 0
-    return Link(index, name, kind_told, kind, flags, below, is_elsewhere), master
+    return NetworkDevice(index, name, kind_told, kind, flags, below, is_elsewhere), master
 
 
 def _attributes(octets: memoryview) -> dict[int, bytes]:

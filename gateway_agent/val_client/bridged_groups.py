@@ -60,7 +60,7 @@ class BridgedGroup:
         return self.acknowledged == self.version and self.told == self.revision
 
 
-class ServiceGroups:
+class BridgedGroups:
     """The file: no keys in it, they are derived when used. Synchronous."""
 
     def __init__(self, path: Path) -> None:
