@@ -1,16 +1,23 @@
-"""A PN GW's endpoint in a process of its own, to be stopped and killed: `plane_gateway_child.py FOLDER PORT LEASE_MS`.
+"""A PN GW's endpoint in a process of its own, to be stopped and killed: `plane_gateway_child.py FOLDER PORT`.
 
-Sends "child <n>" to the server at 127.0.0.1:PORT every 20 ms and prints what came of it, a line each.
+Sends "child <n>" to the server at 127.0.0.1:PORT every 20 ms and prints what came of it, a line each. Of the time
+since the start of the machine, by which leases go, it thinks as the file `ahead` in FOLDER says.
 """
 
 import asyncio
 import sys
 from pathlib import Path
 
-from message_plane import endpoint, session_store
+from message_plane import endpoint, holder, session_store
 from message_plane.cpns_resource import PATH, cpns_resource
 from message_plane.errors import LeaseLost, PlaneError
 from message_plane.identity import OwnIdentity
+
+
+def time_from(file):
+    """A clock that is ahead of the machine's by as many milliseconds as stand in `file`."""
+    real = holder.boot_milliseconds
+    return lambda: real() + int(file.read_text())
 
 
 def say(*words):
@@ -22,9 +29,9 @@ async def handle(peer, payload):
     return b"\xa0"
 
 
-async def main(folder, port, lease_ms):
-    session_store.LEASE_MS = lease_ms
-    endpoint._HOUSEKEEPING_S = lease_ms / 4000
+async def main(folder, port):
+    holder.boot_milliseconds = time_from(folder / "ahead")
+    endpoint._HOUSEKEEPING_S = 0.1
     own = await endpoint.Endpoint.open(
         identity=OwnIdentity.load(folder / "home-gw.key"),
         store=session_store.SessionStore(folder / "home-gw.db"),
@@ -50,4 +57,5 @@ async def main(folder, port, lease_ms):
     await own.close()
 
 
-asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))

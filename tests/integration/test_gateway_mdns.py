@@ -20,6 +20,7 @@ def address() -> str:
     return found[0]
 
 
+@pytest.mark.real_time
 async def test_the_gateway_is_found_with_its_pn_and_port() -> None:
     here = address()
     announcement = Announcement("gw.home", "home", lambda: [here], 5683)

@@ -375,11 +375,11 @@ async def test_the_window_ends_with_the_command_that_asked(app, tmp_path, signal
         sys.executable, "-c", code, str(tmp_path / "state"), stderr=asyncio.subprocess.DEVNULL
     )
     try:
-        await until(lambda: app.endpoint._incoming.pairing_resources is not None, timeout_s=20)
+        await until(lambda: app.endpoint._incoming.pairing_resources is not None)
         board = board_of(app)
         await board.shake_hands()
         os.kill(command.pid, signal_number)
-        await until(lambda: app.endpoint._incoming.pairing_resources is None, timeout_s=20)
+        await until(lambda: app.endpoint._incoming.pairing_resources is None)
     finally:
         with contextlib.suppress(ProcessLookupError):
             command.kill()

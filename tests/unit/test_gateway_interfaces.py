@@ -157,7 +157,7 @@ def receiver(address: str) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind((address, 0))
-    sock.settimeout(5)
+    sock.settimeout(60)
     return sock
 
 

