@@ -19,6 +19,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from keycast.micropython_vm import compile
+from tools import portable_images
 
 PORTABLE = Path(__file__).with_name("portable")
 EACH_TEST_ALONE = ("tests/portable/test_on_vm.py",)  # one test is one file in the VM
@@ -70,8 +71,11 @@ def why_no_networks():
 
 def unit(nodeid):
     """What one process runs as a whole: a file, or a single test where nothing is shared by the tests of a file."""
-    file = nodeid.partition("::")[0]
-    return nodeid if file in EACH_TEST_ALONE else file
+    return nodeid if file_of(nodeid) in EACH_TEST_ALONE else file_of(nodeid)
+
+
+def file_of(nodeid):
+    return nodeid.partition("::")[0]
 
 
 def plugin(config):
@@ -122,11 +126,11 @@ class Shards:
     def pytest_xdist_make_scheduler(self, config, log):
         """Compile once what each shard would find missing, while the shards collect their tests."""
         with suppress(compile.CompileError):  # a test tells it
-            compile.compile_portable()
+            portable_images.compile_portable()
             compile.compile_board()
             compile.compile_val_client_board()
             for source in PORTABLE.glob("test_*.py"):
-                compile.compile_test(source)
+                portable_images.compile_test(source)
         return Scheduling(config, log)
 
     def pytest_xdist_node_collection_finished(self, ids):

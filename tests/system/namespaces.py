@@ -4,7 +4,6 @@ Loss needs nothing more: it is made by programs of ours on the wires (`lossy_wir
 whose kernel or packages have no loss to offer (netem, nftables).
 """
 
-import os
 import secrets
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from keycast.virtual_board.board import Network
+from tests.privileges import MISSING
 
 PREFIX_LENGTH = 24
 NETMASK = "255.255.255.0"
@@ -26,10 +26,10 @@ _END_S = 10
 
 def missing() -> str:
     """Why there can be no namespaces here, "" if there can."""
-    if os.geteuid() != 0:
-        return "network namespaces need root"
+    if MISSING:
+        return MISSING
     if shutil.which("ip") is None:
-        return "there is no `ip` command (package iproute2)"
+        return "needs the command `ip` (Debian: sudo apt install iproute2)"
     probe = f"kc-{secrets.token_hex(3)}"
     made = _try("ip", "netns", "add", probe) and _try("ip", "-n", probe, "link", "add", "br0", "type", "bridge")
     _try("ip", "netns", "delete", probe)

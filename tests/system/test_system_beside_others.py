@@ -1,9 +1,7 @@
 """Demo and tests on a machine where others use the protocol's ports: a gateway of one's own, and one another."""
 
 import json
-import os
 import random
-import shutil
 import socket
 import subprocess
 import sys
@@ -12,6 +10,7 @@ import pytest
 
 from gateway_agent.errors import GatewayError
 from keycast.virtual_board import loopback
+from tests.privileges import needs_root
 from tests.system.keycast_process import KEYCAST
 
 # Has both ports on all addresses, as a gateway on 0.0.0.0 has the first, and runs two demos at once.
@@ -27,7 +26,7 @@ print(json.dumps([(demo.communicate()[0], demo.returncode) for demo in demos]))
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root for a network of its own")
+@needs_root
 def test_two_demos_at_once_beside_a_gateway_on_all_addresses():
     command = ["unshare", "--net", sys.executable, "-c", BESIDE]
     result = subprocess.run(command, capture_output=True, text=True, timeout=240)

@@ -3,7 +3,6 @@
 import datetime
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 
 from device_agent import provisioning
 from keycast.virtual_board.loopback import own_port
+from tests.privileges import needs_root
 from tests.system.keycast_process import GatewayProcess, keycast
 
 
@@ -52,7 +52,7 @@ def test_an_interface_that_does_not_exist(gateway):
     assert "wlan7" in refused(keycast("gateway", "run", "-c", gateway.config))
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root for a network of its own")
+@needs_root
 def test_no_interface_that_can_broadcast(gateway):
     """In a network namespace with nothing but a loopback interface that is down."""
     gateway.config.write_text(gateway.config.read_text().replace('["lo"]', '["auto"]'))

@@ -1,11 +1,11 @@
 """What becomes of an answer that cannot be written: one sentence or none, no traceback, and a fitting exit code."""
 
 import os
-import shutil
 import subprocess
 
 import pytest
 
+from tests.privileges import needs_root
 from tests.system.keycast_process import KEYCAST
 
 FULL = "keycast: the answer cannot be written: No space left on device."
@@ -56,7 +56,7 @@ def test_a_refusal_that_nobody_hears_is_still_one(shell):
     assert (result.returncode, result.stdout, result.stderr) == (1, "", "")
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root for a disk of its own")
+@needs_root
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -74,7 +74,7 @@ def test_a_new_file_on_a_full_disk_is_told_and_leaves_nothing(tmp_path, words, s
     assert result.stdout == ""
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root for a /dev/shm of its own")
+@needs_root
 def test_a_system_without_shared_memory_is_told():
     line = f"umount --lazy /dev/shm; mount -t tmpfs -o ro none /dev/shm && {KEYCAST} seal demo"
     result = subprocess.run(["unshare", "--mount", "bash", "-c", line], capture_output=True, text=True, timeout=60)

@@ -4,7 +4,6 @@ and everything goes on when there is room again."""
 import asyncio
 import contextlib
 import logging
-import os
 import sqlite3
 import subprocess
 
@@ -21,6 +20,7 @@ from key_servers.cpns_server import tuning as server_tuning
 from key_servers.errors import ServerError
 from message_plane import endpoint
 from private_store.sqlite_file import SqliteFile
+from tests.privileges import needs_root
 from tests.unit.gateway_world import World
 from tests.unit.home_world import SG, Home
 from tests.waiting import until
@@ -84,7 +84,7 @@ async def goes_on(service, caplog):
     await until(lambda: service.app._store.group_keys.get(SG, version) is not None)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+@needs_root
 async def test_a_disk_that_is_full_is_an_alarm_until_there_is_room_again(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path], capture_output=True)

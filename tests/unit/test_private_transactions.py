@@ -15,6 +15,7 @@ import pytest
 from private_store import files
 from private_store.errors import PrivateStoreError
 from private_store.sqlite_file import SqliteFile
+from tests.privileges import needs_root
 from tests.unit.private_world import ERRORS, STORES, beside, closed, full_disk, sqlite_file
 
 
@@ -216,7 +217,7 @@ for pages in range(12, 132, 8):
         assert "full" in str(error) and "backup" not in str(error), error
         assert not (store / "rows.db").exists()
         failed += 1
-    subprocess.run(["mount", "-o", "remount,size=4m", "disk"], check=True)
+    subprocess.run(["mount", "-o", "remount,size=4m", "none", "disk"], check=True)
     file = SqliteFile(store / "rows.db", [table], holds="rows", remedy="Put back a backup.")
     assert file.rows("SELECT count(*) FROM row19") == [(0,)]
     file.close()
@@ -225,7 +226,7 @@ assert 5 < failed < 15, failed
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root for a disk of its own")
+@needs_root
 def test_a_store_that_a_full_disk_kept_from_being_made_is_made_when_there_is_room(tmp_path):
     """And not half of it, which would be told as damaged."""
     (tmp_path / "disk").mkdir()

@@ -1,0 +1,83 @@
+"""`pytest --shards`: the tests of a folder shared by several processes, each in a network of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import shards
+
+ROOT = Path(__file__).parents[2]
+NETWORK = os.readlink("/proc/self/ns/net")
+FILE = """
+import os, socket, pytest
+from tests import privileges
+
+@pytest.mark.req("SEC-{number}")
+def test_has_a_network_and_rights_of_its_own():
+    assert os.readlink("/proc/self/ns/net") != os.environ["NETWORK_OF_THE_STARTER"]
+    assert "eth0" in [name for _, name in socket.if_nameindex()]
+    assert not privileges.MISSING
+
+def test_fails_in_some():
+    assert {number} < 3, "of those that fail"
+
+def test_is_skipped():
+    pytest.skip("for this reason")
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "conftest.py").write_text("from tests.conftest import *\n")
+    for number in range(5):
+        (tmp_path / f"test_{number}.py").write_text(FILE.replace("{number}", str(number)))
+    return tmp_path
+
+
+def run(folder, **environment):
+    command = [sys.executable, "-m", "pytest", "--shards", "--record-requirements=record.json", "-rsfE"]
+    command += ["-c", str(ROOT / "pyproject.toml"), "--rootdir", ".", "."]
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "NETWORK_OF_THE_STARTER": NETWORK, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.skipif(bool(why := shards.why_no_networks()), reason=f"this machine makes no networks: {why}")
+def test_all_that_happens_in_shards_is_told_and_recorded(folder):
+    result = run(folder)
+    assert result.returncode == 1
+    assert result.stdout.count("FAILED test_") == 2 * 2  # when it happens, and at the end
+    assert "] test_4.py\n" in result.stdout and "[5 of 5] test_" in result.stdout
+    assert "of those that fail" in result.stdout and result.stdout.count("for this reason") == 5
+    assert "2 failed, 8 passed, 5 skipped" in result.stdout
+    record = json.loads((folder / "record.json").read_text())
+    assert record["test_4.py::test_fails_in_some"] == {"ids": [], "outcome": "failed"}
+    assert record["test_4.py::test_has_a_network_and_rights_of_its_own"] == {"ids": ["SEC-4"], "outcome": "passed"}
+    assert len(record) == 15
+
+
+def test_where_there_are_no_networks_the_same_tests_run_one_after_the_other(folder):
+    (folder / "unshare").write_text("#!/bin/sh\necho not allowed here >&2\nexit 1\n")
+    (folder / "unshare").chmod(0o755)
+    result = run(folder, PATH=f"{folder}:{os.environ['PATH']}")
+    assert result.returncode == 1
+    assert "one test after the other" in result.stdout and "not allowed here" in result.stdout
+    assert len(json.loads((folder / "record.json").read_text())) == 15
+
+
+def test_what_is_said_to_take_long_is_there():
+    assert all((ROOT / shards.file_of(unit)).exists() for unit in shards.LONG_S)
+
+
+def test_a_file_goes_to_one_process_and_files_in_the_vm_to_any():
+    vm = "tests/portable/test_on_vm.py::test_on_vm[test_stack_coap]"
+    assert [shards.unit(vm), shards.unit("tests/unit/test_a.py::test_b[x::y]")] == [vm, "tests/unit/test_a.py"]
