@@ -6,14 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from keycast.demo.house import build_house, new_seed
-from keycast.demo.story import DemoFigures, Story
-from keycast.demo.view import View
-from keycast.micropython_vm.vm import NoVm
+from keycast.terminal import extras
 from keycast.terminal.options import JsonOption, answer, refuse, sentences
-from keycast.virtual_board.board import BoardEnded
 
 
 def command(
@@ -31,11 +26,17 @@ def command(
 
     Example: keycast demo --boards 20 --loss 0.2
     """
-    console = Console(quiet=as_json)
+    extras.require("gateway", "boards")
+    from keycast.demo.house import new_seed
+    from keycast.demo.story import DemoFigures
+    from keycast.demo.view import show
+    from keycast.micropython_vm.vm import NoVm
+    from keycast.virtual_board.board import BoardEnded
+
     figures = DemoFigures(boards, loss, new_seed() if seed is None else seed)
     with sentences(), tempfile.TemporaryDirectory(prefix="keycast-demo-") as folder:
         try:
-            asyncio.run(_play(Path(folder), figures, View(console), picture))
+            asyncio.run(show(Path(folder), figures, picture, quiet=as_json))
         except (NoVm, BoardEnded) as problem:
             refuse(str(problem))
         except TimeoutError:
@@ -43,26 +44,3 @@ def command(
     answer(figures.as_dict())  # lines are shown while it runs
     if figures.excluded_could_read is not False or not figures.pull_refused:
         raise typer.Exit(1)
-
-
-async def _play(folder: Path, figures: DemoFigures, view: View, picture: Path | None) -> None:
-    view.say("a PN GW with its CPNS Server starts, and the boards are switched on")
-    async with build_house(folder, boards=figures.boards, loss=figures.loss, seed=figures.seed) as house:
-        story = Story(house, figures, view.say)
-        view.start(story)
-        drawing = asyncio.create_task(_draw(view))
-        try:
-            await story.play()
-        finally:
-            drawing.cancel()
-            view.stop()
-        figures.restarts = sum(board.restarts for board in house.boards.values())
-        view.statistics(figures)
-        if picture is not None:
-            view.save(picture, figures)
-
-
-async def _draw(view: View) -> None:
-    while True:
-        await asyncio.sleep(0.2)
-        view.refresh()

@@ -1,5 +1,6 @@
 """The demo on a terminal: a live table of boards, group and key versions. Elsewhere: plain lines."""
 
+import asyncio
 import io
 import re
 from pathlib import Path
@@ -10,9 +11,38 @@ from rich.table import Table
 from rich.text import Text
 
 from cpns.in_words import version_text
+from keycast.demo.house import build_house
 from keycast.demo.story import SG_ID, DemoFigures, Story, counted
 
 _WEB_FONT = re.compile(r"@font-face\s*{[^}]*}")  # a picture fetches nothing
+
+
+async def show(folder: Path, figures: DemoFigures, picture: Path | None, quiet: bool = False) -> None:
+    """Build the house in `folder`, play the story and show it; `figures` are filled in, `picture` is written as SVG.
+
+    Raises NoVm, BoardEnded, and TimeoutError for a member that is still without its key after two minutes.
+    """
+    view = View(Console(quiet=quiet))
+    view.say("a PN GW with its CPNS Server starts, and the boards are switched on")
+    async with build_house(folder, boards=figures.boards, loss=figures.loss, seed=figures.seed) as house:
+        story = Story(house, figures, view.say)
+        view.start(story)
+        drawing = asyncio.create_task(_draw(view))
+        try:
+            await story.play()
+        finally:
+            drawing.cancel()
+            view.stop()
+        figures.restarts = sum(board.restarts for board in house.boards.values())
+        view.statistics(figures)
+        if picture is not None:
+            view.save(picture, figures)
+
+
+async def _draw(view: "View") -> None:
+    while True:
+        await asyncio.sleep(0.2)
+        view.refresh()
 
 
 class View:
