@@ -75,12 +75,14 @@ def way_back(name: str) -> str:
 class GatewayApp:
     """A running PN GW. `gateway` is its core, `sessions` its message plane; `tell` is told what happens."""
 
-    def __init__(self, config: GatewayConfig, identity: OwnIdentity, signing_key: BroadcastSigningKey) -> None:
+    def __init__(
+        self, config: GatewayConfig, identity: OwnIdentity, signing_key: BroadcastSigningKey, counters: Counter[str]
+    ) -> None:
         self.config = config
         self.identity = identity
         self.signing_key = signing_key
         self.tell: events.Tell = write
-        self.counters: Counter[str] = Counter()
+        self.counters = counters
         self.credentials: SessionStore
         self.endpoint: Endpoint
         self.gateway: PnGateway
@@ -96,16 +98,21 @@ class GatewayApp:
 
     @classmethod
     async def open(
-        cls, config: GatewayConfig, uplink: Uplink | None = None, key_messages: KeyMessages | None = None
+        cls,
+        config: GatewayConfig,
+        uplink: Uplink | None = None,
+        key_messages: KeyMessages | None = None,
+        counters: Counter[str] | None = None,
     ) -> "GatewayApp":
         """Take the store, the ports and the radios; nothing is answered before `start`.
 
-        `key_messages`: for PNEs that are VAL clients (`seal.board_users.BoardUsers`).
+        `key_messages`: for PNEs that are VAL clients (`val_client.board_users.BoardUsers`). `counters` counts what
+        happens, by name.
 
         Raises GatewayError, StoreInUse, StoreDamaged, PlaneError: each one sentence with the next step.
         """
         identity, signing_key = own_keys(config)
-        app = cls(config, identity, signing_key)
+        app = cls(config, identity, signing_key, Counter() if counters is None else counters)
         try:
             await app._open(uplink, key_messages)
         except BaseException:

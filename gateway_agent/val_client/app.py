@@ -1,8 +1,8 @@
 """The composition of a VAL client in a gateway: keys from the KMS, profile, GMKs, and the uplink of the PN GW.
 
-seal = await SealClient.open(config, folder, pn_id)      # or server=UdpUplink(...) for other Service Groups
+seal = await SealClient.open(config, folder, pn_id, handle_server, send_key_message, counters)
 app = await GatewayApp.open(gateway_config, seal.uplink, seal.boards)
-await seal.start(app.gateway)
+await seal.start()
 ...
 await seal.close()
 """
@@ -10,6 +10,7 @@ await seal.close()
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -19,11 +20,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cpns import tuning
 from gateway_agent import event_log
-from gateway_agent.core.pn_gateway import PnGateway
 from gateway_agent.core.ports import Uplink
 from gateway_agent.errors import GatewayError
 from gateway_agent.store.errors import StoreDamaged
-from gateway_agent.val_client.board_users import BoardUser, BoardUsers
+from gateway_agent.val_client.board_users import BoardUser, BoardUsers, Send
 from gateway_agent.val_client.bridged_groups import BridgedGroups
 from gateway_agent.val_client.client import ValClient
 from gateway_agent.val_client.gmk_checks import CLOCK_WINDOW_S, Authority, Settings
@@ -33,8 +33,8 @@ from gateway_agent.val_client.kms_client import KmsClient
 from gateway_agent.val_client.server_access import GmsAccess, KmsAccess, ServerAccess
 from gateway_agent.val_client.servers import Servers
 from gateway_agent.val_client.steady_clock import SteadyClock
-from gateway_agent.val_client.uplink import MappedGroup, SealUplink
-from mikey_sakke.group_configuration import URI_MAX
+from gateway_agent.val_client.uplink import HandleServer, MappedGroup, SealUplink
+from mikey_sakke.group_configuration import URI_MAX, NotifyResponse
 from mikey_sakke.kms_faults import KmsFault
 from private_store import folders
 
@@ -101,7 +101,16 @@ class SealClient:
     """A running VAL client. `client` holds the GMKs, `uplink` and `boards` are what the PN GW talks to."""
 
     def __init__(
-        self, stack: AsyncExitStack, kms: KmsClient, client: ValClient, servers: Servers, users: list[_BoardUser]
+        self,
+        stack: AsyncExitStack,
+        kms: KmsClient,
+        client: ValClient,
+        servers: Servers,
+        users: list[_BoardUser],
+        boards: BoardUsers,
+        uplink: SealUplink,
+        gmks: GmkStore,
+        groups: BridgedGroups,
     ) -> None:
         """For `open` only."""
         self._stack = stack
@@ -109,11 +118,11 @@ class SealClient:
         self._servers = servers
         self._users = users
         self._refreshing: asyncio.Task[None] | None = None
-        self.boards = BoardUsers({user.pne_id: user for user, _ in users})
+        self.boards = boards
         self.client = client
-        self.uplink: SealUplink
-        self._gmks: GmkStore
-        self._groups: BridgedGroups
+        self.uplink = uplink
+        self._gmks = gmks
+        self._groups = groups
 
     @classmethod
     async def open(
@@ -121,13 +130,18 @@ class SealClient:
         config: SealConfig,
         folder: Path,
         pn_id: str,
+        handle_server: HandleServer,
+        send_key_message: Send,
+        counters: Counter[str],
         *,
         server: Uplink | None = None,
         clock: Callable[[], int] | None = None,
     ) -> Self:
-        """Open the files in `folder` (private); nobody is asked before `start`. `clock` gives Unix seconds.
+        """Open the files in `folder` (private); nobody is asked before `start`. `clock` returns Unix seconds.
 
-        `server`: the CPNS Server of Service Groups that are not mapped. Raises StoreDamaged, ConfigError.
+        `handle_server` and `send_key_message` are the PN GW's, which may be made later: they are called after `start`
+        only. `counters` counts what PNEs that are VAL clients do. `server`: the CPNS Server of Service Groups that are
+        not mapped. Raises StoreDamaged, ConfigError.
         """
         clock = clock or (lambda: int(time.time()))
         over = SteadyClock(clock)
@@ -141,32 +155,32 @@ class SealClient:
             stack.callback(groups.close)
             kms = await stack.enter_async_context(KmsClient(config.kms, material, clock, over))
             settings = Settings(config.strict_status, config.authority, config.window_s)
-            client = ValClient(config.kms.user_uri, gmks, kms.keys, clock, settings, tell=event_log.write, over=over)
-            users: list[_BoardUser] = []
-            for board in config.boards:
-                user = BoardUser(board.pne, board.user_uri)
-                users.append((user, Servers(user, board.cms, board.gms, beside=user.run)))
-                user.respond = users[-1][1].respond
-            made = cls(stack, kms, client, Servers(client, config.cms, config.gms), users)
+            client = ValClient(
+                config.kms.user_uri,
+                gmks,
+                kms.keys,
+                clock,
+                settings,
+                changed=lambda changed: uplink.gmks_changed(changed),
+                tell=event_log.write,
+                over=over,
+            )
             mappings = [
                 MappedGroup(each.group, each.sg_id, None if each.pnes is None else frozenset(each.pnes))
                 for each in config.groups
             ]
-            made._gmks, made._groups = gmks, groups
-            made.uplink = SealUplink(client, groups, pn_id, mappings, server)
-            made._stack = stack.pop_all()
-        return made
+            uplink = SealUplink(client, groups, pn_id, mappings, handle_server, server)
+            users = [_board_user(board, send_key_message, counters) for board in config.boards]
+            boards = BoardUsers({user.pne_id: user for user, _ in users}, counters)
+            servers = Servers(client, config.cms, config.gms)
+            return cls(stack.pop_all(), kms, client, servers, users, boards, uplink, gmks, groups)
 
-    async def start(self, gateway: PnGateway) -> None:
+    async def start(self) -> None:
         """Connect, and deliver to the PN GW and its PNEs. Servers that do not answer are tried again."""
-        self.boards.counters = gateway.counters
-        self.uplink.attach(gateway.handle_server)
         self.uplink.start()
         self._refreshing = asyncio.create_task(self._refresh())
         await self._servers.__aenter__()
-        for user, servers in self._users:
-            user.send = gateway.send_key_message
-            user.counters = gateway.counters
+        for _, servers in self._users:
             await servers.__aenter__()
 
     def images(self) -> dict[str, bytes]:
@@ -196,3 +210,12 @@ class SealClient:
                 _log.warning("keys of the KMS: %s", fault)
                 wait, retry = retry, min(RETRY_MAX_S, 2 * retry)
             await asyncio.sleep(max(1, wait))
+
+
+def _board_user(board: BoardAccess, send: Send, counters: Counter[str]) -> _BoardUser:
+    async def respond(response: NotifyResponse) -> None:
+        await servers.respond(response)
+
+    user = BoardUser(board.pne, board.user_uri, send, respond, counters)
+    servers = Servers(user, board.cms, board.gms, beside=user.run)
+    return user, servers

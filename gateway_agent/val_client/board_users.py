@@ -13,13 +13,14 @@ import datetime
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any
 
 from cpns import cborlite, tuning
 from cpns.errors import CpnsError, MalformedMessage, NotAllowed, TooMany
 from gateway_agent.core.background import Background
 from gateway_agent.core.rates import Rate
-from gateway_agent.val_client.client import shortened
+from gateway_agent.val_client.client import RefreshProfile, shortened
 from mikey_sakke.errors import NoKeyForPeriod, UnauthorisedGroup, WrongInitiator, WrongReceiver
 from mikey_sakke.group_configuration import NotifyRequest, NotifyResponse, UserProfile
 
@@ -41,21 +42,30 @@ UNASKED_PER_HOUR = 12
 
 Send = Callable[[str, bytes], Awaitable[None]]
 """`PnGateway.send_key_message`."""
-Respond = Callable[[NotifyResponse], Awaitable[None]]
+Respond = Callable[[NotifyResponse], Coroutine[Any, Any, None]]
 
 
 class BoardUser:
     """One PNE. `profile` is the last of the CMS; `keys_end`: Unix seconds until which the PNE has keys, as it says."""
 
-    def __init__(self, pne_id: str, user: str, *, answer_s: float = ANSWER_S, ask_first_s: float = ASK_FIRST_S) -> None:
-        """Attach `send` and `respond` before use."""
+    def __init__(
+        self,
+        pne_id: str,
+        user: str,
+        send: Send,
+        respond: Respond,
+        counters: Counter[str] | None = None,
+        *,
+        answer_s: float = ANSWER_S,
+        ask_first_s: float = ASK_FIRST_S,
+    ) -> None:
+        """`send` hands octets to the PNE, `respond` carries a late answer to the group management servers."""
         self.pne_id = pne_id
         self.user = user
         self.profile: UserProfile | None = None
-        self.counters: Counter[str] = Counter()
-        self.refresh_profile: Callable[[], Awaitable[None]] | None = None
-        self.send: Send = _nowhere
-        self.respond: Respond = _nobody
+        self.counters: Counter[str] = Counter() if counters is None else counters
+        self._send = send
+        self._respond = respond
         self._answer_s = answer_s
         self._ask_first_s = ask_first_s
         self._turn = asyncio.Lock()
@@ -88,8 +98,13 @@ class BoardUser:
             else:
                 delay = min(2 * delay, ASK_MAX_S)
 
-    async def take(self, request: NotifyRequest) -> NotifyResponse | None:
-        """Hand a notice to the PNE and return its answer; None without one: the GMS repeats what is not answered."""
+    async def take(
+        self, request: NotifyRequest, refresh_profile: RefreshProfile | None = None
+    ) -> NotifyResponse | None:
+        """Hand a notice to the PNE and return its answer; None without one: the GMS repeats what is not answered.
+
+        `refresh_profile` fetches the profile anew: news of the CMS may come after the GMS's.
+        """
         if request.user != self.user:
             self.counters["val.notices.refused"] += 1
             return NotifyResponse(request.notice_id, code=WrongReceiver.code, text="the notice is for another user")
@@ -102,7 +117,7 @@ class BoardUser:
             while len(self._given) > GIVEN_MAX:
                 del self._given[next(iter(self._given))]
             answer = await self._judged(request.notice_id, notice)
-            if answer is not None and answer[3] in BY_PROFILE and await self._profile_is_another():
+            if answer is not None and answer[3] in BY_PROFILE and await self._profile_is_another(refresh_profile):
                 answer = await self._judged(request.notice_id, notice)
         if answer is None:
             self.counters["val.notices.unanswered"] += 1
@@ -175,9 +190,6 @@ class BoardUser:
             self._background.spawn(self._respond(self._response(answer)))
         self._answered_at = now
 
-    async def _respond(self, response: NotifyResponse) -> None:
-        await self.respond(response)
-
     def _settle(self, answer: list[object] | None) -> None:
         if self._open is not None and not self._open[1].done():
             self._open[1].set_result(answer)
@@ -195,11 +207,11 @@ class BoardUser:
         """The answer to a notice. First the profile: by it the PNE judges whether this GMS may key the group."""
         return await self._asked(name, notice) if await self._profile_told() else None
 
-    async def _profile_is_another(self) -> bool:
-        """Ask the CMS: who was just added may hear of it from the GMS first."""
+    async def _profile_is_another(self, refresh_profile: RefreshProfile | None) -> bool:
+        """Ask the CMS: a user that was just added may hear of it from the GMS first."""
         before = self.profile
-        if self.refresh_profile is not None:
-            await self.refresh_profile()
+        if refresh_profile is not None:
+            await refresh_profile()
         return self.profile != before
 
     async def _profile_told(self) -> bool:
@@ -236,7 +248,7 @@ class BoardUser:
     async def _sent(self, octets: bytes) -> bool:
         """Send; True when the PNE has taken it, and is there."""
         try:
-            await self.send(self.pne_id, octets)
+            await self._send(self.pne_id, octets)
         except CpnsError as error:
             self._there.clear()
             self.counters["val.unreachable"] += 1
@@ -249,9 +261,9 @@ class BoardUser:
 class BoardUsers:
     """`core.ports.KeyMessages` for the PNEs of this PN that are VAL clients: a PNE speaks for its own user only."""
 
-    def __init__(self, users: Mapping[str, BoardUser]) -> None:
+    def __init__(self, users: Mapping[str, BoardUser], counters: Counter[str] | None = None) -> None:
         self._users = users
-        self.counters: Counter[str] = Counter()
+        self.counters: Counter[str] = Counter() if counters is None else counters
 
     def status(self) -> list[dict[str, object]]:
         """Each with its user, whether it was there last, and until when it has keys (Unix seconds, None: not heard)."""
@@ -299,11 +311,3 @@ async def _within(event: asyncio.Event, seconds: float) -> bool:
             return await event.wait()
     except TimeoutError:
         return False
-
-
-async def _nowhere(pne_id: str, key_message: bytes) -> None:
-    raise AssertionError("not attached")
-
-
-async def _nobody(response: NotifyResponse) -> None:
-    raise AssertionError("not attached")

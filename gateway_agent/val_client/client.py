@@ -21,6 +21,9 @@ from mikey_sakke.identifiers import NTP_OFFSET
 
 _log = logging.getLogger(__name__)
 
+RefreshProfile = Callable[[], Awaitable[None]]
+"""Fetches the user profile of this moment from the CMS and applies it; it stays as it is where that fails."""
+
 
 class OpeningKeys(Protocol):
     """The user's identity-specific keys from its KMS (`key_material.UserKeys`)."""
@@ -55,22 +58,23 @@ class ValClient:
         self.user = user
         self.settings = settings or Settings()
         self.counters: Counter[str] = Counter()
-        self.changed = changed
+        self._changed = changed
         self._tell = tell
-        self.refresh_profile: Callable[[], Awaitable[None]] | None = None
-        """Fetches the profile anew: news of the CMS may come after the GMS's."""
         self._store = store
         self._keys = keys
         self._clock = clock
         self._over = over or clock
         self._turn = asyncio.Lock()
 
-    async def take(self, request: NotifyRequest) -> NotifyResponse:
+    async def take(self, request: NotifyRequest, refresh_profile: RefreshProfile | None = None) -> NotifyResponse:
         """Answer a *Notify group configuration request*: the response when all is right and stored (SEAL-GMK-34, -35),
-        else the error, with nothing stored (SEAL-GMK-33, MC-GMK-17)."""
+        else the error, with nothing stored (SEAL-GMK-33, MC-GMK-17).
+
+        `refresh_profile` fetches the profile anew: news of the CMS may come after the GMS's.
+        """
         async with self._turn:
             try:
-                response = await self._accept_with_profile_of_now(request)
+                response = await self._accept_with_profile_of_now(request, refresh_profile)
             except MikeyError as error:
                 self.counters[f"refused.{error.code}"] += 1
                 _log.warning("a key of %s was refused: %s", request.gms, error)
@@ -98,7 +102,7 @@ class ValClient:
         for key_id in erased:
             _log.info("GMK %s erased: it serves no group of %s any more", key_id.hex(), self.user)
         if gone:
-            self.changed(gone)
+            self._changed(gone)
         return gone
 
     @property
@@ -124,17 +128,19 @@ class ValClient:
         with self._store.transaction():
             groups = self._store.forget_past(self._over())
         if groups:
-            self.changed(set(groups))
+            self._changed(set(groups))
 
-    async def _accept_with_profile_of_now(self, request: NotifyRequest) -> NotifyResponse:
+    async def _accept_with_profile_of_now(
+        self, request: NotifyRequest, refresh_profile: RefreshProfile | None
+    ) -> NotifyResponse:
         """Who was just added may hear of it from the GMS first: ask the CMS before refusing."""
         before = self.profile
         try:
             return await self._accept(request)
         except (UnauthorisedGroup, WrongInitiator):
-            if self.refresh_profile is None:
+            if refresh_profile is None:
                 raise
-            await self.refresh_profile()
+            await refresh_profile()
             if self.profile == before:
                 raise
         return await self._accept(request)
@@ -171,7 +177,7 @@ class ValClient:
         elif verdict is GmkVerdict.STORE:
             self._tell(events.GmkArrived(self.user, received.key_id.hex(), key.groups))
         if touched:
-            self.changed(touched)
+            self._changed(touched)
         answer = proof(key.endpoint_key, request.notice_id, key.key_id)
         return NotifyResponse(request.notice_id, key.key_id, answer)
 

@@ -17,6 +17,7 @@ from urllib.parse import quote, urlencode
 import aiohttp
 
 from gateway_agent.errors import GatewayError
+from gateway_agent.val_client.client import RefreshProfile
 from gateway_agent.val_client.server_access import GmsAccess, ServerAccess
 from mikey_sakke.errors import MikeyError
 from mikey_sakke.group_configuration import (
@@ -47,7 +48,6 @@ class Client(Protocol):
     """Whose connections these are: a `ValClient`, or a `BoardUser` who stands for one."""
 
     user: str
-    refresh_profile: Callable[[], Awaitable[None]] | None
 
     @property
     def profile(self) -> UserProfile | None:
@@ -62,7 +62,7 @@ class Client(Protocol):
         """Return when notices can be taken."""
         ...
 
-    async def take(self, request: NotifyRequest) -> NotifyResponse | None:
+    async def take(self, request: NotifyRequest, refresh_profile: RefreshProfile) -> NotifyResponse | None:
         """Answer a notice; None: no answer now."""
         ...
 
@@ -92,7 +92,6 @@ class Servers:
         self._beside = beside
         self._tasks: list[asyncio.Task[None]] = []
         self._profile_known = asyncio.Event()
-        client.refresh_profile = self._refresh_profile
 
     async def __aenter__(self) -> Self:
         works: list[Callable[[], Awaitable[None]]] = [self._follow_profile, self._look_at_expiry]
@@ -190,7 +189,7 @@ class Servers:
                     authorised_at = loop.time()
                 octets = await link.poll("/gms/v1/notifications")
                 for request in decode_requests(octets) if octets else ():
-                    response = await self._client.take(request)
+                    response = await self._client.take(request, self._refresh_profile)
                     if response is None:  # whoever should answer is away
                         break
                     await link.request("POST", _RESPONSES, encode_response(response))

@@ -30,6 +30,9 @@ RETRY_S = 10.0
 LOOK_S = 30.0
 """A GMK whose activation lies ahead becomes the sending key without a message: look that often."""
 
+HandleServer = Callable[[bytes], Awaitable[bytes]]
+"""A message of the CPNS Server to the PN GW, and its answer; raises CpnsError."""
+
 
 @dataclass(frozen=True, slots=True)
 class MappedGroup:
@@ -46,7 +49,7 @@ class MappedGroup:
 
 
 class SealUplink:
-    """An `Uplink`. Call `attach` with the PN GW's `handle_server`, then `start`."""
+    """An `Uplink`, which delivers from `start` on. `gmks_changed` is what the client calls when its GMKs change."""
 
     def __init__(
         self,
@@ -54,9 +57,13 @@ class SealUplink:
         groups: BridgedGroups,
         pn_id: str,
         mappings: list[MappedGroup],
+        handle_server: HandleServer,
         server: Uplink | None = None,
     ) -> None:
-        """`server`: the CPNS Server of all other Service Groups. Raises ValueError for a group mapped twice."""
+        """`handle_server`: the PN GW's, which is called after `start`. `server`: the CPNS Server of all other groups.
+
+        Raises ValueError for a group mapped twice.
+        """
         self._client = client
         self._groups = groups
         self._pn_id = pn_id
@@ -65,24 +72,24 @@ class SealUplink:
         if not len(self._by_sg) == len(self._sg_of) == len(mappings):
             raise ValueError("a group or SG ID is mapped twice")
         self._server = server
-        self._handle: Callable[[bytes], Awaitable[bytes]] | None = None
+        self._handle = handle_server
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.counters: Counter[str] = Counter()
-        client.changed = self._gmks_changed
         self._answers: dict[int, Callable[[Fields], dict[int, object]]] = {
             numbers.JOIN_REQUEST: self._join,
             numbers.LEAVE_REQUEST: self._leave,
             numbers.DELIVERY_REPORT_REQUEST: self._report,
         }
 
-    def attach(self, handle_server: Callable[[bytes], Awaitable[bytes]]) -> None:
-        """The PN GW takes messages by this."""
-        self._handle = handle_server
-
     def start(self) -> None:
         """Deliver from now on; what was not acknowledged before is delivered again."""
         self._task = asyncio.create_task(self._run())
+
+    def gmks_changed(self, groups: set[str]) -> None:
+        """The GMKs of these VAL groups have changed: deliver, if one of them is mapped."""
+        if not self._sg_of.keys().isdisjoint(groups):
+            self._wake.set()
 
     async def close(self) -> None:
         """Stop; it goes on at the next start."""
@@ -280,8 +287,6 @@ class SealUplink:
         }
 
     async def _say(self, code: int, fields: dict[int, object]) -> None:
-        if self._handle is None:
-            raise NoAnswer("the PN GW is not attached")
         if not fields.get(messages.MEMBER, True):
             del fields[messages.MEMBER]
         answer_code, answer = messages.decode(
@@ -299,10 +304,6 @@ class SealUplink:
     def _put(self, group: BridgedGroup) -> None:
         with self._groups.transaction():
             self._groups.put(group)
-
-    def _gmks_changed(self, groups: set[str]) -> None:
-        if not self._sg_of.keys().isdisjoint(groups):
-            self._wake.set()
 
     async def _run(self) -> None:
         while True:

@@ -2,14 +2,15 @@
 
 This is the only module that names concrete parts. Embedded:
 
-    server = await CpnsServer.open(state_dir, ServerConfig())
+    link = InProcessLink({"gw.home": handle_server})      # Server -> PN GW
+    server = await CpnsServer.open(state_dir, ServerConfig(), link=link)
     server.register_gateway("gw.home", "pn.home", is_open=True)
-    server.attach("gw.home", gateway.handle_server)       # Server -> PN GW
+    server.start()
     answer = await server.handle("gw.home", request)      # PN GW -> Server
     ...
     await server.close()
 
-On its own: the same with `ServerConfig(listen=["0.0.0.0"])`; PN GWs are then registered with their credential.
+On its own: with `ServerConfig(listen=["0.0.0.0"])` and no link; PN GWs are then registered with their credential.
 """
 
 import asyncio
@@ -26,12 +27,12 @@ from key_servers.cpns_server import alarms as kinds
 from key_servers.cpns_server import events, tuning
 from key_servers.cpns_server.alarms import ServerAlarms
 from key_servers.cpns_server.config import ServerConfig
-from key_servers.cpns_server.courier import DeliveryCourier
+from key_servers.cpns_server.courier import DeliveryCourier, GatewayLink
 from key_servers.cpns_server.database import FILE_NAME
 from key_servers.cpns_server.gateway_reports import GatewayReports
 from key_servers.cpns_server.gateway_sessions import GatewaySessions
 from key_servers.cpns_server.group_keys import GroupKeyMaker, RandomOctets
-from key_servers.cpns_server.links import InProcessLink, Receiver
+from key_servers.cpns_server.links import InProcessLink
 from key_servers.cpns_server.membership import MembershipChanges
 from key_servers.cpns_server.recovery import Recovery
 from key_servers.cpns_server.registry import Registry
@@ -69,15 +70,23 @@ class CpnsServer:
     Every method raises `cpns.errors.CpnsError` where it refuses, and StoreFailed when the medium does.
     """
 
-    def __init__(self, store: ServerStore, config: ServerConfig, clock: Clock, random_octets: RandomOctets) -> None:
+    def __init__(
+        self,
+        store: ServerStore,
+        config: ServerConfig,
+        clock: Clock,
+        random_octets: RandomOctets,
+        counters: Counter[str],
+        link: GatewayLink,
+        udp: GatewaySessions | None,
+    ) -> None:
         """For `open` only."""
         self._store = store
         self._clock = clock
-        self._counters: Counter[str] = Counter()
+        self._counters = counters
         self.tell: events.Tell = events.write
         self._alarms = ServerAlarms()
-        self._link = InProcessLink()
-        self._udp: GatewaySessions | None = None
+        self._udp = udp
         self._changed = asyncio.Event()
         self._background: asyncio.Task[None] | None = None
 
@@ -99,7 +108,7 @@ class CpnsServer:
             self._counters,
             config.creation_by_pnes,
         )
-        self._courier = DeliveryCourier(store, self._link, self._alarms, self._counters, clock, self._changed)
+        self._courier = DeliveryCourier(store, link, self._alarms, self._counters, clock, self._changed)
         self._views = Views(store, self._courier)
 
     @classmethod
@@ -110,31 +119,31 @@ class CpnsServer:
         *,
         clock: Clock = system_clock,
         random_octets: RandomOctets = secrets.token_bytes,
-        background: bool = True,
+        link: GatewayLink | None = None,
     ) -> "CpnsServer":
-        """Open or create the store in `state_dir` (mode 0700), listen if `config.listen` says so, start deliveries.
+        """Open or create the store in `state_dir` (mode 0700), and listen if `config.listen` says so.
 
-        `clock` gives both clocks, `unix` being 0 while it is not set. Without `background` nothing happens by itself:
-        the caller calls `work`. Raises StoreInUse, StoreUnusable, ServerError
-        and, where it listens, `message_plane.errors.PlaneError`.
+        Requests are answered from then on; nothing is delivered before `start`. `clock` returns both clocks, `unix`
+        being 0 while it is not set. `link` is the way to PN GWs of a Server that does not listen. Raises StoreInUse,
+        StoreUnusable, ServerError and, where it listens, `message_plane.errors.PlaneError`.
         """
         config = config or ServerConfig()
         store = ServerStore(state_dir)
         try:
-            server = cls(store, config, clock, random_octets)
+            counters: Counter[str] = Counter()
+            udp = GatewaySessions(state_dir, config.id, counters) if config.listen else None
+            server = cls(store, config, clock, random_octets, counters, udp or link or InProcessLink({}), udp)
             server._keys.resume(clock())
-            if config.listen:
-                bind = [(host, config.port) for host in config.listen]
-                server._udp = await GatewaySessions.open(
-                    state_dir, config.id, bind, server.handle, server._heard, server._counters
-                )
-                server._link.beyond = server._udp
+            if udp is not None:
+                await udp.open([(host, config.port) for host in config.listen], server.handle, server._heard)
         except BaseException:
             store.close()
             raise
-        if background:
-            server._background = asyncio.get_running_loop().create_task(server._run(), name="cpns-server")
         return server
+
+    def start(self) -> None:
+        """Begin to deliver, and to do by itself what is due. A caller that never calls this calls `work`."""
+        self._background = asyncio.get_running_loop().create_task(self._run(), name="cpns-server")
 
     async def close(self) -> None:
         """Stop deliveries and the endpoint, close the store. Deliveries go on at the next start."""
@@ -149,7 +158,7 @@ class CpnsServer:
         await self._store.lots.close()
         self._store.close()
 
-    # links
+    # messages
 
     async def handle(self, gateway_id: str, message: bytes) -> bytes:
         """Answer one CPNS message (CBOR or XML, answered in kind) of the authenticated PN GW `gateway_id`.
@@ -161,15 +170,6 @@ class CpnsServer:
             return await self._handler.handle(gateway_id, message, self._clock())
         finally:
             self._heard(gateway_id)
-
-    def attach(self, gateway_id: str, receiver: Receiver) -> None:
-        """Reach PN GW `gateway_id` in this process: `await receiver(request) -> response`."""
-        self._link.attach(gateway_id, receiver)
-        self._heard(gateway_id)
-
-    def detach(self, gateway_id: str) -> None:
-        """Undo `attach`; requests wait until the PN GW is back."""
-        self._link.detach(gateway_id)
 
     def images(self) -> dict[str, bytes]:
         """The files that a backup holds of this Server, by their names in the state folder, as it holds them."""

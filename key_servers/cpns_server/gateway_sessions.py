@@ -25,37 +25,29 @@ SESSIONS_FILE = "sessions.sqlite3"
 
 
 class GatewaySessions:
-    """An open endpoint; `request` is the way to PN GWs that have a session."""
+    """The Server's key, and the way to PN GWs that have a session; `open` listens."""
 
-    def __init__(self, endpoint: Endpoint, sessions: SessionStore, identity: OwnIdentity, state_dir: Path) -> None:
-        self._endpoint = endpoint
-        self._sessions = sessions
-        self.identity = identity
-        self._state_dir = state_dir
-
-    @classmethod
-    async def open(
-        cls,
-        state_dir: Path,
-        entity_id: str,
-        bind: list[tuple[str, int]],
-        handle: Handle,
-        alive: Callable[[str], None],
-        counters: Counter[str],
-    ) -> "GatewaySessions":
-        """Load or make the Server's key and listen. `handle` gets the PN GW's authenticated ID and its message.
-
-        `alive` gets the ID of one that sent an empty message: a sign of life, which tells where it is now.
-
-        Raises ServerError (identity of another name) and the errors of `Endpoint.open`.
-        """
+    def __init__(self, state_dir: Path, entity_id: str, counters: Counter[str]) -> None:
+        """Load or make the Server's key. Raises ServerError (it has another name)."""
         path = state_dir / IDENTITY_FILE
-        identity = OwnIdentity.kept(path, entity_id, "server", RESTORE_BACKUP)
-        if identity.entity_id != entity_id:
+        self.identity = OwnIdentity.kept(path, entity_id, "server", RESTORE_BACKUP)
+        if self.identity.entity_id != entity_id:
             raise ServerError(
-                f"{path} belongs to {identity.entity_id}, the configuration says {entity_id}.",
+                f"{path} belongs to {self.identity.entity_id}, the configuration says {entity_id}.",
                 "Put the old name back: PN GWs know this key by it.",
             )
+        self._state_dir = state_dir
+        self._counters = counters
+        self._sessions: SessionStore
+        self._endpoint: Endpoint
+
+    async def open(self, bind: list[tuple[str, int]], handle: Handle, alive: Callable[[str], None]) -> None:
+        """Listen. `handle` is called with the PN GW's authenticated ID and its message.
+
+        `alive` is called with the ID of one that sent an empty message: a sign of life, which tells where it is now.
+
+        Raises the errors of `Endpoint.open`.
+        """
 
         async def take(peer: Peer, message: bytes) -> bytes:
             if peer.role != "gateway":
@@ -65,20 +57,19 @@ class GatewaySessions:
                 return b""
             return await handle(peer.entity_id, message)
 
-        sessions = SessionStore(state_dir / SESSIONS_FILE, RESTORE_BACKUP)
+        self._sessions = SessionStore(self._state_dir / SESSIONS_FILE, RESTORE_BACKUP)
         try:
-            endpoint = await Endpoint.open(
-                identity=identity,
-                store=sessions,
+            self._endpoint = await Endpoint.open(
+                identity=self.identity,
+                store=self._sessions,
                 resources={PATH: cpns_resource(take)},
                 bind=bind,
-                counters=counters,
+                counters=self._counters,
                 requests_max=tuning.PLACES,
             )
         except BaseException:
-            sessions.close()
+            self._sessions.close()
             raise
-        return cls(endpoint, sessions, identity, state_dir)
 
     async def request(self, gateway_id: str, message: bytes) -> bytes:
         """Send one message over the session.

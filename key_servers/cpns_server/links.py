@@ -1,39 +1,28 @@
-"""The two ways to a PN GW: a function call inside one process, or the message plane over UDP."""
+"""The way to PN GWs in the Server's own process: a function call."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from key_servers.cpns_server import tuning
-from key_servers.cpns_server.courier import GatewayLink, GatewaySilent
+from key_servers.cpns_server.courier import GatewaySilent
 
 Receiver = Callable[[bytes], Awaitable[bytes]]
 """What an embedded PN GW offers: one request's octets in, its answer's octets out; raises CpnsError."""
 
 
 class InProcessLink:
-    """PN GWs of this process by name; everybody else through `beyond`, if there is one."""
+    """`courier.GatewayLink` to the PN GWs of this process: `receivers` by the PN GW's entity ID."""
 
-    def __init__(self) -> None:
-        self._receivers: dict[str, Receiver] = {}
-        self.beyond: GatewayLink | None = None
-
-    def attach(self, gateway_id: str, receiver: Receiver) -> None:
-        """Reach `gateway_id` by calling `receiver`."""
-        self._receivers[gateway_id] = receiver
-
-    def detach(self, gateway_id: str) -> None:
-        """Forget it again."""
-        self._receivers.pop(gateway_id, None)
+    def __init__(self, receivers: Mapping[str, Receiver]) -> None:
+        self._receivers = receivers
 
     async def request(self, gateway_id: str, message: bytes) -> bytes:
-        """Send one message and give the answer. Raises GatewaySilent, NotSent, CpnsError."""
+        """Send one message and return the answer. Raises GatewaySilent, NotSent, CpnsError."""
         receiver = self._receivers.get(gateway_id)
-        if receiver is not None:
-            try:
-                async with asyncio.timeout(tuning.ANSWER_TIMEOUT_S):
-                    return await receiver(message)
-            except TimeoutError:
-                raise GatewaySilent(f"PN GW {gateway_id} did not answer in time") from None
-        if self.beyond is None:
-            raise GatewaySilent(f"PN GW {gateway_id} is not attached")
-        return await self.beyond.request(gateway_id, message)
+        if receiver is None:
+            raise GatewaySilent(f"PN GW {gateway_id} is not in this process")
+        try:
+            async with asyncio.timeout(tuning.ANSWER_TIMEOUT_S):
+                return await receiver(message)
+        except TimeoutError:
+            raise GatewaySilent(f"PN GW {gateway_id} did not answer in time") from None

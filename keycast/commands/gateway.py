@@ -60,7 +60,7 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
     Each interface is shown, and why no keys go out on it where none do. Example: keycast gateway check
     """
     from gateway_agent.config.load import load
-    from keycast.services.gateway_service import trial
+    from keycast.services.gateway_trial import trial
 
     with sentences():
         found = asyncio.run(trial(load(config)))
@@ -136,13 +136,13 @@ def run(
 async def _run(path: Path) -> None:
     from gateway_agent.config.load import load
     from gateway_agent.control import SOCKET_FILE, check_path
-    from keycast.services.gateway_service import opened
+    from keycast.services.home import open_home
 
     config = load(path)
     check_path(config.gateway.state_dir / SOCKET_FILE)  # before anything is made
-    async with opened(config) as service:
-        await service.start()
-        app = service.app
+    async with open_home(config) as home:
+        await home.start()
+        app = home.app
         networks = ", ".join(app.networks()) or "no network: keys go by unicast"
         ready(
             {"gateway_id": config.gateway.id, "pn_id": config.gateway.pn, "networks": app.broadcasts()},

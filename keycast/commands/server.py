@@ -76,6 +76,7 @@ async def _serve(server: "CpnsServer", control: "ControlSocket", server_id: str,
     from keycast.commands.gateway import interrupted
 
     try:
+        server.start()
         await control.open()
         ready(
             {"server_id": server_id, "listen": settings.listen, "port": settings.port},

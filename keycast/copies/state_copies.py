@@ -211,7 +211,7 @@ def _begin_epochs(new: Path, old: Path, epochs: int, since_s: int) -> tuple[str,
                 epochs = max(epochs, epochs_ahead(newest, copy) + 1)
 
     async def declare() -> tuple[str, ...]:
-        server = await CpnsServer.open(new, ServerConfig(), background=False)
+        server = await CpnsServer.open(new, ServerConfig())
         try:
             return await server.restore(epochs, since_s)
         finally:

@@ -1,8 +1,8 @@
 """The demo's house: a PN GW with its CPNS Server in one process, and virtual boards, each a process of its own."""
 
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from gateway_agent.config.schema import (
 )
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
-from keycast.provisioning.board import Trust, new_board
-from keycast.services.embedded import InProcessUplink
+from key_servers.cpns_server.links import Receiver
+from keycast.provisioning.board import new_board, trust_of
+from keycast.services.home import open_home, straight
 from keycast.virtual_board.board import VirtualBoard
 from keycast.virtual_board.fleet import Fleet
 from keycast.virtual_board.loopback import GATEWAY_ADDRESS, broadcast_port, free_numbers, own_port
@@ -54,46 +55,37 @@ async def build_house(
     delivery: DeliverySection | None = None,
     broadcast: BroadcastSection | None = None,
     server_config: ServerConfig | None = None,
+    on_the_way: Callable[[Receiver], Receiver] = straight,
 ) -> AsyncIterator[House]:
-    """A running house in `folder`; its boards have sessions soon after. All of it ends with the context."""
-    port = own_port()
+    """A running house in `folder`; its boards have sessions soon after. All of it ends with the context.
+
+    `on_the_way`: as in `open_home`.
+    """
     config = GatewayConfig(
         gateway=GatewaySection(id=GATEWAY_ID, pn=PN_ID, state_dir=folder / "gateway"),
-        message_plane=MessagePlaneSection(listen=[GATEWAY_ADDRESS], port=port, discovery=False),
+        message_plane=MessagePlaneSection(listen=[GATEWAY_ADDRESS], port=own_port(), discovery=False),
         broadcast=broadcast or BroadcastSection(interfaces=["lo"], port=broadcast_port()),
         delivery=delivery or DeliverySection(),
         tree=TreeSection(height=10),
     )
-    sniffer = Sniffer()
-    server = await CpnsServer.open(folder / "server", server_config or ServerConfig())
-    try:
-        server.register_gateway(GATEWAY_ID, PN_ID, is_open=True)
-        app = await GatewayApp.open(config, InProcessUplink(server, GATEWAY_ID))
-        try:
-            server.attach(GATEWAY_ID, app.gateway.handle_server)
-            sniffer.pn_alias = app.pn_alias
-            trust = Trust(
-                app.identity.credential,
-                app.signing_key.public_key,
-                app.signing_key.epoch,
-                PN_ID,
-                f"{GATEWAY_ADDRESS}:{port}",
-            )
-            records = []
-            names = board_names(boards)
-            for name in names:
-                record, credential = new_board(name, trust)
-                app.register(credential)
-                records.append(record)
-            await app.start({})
-            first = free_numbers(boards)
-            async with Fleet(folder / "boards", records, first=first, loss=loss, seed=seed) as fleet:
-                yield House(app, server, dict(zip(names, fleet.boards, strict=True)), sniffer)
-        finally:
-            await app.close()
-    finally:
-        await server.close()
-        sniffer.close()
+    async with AsyncExitStack() as stack:
+        home = await stack.enter_async_context(
+            open_home(config, server_config=server_config or ServerConfig(), on_the_way=on_the_way)
+        )
+        app, server = home.app, home.server
+        assert server is not None  # that is what an uplink is by default
+        sniffer = stack.enter_context(closing(Sniffer(pn_alias=app.pn_alias)))
+        trust = trust_of(app)
+        records = []
+        names = board_names(boards)
+        for name in names:
+            record, credential = new_board(name, trust)
+            app.register(credential)
+            records.append(record)
+        await home.start()
+        first = free_numbers(boards)
+        fleet = await stack.enter_async_context(Fleet(folder / "boards", records, first=first, loss=loss, seed=seed))
+        yield House(app, server, dict(zip(names, fleet.boards, strict=True)), sniffer)
 
 
 def new_seed() -> int:

@@ -26,8 +26,9 @@ from gateway_agent.val_client.app import BoardAccess, GroupAccess, SealClient, S
 from gateway_agent.val_client.server_access import GmsAccess, KmsAccess, ServerAccess
 from key_servers.gms.values import Affiliation
 from keycast.demo.seal_house import GMS_URI, KMS_URI, SealHouse, until
-from keycast.provisioning.board import Trust, new_board
+from keycast.provisioning.board import new_board, trust_of
 from keycast.provisioning.val_client import fetch
+from keycast.services.home import open_home
 from keycast.virtual_board import board as virtual_board
 from keycast.virtual_board.board import VirtualBoard
 from keycast.virtual_board.loopback import GATEWAY_ADDRESS, broadcast_port, free_numbers, own_port
@@ -62,21 +63,19 @@ async def build_seal_home(servers: SealHouse, folder: Path) -> AsyncIterator[Sea
     config = _config(servers, folder, tokens)
     numbers = free_numbers(2)
     async with AsyncExitStack() as stack:
-        seal = await SealClient.open(config.seal, folder / "seal", config.gateway.pn)
-        stack.push_async_callback(seal.close)
-        app = await GatewayApp.open(config, seal.uplink, seal.boards)
-        stack.push_async_callback(app.close)
+        home = await stack.enter_async_context(open_home(config))
+        app, seal = home.app, home.seal
+        assert seal is not None  # it is configured
         boards = []
         for number, name in enumerate(("lamp", "door"), numbers):
-            record, credential = new_board(name, _trust(app))
+            record, credential = new_board(name, trust_of(app))
             app.register(credential)
             boards.append(VirtualBoard.create(folder / name, number, record))
         kms, _, cms = tokens[LAMP_USER]
         made = await fetch(kms, cms, lambda: int(time.time()))
         made.write(folder / "lamp-val")
         await boards[0].take_val_files(folder / "lamp-val")
-        await app.start()
-        await seal.start(app.gateway)
+        await home.start()
         for board in boards:
             await stack.enter_async_context(powered(board))
         await until(lambda: seal.client.profile is not None, "the gateway's profile")  # nobody joins before
@@ -130,9 +129,3 @@ def _config(
         delivery=DeliverySection(method="broadcast"),
         seal=SealConfig(kms=kms, cms=cms, gms=[gms], groups=mapped, boards=[lamp]),
     )
-
-
-def _trust(app: GatewayApp) -> Trust:
-    address = f"{GATEWAY_ADDRESS}:{app.config.message_plane.port}"
-    own, signing = app.identity.credential, app.signing_key
-    return Trust(own, signing.public_key, signing.epoch, app.config.gateway.pn, address)

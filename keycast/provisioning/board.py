@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -9,6 +10,9 @@ from device_agent import discovery, gkdk_store, membership, session
 from device_agent.provisioning import RECORD, Provisioning
 from message_plane import credentials
 from message_plane.credentials import Credential
+
+if TYPE_CHECKING:
+    from gateway_agent.app import GatewayApp
 
 # What a board was given under one identity and is worth nothing to the next one; version floors stay (SEC-04).
 OF_ONE_IDENTITY = (session.RECORD, membership.RECORD, discovery.RECORD, *gkdk_store.RECORDS)
@@ -23,6 +27,12 @@ class Trust:
     signing_epoch: int
     pn_id: str
     address: str = ""
+
+
+def trust_of(app: "GatewayApp") -> Trust:
+    """What a board pins of a PN GW of this process, with the first address that it listens at."""
+    own, signing, plane = app.identity.credential, app.signing_key, app.config.message_plane
+    return Trust(own, signing.public_key, signing.epoch, app.config.gateway.pn, f"{plane.listen[0]}:{plane.port}")
 
 
 def new_board(pne_id: str, trust: Trust) -> tuple[bytes, Credential]:

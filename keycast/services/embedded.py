@@ -6,7 +6,7 @@ from key_servers.cpns_server.app import CpnsServer
 
 
 class InProcessUplink:
-    """`gateway_agent.core.ports.Uplink` to a Server in the same process."""
+    """`gateway_agent.core.ports.Uplink` to a CPNS Server in the same process."""
 
     def __init__(self, server: CpnsServer, gateway_id: str) -> None:
         self._server = server

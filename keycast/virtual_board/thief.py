@@ -96,12 +96,14 @@ def pn_alias_of(frame: bytes) -> int | None:
 class Sniffer:
     """Hears the broadcast plane of this process's houses, or at the address and port given, and keeps every frame.
 
-    With `pn_alias` set, only those of that PN.
+    With a `pn_alias` only those of that PN.
     """
 
-    def __init__(self, address: str = loopback.EVERYBODY, port: int | None = None) -> None:
+    def __init__(
+        self, address: str = loopback.EVERYBODY, port: int | None = None, *, pn_alias: int | None = None
+    ) -> None:
         place = address, loopback.broadcast_port() if port is None else port
-        self.pn_alias: int | None = None
+        self._pn_alias = pn_alias
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
@@ -118,7 +120,7 @@ class Sniffer:
                 frame = self._socket.recv(2048)
             except BlockingIOError:
                 return heard
-            if self.pn_alias in (None, pn_alias_of(frame)):
+            if self._pn_alias in (None, pn_alias_of(frame)):
                 heard.append(frame)
 
     def send(self, frame: bytes) -> None:

@@ -7,6 +7,7 @@ from gateway_agent.core.groups.membership import Cause
 from gateway_agent.core.ports import NoAnswer
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
+from key_servers.cpns_server.links import InProcessLink
 from tests.unit.gateway_world import PN, World
 
 
@@ -26,14 +27,14 @@ class RealServer:
 
 @pytest.fixture
 async def world(tmp_path):
-    server = await CpnsServer.open(tmp_path / "server", ServerConfig(batching_s=0.02))
-    server.register_gateway("gw", PN, is_open=True)
-    world = World(tmp_path / "gw", server=RealServer(server))
-
     async def receive(message):
         return await world.gateway.handle_server(message)
 
-    server.attach("gw", receive)
+    link = InProcessLink({"gw": receive})
+    server = await CpnsServer.open(tmp_path / "server", ServerConfig(batching_s=0.02), link=link)
+    server.register_gateway("gw", PN, is_open=True)
+    world = World(tmp_path / "gw", server=RealServer(server))
+    server.start()
     await world.start()
     yield world
     await server.close()

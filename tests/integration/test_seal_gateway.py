@@ -1,5 +1,6 @@
 """A gateway that is a VAL client, whole: real servers over HTTPS above, a real PN GW and boards with GKDKs below."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -52,10 +53,17 @@ async def test_a_gmk_comes_from_the_gms_down_to_the_boards_and_goes(tmp_path: Pa
         for user in (GATEWAY, BOB):
             await manage.add_member(CREW, user, Affiliation.IMPLICIT)
         await profiles.put_membership(GATEWAY, CREW, GMS_URI)
-        seal = await SealClient.open(config, tmp_path / "seal", PN)
+
+        async def handle_server(message: bytes) -> bytes:
+            return await world.gateway.handle_server(message)
+
+        async def send_key_message(pne_id: str, key_message: bytes) -> None:
+            await world.gateway.send_key_message(pne_id, key_message)
+
+        seal = await SealClient.open(config, tmp_path / "seal", PN, handle_server, send_key_message, Counter())
         world = World(tmp_path / "gw", server=Above(seal))  # type: ignore[arg-type]
         await world.start()
-        await seal.start(world.gateway)
+        await seal.start()
         try:
             await world.until(lambda: seal.client.profile is not None, timeout=20)
             for pne_id in ("lamp", "door"):

@@ -19,7 +19,7 @@ from tests.unit.seal_world import ALICE, CREW, GMS
 class Client:
     """Keeps the newest profile, and hears nothing else."""
 
-    user, refresh_profile = ALICE, None
+    user = ALICE
 
     def __init__(self) -> None:
         self.profile: UserProfile | None = None

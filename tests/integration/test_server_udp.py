@@ -68,6 +68,7 @@ class UdpPnGw(PnGw):
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[CpnsServer]:
     server = await CpnsServer.open(tmp_path / "server", CONFIG)
+    server.start()
     yield server
     await server.close()
 
@@ -102,6 +103,7 @@ async def test_a_large_inventory_arrives_whole(server: CpnsServer, home: UdpPnGw
 
 async def test_after_a_restart_of_the_server_keys_flow_without_a_word_of_the_pn_gw(tmp_path: Path) -> None:
     server = await CpnsServer.open(tmp_path / "server", CONFIG)
+    server.start()
     home = UdpPnGw(tmp_path, "home")
     server.register_gateway("gw.home", "pn.home", home.identity.credential.ccs, is_open=True)
     await home.start(server)
@@ -111,6 +113,7 @@ async def test_after_a_restart_of_the_server_keys_flow_without_a_word_of_the_pn_
     await server.close()
 
     server = await CpnsServer.open(tmp_path / "server", CONFIG.model_copy(update={"port": port}))
+    server.start()
     server.update_key("light")
     await until(lambda: home.versions("light") == [1, 2])
     await home.stop()
@@ -205,6 +208,7 @@ async def test_another_key_for_a_pn_gw_needs_a_person_who_says_replace_and_renew
     tmp_path: Path,
 ) -> None:
     server = await CpnsServer.open(tmp_path / "server", CONFIG)
+    server.start()
     old = UdpPnGw(tmp_path, "home")
     try:
         server.register_gateway("gw.home", "pn.home", old.identity.credential.ccs, is_open=True)
@@ -232,7 +236,7 @@ async def test_another_key_for_a_pn_gw_needs_a_person_who_says_replace_and_renew
 async def test_a_replacement_of_a_pn_gws_key_that_was_cut_is_done_whole_the_second_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = await CpnsServer.open(tmp_path / "server", CONFIG, background=False)
+    server = await CpnsServer.open(tmp_path / "server", CONFIG)
     try:
         first, second = (OwnIdentity.create(tmp_path / key, "gw.home", "gateway").credential for key in ("a", "b"))
         server.register_gateway("gw.home", "pn.home", first.ccs)

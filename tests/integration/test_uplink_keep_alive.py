@@ -76,6 +76,7 @@ class Router(asyncio.DatagramProtocol):
 async def behind_a_router(folder: Path) -> AsyncIterator[tuple[CpnsServer, UdpPnGw, Router]]:
     """A Server, and a PN GW with a session and a group whose key it has."""
     server = await CpnsServer.open(folder / "server", CONFIG)
+    server.start()
     router = await Router.open(server.addresses[0])
     home = UdpPnGw(folder, "home")
     server.register_gateway("gw.home", "pn.home", home.identity.credential.ccs, is_open=True)

@@ -46,7 +46,7 @@ async def test_the_log_of_a_home_tells_what_happens_and_no_secret(tmp_path, capl
     secrets = set()
 
     def remember():
-        secrets.update(secrets_in(tmp_path / "gateway") | secrets_in(tmp_path / "server"))
+        secrets.update(secrets_in(tmp_path / "gateway"))
 
     def said(*words):
         return any(all(word in line for word in words) for line in caplog.messages)

@@ -25,6 +25,7 @@ async def test_a_key_reaches_a_silent_pn_gw_at_once_because_it_keeps_the_way_ope
         with network.inside(None):
             config = ServerConfig(id=SERVER_ID, listen=[network.FAR_ADDRESS], batching_s=0)
             server = await CpnsServer.open(tmp_path / "server", config)
+            server.start()
         home = UdpPnGw(tmp_path, "home")
         server.register_gateway("gw.home", "pn.home", home.identity.credential.ccs, is_open=True)
         home.store.register(credentials.parse(server.credential(), "server"))

@@ -54,13 +54,18 @@ class Gateway:
             broadcast = {{ interfaces = [] }}
         """
         self.config = parse(text.encode())
-        self.user = BoardUser("val board", PUBLIC["users"]["Alice"]["user_uri"])
+        self.user = BoardUser("val board", PUBLIC["users"]["Alice"]["user_uri"], self.send, self.respond)
         self.app: GatewayApp
 
     async def open(self) -> None:
         self.app = await GatewayApp.open(self.config, NoServer(), BoardUsers({"val board": self.user}))
-        self.user.send = self.app.gateway.send_key_message
         await self.app.start()
+
+    async def send(self, pne_id: str, key_message: bytes) -> None:
+        await self.app.gateway.send_key_message(pne_id, key_message)
+
+    async def respond(self, response: NotifyResponse) -> None:
+        """A late answer goes nowhere."""
 
     def board_record(self, pne_id: str = "val board") -> bytes:
         own = self.app.identity.credential

@@ -6,9 +6,10 @@ from typing import Any
 from cpns import messages as m
 from cpns import numbers as n
 from cpns.errors import CpnsError
-from key_servers.cpns_server.app import CpnsServer
+from key_servers.cpns_server.app import CpnsServer, system_clock
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.courier import GatewaySilent
+from key_servers.cpns_server.links import InProcessLink, Receiver
 from key_servers.cpns_server.values import Moment
 
 UPLINK = 131072
@@ -79,17 +80,32 @@ class PnGw:
 
 
 class House:
-    """A Server with its clock and PN GWs, worked by hand."""
+    """A Server with its clock and PN GWs, worked by hand. `receivers`: the PN GWs that it reaches, by entity ID."""
 
-    def __init__(self, server: CpnsServer, clock: HandClock) -> None:
+    def __init__(self, server: CpnsServer, clock: HandClock, receivers: dict[str, Receiver]) -> None:
         self.server = server
         self.clock = clock
+        self.receivers = receivers
         self.gateways: dict[str, PnGw] = {}
 
     @classmethod
-    async def open(cls, state_dir: Path, config: ServerConfig | None = None, clock: HandClock | None = None) -> "House":
+    async def open(
+        cls,
+        state_dir: Path,
+        config: ServerConfig | None = None,
+        clock: HandClock | None = None,
+        *,
+        by_itself: bool = False,
+        **how: Any,
+    ) -> "House":
+        """`by_itself`: the Server runs on the machine's clock, without a hand that works it."""
         clock = clock or HandClock()
-        return cls(await CpnsServer.open(state_dir, config, clock=clock, background=False), clock)
+        receivers: dict[str, Receiver] = {}
+        ticks = system_clock if by_itself else clock
+        server = await CpnsServer.open(state_dir, config, clock=ticks, link=InProcessLink(receivers), **how)
+        if by_itself:
+            server.start()
+        return cls(server, clock, receivers)
 
     def gateway(self, name: str, is_open: bool = True) -> PnGw:
         """The PN GW `gw.<name>` of PN `pn.<name>`, registered and attached at the first call."""
@@ -101,7 +117,8 @@ class House:
         return self.gateways[name]
 
     def attach(self, gateway: PnGw) -> None:
-        self.server.attach(gateway.gateway_id, gateway.receive)
+        """The PN GW is reached from now on; it is asked at the next work, or when it speaks."""
+        self.receivers[gateway.gateway_id] = gateway.receive
 
     async def ask(self, gateway: PnGw, code: int, fields: dict[int, Any]) -> dict[int, Any]:
         """Send a request of a PN GW, give the answer's fields; the answer is the response to this request."""

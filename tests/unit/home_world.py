@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from cpns import messages, numbers
 from gateway_agent.config.load import load
-from keycast.services.gateway_service import opened
+from keycast.services.home import open_home
 from message_plane.identity import OwnIdentity
 from message_plane.session_store import AddContext, StoredContext
 
@@ -41,7 +41,7 @@ class Home:
 
     @contextlib.asynccontextmanager
     async def running(self):
-        async with opened(self.config) as service:
+        async with open_home(self.config) as service:
             await service.start()
             yield service
             self.note(service)

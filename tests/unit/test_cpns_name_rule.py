@@ -142,7 +142,7 @@ async def test_every_entrance_of_a_gateway(tmp_path: Path, name: str) -> None:
 @pytest.mark.req("SEC-31")
 @pytest.mark.parametrize("name", TYPED)
 async def test_every_entrance_of_a_server(tmp_path: Path, name: str) -> None:
-    server = await CpnsServer.open(tmp_path / "server", background=False)
+    server = await CpnsServer.open(tmp_path / "server")
     try:
         server.register_gateway("gw", "home", is_open=True)
         server.create_group("light", open_to=["home"])

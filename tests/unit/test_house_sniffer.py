@@ -31,13 +31,10 @@ def test_a_sniffer_of_one_pn_keeps_its_frames_and_no_others() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.255.255.255", 0))
         port = probe.getsockname()[1]
-    sniffer = Sniffer(port=port)
     everything = frames(OURS) + frames(THEIRS) + [b"junk"]
-    for frame in everything:
-        sniffer.send(frame)
-    assert sniffer.frames() == everything
-    sniffer.pn_alias = OURS
-    for frame in everything:
-        sniffer.send(frame)
-    assert sniffer.frames() == frames(OURS)
-    sniffer.close()
+    for pn_alias, kept in ((None, everything), (OURS, frames(OURS))):
+        sniffer = Sniffer(port=port, pn_alias=pn_alias)
+        for frame in everything:
+            sniffer.send(frame)
+        assert sniffer.frames() == kept
+        sniffer.close()

@@ -13,7 +13,8 @@ from gateway_agent.app import SESSIONS_FILE
 from gateway_agent.config.load import load
 from gateway_agent.errors import GatewayError
 from key_servers.errors import ServerError
-from keycast.services.gateway_service import opened, trial
+from keycast.services.gateway_trial import trial
+from keycast.services.home import open_home
 from message_plane.errors import PlaneError
 from private_store.errors import PrivateStoreError
 
@@ -52,8 +53,8 @@ def change(path, old, new):
 
 async def run(path):
     """Every step of `keycast gateway run`, ended as soon as it is ready."""
-    async with opened(load(path)) as service:
-        await service.start()
+    async with open_home(load(path)) as home:
+        await home.start()
 
 
 async def check(path):
@@ -228,7 +229,7 @@ def test_a_disk_that_fills_up_is_told_of_the_folder_that_is_named_and_nothing_st
 
 def test_a_gateway_that_runs_is_left_alone_and_what_it_does_not_have_yet_is_tried(config):
     async def beside():
-        async with opened(load(config)) as service:
+        async with open_home(load(config)) as service:
             await service.start()
             assert (await check(config)).pid == os.getpid()
             change(config, '["127.0.0.1"]', '["192.0.2.250"]')

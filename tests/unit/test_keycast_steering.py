@@ -16,7 +16,7 @@ from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.errors import StoreFailed
 from keycast.provisioning.board import Trust, new_board
-from keycast.services.embedded import InProcessUplink
+from keycast.services.home import open_home
 from keycast.services.known_names import nearest
 from keycast.services.server_steering import server_commands
 from keycast.services.steering import commands
@@ -56,22 +56,19 @@ class Home:
 
 @pytest.fixture
 async def home(tmp_path: Path) -> AsyncIterator[Home]:
-    server = await CpnsServer.open(tmp_path / "server", background=False)
-    server.register_gateway("gw", "home", is_open=True)
     config = GatewayConfig(
         gateway=GatewaySection(id="gw", pn="home", state_dir=tmp_path / "state"),
         message_plane=MessagePlaneSection.model_construct(listen=["127.0.0.1"], port=0, discovery=False),
         broadcast=BroadcastSection(interfaces=[]),
     )
-    app = await GatewayApp.open(config, InProcessUplink(server, "gw"))
-    home = Home(app, server)
-    await home.ask("group.create", sg_id=SG, open_to=["home"])
-    await home.let_in("lamp.porch")
-    await home.let_in("lamp.hall")
-    await home.join("lamp.hall")
-    yield home
-    await app.close()
-    await server.close()
+    async with open_home(config) as opened:
+        assert opened.server is not None
+        home = Home(opened.app, opened.server)
+        await home.ask("group.create", sg_id=SG, open_to=["home"])
+        await home.let_in("lamp.porch")
+        await home.let_in("lamp.hall")
+        await home.join("lamp.hall")
+        yield home
 
 
 @pytest.mark.parametrize(
@@ -205,7 +202,7 @@ async def test_what_is_not_here_is_said_to_be_elsewhere(home: Home) -> None:
 
 
 async def test_gateways_of_a_server_of_its_own(tmp_path: Path) -> None:
-    server = await CpnsServer.open(tmp_path, ServerConfig(), background=False)
+    server = await CpnsServer.open(tmp_path, ServerConfig())
     try:
         known = server_commands(server)
         server.register_gateway("gw.home", "home")

@@ -28,14 +28,12 @@ GMK_ID, PROOF = b"\x01\x02\x03\x04", b"p" * 16
 class Board:
     """A PNE that takes what it is sent; `answer` says what it does with a notice."""
 
-    def __init__(self, user: BoardUser) -> None:
-        self.user = user
+    def __init__(self, **times: float) -> None:
+        self.user = BoardUser("lamp", LAMP, self.take, self.respond, **times)
         self.there = True
         self.sent: list[list[object]] = []
         self.late: list[NotifyResponse] = []
         self.answer: Callable[[str], list[object] | None] = lambda name: [name, GMK_ID, PROOF, "", ""]
-        user.send = self.take
-        user.respond = self.respond
 
     async def take(self, pne_id: str, octets: bytes) -> None:
         assert pne_id == "lamp"
@@ -61,11 +59,11 @@ def notice(name: str = "n-1", user: str = LAMP, i_message: bytes = b"mikey") -> 
 
 @pytest.fixture
 async def board() -> AsyncIterator[Board]:
-    user = BoardUser("lamp", LAMP, answer_s=0.1, ask_first_s=0.02)
-    running = asyncio.create_task(user.run())
-    yield Board(user)
+    board = Board(answer_s=0.1, ask_first_s=0.02)
+    running = asyncio.create_task(board.user.run())
+    yield board
     running.cancel()
-    await user.close()
+    await board.user.close()
 
 
 async def test_a_notice_goes_to_the_board_as_it_is_and_its_answer_comes_back(board: Board) -> None:
@@ -101,8 +99,7 @@ async def test_who_was_just_added_is_asked_again_with_the_profile_of_this_moment
         board.answer = lambda name: [name, GMK_ID, PROOF, "", ""]
         board.user.apply_profile(UserProfile(LAMP, 4, {CREW: GMS}))
 
-    board.user.refresh_profile = refresh
-    assert await board.user.take(notice()) == NotifyResponse("n-1", GMK_ID, PROOF)
+    assert await board.user.take(notice(), refresh) == NotifyResponse("n-1", GMK_ID, PROOF)
     assert [each[2] for each in board.sent if each[:2] == ["", "profile"]] == ["3", "4"]
 
 
@@ -128,11 +125,9 @@ async def test_nothing_is_fetched_for_a_board_that_is_away(board: Board) -> None
     assert board.sent == [[]]
 
 
-async def test_a_board_that_was_away_for_long_is_asked_soon_after_it_says_anything(
-    board: Board,
-) -> None:
-    user = BoardUser("lamp", LAMP, ask_first_s=0.2)
-    user.send, board.there = board.take, False
+async def test_a_board_that_was_away_for_long_is_asked_soon_after_it_says_anything() -> None:
+    board = Board(ask_first_s=0.2)
+    user, board.there = board.user, False
     waiting = asyncio.create_task(user.ready())
     await asyncio.sleep(1.5)  # asked after 0, 0.2, 0.6 and 1.4 s: the next time would be after 3 s
     asked = user.counters["val.unreachable"]
@@ -150,9 +145,8 @@ async def test_without_answer_there_is_none_and_a_late_one_still_counts(board: B
     assert board.late == [NotifyResponse("n-1", GMK_ID, PROOF)]
 
 
-async def test_a_board_that_starts_anew_over_a_notice_is_not_waited_for(board: Board) -> None:
-    board.user = BoardUser("lamp", LAMP, answer_s=60)
-    board.user.send = board.take
+async def test_a_board_that_starts_anew_over_a_notice_is_not_waited_for() -> None:
+    board = Board(answer_s=60)
     board.answer = lambda name: [END]
     assert await asyncio.wait_for(board.user.take(notice()), 1) is None
 
@@ -216,17 +210,16 @@ async def test_notices_for_somebody_else_or_too_large_are_refused_here(board: Bo
 
 
 async def test_a_pne_speaks_for_its_own_user_only(board: Board) -> None:
-    door = BoardUser("door", DOOR)
-    users = BoardUsers({"lamp": board.user, "door": door})
-    board.answer = lambda name: None
-    waiting = asyncio.create_task(board.user.take(notice()))
-    await asyncio.sleep(0)
     answers: list[NotifyResponse] = []
 
     async def respond(response: NotifyResponse) -> None:
         answers.append(response)
 
-    door.respond = respond
+    door = BoardUser("door", DOOR, board.take, respond)
+    users = BoardUsers({"lamp": board.user, "door": door})
+    board.answer = lambda name: None
+    waiting = asyncio.create_task(board.user.take(notice()))
+    await asyncio.sleep(0)
     users.take("door", cborlite.encode(["n-1", GMK_ID, PROOF, "", ""]))
     assert await waiting is None and board.late == []
     assert answers == [NotifyResponse("n-1", GMK_ID, PROOF)]  # by the door's token: the GMS refuses it

@@ -291,11 +291,9 @@ async def test_the_profile_is_asked_for_before_a_group_is_refused(
     async def added() -> None:
         client.apply_profile(profile(2, crew=GMS))
 
-    client.refresh_profile = unchanged
-    assert (await client.take(notice(good))).code in ("unauthorised-group", "wrong-initiator")
+    assert (await client.take(notice(good), unchanged)).code in ("unauthorised-group", "wrong-initiator")
     assert asked == [before] and store.all() == []
-    client.refresh_profile = added
-    assert (await client.take(notice(good))).code == ""
+    assert (await client.take(notice(good), added)).code == ""
     store.close()
 
 

@@ -116,7 +116,7 @@ async def test_connections_outlast_a_full_disk(
     kms: KmsSecrets, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Client:
-        user, profile, refresh_profile = ALICE, None, None
+        user, profile = ALICE, None
         ticks = 0
 
         def tick(self) -> None:
@@ -133,11 +133,15 @@ async def test_connections_outlast_a_full_disk(
     assert "full" in caplog.text and "ended by a fault" not in caplog.text
 
 
+async def nobody(message: bytes) -> bytes:
+    raise AssertionError("nothing is delivered before the start")
+
+
 async def test_an_uplink_that_cannot_write_gives_no_answer(kms: KmsSecrets, tmp_path: Path) -> None:
     client, store = client_of(kms, tmp_path, Clock())
     client.apply_profile(profile(crew=GMS))
     groups = BridgedGroups(tmp_path / "groups")
-    uplink = SealUplink(client, groups, "pn", [MappedGroup(CREW, "pn/crew")])
+    uplink = SealUplink(client, groups, "pn", [MappedGroup(CREW, "pn/crew")], nobody)
     join = messages.encode(numbers.JOIN_REQUEST, {messages.SG_ID: "pn/crew", messages.PNE_ID: "lamp"})
     may_write(groups, False)
     with pytest.raises(NoAnswer, match="cannot be used"):

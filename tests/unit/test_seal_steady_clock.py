@@ -1,6 +1,8 @@
 """The wall clock alone erases nothing of a VAL client (SEC-36)."""
 
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -49,6 +51,10 @@ def test_drift_and_ntp_steps_of_seconds_are_no_reason_to_keep_what_is_over() -> 
     assert clocks.over() > NOW + EVEN_FOR_S
 
 
+async def nobody(*message: Any) -> Any:
+    raise AssertionError("nothing is delivered before the start")
+
+
 @pytest.mark.req("SEC-36")
 async def test_a_gateway_erases_keys_by_that_clock(tmp_path: Path) -> None:
     access = KmsAccess(
@@ -57,9 +63,8 @@ async def test_a_gateway_erases_keys_by_that_clock(tmp_path: Path) -> None:
     cms = ServerAccess(url="https://cms.example", token=SecretStr("a" * 32))
     gms = GmsAccess(url="https://gms.example", token=SecretStr("a" * 32), gms_uri="gms")
     groups = [GroupAccess(group="sip:crew@example.org", sg_id="crew")]
-    seal = await SealClient.open(
-        SealConfig(kms=access, cms=cms, gms=[gms], groups=groups), tmp_path / "seal", "pn.home"
-    )
+    config = SealConfig(kms=access, cms=cms, gms=[gms], groups=groups)
+    seal = await SealClient.open(config, tmp_path / "seal", "pn.home", nobody, nobody, Counter())
     try:
         assert isinstance(seal.client._over, SteadyClock) and seal._kms._over is seal.client._over
     finally:

@@ -49,13 +49,20 @@ class Home:
         self.clock = Clock()
         self.client: ValClient
         self.gmks: GmkStore
-        self.client, self.gmks = client_of(kms, folder, self.clock)
+        self.client, self.gmks = client_of(
+            kms, folder, self.clock, changed=lambda groups: self.uplink.gmks_changed(groups)
+        )
         self.client.apply_profile(profile(crew=GMS))
         self.groups = BridgedGroups(folder / "groups.sqlite3")
-        self.uplink = SealUplink(self.client, self.groups, PN, [MappedGroup(CREW, SG, **mapping)], server)
+        mappings = [MappedGroup(CREW, SG, **mapping)]
+        self.uplink = SealUplink(self.client, self.groups, PN, mappings, self.handle_server, server)
         self.world = World(folder / "gw", server=Above(self.uplink))  # type: ignore[arg-type]
-        self.uplink.attach(self.world.gateway.handle_server)
-        self.sent = 0
+        self.is_cut = False
+
+    async def handle_server(self, message: bytes) -> bytes:
+        if self.is_cut:
+            raise NoAnswer("the PN GW does not answer")
+        return await self.world.gateway.handle_server(message)
 
     async def start(self) -> "Home":
         await self.world.start()
@@ -215,12 +222,12 @@ async def test_only_pnes_of_the_mapping_may_join(kms: KmsSecrets, tmp_path: Path
 
 async def test_what_was_not_acknowledged_is_delivered_after_a_restart(home: Home) -> None:
     await home.world.board(LAMP, SG)
-    handle, home.uplink._handle = home.uplink._handle, None
+    home.is_cut = True
     gmk = await home.gmk()
     await home.world.until(lambda: home.version() == 1)
     await home.uplink.close()
     assert not home.groups.get(SG).settled
-    home.uplink._handle = handle
+    home.is_cut = False
     home.uplink.start()
     await home.holds(LAMP, 1, gmk)
 
@@ -266,11 +273,15 @@ async def test_without_a_cpns_server_other_groups_get_no_answer(home: Home) -> N
         await home.uplink.request(message)
 
 
+async def nobody(message: bytes) -> bytes:
+    raise AssertionError("nothing is delivered before the start")
+
+
 def test_a_group_is_mapped_once(kms: KmsSecrets, tmp_path: Path) -> None:
     client, store = client_of(kms, tmp_path, Clock())
     groups = BridgedGroups(tmp_path / "groups")
     with pytest.raises(ValueError, match="twice"):
-        SealUplink(client, groups, PN, [MappedGroup(CREW, SG), MappedGroup(CREW, "other")])
+        SealUplink(client, groups, PN, [MappedGroup(CREW, SG), MappedGroup(CREW, "other")], nobody)
     store.close()
     groups.close()
 

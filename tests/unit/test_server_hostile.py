@@ -176,7 +176,7 @@ async def test_a_pn_gw_registered_for_xml_is_served_in_xml(house: House) -> None
         return bytes(xml_form.encode(code + 1, answer))
 
     house.server.register_gateway("gw.old", "pn.old", form="xml", is_open=True)
-    house.server.attach("gw.old", receive)
+    house.receivers["gw.old"] = receive
     request = xml_form.encode(n.CREATE_SERVICE_GROUP_REQUEST, {m.PNE_ID: "stove", m.SG_ID: "kitchen"})
     await house.server.handle("gw.old", request)
     await house.work()

@@ -195,9 +195,8 @@ async def test_every_key_is_16_octets_of_the_random_source(tmp_path: Path) -> No
         drawn.append(bytes([len(drawn) + 1]) * count)
         return drawn[-1]
 
-    clock = HandClock()
-    server = await CpnsServer.open(tmp_path, clock=clock, random_octets=random_octets, background=False)
-    house = House(server, clock)
+    house = await House.open(tmp_path, random_octets=random_octets)
+    server = house.server
     home = house.gateway("home")
     await house.create(home, "lamp", "light")
     await house.work()
@@ -215,7 +214,7 @@ async def test_a_broken_random_source_makes_no_key(tmp_path: Path, octets: bytes
     def random_octets(count: int) -> bytes:
         return given.pop() if given else octets
 
-    server = await CpnsServer.open(tmp_path, clock=HandClock(), random_octets=random_octets, background=False)
+    server = await CpnsServer.open(tmp_path, clock=HandClock(), random_octets=random_octets)
     server.create_group("light")
     with pytest.raises(WeakRandomness):
         server.update_key("light")
@@ -341,7 +340,7 @@ async def test_an_answer_to_another_request_is_no_answer(house: House) -> None:
         answer = {m.RESULT: n.RESULT_SUCCESS, m.SG_ID: "other", m.VERSION: 9}
         return bytes(m.encode(n.GROUP_KEY_DELIVERY_RESPONSE, answer))
 
-    house.server.attach("gw.home", confused)
+    house.receivers["gw.home"] = confused
     await house.create(home, "lamp", "light")
     await house.work()
     (delivery,) = house.server.show_group("light").deliveries
@@ -403,8 +402,8 @@ async def test_by_itself_the_server_updates_delivers_and_tries_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tuning, "RETRY_MIN_S", 0.05)
-    server = await CpnsServer.open(tmp_path, ServerConfig(batching_s=0.1))
-    house = House(server, HandClock())
+    house = await House.open(tmp_path, ServerConfig(batching_s=0.1), by_itself=True)
+    server = house.server
     home = house.gateway("home")
     home.down = True
     await house.create(home, "lamp", "light")

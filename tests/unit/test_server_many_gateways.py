@@ -11,13 +11,12 @@ import pytest
 from cpns import messages as m
 from cpns import numbers as n
 from key_servers.cpns_server import tuning
-from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.courier import NotSent
 from key_servers.cpns_server.database import ServerDatabase
 from key_servers.cpns_server.store import ServerStore
 from key_servers.errors import StoreFailed
-from tests.unit.cpns_server_parts import HandClock, House, PnGw, error_of, succeeded
+from tests.unit.cpns_server_parts import House, PnGw, error_of, succeeded
 from tests.waiting import until
 
 SG = "light"
@@ -41,7 +40,7 @@ async def houses(folder: Path, number: int, *, by_itself: bool = False) -> tuple
 
     `by_itself`: on the machine's clock, without a hand that works it.
     """
-    house = House(await CpnsServer.open(folder, CONFIG), HandClock()) if by_itself else await House.open(folder, CONFIG)
+    house = await House.open(folder, CONFIG, by_itself=by_itself)
     gateways = [MutePnGw(f"gw.{i:04}", f"pn.{i:04}") for i in range(number)]
     with house.server._store.transaction():  # all that follows is one commit
         for gateway in gateways:
@@ -169,7 +168,7 @@ async def test_what_never_went_out_is_no_alarm_and_is_sent_later(many: tuple[Hou
     async def unsent(message: bytes) -> bytes:
         raise NotSent("the lease has lapsed")
 
-    house.server.attach(gateways[0].gateway_id, unsent)
+    house.receivers[gateways[0].gateway_id] = unsent
     house.server.update_key(SG)
     await house.pass_time(60)
     assert house.server.counters()["deliveries_unsent"] > 3

@@ -23,7 +23,7 @@ from key_servers.cpns_server.config import ServerConfig
 from keycast.commands import gateway as gateway_command
 from keycast.commands import server as server_command
 from keycast.copies import backup_facts, state_copies
-from keycast.services.gateway_service import opened
+from keycast.services.home import open_home
 from message_plane.identity import OwnIdentity
 from private_store import archive, contents, files, restoring
 from tests.unit.home_world import BOARDS, SG, Home, ask
@@ -128,7 +128,7 @@ async def test_a_home_comes_back_beside_whatever_is_left(home, backup, tmp_path,
             shutil.copytree(tmp_path / "killed", home.state)
             assert (home.state / "store" / "gateway.db-wal").stat().st_size
         elif left == "a new home":
-            async with opened(home.config):
+            async with open_home(home.config):
                 pass
             assert OwnIdentity.load(home.state / "identity.key").x != identity
     else:
@@ -170,7 +170,7 @@ async def test_restores_of_one_backup_on_new_disks_share_no_number(home, backup,
         with monkeypatch.context() as patch:
             patch.setattr(backup_facts.time, "time", lambda age_s=age_s: made + age_s)
             done = await put_back(home, backup)
-        async with opened(home.config, at_work=False) as service:
+        async with open_home(home.config) as service:
             service.server.create_group("home/later", open_to=["home"])
             later = service.server.update_key("home/later")
             found.append((done.generation, service.server.confirm_members(SG), later >> 16))
@@ -225,7 +225,7 @@ async def test_a_restore_that_is_cut_at_any_step_leaves_the_old_home_or_the_new_
                 whole = False
         if whole:
             break
-        async with opened(home.config, at_work=False) as service:
+        async with open_home(home.config) as service:
             groups = {group.sg_id for group in service.server.list_groups()}
             assert groups in ({SG}, {SG, "home/later"})
             assert {credential.entity_id for credential in service.app.credentials.registered()} == set(BOARDS)
@@ -253,7 +253,7 @@ async def test_nothing_is_opened_while_a_decided_restore_is_not_in_place(home, b
         await put_back_here(home, backup)
     with pytest.raises(ERRORS, match="was cut short"):
         own_keys(home.config)
-    async with opened(home.config, at_work=False):
+    async with open_home(home.config):
         own_keys(home.config)
 
 
@@ -388,7 +388,7 @@ async def test_a_server_comes_back_with_its_groups_gateways_and_key(tmp_path, wh
     state, backup = tmp_path / "server", tmp_path / "server.backup"
     config = ServerConfig(id="srv", listen=["127.0.0.1"], port=0)
     gateway = OwnIdentity.create(tmp_path / "gw.key", "gw.home", "gateway").credential
-    server = await CpnsServer.open(state, config, background=False)
+    server = await CpnsServer.open(state, config)
     server.register_gateway("gw.home", "home", gateway.ccs, is_open=True)
     server.create_group(SG, open_to=["home"])
     credential, before = server.credential(), server.update_key(SG)
@@ -405,7 +405,7 @@ async def test_a_server_comes_back_with_its_groups_gateways_and_key(tmp_path, wh
             return state_copies.put_back_server(state, backup)
 
     assert (await asyncio.to_thread(restore)).held == (SG,)
-    server = await CpnsServer.open(state, config, background=False)
+    server = await CpnsServer.open(state, config)
     assert server.credential() == credential
     assert server._udp._sessions.credential("gw.home") == gateway
     assert server.confirm_members(SG) >> 16 == (before >> 16) + 1

@@ -7,7 +7,7 @@ request is answered with an Echo challenge (RFC 8613, B.1.2), and from then on n
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +23,9 @@ from gateway_agent.config.schema import (
 )
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
+from key_servers.cpns_server.links import Receiver
 from keycast.provisioning.board import Trust, new_board
-from keycast.services.embedded import InProcessUplink
+from keycast.services.home import open_home, straight
 from keycast.virtual_board.loopback import own_port
 from message_plane.session_store import AddContext, SessionStore, StoredContext
 
@@ -33,8 +34,6 @@ GATEWAY_ADDRESS = "127.0.0.1"
 EVERYBODY = "127.255.255.255"
 SLOTS = 2048  # the PN GW begins a larger tree when fewer than a tenth of the slots are free
 _NUMBERS_USED = 64
-
-Receiver = Callable[[bytes], Awaitable[bytes]]
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,12 +68,12 @@ async def build_home(
     folder: Path,
     pnes: int,
     delivery: DeliverySection,
-    between: Callable[[Receiver], Receiver] = lambda receiver: receiver,
+    on_the_way: Callable[[Receiver], Receiver] = straight,
     *,
     slots: int = SLOTS,
     broadcast_port: int = 0,
 ) -> AsyncIterator[Home]:
-    """A home with `pnes` PNEs in `folder`. `between` may put something on the way from the Server to the PN GW.
+    """A home with `pnes` PNEs in `folder`. `on_the_way` may put something between the Server and the PN GW.
 
     `slots` of its tree, a power of two; `broadcast_port` 0 is any that nobody else listens to.
     """
@@ -111,21 +110,15 @@ async def build_home(
     sessions.release(lease)
     sessions.close()
 
-    server = await CpnsServer.open(folder / "server", ServerConfig(rekey_on_join=False, batching_s=0))
-    try:
-        server.register_gateway(GATEWAY_ID, PN_ID, is_open=True)
+    server_config = ServerConfig(rekey_on_join=False, batching_s=0)
+    async with open_home(config, server_config=server_config, on_the_way=on_the_way) as home:
+        app, server = home.app, home.server
+        assert server is not None  # that is what an uplink is by default
         server.create_group(SG_ID, open_to=[PN_ID])
-        app = await GatewayApp.open(config, InProcessUplink(server, GATEWAY_ID))
-        try:
-            for each in keys:
-                app.gateway.administration.register_pne(each.pne_id)
-            server.attach(GATEWAY_ID, between(app.gateway.handle_server))
-            await app.start()
-            yield Home(app, server, keys, (GATEWAY_ADDRESS, port), broadcast_port)
-        finally:
-            await app.close()
-    finally:
-        await server.close()
+        for each in keys:
+            app.gateway.administration.register_pne(each.pne_id)
+        await home.start()
+        yield Home(app, server, keys, (GATEWAY_ADDRESS, port), broadcast_port)
 
 
 def _stored(keys: PneKeys) -> StoredContext:

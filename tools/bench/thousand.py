@@ -16,7 +16,8 @@ from pathlib import Path
 
 from cpns import messages, numbers
 from gateway_agent.config.schema import DeliverySection
-from tools.bench.home import SG_ID, Home, Receiver, build_home
+from key_servers.cpns_server.links import Receiver
+from tools.bench.home import SG_ID, Home, build_home
 from tools.bench.pnes import Air, Heard, fits, live
 from tools.bench.rows import Line, Row, Skipped, Tell
 from tools.bench.side_process import SideProcess, side_process

@@ -180,6 +180,7 @@ async def _fleet(folder: Path) -> AsyncIterator[tuple[CpnsServer, SideProcess, i
         await gateways.hear()
         server = await CpnsServer.open(folder, config)
         try:
+            server.start()
             yield server, gateways, port
         finally:
             await server.close()

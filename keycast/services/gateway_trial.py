@@ -1,0 +1,106 @@
+"""How `keycast gateway check` tries what `keycast gateway run` does, without starting it."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cpns.errors import CpnsError
+from gateway_agent.config.schema import GatewayConfig
+from gateway_agent.control import SOCKET_FILE, check_path, who_answers
+from gateway_agent.errors import GatewayError
+from gateway_agent.net import interfaces
+from key_servers.errors import ServerError
+from keycast.copies import state_copies
+from keycast.services.home import open_home
+from message_plane.errors import PlaneError, PortInUse
+from message_plane.port_holder import holders
+from message_plane.udp import bound
+from private_store import folders
+from private_store.errors import PrivateStoreError
+
+
+@dataclass
+class Trial:
+    """What `trial` found. `pid`: the process that runs with this configuration already, None if none does.
+
+    `networks` have interface, address, broadcast and problem, `left_out` interface, address and reason.
+    """
+
+    pid: int | None
+    networks: list[dict[str, str]] = field(default_factory=list)
+    left_out: list[dict[str, str]] = field(default_factory=list)
+    addresses: list[str] = field(default_factory=list)
+
+
+async def trial(config: GatewayConfig) -> Trial:
+    """Take the steps of a start, and undo what they made where nothing was before. Raises what `open_home` raises.
+
+    A gateway that runs is left alone: then the ports are looked at, and whoever has them must be that gateway.
+    """
+    state = config.gateway.state_dir
+    check_path(state / SOCKET_FILE)
+    wanted = config.broadcast.interfaces
+    found = Trial(who_answers(state / SOCKET_FILE))
+    every = interfaces.every_interface()
+    for each in interfaces.choose(wanted, every) if wanted else []:
+        found.networks.append(
+            {"interface": each.name, "address": each.address, "broadcast": each.broadcast, "problem": each.standstill}
+        )
+    for each, reason in interfaces.left_out(wanted, every):
+        found.left_out.append({"interface": each.name, "address": each.address, "reason": reason})
+    found.addresses = interfaces.reachable(wanted, config.message_plane.listen, every)
+    if found.pid is not None:
+        folders.check(state)
+        _try_ports(config, found.pid)
+    elif state.is_dir() and any(state.iterdir()):
+        async with open_home(config):
+            pass
+    else:
+        with _folder_for_a_moment(state) as folder:
+            gateway = config.gateway.model_copy(update={"state_dir": folder})
+            async with open_home(config.model_copy(update={"gateway": gateway})):
+                pass
+    return found
+
+
+@contextmanager
+def _folder_for_a_moment(state: Path) -> Iterator[Path]:
+    """An empty folder in `state`, which is made for as long: what can be written there can be written in `state`.
+
+    What is refused there is told of `state`, as a start would.
+    """
+    made = [each for each in (state, *state.parents) if not os.path.lexists(each)]
+    try:
+        folders.make(state)
+        try:
+            within = tempfile.TemporaryDirectory(prefix=".keycast-check-", dir=state)
+        except OSError as error:
+            with state_copies.gateway_state(state):  # which a start does first, and is refused too
+                raise GatewayError(
+                    f"The folder {state} cannot be written: {error.strerror}.", "Check the space on its disk."
+                ) from None
+        with within as folder:
+            try:
+                yield Path(folder)
+            except (CpnsError, GatewayError, ServerError, PlaneError, PrivateStoreError) as error:
+                error.args = tuple(str(each).replace(folder, str(state)) for each in error.args)
+                raise
+    finally:
+        for each in made:
+            with contextlib.suppress(OSError):  # it was not made, or another start has begun to use it
+                each.rmdir()
+
+
+def _try_ports(config: GatewayConfig, pid: int) -> None:
+    """Raise PortInUse or CannotListen, but not for what the gateway in process `pid` has."""
+    port = config.message_plane.port
+    for host in config.message_plane.listen:
+        try:
+            bound(host, port).close()
+        except PortInUse:
+            if pid not in [0, *(holder.pid for holder in holders("udp", host, port))]:
+                raise

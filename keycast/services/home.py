@@ -1,0 +1,138 @@
+"""A home put together from its configuration: the PN GW, its CPNS Server or the way to it, its VAL client.
+
+    async with open_home(config) as home:
+        await home.start()
+
+Whoever runs a gateway runs it by this: the command, the demo, the benches, the tests. Only here stands what is made
+before what, and what starts before what.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway_agent.app import SEAL_FOLDER, SERVER_FOLDER, GatewayApp, own_keys
+from gateway_agent.config.schema import GatewayConfig
+from gateway_agent.core.ports import Uplink
+from gateway_agent.store.errors import RESTORE_BACKUP
+from key_servers.cpns_server.app import CpnsServer
+from key_servers.cpns_server.config import ServerConfig
+from key_servers.cpns_server.links import InProcessLink, Receiver
+from keycast.copies import state_copies
+from keycast.services.embedded import InProcessUplink
+from keycast.services.server_config import checked
+from keycast.services.steering import commands
+from private_store import contents, folders
+
+if TYPE_CHECKING:
+    from gateway_agent.val_client.app import SealClient
+
+
+@dataclass
+class Home:
+    """A PN GW with what it has beside it: a CPNS Server in the same process, the VAL client of `[seal]`."""
+
+    config: GatewayConfig
+    app: GatewayApp
+    server: CpnsServer | None
+    seal: "SealClient | None"
+
+    async def start(self) -> None:
+        """Deliver, announce, and listen to commands. The PN GW comes first: the others send to it."""
+        known = commands(self.app, self.server)
+        known["gateway.backup"] = self.back_up
+        if self.seal is not None:
+            known["seal.boards"] = self.seal.boards.status
+        await self.app.start(known)
+        if self.server is not None:
+            self.server.start()
+        if self.seal is not None:
+            await self.seal.start()
+
+    async def back_up(self, path: str) -> str:
+        """Write all of this gateway's state as one backup, the new file `path`; returns it."""
+        images = self.app.images()  # at one moment: nothing else runs until it is made
+        if self.server is not None:
+            images |= {f"{SERVER_FOLDER}/{name}": octets for name, octets in self.server.images().items()}
+        if self.seal is not None:
+            images |= {f"{SEAL_FOLDER}/{name}": octets for name, octets in self.seal.images().items()}
+        await asyncio.to_thread(state_copies.write_gateway_backup, self.config, Path(path), images)
+        return path
+
+
+def straight(receiver: Receiver) -> Receiver:
+    """Nothing is on the way to the PN GW."""
+    return receiver
+
+
+@asynccontextmanager
+async def open_home(
+    config: GatewayConfig,
+    *,
+    server_config: ServerConfig | None = None,
+    on_the_way: Callable[[Receiver], Receiver] = straight,
+) -> AsyncIterator[Home]:
+    """Everything that `config` names, with its files and ports; `start` it. All of it is closed with the context.
+
+    An embedded CPNS Server is set up by `server_config`, where it is given, instead of `[groups]`. What it sends goes
+    to what `on_the_way` makes of the PN GW's receiver. Raises the errors of the parts, each a sentence that says why
+    the home cannot run.
+    """
+    state, gateway_id = config.gateway.state_dir, config.gateway.id
+    counters: Counter[str] = Counter()
+
+    # The PN GW is made last, with the uplink it asks; what speaks to it does so from the start of the home on.
+    async def handle_server(message: bytes) -> bytes:
+        return await app.gateway.handle_server(message)
+
+    async def send_key_message(pne_id: str, key_message: bytes) -> None:
+        await app.gateway.send_key_message(pne_id, key_message)
+
+    folders.make(state)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(state_copies.gateway_state(state))
+        own_keys(config)  # the first names on the list of what was made
+        server = None
+        uplink: Uplink | None = None
+        if config.uplink.kind == "embedded":
+            link = InProcessLink({gateway_id: on_the_way(handle_server)})
+            with contents.keeping(state / SERVER_FOLDER, RESTORE_BACKUP):
+                server = await CpnsServer.open(
+                    state / SERVER_FOLDER, server_config or _server_config(config), link=link
+                )
+                stack.push_async_callback(server.close)
+            uplink = InProcessUplink(server, gateway_id)
+        seal = None
+        if config.seal is not None:
+            from gateway_agent.val_client.app import SealClient
+
+            with contents.keeping(state / SEAL_FOLDER, RESTORE_BACKUP):
+                seal = await SealClient.open(
+                    config.seal,
+                    state / SEAL_FOLDER,
+                    config.gateway.pn,
+                    handle_server,
+                    send_key_message,
+                    counters,
+                    server=uplink,
+                )
+                stack.push_async_callback(seal.close)
+            uplink = seal.uplink
+        app = await GatewayApp.open(config, uplink, seal.boards if seal else None, counters)
+        stack.push_async_callback(app.close)
+        if server is not None and gateway_id not in {gateway.gateway_id for gateway in server.gateways()}:
+            server.register_gateway(gateway_id, config.gateway.pn, is_open=True)
+        yield Home(config, app, server, seal)
+
+
+def _server_config(config: GatewayConfig) -> ServerConfig:
+    return checked(
+        ServerConfig,
+        id=config.uplink.server_id,
+        rekey_on_join=config.groups.rekey_on_join,
+        period_s=config.groups.period_s,
+    )
