@@ -18,6 +18,7 @@ from gateway_agent.core.groups.membership import Membership
 from gateway_agent.core.old_copy import Versions
 from gateway_agent.core.ports import Clock, NoAnswer, Unicast, Uplink
 from gateway_agent.core.server_link import ServerRefused, ask
+from gateway_agent.core.turns import UnicastPlaces
 from gateway_agent.store.delivery_table import StoredDelivery
 from gateway_agent.store.errors import StoreFailed
 from gateway_agent.store.store import GatewayStore
@@ -71,7 +72,7 @@ class Housekeeping:
         self._time_counted_at = clock.monotonic()
         self._uplink_failing = False
         self._pushes: dict[str, asyncio.Task[None]] = {}
-        self._push_turn = asyncio.Semaphore(PUSHES_AT_ONCE)
+        self._places = UnicastPlaces(PUSHES_AT_ONCE)
         self._pushed_at: dict[str, float] = {}
 
     def start(self) -> None:
@@ -113,8 +114,12 @@ class Housekeeping:
             self._listed_at = None
             self._wake.set()
 
-    def attend(self, pne_id: str) -> None:
-        """The PNE has just been heard: hand it what waits for it, if anything does."""
+    def heard(self, pne_id: str) -> None:
+        """The PNE has sent something: hand it what waits for it, if anything does."""
+        self._places.heard(pne_id)
+        self._attend(pne_id)
+
+    def _attend(self, pne_id: str) -> None:
         if pne_id in self._pushes or not self._needs_push(pne_id):
             return
         last = self._pushed_at.get(pne_id)
@@ -142,7 +147,7 @@ class Housekeeping:
         if self._versions.stop_reason is None:
             for pne_id in self._waiting():
                 if self._unicast.has_session(pne_id):
-                    self.attend(pne_id)
+                    self._attend(pne_id)
 
     async def _run(self) -> None:
         store_failing = False
@@ -234,14 +239,15 @@ class Housekeeping:
         return self._gkdks.lacks_current(pne_id) or pne.signing_epoch < pn.signing_epoch
 
     async def _push(self, pne_id: str) -> None:
-        async with self._push_turn:
-            try:
+        try:
+            async with self._places.of(pne_id):
                 taken = await roll_over.push(self._store, self._unicast, pne_id)
                 if self._gkdks.lacks_current(pne_id):
                     taken = await self._gkdks.push(pne_id) and taken
-            except CpnsError as error:
-                self._counters["push_failed"] += 1
-                _log.debug("%s did not take its new GKDK or signing key: %s", pne_id, error.reason)
-                return
-            if taken:
-                self._pushed_at.pop(pne_id, None)
+                self._places.heard(pne_id)
+        except CpnsError as error:
+            self._counters["push_failed"] += 1
+            _log.debug("%s did not take its new GKDK or signing key: %s", pne_id, error.reason)
+            return
+        if taken:
+            self._pushed_at.pop(pne_id, None)

@@ -104,7 +104,8 @@ class PneMessages:
                 raise refused from None
             return bytes(messages.failure(code, refused))
         finally:
-            self._housekeeping.attend(peer_id)
+            self._deliveries.heard(peer_id)
+            self._housekeeping.heard(peer_id)
             if self._key_messages is not None:
                 self._key_messages.seen(peer_id)
         return None if answer is None else bytes(messages.encode(code + 1, answer))

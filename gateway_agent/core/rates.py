@@ -3,10 +3,7 @@
 Whoever asks too often is told so (TooMany) and nothing else happens.
 """
 
-import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 HOUR_S = 3600.0
 REQUESTS = (2.0, 64)
@@ -53,27 +50,3 @@ class Rate:
 
     def _forget_idle(self, now: float) -> None:
         self._times = {peer: times for peer, times in self._times.items() if times and times[-1] > now - self._period}
-
-
-class Turns:
-    """One piece of work at a time on each name; others wait in turn. A name that nobody works on is forgotten."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[str, tuple[asyncio.Lock, int]] = {}
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    @asynccontextmanager
-    async def of(self, name: str) -> AsyncIterator[None]:
-        """Inside of it nobody else is, for this name."""
-        lock, waiting = self._waiting.get(name, (asyncio.Lock(), 0))
-        self._waiting[name] = lock, waiting + 1
-        try:
-            async with lock:
-                await asyncio.sleep(0)  # a thousand at once, none of which ever waits, must not stop all else
-                yield
-        finally:
-            lock, waiting = self._waiting.pop(name)
-            if waiting > 1:
-                self._waiting[name] = lock, waiting - 1

@@ -230,8 +230,9 @@ class Server:
             return messages.encode(code + 1, {**ok, **more, messages.REVISION: group.revision[pn_id]})
         if code == numbers.LEAVE_REQUEST:
             group = self.group(sg_id)
-            group.members.setdefault(pn_id, set()).discard(fields[messages.PNE_ID])
-            group.revision[pn_id] += 1
+            if fields[messages.PNE_ID] in group.members.setdefault(pn_id, set()):
+                group.members[pn_id].discard(fields[messages.PNE_ID])
+                group.revision[pn_id] += 1
             return messages.encode(code + 1, {**ok, messages.SG_ID: sg_id, messages.REVISION: group.revision[pn_id]})
         if code == numbers.RETIREMENT_REQUEST:
             for group in self.groups.values():

@@ -415,6 +415,24 @@ async def test_a_key_waits_until_the_gateway_knows_who_left(world):
 
 
 @pytest.mark.req("SEC-06")
+@pytest.mark.parametrize("again", ["join", "leave"])
+async def test_a_request_that_changes_nothing_does_not_stand_for_a_list_that_is_missing(world, again):
+    """The Server's answer to a board that joins or leaves once more counts the removal whose list is on its way."""
+    lamp, other = await world.board("lamp", "light"), await world.board("other", "light")
+    if again == "leave":
+        await other.leave("light")
+    group = world.server.group("light")
+    group.members[PN].discard("lamp")
+    group.revision[PN] += 1
+    await getattr(other, again)("light")
+    assert world.store.inventory.is_behind("light")
+    await world.server.rekey("light")
+    assert messages.GROUP_KEY not in await lamp.pull("light", version=0)
+    await world.server.inventory("light")
+    assert (await lamp.pull("light"))[messages.ERROR] == numbers.ERROR_NOT_MEMBER
+
+
+@pytest.mark.req("SEC-06")
 async def test_nobody_pulls_a_key_before_the_gateway_knows_who_left(world):
     """The key made because of the leave comes before the list: who asks gets no key, and keeps a floor to get it by."""
     lamp, other = await world.board("lamp", "light"), await world.board("other", "light")

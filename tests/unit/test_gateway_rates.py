@@ -7,7 +7,7 @@ import pytest
 from cpns import messages, numbers
 from cpns.errors import TooMany
 from gateway_agent.core.groups.membership import Cause
-from gateway_agent.core.rates import GKDK_LOSSES_PER_HOUR, REQUESTS, UPLINK_REQUESTS, Turns
+from gateway_agent.core.rates import GKDK_LOSSES_PER_HOUR, REQUESTS, UPLINK_REQUESTS
 from tests.unit.gateway_world import World
 
 BURST = REQUESTS[1]
@@ -179,41 +179,3 @@ async def test_who_pulls_for_a_deleted_group_and_never_answers_holds_up_one_requ
         await mute.pull("light")
         await asyncio.sleep(0.001)
     assert len(asked) == 1
-
-
-async def test_many_who_work_on_one_name_without_a_pause_let_others_work_too():
-    turns, order = Turns(), []
-
-    async def work():
-        async with turns.of("light"):
-            order.append("work")
-
-    async def other():
-        while order.count("work") < 100:
-            order.append("other")
-            await asyncio.sleep(0)
-
-    await asyncio.gather(other(), *(work() for _ in range(100)))
-    assert order.count("other") >= 100 and "".join(name[0] for name in order).find("www") == -1
-
-
-async def test_turns_are_kept_apart_by_name_and_forgotten():
-    turns, order = Turns(), []
-
-    async def work(name, number):
-        async with turns.of(name):
-            order.append(("begins", name, number))
-            await asyncio.sleep(0.001)
-            order.append(("ends", name, number))
-
-    waiting = asyncio.ensure_future(work("light", 9))
-    tasks = [work("light", 1), work("light", 2), work("heat", 3)]
-    await asyncio.sleep(0)
-    cancelled = asyncio.ensure_future(work("light", 4))
-    await asyncio.sleep(0)
-    cancelled.cancel()
-    await asyncio.gather(waiting, *tasks)
-    light = [(what, number) for what, name, number in order if name == "light"]
-    assert light == [(what, number) for number in (9, 1, 2) for what in ("begins", "ends")]
-    assert order.index(("begins", "heat", 3)) < order.index(("begins", "light", 1))
-    assert len(turns) == 0

@@ -21,6 +21,7 @@ from gateway_agent.core.events import Tell
 from gateway_agent.core.gkdk import gkek
 from gateway_agent.core.gkdk.gkek import BroadcastObjects
 from gateway_agent.core.ports import Broadcast, Clock, Unicast
+from gateway_agent.core.turns import UnicastPlaces
 from gateway_agent.store.delivery_table import StoredDelivery
 from gateway_agent.store.errors import StoreFailed
 from gateway_agent.store.group_keys import GroupKey
@@ -100,7 +101,7 @@ class Deliveries:
         self._runs: dict[str, _Run] = {}
         self._held: set[str] = set()
         self._practised: set[str] = set()  # PNEs that have confirmed a broadcast since they last began anew
-        self._unicast_turn = asyncio.Semaphore(UNICASTS_AT_ONCE)
+        self._places = UnicastPlaces(UNICASTS_AT_ONCE)
         self._released = False
 
     # what the handlers tell
@@ -214,6 +215,10 @@ class Deliveries:
         stored = self._confirmed(sg_id, version, pne_id)
         if stored is not None:
             await asyncio.shield(stored)
+
+    def heard(self, pne_id: str) -> None:
+        """The PNE has sent something: it can be reached."""
+        self._places.heard(pne_id)
 
     def began(self, pne_id: str) -> None:
         """The PNE joins, pulls or asks for a GKDK, as it does after its start: its next signature takes it longer."""
@@ -454,10 +459,11 @@ class Deliveries:
     async def _send_unicast(self, run: _Run, pne_id: str) -> None:
         kind = "failed"
         try:
-            async with self._unicast_turn:
+            async with self._places.of(pne_id):
                 message = self._unicast_message(run, pne_id)
                 if message is not None:
                     answer = await self._unicast.request(pne_id, message)
+                    self._places.heard(pne_id)
                     if answer is not None and self._accepts(run, pne_id, answer):
                         kind = "answered"
         except CpnsError as error:

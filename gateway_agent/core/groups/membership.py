@@ -25,9 +25,9 @@ from gateway_agent.core.rates import (
     MEMBERSHIP_CHANGES_PER_HOUR,
     SOFTWARE_CHANGES_PER_HOUR,
     Rate,
-    Turns,
 )
 from gateway_agent.core.server_link import ask
+from gateway_agent.core.turns import Turns
 from gateway_agent.store.errors import StoreFailed
 from gateway_agent.store.personal_network import PersonalNetwork
 from gateway_agent.store.store import GatewayStore
@@ -113,8 +113,8 @@ class Membership:
             answer = await ask(self._uplink, numbers.LEAVE_REQUEST, request)
             self._deliveries.settle(sg_id)
             with self._store.transaction():
-                self._remove(sg_id, [pne_id])
-                self._advance(sg_id, optional_number(answer, messages.REVISION))
+                has_left = self._remove(sg_id, [pne_id])
+                self._advance(sg_id, optional_number(answer, messages.REVISION), changed=has_left)
             self._tell(events.Left(pne_id, sg_id))
             self._deliveries.membership_caught_up(sg_id)
         return {messages.RESULT: numbers.RESULT_SUCCESS, messages.SG_ID: sg_id}
@@ -243,7 +243,7 @@ class Membership:
                         raise
                 with self._store.transaction():
                     self._store.pn.remove_pending_leave(sg_id, pne_id)
-                    self._advance(sg_id, revision)
+                    self._advance(sg_id, revision, changed=True)
                 self._deliveries.membership_caught_up(sg_id)
 
     async def send_pending_retirements(self) -> None:
@@ -303,7 +303,7 @@ class Membership:
             else:
                 self._store.inventory.add_member(sg_id, pne_id, floor, revision or group.revision)
                 gkek.refresh(self._store, [sg_id])
-            self._advance(sg_id, revision)
+            self._advance(sg_id, revision, changed=is_new)
         if is_new:
             self._tell(events.Joined(pne_id, sg_id))
         self._deliveries.membership_caught_up(sg_id)
@@ -317,13 +317,14 @@ class Membership:
             **self.membership_fields(sg_id),
         }
 
-    def _remove(self, sg_id: str, pne_ids: Iterable[str]) -> None:
-        """Inside a transaction: these are members no more, and they know the present key."""
+    def _remove(self, sg_id: str, pne_ids: Iterable[str]) -> bool:
+        """Inside a transaction: these are members no more, and they know the present key. False if none was one."""
         removed = [pne_id for pne_id in pne_ids if self._store.inventory.remove_member(sg_id, pne_id)]
         if removed:
             self._store.inventory.mark_exposed(sg_id)
             gkek.refresh(self._store, [sg_id])
             self._deliveries.members_removed(sg_id, removed)
+        return bool(removed)
 
     def _has_gone(self, sg_id: str, pne_id: str) -> bool:
         """True if the PNE was retired, or left this group, and the Server may not know yet."""
@@ -334,12 +335,17 @@ class Membership:
             or pn.has_pending_leave(sg_id, pne_id)
         )
 
-    def _advance(self, sg_id: str, revision: int | None) -> None:
-        """Inside a transaction: one change brought the membership to `revision`, unless changes between are missing."""
+    def _advance(self, sg_id: str, revision: int | None, *, changed: bool) -> None:
+        """Inside a transaction: the Server has the membership at `revision` after a request of this PN GW.
+
+        `changed`: the request made a change, which is stored here, so `revision` is one more than before. More than
+        that, or one more without a change, means that a change is missing here: somebody may have been removed, and
+        gets no key until the list has come (SEC-06).
+        """
         group = self._store.inventory.group(sg_id)
         if group is None or revision is None:
             return
-        if not group.revision or revision <= group.revision + 1:
+        if not group.revision or revision <= group.revision + changed:
             self._store.inventory.reach_revision(sg_id, revision)
         else:
             self._store.inventory.want_revision(sg_id, revision)
