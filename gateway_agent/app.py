@@ -9,6 +9,7 @@ State folder: `identity.key` (EDHOC), `signing.key` (broadcasts), `sessions.db` 
 (inventory, keys, tree masters), `control.sock`. All of it is private to the user the gateway runs as.
 """
 
+import asyncio
 import os
 import secrets
 from collections import Counter
@@ -40,6 +41,7 @@ from message_plane.cpns_resource import GATEWAY_KIND, PATH, cpns_resource
 from message_plane.credentials import Credential
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.identity import BroadcastSigningKey, OwnIdentity
+from message_plane.resource import Answer
 from message_plane.session_store import SessionStore
 from private_store import contents, files, folders, restoring
 
@@ -302,14 +304,15 @@ class GatewayApp:
             if opened is not None:
                 opened.close()
 
-    async def _handle(self, peer: Peer, message: bytes) -> bytes | None:
+    async def _handle(self, peer: Peer, message: bytes) -> bytes | Answer | None:
         if peer.role == "pne":
             if self._pairing.concerns(peer, message):
                 return await self._pairing.answer(peer, message)
             self.registrar.heard(peer.entity_id)
             return await self.gateway.handle_pne(peer.entity_id, message)
         if peer.role == "server" and peer.entity_id == self.config.uplink.server_id:
-            return await self.gateway.handle_server(message)
+            left = asyncio.Event()
+            return Answer(await self.gateway.handle_server(message, left), left)
         raise NotAllowed("neither a PNE of this PN nor its CPNS Server")
 
     def _network_of(self, pne_id: str) -> str:

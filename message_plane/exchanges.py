@@ -12,6 +12,7 @@ import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from aiocoap import error  # type: ignore[import-untyped]
@@ -208,6 +209,21 @@ class Exchanges(TokenManager):  # type: ignore[misc]
         response.remote = request.remote
         response.request = request
         self._messages.send_message(response, _nothing)
+
+    async def reply_and_leave(self, request: Any, response: Any) -> None:
+        """As `reply`; returns when `response` has gone out, which is now or when its turn comes (NSTART).
+
+        Returns after `tuning.LEAVES_S` in any case: what waits for its turn may be dropped.
+        """
+        left = asyncio.Event()
+        self._messages.on_departure(response, left.set)
+        try:
+            self.reply(request, response)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(tuning.LEAVES_S):
+                    await left.wait()
+        finally:
+            self._messages.forget_departure(response)
 
     async def ask(self, request: Any, departed: Callable[[], None] = lambda: None) -> Any:
         """Send `request`, whose `remote` is set; return the response. Raises PeerUnreachable.

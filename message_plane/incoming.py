@@ -38,7 +38,7 @@ from message_plane.errors import NoSession, PlaneError
 from message_plane.exchanges import Exchanges
 from message_plane.incidents import Incidents, log
 from message_plane.reception import Reception
-from message_plane.resource import Resource, Resources
+from message_plane.resource import Answer, Resource, Resources
 from message_plane.session import Peer, Session, parse_option
 from message_plane.sessions import Sessions
 
@@ -205,12 +205,13 @@ class Incoming:
     async def _serve(self, session: Session, request: Any, inner: Any, request_id: Any) -> None:
         name = _counted_as(session)
         self._running[name] += 1
+        left: list[asyncio.Event] = []  # set when the response has gone out
         try:
             if not await self._sessions.verified(session, request.remote.host, request.remote.port):
                 self._exchanges.reply(request, Message(code=UNAUTHORIZED, max_age=0))
                 return
             session.heard = request.remote
-            response = await self._answer(session, inner)
+            response = await self._answer(session, inner, left)
         except PlaneError as problem:
             log.warning("a request of %r cannot be taken: %s", session.entity_id, problem)
             self._exchanges.ignore(request)
@@ -219,9 +220,15 @@ class Incoming:
             self._running[name] -= 1
             if not self._running[name]:
                 del self._running[name]
-        await self._respond(session, request, request_id, response)
+        try:
+            await self._respond(session, request, request_id, response, is_waited_for=bool(left))
+        finally:
+            for event in left:
+                event.set()
 
-    async def _respond(self, session: Session, request: Any, request_id: Any, response: Any) -> None:
+    async def _respond(
+        self, session: Session, request: Any, request_id: Any, response: Any, *, is_waited_for: bool = False
+    ) -> None:
         try:
             if not request_id.can_reuse_nonce:
                 await self._sessions.numbers_for(session)
@@ -233,11 +240,14 @@ class Incoming:
             log.warning("a request of %r cannot be answered: %s", session.entity_id, problem)
             self._exchanges.ignore(request)
             return
-        self._exchanges.reply(request, protected)
+        if is_waited_for:
+            await self._exchanges.reply_and_leave(request, protected)
+        else:
+            self._exchanges.reply(request, protected)
         self._sessions.answered(session)
 
-    async def _answer(self, session: Session, inner: Any) -> Any:
-        """The response, not protected yet, to a verified request."""
+    async def _answer(self, session: Session, inner: Any, left: list[asyncio.Event]) -> Any:
+        """The response, not protected yet, to a verified request. What waits for it to leave is added to `left`."""
         resources = self.pairing_resources if session.peer.provisional else self._resources
         if resources is None:
             return Message(code=FORBIDDEN)
@@ -256,15 +266,17 @@ class Incoming:
         if len(inner.payload) > resource.size:
             return Message(code=REQUEST_ENTITY_TOO_LARGE)
         if not blocks:
-            return await self._handled(resource, session.peer, inner.payload)
+            return await self._handled(resource, session.peer, inner.payload, left)
         try:
-            return await self._answer_in_blocks(resource, self._transfers[path], session, inner)
+            return await self._answer_in_blocks(resource, self._transfers[path], session, inner, left)
         except TooMany:
             return Message(code=REQUEST_ENTITY_TOO_LARGE)
         except MalformedMessage as broken:
             return _refusal(BAD_REQUEST, broken)
 
-    async def _answer_in_blocks(self, resource: Resource, transfers: Transfers, session: Session, inner: Any) -> Any:
+    async def _answer_in_blocks(
+        self, resource: Resource, transfers: Transfers, session: Session, inner: Any, left: list[asyncio.Event]
+    ) -> Any:
         now = monotonic()
         tag = b"".join(inner.opt.request_tag)
         block1, block2 = inner.opt.block1, inner.opt.block2
@@ -280,7 +292,7 @@ class Incoming:
             if whole is None:
                 return Message(code=CONTINUE, block1=block.option)
             body = whole
-        response = await self._handled(resource, session.peer, body)
+        response = await self._handled(resource, session.peer, body, left)
         if len(response.payload) > tuning.BLOCK:
             piece, block = cut(response.payload, 0)
             transfers.keep(session.recipient_id, tag, response.payload, monotonic())
@@ -290,10 +302,13 @@ class Incoming:
             response.opt.block1 = (block1.block_number, False, block1.size_exponent)
         return response
 
-    async def _handled(self, resource: Resource, peer: Peer, payload: bytes) -> Any:
+    async def _handled(self, resource: Resource, peer: Peer, payload: bytes, left: list[asyncio.Event]) -> Any:
         assert resource.handler is not None  # `_answer` has seen to it
         try:
             answer = await resource.handler(peer, payload)
+            if isinstance(answer, Answer):
+                left.append(answer.left)
+                answer = answer.body
             response = Message(code=CHANGED)
             if answer:
                 response = Message(code=CHANGED, payload=answer, content_format=resource.format_of(answer))

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from message_plane.credentials import ROLE_PNE
 from message_plane.session import Peer
 
-# Takes a verified peer and the body of its request; returns the body of the answer, or None for an empty 2.04.
-# Of the errors in cpns.errors MalformedMessage becomes 4.00, TooMany 4.29, every other 4.03.
-Handler = Callable[[Peer, bytes], Awaitable[bytes | None]]
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The body of an answer, and an event that is set when the answer has gone out, or can go out no more."""
+
+    body: bytes | None
+    left: asyncio.Event
+
+
+# Takes a verified peer and the body of its request; returns the body of the answer, or None for an empty 2.04; as an
+# Answer where something waits for it to leave. Of the errors in cpns.errors MalformedMessage becomes 4.00, TooMany
+# 4.29, every other 4.03.
+Handler = Callable[[Peer, bytes], Awaitable[bytes | Answer | None]]
 
 
 @dataclass(frozen=True, slots=True)

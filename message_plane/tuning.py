@@ -35,6 +35,7 @@ BUSY = 16  # requests that wait for their answer: from so many on, acknowledging
 BUSY_ACKNOWLEDGE_S = 0.7  # then an answer within this time goes with the acknowledgement; a board repeats after 1 s
 RECENT_MAX = 8192  # answered requests kept for retransmissions of the same request
 RECENT_S = 247  # EXCHANGE_LIFETIME (RFC 7252, 4.8.2)
+LEAVES_S = 10  # an answer that waits longer for its turn (NSTART) keeps back nothing that is to follow it
 HANDLERS_MAX = 512  # requests being handled at once, all peers together
 HANDLERS_PER_PEER = 8
 REQUESTS_MAX = 256  # requests of our own under way at once

@@ -170,6 +170,7 @@ class PnGateway:
             deleted_groups=deleted_groups,
             housekeeping=self._housekeeping,
             unicast=unicast,
+            background=self._background,
             counters=self.counters,
         )
         self.administration = Administration(
@@ -208,9 +209,9 @@ class PnGateway:
         """Answer one message of the PNE whose credential authenticated as `peer_id`, as `PneMessages.handle` does."""
         return await self._pne_messages.handle(peer_id, message)
 
-    async def handle_server(self, message: bytes) -> bytes:
+    async def handle_server(self, message: bytes, left: asyncio.Event | None = None) -> bytes:
         """Answer one message of the CPNS Server, as `ServerMessages.handle` does."""
-        return await self._server_messages.handle(message)
+        return await self._server_messages.handle(message, left)
 
     async def send_key_message(self, pne_id: str, key_message: bytes) -> None:
         """Hand a Key Message to a PNE that is a VAL client, as `PneMessages.send_key_message` does."""

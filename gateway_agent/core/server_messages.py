@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from cpns import messages, numbers, tuning, xml_form
 from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember, Unknown
+from gateway_agent.core.background import Background
 from gateway_agent.core.delivering.batch import STORE_RETRY_S
 from gateway_agent.core.delivering.group_keys import GroupKeys
 from gateway_agent.core.fields import Fields, text
@@ -17,11 +18,6 @@ from gateway_agent.core.ports import Unicast
 from gateway_agent.core.refusals import refusal
 from gateway_agent.store.errors import StoreFailed
 from gateway_agent.store.store import GatewayStore
-
-RESPONSE_FIRST_S = 0.01
-"""A delivery begins so long after its response was handed to the link (CPNS-GKM-30)."""
-
-Answer = dict[int, object]
 
 
 class ServerMessages:
@@ -38,6 +34,7 @@ class ServerMessages:
         deleted_groups: DeletedGroups,
         housekeeping: Housekeeping,
         unicast: Unicast,
+        background: Background,
         counters: Counter[str],
     ) -> None:
         self._pn_id = pn_id
@@ -48,15 +45,19 @@ class ServerMessages:
         self._deleted_groups = deleted_groups
         self._housekeeping = housekeeping
         self._unicast = unicast
+        self._background = background
         self._counters = counters
-        self._answers: dict[int, Callable[[Fields], Awaitable[Answer]]] = {
+        self._answers: dict[int, Callable[[Fields, asyncio.Event | None], Awaitable[Fields]]] = {
             numbers.GROUP_KEY_DELIVERY_REQUEST: self._group_key,
             numbers.INVENTORY_UPDATE_REQUEST: self._inventory,
             numbers.DELETE_SERVICE_GROUP_REQUEST: self._delete,
         }
 
-    async def handle(self, message: bytes) -> bytes:
+    async def handle(self, message: bytes, left: asyncio.Event | None = None) -> bytes:
         """Answer one message of the CPNS Server, in its form (CBOR or XML).
+
+        What follows a Group Key begins when `left` is set: the answer has gone out (CPNS-GKM-30). Without `left` the
+        answer is there when this returns.
 
         A refusal is a response with Result 2. Raises MalformedMessage, NotAllowed (not for a PN GW), and NoAnswer for
         an SGroupKeyDeliveryRequest whose PNE does not answer: its response is the PNE's alone.
@@ -70,36 +71,39 @@ class ServerMessages:
             self._counters["server_refused"] += 1
             raise NotAllowed(f"message {code} is not one a CPNS Server sends to a PN GW")
         try:
-            answer = await handler(fields)
+            answer = await handler(fields, left)
         except (CpnsError, StoreFailed) as error:
             self._counters["server_refused"] += 1
             failure = messages.decode(messages.failure(code, refusal(error)))
             return bytes(form.encode(*failure))
         return bytes(form.encode(code + 1, answer))
 
-    async def _group_key(self, fields: Fields) -> Answer:
+    async def _group_key(self, fields: Fields, left: asyncio.Event | None) -> Fields:
         await self._versions.compared()
         answer = self._keys.accept(fields)
         sg_id = text(fields, messages.SG_ID)
-        asyncio.get_running_loop().call_later(RESPONSE_FIRST_S, self._begin_delivery, sg_id)
+        self._background.spawn(self._deliver_after(left, sg_id))
         if self._store.inventory.is_behind(sg_id):
             self._housekeeping.compare_versions_soon()
         return answer
 
-    async def _inventory(self, fields: Fields) -> Answer:
+    async def _inventory(self, fields: Fields, left: asyncio.Event | None) -> Fields:
         return self._membership.update(fields)
 
-    async def _delete(self, fields: Fields) -> Answer:
+    async def _delete(self, fields: Fields, left: asyncio.Event | None) -> Fields:
         deleted, members, answer = self._keys.delete_group(fields)
         if deleted is not None:
             self._deleted_groups.tell(deleted, members)
         return answer
 
-    def _begin_delivery(self, sg_id: str) -> None:
-        try:
-            self._keys.begin_delivery(sg_id)
-        except StoreFailed:  # an alarm says so
-            asyncio.get_running_loop().call_later(STORE_RETRY_S, self._begin_delivery, sg_id)
+    async def _deliver_after(self, left: asyncio.Event | None, sg_id: str) -> None:
+        if left is not None:
+            await left.wait()
+        while True:
+            try:
+                return self._keys.begin_delivery(sg_id)
+            except StoreFailed:  # an alarm says so
+                await asyncio.sleep(STORE_RETRY_S)
 
     async def _forward(self, fields: Fields) -> tuple[int, Fields]:
         """SGroupKeyDeliveryRequest to the PNE it names, and its response back (CPNS-GKM-81, -82)."""

@@ -1,5 +1,6 @@
 """Resources of the message plane: each with its own handler, formats, size and blocks, and none known to the engine."""
 
+import asyncio
 import contextlib
 import dataclasses
 
@@ -8,6 +9,7 @@ from aiocoap import GET, NON, Message
 
 from message_plane.cpns_resource import PATH as CPNS
 from message_plane.errors import PeerRefused, PeerUnreachable
+from message_plane.resource import Answer
 from tests.integration import notes_resource
 from tests.integration.plane_world import Foreigner, Party
 
@@ -120,3 +122,42 @@ async def test_a_kind_is_announced_to_whoever_asks_for_it_or_for_all(tmp_path):
             answer = await stranger.ask(question.encode(), gateway.address, 1.0 if links else 0.3)
             assert answer is None if links is None else answer.endswith(b"\xff" + links)
         stranger.close()
+
+
+async def test_what_follows_an_answer_begins_when_the_answer_has_left(tmp_path):
+    """Here the answer waits for its turn: one exchange at a time goes to one peer (NSTART)."""
+    left = asyncio.Event()
+
+    async def slow(peer, body):
+        await asyncio.sleep(0.5)  # acknowledged by then, so that the answer is an exchange of its own
+        return Answer(body.upper(), left)
+
+    answers = dataclasses.replace(notes_resource.NOTES, handler=slow)
+    async with parties_with_notes(tmp_path, GATEWAY_AND_SERVER, answers=answers) as (gateway, server):
+        assert await notes(gateway, "cpns-server", b"at once") == b"AT ONCE"
+        assert left.is_set()
+        left.clear()
+        lost = server.endpoint._exchanges._messages
+        send, lost._send_via_transport = lost._send_via_transport, lambda message: None
+        asked = asyncio.ensure_future(server.ask("home-gw", b"\xa0"))
+        await asyncio.sleep(0.1)
+        lost._send_via_transport = send  # what the Server asked was lost, and is repeated after two seconds
+        answered = asyncio.ensure_future(notes(gateway, "cpns-server", b"in turn"))
+        await asyncio.sleep(1)
+        assert not left.is_set() and not answered.done() and not asked.done()
+        assert await answered == b"IN TURN"
+        assert left.is_set() and await asked == b"\xa1\xa0"
+
+
+async def test_what_follows_an_answer_that_cannot_leave_is_not_kept_back(tmp_path):
+    left = asyncio.Event()
+
+    async def ended(peer, body):
+        server.endpoint.drop("home-gw")
+        return Answer(body, left)
+
+    answers = dataclasses.replace(notes_resource.NOTES, handler=ended)
+    async with parties_with_notes(tmp_path, GATEWAY_AND_SERVER, answers=answers) as (gateway, server):
+        unanswered = asyncio.ensure_future(notes(gateway, "cpns-server", b"a"))
+        await asyncio.wait_for(left.wait(), 5)
+        unanswered.cancel()
