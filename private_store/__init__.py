@@ -4,14 +4,14 @@
 |---|---|
 | `folders` | a folder that only its owner writes to |
 | `files` | a file that only its owner reads: whole or not there, read only while private, overwritten |
-| `contents` | the list of what was made in a folder, so that nothing lost is taken for a first start |
-| `sqlite_file` | one SQLite file: private, synced, migrated, forgetful of what was deleted |
+| `contents` | the list of what was made in a folder, so that a lost file is not taken for a first start |
+| `sqlite_file` | one SQLite file: private, synced, migrated, with deleted rows overwritten |
 | `migrations` | the numbered SQL scripts of a package |
 | `folder_lock` | one process at a time works on a folder |
 | `archive` | a backup: one private file that holds several |
-| `restoring` | a whole state put in place of another one, however often that is cut and repeated |
+| `restoring` | a whole state put in place of another one, also when that is interrupted and repeated |
 | `plain_file` | a file that a person named and that holds no secret |
 
-Knows nothing of what is kept. Errors are sentences for a person; each room that uses a store names its own classes
-for them (`errors.Faults`).
+This package knows nothing about what is kept. Its errors are sentences for a person; each room that uses a store names
+its own classes for them (`errors.Faults`).
 """

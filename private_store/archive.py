@@ -1,7 +1,7 @@
-"""A backup: one private file that holds several, with a word about whose they are. A ZIP file, so any tool can list it.
+"""A backup: one private ZIP file that holds several files and says whose they are. Any tool can list it.
 
-Whoever makes one has taken out of the files what a backup must not hold. What is read back is checked whole before
-anything of it is used.
+The caller has taken out of the files what a backup must not hold. A backup that is read is checked completely before
+any part of it is used.
 """
 
 import io
@@ -21,7 +21,7 @@ _ANOTHER = "Take another one."
 
 
 def write(path: Path, about: Mapping[str, str], members: Mapping[str, bytes], fault: Fault = StoreUnusable) -> None:
-    """Write the new private file `path` with `members` (name -> octets). `about` has text alone. Raises `fault`."""
+    """Write the new private file `path` with `members` (name -> octets). `about` holds only text. Raises `fault`."""
     octets = io.BytesIO()
     with zipfile.ZipFile(octets, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(_member(_ABOUT), json.dumps({"format": _FORMAT, **about}, indent=1, ensure_ascii=False))
@@ -31,7 +31,10 @@ def write(path: Path, about: Mapping[str, str], members: Mapping[str, bytes], fa
 
 
 def read(path: Path, fault: Fault = StoreUnusable) -> tuple[dict[str, str], dict[str, bytes]]:
-    """(about, members) of a backup, whole. Raises `fault`. Names of members may be any: use those that are known."""
+    """Return (about, members) of a backup. Raises `fault` if anything of it is damaged.
+
+    A backup may hold members of any name: the caller uses those it knows.
+    """
     own = f"Run: install -m 600 {path} ~/{path.name}, and name that copy: a USB stick may have no modes."
     octets = files.read(path, fault, missing="Name the backup.", exposed=own, most=OCTETS_MAX)
     try:

@@ -1,8 +1,8 @@
-"""What was made in a state folder, written down in it (SEC-37): who finds less later says so, and makes nothing anew.
+"""A list in each state folder of what was made there (SEC-37). A later start that finds less stops with an error.
 
 Each folder has its own list, `contents.json`, of its files and of the folders below that have one. A name is added when
-what it names is whole and on the medium: a first start may be cut anywhere and goes on. A folder without a list is one
-of before there were lists; what is found in it is taken for complete.
+the file is complete and on the medium, so a first start that was interrupted anywhere goes on at the next one. A folder
+without a list was made before there were lists; what is found in it is taken as complete.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ _FOLDER = "/"
 
 @contextlib.contextmanager
 def keeping(path: Path, remedy: str, fault: Fault = StoreUnusable) -> Iterator[None]:
-    """Put this around opening `path`, or making it if it was never made: a file, or a folder with a list of its own.
+    """Put this around opening `path`, or making it if it was never made. It is a file, or a folder with its own list.
 
-    Raises `fault` with `remedy`, before anything is made, when it was made and is missing or empty now.
+    Raises `fault` with `remedy`, before anything is made, if it was made once and is missing or empty now.
     """
     names = made(path.parent, fault)
     if path.name in names:
@@ -37,7 +37,7 @@ def keeping(path: Path, remedy: str, fault: Fault = StoreUnusable) -> Iterator[N
 
 
 def made(folder: Path, fault: Fault = StoreUnusable) -> frozenset[str]:
-    """The names on the list of `folder`, those of folders with a "/" behind; none if it has no list. Raises `fault`."""
+    """Return the names on the list of `folder`, a folder's with a final "/"; none without a list. Raises `fault`."""
     path = folder / NAME
     if not os.path.lexists(path):
         return frozenset()
@@ -54,7 +54,7 @@ def made(folder: Path, fault: Fault = StoreUnusable) -> frozenset[str]:
 
 
 def forget(path: Path, fault: Fault = StoreUnusable) -> None:
-    """A person says that `path` is lost for good: the next start makes it anew. Raises `fault` if it is not missing."""
+    """Take `path` off the list, as a person gave it up: the next start makes it anew. Raises `fault` if it is there."""
     names = made(path.parent, fault)
     if path.name not in names:
         raise fault(f"{path} is no file that was made there.", f"Those are: {', '.join(sorted(names)) or 'none'}.")

@@ -1,11 +1,11 @@
-"""What can go wrong with a private store: what happened, and what a person does next."""
+"""The errors of a private store. Each says what happened and what a person can do next."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 
 class PrivateStoreError(Exception):
-    """Base. The text is one or two sentences for a person and never holds a secret."""
+    """The base class. The text is one or two sentences for a person and never holds a secret."""
 
     def __init__(self, what: str, next_step: str = "") -> None:
         super().__init__(f"{what} {next_step}".strip())
@@ -14,7 +14,7 @@ class PrivateStoreError(Exception):
 
 
 class StoreUnusable(PrivateStoreError):
-    """A file or folder that is missing, open to others, damaged, of a newer program, or cannot be written."""
+    """A file or folder is missing, open to other users, damaged, made by a newer program, or cannot be written."""
 
 
 class StoreInUse(PrivateStoreError):
@@ -22,7 +22,7 @@ class StoreInUse(PrivateStoreError):
 
 
 class StoreFailed(PrivateStoreError):
-    """A read or write failed while running: disk full, read-only, broken. Nothing of the transaction counts."""
+    """A read or write failed after the opening: disk full, read-only, broken. Nothing of the transaction was kept."""
 
 
 Fault = Callable[[str, str], Exception]
@@ -30,7 +30,7 @@ Fault = Callable[[str, str], Exception]
 
 
 class Faults(NamedTuple):
-    """What a store raises: the classes of the room that uses it, each one as its namesake above."""
+    """The classes that a store raises in place of those above. The room that uses the store names its own."""
 
     unusable: Fault = StoreUnusable
     in_use: Fault = StoreInUse

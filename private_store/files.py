@@ -1,7 +1,7 @@
-"""Private files: mode 0600, one name, ours alone. Whole or not there; overwritten when they go.
+"""Private files: mode 0600, owned by us, with one name. Each is complete or absent, and overwritten when removed.
 
-A file is written under an unfinished name, seen onto the medium and then given its own: a power cut leaves no half of
-it. What is read is refused while anybody else can read or exchange it.
+A file is written under an unfinished name, synced to the medium and then renamed, so a power cut leaves no half of it.
+A file that another user can read or exchange is refused.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 def write_new(path: Path, octets: bytes, fault: Fault = StoreUnusable) -> None:
-    """Write a file that must not exist yet; it is on the medium on return. Raises `fault`, and leaves nothing then."""
+    """Write a file that must not exist yet; it is on the medium on return. Raises `fault`, and then leaves no file."""
     with _naming(path, fault) as unfinished:
         if os.path.lexists(path):
             raise fault(f"{path} exists already.", "Use it, or move it away first.")
@@ -32,14 +32,14 @@ def write_new(path: Path, octets: bytes, fault: Fault = StoreUnusable) -> None:
 
 
 def replace(path: Path, octets: bytes, fault: Fault = StoreUnusable) -> None:
-    """Write a file in place of the one that may be there, which is overwritten. Raises `fault`: the old one stays."""
+    """Write a file; one that is there is overwritten and replaced. Raises `fault`, and then the old one stays."""
     with exchanging(path, fault) as write:
         write(octets)
 
 
 @contextlib.contextmanager
 def exchanging(path: Path, fault: Fault = StoreUnusable) -> Iterator[Callable[[bytes], None]]:
-    """As `replace`, with time to read what is there: gives the function that writes. No other process is between."""
+    """Yield a function that writes as `replace` does. The caller may read the old file; no other process writes."""
     with _naming(path, fault) as unfinished:
 
         def write(octets: bytes) -> None:
@@ -50,7 +50,7 @@ def exchanging(path: Path, fault: Fault = StoreUnusable) -> Iterator[Callable[[b
 
 
 def move(source: Path, target: Path, fault: Fault = StoreUnusable) -> None:
-    """Give `source` the name `target` in the same folder; what had it is overwritten. Raises `fault`."""
+    """Rename `source` to `target` in the same folder; a file of that name is overwritten first. Raises `fault`."""
     try:
         _rename_over(source, target)
         folders.sync(target.parent)
@@ -68,9 +68,9 @@ def read(
     exposed: str = "",
     most: int = OCTETS_MAX,
 ) -> bytes:
-    """At most `most` octets of a file as `check` wants it. Raises `fault`.
+    """Return the content of a file that `check` accepts, at most `most` octets. Raises `fault`.
 
-    `exposed`: what to do when others can read it, by default chmod.
+    `exposed` tells a person what to do when others can read it; by default chmod.
     """
     descriptor = _open(path, os.O_RDONLY, fault, missing, exposed)
     try:
@@ -88,13 +88,13 @@ def check(
 ) -> None:
     """Raise `fault` unless `path` is an ordinary file of ours with one name that nobody else can read or exchange.
 
-    `missing`: what to do when it is not there. `writable`: it must be open to our own writing, too.
+    `missing` tells a person what to do when it is absent. With `writable`, we must be able to write to it, too.
     """
     os.close(_open(path, os.O_RDWR if writable else os.O_RDONLY, fault, missing))
 
 
 def erase(path: Path, fault: Fault = StoreUnusable) -> None:
-    """Overwrite and remove a file, where the medium allows. No file is no error. Raises `fault`."""
+    """Overwrite and remove a file, as far as the medium allows. It is no error if it is absent. Raises `fault`."""
     try:
         descriptor = os.open(path, os.O_WRONLY | _FLAGS)
     except FileNotFoundError:
@@ -113,13 +113,13 @@ def erase(path: Path, fault: Fault = StoreUnusable) -> None:
 
 @contextlib.contextmanager
 def _naming(path: Path, fault: Fault) -> Iterator[Path]:
-    """Let one process at a time make `path`: gives the unfinished name, which is gone afterwards."""
+    """Let one process at a time make `path`. Yields the unfinished name, which is removed afterwards."""
     if not path.name:  # "", "." or "/"
         raise fault(f"{path} is a folder.", "Name a file.")
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
         with locked(path.parent):
-            unfinished.unlink(missing_ok=True)  # of a process that was killed
+            unfinished.unlink(missing_ok=True)  # left by a process that was killed
             try:
                 yield unfinished
                 folders.sync(path.parent)
@@ -174,7 +174,9 @@ def _overwrite(descriptor: int) -> None:
 
 def _open(path: Path, flags: int, fault: Fault, missing: str, exposed: str = "") -> int:
     try:
-        _judge(path, os.lstat(path), fault, exposed)  # before it is opened: opening a device may already do something
+        _judge(
+            path, os.lstat(path), fault, exposed
+        )  # first: opening a device may already act on it
         _judge_folder(path.parent, fault)
         descriptor = os.open(path, flags | _FLAGS)
     except FileNotFoundError:
@@ -203,7 +205,7 @@ def _judge(path: Path, status: os.stat_result, fault: Fault, exposed: str) -> No
 
 
 def _judge_folder(folder: Path, fault: Fault) -> None:
-    """A file that a person named may lie where others put theirs, as in /tmp, but not where others can exchange it."""
+    """Accept a folder such as /tmp, where others keep files too; refuse one where they can exchange the file."""
     mode = os.stat(folder).st_mode
     if mode & _OTHERS_EXCHANGE and not mode & stat.S_ISVTX:
         raise fault(f"Others can write to the folder {folder}, which holds private files.", f"Run: chmod 700 {folder}")

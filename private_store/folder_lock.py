@@ -1,4 +1,4 @@
-"""One process works on a folder (SEC-23): an advisory lock that the kernel drops when the process dies, however."""
+"""One process at a time works on a folder (SEC-23), by an advisory lock that the kernel drops when the process ends."""
 
 import fcntl
 import os
@@ -11,12 +11,12 @@ _NOTE_MAX = 32
 
 
 class FolderLock:
-    """Exclusive use of `folder` until `release`. The file `name` in it holds the lock and says whose it is."""
+    """Exclusive use of `folder` until `release`. The file `name` in it holds the lock and names the process."""
 
     def __init__(self, folder: Path, name: str, *, what: str, remedy: str, faults: Faults = FAULTS) -> None:
-        """Make the folder if need be and take the lock at once, or raise `faults.in_use` or `faults.unusable`.
+        """Make the folder if it is absent and take the lock at once. Raises `faults.in_use`, `faults.unusable`.
 
-        `what` the folder is, as in "the store"; `remedy`: what to do when another process has it.
+        `what` names the folder to a person, as in "the store"; `remedy` tells what to do when another process has it.
         """
         folders.make(folder, faults.unusable)
         path = folder / name
@@ -43,7 +43,7 @@ class FolderLock:
             raise
 
     def release(self) -> None:
-        """Let others have the folder. Calling it twice does nothing more."""
+        """Release the folder for other processes. A second call does nothing."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -1,4 +1,4 @@
-"""Folders of private files: nobody but their owner may add, exchange or remove a file in them."""
+"""Folders of private files: only their owner may add, exchange or remove a file in them."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ _OTHERS_WRITE = 0o022
 
 
 def make(folder: Path, fault: Fault = StoreUnusable) -> None:
-    """Make `folder`, and what is missing above it, with mode 0700, or check the one that is there (`check`)."""
+    """Make `folder` and its missing parents with mode 0700, or `check` the one that is there."""
     try:
         _make_missing(folder)
     except OSError as error:
@@ -23,7 +23,7 @@ def make(folder: Path, fault: Fault = StoreUnusable) -> None:
 def check(folder: Path, fault: Fault = StoreUnusable) -> None:
     """Raise `fault` unless `folder` is a folder of ours, no link, and nobody else can write to it.
 
-    Others may see its names: what matters stands in files, and theirs is the mode 0600.
+    Others may see the names in it: secrets are in the files, and those have mode 0600.
     """
     try:
         status = os.lstat(folder)
@@ -42,7 +42,7 @@ def check(folder: Path, fault: Fault = StoreUnusable) -> None:
 
 
 def sync(folder: Path) -> None:
-    """See the names in `folder` onto the medium. Raises OSError."""
+    """Sync the names in `folder` to the medium. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

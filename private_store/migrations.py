@@ -9,7 +9,7 @@ _SCRIPT = re.compile(r"(\d+)_\w+\.sql")
 
 
 def scripts(package: str) -> list[str]:
-    """The texts of the scripts in `package`, in their order; schema version n is what the first n of them make."""
+    """Return the texts of the scripts in `package`, in order. The first n of them make schema version n."""
     entries = [
         (int(m[1]), entry) for entry in resources.files(package).iterdir() if (m := _SCRIPT.fullmatch(entry.name))
     ]
@@ -20,7 +20,7 @@ def scripts(package: str) -> list[str]:
 
 
 def statements(script: str) -> Iterator[str]:
-    """The statements of an SQL script, one by one: `executescript` would end the transaction around it."""
+    """Yield the statements of an SQL script. `executescript` would end the transaction around it."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line

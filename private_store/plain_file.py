@@ -1,4 +1,4 @@
-"""Reading a file that a person named and that holds no secret: an ordinary file, and no larger than it can be."""
+"""Reading a file that a person named and that holds no secret. It must be an ordinary file of a limited size."""
 
 import os
 import stat
@@ -12,9 +12,9 @@ _KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a dev
 
 
 def read(path: Path, most: int, fault: Fault = StoreUnusable, *, missing: str = "Name the right one.") -> bytes:
-    """The octets of `path`, at most `most`. `missing`: what to do when it is not there.
+    """Return the content of `path`, at most `most` octets. `missing` tells a person what to do when it is absent.
 
-    Raises `fault` for what is no file or too large. Nothing is waited for, as an open pipe would be for a writer.
+    Raises `fault` if it is no ordinary file or too large. A pipe is refused rather than waited for.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -1,8 +1,8 @@
-"""Putting a whole state into a folder in place of the one that is there, cut at any step and repeated (SEC-33).
+"""Replacing the whole state in a folder by another one. It may be interrupted at any step and repeated (SEC-33).
 
-The new state is made complete in a folder beside the old one. One renaming decides: before it the old state is whole
-and stays; after it the new one is, and is put in place by steps that can be done again. Whoever holds the lock of the
-folder calls `finish` before he opens anything in it.
+The new state is made complete in a folder beside the old one. One rename decides: before it the old state is complete
+and stays; after it the new one is complete, and is put in place by steps that can be repeated. A process that holds the
+lock of the folder calls `finish` before it opens anything in it.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ _CLEARED = "restore.cleared"  # the old state has gone: the new one comes
 
 @contextlib.contextmanager
 def taken(folder: Path, owned: Iterable[str], faults: Faults = FAULTS) -> Iterator[None]:
-    """The state folder for this process alone, with what was decided put in place. Raises `in_use`, `unusable`."""
+    """Lock the state folder for this process and `finish` what was decided. Raises `in_use`, `unusable`."""
     lock = FolderLock(folder, LOCK, what="the state folder", remedy="Stop it first.", faults=faults)
     try:
         finish(folder, owned, faults.unusable)
@@ -36,7 +36,7 @@ def taken(folder: Path, owned: Iterable[str], faults: Faults = FAULTS) -> Iterat
 def putting_back(
     folder: Path, members: Mapping[str, bytes], owned: tuple[str, ...], fault: Fault = StoreUnusable
 ) -> Iterator[Path]:
-    """The folder with the members of a backup, each on the list of its folder; in place of the state afterwards."""
+    """Yield a folder with the members of a backup, each on the list of its folder; it becomes the state afterwards."""
     new = begin(folder, owned, fault)
     try:
         for name, octets in members.items():
@@ -55,7 +55,7 @@ def putting_back(
 
 
 def begin(folder: Path, owned: Iterable[str], fault: Fault = StoreUnusable) -> Path:
-    """Give the empty folder in which the new state is to be made. One that was decided before is put in place first."""
+    """Return the empty folder in which to make the new state. One that was decided on before is put in place first."""
     finish(folder, owned, fault)
     new = folder / _NEW
     folders.make(new, fault)
@@ -63,7 +63,7 @@ def begin(folder: Path, owned: Iterable[str], fault: Fault = StoreUnusable) -> P
 
 
 def decide(folder: Path, owned: Iterable[str], fault: Fault = StoreUnusable) -> None:
-    """What `begin` gave is complete, and nobody has it open: from now on it is the state, and it is put in place."""
+    """Make the folder that `begin` returned the state, and put it in place. It is complete and nobody has it open."""
     try:
         for each in sorted((folder / _NEW).rglob("*")):
             if each.is_dir():
@@ -79,19 +79,19 @@ def decide(folder: Path, owned: Iterable[str], fault: Fault = StoreUnusable) -> 
 
 
 def abandon(folder: Path, fault: Fault = StoreUnusable) -> None:
-    """What `begin` gave is not wanted: the old state stays."""
+    """Remove the folder that `begin` returned: the old state stays."""
     _clear(folder / _NEW, fault)
 
 
 def unfinished(folder: Path) -> bool:
-    """True if a state was decided on and is not in place: nothing may be opened before `finish`."""
+    """Return True if a state was decided on and is not in place yet: `finish` must come before anything is opened."""
     return any(os.path.lexists(folder / name) for name in (_READY, _CLEARED))
 
 
 def finish(folder: Path, owned: Iterable[str], fault: Fault = StoreUnusable) -> None:
-    """Put in place what was decided, and remove what was not.
+    """Put in place a state that was decided on, and remove one that was not.
 
-    `owned`: names in `folder` that belong to a state, those of folders with a "/" behind; nothing else is touched.
+    `owned` are the names in `folder` that belong to a state, a folder's with a final "/"; nothing else is touched.
     """
     try:
         if os.path.lexists(folder / _READY):
@@ -116,7 +116,7 @@ def finish(folder: Path, owned: Iterable[str], fault: Fault = StoreUnusable) -> 
 
 
 def _clear(path: Path, fault: Fault) -> None:
-    """Overwrite and remove a file with what SQLite keeps beside it, or a folder with all that is in it."""
+    """Overwrite and remove a file with SQLite's files beside it, or a folder with all its content."""
     if path.is_dir() and not path.is_symlink():
         for each in path.rglob("*"):
             if not each.is_dir() or each.is_symlink():

@@ -1,8 +1,8 @@
-"""One private SQLite file: every commit on the medium, nothing deleted left readable, nothing half made.
+"""One private SQLite file. Each commit is on the medium, and a deleted secret can no longer be read from it.
 
-WAL with synchronous FULL: a committed transaction survives a power cut. `secure_delete` overwrites deleted rows, and
-the write-ahead log, which holds older pages, is cut to nothing after a secret was deleted. A new file gets
-its schema under an unfinished name, so one that is there and empty was never ours: something emptied it.
+WAL with synchronous FULL lets a committed transaction survive a power cut. `secure_delete` overwrites deleted rows, and
+the write-ahead log, which holds older pages, is truncated after a secret was deleted. A new file gets its schema under
+an unfinished name: an empty file under the final name was therefore emptied by something else.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ _SETTINGS = (
 BESIDE = ("-wal", "-shm", "-journal")
 _CHECK_SPACE = "Check the space on its disk, and owner and mode of its folder; then start again."
 
-# What says nothing about the medium: other processes, rules of the schema.
+# Errors that say nothing about the medium: other processes, rules of the schema.
 _NO_TROUBLE = {"SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", "SQLITE_LOCKED", "SQLITE_ERROR", "SQLITE_AUTH", "SQLITE_MISUSE"}
 _NO_TROUBLE |= {f"SQLITE_CONSTRAINT{kind}" for kind in ("", "_UNIQUE", "_PRIMARYKEY", "_FOREIGNKEY", "_NOTNULL")}
 _NO_TROUBLE |= {f"SQLITE_CONSTRAINT_{kind}" for kind in ("CHECK", "TRIGGER", "DATATYPE", "ROWID")}
@@ -40,10 +40,10 @@ Value = str | int | float | bytes | None
 
 
 class SqliteFile:
-    """The open file. Belongs to one thread, unless whoever uses it lets one in at a time.
+    """The open file. It belongs to one thread, unless its user lets in one thread at a time.
 
-    `commits` counts synced write transactions, `erasures` how often the log was cut after something secret was deleted.
-    `trouble`: the sentence about its medium (full, read-only, broken) as long as nothing could be written since, or "".
+    `commits` counts synced write transactions, `erasures` how often the log was truncated after a secret was deleted.
+    `trouble` tells of the medium (full, read-only, broken) from a failed write until the next good one, else it is "".
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class SqliteFile:
     ) -> None:
         """Open or create `path` in its folder, which is made if need be, and bring it to schema `len(migrations)`.
 
-        `holds` says what is in it and `remedy` what to do when that is damaged or gone. `busy_timeout_s`: how long to
-        wait for other processes; 0 where a lock keeps them out. `erase_always`: whatever a transaction takes away is
-        secret, without a word of `erase_after_commit`. Raises `faults.unusable`; while running, every method
-        raises `faults.failed`.
+        `holds` tells a person what is in it, `remedy` what to do when that is damaged or gone. `busy_timeout_s` is how
+        long to wait for other processes, 0 where a lock keeps them out. With `erase_always`, everything that a
+        transaction deletes is secret, also without a call of `erase_after_commit`. Raises `faults.unusable`; each
+        method raises `faults.failed`.
         """
         self.path = path
         self.commits = 0
@@ -93,7 +93,7 @@ class SqliteFile:
                 raise
 
     def connect(self) -> sqlite3.Connection:
-        """Another connection with the same settings, as for look-ups that wait for no commit. Raises sqlite3.Error."""
+        """Return another connection with the same settings, for reads that wait for no commit. Raises sqlite3.Error."""
         connection = _connect(self.path, self._busy_timeout_s)
         try:
             connection.execute("PRAGMA foreign_keys = ON")
@@ -103,19 +103,19 @@ class SqliteFile:
         return connection
 
     def close(self) -> None:
-        """Let go of the file; what is still to be erased is, if it can be."""
+        """Close the file. What is still to be erased is erased first, if the medium allows."""
         if self._erase_owed:
             self._erase()
-        with contextlib.suppress(sqlite3.Error):  # it ends either way, and what was committed is in the log
+        with contextlib.suppress(sqlite3.Error):  # the file is closed either way, and what was committed is in the log
             self.connection.close()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Everything written inside is on the medium when the block ends, or nothing of it counts. Nests.
+        """A block whose writes are all on the medium at its end, or none of them. Blocks nest.
 
-        An inner block belongs to the outermost. Any exception undoes the whole and goes on; `faults.failed` says that
-        the medium refused. If it refused the last sync, a power cut may still show either state, as in any commit.
-        What happens after the commit (the log is cut) fails in no caller's face: it is owed and done later.
+        An inner block belongs to the outermost one. An exception undoes the whole and is raised on; `faults.failed`
+        says that the medium refused. If it refused the last sync, a power cut may still leave either state, as with
+        any commit. Truncating the log after the commit raises nothing: if it fails, it is done later.
         """
         if self._depth:
             self._depth += 1
@@ -133,7 +133,7 @@ class SqliteFile:
             self.run("COMMIT")
         except BaseException:
             self._erase_owed = owed
-            with contextlib.suppress(sqlite3.Error):  # the reason why it ends is told, not this
+            with contextlib.suppress(sqlite3.Error):  # the caller is told of the first error, not of this one
                 if self.connection.in_transaction:  # a full disk may have rolled it back already
                     self.connection.execute("ROLLBACK")
             raise
@@ -149,15 +149,15 @@ class SqliteFile:
 
     @property
     def in_transaction(self) -> bool:
-        """True inside of `transaction`."""
+        """True inside a `transaction`."""
         return self._depth > 0
 
     def erase_after_commit(self) -> None:
-        """Say inside a transaction that it deletes a secret: older pages with it are erased too (SEC-29)."""
+        """Say, inside a transaction, that it deletes a secret: older pages that hold it are erased too (SEC-29)."""
         self._erase_owed = True
 
     def erase_now(self) -> None:
-        """Outside of a transaction: erase what older pages hold, or leave it for the next chance."""
+        """Erase what older pages hold, outside a transaction. If the medium refuses, a later call does it."""
         self._erase_owed = True
         self._erase()
 
@@ -176,16 +176,16 @@ class SqliteFile:
             raise self.failed(error) from error
 
     def rows(self, sql: str, *values: Value) -> list[Any]:
-        """Run one statement and give its rows."""
+        """Run one statement and return its rows."""
         try:
             return self.connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:
             raise self.failed(error) from error
 
     def image(self, *statements: str) -> bytes:
-        """The octets of a file like this one after `statements`, which take out what a backup must not hold.
+        """Return the octets of a copy of this file after `statements`, which remove what a backup must not hold.
 
-        They run on a copy in memory: what they take out is written nowhere.
+        They run on a copy in memory, so what they remove is written nowhere.
         """
         try:
             with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
@@ -198,7 +198,7 @@ class SqliteFile:
             raise self.failed(error) from error
 
     def probe(self) -> None:
-        """If there is `trouble`, try whether it has ended: write what is there already."""
+        """If there is `trouble`, find out whether it has ended by writing again what is there already."""
         if not self.trouble or self._depth:
             return
         try:
@@ -216,7 +216,7 @@ class SqliteFile:
             self._erase()
 
     def failed(self, error: sqlite3.Error) -> Exception:
-        """What SQLite could not do, in the words and the class of the room. Its own words never quote a value."""
+        """Return the room's error for a failure of SQLite. The text of SQLite never quotes a value."""
         what, remedy = f"{self.path} cannot be used: {error}.", "Check the space on its disk, and owner and mode."
         if isinstance(error, sqlite3.DatabaseError) and getattr(error, "sqlite_errorname", "") not in _NO_TROUBLE:
             self.trouble = f"{what} {remedy}"
@@ -225,7 +225,7 @@ class SqliteFile:
     # Private
 
     def _erase(self) -> None:
-        # Who is in the way is not waited for a second time.
+        # A process that holds the file is not waited for a second time.
         reason = self._cut_log(0.0 if self._erase_failed else self._busy_timeout_s)
         if reason:
             if not self._erase_failed:
@@ -240,7 +240,7 @@ class SqliteFile:
         self.erasures += 1
 
     def _cut_log(self, wait_s: float) -> str:
-        """Bring the log into the file and cut it to nothing (SEC-29); why not, or nothing."""
+        """Move the log into the file and truncate it (SEC-29). Returns the reason if that fails, else None."""
         try:
             self.connection.execute(f"PRAGMA busy_timeout = {int(wait_s * 1000)}")
             ((busy, _, _),) = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -268,7 +268,7 @@ class SqliteFile:
             self._migrate(migrations, holds, remedy)
         self.connection.execute("PRAGMA foreign_keys = ON")
         log = self.path.with_name(self.path.name + "-wal")
-        if log.exists() and log.stat().st_size:  # perhaps of a process that was killed before it could erase
+        if log.exists() and log.stat().st_size:  # perhaps left by a process that was killed before it could erase
             self._erase_owed = bool(self._cut_log(0.0))
 
     def _migrate(self, migrations: Sequence[str], holds: str, remedy: str) -> None:
@@ -301,7 +301,7 @@ class SqliteFile:
                 if os.path.lexists(log) and os.lstat(log).st_size:  # SEC-37
                     raise self._faults.unusable(f"{self.path} is missing, and its log {log.name} is there.", remedy)
                 try:
-                    _remove(unfinished)  # of a process that was killed
+                    _remove(unfinished)  # left by a process that was killed
                     os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, files.MODE))
                     _build(unfinished, migrations)
                     os.rename(unfinished, self.path)
