@@ -35,7 +35,7 @@ def parse(datagram):
 
 
 def verifies(beacon, group_key, sg_id):
-    """Say whether whoever made the beacon had this Group Key, and called it by this SG ID and version."""
+    """Return True if the maker of the beacon had this Group Key under this SG ID and version."""
     octets = beacon.octets
     return equal(octets[-_TAG:], _tag(group_key, sg_id, beacon.version, octets[:-_TAG]))
 

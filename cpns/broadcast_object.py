@@ -27,13 +27,13 @@ _SHAPES = (b"\x84", b"\x89", b"\x8b")
 
 
 def to_be_signed(context: str, pn_id: str, sg_id: str, payload: bytes) -> bytes:
-    """The Sig_structure (RFC 9052 section 4.4). Full names and context are in it without travelling (SEC-08)."""
+    """Return the Sig_structure (RFC 9052 section 4.4). Full names and context are in it but do not travel (SEC-08)."""
     aad = cborlite.encode([context, pn_id, sg_id])
     return cborlite.encode(["Signature1", PROTECTED, aad, payload])
 
 
 def parse(datagram: bytes) -> "Received | ReceivedDelete":
-    """What a datagram that begins with `d2` says, not to be believed yet. Raises MalformedMessage."""
+    """Return what a datagram that begins with `d2` says. Nothing of it is verified yet. Raises MalformedMessage."""
     end = len(datagram) - 66
     if end < 8 or end > tuning.BROADCAST_OBJECT_MAX - 66 or datagram[:7] != FRAME_HEAD:
         raise MalformedMessage("not a signed broadcast")
@@ -51,7 +51,7 @@ def parse(datagram: bytes) -> "Received | ReceivedDelete":
 
 
 class Received:
-    """A broadcast object. Attributes, not to be believed yet: `pn_alias`, `sg_alias`, `generation`, `version`,
+    """A broadcast object. Its attributes, none of them verified: `pn_alias`, `sg_alias`, `generation`, `version`,
     `activation` (Unix seconds, 0 = when stored), `reason`, `commit`, `entries`, `slots` ((first, last), or None if
     the cover was not cut), `signature` (64 octets).
     """
@@ -76,10 +76,10 @@ class Received:
         self._record = None
 
     def check(self, pn_alias: int, sg_alias: int, record, floor: "int | None", held=None) -> bool:
-        """Is this news for a member that has the GKDK `record` and knows the version `floor`? No cryptography.
+        """Return True if this may be a new key for a member that has the GKDK `record`. It does no cryptography.
 
-        `floor`: versions up to it are refused; None if it was never learnt, then every broadcast is (SEC-04).
-        `held`: (version, COMMIT) of the newest key held, or None. Its duplicate gives False (SEC-11).
+        Versions up to `floor` are refused; all are if it is None, never learnt (SEC-04). `held` is (version, COMMIT)
+        of the newest key that is held, or None; a duplicate of that one returns False (SEC-11).
         Raises NotAddressed (other PN or SG), Stale (older generation or version), Unknown (a newer generation:
         ask for its GKDK), NotAllowed (no floor, or an epoch too far ahead: pull), NotAuthentic (another key
         under the version held: count and show it).
@@ -104,7 +104,7 @@ class Received:
         return True
 
     def open(self, pn_id: str, sg_id: str) -> "tuple[bytes, bytes]":
-        """(Group Key, octets that `signature` must be a signature of), after `check` has given True.
+        """Return (Group Key, octets that `signature` must sign), after `check` has returned True.
 
         Raises NotAddressed (no entry for this slot), MalformedMessage (an impossible entry),
         NotAuthentic (COMMIT does not fit); RuntimeError without `check`.
@@ -122,7 +122,7 @@ class Received:
 
 
 class ReceivedDelete:
-    """A signed delete. Attributes, not to be believed yet: `pn_alias`, `sg_alias`, `version`, `signature`."""
+    """A signed delete. Its attributes, none of them verified: `pn_alias`, `sg_alias`, `version`, `signature`."""
 
     def __init__(self, items, payload, signature):
         if len(items) != 4:
@@ -133,9 +133,9 @@ class ReceivedDelete:
         self._payload = payload
 
     def check(self, pn_alias: int, sg_alias: int, held_version: int, pn_id: str, sg_id: str) -> bytes:
-        """The octets that `signature` must be a signature of, if the delete concerns this group as it is now.
+        """Return the octets that `signature` must sign, if the delete concerns this group as it is now.
 
-        `held_version`: the highest version held or refused. Raises NotAddressed, Stale.
+        `held_version` is the highest version that is held or refused. Raises NotAddressed, Stale.
         """
         if self.pn_alias != pn_alias or self.sg_alias != sg_alias:
             raise NotAddressed("another PN or Service Group")

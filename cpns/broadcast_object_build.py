@@ -1,6 +1,6 @@
 """The PN GW's side of signed broadcasts: from a cover to datagrams (docs/protocol.md section 5).
 
-The signature is made elsewhere: each `Draft` tells what is to be signed and takes the signature.
+The caller makes the signature: each `Draft` holds the octets to be signed and accepts their signature.
 """
 
 from cpns import cborlite, numbers, tuning
@@ -14,14 +14,14 @@ _FIXED_MAX = 126
 
 
 class Draft:
-    """A broadcast that lacks nothing but its signature. `to_be_signed`: what the PN GW signs with ES256."""
+    """A broadcast without its signature. `to_be_signed` are the octets that the PN GW signs with ES256."""
 
     def __init__(self, context: str, pn_id: str, sg_id: str, items: "list[object]") -> None:
         self._payload = cborlite.encode(items)
         self.to_be_signed = to_be_signed(context, pn_id, sg_id, self._payload)
 
     def finish(self, signature: bytes) -> bytes:
-        """The datagram, with `signature` = r ‖ s, 64 octets. Raises ValueError for another length."""
+        """Return the datagram with `signature` = r ‖ s, 64 octets. Raises ValueError for another length."""
         if len(signature) != 64:
             raise ValueError("an ES256 signature has 64 octets")
         return FRAME_HEAD + cborlite.encode(self._payload) + SIGNATURE_HEAD + signature
@@ -42,12 +42,12 @@ def build(
     subsets: "list[subset_index.Subset]",
     key_of,
 ) -> "list[Draft]":
-    """The broadcast objects that bring `group_key` to everyone in `subsets` (CPNS-GKM-35, -36).
+    """Return the broadcast objects that carry `group_key` to every member of `subsets` (CPNS-GKM-35, -36).
 
-    `subsets`: a cover in canonical order; `key_of(subset)`: its key, as `TreeKeys.subset_key`. `activation` in Unix
-    seconds, 0 = when stored. Gives one Draft, or several, each with its first and last slot, when the cover has
-    more than 70 entries (67 in trees higher than 11); none for an empty cover. Each datagram has at most 1,400 octets.
-    Raises ValueError for numbers that do not fit and for a Group Key that is not 16 octets.
+    `subsets` is a cover in canonical order; `key_of(subset)` returns its key, as `TreeKeys.subset_key` does.
+    `activation` is in Unix seconds, 0 = when stored. The result is one Draft, or several, each with its first and last
+    slot, if the cover has more than 70 entries (67 in trees higher than 11), or none for an empty cover. Each datagram
+    has at most 1,400 octets. Raises ValueError for numbers that do not fit and for a Group Key that is not 16 octets.
     """
     if min(sg_alias, generation, version) < 1 or not numbers.REASON_CREATE <= reason <= numbers.REASON_BY_HAND:
         raise ValueError("alias, generation and version count from 1, reasons from 0 to 4")
@@ -72,13 +72,13 @@ def build(
 
 
 def build_delete(*, pn_id: str, sg_id: str, pn_alias: int, sg_alias: int, version: int) -> Draft:
-    """The signed delete of a Service Group whose last version is `version`."""
+    """Return the Draft of the delete of a Service Group whose last version is `version`."""
     items = [numbers.DELETE_SERVICE_GROUP_REQUEST, pn_alias, sg_alias, version]
     return Draft(CONTEXT_DELETE, pn_id, sg_id, items)
 
 
 def elements(generation: int, height: int, entries: bytes) -> "list[tuple[bytes, str]]":
-    """The packed `entries` as the 1..n Group Key elements with Encryption Key index of CPNS-GKM-47 and -48.
+    """Return the packed `entries` as the 1..n Group Key elements with Encryption Key index of CPNS-GKM-47 and -48.
 
     Raises MalformedMessage if they are not entries of a tree of `height`.
     """
@@ -94,7 +94,7 @@ def elements(generation: int, height: int, entries: bytes) -> "list[tuple[bytes,
 
 
 def entries(generation: int, height: int, elements: "list[tuple[bytes, str]]") -> bytes:
-    """The packed entries that Group Key elements stand for. Raises MalformedMessage if they are not of `generation`."""
+    """Return the packed entries of Group Key elements. Raises MalformedMessage if they are not of `generation`."""
     out = []
     for wrapped, text in elements:
         named, index = subset_index.from_text(height, text)

@@ -27,7 +27,7 @@ def decrypt(euk, pne_id, sg_id, version, encrypted):
 
 
 def response_mac(group_key, pne_id, sg_id, version):
-    """Return the MAC, 8 octets, without which a Return of `1` does not count: the PNE has opened this Group Key."""
+    """Return the MAC, 8 octets, that proves a Return of `1`: the PNE has opened this Group Key."""
     return hmac_sha256(hkdf(group_key, b"keycast/euk-ack/1", 32), _names(pne_id, sg_id, version))[:8]
 
 

@@ -1,7 +1,7 @@
-"""The exceptions of the protocol: one class for each decision a caller can take.
+"""The exceptions of the protocol: one class for each decision that a caller can take.
 
-A CPNS answer carries the code of the class (`numbers.ERROR_*`) and a reason text; secrets never
-stand in a reason.
+A CPNS answer carries the code of the class (`numbers.ERROR_*`) and the text of the reason. A reason never holds a
+secret.
 """
 
 from cpns import numbers
@@ -18,7 +18,7 @@ class CpnsError(Exception):
 
 
 class MalformedMessage(CpnsError):
-    """Octets that are not what their place demands: truncated, oversized, unknown, repeated or missing."""
+    """The octets are not what the table or format demands: truncated, oversized, unknown, repeated or missing."""
 
     code = numbers.ERROR_MALFORMED
 
@@ -30,13 +30,13 @@ class NotAuthentic(CpnsError):
 
 
 class Stale(CpnsError):
-    """A version, revision, sequence number or generation that is too old or was seen before."""
+    """A version, revision, sequence number or generation is too old or was seen before."""
 
     code = numbers.ERROR_STALE
 
 
 class NotAddressed(CpnsError):
-    """A broadcast object that holds no entry for this slot, or names another PN or Service Group."""
+    """A broadcast object holds no entry for this slot, or names another PN or Service Group."""
 
     code = numbers.ERROR_NOT_ADDRESSED
 

@@ -20,12 +20,12 @@ from cpns.names import lp
 # A Service Group as its messages name it; protection is one of `numbers.PROTECTION_*`, fixed for its life (SEC-24)
 Group = namedtuple("Group", ("sg_id", "pn_alias", "sg_alias", "protection"))
 
-# What `parse` gives: nothing of it is verified. `body` is a memoryview, as a board has no room for copies
+# What `parse` returns: nothing of it is verified. `body` is a memoryview, as a board has no room for copies
 Parsed = namedtuple(
     "Parsed", ("mode", "pn_alias", "sg_alias", "version", "inc", "sequence", "sender_id", "head", "body")
 )
 
-# What `Receiver.open` gives. `record` is what to store before the message is handed up, together with `evicted`, or
+# What `Receiver.open` returns. `record` is what to store before the message is handed up, together with `evicted`, or
 # None; `replayable`: windows were lost under this version, so a copy may have been handed up before
 Opened = namedtuple("Opened", ("sender_id", "version", "message", "replayable", "record"))
 
@@ -38,7 +38,7 @@ _ROW = 12  # of what is left of a window that was evicted: version, check of sen
 
 
 class Sender:
-    """One member's sending side in one Service Group: gives each message a number that was never used under its key.
+    """One member's sending side in one Service Group. Each message gets a number that was never used under its key.
 
     `record` = (version, inc, ceiling) is what must be in the store, in each of its copies (SEC-22), before a number
     is used: first `reserve`, then store, then `reserved`.
@@ -51,7 +51,7 @@ class Sender:
         self._next = 0
 
     def start(self, version, inc):
-        """Begin with a newly installed key, or because a counter cannot be continued: `inc` is 8 new random octets."""
+        """Begin with a newly installed key, or when a counter cannot be continued. `inc` is 8 new random octets."""
         self.record = (version, inc, 0)
         self._next = 0
 
@@ -61,7 +61,7 @@ class Sender:
         self._next = record[2]
 
     def must_reserve(self):
-        """Say whether the next message has to wait for a reservation."""
+        """Return True if the next message has to wait for a reservation."""
         return self._next >= self.record[2]
 
     def reserve(self):
@@ -72,15 +72,15 @@ class Sender:
         return version, inc, ceiling + tuning.SEQUENCE_STEP
 
     def reserved(self, record):
-        """Take the numbers of a record that is stored now. Raises ValueError if it is not what `reserve` gives."""
+        """Use the numbers of a record that is stored now. Raises ValueError if it is not what `reserve` returned."""
         if record != self.reserve():
             raise ValueError("no reservation of this sender")
         self.record = record
 
     def forged(self, parsed, keys):
-        """Say whether a member speaks in our name, under our inc, with a number we have not given yet.
+        """Return True if another member used our name and our inc with a number that we have not used yet.
 
-        Those who heard it refuse that number of ours, and what lies below its window: `start` with a new inc is wanted.
+        Members that heard it refuse that number of ours, and those below its window: `start` with a new inc.
         `keys` as for `Receiver.open`.
         """
         sg_id, pn_alias, sg_alias, mode = self.group
@@ -202,7 +202,7 @@ class Receiver:
         return Opened(parsed.sender_id, version, message, version <= self.lost_version, record)
 
     def recorded(self, record, now):
-        """Learn that a record is stored."""
+        """Note that a record is stored."""
         window = self._windows[record[:3]]
         window[2] = record[3]
         # as many numbers as this gives up take so long at the one rate up to which all senders are stored one by one
@@ -210,7 +210,7 @@ class Receiver:
         window[3] = now + tuning.WINDOW_STORE_INTERVAL_S * len(self._windows) * numbers_given
 
     def records(self):
-        """Return the stored records, one for each window kept, those that came first before the others."""
+        """Return the stored records, one for each window that is kept, the oldest first."""
         rows = sorted([(window[4], place + (window[2],)) for place, window in self._windows.items() if window[2] >= 0])
         return [record for _, record in rows]
 
@@ -230,7 +230,7 @@ class Receiver:
             self._evict(self._windows)
 
     def _evict(self, places):
-        # who spoke first stays: whatever comes later in any name, what he said cannot be said again
+        # the window that came first stays: its messages cannot be replayed, whatever arrives later in any name
         place = max(places, key=lambda other: self._windows[other][4])
         window = self._windows.pop(place)
         self.evicted += _row_head(place) + max(window[0], window[2]).to_bytes(4, "big")

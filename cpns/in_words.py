@@ -1,4 +1,4 @@
-"""Numbers of CPNS as people read them, in every log, answer and page the same. CPython only."""
+"""Numbers of CPNS as text for people, the same in every log, answer and page. CPython only."""
 
 from cpns import numbers
 
@@ -12,10 +12,10 @@ _REASONS = {
 
 
 def version_text(version: int) -> str:
-    """The version of a Group Key, 32 bits with the epoch above the counter, as "epoch.counter"; "-" for none (0)."""
+    """Return the version of a Group Key (u32, the epoch in the upper half) as "epoch.counter", or "-" for 0, no key."""
     return f"{version >> 16}.{version & 0xFFFF}" if version else "-"
 
 
 def reason_text(reason: int) -> str:
-    """Why there is a new version of a Group Key: `reason` is one of `cpns.numbers.REASON_*`, or a later one."""
+    """Return in words why there is a new Group Key. `reason` is one of `cpns.numbers.REASON_*`, or a later number."""
     return _REASONS.get(reason, f"reason {reason}")

@@ -43,18 +43,19 @@ class KeyRing:
         return [entry[_VERSION] for entry in self._keys]
 
     def raise_floor(self, version):
-        """Learn the floor from a JoinResponse, or from a KeyPullResponse that brings no key; it never sinks."""
+        """Raise the floor to that of a JoinResponse, or of a KeyPullResponse without a key. It never sinks."""
         if self.floor is None or version > self.floor:
             self.floor = version
 
     def limit_grace(self, seconds):
-        """From the next leave on, read older keys for so long after it: 0..30 s (SEC-05)."""
+        """Set how long older keys are read after a leave, from the next one on: 0..30 s (SEC-05)."""
         self._grace_after_leave = min(max(seconds, 0), tuning.GRACE_AFTER_LEAVE_S)
 
     def admit(self, version, path):
-        """Say whether a key of this version may come on this path, before any cryptography is spent on it.
+        """Return whether a key of this version may arrive on this path, before any cryptography is spent on it.
 
-        True: install it. False: the version is held already; `install` will tell a repeat from a conflict.
+        True means that it can be installed. False means that the version is held already: `install` tells a repeat from
+        a conflict.
         Raises Stale below the floor, NotAllowed for a broadcast without a floor or too many epochs ahead
         (SEC-03, SEC-04), and for a 1.0 key in an end-to-end group (SEC-26).
         """
@@ -72,7 +73,7 @@ class KeyRing:
         return True
 
     def install(self, version, key, activation, reason, now, unix_time=0, path=UNICAST):
-        """Take in a Group Key (16 octets) of an authentic delivery. Returns False if exactly this key is held already.
+        """Add the Group Key (16 octets) of an authentic delivery. Returns False if exactly this key is held already.
 
         `activation` is Unix seconds, 0 = when stored; `reason` one of `numbers.REASON_*`. It may lie ahead, at most
         24 h, for join and periodic only, and only where the time is known. After any other reason the older keys are
@@ -92,7 +93,9 @@ class KeyRing:
             for entry in self._keys:
                 entry[_UNTIL] = min(now + self._grace_after_leave, entry[_UNTIL] or now + tuning.GRACE_MAX_S)
         active_at = _active_at(activation, now, unix_time)
-        if reason == n.REASON_JOIN:  # who joined has this key and none before: nothing that lies ahead may relieve it
+        if (
+            reason == n.REASON_JOIN
+        ):  # a new member has this key and none before: no key that lies ahead may take its place
             for entry in self._keys:
                 if entry[_ACTIVE_AT] > active_at:
                     entry[_ACTIVATION], entry[_ACTIVE_AT] = activation, active_at
@@ -124,7 +127,7 @@ class KeyRing:
         return self.floor, self.end_to_end, [entry[:] for entry in self._keys]
 
     def put_back(self, snapshot):
-        """Be again as at `snapshot`, whose keys, those in grace time too, are given up to this ring."""
+        """Return to the state of `snapshot`. The ring takes its keys over, those in grace time too."""
         self.floor, self.end_to_end, self._keys = snapshot
 
     def dump(self, now):
@@ -135,7 +138,7 @@ class KeyRing:
 
     @classmethod
     def load(cls, data, now, unix_time=0):
-        """Return the ring that `dump` gave `data` of, after a reboot. Raises MalformedMessage.
+        """Return the ring of which `dump` returned `data`, after a reboot. Raises MalformedMessage.
 
         Where the time is unknown a key that lay ahead is active at once; the grace time of the one before it, which
         may not have begun, is then counted from here.
@@ -148,7 +151,7 @@ class KeyRing:
         except (TypeError, ValueError):
             raise MalformedMessage("no dump of a key ring") from None
         sending = ring._settle(now)
-        if unix_time:  # what this key has relieved by now, it relieved before the reboot or while we were off
+        if unix_time:  # what this key has replaced by now, it replaced before the reboot or while the board was off
             ring._keys = [entry for entry in ring._keys if entry is sending or entry[_UNTIL] is None]
         return ring
 

@@ -1,7 +1,7 @@
 """The messages as the specification prints them: names, directions, levels, E/A, meanings and requirement ids.
 
-Each is added here per code or label to the wire facts of `cpns/messages.py`; `rows` puts both together, and the XML
-form, `docs/messages.md` and the tests are made from the rows. No board loads this module.
+They add to the wire facts of `cpns/messages.py`, by code or label. `rows` puts both together; the XML form,
+`docs/messages.md` and the tests are made from the rows. No board loads this module.
 """
 
 from collections import namedtuple

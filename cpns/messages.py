@@ -206,7 +206,7 @@ def decode(data, limit=tuning.MESSAGE_MAX):
 
 
 def accept(code, fields):
-    """Return (code, fields) of a decoded message after `check`: what may stand 0..n times and does not is []."""
+    """Return (code, fields) of a decoded message after `check`. A field of 0..n that is absent is []."""
     check(code, fields)
     for label in MESSAGES[code]:
         if type(label) is str:
@@ -289,7 +289,9 @@ def _fits(kind, value):
         if type(least) is str:
             return len(value) == 1 and least <= value <= most
         for unprintable in value:
-            if unprintable < " " or unprintable in "\x7f\ufffe\uffff":  # unfit for XML, logs and terminals
+            if (
+                unprintable < " " or unprintable in "\x7f\ufffe\uffff"
+            ):  # characters that XML, logs and terminals cannot show
                 return False
         value = value.encode()
     return least <= (value if python is int else len(value)) <= most

@@ -1,10 +1,10 @@
-"""What a name may be made of: entity IDs, PN IDs, SG IDs, and the names of keycast's own users (SEC-31). CPython only.
+"""Which characters a name may have: entity IDs, PN IDs, SG IDs, and the users of keycast (SEC-31). CPython only.
 
-Two names that a person cannot tell apart must not be two names. So a name has one form, NFC, and nothing in it that
-does not show or that turns the text around it. Letters of one script that look like those of another are allowed, as
-the names of a home are in its own language; `doubts` says in words where a person should look twice.
+Two names that look the same must not be two names. So a name has one form, NFC, and no character that is invisible or
+changes the direction of text. Letters of one script that look like those of another are allowed, as a home names things
+in its own language; `doubts` tells a person where to look twice.
 
-The rule stands at the entrances, where a name is new: what a store has held before stays usable.
+The rule applies where a name is new. A name that a store holds already stays usable.
 """
 
 import unicodedata
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from cpns import tuning
 from cpns.errors import MalformedMessage
 
-# Shown as nothing or as a blank, though Unicode counts them neither as format characters nor as separators.
+# Shown as nothing or as a blank, although Unicode classes them neither as format characters nor as separators.
 _UNSEEN = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
     + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
@@ -54,7 +54,7 @@ _LATIN = {ord(other): letter for letter, others in _LIKE.items() for other in ot
 
 
 def fault(name: str, limit: int = tuning.ENTITY_ID_MAX) -> str | None:
-    """What is wrong with `name` as the end of a sentence, None if nothing: 1..`limit` octets of UTF-8, one form."""
+    """Return what is wrong with `name` as the end of a sentence, or None. It may have 1..`limit` octets of UTF-8."""
     if not name:
         return "is empty"
     for character in name:
@@ -72,7 +72,7 @@ def fault(name: str, limit: int = tuning.ENTITY_ID_MAX) -> str | None:
 
 
 def checked(name: str, what: str, limit: int = tuning.ENTITY_ID_MAX) -> str:
-    """Give `name` back if it may be a new `what`. Raises MalformedMessage, which says what is wrong with it."""
+    """Return `name` if it may be a new `what`. Raises MalformedMessage, which says what is wrong with it."""
     wrong = fault(name, limit)
     if wrong is not None:
         raise MalformedMessage(f"the {what} {wrong}")
@@ -80,7 +80,7 @@ def checked(name: str, what: str, limit: int = tuning.ENTITY_ID_MAX) -> str:
 
 
 def doubts(name: str, others: Iterable[str] = ()) -> list[str]:
-    """Sentences about what a person may mistake `name` for: letters of several scripts, one of `others` alike."""
+    """Return sentences that warn of `name`: it mixes letters of several scripts, or looks like one of `others`."""
     said = []
     scripts = sorted(_ALIKE & set(map(_script, name)))
     if len(scripts) > 1:
@@ -92,11 +92,11 @@ def doubts(name: str, others: Iterable[str] = ()) -> list[str]:
 
 
 def _script(character: str) -> str:
-    """The script of a letter, by the first word of its Unicode name: LATIN, GREEK, CYRILLIC; empty for no letter."""
+    """Return the script of a letter, the first word of its Unicode name (LATIN, GREEK, CYRILLIC), "" if it is none."""
     return unicodedata.name(character, "").split(" ")[0] if character.isalpha() else ""
 
 
 def _look(name: str) -> str:
-    """The same for names that look alike: accents stay, size and width of letters and their script do not count."""
+    """Return a text that is the same for names that look alike. It keeps accents, not case, width or script."""
     folded = unicodedata.normalize("NFKC", name).replace("I", "l").casefold()
     return unicodedata.normalize("NFKC", folded.translate(_LATIN))

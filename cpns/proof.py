@@ -8,7 +8,7 @@ from cpns.names import lp
 
 
 def confirmation(report_key, generation, slot, version, result, pn_id, sg_id, group_key):
-    """Return the 8 octets that both the PNE of `slot` and its PN GW can compute, and nobody else.
+    """Return the 8 octets that only the PNE of `slot` and its PN GW can compute.
 
     `report_key` is `GkdkRecord.report_key()` at the PNE, `TreeKeys.report_key(slot)` at the PN GW; `result` is one of
     `numbers.RESULT_*`. Compare with `cpns.crypto.compare.equal`.

@@ -1,8 +1,8 @@
 """The XML that CPNS messages use: one element with attributes, in it elements with attributes and text, no deeper.
 
 A strict subset of XML 1.0 in UTF-8: an XML declaration may stand first; no DOCTYPE, processing instruction, comment,
-CDATA section or name prefix; references to characters and the five predefined entities only. What is read here means
-the same to any XML parser, and nothing in it can grow (no entity) or reach out (no external reference).
+CDATA section or name prefix; references to characters and the five predefined entities only. An accepted document means
+the same to any XML parser; it cannot expand (no entities) or load anything (no external references).
 """
 
 from cpns.errors import MalformedMessage
@@ -30,7 +30,7 @@ def parse(data, limit):
 
 
 def serialise(name, attributes, children):
-    """Return the octets of a document whose parts are those that `parse` gives. Text has no control characters."""
+    """Return the octets of a document of the parts that `parse` returns. Text must not have control characters."""
     out = ['<?xml version="1.0" encoding="UTF-8"?>\n', _tag(name, attributes), ">"]
     for child, child_attributes, text in children:
         out.append(f"{_tag(child, child_attributes)}>{_escape(text)}</{child}>")
@@ -114,7 +114,7 @@ class _Reader:
         return self.text[start : self.at]
 
     def space(self):
-        """Skip white space; return whether there was any."""
+        """Skip white space. Returns True if there was any."""
         start = self.at
         while self.at < len(self.text) and self.text[self.at] in _SPACE:
             self.at += 1

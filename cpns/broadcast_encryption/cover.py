@@ -1,17 +1,17 @@
 """The cover of a Service Group: the fewest subsets that together hold exactly its members. With keys it is the GKEK.
 
-Whoever is not a member is outside: free, retired and foreign slots alike, or the next owner of a slot could read
-old broadcasts (CPNS-GKM-75).
+All other slots are outside, free, retired and foreign ones alike. Otherwise the next owner of a slot could read old
+broadcasts (CPNS-GKM-75).
 """
 
 from cpns.broadcast_encryption.subset_index import ALL, Subset, bit_length, smallest_slot
 
 
 def cover(height: int, profile: int, members: "set[int]") -> "list[Subset]":
-    """The minimal partition of `members` (slots 0..2^height - 1) into subsets, in canonical order.
+    """Return the minimal partition of `members` (slots 0..2^height - 1) into subsets, in canonical order.
 
-    `profile` 2 uses quad pairs, 1 does not. No member gives an empty list. `members` may be anything iterable. Apart
-    from one look at each slot the work grows with the number of outsiders or of members, whichever is less.
+    `profile` 2 uses quad pairs, 1 does not. `members` is any iterable; without members the list is empty. Apart from
+    one look at each slot the work grows with the number of outsiders or of members, whichever is less.
     Raises ValueError for a slot or profile that does not exist.
     """
     size = 1 << height
@@ -40,7 +40,7 @@ def cover(height: int, profile: int, members: "set[int]") -> "list[Subset]":
 
 
 def _gaps(height, members):
-    # what lies between the members, in maximal whole subtrees: (first slot, node)
+    # the gaps between the members, as maximal whole subtrees: (first slot, node)
     blocks = []
     start = 0
     members.append(1 << height)
@@ -58,7 +58,7 @@ def _gaps(height, members):
 def _merge(height, profile, closed):
     # Where two neighbouring blocks without member meet, in their common ancestor v, each child of v has exactly one
     # node `hole` without members under it, and all else under the child is members: the subset (child, hole), empty
-    # if the hole is the child itself. With these subsets v is dealt with: it is a node without members for its parent.
+    # if the hole is the child itself. These subsets cover all members under v: for its parent, v is a node without any.
     size = 1 << height
     subsets = []
     before, hole = closed[0]

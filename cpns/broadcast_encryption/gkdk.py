@@ -1,11 +1,11 @@
-"""The GKDK of one PNE: the keys it was given once, by which it opens every later broadcast meant for it.
+"""The GKDK of one PNE: the keys that it was given once, with which it opens each later broadcast addressed to it.
 
 Record: profile u8 (2 with quad pairs, 1 without) ‖ height u8 ‖ generation u16 ‖ slot u32 ‖ KALL ‖ labels ‖ pair keys.
-For every inner node i over the own leaf and every node a that hangs off the way from i down to the leaf it
-holds the label L(i, a), in the order of the depths of i and a. One-way steps lead from there to the keys of all
-subsets "under i, but not under j" with j at or under a: exactly those that contain the own leaf.
+For every inner node i above the PNE's leaf, and every node a beside the path from i down to that leaf, it holds the
+label L(i, a), ordered by the depths of i and a. One-way steps lead from there to the keys of all subsets "under i, but
+not under j" with j at or under a: exactly those that contain the leaf.
 
-This is all a board needs; how records are made is in `keys`.
+A board needs no more than this module; `keys` makes the records.
 """
 
 from cpns.crypto.hmac import h16, hmac_sha256
@@ -27,21 +27,23 @@ class GkdkRecord:
         if slot >> h or not self.generation:
             raise MalformedMessage("a GKDK record without generation or slot")
         self._leaf = slot + (1 << h)
-        self._depths = {self._leaf >> h - d: d for d in range(h + 1)}  # the nodes from the root to the own leaf
+        self._depths = {
+            self._leaf >> h - d: d for d in range(h + 1)
+        }  # the nodes from the root to the leaf of this slot
         r = slot & 3
         self._pairs = (2 * r, 2 * r + 1) if r < 2 else (r - 2, r)  # p of the two pairs of its quad with this slot
 
     @classmethod
     def parse(cls, octets: bytes) -> "GkdkRecord":
-        """The record in `octets`, as GKDKAssignmentResponse brings it. Raises MalformedMessage."""
+        """Return the record in `octets`, which a GKDKAssignmentResponse carries. Raises MalformedMessage."""
         return cls(octets)
 
     def pack(self) -> bytes:
-        """The octets of the record. Secret: for the PNE's own store and for its own session only."""
+        """Return the octets of the record. They are secret: only the PNE's store and its session may hold them."""
         return self._octets
 
     def own_entry(self, entries: bytes) -> "tuple[int, bytes]":
-        """The one entry of `entries` (packed index ‖ 16 octets) that is for this slot: (index, wrapped key).
+        """Return (index, wrapped key) of the one entry of `entries` (packed index ‖ 16 octets) that is for this slot.
 
         Raises MalformedMessage if any index names no subset or two fit, NotAddressed if none fits.
         """
@@ -62,7 +64,7 @@ class GkdkRecord:
         return own
 
     def subset_key(self, index: int) -> bytes:
-        """The 16 octet key of the subset that an Encryption Key index names (numeric, section 5 of the definition).
+        """Return the 16 octet key of the subset that an Encryption Key index names (section 5 of the definition).
 
         Raises MalformedMessage if it names no subset, NotAddressed if the subset does not hold this slot.
         """
@@ -86,11 +88,11 @@ class GkdkRecord:
         return h16(label, b"sd1.k")
 
     def report_key(self) -> bytes:
-        """The key of this slot's confirmations, 16 octets; only this slot and the PN GW can derive it (SEC-14)."""
+        """Return the key of this slot's confirmations, 16 octets, that only this slot and the PN GW derive (SEC-14)."""
         return h16(self._label(self._leaf >> 1, self._leaf ^ 1), b"sd1.rep")
 
     def frame_key(self) -> bytes:
-        """The key of the tags on advertising frames, 16 octets, common to the whole tree (SEC-10)."""
+        """Return the key of the tags on advertising frames, 16 octets, common to the whole tree (SEC-10)."""
         return h16(self._octets[8:24], b"sd1.frame")
 
     def _split(self, index):
@@ -100,7 +102,7 @@ class GkdkRecord:
         return top, index & (1 << bits) - 1, top - (11 if bits == 12 else 16)
 
     def _is_in(self, index):
-        # is the own slot in the subset? An index that names no subset in this tree is refused, 0 (SEC-01) too
+        # is this slot in the subset? An index that names no subset in this tree is refused, 0 (SEC-01) too
         top, node, pair = self._split(index)
         if index == 1:
             return True

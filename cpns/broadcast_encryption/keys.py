@@ -1,4 +1,4 @@
-"""Everything that follows from the tree master secret: the PN GW's side of subset difference.
+"""All keys that follow from the tree master secret: the PN GW's side of subset difference.
 
 The PN GW stores nothing but the 32 random octets TM of a generation; labels, subset keys and GKDK records are
 functions of it: L(i, i) = H16(TM, "sd1.label" ‖ u32(i)); L(i, 2v) ‖ L(i, 2v+1) = H(L(i, v), "sd1.g"); the key of the
@@ -16,10 +16,10 @@ _key = fixed_message(b"sd1.k")
 
 
 class TreeKeys:
-    """The keys of one tree generation. It remembers, in memory only, what the next cover or record will want again."""
+    """The keys of one tree generation. It caches, in memory only, what the next cover or record is likely to need."""
 
     def __init__(self, tree_master: bytes, height: int) -> None:
-        """`tree_master` 32 octets, `height` 2..16. Raises ValueError."""
+        """`tree_master` has 32 octets, `height` is 2..16. Raises ValueError."""
         if len(tree_master) != 32 or not 2 <= height <= 16:
             raise ValueError("a tree has a master secret of 32 octets and a height of 2..16")
         self.height = height
@@ -28,7 +28,7 @@ class TreeKeys:
         self._labels = {}  # (i, v) -> labels under i of both children of v: records of neighbours share most of them
 
     def subset_key(self, subset: Subset) -> bytes:
-        """The 16 octet key of a subset of this tree, whose kinds are described in `subset_index`."""
+        """Return the 16 octet key of a subset of this tree. `subset_index` describes the kinds of subsets."""
         key = self._keys.get(subset)
         if key is None:
             kind, node, hole = subset
@@ -42,7 +42,7 @@ class TreeKeys:
         return key
 
     def record(self, profile: int, generation: int, slot: int) -> GkdkRecord:
-        """The GKDK of `slot` (CPNS-GKM-25): a function of its arguments, the same whenever it is asked for (SEC-19)."""
+        """Return the GKDK of `slot` (CPNS-GKM-25). It is the same each time (SEC-19)."""
         h = self.height
         if profile not in (1, 2) or not 0 < generation < 65536 or not 0 <= slot < 1 << h:
             raise ValueError("no such profile, generation or slot")
@@ -57,7 +57,7 @@ class TreeKeys:
                 if both is None:
                     both = _step(label)
                     _remember(self._labels, (i, parent), both)
-                if leaf >> h - dj & 1:  # the way turns right, the left child hangs off
+                if leaf >> h - dj & 1:  # the path goes right, so the left child is beside it
                     parts.append(both[:16])
                     label = both[16:]
                 else:
@@ -69,12 +69,12 @@ class TreeKeys:
         return GkdkRecord.parse(b"".join(parts))
 
     def report_key(self, slot: int) -> bytes:
-        """The key of the confirmations of `slot`: twin of `GkdkRecord.report_key` (SEC-14)."""
+        """Return the key of the confirmations of `slot`, the same as `GkdkRecord.report_key` (SEC-14)."""
         leaf = (1 << self.height) + slot
         return h16(self._label(leaf >> 1, leaf ^ 1), b"sd1.rep")
 
     def frame_key(self) -> bytes:
-        """The key of the tags on advertising frames: twin of `GkdkRecord.frame_key` (SEC-10)."""
+        """Return the key of the tags on advertising frames, the same as `GkdkRecord.frame_key` (SEC-10)."""
         return h16(self._key_all(), b"sd1.frame")
 
     def _key_all(self):
@@ -98,15 +98,15 @@ def _remember(known, name, value):
 
 
 def assign(tree_master: bytes, profile: int, height: int, generation: int, slot: int) -> GkdkRecord:
-    """The GKDK of `slot`. For many slots of one tree make a `TreeKeys` once. Raises ValueError."""
+    """Return the GKDK of `slot`. For many slots of one tree make one `TreeKeys`. Raises ValueError."""
     return TreeKeys(tree_master, height).record(profile, generation, slot)
 
 
 def subset_key(tree_master: bytes, height: int, subset: Subset) -> bytes:
-    """The 16 octet key of `subset`. For many subsets of one tree make a `TreeKeys` once. Raises ValueError."""
+    """Return the 16 octet key of `subset`. For many subsets of one tree make one `TreeKeys`. Raises ValueError."""
     return TreeKeys(tree_master, height).subset_key(subset)
 
 
 def report_key(tree_master: bytes, height: int, slot: int) -> bytes:
-    """The key of the confirmations of `slot` (SEC-14). Raises ValueError."""
+    """Return the key of the confirmations of `slot` (SEC-14). Raises ValueError."""
     return TreeKeys(tree_master, height).report_key(slot)

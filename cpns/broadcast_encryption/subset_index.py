@@ -1,6 +1,6 @@
 """Subsets and their Encryption Key index: its octets on the air and its text in CPNS-GKM-48.
 
-The PN GW's and the tools' side; a board reads indexes in `gkdk` without building anything.
+The PN GW and tools use it; a board reads indexes in `gkdk`, without building subsets.
 """
 
 from collections import namedtuple
@@ -21,12 +21,12 @@ else:
 
 
 def width(height: int) -> int:
-    """Octets of an index in a tree of `height`: 2 up to 11, 3 up to 16."""
+    """Return the length of an index in a tree of `height`: 2 octets up to height 11, 3 up to 16."""
     return 2 if height < 12 else 3
 
 
 def encode(height: int, subset: Subset) -> bytes:
-    """The index of `subset`, 2 or 3 octets. Raises ValueError if the tree has no such subset."""
+    """Return the index of `subset`, 2 or 3 octets. Raises ValueError if the tree has no such subset."""
     bits, pairs = (12, 11) if height < 12 else (17, 16)
     kind, node, hole = subset
     if kind == "A":
@@ -44,7 +44,7 @@ def encode(height: int, subset: Subset) -> bytes:
 
 
 def decode(height: int, data: bytes) -> Subset:
-    """The subset that the octets `data` name. Raises MalformedMessage if they name none; 0 names none (SEC-01)."""
+    """Return the subset that an index names. Raises MalformedMessage if it names none; 0 names none (SEC-01)."""
     if not 2 <= height <= 16 or len(data) != width(height):
         raise MalformedMessage("an Encryption Key index of the wrong length")
     bits, pairs = (12, 11) if height < 12 else (17, 16)
@@ -62,7 +62,7 @@ def decode(height: int, data: bytes) -> Subset:
 
 
 def smallest_slot(height: int, subset: Subset) -> int:
-    """The smallest slot in `subset`: what the canonical order of a cover sorts by."""
+    """Return the smallest slot in `subset`, by which the canonical order of a cover sorts."""
     kind, node, hole = subset
     if kind == "A":
         return 0
@@ -73,7 +73,7 @@ def smallest_slot(height: int, subset: Subset) -> int:
 
 
 def largest_slot(height: int, subset: Subset) -> int:
-    """The largest slot in `subset`."""
+    """Return the largest slot in `subset`."""
     kind, node, hole = subset
     if kind == "A":
         return (1 << height) - 1
@@ -84,7 +84,7 @@ def largest_slot(height: int, subset: Subset) -> int:
 
 
 def slots(height: int, subset: Subset) -> "list[int]":
-    """All slots in `subset`, ascending."""
+    """Return all slots in `subset`, ascending."""
     kind, node, hole = subset
     if kind == "A":
         return list(range(1 << height))
@@ -95,12 +95,12 @@ def slots(height: int, subset: Subset) -> "list[int]":
 
 
 def to_text(generation: int, index: bytes) -> str:
-    """The String form: `1.200d` for index 200d in generation 1."""
+    """Return the String form: `1.200d` for index 200d in generation 1."""
     return "%d.%s" % (generation, index.hex())
 
 
 def from_text(height: int, text: str) -> "tuple[int, bytes]":
-    """(generation, index octets) of a String form. Raises MalformedMessage unless `to_text` gives the same."""
+    """Return (generation, index octets) of a String form. Raises MalformedMessage unless `to_text` returns `text`."""
     try:
         left, right = text.split(".")
         generation, index = int(left), bytes.fromhex(right)

@@ -9,14 +9,14 @@ from cpns.errors import NotAuthentic
 
 
 def w24_wrap(subset_key: bytes, group_key: bytes) -> bytes:
-    """The 24 octets of a 16 octet `group_key` under `subset_key`. Raises ValueError for another length."""
+    """Return `group_key`, 16 octets, wrapped under `subset_key`: 24 octets. Raises ValueError for another length."""
     if len(group_key) != 16:
         raise ValueError("W24 takes a Group Key of 16 octets")
     return wrap(subset_key, group_key)
 
 
 def w24_unwrap(subset_key: bytes, wrapped: bytes) -> bytes:
-    """The Group Key. Raises NotAuthentic if `wrapped` was not made with `subset_key`."""
+    """Return the Group Key. Raises NotAuthentic if `wrapped` was not made with `subset_key`."""
     if len(wrapped) != 24:
         raise NotAuthentic("a W24 entry has 24 octets")
     return unwrap(subset_key, wrapped)

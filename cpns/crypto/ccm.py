@@ -1,7 +1,7 @@
 """AES-CCM (RFC 3610), written for the board: two native AES calls for each piece of 256 octets.
 
-In pieces, because a heap that is nearly full has no kilobyte in one piece left: anybody can send a message that long,
-and until its tag was compared nothing longer than a piece is made of it.
+It works in pieces because a heap that is nearly full has no kilobyte left in one piece. Anybody can send a message that
+long, so nothing longer than a piece is allocated for it before its tag was compared.
 """
 
 from cpns.crypto import aes
@@ -12,10 +12,10 @@ _BLOCKS = 16  # of a piece
 
 
 def seal(key: bytes, nonce: bytes, aad: bytes, plaintext: bytes, tag_len: int = 8) -> bytes:
-    """Ciphertext ‖ tag of `plaintext`, with `aad` authenticated.
+    """Return ciphertext ‖ tag of `plaintext`, with `aad` authenticated.
 
-    `key` 16 or 32 octets, `nonce` 7..13 octets and never used twice under one key, `aad` below 65,280 octets,
-    `tag_len` 4, 6, .. 16. All are bytes. Raises ValueError for other lengths.
+    All arguments are bytes: `key` of 16 or 32 octets, `nonce` of 7..13 octets and never used twice under one key, `aad`
+    below 65,280 octets. `tag_len` is 4, 6, .. 16. Raises ValueError for other lengths.
     """
     pieces, tag = _pass(key, nonce, aad, memoryview(plaintext), tag_len, False)
     pieces.append(tag)
@@ -23,7 +23,7 @@ def seal(key: bytes, nonce: bytes, aad: bytes, plaintext: bytes, tag_len: int = 
 
 
 def open_(key: bytes, nonce: bytes, aad: bytes, data: "bytes | memoryview", tag_len: int = 8) -> bytes:
-    """The plaintext of what `seal` gave. Raises NotAuthentic, and gives nothing out, if anything differs."""
+    """Return the plaintext of what `seal` returned. Raises NotAuthentic, with no part of it returned, if it differs."""
     size = len(data) - tag_len
     if size < 0:
         raise NotAuthentic("shorter than its tag")

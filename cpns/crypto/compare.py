@@ -7,9 +7,9 @@ except ImportError:  # MicroPython has no such module
 
 
 def equal(a: bytes, b: bytes) -> bool:
-    """True if the octets `a` and `b` are the same; looks at every octet wherever the first difference is.
+    """Return True if `a` and `b` are the same octets. It looks at every octet, wherever the first difference is.
 
-    The lengths are not secret: different lengths give False at once.
+    The lengths are not secret: for different lengths it returns False at once.
     """
     if _compare:
         return _compare(a, b)

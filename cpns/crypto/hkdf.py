@@ -4,12 +4,12 @@ from cpns.crypto.hmac import Hmac, hmac_sha256
 
 
 def extract(salt: bytes, ikm: bytes) -> bytes:
-    """The 32 octet pseudo-random key of `ikm`. An empty `salt` is the one of 32 zero octets (section 2.2)."""
+    """Return the 32 octet pseudo-random key of `ikm`. An empty `salt` means 32 zero octets (section 2.2)."""
     return hmac_sha256(salt, ikm)
 
 
 def expand(prk: bytes, info: bytes, length: int) -> bytes:
-    """`length` octets (0..8160) for the purpose `info` (section 2.3). Raises ValueError beyond that."""
+    """Return `length` octets (0..8160) for the purpose `info` (section 2.3). Raises ValueError beyond that."""
     if length > 255 * 32:
         raise ValueError("HKDF gives at most 8160 octets")
     mac = Hmac(prk)

@@ -86,5 +86,5 @@ else:  # MicroPython: an XOR of whole numbers as short as the key, and hashes fe
 
 
 def h16(key: bytes, *parts: bytes) -> bytes:
-    """H16 of docs/protocol.md: the first 16 octets of `hmac_sha256`."""
+    """Return H16 of docs/protocol.md, the first 16 octets of `hmac_sha256`."""
     return hmac_sha256(key, *parts)[:16]

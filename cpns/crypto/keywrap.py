@@ -8,7 +8,7 @@ _INITIAL = b"\xa6" * 8
 
 
 def wrap(kek: bytes, key: bytes) -> bytes:
-    """`key` (a multiple of 8 octets, at least 16) under `kek` (16 or 32 octets); 8 octets longer than `key`.
+    """Return `key` (a multiple of 8 octets, at least 16) wrapped under `kek` (16 or 32 octets), 8 octets longer.
 
     Raises ValueError for other lengths.
     """
@@ -26,7 +26,7 @@ def wrap(kek: bytes, key: bytes) -> bytes:
 
 
 def unwrap(kek: bytes, data: bytes) -> bytes:
-    """The key in `data`. Raises NotAuthentic if it was not wrapped under `kek`, and gives nothing out."""
+    """Return the key in `data`. Raises NotAuthentic if it was not wrapped under `kek`."""
     if len(data) < 24 or len(data) % 8:
         raise NotAuthentic("not a wrapped key")
     decrypt = ecb_decryptor(kek)
