@@ -45,17 +45,17 @@ class Curve:
         self.yield_every = 2048 // bits(p)  # doublings and additions: at most some 40 ms on an ESP32
 
     def holds(self, point):
-        """True for an affine point with both coordinates in 0..p-1 that fulfils the equation."""
+        """Return True for an affine point with both coordinates in 0..p-1 that fulfils the equation."""
         x, y = point
         p = self.p
         return 0 <= x < p and 0 <= y < p and (y * y - (x * x - 3) * x - self.b) % p == 0
 
     def encode(self, point):
-        """04 and both coordinates: 1 + 2 * size octets."""
+        """Return 04 and both coordinates: 1 + 2 * size octets."""
         return b"\x04" + to_octets(point[0], self.size) + to_octets(point[1], self.size)
 
     def decode(self, octets):
-        """The point in 1 + 2 * size octets; NotOnCurve for anything else."""
+        """Return the point in 1 + 2 * size octets. Raises NotOnCurve for anything else."""
         size = self.size
         if len(octets) != 1 + 2 * size or octets[0] != 4:
             raise NotOnCurve("not an uncompressed point of %d octets" % (1 + 2 * size))
@@ -65,7 +65,7 @@ class Curve:
         return point
 
     def double(self, a):
-        """2a, Jacobian (dbl-2001-b, a = -3)."""
+        """Return 2a, Jacobian (dbl-2001-b, a = -3)."""
         p = self.p
         x, y, z = a
         delta = z * z % p
@@ -93,7 +93,7 @@ class Curve:
         return x3, (r * (v - x3) - y * hhh) % p, z * h % p
 
     def affine(self, a):
-        """The affine point of a Jacobian one, None for infinity."""
+        """Return the affine point of a Jacobian one, None for infinity."""
         if not a[2]:
             return None
         p = self.p
@@ -111,13 +111,14 @@ class Curve:
         return found
 
     def multiply(self, k, point):
-        """[k]point as a Jacobian triple, k >= 0, `point` affine of order q. A generator."""
+        """Return [k]point as a Jacobian triple, k >= 0, `point` affine of order q. A generator."""
         return self.sum_of_multiples((), [(point, k)])
 
     def sum_of_multiples(self, fixed, free=()):
-        """The sum of [k]base over `fixed`, a list of (FixedBase, k), and of [k]point over `free`, a list of (point, k).
+        """Return the sum of [k]base over `fixed`, a list of (FixedBase, k), and of [k]point over `free`.
 
-        All share their doublings. k >= 0, points affine of order q, the sum a Jacobian triple. A generator.
+        `free` is a list of (point, k), k >= 0, with affine points of order q. All share their doublings. The sum is a
+        Jacobian triple. A generator.
         """
         combs, tables = [], []
         for base, k in fixed:

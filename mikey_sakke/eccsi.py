@@ -69,11 +69,11 @@ class Community:
         return j is not None and j[0] == r
 
     def verify(self, message, signature, identifier):
-        """True if `signature` (129 octets) over `message` is by the owner of `identifier` (section 5.2.2)."""
+        """Return True if `signature` (129 octets) over `message` is by the owner of `identifier` (section 5.2.2)."""
         return run(self.verify_steps(message, signature, identifier))
 
     def multiple_of_base(self, k):
-        """[k]G, affine, 0 < k < q; only with teeth."""
+        """Return [k]G, affine, 0 < k < q; only with teeth."""
         return P256.affine(run(P256.sum_of_multiples([(self._bases[0], k)])))
 
 
@@ -101,7 +101,9 @@ class SigningKey:
         return "<SigningKey>"
 
     def sign(self, message, j):
-        """The signature over `message` with the ephemeral `j`, a fresh secret random integer in 1..q-1 (section 5.2.1).
+        """Return the signature over `message`, 129 octets (section 5.2.1).
+
+        `j` is the ephemeral, a fresh secret random integer in 1..q-1.
 
         Raises ValueError for the one j in 2**256 that gives t = 0: draw another.
         """
@@ -123,7 +125,7 @@ def kpak_of(ksak):
 
 
 def provision(ksak, kpak, identifier, v):
-    """(SSK, PVT) for `identifier`, by the KMS (section 5.1.1); `v` is a fresh secret random integer in 1..q-1.
+    """Return (SSK, PVT) for `identifier`, by the KMS (section 5.1.1); `v` is a fresh secret random integer in 1..q-1.
 
     Raises ValueError where HS mod q or SSK is 0: draw another v.
     """

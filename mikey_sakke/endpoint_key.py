@@ -12,10 +12,10 @@ _FC_PRIVATE = 0xFF
 
 
 def endpoint_key(gmk, service, user_uri, guk_id):
-    """16 octets. `service` names the service concerned; `guk_id` is 4 octets."""
+    """Return the key, 16 octets. `service` names the service concerned; `guk_id` has 4 octets."""
     return kdf(gmk, _FC_PRIVATE, service.encode(), user_uri.encode(), guk_id)[-16:]
 
 
 def proof(key, notice_id, gmk_id):
-    """16 octets that show the holder of the end-point-specific key `key` answers for this notice and this GMK-ID."""
+    """Return the 16 octets by which the holder of the end-point-specific key `key` confirms this notice and GMK-ID."""
     return hmac_sha256(key, b"keycast/notify-response/1" + gmk_id + notice_id.encode())[:PROOF_LEN]

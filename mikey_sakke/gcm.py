@@ -14,7 +14,7 @@ try:
         return AESGCM(key).encrypt(iv, plaintext, aad)
 
     def open_(key, iv, aad, data):
-        """The plaintext of ciphertext and tag `data`; BadParameters if the tag does not fit."""
+        """Return the plaintext of ciphertext and tag `data`. Raises BadParameters if the tag does not fit."""
         try:
             return AESGCM(key).decrypt(iv, data, aad)
         except (InvalidTag, ValueError):

@@ -19,7 +19,7 @@ _R = 0xE1 << 120
 
 
 def _times(x, y):
-    """The product in GF(2^128), bit 0 leftmost (SP 800-38D section 6.3)."""
+    """Return the product in GF(2^128), bit 0 leftmost (SP 800-38D section 6.3)."""
     z = 0
     for i in range(127, -1, -1):
         if x >> i & 1:
@@ -70,7 +70,7 @@ def seal(key, iv, aad, plaintext):
 
 
 def open_(key, iv, aad, data):
-    """The plaintext of ciphertext and tag `data`; BadParameters if the tag does not fit."""
+    """Return the plaintext of ciphertext and tag `data`. Raises BadParameters if the tag does not fit."""
     if len(data) < 16:
         raise BadParameters("no room for a tag")
     encrypt = _ecb(key)

@@ -155,7 +155,7 @@ _PROFILE: dict[str, _Reader] = {"user": _text(URI_MAX), "revision": _number, "gr
 
 
 def encode_requests(requests: list[NotifyRequest]) -> bytes:
-    """The body that hands several requests to one user at once."""
+    """Return the body that hands several requests to one user at once."""
     return _written(
         [
             {
@@ -172,7 +172,7 @@ def encode_requests(requests: list[NotifyRequest]) -> bytes:
 
 
 def decode_requests(octets: bytes) -> list[NotifyRequest]:
-    """The requests in a body. Raises Malformed."""
+    """Return the requests in a body. Raises Malformed."""
     found = _read(octets, NOTICES_MAX * BODY_MAX)
     if not isinstance(found, list) or len(found) > NOTICES_MAX:
         raise Malformed(f"no list of at most {NOTICES_MAX} requests")
@@ -180,7 +180,7 @@ def decode_requests(octets: bytes) -> list[NotifyRequest]:
 
 
 def encode_response(response: NotifyResponse) -> bytes:
-    """The body of a response."""
+    """Return the body of a response."""
     return _written(
         {
             "notice_id": response.notice_id,
@@ -193,7 +193,7 @@ def encode_response(response: NotifyResponse) -> bytes:
 
 
 def decode_response(octets: bytes) -> NotifyResponse:
-    """The response in a body. Raises Malformed."""
+    """Return the response in a body. Raises Malformed."""
     found = NotifyResponse(**_object(_read(octets), _RESPONSE, "response"))
     if bool(found.code) == bool(found.key_id) or bool(found.key_id) != bool(found.proof):
         raise Malformed("a response has either a key_id with its proof or the code of an error")
@@ -201,12 +201,12 @@ def decode_response(octets: bytes) -> NotifyResponse:
 
 
 def encode_profile(profile: UserProfile) -> bytes:
-    """The body of a user profile."""
+    """Return the body of a user profile."""
     return _written({"user": profile.user, "revision": profile.revision, "groups": profile.groups})
 
 
 def decode_profile(octets: bytes) -> UserProfile:
-    """The profile in a body. Raises Malformed."""
+    """Return the profile in a body. Raises Malformed."""
     return UserProfile(**_object(_read(octets), _PROFILE, "profile"))
 
 

@@ -14,7 +14,7 @@ class Stream(Protocol):
     """The body of an answer as it comes."""
 
     async def read(self, n: int, /) -> bytes:
-        """At most `n` octets, none at the end."""
+        """Return at most `n` octets, none at the end."""
         ...
 
 
@@ -33,7 +33,7 @@ def checked_url(url: str) -> str:
 
 
 def client_tls(url: str, ca_file: Path | None) -> ssl.SSLContext | bool:
-    """What verifies the server at `url`, as aiohttp takes it: TLS 1.2 or newer; True for plain HTTP.
+    """Return the TLS context (1.2 or newer) that verifies the server at `url`; for plain HTTP True, as aiohttp expects.
 
     `ca_file`: PEM file with the only trusted CA, None: those of the system. Raises ValueError if it cannot be used.
     """
@@ -48,7 +48,7 @@ def client_tls(url: str, ca_file: Path | None) -> ssl.SSLContext | bool:
 
 
 async def read_capped(stream: Stream, most: int) -> bytes:
-    """All octets of `stream`, or the first `most` + 1 of more, which the reader then refuses."""
+    """Return all octets of `stream`, or the first `most` + 1 of more, which the reader then refuses."""
     octets = bytearray()
     while len(octets) <= most and (part := await stream.read(most + 1 - len(octets))):
         octets += part

@@ -71,7 +71,7 @@ class Received(
 
 
 def make(kms, signing_key, initiator_uri, responder_uri, key, key_id, parameters, ntp_seconds, random, j):
-    """The octets of an I_MESSAGE for `responder_uri`.
+    """Return the octets of an I_MESSAGE for `responder_uri`.
 
     `kms`: of both ends; `signing_key`: the initiator's `eccsi.SigningKey` for the period of `ntp_seconds`; `key` 16
     octets, `key_id` 4; `parameters`: `key_parameters.Parameters` or None; `random(n)`: n fresh random octets, called
@@ -155,7 +155,7 @@ def signed_steps(message, kms, user_uri, key_for_period, initiators, ntp_window=
 
 
 def parameters_of(message, received):
-    """The key parameters of a message whose Received is `received`, or None. Raises BadParameters, Malformed."""
+    """Return the key parameters of a message whose Received is `received`, or None. Raises BadParameters, Malformed."""
     found = [each for each in message.all(mikey.Extension) if each.kind == mikey.EXTENSION_KEY_PARAMETERS]
     if len(found) > 1:
         raise Malformed("the key parameters are repeated")

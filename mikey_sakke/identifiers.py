@@ -27,7 +27,7 @@ def _shortest(n):
 
 
 def uid(user_uri, kms_uri, period, offset, number):
-    """The UID of a user for one key period, 32 octets (TS 33.180 annex F.2.1): the identifier of ECCSI and SAKKE."""
+    """Return the UID of a user for one key period, 32 octets (TS 33.180 annex F.2.1). ECCSI and SAKKE use it."""
     text = b"\x00"
     for part in (
         b"MIKEY-SAKKE-UID",
@@ -42,32 +42,38 @@ def uid(user_uri, kms_uri, period, offset, number):
 
 
 def ntp_moment(seconds):
-    """The seconds since 1900 of an NTP time's 32 bits, which lie in 1968 to 2104 (RFC 4330 section 3)."""
+    """Return the seconds since 1900 of an NTP time's 32 bits, which lie in 1968 to 2104 (RFC 4330 section 3)."""
     return seconds if seconds >> 31 else seconds + (1 << 32)
 
 
 def key_period_number(ntp_seconds, period, offset):
-    """The number of the key period that holds the moment, below 0 before `offset`; `period` in seconds, above 0."""
+    """Return the number of the key period that holds the moment, below 0 before `offset`.
+
+    `period` in seconds, above 0.
+    """
     return (ntp_seconds - offset) // period
 
 
 def key_period_bounds(number, period, offset):
-    """(first, last) NTP second of a key period."""
+    """Return (first, last) NTP second of a key period."""
     first = number * period + offset
     return first, first + period - 1
 
 
 def purpose(key_id):
-    """The purpose tag, 0..15, of a K-ID (4 octets)."""
+    """Return the purpose tag, 0..15, of a K-ID (4 octets)."""
     return key_id[0] >> 4
 
 
 def purpose_name(tag):
-    """The key's name for a purpose tag, such as 'GMK'; 'unassigned' above 6."""
+    """Return the key's name for a purpose tag, such as 'GMK'; 'unassigned' above 6."""
     return PURPOSES[tag] if tag < len(PURPOSES) else "unassigned"
 
 
 def guk_id(gmk_id, gmk, user_uri):
-    """The GUK-ID (4 octets) that stands in the message to `user_uri` for `gmk_id`; its own inverse (annex E, 5.2.4)."""
+    """Return the GUK-ID (4 octets) that stands in the message to `user_uri` for `gmk_id`.
+
+    Its own inverse (annex E, 5.2.4).
+    """
     salt = int.from_bytes(kdf(gmk, _FC_GUK_ID, user_uri.encode())[-4:], "big") & _SALT_MASK
     return (int.from_bytes(gmk_id, "big") ^ salt).to_bytes(4, "big")

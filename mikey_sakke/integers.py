@@ -15,7 +15,10 @@ except ImportError:
 
 
 def inverse(x, modulus):
-    """The y in 1..modulus-1 with x * y = 1 modulo the odd prime `modulus`; ZeroDivisionError if there is none."""
+    """Return the y in 1..modulus-1 with x * y = 1 modulo the odd prime `modulus`.
+
+    Raises ZeroDivisionError if there is none.
+    """
     x %= modulus
     if not x:
         raise ZeroDivisionError("no inverse of 0")
@@ -52,7 +55,7 @@ def to_octets(n, length):
 
 
 def from_octets(octets):
-    """The non-negative integer in `octets`, big-endian: O2I."""
+    """Return the non-negative integer in `octets`, big-endian: O2I."""
     return wide(int.from_bytes(octets, "big"))
 
 

@@ -29,17 +29,17 @@ class Parameters(namedtuple("Parameters", ("key_type", "status", "activation", "
     """`key_type` as the purpose tags, `groups` a list of group URIs (only for GMK, MKFC and MuSiK)."""
 
     def revoked(self, strict):
-        """True when the sender says so: strict reads a clear bit 1 as revoked, lenient reads nothing from it."""
+        """Return True when the sender says so: strict reads a clear bit 1 as revoked, lenient reads nothing from it."""
         return strict and not self.status & STATUS_NOT_REVOKED
 
 
 def dpck(key, key_id):
-    """The key that protects the parameters: last 16 octets of KDF(key, 0x53, id) (TS 33.180 clause 8.5.4)."""
+    """Return the key that protects the parameters: last 16 octets of KDF(key, 0x53, id) (TS 33.180 clause 8.5.4)."""
     return kdf(key, _FC_DPCK, key_id)[-16:]
 
 
 def encode(parameters):
-    """The content (annex E.6.1) in octets."""
+    """Return the content (annex E.6.1) in octets."""
     text = parameters.text.encode()
     out = bytes([parameters.key_type]) + parameters.status.to_bytes(4, "big")
     out += parameters.activation.to_bytes(5, "big") + parameters.expiry.to_bytes(5, "big")
@@ -96,14 +96,20 @@ def _text(octets):
 
 
 def protect(parameters, key, csb_id, iv, unix_time):
-    """The data of general extension 7: `parameters` sealed under `key` (16 octets); `iv` 16 fresh random octets."""
+    """Return the data of general extension 7: `parameters` sealed under `key` (16 octets).
+
+    `iv` 16 fresh random octets.
+    """
     head = bytes([_MESSAGE_TYPE]) + unix_time.to_bytes(5, "big") + bytes(5) + bytes([_AES_128_GCM]) + iv + csb_id
     sealed = gcm.seal(dpck(key, csb_id), iv, head, encode(parameters))
     return head + b"\x00" + len(sealed).to_bytes(2, "big") + sealed
 
 
 def unprotect(data, key, csb_id):
-    """The Parameters in the data of general extension 7. BadParameters if malformed, foreign or changed."""
+    """Return the Parameters in the data of general extension 7.
+
+    Raises BadParameters if malformed, foreign or changed.
+    """
     if len(data) < _HEAD_LEN + 3 or not data[0] & _PROTECTED or data[11] != _AES_128_GCM:
         raise BadParameters("not a payload protected with AES-128-GCM")
     if data[28:32] != csb_id:

@@ -92,7 +92,7 @@ class Exchange:
         return self._ask("certcache" if newer_than is None else f"certcache/{newer_than}", now, now)
 
     def certificate(self, ask: Ask, octets: bytes, now: int) -> Certificate:
-        """The certificate in the answer to `init`, checked."""
+        """Return the certificate in the answer to `init`, checked."""
         init = self.message(ask, octets, now).init
         if init is None:
             raise MissingElement("KmsResponse/KmsMessage/KmsInit is missing.")
@@ -105,7 +105,7 @@ class Exchange:
         return init.certificate
 
     def key_sets(self, ask: Ask, octets: bytes, now: int, certificate: Certificate) -> tuple[KeySet, ...]:
-        """The key sets in the answer to `keys`, all checked: that of the period asked for, perhaps the next too."""
+        """Return the key sets in the answer to `keys`, all checked: of the period asked for, perhaps also the next."""
         provision = self.message(ask, octets, now).key_provision
         if provision is None:
             raise MissingElement("KmsResponse/KmsMessage/KmsKeyProv is missing.")
@@ -120,7 +120,7 @@ class Exchange:
         return provision.key_sets
 
     def certificates(self, ask: Ask, octets: bytes, now: int) -> tuple[tuple[Certificate, ...], int | None]:
-        """The certificates of other KMSs in the answer to `cache`, checked, and the cache number."""
+        """Return the certificates of other KMSs in the answer to `cache`, checked, and the cache number."""
         cache = self.message(ask, octets, now).certificate_cache
         if cache is None:
             raise MissingElement("KmsResponse/KmsMessage/KmsCertCache is missing.")
@@ -132,7 +132,7 @@ class Exchange:
         return cache.certificates, cache.number
 
     def message(self, ask: Ask, octets: bytes, now: int) -> KmsMessage:
-        """Return what the answer to `ask` holds, its own content unchecked. Raises KmsRefused for a KmsError."""
+        """Return the message in the answer to `ask`, unchecked. Raises KmsRefused for a KmsError."""
         response = decode(octets, Response)
         check_version(response.version)
         if response.kms_uri != self.kms_uri:
@@ -155,9 +155,9 @@ class Exchange:
 
 
 def community(certificate: Certificate, teeth: int = 8) -> i_message.Kms:
-    """The KMS of a certificate with the precomputation that receiving and sending need (a few hundred milliseconds).
+    """Return the KMS of a certificate, with the precomputation for receiving and sending (a few hundred milliseconds).
 
-    `teeth` of the combs: each more doubles their memory, some 0.7 MB with 8, and makes sending faster.
+    `teeth` is that of the combs: one more doubles their memory, some 0.7 MB with 8, and makes sending faster.
     """
     try:
         return i_message.Kms(
@@ -231,7 +231,7 @@ def check_key_set(key_set: KeySet, certificate: Certificate, kms: i_message.Kms,
 
 
 def signing_key(key_set: KeySet, kms: i_message.Kms) -> eccsi.SigningKey:
-    """The signing key of a key set, checked (RFC 6507, 5.1.2). Raises WrongSigningKey."""
+    """Return the signing key of a key set, checked (RFC 6507, 5.1.2). Raises WrongSigningKey."""
     try:
         return eccsi.SigningKey(kms.signatures, key_set.uid, key_set.ssk, key_set.pvt)
     except eccsi.BadKey as error:
@@ -239,7 +239,7 @@ def signing_key(key_set: KeySet, kms: i_message.Kms) -> eccsi.SigningKey:
 
 
 def decryption_key(key_set: KeySet, kms: i_message.Kms) -> sakke.DecryptionKey:
-    """The decryption key of a key set, not checked against Z. Raises WrongDecryptionKey."""
+    """Return the decryption key of a key set, not checked against Z. Raises WrongDecryptionKey."""
     try:
         return sakke.DecryptionKey(kms.encryption, key_set.uid, key_set.rsk)
     except sakke.BadKey as error:
@@ -252,18 +252,18 @@ def period_number(certificate: Certificate, moment: int) -> int:
 
 
 def period_bounds(certificate: Certificate, number: int) -> tuple[int, int]:
-    """(first, last) Unix second of a key period."""
+    """Return (first, last) Unix second of a key period."""
     first, last = key_period_bounds(number, certificate.key_period, certificate.key_offset)
     return first - NTP_OFFSET, last - NTP_OFFSET
 
 
 def uid_of(certificate: Certificate, user_uri: str, number: int) -> bytes:
-    """The UID of a user in a key period."""
+    """Return the UID of a user in a key period."""
     return bytes(uid(user_uri, certificate.kms_uri, certificate.key_period, certificate.key_offset, number))
 
 
 def ntp_text(moment: int) -> str:
-    """The 64-bit NTP time of `moment` (Unix seconds) in 16 hexadecimal digits, as it stands in a URL."""
+    """Return the 64-bit NTP time of `moment` (Unix seconds) in 16 hexadecimal digits, as it stands in a URL."""
     return f"{(moment + NTP_OFFSET) % _ERA_S:08X}{0:08X}"
 
 
@@ -276,7 +276,10 @@ def moment_of(text: str, now: int) -> int:
 
 
 def clocks_differ(moment: int, now: int) -> bool:
-    """True if two clocks are too far apart. What was written without a zone may be the local time of any zone."""
+    """Return True if two clocks are too far apart.
+
+    What was written without a zone may be the local time of any zone.
+    """
     ahead = moment - now
     if isinstance(moment, Unzoned):
         zones = round(ahead / ZONE_STEP_S) * ZONE_STEP_S
@@ -285,7 +288,7 @@ def clocks_differ(moment: int, now: int) -> bool:
 
 
 def same_resource(url: str, other: str) -> bool:
-    """True if the paths of two URLs name the same resource, however they are percent-encoded.
+    """Return True if the paths of two URLs name the same resource, however they are percent-encoded.
 
     One of them may name it less exactly: without the number or time, or without the user too, as in `keyprov` for
     `keyprov/<URI>`.
@@ -298,7 +301,7 @@ def same_resource(url: str, other: str) -> bool:
 
 
 def _resource(url: str) -> list[str]:
-    """What comes before ROOT_PATH, and the parts behind it: resource, user URI, NTP time. Raises ValueError."""
+    """Return what comes before ROOT_PATH, and the parts after it: resource, user URI, NTP time. Raises ValueError."""
     before, root, after = urlsplit(url).path.partition(ROOT_PATH)
     parts = [unquote(part, errors="strict") for part in after.strip("/").split("/")]
     if not root or not parts[0]:

@@ -21,7 +21,7 @@ class Unreachable(KmsFault):
 
 
 class NotTrusted(KmsFault):
-    """Who answers cannot show a TLS certificate that is trusted, or has another name."""
+    """The peer has no TLS certificate that is trusted, or one for another name."""
 
     code = "not-trusted"
 
@@ -121,7 +121,7 @@ class WrongVersion(KmsFault):
 
 
 class WrongUser(KmsFault):
-    """For another user than the one who asked."""
+    """The document is for another user than the one that asked."""
 
     code = "wrong-user"
 
@@ -139,7 +139,7 @@ class WrongRequest(KmsFault):
 
 
 class WrongTime(KmsFault):
-    """Made too long ago, or in the future."""
+    """The document was made too long ago, or in the future."""
 
     code = "wrong-time"
 
@@ -154,13 +154,13 @@ class WrongCertificateRole(KmsFault):
 
 
 class NotValid(KmsFault):
-    """Outside the time between ValidFrom and ValidTo."""
+    """The time is not between ValidFrom and ValidTo."""
 
     code = "not-valid"
 
 
 class RevokedMaterial(KmsFault):
-    """Marked as revoked."""
+    """The material is marked as revoked."""
 
     code = "revoked"
 
@@ -199,13 +199,13 @@ class CertificateChanged(KmsFault):
 
 
 class WrongCertificate(KmsFault):
-    """Made under another certificate."""
+    """The key set was made under another certificate."""
 
     code = "wrong-certificate"
 
 
 class WrongPeriodNumber(KmsFault):
-    """For another key period than the one asked for, or twice for one."""
+    """The key set is for another key period than the one asked for, or there are two for one."""
 
     code = "wrong-period-number"
 

@@ -153,7 +153,7 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One child: name, field of the value (None: content is read over), content; how often it must and may stand.
+    """One child: name, field of the value (None: content is ignored), content; how often it must and may stand.
 
     `key`: the content may be typed (xsi:type), and only KeyContentType is read and written.
     """

@@ -37,7 +37,7 @@ class ErrorReport:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """KmsRequest: who asks which KMS, when, at which URL. Redirect responses (KrrList) are read over."""
+    """KmsRequest: which user asks which KMS, when, at which URL. Redirect responses (KrrList) are ignored."""
 
     user_uri: str
     kms_uri: str

@@ -1,7 +1,7 @@
 """Documents of the KMS protocol (TS 33.180 annex D): values to XML and back, by the rows of `kms_table`.
 
-Elements are read in any order, and what the table does not have is read over: TLS has proven who wrote the document, so
-nothing depends on its form. What the table has must be there, once, with a right value. Signed documents and wrapped
+Elements are read in any order, and what the table does not have is ignored: TLS has proven who wrote the document, so
+nothing depends on its form. What the table has must be there, once, with a valid value. Signed documents and wrapped
 keys, the security extension, are refused: nobody here holds its keys. Only CPython; the only module that imports lxml.
 """
 
@@ -48,7 +48,7 @@ _XSI_TYPE = f"{{{_SCHEMA_INSTANCE}}}type"
 
 
 def encode(value: Request | Response | Certificate) -> bytes:
-    """The XML document of `value`, in UTF-8. Raises WrongValue for what would not be read back."""
+    """Return the XML document of `value`, in UTF-8. Raises WrongValue for what would not be read back."""
     row = _ROOTS[type(value)]
     prefixes: Any = {None: NAMESPACE, "xsi": _SCHEMA_INSTANCE}
     root = etree.Element(row.tag, nsmap=prefixes)
@@ -94,7 +94,7 @@ R = TypeVar("R", Request, Response, Certificate)
 
 
 def decode(octets: bytes, expected: type[R]) -> R:
-    """The value of type `expected` in an XML document. Raises one KmsFault, of `mikey_sakke.kms_faults`."""
+    """Return the value of type `expected` in an XML document. Raises one KmsFault, of `mikey_sakke.kms_faults`."""
     row = _ROOTS[expected]
     root = _parsed(octets, REQUEST_MAX if expected is Request else RESPONSE_MAX)
     if root.tag != row.tag:
@@ -173,7 +173,7 @@ def _read(node: Any, row: Element, path: str) -> Any:
 
 
 def _check_read_over(node: Any, path: str) -> None:
-    """Raise Unsupported for an element that may not be read over: the document would mean something else."""
+    """Raise Unsupported for an element that may not be ignored: the document would mean something else."""
     name = etree.QName(node)
     _refuse_signed(name.localname, path)
     if name.namespace in _NOT_READ_OVER:
@@ -181,12 +181,12 @@ def _check_read_over(node: Any, path: str) -> None:
 
 
 def _stands_for_nothing(node: Any, row: Element) -> bool:
-    """True for an element that need not be there, has nothing in it, and would have no value."""
+    """Return True for an element that need not be there, has nothing in it, and would have no value."""
     return row.least == 0 and isinstance(row.kind, Text) and row.kind is not TEXT and not len(node) and not node.text
 
 
 def _children(node: Any, path: str) -> list[Any]:
-    """The child elements of an element that has no text of its own; comments between them are read over."""
+    """Return the child elements of an element that has no text of its own; comments between them are ignored."""
     found = []
     texts = [node.text]
     for child in node:

@@ -77,18 +77,18 @@ class Message:
         self.signed = b""
 
     def all(self, kind):
-        """The payload values of one tuple type, in order."""
+        """Return the payload values of one tuple type, in order."""
         return [payload for payload in self.payloads if isinstance(payload, kind)]
 
     def one(self, kind):
-        """The only payload of a type; Malformed when there is none or more than one."""
+        """Return the only payload of a type. Raises Malformed when there is none or more than one."""
         found = self.all(kind)
         if len(found) != 1:
             raise Malformed("%d payloads of type %s in place of one" % (len(found), NAMES[_KINDS[kind]]))
         return found[0]
 
     def identity(self, *roles):
-        """The only identity that has one of `roles`, or None; Malformed when there are more."""
+        """Return the only identity that has one of `roles`, or None. Raises Malformed when there are more."""
         found = [payload for payload in self.all(Identity) if payload.role in roles]
         if len(found) > 1:
             raise Malformed("identity %s is repeated" % ROLES[found[0].role])
@@ -96,7 +96,7 @@ class Message:
 
 
 def kind_of(payload):
-    """The payload number of a payload value, for `NAMES`."""
+    """Return the payload number of a payload value, for `NAMES`."""
     return _KINDS[type(payload)]
 
 
@@ -122,7 +122,10 @@ class _Reader:
 
 
 def parse(octets):
-    """The Message in `octets`; `signed` is what the signature covers. Malformed for anything that is not one."""
+    """Return the Message in `octets`; `signed` is what the signature covers.
+
+    Raises Malformed for anything that is not one.
+    """
     if len(octets) > MESSAGE_MAX:
         raise Malformed("%d octets, at most %d are accepted" % (len(octets), MESSAGE_MAX))
     reader = _Reader(bytes(octets))
@@ -188,7 +191,7 @@ def _parse_payload(reader, kind):
 
 
 def encode(message, signature_len=129):
-    """The octets to be signed: everything up to and including the head of SIGN. Append the signature to send.
+    """Return the octets to be signed: everything up to and including the head of SIGN. Append the signature to send.
 
     `message.payloads` must not hold a Signature.
     """

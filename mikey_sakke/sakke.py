@@ -70,14 +70,14 @@ class Community:
         return CURVE.encode(point) + hint
 
     def point_steps(self, r, identifier):
-        """[r]([b]P + Z), affine; a generator. Two fixed bases: [r*b]P + [r]Z."""
+        """Return [r]([b]P + Z), affine; a generator. Two fixed bases: [r*b]P + [r]Z."""
         q = CURVE.q
         total = yield from CURVE.sum_of_multiples([(self._p, r * from_octets(identifier) % q), (self._z, r)])
         return CURVE.affine(total)
 
 
 class FreshFunctions:
-    """The pairing functions of a point, computed anew at each iteration: for who has no room to keep them."""
+    """The pairing functions of a point, computed anew at each iteration, for a board without room to keep them."""
 
     def __init__(self, point):
         self._point = point
@@ -123,7 +123,9 @@ class DecryptionKey:
         return "<DecryptionKey>"
 
     def decapsulate(self, data):
-        """The SSV (16 octets) in Encapsulated Data (section 6.2.2); NotDecapsulated if the re-encapsulation differs.
+        """Return the SSV (16 octets) in Encapsulated Data (section 6.2.2).
+
+        Raises NotDecapsulated if the re-encapsulation differs.
 
         A hint without its leading zero octets, and a mask made from g^r without them, are what some other
         implementations send; both are accepted, since the check [r]([b]P + Z) = R protects either way.
@@ -162,7 +164,7 @@ def z_of(master_secret):
 
 
 def provision(master_secret, identifier):
-    """The RSK (257 octets) of `identifier`: [1 / (a + z)]P (section 6.1.1), by the KMS."""
+    """Return the RSK (257 octets) of `identifier`: [1 / (a + z)]P (section 6.1.1), by the KMS."""
     q = CURVE.q
     k = inverse((from_octets(identifier) + master_secret) % q, q)
     return CURVE.encode(CURVE.affine(run(CURVE.multiply(k, CURVE.base))))
