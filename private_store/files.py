@@ -174,9 +174,7 @@ def _overwrite(descriptor: int) -> None:
 
 def _open(path: Path, flags: int, fault: Fault, missing: str, exposed: str = "") -> int:
     try:
-        _judge(
-            path, os.lstat(path), fault, exposed
-        )  # first: opening a device may already act on it
+        _judge(path, os.lstat(path), fault, exposed)  # first: opening a device may already act on it
         _judge_folder(path.parent, fault)
         descriptor = os.open(path, flags | _FLAGS)
     except FileNotFoundError:
