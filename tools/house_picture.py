@@ -15,9 +15,9 @@ from html import escape
 from itertools import pairwise, permutations
 from pathlib import Path
 
-from tools import conformance
+from tools import PROJECT
 
-PICTURE = conformance.PROJECT / "docs" / "house.svg"
+PICTURE = PROJECT / "docs" / "house.svg"
 _CHECKOUT_ONLY = {"tools", "tests", "hw_configs"}
 
 _WIDTH, _ROOM, _HEIGHT, _GAP, _BEND, _MARGIN = 1000, 250, 112, 60, 60, 20
@@ -30,7 +30,7 @@ _HEAD = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}
 Arrows = dict[str, set[str]]  # room -> the rooms that it imports
 
 
-def arrows(project: Path = conformance.PROJECT) -> Arrows:
+def arrows(project: Path = PROJECT) -> Arrows:
     """Return which rooms of the product each room imports, as its files say."""
     rooms = [room for room in described(project) if room not in _CHECKOUT_ONLY]
     found: Arrows = {}
@@ -41,7 +41,7 @@ def arrows(project: Path = conformance.PROJECT) -> Arrows:
     return found
 
 
-def described(project: Path = conformance.PROJECT) -> dict[str, str]:
+def described(project: Path = PROJECT) -> dict[str, str]:
     """Return the rooms and what lives in them, from the table in README.md."""
     rows = re.findall(r"^\| `(\w+)/` \| (.+) \|$", (project / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     return {room: text.replace("`", "") for room, text in rows}
@@ -74,7 +74,7 @@ def direct(house: Arrows) -> Arrows:
     }
 
 
-def picture(project: Path = conformance.PROJECT) -> str:
+def picture(project: Path = PROJECT) -> str:
     """Return the text of docs/house.svg for the checkout in `project`."""
     house = arrows(project)
     texts = described(project)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tools import conformance, house_picture
+from tools import PROJECT, house_picture
 
 HOUSE = {"ground": set(), "cellar": set(), "hall": {"ground"}, "roof": {"hall", "ground", "cellar"}}
 
@@ -12,7 +12,7 @@ def test_the_picture_is_as_the_code_is():
 
 
 def test_the_picture_shows_every_room_of_the_product():
-    packages = {path.parent.name for path in conformance.PROJECT.glob("*/__init__.py")}
+    packages = {path.parent.name for path in PROJECT.glob("*/__init__.py")}
     assert set(house_picture.arrows()) == packages - {"tools", "tests"} | {"micropython"}
 
 
