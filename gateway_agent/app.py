@@ -30,8 +30,9 @@ from gateway_agent.machine_watch import MachineWatch
 from gateway_agent.net import interfaces
 from gateway_agent.net.mdns import Announcement
 from gateway_agent.pairing import Pairing
-from gateway_agent.radios.all_media import AllMedia
-from gateway_agent.radios.udp_broadcast import Figures, UdpBroadcast
+from gateway_agent.radios.air import Air
+from gateway_agent.radios.by_kind import open_media
+from gateway_agent.radios.medium import Health
 from gateway_agent.registrar import Registrar
 from gateway_agent.sessions import PneSessions, UdpUplink
 from gateway_agent.sightings import Sightings
@@ -90,7 +91,7 @@ class GatewayApp:
         self.gateway: PnGateway
         self.sightings: Sightings
         self._store: GatewayStore | None = None
-        self._radios: AllMedia | None = None
+        self._air: Air | None = None
         self._announcement: Announcement | None = None
         self._keep_alive: KeepAlive | None = None
         self._control: ControlSocket | None = None
@@ -124,7 +125,7 @@ class GatewayApp:
 
     async def _open(self, uplink: Uplink | None, key_messages: KeyMessages | None) -> None:
         config, folder = self.config, self.config.gateway.state_dir
-        self._radios = AllMedia(self._media())
+        self._air = Air(open_media(config, self.counters), self.counters)
         with contents.keeping(folder / STORE_FOLDER, RESTORE_BACKUP, StoreDamaged):
             self._store = GatewayStore(folder / STORE_FOLDER)
         self._finish_roll_over(self._store)
@@ -147,7 +148,7 @@ class GatewayApp:
             store=self._store,
             uplink=uplink,
             unicast=PneSessions(self.endpoint),
-            broadcast=self._radios if self._radios.media else None,
+            air=self._air,
             signer=self.signing_key,
             clock=SystemClock(),
             random=secrets.token_bytes,
@@ -172,7 +173,8 @@ class GatewayApp:
     async def start(self, commands: Mapping[str, Command] | None = None) -> None:
         """Go on where the last run stopped, announce, and listen to `commands` on the control socket."""
         await self.gateway.start()
-        assert self._store is not None  # `open` has made it
+        assert self._store is not None and self._air is not None  # `open` has made them
+        self._air.open(lambda frame: None)
         self._watch = MachineWatch(
             [self._store.database, self.credentials],
             SystemClock(),
@@ -274,17 +276,17 @@ class GatewayApp:
 
     def networks(self) -> list[str]:
         """The directed broadcast addresses that Group Keys go to, each with its interface."""
-        return self._radios.networks() if self._radios else []
+        return self._air.networks() if self._air else []
 
-    def broadcasts(self) -> list[Figures]:
+    def broadcasts(self) -> list[Health]:
         """What became of the datagrams for each of these networks, and of those that are gone."""
-        return self._radios.figures() if self._radios else []
+        return self._air.health() if self._air else []
 
     def no_network(self) -> str:
         """Why no Group Key can be broadcast now, "" if one can by at least one interface, or none is to be."""
-        if self._radios is None or not self._radios.media or self._radios.networks():
+        if self._air is None or not self._air.names or self._air.networks():
             return ""
-        problems = ", ".join(f"{each.interface}: {each.problem}" for each in self._radios.figures() if each.problem)
+        problems = ", ".join(f"{each.interface}: {each.problem}" for each in self._air.health() if each.problem)
         return (
             f"No Group Key can be broadcast ({problems or 'there is no interface'}): boards get keys by their sessions "
             "only, if they are reached at all. Check: keycast gateway check"
@@ -295,11 +297,11 @@ class GatewayApp:
         for part in (self._control, self._announcement, self._keep_alive, self._watch):
             if part is not None:
                 await part.close()
-        for name in ("sightings", "gateway", "endpoint"):
+        for name in ("sightings", "gateway", "_air", "endpoint"):
             opened: Any = getattr(self, name, None)
             if opened is not None:
                 await opened.close()
-        for name in ("credentials", "_store", "_radios"):
+        for name in ("credentials", "_store"):
             opened = getattr(self, name, None)
             if opened is not None:
                 opened.close()
@@ -319,16 +321,3 @@ class GatewayApp:
         """The interface behind which a PNE was heard last, "" if it was not heard since the start."""
         heard = self.endpoint.last_heard(pne_id)
         return "" if heard is None else interfaces.device_towards(heard.place.rpartition(":")[0])
-
-    def _media(self) -> list[UdpBroadcast]:
-        wanted = self.config.broadcast.interfaces
-        if not wanted:
-            return []
-        interfaces.choose(wanted, interfaces.ipv4_interfaces())  # a wrong name is told now, not at the first key
-        return [
-            UdpBroadcast(
-                lambda: interfaces.matching(wanted, interfaces.ipv4_interfaces()),
-                port=self.config.broadcast.port,
-                counters=self.counters,
-            )
-        ]

@@ -4,9 +4,11 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from cpns import numbers, tuning
+from gateway_agent.config.section import Port, Section
+from gateway_agent.radios.udp_broadcast import BroadcastSection
 
 KEEP_ALIVE_MIN_S, KEEP_ALIVE_MAX_S = 1, 3600
 
@@ -46,14 +48,9 @@ def _keep_alive(seconds: float) -> float:
 _BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 Ipv4 = Annotated[str, AfterValidator(_ipv4)]
 Folder = Annotated[Path, Field(strict=False), BeforeValidator(_folder)]
-Port = Annotated[int, Field(ge=1, le=65535)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class GatewaySection(_Section):
+class GatewaySection(Section):
     """Who this gateway is."""
 
     id: EntityId = Field(description="entity ID of this PN GW, unique in the home")
@@ -61,7 +58,7 @@ class GatewaySection(_Section):
     state_dir: Folder = Field(description="folder for keys, sessions and inventory; created with mode 0700")
 
 
-class MessagePlaneSection(_Section):
+class MessagePlaneSection(Section):
     """Where boards reach the gateway."""
 
     listen: Annotated[list[Ipv4], AfterValidator(_once)] = Field(
@@ -71,16 +68,7 @@ class MessagePlaneSection(_Section):
     discovery: bool = Field(True, description="announce by mDNS and answer CoAP discovery")
 
 
-class BroadcastSection(_Section):
-    """Where broadcast objects go out."""
-
-    interfaces: list[str] = Field(
-        ["auto"], description='interface names, "auto" for every one that boards can be behind; [] for none'
-    )
-    port: Port = Field(numbers.PORT_BROADCAST, description="UDP port of the broadcast plane")
-
-
-class DeliverySection(_Section):
+class DeliverySection(Section):
     """How Group Keys reach the members (CPNS-GKM-11..13, 67)."""
 
     method: Literal["auto", "unicast", "broadcast"] = "auto"
@@ -91,13 +79,13 @@ class DeliverySection(_Section):
     )
 
 
-class TreeSection(_Section):
+class TreeSection(Section):
     """The tree of GKDKs."""
 
     height: Annotated[int, Field(ge=2, le=11)] = Field(10, description="2**height slots in a generation")
 
 
-class GroupsSection(_Section):
+class GroupsSection(Section):
     """What the embedded CPNS Server does (kind = "embedded" only)."""
 
     rekey_on_join: bool = Field(True, description="a newcomer cannot read the past")
@@ -106,7 +94,7 @@ class GroupsSection(_Section):
     )
 
 
-class UplinkSection(_Section):
+class UplinkSection(Section):
     """The CPNS Server: in this process, or beside it over UDP."""
 
     kind: Literal["embedded", "udp"] = "embedded"
@@ -124,7 +112,7 @@ class UplinkSection(_Section):
         return self
 
 
-class GatewayConfig(_Section):
+class GatewayConfig(Section):
     """The whole file."""
 
     gateway: GatewaySection

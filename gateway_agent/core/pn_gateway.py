@@ -28,7 +28,7 @@ from gateway_agent.core.groups.membership import Membership
 from gateway_agent.core.housekeeping import Housekeeping
 from gateway_agent.core.old_copy import Versions
 from gateway_agent.core.pne_messages import PneMessages
-from gateway_agent.core.ports import Broadcast, Clock, KeyMessages, RandomOctets, Signer, Unicast, Uplink
+from gateway_agent.core.ports import Air, Clock, KeyMessages, RandomOctets, Signer, Unicast, Uplink
 from gateway_agent.core.rates import PEERS_MAX, UPLINK_REQUESTS
 from gateway_agent.core.server_messages import ServerMessages
 from gateway_agent.store.errors import StoreDamaged
@@ -47,7 +47,7 @@ class PnGateway:
         store: GatewayStore,
         uplink: Uplink,
         unicast: Unicast,
-        broadcast: Broadcast | None,
+        air: Air,
         signer: Signer,
         clock: Clock,
         random: RandomOctets,
@@ -61,7 +61,7 @@ class PnGateway:
     ) -> None:
         """The store is created here if it is new: PN alias drawn once. Raises StoreDamaged if it is of another PN.
 
-        `broadcast` None: this PN GW does not support broadcast (CPNS-GKM-12). `height`: 2**height slots in the tree.
+        `air` may have no medium: this PN GW does not support broadcast then (CPNS-GKM-12). `height`: 2**height slots.
         `key_messages` None: no PNE of this PN is a VAL client. `tell` hears what happens. `network_of`: behind which
         interface a PNE is, "" where nobody can tell.
         """
@@ -80,7 +80,7 @@ class PnGateway:
             confirmations=confirmations,
             objects=objects,
             unicast=unicast,
-            broadcast=broadcast,
+            air=air,
             clock=clock,
             policy=policy,
             pacing=pacing,
@@ -132,9 +132,7 @@ class PnGateway:
             clock=clock,
             tell=tell,
         )
-        deleted_groups = DeletedGroups(
-            objects=objects, unicast=unicast, broadcast=broadcast, background=self._background
-        )
+        deleted_groups = DeletedGroups(objects=objects, unicast=unicast, air=air, background=self._background)
         pulls = Pulls(
             pn_id=pn_id,
             store=store,

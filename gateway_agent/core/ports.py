@@ -1,6 +1,7 @@
 """What the core needs from the outside. `gateway_agent/app.py` names the concrete parts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from cpns import errors, numbers
@@ -39,16 +40,55 @@ class Unicast(Protocol):
         ...
 
 
-class Broadcast(Protocol):
-    """All broadcast media of the PN GW together (CPNS-GKM-71)."""
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a medium that is up would cost. `round_s`: seconds on the air for some datagrams, once each.
+
+    `unicast_s`: seconds that a unicast to one PNE takes on the same radio before its first octet; 0 where sessions need
+    no connection there.
+    """
+
+    round_s: float
+    unicast_s: float
+
+
+class Airing(Protocol):
+    """Some datagrams on their way out."""
 
     @property
-    def media(self) -> frozenset[str]:
-        """Names of the media that can send now: "wifi", "ble"; empty if none."""
+    def has_gone_out(self) -> bool:
+        """True when they have gone out, once each, on at least one medium."""
         ...
 
-    def send(self, datagram: bytes) -> int:
-        """Send once on every medium and interface; return on how many it went out."""
+    def stop(self) -> None:
+        """End it in this call: nothing of the datagrams leaves afterwards (SEC-38). One that has ended stays so."""
+        ...
+
+
+class Air(Protocol):
+    """All broadcast media of the PN GW together, and all repetition on them (CPNS-GKM-71). There may be no medium."""
+
+    def costs(self, sizes: Sequence[int]) -> list[Cost]:
+        """What airing datagrams of so many octets each, once, costs on each medium that is up; empty if none is."""
+        ...
+
+    def air(self, datagrams: Sequence[bytes], listeners: int, ended: Callable[[], None]) -> Airing:
+        """Air datagrams for so many listeners, on each medium as often as it wants.
+
+        `ended` is called after the return of this method, once all media are done, unless the airing is stopped.
+        """
+        ...
+
+    async def delete(self, datagram: bytes) -> None:
+        """Air a signed delete a few times; return when that is done."""
+        ...
+
+    def beacon(self, sg_id: str, make: Callable[[], bytes]) -> bool:
+        """Air the beacon of a Service Group that `make` returns; False where there was one just now, or no medium."""
+        ...
+
+    def follow(self, medium_is_back: Callable[[], None]) -> None:
+        """Call `medium_is_back` whenever a medium that could not send may be able to again."""
         ...
 
 

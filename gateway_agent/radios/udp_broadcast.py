@@ -9,40 +9,57 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from pydantic import Field
 
 from cpns import numbers, tuning
+from gateway_agent.config.section import Port, Section
+from gateway_agent.net import interfaces as net
 from gateway_agent.net.interfaces import Interface
+from gateway_agent.radios.medium import Airing, Health, Heard, News, Repetition, Step
+from gateway_agent.repeating import Repeating
 
 _log = logging.getLogger(__name__)
 
+LOOK_EVERY_S = 2.5
+"""An interface that comes back is noticed so soon, and with the next datagram anyway."""
 _IP_UNICAST_IF = 50  # ip(7): the interface that datagrams leave by; every user may set it, and broadcasts follow it
 _INDEX = struct.Struct("!I")
+_OCTET_S, _FRAME_S = 8e-6, 1e-3  # of a broadcast on Wi-Fi, which goes out at the lowest rate, 1 Mbit/s
 
 
-@dataclass
-class Figures:
-    """What became of the datagrams for one network of one interface since the start.
+class BroadcastSection(Section):
+    """Where broadcast objects go out."""
 
-    `problem`: why none goes out now; `is_refused`: it was seen when one was to be sent.
-    """
+    interfaces: list[str] = Field(
+        ["auto"], description='interface names, "auto" for every one that boards can be behind; [] for none'
+    )
+    port: Port = Field(numbers.PORT_BROADCAST, description="UDP port of the broadcast plane")
 
-    interface: str
-    broadcast: str
-    sent: int = 0
-    failed: int = 0
-    problem: str = ""
-    is_refused: bool = False
+
+SECTION = BroadcastSection
+
+
+def open_medium(section: BroadcastSection, counters: Counter[str]) -> "UdpBroadcast | None":
+    """All IP networks of the interfaces that are named; None where none is. Raises NoBroadcastInterface."""
+    wanted = section.interfaces
+    if not wanted:
+        return None
+    net.choose(wanted, net.ipv4_interfaces())  # a wrong name is told now, not at the first key
+    return UdpBroadcast(lambda: net.matching(wanted, net.ipv4_interfaces()), port=section.port, counters=counters)
 
 
 class UdpBroadcast:
-    """Sends datagrams to every chosen interface; one interface that fails never stops another.
+    """`Medium` over every chosen interface; one interface that fails never stops another.
 
     `interfaces` is called before each datagram, so that it goes out under the address that an interface has now (DHCP,
     a network that comes back). `counters` counts `broadcast_sent` and `broadcast_failed` per datagram and network.
     """
 
     name = "wifi"
+    repetition = Repetition(gap_s=0.31, loss=0.1)
+    """Stations asleep hear broadcasts once in the gap: beacon interval 102.4 ms x DTIM 3."""
+    unicast_s = 0.0
 
     def __init__(
         self,
@@ -54,17 +71,34 @@ class UdpBroadcast:
         self._find = interfaces
         self._port = port
         self._sockets: dict[Interface, socket.socket] = {}
-        self._figures: dict[tuple[str, str], Figures] = {}
+        self._health: dict[tuple[str, str], Health] = {}
         self.counters: Counter[str] = Counter() if counters is None else counters
+        self.steps = (Step("open its sockets anew", self._reopen),)
+        self._watch: Repeating | None = None
         self._follow()
+
+    @property
+    def up(self) -> bool:
+        """True if there is an interface to send on."""
+        self._follow()
+        return bool(self._sockets)
 
     @property
     def interfaces(self) -> list[Interface]:
         """Interfaces with an open socket."""
         return list(self._sockets)
 
-    def send(self, datagram: bytes) -> int:
-        """Send once to each network and return to how many it went out.
+    def open(self, news: News, heard: Heard) -> None:
+        """Look every few seconds whether there is an interface. Nothing is heard: PNEs answer over their sessions."""
+        self._watch = Repeating("watch over the networks", LOOK_EVERY_S, news)
+        self._watch.start()
+
+    def airtime_s(self, octets: int) -> float:
+        """Seconds on a Wi-Fi network; cables are faster."""
+        return _FRAME_S + octets * _OCTET_S
+
+    def air(self, datagram: bytes) -> Airing:
+        """Send once to each network; it has ended when this returns.
 
         Raises ValueError for a datagram above 1,400 octets: it would be fragmented.
         """
@@ -72,59 +106,70 @@ class UdpBroadcast:
             raise ValueError(f"a broadcast datagram of {len(datagram)} octets would be fragmented")
         sent = 0
         for interface in self._follow():
-            figures = self._figures_of(interface)
+            health = self._health_of(interface)
             if self._send_on(interface, datagram):
                 sent += 1
-                figures.sent += 1
+                health.sent += 1
                 self.counters["broadcast_sent"] += 1
             else:
-                figures.failed += 1
+                health.failed += 1
                 self.counters["broadcast_failed"] += 1
-        return sent
+        airing = Airing()
+        airing.end(sent > 0)
+        return airing
 
     def networks(self) -> list[str]:
         """Interface and directed broadcast address of each network that can be sent to now."""
         self._follow()
         return [f"{interface.name} {interface.broadcast}" for interface in self._sockets]
 
-    def figures(self) -> list[Figures]:
+    def health(self) -> list[Health]:
         """What went out until now, for each network there is or was."""
         self._follow()
-        return list(self._figures.values())
+        return list(self._health.values())
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close all sockets."""
+        if self._watch is not None:
+            await self._watch.close()
+        self._close_sockets()
+
+    def _reopen(self) -> None:
+        self._close_sockets()
+        self._follow()
+
+    def _close_sockets(self) -> None:
         for sock in self._sockets.values():
             sock.close()
         self._sockets.clear()
 
     def _follow(self) -> Sequence[Interface]:
-        """A socket for each interface that sends, none for those that are gone or stand still; gives all there are."""
+        """Have a socket for each interface that sends, none for those gone or standing still; return all there are."""
         found = self._find()
         for gone in self._sockets.keys() - {each for each in found if not each.standstill}:
             self._sockets.pop(gone).close()
         for interface in found:
-            figures = self._figures_of(interface)
+            health = self._health_of(interface)
             if interface.standstill:
-                self._report(figures, interface.standstill)
+                self._report(health, interface.standstill)
             elif interface not in self._sockets:
                 try:
                     self._open(interface)
                 except OSError as error:
-                    self._report(figures, _reason(error))
+                    self._report(health, _reason(error))
                 else:
-                    if not figures.is_refused:
-                        self._report(figures, "")
+                    if not health.is_refused:
+                        self._report(health, "")
         self._forget({(each.name, each.broadcast) for each in found})
         return found
 
     def _forget(self, present: set[tuple[str, str]]) -> None:
         """Tell what is gone; an interface that has another network now needs no word about the old one."""
-        for place in self._figures.keys() - present:
+        for place in self._health.keys() - present:
             if place[0] in {name for name, _ in present}:
-                del self._figures[place]
+                del self._health[place]
             else:
-                self._report(self._figures[place], "it has no address")
+                self._report(self._health[place], "it has no address")
 
     def _open(self, interface: Interface) -> socket.socket:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -141,7 +186,7 @@ class UdpBroadcast:
 
     def _send_on(self, interface: Interface, datagram: bytes) -> bool:
         """Send once; a socket that lost its interface is made anew, as after a USB adapter was pulled and put back."""
-        figures = self._figures_of(interface)
+        health = self._health_of(interface)
         sock = self._sockets.get(interface)
         if sock is None:
             return False
@@ -154,23 +199,23 @@ class UdpBroadcast:
                 self._sockets.pop(interface).close()
                 self._open(interface).sendto(datagram, (interface.broadcast, self._port))
         except OSError as error:
-            figures.is_refused = True
-            self._report(figures, _reason(error))
+            health.is_refused = True
+            self._report(health, _reason(error))
             return False
-        figures.is_refused = False
-        self._report(figures, "")
+        health.is_refused = False
+        self._report(health, "")
         return True
 
-    def _figures_of(self, interface: Interface) -> Figures:
+    def _health_of(self, interface: Interface) -> Health:
         place = interface.name, interface.broadcast
-        return self._figures.setdefault(place, Figures(*place))
+        return self._health.setdefault(place, Health(*place))
 
-    def _report(self, figures: Figures, problem: str) -> None:
-        if problem and not figures.problem:
-            _log.warning("cannot broadcast on %s: %s", figures.interface, problem)
-        elif figures.problem and not problem:
-            _log.info("broadcasts go out on %s again", figures.interface)
-        figures.problem = problem
+    def _report(self, health: Health, problem: str) -> None:
+        if problem and not health.problem:
+            _log.warning("cannot broadcast on %s: %s", health.interface, problem)
+        elif health.problem and not problem:
+            _log.info("broadcasts go out on %s again", health.interface)
+        health.problem = problem
 
 
 def _reason(error: OSError) -> str:

@@ -15,13 +15,8 @@ from pydantic import SecretStr
 from device_agent.key_store import KeyStore
 from device_agent.val_client import records
 from gateway_agent.app import GatewayApp
-from gateway_agent.config.schema import (
-    BroadcastSection,
-    DeliverySection,
-    GatewayConfig,
-    GatewaySection,
-    MessagePlaneSection,
-)
+from gateway_agent.config.schema import DeliverySection, GatewayConfig, GatewaySection, MessagePlaneSection
+from gateway_agent.radios.udp_broadcast import BroadcastSection
 from gateway_agent.val_client.app import BoardAccess, GroupAccess, SealClient, SealConfig
 from gateway_agent.val_client.server_access import GmsAccess, KmsAccess, ServerAccess
 from key_servers.gms.values import Affiliation

@@ -10,13 +10,13 @@ import pytest
 from cpns import broadcast_object, messages, numbers
 from gateway_agent.app import GatewayApp
 from gateway_agent.config.schema import (
-    BroadcastSection,
     DeliverySection,
     GatewayConfig,
     GatewaySection,
     MessagePlaneSection,
     UplinkSection,
 )
+from gateway_agent.radios.udp_broadcast import BroadcastSection
 from message_plane import credentials
 from message_plane.cpns_resource import PATH
 from tests.integration.plane_world import LOOPBACK, Party, Wire

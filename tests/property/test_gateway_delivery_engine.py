@@ -19,7 +19,9 @@ events = st.one_of(
     st.builds(engine.BroadcastConfirmed, some),
     st.builds(engine.Pulled, st.sampled_from([*NAMES, "stranger"])),
     st.builds(engine.BroadcastRefused, st.sampled_from([*NAMES, "stranger"])),
+    st.just(engine.Aired()),
     st.just(engine.BroadcastUnavailable()),
+    st.builds(engine.MediumBack, some),
     st.builds(engine.MembersRemoved, some),
     st.just(engine.TimerExpired()),
     st.just(engine.Restarted()),
@@ -27,11 +29,18 @@ events = st.one_of(
 )
 
 
+def ways(by_broadcast: dict[str, bool]) -> dict[str, engine.Ways]:
+    return {name: engine.BY_BROADCAST if hears else engine.BY_UNICAST for name, hears in by_broadcast.items()}
+
+
 class Executor:
-    """Carries out actions on paper: what is stored, on its way, and when to wake."""
+    """Carries out actions on paper: what is stored, on its way, on the air, and when to wake.
+
+    `on_air`: who can read what is on the air, which is all recipients that were not removed when it was made.
+    """
 
     def __init__(self, by_broadcast: dict[str, bool]) -> None:
-        self.state = engine.new_delivery("sg", 7, by_broadcast)
+        self.state = engine.new_delivery("sg", 7, ways(by_broadcast))
         self.by_broadcast = by_broadcast
         self.stored = dict.fromkeys(by_broadcast, PneState.PENDING)
         self.phase = Phase.NEW
@@ -39,7 +48,7 @@ class Executor:
         self.removed: set[str] = set()
         self.wake: float | None = None
         self.reports = 0
-        self.rounds_at: list[float] = []
+        self.on_air: set[str] | None = None
 
     def take(self, event: engine.Event, now: float) -> None:
         before = self.state
@@ -48,6 +57,10 @@ class Executor:
             self.removed |= event.pne_ids & self.by_broadcast.keys()
         if isinstance(event, (engine.UnicastAnswered, engine.UnicastFailed)):
             self.under_way -= event.pne_ids
+        if isinstance(event, (engine.Aired, engine.BroadcastUnavailable)):
+            if self.on_air is None:
+                return  # only what is on the air can end
+            self.on_air = None
         self.state, actions = engine.step(before, event, now, PACING)
         assert dict(before.recipients) == frozen, "the state before was changed"
         acted = False
@@ -63,9 +76,13 @@ class Executor:
             elif isinstance(action, engine.SendUnicast):
                 assert action.pne_id not in self.removed and action.pne_id not in self.under_way
                 self.under_way.add(action.pne_id)
-            elif isinstance(action, engine.SendBroadcast):
+            elif isinstance(action, engine.StopAiring):
+                assert self.on_air is not None
+                self.on_air = None
+            elif isinstance(action, engine.StartAiring):
                 assert action.missing and not action.missing & self.removed
-                self.rounds_at.append(now)
+                assert self.on_air is None, "two objects of one delivery on the air"
+                self.on_air = self.by_broadcast.keys() - self.removed
             elif isinstance(action, engine.SetTimer):
                 self.wake = action.at
             else:
@@ -76,8 +93,9 @@ class Executor:
         state = self.state
         assert state.recipients.keys() == self.by_broadcast.keys()
         assert all(isinstance(recipient.state, PneState) for recipient in state.recipients.values())
+        assert bool(state.airing) == (self.on_air is not None)
         if state.phase is Phase.SUPERSEDED:
-            assert not self.under_way and self.wake is None
+            assert not self.under_way and self.wake is None and self.on_air is None
             return
         assert state.open == sum(r.state in engine.OPEN for r in state.recipients.values())
         assert (state.phase is Phase.FINISHED) == (state.phase is not Phase.NEW and state.open == 0)
@@ -86,26 +104,26 @@ class Executor:
             if recipient.state not in engine.OPEN:
                 assert self.stored[pne_id] is recipient.state, "a final state is not stored"
                 assert pne_id not in self.under_way
-            by_unicast = recipient.state is PneState.SENT and not recipient.by_broadcast
-            assert (pne_id in self.under_way) == by_unicast
+            assert (pne_id in self.under_way) == recipient.is_asked
         for pne_id in self.removed:
             assert state.recipients[pne_id].state is PneState.EXCLUDED
-        if state.open and not self.under_way:
+            assert not self.on_air or pne_id not in self.on_air, "an object that who was removed can read is on the air"
+        if state.open and not self.under_way and self.on_air is None:
             assert self.wake is not None, "nothing would ever happen again"
 
     def restart(self, now: float) -> None:
         """The process dies and comes back with what was stored."""
-        self.under_way, self.wake = set(), None
+        self.under_way, self.wake, self.on_air = set(), None, None
         if self.phase is Phase.SUPERSEDED:
             return
         states = {pne_id: str(state) for pne_id, state in self.stored.items()}
-        self.state = engine.restored_delivery("sg", 7, self.by_broadcast, states)
+        self.state = engine.restored_delivery("sg", 7, ways(self.by_broadcast), states)
         self.phase = self.state.phase
         if self.state.phase is Phase.RUNNING:
             self.take(engine.Restarted(), now)
 
 
-@pytest.mark.req("SEC-06")
+@pytest.mark.req("SEC-06", "SEC-38")
 @settings(max_examples=300, deadline=None)
 @given(recipients, st.lists(st.tuples(events, st.floats(0.0, 30.0)), max_size=40))
 def test_each_pne_is_in_one_state_and_nothing_goes_to_who_was_removed(by_broadcast, script):
@@ -121,9 +139,9 @@ def test_each_pne_is_in_one_state_and_nothing_goes_to_who_was_removed(by_broadca
 
 
 @settings(max_examples=200, deadline=None)
-@given(recipients, st.randoms(use_true_random=False), st.integers(0, 3))
-def test_a_delivery_ends_whatever_is_lost(by_broadcast, random, restarts):
-    """Every broadcast and unicast may be lost; a few restarts in between; the delivery still ends, and is reported."""
+@given(recipients, st.randoms(use_true_random=False), st.integers(0, 3), st.integers(0, 12))
+def test_a_delivery_ends_whatever_is_lost(by_broadcast, random, restarts, comebacks):
+    """Broadcasts and unicasts may be lost, media come back, there are restarts: the delivery ends and is reported."""
     executor = Executor(by_broadcast)
     now, steps = 0.0, 0
     executor.take(engine.Started(), now)
@@ -134,7 +152,12 @@ def test_a_delivery_ends_whatever_is_lost(by_broadcast, random, restarts):
             restarts -= 1
             executor.restart(now)
             continue
-        if executor.under_way and random.random() < 0.7:
+        if comebacks and random.random() < 0.1:
+            comebacks -= 1
+            executor.take(engine.MediumBack(frozenset(by_broadcast)), now)
+        elif executor.on_air is not None and random.random() < 0.7:
+            executor.take(random.choice([engine.Aired(), engine.BroadcastUnavailable()]), now)
+        elif executor.under_way and random.random() < 0.7:
             pne_id = random.choice(sorted(executor.under_way))
             kind = engine.UnicastAnswered if random.random() < 0.3 else engine.UnicastFailed
             executor.take(kind(frozenset((pne_id,))), now)
@@ -147,24 +170,21 @@ def test_a_delivery_ends_whatever_is_lost(by_broadcast, random, restarts):
 
 @given(st.integers(1, 2000), st.integers(1, 20))
 def test_a_repeat_leaves_the_confirmations_the_time_they_need(recipients_, rounds):
-    copies = PACING.copies(recipients_)
-    interval = PACING.interval(recipients_, copies + rounds - 1)
-    assert interval >= PACING.dtim_s
-    assert interval >= recipients_ * PACING.confirmation_cost_s
-    assert PACING.interval(recipients_, copies + rounds) >= interval
+    wait = PACING.wait_s(recipients_, rounds)
+    assert wait >= PACING.answer_s + recipients_ * PACING.confirmation_cost_s
+    assert PACING.wait_s(recipients_, rounds + 1) >= wait
 
 
 @given(st.integers(4, 300), st.data())
 def test_rounds_stop_and_stragglers_get_unicast(count, data):
-    """Nobody ever confirms: the broadcasts are bounded, then everyone is tried by unicast, then given up."""
+    """Nobody ever confirms: the airings are bounded, then everyone is tried by unicast, then given up."""
     pacing = replace(PACING, rounds_max=data.draw(st.integers(1, 6)))
-    state, _ = engine.step(
-        engine.new_delivery("sg", 1, {f"p{i}": True for i in range(count)}), engine.Started(), 0, pacing
-    )
-    rounds, now = 1, 0.0
-    while state.next_round_at < 1e9:
-        now = state.next_round_at
-        state, actions = engine.step(state, engine.TimerExpired(), now, pacing)
-        rounds += any(isinstance(action, engine.SendBroadcast) for action in actions)
+    delivery = engine.new_delivery("sg", 1, ways({f"p{i}": True for i in range(count)}))
+    state, actions = engine.step(delivery, engine.Started(), 0, pacing)
+    rounds = 0
+    while any(isinstance(action, engine.StartAiring) for action in actions):
+        rounds += 1
+        state, _ = engine.step(state, engine.Aired(), 0, pacing)
+        state, actions = engine.step(state, engine.TimerExpired(), state.next_round_at, pacing)
     assert rounds == pacing.rounds_max
     assert sum(isinstance(action, engine.SendUnicast) for action in actions) == count

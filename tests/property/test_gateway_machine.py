@@ -29,9 +29,7 @@ from tests.unit.gateway_world import PN, Board, Server, World
 
 GROUPS = ["light", "heat"]
 NAMES = ["lamp", "door", "cat"]
-AT_ONCE = Pacing(
-    dtim_s=0.0, confirmation_cost_s=0.0, answer_s=0.001, unicast_retry_s=0.001, rounds_max=2, straggler_limit=1
-)
+AT_ONCE = Pacing(confirmation_cost_s=0.0, answer_s=0.001, unicast_retry_s=0.001, rounds_max=2, straggler_limit=1)
 sg_ids, names = st.sampled_from(GROUPS), st.sampled_from(NAMES)
 
 

@@ -22,13 +22,17 @@ pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "-")
 # Root without any of root's rights, as far as networks go: a gateway needs none.
 WITHOUT_RIGHTS = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
 SEND = """
-import json, sys
+import asyncio, json, sys
 from gateway_agent.net import interfaces
 from gateway_agent.radios.udp_broadcast import UdpBroadcast
 radio = UdpBroadcast(lambda: interfaces.matching(json.loads(sys.argv[1]), interfaces.ipv4_interfaces()))
+async def send(datagram):
+    before = radio.counters["broadcast_sent"]
+    radio.air(datagram)
+    return radio.counters["broadcast_sent"] - before
 while line := sys.stdin.readline():
-    sent = radio.send(line.strip().encode())
-    told = {f"{each.interface} {each.broadcast}": [each.sent, each.failed, each.problem] for each in radio.figures()}
+    sent = asyncio.run(send(line.strip().encode()))
+    told = {f"{each.interface} {each.broadcast}": [each.sent, each.failed, each.problem] for each in radio.health()}
     print(json.dumps([sent, dict(radio.counters), told]), flush=True)
 """
 

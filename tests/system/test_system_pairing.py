@@ -11,7 +11,8 @@ from cpns.errors import NotAllowed
 from device_agent import provisioning
 from device_agent.key_store import KeyStore
 from gateway_agent.app import GatewayApp
-from gateway_agent.config.schema import BroadcastSection, GatewayConfig, GatewaySection, MessagePlaneSection
+from gateway_agent.config.schema import GatewayConfig, GatewaySection, MessagePlaneSection
+from gateway_agent.radios.udp_broadcast import BroadcastSection
 from keycast.demo.house import GATEWAY_ID, PN_ID
 from keycast.services.steering import secret_octets
 from keycast.virtual_board.board import Network, VirtualBoard

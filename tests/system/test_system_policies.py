@@ -2,7 +2,8 @@
 
 import pytest
 
-from gateway_agent.config.schema import BroadcastSection, DeliverySection
+from gateway_agent.config.schema import DeliverySection
+from gateway_agent.radios.udp_broadcast import BroadcastSection
 from key_servers.cpns_server import tuning
 from tests.system.conftest import house_of
 from tests.system.watching import confirmed, events, join, keyed, newest, objects, until

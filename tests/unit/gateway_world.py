@@ -20,12 +20,12 @@ from gateway_agent.core.delivering.delivery import Pacing
 from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.core.pn_gateway import PnGateway
 from gateway_agent.core.ports import NoAnswer
+from gateway_agent.radios.air import Air
 from gateway_agent.store.store import GatewayStore
+from tests.unit.scripted_medium import ScriptedMedium
 
 PN = "pn.home"
-FAST = Pacing(
-    dtim_s=0.02, confirmation_cost_s=0.0001, answer_s=0.03, unicast_retry_s=0.02, rounds_max=4, straggler_limit=1
-)
+FAST = Pacing(confirmation_cost_s=0.0001, answer_s=0.03, unicast_retry_s=0.02, rounds_max=4, straggler_limit=1)
 BROADCAST_ALWAYS = DeliveryPolicy(method="broadcast", leisure_ms_per_pne=0.1)
 
 
@@ -300,6 +300,7 @@ class World:
         policy: DeliveryPolicy = BROADCAST_ALWAYS,
         pacing: Pacing = FAST,
         broadcast: bool = True,
+        medium: ScriptedMedium | None = None,
         height: int = 6,
     ) -> None:
         self.folder = folder
@@ -307,11 +308,12 @@ class World:
         self.server = server or Server()
         self.server.homes[pn_id] = self
         self.policy, self.pacing, self.height = policy, pacing, height
+        self.medium = medium or ScriptedMedium(gap=0.02, loss=0.1)
+        self.medium.on_air = self._hear
         self.with_broadcast = broadcast
         self.boards: dict[str, Board] = {}
         self.air: list[bytes] = []
         self.beacons: list[beacon.Beacon] = []
-        self.media = frozenset({"wifi"})
         self.dropped: list[str] = []
         self.bad_signatures = 0
         self.started = False
@@ -323,13 +325,14 @@ class World:
 
     def open(self) -> None:
         self.store = GatewayStore(self.folder)
+        self.air_of_media = Air([self.medium] if self.with_broadcast else [])
         self.gateway = PnGateway(
             pn_id=self.pn_id,
             gateway_id="gw",
             store=self.store,
             uplink=_Uplink(self),
             unicast=self,
-            broadcast=self if self.with_broadcast else None,
+            air=self.air_of_media,
             signer=self.signer,
             clock=self.clock,
             random=os.urandom,
@@ -340,12 +343,14 @@ class World:
 
     async def start(self) -> "World":
         self.started = True
+        self.air_of_media.open(lambda frame: None)
         await self.gateway.start()
         await asyncio.sleep(0.01)
         return self
 
     async def close(self) -> None:
         await self.gateway.close()
+        await self.air_of_media.close()
         for task in list(self.tasks):
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
@@ -409,16 +414,14 @@ class World:
     def drop(self, pne_id: str) -> None:
         self.dropped.append(pne_id)
 
-    def send(self, datagram: bytes) -> int:
-        if not self.media:
-            return 0
+    def _hear(self, datagram: bytes) -> None:
+        """A datagram has left the medium."""
         if datagram[0] == numbers.FRAME_BEACON:
             self.beacons.append(beacon.parse(datagram))
-            return 1
+            return
         self.air.append(datagram)
         for board in list(self.boards.values()):
             board.hear(datagram)
-        return 1
 
 
 class _Uplink:

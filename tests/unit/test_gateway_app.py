@@ -7,14 +7,9 @@ import pytest
 
 from cpns.errors import NotAllowed
 from gateway_agent.app import IDENTITY_FILE, NEXT_SIGNING_FILE, SIGNING_FILE, GatewayApp, own_keys
-from gateway_agent.config.schema import (
-    BroadcastSection,
-    GatewayConfig,
-    GatewaySection,
-    MessagePlaneSection,
-    UplinkSection,
-)
+from gateway_agent.config.schema import GatewayConfig, GatewaySection, MessagePlaneSection, UplinkSection
 from gateway_agent.errors import GatewayError, NoBroadcastInterface
+from gateway_agent.radios.udp_broadcast import BroadcastSection
 from message_plane.errors import IdentityError, PlaneError, PortInUse
 from message_plane.identity import BroadcastSigningKey
 from message_plane.session import Peer

@@ -1,7 +1,6 @@
 """One delivery, step by step (pure engine)."""
 
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -11,8 +10,19 @@ from gateway_agent.core.delivering.delivery import Phase, PneState
 PACING = engine.Pacing()
 
 
-def start(by_broadcast, pacing=PACING):
-    return engine.step(engine.new_delivery("light", 6, by_broadcast), engine.Started(), 0.0, pacing)
+def ways(by_broadcast):
+    """PNE ID -> the way to begin with, for PNE ID -> whether it hears broadcasts."""
+    return {name: engine.BY_BROADCAST if hears else engine.BY_UNICAST for name, hears in by_broadcast.items()}
+
+
+def start(by_broadcast, pacing=PACING, first=frozenset()):
+    return engine.step(engine.new_delivery("light", 6, ways(by_broadcast), first), engine.Started(), 0.0, pacing)
+
+
+def started_and_aired(by_broadcast, pacing=PACING, first=frozenset()):
+    """The same, and the airing has ended at once."""
+    state, _ = start(by_broadcast, pacing, first)
+    return engine.step(state, engine.Aired(), 0.0, pacing)
 
 
 def sent(actions):
@@ -28,18 +38,17 @@ def only(actions, kind):
 def test_boards_that_may_verify_their_first_signature_are_waited_for_as_long_as_that_takes():
     """0.9 to 2.3 s after the broadcast, by published firmware for the ESP32; later ones confirm within 0.5 s."""
     for first, wait in (({"a"}, 2.5), (set(), 1.0), ({"c"}, 1.0)):
-        delivery = engine.new_delivery("light", 6, {"a": True, "b": True, "c": False}, first)
-        state, actions = engine.step(delivery, engine.Started(), 0.0, PACING)
+        state, actions = started_and_aired({"a": True, "b": True, "c": False}, first=first)
         assert only(actions, engine.SetTimer).at == pytest.approx(wait, abs=0.01)
         assert wait == 1.0 or wait > 2.3
     state, _ = engine.step(state, engine.TimerExpired(), 1.01, PACING)
-    assert state.recipients["a"].state is PneState.SENT and not state.recipients["a"].by_broadcast
+    assert state.recipients["a"].is_asked
 
 
 @pytest.mark.req("Q-20", "CPNS-GKM-33", "CPNS-GKM-36")
 def test_a_mixed_group_gets_one_broadcast_and_unicast_for_the_rest():
     state, actions = start({"a": True, "b": True, "c": False})
-    assert only(actions, engine.SendBroadcast).missing == {"a", "b"}
+    assert only(actions, engine.StartAiring).missing == {"a", "b"}
     assert sent(actions) == {"c"}
     assert {r.state for r in state.recipients.values()} == {PneState.SENT}
 
@@ -51,7 +60,7 @@ def test_nobody_to_tell_is_done_at_once():
 
 
 def test_confirmations_end_the_delivery_and_report_it():
-    state, _ = start({"a": True, "b": True})
+    state, _ = started_and_aired({"a": True, "b": True})
     state, actions = engine.step(state, engine.BroadcastConfirmed(frozenset("ab")), 0.5, PACING)
     assert state.phase is Phase.FINISHED
     assert only(actions, engine.Save).states == {"a": PneState.CONFIRMED, "b": PneState.CONFIRMED}
@@ -59,50 +68,41 @@ def test_confirmations_end_the_delivery_and_report_it():
     assert only(actions, engine.Report)
 
 
-def test_a_broadcast_is_copied_a_dtim_apart_whoever_has_confirmed():
+def test_confirmations_are_waited_for_from_the_end_of_the_airing_however_long_it_takes():
     state, actions = start({f"p{i}": True for i in range(100)})
-    copies, now = 1, 0.0
-    while (wait := only(actions, engine.SetTimer).at - now) == pytest.approx(PACING.dtim_s):
-        now += wait
-        state, _ = engine.step(state, engine.BroadcastConfirmed(frozenset([f"p{copies}"])), now, PACING)
-        state, actions = engine.step(state, engine.TimerExpired(), now, PACING)
-        copies += 1
-        assert only(actions, engine.SendBroadcast).missing.isdisjoint({f"p{i}" for i in range(1, copies)})
-        assert not sent(actions)
-    assert copies == PACING.copies(100) == 2
-    assert wait == pytest.approx(PACING.answer_s + 100 * PACING.confirmation_cost_s)
-
-
-@pytest.mark.parametrize(("recipients", "copies"), [(1, 1), (19, 1), (21, 2), (100, 2), (1024, 3)])
-def test_a_home_gets_one_datagram_and_a_thousand_boards_three(recipients, copies):
-    assert PACING.copies(recipients) == copies
-
-
-def test_copies_end_with_the_last_confirmation():
-    names = [f"p{i}" for i in range(30)]
-    state, actions = start(dict.fromkeys(names, True))
-    first = only(actions, engine.SetTimer).at
-    state, actions = engine.step(state, engine.TimerExpired(), first, PACING)
-    assert only(actions, engine.SendBroadcast).missing == set(names), "boards that still verify are no stragglers"
-    state, actions = engine.step(state, engine.BroadcastConfirmed(frozenset(names)), first + 0.1, PACING)
-    assert state.phase is Phase.FINISHED
+    assert only(actions, engine.StartAiring).missing == state.recipients.keys() == state.airing
     assert only(actions, engine.SetTimer).at is None
+    state, _ = engine.step(state, engine.BroadcastConfirmed(frozenset(["p1"])), 9.0, PACING)
+    state, actions = engine.step(state, engine.Aired(), 30.0, PACING)
+    assert only(actions, engine.SetTimer).at == pytest.approx(31.0 + 100 * PACING.confirmation_cost_s)
+    assert not state.airing
+
+
+def test_an_airing_ends_with_the_last_confirmation():
+    names = [f"p{i}" for i in range(30)]
+    state, _ = start(dict.fromkeys(names, True))
+    state, actions = engine.step(state, engine.BroadcastConfirmed(frozenset(names[1:])), 0.1, PACING)
+    assert state.airing == {names[0]} and not any(isinstance(action, engine.StopAiring) for action in actions)
+    state, actions = engine.step(state, engine.BroadcastConfirmed(frozenset(names)), 0.2, PACING)
+    assert state.phase is Phase.FINISHED
+    assert only(actions, engine.StopAiring)
+    assert engine.step(state, engine.Aired(), 0.3, PACING) == (state, ())
 
 
 def test_few_missing_get_unicast_many_another_broadcast():
-    pacing = replace(PACING, loss=0.0)
     names = {f"p{i}": True for i in range(100)}
-    state, actions = start(names, pacing)
+    state, actions = started_and_aired(names)
     first = only(actions, engine.SetTimer).at
-    state, _ = engine.step(state, engine.BroadcastConfirmed(frozenset(list(names)[:60])), 0.5, pacing)
-    state, actions = engine.step(state, engine.TimerExpired(), first, pacing)
-    assert len(only(actions, engine.SendBroadcast).missing) == 40
+    state, _ = engine.step(state, engine.BroadcastConfirmed(frozenset(list(names)[:60])), 0.5, PACING)
+    state, actions = engine.step(state, engine.TimerExpired(), first, PACING)
+    assert len(only(actions, engine.StartAiring).missing) == 40
+    state, actions = engine.step(state, engine.Aired(), first, PACING)
     second = only(actions, engine.SetTimer).at
     assert second - first > first  # back-off
-    state, _ = engine.step(state, engine.BroadcastConfirmed(frozenset(list(names)[60:96])), second - 0.1, pacing)
-    state, actions = engine.step(state, engine.TimerExpired(), second, pacing)
+    state, _ = engine.step(state, engine.BroadcastConfirmed(frozenset(list(names)[60:96])), second - 0.1, PACING)
+    state, actions = engine.step(state, engine.TimerExpired(), second, PACING)
     assert sent(actions) == set(list(names)[96:])
-    assert not any(isinstance(action, engine.SendBroadcast) for action in actions)
+    assert not any(isinstance(action, engine.StartAiring) for action in actions)
 
 
 @pytest.mark.req("Q-17")
@@ -126,7 +126,7 @@ def test_three_failures_make_a_pne_unreachable_and_a_later_proof_confirms_it():
 @pytest.mark.req("SEC-14")
 @pytest.mark.parametrize("by_broadcast", [True, False])
 def test_who_pulls_is_not_confirmed_but_has_time_to_prove_that_it_holds_the_key(by_broadcast):
-    state, _ = start({"a": by_broadcast, "b": True})
+    state, _ = started_and_aired({"a": by_broadcast, "b": True})
     if not by_broadcast:
         state, _ = engine.step(state, engine.UnicastFailed(frozenset("a")), 0.0, PACING)
     state, actions = engine.step(state, engine.Pulled("a"), 0.2, PACING)
@@ -151,12 +151,63 @@ def test_removal_takes_back_a_unicast_under_way_in_the_same_step():
     assert not actions and state.recipients["a"].state is PneState.EXCLUDED
 
 
+@pytest.mark.req("SEC-06", "SEC-38")
+@pytest.mark.parametrize("has_confirmed", [False, True])
+def test_removal_stops_the_airing_in_the_same_step_and_begins_one_without_the_leaver(has_confirmed):
+    """Whether or not it has confirmed: the object on the air is one that it can read."""
+    state, _ = start({"a": True, "b": True})
+    if has_confirmed:
+        state, _ = engine.step(state, engine.BroadcastConfirmed(frozenset("a")), 0.1, PACING)
+    state, actions = engine.step(state, engine.MembersRemoved(frozenset("a")), 0.2, PACING)
+    kinds = [type(action) for action in actions]
+    assert kinds.index(engine.Save) < kinds.index(engine.StopAiring) < kinds.index(engine.StartAiring)
+    assert only(actions, engine.StartAiring).missing == {"b"}
+    state, actions = engine.step(state, engine.MembersRemoved(frozenset("b")), 0.3, PACING)
+    assert only(actions, engine.StopAiring) and not any(isinstance(each, engine.StartAiring) for each in actions)
+
+
+@pytest.mark.req("SEC-38")
+def test_a_newer_version_stops_the_airing_in_the_same_step():
+    state, _ = start({"a": True})
+    state, actions = engine.step(state, engine.Superseded(), 0.2, PACING)
+    assert only(actions, engine.StopAiring) and not state.airing
+    assert engine.step(state, engine.MediumBack(frozenset("a")), 1.0, PACING) == (state, ())
+
+
+def test_a_medium_that_comes_back_airs_what_is_still_owed():
+    """Also to those who are asked by unicast meanwhile, which goes on, and to those who were given up."""
+    state, _ = start({"a": False, "b": False, "c": False, "d": False})
+    for _ in range(3):
+        state, _ = engine.step(state, engine.UnicastFailed(frozenset("c")), 0.0, PACING)
+        state, _ = engine.step(state, engine.TimerExpired(), 60.0, PACING)
+    state, _ = engine.step(state, engine.UnicastAnswered(frozenset("d")), 60.0, PACING)
+    state, actions = engine.step(state, engine.MediumBack(frozenset("abcd")), 61.0, PACING)
+    assert only(actions, engine.StartAiring).missing == {"a", "b", "c"}
+    assert not sent(actions) and not any(isinstance(action, engine.CancelUnicast) for action in actions)
+    state, actions = engine.step(state, engine.BroadcastConfirmed(frozenset("ac")), 61.1, PACING)
+    assert only(actions, engine.CancelUnicast).pne_ids == {"a"}
+    assert only(actions, engine.Save).states == {"a": PneState.CONFIRMED, "c": PneState.CONFIRMED}
+    assert state.recipients["a"].ways == engine.BY_BROADCAST
+    state, actions = engine.step(state, engine.UnicastAnswered(frozenset("b")), 61.2, PACING)
+    assert state.recipients["b"].ways == engine.BY_UNICAST and only(actions, engine.StopAiring)
+
+
+def test_a_medium_that_comes_and_goes_makes_no_airings_without_end():
+    state, _ = start({"a": False})
+    airings = 0
+    for at in range(100):
+        state, actions = engine.step(state, engine.MediumBack(frozenset("a")), at / 100, PACING)
+        airings += any(isinstance(action, engine.StartAiring) for action in actions)
+        state, _ = engine.step(state, engine.BroadcastUnavailable(), at / 100, PACING)
+    assert airings == PACING.rounds_max
+
+
 @pytest.mark.req("CPNS-GKM-12")
 def test_without_a_medium_everyone_gets_unicast():
     state, _ = start({"a": True, "b": True})
     state, actions = engine.step(state, engine.BroadcastUnavailable(), 0.0, PACING)
-    assert sent(actions) == {"a", "b"}
-    assert only(actions, engine.SetTimer).at is None
+    assert sent(actions) == {"a", "b"} and not state.airing
+    assert engine.step(state, engine.TimerExpired(), 99.0, PACING) == (state, ())
 
 
 def test_a_refused_broadcast_is_followed_by_unicast():
@@ -180,9 +231,9 @@ def test_a_newer_version_ends_everything():
 
 def test_a_restart_repeats_what_is_open_and_nothing_else():
     stored = {"a": "confirmed", "b": "sent", "c": "excluded", "d": "unreachable", "e": "pending"}
-    state = engine.restored_delivery("light", 6, {"b": True, "e": False, "a": True}, stored)
+    state = engine.restored_delivery("light", 6, ways({"b": True, "e": False, "a": True}), stored)
     state, actions = engine.step(state, engine.Restarted(), 100.0, PACING)
-    assert only(actions, engine.SendBroadcast).missing == {"b"}
+    assert only(actions, engine.StartAiring).missing == {"b"}
     assert sent(actions) == {"e"}
 
 
@@ -195,7 +246,7 @@ def test_starting_twice_is_a_fault_of_the_caller():
 def test_a_thousand_pnes_cost_the_engine_little_time():
     names = [f"pne-{i}" for i in range(1000)]
     begun = time.perf_counter()
-    state, _ = start(dict.fromkeys(names, True))
+    state, _ = started_and_aired(dict.fromkeys(names, True))
     for at in range(0, 1000, 50):
         state, _ = engine.step(state, engine.BroadcastConfirmed(frozenset(names[at : at + 50])), 0.5, PACING)
     took = time.perf_counter() - begun

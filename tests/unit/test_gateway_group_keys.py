@@ -193,7 +193,7 @@ async def test_lost_replay_windows_are_told_to_the_server_once(world):
 
 async def test_no_radio_at_the_moment_means_unicast(world):
     boards = [await world.board(f"b{i}", "light") for i in range(3)]
-    world.media = frozenset()
+    world.medium.up = False
     await world.server.rekey("light")
     await world.delivered("light")
     assert [len(unicast_keys(board)) for board in boards] == [1, 1, 1]
@@ -459,7 +459,7 @@ async def test_octets_that_are_no_message_are_refused(world):
 async def test_a_thousand_pnes_cost_at_most_20_commits(tmp_path):
     """From the Server's request to the report: SD cards do 20 to 200 synced commits a second."""
     policy = DeliveryPolicy(method="broadcast", leisure_ms_per_pne=0.5)
-    pacing = Pacing(dtim_s=0.1, confirmation_cost_s=0.0005, answer_s=0.3)
+    pacing = Pacing(confirmation_cost_s=0.0005, answer_s=0.3)
     world = World(tmp_path / "gw", policy=policy, pacing=pacing, height=11)
     await world.start()
     group = world.server.group("light")

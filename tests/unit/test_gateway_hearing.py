@@ -67,7 +67,7 @@ async def test_one_board_that_hears_one_that_is_away_and_media_that_are_down_are
         await world.delivered("light")
     for board in world.boards.values():
         board.reachable = True
-    world.media = frozenset()
+    world.medium.up = False
     for _ in range(4):
         await rekey(world)
     assert not world.gateway.administration.alarms()

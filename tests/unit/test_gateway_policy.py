@@ -2,9 +2,30 @@
 
 import pytest
 
+from cpns import tuning
 from gateway_agent.core.delivering.policy import DeliveryPolicy, Method, choose, leisure_ms
+from gateway_agent.core.ports import Cost
+from gateway_agent.radios.udp_broadcast import UdpBroadcast
 
-WIFI, BLE, BOTH, NONE = {"wifi"}, {"ble"}, {"wifi", "ble"}, set()
+
+def wifi(sizes):
+    return Cost(sum(UdpBroadcast(list).airtime_s(size) for size in sizes), UdpBroadcast.unicast_s)
+
+
+def ble(sizes):
+    """22 octets of an object in a frame, twice the frames that are needed, 25 ms each; a second for a connection."""
+    return Cost(sum(-(-size // 22) * 2 * 0.025 for size in sizes), 1.0)
+
+
+WIFI, BLE, BOTH, NONE = (wifi,), (ble,), (wifi, ble), ()
+
+
+def choice(policy, media, with_gkdk, without_session, entries):
+    """`entries`: size of the cover of each generation."""
+    each = tuning.ENTRIES_PER_OBJECT
+    sizes = [105 + min(count - at, each) * 18 for count in entries for at in range(0, count, each)]
+    costs = [cost(sizes) for cost in media]
+    return choose(policy, costs=costs, datagrams=len(sizes), with_gkdk=with_gkdk, without_session=without_session)
 
 
 @pytest.mark.req("CPNS-GKM-11", "CPNS-GKM-13", "CPNS-GKM-31", "CPNS-GKM-67")
@@ -27,16 +48,13 @@ WIFI, BLE, BOTH, NONE = {"wifi"}, {"ble"}, {"wifi", "ble"}, set()
     ],
 )
 def test_choice(method, media, with_gkdk, without_session, entries, expected):
-    policy = DeliveryPolicy(method=method)
-    choice = choose(policy, media=media, with_gkdk=with_gkdk, without_session=without_session, entries=entries)
-    assert choice is expected
+    assert choice(DeliveryPolicy(method=method), media, with_gkdk, without_session, entries) is expected
 
 
 @pytest.mark.req("CPNS-GKM-12")
 @pytest.mark.parametrize("method", ["auto", "broadcast", "unicast"])
 def test_no_broadcast_medium_means_unicast(method):
-    policy = DeliveryPolicy(method=method)
-    assert choose(policy, media=NONE, with_gkdk=9, without_session=0, entries=[1]) is Method.UNICAST
+    assert choice(DeliveryPolicy(method=method), NONE, 9, 0, [1]) is Method.UNICAST
 
 
 def test_leisure_grows_with_the_group_and_is_bounded():

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway_agent.core.administration import GroupStatus
-from gateway_agent.radios.udp_broadcast import Figures
+from gateway_agent.radios.medium import Health
 from key_servers.cpns_server.values import ServerAlarm
 from keycast.commands import device, group, server, status
 from keycast.program import program
@@ -61,7 +61,7 @@ async def asked(home: Home, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     lights: Any = SimpleNamespace(sg_id=SG, version=8, exposed=False, waiting=True)
     lights = GroupStatus(lights, ("lamp.hall",), {"confirmed": 3, "failed": 1})
     monkeypatch.setattr(home.app.gateway.administration, "groups", lambda: [lights])
-    monkeypatch.setattr(home.app, "broadcasts", lambda: [Figures("lo", "127.255.255.255")])
+    monkeypatch.setattr(home.app, "broadcasts", lambda: [Health("lo", "127.255.255.255")])
     answers: dict[str, Any] = {}
     for do, arguments in (
         ("status", {}),

@@ -13,14 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway_agent.app import SESSIONS_FILE, GatewayApp, own_keys
-from gateway_agent.config.schema import (
-    BroadcastSection,
-    DeliverySection,
-    GatewayConfig,
-    GatewaySection,
-    MessagePlaneSection,
-    TreeSection,
-)
+from gateway_agent.config.schema import DeliverySection, GatewayConfig, GatewaySection, MessagePlaneSection, TreeSection
+from gateway_agent.radios.udp_broadcast import BroadcastSection
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.links import Receiver

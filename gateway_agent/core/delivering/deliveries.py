@@ -8,19 +8,20 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
+from functools import partial
 
-from cpns import beacon, messages, numbers, tuning
+from cpns import messages, numbers, tuning
 from cpns.errors import CpnsError
 from gateway_agent.core import events
 from gateway_agent.core.delivering import delivery as engine
 from gateway_agent.core.delivering.batch import STORE_RETRY_S, Batch, Outcomes, window_s
 from gateway_agent.core.delivering.confirmations import Confirmations
 from gateway_agent.core.delivering.hearing import Hearing
+from gateway_agent.core.delivering.key_airings import KeyAiring, KeyAirings
 from gateway_agent.core.delivering.policy import DeliveryPolicy, Method, choose, leisure_ms
 from gateway_agent.core.events import Tell
-from gateway_agent.core.gkdk import gkek
 from gateway_agent.core.gkdk.gkek import BroadcastObjects
-from gateway_agent.core.ports import Broadcast, Clock, Unicast
+from gateway_agent.core.ports import Air, Clock, Unicast
 from gateway_agent.core.turns import UnicastPlaces
 from gateway_agent.store.delivery_table import StoredDelivery
 from gateway_agent.store.errors import StoreFailed
@@ -30,8 +31,6 @@ from gateway_agent.store.store import GatewayStore
 _log = logging.getLogger(__name__)
 
 UNICASTS_AT_ONCE = 32
-BEACON_GAP_S = 1.0
-"""Between two beacons of one delivery, however many members cannot be reached."""
 
 
 class _Run:
@@ -43,10 +42,9 @@ class _Run:
         self.unicasts: dict[str, asyncio.Task[None]] = {}
         self.events: deque[engine.Event] = deque()
         self.stepping = False
-        self.datagrams: tuple[object, list[bytes]] | None = None
+        self.airing: KeyAiring | None = None
         self.aired: set[str] = set()  # PNEs that a broadcast went out to, in this process
         self.judged = False
-        self.beacon_at = 0.0
         self.begun_at = 0.0
         self.told = delivery.phase is engine.Phase.FINISHED
         self.batch: Batch
@@ -56,8 +54,17 @@ class _Run:
         recipient = self.delivery.recipients.get(pne_id)
         return None if recipient is None else recipient.state
 
+    def stop_airing(self) -> None:
+        """End the airing, if there is one: nothing of it leaves after this call."""
+        airing, self.airing = self.airing, None
+        if airing is not None:
+            airing.stop()
+            if airing.has_gone_out:
+                self.aired |= airing.missing
+
     def stop(self) -> None:
-        """Take back whatever is queued."""
+        """Take back whatever is queued or on the air."""
+        self.stop_airing()
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
@@ -76,7 +83,7 @@ class Deliveries:
         confirmations: Confirmations,
         objects: BroadcastObjects,
         unicast: Unicast,
-        broadcast: Broadcast | None,
+        air: Air,
         clock: Clock,
         policy: DeliveryPolicy,
         pacing: engine.Pacing,
@@ -88,9 +95,8 @@ class Deliveries:
         """`report_due` is called when a delivery report waits for the Server."""
         self._store = store
         self._confirmations = confirmations
-        self._objects = objects
         self._unicast = unicast
-        self._broadcast = broadcast
+        self._airings = KeyAirings(store=store, objects=objects, air=air, activation=self.activation, counters=counters)
         self._clock = clock
         self._policy = policy
         self._pacing = pacing
@@ -103,6 +109,7 @@ class Deliveries:
         self._practised: set[str] = set()  # PNEs that have confirmed a broadcast since they last began anew
         self._places = UnicastPlaces(UNICASTS_AT_ONCE)
         self._released = False
+        air.follow(self._medium_is_back)
 
     # what the handlers tell
 
@@ -160,13 +167,13 @@ class Deliveries:
         key = self._store.group_keys.get(sg_id, group.version)
         if key is None:
             return
-        by_broadcast = self._plan(sg_id, key)
-        delivery = engine.new_delivery(sg_id, key.version, by_broadcast, by_broadcast.keys() - self._practised)
+        ways = self._plan(sg_id, key)
+        delivery = engine.new_delivery(sg_id, key.version, ways, ways.keys() - self._practised)
         run = self._make_run(delivery)
         try:
             with self._store.transaction():
                 self._store.deliveries.start(
-                    sg_id, key.version, group.membership, dict.fromkeys(by_broadcast, engine.PneState.PENDING)
+                    sg_id, key.version, group.membership, dict.fromkeys(ways, engine.PneState.PENDING)
                 )
                 self._apply(run, engine.Started())
         except StoreFailed:  # it waits, as before
@@ -209,7 +216,7 @@ class Deliveries:
     async def confirmed(self, sg_id: str, version: int, pne_id: str) -> None:
         """The PNE proves that it holds this version; returns when that is stored. Said again it costs nothing."""
         run = self._runs.get(sg_id)
-        if run is not None and (recipient := run.delivery.recipients.get(pne_id)) and recipient.by_broadcast:
+        if run is not None and (recipient := run.delivery.recipients.get(pne_id)) and _by_broadcast(recipient):
             self._practised.add(pne_id)
             self._hearing.heard(pne_id)
         stored = self._confirmed(sg_id, version, pne_id)
@@ -263,8 +270,8 @@ class Deliveries:
 
     # choosing
 
-    def _plan(self, sg_id: str, key: GroupKey) -> dict[str, bool]:
-        """Everyone this version is for, and whether a broadcast reaches him (Q-20)."""
+    def _plan(self, sg_id: str, key: GroupKey) -> dict[str, engine.Ways]:
+        """Everyone this version is for, and the way on which it goes to each (Q-20)."""
         pn = self._store.pn.get()
         members = [member for member in self._store.inventory.members(sg_id) if member.floor < key.version]
         can = {
@@ -272,18 +279,20 @@ class Deliveries:
             for member in members
             if member.slot is not None and pn is not None and member.signing_epoch == pn.signing_epoch
         }
-        media = self._broadcast.media if self._broadcast is not None else frozenset[str]()
+        costs, datagrams = self._airings.costs(sg_id)
         method = choose(
             self._policy,
-            media=media,
+            costs=costs,
+            datagrams=datagrams,
             with_gkdk=len(can),
             without_session=sum(not self._unicast.has_session(pne_id) for pne_id in can),
-            entries=gkek.entries(self._store, sg_id),
         )
         before = self._store.group_keys.before(sg_id, key.version)
         if before is not None and (key.version >> 16) - (before >> 16) > tuning.EPOCH_JUMP_MAX:
             method = Method.UNICAST  # receivers refuse such a jump by broadcast (SEC-03)
-        return {member.pne_id: method is Method.BROADCAST and member.pne_id in can for member in members}
+        if method is Method.UNICAST:
+            can.clear()
+        return {member.pne_id: engine.BY_BROADCAST if member.pne_id in can else engine.BY_UNICAST for member in members}
 
     # carrying out
 
@@ -361,8 +370,10 @@ class Deliveries:
                     task.cancel()
         elif isinstance(action, engine.SendUnicast):
             run.unicasts[action.pne_id] = asyncio.create_task(self._send_unicast(run, action.pne_id))
-        elif isinstance(action, engine.SendBroadcast):
-            asyncio.get_running_loop().call_soon(self._send_broadcast, run, action.missing)
+        elif isinstance(action, engine.StopAiring):
+            run.stop_airing()
+        elif isinstance(action, engine.StartAiring):
+            run.airing = self._airings.start(run.delivery, action.missing, partial(self._airing_ended, run))
         elif isinstance(action, engine.SetTimer):
             if run.timer is not None:
                 run.timer.cancel()
@@ -376,7 +387,7 @@ class Deliveries:
                 run.judged = True
                 recipients = run.delivery.recipients
                 held = [pne_id for pne_id in run.aired if recipients[pne_id].state is engine.PneState.CONFIRMED]
-                self._hearing.judge({pne_id: recipients[pne_id].by_broadcast for pne_id in held})
+                self._hearing.judge({pne_id: _by_broadcast(recipients[pne_id]) for pne_id in held})
             if run.delivery.phase is engine.Phase.FINISHED and not run.told:
                 run.told = True
                 asyncio.get_running_loop().call_soon(self._tell_delivered, run)
@@ -394,7 +405,7 @@ class Deliveries:
                 run.delivery.version,
                 len(confirmed),
                 len(meant),
-                sum(of.by_broadcast for of in confirmed),
+                sum(map(_by_broadcast, confirmed)),
                 self._clock.monotonic() - run.begun_at,
                 tuple(sorted(pne_id for pne_id, of in meant.items() if of.state is not engine.PneState.CONFIRMED)),
             )
@@ -409,52 +420,29 @@ class Deliveries:
         except StoreFailed:  # an alarm says so; the delivery goes on when there is room again
             run.timer = asyncio.get_running_loop().call_later(STORE_RETRY_S, self._timer_expired, run)
 
-    def _send_broadcast(self, run: _Run, missing: frozenset[str]) -> None:
-        """Runs after the transaction that stored the round has ended; looks at the present state, not at that one."""
-        delivery = run.delivery
-        if self._runs.get(delivery.sg_id) is not run or self._broadcast is None:
-            return
-        group = self._store.inventory.group(delivery.sg_id)
-        if group is None or group.behind:
-            return
-        sent = 0
-        for datagram in self._datagrams(run, missing):
-            sent += self._broadcast.send(datagram)
-        if sent:
+    def _airing_ended(self, run: _Run, has_gone_out: bool) -> None:
+        """The media are done; none of them took the object where `has_gone_out` is False."""
+        run.stop_airing()
+        if has_gone_out:
             self._counters["broadcast_rounds"] += 1
-            run.aired |= missing
-        else:
-            self._tell_unavailable(run)
+        self._tell_airing(run, engine.Aired() if has_gone_out else engine.BroadcastUnavailable())
 
-    def _tell_unavailable(self, run: _Run) -> None:
+    def _tell_airing(self, run: _Run, event: engine.Event) -> None:
         if self._runs.get(run.delivery.sg_id) is run:
             try:
-                self._apply(run, engine.BroadcastUnavailable())
+                self._apply(run, event)
             except StoreFailed:
-                asyncio.get_running_loop().call_later(STORE_RETRY_S, self._tell_unavailable, run)
+                asyncio.get_running_loop().call_later(STORE_RETRY_S, self._tell_airing, run, event)
 
-    def _datagrams(self, run: _Run, missing: frozenset[str]) -> list[bytes]:
-        sg_id, version = run.delivery.sg_id, run.delivery.version
-        group = self._store.inventory.group(sg_id)
-        key = self._store.group_keys.get(sg_id, version)
-        if group is None or key is None:
-            return []
-        members = {member.pne_id: member for member in self._store.inventory.members(sg_id)}
-        generations = frozenset(
-            member.generation
-            for pne_id, member in members.items()
-            if pne_id in missing and member.generation is not None
-        )
-        entitled = {
-            pne_id
-            for pne_id, recipient in run.delivery.recipients.items()
-            if recipient.state is not engine.PneState.EXCLUDED
-        }
-        made_for = (group.membership, generations, activation := self.activation(key))
-        if run.datagrams is None or run.datagrams[0] != made_for:
-            made = self._objects.group_key(group, key, activation, generations, entitled)
-            run.datagrams = (made_for, made)
-        return run.datagrams[1]
+    def _medium_is_back(self) -> None:
+        """Whoever still misses a key, and can hear broadcasts, is to have it on the air once more."""
+        for sg_id, run in list(self._runs.items()):
+            group = self._store.inventory.group(sg_id)
+            key = self._store.group_keys.get(sg_id, run.delivery.version)
+            if not self._released or group is None or group.behind or key is None:
+                continue
+            reached = {pne_id for pne_id, ways in self._plan(sg_id, key).items() if engine.Way.BROADCAST in ways}
+            self._tell_airing(run, engine.MediumBack(frozenset(reached)))
 
     async def _send_unicast(self, run: _Run, pne_id: str) -> None:
         kind = "failed"
@@ -469,22 +457,10 @@ class Deliveries:
         except CpnsError as error:
             self._counters["unicast_failed"] += 1
             _log.debug("unicast to %s failed: %s", pne_id, error.reason)
-            self._send_beacon(run)
+            self._airings.beacon(run.delivery.sg_id, run.delivery.version)
         if run.unicasts.get(pne_id) is asyncio.current_task():
             del run.unicasts[pne_id]
             run.batch.add(kind, pne_id)
-
-    def _send_beacon(self, run: _Run) -> None:
-        """Tell members who cannot be reached, and may have lost their session, that there is a key to ask for."""
-        sg_id, version, now = run.delivery.sg_id, run.delivery.version, self._clock.monotonic()
-        group, pn = self._store.inventory.group(sg_id), self._store.pn.get()
-        key, tree = self._store.group_keys.get(sg_id, version), self._store.slots.current()
-        if self._broadcast is None or now < run.beacon_at or group is None or pn is None or key is None:
-            return
-        run.beacon_at = now + BEACON_GAP_S
-        generation = 0 if tree is None else tree.generation
-        if self._broadcast.send(beacon.build(key.key, sg_id, pn.pn_alias, group.alias, generation, version)):
-            self._counters["beacons"] += 1
 
     def _unicast_message(self, run: _Run, pne_id: str) -> bytes | None:
         """The key for one PNE, if it may have it at this moment (SEC-06)."""
@@ -509,3 +485,8 @@ class Deliveries:
             return False
         confirmation = self._confirmations.check(pne_id, fields)
         return (confirmation.sg_id, confirmation.version) == (run.delivery.sg_id, run.delivery.version)
+
+
+def _by_broadcast(recipient: engine.Recipient) -> bool:
+    """True if the key goes, or has come, to this PNE by broadcast."""
+    return engine.Way.BROADCAST in recipient.ways

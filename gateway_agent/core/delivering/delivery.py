@@ -1,11 +1,13 @@
 """One delivery of one Group Key to the member PNEs of a Service Group in this PN, as a pure state machine.
 
-`step(delivery, event, now, pacing)` gives the next state and the actions to carry out, in order; what is to be stored
-comes before what is to be sent. `now` is monotonic seconds. No I/O, clock or randomness in here; keys and octets
-neither: whoever executes `SendBroadcast` makes the object from the store at that moment.
+`step(delivery, event, now, pacing)` returns the next state and the actions to carry out, in order; what is to be stored
+comes before what is to be sent. `now` is monotonic seconds. There is no I/O, clock or randomness in here, and no keys,
+octets or radios: `StartAiring` and `StopAiring` say for whom the key is to be on the air, and whoever executes them
+makes the object from the store at that moment and knows how often it is repeated.
 
-Each PNE is in exactly one state. EXCLUDED is final: no action ever names such a PNE again. A PNE with a GKDK is
-reached by broadcast until few are missing, then by unicast; the others by unicast from the start (Q-19, Q-20).
+Each PNE is in exactly one state. EXCLUDED is final: no action ever names such a PNE again, and an airing that it could
+read is stopped in the same step (SEC-06, SEC-38). A PNE with a GKDK is reached by broadcast until few are missing, then
+by unicast; the others are reached by unicast from the start (Q-19, Q-20).
 """
 
 from collections.abc import Container, Iterable, Mapping
@@ -33,15 +35,23 @@ class Phase(StrEnum):
     SUPERSEDED = "superseded"
 
 
+class Way(StrEnum):
+    """How a key goes to a PNE."""
+
+    BROADCAST = "broadcast"
+    UNICAST = "unicast"
+
+
 OPEN = frozenset((PneState.PENDING, PneState.SENT))
+BY_BROADCAST = frozenset((Way.BROADCAST,))
+BY_UNICAST = frozenset((Way.UNICAST,))
+Ways = frozenset[Way]
 
 
 @dataclass(frozen=True, slots=True)
 class Pacing:
-    """When to repeat and when to stop. Times in seconds."""
+    """How long confirmations are waited for, and when to stop. Times in seconds."""
 
-    dtim_s: float = 0.31
-    """Stations asleep hear broadcasts once in this time: beacon interval 102.4 ms x DTIM 3."""
     confirmation_cost_s: float = 0.001
     """One confirmation's share of the PN GW; n members answer over n times this, told to them as leisure."""
     answer_s: float = 1.0
@@ -50,12 +60,10 @@ class Pacing:
     """So many times that, where a board may verify its first signature since its start: the table of the signing key is
     not made yet. Published ESP32 firmware confirmed a first key 0.9 to 2.3 s after the broadcast; who is sent a unicast
     meanwhile stores and answers twice."""
-    loss: float = 0.1
-    """Share of the broadcasts that a PNE is expected to miss; 0 sends no copies."""
     backoff: float = 1.5
-    interval_max_s: float = 60.0
+    wait_max_s: float = 60.0
     rounds_max: int = 8
-    """Broadcasts of one delivery: 1,024 PNEs at 20 % loss need 8 (99 %)."""
+    """Airings of one delivery."""
     straggler_share: float = 0.05
     straggler_limit: int = 3
     """Unicast goes on when fewer than the share, or at most the limit, are missing."""
@@ -63,47 +71,48 @@ class Pacing:
     failures_max: int = 3
     """Unicast failures in a row that make a PNE unreachable (Q-17)."""
 
-    def interval(self, recipients: int, rounds: int, first: bool = False) -> float:
-        """Seconds to wait after broadcast `rounds` (from 1) to `recipients` PNEs; `first` where one of them misses it.
+    def wait_s(self, recipients: int, rounds: int, first: bool = False) -> float:
+        """Seconds to wait for confirmations after airing `rounds` (from 1) to `recipients` PNEs has ended.
 
-        After the copies never sooner than their confirmations need, or the PN GW drowns in its own repeats.
+        `first`: one of those who miss the key may verify its first signature. The wait is never shorter than the
+        confirmations need, or the PN GW drowns in its own repeats.
         """
-        if self.copying(recipients, rounds):
-            return self.dtim_s
-        answer_s = self.answer_s * self.first_answer if first else self.answer_s
-        needed = answer_s + recipients * self.confirmation_cost_s
-        waits = max(0, rounds - self.copies(recipients))
-        return max(needed, min(max(self.dtim_s, needed) * self.backoff**waits, self.interval_max_s))
-
-    def copies(self, recipients: int) -> int:
-        """The broadcasts that go out a DTIM apart before anybody is waited for: so many that fewer than two PNEs are
-        expected to miss all. They cost the PN GW no answers, as a PNE confirms a version once."""
-        copies = 1
-        while recipients * self.loss**copies >= 2 and copies < self.rounds_max:
-            copies += 1
-        return copies
-
-    def copying(self, recipients: int, rounds: int) -> bool:
-        """True when after `rounds` broadcasts another copy is due, whoever has confirmed by then."""
-        return rounds < self.copies(recipients)
+        needed = self.answer_s * (self.first_answer if first else 1.0) + recipients * self.confirmation_cost_s
+        return max(needed, min(needed * self.backoff ** (rounds - 1), self.wait_max_s))
 
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """One PNE, reached by broadcast or by unicast. `first`: it has confirmed no broadcast since its start; `retry_at`:
-    when unicast is tried again; `pulled`: it was given the key at its own wish."""
+    """One PNE and the ways on which the key goes to it now: both, after a medium came back while it was asked.
+
+    `first`: it has confirmed no broadcast since its start; `retry_at`: when unicast is tried again; `pulled`: it was
+    given the key at its own wish.
+    """
 
     state: PneState = PneState.PENDING
-    by_broadcast: bool = False
+    ways: Ways = BY_UNICAST
     first: bool = False
     failures: int = 0
     retry_at: float = inf
     pulled: bool = False
 
+    @property
+    def is_asked(self) -> bool:
+        """True while a unicast to it is queued or on its way."""
+        return self.state is PneState.SENT and Way.UNICAST in self.ways
+
+    @property
+    def listens(self) -> bool:
+        """True while it misses the key and a broadcast is to bring it."""
+        return self.state in OPEN and Way.BROADCAST in self.ways
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """State of one delivery. `open` counts the recipients that are pending or sent."""
+    """State of one delivery. `rounds` counts the airings, `open` the recipients that are pending or sent.
+
+    `airing`: those who miss the key while it is on the air, empty when it is not.
+    """
 
     sg_id: str
     version: int
@@ -112,25 +121,18 @@ class Delivery:
     rounds: int = 0
     next_round_at: float = inf
     open: int = 0
+    airing: frozenset[str] = frozenset()
 
 
-def new_delivery(
-    sg_id: str, version: int, by_broadcast: Mapping[str, bool], first: Container[str] = frozenset()
-) -> Delivery:
-    """A delivery that has not started. `by_broadcast`: PNE ID -> whether a broadcast reaches it; `first`: as there."""
-    recipients = {
-        pne_id: Recipient(by_broadcast=broadcast, first=pne_id in first) for pne_id, broadcast in by_broadcast.items()
-    }
+def new_delivery(sg_id: str, version: int, ways: Mapping[str, Ways], first: Container[str] = frozenset()) -> Delivery:
+    """A delivery that has not started. `ways`: PNE ID -> the way to begin with; `first` as in `Recipient`."""
+    recipients = {pne_id: Recipient(ways=of, first=pne_id in first) for pne_id, of in ways.items()}
     return Delivery(sg_id, version, recipients, open=len(recipients))
 
 
-def restored_delivery(
-    sg_id: str, version: int, by_broadcast: Mapping[str, bool], states: Mapping[str, str]
-) -> Delivery:
+def restored_delivery(sg_id: str, version: int, ways: Mapping[str, Ways], states: Mapping[str, str]) -> Delivery:
     """A delivery as the store knows it after a restart; a running one goes on with `Restarted`."""
-    recipients = {
-        pne_id: Recipient(PneState(state), by_broadcast.get(pne_id, False)) for pne_id, state in states.items()
-    }
+    recipients = {pne_id: Recipient(PneState(state), ways.get(pne_id, BY_UNICAST)) for pne_id, state in states.items()}
     still_open = sum(recipient.state in OPEN for recipient in recipients.values())
     return Delivery(sg_id, version, recipients, Phase.RUNNING if still_open else Phase.FINISHED, open=still_open)
 
@@ -181,8 +183,20 @@ class BroadcastRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class Aired:
+    """The airing has ended: every medium has sent the object as often as it wants to."""
+
+
+@dataclass(frozen=True, slots=True)
 class BroadcastUnavailable:
-    """No medium took the broadcast (CPNS-GKM-12): everyone by unicast."""
+    """No medium took the object (CPNS-GKM-12): everyone gets it by unicast."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediumBack:
+    """A medium that was down can send again, and these PNEs may be reached by broadcast now."""
+
+    pne_ids: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +224,9 @@ Event = (
     | BroadcastConfirmed
     | Pulled
     | BroadcastRefused
+    | Aired
     | BroadcastUnavailable
+    | MediumBack
     | MembersRemoved
     | TimerExpired
     | Superseded
@@ -240,15 +256,23 @@ class SendUnicast:
 
 
 @dataclass(frozen=True, slots=True)
-class SendBroadcast:
-    """Broadcast the key once, because these PNEs miss it: one object for each generation of their GKDKs."""
+class StopAiring:
+    """End the airing in this step: nothing of its object may leave any more (SEC-06, SEC-38)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartAiring:
+    """Air the key because these PNEs miss it: one object for each generation of their GKDKs, for present members only.
+
+    Answer with Aired or BroadcastUnavailable. It comes after a StopAiring where an airing is under way.
+    """
 
     missing: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class SetTimer:
-    """Wake with TimerExpired at this monotonic time; None = no timer. Replaces the one before."""
+    """Wake with TimerExpired at this monotonic time; None = no timer. It replaces the one before."""
 
     at: float | None
 
@@ -258,7 +282,7 @@ class Report:
     """A delivery report is due: tell the Server the stored states (Q-08)."""
 
 
-Action = Save | CancelUnicast | SendUnicast | SendBroadcast | SetTimer | Report
+Action = Save | CancelUnicast | StopAiring | StartAiring | SendUnicast | SetTimer | Report
 
 
 @dataclass(slots=True)
@@ -267,83 +291,128 @@ class _Changes:
 
     before: Delivery
     recipients: dict[str, Recipient]
+    airing: frozenset[str]
+    rounds: int
+    next_round_at: float
     cancelled: set[str] = field(default_factory=set)
     unicast: list[str] = field(default_factory=list)
-    broadcast: bool = False
-    rounds: int = 0
-    next_round_at: float = inf
+    start: bool = False
+    has_ended: bool = False  # the airing did, by itself
 
     def set(self, pne_id: str, recipient: Recipient) -> None:
-        """Replace one recipient; leaving SENT by unicast takes back what is on its way."""
-        old = self.recipients[pne_id]
-        if old.state is PneState.SENT and not old.by_broadcast and recipient.state is not PneState.SENT:
+        """Replace one recipient; what is on its way to it by unicast is taken back where it is not asked any more."""
+        if self.recipients[pne_id].is_asked and not recipient.is_asked:
             self.cancelled.add(pne_id)
         self.recipients[pne_id] = recipient
 
     def send(self, pne_id: str) -> None:
-        """Unicast now."""
-        recipient = self.recipients[pne_id]
-        self.recipients[pne_id] = replace(recipient, state=PneState.SENT, by_broadcast=False, retry_at=inf)
+        """Unicast now to a PNE that is reached by unicast."""
+        self.recipients[pne_id] = replace(self.recipients[pne_id], state=PneState.SENT, retry_at=inf)
         self.unicast.append(pne_id)
+
+    def give_up_broadcast(self, pne_id: str) -> None:
+        """Go on with unicast alone, at once where the PNE is not asked already."""
+        recipient = self.recipients[pne_id]
+        self.recipients[pne_id] = replace(recipient, ways=BY_UNICAST)
+        if Way.UNICAST not in recipient.ways:
+            self.send(pne_id)
+
+    def air(self, missing: Iterable[str]) -> None:
+        """Begin an airing, one round more."""
+        self.rounds += 1
+        self.start = True
+        self.airing = frozenset(missing)
+        self.next_round_at = inf
+        for pne_id in self.airing:
+            recipient = self.recipients[pne_id]
+            if recipient.state is PneState.PENDING and recipient.ways == BY_BROADCAST:
+                self.recipients[pne_id] = replace(recipient, state=PneState.SENT)
+
+    def listeners(self) -> list[str]:
+        """Those whom a broadcast is to bring the key."""
+        return [pne_id for pne_id, recipient in self.recipients.items() if recipient.listens]
 
 
 def step(delivery: Delivery, event: Event, now: float, pacing: Pacing) -> tuple[Delivery, tuple[Action, ...]]:
-    """Take one event. An event that no longer means anything changes nothing and gives no action."""
-    changes = _Changes(
-        delivery, dict(delivery.recipients), rounds=delivery.rounds, next_round_at=delivery.next_round_at
-    )
+    """Take one event. An event that no longer means anything changes nothing and returns no action.
+
+    Raises ValueError for Started in any phase but NEW, and for Restarted in NEW.
+    """
+    changes = _Changes(delivery, dict(delivery.recipients), delivery.airing, delivery.rounds, delivery.next_round_at)
     if delivery.phase is Phase.SUPERSEDED:
         return delivery, ()
     if isinstance(event, Superseded):
-        return _superseded(changes)
+        return _superseded(delivery)
     if isinstance(event, (Started, Restarted)):
         if (delivery.phase is Phase.NEW) != isinstance(event, Started):
             raise ValueError(f"{type(event).__name__} in phase {delivery.phase}")
-        _begin(changes, now, pacing)
-    elif isinstance(event, (UnicastAnswered, BroadcastConfirmed)):
-        _confirmed(changes, event.pne_ids)
-        if isinstance(event, UnicastAnswered):
-            changes.cancelled.clear()  # they have ended
+        _begin(changes)
+    elif isinstance(event, UnicastAnswered):
+        _confirmed(changes, event.pne_ids, BY_UNICAST)
+        changes.cancelled.clear()  # they have ended
+    elif isinstance(event, BroadcastConfirmed):
+        _confirmed(changes, event.pne_ids, BY_BROADCAST)
     elif isinstance(event, UnicastFailed):
         _unicast_failed(changes, event.pne_ids, now, pacing)
     elif isinstance(event, Pulled):
         _pulled(changes, event.pne_id, now, pacing)
     elif isinstance(event, BroadcastRefused):
         recipient = changes.recipients.get(event.pne_id)
-        if recipient and recipient.state in OPEN and recipient.by_broadcast:
-            changes.send(event.pne_id)
-    elif isinstance(event, BroadcastUnavailable):
-        _everyone_by_unicast(changes)
+        if recipient and recipient.listens:
+            changes.give_up_broadcast(event.pne_id)
+    elif isinstance(event, (Aired, BroadcastUnavailable)):
+        _airing_ended(changes, isinstance(event, Aired), now, pacing)
+    elif isinstance(event, MediumBack):
+        _medium_back(changes, event.pne_ids, pacing)
     elif isinstance(event, MembersRemoved):
-        for pne_id in event.pne_ids & changes.recipients.keys():
-            changes.set(pne_id, replace(changes.recipients[pne_id], state=PneState.EXCLUDED, retry_at=inf))
+        _removed(changes, event.pne_ids)
     else:
         _timer(changes, now, pacing)
     return _close(changes)
 
 
-def _begin(changes: _Changes, now: float, pacing: Pacing) -> None:
+def _begin(changes: _Changes) -> None:
     for pne_id, recipient in changes.recipients.items():
-        if recipient.state in OPEN and not recipient.by_broadcast:
+        if recipient.state in OPEN and Way.BROADCAST not in recipient.ways:
             changes.send(pne_id)
     changes.rounds = 0
-    _round(changes, now, pacing)
+    if listeners := changes.listeners():
+        changes.air(listeners)
 
 
-def _round(changes: _Changes, now: float, pacing: Pacing) -> None:
-    """Broadcast once more to those who are missing, if any."""
-    missing = _missing_by_broadcast(changes)
-    if not missing:
-        changes.next_round_at = inf
+def _airing_ended(changes: _Changes, is_aired: bool, now: float, pacing: Pacing) -> None:
+    if not changes.airing:
         return
-    changes.rounds += 1
-    changes.broadcast = True
-    first = any(changes.recipients[pne_id].first for pne_id in missing)
-    changes.next_round_at = now + pacing.interval(len(changes.recipients), changes.rounds, first)
-    for pne_id in missing:
+    changes.airing = frozenset()
+    changes.has_ended = True
+    if is_aired:
+        first = any(changes.recipients[pne_id].first for pne_id in changes.listeners())
+        changes.next_round_at = now + pacing.wait_s(len(changes.recipients), changes.rounds, first)
+    else:
+        _everyone_by_unicast(changes)
+
+
+def _medium_back(changes: _Changes, pne_ids: frozenset[str], pacing: Pacing) -> None:
+    """Air the key once more to all who miss it, also to those who were given up or are asked by unicast meanwhile."""
+    given_up = set()
+    for pne_id in pne_ids & changes.recipients.keys():
         recipient = changes.recipients[pne_id]
-        if recipient.state is not PneState.SENT:
-            changes.recipients[pne_id] = replace(recipient, state=PneState.SENT)
+        if recipient.state in OPEN:
+            changes.recipients[pne_id] = replace(recipient, ways=recipient.ways | BY_BROADCAST)
+        elif recipient.state is PneState.UNREACHABLE:
+            given_up.add(pne_id)
+    missing = given_up.union(changes.listeners())
+    if changes.airing:  # which the medium joins by itself
+        changes.airing |= missing
+    elif missing and changes.rounds < pacing.rounds_max:  # a medium that comes and goes makes no airings without end
+        changes.air(missing)
+
+
+def _removed(changes: _Changes, pne_ids: frozenset[str]) -> None:
+    """They get nothing more. What is on the air they can read, confirmed or not: it is made anew without them."""
+    for pne_id in pne_ids & changes.recipients.keys():
+        changes.set(pne_id, replace(changes.recipients[pne_id], state=PneState.EXCLUDED, retry_at=inf))
+        changes.start = bool(changes.airing)
 
 
 def _timer(changes: _Changes, now: float, pacing: Pacing) -> None:
@@ -352,28 +421,24 @@ def _timer(changes: _Changes, now: float, pacing: Pacing) -> None:
             changes.send(pne_id)
     if changes.next_round_at > now:
         return
-    if pacing.copying(len(changes.recipients), changes.rounds):
-        _round(changes, now, pacing)
-        return
-    missing = len(_missing_by_broadcast(changes))
-    few = missing <= pacing.straggler_limit or missing < pacing.straggler_share * len(changes.recipients)
+    missing = changes.listeners()
+    few = len(missing) <= pacing.straggler_limit or len(missing) < pacing.straggler_share * len(changes.recipients)
     if few or changes.rounds >= pacing.rounds_max:
         _everyone_by_unicast(changes)
     else:
-        _round(changes, now, pacing)
+        changes.air(missing)
 
 
 def _everyone_by_unicast(changes: _Changes) -> None:
     changes.next_round_at = inf
-    changes.broadcast = False
-    for pne_id in _missing_by_broadcast(changes):
-        changes.send(pne_id)
+    for pne_id in changes.listeners():
+        changes.give_up_broadcast(pne_id)
 
 
 def _unicast_failed(changes: _Changes, pne_ids: Iterable[str], now: float, pacing: Pacing) -> None:
     for pne_id in pne_ids:
         recipient = changes.recipients.get(pne_id)
-        if recipient is None or recipient.state is not PneState.SENT or recipient.by_broadcast:
+        if recipient is None or not recipient.is_asked:
             continue  # it left, or confirmed on another way, while the answer was under way
         failures = recipient.failures + 1
         if failures >= pacing.failures_max:
@@ -384,40 +449,32 @@ def _unicast_failed(changes: _Changes, pne_ids: Iterable[str], now: float, pacin
         changes.recipients[pne_id] = recipient
 
 
-def _confirmed(changes: _Changes, pne_ids: Iterable[str]) -> None:
+def _confirmed(changes: _Changes, pne_ids: Iterable[str], way: Ways) -> None:
+    """`way`: by which the word came; where the key went to the PNE on both, it has brought the key."""
     for pne_id in pne_ids:
         recipient = changes.recipients.get(pne_id)
         if recipient and recipient.state is not PneState.EXCLUDED:
-            changes.set(pne_id, replace(recipient, state=PneState.CONFIRMED, failures=0, retry_at=inf))
+            ways = recipient.ways & way or recipient.ways
+            changes.set(pne_id, replace(recipient, state=PneState.CONFIRMED, ways=ways, failures=0, retry_at=inf))
 
 
 def _pulled(changes: _Changes, pne_id: str, now: float, pacing: Pacing) -> None:
     """Give it time to confirm before anything more is sent to it, once: then unicast asks it."""
     recipient = changes.recipients.get(pne_id)
-    if recipient is None or recipient.state not in OPEN or recipient.pulled:
+    if recipient is None or recipient.state not in OPEN or recipient.pulled or recipient.is_asked:
         return
-    if recipient.state is PneState.SENT and not recipient.by_broadcast:
-        return  # it is being asked
     not_before = 0.0 if recipient.retry_at == inf else recipient.retry_at
     retry_at = max(not_before, now + pacing.unicast_retry_s)
-    changes.set(pne_id, replace(recipient, state=PneState.PENDING, by_broadcast=False, retry_at=retry_at, pulled=True))
+    changes.set(pne_id, replace(recipient, state=PneState.PENDING, ways=BY_UNICAST, retry_at=retry_at, pulled=True))
 
 
-def _missing_by_broadcast(changes: _Changes) -> list[str]:
-    return [
-        pne_id for pne_id, recipient in changes.recipients.items() if recipient.by_broadcast and recipient.state in OPEN
-    ]
-
-
-def _superseded(changes: _Changes) -> tuple[Delivery, tuple[Action, ...]]:
-    before = changes.before
-    under_way = frozenset(
-        pne_id for pne_id, r in before.recipients.items() if r.state is PneState.SENT and not r.by_broadcast
-    )
-    after = replace(before, phase=Phase.SUPERSEDED, next_round_at=inf)
-    cancel = (CancelUnicast(under_way),) if under_way else ()
+def _superseded(before: Delivery) -> tuple[Delivery, tuple[Action, ...]]:
+    asked = frozenset(pne_id for pne_id, recipient in before.recipients.items() if recipient.is_asked)
+    after = replace(before, phase=Phase.SUPERSEDED, next_round_at=inf, airing=frozenset())
+    cancel = (CancelUnicast(asked),) if asked else ()
+    stop = (StopAiring(),) if before.airing else ()
     report = () if before.phase is Phase.FINISHED else (Report(),)
-    return after, (Save({}, Phase.SUPERSEDED), *cancel, SetTimer(None), *report)
+    return after, (Save({}, Phase.SUPERSEDED), *cancel, *stop, SetTimer(None), *report)
 
 
 def _close(changes: _Changes) -> tuple[Delivery, tuple[Action, ...]]:
@@ -430,10 +487,18 @@ def _close(changes: _Changes) -> tuple[Delivery, tuple[Action, ...]]:
     }
     still_open = sum(recipient.state in OPEN for recipient in changes.recipients.values())
     phase = Phase.RUNNING if still_open else Phase.FINISHED
-    if not still_open or not _missing_by_broadcast(changes):
+    if not still_open or not changes.listeners():
         changes.next_round_at = inf
+    airing = frozenset(pne_id for pne_id in changes.airing if _misses(changes.recipients[pne_id]))
     after = Delivery(
-        before.sg_id, before.version, changes.recipients, phase, changes.rounds, changes.next_round_at, still_open
+        before.sg_id,
+        before.version,
+        changes.recipients,
+        phase,
+        changes.rounds,
+        changes.next_round_at,
+        still_open,
+        airing,
     )
     actions: list[Action] = []
     durable = {pne_id: state for pne_id, state in changed.items() if state not in OPEN}
@@ -441,8 +506,10 @@ def _close(changes: _Changes) -> tuple[Delivery, tuple[Action, ...]]:
         actions.append(Save(durable, phase))
     if changes.cancelled:
         actions.append(CancelUnicast(frozenset(changes.cancelled)))
-    if changes.broadcast:
-        actions.append(SendBroadcast(frozenset(_missing_by_broadcast(changes))))
+    if before.airing and not changes.has_ended and (changes.start or not airing):
+        actions.append(StopAiring())
+    if changes.start and airing:
+        actions.append(StartAiring(airing))
     actions += [SendUnicast(pne_id) for pne_id in changes.unicast]
     timer = _next_wake(after)
     if timer != _next_wake(before) or before.phase is Phase.NEW:
@@ -450,6 +517,11 @@ def _close(changes: _Changes) -> tuple[Delivery, tuple[Action, ...]]:
     if phase is Phase.FINISHED and (durable or before.phase is not Phase.FINISHED):
         actions.append(Report())
     return after, tuple(actions)
+
+
+def _misses(recipient: Recipient) -> bool:
+    """True if an airing may still bring it the key."""
+    return recipient.listens or recipient.state is PneState.UNREACHABLE
 
 
 def _next_wake(delivery: Delivery) -> float | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import ceil
 
-from cpns import tuning
+from gateway_agent.core.ports import Cost
 
 
 class Method(StrEnum):
@@ -21,11 +21,11 @@ class DeliveryPolicy:
 
     method: str = "auto"
     unicast_up_to: int = 2
-    """auto: so few members with a session are reached by unicast where Wi-Fi carries both."""
+    """auto: so few members with a session are reached by unicast where a medium carries both."""
     datagrams_max: int = 8
-    """auto: datagrams of one broadcast round on Wi-Fi."""
-    ble_round_max_s: float = 15.0
-    """auto: time of one broadcast round on BLE."""
+    """auto: datagrams of one broadcast round."""
+    round_max_s: float = 15.0
+    """auto: time of one broadcast round on the quickest medium."""
     leisure_ms_per_pne: float = 1.0
     """confirmations are spread over this many milliseconds for each member."""
 
@@ -34,34 +34,23 @@ class DeliveryPolicy:
             raise ValueError(f"method is auto, unicast or broadcast, not {self.method!r}")
 
 
-_OBJECT_OCTETS = 105  # the signed frame without entries
-_ENTRY_OCTETS = 18
-_FRAME_OCTETS = 22  # of an object in one advertisement
-_EVENT_S = 0.025  # advertising interval of 20 ms and its random delay
-_FRAMES_PER_FRAME = 2.0  # sent until decoded at 30 % loss, p95
-
-
 def choose(
-    policy: DeliveryPolicy, *, media: Collection[str], with_gkdk: int, without_session: int, entries: Collection[int]
+    policy: DeliveryPolicy, *, costs: Collection[Cost], datagrams: int, with_gkdk: int, without_session: int
 ) -> Method:
     """Pick the method for the `with_gkdk` members that hold a GKDK.
 
-    `media`: names of the broadcast media that can send now, empty if there is none (CPNS-GKM-12); `without_session`:
-    how many of these members could not be reached by unicast at once; `entries`: size of the cover of each generation
-    in use.
+    `costs`: what one round of so many `datagrams` costs on each medium that is up, empty if none is (CPNS-GKM-12);
+    `without_session`: how many of these members could not be reached by unicast at once.
     """
-    if not media or not with_gkdk or policy.method == "unicast":
+    if not costs or not with_gkdk or policy.method == "unicast":
         return Method.UNICAST
     if policy.method == "broadcast":
         return Method.BROADCAST
-    if "wifi" in media:
-        if with_gkdk <= policy.unicast_up_to and not without_session:
-            return Method.UNICAST
-        datagrams = sum(ceil(size / tuning.ENTRIES_PER_OBJECT) for size in entries)
-        return Method.BROADCAST if datagrams <= policy.datagrams_max else Method.UNICAST
-    # BLE alone: a GATT connection costs about a second, so broadcast wins from one member on
-    frames = sum(ceil((_OBJECT_OCTETS + size * _ENTRY_OCTETS) / _FRAME_OCTETS) for size in entries)
-    return Method.BROADCAST if frames * _EVENT_S * _FRAMES_PER_FRAME <= policy.ble_round_max_s else Method.UNICAST
+    is_few = with_gkdk <= policy.unicast_up_to and not without_session
+    if is_few and any(with_gkdk * cost.unicast_s <= cost.round_s for cost in costs):
+        return Method.UNICAST  # where connecting to each of them takes no longer than the broadcast
+    is_affordable = datagrams <= policy.datagrams_max and min(cost.round_s for cost in costs) <= policy.round_max_s
+    return Method.BROADCAST if is_affordable else Method.UNICAST
 
 
 def leisure_ms(policy: DeliveryPolicy, members: int) -> int:

@@ -5,6 +5,7 @@ Stored is the list of indexes; subset keys are derived from the tree master when
 
 from collections.abc import Collection, Iterable
 
+from cpns import tuning
 from cpns.broadcast_encryption import subset_index
 from cpns.broadcast_encryption.cover import cover
 from cpns.broadcast_object_build import build, build_delete
@@ -13,6 +14,9 @@ from gateway_agent.core.ports import Signer
 from gateway_agent.store.group_keys import GroupKey
 from gateway_agent.store.inventory import Member, ServiceGroup
 from gateway_agent.store.store import GatewayStore
+
+_OBJECT_OCTETS = 105  # the signed frame without entries
+_ENTRY_OCTETS = 18
 
 
 def refresh(store: GatewayStore, sg_ids: Iterable[str]) -> None:
@@ -28,10 +32,15 @@ def refresh(store: GatewayStore, sg_ids: Iterable[str]) -> None:
         store.inventory.put_gkek(sg_id, covers)
 
 
-def entries(store: GatewayStore, sg_id: str) -> list[int]:
-    """Size of the stored cover of each generation in use."""
+def sizes(store: GatewayStore, sg_id: str) -> list[int]:
+    """Octets of each datagram that one round of a Group Key takes with the stored covers, near enough to choose by."""
     widths = {row.generation: subset_index.width(row.height) for row in store.slots.generations()}
-    return [len(gkek.indexes) // widths[gkek.generation] for gkek in store.inventory.gkek(sg_id)]
+    found = []
+    for gkek in store.inventory.gkek(sg_id):
+        entries = len(gkek.indexes) // widths[gkek.generation]
+        for first in range(0, entries, tuning.ENTRIES_PER_OBJECT):
+            found.append(_OBJECT_OCTETS + min(entries - first, tuning.ENTRIES_PER_OBJECT) * _ENTRY_OCTETS)
+    return found
 
 
 class BroadcastObjects:

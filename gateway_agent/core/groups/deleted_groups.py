@@ -1,30 +1,24 @@
 """Former members learn that their Service Group is gone (SEC-15, Q-23)."""
 
-import asyncio
 import logging
 
 from cpns import messages, numbers
 from cpns.errors import CpnsError
 from gateway_agent.core.background import Background
 from gateway_agent.core.gkdk.gkek import BroadcastObjects
-from gateway_agent.core.ports import Broadcast, Unicast
+from gateway_agent.core.ports import Air, Unicast
 from gateway_agent.store.inventory import ServiceGroup
 
 _log = logging.getLogger(__name__)
-
-ROUNDS = 3
-ROUND_S = 1.0
 
 
 class DeletedGroups:
     """Tells them: signed by broadcast, and by session. Who hears neither is told when it pulls."""
 
-    def __init__(
-        self, *, objects: BroadcastObjects, unicast: Unicast, broadcast: Broadcast | None, background: Background
-    ) -> None:
+    def __init__(self, *, objects: BroadcastObjects, unicast: Unicast, air: Air, background: Background) -> None:
         self._objects = objects
         self._unicast = unicast
-        self._broadcast = broadcast
+        self._air = air
         self._background = background
         self._being_told: set[str] = set()
 
@@ -38,12 +32,7 @@ class DeletedGroups:
             self._background.spawn(self._tell_one(pne_id, group))
 
     async def _tell(self, group: ServiceGroup, members: list[str]) -> None:
-        datagram = self._objects.delete(group)
-        for _ in range(ROUNDS):
-            if self._broadcast is None:
-                break
-            self._broadcast.send(datagram)
-            await asyncio.sleep(ROUND_S)
+        await self._air.delete(self._objects.delete(group))
         for pne_id in members:
             if self._unicast.has_session(pne_id):
                 await self._tell_one(pne_id, group)

@@ -1,0 +1,119 @@
+"""Broadcasts of a delivery: objects are made from the store, aired, and stopped."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+
+from cpns import beacon
+from gateway_agent.core.delivering.delivery import Delivery, PneState
+from gateway_agent.core.gkdk import gkek
+from gateway_agent.core.gkdk.gkek import BroadcastObjects
+from gateway_agent.core.ports import Air, Airing, Cost
+from gateway_agent.store.group_keys import GroupKey
+from gateway_agent.store.store import GatewayStore
+
+
+class KeyAiring:
+    """One airing of a delivery, for the PNEs in `missing`."""
+
+    def __init__(
+        self, missing: frozenset[str], begin: Callable[[], Airing | None], ended: Callable[[bool], None]
+    ) -> None:
+        """`begin` is called after the transaction that runs now and returns None where there is nothing to air.
+
+        `ended` is called with whether any medium took the object.
+        """
+        self.missing = missing
+        self._begin = begin
+        self._ended = ended
+        self._airing: Airing | None = None
+        self._handle = asyncio.get_running_loop().call_soon(self._begun)
+
+    @property
+    def has_gone_out(self) -> bool:
+        """True when the object has left on some medium."""
+        return self._airing is not None and self._airing.has_gone_out
+
+    def stop(self) -> None:
+        """Nothing leaves after this call, and `ended` is not called any more."""
+        self._handle.cancel()
+        if self._airing is not None:
+            self._airing.stop()
+
+    def end(self) -> None:
+        """All media are done."""
+        self._ended(self.has_gone_out)
+
+    def _begun(self) -> None:
+        self._airing = self._begin()
+        if self._airing is None:
+            self._ended(False)
+
+
+class KeyAirings:
+    """Airs the Group Keys and beacons of all deliveries."""
+
+    def __init__(
+        self,
+        *,
+        store: GatewayStore,
+        objects: BroadcastObjects,
+        air: Air,
+        activation: Callable[[GroupKey], int],
+        counters: Counter[str],
+    ) -> None:
+        """`activation` is that which is told to the members with a key."""
+        self._store = store
+        self._objects = objects
+        self._air = air
+        self._activation = activation
+        self._counters = counters
+        self._made: dict[str, tuple[object, list[bytes]]] = {}
+
+    def costs(self, sg_id: str) -> tuple[list[Cost], int]:
+        """What one round for the members of a Service Group costs on each medium that is up, and its datagrams."""
+        sizes = gkek.sizes(self._store, sg_id)
+        return self._air.costs(sizes), len(sizes)
+
+    def start(self, delivery: Delivery, missing: frozenset[str], ended: Callable[[bool], None]) -> KeyAiring:
+        """Air the key of a delivery to its recipients that are not excluded, because `missing` miss it.
+
+        It begins after the transaction that runs now has ended. `ended` is called with False where no medium took it.
+        """
+
+        def begin() -> Airing | None:
+            datagrams = self._datagrams(delivery, missing)
+            return self._air.air(datagrams, len(missing), airing.end) if datagrams else None
+
+        airing = KeyAiring(missing, begin, ended)
+        return airing
+
+    def beacon(self, sg_id: str, version: int) -> None:
+        """Tell members who cannot be reached, and may have lost their session, that there is a key to ask for."""
+        group, pn = self._store.inventory.group(sg_id), self._store.pn.get()
+        key, tree = self._store.group_keys.get(sg_id, version), self._store.slots.current()
+        if group is None or pn is None or key is None:
+            return
+        generation = 0 if tree is None else tree.generation
+        names = (sg_id, pn.pn_alias, group.alias, generation, version)
+        if self._air.beacon(sg_id, lambda: beacon.build(key.key, *names)):
+            self._counters["beacons"] += 1
+
+    def _datagrams(self, delivery: Delivery, missing: frozenset[str]) -> list[bytes]:
+        """The signed objects: the octets of before where nothing has changed, none while the key may not go out."""
+        sg_id, version = delivery.sg_id, delivery.version
+        group = self._store.inventory.group(sg_id)
+        key = self._store.group_keys.get(sg_id, version)
+        if group is None or group.behind or key is None:
+            return []
+        members = self._store.inventory.members(sg_id)
+        generations = frozenset(
+            member.generation for member in members if member.pne_id in missing and member.generation is not None
+        )
+        recipients = delivery.recipients.items()
+        entitled = {pne_id for pne_id, recipient in recipients if recipient.state is not PneState.EXCLUDED}
+        made_for = (version, group.membership, generations, activation := self._activation(key))
+        if sg_id not in self._made or self._made[sg_id][0] != made_for:
+            made = self._objects.group_key(group, key, activation, generations, entitled)
+            self._made[sg_id] = (made_for, made)
+        return self._made[sg_id][1]

@@ -1,0 +1,127 @@
+"""All broadcast media of the PN GW together (CPNS-GKM-71), and all repetition on them.
+
+A datagram goes out on each medium that is up, as often as that medium wants it; a medium that comes up meanwhile joins
+in. Whatever one medium does (it refuses, raises, or never ends), the others go on: it is counted and its recovery
+begins.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gateway_agent.core.ports import Cost
+from gateway_agent.radios.airing import OnAllMedia
+from gateway_agent.radios.care import Care
+from gateway_agent.radios.medium import Health, Heard, Medium, Repetition
+
+DELETE_COPIES = 3
+"""Of a signed delete: nobody confirms it, and a PNE that hears none of them is told when it pulls."""
+DELETE_GAP_S = 1.0
+BEACON_GAP_S = 1.0
+"""Between two beacons of one Service Group, however many members cannot be reached."""
+
+
+class Air:
+    """`core.ports.Air` over any number of media, none of which can stop another one."""
+
+    def __init__(self, media: Sequence[Medium], counters: Counter[str] | None = None) -> None:
+        """`counters` counts what the `Care` of each medium counts."""
+        counted = Counter[str]() if counters is None else counters
+        self._cares = [Care(medium, self._medium_is_back, counted) for medium in media]
+        self._airings: set[OnAllMedia] = set()
+        self._followers: list[Callable[[], None]] = []
+        self._beacons_at: dict[str, float] = {}
+
+    def open(self, heard: Heard) -> None:
+        """Let the media watch their radios; `heard` is called with each datagram that one of them hears."""
+        for care in self._cares:
+            care.open(heard)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the media there are, whether they are up or not."""
+        return [care.medium.name for care in self._cares]
+
+    def costs(self, sizes: Sequence[int]) -> list[Cost]:
+        """What it costs to air datagrams of so many octets each once, for each medium that is up."""
+        costs = []
+        for care in filter(lambda each: each.is_up, self._cares):
+            with care.guarded():
+                costs.append(Cost(sum(map(care.medium.airtime_s, sizes)), care.medium.unicast_s))
+        return costs
+
+    def air(self, datagrams: Sequence[bytes], listeners: int, ended: Callable[[], None]) -> OnAllMedia:
+        """Air datagrams for so many listeners. `ended` is called once all media are done, unless it was stopped."""
+        return self._begin(datagrams, lambda repetition: repetition.copies(listeners), ended=ended)
+
+    async def delete(self, datagram: bytes) -> None:
+        """Air a signed delete a few times; return when that is done."""
+        done = asyncio.Event()
+        airing = self._begin([datagram], lambda repetition: DELETE_COPIES, DELETE_GAP_S, done.set)
+        try:
+            await done.wait()
+        finally:
+            airing.stop()
+
+    def beacon(self, sg_id: str, make: Callable[[], bytes]) -> bool:
+        """Air the beacon of a Service Group that `make` returns; False where there was one just now, or no medium."""
+        now = asyncio.get_running_loop().time()
+        if now < self._beacons_at.get(sg_id, now) or not self.costs([]):
+            return False
+        self._beacons_at[sg_id] = now + BEACON_GAP_S
+        self._begin([make()], lambda repetition: 1)
+        return True
+
+    def follow(self, medium_is_back: Callable[[], None]) -> None:
+        """Call `medium_is_back` whenever a medium that could not send may be able to again."""
+        self._followers.append(medium_is_back)
+
+    def networks(self) -> list[str]:
+        """What all media reach now, for people."""
+        return self._of_all(lambda medium: medium.networks())
+
+    def health(self) -> list[Health]:
+        """What became of the datagrams, for each network of all media."""
+        return self._of_all(lambda medium: medium.health())
+
+    def told(self) -> dict[str, str]:
+        """Name of each medium -> a sentence for a person where all that was tried was in vain, else ""."""
+        return {care.medium.name: care.told for care in self._cares}
+
+    async def close(self) -> None:
+        """Stop all airings and close all media."""
+        for airing in list(self._airings):
+            airing.stop()
+        for care in self._cares:
+            await care.close()
+
+    def _begin(
+        self,
+        datagrams: Sequence[bytes],
+        copies: Callable[[Repetition], int],
+        gap_s: float = 0.0,
+        ended: Callable[[], None] = lambda: None,
+    ) -> OnAllMedia:
+        def forget(airing: OnAllMedia, was_stopped: bool) -> None:
+            self._airings.discard(airing)
+            if not was_stopped:
+                ended()
+
+        airing = OnAllMedia(datagrams, copies, gap_s, forget)
+        self._airings.add(airing)
+        airing.begin(care for care in self._cares if care.is_up)
+        return airing
+
+    def _medium_is_back(self, care: Care) -> None:
+        for airing in list(self._airings):
+            airing.join(care)
+        for follower in self._followers:
+            follower()
+
+    def _of_all(self, ask: Callable[[Medium], list[Any]]) -> list[Any]:
+        found: list[Any] = []
+        for care in self._cares:
+            with care.guarded():
+                found += ask(care.medium)
+        return found

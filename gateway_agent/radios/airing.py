@@ -1,0 +1,98 @@
+"""Some datagrams on their way out on all media at once, repeated as each medium wants it."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+
+from gateway_agent.radios.care import Care
+from gateway_agent.radios.medium import Airing, Repetition
+
+STALLED_TIMES, STALLED_S = 10.0, 10.0
+"""A datagram that takes a medium so many times its airtime, and so many seconds more, will not go out."""
+
+
+class OnAllMedia:
+    """`core.ports.Airing`: one task for each medium. `has_gone_out`: all datagrams have, once, on some medium."""
+
+    def __init__(
+        self,
+        datagrams: Sequence[bytes],
+        copies: Callable[[Repetition], int],
+        gap_s: float,
+        ended: "Callable[[OnAllMedia, bool], None]",
+    ) -> None:
+        """`copies` of what a medium wants; `gap_s`: seconds between two copies, where the medium wants no more.
+
+        `ended` is called once: when every medium is done, or with True when the airing is stopped.
+        """
+        self.has_gone_out = False
+        self._has_ended = False
+        self._datagrams = datagrams
+        self._copies = copies
+        self._gap_s = gap_s
+        self._ended = ended
+        self._tasks: dict[Care, asyncio.Task[None]] = {}
+        self._under_way: dict[Care, Airing] = {}
+        self._done: set[Care] = set()
+
+    def begin(self, media: Iterable[Care]) -> None:
+        """Send on these media. Where there is none the airing ends, but not before this has returned."""
+        for care in media:
+            self.join(care)
+        if not self._tasks:
+            asyncio.get_running_loop().call_soon(self._end_if_done)
+
+    def join(self, care: Care) -> None:
+        """Send on a medium that is up now, unless it has sent everything or is at it."""
+        if care not in self._tasks and care not in self._done and not self._has_ended:
+            task = self._tasks[care] = asyncio.get_running_loop().create_task(self._send(care))
+            task.add_done_callback(lambda _: self._task_ended(care))
+
+    def stop(self) -> None:
+        """End it on all media: nothing leaves after this call. One that has ended stays as it is."""
+        if self._has_ended:
+            return
+        self._has_ended = True
+        for care, sending in list(self._under_way.items()):
+            with care.guarded():
+                sending.stop()
+        for task in self._tasks.values():
+            task.cancel()
+        self._ended(self, True)
+
+    async def _send(self, care: Care) -> None:
+        """All copies on one medium."""
+        with care.guarded():
+            repetition, loop = care.medium.repetition, asyncio.get_running_loop()
+            for left in range(self._copies(repetition) - 1, -1, -1):
+                began = loop.time()
+                gone = [await self._send_one(care, datagram) for datagram in self._datagrams]
+                if not any(gone):
+                    care.fails()
+                    return
+                care.works()
+                self.has_gone_out = True
+                if left:
+                    await asyncio.sleep(began + max(repetition.gap_s, self._gap_s) - loop.time())
+            self._done.add(care)
+
+    async def _send_one(self, care: Care, datagram: bytes) -> bool:
+        limit_s = STALLED_TIMES * care.medium.airtime_s(len(datagram)) + STALLED_S
+        sending = self._under_way[care] = care.medium.air(datagram)
+        try:
+            if not sending.ended.done():
+                await asyncio.wait([sending.ended], timeout=limit_s)
+            if not sending.ended.done():
+                raise TimeoutError(f"a datagram has not gone out after {limit_s:.0f} s")
+            return not sending.ended.cancelled() and sending.ended.result()
+        finally:
+            sending.stop()
+            del self._under_way[care]
+
+    def _task_ended(self, care: Care) -> None:
+        del self._tasks[care]
+        self._end_if_done()
+
+    def _end_if_done(self) -> None:
+        if not self._tasks and not self._has_ended:
+            self._has_ended = True
+            self._ended(self, False)

@@ -1,0 +1,126 @@
+"""One medium in the care of the gateway: what it raises stays here, and what a person must know of it is kept."""
+
+import asyncio
+import inspect
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from gateway_agent.radios import recovery
+from gateway_agent.radios.medium import Heard, Medium
+
+_log = logging.getLogger(__name__)
+
+
+class Care:
+    """Follows whether the medium works, and carries out the steps of its recovery while it does not.
+
+    `told` is a sentence for a person when all steps were in vain, else "".
+    """
+
+    def __init__(self, medium: Medium, is_back: "Callable[[Care], None]", counters: Counter[str]) -> None:
+        """`is_back` is called when the medium could not send and may be able to again.
+
+        `counters` counts `media_failed`: datagrams that no network of the medium took, and faults in it.
+        """
+        self.medium = medium
+        self.told = ""
+        self._is_back = is_back
+        self._counters = counters
+        self._ladder = recovery.Ladder(len(medium.steps))
+        self._timer: asyncio.TimerHandle | None = None
+        self._step: asyncio.Task[None] | None = None
+        self._was_up: bool | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """True if the medium says that it can send; False where it cannot even say that."""
+        with self.guarded():
+            return self.medium.up
+        return False
+
+    def open(self, heard: Heard) -> None:
+        """Let the medium listen and watch its radio."""
+        with self.guarded():
+            self.medium.open(self._look, heard)
+        self._look()
+
+    def works(self) -> None:
+        """A datagram has gone out."""
+        self._take(recovery.Works())
+
+    def fails(self, why: str = "") -> None:
+        """The medium did not take a datagram; `why` in words, where it does not say so itself."""
+        self._counters["media_failed"] += 1
+        self._take(recovery.Failed(why or self._why()))
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Around each call of the medium: whatever it raises counts as a failure of it, and goes no further."""
+        try:
+            yield
+        except Exception as fault:  # noqa: BLE001 - whatever a radio raises, the others are needed
+            if not self._ladder.why:
+                _log.exception("%s failed", self.medium.name)
+            self.fails(str(fault) or type(fault).__name__)
+
+    async def close(self) -> None:
+        """Stop, in the middle of a step too, and close the medium."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._step is not None:
+            self._step.cancel()
+            await asyncio.gather(self._step, return_exceptions=True)
+        with self.guarded():
+            await self.medium.close()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        was_up, self._was_up = self._was_up, self.is_up
+        if self._was_up and was_up is False:
+            self._take(recovery.Works())
+            self._is_back(self)
+        elif not self._was_up and was_up is not False:
+            self._take(recovery.Failed(self._why()))
+
+    def _why(self) -> str:
+        try:
+            problems = [f"{each.interface}: {each.problem}" for each in self.medium.health() if each.problem]
+        except Exception as fault:  # noqa: BLE001 - as in `guarded`
+            problems = [str(fault)]
+        return ", ".join(problems) or "it is down"
+
+    def _take(self, event: recovery.Event) -> None:
+        loop = asyncio.get_running_loop()
+        self._ladder, actions = recovery.step(self._ladder, event, loop.time())
+        for action in actions:
+            if isinstance(action, recovery.SetTimer):
+                if self._timer is not None:
+                    self._timer.cancel()
+                at, expired = action.at, recovery.TimerExpired()
+                self._timer = None if at is None else loop.call_at(at, self._take, expired)
+            elif isinstance(action, recovery.TakeStep):
+                self._step = loop.create_task(self._take_step(action.number))
+            else:
+                self.told = self._in_vain(action.why) if isinstance(action, recovery.TellPerson) else ""
+
+    async def _take_step(self, number: int) -> None:
+        step = self.medium.steps[number]
+        _log.debug("%s does not work (%s): trying to %s", self.medium.name, self._ladder.why, step.what)
+        try:
+            taken = step.take()
+            if inspect.isawaitable(taken):
+                await taken
+        except Exception as error:  # noqa: BLE001 - the next step is tried
+            _log.debug("%s: it is in vain to %s: %s", self.medium.name, step.what, error)
+        self._step = None
+        self._take(recovery.StepEnded())
+        if self._ladder.why and self.is_up:  # whether it takes a datagram shows when one is sent
+            self._is_back(self)
+
+    def _in_vain(self, why: str) -> str:
+        steps = ", ".join(step.what for step in self.medium.steps)
+        tried = f" It was tried in vain to {steps}." if steps else ""
+        return f"Nothing goes out by {self.medium.name}: {why}.{tried}"
