@@ -30,7 +30,7 @@ from gateway_agent.machine_watch import MachineWatch
 from gateway_agent.net import interfaces
 from gateway_agent.net.mdns import Announcement
 from gateway_agent.pairing import Pairing
-from gateway_agent.radios.air import Air
+from gateway_agent.radios.air import AllMedia
 from gateway_agent.radios.by_kind import open_media
 from gateway_agent.radios.medium import Health
 from gateway_agent.registrar import Registrar
@@ -91,7 +91,7 @@ class GatewayApp:
         self.gateway: PnGateway
         self.sightings: Sightings
         self._store: GatewayStore | None = None
-        self._air: Air | None = None
+        self._air: AllMedia | None = None
         self._announcement: Announcement | None = None
         self._keep_alive: KeepAlive | None = None
         self._control: ControlSocket | None = None
@@ -125,7 +125,7 @@ class GatewayApp:
 
     async def _open(self, uplink: Uplink | None, key_messages: KeyMessages | None) -> None:
         config, folder = self.config, self.config.gateway.state_dir
-        self._air = Air(open_media(config, self.counters), self.counters)
+        self._air = AllMedia(open_media(config, self.counters), self.counters)
         with contents.keeping(folder / STORE_FOLDER, RESTORE_BACKUP, StoreDamaged):
             self._store = GatewayStore(folder / STORE_FOLDER)
         self._finish_roll_over(self._store)

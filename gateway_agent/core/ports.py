@@ -52,7 +52,7 @@ class Cost:
     unicast_s: float
 
 
-class Airing(Protocol):
+class Broadcast(Protocol):
     """Some datagrams on their way out."""
 
     @property
@@ -72,10 +72,10 @@ class Air(Protocol):
         """What airing datagrams of so many octets each, once, costs on each medium that is up; empty if none is."""
         ...
 
-    def air(self, datagrams: Sequence[bytes], listeners: int, ended: Callable[[], None]) -> Airing:
+    def air(self, datagrams: Sequence[bytes], listeners: int, ended: Callable[[], None]) -> Broadcast:
         """Air datagrams for so many listeners, on each medium as often as it wants.
 
-        `ended` is called after the return of this method, once all media are done, unless the airing is stopped.
+        `ended` is called after the return of this method, once all media are done, unless the broadcast is stopped.
         """
         ...
 

@@ -22,7 +22,7 @@ BEACON_GAP_S = 1.0
 """Between two beacons of one Service Group, however many members cannot be reached."""
 
 
-class Air:
+class AllMedia:
     """`core.ports.Air` over any number of media, none of which can stop another one."""
 
     def __init__(self, media: Sequence[Medium], counters: Counter[str] | None = None) -> None:

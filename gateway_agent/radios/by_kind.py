@@ -18,7 +18,7 @@ KINDS: dict[str, str] = {
 """Name of the section -> module."""
 
 
-class Kind(Protocol):
+class MediumKind(Protocol):
     """What the module of a kind has."""
 
     SECTION: type[Section]
@@ -28,9 +28,9 @@ class Kind(Protocol):
         ...
 
 
-def kind(name: str) -> Kind:
+def kind(name: str) -> MediumKind:
     """The module of the kind with this section. Raises KeyError."""
-    return cast(Kind, import_module(KINDS[name]))
+    return cast(MediumKind, import_module(KINDS[name]))
 
 
 def open_media(config: object, counters: Counter[str]) -> list[Medium]:

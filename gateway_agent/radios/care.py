@@ -48,12 +48,12 @@ class Care:
 
     def works(self) -> None:
         """A datagram has gone out."""
-        self._take(recovery.Works())
+        self._take(recovery.MediumWorks())
 
     def fails(self, why: str = "") -> None:
         """The medium did not take a datagram; `why` in words, where it does not say so itself."""
         self._counters["media_failed"] += 1
-        self._take(recovery.Failed(why or self._why()))
+        self._take(recovery.MediumFailed(why or self._why()))
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
@@ -80,10 +80,10 @@ class Care:
     def _look(self) -> None:
         was_up, self._was_up = self._was_up, self.is_up
         if self._was_up and was_up is False:
-            self._take(recovery.Works())
+            self._take(recovery.MediumWorks())
             self._is_back(self)
         elif not self._was_up and was_up is not False:
-            self._take(recovery.Failed(self._why()))
+            self._take(recovery.MediumFailed(self._why()))
 
     def _why(self) -> str:
         try:
@@ -96,11 +96,11 @@ class Care:
         loop = asyncio.get_running_loop()
         self._ladder, actions = recovery.step(self._ladder, event, loop.time())
         for action in actions:
-            if isinstance(action, recovery.SetTimer):
+            if isinstance(action, recovery.Wait):
                 if self._timer is not None:
                     self._timer.cancel()
-                at, expired = action.at, recovery.TimerExpired()
-                self._timer = None if at is None else loop.call_at(at, self._take, expired)
+                at, waited = action.until, recovery.Waited()
+                self._timer = None if at is None else loop.call_at(at, self._take, waited)
             elif isinstance(action, recovery.TakeStep):
                 self._step = loop.create_task(self._take_step(action.number))
             else:
@@ -110,7 +110,7 @@ class Care:
         step = self.medium.steps[number]
         _log.debug("%s does not work (%s): trying to %s", self.medium.name, self._ladder.why, step.what)
         try:
-            taken = step.take()
+            taken = step.take() if self._ladder.why else None  # it may have come back this moment
             if inspect.isawaitable(taken):
                 await taken
         except Exception as error:  # noqa: BLE001 - the next step is tried

@@ -30,14 +30,14 @@ class Ladder:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class MediumFailed:
     """The medium went down, or refused a datagram. `why` in words."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
-class Works:
+class MediumWorks:
     """The medium came up, or a datagram went out."""
 
 
@@ -47,11 +47,11 @@ class StepEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class TimerExpired:
-    """The time named by SetTimer has come."""
+class Waited:
+    """The time named by Wait has come."""
 
 
-Event = Failed | Works | StepEnded | TimerExpired
+Event = MediumFailed | MediumWorks | StepEnded | Waited
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +62,10 @@ class TakeStep:
 
 
 @dataclass(frozen=True, slots=True)
-class SetTimer:
-    """Wake with TimerExpired at this monotonic time; None = no timer. It replaces the one before."""
+class Wait:
+    """Tell Waited at this monotonic time, None = not at all. It replaces the Wait before."""
 
-    at: float | None
+    until: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +80,21 @@ class TakeBack:
     """What a person was told is over."""
 
 
-Action = TakeStep | SetTimer | TellPerson | TakeBack
+Action = TakeStep | Wait | TellPerson | TakeBack
 
 
 def step(ladder: Ladder, event: Event, now: float) -> tuple[Ladder, tuple[Action, ...]]:
     """Take one event. An event that no longer means anything changes nothing and returns no action."""
-    if isinstance(event, Failed):
+    if isinstance(event, MediumFailed):
         return _failed(ladder, event.why, now)
-    if isinstance(event, Works):
+    if isinstance(event, MediumWorks):
         return _works(ladder, now)
     if not ladder.why:
         return replace(ladder, taking=False), ()
     if isinstance(event, StepEnded):
         if not ladder.taking:
             return ladder, ()
-        return replace(ladder, taking=False), (SetTimer(now + _wait_s(ladder.tries)),)
+        return replace(ladder, taking=False), (Wait(now + _wait_s(ladder.tries)),)
     if ladder.taking:
         return ladder, ()
     return _try_next(ladder, now)
@@ -104,7 +104,7 @@ def _failed(ladder: Ladder, why: str, now: float) -> tuple[Ladder, tuple[Action,
     if ladder.why or ladder.taking:  # the step under way, or the timer, goes on
         return replace(ladder, why=why), ()
     if ladder.up_at is not None and now - ladder.up_at < STEADY_S:
-        return replace(ladder, why=why), (SetTimer(now + _wait_s(ladder.tries)),)
+        return replace(ladder, why=why), (Wait(now + _wait_s(ladder.tries)),)
     return _try_next(replace(ladder, why=why, tries=0), now)
 
 
@@ -112,7 +112,7 @@ def _works(ladder: Ladder, now: float) -> tuple[Ladder, tuple[Action, ...]]:
     if not ladder.why:
         return ladder, ()
     back = (TakeBack(),) if ladder.told else ()
-    return replace(ladder, why="", told=False, up_at=now), (SetTimer(None), *back)
+    return replace(ladder, why="", told=False, up_at=now), (Wait(None), *back)
 
 
 def _try_next(ladder: Ladder, now: float) -> tuple[Ladder, tuple[Action, ...]]:
@@ -120,8 +120,8 @@ def _try_next(ladder: Ladder, now: float) -> tuple[Ladder, tuple[Action, ...]]:
     told = (TellPerson(ladder.why),) if tell else ()
     after = replace(ladder, tries=ladder.tries + 1, told=ladder.told or tell)
     if not ladder.steps:
-        return after, (*told, SetTimer(now + _wait_s(after.tries)))
-    return replace(after, taking=True), (*told, SetTimer(None), TakeStep(ladder.tries % ladder.steps))
+        return after, (*told, Wait(now + _wait_s(after.tries)))
+    return replace(after, taking=True), (*told, Wait(None), TakeStep(ladder.tries % ladder.steps))
 
 
 def _wait_s(tries: int) -> float:

@@ -20,7 +20,7 @@ from gateway_agent.core.delivering.delivery import Pacing
 from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.core.pn_gateway import PnGateway
 from gateway_agent.core.ports import NoAnswer
-from gateway_agent.radios.air import Air
+from gateway_agent.radios.air import AllMedia
 from gateway_agent.store.store import GatewayStore
 from tests.unit.scripted_medium import ScriptedMedium
 
@@ -325,7 +325,7 @@ class World:
 
     def open(self) -> None:
         self.store = GatewayStore(self.folder)
-        self.air_of_media = Air([self.medium] if self.with_broadcast else [])
+        self.air_of_media = AllMedia([self.medium] if self.with_broadcast else [])
         self.gateway = PnGateway(
             pn_id=self.pn_id,
             gateway_id="gw",

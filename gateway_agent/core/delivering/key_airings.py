@@ -8,7 +8,7 @@ from cpns import beacon
 from gateway_agent.core.delivering.delivery import Delivery, PneState
 from gateway_agent.core.gkdk import gkek
 from gateway_agent.core.gkdk.gkek import BroadcastObjects
-from gateway_agent.core.ports import Air, Airing, Cost
+from gateway_agent.core.ports import Air, Broadcast, Cost
 from gateway_agent.store.group_keys import GroupKey
 from gateway_agent.store.store import GatewayStore
 
@@ -17,7 +17,7 @@ class KeyAiring:
     """One airing of a delivery, for the PNEs in `missing`."""
 
     def __init__(
-        self, missing: frozenset[str], begin: Callable[[], Airing | None], ended: Callable[[bool], None]
+        self, missing: frozenset[str], begin: Callable[[], Broadcast | None], ended: Callable[[bool], None]
     ) -> None:
         """`begin` is called after the transaction that runs now and returns None where there is nothing to air.
 
@@ -26,27 +26,27 @@ class KeyAiring:
         self.missing = missing
         self._begin = begin
         self._ended = ended
-        self._airing: Airing | None = None
+        self._broadcast: Broadcast | None = None
         self._handle = asyncio.get_running_loop().call_soon(self._begun)
 
     @property
     def has_gone_out(self) -> bool:
         """True when the object has left on some medium."""
-        return self._airing is not None and self._airing.has_gone_out
+        return self._broadcast is not None and self._broadcast.has_gone_out
 
     def stop(self) -> None:
         """Nothing leaves after this call, and `ended` is not called any more."""
         self._handle.cancel()
-        if self._airing is not None:
-            self._airing.stop()
+        if self._broadcast is not None:
+            self._broadcast.stop()
 
     def end(self) -> None:
         """All media are done."""
         self._ended(self.has_gone_out)
 
     def _begun(self) -> None:
-        self._airing = self._begin()
-        if self._airing is None:
+        self._broadcast = self._begin()
+        if self._broadcast is None:
             self._ended(False)
 
 
@@ -81,7 +81,7 @@ class KeyAirings:
         It begins after the transaction that runs now has ended. `ended` is called with False where no medium took it.
         """
 
-        def begin() -> Airing | None:
+        def begin() -> Broadcast | None:
             datagrams = self._datagrams(delivery, missing)
             return self._air.air(datagrams, len(missing), airing.end) if datagrams else None
 
