@@ -6,7 +6,7 @@ CPYTHON_PACKAGES := private_store message_plane gateway_agent key_servers keycas
 TOLD := --shards --durations=10 -rsfE
 ARGS ?=
 
-.PHONY: help demo test check-fast check bench fuzz conformance vm board manifest lock clean
+.PHONY: help demo test check-fast check bench fuzz conformance vm board dist manifest lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -42,15 +42,18 @@ vm: .venv/complete ## find or fetch the MicroPython VM
 board: .venv/complete ## make what goes onto a board: build/mpy/board.romfs, and build/sources/board to freeze into a firmware
 	@$(BIN)/python -m keycast.micropython_vm.compile
 
+dist: .venv/complete ## build the sdist and the wheel in dist/
+	@tools/make_dist.sh
+
 manifest: .venv/complete ## write micropython/manifest.py anew from what board.py imports
 	@$(BIN)/python -m tools.board_manifest
 
-.venv/complete: requirements.lock pyproject.toml tools/make_venv.sh
+.venv/complete: requirements.lock pyproject.toml setup.py tools/make_venv.sh
 	@tools/make_venv.sh
 
 lock: ## resolve pyproject.toml anew into requirements.lock (needs the network)
 	@tools/make_lock.sh
 
 clean: ## remove everything that was made here
-	rm -rf .venv .cache build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .cache build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

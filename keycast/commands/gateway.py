@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -145,7 +146,8 @@ async def _run(path: Path) -> None:
         app = home.app
         networks = ", ".join(app.networks()) or "no network: keys go by unicast"
         ready(
-            {"gateway_id": config.gateway.id, "pn_id": config.gateway.pn, "networks": app.broadcasts()},
+            {"gateway_id": config.gateway.id, "pn_id": config.gateway.pn}
+            | {"networks": [asdict(each) for each in app.broadcasts()]},
             f"{config.gateway.id} serves {config.gateway.pn}; broadcasts to {networks}",
         )
         await interrupted(app.endpoint.failed, app.gateway.failed)
