@@ -34,7 +34,7 @@ from gateway_agent.radios.air import AllMedia
 from gateway_agent.radios.by_kind import open_media
 from gateway_agent.radios.medium import Health
 from gateway_agent.registrar import Registrar
-from gateway_agent.sessions import PneSessions, UdpUplink
+from gateway_agent.sessions import PneSessions, ServerSession
 from gateway_agent.sightings import Sightings
 from gateway_agent.store.errors import RESTORE_BACKUP, StoreDamaged
 from gateway_agent.store.store import DATABASE_FILE, GatewayStore
@@ -42,6 +42,7 @@ from message_plane.cpns_resource import GATEWAY_KIND, PATH, cpns_resource
 from message_plane.credentials import Credential
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.identity import BroadcastSigningKey, OwnIdentity
+from message_plane.links.udp import UdpLink, host_and_port, place_of
 from message_plane.resource import Answer
 from message_plane.session_store import SessionStore
 from private_store import contents, files, folders, restoring
@@ -134,12 +135,12 @@ class GatewayApp:
             identity=self.identity,
             store=self.credentials,
             resources={PATH: cpns_resource(self._handle, GATEWAY_KIND)},
-            bind=[(address, config.message_plane.port) for address in config.message_plane.listen],
+            links=[UdpLink.of(config.message_plane)],
             counters=self.counters,
         )
         if uplink is None:
             upper = config.uplink
-            uplink = UdpUplink(self.endpoint, upper.server_id, upper.host or "", upper.port)
+            uplink = ServerSession(self.endpoint, upper.server_id, place_of(upper.host or "", upper.port))
             if upper.keep_alive_s:
                 self._keep_alive = KeepAlive(self.endpoint, upper.server_id, upper.keep_alive_s)
         self.gateway = PnGateway(
@@ -320,4 +321,6 @@ class GatewayApp:
     def _network_of(self, pne_id: str) -> str:
         """The interface behind which a PNE was heard last, "" if it was not heard since the start."""
         heard = self.endpoint.last_heard(pne_id)
-        return "" if heard is None else interfaces.device_towards(heard.place.rpartition(":")[0])
+        if heard is None or not heard.place.startswith(UdpLink.scheme):
+            return ""
+        return interfaces.device_towards(host_and_port(heard.place)[0])

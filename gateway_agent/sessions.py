@@ -32,20 +32,20 @@ class PneSessions:
         self._endpoint.drop(pne_id)
 
 
-class UdpUplink:
-    """`core.ports.Uplink` to a CPNS Server over UDP: a session of its own, made when it is first needed."""
+class ServerSession:
+    """`core.ports.Uplink` to a CPNS Server elsewhere: a session at its place, made when it is first needed."""
 
-    def __init__(self, endpoint: Endpoint, server_id: str, host: str, port: int) -> None:
+    def __init__(self, endpoint: Endpoint, server_id: str, place: str) -> None:
         self._endpoint = endpoint
-        self._server = server_id, host, port
+        self._server_id = server_id
+        self._place = place
 
     async def request(self, message: bytes) -> bytes:
         """One CPNS message to the Server; its answer. Raises NoAnswer."""
-        server_id, host, port = self._server
         try:
             # Also with a session of an earlier start: if the Server has lost it, the place is needed to make another.
-            await self._endpoint.connect(server_id, host, port)
-            answer = await self._endpoint.request(server_id, message, resource=PATH, timeout_s=_UPLINK_TIMEOUT_S)
+            await self._endpoint.connect(self._server_id, self._place)
+            answer = await self._endpoint.request(self._server_id, message, resource=PATH, timeout_s=_UPLINK_TIMEOUT_S)
         except PlaneError as error:
             raise NoAnswer(str(error)) from None
         if not answer:

@@ -23,8 +23,8 @@ _SAME_S = 2  # what the clocks differ by between two looks at the same moment
 class Sighting:
     """`session`: a session stands. `heard_at`: Unix seconds, 0 for never; `age_s`: seconds since then, None for never.
 
-    `address`: where it was heard from, as IP address and port; `software`: the version of its agent as it says itself.
-    Both are "" while they are not known.
+    `address`: where it was heard from, as IP address and port, or as a place of another link; `software`: the version
+    of its agent as it says itself. Both are "" while they are not known.
     """
 
     session: bool
@@ -57,7 +57,7 @@ class Sightings:
         heard = self._endpoint.last_heard(pne_id)
         now = int(time.time())
         if heard is not None:
-            return Sighting(session, now - int(heard.age_s), heard.age_s, heard.place, software)
+            return Sighting(session, now - int(heard.age_s), heard.age_s, _for_people(heard.place), software)
         if pne is None or not pne.heard_at:
             return Sighting(session, 0, None, "", software)
         return Sighting(session, pne.heard_at, max(0.0, now - pne.heard_at), pne.heard_from, software)
@@ -70,12 +70,17 @@ class Sightings:
                 heard, known = self._endpoint.last_heard(pne_id), self._store.pn.pne(pne_id)
                 if heard is None or known is None:
                     continue
-                heard_at = int(now - heard.age_s)
-                if abs(heard_at - known.heard_at) > _SAME_S or heard.place != known.heard_from:
-                    self._store.pn.set_heard(pne_id, heard_at, heard.place)
+                heard_at, heard_from = int(now - heard.age_s), _for_people(heard.place)
+                if abs(heard_at - known.heard_at) > _SAME_S or heard_from != known.heard_from:
+                    self._store.pn.set_heard(pne_id, heard_at, heard_from)
 
     def _try_to_save(self) -> None:
         try:
             self.save()
         except StoreFailed as problem:  # whoever needs the disk says that it is full
             _log.debug("when boards were heard last is not written down: %s", problem)
+
+
+def _for_people(place: str) -> str:
+    """A place as people read it: of UDP without its scheme."""
+    return place.removeprefix("udp:")

@@ -1,4 +1,4 @@
-"""The door of the message plane: one UDP endpoint with CoAP, EDHOC and OSCORE for one entity."""
+"""The door of the message plane: one endpoint with CoAP, EDHOC and OSCORE for one entity, on one or several links."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
-from cpns import numbers
 from message_plane import tuning
 from message_plane.clock import monotonic
 from message_plane.commit_queue import CommitQueue
@@ -25,6 +25,7 @@ from message_plane.exchanges import Exchanges
 from message_plane.identity import OwnIdentity
 from message_plane.incidents import Incidents, log
 from message_plane.incoming import Incoming
+from message_plane.links.link import Address, Link
 from message_plane.outgoing import ContextLost, Outgoing
 from message_plane.reception import Reception
 from message_plane.resource import Resources
@@ -32,7 +33,6 @@ from message_plane.session import Peer, Session
 from message_plane.session_store import LEASE_MS, Lease, RemoveContext, SessionStore
 from message_plane.sessions import Heard, Sessions
 from message_plane.single_flight import SingleFlight
-from message_plane.udp import Address
 from message_plane.uplink_handshake import shake_hands
 
 __all__ = ["Endpoint", "Peer"]
@@ -46,7 +46,7 @@ class Endpoint:
     """Sessions, requests and the resources of one entity. Made by `open`, ended by `close`.
 
     `failed` is done, with what happened as result, when the endpoint cannot go on (LeaseLost: another process has
-    taken the sessions over): it has then closed its sockets and only `close` is left to call.
+    taken the sessions over): it has then closed its links and only `close` is left to call.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Endpoint:
         self._incidents = incidents
         self._removals: set[asyncio.Task[None]] = set()
         self._places = asyncio.Semaphore(requests_max)
-        self._homes: dict[str, tuple[str, int]] = {}
+        self._homes: dict[str, str] = {}
         self._handshakes = SingleFlight[None]()
         self._renewed_at: dict[str, float] = {}
         self._edition = store.edition()
@@ -88,18 +88,17 @@ class Endpoint:
         identity: OwnIdentity,
         store: SessionStore,
         resources: Resources,
-        bind: Sequence[tuple[str, int]],
+        links: Sequence[Link[Any]],
         counters: Counter[str] | None = None,
         requests_max: int = tuning.REQUESTS_MAX,
     ) -> Endpoint:
-        """Take the lease of `store`, bind every (numeric address, port) of `bind`, answer from then on.
+        """Take the lease of `store`, open each of `links`, answer from then on.
 
-        Put the address that peers should see first. To hear directed broadcasts, bind "0.0.0.0", or a broadcast
-        address as a further entry. `resources`: what peers with a session may ask for, and what `request` asks them
-        for. `counters` counts by the names in `incidents`. `requests_max` requests of ours are under way at once,
-        others wait. The store stays the caller's to close.
+        `resources`: what peers with a session may ask for, and what `request` asks them for. The links belong to the
+        endpoint, which closes them; the store stays the caller's to close. `counters` counts by the names in
+        `incidents`. `requests_max` requests of ours are under way at once, others wait.
 
-        Raises PortInUse, CannotListen, LeaseHeld, StoreError.
+        Raises LeaseHeld, StoreError, and what the links raise (PortInUse, CannotListen).
         """
         endpoint = cls(
             identity,
@@ -111,7 +110,7 @@ class Endpoint:
         )
         try:
             endpoint._sessions.load()
-            endpoint._exchanges.sockets.bind(bind)
+            await endpoint._exchanges.links.open(links)
         except BaseException:
             await endpoint.close()
             raise
@@ -119,9 +118,9 @@ class Endpoint:
         return endpoint
 
     @property
-    def addresses(self) -> list[tuple[str, int]]:
-        """The (address, port) of each socket, in the order of `bind`."""
-        return self._exchanges.sockets.addresses
+    def places(self) -> list[str]:
+        """The places of this end on all its links, in their order (`links.link.Link.places`)."""
+        return self._exchanges.links.places
 
     @property
     def commits(self) -> int:
@@ -155,13 +154,14 @@ class Endpoint:
             self._unreached(entity_id)
             raise
 
-    async def connect(self, entity_id: str, host: str, port: int = numbers.PORT_COAP) -> None:
-        """Make a session as EDHOC initiator with the registered `entity_id` at `host`, if there is none.
+    async def connect(self, entity_id: str, place: str) -> None:
+        """Make a session as EDHOC initiator with the registered `entity_id` at `place`, if there is none.
 
-        The address is kept for later `request`s. Raises HandshakeFailed (its credential is unknown or of a role
-        that nobody initiates towards from here, SEC-16), PeerUnreachable, PeerRefused, LeaseLost, StoreError.
+        `place` is of one of the links, for example `udp:cpns.example:5685`; later `request`s go there, too. Raises
+        HandshakeFailed (its credential is unknown or of a role that nobody initiates towards from here, SEC-16),
+        PeerUnreachable, PeerRefused, LeaseLost, StoreError.
         """
-        self._homes[entity_id] = (host, port)
+        self._homes[entity_id] = place
         if self._sessions.to_send(entity_id) is None:
             await self._establish(entity_id)
 
@@ -309,13 +309,12 @@ class Endpoint:
         home = self._homes.get(session.entity_id)
         if home is None and session.heard is not None:
             return session.heard
-        place = home or (session.stored.host, session.stored.port)
-        host, port = place
-        if host is None or port is None:
+        place = home or session.stored.place
+        if place is None:
             raise NoSession(f"the address of {session.entity_id!r} is not known")
         if session.address is None or session.place != place:
             session.place = place
-            session.address = await self._exchanges.sockets.find(host, port)
+            session.address = await self._exchanges.links.find(place)
         return session.address
 
     def _unreached(self, entity_id: str) -> None:
@@ -335,15 +334,14 @@ class Endpoint:
         peer = self._store.credential(entity_id)
         if peer is None:
             raise HandshakeFailed(f"{entity_id!r} is not registered: register its credential first")
-        host, port = self._homes[entity_id]
-        address = await self._exchanges.sockets.find(host, port)
+        address = await self._exchanges.links.find(self._homes[entity_id])
         c_i = self._sessions.unused_id(C_I_LEN)
         try:
             async with asyncio.timeout(_HANDSHAKE_S):
                 established = await shake_hands(self.identity, peer, c_i, self._exchanges, address)
         except TimeoutError:
             raise PeerUnreachable(f"{entity_id!r} did not finish a handshake within {_HANDSHAKE_S:g} s") from None
-        await self._sessions.add_as_initiator(established, address.host, address.port)
+        await self._sessions.add_as_initiator(established, address)
         self._incidents.count("handshakes_done")
 
     async def _renew(self, entity_id: str) -> None:
@@ -390,7 +388,7 @@ class Endpoint:
         if self._incoming.pairing_resources is not None and not self._reception.window_open(now):
             self.close_pairing()
         await self._remove(self._sessions.sweep())
-        await self._sessions.save_addresses()
+        await self._sessions.save_places()
         await self._sessions.count_time()
         edition = self._store.edition()
         if edition != self._edition:

@@ -27,7 +27,8 @@ from aiocoap.tokenmanager import TokenManager  # type: ignore[import-untyped]
 from message_plane import tuning
 from message_plane.errors import PeerUnreachable
 from message_plane.incidents import Incidents
-from message_plane.udp import UdpSockets
+from message_plane.links.link import Address
+from message_plane.links.opened import OpenLinks
 
 TOKEN_LEN = 4
 
@@ -47,6 +48,15 @@ class _Patient(TransportTuning):  # type: ignore[misc]
 _PATIENT = _Patient()
 
 
+class _Carried(TransportTuning):  # type: ignore[misc]
+    """A reliable link repeats for itself what needs repeating: messages are NON (compare RFC 8323, section 2)."""
+
+    reliability = False
+
+
+_CARRIED = _Carried()
+
+
 # What a request and its retransmissions have in common, and the answer to them. The token is random: a forger, who can
 # foresee the message ID, cannot have the true request taken for a repetition of his own.
 _Name = tuple[Any, int, bytes]
@@ -62,7 +72,7 @@ class _Messages(MessageManager):  # type: ignore[misc]
         self._pings: dict[tuple[Any, int], Callable[[], None]] = {}
         self._departures: dict[int, Callable[[], None]] = {}  # by id of a message that waits for its turn
 
-    def ping(self, remote: Any, answered: Callable[[], None]) -> Callable[[], None]:
+    def ping(self, remote: Address, answered: Callable[[], None]) -> Callable[[], None]:
         """Send an empty confirmable message once; `answered` is called when it is reset (RFC 7252, 4.3).
 
         Calling what is returned forgets it.
@@ -122,6 +132,8 @@ class _Messages(MessageManager):  # type: ignore[misc]
 
     def send_message(self, message: Any, messageerror_monitor: Callable[[], None]) -> Callable[[], None]:
         """As the base class's; calling what is returned stops retransmissions, and sending if it still waits."""
+        if message.remote.link.reliable:
+            message.transport_tuning = _CARRIED
         super().send_message(message, messageerror_monitor)
         return lambda: self._give_up(message)
 
@@ -172,7 +184,7 @@ class _Messages(MessageManager):  # type: ignore[misc]
 
 
 class Exchanges(TokenManager):  # type: ignore[misc]
-    """Requests and responses with any peer. `on_request` gets each new request message."""
+    """Requests and responses with any peer on any link. `on_request` gets each new request message."""
 
     def __init__(self, on_request: Callable[[Any], None], incidents: Incidents) -> None:
         self.log = _coap_log
@@ -182,8 +194,8 @@ class Exchanges(TokenManager):  # type: ignore[misc]
         self._incidents = incidents
         self._messages = _Messages(self, incidents)
         self.token_interface = self._messages
-        self.sockets = UdpSockets(self._messages.dispatch_message, incidents)
-        self._messages.message_interface = self.sockets
+        self.links = OpenLinks(self._messages.dispatch_message, incidents)
+        self._messages.message_interface = self.links
 
     def next_token(self) -> bytes:
         """Random, so that who cannot see our requests cannot answer them."""
@@ -251,7 +263,7 @@ class Exchanges(TokenManager):  # type: ignore[misc]
             self._messages.forget_departure(request)
             stop()
 
-    async def ping(self, remote: Any) -> None:
+    async def ping(self, remote: Address) -> None:
         """Send an empty message and return when the peer has reset it: it is there, whoever it is."""
         answered = asyncio.Event()
         forget = self._messages.ping(remote, answered.set)

@@ -12,6 +12,7 @@ from enum import Enum, auto
 
 from cpns.crypto.compare import equal
 from message_plane import tuning
+from message_plane.links.link import Address
 from message_plane.rate import Bucket, Buckets
 
 _MAC_LEN = 12
@@ -37,43 +38,46 @@ class FloodGuard:
         self._penalties: OrderedDict[str, float] = OrderedDict()
         self._all_challenged_until = 0.0
 
-    def judge(self, host: str, port: int, echo: bytes | None, crowded: bool, now: float) -> Verdict:
-        """Judge a message_1 from `host`, `port` that carries `echo`. `crowded`: many handshakes are half open."""
-        if self._penalties.get(host, 0.0) > now:
+    def judge(self, address: Address, echo: bytes | None, crowded: bool, now: float) -> Verdict:
+        """Judge a message_1 from `address` that carries `echo`. `crowded`: many handshakes are half open."""
+        counted_as = address.counted_as
+        if self._penalties.get(counted_as, 0.0) > now:
             return Verdict.REFUSE
-        if self.is_proven(host, port, echo, now):
-            return Verdict.PROCEED if self._proven.take(host, now) and self._all.take(now) else Verdict.REFUSE
+        if self.is_proven(address, echo, now):
+            return Verdict.PROCEED if self._proven.take(counted_as, now) and self._all.take(now) else Verdict.REFUSE
         if (
             crowded
             or now < self._all_challenged_until
-            or not self._unproven.take(host, now)
+            or not self._unproven.take(counted_as, now)
             or not self._free.take(now)
         ):
             return Verdict.CHALLENGE
         return Verdict.PROCEED
 
-    def echo(self, host: str, port: int, now: float) -> bytes:
+    def echo(self, address: Address, now: float) -> bytes:
         """The Echo value for this address: time and a MAC over both; nothing is remembered."""
         when = int(now).to_bytes(4, "big")
-        return when + self._mac(host, port, when)
+        return when + self._mac(address, when)
 
-    def is_proven(self, host: str, port: int, echo: bytes | None, now: float) -> bool:
-        """True if `echo` shows that who sends gets answers at this address."""
+    def is_proven(self, address: Address, echo: bytes | None, now: float) -> bool:
+        """True if `echo` shows that the sender receives at this address, or the link vouches for its senders."""
+        if not address.echo_proves:
+            return True
         if echo is None:
             return False
         when, mac = echo[:4], echo[4:]
         age = int(now) - int.from_bytes(when, "big")
-        return equal(mac, self._mac(host, port, when)) and 0 <= age <= tuning.ECHO_LIFE_S
+        return equal(mac, self._mac(address, when)) and 0 <= age <= tuning.ECHO_LIFE_S
 
-    def punish(self, host: str, now: float, *, proven: bool = True) -> None:
-        """Refuse handshakes from `host` for a while; if it may be a forged address, challenge everybody instead."""
+    def punish(self, address: Address, now: float, *, proven: bool = True) -> None:
+        """Refuse handshakes from `address` for a while; if it may be a forged address, challenge everybody instead."""
         if not proven:
             self._all_challenged_until = now + tuning.PENALTY_S
             return
-        self._penalties[host] = now + tuning.PENALTY_S
-        self._penalties.move_to_end(host)
+        self._penalties[address.counted_as] = now + tuning.PENALTY_S
+        self._penalties.move_to_end(address.counted_as)
         if len(self._penalties) > tuning.ADDRESSES_REMEMBERED:
             self._penalties.popitem(last=False)
 
-    def _mac(self, host: str, port: int, when: bytes) -> bytes:
-        return hmac.digest(self._key, b"%b\0%d\0%b" % (host.encode(), port, when), "sha256")[:_MAC_LEN]
+    def _mac(self, address: Address, when: bytes) -> bytes:
+        return hmac.digest(self._key, when + address.place.encode(), "sha256")[:_MAC_LEN]

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from message_plane import tuning
 from message_plane.edhoc import Responder
+from message_plane.links.link import Address
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
     responder: Responder
-    host: str
-    port: int
+    place: str
     ends: float
 
 
@@ -26,8 +26,8 @@ class HalfOpen:
 
     def __init__(self) -> None:
         self._entries: dict[bytes, _Entry] = {}  # in the order of their ends
-        self._proven: dict[bytes, str] = {}  # C_R, the oldest first: address
-        self._per_host: dict[str, list[bytes]] = {}  # of proven addresses: C_R, the oldest first
+        self._proven: dict[bytes, str] = {}  # C_R, the oldest first: whom it is counted as
+        self._per_sender: dict[str, list[bytes]] = {}  # of proven addresses, as counted: C_R, the oldest first
         self._unproven: dict[bytes, None] = {}  # C_R, the oldest first
 
     def __len__(self) -> int:
@@ -41,30 +41,31 @@ class HalfOpen:
         """True when newcomers should show their address first."""
         return len(self._proven) >= tuning.HALF_OPEN_MAX // 4 or len(self._unproven) >= tuning.HALF_OPEN_UNPROVEN // 4
 
-    def add(self, responder: Responder, host: str, port: int, now: float, *, proven: bool) -> None:
+    def add(self, responder: Responder, address: Address, now: float, *, proven: bool) -> None:
         """Add a handshake, if need be at the cost of the oldest from its address, or of its kind."""
         c_r = responder.c_r
         if proven:
-            neighbours = self._per_host.get(host, [])
+            sender = address.counted_as
+            neighbours = self._per_sender.get(sender, [])
             if len(neighbours) >= tuning.HALF_OPEN_PER_ADDRESS:
                 self._remove(neighbours[0])
             elif len(self._proven) >= tuning.HALF_OPEN_MAX:
                 self._remove(next(iter(self._proven)))
-            self._proven[c_r] = host
-            self._per_host.setdefault(host, []).append(c_r)
+            self._proven[c_r] = sender
+            self._per_sender.setdefault(sender, []).append(c_r)
         else:
             if len(self._unproven) >= tuning.HALF_OPEN_UNPROVEN:
                 self._remove(next(iter(self._unproven)))
             self._unproven[c_r] = None
-        self._entries[c_r] = _Entry(responder, host, port, now + tuning.HALF_OPEN_S)
+        self._entries[c_r] = _Entry(responder, address.place, now + tuning.HALF_OPEN_S)
 
-    def take(self, c_r: bytes, host: str, port: int) -> Responder | None:
+    def take(self, c_r: bytes, address: Address) -> Responder | None:
         """The handshake that waits for message_3 under `c_r` from this address; it is no longer in the table.
 
         Another address finds nothing and ends nothing.
         """
         entry = self._entries.get(c_r)
-        if entry is None or (entry.host, entry.port) != (host, port):
+        if entry is None or entry.place != address.place:
             return None
         self._remove(c_r)
         return entry.responder
@@ -83,8 +84,8 @@ class HalfOpen:
     def _remove(self, c_r: bytes) -> None:
         del self._entries[c_r]
         self._unproven.pop(c_r, None)
-        host = self._proven.pop(c_r, None)
-        if host is not None:
-            self._per_host[host].remove(c_r)
-            if not self._per_host[host]:
-                del self._per_host[host]
+        sender = self._proven.pop(c_r, None)
+        if sender is not None:
+            self._per_sender[sender].remove(c_r)
+            if not self._per_sender[sender]:
+                del self._per_sender[sender]

@@ -82,7 +82,7 @@ class Incoming:
             self._protected(request)
         elif request.code == GET and request.opt.uri_path == CORE_PATH and self._announced():
             self._discovery(request)
-        elif request.remote.is_multicast_locally:
+        elif request.remote.to_group:
             self._incidents.strange("requests_unprotected")
             self._exchanges.ignore(request)
         elif request.code == POST and request.opt.uri_path == EDHOC_PATH:
@@ -123,9 +123,7 @@ class Incoming:
         if _unknown_critical(request, _PLAIN_CRITICAL):
             self._exchanges.reply(request, Message(code=BAD_OPTION))
             return
-        response, answered = self._reception.answer(
-            request.payload, request.remote.host, request.remote.port, request.opt.echo, monotonic()
-        )
+        response, answered = self._reception.answer(request.payload, request.remote, request.opt.echo, monotonic())
         if answered:
             self._exchanges.accept(request)
         self._exchanges.reply(request, response)
@@ -133,7 +131,7 @@ class Incoming:
     # Protected
 
     def _protected(self, request: Any) -> None:
-        if request.remote.is_multicast_locally:
+        if request.remote.to_group:
             self._incidents.strange("requests_malformed")
             self._exchanges.ignore(request)
             return
@@ -207,7 +205,7 @@ class Incoming:
         self._running[name] += 1
         left: list[asyncio.Event] = []  # set when the response has gone out
         try:
-            if not await self._sessions.verified(session, request.remote.host, request.remote.port):
+            if not await self._sessions.verified(session, request.remote):
                 self._exchanges.reply(request, Message(code=UNAUTHORIZED, max_age=0))
                 return
             session.heard = request.remote

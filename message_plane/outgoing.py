@@ -14,10 +14,10 @@ from message_plane import blockwise, tuning
 from message_plane.errors import NoSession, PeerRefused, PeerUnreachable
 from message_plane.exchanges import Exchanges
 from message_plane.incidents import Incidents
+from message_plane.links.link import Address
 from message_plane.resource import Resources
 from message_plane.session import Session
 from message_plane.sessions import Sessions
-from message_plane.udp import Address
 
 _VERIFY_ERRORS = (oscore.ProtectionInvalid, oscore.NotAProtectedMessage, coap_error.Error, ValueError, IndexError)
 
@@ -106,7 +106,7 @@ class Outgoing:
             plain, _ = session.unprotect(response, request_id)
         except _VERIFY_ERRORS:
             raise PeerUnreachable(f"an answer for {session.entity_id!r} did not verify") from None
-        if not await self._sessions.verified(session, address.host, address.port):
+        if not await self._sessions.verified(session, address):
             raise NoSession(f"the session with {session.entity_id!r} has ended")
         return plain
 

@@ -23,6 +23,7 @@ from message_plane.flood import FloodGuard, Verdict
 from message_plane.half_open import HalfOpen
 from message_plane.identity import OwnIdentity
 from message_plane.incidents import Incidents
+from message_plane.links.link import Address
 from message_plane.session_store import SessionStore
 from message_plane.sessions import Sessions
 
@@ -64,12 +65,12 @@ class Reception:
         for _ in range(self._half_open.expire(now)):
             self._incidents.strange("handshakes_timed_out")
 
-    def answer(self, payload: bytes, host: str, port: int, echo: bytes | None, now: float) -> tuple[Any, bool]:
+    def answer(self, payload: bytes, address: Address, echo: bytes | None, now: float) -> tuple[Any, bool]:
         """(response, whether something was computed for it, so that a retransmission must get the same)."""
         try:
             if payload[:1] == _MESSAGE_1:
-                return self._message_1(payload[1:], host, port, echo, now)
-            return self._message_3(payload, host, port, now), True
+                return self._message_1(payload[1:], address, echo, now)
+            return self._message_3(payload, address, now), True
         except edhoc.WrongSuite:
             self._incidents.strange("handshakes_failed")
             return _error(_ERROR_WRONG_SUITE, edhoc.SUITE), False
@@ -80,35 +81,35 @@ class Reception:
         except edhoc.HandshakeBroken as broken:
             self._incidents.strange("handshakes_failed")
             if broken.library_panic:  # what knows a C_R, which message_3 begins with, gets answers at its address
-                proven = payload[:1] != _MESSAGE_1 or self._guard.is_proven(host, port, echo, now)
-                self._guard.punish(host, now, proven=proven)
+                proven = payload[:1] != _MESSAGE_1 or self._guard.is_proven(address, echo, now)
+                self._guard.punish(address, now, proven=proven)
         except MalformedMessage:
             self._incidents.strange("handshakes_failed")
         # One answer for all: a stranger learns neither who is registered nor what was wrong.
         return _error(_ERROR_UNSPECIFIED, "refused"), False
 
-    def _message_1(self, message_1: bytes, host: str, port: int, echo: bytes | None, now: float) -> tuple[Any, bool]:
+    def _message_1(self, message_1: bytes, address: Address, echo: bytes | None, now: float) -> tuple[Any, bool]:
         if not INITIATORS_OF[self._own.role]:
             raise edhoc.WrongRole("nobody initiates towards this role")
         self.expire(now)
         # Judged before anything is computed (SEC-21).
-        verdict = self._guard.judge(host, port, echo, self._half_open.crowded, now)
+        verdict = self._guard.judge(address, echo, self._half_open.crowded, now)
         if verdict is Verdict.CHALLENGE:
             self._incidents.strange("handshakes_challenged")
-            return Message(code=UNAUTHORIZED, echo=self._guard.echo(host, port, now), max_age=0), False
+            return Message(code=UNAUTHORIZED, echo=self._guard.echo(address, now), max_age=0), False
         if verdict is Verdict.REFUSE:
             self._incidents.strange("handshakes_limited")
             return Message(code=TOO_MANY_REQUESTS, max_age=5), False
-        proven = self._guard.is_proven(host, port, echo, now)
+        proven = self._guard.is_proven(address, echo, now)
         c_r = self._sessions.unused_id(edhoc.C_R_LEN, self._half_open.__contains__)
         responder = edhoc.Responder(self._own, message_1, c_r, by_value=self.window_open(now))
-        self._half_open.add(responder, host, port, now, proven=proven)
+        self._half_open.add(responder, address, now, proven=proven)
         self._incidents.count("handshakes_started")
         return _edhoc_message(responder.message_2), True
 
-    def _message_3(self, payload: bytes, host: str, port: int, now: float) -> Any:
+    def _message_3(self, payload: bytes, address: Address, now: float) -> Any:
         c_r, message_3 = edhoc.split_message_3(payload)
-        responder = self._half_open.take(c_r, host, port)
+        responder = self._half_open.take(c_r, address)
         if responder is None:
             raise MalformedMessage("no handshake waits for this")
         offer = responder.offered(message_3)
@@ -124,7 +125,7 @@ class Reception:
             if others:
                 self._remember_misfit(peer)
             raise
-        self._sessions.add_as_responder(established, host, port)
+        self._sessions.add_as_responder(established, address)
         self._incidents.count("handshakes_done")
         return _edhoc_message(message_4)
 

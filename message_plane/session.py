@@ -14,9 +14,9 @@ from message_plane.clock import monotonic
 from message_plane.credentials import Credential
 from message_plane.datagram import check_options
 from message_plane.errors import NoSession
+from message_plane.links.link import Address
 from message_plane.rate import Bucket
 from message_plane.session_store import Lease, RaiseCeiling, StoredContext
-from message_plane.udp import Address
 
 PIV_MAX = 5  # octets
 _PIV_BITS = 0b0000_0111
@@ -101,8 +101,8 @@ class Session(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
         self.ends_when_answered = False
         self.heard_at: float | None = None  # monotonic seconds, when something of the peer verified last
         self.address: Address | None = None  # of `place`, once something was sent there
-        self.place: tuple[str | None, int | None] = (None, None)
-        self.heard: Address | None = None  # where its last verified request came from, and by which interface
+        self.place = ""
+        self.heard: Address | None = None  # where its last verified request, or a handshake of its own, came from
         self._lease = lease
         self._begun = monotonic() - stored.lived_s
         self.derive_keys(stored.master_salt, stored.master_secret)

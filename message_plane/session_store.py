@@ -29,8 +29,8 @@ BUSY_TIMEOUT_S = 5.0
 class StoredContext:
     """One OSCORE context as it lies on disk, beside the key it was made with, and only while that key is registered.
 
-    `established`: Unix seconds, for people. `lived_s`: seconds that an endpoint has run on it. `host`, `port`: where
-    the peer was last.
+    `established`: Unix seconds, for people. `lived_s`: seconds that an endpoint has run on it. `place`: where the peer
+    was last (`links.link.Address.place`).
     """
 
     recipient_id: bytes
@@ -40,8 +40,7 @@ class StoredContext:
     master_salt: bytes
     established: int
     sender_ceiling: int
-    host: str | None = None
-    port: int | None = None
+    place: str | None = None
     lived_s: int = 0
 
     def __repr__(self) -> str:
@@ -78,12 +77,11 @@ class RaiseCeiling:
 
 
 @dataclass(frozen=True, slots=True)
-class SetAddress:
-    """The peer's last verified address."""
+class SetPlace:
+    """Where the peer was when something of it verified last."""
 
     recipient_id: bytes
-    host: str
-    port: int
+    place: str
     removes_keys = False
 
 
@@ -104,7 +102,7 @@ class CountTime:
     removes_keys = False
 
 
-Change = AddContext | RaiseCeiling | SetAddress | RemoveContext | CountTime
+Change = AddContext | RaiseCeiling | SetPlace | RemoveContext | CountTime
 
 
 class Lease:
@@ -315,7 +313,7 @@ class SessionStore:
         with self._reader() as view:
             rows = view.execute(
                 "SELECT recipient_id, sender_id, entity_id, master_secret, master_salt, established, sender_ceiling,"
-                " host, port, lived_s FROM oscore_context ORDER BY rowid"
+                " place, lived_s FROM oscore_context ORDER BY rowid"
             ).fetchall()
         return [StoredContext(*row) for row in rows]
 
@@ -435,16 +433,16 @@ def _apply(database: sqlite3.Connection, change: Change) -> bool:
                 database.execute("DELETE FROM oscore_context WHERE recipient_id = ?", (recipient_id,))
             database.execute(
                 "INSERT INTO oscore_context (recipient_id, sender_id, entity_id, master_secret, master_salt,"
-                " established, sender_ceiling, host, port, lived_s, x) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " established, sender_ceiling, place, lived_s, x) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*astuple(context), credential.x),
             )
             return True
         case RaiseCeiling(recipient_id, ceiling):
             statement = "UPDATE oscore_context SET sender_ceiling = max(sender_ceiling, ?) WHERE recipient_id = ?"
             return database.execute(statement, (ceiling, recipient_id)).rowcount == 1
-        case SetAddress(recipient_id, host, port):
-            statement = "UPDATE oscore_context SET host = ?, port = ? WHERE recipient_id = ?"
-            return database.execute(statement, (host, port, recipient_id)).rowcount == 1
+        case SetPlace(recipient_id, place):
+            statement = "UPDATE oscore_context SET place = ? WHERE recipient_id = ?"
+            return database.execute(statement, (place, recipient_id)).rowcount == 1
         case RemoveContext(recipient_id):
             database.execute("DELETE FROM oscore_context WHERE recipient_id = ?", (recipient_id,))
             return True

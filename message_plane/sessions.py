@@ -20,6 +20,7 @@ from message_plane.credentials import RESPONDERS_OF
 from message_plane.edhoc import C_I_LEN, C_R_LEN, LABEL_MASTER_SALT, LABEL_MASTER_SECRET, Established
 from message_plane.errors import NoSession
 from message_plane.incidents import Incidents
+from message_plane.links.link import Address
 from message_plane.session import Peer, Session
 from message_plane.session_store import (
     AddContext,
@@ -27,7 +28,7 @@ from message_plane.session_store import (
     Lease,
     RemoveContext,
     SessionStore,
-    SetAddress,
+    SetPlace,
     StoredContext,
 )
 from message_plane.single_flight import SingleFlight
@@ -37,7 +38,7 @@ ECHO_LEN = 8
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """Something of a peer has verified `age_s` seconds ago and came from `place`: IP address and port."""
+    """Something of a peer has verified `age_s` seconds ago and came from `place` (`links.link.Address.place`)."""
 
     age_s: float
     place: str
@@ -138,9 +139,7 @@ class Sessions:
         if not heard:
             return None
         newest = max(heard, key=lambda session: session.heard_at or 0.0)
-        host, port = newest.stored.host or "", newest.stored.port
-        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        return Heard(monotonic() - (newest.heard_at or 0.0), place)
+        return Heard(monotonic() - (newest.heard_at or 0.0), newest.stored.place or "")
 
     def unused_id(self, length: int, taken: Callable[[bytes], bool] = lambda _: False) -> bytes:
         """A random recipient ID that no session has, for which `taken` is False. Lengths are those of C_I and C_R."""
@@ -153,17 +152,22 @@ class Sessions:
 
     # Beginning
 
-    def add_as_responder(self, established: Established, host: str, port: int) -> None:
+    def add_as_responder(self, established: Established, address: Address) -> None:
         """Take up a handshake that the peer initiated: in memory only, until a request on it has verified.
 
         A provisional peer always finds room: the oldest from its address gives way, or the oldest of all. So many are
         kept that, at the most handshakes a second that are computed, each has the time that a board needs (SEC-35).
         """
-        session = self._session(established, host, port)
+        session = self._session(established, address)
+        session.heard = address
         if not established.provisional:
             self._set_candidate(session)
             return
-        neighbours = [other for other in self._provisional.values() if other.stored.host == host]
+        neighbours = [
+            other
+            for other in self._provisional.values()
+            if other.heard is not None and other.heard.counted_as == address.counted_as
+        ]
         if len(neighbours) >= tuning.PROVISIONAL_PER_ADDRESS:
             self._end(neighbours[0])
         elif len(self._provisional) >= tuning.PROVISIONAL_MAX:
@@ -171,9 +175,9 @@ class Sessions:
         self._provisional[session.recipient_id] = session
         self._by_recipient_id[session.recipient_id] = session
 
-    async def add_as_initiator(self, established: Established, host: str, port: int) -> Session:
+    async def add_as_initiator(self, established: Established, address: Address) -> Session:
         """Take up a handshake of ours, message_4 verified: on disk before its first sender number is used."""
-        session = self._session(established, host, port)
+        session = self._session(established, address)
         session.ceiling = tuning.NUMBERS_STEP
         before = self._candidates.get(session.entity_id)
         replaces = () if before is None else (before.recipient_id,)
@@ -182,20 +186,21 @@ class Sessions:
         self._set_candidate(session)
         return session
 
-    async def verified(self, session: Session, host: str, port: int) -> bool:
+    async def verified(self, session: Session, address: Address) -> bool:
         """Something from the peer has verified on `session`, coming from this address. False if the session is over.
 
         Returns once a candidate is on disk and the session before it is gone.
         """
         if self._candidates.get(session.entity_id) is session:
-            promoted = self._promotions.run(session.recipient_id, lambda: self._promote(session, host, port))
+            promoted = self._promotions.run(session.recipient_id, lambda: self._promote(session, address))
             if not await promoted:
                 return False
         if session.over:
             return False
         session.heard_at = monotonic()
-        if (session.stored.host, session.stored.port) != (host, port):
-            session.stored = dataclasses.replace(session.stored, host=host, port=port)
+        place = address.place
+        if session.stored.place != place:
+            session.stored = dataclasses.replace(session.stored, place=place)
             self._moved.add(session)
         return True
 
@@ -206,13 +211,13 @@ class Sessions:
             self._counted_at += elapsed
             await self._queue.commit(CountTime(elapsed))
 
-    async def save_addresses(self) -> None:
-        """Write down where peers were last. Not urgent: an address is where to look, never a proof."""
+    async def save_places(self) -> None:
+        """Write down where peers were last. Not urgent: a place is where to look, never a proof."""
         moved, self._moved = self._moved, set()
         changes = [
-            SetAddress(session.recipient_id, session.stored.host, session.stored.port)
+            SetPlace(session.recipient_id, session.stored.place)
             for session in moved
-            if not session.ended and not session.peer.provisional and session.stored.host and session.stored.port
+            if not session.ended and not session.peer.provisional and session.stored.place
         ]
         await asyncio.gather(*map(self._queue.commit, changes))
 
@@ -277,7 +282,7 @@ class Sessions:
 
     # Private
 
-    def _session(self, established: Established, host: str, port: int) -> Session:
+    def _session(self, established: Established, address: Address) -> Session:
         stored = StoredContext(
             recipient_id=established.recipient_id,
             sender_id=established.sender_id,
@@ -286,8 +291,7 @@ class Sessions:
             master_salt=established.export(LABEL_MASTER_SALT, 8),
             established=int(time.time()),
             sender_ceiling=0,
-            host=host,
-            port=port,
+            place=address.place,
         )
         who, recipient_id = established.peer, established.recipient_id
         peer = Peer(who.entity_id, who.role, established.provisional, recipient_id)
@@ -311,12 +315,12 @@ class Sessions:
         self._candidates[session.entity_id] = session
         self._by_recipient_id[session.recipient_id] = session
 
-    async def _promote(self, session: Session, host: str, port: int) -> bool:
+    async def _promote(self, session: Session, address: Address) -> bool:
         """The live one ends only now that something has verified on the candidate (SEC-21). False if it is over."""
         entity_id = session.entity_id
         before = self._live.get(entity_id)
         if session.ceiling == 0:  # the peer initiated: not on disk yet
-            session.stored = dataclasses.replace(session.stored, host=host, port=port)
+            session.stored = dataclasses.replace(session.stored, place=address.place)
             replaces = () if before is None else (before.recipient_id,)
             written = dataclasses.replace(session.stored, sender_ceiling=tuning.NUMBERS_STEP)
             committed = await self._queue.commit(AddContext(written, session.credential, replaces))

@@ -13,7 +13,7 @@ from message_plane.edhoc import C_I_LEN, Established, HandshakeBroken, Initiator
 from message_plane.errors import HandshakeFailed, PeerRefused
 from message_plane.exchanges import Exchanges
 from message_plane.identity import OwnIdentity
-from message_plane.udp import Address
+from message_plane.links.link import Address
 
 _PATH = (".well-known", "edhoc")
 

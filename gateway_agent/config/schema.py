@@ -1,35 +1,19 @@
 """The gateway's configuration: one schema for the file, its errors, and its documentation."""
 
-import ipaddress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from cpns import numbers, tuning
+from cpns import tuning
 from gateway_agent.config.section import Port, Section
 from gateway_agent.radios.udp_broadcast import BroadcastSection
+from message_plane.links.udp import UdpSection
 
 KEEP_ALIVE_MIN_S, KEEP_ALIVE_MAX_S = 1, 3600
 
 EntityId = Annotated[str, Field(min_length=1, max_length=tuning.CREDENTIAL_ID_MAX)]
 PnId = Annotated[str, Field(min_length=1, max_length=tuning.ENTITY_ID_MAX)]
-
-
-def _ipv4(text: str) -> str:
-    try:
-        address = ipaddress.IPv4Address(text)
-        if address.is_multicast or address == _BROADCAST:  # which can be bound to all the same
-            raise ValueError
-    except ValueError:
-        raise ValueError('an IPv4 address of this machine, or "0.0.0.0" for all of them') from None
-    return str(address)
-
-
-def _once(addresses: list[str]) -> list[str]:
-    if len(set(addresses)) < len(addresses) or ("0.0.0.0" in addresses and len(addresses) > 1):
-        raise ValueError('each address once, and "0.0.0.0", which is all of them, alone')
-    return addresses
 
 
 def _folder(name: Any) -> Any:
@@ -45,8 +29,6 @@ def _keep_alive(seconds: float) -> float:
     return seconds
 
 
-_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
-Ipv4 = Annotated[str, AfterValidator(_ipv4)]
 Folder = Annotated[Path, Field(strict=False), BeforeValidator(_folder)]
 
 
@@ -58,13 +40,9 @@ class GatewaySection(Section):
     state_dir: Folder = Field(description="folder for keys, sessions and inventory; created with mode 0700")
 
 
-class MessagePlaneSection(Section):
+class MessagePlaneSection(UdpSection):
     """Where boards reach the gateway."""
 
-    listen: Annotated[list[Ipv4], AfterValidator(_once)] = Field(
-        ["0.0.0.0"], min_length=1, description="IPv4 addresses to listen on"
-    )
-    port: Port = Field(numbers.PORT_COAP, description="UDP port (CoAP)")
     discovery: bool = Field(True, description="announce by mDNS and answer CoAP discovery")
 
 

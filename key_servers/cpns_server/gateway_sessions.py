@@ -1,4 +1,4 @@
-"""The Server's end of the message plane: CoAP, EDHOC and OSCORE over UDP (role server, responder)."""
+"""The Server's end of the message plane: sessions with PN GWs (role server, responder), on UDP."""
 
 import asyncio
 from collections import Counter
@@ -15,6 +15,7 @@ from message_plane.cpns_resource import PATH, cpns_resource
 from message_plane.credentials import Credential
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.identity import OwnIdentity
+from message_plane.links.udp import UdpLink, host_and_port
 from message_plane.session_store import SessionStore
 from private_store import files
 
@@ -63,7 +64,7 @@ class GatewaySessions:
                 identity=self.identity,
                 store=self._sessions,
                 resources={PATH: cpns_resource(take)},
-                bind=bind,
+                links=[UdpLink(bind)],
                 counters=self._counters,
                 requests_max=tuning.PLACES,
             )
@@ -130,7 +131,7 @@ class GatewaySessions:
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """Where it listens."""
-        return self._endpoint.addresses
+        return [host_and_port(place) for place in self._endpoint.places]
 
     @property
     def commits(self) -> int:

@@ -17,8 +17,8 @@ from key_servers.errors import ServerError
 from keycast.copies import state_copies
 from keycast.services.home import open_home
 from message_plane.errors import PlaneError, PortInUse
+from message_plane.links.udp import bound
 from message_plane.port_holder import holders
-from message_plane.udp import bound
 from private_store import folders
 from private_store.errors import PrivateStoreError
 

@@ -70,7 +70,7 @@ def _sealed() -> bytes:
     return bytes(sender.protect(1, KEY, b"light on"))
 
 
-# what message_plane.udp takes as malformed; anything else that aiocoap raises would end its reader
+# what message_plane.links.opened takes as malformed; anything else that aiocoap raises would end its reader
 _DECODE_ERRORS = (aiocoap_errors.Error, ValueError, IndexError, KeyError, TypeError, struct.error)
 
 

@@ -12,6 +12,7 @@ from message_plane import endpoint, holder, session_store
 from message_plane.cpns_resource import PATH, cpns_resource
 from message_plane.errors import LeaseLost, PlaneError
 from message_plane.identity import OwnIdentity
+from message_plane.links.udp import UdpLink, host_and_port, place_of
 
 
 def time_from(file):
@@ -36,10 +37,10 @@ async def main(folder, port):
         identity=OwnIdentity.load(folder / "home-gw.key"),
         store=session_store.SessionStore(folder / "home-gw.db"),
         resources={PATH: cpns_resource(handle)},
-        bind=[("127.0.0.1", 0)],
+        links=[UdpLink([("127.0.0.1", 0)])],
     )
-    await own.connect("cpns-server", "127.0.0.1", port)
-    say("at", own.addresses[0][1])
+    await own.connect("cpns-server", place_of("127.0.0.1", port))
+    say("at", host_and_port(own.places[0])[1])
     for n in range(100_000):
         try:
             await own.request("cpns-server", b"child %d" % n, resource=PATH, timeout_s=1)

@@ -1,16 +1,50 @@
-"""Endpoints over loopback for tests of the message plane, and what stands between and beside them."""
+"""Endpoints for tests of the message plane, and what stands between and beside them.
+
+All of them meet on links of the kind that the fixture `each_link` chooses: a test that uses it runs once on each kind.
+One that is about sockets is marked `only_on("udp")`.
+"""
 
 import asyncio
 import contextlib
 from collections import Counter
 
+import pytest
+
 from cpns.errors import CpnsError
 from message_plane.cpns_resource import GATEWAY_KIND, PATH, cpns_resource
 from message_plane.endpoint import Endpoint
 from message_plane.identity import OwnIdentity
+from message_plane.links.memory import Ether, MemoryLink
+from message_plane.links.udp import UdpLink
 from message_plane.session_store import SessionStore
 
 LOOPBACK = ("127.0.0.1", 0)
+
+
+def over_memory():
+    """How to make links that meet in an ether of their own."""
+    ether = Ether()
+    return lambda bind: MemoryLink(ether, [f"{host}:{number}" for host, number in bind])
+
+
+KINDS = {"udp": lambda: UdpLink, "memory": over_memory}
+
+
+class Links:
+    """`on(bind)` makes a link that listens on each (host, number) of `bind`."""
+
+    on = staticmethod(UdpLink)
+
+
+def address_of(place):
+    """Host and number of a place."""
+    host, _, number = place.partition(":")[2].rpartition(":")
+    return host, int(number)
+
+
+def only_on(kind):
+    """Marks a test that `each_link` runs on one kind of link."""
+    return pytest.mark.parametrize("each_link", [kind], indirect=True)
 
 
 class Party:
@@ -35,7 +69,7 @@ class Party:
                 identity=self.identity,
                 store=self.store,
                 resources=self.resources,
-                bind=bind,
+                links=[Links.on(bind)],
                 counters=self.counters,
             )
         except BaseException:
@@ -56,8 +90,12 @@ class Party:
         await self.start([address])
 
     @property
+    def place(self):
+        return self.endpoint.places[0]
+
+    @property
     def address(self):
-        return self.endpoint.addresses[0]
+        return address_of(self.place)
 
     @property
     def credential(self):
@@ -94,11 +132,12 @@ async def parties(folder, *names_and_roles):
             await party.stop()
 
 
-class Wire(asyncio.DatagramProtocol):
-    """A path between a client and a server address on which every datagram can be seen, held, changed or repeated."""
+class Wire:
+    """A path between a client and a place on which every datagram can be seen, held, changed or repeated."""
 
-    def __init__(self, server):
-        self.server = server
+    def __init__(self, link):
+        self.link = link
+        self.server = None
         self.client = None
         self.to_server = []
         self.to_client = []
@@ -106,63 +145,63 @@ class Wire(asyncio.DatagramProtocol):
 
     @classmethod
     async def open(cls, server):
-        loop = asyncio.get_running_loop()
-        _, wire = await loop.create_datagram_endpoint(lambda: cls(server), local_addr=LOOPBACK)
+        wire = cls(Links.on([LOOPBACK]))
+        await wire.link.open(wire._receive)
+        wire.server = await wire.link.find(server)
         return wire
 
     @property
+    def place(self):
+        return self.link.places[0]
+
+    @property
     def address(self):
-        return self.transport.get_extra_info("sockname")
+        return address_of(self.place)
 
-    def connection_made(self, transport):
-        self.transport = transport
-
-    def datagram_received(self, data, address):
-        towards_server = address != self.server
+    def _receive(self, data, address):
+        towards_server = address.place != self.server.place
         if towards_server:
             self.client = address
         data = self.judge(data, towards_server)
         if data is None:
             return
         (self.to_server if towards_server else self.to_client).append(data)
-        self.transport.sendto(data, self.server if towards_server else self.client)
+        self.link.send(self.server if towards_server else self.client, data)
 
     def repeat_to_server(self, data):
-        self.transport.sendto(data, self.server)
+        self.link.send(self.server, data)
 
-    def close(self):
-        self.transport.close()
+    def say_to_client(self, data):
+        self.link.send(self.client, data)
+
+    async def close(self):
+        await self.link.close()
 
 
-class Foreigner(asyncio.DatagramProtocol):
-    """A stranger with a plain UDP socket."""
+class Foreigner:
+    """A stranger with a link of its own and nothing else. `received` holds (datagram, place of its sender)."""
 
-    def __init__(self):
+    def __init__(self, link):
+        self.link = link
         self.received = asyncio.Queue()
 
     @classmethod
     async def open(cls, host="127.0.0.1"):
-        loop = asyncio.get_running_loop()
-        _, stranger = await loop.create_datagram_endpoint(cls, local_addr=(host, 0))
+        stranger = cls(Links.on([(host, 0)]))
+        await stranger.link.open(lambda data, address: stranger.received.put_nowait((data, address.place)))
         return stranger
 
-    def connection_made(self, transport):
-        self.transport = transport
+    async def send(self, data, place):
+        self.link.send(await self.link.find(place), data)
 
-    def datagram_received(self, data, address):
-        self.received.put_nowait(data)
-
-    def send(self, data, address):
-        self.transport.sendto(data, address)
-
-    async def ask(self, data, address, timeout_s=1.0):
+    async def ask(self, data, place, timeout_s=1.0):
         """Send and return the next datagram that comes, or None."""
-        self.send(data, address)
+        await self.send(data, place)
         with contextlib.suppress(TimeoutError):
-            return await asyncio.wait_for(self.received.get(), timeout_s)
+            return (await asyncio.wait_for(self.received.get(), timeout_s))[0]
 
-    def close(self):
-        self.transport.close()
+    async def close(self):
+        await self.link.close()
 
 
 def renumbered(datagram, message_id=0xBEEF):

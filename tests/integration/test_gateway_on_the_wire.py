@@ -70,8 +70,8 @@ async def home(folder, method, lamps=3):
     async with contextlib.AsyncExitStack() as stack:
         server = await Party(folder, "cpns-server", "server").start()
         stack.push_async_callback(server.stop)
-        uplink = await Wire.open(server.address)
-        stack.callback(uplink.close)
+        uplink = await Wire.open(server.place)
+        stack.push_async_callback(uplink.close)
         config = GatewayConfig(
             gateway=GatewaySection(id="gw.home", pn=PN, state_dir=folder / "state"),
             message_plane=MessagePlaneSection.model_construct(listen=[LOOPBACK[0]], port=0, discovery=False),
@@ -92,9 +92,9 @@ async def home(folder, method, lamps=3):
             stack.push_async_callback(lamp.stop)
             lamp.store.register(app.identity.credential)
             app.register(lamp.credential)
-            wire = await Wire.open(app.endpoint.addresses[0])
-            stack.callback(wire.close)
-            await lamp.endpoint.connect("gw.home", *wire.address)
+            wire = await Wire.open(app.endpoint.places[0])
+            stack.push_async_callback(wire.close)
+            await lamp.endpoint.connect("gw.home", wire.place)
             if method == "broadcast":
                 await lamp.ask(numbers.GKDK_ASSIGNMENT_REQUEST)
             await lamp.ask(numbers.JOIN_REQUEST, {messages.SG_ID: SG})

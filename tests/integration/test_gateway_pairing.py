@@ -18,6 +18,7 @@ from gateway_agent.control import ask
 from keycast.services.steering import commands
 from message_plane.credentials import of, parse
 from message_plane.errors import NameTaken, RegistrationRefused, StoreError
+from message_plane.links.udp import host_and_port
 from tests.integration.false_board import FalseBoard
 from tests.unit.test_gateway_app import opened
 from tests.waiting import until
@@ -38,7 +39,7 @@ def credential_of(name, role="pne"):
 
 def board_of(app, name="lamp"):
     """A new board, at an address of its own."""
-    return FalseBoard(app.endpoint.addresses[0], name, next(hosts))
+    return FalseBoard(host_and_port(app.endpoint.places[0]), name, next(hosts))
 
 
 def key_of(app, name="lamp"):
@@ -182,7 +183,7 @@ async def test_a_board_that_missed_the_last_answer_is_paired_once_more(tmp_path,
         if restart:
             await app.close()
             app = await opened(tmp_path)
-        again = FalseBoard(app.endpoint.addresses[0], "lamp", next(hosts))
+        again = FalseBoard(host_and_port(app.endpoint.places[0]), "lamp", next(hosts))
         again.identity = again.session._identity = board.identity
         await pair(app, again)
         assert await is_served(again)
@@ -255,7 +256,7 @@ async def test_a_gateway_cut_at_any_step_has_the_old_board_nobody_or_the_new_one
         await app.close()
         app = await opened(tmp_path)
         for board in (old, new):
-            board._gateway = app.endpoint.addresses[0]
+            board._gateway = host_and_port(app.endpoint.places[0])
         found = (old.identity.ccs, old.identity.ccs, None, None, new.identity.ccs)
         assert key_of(app) == found[lets]
         assert await is_served(old) == (lets == 0)

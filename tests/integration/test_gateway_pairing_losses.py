@@ -20,7 +20,7 @@ async def test_a_pairing_succeeds_at_both_ends_whichever_datagram_is_lost(tmp_pa
     for name, ms in (("EXCHANGE_TIMEOUT", 500), ("EDHOC_TIMEOUT", 500), ("PAIRING_PAUSE", 50)):
         monkeypatch.setattr(tuning, name, ms)
     app = await opened(tmp_path / "gateway")
-    board, wire = Board(tmp_path), await Wire.open(app.endpoint.addresses[0])
+    board, wire = Board(tmp_path), await Wire.open(app.endpoint.places[0])
     seen = []
 
     def judge(data, towards_server):
@@ -46,5 +46,5 @@ async def test_a_pairing_succeeds_at_both_ends_whichever_datagram_is_lost(tmp_pa
         told.cancel()
         await asyncio.gather(told, return_exceptions=True)
         await board.stop()
-        wire.close()
+        await wire.close()
         await app.close()

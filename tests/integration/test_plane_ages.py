@@ -8,13 +8,15 @@ import pytest
 from message_plane import endpoint as endpoint_module
 from tests.integration.plane_world import parties
 
+pytestmark = pytest.mark.usefixtures("each_link")
+
 GATEWAY_AND_SERVER = ("home-gw", "gateway"), ("cpns-server", "server")
 
 
 @pytest.mark.req("CPNS-GKM-50")
 async def test_a_session_ends_after_thirty_days_or_2_to_the_20_messages(tmp_path, monkeypatch):
     async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
-        await gateway.endpoint.connect("cpns-server", *server.address)
+        await gateway.endpoint.connect("cpns-server", server.place)
         await gateway.ask("cpns-server", b"\xa0")
         session = gateway.endpoint._sessions.to_send("cpns-server")
         now = asyncio.get_running_loop().time()
@@ -35,7 +37,7 @@ async def test_a_wall_clock_that_jumps_ends_no_session_whether_it_comes_back_or_
     tidied = asyncio.Event()
     monkeypatch.setattr(endpoint_module, "_HOUSEKEEPING_S", 0.02)
     async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
-        await gateway.endpoint.connect("cpns-server", *server.address)
+        await gateway.endpoint.connect("cpns-server", server.place)
         await gateway.ask("cpns-server", b"\xa0")
         real = time.time
         monkeypatch.setattr(time, "time", lambda: real() + years * 365 * 86400)
@@ -52,7 +54,7 @@ async def test_a_wall_clock_that_jumps_ends_no_session_whether_it_comes_back_or_
 @pytest.mark.req("SEC-36")
 async def test_a_session_ages_by_what_was_lived_through_also_over_restarts(tmp_path):
     async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
-        await gateway.endpoint.connect("cpns-server", *server.address)
+        await gateway.endpoint.connect("cpns-server", server.place)
         await gateway.ask("cpns-server", b"\xa0")
         for day in (10, 20):
             gateway.endpoint._sessions._counted_at -= 10 * 86400

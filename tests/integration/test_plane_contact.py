@@ -9,6 +9,8 @@ from message_plane.errors import StoreError
 from tests.integration.plane_world import Wire, parties, renumbered
 from tests.waiting import until
 
+pytestmark = pytest.mark.usefixtures("each_link")
+
 LAMP_AND_GATEWAY = (("lamp", "pne"), ("home-gw", "gateway"))
 
 
@@ -19,22 +21,22 @@ def ago(seconds):
 async def test_a_peer_was_heard_when_something_of_it_verified_from_its_handshake_on(tmp_path):
     async with parties(tmp_path, *LAMP_AND_GATEWAY) as (lamp, gateway):
         assert not gateway.endpoint.in_contact("lamp") and gateway.endpoint.last_heard("lamp") is None
-        wire = await Wire.open(gateway.address)
-        await lamp.endpoint.connect("home-gw", *wire.address)
+        wire = await Wire.open(gateway.place)
+        await lamp.endpoint.connect("home-gw", wire.place)
         await until(lambda: gateway.endpoint.in_contact("lamp"))
         assert gateway.endpoint.last_heard("lamp").age_s == ago(0)
         await asyncio.sleep(100)
         assert gateway.endpoint.last_heard("lamp").age_s == ago(100)
         await lamp.ask("home-gw", b"\xa0")
         assert gateway.endpoint.last_heard("lamp").age_s == ago(0)
-        assert gateway.endpoint.last_heard("lamp").place.startswith("127.0.0.1:")
+        assert gateway.endpoint.last_heard("lamp").place == wire.place
         await asyncio.sleep(100)
         wire.repeat_to_server(renumbered(wire.to_server[-1]))
         await until(lambda: gateway.counters["requests_replayed"] == 1)
         assert gateway.endpoint.last_heard("lamp").age_s == ago(100)
         assert await gateway.ask("lamp", b"\xa0key") == b"\xa1\xa0key"  # its answer counts too
         assert gateway.endpoint.last_heard("lamp").age_s == ago(0)
-        wire.close()
+        await wire.close()
 
 
 async def test_who_asks_for_a_session_while_the_store_cannot_be_read_hears_of_none(tmp_path, monkeypatch):
@@ -45,7 +47,7 @@ async def test_who_asks_for_a_session_while_the_store_cannot_be_read_hears_of_no
             raise sqlite3.OperationalError("disk I/O error")
 
     async with parties(tmp_path, *LAMP_AND_GATEWAY) as (lamp, gateway):
-        await lamp.endpoint.connect("home-gw", *gateway.address)
+        await lamp.endpoint.connect("home-gw", gateway.place)
         await lamp.ask("home-gw", b"\xa0")
         there = gateway.endpoint
         assert there.has_session("lamp") and there.in_contact("lamp") and there.last_heard("lamp") is not None

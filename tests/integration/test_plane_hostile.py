@@ -15,11 +15,14 @@ from message_plane.edhoc import Initiator
 from message_plane.endpoint import Peer
 from message_plane.errors import HandshakeFailed, PeerRefused
 from message_plane.identity import OwnIdentity
-from tests.integration.plane_world import Foreigner, Wire, parties, renumbered
+from message_plane.links.udp import place_of
+from tests.integration.plane_world import Foreigner, Wire, only_on, parties, renumbered
 from tests.waiting import until
 
 GATEWAY_AND_SERVER = (("home-gw", "gateway"), ("cpns-server", "server"))
 LAMP_AND_GATEWAY = (("lamp", "pne"), ("home-gw", "gateway"))
+
+pytestmark = pytest.mark.usefixtures("each_link")
 
 UNAUTHORIZED, BAD_REQUEST, BAD_OPTION, CHANGED, TOO_MANY = 0x81, 0x80, 0x82, 0x44, 0x9D
 
@@ -56,13 +59,14 @@ async def test_anything_unprotected_gets_4_01_and_reaches_no_handler(tmp_path, c
     async with parties(tmp_path, *LAMP_AND_GATEWAY) as (_, gateway):
         stranger = await Foreigner.open()
         for confirmable in (True, False):
-            answer = await stranger.ask(coap(code, path, b"\xa0", confirmable=confirmable), gateway.address)
+            answer = await stranger.ask(coap(code, path, b"\xa0", confirmable=confirmable), gateway.place)
             assert answer[1] == UNAUTHORIZED
-        stranger.close()
+        await stranger.close()
         assert gateway.got == []
         assert gateway.counters["requests_unprotected"] == 2
 
 
+@only_on("udp")
 @pytest.mark.req("CPNS-GKM-50")
 async def test_the_plain_client_of_aiocoap_gets_no_further(tmp_path):
     async with parties(tmp_path, *LAMP_AND_GATEWAY) as (_, gateway):
@@ -81,14 +85,19 @@ async def test_discovery_tells_that_a_gateway_is_here_and_nothing_else(tmp_path)
     async with parties(tmp_path, *LAMP_AND_GATEWAY) as (lamp, gateway):
         stranger = await Foreigner.open()
         ask = coap(1, (".well-known", "core"), options=[(15, b"rt=keycast.gw")], confirmable=False)
-        answer = await stranger.ask(ask, gateway.address)
+        answer = await stranger.ask(ask, gateway.place)
         assert answer[1] == 0x45 and answer.endswith(b'</cpns>;rt="keycast.gw"')
         other = coap(1, (".well-known", "core"), options=[(15, b"rt=printer")], confirmable=False)
-        assert await stranger.ask(other, gateway.address, 0.3) is None
-        assert (await stranger.ask(ask, lamp.address))[1] == UNAUTHORIZED
-        stranger.close()
+        assert await stranger.ask(other, gateway.place, 0.3) is None
+        assert (await stranger.ask(ask, lamp.place))[1] == UNAUTHORIZED
+        await stranger.close()
 
 
+def may_broadcast(stranger):
+    stranger.link._sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+
+
+@only_on("udp")
 async def test_a_directed_broadcast_finds_the_gateway_and_the_answer_comes_from_its_own_address(tmp_path):
     """127.255.255.255 is the loopback's directed broadcast address."""
     async with parties(tmp_path, *LAMP_AND_GATEWAY) as (_, gateway):
@@ -101,40 +110,40 @@ async def test_a_directed_broadcast_finds_the_gateway_and_the_answer_comes_from_
                 bind = [("127.0.0.1", port), ("127.255.255.255", port)]
             await gateway.start(bind)
             stranger = await Foreigner.open()
-            stranger.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-            sources = []
-            stranger.datagram_received = lambda data, source, s=sources: s.append((data, source))
-            target = ("127.255.255.255", gateway.address[1])
-            stranger.send(coap(1, (".well-known", "core"), options=[(15, b"rt=keycast.gw")], confirmable=False), target)
-            await until(lambda s=sources: s)
-            assert sources[0][1] == ("127.0.0.1", gateway.address[1])
+            may_broadcast(stranger)
+            target = place_of("127.255.255.255", gateway.address[1])
+            question = coap(1, (".well-known", "core"), options=[(15, b"rt=keycast.gw")], confirmable=False)
+            await stranger.send(question, target)
+            _, source = await asyncio.wait_for(stranger.received.get(), 10)
+            assert source == place_of("127.0.0.1", gateway.address[1])
             # whatever else comes to everybody is not answered
-            stranger.send(coap(2, ("cpns",), b"\xa0", confirmable=False), target)
-            stranger.send(edhoc_request(b"\xf5\x03\x02"), target)
+            await stranger.send(coap(2, ("cpns",), b"\xa0", confirmable=False), target)
+            await stranger.send(edhoc_request(b"\xf5\x03\x02"), target)
             await asyncio.sleep(0.3)
-            assert len(sources) == 1
-            stranger.close()
+            assert stranger.received.empty()
+            await stranger.close()
             await gateway.stop()
 
 
+@only_on("udp")
 @pytest.mark.req("SEC-35")
 async def test_however_often_strangers_ask_everybody_for_gateways_a_board_is_answered(tmp_path):
     """Nor does it matter in whose name they ask; and an answer is no longer than its question."""
     async with parties(tmp_path, *LAMP_AND_GATEWAY) as (_, gateway):
         await gateway.stop()
         await gateway.start([("0.0.0.0", 0)])
-        everybody = ("127.255.255.255", gateway.address[1])
+        everybody = place_of("127.255.255.255", gateway.address[1])
         question = coap(1, (".well-known", "core"), options=[(15, b"rt=keycast.gw")], confirmable=False)
         stranger, board = await Foreigner.open(), await Foreigner.open("127.0.0.1")
         for each in (stranger, board):
-            each.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            may_broadcast(each)
         for _ in range(200):
-            stranger.send(question, everybody)
+            await stranger.send(question, everybody)
         for _ in range(20):  # as many as the board would ask in minutes
             answer = await board.ask(question, everybody)
             assert answer[1] == 0x45 and len(answer) <= len(question)
-        stranger.close()
-        board.close()
+        await stranger.close()
+        await board.close()
 
 
 @pytest.mark.req("SEC-35")
@@ -144,40 +153,41 @@ async def test_a_message_id_that_a_forger_took_before_keeps_no_request_from_bein
         address = await Foreigner.open()  # of the board, in whose name the forger speaks too
         message_1 = message_1_of(lamp, gateway)
         forged = coap(2, (".well-known", "edhoc"), message_1, message_id=7, token=b"forger")
-        assert b"forger" in await address.ask(forged, gateway.address)
+        assert b"forger" in await address.ask(forged, gateway.place)
         true = coap(2, (".well-known", "edhoc"), message_1, message_id=7, token=b"board")
         for _ in range(2):  # repeated, it gets the same answer
-            assert b"board" in await address.ask(true, gateway.address)
+            assert b"board" in await address.ask(true, gateway.place)
         assert gateway.counters["requests_repeated"] == 1
-        address.close()
+        await address.close()
 
 
 @pytest.mark.req("SEC-35")
 async def test_a_reset_that_anybody_can_send_ends_no_request(tmp_path):
     async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
-        wire = await Wire.open(server.address)
+        wire = await Wire.open(server.place)
         resets = []
 
         def forge(data, towards_server):
             if towards_server:
                 resets.append(b"\x70\x00" + data[2:4])
-                wire.transport.sendto(resets[-1], wire.client)
+                wire.say_to_client(resets[-1])
             return data
 
         wire.judge = forge
-        await gateway.endpoint.connect("cpns-server", *wire.address)
+        await gateway.endpoint.connect("cpns-server", wire.place)
         assert await gateway.ask("cpns-server", b"\xa0") == b"\xa1\xa0"
         assert gateway.counters["requests_rejected"] == len(resets) > 2
-        wire.close()
+        await wire.close()
 
 
+@only_on("udp")
 async def test_ten_thousand_garbage_datagrams_leave_counters_and_one_line(tmp_path, caplog):
     source = random.Random(1)
     caplog.set_level(logging.DEBUG)
     async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
-        await gateway.endpoint.connect("cpns-server", *server.address)
-        wire = await Wire.open(server.address)
-        gateway.endpoint._homes["cpns-server"] = wire.address
+        await gateway.endpoint.connect("cpns-server", server.place)
+        wire = await Wire.open(server.place)
+        gateway.endpoint._homes["cpns-server"] = wire.place
         await gateway.ask("cpns-server", b"\xa0")
         valid = coap(2, ("cpns",), b"\xa0", [(9, b"\x0b\x01abc")])
         caplog.clear()
@@ -205,7 +215,7 @@ async def test_ten_thousand_garbage_datagrams_leave_counters_and_one_line(tmp_pa
         assert server.counters["handshakes_failed"] > 500
         lines = [record for record in caplog.records if record.name.startswith(("message_plane", "aiocoap", "coap"))]
         assert len(lines) <= 1, [line.getMessage() for line in lines]
-        wire.close()
+        await wire.close()
 
 
 async def test_a_datagram_of_nothing_but_options_costs_little(tmp_path):
@@ -215,18 +225,18 @@ async def test_a_datagram_of_nothing_but_options_costs_little(tmp_path):
         loop = asyncio.get_running_loop()
         began = loop.time()
         for _ in range(20):
-            stranger.send(b"\x40\x02\x00\x01" + bytes(60_000), server.address)
-            stranger.send(b"\x40\x02\x00\x01" + bytes(8_000), server.address)
+            await stranger.send(b"\x40\x02\x00\x01" + bytes(60_000), server.place)
+            await stranger.send(b"\x40\x02\x00\x01" + bytes(8_000), server.place)
         await until(lambda: server.counters["datagrams_malformed"] == 40)
         assert loop.time() - began < 3, "naively it takes more than 20 s"
-        stranger.close()
+        await stranger.close()
 
 
 @pytest.mark.req("CPNS-GKM-50")
 async def test_a_request_under_an_unknown_or_a_wrong_key_is_refused(tmp_path):
     async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
-        wire = await Wire.open(server.address)
-        await gateway.endpoint.connect("cpns-server", *wire.address)
+        wire = await Wire.open(server.place)
+        await gateway.endpoint.connect("cpns-server", wire.place)
         await gateway.ask("cpns-server", b"\xa0")
         genuine = wire.to_server[-1]
         wire.repeat_to_server(renumbered(genuine[:-1] + bytes([genuine[-1] ^ 1]), 2))
@@ -238,14 +248,14 @@ async def test_a_request_under_an_unknown_or_a_wrong_key_is_refused(tmp_path):
         wire.judge = spoil
         stranger = await Foreigner.open()
         unknown = coap(2, (), bytes(20), [(9, b"\x09\x01xyz")])
-        assert (await stranger.ask(unknown, server.address))[1] == UNAUTHORIZED
+        assert (await stranger.ask(unknown, server.place))[1] == UNAUTHORIZED
         assert server.counters["requests_without_context"] == 1
         with pytest.raises(Exception, match="without protection"):
             await gateway.ask("cpns-server", b"\xa0changed")
         assert server.counters["requests_not_authentic"] == 1
         assert len(server.got) == 1
-        wire.close()
-        stranger.close()
+        await wire.close()
+        await stranger.close()
 
 
 @pytest.mark.parametrize(
@@ -256,18 +266,18 @@ async def test_a_request_under_an_unknown_or_a_wrong_key_is_refused(tmp_path):
 async def test_a_broken_oscore_option_is_a_bad_option(tmp_path, option):
     async with parties(tmp_path, *GATEWAY_AND_SERVER) as (_, server):
         stranger = await Foreigner.open()
-        assert (await stranger.ask(coap(2, (), bytes(20), [(9, option)]), server.address))[1] == BAD_OPTION
+        assert (await stranger.ask(coap(2, (), bytes(20), [(9, option)]), server.place))[1] == BAD_OPTION
         assert server.counters["requests_malformed"] == 1
-        stranger.close()
+        await stranger.close()
 
 
 async def test_a_hostile_member_gets_errors_and_nothing_breaks(tmp_path):
     """A lamp with a genuine session sends what no lamp of ours would send inside it."""
     async with parties(tmp_path, *LAMP_AND_GATEWAY) as (lamp, gateway):
-        await lamp.endpoint.connect("home-gw", *gateway.address)
+        await lamp.endpoint.connect("home-gw", gateway.place)
         await lamp.ask("home-gw", b"\xa0")
         session = lamp.endpoint._sessions.to_send("home-gw")
-        address = await lamp.endpoint._exchanges.sockets.find(*gateway.address)
+        address = await lamp.endpoint._exchanges.links.find(gateway.place)
 
         async def send(message, plaintext=None):
             if plaintext is not None:
@@ -312,7 +322,7 @@ async def test_one_peer_cannot_occupy_all_handlers(tmp_path):
     async with parties(tmp_path, *two_lamps) as (flooder, lamp, gateway):
         gateway.answer = wait
         for pne in (flooder, lamp):
-            await pne.endpoint.connect("home-gw", *gateway.address)
+            await pne.endpoint.connect("home-gw", gateway.place)
             await pne.ask("home-gw", b"\xa0")
         slow = [asyncio.ensure_future(flooder.ask("home-gw", b"\xa0slow")) for _ in range(tuning.HANDLERS_PER_PEER)]
         await until(lambda: len(gateway.got) == 2 + tuning.HANDLERS_PER_PEER)
@@ -334,13 +344,13 @@ def message_1_of(pne, gateway):
 @pytest.mark.req("SEC-21")
 async def test_a_flood_of_handshakes_is_challenged_and_live_sessions_go_on(tmp_path):
     async with parties(tmp_path, *LAMP_AND_GATEWAY) as (lamp, gateway):
-        await lamp.endpoint.connect("home-gw", *gateway.address)
+        await lamp.endpoint.connect("home-gw", gateway.place)
         await lamp.ask("home-gw", b"\xa0")
         started = gateway.counters["handshakes_started"]
         message_1 = message_1_of(lamp, gateway)
         strangers = [await Foreigner.open(f"127.0.2.{n}") for n in range(1, 101)]
         answers = [
-            await stranger.ask(edhoc_request(message_1, n), gateway.address) for n, stranger in enumerate(strangers)
+            await stranger.ask(edhoc_request(message_1, n), gateway.place) for n, stranger in enumerate(strangers)
         ]
         challenged = [answer for answer in answers if answer[1] == UNAUTHORIZED]
         assert len(challenged) >= 80
@@ -351,7 +361,7 @@ async def test_a_flood_of_handshakes_is_challenged_and_live_sessions_go_on(tmp_p
         await lamp.endpoint._establish("home-gw")
         assert await lamp.ask("home-gw", b"\xa0new") == b"\xa1\xa0new"
         for stranger in strangers:
-            stranger.close()
+            await stranger.close()
 
 
 @pytest.mark.req("SEC-21")
@@ -360,17 +370,17 @@ async def test_a_challenge_costs_no_point_multiplication(tmp_path, monkeypatch):
         stranger = await Foreigner.open()
         message_1 = message_1_of(lamp, gateway)
         for n in range(3):
-            assert (await stranger.ask(edhoc_request(message_1, n), gateway.address))[1] == CHANGED
+            assert (await stranger.ask(edhoc_request(message_1, n), gateway.place))[1] == CHANGED
 
         def no_computing(*_):
             raise AssertionError("the library was called")
 
         monkeypatch.setattr(edhoc, "_contained", no_computing)
         monkeypatch.setattr(edhoc, "_check_point", no_computing)
-        answer = await stranger.ask(edhoc_request(message_1, 9), gateway.address)
+        answer = await stranger.ask(edhoc_request(message_1, 9), gateway.place)
         assert answer[1] == UNAUTHORIZED
         assert gateway.counters["handlers_failed"] == 0
-        stranger.close()
+        await stranger.close()
 
 
 @pytest.mark.req("SEC-21")
@@ -417,19 +427,19 @@ async def test_hostile_handshake_messages_end_the_handshake_and_nothing_else(tmp
         message_1 = message_1_of(lamp, gateway)
         for n in range(150):
             stranger = await Foreigner.open(f"127.0.{3 + n // 200}.{n % 200 + 1}")
-            answer = await stranger.ask(edhoc_request(message_1, n), gateway.address)
+            answer = await stranger.ask(edhoc_request(message_1, n), gateway.place)
             if answer[1] == UNAUTHORIZED:
                 echo = aiocoap.Message.decode(answer).opt.echo
-                answer = await stranger.ask(edhoc_request(message_1, n, [(252, echo)]), gateway.address)
+                answer = await stranger.ask(edhoc_request(message_1, n, [(252, echo)]), gateway.place)
             assert answer[1] == CHANGED
             responder = next(iter(gateway.endpoint._reception._half_open._entries))
             octets = source.randbytes(source.randrange(0, 60))
             message_3 = cborlite.encode(responder) + (cborlite.encode(octets) if n % 2 else octets)
-            answer = await stranger.ask(edhoc_request(message_3, 1000 + n), gateway.address)
+            answer = await stranger.ask(edhoc_request(message_3, 1000 + n), gateway.place)
             assert answer[1] == BAD_REQUEST and answer.endswith(b"\xff\x01\x67refused")
-            stranger.close()
+            await stranger.close()
         assert gateway.endpoint.entities() == set()
-        await lamp.endpoint.connect("home-gw", *gateway.address)
+        await lamp.endpoint.connect("home-gw", gateway.place)
         assert await lamp.ask("home-gw", b"\xa0") == b"\xa1\xa0"
 
 
@@ -437,7 +447,7 @@ async def test_hostile_handshake_messages_end_the_handshake_and_nothing_else(tmp
 async def test_message_3_from_another_address_neither_finishes_nor_ends_a_handshake(tmp_path):
     seen = []
     async with parties(tmp_path, *LAMP_AND_GATEWAY) as (lamp, gateway):
-        wire = await Wire.open(gateway.address)
+        wire = await Wire.open(gateway.place)
 
         def hold(data, towards_server):
             if towards_server and len(seen) < 1 and b"\xff\x43" in data:
@@ -446,20 +456,20 @@ async def test_message_3_from_another_address_neither_finishes_nor_ends_a_handsh
             return data
 
         wire.judge = hold
-        connecting = asyncio.ensure_future(lamp.endpoint.connect("home-gw", *wire.address))
+        connecting = asyncio.ensure_future(lamp.endpoint.connect("home-gw", wire.place))
         await until(lambda: seen)
         stranger = await Foreigner.open()
-        assert (await stranger.ask(seen[0], gateway.address))[1] == BAD_REQUEST
+        assert (await stranger.ask(seen[0], gateway.place))[1] == BAD_REQUEST
         await connecting  # by the retransmission of message_3
         assert await lamp.ask("home-gw", b"\xa0") == b"\xa1\xa0"
-        stranger.close()
-        wire.close()
+        await stranger.close()
+        await wire.close()
 
 
 @pytest.mark.parametrize("which", [1, 2])
 async def test_a_changed_message_from_the_responder_makes_no_session(tmp_path, which):
     async with parties(tmp_path, *LAMP_AND_GATEWAY) as (lamp, gateway):
-        wire = await Wire.open(gateway.address)
+        wire = await Wire.open(gateway.place)
 
         def spoil(data, towards_server):
             last = not towards_server and len(wire.to_client) == which - 1
@@ -467,16 +477,17 @@ async def test_a_changed_message_from_the_responder_makes_no_session(tmp_path, w
 
         wire.judge = spoil
         with pytest.raises(HandshakeFailed):
-            await lamp.endpoint.connect("home-gw", *wire.address)
+            await lamp.endpoint.connect("home-gw", wire.place)
         assert not lamp.endpoint.has_session("home-gw")
         assert not gateway.endpoint.has_session("lamp")
         assert lamp.store.contexts() == gateway.store.contexts() == []
-        wire.close()
+        await wire.close()
 
 
 # A foreign peer of another make: aiocoap's own client with its own EDHOC
 
 
+@only_on("udp")
 @pytest.mark.req("CPNS-GKM-50")
 async def test_the_edhoc_and_oscore_client_of_aiocoap_is_served_as_any_pne(tmp_path):
     async with parties(tmp_path, *LAMP_AND_GATEWAY) as (lamp, gateway):

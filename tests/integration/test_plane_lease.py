@@ -120,13 +120,13 @@ async def test_a_stopped_process_whose_lease_was_taken_can_neither_send_nor_act_
 @pytest.mark.req("SEC-22", "SEC-23")
 async def test_a_peer_never_sees_a_number_twice_of_a_gateway_killed_at_any_moment(world):
     _, server, folder = world
-    wire = await Wire.open(server.address)
+    wire = await Wire.open(server.place)
     source = random.Random()
     for _ in range(LIVES):
         child = await Child.start(folder, wire.address[1])
         await asyncio.sleep(source.random() * 0.4)
         await child.end()
-    wire.close()
+    await wire.close()
     requests = {}
     for datagram in wire.to_server:
         message = aiocoap.Message.decode(datagram)

@@ -10,6 +10,7 @@ from device_agent.crypto import p256
 from device_agent.edhoc import Initiator as InitiatorOfBoard
 from message_plane import edhoc, tuning
 from message_plane.edhoc import Initiator
+from message_plane.links.udp import UdpAddress
 from tests.integration.plane_world import parties
 
 LAMP_AND_GATEWAY = (("lamp", "pne"), ("home-gw", "gateway"))
@@ -26,8 +27,13 @@ class Door:
 
     def knock(self, host, now):
         """The CoAP code of the answer to message_1 from `host`, which gets answers at that address."""
-        echo = self.reception._guard.echo(host, 5683, now)
-        return self.reception.answer(self.message_1, host, 5683, echo, now)[0].code
+        echo = self.reception._guard.echo(at(host), now)
+        return self.reception.answer(self.message_1, at(host), echo, now)[0].code
+
+
+def at(host):
+    """An address of a host that no socket has to reach."""
+    return UdpAddress(None, None, (host, 5683))
 
 
 @pytest.fixture
@@ -52,7 +58,7 @@ async def test_message_1_from_a_forged_address_keeps_its_owner_from_nothing(door
     assert door.knock("10.0.0.1", NOW) == CHANGED
     (waiting,) = door.reception._half_open._entries
     for step in range(100):
-        door.reception.answer(door.message_1, "10.0.0.1", 5683, None, NOW + step / 5)
+        door.reception.answer(door.message_1, at("10.0.0.1"), None, NOW + step / 5)
     now = NOW + 20
     assert tuning.HALF_OPEN_PER_ADDRESS < len(door.reception._half_open) <= 1 + tuning.HALF_OPEN_UNPROVEN
     assert waiting in door.reception._half_open
@@ -69,7 +75,7 @@ async def test_octets_that_break_the_library_in_message_1_are_not_held_against_a
 
     with monkeypatch.context() as patch:
         patch.setattr(edhoc, "Responder", panics)
-        assert door.reception.answer(door.message_1, "10.0.0.1", 5683, None, NOW)[0].code == BAD_REQUEST
+        assert door.reception.answer(door.message_1, at("10.0.0.1"), None, NOW)[0].code == BAD_REQUEST
         assert door.knock("10.0.0.2", NOW) == BAD_REQUEST
     assert door.knock("10.0.0.1", NOW + 1) == CHANGED
     assert door.knock("10.0.0.2", NOW + 1) == TOO_MANY_REQUESTS
@@ -85,7 +91,7 @@ async def test_an_address_whose_octets_break_the_library_waits_a_minute(door, mo
 
     with monkeypatch.context() as patch:
         patch.setattr(edhoc, "split_message_3", panics)
-        assert door.reception.answer(b"anything", "10.0.0.1", 5683, None, NOW)[0].code == BAD_REQUEST
+        assert door.reception.answer(b"anything", at("10.0.0.1"), None, NOW)[0].code == BAD_REQUEST
     assert door.knock("10.0.0.1", NOW + 1) == TOO_MANY_REQUESTS
     assert door.knock("10.0.0.2", NOW + 1) == CHANGED
     assert door.knock("10.0.0.1", NOW + 1 + tuning.PENALTY_S) == CHANGED
@@ -102,9 +108,9 @@ async def test_a_credential_by_value_is_taken_in_an_open_window_that_accepts_it_
             own, peer = (Credential.parse(party.credential.ccs) for party in (lamp, gateway))
             ephemeral = p256.private_key(random.randbytes)
             initiator = InitiatorOfBoard(own, lamp.identity.private_octets(), ephemeral, b"\1\2", peer, True)
-            message_2, _ = reception.answer(b"\xf5" + steps(initiator.message_1()), "10.0.0.1", 5683, None, now)
+            message_2, _ = reception.answer(b"\xf5" + steps(initiator.message_1()), at("10.0.0.1"), None, now)
             message_3 = steps(initiator.message_3(message_2.payload))
-            return reception.answer(initiator.prefix_3 + message_3, "10.0.0.1", 5683, None, now)[0].code == CHANGED
+            return reception.answer(initiator.prefix_3 + message_3, at("10.0.0.1"), None, now)[0].code == CHANGED
 
         assert not gets_in(NOW)
         reception.open_window(lambda credential: credential == lamp.credential, NOW + 20)
@@ -135,7 +141,7 @@ async def test_strangers_in_a_pairing_window_give_way_to_newer_ones_but_not_befo
         def stranger(number, host):
             recipient_id = number.to_bytes(3, "big")
             established = edhoc.Established(lamp.credential, True, b"\1\2", recipient_id, bytes(32))
-            sessions.add_as_responder(established, host, 5683)
+            sessions.add_as_responder(established, at(host))
             return sessions.by_recipient_id(recipient_id)
 
         board = stranger(0, "10.0.0.1")

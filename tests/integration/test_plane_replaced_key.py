@@ -18,6 +18,8 @@ from private_store.migrations import scripts
 from tests.integration.plane_world import Wire, parties
 from tests.waiting import until
 
+pytestmark = pytest.mark.usefixtures("each_link")
+
 SERVER_AND_GATEWAY = ("server", "server"), ("gw", "gateway")
 
 
@@ -69,7 +71,7 @@ async def refused(party, entity_id):
 @PLACES
 async def test_a_live_session_is_neither_served_nor_used(tmp_path, change, place):
     async with parties(tmp_path, *SERVER_AND_GATEWAY) as (server, old):
-        await old.endpoint.connect("server", *server.address)
+        await old.endpoint.connect("server", server.place)
         await old.ask("server", b"\xa0")
         await server.ask("gw", b"\xa0")
         with place(server) as store:
@@ -88,7 +90,7 @@ async def test_a_live_session_is_neither_served_nor_used(tmp_path, change, place
 @PLACES
 async def test_a_handshake_left_unused_makes_no_session(tmp_path, change, place):
     async with parties(tmp_path, *SERVER_AND_GATEWAY) as (server, old):
-        await old.endpoint.connect("server", *server.address)  # nothing was sent on it: a candidate at the Server
+        await old.endpoint.connect("server", server.place)  # nothing was sent on it: a candidate at the Server
         with place(server) as store:
             change(store, tmp_path)
         await refused(old, "server")
@@ -104,7 +106,7 @@ async def test_a_handshake_left_unused_makes_no_session(tmp_path, change, place)
 async def test_a_handshake_left_unused_is_not_kept_in_memory_either(tmp_path, change, place):
     """It is nowhere on the disk, so nothing is missing there: it goes because its key does not stand any more."""
     async with parties(tmp_path, *SERVER_AND_GATEWAY) as (server, old):
-        await old.endpoint.connect("server", *server.address)
+        await old.endpoint.connect("server", server.place)
         server.endpoint._sessions.reconcile()
         assert server.endpoint.in_contact("gw"), "while its key stands it waits to be used"
         with place(server) as store:
@@ -118,7 +120,7 @@ async def test_a_handshake_left_unused_is_not_kept_in_memory_either(tmp_path, ch
 async def test_a_handshake_of_ours_with_the_old_key_that_is_half_way_makes_no_session(tmp_path, place):
     """The gateway asks a Server whose key is replaced before message_4 comes."""
     async with parties(tmp_path, *SERVER_AND_GATEWAY) as (server, gateway):
-        wire = await Wire.open(server.address)
+        wire = await Wire.open(server.place)
         passed = []
 
         def judge(data, towards_server):
@@ -132,9 +134,9 @@ async def test_a_handshake_of_ours_with_the_old_key_that_is_half_way_makes_no_se
         wire.judge = judge
         try:
             with pytest.raises(PlaneError, match="not registered any more"):
-                await gateway.endpoint.connect("server", *wire.address)
+                await gateway.endpoint.connect("server", wire.place)
         finally:
-            wire.close()
+            await wire.close()
         assert len(passed) == 2 and gateway.store.contexts() == [] and not gateway.endpoint.has_session("server")
 
 
@@ -151,7 +153,7 @@ async def test_a_request_on_the_way_is_not_answered(tmp_path, change, place):
             return b"\xa1the Group Key"
 
         server.answer = slow
-        await old.endpoint.connect("server", *server.address)
+        await old.endpoint.connect("server", server.place)
         request = asyncio.create_task(refused(old, "server"))
         await until(lambda: server.got)
         with place(server) as store:
@@ -164,7 +166,7 @@ async def test_a_request_on_the_way_is_not_answered(tmp_path, change, place):
 @PLACES
 async def test_the_answer_to_a_request_of_ours_is_not_taken_from_the_old_key(tmp_path, place):
     async with parties(tmp_path, *SERVER_AND_GATEWAY) as (server, old):
-        await old.endpoint.connect("server", *server.address)
+        await old.endpoint.connect("server", server.place)
         await old.ask("server", b"\xa0")
         go_on = asyncio.Event()
 
@@ -185,16 +187,16 @@ async def test_the_answer_to_a_request_of_ours_is_not_taken_from_the_old_key(tmp
 @pytest.mark.req("SEC-32")
 async def test_the_new_key_gets_in_beside_what_is_left_of_the_old_one(tmp_path):
     async with parties(tmp_path, *SERVER_AND_GATEWAY) as (server, old):
-        await old.endpoint.connect("server", *server.address)
+        await old.endpoint.connect("server", server.place)
         await old.ask("server", b"\xa0")
         old.endpoint._sessions.drop("server")
-        await old.endpoint.connect("server", *server.address)  # a candidate beside the live one
+        await old.endpoint.connect("server", server.place)  # a candidate beside the live one
         await old.stop()
         old.identity = OwnIdentity.create(tmp_path / "new.key", "gw", "gateway")
         server.store.register(old.credential)
         await old.start()
         old.knows(server)
-        await old.endpoint.connect("server", *server.address)
+        await old.endpoint.connect("server", server.place)
         await old.ask("server", b"\xa0new", timeout_s=5)
         assert server.got[-1][1] == b"\xa0new" and server.endpoint.has_session("gw")
         assert len(server.store.contexts()) == 1

@@ -28,7 +28,7 @@ async def parties_with_notes(folder, names_and_roles, *, asks=notes_resource.NOT
         await second.start()
         first.knows(second)
         second.knows(first)
-        await first.endpoint.connect(second.entity_id, *second.address)
+        await first.endpoint.connect(second.entity_id, second.place)
         yield first, second
     finally:
         await first.stop()
@@ -119,9 +119,9 @@ async def test_a_kind_is_announced_to_whoever_asks_for_it_or_for_all(tmp_path):
         stranger = await Foreigner.open()
         for query, links in (((), all_of_them), (["rt=house.notes"], all_of_them[24:]), (["rt=house"], None)):
             question = Message(code=GET, uri_path=(".well-known", "core"), uri_query=query, _mtype=NON, _mid=1)
-            answer = await stranger.ask(question.encode(), gateway.address, 1.0 if links else 0.3)
+            answer = await stranger.ask(question.encode(), gateway.place, 1.0 if links else 0.3)
             assert answer is None if links is None else answer.endswith(b"\xff" + links)
-        stranger.close()
+        await stranger.close()
 
 
 async def test_what_follows_an_answer_begins_when_the_answer_has_left(tmp_path):

@@ -153,7 +153,7 @@ async def test_a_board_meets_the_echo_challenge_of_a_crowded_gateway(board, gate
 
 
 async def test_what_the_board_replays_to_us_and_we_to_it_is_dropped(board, gateway, signing):
-    wire = await Wire.open(gateway.address)
+    wire = await Wire.open(gateway.place)
     board.provision(gateway, signing)
     gateway.knows(board)
     board.start(wire.address)
@@ -162,11 +162,11 @@ async def test_what_the_board_replays_to_us_and_we_to_it_is_dropped(board, gatew
     await until(lambda: gateway.counters["requests_replayed"] == 1)
     await gateway.ask("lamp", b"\xa0key")
     request = next(data for data in wire.to_client[::-1] if data[1] == 2)
-    wire.transport.sendto(renumbered(request), wire.client)
+    wire.say_to_client(renumbered(request))
     await asyncio.sleep(0.3)
     assert board.heard == [b"\xa0key"]
     assert len(gateway.got) == 1
-    wire.close()
+    await wire.close()
 
 
 async def test_a_long_message_fits_one_datagram_to_a_board_and_back(connected, gateway):

@@ -18,6 +18,7 @@ from message_plane.cpns_resource import PATH, cpns_resource
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.errors import HandshakeFailed, PeerRefused, PeerUnreachable, PlaneError
 from message_plane.identity import OwnIdentity
+from message_plane.links.udp import UdpLink, place_of
 from message_plane.session_store import SessionStore
 from tests.unit.cpns_server_parts import PnGw, error_of, succeeded
 from tests.waiting import until
@@ -39,9 +40,9 @@ class UdpPnGw(PnGw):
             identity=self.identity,
             store=self.store,
             resources={PATH: cpns_resource(self.take)},
-            bind=[("127.0.0.1", 0)],
+            links=[UdpLink([("127.0.0.1", 0)])],
         )
-        await self.endpoint.connect("cpns.example", *server.addresses[0])
+        await self.endpoint.connect("cpns.example", place_of(*server.addresses[0]))
 
     async def take(self, peer: Peer, message: bytes) -> bytes:
         assert (peer.entity_id, peer.role) == ("cpns.example", "server")

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from gateway_agent.keep_alive import SIGN_EVERY, KeepAlive
-from gateway_agent.sessions import UdpUplink
+from gateway_agent.sessions import ServerSession
 from key_servers.cpns_server.app import CpnsServer
 from message_plane import credentials
 from message_plane.cpns_resource import PATH, cpns_resource
 from message_plane.endpoint import Endpoint
+from message_plane.links.udp import UdpLink, place_of
 from tests.integration.plane_world import LOOPBACK, Foreigner
 from tests.integration.test_server_udp import CONFIG, UdpPnGw
 from tests.waiting import until
@@ -82,10 +83,13 @@ async def behind_a_router(folder: Path) -> AsyncIterator[tuple[CpnsServer, UdpPn
     server.register_gateway("gw.home", "pn.home", home.identity.credential.ccs, is_open=True)
     home.store.register(credentials.parse(server.credential(), "server"))
     home.endpoint = await Endpoint.open(
-        identity=home.identity, store=home.store, resources={PATH: cpns_resource(home.take)}, bind=[("127.0.0.1", 0)]
+        identity=home.identity,
+        store=home.store,
+        resources={PATH: cpns_resource(home.take)},
+        links=[UdpLink([("127.0.0.1", 0)])],
     )
     try:
-        await home.endpoint.connect(SERVER_ID, *router.address)
+        await home.endpoint.connect(SERVER_ID, place_of(*router.address))
         await home.ask_to_create("lamp", SG)
         await until(lambda: home.newest(SG) == 1)
         yield server, home, router
@@ -146,11 +150,11 @@ async def test_nobody_else_can_tell_the_server_where_the_pn_gw_is(tmp_path: Path
     async with behind_a_router(tmp_path) as (server, home, _):
         stranger = await Foreigner.open()
         for message in (b"\x40\x00\x12\x34", b"\x70\x00\x12\x34"):  # a ping, and a reset that answers none
-            stranger.send(message, server.addresses[0])
-        assert await stranger.received.get() == b"\x70\x00\x12\x34"
+            await stranger.send(message, place_of(*server.addresses[0]))
+        assert (await stranger.received.get())[0] == b"\x70\x00\x12\x34"
         server.update_key(SG)
         await until(lambda: home.newest(SG) == 2)
-        stranger.close()
+        await stranger.close()
 
 
 async def test_without_a_session_or_with_a_dead_server_it_goes_on_trying(
@@ -166,7 +170,7 @@ async def test_without_a_session_or_with_a_dead_server_it_goes_on_trying(
             await asyncio.sleep(0.1)
             assert router.pings <= pings + 1
             router.cut = False
-            await home.endpoint.connect(SERVER_ID, *router.address)
+            await home.endpoint.connect(SERVER_ID, place_of(*router.address))
             await until(lambda: router.pings > pings + 3)
 
 
@@ -178,8 +182,8 @@ async def test_a_gateway_started_anew_makes_another_session_if_the_server_has_lo
             identity=home.identity,
             store=home.store,
             resources={PATH: cpns_resource(home.take)},
-            bind=[("127.0.0.1", 0)],
+            links=[UdpLink([("127.0.0.1", 0)])],
         )
         assert home.endpoint.has_session(SERVER_ID)
         await server.restore()  # ends all sessions
-        assert await UdpUplink(home.endpoint, SERVER_ID, *router.address).request(home.list_of_versions())
+        assert await ServerSession(home.endpoint, SERVER_ID, place_of(*router.address)).request(home.list_of_versions())

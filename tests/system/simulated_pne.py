@@ -8,6 +8,7 @@ from message_plane.cpns_resource import PATH, cpns_resource
 from message_plane.credentials import Credential
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.identity import OwnIdentity
+from message_plane.links.udp import UdpLink, place_of
 from message_plane.session_store import SessionStore
 
 Answerer = Callable[[int, dict], bytes]
@@ -34,9 +35,9 @@ class SimulatedPne:
             identity=self.identity,
             store=self.sessions,
             resources={PATH: cpns_resource(self._take)},
-            bind=[("127.0.0.1", 0)],
+            links=[UdpLink([("127.0.0.1", 0)])],
         )
-        await self.endpoint.connect(gateway.entity_id, *address)
+        await self.endpoint.connect(gateway.entity_id, place_of(*address))
 
     async def ask(self, code: int, fields: dict, timeout_s: float = 30) -> dict:
         """One CPNS message in this PNE's name; the fields of its answer."""

@@ -13,6 +13,7 @@ from cpns.errors import NotAddressed
 from device_agent.coap.message import CON, Message
 from gateway_agent.core.roll_over import to_be_signed
 from message_plane.identity import BroadcastSigningKey
+from message_plane.links.udp import host_and_port
 from tests.system.conftest import house_of
 from tests.system.forging import by_a_member, by_an_outsider, gkdk_of
 from tests.system.simulated_pne import SimulatedPne
@@ -115,7 +116,7 @@ async def test_two_thousand_gkdk_requests_use_one_slot_and_change_no_key(tmp_pat
         greedy = SimulatedPne(tmp_path / "greedy", "greedy")
         house.app.register(greedy.identity.credential)
         try:
-            await greedy.connect(house.app.identity.credential, house.app.endpoint.addresses[0])
+            await greedy.connect(house.app.identity.credential, host_and_port(house.app.endpoint.places[0]))
             answers = []
 
             async def ask(count):
@@ -134,7 +135,7 @@ async def test_two_thousand_gkdk_requests_use_one_slot_and_change_no_key(tmp_pat
         last = SimulatedPne(tmp_path / "last", "last")
         house.app.register(last.identity.credential)
         try:
-            await last.connect(house.app.identity.credential, house.app.endpoint.addresses[0])
+            await last.connect(house.app.identity.credential, host_and_port(house.app.endpoint.places[0]))
             record = (await last.ask(numbers.GKDK_ASSIGNMENT_REQUEST, {}))[messages.GKDK]
         finally:
             await last.close()

@@ -20,6 +20,7 @@ from keycast.virtual_board.loopback import free_numbers, own_port
 from message_plane.cpns_resource import GATEWAY_KIND, PATH, cpns_resource
 from message_plane.endpoint import Endpoint
 from message_plane.identity import OwnIdentity
+from message_plane.links.udp import UdpLink, host_and_port
 from message_plane.session_store import SessionStore
 from tests.integration.false_board import FalseBoard, unpaired
 from tests.system.conftest import house_of
@@ -51,7 +52,7 @@ def record_of(board):
 
 
 def address_of(app):
-    host, port = app.endpoint.addresses[0]
+    host, port = host_and_port(app.endpoint.places[0])
     return f"{host}:{port}"
 
 
@@ -110,7 +111,7 @@ async def test_a_relay_between_board_and_gateway_pairs_neither(tmp_path):
     async with house_of(tmp_path, 1) as house:
         identity = OwnIdentity.create(tmp_path / "relay.key", GATEWAY_ID, "gateway")
         sessions = SessionStore(tmp_path / "relay.db")
-        towards_gateway = FalseBoard(house.app.endpoint.addresses[0], "lamp.new")
+        towards_gateway = FalseBoard(host_and_port(house.app.endpoint.places[0]), "lamp.new")
         asked, proofs = [], []
 
         async def relay(peer, message):
@@ -128,10 +129,10 @@ async def test_a_relay_between_board_and_gateway_pairs_neither(tmp_path):
             identity=identity,
             store=sessions,
             resources={PATH: cpns_resource(relay, GATEWAY_KIND)},
-            bind=[("127.0.0.1", 0)],
+            links=[UdpLink([("127.0.0.1", 0)])],
         )
         endpoint.open_pairing(lambda credential: True, {PATH: cpns_resource(relay)})
-        host, port = endpoint.addresses[0]
+        host, port = host_and_port(endpoint.places[0])
         try:
             async with new_board(tmp_path / "new", f"{host}:{port}") as board:
                 command = asyncio.create_task(board.command("pair", timeout_s=60))

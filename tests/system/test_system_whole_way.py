@@ -13,6 +13,7 @@ from device_agent.key_store import KeyStore
 from device_agent.membership import record_name
 from keycast.demo.house import PN_ID
 from keycast.virtual_board.board import BoardError
+from message_plane.links.udp import host_and_port
 from tests.system.conftest import house_of
 from tests.system.simulated_pne import SimulatedPne
 from tests.system.watching import confirmed, events, group_messages, held, join, keyed, newest, objects, until
@@ -141,7 +142,7 @@ async def test_a_member_without_gkdk_gets_by_unicast_what_the_others_get_by_broa
     members = [HALL, KITCHEN, PORCH]
     await join(house, "mixed", members)
     try:
-        await guest.connect(house.app.identity.credential, house.app.endpoint.addresses[0])
+        await guest.connect(house.app.identity.credential, host_and_port(house.app.endpoint.places[0]))
         joined = await guest.ask(numbers.JOIN_REQUEST, {messages.SG_ID: "mixed"})
         assert joined[messages.RESULT] == "1"
         before = await keyed(house, "mixed", members)

@@ -61,7 +61,8 @@ class Home:
             service.app.register(identity.credential)
             await ask(service, name, numbers.GKDK_ASSIGNMENT_REQUEST, {})
             await ask(service, name, numbers.JOIN_REQUEST, {messages.SG_ID: SG})
-            context = StoredContext(bytes([number]), b"s", name, CONTEXT_SECRET, b"saltsalt", 1000, 64, "127.0.0.1", 9)
+            place = "udp:127.0.0.1:9"
+            context = StoredContext(bytes([number]), b"s", name, CONTEXT_SECRET, b"saltsalt", 1000, 64, place)
             await service.app.endpoint._queue.commit(AddContext(context, identity.credential))
         self.note(service)
 

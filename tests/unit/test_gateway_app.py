@@ -12,6 +12,7 @@ from gateway_agent.errors import GatewayError, NoBroadcastInterface
 from gateway_agent.radios.udp_broadcast import BroadcastSection
 from message_plane.errors import IdentityError, PlaneError, PortInUse
 from message_plane.identity import BroadcastSigningKey
+from message_plane.links.udp import host_and_port
 from message_plane.session import Peer
 
 
@@ -57,7 +58,7 @@ async def test_a_key_file_that_others_can_read_stops_the_gateway_with_a_sentence
 async def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
     first = await opened(tmp_path / "a")
     try:
-        port = first.endpoint.addresses[0][1]
+        port = host_and_port(first.endpoint.places[0])[1]
         with pytest.raises(PortInUse, match=str(port)):
             await opened(tmp_path / "b", port=port)
     finally:

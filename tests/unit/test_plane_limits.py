@@ -10,9 +10,15 @@ from message_plane import blockwise, tuning
 from message_plane.datagram import check_datagram
 from message_plane.flood import FloodGuard, Verdict
 from message_plane.half_open import HalfOpen
+from message_plane.links.udp import UdpAddress
 from message_plane.rate import Bucket, Buckets
 
 MOST = cpns_tuning.UPLINK_MESSAGE_MAX
+
+
+def at(host, port=5683):
+    """An address that no socket has to reach."""
+    return UdpAddress(None, None, (host, port))
 
 
 class Responder:
@@ -42,10 +48,10 @@ def test_only_so_many_buckets_are_remembered():
 
 @pytest.mark.req("SEC-21")
 def test_above_ten_handshakes_a_second_everybody_is_asked_for_echo_first(guard):
-    verdicts = [guard.judge(f"10.0.0.{n}", 5683, None, False, 1000.0) for n in range(30)]
+    verdicts = [guard.judge(at(f"10.0.0.{n}"), None, False, 1000.0) for n in range(30)]
     assert verdicts[:10] == [Verdict.PROCEED] * 10
     assert verdicts[10:] == [Verdict.CHALLENGE] * 20
-    assert guard.judge("10.0.1.1", 5683, None, False, 1001.0) is Verdict.PROCEED
+    assert guard.judge(at("10.0.1.1"), None, False, 1001.0) is Verdict.PROCEED
 
 
 @pytest.mark.req("SEC-21")
@@ -53,8 +59,8 @@ def test_one_address_gets_one_handshake_a_second(guard):
     verdicts = []
     for step in range(100):
         now = 1000 + step / 10
-        echo = guard.echo("10.0.0.1", 5683, now)
-        verdicts.append(guard.judge("10.0.0.1", 5683, echo, False, now))
+        echo = guard.echo(at("10.0.0.1"), now)
+        verdicts.append(guard.judge(at("10.0.0.1"), echo, False, now))
     burst = tuning.HANDSHAKES_PER_ADDRESS[1]
     assert 9 <= verdicts.count(Verdict.PROCEED) - burst <= 11
     assert set(verdicts) == {Verdict.PROCEED, Verdict.REFUSE}
@@ -62,7 +68,7 @@ def test_one_address_gets_one_handshake_a_second(guard):
 
 @pytest.mark.req("SEC-21")
 def test_one_address_that_proves_nothing_gets_one_handshake_a_second_too(guard):
-    verdicts = [guard.judge("10.0.0.1", 5683, None, False, 1000 + step / 10) for step in range(100)]
+    verdicts = [guard.judge(at("10.0.0.1"), None, False, 1000 + step / 10) for step in range(100)]
     burst = tuning.HANDSHAKES_PER_ADDRESS[1]
     assert 9 <= verdicts.count(Verdict.PROCEED) - burst <= 11
     assert set(verdicts) == {Verdict.PROCEED, Verdict.CHALLENGE}
@@ -71,49 +77,49 @@ def test_one_address_that_proves_nothing_gets_one_handshake_a_second_too(guard):
 @pytest.mark.req("SEC-21")
 def test_a_forged_address_does_not_use_up_the_limit_of_the_one_it_names(guard):
     for step in range(50):
-        guard.judge("10.0.0.1", 4000 + step, None, False, 1000.0)
-    echo = guard.echo("10.0.0.1", 5683, 1000.0)
-    assert guard.judge("10.0.0.1", 5683, echo, False, 1000.0) is Verdict.PROCEED
+        guard.judge(at("10.0.0.1", 4000 + step), None, False, 1000.0)
+    echo = guard.echo(at("10.0.0.1"), 1000.0)
+    assert guard.judge(at("10.0.0.1"), echo, False, 1000.0) is Verdict.PROCEED
 
 
 @pytest.mark.req("SEC-21")
 def test_an_echo_value_is_good_for_its_address_and_its_time_only(guard):
-    echo = guard.echo("10.0.0.1", 5683, 1000.0)
+    echo = guard.echo(at("10.0.0.1"), 1000.0)
     crowded = True
-    assert guard.judge("10.0.0.2", 5683, echo, crowded, 1000.0) is Verdict.CHALLENGE
-    assert guard.judge("10.0.0.1", 5684, echo, crowded, 1000.0) is Verdict.CHALLENGE
-    assert guard.judge("10.0.0.1", 5683, echo, crowded, 1001.0 + tuning.ECHO_LIFE_S) is Verdict.CHALLENGE
-    assert guard.judge("10.0.0.1", 5683, echo, crowded, 990.0) is Verdict.CHALLENGE
+    assert guard.judge(at("10.0.0.2"), echo, crowded, 1000.0) is Verdict.CHALLENGE
+    assert guard.judge(at("10.0.0.1", 5684), echo, crowded, 1000.0) is Verdict.CHALLENGE
+    assert guard.judge(at("10.0.0.1"), echo, crowded, 1001.0 + tuning.ECHO_LIFE_S) is Verdict.CHALLENGE
+    assert guard.judge(at("10.0.0.1"), echo, crowded, 990.0) is Verdict.CHALLENGE
     for damaged in (b"", echo[:-1], echo + b"\0", bytes(len(echo))):
-        assert guard.judge("10.0.0.1", 5683, damaged, crowded, 1000.0) is Verdict.CHALLENGE
-    assert FloodGuard(bytes(32)).judge("10.0.0.1", 5683, echo, crowded, 1000.0) is Verdict.CHALLENGE
-    assert guard.judge("10.0.0.1", 5683, echo, crowded, 1000.0) is Verdict.PROCEED
+        assert guard.judge(at("10.0.0.1"), damaged, crowded, 1000.0) is Verdict.CHALLENGE
+    assert FloodGuard(bytes(32)).judge(at("10.0.0.1"), echo, crowded, 1000.0) is Verdict.CHALLENGE
+    assert guard.judge(at("10.0.0.1"), echo, crowded, 1000.0) is Verdict.PROCEED
 
 
 def test_an_address_whose_octets_broke_the_library_waits_a_minute(guard):
-    guard.punish("10.0.0.1", 1000.0)
-    echo = guard.echo("10.0.0.1", 5683, 1000.0)
-    assert guard.judge("10.0.0.1", 5683, echo, False, 1000.0) is Verdict.REFUSE
-    assert guard.judge("10.0.0.2", 5683, None, False, 1000.0) is Verdict.PROCEED
-    assert guard.judge("10.0.0.1", 5683, None, False, 1000.1 + tuning.PENALTY_S) is Verdict.PROCEED
+    guard.punish(at("10.0.0.1"), 1000.0)
+    echo = guard.echo(at("10.0.0.1"), 1000.0)
+    assert guard.judge(at("10.0.0.1"), echo, False, 1000.0) is Verdict.REFUSE
+    assert guard.judge(at("10.0.0.2"), None, False, 1000.0) is Verdict.PROCEED
+    assert guard.judge(at("10.0.0.1"), None, False, 1000.1 + tuning.PENALTY_S) is Verdict.PROCEED
 
 
 @pytest.mark.req("SEC-21", "SEC-35")
 def test_half_open_handshakes_are_few_short_lived_and_bound_to_their_address():
     table = HalfOpen()
     for n in range(tuning.HALF_OPEN_PER_ADDRESS):
-        table.add(Responder(bytes([0, 0, n])), "10.0.0.1", 5683, 1000.0, proven=True)
+        table.add(Responder(bytes([0, 0, n])), at("10.0.0.1"), 1000.0, proven=True)
     for n in range(tuning.HALF_OPEN_MAX - tuning.HALF_OPEN_PER_ADDRESS):
-        table.add(Responder(b"\1" + n.to_bytes(2, "big")), f"10.1.{n >> 8}.{n & 255}", 5683, 1001.0, proven=True)
+        table.add(Responder(b"\1" + n.to_bytes(2, "big")), at(f"10.1.{n >> 8}.{n & 255}"), 1001.0, proven=True)
     assert table.crowded and len(table) == tuning.HALF_OPEN_MAX
-    assert table.take(b"\0\0\0", "10.0.0.2", 5683) is None
-    assert table.take(b"\0\0\0", "10.0.0.1", 5684) is None
-    assert table.take(b"\0\0\0", "10.0.0.1", 5683).c_r == b"\0\0\0"
-    assert table.take(b"\0\0\0", "10.0.0.1", 5683) is None, "one try"
+    assert table.take(b"\0\0\0", at("10.0.0.2")) is None
+    assert table.take(b"\0\0\0", at("10.0.0.1", 5684)) is None
+    assert table.take(b"\0\0\0", at("10.0.0.1")).c_r == b"\0\0\0"
+    assert table.take(b"\0\0\0", at("10.0.0.1")) is None, "one try"
     assert table.expire(1000.0 + tuning.HALF_OPEN_S) == tuning.HALF_OPEN_PER_ADDRESS - 1
     assert table.expire(1001.0 + tuning.HALF_OPEN_S) == tuning.HALF_OPEN_MAX - tuning.HALF_OPEN_PER_ADDRESS
     assert len(table) == 0 and not table.crowded
-    assert not table._per_host, "no address is remembered that has none"
+    assert not table._per_sender, "no address is remembered that has none"
 
 
 @pytest.mark.req("SEC-21", "SEC-35")
@@ -122,41 +128,41 @@ def test_whoever_has_many_addresses_keeps_nobody_out_for_longer_than_a_board_nee
     table, board_needs_s = HalfOpen(), 5
     begun = tuning.HALF_OPEN_MAX
     for n in range(begun):
-        table.add(Responder(b"\1" + n.to_bytes(2, "big")), f"10.1.{n >> 8}.{n & 255}", 5683, 1000.0, proven=True)
-    table.add(Responder(b"\0\0\0"), "10.0.0.1", 5683, 1000.0, proven=True)
+        table.add(Responder(b"\1" + n.to_bytes(2, "big")), at(f"10.1.{n >> 8}.{n & 255}"), 1000.0, proven=True)
+    table.add(Responder(b"\0\0\0"), at("10.0.0.1"), 1000.0, proven=True)
     for n in range(begun, begun + int(tuning.HANDSHAKES_MAX[0]) * board_needs_s):
-        table.add(Responder(b"\1" + n.to_bytes(2, "big")), f"10.1.{n >> 8}.{n & 255}", 5683, 1000.0, proven=True)
+        table.add(Responder(b"\1" + n.to_bytes(2, "big")), at(f"10.1.{n >> 8}.{n & 255}"), 1000.0, proven=True)
         assert len(table) == tuning.HALF_OPEN_MAX
-    assert table.take(b"\0\0\0", "10.0.0.1", 5683).c_r == b"\0\0\0"
+    assert table.take(b"\0\0\0", at("10.0.0.1")).c_r == b"\0\0\0"
     for n in range(2 * tuning.HALF_OPEN_PER_ADDRESS):  # one address displaces its own only
-        table.add(Responder(b"\2\0" + bytes([n])), "10.0.0.2", 5683, 1000.0, proven=True)
-    assert table.take(b"\2\0\0", "10.0.0.2", 5683) is None and len(table) == tuning.HALF_OPEN_MAX
+        table.add(Responder(b"\2\0" + bytes([n])), at("10.0.0.2"), 1000.0, proven=True)
+    assert table.take(b"\2\0\0", at("10.0.0.2")) is None and len(table) == tuning.HALF_OPEN_MAX
 
 
 @pytest.mark.req("SEC-21", "SEC-35")
 def test_half_open_handshakes_of_forged_addresses_share_one_small_pool():
     table = HalfOpen()
     for n in range(3 * tuning.HALF_OPEN_UNPROVEN):
-        table.add(Responder(b"\1" + n.to_bytes(2, "big")), "10.0.0.1", 5683, 1000.0, proven=False)
+        table.add(Responder(b"\1" + n.to_bytes(2, "big")), at("10.0.0.1"), 1000.0, proven=False)
         assert len(table) == min(n + 1, tuning.HALF_OPEN_UNPROVEN)
         assert table.crowded == (n + 1 >= tuning.HALF_OPEN_UNPROVEN // 4)
-    assert table.take(b"\1\0\0", "10.0.0.1", 5683) is None, "the oldest gave way"
+    assert table.take(b"\1\0\0", at("10.0.0.1")) is None, "the oldest gave way"
     newest = b"\1" + (3 * tuning.HALF_OPEN_UNPROVEN - 1).to_bytes(2, "big")
-    assert table.take(newest, "10.0.0.1", 5683).c_r == newest
-    table.add(Responder(b"\0\0\0"), "10.0.0.1", 5683, 1001.0, proven=True)
+    assert table.take(newest, at("10.0.0.1")).c_r == newest
+    table.add(Responder(b"\0\0\0"), at("10.0.0.1"), 1001.0, proven=True)
     for n in range(3 * tuning.HALF_OPEN_UNPROVEN):
-        table.add(Responder(b"\2" + n.to_bytes(2, "big")), "10.0.0.1", 5683, 1001.0, proven=False)
-    assert table.take(b"\0\0\0", "10.0.0.1", 5683).c_r == b"\0\0\0", "a proven one gives way to none of them"
+        table.add(Responder(b"\2" + n.to_bytes(2, "big")), at("10.0.0.1"), 1001.0, proven=False)
+    assert table.take(b"\0\0\0", at("10.0.0.1")).c_r == b"\0\0\0", "a proven one gives way to none of them"
     assert table.expire(1001.0 + tuning.HALF_OPEN_S) == tuning.HALF_OPEN_UNPROVEN and len(table) == 0
 
 
 @pytest.mark.req("SEC-21", "SEC-35")
 def test_octets_that_broke_the_library_from_a_forged_address_cost_it_one_more_round_trip(guard):
-    guard.punish("10.0.0.1", 1000.0, proven=False)
+    guard.punish(at("10.0.0.1"), 1000.0, proven=False)
     for host in ("10.0.0.1", "10.0.0.2"):
-        assert guard.judge(host, 5683, None, False, 1001.0) is Verdict.CHALLENGE
-        assert guard.judge(host, 5683, guard.echo(host, 5683, 1001.0), False, 1001.0) is Verdict.PROCEED
-        assert guard.judge(host, 5683, None, False, 1000.0 + tuning.PENALTY_S) is Verdict.PROCEED
+        assert guard.judge(at(host), None, False, 1001.0) is Verdict.CHALLENGE
+        assert guard.judge(at(host), guard.echo(at(host), 1001.0), False, 1001.0) is Verdict.PROCEED
+        assert guard.judge(at(host), None, False, 1000.0 + tuning.PENALTY_S) is Verdict.PROCEED
 
 
 @pytest.mark.parametrize(

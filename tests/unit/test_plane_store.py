@@ -23,7 +23,7 @@ from message_plane.session_store import (
     RaiseCeiling,
     RemoveContext,
     SessionStore,
-    SetAddress,
+    SetPlace,
     StoredContext,
     parse_registration,
 )
@@ -38,7 +38,8 @@ def fresh(entity_id, role="pne"):
 
 
 def context(recipient_id=b"abc", entity_id="lamp", ceiling=64, established=1000):
-    return StoredContext(recipient_id, b"\x01\x02", entity_id, SECRET, b"saltsalt", established, ceiling, "10.0.0.1", 9)
+    place = "udp:10.0.0.1:9"
+    return StoredContext(recipient_id, b"\x01\x02", entity_id, SECRET, b"saltsalt", established, ceiling, place)
 
 
 @pytest.fixture
@@ -239,12 +240,12 @@ def test_secrets_do_not_show_in_reprs():
 
 def test_contexts_come_back_as_they_were_written(store, lamp, path):
     lease = store.acquire(OWN_X)
-    store.commit(lease, [AddContext(context(), lamp), RaiseCeiling(b"abc", 128), SetAddress(b"abc", "10.0.0.7", 5683)])
+    store.commit(lease, [AddContext(context(), lamp), RaiseCeiling(b"abc", 128), SetPlace(b"abc", "udp:10.0.0.7:5683")])
     store.close()
     again = SessionStore(path)
     (found,) = again.contexts()
     again.close()
-    assert found == StoredContext(b"abc", b"\x01\x02", "lamp", SECRET, b"saltsalt", 1000, 128, "10.0.0.7", 5683)
+    assert found == StoredContext(b"abc", b"\x01\x02", "lamp", SECRET, b"saltsalt", 1000, 128, "udp:10.0.0.7:5683")
 
 
 @pytest.mark.req("SEC-22")

@@ -28,6 +28,7 @@ from key_servers.cpns_server.values import GroupState, JoinPolicy, MemberState, 
 from keycast.virtual_board.loopback import own_port
 from message_plane import credentials
 from message_plane.identity import OwnIdentity
+from message_plane.links.udp import place_of
 from message_plane.session_store import AddContext, SessionStore, StoredContext
 from tools.bench.pn_gateways import Expect, GatewayKeys, fits, host, serve
 from tools.bench.rows import Line, Row, Skipped, Tell
@@ -211,8 +212,7 @@ def _stored(number: int, keys: GatewayKeys, port: int) -> StoredContext:
         master_salt=keys.salt,
         established=int(time.time()),
         sender_ceiling=_NUMBERS_USED,
-        host=keys.host,
-        port=port,
+        place=place_of(keys.host, port),
     )
 
 
