@@ -57,7 +57,7 @@ _LINES: dict[type, Callable[[Any], str]] = {
     events.Left: lambda event: f"{event.pne_id} has left {event.sg_id}",
     events.Removed: lambda event: f"{event.pne_id} is out of {event.sg_id}: the CPNS Server's list names it no more",
     events.Retired: _retired,
-    events.Held: lambda event: f"{event.pne_id} joins and leaves too often: held until keycast device release",
+    events.Held: lambda event: f"{event.pne_id} joins and leaves too often: held until keycast board release",
     events.KeyArrived: _key_arrived,
     events.KeyDelivered: _key_delivered,
     events.GroupDeleted: lambda event: f"{event.sg_id} is deleted and its keys are erased",

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from keycast.terminal.json_option import Answering
-from keycast.terminal.options import refusal, show_json
+from keycast.terminal.options import refusal, renamed, show_json
 
 # word -> (module with a typer `app` of sub-commands, or with one function `command`; one line of help)
 WORDS = {
@@ -17,7 +17,7 @@ WORDS = {
     "gateway": ("keycast.commands.gateway", "Run a PN GW, write its configuration, restore it."),
     "server": ("keycast.commands.server", "Run a CPNS Server on its own, beside its gateways."),
     "group": ("keycast.commands.group", "Create, show, re-key and delete Service Groups; expel members."),
-    "device": ("keycast.commands.device", "Register, provision, pair, list and retire boards."),
+    "board": ("keycast.commands.board", "Provision, pair, list and retire boards."),
     "status": ("keycast.commands.status", "What a running gateway sees and does."),
     "kms": ("keycast.commands.kms", "Run a key management server (KMS), its users and tokens."),
     "gms": ("keycast.commands.gms", "Run a group management server (GMS): groups, members, group master keys."),
@@ -26,6 +26,8 @@ WORDS = {
     "mikey": ("keycast.commands.mikey", "Read and write MIKEY-SAKKE messages (I_MESSAGE)."),
 }
 
+FORMER_WORDS = {"device": "board"}
+"""Words of the release before, with those of today: they are understood for one more release."""
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """What was typed is no command: Click's, which releases of typer bring under different names."""
@@ -52,6 +54,10 @@ def program(typed: list[str]) -> typer.Typer:
             tree.add_typer(module.app, name=name, help=line)
         else:
             tree.command(name)(module.command)
+    if word in FORMER_WORDS:
+        where, line = WORDS[FORMER_WORDS[word]]
+        said = None if "--json" in typed else _say_the_new_word
+        tree.add_typer(importlib.import_module(where).app, name=word, help=line, hidden=True, callback=said)
     return tree
 
 
@@ -106,6 +112,11 @@ def _options(
     ] = False,
 ) -> None:
     """Has nothing to do itself."""
+
+
+def _say_the_new_word(context: typer.Context) -> None:
+    former = str(context.info_name)
+    renamed(former, FORMER_WORDS[former])
 
 
 def _not_loaded() -> None:

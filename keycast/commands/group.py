@@ -18,8 +18,8 @@ NewSgArgument = Annotated[str, typer.Argument(metavar="SG", help="SG ID of the n
 SgArgument = Annotated[
     str, typer.Argument(metavar="SG", help="SG ID of the Service Group.", autocompletion=completion.groups)
 ]
-PneArgument = Annotated[
-    str, typer.Argument(metavar="PNE", help="PNE ID of the board.", autocompletion=completion.boards)
+BoardArgument = Annotated[
+    str, typer.Argument(metavar="BOARD", help="Name of the board, its PNE ID.", autocompletion=completion.boards)
 ]
 
 
@@ -89,7 +89,7 @@ def _show(view: dict[str, Any]) -> None:
         )
         for each in view["members"]
     ]
-    show_table(console, ("PNE", "PN", "is", "since", "confirmed", "last report"), members)
+    show_table(console, ("board", "PN", "is", "since", "confirmed", "last report"), members)
     deliveries = [
         (
             each["gateway_id"],
@@ -105,20 +105,22 @@ def _show(view: dict[str, Any]) -> None:
 
 
 @app.command()
-def expel(sg: SgArgument, pne: PneArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None) -> None:
+def expel(
+    sg: SgArgument, board: BoardArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None
+) -> None:
     """Throw a board out of a Service Group; the others get a new key that it cannot read.
 
     Example: keycast group expel home/lights lamp.porch
     """
-    _point_out_member(config, state, sg, pne)
-    was = ask(config, state, "group.expel", sg_id=sg, pne_id=pne)
-    lines = [f"{pne} was no member of {sg}, and may not join any more."]
+    _point_out_member(config, state, sg, board)
+    was = ask(config, state, "group.expel", sg_id=sg, pne_id=board)
+    lines = [f"{board} was no member of {sg}, and may not join any more."]
     if was == "member":
         lines = [
-            f"{pne} is out of {sg}; a new key is on its way to the others.",
+            f"{board} is out of {sg}; a new key is on its way to the others.",
             "It still knows the Wi-Fi password, if it was ever told: change that if it left your hands.",
         ]
-    answer({"sg_id": sg, "pne_id": pne, "state": "expelled", "was": was}, *lines)
+    answer({"sg_id": sg, "pne_id": board, "state": "expelled", "was": was}, *lines)
 
 
 @app.command("open")
@@ -137,14 +139,16 @@ def open_to(
 
 
 @app.command()
-def permit(sg: SgArgument, pne: PneArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None) -> None:
+def permit(
+    sg: SgArgument, board: BoardArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None
+) -> None:
     """Let a board join: one of a listed group, or one that was expelled before.
 
     Example: keycast group permit home/lights lamp.porch
     """
-    _point_out_member(config, state, sg, pne)
-    ask(config, state, "group.permit", sg_id=sg, pne_id=pne)
-    answer({"sg_id": sg, "pne_id": pne, "state": "permitted"}, f"{pne} may join {sg}.")
+    _point_out_member(config, state, sg, board)
+    ask(config, state, "group.permit", sg_id=sg, pne_id=board)
+    answer({"sg_id": sg, "pne_id": board, "state": "permitted"}, f"{board} may join {sg}.")
 
 
 @app.command()
@@ -168,7 +172,7 @@ def delete(sg: SgArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOp
     answer({"sg_id": sg, "state": "deleted"}, f"{sg} is deleted.")
 
 
-def _point_out_member(config: Path, state: Path | None, sg: str, pne: str) -> None:
+def _point_out_member(config: Path, state: Path | None, sg: str, board: str) -> None:
     """Say which others that have to do with the group look like this board."""
     view = ask(config, state, "group.show", sg_id=sg)
-    point_out(pne, (member["pne_id"] for member in view["members"]))
+    point_out(board, (member["pne_id"] for member in view["members"]))

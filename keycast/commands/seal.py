@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import SecretStr
 
-from keycast.commands.group import PneArgument
+from keycast.commands.group import BoardArgument
 from keycast.terminal import extras
 from keycast.terminal.json_option import Answering
 from keycast.terminal.options import (
@@ -62,7 +62,7 @@ def demo(
 
 @app.command()
 def board(
-    pne: PneArgument,
+    pne: BoardArgument,
     kms_token_file: Annotated[
         Path, typer.Option(readable=False, help="File of mode 0600 with the board's token at the KMS.")
     ],
@@ -128,7 +128,7 @@ def _show_boards(found: list[dict[str, Any]]) -> None:
         end = each["keys_end"]
         until = "not heard yet" if end is None else _date(end) if end else "no keys"
         rows.append((each["pne_id"], each["user"], "yes" if each["there"] else "no", until))
-    show_table(console, ("PNE", "user", "there", "keys until"), rows)
+    show_table(console, ("board", "user", "there", "keys until"), rows)
 
 
 def _date(unix_time: int) -> str:

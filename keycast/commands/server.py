@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cpns.in_words import version_text
-from keycast.commands.group import PneArgument, SgArgument
+from keycast.commands.group import BoardArgument, SgArgument
 from keycast.terminal import completion
 from keycast.terminal.dates import local
 from keycast.terminal.logs import begin_log, ready
@@ -19,6 +19,7 @@ from keycast.terminal.options import (
     answer,
     ask,
     console,
+    renamed,
     sentences,
     state_option,
 )
@@ -126,7 +127,7 @@ def add_gateway(
     """
     arguments = {"gateway_id": gateway, "pn_id": pn, "credential": credential, "is_open": is_open, "replace": replace}
     ask(DEFAULT_CONFIG, state, "server.add-gateway", **arguments)
-    closed = [] if is_open else [f"Boards of a closed PN are admitted by name: keycast server admit-pne BOARD {pn}"]
+    closed = [] if is_open else [f"Boards of a closed PN are admitted by name: keycast server admit-board BOARD {pn}"]
     answer({"gateway_id": gateway, "pn_id": pn}, f"{gateway} serves {pn}.", *closed)
 
 
@@ -152,31 +153,49 @@ def replace_gateway(
     Example: keycast server replace-gateway gw.home gw2.home $(keycast gateway credential)
     """
     ask(DEFAULT_CONFIG, state, "server.replace-gateway", gateway_id=gateway, new_gateway_id=new, credential=credential)
-    answer({"gateway_id": new}, f"{new} takes over from {gateway}; pair its boards: keycast device pair")
+    answer({"gateway_id": new}, f"{new} takes over from {gateway}; pair its boards: keycast board pair")
 
 
-@app.command("admit-pne")
-def admit_pne(
-    pne: PneArgument, pn: PnArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None
+@app.command("admit-board")
+def admit_board(
+    board: BoardArgument, pn: PnArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None
 ) -> None:
     """Let a new board speak through the gateway of a PN, also of one that is closed.
 
-    Example: keycast server admit-pne lamp.porch cabin
+    Example: keycast server admit-board lamp.porch cabin
     """
-    ask(config, state, "server.admit-pne", pne_id=pne, pn_id=pn)
-    answer({"pne_id": pne, "pn_id": pn}, f"{pne} belongs to {pn}.")
+    ask(config, state, "server.admit-board", pne_id=board, pn_id=pn)
+    answer({"pne_id": board, "pn_id": pn}, f"{board} belongs to {pn}.")
 
 
-@app.command("move-pne")
-def move_pne(
-    pne: PneArgument, pn: PnArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None
+@app.command("move-board")
+def move_board(
+    board: BoardArgument, pn: PnArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None
 ) -> None:
     """Let a board speak through the gateway of another PN; it leaves all its groups.
 
-    Example: keycast server move-pne lamp.porch cabin
+    Example: keycast server move-board lamp.porch cabin
     """
-    ask(config, state, "server.move-pne", pne_id=pne, pn_id=pn)
-    answer({"pne_id": pne, "pn_id": pn}, f"{pne} belongs to {pn} now.")
+    ask(config, state, "server.move-board", pne_id=board, pn_id=pn)
+    answer({"pne_id": board, "pn_id": pn}, f"{board} belongs to {pn} now.")
+
+
+@app.command("admit-pne", hidden=True)
+def admit_pne(
+    board: BoardArgument, pn: PnArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None
+) -> None:
+    """Do as `admit-board`, which is what it is called now."""
+    renamed("server admit-pne", "server admit-board")
+    admit_board(board, pn, config, state)
+
+
+@app.command("move-pne", hidden=True)
+def move_pne(
+    board: BoardArgument, pn: PnArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None
+) -> None:
+    """Do as `move-board`, which is what it is called now."""
+    renamed("server move-pne", "server move-board")
+    move_board(board, pn, config, state)
 
 
 @app.command()

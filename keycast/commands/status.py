@@ -24,13 +24,13 @@ def command(config: ConfigOption = DEFAULT_CONFIG) -> None:
         raise typer.Exit(2)
 
 
-def _is_silent(device: dict[str, Any]) -> bool:
+def _is_silent(board: dict[str, Any]) -> bool:
     """A board asks for its keys once a day at least; one that was never heard may still be on the desk."""
-    return device["age_s"] is not None and device["age_s"] > 2 * 86400
+    return board["age_s"] is not None and board["age_s"] > 2 * 86400
 
 
 def _show(state: dict[str, Any]) -> None:
-    sessions = sum(device["session"] for device in state["devices"])
+    sessions = sum(board["session"] for board in state["devices"])
     console.print(f"{state['gateway_id']} serves {state['pn_id']}, uplink {state['uplink']}")
     keys = [f"{each['interface']} {each['broadcast']}" for each in state["networks"] if not each["problem"]]
     console.print(f"boards reach it at {', '.join(state['addresses']) or '-'}; keys go to {', '.join(keys) or '-'}")

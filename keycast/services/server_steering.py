@@ -32,8 +32,8 @@ _GROUP_COMMANDS = {
     "group.delete": "delete",
     "alarms": "alarms",
     "server.dismiss-alarm": "dismiss_alarm",
-    "server.admit-pne": "admit_pne",
-    "server.move-pne": "move_pne",
+    "server.admit-board": "admit_board",
+    "server.move-board": "move_board",
     "server.restore": "restore",
     "server.confirm-members": "confirm_members",
 }
@@ -112,7 +112,7 @@ class _Operator:
         states = self._states(sg_id)
         if states.get(pne_id) is MemberState.MEMBER:
             raise NotAllowed(f"{pne_id} is a member of {sg_id} already")
-        step = "One that was never here is let in first (keycast device), or made known: keycast server admit-pne"
+        step = "One that was never here is let in first (keycast board), or made known: keycast server admit-board"
         require(pne_id, {*self._boards(), *self._server.pnes(), *states}, "board", step)
         self._server.permit(sg_id, pne_id)
 
@@ -146,11 +146,11 @@ class _Operator:
             require(sg_id, {alarm.sg_id for alarm in of_kind} - {""}, f"alarm {kind} of Service Group")
         self._server.dismiss_alarm(kind, gateway_id, sg_id)
 
-    def admit_pne(self, pne_id: str, pn_id: str) -> None:
+    def admit_board(self, pne_id: str, pn_id: str) -> None:
         self._require_pn(pn_id)
         self._server.admit_pne(new_name(pne_id, "board"), pn_id)
 
-    def move_pne(self, pne_id: str, pn_id: str) -> None:
+    def move_board(self, pne_id: str, pn_id: str) -> None:
         bound = self._server.pnes()
         require(pne_id, bound, "board")
         self._require_pn(pn_id)

@@ -26,13 +26,13 @@ def commands(app: GatewayApp, server: CpnsServer | None) -> dict[str, Command]:
         "trust": app.trust,
         "gateway.roll-over": app.roll_over,
         "gateway.new-generation": app.gateway.administration.new_generation,
-        "device.list": lambda: _devices(app),
-        "device.register": lambda credential, group=None, replace=False: _register(
+        "board.list": lambda: _boards_seen(app),
+        "board.register": lambda credential, group=None, replace=False: _register(
             app, server, credential, group, replace
         ),
-        "device.retire": lambda pne_id: _retire(app, pne_id),
-        "device.release": lambda pne_id: _release(app, pne_id),
-        "device.pair": attended(
+        "board.retire": lambda pne_id: _retire(app, pne_id),
+        "board.release": lambda pne_id: _release(app, pne_id),
+        "board.pair": attended(
             lambda pne_id, secret, replace=False: app.pair(
                 new_name(pne_id, "board"), secret_octets(secret), replace=replace
             )
@@ -89,7 +89,7 @@ def _register(app: GatewayApp, server: CpnsServer | None, credential: str, group
     return parsed.entity_id
 
 
-def _devices(app: GatewayApp) -> list[dict[str, Any]]:
+def _boards_seen(app: GatewayApp) -> list[dict[str, Any]]:
     groups_of: dict[str, list[str]] = {}
     for status in app.gateway.administration.groups():
         for member in status.members:
@@ -123,7 +123,7 @@ def _status(app: GatewayApp, server: CpnsServer | None) -> dict[str, Any]:
         "stopped": app.gateway.administration.stop_reason,
         "held": [view.sg_id for view in server.list_groups() if view.state == GroupState.HELD] if server else [],
         "groups": groups,
-        "devices": _devices(app),
+        "devices": _boards_seen(app),
         "counters": dict(sorted(app.counters.items())),
         "alarms": [*app.gateway.administration.alarms(), *(server.alarms() if server else ())],
     }

@@ -18,7 +18,7 @@ def groups(context: typer.Context, incomplete: str) -> list[str]:
 
 def boards(context: typer.Context, incomplete: str) -> list[str]:
     """PNE IDs of the boards that a gateway lets in."""
-    return _known(context, "device.list", "pne_id", incomplete)
+    return _known(context, "board.list", "pne_id", incomplete)
 
 
 def gateways(context: typer.Context, incomplete: str) -> list[str]:

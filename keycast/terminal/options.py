@@ -122,6 +122,12 @@ def remark(sentence: str) -> None:
         console.print(sentence)
 
 
+def renamed(former: str, new: str) -> None:
+    """Say on standard error that what was typed has another name now; nothing with `--json`."""
+    if not _json_wanted:
+        _errors.print(f"keycast: `keycast {former}` is `keycast {new}` now; the next release knows the new name only.")
+
+
 def refuse(sentence: str, code: str = REFUSED) -> NoReturn:
     """End the command with exit code 1 and say why. `code` is for programs and stays what it is."""
     complain(sentence, code)

@@ -370,7 +370,7 @@ async def test_the_window_ends_with_the_command_that_asked(app, tmp_path, signal
     code = "import sys, pathlib, signal; from gateway_agent.control import ask; "
     # Who tests in the background of a shell ignores both.
     code += "signal.signal(signal.SIGINT, signal.default_int_handler); signal.signal(signal.SIGHUP, signal.SIG_DFL); "
-    code += "ask(pathlib.Path(sys.argv[1]), 'device.pair', "
+    code += "ask(pathlib.Path(sys.argv[1]), 'board.pair', "
     code += f"pne_id='lamp', secret={secret!r})"
     command = await asyncio.create_subprocess_exec(
         sys.executable, "-c", code, str(tmp_path / "state"), stderr=asyncio.subprocess.DEVNULL
@@ -388,5 +388,5 @@ async def test_the_window_ends_with_the_command_that_asked(app, tmp_path, signal
     with pytest.raises(NoSession):
         await board.ask()
     assert key_of(app) is None
-    devices = await asyncio.to_thread(ask, tmp_path / "state", "device.list")
+    devices = await asyncio.to_thread(ask, tmp_path / "state", "board.list")
     assert devices == []

@@ -153,5 +153,5 @@ class GatewayProcess(Process):
             f"{self.address}:{self.port}" if address is None else address,
         )
         record, credential = new_board(pne_id, trust)
-        await self.ask("device.register", credential=credential.ccs.hex())
+        await self.ask("board.register", credential=credential.ccs.hex())
         return record

@@ -164,7 +164,7 @@ async def test_a_gateway_at_home(tmp_path: Path, reading: Reading) -> None:
             await desk.follow(reading.next())
             await until(desk, "keycast status", lambda status: not status["alarms"])
             await desk.done("keycast group create home/lights --open-to home")
-            await desk.done("keycast device provision lamp.porch -o porch.py")
+            await desk.done("keycast board provision lamp.porch -o porch.py")
             board = VirtualBoard.create(tmp_path / "board", 2, b"", network.board(2))
             await desk.done("mpremote run porch.py")
             async with switched_on(board):
@@ -222,7 +222,7 @@ async def test_a_server_elsewhere_and_a_stolen_gateway(tmp_path: Path, reading: 
             await server.follow(reading.next())
             await home.done("keycast gateway run")
             await server.follow(reading.next())
-            await home.done("keycast device provision lamp.porch -o porch.py")
+            await home.done("keycast board provision lamp.porch -o porch.py")
             board = VirtualBoard.create(tmp_path / "home" / "board", 2, b"", network.board(2))
             await home.done("mpremote run porch.py")
             async with switched_on(board):
@@ -302,5 +302,5 @@ async def test_tab_completion(tmp_path: Path, reading: Reading) -> None:
             await desk.follow(reading.next())
         assert "keycast" in (tmp_path / ".bashrc").read_text()
         assert "provision" in await desk.done(
-            "bash -ic '_KEYCAST_COMPLETE=complete_bash COMP_WORDS=\"keycast device pro\" COMP_CWORD=2 keycast'"
+            "bash -ic '_KEYCAST_COMPLETE=complete_bash COMP_WORDS=\"keycast board pro\" COMP_CWORD=2 keycast'"
         )

@@ -127,19 +127,19 @@ async def test_refusals_of_a_running_gateway_are_sentences_too(gateway, tmp_path
     config = ("-c", gateway.config)
     try:
         assert "lights" in refused(keycast("group", "show", "lights", *config))
-        assert "16 characters" in refused(keycast("device", "pair", "lamp", "ABC", *config))
-        assert "nobody" in refused(keycast("device", "retire", "nobody", *config))
+        assert "16 characters" in refused(keycast("board", "pair", "lamp", "ABC", *config))
+        assert "nobody" in refused(keycast("board", "retire", "nobody", *config))
         record = tmp_path / "lamp.record"
-        assert keycast("device", "provision", "lamp", "-o", record, *config).returncode == 0
+        assert keycast("board", "provision", "lamp", "-o", record, *config).returncode == 0
         assert record.stat().st_mode & 0o777 == 0o600
-        assert str(record) in refused(keycast("device", "provision", "lamp2", "-o", record, *config))
+        assert str(record) in refused(keycast("board", "provision", "lamp2", "-o", record, *config))
         other = tmp_path / "other.record"
-        assert "--replace" in refused(keycast("device", "provision", "lamp", "-o", other, *config))
+        assert "--replace" in refused(keycast("board", "provision", "lamp", "-o", other, *config))
         assert not other.exists()
-        assert keycast("device", "provision", "lamp", "-o", other, "--replace", *config).returncode == 0
+        assert keycast("board", "provision", "lamp", "-o", other, "--replace", *config).returncode == 0
         assert other.read_bytes() != record.read_bytes()
         assert provisioning.parse(other.read_bytes()).address == ""  # and not that of loopback
-        told = ("device", "provision", "lamp3", "-o", tmp_path / "lamp3.record", *config, "--address")
+        told = ("board", "provision", "lamp3", "-o", tmp_path / "lamp3.record", *config, "--address")
         assert "no IPv4 address" in refused(keycast(*told, "192.168.1.300"))
         assert keycast(*told, "127.0.0.1:5683").returncode == 0
         assert provisioning.parse((tmp_path / "lamp3.record").read_bytes()).address == "127.0.0.1:5683"
@@ -164,7 +164,7 @@ async def test_typing_errors_are_refused_in_words_and_in_json_alike(gateway, tmp
             (("group", "expel", "home/lights", "nobody"), "not-member", "nobody"),
             (("group", "create", "bad name"), "not-allowed", "bad name"),
             (("server", "dismiss-alarm", "nonsense"), "unknown", "nonsense"),
-            (("device", "provision", "lamp", "-o", tmp_path / "x.py", "--group", "home/lihgts"), "unknown", "home/li"),
+            (("board", "provision", "lamp", "-o", tmp_path / "x.py", "--group", "home/lihgts"), "unknown", "home/li"),
             (("gateway", "trust-server", "zz"), "not-allowed", "hexadecimal"),
         ]
         for words, code, named in wrong:

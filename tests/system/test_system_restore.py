@@ -128,7 +128,7 @@ async def test_a_snapshot_put_back_readmits_nobody_and_uses_no_number_twice(home
     assert restored.returncode == 0, restored.stderr
     await home.gateway.start()
     credential = newcomer_credential(newcomer)
-    await home.gateway.ask("device.register", credential=credential.hex())
+    await home.gateway.ask("board.register", credential=credential.hex())
     await rejoined(newcomer)
     version = await home.keyed(present, above=before)
     updated = await home.gateway.ask("group.update", sg_id=SG)

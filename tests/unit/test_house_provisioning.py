@@ -1,4 +1,4 @@
-"""What `keycast device provision` leaves in the flash of a board that had another identity before."""
+"""What `keycast board provision` leaves in the flash of a board that had another identity before."""
 
 import sys
 from types import ModuleType

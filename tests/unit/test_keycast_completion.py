@@ -34,7 +34,7 @@ async def config(tmp_path: Path) -> AsyncIterator[Path]:
     (tmp_path / "state").mkdir(mode=0o700)
     names = {
         "group.list": lambda: [{"sg_id": "home/lights"}, {"sg_id": "home/doors"}, {"sg_id": "attic"}],
-        "device.list": lambda: [{"pne_id": "lamp.porch"}, {"pne_id": "lamp.hall"}],
+        "board.list": lambda: [{"pne_id": "lamp.porch"}, {"pne_id": "lamp.hall"}],
     }
     control = ControlSocket(tmp_path / "state" / "control.sock", names)
     await control.open()
@@ -50,7 +50,7 @@ async def test_commands_are_completed(shell: str) -> None:
 
 async def test_names_of_the_running_gateway_are_completed(config: Path) -> None:
     assert await asyncio.to_thread(completed, f"keycast group show -c {config} home/") == ["home/doors", "home/lights"]
-    assert await asyncio.to_thread(completed, f"keycast device retire -c {config} lamp.h") == ["lamp.hall"]
+    assert await asyncio.to_thread(completed, f"keycast board retire -c {config} lamp.h") == ["lamp.hall"]
     assert await asyncio.to_thread(completed, f"keycast group expel -c {config} home/lights lamp.p") == ["lamp.porch"]
 
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from gateway_agent.core.administration import GroupStatus
 from gateway_agent.radios.medium import Health
 from key_servers.cpns_server.values import ServerAlarm
-from keycast.commands import device, group, server, status
+from keycast.commands import board, group, server, status
 from keycast.program import program
 from tests.unit.test_keycast_steering import SG, Home, home
 
@@ -65,13 +65,13 @@ async def asked(home: Home, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     answers: dict[str, Any] = {}
     for do, arguments in (
         ("status", {}),
-        ("device.list", {}),
+        ("board.list", {}),
         ("group.list", {}),
         ("group.show", {"sg_id": SG}),
         ("group.create", {"sg_id": "home/doors"}),
         ("group.update", {"sg_id": SG}),
         ("group.expel", {"sg_id": SG, "pne_id": "lamp.hall"}),
-        ("device.retire", {"pne_id": "lamp.hall"}),
+        ("board.retire", {"pne_id": "lamp.hall"}),
     ):
         answers[do] = json.loads(json.dumps(await home.ask(do, **arguments), default=asdict))
     answers["status"]["alarms"] = answers["alarms"] = [ALARM]
@@ -80,19 +80,19 @@ async def asked(home: Home, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     def ask(_: Path, __: Path | None, do: str, **___: Any) -> Any:
         return answers.get(do)
 
-    for module in (status, device, group, server):
+    for module in (status, board, group, server):
         monkeypatch.setattr(module, "ask", ask)
     words = [
-        *("status", "device list", "group list", f"group show {SG}", "group create home/doors", f"group update {SG}"),
+        *("status", "board list", "group list", f"group show {SG}", "group create home/doors", f"group update {SG}"),
         *(f"group expel {SG} lamp.hall", f"group open {SG} home", f"group permit {SG} lamp.hall", f"group delete {SG}"),
         *(
-            "device retire lamp.hall",
-            "device release lamp.hall",
-            "device pair lamp.hall x",
+            "board retire lamp.hall",
+            "board release lamp.hall",
+            "board pair lamp.hall x",
             "server alarms",
             "server restore",
         ),
-        *(f"server confirm-members {SG}", "server dismiss-alarm silent", "server admit-pne lamp.hall home"),
+        *(f"server confirm-members {SG}", "server dismiss-alarm silent", "server admit-board lamp.hall home"),
         *("server add-gateway gw home aa", "server block-gateway gw", "server replace-gateway gw gw2 aa"),
     ]
     return [typed(*each.split()) for each in words]

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from keycast.commands import device, group
+from keycast.commands import board, group
 from keycast.program import program
 
 CYRILLIC = "l\u0430mp"
 KNOWN: dict[str, Any] = {
-    "device.list": [{"pne_id": "lamp"}],
+    "board.list": [{"pne_id": "lamp"}],
     "group.list": [{"sg_id": "lamp"}],
     "group.show": {"members": [{"pne_id": "lamp"}]},
     "group.create": {"sg_id": CYRILLIC, "version_text": "0.1", "policy": "open", "open_to": ["home"]},
@@ -23,7 +23,7 @@ KNOWN: dict[str, Any] = {
 @pytest.mark.parametrize(
     "words",
     [
-        ("device", "pair", CYRILLIC, "ABCD-EFGH-IJKL-MNOP"),
+        ("board", "pair", CYRILLIC, "ABCD-EFGH-IJKL-MNOP"),
         ("group", "create", CYRILLIC),
         ("group", "permit", "light", CYRILLIC),
         ("group", "expel", "light", CYRILLIC),
@@ -36,7 +36,7 @@ def test_a_look_alike_is_pointed_out_where_a_person_types_it(words: tuple[str, .
         asked.append(do)
         return KNOWN.get(do)
 
-    for module in (device, group):
+    for module in (board, group):
         monkeypatch.setattr(module, "ask", ask)
     done = CliRunner().invoke(program([words[0]]), list(words), env={"COLUMNS": "200"})
     assert done.exit_code == 0, done.output

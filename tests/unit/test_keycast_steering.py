@@ -47,7 +47,7 @@ class Home:
 
     async def let_in(self, pne_id: str, **how: Any) -> None:
         _, credential = new_board(pne_id, self._trust)
-        await self.ask("device.register", credential=credential.ccs.hex(), **how)
+        await self.ask("board.register", credential=credential.ccs.hex(), **how)
 
     async def join(self, pne_id: str) -> None:
         fields = {messages.PNE_ID: pne_id, messages.SG_ID: SG, messages.PN_ID: "home"}
@@ -76,7 +76,7 @@ async def home(tmp_path: Path) -> AsyncIterator[Home]:
     ("do", "arguments", "kind", "named"),
     [
         ("group.permit", {"sg_id": SG, "pne_id": "lamp.prch"}, Unknown, "'lamp.porch'"),
-        ("group.permit", {"sg_id": SG, "pne_id": "fridge"}, Unknown, "keycast server admit-pne"),
+        ("group.permit", {"sg_id": SG, "pne_id": "fridge"}, Unknown, "keycast server admit-board"),
         ("group.permit", {"sg_id": SG, "pne_id": ""}, Unknown, "board"),
         ("group.permit", {"sg_id": SG, "pne_id": "lamp.hall"}, NotAllowed, "member of home/lights already"),
         ("group.permit", {"sg_id": "home/light", "pne_id": "lamp.porch"}, Unknown, "'home/lights'"),
@@ -96,26 +96,26 @@ async def home(tmp_path: Path) -> AsyncIterator[Home]:
         ("group.create", {"sg_id": "home/doors", "protection": "seald"}, NotAllowed, "sealed"),
         ("group.create", {"sg_id": SG}, NotAllowed, "already"),
         ("server.dismiss-alarm", {"kind": "nonsense"}, Unknown, "'nonsense'"),
-        ("server.admit-pne", {"pne_id": "new", "pn_id": "hme"}, Unknown, "'home'"),
-        ("server.admit-pne", {"pne_id": "a lamp", "pn_id": "home"}, NotAllowed, "without blanks"),
-        ("server.move-pne", {"pne_id": "lamp.hal", "pn_id": "home"}, Unknown, "'lamp.hall'"),
-        ("server.move-pne", {"pne_id": "lamp.hall", "pn_id": "home"}, NotAllowed, "already"),
+        ("server.admit-board", {"pne_id": "new", "pn_id": "hme"}, Unknown, "'home'"),
+        ("server.admit-board", {"pne_id": "a lamp", "pn_id": "home"}, NotAllowed, "without blanks"),
+        ("server.move-board", {"pne_id": "lamp.hal", "pn_id": "home"}, Unknown, "'lamp.hall'"),
+        ("server.move-board", {"pne_id": "lamp.hall", "pn_id": "home"}, NotAllowed, "already"),
         ("server.confirm-members", {"sg_id": SG}, NotAllowed, "not held"),
         ("server.confirm-members", {"sg_id": SG, "expel": ["lamp.hal"]}, NotMember, "'lamp.hall'"),
-        ("device.retire", {"pne_id": "lamp.hal"}, Unknown, "'lamp.hall'"),
-        ("device.release", {"pne_id": "lamp.hal"}, Unknown, "'lamp.hall'"),
-        ("device.release", {"pne_id": "lamp.hall"}, NotAllowed, "not held"),
-        ("device.pair", {"pne_id": "a lamp", "secret": "A" * 16}, NotAllowed, "without blanks"),
+        ("board.retire", {"pne_id": "lamp.hal"}, Unknown, "'lamp.hall'"),
+        ("board.release", {"pne_id": "lamp.hal"}, Unknown, "'lamp.hall'"),
+        ("board.release", {"pne_id": "lamp.hall"}, NotAllowed, "not held"),
+        ("board.pair", {"pne_id": "a lamp", "secret": "A" * 16}, NotAllowed, "without blanks"),
     ],
 )
 async def test_a_typing_error_is_refused_and_changes_nothing(
     home: Home, do: str, arguments: dict[str, Any], kind: type[CpnsError], named: str
 ) -> None:
-    before = home.server.list_groups(), await home.ask("device.list")
+    before = home.server.list_groups(), await home.ask("board.list")
     with pytest.raises(kind) as refusal:
         await home.ask(do, **arguments)
     assert named in str(refusal.value)
-    after = home.server.list_groups(), await home.ask("device.list")
+    after = home.server.list_groups(), await home.ask("board.list")
     assert [view.members for view in after[0]] == [view.members for view in before[0]]
     assert [view.sg_id for view in after[0]] == [SG] and len(after[1]) == len(before[1])
 
@@ -123,7 +123,7 @@ async def test_a_typing_error_is_refused_and_changes_nothing(
 async def test_a_place_near_a_group_that_does_not_exist_lets_nobody_in(home: Home) -> None:
     with pytest.raises(Unknown, match="home/lights"):
         await home.let_in("lamp.new", group="home/lihgts")
-    assert [device["pne_id"] for device in await home.ask("device.list")] == ["lamp.hall", "lamp.porch"]
+    assert [board["pne_id"] for board in await home.ask("board.list")] == ["lamp.hall", "lamp.porch"]
     await home.let_in("lamp.new", group=SG)
 
 
@@ -133,9 +133,9 @@ async def test_what_has_been_done_is_not_done_again(home: Home) -> None:
         await home.ask("group.expel", sg_id=SG, pne_id="lamp.hall")
     await home.ask("group.permit", sg_id=SG, pne_id="lamp.hall")
     assert await home.ask("group.expel", sg_id=SG, pne_id="lamp.hall") == "permitted"
-    await home.ask("device.retire", pne_id="lamp.porch")
+    await home.ask("board.retire", pne_id="lamp.porch")
     with pytest.raises(Unknown, match="no board"):
-        await home.ask("device.retire", pne_id="lamp.porch")
+        await home.ask("board.retire", pne_id="lamp.porch")
     await home.ask("group.delete", sg_id=SG)
     with pytest.raises(Unknown, match=SG):
         await home.ask("group.delete", sg_id=SG)
@@ -143,7 +143,7 @@ async def test_what_has_been_done_is_not_done_again(home: Home) -> None:
 
 async def test_a_permission_for_a_board_that_was_admitted_or_let_in_is_no_typing_error(home: Home) -> None:
     await home.ask("group.permit", sg_id=SG, pne_id="lamp.porch")
-    await home.ask("server.admit-pne", pne_id="lamp.cellar", pn_id="home")
+    await home.ask("server.admit-board", pne_id="lamp.cellar", pn_id="home")
     await home.ask("group.permit", sg_id=SG, pne_id="lamp.cellar")
 
 
@@ -156,7 +156,7 @@ async def test_a_name_that_comes_back_has_no_rights_left(home: Home, how: str) -
     fields = {messages.PNE_ID: "lamp.hall", messages.SG_ID: "own", messages.PN_ID: "home"}
     await home.server.handle("gw", messages.encode(numbers.CREATE_SERVICE_GROUP_REQUEST, fields))
     if how == "retired":
-        await home.ask("device.retire", pne_id="lamp.hall")
+        await home.ask("board.retire", pne_id="lamp.hall")
         await home.let_in("lamp.hall")
     else:
         await home.let_in("lamp.hall", replace=True)
@@ -182,7 +182,7 @@ async def test_a_name_of_which_only_the_key_is_left_has_no_rights_left_either(ho
     await home.ask("group.permit", sg_id="listed", pne_id="lamp.porch")
     with home.app._store.transaction():
         home.app._store.database.execute("DELETE FROM pne WHERE pne_id = 'lamp.porch'")
-    await home.ask("device.retire", pne_id="lamp.porch")
+    await home.ask("board.retire", pne_id="lamp.porch")
     await home.app.gateway.tick()
     assert [member.state for member in home.server.show_group("listed").members] == ["left"]
 

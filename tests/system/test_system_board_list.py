@@ -1,4 +1,4 @@
-"""`keycast device list`: no board that lives looks dead, also before its application joined anything."""
+"""`keycast board list`: no board that lives looks dead, also before its application joined anything."""
 
 import tomllib
 from pathlib import Path
@@ -15,13 +15,13 @@ async def test_a_living_board_has_a_session_was_heard_and_says_what_it_runs(tmp_
     async with house_of(tmp_path, 2) as house:
 
         def listed():
-            return {device["pne_id"]: device for device in commands(house.app, house.server)["device.list"]()}
+            return {board["pne_id"]: board for board in commands(house.app, house.server)["board.list"]()}
 
-        await until(lambda: all(device["session"] for device in listed().values()), what="two sessions")
+        await until(lambda: all(board["session"] for board in listed().values()), what="two sessions")
         hall = listed()["lamp.hall"]
         assert hall["age_s"] < 60 and hall["heard_at"] and hall["address"].startswith("127.") and not hall["sg_ids"]
         await join(house, "home/lights", house.boards)
-        assert {device["software"] for device in listed().values()} == {VERSION}
+        assert {board["software"] for board in listed().values()} == {VERSION}
         await house.boards["lamp.hall"].stop()
         assert listed()["lamp.hall"]["session"] and listed()["lamp.hall"]["heard_at"] >= hall["heard_at"]
     store = GatewayStore(tmp_path / "gateway" / "store")

@@ -1,4 +1,4 @@
-"""`keycast device`: the boards of a PN."""
+"""`keycast board`: the boards of a PN."""
 
 import ipaddress
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from keycast.commands.group import PneArgument
+from keycast.commands.group import BoardArgument
 from keycast.terminal import completion
 from keycast.terminal.dates import ago
 from keycast.terminal.look_alikes import point_out
@@ -17,35 +17,35 @@ app = typer.Typer(no_args_is_help=True)
 
 
 @app.command("list")
-def list_devices(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def list_boards(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """List the boards that a running gateway lets in: when and where each was heard last, and what it runs.
 
     A board says what it runs when it first asks for keys. Session "no": none stands, it makes one when it needs it.
 
-    Example: keycast device list
+    Example: keycast board list
     """
-    devices = ask(config, None, "device.list")
-    answer(devices, lambda: _show(devices))
+    boards = ask(config, None, "board.list")
+    answer(boards, lambda: _show(boards))
 
 
-def _show(devices: list[dict[str, Any]]) -> None:
+def _show(boards: list[dict[str, Any]]) -> None:
     rows = [
         (
-            device["pne_id"],
-            "yes" if device["session"] else "no",
-            ago(device["age_s"]),
-            device["address"].rpartition(":")[0],
-            device["software"],
-            ", ".join(device["sg_ids"]),
+            board["pne_id"],
+            "yes" if board["session"] else "no",
+            ago(board["age_s"]),
+            board["address"].rpartition(":")[0],
+            board["software"],
+            ", ".join(board["sg_ids"]),
         )
-        for device in devices
+        for board in boards
     ]
-    show_table(console, ("PNE", "session", "last heard", "from", "software", "Service Groups"), rows)
+    show_table(console, ("board", "session", "last heard", "from", "software", "Service Groups"), rows)
 
 
 @app.command()
 def provision(
-    pne: Annotated[str, typer.Argument(metavar="PNE", help="PNE ID of the board.")],
+    pne: Annotated[str, typer.Argument(metavar="BOARD", help="Name of the board, its PNE ID.")],
     out: Annotated[
         Path,
         typer.Option(
@@ -68,7 +68,7 @@ def provision(
     """Make an identity for a board, let it in at the running gateway, and write the record for its flash.
 
     The private key is made here and stands in the file only. A script saves the record on the board: mpremote run
-    porch.py. Example: keycast device provision lamp.porch -o porch.py
+    porch.py. Example: keycast board provision lamp.porch -o porch.py
     """
     from device_agent.provisioning import RECORD
     from keycast.provisioning.board import Trust, flash_script, new_board
@@ -76,7 +76,7 @@ def provision(
     from private_store import files
 
     told: dict[str, Any] = ask(config, None, "trust")
-    point_out(pne, (device["pne_id"] for device in ask(config, None, "device.list")))
+    point_out(pne, (board["pne_id"] for board in ask(config, None, "board.list")))
     with sentences():
         trust = Trust(
             credentials.parse(bytes.fromhex(told["credential"]), "gateway"),
@@ -88,7 +88,7 @@ def provision(
         record, credential = new_board(pne, trust)
         files.write_new(out, flash_script({RECORD: record}).encode() if out.suffix == ".py" else record)
     try:
-        ask(config, None, "device.register", credential=credential.ccs.hex(), group=group, replace=replace)
+        ask(config, None, "board.register", credential=credential.ccs.hex(), group=group, replace=replace)
     except BaseException:
         out.unlink()  # nobody would let that board in
         raise
@@ -115,29 +115,29 @@ def _hint(address: str) -> str:
 
 @app.command()
 def pair(
-    pne: Annotated[str, typer.Argument(metavar="PNE", help="PNE ID of the board.")],
+    pne: Annotated[str, typer.Argument(metavar="BOARD", help="Name of the board, its PNE ID.")],
     secret: Annotated[str, typer.Argument(help="The 16 characters that the board shows.")],
     replace: Annotated[bool, typer.Option("--replace", help="End the identity that has this name now.")] = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Let in the board of this name that shows this secret; waits up to five minutes.
 
-    Only that board is let in, and only while this command runs. Example: keycast device pair lamp.porch
+    Only that board is let in, and only while this command runs. Example: keycast board pair lamp.porch
     ABCD-EFGH-IJKL-MNOP
     """
-    point_out(pne, (device["pne_id"] for device in ask(config, None, "device.list")))
+    point_out(pne, (board["pne_id"] for board in ask(config, None, "board.list")))
     remark(f"Waiting for {pne} ...")
-    ask(config, None, "device.pair", pne_id=pne, secret=secret, replace=replace)
+    ask(config, None, "board.pair", pne_id=pne, secret=secret, replace=replace)
     answer({"pne_id": pne}, f"{pne} is paired and let in.")
 
 
 @app.command()
-def retire(pne: PneArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
+def retire(pne: BoardArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """A board is lost, sold or stolen: its slot and session end, it leaves every group, the groups get new keys.
 
-    Example: keycast device retire lamp.porch
+    Example: keycast board retire lamp.porch
     """
-    exposed = ask(config, None, "device.retire", pne_id=pne)
+    exposed = ask(config, None, "board.retire", pne_id=pne)
     answer(
         {"pne_id": pne, "exposed_sg_ids": exposed},
         f"{pne} is out of the PN.",
@@ -147,10 +147,10 @@ def retire(pne: PneArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 
 @app.command()
-def release(pne: PneArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
+def release(pne: BoardArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Let a board join and leave again that did so too often.
 
-    Example: keycast device release lamp.porch
+    Example: keycast board release lamp.porch
     """
-    ask(config, None, "device.release", pne_id=pne)
+    ask(config, None, "board.release", pne_id=pne)
     answer({"pne_id": pne}, f"{pne} may join and leave again.")
