@@ -175,7 +175,7 @@ class GatewayApp:
         """Go on where the last run stopped, announce, and listen to `commands` on the control socket."""
         await self.gateway.start()
         assert self._store is not None and self._air is not None  # `open` has made them
-        self._air.open(lambda frame: None)
+        self._air.open(self.gateway.handle_report)
         self._watch = MachineWatch(
             [self._store.database, self.credentials],
             SystemClock(),

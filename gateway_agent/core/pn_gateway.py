@@ -18,6 +18,7 @@ from gateway_agent.core.delivering.group_keys import GroupKeys
 from gateway_agent.core.delivering.hearing import Hearing, NetworkOf
 from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.core.delivering.pulls import Pulls
+from gateway_agent.core.delivering.reports import Reports
 from gateway_agent.core.events import Tell
 from gateway_agent.core.gkdk.gkek import BroadcastObjects
 from gateway_agent.core.gkdk.handout import GkdkHandout
@@ -159,6 +160,9 @@ class PnGateway:
             clock=clock,
             counters=self.counters,
         )
+        self._reports = Reports(
+            store=store, confirmations=confirmations, deliveries=self._deliveries, clock=clock, counters=self.counters
+        )
         self._server_messages = ServerMessages(
             pn_id=pn_id,
             store=store,
@@ -210,6 +214,10 @@ class PnGateway:
     async def handle_server(self, message: bytes, left: asyncio.Event | None = None) -> bytes:
         """Answer one message of the CPNS Server, as `ServerMessages.handle` does."""
         return await self._server_messages.handle(message, left)
+
+    def handle_report(self, frame: bytes) -> None:
+        """Take a confirmation that a broadcast medium has heard, as `Reports.take` does; nothing is answered."""
+        self._reports.take(frame)
 
     async def send_key_message(self, pne_id: str, key_message: bytes) -> None:
         """Hand a Key Message to a PNE that is a VAL client, as `PneMessages.send_key_message` does."""

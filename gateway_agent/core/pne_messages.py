@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 
 from cpns import messages, numbers
 from cpns.errors import CpnsError, MalformedMessage, NotAllowed, TooMany, Unknown
-from gateway_agent.core.delivering.confirmations import Confirmations, SlotUnknown
+from gateway_agent.core.delivering.confirmations import Confirmations, SlotUnknown, claim
 from gateway_agent.core.delivering.deliveries import Deliveries
 from gateway_agent.core.delivering.pulls import Pulls
-from gateway_agent.core.fields import Fields, octets, optional_number, own_id, text
+from gateway_agent.core.fields import Fields, octets, own_id
 from gateway_agent.core.gkdk.handout import GkdkHandout
 from gateway_agent.core.groups.membership import Membership
 from gateway_agent.core.housekeeping import Housekeeping
@@ -139,17 +139,18 @@ class PneMessages:
         return {messages.RESULT: numbers.RESULT_SUCCESS}
 
     async def _confirmation(self, peer_id: str, fields: Fields) -> None:
-        sg_id, version = text(fields, messages.SG_ID), optional_number(fields, messages.VERSION) or 0
+        claimed = claim(fields)
+        sg_id, version = claimed.sg_id, claimed.version
         if self._store.inventory.is_member(sg_id, peer_id):
             self._versions.heard_version(peer_id, sg_id, version)
         try:
-            confirmation = self._confirmations.check(peer_id, fields)
+            is_proven = self._confirmations.prove(peer_id, claimed)
         except SlotUnknown:
             self._versions.heard_slot(peer_id)
             raise
-        if not confirmation.accepted:
+        if not claimed.accepted:
             self._deliveries.refused(sg_id, version, peer_id)
-        elif confirmation.proven:
+        elif is_proven:
             self._counters["confirmations"] += 1
             await self._deliveries.confirmed(sg_id, version, peer_id)
         else:

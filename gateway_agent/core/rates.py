@@ -9,6 +9,9 @@ HOUR_S = 3600.0
 REQUESTS = (2.0, 64)
 """Messages of one PNE: per second, and burst. A board of 8 groups that starts anew sends some 30 in a minute, one that
 pulls because all of its broadcasts are forged (SEC-09) 1.6 in a second. Each makes one synced commit at most."""
+REPORTS = (100.0, 1024)
+"""Confirmations without a session, of all PNEs and of whoever else can be heard: per second, and burst. A tree of PNEs
+may report one key at once; each costs a MAC or two."""
 UPLINK_REQUESTS = (1 / 60, 24)
 """Requests to the CPNS Server because of one PNE: per second, and burst. A board of 8 groups may join them all again
 at each of its starts."""

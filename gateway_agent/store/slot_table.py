@@ -112,6 +112,12 @@ class SlotTable:
             None if row is None else Slot(row["generation"], row["slot"], row["pne_id"], False, bool(row["delivered"]))
         )
 
+    def owner(self, generation: int, slot: int) -> str | None:
+        """PNE ID of the PNE whose ACTIVE slot this is."""
+        sql = "SELECT pne_id FROM slot WHERE generation = ? AND slot = ? AND retired = 0"
+        row = self._db.row(sql, generation, slot)
+        return None if row is None else row["pne_id"]
+
     def was_given(self, pne_id: str, generation: int, slot: int) -> bool:
         """True if this is, or was before it was retired, a slot of the PNE."""
         sql = "SELECT 1 FROM slot WHERE generation = ? AND slot = ? AND pne_id = ?"

@@ -343,7 +343,7 @@ class World:
 
     async def start(self) -> "World":
         self.started = True
-        self.air_of_media.open(lambda frame: None)
+        self.air_of_media.open(self.gateway.handle_report)
         await self.gateway.start()
         await asyncio.sleep(0.01)
         return self

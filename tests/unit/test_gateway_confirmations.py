@@ -8,7 +8,7 @@ import pytest
 from cpns import messages, numbers, proof
 from cpns.errors import MalformedMessage, NotAllowed, NotAuthentic, NotMember, Stale
 from gateway_agent.core import receipts
-from gateway_agent.core.delivering.confirmations import SlotUnknown
+from gateway_agent.core.delivering.confirmations import SlotUnknown, claim
 from tests.unit.gateway_world import FAST, PN, World
 
 PATIENT = dataclasses.replace(FAST, answer_s=3600.0)  # a broadcast is waited for, however slow the machine is
@@ -211,7 +211,7 @@ async def test_confirmations_that_come_together_read_group_and_key_once(world):
     with world.store.transaction():
         pass  # what was read before is not remembered
     world.store.database._file.connection.set_trace_callback(statements.append)
-    assert all(world.gateway._pne_messages._confirmations.check(name, each).proven for name, each in fields)
+    assert all(world.gateway._pne_messages._confirmations.prove(name, claim(each)) for name, each in fields)
     world.store.database._file.connection.set_trace_callback(None)
     assert len(fields) == 4
     for table in ("FROM group_key", "FROM service_group"):

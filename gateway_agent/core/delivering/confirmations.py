@@ -1,4 +1,7 @@
-"""Whether a GroupKeyDeliveryResponse proves that a PNE holds a Group Key (SEC-14)."""
+"""Whether a GroupKeyDeliveryResponse proves that a PNE holds a Group Key (SEC-14).
+
+Reading the fields is one thing, proving what they claim another: a claim may come over a session or without one.
+"""
 
 from dataclasses import dataclass
 
@@ -12,49 +15,70 @@ from gateway_agent.store.store import GatewayStore
 
 
 @dataclass(frozen=True, slots=True)
-class Confirmation:
-    """What a PNE says about one version. `proven`: with the proof of its slot, so it has its GKDK."""
+class SlotProof:
+    """What only the PNE of a slot can compute, and only with the Group Key opened: 8 octets."""
+
+    generation: int
+    slot: int
+    shown: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a GroupKeyDeliveryResponse says: a PNE has stored a version (`accepted`), or could not use it.
+
+    `proof` None: it shows none, as a PNE without GKDK, or one that could not use the key.
+    """
 
     sg_id: str
     version: int
     accepted: bool
-    proven: bool
+    proof: SlotProof | None
 
 
 class SlotUnknown(NotAuthentic):
     """The PNE names a slot this PN GW never gave it: it lies, or this PN GW is an old copy (SEC-02)."""
 
 
+def claim(fields: Fields) -> Claim:
+    """Read the fields of a GroupKeyDeliveryResponse. Raises MalformedMessage, also for half a proof."""
+    accepted = fields[messages.RESULT] == numbers.RESULT_SUCCESS
+    proof = None
+    if accepted and any(label in fields for label in (messages.GENERATION, messages.SLOT, messages.PROOF)):
+        proof = SlotProof(
+            number(fields, messages.GENERATION), number(fields, messages.SLOT), octets(fields, messages.PROOF)
+        )
+    return Claim(text(fields, messages.SG_ID), number(fields, messages.VERSION), accepted, proof)
+
+
 class Confirmations:
-    """Checks confirmations against store and tree."""
+    """Checks claims against store and tree."""
 
     def __init__(self, store: GatewayStore, tree: Tree, pn_id: str) -> None:
         self._store = store
         self._tree = tree
         self._pn_id = pn_id
 
-    def check(self, pne_id: str, fields: Fields) -> Confirmation:
-        """Judge what came over the session of `pne_id`; membership is that of this moment (SEC-06).
+    def prove(self, pne_id: str, claimed: Claim) -> bool:
+        """Judge what is claimed for a PNE; True if it is proven, False if it shows no proof.
 
-        Raises NotMember, Unknown (no such group or version), NotAuthentic (proof does not fit), SlotUnknown,
-        Stale (a version that is no longer delivered, a GKDK of before), MalformedMessage (half a proof).
+        Membership is that of this moment (SEC-06). Raises NotMember, Unknown (no such version), NotAuthentic (the proof
+        does not fit), SlotUnknown, Stale (a version that is no longer delivered, a GKDK of before).
         """
-        sg_id, version = text(fields, messages.SG_ID), number(fields, messages.VERSION)
+        sg_id, version, proof = claimed.sg_id, claimed.version, claimed.proof
         group = self._store.inventory.group(sg_id)
         if group is None or not self._store.inventory.is_member(sg_id, pne_id):
             raise NotMember(f"{pne_id} is no member of {sg_id}")
         if version != group.version:
             raise Stale("this version is not the one that is delivered")
-        accepted = fields[messages.RESULT] == numbers.RESULT_SUCCESS
-        if not accepted:
-            return Confirmation(sg_id, version, False, False)
+        if not claimed.accepted:
+            return False
         key = self._store.group_keys.get(sg_id, version)
         if key is None:
             raise Unknown("no such version")
-        if not any(label in fields for label in (messages.GENERATION, messages.SLOT, messages.PROOF)):
-            return Confirmation(sg_id, version, True, False)
-        generation, slot = number(fields, messages.GENERATION), number(fields, messages.SLOT)
-        shown = octets(fields, messages.PROOF)
+        if proof is None:
+            return False
+        generation, slot = proof.generation, proof.slot
         keys = self._tree.keys(generation)
         if keys is None and (pn := self._store.pn.get()) is not None and generation <= pn.last_generation:
             raise Stale("the generation of this proof has ended")  # after a restore this is no sign of an old copy
@@ -73,6 +97,6 @@ class Confirmations:
             sg_id,
             key.key,
         )
-        if not equal(expected, shown):
+        if not equal(expected, proof.shown):
             raise NotAuthentic("the proof does not fit")
-        return Confirmation(sg_id, version, True, True)
+        return True

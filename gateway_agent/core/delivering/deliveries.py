@@ -15,7 +15,7 @@ from cpns.errors import CpnsError
 from gateway_agent.core import events
 from gateway_agent.core.delivering import delivery as engine
 from gateway_agent.core.delivering.batch import STORE_RETRY_S, Batch, Outcomes, window_s
-from gateway_agent.core.delivering.confirmations import Confirmations
+from gateway_agent.core.delivering.confirmations import Confirmations, claim
 from gateway_agent.core.delivering.hearing import Hearing
 from gateway_agent.core.delivering.key_airings import KeyAiring, KeyAirings
 from gateway_agent.core.delivering.policy import DeliveryPolicy, Method, choose, leisure_ms
@@ -214,14 +214,18 @@ class Deliveries:
         self._store.deliveries.delete_all(sg_id)
 
     async def confirmed(self, sg_id: str, version: int, pne_id: str) -> None:
-        """The PNE proves that it holds this version; returns when that is stored. Said again it costs nothing."""
+        """The PNE has proved that it holds this version; return when that is stored. A repetition writes nothing."""
+        stored = self.proven(sg_id, version, pne_id)
+        if stored is not None:
+            await asyncio.shield(stored)
+
+    def proven(self, sg_id: str, version: int, pne_id: str) -> "asyncio.Future[None] | None":
+        """As `confirmed`, without waiting: the future is done when it is stored, None if there is nothing to store."""
         run = self._runs.get(sg_id)
         if run is not None and (recipient := run.delivery.recipients.get(pne_id)) and _by_broadcast(recipient):
             self._practised.add(pne_id)
             self._hearing.heard(pne_id)
-        stored = self._confirmed(sg_id, version, pne_id)
-        if stored is not None:
-            await asyncio.shield(stored)
+        return self._confirmed(sg_id, version, pne_id)
 
     def heard(self, pne_id: str) -> None:
         """The PNE has sent something: it can be reached."""
@@ -483,8 +487,9 @@ class Deliveries:
         code, fields = messages.decode(answer)
         if code != numbers.GROUP_KEY_DELIVERY_RESPONSE or fields[messages.RESULT] != numbers.RESULT_SUCCESS:
             return False
-        confirmation = self._confirmations.check(pne_id, fields)
-        return (confirmation.sg_id, confirmation.version) == (run.delivery.sg_id, run.delivery.version)
+        claimed = claim(fields)
+        self._confirmations.prove(pne_id, claimed)  # of a PNE without GKDK its word is enough, over its session
+        return (claimed.sg_id, claimed.version) == (run.delivery.sg_id, run.delivery.version)
 
 
 def _by_broadcast(recipient: engine.Recipient) -> bool:

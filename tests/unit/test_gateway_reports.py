@@ -1,0 +1,141 @@
+"""Confirmations that come without a session: what a medium hears proves itself, or is counted and no more (SEC-14)."""
+
+import dataclasses
+
+import pytest
+
+from cpns import messages, numbers
+from gateway_agent.core.rates import REPORTS, REQUESTS
+from gateway_agent.store.errors import StoreFailed
+from tests.unit.gateway_world import FAST, World
+
+PATIENT = dataclasses.replace(FAST, answer_s=3600.0)  # a broadcast is waited for
+
+
+@pytest.fixture
+async def world(tmp_path):
+    world = await World(tmp_path / "gw", pacing=PATIENT).start()
+    for i in range(4):
+        board = await world.board(f"b{i}", "light")
+        board.deaf, board.reachable = True, False
+    await world.server.rekey("light")
+    await world.until(lambda: world.air)
+    yield world
+    await world.close()
+
+
+def report(world, name, **changed):
+    """A right report of a board, with changes."""
+    group, board = world.server.group("light"), world.boards[name]
+    fields = board.response("light", group.version, board.records[-1], group.key)
+    labels = {label: getattr(messages, label.upper()) for label in changed}
+    changes = {labels[label]: value for label, value in changed.items()}
+    return messages.encode(numbers.GROUP_KEY_DELIVERY_RESPONSE, {**fields, **changes})
+
+
+def hear(world, frame):
+    """The medium hears a frame."""
+    world.medium.heard(frame)
+
+
+def confirmed(world):
+    return world.gateway.administration.delivery("light")[1].get("confirmed", 0)
+
+
+@pytest.mark.req("SEC-14")
+async def test_a_report_with_the_proof_of_its_slot_confirms_whoever_carried_it(world):
+    for name in world.boards:
+        hear(world, report(world, name))
+    await world.delivered("light")
+    assert world.server.reports[-1][messages.CONFIRMED] == sorted(world.boards)
+    assert world.gateway.counters["confirmations"] == 4 and not world.gateway.counters["reports_unproven"]
+    assert not any(board.heard_unicast for board in world.boards.values())
+
+
+@pytest.mark.req("SEC-14", "SEC-35")
+async def test_what_proves_nothing_is_counted_and_nothing_else_happens(world):
+    group = world.server.group("light")
+    good = report(world, "b0")
+    commits = world.store.database.commits
+    forged = [
+        b"",
+        b"\xff" * 24,
+        bytes(9000),
+        messages.encode(numbers.KEY_PULL_REQUEST, {messages.SG_ID: "light", messages.VERSION: 0}),
+        good[:-1],
+        good[:-1] + bytes((good[-1] ^ 1,)),
+        report(world, "b0", result=numbers.RESULT_FAIL),
+        report(world, "b0", version=group.version + 1),
+        report(world, "b0", version=group.version - 1),
+        report(world, "b0", sg_id="door"),
+        report(world, "b0", slot=world.boards["b1"].records[-1].slot),
+        report(world, "b0", slot=63),
+        report(world, "b0", slot=2**32 - 1, generation=2**16 - 1),
+        report(world, "b0", generation=2),
+        messages.encode(
+            numbers.GROUP_KEY_DELIVERY_RESPONSE, world.boards["b0"].response("light", group.version, None, b"")
+        ),
+    ]
+    for frame in forged:
+        hear(world, frame)
+    assert not confirmed(world) and world.store.database.commits == commits
+    assert world.gateway.counters["reports_unproven"] == len(forged)
+    assert not world.gateway.administration.alarms(), "what nobody signed is no sign of an old copy"
+
+
+@pytest.mark.req("SEC-06", "SEC-14")
+async def test_a_report_of_who_was_removed_or_has_another_slot_now_confirms_nobody(world):
+    removed, renewed = report(world, "b0"), report(world, "b1")
+    await world.server.expel("light", "b0")
+    world.gateway.administration.register_pne("b1")
+    await world.boards["b1"].join("light")
+    for frame in (removed, renewed):
+        hear(world, frame)
+    assert world.gateway.counters["reports_unproven"] == 2 and not confirmed(world)
+
+
+@pytest.mark.req("SEC-14")
+async def test_a_report_of_the_version_before_never_confirms_the_next(world):
+    before = report(world, "b0")
+    await world.server.rekey("light")
+    hear(world, before)
+    assert world.gateway.counters["reports_unproven"] == 1
+    fields = dict(messages.decode(before)[1])
+    fields[messages.VERSION] = world.server.group("light").version
+    hear(world, messages.encode(numbers.GROUP_KEY_DELIVERY_RESPONSE, fields))
+    assert world.gateway.counters["reports_unproven"] == 2
+
+
+@pytest.mark.req("SEC-19")
+async def test_a_report_that_is_repeated_costs_no_commit_and_is_not_heard_for_ever(world):
+    frame = report(world, "b0")
+    hear(world, frame)
+    await world.until(lambda: confirmed(world) == 1)
+    commits = world.store.database.commits
+    for _ in range(100):
+        hear(world, frame)
+    assert world.store.database.commits == commits and confirmed(world) == 1
+    assert world.gateway.counters["confirmations"] == REQUESTS[1]
+    assert world.gateway.counters["reports_too_many"] == 101 - REQUESTS[1]
+
+
+@pytest.mark.req("SEC-19", "SEC-35")
+async def test_a_flood_without_proof_is_bounded_and_takes_nothing_from_the_sessions(world):
+    for _ in range(2 * REPORTS[1]):
+        hear(world, report(world, "b0", proof=bytes(8)))
+    assert world.gateway.counters["reports_unproven"] == REPORTS[1]
+    assert world.gateway.counters["reports_too_many"] == REPORTS[1]
+    assert await world.gateway.handle_pne("b0", report(world, "b0")) is None
+    assert confirmed(world) == 1
+    world.clock.ahead += 1.0
+    hear(world, report(world, "b1"))
+    await world.until(lambda: confirmed(world) == 2)
+
+
+async def test_a_report_while_nothing_can_be_read_from_the_store_is_counted(world, monkeypatch):
+    def fails(*_):
+        raise StoreFailed("The card is full.", "Make room.")
+
+    monkeypatch.setattr(world.store.slots, "owner", fails)
+    hear(world, report(world, "b0"))
+    assert world.gateway.counters["reports_late"] == 1
