@@ -116,6 +116,7 @@ class Shards:
         self._seconds = Counter()  # of each test
         self._left = Counter()  # tests of each unit that have not ended yet
         self._units = 0
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # all shards and each command of a test would compile anew
         config.option.dist = "loadscope"
         config.option.loadscopereorder = False
         config.option.tx = [f"{self._number}*popen//python={shlex.join(in_own_network(sys.executable))}"]

@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,10 @@ def guarded(tree):
             yield from ast.walk(node)
 
 
-TREES = {path: ast.parse(path.read_text()) for path in sources()}
+@cache
+def trees():
+    """Every source file with its tree, read when the first test needs them."""
+    return {path: ast.parse(path.read_text()) for path in sources()}
 
 
 def none_of(offenders):
@@ -84,7 +88,7 @@ def test_imports_follow_the_arrows():
 
 
 def against_the_arrows():
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         room = relative(path).partition("/")[0]
         for name, node in imports(tree):
             if name == ".":
@@ -103,7 +107,7 @@ def test_no_server_needs_another_one():
 
 
 def servers_that_need_another_one():
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         room, own = relative(path).split("/")[:2]
         for node in ast.walk(tree) if room == "key_servers" else ():
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("key_servers"):
@@ -117,7 +121,7 @@ def test_portable_code_imports_what_both_pythons_have():
 
 
 def imports_of_one_python_only():
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         if relative(path).partition("/")[0] not in PORTABLE or relative(path).startswith(CPYTHON_ONLY):
             continue
         alternatives = set(guarded(tree))
@@ -137,7 +141,7 @@ def imports_that_no_board_has():
     own = {path.stem for path in (PROJECT / "micropython").glob("*.py")}
     board = {"app", "bluetooth", "cryptolib", "esp32", "machine", "micropython", "network", "uctypes"}
     allowed = SHARED_MODULES | ARROWS["micropython"] | own | board
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         if path.parent == PROJECT / "micropython":
             for name, node in imports(tree):
                 if name not in allowed:
@@ -167,12 +171,12 @@ def test_rooms_and_files_are_named_for_what_they_hold():
 
 
 def test_no_module_is_longer_than_a_reader_can_hold():
-    lengths = {path: len(path.read_text().splitlines()) for path in TREES}
+    lengths = {path: len(path.read_text().splitlines()) for path in trees()}
     none_of(f"{relative(path)} has {lines} lines" for path, lines in lengths.items() if lines > LONGEST_MODULE)
 
 
 def test_python_3_11_is_enough():
     """Nothing needs syntax that is newer than the oldest Python we promise."""
     assert sys.version_info >= (3, 11)
-    for path in TREES:
+    for path in trees():
         ast.parse(path.read_text(), feature_version=(3, 11))
