@@ -1,6 +1,6 @@
 """Code points: the numbers that stand on the wire. Times and limits are in `tuning.py`."""
 
-# CPNS messages (docs/protocol.md section 4)
+# CPNS messages (docs/messages.md)
 GKDK_ASSIGNMENT_REQUEST = 1
 GKDK_ASSIGNMENT_RESPONSE = 2
 GROUP_KEY_DELIVERY_REQUEST = 3

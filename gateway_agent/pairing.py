@@ -11,11 +11,10 @@ from cpns import messages, name_rule, numbers
 from cpns.errors import CpnsError, NotAllowed, NotAuthentic
 from gateway_agent.core import events
 from gateway_agent.core.administration import Administration
-from gateway_agent.core.pairing_window import EXPORTER_LEN, OPEN_S, PairingWindow
+from gateway_agent.core.pairing_window import EXPORTER_LABEL, EXPORTER_LEN, OPEN_S, PairingWindow
 from gateway_agent.registrar import Registrar
 from message_plane.cpns_resource import PATH, cpns_resource
 from message_plane.credentials import Credential
-from message_plane.edhoc import LABEL_PAIRING
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.errors import PlaneError
 
@@ -89,7 +88,7 @@ class Pairing:
         try:
             if window is None:
                 return self._answer_again(peer, messages.AUTHENTICATOR in fields)
-            exporter = self._endpoint.export(peer, LABEL_PAIRING, EXPORTER_LEN)
+            exporter = self._endpoint.export(peer, EXPORTER_LABEL, EXPORTER_LEN)
             answer = window.answer(peer.entity_id, fields, exporter, asyncio.get_running_loop().time())
         except CpnsError as error:
             self._counters["pairing_refused"] += 1

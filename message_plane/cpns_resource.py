@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from cpns import numbers, tuning
+from cpns import numbers, tuning, uplink_form
 from message_plane.resource import Handler, Resource
 
 PATH = "cpns"
 GATEWAY_KIND = "keycast.gw"  # what boards look for when they look for their PN GW
 
 _CBOR = {numbers.CONTENT_CBOR: b""}
-_XML_OR_CBOR = {numbers.CONTENT_XML: b"<", **_CBOR}  # no CPNS message in CBOR begins with `<`
+_XML_OR_CBOR = {numbers.CONTENT_XML: uplink_form.XML_BEGINNING, **_CBOR}
 
 
 def cpns_resource(handler: Handler | None, kind: str = "") -> Resource:

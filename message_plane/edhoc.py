@@ -32,7 +32,6 @@ MESSAGE_4_MAX = 64
 
 LABEL_MASTER_SECRET = 0  # EDHOC exporter labels (RFC 9528, A.1)
 LABEL_MASTER_SALT = 1
-LABEL_PAIRING = 32768  # docs/protocol.md section 9
 
 _KID = 4  # COSE header parameters (RFC 9528, 3.5.3)
 _KCCS = 14

@@ -12,7 +12,6 @@ from mikey_sakke.identifiers import PURPOSES
 from mikey_sakke.kdf import kdf
 
 STATUS_NOT_REVOKED = 1
-STATUS_SHARED_WITH_GATEWAY = 2
 GROUP_ID_ELEMENT = 0x7B  # the MCData group ID element; other values are accepted
 IV_LEN = 16
 TIME_MAX = (1 << 40) - 1  # Unix seconds in 5 octets

@@ -38,6 +38,7 @@ def page() -> str:
         lines.append(f"| {code} | [{table.name(code)}](#{table.name(code).lower()}) | {pair.level} | {_ways(code)} |")
     for code in sorted(messages.MESSAGES):
         lines += _section(code)
+    lines += _labels()
     return "\n".join(lines) + "\n"
 
 
@@ -60,6 +61,20 @@ def _section(code: int) -> Iterator[str]:
         named = row.name if row.name == row.xml_name else f"{row.name} ({row.xml_name})"
         kind = _type(row.kind)
         yield f"| {label} | {named} | {row.t} | {row.cardinality} | {kind} | {row.meaning} | {row.requirements} |"
+
+
+def _labels() -> Iterator[str]:
+    where: dict[int, list[int]] = {}
+    for code in sorted(messages.MESSAGES):
+        for label in dict.fromkeys(row.label for row in table.rows(code)):
+            where.setdefault(label, []).append(code)
+    yield "\n## Labels\n"
+    yield "One number means one thing in every message.\n"
+    yield "| Label | Name | Meaning | In messages |"
+    yield "|---|---|---|---|"
+    for label, codes in sorted(where.items()):
+        name, meaning = table.NAMES[label]
+        yield f"| {label} | {name} | {meaning} | {', '.join(map(str, codes))} |"
 
 
 def _source(requirement: str) -> str:

@@ -1,7 +1,7 @@
 """The pairing window (protocol.md section 9, SEC-20): both sides prove that they know the secret the board shows.
 
 It is open for one board, which a person named: what the board calls itself counts for nothing against that (SEC-31).
-Pure: `now` is monotonic seconds, X = EDHOC_Exporter(32768, '', 32) comes with each message.
+Pure: `now` is monotonic seconds, X = EDHOC_Exporter(EXPORTER_LABEL, '', EXPORTER_LEN) comes with each message.
 """
 
 from cpns import messages, numbers
@@ -12,7 +12,7 @@ from gateway_agent.core.fields import Fields, octets, own_id
 
 OPEN_S = 300.0
 SECRET_LEN = 10  # 80 bits, shown as 16 base32 characters: no number of tries finds them, so tries are not counted
-EXPORTER_LEN = 32
+EXPORTER_LABEL, EXPORTER_LEN = 32768, 32
 CALLERS_MAX = 8  # names of those who called that a person is told
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
-from cpns import messages, numbers, tuning, xml_form
+from cpns import messages, numbers, uplink_form
 from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember, Unknown
 from gateway_agent.core.background import Background
 from gateway_agent.core.delivering.batch import STORE_RETRY_S
@@ -62,10 +62,10 @@ class ServerMessages:
         A refusal is a response with Result 2. Raises MalformedMessage, NotAllowed (not for a PN GW), and NoAnswer for
         an SGroupKeyDeliveryRequest whose PNE does not answer: its response is the PNE's alone.
         """
-        form = xml_form if message[:1] == b"<" else messages
-        code, fields = form.decode(message, tuning.UPLINK_MESSAGE_MAX)
+        form = uplink_form.form_of(message)
+        code, fields = uplink_form.decode(message)
         if code == numbers.S_GROUP_KEY_DELIVERY_REQUEST:
-            return bytes(form.encode(*await self._forward(fields)))
+            return uplink_form.encode(*await self._forward(fields), form)
         handler = self._answers.get(code)
         if handler is None:
             self._counters["server_refused"] += 1
@@ -74,9 +74,9 @@ class ServerMessages:
             answer = await handler(fields, left)
         except (CpnsError, StoreFailed) as error:
             self._counters["server_refused"] += 1
-            failure = messages.decode(messages.failure(code, refusal(error)))
-            return bytes(form.encode(*failure))
-        return bytes(form.encode(code + 1, answer))
+            answer_code, failure = messages.decode(messages.failure(code, refusal(error)))
+            return uplink_form.encode(answer_code, failure, form)
+        return uplink_form.encode(code + 1, answer, form)
 
     async def _group_key(self, fields: Fields, left: asyncio.Event | None) -> Fields:
         await self._versions.compared()

@@ -14,9 +14,10 @@ from typing import Protocol
 
 from cpns import messages as m
 from cpns import numbers as n
+from cpns import uplink_form
 from cpns.errors import CpnsError, MalformedMessage
 from key_servers.cpns_server import alarms as kinds
-from key_servers.cpns_server import tuning, wire
+from key_servers.cpns_server import tuning
 from key_servers.cpns_server.alarms import ServerAlarms
 from key_servers.cpns_server.delivery_queue import (
     Accepted,
@@ -259,7 +260,7 @@ class DeliveryCourier:
         if not task.cancelled() and (fault := task.exception()) is not None:
             _log.error("a delivery ended in a fault of this program", exc_info=fault)
 
-    def _request(self, key: Key, send: Send, now: Moment) -> tuple[int, wire.Fields]:
+    def _request(self, key: Key, send: Send, now: Moment) -> tuple[int, uplink_form.Fields]:
         pn_id, sg_id = key
         if send.kind is Kind.DELETE:
             return n.DELETE_SERVICE_GROUP_REQUEST, {m.SG_ID: sg_id, m.VERSION: send.reached.version}
@@ -283,10 +284,10 @@ class DeliveryCourier:
             m.REVISION: send.reached.revision,
         }
 
-    async def _exchange(self, key: Key, gateway: StoredGateway, code: int, fields: wire.Fields) -> None:
+    async def _exchange(self, key: Key, gateway: StoredGateway, code: int, fields: uplink_form.Fields) -> None:
         outcome: Accepted | Failed | Unsent = Failed(refused=False)
         try:
-            answer = await self._link.request(gateway.gateway_id, wire.encode(code, fields, gateway.form))
+            answer = await self._link.request(gateway.gateway_id, uplink_form.encode(code, fields, gateway.form))
             _check_answer(code, fields, answer)
             outcome = Accepted()
         except GatewaySilent:
@@ -332,9 +333,9 @@ class DeliveryCourier:
             _log.error("%s Deliveries wait for it.", error)
 
 
-def _check_answer(code: int, request: wire.Fields, answer: bytes) -> None:
+def _check_answer(code: int, request: uplink_form.Fields, answer: bytes) -> None:
     """Raise CpnsError unless the answer is the success response to this very request."""
-    answer_code, fields = wire.decode(answer)
+    answer_code, fields = uplink_form.decode(answer)
     if answer_code != code + 1:
         raise MalformedMessage(f"message {answer_code} is no answer to message {code}")
     if fields[m.RESULT] != n.RESULT_SUCCESS:

@@ -8,7 +8,7 @@ create that comes from there. The same ID through another PN GW is refused until
 from collections.abc import Iterable
 from dataclasses import replace
 
-from cpns import name_rule
+from cpns import name_rule, uplink_form
 from cpns.errors import NotAllowed, TooMany, Unknown
 from key_servers.cpns_server import tuning
 from key_servers.cpns_server.store import ServerStore
@@ -31,7 +31,7 @@ class Registry:
             name_rule.checked(gateway_id, "PN GW ID")
         if self._store.gateway_of(pn_id) is None:
             name_rule.checked(pn_id, "PN ID")
-        if form not in ("cbor", "xml"):
+        if form not in (uplink_form.CBOR, uplink_form.XML):
             raise NotAllowed(f"form is cbor or xml, not {form!r}")
         with self._store.transaction():
             known = self._store.gateway(gateway_id)

@@ -10,8 +10,10 @@ from collections.abc import Callable
 
 from cpns import messages as m
 from cpns import numbers as n
+from cpns import uplink_form
 from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember
-from key_servers.cpns_server import tuning, wire
+from cpns.uplink_form import Fields
+from key_servers.cpns_server import tuning
 from key_servers.cpns_server.alarms import Refusals
 from key_servers.cpns_server.gateway_reports import GatewayReports
 from key_servers.cpns_server.group_keys import GroupKeyMaker, activation
@@ -20,7 +22,6 @@ from key_servers.cpns_server.registry import Registry
 from key_servers.cpns_server.service_groups import ServiceGroups
 from key_servers.cpns_server.store import ServerStore
 from key_servers.cpns_server.values import Moment, StoredGateway
-from key_servers.cpns_server.wire import Fields
 from key_servers.errors import ServerError
 from key_servers.rate_limit import HourlyLimit
 
@@ -72,7 +73,7 @@ class RequestHandler:
         """
         try:
             gateway = self._registry.speaking(gateway_id)
-            code, fields = wire.decode(message)
+            code, fields = uplink_form.decode(message)
             if code not in self._answers:
                 raise NotAllowed(f"message {code} is not for the CPNS Server")
             if fields.get(m.PN_ID, gateway.pn_id) != gateway.pn_id:
@@ -82,20 +83,21 @@ class RequestHandler:
             self._refusals.count(kind, gateway_id, now)
             raise
         self._counters["messages_taken"] += 1
-        form = wire.form_of(message)
+        form = uplink_form.form_of(message)
         try:
             answer = self._answers[code](gateway, fields, now)
             if code == n.DELIVERY_REPORT_REQUEST:
                 await self._reports.written()
         except CpnsError as error:
             self._refusals.count("refused", gateway_id, now)
-            return wire.encode(code + 1, _failure(error), form)
+            return uplink_form.encode(code + 1, _failure(error), form)
         except ServerError as error:
             # Nothing was written: the PN GW asks again. What is wrong is for the operator alone.
             _log.error("%s", error)
             self._counters["messages_failed"] += 1
-            return wire.encode(code + 1, _failure(CpnsError("the CPNS Server cannot work now; try again later")), form)
-        return wire.encode(code + 1, {m.RESULT: n.RESULT_SUCCESS, **answer}, form)
+            failure = _failure(CpnsError("the CPNS Server cannot work now; try again later"))
+            return uplink_form.encode(code + 1, failure, form)
+        return uplink_form.encode(code + 1, {m.RESULT: n.RESULT_SUCCESS, **answer}, form)
 
     def _join(self, gateway: StoredGateway, fields: Fields, now: Moment) -> Fields:
         joined = self._membership.join(gateway, fields[m.PNE_ID], fields[m.SG_ID], now)
@@ -165,5 +167,5 @@ def _joined(gateway: StoredGateway, fields: Fields, joined: JoinResult, now: Mom
 
 def _failure(error: CpnsError) -> Fields:
     # `failure` cuts the text to what a message may carry.
-    _, fields = wire.decode(m.failure(n.JOIN_REQUEST, error))
+    _, fields = uplink_form.decode(m.failure(n.JOIN_REQUEST, error))
     return fields

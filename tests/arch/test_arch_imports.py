@@ -34,8 +34,14 @@ SHARED_MODULES |= {"select", "socket", "struct", "sys", "time"}
 # Names of one Python only: allowed where the import is guarded by `try` or by a test of which Python this is.
 ONE_SIDED_MODULES = {"cryptolib", "micropython", "uctypes", "hmac", "secrets", "cryptography", "gmpy2"}
 # The Linux ends' share of the portable packages.
-CPYTHON_ONLY = ("cpns/xml_form.py", "device_agent/host/", "mikey_sakke/kms_", "mikey_sakke/https.py")
-CPYTHON_ONLY += ("mikey_sakke/group_configuration.py", "cpns/name_rule.py", "cpns/in_words.py")
+CPYTHON_ONLY = (
+    "cpns/in_words.py",
+    "cpns/name_rule.py",
+    "cpns/uplink_form.py",
+    "cpns/xml_form.py",
+    "device_agent/host/",
+)
+CPYTHON_ONLY += ("mikey_sakke/group_configuration.py", "mikey_sakke/https.py", "mikey_sakke/kms_")
 
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
 LONGEST_MODULE = 600

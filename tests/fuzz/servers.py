@@ -3,10 +3,9 @@
 import json
 from pathlib import Path
 
-from cpns import numbers, xml_form
+from cpns import numbers, uplink_form, xml_form
 from cpns.errors import CpnsError
 from gateway_agent.val_client.servers import reason
-from key_servers.cpns_server import wire
 from key_servers.https import tokens
 from keycast.mikey_form.key_file import read_keys
 from mikey_sakke import group_configuration, i_message, kms_xml
@@ -41,7 +40,7 @@ def _open(data: bytes) -> None:
 
 TARGETS = (
     Target("xml", xml_form.decode, (CpnsError,), (_XML, b"<a/>")),
-    Target("uplink-message", wire.decode, (CpnsError,), (_XML, DELIVERY, b"\xef\xbb\xbf" + _XML)),
+    Target("uplink-message", uplink_form.decode, (CpnsError,), (_XML, DELIVERY, b"\xef\xbb\xbf" + _XML)),
     Target("mikey", PARSERS["mikey"], (MikeyError,), (I_MESSAGE,)),
     Target("i-message", _open, (MikeyError,), (I_MESSAGE,)),
     Target("key-parameters", PARSERS["key-parameters"], (MikeyError,), (_PARAMETERS,)),
