@@ -14,7 +14,7 @@ _REST = {"sip": _SIP, "sips": _SIP, "tel": _TEL}
 
 
 def fault_of_name(text: str, most: int) -> str:
-    """What is wrong with the unique name of a KMS, a URI or a host name, of at most `most` octets; empty if nothing."""
+    """Return what is wrong with the unique name of a KMS, a URI or host name of at most `most` octets, or ""."""
     if not text:
         return "A name or URI is missing."
     if len(text.encode(errors="surrogatepass")) > most:
@@ -25,7 +25,7 @@ def fault_of_name(text: str, most: int) -> str:
 
 
 def fault_of(text: str, most: int) -> str:
-    """What is wrong with an identity of at most `most` octets: a sentence with the next step; empty if nothing is."""
+    """Return what is wrong with an identity of at most `most` octets, in a sentence with the next step, or ""."""
     if fault := fault_of_name(text, most):
         return fault
     found = _SCHEME.fullmatch(text)

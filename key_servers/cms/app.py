@@ -37,7 +37,7 @@ class CmsConfig(Listening):
 
 @asynccontextmanager
 async def open_profiles(config: Listening) -> AsyncIterator[Profiles]:
-    """The operator's side alone, for commands beside a running CMS, which notices soon. Raises ServerError."""
+    """Yield the operator's side without the server, for commands; a running CMS follows soon. Raises ServerError."""
     database = await open_database(config.database_url, config.state_dir / STORE_FILE)
     try:
         await migrate(database, "key_servers.cms.migrations")

@@ -18,7 +18,7 @@ LOOK_EVERY_S = 5.0
 
 
 class NotSubscribed(ServerError):
-    """Only who subscribed is told of changes."""
+    """The user has not subscribed to changes."""
 
 
 class Profiles:
@@ -48,7 +48,7 @@ class Profiles:
         return drawn
 
     async def put_membership(self, user: str, group: str, gms: str) -> int:
-        """The user belongs to `group`, whose GMS has the server URI `gms`; returns the profile's revision."""
+        """Add `group`, whose GMS has the server URI `gms`, to a profile. Returns the revision of the profile."""
         _require_uri(group)
         _require_uri(gms)
         async with self._database.transaction() as sql:
@@ -66,7 +66,7 @@ class Profiles:
         return revision
 
     async def remove_membership(self, user: str, group: str) -> int:
-        """The user belongs to the group no more (SEAL-GMK-45); returns the profile's revision."""
+        """Remove a group from a profile (SEAL-GMK-45). Returns the revision of the profile."""
         async with self._database.transaction() as sql:
             if group not in (await self._profile(sql, user)).groups:
                 raise NotPossible(f"{user} does not belong to {group}.")
@@ -78,7 +78,7 @@ class Profiles:
     # users, who have been authenticated by their token
 
     async def token(self, token_id: str) -> StoredToken | None:
-        """The stored token of that id."""
+        """Return the stored token of that id."""
         async with self._database.transaction() as sql:
             rows = await sql.rows(
                 "SELECT token_id, user_uri, secret_hash, valid_to FROM cms_tokens WHERE token_id = $1", token_id
@@ -86,7 +86,7 @@ class Profiles:
         return StoredToken(*rows[0]) if rows else None
 
     async def all(self) -> list[UserProfile]:
-        """Every profile, by user."""
+        """Return every profile, by user."""
         async with self._database.transaction() as sql:
             rows = await sql.rows("SELECT user_uri FROM cms_users ORDER BY user_uri")
             return [await self._profile(sql, row[0]) for row in rows]
@@ -97,12 +97,12 @@ class Profiles:
             await sql.rows("UPDATE cms_users SET subscribed = 1 WHERE user_uri = $1", user)
 
     async def profile(self, user: str) -> UserProfile:
-        """The profile as it is. Raises NotPossible."""
+        """Return the profile as it is. Raises NotPossible."""
         async with self._database.transaction() as sql:
             return await self._profile(sql, user)
 
     async def profile_after(self, user: str, revision: int, wait_s: float) -> UserProfile | None:
-        """The profile once its revision is another than `revision`, within `wait_s`; None if it stays.
+        """Return the profile once its revision is another than `revision`, within `wait_s`; None if it stays.
 
         Raises NotSubscribed, NotPossible.
         """

@@ -1,4 +1,4 @@
-"""What a person should look at, each thing once, and how often hostile or broken messages came.
+"""Alarms, each told once, and counts of hostile or broken messages.
 
 Where many PN GWs have one trouble it is one alarm with a count, and a few lines of the log, not thousands.
 """
@@ -72,7 +72,7 @@ class ServerAlarms:
             _log.warning("alarm begins or grows: %s", _together(kind, alarms).text)
 
     def clear(self, kind: str, gateway_id: str, sg_id: str) -> None:
-        """End an alarm; none there is fine."""
+        """End an alarm, if it stands."""
         alarms = self._kinds.get(kind)
         ended = alarms.each.pop((gateway_id, sg_id), None) if alarms is not None else None
         if alarms is None or ended is None:
@@ -93,12 +93,12 @@ class ServerAlarms:
         return bool(keys)
 
     def forget(self, gateway_id: str) -> None:
-        """A PN GW is blocked: end its alarms."""
+        """End the alarms of a PN GW, which was blocked."""
         for kind in list(self._kinds):
             self.dismiss(kind, gateway_id)
 
     def standing(self) -> tuple[ServerAlarm, ...]:
-        """All alarms, oldest first. Many of one kind are one, with names of neither PN GW nor group."""
+        """Return all alarms, oldest first. Many of one kind are one, with names of neither PN GW nor group."""
         shown: list[ServerAlarm] = []
         for kind, alarms in self._kinds.items():
             if len(alarms.each) > _SINGLY:

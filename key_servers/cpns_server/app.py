@@ -172,11 +172,14 @@ class CpnsServer:
             self._heard(gateway_id)
 
     def images(self) -> dict[str, bytes]:
-        """The files that a backup holds of this Server, by their names in the state folder, as it holds them."""
+        """Return the files that a backup holds of this Server, by their names in the state folder, as it holds them."""
         return {FILE_NAME: self._store.image()} | ({} if self._udp is None else self._udp.images())
 
     def credential(self) -> bytes:
-        """The Server's own credential (CCS octets) for PN GWs to register. Raises NotAllowed if it does not listen."""
+        """Return the Server's own credential (CCS octets) for PN GWs to register.
+
+        Raises NotAllowed if it does not listen.
+        """
         return self._require_udp().credential()
 
     @property
@@ -217,7 +220,7 @@ class CpnsServer:
         self._changed.set()
 
     async def block_gateway(self, gateway_id: str) -> None:
-        """Take nothing from a PN GW and send it nothing any more, its sessions end (SEC-18)."""
+        """Accept nothing from a PN GW and send it nothing any more. Its sessions end (SEC-18)."""
         self._registry.block_gateway(gateway_id)
         self._alarms.forget(gateway_id)
         self.tell(events.GatewayBlocked(gateway_id))
@@ -238,7 +241,7 @@ class CpnsServer:
             await self._udp.forget(gateway_id)
 
     def gateways(self) -> tuple[StoredGateway, ...]:
-        """All PN GWs ever registered."""
+        """Return all PN GWs ever registered."""
         return self._store.gateways()
 
     def pnes(self) -> dict[str, str]:
@@ -246,12 +249,12 @@ class CpnsServer:
         return self._store.pnes()
 
     def admit_pne(self, pne_id: str, pn_id: str) -> None:
-        """Let a PNE that was never heard of speak through the PN GW of a PN, which need not be open (SEC-16)."""
+        """Admit a new PNE to the PN GW of a PN, which need not be open (SEC-16)."""
         self._registry.admit(pne_id, pn_id)
         self.tell(events.Bound(pne_id, pn_id))
 
     def move_pne(self, pne_id: str, pn_id: str) -> None:
-        """Let a PNE speak through the PN GW of another PN; it leaves all its Service Groups."""
+        """Move a PNE to the PN GW of another PN. It leaves all its Service Groups."""
         self._membership.move_pne(pne_id, pn_id, self._clock())
         self.tell(events.Bound(pne_id, pn_id))
         self._changed.set()
@@ -292,7 +295,7 @@ class CpnsServer:
         self._changed.set()
 
     def list_groups(self) -> tuple[GroupView, ...]:
-        """All living Service Groups."""
+        """Return all living Service Groups."""
         return self._views.groups()
 
     def show_group(self, sg_id: str) -> GroupView:
@@ -315,7 +318,7 @@ class CpnsServer:
         self._changed.set()
 
     def update_key(self, sg_id: str) -> int:
-        """Start an update by hand and give the new version; the key is drawn here, never entered (SEC-12)."""
+        """Make a new key by hand and return its version. The key is drawn here, never entered (SEC-12)."""
         version = self._keys.update(sg_id, numbers.REASON_BY_HAND, self._clock())
         self._changed.set()
         return version
@@ -323,7 +326,7 @@ class CpnsServer:
     # what an operator does: after a loss
 
     async def restore(self, epochs: int = 1, since_s: int = 0) -> tuple[str, ...]:
-        """Say that this store is an older copy (SEC-03). Gives the IDs of the Service Groups now held.
+        """Declare this store an older copy (SEC-03). Returns the IDs of the Service Groups that are held now.
 
         All sessions end; nothing is delivered or issued for a held group until `confirm_members`. More than 1 epoch
         is needed for a copy that was put back before, unless `since_s` tells the seconds since it was made.
@@ -336,17 +339,17 @@ class CpnsServer:
         return held
 
     def confirm_members(self, sg_id: str, expel: Iterable[str] = ()) -> int:
-        """End the hold of a restored Service Group: all members but `expel` stay; gives the version of the new key."""
+        """End the hold of a restored group: all members but `expel` stay. Returns the version of the new key."""
         version = self._recovery.confirm_members(sg_id, expel, self._clock())
         self._changed.set()
         return version
 
     def alarms(self) -> tuple[ServerAlarm, ...]:
-        """What a person should look at, oldest first."""
+        """Return the alarms that a person should look at, oldest first."""
         return self._alarms.standing()
 
     def dismiss_alarm(self, kind: str, gateway_id: str = "", sg_id: str = "") -> None:
-        """Take the alarms of a kind away, or those of one PN GW or Service Group; they come back if their cause does.
+        """End the alarms of a kind, or those of one PN GW or Service Group. They return if their cause does.
 
         Raises Unknown if none stands.
         """
@@ -361,13 +364,13 @@ class CpnsServer:
         return self._store.commits + (0 if self._udp is None else self._udp.commits)
 
     def counters(self) -> dict[str, int]:
-        """How often what happened since the start."""
+        """Return how often each kind of event happened since the start."""
         return dict(self._counters)
 
     # the background
 
     def work(self) -> float:
-        """Do what is due; give the seconds until something is again. The background calls it, or who has none."""
+        """Do what is due. Returns the seconds until something is due again. Without `start` the caller calls it."""
         now = self._clock()
         for sg_id, error in self._keys.update_due(now):
             if isinstance(error, StoreFailed):

@@ -61,7 +61,7 @@ class GatewayLink(Protocol):
     """The secure sessions with the PN GWs (CPNS-GKM-50)."""
 
     async def request(self, gateway_id: str, message: bytes) -> bytes:
-        """Send one CPNS message to the PN GW and give its answer, at most `tuning.ANSWER_TIMEOUT_S` after it went out.
+        """Send one CPNS message to the PN GW and return its answer, within `tuning.ANSWER_TIMEOUT_S` of its going out.
 
         Raises GatewaySilent, NotSent, or CpnsError for a refusal.
         """
@@ -115,7 +115,7 @@ class DeliveryCourier:
         self._fill()
 
     def heard(self, pn_id: str) -> None:
-        """A PN GW spoke: what waited for it need wait no longer. Raises StoreFailed."""
+        """Send at once what waits for this PN GW, as it has just sent something. Raises StoreFailed."""
         if self._closed:
             return
         now = self._clock()
@@ -131,7 +131,7 @@ class DeliveryCourier:
         return min((at for at in (self._next_due(), self._places.wake_at()) if at is not None), default=None)
 
     def state_of(self, pn_id: str, sg_id: str) -> DeliveryQueue:
-        """How the delivery to one PN stands."""
+        """Return the state of the delivery to one PN."""
         return self._deliveries.get((pn_id, sg_id), DeliveryQueue())
 
     async def idle(self) -> None:
@@ -207,7 +207,7 @@ class DeliveryCourier:
     # Requests
 
     def _fill(self) -> None:
-        """Let out what there are places for, a few at a time: answers are to be read in between."""
+        """Send as many requests as there are places for, a few at a time, so that answers are read in between."""
         if self._filling or self._closed:
             return
         now = self._clock()
@@ -230,7 +230,7 @@ class DeliveryCourier:
             self._answered.set()  # the places are as full as can be: `wake_at` says when to look at them again
 
     def _depart(self, key: Key, now: Moment) -> None:
-        """Send what is newest now; it has a place."""
+        """Send the newest request of a delivery that has a place."""
         try:
             self._take(key, Departs())
             send = self._deliveries[key].on_its_way

@@ -83,7 +83,10 @@ class ServerDatabase:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing. Inside another one it is a part of that. On leaving, what was written is on the medium."""
+        """A block whose writes are all kept, or none of them.
+
+        Inside another one it is a part of that. On leaving, what was written is on the medium.
+        """
         if self._file.in_transaction:
             with self._file.transaction():
                 yield
@@ -105,7 +108,7 @@ class ServerDatabase:
             action()
 
     def write_lot(self, statements: Callable[[], Sequence[Write]]) -> None:
-        """Run what `statements` gives as one transaction on a connection of its own, from any one thread.
+        """Run what `statements` returns as one transaction on a connection of its own, from any one thread.
 
         `statements` is called when no other transaction can begin any more. On return all is on the medium.
         """
@@ -125,7 +128,7 @@ class ServerDatabase:
             self._lots_written += 1
 
     def rows(self, sql: str, *values: Value) -> list[Any]:
-        """Run one statement and give its rows."""
+        """Run one statement and return its rows."""
         return self._file.rows(sql, *values)
 
     def write(self, sql: str, *values: Value) -> None:

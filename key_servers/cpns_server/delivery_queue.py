@@ -4,7 +4,7 @@ There is one `DeliveryQueue` for each (PN GW, Service Group) and at most one req
 towards the newest position, never through older ones. An inventory goes before the key that was made because of it,
 so a PN GW knows who left before it holds anything it must not give the leaver.
 
-`step(delivery, event, now)` gives the next state and the actions to execute; `now` is monotonic, in seconds.
+`step(delivery, event, now)` returns the next state and the actions to execute; `now` is monotonic, in seconds.
 """
 
 from dataclasses import dataclass, replace
@@ -210,7 +210,7 @@ def _rewound(state: DeliveryQueue, position: Position, now: float) -> tuple[Deli
 
 
 def back_off(failures: int) -> float:
-    """Give the seconds to wait after so many failures in a row: doubling, with an upper limit."""
+    """Return the seconds to wait after so many failures in a row: doubling, with an upper limit."""
     doublings = min(failures - 1, 30)  # 2**30 times the minimum is far beyond the maximum
     return min(tuning.RETRY_MIN_S * float(1 << doublings), tuning.RETRY_MAX_S)
 

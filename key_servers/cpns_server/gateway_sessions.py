@@ -87,7 +87,10 @@ class GatewaySessions:
             raise GatewaySilent(str(error)) from error
 
     def would_replace(self, gateway_id: str, credential: bytes, *, replace: bool) -> bool:
-        """True if `register` would end sessions of another key of that PN GW. Raises as it would; changes nothing."""
+        """Return True if `register` would end sessions of another key of that PN GW.
+
+        Raises as `register` does, and changes nothing.
+        """
         try:
             parsed = _parsed(gateway_id, credential)
             changes = self._sessions.require_bindable(parsed, replace=replace, reserved=(self.identity.entity_id,))
@@ -118,14 +121,14 @@ class GatewaySessions:
         await asyncio.gather(*(self._endpoint.drop(credential.entity_id) for credential in self._sessions.registered()))
 
     def images(self) -> dict[str, bytes]:
-        """The files that a backup holds of this end: the Server's key, and who is registered without sessions."""
+        """Return the files that a backup holds of this end: the Server's key, and registrations without sessions."""
         return {
             IDENTITY_FILE: files.read(self._state_dir / IDENTITY_FILE, StoreUnusable),
             SESSIONS_FILE: self._sessions.image(),
         }
 
     def credential(self) -> bytes:
-        """The Server's own CCS octets."""
+        """Return the Server's own CCS octets."""
         return self.identity.credential.ccs
 
     @property

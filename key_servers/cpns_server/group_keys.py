@@ -82,7 +82,7 @@ class GroupKeyMaker:
         return failed
 
     def newest(self, sg_id: str, now: Moment) -> StoredKey:
-        """Give the Group Key to hand out now: one that waits to be replaced is replaced first (SEC-06).
+        """Return the Group Key to hand out now: one that waits to be replaced is replaced first (SEC-06).
 
         Raises as `update`.
         """
@@ -111,7 +111,7 @@ class GroupKeyMaker:
         self._store.after_commit(lambda: self._schedule.consider(group, now))
 
     def _draw(self, sg_id: str) -> bytes:
-        """A Group Key, from the random source alone (SEC-12). Raises WeakRandomness."""
+        """Return a Group Key, from the random source alone (SEC-12). Raises WeakRandomness."""
         key = self._random(cpns.tuning.GROUP_KEY_LEN)
         previous = self._store.newest_key(sg_id)
         if len(key) != cpns.tuning.GROUP_KEY_LEN or (previous is not None and equal(key, previous.key)):
@@ -120,7 +120,7 @@ class GroupKeyMaker:
 
 
 def active(group: StoredGroup | None, sg_id: str) -> StoredGroup:
-    """Give the group if it lives. Raises Unknown, or NotAllowed while it is held."""
+    """Return the group if it lives. Raises Unknown, or NotAllowed while it is held."""
     if group is None or group.state is GroupState.DELETED:
         raise Unknown(f"there is no Service Group {sg_id}")
     if group.state is GroupState.HELD:
@@ -129,7 +129,7 @@ def active(group: StoredGroup | None, sg_id: str) -> StoredGroup:
 
 
 def activation(key: StoredKey, now: Moment) -> int:
-    """Give when a key is to be activated, as it is told now.
+    """Return when a key is to be activated, as it is told now.
 
     What lies further ahead than any is made for was made by a clock that has been set back since; PN GWs would refuse
     it for as long (SEC-36). It is active at once.

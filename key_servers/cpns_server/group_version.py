@@ -14,19 +14,19 @@ _SINCE_UNIT_S = 4
 
 
 def first(epoch: int) -> int:
-    """Give the number below the first version of a Service Group made in `epoch`: nothing issued yet."""
+    """Return the number below the first version of a Service Group made in `epoch`: nothing issued yet."""
     return epoch << _COUNTER_BITS
 
 
 def following(version: int) -> int:
-    """Give the version, or revision, after `version`. Raises TooMany after the last one."""
+    """Return the version, or revision, after `version`. Raises TooMany after the last one."""
     if version >= _VERSION_MAX:
         raise TooMany("the Service Group has used up its versions; create one under another SG ID")
     return version + 1
 
 
 def restored(number: int, epochs: int, since_s: int = 0) -> int:
-    """Give where a version or revision goes on in a restored store, `epochs` epochs later and one more each 4 s.
+    """Return where a version or revision goes on in a restored store, `epochs` epochs later and one more each 4 s.
 
     `since_s`: seconds since the copy was made, 0 = not known. Everything issued after the copy was made lies below,
     unless the lost Server went through that many epochs; so does what was issued since an earlier restore of this
@@ -39,7 +39,7 @@ def restored(number: int, epochs: int, since_s: int = 0) -> int:
 
 
 def restored_base(epoch: int, epochs: int, since_s: int = 0) -> int:
-    """Give the epoch of Service Groups that are made in a restored store, which may have been made before, too.
+    """Return the epoch of Service Groups that are made in a restored store, which may have been made before, too.
 
     It lies above that of `restored`, and of an earlier restore of the same copy, told apart in minutes: it grows with
     the root of the time, so a copy that is a year old costs less than 3,000 epochs. Raises TooMany.
@@ -51,5 +51,5 @@ def restored_base(epoch: int, epochs: int, since_s: int = 0) -> int:
 
 
 def epoch_of(version: int) -> int:
-    """Give the epoch of a version."""
+    """Return the epoch of a version."""
     return version >> _COUNTER_BITS

@@ -57,7 +57,7 @@ class MembershipChanges:
             return self.joined(sg_id, gateway.pn_id)
 
     def joined(self, sg_id: str, pn_id: str) -> JoinResult:
-        """Give what a member is told. While an update waits, the newest key is not for it; else it is."""
+        """Return what a member is told. While an update waits, the newest key is not for it; else it is."""
         group = active(self._store.group(sg_id), sg_id)
         floor = group.version - 1 if group.pending is None else group.version
         return JoinResult(floor, group.protection, self._store.revision(sg_id, pn_id))

@@ -70,7 +70,7 @@ class Places:
                 self._queue(pn_id, line)
 
     def heard(self, pn_id: str, now: float) -> Request | None:
-        """The PN GW spoke: it is alive. Gives its request under way if that is to be sent again at once.
+        """Note that the PN GW spoke. Returns its request under way if that is to be sent again at once.
 
         That is so when it seems lost: it went to one that was silent, or a while ago. If it is younger, `repeat` gives
         it unless it is answered soon.
@@ -94,7 +94,7 @@ class Places:
         return None if line.repeated else self._repeated(pn_id, line, now)
 
     def repeat(self, now: float) -> list[Request]:
-        """The requests under way that PN GWs have not answered though they spoke since: to be sent again, once."""
+        """Return the requests that PN GWs have not answered although they spoke since. Each is to be sent once more."""
         lost = [pn_id for pn_id in self._doubtful if self._lines[pn_id].since <= now - tuning.QUIET_S]
         return [self._repeated(pn_id, self._lines[pn_id], now) for pn_id in lost]
 
@@ -132,7 +132,7 @@ class Places:
         return recalled
 
     def admit(self, now: float, most: int) -> list[Request]:
-        """Give places to at most `most` of the requests that wait: they are under way from now on."""
+        """Give places to at most `most` of the requests that wait, and return those: they are under way from now on."""
         self._grow_quiet(now)
         admitted: list[Request] = []
         while len(admitted) < most:

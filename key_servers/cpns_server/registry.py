@@ -55,7 +55,7 @@ class Registry:
         return gateway
 
     def speaking(self, gateway_id: str) -> StoredGateway:
-        """Give the PN GW that sent a message. Raises NotAllowed if it is not registered or is blocked."""
+        """Return the PN GW that sent a message. Raises NotAllowed if it is not registered or is blocked."""
         gateway = self._store.gateway(gateway_id)
         if gateway is None:
             raise NotAllowed("this PN GW is not registered")

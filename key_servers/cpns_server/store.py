@@ -55,7 +55,7 @@ class ServerStore:
         self._database.probe()
 
     def image(self) -> bytes:
-        """The octets of a file like this one for a backup: everything but Group Keys."""
+        """Return the octets of a file like this one for a backup: everything but Group Keys."""
         return self._database.image("DELETE FROM group_keys")
 
     def close(self) -> None:
@@ -71,7 +71,7 @@ class ServerStore:
     # the Server
 
     def base_epoch(self) -> int:
-        """The epoch in which new Service Groups begin."""
+        """Return the epoch in which new Service Groups begin."""
         ((epoch,),) = self._rows("SELECT base_epoch FROM server")
         return int(epoch)
 
@@ -82,22 +82,22 @@ class ServerStore:
     # PN GWs and PNEs
 
     def gateways(self) -> tuple[StoredGateway, ...]:
-        """All PN GWs ever registered."""
+        """Return all PN GWs ever registered."""
         rows = self._rows(f"SELECT {_GATEWAY_COLUMNS} FROM gateways ORDER BY gateway_id")
         return tuple(_gateway(row) for row in rows)
 
     def gateway(self, gateway_id: str) -> StoredGateway | None:
-        """The PN GW of that ID."""
+        """Return the PN GW of that ID."""
         rows = self._rows(f"SELECT {_GATEWAY_COLUMNS} FROM gateways WHERE gateway_id = ?", gateway_id)
         return _gateway(rows[0]) if rows else None
 
     def gateway_of(self, pn_id: str) -> StoredGateway | None:
-        """The PN GW that serves the PN now."""
+        """Return the PN GW that serves the PN now."""
         rows = self._rows(f"SELECT {_GATEWAY_COLUMNS} FROM gateways WHERE pn_id = ? AND blocked = 0", pn_id)
         return _gateway(rows[0]) if rows else None
 
     def gateways_with_groups(self) -> set[str]:
-        """The IDs of the PN GWs in use whose PN has or had members in a Service Group."""
+        """Return the IDs of the PN GWs in use whose PN has or had members in a Service Group."""
         rows = self._rows(
             "SELECT gateway_id FROM gateways g WHERE blocked = 0"
             " AND EXISTS (SELECT 1 FROM inventories i WHERE i.pn_id = g.pn_id)"
@@ -118,7 +118,7 @@ class ServerStore:
         self.touch("", gateway.pn_id)
 
     def pn_of(self, pne_id: str) -> str | None:
-        """The PN a PNE is bound to."""
+        """Return the PN a PNE is bound to."""
         rows = self._rows("SELECT pn_id FROM pnes WHERE pne_id = ?", pne_id)
         return rows[0][0] if rows else None
 
@@ -133,14 +133,14 @@ class ServerStore:
         return dict(self._rows("SELECT pne_id, pn_id FROM pnes ORDER BY pne_id"))
 
     def count_pnes(self, pn_id: str) -> int:
-        """How many PNEs are bound to a PN."""
+        """Return how many PNEs are bound to a PN."""
         ((count,),) = self._rows("SELECT count(*) FROM pnes WHERE pn_id = ?", pn_id)
         return int(count)
 
     # Service Groups
 
     def groups(self) -> tuple[StoredGroup, ...]:
-        """All Service Groups, deleted ones too."""
+        """Return all Service Groups, deleted ones too."""
         return tuple(_group(row) for row in self._rows(f"SELECT {_GROUP_COLUMNS} FROM groups ORDER BY sg_id"))
 
     def group(self, sg_id: str) -> StoredGroup | None:
@@ -171,19 +171,19 @@ class ServerStore:
         )
 
     def count_groups_of(self, owner: str) -> int:
-        """How many living Service Groups a PNE owns."""
+        """Return how many living Service Groups a PNE owns."""
         ((count,),) = self._rows("SELECT count(*) FROM groups WHERE owner = ? AND state <> 'deleted'", owner)
         return int(count)
 
     def count_names_of(self, pn_id: str) -> int:
-        """How many Service Groups, deleted ones too, PNEs of a PN ever created."""
+        """Return how many Service Groups PNEs of a PN ever created, deleted ones too."""
         ((count,),) = self._rows(
             "SELECT count(*) FROM groups JOIN pnes ON pnes.pne_id = groups.owner WHERE pnes.pn_id = ?", pn_id
         )
         return int(count)
 
     def open_to(self, sg_id: str) -> tuple[str, ...]:
-        """The PNs whose PNEs may join an open group."""
+        """Return the PNs whose PNEs may join an open group."""
         rows = self._rows("SELECT pn_id FROM open_to WHERE sg_id = ? ORDER BY pn_id", sg_id)
         return tuple(pn for (pn,) in rows)
 
@@ -213,7 +213,7 @@ class ServerStore:
         return _member(rows[0]) if rows else None
 
     def members_in(self, sg_id: str, pn_id: str) -> tuple[str, ...]:
-        """The members that a PN GW delivers to."""
+        """Return the members that a PN GW delivers to."""
         rows = self._rows(
             "SELECT pne_id FROM members WHERE sg_id = ? AND pn_id = ? AND state = 'member' ORDER BY pne_id",
             sg_id,
@@ -222,7 +222,7 @@ class ServerStore:
         return tuple(pne for (pne,) in rows)
 
     def groups_joined_by(self, pne_id: str) -> tuple[str, ...]:
-        """The Service Groups a PNE is a member of."""
+        """Return the Service Groups a PNE is a member of."""
         rows = self._rows("SELECT sg_id FROM members WHERE pne_id = ? AND state = 'member' ORDER BY sg_id", pne_id)
         return tuple(sg for (sg,) in rows)
 
@@ -264,7 +264,7 @@ class ServerStore:
             self._database.erase_after_commit()
 
     def newest_key(self, sg_id: str) -> StoredKey | None:
-        """The Group Key of the highest version."""
+        """Return the Group Key of the highest version."""
         rows = self._rows(
             "SELECT sg_id, version, key, activation, reason FROM group_keys WHERE sg_id = ?"
             " ORDER BY version DESC LIMIT 1",
@@ -280,12 +280,12 @@ class ServerStore:
     # SG Inventories of PNs
 
     def revision(self, sg_id: str, pn_id: str) -> int:
-        """The revision of one PN's part of an SG Inventory; 0 if it has none."""
+        """Return the revision of one PN's part of an SG Inventory; 0 if it has none."""
         rows = self._rows("SELECT revision FROM inventories WHERE sg_id = ? AND pn_id = ?", sg_id, pn_id)
         return int(rows[0][0]) if rows else 0
 
     def count_inventories(self, pn_id: str) -> int:
-        """How many Service Groups have or had members in a PN."""
+        """Return how many Service Groups have or had members in a PN."""
         ((count,),) = self._rows("SELECT count(*) FROM inventories WHERE pn_id = ?", pn_id)
         return int(count)
 
@@ -315,12 +315,12 @@ class ServerStore:
         )
 
     def inventory_pns(self, sg_id: str) -> tuple[str, ...]:
-        """The PNs that have or had members."""
+        """Return the PNs that have or had members."""
         rows = self._rows("SELECT pn_id FROM inventories WHERE sg_id = ? ORDER BY pn_id", sg_id)
         return tuple(pn for (pn,) in rows)
 
     def positions(self, sg_id: str = "", pn_id: str = "") -> dict[tuple[str, str], tuple[Position, Position]]:
-        """Give (PN ID, SG ID) -> (where its PN GW should be, where it said it is), of one group or PN or of all.
+        """Return (PN ID, SG ID) -> (where its PN GW should be, where it said it is), of one group or PN or of all.
 
         A PN without members gets no key, and none gets one that is about to be replaced: a leaver knows it, or a
         newcomer must not (SEC-06). A held group gets nothing at all (SEC-03).
@@ -342,13 +342,13 @@ class ServerStore:
         self._touched[sg_id, pn_id] = None
 
     def take_touched(self) -> list[Part]:
-        """What may have changed in `positions` since this was asked last: at first, everything."""
+        """Return what may have changed in `positions` since the last call; the first call returns everything."""
         touched, self._touched = self._touched, {}
         return list(touched)
 
 
 def _tells(group: StoredGroup) -> tuple[object, ...]:
-    """What of a group decides about positions."""
+    """Return the part of a group that decides about positions."""
     return group.state, group.version, group.pending is None
 
 

@@ -14,7 +14,7 @@ _STRENGTH = (
 
 
 def stronger(reason: int, other: int | None) -> int:
-    """Give the stronger of two reasons of an update; None is no reason."""
+    """Return the stronger of two reasons of an update; None is no reason."""
     return reason if other is None else max(reason, other, key=_STRENGTH.index)
 
 
@@ -51,7 +51,7 @@ class UpdateSchedule:
             self._pending[sg_id] = now.monotonic
 
     def due(self, now: Moment) -> list[str]:
-        """Give the SG IDs of the updates that are due: until `consider` or `postpone`."""
+        """Return the SG IDs of the updates that are due: until `consider` or `postpone`."""
         periods = {sg_id for sg_id, (_, _, ends) in self._periodic.items() if ends <= now.monotonic}
         notes = {sg_id for sg_id, at in self._pending.items() if at <= now.monotonic}
         return sorted(notes | periods)

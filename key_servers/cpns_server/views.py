@@ -18,7 +18,7 @@ class Views:
         self._courier = courier
 
     def groups(self) -> tuple[GroupView, ...]:
-        """All living Service Groups."""
+        """Return all living Service Groups."""
         return tuple(self._view(group) for group in self._store.groups() if group.state is not GroupState.DELETED)
 
     def group(self, sg_id: str) -> GroupView:

@@ -48,7 +48,7 @@ class WriteLots:
         self._gather()
 
     def position(self, key: Key) -> Position | None:
-        """The newest position, if it is newer than the store's."""
+        """Return the newest position, if it is newer than the store's."""
         return self._positions.get(key)
 
     def drop_position(self, key: Key) -> None:

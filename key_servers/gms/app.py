@@ -41,7 +41,7 @@ class GmsConfig(Listening):
 
 @asynccontextmanager
 async def open_management(config: Listening) -> AsyncIterator[GroupManagement]:
-    """The operator's side alone, for commands beside a running GMS, which notices soon. Raises ServerError."""
+    """Yield the operator's side without the server, for commands; a running GMS follows soon. Raises ServerError."""
     database = await open_database(config.database_url, config.state_dir / STORE_FILE)
     try:
         await migrate(database, "key_servers.gms.migrations")

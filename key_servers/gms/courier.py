@@ -66,7 +66,7 @@ class NoticeCourier:
             self._bells[user].set()
 
     async def fetch(self, user: str, wait_s: float) -> list[NotifyRequest]:
-        """The *Notify group configuration requests* due to `user` now, or as soon as there is one within `wait_s`.
+        """Return the *Notify group configuration requests* due to `user`; wait up to `wait_s` for the first one.
 
         Each carries the record of its groups and the I_MESSAGE (SEAL-GMK-18, -39, -43). Raises ServerError.
         """

@@ -69,7 +69,7 @@ class NoticeDelivery:
 def step(
     delivery: NoticeDelivery, event: Event, now: int, code: str = "", text: str = ""
 ) -> tuple[NoticeDelivery, bool]:
-    """The delivery after `event`, and whether its message is to be sent now. `code`, `text`: of REFUSED."""
+    """Return the delivery after `event`, and whether its message is to be sent now. `code`, `text`: of REFUSED."""
     if delivery.state not in OPEN:
         if event is Event.LEFT and delivery.purpose != REVOCATION and delivery.state is not State.CANCELLED:
             return replace(delivery, state=State.OVER), False

@@ -31,7 +31,7 @@ ROOT_PATH = "/gms/v1/"
 def door(
     management: GroupManagement, courier: NoticeCourier, clock: Callable[[], int], counters: Counter[str]
 ) -> JsonDoor:
-    """The users' door of a GMS, not yet open."""
+    """Return the users' door of a GMS, not yet open."""
     made = JsonDoor(
         management.token,
         clock,

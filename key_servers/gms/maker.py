@@ -70,7 +70,7 @@ class Maker:
             self._pool.submit(_begin)
 
     async def make(self, orders: list[Order], material: SigningMaterial, now: int) -> list[bytes]:
-        """The I_MESSAGEs of `orders`, dated `now` (Unix seconds), which lies in the key period of `material`.
+        """Return the I_MESSAGEs of `orders`, dated `now` (Unix seconds), which lies in the key period of `material`.
 
         Raises MakerFailed.
         """

@@ -175,7 +175,7 @@ class GroupManagement:
         return len(told)
 
     async def groups(self) -> list[tuple[ValGroup, list[ValMember], list[Key]]]:
-        """All groups with their lists and keys; `repr` of a key does not show it."""
+        """Return all groups with their lists and keys; `repr` of a key does not show it."""
         async with self._database.transaction() as sql:
             return [
                 (group, await store.members(sql, group.uri), await store.keys_of(sql, group.uri))
@@ -183,7 +183,7 @@ class GroupManagement:
             ]
 
     async def deliveries(self, key_id: str) -> list[NoticeDelivery]:
-        """What became of a key's notifications, by user: answers and errors."""
+        """Return the answers and errors to a key's notifications, by user."""
         async with self._database.transaction() as sql:
             return await store.deliveries_of(sql, key_id)
 
@@ -196,7 +196,7 @@ class GroupManagement:
     # users, who have been authenticated by their token
 
     async def token(self, token_id: str) -> StoredToken | None:
-        """The stored token of that id."""
+        """Return the stored token of that id."""
         async with self._database.transaction() as sql:
             return await store.token(sql, token_id)
 
@@ -359,7 +359,7 @@ class GroupManagement:
         return member
 
     async def _new_key_id(self, sql: Transaction) -> str:
-        """28 random bits that no key of this GMS ever had, after the purpose tag of a GMK."""
+        """Return 28 random bits that no key of this GMS ever had, after the purpose tag of a GMK."""
         for _ in range(tuning.KEY_ID_DRAWS):
             number = int.from_bytes(self._random(4), "big") & ((1 << tuning.KEY_ID_BITS) - 1)
             key_id = (PURPOSE_GMK << tuning.KEY_ID_BITS | number).to_bytes(4, "big").hex()

@@ -34,10 +34,10 @@ class KeyProvisioning(Protocol):
     """Where the GMS gets its keys from. Both raise NotProvisioned."""
 
     async def certificate(self) -> Certificate:
-        """The certificate of the KMS, checked."""
+        """Return the certificate of the KMS, checked."""
 
     async def key_set(self, moment: int) -> KeySet:
-        """The GMS's keys for the key period of `moment` (Unix seconds), checked."""
+        """Return the GMS's keys for the key period of `moment` (Unix seconds), checked."""
 
 
 class KmsOverHttps:
@@ -137,7 +137,7 @@ class OwnKeys:
         await self.material(now)
 
     async def material(self, now: int) -> SigningMaterial:
-        """The signing material of the key period of `now`, fetched when it is missing. Raises NotProvisioned."""
+        """Return the signing material of the key period of `now`, fetched when it is missing. Raises NotProvisioned."""
         number = kms_exchange.period_number(self.certificate, now)
         async with self._turn:
             if number not in self._by_number:

@@ -47,7 +47,7 @@ async def put_token(sql: Transaction, token: StoredToken) -> None:
 
 
 async def token(sql: Transaction, token_id: str) -> StoredToken | None:
-    """The token of that id."""
+    """Return the token of that id."""
     rows = await sql.rows(
         "SELECT token_id, user_uri, secret_hash, valid_to FROM gms_tokens WHERE token_id = $1", token_id
     )
@@ -58,7 +58,7 @@ async def token(sql: Transaction, token_id: str) -> StoredToken | None:
 
 
 async def groups(sql: Transaction) -> list[ValGroup]:
-    """All groups, by URI."""
+    """Return all groups, by URI."""
     rows = await sql.rows("SELECT group_uri, name, rekey_on_removal FROM gms_groups ORDER BY group_uri")
     return [ValGroup(uri, name, bool(rekey)) for uri, name, rekey in rows]
 
@@ -75,13 +75,13 @@ async def add_group(sql: Transaction, value: ValGroup) -> None:
 
 
 async def members(sql: Transaction, group_uri: str) -> list[ValMember]:
-    """The list of a group."""
+    """Return the list of a group."""
     rows = await sql.rows(f"SELECT {_MEMBER} FROM gms_members WHERE group_uri = $1 ORDER BY user_uri", group_uri)
     return [_member(row) for row in rows]
 
 
 async def memberships(sql: Transaction, user_uri: str) -> list[ValMember]:
-    """The lists that name a user."""
+    """Return the lists that name a user."""
     rows = await sql.rows(f"SELECT {_MEMBER} FROM gms_members WHERE user_uri = $1 ORDER BY group_uri", user_uri)
     return [_member(row) for row in rows]
 
@@ -116,7 +116,7 @@ async def remove_member(sql: Transaction, group_uri: str, user_uri: str) -> None
 
 
 async def key_id_used(sql: Transaction, key_id: str) -> bool:
-    """True if a key ever had this GMK-ID."""
+    """Return True if a key ever had this GMK-ID."""
     return bool(await sql.rows("SELECT 1 FROM gms_keys WHERE key_id = $1", key_id))
 
 
@@ -143,7 +143,7 @@ async def key(sql: Transaction, key_id: str) -> Key | None:
 
 
 async def keys_of(sql: Transaction, group_uri: str) -> list[Key]:
-    """The keys that serve a group, whatever their state, the oldest first."""
+    """Return the keys that serve a group, whatever their state, the oldest first."""
     return await _keys(sql, "key_id IN (SELECT key_id FROM gms_key_groups WHERE group_uri = $1)", group_uri)
 
 
@@ -204,7 +204,7 @@ async def delivery(sql: Transaction, notice_id: str) -> NoticeDelivery | None:
 
 
 async def open_deliveries(sql: Transaction, user_uri: str) -> list[NoticeDelivery]:
-    """What a user has to get, in order."""
+    """Return what is to be sent to a user, in order."""
     rows = await sql.rows(
         f"SELECT {_DELIVERY} FROM gms_deliveries WHERE user_uri = $1 AND state IN ($2, $3) ORDER BY sequence",
         user_uri,
@@ -214,7 +214,7 @@ async def open_deliveries(sql: Transaction, user_uri: str) -> list[NoticeDeliver
 
 
 async def deliveries_of(sql: Transaction, key_id: str) -> list[NoticeDelivery]:
-    """Every delivery of a key, by user and in order."""
+    """Return every delivery of a key, by user and in order."""
     rows = await sql.rows(
         f"SELECT {_DELIVERY} FROM gms_deliveries WHERE key_id = $1 ORDER BY user_uri, sequence", key_id
     )
@@ -222,7 +222,7 @@ async def deliveries_of(sql: Transaction, key_id: str) -> list[NoticeDelivery]:
 
 
 async def user_deliveries(sql: Transaction, key_id: str, user_uri: str) -> list[NoticeDelivery]:
-    """Every delivery of a key to a user, in order."""
+    """Return every delivery of a key to a user, in order."""
     rows = await sql.rows(
         f"SELECT {_DELIVERY} FROM gms_deliveries WHERE key_id = $1 AND user_uri = $2 ORDER BY sequence",
         key_id,

@@ -62,7 +62,7 @@ class Key:
 
 
 def entitled(user: ValUser | None, member: ValMember | None, now: int) -> bool:
-    """True if group management records and the GMK may go to the user now.
+    """Return True if group management records and the GMK may go to the user now.
 
     Authorised first, in both cases of affiliation (SEAL-GMK-38, -42); affiliated; and the subscription valid
     (SEAL-GMK-42; it comes by itself in the implicit case, SEAL-GMK-37).

@@ -52,7 +52,7 @@ class Limits(BaseModel):
 
 
 def holder(address: str) -> str:
-    """What counts as one address: an IPv4 address, or the network an IPv6 host chooses its address in."""
+    """Return what limits count as one address: an IPv4 address, or the /64 network of an IPv6 address."""
     try:
         read = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -97,7 +97,7 @@ class Admission(Generic[C]):
         return gone
 
     def oldest_stranger(self) -> C | None:
-        """Give up the oldest stranger of the address that holds most, for want of room elsewhere."""
+        """Return the oldest stranger of the address that holds most places, or None. Its place is free then."""
         if not self._strangers:
             return None
         gone = next(iter(self._strangers[max(self._strangers, key=lambda each: len(self._strangers[each]))]))
@@ -105,9 +105,9 @@ class Admission(Generic[C]):
         return gone
 
     def proved(self, connection: C, user: str) -> tuple[bool, C | None]:
-        """A request of `connection` showed a token of `user`: (may it stay, the one that has to go for it).
+        """Note that a request of `connection` showed a token of `user`. Returns (may it stay, which one must go).
 
-        False: every place is taken by a request that is being answered.
+        It may not stay if every place is taken by a request that is being answered.
         """
         if connection in self._user_of:
             self._idle.pop(connection, None)

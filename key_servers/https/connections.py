@@ -50,7 +50,7 @@ class Connection(web.RequestHandler):
         self.greeting = asyncio.get_running_loop().create_task(self._greet(context))
 
     def proved(self, user: str) -> bool:
-        """A request showed a valid token of `user`; False if there is no place for it."""
+        """Note that a request showed a valid token of `user`. Returns False if there is no place for it."""
         stays = self._connections.proved(self, user)
         if stays:
             self._late.cancel()
@@ -234,7 +234,7 @@ class Connections:
 
 
 def of_server(protocol: object) -> TypeGuard[Connection]:
-    """True for the protocol of a request that came in through `Connections`."""
+    """Return True for the protocol of a request that came in through `Connections`."""
     return isinstance(protocol, Connection)
 
 
@@ -246,7 +246,7 @@ async def _part_with_strangers(request: web.Request, response: web.StreamRespons
 
 
 def _descriptors(wanted: int) -> int:
-    """The file descriptors this process may have, after asking for as many as `wanted` needs."""
+    """Return the file descriptors this process may have, after asking for as many as `wanted` needs."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     enough = wanted + tuning.DESCRIPTORS_KEPT
     if hard != resource.RLIM_INFINITY:

@@ -106,6 +106,6 @@ class Door(Generic[U]):
 
 
 async def body(request: web.Request) -> bytes:
-    """The body of a request. Raises TimeoutError, HTTPRequestEntityTooLarge."""
+    """Return the body of a request. Raises TimeoutError, HTTPRequestEntityTooLarge."""
     async with asyncio.timeout(tuning.REQUEST_TIMEOUT_S):
         return await request.read()

@@ -65,13 +65,13 @@ class JsonDoor(Door[StoredToken]):
 
 
 def wait_s(request: web.Request, most: float) -> float:
-    """The seconds of the query `wait`, 0 to `most`; what is no number counts as 0."""
+    """Return the seconds of the query `wait`, 0 to `most`; what is no number counts as 0."""
     text = request.query.get("wait", "0")
     return min(float(text), most) if text.isascii() and text.isdigit() and len(text) < 6 else 0.0
 
 
 def json_body(octets: bytes) -> web.Response:
-    """An answer with keys in it: no cache may keep it."""
+    """Return an answer with keys in it: no cache may keep it."""
     return web.Response(body=octets, content_type=MEDIA_TYPE, headers={"Cache-Control": "no-store"})
 
 

@@ -77,6 +77,6 @@ def _refusal(error: OSError, host: str, port: int) -> ListenFailed:
 
 
 def url_of(listening: socket.socket, tls: bool) -> str:
-    """The URL that reaches a listening socket."""
+    """Return the URL that reaches a listening socket."""
     host, port, *_ = listening.getsockname()
     return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"

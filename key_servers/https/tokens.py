@@ -25,14 +25,14 @@ class StoredToken:
 
 
 def draw(user_uri: str, valid_to: int, random_octets: Callable[[int], bytes]) -> tuple[str, StoredToken]:
-    """A new token for a user: what the user gets, once, and what is stored."""
+    """Return a new token for a user: what the user gets, once, and what is stored."""
     token_id = random_octets(tuning.TOKEN_ID_OCTETS).hex()
     secret = random_octets(tuning.TOKEN_SECRET_OCTETS).hex()
     return f"{token_id}.{secret}", StoredToken(token_id, user_uri, _hash(secret), valid_to)
 
 
 def split(authorization: str | None) -> tuple[str, str] | None:
-    """(id, secret) in an Authorization header (RFC 6750, 2.1), None if there is no token of ours."""
+    """Return (id, secret) in an Authorization header (RFC 6750, 2.1), None if there is no token of ours."""
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or len(token) > tuning.TOKEN_MAX:
         return None
@@ -41,7 +41,10 @@ def split(authorization: str | None) -> tuple[str, str] | None:
 
 
 def fits(secret: str, stored: StoredToken | None, now: int) -> bool:
-    """True if `secret` is that of `stored` and it is valid at `now`. Takes as long for no row as for a wrong secret."""
+    """Return True if `secret` is that of `stored` and it is valid at `now`.
+
+    Takes as long for no row as for a wrong secret.
+    """
     expected = stored.secret_hash if stored else _hash("")
     right = hmac.compare_digest(_hash(secret), expected)
     return right and stored is not None and now <= stored.valid_to

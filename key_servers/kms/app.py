@@ -111,7 +111,7 @@ class KmsServer:
         return self._issuer.certificate
 
     def export_certificate(self) -> bytes:
-        """The certificate as XML for another KMS to import."""
+        """Return the certificate as XML for another KMS to import."""
         return encode(self._issuer.certificate)
 
     async def add_user(self, user_uri: str, role: Role = Role.USER, days: int = tuning.TOKEN_DAYS) -> str:
@@ -128,7 +128,7 @@ class KmsServer:
         return token
 
     async def new_token(self, user_uri: str, days: int = tuning.TOKEN_DAYS) -> str:
-        """Give a user another token; the old one ends. Raises `store.UserUnknown`, NotPossible."""
+        """Return a user another token; the old one ends. Raises `store.UserUnknown`, NotPossible."""
         await self._require_not_revoked(user_uri)
         token, stored = tokens.draw(user_uri, self._clock() + days * _DAY_S, secrets.token_bytes)
         await self._store.replace_token(stored)
@@ -143,7 +143,7 @@ class KmsServer:
         await self._store.revoke_user(user_uri, self._clock())
 
     async def users(self) -> list[KmsUser]:
-        """All users, by URI."""
+        """Return all users, by URI."""
         return await self._store.users()
 
     async def import_certificate(self, document: bytes) -> Certificate:

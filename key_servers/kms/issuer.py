@@ -77,7 +77,7 @@ class Issuer:
         return f"<Issuer {self._secrets.kms_uri}>"
 
     def period_for(self, now: int, moment: int | None) -> int:
-        """The number of the key period that holds `moment` (Unix seconds; None: now). Raises PeriodNotServed.
+        """Return the number of the key period that holds `moment` (Unix seconds; None: now). Raises PeriodNotServed.
 
         Only the present and the next one are served: keys of past periods are gone, and keys of far ones would let a
         user who is revoked tomorrow go on for years (SEAL-GMK-03).
@@ -89,7 +89,7 @@ class Issuer:
         return number
 
     def key_set(self, user_uri: str, number: int) -> KeySet:
-        """The keys of a user for a key period; SSK and PVT are new each time. Takes some 20 to 200 ms."""
+        """Return the keys of a user for a key period; SSK and PVT are new each time. Takes some 20 to 200 ms."""
         secrets = self._secrets
         uid = uid_of(self.certificate, user_uri, number)
         while True:

@@ -64,7 +64,7 @@ class KeyService:
         return self._issuer.certificate.kms_uri
 
     async def authenticate(self, authorization: str | None) -> KmsUser | None:
-        """The user whose token an Authorization header holds, revoked or not; None if there is no such."""
+        """Return the user whose token an Authorization header holds, revoked or not; None if there is no such."""
         parts = tokens.split(authorization)
         if parts is None:
             return None
@@ -75,7 +75,7 @@ class KeyService:
         return found[1] if found else None
 
     async def answer(self, user: KmsUser, resource: KmsPath, url: str, body: bytes) -> Response:
-        """The response to `body` (XML, or nothing) that `user` posted to `url`. Raises Refusal."""
+        """Return the response to `body` (XML, or nothing) that `user` posted to `url`. Raises Refusal."""
         if user.revoked_at is not None:
             raise Refusal(HTTPStatus.FORBIDDEN, ErrorNumber.USER_REVOKED, "The user is revoked.")
         if not self._limit.take((user.user_uri,), time.monotonic()):

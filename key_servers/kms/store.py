@@ -94,13 +94,13 @@ class KmsStore:
             return await _user(sql, user_uri)
 
     async def users(self) -> list[KmsUser]:
-        """All users, by URI."""
+        """Return all users, by URI."""
         async with self._database.transaction() as sql:
             rows = await sql.rows(f"SELECT {_USER} FROM kms_users ORDER BY user_uri")
         return [_as_user(row) for row in rows]
 
     async def token(self, token_id: str) -> tuple[StoredToken, KmsUser] | None:
-        """The token of that id and whose it is."""
+        """Return the token of that id and whose it is."""
         async with self._database.transaction() as sql:
             rows = await sql.rows(
                 "SELECT token_id, user_uri, secret_hash, valid_to FROM kms_tokens WHERE token_id = $1", token_id
@@ -122,7 +122,7 @@ class KmsStore:
         return int(number)
 
     async def certificates(self, newer_than: int) -> tuple[list[str], int]:
-        """The certificates (XML) of other KMSs with a higher cache number, oldest first, and the newest number."""
+        """Return the certificates (XML) of other KMSs above a cache number, oldest first, and the newest number."""
         async with self._database.transaction() as sql:
             rows = await sql.rows(
                 "SELECT document FROM kms_certificates WHERE cache_number > $1 ORDER BY cache_number", newer_than

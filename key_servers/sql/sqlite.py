@@ -51,7 +51,7 @@ class SqliteDatabase:
             self._file.erase_now()
 
     def image(self) -> bytes:
-        """The octets of a file like this one, as it is at one moment, for a backup. Raises StoreFailed."""
+        """Return the octets of a file like this one, as it is at one moment, for a backup. Raises StoreFailed."""
         return self._file.image()
 
     async def close(self) -> None:
