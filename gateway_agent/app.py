@@ -1,6 +1,6 @@
 """The composition of a PN GW: the one place that names its concrete parts.
 
-    app = await GatewayApp.open(config, uplink)      # uplink None: a CPNS Server over UDP, as configured
+    app = await GatewayApp.open(config, uplink)      # uplink None: that of the configuration
     await app.start()
     ...
     await app.close()
@@ -25,7 +25,6 @@ from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.core.pn_gateway import PnGateway
 from gateway_agent.core.ports import KeyMessages, Uplink
 from gateway_agent.event_log import write
-from gateway_agent.keep_alive import KeepAlive
 from gateway_agent.machine_watch import MachineWatch
 from gateway_agent.net import interfaces
 from gateway_agent.net.mdns import Announcement
@@ -34,15 +33,20 @@ from gateway_agent.radios.air import AllMedia
 from gateway_agent.radios.by_kind import open_media
 from gateway_agent.radios.medium import Health
 from gateway_agent.registrar import Registrar
-from gateway_agent.sessions import PneSessions, ServerSession
+from gateway_agent.sessions import PneSessions
 from gateway_agent.sightings import Sightings
 from gateway_agent.store.errors import RESTORE_BACKUP, StoreDamaged
 from gateway_agent.store.store import DATABASE_FILE, GatewayStore
+from gateway_agent.uplinks.by_kind import open_uplink
+from gateway_agent.uplinks.uplink import OpenUplink
 from message_plane.cpns_resource import GATEWAY_KIND, PATH, cpns_resource
 from message_plane.credentials import Credential
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.identity import BroadcastSigningKey, OwnIdentity
-from message_plane.links.udp import UdpLink, host_and_port, place_of
+from message_plane.links.by_scheme import LINKS
+from message_plane.links.by_scheme import kind as link_kind
+from message_plane.links.link import Link
+from message_plane.links.udp import UdpLink, host_and_port
 from message_plane.resource import Answer
 from message_plane.session_store import SessionStore
 from private_store import contents, files, folders, restoring
@@ -94,7 +98,7 @@ class GatewayApp:
         self._store: GatewayStore | None = None
         self._air: AllMedia | None = None
         self._announcement: Announcement | None = None
-        self._keep_alive: KeepAlive | None = None
+        self._uplink: OpenUplink | None = None
         self._control: ControlSocket | None = None
         self._watch: MachineWatch | None = None
         self.registrar: Registrar
@@ -110,8 +114,8 @@ class GatewayApp:
     ) -> "GatewayApp":
         """Take the store, the ports and the radios; nothing is answered before `start`.
 
-        `key_messages`: for PNEs that are VAL clients (`val_client.board_users.BoardUsers`). `counters` counts what
-        happens, by name.
+        `uplink`: in place of the one that the configuration asks for. `key_messages`: for PNEs that are VAL clients
+        (`val_client.board_users.BoardUsers`). `counters` counts what happens, by name.
 
         Raises GatewayError, StoreInUse, StoreDamaged, PlaneError: each one sentence with the next step.
         """
@@ -135,14 +139,11 @@ class GatewayApp:
             identity=self.identity,
             store=self.credentials,
             resources={PATH: cpns_resource(self._handle, GATEWAY_KIND)},
-            links=[UdpLink.of(config.message_plane)],
+            links=self._links(),
             counters=self.counters,
         )
         if uplink is None:
-            upper = config.uplink
-            uplink = ServerSession(self.endpoint, upper.server_id, place_of(upper.host or "", upper.port))
-            if upper.keep_alive_s:
-                self._keep_alive = KeepAlive(self.endpoint, upper.server_id, upper.keep_alive_s)
+            uplink = self._uplink = open_uplink(config.uplink, self.endpoint)
         self.gateway = PnGateway(
             pn_id=config.gateway.pn,
             gateway_id=config.gateway.id,
@@ -173,6 +174,8 @@ class GatewayApp:
 
     async def start(self, commands: Mapping[str, Command] | None = None) -> None:
         """Go on where the last run stopped, announce, and listen to `commands` on the control socket."""
+        if self._uplink is not None:
+            self._uplink.start()
         await self.gateway.start()
         assert self._store is not None and self._air is not None  # `open` has made them
         self._air.open(self.gateway.handle_report)
@@ -184,8 +187,6 @@ class GatewayApp:
         )
         self._watch.start()
         self.sightings.start()
-        if self._keep_alive is not None:
-            self._keep_alive.start()
         config = self.config
         if config.message_plane.discovery:
             self._announcement = Announcement(
@@ -295,10 +296,10 @@ class GatewayApp:
 
     async def close(self) -> None:
         """Stop in the opposite order; deliveries go on at the next start."""
-        for part in (self._control, self._announcement, self._keep_alive, self._watch):
+        for part in (self._control, self._announcement, self._watch):
             if part is not None:
                 await part.close()
-        for name in ("sightings", "gateway", "_air", "endpoint"):
+        for name in ("sightings", "gateway", "_air", "_uplink", "endpoint"):
             opened: Any = getattr(self, name, None)
             if opened is not None:
                 await opened.close()
@@ -317,6 +318,14 @@ class GatewayApp:
             left = asyncio.Event()
             return Answer(await self.gateway.handle_server(message, left), left)
         raise NotAllowed("neither a PNE of this PN nor its CPNS Server")
+
+    def _links(self) -> list[Link[Any]]:
+        """UDP, which has its section in `[message_plane]`, and each link of the table that has a section of its own."""
+        further = {scheme: getattr(self.config, scheme, None) for scheme in LINKS}
+        return [
+            UdpLink.of(self.config.message_plane),
+            *(link_kind(scheme).of(section) for scheme, section in further.items() if section is not None),
+        ]
 
     def _network_of(self, pne_id: str) -> str:
         """The interface behind which a PNE was heard last, "" if it was not heard since the start."""

@@ -1,13 +1,11 @@
-"""The message plane as the core sees it: unicast to PNEs, and the uplink to a CPNS Server elsewhere."""
+"""The message plane as the core sees it: unicast to PNEs."""
 
-from cpns import errors
 from gateway_agent.core.ports import NoAnswer
 from message_plane.cpns_resource import PATH
 from message_plane.endpoint import Endpoint
 from message_plane.errors import PlaneError
 
 _UNICAST_TIMEOUT_S = 10.0
-_UPLINK_TIMEOUT_S = 20.0
 
 
 class PneSessions:
@@ -30,24 +28,3 @@ class PneSessions:
     def drop(self, pne_id: str) -> None:
         """End the PNE's session at once (SEC-06)."""
         self._endpoint.drop(pne_id)
-
-
-class ServerSession:
-    """`core.ports.Uplink` to a CPNS Server elsewhere: a session at its place, made when it is first needed."""
-
-    def __init__(self, endpoint: Endpoint, server_id: str, place: str) -> None:
-        self._endpoint = endpoint
-        self._server_id = server_id
-        self._place = place
-
-    async def request(self, message: bytes) -> bytes:
-        """One CPNS message to the Server; its answer. Raises NoAnswer."""
-        try:
-            # Also with a session of an earlier start: if the Server has lost it, the place is needed to make another.
-            await self._endpoint.connect(self._server_id, self._place)
-            answer = await self._endpoint.request(self._server_id, message, resource=PATH, timeout_s=_UPLINK_TIMEOUT_S)
-        except PlaneError as error:
-            raise NoAnswer(str(error)) from None
-        if not answer:
-            raise errors.MalformedMessage("the CPNS Server answered without a message")
-        return answer

@@ -1,18 +1,24 @@
 """Reading the configuration file: each fault comes with line, what was found, what was expected, the nearest key."""
 
+import contextlib
 import difflib
 import json
 import re
 import tomllib
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
 from gateway_agent.config.schema import GatewayConfig
 from gateway_agent.errors import ConfigError
+from gateway_agent.radios import by_kind as media
+from gateway_agent.uplinks import by_kind as uplinks
+from gateway_agent.uplinks.uplink import UplinkSection
+from message_plane.links import by_scheme as links
 from private_store import plain_file
 
 _HEADER = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]")
@@ -70,12 +76,40 @@ def parse(data: bytes, name: str = "configuration", folder: Path = Path()) -> Ga
 
 
 def schema_of(tree: Mapping[str, Any]) -> type[GatewayConfig]:
-    """The schema of a parsed file; the parts of a VAL client are only loaded where the file has them."""
-    if "seal" not in tree:
-        return GatewayConfig
-    from gateway_agent.val_client.app import SealConfig
+    """The schema of a parsed file. A section that belongs to a part is loaded with it, where the file has the section.
 
-    return create_model("GatewayConfig", __base__=GatewayConfig, seal=(SealConfig, ...))
+    Raises ImportError if what the part needs is not installed.
+    """
+    sections: dict[str, Any] = {}
+    if "uplink" in tree:
+        sections["uplink"] = (_uplink_section(tree["uplink"]), ...)
+    for name in tree.keys() - GatewayConfig.model_fields.keys():
+        if name in media.KINDS:
+            sections[name] = (media.kind(name).SECTION, ...)
+        elif name in links.LINKS:
+            sections[name] = (links.kind(name).Section, ...)
+    if "seal" in tree:
+        from gateway_agent.val_client.app import SealConfig
+
+        sections["seal"] = (SealConfig, ...)
+    return create_model("GatewayConfig", __base__=GatewayConfig, **sections) if sections else GatewayConfig
+
+
+def _uplink_section(found: object) -> type[UplinkSection]:
+    """The model of `[uplink]`: that of its kind.
+
+    Settings of the other kinds may stand in it, too, and must be right: so the kind can be changed, and changed back.
+    """
+    name = found.get("kind") if isinstance(found, Mapping) else None
+    known = isinstance(name, str) and name in uplinks.KINDS
+    own = uplinks.kind(str(name) if known else "embedded").SECTION
+    fields: dict[str, Any] = {"kind": (Literal[tuple(uplinks.KINDS)], own.model_fields["kind"])}
+    for other in uplinks.KINDS:
+        with contextlib.suppress(ImportError):
+            for key, field in uplinks.kind(other).SECTION.model_fields.items():
+                if key not in own.model_fields:
+                    fields[key] = (field.annotation, copy(field))
+    return create_model("UplinkSection", __base__=own, __doc__=UplinkSection.__doc__, **fields)
 
 
 def toml_text(text: str) -> str:

@@ -3,16 +3,15 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from cpns import tuning
-from gateway_agent.config.section import Port, Section
+from gateway_agent.config.section import EntityId, Section
 from gateway_agent.radios.udp_broadcast import BroadcastSection
+from gateway_agent.uplinks.embedded import EmbeddedSection, GroupsSection
+from gateway_agent.uplinks.uplink import UplinkSection
 from message_plane.links.udp import UdpSection
 
-KEEP_ALIVE_MIN_S, KEEP_ALIVE_MAX_S = 1, 3600
-
-EntityId = Annotated[str, Field(min_length=1, max_length=tuning.CREDENTIAL_ID_MAX)]
 PnId = Annotated[str, Field(min_length=1, max_length=tuning.ENTITY_ID_MAX)]
 
 
@@ -21,12 +20,6 @@ def _folder(name: Any) -> Any:
     if isinstance(name, str) and (not name.strip() or "\0" in name):
         raise ValueError('the name of a folder, for example "keycast-state"')
     return name
-
-
-def _keep_alive(seconds: float) -> float:
-    if 0 < seconds < KEEP_ALIVE_MIN_S:
-        raise ValueError(f"0 for none, or at least {KEEP_ALIVE_MIN_S} s: more would only load the Server")
-    return seconds
 
 
 Folder = Annotated[Path, Field(strict=False), BeforeValidator(_folder)]
@@ -63,33 +56,6 @@ class TreeSection(Section):
     height: Annotated[int, Field(ge=2, le=11)] = Field(10, description="2**height slots in a generation")
 
 
-class GroupsSection(Section):
-    """What the embedded CPNS Server does (kind = "embedded" only)."""
-
-    rekey_on_join: bool = Field(True, description="a newcomer cannot read the past")
-    period_s: Annotated[int, Field(ge=0)] = Field(
-        0, description="seconds between periodic updates, at least 60; 0 = none"
-    )
-
-
-class UplinkSection(Section):
-    """The CPNS Server: in this process, or beside it over UDP."""
-
-    kind: Literal["embedded", "udp"] = "embedded"
-    server_id: EntityId = "server.local"
-    host: str | None = Field(None, description="address of the CPNS Server (kind = udp)")
-    port: Port = Field(5685, description="UDP port of the CPNS Server (kind = udp)")
-    keep_alive_s: Annotated[float, Field(ge=0, le=KEEP_ALIVE_MAX_S), AfterValidator(_keep_alive)] = Field(
-        25, description="seconds between messages that keep a router's way to the Server open, 0 = none (kind = udp)"
-    )
-
-    @model_validator(mode="after")
-    def _host_where_needed(self) -> "UplinkSection":
-        if self.kind == "udp" and not self.host:
-            raise ValueError('kind = "udp" needs host, for example host = "192.168.1.10"')
-        return self
-
-
 class GatewayConfig(Section):
     """The whole file."""
 
@@ -99,5 +65,5 @@ class GatewayConfig(Section):
     delivery: DeliverySection = DeliverySection()
     tree: TreeSection = TreeSection()
     groups: GroupsSection = GroupsSection()
-    uplink: UplinkSection = UplinkSection()
-    seal: Any = Field(None, description="group master keys by MIKEY-SAKKE: a `seal.app.SealConfig`")
+    uplink: UplinkSection = EmbeddedSection()
+    seal: Any = Field(None, description="group master keys by MIKEY-SAKKE: a `val_client.app.SealConfig`")

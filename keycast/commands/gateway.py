@@ -89,10 +89,13 @@ def settings() -> None:
     """
     from gateway_agent.config.load import schema_of
     from gateway_agent.config.schema import GatewayConfig
+    from gateway_agent.radios.by_kind import KINDS
 
-    fields = dict(GatewayConfig.model_fields)
-    with contextlib.suppress(ModuleNotFoundError):  # then [seal] is shown with its one line
-        fields = dict(schema_of({"seal": {}}).model_fields)
+    every = dict.fromkeys((*GatewayConfig.model_fields, *KINDS))
+    try:
+        fields = schema_of(every).model_fields
+    except ModuleNotFoundError:  # then [seal] is shown with its one line
+        fields = schema_of({name: None for name in every if name != "seal"}).model_fields
     found: list[dict[str, Any]] = []
     for name, field in fields.items():
         section: Any = field.annotation

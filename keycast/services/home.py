@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,11 @@ from gateway_agent.app import SEAL_FOLDER, SERVER_FOLDER, GatewayApp, own_keys
 from gateway_agent.config.schema import GatewayConfig
 from gateway_agent.core.ports import Uplink
 from gateway_agent.store.errors import RESTORE_BACKUP
+from gateway_agent.uplinks.embedded import InProcessUplink
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.links import InProcessLink, Receiver
 from keycast.copies import state_copies
-from keycast.services.embedded import InProcessUplink
 from keycast.services.server_config import checked
 from keycast.services.steering import commands
 from private_store import contents, folders
@@ -105,7 +106,7 @@ async def open_home(
                     state / SERVER_FOLDER, server_config or _server_config(config), link=link
                 )
                 stack.push_async_callback(server.close)
-            uplink = InProcessUplink(server, gateway_id)
+            uplink = InProcessUplink(partial(server.handle, gateway_id))
         seal = None
         if config.seal is not None:
             from gateway_agent.val_client.app import SealClient

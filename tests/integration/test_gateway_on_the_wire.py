@@ -14,9 +14,9 @@ from gateway_agent.config.schema import (
     GatewayConfig,
     GatewaySection,
     MessagePlaneSection,
-    UplinkSection,
 )
 from gateway_agent.radios.udp_broadcast import BroadcastSection
+from gateway_agent.uplinks.udp import UdpUplinkSection
 from message_plane import credentials
 from message_plane.cpns_resource import PATH
 from tests.integration.plane_world import LOOPBACK, Party, Wire
@@ -77,7 +77,7 @@ async def home(folder, method, lamps=3):
             message_plane=MessagePlaneSection.model_construct(listen=[LOOPBACK[0]], port=0, discovery=False),
             broadcast=BroadcastSection(interfaces=["lo"], port=port),
             delivery=DeliverySection(method=method),
-            uplink=UplinkSection(kind="udp", server_id="cpns-server", host=uplink.address[0], port=uplink.address[1]),
+            uplink=UdpUplinkSection(server_id="cpns-server", host=uplink.address[0], port=uplink.address[1]),
         )
         app = await GatewayApp.open(config)
         stack.push_async_callback(app.close)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway_agent.keep_alive import SIGN_EVERY, KeepAlive
-from gateway_agent.sessions import ServerSession
+from gateway_agent.uplinks.keep_alive import SIGN_EVERY, KeepAlive
+from gateway_agent.uplinks.server_session import ServerSession
 from key_servers.cpns_server.app import CpnsServer
 from message_plane import credentials
 from message_plane.cpns_resource import PATH, cpns_resource
@@ -135,8 +135,8 @@ async def test_an_address_that_changed_unnoticed_is_told_by_a_sign_of_life_and_w
 
 
 async def test_a_server_that_answers_again_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway_agent.keep_alive.SIGN_EVERY", 1_000_000)
-    monkeypatch.setattr("gateway_agent.keep_alive.PING_ANSWER_S", 0.1)
+    monkeypatch.setattr("gateway_agent.uplinks.keep_alive.SIGN_EVERY", 1_000_000)
+    monkeypatch.setattr("gateway_agent.uplinks.keep_alive.PING_ANSWER_S", 0.1)
     async with behind_a_router(tmp_path) as (server, home, router), keeping_alive(home, OFTEN_S):
         router.cut = True
         server.update_key(SG)
@@ -160,7 +160,7 @@ async def test_nobody_else_can_tell_the_server_where_the_pn_gw_is(tmp_path: Path
 async def test_without_a_session_or_with_a_dead_server_it_goes_on_trying(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway_agent.keep_alive.PING_ANSWER_S", 0.05)
+    monkeypatch.setattr("gateway_agent.uplinks.keep_alive.PING_ANSWER_S", 0.05)
     async with behind_a_router(tmp_path) as (_, home, router):
         router.cut = True
         async with keeping_alive(home, 0.01):

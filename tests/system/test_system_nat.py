@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway_agent.keep_alive import KeepAlive
+from gateway_agent.uplinks.keep_alive import KeepAlive
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from message_plane import credentials

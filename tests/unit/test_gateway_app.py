@@ -7,9 +7,10 @@ import pytest
 
 from cpns.errors import NotAllowed
 from gateway_agent.app import IDENTITY_FILE, NEXT_SIGNING_FILE, SIGNING_FILE, GatewayApp, own_keys
-from gateway_agent.config.schema import GatewayConfig, GatewaySection, MessagePlaneSection, UplinkSection
+from gateway_agent.config.schema import GatewayConfig, GatewaySection, MessagePlaneSection
 from gateway_agent.errors import GatewayError, NoBroadcastInterface
 from gateway_agent.radios.udp_broadcast import BroadcastSection
+from gateway_agent.uplinks.udp import UdpUplinkSection
 from message_plane.errors import IdentityError, PlaneError, PortInUse
 from message_plane.identity import BroadcastSigningKey
 from message_plane.links.udp import host_and_port
@@ -151,7 +152,7 @@ async def test_a_new_pairing_takes_the_place_of_the_one_before(tmp_path: Path) -
 
 @pytest.mark.parametrize("seconds", [0, 25])
 async def test_the_way_to_a_server_elsewhere_is_kept_open_while_the_gateway_runs(tmp_path: Path, seconds: int) -> None:
-    uplink = UplinkSection(kind="udp", host="127.0.0.1", port=9, keep_alive_s=seconds)
+    uplink = UdpUplinkSection(host="127.0.0.1", port=9, keep_alive_s=seconds)
     app = await GatewayApp.open(config(tmp_path).model_copy(update={"uplink": uplink}))
     await app.start()
     running = {task.get_name() for task in asyncio.all_tasks()}

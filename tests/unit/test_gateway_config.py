@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 
 from gateway_agent.config.load import line_of, load, parse
 from gateway_agent.errors import ConfigError
+from gateway_agent.uplinks.embedded import EmbeddedSection
+from gateway_agent.uplinks.udp import UdpUplinkSection
+from gateway_agent.uplinks.uplink import UplinkSection
 
 GOOD = """\
 [gateway]
@@ -19,6 +22,11 @@ state_dir = "state"
 
 [delivery]
 method = "auto"
+"""
+
+ELSEWHERE = f"""{GOOD}[uplink]
+kind = "udp"
+host = "server.lan"
 """
 
 
@@ -72,11 +80,30 @@ def test_udp_uplink_without_host_says_so() -> None:
 
 
 def test_the_way_to_the_server_is_kept_open_unless_the_file_says_otherwise() -> None:
-    assert parse(GOOD.encode()).uplink.keep_alive_s == 25
+    assert parse(ELSEWHERE.encode()).uplink.keep_alive_s == 25
     for seconds in ("0", "1", "2.5", "3600"):
-        assert parse(f"{GOOD}[uplink]\nkeep_alive_s = {seconds}\n".encode()).uplink.keep_alive_s == float(seconds)
+        assert parse(f"{ELSEWHERE}keep_alive_s = {seconds}\n".encode()).uplink.keep_alive_s == float(seconds)
     for seconds in ("-1", "0.5", "3601", "inf", "nan", '"25"', "true"):
-        assert "line 10: uplink.keep_alive_s: found" in fault(f"{GOOD}\n[uplink]\nkeep_alive_s = {seconds}\n")
+        assert "line 11: uplink.keep_alive_s: found" in fault(f"{ELSEWHERE}keep_alive_s = {seconds}\n")
+
+
+def test_the_settings_of_another_kind_of_uplink_may_stay_in_the_file_and_must_be_right() -> None:
+    kept = parse(ELSEWHERE.replace('"udp"', '"embedded"').encode()).uplink
+    assert isinstance(kept, EmbeddedSection) and kept.server_id == "server.local"
+    assert "line 11: uplink.port: found 0" in fault(ELSEWHERE.replace('"udp"', '"embedded"') + "port = 0\n")
+    assert "uplink.hots: unknown key; did you mean 'host'?" in fault(ELSEWHERE.replace("host", "hots"))
+
+
+def test_a_kind_of_uplink_that_is_not_in_the_table_is_told_with_those_that_are() -> None:
+    for kind in ('"pigeon"', "7", "[]"):
+        told = fault(ELSEWHERE.replace('"udp"', kind))
+        assert "line 9: uplink.kind: found" in told and "expected 'embedded' or 'udp'" in told
+
+
+@pytest.mark.parametrize("section", [EmbeddedSection, UdpUplinkSection])
+def test_the_sections_of_the_file_are_those_of_the_parts(section: type[UplinkSection]) -> None:
+    text = ELSEWHERE.replace('"udp"', f'"{section.model_fields["kind"].default}"')
+    assert isinstance(parse(text.encode()).uplink, section)
 
 
 def test_broken_toml_and_wrong_encoding_name_the_line() -> None:

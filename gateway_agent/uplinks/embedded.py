@@ -1,0 +1,52 @@
+"""The CPNS Server in the gateway's process: the two call each other's handlers with the octets of the messages."""
+
+from collections.abc import Awaitable, Callable
+from typing import Literal, NoReturn
+
+from pydantic import Field
+
+from cpns.errors import CpnsError
+from gateway_agent.config.section import Section
+from gateway_agent.core.ports import NoAnswer
+from gateway_agent.errors import GatewayError
+from gateway_agent.uplinks.uplink import UplinkSection
+from message_plane.endpoint import Endpoint
+
+
+class EmbeddedSection(UplinkSection):
+    """The CPNS Server in this process."""
+
+    kind: Literal["embedded"] = "embedded"
+
+
+class GroupsSection(Section):
+    """What the embedded CPNS Server does (kind = "embedded" only)."""
+
+    rekey_on_join: bool = Field(True, description="a newcomer cannot read the past")
+    period_s: int = Field(0, ge=0, description="seconds between periodic updates, at least 60; 0 = none")
+
+
+SECTION = EmbeddedSection
+
+
+def open_uplink(section: EmbeddedSection, endpoint: Endpoint) -> NoReturn:
+    """Raise GatewayError: such an uplink is made with the Server, by whoever makes the Server."""
+    raise GatewayError(
+        f"The CPNS Server {section.server_id} is not in this process.",
+        "Run the gateway by its command, or set uplink.kind to that of a Server elsewhere.",
+    )
+
+
+class InProcessUplink:
+    """`core.ports.Uplink` to a CPNS Server in the same process."""
+
+    def __init__(self, handle: Callable[[bytes], Awaitable[bytes]]) -> None:
+        """`handle` is the Server's for messages of this PN GW; it raises CpnsError."""
+        self._handle = handle
+
+    async def request(self, message: bytes) -> bytes:
+        """The Server's answer. Raises NoAnswer where a Server elsewhere would refuse the request as a whole."""
+        try:
+            return await self._handle(message)
+        except CpnsError as error:
+            raise NoAnswer(f"the CPNS Server refused: {error.reason}") from None

@@ -1,0 +1,46 @@
+"""A kind of uplink that is in no table of the product; all that it needs is here."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from cpns import messages, numbers
+from gateway_agent.uplinks.uplink import UplinkSection
+from message_plane.endpoint import Endpoint
+
+
+class ToyUplinkSection(UplinkSection):
+    """Two tins and a string."""
+
+    kind: Literal["toy"] = "toy"
+    strings: int = Field(1, ge=1, description="strings between the tins")
+
+
+SECTION = ToyUplinkSection
+
+
+class ToyUplink:
+    """A Server that refuses everything; `life` tells what happened to the uplink."""
+
+    def __init__(self, section: ToyUplinkSection) -> None:
+        self.section = section
+        self.life: list[str] = []
+
+    async def request(self, message: bytes) -> bytes:
+        self.life.append("asked")
+        code, _ = messages.decode(message)
+        return bytes(messages.encode(code + 1, {messages.RESULT: numbers.RESULT_FAIL}))
+
+    def start(self) -> None:
+        self.life.append("started")
+
+    async def close(self) -> None:
+        self.life.append("closed")
+
+
+made: list[ToyUplink] = []
+
+
+def open_uplink(section: ToyUplinkSection, endpoint: Endpoint) -> ToyUplink:
+    made.append(ToyUplink(section))
+    return made[-1]
