@@ -34,6 +34,11 @@ _HEAD_LEN = 25
 _TAG_LEN = {numbers.PROTECTION_AUTHENTICATED: 16, numbers.PROTECTION_SEALED: 8}
 _SEQUENCE_MAX = 0xFFFFFFFF
 _ALL_SEEN = (1 << tuning.REPLAY_WINDOW) - 1
+# A window is a row of octets, as a dict of them would take six times the heap. Its place: version, check of the sender
+# ID (4), inc; then highest number seen, bits below it, stored up to (-1: not at all), in steps until
+_WINDOW = ">IIqI"
+_PLACE_LEN = 16
+_WINDOW_LEN = 36
 _ROW = 12  # of what is left of a window that was evicted: version, check of sender and inc (4), highest number seen
 
 
@@ -148,9 +153,7 @@ class Receiver:
         self.own_id = own_id
         self.lost_version = lost_version
         self._states_max = states_max
-        # (check of sender ID, version, inc): [highest seen, bits below it, stored up to, in steps until, how many came]
-        self._windows = {}
-        self._came = 0
+        self._windows = bytearray()  # rows, in the order in which they came
         self.evicted = b""  # rows, to be stored and put back with the records
 
     def restore(self, record):
@@ -158,8 +161,8 @@ class Receiver:
         sender, version, inc, number = record
         if isinstance(sender, str):  # records of before
             sender = _check(sender.encode())
-        self._came += 1
-        self._windows[(sender, version, inc)] = [number, _ALL_SEEN, number, None, self._came]
+        number = min(number, _SEQUENCE_MAX)
+        self._windows += version.to_bytes(4, "big") + sender + inc + struct.pack(_WINDOW, number, _ALL_SEEN, number, 0)
 
     def open(self, parsed, keys, now):
         """Return the Opened of a message that is authentic, new, from another member and of this group's protection.
@@ -177,74 +180,83 @@ class Receiver:
         version = parsed.version
         if version not in keys:
             raise Unknown("no Group Key of this version")
-        place = (_check(parsed.sender_id.encode()), version, parsed.inc)
-        window = self._windows.get(place)
+        place = version.to_bytes(4, "big") + _check(parsed.sender_id.encode()) + parsed.inc
+        at = _find(self._windows, place, _WINDOW_LEN)
         sequence = parsed.sequence
-        if window is None:
-            new, row = True, self._row(place)
-            highest = int.from_bytes(self.evicted[row + 8 : row + _ROW], "big")
-            window = [sequence, 0, -1, None, 0] if row < 0 else [highest, _ALL_SEEN, highest, None, 0]
+        highest, bits, stored, until = sequence, 0, -1, 0
+        if at >= 0:
+            highest, bits, stored, until = struct.unpack_from(_WINDOW, self._windows, at + _PLACE_LEN)
         else:
-            new = False
-        bits = _mark(window, sequence)
+            row = _find(self.evicted, _row_head(place), _ROW)
+            if row >= 0:
+                highest = stored = int.from_bytes(self.evicted[row + 8 : row + _ROW], "big")
+                bits = _ALL_SEEN
+        bits = _mark(highest, bits, sequence)
         message = _open(_key_of(keys, sg_id, parsed), parsed)
-        if new:
+        if at < 0:
             self._make_room(place, keys)
-            self._came += 1
-            window[4] = self._came
-        window[0] = max(window[0], sequence)
-        window[1] = bits
-        self._windows[place] = window
+            at = len(self._windows)
+            self._windows += place + bytes(_WINDOW_LEN - _PLACE_LEN)
+        struct.pack_into(_WINDOW, self._windows, at + _PLACE_LEN, max(highest, sequence), bits, stored, until)
         record = None
-        if sequence > window[2]:
-            often = window[3] is not None and now < window[3]
-            record = (place[0], version, place[2], sequence + (tuning.WINDOW_STORE_STEP if often else 1) - 1)
+        if sequence > stored:
+            number = sequence + (tuning.WINDOW_STORE_STEP if now < until else 1) - 1
+            record = (place[4:8], version, parsed.inc, min(number, _SEQUENCE_MAX))
         return Opened(parsed.sender_id, version, message, version <= self.lost_version, record)
 
     def recorded(self, record, now):
         """Note that a record is stored."""
-        window = self._windows[record[:3]]
-        window[2] = record[3]
+        sender, version, inc, number = record
+        at = _find(self._windows, version.to_bytes(4, "big") + sender + inc, _WINDOW_LEN) + _PLACE_LEN
+        highest, bits, _, _ = struct.unpack_from(_WINDOW, self._windows, at)
         # as many numbers as this gives up take so long at the one rate up to which all senders are stored one by one
-        numbers_given = record[3] - window[0] + 1
-        window[3] = now + tuning.WINDOW_STORE_INTERVAL_S * len(self._windows) * numbers_given
+        step = tuning.WINDOW_STORE_INTERVAL_S * (len(self._windows) // _WINDOW_LEN) * (number - highest + 1)
+        struct.pack_into(_WINDOW, self._windows, at, highest, bits, number, now + step)
 
     def records(self):
         """Return the stored records, one for each window that is kept, the oldest first."""
-        rows = sorted([(window[4], place + (window[2],)) for place, window in self._windows.items() if window[2] >= 0])
-        return [record for _, record in rows]
+        records = []
+        for at in range(0, len(self._windows), _WINDOW_LEN):
+            place = bytes(self._windows[at : at + _PLACE_LEN])
+            stored = struct.unpack_from(_WINDOW, self._windows, at + _PLACE_LEN)[2]
+            if stored >= 0:
+                records.append((place[4:8], int.from_bytes(place[:4], "big"), place[8:], stored))
+        return records
 
     def _make_room(self, place, keys):
-        for other in list(self._windows):
-            if other[1] not in keys:
-                del self._windows[other]
-        rows, self.evicted = self.evicted, b""
-        gone = _row_head(place)
-        for at in range(0, len(rows), _ROW):
-            if int.from_bytes(rows[at : at + 4], "big") in keys and rows[at : at + 8] != gone:
-                self.evicted += rows[at : at + _ROW]
-        same = [other for other in self._windows if other[:2] == place[:2]]
+        self._windows = bytearray(_kept(self._windows, _WINDOW_LEN, keys, None))
+        self.evicted = _kept(self.evicted, _ROW, keys, _row_head(place))
+        same = [at for at in range(0, len(self._windows), _WINDOW_LEN) if self._windows[at : at + 8] == place[:8]]
         if len(same) >= tuning.INC_PER_SENDER_MAX:
-            self._evict(same)
-        elif len(self._windows) >= self._states_max:
-            self._evict(self._windows)
+            self._evict(same[-1])
+        elif len(self._windows) >= self._states_max * _WINDOW_LEN:
+            self._evict(len(self._windows) - _WINDOW_LEN)
 
-    def _evict(self, places):
+    def _evict(self, at):
         # the window that came first stays: its messages cannot be replayed, whatever arrives later in any name
-        place = max(places, key=lambda other: self._windows[other][4])
-        window = self._windows.pop(place)
-        self.evicted += _row_head(place) + max(window[0], window[2]).to_bytes(4, "big")
+        highest, _, stored, _ = struct.unpack_from(_WINDOW, self._windows, at + _PLACE_LEN)
+        self.evicted += _row_head(bytes(self._windows[at : at + _PLACE_LEN])) + max(highest, stored).to_bytes(4, "big")
+        self._windows = self._windows[:at] + self._windows[at + _WINDOW_LEN :]
         if len(self.evicted) > tuning.EVICTED_MAX * _ROW:
             self.lost_version = max(self.lost_version, int.from_bytes(self.evicted[:4], "big"))
             self.evicted = self.evicted[_ROW:]
 
-    def _row(self, place):
-        # where the row of this place begins, -1 for none
-        head = _row_head(place)
-        at = self.evicted.find(head)
-        while at > 0 and at % _ROW:
-            at = self.evicted.find(head, at + 1)
-        return at
+
+def _find(rows, head, size):
+    # where the row begins that has this head, -1 for none
+    for at in range(0, len(rows), size):
+        if rows[at : at + len(head)] == head:
+            return at
+    return -1
+
+
+def _kept(rows, size, keys, gone):
+    # the rows whose version is in `keys`, but the one that begins with `gone`
+    kept = b""
+    for at in range(0, len(rows), size):
+        if int.from_bytes(rows[at : at + 4], "big") in keys and rows[at : at + 8] != gone:
+            kept += rows[at : at + size]
+    return kept
 
 
 def _check(octets):
@@ -252,19 +264,19 @@ def _check(octets):
 
 
 def _row_head(place):
-    return place[1].to_bytes(4, "big") + _check(place[0] + place[2])
+    return place[:4] + _check(place[4:])
 
 
-def _mark(window, sequence):
+def _mark(highest, bits, sequence):
     """Return the window's bits with `sequence` seen. Raises Stale if it was, or lies below the window."""
-    ahead = sequence - window[0]
+    ahead = sequence - highest
     if ahead >= tuning.REPLAY_WINDOW:
         return 1
     if ahead > 0:
-        return (window[1] << ahead | 1) & _ALL_SEEN
-    if -ahead >= tuning.REPLAY_WINDOW or window[1] >> -ahead & 1:
+        return (bits << ahead | 1) & _ALL_SEEN
+    if -ahead >= tuning.REPLAY_WINDOW or bits >> -ahead & 1:
         raise Stale("number seen before or too old")
-    return window[1] | 1 << -ahead
+    return bits | 1 << -ahead
 
 
 def _open(key, parsed):

@@ -18,7 +18,9 @@ HIGHLY_RECOMMENDED = "Highly recommended"
 SIMPLIFIED = "CPNS 1.1"  # seed 002 states no level
 EXTENSION = "extension"
 
-ON_FAILURE = "0..1 on failure"  # besides the cardinalities of `messages`
+# Cardinalities in words, those of `messages` and one more
+ONE, OPTIONAL, SOME, ANY, ON_FAILURE = "1", "0..1", "1..n", "0..n", "0..1 on failure"
+_CARDINALITIES = {m.ONE: ONE, m.OPTIONAL: OPTIONAL, m.SOME: SOME, m.ANY: ANY}
 
 Pair = namedtuple("Pair", ("name", "level", "request_ways", "requirements", "meaning"))
 Row = namedtuple(
@@ -187,7 +189,7 @@ def rows(code):
         parts = {part: (needed, kind) for part, needed, kind in m.ELEMENTS[label]}
         table.append(_row(code, label, None, cardinality, parts.pop(0, (True, None))[1]))
         for part, (needed, kind) in parts.items():
-            table.append(_row(code, label, part, m.ONE if needed else m.OPTIONAL, kind))
+            table.append(_row(code, label, part, ONE if needed else OPTIONAL, kind))
     return table
 
 
@@ -198,8 +200,8 @@ def _request(code):
 def _fields(code):
     cardinality = None
     for item in m.MESSAGES[code]:
-        if isinstance(item, str):
-            cardinality = item
+        if item & m.OPTIONAL:
+            cardinality = _CARDINALITIES[item]
         else:
             yield item, cardinality
     if m.RESULT in m.MESSAGES[code] or m.RETURN in m.MESSAGES[code]:

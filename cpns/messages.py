@@ -119,56 +119,61 @@ REPEATED = {
     VERSION_ENTRY: tuning.LISTED_MAX,
 }
 
-# Cardinalities; each holds for the labels after it
-ONE = "1"
-OPTIONAL = "0..1"
-SOME = "1..n"
-ANY = "0..n"
+# Cardinalities; each holds for the labels after it, up to the next
+OPTIONAL = 0x80  # 0..1
+ONE = OPTIONAL | 2  # 1
+ANY = OPTIONAL | 1  # 0..n
+SOME = OPTIONAL | 3  # 1..n
 
-_ADMITTED = (ONE, RESULT, SG_ID, VERSION, PROTECTION, OPTIONAL, PN_ID, PN_ALIAS, SG_ALIAS, TIME, LEISURE, REVISION)
+# Octets, as a board reads them from where its code lies and not from its heap
+_ADMITTED = bytes(
+    (ONE, RESULT, SG_ID, VERSION, PROTECTION, OPTIONAL, PN_ID, PN_ALIAS, SG_ALIAS, TIME, LEISURE, REVISION)
+)
 
 MESSAGES = {
-    n.GKDK_ASSIGNMENT_REQUEST: (ONE, PNE_ID, OPTIONAL, SOFTWARE),
-    n.GKDK_ASSIGNMENT_RESPONSE: (ONE, RESULT, GKDK, OPTIONAL, PN_ALIAS),
-    n.GROUP_KEY_DELIVERY_REQUEST: (
+    n.GKDK_ASSIGNMENT_REQUEST: bytes((ONE, PNE_ID, OPTIONAL, SOFTWARE)),
+    n.GKDK_ASSIGNMENT_RESPONSE: bytes((ONE, RESULT, GKDK, OPTIONAL, PN_ALIAS)),
+    n.GROUP_KEY_DELIVERY_REQUEST: bytes(
         (ONE, SG_ID, SOME, GROUP_KEY, ONE, VERSION, ACTIVATION, REASON, OPTIONAL, TIME, REVISION)
     ),
-    n.GROUP_KEY_DELIVERY_RESPONSE: (ONE, RESULT, SG_ID, VERSION, OPTIONAL, GENERATION, SLOT, PROOF),
-    n.S_GROUP_KEY_DELIVERY_REQUEST: (ONE, SGID, GROUP_KEY_INFO, VERSION, EUK_ID),
-    n.S_GROUP_KEY_DELIVERY_RESPONSE: (ONE, RETURN, PNID, MAC),
-    n.JOIN_REQUEST: (ONE, PNE_ID, SG_ID, OPTIONAL, PN_ID),
+    n.GROUP_KEY_DELIVERY_RESPONSE: bytes((ONE, RESULT, SG_ID, VERSION, OPTIONAL, GENERATION, SLOT, PROOF)),
+    n.S_GROUP_KEY_DELIVERY_REQUEST: bytes((ONE, SGID, GROUP_KEY_INFO, VERSION, EUK_ID)),
+    n.S_GROUP_KEY_DELIVERY_RESPONSE: bytes((ONE, RETURN, PNID, MAC)),
+    n.JOIN_REQUEST: bytes((ONE, PNE_ID, SG_ID, OPTIONAL, PN_ID)),
     n.JOIN_RESPONSE: _ADMITTED,
-    n.LEAVE_REQUEST: (ONE, PNE_ID, SG_ID, OPTIONAL, PN_ID),
-    n.LEAVE_RESPONSE: (ONE, RESULT, SG_ID, OPTIONAL, REVISION),
-    n.CREATE_SERVICE_GROUP_REQUEST: (ONE, PNE_ID, SG_ID, OPTIONAL, PN_ID, PROTECTION),
+    n.LEAVE_REQUEST: bytes((ONE, PNE_ID, SG_ID, OPTIONAL, PN_ID)),
+    n.LEAVE_RESPONSE: bytes((ONE, RESULT, SG_ID, OPTIONAL, REVISION)),
+    n.CREATE_SERVICE_GROUP_REQUEST: bytes((ONE, PNE_ID, SG_ID, OPTIONAL, PN_ID, PROTECTION)),
     n.CREATE_SERVICE_GROUP_RESPONSE: _ADMITTED,
-    n.DELETE_SERVICE_GROUP_REQUEST: (ONE, SG_ID, VERSION, OPTIONAL, PNE_ID, REASON),
-    n.DELETE_SERVICE_GROUP_RESPONSE: (ONE, RESULT, SG_ID),
-    n.INVENTORY_UPDATE_REQUEST: (ONE, SG_ID, PN_ID, REVISION, ANY, MEMBER),
-    n.INVENTORY_UPDATE_RESPONSE: (ONE, RESULT, SG_ID, OPTIONAL, REVISION),
-    n.DELIVERY_REPORT_REQUEST: (ONE, SG_ID, VERSION, ANY, CONFIRMED, UNREACHABLE, EXCLUDED),
-    n.DELIVERY_REPORT_RESPONSE: (ONE, RESULT, SG_ID),
-    n.KEY_PULL_REQUEST: (ONE, SG_ID, VERSION, OPTIONAL, PNE_ID, PN_ID, GENERATION, WINDOWS_LOST, RECEIPT, SOFTWARE),
-    n.KEY_PULL_RESPONSE: (
-        (ONE, RESULT, SG_ID, VERSION)
-        + (OPTIONAL, GROUP_KEY, ACTIVATION, REASON, SG_ALIAS, PROTECTION, TIME, LEISURE, RECEIPT)
+    n.DELETE_SERVICE_GROUP_REQUEST: bytes((ONE, SG_ID, VERSION, OPTIONAL, PNE_ID, REASON)),
+    n.DELETE_SERVICE_GROUP_RESPONSE: bytes((ONE, RESULT, SG_ID)),
+    n.INVENTORY_UPDATE_REQUEST: bytes((ONE, SG_ID, PN_ID, REVISION, ANY, MEMBER)),
+    n.INVENTORY_UPDATE_RESPONSE: bytes((ONE, RESULT, SG_ID, OPTIONAL, REVISION)),
+    n.DELIVERY_REPORT_REQUEST: bytes((ONE, SG_ID, VERSION, ANY, CONFIRMED, UNREACHABLE, EXCLUDED)),
+    n.DELIVERY_REPORT_RESPONSE: bytes((ONE, RESULT, SG_ID)),
+    n.KEY_PULL_REQUEST: bytes(
+        (ONE, SG_ID, VERSION, OPTIONAL, PNE_ID, PN_ID, GENERATION, WINDOWS_LOST, RECEIPT, SOFTWARE)
     ),
-    n.VERSION_LIST_REQUEST: (ONE, PN_ID, ANY, VERSION_ENTRY),
-    n.VERSION_LIST_RESPONSE: (ONE, RESULT, ANY, VERSION_ENTRY),
-    n.PAIRING_REQUEST: (ONE, PNE_ID, OPTIONAL, AUTHENTICATOR),
-    n.PAIRING_RESPONSE: (ONE, RESULT, OPTIONAL, AUTHENTICATOR, GATEWAY_ID, PN_ID, SIGNING_KEY, SIGNING_EPOCH),
-    n.ROLL_OVER_REQUEST: (ONE, SIGNING_KEY, SIGNING_EPOCH, SIGNATURE),
-    n.ROLL_OVER_RESPONSE: (ONE, RESULT),
-    n.GENERATION_REQUEST: (ONE, GKDK, GENERATION),
-    n.GENERATION_RESPONSE: (ONE, RESULT),
-    n.KEY_MESSAGE_REQUEST: (ONE, KEY_MESSAGE),
-    n.KEY_MESSAGE_RESPONSE: (ONE, RESULT),
-    n.RETIREMENT_REQUEST: (ONE, PNE_ID, PN_ID),
-    n.RETIREMENT_RESPONSE: (ONE, RESULT),
+    n.KEY_PULL_RESPONSE: bytes(
+        (ONE, RESULT, SG_ID, VERSION, OPTIONAL, GROUP_KEY, ACTIVATION, REASON)
+        + (SG_ALIAS, PROTECTION, TIME, LEISURE, RECEIPT)
+    ),
+    n.VERSION_LIST_REQUEST: bytes((ONE, PN_ID, ANY, VERSION_ENTRY)),
+    n.VERSION_LIST_RESPONSE: bytes((ONE, RESULT, ANY, VERSION_ENTRY)),
+    n.PAIRING_REQUEST: bytes((ONE, PNE_ID, OPTIONAL, AUTHENTICATOR)),
+    n.PAIRING_RESPONSE: bytes((ONE, RESULT, OPTIONAL, AUTHENTICATOR, GATEWAY_ID, PN_ID, SIGNING_KEY, SIGNING_EPOCH)),
+    n.ROLL_OVER_REQUEST: bytes((ONE, SIGNING_KEY, SIGNING_EPOCH, SIGNATURE)),
+    n.ROLL_OVER_RESPONSE: bytes((ONE, RESULT)),
+    n.GENERATION_REQUEST: bytes((ONE, GKDK, GENERATION)),
+    n.GENERATION_RESPONSE: bytes((ONE, RESULT)),
+    n.KEY_MESSAGE_REQUEST: bytes((ONE, KEY_MESSAGE)),
+    n.KEY_MESSAGE_RESPONSE: bytes((ONE, RESULT)),
+    n.RETIREMENT_REQUEST: bytes((ONE, PNE_ID, PN_ID)),
+    n.RETIREMENT_RESPONSE: bytes((ONE, RESULT)),
 }
 
 # What a response that reports failure may have besides, and what it must still have (Q-03: an empty GKDK)
-ON_FAIL = (OPTIONAL, ERROR, ERROR_TEXT)
+ON_FAIL = bytes((OPTIONAL, ERROR, ERROR_TEXT))
 KEPT_ON_FAIL = (RESULT, RETURN, PNID, GKDK)
 
 
@@ -209,7 +214,7 @@ def accept(code, fields):
     """Return (code, fields) of a decoded message after `check`. A field of 0..n that is absent is []."""
     check(code, fields)
     for label in MESSAGES[code]:
-        if type(label) is str:
+        if label & OPTIONAL:
             cardinality = label
         elif cardinality == ANY:
             fields.setdefault(label, [])
@@ -224,7 +229,7 @@ def check(code, fields):
     failed = fields.get(RESULT, fields.get(RETURN, n.RESULT_SUCCESS)) != n.RESULT_SUCCESS
     known = 0
     for label in table + ON_FAIL if failed else table:
-        if type(label) is str:
+        if label & OPTIONAL:
             cardinality = label
         elif label in fields:
             known += 1
@@ -233,7 +238,7 @@ def check(code, fields):
                 fault = "is empty exactly on failure"
             if fault:
                 raise MalformedMessage(f"message {code}, field {label}: {fault}")
-        elif cardinality[0] == "1" and (not failed or label in KEPT_ON_FAIL):
+        elif cardinality & 2 and (not failed or label in KEPT_ON_FAIL):
             raise MalformedMessage(f"message {code}, field {label}: missing")
     if known != len(fields):
         raise MalformedMessage(f"message {code}: unknown field")
@@ -260,7 +265,7 @@ def _fault(label, cardinality, value):
     if label in REPEATED:
         if type(value) is not list:
             return "is no array"
-        if len(value) > (REPEATED[label] if cardinality[-1] == "n" else 1) or (cardinality[0] == "1" and not value):
+        if len(value) > (REPEATED[label] if cardinality & 1 else 1) or (cardinality & 2 and not value):
             return "too few or too many elements"
     else:
         value = (value,)

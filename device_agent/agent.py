@@ -1,15 +1,15 @@
-"""The PNE, composed: here, and only here, the parts meet the store, the link and the clock.
+"""The PNE, composed: here, and only here, the parts meet the store, the links, the media and the clock.
 
-Loops share one thread: datagrams of the message plane, datagrams of the broadcast plane, CoAP's timers, the duties
-(reach the PN GW, ask for keys, confirm keys), and whether there is a network: without one nothing is asked and nothing
-times out. The parts are pure; what they want done they yield as flows (`session.py`), which `perform` and the loops
-drive. `run` ends only with an error or when it is cancelled.
+Loops share one thread: for each link its datagrams, and whether it is up; the datagrams of each medium; CoAP's timers;
+the duties (reach the PN GW, ask for keys, confirm keys). While no link is up nothing is asked and nothing times out;
+what comes by a medium is taken all the same. The parts are pure; what they want done they yield as flows
+(`session.py`), which `perform` and the loops drive. `run` ends only with an error or when it is cancelled.
 """
 
 import asyncio
+import sys
 
-from cpns import numbers as n
-from cpns.errors import CpnsError, MalformedMessage, Unknown
+from cpns.errors import CpnsError, Unknown
 from device_agent import provisioning, tuning
 from device_agent.broadcast_receiver import BroadcastReceiver
 from device_agent.coap.endpoint import Endpoint
@@ -18,13 +18,14 @@ from device_agent.entropy import Entropy
 from device_agent.gkdk_store import GkdkStore
 from device_agent.key_store import KeyStore
 from device_agent.membership import Membership
-from device_agent.session import BAD_REQUEST, CHANGED, FORBIDDEN, NoSession, Session
+from device_agent.requests import Requests
+from device_agent.session import NoSession, Session
 
 _SERVER_ERROR = 0xA0
 _PAUSE_MAX = 3600000  # ms; a clock of wrapping ticks is to be asked now and then
 _NETWORK_DOWN = 1000  # ms between tries to read from a link that fails
 
-if hasattr(asyncio, "timeout"):  # CPython, where wait_for makes a task each time and may lose a cancellation
+if sys.implementation.name != "micropython":  # where wait_for makes a task each time and may lose a cancellation
 
     async def _wait(event, seconds):
         async with asyncio.timeout(seconds):
@@ -37,44 +38,51 @@ else:
 
 
 class Agent:
-    """`storage`, `link`, `clock`, `random`: the ports of `ports.py`; `tell(name, values)` is told what happens.
+    """`storage`, `clock`, `random`: ports of `ports.py`; `links` and `media`: its `Link`s and `Medium`s, in lists.
+
+    `tell(name, values)` is told what happens. An address of a peer is (link, address of that link).
 
     Raises Unknown when the storage holds no identity: the board is to be provisioned, never to start as a new one.
     """
 
-    def __init__(self, storage, link, clock, random, tell):
+    def __init__(self, storage, links, media, clock, random, tell):
         self.store = store = KeyStore(storage)
         record = store.load(provisioning.RECORD)
         if record is None:
             raise Unknown("no identity in the store: provision this board")
         self.identity = provisioning.parse(record)
-        self.link = link
+        self._links = links
+        self._media = media
         self.clock = clock
         self.random = Entropy(store, random)
         self._listener = tell
         self._endpoint = Endpoint(self.random)
-        self._waiting = {}  # CoAP token -> [Event, answers, whether of everybody, how many came]
+        self._waiting = {}  # CoAP token -> [Event, answers, address or None for all, how many came]
         self._requests = []  # of the PN GW: (exchange, message, address)
         self._timers, self._duties, self._serving = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._pairing = self._looking = False
-        self._online = link.up()
-        self._discovery = Discovery(store, link, self.identity.address)
+        self._up = [link for link in links if link.up()]
+        self._discovery = Discovery(store, links, self.identity.address)
         self.session = Session(store, self.identity, self.random)
         gkdks = GkdkStore(store, clock.now())
         self.membership = Membership(store, self.identity, self.session, gkdks, clock, self.random, self._tell)
+        self.requests = Requests(self.membership, self._tell)
         self.receiver = BroadcastReceiver(self.membership, store, clock, self.random, self._tell)
 
     async def run(self):
-        """Serve until cancelled; the link is closed then. An error of a part ends it: nothing is half alive."""
-        loops = (self._message_plane, self._broadcast_plane, self._keep_time, self._do_duties, self._serve)
-        loops += (self._watch_network,)
-        tasks = [asyncio.create_task(loop()) for loop in loops]
+        """Serve until cancelled; links and media are closed then. An error of a part ends it: nothing is half alive."""
+        loops = [self._keep_time(), self._do_duties(), self._serve()]
+        for link in self._links:
+            loops += [self._message_plane(link), self._watch(link)]
+        loops += [self._broadcast_plane(medium) for medium in self._media]
+        tasks = [asyncio.create_task(loop) for loop in loops]
         try:
             await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
-            self.link.close()
+            for each in set(self._links + self._media):
+                each.close()
 
     async def perform(self, make_flow, patient=False):
         """Run a flow that needs the session, waiting for it up to a minute of a time in which there is a network.
@@ -83,13 +91,13 @@ class Agent:
         (docs/protocol.md section 4). `patient`: as often and for as long as it takes. Raises CpnsError, OSError, and
         NoSession unless patient.
         """
-        session, again = self.session, False
+        again = False
         pause = tuning.CANNOT_NOW_MIN
         begun = self.clock.now()
         while True:
-            while not (self._online and session.up) or (again and self._in_doubt()):
+            while not self._reachable() or (again and self._in_doubt()):
                 now = self.clock.now()
-                if not self._online:
+                if not self._up:
                     begun = now
                 elif not patient and now - begun > tuning.CONNECT_TIMEOUT:
                     raise NoSession("the gateway was not reached")
@@ -97,7 +105,7 @@ class Agent:
             try:
                 return await self._flow(make_flow())
             except NoSession:
-                lost = not self._online or self._in_doubt()
+                lost = not self._up or self._in_doubt()
                 if not patient and (again or not lost):
                     raise
                 again = True
@@ -108,8 +116,8 @@ class Agent:
                 self._duties.set()
 
     async def network(self):
-        """Return as soon as there is a network."""
-        while not self._online:
+        """Return as soon as a link is up."""
+        while not self._up:
             await asyncio.sleep(0.1)
 
     async def pair(self, secret):
@@ -131,25 +139,26 @@ class Agent:
 
     def send(self, group, data):
         """Broadcast `data` to a membership.ServiceGroup."""
-        self.link.broadcast(n.PORT_BROADCAST, self.receiver.traffic(group).send(data, self.clock.now()))
+        datagram = self.receiver.traffic(group).send(data, self.clock.now())
+        for medium in self._media:
+            medium.air(datagram)
 
     # Loops
 
-    async def _message_plane(self):
+    async def _message_plane(self, link):
         while True:
             try:
-                address, data = await self.link.recv()
+                address, data = await link.recv()
             except OSError as error:
                 await self._broken(error)
                 continue
-            self._act(self._endpoint.datagram(address, data, self.clock.now()))
+            self._act(self._endpoint.datagram((link, address), data, self.clock.now()))
             await asyncio.sleep(0)  # a link under a flood never waits, and the other loops are to go on
 
-    async def _broadcast_plane(self):
+    async def _broadcast_plane(self, medium):
         while True:
             try:
-                steps = self.receiver.receive((await self.link.recv_broadcast())[1])
-                await self._flow(steps)
+                await self._flow(self.receiver.receive(await medium.hear()))
             except OSError as error:
                 await self._broken(error)
             self._duties.set()
@@ -163,7 +172,7 @@ class Agent:
 
     async def _do_duties(self):
         while True:
-            if not self._online:
+            if not self._up:
                 await self._pause(self._duties, None)
                 continue
             now = self.clock.now()
@@ -179,19 +188,25 @@ class Agent:
             except (CpnsError, OSError) as error:
                 self._tell("failed", {"what": "gateway", "reason": str(error)})
 
-    async def _watch_network(self):
+    async def _watch(self, link):
         while True:
-            await self.link.changed()
-            online, before = self.link.up(), self._online
-            self._online = online
-            if online and not before:
-                self.session.try_again(self.clock.now())
+            await link.changed()
+            if link.up() == (link in self._up):
+                continue
+            session = self.session
+            if link in self._up:
+                self._up.remove(link)
+                if not session.address or session.address[0] is link:
+                    session.network_lost()
+                for event, _, address, _ in self._waiting.values():
+                    gone = address[0] is link if address else not self._up
+                    if gone:
+                        event.set()  # what was asked has no answer
+            else:
+                self._up.append(link)
+                session.try_again(self.clock.now())
                 self._pull_all(tuning.PULL_ONLINE)
-                self._duties.set()
-            elif before and not online:
-                self.session.network_lost()
-                for event, *_ in self._waiting.values():
-                    event.set()  # what was asked has no answer
+            self._duties.set()
 
     async def _serve(self):
         while True:
@@ -211,12 +226,15 @@ class Agent:
         session = self.session
         due, make_flow = None, None
         if self.identity.paired and not self._pairing:
-            if session.up:
+            if self._reachable():
                 due, make_flow = self.membership.duty(now) or (None, None)
             connect = session.address is None or self._in_doubt()
             if connect and (due is None or session.retry_at <= due):
                 due, make_flow = session.retry_at, self._connect
         return due, make_flow
+
+    def _reachable(self):
+        return self.session.up and self.session.address[0] in self._up
 
     def _in_doubt(self):
         return self.session.silent or self.session.wants_handshake(self.clock.now())
@@ -256,31 +274,25 @@ class Agent:
 
     async def _answer(self, message, address):
         # -> arguments of the CoAP reply, or None where nobody is to be answered
+        answer = None
         try:
-            answer, octets = self.session.unprotect(message, address)
+            answer, request = self.session.unprotect(message, address)
+            if request is None:
+                return answer
+            return answer(*(await self._flow(self.requests.answer(*request))))
         except OSError as error:
             self._tell("failed", {"what": "store", "reason": str(error)})
-            return None
-        if octets is None:
-            return answer
-        try:
-            return answer(CHANGED, await self._flow(self.membership.handle(octets)))
-        except MalformedMessage:
-            return answer(BAD_REQUEST, b"")
-        except CpnsError:
-            return answer(FORBIDDEN, b"")
-        except OSError as error:
-            self._tell("failed", {"what": "store", "reason": str(error)})
-            return answer(_SERVER_ERROR, b"")
+            return answer and answer(_SERVER_ERROR, (), b"")
 
     def _act(self, actions):
         for action in actions:
             kind, about = action[0], action[1]
             if kind == "send":
-                if about is None:
-                    self.link.broadcast(n.PORT_COAP, action[2])
+                if about:
+                    about[0].send(about[1], action[2])
                 else:
-                    self.link.send(about, action[2])
+                    for link in self._up:
+                        link.ask_all(action[2])
             elif kind == "request":
                 refusal = self.session.refusal(action[2])
                 if refusal:  # a stranger's: it takes no place in the queue, and is not remembered
@@ -295,7 +307,7 @@ class Agent:
                 waiting = self._waiting[about]
                 if kind == "response":
                     self._take(waiting, (action[3], action[2]))
-                if not waiting[2] or kind != "response":
+                if waiting[2] or kind != "response":
                     waiting[0].set()
         self._timers.set()
 
@@ -335,7 +347,7 @@ class Agent:
         many = address is None
         now = self.clock.now()
         token, actions = self._endpoint.request(address, code, options, payload, now, not many, timeout, many)
-        event, answers, *_ = self._waiting[token] = [asyncio.Event(), [], many, 0]
+        event, answers, *_ = self._waiting[token] = [asyncio.Event(), [], address, 0]
         try:
             self._act(actions)
             await event.wait()

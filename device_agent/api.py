@@ -1,6 +1,6 @@
 """What an application sees of the PNE: a node and its Service Groups.
 
-    node = Node(storage, link, clock)
+    node = Node(storage, links, media, clock)
     await node.start()
     group = await node.join("kitchen")
     group.on_key(lambda version: print("new key", version))
@@ -33,7 +33,7 @@ ENDS = ("left", "deleted", "expelled")  # how a membership ends
 
 def show(error):
     """Print an error of the application with its traceback, where a person looks for it."""
-    if hasattr(sys, "print_exception"):  # MicroPython
+    if sys.implementation.name == "micropython":
         sys.print_exception(error)
     else:
         sys.excepthook(type(error), error, error.__traceback__)  # pyright: ignore[reportAttributeAccessIssue] - CPython
@@ -42,19 +42,20 @@ def show(error):
 class Node:
     """One PNE: its identity, its session with the PN GW, and its Service Groups.
 
-    `storage`, `link`, `clock`, `random` are the ports of `ports.py`. `on_event(name, values)` is told what happens, as
-    a word and a dict of plain values, never a secret: "session", "joined", "key", "left", "deleted", "expelled",
-    "generation", "rolled over", "conflict", "ignoring", "refused", "failed", "message" (its length only).
-    Raises Unknown when the storage holds no identity.
+    `storage`, `clock` and `random` are ports of `ports.py`, `links` and `media` lists of its `Link`s and `Medium`s.
+    `on_event(name, values)` is told what happens, as a word and a dict of plain values, never a secret: "session",
+    "joined", "key", "left", "deleted", "expelled", "generation", "rolled over", "conflict", "ignoring", "refused",
+    "failed", "message" (its length only). Raises Unknown when the storage holds no identity.
     """
 
-    def __init__(self, storage, link, clock, random=os.urandom, on_event=None):
+    def __init__(self, storage, links, media, clock, random=os.urandom, on_event=None):
         self._on_event = on_event
         self._groups = {}  # SG ID -> Group
+        self._news = asyncio.Event()  # in any of them: one for all takes less heap
         self._task = None
-        self._agent = Agent(storage, link, clock, random, self._tell)
+        self._agent = Agent(storage, links, media, clock, random, self._tell)
         for state in self._agent.membership.groups.values():
-            self._groups[state.id] = Group(self._agent, state)
+            self._groups[state.id] = Group(self._agent, state, self._news)
 
     @property
     def id(self):
@@ -75,7 +76,7 @@ class Node:
         await self._agent.run()
 
     async def stop(self):
-        """Stop serving and close the link; the state is in the storage already. Raises what ended the agent earlier."""
+        """Stop serving, close links and media; the state is in the storage. Raises what ended the agent earlier."""
         task, self._task = self._task, None
         if task:
             if not task.done():
@@ -123,7 +124,7 @@ class Node:
         if state is not None:
             values["group"] = state.id
             if name == "joined" and state.id not in self._groups:
-                self._groups[state.id] = Group(self._agent, state)
+                self._groups[state.id] = Group(self._agent, state, self._news)
             group = self._groups.get(state.id)
             if group is not None:
                 group._tell(name, values)
@@ -139,13 +140,13 @@ class Node:
 class Group:
     """A Service Group this PNE is a member of."""
 
-    def __init__(self, agent, state):
+    def __init__(self, agent, state, news):
         self._agent = agent
         self._state = state
         self._on_key = None
         self.ended = ""  # how the membership ended: one of ENDS
         self._inbox = []
-        self._arrived = asyncio.Event()
+        self._news = news
         self.dropped = 0  # messages that came while the application had `tuning.INBOX_MAX` of them unread
 
     @property
@@ -191,8 +192,8 @@ class Group:
         while not self._inbox:
             if self.ended:
                 raise StopAsyncIteration
-            await self._arrived.wait()
-            self._arrived.clear()
+            await self._news.wait()
+            self._news.clear()
         return self._inbox.pop(0)
 
     def _tell(self, name, values):
@@ -206,7 +207,7 @@ class Group:
                 self._inbox.append(Message(opened.sender_id, opened.message, opened.replayable))
             else:
                 self.dropped += 1
-        self._arrived.set()
+        self._news.set()
 
 
 def _call(callback, *values):

@@ -1,8 +1,9 @@
 """The `ports.Clock` of both Pythons."""
 
+import sys
 import time
 
-if hasattr(time, "ticks_ms"):
+if sys.implementation.name == "micropython":
 
     class Clock:
         """Milliseconds since the start, from a tick counter that wraps every 12 days; ask it every 6 at least."""

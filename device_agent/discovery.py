@@ -9,18 +9,20 @@ from device_agent import tuning
 RECORD = "addr"
 _GET, _CONTENT = 0x01, 0x45
 _URI_PATH, _URI_QUERY = 11, 15
-_OPTIONS = [(_URI_PATH, b".well-known"), (_URI_PATH, b"core"), (_URI_QUERY, b"rt=keycast.gw")]
+_OPTIONS = ((_URI_PATH, b".well-known"), (_URI_PATH, b"core"), (_URI_QUERY, b"rt=keycast.gw"))
 
 
 class Discovery:
-    """Hands out one address after the other. `store` KeyStore, `link` a ports.Link, `hint` the provisioned address.
+    """Hands out one address after the other. `store` KeyStore, `links` each ports.Link, `hint` the provisioned address.
+
+    Addresses are (link, address of that link).
 
     `patience`: for how many ms the address given out last is waited for: not for long if nobody has answered there.
     """
 
-    def __init__(self, store, link, hint):
+    def __init__(self, store, links, hint):
         self._store = store
-        self._link = link
+        self._links = links
         kept = store.load(RECORD)
         self._kept = kept.decode() if kept else ""
         self._hint = self._address(hint)
@@ -31,7 +33,8 @@ class Discovery:
 
     def next(self):
         """Flow -> the next address to try, or None when there is none; every call gives another one if it can."""
-        known = self._last or self._hint
+        last, hint = [address if address and address[0].up() else None for address in (self._last, self._hint)]
+        known = last or hint
         if self._try_last and known:  # somebody there who answers at once spares the others a question
             self._try_last = False
             answer = yield (known, _GET, _OPTIONS, b"", tuning.PROBE_TIMEOUT)
@@ -41,7 +44,7 @@ class Discovery:
         if not self._next:
             answers = yield (None, _GET, _OPTIONS, b"", tuning.DISCOVERY_TIMEOUT)
             found = [address for address, answer in answers if _is_gateway(answer)]
-            for address in (self._last, self._hint):
+            for address in (last, hint):
                 if address and address not in found:
                     self._next.append((address, tuning.SILENT_TIMEOUT))
             for address in reversed(found):
@@ -56,7 +59,7 @@ class Discovery:
         self._try_last = True
         self._next = []
         self._last = address
-        text = self._link.text(address)
+        text = address[0].text(address[1])
         if text and text != self._kept:
             self._store.save(RECORD, text.encode())
             self._kept = text
@@ -67,10 +70,12 @@ class Discovery:
         self._kept, self._last = "", None
 
     def _address(self, text):
-        try:
-            return self._link.address(text) if text else None
-        except ValueError:  # none, or one of another kind of network
-            return None
+        for link in self._links if text else ():
+            try:
+                return link, link.address(text)
+            except ValueError:  # none, or one of another kind of network
+                pass
+        return None
 
 
 def _is_gateway(answer):

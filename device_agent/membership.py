@@ -14,11 +14,11 @@ from cpns.key_ring import UNICAST, KeyRing
 from cpns.proof import confirmation
 from device_agent import tuning
 from device_agent.cose import verify_sign1
+from device_agent.requests import CPNS
 from device_agent.session import NoSession
 
 RECORD = "groups"  # [PN alias or None, SG IDs of the groups this PNE is a member of]
 _NEVER = 1 << 62
-_HANDLED = (n.GROUP_KEY_DELIVERY_REQUEST, n.DELETE_SERVICE_GROUP_REQUEST, n.ROLL_OVER_REQUEST, n.GENERATION_REQUEST)
 
 
 def record_name(kind, sg_id):
@@ -53,7 +53,7 @@ class Membership:
     """`store`, `identity`, `session`, `gkdks` (GkdkStore), `clock`, `random(n)` as composed by the agent.
 
     `tell(name, values)` is told what happened, with the ServiceGroup under "group" where there is one: "joined",
-    "key", "left", "deleted", "expelled", "refused", "rolled over", "generation".
+    "key", "left", "deleted", "expelled", "rolled over", "generation".
     """
 
     def __init__(self, store, identity, session, gkdks, clock, random, tell):
@@ -62,7 +62,6 @@ class Membership:
         self._clock = clock
         self._random = random
         self._tell = tell
-        self.on_key_message = None  # takes the octets of a Key Message, on a board that is a VAL client
         self._unix = self._unix_at = 0  # the network's time in seconds, and when it was that
         self._assign_at = 0
         self.identity = identity
@@ -208,47 +207,50 @@ class Membership:
         group.confirm_at = self._clock.now() + limits.RECONFIRM_INTERVAL_S * 1000  # again, if this gets lost
         version = group.version
         fields = self._delivered(group, version)
-        yield from self._session.ask(messages.encode(n.GROUP_KEY_DELIVERY_RESPONSE, fields))
+        yield from self._session.ask(CPNS, messages.encode(n.GROUP_KEY_DELIVERY_RESPONSE, fields))
         group.confirmed_at = self._clock.now()
         if group.version == version:
             group.confirm_at = None
 
-    # What the PN GW asks the PNE
+    # What the PN GW asks the PNE: parts, as `requests.py` has them
 
-    def handle(self, octets):
-        """Flow -> octets of the answer to a CPNS message of the PN GW. CpnsError is for a 4.00 or 4.03."""
-        code, fields = messages.decode(octets)
-        if code == n.KEY_MESSAGE_REQUEST and self.on_key_message:
-            self.on_key_message(fields[messages.KEY_MESSAGE])
-            return messages.encode(code + 1, {messages.RESULT: n.RESULT_SUCCESS})
-        if code not in _HANDLED:
-            raise NotAllowed("not for a PNE")
-        answer = {}
-        try:
-            group = None
-            if messages.SG_ID in fields:
-                answer[messages.SG_ID] = fields[messages.SG_ID]
-                group = self.groups.get(fields[messages.SG_ID])
-                if group is None:
-                    raise NotMember("not a member of this Service Group")
-            if code == n.GROUP_KEY_DELIVERY_REQUEST:
-                self._learn(group, fields)
-                self._deliver(group, fields)
-                answer = self._delivered(group, fields[messages.VERSION])
-            elif code == n.DELETE_SERVICE_GROUP_REQUEST:
-                self.delete(group, fields[messages.VERSION], messages.REASON in fields)
-            elif code == n.GENERATION_REQUEST:
-                self.gkdks.put(fields[messages.GKDK], self._clock.now(), fields[messages.GENERATION])
-                self._tell("generation", {"generation": self.gkdks.newest})
-            else:
-                yield from self._roll_over(fields)
-        except MalformedMessage:
-            raise
-        except CpnsError as error:
-            self._tell("refused", {"message": code, "error": error.code, "reason": error.reason})
-            return messages.failure(code, error)
-        answer[messages.RESULT] = n.RESULT_SUCCESS
-        return messages.encode(code + 1, answer)
+    def take_key(self, fields):
+        """Flow: a Group Key comes over the session."""
+        group = self._group(fields)
+        self._learn(group, fields)
+        self._deliver(group, fields)
+        return self._delivered(group, fields[messages.VERSION])
+        yield
+
+    def take_delete(self, fields):
+        """Flow: a Service Group is deleted, or this PNE expelled from it."""
+        group = self._group(fields)
+        self.delete(group, fields[messages.VERSION], messages.REASON in fields)
+        return {messages.SG_ID: group.id}
+        yield
+
+    def take_gkdk(self, fields):
+        """Flow: the GKDK of another tree generation."""
+        self.gkdks.put(fields[messages.GKDK], self._clock.now(), fields[messages.GENERATION])
+        self._tell("generation", {"generation": self.gkdks.newest})
+        return {}
+        yield
+
+    def take_signing_key(self, fields):
+        """Flow: the broadcast signing key that follows, signed with the present one (SEC-18)."""
+        from device_agent.crypto.p256 import VerifyingKey
+
+        identity, key, epoch = self.identity, fields[messages.SIGNING_KEY], fields[messages.SIGNING_EPOCH]
+        if (key, epoch) == (identity.signing_key, identity.signing_epoch):
+            return {}  # the answer to the first one was lost
+        if epoch != identity.signing_epoch + 1:
+            raise Stale("the signing key's epoch is not the next one")
+        names = cborlite.encode(["keycast/rollover/1", identity.pn_id])
+        old = VerifyingKey(identity.signing_key)
+        yield from verify_sign1(old, names, cborlite.encode([epoch, key]), fields[messages.SIGNATURE])
+        identity.change(self._store, signing_key=key, signing_epoch=epoch)
+        self._tell("rolled over", {"epoch": epoch})
+        return {}
 
     def install(self, group, version, key, activation, reason, path, generation=0):
         """Take in and store a key of an authentic delivery on any path; the one floor of the group decides (SEC-04).
@@ -294,9 +296,15 @@ class Membership:
 
     # Parts of the above
 
+    def _group(self, fields):
+        group = self.groups.get(fields[messages.SG_ID])
+        if group is None:
+            raise NotMember("not a member of this Service Group")
+        return group
+
     def _ask(self, code, fields):
         fields[messages.PNE_ID] = self.identity.pne_id
-        octets = yield from self._session.ask(messages.encode(code, fields))
+        _, octets = yield from self._session.ask(CPNS, messages.encode(code, fields))
         answered, answer = messages.decode(octets)
         if answered != code + 1 or answer.get(messages.SG_ID) not in (None, fields.get(messages.SG_ID)):
             raise MalformedMessage("an answer to something else")
@@ -339,20 +347,6 @@ class Membership:
                 key,
             )
         return fields
-
-    def _roll_over(self, fields):
-        from device_agent.crypto.p256 import VerifyingKey
-
-        identity, key, epoch = self.identity, fields[messages.SIGNING_KEY], fields[messages.SIGNING_EPOCH]
-        if (key, epoch) == (identity.signing_key, identity.signing_epoch):
-            return  # the answer to the first one was lost
-        if epoch != identity.signing_epoch + 1:
-            raise Stale("the signing key's epoch is not the next one")
-        names = cborlite.encode(["keycast/rollover/1", identity.pn_id])
-        old = VerifyingKey(identity.signing_key)
-        yield from verify_sign1(old, names, cborlite.encode([epoch, key]), fields[messages.SIGNATURE])
-        identity.change(self._store, signing_key=key, signing_epoch=epoch)
-        self._tell("rolled over", {"epoch": epoch})
 
     def _learn(self, group, fields):
         group.alias = fields.get(messages.SG_ALIAS, group.alias)

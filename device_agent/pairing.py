@@ -10,6 +10,7 @@ from cpns.crypto.compare import equal
 from cpns.crypto.hmac import hmac_sha256
 from cpns.errors import CpnsError, NotAuthentic
 from device_agent import tuning
+from device_agent.requests import CPNS
 from device_agent.session import NoSession
 
 EXPORTER_LABEL = 32768
@@ -95,7 +96,7 @@ def _confirmed(session, proved):
 
 
 def _ask(session, held, address, fields):
-    octets = yield from session.ask(messages.encode(n.PAIRING_REQUEST, fields), held, address)
+    _, octets = yield from session.ask(CPNS, messages.encode(n.PAIRING_REQUEST, fields), held, address)
     code, answer = messages.decode(octets)
     if code != n.PAIRING_RESPONSE or answer[messages.RESULT] != n.RESULT_SUCCESS:
         raise NoSession("the gateway is not ready to pair")

@@ -1,4 +1,4 @@
-"""What the agent needs from the machine it runs on: four ports, given to it by the composition.
+"""What the agent needs from the machine it runs on: five ports, given to it by the composition.
 
 These classes state the contract; a port need not inherit from them. Boards fill them from `micropython/`,
 Linux from `device_agent/host/`, tests from plain Python objects.
@@ -30,10 +30,14 @@ class Storage:
 
 
 class Link:
-    """Datagrams to and from one network. Addresses are opaque, hashable values of the link ((host, port) for UDP)."""
+    """The message plane, one to one: datagrams to and from single peers of one network.
+
+    A PNE may have several links, up at different times. Addresses are opaque, hashable values of the link ((host, port)
+    for UDP); the agent has them with their link, as (link, address).
+    """
 
     def address(self, text):
-        """The address for a hint such as '192.168.1.10' or '192.168.1.10:5683'; ValueError if it is none."""
+        """The address for a hint such as '192.168.1.10' or '192.168.1.10:5683'; ValueError for one of another link."""
         raise NotImplementedError
 
     def text(self, address):
@@ -49,19 +53,34 @@ class Link:
         raise NotImplementedError
 
     def send(self, address, datagram):
-        """Send one unicast datagram, best effort: never waits, a full queue or a dead network drops it."""
+        """Send one datagram, best effort: never waits, a full queue or a dead network drops it."""
         raise NotImplementedError
 
-    def broadcast(self, port, datagram):
-        """Send one datagram to everybody on the network (directed broadcast, UDP port `port`), best effort."""
+    def ask_all(self, datagram):
+        """Send one datagram to all who may be the PN GW, as `send` does; answers come to `recv`."""
         raise NotImplementedError
 
     async def recv(self):
-        """The next unicast datagram for this PNE: (address of the sender, octets)."""
+        """The next datagram of one peer to this PNE: (address of the sender, octets). OSError while the link fails."""
         raise NotImplementedError
 
-    async def recv_broadcast(self):
-        """The next datagram of the broadcast plane (port 5687): (address of the sender, octets)."""
+    def close(self):
+        """Release the sockets or the radio."""
+        raise NotImplementedError
+
+
+class Medium:
+    """The broadcast plane, one to many: datagrams for everybody in reach. Heard also while no link is up.
+
+    One object may be a link and a medium, and is then given to the agent as both.
+    """
+
+    def air(self, datagram):
+        """Send one datagram to everybody, best effort, without waiting."""
+        raise NotImplementedError
+
+    async def hear(self):
+        """The next datagram that somebody sent to everybody: its octets. OSError while the medium fails."""
         raise NotImplementedError
 
     def close(self):

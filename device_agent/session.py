@@ -23,9 +23,12 @@ from device_agent.cose import Credential
 
 RECORD = "sess"
 POST, CHANGED, BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 0x02, 0x44, 0x80, 0x81, 0x83, 0x84
-_OSCORE, _URI_PATH, _CONTENT_FORMAT, _ECHO = 9, 11, 12, 252
-_EDHOC_PATH = [(_URI_PATH, b".well-known"), (_URI_PATH, b"edhoc"), (_CONTENT_FORMAT, bytes([n.CONTENT_CID_EDHOC]))]
-_CPNS_PATH = [(_URI_PATH, b"cpns"), (_CONTENT_FORMAT, bytes([n.CONTENT_CBOR]))]
+_OSCORE, _ECHO = 9, 252
+_EDHOC = (
+    (coap.URI_PATH, b".well-known"),
+    (coap.URI_PATH, b"edhoc"),
+    (coap.CONTENT_FORMAT, bytes((n.CONTENT_CID_EDHOC,))),
+)
 
 
 class NoSession(OSError):
@@ -153,7 +156,7 @@ class Session:
         self.reached = True
 
     def _edhoc(self, address, octets, patience):
-        answer = yield (address, POST, _EDHOC_PATH, octets, patience)
+        answer = yield (address, POST, _EDHOC, octets, patience)
         if answer is None:
             raise NoSession("the gateway does not answer EDHOC")
         if answer.code != CHANGED:
@@ -171,8 +174,8 @@ class Session:
         self.resume(address, tuning.EXCHANGE_TIMEOUT)
         self._verified(held)
 
-    def ask(self, octets, held=None, address=None):
-        """Flow: send one CPNS message to the PN GW, or to the peer of a pairing -> the octets of its answer.
+    def ask(self, options, octets, held=None, address=None):
+        """Flow: ask the PN GW, or the peer of a pairing, for what `options` name -> (options, body) of its answer.
 
         Raises NoSession without an answer; NotAllowed or MalformedMessage when the PN GW answers 4.03 or 4.00.
         """
@@ -180,9 +183,9 @@ class Session:
         address = address or self.address
         if held is None or address is None:
             raise NoSession("no session")
-        options = _CPNS_PATH
+        asked = options
         for _ in (0, 1):
-            code, outer, payload, request = held.oscore.protect_request(POST, options, octets)
+            code, outer, payload, request = held.oscore.protect_request(POST, asked, octets)
             answer = yield (address, code, outer, payload, self.patience)
             if answer is None or coap.option(answer.options, _OSCORE) is None:
                 # Not protected, so only a hint: whoever can send may have sent it. Two hints cause a handshake.
@@ -203,10 +206,10 @@ class Session:
             echo = coap.option(inner, _ECHO)
             if code != UNAUTHORIZED or echo is None:
                 break
-            options = list(_CPNS_PATH)
-            options.append((_ECHO, echo))
+            asked = list(options)
+            asked.append((_ECHO, echo))
         if code >> 5 == 2:
-            return payload
+            return inner, payload
         if code == FORBIDDEN:
             raise NotAllowed("the gateway refuses")
         if code == BAD_REQUEST:
@@ -216,22 +219,23 @@ class Session:
     def refusal(self, message):
         """-> (code, options, payload) of the CoAP reply to a request under no session of ours; None if it may be."""
         try:
-            return None if self._held_for(message) else (UNAUTHORIZED, [], b"")
+            return None if self._held_for(message) else (UNAUTHORIZED, (), b"")
         except CpnsError:
-            return BAD_REQUEST, [], b""
+            return BAD_REQUEST, (), b""
 
     def unprotect(self, message, address):
-        """A CoAP request came in -> (answer, octets).
+        """A CoAP request came in -> (answer, request).
 
-        `octets` is the CPNS message and `answer(code, payload)` makes the arguments of the CoAP reply from ours; or
-        `octets` is None and `answer` is the reply already, as (code, options, payload), or None: a replay, and what
-        might be one once too often, is dropped (SEC-27). No CpnsError (SEC-21); OSError when the store fails.
+        `request` is what was protected, as (code, options, payload), and `answer` a function that makes the arguments
+        of the CoAP reply from such three of ours; or `request` is None and `answer` is the reply already, or None: a
+        replay, and what might be one once too often, is dropped (SEC-27). No CpnsError (SEC-21); OSError when the
+        store fails.
         """
         try:
             held = self._held_for(message)
             if held is None:
-                return (UNAUTHORIZED, [], b""), None
-            code, options, octets, request = held.oscore.unprotect_request(message.options, message.payload)
+                return (UNAUTHORIZED, (), b""), None
+            *request, context = held.oscore.unprotect_request(message.options, message.payload)
         except oscore.WindowLost as lost:
             held.challenges += 1
             if held.challenges > tuning.CHALLENGES_MAX:
@@ -241,17 +245,10 @@ class Session:
         except (Stale, MemoryError):  # without room nothing was changed, and the PN GW repeats its request
             return None, None
         except CpnsError:
-            return (BAD_REQUEST, [], b""), None
+            return (BAD_REQUEST, (), b""), None
         self._verified(held)
         self.address = address
-        if code != POST or coap.path(options) != "cpns":
-            return held.oscore.protect_response(request, NOT_FOUND, [], b""), None
-
-        def answer(code, payload):
-            options = [_CPNS_PATH[1]] if payload else []
-            return held.oscore.protect_response(request, code, options, payload)
-
-        return answer, octets
+        return lambda *response: held.oscore.protect_response(context, *response), request
 
     def _held_for(self, message):
         kid = oscore.kid_of(message.options)

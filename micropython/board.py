@@ -61,9 +61,8 @@ class StationLink(UdpLink):
     async def changed(self):
         await asyncio.sleep_ms(NETWORK_CHECK_MS)
 
-    def broadcast(self, port, datagram):
-        self._everybody = station.broadcast_address() or self._everybody
-        super().broadcast(port, datagram)
+    def broadcast_address(self):
+        return station.broadcast_address() or self._everybody
 
 
 def run():
@@ -110,7 +109,8 @@ async def _main():
     store = NvsStore()
     station.load(store)
     app = Application()
-    node = Node(store, StationLink(), Clock(), os.urandom, app.on_event)
+    udp = StationLink()
+    node = Node(store, [udp], [udp], Clock(), os.urandom, app.on_event)
     gc.threshold(tuning.GARBAGE_MAX)
     running = [_watch(), station.keep_connected(), node.run(), app.keep_running(node)]
     await asyncio.gather(*running)  # ends with the first error

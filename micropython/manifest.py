@@ -62,6 +62,7 @@ package(
         "oscore.py",
         "pairing.py",
         "provisioning.py",
+        "requests.py",
         "session.py",
         "tuning.py",
     ),

@@ -3,31 +3,30 @@
 Keys are 16 or 32 octets, because that is what boards have; another length raises ValueError.
 """
 
-try:
-    from cryptolib import aes as _cryptolib_aes
-except ImportError:
-    _cryptolib_aes = None
+import sys
+
+_ZERO = bytes(16)
+
+if sys.implementation.name == "micropython":
+    from cryptolib import aes  # which fixes the direction of a cipher at its first use
+
+    def ecb_encryptor(key: bytes):
+        """A function that encrypts any multiple of 16 octets, each block alone."""
+        return aes(key, 1).encrypt
+
+    def ecb_decryptor(key: bytes):
+        """The function that undoes `ecb_encryptor`."""
+        return aes(key, 1).decrypt
+
+    def cbc_encryptor(key: bytes):
+        """A function that encrypts the next multiple of 16 octets of one AES-CBC with a zero initial vector."""
+        return aes(key, 2, _ZERO).encrypt
+
+else:
     from cryptography.hazmat.primitives.ciphers import Cipher
     from cryptography.hazmat.primitives.ciphers.algorithms import AES
     from cryptography.hazmat.primitives.ciphers.modes import CBC, ECB
 
-_ZERO = bytes(16)
-
-if _cryptolib_aes:  # which fixes the direction of a cipher at its first use
-
-    def ecb_encryptor(key: bytes):
-        """A function that encrypts any multiple of 16 octets, each block alone."""
-        return _cryptolib_aes(key, 1).encrypt
-
-    def ecb_decryptor(key: bytes):
-        """The function that undoes `ecb_encryptor`."""
-        return _cryptolib_aes(key, 1).decrypt
-
-    def cbc_encryptor(key: bytes):
-        """A function that encrypts the next multiple of 16 octets of one AES-CBC with a zero initial vector."""
-        return _cryptolib_aes(key, 2, _ZERO).encrypt
-
-else:
     _ECB = ECB()
 
     def _checked(key):

@@ -5,9 +5,10 @@ Linux a key for many messages is kept as the two hashes that have taken its padd
 is slower for messages as short as ours.
 """
 
+import sys
 from hashlib import sha256
 
-if hasattr(b"", "translate"):
+if sys.implementation.name != "micropython":
     _INNER = bytes(x ^ 0x36 for x in range(256))
     _OUTER = bytes(x ^ 0x5C for x in range(256))
 
@@ -47,7 +48,7 @@ if hasattr(b"", "translate"):
         inner, outer = _pads(key)
         return sha256(outer + sha256(inner + b"".join(parts)).digest()).digest()
 
-else:  # MicroPython: an XOR of whole numbers as short as the key, and hashes fed in pieces: a third of the garbage
+else:  # an XOR of whole numbers as short as the key, and hashes fed in pieces: a third of the garbage
     # by length of the key: for the inner and the outer hash what the key is XORed with, and the rest of the block
     _BLOCKS = {}
     for _size in (16, 32, 64):

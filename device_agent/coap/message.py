@@ -3,6 +3,7 @@
 from cpns.errors import MalformedMessage
 
 CON, NON, ACK, RST = 0, 1, 2, 3
+URI_PATH, CONTENT_FORMAT = 11, 12
 OPTIONS_MAX = 16  # a board's messages have five; more would only cost heap
 
 
@@ -87,7 +88,7 @@ def option(options, number):
 def path(options):
     """-> Uri-Path as a str, segments joined by '/'; undecodable text gives ''."""
     try:
-        return str(b"/".join([value for number, value in options if number == 11]), "utf-8")
+        return str(b"/".join([value for number, value in options if number == URI_PATH]), "utf-8")
     except UnicodeError:
         return ""
 

@@ -10,6 +10,7 @@ integers themselves are not constant time: who can time or probe a board closely
 """
 
 import gc
+import sys
 
 from cpns.errors import MalformedMessage, NotAuthentic
 from device_agent.crypto.p256_base_point import SUMS
@@ -78,7 +79,7 @@ def unhurried(steps):
     and for a signature, which take a second or two, not for what goes on for long. One after the other, as a small
     heap has no room for two.
     """
-    if not hasattr(gc, "threshold"):  # CPython
+    if sys.implementation.name != "micropython":
         return (yield from steps)
     while _under_way[0]:
         yield

@@ -1,4 +1,4 @@
-"""UDP: a unicast socket for the message plane, a second one that hears the broadcast plane.
+"""UDP, a link and a medium: a unicast socket for the message plane, a second one that hears the broadcast plane.
 
 What is said on the broadcast plane leaves from its own port: from that of CoAP, tools would take it for CoAP.
 """
@@ -98,15 +98,21 @@ class UdpLink:
     def send(self, address, datagram):
         self._send(self._unicast, address, datagram)
 
-    def broadcast(self, port, datagram):
-        sock = self._mouth if port == self._broadcast_port else self._unicast
-        self._send(sock, (self._everybody, port), datagram)
+    def ask_all(self, datagram):
+        self._send(self._unicast, (self.broadcast_address(), n.PORT_COAP), datagram)
 
     async def recv(self):
         return await self._next(self._unicast)
 
-    async def recv_broadcast(self):
-        return await self._next(self._broadcast)
+    def air(self, datagram):
+        self._send(self._mouth, (self.broadcast_address(), self._broadcast_port), datagram)
+
+    async def hear(self):
+        return (await self._next(self._broadcast))[1]
+
+    def broadcast_address(self):
+        """Where datagrams for everybody go."""
+        return self._everybody
 
     def close(self):
         for sock in (self._unicast, self._broadcast, self._mouth):

@@ -17,6 +17,7 @@ import sys
 from cpns import cborlite, messages
 from cpns import numbers as n
 from cpns.errors import CpnsError, TooMany
+from device_agent.requests import CPNS
 from device_agent.session import NoSession, unload
 
 _QUEUE, _ANSWER = "valq", "vala"  # as in `records`, which is not to be loaded here
@@ -38,7 +39,7 @@ class ValService:
         self._tell = on_event or (lambda name, values: None)
         self._queue = []
         self._arrived = asyncio.Event()
-        self._agent.membership.on_key_message = self._take
+        self._agent.requests.parts[n.KEY_MESSAGE_REQUEST] = self._take
 
     async def run(self):
         """Serve until cancelled."""
@@ -64,13 +65,14 @@ class ValService:
         finally:
             _unload()
 
-    def _take(self, octets):
-        if octets == _THERE or octets in self._queue:  # the PN GW asks whether somebody is here
-            return
-        if len(self._queue) >= QUEUE_MAX:
-            raise TooMany("key messages are waiting already")
-        self._queue.append(octets)
-        self._arrived.set()
+    def _take(self, fields):
+        octets = fields[messages.KEY_MESSAGE]
+        if octets != _THERE and octets not in self._queue:  # _THERE: the PN GW asks whether somebody is here
+            if len(self._queue) >= QUEUE_MAX:
+                raise TooMany("key messages are waiting already")
+            self._queue.append(octets)
+            self._arrived.set()
+        return _taken()
 
     async def _work(self, octets):
         # Open one message with everything loaded that this needs, and unloaded afterwards
@@ -102,7 +104,7 @@ class ValService:
         request = messages.encode(n.KEY_MESSAGE_REQUEST, {messages.KEY_MESSAGE: answer})
         for _ in range(TRIES):
             try:
-                await self._agent.perform(lambda: self._agent.session.ask(request))
+                await self._agent.perform(lambda: self._agent.session.ask(CPNS, request))
                 return
             except NoSession as error:
                 self._tell("val failed", {"reason": str(error)})
@@ -143,6 +145,11 @@ class ValService:
 
     def _progress(self, number, percent):
         self._tell("val progress", {"period": number, "percent": percent})
+
+
+def _taken():
+    return {}
+    yield
 
 
 def _unload():

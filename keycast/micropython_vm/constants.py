@@ -5,6 +5,9 @@ and a look-up each time. MicroPython's own `const()` saves that within one modul
 the same over all modules of a board: `numbers.RESULT_FAIL` becomes `("2")`, and an import that nothing needs any more
 goes. Only spans of text are replaced: lines keep their numbers, so a traceback fits the source in the repository.
 
+What is made of constants alone with `bytes((...))` becomes a literal, which stays where the code lies. So does the
+question whether this is MicroPython: the compiler leaves out what only the other Python would run.
+
 A constant is an integer of up to 64 bits, or a text so short that MicroPython interns it, bound once
 in its module, at top level, to a name in capitals. Modules that hold nothing else keep theirs, for applications that
 import them; elsewhere what nobody uses any more is dropped.
@@ -142,6 +145,17 @@ def _looked_up(node: ast.expr, module: _Module, modules: Mapping[str, _Module]) 
     return None
 
 
+def _items(expression: ast.expr) -> list[ast.expr]:
+    """What stands in a tuple, or in the sum of several; nothing for another expression."""
+    match expression:
+        case ast.Tuple(elts=elements):
+            return elements
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            one, other = _items(left), _items(right)
+            return [*one, *other] if one and other else []
+    return []
+
+
 _Edit = tuple[ast.expr | ast.stmt, str]
 
 
@@ -155,6 +169,17 @@ def _uses(module: _Module, modules: Mapping[str, _Module]) -> Iterator[_Edit]:
                 yield node, f"({value!r})"
                 return
             module.used.add(ast.unparse(node))
+        match node:
+            case ast.Compare(ops=[ast.Eq() | ast.NotEq() as op], comparators=[ast.Constant(value="micropython")]):
+                if ast.unparse(node.left) == "sys.implementation.name":
+                    yield node, str(isinstance(op, ast.Eq))
+                    return
+            case ast.Call(func=ast.Name(id="bytes"), args=[items], keywords=[]):
+                values = [_value(item, module, modules) for item in _items(items)]
+                octets = [value for value in values if isinstance(value, int) and 0 <= value < 256]
+                if octets and octets == values:
+                    yield node, repr(bytes(octets))
+                    return
         if isinstance(node, ast.JoinedStr):  # before Python 3.12 what is inside has no position
             module.used.update(ast.unparse(n) for n in ast.walk(node) if isinstance(n, ast.Name | ast.Attribute))
             return

@@ -12,6 +12,7 @@ from device_agent import provisioning
 from device_agent.coap import message as coap
 from device_agent.key_store import KeyStore
 from device_agent.pairing import EXPORTER_LABEL
+from device_agent.requests import CPNS
 from device_agent.session import Session
 from message_plane.credentials import ccs_of
 
@@ -98,7 +99,8 @@ class FalseBoard:
 
     async def say(self, code, fields):
         """One CPNS message over the session of the last handshake; the octets of the answer."""
-        return await self._drive(self.session.ask(messages.encode(code, fields), self._held, self._gateway))
+        flow = self.session.ask(CPNS, messages.encode(code, fields), self._held, self._gateway)
+        return (await self._drive(flow))[1]
 
     async def _drive(self, flow):
         return await asyncio.to_thread(drive, flow, self._gateway, self._host)

@@ -4,19 +4,23 @@ import asyncio
 import hmac
 import secrets
 
+import notes_board
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cpns import messages, numbers
 from device_agent import pairing, provisioning, session
 from device_agent.agent import Agent
+from device_agent.coap import blocks
 from device_agent.host.storage import FileStorage
 from device_agent.key_store import KeyStore
 from device_agent.links.udp import UdpLink
+from device_agent.requests import CPNS
 from message_plane.cpns_resource import PATH, cpns_resource
 from message_plane.endpoint import Peer
 from message_plane.errors import PeerUnreachable
 from message_plane.identity import BroadcastSigningKey, OwnIdentity
+from tests.integration import notes_resource
 from tests.integration.plane_world import Wire, parties, renumbered
 from tests.virtual_time import BoardClock
 from tests.waiting import until
@@ -57,19 +61,19 @@ class Board:
     def start(self, gateway_address, host="127.0.4.1"):
         self.storage = FileStorage(self.folder)
         link = UdpLink(host, "127.255.255.255", hear=host, port=0, broadcast_port=0)
-        self.agent = Agent(self.storage, link, BoardClock(), secrets.token_bytes, lambda name, values: None)
-        self.agent.membership.handle = self._handle
+        self.agent = Agent(self.storage, [link], [link], BoardClock(), secrets.token_bytes, lambda name, values: None)
+        self.agent.requests.resources["cpns"] = self._handle
         self.agent.membership.duty = lambda now: None
-        self.agent._discovery._hint = gateway_address
+        self.agent._discovery._hint = link, gateway_address
         self._task = asyncio.create_task(self.agent.run())
 
-    def _handle(self, octets):
+    def _handle(self, options, octets):
         self.heard.append(octets)
-        return b"\xa1" + octets
+        return 0x44, CPNS[1:], b"\xa1" + octets
         yield
 
     async def ask(self, octets):
-        return await self.agent.perform(lambda: self.agent.session.ask(octets))
+        return (await self.agent.perform(lambda: self.agent.session.ask(CPNS, octets)))[1]
 
     async def stop(self):
         if self._task is not None:
@@ -111,6 +115,19 @@ async def test_a_board_makes_a_session_and_both_ends_send_requests(connected, ga
     assert await gateway.ask("lamp", b"\xa0key") == b"\xa1\xa0key"
     assert connected.heard == [b"\xa0key"]
     assert gateway.got == [(Peer("lamp", "pne"), b"\xa0first")]
+
+
+@pytest.mark.parametrize("length", [5, 1024, 1025, notes_board.SIZE])
+async def test_a_further_resource_travels_in_blocks_to_and_from_a_board(connected, gateway, length):
+    """One file and one line of a table at each end: `notes_resource` and `notes_board`."""
+    gateway.resources[notes_resource.PATH] = notes_resource.NOTES
+    agent = connected.agent
+    agent.requests.resources[notes_board.PATH] = notes_board.NOTES
+    body = (b"milk, eggs; " * (length // 12 + 1))[:length]
+    assert await gateway.endpoint.request("lamp", body, resource=notes_resource.PATH) == body.upper()
+    asking = lambda: blocks.ask(agent.session, notes_board.OPTIONS, body, notes_board.SIZE)  # noqa: E731
+    assert await agent.perform(asking) == body.upper()
+    assert await gateway.ask("lamp", b"\xa0key") == b"\xa1\xa0key"
 
 
 @pytest.mark.req("CPNS-GKM-50", "SEC-22")

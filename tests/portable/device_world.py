@@ -86,8 +86,8 @@ class Link:
     def send(self, address, datagram):
         raise AssertionError("the tests carry CoAP messages themselves")
 
-    def broadcast(self, port, datagram):
-        self.broadcasts.append((port, datagram))
+    def air(self, datagram):
+        self.broadcasts.append(datagram)
 
 
 class Clock:
@@ -237,9 +237,10 @@ class World:
         """Start the PNE anew from what its medium holds, as after a power cut."""
         self.events = []
         self.link = Link()
-        self.agent = Agent(self.medium, self.link, self.clock, self.random, self._tell)
+        self.agent = Agent(self.medium, [self.link], [self.link], self.clock, self.random, self._tell)
+        self.at = self.link, "gw"  # the PN GW's address
         if self.agent.identity.address == "gw":
-            self.agent.session.address = "gw"
+            self.agent.session.address = self.at
 
     def _tell(self, name, values):
         self.events.append((name, values))
@@ -261,8 +262,11 @@ class World:
                 if isinstance(wanted, int):
                     self.clock.ms += wanted
                 elif wanted is not None:
-                    value = self.gateway.coap(*wanted)
-                    if value is None:
+                    address, *request = wanted
+                    value = self.gateway.coap(address and address[1], *request)
+                    if address is None:
+                        value = [((self.link, each), answer) for each, answer in value]
+                    elif value is None:
                         self.clock.ms += wanted[4]
         except StopIteration as end:
             return end.value
@@ -289,17 +293,14 @@ class World:
         echo = None
         for _ in (0, 1):
             message, request = self.gateway.protect(octets, echo)
-            answer, plain = self.agent.session.unprotect(message, "gw")
-            if plain is None:
+            answer, asked = self.agent.session.unprotect(message, self.at)
+            if asked is None:
                 coap, options, payload = self.gateway.unprotect(request, answer)
                 echo = option(options, 252)
                 if echo:
                     continue
                 return coap, None
-            try:
-                reply = answer(0x44, self.perform(self.agent.membership.handle(plain)))
-            except CpnsError:
-                reply = answer(0x83, b"")
+            reply = answer(*self.perform(self.agent.requests.answer(*asked)))
             coap, _, payload = self.gateway.unprotect(request, reply)
             return messages.decode(payload) if coap == 0x44 else (coap, None)
 

@@ -97,7 +97,7 @@ def test_the_address_that_worked_is_looked_at_first_after_a_restart_and_written_
     assert net.addresses()[0] == "new" and "old" not in net.addresses()
     written = [name for name in world.medium.octets if name.startswith(discovery.RECORD)]
     assert len(written) == 2 and kept(world) == b"new"
-    world.agent._discovery.keep("new")
+    world.agent._discovery.keep((world.link, "new"))
     assert world.medium.writes - writes == writes_of_a_start(world)
 
 
@@ -134,7 +134,8 @@ def test_silent_addresses_come_last_and_cost_five_seconds_each():
     net = Net(world, None, others=["stranger"])
     flow_addresses = []
     for _ in range(4):
-        flow_addresses.append((world.perform(world.agent._discovery.next()), world.agent._discovery.patience))
+        _, address = world.perform(world.agent._discovery.next())
+        flow_addresses.append((address, world.agent._discovery.patience))
     assert flow_addresses == [
         ("stranger", tuning.EDHOC_TIMEOUT),
         ("older", tuning.SILENT_TIMEOUT),
@@ -164,7 +165,7 @@ def test_with_nobody_there_the_board_goes_on_trying():
     assert set(net.addresses()) == {None} and 5 < len(net.asked) < 30
     net.at = "new"
     world.run_for(900000)
-    assert world.agent.session.address == "new"
+    assert world.agent.session.address == (world.link, "new")
 
 
 @req("SEC-20")
@@ -187,8 +188,8 @@ def test_addresses_that_mean_another_machine_tomorrow_are_not_kept():
     world = restarted()
     Net(world, "new")
     world.link.text = lambda address: ""
-    world.agent._discovery.keep("new")
-    assert kept(world) is None and world.agent._discovery._last == "new"
+    world.agent._discovery.keep((world.link, "new"))
+    assert kept(world) is None and world.agent._discovery._last == (world.link, "new")
 
 
 @req("SEC-22")
@@ -198,7 +199,7 @@ def test_the_power_goes_while_an_address_is_written_and_the_old_or_the_new_one_i
 
     for dies_at in (1, 2):
         world = restarted()
-        world.agent._discovery.keep("first")
+        world.agent._discovery.keep((world.link, "first"))
         count = [0]
         plain = world.medium.set
 
@@ -211,7 +212,7 @@ def test_the_power_goes_while_an_address_is_written_and_the_old_or_the_new_one_i
 
         world.medium.set = dying
         with raises(PowerCut):
-            world.agent._discovery.keep("second")
+            world.agent._discovery.keep((world.link, "second"))
         world.medium.set = plain
         world.boot()
         assert kept(world) in (b"first", b"second")
@@ -252,7 +253,7 @@ def test_whoever_answers_first_and_from_many_addresses_does_not_keep_the_true_ga
     world = restarted()
     found = 0
     for _ in range(100):
-        waiting = world.agent._waiting[b"t"] = [None, [], True, 0]
+        waiting = world.agent._waiting[b"t"] = [None, [], None, 0]
         others = ["forged %d" % number for number in range(100)]
         world.agent._act([("response", b"t", THERE, address) for address in others * 2 + ["true"]])
         addresses = [address for address, _ in waiting[1]]

@@ -113,12 +113,12 @@ def test_the_requests_of_strangers_are_refused_at_once_and_take_no_room():
         kid = bytes((9, 1, number, number))
         for options in ([(11, b"cpns")], [(9, kid), (11, b"cpns")], [(9, b"\xff"), (11, b"cpns")]):
             datagram = message.Message(message.CON, 2, len(replies), b"t", options, bytes(1000)).encode()
-            agent._act(agent._endpoint.datagram("stranger", datagram, world.clock.ms))
+            agent._act(agent._endpoint.datagram((world.link, "stranger"), datagram, world.clock.ms))
     assert replies == [("stranger", code) for code in (0x81, 0x81, 0x80)] * 20
     assert (agent._requests, agent._endpoint._in) == ([], [])
     request, _ = world.gateway.protect(m.encode(n.GENERATION_REQUEST, {m.GKDK: world.gateway.gkdk(), m.GENERATION: 1}))
-    agent._act(agent._endpoint.datagram("gw", request.encode(), world.clock.ms))
-    assert [address for _, _, address in agent._requests] == ["gw"]
+    agent._act(agent._endpoint.datagram(world.at, request.encode(), world.clock.ms))
+    assert [address for _, _, address in agent._requests] == [world.at]
 
 
 class CrowdedSocket:

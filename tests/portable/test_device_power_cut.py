@@ -136,7 +136,7 @@ def test_no_group_message_number_is_used_twice():
     def act(world):
         for _ in range(3):
             world.agent.send(world.agent.membership.groups["kitchen"], b"light on")
-            world.sent.append(world.link.broadcasts[-1][1])
+            world.sent.append(world.link.broadcasts[-1])
 
     def before():
         world = joined()

@@ -62,13 +62,13 @@ def fields(draw: st.DrawFn, code: int) -> dict[int, Any]:
             continue
         kept = not failed or row.label in messages.KEPT_ON_FAIL
         if not (kept and row.cardinality[0] == "1") and draw(st.booleans()):
-            if row.cardinality == messages.ANY:
+            if row.cardinality == message_table.ANY:
                 drawn[row.label] = []
             continue
         if row.label == messages.GKDK:
             drawn[row.label] = b"" if failed else draw(st.binary(min_size=1, max_size=300))
         elif row.label == messages.GROUP_KEY:
-            drawn[row.label] = draw(group_keys(1 if row.cardinality == messages.OPTIONAL else 5))
+            drawn[row.label] = draw(group_keys(1 if row.cardinality == message_table.OPTIONAL else 5))
         elif row.label in messages.REPEATED:
             drawn[row.label] = draw(st.lists(_element(row.label), min_size=1, max_size=5))
         else:

@@ -129,7 +129,7 @@ ON_AIR = """
 
     async def told(link, unicast):
         while True:
-            address, datagram = await (link.recv() if unicast else link.recv_broadcast())
+            address, datagram = await (link.recv() if unicast else link._next(link._broadcast))
             print(address[0], datagram.decode())
 
     async def main():
@@ -142,7 +142,7 @@ ON_AIR = """
         print("listens")
         await asyncio.sleep_ms(500)
         for n in range({sends}):
-            link.broadcast(5687, b"to-all")
+            link.air(b"to-all")
             link.send(("{peer}", 5683), b"to-one")
             await asyncio.sleep_ms(20)
         await asyncio.sleep_ms({after_ms})

@@ -15,6 +15,7 @@ from device_agent import pairing
 from device_agent.crypto import p256
 from device_agent.key_store import KeyStore
 from device_agent.provisioning import RECORD, Provisioning, parse
+from device_agent.requests import CPNS
 from device_agent.session import NoSession
 from tests.unit.device_gateway import LakersGateway, PairingGateway, Party
 
@@ -50,7 +51,8 @@ class Board(device_world.World):
 
     def leave(self):
         """One request over the session."""
-        return self.perform(self.session.ask(m.encode(n.LEAVE_REQUEST, {m.PNE_ID: "pne-1", m.SG_ID: "kitchen"})))
+        message = m.encode(n.LEAVE_REQUEST, {m.PNE_ID: "pne-1", m.SG_ID: "kitchen"})
+        return self.perform(self.session.ask(CPNS, message))
 
     def pair(self, secret):
         discovery = self.agent._discovery

@@ -118,11 +118,10 @@ def test_what_is_no_address_is_refused(text):
 async def test_unicast_and_broadcast_arrive_on_their_own_ways():
     one, two = link("127.0.71.1"), link("127.0.71.2")
     one.send(two.address(f"127.0.71.2:{PORT}"), b"to you")
-    one.broadcast(BROADCAST_PORT, b"to all")
+    one.air(b"to all")
     async with asyncio.timeout(5):
         assert await two.recv() == (("127.0.71.1", PORT), b"to you")
-        assert await two.recv_broadcast() == (("127.0.71.1", BROADCAST_PORT), b"to all")
-        assert await one.recv_broadcast() == (("127.0.71.1", BROADCAST_PORT), b"to all")
+        assert await two.hear() == await one.hear() == b"to all"
     one.close()
     one.send(("127.0.71.2", PORT), b"after the end")
     assert one.dropped == 1
@@ -134,10 +133,10 @@ async def test_only_what_is_coap_leaves_from_the_port_of_coap(hear):
     """A network analyser goes by the port, and would show group messages as broken CoAP."""
     one = UdpLink("127.0.71.1", EVERYBODY, hear=hear, port=PORT, broadcast_port=BROADCAST_PORT)
     two = link("127.0.71.2")
-    one.broadcast(BROADCAST_PORT, b"group message")
+    one.air(b"group message")
     one.send(("127.0.71.2", PORT), b"request")
     async with asyncio.timeout(5):
-        (_, port), said = await two.recv_broadcast()
+        (_, port), said = await two._next(two._broadcast)
         assert (port, said) == (BROADCAST_PORT, b"group message")
         assert await two.recv() == (("127.0.71.1", PORT), b"request")
     one.close()
@@ -204,9 +203,8 @@ async def house(tmp_path, monkeypatch):
         record = Provisioning(*own, pinned.entity_id, pinned.ccs, signing, 1, "home", hint)
         KeyStore(storage).save(RECORD, record.pack())
         events = []
-        node = Node(
-            storage, link(f"127.0.71.{20 + number}"), BoardClock(), on_event=lambda *event, to=events: to.append(event)
-        )
+        udp = link(f"127.0.71.{20 + number}")
+        node = Node(storage, [udp], [udp], BoardClock(), on_event=lambda *event, to=events: to.append(event))
         node.events = events
         await node.start()
         nodes.append(node)
@@ -226,7 +224,7 @@ async def test_two_boards_join_get_a_key_by_broadcast_and_talk(house):
     groups = [await member(one, "kitchen"), await member(two, "kitchen")]
     keys = []
     groups[0].on_key(keys.append)
-    gateway.link.broadcast(BROADCAST_PORT, gateway.script.object("kitchen", 6))
+    gateway.link.air(gateway.script.object("kitchen", 6))
     await until(lambda: groups[0].version == groups[1].version == 6)
     assert keys == [6]
     await until(lambda: [code for code, _ in gateway.asked].count(n.GROUP_KEY_DELIVERY_RESPONSE) == 2)
@@ -273,14 +271,13 @@ class NeverEmpty:
     def send(self, address, datagram):
         pass
 
-    broadcast = send
-
     async def recv(self):
+        return "anybody", await self.hear()
+
+    async def hear(self):
         self.taken += 1
         assert self.taken < 10000, "nothing else gets a turn"
-        return "anybody", b"\x50\x00\x00\x00"
-
-    recv_broadcast = recv
+        return b"\x50\x00\x00\x00"
 
     def close(self):
         pass
@@ -291,7 +288,7 @@ async def test_a_flood_that_never_pauses_stops_nothing_else():
     link = NeverEmpty()
     medium = device_world.Medium()
     KeyStore(medium).save(RECORD, device_world.identity().pack())
-    node = Node(medium, link, BoardClock(), os.urandom)
+    node = Node(medium, [link], [link], BoardClock(), os.urandom)
     await node.start()
     async with asyncio.timeout(5):
         for _ in range(100):
@@ -308,7 +305,7 @@ async def test_join_returns_with_the_first_key_so_that_the_next_line_may_send(ho
     assert not joining.done()
     with pytest.raises(Unknown, match="no Group Key of kitchen yet"):
         await one.groups[0].send(b"too early")
-    gateway.link.broadcast(BROADCAST_PORT, gateway.script.object("kitchen", 6))
+    gateway.link.air(gateway.script.object("kitchen", 6))
     async with asyncio.timeout(10):
         group = await joining
     await group.send(b"light on")
@@ -347,7 +344,7 @@ async def test_join_waits_for_a_gateway_whose_server_cannot_be_reached(house, mo
 async def test_an_expelled_application_is_told_and_sends_nothing_more(house):
     gateway, (one, _) = house
     group = await member(one, "kitchen")
-    gateway.link.broadcast(BROADCAST_PORT, gateway.script.object("kitchen", 6))
+    gateway.link.air(gateway.script.object("kitchen", 6))
     await until(lambda: group.version == 6)
     gateway.script.refuse[n.KEY_PULL_REQUEST] = NotMember("pne-1 is no member of kitchen")
     gateway.answer = lambda code, fields, session: _refusing(gateway, code, fields)
@@ -375,10 +372,10 @@ async def test_what_an_applications_callbacks_raise_is_printed_and_the_agent_goe
     one._on_event = broken
     group = await member(one, "kitchen")
     group.on_key(broken)
-    gateway.link.broadcast(BROADCAST_PORT, gateway.script.object("kitchen", 6))
+    gateway.link.air(gateway.script.object("kitchen", 6))
     await until(lambda: group.version == 6)
     assert "ZeroDivisionError: of the application" in capsys.readouterr().err
-    gateway.link.broadcast(BROADCAST_PORT, gateway.script.object("kitchen", 7))
+    gateway.link.air(gateway.script.object("kitchen", 7))
     await until(lambda: group.version == 7)
     assert not one._task.done()
 
@@ -413,14 +410,14 @@ async def test_without_a_network_nothing_is_sent_and_nothing_times_out(house, mo
     """The access point comes minutes after the board, and goes in the middle of EDHOC."""
     gateway, (one, _) = house
     await one.stop()
-    plugged = one._agent.link = Unplugged("127.0.71.20", EVERYBODY, port=PORT, broadcast_port=BROADCAST_PORT)
-    clock = one._agent.clock
+    one._agent.session.forget()
+    plugged = Unplugged("127.0.71.20", EVERYBODY, port=PORT, broadcast_port=BROADCAST_PORT)
+    clock = BoardClock()
     ahead = [0]
     now = clock.now
     clock.now = lambda: now() + ahead[0]
+    one = Node(one._agent.store._storage, [plugged], [plugged], clock)
     agent = one._agent
-    agent._online = False
-    agent.session._live = agent.session._candidate = agent.session.address = None
     await one.start()
     asking = asyncio.create_task(agent.perform(agent.membership.assign))
     joining = asyncio.create_task(one.join("kitchen"))
@@ -440,10 +437,11 @@ async def test_without_a_network_nothing_is_sent_and_nothing_times_out(house, mo
     plugged.switch(True)
     ahead[0] += tuning.HANDSHAKE_BACKOFF_MIN
     await until(lambda: one.groups)
-    gateway.link.broadcast(BROADCAST_PORT, gateway.script.object("kitchen", 6))
+    gateway.link.air(gateway.script.object("kitchen", 6))
     async with asyncio.timeout(10):
         assert (await joining).version == 6
         await asking
+    await one.stop()
 
 
 @pytest.mark.req("SEC-05")
@@ -452,7 +450,7 @@ async def test_an_application_may_read_nothing_more_under_the_key_of_before_a_le
     group = await member(one, "kitchen")
     group.limit_grace(0)
     for version, reason in ((6, n.REASON_PERIODIC), (7, n.REASON_LEAVE)):
-        gateway.link.broadcast(BROADCAST_PORT, gateway.script.object("kitchen", version, reason=reason))
+        gateway.link.air(gateway.script.object("kitchen", version, reason=reason))
         await until(lambda version=version: group.version == version)
     assert group._state.ring.versions == [7]
 
@@ -460,7 +458,7 @@ async def test_an_application_may_read_nothing_more_under_the_key_of_before_a_le
 async def test_events_tell_no_secret(house):
     gateway, (one, _) = house
     group = await member(one, "kitchen")
-    gateway.link.broadcast(BROADCAST_PORT, gateway.script.object("kitchen", 6))
+    gateway.link.air(gateway.script.object("kitchen", 6))
     await until(lambda: group.version == 6)
     for name, values in one.events:
         assert isinstance(name, str)
@@ -478,7 +476,7 @@ async def test_an_error_of_a_part_ends_the_agent_and_is_not_swallowed(house):
 
     one._agent.receiver.receive = broken
     for _ in range(2):  # for the first one it waits already, with the receiver of before
-        one._agent.link.broadcast(BROADCAST_PORT, b"anything")
+        one._agent._media[0].air(b"anything")
     await until(lambda: one._task.done())
     with pytest.raises(ZeroDivisionError):
         await one.stop()

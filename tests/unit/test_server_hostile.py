@@ -45,7 +45,7 @@ def required_fields(code: int) -> dict[int, Any]:
     fields: dict[int, Any] = {}
     cardinality = m.ONE
     for label in m.MESSAGES[code]:
-        if isinstance(label, str):
+        if label & m.OPTIONAL:
             cardinality = label
         elif cardinality in (m.ONE, m.SOME):
             if label == m.GROUP_KEY:

@@ -76,9 +76,9 @@ class _LossyLink(UdpLink):
         self._random = random.Random(air.seed * 100_003 + number)
         self.heard = self.lost = 0
 
-    async def recv_broadcast(self) -> Any:
+    async def hear(self) -> Any:
         while True:
-            received = await super().recv_broadcast()  # type: ignore[no-untyped-call]
+            received = await super().hear()  # type: ignore[no-untyped-call]
             self.heard += 1
             if self._random.random() >= self._loss:
                 return received
@@ -99,7 +99,7 @@ class _Population:
         store.save(provisioning.RECORD, keys.provisioning)
         context = [keys.secret, keys.salt, keys.sender_id, keys.recipient_id, 0]
         store.save(session.RECORD, cborlite.encode(context))
-        return Node(memory, link, Clock(), on_event=self._take)
+        return Node(memory, [link], [link], Clock(), on_event=self._take)
 
     def _take(self, name: str, values: dict[str, Any]) -> None:
         if name == "key":

@@ -44,7 +44,7 @@ class Link:
 _, fixture, step, count = sys.argv
 with open(fixture, "rb") as file:
     given = cborlite.decode(file.read())
-agent = Agent(Memory(given["records"]), Link(), Clock(), os.urandom, lambda name, values: None)
+agent = Agent(Memory(given["records"]), [Link()], [], Clock(), os.urandom, lambda name, values: None)
 group = next(iter(agent.membership.groups.values()))
 traffic = agent.receiver.traffic(group)
 if step != "prepare":

@@ -1,0 +1,197 @@
+"""Links and media are apart: a board takes what it hears while no link is up, and goes on over the link that is."""
+
+import asyncio
+
+from device_world import World, member
+
+from device_agent import tuning
+from device_agent.agent import Agent
+
+VM_HEAP_KIB = 192  # the PNE and its PN GW in one heap
+
+
+class Cable:
+    """A ports.Link that is up or not; `sent` are (address, datagram), None for what was asked of all."""
+
+    def __init__(self, name, there=False):
+        self.name = name
+        self.there = there
+        self.sent = []
+        self.closed = 0
+        self._turned = asyncio.Event()
+
+    def address(self, text):
+        if not text.startswith(self.name):
+            raise ValueError("of another link")
+        return text
+
+    def text(self, address):
+        return address
+
+    def up(self):
+        return self.there
+
+    async def changed(self):
+        await self._turned.wait()
+        self._turned.clear()
+
+    def switch(self, there):
+        self.there = there
+        self._turned.set()
+
+    def send(self, address, datagram):
+        self.sent.append((address, datagram))
+
+    def ask_all(self, datagram):
+        self.sent.append((None, datagram))
+
+    async def recv(self):
+        await asyncio.Event().wait()
+
+    def close(self):
+        self.closed += 1
+
+
+class Bell:
+    """A ports.Medium: `heard` is what comes, `aired` what went."""
+
+    def __init__(self):
+        self.heard = []
+        self.aired = []
+        self.closed = 0
+        self._rung = asyncio.Event()
+
+    def ring(self, datagram):
+        self.heard.append(datagram)
+        self._rung.set()
+
+    def air(self, datagram):
+        self.aired.append(datagram)
+
+    async def hear(self):
+        while not self.heard:
+            await self._rung.wait()
+            self._rung.clear()
+        return self.heard.pop(0)
+
+    def close(self):
+        self.closed += 1
+
+
+async def turns(condition):
+    """Let the agent's loops run until `condition` holds; none of them waits for time to pass."""
+    for _ in range(5000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("nothing came of it")
+
+
+def run(test, links, media):
+    """Run a PNE that holds version 6 of "kitchen" with these links and media; `test(world, agent, group)` is a task."""
+    world, _ = member()
+
+    async def main():
+        agent = Agent(world.medium, links, media, world.clock, world.random, world._tell)
+        (group,) = agent.membership.groups.values()
+        running = asyncio.create_task(agent.run())
+        await asyncio.sleep(0)
+        try:
+            await test(world, agent, group)
+        finally:
+            running.cancel()
+            await turns(running.done)
+
+    asyncio.run(main())
+
+
+def test_a_key_that_is_heard_while_no_link_is_up_is_stored_and_nothing_is_sent():
+    cable, bells = Cable("a"), [Bell(), Bell()]
+
+    async def test(world, agent, group):
+        for version, bell in ((7, bells[0]), (8, bells[1])):
+            bell.ring(world.gateway.object("kitchen", version))
+            await turns(lambda version=version: group.version == version)
+        assert group.confirm_at is not None and cable.sent == []
+        agent.send(group, b"light on")
+        assert [len(bell.aired) for bell in bells] == [1, 1] and bells[0].aired == bells[1].aired
+
+    run(test, [cable], bells)
+    assert (cable.closed, bells[0].closed, bells[1].closed) == (1, 1, 1)
+
+
+def test_a_board_without_any_link_hears_its_media():
+    bell = Bell()
+
+    async def test(world, agent, group):
+        bell.ring(world.gateway.object("kitchen", 7))
+        await turns(lambda: group.version == 7)
+
+    run(test, [], [bell])
+
+
+class Both(Cable, Bell):
+    """One object that is a link and a medium."""
+
+    def __init__(self, name, there):
+        Bell.__init__(self)
+        Cable.__init__(self, name, there)
+
+
+def test_what_is_link_and_medium_is_closed_once():
+    both = Both("a", False)
+
+    async def test(world, agent, group):
+        both.ring(world.gateway.object("kitchen", 7))
+        await turns(lambda: group.version == 7)
+
+    run(test, [both], [both])
+    assert both.closed == 1
+
+
+def test_the_gateway_is_looked_for_over_the_links_that_are_up():
+    one, two = Cable("one", True), Cable("two")
+
+    async def test(world, agent, group):
+        await turns(lambda: one.sent)
+        assert one.sent[0][0] is None and two.sent == []  # which is down
+        agent.session.address = one, "one:gw"
+        agent.session.resume(agent.session.address, tuning.EXCHANGE_TIMEOUT)
+        answers = []
+
+        async def ask():
+            answers.append(await agent._flow(_ask("one:gw", one)))
+
+        asyncio.create_task(ask())
+        await turns(lambda: "one:gw" in [address for address, _ in one.sent])
+        two.switch(True)
+        await turns(lambda: agent._up == [one, two])
+        assert not agent.session.silent and not answers
+        one.switch(False)
+        await turns(lambda: answers)
+        assert answers == [None] and agent._up == [two] and agent.session.silent
+        one.sent.clear()
+
+        def found():  # the question of before runs into its time limit, the next one comes after a pause
+            world.clock.ms += tuning.DISCOVERY_TIMEOUT
+            agent._timers.set()
+            agent._duties.set()
+            return two.sent
+
+        await turns(found)
+        assert two.sent[0][0] is None and one.sent == []
+
+    run(test, [one, two], [])
+
+
+def _ask(address, link):
+    return (yield ((link, address), 2, [], b"", tuning.EXCHANGE_TIMEOUT))
+
+
+def test_an_address_belongs_to_the_link_that_understands_it():
+    world = World()
+    one, two = Cable("one"), Cable("two")
+    agent = Agent(world.medium, [one, two], [], world.clock, world.random, world._tell)
+    agent._discovery.keep((two, "two:gw"))
+    again = Agent(world.medium, [one, two], [], world.clock, world.random, world._tell)
+    assert again._discovery._last == (two, "two:gw")
