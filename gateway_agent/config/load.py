@@ -89,9 +89,9 @@ def schema_of(tree: Mapping[str, Any]) -> type[GatewayConfig]:
         elif name in links.LINKS:
             sections[name] = (links.kind(name).Section, ...)
     if "seal" in tree:
-        from gateway_agent.val_client.app import SealConfig
+        from gateway_agent.val_client.app import SealSection
 
-        sections["seal"] = (SealConfig, ...)
+        sections["seal"] = (SealSection, ...)
     return create_model("GatewayConfig", __base__=GatewayConfig, **sections) if sections else GatewayConfig
 
 

@@ -66,4 +66,4 @@ class GatewayConfig(Section):
     tree: TreeSection = TreeSection()
     groups: GroupsSection = GroupsSection()
     uplink: UplinkSection = EmbeddedSection()
-    seal: Any = Field(None, description="group master keys by MIKEY-SAKKE: a `val_client.app.SealConfig`")
+    seal: Any = Field(None, description="group master keys by MIKEY-SAKKE: a `val_client.app.SealSection`")

@@ -1,10 +1,10 @@
 """The composition of a VAL client in a gateway: keys from the KMS, profile, GMKs, and the uplink of the PN GW.
 
-seal = await SealClient.open(config, folder, pn_id, handle_server, send_key_message, counters)
-app = await GatewayApp.open(gateway_config, seal.uplink, seal.boards)
-await seal.start()
+val_client = await ValClientApp.open(config, folder, pn_id, handle_server, send_key_message, counters)
+app = await GatewayApp.open(gateway_config, val_client.uplink, val_client.boards)
+await val_client.start()
 ...
-await seal.close()
+await val_client.close()
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from gateway_agent.val_client.kms_client import KmsClient
 from gateway_agent.val_client.server_access import GmsAccess, KmsAccess, ServerAccess
 from gateway_agent.val_client.servers import Servers
 from gateway_agent.val_client.steady_clock import SteadyClock
-from gateway_agent.val_client.uplink import HandleServer, MappedGroup, SealUplink
+from gateway_agent.val_client.uplink import HandleServer, MappedGroup, ValClientUplink
 from mikey_sakke.group_configuration import URI_MAX, NotifyResponse
 from mikey_sakke.kms_faults import KmsFault
 from private_store import folders
@@ -68,7 +68,7 @@ class BoardAccess(BaseModel):
     gms: list[GmsAccess] = Field(min_length=1, description="each GMS: url, token, ca_file, gms_uri, affiliate")
 
 
-class SealConfig(BaseModel):
+class SealSection(BaseModel):
     """Everything a person sets for a gateway that is a VAL or MC client."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -97,7 +97,7 @@ class SealConfig(BaseModel):
         return self
 
 
-class SealClient:
+class ValClientApp:
     """A running VAL client. `client` holds the GMKs, `uplink` and `boards` are what the PN GW talks to."""
 
     def __init__(
@@ -108,7 +108,7 @@ class SealClient:
         servers: Servers,
         users: list[_BoardUser],
         boards: BoardUsers,
-        uplink: SealUplink,
+        uplink: ValClientUplink,
         gmks: GmkStore,
         groups: BridgedGroups,
     ) -> None:
@@ -127,7 +127,7 @@ class SealClient:
     @classmethod
     async def open(
         cls,
-        config: SealConfig,
+        config: SealSection,
         folder: Path,
         pn_id: str,
         handle_server: HandleServer,
@@ -169,7 +169,7 @@ class SealClient:
                 MappedGroup(each.group, each.sg_id, None if each.pnes is None else frozenset(each.pnes))
                 for each in config.groups
             ]
-            uplink = SealUplink(client, groups, pn_id, mappings, handle_server, server)
+            uplink = ValClientUplink(client, groups, pn_id, mappings, handle_server, server)
             users = [_board_user(board, send_key_message, counters) for board in config.boards]
             boards = BoardUsers({user.pne_id: user for user, _ in users}, counters)
             servers = Servers(client, config.cms, config.gms)

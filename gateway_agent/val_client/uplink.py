@@ -48,7 +48,7 @@ class MappedGroup:
     rekey_on_join: bool = True
 
 
-class SealUplink:
+class ValClientUplink:
     """An `Uplink`, which delivers from `start` on. `gmks_changed` is what the client calls when its GMKs change."""
 
     def __init__(

@@ -115,10 +115,10 @@ async def play(folder: Path, figures: SealFigures, tell: Callable[[str], None], 
 
 async def _play_home(house: SealHouse, folder: Path, figures: SealFigures, say: Callable[[str], None]) -> None:
     """One GMK on two ways: to a board that is a VAL client by its own message, to another by broadcast."""
-    from keycast.demo.seal_home import GROUP, LAMP_USER, SG, build_seal_home  # the extras `gateway` and `boards`
+    from keycast.demo.val_home import GROUP, LAMP_USER, SG, build_val_home  # the extras `gateway` and `boards`
 
     folder.mkdir(mode=0o700)
-    async with build_seal_home(house, folder) as home:
+    async with build_val_home(house, folder) as home:
         await until(lambda: any(event["event"] == "session" for event in home.lamp.events), "the lamp's session")
         say(f"a home: its gateway is in {GROUP}, and so is the board lamp itself; the board door is in {SG} only")
         begun = time.monotonic()

@@ -30,7 +30,7 @@ from keycast.services.steering import commands
 from private_store import contents, folders
 
 if TYPE_CHECKING:
-    from gateway_agent.val_client.app import SealClient
+    from gateway_agent.val_client.app import ValClientApp
 
 
 @dataclass
@@ -40,27 +40,27 @@ class Home:
     config: GatewayConfig
     app: GatewayApp
     server: CpnsServer | None
-    seal: "SealClient | None"
+    val_client: "ValClientApp | None"
 
     async def start(self) -> None:
         """Deliver, announce, and listen to commands. The PN GW comes first: the others send to it."""
         known = commands(self.app, self.server)
         known["gateway.backup"] = self.back_up
-        if self.seal is not None:
-            known["seal.boards"] = self.seal.boards.status
+        if self.val_client is not None:
+            known["seal.boards"] = self.val_client.boards.status
         await self.app.start(known)
         if self.server is not None:
             self.server.start()
-        if self.seal is not None:
-            await self.seal.start()
+        if self.val_client is not None:
+            await self.val_client.start()
 
     async def back_up(self, path: str) -> str:
         """Write all of this gateway's state as one backup, the new file `path`; returns it."""
         images = self.app.images()  # at one moment: nothing else runs until it is made
         if self.server is not None:
             images |= {f"{SERVER_FOLDER}/{name}": octets for name, octets in self.server.images().items()}
-        if self.seal is not None:
-            images |= {f"{SEAL_FOLDER}/{name}": octets for name, octets in self.seal.images().items()}
+        if self.val_client is not None:
+            images |= {f"{SEAL_FOLDER}/{name}": octets for name, octets in self.val_client.images().items()}
         await asyncio.to_thread(state_copies.write_gateway_backup, self.config, Path(path), images)
         return path
 
@@ -107,12 +107,12 @@ async def open_home(
                 )
                 stack.push_async_callback(server.close)
             uplink = InProcessUplink(partial(server.handle, gateway_id))
-        seal = None
+        val_client = None
         if config.seal is not None:
-            from gateway_agent.val_client.app import SealClient
+            from gateway_agent.val_client.app import ValClientApp
 
             with contents.keeping(state / SEAL_FOLDER, RESTORE_BACKUP):
-                seal = await SealClient.open(
+                val_client = await ValClientApp.open(
                     config.seal,
                     state / SEAL_FOLDER,
                     config.gateway.pn,
@@ -121,13 +121,13 @@ async def open_home(
                     counters,
                     server=uplink,
                 )
-                stack.push_async_callback(seal.close)
-            uplink = seal.uplink
-        app = await GatewayApp.open(config, uplink, seal.boards if seal else None, counters)
+                stack.push_async_callback(val_client.close)
+            uplink = val_client.uplink
+        app = await GatewayApp.open(config, uplink, val_client.boards if val_client else None, counters)
         stack.push_async_callback(app.close)
         if server is not None and gateway_id not in {gateway.gateway_id for gateway in server.gateways()}:
             server.register_gateway(gateway_id, config.gateway.pn, is_open=True)
-        yield Home(config, app, server, seal)
+        yield Home(config, app, server, val_client)
 
 
 def _server_config(config: GatewayConfig) -> ServerConfig:

@@ -18,7 +18,7 @@ import typer
 from cpns import cborlite
 from device_agent.key_store import KeyStore
 from device_agent.val_client import records
-from keycast.demo.seal_home import powered
+from keycast.demo.val_home import powered
 from keycast.micropython_vm import compile
 from keycast.program import program
 from keycast.virtual_board.board import BoardError, VirtualBoard

@@ -20,8 +20,8 @@ from device_agent.val_client import records
 from gateway_agent.val_client.bridged_groups import group_key
 from key_servers.gms.delivery import State
 from key_servers.gms.values import Affiliation
-from keycast.demo.seal_home import powered
 from keycast.demo.seal_house import GMS_URI, KMS_URI, SealHouse, build_seal_house
+from keycast.demo.val_home import powered
 from keycast.virtual_board import board as virtual_board
 from keycast.virtual_board.board import BoardError, VirtualBoard
 from keycast.virtual_board.loopback import free_numbers

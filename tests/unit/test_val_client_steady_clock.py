@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from gateway_agent.val_client.app import GroupAccess, SealClient, SealConfig
+from gateway_agent.val_client.app import GroupAccess, SealSection, ValClientApp
 from gateway_agent.val_client.server_access import GmsAccess, KmsAccess, ServerAccess
 from gateway_agent.val_client.steady_clock import EVEN_FOR_S, STEP_S, SteadyClock
 
@@ -63,9 +63,9 @@ async def test_a_gateway_erases_keys_by_that_clock(tmp_path: Path) -> None:
     cms = ServerAccess(url="https://cms.example", token=SecretStr("a" * 32))
     gms = GmsAccess(url="https://gms.example", token=SecretStr("a" * 32), gms_uri="gms")
     groups = [GroupAccess(group="sip:crew@example.org", sg_id="crew")]
-    config = SealConfig(kms=access, cms=cms, gms=[gms], groups=groups)
-    seal = await SealClient.open(config, tmp_path / "seal", "pn.home", nobody, nobody, Counter())
+    config = SealSection(kms=access, cms=cms, gms=[gms], groups=groups)
+    val_client = await ValClientApp.open(config, tmp_path / "val_client", "pn.home", nobody, nobody, Counter())
     try:
-        assert isinstance(seal.client._over, SteadyClock) and seal._kms._over is seal.client._over
+        assert isinstance(val_client.client._over, SteadyClock) and val_client._kms._over is val_client.client._over
     finally:
-        await seal.close()
+        await val_client.close()

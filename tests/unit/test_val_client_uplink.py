@@ -15,7 +15,7 @@ from gateway_agent.core.ports import NoAnswer
 from gateway_agent.val_client.bridged_groups import BridgedGroups, group_key
 from gateway_agent.val_client.client import ValClient
 from gateway_agent.val_client.gmk_store import GmkStore
-from gateway_agent.val_client.uplink import MappedGroup, SealUplink
+from gateway_agent.val_client.uplink import MappedGroup, ValClientUplink
 from mikey_sakke.group_configuration import REVOCATION
 from tests.unit.gateway_world import PN, Server, World
 from tests.unit.seal_world import CREW, GMS, NOW, Clock, KmsSecrets, client_of, notice, profile
@@ -32,7 +32,7 @@ def kms() -> KmsSecrets:
 class Above:
     """Stands where `gateway_world` has its CPNS Server."""
 
-    def __init__(self, uplink: SealUplink) -> None:
+    def __init__(self, uplink: ValClientUplink) -> None:
         self.homes: dict[str, World] = {}
         self.uplink = uplink
 
@@ -55,7 +55,7 @@ class Home:
         self.client.apply_profile(profile(crew=GMS))
         self.groups = BridgedGroups(folder / "groups.sqlite3")
         mappings = [MappedGroup(CREW, SG, **mapping)]
-        self.uplink = SealUplink(self.client, self.groups, PN, mappings, self.handle_server, server)
+        self.uplink = ValClientUplink(self.client, self.groups, PN, mappings, self.handle_server, server)
         self.world = World(folder / "gw", server=Above(self.uplink))  # type: ignore[arg-type]
         self.is_cut = False
 
@@ -281,7 +281,7 @@ def test_a_group_is_mapped_once(kms: KmsSecrets, tmp_path: Path) -> None:
     client, store = client_of(kms, tmp_path, Clock())
     groups = BridgedGroups(tmp_path / "groups")
     with pytest.raises(ValueError, match="twice"):
-        SealUplink(client, groups, PN, [MappedGroup(CREW, SG), MappedGroup(CREW, "other")], nobody)
+        ValClientUplink(client, groups, PN, [MappedGroup(CREW, SG), MappedGroup(CREW, "other")], nobody)
     store.close()
     groups.close()
 

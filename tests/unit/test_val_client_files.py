@@ -18,7 +18,7 @@ from gateway_agent.val_client.gmk_store import GmkStore
 from gateway_agent.val_client.key_material import KeyMaterial
 from gateway_agent.val_client.server_access import ServerAccess
 from gateway_agent.val_client.servers import Servers
-from gateway_agent.val_client.uplink import MappedGroup, SealUplink
+from gateway_agent.val_client.uplink import MappedGroup, ValClientUplink
 from private_store.sqlite_file import SqliteFile
 from tests.unit.seal_world import ALICE, CREW, GMS, Clock, KmsSecrets, client_of, notice, profile
 
@@ -141,7 +141,7 @@ async def test_an_uplink_that_cannot_write_gives_no_answer(kms: KmsSecrets, tmp_
     client, store = client_of(kms, tmp_path, Clock())
     client.apply_profile(profile(crew=GMS))
     groups = BridgedGroups(tmp_path / "groups")
-    uplink = SealUplink(client, groups, "pn", [MappedGroup(CREW, "pn/crew")], nobody)
+    uplink = ValClientUplink(client, groups, "pn", [MappedGroup(CREW, "pn/crew")], nobody)
     join = messages.encode(numbers.JOIN_REQUEST, {messages.SG_ID: "pn/crew", messages.PNE_ID: "lamp"})
     may_write(groups, False)
     with pytest.raises(NoAnswer, match="cannot be used"):

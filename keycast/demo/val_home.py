@@ -17,7 +17,7 @@ from device_agent.val_client import records
 from gateway_agent.app import GatewayApp
 from gateway_agent.config.schema import DeliverySection, GatewayConfig, GatewaySection, MessagePlaneSection
 from gateway_agent.radios.udp_broadcast import BroadcastSection
-from gateway_agent.val_client.app import BoardAccess, GroupAccess, SealClient, SealConfig
+from gateway_agent.val_client.app import BoardAccess, GroupAccess, SealSection, ValClientApp
 from gateway_agent.val_client.server_access import GmsAccess, KmsAccess, ServerAccess
 from key_servers.gms.values import Affiliation
 from keycast.demo.seal_house import GMS_URI, KMS_URI, SealHouse, until
@@ -33,10 +33,10 @@ GROUP, SG = "sip:home@gms.example.org", "home/all"
 
 
 @dataclass
-class SealHome:
+class ValHome:
     """The running home."""
 
-    seal: SealClient
+    val_client: ValClientApp
     app: GatewayApp
     lamp: VirtualBoard
     door: VirtualBoard
@@ -51,7 +51,7 @@ class SealHome:
 
 
 @asynccontextmanager
-async def build_seal_home(servers: SealHouse, folder: Path) -> AsyncIterator[SealHome]:
+async def build_val_home(servers: SealHouse, folder: Path) -> AsyncIterator[ValHome]:
     """Register gateway and lamp at all servers and in GROUP, provision both boards, start everything."""
     await servers.gms.management.create_group(GROUP, "a home", rekey_on_removal=True)
     tokens = {user: await _registered(servers, user) for user in (GATEWAY_USER, LAMP_USER)}
@@ -59,8 +59,8 @@ async def build_seal_home(servers: SealHouse, folder: Path) -> AsyncIterator[Sea
     numbers = free_numbers(2)
     async with AsyncExitStack() as stack:
         home = await stack.enter_async_context(open_home(config))
-        app, seal = home.app, home.seal
-        assert seal is not None  # it is configured
+        app, val_client = home.app, home.val_client
+        assert val_client is not None  # it is configured
         boards = []
         for number, name in enumerate(("lamp", "door"), numbers):
             record, credential = new_board(name, trust_of(app))
@@ -73,10 +73,10 @@ async def build_seal_home(servers: SealHouse, folder: Path) -> AsyncIterator[Sea
         await home.start()
         for board in boards:
             await stack.enter_async_context(powered(board))
-        await until(lambda: seal.client.profile is not None, "the gateway's profile")  # nobody joins before
+        await until(lambda: val_client.client.profile is not None, "the gateway's profile")  # nobody joins before
         await boards[1].event("session")
         await boards[1].command("join", group=SG)
-        yield SealHome(seal, app, boards[0], boards[1])
+        yield ValHome(val_client, app, boards[0], boards[1])
 
 
 @asynccontextmanager
@@ -122,5 +122,5 @@ def _config(
         message_plane=MessagePlaneSection(listen=[GATEWAY_ADDRESS], port=own_port(), discovery=False),
         broadcast=BroadcastSection(interfaces=["lo"], port=broadcast_port()),
         delivery=DeliverySection(method="broadcast"),
-        seal=SealConfig(kms=kms, cms=cms, gms=[gms], groups=mapped, boards=[lamp]),
+        seal=SealSection(kms=kms, cms=cms, gms=[gms], groups=mapped, boards=[lamp]),
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from gateway_agent.val_client.app import GroupAccess, SealClient, SealConfig
+from gateway_agent.val_client.app import GroupAccess, SealSection, ValClientApp
 from gateway_agent.val_client.bridged_groups import group_key
 from gateway_agent.val_client.server_access import GmsAccess, KmsAccess, ServerAccess
 from key_servers.gms.values import Affiliation
@@ -20,22 +20,22 @@ CREW, SG = "sip:crew@gms.example.org", f"crew.{PN}"
 class Above:
     """Stands where `gateway_world` has its CPNS Server."""
 
-    def __init__(self, seal: SealClient) -> None:
+    def __init__(self, val_client: ValClientApp) -> None:
         self.homes: dict[str, World] = {}
-        self.seal = seal
+        self.val_client = val_client
 
     async def answer(self, pn_id: str, message: bytes) -> bytes:
-        return await self.seal.uplink.request(message)
+        return await self.val_client.uplink.request(message)
 
 
-async def configured(house: SealHouse) -> SealConfig:
+async def configured(house: SealHouse) -> SealSection:
     tokens = (
         await house.kms.add_user(GATEWAY),
         await house.cms.profiles.add_user(GATEWAY),
         await house.gms.management.add_user(GATEWAY),
     )
     kms, cms, gms = (SecretStr(token) for token in tokens)
-    return SealConfig(
+    return SealSection(
         kms=KmsAccess(url=house.kms.urls[0], kms_uri=KMS_URI, user_uri=GATEWAY, token=kms, ca_file=house.ca),
         cms=ServerAccess(url=house.cms.urls[0], token=cms, ca_file=house.ca),
         gms=[GmsAccess(url=house.gms.urls[0], token=gms, ca_file=house.ca, gms_uri=GMS_URI)],
@@ -60,12 +60,14 @@ async def test_a_gmk_comes_from_the_gms_down_to_the_boards_and_goes(tmp_path: Pa
         async def send_key_message(pne_id: str, key_message: bytes) -> None:
             await world.gateway.send_key_message(pne_id, key_message)
 
-        seal = await SealClient.open(config, tmp_path / "seal", PN, handle_server, send_key_message, Counter())
-        world = World(tmp_path / "gw", server=Above(seal))  # type: ignore[arg-type]
+        val_client = await ValClientApp.open(
+            config, tmp_path / "val_client", PN, handle_server, send_key_message, Counter()
+        )
+        world = World(tmp_path / "gw", server=Above(val_client))  # type: ignore[arg-type]
         await world.start()
-        await seal.start()
+        await val_client.start()
         try:
-            await world.until(lambda: seal.client.profile is not None, timeout=20)
+            await world.until(lambda: val_client.client.profile is not None, timeout=20)
             for pne_id in ("lamp", "door"):
                 await world.board(pne_id, SG)
             lamp = world.boards["lamp"]
@@ -73,7 +75,7 @@ async def test_a_gmk_comes_from_the_gms_down_to_the_boards_and_goes(tmp_path: Pa
             async def holds(key_id: str) -> None:
                 await world.until(
                     lambda: (
-                        (key := seal.client.sending_key(CREW)) is not None
+                        (key := val_client.client.sending_key(CREW)) is not None
                         and key.key_id.hex() == key_id
                         and group_key(key.gmk, SG, lamp.version(SG)) == lamp.keys.get(SG, {}).get(lamp.version(SG))
                     ),
@@ -88,9 +90,9 @@ async def test_a_gmk_comes_from_the_gms_down_to_the_boards_and_goes(tmp_path: Pa
             assert lamp.version(SG) > first
             await profiles.remove_membership(GATEWAY, CREW)
             await world.until(lambda: world.store.group_keys.newest(SG) is None, timeout=20)
-            assert seal.client.sending_key(CREW) is None
+            assert val_client.client.sending_key(CREW) is None
         finally:
-            await seal.close()
+            await val_client.close()
             await world.close()
 
 
@@ -99,7 +101,7 @@ def test_a_group_is_mapped_once() -> None:
     access = ServerAccess(url="http://127.0.0.1:1", token=token)
     mapped = [GroupAccess(group=CREW, sg_id=SG), GroupAccess(group=CREW, sg_id="other")]
     with pytest.raises(ValidationError, match="twice"):
-        SealConfig(
+        SealSection(
             kms=KmsAccess(url="http://127.0.0.1:1", kms_uri=KMS_URI, user_uri=GATEWAY, token=token),
             cms=access,
             gms=[GmsAccess(url="http://127.0.0.1:1", token=token, gms_uri=GMS_URI)],
