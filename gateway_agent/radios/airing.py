@@ -48,7 +48,7 @@ class OnAllMedia:
             task.add_done_callback(lambda _: self._task_ended(care))
 
     def stop(self) -> None:
-        """End it on all media: nothing leaves after this call. One that has ended stays as it is."""
+        """End it on all media: nothing leaves after this call (SEC-38). One that has ended stays as it is."""
         if self._has_ended:
             return
         self._has_ended = True

@@ -66,7 +66,7 @@ class Airing:
             self.ended.set_result(has_gone_out)
 
     def stop(self) -> None:
-        """End it now. An airing that has ended stays as it is."""
+        """End it in this call (SEC-38). An airing that has ended stays as it is."""
         if not self.ended.done():
             self.ended.cancel()
             self._stop()

@@ -9,8 +9,8 @@ from gateway_agent.radios.medium import Airing, Health, Heard, News, Repetition,
 class ScriptedMedium:
     """`on_air` is called with each datagram at the moment its last octet leaves, `airtime` seconds after `air`.
 
-    `left` keeps (moment, datagram) of those that have left, `begun` all that were begun. `fault` is raised by `air`
-    where it is set; `refuses` lets each airing end in vain; `stalls` lets none end.
+    `left` keeps (moment, datagram) of those that have left, `begun` all that were begun, `taken_back` those that were
+    stopped. `fault` is raised by `air` where it is set; `refuses` lets each airing end in vain; `stalls` lets none end.
     """
 
     def __init__(
@@ -30,6 +30,7 @@ class ScriptedMedium:
         self.refuses = self.stalls = False
         self.fault: Exception | None = None
         self.begun: list[bytes] = []
+        self.taken_back: list[bytes] = []
         self.left: list[tuple[float, bytes]] = []
         self.heard: Heard = lambda datagram: None
         self.is_closed = False
@@ -63,7 +64,7 @@ class ScriptedMedium:
         elif self._airtime or self.stalls:
             delay = 1e6 if self.stalls else self._airtime
             leaving = asyncio.get_running_loop().call_later(delay, lambda: self._leave(datagram, airing))
-            airing = Airing(leaving.cancel)
+            airing = Airing(lambda: (leaving.cancel(), self.taken_back.append(datagram)))
         else:
             airing = Airing()
             self._leave(datagram, airing)

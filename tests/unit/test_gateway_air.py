@@ -81,6 +81,15 @@ async def test_nothing_leaves_any_medium_after_a_stop(opened: Open, after_s: flo
     assert len(quick.left) + len(slow.left) == left and not aired.ended.is_set()
 
 
+@pytest.mark.req("SEC-38")
+async def test_a_stop_reaches_the_radio_before_it_returns(opened: Open) -> None:
+    slow = ScriptedMedium(airtime=3.0)
+    aired = Aired(opened(slow))
+    await asyncio.sleep(1.0)
+    aired.on_all_media.stop()
+    assert slow.taken_back == [b"key"]
+
+
 @pytest.mark.req("CPNS-GKM-71")
 @pytest.mark.parametrize("how", ["down", "refuses", "stalls", "raises", "cannot say"])
 async def test_a_medium_that_is_broken_stops_no_other(opened: Open, how: str, caplog: pytest.LogCaptureFixture) -> None:

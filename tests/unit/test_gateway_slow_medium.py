@@ -1,0 +1,145 @@
+"""A radio that airs for seconds: it is stopped in time (SEC-06, SEC-38), waited for, and used when it comes back."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from cpns import broadcast_object, messages, numbers
+from gateway_agent.core.groups.membership import Cause
+from tests.unit.gateway_world import FAST, PN, World
+from tests.unit.toy_medium import BEATS, Drum
+
+SLOW = replace(FAST, answer_s=1.0, unicast_retry_s=5.0)
+
+
+@pytest.fixture
+async def world(tmp_path):
+    """Six boards; none of them hears the first key, and none can be reached by unicast."""
+    world = await World(tmp_path / "gw", medium=Drum(), pacing=SLOW).start()
+    for i in range(6):
+        board = await world.board(f"b{i}", "light")
+        board.deaf, board.reachable = True, False
+    yield world
+    await world.close()
+
+
+async def air_for(world, seconds):
+    """A key is on the air for so long; the datagram that it is on the air with."""
+    await world.server.rekey("light")
+    await world.until(lambda: world.gateway.administration.delivery("light")[1].get("sent"))
+    await asyncio.sleep(seconds)
+    (datagram,) = {datagram for _, datagram in world.medium.beats}
+    assert len(world.medium.beats) == int(seconds / 3.0 * BEATS)
+    return datagram
+
+
+async def expelled(world):
+    await world.server.expel("light", "b0")
+
+
+async def left(world):
+    assert (await world.boards["b0"].leave("light"))[messages.RESULT] == numbers.RESULT_SUCCESS
+
+
+async def retired(world):
+    world.gateway.administration.retire_pne("b0", Cause.LOST)
+
+
+@pytest.mark.req("SEC-06", "SEC-38")
+@pytest.mark.parametrize("removed", [expelled, left, retired])
+@pytest.mark.parametrize("seconds", [0.4, 2.8])
+async def test_nothing_of_the_old_object_leaves_after_a_removal_and_the_others_get_another(world, removed, seconds):
+    old = await air_for(world, seconds)
+    leaver = world.boards["b0"]
+    assert leaver.opens(old, "light") is not None
+    beats = len(world.medium.beats)
+    await removed(world)
+    assert len(world.medium.beats) == beats
+    for name in ("b1", "b2", "b3", "b4", "b5"):
+        world.boards[name].deaf = False
+    await world.delivered("light")
+    later = {datagram for _, datagram in world.medium.beats[beats:]}
+    assert later and old not in later
+    assert all(leaver.opens(datagram, "light") is None for datagram in later)
+    assert all(world.boards[f"b{i}"].version("light") == world.server.group("light").version for i in range(1, 6))
+
+
+@pytest.mark.req("SEC-38")
+@pytest.mark.parametrize("how", ["newer key", "deleted", "a change is missing", "closed"])
+async def test_nothing_of_the_old_object_leaves_after_it_is_superseded(world, how):
+    old = await air_for(world, 0.4)
+    beats = len(world.medium.beats)
+    group = world.server.group("light")
+    if how == "newer key":
+        await world.server.rekey("light")
+    elif how == "deleted":
+        fields = {messages.SG_ID: "light", messages.VERSION: group.version}
+        await world.server.tell(PN, numbers.DELETE_SERVICE_GROUP_REQUEST, fields)
+    elif how == "a change is missing":
+        group.revision[PN] += 1
+        await world.board("late", "light")
+    else:
+        await world.gateway.close()
+    await asyncio.sleep(60)
+    later = {datagram for _, datagram in world.medium.beats[beats:]}
+    assert old not in later
+    kinds = {type(broadcast_object.parse(each)) for each in later if each[0] != numbers.FRAME_BEACON}
+    expected = {"newer key": {broadcast_object.Received}, "deleted": {broadcast_object.ReceivedDelete}}
+    assert kinds == expected.get(how, set())
+
+
+async def test_confirmations_are_waited_for_from_the_end_of_the_airing(world):
+    for board in world.boards.values():
+        board.deaf = False
+    await world.server.rekey("light")
+    await world.delivered("light")
+    assert len(world.medium.beats) == BEATS and not any(board.heard_unicast for board in world.boards.values())
+
+
+async def test_a_medium_that_comes_back_airs_what_is_owed_also_to_boards_that_were_given_up(world):
+    world.medium.up = False
+    await world.server.rekey("light")
+    await world.delivered("light")
+    assert world.gateway.administration.delivery("light")[1] == {"unreachable": 6} and not world.medium.beats
+    await asyncio.sleep(3600)
+    for board in world.boards.values():
+        board.deaf = False
+    world.medium.up = True
+    await world.until(lambda: world.gateway.administration.delivery("light")[1] == {"confirmed": 6})
+    assert len(world.medium.beats) == BEATS
+    await world.until(lambda: world.server.reports[-1].get(messages.CONFIRMED) == sorted(world.boards))
+    world.medium.up = False
+    world.medium.up = True
+    await asyncio.sleep(60)
+    assert len(world.medium.beats) == BEATS, "nothing is owed any more"
+
+
+async def test_a_medium_that_goes_down_while_it_airs_airs_the_whole_object_when_it_comes_back(world):
+    for board in world.boards.values():
+        board.deaf, board.reachable = False, False
+    await air_for(world, 1.5)
+    world.medium.up = False
+    beats = len(world.medium.beats)
+    await asyncio.sleep(1)
+    assert len(world.medium.beats) == beats
+    world.medium.up = True
+    await world.delivered("light")
+    assert len(world.medium.beats) == beats + BEATS
+    assert world.server.reports[-1][messages.CONFIRMED] == sorted(world.boards)
+
+
+@pytest.mark.req("SEC-02")
+async def test_a_medium_that_comes_back_airs_nothing_before_the_servers_word(world):
+    world.medium.up = False
+    await world.server.rekey("light")
+    await world.delivered("light")
+    world.server.up = False
+    await world.restart()
+    board = world.boards["b0"]
+    version, key = world.server.group("light").version, world.server.group("light").key
+    board.store("light", version, key)
+    await board.confirm("light", version, board.records[-1])  # the delivery is known to this process
+    world.medium.up = True
+    await asyncio.sleep(3)
+    assert not world.medium.beats
