@@ -43,8 +43,7 @@ from message_plane.cpns_resource import GATEWAY_KIND, PATH, cpns_resource
 from message_plane.credentials import Credential
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.identity import BroadcastSigningKey, OwnIdentity
-from message_plane.links.by_scheme import LINKS
-from message_plane.links.by_scheme import kind as link_kind
+from message_plane.links.by_scheme import LINKS, links_of
 from message_plane.links.link import Link
 from message_plane.links.udp import UdpLink, host_and_port
 from message_plane.resource import Answer
@@ -322,10 +321,8 @@ class GatewayApp:
     def _links(self) -> list[Link[Any]]:
         """UDP, which has its section in `[message_plane]`, and each link of the table that has a section of its own."""
         further = {scheme: getattr(self.config, scheme, None) for scheme in LINKS}
-        return [
-            UdpLink.of(self.config.message_plane),
-            *(link_kind(scheme).of(section) for scheme, section in further.items() if section is not None),
-        ]
+        asked_for = {scheme: section for scheme, section in further.items() if section is not None}
+        return links_of({UdpLink.scheme: self.config.message_plane} | asked_for)
 
     def _network_of(self, pne_id: str) -> str:
         """The interface behind which a PNE was heard last, "" if it was not heard since the start."""

@@ -1,4 +1,4 @@
-"""Long bodies in blocks inside OSCORE (RFC 7959, RFC 9175), where a resource has them.
+"""Long bodies in blocks inside OSCORE (RFC 7959, RFC 9175), where a resource has them, as large as a link allows.
 
 Pure: `now` in seconds, monotonic.
 """
@@ -11,37 +11,55 @@ from dataclasses import dataclass
 from cpns.errors import MalformedMessage, TooMany
 from message_plane import tuning
 
-SIZE_EXPONENT = 6  # 2 ** (6 + 4) = BLOCK octets
 TRANSFERS_PER_SESSION = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The value of a Block1 or Block2 option: block `number`, and whether `more` follow."""
+    """The value of a Block1 or Block2 option: block `number`, whether `more` follow, and the exponent of their size."""
 
     number: int
     more: bool
+    size_exponent: int
 
     @property
     def option(self) -> tuple[int, bool, int]:
         """As aiocoap takes it."""
-        return (self.number, self.more, SIZE_EXPONENT)
+        return (self.number, self.more, self.size_exponent)
+
+    @property
+    def size(self) -> int:
+        """Octets of each block but the last one."""
+        return block_size(self.size_exponent)
 
 
-def cut(payload: bytes, number: int) -> tuple[bytes, Block]:
-    """Block `number` of `payload`. Raises MalformedMessage if there is none."""
-    start = number * tuning.BLOCK
+def block_size(exponent: int) -> int:
+    """The octets of a block with this size exponent (SZX: RFC 7959, 2.2)."""
+    return 1 << exponent + 4
+
+
+def exponent_for(datagram_max: int) -> int:
+    """The size exponent of the largest blocks that fit into datagrams of `datagram_max` octets."""
+    return min(tuning.BLOCK_EXPONENT_MAX, (datagram_max - tuning.AROUND_PAYLOAD).bit_length() - 5)
+
+
+def cut(payload: bytes, number: int, exponent: int) -> tuple[bytes, Block]:
+    """Block `number` of `payload`, in blocks of this size exponent. Raises MalformedMessage if there is none."""
+    size = block_size(exponent)
+    start = number * size
     if number and start >= len(payload):
         raise MalformedMessage("no such block")
-    return payload[start : start + tuning.BLOCK], Block(number, start + tuning.BLOCK < len(payload))
+    return payload[start : start + size], Block(number, start + size < len(payload), exponent)
 
 
 def join(so_far: bytes, block: Block, piece: bytes, size_max: int) -> bytes:
     """`so_far` and the next block. Raises MalformedMessage: out of order, of a wrong size; TooMany: over `size_max`."""
-    if block.number * tuning.BLOCK != len(so_far):
+    if block.size_exponent > tuning.BLOCK_EXPONENT_MAX:
+        raise MalformedMessage(f"a block has at most {block_size(tuning.BLOCK_EXPONENT_MAX)} octets")
+    if block.number * block.size != len(so_far):
         raise MalformedMessage("a block is missing or repeated")
-    if len(piece) > tuning.BLOCK or (block.more and len(piece) < tuning.BLOCK):
-        raise MalformedMessage(f"a block has {tuning.BLOCK} octets")
+    if len(piece) > block.size or (block.more and len(piece) < block.size):
+        raise MalformedMessage(f"a block has {block.size} octets")
     if len(so_far) + len(piece) > size_max:
         raise TooMany(f"a body has at most {size_max} octets here")
     return so_far + piece
@@ -72,10 +90,13 @@ class Transfers:
         for key in of_session[: max(0, len(of_session) - TRANSFERS_PER_SESSION)]:
             del self._bodies[key]
 
-    def piece(self, session: bytes, tag: bytes, number: int, now: float) -> tuple[bytes, Block]:
-        """Block `number` of the answer kept. Raises MalformedMessage if it is not there any more."""
+    def piece(self, session: bytes, tag: bytes, number: int, exponent: int, now: float) -> tuple[bytes, Block]:
+        """Block `number` of the answer kept, in blocks of this size exponent.
+
+        Raises MalformedMessage if it is not there any more.
+        """
         body = self._take(session, tag, now)
-        piece, block = cut(body, number)
+        piece, block = cut(body, number, exponent)
         if block.more:
             self.keep(session, tag, body, now)
         return piece, block

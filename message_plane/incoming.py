@@ -32,7 +32,7 @@ from aiocoap.numbers.optionnumbers import OptionNumber  # type: ignore[import-un
 
 from cpns.errors import CpnsError, MalformedMessage, TooMany
 from message_plane import tuning
-from message_plane.blockwise import Block, Transfers, cut
+from message_plane.blockwise import Block, Transfers, block_size, cut, exponent_for
 from message_plane.clock import monotonic
 from message_plane.errors import NoSession, PlaneError
 from message_plane.exchanges import Exchanges
@@ -209,7 +209,7 @@ class Incoming:
                 self._exchanges.reply(request, Message(code=UNAUTHORIZED, max_age=0))
                 return
             session.heard = request.remote
-            response = await self._answer(session, inner, left)
+            response = await self._answer(session, inner, exponent_for(request.remote.link.datagram_max), left)
         except PlaneError as problem:
             log.warning("a request of %r cannot be taken: %s", session.entity_id, problem)
             self._exchanges.ignore(request)
@@ -244,8 +244,11 @@ class Incoming:
             self._exchanges.reply(request, protected)
         self._sessions.answered(session)
 
-    async def _answer(self, session: Session, inner: Any, left: list[asyncio.Event]) -> Any:
-        """The response, not protected yet, to a verified request. What waits for it to leave is added to `left`."""
+    async def _answer(self, session: Session, inner: Any, exponent: int, left: list[asyncio.Event]) -> Any:
+        """The response, not protected yet, to a verified request. What waits for it to leave is added to `left`.
+
+        `exponent`: of the size of the largest blocks on the link of the request.
+        """
         resources = self.pairing_resources if session.peer.provisional else self._resources
         if resources is None:
             return Message(code=FORBIDDEN)
@@ -266,33 +269,39 @@ class Incoming:
         if not blocks:
             return await self._handled(resource, session.peer, inner.payload, left)
         try:
-            return await self._answer_in_blocks(resource, self._transfers[path], session, inner, left)
+            return await self._answer_in_blocks(resource, self._transfers[path], session, inner, exponent, left)
         except TooMany:
             return Message(code=REQUEST_ENTITY_TOO_LARGE)
         except MalformedMessage as broken:
             return _refusal(BAD_REQUEST, broken)
 
     async def _answer_in_blocks(
-        self, resource: Resource, transfers: Transfers, session: Session, inner: Any, left: list[asyncio.Event]
+        self,
+        resource: Resource,
+        transfers: Transfers,
+        session: Session,
+        inner: Any,
+        exponent: int,
+        left: list[asyncio.Event],
     ) -> Any:
         now = monotonic()
         tag = b"".join(inner.opt.request_tag)
         block1, block2 = inner.opt.block1, inner.opt.block2
+        if block2 is not None:
+            exponent = min(exponent, block2.size_exponent)
         if block2 is not None and block2.block_number:
-            piece, block = transfers.piece(session.recipient_id, tag, block2.block_number, now)
+            piece, block = transfers.piece(session.recipient_id, tag, block2.block_number, exponent, now)
             return Message(code=CHANGED, payload=piece, block2=block.option)
         body = inner.payload
         if block1 is not None:
-            if block1.size != tuning.BLOCK:
-                raise MalformedMessage(f"a block has {tuning.BLOCK} octets")
-            block = Block(block1.block_number, block1.more)
+            block = Block(block1.block_number, block1.more, block1.size_exponent)
             whole = transfers.collect(session.recipient_id, tag, block, body, resource.size, now)
             if whole is None:
                 return Message(code=CONTINUE, block1=block.option)
             body = whole
         response = await self._handled(resource, session.peer, body, left)
-        if len(response.payload) > tuning.BLOCK:
-            piece, block = cut(response.payload, 0)
+        if len(response.payload) > block_size(exponent):
+            piece, block = cut(response.payload, 0, exponent)
             transfers.keep(session.recipient_id, tag, response.payload, monotonic())
             response.payload = piece
             response.opt.block2 = block.option

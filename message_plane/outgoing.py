@@ -60,11 +60,14 @@ class Outgoing:
 
         options: dict[str, Any] = {"uri_path": path.split("/")}
         of_payload = {"content_format": resource.format_of(payload)} if payload else {}
+        if not resource.blocks and len(payload) > address.link.datagram_max - tuning.AROUND_PAYLOAD:
+            raise PeerUnreachable(f"{len(payload)} octets are more than a datagram to {session.entity_id!r} may have")
         if not resource.blocks:
             return bytes(_successful(await exchange(payload, options | of_payload)).payload)
+        exponent = blockwise.exponent_for(address.link.datagram_max)
         options["request_tag"] = [(next(self._tags) & 0xFFFF).to_bytes(2, "big")]
         try:
-            response = await _send_in_blocks(exchange, payload, options | of_payload)
+            response = await _send_in_blocks(exchange, payload, options | of_payload, exponent)
             return await _receive_in_blocks(exchange, response, options, resource.size)
         except CpnsError as broken:
             raise PeerUnreachable(f"the transfer in blocks failed: {broken.reason}") from None
@@ -111,12 +114,12 @@ class Outgoing:
         return plain
 
 
-async def _send_in_blocks(exchange: _Exchange, payload: bytes, options: dict[str, Any]) -> Any:
-    """The response to the whole of `payload`; it may be the first block of the answer."""
-    if len(payload) <= tuning.BLOCK:
+async def _send_in_blocks(exchange: _Exchange, payload: bytes, options: dict[str, Any], exponent: int) -> Any:
+    """The response to the whole of `payload`, in blocks of this size exponent; it may be the first of the answer."""
+    if len(payload) <= blockwise.block_size(exponent):
         return await exchange(payload, options)
     for number in itertools.count():
-        piece, block = blockwise.cut(payload, number)
+        piece, block = blockwise.cut(payload, number, exponent)
         response = await exchange(piece, {**options, "block1": block.option})
         if not block.more:
             return response
@@ -132,10 +135,11 @@ async def _receive_in_blocks(exchange: _Exchange, response: Any, options: dict[s
         block2 = _successful(response).opt.block2
         if block2 is None:
             return body + bytes(response.payload)
-        body = blockwise.join(body, blockwise.Block(block2.block_number, block2.more), response.payload, size_max)
-        if not block2.more:
+        block = blockwise.Block(block2.block_number, block2.more, block2.size_exponent)
+        body = blockwise.join(body, block, response.payload, size_max)
+        if not block.more:
             return body
-        wanted = blockwise.Block(block2.block_number + 1, False)
+        wanted = blockwise.Block(block.number + 1, False, block.size_exponent)
         response = await exchange(b"", {**options, "block2": wanted.option})
 
 

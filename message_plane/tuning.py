@@ -29,7 +29,8 @@ PAIRING_S = 300  # SEC-20
 # CoAP
 DATAGRAM_MAX = 8192 + 256  # one CPNS message and what CoAP and OSCORE put around it
 OPTIONS_MAX = 16  # in one message; ours have five at most
-BLOCK = 1024  # octets of payload in one datagram between PN GW and CPNS Server (RFC 7959, SZX 6)
+AROUND_PAYLOAD = 96  # octets: what CoAP and OSCORE put around a block of a body, all options that we know included
+BLOCK_EXPONENT_MAX = 6  # blocks of at most 1,024 octets (RFC 7959, 2.2), which no network on the way cuts in pieces
 BLOCKWISE_S = 60  # a transfer in blocks that rests longer is forgotten
 BUSY = 16  # requests that wait for their answer: from so many on, acknowledging each early costs more than it helps
 BUSY_ACKNOWLEDGE_S = 0.7  # then an answer within this time goes with the acknowledgement; a board repeats after 1 s

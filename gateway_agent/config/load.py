@@ -19,6 +19,7 @@ from gateway_agent.radios import by_kind as media
 from gateway_agent.uplinks import by_kind as uplinks
 from gateway_agent.uplinks.uplink import UplinkSection
 from message_plane.links import by_scheme as links
+from message_plane.links.udp import UdpLink
 from private_store import plain_file
 
 _HEADER = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]")
@@ -86,8 +87,8 @@ def schema_of(tree: Mapping[str, Any]) -> type[GatewayConfig]:
     for name in tree.keys() - GatewayConfig.model_fields.keys():
         if name in media.KINDS:
             sections[name] = (media.kind(name).SECTION, ...)
-        elif name in links.LINKS:
-            sections[name] = (links.kind(name).Section, ...)
+        elif name in links.LINKS and name != UdpLink.scheme:  # whose section is [message_plane]
+            sections[name] = (links.kind(name).SECTION, ...)
     if "seal" in tree:
         from gateway_agent.val_client.app import SealSection
 

@@ -1,31 +1,41 @@
-"""The table of links: the only place that names them. A link is loaded when it is asked for.
+"""The kinds of links, one line each. No other place names them.
 
-To add one: write a module in this folder with a subclass of `link.Link`, and a line here.
+A kind is a module of this folder. It has `SECTION`, the model of its section of a configuration, and `link_of`, which
+makes the link that such a section describes. The module is imported when a link of its kind is wanted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, cast
+from typing import Any, Protocol, cast
+
+from pydantic import BaseModel
 
 from message_plane.links.link import Link
 
-LINKS = {
-    "memory": "message_plane.links.memory.MemoryLink",
-    "udp": "message_plane.links.udp.UdpLink",
+LINKS: dict[str, str] = {
+    "memory": "message_plane.links.memory",
+    "udp": "message_plane.links.udp",
 }
+"""Scheme, which begins the places of the link -> module."""
 
 
-def kind(scheme: str) -> type[Link[Any]]:
-    """The class of the link called `scheme`; its `Section` is the model of its section of a configuration.
+class LinkKind(Protocol):
+    """What the module of a kind has."""
 
-    Raises KeyError if there is none, and ImportError if what it needs is not installed.
-    """
-    module, _, name = LINKS[scheme].rpartition(".")
-    return cast(type[Link[Any]], getattr(import_module(module), name))
+    SECTION: type[BaseModel]
+
+    def link_of(self, section: Any) -> Link[Any]:
+        """The link that a section describes. It is not open yet."""
+        ...
 
 
-def made(scheme: str, **section: Any) -> Link[Any]:
-    """The link called `scheme` with these values of its section. Raises as `kind`, and pydantic's ValidationError."""
-    link = kind(scheme)
-    return link.of(link.Section(**section))
+def kind(scheme: str) -> LinkKind:
+    """The module of the kind called `scheme`. Raises KeyError, and ImportError if what it needs is not installed."""
+    return cast(LinkKind, import_module(LINKS[scheme]))
+
+
+def links_of(sections: Mapping[str, BaseModel]) -> list[Link[Any]]:
+    """The links that `sections` describe, by scheme, in this order; none is open yet. Raises as `kind`."""
+    return [kind(scheme).link_of(section) for scheme, section in sections.items()]

@@ -1,7 +1,7 @@
 """The contract of a link: it carries datagrams between this end and its peers, one to one.
 
 A link knows neither CoAP nor CPNS nor sessions: octets go in, octets come out, each with the address of the peer.
-`by_scheme` lists the links that there are; docs/protocol.md section 4 says what travels in a datagram.
+`by_scheme` lists the links that there are; docs/protocol.md section 3 says what travels in a datagram.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, Generic, TypeVar
-
-from pydantic import BaseModel
 
 
 class Address(ABC):
@@ -64,28 +62,24 @@ class Address(ABC):
         return self
 
 
+DATAGRAM_MIN = 128  # octets: room for a handshake, and for a block of 32; pairing needs twice as much
+
 A = TypeVar("A", bound=Address)
 Receive = Callable[[bytes, Address], None]
 
 
 class Link(ABC, Generic[A]):
-    """One way to peers, made by `of` or by its own constructor, opened once and closed once.
+    """One way to peers, opened once and closed once.
 
-    `scheme` begins the places of this link, and names it in the table (`by_scheme`). `Section` is the model of its
-    section of a configuration. `datagram_max` is the most octets of one datagram; it decides how large the blocks are
-    that long messages are cut into. `reliable` is True if each datagram arrives, once and in order, or the link says
-    that it is broken: then CoAP neither acknowledges nor repeats (messages are NON; compare RFC 8323 section 2).
+    `scheme` begins the places of this link, and names its kind in the table (`by_scheme`). `datagram_max` is the most
+    octets of one datagram, at least DATAGRAM_MIN; it decides how large the blocks are that long bodies are cut into.
+    `reliable` is True if the link itself repeats what is lost: then CoAP neither acknowledges nor repeats, and messages
+    are NON (compare RFC 8323, section 2).
     """
 
     scheme: ClassVar[str]
-    Section: ClassVar[type[BaseModel]]
     datagram_max: int
     reliable: bool = False
-
-    @classmethod
-    @abstractmethod
-    def of(cls, section: Any) -> Link[A]:
-        """The link that `section`, a `Section`, describes. It is not open yet."""
 
     @property
     @abstractmethod

@@ -16,20 +16,20 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from message_plane import tuning
 from message_plane.errors import PeerUnreachable, PortInUse
-from message_plane.links.link import Address, Link, Receive
+from message_plane.links.link import DATAGRAM_MIN, Address, Link, Receive
 
 _SCHEME = "memory"
 
 
 class MemorySection(BaseModel):
-    """Where this end listens inside the process, and what the ether there does to datagrams."""
+    """Where this end listens inside the process."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     listen: list[str] = Field(["house:0"], min_length=1, description="names as host:number; number 0 for a free one")
     ether: str = Field("", description="name of the ether; all ends that name one reach each other")
-    reliable: bool = Field(False, description="each datagram arrives, once and in order")
-    datagram_max: int = Field(tuning.DATAGRAM_MAX, ge=128, description="octets of a datagram")
+    reliable: bool = Field(False, description="the ether loses, doubles and reorders nothing")
+    datagram_max: int = Field(tuning.DATAGRAM_MAX, ge=DATAGRAM_MIN, description="octets of a datagram")
 
 
 class Ether:
@@ -94,9 +94,6 @@ class Ether:
             receive(datagram[: link.datagram_max + 1], MemoryAddress(link, target, source))
 
 
-_ethers: WeakValueDictionary[str, Ether] = WeakValueDictionary()
-
-
 class MemoryAddress(Address):
     """A peer's name in the ether, as seen from one of our own names."""
 
@@ -134,7 +131,6 @@ class MemoryLink(Link[MemoryAddress]):
     """The names of one end in an ether."""
 
     scheme = _SCHEME
-    Section = MemorySection
 
     def __init__(
         self,
@@ -144,17 +140,12 @@ class MemoryLink(Link[MemoryAddress]):
         reliable: bool = False,
         datagram_max: int = tuning.DATAGRAM_MAX,
     ) -> None:
-        """`listen`: names as `host:number`, number 0 for a free one. `reliable`: the ether is told to do no harm."""
+        """`listen`: names as `host:number`, number 0 for a free one. `reliable`: `ether` does no harm to datagrams."""
         self.reliable = reliable
         self.datagram_max = datagram_max
         self._ether = ether
         self._listen = listen
         self._names: list[str] = []
-
-    @classmethod
-    def of(cls, section: MemorySection) -> MemoryLink:
-        ether = _ethers.get(section.ether) or _ethers.setdefault(section.ether, Ether())
-        return cls(ether, section.listen, reliable=section.reliable, datagram_max=section.datagram_max)
 
     @property
     def places(self) -> list[str]:
@@ -180,3 +171,13 @@ class MemoryLink(Link[MemoryAddress]):
         for name in self._names:
             self._ether.leave(name)
         self._names.clear()
+
+
+SECTION = MemorySection
+_ethers: WeakValueDictionary[str, Ether] = WeakValueDictionary()
+
+
+def link_of(section: MemorySection) -> MemoryLink:
+    """The link that listens to each name of `section`, in the ether that all sections with its name share."""
+    ether = _ethers.get(section.ether) or _ethers.setdefault(section.ether, Ether())
+    return MemoryLink(ether, section.listen, reliable=section.reliable, datagram_max=section.datagram_max)

@@ -130,7 +130,6 @@ class UdpLink(Link[UdpAddress]):
     """All UDP sockets of one endpoint."""
 
     scheme = _SCHEME
-    Section = UdpSection
     datagram_max = tuning.DATAGRAM_MAX
 
     def __init__(self, bind: Sequence[tuple[str, int]]) -> None:
@@ -141,10 +140,6 @@ class UdpLink(Link[UdpAddress]):
         self._bind = bind
         self._sockets: list[socket.socket] = []
         self._buffer = bytearray(self.datagram_max + 1)
-
-    @classmethod
-    def of(cls, section: UdpSection) -> UdpLink:
-        return cls([(host, section.port) for host in section.listen])
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -231,6 +226,14 @@ class UdpLink(Link[UdpAddress]):
                     return UdpAddress(self, sock, target, to_group=True)
                 return UdpAddress(self, sock, target, _IN6_PKTINFO.pack(destination, interface))
         return UdpAddress(self, sock, target)
+
+
+SECTION = UdpSection
+
+
+def link_of(section: UdpSection) -> UdpLink:
+    """The link that listens on each address of `section`."""
+    return UdpLink([(host, section.port) for host in section.listen])
 
 
 def bound(host: str, port: int) -> socket.socket:

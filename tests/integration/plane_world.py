@@ -62,14 +62,14 @@ class Party:
         self.resources = {PATH: cpns_resource(self.handle, GATEWAY_KIND if role == "gateway" else "")}
         self.answer = lambda payload: b"\xa1" + payload
 
-    async def start(self, bind=(LOOPBACK,)):
+    async def start(self, bind=(LOOPBACK,), links=None):
         self.store = SessionStore(self.folder / f"{self.entity_id}.db")
         try:
             self.endpoint = await Endpoint.open(
                 identity=self.identity,
                 store=self.store,
                 resources=self.resources,
-                links=[Links.on(bind)],
+                links=links or [Links.on(bind)],
                 counters=self.counters,
             )
         except BaseException:

@@ -78,6 +78,8 @@ async def test_a_link_has_a_section_of_its_own_and_the_endpoint_holds_it_beside_
     assert [place.partition(":")[0] for place in app.endpoint.places] == ["udp", "memory"]
     assert app.endpoint.places[1] == "memory:yard:7"
     await app.close()
+    with pytest.raises(ConfigError, match="udp: unknown key"):  # its section is [message_plane]
+        parse(f"{text}[udp]\n".encode())
     monkeypatch.delitem(by_scheme.LINKS, "memory")
     with pytest.raises(ConfigError, match="memory: unknown key"):
         parse(text.encode())

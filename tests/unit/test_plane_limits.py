@@ -10,6 +10,7 @@ from message_plane import blockwise, tuning
 from message_plane.datagram import check_datagram
 from message_plane.flood import FloodGuard, Verdict
 from message_plane.half_open import HalfOpen
+from message_plane.links.link import DATAGRAM_MIN
 from message_plane.links.udp import UdpAddress
 from message_plane.rate import Bucket, Buckets
 
@@ -206,13 +207,18 @@ def test_no_octets_make_the_shape_check_raise_anything_else():
         assert len(data) >= 4
 
 
+SZX = tuning.BLOCK_EXPONENT_MAX
+BLOCK = blockwise.block_size(SZX)
+
+
+@pytest.mark.parametrize("exponent", [0, 3, SZX])
 @pytest.mark.parametrize("length", [1, 1024, 1025, 2048, 100_000, MOST])
-def test_a_message_cut_into_blocks_is_put_together_again(length):
+def test_a_message_cut_into_blocks_is_put_together_again(length, exponent):
     message = random.Random(length).randbytes(length)
     transfers = blockwise.Transfers()
     number, whole = 0, None
     while whole is None:
-        piece, block = blockwise.cut(message, number)
+        piece, block = blockwise.cut(message, number, exponent)
         whole = transfers.collect(b"session", b"tag", block, piece, MOST, 10.0)
         assert (whole is None) == block.more
         number += 1
@@ -220,29 +226,29 @@ def test_a_message_cut_into_blocks_is_put_together_again(length):
 
 
 def test_blocks_out_of_order_or_of_another_transfer_are_refused():
-    full = bytes(tuning.BLOCK)
+    full = bytes(BLOCK)
     transfers = blockwise.Transfers()
-    assert transfers.collect(b"s", b"t", blockwise.Block(0, True), full, MOST, 0.0) is None
+    assert transfers.collect(b"s", b"t", blockwise.Block(0, True, SZX), full, MOST, 0.0) is None
     for session, tag, number, now in ((b"x", b"t", 1, 0.0), (b"s", b"x", 1, 0.0), (b"s", b"t", 2, 0.0)):
         with pytest.raises(MalformedMessage):
-            transfers.collect(session, tag, blockwise.Block(number, True), full, MOST, now)
+            transfers.collect(session, tag, blockwise.Block(number, True, SZX), full, MOST, now)
     with pytest.raises(MalformedMessage):
-        transfers.collect(b"s", b"u", blockwise.Block(0, True), full[1:], MOST, 0.0)
+        transfers.collect(b"s", b"u", blockwise.Block(0, True, SZX), full[1:], MOST, 0.0)
     with pytest.raises(MalformedMessage):
-        transfers.collect(b"s", b"u", blockwise.Block(0, False), full + b"x", MOST, 0.0)
-    assert transfers.collect(b"s", b"late", blockwise.Block(0, True), full, MOST, 0.0) is None
+        transfers.collect(b"s", b"u", blockwise.Block(0, False, SZX), full + b"x", MOST, 0.0)
+    assert transfers.collect(b"s", b"late", blockwise.Block(0, True, SZX), full, MOST, 0.0) is None
     with pytest.raises(MalformedMessage):
-        transfers.collect(b"s", b"late", blockwise.Block(1, True), full, MOST, 1.0 + tuning.BLOCKWISE_S)
+        transfers.collect(b"s", b"late", blockwise.Block(1, True, SZX), full, MOST, 1.0 + tuning.BLOCKWISE_S)
 
 
 def test_a_transfer_that_grows_too_long_is_refused():
     transfers = blockwise.Transfers()
-    full = bytes(tuning.BLOCK)
-    most = MOST // tuning.BLOCK
+    full = bytes(BLOCK)
+    most = MOST // BLOCK
     for number in range(most):
-        assert transfers.collect(b"s", b"t", blockwise.Block(number, True), full, MOST, 0.0) is None
+        assert transfers.collect(b"s", b"t", blockwise.Block(number, True, SZX), full, MOST, 0.0) is None
     with pytest.raises(TooMany):
-        transfers.collect(b"s", b"t", blockwise.Block(most, True), full, MOST, 0.0)
+        transfers.collect(b"s", b"t", blockwise.Block(most, True, SZX), full, MOST, 0.0)
 
 
 def test_a_session_keeps_few_transfers_and_not_at_the_cost_of_another_session():
@@ -250,7 +256,36 @@ def test_a_session_keeps_few_transfers_and_not_at_the_cost_of_another_session():
     transfers.keep(b"other", b"t", b"o" * 2000, 0.0)
     for n in range(20):
         transfers.keep(b"s", bytes([n]), bytes(2000), 0.0)
-    assert transfers.piece(b"other", b"t", 1, 0.0)[0] == b"o" * (2000 - tuning.BLOCK)
+    assert transfers.piece(b"other", b"t", 1, SZX, 0.0)[0] == b"o" * (2000 - BLOCK)
     with pytest.raises(MalformedMessage):
-        transfers.piece(b"s", bytes([11]), 1, 0.0)
-    assert len(transfers.piece(b"s", bytes([12]), 1, 0.0)[0]) == 2000 - tuning.BLOCK
+        transfers.piece(b"s", bytes([11]), 1, SZX, 0.0)
+    assert len(transfers.piece(b"s", bytes([12]), 1, SZX, 0.0)[0]) == 2000 - BLOCK
+
+
+@pytest.mark.parametrize(
+    ("datagram_max", "octets"), [(8448, 1024), (1120, 1024), (1119, 512), (247, 128), (DATAGRAM_MIN, 32)]
+)
+def test_the_blocks_of_a_link_fit_into_its_datagrams(datagram_max, octets):
+    assert blockwise.block_size(blockwise.exponent_for(datagram_max)) == octets
+
+
+def test_a_block_larger_than_any_is_refused():
+    with pytest.raises(MalformedMessage, match="at most 1024 octets"):
+        blockwise.join(b"", blockwise.Block(0, True, SZX + 1), bytes(2 * BLOCK), MOST)
+
+
+class Vouched(UdpAddress):
+    """An address of a link that vouches for the sender of each datagram."""
+
+    echo_proves = False
+
+
+@pytest.mark.req("SEC-21", "SEC-35")
+def test_an_address_that_its_link_vouches_for_is_asked_for_no_echo_and_has_the_limits_of_a_proven_one(guard):
+    crowded = True
+    first, other = (Vouched(None, None, (host, 5683)) for host in ("10.0.0.1", "10.0.0.2"))
+    burst = tuning.HANDSHAKES_PER_ADDRESS[1]
+    verdicts = [guard.judge(first, None, crowded, 1000.0) for _ in range(burst + 1)]
+    assert verdicts == [Verdict.PROCEED] * burst + [Verdict.REFUSE]
+    assert guard.judge(other, None, crowded, 1000.0) is Verdict.PROCEED
+    assert guard.judge(at("10.0.0.2"), None, crowded, 1000.0) is Verdict.CHALLENGE

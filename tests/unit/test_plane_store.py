@@ -1,9 +1,11 @@
 """The session store: who is registered, what survives, whose lease it is."""
 
 import asyncio
+import contextlib
 import os
 import resource
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -27,6 +29,7 @@ from message_plane.session_store import (
     StoredContext,
     parse_registration,
 )
+from private_store.migrations import scripts
 
 ROOT = Path(__file__).parents[2]
 OWN_X = b"\x01" * 32
@@ -246,6 +249,38 @@ def test_contexts_come_back_as_they_were_written(store, lamp, path):
     (found,) = again.contexts()
     again.close()
     assert found == StoredContext(b"abc", b"\x01\x02", "lamp", SECRET, b"saltsalt", 1000, 128, "udp:10.0.0.7:5683")
+
+
+HOST_AND_PORT = {
+    b"1": ("192.168.1.10", 5683, "udp:192.168.1.10:5683"),
+    b"2": ("fe80::1", 40001, "udp:[fe80::1]:40001"),
+    b"3": (None, None, None),
+}
+
+
+def test_a_file_that_names_host_and_port_is_taken_over_with_places(path):
+    """As stores were written while UDP was the only link: sessions go on, and peers are looked for where they were."""
+    lamp = fresh("lamp")
+    path.touch(mode=0o600)
+    with contextlib.closing(sqlite3.connect(path)) as old:
+        for script in scripts("message_plane.migrations")[:4]:
+            old.executescript(script)
+        old.execute("INSERT INTO credential VALUES (?, ?, ?, ?, ?, 0)", ("lamp", "pne", lamp.x, lamp.ccs, lamp.kid))
+        for recipient_id, (host, port, _) in HOST_AND_PORT.items():
+            old.execute(
+                "INSERT INTO oscore_context VALUES (?, ?, 'lamp', ?, ?, ?, 1000, 128, ?, ?, 77)",
+                (recipient_id, b"de", lamp.x, SECRET, b"saltsalt", host, port),
+            )
+        old.execute("PRAGMA user_version = 4")
+        old.commit()
+    with contextlib.closing(SessionStore(path)) as store:
+        assert store.contexts() == [
+            StoredContext(recipient_id, b"de", "lamp", SECRET, b"saltsalt", 1000, 128, place, 77)
+            for recipient_id, (_, _, place) in HOST_AND_PORT.items()
+        ]
+        store.unregister("lamp")
+        assert store.contexts() == []
+    assert SECRET not in b"".join(file.read_bytes() for file in path.parent.glob("sessions.db*"))
 
 
 @pytest.mark.req("SEC-22")

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import sqlite3
 import zipfile
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ from keycast.copies import backup_facts, state_copies
 from keycast.services.home import open_home
 from message_plane.identity import OwnIdentity
 from private_store import archive, contents, files, restoring
+from private_store.migrations import scripts
 from tests.unit.home_world import BOARDS, SG, Home, ask
 from tests.unit.private_world import ERRORS, full_disk
 
@@ -104,6 +106,29 @@ async def test_a_backup_holds_all_that_is_needed_and_nothing_that_opens_a_messag
         assert not any(secret in octets for octets in members.values())
     with pytest.raises(ERRORS, match="exists already"):
         await back_up(home, backup)
+
+
+def with_host_and_port(image):
+    """A file of sessions as it was while UDP was the only link: schema 4."""
+    with closing(sqlite3.connect(":memory:")) as new, closing(sqlite3.connect(":memory:")) as old:
+        new.deserialize(image)
+        for script in scripts("message_plane.migrations")[:4]:
+            old.executescript(script)
+        rows = new.execute("SELECT entity_id, role, x, ccs, kid, pairing FROM credential").fetchall()
+        old.executemany("INSERT INTO credential VALUES (?, ?, ?, ?, ?, ?)", rows)
+        old.execute("PRAGMA user_version = 4")
+        old.commit()
+        return old.serialize()
+
+
+async def test_a_backup_of_before_places_is_put_back(home, backup):
+    await home.lived()
+    with state_copies.gateway_state(home.state):
+        images = state_copies.stopped_gateway(home.state)
+    images["sessions.db"] = with_host_and_port(images["sessions.db"])
+    state_copies.write_gateway_backup(home.config, backup, images)
+    home.lose()
+    await keyed_again(home, await put_back(home, backup))
 
 
 @pytest.mark.req("SEC-02", "SEC-03", "SEC-33")
