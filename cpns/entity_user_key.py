@@ -1,8 +1,8 @@
-"""Group Keys from CPNS Server to PNE past the PN GW, under the Entity User Key (docs/protocol.md section 11, SEC-25).
+"""Waits for sessions of PNEs with the CPNS Server: Group Keys past the PN GW, under the Entity User Key (SEC-25).
 
 The Entity User Key (16 octets) is EDHOC_Exporter(32769, '', 16) of the session between CPNS Server and PNE, or was
-provisioned. Each wrap is under a key of its own, made from the names it is for: the PN GW that forwards it can
-neither read it nor use it for another PNE, Service Group or version.
+provisioned (docs/protocol.md section 11). Each wrap is under a key of its own, made from the names it is for: the PN GW
+that forwards it can neither read it nor use it for another PNE, Service Group or version.
 """
 
 from cpns.crypto import keywrap

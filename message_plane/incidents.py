@@ -10,45 +10,9 @@ from message_plane.clock import monotonic
 
 log = logging.getLogger("message_plane")
 
-# Everything that is counted. The first group is what strangers can cause at will: it is logged in summary only.
-STRANGE = (
-    "datagrams_malformed",
-    "requests_unprotected",
-    "requests_without_context",
-    "requests_not_authentic",
-    "requests_replayed",
-    "requests_malformed",
-    "requests_refused",
-    "requests_rejected",
-    "responses_unprotected",
-    "handshakes_challenged",
-    "handshakes_limited",
-    "handshakes_failed",
-    "handshakes_wrong_role",
-    "handshakes_unknown_peer",
-    "handshakes_timed_out",
-)
-ORDINARY = (
-    "datagrams_received",
-    "datagrams_unsent",
-    "discoveries_answered",
-    "requests_handled",
-    "requests_repeated",
-    "requests_echo_challenged",
-    "requests_too_many",
-    "handlers_failed",
-    "handshakes_started",
-    "handshakes_done",
-    "sessions_begun",
-    "sessions_ended",
-    "requests_sent",
-    "requests_unanswered",
-    "pings_unanswered",
-)
-
 
 class Incidents:
-    """Increments `counters[name]`; the names are those above."""
+    """Increments `counters[name]`. What strangers can cause at will is logged in summary only."""
 
     def __init__(self, counters: Counter[str]) -> None:
         self.counters = counters

@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from cpns.errors import CpnsError
-from message_plane import credentials, holder
+from message_plane import holder
 from message_plane.binding import require_free
 from message_plane.credentials import Credential
 from message_plane.errors import FAULTS, LeaseHeld, LeaseLost, RegistrationRefused
@@ -402,17 +401,6 @@ class SessionStore:
             "SELECT entity_id, role, x, ccs, kid FROM credential WHERE entity_id = ?", (entity_id,)
         ).fetchone()
         return None if row is None else Credential(*row)
-
-
-def parse_registration(entity_id: str, role: str, ccs: bytes) -> Credential:
-    """The credential of a registration (entity ID, role, CRED octets). Raises RegistrationRefused."""
-    try:
-        credential = credentials.parse(ccs, role)
-    except CpnsError as error:
-        raise RegistrationRefused(f"the credential of {entity_id!r} cannot be used: {error.reason}") from None
-    if credential.entity_id != entity_id:
-        raise RegistrationRefused(f"the credential offered for {entity_id!r} names {credential.entity_id!r}")
-    return credential
 
 
 def _stands(database: sqlite3.Connection, credential: Credential) -> bool:

@@ -1,4 +1,4 @@
-"""W24: a Group Key in an entry by RFC 3394 key wrap. A library feature with vectors; on air there is only W16.
+"""W24, a Group Key in an entry by RFC 3394 key wrap. Nothing uses it yet: on air there is only W16.
 
 It carries 8 octets of integrity in each entry, which W16 gets once from COMMIT. A deployment that puts it on air
 gives it subset keys of its own: one key never serves two wrappings (SEC-12).

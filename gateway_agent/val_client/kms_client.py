@@ -104,7 +104,10 @@ class KmsClient:
         return certificate
 
     async def fetch_others(self) -> tuple[Certificate, ...]:
-        """Fetch the certificates of other KMSs that are newer than those known; gives the new ones."""
+        """Fetch the certificates of other KMSs that are newer than those known; returns the new ones.
+
+        Nothing calls this yet: it waits for groups whose members have other KMSs.
+        """
         kms_uri = self._access.kms_uri
         ask = self._exchange.cache(self._clock(), self._material.cache_number(kms_uri))
         octets = await self._post(ask)

@@ -55,7 +55,7 @@ async def build_val_home(servers: SealHouse, folder: Path) -> AsyncIterator[ValH
     """Register gateway and lamp at all servers and in GROUP, provision both boards, start everything."""
     await servers.gms.management.create_group(GROUP, "a home", rekey_on_removal=True)
     tokens = {user: await _registered(servers, user) for user in (GATEWAY_USER, LAMP_USER)}
-    config = _config(servers, folder, tokens)
+    config = _config(folder, tokens)
     numbers = free_numbers(2)
     async with AsyncExitStack() as stack:
         home = await stack.enter_async_context(open_home(config))
@@ -110,9 +110,7 @@ async def _registered(servers: SealHouse, user: str) -> tuple[KmsAccess, GmsAcce
     )
 
 
-def _config(
-    servers: SealHouse, folder: Path, tokens: dict[str, tuple[KmsAccess, GmsAccess, ServerAccess]]
-) -> GatewayConfig:
+def _config(folder: Path, tokens: dict[str, tuple[KmsAccess, GmsAccess, ServerAccess]]) -> GatewayConfig:
     kms, gms, cms = tokens[GATEWAY_USER]
     _, lamp_gms, lamp_cms = tokens[LAMP_USER]
     lamp = BoardAccess(pne="lamp", user_uri=LAMP_USER, cms=lamp_cms, gms=[lamp_gms])

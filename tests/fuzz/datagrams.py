@@ -116,7 +116,6 @@ _FIRST = _message_1()
 _SECOND = plane_edhoc.Responder(_GATEWAY, _FIRST, b"\x01\x02\x03", by_value=True).message_2
 _COAP = bytes.fromhex("440280010102030493019024") + b"cpns\xff" + JOIN
 _ANSWER = coap.Message(coap.CON, 0x45, 7, bytes(4), [(12, b"\x3c"), (252, b"e")], b"p").encode()
-_TWO = bytes([2 * len(_ANSWER)]) + _ANSWER + bytes([2 * len(_COAP) + 1]) + _COAP
 _CORE = coap.Message(coap.NON, 0x45, 7, bytes(4), [(12, b"\x28")], b'</cpns>;rt="keycast.gw"').encode()
 
 TARGETS = (

@@ -1,11 +1,8 @@
 """What the system tests share: the wall clock, by which processes go, and houses that live as long as one test."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-
-import pytest
 
 from key_servers.cpns_server.config import ServerConfig
 from keycast.demo.house import House, build_house
@@ -21,10 +18,3 @@ def house_of(folder: Path, boards: int, **how: object) -> AbstractAsyncContextMa
 
 def pytest_asyncio_loop_factories() -> dict[str, type[asyncio.SelectorEventLoop]]:
     return {"real time": asyncio.SelectorEventLoop}
-
-
-@pytest.fixture
-async def small_house(tmp_path: Path) -> AsyncIterator[House]:
-    """Three boards, for one test."""
-    async with house_of(tmp_path, 3) as house:
-        yield house

@@ -1,6 +1,5 @@
 """A PNE without virtual machine and without GKDK: keys and session of its own, and the messages a test tells it."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from cpns import messages, numbers
@@ -10,8 +9,6 @@ from message_plane.endpoint import Endpoint, Peer
 from message_plane.identity import OwnIdentity
 from message_plane.links.udp import UdpLink, place_of
 from message_plane.session_store import SessionStore
-
-Answerer = Callable[[int, dict], bytes]
 
 
 class SimulatedPne:

@@ -26,7 +26,6 @@ from keycast.program import WORDS
 from keycast.virtual_board.loopback import broadcast_port, own_port
 from tools import PROJECT
 
-EXTRAS = {"gateway", "seal", "postgres", "boards", "fast"}
 MADE_HERE = {".venv", ".git", ".cache", "build", "dist", "__pycache__", "node_modules", "keycast.egg-info"}
 LIMIT_S = 120
 

@@ -152,7 +152,6 @@ class Board:
         except CpnsError:
             return
         if not self.world.trusted_signer.verify(received.signature, signed):
-            self.world.bad_signatures += 1
             return
         self.store(sg_id, received.version, key)
         self.world.spawn(self.confirm(sg_id, received.version, record))
@@ -315,7 +314,6 @@ class World:
         self.air: list[bytes] = []
         self.beacons: list[beacon.Beacon] = []
         self.dropped: list[str] = []
-        self.bad_signatures = 0
         self.started = False
         self.signer = self.trusted_signer = Signer()
         self.clock = Clock()

@@ -27,7 +27,6 @@ from message_plane.session_store import (
     SessionStore,
     SetPlace,
     StoredContext,
-    parse_registration,
 )
 from private_store.migrations import scripts
 
@@ -89,15 +88,6 @@ def test_two_entities_with_the_same_kid_are_both_candidates(store, monkeypatch):
     store.register(one)
     store.register(two)
     assert store.candidates(b"same-kid") == [one, two]
-
-
-@pytest.mark.req("SEC-16")
-def test_a_registration_names_the_entity_that_its_credential_names():
-    lamp = fresh("lamp")
-    assert parse_registration("lamp", "pne", lamp.ccs) == lamp
-    for entity_id, role, ccs in (("lump", "pne", lamp.ccs), ("lamp", "owner", lamp.ccs), ("lamp", "pne", b"\xa0")):
-        with pytest.raises(RegistrationRefused):
-            parse_registration(entity_id, role, ccs)
 
 
 @pytest.mark.req("SEC-32")

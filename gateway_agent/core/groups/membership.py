@@ -38,7 +38,6 @@ class Cause(StrEnum):
     """Why a PNE is retired (Q-10)."""
 
     LOST = "lost"
-    LEFT_PN = "left the PN"
     NEW_CREDENTIAL = "new credential"
 
 
