@@ -36,12 +36,12 @@ async def test_no_timer_is_due_while_a_task_computes_or_an_executor_works():
 
 async def test_a_datagram_on_loopback_is_there_before_the_next_timer():
     one, two = await Foreigner.open(), await Foreigner.open()
-    address = two.transport.get_extra_info("sockname")
+    (place,) = two.link.places
     for number in range(200):
-        one.send(b"%d" % number, address)
-        assert await asyncio.wait_for(two.received.get(), 0.000001) == b"%d" % number
-    one.close()
-    two.close()
+        await one.send(b"%d" % number, place)
+        assert (await asyncio.wait_for(two.received.get(), 0.000001))[0] == b"%d" % number
+    await one.close()
+    await two.close()
 
 
 async def test_time_goes_on_when_an_executor_has_failed_or_its_work_is_given_up():
