@@ -1,13 +1,18 @@
 """A radio that airs for seconds: it is stopped in time (SEC-06, SEC-38), waited for, and used when it comes back."""
 
 import asyncio
+import socket
 from dataclasses import replace
 
 import pytest
 
 from cpns import broadcast_object, messages, numbers
+from gateway_agent.app import GatewayApp
+from gateway_agent.config.load import parse
 from gateway_agent.core.groups.membership import Cause
-from tests.unit.gateway_world import FAST, PN, World
+from gateway_agent.radios import by_kind
+from tests.unit import toy_medium
+from tests.unit.gateway_world import FAST, PN, Server, World, _Uplink
 from tests.unit.toy_medium import BEATS, Drum
 
 SLOW = replace(FAST, answer_s=1.0, unicast_retry_s=5.0)
@@ -143,3 +148,63 @@ async def test_a_medium_that_comes_back_airs_nothing_before_the_servers_word(wor
     world.medium.up = True
     await asyncio.sleep(3)
     assert not world.medium.beats
+
+
+CONFIG = """
+[gateway]
+id = "gw"
+pn = "pn.home"
+state_dir = "{folder}/state"
+
+[message_plane]
+listen = ["127.0.0.1"]
+port = {port}
+discovery = false
+
+[broadcast]
+interfaces = []
+
+[drum]
+beat_s = 0.3
+"""
+
+
+class HomeOfApp(World):
+    """A home whose PN GW is the whole product, as a configuration makes it; boards reach its core, not its port."""
+
+    def open(self):
+        self.store, self.gateway = self.app._store, self.app.gateway
+
+    @classmethod
+    async def of(cls, folder, text):
+        home = cls.__new__(cls)
+        home.server = Server()
+        home.app = await GatewayApp.open(parse(text.encode()), _Uplink(home))
+        World.__init__(home, folder, server=home.server, medium=toy_medium.made.pop())
+        home.signer.key = home.app.signing_key._key
+        await home.app.start()
+        return home
+
+
+@pytest.mark.req("CPNS-GKM-71")
+async def test_a_kind_of_medium_is_one_file_and_one_line_and_delivers_keys(tmp_path, monkeypatch):
+    """It airs for three seconds, is taken away in the middle of it, and put back."""
+    monkeypatch.setitem(by_kind.KINDS, "drum", "tests.unit.toy_medium")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    home = await HomeOfApp.of(tmp_path, CONFIG.format(folder=tmp_path, port=port))
+    try:
+        assert home.app.networks() == ["drum"] and not home.app.no_network()
+        boards = [await home.board(f"b{i}", "light") for i in range(4)]
+        version = await home.server.rekey("light")
+        await home.until(lambda: home.medium.beats)
+        home.medium.up = False
+        assert "drum: it was taken away" in home.app.no_network()
+        await asyncio.sleep(1)
+        home.medium.up = True
+        await home.until(lambda: home.gateway.administration.delivery("light")[1] == {"confirmed": 4})
+        assert {board.version("light") for board in boards} == {version}
+    finally:
+        await home.app.close()
+    assert not home.faults
