@@ -183,6 +183,7 @@ class GatewayApp:
             SystemClock(),
             self.gateway.administration.set_alarm,
             self.no_network,
+            self.broken_radio,
         )
         self._watch.start()
         self.sightings.start()
@@ -292,6 +293,11 @@ class GatewayApp:
             f"No Group Key can be broadcast ({problems or 'there is no interface'}): boards get keys by their sessions "
             "only, if they are reached at all. Check: keycast gateway check"
         )
+
+    def broken_radio(self) -> str:
+        """Which media do not work whatever was tried, in sentences with the next step; "" if none is broken."""
+        told = " ".join(filter(None, self._air.told().values())) if self._air else ""
+        return told and f"{told} Boards behind it get keys another way. Check: keycast gateway check"
 
     async def close(self) -> None:
         """Stop in the opposite order; deliveries go on at the next start."""

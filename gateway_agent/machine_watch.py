@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from gateway_agent.core.alarms import CLOCK, NETWORK, STORE
+from gateway_agent.core.alarms import CLOCK, NETWORK, RADIO, STORE
 from gateway_agent.core.ports import Clock
 from gateway_agent.repeating import Repeating
 
@@ -53,10 +53,19 @@ class MachineWatch:
     """Looks every few seconds from `start` to `close`."""
 
     def __init__(
-        self, stores: Iterable[Written], clock: Clock, set_alarm: SetAlarm, no_network: Callable[[], str] = str
+        self,
+        stores: Iterable[Written],
+        clock: Clock,
+        set_alarm: SetAlarm,
+        no_network: Callable[[], str] = str,
+        broken_radio: Callable[[], str] = str,
     ) -> None:
-        """`no_network` says why no broadcast can leave now, "" if one can or none is wanted."""
+        """`no_network` says why no broadcast can leave now, "" if one can or none is wanted.
+
+        `broken_radio` says which media have not recovered whatever was tried, "" for none.
+        """
         self._no_network = no_network
+        self._broken_radio = broken_radio
         self._network_at = clock.monotonic()
         self._stores = list(stores)
         self._clock = clock
@@ -78,5 +87,6 @@ class MachineWatch:
             self._network_at = self._clock.monotonic()
         lasting = self._clock.monotonic() - self._network_at >= NETWORK_GRACE_S
         self._set_alarm(NETWORK, no_network if lasting else "")
+        self._set_alarm(RADIO, "" if no_network else self._broken_radio())
         in_step = self._clock.unix() != 0
         self._set_alarm(CLOCK, self._clock_watch.look(self._clock.monotonic(), in_step, time.time()))

@@ -10,6 +10,7 @@ _log = logging.getLogger(__name__)
 OLD_COPY = "old-copy"  # PNEs hold what this PN GW never gave
 STORE = "store"  # nothing can be written down
 NETWORK = "network"  # no broadcast can leave
+RADIO = "radio"  # no broadcast can leave by one of several media, or whatever leaves is refused
 CLOCK = "clock"  # nobody keeps the clock in step
 UNHEARD = "unheard"  # broadcasts that nobody confirms
 

@@ -12,12 +12,11 @@ from gateway_agent.radios.medium import Heard, Medium
 
 _log = logging.getLogger(__name__)
 
+FAILURES_TOLD = 3
+
 
 class Care:
-    """Follows whether the medium works, and carries out the steps of its recovery while it does not.
-
-    `told` is a sentence for a person when all steps were in vain, else "".
-    """
+    """Follows whether the medium works, and carries out the steps of its recovery while it does not."""
 
     def __init__(self, medium: Medium, is_back: "Callable[[Care], None]", counters: Counter[str]) -> None:
         """`is_back` is called when the medium could not send and may be able to again.
@@ -25,7 +24,8 @@ class Care:
         `counters` counts `media_failed`: datagrams that no network of the medium took, and faults in it.
         """
         self.medium = medium
-        self.told = ""
+        self._told = ""
+        self._failures = 0  # since a datagram went out
         self._is_back = is_back
         self._counters = counters
         self._ladder = recovery.Ladder(len(medium.steps))
@@ -40,6 +40,11 @@ class Care:
             return self.medium.up
         return False
 
+    @property
+    def told(self) -> str:
+        """A sentence for a person where all steps were in vain, else ""; one datagram that was refused is no reason."""
+        return self._told if self._told and (not self.is_up or self._failures >= FAILURES_TOLD) else ""
+
     def open(self, heard: Heard) -> None:
         """Let the medium listen and watch its radio."""
         with self.guarded():
@@ -48,11 +53,13 @@ class Care:
 
     def works(self) -> None:
         """A datagram has gone out."""
+        self._failures = 0
         self._take(recovery.MediumWorks())
 
     def fails(self, why: str = "") -> None:
         """The medium did not take a datagram; `why` in words, where it does not say so itself."""
         self._counters["media_failed"] += 1
+        self._failures += 1
         self._take(recovery.MediumFailed(why or self._why()))
 
     @contextmanager
@@ -104,7 +111,7 @@ class Care:
             elif isinstance(action, recovery.TakeStep):
                 self._step = loop.create_task(self._take_step(action.number))
             else:
-                self.told = self._in_vain(action.why) if isinstance(action, recovery.TellPerson) else ""
+                self._told = self._in_vain(action.why) if isinstance(action, recovery.TellPerson) else ""
 
     async def _take_step(self, number: int) -> None:
         step = self.medium.steps[number]

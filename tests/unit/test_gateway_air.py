@@ -207,9 +207,15 @@ async def test_what_refuses_is_tried_again_after_each_step(opened: Open) -> None
     aired = Aired(air)
     await asyncio.sleep(60)
     assert 3 <= len(back) <= 6 and all(later - earlier > 1 for earlier, later in pairwise(back))
+    assert air.told() == {"scripted": ""}, "one datagram may be refused"
+    for _ in range(2):
+        aired = Aired(air)
+        await aired.ended.wait()
+    assert "in vain to open it anew" in air.told()["scripted"]
     medium.refuses = False
     aired = Aired(air)
     await aired.ended.wait()
+    assert air.told() == {"scripted": ""}
     back.clear()
     await asyncio.sleep(3600)
     assert not back

@@ -278,13 +278,27 @@ def test_an_alarm_of_the_clock_begins_and_ends(monkeypatch):
     clock, alarms = Clock(), {}
     watch = MachineWatch([], clock, lambda kind, text: alarms.update({kind: text}))
     watch.look()
-    assert alarms == {"store": "", "network": "", "clock": ""}
+    assert alarms == {"store": "", "network": "", "radio": "", "clock": ""}
     clock.now = CLOCK_GRACE_S
     watch.look()
     assert "timedatectl" in alarms["clock"]
     clock.date = NO_DATE_BEFORE
     watch.look()
     assert alarms["clock"] == ""
+
+
+async def test_a_radio_that_does_not_recover_is_an_alarm_unless_nothing_can_be_broadcast_at_all():
+    alarms, no_network, broken = {}, [""], ["Nothing goes out by ble."]
+    words = (SystemClock(), lambda kind, text: alarms.update({kind: text}))
+    watch = MachineWatch([], *words, lambda: no_network[0], lambda: broken[0])
+    watch.look()
+    assert alarms["radio"] == "Nothing goes out by ble."
+    no_network[0] = "eth0: no carrier"
+    watch.look()
+    assert alarms["radio"] == ""
+    no_network[0] = broken[0] = ""
+    watch.look()
+    assert alarms["radio"] == ""
 
 
 def test_a_gateway_without_a_network_to_broadcast_on_is_an_alarm_while_that_lasts():
