@@ -21,7 +21,6 @@ from gateway_agent.clock import SystemClock
 from gateway_agent.config.schema import GatewayConfig
 from gateway_agent.control import SOCKET_FILE, Command, ControlSocket
 from gateway_agent.core import events
-from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.core.pn_gateway import PnGateway
 from gateway_agent.core.ports import KeyMessages, Uplink
 from gateway_agent.event_log import write
@@ -153,12 +152,7 @@ class GatewayApp:
             signer=self.signing_key,
             clock=SystemClock(),
             random=secrets.token_bytes,
-            policy=DeliveryPolicy(
-                method=config.delivery.method,
-                unicast_up_to=config.delivery.unicast_up_to,
-                datagrams_max=config.delivery.datagrams_max,
-                leisure_ms_per_pne=config.delivery.leisure_ms_per_pne,
-            ),
+            policy=config.delivery,
             height=config.tree.height,
             counters=self.counters,
             key_messages=key_messages,

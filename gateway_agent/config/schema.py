@@ -1,12 +1,14 @@
 """The gateway's configuration: one schema for the file, its errors, and its documentation."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
 from cpns import tuning
 from gateway_agent.config.section import EntityId, Section
+from gateway_agent.core.delivering.policy import DeliveryPolicy
+from gateway_agent.core.gkdk.generations import HEIGHT_MAX, HEIGHT_MIN
 from gateway_agent.radios.udp_broadcast import BroadcastSection
 from gateway_agent.uplinks.embedded import EmbeddedSection, GroupsSection
 from gateway_agent.uplinks.uplink import UplinkSection
@@ -39,21 +41,10 @@ class MessagePlaneSection(UdpSection):
     discovery: bool = Field(True, description="announce by mDNS and answer CoAP discovery")
 
 
-class DeliverySection(Section):
-    """How Group Keys reach the members (CPNS-GKM-11..13, 67)."""
-
-    method: Literal["auto", "unicast", "broadcast"] = "auto"
-    unicast_up_to: Annotated[int, Field(ge=0, le=64)] = Field(2, description="auto: members reached by unicast instead")
-    datagrams_max: Annotated[int, Field(ge=1, le=1024)] = Field(8, description="auto: datagrams of one broadcast round")
-    leisure_ms_per_pne: Annotated[float, Field(gt=0, le=1000)] = Field(
-        1.0, description="confirmations are spread over this many milliseconds for each member"
-    )
-
-
 class TreeSection(Section):
     """The tree of GKDKs."""
 
-    height: Annotated[int, Field(ge=2, le=11)] = Field(10, description="2**height slots in a generation")
+    height: int = Field(10, ge=HEIGHT_MIN, le=HEIGHT_MAX, description="2**height slots in a generation")
 
 
 class GatewayConfig(Section):
@@ -62,7 +53,7 @@ class GatewayConfig(Section):
     gateway: GatewaySection
     message_plane: MessagePlaneSection = MessagePlaneSection()
     broadcast: BroadcastSection = BroadcastSection()
-    delivery: DeliverySection = DeliverySection()
+    delivery: DeliveryPolicy = DeliveryPolicy()
     tree: TreeSection = TreeSection()
     groups: GroupsSection = GroupsSection()
     uplink: UplinkSection = EmbeddedSection()

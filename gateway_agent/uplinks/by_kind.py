@@ -2,14 +2,17 @@
 
 A kind is a module of this folder. It has `SECTION`, the model of `[uplink]` where `kind` in it names the module, and
 `open_uplink`, which makes the uplink that such a section asks for. The module is imported when the configuration has
-its kind.
+`[uplink]`; what an uplink is made of, when it is opened. Each setting of a kind has a default, as all may stand side by
+side in the file; what a kind needs, its model demands as a whole.
 """
 
 from importlib import import_module
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from gateway_agent.uplinks.uplink import OpenUplink, UplinkSection
-from message_plane.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from message_plane.endpoint import Endpoint
 
 KINDS: dict[str, str] = {
     "embedded": "gateway_agent.uplinks.embedded",
@@ -23,7 +26,7 @@ class UplinkKind(Protocol):
 
     SECTION: type[UplinkSection]
 
-    def open_uplink(self, section: Any, endpoint: Endpoint) -> OpenUplink:
+    def open_uplink(self, section: Any, endpoint: "Endpoint") -> OpenUplink:
         """The uplink that a section asks for; nothing is sent before its `start`. Raises GatewayError."""
         ...
 
@@ -33,6 +36,6 @@ def kind(name: str) -> UplinkKind:
     return cast(UplinkKind, import_module(KINDS[name]))
 
 
-def open_uplink(section: UplinkSection, endpoint: Endpoint) -> OpenUplink:
+def open_uplink(section: UplinkSection, endpoint: "Endpoint") -> OpenUplink:
     """The uplink that `section` asks for, over the sessions of `endpoint`. Raises GatewayError."""
     return kind(section.kind).open_uplink(section, endpoint)

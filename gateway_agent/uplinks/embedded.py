@@ -1,7 +1,7 @@
 """The CPNS Server in the gateway's process: the two call each other's handlers with the octets of the messages."""
 
 from collections.abc import Awaitable, Callable
-from typing import Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 from pydantic import Field
 
@@ -10,7 +10,9 @@ from gateway_agent.config.section import Section
 from gateway_agent.core.ports import NoAnswer
 from gateway_agent.errors import GatewayError
 from gateway_agent.uplinks.uplink import UplinkSection
-from message_plane.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from message_plane.endpoint import Endpoint
 
 
 class EmbeddedSection(UplinkSection):
@@ -29,7 +31,7 @@ class GroupsSection(Section):
 SECTION = EmbeddedSection
 
 
-def open_uplink(section: EmbeddedSection, endpoint: Endpoint) -> NoReturn:
+def open_uplink(section: EmbeddedSection, endpoint: "Endpoint") -> NoReturn:
     """Raise GatewayError: such an uplink is made with the Server, by whoever makes the Server."""
     raise GatewayError(
         f"The CPNS Server {section.server_id} is not in this process.",

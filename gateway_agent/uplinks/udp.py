@@ -1,14 +1,16 @@
 """A CPNS Server elsewhere, over UDP: a session with it, and the way through routers kept open."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from gateway_agent.config.section import Port
-from gateway_agent.uplinks.server_session import ServerSession
 from gateway_agent.uplinks.uplink import UplinkSection
-from message_plane.endpoint import Endpoint
 from message_plane.links.udp import place_of
+
+if TYPE_CHECKING:
+    from gateway_agent.uplinks.server_session import ServerSession
+    from message_plane.endpoint import Endpoint
 
 KEEP_ALIVE_MIN_S, KEEP_ALIVE_MAX_S = 1, 3600
 
@@ -39,7 +41,9 @@ class UdpUplinkSection(UplinkSection):
 SECTION = UdpUplinkSection
 
 
-def open_uplink(section: UdpUplinkSection, endpoint: Endpoint) -> ServerSession:
+def open_uplink(section: UdpUplinkSection, endpoint: "Endpoint") -> "ServerSession":
     """The session with the Server of a section."""
+    from gateway_agent.uplinks.server_session import ServerSession
+
     place = place_of(section.host or "", section.port)
     return ServerSession(endpoint, section.server_id, place, section.keep_alive_s)

@@ -26,7 +26,7 @@ from gateway_agent.store.errors import StoreDamaged
 from gateway_agent.val_client.board_users import BoardUser, BoardUsers, Send
 from gateway_agent.val_client.bridged_groups import BridgedGroups
 from gateway_agent.val_client.client import ValClient
-from gateway_agent.val_client.gmk_checks import CLOCK_WINDOW_S, Authority, Settings
+from gateway_agent.val_client.gmk_checks import Settings
 from gateway_agent.val_client.gmk_store import GmkStore
 from gateway_agent.val_client.key_material import KeyMaterial
 from gateway_agent.val_client.kms_client import KmsClient
@@ -68,10 +68,8 @@ class BoardAccess(BaseModel):
     gms: list[GmsAccess] = Field(min_length=1, description="each GMS: url, token, ca_file, gms_uri, affiliate")
 
 
-class SealSection(BaseModel):
+class SealSection(Settings):
     """Everything a person sets for a gateway that is a VAL or MC client."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kms: KmsAccess = Field(description="the KMS: url, kms_uri, user_uri, token, ca_file")
     cms: ServerAccess = Field(description="the CMS: url, token, ca_file")
@@ -80,11 +78,6 @@ class SealSection(BaseModel):
         min_length=1, description="VAL groups that are Service Groups: group, sg_id, pnes"
     )
     boards: list[BoardAccess] = Field([], description="PNEs that are VAL clients themselves: pne, user_uri, cms, gms")
-    strict_status: bool = Field(False, description="a clear status bit alone means that a key is revoked")
-    authority: Authority = Field(Authority.PROFILE, description="what shows that a GMS may key a group")
-    window_s: Annotated[int, Field(ge=10, le=3600)] = Field(
-        CLOCK_WINDOW_S, description="how far the time of a message may be from ours, in seconds"
-    )
 
     @model_validator(mode="after")
     def _mapped_once(self) -> Self:
@@ -154,13 +147,12 @@ class ValClientApp:
             groups = BridgedGroups(folder / GROUPS_FILE)
             stack.callback(groups.close)
             kms = await stack.enter_async_context(KmsClient(config.kms, material, clock, over))
-            settings = Settings(config.strict_status, config.authority, config.window_s)
             client = ValClient(
                 config.kms.user_uri,
                 gmks,
                 kms.keys,
                 clock,
-                settings,
+                config,
                 changed=lambda changed: uplink.gmks_changed(changed),
                 tell=event_log.write,
                 over=over,

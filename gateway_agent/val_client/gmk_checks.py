@@ -6,8 +6,10 @@ of the parameters before (SEAL-GMK-27, -28, -30, -31; MC-GMK-12, -14, -16).
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from gateway_agent.val_client.gmk_store import StoredGmk
 from mikey_sakke.errors import (
@@ -35,16 +37,20 @@ class Authority(Enum):
     """The same, and the group's name holds the GMS's PSI: MC-GMK-20, -21."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """`strict_status`: a clear bit 1 of Status means revoked; else it says nothing by itself, as some vendors send 0.
+class Settings(BaseModel):
+    """What a person decides of these checks.
 
+    `strict_status`: a clear bit 1 of Status means revoked; else it says nothing by itself, as some vendors send 0.
     `window_s`: how far the time of a message may lie before and behind the own clock.
     """
 
-    strict_status: bool = False
-    authority: Authority = Authority.PROFILE
-    window_s: int = CLOCK_WINDOW_S
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    strict_status: bool = Field(False, description="a clear status bit alone means that a key is revoked")
+    authority: Authority = Field(Authority.PROFILE, description="what shows that a GMS may key a group")
+    window_s: Annotated[int, Field(ge=10, le=3600)] = Field(
+        CLOCK_WINDOW_S, description="how far the time of a message may be from ours, in seconds"
+    )
 
 
 @dataclass(frozen=True, slots=True)

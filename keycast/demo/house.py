@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway_agent.app import GatewayApp
-from gateway_agent.config.schema import DeliverySection, GatewayConfig, GatewaySection, MessagePlaneSection, TreeSection
+from gateway_agent.config.schema import GatewayConfig, GatewaySection, MessagePlaneSection, TreeSection
+from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.radios.udp_broadcast import BroadcastSection
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
@@ -46,7 +47,7 @@ async def build_house(
     boards: int,
     loss: float = 0.0,
     seed: int = 1,
-    delivery: DeliverySection | None = None,
+    delivery: DeliveryPolicy | None = None,
     broadcast: BroadcastSection | None = None,
     server_config: ServerConfig | None = None,
     on_the_way: Callable[[Receiver], Receiver] = straight,
@@ -59,7 +60,7 @@ async def build_house(
         gateway=GatewaySection(id=GATEWAY_ID, pn=PN_ID, state_dir=folder / "gateway"),
         message_plane=MessagePlaneSection(listen=[GATEWAY_ADDRESS], port=own_port(), discovery=False),
         broadcast=broadcast or BroadcastSection(interfaces=["lo"], port=broadcast_port()),
-        delivery=delivery or DeliverySection(),
+        delivery=delivery or DeliveryPolicy(),
         tree=TreeSection(height=10),
     )
     async with AsyncExitStack() as stack:

@@ -15,7 +15,8 @@ from pydantic import SecretStr
 from device_agent.key_store import KeyStore
 from device_agent.val_client import records
 from gateway_agent.app import GatewayApp
-from gateway_agent.config.schema import DeliverySection, GatewayConfig, GatewaySection, MessagePlaneSection
+from gateway_agent.config.schema import GatewayConfig, GatewaySection, MessagePlaneSection
+from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.radios.udp_broadcast import BroadcastSection
 from gateway_agent.val_client.app import BoardAccess, GroupAccess, SealSection, ValClientApp
 from gateway_agent.val_client.server_access import GmsAccess, KmsAccess, ServerAccess
@@ -119,6 +120,6 @@ def _config(folder: Path, tokens: dict[str, tuple[KmsAccess, GmsAccess, ServerAc
         gateway=GatewaySection(id="gw.home", pn="home", state_dir=folder / "gateway"),
         message_plane=MessagePlaneSection(listen=[GATEWAY_ADDRESS], port=own_port(), discovery=False),
         broadcast=BroadcastSection(interfaces=["lo"], port=broadcast_port()),
-        delivery=DeliverySection(method="broadcast"),
+        delivery=DeliveryPolicy(method="broadcast"),
         seal=SealSection(kms=kms, cms=cms, gms=[gms], groups=mapped, boards=[lamp]),
     )

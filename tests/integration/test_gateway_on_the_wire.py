@@ -10,11 +10,11 @@ import pytest
 from cpns import broadcast_object, messages, numbers
 from gateway_agent.app import GatewayApp
 from gateway_agent.config.schema import (
-    DeliverySection,
     GatewayConfig,
     GatewaySection,
     MessagePlaneSection,
 )
+from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.radios.udp_broadcast import BroadcastSection
 from gateway_agent.uplinks.udp import UdpUplinkSection
 from message_plane import credentials
@@ -76,7 +76,7 @@ async def home(folder, method, lamps=3):
             gateway=GatewaySection(id="gw.home", pn=PN, state_dir=folder / "state"),
             message_plane=MessagePlaneSection.model_construct(listen=[LOOPBACK[0]], port=0, discovery=False),
             broadcast=BroadcastSection(interfaces=["lo"], port=port),
-            delivery=DeliverySection(method=method),
+            delivery=DeliveryPolicy(method=method),
             uplink=UdpUplinkSection(server_id="cpns-server", host=uplink.address[0], port=uplink.address[1]),
         )
         app = await GatewayApp.open(config)

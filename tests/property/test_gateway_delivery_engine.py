@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway_agent.core.delivering import delivery as engine
 from gateway_agent.core.delivering.delivery import Phase, PneState
 
-PACING = engine.Pacing()
+PACING = engine.Pacing(confirmation_cost_s=0.001)
 NAMES = [f"pne{i}" for i in range(8)]
 some = st.frozensets(st.sampled_from([*NAMES, "stranger"]), max_size=4)
 recipients = st.dictionaries(st.sampled_from(NAMES), st.booleans(), max_size=8)

@@ -3,7 +3,7 @@
 import pytest
 
 from device_agent import tuning
-from gateway_agent.config.schema import DeliverySection
+from gateway_agent.core.delivering.policy import DeliveryPolicy
 from tests.system.conftest import house_of
 from tests.system.watching import events, join, keyed
 from tools.bench.forger import forging
@@ -13,7 +13,7 @@ SGS = [f"home/room{number}" for number in range(tuning.GROUPS_MAX)]
 
 @pytest.mark.req("SEC-21")
 async def test_a_full_board_shakes_hands_and_is_keyed_while_a_stranger_sends_long_forgeries(tmp_path):
-    async with house_of(tmp_path, 2, delivery=DeliverySection(method="broadcast")) as house:
+    async with house_of(tmp_path, 2, delivery=DeliveryPolicy(method="broadcast")) as house:
         name, other = house.boards
         board = house.boards[name]
         versions = {}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway_agent.config.schema import DeliverySection
+from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.radios.udp_broadcast import BroadcastSection
 from key_servers.cpns_server import tuning
 from tests.system.conftest import house_of
@@ -23,7 +23,7 @@ async def update(house, members):
 @pytest.mark.req("CPNS-GKM-11", "CPNS-GKM-14", "CPNS-GKM-15", "CPNS-GKM-16", "CPNS-GKM-33", "CPNS-GKM-64")
 @pytest.mark.req("CPNS-GKM-65", "CPNS-GKM-67", "CPNS-GKM-31")
 async def test_by_policy_every_member_gets_its_key_over_its_own_session(tmp_path):
-    async with house_of(tmp_path, 4, delivery=DeliverySection(method="unicast")) as house:
+    async with house_of(tmp_path, 4, delivery=DeliveryPolicy(method="unicast")) as house:
         assert await update(house, list(house.boards)) == (0, {False})
 
 

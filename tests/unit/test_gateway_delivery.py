@@ -7,7 +7,7 @@ import pytest
 from gateway_agent.core.delivering import delivery as engine
 from gateway_agent.core.delivering.delivery import Phase, PneState
 
-PACING = engine.Pacing()
+PACING = engine.Pacing(confirmation_cost_s=0.001)
 
 
 def ways(by_broadcast):

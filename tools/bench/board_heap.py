@@ -12,7 +12,7 @@ from contextlib import closing
 from itertools import count
 from pathlib import Path
 
-from gateway_agent.config.schema import DeliverySection
+from gateway_agent.core.delivering.policy import DeliveryPolicy
 from keycast.virtual_board.board import BoardEnded, BoardError, VirtualBoard
 from keycast.virtual_board.loopback import broadcast_port
 from keycast.virtual_board.thief import Sniffer
@@ -105,7 +105,7 @@ async def smallest(tell: Tell) -> tuple[int, int]:
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        delivery = DeliverySection(method="broadcast")
+        delivery = DeliveryPolicy(method="broadcast")
         async with build_home(folder, _BOARDS, delivery, slots=1024, broadcast_port=broadcast_port()) as home:
             with closing(Sniffer(EVERYBODY)) as sniffer:
                 trials = _Trials(home, sniffer, folder, tell)

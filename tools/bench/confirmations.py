@@ -10,7 +10,7 @@ from pathlib import Path
 import aiocoap  # type: ignore[import-untyped]
 import aiocoap.resource  # type: ignore[import-untyped]
 
-from gateway_agent.config.schema import DeliverySection
+from gateway_agent.core.delivering.policy import DeliveryPolicy
 from keycast.virtual_board.loopback import own_port
 from tools.bench.home import GATEWAY_ADDRESS, SG_ID, build_home
 from tools.bench.load import confirm_deliveries, post_plain
@@ -51,7 +51,7 @@ async def _confirmations(tell: Tell) -> tuple[list[float], list[float]]:
     tell(f"{PNES} PNEs join")
     rates, busy_ms = [], []
     with tempfile.TemporaryDirectory() as folder:
-        async with build_home(Path(folder), PNES, DeliverySection(method="broadcast")) as home:
+        async with build_home(Path(folder), PNES, DeliveryPolicy(method="broadcast")) as home:
             arguments = (home.pnes, home.gateway, home.broadcast_port)
             async with side_process(confirm_deliveries, *arguments) as pnes:
                 await pnes.hear()

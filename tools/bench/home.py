@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway_agent.app import SESSIONS_FILE, GatewayApp, own_keys
-from gateway_agent.config.schema import DeliverySection, GatewayConfig, GatewaySection, MessagePlaneSection, TreeSection
+from gateway_agent.config.schema import GatewayConfig, GatewaySection, MessagePlaneSection, TreeSection
+from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.radios.udp_broadcast import BroadcastSection
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
@@ -61,7 +62,7 @@ class Home:
 async def build_home(
     folder: Path,
     pnes: int,
-    delivery: DeliverySection,
+    delivery: DeliveryPolicy,
     on_the_way: Callable[[Receiver], Receiver] = straight,
     *,
     slots: int = SLOTS,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cpns import messages, numbers
-from gateway_agent.config.schema import DeliverySection
+from gateway_agent.core.delivering.policy import DeliveryPolicy
 from key_servers.cpns_server.links import Receiver
 from tools.bench.home import SG_ID, Home, build_home
 from tools.bench.pnes import Air, Heard, fits, live
@@ -94,7 +94,7 @@ def measure(tell: Tell) -> Iterator[Line]:
 async def _deliveries(tell: Tell) -> list[_Delivered]:
     arrivals = _KeyArrivals()
     with tempfile.TemporaryDirectory() as folder:
-        async with build_home(Path(folder), PNES, DeliverySection(), arrivals.watch) as home:
+        async with build_home(Path(folder), PNES, DeliveryPolicy(), arrivals.watch) as home:
             tell(f"{PNES} PNEs start and join")
             air = Air(home.gateway[1], home.broadcast_port, LOSS, seed=1)
             async with AsyncExitStack() as stack:

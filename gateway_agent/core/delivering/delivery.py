@@ -52,7 +52,7 @@ Ways = frozenset[Way]
 class Pacing:
     """How long confirmations are waited for, and when to stop. Times in seconds."""
 
-    confirmation_cost_s: float = 0.001
+    confirmation_cost_s: float
     """One confirmation's share of the PN GW; n members answer over n times this, told to them as leisure."""
     answer_s: float = 1.0
     """What a board needs to open, verify and store before its leisure begins."""

@@ -1,11 +1,17 @@
-"""Unicast or broadcast: the PN GW's choice (CPNS-GKM-11..13, -31, -67), open to the operator's policy."""
+"""Unicast or broadcast: the PN GW's choice (CPNS-GKM-11..13, -31, -67) by the policy of `[delivery]`."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from enum import StrEnum
 from math import ceil
+from typing import Annotated, Literal
 
+from pydantic import Field
+
+from gateway_agent.config.section import Section
 from gateway_agent.core.ports import Cost
+
+ROUND_MAX_S = 15.0
+"""auto: time of one broadcast round on the quickest medium."""
 
 
 class Method(StrEnum):
@@ -15,23 +21,15 @@ class Method(StrEnum):
     BROADCAST = "broadcast"
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryPolicy:
-    """What the operator decides. `method` "auto", "unicast" or "broadcast"."""
+class DeliveryPolicy(Section):
+    """How Group Keys reach the members (CPNS-GKM-11..13, 67)."""
 
-    method: str = "auto"
-    unicast_up_to: int = 2
-    """auto: so few members with a session are reached by unicast where a medium carries both."""
-    datagrams_max: int = 8
-    """auto: datagrams of one broadcast round."""
-    round_max_s: float = 15.0
-    """auto: time of one broadcast round on the quickest medium."""
-    leisure_ms_per_pne: float = 1.0
-    """confirmations are spread over this many milliseconds for each member."""
-
-    def __post_init__(self) -> None:
-        if self.method not in ("auto", "unicast", "broadcast"):
-            raise ValueError(f"method is auto, unicast or broadcast, not {self.method!r}")
+    method: Literal["auto", "unicast", "broadcast"] = "auto"
+    unicast_up_to: Annotated[int, Field(ge=0, le=64)] = Field(2, description="auto: members reached by unicast instead")
+    datagrams_max: Annotated[int, Field(ge=1, le=1024)] = Field(8, description="auto: datagrams of one broadcast round")
+    leisure_ms_per_pne: Annotated[float, Field(gt=0, le=1000)] = Field(
+        1.0, description="confirmations are spread over this many milliseconds for each member"
+    )
 
 
 def choose(
@@ -49,7 +47,7 @@ def choose(
     is_few = with_gkdk <= policy.unicast_up_to and not without_session
     if is_few and any(with_gkdk * cost.unicast_s <= cost.round_s for cost in costs):
         return Method.UNICAST  # where connecting to each of them takes no longer than the broadcast
-    is_affordable = datagrams <= policy.datagrams_max and min(cost.round_s for cost in costs) <= policy.round_max_s
+    is_affordable = datagrams <= policy.datagrams_max and min(cost.round_s for cost in costs) <= ROUND_MAX_S
     return Method.BROADCAST if is_affordable else Method.UNICAST
 
 

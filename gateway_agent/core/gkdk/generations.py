@@ -16,6 +16,7 @@ OLD_LIFE_S = 30 * DAY_S
 """The one before lives at most this much longer; then its stragglers are reached by unicast."""
 SHORT_OF_SLOTS = 0.10
 """A new generation begins when fewer slots are FREE, or more RETIRED."""
+HEIGHT_MIN = 2
 HEIGHT_MAX = 11
 """2,048 slots: the largest tree whose indexes have 2 octets; larger ones are not on the air yet."""
 RESTORE_STEP = 256

@@ -21,8 +21,10 @@ class Tree:
 
     def __init__(self, store: GatewayStore, random: RandomOctets, height: int) -> None:
         """`height`: 2**height slots for a new generation, unless more PNEs need more."""
-        if not 2 <= height <= generations.HEIGHT_MAX:
-            raise ValueError(f"the height of the tree is 2..{generations.HEIGHT_MAX}, not {height}")
+        if not generations.HEIGHT_MIN <= height <= generations.HEIGHT_MAX:
+            raise ValueError(
+                f"the height of the tree is {generations.HEIGHT_MIN}..{generations.HEIGHT_MAX}, not {height}"
+            )
         self._store = store
         self._random = random
         self._height = height
