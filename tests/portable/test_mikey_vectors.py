@@ -1,7 +1,6 @@
 """MIKEY-SAKKE against the values of RFC 6507, RFC 6508 and a vendor's public message, on both Pythons."""
 
-import json
-
+from vector_files import part, unhex
 from vmtest import ON_VM, raises, req
 
 from mikey_sakke import eccsi, i_message, identifiers, key_parameters, message, sakke
@@ -11,24 +10,11 @@ from mikey_sakke.hashing import hash_to_integer_range
 TEETH = 2 if ON_VM else 8  # of the combs: memory for speed
 
 
-def vectors(name, *keys):
-    """Return the part of a file that `keys` lead to; the rest does not stay in a board's heap."""
-    with open("tests/vectors/%s.json" % name) as file:
-        found = json.load(file)
-    for key in keys:
-        found = found[key]
-    return found
-
-
-def unhex(text):
-    return bytes.fromhex(text)
-
-
 def alice():
     """(KMS, URI, keys of a period, message, expected values) of the public test message."""
-    kms = vectors("mikey_sakke_public", "kms")
-    user = vectors("mikey_sakke_public", "users", "Alice")
-    test = vectors("mikey_sakke_public", "payload_tests", 0)
+    kms = part("mikey_sakke_public", "kms")
+    user = part("mikey_sakke_public", "users", "Alice")
+    test = part("mikey_sakke_public", "payload_tests", 0)
     octets = unhex(test["i_message_hex"])
     test = {name: test[name] for name in ("initiator_uri", "key", "key_id", "guk_id")}
     community = i_message.Kms(
@@ -46,7 +32,7 @@ def alice():
 
 @req("SEAL-GMK-27")
 def test_eccsi_verifies_the_value_of_rfc_6507_and_refuses_the_changed_ones():
-    data = vectors("rfc6507")
+    data = part("rfc6507")
     given, expected = data["inputs"], data["expected"]
     community = eccsi.Community(unhex(expected["kpak"]), TEETH)
     signature, name, text = unhex(expected["signature"]), unhex(given["id"]), unhex(given["message"])
@@ -61,42 +47,42 @@ def test_eccsi_verifies_the_value_of_rfc_6507_and_refuses_the_changed_ones():
 
 
 def test_hash_to_integer_range_of_rfc_6508():
-    for case in vectors("rfc6508", "hash_to_integer_range"):
+    for case in part("rfc6508", "hash_to_integer_range"):
         assert hash_to_integer_range(unhex(case["s"]), int(case["n"], 16)) == int(case["v"], 16)
 
 
 @req("SEAL-GMK-28")
 def test_sakke_decapsulates_the_value_of_rfc_6508():
-    given, expected = vectors("rfc6508", "inputs"), vectors("rfc6508", "expected")
+    given, expected = part("rfc6508", "inputs"), part("rfc6508", "expected")
     community = sakke.Community(unhex(expected["Z"]), TEETH)
     key = sakke.DecryptionKey(community, unhex(given["b"]), unhex(expected["rsk"]), sakke.FreshFunctions)
     assert key.decapsulate(unhex(expected["encapsulated"])) == unhex(given["ssv"])
 
 
 def test_leading_zero_octets_of_mask_and_hint_are_kept():
-    community = sakke.Community(unhex(vectors("rfc6508", "expected", "Z")), TEETH)
-    name, rsk = unhex(vectors("rfc6508", "inputs", "b")), unhex(vectors("rfc6508", "expected", "rsk"))
+    community = sakke.Community(unhex(part("rfc6508", "expected", "Z")), TEETH)
+    name, rsk = unhex(part("rfc6508", "inputs", "b")), unhex(part("rfc6508", "expected", "rsk"))
     key = sakke.DecryptionKey(community, name, rsk, sakke.FreshFunctions)
-    for case in vectors("rfc6508", "derived", "leading_zero"):
+    for case in part("rfc6508", "derived", "leading_zero"):
         assert key.decapsulate(unhex(case["encapsulated"])) == unhex(case["ssv"]), case["name"]
 
 
 def test_changed_encapsulated_data_is_refused():
-    community = sakke.Community(unhex(vectors("rfc6508", "expected", "Z")), TEETH)
-    for case in vectors("rfc6508", "derived", "negative"):
+    community = sakke.Community(unhex(part("rfc6508", "expected", "Z")), TEETH)
+    for case in part("rfc6508", "derived", "negative"):
         key = sakke.DecryptionKey(community, unhex(case["id"]), unhex(case["rsk"]), sakke.FreshFunctions)
         with raises(sakke.NotDecapsulated):
             key.decapsulate(unhex(case["encapsulated"]))
 
 
 def test_uids_of_ts_33_180():
-    for case in vectors("mikey_sakke_public", "uid_tests"):
+    for case in part("mikey_sakke_public", "uid_tests"):
         name = (case["uri"], case["kms_uri"], case["key_period"], case["key_period_offset"], case["key_period_no"])
         assert identifiers.uid(*name) == unhex(case["uid"])
 
 
 def test_key_for_the_parameters_has_its_known_value():
-    for case in vectors("mikey_sakke_public", "extra"):
+    for case in part("mikey_sakke_public", "extra"):
         if "dpck" in case:
             assert key_parameters.dpck(unhex(case["dppk"]), unhex(case["dppk_id"])) == unhex(case["dpck"])
 
