@@ -73,7 +73,7 @@ class Air(Protocol):
         ...
 
     def air(self, datagrams: Sequence[bytes], listeners: int, ended: Callable[[], None]) -> Broadcast:
-        """Air datagrams for so many listeners, on each medium as often as it wants.
+        """Air datagrams that so many listeners hear for the first time, on each medium as often as it wants.
 
         `ended` is called after the return of this method, once all media are done, unless the broadcast is stopped.
         """

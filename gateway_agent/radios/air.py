@@ -52,7 +52,10 @@ class AllMedia:
         return costs
 
     def air(self, datagrams: Sequence[bytes], listeners: int, ended: Callable[[], None]) -> OnAllMedia:
-        """Air datagrams for so many listeners. `ended` is called once all media are done, unless it was stopped."""
+        """Air datagrams that so many listeners hear for the first time, on each medium as often as it wants.
+
+        `ended` is called once all media are done, unless the airing was stopped.
+        """
         return self._begin(datagrams, lambda repetition: repetition.copies(listeners), ended=ended)
 
     async def delete(self, datagram: bytes) -> None:

@@ -95,7 +95,8 @@ def test_few_missing_get_unicast_many_another_broadcast():
     first = only(actions, engine.SetTimer).at
     state, _ = engine.step(state, engine.BroadcastConfirmed(frozenset(list(names)[:60])), 0.5, PACING)
     state, actions = engine.step(state, engine.TimerExpired(), first, PACING)
-    assert len(only(actions, engine.StartAiring).missing) == 40
+    again = only(actions, engine.StartAiring)
+    assert len(again.missing) == 40 and again.again
     state, actions = engine.step(state, engine.Aired(), first, PACING)
     second = only(actions, engine.SetTimer).at
     assert second - first > first  # back-off
@@ -161,7 +162,7 @@ def test_removal_stops_the_airing_in_the_same_step_and_begins_one_without_the_le
     state, actions = engine.step(state, engine.MembersRemoved(frozenset("a")), 0.2, PACING)
     kinds = [type(action) for action in actions]
     assert kinds.index(engine.Save) < kinds.index(engine.StopAiring) < kinds.index(engine.StartAiring)
-    assert only(actions, engine.StartAiring).missing == {"b"}
+    assert only(actions, engine.StartAiring) == engine.StartAiring(frozenset("b"), again=False)
     state, actions = engine.step(state, engine.MembersRemoved(frozenset("b")), 0.3, PACING)
     assert only(actions, engine.StopAiring) and not any(isinstance(each, engine.StartAiring) for each in actions)
 

@@ -115,6 +115,15 @@ async def test_who_misses_the_broadcast_gets_another_and_then_unicast(world):
     assert [len(unicast_keys(board)) for board in boards] == [1, 1, 1, 1, 0, 0]
 
 
+async def test_a_large_group_gets_copies_at_first_and_one_datagram_for_each_repeat(world):
+    for i in range(25):
+        board = await world.board(f"b{i}", "light")
+        board.deaf, board.reachable = True, False
+    await world.server.rekey("light")
+    await world.delivered("light")
+    assert len(world.air) == 2 + (world.pacing.rounds_max - 1)
+
+
 @pytest.mark.req("SEC-14")
 async def test_an_unreachable_member_is_reported_and_confirmed_when_it_proves_what_it_pulled(world):
     await world.board("lamp", "light")

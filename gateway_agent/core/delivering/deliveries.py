@@ -377,7 +377,7 @@ class Deliveries:
         elif isinstance(action, engine.StopAiring):
             run.stop_airing()
         elif isinstance(action, engine.StartAiring):
-            run.airing = self._airings.start(run.delivery, action.missing, partial(self._airing_ended, run))
+            run.airing = self._airings.start(run.delivery, action, partial(self._airing_ended, run))
         elif isinstance(action, engine.SetTimer):
             if run.timer is not None:
                 run.timer.cancel()

@@ -264,10 +264,12 @@ class StopAiring:
 class StartAiring:
     """Air the key because these PNEs miss it: one object for each generation of their GKDKs, for present members only.
 
-    Answer with Aired or BroadcastUnavailable. It comes after a StopAiring where an airing is under way.
+    Answer with Aired or BroadcastUnavailable. It comes after a StopAiring where an airing is under way. `again`: this
+    object was on the air for all of them before, and most of its recipients have it.
     """
 
     missing: frozenset[str]
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +299,7 @@ class _Changes:
     cancelled: set[str] = field(default_factory=set)
     unicast: list[str] = field(default_factory=list)
     start: bool = False
+    again: bool = False
     has_ended: bool = False  # the airing did, by itself
 
     def set(self, pne_id: str, recipient: Recipient) -> None:
@@ -317,10 +320,10 @@ class _Changes:
         if Way.UNICAST not in recipient.ways:
             self.send(pne_id)
 
-    def air(self, missing: Iterable[str]) -> None:
+    def air(self, missing: Iterable[str], again: bool = False) -> None:
         """Begin an airing, one round more."""
         self.rounds += 1
-        self.start = True
+        self.start, self.again = True, again
         self.airing = frozenset(missing)
         self.next_round_at = inf
         for pne_id in self.airing:
@@ -426,7 +429,7 @@ def _timer(changes: _Changes, now: float, pacing: Pacing) -> None:
     if few or changes.rounds >= pacing.rounds_max:
         _everyone_by_unicast(changes)
     else:
-        changes.air(missing)
+        changes.air(missing, again=True)
 
 
 def _everyone_by_unicast(changes: _Changes) -> None:
@@ -509,7 +512,7 @@ def _close(changes: _Changes) -> tuple[Delivery, tuple[Action, ...]]:
     if before.airing and not changes.has_ended and (changes.start or not airing):
         actions.append(StopAiring())
     if changes.start and airing:
-        actions.append(StartAiring(airing))
+        actions.append(StartAiring(airing, changes.again))
     actions += [SendUnicast(pne_id) for pne_id in changes.unicast]
     timer = _next_wake(after)
     if timer != _next_wake(before) or before.phase is Phase.NEW:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from cpns import beacon
-from gateway_agent.core.delivering.delivery import Delivery, PneState
+from gateway_agent.core.delivering.delivery import Delivery, PneState, StartAiring
 from gateway_agent.core.gkdk import gkek
 from gateway_agent.core.gkdk.gkek import BroadcastObjects
 from gateway_agent.core.ports import Air, Broadcast, Cost
@@ -75,17 +75,18 @@ class KeyAirings:
         sizes = gkek.sizes(self._store, sg_id)
         return self._air.costs(sizes), len(sizes)
 
-    def start(self, delivery: Delivery, missing: frozenset[str], ended: Callable[[bool], None]) -> KeyAiring:
-        """Air the key of a delivery to its recipients that are not excluded, because `missing` miss it.
+    def start(self, delivery: Delivery, action: StartAiring, ended: Callable[[bool], None]) -> KeyAiring:
+        """Air the key of a delivery to its recipients that are not excluded, as an action of the engine says.
 
         It begins after the transaction that runs now has ended. `ended` is called with False where no medium took it.
         """
 
         def begin() -> Broadcast | None:
-            datagrams = self._datagrams(delivery, missing)
-            return self._air.air(datagrams, len(missing), airing.end) if datagrams else None
+            datagrams = self._datagrams(delivery, action.missing)
+            listeners = 0 if action.again else len(action.missing)
+            return self._air.air(datagrams, listeners, airing.end) if datagrams else None
 
-        airing = KeyAiring(missing, begin, ended)
+        airing = KeyAiring(action.missing, begin, ended)
         return airing
 
     def beacon(self, sg_id: str, version: int) -> None:
