@@ -9,10 +9,13 @@ import pytest
 from cpns import broadcast_object, messages, numbers
 from gateway_agent.app import GatewayApp
 from gateway_agent.config.load import parse
+from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.core.groups.membership import Cause
+from gateway_agent.core.ports import NoAnswer
 from gateway_agent.radios import by_kind
 from tests.unit import toy_medium
 from tests.unit.gateway_world import FAST, PN, Server, World, _Uplink
+from tests.unit.scripted_medium import ScriptedMedium
 from tests.unit.toy_medium import BEATS, Drum
 
 SLOW = replace(FAST, answer_s=1.0, unicast_retry_s=5.0)
@@ -118,6 +121,39 @@ async def test_a_medium_that_comes_back_airs_what_is_owed_also_to_boards_that_we
     world.medium.up = True
     await asyncio.sleep(60)
     assert len(world.medium.beats) == BEATS, "nothing is owed any more"
+
+
+async def test_boards_that_unicast_did_not_reach_are_broadcast_to_however_few_they_are(tmp_path):
+    """They have sessions, and two are reached by unicast else; but the network was down for both ways."""
+    world = await World(tmp_path / "gw", policy=DeliveryPolicy(), medium=ScriptedMedium(), pacing=SLOW).start()
+    for name in ("a", "b"):
+        await world.board(name, "light")
+    world.medium.up = False
+    request, world.request = world.request, no_answer
+    await world.server.rekey("light")
+    await world.delivered("light")
+    assert world.gateway.administration.delivery("light")[1] == {"unreachable": 2}
+    world.medium.up, world.request = True, request
+    await world.until(lambda: world.gateway.administration.delivery("light")[1] == {"confirmed": 2})
+    assert len(world.air) == 1
+    await world.close()
+
+
+async def no_answer(pne_id, message):
+    raise NoAnswer("the network is down")
+
+
+async def test_a_broadcast_that_cannot_be_made_is_no_end_of_the_delivery(world, monkeypatch, caplog):
+    def fails(*_):
+        raise OSError("the card with the signing key is gone")
+
+    for board in world.boards.values():
+        board.reachable = True
+    monkeypatch.setattr(world.signer, "sign", fails)
+    await world.server.rekey("light")
+    await world.delivered("light")
+    assert world.gateway.administration.delivery("light")[1] == {"confirmed": 6}
+    assert "no broadcast can be made" in caplog.text and not world.medium.beats
 
 
 async def test_a_medium_that_goes_down_while_it_airs_airs_the_whole_object_when_it_comes_back(world):

@@ -7,7 +7,7 @@ loop's thread; a step is stored before it is acted upon.
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from functools import partial
 
 from cpns import messages, numbers, tuning
@@ -274,8 +274,11 @@ class Deliveries:
 
     # choosing
 
-    def _plan(self, sg_id: str, key: GroupKey) -> dict[str, engine.Ways]:
-        """Everyone this version is for, and the way on which it goes to each (Q-20)."""
+    def _plan(self, sg_id: str, key: GroupKey, unreached: Container[str] = ()) -> dict[str, engine.Ways]:
+        """Everyone this version is for, and the way on which it goes to each (Q-20).
+
+        `unreached`: those who could not be reached by unicast, whether or not there is a session.
+        """
         pn = self._store.pn.get()
         members = [member for member in self._store.inventory.members(sg_id) if member.floor < key.version]
         can = {
@@ -289,7 +292,7 @@ class Deliveries:
             costs=costs,
             datagrams=datagrams,
             with_gkdk=len(can),
-            without_session=sum(not self._unicast.has_session(pne_id) for pne_id in can),
+            without_session=sum(pne_id in unreached or not self._unicast.has_session(pne_id) for pne_id in can),
         )
         before = self._store.group_keys.before(sg_id, key.version)
         if before is not None and (key.version >> 16) - (before >> 16) > tuning.EPOCH_JUMP_MAX:
@@ -445,8 +448,10 @@ class Deliveries:
             key = self._store.group_keys.get(sg_id, run.delivery.version)
             if not self._released or group is None or group.behind or key is None:
                 continue
-            reached = {pne_id for pne_id, ways in self._plan(sg_id, key).items() if engine.Way.BROADCAST in ways}
-            self._tell_airing(run, engine.MediumBack(frozenset(reached)))
+            tried = {pne_id for pne_id, recipient in run.delivery.recipients.items() if recipient.failures}
+            ways = self._plan(sg_id, key, tried)
+            reached = frozenset(pne_id for pne_id, of in ways.items() if of == engine.BY_BROADCAST)
+            self._tell_airing(run, engine.MediumBack(reached))
 
     async def _send_unicast(self, run: _Run, pne_id: str) -> None:
         kind = "failed"

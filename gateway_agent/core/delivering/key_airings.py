@@ -1,6 +1,7 @@
 """Broadcasts of a delivery: objects are made from the store, aired, and stopped."""
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Callable
 
@@ -11,6 +12,8 @@ from gateway_agent.core.gkdk.gkek import BroadcastObjects
 from gateway_agent.core.ports import Air, Broadcast, Cost
 from gateway_agent.store.group_keys import GroupKey
 from gateway_agent.store.store import GatewayStore
+
+_log = logging.getLogger(__name__)
 
 
 class KeyAiring:
@@ -45,7 +48,10 @@ class KeyAiring:
         self._ended(self.has_gone_out)
 
     def _begun(self) -> None:
-        self._broadcast = self._begin()
+        try:
+            self._broadcast = self._begin()
+        except Exception:  # noqa: BLE001 - such as a store that cannot be read; the delivery goes on by unicast
+            _log.exception("no broadcast can be made")
         if self._broadcast is None:
             self._ended(False)
 
