@@ -17,7 +17,7 @@ from gateway_agent.core.gkdk.tree import Tree
 from gateway_agent.core.groups.membership import Membership
 from gateway_agent.core.old_copy import Versions
 from gateway_agent.core.ports import Clock, NoAnswer, Unicast, Uplink
-from gateway_agent.core.server_link import ServerRefused, ask
+from gateway_agent.core.server_requests import ServerRefused, ask
 from gateway_agent.core.turns import UnicastPlaces
 from gateway_agent.store.delivery_table import StoredDelivery
 from gateway_agent.store.errors import StoreFailed

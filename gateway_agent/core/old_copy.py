@@ -16,7 +16,7 @@ from cpns.in_words import version_text
 from gateway_agent.core import receipts
 from gateway_agent.core.alarms import OLD_COPY, Alarms
 from gateway_agent.core.ports import Clock, Uplink
-from gateway_agent.core.server_link import ask
+from gateway_agent.core.server_requests import ask
 from gateway_agent.store.store import GatewayStore
 
 _log = logging.getLogger(__name__)

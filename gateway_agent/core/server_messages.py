@@ -21,7 +21,7 @@ from gateway_agent.store.store import GatewayStore
 
 
 class ServerMessages:
-    """One entry, `handle`. The link has authenticated the Server."""
+    """One entry, `handle`. The session has authenticated the Server."""
 
     def __init__(
         self,

@@ -87,15 +87,15 @@ class Servers:
     ) -> None:
         """`beside`: what else lasts as long as they do. Raises ConfigError for a CA file that cannot be used."""
         self._client = client
-        self._cms = _Link(cms)
-        self._gmss = [(access, _Link(access)) for access in gmss]
+        self._cms = _Server(cms)
+        self._gmss = [(access, _Server(access)) for access in gmss]
         self._beside = beside
         self._tasks: list[asyncio.Task[None]] = []
         self._profile_known = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         works: list[Callable[[], Awaitable[None]]] = [self._follow_profile, self._look_at_expiry]
-        works += [partial(self._follow_gms, access, link) for access, link in self._gmss]
+        works += [partial(self._follow_gms, access, server) for access, server in self._gmss]
         works += [self._beside] if self._beside else []
         self._tasks = [asyncio.create_task(self._lasting(work)) for work in works]
         return self
@@ -110,22 +110,22 @@ class Servers:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for link in (self._cms, *(link for _, link in self._gmss)):
-            await link.close()
+        for server in (self._cms, *(server for _, server in self._gmss)):
+            await server.close()
 
     async def leave(self, gms_uri: str, group: str) -> None:
         """End the user's affiliation to a group. Raises ServerFailed."""
-        for access, link in self._gmss:
+        for access, server in self._gmss:
             if access.gms_uri == gms_uri:
-                await link.request("DELETE", f"/gms/v1/groups/{quote(group, safe='')}/affiliation")
+                await server.request("DELETE", f"/gms/v1/groups/{quote(group, safe='')}/affiliation")
                 return
         raise ServerFailed(f"There is no GMS {gms_uri}.", "Add it to the configuration.")
 
     async def respond(self, response: NotifyResponse) -> None:
         """Answer a notice of which it is not known who sent it: each GMS takes answers to its own notices only."""
-        for access, link in self._gmss:
+        for access, server in self._gmss:
             try:
-                await link.request("POST", _RESPONSES, encode_response(response))
+                await server.request("POST", _RESPONSES, encode_response(response))
             except ServerFailed as error:
                 _log.info("the GMS %s: %s", access.gms_uri, error)
 
@@ -175,7 +175,7 @@ class Servers:
                 "It is not taken; change the memberships there until it is newer.",
             )
 
-    async def _follow_gms(self, access: GmsAccess, link: "_Link") -> None:
+    async def _follow_gms(self, access: GmsAccess, server: "_Server") -> None:
         # Without a profile every key would be refused: the profile comes first.
         if self._client.profile is None:
             await self._profile_known.wait()
@@ -185,14 +185,14 @@ class Servers:
             try:
                 await self._client.ready()
                 if loop.time() - authorised_at > AUTHORISE_EVERY_S:
-                    await self._authorise(access, link)
+                    await self._authorise(access, server)
                     authorised_at = loop.time()
-                octets = await link.poll("/gms/v1/notifications")
+                octets = await server.poll("/gms/v1/notifications")
                 for request in decode_requests(octets) if octets else ():
                     response = await self._client.take(request, self._refresh_profile)
                     if response is None:  # whoever should answer is away
                         break
-                    await link.request("POST", _RESPONSES, encode_response(response))
+                    await server.request("POST", _RESPONSES, encode_response(response))
                 delay = RETRY_FIRST_S
             except (GatewayError, MikeyError) as error:
                 _log.warning("the GMS %s: %s", access.gms_uri, error)
@@ -200,13 +200,13 @@ class Servers:
                 await asyncio.sleep(delay)
                 delay = min(RETRY_MAX_S, 2 * delay)
 
-    async def _authorise(self, access: GmsAccess, link: "_Link") -> None:
+    async def _authorise(self, access: GmsAccess, server: "_Server") -> None:
         """Authorisation first, then affiliation and subscription (SEAL-GMK-41)."""
-        await link.request("POST", "/gms/v1/authorisation")
+        await server.request("POST", "/gms/v1/authorisation")
         for group in access.affiliate:
             path = f"/gms/v1/groups/{quote(group, safe='')}"
-            await link.request("PUT", f"{path}/affiliation")
-            await link.request("PUT", f"{path}/subscription")
+            await server.request("PUT", f"{path}/affiliation")
+            await server.request("PUT", f"{path}/subscription")
 
     async def _look_at_expiry(self) -> None:
         while True:
@@ -219,14 +219,14 @@ class Servers:
 
 async def fetch_profile(access: ServerAccess) -> UserProfile:
     """The user's profile of this moment. Raises ServerFailed, MikeyError, ConfigError."""
-    link = _Link(access)
+    server = _Server(access)
     try:
-        return decode_profile(await link.request("GET", "/cms/v1/profile"))
+        return decode_profile(await server.request("GET", "/cms/v1/profile"))
     finally:
-        await link.close()
+        await server.close()
 
 
-class _Link:
+class _Server:
     """Requests to one server."""
 
     def __init__(self, access: ServerAccess) -> None:

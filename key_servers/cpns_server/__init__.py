@@ -2,6 +2,6 @@
 
 `app.CpnsServer` puts the parts together; everything else gets what it needs as arguments.
 
-    link -> request_handler -> membership, group_keys, registry -> store
-    store -> courier (delivery_queue decides, courier sends) -> link
+    gateway_sessions -> request_handler -> membership, group_keys, registry -> store
+    store -> courier (delivery_queue decides, courier sends) -> gateway_sessions
 """

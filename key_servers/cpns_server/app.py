@@ -2,15 +2,15 @@
 
 This is the only module that names concrete parts. Embedded:
 
-    link = InProcessLink({"gw.home": handle_server})      # Server -> PN GW
-    server = await CpnsServer.open(state_dir, ServerConfig(), link=link)
+    gateways = InProcessGateways({"gw.home": handle_server})  # Server -> PN GW
+    server = await CpnsServer.open(state_dir, ServerConfig(), gateways=gateways)
     server.register_gateway("gw.home", "pn.home", is_open=True)
     server.start()
     answer = await server.handle("gw.home", request)      # PN GW -> Server
     ...
     await server.close()
 
-On its own: with `ServerConfig(listen=["0.0.0.0"])` and no link; PN GWs are then registered with their credential.
+On its own: with `ServerConfig(listen=["0.0.0.0"])` and no `gateways`; PN GWs are then registered with their credential.
 """
 
 import asyncio
@@ -27,12 +27,12 @@ from key_servers.cpns_server import alarms as kinds
 from key_servers.cpns_server import events, tuning
 from key_servers.cpns_server.alarms import ServerAlarms
 from key_servers.cpns_server.config import ServerConfig
-from key_servers.cpns_server.courier import DeliveryCourier, GatewayLink
+from key_servers.cpns_server.courier import DeliveryCourier, Gateways
 from key_servers.cpns_server.database import FILE_NAME
 from key_servers.cpns_server.gateway_reports import GatewayReports
 from key_servers.cpns_server.gateway_sessions import GatewaySessions
+from key_servers.cpns_server.gateways_in_process import InProcessGateways
 from key_servers.cpns_server.group_keys import GroupKeyMaker, RandomOctets
-from key_servers.cpns_server.links import InProcessLink
 from key_servers.cpns_server.membership import MembershipChanges
 from key_servers.cpns_server.recovery import Recovery
 from key_servers.cpns_server.registry import Registry
@@ -77,7 +77,7 @@ class CpnsServer:
         clock: Clock,
         random_octets: RandomOctets,
         counters: Counter[str],
-        link: GatewayLink,
+        gateways: Gateways,
         udp: GatewaySessions | None,
     ) -> None:
         """For `open` only."""
@@ -108,7 +108,7 @@ class CpnsServer:
             self._counters,
             config.creation_by_pnes,
         )
-        self._courier = DeliveryCourier(store, link, self._alarms, self._counters, clock, self._changed)
+        self._courier = DeliveryCourier(store, gateways, self._alarms, self._counters, clock, self._changed)
         self._views = Views(store, self._courier)
 
     @classmethod
@@ -119,12 +119,12 @@ class CpnsServer:
         *,
         clock: Clock = system_clock,
         random_octets: RandomOctets = secrets.token_bytes,
-        link: GatewayLink | None = None,
+        gateways: Gateways | None = None,
     ) -> "CpnsServer":
         """Open or create the store in `state_dir` (mode 0700), and listen if `config.listen` says so.
 
         Requests are answered from then on; nothing is delivered before `start`. `clock` returns both clocks, `unix`
-        being 0 while it is not set. `link` is the way to PN GWs of a Server that does not listen. Raises StoreInUse,
+        being 0 while it is not set. `gateways` are those of a Server that does not listen. Raises StoreInUse,
         StoreUnusable, ServerError and, where it listens, `message_plane.errors.PlaneError`.
         """
         config = config or ServerConfig()
@@ -132,7 +132,7 @@ class CpnsServer:
         try:
             counters: Counter[str] = Counter()
             udp = GatewaySessions(state_dir, config.id, counters) if config.listen else None
-            server = cls(store, config, clock, random_octets, counters, udp or link or InProcessLink({}), udp)
+            server = cls(store, config, clock, random_octets, counters, udp or gateways or InProcessGateways({}), udp)
             server._keys.resume(clock())
             if udp is not None:
                 await udp.open([(host, config.port) for host in config.listen], server.handle, server._heard)

@@ -57,7 +57,7 @@ class NotSent(Exception):
     """The request did not go out, through a fault on this side: nothing is known about the PN GW."""
 
 
-class GatewayLink(Protocol):
+class Gateways(Protocol):
     """The secure sessions with the PN GWs (CPNS-GKM-50)."""
 
     async def request(self, gateway_id: str, message: bytes) -> bytes:
@@ -74,7 +74,7 @@ class DeliveryCourier:
     def __init__(
         self,
         store: ServerStore,
-        link: GatewayLink,
+        gateways: Gateways,
         alarms: ServerAlarms,
         counters: Counter[str],
         clock: Callable[[], Moment],
@@ -82,7 +82,7 @@ class DeliveryCourier:
     ) -> None:
         """`answered` is set whenever requests went out or ended: `wake_at` may be sooner then."""
         self._store = store
-        self._link = link
+        self._gateways = gateways
         self._alarms = alarms
         self._counters = counters
         self._clock = clock
@@ -287,7 +287,7 @@ class DeliveryCourier:
     async def _exchange(self, key: Key, gateway: StoredGateway, code: int, fields: uplink_form.Fields) -> None:
         outcome: Accepted | Failed | Unsent = Failed(refused=False)
         try:
-            answer = await self._link.request(gateway.gateway_id, uplink_form.encode(code, fields, gateway.form))
+            answer = await self._gateways.request(gateway.gateway_id, uplink_form.encode(code, fields, gateway.form))
             _check_answer(code, fields, answer)
             outcome = Accepted()
         except GatewaySilent:

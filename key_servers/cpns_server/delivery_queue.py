@@ -189,7 +189,7 @@ def _failed(state: DeliveryQueue, refused: bool, now: float) -> tuple[DeliveryQu
     failed = _take_request(state)
     idle = replace(state, on_its_way=None, rewound=False)
     if _next_request(idle) not in (failed, None):
-        # Overtaken while on its way (a list that is refused as stale): the newest says nothing about the link.
+        # Overtaken while on its way (a list that is refused as stale): the newest says nothing about the way there.
         return _send_if_due(replace(idle, due=min(idle.due, now)), [], now)
     failures = state.failures + 1
     after = replace(idle, failures=failures, last_refused=refused, due=now + back_off(failures))

@@ -1,7 +1,7 @@
 """Which requests to PN GWs may be under way: a state machine without I/O or clock; `now` is monotonic, in seconds.
 
 There are `tuning.PLACES` places, each for one request, and some more for PN GWs that speak while they wait. A PN GW
-has one at most: its link sends one request at a time anyway (NSTART, RFC 7252, 4.7). Of those that wait, PN GWs heard
+has one at most: its session sends one request at a time (NSTART, RFC 7252, 4.7). Of those that wait, PN GWs heard
 last come first. One that let a request go unanswered is silent until it is heard again; all silent ones together have
 a quarter of the places, so that however many they are, the living need not wait for them. A request without an answer
 for `tuning.QUIET_S` counts as one to a silent PN GW though nothing is known against it yet: where the living want its

@@ -1,6 +1,6 @@
 """Answers the CPNS messages of PN GWs: checks who says what, asks the right part, builds the response.
 
-The link has authenticated the PN GW; every ID inside the message is compared with it. No message under a Group
+The session has authenticated the PN GW; every ID inside the message is compared with it. No message under a Group
 Key comes here: what changes members or keys is said over the session only.
 """
 

@@ -11,7 +11,7 @@ UPDATE_RETRY_S = 60  # after an update that failed: disk full, versions used up
 PERIODIC_LEAD_S = 30  # periodic keys are activated this much later, so that all members change together
 
 # Deliveries to PN GWs
-ANSWER_TIMEOUT_S = 20.0  # one request to a PN GW from when it goes out, retransmissions of the link included
+ANSWER_TIMEOUT_S = 20.0  # one request to a PN GW from when it goes out, retransmissions included
 PLACES = 1024  # requests under way at once, each some 10 KiB of memory
 PLACES_OF_SILENT = PLACES // 4  # of them to PN GWs that do not answer
 QUIET_S = 2.0  # so long after its request a PN GW seems silent; CoAP repeats after 2 to 3 s (RFC 7252, 4.8)

@@ -23,7 +23,7 @@ from gateway_agent.store.errors import RESTORE_BACKUP
 from gateway_agent.uplinks.embedded import InProcessUplink
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
-from key_servers.cpns_server.links import InProcessLink, Receiver
+from key_servers.cpns_server.gateways_in_process import InProcessGateways, Receiver
 from keycast.copies import state_copies
 from keycast.services.server_config import checked
 from keycast.services.steering import commands
@@ -100,10 +100,10 @@ async def open_home(
         server = None
         uplink: Uplink | None = None
         if config.uplink.kind == "embedded":
-            link = InProcessLink({gateway_id: on_the_way(handle_server)})
+            gateways = InProcessGateways({gateway_id: on_the_way(handle_server)})
             with contents.keeping(state / SERVER_FOLDER, RESTORE_BACKUP):
                 server = await CpnsServer.open(
-                    state / SERVER_FOLDER, server_config or _server_config(config), link=link
+                    state / SERVER_FOLDER, server_config or _server_config(config), gateways=gateways
                 )
                 stack.push_async_callback(server.close)
             uplink = InProcessUplink(partial(server.handle, gateway_id))

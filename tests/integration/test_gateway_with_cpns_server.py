@@ -7,7 +7,7 @@ from gateway_agent.core.groups.membership import Cause
 from gateway_agent.core.ports import NoAnswer
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
-from key_servers.cpns_server.links import InProcessLink
+from key_servers.cpns_server.gateways_in_process import InProcessGateways
 from tests.unit.gateway_world import PN, World
 
 
@@ -30,8 +30,8 @@ async def world(tmp_path):
     async def receive(message):
         return await world.gateway.handle_server(message)
 
-    link = InProcessLink({"gw": receive})
-    server = await CpnsServer.open(tmp_path / "server", ServerConfig(batching_s=0.02), link=link)
+    gateways = InProcessGateways({"gw": receive})
+    server = await CpnsServer.open(tmp_path / "server", ServerConfig(batching_s=0.02), gateways=gateways)
     server.register_gateway("gw", PN, is_open=True)
     world = World(tmp_path / "gw", server=RealServer(server))
     server.start()

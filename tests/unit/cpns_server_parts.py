@@ -9,7 +9,7 @@ from cpns.errors import CpnsError
 from key_servers.cpns_server.app import CpnsServer, system_clock
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.courier import GatewaySilent
-from key_servers.cpns_server.links import InProcessLink, Receiver
+from key_servers.cpns_server.gateways_in_process import InProcessGateways, Receiver
 from key_servers.cpns_server.values import Moment
 
 UPLINK = 131072
@@ -102,7 +102,7 @@ class House:
         clock = clock or HandClock()
         receivers: dict[str, Receiver] = {}
         ticks = system_clock if by_itself else clock
-        server = await CpnsServer.open(state_dir, config, clock=ticks, link=InProcessLink(receivers), **how)
+        server = await CpnsServer.open(state_dir, config, clock=ticks, gateways=InProcessGateways(receivers), **how)
         if by_itself:
             server.start()
         return cls(server, clock, receivers)

@@ -14,7 +14,7 @@ from cpns import messages as m
 from cpns import numbers as n
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
-from key_servers.cpns_server.links import InProcessLink
+from key_servers.cpns_server.gateways_in_process import InProcessGateways
 
 GROUPS = [f"sg{i}" for i in range(3)]
 PNES = [f"pne{i}" for i in range(4)]
@@ -36,7 +36,7 @@ async def receive(message: bytes) -> bytes:
 
 async def main(state_dir: Path, seed: int) -> None:
     chance = random.Random(seed)
-    server = await CpnsServer.open(state_dir, ServerConfig(batching_s=0), link=InProcessLink({"gw": receive}))
+    server = await CpnsServer.open(state_dir, ServerConfig(batching_s=0), gateways=InProcessGateways({"gw": receive}))
     server.register_gateway("gw", "pn", is_open=True)
     known = {view.sg_id for view in server.list_groups()}
     for sg_id in GROUPS:

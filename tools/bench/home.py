@@ -18,7 +18,7 @@ from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.radios.udp_broadcast import BroadcastSection
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
-from key_servers.cpns_server.links import Receiver
+from key_servers.cpns_server.gateways_in_process import Receiver
 from keycast.provisioning.board import Trust, new_board
 from keycast.services.home import open_home, straight
 from keycast.virtual_board.loopback import own_port

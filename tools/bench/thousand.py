@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cpns import messages, numbers
 from gateway_agent.core.delivering.policy import DeliveryPolicy
-from key_servers.cpns_server.links import Receiver
+from key_servers.cpns_server.gateways_in_process import Receiver
 from tools.bench.home import SG_ID, Home, build_home
 from tools.bench.pnes import Air, Heard, fits, live
 from tools.bench.rows import Line, Row, Skipped, Tell

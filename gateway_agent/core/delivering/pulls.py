@@ -12,7 +12,7 @@ from gateway_agent.core.gkdk.handout import GkdkHandout
 from gateway_agent.core.groups.deleted_groups import DeletedGroups
 from gateway_agent.core.ports import Clock, Uplink
 from gateway_agent.core.rates import LOST_WINDOWS_PER_HOUR, Rate
-from gateway_agent.core.server_link import ask
+from gateway_agent.core.server_requests import ask
 from gateway_agent.store.store import GatewayStore
 from message_plane.rate import Buckets
 

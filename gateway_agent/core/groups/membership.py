@@ -26,7 +26,7 @@ from gateway_agent.core.rates import (
     SOFTWARE_CHANGES_PER_HOUR,
     Rate,
 )
-from gateway_agent.core.server_link import ask
+from gateway_agent.core.server_requests import ask
 from gateway_agent.core.turns import Turns
 from gateway_agent.store.errors import StoreFailed
 from gateway_agent.store.personal_network import PersonalNetwork

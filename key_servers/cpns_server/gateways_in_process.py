@@ -10,8 +10,8 @@ Receiver = Callable[[bytes], Awaitable[bytes]]
 """What an embedded PN GW offers: one request's octets in, its answer's octets out; raises CpnsError."""
 
 
-class InProcessLink:
-    """`courier.GatewayLink` to the PN GWs of this process: `receivers` by the PN GW's entity ID."""
+class InProcessGateways:
+    """`courier.Gateways` of this process: `receivers` by the PN GW's entity ID."""
 
     def __init__(self, receivers: Mapping[str, Receiver]) -> None:
         self._receivers = receivers
