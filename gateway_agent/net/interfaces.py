@@ -10,8 +10,6 @@ import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-import netifaces
-
 from gateway_agent.errors import NoBroadcastInterface
 from gateway_agent.net.devices import network_devices, why_no_boards
 
@@ -65,6 +63,8 @@ class Interface:
 
 def every_interface() -> list[Interface]:
     """All IPv4 addresses of this machine, and the devices that have none, in the system's order."""
+    import netifaces  # of the extra `gateway`; a configuration is read without it
+
     try:
         known = network_devices()
     except OSError as error:

@@ -2,8 +2,9 @@
 
 A kind is a module of this folder. It has `SECTION`, the model of `[uplink]` where `kind` in it names the module, and
 `open_uplink`, which makes the uplink that such a section asks for. The module is imported when the configuration has
-`[uplink]`; what an uplink is made of, when it is opened. Each setting of a kind has a default, as all may stand side by
-side in the file; what a kind needs, its model demands as a whole.
+`[uplink]`; what an uplink is made of, when it is opened: a configuration is read without the extra `gateway`. Each
+setting of a kind has a default, as all may stand side by side in the file; what a kind needs, its model demands as a
+whole.
 """
 
 from importlib import import_module

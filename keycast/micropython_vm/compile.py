@@ -9,7 +9,6 @@ that name is in memory anyway.
 """
 
 import os
-import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -88,7 +87,7 @@ def _compile_board(manifest: Path, tree: Path, image: Path) -> None:
     # `main.py` stays source: MicroPython looks for that name at boot
     start = files.pop(board_files.START)
     compile_tree(files, tree, board_files.LEVEL)
-    shutil.copy2(start, tree / board_files.START)
+    _write(tree / board_files.START, start.read_text())
     write_image(tree, image)
 
 

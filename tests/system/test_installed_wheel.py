@@ -171,7 +171,7 @@ def test_what_works_without_extras(installed: Installed) -> None:
     assert installed.completed("keycast gat") == ["gateway"]
     installed.done("gateway", "init")
     assert "state_dir" in installed.done("gateway", "settings")
-    assert "keycast gateway run" in installed.refused("device", "provision", "lamp.porch", "-o", "porch.py")
+    assert "keycast gateway run" in installed.refused("board", "provision", "lamp.porch", "-o", "porch.py")
     for extras, words in {
         "gateway": ["gateway", "check"],
         "gateway,boards": ["demo"],
@@ -192,8 +192,8 @@ def test_a_gateway_with_a_board(installed: Installed) -> None:
     with running(installed, "gateway", "run") as started:
         assert started["gateway_id"] == "gw.home"
         installed.done("group", "create", "home/lights", "--open-to", "home")
-        installed.done("device", "provision", "lamp.porch", "-o", "porch.py", "--address", "127.0.0.1")
-        assert json.loads(installed.done("device", "list", "--json"))[0]["pne_id"] == "lamp.porch"
+        installed.done("board", "provision", "lamp.porch", "-o", "porch.py", "--address", "127.0.0.1")
+        assert json.loads(installed.done("board", "list", "--json"))[0]["pne_id"] == "lamp.porch"
     compile((installed.here / "porch.py").read_text(), "porch.py", "exec")
     installed.done("gateway", "backup", "home.backup")
 
