@@ -32,6 +32,20 @@ def test_own_constants_are_written_out_and_dropped_unless_they_are_to_be_kept():
     assert kept.startswith("_TAG = 3  # octets\nA, B = (3) + 1, (\n    1 << 5)\n") and kept.endswith(want[3:])
 
 
+def test_octets_made_of_constants_are_a_literal():
+    text = "from cpns import numbers as n\nA = 2\nR = bytes((A, n.LIMIT) + (A | 8,))\n"
+    text += "S = bytes((A, 256)), bytes((x,)), bytes(A)\n"
+    want = "\n\nR = b'\\x02\\x04\\n'\nS = bytes(((2), 256)), bytes((x,)), bytes((2))\n"
+    assert folded(text) == want
+
+
+def test_the_question_which_python_this_is_has_its_answer():
+    """The compiler then leaves out the branch that is never taken."""
+    name = "sys.implementation.name"
+    text = f'import sys\nif {name} == "micropython":\n    a()\nelif {name} != "micropython":\n    b()\n'
+    assert folded(text) == "import sys\nif True:\n    a()\nelif False:\n    b()\n"
+
+
 def test_lines_keep_their_numbers():
     text = "from cpns.numbers import (\n    LIMIT,\n    NAME,\n)\n\nX = (\n    1,\n    2,\n)\nprint(X, LIMIT, NAME)\n"
     assert folded(text).splitlines()[9] == "print(X, (4), ('prov'))"
