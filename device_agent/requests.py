@@ -19,7 +19,7 @@ CPNS = ((coap.URI_PATH, b"cpns"), (coap.CONTENT_FORMAT, bytes((n.CONTENT_CBOR,))
 
 
 class Requests:
-    """`resources` by path, `parts` by message code: whoever serves a further one puts it in.
+    """`resources` by path and `parts` by message code. A module that serves a further one puts its function in.
 
     `tell(name, values)` is told "refused" of a message that was answered with Result `2`.
     """
