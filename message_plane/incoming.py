@@ -287,8 +287,7 @@ class Incoming:
         now = monotonic()
         tag = b"".join(inner.opt.request_tag)
         block1, block2 = inner.opt.block1, inner.opt.block2
-        if block2 is not None:
-            exponent = min(exponent, block2.size_exponent)
+        exponent = min([exponent, *(block.size_exponent for block in (block1, block2) if block is not None)])
         if block2 is not None and block2.block_number:
             piece, block = transfers.piece(session.recipient_id, tag, block2.block_number, exponent, now)
             return Message(code=CHANGED, payload=piece, block2=block.option)

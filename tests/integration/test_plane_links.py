@@ -94,6 +94,18 @@ async def test_its_size_decides_the_blocks_and_what_fits_in_none_is_refused_befo
         await gateway.ask("cpns-server", bytes(1000))
 
 
+async def test_an_answer_comes_in_blocks_as_small_as_those_of_the_request(world):
+    """The peer may be one that takes no larger ones (RFC 7959, 2.3)."""
+    ether = Ether()
+    small = MemoryLink(ether, ["gateway:1"], datagram_max=250)
+    gateway, server = await world.start([small], [MemoryLink(ether, ["server:1"])])
+    server.answer = lambda payload: payload[::-1]
+    await gateway.endpoint.connect("cpns-server", "memory:server:1")
+    message = b"\xa0" + random.Random(2).randbytes(3000)
+    assert await gateway.ask("cpns-server", message) == message[::-1]
+    assert gateway.counters["datagrams_malformed"] == 0
+
+
 @pytest.mark.parametrize("reliable", [True, False])
 async def test_over_a_reliable_link_nothing_is_acknowledged_or_repeated(world, reliable):
     ether = Ether()

@@ -31,9 +31,9 @@ class Door:
         return self.reception.answer(self.message_1, at(host), echo, now)[0].code
 
 
-def at(host):
+def at(host, port=5683):
     """An address of a host that no socket has to reach."""
-    return UdpAddress(None, None, (host, 5683))
+    return UdpAddress(None, None, (host, port))
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ async def test_strangers_in_a_pairing_window_give_way_to_newer_ones_but_not_befo
         def stranger(number, host):
             recipient_id = number.to_bytes(3, "big")
             established = edhoc.Established(lamp.credential, True, b"\1\2", recipient_id, bytes(32))
-            sessions.add_as_responder(established, at(host))
+            sessions.add_as_responder(established, at(host, 1024 + number % 60_000))
             return sessions.by_recipient_id(recipient_id)
 
         board = stranger(0, "10.0.0.1")

@@ -68,6 +68,20 @@ def test_one_address_gets_one_handshake_a_second(guard):
 
 
 @pytest.mark.req("SEC-21")
+def test_the_ports_of_one_host_have_one_limit(guard):
+    """A sender has as many of them as it likes, and gets answers at all of them."""
+    table, burst = HalfOpen(), tuning.HANDSHAKES_PER_ADDRESS[1]
+    ports = [at("10.0.0.1", 40_000 + n) for n in range(tuning.HALF_OPEN_PER_ADDRESS + 1)]
+    verdicts = [guard.judge(port, guard.echo(port, 1000.0), False, 1000.0) for port in ports]
+    assert verdicts == [Verdict.PROCEED] * burst + [Verdict.REFUSE] * (len(ports) - burst)
+    for n, port in enumerate(ports):
+        table.add(Responder(bytes([0, 0, n])), port, 1000.0, proven=True)
+    assert len(table) == tuning.HALF_OPEN_PER_ADDRESS and table.take(b"\0\0\0", ports[0]) is None
+    guard.punish(ports[0], 1000.0)
+    assert guard.judge(at("10.0.0.1", 50_000), None, False, 1030.0) is Verdict.REFUSE
+
+
+@pytest.mark.req("SEC-21")
 def test_one_address_that_proves_nothing_gets_one_handshake_a_second_too(guard):
     verdicts = [guard.judge(at("10.0.0.1"), None, False, 1000 + step / 10) for step in range(100)]
     burst = tuning.HANDSHAKES_PER_ADDRESS[1]

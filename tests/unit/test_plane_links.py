@@ -12,6 +12,7 @@ from message_plane.errors import CannotListen, PeerUnreachable, PortInUse
 from message_plane.links import by_scheme
 from message_plane.links.memory import Ether, MemoryLink
 from message_plane.links.udp import UdpLink, host_and_port, place_of
+from tests.integration import plane_world
 
 ETHER = Ether()
 KINDS = {
@@ -111,6 +112,10 @@ async def test_what_is_no_place_of_the_link_is_out_of_reach(place):
     async with ends(UdpLink([("127.0.0.1", 0)])) as (one,):
         with pytest.raises(PeerUnreachable):
             await one.link.find(place)
+
+
+def test_the_tests_of_the_plane_run_on_each_kind_in_the_table():
+    assert KINDS.keys() == plane_world.KINDS.keys() == by_scheme.LINKS.keys()
 
 
 # UDP
