@@ -104,6 +104,27 @@ def against_the_arrows():
                 yield f"{place(path, node)}: {room} may not import {name}"
 
 
+# What a room inside of `gateway_agent` may import of the others in there; rooms that are not named may import all.
+GATEWAY_ARROWS = {
+    "core": ("core", "store", "config.section"),
+    "radios": ("radios", "core.ports", "config.section", "net", "repeating", "errors"),
+}
+
+
+def test_the_core_of_the_gateway_knows_no_radio_and_a_radio_nothing_of_keys():
+    none_of(against_the_arrows_of_the_gateway())
+
+
+def against_the_arrows_of_the_gateway():
+    for path, tree in trees().items():
+        folder, room, *_ = relative(path).split("/")
+        for node in ast.walk(tree) if folder == "gateway_agent" and room in GATEWAY_ARROWS else ():
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gateway_agent."):
+                parts = node.module.split(".")[1:]
+                if not {".".join(parts[:length]) for length in (1, 2)} & set(GATEWAY_ARROWS[room]):
+                    yield f"{place(path, node)}: {room} may not import {'.'.join(parts)}"
+
+
 SERVERS = {"cms", "cpns_server", "gms", "kms"}
 
 

@@ -90,3 +90,14 @@ def test_a_server_can_say_what_it_likes_and_the_gateway_goes_on(octets):
         return await world.gateway.handle_server(message)
 
     asyncio.run(after(octets, say))
+
+
+@pytest.mark.req("SEC-14")
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.binary(max_size=64) | hostile([numbers.GROUP_KEY_DELIVERY_RESPONSE]), min_size=1, max_size=25))
+def test_a_radio_may_hear_what_it_likes_and_nothing_is_raised_or_confirmed(octets):
+    async def hear(world, message):
+        world.medium.heard(message)
+
+    world, _, _ = asyncio.run(after(octets, hear))
+    assert world.gateway.counters["reports_unproven"] == len(octets)
