@@ -238,13 +238,13 @@ class Endpoint:
         `accept` is asked with each credential that is offered. Such a peer is provisional: `export` works for it,
         `request` does not, and nothing of it is written to disk unless `admit` is called.
         """
-        self._incoming.pairing_resources = resources
+        self._incoming.serve_provisional(resources)
         self._reception.open_window(accept, monotonic() + duration_s)
 
     def close_pairing(self) -> None:
         """Close the window; provisional sessions end with it (SEC-20)."""
         self._reception.close_window()
-        self._incoming.pairing_resources = None
+        self._incoming.serve_provisional(None)
         self._sessions.end_provisional()
 
     def credential(self, peer: Peer) -> Credential:

@@ -96,6 +96,10 @@ class Incoming:
         for transfers in self._transfers.values():
             transfers.expire(now)
 
+    def serve_provisional(self, resources: Resources | None) -> None:
+        """Serve these resources to provisional peers from now on, or nothing."""
+        self.pairing_resources = resources
+
     async def close(self) -> None:
         """Cancel what is being handled."""
         for task in self._tasks:
