@@ -316,7 +316,7 @@ class GatewayApp:
         if peer.role == "server" and peer.entity_id == self.config.uplink.server_id:
             left = asyncio.Event()
             return Answer(await self.gateway.handle_server(message, left), left)
-        raise NotAllowed("neither a PNE of this PN nor its CPNS Server")
+        raise NotAllowed("neither a board of this PN nor its CPNS Server")
 
     def _links(self) -> list[Link[Any]]:
         """UDP, which has its section in `[message_plane]`, and each link of the table that has a section of its own."""

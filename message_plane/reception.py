@@ -153,7 +153,7 @@ class Reception:
     def _by_value(self, ccs: bytes, now: float) -> tuple[Credential, bool]:
         offered = credentials.parse(ccs, ROLE_PNE)
         if ROLE_PNE not in INITIATORS_OF[self._own.role]:
-            raise edhoc.WrongRole("no PNE is let in here")
+            raise edhoc.WrongRole("no board is let in here")
         accept = self._accept
         if accept is None or not self.window_open(now):
             raise edhoc.UnknownPeer("credentials by value are taken while pairing only")

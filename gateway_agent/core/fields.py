@@ -51,5 +51,5 @@ def own_id(peer_id: str, fields: Fields) -> str:
     Raises NotAllowed.
     """
     if text(fields, messages.PNE_ID) != peer_id:
-        raise NotAllowed("the message names another PNE than the session")
+        raise NotAllowed("the message names another board than the session")
     return peer_id

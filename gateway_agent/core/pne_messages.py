@@ -81,7 +81,7 @@ class PneMessages:
         code, fields = messages.decode(message)
         handler = self._answers.get(code)
         if handler is None:
-            raise NotAllowed(f"message {code} is not one a PNE sends to its PN GW")
+            raise NotAllowed(f"message {code} is not one a board sends to its PN GW")
         if messages.PNE_ID in fields:
             own_id(peer_id, fields)
         if not self._requests.take(peer_id, self._clock.monotonic()):
@@ -117,7 +117,7 @@ class PneMessages:
         """
         pne = self._store.pn.pne(pne_id)
         if pne is None or pne.retired:
-            raise Unknown(f"there is no PNE {pne_id}")
+            raise Unknown(f"there is no board {pne_id}")
         message = messages.encode(numbers.KEY_MESSAGE_REQUEST, {messages.KEY_MESSAGE: key_message})
         answer = await self._unicast.request(pne_id, message)
         if answer is None or messages.decode(answer)[0] != numbers.KEY_MESSAGE_RESPONSE:
@@ -134,7 +134,7 @@ class PneMessages:
 
     async def _key_message(self, peer_id: str, fields: Fields) -> Answer:
         if self._key_messages is None:
-            raise NotAllowed("no PNE of this PN is a VAL client")
+            raise NotAllowed("no board of this PN is a VAL client")
         self._key_messages.take(peer_id, octets(fields, messages.KEY_MESSAGE))
         return {messages.RESULT: numbers.RESULT_SUCCESS}
 

@@ -112,14 +112,14 @@ class ServerMessages:
             raise MalformedMessage("no GroupKeyInfo")
         pne = self._store.pn.pne(info[0])
         if pne is None or pne.retired:
-            raise Unknown(f"there is no PNE {info[0]}")
+            raise Unknown(f"there is no board {info[0]}")
         message = messages.encode(numbers.S_GROUP_KEY_DELIVERY_REQUEST, fields)
         answer = await self._unicast.request(info[0], message)
         if answer is None:
-            raise MalformedMessage("the PNE gave no response")
+            raise MalformedMessage("the board gave no response")
         code, answered = messages.decode(answer)
         if code != numbers.S_GROUP_KEY_DELIVERY_RESPONSE:
             raise MalformedMessage(f"message {code} answers an SGroupKeyDeliveryRequest")
         if answered[messages.PNID] != self._pn_id:
-            raise NotMember("the PNE answers for another PN")
+            raise NotMember("the board answers for another PN")
         return code, answered

@@ -54,7 +54,7 @@ class GroupAccess(BaseModel):
 
     group: Annotated[str, Field(min_length=1, max_length=255, description="URI of the VAL or MC group")]
     sg_id: Annotated[str, Field(min_length=1, max_length=64, description="SG ID in this PN, and in no other")]
-    pnes: list[str] | None = Field(None, description="PNE IDs that may join; none: every PNE of the PN")
+    pnes: list[str] | None = Field(None, description="PNE IDs of the boards that may join; none: all of the PN")
 
 
 class BoardAccess(BaseModel):
@@ -77,7 +77,7 @@ class SealSection(Settings):
     groups: list[GroupAccess] = Field(
         min_length=1, description="VAL groups that are Service Groups: group, sg_id, pnes"
     )
-    boards: list[BoardAccess] = Field([], description="PNEs that are VAL clients themselves: pne, user_uri, cms, gms")
+    boards: list[BoardAccess] = Field([], description="boards that are VAL clients themselves: pne, user_uri, cms, gms")
 
     @model_validator(mode="after")
     def _mapped_once(self) -> Self:

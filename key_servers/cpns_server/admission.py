@@ -16,9 +16,9 @@ def admit(group: StoredGroup, member: StoredMember | None, pne_id: str, pn_is_op
         if member.state is MemberState.MEMBER or (member.state is MemberState.PERMITTED and (pn_is_open or is_bound)):
             return
         if member.state is MemberState.EXPELLED:
-            raise NotAllowed(f"PNE {pne_id} was expelled from Service Group {group.sg_id}")
+            raise NotAllowed(f"board {pne_id} was expelled from Service Group {group.sg_id}")
     if pne_id == group.owner or (group.policy is JoinPolicy.OPEN and pn_is_open):
         return
     raise NotAllowed(
-        f"Service Group {group.sg_id} is not open to PNE {pne_id}; an operator can permit it, or open it to its PN"
+        f"Service Group {group.sg_id} is not open to board {pne_id}; an operator can permit it, or open it to its PN"
     )

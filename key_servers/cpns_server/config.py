@@ -26,9 +26,9 @@ class ServerConfig(BaseModel):
         default=tuning.BATCHING_S, description="joins and leaves within this many seconds make one update"
     )
     join_policy: Literal["open", "listed"] = Field(
-        default="open", description="new groups: all PNEs of their PNs may join, or only those a person permitted"
+        default="open", description="new groups: all boards of their PNs may join, or only those a person permitted"
     )
-    creation_by_pnes: bool = Field(default=True, description="PNEs may create Service Groups, not only an operator")
+    creation_by_pnes: bool = Field(default=True, description="boards may create Service Groups, not only an operator")
     protection: Literal["authenticated", "sealed"] = Field(
         default="sealed", description="new groups: how messages are protected"
     )

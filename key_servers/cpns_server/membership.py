@@ -74,7 +74,7 @@ class MembershipChanges:
             self._registry.must_be_bound([pne_id], gateway.pn_id)
             member = self._store.member(sg_id, pne_id)
             if member is None or member.state is MemberState.PERMITTED:
-                raise NotMember(f"PNE {pne_id} is no member of Service Group {sg_id}")
+                raise NotMember(f"board {pne_id} is no member of Service Group {sg_id}")
             if member.state is MemberState.MEMBER:
                 self._end(group, pne_id, MemberState.LEFT, now)
             return self._store.revision(sg_id, gateway.pn_id)
@@ -90,7 +90,7 @@ class MembershipChanges:
                 raise Unknown(f"there is no Service Group {sg_id}")
             member = self._store.member(sg_id, pne_id)
             if member is None:
-                raise NotMember(f"PNE {pne_id} is no member of Service Group {sg_id}")
+                raise NotMember(f"board {pne_id} is no member of Service Group {sg_id}")
             if member.state is MemberState.MEMBER:
                 self._end(group, pne_id, MemberState.EXPELLED, now)
             else:
@@ -116,7 +116,7 @@ class MembershipChanges:
             raise Unknown(f"no PN GW serves PN {pn_id}")
         with self._store.transaction():
             if self._store.pn_of(pne_id) is None:
-                raise Unknown(f"there is no PNE {pne_id}")
+                raise Unknown(f"there is no board {pne_id}")
             for sg_id in self._store.groups_joined_by(pne_id):
                 group = self._store.group(sg_id)
                 if group is not None:
@@ -159,7 +159,7 @@ class MembershipChanges:
 
     def _admit_member(self, group: StoredGroup, pn_id: str, pne_id: str, now: Moment, again: bool) -> None:
         if again and not self._rejoins.take((pne_id,), now.monotonic):
-            raise TooMany(f"PNE {pne_id} joins too often; an operator can permit it, or it waits an hour")
+            raise TooMany(f"board {pne_id} joins too often; an operator can permit it, or it waits an hour")
         if len(self._store.members_in(group.sg_id, pn_id)) >= cpns.tuning.LISTED_MAX:
             raise TooMany(f"PN {pn_id} has {cpns.tuning.LISTED_MAX} members in Service Group {group.sg_id}")
         self._store.set_member(group.sg_id, pne_id, MemberState.MEMBER, now.unix)

@@ -72,7 +72,7 @@ class Recovery:
             for pne_id in expel:
                 member = self._store.member(sg_id, pne_id)
                 if member is None or member.state is not MemberState.MEMBER:
-                    raise NotMember(f"PNE {pne_id} is no member of Service Group {sg_id}")
+                    raise NotMember(f"board {pne_id} is no member of Service Group {sg_id}")
                 self._store.set_member(sg_id, pne_id, MemberState.EXPELLED, now.unix)
             for pn_id in self._store.inventory_pns(sg_id):
                 self._membership.raise_revision(sg_id, pn_id)

@@ -69,7 +69,7 @@ class Registry:
         Raises NotAllowed if it belongs to another or is to be admitted first, TooMany if the PN has no room.
         """
         if not gateway.is_open and self._store.pn_of(pne_id) is None:
-            raise NotAllowed(f"PN {gateway.pn_id} is not open to PNE {pne_id}; an operator can admit it")
+            raise NotAllowed(f"PN {gateway.pn_id} is not open to board {pne_id}; an operator can admit it")
         self._bind(pne_id, gateway.pn_id)
 
     def admit(self, pne_id: str, pn_id: str) -> None:
@@ -87,14 +87,14 @@ class Registry:
         if bound == pn_id:
             return
         if bound is not None:
-            raise NotAllowed(f"PNE {pne_id} belongs to another PN; an operator can move it")
+            raise NotAllowed(f"board {pne_id} belongs to another PN; an operator can move it")
         name_rule.checked(pne_id, "PNE ID")
         if self._store.count_pnes(pn_id) >= tuning.PNES_PER_PN_MAX:
-            raise TooMany(f"PN {pn_id} has {tuning.PNES_PER_PN_MAX} PNEs, no more are taken")
+            raise TooMany(f"PN {pn_id} has {tuning.PNES_PER_PN_MAX} boards, no more are taken")
         self._store.bind_pne(pne_id, pn_id)
 
     def must_be_bound(self, pne_ids: Iterable[str], pn_id: str) -> None:
         """Raise NotAllowed unless all these PNEs belong to the PN."""
         for pne_id in pne_ids:
             if self._store.pn_of(pne_id) != pn_id:
-                raise NotAllowed(f"PNE {pne_id} does not belong to PN {pn_id}")
+                raise NotAllowed(f"board {pne_id} does not belong to PN {pn_id}")

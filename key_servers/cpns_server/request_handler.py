@@ -117,7 +117,7 @@ class RequestHandler:
 
     def _delete(self, gateway: StoredGateway, fields: Fields, now: Moment) -> Fields:
         if m.PNE_ID not in fields:
-            raise NotAllowed("only the owner of a Service Group may delete it, and the message names no PNE")
+            raise NotAllowed("only the owner of a Service Group may delete it, and the message names no board")
         self._service_groups.delete_by_pne(gateway, fields[m.PNE_ID], fields[m.SG_ID], now)
         return {m.SG_ID: fields[m.SG_ID]}
 

@@ -50,9 +50,9 @@ class ServiceGroups:
             elif present.owner != pne_id:
                 raise NotAllowed(f"SG ID {sg_id} was used by somebody else before")
             if self._store.count_groups_of(pne_id) >= tuning.GROUPS_PER_OWNER_MAX:
-                raise TooMany(f"PNE {pne_id} owns {tuning.GROUPS_PER_OWNER_MAX} Service Groups")
+                raise TooMany(f"board {pne_id} owns {tuning.GROUPS_PER_OWNER_MAX} Service Groups")
             if present is None and self._store.count_names_of(gateway.pn_id) >= tuning.GROUP_NAMES_PER_PN_MAX:
-                raise TooMany(f"PNEs of PN {gateway.pn_id} have used {tuning.GROUP_NAMES_PER_PN_MAX} SG IDs")
+                raise TooMany(f"boards of PN {gateway.pn_id} have used {tuning.GROUP_NAMES_PER_PN_MAX} SG IDs")
             group = replace(self._template, sg_id=sg_id, owner=pne_id)
             if protection is not None:
                 group = replace(group, protection=protection)

@@ -197,7 +197,7 @@ class Membership:
         Raises Unknown.
         """
         if self._store.pn.pne(pne_id) is None:
-            raise Unknown(f"there is no PNE {pne_id}")
+            raise Unknown(f"there is no board {pne_id}")
         sg_ids = self._store.inventory.groups_of(pne_id)
         for sg_id in sg_ids:
             self._deliveries.settle(sg_id)
@@ -223,7 +223,7 @@ class Membership:
     def release(self, pne_id: str) -> None:
         """A person lets a held PNE join and leave again. Raises Unknown."""
         if self._store.pn.pne(pne_id) is None:
-            raise Unknown(f"there is no PNE {pne_id}")
+            raise Unknown(f"there is no board {pne_id}")
         with self._store.transaction():
             self._store.pn.set_held(pne_id, False)
         self._changes.reset(pne_id)
@@ -294,7 +294,7 @@ class Membership:
             group = self._store.inventory.ensure_group(sg_id)
             late = revision is not None and revision < group.revision
             if late and not self._store.inventory.is_member(sg_id, pne_id):
-                raise Stale("a later list of members does not name this PNE")
+                raise Stale("a later list of members does not name this board")
             self._store.inventory.set_protection(sg_id, number(answer, messages.PROTECTION))
             is_new = not self._store.inventory.is_member(sg_id, pne_id)
             if not is_new:
@@ -356,7 +356,7 @@ class Membership:
         if pne is None or pne.retired:
             raise NotAllowed(f"{pne_id} is not of this PN")
         if pne.held:
-            raise TooMany("held: a person must release this PNE")
+            raise TooMany("held: a person must release this board")
         first_joins = self._first_joins[pne_id]
         if joins is not None and joins not in first_joins and len(first_joins) < FIRST_JOINS:
             first_joins.add(joins)
@@ -365,11 +365,11 @@ class Membership:
             with self._store.transaction():
                 self._store.pn.set_held(pne_id, True)
             self._tell(events.Held(pne_id))
-            raise TooMany("too many joins and leaves; held until a person releases this PNE")
+            raise TooMany("too many joins and leaves; held until a person releases this board")
 
     def _count_uplink_request(self, pne_id: str) -> None:
         if not self._uplink_requests.take(pne_id, self._clock.monotonic()):
-            raise TooMany("the CPNS Server was asked too often for this PNE; ask again in a minute")
+            raise TooMany("the CPNS Server was asked too often for this board; ask again in a minute")
 
     def _require_name(self, pne_id: str) -> None:
         """Raise MalformedMessage for a PNE ID that is new here and is none."""
