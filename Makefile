@@ -6,7 +6,7 @@ CPYTHON_PACKAGES := private_store message_plane gateway_agent key_servers keycas
 TOLD := --shards --durations=10 -rsfE
 ARGS ?=
 
-.PHONY: help demo test check-fast check bench fuzz conformance vm board dist manifest lock clean
+.PHONY: help demo test check-fast check bench fuzz conformance vm dist manifest lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -38,9 +38,6 @@ conformance: vm ## run the tests and print each requirement with its result; wri
 
 vm: .venv/complete ## find or fetch the MicroPython VM
 	@$(BIN)/python -m keycast.micropython_vm
-
-board: .venv/complete ## make what goes onto a board: build/mpy/board.romfs, and build/sources/board to freeze into a firmware
-	@$(BIN)/python -m keycast.micropython_vm.compile
 
 dist: .venv/complete ## build the sdist and the wheel in dist/
 	@tools/make_dist.sh

@@ -1,16 +1,27 @@
 """`keycast board`: the boards of a PN."""
 
 import ipaddress
+import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from keycast.commands.group import BoardArgument
-from keycast.terminal import completion
+from keycast.terminal import completion, extras
 from keycast.terminal.dates import ago
 from keycast.terminal.look_alikes import point_out
-from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, remark, sentences
+from keycast.terminal.options import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    answer,
+    ask,
+    console,
+    folder,
+    refuse,
+    remark,
+    sentences,
+)
 from keycast.terminal.tables import show_table
 
 app = typer.Typer(no_args_is_help=True)
@@ -41,6 +52,43 @@ def _show(boards: list[dict[str, Any]]) -> None:
         for board in boards
     ]
     show_table(console, ("board", "session", "last heard", "from", "software", "Service Groups"), rows)
+
+
+@app.command()
+def files(
+    out: Annotated[Path, typer.Argument(metavar="FOLDER", parser=folder, help="New folder for the files.")],
+    val_client: Annotated[bool, typer.Option("--val-client", help="For boards that are VAL clients.")] = False,
+) -> None:
+    """Write what every board runs: an image for its ROMFS partition, and main.py, which starts it. Nothing is secret.
+
+    `mpy` has the same as single files. `sources` has it for a firmware with the code frozen in, whose manifest is in
+    `sources/micropython`.
+
+    Example: keycast board files board-files
+    """
+    extras.require("boards")
+    from keycast.micropython_vm import board_files, compile
+
+    with sentences():
+        if val_client:
+            compile.compile_val_client_board()
+        else:
+            compile.compile_board()
+        tree, image = compile.VAL_CLIENT_TREE if val_client else compile.BOARD_TREE, out / "board.romfs"
+        try:
+            out.mkdir()
+        except OSError as error:
+            refuse(f"cannot make {out}: {error.strerror}. Name a new folder.", "file")
+        shutil.copy(tree.with_suffix(".romfs"), image)
+        shutil.copy(tree / board_files.START, out)
+        shutil.copytree(tree, out / "mpy")
+        shutil.copytree(compile.SOURCES / tree.name, out / "sources")
+    answer(
+        {"folder": str(out)},
+        f"{out} is written. With a board on USB:",
+        f"  mpremote romfs deploy {image}",
+        f"  mpremote cp {out / board_files.START} :",
+    )
 
 
 @app.command()

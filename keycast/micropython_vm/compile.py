@@ -4,8 +4,8 @@ It is compiled with -O2: `assert` is dropped, line numbers stay, because a trace
 more than 4 % of the heap. Constants are written out first (`constants.py`). A traceback names the module, not the file:
 that name is in memory anyway.
 
-`python -m keycast.micropython_vm.compile` makes both boards, in `keycast.places.BUILD`: sources with their manifest in
-`sources/`, for a firmware that has them frozen in, and ROMFS images in `mpy/`.
+`keycast.places.BUILD` then has sources with their manifest in `sources/`, for a firmware that has them frozen in, and
+ROMFS images in `mpy/`.
 """
 
 import os
@@ -121,26 +121,3 @@ def write_image(tree: Path, target: Path) -> None:
     part = target.with_name(f"{target.name}.{os.getpid()}")
     part.write_bytes(romfs.image(tree))
     part.replace(target)
-
-
-def _made(what: str, manifest: Path, tree: Path, image: Path) -> str:
-    sources = SOURCES / tree.name
-    return (
-        f"{what}:\n"
-        f"  {_from_here(image)}  image for a ROMFS partition, {image.stat().st_size} octets\n"
-        f"  {_from_here(sources / board_files.in_sources(manifest.name))}  to freeze into a firmware\n"
-        f"  {_from_here(tree)}/  the same as .mpy files, {sum(1 for _ in tree.rglob('*.*py'))} of them"
-    )
-
-
-def _from_here(path: Path) -> Path:
-    """As a person writes it who stands in the folder of the project, if it is in there."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-if __name__ == "__main__":
-    compile_board()
-    compile_val_client_board()
-    print(_made("A board", board_files.MANIFEST, BOARD_TREE, BOARD_IMAGE))
-    print(_made("A board that is a VAL client", board_files.VAL_CLIENT_MANIFEST, VAL_CLIENT_TREE, VAL_CLIENT_IMAGE))
-    print("Which of them your board wants: README.md, On a board.")

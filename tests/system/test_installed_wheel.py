@@ -22,6 +22,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from keycast import places
+from keycast.micropython_vm import board_files
 from keycast.program import WORDS
 from keycast.virtual_board.loopback import broadcast_port, own_port
 from tools import PROJECT
@@ -245,6 +246,19 @@ def test_a_key_server_that_asks_postgresql(installed: Installed) -> None:
 def test_arithmetic_by_gmp(installed: Installed) -> None:
     code = "from mikey_sakke.integers import wide; print(wide.__name__)"
     assert installed.run(installed.python, "-c", code).stdout == "mpz\n"
+
+
+@with_extras("boards")
+@pytest.mark.parametrize(("option", "listed"), [([], "manifest.py"), (["--val-client"], "manifest_val_client.py")])
+def test_the_files_of_boards(installed: Installed, option: list[str], listed: str) -> None:
+    installed.done("board", "files", "files", *option)
+    files = installed.here / "files"
+    assert (files / "board.romfs").read_bytes()[:3] == b"\xd2\xcd1"
+    assert (files / "main.py").read_text() == (PROJECT / "micropython" / "main.py").read_text()
+    assert {path.name for path in (files / "mpy").iterdir()} > {"main.py", "board.mpy", "cpns"}
+    frozen = board_files.listed(files / "sources" / "micropython" / listed)
+    assert frozen.keys() == board_files.listed(PROJECT / "micropython" / listed).keys()
+    assert "File exists" in installed.refused("board", "files", "files", *option)
 
 
 @with_extras("gateway", "seal", "boards")

@@ -2,9 +2,7 @@
 
 import importlib.metadata
 import importlib.util
-import re
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,15 +34,6 @@ def test_the_packages_here_are_those_that_a_newcomer_gets():
     assert {each.lower() for each in there if not each.startswith(("pip==", "keycast=="))} == {
         each.lower() for each in named
     }, "`touch requirements.lock; make vm` brings .venv in line with it"
-
-
-def test_make_board_says_where_the_result_is():
-    result = subprocess.run(
-        [sys.executable, "-m", "keycast.micropython_vm.compile"], capture_output=True, text=True, cwd=ROOT, check=True
-    )
-    named = re.findall(r"^  (build/\S+)", result.stdout, re.MULTILINE)
-    assert len(named) == 6 and all((ROOT / path).exists() for path in named)
-    assert "build/mpy/board.romfs" in named and "README.md" in result.stdout
 
 
 def test_who_runs_all_tests_is_told_before_how_long_that_takes():
