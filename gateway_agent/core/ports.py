@@ -57,7 +57,7 @@ class Broadcast(Protocol):
 
     @property
     def has_gone_out(self) -> bool:
-        """True when they have gone out, once each, on at least one medium."""
+        """True when at least one of them has gone out on at least one medium."""
         ...
 
     def stop(self) -> None:

@@ -11,7 +11,7 @@ STALLED_TIMES, STALLED_S = 10.0, 10.0
 
 
 class OnAllMedia:
-    """`core.ports.Broadcast`: one task for each medium. `has_gone_out`: all datagrams have, once, on some medium."""
+    """`core.ports.Broadcast`: one task for each medium. `has_gone_out`: some datagram has, on some medium."""
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 News = Callable[[], None]
-"""Called without arguments when `Medium.up` has changed."""
+"""Called without arguments when `Medium.up` may have changed."""
 Heard = Callable[[bytes], None]
 """Called with one whole datagram that came in. Nobody knows the sender: it is hostile until it proves something."""
 
@@ -86,8 +86,8 @@ class Step:
 class Medium(Protocol):
     """One broadcast medium, such as all IP networks of this machine or one Bluetooth adapter.
 
-    No method waits, and what a method raises stops no other medium. Several airings may be under way at once; the
-    medium shares its radio among them.
+    No method but `close` waits, and what a method raises stops no other medium. Several airings may be under way at
+    once, and the medium shares its radio among them; one with the octets of an earlier one may go on where that ended.
     """
 
     @property
