@@ -20,6 +20,7 @@ EXTENSION = "extension"
 
 # Cardinalities in words, those of `messages` and one more
 ONE, OPTIONAL, SOME, ANY, ON_FAILURE = "1", "0..1", "1..n", "0..n", "0..1 on failure"
+MESSAGES = {row[0]: row[1:] for row in m.TABLE.split(b"\0") if row}  # code -> cardinalities and labels
 _CARDINALITIES = {m.ONE: ONE, m.OPTIONAL: OPTIONAL, m.SOME: SOME, m.ANY: ANY}
 
 Pair = namedtuple("Pair", ("name", "level", "request_ways", "requirements", "meaning"))
@@ -199,12 +200,12 @@ def _request(code):
 
 def _fields(code):
     cardinality = None
-    for item in m.MESSAGES[code]:
+    for item in MESSAGES[code]:
         if item & m.OPTIONAL:
             cardinality = _CARDINALITIES[item]
         else:
             yield item, cardinality
-    if m.RESULT in m.MESSAGES[code] or m.RETURN in m.MESSAGES[code]:
+    if m.RESULT in MESSAGES[code] or m.RETURN in MESSAGES[code]:
         for label in m.ON_FAIL[1:]:
             yield label, ON_FAILURE
 

@@ -125,52 +125,48 @@ ONE = OPTIONAL | 2  # 1
 ANY = OPTIONAL | 1  # 0..n
 SOME = OPTIONAL | 3  # 1..n
 
-# Octets, as a board reads them from where its code lies and not from its heap
-_ADMITTED = bytes(
-    (ONE, RESULT, SG_ID, VERSION, PROTECTION, OPTIONAL, PN_ID, PN_ALIAS, SG_ALIAS, TIME, LEISURE, REVISION)
+# The rows of all messages: 0, code, cardinalities and labels; 0 at the end. In one piece, because a board then reads
+# them from where its code lies: a dict of them would take a kilobyte of its heap.
+TABLE = bytes(
+    (0, n.GKDK_ASSIGNMENT_REQUEST, ONE, PNE_ID, OPTIONAL, SOFTWARE)
+    + (0, n.GKDK_ASSIGNMENT_RESPONSE, ONE, RESULT, GKDK, OPTIONAL, PN_ALIAS)
+    + (0, n.GROUP_KEY_DELIVERY_REQUEST, ONE, SG_ID, SOME, GROUP_KEY, ONE)
+    + (VERSION, ACTIVATION, REASON, OPTIONAL, TIME, REVISION)
+    + (0, n.GROUP_KEY_DELIVERY_RESPONSE, ONE, RESULT, SG_ID, VERSION, OPTIONAL, GENERATION, SLOT, PROOF)
+    + (0, n.S_GROUP_KEY_DELIVERY_REQUEST, ONE, SGID, GROUP_KEY_INFO, VERSION, EUK_ID)
+    + (0, n.S_GROUP_KEY_DELIVERY_RESPONSE, ONE, RETURN, PNID, MAC)
+    + (0, n.JOIN_REQUEST, ONE, PNE_ID, SG_ID, OPTIONAL, PN_ID)
+    + (0, n.JOIN_RESPONSE, ONE, RESULT, SG_ID, VERSION, PROTECTION, OPTIONAL)
+    + (PN_ID, PN_ALIAS, SG_ALIAS, TIME, LEISURE, REVISION)
+    + (0, n.LEAVE_REQUEST, ONE, PNE_ID, SG_ID, OPTIONAL, PN_ID)
+    + (0, n.LEAVE_RESPONSE, ONE, RESULT, SG_ID, OPTIONAL, REVISION)
+    + (0, n.CREATE_SERVICE_GROUP_REQUEST, ONE, PNE_ID, SG_ID, OPTIONAL, PN_ID, PROTECTION)
+    + (0, n.CREATE_SERVICE_GROUP_RESPONSE, ONE, RESULT, SG_ID, VERSION, PROTECTION, OPTIONAL)
+    + (PN_ID, PN_ALIAS, SG_ALIAS, TIME, LEISURE, REVISION)
+    + (0, n.DELETE_SERVICE_GROUP_REQUEST, ONE, SG_ID, VERSION, OPTIONAL, PNE_ID, REASON)
+    + (0, n.DELETE_SERVICE_GROUP_RESPONSE, ONE, RESULT, SG_ID)
+    + (0, n.INVENTORY_UPDATE_REQUEST, ONE, SG_ID, PN_ID, REVISION, ANY, MEMBER)
+    + (0, n.INVENTORY_UPDATE_RESPONSE, ONE, RESULT, SG_ID, OPTIONAL, REVISION)
+    + (0, n.DELIVERY_REPORT_REQUEST, ONE, SG_ID, VERSION, ANY, CONFIRMED, UNREACHABLE, EXCLUDED)
+    + (0, n.DELIVERY_REPORT_RESPONSE, ONE, RESULT, SG_ID)
+    + (0, n.KEY_PULL_REQUEST, ONE, SG_ID, VERSION, OPTIONAL, PNE_ID)
+    + (PN_ID, GENERATION, WINDOWS_LOST, RECEIPT, SOFTWARE)
+    + (0, n.KEY_PULL_RESPONSE, ONE, RESULT, SG_ID, VERSION, OPTIONAL, GROUP_KEY)
+    + (ACTIVATION, REASON, SG_ALIAS, PROTECTION, TIME, LEISURE, RECEIPT)
+    + (0, n.VERSION_LIST_REQUEST, ONE, PN_ID, ANY, VERSION_ENTRY)
+    + (0, n.VERSION_LIST_RESPONSE, ONE, RESULT, ANY, VERSION_ENTRY)
+    + (0, n.PAIRING_REQUEST, ONE, PNE_ID, OPTIONAL, AUTHENTICATOR)
+    + (0, n.PAIRING_RESPONSE, ONE, RESULT, OPTIONAL, AUTHENTICATOR)
+    + (GATEWAY_ID, PN_ID, SIGNING_KEY, SIGNING_EPOCH)
+    + (0, n.ROLL_OVER_REQUEST, ONE, SIGNING_KEY, SIGNING_EPOCH, SIGNATURE)
+    + (0, n.ROLL_OVER_RESPONSE, ONE, RESULT)
+    + (0, n.GENERATION_REQUEST, ONE, GKDK, GENERATION)
+    + (0, n.GENERATION_RESPONSE, ONE, RESULT)
+    + (0, n.KEY_MESSAGE_REQUEST, ONE, KEY_MESSAGE)
+    + (0, n.KEY_MESSAGE_RESPONSE, ONE, RESULT)
+    + (0, n.RETIREMENT_REQUEST, ONE, PNE_ID, PN_ID)
+    + (0, n.RETIREMENT_RESPONSE, ONE, RESULT, 0)
 )
-
-MESSAGES = {
-    n.GKDK_ASSIGNMENT_REQUEST: bytes((ONE, PNE_ID, OPTIONAL, SOFTWARE)),
-    n.GKDK_ASSIGNMENT_RESPONSE: bytes((ONE, RESULT, GKDK, OPTIONAL, PN_ALIAS)),
-    n.GROUP_KEY_DELIVERY_REQUEST: bytes(
-        (ONE, SG_ID, SOME, GROUP_KEY, ONE, VERSION, ACTIVATION, REASON, OPTIONAL, TIME, REVISION)
-    ),
-    n.GROUP_KEY_DELIVERY_RESPONSE: bytes((ONE, RESULT, SG_ID, VERSION, OPTIONAL, GENERATION, SLOT, PROOF)),
-    n.S_GROUP_KEY_DELIVERY_REQUEST: bytes((ONE, SGID, GROUP_KEY_INFO, VERSION, EUK_ID)),
-    n.S_GROUP_KEY_DELIVERY_RESPONSE: bytes((ONE, RETURN, PNID, MAC)),
-    n.JOIN_REQUEST: bytes((ONE, PNE_ID, SG_ID, OPTIONAL, PN_ID)),
-    n.JOIN_RESPONSE: _ADMITTED,
-    n.LEAVE_REQUEST: bytes((ONE, PNE_ID, SG_ID, OPTIONAL, PN_ID)),
-    n.LEAVE_RESPONSE: bytes((ONE, RESULT, SG_ID, OPTIONAL, REVISION)),
-    n.CREATE_SERVICE_GROUP_REQUEST: bytes((ONE, PNE_ID, SG_ID, OPTIONAL, PN_ID, PROTECTION)),
-    n.CREATE_SERVICE_GROUP_RESPONSE: _ADMITTED,
-    n.DELETE_SERVICE_GROUP_REQUEST: bytes((ONE, SG_ID, VERSION, OPTIONAL, PNE_ID, REASON)),
-    n.DELETE_SERVICE_GROUP_RESPONSE: bytes((ONE, RESULT, SG_ID)),
-    n.INVENTORY_UPDATE_REQUEST: bytes((ONE, SG_ID, PN_ID, REVISION, ANY, MEMBER)),
-    n.INVENTORY_UPDATE_RESPONSE: bytes((ONE, RESULT, SG_ID, OPTIONAL, REVISION)),
-    n.DELIVERY_REPORT_REQUEST: bytes((ONE, SG_ID, VERSION, ANY, CONFIRMED, UNREACHABLE, EXCLUDED)),
-    n.DELIVERY_REPORT_RESPONSE: bytes((ONE, RESULT, SG_ID)),
-    n.KEY_PULL_REQUEST: bytes(
-        (ONE, SG_ID, VERSION, OPTIONAL, PNE_ID, PN_ID, GENERATION, WINDOWS_LOST, RECEIPT, SOFTWARE)
-    ),
-    n.KEY_PULL_RESPONSE: bytes(
-        (ONE, RESULT, SG_ID, VERSION, OPTIONAL, GROUP_KEY, ACTIVATION, REASON)
-        + (SG_ALIAS, PROTECTION, TIME, LEISURE, RECEIPT)
-    ),
-    n.VERSION_LIST_REQUEST: bytes((ONE, PN_ID, ANY, VERSION_ENTRY)),
-    n.VERSION_LIST_RESPONSE: bytes((ONE, RESULT, ANY, VERSION_ENTRY)),
-    n.PAIRING_REQUEST: bytes((ONE, PNE_ID, OPTIONAL, AUTHENTICATOR)),
-    n.PAIRING_RESPONSE: bytes((ONE, RESULT, OPTIONAL, AUTHENTICATOR, GATEWAY_ID, PN_ID, SIGNING_KEY, SIGNING_EPOCH)),
-    n.ROLL_OVER_REQUEST: bytes((ONE, SIGNING_KEY, SIGNING_EPOCH, SIGNATURE)),
-    n.ROLL_OVER_RESPONSE: bytes((ONE, RESULT)),
-    n.GENERATION_REQUEST: bytes((ONE, GKDK, GENERATION)),
-    n.GENERATION_RESPONSE: bytes((ONE, RESULT)),
-    n.KEY_MESSAGE_REQUEST: bytes((ONE, KEY_MESSAGE)),
-    n.KEY_MESSAGE_RESPONSE: bytes((ONE, RESULT)),
-    n.RETIREMENT_REQUEST: bytes((ONE, PNE_ID, PN_ID)),
-    n.RETIREMENT_RESPONSE: bytes((ONE, RESULT)),
-}
 
 # What a response that reports failure may have besides, and what it must still have (Q-03: an empty GKDK)
 ON_FAIL = bytes((OPTIONAL, ERROR, ERROR_TEXT))
@@ -213,7 +209,7 @@ def decode(data, limit=tuning.MESSAGE_MAX):
 def accept(code, fields):
     """Return (code, fields) of a decoded message after `check`. A field of 0..n that is absent is []."""
     check(code, fields)
-    for label in MESSAGES[code]:
+    for label in _row(code):
         if label & OPTIONAL:
             cardinality = label
         elif cardinality == ANY:
@@ -223,12 +219,12 @@ def accept(code, fields):
 
 def check(code, fields):
     """Raise MalformedMessage unless `fields` are what the table demands of message `code`."""
-    table = MESSAGES.get(code)
-    if table is None:
+    row = _row(code)
+    if not row:
         raise MalformedMessage(f"message {code} is unknown")
     failed = fields.get(RESULT, fields.get(RETURN, n.RESULT_SUCCESS)) != n.RESULT_SUCCESS
     known = 0
-    for label in table + ON_FAIL if failed else table:
+    for label in row + ON_FAIL if failed else row:
         if label & OPTIONAL:
             cardinality = label
         elif label in fields:
@@ -258,6 +254,12 @@ def failure(request, error):
     if request == n.GKDK_ASSIGNMENT_REQUEST:
         fields[GKDK] = b""
     return encode(request + 1, fields)
+
+
+def _row(code):
+    """Return labels and cardinalities of a message, b"" of one that there is not."""
+    at = TABLE.find(bytes((0, code))) if 0 < code < OPTIONAL else -1
+    return TABLE[at + 2 : TABLE.find(b"\0", at + 1)] if at >= 0 else b""
 
 
 def _fault(label, cardinality, value):

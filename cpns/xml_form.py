@@ -13,7 +13,7 @@ from cpns.xml_subset import parse, serialise
 
 NAMESPACE = "urn:keycast:cpns:1"
 
-_CODES = {message_table.name(code): code for code in messages.MESSAGES}
+_CODES = {message_table.name(code): code for code in message_table.MESSAGES}
 
 
 def encode(code, fields):
@@ -98,5 +98,6 @@ def _value(kind, text):
 
 
 _LAYOUTS = {
-    code: [(row, _places(row)) for row in message_table.rows(code) if row.part is None] for code in messages.MESSAGES
+    code: [(row, _places(row)) for row in message_table.rows(code) if row.part is None]
+    for code in message_table.MESSAGES
 }

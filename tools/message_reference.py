@@ -33,10 +33,10 @@ def page() -> str:
     kept = ", ".join(table.NAMES[label][0] for label in messages.KEPT_ON_FAIL)
     lines = [_HEAD.format(namespace=xml_form.NAMESPACE, kept=kept)]
     lines += ["| Code | Message | Level | Ways |", "|---|---|---|---|"]
-    for code in sorted(messages.MESSAGES):
+    for code in sorted(table.MESSAGES):
         pair = table.PAIRS.get(code) or table.PAIRS[code - 1]
         lines.append(f"| {code} | [{table.name(code)}](#{table.name(code).lower()}) | {pair.level} | {_ways(code)} |")
-    for code in sorted(messages.MESSAGES):
+    for code in sorted(table.MESSAGES):
         lines += _section(code)
     lines += _labels()
     return "\n".join(lines) + "\n"
@@ -65,7 +65,7 @@ def _section(code: int) -> Iterator[str]:
 
 def _labels() -> Iterator[str]:
     where: dict[int, list[int]] = {}
-    for code in sorted(messages.MESSAGES):
+    for code in sorted(table.MESSAGES):
         for label in dict.fromkeys(row.label for row in table.rows(code)):
             where.setdefault(label, []).append(code)
     yield "\n## Labels\n"

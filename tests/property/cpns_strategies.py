@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cpns import message_table, messages, tuning
 
-CODES = st.sampled_from(sorted(messages.MESSAGES))
+CODES = st.sampled_from(sorted(message_table.MESSAGES))
 
 # What XML, logs and terminals can show: no control characters
 LETTERS = st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"), exclude_characters="\ufffe\uffff")

@@ -11,7 +11,7 @@ from cpns import message_table as table
 from tests.property.cpns_strategies import LIMIT, MESSAGES, fields
 
 PARSER = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False)
-CODES = sorted(messages.MESSAGES)
+CODES = sorted(table.MESSAGES)
 
 
 @pytest.mark.parametrize("code", CODES, ids=table.name)

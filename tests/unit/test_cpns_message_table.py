@@ -79,7 +79,7 @@ def test_simplified_messages_travel_between_server_and_pne_through_the_gateway()
 
 def test_every_message_and_code_point_is_declared_once():
     codes = {value for name, value in vars(n).items() if name.endswith(("_REQUEST", "_RESPONSE"))}
-    assert set(m.MESSAGES) == codes
+    assert set(table.MESSAGES) == codes
     assert set(table.PAIRS) | {code + 1 for code in table.PAIRS} == codes
     assert len({table.name(code) for code in codes}) == len(codes)
 
@@ -94,7 +94,7 @@ def test_every_label_has_one_number_one_type_and_one_name():
 
 
 def test_what_the_specifications_do_not_name_is_marked_as_extension():
-    for code in m.MESSAGES:
+    for code in table.MESSAGES:
         for row in table.rows(code):
             if row.label >= m.VERSION or code >= n.JOIN_REQUEST:
                 assert row.extension, (table.name(code), row.name)
@@ -104,13 +104,13 @@ def test_what_the_specifications_do_not_name_is_marked_as_extension():
 
 
 def test_only_labels_that_are_arrays_repeat():
-    for code in m.MESSAGES:
+    for code in table.MESSAGES:
         for row in table.rows(code):
             if row.part is None and row.cardinality in (table.SOME, table.ANY):
                 assert row.label in m.REPEATED
 
 
 def test_names_are_unique_within_their_element():
-    for code in m.MESSAGES:
+    for code in table.MESSAGES:
         names = [(row.label if row.part else None, row.t, row.xml_name) for row in table.rows(code)]
         assert len(names) == len(set(names)), table.name(code)

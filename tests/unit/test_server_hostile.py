@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from cpns import message_table, xml_form
 from cpns import messages as m
 from cpns import numbers as n
 from cpns import tuning as limits
-from cpns import xml_form
 from cpns.errors import MalformedMessage, NotAllowed
 from key_servers.cpns_server import tuning
 from key_servers.cpns_server.values import GroupView
@@ -44,7 +44,7 @@ def required_fields(code: int) -> dict[int, Any]:
     """The least a well-formed message of this code has."""
     fields: dict[int, Any] = {}
     cardinality = m.ONE
-    for label in m.MESSAGES[code]:
+    for label in message_table.MESSAGES[code]:
         if label & m.OPTIONAL:
             cardinality = label
         elif cardinality in (m.ONE, m.SOME):
@@ -88,7 +88,7 @@ async def test_octets_that_are_no_message_are_counted_and_refused(house: House, 
 
 
 @pytest.mark.req("SEC-15")
-@pytest.mark.parametrize("code", sorted(set(m.MESSAGES) - FOR_SERVER))
+@pytest.mark.parametrize("code", sorted(set(message_table.MESSAGES) - FOR_SERVER))
 async def test_messages_of_other_directions_are_no_requests(house: House, code: int) -> None:
     """Above all keys, inventories and deletions, which only the Server sends."""
     before = state(house)
