@@ -54,12 +54,23 @@ def keycast(*arguments: object, prefix: Sequence[str] = (), timeout_s: float = 1
 
 
 class Process:
-    """A `keycast ... run` that answers on the control socket in `state`; what it prints goes to `log`."""
+    """A `keycast ... run` that answers on the control socket in `state`; what it prints goes to `log`.
 
-    def __init__(self, folder: Path, name: str, state: Path, words: Sequence[str], prefix: Sequence[str] = ()) -> None:
+    `prefix` are words that start a program elsewhere; `program` is what stands for the command `keycast`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        state: Path,
+        words: Sequence[str],
+        prefix: Sequence[str] = (),
+        program: Sequence[str] = (str(KEYCAST),),
+    ) -> None:
         self.state = state
         self.log = folder / f"{name}.log"
-        self._command = [*prefix, str(KEYCAST), *words]
+        self._command = [*prefix, *program, *words]
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -121,6 +132,7 @@ class GatewayProcess(Process):
         discovery: bool = False,
         method: str = "auto",
         prefix: Sequence[str] = (),
+        program: Sequence[str] = (str(KEYCAST),),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.address = address
@@ -137,7 +149,8 @@ class GatewayProcess(Process):
                 uplink=uplink,
             )
         )
-        super().__init__(folder, "gateway", folder / "state", ["gateway", "run", "-c", str(self.config)], prefix)
+        words = ["gateway", "run", "-c", str(self.config)]
+        super().__init__(folder, "gateway", folder / "state", words, prefix, program)
 
     async def new_board(self, pne_id: str, address: str | None = None) -> bytes:
         """Let a new PNE in; the record for its flash, with `address` as the hint where the gateway is.

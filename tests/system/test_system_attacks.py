@@ -21,6 +21,7 @@ from tests.system.watching import events, held, join, keyed, newest, objects, un
 
 SG = "home/lights"
 A_SECOND = 100  # forged objects
+SOON_S = 30  # on a machine with other work, too; who is kept busy by a flood is never keyed
 
 
 @contextlib.asynccontextmanager
@@ -39,9 +40,8 @@ async def flooded(house, forge):
 
     task = asyncio.create_task(flood())
     try:
-        await asyncio.sleep(2)
+        await until(lambda: sent > A_SECOND)
         yield
-        assert sent > A_SECOND
     finally:
         task.cancel()
 
@@ -64,7 +64,7 @@ async def test_a_hundred_forged_objects_a_second_of_an_outsider_delay_nothing(tm
             begun = time.monotonic()
             version = house.server.update_key(SG)
             await keyed(house, SG, members, above=genuine.version)
-            assert time.monotonic() - begun < 10
+            assert time.monotonic() - begun < SOON_S
             assert (await house.boards[members[0]].command("status", timeout_s=20))["groups"] == {SG: version}
         for name in members:
             assert not events(house, name, "ignoring")  # none of them came as far as the signature
@@ -82,7 +82,7 @@ async def test_a_hundred_forged_objects_a_second_of_a_member_and_the_key_comes_b
             begun = time.monotonic()
             version = house.server.update_key(SG)
             await keyed(house, SG, members, above=genuine.version)
-            assert time.monotonic() - begun < 10
+            assert time.monotonic() - begun < SOON_S
             for name in reached:
                 [key] = events(house, name, "key", version=version)
                 assert key["broadcast"] is False

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import shutil
+import sys
 
 import pytest
 
@@ -15,14 +16,17 @@ from tests.system.keycast_process import GatewayProcess, keycast
 from tests.system.wire import Wire
 
 SG = "home/lights"
+LEASE_S = 2
+SHORT_LEASE = f"from message_plane import session_store; session_store.LEASE_MS = {LEASE_S * 1000}; "
+SHORT_LEASE += "from keycast import main; main()"
 
 
 class Home:
     """A gateway process, boards behind wires that watch the nonces, and everything that was on the air."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, **how):
         self.folder = folder
-        self.gateway = GatewayProcess(folder)
+        self.gateway = GatewayProcess(folder, **how)
         self.wires, self.boards = [], {}
         self.sniffer = Sniffer()
         self.frames = []
@@ -53,7 +57,18 @@ class Home:
     def listen(self):
         self.frames += self.sniffer.frames()
 
-    async def close(self):
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, folder, **how):
+        home = cls(folder, **how)
+        try:
+            await home.gateway.start()
+            home.sniffer.pn_alias = (await home.gateway.ask("status"))["pn_alias"]
+            yield home
+        finally:
+            await home._close()
+
+    async def _close(self):
         await asyncio.gather(*(board.stop() for board in self.boards.values()))
         await self.gateway.stop()
         for wire in self.wires:
@@ -63,11 +78,15 @@ class Home:
 
 @pytest.fixture
 async def home(tmp_path):
-    made = Home(tmp_path)
-    await made.gateway.start()
-    made.sniffer.pn_alias = (await made.gateway.ask("status"))["pn_alias"]
-    yield made
-    await made.close()
+    async with Home.open(tmp_path) as home:
+        yield home
+
+
+@pytest.fixture
+async def home_with_a_short_lease(tmp_path):
+    """The same with a lease of the sessions that lapses in 2 s of pause, not in 10 s."""
+    async with Home.open(tmp_path, program=[sys.executable, "-c", SHORT_LEASE]) as home:
+        yield home
 
 
 def copy_of_the_gateway(state, folder):
@@ -159,8 +178,9 @@ def newcomer_credential(board):
 
 
 @pytest.mark.req("SEC-23")
-async def test_a_paused_gateway_keeps_its_state_and_goes_on_when_it_wakes(home):
+async def test_a_paused_gateway_keeps_its_state_and_goes_on_when_it_wakes(home_with_a_short_lease):
     """A second process gets neither store nor sessions, and the first has lost nothing."""
+    home = home_with_a_short_lease
     for n in range(3):
         await home.add(f"lamp.{n}")
     await home.gateway.ask("group.create", sg_id=SG, open_to=["home"])
@@ -168,7 +188,7 @@ async def test_a_paused_gateway_keeps_its_state_and_goes_on_when_it_wakes(home):
     before = await home.keyed(list(home.boards))
     home.gateway.pause()
     try:
-        await asyncio.sleep(11)  # longer than the lease of the sessions lasts
+        await asyncio.sleep(LEASE_S + 1)  # longer than the lease of the sessions lasts
         for word in ("run", "restore"):
             second = await asyncio.to_thread(keycast, "gateway", word, "-c", home.gateway.config)
             assert second.returncode == 1 and "Traceback" not in second.stderr
