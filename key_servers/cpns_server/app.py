@@ -51,6 +51,7 @@ from key_servers.cpns_server.values import (
 )
 from key_servers.cpns_server.views import Views
 from key_servers.errors import ServerError, StoreFailed
+from message_plane.links.udp import UdpLink
 
 _log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class CpnsServer:
         random_octets: RandomOctets,
         counters: Counter[str],
         gateways: Gateways,
-        udp: GatewaySessions | None,
+        sessions: GatewaySessions | None,
     ) -> None:
         """For `open` only."""
         self._store = store
@@ -86,7 +87,7 @@ class CpnsServer:
         self._counters = counters
         self.tell: events.Tell = events.write
         self._alarms = ServerAlarms()
-        self._udp = udp
+        self._sessions = sessions
         self._changed = asyncio.Event()
         self._background: asyncio.Task[None] | None = None
 
@@ -131,11 +132,14 @@ class CpnsServer:
         store = ServerStore(state_dir)
         try:
             counters: Counter[str] = Counter()
-            udp = GatewaySessions(state_dir, config.id, counters) if config.listen else None
-            server = cls(store, config, clock, random_octets, counters, udp or gateways or InProcessGateways({}), udp)
+            sessions = GatewaySessions(state_dir, config.id, counters) if config.listen else None
+            server = cls(
+                store, config, clock, random_octets, counters, sessions or gateways or InProcessGateways({}), sessions
+            )
             server._keys.resume(clock())
-            if udp is not None:
-                await udp.open([(host, config.port) for host in config.listen], server.handle, server._heard)
+            if sessions is not None:
+                links = [UdpLink([(host, config.port) for host in config.listen])]
+                await sessions.open(links, server.handle, server._heard)
         except BaseException:
             store.close()
             raise
@@ -152,9 +156,9 @@ class CpnsServer:
             await asyncio.gather(self._background, return_exceptions=True)
             self._background = None
         await self._courier.close()
-        if self._udp is not None:
-            await self._udp.close()
-            self._udp = None
+        if self._sessions is not None:
+            await self._sessions.close()
+            self._sessions = None
         await self._store.lots.close()
         self._store.close()
 
@@ -173,24 +177,24 @@ class CpnsServer:
 
     def images(self) -> dict[str, bytes]:
         """Return the files that a backup holds of this Server, by their names in the state folder, as it holds them."""
-        return {FILE_NAME: self._store.image()} | ({} if self._udp is None else self._udp.images())
+        return {FILE_NAME: self._store.image()} | ({} if self._sessions is None else self._sessions.images())
 
     def credential(self) -> bytes:
         """Return the Server's own credential (CCS octets) for PN GWs to register.
 
         Raises NotAllowed if it does not listen.
         """
-        return self._require_udp().credential()
+        return self._require_sessions().credential()
 
     @property
-    def addresses(self) -> list[tuple[str, int]]:
-        """Where it listens: (IP address, UDP port); nothing if it is embedded."""
-        return [] if self._udp is None else self._udp.addresses
+    def places(self) -> list[str]:
+        """Where it listens, such as `udp:192.168.1.10:5685`; nothing if it is embedded."""
+        return [] if self._sessions is None else self._sessions.places
 
     @property
     def failed(self) -> "asyncio.Future[Exception] | None":
         """Done, with the reason, when its sessions were taken over and it must be ended; None if it is embedded."""
-        return None if self._udp is None else self._udp.failed
+        return None if self._sessions is None else self._sessions.failed
 
     # what an operator does: PN GWs and PNEs
 
@@ -209,13 +213,13 @@ class CpnsServer:
         `admit_pne` first. None leaves that as it is, and a new one closed. `replace`: another credential takes the
         place of the one that it has, and all keys that were handed to that one are renewed.
         """
-        replaces = bool(credential) and self._require_udp().would_replace(gateway_id, credential, replace=replace)
+        replaces = bool(credential) and self._require_sessions().would_replace(gateway_id, credential, replace=replace)
         with self._store.transaction():
             self._registry.register_gateway(gateway_id, pn_id, form, is_open)
             if replaces:
                 self._recovery.renew_keys(pn_id, self._clock())
         if credential:  # last: cut off before, the same once more does all of it
-            self._require_udp().register(gateway_id, credential, replace=replace)
+            self._require_sessions().register(gateway_id, credential, replace=replace)
         self.tell(events.GatewayRegistered(gateway_id, pn_id))
         self._changed.set()
 
@@ -224,21 +228,23 @@ class CpnsServer:
         self._registry.block_gateway(gateway_id)
         self._alarms.forget(gateway_id)
         self.tell(events.GatewayBlocked(gateway_id))
-        if self._udp is not None:
-            await self._udp.forget(gateway_id)
+        if self._sessions is not None:
+            await self._sessions.forget(gateway_id)
 
     async def replace_gateway(self, gateway_id: str, new_gateway_id: str, credential: bytes = b"") -> None:
         """Block a stolen or broken PN GW, let another serve its PN, renew all keys it held (SEC-18)."""
         if credential:
-            self._require_udp().would_replace(new_gateway_id, credential, replace=False)  # refused before anything ends
+            self._require_sessions().would_replace(
+                new_gateway_id, credential, replace=False
+            )  # refused before anything ends
         new = self._recovery.replace_gateway(gateway_id, new_gateway_id, self._clock())
         if credential:
-            self._require_udp().register(new_gateway_id, credential)
+            self._require_sessions().register(new_gateway_id, credential)
         self._alarms.forget(gateway_id)
         self.tell(events.GatewayRegistered(new_gateway_id, new.pn_id, replaces=gateway_id))
         self._changed.set()
-        if self._udp is not None:
-            await self._udp.forget(gateway_id)
+        if self._sessions is not None:
+            await self._sessions.forget(gateway_id)
 
     def gateways(self) -> tuple[StoredGateway, ...]:
         """Return all PN GWs ever registered."""
@@ -333,8 +339,8 @@ class CpnsServer:
         """
         held = self._recovery.restore(epochs, self._clock(), since_s)
         self.tell(events.Restored(held))
-        if self._udp is not None:
-            await self._udp.end_sessions()
+        if self._sessions is not None:
+            await self._sessions.end_sessions()
         self._changed.set()
         return held
 
@@ -361,7 +367,7 @@ class CpnsServer:
     @property
     def commits(self) -> int:
         """Synced transactions since the start, in the store and in that of the sessions."""
-        return self._store.commits + (0 if self._udp is None else self._udp.commits)
+        return self._store.commits + (0 if self._sessions is None else self._sessions.commits)
 
     def counters(self) -> dict[str, int]:
         """Return how often each kind of event happened since the start."""
@@ -426,10 +432,10 @@ class CpnsServer:
         else:
             self._alarms.clear(kinds.STORE, "", "")
 
-    def _require_udp(self) -> GatewaySessions:
-        if self._udp is None:
+    def _require_sessions(self) -> GatewaySessions:
+        if self._sessions is None:
             raise NotAllowed("this CPNS Server is embedded: it does not listen, so credentials have no use")
-        return self._udp
+        return self._sessions
 
 
 def _template_group(config: ServerConfig) -> StoredGroup:

@@ -1,9 +1,10 @@
-"""The Server's end of the message plane: sessions with PN GWs (role server, responder), on UDP."""
+"""The Server's end of the message plane: sessions with PN GWs (role server, responder)."""
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from cpns.errors import NotAllowed
 from key_servers.cpns_server import tuning
@@ -15,7 +16,7 @@ from message_plane.cpns_resource import PATH, cpns_resource
 from message_plane.credentials import Credential
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.identity import OwnIdentity
-from message_plane.links.udp import UdpLink, host_and_port
+from message_plane.links.link import Link
 from message_plane.session_store import SessionStore
 from private_store import files
 
@@ -42,8 +43,8 @@ class GatewaySessions:
         self._sessions: SessionStore
         self._endpoint: Endpoint
 
-    async def open(self, bind: list[tuple[str, int]], handle: Handle, alive: Callable[[str], None]) -> None:
-        """Listen. `handle` is called with the PN GW's authenticated ID and its message.
+    async def open(self, links: Sequence[Link[Any]], handle: Handle, alive: Callable[[str], None]) -> None:
+        """Listen on `links`. `handle` is called with the PN GW's authenticated ID and its message.
 
         `alive` is called with the ID of one that sent an empty message: a sign of life, which tells where it is now.
 
@@ -64,7 +65,7 @@ class GatewaySessions:
                 identity=self.identity,
                 store=self._sessions,
                 resources={PATH: cpns_resource(take)},
-                links=[UdpLink(bind)],
+                links=links,
                 counters=self._counters,
                 requests_max=tuning.PLACES,
             )
@@ -132,9 +133,9 @@ class GatewaySessions:
         return self.identity.credential.ccs
 
     @property
-    def addresses(self) -> list[tuple[str, int]]:
-        """Where it listens."""
-        return [host_and_port(place) for place in self._endpoint.places]
+    def places(self) -> list[str]:
+        """Where it listens (`Endpoint.places`)."""
+        return self._endpoint.places
 
     @property
     def commits(self) -> int:

@@ -18,7 +18,7 @@ from message_plane.cpns_resource import PATH, cpns_resource
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.errors import HandshakeFailed, PeerRefused, PeerUnreachable, PlaneError
 from message_plane.identity import OwnIdentity
-from message_plane.links.udp import UdpLink, place_of
+from message_plane.links.udp import UdpLink, host_and_port
 from message_plane.session_store import SessionStore
 from tests.unit.cpns_server_parts import PnGw, error_of, succeeded
 from tests.waiting import until
@@ -42,7 +42,7 @@ class UdpPnGw(PnGw):
             resources={PATH: cpns_resource(self.take)},
             links=[UdpLink([("127.0.0.1", 0)])],
         )
-        await self.endpoint.connect("cpns.example", place_of(*server.addresses[0]))
+        await self.endpoint.connect("cpns.example", server.places[0])
 
     async def take(self, peer: Peer, message: bytes) -> bytes:
         assert (peer.entity_id, peer.role) == ("cpns.example", "server")
@@ -110,7 +110,7 @@ async def test_after_a_restart_of_the_server_keys_flow_without_a_word_of_the_pn_
     await home.start(server)
     await home.ask(n.CREATE_SERVICE_GROUP_REQUEST, {m.PNE_ID: "lamp", m.SG_ID: "light"})
     await until(lambda: home.versions("light") == [1])
-    port = server.addresses[0][1]
+    port = host_and_port(server.places[0])[1]
     await server.close()
 
     server = await CpnsServer.open(tmp_path / "server", CONFIG.model_copy(update={"port": port}))
@@ -247,9 +247,9 @@ async def test_a_replacement_of_a_pn_gws_key_that_was_cut_is_done_whole_the_seco
         def cut(*arguments: object, **named: object) -> None:
             raise OSError("the power is gone")
 
-        assert server._udp is not None
+        assert server._sessions is not None
         with monkeypatch.context() as patch:
-            patch.setattr(server._udp, "register", cut)
+            patch.setattr(server._sessions, "register", cut)
             with pytest.raises(OSError):
                 server.register_gateway("gw.home", "pn.home", second.ccs, replace=True)
         server.register_gateway("gw.home", "pn.home", second.ccs, replace=True)

@@ -14,7 +14,7 @@ from key_servers.cpns_server.app import CpnsServer
 from message_plane import credentials
 from message_plane.cpns_resource import PATH, cpns_resource
 from message_plane.endpoint import Endpoint
-from message_plane.links.udp import UdpLink, place_of
+from message_plane.links.udp import UdpLink, host_and_port, place_of
 from tests.integration.plane_world import LOOPBACK, Foreigner
 from tests.integration.test_server_udp import CONFIG, UdpPnGw
 from tests.waiting import until
@@ -78,7 +78,7 @@ async def behind_a_router(folder: Path) -> AsyncIterator[tuple[CpnsServer, UdpPn
     """A Server, and a PN GW with a session and a group whose key it has."""
     server = await CpnsServer.open(folder / "server", CONFIG)
     server.start()
-    router = await Router.open(server.addresses[0])
+    router = await Router.open(host_and_port(server.places[0]))
     home = UdpPnGw(folder, "home")
     server.register_gateway("gw.home", "pn.home", home.identity.credential.ccs, is_open=True)
     home.store.register(credentials.parse(server.credential(), "server"))
@@ -150,7 +150,7 @@ async def test_nobody_else_can_tell_the_server_where_the_pn_gw_is(tmp_path: Path
     async with behind_a_router(tmp_path) as (server, home, _):
         stranger = await Foreigner.open()
         for message in (b"\x40\x00\x12\x34", b"\x70\x00\x12\x34"):  # a ping, and a reset that answers none
-            await stranger.send(message, place_of(*server.addresses[0]))
+            await stranger.send(message, server.places[0])
         assert (await stranger.received.get())[0] == b"\x70\x00\x12\x34"
         server.update_key(SG)
         await until(lambda: home.newest(SG) == 2)

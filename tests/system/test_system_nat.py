@@ -10,7 +10,7 @@ from key_servers.cpns_server.config import ServerConfig
 from message_plane import credentials
 from message_plane.cpns_resource import PATH, cpns_resource
 from message_plane.endpoint import Endpoint
-from message_plane.links.udp import UdpLink, place_of
+from message_plane.links.udp import UdpLink
 from tests.integration.test_server_udp import UdpPnGw
 from tests.system.routed_home import RoutedHome, missing_router
 from tests.waiting import until
@@ -39,7 +39,7 @@ async def test_a_key_reaches_a_silent_pn_gw_at_once_because_it_keeps_the_way_ope
             )
         alive = KeepAlive(home.endpoint, SERVER_ID, network.FORGETS_S / 4)
         try:
-            await home.endpoint.connect(SERVER_ID, place_of(*server.addresses[0]))
+            await home.endpoint.connect(SERVER_ID, server.places[0])
             await home.ask_to_create("lamp", SG)
             await until(lambda: home.newest(SG) == 1)
 

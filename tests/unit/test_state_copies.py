@@ -432,7 +432,7 @@ async def test_a_server_comes_back_with_its_groups_gateways_and_key(tmp_path, wh
     assert (await asyncio.to_thread(restore)).held == (SG,)
     server = await CpnsServer.open(state, config)
     assert server.credential() == credential
-    assert server._udp._sessions.credential("gw.home") == gateway
+    assert server._sessions._sessions.credential("gw.home") == gateway
     assert server.confirm_members(SG) >> 16 == (before >> 16) + 1
     await server.close()
     with pytest.raises(ERRORS, match="is a backup of the server srv, and not of gateway"):
