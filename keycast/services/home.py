@@ -3,8 +3,8 @@
     async with open_home(config) as home:
         await home.start()
 
-Whoever runs a gateway runs it by this: the command, the demo, the benches, the tests. Only here stands what is made
-before what, and what starts before what.
+The command, the demo, the benches and the tests run their gateways by this. It is the only place that knows which part
+is made before which, and which part starts before which.
 """
 
 import asyncio
@@ -86,7 +86,7 @@ async def open_home(
     state, gateway_id = config.gateway.state_dir, config.gateway.id
     counters: Counter[str] = Counter()
 
-    # The PN GW is made last, with the uplink it asks; what speaks to it does so from the start of the home on.
+    # The PN GW is made last, with the uplink that it asks. The parts that speak to it do so after `Home.start` only.
     async def handle_server(message: bytes) -> bytes:
         return await app.gateway.handle_server(message)
 

@@ -1,5 +1,6 @@
 """A kind of uplink, a medium or a link is one file, one line in a table and one section of the configuration."""
 
+import inspect
 import socket
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from gateway_agent.errors import ConfigError, GatewayError
 from gateway_agent.radios import by_kind as media
 from gateway_agent.uplinks import by_kind as uplinks
 from key_servers.cpns_server.config import ServerConfig
+from keycast.commands import server as server_command
 from message_plane.links import by_scheme
 from tests.unit import toy_uplink
 
@@ -95,3 +97,5 @@ def test_what_a_home_and_a_server_of_its_own_have_in_common_is_the_same_by_defau
     assert config.uplink.server_id == server.id
     assert uplinks.kind("udp").SECTION.model_fields["port"].default == server.port
     assert (config.groups.rekey_on_join, config.groups.period_s) == (server.rekey_on_join, server.period_s)
+    typed = inspect.signature(server_command.run).parameters
+    assert (typed["server"].default, typed["port"].default) == (server.id, server.port)

@@ -1,0 +1,43 @@
+"""A home put together by `open_home`: what is made is silent until the start, and then starts in its order."""
+
+from cpns import messages, numbers
+from gateway_agent.config.load import load
+from gateway_agent.control import SOCKET_FILE
+from key_servers.cpns_server.config import ServerConfig
+from keycast.services.home import open_home
+from tests.unit.home_world import SG, ask, configured
+from tests.waiting import until
+
+
+async def test_an_embedded_server_delivers_once_the_gateway_has_started(tmp_path):
+    config, heard = load(configured(tmp_path)), []
+
+    def listening(receiver):
+        async def receive(message):
+            heard.append((messages.decode(message)[0], (config.gateway.state_dir / SOCKET_FILE).exists()))
+            return await receiver(message)
+
+        return receive
+
+    async with open_home(config, server_config=ServerConfig(batching_s=0), on_the_way=listening) as home:
+        home.server.create_group(SG, open_to=["home"])
+        home.app.gateway.administration.register_pne("lamp")
+        await ask(home, "lamp", numbers.GKDK_ASSIGNMENT_REQUEST, {})
+        await ask(home, "lamp", numbers.JOIN_REQUEST, {messages.SG_ID: SG})
+        await until(lambda: home.server.show_group(SG).members)
+        assert heard == []
+        await home.start()
+        await until(lambda: (numbers.GROUP_KEY_DELIVERY_REQUEST, True) in heard)
+        assert all(has_started for _, has_started in heard)
+
+
+async def test_the_server_is_set_up_by_the_configuration_where_nothing_else_is_said(tmp_path):
+    path = configured(tmp_path)
+    path.write_text(f"{path.read_text()}server_id = 'server.attic'\n[groups]\nrekey_on_join = false\nperiod_s = 3600\n")
+    async with open_home(load(path)) as home:
+        home.server.create_group(SG)
+        group = home.server.show_group(SG)
+        assert (group.rekey_on_join, group.period_s) == (False, 3600)
+        assert [gateway.gateway_id for gateway in home.server.gateways()] == ["gw.home"]
+    async with open_home(load(path)) as home:  # its PN GW is registered once
+        assert [gateway.gateway_id for gateway in home.server.gateways()] == ["gw.home"]
