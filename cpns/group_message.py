@@ -244,10 +244,10 @@ class Receiver:
 
 def _find(rows, head, size):
     # where the row begins that has this head, -1 for none
-    for at in range(0, len(rows), size):
-        if rows[at : at + len(head)] == head:
-            return at
-    return -1
+    at = rows.find(head)
+    while at > 0 and at % size:
+        at = rows.find(head, at + 1)
+    return at
 
 
 def _kept(rows, size, keys, gone):
