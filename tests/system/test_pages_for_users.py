@@ -27,15 +27,16 @@ from tests.system.manual import NOT_FOR_READERS, Desk, Reading, blocks
 from tests.system.namespaces import HomeNetwork
 from tools import PROJECT
 
-README = PROJECT / "README.md"
+README, CONTRIBUTING, SECURITY = (PROJECT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY"))
 COMMANDS, GATEWAY, GMS, KMS, MIKEY = (
     PROJECT / "docs" / f"{name}.md" for name in ("commands", "gateway", "gms", "kms", "mikey")
 )
-PAGES = [README, *sorted((PROJECT / "docs").glob("*.md"))]
+PAGES = [README, CONTRIBUTING, SECURITY, *sorted((PROJECT / "docs").glob("*.md"))]
 
 # What nobody types here, and why.
 NOT_TYPED = {
-    (README, "Two commands"): "`make test` would begin this test anew; the demo has tests of its own",
+    (README, "See it without hardware"): "`make test` would begin this test anew; the demo has tests of its own",
+    (CONTRIBUTING, "Set up"): "it makes what this test runs in, and begins this test anew",
 }
 READ: list[tuple[Path, str]] = []
 
@@ -124,7 +125,7 @@ def keyed(*names: str, above: int = 0) -> Callable[[Any], bool]:
     return found
 
 
-@reads((README, "A gateway of your own"), (README, "On a board"))
+@reads((README, "A gateway of your own"), (README, "An application"), (README, "Onto the board"))
 async def test_a_newcomer_with_a_board(tmp_path: Path, reading: Reading) -> None:
     """From an empty folder to a board that is let in, runs the application of the page, and is thrown out."""
     clone = tmp_path / "clone"

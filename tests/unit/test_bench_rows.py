@@ -2,11 +2,13 @@
 
 import itertools
 import json
+import re
 import time
 
 import pytest
 
-from tools.bench import octets, schemes
+from tools import PROJECT
+from tools.bench import mls_peer, octets, schemes
 from tools.bench.processor import side_by_side_ms
 from tools.bench.rows import Row, Skipped, as_json, plain, write
 
@@ -124,3 +126,18 @@ def test_a_unicast_exchange_is_counted_with_all_that_protects_it():
     # two tags of 8 octets, two CoAP headers of 4, two tokens of 4, and the code under OSCORE in each
     assert counted > len(ask) + len(answer) + 2 * (8 + 4 + 4 + 1)
     assert octets.unicast_exchange(ask + b"x", answer) == counted + 1
+
+
+def test_the_octets_in_the_readme_are_those_of_the_bench(monkeypatch):
+    def too_slow_for_a_test(slots):
+        raise mls_peer.NotAvailable("MLS takes half a minute")
+
+    monkeypatch.setattr(mls_peer, "remove_one", too_slow_for_a_test)
+    readme = (PROJECT / "README.md").read_text()
+    lines = octets.measure(lambda text: None)
+    rows = [line for line in lines if isinstance(line, Row) and line.name == "one of 1,024 leaves, signed object"]
+    told = dict(re.findall(r"^\| ([^|]+) \| ([\d,]+) \|$", readme, re.MULTILINE))
+    assert told["keycast, one signed datagram"] == f"{rows[0].value:,}"
+    beside = {row.peer: f"{row.peer_value:,}" for row in rows}
+    assert told["logical key hierarchy, in the same signed datagram"] == beside["LKH"]
+    assert told["one message to each board under OSCORE, with its answer"] == beside["unicast, OSCORE"]
