@@ -7,6 +7,7 @@ import pytest
 
 from message_plane.errors import PeerUnreachable
 from message_plane.links import by_scheme
+from message_plane.links.link import DATAGRAM_MIN
 from message_plane.links.memory import Ether, MemoryLink
 from message_plane.links.udp import UdpLink
 from tests.integration.plane_world import LOOPBACK, Party
@@ -97,7 +98,7 @@ async def test_its_size_decides_the_blocks_and_what_fits_in_none_is_refused_befo
 async def test_an_answer_comes_in_blocks_as_small_as_those_of_the_request(world):
     """The peer may be one that takes no larger ones (RFC 7959, 2.3)."""
     ether = Ether()
-    small = MemoryLink(ether, ["gateway:1"], datagram_max=250)
+    small = MemoryLink(ether, ["gateway:1"], datagram_max=DATAGRAM_MIN)
     gateway, server = await world.start([small], [MemoryLink(ether, ["server:1"])])
     server.answer = lambda payload: payload[::-1]
     await gateway.endpoint.connect("cpns-server", "memory:server:1")

@@ -17,6 +17,8 @@ GATEWAY_AND_SERVER = (("home-gw", "gateway"), ("cpns-server", "server"))
 LAMP_AND_GATEWAY = (("lamp", "pne"), ("home-gw", "gateway"))
 NOTES = notes_resource.PATH
 
+pytestmark = pytest.mark.usefixtures("each_link")
+
 
 @contextlib.asynccontextmanager
 async def parties_with_notes(folder, names_and_roles, *, asks=notes_resource.NOTES, answers=notes_resource.NOTES):

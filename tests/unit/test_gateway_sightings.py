@@ -47,7 +47,7 @@ def test_a_board_that_was_never_heard(store: GatewayStore) -> None:
 
 
 def test_what_was_heard_outlives_the_process(store: GatewayStore) -> None:
-    here = Sessions({"lamp": Heard(30.0, "192.0.2.7:5683")}, {"lamp"})
+    here = Sessions({"lamp": Heard(30.0, "udp:192.0.2.7:5683")}, {"lamp"})
     now = Sightings(here, store).of("lamp")  # type: ignore[arg-type]
     assert (now.session, now.age_s, now.address) == (True, 30.0, "192.0.2.7:5683")
     Sightings(here, store).save()  # type: ignore[arg-type]
@@ -56,11 +56,16 @@ def test_what_was_heard_outlives_the_process(store: GatewayStore) -> None:
     assert later.age_s is not None and later.age_s >= 29
 
 
+def test_what_was_heard_on_another_link_than_udp_is_shown_with_its_scheme(store: GatewayStore) -> None:
+    here = Sessions({"lamp": Heard(1.0, "memory:house:1")})
+    assert Sightings(here, store).of("lamp").address == "memory:house:1"  # type: ignore[arg-type]
+
+
 def test_one_transaction_writes_the_news_of_all_boards(store: GatewayStore) -> None:
     with store.transaction():
         for number in range(50):
             store.pn.register(f"lamp.{number}", 1)
-    here = Sessions({f"lamp.{number}": Heard(1.0, "192.0.2.7:5683") for number in range(50)})
+    here = Sessions({f"lamp.{number}": Heard(1.0, "udp:192.0.2.7:5683") for number in range(50)})
     before = store.database.commits
     Sightings(here, store).save()  # type: ignore[arg-type]
     assert store.database.commits == before + 1
@@ -69,7 +74,7 @@ def test_one_transaction_writes_the_news_of_all_boards(store: GatewayStore) -> N
 
 
 def test_a_new_identity_under_an_old_name_was_never_heard(store: GatewayStore) -> None:
-    Sightings(Sessions({"lamp": Heard(1.0, "192.0.2.7:5683")}), store).save()  # type: ignore[arg-type]
+    Sightings(Sessions({"lamp": Heard(1.0, "udp:192.0.2.7:5683")}), store).save()  # type: ignore[arg-type]
     with store.transaction():
         store.pn.set_software("lamp", "0.1.0")
         store.pn.register("lamp", 1)
