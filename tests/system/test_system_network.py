@@ -49,7 +49,7 @@ async def join(board, loss):
     """Join, and try again where the air ate it all: an application's own patience, or that of a person."""
     for seed in itertools.count(100):
         try:
-            await board.command("join", group=SG, timeout_s=60)
+            await board.command("join", group=SG, timeout_s=120)
             return
         except BoardError:
             pass
