@@ -182,7 +182,7 @@ async def test_a_board_with_a_large_heap_opens_them_beside_its_agent(one: Virtua
         await gateway.ready()
         waiting = asyncio.create_task(gateway.notify(notice("first key", "n-1")))
         while not waiting.done():
-            await one.command("status", timeout_s=5)
+            await one.command("status", timeout_s=30)
             await asyncio.sleep(0.05)
         assert (await waiting).code == ""
         assert await one.event("val key")
