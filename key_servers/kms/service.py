@@ -1,7 +1,6 @@
 """What a KMS answers to an authenticated user: resources, and every reason to refuse. HTTP is elsewhere."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -78,7 +77,7 @@ class KeyService:
         """Return the response to `body` (XML, or nothing) that `user` posted to `url`. Raises Refusal."""
         if user.revoked_at is not None:
             raise Refusal(HTTPStatus.FORBIDDEN, ErrorNumber.USER_REVOKED, "The user is revoked.")
-        if not self._limit.take((user.user_uri,), time.monotonic()):
+        if not self._limit.take((user.user_uri,), asyncio.get_running_loop().time()):
             raise Refusal(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 ErrorNumber.TOO_MANY_REQUESTS,
