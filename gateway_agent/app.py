@@ -91,6 +91,7 @@ class GatewayApp:
         self.counters = counters
         self.credentials: SessionStore
         self.endpoint: Endpoint
+        self.uplink: Uplink
         self.gateway: PnGateway
         self.sightings: Sightings
         self._store: GatewayStore | None = None
@@ -108,25 +109,27 @@ class GatewayApp:
         config: GatewayConfig,
         uplink: Uplink | None = None,
         key_messages: KeyMessages | None = None,
+        above: Uplink | None = None,
         counters: Counter[str] | None = None,
     ) -> "GatewayApp":
         """Take the store, the ports and the radios; nothing is answered before `start`.
 
         `uplink`: in place of the one that the configuration asks for. `key_messages`: for PNEs that are VAL clients
-        (`val_client.board_users.BoardUsers`). `counters` counts what happens, by name.
+        (`val_client.board_users.BoardUsers`). `above`: asked instead of the uplink, which it asks in turn
+        (`val_client.uplink.ValClientUplink`). `counters` counts what happens, by name.
 
         Raises GatewayError, StoreInUse, StoreDamaged, PlaneError: each one sentence with the next step.
         """
         identity, signing_key = own_keys(config)
         app = cls(config, identity, signing_key, Counter() if counters is None else counters)
         try:
-            await app._open(uplink, key_messages)
+            await app._open(uplink, key_messages, above)
         except BaseException:
             await app.close()
             raise
         return app
 
-    async def _open(self, uplink: Uplink | None, key_messages: KeyMessages | None) -> None:
+    async def _open(self, uplink: Uplink | None, key_messages: KeyMessages | None, above: Uplink | None) -> None:
         config, folder = self.config, self.config.gateway.state_dir
         self._air = AllMedia(open_media(config, self.counters), self.counters)
         with contents.keeping(folder / STORE_FOLDER, RESTORE_BACKUP, StoreDamaged):
@@ -142,11 +145,12 @@ class GatewayApp:
         )
         if uplink is None:
             uplink = self._uplink = open_uplink(config.uplink, self.endpoint)
+        self.uplink = uplink
         self.gateway = PnGateway(
             pn_id=config.gateway.pn,
             gateway_id=config.gateway.id,
             store=self._store,
-            uplink=uplink,
+            uplink=above or uplink,
             unicast=PneSessions(self.endpoint),
             air=self._air,
             signer=self.signing_key,

@@ -1,7 +1,7 @@
 """The composition of a VAL client in a gateway: keys from the KMS, profile, GMKs, and the uplink of the PN GW.
 
 val_client = await ValClientApp.open(config, folder, pn_id, handle_server, send_key_message, counters)
-app = await GatewayApp.open(gateway_config, val_client.uplink, val_client.boards)
+app = await GatewayApp.open(gateway_config, above=val_client.uplink, key_messages=val_client.boards)
 await val_client.start()
 ...
 await val_client.close()
@@ -20,7 +20,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cpns import tuning
 from gateway_agent import event_log
-from gateway_agent.core.ports import Uplink
 from gateway_agent.errors import GatewayError
 from gateway_agent.store.errors import StoreDamaged
 from gateway_agent.val_client.board_users import BoardUser, BoardUsers, Send
@@ -33,7 +32,7 @@ from gateway_agent.val_client.kms_client import KmsClient
 from gateway_agent.val_client.server_access import GmsAccess, KmsAccess, ServerAccess
 from gateway_agent.val_client.servers import Servers
 from gateway_agent.val_client.steady_clock import SteadyClock
-from gateway_agent.val_client.uplink import HandleServer, MappedGroup, ValClientUplink
+from gateway_agent.val_client.uplink import AskServer, HandleServer, MappedGroup, ValClientUplink
 from mikey_sakke.group_configuration import URI_MAX, NotifyResponse
 from mikey_sakke.kms_faults import KmsFault
 from private_store import folders
@@ -127,14 +126,14 @@ class ValClientApp:
         send_key_message: Send,
         counters: Counter[str],
         *,
-        server: Uplink | None = None,
+        server: AskServer | None = None,
         clock: Callable[[], int] | None = None,
     ) -> Self:
         """Open the files in `folder` (private); nobody is asked before `start`. `clock` returns Unix seconds.
 
         `handle_server` and `send_key_message` are the PN GW's, which may be made later: they are called after `start`
-        only. `counters` counts what PNEs that are VAL clients do. `server`: the CPNS Server of Service Groups that are
-        not mapped. Raises StoreDamaged, ConfigError.
+        only. `counters` counts what PNEs that are VAL clients do. `server` asks the CPNS Server of Service Groups that
+        are not mapped. Raises StoreDamaged, ConfigError.
         """
         clock = clock or (lambda: int(time.time()))
         over = SteadyClock(clock)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from cpns import messages, numbers, tuning
 from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember, Unknown
 from gateway_agent.core.fields import Fields, listed, number, text
-from gateway_agent.core.ports import NoAnswer, Uplink
+from gateway_agent.core.ports import NoAnswer
 from gateway_agent.store.errors import StoreFailed
 from gateway_agent.val_client.bridged_groups import BridgedGroup, BridgedGroups, following, group_key
 from gateway_agent.val_client.client import ValClient
@@ -30,6 +30,8 @@ RETRY_S = 10.0
 LOOK_S = 30.0
 """A GMK whose activation lies ahead becomes the sending key without a message: look that often."""
 
+AskServer = Callable[[bytes], Awaitable[bytes]]
+"""A message of the PN GW to its CPNS Server, and the answer; raises NoAnswer."""
 HandleServer = Callable[[bytes], Awaitable[bytes]]
 """A message of the CPNS Server to the PN GW, and its answer; raises CpnsError."""
 
@@ -58,9 +60,9 @@ class ValClientUplink:
         pn_id: str,
         mappings: list[MappedGroup],
         handle_server: HandleServer,
-        server: Uplink | None = None,
+        server: AskServer | None = None,
     ) -> None:
-        """`handle_server`: the PN GW's, which is called after `start`. `server`: the CPNS Server of all other groups.
+        """`handle_server`: the PN GW's, which is called after `start`. `server` asks the CPNS Server of all others.
 
         Raises ValueError for a group mapped twice.
         """
@@ -116,7 +118,7 @@ class ValClientUplink:
         if fields.get(messages.SG_ID) not in self._by_sg:
             if self._server is None:
                 raise NoAnswer("there is no CPNS Server, and no GMK is mapped to this Service Group")
-            return await self._server.request(message)
+            return await self._server(message)
         try:
             if fields.get(messages.PN_ID, self._pn_id) != self._pn_id:
                 raise NotAllowed("another PN")
@@ -170,7 +172,7 @@ class ValClientUplink:
             with suppress(NotMember):
                 self._leave({**fields, messages.SG_ID: sg_id})
         if self._server is not None:
-            return await self._server.request(message)
+            return await self._server(message)
         return bytes(messages.encode(numbers.RETIREMENT_RESPONSE, {messages.RESULT: numbers.RESULT_SUCCESS}))
 
     async def _version_list(self, fields: Fields) -> bytes:
@@ -185,7 +187,7 @@ class ValClientUplink:
             if foreign := [(version, sg_id) for sg_id, version in named.items() if sg_id not in self._by_sg]:
                 rest[messages.VERSION_ENTRY] = foreign
             _, answer = messages.decode(
-                await self._server.request(messages.encode(numbers.VERSION_LIST_REQUEST, rest)),
+                await self._server(messages.encode(numbers.VERSION_LIST_REQUEST, rest)),
                 tuning.UPLINK_MESSAGE_MAX,
             )
             if answer[messages.RESULT] != numbers.RESULT_SUCCESS:

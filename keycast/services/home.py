@@ -93,6 +93,9 @@ async def open_home(
     async def send_key_message(pne_id: str, key_message: bytes) -> None:
         await app.gateway.send_key_message(pne_id, key_message)
 
+    async def ask_server(message: bytes) -> bytes:
+        return await app.uplink.request(message)
+
     folders.make(state)
     async with AsyncExitStack() as stack:
         stack.enter_context(state_copies.gateway_state(state))
@@ -119,11 +122,16 @@ async def open_home(
                     handle_server,
                     send_key_message,
                     counters,
-                    server=uplink,
+                    server=ask_server,
                 )
                 stack.push_async_callback(val_client.close)
-            uplink = val_client.uplink
-        app = await GatewayApp.open(config, uplink, val_client.boards if val_client else None, counters)
+        app = await GatewayApp.open(
+            config,
+            uplink,
+            val_client.boards if val_client else None,
+            val_client.uplink if val_client else None,
+            counters,
+        )
         stack.push_async_callback(app.close)
         if server is not None and gateway_id not in {gateway.gateway_id for gateway in server.gateways()}:
             server.register_gateway(gateway_id, config.gateway.pn, is_open=True)

@@ -3,8 +3,10 @@
 from cpns import messages, numbers
 from gateway_agent.config.load import load
 from gateway_agent.control import SOCKET_FILE
+from gateway_agent.uplinks import by_kind
 from key_servers.cpns_server.config import ServerConfig
 from keycast.services.home import open_home
+from tests.unit import toy_uplink
 from tests.unit.home_world import SG, ask, configured
 from tests.waiting import until
 
@@ -29,6 +31,31 @@ async def test_an_embedded_server_delivers_once_the_gateway_has_started(tmp_path
         await home.start()
         await until(lambda: (numbers.GROUP_KEY_DELIVERY_REQUEST, True) in heard)
         assert all(has_started for _, has_started in heard)
+
+
+SEAL = """kind = "toy"
+[seal]
+kms = {url = "http://127.0.0.1:1", kms_uri = "kms.example.org", user_uri = "sip:gw@example.org", token = "t"}
+cms = {url = "http://127.0.0.1:1", token = "t"}
+gms = [{url = "http://127.0.0.1:1", token = "t", gms_uri = "gms.example.org"}]
+groups = [{group = "sip:crew@example.org", sg_id = "home/crew"}]
+"""
+
+
+async def test_a_val_client_asks_the_server_of_the_uplink_about_groups_that_are_not_its_own(tmp_path, monkeypatch):
+    monkeypatch.setitem(by_kind.KINDS, "toy", "tests.unit.toy_uplink")
+    path = configured(tmp_path)
+    path.write_text(path.read_text().replace('kind = "embedded"\n', SEAL))
+    path.chmod(0o600)
+    async with open_home(load(path)) as home:
+        uplink = toy_uplink.made.pop()
+        home.app.gateway.administration.register_pne("lamp")
+        octets = messages.encode(numbers.JOIN_REQUEST, {messages.PNE_ID: "lamp", messages.SG_ID: SG})
+        await home.app.gateway.handle_pne("lamp", octets)
+        assert home.server is None and uplink.life == ["asked"]
+        await home.start()
+        assert "started" in uplink.life
+    assert uplink.life[-1] == "closed"
 
 
 async def test_the_server_is_set_up_by_the_configuration_where_nothing_else_is_said(tmp_path):

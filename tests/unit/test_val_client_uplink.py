@@ -246,11 +246,10 @@ async def test_after_a_restore_versions_begin_a_new_epoch(home: Home) -> None:
 async def test_other_service_groups_go_to_the_cpns_server(kms: KmsSecrets, tmp_path: Path) -> None:
     server = Server()
 
-    class Link:
-        async def request(self, message: bytes) -> bytes:
-            return await server.answer(PN, message)
+    async def ask_server(message: bytes) -> bytes:
+        return await server.answer(PN, message)
 
-    home = await Home(kms, tmp_path, Link()).start()
+    home = await Home(kms, tmp_path, ask_server).start()
     server.homes[PN] = home.world
     board = await home.world.board(LAMP, SG, "light")
     await server.rekey("light")
