@@ -171,9 +171,9 @@ class GatewayMachine(RuleBasedStateMachine):
             )
         )
         self.members[sg_id].clear()
-        if group.members.get(PN):
-            group.members[PN].clear()
-            group.revision[PN] += 1
+        members = group.members.get(PN, set())
+        group.revision[PN] += len(members)  # each member that goes is one change
+        members.clear()
 
     @rule(up=st.booleans())
     def housekeeping(self, up):
