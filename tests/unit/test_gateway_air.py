@@ -9,7 +9,7 @@ import pytest
 
 from gateway_agent.radios import by_kind
 from gateway_agent.radios.air import AllMedia
-from gateway_agent.radios.medium import Medium, Repetition, Step
+from gateway_agent.radios.medium import Airing, Medium, Repetition, Step
 from gateway_agent.radios.udp_broadcast import UdpBroadcast
 from tests.unit.scripted_medium import ScriptedMedium
 
@@ -84,10 +84,24 @@ async def test_nothing_leaves_any_medium_after_a_stop(opened: Open, after_s: flo
 @pytest.mark.req("SEC-38")
 async def test_a_stop_reaches_the_radio_before_it_returns(opened: Open) -> None:
     slow = ScriptedMedium(airtime=3.0)
-    aired = Aired(opened(slow))
+    air = opened(slow)
+    aired = Aired(air)
     await asyncio.sleep(1.0)
     aired.on_all_media.stop()
+    assert slow.taken_back == [b"key"] and not air._airings
+    aired.on_all_media.stop()
     assert slow.taken_back == [b"key"]
+
+
+@pytest.mark.req("SEC-38")
+async def test_an_airing_ends_once() -> None:
+    taken_back: list[bool] = []
+    for ways in (("stop", "stop"), ("stop", "end"), ("end", "stop")):
+        airing = Airing(lambda: taken_back.append(True))
+        for way in ways:
+            airing.stop() if way == "stop" else airing.end(True)
+        assert airing.ended.cancelled() == (ways[0] == "stop")
+    assert len(taken_back) == 2
 
 
 @pytest.mark.req("CPNS-GKM-71")

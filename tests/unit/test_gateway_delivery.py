@@ -171,8 +171,10 @@ def test_removal_stops_the_airing_in_the_same_step_and_begins_one_without_the_le
 def test_a_newer_version_stops_the_airing_in_the_same_step():
     state, _ = start({"a": True})
     state, actions = engine.step(state, engine.Superseded(), 0.2, PACING)
-    assert only(actions, engine.StopAiring) and not state.airing
+    assert only(actions, engine.StopAiring) and only(actions, engine.Report) and not state.airing
     assert engine.step(state, engine.MediumBack(frozenset("a")), 1.0, PACING) == (state, ())
+    _, actions = engine.step(start({})[0], engine.Superseded(), 0.2, PACING)
+    assert not any(isinstance(action, engine.Report) for action in actions), "it was reported when it had finished"
 
 
 def test_a_medium_that_comes_back_airs_what_is_still_owed():

@@ -6,8 +6,8 @@ octets or radios: `StartAiring` and `StopAiring` say for whom the key is to be o
 makes the object from the store at that moment and knows how often it is repeated.
 
 Each PNE is in exactly one state. EXCLUDED is final: no action ever names such a PNE again, and an airing that it could
-read is stopped in the same step (SEC-06, SEC-38). A PNE with a GKDK is reached by broadcast until few are missing, then
-by unicast; the others are reached by unicast from the start (Q-19, Q-20).
+read is stopped in the same step. A PNE with a GKDK is reached by broadcast until few are missing, then by unicast; the
+others are reached by unicast from the start (Q-19, Q-20).
 """
 
 from collections.abc import Container, Iterable, Mapping
@@ -412,7 +412,7 @@ def _medium_back(changes: _Changes, pne_ids: frozenset[str], pacing: Pacing) -> 
 
 
 def _removed(changes: _Changes, pne_ids: frozenset[str]) -> None:
-    """They get nothing more. What is on the air they can read, confirmed or not: it is made anew without them."""
+    """They get nothing more (SEC-06). What is on the air they can read: it is made anew without them (SEC-38)."""
     for pne_id in pne_ids & changes.recipients.keys():
         changes.set(pne_id, replace(changes.recipients[pne_id], state=PneState.EXCLUDED, retry_at=inf))
         changes.start = bool(changes.airing)
@@ -472,6 +472,7 @@ def _pulled(changes: _Changes, pne_id: str, now: float, pacing: Pacing) -> None:
 
 
 def _superseded(before: Delivery) -> tuple[Delivery, tuple[Action, ...]]:
+    """End everything, what is on the air too (SEC-38)."""
     asked = frozenset(pne_id for pne_id, recipient in before.recipients.items() if recipient.is_asked)
     after = replace(before, phase=Phase.SUPERSEDED, next_round_at=inf, airing=frozenset())
     cancel = (CancelUnicast(asked),) if asked else ()
