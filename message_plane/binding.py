@@ -1,7 +1,7 @@
-"""May this name be bound to a key? The one rule for every way in (SEC-31): pairing, provisioning, trust, registration.
+"""The rule of when a name may be bound to a key, for every way in (SEC-31): pairing, provisioning, trust, registration.
 
-A name is bound to a key only because a person said that name. One that is taken stays with its key unless the person
-also said that it be replaced, and never goes to an entity of another role.
+A name is bound to a key only because a person said that name. A taken name stays with its key unless the person
+also asked to replace it, and it never goes to an entity of another role.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def require_free(
 ) -> None:
     """Raise NameTaken unless `entity_id` may be bound to another key than that of `holder`, who has the name now.
 
-    `reserved`: the names of those who live on this machine themselves, which nobody else gets. A name that nobody has
-    must be one by `cpns.name_rule`, else RegistrationRefused is raised.
+    `reserved` are the names of the entities on this machine itself, which no other gets. A new name must fit
+    `cpns.name_rule`, else RegistrationRefused is raised.
     """
     if entity_id in reserved:
         raise NameTaken(f"{entity_id!r} is a name that this machine has itself: choose another one")

@@ -34,12 +34,12 @@ class Block:
 
 
 def block_size(exponent: int) -> int:
-    """The octets of a block with this size exponent (SZX: RFC 7959, 2.2)."""
+    """Return the octets of a block with this size exponent (SZX: RFC 7959, 2.2)."""
     return 1 << exponent + 4
 
 
 def exponent_for(datagram_max: int) -> int:
-    """The size exponent of the largest blocks that fit into datagrams of `datagram_max` octets."""
+    """Return the size exponent of the largest blocks that fit into datagrams of `datagram_max` octets."""
     return min(tuning.BLOCK_EXPONENT_MAX, (datagram_max - tuning.AROUND_PAYLOAD).bit_length() - 5)
 
 
@@ -53,7 +53,10 @@ def cut(payload: bytes, number: int, exponent: int) -> tuple[bytes, Block]:
 
 
 def join(so_far: bytes, block: Block, piece: bytes, size_max: int) -> bytes:
-    """`so_far` and the next block. Raises MalformedMessage: out of order, of a wrong size; TooMany: over `size_max`."""
+    """Return `so_far` and the next block.
+
+    Raises MalformedMessage: out of order, of a wrong size; TooMany: over `size_max`.
+    """
     if block.size_exponent > tuning.BLOCK_EXPONENT_MAX:
         raise MalformedMessage(f"a block has at most {block_size(tuning.BLOCK_EXPONENT_MAX)} octets")
     if block.number * block.size != len(so_far):

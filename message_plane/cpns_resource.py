@@ -13,7 +13,7 @@ _XML_OR_CBOR = {numbers.CONTENT_XML: uplink_form.XML_BEGINNING, **_CBOR}
 
 
 def cpns_resource(handler: Handler | None, kind: str = "") -> Resource:
-    """The entry at PATH in the table of resources of a PN GW or CPNS Server; its `kind` is announced if there is one.
+    """Return the entry at PATH in the table of resources of a PN GW or CPNS Server. A `kind` is announced.
 
     A message that lists a whole PN is longer than a datagram may be, so those of the uplink travel in blocks. Boards
     neither send nor get blocks here.

@@ -43,12 +43,12 @@ class Credential:
 
 
 def kid_of(x: bytes) -> bytes:
-    """The look-up hint of the key with x coordinate `x`: 8 octets."""
+    """Return the look-up hint of the key with x coordinate `x`: 8 octets."""
     return hashlib.sha256(x).digest()[:KID_LEN]
 
 
 def ccs_of(entity_id: str, x: bytes) -> bytes:
-    """The CCS octets of an entity with public x coordinate `x` (32 octets). Raises MalformedMessage."""
+    """Return the CCS octets of an entity with public x coordinate `x` (32 octets). Raises MalformedMessage."""
     if not 1 <= len(entity_id.encode()) <= tuning.CREDENTIAL_ID_MAX:
         raise MalformedMessage(f"an entity ID has 1..{tuning.CREDENTIAL_ID_MAX} octets of UTF-8")
     if len(x) != COORDINATE_LEN:
@@ -57,7 +57,7 @@ def ccs_of(entity_id: str, x: bytes) -> bytes:
 
 
 def of(entity_id: str, role: str, x: bytes) -> Credential:
-    """The credential of `entity_id` in `role` with public x coordinate `x`. Raises MalformedMessage.
+    """Return the credential of `entity_id` in `role` with public x coordinate `x`. Raises MalformedMessage.
 
     An x that is no x coordinate of P-256 is refused here, once, so that no handshake meets it.
     """
@@ -72,9 +72,9 @@ def of(entity_id: str, role: str, x: bytes) -> Credential:
 
 
 def parse(ccs: bytes, role: str) -> Credential:
-    """The credential whose CCS octets are `ccs`, in the given role. Raises MalformedMessage.
+    """Return the credential whose CCS octets are `ccs`, in the given role. Raises MalformedMessage.
 
-    Only the one encoding of docs/protocol.md is taken: what is parsed is built again and must give the same octets.
+    Only the encoding of docs/protocol.md is accepted: the result is encoded again and must give the same octets.
     """
     if len(ccs) > CCS_MAX:
         raise MalformedMessage(f"CCS longer than {CCS_MAX} octets")

@@ -65,7 +65,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Established:
-    """What a finished handshake gives. `peer` is the credential that authenticated; IDs are OSCORE's, seen from here.
+    """The result of a finished handshake. `peer` is the credential that authenticated; IDs are OSCORE's, as seen here.
 
     `exporter_key` is PRK_exporter: `export` derives further keys from it.
     """
@@ -110,14 +110,14 @@ class Responder:
         self.message_2 = bytes(_contained(self._lakers.prepare_message_2, _transfer(by_value), c_r))
 
     def offered(self, message_3: bytes) -> Offer:
-        """What message_3 says about its sender: not verified yet. Raises MalformedMessage, HandshakeBroken."""
+        """Return what message_3 says about its sender, unverified. Raises MalformedMessage, HandshakeBroken."""
         _check_ciphertext(message_3, MESSAGE_3_MAX, 18)
         id_cred_i, ead_3 = _contained(self._lakers.parse_message_3, message_3)
         _refuse_critical(ead_3)
         return _offer(bytes(id_cred_i))
 
     def finish(self, peer: Credential, provisional: bool) -> tuple[bytes, Established]:
-        """Verify message_3 against `peer`'s credential: (message_4, what was established). Raises HandshakeBroken."""
+        """Verify message_3 against `peer`'s credential. Returns (message_4, Established). Raises HandshakeBroken."""
         prk_out = bytes(_contained(self._lakers.verify_message_3, peer.ccs))
         message_4 = bytes(_contained(self._lakers.prepare_message_4))
         return message_4, Established(peer, provisional, self.c_i, self.c_r, exporter_key_of(prk_out))
@@ -140,7 +140,7 @@ class Initiator:
         self.message_1 = bytes(_contained(self._lakers.prepare_message_1, c_i))
 
     def message_3(self, message_2: bytes) -> bytes:
-        """Verify message_2; give (encoded C_R ‖ message_3). Raises MalformedMessage, UnknownPeer, HandshakeBroken."""
+        """Verify message_2; return (encoded C_R ‖ message_3). Raises MalformedMessage, UnknownPeer, HandshakeBroken."""
         g_y_and_more = _check_ciphertext(message_2, MESSAGE_2_MAX, 32 + 10)
         _check_point(g_y_and_more[:32])
         c_r, id_cred_r, ead_2 = _contained(self._lakers.parse_message_2, message_2)
@@ -164,7 +164,7 @@ class Initiator:
 
 
 def check_message_1(message_1: bytes) -> bytes:
-    """Check message_1 as far as that costs no point multiplication; give C_I as an OSCORE ID.
+    """Check message_1 as far as that costs no point multiplication; return C_I as an OSCORE ID.
 
     Raises MalformedMessage, WrongSuite.
     """
@@ -190,7 +190,7 @@ def check_message_1(message_1: bytes) -> bytes:
 
 
 def split_message_3(payload: bytes) -> tuple[bytes, bytes]:
-    """(C_R, message_3) of what came to the EDHOC resource (RFC 9528, A.2.1). Raises MalformedMessage."""
+    """Return (C_R, message_3) of what came to the EDHOC resource (RFC 9528, A.2.1). Raises MalformedMessage."""
     c_r, offset = cborlite.decode_prefix(payload)
     if not isinstance(c_r, bytes) or len(c_r) != C_R_LEN:
         raise MalformedMessage(f"C_R has {C_R_LEN} octets")
@@ -210,7 +210,7 @@ def _offer(id_cred: bytes) -> Offer:
 
 
 def _check_ciphertext(message: bytes, longest: int, shortest: int) -> bytes:
-    """The octets of the one CBOR byte string that `message` must be."""
+    """Return the octets of the one CBOR byte string that `message` must be."""
     octets = cborlite.decode(message, longest)
     if not isinstance(octets, bytes) or len(octets) < shortest:
         raise MalformedMessage("EDHOC message is no byte string of the right length")
@@ -234,7 +234,7 @@ def _transfer(by_value: bool) -> Any:
 
 
 def _contained(call: Callable[..., Any], *arguments: Any) -> Any:
-    """Call into lakers; whatever goes wrong there is HandshakeBroken here.
+    """Call into lakers; any error there becomes HandshakeBroken.
 
     lakers' panics arrive as a BaseException of a class that cannot be imported. Its texts hold no secrets.
     """

@@ -38,7 +38,7 @@ from message_plane.uplink_handshake import shake_hands
 __all__ = ["Endpoint", "Peer"]
 
 _HOUSEKEEPING_S = LEASE_MS / 1000 / 4
-COUNT_WHEN_CLOSED_S = 60  # who is started and stopped again and again need not write each time
+COUNT_WHEN_CLOSED_S = 60  # a process that is often started and stopped need not write each time
 _HANDSHAKE_S = 30.0
 
 
@@ -166,7 +166,7 @@ class Endpoint:
             await self._establish(entity_id)
 
     async def ping(self, entity_id: str, *, timeout_s: float) -> bool:
-        """Send an empty message to where requests to `entity_id` go; True if it is answered within `timeout_s`.
+        """Send an empty message to where requests to `entity_id` go. Returns True if it is answered within `timeout_s`.
 
         A router on the way keeps the way open for it (RFC 7252, 4.3). Neither end learns anything of it: anybody could
         send the four octets, and their answer. Raises NoSession, PeerUnreachable (its name is not known).
@@ -185,28 +185,28 @@ class Endpoint:
         return True
 
     def has_session(self, entity_id: str) -> bool:
-        """True while a session with `entity_id` can be used: False too while the store cannot tell that it stands."""
+        """Return True while a session with `entity_id` can be used, False also while the store cannot tell."""
         with suppress(StoreError):
             return self._sessions.to_send(entity_id) is not None
         return False
 
     def in_contact(self, entity_id: str) -> bool:
-        """As `has_session`, but from the end of a handshake on: also while nothing has been sent on the session."""
+        """Return what `has_session` does, but True from the end of a handshake on, before anything was sent."""
         with suppress(StoreError):
             return self._sessions.newest(entity_id) is not None
         return False
 
     def last_heard(self, entity_id: str) -> Heard | None:
-        """When and where something of `entity_id` verified last in this process.
+        """Return when and where a message of `entity_id` verified last in this process.
 
-        None if nothing did, or while the store cannot tell that the session stands.
+        It is None if none did, or while the store cannot tell that the session stands.
         """
         with suppress(StoreError):
             return self._sessions.last_heard(entity_id)
         return None
 
     def entities(self) -> set[str]:
-        """All entities with a session."""
+        """Return all entities with a session."""
         return self._sessions.entities()
 
     def drop(self, entity_id: str) -> asyncio.Task[None]:
@@ -248,7 +248,10 @@ class Endpoint:
         self._sessions.end_provisional()
 
     def credential(self, peer: Peer) -> Credential:
-        """The credential that authenticated on the session that `peer` spoke on. Raises NoSession, StoreError."""
+        """Return the credential that authenticated on the session that `peer` spoke on.
+
+        Raises NoSession, StoreError.
+        """
         session = self._sessions.of(peer)
         if session is None:
             raise NoSession(f"the session with {peer.entity_id!r} is over")
@@ -265,13 +268,13 @@ class Endpoint:
         await self._sessions.admit(session)
 
     def end_when_answered(self, peer: Peer) -> None:
-        """End the session that a provisional `peer` spoke on once it has its answer: it showed a wrong proof."""
+        """End the session of a provisional `peer` once its answer has gone out, because its proof was wrong."""
         session = self._sessions.of(peer)
         if session is not None and session.peer.provisional:
             session.ends_when_answered = True
 
     async def close(self) -> None:
-        """Stop answering, cancel what runs, give the lease back. The store stays open."""
+        """Stop answering, cancel what runs, release the lease. The store stays open."""
         if self._closed:
             return
         self._closed = True
@@ -305,7 +308,7 @@ class Endpoint:
         return await self._outgoing.send(session, await self._address_of(session), path, payload, departed)
 
     async def _address_of(self, session: Session) -> Address:
-        """Where to reach the peer: where `connect` was told, by name perhaps; else where it was heard last."""
+        """Return where to reach the peer: the place that `connect` got, or else where it was heard last."""
         home = self._homes.get(session.entity_id)
         if home is None and session.heard is not None:
             return session.heard
@@ -325,7 +328,7 @@ class Endpoint:
             session.address = session.heard = None
 
     async def _establish(self, entity_id: str) -> None:
-        """One handshake with `entity_id` for all who need it now."""
+        """Make one handshake with `entity_id` for all requests that need it now."""
         if entity_id not in self._homes:
             raise NoSession(f"there is no session with {entity_id!r}, and no address at which to make one")
         await self._handshakes.run(entity_id, lambda: self._shake_hands(entity_id))
@@ -345,7 +348,7 @@ class Endpoint:
         self._incidents.count("handshakes_done")
 
     async def _renew(self, entity_id: str) -> None:
-        """Make the session anew, at most once a minute: what says that it is lost is not authenticated (SEC-27)."""
+        """Make the session anew, at most once a minute: the message that says it is lost has no proof (SEC-27)."""
         now = monotonic()
         if now - self._renewed_at.get(entity_id, -tuning.RENEW_MIN_S) < tuning.RENEW_MIN_S:
             raise NoSession(f"{entity_id!r} has lost the session again: the next handshake waits for its minute")

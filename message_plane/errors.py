@@ -1,13 +1,13 @@
 """What can go wrong on the message plane: one class for each decision a caller can take.
 
-Errors that a peer is told about are `cpns.errors`; these stay at home. No secret ever stands in their text.
+Errors that a peer is told about are in `cpns.errors`; these are for this end. Their text never holds a secret.
 """
 
 from private_store.errors import Faults
 
 
 class PlaneError(Exception):
-    """Base of everything raised by this package for its caller; the text says what to do next where a person can."""
+    """The base class of what this package raises. The text says what a person can do next."""
 
     def __init__(self, what: str, next_step: str = "") -> None:
         super().__init__(f"{what} {next_step}".strip())

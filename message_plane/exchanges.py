@@ -198,11 +198,11 @@ class Exchanges(TokenManager):  # type: ignore[misc]
         self._messages.message_interface = self.links
 
     def next_token(self) -> bytes:
-        """Random, so that who cannot see our requests cannot answer them."""
+        """Return a random token, so that a sender that cannot see our requests cannot answer them."""
         return secrets.token_bytes(TOKEN_LEN)
 
     def process_request(self, request: Any) -> None:
-        """A request came in, neither acknowledged nor answered yet."""
+        """Accept a request that came in; it is neither acknowledged nor answered yet."""
         self._on_request(request)
 
     def accept(self, request: Any) -> None:
@@ -278,7 +278,7 @@ def _name(message: Any) -> _Name:
 
 
 def _nothing() -> None:
-    """A response was rejected: it was not waited for any more."""
+    """Do nothing: a response was rejected that was not waited for any more."""
 
 
 _NO_EXCHANGE = (_nothing, None)

@@ -1,7 +1,7 @@
-"""Who may start a handshake now: limits against floods of message_1 (SEC-21, RFC 9175).
+"""Limits against floods of message_1 (SEC-21, RFC 9175): which peer may start a handshake now.
 
-A stranger's address is believed only once it has sent back an Echo value, so a forged address can neither use up
-the limits of the one it names nor make us compute.
+The address of an unknown peer counts only after it has sent back an Echo value. So a forged address can neither use up
+the limits of the true one nor make this end compute.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Verdict(Enum):
 
 
 class FloodGuard:
-    """Pure: gets addresses and `now` (seconds, monotonic). `key`: 32 random octets, fresh for each run."""
+    """The limits, without I/O. `now` is monotonic seconds; `key` is 32 random octets, fresh for each run."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
@@ -55,12 +55,12 @@ class FloodGuard:
         return Verdict.PROCEED
 
     def echo(self, address: Address, now: float) -> bytes:
-        """The Echo value for this address: time and a MAC over both; nothing is remembered."""
+        """Return the Echo value for this address: time and a MAC over both; nothing is remembered."""
         when = int(now).to_bytes(4, "big")
         return when + self._mac(address, when)
 
     def is_proven(self, address: Address, echo: bytes | None, now: float) -> bool:
-        """True if `echo` shows that the sender receives at this address, or the link vouches for its senders."""
+        """Return True if `echo` shows that the sender receives at this address, or the link vouches for its senders."""
         if not address.echo_proves:
             return True
         if echo is None:

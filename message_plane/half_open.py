@@ -1,8 +1,8 @@
 """Handshakes between message_2 and message_3: few, short-lived, bound to the address they came from (SEC-21, SEC-35).
 
-Those whose address was shown by an Echo value count against that address. Those that nobody has shown share one small
-pool: a forged address costs the one it names nothing. Wherever there is no room newer ones displace older, so that
-nobody, with however many addresses, keeps others out for longer than a handshake is let in (SEC-35).
+Handshakes whose address an Echo value has proven count against that address. The others share one small pool, so a
+forged address costs the true one nothing. Where there is no room a newer one displaces an older one: no sender, with
+however many addresses, can keep others out for longer than a handshake may last (SEC-35).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class HalfOpen:
         return len(self._proven) >= tuning.HALF_OPEN_MAX // 4 or len(self._unproven) >= tuning.HALF_OPEN_UNPROVEN // 4
 
     def add(self, responder: Responder, address: Address, now: float, *, proven: bool) -> None:
-        """Add a handshake, if need be at the cost of the oldest from its address, or of its kind."""
+        """Add a handshake. Where there is no room it displaces the oldest of its address, or of its kind."""
         c_r = responder.c_r
         if proven:
             sender = address.counted_as
@@ -60,7 +60,7 @@ class HalfOpen:
         self._entries[c_r] = _Entry(responder, address.place, now + tuning.HALF_OPEN_S)
 
     def take(self, c_r: bytes, address: Address) -> Responder | None:
-        """The handshake that waits for message_3 under `c_r` from this address; it is no longer in the table.
+        """Return the handshake that waits for message_3 under `c_r` from this address; it is no longer in the table.
 
         Another address finds nothing and ends nothing.
         """
@@ -71,7 +71,7 @@ class HalfOpen:
         return entry.responder
 
     def expire(self, now: float) -> int:
-        """Forget those that waited too long; their number."""
+        """Forget the handshakes that waited too long. Returns their number."""
         late = []
         for c_r, entry in self._entries.items():
             if entry.ends > now:

@@ -15,23 +15,23 @@ def boot_milliseconds() -> int:
 
 
 def boot_id() -> str:
-    """A name for this run of the kernel: times since boot of another run mean nothing."""
+    """Return a name for this run of the kernel: times since boot of another run mean nothing."""
     return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
 
 
 def this_process() -> str:
-    """A name for this process that no other process has had or will have on this machine."""
+    """Return a name for this process that no other process has had or will have on this machine."""
     pid = os.getpid()
     return f"{boot_id()}/{_namespace()}/{pid}/{_started(pid)}"
 
 
 def same_boot(holder: str) -> bool:
-    """True if `holder` was named during this run of the kernel."""
+    """Return True if `holder` was named during this run of the kernel."""
     return holder.split("/")[0] == boot_id()
 
 
 def certainly_gone(holder: str) -> bool:
-    """True if the process named `holder` can never run again. False also when that cannot be seen from here.
+    """Return True if the process named `holder` can never run again. False also when that cannot be seen from here.
 
     A stopped process (SIGSTOP) is not gone.
     """

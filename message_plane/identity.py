@@ -59,7 +59,10 @@ class OwnIdentity:
         return self.credential.x
 
     def private_octets(self) -> bytes:
-        """The private scalar, 32 octets, for the EDHOC library. Do not keep, print or store what this returns."""
+        """Return the private scalar, 32 octets, for the EDHOC library.
+
+        Do not keep, print or store what this returns.
+        """
         return _scalar_of(self._key)
 
     def __repr__(self) -> str:
@@ -88,7 +91,10 @@ class OwnIdentity:
 
     @classmethod
     def kept(cls, path: Path, entity_id: str, role: str, remedy: str) -> OwnIdentity:
-        """The identity in `path`, made if it never was. Raises IdentityError, with `remedy` if it was and is gone."""
+        """Return the identity in `path`, made if it never was.
+
+        Raises IdentityError, with `remedy` if it was and is gone.
+        """
         with contents.keeping(path, remedy, IdentityError):
             return cls.load(path) if os.path.lexists(path) else cls.create(path, entity_id, role)
 
@@ -143,7 +149,7 @@ class BroadcastSigningKey:
 
     @classmethod
     def kept(cls, path: Path, remedy: str, *others: HasPublicX) -> BroadcastSigningKey:
-        """The signing key in `path`, made if it never was. Raises IdentityError, with `remedy` if it is gone."""
+        """Return the signing key in `path`, made if it never was. Raises IdentityError, with `remedy` if it is gone."""
         with contents.keeping(path, remedy, IdentityError):
             return cls.load(path, *others) if os.path.lexists(path) else cls.create(path, *others)
 

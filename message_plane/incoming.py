@@ -249,7 +249,7 @@ class Incoming:
         self._sessions.answered(session)
 
     async def _answer(self, session: Session, inner: Any, exponent: int, left: list[asyncio.Event]) -> Any:
-        """The response, not protected yet, to a verified request. What waits for it to leave is added to `left`.
+        """Return the response, not protected yet, to a verified request. What waits for it to leave is added to `left`.
 
         `exponent`: of the size of the largest blocks on the link of the request.
         """
@@ -337,7 +337,7 @@ class Incoming:
         return response
 
     def _announced(self) -> dict[str, str]:
-        """What `/.well-known/core` tells: the kind of each path that has one."""
+        """Return the body of `/.well-known/core`: the kind of each path that has one."""
         return {path: resource.kind for path, resource in self._resources.items() if resource.kind}
 
 

@@ -115,7 +115,10 @@ class Outgoing:
 
 
 async def _send_in_blocks(exchange: _Exchange, payload: bytes, options: dict[str, Any], exponent: int) -> Any:
-    """The response to the whole of `payload`, in blocks of this size exponent; it may be the first of the answer."""
+    """Return the response to the whole of `payload`, in blocks of this size exponent.
+
+    It may be the first of the answer.
+    """
     if len(payload) <= blockwise.block_size(exponent):
         return await exchange(payload, options)
     for number in itertools.count():
@@ -129,7 +132,7 @@ async def _send_in_blocks(exchange: _Exchange, payload: bytes, options: dict[str
 
 
 async def _receive_in_blocks(exchange: _Exchange, response: Any, options: dict[str, Any], size_max: int) -> bytes:
-    """The whole answer, of which `response` is the first block, or all."""
+    """Return the whole answer, of which `response` is the first block, or all."""
     body = b""
     while True:
         block2 = _successful(response).opt.block2

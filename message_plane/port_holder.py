@@ -29,9 +29,9 @@ class PortHolder:
 
 
 def holders(protocol: str, host: str, port: int) -> list[PortHolder]:
-    """Those who have `port` of the numeric address `host`, or of all addresses. `protocol`: "udp" or "tcp".
+    """Return the processes that have `port` of the numeric address `host`, or of all addresses.
 
-    Empty where that cannot be seen: only root sees into the processes of other users.
+    `protocol` is "udp" or "tcp". The list is empty where that cannot be seen: only root sees processes of other users.
     """
     inodes: set[str] = set()
     for table in (protocol, f"{protocol}6"):
@@ -41,7 +41,7 @@ def holders(protocol: str, host: str, port: int) -> list[PortHolder]:
 
 
 def in_words(protocol: str, host: str, port: int) -> str:
-    """Who has a port, as a sentence says it: "another program, named (process 812)"."""
+    """Return who has a port, as words of a sentence: "another program, named (process 812)"."""
     found = holders(protocol, host, port)
     named = " and ".join(map(str, found[:_NAMED_MAX]))
     more = f" and {len(found) - _NAMED_MAX} more" if len(found) > _NAMED_MAX else ""
@@ -49,7 +49,7 @@ def in_words(protocol: str, host: str, port: int) -> str:
 
 
 def inodes_in(lines: Iterable[str], protocol: str, host: str, port: int) -> set[str]:
-    """The inodes of the sockets in `lines` of /proc/net/udp or tcp that leave no room for one on `host` and `port`."""
+    """Return the inodes of the sockets in `lines` of /proc/net/udp or tcp that occupy `host` and `port`."""
     found = set()
     for line in lines:
         _, local, _, state, _, _, _, _, _, inode, *_ = line.split()
@@ -62,7 +62,7 @@ def inodes_in(lines: Iterable[str], protocol: str, host: str, port: int) -> set[
 
 
 def _address(text: str) -> str:
-    """An address of /proc/net: 32-bit words, each in the machine's own order of octets."""
+    """Return the address that /proc/net writes as `text`: 32-bit words, each in the machine's own order of octets."""
     octets = bytes.fromhex(text)
     if sys.byteorder == "little":
         octets = struct.pack(f">{len(octets) // 4}I", *struct.unpack(f"<{len(octets) // 4}I", octets))

@@ -57,7 +57,7 @@ class Reception:
         self._accept = None
 
     def window_open(self, now: float) -> bool:
-        """True while the pairing window is open."""
+        """Return True while the pairing window is open."""
         return self._accept is not None and now < self._window_ends
 
     def expire(self, now: float) -> None:
@@ -66,7 +66,7 @@ class Reception:
             self._incidents.strange("handshakes_timed_out")
 
     def answer(self, payload: bytes, address: Address, echo: bytes | None, now: float) -> tuple[Any, bool]:
-        """(response, whether something was computed for it, so that a retransmission must get the same)."""
+        """Return (response, whether something was computed for it, so that a retransmission must get the same)."""
         try:
             if payload[:1] == _MESSAGE_1:
                 return self._message_1(payload[1:], address, echo, now)
@@ -130,7 +130,7 @@ class Reception:
         return _edhoc_message(message_4)
 
     def _by_kid(self, kid: bytes) -> list[Credential]:
-        """The candidates for `kid`, which is a hint only (SEC-16), in the order they should be tried; not empty.
+        """Return the candidates for `kid`, which is a hint only (SEC-16), in the order they should be tried; not empty.
 
         The library can verify against one credential for each handshake. Two keys with one kid take 2**32 tries to
         make; then the one that did not fit last time comes last, and the peer's next handshake finds its own.

@@ -43,11 +43,11 @@ class Resource:
     boards: Resource | None = None
 
     def towards(self, role: str) -> Resource:
-        """The resource as it is for peers of `role`."""
+        """Return the resource as it is for peers of `role`."""
         return self.boards if role == ROLE_PNE and self.boards is not None else self
 
     def format_of(self, body: bytes) -> int:
-        """The content format that `body` is sent under. Raises ValueError if it is in none of `formats`."""
+        """Return the content format that `body` is sent under. Raises ValueError if it is in none of `formats`."""
         for content_format, beginning in self.formats.items():
             if body.startswith(beginning):
                 return content_format

@@ -38,7 +38,7 @@ class Peer:
 
 
 def parse_option(value: bytes) -> tuple[int, bytes]:
-    """(sequence number, kid) in the OSCORE option of a request (RFC 8613, 6.1). Raises MalformedMessage.
+    """Return (sequence number, kid) in the OSCORE option of a request (RFC 8613, 6.1). Raises MalformedMessage.
 
     No kid context and no group flag: nothing of ours sends them.
     """
@@ -121,7 +121,7 @@ class Session(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
         return self.ended or not (self.peer.provisional or self._stands(self.credential))
 
     def worn_out(self, now: float) -> bool:
-        """True when the session has lived its 30 days (SEC-36; `now` is monotonic) or sent its 2^20 messages."""
+        """Return True when the session has lived its 30 days (SEC-36; `now` is monotonic) or sent its 2^20 messages."""
         return self.sender_sequence_number >= tuning.SESSION_NUMBERS_MAX or now - self._begun > tuning.SESSION_LIFE_S
 
     @property
@@ -130,7 +130,7 @@ class Session(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
         return self.sender_sequence_number >= self.ceiling
 
     def next_block(self) -> RaiseCeiling:
-        """What must be committed before more numbers may be used; then call `block_reserved` with it."""
+        """Return what must be committed before more numbers may be used; `block_reserved` gets it afterwards."""
         return RaiseCeiling(self.recipient_id, self.ceiling + tuning.NUMBERS_STEP)
 
     def block_reserved(self, block: RaiseCeiling) -> None:
@@ -178,7 +178,7 @@ class Session(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
         return (int.from_bytes(parts, "big") ^ self._common_iv_number).to_bytes(alg.iv_bytes, "big")
 
     def _split_message(self, message: Any, request_id: Any) -> tuple[Any, bytes]:
-        """All of our options are encrypted (class E), so nothing needs to be copied and sorted out."""
+        """Return the options as they are: all of ours are encrypted (class E), so none is sorted out."""
         plaintext = bytes([message.code]) + message.opt.encode()
         if message.payload:
             plaintext += b"\xff" + message.payload

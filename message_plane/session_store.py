@@ -179,7 +179,7 @@ class SessionStore:
         return True
 
     def require_bindable(self, credential: Credential, *, replace: bool, reserved: Collection[str] = ()) -> bool:
-        """What `bind` would do, without doing it: True if it would change something. Raises as `bind`."""
+        """Return True if `bind` would change something, without doing it. Raises as `bind` does."""
         with self._reader() as view:
             return self._judged(view, credential, replace, reserved) != credential
 
@@ -197,7 +197,7 @@ class SessionStore:
         self._edits += 1
 
     def pairings(self) -> set[str]:
-        """All entities that were let in by pairing and have not been heard of since (`set_paired`)."""
+        """Return all entities that were let in by pairing and have not been heard of since (`set_paired`)."""
         with self._reader() as view:
             return {row[0] for row in view.execute("SELECT entity_id FROM credential WHERE pairing").fetchall()}
 
@@ -214,12 +214,12 @@ class SessionStore:
         return known
 
     def credential(self, entity_id: str) -> Credential | None:
-        """The registered credential of `entity_id`."""
+        """Return the registered credential of `entity_id`."""
         with self._reader() as view:
             return self._credential(view, entity_id)
 
     def stands(self, credential: Credential) -> bool:
-        """True while `credential` is what is registered under its entity ID: what was made with it may be used.
+        """Return True while `credential` is what is registered under its entity ID: what was made with it may be used.
 
         Cheap, as it is asked again and again about every message: other processes register and unregister too
         (SEC-32). So the file is asked each time whether anybody has committed anything to it since, which costs half
@@ -241,7 +241,7 @@ class SessionStore:
             return stands
 
     def candidates(self, kid: bytes) -> list[Credential]:
-        """All registered credentials with this kid: a hint, so perhaps several (SEC-16)."""
+        """Return all registered credentials with this kid: a hint, so perhaps several (SEC-16)."""
         with self._reader() as view:
             rows = view.execute(
                 "SELECT entity_id, role, x, ccs, kid FROM credential WHERE kid = ? ORDER BY entity_id", (kid,)
@@ -249,7 +249,7 @@ class SessionStore:
         return [Credential(*row) for row in rows]
 
     def registered(self) -> list[Credential]:
-        """All registered credentials."""
+        """Return all registered credentials."""
         with self._reader() as view:
             rows = view.execute("SELECT entity_id, role, x, ccs, kid FROM credential").fetchall()
         return [Credential(*row) for row in rows]
@@ -308,7 +308,7 @@ class SessionStore:
     # Contexts
 
     def contexts(self) -> list[StoredContext]:
-        """All contexts, oldest first. To be used by the holder of the lease only."""
+        """Return all contexts, oldest first. To be used by the holder of the lease only."""
         with self._reader() as view:
             rows = view.execute(
                 "SELECT recipient_id, sender_id, entity_id, master_secret, master_salt, established, sender_ceiling,"
@@ -339,7 +339,7 @@ class SessionStore:
                 self._file.probe()
 
     def image(self) -> bytes:
-        """The octets of a file like this one for a backup: the credentials, and no context (SEC-02)."""
+        """Return the octets of a file like this one for a backup: the credentials, and no context (SEC-02)."""
         with self._writing:
             return self._file.image("DELETE FROM oscore_context", "UPDATE lease SET holder = NULL, expires = 0")
 
@@ -347,7 +347,7 @@ class SessionStore:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """What SQLite cannot do becomes a StoreError."""
+        """Turn an error of SQLite into a StoreError."""
         try:
             yield
         except sqlite3.Error as error:
@@ -369,7 +369,10 @@ class SessionStore:
     def _judged(
         self, database: sqlite3.Connection, credential: Credential, replace: bool, reserved: Collection[str]
     ) -> Credential | None:
-        """The credential that has the name now, if `credential` may take it. Raises NameTaken, RegistrationRefused."""
+        """Return the credential that has the name now, if `credential` may take it.
+
+        Raises NameTaken, RegistrationRefused.
+        """
         self._require_own_key(database, credential)
         present = self._credential(database, credential.entity_id)
         if present != credential:

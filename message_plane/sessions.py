@@ -95,12 +95,15 @@ class Sessions:
         return self._lease.valid
 
     def by_recipient_id(self, recipient_id: bytes) -> Session | None:
-        """The session whose peer sends this kid, unless it has worn out. `Session.unprotect` asks if it is over."""
+        """Return the session whose peer sends this kid, unless it has worn out.
+
+        `Session.unprotect` asks if it is over.
+        """
         session = self._by_recipient_id.get(recipient_id)
         return None if session is None or session.worn_out(monotonic()) else session
 
     def to_send(self, entity_id: str) -> Session | None:
-        """The session to send on: ours to confirm if we initiated it, else the one the peer has used.
+        """Return the session to send on: ours to confirm if we initiated it, else the one the peer has used.
 
         Raises StoreError.
         """
@@ -112,7 +115,7 @@ class Sessions:
         return None if session is None or session.over or session.worn_out(monotonic()) else session
 
     def newest(self, entity_id: str) -> Session | None:
-        """The session of the newest handshake with the registered `entity_id`. Raises StoreError."""
+        """Return the session of the newest handshake with the registered `entity_id`. Raises StoreError."""
         for table in (self._candidates, self._live):
             session = table.get(entity_id)
             if session is not None and not session.over:
@@ -120,12 +123,12 @@ class Sessions:
         return None
 
     def of(self, peer: Peer) -> Session | None:
-        """The very session that `peer` spoke on, unless it is over. Raises StoreError."""
+        """Return the very session that `peer` spoke on, unless it is over. Raises StoreError."""
         session = self._by_recipient_id.get(peer.session)
         return None if session is None or session.over else session
 
     def entities(self) -> set[str]:
-        """All entities with a live session or a candidate."""
+        """Return all entities with a live session or a candidate."""
         both = (*self._live.values(), *self._candidates.values())
         return {session.entity_id for session in both if not session.over}
 
@@ -142,7 +145,10 @@ class Sessions:
         return Heard(monotonic() - (newest.heard_at or 0.0), newest.stored.place or "")
 
     def unused_id(self, length: int, taken: Callable[[bytes], bool] = lambda _: False) -> bytes:
-        """A random recipient ID that no session has, for which `taken` is False. Lengths are those of C_I and C_R."""
+        """Return a random recipient ID that no session has, for which `taken` is False.
+
+        Lengths are those of C_I and C_R.
+        """
         if length not in (C_I_LEN, C_R_LEN):
             raise ValueError("length of C_I or C_R wanted")
         while True:
@@ -316,7 +322,10 @@ class Sessions:
         self._by_recipient_id[session.recipient_id] = session
 
     async def _promote(self, session: Session, address: Address) -> bool:
-        """The live one ends only now that something has verified on the candidate (SEC-21). False if it is over."""
+        """Return the live one ends only now that something has verified on the candidate (SEC-21).
+
+        False if it is over.
+        """
         entity_id = session.entity_id
         before = self._live.get(entity_id)
         if session.ceiling == 0:  # the peer initiated: not on disk yet

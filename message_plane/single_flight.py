@@ -19,7 +19,7 @@ class SingleFlight(Generic[T]):
         return key in self._running
 
     async def run(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """The result of `work()`, or of its run that is under way. Raises what it raises."""
+        """Return the result of `work()`, or of its run that is under way. Raises what it raises."""
         task = self._running.get(key)
         if task is None:
             task = self._running[key] = asyncio.get_running_loop().create_task(work())

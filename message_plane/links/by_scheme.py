@@ -27,15 +27,18 @@ class LinkKind(Protocol):
     SECTION: type[BaseModel]
 
     def link_of(self, section: Any) -> Link[Any]:
-        """The link that a section describes. It is not open yet."""
+        """Return the link that a section describes. It is not open yet."""
         ...
 
 
 def kind(scheme: str) -> LinkKind:
-    """The module of the kind called `scheme`. Raises KeyError, and ImportError if what it needs is not installed."""
+    """Return the module of the kind called `scheme`.
+
+    Raises KeyError, and ImportError if what it needs is not installed.
+    """
     return cast(LinkKind, import_module(LINKS[scheme]))
 
 
 def links_of(sections: Mapping[str, BaseModel]) -> list[Link[Any]]:
-    """The links that `sections` describe, by scheme, in this order; none is open yet. Raises as `kind`."""
+    """Return the links that `sections` describe, by scheme, in this order; none is open yet. Raises as `kind`."""
     return [kind(scheme).link_of(section) for scheme, section in sections.items()]

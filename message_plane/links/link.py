@@ -100,7 +100,7 @@ class Link(ABC, Generic[A]):
 
     @abstractmethod
     async def find(self, place: str) -> A:
-        """The address of a place, in which a name may stand that is looked up. Raises PeerUnreachable."""
+        """Return the address of a place, in which a name may stand that is looked up. Raises PeerUnreachable."""
 
     @abstractmethod
     async def close(self) -> None:

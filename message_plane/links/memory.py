@@ -178,6 +178,6 @@ _ethers: WeakValueDictionary[str, Ether] = WeakValueDictionary()
 
 
 def link_of(section: MemorySection) -> MemoryLink:
-    """The link that listens to each name of `section`, in the ether that all sections with its name share."""
+    """Return the link that listens to each name of `section`, in the ether that all sections with its name share."""
     ether = _ethers.get(section.ether) or _ethers.setdefault(section.ether, Ether())
     return MemoryLink(ether, section.listen, reliable=section.reliable, datagram_max=section.datagram_max)

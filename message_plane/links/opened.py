@@ -41,7 +41,7 @@ class OpenLinks(interfaces.MessageInterface):  # type: ignore[misc]
         return [place for link in self._links for place in link.places]
 
     async def find(self, place: str) -> Address:
-        """The address of `place`, on the first link of its scheme. Raises PeerUnreachable."""
+        """Return the address of `place`, on the first link of its scheme. Raises PeerUnreachable."""
         scheme = place.partition(":")[0]
         for link in self._links:
             if link.scheme == scheme:

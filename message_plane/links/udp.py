@@ -36,12 +36,12 @@ _ANCILLARY_MAX = 128
 
 
 def place_of(host: str, port: int) -> str:
-    """The place of a UDP port of a numeric or named host, for example `udp:192.168.1.10:5683`."""
+    """Return the place of a UDP port of a numeric or named host, for example `udp:192.168.1.10:5683`."""
     return f"{_SCHEME}:[{host}]:{port}" if ":" in host else f"{_SCHEME}:{host}:{port}"
 
 
 def host_and_port(place: str) -> tuple[str, int]:
-    """The host, numeric or a name, and the port of a place of UDP. Raises ValueError if it is none."""
+    """Return the host, numeric or a name, and the port of a place of UDP. Raises ValueError if it is none."""
     found = _PLACE.fullmatch(place)
     if found is None:
         raise ValueError(f"{place!r} is no place of UDP, such as udp:192.168.1.10:5683")
@@ -178,7 +178,7 @@ class UdpLink(Link[UdpAddress]):
         address.socket.sendto(datagram, address.target)
 
     async def find(self, place: str) -> UdpAddress:
-        """The address of a numeric or named host, reached from the first socket of its family."""
+        """Return the address of a numeric or named host, reached from the first socket of its family."""
         try:
             host, port = host_and_port(place)
             found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)
@@ -232,12 +232,12 @@ SECTION = UdpSection
 
 
 def link_of(section: UdpSection) -> UdpLink:
-    """The link that listens on each address of `section`."""
+    """Return the link that listens on each address of `section`."""
     return UdpLink([(host, section.port) for host in section.listen])
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A socket for messages, bound to a numeric address. Raises PortInUse, CannotListen."""
+    """Return a socket for messages, bound to a numeric address. Raises PortInUse, CannotListen."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
@@ -262,7 +262,7 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 def _is_neighbour(sock: socket.socket, host: str, interface: int, local: bytes) -> bool:
-    """True if `host` is in the network that our address `local` has on `interface`.
+    """Return True if `host` is in the network that our address `local` has on `interface`.
 
     Where two interfaces are in one network the routing table knows one of them only, perhaps the one without a cable.
     """
