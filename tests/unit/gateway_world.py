@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from cpns import beacon, broadcast_object, messages, numbers, proof
 from cpns.broadcast_encryption.gkdk import GkdkRecord
-from cpns.errors import CpnsError
+from cpns.errors import CpnsError, NotMember
 from gateway_agent.core.delivering.delivery import Pacing
 from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.core.pn_gateway import PnGateway
@@ -196,6 +196,7 @@ class ServerGroup:
     members: dict[str, set[str]] = field(default_factory=dict)  # PN -> PNEs
     revision: Counter = field(default_factory=Counter)
     accepted: Counter = field(default_factory=Counter)
+    left: set[str] = field(default_factory=set)  # by a LeaveRequest, which may come again
 
 
 class Server:
@@ -224,6 +225,7 @@ class Server:
             members = group.members.setdefault(pn_id, set())
             if fields[messages.PNE_ID] not in members:
                 members.add(fields[messages.PNE_ID])
+                group.left.discard(fields[messages.PNE_ID])
                 group.revision[pn_id] += 1
             more = {messages.SG_ID: sg_id, messages.VERSION: group.version, messages.PROTECTION: 2}
             return messages.encode(code + 1, {**ok, **more, messages.REVISION: group.revision[pn_id]})
@@ -231,7 +233,10 @@ class Server:
             group = self.group(sg_id)
             if fields[messages.PNE_ID] in group.members.setdefault(pn_id, set()):
                 group.members[pn_id].discard(fields[messages.PNE_ID])
+                group.left.add(fields[messages.PNE_ID])
                 group.revision[pn_id] += 1
+            elif fields[messages.PNE_ID] not in group.left:
+                return messages.failure(code, NotMember("it was put out"))
             return messages.encode(code + 1, {**ok, messages.SG_ID: sg_id, messages.REVISION: group.revision[pn_id]})
         if code == numbers.RETIREMENT_REQUEST:
             for group in self.groups.values():
