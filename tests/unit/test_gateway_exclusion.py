@@ -243,6 +243,7 @@ async def test_retiring_a_board_is_a_leave_from_each_group_and_shows_as_exposed(
     left = [fields for code, fields in world.server.heard if code == numbers.LEAVE_REQUEST]
     assert sorted(fields[messages.SG_ID] for fields in left) == ["door", "light"]
     assert {fields[messages.PNE_ID] for fields in left} == {"lamp"}
+    await world.server.inventory("light")  # as a Server does after each change
     await world.server.rekey("light")
     await world.delivered("light")
     assert {status.group.sg_id: status.group.exposed for status in world.gateway.administration.groups()} == {
@@ -430,6 +431,30 @@ async def test_a_request_that_changes_nothing_does_not_stand_for_a_list_that_is_
     assert messages.GROUP_KEY not in await lamp.pull("light", version=0)
     await world.server.inventory("light")
     assert (await lamp.pull("light"))[messages.ERROR] == numbers.ERROR_NOT_MEMBER
+
+
+@pytest.mark.req("SEC-06")
+async def test_a_leave_that_is_told_twice_does_not_stand_for_a_list_that_is_missing(world, monkeypatch):
+    """The Server has counted it the first time, when its answer was lost; what it counts since is another removal."""
+    lamp, _, _ = [await world.board(name, "light") for name in ("lamp", "door", "other")]
+    answer, told = world.server.answer, []
+
+    async def lost(pn_id, message):
+        told.append(await answer(pn_id, message))
+        raise NoAnswer("the answer was lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.server, "answer", lost)
+        world.gateway.administration.retire_pne("door", Cause.LOST)
+        await world.until(lambda: told)
+    await world.server.inventory("light")
+    group = world.server.group("light")
+    group.members[PN].discard("lamp")
+    group.revision[PN] += 1
+    await world.gateway.tick()
+    assert world.store.inventory.is_behind("light")
+    await world.server.rekey("light")
+    assert messages.GROUP_KEY not in await lamp.pull("light", version=0)
 
 
 @pytest.mark.req("SEC-06")

@@ -73,6 +73,7 @@ class Membership:
         self._revision_missing = revision_missing
         self._expulsions = expulsions
         self._turns = Turns()
+        self._unasked_leaves: set[tuple[str, str]] = set()  # (SG ID, PNE ID): the Server counts each as a change
         self._retirement_turns = Turns()
         self._retired: Counter[str] = Counter()  # how often each name was, since the start
         self._tell = tell
@@ -208,6 +209,7 @@ class Membership:
             for sg_id in sg_ids:
                 self._remove(sg_id, [pne_id])
                 self._store.pn.add_pending_leave(sg_id, pne_id)
+                self._unasked_leaves.add((sg_id, pne_id))
         self._retired[pne_id] += 1
         self._unicast.drop(pne_id)
         self._changes.reset(pne_id)
@@ -234,6 +236,10 @@ class Membership:
             request = {messages.PNE_ID: pne_id, messages.SG_ID: sg_id, messages.PN_ID: self._pn().pn_id}
             revision: int | None = None
             async with self._turns.of(sg_id):
+                if not self._store.pn.has_pending_leave(sg_id, pne_id):
+                    continue  # it was told while we waited
+                is_first = (sg_id, pne_id) in self._unasked_leaves
+                self._unasked_leaves.discard((sg_id, pne_id))
                 try:
                     answer = await ask(self._uplink, numbers.LEAVE_REQUEST, request)
                     revision = optional_number(answer, messages.REVISION)
@@ -242,7 +248,7 @@ class Membership:
                         raise
                 with self._store.transaction():
                     self._store.pn.remove_pending_leave(sg_id, pne_id)
-                    self._advance(sg_id, revision, changed=True)
+                    self._advance(sg_id, revision, changed=is_first)
                 self._deliveries.membership_caught_up(sg_id)
 
     async def send_pending_retirements(self) -> None:
