@@ -41,8 +41,10 @@ LONG_S = {
     "tests/integration/test_seal_commands.py": 25,
     "tests/unit/test_keycast_mikey.py": 25,
     "tests/unit/test_server_crash.py": 20,
+    "tests/unit/test_house_decision_pages.py": 15,
+    "tests/unit/test_house_shards.py": 15,
 }
-EACH_TEST_S = {"system": 1.5, "portable": 0.5, "integration": 0.3}
+EACH_TEST_S = {"system": 1.5, "property": 1.5, "portable": 0.5, "integration": 0.3}
 
 # Names of network namespaces (`ip netns`) are kept in /run, so each process has a /run of its own as well.
 MAKE_NETWORK = """
