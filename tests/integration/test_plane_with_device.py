@@ -127,6 +127,8 @@ async def test_a_further_resource_travels_in_blocks_to_and_from_a_board(connecte
     assert await gateway.endpoint.request("lamp", body, resource=notes_resource.PATH) == body.upper()
     asking = lambda: blocks.ask(agent.session, notes_board.OPTIONS, body, notes_board.SIZE)  # noqa: E731
     assert await agent.perform(asking) == body.upper()
+    small = lambda: blocks.ask(agent.session, notes_board.OPTIONS, body[:300], 300, 2)  # noqa: E731
+    assert await agent.perform(small) == body[:300].upper()
     assert await gateway.ask("lamp", b"\xa0key") == b"\xa1\xa0key"
 
 

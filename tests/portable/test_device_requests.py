@@ -27,27 +27,29 @@ def sent(world, options, octets=b"", code=2):
     return world.perform(world.agent.requests.answer(code, options, octets))
 
 
-def block(number, more):
-    return bytes((number << 4 | more << 3 | 6,))
+def block(number, more, exponent=6):
+    value = number << 4 | more << 3 | exponent
+    return value.to_bytes(1 if value < 256 else 2, "big")
 
 
-def in_blocks(world, body, tag=b"t"):
+def in_blocks(world, body, tag=b"t", exponent=6):
     """Send `body` in blocks and fetch the answer in blocks."""
+    size = 16 << exponent
     options = list(notes_board.OPTIONS)
     options.append((TAG, tag))
-    for start in range(0, max(len(body), 1), 1024):
-        more = start + 1024 < len(body)
+    for start in range(0, max(len(body), 1), size):
+        more = start + size < len(body)
         asked = list(options)
-        asked.append((BLOCK1, block(start // 1024, more)))
-        code, found, piece = sent(world, asked, body[start : start + 1024])
+        asked.append((BLOCK1, block(start // size, more, exponent)))
+        code, found, piece = sent(world, asked, body[start : start + size])
         assert option(found, BLOCK1) == asked[-1][1]
         if code != (CONTINUE if more else CHANGED):
             return code, b""
     answer, number = piece, 0
-    while (option(found, BLOCK2) or b"\0")[0] & 8:
-        assert (code, option(found, BLOCK2)) == (CHANGED, block(number, True))
+    while (option(found, BLOCK2) or b"\0")[-1] & 8:
+        assert (code, option(found, BLOCK2)) == (CHANGED, block(number, True, exponent))
         number += 1
-        code, found, piece = sent(world, options[:2] + [(TAG, tag), (BLOCK2, block(number, False))])
+        code, found, piece = sent(world, options[:2] + [(TAG, tag), (BLOCK2, block(number, False, exponent))])
         answer += piece
     return code, answer
 
@@ -59,6 +61,7 @@ def test_a_further_resource_answers_in_one_datagram_and_in_blocks():
     for length in (1, 1024, 1025, 2048, notes_board.SIZE):
         body = (b"milk, eggs; " * (length // 12 + 1))[:length]
         assert in_blocks(world, body) == (CHANGED, body.upper())
+    assert in_blocks(world, body[:1500], exponent=2) == (CHANGED, body[:1500].upper())
     assert sent(world, notes_board.OPTIONS, b"milk")[2] == b"MILK"
 
 
@@ -77,7 +80,7 @@ def test_what_a_resource_does_not_take_is_refused():
     assert sent(world, notes_board.OPTIONS + [(BLOCK1, block(4, True))], full)[0] == TOO_LARGE
     assert sent(world, notes_board.OPTIONS + [(BLOCK1, block(5, False))], full)[0] == BAD_REQUEST  # it is over
     assert sent(world, notes_board.OPTIONS + [(BLOCK2, block(1, False))])[0] == BAD_REQUEST  # no answer is kept
-    for wrong in (b"\x0d", bytes(4), b"\x0f"):
+    for wrong in (b"\x0d", bytes(4), b"\x0f"):  # too small for this body, too long, too large
         assert sent(world, notes_board.OPTIONS + [(BLOCK1, wrong)], full)[0] == BAD_REQUEST
 
 
