@@ -7,13 +7,12 @@ import os
 from pathlib import Path
 from typing import Any, Protocol
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from cpns import name_rule, tuning
-from cpns.errors import CpnsError, NotAuthentic
+from cpns.errors import CpnsError
 from message_plane import credentials
 from message_plane.errors import IdentityError
 from private_store import contents, files
@@ -163,18 +162,6 @@ class BroadcastSigningKey:
         signing = cls(_key_from(fields, Path(path)), epoch)
         require_distinct(signing, *others)
         return signing
-
-
-def verify(public: bytes, message: bytes, signature: bytes) -> None:
-    """Check an ES256 signature (64 octets) under `public` (x ‖ y, 64 octets). Raises NotAuthentic."""
-    if len(public) != PUBLIC_LEN or len(signature) != SIGNATURE_LEN:
-        raise NotAuthentic("signature or key of a wrong length")
-    r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
-    try:
-        key = ec.EllipticCurvePublicKey.from_encoded_point(_CURVE, b"\x04" + public)
-        key.verify(encode_dss_signature(r, s), message, _ES256)
-    except (InvalidSignature, ValueError):
-        raise NotAuthentic("the signature does not fit") from None
 
 
 def require_distinct(*keys: HasPublicX) -> None:

@@ -31,15 +31,12 @@ def write_new(path: Path, octets: bytes, fault: Fault = StoreUnusable) -> None:
         os.rename(unfinished, path)
 
 
-def replace(path: Path, octets: bytes, fault: Fault = StoreUnusable) -> None:
-    """Write a file; one that is there is overwritten and replaced. Raises `fault`, and then the old one stays."""
-    with exchanging(path, fault) as write:
-        write(octets)
-
-
 @contextlib.contextmanager
 def exchanging(path: Path, fault: Fault = StoreUnusable) -> Iterator[Callable[[bytes], None]]:
-    """Yield a function that writes as `replace` does. The caller may read the old file; no other process writes."""
+    """Yield a function that writes a file, over the one that is there. Raises `fault`, and then the old one stays.
+
+    The caller may read the old file; no other process writes meanwhile.
+    """
     with _naming(path, fault) as unfinished:
 
         def write(octets: bytes) -> None:

@@ -82,6 +82,6 @@ def load(path: Path) -> Board | Gateway:
         raise BadHardwareFile(f"{path}: {place}: {first['msg']}, found {first['input']!r}") from error
 
 
-def all_hardware(folder: Path = FOLDER) -> dict[str, Board | Gateway]:
+def all_hardware() -> dict[str, Board | Gateway]:
     """Every known piece of hardware by the name of its file."""
-    return {path.stem: load(path) for path in sorted(folder.rglob("*.toml"))}
+    return {path.stem: load(path) for path in sorted(FOLDER.rglob("*.toml"))}

@@ -95,18 +95,3 @@ def _remember(known, name, value):
     if len(known) >= _REMEMBERED_MAX:
         known.clear()
     known[name] = value
-
-
-def assign(tree_master: bytes, profile: int, height: int, generation: int, slot: int) -> GkdkRecord:
-    """Return the GKDK of `slot`. For many slots of one tree make one `TreeKeys`. Raises ValueError."""
-    return TreeKeys(tree_master, height).record(profile, generation, slot)
-
-
-def subset_key(tree_master: bytes, height: int, subset: Subset) -> bytes:
-    """Return the 16 octet key of `subset`. For many subsets of one tree make one `TreeKeys`. Raises ValueError."""
-    return TreeKeys(tree_master, height).subset_key(subset)
-
-
-def report_key(tree_master: bytes, height: int, slot: int) -> bytes:
-    """Return the key of the confirmations of `slot` (SEC-14). Raises ValueError."""
-    return TreeKeys(tree_master, height).report_key(slot)

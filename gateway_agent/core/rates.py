@@ -28,11 +28,10 @@ PEERS_MAX = 4096
 
 
 class Rate:
-    """At most `limit` events of one peer in `period_s` seconds. A restart forgets what was counted."""
+    """At most `limit` events of one peer an hour. A restart forgets what was counted."""
 
-    def __init__(self, limit: int, period_s: float = HOUR_S) -> None:
+    def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._period = period_s
         self._times: dict[str, deque[float]] = {}
 
     def allow(self, peer_id: str, now: float) -> bool:
@@ -40,7 +39,7 @@ class Rate:
         if peer_id not in self._times and len(self._times) >= PEERS_MAX:
             self._forget_idle(now)
         times = self._times.setdefault(peer_id, deque())
-        while times and times[0] <= now - self._period:
+        while times and times[0] <= now - HOUR_S:
             times.popleft()
         if len(times) >= self._limit:
             return False
@@ -52,4 +51,4 @@ class Rate:
         self._times.pop(peer_id, None)
 
     def _forget_idle(self, now: float) -> None:
-        self._times = {peer: times for peer, times in self._times.items() if times and times[-1] > now - self._period}
+        self._times = {peer: times for peer, times in self._times.items() if times and times[-1] > now - HOUR_S}

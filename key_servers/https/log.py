@@ -7,7 +7,6 @@ that was raised while such were read.
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 from key_servers.https import tuning
@@ -18,10 +17,9 @@ _log = logging.getLogger(__name__)
 class DoorLog:
     """Counts in `requests` (what was asked and refused) and `connections` (what became of them), by name."""
 
-    def __init__(self, requests: Counter[str], monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, requests: Counter[str]) -> None:
         self.requests = requests
         self.connections: Counter[str] = Counter()
-        self._monotonic = monotonic
         self._said_at: dict[str, float] = {}
         self._unsaid: Counter[str] = Counter()
 
@@ -49,7 +47,7 @@ class DoorLog:
         self.failed(f"a request met a fault of this program: {type(error).__name__} at {place}")
 
     def _say(self, level: int, form: str, value: str) -> None:
-        now = self._monotonic()
+        now = time.monotonic()
         if now - self._said_at.get(form, float("-inf")) < tuning.LOGGED_EVERY_S:
             self._unsaid[form] += 1
             return

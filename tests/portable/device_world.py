@@ -171,7 +171,7 @@ class Gateway:
         return m.encode(code + 1, answer)
 
     def gkdk(self):
-        return keys.assign(self.tree(), 2, HEIGHT, self.generation, SLOT).pack()
+        return keys.TreeKeys(self.tree(), HEIGHT).record(2, self.generation, SLOT).pack()
 
     def object(self, sg_id, version, slots=(SLOT, NEIGHBOUR), key=None, private=SIGNING, reason=n.REASON_PERIODIC):
         """A signed broadcast object that brings the key of `version` to `slots`."""
@@ -182,7 +182,7 @@ class Gateway:
         items.extend((version, 0, reason, commitment(key, *head, version)))
         entries = b""
         for subset in cover.cover(HEIGHT, 2, set(slots)):
-            wrapped = w16_wrap(keys.subset_key(self.tree(), HEIGHT, subset), key)
+            wrapped = w16_wrap(keys.TreeKeys(self.tree(), HEIGHT).subset_key(subset), key)
             entries += subset_index.encode(HEIGHT, subset) + wrapped
         items.append(entries)
         return frame(CONTEXT_GROUP_KEY, sg_id, items, private)
@@ -194,7 +194,7 @@ class Gateway:
     def proves(self, fields):
         """Is the proof in a GroupKeyDeliveryResponse that of this PNE's slot and key?"""
         m = messages
-        report_key = keys.report_key(self.tree(), HEIGHT, SLOT)
+        report_key = keys.TreeKeys(self.tree(), HEIGHT).report_key(SLOT)
         version = fields[m.VERSION]
         names = (self.generation, SLOT, version, n.RESULT_SUCCESS, "home", fields[m.SG_ID], key_of(version))
         return fields[m.PROOF] == confirmation(report_key, *names)

@@ -9,7 +9,7 @@ from vmtest import ON_VM, raises, req
 from cpns.broadcast_encryption import subset_index, wrapping, wrapping_w24
 from cpns.broadcast_encryption.cover import cover
 from cpns.broadcast_encryption.gkdk import GkdkRecord
-from cpns.broadcast_encryption.keys import TreeKeys, assign, report_key, subset_key
+from cpns.broadcast_encryption.keys import TreeKeys
 from cpns.broadcast_encryption.subset_index import Subset
 from cpns.crypto.hmac import h16, hmac_sha256
 from cpns.errors import MalformedMessage, NotAddressed, NotAuthentic
@@ -38,21 +38,21 @@ def test_subset_keys_follow_from_the_labels_of_the_vectors():
             assert keys.subset_key(Subset("S", i, 2 * i)) == h16(left, b"sd1.k")
         else:
             assert keys.subset_key(Subset("S", i, j)) == h16(label, b"sd1.k")
-            assert subset_key(TM, 3, Subset("S", i, j)) == h16(label, b"sd1.k")
+            assert TreeKeys(TM, 3).subset_key(Subset("S", i, j)) == h16(label, b"sd1.k")
 
 
 @req("CPNS-GKM-25", "CPNS-GKM-73")
 def test_a_record_holds_what_the_definition_lists():
     expected = VECTORS["slot5_h3"]
-    packed = assign(TM, 2, 3, 1, 5).pack()
+    packed = TreeKeys(TM, 3).record(2, 1, 5).pack()
     body = expected["kall"] + "".join(expected["labels"])
     assert packed == unhex("0203000100000005" + body + "".join(expected["pairs"]))
-    assert assign(TM, 1, 3, 1, 5).pack() == unhex("0103000100000005" + body)
+    assert TreeKeys(TM, 3).record(1, 1, 5).pack() == unhex("0103000100000005" + body)
 
 
 @req("CPNS-GKM-73")
 def test_a_record_of_1024_slots():
-    packed = assign(TM, 2, 10, 1, 777).pack()
+    packed = TreeKeys(TM, 10).record(2, 1, 777).pack()
     assert len(packed) == 936
     expected = VECTORS["slot777_h10"]
     assert sha256(packed[8:-32]).digest() == unhex(expected["without_pairs_sha256"])
@@ -75,7 +75,7 @@ def test_record_sizes_of_the_definition():
         (16, 2232),
     ):
         if height < 16 or not ON_VM:  # more than a board's heap can make, though not more than it can hold
-            assert len(assign(TM, 2, height, 1, 0).pack()) == size
+            assert len(TreeKeys(TM, height).record(2, 1, 0).pack()) == size
         record = bytes([2, height]) + unhex("000100000001") + bytes(size - 8)
         assert GkdkRecord.parse(record).pack() == record
         gc.collect()
@@ -111,7 +111,7 @@ def test_each_member_and_nobody_else_opens_the_vectors():
     for case in VECTORS["covers_h3"]:
         entries = b"".join([unhex(index + w16) for _, _, _, index, _, w16, _ in case["cover"]])
         for slot in range(8):
-            record = assign(TM, case["profile"], 3, 1, slot)
+            record = TreeKeys(TM, 3).record(case["profile"], 1, slot)
             if slot in case["members"]:
                 index, wrapped = record.own_entry(entries)
                 assert wrapping.w16_unwrap(record.subset_key(index), wrapped) == GK
@@ -127,8 +127,8 @@ def test_the_longest_derivation():
     expected = VECTORS["slot0_out_h10"]
     assert cover(10, 2, range(1, 1024)) == [Subset("S", 1, 1024)]
     assert subset_index.encode(10, Subset("S", 1, 1024)) == unhex(expected["index"])
-    assert assign(TM, 2, 10, 1, 1023).subset_key(number(unhex(expected["index"]))) == unhex(expected["key"])
-    assert subset_key(TM, 10, Subset("S", 1, 1024)) == unhex(expected["key"])
+    assert TreeKeys(TM, 10).record(2, 1, 1023).subset_key(number(unhex(expected["index"]))) == unhex(expected["key"])
+    assert TreeKeys(TM, 10).subset_key(Subset("S", 1, 1024)) == unhex(expected["key"])
 
 
 def test_commitment_of_the_vectors():
@@ -188,11 +188,11 @@ def test_impossible_indexes_are_refused():
         with raises(MalformedMessage):
             record.subset_key(number(octets))
     with raises(MalformedMessage):  # a pair in a tree without pairs
-        assign(TM, 1, 3, 1, 0).own_entry(unhex("b002") + bytes(16))
+        TreeKeys(TM, 3).record(1, 1, 0).own_entry(unhex("b002") + bytes(16))
 
 
 def test_entries_of_a_wrong_shape_are_refused():
-    record = assign(TM, 2, 3, 1, 0)
+    record = TreeKeys(TM, 3).record(2, 1, 0)
     good = unhex("200d") + bytes(16)
     assert record.own_entry(good) == (0x200D, bytes(16))
     for entries in (
@@ -258,14 +258,14 @@ def test_what_no_tree_has_is_not_encoded():
             cover(height, profile, members)
     for profile, generation, slot in ((0, 1, 0), (3, 1, 0), (2, 0, 0), (2, 65536, 0), (2, 1, 8), (2, 1, -1)):
         with raises(ValueError):
-            assign(TM, profile, 3, generation, slot)
+            TreeKeys(TM, 3).record(profile, generation, slot)
     with raises(ValueError):
         TreeKeys(TM[:31], 3)
     assert cover(3, 2, []) == []
 
 
 def test_a_record_of_a_wrong_shape_is_refused():
-    packed = assign(TM, 2, 3, 1, 5).pack()
+    packed = TreeKeys(TM, 3).record(2, 1, 5).pack()
     for octets in (
         b"",
         packed[:8],
@@ -289,7 +289,7 @@ def test_both_ends_have_the_same_report_key():
     seen = set()
     for slot in range(16):
         key = keys.record(2, 1, slot).report_key()
-        assert key == keys.report_key(slot) == report_key(TM, 4, slot)
+        assert key == keys.report_key(slot)
         seen.add(key)
     assert len(seen) == 16
 

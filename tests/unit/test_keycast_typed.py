@@ -95,9 +95,10 @@ def test_a_store_that_was_lost_is_not_told_as_another_folder(words: tuple[str, .
 
 @pytest.mark.parametrize("name", ["", ".", "/"])
 def test_a_folder_is_no_file_to_write(name: str) -> None:
-    for write in (files.write_new, files.replace):
-        with pytest.raises(StoreUnusable, match="is a folder"):
-            write(Path(name), b"octets")
+    with pytest.raises(StoreUnusable, match="is a folder"):
+        files.write_new(Path(name), b"octets")
+    with pytest.raises(StoreUnusable, match="is a folder"), files.exchanging(Path(name)) as write:
+        write(b"octets")
     assert keycast("gateway", "init", name)[::2] == (1, f"keycast: {Path(name)} is a folder. Name a file.")
 
 

@@ -162,7 +162,8 @@ def test_what_is_replaced_moved_over_or_erased_is_overwritten_where_it_lay(tmp_p
     assert old.read_bytes() == bytes(7) and (tmp_path / "a").read_bytes() == b"next key"
     old.unlink()
     old = kept("a")
-    files.replace(tmp_path / "a", b"third")
+    with files.exchanging(tmp_path / "a") as write:
+        write(b"third")
     assert old.read_bytes() == bytes(8) and files.read(tmp_path / "a") == b"third"
     old.unlink()
     old = kept("a")
@@ -173,8 +174,12 @@ def test_what_is_replaced_moved_over_or_erased_is_overwritten_where_it_lay(tmp_p
 
 def test_replacing_on_a_full_disk_leaves_the_old_file(tmp_path):
     files.write_new(tmp_path / "a", b"old")
-    with full_disk(), pytest.raises(PrivateStoreError, match="Check the space"):
-        files.replace(tmp_path / "a", b"new")
+    with (
+        full_disk(),
+        pytest.raises(PrivateStoreError, match="Check the space"),
+        files.exchanging(tmp_path / "a") as write,
+    ):
+        write(b"new")
     assert files.read(tmp_path / "a") == b"old" and os.listdir(tmp_path) == ["a"]
 
 
