@@ -59,7 +59,7 @@ SEAL_FOLDER = "seal"  # of a gateway that is a VAL client
 
 
 def own_keys(config: GatewayConfig) -> tuple[OwnIdentity, BroadcastSigningKey]:
-    """The gateway's two keys, made at the first start. Raises IdentityError, StoreDamaged."""
+    """Return the gateway's two keys, made at the first start. Raises IdentityError, StoreDamaged."""
     folder = config.gateway.state_dir
     folders.make(folder, StoreDamaged)
     if restoring.unfinished(folder):
@@ -71,7 +71,7 @@ def own_keys(config: GatewayConfig) -> tuple[OwnIdentity, BroadcastSigningKey]:
 
 
 def way_back(name: str) -> str:
-    """What to do when a file of the state folder is gone."""
+    """Return what to do when a file of the state folder is gone."""
     return (
         "Put back a backup: keycast gateway restore FILE. Without one, and with every board paired anew: "
         f"keycast gateway lost {name}"
@@ -237,7 +237,7 @@ class GatewayApp:
                 files.erase(path, StoreDamaged)
 
     def trust(self) -> dict[str, str | int]:
-        """What a board pins of this gateway: all of it public."""
+        """Return what a board pins of this gateway. All of it is public."""
         return {
             "gateway_id": self.config.gateway.id,
             "credential": self.identity.credential.ccs.hex(),
@@ -248,14 +248,14 @@ class GatewayApp:
         }
 
     def addresses(self) -> list[str]:
-        """The IPv4 addresses where boards reach this gateway: of the interfaces that keys go out on, as of now."""
+        """Return the IPv4 addresses where boards reach this gateway now: of the interfaces that keys go out on."""
         config = self.config
         return interfaces.reachable(
             config.broadcast.interfaces, config.message_plane.listen, interfaces.ipv4_interfaces()
         )
 
     def images(self) -> dict[str, bytes]:
-        """The files that a backup holds of this gateway, by their paths in the state folder, as it holds them."""
+        """Return the files of this gateway for a backup, by their paths in the state folder."""
         folder = self.config.gateway.state_dir
         images = {name: files.read(folder / name, StoreDamaged) for name in (IDENTITY_FILE, SIGNING_FILE)}
         images[SESSIONS_FILE] = self.credentials.image()
@@ -275,15 +275,15 @@ class GatewayApp:
         return 0 if pn is None else pn.pn_alias
 
     def networks(self) -> list[str]:
-        """The directed broadcast addresses that Group Keys go to, each with its interface."""
+        """Return the directed broadcast addresses that Group Keys go to, each with its interface."""
         return self._air.networks() if self._air else []
 
     def broadcasts(self) -> list[Health]:
-        """What became of the datagrams for each of these networks, and of those that are gone."""
+        """Return what became of the datagrams for each of these networks, and for those that are gone."""
         return self._air.health() if self._air else []
 
     def no_network(self) -> str:
-        """Why no Group Key can be broadcast now, "" if one can by at least one interface, or none is to be."""
+        """Return why no Group Key can be broadcast now, "" if one can on some interface or none is to be."""
         if self._air is None or not self._air.names or self._air.networks():
             return ""
         problems = ", ".join(f"{each.interface}: {each.problem}" for each in self._air.health() if each.problem)
@@ -293,7 +293,7 @@ class GatewayApp:
         )
 
     def broken_radio(self) -> str:
-        """Which media do not work whatever was tried, in sentences with the next step; "" if none is broken."""
+        """Return which media do not recover, in sentences with the next step, or ""."""
         told = " ".join(filter(None, self._air.told().values())) if self._air else ""
         return told and f"{told} Boards behind it get keys another way. Check: keycast gateway check"
 
@@ -329,7 +329,7 @@ class GatewayApp:
         return links_of({UdpLink.scheme: self.config.message_plane} | asked_for)
 
     def _network_of(self, pne_id: str) -> str:
-        """The interface behind which a PNE was heard last, "" if it was not heard since the start."""
+        """Return the interface behind which a PNE was heard last, "" if it was not heard since the start."""
         heard = self.endpoint.last_heard(pne_id)
         if heard is None or not heard.place.startswith(UdpLink.scheme):
             return ""

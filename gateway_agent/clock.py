@@ -21,7 +21,7 @@ class SystemClock:
 
 
 def synchronised() -> bool:
-    """True when the kernel's clock is disciplined by NTP or its like; False where that cannot be told."""
+    """Return True when the kernel's clock is disciplined by NTP or its like; False where that cannot be told."""
     try:
         state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX_OCTETS))
     except (OSError, AttributeError):

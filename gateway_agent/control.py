@@ -102,7 +102,7 @@ class ControlSocket:
             writer.close()
 
     async def _while_attended(self, line: bytes, reader: asyncio.StreamReader) -> dict[str, Any] | None:
-        """The answer to `line`; None if it was an attended command and its connection ended, and the command with it.
+        """Return the answer to `line`, or None if its connection ended and it was an attended command, which ended too.
 
         Whoever has asked for one waits: anything more that comes on the connection ends the command too.
         """
@@ -125,7 +125,7 @@ class ControlSocket:
             return False
 
     async def answer(self, line: bytes) -> dict[str, Any]:
-        """What is answered to `line`: any octets, of which only a request of a known command does anything."""
+        """Return the answer to `line`, which may be any octets. Only a request of a known command does anything."""
         try:
             request = json.loads(line)
             command = self._commands[request["do"]]
@@ -152,7 +152,7 @@ def check_path(path: Path) -> None:
 
 
 def who_answers(path: Path) -> int | None:
-    """The ID of the process that answers on the control socket `path`, 0 if too many ask it now, None if none does."""
+    """Return the ID of the process behind the control socket `path`, 0 if it is too busy, None if there is none."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.setblocking(False)
         try:

@@ -36,7 +36,7 @@ class Refused(GatewayError):
 
 
 def code_of(error: Exception) -> str:
-    """The word for programs that stands for the kind of an error, whatever its sentence: "not-member", "store-in-use".
+    """Return the word that tells programs the kind of an error, for example "not-member" or "store-in-use".
 
     It is the name of the class; docs/commands.md promises that it stays.
     """

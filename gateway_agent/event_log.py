@@ -22,7 +22,7 @@ def write(event: Event) -> None:
 
 
 def line(event: Event) -> str:
-    """The sentence of an event."""
+    """Return the sentence of an event."""
     return _LINES[type(event)](event)
 
 

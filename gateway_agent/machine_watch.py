@@ -39,7 +39,7 @@ class ClockWatch:
         self._in_step_at = now
 
     def look(self, now: float, in_step: bool, wall: float) -> str:
-        """What is wrong with the clock, "" for nothing. `wall`: Unix seconds, in step or not."""
+        """Return what is wrong with the clock, "" for nothing. `wall`: Unix seconds, in step or not."""
         if in_step:
             self._in_step_at = now
         if wall < NO_DATE_BEFORE:

@@ -74,7 +74,7 @@ class Pairing:
         return window.paired
 
     def concerns(self, peer: Peer, message: bytes) -> bool:
-        """True if a message of a PNE that is in belongs here: it pairs once more, or has not heard that it is in."""
+        """Return True if a message belongs here although its PNE is in: it pairs again, or does not know that it is in."""
         if self._window is None and not self._registrar.is_pairing(peer.entity_id):
             return False
         return bool(messages.decode(message)[0] == numbers.PAIRING_REQUEST)
@@ -120,7 +120,7 @@ class Pairing:
             done.set()
 
     def _answer_again(self, peer: Peer, has_proof: bool) -> bytes:
-        """The last answer was lost: the window has closed behind the board, which is in and asks once more."""
+        """Answer a board that is in already and asks once more, because the last answer was lost."""
         if peer.provisional or not has_proof:
             raise NotAllowed("no pairing window is open")
         return bytes(messages.encode(numbers.PAIRING_RESPONSE, {messages.RESULT: numbers.RESULT_SUCCESS}))

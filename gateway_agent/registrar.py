@@ -62,7 +62,7 @@ class Registrar:
             self._administration.register_pne(pne_id, preferred_sg)
 
     def is_pairing(self, pne_id: str) -> bool:
-        """True if it was let in by pairing and has not been heard of since."""
+        """Return True if it was let in by pairing and has not been heard of since."""
         return pne_id in self._pairing
 
     def heard(self, pne_id: str) -> None:
@@ -73,7 +73,7 @@ class Registrar:
                 self._credentials.set_paired(pne_id)
 
     def retire(self, pne_id: str) -> list[str]:
-        """A person takes a PNE out: slot, sessions, memberships and credential end.
+        """Retire a PNE at the word of a person: its slot, sessions, memberships and credential end.
 
         Returns the SG IDs exposed until they have a newer key. Raises Unknown.
         """

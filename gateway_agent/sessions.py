@@ -22,7 +22,7 @@ class PneSessions:
             raise NoAnswer(str(error)) from None
 
     def has_session(self, pne_id: str) -> bool:
-        """True if a message could be sent now."""
+        """Return True if a message could be sent now."""
         return self._endpoint.has_session(pne_id)
 
     def drop(self, pne_id: str) -> None:

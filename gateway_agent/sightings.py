@@ -50,7 +50,7 @@ class Sightings:
             self._try_to_save()
 
     def of(self, pne_id: str) -> Sighting:
-        """What is known of one board, whose name may be new."""
+        """Return what is known of one board. Its name may be new."""
         pne = self._store.pn.pne(pne_id)
         software = "" if pne is None else pne.software
         session = self._endpoint.in_contact(pne_id)
@@ -82,5 +82,5 @@ class Sightings:
 
 
 def _for_people(place: str) -> str:
-    """A place as people read it: of UDP without its scheme."""
+    """Return a place as people read it: of UDP without its scheme."""
     return place.removeprefix("udp:")

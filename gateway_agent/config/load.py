@@ -33,7 +33,7 @@ _TOML = 'texts stand in quotes, lists in brackets, as in interfaces = ["wlan0"]'
 
 
 def load(path: Path) -> GatewayConfig:
-    """The configuration in the TOML file `path`; relative paths in it are relative to the file.
+    """Return the configuration in the TOML file `path`; relative paths in it are relative to the file.
 
     Raises ConfigError with one line for each fault. With `[seal]` it holds tokens: nobody else may read it.
     """
@@ -53,7 +53,7 @@ def load(path: Path) -> GatewayConfig:
 
 
 def parse(data: bytes, name: str = "configuration", folder: Path = Path()) -> GatewayConfig:
-    """The configuration in `data` (TOML, UTF-8). `name` stands in error texts; CA files are relative to `folder`.
+    """Return the configuration in `data` (TOML, UTF-8). Errors quote `name`; CA files are relative to `folder`.
 
     Raises ConfigError.
     """
@@ -77,7 +77,7 @@ def parse(data: bytes, name: str = "configuration", folder: Path = Path()) -> Ga
 
 
 def schema_of(tree: Mapping[str, Any]) -> type[GatewayConfig]:
-    """The schema of a parsed file. A section that belongs to a part is loaded with it, where the file has the section.
+    """Return the schema of a parsed file. The section of a part is loaded only if the file has it.
 
     Raises ImportError if what the part needs is not installed.
     """
@@ -97,7 +97,7 @@ def schema_of(tree: Mapping[str, Any]) -> type[GatewayConfig]:
 
 
 def _uplink_section(found: object) -> type[UplinkSection]:
-    """The model of `[uplink]`: that of its kind.
+    """Return the model of `[uplink]`: that of its kind.
 
     Settings of the other kinds may stand in it, too, and must be right: so the kind can be changed, and changed back.
     """
@@ -114,7 +114,7 @@ def _uplink_section(found: object) -> type[UplinkSection]:
 
 
 def toml_text(text: str) -> str:
-    """A TOML string: what JSON escapes, TOML reads, but for DEL."""
+    """Return a TOML string: what JSON escapes, TOML reads, but for DEL."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -136,7 +136,7 @@ def _sentence(schema: type[BaseModel], text: str, fault: ErrorDetails) -> str:
 
 
 def _example(where: tuple[int | str, ...], kind: str, value: object) -> str:
-    """What was probably meant, where a value has the wrong type: a line of TOML, "" if nobody can say."""
+    """Return a line of TOML that was probably meant where a value has the wrong type, or ""."""
     key = where[-1]
     if isinstance(key, int):
         return ""
@@ -175,7 +175,7 @@ def _description(schema: type[BaseModel], where: tuple[int | str, ...]) -> str:
 
 
 def _needed(schema: type[BaseModel], *where: int | str) -> str:
-    """The keys that a table must have, with an example of each that is a text."""
+    """Return the keys that a table must have, with an example of each that is a text."""
     model = _model_at(schema, where)
     keys = [name for name, field in model.model_fields.items() if field.is_required()] if model else []
     return ", ".join(f'{key} = "..."' for key in keys)

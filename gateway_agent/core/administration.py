@@ -75,7 +75,7 @@ class Administration:
         self._membership.register(pne_id, preferred_sg)
 
     def has_pne(self, pne_id: str) -> bool:
-        """True if a PNE of this name is one of this PN now."""
+        """Return True if a PNE of this name is one of this PN now."""
         pne = self._store.pn.pne(pne_id)
         return pne is not None and not pne.retired
 
@@ -103,7 +103,7 @@ class Administration:
         self._housekeeping.soon()
 
     def is_held(self, pne_id: str) -> bool:
-        """True if joins and leaves of a PNE wait for `release_pne`."""
+        """Return True if joins and leaves of a PNE wait for `release_pne`."""
         pne = self._store.pn.pne(pne_id)
         return pne is not None and pne.held
 
@@ -118,7 +118,7 @@ class Administration:
         return generation
 
     def open_pairing(self, pne_id: str, secret: bytes) -> PairingWindow:
-        """A pairing window for the board that is called `pne_id` and shows `secret`. Raises ValueError."""
+        """Return a pairing window for the board that is called `pne_id` and shows `secret`. Raises ValueError."""
         pn = self._store.pn.get()
         return PairingWindow(
             pne_id,
@@ -152,11 +152,11 @@ class Administration:
             self._alarms.clear(kind)
 
     def alarms(self) -> tuple[Alarm, ...]:
-        """What a person should look at, oldest first."""
+        """Return the alarms that a person should look at, oldest first."""
         return self._alarms.standing()
 
     def groups(self) -> list[GroupStatus]:
-        """All Service Groups, by SG ID."""
+        """Return all Service Groups, by SG ID."""
         return [
             GroupStatus(
                 group,
@@ -167,5 +167,5 @@ class Administration:
         ]
 
     def delivery(self, sg_id: str) -> tuple[int, dict[str, int]]:
-        """The delivery of this group that runs, or ran last since the start: version (0: none), PNEs by state."""
+        """Return (version, PNEs by state) of this group's newest delivery; version 0 if there was none."""
         return self._deliveries.version(sg_id), dict(self._deliveries.states(sg_id))

@@ -51,5 +51,5 @@ class Alarms:
             _log.info("alarm ends: %s", ended.text)
 
     def standing(self) -> tuple[Alarm, ...]:
-        """All alarms, oldest first."""
+        """Return all alarms, oldest first."""
         return tuple(self._standing.values())

@@ -9,7 +9,7 @@ Fields = Mapping[int, object]
 
 
 def text(fields: Fields, label: int) -> str:
-    """A String field. Raises MalformedMessage if it is missing or of another type."""
+    """Return a String field. Raises MalformedMessage if it is missing or of another type."""
     value = fields.get(label)
     if not isinstance(value, str):
         raise MalformedMessage(f"field {label}: no text")
@@ -17,7 +17,7 @@ def text(fields: Fields, label: int) -> str:
 
 
 def number(fields: Fields, label: int) -> int:
-    """An uint field. Raises MalformedMessage if it is missing or of another type."""
+    """Return an uint field. Raises MalformedMessage if it is missing or of another type."""
     value = fields.get(label)
     if not isinstance(value, int):
         raise MalformedMessage(f"field {label}: no number")
@@ -25,12 +25,12 @@ def number(fields: Fields, label: int) -> int:
 
 
 def optional_number(fields: Fields, label: int) -> int | None:
-    """An uint field that may be missing."""
+    """Return an uint field that may be missing."""
     return number(fields, label) if label in fields else None
 
 
 def octets(fields: Fields, label: int) -> bytes:
-    """A Binary field. Raises MalformedMessage if it is missing or of another type."""
+    """Return a Binary field. Raises MalformedMessage if it is missing or of another type."""
     value = fields.get(label)
     if not isinstance(value, bytes):
         raise MalformedMessage(f"field {label}: no octets")
@@ -38,7 +38,7 @@ def octets(fields: Fields, label: int) -> bytes:
 
 
 def listed(fields: Fields, label: int) -> list[str]:
-    """A repeated String field; missing is empty."""
+    """Return a repeated String field; missing is empty."""
     value = fields.get(label, [])
     if not isinstance(value, list):
         raise MalformedMessage(f"field {label}: no array")
@@ -46,7 +46,7 @@ def listed(fields: Fields, label: int) -> list[str]:
 
 
 def own_id(peer_id: str, fields: Fields) -> str:
-    """The PNE ID in a message, which must be that of the credential that authenticated (SEC-16, CPNS-GKM-43).
+    """Return the PNE ID in a message, which must be that of the credential that authenticated (SEC-16, CPNS-GKM-43).
 
     Raises NotAllowed.
     """

@@ -116,7 +116,7 @@ class Versions:
             self._stop(f"{pne_id} has a receipt of this gateway for version {version_text(version)} of {sg_id}")
 
     def receipt(self, pne_id: str, sg_id: str, version: int) -> bytes:
-        """What a PNE is to keep for `heard_receipt`: that the store knows this version, which must be in it."""
+        """Return what a PNE keeps for `heard_receipt`: a proof that the store, which has it, knows this version."""
         pn = self._store.pn.get()
         return receipts.make(
             self._store.pn.receipt_key(), pne_id, sg_id, version, 0 if pn is None else pn.last_generation

@@ -158,7 +158,7 @@ class PneMessages:
 
 
 def _failure(code: int, error: CpnsError) -> bytes:
-    """The response that says so. Raises the error where there is no such response."""
+    """Return the response that refuses the message with this error. Raises it where there is no such response."""
     if code == numbers.GROUP_KEY_DELIVERY_RESPONSE:
         raise error
     return bytes(messages.failure(code, error))

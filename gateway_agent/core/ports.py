@@ -32,7 +32,7 @@ class Unicast(Protocol):
         ...
 
     def has_session(self, pne_id: str) -> bool:
-        """True if a message could be sent now."""
+        """Return True if a message could be sent now."""
         ...
 
     def drop(self, pne_id: str) -> None:

@@ -18,13 +18,13 @@ _MAC_LEN = 8
 
 
 def make(key: bytes, pne_id: str, sg_id: str, version: int, generation: int) -> bytes:
-    """The receipt, 14 octets, for a PNE: the store knows this version and this generation (0: none yet)."""
+    """Return the receipt, 14 octets, for a PNE: the store knows this version and this generation (0: none yet)."""
     said = struct.pack(_FORM, version, generation)
     return said + _mac(key, pne_id, sg_id, said)
 
 
 def check(key: bytes, pne_id: str, sg_id: str, receipt: bytes) -> tuple[int, int] | None:
-    """(version, generation) of a receipt that was made under this key for these names, else None."""
+    """Return (version, generation) of a receipt that was made under this key for these names, else None."""
     said, mac = receipt[: struct.calcsize(_FORM)], receipt[struct.calcsize(_FORM) :]
     if not key or len(mac) != _MAC_LEN or not equal(mac, _mac(key, pne_id, sg_id, said)):
         return None

@@ -15,7 +15,7 @@ _ES256_PROTECTED = b"\xa1\x01\x26"
 
 
 def to_be_signed(pn_id: str, epoch: int, public_key: bytes) -> bytes:
-    """What the old key signs: CBOR ["Signature1", h'a10126', CBOR [context, PN ID], CBOR [epoch, key]]."""
+    """Return what the old key signs: CBOR ["Signature1", h'a10126', CBOR [context, PN ID], CBOR [epoch, key]]."""
     aad = cborlite.encode([CONTEXT, pn_id])
     return bytes(cborlite.encode(["Signature1", _ES256_PROTECTED, aad, cborlite.encode([epoch, public_key])]))
 

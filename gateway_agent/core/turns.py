@@ -63,12 +63,12 @@ class PlaceQueue:
         self._going_silent: set[PlaceRequest] = set()
 
     def come(self, request: PlaceRequest) -> list[PlaceRequest]:
-        """A request wants a place. All methods return the requests that go now, this one perhaps among them."""
+        """Let a request wait for a place. Every method returns the requests that go now, perhaps this one."""
         (self._waiting_silent if request.pne_id in self._silent else self._waiting)[request] = None
         return self._next()
 
     def leave(self, request: PlaceRequest) -> list[PlaceRequest]:
-        """A request has ended, or does not wait any more."""
+        """Note that a request has ended, or does not wait any more."""
         for waiting in (self._waiting, self._waiting_silent):
             waiting.pop(request, None)
         for going in (self._going, self._going_silent):

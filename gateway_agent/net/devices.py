@@ -82,7 +82,7 @@ def why_no_boards(device: NetworkDevice, devices: Mapping[int, NetworkDevice]) -
 
 
 def network_devices() -> dict[int, NetworkDevice]:
-    """All network devices by index. Raises OSError where the kernel does not answer."""
+    """Return all network devices by index. Raises OSError where the kernel does not answer."""
     found: dict[int, NetworkDevice] = {}
     ports: dict[int, set[int]] = {}
     for device, master in _told():
@@ -92,7 +92,7 @@ def network_devices() -> dict[int, NetworkDevice]:
 
 
 def _told() -> Iterator[tuple[NetworkDevice, int]]:
-    """Each device, and the index of the bridge or bond it is a port of, 0 for none."""
+    """Yield each device, and the index of the bridge or bond it is a port of, 0 for none."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC) as kernel:
         kernel.bind((0, 0))
         request = _INFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
@@ -137,7 +137,7 @@ def _text(octets: bytes) -> str:
 
 
 def _sysfs_kind(name: str) -> str:
-    """What a card is, where rtnetlink has no word for it: "wlan", "wwan", "bluetooth", "gadget" or ""."""
+    """Return what a card is where rtnetlink has no word for it: "wlan", "wwan", "bluetooth", "gadget" or ""."""
     try:
         told = Path("/sys/class/net", name, "uevent").read_text(errors="replace")
     except OSError:

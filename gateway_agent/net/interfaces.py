@@ -62,7 +62,7 @@ class Interface:
 
 
 def every_interface() -> list[Interface]:
-    """All IPv4 addresses of this machine, and the devices that have none, in the system's order."""
+    """Return all IPv4 addresses of this machine, and the devices that have none, in the system's order."""
     import netifaces  # of the extra `gateway`; a configuration is read without it
 
     try:
@@ -88,12 +88,12 @@ def every_interface() -> list[Interface]:
 
 
 def ipv4_interfaces() -> list[Interface]:
-    """Those of `every_interface` whose network has a directed broadcast address."""
+    """Return those of `every_interface` whose network has a directed broadcast address."""
     return [interface for interface in every_interface() if interface.broadcast]
 
 
 def interface_from(name: str, record: Mapping[str, str], unfit: str = "", standstill: str = "") -> Interface | None:
-    """An `Interface` from one netifaces record (`addr`, `netmask` or `mask`), None without mask or for /31 and /32.
+    """Return the `Interface` of a netifaces record (`addr`, `netmask` or `mask`), None without mask or for /31, /32.
 
     The broadcast address is computed from address and mask and never taken from the record: point-to-point
     links report their peer there, and some packages nothing.
@@ -108,7 +108,7 @@ def interface_from(name: str, record: Mapping[str, str], unfit: str = "", stands
 
 
 def device_towards(host: str) -> str:
-    """The device whose address the routing table gives to datagrams for an IPv4 address, "" if there is none.
+    """Return the device whose address the routing table gives to datagrams for an IPv4 address, "" if there is none.
 
     Sends nothing.
     """
@@ -124,7 +124,7 @@ def device_towards(host: str) -> str:
 
 
 def named(wanted: Iterable[str], available: Iterable[Interface]) -> list[Interface]:
-    """Those of `available` that `wanted` means: names of devices or single addresses, and "auto" for all that fit."""
+    """Return those of `available` that `wanted` names: devices, single addresses, or "auto" for all that fit."""
     names = set(wanted)
     return [
         interface
@@ -134,7 +134,7 @@ def named(wanted: Iterable[str], available: Iterable[Interface]) -> list[Interfa
 
 
 def matching(wanted: Iterable[str], available: Iterable[Interface]) -> list[Interface]:
-    """Where broadcasts go: one address for each device and network that `named` finds."""
+    """Return where broadcasts go: one address for each device and network that `named` finds."""
     networks: dict[tuple[str, str], Interface] = {}
     for interface in named(wanted, available):
         if interface.broadcast:
@@ -167,7 +167,7 @@ def choose(wanted: Iterable[str], available: Iterable[Interface]) -> list[Interf
 
 
 def left_out(wanted: Iterable[str], available: Iterable[Interface]) -> list[tuple[Interface, str]]:
-    """Those of `available` that no broadcast goes out on, each with its reason."""
+    """Return those of `available` that no broadcast goes out on, each with its reason."""
     names, every = list(wanted), list(available)
     chosen = matching(names, every)
     networks = {(each.device, each.broadcast): each for each in chosen}
@@ -181,7 +181,7 @@ def left_out(wanted: Iterable[str], available: Iterable[Interface]) -> list[tupl
 
 
 def reachable(wanted: Iterable[str], listen: Iterable[str], available: Iterable[Interface]) -> list[str]:
-    """The addresses to tell boards: of interfaces that keys go out on now, as far as the gateway listens there.
+    """Return the addresses to tell boards: of interfaces that keys go out on now, as far as the gateway listens there.
 
     Never loopback and never link-local. Where keys go by unicast alone, `wanted` empty, it is what "auto" would take.
     """

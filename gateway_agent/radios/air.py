@@ -44,7 +44,7 @@ class AllMedia:
         return [care.medium.name for care in self._cares]
 
     def costs(self, sizes: Sequence[int]) -> list[Cost]:
-        """What it costs to air datagrams of so many octets each once, for each medium that is up."""
+        """Return what it costs to air datagrams of these sizes (octets) once, for each medium that is up."""
         costs = []
         for care in filter(lambda each: each.is_up, self._cares):
             with care.guarded():
@@ -81,11 +81,11 @@ class AllMedia:
         self._followers.append(medium_is_back)
 
     def networks(self) -> list[str]:
-        """What all media reach now, for people."""
+        """Return what all media reach now, for people."""
         return self._of_all(lambda medium: medium.networks())
 
     def health(self) -> list[Health]:
-        """What became of the datagrams, for each network of all media."""
+        """Return what became of the datagrams, for each network of all media."""
         return self._of_all(lambda medium: medium.health())
 
     def told(self) -> dict[str, str]:

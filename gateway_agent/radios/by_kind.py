@@ -24,17 +24,20 @@ class MediumKind(Protocol):
     SECTION: type[Section]
 
     def open_medium(self, section: Any, counters: Counter[str]) -> Medium | None:
-        """The medium that a section asks for. Raises GatewayError, with what a person can do, where there is none."""
+        """Return the medium that a section asks for.
+
+        Raises GatewayError, with what a person can do, where there is none.
+        """
         ...
 
 
 def kind(name: str) -> MediumKind:
-    """The module of the kind with this section. Raises KeyError."""
+    """Return the module of the kind with this section. Raises KeyError."""
     return cast(MediumKind, import_module(KINDS[name]))
 
 
 def open_media(config: object, counters: Counter[str]) -> list[Medium]:
-    """The media that a configuration asks for: an object with an attribute, a section or None, for some of the kinds.
+    """Return the media that a configuration asks for. It has an attribute, a section or None, for some of the kinds.
 
     Raises GatewayError.
     """

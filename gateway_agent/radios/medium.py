@@ -26,7 +26,10 @@ class Repetition:
     copies_max: int = 8
 
     def copies(self, listeners: int) -> int:
-        """The copies after which fewer than two of so many listeners are expected to have missed all; at least 1."""
+        """Return the copies after which fewer than two of so many listeners are expected to have missed all.
+
+        At least 1.
+        """
         copies = 1
         while listeners * self.loss**copies >= 2 and copies < self.copies_max:
             copies += 1
@@ -128,7 +131,7 @@ class Medium(Protocol):
         ...
 
     def networks(self) -> list[str]:
-        """What the medium reaches now, for people."""
+        """Return what the medium reaches now, for people."""
         ...
 
     def health(self) -> list[Health]:

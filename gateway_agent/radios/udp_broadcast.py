@@ -41,7 +41,7 @@ SECTION = BroadcastSection
 
 
 def open_medium(section: BroadcastSection, counters: Counter[str]) -> "UdpBroadcast | None":
-    """All IP networks of the interfaces that are named; None where none is. Raises NoBroadcastInterface."""
+    """Return all IP networks of the interfaces that are named; None where none is. Raises NoBroadcastInterface."""
     wanted = section.interfaces
     if not wanted:
         return None
@@ -124,7 +124,7 @@ class UdpBroadcast:
         return [f"{interface.name} {interface.broadcast}" for interface in self._sockets]
 
     def health(self) -> list[Health]:
-        """What went out until now, for each network there is or was."""
+        """Return what went out until now, for each network there is or was."""
         self._follow()
         return list(self._health.values())
 

@@ -76,11 +76,11 @@ class GatewayDatabase:
         self._file.run_for_each(sql, rows)
 
     def rows(self, sql: str, *values: Value) -> list[sqlite3.Row]:
-        """All rows of a query."""
+        """Return all rows of a query."""
         return self._file.rows(sql, *values)
 
     def row(self, sql: str, *values: Value) -> sqlite3.Row | None:
-        """The first row of a query, or None."""
+        """Return the first row of a query, or None."""
         if not self._depth and (sql, values) in self._known:
             return self._known[sql, values]
         row: sqlite3.Row | None = self._file.run(sql, values).fetchone()
@@ -91,5 +91,5 @@ class GatewayDatabase:
         return row
 
     def number(self, sql: str, *values: Value) -> int:
-        """The one integer a query gives."""
+        """Return the one integer a query gives."""
         return int(self._file.run(sql, values).fetchone()[0])

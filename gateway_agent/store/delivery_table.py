@@ -35,7 +35,7 @@ class DeliveryTable:
         return None if row is None else _delivery(row)
 
     def in_phase(self, phase: str) -> list[StoredDelivery]:
-        """All deliveries in a phase."""
+        """Return all deliveries in a phase."""
         rows = self._db.rows("SELECT * FROM delivery WHERE phase = ? ORDER BY sg_id, version", phase)
         return [_delivery(row) for row in rows]
 

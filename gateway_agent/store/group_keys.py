@@ -24,7 +24,7 @@ class GroupKeyTable:
         self._db = database
 
     def newest(self, sg_id: str) -> GroupKey | None:
-        """The key of the highest version."""
+        """Return the key of the highest version."""
         sql = "SELECT version, key, activation, reason FROM group_key WHERE sg_id = ? ORDER BY version DESC"
         row = self._db.row(sql, sg_id)
         return None if row is None else GroupKey(*row)
@@ -36,7 +36,7 @@ class GroupKeyTable:
         return None if row is None else GroupKey(*row)
 
     def before(self, sg_id: str, version: int) -> int | None:
-        """The version of the key before this one, None if it is not kept."""
+        """Return the version of the key before this one, None if it is not kept."""
         sql = "SELECT version FROM group_key WHERE sg_id = ? AND version < ? ORDER BY version DESC"
         row = self._db.row(sql, sg_id, version)
         return None if row is None else int(row[0])

@@ -87,11 +87,11 @@ class Inventory:
         return None if row is None else _group(row)
 
     def groups(self) -> list[ServiceGroup]:
-        """All that are not deleted, by SG ID."""
+        """Return all Service Groups that are not deleted, by SG ID."""
         return [_group(row) for row in self._db.rows("SELECT * FROM service_group WHERE deleted = 0 ORDER BY sg_id")]
 
     def ensure_group(self, sg_id: str) -> ServiceGroup:
-        """The Service Group, created or brought back with an alias never used before (SEC-08).
+        """Return the Service Group, created or brought back with an alias never used before (SEC-08).
 
         Raises as `room_for`, and MalformedMessage for a new SG ID that is none (`cpns.name_rule`).
         """
@@ -138,7 +138,7 @@ class Inventory:
         self._db.execute(sql, revision, sg_id)
 
     def is_behind(self, sg_id: str) -> bool:
-        """True if the Server has named a revision that the membership has not reached."""
+        """Return True if the Server has named a revision that the membership has not reached."""
         group = self.group(sg_id)
         return group is not None and group.behind
 
@@ -165,7 +165,7 @@ class Inventory:
         self._db.execute("UPDATE service_group SET waiting = 1, revision = 0, wanted_revision = 0")
 
     def members(self, sg_id: str) -> list[Member]:
-        """The members in this PN, by PNE ID."""
+        """Return the members in this PN, by PNE ID."""
         sql = (
             f"SELECT m.pne_id, m.floor, m.revision, s.generation, s.slot, p.signing_epoch FROM member m "
             f"JOIN pne p ON p.pne_id = m.pne_id {_NEWEST_SLOT} WHERE m.sg_id = ? ORDER BY m.pne_id"
@@ -182,7 +182,7 @@ class Inventory:
         return None if row is None else Member(*row)
 
     def is_member(self, sg_id: str, pne_id: str) -> bool:
-        """True if the PNE is a member now (SEC-06: asked at the moment of sending)."""
+        """Return True if the PNE is a member now (SEC-06: asked at the moment of sending)."""
         return self._db.row("SELECT 1 FROM member WHERE sg_id = ? AND pne_id = ?", sg_id, pne_id) is not None
 
     def groups_of(self, pne_id: str) -> list[str]:
@@ -190,7 +190,7 @@ class Inventory:
         return [row[0] for row in self._db.rows("SELECT sg_id FROM member WHERE pne_id = ? ORDER BY sg_id", pne_id)]
 
     def count_members(self, sg_id: str) -> int:
-        """How many members the group has in this PN."""
+        """Return how many members the group has in this PN."""
         return self._db.number("SELECT count(*) FROM member WHERE sg_id = ?", sg_id)
 
     def add_member(self, sg_id: str, pne_id: str, floor: int, revision: int) -> None:
@@ -220,7 +220,7 @@ class Inventory:
             )
 
     def gkek(self, sg_id: str) -> list[Gkek]:
-        """The GKEK of the group, one cover for each generation."""
+        """Return the GKEK of the group, one cover for each generation."""
         sql = "SELECT generation, membership, indexes FROM gkek WHERE sg_id = ? ORDER BY generation"
         return [Gkek(*row) for row in self._db.rows(sql, sg_id)]
 

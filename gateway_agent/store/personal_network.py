@@ -46,7 +46,7 @@ class PersonalNetworkTable:
         self._db = database
 
     def get(self) -> PersonalNetwork | None:
-        """The PN, or None before `create`."""
+        """Return the PN, or None before `create`."""
         row = self._db.row("SELECT * FROM pn")
         return (
             None
@@ -73,7 +73,7 @@ class PersonalNetworkTable:
         self._db.execute("UPDATE pn SET stopped = ?", why)
 
     def receipt_key(self) -> bytes:
-        """The key of the receipts of this store, empty before it has one."""
+        """Return the key of the receipts of this store, empty before it has one."""
         row = self._db.row("SELECT receipt_key FROM pn")
         return b"" if row is None else bytes(row[0])
 
@@ -86,7 +86,7 @@ class PersonalNetworkTable:
         self._db.execute("UPDATE pn SET behind = ?", behind)
 
     def next_generation(self) -> int:
-        """The number after the highest generation ever used."""
+        """Return the number after the highest generation ever used."""
         return self._db.number("SELECT last_generation FROM pn") + 1
 
     def set_last_generation(self, generation: int) -> None:
@@ -160,7 +160,7 @@ class PersonalNetworkTable:
         self._db.execute("INSERT INTO roll_over VALUES (?, ?)", epoch, message)
 
     def roll_overs_after(self, epoch: int) -> list[tuple[int, bytes]]:
-        """(epoch, RollOverRequest) that a PNE which trusts `epoch` still has to hear, in order."""
+        """Return (epoch, RollOverRequest) that a PNE which trusts `epoch` still has to hear, in order."""
         rows = self._db.rows("SELECT epoch, message FROM roll_over WHERE epoch > ? ORDER BY epoch", epoch)
         return [(row[0], row[1]) for row in rows]
 
@@ -173,7 +173,7 @@ class PersonalNetworkTable:
         self._db.execute("DELETE FROM pending_leave WHERE sg_id = ? AND pne_id = ?", sg_id, pne_id)
 
     def pending_leaves(self) -> list[tuple[str, str]]:
-        """(SG ID, PNE ID) of the leaves the Server has not acknowledged."""
+        """Return (SG ID, PNE ID) of the leaves the Server has not acknowledged."""
         return [(row[0], row[1]) for row in self._db.rows("SELECT sg_id, pne_id FROM pending_leave ORDER BY 1, 2")]
 
     def add_pending_retirement(self, pne_id: str) -> None:
@@ -189,10 +189,10 @@ class PersonalNetworkTable:
         return [row[0] for row in self._db.rows("SELECT pne_id FROM pending_retirement ORDER BY 1")]
 
     def has_pending_retirement(self, pne_id: str) -> bool:
-        """True if the name may still have rights at the Server, of whoever had it before."""
+        """Return True if the name may still have rights at the Server, of whoever had it before."""
         return bool(self._db.number("SELECT count(*) FROM pending_retirement WHERE pne_id = ?", pne_id))
 
     def has_pending_leave(self, sg_id: str, pne_id: str) -> bool:
-        """True if the Server may still believe that the PNE is a member."""
+        """Return True if the Server may still believe that the PNE is a member."""
         sql = "SELECT count(*) FROM pending_leave WHERE sg_id = ? AND pne_id = ?"
         return bool(self._db.number(sql, sg_id, pne_id))

@@ -43,11 +43,11 @@ class SlotTable:
         self._db = database
 
     def generations(self) -> list[Generation]:
-        """The generations that live, oldest first; the last one is current."""
+        """Return the generations that live, oldest first; the last one is current."""
         return [_generation(row) for row in self._db.rows("SELECT * FROM generation ORDER BY generation")]
 
     def current(self) -> Generation | None:
-        """The generation from which GKDKs are assigned."""
+        """Return the generation from which GKDKs are assigned."""
         row = self._db.row("SELECT * FROM generation WHERE replaced = 0")
         return None if row is None else _generation(row)
 
@@ -98,14 +98,14 @@ class SlotTable:
         return {row[0] for row in self._db.rows("SELECT slot FROM slot WHERE generation = ?", generation)}
 
     def counts(self, generation: int) -> tuple[int, int]:
-        """(ACTIVE, RETIRED)."""
+        """Return (ACTIVE, RETIRED)."""
         row = self._db.row(
             "SELECT count(*) - total(retired), total(retired) FROM slot WHERE generation = ?", generation
         )
         return (int(row[0]), int(row[1])) if row else (0, 0)
 
     def active(self, pne_id: str, generation: int) -> Slot | None:
-        """The PNE's ACTIVE slot in a generation."""
+        """Return the PNE's ACTIVE slot in a generation."""
         sql = "SELECT * FROM slot WHERE pne_id = ? AND generation = ? AND retired = 0"
         row = self._db.row(sql, pne_id, generation)
         return (
@@ -119,7 +119,7 @@ class SlotTable:
         return None if row is None else row["pne_id"]
 
     def was_given(self, pne_id: str, generation: int, slot: int) -> bool:
-        """True if this is, or was before it was retired, a slot of the PNE."""
+        """Return True if this is, or was before it was retired, a slot of the PNE."""
         sql = "SELECT 1 FROM slot WHERE generation = ? AND slot = ? AND pne_id = ?"
         return self._db.row(sql, generation, slot, pne_id) is not None
 
@@ -129,7 +129,7 @@ class SlotTable:
         self._db.execute(sql, generation, slot, pne_id)
 
     def set_delivered(self, pne_id: str, generation: int, delivered: bool) -> bool:
-        """The PNE has the GKDK, or lost it; False if nothing changed."""
+        """Note that the PNE has the GKDK, or lost it. Returns False if nothing changed."""
         sql = "UPDATE slot SET delivered = ?1 WHERE pne_id = ?2 AND generation = ?3 AND retired = 0 AND delivered <> ?1"
         return self._db.execute(sql, delivered, pne_id, generation).rowcount == 1
 

@@ -58,19 +58,19 @@ class GatewayStore:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All writes inside are stored together, synced, or not at all. Nests."""
+        """A block whose writes are stored together and synced, or not at all. Blocks nest."""
         with self.database.transaction():
             yield
 
     def tree_master(self, generation: int) -> bytes:
-        """The tree master of a generation that lives. Raises StoreDamaged if its file is gone."""
+        """Return the tree master of a generation that lives. Raises StoreDamaged if its file is gone."""
         secret = self.tree_masters.load(generation)
         if secret is None:
             raise StoreDamaged(f"The tree master of generation {generation} is missing.", _RESTORE)
         return secret
 
     def image(self) -> bytes:
-        """The database file for a backup: the inventory without keys, covers, slots and deliveries (SEC-02).
+        """Return the database file for a backup: the inventory without keys, covers, slots and deliveries (SEC-02).
 
         Opened without a restore it sends nothing and says why.
         """

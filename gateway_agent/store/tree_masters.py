@@ -19,7 +19,7 @@ TREE_MASTER_LEN = 32
 
 
 def fingerprint(tree_master: bytes) -> bytes:
-    """8 octets that tell tree masters apart and say nothing about them."""
+    """Return 8 octets that tell tree masters apart and say nothing about them."""
     return h16(tree_master, b"keycast/tm-fingerprint/1")[:8]
 
 
@@ -38,7 +38,7 @@ class TreeMasters:
         return sorted(int(path.name) for path in self._folder.iterdir() if path.name.isdigit())
 
     def load(self, generation: int) -> bytes | None:
-        """32 octets, or None if there is no whole file."""
+        """Return 32 octets, or None if there is no whole file."""
         path = self._path(generation)
         if not os.path.lexists(path):
             return None

@@ -28,15 +28,18 @@ class UplinkKind(Protocol):
     SECTION: type[UplinkSection]
 
     def open_uplink(self, section: Any, endpoint: "Endpoint") -> OpenUplink:
-        """The uplink that a section asks for; nothing is sent before its `start`. Raises GatewayError."""
+        """Return the uplink that a section asks for; nothing is sent before its `start`. Raises GatewayError."""
         ...
 
 
 def kind(name: str) -> UplinkKind:
-    """The module of the kind called `name`. Raises KeyError, and ImportError if what it needs is not installed."""
+    """Return the module of the kind called `name`.
+
+    Raises KeyError, and ImportError if what it needs is not installed.
+    """
     return cast(UplinkKind, import_module(KINDS[name]))
 
 
 def open_uplink(section: UplinkSection, endpoint: "Endpoint") -> OpenUplink:
-    """The uplink that `section` asks for, over the sessions of `endpoint`. Raises GatewayError."""
+    """Return the uplink that `section` asks for, over the sessions of `endpoint`. Raises GatewayError."""
     return kind(section.kind).open_uplink(section, endpoint)

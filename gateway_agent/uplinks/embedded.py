@@ -47,7 +47,7 @@ class InProcessUplink:
         self._handle = handle
 
     async def request(self, message: bytes) -> bytes:
-        """The Server's answer. Raises NoAnswer where a Server elsewhere would refuse the request as a whole."""
+        """Return the Server's answer. Raises NoAnswer where a Server elsewhere would refuse the request as a whole."""
         try:
             return await self._handle(message)
         except CpnsError as error:

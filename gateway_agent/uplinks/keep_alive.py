@@ -51,7 +51,10 @@ class KeepAlive:
             return False
 
     async def _sign(self) -> bool:
-        """A sign of life in the session (docs/protocol.md section 4). One that is refused has authenticated, too."""
+        """Send a sign of life in the session (docs/protocol.md section 4).
+
+        One that is refused has authenticated, too.
+        """
         try:
             await self._endpoint.request(self._server_id, b"", resource=PATH, timeout_s=SIGN_ANSWER_S)
         except PeerRefused:

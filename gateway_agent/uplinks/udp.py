@@ -42,7 +42,7 @@ SECTION = UdpUplinkSection
 
 
 def open_uplink(section: UdpUplinkSection, endpoint: "Endpoint") -> "ServerSession":
-    """The session with the Server of a section."""
+    """Return the session with the Server of a section."""
     from gateway_agent.uplinks.server_session import ServerSession
 
     place = place_of(section.host or "", section.port)

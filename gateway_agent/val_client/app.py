@@ -175,7 +175,7 @@ class ValClientApp:
             await servers.__aenter__()
 
     def images(self) -> dict[str, bytes]:
-        """The files that a backup holds of this client, by their names in its folder: no key is in them."""
+        """Return the files that a backup holds of this client, by their names in its folder: no key is in them."""
         return {GMKS_FILE: self._gmks.image(), GROUPS_FILE: self._groups.image()}
 
     async def close(self) -> None:

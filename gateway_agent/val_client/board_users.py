@@ -204,7 +204,7 @@ class BoardUser:
         return NotifyResponse(name, key_id, shown, code, text)  # type: ignore[arg-type]
 
     async def _judged(self, name: str, notice: bytes) -> list[object] | None:
-        """The answer to a notice. First the profile: by it the PNE judges whether this GMS may key the group."""
+        """Return the answer to a notice. First the profile: by it the PNE judges whether this GMS may key the group."""
         return await self._asked(name, notice) if await self._profile_told() else None
 
     async def _profile_is_another(self, refresh_profile: RefreshProfile | None) -> bool:
@@ -232,7 +232,7 @@ class BoardUser:
         return True
 
     async def _asked(self, name: str, octets: bytes) -> list[object] | None:
-        """The PNE's answer to a Key Message, None when none comes. One at a time: a board has room for few."""
+        """Return the PNE's answer to a Key Message, None when none comes. One at a time: a board has room for few."""
         self._open = name, asyncio.get_running_loop().create_future()
         try:
             if not await self._sent(octets):
@@ -266,7 +266,7 @@ class BoardUsers:
         self.counters: Counter[str] = Counter() if counters is None else counters
 
     def status(self) -> list[dict[str, object]]:
-        """Each with its user, whether it was there last, and until when it has keys (Unix seconds, None: not heard)."""
+        """Return each board with its user, whether it answered last, and when its keys end (Unix seconds or None)."""
         return [
             {"pne_id": user.pne_id, "user": user.user, "there": user.there, "keys_end": user.keys_end}
             for _, user in sorted(self._users.items())
@@ -287,7 +287,7 @@ class BoardUsers:
 
 
 def answer_of(octets: bytes) -> list[object] | int:
-    """[notice ID, GMK-ID, proof, code, text] that a PNE says, or the end of its keys for ready (Unix seconds, 0: none).
+    """Return [notice ID, GMK-ID, proof, code, text] of a PNE's answer, or for READY the end of its keys (Unix seconds).
 
     Raises MalformedMessage.
     """

@@ -30,12 +30,12 @@ CREATE TABLE member (sg_id TEXT NOT NULL, pne_id TEXT NOT NULL, PRIMARY KEY (sg_
 
 
 def group_key(gmk: bytes, sg_id: str, version: int) -> bytes:
-    """The Group Key (16 octets) of `version` of a Service Group, from a GMK (SEC-12, SEC-01)."""
+    """Return the Group Key (16 octets) of `version` of a Service Group, from a GMK (SEC-12, SEC-01)."""
     return bytes(hkdf(gmk, KEY_CONTEXT + sg_id.encode() + version.to_bytes(4, "big"), GROUP_KEY_LEN))
 
 
 def following(version: int) -> int:
-    """The version after `version`, none twice (SEC-03). Raises TooMany after the last one."""
+    """Return the version after `version`, none twice (SEC-03). Raises TooMany after the last one."""
     if version >= VERSION_MAX:
         raise TooMany("the Service Group has used up its versions; map the group to another SG ID")
     return version + 1
@@ -74,15 +74,15 @@ class BridgedGroups:
         self._file.close()
 
     def image(self) -> bytes:
-        """The octets of a file like this one for a backup."""
+        """Return the octets of a file like this one for a backup."""
         return self._file.image()
 
     def transaction(self) -> AbstractContextManager[None]:
-        """All or nothing. Raises StoreFailed."""
+        """A block whose writes are all kept, or none of them. Raises StoreFailed."""
         return self._file.transaction()
 
     def get(self, sg_id: str) -> BridgedGroup:
-        """A Service Group; a new one is at version 0."""
+        """Return a Service Group; a new one is at version 0."""
         rows = self._file.rows(
             "SELECT version, key_id, reason, revision, acknowledged, told FROM service_group WHERE sg_id = ?", sg_id
         )
@@ -117,7 +117,7 @@ class BridgedGroups:
         self._file.rows("DELETE FROM member WHERE sg_id = ?", sg_id)
 
     def numbers(self) -> dict[str, tuple[int, int]]:
-        """(version, revision) of each Service Group, by its ID."""
+        """Return (version, revision) of each Service Group, by its ID."""
         rows = self._file.rows("SELECT sg_id, version, revision FROM service_group")
         return {sg_id: (version, revision) for sg_id, version, revision in rows}
 

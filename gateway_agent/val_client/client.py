@@ -31,7 +31,7 @@ class OpeningKeys(Protocol):
     kms: Any
 
     def decryption_key(self, number: int) -> Any:
-        """The key that opens messages of a key period, None if there is none."""
+        """Return the key that opens messages of a key period, None if there is none."""
 
 
 class ValClient:
@@ -111,13 +111,13 @@ class ValClient:
         return self._store.profile(self.user)
 
     def sending_key(self, group: str) -> StoredGmk | None:
-        """The active GMK with the most recent Activation Time (SEAL-GMK-09); of equal ones the last to come."""
+        """Return the active GMK with the most recent Activation Time (SEAL-GMK-09); of equal ones the last to come."""
         now = self._clock()
         active = [key for key in self._store.of_group(group) if key.active(now)]
         return max(reversed(active), key=lambda key: key.effective, default=None)
 
     def receiving_keys(self, group: str) -> list[StoredGmk]:
-        """Every active GMK of the group (SEAL-GMK-08)."""
+        """Return every active GMK of the group (SEAL-GMK-08)."""
         return [key for key in self._store.of_group(group) if key.active(self._clock())]
 
     async def ready(self) -> None:
@@ -133,7 +133,7 @@ class ValClient:
     async def _accept_with_profile_of_now(
         self, request: NotifyRequest, refresh_profile: RefreshProfile | None
     ) -> NotifyResponse:
-        """Who was just added may hear of it from the GMS first: ask the CMS before refusing."""
+        """Ask the CMS before refusing: a user that was just added may hear of it from the GMS first."""
         before = self.profile
         try:
             return await self._accept(request)
@@ -211,6 +211,6 @@ class ValClient:
 
 
 def shortened(text: str) -> str:
-    """A sentence that fits a response, whatever names stand in it."""
+    """Return a sentence that fits a response, whatever names stand in it."""
     clean = "".join(each if each.isprintable() else "?" for each in text)
     return clean.encode()[:TEXT_MAX].decode(errors="ignore")

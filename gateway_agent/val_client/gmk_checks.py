@@ -75,7 +75,7 @@ class GmkVerdict(Enum):
 def judge(
     received: Any, request: NotifyRequest, profile: UserProfile, known: Known, settings: Settings, now: int
 ) -> GmkVerdict:
-    """The verdict on `received` (`i_message.Received`), which came in `request`, at `now` (Unix seconds).
+    """Return the verdict on `received` (`i_message.Received`), which came in `request`, at `now` (Unix seconds).
 
     Raises one of WrongInitiator, BadParameters, DuplicateKeyId, UnauthorisedGroup, Revoked, Expired, Replayed.
     """
@@ -117,6 +117,6 @@ def check_groups(groups: list[str], gms: str, profile: UserProfile, authority: A
 
 
 def psi(uri: str) -> str:
-    """The public service identity in a SIP or other URI: what follows the last @, or the scheme (MC-GMK-20)."""
+    """Return the public service identity in a SIP or other URI: what follows the last @, or the scheme (MC-GMK-20)."""
     rest = urlsplit(uri).netloc or urlsplit(uri).path
     return rest.rpartition("@")[2].split(";")[0].lower()

@@ -71,11 +71,11 @@ class GmkStore:
         self._file.close()
 
     def image(self) -> bytes:
-        """The octets of a file like this one for a backup: what was revoked and seen, the profile, and no GMK."""
+        """Return the octets of a file for a backup, with what was revoked and seen and the profile, without GMKs."""
         return self._file.image("DELETE FROM gmk_group", "DELETE FROM gmk")
 
     def transaction(self) -> AbstractContextManager[None]:
-        """All or nothing; on the medium when it ends, and what it erased is overwritten. Raises StoreFailed."""
+        """A block whose writes are all on the medium at its end, erasures overwritten, or none. Raises StoreFailed."""
         return self._file.transaction()
 
     def put(self, key: StoredGmk) -> None:
@@ -94,15 +94,15 @@ class GmkStore:
             self._file.rows("INSERT OR IGNORE INTO gmk_group VALUES (?, ?)", key_id, group)
 
     def get(self, key_id: bytes) -> StoredGmk | None:
-        """The GMK with that GMK-ID."""
+        """Return the GMK with that GMK-ID."""
         return next(iter(self._keys("key_id = ?", key_id)), None)
 
     def of_group(self, group: str) -> list[StoredGmk]:
-        """The GMKs of a group, in the order in which they came."""
+        """Return the GMKs of a group, in the order in which they came."""
         return self._keys("key_id IN (SELECT key_id FROM gmk_group WHERE group_uri = ?)", group)
 
     def all(self) -> list[StoredGmk]:
-        """Every GMK."""
+        """Return every GMK."""
         return self._keys("? = 0", 0)
 
     def erase(self, key_id: bytes) -> None:
@@ -110,7 +110,7 @@ class GmkStore:
         self._file.rows("DELETE FROM gmk WHERE key_id = ?", key_id)
 
     def take_group(self, group: str) -> list[bytes]:
-        """The group is served no more; GMKs that serve no other are erased. Returns their GMK-IDs."""
+        """End a group; GMKs that serve no other one are erased. Returns their GMK-IDs."""
         self._file.rows("DELETE FROM gmk_group WHERE group_uri = ?", group)
         found = self._file.rows("SELECT key_id FROM gmk WHERE key_id NOT IN (SELECT key_id FROM gmk_group)")
         for (key_id,) in found:
@@ -122,7 +122,7 @@ class GmkStore:
         self._file.rows("INSERT OR IGNORE INTO revoked VALUES (?, ?)", gms, key_id)
 
     def is_revoked(self, gms: str, key_id: bytes) -> bool:
-        """True if this GMS revoked that GMK-ID."""
+        """Return True if this GMS revoked that GMK-ID."""
         return bool(self._file.rows("SELECT 1 FROM revoked WHERE gms = ? AND key_id = ?", gms, key_id))
 
     def set_seen(self, digest: bytes, until: int) -> None:
@@ -130,7 +130,7 @@ class GmkStore:
         self._file.rows("INSERT OR REPLACE INTO seen VALUES (?, ?)", digest, until)
 
     def is_seen(self, digest: bytes) -> bool:
-        """True if the message was processed before."""
+        """Return True if the message was processed before."""
         return bool(self._file.rows("SELECT 1 FROM seen WHERE digest = ?", digest))
 
     def forget_past(self, now: int) -> list[str]:
@@ -142,7 +142,7 @@ class GmkStore:
         return sorted({group for key in gone for group in key.groups})
 
     def profile(self, user: str) -> UserProfile | None:
-        """The last profile of the user."""
+        """Return the last profile of the user."""
         rows = self._file.rows("SELECT document FROM profile WHERE user_uri = ?", user)
         return decode_profile(rows[0][0]) if rows else None
 

@@ -43,13 +43,13 @@ class UserKeys:
         return set(self._key_sets)
 
     def decryption_key(self, number: int) -> sakke.DecryptionKey | None:
-        """The key that opens messages of a key period, None if there is none."""
+        """Return the key that opens messages of a key period, None if there is none."""
         if number not in self._decryption and number in self._key_sets:
             self._decryption[number] = decryption_key(self._key_sets[number], self.kms)
         return self._decryption.get(number)
 
     def signing_key(self, number: int) -> eccsi.SigningKey | None:
-        """The key that signs in a key period, None if there is none."""
+        """Return the key that signs in a key period, None if there is none."""
         if number not in self._signing and number in self._key_sets:
             self._signing[number] = signing_key(self._key_sets[number], self.kms)
         return self._signing.get(number)
@@ -119,12 +119,12 @@ class KeyMaterial:
         return len(old)
 
     def certificate(self, kms_uri: str) -> Certificate | None:
-        """The known certificate of a KMS, our own or another's."""
+        """Return the known certificate of a KMS, our own or another's."""
         rows = self._file.rows("SELECT document FROM certificate WHERE kms_uri = ?", kms_uri)
         return decode(rows[0][0], Certificate) if rows else None
 
     def cache_number(self, kms_uri: str) -> int | None:
-        """The cache number up to which the certificates of others are known from `kms_uri`."""
+        """Return the cache number up to which the certificates of others are known from `kms_uri`."""
         rows = self._file.rows("SELECT number FROM cache_number WHERE kms_uri = ?", kms_uri)
         return int(rows[0][0]) if rows else None
 
@@ -135,12 +135,12 @@ class KeyMaterial:
         return {int(number) for (number,) in rows}
 
     def user_keys(self, kms_uri: str, user_uri: str) -> UserKeys | None:
-        """The keys of a user, None before the first provisioning. Takes some hundred milliseconds."""
+        """Return the keys of a user, None before the first provisioning. Takes some hundred milliseconds."""
         certificate, key_sets = self.certificate(kms_uri), self.key_sets(kms_uri, user_uri)
         return UserKeys(community(certificate), key_sets) if certificate and key_sets else None
 
     def key_sets(self, kms_uri: str, user_uri: str) -> list[KeySet]:
-        """The key sets of a user, as they came, by key period."""
+        """Return the key sets of a user, as they came, by key period."""
         rows = self._file.rows(
             "SELECT uid, period_number, rsk, ssk, pvt FROM key_set WHERE kms_uri = ? AND user_uri = ?"
             " ORDER BY period_number",
@@ -154,7 +154,7 @@ class KeyMaterial:
 
 
 def _identity(certificate: Certificate) -> tuple[object, ...]:
-    """What makes keys of one certificate useless with another; the rest may be renewed."""
+    """Return the parts of a certificate that its keys depend on; the rest may be renewed."""
     return (
         certificate.kms_uri,
         certificate.role,

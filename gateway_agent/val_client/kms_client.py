@@ -68,7 +68,7 @@ class KmsClient:
             self._session = None
 
     def keys(self) -> UserKeys | None:
-        """The user's keys, None before the first provisioning."""
+        """Return the user's keys, None before the first provisioning."""
         if self._keys is None:
             self._keys = self._material.user_keys(self._access.kms_uri, self._access.user_uri)
         return self._keys
@@ -119,7 +119,7 @@ class KmsClient:
         return self._material.periods(self._access.kms_uri, self._access.user_uri)
 
     def _lead(self, certificate: Certificate, number: int) -> int:
-        """How long before a period its keys are fetched: differs from user to user, so that not all come at once."""
+        """Return how long before a period its keys are fetched. It differs by user, so that not all come at once."""
         most = min(LEAD_MAX_S, certificate.key_period // LEAD_SHARE)
         return most * (128 + uid_of(certificate, self._access.user_uri, number)[0] // 2) // 256
 

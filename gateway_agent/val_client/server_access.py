@@ -38,7 +38,7 @@ class ServerAccess(BaseModel):
             raise ValueError(f"the home folder {ca_file.parts[0]} is not known, write the whole path") from None
 
     def tls(self) -> ssl.SSLContext | bool:
-        """What verifies the server, as aiohttp takes it. Raises ConfigError for a CA file that cannot be used."""
+        """Return the TLS context that verifies the server. Raises ConfigError for a CA file that cannot be used."""
         if self.ca_file is not None:
             plain_file.read(self.ca_file, plain_file.PEM_MAX, ConfigError)
         try:

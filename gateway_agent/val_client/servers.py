@@ -218,7 +218,7 @@ class Servers:
 
 
 async def fetch_profile(access: ServerAccess) -> UserProfile:
-    """The user's profile of this moment. Raises ServerFailed, MikeyError, ConfigError."""
+    """Return the user's profile of this moment. Raises ServerFailed, MikeyError, ConfigError."""
     server = _Server(access)
     try:
         return decode_profile(await server.request("GET", "/cms/v1/profile"))
@@ -240,7 +240,7 @@ class _Server:
             self._session = None
 
     async def poll(self, path: str, **query: int) -> bytes:
-        """The body of the answer to a GET that waits for news, empty for none. Raises ServerFailed.
+        """Return the body of the answer to a GET that waits for news, empty for none. Raises ServerFailed.
 
         A server that does not wait, as when two clients poll for one user, is not asked faster than once a second.
         """
@@ -255,7 +255,7 @@ class _Server:
     async def request(
         self, method: str, path: str, body: bytes | None = None, timeout_s: float = REQUEST_TIMEOUT_S
     ) -> bytes:
-        """The body of the answer, empty for none. Raises ServerFailed."""
+        """Return the body of the answer, empty for none. Raises ServerFailed."""
         if self._session is None:
             self._session = aiohttp.ClientSession()
         headers = {
@@ -287,7 +287,7 @@ class _Server:
 
 
 def reason(octets: bytes) -> str:
-    """What a refusal says, any octets, cleaned for a log; "" if it says nothing."""
+    """Return the text of a refusal, which may be any octets, cleaned for a log."""
     try:
         text = json.loads(octets)["text"]
     except (ValueError, LookupError, TypeError, RecursionError):

@@ -167,7 +167,7 @@ class ValClientUplink:
         return {messages.SG_ID: text(fields, messages.SG_ID)}
 
     async def _retirement(self, message: bytes, fields: Fields) -> bytes:
-        """A name is retired: it leaves the mapped groups, and the CPNS Server, if there is one, ends its rights too."""
+        """Retire a name: it leaves the mapped groups, and the CPNS Server, if there is one, ends its rights."""
         for sg_id in self._by_sg:
             with suppress(NotMember):
                 self._leave({**fields, messages.SG_ID: sg_id})
@@ -251,7 +251,7 @@ class ValClientUplink:
             group = self._follow_gmk(self._groups.get(mapping.sg_id), key)
 
     def _follow_gmk(self, group: BridgedGroup, key: StoredGmk | None) -> BridgedGroup:
-        """The next version when the sending GMK is another one, or is gone."""
+        """Return the next version if the sending GMK has changed or is gone."""
         with self._groups.transaction():
             if key is not None and key.key_id != group.key_id:
                 # It may be new because somebody was removed (SEC-05).

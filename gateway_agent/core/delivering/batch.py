@@ -17,7 +17,7 @@ WINDOWS_PER_LEISURE = 4
 
 
 def window_s(leisure_s: float) -> float:
-    """How long the first confirmation of a batch waits, for a group with this leisure."""
+    """Return how long the first confirmation of a batch waits, in seconds, in a group with this leisure."""
     return min(max(leisure_s / WINDOWS_PER_LEISURE, WINDOW_MIN_S), WINDOW_MAX_S)
 
 

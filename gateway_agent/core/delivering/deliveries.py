@@ -50,7 +50,7 @@ class _Run:
         self.batch: Batch
 
     def state_of(self, pne_id: str) -> engine.PneState | None:
-        """Where this PNE is, None if the delivery is not for it."""
+        """Return the state of this PNE, None if the delivery is not for it."""
         recipient = self.delivery.recipients.get(pne_id)
         return None if recipient is None else recipient.state
 
@@ -252,16 +252,16 @@ class Deliveries:
             self._apply(run, engine.BroadcastRefused(pne_id))
 
     def activation(self, key: GroupKey) -> int:
-        """A leave, and a gateway without time, mean "when stored" (SEC-05)."""
+        """Return when a key becomes active (Unix seconds): 0, when stored, after a leave and without a clock (SEC-05)."""
         return 0 if key.reason == numbers.REASON_LEAVE or not self._clock.unix() else key.activation
 
     def version(self, sg_id: str) -> int:
-        """What the newest delivery of this process delivers, 0 for none."""
+        """Return the version that the newest delivery of this process delivers, 0 for none."""
         run = self._runs.get(sg_id)
         return run.delivery.version if run else 0
 
     def states(self, sg_id: str) -> Counter[str]:
-        """How many PNEs of the newest delivery are in which state."""
+        """Return how many PNEs of the newest delivery are in which state."""
         run = self._runs.get(sg_id)
         recipients = run.delivery.recipients.values() if run else ()
         return Counter(str(recipient.state) for recipient in recipients)
@@ -472,7 +472,7 @@ class Deliveries:
             run.batch.add(kind, pne_id)
 
     def _unicast_message(self, run: _Run, pne_id: str) -> bytes | None:
-        """The key for one PNE, if it may have it at this moment (SEC-06)."""
+        """Return the key for one PNE, if it may have it at this moment (SEC-06)."""
         sg_id = run.delivery.sg_id
         group, member = self._store.inventory.group(sg_id), self._store.inventory.member(sg_id, pne_id)
         key = self._store.group_keys.get(sg_id, run.delivery.version)
@@ -498,5 +498,5 @@ class Deliveries:
 
 
 def _by_broadcast(recipient: engine.Recipient) -> bool:
-    """True if the key goes, or has come, to this PNE by broadcast."""
+    """Return True if the key goes, or has come, to this PNE by broadcast."""
     return engine.Way.BROADCAST in recipient.ways

@@ -125,13 +125,13 @@ class Delivery:
 
 
 def new_delivery(sg_id: str, version: int, ways: Mapping[str, Ways], first: Container[str] = frozenset()) -> Delivery:
-    """A delivery that has not started. `ways`: PNE ID -> the way to begin with; `first` as in `Recipient`."""
+    """Return a delivery that has not started. `ways`: PNE ID -> the way to begin with; `first` as in `Recipient`."""
     recipients = {pne_id: Recipient(ways=of, first=pne_id in first) for pne_id, of in ways.items()}
     return Delivery(sg_id, version, recipients, open=len(recipients))
 
 
 def restored_delivery(sg_id: str, version: int, ways: Mapping[str, Ways], states: Mapping[str, str]) -> Delivery:
-    """A delivery as the store knows it after a restart; a running one goes on with `Restarted`."""
+    """Return a delivery as the store knows it after a restart; a running one goes on with `Restarted`."""
     recipients = {pne_id: Recipient(PneState(state), ways.get(pne_id, BY_UNICAST)) for pne_id, state in states.items()}
     still_open = sum(recipient.state in OPEN for recipient in recipients.values())
     return Delivery(sg_id, version, recipients, Phase.RUNNING if still_open else Phase.FINISHED, open=still_open)
@@ -332,7 +332,7 @@ class _Changes:
                 self.recipients[pne_id] = replace(recipient, state=PneState.SENT)
 
     def listeners(self) -> list[str]:
-        """Those whom a broadcast is to bring the key."""
+        """Return the PNEs that a broadcast is to bring the key."""
         return [pne_id for pne_id, recipient in self.recipients.items() if recipient.listens]
 
 
@@ -524,12 +524,12 @@ def _close(changes: _Changes) -> tuple[Delivery, tuple[Action, ...]]:
 
 
 def _misses(recipient: Recipient) -> bool:
-    """True if an airing may still bring it the key."""
+    """Return True if an airing may still bring it the key."""
     return recipient.listens or recipient.state is PneState.UNREACHABLE
 
 
 def _next_wake(delivery: Delivery) -> float | None:
-    """The earliest time at which TimerExpired would do something."""
+    """Return the earliest time at which TimerExpired would do something."""
     waiting = [r.retry_at for r in delivery.recipients.values() if r.state is PneState.PENDING]
     at = min([delivery.next_round_at, *waiting])
     return None if at == inf else at

@@ -107,7 +107,7 @@ class KeyAirings:
             self._counters["beacons"] += 1
 
     def _datagrams(self, delivery: Delivery, missing: frozenset[str]) -> list[bytes]:
-        """The signed objects: the octets of before where nothing has changed, none while the key may not go out."""
+        """Return the signed objects, as before if nothing changed; none while the key may not go out."""
         sg_id, version = delivery.sg_id, delivery.version
         group = self._store.inventory.group(sg_id)
         key = self._store.group_keys.get(sg_id, version)

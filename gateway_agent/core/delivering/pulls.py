@@ -50,7 +50,7 @@ class Pulls:
         self._lost_windows = Rate(LOST_WINDOWS_PER_HOUR)
 
     async def answer(self, peer_id: str, fields: Fields) -> dict[int, object]:
-        """The fields of the KeyPullResponse. Raises NotMember, Unknown, Stale, NotAllowed."""
+        """Return the fields of the KeyPullResponse. Raises NotMember, Unknown, Stale, NotAllowed."""
         own_id(peer_id, fields)
         generation = optional_number(fields, messages.GENERATION)
         self._gkdks.heard(peer_id, generation)

@@ -68,7 +68,7 @@ class Reports:
         self._deliveries.proven(claimed.sg_id, claimed.version, pne_id)
 
     def _owner(self, claimed: Claim) -> str:
-        """The PNE whose slot the claim names. Raises NotAuthentic."""
+        """Return the PNE whose slot the claim names. Raises NotAuthentic."""
         owner = claimed.proof and self._store.slots.owner(claimed.proof.generation, claimed.proof.slot)
         if not owner:
             raise NotAuthentic("a report without the slot of a PNE")

@@ -32,7 +32,7 @@ def replaced_s(generation: Generation) -> float:
 
 
 def why_new(current: Generation, active: int, retired: int) -> str | None:
-    """Why a new generation should begin now (SEC-07), or None."""
+    """Return why a new generation should begin now (SEC-07), or None."""
     if current.lived_s >= LIFE_S:  # SEC-36
         return "it is a year old"
     if retired > SHORT_OF_SLOTS * current.size:
@@ -45,7 +45,7 @@ def why_new(current: Generation, active: int, retired: int) -> str | None:
 
 
 def restored(known: int, times: int = 1, since_s: int = 0) -> int:
-    """The generation of a restored gateway that knows those up to `known` (SEC-02).
+    """Return the generation of a restored gateway that knows those up to `known` (SEC-02).
 
     `times`: 1, or more for a copy that was put back before; `since_s`: seconds since it was made, 0 = not known. Of one
     copy the later restore has the higher number, as boards go back to none. It grows with the root of the time: what
@@ -55,7 +55,7 @@ def restored(known: int, times: int = 1, since_s: int = 0) -> int:
 
 
 def has_ended(old: Generation, missing: int) -> bool:
-    """True if an old generation is to be forgotten (SEC-07): `missing` PNEs still lack the GKDK of the current one."""
+    """Return True if an old generation is to be forgotten (SEC-07). `missing` PNEs lack the GKDK of the current one."""
     return old.replaced and (missing == 0 or replaced_s(old) >= OLD_LIFE_S)
 
 

@@ -102,7 +102,7 @@ class BroadcastObjects:
         return datagrams
 
     def delete(self, group: ServiceGroup) -> bytes:
-        """The signed delete of a Service Group (SEC-15)."""
+        """Return the signed delete of a Service Group (SEC-15)."""
         pn = self._store.pn.get()
         if pn is None:
             raise AssertionError("no PN yet")

@@ -67,7 +67,7 @@ class GkdkHandout:
                 self._set_delivered(pne_id, slot.generation, False)
 
     def lacks_current(self, pne_id: str) -> bool:
-        """True if a GKDK of the current generation waits for this PNE."""
+        """Return True if a GKDK of the current generation waits for this PNE."""
         current = self._store.slots.current()
         if current is None:
             return False

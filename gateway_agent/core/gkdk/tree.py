@@ -44,11 +44,11 @@ class Tree:
         return self._keys[generation]
 
     def current(self, unix: int) -> Generation:
-        """The generation to assign from; the first one is begun when it is asked for."""
+        """Return the generation to assign from; the first one is begun when it is asked for."""
         return self._store.slots.current() or self.begin(unix)
 
     def record(self, pne_id: str, unix: int) -> tuple[int, bytes]:
-        """The PNE's GKDK of the current generation: (generation, record).
+        """Return the PNE's GKDK of the current generation: (generation, record).
 
         Asked again it is the same record (SEC-19). Otherwise FREE -> ACTIVE is stored before the record exists.
         Raises TooMany when every slot is taken.

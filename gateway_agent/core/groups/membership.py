@@ -192,7 +192,7 @@ class Membership:
             self._store.pn.register(pne_id, self._pn().signing_epoch, preferred_sg)
 
     def retire(self, pne_id: str, cause: Cause) -> list[str]:
-        """The PNE is no longer one of this PN: its slots are retired and it leaves every group (SEC-06).
+        """Retire a PNE that is no longer one of this PN: its slots end and it leaves every group (SEC-06).
 
         Returns the SG IDs now exposed. The Server is told by `send_pending_leaves` and `send_pending_retirements`.
         Raises Unknown.
@@ -262,7 +262,7 @@ class Membership:
     # shared
 
     def membership_fields(self, sg_id: str) -> dict[int, object]:
-        """What a member is told about its group in answers to join, create and pull."""
+        """Return what a member is told about its group in answers to join, create and pull."""
         group = self._store.inventory.group(sg_id)
         if group is None:
             raise Unknown(f"there is no Service Group {sg_id}")
@@ -332,7 +332,7 @@ class Membership:
         return bool(removed)
 
     def _has_gone(self, sg_id: str, pne_id: str) -> bool:
-        """True if the PNE was retired, or left this group, and the Server may not know yet."""
+        """Return True if the PNE was retired, or left this group, and the Server may not know yet."""
         pne, pn = self._store.pn.pne(pne_id), self._store.pn
         return (
             (pne is not None and pne.retired)
