@@ -74,7 +74,7 @@ class Pairing:
         return window.paired
 
     def concerns(self, peer: Peer, message: bytes) -> bool:
-        """Return True if a message belongs here although its PNE is in: it pairs again, or does not know that it is in."""
+        """Return True if a message belongs here although its PNE is in: it pairs again or does not know it."""
         if self._window is None and not self._registrar.is_pairing(peer.entity_id):
             return False
         return bool(messages.decode(message)[0] == numbers.PAIRING_REQUEST)

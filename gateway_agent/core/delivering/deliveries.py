@@ -252,7 +252,7 @@ class Deliveries:
             self._apply(run, engine.BroadcastRefused(pne_id))
 
     def activation(self, key: GroupKey) -> int:
-        """Return when a key becomes active (Unix seconds): 0, when stored, after a leave and without a clock (SEC-05)."""
+        """Return when a key becomes active (Unix seconds); 0, at once, after a leave and without a clock (SEC-05)."""
         return 0 if key.reason == numbers.REASON_LEAVE or not self._clock.unix() else key.activation
 
     def version(self, sg_id: str) -> int:
