@@ -33,7 +33,6 @@ LONG_S = {
     "tests/system/test_system_val_whole_way.py": 60,
     "tests/system/test_system_val_client.py": 50,
     "tests/system/test_system_restore.py": 50,
-    "tests/portable/test_keys_covers.py": 30,
     "tests/portable/test_on_vm.py::test_on_vm[test_mikey_vectors]": 30,
     "tests/portable/test_on_vm.py::test_on_vm[test_device_val_client]": 20,
     "tests/portable/test_on_vm.py::test_on_vm[test_device_val_cache]": 20,
@@ -67,9 +66,10 @@ def in_own_network(*command):
 def why_no_networks():
     """Why no process can have a network of its own here, "" if it can."""
     try:
-        return subprocess.run(in_own_network("true"), capture_output=True, text=True).stderr.strip()
+        tried = subprocess.run(in_own_network("true"), capture_output=True, text=True)
     except FileNotFoundError:
         return "there is no `unshare` command (package util-linux)"
+    return "" if tried.returncode == 0 else tried.stderr.strip() or f"exit code {tried.returncode}"
 
 
 def unit(nodeid):
@@ -90,6 +90,8 @@ def plugin(config):
 
 
 class OneAfterTheOther:
+    """Says in the header why there are no shards."""
+
     def __init__(self, why_not):
         self._why_not = why_not
 
@@ -138,8 +140,9 @@ class Shards:
         return Scheduling(config, log)
 
     def pytest_xdist_node_collection_finished(self, ids):
-        self._left = Counter(map(unit, ids))
-        self._units = len(self._left)
+        if not self._units:  # the first shard that knows, as all shards find the same
+            self._left = Counter(map(unit, ids))
+            self._units = len(self._left)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_report_teststatus(self, config):
