@@ -11,6 +11,7 @@ from gateway_agent.core.delivering.delivery import Pacing
 from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.store.errors import StoreFailed
 from tests.unit.gateway_world import FAST, PN, World
+from tests.unit.scripted_medium import ScriptedMedium
 
 
 @pytest.fixture
@@ -469,7 +470,8 @@ async def test_a_thousand_pnes_cost_at_most_20_commits(tmp_path):
     """From the Server's request to the report: SD cards do 20 to 200 synced commits a second."""
     policy = DeliveryPolicy(method="broadcast", leisure_ms_per_pne=0.5)
     pacing = Pacing(confirmation_cost_s=0.0005, answer_s=0.3)
-    world = World(tmp_path / "gw", policy=policy, pacing=pacing, height=11)
+    medium = ScriptedMedium(gap=0.1, loss=0.1)
+    world = World(tmp_path / "gw", policy=policy, pacing=pacing, medium=medium, height=11)
     await world.start()
     group = world.server.group("light")
     names = [f"b{i}" for i in range(1000)]
