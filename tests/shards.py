@@ -30,6 +30,7 @@ LONG_S = {
     "tests/system/test_system_network.py": 90,
     "tests/system/test_pages_for_users.py": 90,
     "tests/system/test_system_command_faults.py": 80,
+    "tests/system/test_installed_wheel.py": 60,
     "tests/system/test_system_val_whole_way.py": 60,
     "tests/system/test_system_val_client.py": 50,
     "tests/system/test_system_restore.py": 50,
