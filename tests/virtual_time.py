@@ -10,9 +10,11 @@ one is marked `real_time`. Product code under test takes its time from the loop.
 import asyncio
 import selectors
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 BEGINS_AT_S = 100_000.0
 """As monotonic clocks do, the loop's does not begin with 0."""
@@ -46,6 +48,12 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         raise RuntimeError("another process goes by the wall clock: mark the test real_time")
 
     subprocess_shell = subprocess_exec
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """As `asyncio.run`, in virtual time."""
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        return runner.run(main)
 
 
 class BoardClock:

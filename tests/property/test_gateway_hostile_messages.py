@@ -12,6 +12,7 @@ from cpns import messages, numbers
 from cpns.errors import CpnsError
 from tests.property import cpns_strategies
 from tests.unit.gateway_world import World
+from tests.virtual_time import run
 
 SG, MEMBER, OTHER = "lights", "lamp.1", "lamp.2"
 KNOWN = {messages.SG_ID: (SG, "attic"), messages.PNE_ID: (MEMBER, OTHER, "lamp.3")}
@@ -78,7 +79,7 @@ def test_a_member_can_say_what_it_likes_and_nobody_else_is_touched(octets):
     async def say(world, message):
         return await world.gateway.handle_pne(MEMBER, message)
 
-    world, other, members = asyncio.run(after(octets, say))
+    world, other, members = run(after(octets, say))
     assert OTHER in members and "lamp.3" not in members
     assert other.version(SG) == world.server.group(SG).version
 
@@ -89,7 +90,7 @@ def test_a_server_can_say_what_it_likes_and_the_gateway_goes_on(octets):
     async def say(world, message):
         return await world.gateway.handle_server(message)
 
-    asyncio.run(after(octets, say))
+    run(after(octets, say))
 
 
 @pytest.mark.req("SEC-14")
@@ -99,5 +100,5 @@ def test_a_radio_may_hear_what_it_likes_and_nothing_is_raised_or_confirmed(octet
     async def hear(world, message):
         world.medium.heard(message)
 
-    world, _, _ = asyncio.run(after(octets, hear))
+    world, _, _ = run(after(octets, hear))
     assert world.gateway.counters["reports_unproven"] == len(octets)

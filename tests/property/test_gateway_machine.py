@@ -26,6 +26,7 @@ from gateway_agent.core.groups.membership import Cause
 from gateway_agent.core.restore import restore
 from gateway_agent.store.store import GatewayStore
 from tests.unit.gateway_world import PN, Board, Server, World
+from tests.virtual_time import VirtualTimeLoop
 
 GROUPS = ["light", "heat"]
 NAMES = ["lamp", "door", "cat"]
@@ -67,7 +68,7 @@ class GatewayMachine(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.loop = asyncio.new_event_loop()
+        self.loop = VirtualTimeLoop()
         self.folder = Path(tempfile.mkdtemp())
         self.members = {sg_id: set() for sg_id in GROUPS}  # of Boards, by the word of whoever decides
         self.everybody = []  # also who had a name before
@@ -79,8 +80,7 @@ class GatewayMachine(RuleBasedStateMachine):
         return self.loop.run_until_complete(work)
 
     async def _settle(self):
-        for _ in range(20):
-            await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
 
     def new_board(self, name):
         board = self.world.boards[name] = Board(self.world, name)

@@ -34,6 +34,7 @@ from mikey_sakke.group_configuration import (
     encode_requests,
     encode_response,
 )
+from tests.virtual_time import run
 
 TEXTS = st.text(
     st.characters(min_codepoint=0x20, max_codepoint=0xD7FF, exclude_characters="\x7f"), min_size=1, max_size=60
@@ -102,7 +103,7 @@ STEPS = st.lists(
 def test_only_the_entitled_are_handed_keys(steps: list[tuple[str, str, str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         begin = [("authorise", user, GROUPS[0]) for user in USERS] + [("shared", USERS[0], GROUPS[0])]
-        asyncio.run(_history(Path(folder), begin + steps))
+        run(_history(Path(folder), begin + steps))
 
 
 async def _history(folder: Path, steps: list[tuple[str, str, str]]) -> None:

@@ -39,6 +39,7 @@ from key_servers.cpns_server.delivery_queue import (
     step,
 )
 from tests.unit.cpns_server_parts import House, PnGw, succeeded
+from tests.virtual_time import VirtualTimeLoop
 
 GROUPS = ["light", "heat"]
 PNES = {"home": ["lamp", "door", "cat"], "office": ["desk", "fan"]}
@@ -66,7 +67,7 @@ class ServerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
+        self.loop = VirtualTimeLoop()
         self.folder = Path(tempfile.mkdtemp())
         self.members: dict[str, set[tuple[str, str]]] = {sg: set() for sg in GROUPS}
         self.expelled: set[tuple[str, str]] = set()  # (SG ID, PNE ID)
