@@ -38,8 +38,9 @@ class Refused(GatewayError):
 def code_of(error: Exception) -> str:
     """Return the word that tells programs the kind of an error, for example "not-member" or "store-in-use".
 
-    It is the name of the class; docs/commands.md promises that it stays.
+    It is the `word` of the class or, without one, its name; docs/commands.md promises that it stays.
     """
     if isinstance(error, Refused):
         return error.code
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(error).__name__).lower()
+    word: str | None = getattr(error, "word", None)
+    return word or re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(error).__name__).lower()

@@ -30,6 +30,8 @@ SCRIPT = "provision.py"
 class BoardNotProvisioned(GatewayError):
     """KMS or CMS do not give what a board needs, or the files cannot be written."""
 
+    word = "not-provisioned"
+
 
 @dataclass(frozen=True)
 class ValBoard:

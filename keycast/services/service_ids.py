@@ -9,6 +9,8 @@ NAME_MAX = 1024  # octets of a URI in documents of a KMS; other servers take few
 class UnusableId(ServerError):
     """What was typed cannot be meant."""
 
+    word = "not-allowed"
+
 
 def require_uri(*identities: str) -> None:
     """Raise UnusableId with what is wrong unless all are URIs."""

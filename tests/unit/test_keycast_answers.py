@@ -22,6 +22,8 @@ import message_plane.errors
 from gateway_agent.errors import Refused, code_of
 from keycast.commands import server, status
 from keycast.program import WORDS, program
+from keycast.provisioning import val_client
+from keycast.services import service_ids
 from keycast.terminal.dates import ago, dated, moment
 from keycast.terminal.tables import show_table
 
@@ -94,10 +96,20 @@ def test_what_is_no_command_is_a_refusal_in_json_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "errors", [cpns.errors, gateway_agent.errors, gateway_agent.store.errors, key_servers.errors, message_plane.errors]
+    "errors",
+    [
+        cpns.errors,
+        gateway_agent.errors,
+        gateway_agent.store.errors,
+        key_servers.errors,
+        val_client,
+        service_ids,
+        message_plane.errors,
+    ],
 )
 def test_the_codes_of_refusals_are_written_down(errors: ModuleType) -> None:
-    kinds = [each for each in vars(errors).values() if isinstance(each, type) and each.__module__ == errors.__name__]
+    own = [each for each in vars(errors).values() if isinstance(each, type) and each.__module__ == errors.__name__]
+    kinds = [each for each in own if issubclass(each, Exception)]
     codes = {code_of(kind.__new__(kind)) for kind in kinds if kind is not Refused}
     assert codes
     assert not {code for code in codes if f"`{code}`" not in COMMANDS}, "missing in docs/commands.md"
