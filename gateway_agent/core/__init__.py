@@ -1,1 +1,1 @@
-"""The heart of the PN GW: who is a member, which key is current, and how it reaches the boards. No sockets here."""
+"""The core of the PN GW: members, Group Keys and their delivery to the PNEs. It opens no sockets."""

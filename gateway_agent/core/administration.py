@@ -1,4 +1,4 @@
-"""What persons and the registrar do with a PN GW, and what they see of it."""
+"""The operations that persons and the registrar do on a PN GW, and the state that they see."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ from gateway_agent.store.store import GatewayStore
 
 @dataclass(frozen=True, slots=True)
 class GroupStatus:
-    """A Service Group as a person sees it. `states`: PNEs of the newest delivery by state."""
+    """A Service Group as a person sees it. `states`: how many PNEs of the newest delivery are in each state."""
 
     group: ServiceGroup
     members: tuple[str, ...]
@@ -28,7 +28,7 @@ class GroupStatus:
 
 
 class Administration:
-    """PNEs that come and go, keys that are changed by hand, and the state in which everything is."""
+    """Registers and retires PNEs, changes keys on request, and shows the state of groups, deliveries and alarms."""
 
     def __init__(
         self,
@@ -64,10 +64,11 @@ class Administration:
         self._tell = tell
 
     def register_pne(self, pne_id: str, preferred_sg: str | None = None) -> None:
-        """A PNE was provisioned or paired and knows the present signing key.
+        """Register a PNE that was provisioned or paired and therefore knows the present signing key.
 
-        One that was here before is retired first: a new credential gets a new slot (SEC-19). `preferred_sg`: the group
-        whose neighbourhood in the tree it wants.
+        A PNE of this name that is present is retired first, as a new credential gets a new slot (SEC-19).
+        `preferred_sg`: the SG ID near whose members the PNE gets its slot in the tree. Raises MalformedMessage for a
+        name that is no PNE ID.
         """
         pne = self._store.pn.pne(pne_id)
         if pne is not None and not pne.retired:
@@ -75,21 +76,21 @@ class Administration:
         self._membership.register(pne_id, preferred_sg)
 
     def has_pne(self, pne_id: str) -> bool:
-        """Return True if a PNE of this name is one of this PN now."""
+        """Return True if this PN has a PNE of this name now."""
         pne = self._store.pn.pne(pne_id)
         return pne is not None and not pne.retired
 
     def has_signing_key(self, pne_id: str) -> None:
-        """A PNE that is here already was paired once more, and was told the present signing key with that."""
+        """Note that a present PNE knows the present signing key, because it was paired once more."""
         pn = self._store.pn.get()
         if pn is not None:
             with self._store.transaction():
                 self._store.pn.set_trusted_epoch(pne_id, pn.signing_epoch)
 
     def retire_pne(self, pne_id: str, cause: Cause) -> list[str]:
-        """Lost, re-provisioned or gone: a leave from every group (SEC-06).
+        """Retire a PNE that is lost, provisioned anew or gone: it leaves every group (SEC-06).
 
-        Returns the SG IDs exposed until they have a newer key. Raises Unknown.
+        Returns the SG IDs of the groups that are exposed until they have a newer key. Raises Unknown.
         """
         exposed = self._membership.retire(pne_id, cause)
         self._gkdks.forget(pne_id)
@@ -98,7 +99,7 @@ class Administration:
         return exposed
 
     def end_rights(self, pne_id: str) -> None:
-        """A name that is none of a PNE of this PN is to have no rights at the CPNS Server either (SEC-31)."""
+        """End the rights at the CPNS Server of a name that no PNE of this PN has (SEC-31)."""
         self._membership.end_rights(pne_id)
         self._housekeeping.soon()
 
@@ -112,13 +113,16 @@ class Administration:
         self._membership.release(pne_id)
 
     def new_generation(self) -> int:
-        """Begin a generation of the tree by hand; return its number. Raises TooMany."""
+        """Begin a new generation of the tree and return its number. Raises TooMany when all numbers are used up."""
         generation = self._tree.begin(self._clock.unix()).generation
         self._housekeeping.soon()
         return generation
 
     def open_pairing(self, pne_id: str, secret: bytes) -> PairingWindow:
-        """Return a pairing window for the board that is called `pne_id` and shows `secret`. Raises ValueError."""
+        """Return a pairing window for the board `pne_id`, which shows `secret`.
+
+        Raises ValueError if `secret` does not have the length of a pairing secret.
+        """
         pn = self._store.pn.get()
         return PairingWindow(
             pne_id,
@@ -131,7 +135,10 @@ class Administration:
         )
 
     def roll_over(self, new_signer: Signer) -> int:
-        """Change the broadcast signing key (SEC-18); return its epoch. The old private key is not needed any more."""
+        """Change the broadcast signing key (SEC-18) and return the epoch of the new one.
+
+        The old private key is not needed afterwards. Raises NotAllowed if the new key is the old one.
+        """
         epoch = roll_over.announce(self._store, self._signer, new_signer.public_key)
         self._signer = new_signer
         self._objects.change_signer(new_signer)
@@ -145,18 +152,18 @@ class Administration:
         return self._versions.stop_reason
 
     def set_alarm(self, kind: str, text: str) -> None:
-        """Raise an alarm that is found outside of the core; an empty `text` ends it."""
+        """Raise an alarm whose cause was found outside of the core; an empty `text` ends it."""
         if text:
             self._alarms.set(kind, text)
         else:
             self._alarms.clear(kind)
 
     def alarms(self) -> tuple[Alarm, ...]:
-        """Return the alarms that a person should look at, oldest first."""
+        """Return the alarms, oldest first."""
         return self._alarms.standing()
 
     def groups(self) -> list[GroupStatus]:
-        """Return all Service Groups, by SG ID."""
+        """Return all Service Groups, ordered by SG ID."""
         return [
             GroupStatus(
                 group,
@@ -167,5 +174,5 @@ class Administration:
         ]
 
     def delivery(self, sg_id: str) -> tuple[int, dict[str, int]]:
-        """Return (version, PNEs by state) of this group's newest delivery; version 0 if there was none."""
+        """Return (version, number of PNEs in each state) of the group's newest delivery; version 0 if there is none."""
         return self._deliveries.version(sg_id), dict(self._deliveries.states(sg_id))

@@ -1,4 +1,7 @@
-"""What a person should look at, each thing once, for as long as it is so. `keycast status` shows them (exit code 2)."""
+"""Alarms: states that a person should look at, each shown once for as long as it lasts.
+
+`keycast status` shows them and ends with exit code 2 while there is one.
+"""
 
 import logging
 from dataclasses import dataclass
@@ -7,18 +10,21 @@ from gateway_agent.core.ports import Clock
 
 _log = logging.getLogger(__name__)
 
-OLD_COPY = "old-copy"  # PNEs hold what this PN GW never gave
-STORE = "store"  # nothing can be written down
-NETWORK = "network"  # no broadcast can leave
-RADIO = "radio"  # no broadcast can leave by one of several media, or whatever leaves is refused
-CLOCK = "clock"  # nobody keeps the clock in step
-UNHEARD = "unheard"  # broadcasts that nobody confirms
+OLD_COPY = "old-copy"  # PNEs say that they hold what this PN GW never sent them
+STORE = "store"  # the store cannot be written
+NETWORK = "network"  # no broadcast can be sent
+RADIO = "radio"  # no broadcast can be sent on one of several media, or a medium refuses each datagram
+CLOCK = "clock"  # the system clock is not synchronised
+UNHEARD = "unheard"  # no PNE confirms broadcasts
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """`sg_id` or `gateway_id` is "" where it is not about one; `since` in Unix seconds, 0 without synchronised clock;
-    `text` says what it is and what to do. The CPNS Server's alarms have the same parts, and `count`."""
+    """One alarm. `text` says what is wrong and what to do about it.
+
+    `sg_id` or `gateway_id` is "" if the alarm is not about one; `since` is in Unix seconds, 0 if the clock was not
+    synchronised. The CPNS Server's alarms have the same parts, and `count`.
+    """
 
     kind: str
     gateway_id: str
@@ -28,7 +34,7 @@ class Alarm:
 
 
 class Alarms:
-    """Alarms that stand until their cause ends; a restart forgets them, and their causes bring them back."""
+    """The alarms whose causes last. A restart forgets them; they are raised again while their causes last."""
 
     def __init__(self, gateway_id: str, clock: Clock) -> None:
         self._gateway_id = gateway_id
@@ -36,8 +42,10 @@ class Alarms:
         self._standing: dict[tuple[str, str], Alarm] = {}
 
     def set(self, kind: str, text: str, about: str = "") -> None:
-        """Raise an alarm of a kind, `about` one network where several can have it. One that stands keeps its time, has
-        the new text and is not logged again."""
+        """Raise an alarm of a kind. `about`: the name of the network, for kinds that each network can have.
+
+        An alarm that is raised already keeps its time, gets the new text and is not logged again.
+        """
         before = self._standing.get((kind, about))
         since = self._clock.unix() if before is None else before.since
         self._standing[kind, about] = Alarm(kind, self._gateway_id, "", since, text)
@@ -45,7 +53,7 @@ class Alarms:
             _log.warning("alarm begins: %s", text)
 
     def clear(self, kind: str, about: str = "") -> None:
-        """End an alarm; none there is fine."""
+        """End an alarm. Does nothing if there is no such alarm."""
         ended = self._standing.pop((kind, about), None)
         if ended is not None:
             _log.info("alarm ends: %s", ended.text)

@@ -1,4 +1,4 @@
-"""Work that goes on after a message was answered."""
+"""Tasks that go on after a message was answered."""
 
 import asyncio
 import logging
@@ -8,19 +8,19 @@ _log = logging.getLogger(__name__)
 
 
 class Background:
-    """Tasks that nobody waits for. A fault in one is logged; `close` ends them all."""
+    """A set of tasks for whose end no caller waits. A fault in a task is logged; `close` cancels all of them."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[object, object, None]) -> None:
-        """Begin `work`."""
+        """Begin a task that runs `work`, in the running event loop."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
     async def close(self) -> None:
-        """Cancel what is not done."""
+        """Cancel the tasks that are not done and wait for their end."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,7 +1,7 @@
-"""What happens in a PN GW, told where it happens: frozen values without a secret, for whoever shows or keeps them.
+"""The events of a PN GW that a person may want to see: frozen values without a secret.
 
-The core hands each one to the one function it was given (`Tell`), after it was stored. What it becomes (a line of the
-log, see `gateway_agent.event_log`) is no business of the core.
+The core passes each event to one function of type `Tell`, after the change was stored. That function decides what
+becomes of it; `gateway_agent.event_log` makes it a line of the log.
 """
 
 from collections.abc import Callable
@@ -10,21 +10,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """A board has shown that it knows the secret, and is let in (SEC-20)."""
+    """A board has proved that it knows the pairing secret, and was admitted to the PN (SEC-20)."""
 
     pne_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A board was provisioned by a person and is let in."""
+    """A board was provisioned by a person and was admitted to the PN."""
 
     pne_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """A board says that its agent is of another version than before."""
+    """A board has reported another version of its agent than before."""
 
     pne_id: str
     software: str
@@ -40,7 +40,7 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A board has left a Service Group at its own wish."""
+    """A board has left a Service Group at its own request."""
 
     pne_id: str
     sg_id: str
@@ -48,7 +48,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """The Server's list of members names a board no more: expelled, or moved to another PN."""
+    """The Server's list of members does not name a board any more: it was expelled, or moved to another PN."""
 
     pne_id: str
     sg_id: str
@@ -56,7 +56,7 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class Retired:
-    """A board is no more of this PN. `exposed`: the Service Groups whose present key it knows."""
+    """A board no longer belongs to this PN. `exposed`: SG IDs of the groups whose present key it knows."""
 
     pne_id: str
     cause: str
@@ -81,9 +81,10 @@ class KeyArrived:
 
 @dataclass(frozen=True, slots=True)
 class KeyDelivered:
-    """The delivery of a version is over: `confirmed` of `members` boards hold it.
+    """The delivery of a version has finished: `confirmed` of `members` boards hold it.
 
-    `by_broadcast` of them by a broadcast; `seconds` since it began in this process; `missing`: PNE IDs of the others.
+    `by_broadcast`: how many of the confirmed boards got it by broadcast; `seconds`: time since the delivery began in
+    this process; `missing`: PNE IDs of the boards that have not confirmed it.
     """
 
     sg_id: str
@@ -97,21 +98,24 @@ class KeyDelivered:
 
 @dataclass(frozen=True, slots=True)
 class GroupDeleted:
-    """The Server has deleted a Service Group; its keys are erased here."""
+    """The Server has deleted a Service Group; this PN GW has erased its keys."""
 
     sg_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class RolledOver:
-    """The broadcast signing key is a new one (SEC-18)."""
+    """The broadcast signing key was replaced (SEC-18)."""
 
     signing_epoch: int
 
 
 @dataclass(frozen=True, slots=True)
 class GmkArrived:
-    """A VAL user's GMS has sent it a group master key. `key_id`: the GMK-ID in hexadecimal digits, which is public."""
+    """The GMS of a VAL user has sent the user a group master key.
+
+    `key_id`: the GMK-ID in hexadecimal digits, which is public.
+    """
 
     user: str
     key_id: str
@@ -120,7 +124,7 @@ class GmkArrived:
 
 @dataclass(frozen=True, slots=True)
 class GmkRevoked:
-    """The GMS has revoked a group master key."""
+    """The GMS of a VAL user has revoked a group master key."""
 
     user: str
     key_id: str
@@ -148,4 +152,4 @@ Tell = Callable[[Event], None]
 
 
 def nobody(event: Event) -> None:
-    """A `Tell` that does nothing: for a core whose events nobody reads."""
+    """Do nothing with the event: the `Tell` of a core whose events are not read."""

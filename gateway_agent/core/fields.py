@@ -1,4 +1,7 @@
-"""Reading decoded CPNS messages: the table in `cpns.messages` has checked presence and type, this tells mypy."""
+"""Typed access to the fields of decoded CPNS messages.
+
+`cpns.messages` has checked presence and type by its table already; these functions make the types known to mypy.
+"""
 
 from collections.abc import Mapping
 
@@ -17,7 +20,7 @@ def text(fields: Fields, label: int) -> str:
 
 
 def number(fields: Fields, label: int) -> int:
-    """Return an uint field. Raises MalformedMessage if it is missing or of another type."""
+    """Return a uint field. Raises MalformedMessage if it is missing or of another type."""
     value = fields.get(label)
     if not isinstance(value, int):
         raise MalformedMessage(f"field {label}: no number")
@@ -25,7 +28,7 @@ def number(fields: Fields, label: int) -> int:
 
 
 def optional_number(fields: Fields, label: int) -> int | None:
-    """Return an uint field that may be missing."""
+    """Return a uint field, or None if it is missing. Raises MalformedMessage if it is of another type."""
     return number(fields, label) if label in fields else None
 
 
@@ -38,7 +41,7 @@ def octets(fields: Fields, label: int) -> bytes:
 
 
 def listed(fields: Fields, label: int) -> list[str]:
-    """Return a repeated String field; missing is empty."""
+    """Return a repeated String field, an empty list if it is missing. Raises MalformedMessage if it is no array."""
     value = fields.get(label, [])
     if not isinstance(value, list):
         raise MalformedMessage(f"field {label}: no array")
@@ -46,9 +49,10 @@ def listed(fields: Fields, label: int) -> list[str]:
 
 
 def own_id(peer_id: str, fields: Fields) -> str:
-    """Return the PNE ID in a message, which must be that of the credential that authenticated (SEC-16, CPNS-GKM-43).
+    """Return the PNE ID in a message, which must be that of the session's credential (SEC-16, CPNS-GKM-43).
 
-    Raises NotAllowed.
+    `peer_id`: the PNE ID of that credential. Raises NotAllowed if the message names another PNE, MalformedMessage if
+    it names none.
     """
     if text(fields, messages.PNE_ID) != peer_id:
         raise NotAllowed("the message names another board than the session")

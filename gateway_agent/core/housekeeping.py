@@ -1,5 +1,8 @@
-"""What the PN GW does on its own: version lists, delivery reports, leaves it owes, GKDKs and signing keys to hand
-on."""
+"""The periodic work of the PN GW.
+
+The Server gets version lists, delivery reports, leaves and retirements that are still due; PNEs get new GKDKs and
+signing keys.
+"""
 
 import asyncio
 import logging
@@ -28,17 +31,20 @@ _log = logging.getLogger(__name__)
 TICK_S = 60.0
 UPLINK_RETRY_S = 5.0
 VERSION_LIST_EVERY_S = 900.0  # SEC-28
-DOUBTS_GAP_S = 60.0  # a PNE that claims things may make the Server be asked so often
+DOUBTS_GAP_S = 60.0  # unproven claims of PNEs make this PN GW ask the Server at most this often
 MISSING_REVISION_S = 5.0  # a JoinResponse or list may just be on its way
 PUSHES_AT_ONCE = 8
 PUSH_AGAIN_S = 300.0
 COUNT_TIME_EVERY_S = 3600.0  # one synced commit an hour; a kill makes generations younger by so much
-COUNT_WHEN_CLOSED_S = 60.0  # who is started and stopped again and again need not write each time
+COUNT_WHEN_CLOSED_S = 60.0  # a process that is started and stopped again and again need not write each time
 NAMES_PER_REPORT = 1000
 
 
 class Housekeeping:
-    """One background task, woken every minute and by `soon`. `failed` is done, with its fault, when it cannot go on."""
+    """A background task that runs every minute and after `soon`.
+
+    `failed` is a future that is done, with the exception as its result, when the task has ended in a fault.
+    """
 
     def __init__(
         self,
@@ -76,12 +82,12 @@ class Housekeeping:
         self._pushed_at: dict[str, float] = {}
 
     def start(self) -> None:
-        """Begin."""
+        """Start the background task."""
         self._task = asyncio.create_task(self._run())
         self._task.add_done_callback(self._ended)
 
     async def close(self) -> None:
-        """End, with everything under way. The time that was lived through is counted first (SEC-36)."""
+        """Store the running time that is not counted yet (SEC-36), then cancel the task and all pushes."""
         lived = self._clock.monotonic() - self._time_counted_at
         if self._task is not None and lived >= COUNT_WHEN_CLOSED_S:
             with suppress(StoreFailed), self._store.transaction():  # on a full disk it is not counted
@@ -99,23 +105,26 @@ class Housekeeping:
             self.failed.set_result(fault)
 
     def soon(self) -> None:
-        """Something is due."""
+        """Wake the task, because something is due."""
         self._wake.set()
 
     def compare_versions_soon(self) -> None:
-        """A revision is missing: if it still is in a few seconds, ask the Server for the members."""
+        """Ask the Server for the members if the revision that is missing has not come in a few seconds."""
         if self._compare_at is None:
             self._compare_at = self._clock.monotonic() + MISSING_REVISION_S
             self._wake.set()
 
     def doubted(self) -> None:
-        """PNEs claim to know more than this PN GW: ask the Server, unless it was asked in the last minute."""
+        """Compare versions with the Server, because PNEs claim to know more than this PN GW.
+
+        Does nothing if the Server was asked in the last minute.
+        """
         if self._listed_at is not None and self._clock.monotonic() >= self._listed_at + DOUBTS_GAP_S:
             self._listed_at = None
             self._wake.set()
 
     def heard(self, pne_id: str) -> None:
-        """The PNE has sent something: hand it what waits for it, if anything does."""
+        """Note that the PNE has sent something, and send it the GKDK or signing key that waits for it, if any."""
         self._places.heard(pne_id)
         self._attend(pne_id)
 
@@ -131,13 +140,16 @@ class Housekeeping:
         task.add_done_callback(lambda _: self._pushes.pop(pne_id, None))
 
     async def tick(self) -> None:
-        """Do what is due. An uplink that does not answer is tried again at the next tick."""
+        """Do all work that is due. If the Server does not answer, the next tick tries again.
+
+        Raises CpnsError, StoreFailed.
+        """
         self._count_time()
         try:
             await self._compare_versions()
             await self._membership.send_pending_leaves()
             await self._report()
-            await self._membership.send_pending_retirements()  # last: a CPNS Server of before does not know of them
+            await self._membership.send_pending_retirements()  # last, because an older CPNS Server refuses them
         except (NoAnswer, ServerRefused) as error:
             if not self._uplink_failing:
                 _log.warning("the CPNS Server: %s; trying again", error.reason)
@@ -160,7 +172,7 @@ class Housekeeping:
                 self._counters["housekeeping_failed"] += 1
                 _log.warning("housekeeping: %s", error.reason)
             except StoreFailed:
-                store_failing = True  # an alarm says so
+                store_failing = True  # there is an alarm for it
             soon = self._uplink_failing or store_failing or self._compare_at is not None
             wait = UPLINK_RETRY_S if soon else TICK_S
             try:
@@ -225,7 +237,7 @@ class Housekeeping:
             await ask(self._uplink, numbers.DELIVERY_REPORT_REQUEST, fields)
 
     def _waiting(self) -> list[str]:
-        """PNEs for which something may wait: found at once, as there may be a thousand for which nothing does."""
+        """Return the PNEs that may lack a GKDK or a signing key, by two queries instead of one for each PNE."""
         waiting = set(self._store.pn.behind_signing_epoch())
         current = self._store.slots.current()
         if current is not None:

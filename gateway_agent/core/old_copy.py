@@ -1,9 +1,10 @@
-"""Is this PN GW an old copy of itself? (SEC-28)
+"""Finds out whether the store of this PN GW is an old copy (SEC-28).
 
-A store that was put back unannounced gives slots a second owner and takes removed members for present ones. Two words
-stop broadcasts and pulls: the Server's, which has seen this PN GW acknowledge later versions, and the PN GW's own, on a
-receipt that a PNE kept for it. What PNEs merely claim (later versions, generations, other slots) stops nothing, however
-many they are: it makes this PN GW compare with the Server at once, and is an alarm for a person.
+If an old copy of the store was put back without `keycast gateway restore`, slots would get a second owner and removed
+members would count as present. Two proofs stop broadcasts and pulls: the Server has seen this PN GW acknowledge later
+versions, or a PNE shows a receipt that this PN GW made for a later state. Claims of PNEs without proof (later versions,
+generations, other slots) stop nothing, however many PNEs make them. They make this PN GW compare versions with the
+Server, and they raise an alarm for a person.
 """
 
 import logging
@@ -22,13 +23,13 @@ from gateway_agent.store.store import GatewayStore
 _log = logging.getLogger(__name__)
 
 CLAIM_LIFE_S = 2 * 86_400.0
-"""Running time for which a claim is shown that is not made again: a PNE that holds it pulls every day."""
+"""Running time after which a claim that is not repeated ends. A PNE repeats it each day, when it pulls."""
 NAMES_SHOWN = 3
 NEXT_STEP = "run `keycast gateway restore`"
 
 
 class Versions:
-    """Compares what peers know with what the store knows."""
+    """Compares what the Server and the PNEs know with what the store knows."""
 
     def __init__(
         self,
@@ -51,7 +52,7 @@ class Versions:
         self._doubted = doubted
         self._alarms = alarms
         self._counters = counters
-        self._claims: dict[tuple[str, str], tuple[float, str]] = {}  # (PNE ID, about what): (when, what)
+        self._claims: dict[tuple[str, str], tuple[float, str]] = {}  # (PNE ID, SG ID or ""): (time, what is claimed)
         self._compared = False
 
     @property
@@ -62,16 +63,19 @@ class Versions:
 
     @property
     def are_compared(self) -> bool:
-        """True when the Server was asked since the start: this may be an old copy until then."""
+        """True if versions were compared with the Server since the start; until then the store may be an old copy."""
         return self._compared
 
     def refuse_if_stopped(self) -> None:
-        """Raises NotAllowed while stopped (SEC-02)."""
+        """Raise NotAllowed while broadcasts and pulls are stopped (SEC-02)."""
         if self.stop_reason is not None:
             raise NotAllowed("this gateway is stopped until a person restores it")
 
     async def exchange(self) -> None:
-        """Send the version list and judge the answer. Raises NoAnswer, Refused, MalformedMessage."""
+        """Send the version list and stop if the answer shows that the store is an old copy.
+
+        Raises NoAnswer, ServerRefused, MalformedMessage.
+        """
         self._age_claims()
         groups = self._store.inventory.groups()
         asked = {group.sg_id: 0 if group.waiting or group.behind else group.version for group in groups}
@@ -84,19 +88,19 @@ class Versions:
         self._compared = True
 
     async def compared(self) -> None:
-        """Return when versions have been compared since the start. Raises as `exchange`.
+        """Compare versions with the Server unless that was done since the start. Raises the same as `exchange`.
 
-        Before a Group Key is taken, and acknowledged: afterwards the Server's list would say no more than an old copy
-        of the store knows.
+        This must come before a Group Key is stored and acknowledged. After that the Server's version list would not
+        show any more that the store is an old copy.
         """
         if not self._compared:
             await self.exchange()
 
     def heard_version(self, pne_id: str, sg_id: str, version: int) -> None:
-        """A member says over its session that it holds this version.
+        """Note that a member says over its session that it holds this version.
 
-        A group without a key of its own yet is not compared: this PN GW is new, or restored, and it is known that
-        others know more.
+        A group for which this PN GW has no key yet is not compared: the PN GW is new or restored then, and members may
+        well hold later versions.
         """
         group = self._store.inventory.group_or_deleted(sg_id)
         if group is None or group.waiting or version <= group.version or not group.version:
@@ -105,7 +109,7 @@ class Versions:
             self._doubt(pne_id, sg_id, f"version {version_text(version)} of {sg_id}")
 
     def heard_receipt(self, pne_id: str, sg_id: str, receipt: bytes) -> None:
-        """A PNE shows what this PN GW once wrote for it, empty for nothing: proof, which alone stops (SEC-34)."""
+        """Check the receipt that a PNE shows, empty if it has none; stop if it is for more than is stored (SEC-34)."""
         said = receipts.check(self._store.pn.receipt_key(), pne_id, sg_id, receipt)
         if said is None:
             self._counters["receipts_unknown"] += bool(receipt)
@@ -116,14 +120,14 @@ class Versions:
             self._stop(f"{pne_id} has a receipt of this gateway for version {version_text(version)} of {sg_id}")
 
     def receipt(self, pne_id: str, sg_id: str, version: int) -> bytes:
-        """Return what a PNE keeps for `heard_receipt`: a proof that the store, which has it, knows this version."""
+        """Return the receipt for a PNE to keep: a proof, for `heard_receipt`, that the store knew this version."""
         pn = self._store.pn.get()
         return receipts.make(
             self._store.pn.receipt_key(), pne_id, sg_id, version, 0 if pn is None else pn.last_generation
         )
 
     def heard_generation(self, pne_id: str, generation: int) -> None:
-        """A PNE says over its session that it has a GKDK of this generation."""
+        """Note that a PNE says over its session that it has a GKDK of this generation."""
         pn = self._store.pn.get()
         if pn is not None and generation > pn.last_generation:
             self._doubt(pne_id, "", f"generation {generation} of the tree")
@@ -131,21 +135,21 @@ class Versions:
             self._believe(pne_id, "")
 
     def heard_slot(self, pne_id: str) -> None:
-        """A PNE names a slot that was never given to it."""
+        """Note that a PNE names a slot that was never assigned to it."""
         self._doubt(pne_id, "", "a slot of the tree")
 
     def forget(self, pne_id: str) -> None:
-        """The PNE was retired: what it claimed ends, whoever has its name next (SEC-34)."""
+        """Drop the claims of a PNE that was retired, so that the next owner of its name begins without (SEC-34)."""
         for claim in [claim for claim in self._claims if claim[0] == pne_id]:
             del self._claims[claim]
         self._show_claims()
 
     def _judge(self, entries: Iterable[tuple[int, str]]) -> None:
-        """The Server has seen more than is stored here: this is an old copy (SEC-02)."""
+        """Stop if the Server has seen a later version than is stored here: the store is an old copy (SEC-02)."""
         pn = self._store.pn.get()
         if pn is None:
             return
-        if pn.behind:  # a new or restored gateway: the Server knows more, as it should
+        if pn.behind:  # the gateway is new or was restored, so the Server is expected to know more
             with self._store.transaction():
                 self._store.pn.set_behind(False)
             return
@@ -159,7 +163,7 @@ class Versions:
                 return
 
     def _doubt(self, pne_id: str, about: str, what: str) -> None:
-        """What is claimed without proof stops nothing (SEC-34)."""
+        """Keep a claim that has no proof: it raises the alarm and a comparison, and stops nothing (SEC-34)."""
         self._counters["peers_ahead"] += 1
         self._claims[pne_id, about] = (self._clock.monotonic(), what)
         self._show_claims()
@@ -170,7 +174,7 @@ class Versions:
             self._show_claims()
 
     def _age_claims(self) -> None:
-        """No claim stands for ever (SEC-34)."""
+        """Drop the claims that were not repeated for CLAIM_LIFE_S (SEC-34)."""
         oldest = self._clock.monotonic() - CLAIM_LIFE_S
         for claim in [claim for claim, (since, _) in self._claims.items() if since < oldest]:
             del self._claims[claim]
@@ -191,7 +195,7 @@ class Versions:
         )
 
     def _stop(self, why: str) -> None:
-        """Stop broadcasts and pulls until a person restores (SEC-02)."""
+        """Stop broadcasts and pulls until a person restores the gateway (SEC-02)."""
         if self.stop_reason is not None:
             return
         with self._store.transaction():

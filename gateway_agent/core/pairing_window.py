@@ -1,7 +1,8 @@
-"""The pairing window (protocol.md section 9, SEC-20): both sides prove that they know the secret the board shows.
+"""The pairing window (protocol.md section 9, SEC-20): both sides prove that they know the secret that the board shows.
 
-It is open for one board, which a person named: what the board calls itself counts for nothing against that (SEC-31).
-Pure: `now` is monotonic seconds, X = EDHOC_Exporter(EXPORTER_LABEL, '', EXPORTER_LEN) comes with each message.
+It is open for one board, which a person named; a board that calls itself by another name is not paired (SEC-31). The
+module does no I/O: `now` is monotonic seconds, and the caller passes the exporter value of the session,
+EDHOC_Exporter(EXPORTER_LABEL, '', EXPORTER_LEN), with each message.
 """
 
 from cpns import messages, numbers
@@ -13,11 +14,12 @@ from gateway_agent.core.fields import Fields, octets, own_id
 OPEN_S = 300.0
 SECRET_LEN = 10  # 80 bits, shown as 16 base32 characters: no number of tries finds them, so tries are not counted
 EXPORTER_LABEL, EXPORTER_LEN = 32768, 32
-CALLERS_MAX = 8  # names of those who called that a person is told
+CALLERS_MAX = 8  # names of boards that called, shown to a person
 
 
 class PairingWindow:
-    """Open for 5 minutes, or until the board of this name, or another one by mistake, has proved to know the secret."""
+    """A pairing window. It is open for 5 minutes, or until a board of this or another name proves that it knows the
+    secret."""
 
     def __init__(
         self,
@@ -30,7 +32,7 @@ class PairingWindow:
         signing_key: bytes,
         signing_epoch: int,
     ) -> None:
-        """`secret`: the 10 octets the board shows; it is kept here until the window closes. Raises ValueError."""
+        """`secret`: the 10 octets that the board shows, kept until the window closes. Raises ValueError for others."""
         if len(secret) != SECRET_LEN:
             raise ValueError(f"a pairing secret has {SECRET_LEN} octets")
         self.pne_id = pne_id
@@ -43,31 +45,32 @@ class PairingWindow:
         self.paired: str | None = None
         """PNE ID of the board that has paired; its credential may now be registered."""
         self.misnamed: str | None = None
-        """What the board that knew the secret called itself, when that is another name than the person said."""
+        """PNE ID of the board that knew the secret, if it is another one than the person named."""
         self.callers: list[str] = []
-        """The first few names under which somebody called and proved nothing, or nothing right."""
+        """PNE IDs of the first few boards that sent a PairingRequest while the window was open."""
 
     def __repr__(self) -> str:
         return f"PairingWindow({self.pne_id!r}, open={bool(self._secret)})"
 
     def is_open(self, now: float) -> bool:
-        """False once closed; erases the secret when the time is over."""
+        """Return whether the window is open. Closes it, which erases the secret, when its time is over."""
         if now >= self._closes_at:
             self.close()
         return bool(self._secret)
 
     def close(self) -> None:
-        """Erase the secret."""
+        """Close the window and erase the secret."""
         for i in range(len(self._secret)):
             self._secret[i] = 0
         self._secret.clear()
 
     def answer(self, peer_id: str, fields: Fields, exporter: bytes, now: float) -> dict[int, object]:
-        """PairingRequest: the fields of the response.
+        """Return the fields of the response to a PairingRequest.
 
-        Without Authenticator the gateway proves itself; with the right one, from the board of this window's name, the
-        board is paired and the window closes. A wrong one changes nothing: whoever sent it has lost its session.
-        Raises NotAllowed (closed, foreign PNE ID, another board), NotAuthentic (wrong), MalformedMessage (exporter).
+        For a request without Authenticator the response proves that the gateway knows the secret. A right Authenticator
+        closes the window, and the board is paired if it has the name of this window. A wrong one changes nothing here;
+        the caller ends the session of the peer. `exporter` has EXPORTER_LEN octets. Raises NotAllowed (window closed,
+        foreign PNE ID, another board), NotAuthentic (wrong Authenticator), MalformedMessage (no exporter value).
         """
         if len(exporter) != EXPORTER_LEN:
             raise MalformedMessage("the session exports no pairing value")

@@ -1,6 +1,7 @@
-"""The PN GW: takes every CPNS message, answers it, and sees to what follows.
+"""The PN GW: it accepts every CPNS message, answers it and begins the work that follows.
 
-Composition of the core. One instance a process, one process a store; everything runs in one event loop's thread.
+This module puts the parts of the core together. A process has one instance, a store has one process, and everything
+runs in the thread of one event loop.
 """
 
 import asyncio
@@ -38,7 +39,7 @@ from message_plane.rate import Buckets
 
 
 class PnGateway:
-    """One PN GW. `administration` is what persons do with it; `counters` counts what happened, by name, for metrics."""
+    """One PN GW. `administration` has the operations for persons; `counters` counts events by name, for metrics."""
 
     def __init__(
         self,
@@ -60,11 +61,12 @@ class PnGateway:
         tell: Tell = events.nobody,
         network_of: NetworkOf = lambda pne_id: "",
     ) -> None:
-        """The store is created here if it is new: PN alias drawn once. Raises StoreDamaged if it is of another PN.
+        """Build the core. In a new store the PN is created with a random PN alias.
 
-        `air` may have no medium: this PN GW does not support broadcast then (CPNS-GKM-12). `height`: 2**height slots.
-        `key_messages` None: no PNE of this PN is a VAL client. `tell` hears what happens. `network_of`: behind which
-        interface a PNE is, "" where nobody can tell.
+        If `air` has no medium this PN GW does not support broadcast (CPNS-GKM-12). `height`: the tree has 2**height
+        slots. `key_messages` is None if no PNE of this PN is a VAL client. `tell` is called with each event.
+        `network_of` returns the name of the interface behind which a PNE is, "" if that is not known. Raises
+        StoreDamaged if the store belongs to another PN or PN GW, ValueError for a `height` out of range.
         """
         self.counters: Counter[str] = Counter() if counters is None else counters
         _create_pn(store, pn_id, gateway_id, random)
@@ -193,38 +195,39 @@ class PnGateway:
         )
 
     async def start(self) -> None:
-        """Compare versions with the Server (SEC-02, SEC-28), then continue deliveries: all in the background."""
+        """Begin to compare versions with the Server (SEC-02, SEC-28) and to continue deliveries, in the background."""
         self._housekeeping.start()
 
     @property
     def failed(self) -> "asyncio.Future[BaseException]":
-        """Done, with the fault, when the PN GW cannot go on and its process should end and be started anew."""
+        """A future that is done, with the exception as its result, when the PN GW cannot go on: its process must then
+        end and be started anew."""
         return self._housekeeping.failed
 
     async def close(self) -> None:
-        """Stop everything; it continues at the next start. The store stays open."""
+        """Stop all work; it continues at the next start. The store stays open."""
         await self._housekeeping.close()
         await self._background.close()
         await self._deliveries.close()
 
     async def handle_pne(self, peer_id: str, message: bytes) -> bytes | None:
-        """Answer one message of the PNE whose credential authenticated as `peer_id`, as `PneMessages.handle` does."""
+        """Return the answer to one message of the PNE `peer_id`, as `PneMessages.handle` does."""
         return await self._pne_messages.handle(peer_id, message)
 
     async def handle_server(self, message: bytes, left: asyncio.Event | None = None) -> bytes:
-        """Answer one message of the CPNS Server, as `ServerMessages.handle` does."""
+        """Return the answer to one message of the CPNS Server, as `ServerMessages.handle` does."""
         return await self._server_messages.handle(message, left)
 
     def handle_report(self, frame: bytes) -> None:
-        """Take a confirmation that a broadcast medium has heard, as `Reports.take` does; nothing is answered."""
+        """Process a confirmation that a broadcast medium has received, as `Reports.take` does. It is not answered."""
         self._reports.take(frame)
 
     async def send_key_message(self, pne_id: str, key_message: bytes) -> None:
-        """Hand a Key Message to a PNE that is a VAL client, as `PneMessages.send_key_message` does."""
+        """Send a Key Message to a PNE that is a VAL client, as `PneMessages.send_key_message` does."""
         await self._pne_messages.send_key_message(pne_id, key_message)
 
     async def tick(self) -> None:
-        """Do all housekeeping that is due now. `start` does this by itself, every minute and when something is due."""
+        """Do all housekeeping that is due now. After `start` this happens by itself, every minute and when needed."""
         await self._housekeeping.tick()
 
 
@@ -240,6 +243,6 @@ def _create_pn(store: GatewayStore, pn_id: str, gateway_id: str, random: RandomO
             f"The store belongs to PN GW {pn.gateway_id} of PN {pn.pn_id}, not to {gateway_id} of {pn_id}.",
             "Correct `gateway.id` and `gateway.pn`, or use another `gateway.state_dir`.",
         )
-    elif not store.pn.receipt_key():  # written before there were receipts
+    elif not store.pn.receipt_key():  # the store is older than receipts
         with store.transaction():
             store.pn.set_receipt_key(random(receipts.KEY_LEN))

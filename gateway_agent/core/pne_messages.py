@@ -1,6 +1,6 @@
-"""Answers the CPNS messages of PNEs: checks whose they are, asks the right part, builds the response.
+"""Answers the CPNS messages of PNEs: checks the sender, calls the part for the message and builds the response.
 
-The message plane has authenticated the PNE; every PNE ID inside the message is compared with it.
+The message plane has authenticated the PNE. A PNE ID inside a message must be the one that was authenticated.
 """
 
 from collections import Counter
@@ -29,7 +29,7 @@ Answer = dict[int, object]
 
 
 class PneMessages:
-    """One entry, `handle`; one method below it for each message that no other part answers alone."""
+    """Handles the messages of PNEs. The entry is `handle`; messages that one part answers alone go straight to it."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class PneMessages:
         clock: Clock,
         counters: Counter[str],
     ) -> None:
-        """`key_messages` None: no PNE of this PN is a VAL client."""
+        """`key_messages` is None if no PNE of this PN is a VAL client."""
         self._store = store
         self._membership = membership
         self._gkdks = gkdks
@@ -72,11 +72,11 @@ class PneMessages:
         }
 
     async def handle(self, peer_id: str, message: bytes) -> bytes | None:
-        """Answer one message of the PNE whose credential authenticated as `peer_id`; None = empty answer.
+        """Return the answer to one message of the PNE whose credential authenticated as `peer_id`; None if it is empty.
 
-        A refusal is a response with Result 2. Raises MalformedMessage (no CPNS message), NotAllowed (not for a PN GW,
-        or naming another PNE); both for a GroupKeyDeliveryResponse, which has no response, and a KeyMessageRequest,
-        whose response tells of success only, as well as what makes them unacceptable.
+        A refusal is a response with Result 2. Raises MalformedMessage (no CPNS message) and NotAllowed (a message that
+        a PN GW does not accept, or one that names another PNE). A refused GroupKeyDeliveryResponse or KeyMessageRequest
+        has no such response: the reason of the refusal is raised instead.
         """
         code, fields = messages.decode(message)
         handler = self._answers.get(code)
@@ -88,7 +88,7 @@ class PneMessages:
             self._counters["too_many"] += 1
             return _failure(code, TooMany("too many messages; wait a minute"))
         pne = self._store.pn.pne(peer_id)
-        if pne is None:  # its credential is registered, or it would not have come so far
+        if pne is None:  # its credential is registered, as it has a session
             self._membership.register(peer_id)
         elif pne.retired:  # its session is dropped, but the disk may still hold it after a power cut
             return _failure(code, NotAllowed(f"{peer_id} is not of this PN"))
@@ -111,9 +111,9 @@ class PneMessages:
         return None if answer is None else bytes(messages.encode(code + 1, answer))
 
     async def send_key_message(self, pne_id: str, key_message: bytes) -> None:
-        """Hand a Key Message, unread, to a PNE that is a VAL client; returns when the PNE has queued it.
+        """Send a Key Message, unread, to a PNE that is a VAL client; return when the PNE has queued it.
 
-        Raises Unknown, NoAnswer (also where the PNE is no VAL client), MalformedMessage.
+        Raises Unknown, NoAnswer (also if the PNE is no VAL client), MalformedMessage.
         """
         pne = self._store.pn.pne(pne_id)
         if pne is None or pne.retired:

@@ -1,4 +1,4 @@
-"""What the core needs from the outside. `gateway_agent/app.py` names the concrete parts."""
+"""The interfaces through which the core uses what is outside of it. `gateway_agent/app.py` names the concrete parts."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Protocol
 from cpns import errors, numbers
 
 RandomOctets = Callable[[int], bytes]
-"""n -> n octets from the operating system's generator (`secrets.token_bytes`)."""
+"""A function that returns n octets from the operating system's generator, as `secrets.token_bytes` does."""
 
 
 class NoAnswer(errors.CpnsError):
@@ -36,16 +36,16 @@ class Unicast(Protocol):
         ...
 
     def drop(self, pne_id: str) -> None:
-        """Forget the session with this PNE and whatever is queued for it (SEC-06)."""
+        """Forget the session with this PNE and everything that is queued for it (SEC-06)."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a medium that is up would cost. `round_s`: seconds on the air for some datagrams, once each.
+    """The time that a broadcast costs on one medium that is up, next to that of a unicast on the same radio.
 
-    `unicast_s`: seconds that a unicast to one PNE takes on the same radio before its first octet; 0 where sessions need
-    no connection there.
+    `round_s`: seconds on the air to send each of some datagrams once; `unicast_s`: seconds that a unicast to one PNE
+    needs before its first octet, 0 where sessions need no connection.
     """
 
     round_s: float
@@ -53,38 +53,42 @@ class Cost:
 
 
 class Broadcast(Protocol):
-    """Some datagrams on their way out."""
+    """Some datagrams that are being broadcast."""
 
     @property
     def has_gone_out(self) -> bool:
-        """True when at least one of them has gone out on at least one medium."""
+        """True when at least one of the datagrams has been sent on at least one medium."""
         ...
 
     def stop(self) -> None:
-        """End it in this call: nothing of the datagrams leaves afterwards (SEC-38). One that has ended stays so."""
+        """End the broadcast: no datagram is sent after this call (SEC-38). Does nothing if it has ended already."""
         ...
 
 
 class Air(Protocol):
-    """All broadcast media of the PN GW together, and all repetition on them (CPNS-GKM-71). There may be no medium."""
+    """All broadcast media of the PN GW together, with all repetition on them (CPNS-GKM-71). It may have no medium."""
 
     def costs(self, sizes: Sequence[int]) -> list[Cost]:
-        """What airing datagrams of so many octets each, once, costs on each medium that is up; empty if none is."""
+        """Return the cost of airing datagrams of these sizes once, for each medium that is up. `sizes` is in octets."""
         ...
 
     def air(self, datagrams: Sequence[bytes], listeners: int, ended: Callable[[], None]) -> Broadcast:
-        """Air datagrams that so many listeners hear for the first time, on each medium as often as it wants.
+        """Begin to air datagrams, on each medium as many times as that medium requires; return the broadcast.
 
-        `ended` is called after the return of this method, once all media are done, unless the broadcast is stopped.
+        `listeners`: how many PNEs are to hear these datagrams for the first time. `ended` is called after this method
+        has returned, once all media are done, unless the broadcast is stopped.
         """
         ...
 
     async def delete(self, datagram: bytes) -> None:
-        """Air a signed delete a few times; return when that is done."""
+        """Air a signed delete of a Service Group a few times; return when that is done."""
         ...
 
     def beacon(self, sg_id: str, make: Callable[[], bytes]) -> bool:
-        """Air the beacon of a Service Group that `make` returns; False where there was one just now, or no medium."""
+        """Air the beacon of a Service Group, which `make` returns.
+
+        Returns False, and airs nothing, if a beacon of the group was aired a short time ago or there is no medium.
+        """
         ...
 
     def follow(self, medium_is_back: Callable[[], None]) -> None:
@@ -97,36 +101,36 @@ class Signer(Protocol):
 
     @property
     def public_key(self) -> bytes:
-        """x || y, 64 octets."""
+        """The public key, x || y, 64 octets."""
         ...
 
     def sign(self, data: bytes) -> bytes:
-        """ES256 (RFC 9053 section 2.1): r || s, 64 octets."""
+        """Return the ES256 signature of `data` (RFC 9053 section 2.1), r || s, 64 octets."""
         ...
 
 
 class Clock(Protocol):
-    """Time. Nothing in the core reads a clock any other way."""
+    """The only clock that the core reads."""
 
     def monotonic(self) -> float:
-        """Seconds from an arbitrary start, never going back while the process lives."""
+        """Return seconds since an arbitrary start; they never go back while the process runs."""
         ...
 
     def unix(self) -> int:
-        """Unix seconds, or 0 while the system clock is not synchronised (SEC-05)."""
+        """Return Unix seconds, or 0 while the system clock is not synchronised (SEC-05)."""
         ...
 
 
 class KeyMessages(Protocol):
-    """Those who speak for PNEs that are VAL clients to their group management servers."""
+    """The part that talks to group management servers for the PNEs that are VAL clients."""
 
     def seen(self, pne_id: str) -> None:
-        """A PNE of this PN has sent something: it is there."""
+        """Note that a PNE of this PN has sent something, so it can be reached."""
         ...
 
     def take(self, pne_id: str, key_message: bytes) -> None:
-        """Queue what the PNE said (docs/protocol.md section 12).
+        """Queue a Key Message of the PNE (docs/protocol.md section 12).
 
-        Raises NotAllowed (it is no VAL client here), MalformedMessage, TooMany.
+        Raises NotAllowed (the PNE is no VAL client here), MalformedMessage, TooMany.
         """
         ...

@@ -1,9 +1,9 @@
-"""Receipts: what this PN GW's store knew, in its own hand and given to PNEs to keep (SEC-02, SEC-34).
+"""Receipts: proofs of what this PN GW's store knew, which PNEs keep for it (SEC-02, SEC-34).
 
-A receipt = version u32 ‖ generation u16 ‖ MAC (8) says to one PNE that the store knew this version of a Service Group
-and this generation of the tree. PNEs keep it unread and show it with each pull. A store that finds its own receipt for
-more than it knows is an old copy, whoever shows it: nobody else can make one. The key of the MAC is in the database,
-not in backups of it, and a restore draws another, so that receipts of before prove nothing afterwards.
+A receipt = version u32 ‖ generation u16 ‖ MAC (8) proves that the store knew this version of a Service Group and this
+generation of the tree. It is made for one PNE, which keeps it without reading it and shows it with each pull. Only this
+PN GW can make its receipts: a store that is shown one for more than it knows is an old copy. The key of the MAC is in
+the database, not in backups of it. A restore draws a new key, so earlier receipts prove nothing afterwards.
 """
 
 import struct
@@ -18,7 +18,7 @@ _MAC_LEN = 8
 
 
 def make(key: bytes, pne_id: str, sg_id: str, version: int, generation: int) -> bytes:
-    """Return the receipt, 14 octets, for a PNE: the store knows this version and this generation (0: none yet)."""
+    """Return the receipt, 14 octets, that shows a PNE this version and this generation (0: none yet)."""
     said = struct.pack(_FORM, version, generation)
     return said + _mac(key, pne_id, sg_id, said)
 

@@ -1,7 +1,7 @@
-"""After a backup was put back, or the gateway was replaced (SEC-02, SEC-18): nothing old is used again.
+"""Begins the store anew after a backup was put back or the gateway was replaced (SEC-02, SEC-18).
 
-Run while the gateway is stopped. What a backup does not hold cannot be trusted either: slots given out since, members
-removed since, sequence numbers used since.
+It runs while the gateway is stopped. Nothing old is used again, because a backup does not know what happened after it
+was made: which slots were given out, which members were removed, which sequence numbers were used.
 """
 
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from gateway_agent.store.store import GatewayStore
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What is known of other restores, so that no generation is used twice: see `generations.restored`.
+    """What is known of other restores, so that no generation is used twice; `generations.restored` explains the parts.
 
-    `known`: the highest generation that is known from elsewhere than the store.
+    `known`: the highest generation that is known from another source than the store.
     """
 
     known: int = 0
@@ -30,7 +30,10 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class RestoredStore:
-    """What `restore` did. The caller must drop the OSCORE contexts of all peers before the gateway starts."""
+    """The result of `restore`. The caller must drop the OSCORE contexts of all peers before the gateway starts.
+
+    `waiting_groups`: SG IDs of the groups that wait for the Server; `pnes`: PNE IDs of the PNEs present.
+    """
 
     generation: int
     waiting_groups: tuple[str, ...]
@@ -42,13 +45,14 @@ def restore(
 ) -> RestoredStore:
     """Begin anew in `store`, which was opened with `restoring=True`.
 
-    * all Group Keys, covers, deliveries, members, slots and tree masters go;
-    * a new tree master, generation = highest known + 256 and more by `counted`, with a slot for every PNE present;
-    * receipts given to PNEs are worth nothing any more (SEC-34);
-    * every group waits: nothing goes out before the Server has told the members and issued a new key.
+    * All Group Keys, covers, deliveries, members, slots and tree masters are deleted.
+    * A new generation of the tree begins, with a slot for every PNE present. Its number is at least the highest known
+      one + 256; `counted` may raise it.
+    * Receipts that PNEs hold prove nothing any more (SEC-34).
+    * Every group waits: nothing is sent before the Server has named the members and issued a new key.
 
-    A crash in between leaves the store stopped; running it again is safe. The members come back by the version list of
-    the next start. Versions, which are floors, stay. Raises StoreDamaged, TooMany.
+    After a crash in between the store stays stopped, and `restore` may be run again. The members come back with the
+    version list of the next start. Versions stay, as they are floors. Raises StoreDamaged, TooMany.
     """
     old = [row.generation for row in store.slots.generations()]
     files = store.tree_masters.generations()
@@ -57,7 +61,7 @@ def restore(
         raise StoreDamaged("The store knows no PN.", "Put back a backup of this gateway, or set it up anew.")
     generation = restored(max([pn.last_generation, counted.known, *files]), counted.times, counted.since_s)
     if generation > GENERATION_MAX:
-        raise TooMany(USED_UP)  # before anything is gone
+        raise TooMany(USED_UP)  # before anything is deleted
     with store.transaction():
         store.pn.stop(f"a restore was interrupted: {NEXT_STEP} again")
         store.pn.set_last_generation(generation)

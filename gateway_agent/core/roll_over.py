@@ -1,8 +1,8 @@
 """Routine change of the broadcast signing key (protocol.md section 10, SEC-18).
 
-Announced over the live session and signed by the old key. The announcements are kept, so that the old private key can
-be destroyed at once and a PNE that was away hears them in order. Until a PNE has taken the new key it is reached by
-unicast. A stolen key is not helped by this: that is `keycast gateway replace`.
+A change is announced over the session of each PNE and signed by the old key. The announcements are stored, so that the
+old private key can be destroyed at once and a PNE that was away gets them later, in order. A PNE that has not accepted
+the new key yet is reached by unicast. This does not help against a stolen key; `keycast gateway replace` does.
 """
 
 from cpns import cborlite, messages, numbers
@@ -15,13 +15,16 @@ _ES256_PROTECTED = b"\xa1\x01\x26"
 
 
 def to_be_signed(pn_id: str, epoch: int, public_key: bytes) -> bytes:
-    """Return what the old key signs: CBOR ["Signature1", h'a10126', CBOR [context, PN ID], CBOR [epoch, key]]."""
+    """Return the octets that the old key signs for a new key with this epoch and 64 octets of public key.
+
+    They are CBOR ["Signature1", h'a10126', CBOR [context, PN ID], CBOR [epoch, key]].
+    """
     aad = cborlite.encode([CONTEXT, pn_id])
     return bytes(cborlite.encode(["Signature1", _ES256_PROTECTED, aad, cborlite.encode([epoch, public_key])]))
 
 
 def announce(store: GatewayStore, old: Signer, new_public_key: bytes) -> int:
-    """Store the announcement of a new signing key and return its epoch. From then on the caller signs with it.
+    """Store the announcement of a new signing key and return its epoch. Afterwards the caller must sign with this key.
 
     Raises NotAllowed if the new key is the old one.
     """
@@ -46,7 +49,7 @@ def announce(store: GatewayStore, old: Signer, new_public_key: bytes) -> int:
 
 
 async def push(store: GatewayStore, unicast: Unicast, pne_id: str) -> bool:
-    """Send a PNE all announcements it still has to hear, in order; True if it trusts the present key afterwards.
+    """Send a PNE all announcements that it lacks, in order. Return True if it trusts the present key afterwards.
 
     Raises NoAnswer, MalformedMessage.
     """

@@ -1,4 +1,4 @@
-"""Answers the messages of the CPNS Server, and begins what follows from them after the answer."""
+"""Answers the messages of the CPNS Server, and begins the work that follows after the answer."""
 
 import asyncio
 from collections import Counter
@@ -21,7 +21,7 @@ from gateway_agent.store.store import GatewayStore
 
 
 class ServerMessages:
-    """One entry, `handle`. The session has authenticated the Server."""
+    """Handles the messages of the CPNS Server, which its session has authenticated. The entry is `handle`."""
 
     def __init__(
         self,
@@ -54,13 +54,14 @@ class ServerMessages:
         }
 
     async def handle(self, message: bytes, left: asyncio.Event | None = None) -> bytes:
-        """Answer one message of the CPNS Server, in its form (CBOR or XML).
+        """Return the answer to one message of the CPNS Server, in the form of the message (CBOR or XML).
 
-        What follows a Group Key begins when `left` is set: the answer has gone out (CPNS-GKM-30). Without `left` the
-        answer is there when this returns.
+        `left` must be set by the caller when the answer has been sent: the delivery of a Group Key begins then
+        (CPNS-GKM-30). Without `left` it begins soon after this method has returned.
 
-        A refusal is a response with Result 2. Raises MalformedMessage, NotAllowed (not for a PN GW), and NoAnswer for
-        an SGroupKeyDeliveryRequest whose PNE does not answer: its response is the PNE's alone.
+        A refusal is a response with Result 2. Raises MalformedMessage and NotAllowed (a message that a PN GW does not
+        accept). For an SGroupKeyDeliveryRequest, which only the named PNE may answer, it also raises Unknown,
+        NotMember, and NoAnswer if the PNE does not answer.
         """
         form = uplink_form.form_of(message)
         code, fields = uplink_form.decode(message)
@@ -102,11 +103,11 @@ class ServerMessages:
         while True:
             try:
                 return self._keys.begin_delivery(sg_id)
-            except StoreFailed:  # an alarm says so
+            except StoreFailed:  # there is an alarm for it
                 await asyncio.sleep(STORE_RETRY_S)
 
     async def _forward(self, fields: Fields) -> tuple[int, Fields]:
-        """SGroupKeyDeliveryRequest to the PNE it names, and its response back (CPNS-GKM-81, -82)."""
+        """Forward an SGroupKeyDeliveryRequest to the PNE it names; return its response (CPNS-GKM-81, -82)."""
         info = fields.get(messages.GROUP_KEY_INFO)
         if not isinstance(info, tuple):
             raise MalformedMessage("no GroupKeyInfo")

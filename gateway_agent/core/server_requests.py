@@ -1,4 +1,4 @@
-"""Asking the CPNS Server: one request, one checked answer."""
+"""Requests to the CPNS Server, with a check of each answer."""
 
 from cpns import messages, numbers, tuning
 from cpns.errors import CpnsError, MalformedMessage

@@ -1,4 +1,4 @@
-"""Whose turn it is, where only so much may happen at once."""
+"""Turns and places: limits on how many pieces of work run at the same time."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 from gateway_agent.core.ports import NoAnswer
 
 SILENT_AFTER_S = 1.0
-"""A board that is up answers in less, unless a datagram is lost; a request to one that is not holds on for ten."""
+"""A board that is up answers in less time, unless a datagram is lost; a request to a board that is not up lasts about
+ten seconds."""
 SILENT_SHARE = 4
-"""Silent PNEs get one of so many places."""
+"""Silent PNEs may hold one place of this many."""
 
 
 class Turns:
-    """One piece of work at a time on each name; others wait in turn. A name that nobody works on is forgotten."""
+    """Locks by name: one task at a time holds a name, the others wait in their order. A free name is forgotten."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, tuple[asyncio.Lock, int]] = {}
@@ -23,12 +24,12 @@ class Turns:
 
     @asynccontextmanager
     async def of(self, name: str) -> AsyncIterator[None]:
-        """Inside of it nobody else is, for this name."""
+        """Wait for the turn of this task on `name` and hold the name inside of the context."""
         lock, waiting = self._waiting.get(name, (asyncio.Lock(), 0))
         self._waiting[name] = lock, waiting + 1
         try:
             async with lock:
-                await asyncio.sleep(0)  # a thousand at once, none of which ever waits, must not stop all else
+                await asyncio.sleep(0)  # a thousand tasks in a row that never have to wait must not block the loop
                 yield
         finally:
             lock, waiting = self._waiting.pop(name)
@@ -37,19 +38,20 @@ class Turns:
 
 
 class PlaceRequest:
-    """One request to the PNE `pne_id`, as `PlaceQueue` knows it."""
+    """One request to the PNE `pne_id`; each object is another request."""
 
     def __init__(self, pne_id: str) -> None:
         self.pne_id = pne_id
 
 
 class PlaceQueue:
-    """Which requests may be under way at the same time. Pure: it is told what happens, and says which may go now.
+    """A queue that decides which requests may be under way at the same time. It does no I/O: its methods are told what
+    happens, and each returns the requests that begin now.
 
-    A PNE is silent from when it did not answer until it is heard. Requests to PNEs that are not silent go first, in the
-    order in which they came; silent ones hold a quarter of the places at most. A request that goes unanswered for a
-    while counts as one of the silent from then on, so its place is free for another: at most the quarter is lost to
-    PNEs that are switched off, however many they are.
+    A PNE is silent from the moment it did not answer until something comes from it. Requests to PNEs that are not
+    silent go first, in the order in which they came; requests to silent PNEs hold a quarter of the places at most. A
+    request that stays unanswered for a while counts as one to a silent PNE from then on, so its place becomes free for
+    another. PNEs that are switched off can thus block at most this quarter, however many they are.
     """
 
     def __init__(self, places: int) -> None:
@@ -63,12 +65,12 @@ class PlaceQueue:
         self._going_silent: set[PlaceRequest] = set()
 
     def come(self, request: PlaceRequest) -> list[PlaceRequest]:
-        """Let a request wait for a place. Every method returns the requests that go now, perhaps this one."""
+        """Add a request that wants a place; return the requests that begin now, which may include this one."""
         (self._waiting_silent if request.pne_id in self._silent else self._waiting)[request] = None
         return self._next()
 
     def leave(self, request: PlaceRequest) -> list[PlaceRequest]:
-        """Note that a request has ended, or does not wait any more."""
+        """Remove a request that has ended or does not wait any more; return the requests that begin now."""
         for waiting in (self._waiting, self._waiting_silent):
             waiting.pop(request, None)
         for going in (self._going, self._going_silent):
@@ -76,7 +78,7 @@ class PlaceQueue:
         return self._next()
 
     def unanswered(self, request: PlaceRequest) -> list[PlaceRequest]:
-        """No answer has come to a request so far, or none will come."""
+        """Note that a request has no answer so far, or will get none; return the requests that begin now."""
         self._silent.add(request.pne_id)
         for other in [each for each in self._waiting if each.pne_id == request.pne_id]:
             del self._waiting[other]
@@ -87,7 +89,7 @@ class PlaceQueue:
         return self._next()
 
     def heard(self, pne_id: str) -> list[PlaceRequest]:
-        """Something of this PNE has come in."""
+        """Note that this PNE has sent something; return the requests that begin now."""
         if pne_id not in self._silent:
             return []
         self._silent.discard(pne_id)
@@ -116,7 +118,7 @@ class PlaceQueue:
 
 
 class UnicastPlaces:
-    """Places for requests to PNEs, given away by a `PlaceQueue`."""
+    """Places for requests to PNEs, which a `PlaceQueue` assigns."""
 
     def __init__(self, places: int) -> None:
         """`places`: how many requests may be under way, at least 1."""
@@ -125,7 +127,7 @@ class UnicastPlaces:
 
     @asynccontextmanager
     async def of(self, pne_id: str) -> AsyncIterator[None]:
-        """Wait for a place and hold it inside. NoAnswer that leaves it shows that the PNE is silent."""
+        """Wait for a place and hold it inside of the context. A NoAnswer raised in it marks the PNE as silent."""
         request, turn = PlaceRequest(pne_id), asyncio.Event()
         self._turns[request] = turn
         timer: asyncio.TimerHandle | None = None
@@ -144,7 +146,7 @@ class UnicastPlaces:
             self._let_go(self._queue.leave(request))
 
     def heard(self, pne_id: str) -> None:
-        """Something of this PNE has come in: it is not silent any more."""
+        """Note that this PNE has sent something, so it is not silent any more."""
         self._let_go(self._queue.heard(pne_id))
 
     def _unanswered(self, request: PlaceRequest) -> None:

@@ -1,1 +1,1 @@
-"""How a Group Key reaches the member PNEs of a Service Group: the engine, what carries it out, confirmations, pulls."""
+"""The delivery of a Group Key to the members of a Service Group: engine, execution, confirmations, pulls."""

@@ -1,4 +1,4 @@
-"""Confirmations wait a moment for each other, so that one synced commit stores many of them.
+"""Collects confirmations for a short time, so that one synced commit stores many of them.
 
 An SD card does 20 to 200 synced commits a second; a delivery to 1,000 PNEs may cost 20.
 """
@@ -11,19 +11,19 @@ from gateway_agent.store.errors import StoreFailed
 
 COUNT_MAX = 250
 WINDOW_MIN_S = 0.02
-STORE_RETRY_S = 5.0  # what could not be stored is tried again
+STORE_RETRY_S = 5.0  # pause before a failed write is tried again
 WINDOW_MAX_S = 0.7  # a PNE repeats its confirmation after 1 s (RFC 7252 ACK_TIMEOUT)
 WINDOWS_PER_LEISURE = 4
 
 
 def window_s(leisure_s: float) -> float:
-    """Return how long the first confirmation of a batch waits, in seconds, in a group with this leisure."""
+    """Return how long the first confirmation of a batch waits, in seconds. `leisure_s`: the leisure of the group."""
     return min(max(leisure_s / WINDOWS_PER_LEISURE, WINDOW_MIN_S), WINDOW_MAX_S)
 
 
 @dataclass(slots=True)
 class Outcomes:
-    """What came in since the last flush. A PNE may stand in one set only; the later word holds."""
+    """The PNEs with an outcome since the last flush. A PNE is in one set only, that of its latest outcome."""
 
     answered: set[str] = field(default_factory=set)
     confirmed: set[str] = field(default_factory=set)
@@ -33,17 +33,18 @@ class Outcomes:
         return len(self.answered) + len(self.confirmed) + len(self.failed)
 
     def add(self, kind: str, pne_id: str) -> None:
-        """`kind`: "answered", "confirmed" or "failed"."""
+        """Set the outcome of a PNE to `kind`, one of "answered", "confirmed" and "failed"."""
         for name in ("answered", "confirmed", "failed"):
             getattr(self, name).discard(pne_id)
         getattr(self, kind).add(pne_id)
 
 
 class Batch:
-    """Collects outcomes of one delivery and hands them to `flush` together, in the event loop's thread."""
+    """Collects outcomes of one delivery and passes them to `flush` together, in the event loop's thread."""
 
     def __init__(self, flush: Callable[[Outcomes], None], window: float, expected: Callable[[], int]) -> None:
-        """`window` in seconds; `expected()`: how many outcomes could still come, to end the wait early."""
+        """`window`: how long outcomes are collected, in seconds. `expected` returns how many outcomes can still come;
+        the wait ends early when all of them are there."""
         self._flush = flush
         self._window = window
         self._expected = expected
@@ -52,7 +53,10 @@ class Batch:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, kind: str, pne_id: str) -> "asyncio.Future[None]":
-        """Add an outcome; the future is done when it is stored, or fails with what the store raised."""
+        """Add an outcome (`kind` as in `Outcomes.add`).
+
+        Returns a future that is done when the outcome is stored, or has the exception that the store raised.
+        """
         self._outcomes.add(kind, pne_id)
         stored = self._stored or self._wait(self._window)
         if len(self._outcomes) >= min(COUNT_MAX, self._expected()):
@@ -60,13 +64,17 @@ class Batch:
         return stored
 
     def close(self) -> None:
-        """Store nothing any more: whatever could not be stored is said again."""
+        """Store nothing any more. Outcomes that are not stored are lost; after a restart the PNEs are asked again."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._stored = None
 
     def flush(self) -> None:
-        """Store now what is there. What a medium refuses is told to who waits, stays here and is tried again."""
+        """Store the outcomes now.
+
+        If the store fails, the waiting callers get StoreFailed, and the outcomes are kept and stored later. Raises any
+        other exception of the `flush` function.
+        """
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -78,7 +86,7 @@ class Batch:
             self._flush(outcomes)
         except Exception as error:
             stored.set_exception(error)
-            stored.exception()  # whoever waits gets it; nobody waiting is no second error
+            stored.exception()  # marks it as retrieved: asyncio must not log an error if no caller waits
             if not isinstance(error, StoreFailed):
                 raise
             self._outcomes = outcomes

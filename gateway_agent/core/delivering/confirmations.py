@@ -1,6 +1,7 @@
-"""Whether a GroupKeyDeliveryResponse proves that a PNE holds a Group Key (SEC-14).
+"""Checks whether a GroupKeyDeliveryResponse proves that a PNE holds a Group Key (SEC-14).
 
-Reading the fields is one thing, proving what they claim another: a claim may come over a session or without one.
+Reading the fields (`claim`) and checking the proof (`Confirmations.prove`) are separate, because a claim may come over
+a session or without one.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from gateway_agent.store.store import GatewayStore
 
 @dataclass(frozen=True, slots=True)
 class SlotProof:
-    """What only the PNE of a slot can compute, and only with the Group Key opened: 8 octets."""
+    """A proof for a slot. Only the PNE of the slot can compute `shown`, 8 octets, and only if it has the Group Key."""
 
     generation: int
     slot: int
@@ -25,9 +26,9 @@ class SlotProof:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a GroupKeyDeliveryResponse says: a PNE has stored a version (`accepted`), or could not use it.
+    """The content of a GroupKeyDeliveryResponse: a PNE has stored a version (`accepted`), or could not use it.
 
-    `proof` None: it shows none, as a PNE without GKDK, or one that could not use the key.
+    `proof` is None if the response has none, as that of a PNE without GKDK or of one that could not use the key.
     """
 
     sg_id: str
@@ -37,11 +38,11 @@ class Claim:
 
 
 class SlotUnknown(NotAuthentic):
-    """The PNE names a slot this PN GW never gave it: it lies, or this PN GW is an old copy (SEC-02)."""
+    """The PNE names a slot that this PN GW never gave it: the PNE lies, or the store is an old copy (SEC-02)."""
 
 
 def claim(fields: Fields) -> Claim:
-    """Read the fields of a GroupKeyDeliveryResponse. Raises MalformedMessage, also for half a proof."""
+    """Return the claim in the fields of a GroupKeyDeliveryResponse. Raises MalformedMessage, also for half a proof."""
     accepted = fields[messages.RESULT] == numbers.RESULT_SUCCESS
     proof = None
     if accepted and any(label in fields for label in (messages.GENERATION, messages.SLOT, messages.PROOF)):
@@ -52,7 +53,7 @@ def claim(fields: Fields) -> Claim:
 
 
 class Confirmations:
-    """Checks claims against store and tree."""
+    """Checks claims against the store and the tree."""
 
     def __init__(self, store: GatewayStore, tree: Tree, pn_id: str) -> None:
         self._store = store
@@ -60,10 +61,10 @@ class Confirmations:
         self._pn_id = pn_id
 
     def prove(self, pne_id: str, claimed: Claim) -> bool:
-        """Judge what is claimed for a PNE; True if it is proven, False if it shows no proof.
+        """Return True if the claim for a PNE is proven, False if it has no proof or says that the key was not accepted.
 
-        Membership is that of this moment (SEC-06). Raises NotMember, Unknown (no such version), NotAuthentic (the proof
-        does not fit), SlotUnknown, Stale (a version that is no longer delivered, a GKDK of before).
+        The PNE must be a member at this moment (SEC-06). Raises NotMember, Unknown (no such version), NotAuthentic (the
+        proof does not fit), SlotUnknown, Stale (a version that is no longer delivered, or a proof with an old GKDK).
         """
         sg_id, version, proof = claimed.sg_id, claimed.version, claimed.proof
         group = self._store.inventory.group(sg_id)
@@ -81,7 +82,7 @@ class Confirmations:
         generation, slot = proof.generation, proof.slot
         keys = self._tree.keys(generation)
         if keys is None and (pn := self._store.pn.get()) is not None and generation <= pn.last_generation:
-            raise Stale("the generation of this proof has ended")  # after a restore this is no sign of an old copy
+            raise Stale("the generation of this proof has ended")  # normal after a restore, no sign of an old copy
         own = self._store.slots.active(pne_id, generation)
         if (own is None or own.slot != slot) and self._store.slots.was_given(pne_id, generation, slot):
             raise Stale("the slot of this proof is retired")  # its credential was registered anew, a GKDK is on its way

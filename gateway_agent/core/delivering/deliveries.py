@@ -1,7 +1,7 @@
-"""The one place that carries out what the delivery engine decides: stores, sends, sets timers, reports.
+"""Executes the actions of the delivery engine: it stores states, sends messages, sets timers and requests reports.
 
-One delivery for each Service Group runs at most, that of its newest version. Everything here happens in the event
-loop's thread; a step is stored before it is acted upon.
+Each Service Group has at most one running delivery, that of its newest version. All code here runs in the event loop's
+thread. A step is stored before its actions are executed.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ UNICASTS_AT_ONCE = 32
 
 
 class _Run:
-    """One delivery that is carried out."""
+    """One delivery that is under way, with its tasks and timers."""
 
     def __init__(self, delivery: engine.Delivery) -> None:
         self.delivery = delivery
@@ -50,12 +50,12 @@ class _Run:
         self.batch: Batch
 
     def state_of(self, pne_id: str) -> engine.PneState | None:
-        """Return the state of this PNE, None if the delivery is not for it."""
+        """Return the state of this PNE, None if it is no recipient of the delivery."""
         recipient = self.delivery.recipients.get(pne_id)
         return None if recipient is None else recipient.state
 
     def stop_airing(self) -> None:
-        """End the airing, if there is one: nothing of it leaves after this call."""
+        """End the airing, if there is one: none of its datagrams is sent after this call."""
         airing, self.airing = self.airing, None
         if airing is not None:
             airing.stop()
@@ -63,7 +63,7 @@ class _Run:
                 self.aired |= airing.missing
 
     def stop(self) -> None:
-        """Take back whatever is queued or on the air."""
+        """Cancel everything that is queued or on the air."""
         self.stop_airing()
         if self.timer is not None:
             self.timer.cancel()
@@ -111,10 +111,13 @@ class Deliveries:
         self._released = False
         air.follow(self._medium_is_back)
 
-    # what the handlers tell
+    # called by the handlers of messages, which report what has happened
 
     def release(self) -> None:
-        """The Server's versions are known (SEC-02): begin and continue what is due."""
+        """Begin the waiting deliveries and continue the running ones. Does nothing if that was done already.
+
+        Called when versions have been compared with the Server (SEC-02).
+        """
         if self._released:
             return
         self._released = True
@@ -127,7 +130,7 @@ class Deliveries:
             self.membership_caught_up(stored.sg_id)
 
     def halt(self) -> None:
-        """Stop everything at once, for good: another start continues (SEC-02)."""
+        """Stop all deliveries at once (SEC-02). They continue with the next `release`, after the next start."""
         self._released = False
         for run in self._runs.values():
             run.batch.flush()
@@ -137,9 +140,10 @@ class Deliveries:
         self._held.clear()
 
     def membership_behind(self, sg_id: str) -> None:
-        """The Server has named a revision that is not known here: nothing goes out to those who may have left (SEC-06).
+        """Hold the delivery of a group, as the Server has named a revision of the membership that is not known here.
 
-        What runs is held until `membership_caught_up`, and goes on as after a restart.
+        Members may have left, and must not get the key (SEC-06). `membership_caught_up` continues the delivery as after
+        a restart.
         """
         run = self._runs.get(sg_id)
         if run is None or sg_id in self._held:
@@ -151,7 +155,7 @@ class Deliveries:
             del self._runs[sg_id]
 
     def membership_caught_up(self, sg_id: str) -> None:
-        """Begin the waiting delivery of the group, or go on with a held one, if its membership is not behind."""
+        """Begin the waiting delivery of the group, or continue the held one, unless its membership is behind."""
         group = self._store.inventory.group(sg_id)
         if group is None or not self._released:
             return
@@ -176,13 +180,13 @@ class Deliveries:
                     sg_id, key.version, group.membership, dict.fromkeys(ways, engine.PneState.PENDING)
                 )
                 self._apply(run, engine.Started())
-        except StoreFailed:  # it waits, as before
+        except StoreFailed:  # the delivery is still stored as waiting
             self._runs.pop(sg_id, None)
             run.stop()
             raise
 
     def members_removed(self, sg_id: str, pne_ids: Iterable[str]) -> None:
-        """In the transaction that removes them: nothing more goes to these PNEs (SEC-06)."""
+        """Send nothing more to these PNEs (SEC-06). Called inside the transaction that removes them from the group."""
         run = self._runs.get(sg_id)
         if run is not None:
             self._apply(run, engine.MembersRemoved(frozenset(pne_ids)))
@@ -190,37 +194,43 @@ class Deliveries:
             self._store.deliveries.exclude(sg_id, pne_ids)
 
     def supersede(self, sg_id: str) -> None:
-        """In the transaction that stores a newer key or deletes the group: end the delivery before."""
+        """End the previous delivery, inside the transaction that stores a newer key or deletes the group."""
         run = self._runs.pop(sg_id, None)
         if run is not None:
             self._apply(run, engine.Superseded())
             run.stop()
             return
-        for phase in ("waiting", "running"):  # stored, not begun in this process
+        for phase in ("waiting", "running"):  # deliveries that are stored and did not begin in this process
             for stored in self._store.deliveries.in_phase(phase):
                 group = self._store.inventory.group(sg_id)
                 if stored.sg_id == sg_id and group is not None and stored.version < group.version:
                     self._store.deliveries.set_phase(sg_id, stored.version, "superseded")
 
     def settle(self, sg_id: str) -> None:
-        """Store the confirmations that wait, before a transaction ends the delivery."""
+        """Store the confirmations that were collected. Called before a transaction that may end the delivery."""
         run = self._runs.get(sg_id)
         if run is not None:
             run.batch.flush()
 
     def group_deleted(self, sg_id: str) -> None:
-        """In the transaction that deletes the group."""
+        """End and delete all deliveries of the group, inside the transaction that deletes it."""
         self.supersede(sg_id)
         self._store.deliveries.delete_all(sg_id)
 
     async def confirmed(self, sg_id: str, version: int, pne_id: str) -> None:
-        """The PNE has proved that it holds this version; return when that is stored. A repetition writes nothing."""
+        """Note that the PNE has proved that it holds this version; return when that is stored.
+
+        A repeated confirmation writes nothing. Raises StoreFailed.
+        """
         stored = self.proven(sg_id, version, pne_id)
         if stored is not None:
             await asyncio.shield(stored)
 
     def proven(self, sg_id: str, version: int, pne_id: str) -> "asyncio.Future[None] | None":
-        """As `confirmed`, without waiting: the future is done when it is stored, None if there is nothing to store."""
+        """Note that the PNE has proved that it holds this version, without waiting for the store.
+
+        Returns a future that is done when it is stored, or None if there is nothing to store.
+        """
         run = self._runs.get(sg_id)
         if run is not None and (recipient := run.delivery.recipients.get(pne_id)) and _by_broadcast(recipient):
             self._practised.add(pne_id)
@@ -228,46 +238,52 @@ class Deliveries:
         return self._confirmed(sg_id, version, pne_id)
 
     def heard(self, pne_id: str) -> None:
-        """The PNE has sent something: it can be reached."""
+        """Note that the PNE has sent something, so it can be reached."""
         self._places.heard(pne_id)
 
     def began(self, pne_id: str) -> None:
-        """The PNE joins, pulls or asks for a GKDK, as it does after its start: its next signature takes it longer."""
+        """Note that the PNE joins, pulls or asks for a GKDK, as PNEs do after their start.
+
+        A PNE needs more time for the first signature that it verifies after its start.
+        """
         self._practised.discard(pne_id)
 
     def holds(self, sg_id: str, version: int, pne_id: str) -> None:
-        """The PNE says over its session that it holds this version."""
+        """Note that the PNE says over its session that it holds this version."""
         self._confirmed(sg_id, version, pne_id)
 
     def pulled(self, sg_id: str, version: int, pne_id: str) -> None:
-        """The PNE was given this version at its own wish."""
+        """Note that the PNE was sent this version in the answer to a pull."""
         run = self._run_of(sg_id, version)
         if run is not None and run.state_of(pne_id) in engine.OPEN:
             self._apply(run, engine.Pulled(pne_id))
 
     def refused(self, sg_id: str, version: int, pne_id: str) -> None:
-        """The PNE could not use a broadcast."""
+        """Note that the PNE could not use a broadcast of this version."""
         run = self._run_of(sg_id, version)
         if run is not None:
             self._apply(run, engine.BroadcastRefused(pne_id))
 
     def activation(self, key: GroupKey) -> int:
-        """Return when a key becomes active (Unix seconds); 0, at once, after a leave and without a clock (SEC-05)."""
+        """Return when a key becomes active, in Unix seconds (SEC-05).
+
+        This is 0, which means at once, after a leave and while the system clock is not synchronised.
+        """
         return 0 if key.reason == numbers.REASON_LEAVE or not self._clock.unix() else key.activation
 
     def version(self, sg_id: str) -> int:
-        """Return the version that the newest delivery of this process delivers, 0 for none."""
+        """Return the version of the group's newest delivery in this process, 0 if there is none."""
         run = self._runs.get(sg_id)
         return run.delivery.version if run else 0
 
     def states(self, sg_id: str) -> Counter[str]:
-        """Return how many PNEs of the newest delivery are in which state."""
+        """Return how many PNEs of the group's newest delivery in this process are in each state."""
         run = self._runs.get(sg_id)
         recipients = run.delivery.recipients.values() if run else ()
         return Counter(str(recipient.state) for recipient in recipients)
 
     async def close(self) -> None:
-        """Store what is known and stop; the next start continues."""
+        """Store the confirmations that were collected and stop all deliveries; the next start continues them."""
         tasks = [task for run in self._runs.values() for task in run.unicasts.values()]
         self.halt()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -275,9 +291,9 @@ class Deliveries:
     # choosing
 
     def _plan(self, sg_id: str, key: GroupKey, unreached: Container[str] = ()) -> dict[str, engine.Ways]:
-        """Everyone this version is for, and the way on which it goes to each (Q-20).
+        """Return the PNE IDs that this version is for, each with the ways on which it is sent there (Q-20).
 
-        `unreached`: those who could not be reached by unicast, whether or not there is a session.
+        `unreached`: PNEs that unicast did not reach; they count as without session, even if they have one.
         """
         pn = self._store.pn.get()
         members = [member for member in self._store.inventory.members(sg_id) if member.floor < key.version]
@@ -301,7 +317,7 @@ class Deliveries:
             can.clear()
         return {member.pne_id: engine.BY_BROADCAST if member.pne_id in can else engine.BY_UNICAST for member in members}
 
-    # carrying out
+    # execution
 
     def _make_run(self, delivery: engine.Delivery) -> _Run:
         run = _Run(delivery)
@@ -330,7 +346,7 @@ class Deliveries:
 
     def _run_of(self, sg_id: str, version: int) -> _Run | None:
         run = self._runs.get(sg_id)
-        if run is None:  # begun before the last start
+        if run is None:  # the delivery began before this process started
             stored = self._store.deliveries.get(sg_id, version)
             if stored is None or stored.phase not in ("running", "finished"):
                 return None
@@ -400,7 +416,7 @@ class Deliveries:
                 asyncio.get_running_loop().call_soon(self._tell_delivered, run)
 
     def _tell_delivered(self, run: _Run) -> None:
-        """Runs after the transaction that stored the end of the delivery."""
+        """Report the end of a delivery to `tell`, after the transaction that stored it."""
         recipients = run.delivery.recipients
         meant = {pne_id: of for pne_id, of in recipients.items() if of.state is not engine.PneState.EXCLUDED}
         confirmed = [of for of in meant.values() if of.state is engine.PneState.CONFIRMED]
@@ -424,11 +440,11 @@ class Deliveries:
             run.batch.flush()
             with self._store.transaction():
                 self._apply(run, engine.TimerExpired())
-        except StoreFailed:  # an alarm says so; the delivery goes on when there is room again
+        except StoreFailed:  # there is an alarm for it; the delivery continues when the store works again
             run.timer = asyncio.get_running_loop().call_later(STORE_RETRY_S, self._timer_expired, run)
 
     def _airing_ended(self, run: _Run, has_gone_out: bool) -> None:
-        """The media are done; none of them took the object where `has_gone_out` is False."""
+        """Note that all media are done. `has_gone_out`: at least one of them has sent the object."""
         run.stop_airing()
         if has_gone_out:
             self._counters["broadcast_rounds"] += 1
@@ -442,7 +458,7 @@ class Deliveries:
                 asyncio.get_running_loop().call_later(STORE_RETRY_S, self._tell_airing, run, event)
 
     def _medium_is_back(self) -> None:
-        """Whoever still misses a key, and can hear broadcasts, is to have it on the air once more."""
+        """Let each delivery air its key once more for the PNEs that miss it and that broadcasts can reach."""
         for sg_id, run in list(self._runs.items()):
             group = self._store.inventory.group(sg_id)
             key = self._store.group_keys.get(sg_id, run.delivery.version)
@@ -472,7 +488,7 @@ class Deliveries:
             run.batch.add(kind, pne_id)
 
     def _unicast_message(self, run: _Run, pne_id: str) -> bytes | None:
-        """Return the key for one PNE, if it may have it at this moment (SEC-06)."""
+        """Return the message with the key for one PNE, None if the PNE may not have the key at this moment (SEC-06)."""
         sg_id = run.delivery.sg_id
         group, member = self._store.inventory.group(sg_id), self._store.inventory.member(sg_id, pne_id)
         key = self._store.group_keys.get(sg_id, run.delivery.version)
@@ -493,10 +509,10 @@ class Deliveries:
         if code != numbers.GROUP_KEY_DELIVERY_RESPONSE or fields[messages.RESULT] != numbers.RESULT_SUCCESS:
             return False
         claimed = claim(fields)
-        self._confirmations.prove(pne_id, claimed)  # of a PNE without GKDK its word is enough, over its session
+        self._confirmations.prove(pne_id, claimed)  # over a session a claim without proof is enough
         return (claimed.sg_id, claimed.version) == (run.delivery.sg_id, run.delivery.version)
 
 
 def _by_broadcast(recipient: engine.Recipient) -> bool:
-    """Return True if the key goes, or has come, to this PNE by broadcast."""
+    """Return True if the key is sent, or was sent, to this PNE by broadcast."""
     return engine.Way.BROADCAST in recipient.ways

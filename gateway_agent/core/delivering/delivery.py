@@ -1,13 +1,13 @@
 """One delivery of one Group Key to the member PNEs of a Service Group in this PN, as a pure state machine.
 
-`step(delivery, event, now, pacing)` returns the next state and the actions to carry out, in order; what is to be stored
-comes before what is to be sent. `now` is monotonic seconds. There is no I/O, clock or randomness in here, and no keys,
-octets or radios: `StartAiring` and `StopAiring` say for whom the key is to be on the air, and whoever executes them
-makes the object from the store at that moment and knows how often it is repeated.
+`step(delivery, event, now, pacing)` returns the next state and the actions to execute, in order; stores come before
+sends. `now` is monotonic seconds. There is no I/O, clock or randomness in here, and no keys, octets or radios:
+`StartAiring` and `StopAiring` say for which PNEs the key is to be on the air. The module that executes them makes the
+object from the store at that moment, and the media decide how often it is repeated.
 
-Each PNE is in exactly one state. EXCLUDED is final: no action ever names such a PNE again, and an airing that it could
-read is stopped in the same step. A PNE with a GKDK is reached by broadcast until few are missing, then by unicast; the
-others are reached by unicast from the start (Q-19, Q-20).
+Each PNE is in exactly one state. EXCLUDED is final: no action names such a PNE again, and an airing that it could read
+is stopped in the same step. PNEs with a GKDK are reached by broadcast until few of them miss the key, then by unicast.
+The others are reached by unicast from the start (Q-19, Q-20).
 """
 
 from collections.abc import Container, Iterable, Mapping
@@ -17,7 +17,7 @@ from math import inf
 
 
 class PneState(StrEnum):
-    """Where one PNE of a delivery is."""
+    """The state of one PNE in a delivery."""
 
     PENDING = "pending"
     SENT = "sent"
@@ -27,7 +27,7 @@ class PneState(StrEnum):
 
 
 class Phase(StrEnum):
-    """Where the delivery is. FINISHED: every PNE is confirmed, unreachable or excluded."""
+    """The phase of a delivery. FINISHED: every PNE is confirmed, unreachable or excluded."""
 
     NEW = "new"
     RUNNING = "running"
@@ -36,7 +36,7 @@ class Phase(StrEnum):
 
 
 class Way(StrEnum):
-    """How a key goes to a PNE."""
+    """The way on which a key is sent to a PNE."""
 
     BROADCAST = "broadcast"
     UNICAST = "unicast"
@@ -50,32 +50,32 @@ Ways = frozenset[Way]
 
 @dataclass(frozen=True, slots=True)
 class Pacing:
-    """How long confirmations are waited for, and when to stop. Times in seconds."""
+    """The waiting times and limits of deliveries. Times are in seconds."""
 
     confirmation_cost_s: float
-    """One confirmation's share of the PN GW; n members answer over n times this, told to them as leisure."""
+    """Time of the PN GW for one confirmation. n members spread their confirmations over n times this, their leisure."""
     answer_s: float = 1.0
-    """What a board needs to open, verify and store before its leisure begins."""
+    """Time that a board needs to open, verify and store the key before its leisure begins."""
     first_answer: float = 2.5
-    """So many times that, where a board may verify its first signature since its start: the table of the signing key is
-    not made yet. Published ESP32 firmware confirmed a first key 0.9 to 2.3 s after the broadcast; who is sent a unicast
-    meanwhile stores and answers twice."""
+    """Factor of `answer_s` if a board may verify its first signature since its start, for which it must compute the
+    table of the signing key. Published ESP32 firmware confirmed a first key 0.9 to 2.3 s after the broadcast. A board
+    that is sent a unicast before it has confirmed stores and answers twice."""
     backoff: float = 1.5
     wait_max_s: float = 60.0
     rounds_max: int = 8
-    """Airings of one delivery."""
+    """Airings of one delivery at most."""
     straggler_share: float = 0.05
     straggler_limit: int = 3
-    """Unicast goes on when fewer than the share, or at most the limit, are missing."""
+    """Unicast replaces broadcast when fewer PNEs than the share, or at most the limit, miss the key."""
     unicast_retry_s: float = 5.0
     failures_max: int = 3
     """Unicast failures in a row that make a PNE unreachable (Q-17)."""
 
     def wait_s(self, recipients: int, rounds: int, first: bool = False) -> float:
-        """Seconds to wait for confirmations after airing `rounds` (from 1) to `recipients` PNEs has ended.
+        """Return how many seconds to wait for confirmations of `recipients` PNEs after airing number `rounds` (from 1).
 
-        `first`: one of those who miss the key may verify its first signature. The wait is never shorter than the
-        confirmations need, or the PN GW drowns in its own repeats.
+        `first`: a PNE that misses the key may be verifying its first signature since its start. The wait is never
+        shorter than the confirmations take, as otherwise the key would be repeated to PNEs that are about to confirm.
         """
         needed = self.answer_s * (self.first_answer if first else 1.0) + recipients * self.confirmation_cost_s
         return max(needed, min(needed * self.backoff ** (rounds - 1), self.wait_max_s))
@@ -83,10 +83,10 @@ class Pacing:
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """One PNE and the ways on which the key goes to it now: both, after a medium came back while it was asked.
+    """One PNE and the ways on which the key is sent to it now.
 
-    `first`: it has confirmed no broadcast since its start; `retry_at`: when unicast is tried again; `pulled`: it was
-    given the key at its own wish.
+    It has both ways if a medium came back while a unicast was under way. `first`: the PNE has confirmed no broadcast
+    since its start; `retry_at`: when unicast is tried again; `pulled`: it was sent the key in the answer to a pull.
     """
 
     state: PneState = PneState.PENDING
@@ -98,20 +98,20 @@ class Recipient:
 
     @property
     def is_asked(self) -> bool:
-        """True while a unicast to it is queued or on its way."""
+        """True while a unicast to the PNE is queued or under way."""
         return self.state is PneState.SENT and Way.UNICAST in self.ways
 
     @property
     def listens(self) -> bool:
-        """True while it misses the key and a broadcast is to bring it."""
+        """True while the PNE misses the key and broadcast is one of its ways."""
         return self.state in OPEN and Way.BROADCAST in self.ways
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """State of one delivery. `rounds` counts the airings, `open` the recipients that are pending or sent.
+    """The state of one delivery. `rounds` counts the airings, `open` the recipients that are pending or sent.
 
-    `airing`: those who miss the key while it is on the air, empty when it is not.
+    `airing`: the PNEs for which the key is on the air, empty when it is not.
     """
 
     sg_id: str
@@ -125,13 +125,19 @@ class Delivery:
 
 
 def new_delivery(sg_id: str, version: int, ways: Mapping[str, Ways], first: Container[str] = frozenset()) -> Delivery:
-    """Return a delivery that has not started. `ways`: PNE ID -> the way to begin with; `first` as in `Recipient`."""
+    """Return a delivery that has not started.
+
+    `ways`: PNE ID -> the ways to begin with; `first`: the PNEs for which `Recipient.first` is True.
+    """
     recipients = {pne_id: Recipient(ways=of, first=pne_id in first) for pne_id, of in ways.items()}
     return Delivery(sg_id, version, recipients, open=len(recipients))
 
 
 def restored_delivery(sg_id: str, version: int, ways: Mapping[str, Ways], states: Mapping[str, str]) -> Delivery:
-    """Return a delivery as the store knows it after a restart; a running one goes on with `Restarted`."""
+    """Return a delivery as it was stored before a restart; if it is running the event `Restarted` continues it.
+
+    `ways` as in `new_delivery`, BY_UNICAST for PNEs that are not in it; `states`: PNE ID -> stored state.
+    """
     recipients = {pne_id: Recipient(PneState(state), ways.get(pne_id, BY_UNICAST)) for pne_id, state in states.items()}
     still_open = sum(recipient.state in OPEN for recipient in recipients.values())
     return Delivery(sg_id, version, recipients, Phase.RUNNING if still_open else Phase.FINISHED, open=still_open)
@@ -139,12 +145,12 @@ def restored_delivery(sg_id: str, version: int, ways: Mapping[str, Ways], states
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """Begin."""
+    """The delivery begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """The process began anew: what was on its way is not."""
+    """The process was restarted: nothing is under way any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,64 +162,64 @@ class UnicastAnswered:
 
 @dataclass(frozen=True, slots=True)
 class UnicastFailed:
-    """No session, no answer, or a refusal."""
+    """Unicast to these PNEs has failed: there was no session, no answer, or a refusal."""
 
     pne_ids: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class BroadcastConfirmed:
-    """These PNEs hold the key: they proved it, or said so over their session later on."""
+    """These PNEs hold the key: they have proved it, or have said so over their session."""
 
     pne_ids: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """The PNE was given the key at its own wish; whether that has arrived shows when it confirms (SEC-14)."""
+    """The PNE was sent the key in the answer to a pull; it has not confirmed it yet (SEC-14)."""
 
     pne_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class BroadcastRefused:
-    """The PNE heard the broadcast and could not use it."""
+    """The PNE has received the broadcast and could not use it."""
 
     pne_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Aired:
-    """The airing has ended: every medium has sent the object as often as it wants to."""
+    """The airing has ended: every medium has sent the object as often as it requires."""
 
 
 @dataclass(frozen=True, slots=True)
 class BroadcastUnavailable:
-    """No medium took the object (CPNS-GKM-12): everyone gets it by unicast."""
+    """No medium has sent the object (CPNS-GKM-12), so unicast replaces broadcast."""
 
 
 @dataclass(frozen=True, slots=True)
 class MediumBack:
-    """A medium that was down can send again, and these PNEs may be reached by broadcast now."""
+    """A medium that was down can send again; broadcast may reach these PNEs now."""
 
     pne_ids: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class MembersRemoved:
-    """These PNEs are members no more (SEC-06)."""
+    """These PNEs are not members any more (SEC-06)."""
 
     pne_ids: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class TimerExpired:
-    """The time named by SetTimer has come."""
+    """The time of the last SetTimer has come."""
 
 
 @dataclass(frozen=True, slots=True)
 class Superseded:
-    """A newer version, or the end of the group: stop."""
+    """The delivery ends, because there is a newer version or the group was deleted."""
 
 
 Event = (
@@ -235,7 +241,7 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """Write these states and the phase, before any later action."""
+    """Store these states and the phase before the later actions are executed."""
 
     states: Mapping[str, PneState]
     phase: Phase
@@ -243,29 +249,29 @@ class Save:
 
 @dataclass(frozen=True, slots=True)
 class CancelUnicast:
-    """Take back what is queued or on its way to these PNEs."""
+    """Cancel the unicasts to these PNEs that are queued or under way."""
 
     pne_ids: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class SendUnicast:
-    """Send the key over the PNE's session; answer with UnicastAnswered or UnicastFailed."""
+    """Send the key over the PNE's session. The event UnicastAnswered or UnicastFailed must follow."""
 
     pne_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class StopAiring:
-    """End the airing in this step: nothing of its object may leave any more (SEC-06, SEC-38)."""
+    """End the airing before this action returns: its object must not be sent any more (SEC-06, SEC-38)."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartAiring:
     """Air the key because these PNEs miss it: one object for each generation of their GKDKs, for present members only.
 
-    Answer with Aired or BroadcastUnavailable. It comes after a StopAiring where an airing is under way. `again`: this
-    object was on the air for all of them before, and most of its recipients have it.
+    The event Aired or BroadcastUnavailable must follow. If an airing is under way, StopAiring comes before this action.
+    `again`: the object was on the air for all of these PNEs before, and most of its recipients have it.
     """
 
     missing: frozenset[str]
@@ -274,14 +280,14 @@ class StartAiring:
 
 @dataclass(frozen=True, slots=True)
 class SetTimer:
-    """Wake with TimerExpired at this monotonic time; None = no timer. It replaces the one before."""
+    """Set the timer, whose event is TimerExpired, to this monotonic time; None cancels it."""
 
     at: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A delivery report is due: tell the Server the stored states (Q-08)."""
+    """Send the Server a delivery report of the stored states (Q-08)."""
 
 
 Action = Save | CancelUnicast | StopAiring | StartAiring | SendUnicast | SetTimer | Report
@@ -289,7 +295,7 @@ Action = Save | CancelUnicast | StopAiring | StartAiring | SendUnicast | SetTime
 
 @dataclass(slots=True)
 class _Changes:
-    """The next state while a step works it out."""
+    """The next state, and the actions, while a step computes them."""
 
     before: Delivery
     recipients: dict[str, Recipient]
@@ -300,28 +306,28 @@ class _Changes:
     unicast: list[str] = field(default_factory=list)
     start: bool = False
     again: bool = False
-    has_ended: bool = False  # the airing did, by itself
+    has_ended: bool = False  # True if the airing has ended by itself
 
     def set(self, pne_id: str, recipient: Recipient) -> None:
-        """Replace one recipient; what is on its way to it by unicast is taken back where it is not asked any more."""
+        """Replace one recipient. If it is not asked any more, its unicast is cancelled."""
         if self.recipients[pne_id].is_asked and not recipient.is_asked:
             self.cancelled.add(pne_id)
         self.recipients[pne_id] = recipient
 
     def send(self, pne_id: str) -> None:
-        """Unicast now to a PNE that is reached by unicast."""
+        """Send a unicast now to a PNE that is reached by unicast."""
         self.recipients[pne_id] = replace(self.recipients[pne_id], state=PneState.SENT, retry_at=inf)
         self.unicast.append(pne_id)
 
     def give_up_broadcast(self, pne_id: str) -> None:
-        """Go on with unicast alone, at once where the PNE is not asked already."""
+        """Continue with unicast only for this PNE, and send it now unless one is queued or under way."""
         recipient = self.recipients[pne_id]
         self.recipients[pne_id] = replace(recipient, ways=BY_UNICAST)
         if Way.UNICAST not in recipient.ways:
             self.send(pne_id)
 
     def air(self, missing: Iterable[str], again: bool = False) -> None:
-        """Begin an airing, one round more."""
+        """Begin an airing for these PNEs, which counts as one more round."""
         self.rounds += 1
         self.start, self.again = True, again
         self.airing = frozenset(missing)
@@ -332,14 +338,15 @@ class _Changes:
                 self.recipients[pne_id] = replace(recipient, state=PneState.SENT)
 
     def listeners(self) -> list[str]:
-        """Return the PNEs that a broadcast is to bring the key."""
+        """Return the PNEs that miss the key and have broadcast as one of their ways."""
         return [pne_id for pne_id, recipient in self.recipients.items() if recipient.listens]
 
 
 def step(delivery: Delivery, event: Event, now: float, pacing: Pacing) -> tuple[Delivery, tuple[Action, ...]]:
-    """Take one event. An event that no longer means anything changes nothing and returns no action.
+    """Return the state after one event and the actions to execute.
 
-    Raises ValueError for Started in any phase but NEW, and for Restarted in NEW.
+    An event that does not matter any more changes nothing and has no actions. Raises ValueError for Started in any
+    phase but NEW, and for Restarted in NEW.
     """
     changes = _Changes(delivery, dict(delivery.recipients), delivery.airing, delivery.rounds, delivery.next_round_at)
     if delivery.phase is Phase.SUPERSEDED:
@@ -352,7 +359,7 @@ def step(delivery: Delivery, event: Event, now: float, pacing: Pacing) -> tuple[
         _begin(changes)
     elif isinstance(event, UnicastAnswered):
         _confirmed(changes, event.pne_ids, BY_UNICAST)
-        changes.cancelled.clear()  # they have ended
+        changes.cancelled.clear()  # these unicasts have ended, so there is nothing to cancel
     elif isinstance(event, BroadcastConfirmed):
         _confirmed(changes, event.pne_ids, BY_BROADCAST)
     elif isinstance(event, UnicastFailed):
@@ -396,7 +403,7 @@ def _airing_ended(changes: _Changes, is_aired: bool, now: float, pacing: Pacing)
 
 
 def _medium_back(changes: _Changes, pne_ids: frozenset[str], pacing: Pacing) -> None:
-    """Air the key once more to all who miss it, also to those who were given up or are asked by unicast meanwhile."""
+    """Air the key once more to all PNEs that miss it, also to unreachable ones and those asked by unicast."""
     given_up = set()
     for pne_id in pne_ids & changes.recipients.keys():
         recipient = changes.recipients[pne_id]
@@ -405,14 +412,14 @@ def _medium_back(changes: _Changes, pne_ids: frozenset[str], pacing: Pacing) -> 
         elif recipient.state is PneState.UNREACHABLE:
             given_up.add(pne_id)
     missing = given_up.union(changes.listeners())
-    if changes.airing:  # which the medium joins by itself
+    if changes.airing:  # the medium takes part in an airing under way by itself
         changes.airing |= missing
-    elif missing and changes.rounds < pacing.rounds_max:  # a medium that comes and goes makes no airings without end
+    elif missing and changes.rounds < pacing.rounds_max:  # a medium that comes and goes must not cause endless airings
         changes.air(missing)
 
 
 def _removed(changes: _Changes, pne_ids: frozenset[str]) -> None:
-    """They get nothing more (SEC-06). What is on the air they can read: it is made anew without them (SEC-38)."""
+    """Exclude these PNEs (SEC-06). An object on the air, which they could read, is replaced (SEC-38)."""
     for pne_id in pne_ids & changes.recipients.keys():
         changes.set(pne_id, replace(changes.recipients[pne_id], state=PneState.EXCLUDED, retry_at=inf))
         changes.start = bool(changes.airing)
@@ -442,7 +449,7 @@ def _unicast_failed(changes: _Changes, pne_ids: Iterable[str], now: float, pacin
     for pne_id in pne_ids:
         recipient = changes.recipients.get(pne_id)
         if recipient is None or not recipient.is_asked:
-            continue  # it left, or confirmed on another way, while the answer was under way
+            continue  # the PNE left, or confirmed on the other way, in the meantime
         failures = recipient.failures + 1
         if failures >= pacing.failures_max:
             recipient = replace(recipient, state=PneState.UNREACHABLE, failures=failures)
@@ -453,7 +460,7 @@ def _unicast_failed(changes: _Changes, pne_ids: Iterable[str], now: float, pacin
 
 
 def _confirmed(changes: _Changes, pne_ids: Iterable[str], way: Ways) -> None:
-    """`way`: by which the word came; where the key went to the PNE on both, it has brought the key."""
+    """Mark these PNEs as confirmed. A PNE that had both ways keeps only `way`, on which the confirmation came."""
     for pne_id in pne_ids:
         recipient = changes.recipients.get(pne_id)
         if recipient and recipient.state is not PneState.EXCLUDED:
@@ -462,7 +469,7 @@ def _confirmed(changes: _Changes, pne_ids: Iterable[str], way: Ways) -> None:
 
 
 def _pulled(changes: _Changes, pne_id: str, now: float, pacing: Pacing) -> None:
-    """Give it time to confirm before anything more is sent to it, once: then unicast asks it."""
+    """Give the PNE time to confirm before a unicast is sent to it. Only its first pull has this effect."""
     recipient = changes.recipients.get(pne_id)
     if recipient is None or recipient.state not in OPEN or recipient.pulled or recipient.is_asked:
         return
@@ -472,7 +479,7 @@ def _pulled(changes: _Changes, pne_id: str, now: float, pacing: Pacing) -> None:
 
 
 def _superseded(before: Delivery) -> tuple[Delivery, tuple[Action, ...]]:
-    """End everything, what is on the air too (SEC-38)."""
+    """End the delivery, its unicasts and its airing (SEC-38)."""
     asked = frozenset(pne_id for pne_id, recipient in before.recipients.items() if recipient.is_asked)
     after = replace(before, phase=Phase.SUPERSEDED, next_round_at=inf, airing=frozenset())
     cancel = (CancelUnicast(asked),) if asked else ()
@@ -482,7 +489,7 @@ def _superseded(before: Delivery) -> tuple[Delivery, tuple[Action, ...]]:
 
 
 def _close(changes: _Changes) -> tuple[Delivery, tuple[Action, ...]]:
-    """Compare with the state before and say what is to be done."""
+    """Return the next state and the actions that follow from the differences to the state before."""
     before = changes.before
     changed = {
         pne_id: recipient.state
@@ -524,12 +531,12 @@ def _close(changes: _Changes) -> tuple[Delivery, tuple[Action, ...]]:
 
 
 def _misses(recipient: Recipient) -> bool:
-    """Return True if an airing may still bring it the key."""
+    """Return True if the PNE may still get the key from an airing."""
     return recipient.listens or recipient.state is PneState.UNREACHABLE
 
 
 def _next_wake(delivery: Delivery) -> float | None:
-    """Return the earliest time at which TimerExpired would do something."""
+    """Return the earliest time at which TimerExpired has an effect, None if there is none."""
     waiting = [r.retry_at for r in delivery.recipients.values() if r.state is PneState.PENDING]
     at = min([delivery.next_round_at, *waiting])
     return None if at == inf else at

@@ -1,4 +1,4 @@
-"""Group Keys come from the Server, are stored, and are pulled by members (CPNS-GKM-10, -29, -63)."""
+"""Stores the Group Keys that the Server sends and answers the pulls of members (CPNS-GKM-10, -29, -63)."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,7 +18,7 @@ from gateway_agent.store.store import GatewayStore
 
 
 class GroupKeys:
-    """Takes new keys and answers pulls."""
+    """Stores new Group Keys, answers pulls, and deletes the keys of a deleted group."""
 
     def __init__(
         self,
@@ -38,10 +38,10 @@ class GroupKeys:
         self._tell = tell
 
     def accept(self, fields: Fields) -> dict[int, object]:
-        """GroupKeyDeliveryRequest of the Server: store key and delivery in one commit, return the response's fields.
+        """Store the key of a GroupKeyDeliveryRequest and its delivery in one commit; return the response's fields.
 
-        The delivery begins with `begin_delivery`, after the response (CPNS-GKM-30). The same request again is answered
-        again. Raises Stale, NotAllowed, MalformedMessage.
+        The caller begins the delivery with `begin_delivery`, after the response (CPNS-GKM-30). A repeated request is
+        answered again and stores nothing. Raises Stale, NotAllowed, MalformedMessage.
         """
         self._versions.refuse_if_stopped()
         sg_id, key = text(fields, messages.SG_ID), self._key(fields)
@@ -72,15 +72,16 @@ class GroupKeys:
         return answer
 
     def begin_delivery(self, sg_id: str) -> None:
-        """After the response has gone to the Server: deliver, as soon as the membership is that of the key."""
+        """Begin the delivery, as soon as the group's membership is not behind. Called after the response was sent."""
         self._deliveries.membership_caught_up(sg_id)
 
     def pull(self, peer_id: str, fields: Fields) -> dict[int, object]:
-        """KeyPullRequest of a member: the newest key if it may have it and lacks it (SEC-04, SEC-06).
+        """Return the fields of the answer to a KeyPullRequest: with the newest key if the PNE may have it and lacks it.
 
-        While the list of members is behind the key nobody is given one: the Version is then the one below, which as a
-        floor lets the key in when the list has come. Raises NotMember, upon which a PNE wipes its keys, where that is
-        certain; Unknown for a group that is gone or never was, Stale, NotAllowed.
+        No PNE gets the key while the list of members is behind it (SEC-04, SEC-06). The Version in the answer is one
+        less than the key's then, so that this floor lets the PNE accept the key when the list has come. Raises
+        NotMember if that is certain, as a PNE then wipes its keys; Unknown for a group that was deleted or never was
+        there; Stale while it is uncertain who is a member; NotAllowed.
         """
         pne_id, sg_id = own_id(peer_id, fields), text(fields, messages.SG_ID)
         self._versions.refuse_if_stopped()
@@ -103,7 +104,7 @@ class GroupKeys:
             messages.VERSION: group.version,
             **self._membership.membership_fields(sg_id),
         }
-        if messages.RECEIPT in fields:  # boards of before do not know of receipts
+        if messages.RECEIPT in fields:  # boards with older software do not know receipts
             answer[messages.RECEIPT] = self._versions.receipt(pne_id, sg_id, group.version)
         key = None if group.waiting else self._store.group_keys.get(sg_id, group.version)
         if key is not None and member.floor < key.version:
@@ -119,10 +120,10 @@ class GroupKeys:
         return answer
 
     def delete_group(self, fields: Fields) -> tuple[ServiceGroup | None, list[str], dict[int, object]]:
-        """DeleteServiceGroupRequest of the Server: wipe keys, keep the floor. Raises Stale.
+        """Handle the Server's DeleteServiceGroupRequest: erase the group's keys and keep its version as a floor.
 
-        Returns the group with its last version (None if there was none), the members that must be told, and the
-        response's fields.
+        Returns (the group with its last version or None if there was none, its members, who must be told, the
+        response's fields). Raises Stale if a later version is stored.
         """
         sg_id, version = text(fields, messages.SG_ID), number(fields, messages.VERSION)
         answer: dict[int, object] = {messages.RESULT: numbers.RESULT_SUCCESS, messages.SG_ID: sg_id}

@@ -1,5 +1,7 @@
-"""Do boards hear broadcasts? An access point that isolates its clients, or a mesh, may keep them back, and nobody would
-notice: keys arrive by unicast and pull all the same, only later, and one by one.
+"""Finds out whether boards receive broadcasts at all.
+
+An access point that isolates its clients, or a mesh, may drop broadcasts. Without an alarm this would go unnoticed, as
+keys still arrive by unicast and pull, only later and one by one.
 """
 
 from collections.abc import Callable, Mapping
@@ -7,14 +9,14 @@ from collections.abc import Callable, Mapping
 from gateway_agent.core.alarms import UNHEARD, Alarms
 
 DELIVERIES_UNHEARD = 3
-"""In a row, before it is an alarm: a board may miss one, two, or be slow."""
+"""Deliveries in a row before the alarm, as a board may miss one or two broadcasts or be slow."""
 
 NetworkOf = Callable[[str], str]
-"""PNE ID -> name of the interface behind which it was heard last, "" where that is not known."""
+"""A function that returns, for a PNE ID, the interface behind which the PNE was heard last, "" if not known."""
 
 
 class Hearing:
-    """Counts, for each network, the deliveries of which no broadcast was confirmed while keys came on other ways."""
+    """Counts, for each network, deliveries in a row of which no PNE confirmed a broadcast though some got the key."""
 
     def __init__(self, alarms: Alarms, network_of: NetworkOf) -> None:
         self._alarms = alarms
@@ -22,12 +24,15 @@ class Hearing:
         self._unheard: dict[str, int] = {}
 
     def heard(self, pne_id: str) -> None:
-        """The PNE has proved that a broadcast brought it a key."""
+        """Note that the PNE has proved that it got a key by broadcast; end the alarm of its network."""
         if self._unheard and self._unheard.pop(network := self._network_of(pne_id), None) is not None:
             self._alarms.clear(UNHEARD, network)
 
     def judge(self, by_broadcast: Mapping[str, bool]) -> None:
-        """A delivery is over: for each PNE that it was broadcast to and that holds the key, whether it came so."""
+        """Count a delivery that is over, and raise the alarm of a network that reaches the limit.
+
+        `by_broadcast`: for each PNE that the key was broadcast to and that holds it, whether it came by broadcast.
+        """
         heard = [pne_id for pne_id, way in by_broadcast.items() if way]
         for network in {self._network_of(pne_id) for pne_id, way in by_broadcast.items() if not way}:
             if not any(self._network_of(pne_id) == network for pne_id in heard):

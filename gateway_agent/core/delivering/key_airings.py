@@ -1,4 +1,4 @@
-"""Broadcasts of a delivery: objects are made from the store, aired, and stopped."""
+"""The airings of deliveries: makes the objects from the store, starts their broadcast and stops it."""
 
 import asyncio
 import logging
@@ -22,10 +22,8 @@ class KeyAiring:
     def __init__(
         self, missing: frozenset[str], begin: Callable[[], Broadcast | None], ended: Callable[[bool], None]
     ) -> None:
-        """`begin` is called after the transaction that runs now and returns None where there is nothing to air.
-
-        `ended` is called with whether any medium took the object.
-        """
+        """`begin` is called after the transaction that runs now; it returns the broadcast, None if there is nothing to
+        air. `ended` is called at the end with True if any medium has sent the object."""
         self.missing = missing
         self._begin = begin
         self._ended = ended
@@ -34,23 +32,23 @@ class KeyAiring:
 
     @property
     def has_gone_out(self) -> bool:
-        """True when the object has left on some medium."""
+        """True if the object was sent on at least one medium."""
         return self._broadcast is not None and self._broadcast.has_gone_out
 
     def stop(self) -> None:
-        """Nothing leaves after this call, and `ended` is not called any more."""
+        """Stop the airing: nothing is sent after this call, and `ended` is not called any more."""
         self._handle.cancel()
         if self._broadcast is not None:
             self._broadcast.stop()
 
     def end(self) -> None:
-        """All media are done."""
+        """Note that all media are done, and call `ended`."""
         self._ended(self.has_gone_out)
 
     def _begun(self) -> None:
         try:
             self._broadcast = self._begin()
-        except Exception:  # noqa: BLE001 - such as a store that cannot be read; the delivery goes on by unicast
+        except Exception:  # noqa: BLE001 - such as a store that cannot be read; the delivery continues by unicast
             _log.exception("no broadcast can be made")
         if self._broadcast is None:
             self._ended(False)
@@ -68,7 +66,7 @@ class KeyAirings:
         activation: Callable[[GroupKey], int],
         counters: Counter[str],
     ) -> None:
-        """`activation` is that which is told to the members with a key."""
+        """`activation` returns the activation that the members are told for a key, in Unix seconds."""
         self._store = store
         self._objects = objects
         self._air = air
@@ -77,14 +75,15 @@ class KeyAirings:
         self._made: dict[str, tuple[object, list[bytes]]] = {}
 
     def costs(self, sg_id: str) -> tuple[list[Cost], int]:
-        """What one round for the members of a Service Group costs on each medium that is up, and its datagrams."""
+        """Return (cost on each medium that is up, number of datagrams) of one broadcast to the members of a group."""
         sizes = gkek.sizes(self._store, sg_id)
         return self._air.costs(sizes), len(sizes)
 
     def start(self, delivery: Delivery, action: StartAiring, ended: Callable[[bool], None]) -> KeyAiring:
-        """Air the key of a delivery to its recipients that are not excluded, as an action of the engine says.
+        """Air the key of a delivery to its recipients that are not excluded, as `action` of the engine says.
 
-        It begins after the transaction that runs now has ended. `ended` is called with False where no medium took it.
+        The airing begins after the transaction that runs now. `ended` is called at its end, with False if no medium
+        has sent the object.
         """
 
         def begin() -> Broadcast | None:
@@ -96,7 +95,7 @@ class KeyAirings:
         return airing
 
     def beacon(self, sg_id: str, version: int) -> None:
-        """Tell members who cannot be reached, and may have lost their session, that there is a key to ask for."""
+        """Air a beacon, which tells members that unicast does not reach that there is a key to pull."""
         group, pn = self._store.inventory.group(sg_id), self._store.pn.get()
         key, tree = self._store.group_keys.get(sg_id, version), self._store.slots.current()
         if group is None or pn is None or key is None:
@@ -107,7 +106,7 @@ class KeyAirings:
             self._counters["beacons"] += 1
 
     def _datagrams(self, delivery: Delivery, missing: frozenset[str]) -> list[bytes]:
-        """Return the signed objects, as before if nothing changed; none while the key may not go out."""
+        """Return the signed objects, the same as before if nothing has changed; none while the key must not be sent."""
         sg_id, version = delivery.sg_id, delivery.version
         group = self._store.inventory.group(sg_id)
         key = self._store.group_keys.get(sg_id, version)

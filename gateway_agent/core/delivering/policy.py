@@ -1,4 +1,4 @@
-"""Unicast or broadcast: the PN GW's choice (CPNS-GKM-11..13, -31, -67) by the policy of `[delivery]`."""
+"""The PN GW's choice between unicast and broadcast (CPNS-GKM-11..13, -31, -67), by the section `[delivery]`."""
 
 from collections.abc import Collection
 from enum import StrEnum
@@ -11,11 +11,11 @@ from gateway_agent.config.section import Section
 from gateway_agent.core.ports import Cost
 
 ROUND_MAX_S = 15.0
-"""auto: time of one broadcast round on the quickest medium."""
+"""Longest time of one broadcast round, on the quickest medium, for which "auto" chooses broadcast."""
 
 
 class Method(StrEnum):
-    """How a Group Key goes to those members that have a GKDK. The others always get it by unicast (Q-20)."""
+    """How a Group Key is sent to the members that have a GKDK. The others always get it by unicast (Q-20)."""
 
     UNICAST = "unicast"
     BROADCAST = "broadcast"
@@ -35,10 +35,10 @@ class DeliveryPolicy(Section):
 def choose(
     policy: DeliveryPolicy, *, costs: Collection[Cost], datagrams: int, with_gkdk: int, without_session: int
 ) -> Method:
-    """Pick the method for the `with_gkdk` members that hold a GKDK.
+    """Return the method for the members that hold a GKDK, whose number is `with_gkdk`.
 
-    `costs`: what one round of so many `datagrams` costs on each medium that is up, empty if none is (CPNS-GKM-12);
-    `without_session`: how many of these members could not be reached by unicast at once.
+    `datagrams`: how many datagrams one broadcast round has; `costs`: what that round costs on each medium that is up,
+    empty if none is (CPNS-GKM-12); `without_session`: how many of these members unicast could not reach at once.
     """
     if not costs or not with_gkdk or policy.method == "unicast":
         return Method.UNICAST
@@ -46,11 +46,11 @@ def choose(
         return Method.BROADCAST
     is_few = with_gkdk <= policy.unicast_up_to and not without_session
     if is_few and any(with_gkdk * cost.unicast_s <= cost.round_s for cost in costs):
-        return Method.UNICAST  # where connecting to each of them takes no longer than the broadcast
+        return Method.UNICAST  # connecting to each of them takes no longer than the broadcast
     is_affordable = datagrams <= policy.datagrams_max and min(cost.round_s for cost in costs) <= ROUND_MAX_S
     return Method.BROADCAST if is_affordable else Method.UNICAST
 
 
 def leisure_ms(policy: DeliveryPolicy, members: int) -> int:
-    """Milliseconds over which a group of `members` spreads its confirmations (RFC 7252 section 8.2)."""
+    """Return the milliseconds over which a group of `members` spreads its confirmations (RFC 7252 section 8.2)."""
     return min(ceil(members * policy.leisure_ms_per_pne), 60_000)

@@ -1,4 +1,4 @@
-"""KeyPullRequests: the key, and what else a pull tells of the PNE."""
+"""Answers KeyPullRequests and processes what else they say about the PNE."""
 
 import logging
 from collections import Counter
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class Pulls:
-    """Answers pulls, and learns which GKDK the PNE has and whether it can still tell replays."""
+    """Answers pulls, and learns from them which GKDK the PNE has and whether it can still detect replays."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Pulls:
         clock: Clock,
         counters: Counter[str],
     ) -> None:
-        """`uplink_requests`: how often the Server is asked because of one PNE."""
+        """`uplink_requests` limits how often the Server is asked on behalf of one PNE."""
         self._pn_id = pn_id
         self._store = store
         self._keys = keys
@@ -74,7 +74,7 @@ class Pulls:
             self._background.spawn(self._report_lost_windows(sg_id, version))
 
     async def _report_lost_windows(self, sg_id: str, version: int) -> None:
-        """A member cannot tell replays under this version any more: the Server is to make a new key (SEC-24)."""
+        """Ask the Server for a new key, as a member cannot detect replays under this version any more (SEC-24)."""
         fields = {
             messages.SG_ID: sg_id,
             messages.VERSION: version,

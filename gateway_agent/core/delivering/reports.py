@@ -1,8 +1,8 @@
-"""Confirmations that come without a session, as a PNE sends them that can be heard and not be asked (SEC-14).
+"""Confirmations without a session (SEC-14), from PNEs that this PN GW can hear but cannot ask.
 
-Such a report is a GroupKeyDeliveryResponse in CBOR, as in a session, with the proof of the slot. If the proof fits, it
-is from the PNE that has the slot; otherwise it is counted and nothing else happens. Nothing is ever answered. That a
-key was of no use cannot be reported: a PNE that could not open it can prove nothing.
+Such a report is a GroupKeyDeliveryResponse in CBOR, as in a session, with the proof of the slot. If the proof fits, the
+report is from the PNE that has the slot; otherwise it is counted and has no other effect. Reports are never answered. A
+PNE that could not open a key cannot report that, because it can prove nothing.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ from message_plane.rate import Bucket, Buckets
 
 
 class Reports:
-    """Takes reports from whoever can be heard. Those without proof share one small rate and nothing else."""
+    """Processes reports of all senders in range. Their number is limited: of all senders together, and of each PNE."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class Reports:
         clock: Clock,
         counters: Counter[str],
     ) -> None:
-        """`counters` counts `confirmations`, those of PNEs over their sessions too, `reports_unproven`, `reports_late`
+        """`counters` gets `confirmations` (which also counts those over sessions), `reports_unproven`, `reports_late`
         (the store could not be written) and `reports_too_many`."""
         self._store = store
         self._confirmations = confirmations
@@ -41,14 +41,14 @@ class Reports:
         self._of_pne = Buckets(*REQUESTS, PEERS_MAX)
 
     def take(self, frame: bytes) -> None:
-        """Take one frame that a medium has heard; raises nothing, whatever it is."""
+        """Process one frame that a medium has received. Raises nothing, whatever the frame is."""
         try:
             self._take(frame)
         except TooMany:
             self._counters["reports_too_many"] += 1
         except CpnsError:
             self._counters["reports_unproven"] += 1
-        except StoreFailed:  # an alarm says so; the PNE is asked by unicast
+        except StoreFailed:  # there is an alarm for it; the PNE is asked by unicast
             self._counters["reports_late"] += 1
 
     def _take(self, frame: bytes) -> None:

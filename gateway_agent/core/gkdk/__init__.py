@@ -1,1 +1,1 @@
-"""The tree of device keys: which PNE has which GKDK, and the GKEK that only present members can derive."""
+"""The tree of GKDKs: the GKDK of each PNE, and the GKEKs that only present members can derive."""

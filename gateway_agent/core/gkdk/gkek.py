@@ -1,6 +1,6 @@
-"""GKEK: the cover of a Service Group's members, and what is encrypted with it (CPNS-GKM-17, -27, -35, -75).
+"""The GKEK, which is the cover of a Service Group's members, and the objects under it (CPNS-GKM-17, -27, -35, -75).
 
-Stored is the list of indexes; subset keys are derived from the tree master when they are used (SEC-29).
+The store holds the list of indexes. The subset keys are derived from the tree master when they are used (SEC-29).
 """
 
 from collections.abc import Collection, Iterable
@@ -33,7 +33,7 @@ def refresh(store: GatewayStore, sg_ids: Iterable[str]) -> None:
 
 
 def sizes(store: GatewayStore, sg_id: str) -> list[int]:
-    """Octets of each datagram that one round of a Group Key takes with the stored covers, near enough to choose by."""
+    """Return the approximate size in octets of each datagram that carries a Group Key under the stored covers."""
     widths = {row.generation: subset_index.width(row.height) for row in store.slots.generations()}
     found = []
     for gkek in store.inventory.gkek(sg_id):
@@ -63,10 +63,10 @@ class BroadcastObjects:
         generations: Collection[int],
         entitled: Collection[str],
     ) -> list[bytes]:
-        """Datagrams that bring `key` to the present members among `entitled` in these generations.
+        """Return the datagrams that carry `key` to the present members among `entitled` in these generations.
 
-        The stored GKEK is used where all members it holds are entitled; where somebody has joined since, who may not
-        read this version, the cover is made without him (SEC-04).
+        The stored GKEK is used if all members in it are entitled. If a PNE has joined since that may not read this
+        version, a cover without that PNE is computed (SEC-04).
         """
         pn = self._store.pn.get()
         if pn is None:

@@ -1,4 +1,4 @@
-"""GKDKs reach PNEs: on request (CPNS-GKM-25, -26), and pushed when a new generation has begun (CPNS-GKM-74, SEC-07)."""
+"""Sends GKDKs to PNEs: on request (CPNS-GKM-25, -26), and when a new generation has begun (CPNS-GKM-74, SEC-07)."""
 
 from contextlib import suppress
 
@@ -14,7 +14,7 @@ from gateway_agent.store.store import GatewayStore
 
 
 class GkdkHandout:
-    """Hands GKDKs out and keeps track of who has which."""
+    """Sends GKDKs to PNEs and keeps track of which PNE has which."""
 
     def __init__(self, *, store: GatewayStore, tree: Tree, versions: Versions, unicast: Unicast, clock: Clock) -> None:
         self._store = store
@@ -26,9 +26,10 @@ class GkdkHandout:
         self._losses = Rate(GKDK_LOSSES_PER_HOUR)
 
     def request(self, peer_id: str, fields: Fields) -> dict[int, object]:
-        """GKDKAssignmentRequest: the response's fields. Asking again gives the same record, 4 times an hour (SEC-19).
+        """Handle a GKDKAssignmentRequest and return the response's fields.
 
-        Raises NotAllowed (not of this PN, or stopped), TooMany.
+        A PNE that asks again gets the same record, at most 4 times an hour (SEC-19). Raises NotAllowed (not of this PN,
+        or the PN GW is stopped), TooMany.
         """
         pne_id = own_id(peer_id, fields)
         self._versions.refuse_if_stopped()
@@ -42,21 +43,22 @@ class GkdkHandout:
         return {messages.RESULT: numbers.RESULT_SUCCESS, messages.GKDK: record, messages.PN_ALIAS: pn.pn_alias}
 
     def forget(self, pne_id: str) -> None:
-        """The PNE was retired: whoever has its name next begins to count anew."""
+        """Reset the limits of a PNE that was retired, for the next owner of its name."""
         self._requests.reset(pne_id)
         self._losses.reset(pne_id)
 
     def heard(self, pne_id: str, generation: int | None) -> None:
-        """A PNE says which generation it has a GKDK of, None = none."""
+        """Note of which generation a PNE says that it has a GKDK, None for none."""
         if generation is not None:
             self._versions.heard_generation(pne_id, generation)
             self._replace(pne_id)
 
     def lost(self, pne_id: str, generation: int | None) -> None:
-        """A member says that it has no newer GKDK than of `generation`: covers no longer count on those it was given.
+        """Note that a member has no newer GKDK than that of `generation` (None: none at all).
 
-        That it has one is never believed, its slot may not be that of today: it shows by taking what is pushed. Who
-        loses GKDKs too often is not believed either, and misses broadcasts.
+        Covers no longer include the member's slots in newer generations until their GKDKs are delivered again. The
+        opposite claim, that it has a GKDK, is never believed, as its slot may be another one today. A PNE that loses
+        GKDKs too often is not believed either, and misses broadcasts.
         """
         given = [row.generation for row in self._store.slots.generations() if row.generation > (generation or 0)]
         slots = [slot for number in given if (slot := self._store.slots.active(pne_id, number)) and slot.delivered]
@@ -67,7 +69,7 @@ class GkdkHandout:
                 self._set_delivered(pne_id, slot.generation, False)
 
     def lacks_current(self, pne_id: str) -> bool:
-        """Return True if a GKDK of the current generation waits for this PNE."""
+        """Return True if this PNE has a slot in the current generation whose GKDK it has not got yet."""
         current = self._store.slots.current()
         if current is None:
             return False
@@ -75,7 +77,10 @@ class GkdkHandout:
         return slot is not None and not slot.delivered
 
     async def push(self, pne_id: str) -> bool:
-        """Send the GKDK of the current generation over the session. Raises NoAnswer, MalformedMessage."""
+        """Send a PNE the GKDK of the current generation over its session; return whether the PNE has accepted it.
+
+        Raises NoAnswer, MalformedMessage, TooMany.
+        """
         generation, record = self._tree.record(pne_id, self._clock.unix())
         fields = {messages.GKDK: record, messages.GENERATION: generation}
         answer = await self._unicast.request(pne_id, messages.encode(numbers.GENERATION_REQUEST, fields))
@@ -88,9 +93,10 @@ class GkdkHandout:
         return True
 
     def _replace(self, pne_id: str) -> None:
-        """Give a slot, to be pushed, to a PNE whose GKDK is of a slot that is not its any more: it will not ask.
+        """Assign a slot, whose GKDK is then pushed, to a PNE whose GKDK is of a slot that it no longer has.
 
-        So it is after a restore, with who came in after the backup. It happens once a generation.
+        Such a PNE was registered after the backup that was restored, and it does not ask by itself. This happens at
+        most once in a generation.
         """
         pne, current = self._store.pn.pne(pne_id), self._store.slots.current()
         if pne is None or pne.retired or current is None or self._versions.stop_reason is not None:

@@ -1,9 +1,10 @@
-"""Which slot of the tree a PNE gets (broadcast_encryption section 8): pure choice, no storage."""
+"""The choice of a slot of the tree for a PNE (broadcast_encryption section 8), as a pure function."""
 
 from collections.abc import Container, Mapping
 
 BLOCK = 8
-"""Slots of an aligned block kept for one Service Group: clustered groups have covers 5 to 10 times smaller."""
+"""Slots of an aligned block that is kept for one Service Group. Members side by side make covers 5 to 10 times smaller.
+"""
 
 
 def choose_slot(
@@ -12,8 +13,8 @@ def choose_slot(
     """Pick a FREE slot of a tree with 2**height slots.
 
     `taken`: slots that are ACTIVE or RETIRED; `blocks`: reserved blocks, number -> SG ID; `group`: the SG ID whose
-    neighbourhood is wanted. Returns (slot, block to reserve for `group` or None), or None when the tree is full.
-    Without a group it is the lowest free slot outside of all blocks, or of any if there is none outside.
+    blocks are preferred. Returns (slot, block to reserve for `group` or None), or None when the tree is full. Without a
+    group the slot is the lowest free one outside of all blocks, or the lowest free one if there is none outside.
     """
     size = 1 << height
     if group is not None and size >= BLOCK:

@@ -1,4 +1,4 @@
-"""The PN GW's tree of GKDKs: who gets which (CPNS-GKM-25, -73), and when a new generation begins (SEC-07)."""
+"""The PN GW's tree of GKDKs: the GKDK of each PNE (CPNS-GKM-25, -73) and the generations of the tree (SEC-07)."""
 
 import logging
 
@@ -17,10 +17,10 @@ PROFILE = 2
 
 
 class Tree:
-    """All generations that live. The secrets stay in the store's files and in the key derivations kept here."""
+    """All generations of the tree that have not ended. Their secrets stay in the store's files and in this object."""
 
     def __init__(self, store: GatewayStore, random: RandomOctets, height: int) -> None:
-        """`height`: 2**height slots for a new generation, unless more PNEs need more."""
+        """`height`: a new generation has 2**height slots, or more if the PNEs need them. Raises ValueError."""
         if not generations.HEIGHT_MIN <= height <= generations.HEIGHT_MAX:
             raise ValueError(
                 f"the height of the tree is {generations.HEIGHT_MIN}..{generations.HEIGHT_MAX}, not {height}"
@@ -35,7 +35,7 @@ class Tree:
         return f"Tree(generations={[row.generation for row in self._store.slots.generations()]})"
 
     def keys(self, generation: int) -> TreeKeys | None:
-        """Key derivation of a generation that lives, else None."""
+        """Return the keys of a generation that has not ended, else None."""
         if generation not in self._keys:
             row = next((row for row in self._store.slots.generations() if row.generation == generation), None)
             if row is None:
@@ -44,14 +44,14 @@ class Tree:
         return self._keys[generation]
 
     def current(self, unix: int) -> Generation:
-        """Return the generation to assign from; the first one is begun when it is asked for."""
+        """Return the generation in which slots are assigned. If there is none the first one begins, dated `unix`."""
         return self._store.slots.current() or self.begin(unix)
 
     def record(self, pne_id: str, unix: int) -> tuple[int, bytes]:
-        """Return the PNE's GKDK of the current generation: (generation, record).
+        """Return the PNE's GKDK of the current generation as (generation, record).
 
-        Asked again it is the same record (SEC-19). Otherwise FREE -> ACTIVE is stored before the record exists.
-        Raises TooMany when every slot is taken.
+        A PNE that has a slot gets the same record again (SEC-19). For another PNE a slot is made ACTIVE, and that is
+        stored before the record is made. Raises TooMany when every slot is taken.
         """
         current = self.current(unix)
         slot = self._store.slots.active(pne_id, current.generation)
@@ -66,8 +66,8 @@ class Tree:
     def begin(self, unix: int, generation: int | None = None, pne_ids: list[str] | None = None) -> Generation:
         """Begin a generation with a fresh tree master, its slots compacted by Service Group.
 
-        `generation`: its number, by default the next; `pne_ids`: who gets a slot, by default who has one now. The tree
-        master's file is on the disk before the row. Raises TooMany when all numbers are used up.
+        `generation`: its number, by default the next; `pne_ids`: the PNEs that get a slot, by default those that have
+        one now. The file of the tree master is on the disk before the row. Raises TooMany when all numbers are used up.
         """
         pn = self._store.pn.get()
         if pn is None:
@@ -79,10 +79,10 @@ class Tree:
         if assigned is None:
             assigned = [pne_id for pne_id in self._store.pn.pnes() if self._has_slot(pne_id)]
         height = generations.height_for(len(assigned), self._height)
-        assigned = self._by_group(assigned)[: 1 << height]  # the largest tree may have too few: unicast for the rest
+        assigned = self._by_group(assigned)[: 1 << height]  # PNEs for which the largest tree has no slot get unicasts
         secret = self._random(TREE_MASTER_LEN)
         with self._store.transaction():
-            self._store.slots.add_leftover(number)  # should the power go now
+            self._store.slots.add_leftover(number)  # in case the power fails before the next transaction
         self._store.tree_masters.create(number, secret)
         with self._store.transaction():
             self._store.slots.add_generation(number, height, PROFILE, fingerprint(secret), unix)
@@ -95,7 +95,7 @@ class Tree:
         return current
 
     def end(self, generation: int) -> None:
-        """Forget a generation: the rows first, then the secret."""
+        """Forget a generation: delete its rows first, then its secret."""
         with self._store.transaction():
             self._store.slots.end_generation(generation)
             self._store.slots.add_leftover(generation)
@@ -104,9 +104,9 @@ class Tree:
         _log.info("generation %d of the tree has ended", generation)
 
     def maintain(self, elapsed_s: float, unix: int) -> bool:
-        """Count running time, begin and end generations by the rules; True if any ended or began.
+        """Count `elapsed_s` seconds of running, and begin and end generations by the rules.
 
-        `unix`: the date of one that begins, 0 where it is not known.
+        `unix`: the date of a generation that begins, 0 if it is not known. Returns True if one began or ended.
         """
         if elapsed_s:
             with self._store.transaction():
@@ -117,7 +117,7 @@ class Tree:
             active, retired = self._store.slots.counts(current.generation)
             why = generations.why_new(current, active, retired)
             if why is not None and self._store.pn.next_generation() > generations.GENERATION_MAX:
-                if not self._used_up_told:  # keys go on under the last one, and by unicast
+                if not self._used_up_told:  # keys are still sent, under the last generation and by unicast
                     _log.warning("a new generation is needed, %s; but %s", why, generations.USED_UP)
                 self._used_up_told = True
             elif why is not None:
@@ -148,5 +148,5 @@ class Tree:
         return any(self._store.slots.active(pne_id, row.generation) for row in self._store.slots.generations())
 
     def _by_group(self, pne_ids: list[str]) -> list[str]:
-        """PNEs whose groups are alike side by side, so that covers stay small."""
+        """Return the PNEs ordered so that those with the same groups are side by side, which keeps covers small."""
         return sorted(pne_ids, key=lambda pne_id: (self._store.inventory.groups_of(pne_id), pne_id))

@@ -1,1 +1,1 @@
-"""Who is a member of which Service Group: joins, leaves, expulsions, and groups that are gone."""
+"""Membership of Service Groups: joins, leaves, expulsions, and groups that were deleted."""

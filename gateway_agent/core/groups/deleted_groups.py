@@ -1,4 +1,4 @@
-"""Former members learn that their Service Group is gone (SEC-15, Q-23)."""
+"""Tells former members that their Service Group was deleted (SEC-15, Q-23)."""
 
 import logging
 
@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 
 
 class DeletedGroups:
-    """Tells them: signed by broadcast, and by session. Who hears neither is told when it pulls."""
+    """Tells PNEs by a signed broadcast and over their sessions. A PNE that gets neither is told when it pulls."""
 
     def __init__(self, *, objects: BroadcastObjects, unicast: Unicast, air: Air, background: Background) -> None:
         self._objects = objects
@@ -23,11 +23,11 @@ class DeletedGroups:
         self._being_told: set[str] = set()
 
     def tell(self, group: ServiceGroup, members: list[str]) -> None:
-        """The group was deleted just now, at the version it has here."""
+        """Tell the former `members` that the group was deleted, at the version that `group` has."""
         self._background.spawn(self._tell(group, members))
 
     def tell_late(self, pne_id: str, group: ServiceGroup) -> None:
-        """A PNE still asks for a key of the group: it was away when the others were told."""
+        """Tell one PNE that still asks for a key of the group, because it was away when the others were told."""
         if pne_id not in self._being_told:
             self._background.spawn(self._tell_one(pne_id, group))
 

@@ -1,6 +1,6 @@
-"""Who was expelled learns it at once, over its session (SEC-15): it wipes the key and sends nothing more under it.
+"""Tells expelled PNEs over their sessions (SEC-15), so that they wipe the key and send nothing more under it.
 
-Best effort, as the exclusion does not depend on it: who hears nothing is told when it pulls.
+This is best effort, as the exclusion does not depend on it. A PNE that is not reached is told when it pulls.
 """
 
 import asyncio
@@ -16,11 +16,11 @@ from gateway_agent.store.store import GatewayStore
 _log = logging.getLogger(__name__)
 
 PAUSES_S = (0.0, 10.0, 60.0)
-"""Before each try; a board that is switched off, or out of range, is not waited for."""
+"""Pause before each try. There are no more tries, as the board may be switched off or out of range."""
 
 
 class Expulsions:
-    """Tells PNEs that they are members no more, in a DeleteServiceGroupRequest with reason leave."""
+    """Tells PNEs that they are no longer members, in a DeleteServiceGroupRequest with reason leave."""
 
     def __init__(self, *, store: GatewayStore, unicast: Unicast, background: Background) -> None:
         self._store = store
@@ -28,7 +28,7 @@ class Expulsions:
         self._background = background
 
     def tell(self, sg_id: str, pne_ids: Iterable[str]) -> None:
-        """These were removed from the group by the CPNS Server just now."""
+        """Begin to tell these PNEs, which the CPNS Server has removed from the group just now."""
         group = self._store.inventory.group(sg_id)
         if group is None:
             return
@@ -40,7 +40,7 @@ class Expulsions:
     async def _tell(self, sg_id: str, pne_id: str, message: bytes) -> None:
         for pause_s in PAUSES_S:
             await asyncio.sleep(pause_s)
-            # who was let in again meanwhile must not hear it, and who has a new session has pulled
+            # a PNE that has joined again meanwhile must not get it; one without a session is told when it pulls
             if self._store.inventory.is_member(sg_id, pne_id) or not self._unicast.has_session(pne_id):
                 return
             try:

@@ -1,8 +1,8 @@
-"""Members of Service Groups: they join, create, leave, are listed anew, and are retired.
+"""Membership of Service Groups: joins, creations, leaves, lists of the Server, and retirements.
 
-Each change is one transaction: members, GKEK (CPNS-GKM-27), exposure, and what the running delivery must no longer
-send (SEC-06). Questions to the Server about one group are asked one after the other, so that revisions arrive in
-order.
+Each change is one transaction: it covers members, GKEK (CPNS-GKM-27), exposure, and the running delivery, which must
+not send to removed members any more (SEC-06). Requests to the Server about one group are made one after the other, so
+that revisions arrive in order.
 """
 
 from collections import Counter, defaultdict
@@ -42,7 +42,7 @@ class Cause(StrEnum):
 
 
 class Membership:
-    """Joins, leaves, inventories and retirements."""
+    """Changes the members of Service Groups, on behalf of PNEs, the Server and persons."""
 
     def __init__(
         self,
@@ -58,8 +58,10 @@ class Membership:
         tell: Tell,
         expulsions: Expulsions,
     ) -> None:
-        """`uplink_requests`: how often the Server is asked because of one PNE; `revision_missing` is called when it has
-        named a revision that did not come."""
+        """`uplink_requests` limits how often the Server is asked on behalf of one PNE.
+
+        `revision_missing` is called when the Server has named a revision of the membership that is not stored here.
+        """
         self._store = store
         self._deliveries = deliveries
         self._uplink = uplink
@@ -73,38 +75,39 @@ class Membership:
         self._revision_missing = revision_missing
         self._expulsions = expulsions
         self._turns = Turns()
-        self._unasked_leaves: set[tuple[str, str]] = set()  # (SG ID, PNE ID): the Server counts each as a change
+        self._unasked_leaves: set[tuple[str, str]] = set()  # (SG ID, PNE ID) of leaves that were not sent yet
         self._retirement_turns = Turns()
-        self._retired: Counter[str] = Counter()  # how often each name was, since the start
+        self._retired: Counter[str] = Counter()  # how often each name was retired since the start
         self._tell = tell
 
     # from a PNE
 
     async def join(self, peer_id: str, code: int, fields: Fields) -> dict[int, object]:
-        """JoinRequest or CreateServiceGroupRequest: ask the Server, store, return the fields of the response.
+        """Handle a JoinRequest or CreateServiceGroupRequest, as `code` says: ask the Server and store the result.
 
-        Raises NotAllowed, TooMany, Stale, NoAnswer, and what the Server refuses with.
+        Returns the fields of the response. Raises NotAllowed, TooMany, Stale, NoAnswer, and ServerRefused with the
+        Server's error.
         """
         pne_id, sg_id = own_id(peer_id, fields), text(fields, messages.SG_ID)
         if not self._store.inventory.is_member(sg_id, pne_id):
             self._count_change(pne_id, sg_id)
-        self._store.inventory.room_for(sg_id)  # before the Server admits somebody whom no frame can name
+        self._store.inventory.room_for(sg_id)  # before the Server admits a member to a group that no frame can name
         self._count_uplink_request(pne_id)
         retired = self._retired[pne_id]
         while True:
             await self._end_rights_of_before(pne_id)
             async with self._turns.of(sg_id):
                 if self._store.pn.has_pending_leave(sg_id, pne_id):
-                    continue  # who had the name before was let in while we waited
+                    continue  # an earlier owner of the name was admitted while this request waited
                 answer = await ask(self._uplink, code, {**fields, messages.PN_ID: self._pn().pn_id})
-                if self._retired[pne_id] != retired:  # meanwhile: the name may be another board's by now
+                if self._retired[pne_id] != retired:  # it was retired meanwhile: the name may be another board's by now
                     with self._store.transaction():
                         self._store.pn.add_pending_leave(sg_id, pne_id)
                     raise NotAllowed(f"{pne_id} is not of this PN")
                 return self._joined(pne_id, sg_id, answer)
 
     async def leave(self, peer_id: str, fields: Fields) -> dict[int, object]:
-        """LeaveRequest: ask the Server, store, return the fields of the response. Raises as `join`."""
+        """Handle a LeaveRequest: ask the Server, store, return the response's fields. Raises the same as `join`."""
         pne_id, sg_id = own_id(peer_id, fields), text(fields, messages.SG_ID)
         self._count_change(pne_id)
         self._count_uplink_request(pne_id)
@@ -120,9 +123,10 @@ class Membership:
         return {messages.RESULT: numbers.RESULT_SUCCESS, messages.SG_ID: sg_id}
 
     async def delete(self, peer_id: str, fields: Fields) -> dict[int, object]:
-        """DeleteServiceGroupRequest of an owner: the Server decides, and then tells this PN GW to delete.
+        """Pass an owner's DeleteServiceGroupRequest to the Server; return the fields of the response.
 
-        Raises TooMany, NoAnswer, and what the Server refuses with.
+        The Server decides, and then sends this PN GW its own request to delete the group. Raises TooMany, NoAnswer, and
+        ServerRefused with the Server's error.
         """
         pne_id, sg_id = own_id(peer_id, fields), text(fields, messages.SG_ID)
         self._count_uplink_request(pne_id)
@@ -131,12 +135,12 @@ class Membership:
         return {messages.RESULT: numbers.RESULT_SUCCESS, messages.SG_ID: sg_id}
 
     def runs(self, peer_id: str, fields: Fields) -> None:
-        """A PNE may say in any message which software it runs; stored when it is another one, for people to see."""
+        """Store the software version that a PNE names in a message, if it is another than before, for people to see."""
         pne, software = self._store.pn.pne(peer_id), fields.get(messages.SOFTWARE)
         if pne is None or not isinstance(software, str) or software == pne.software or not software.isprintable():
             return
         if self._software_changes.allow(peer_id, self._clock.monotonic()):
-            with suppress(StoreFailed):  # no reason to leave the message without an answer
+            with suppress(StoreFailed):  # the message itself can still be answered
                 with self._store.transaction():
                     self._store.pn.set_software(peer_id, software)
                 self._tell(events.Runs(peer_id, software))
@@ -144,7 +148,11 @@ class Membership:
     # from the Server
 
     def update(self, fields: Fields) -> dict[int, object]:
-        """InventoryUpdateRequest: the full list of members in this PN at a revision. Raises NotAllowed, Stale."""
+        """Handle an InventoryUpdateRequest, the full list of a group's members in this PN at a revision.
+
+        Returns the fields of the response. Raises NotAllowed (another PN), Stale (a later revision is stored),
+        MalformedMessage (a new member's name is no PNE ID).
+        """
         pn, sg_id = self._pn(), text(fields, messages.SG_ID)
         revision = number(fields, messages.REVISION)
         if text(fields, messages.PN_ID) != pn.pn_id:
@@ -183,19 +191,19 @@ class Membership:
     # from a person or the registrar
 
     def register(self, pne_id: str, preferred_sg: str | None = None) -> None:
-        """Make a PNE present, with the signing key of now. Its old slots must have been retired before.
+        """Register a PNE, which knows the present signing key. The caller must have retired its old slots before.
 
-        Raises MalformedMessage for a name that is none.
+        Raises MalformedMessage for a name that is no PNE ID.
         """
         self._require_name(pne_id)
         with self._store.transaction():
             self._store.pn.register(pne_id, self._pn().signing_epoch, preferred_sg)
 
     def retire(self, pne_id: str, cause: Cause) -> list[str]:
-        """Retire a PNE that is no longer one of this PN: its slots end and it leaves every group (SEC-06).
+        """Retire a PNE that no longer belongs to this PN: its slots are retired and it leaves every group (SEC-06).
 
-        Returns the SG IDs now exposed. The Server is told by `send_pending_leaves` and `send_pending_retirements`.
-        Raises Unknown.
+        Returns the SG IDs of the groups that are exposed now. `send_pending_leaves` and `send_pending_retirements` tell
+        the Server. Raises Unknown.
         """
         if self._store.pn.pne(pne_id) is None:
             raise Unknown(f"there is no board {pne_id}")
@@ -218,12 +226,12 @@ class Membership:
         return sg_ids
 
     def end_rights(self, pne_id: str) -> None:
-        """A name that is none of a PNE here is to have no rights at the Server either."""
+        """Store that the Server is to end the rights of a name; `send_pending_retirements` tells it."""
         with self._store.transaction():
             self._store.pn.add_pending_retirement(pne_id)
 
     def release(self, pne_id: str) -> None:
-        """A person lets a held PNE join and leave again. Raises Unknown."""
+        """Let a held PNE join and leave again, as a person has decided. Raises Unknown."""
         if self._store.pn.pne(pne_id) is None:
             raise Unknown(f"there is no board {pne_id}")
         with self._store.transaction():
@@ -231,13 +239,16 @@ class Membership:
         self._changes.reset(pne_id)
 
     async def send_pending_leaves(self) -> None:
-        """Tell the Server about retired members until it knows. Raises NoAnswer when it cannot be reached."""
+        """Tell the Server about each leave of a retired PNE that it does not know of yet.
+
+        Raises NoAnswer, and ServerRefused for errors other than that the member or group is unknown.
+        """
         for sg_id, pne_id in self._store.pn.pending_leaves():
             request = {messages.PNE_ID: pne_id, messages.SG_ID: sg_id, messages.PN_ID: self._pn().pn_id}
             revision: int | None = None
             async with self._turns.of(sg_id):
                 if not self._store.pn.has_pending_leave(sg_id, pne_id):
-                    continue  # it was told while we waited
+                    continue  # another task has told the Server meanwhile
                 is_first = (sg_id, pne_id) in self._unasked_leaves
                 self._unasked_leaves.discard((sg_id, pne_id))
                 try:
@@ -252,9 +263,9 @@ class Membership:
                 self._deliveries.membership_caught_up(sg_id)
 
     async def send_pending_retirements(self) -> None:
-        """Tell the Server about retired names until it knows: of permissions and groups that they own only it knows.
+        """Tell the Server about each retired name that it does not know of yet.
 
-        Raises NoAnswer when it cannot be reached, Refused.
+        Only the Server knows the permissions of a name and the groups it owns. Raises NoAnswer, ServerRefused.
         """
         for pne_id in self._store.pn.pending_retirements():
             await self._send_retirement(pne_id)
@@ -262,7 +273,7 @@ class Membership:
     # shared
 
     def membership_fields(self, sg_id: str) -> dict[int, object]:
-        """Return what a member is told about its group in answers to join, create and pull."""
+        """Return the fields about the group that answers to join, create and pull have in common. Raises Unknown."""
         group = self._store.inventory.group(sg_id)
         if group is None:
             raise Unknown(f"there is no Service Group {sg_id}")
@@ -276,9 +287,9 @@ class Membership:
         return fields
 
     async def _end_rights_of_before(self, pne_id: str) -> None:
-        """End at the Server what rights an earlier owner of the name has left, before it is asked in this name.
+        """End the rights that an earlier owner of the name still has at the Server, before asking it in this name.
 
-        Raises as `ask`.
+        Raises the same as `ask`.
         """
         if any(gone == pne_id for _, gone in self._store.pn.pending_leaves()):
             await self.send_pending_leaves()
@@ -323,7 +334,7 @@ class Membership:
         }
 
     def _remove(self, sg_id: str, pne_ids: Iterable[str]) -> bool:
-        """Inside a transaction: these are members no more, and they know the present key. False if none was one."""
+        """Remove these members, which know the present key, inside a transaction. Return False if none was a member."""
         removed = [pne_id for pne_id in pne_ids if self._store.inventory.remove_member(sg_id, pne_id)]
         if removed:
             self._store.inventory.mark_exposed(sg_id)
@@ -341,11 +352,11 @@ class Membership:
         )
 
     def _advance(self, sg_id: str, revision: int | None, *, changed: bool) -> None:
-        """Inside a transaction: the Server has the membership at `revision` after a request of this PN GW.
+        """Store the revision that the Server's membership has after a request of this PN GW, inside a transaction.
 
-        `changed`: the request made a change, which is stored here, so `revision` is one more than before. More than
-        that, or one more without a change, means that a change is missing here: somebody may have been removed, and
-        gets no key until the list has come (SEC-06).
+        `changed`: the request has made a change, which is stored here, so `revision` should be one more than before. A
+        higher revision means that another change is missing here. A member may have been removed then, so no key is
+        sent to the group until the list of members has come (SEC-06).
         """
         group = self._store.inventory.group(sg_id)
         if group is None or revision is None:
@@ -378,7 +389,7 @@ class Membership:
             raise TooMany("the CPNS Server was asked too often for this board; ask again in a minute")
 
     def _require_name(self, pne_id: str) -> None:
-        """Raise MalformedMessage for a PNE ID that is new here and is none."""
+        """Raise MalformedMessage for a new name that is no PNE ID."""
         if self._store.pn.pne(pne_id) is None:
             name_rule.checked(pne_id, "PNE ID")
 
