@@ -1,4 +1,11 @@
 """The PNE: an agent that keeps the Group Keys of one board, with the constrained protocol stack it speaks.
 
-`api` is what applications use, `agent` composes the parts, `ports` says what they need from the machine.
+Applications use `api`. `agent` composes the parts, and `ports` states what they need from the machine.
+
+The parts do no input or output. A function that takes long is a generator function, of one of two kinds. It returns its
+value at the end, runs inside another one with `value = yield from f(...)`, and raises its errors there.
+
+* *Steps* only compute. They yield None about every 3 ms of ESP32 time, so that other tasks run in between.
+* A *flow* also waits, or asks the PN GW: it yields None, a pause, or a CoAP request, as `session` lists, and the agent
+  sends it the answer. Steps can run as a flow.
 """

@@ -1,9 +1,9 @@
-"""The PNE, composed: here, and only here, the parts meet the store, the links, the media and the clock.
+"""The composition of the PNE. Only here the parts are connected to the store, the links, the media and the clock.
 
-Loops share one thread: for each link its datagrams, and whether it is up; the datagrams of each medium; CoAP's timers;
-the duties (reach the PN GW, ask for keys, confirm keys). While no link is up nothing is asked and nothing times out;
-what comes by a medium is taken all the same. The parts are pure; what they want done they yield as flows
-(`session.py`), which `perform` and the loops drive. `run` ends only with an error or when it is cancelled.
+Loops share one thread. Each link has two: for its datagrams, and for whether it is up. Each medium has one for its
+datagrams. Further ones keep CoAP's timers, answer the PN GW, and do the duties (reach the PN GW, ask for keys, confirm
+keys). While no link is up the agent asks nothing and nothing times out, but it still accepts what a medium receives.
+The parts do no I/O: they return flows (`device_agent`), which `perform` and the loops drive.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from device_agent.requests import Requests
 from device_agent.session import NoSession, Session
 
 _SERVER_ERROR = 0xA0
-_PAUSE_MAX = 3600000  # ms; a clock of wrapping ticks is to be asked now and then
+_PAUSE_MAX = 3600000  # ms; a clock of wrapping ticks must be read now and then
 _NETWORK_DOWN = 1000  # ms between tries to read from a link that fails
 
-if sys.implementation.name != "micropython":  # where wait_for makes a task each time and may lose a cancellation
+if sys.implementation.name != "micropython":  # whose wait_for makes a task each time and may lose a cancellation
 
     async def _wait(event, seconds):
         async with asyncio.timeout(seconds):
@@ -38,11 +38,11 @@ else:
 
 
 class Agent:
-    """`storage`, `clock`, `random`: ports of `ports.py`; `links` and `media`: its `Link`s and `Medium`s, in lists.
+    """The PNE. `storage`, `clock` and `random` are ports, `links` and `media` lists of `ports.Link` and `ports.Medium`.
 
-    `tell(name, values)` is told what happens. An address of a peer is (link, address of that link).
+    The agent calls `tell(name, values)` for each event. An address of a peer is (link, address of that link).
 
-    Raises Unknown when the storage holds no identity: the board is to be provisioned, never to start as a new one.
+    Raises Unknown if the storage holds no identity: such a board must be provisioned, and never starts as a new one.
     """
 
     def __init__(self, storage, links, media, clock, random, tell):
@@ -57,8 +57,8 @@ class Agent:
         self.random = Entropy(store, random)
         self._listener = tell
         self._endpoint = Endpoint(self.random)
-        self._waiting = {}  # CoAP token -> [Event, answers, address or None for all, how many came]
-        self._requests = []  # of the PN GW: (exchange, message, address)
+        self._waiting = {}  # CoAP token -> [Event, answers, address or None for all, number of answers]
+        self._requests = []  # from the PN GW: (exchange, message, address)
         self._timers, self._duties, self._serving = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._pairing = self._looking = False
         self._up = [link for link in links if link.up()]
@@ -70,7 +70,7 @@ class Agent:
         self.receiver = BroadcastReceiver(self.membership, store, clock, self.random, self._tell)
 
     async def run(self):
-        """Serve until cancelled; links and media are closed then. An error of a part ends it: nothing is half alive."""
+        """Serve until cancelled, or until a part fails: then raise its error. At the end links and media are closed."""
         loops = [self._keep_time(), self._do_duties(), self._serve()]
         for link in self._links:
             loops += [self._message_plane(link), self._watch(link)]
@@ -85,11 +85,11 @@ class Agent:
                 each.close()
 
     async def perform(self, make_flow, patient=False):
-        """Run a flow that needs the session, waiting for it up to a minute of a time in which there is a network.
+        """Run the flow that `make_flow()` returns, once there is a session, and return its value.
 
-        When the PN GW has lost the session, or moved, the flow is run once more: whatever a PNE asks may be repeated
-        (docs/protocol.md section 4). `patient`: as often and for as long as it takes. Raises CpnsError, OSError, and
-        NoSession unless patient.
+        It waits for the session up to a minute, not counting time without network. If the PN GW has lost the session,
+        or moved, the flow runs once more: all requests of a PNE may be repeated (docs/protocol.md section 4). If
+        `patient`, it waits and repeats without limit. Raises CpnsError, OSError, and NoSession unless `patient`.
         """
         again = False
         pause = tuning.CANNOT_NOW_MIN
@@ -109,7 +109,7 @@ class Agent:
                 if not patient and (again or not lost):
                     raise
                 again = True
-                if not lost:  # it is there, and cannot answer now
+                if not lost:  # the PN GW is there, and cannot answer now
                     await asyncio.sleep(pause / 1000)
                     pause = min(4 * pause, tuning.CANNOT_NOW_MAX)
             finally:
@@ -121,7 +121,7 @@ class Agent:
             await asyncio.sleep(0.1)
 
     async def pair(self, secret):
-        """Run a pairing with the 10 octets of `secret` (SEC-20). Raises pairing.WrongProof or NoSession."""
+        """Pair with a gateway that knows `secret`, 10 octets (SEC-20). Raises pairing.WrongProof, NoSession."""
         from device_agent import pairing
         from device_agent.session import unload
 
@@ -138,7 +138,7 @@ class Agent:
             self._duties.set()
 
     def send(self, group, data):
-        """Broadcast `data` to a membership.ServiceGroup."""
+        """Broadcast `data`, at most 1,024 octets, to a membership.ServiceGroup. Raises Unknown without a key."""
         datagram = self.receiver.traffic(group).send(data, self.clock.now())
         for medium in self._media:
             medium.air(datagram)
@@ -153,7 +153,7 @@ class Agent:
                 await self._broken(error)
                 continue
             self._act(self._endpoint.datagram((link, address), data, self.clock.now()))
-            await asyncio.sleep(0)  # a link under a flood never waits, and the other loops are to go on
+            await asyncio.sleep(0)  # a link under a flood never waits, and the other loops must go on
 
     async def _broadcast_plane(self, medium):
         while True:
@@ -162,12 +162,12 @@ class Agent:
             except OSError as error:
                 await self._broken(error)
             self._duties.set()
-            await asyncio.sleep(0)  # as above
+            await asyncio.sleep(0)  # a medium under a flood never waits either
 
     async def _keep_time(self):
         while True:
             self._act(self._endpoint.tick(self.clock.now()))
-            self._timers.clear()  # set by our own actions, which next_wake knows
+            self._timers.clear()  # our own actions set it, and next_wake knows these
             await self._pause(self._timers, self._endpoint.next_wake())
 
     async def _do_duties(self):
@@ -201,7 +201,7 @@ class Agent:
                 for event, _, address, _ in self._waiting.values():
                     gone = address[0] is link if address else not self._up
                     if gone:
-                        event.set()  # what was asked has no answer
+                        event.set()  # the request gets no answer
             else:
                 self._up.append(link)
                 session.try_again(self.clock.now())
@@ -254,7 +254,7 @@ class Agent:
             self.receiver.spare()
             yield from session.handshake(now, address, patience=discovery.patience)
             self._tell("session", {"gateway": self.identity.gateway_id})
-            self._pull_all(0)  # who lost the session may have lost more
+            self._pull_all(0)  # the end that lost the session may have lost more
 
     def _pull_all(self, gap):
         now = self.clock.now()
@@ -262,7 +262,7 @@ class Agent:
             self.membership.hint(group, now, gap)
 
     def _reached(self):
-        # Once for each time that it was looked for: who relays from address to address wears out no flash
+        # Once for each search: a peer that relays from ever new addresses must not wear out the flash
         if self._looking and self.session.reached:
             self._looking = False
             self._discovery.keep(self.session.address)
@@ -273,7 +273,7 @@ class Agent:
         self.membership.new_gateway()
 
     async def _answer(self, message, address):
-        # -> arguments of the CoAP reply, or None where nobody is to be answered
+        # Return the arguments of the CoAP reply, or None if the request gets no reply
         answer = None
         try:
             answer, request = self.session.unprotect(message, address)
@@ -295,7 +295,7 @@ class Agent:
                         link.ask_all(action[2])
             elif kind == "request":
                 refusal = self.session.refusal(action[2])
-                if refusal:  # a stranger's: it takes no place in the queue, and is not remembered
+                if refusal:  # from a stranger: it takes no place in the queue, and is not remembered
                     self._act(self._endpoint.reply(about, *refusal, self.clock.now()))
                     self._endpoint.drop(about)
                 elif len(self._requests) < tuning.REQUESTS_MAX:
@@ -312,8 +312,8 @@ class Agent:
         self._timers.set()
 
     def _take(self, waiting, answer):
-        # Each address once, and of more than find room each with the same chance: whoever answers from many addresses,
-        # and first, keeps nobody out for good.
+        # Each address counts once. Of more answers than there is room for, each has the same chance to be kept: a peer
+        # that answers first, from many addresses, cannot keep the others out for good.
         answers = waiting[1]
         if answer[0] in [address for address, _ in answers]:
             return
@@ -362,7 +362,7 @@ class Agent:
         wait = _PAUSE_MAX if until is None else min(max(until - self.clock.now(), 0), _PAUSE_MAX)
         try:
             await _wait(event, wait / 1000)
-        except asyncio.TimeoutError:  # noqa: UP041 - the name both Pythons have
+        except asyncio.TimeoutError:  # noqa: UP041 - the name that both Pythons have
             return
         event.clear()
 
@@ -373,7 +373,7 @@ class Agent:
     def _tell(self, name, values):
         group = values.get("group")
         if name == "joined" and group.alias is not None and self.membership.pn_alias is not None:
-            self.receiver.traffic(group)  # from here on no message is missed, so none is called replayable
+            self.receiver.traffic(group)  # from here on no message is missed, so none is flagged replayable
         elif name in ("left", "deleted", "expelled"):
             self.receiver.forget(group)
         self._listener(name, values)

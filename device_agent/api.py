@@ -1,4 +1,4 @@
-"""What an application sees of the PNE: a node and its Service Groups.
+"""The interface for applications: a node, which is the PNE, and its Service Groups.
 
     node = Node(storage, links, media, clock)
     await node.start()
@@ -9,8 +9,8 @@
         print(message.sender, message.data, message.replayable)
     print("no member any more:", group.ended)
 
-The coroutines raise `errors.CpnsError` when something is refused, with a reason for people, and OSError when the
-PN GW cannot be reached or the storage fails. What a callback of the application raises is printed and goes no further.
+The coroutines raise `errors.CpnsError`, with a reason in words, when something is refused, and OSError when the PN GW
+cannot be reached or the storage fails. Exceptions that the application's callbacks raise are printed and ignored.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ from cpns.errors import NotMember
 from device_agent import tuning
 from device_agent.agent import Agent
 
-# `sender`: a PNE ID, as a member of the group claims it (a Group Key proves membership, not the sender, Q-12);
-# `replayable`: the message may have been received before, as the record of what was received was lost.
+# `sender` is the PNE ID that a member of the group claims (a Group Key proves membership, not the sender, Q-12).
+# `replayable` is True if the message may have been received before, because the record of received ones was lost.
 Message = namedtuple("Message", ("sender", "data", "replayable"))
 
 
@@ -32,7 +32,7 @@ ENDS = ("left", "deleted", "expelled")  # how a membership ends
 
 
 def show(error):
-    """Print an error of the application with its traceback, where a person looks for it."""
+    """Print an error of the application with its traceback, on the console of a board or on stderr."""
     if sys.implementation.name == "micropython":
         sys.print_exception(error)
     else:
@@ -43,15 +43,15 @@ class Node:
     """One PNE: its identity, its session with the PN GW, and its Service Groups.
 
     `storage`, `clock` and `random` are ports of `ports.py`, `links` and `media` lists of its `Link`s and `Medium`s.
-    `on_event(name, values)` is told what happens, as a word and a dict of plain values, never a secret: "session",
+    `on_event` is called with the name of each event and a dict of plain values, never a secret. Events are "session",
     "joined", "key", "left", "deleted", "expelled", "generation", "rolled over", "conflict", "ignoring", "refused",
-    "failed", "message" (its length only). Raises Unknown when the storage holds no identity.
+    "failed", "message" (with its length only). Raises Unknown if the storage holds no identity.
     """
 
     def __init__(self, storage, links, media, clock, random=os.urandom, on_event=None):
         self._on_event = on_event
         self._groups = {}  # SG ID -> Group
-        self._news = asyncio.Event()  # in any of them: one for all takes less heap
+        self._news = asyncio.Event()  # set on news of any group: one Event for all takes less heap
         self._task = None
         self._agent = Agent(storage, links, media, clock, random, self._tell)
         for state in self._agent.membership.groups.values():
@@ -64,19 +64,19 @@ class Node:
 
     @property
     def groups(self):
-        """The Service Groups this PNE is a member of, those from before a restart included: list of Group."""
+        """The Service Groups this PNE is a member of, also those from before a restart, as a list of Group."""
         return list(self._groups.values())
 
     async def start(self):
-        """Start serving in the background; the session with the PN GW comes by itself."""
+        """Start serving in a task of its own; the agent then makes the session with the PN GW by itself."""
         self._task = asyncio.create_task(self._agent.run())
 
     async def run(self):
-        """Serve in this task, for programs that want an error of the agent to end them; never returns."""
+        """Serve in the calling task and never return, for programs that an error of the agent shall end."""
         await self._agent.run()
 
     async def stop(self):
-        """Stop serving, close links and media; the state is in the storage. Raises what ended the agent earlier."""
+        """Stop serving, close links and media; the state is in the storage. Raises the error that ended the agent."""
         task, self._task = self._task, None
         if task:
             if not task.done():
@@ -87,20 +87,20 @@ class Node:
                 return
 
     async def join(self, sg_id, timeout_s=None):
-        """Become a member of a Service Group, with a GKDK first if there is none (CPNS-GKM-02, -23) -> Group.
+        """Become a member of a Service Group and return its Group (CPNS-GKM-02, -23). Without GKDK, ask for one first.
 
-        Returns when its first key is held: at once, if there is a network, with a key from before a restart. Waits for
-        network, PN GW, Server and key as long as it takes; with `timeout_s` it raises asyncio.TimeoutError then, and
-        may be called again. Raises CpnsError when refused.
+        It returns once the first key is held; with a key from before a restart, as soon as there is a network. It waits
+        for network, PN GW, Server and key without limit, or raises asyncio.TimeoutError after `timeout_s` seconds; the
+        caller may then call it again. Raises CpnsError when refused.
         """
         return await asyncio.wait_for(self._enter(sg_id, None), timeout_s)
 
     async def create(self, sg_id, protection=n.PROTECTION_SEALED, timeout_s=None):
-        """Create a Service Group, `protection` being one of `numbers.PROTECTION_*`, and become a member, as `join`."""
+        """Create a Service Group with `protection`, one of `numbers.PROTECTION_*`, and become a member as in `join`."""
         return await asyncio.wait_for(self._enter(sg_id, protection), timeout_s)
 
     async def pair(self, show):
-        """Take the gateway that is told the secret which `show(16 characters)` shows to a person; at most 5 minutes."""
+        """Pair within 5 minutes with the gateway that is told the secret, which `show(16 characters)` displays."""
         from device_agent import pairing
 
         secret = self._agent.random(10)
@@ -156,36 +156,36 @@ class Group:
 
     @property
     def version(self):
-        """The newest version of the Group Key held, 0 before the first."""
+        """The newest version of the Group Key that is held, 0 before the first."""
         return self._state.version
 
     def on_key(self, callback):
-        """Call `callback(version)` whenever a new Group Key is stored."""
+        """Call `callback(version)` from now on whenever a new Group Key is stored."""
         self._on_key = callback
 
     def limit_grace(self, seconds):
-        """Read messages under older keys for so long after somebody left, 0..30 s; 30 s unless called (SEC-05)."""
+        """Set how many seconds older keys are read after a member left: 0..30, and 30 unless set (SEC-05)."""
         self._state.ring.limit_grace(seconds)
 
     async def send(self, data):
         """Protect `data` (at most 1,024 octets) with the Group Key and broadcast it.
 
-        Raises NotMember when the membership has ended, Unknown without a key: those of `join` have one.
+        Raises NotMember when the membership has ended, Unknown without a key; groups that `join` returned have one.
         """
         if self.ended:
             raise NotMember("no member of %s any more: %s" % (self.id, self.ended))
         self._agent.send(self._state, data)
 
     async def refresh(self):
-        """Ask the PN GW for the newest key now; it is asked at least every 24 hours anyway."""
+        """Ask the PN GW for the newest key now. The agent asks at least every 24 hours anyway."""
         await self._agent.perform(lambda: self._agent.membership.pull(self._state))
 
     async def leave(self):
-        """Leave; the keys are wiped, the version floor stays (SEC-04)."""
+        """Leave the group. Its keys are wiped, its version floor stays (SEC-04)."""
         await self._agent.perform(lambda: self._agent.membership.leave(self._state))
 
     def __aiter__(self):
-        """Message by message of other members; the loop ends when the membership has ended, `ended` says how."""
+        """Return an iterator of the other members' messages. It stops when the membership ends; `ended` says how."""
         return self
 
     async def __anext__(self):
@@ -213,5 +213,5 @@ class Group:
 def _call(callback, *values):
     try:
         callback(*values)
-    except Exception as error:  # noqa: BLE001 - the application's: the agent goes on
+    except Exception as error:  # noqa: BLE001 - an error of the application must not end the agent
         show(error)

@@ -1,7 +1,7 @@
-"""What comes by broadcast: Group Keys, signed deletes, group messages, beacons (docs/protocol.md sections 5, 6, 8).
+"""The receiver of broadcasts: Group Keys, signed deletes, group messages, beacons (docs/protocol.md sections 5, 6, 8).
 
-The order of section 5 keeps outsiders from the signature; the limiter keeps members, who can reach it, from holding
-the board: then the key is pulled instead (SEC-09). Nothing heard here is answered to whoever sent it.
+Outsiders cannot cause a signature check, by the order of section 5. Members can; the limiter keeps them from occupying
+the board with checks, and the key is pulled instead (SEC-09). No broadcast is answered to its sender.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from device_agent.group_traffic import GroupTraffic
 
 
 class _Limiter:
-    """Counts the bad signatures of one Service Group and says until when its broadcasts are ignored."""
+    """Count of the bad signatures of one Service Group; its broadcasts are ignored before the time `until`."""
 
     def __init__(self):
         self.until = 0
@@ -26,7 +26,7 @@ class _Limiter:
         self._wait = limits.BROADCAST_IGNORE_MIN_S * 1000
 
     def bad(self, now):
-        """A signature was bad; True when that was one too many."""
+        """Count a bad signature. Return True if it was one too many, and `until` was set."""
         self._times = [time for time in self._times if now - time < limits.BAD_SIGNATURE_WINDOW_S * 1000]
         self._times.append(now)
         if len(self._times) < limits.BAD_SIGNATURES_MAX:
@@ -38,9 +38,9 @@ class _Limiter:
 
 
 class BroadcastReceiver:
-    """`membership`, `store`, `clock`, `random(n)`, `tell(name, values)` as composed by the agent.
+    """The broadcast plane of a PNE. The agent passes `membership`, `store`, `clock`, `random(n)`, `tell(name, values)`.
 
-    `verifications` counts signatures checked, `refused` datagrams by the name of the error that ended them.
+    `verifications` counts checked signatures, `refused` refused datagrams by the name of their error.
     """
 
     def __init__(self, membership, store, clock, random, tell):
@@ -49,7 +49,7 @@ class BroadcastReceiver:
         self._clock = clock
         self._random = random
         self._tell = tell
-        self._limiters = {}  # by SG ID and kind, where there were bad signatures: nothing keeps outsiders from deletes
+        self._limiters = {}  # by (SG ID, True for keys): outsiders can send deletes with bad signatures
         self._traffic = {}  # by SG ID: GroupTraffic
         self._shown = {}  # by SG ID: version whose conflict was told
         self._key = None  # VerifyingKey of the PN GW
@@ -58,7 +58,7 @@ class BroadcastReceiver:
         self.refused = {}
 
     def traffic(self, group):
-        """The GroupTraffic of a group under its present names and protection. Raises Unknown before it has names."""
+        """Return the GroupTraffic of a group under its present names and protection. Raises Unknown without names."""
         names = (group.id, self._membership.pn_alias, group.alias, group.ring.protection)
         if None in names:
             raise Unknown("the gateway has not given the group its aliases yet")
@@ -68,23 +68,23 @@ class BroadcastReceiver:
             traffic = GroupTraffic(self._store, group, names[1], own_id, self._random, self._clock.now())
             self._traffic[group.id] = traffic
             if group.windows_lost and group.windows_lost == group.version:
-                self._membership.hint(group, self._clock.now())  # the pull reports it
+                self._membership.hint(group, self._clock.now())  # the pull reports the loss
         return traffic
 
     def forget(self, group):
-        """The group is left or deleted."""
+        """Remove what is held of a group that was left or deleted."""
         for table in (self._traffic, self._shown):
             table.pop(group.id, None)
         for kind in (True, False):
             self._limiters.pop((group.id, kind), None)
 
     def receive(self, datagram):
-        """Flow: act on one datagram of the broadcast plane. What is wrong with it is counted, nothing else."""
+        """Act on one datagram of the broadcast plane. A wrong one is counted in `refused`, no more. This is a flow."""
         try:
             kind = datagram[0] if datagram else 0
             if kind == n.FRAME_COSE_SIGN1:
                 received = _if_room(broadcast_object.parse, datagram)
-                datagram = None  # a kilobyte, copied by now
+                datagram = None  # frees a kilobyte, which is copied by now
                 group = self._group(received)
                 is_key = hasattr(received, "commit")
                 limiter = self._limiters.get((group.id, is_key))
@@ -130,7 +130,7 @@ class BroadcastReceiver:
             membership.hint(group, self._clock.now())
             raise
         except NotAuthentic:
-            if self._shown.get(group.id) != version:  # SEC-11: refuse, count, show; anybody can send it: show it once
+            if self._shown.get(group.id) != version:  # SEC-11: refuse, count, report once: anybody can send it
                 self._shown[group.id] = version
                 self._tell("conflict", {"group": group, "version": version})
             raise
@@ -143,7 +143,7 @@ class BroadcastReceiver:
         group.confirm_at = self._clock.now() + leisure  # RFC 7252, 8.2
 
     def _held(self, group, received):
-        # -> (version, COMMIT it is to have), or None; one HMAC, where a table of them would take a kilobyte
+        # Return (version, COMMIT it must have), or None. One HMAC each time; a table of them would take a kilobyte
         key = group.ring.receiving_keys(self._clock.now() // 1000).get(received.version)
         if key is None:
             return None
@@ -168,16 +168,16 @@ class BroadcastReceiver:
 
     @property
     def prepared(self):
-        """False when `prepare` has something to do: after the start, a pairing or a roll-over."""
+        """False if `prepare` has work to do: after the start, a pairing or a roll-over."""
         return self._prepared == self._membership.identity.signing_key
 
     def prepare(self):
-        """Flow: what a first verification would have to compute beforehand, as long as nothing is urgent."""
+        """Compute the table that the first verification needs, while nothing is urgent. This is a flow."""
         self._prepared = self._membership.identity.signing_key
         yield from self._signing_key().prepare()
 
     def spare(self):
-        """Give back the heap of what `prepare` made, for work that needs it more. A verification makes it anew."""
+        """Free the table that `prepare` made, for work that needs the heap more. A verification makes it anew."""
         self._key = None
         self._prepared = b""
 
@@ -212,7 +212,7 @@ class BroadcastReceiver:
                 self._membership.hint(group, now)
             raise
         if group.windows_lost != lost:
-            self._membership.hint(group, now)  # the pull reports it
+            self._membership.hint(group, now)  # the pull reports the loss
         self._tell("message", {"group": group, "opened": opened})
 
     def _beacon(self, datagram):
@@ -227,8 +227,8 @@ class BroadcastReceiver:
 
 
 def _if_room(function, *values):
-    # Anybody can send what is too long for a heap that is nearly full. No key and no group changes in these steps, so
-    # the datagram is refused then. A change that finds no room ends the agent: the board starts anew from its store.
+    # Anybody can send a datagram that is too long for a heap that is nearly full. These calls change no key and no
+    # group, so it is refused then. A change that finds no room ends the agent: the board starts anew from its store.
     try:
         return function(*values)
     except MemoryError:

@@ -1,4 +1,4 @@
-"""The `ports.Clock` of both Pythons."""
+"""The `ports.Clock` of MicroPython and of CPython."""
 
 import sys
 import time
@@ -6,7 +6,7 @@ import time
 if sys.implementation.name == "micropython":
 
     class Clock:
-        """Milliseconds since the start, from a tick counter that wraps every 12 days; ask it every 6 at least."""
+        """Milliseconds since the start, from ticks that wrap every 12 days: call `now` every 6 days at least."""
 
         def __init__(self):
             self._last = time.ticks_ms()

@@ -1,4 +1,4 @@
-"""What of COSE (RFC 9052) and CWT (RFC 8392) a board needs: credentials, Sign1 verification, Encrypt0 AAD."""
+"""The parts of COSE (RFC 9052) and CWT (RFC 8392) that a board needs: credentials, Sign1 verification, Encrypt0 AAD."""
 
 from hashlib import sha256
 
@@ -20,7 +20,7 @@ class Credential:
 
     @staticmethod
     def of(entity_id, x):
-        """-> the one credential that this entity ID and public x coordinate have. Raises MalformedMessage."""
+        """Return the only credential of this entity ID and public x coordinate. Raises MalformedMessage."""
         if len(x) != 32 or not 0 < len(entity_id.encode()) <= CREDENTIAL_ID_MAX:
             raise MalformedMessage("credential out of range")
         kid = sha256(x).digest()[:8]
@@ -28,7 +28,7 @@ class Credential:
 
     @staticmethod
     def parse(ccs):
-        """-> Credential of received octets. Raises MalformedMessage unless they are exactly what `of` gives."""
+        """Return the Credential in received octets. Raises MalformedMessage unless they are exactly what `of` makes."""
         try:
             claims = decode(ccs)
             entity_id = claims[2]
@@ -43,14 +43,14 @@ class Credential:
 
 
 def verify_sign1(key, external_aad, payload, signature):
-    """Steps -> None: check an ES256 COSE_Sign1 (protected header a10126) with a p256.VerifyingKey.
+    """Verify, in steps, an ES256 COSE_Sign1 (protected header a10126) with `key`, a p256.VerifyingKey.
 
-    `external_aad` and `payload` are octets, `signature` 64 octets (RFC 9052, 4.4). Raises NotAuthentic.
+    `external_aad` and `payload` are octets, `signature` has 64 octets (RFC 9052, 4.4). Raises NotAuthentic.
     """
     digest = sha256(encode(["Signature1", ES256, external_aad, payload])).digest()
     yield from key.verify(digest, signature)
 
 
 def encrypt0_aad(protected, external_aad):
-    """-> Enc_structure of COSE_Encrypt0 (RFC 9052, 5.3), both arguments octets."""
+    """Return the Enc_structure of COSE_Encrypt0 (RFC 9052, 5.3) as octets; both arguments are octets."""
     return encode(["Encrypt0", protected, external_aad])

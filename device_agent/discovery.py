@@ -1,7 +1,7 @@
-"""Where the PN GW may be: where it was last, whoever answers a question to everybody, at last where it was provisioned.
+"""Addresses where the PN GW may be: its last one, those that answer a question to everybody, then the provisioned one.
 
 An address is a hint, never a proof: EDHOC with the pinned credential, or the session, decides (docs/protocol.md
-section 3). Where the PN GW was reached is kept in the record `addr`: no secret, and written only when it changes.
+section 3). The record `addr` holds the last address of the PN GW; it is not secret, and written only when it changes.
 """
 
 from device_agent import tuning
@@ -13,11 +13,11 @@ _OPTIONS = ((_URI_PATH, b".well-known"), (_URI_PATH, b"core"), (_URI_QUERY, b"rt
 
 
 class Discovery:
-    """Hands out one address after the other. `store` KeyStore, `links` each ports.Link, `hint` the provisioned address.
+    """The search for the PN GW. `store` is a KeyStore, `links` are ports.Link, `hint` is the provisioned address.
 
     Addresses are (link, address of that link).
 
-    `patience`: for how many ms the address given out last is waited for: not for long if nobody has answered there.
+    `patience` is how many ms to wait for an answer from the address that `next` returned: few if none came yet.
     """
 
     def __init__(self, store, links, hint):
@@ -32,10 +32,10 @@ class Discovery:
         self.patience = tuning.EDHOC_TIMEOUT
 
     def next(self):
-        """Flow -> the next address to try, or None when there is none; every call gives another one if it can."""
+        """Return the next address to try, another one each time if possible, or None if there is none. A flow."""
         last, hint = [address if address and address[0].up() else None for address in (self._last, self._hint)]
         known = last or hint
-        if self._try_last and known:  # somebody there who answers at once spares the others a question
+        if self._try_last and known:  # if it answers at once, the others need not be asked
             self._try_last = False
             answer = yield (known, _GET, _OPTIONS, b"", tuning.PROBE_TIMEOUT)
             if answer is not None and _is_gateway(answer):
@@ -55,7 +55,7 @@ class Discovery:
         return address
 
     def keep(self, address):
-        """The PN GW was reached at `address`: there it is looked for first, after a restart too. OSError."""
+        """Note that the PN GW was reached at `address`: it is tried first, also after a restart. Raises OSError."""
         self._try_last = True
         self._next = []
         self._last = address
@@ -65,7 +65,7 @@ class Discovery:
             self._kept = text
 
     def forget(self):
-        """Another PN GW takes over: where the old one was reached says nothing about it. OSError."""
+        """Forget the last address, as another PN GW takes over. Raises OSError."""
         self._store.erase(RECORD)
         self._kept, self._last = "", None
 
@@ -73,7 +73,7 @@ class Discovery:
         for link in self._links if text else ():
             try:
                 return link, link.address(text)
-            except ValueError:  # none, or one of another kind of network
+            except ValueError:  # not an address, or one of another kind of network
                 pass
         return None
 

@@ -1,7 +1,7 @@
 """EDHOC (RFC 9528), the initiator: method 3, cipher suite 2, credentials are CCS, message_4 required.
 
-One object is one handshake; a failure ends it for good. Messages are those of RFC 9528: put `f5` before
-message_1 and `prefix_3` before message_3 as docs/protocol.md section 3 says.
+One object is one handshake, and a failure ends it for good. Messages are those of RFC 9528; the caller puts `f5`
+before message_1 and `prefix_3` before message_3 (docs/protocol.md section 3).
 """
 
 from hashlib import sha256
@@ -14,15 +14,15 @@ from device_agent.cose import Credential, encrypt0_aad
 from device_agent.crypto import p256
 
 SUITES = b"\x02"  # SUITES_I, encoded
-MESSAGE_MAX = 256  # octets; the longest of ours, with a credential by value, has 180
+MESSAGE_MAX = 256  # octets; our longest, with a credential by value, has 180
 _NEW, _WAIT_2, _WAIT_4, _DONE, _FAILED = 0, 1, 2, 3, 4
 
 
 class Initiator:
-    """`own` cose.Credential and 32-octet `private` key; `ephemeral` a fresh private key; `c_i` 1..2 octets.
+    """One handshake. `own` is our cose.Credential, `private` its key (32 octets), `ephemeral` a fresh private key.
 
-    `peer` is the pinned Credential of the responder; None while pairing, when it must come by value.
-    `by_value` sends our own credential by value.
+    `c_i` has 1..2 octets. `peer` is the pinned Credential of the responder; None while pairing, when the responder must
+    send it by value. With `by_value` our own credential is sent by value.
     """
 
     def __init__(self, own, private, ephemeral, c_i, peer=None, by_value=False):
@@ -36,7 +36,7 @@ class Initiator:
         self._state = _NEW
 
     def message_1(self):
-        """Steps -> message_1 (5.2.1)."""
+        """Return message_1, in steps (5.2.1)."""
         self._enter(_NEW)
         g_x = (yield from p256.public_key(self._x))[:32]
         message = b"\x03" + SUITES + encode(g_x) + _identifier(self._c_i)
@@ -45,16 +45,16 @@ class Initiator:
         return message
 
     def message_3(self, message_2):
-        """Steps: check message_2 -> message_3 (5.3.3, 5.4.2).
+        """Check message_2 and return message_3, in steps (5.3.3, 5.4.2).
 
-        Raises NotAuthentic, MalformedMessage, Unknown for a responder that is not `peer`, NotAllowed when the
-        responder sent an EDHOC error or demands what we do not know.
+        Raises NotAuthentic, MalformedMessage, Unknown for a responder that is not `peer`, NotAllowed if it sent an
+        EDHOC error or demands an extension that is not known here.
         """
         self._enter(_WAIT_2)
         octets = _octets(message_2)
         g_y = octets[:32]
         g_rx = None
-        if self.peer is not None:  # known beforehand: now, as a small heap has room for the sums of one point at a time
+        if self.peer is not None:  # computed first, as a small heap has room for the sums of one point only
             g_rx = yield from p256.ecdh(self._x, (yield from p256.table(self.peer.x)))
         th = sha256(encode(g_y) + encode(self._h_1)).digest()
         point = yield from p256.table(g_y)
@@ -63,7 +63,7 @@ class Initiator:
         key = int.from_bytes(_kdf(prk, 0, th, size), "big")
         plain = (int.from_bytes(octets[32:], "big") ^ key).to_bytes(size, "big")
 
-        # nothing is nested but a credential by value: before the peer is known no octet may cost much heap
+        # only a credential by value may be nested: before the peer is known, no octet may cost much heap
         c_r, offset = decode_prefix(plain, 0, 0)
         peer, id_cred, offset = self._find(plain, offset)
         mac, offset = decode_prefix(plain, offset, 0)
@@ -82,7 +82,7 @@ class Initiator:
 
         th = sha256(encode(th) + plain + peer.ccs).digest()
         g_iy = yield from p256.ecdh(self._private, point)
-        point = None  # a kilobyte
+        point = None  # frees a kilobyte
         self._prk = hkdf.extract(_kdf(prk, 5, th, 32), g_iy)  # PRK_4e3m
         own = self._own
         if self._by_value:
@@ -98,7 +98,7 @@ class Initiator:
         return encode(message)
 
     def finish(self, message_4):
-        """Check message_4 (5.5.3); from now on `peer`, `c_r`, `export` and `oscore` are good. Raises like message_3."""
+        """Check message_4 (5.5.3). Then `peer`, `c_r`, `export` and `oscore` are valid. Raises as message_3 does."""
         self._enter(_WAIT_4)
         th = self._th_4
         aad = encrypt0_aad(b"", th)
@@ -108,23 +108,23 @@ class Initiator:
         self._state = _DONE
 
     def export(self, label, context, length):
-        """-> EDHOC_Exporter(label, context, length) (4.2.1)."""
+        """Return EDHOC_Exporter(label, context, length) as octets (4.2.1). Raises RuntimeError before `finish`."""
         if self._state != _DONE:
             raise RuntimeError("EDHOC: not finished")
         return _kdf(self._prk, label, context, length)
 
     def oscore(self):
-        """-> (master secret, master salt, sender ID, recipient ID) for oscore.Context (RFC 9528, A.1)."""
+        """Return (master secret, master salt, sender ID, recipient ID) for oscore.Context (RFC 9528, A.1)."""
         return self.export(0, b"", 16), self.export(1, b"", 8), self.c_r, self._c_i
 
     def _enter(self, state):
         if self._state != state:  # one try for each handshake (SEC-21)
             raise RuntimeError("EDHOC: out of order, or the handshake has failed")
-        self._state = _FAILED  # until the step has come to its end
+        self._state = _FAILED  # until the message is done
 
     def _find(self, plain, offset):
-        # -> (the responder's Credential, its ID_CRED_R, offset behind it); the pinned one and no other, if there is
-        # one (SEC-16). While one board pairs a PN GW sends its credential by value to all
+        # Return (the responder's Credential, its ID_CRED_R, the offset behind it). If one is pinned, only that one is
+        # accepted (SEC-16). While one board pairs, the PN GW sends its credential by value to all boards.
         peer = self.peer
         if peer is None:
             item, end = decode_prefix(plain, offset, 4)
@@ -148,7 +148,7 @@ def _kdf(prk, label, context, length):
 
 
 def _identifier(octets):
-    # 3.3.2: what reads as an integer -24..23 is sent as that
+    # 3.3.2: octets that are the encoding of an integer -24..23 are sent as that integer
     if len(octets) == 1 and octets[0] & 0xDF < 0x18:
         return octets
     return encode(octets)
@@ -163,7 +163,7 @@ def _identified(item):
 
 
 def _octets(message):
-    # -> content of the byte string that each message is; the peer's error message (6) raises
+    # Return the content of the byte string that each message is. Raises NotAllowed for the peer's error message (6).
     item, end = decode_prefix(message, 0, 0)
     if isinstance(item, int):
         raise NotAllowed("EDHOC error %d from the responder" % item)
@@ -173,7 +173,7 @@ def _octets(message):
 
 
 def _refuse_critical(plain, offset):
-    # 3.8: external authorization data, label and perhaps a byte string; a negative label must be understood
+    # 3.8: External Authorization Data is a label and perhaps a byte string; a negative label must be understood
     while offset < len(plain):
         label, offset = decode_prefix(plain, offset, 0)
         if not isinstance(label, int):

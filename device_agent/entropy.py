@@ -1,7 +1,7 @@
-"""Random octets that do not hang on the machine's generator alone (SEC-17).
+"""Random octets that do not depend on the machine's generator alone (SEC-17).
 
 A board's `os.urandom` is truly random only while a radio is on. The seed in the store, renewed at each start before
-it is used, carries over what earlier starts collected: octets = HMAC(seed, fresh ‖ counter).
+it is used, carries the randomness of earlier starts over: octets = HMAC(seed, fresh ‖ counter).
 """
 
 from cpns.crypto.hmac import Hmac
@@ -10,9 +10,9 @@ RECORD = "seed"
 
 
 class Entropy:
-    """`entropy(n)` gives n random octets. `machine_random(n)`: the machine's generator, a radio being on.
+    """The generator: `entropy(n)` returns n octets. `machine_random` is the machine's one, used while a radio is on.
 
-    The stored seed is replaced before the first octet is given out, so a power cut can never bring one back.
+    The stored seed is replaced before the first octet is returned, so no octet comes again after a power cut.
     """
 
     def __init__(self, store, machine_random):

@@ -1,4 +1,4 @@
-"""The GKDKs this PNE was assigned: that of the tree's generation, and while it changes the one before (SEC-07)."""
+"""The GKDKs that this PNE was assigned: of the tree's generation, and while that changes of the one before (SEC-07)."""
 
 from cpns.broadcast_encryption.gkdk import GkdkRecord
 from cpns.errors import MalformedMessage, Stale
@@ -8,12 +8,12 @@ RECORDS = ("gkdk0", "gkdk1")
 
 
 class GkdkStore:
-    """At most two GKDK records in `store`, a KeyStore. They are read when used, seldom, and do not stay in the heap."""
+    """At most two GKDK records in `store`, a KeyStore. They are read when they are used and do not stay in the heap."""
 
     def __init__(self, store, now):
         self._store = store
         self._names = {}  # generation -> name of the record
-        self._reports = {}  # generation -> (slot, report key): every confirmation wants them, and nothing else
+        self._reports = {}  # generation -> (slot, report key), which each confirmation needs
         for name in RECORDS:
             octets = store.load(name)
             if octets is not None:
@@ -22,17 +22,17 @@ class GkdkStore:
 
     @property
     def newest(self):
-        """The newest generation held, 0 for none."""
+        """The newest generation of which a GKDK is held, 0 for none."""
         return max(self._names) if self._names else 0
 
     def get(self, generation):
-        """The GkdkRecord of `generation`, or None."""
+        """Return the GkdkRecord of `generation`, or None."""
         name = self._names.get(generation)
         octets = name and self._store.load(name)
         return GkdkRecord.parse(octets) if octets else None
 
     def report(self, generation):
-        """(slot, report key) of the GKDK of `generation`, or None (SEC-14)."""
+        """Return (slot, report key) of the GKDK of `generation`, or None (SEC-14)."""
         return self._reports.get(generation)
 
     def _note(self, octets):
@@ -41,10 +41,10 @@ class GkdkStore:
         return record.generation
 
     def put(self, octets, now, generation=None):
-        """Store a record the PN GW sent; the one of the generation before stays for 30 days at most.
+        """Store a record that the PN GW sent. The one of the generation before stays for 30 days at most.
 
-        `generation`: what the message says of it. Raises MalformedMessage for no record or another generation,
-        Stale for one older than the newest held.
+        `generation` is the one that the message names, if any. Raises MalformedMessage if `octets` are no record or of
+        another generation, Stale if that is older than the newest one held.
         """
         new = GkdkRecord.parse(octets).generation
         if generation not in (None, new):
@@ -62,7 +62,7 @@ class GkdkStore:
         self.expires_at = now + tuning.OLD_GENERATION_MAX if len(self._names) > 1 else None
 
     def expire(self, now):
-        """Erase the older record when its time is over."""
+        """Erase the older record if its 30 days are over at `now`."""
         if self.expires_at is not None and now >= self.expires_at:
             oldest = min(self._names)
             self._reports.pop(oldest)

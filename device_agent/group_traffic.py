@@ -1,8 +1,8 @@
-"""Messages to and from one Service Group, with what must outlive a power cut in the store before it counts (SEC-24).
+"""Messages to and from one Service Group. State that must survive a power cut is stored before it counts (SEC-24).
 
-Times are milliseconds of the clock port. The record: `[sender's (version, inc, ceiling) or None, lost version,
+Times are milliseconds of the clock port. The record is `[sender's (version, inc, ceiling) or None, lost version,
 [(check of the sender ID, version, inc, number), ..], evicted]`, as cpns.group_message defines them. A member that has
-keys but no such record lost its windows: what comes under those versions is handed up as `replayable`.
+keys but no such record has lost its windows: messages under those versions are flagged `replayable`.
 """
 
 from cpns import cborlite
@@ -13,19 +13,19 @@ from device_agent.membership import record_name
 
 
 class GroupTraffic:
-    """Sending and receiving in `group`, a membership.ServiceGroup, for the PNE `own_id`.
+    """Sender and receiver of the PNE `own_id` in `group`, a membership.ServiceGroup.
 
-    `names`: the cpns.group_message.Group it was made for.
+    `names` is the cpns.group_message.Group that it was made for.
     """
 
     def __init__(self, store, group, pn_alias, own_id, random, now):
         self._store = store
         self._group = group
         self._random = random
-        self._written_for = 0  # until when the flash has had its share of writes, ms
-        self._renewed_for = 0  # the same for a new inc
+        self._written_for = 0  # ms: the share of writes is used up to this time
+        self._renewed_for = 0  # the same, of the writes for a new inc
         self._lost = 0  # the lost version in the store
-        self._forged = False  # somebody speaks in our name and uses up our numbers
+        self._forged = False  # another member sends under our name and uses up our numbers
         self.names = names = Group(group.id, pn_alias, group.alias, group.ring.protection)
         self._sender = Sender(names, own_id)
         record = store.load(record_name("w", group.id))
@@ -41,13 +41,13 @@ class GroupTraffic:
         for row in seen:
             if row[1] in keys:
                 self._receiver.restore(tuple(row))
-        for rows in evicted:  # none in records of before
+        for rows in evicted:  # older records have none
             self._receiver.evicted = rows
         if sender:
             self._sender.resume(tuple(sender))
 
     def send(self, data, now):
-        """The datagram that carries `data` (at most 1,024 octets) to the group.
+        """Return the datagram that carries `data` (at most 1,024 octets) to the group.
 
         Raises Unknown before the first key, MalformedMessage for too many octets, OSError when the store fails.
         """
@@ -68,11 +68,11 @@ class GroupTraffic:
         return sender.protect(sending[0], sending[1], data)
 
     def receive(self, parsed, now):
-        """The cpns.group_message.Opened of a parsed datagram.
+        """Return the cpns.group_message.Opened of a parsed datagram.
 
-        When the record would have to be written too often for the flash, it is written once that windows are lost
-        under this version, and messages are handed up as `replayable`: a member can bring that about, but keep nobody
-        from being heard. Raises what Receiver.open raises, OSError.
+        If the record had to be written too often for the flash, it is written once, with the note that windows are lost
+        under this version, and messages are flagged `replayable`. So a member can cause the flag, but cannot silence
+        others. Raises as Receiver.open does, and OSError.
         """
         keys = self._group.ring.receiving_keys(now // 1000)
         receiver = self._receiver
@@ -94,7 +94,7 @@ class GroupTraffic:
         return opened
 
     def _may_renew(self, now):
-        # a new inc after a forgery, which costs a write: as often as those of a receiver may be
+        # After a forgery a new inc is due, which costs a write: these are as rare as those of a receiver must be
         renewed_for = max(self._renewed_for, now) + tuning.WINDOW_WRITE_EVERY
         if not self._forged or renewed_for - now > tuning.WINDOW_WRITES_BURST:
             return False
@@ -103,7 +103,7 @@ class GroupTraffic:
         return True
 
     def _save(self, sender=None, seen=None):
-        # with the sender's record, or that of a window, as it is to become
+        # `sender` and `seen` are the new record of the sender and of a window, to be stored before they count
         rows = [list(row) for row in self._receiver.records() if not seen or row[:3] != seen[:3]]
         if seen:
             rows.append(list(seen))

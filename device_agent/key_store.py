@@ -1,29 +1,29 @@
-"""Records that survive a power cut at any write: two copies each, over a Storage that promises nothing.
+"""Records that survive a power cut at any write: each has two copies in a Storage that promises nothing.
 
 A copy is `generation u32 ‖ check (8) ‖ octets`, check = first 8 octets of SHA-256(name of copy ‖ generation ‖ octets).
-`save` writes the copy that does not hold the newest state first and the other after it, with a commit after each: at
-any instruction one copy is whole. When `save` returned, BOTH copies hold the new state. A ceiling of sender numbers may
-therefore be used as soon as its `save` returned, whichever copy is damaged later (SEC-22).
+`save` writes first the copy without the newest state, then the other one, with a commit after each: at any time one
+copy is whole. When `save` has returned, BOTH copies hold the new state. A ceiling of sender numbers may therefore be
+used as soon as its `save` has returned, whichever copy is damaged later (SEC-22).
 
-`load` returning None means "lost or never there". The caller must treat it as lost, never as "version 0" (SEC-04).
-The check finds damage, not malice: who can write the flash has the keys that lie beside it.
+If `load` returns None, the record was lost or never stored. The caller must treat it as lost, never as "version 0"
+(SEC-04). The check finds damage, not malice: a person who can write the flash can also read the keys in it.
 """
 
 import hashlib
 
 _HEAD = 12
-_LONGEST = 1984 - _HEAD  # what every Storage takes
+_LONGEST = 1984 - _HEAD  # octets that every Storage accepts
 
 
 class KeyStore:
-    """Named records (names of at most 14 characters) in `storage`, a `ports.Storage`. OSError when the medium fails."""
+    """Records under names of at most 14 characters in `storage`, a `ports.Storage`. OSError if the medium fails."""
 
     def __init__(self, storage):
         self._storage = storage
-        self.repaired = 0  # copies found damaged or older since the start
+        self.repaired = 0  # number of copies that were found damaged or older since the start
 
     def load(self, name):
-        """The newest whole state of record `name`, or None. A damaged or older copy is repaired before it returns."""
+        """Return the newest whole state of record `name`, or None. A damaged or older copy is repaired before."""
         generation, octets, copies = self._newest(name)
         if octets is None:
             return None
@@ -34,7 +34,7 @@ class KeyStore:
         return octets
 
     def save(self, name, octets):
-        """Store `octets` (at most 1,972); on return both copies hold them. Equal octets cost no write (wear)."""
+        """Store `octets` (at most 1,972): on return both copies hold them. Equal octets cause no write (wear)."""
         if len(octets) > _LONGEST:
             raise OSError(27)  # EFBIG, which not every errno module has
         generation, old, copies = self._newest(name)
@@ -45,7 +45,7 @@ class KeyStore:
             self._write(name, copy, generation + 1, octets)
 
     def erase(self, name):
-        """Overwrite and delete both copies (deleted keys do not stay where the medium lets us reach them)."""
+        """Overwrite and delete both copies, so that no deleted key stays in the medium as far as it can be reached."""
         for copy in (0, 1):
             key = name + "01"[copy]
             octets = self._storage.get(key)
@@ -56,19 +56,19 @@ class KeyStore:
         self._storage.commit()
 
     def _newest(self, name):
-        # -> (generation, octets or None, [generation of copy 0, of copy 1]), -1 for a copy that is not whole
+        # Return (generation, octets or None, [generation of copy 0, of copy 1]); a copy that is not whole has -1
         best, newest, copies = 0, None, [-1, -1]
         for copy in (0, 1):
             key = name + "01"[copy]
             raw = self._storage.get(key)
             if raw is None or len(raw) < _HEAD:
                 continue
-            view = memoryview(raw)  # records are large for a board: not one copy more than needed
+            view = memoryview(raw)  # records are large for a board, so no needless copies
             if view[4:_HEAD] == _check(key, view[:4], view[_HEAD:]):
                 copies[copy] = generation = int.from_bytes(view[:4], "big")
                 if newest is None or generation > best:
                     best, newest = generation, bytes(view[_HEAD:])
-            raw = view = None  # before the next one is read
+            raw = view = None  # frees the copy before the next one is read
         return best, newest, copies
 
     def _write(self, name, copy, generation, octets):

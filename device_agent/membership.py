@@ -1,7 +1,7 @@
 """The Service Groups of one PNE: create, join, pull, leave; deliveries, deletes, GKDKs and roll-overs of the PN GW.
 
-Everything is in the store before it is answered or used. Flows are those of `session.py`. Times are milliseconds of
-the clock port; the network's time comes from answers over the session only and moves forward only.
+All state is in the store before it is used or confirmed. Times are milliseconds of the clock port. The network's time
+comes only from messages over the session, and never goes back.
 """
 
 import hashlib
@@ -22,38 +22,38 @@ _NEVER = 1 << 62
 
 
 def record_name(kind, sg_id):
-    """The name of a record about a group: one letter and 48 bits of a hash, as NVS names are short."""
+    """Return the name of a record about a group: the letter `kind` and 48 bits of a hash, as NVS names are short."""
     return kind + hashlib.sha256(sg_id.encode()).digest()[:6].hex()
 
 
 class ServiceGroup:
-    """One Service Group: what the store knows of it, and when its key is to be confirmed or asked for."""
+    """One Service Group: its state in the store, and the times at which to confirm its key or ask for a newer one."""
 
     def __init__(self, sg_id, ring, alias=None, leisure=tuning.LEISURE_DEFAULT):
         self.id = sg_id
         self.ring = ring
-        self.alias = alias  # SG alias; None: no broadcast is accepted (SEC-04)
+        self.alias = alias  # SG alias; while None, no broadcast is accepted (SEC-04)
         self.leisure = leisure
         self.joined = False
         self.pull_at = _NEVER
         self.pulled_at = self.pull_wait = 0
         self.confirm_at = self.confirmed_at = None
-        self.windows_lost = 0  # the version under which replay windows were lost (SEC-24), 0 for none
-        self.receipt = b""  # what the PN GW said last that it knows, for it to read (SEC-34)
+        self.windows_lost = 0  # version under which replay windows were lost (SEC-24), 0 for none
+        self.receipt = b""  # the newest receipt of the PN GW, which each pull returns to it (SEC-34)
         self.generation = 0  # of the GKDK that opened the newest key, 0 if it came over the session
 
     @property
     def version(self):
-        """The newest version held, 0 for none."""
+        """The newest version of which a key is held, 0 for none."""
         versions = self.ring.versions
         return versions[-1] if versions else 0
 
 
 class Membership:
-    """`store`, `identity`, `session`, `gkdks` (GkdkStore), `clock`, `random(n)` as composed by the agent.
+    """All memberships. The agent passes `store`, `identity`, `session`, `gkdks` (GkdkStore), `clock` and `random(n)`.
 
-    `tell(name, values)` is told what happened, with the ServiceGroup under "group" where there is one: "joined",
-    "key", "left", "deleted", "expelled", "rolled over", "generation".
+    `tell(name, values)` is called for the events "joined", "key", "left", "deleted", "expelled", "rolled over" and
+    "generation", with the ServiceGroup under "group" if it is about one.
     """
 
     def __init__(self, store, identity, session, gkdks, clock, random, tell):
@@ -62,7 +62,7 @@ class Membership:
         self._clock = clock
         self._random = random
         self._tell = tell
-        self._unix = self._unix_at = 0  # the network's time in seconds, and when it was that
+        self._unix = self._unix_at = 0  # the network's time in seconds, and the clock's time of then
         self._assign_at = 0
         self.identity = identity
         self.gkdks = gkdks
@@ -73,29 +73,29 @@ class Membership:
             self.pn_alias, joined = cborlite.decode(record)
             for sg_id in joined:
                 group = self._load(sg_id)
-                if group is None:  # its record is lost: nothing is accepted by broadcast until a pull (SEC-04)
+                if group is None:  # its record is lost: no broadcast is accepted until a pull (SEC-04)
                     group = ServiceGroup(sg_id, KeyRing(n.PROTECTION_SEALED))
-                elif not group.joined:  # the power failed while we left
+                elif not group.joined:  # the power failed during a leave
                     continue
                 group.joined = True
                 self.groups[sg_id] = group
                 self.hint(group, clock.now())
 
     def by_alias(self, pn_alias, sg_alias):
-        """The group these aliases name, or None."""
+        """Return the ServiceGroup that these aliases name, or None."""
         for group in self.groups.values():
             if group.alias == sg_alias and pn_alias == self.pn_alias:
                 return group
         return None
 
     def unix_time(self, now):
-        """The network's time in seconds, 0 while unknown."""
+        """Return the network's time in Unix seconds, 0 while unknown."""
         return self._unix and self._unix + (now - self._unix_at) // 1000
 
     def hint(self, group, now, gap=None):
-        """Something says there may be a newer key: pull it, with jitter and not before the back-off ends (SEC-13).
+        """Schedule a pull, as there may be a newer key: with jitter, and not before the back-off ends (SEC-13).
 
-        `gap`: only so many ms after the last pull, for broadcasts that are ignored (SEC-09).
+        With `gap` it is due as soon as that many ms have passed since the last pull instead, without jitter (SEC-09).
         """
         jitter = 0
         if gap is None:
@@ -104,7 +104,7 @@ class Membership:
         group.pull_at = min(group.pull_at, max(now, group.pulled_at + gap) + jitter)
 
     def duty(self, now):
-        """The next thing to ask the PN GW for: (time, flow function without argument), or None."""
+        """Return the next request to the PN GW as (time, function without argument that returns its flow), or None."""
         self.gkdks.expire(now)
         duties = []
         if self.groups and not self.gkdks.newest:
@@ -118,11 +118,11 @@ class Membership:
     # What the PNE asks the PN GW
 
     def assign(self):
-        """Flow: ask the PN GW for a GKDK and store it (CPNS-GKM-03, -06, -23, -24)."""
+        """Ask the PN GW for a GKDK and store it (CPNS-GKM-03, -06, -23, -24). This is a flow."""
         self._assign_at = self._clock.now() + tuning.ASSIGN_INTERVAL
         try:
             answer = yield from self._ask(n.GKDK_ASSIGNMENT_REQUEST, {messages.SOFTWARE: tuning.SOFTWARE})
-        except NoSession:  # it may not have been heard
+        except NoSession:  # the request may not have arrived
             self._assign_at = self._clock.now() + limits.PULL_BACKOFF_MIN_S * 1000
             raise
         self.gkdks.put(answer[messages.GKDK], self._clock.now())
@@ -130,7 +130,7 @@ class Membership:
         self._tell("generation", {"generation": self.gkdks.newest})
 
     def enter(self, sg_id, protection=None):
-        """Flow -> ServiceGroup: join it or, with `protection`, create it. Raises CpnsError if refused, NoSession."""
+        """Join or, with `protection`, create a group; return its ServiceGroup (flow). Raises CpnsError, NoSession."""
         if sg_id not in self.groups and len(self.groups) >= tuning.GROUPS_MAX:
             raise TooMany("this board is a member of %d groups already" % tuning.GROUPS_MAX)
         if not self.gkdks.newest:
@@ -158,11 +158,11 @@ class Membership:
             self.groups[sg_id] = group
             self._save_directory()
         self._tell("joined", {"group": group, "floor": group.ring.floor})
-        self.hint(group, self._clock.now())  # a key that went out before the PN GW knew us does not come again
+        self.hint(group, self._clock.now())  # a key that was sent before the PN GW knew us is not repeated
         return group
 
     def pull(self, group):
-        """Flow: ask for the newest key of the group; after a refusal or silence the back-off goes on."""
+        """Ask for the newest key of the group (flow). After a refusal or silence the back-off goes on."""
         now = self._clock.now()
         group.pulled_at = now
         wait = max(2 * group.pull_wait, limits.PULL_BACKOFF_MIN_S * 1000)
@@ -190,7 +190,7 @@ class Membership:
         if messages.GROUP_KEY in answer:
             self._deliver(group, answer)
             if self.gkdks.newest:
-                group.confirm_at = self._clock.now()  # only the proof tells the PN GW that it has arrived (SEC-14)
+                group.confirm_at = self._clock.now()  # only the proof shows the PN GW that the key has arrived (SEC-14)
         else:
             group.ring.raise_floor(answer[messages.VERSION])
             self._save(group)
@@ -198,13 +198,13 @@ class Membership:
             self._rest(group)
 
     def leave(self, group):
-        """Flow: leave; the keys go, the floor stays (SEC-04)."""
+        """Leave the group (flow): its keys are wiped, its floor stays (SEC-04)."""
         yield from self._ask(n.LEAVE_REQUEST, {messages.SG_ID: group.id})
         self._forget(group, "left")
 
     def confirm(self, group):
-        """Flow: tell the PN GW that the key it broadcast is stored (CPNS-GKM-21, -37), with proof (SEC-14)."""
-        group.confirm_at = self._clock.now() + limits.RECONFIRM_INTERVAL_S * 1000  # again, if this gets lost
+        """Confirm the newest key to the PN GW (CPNS-GKM-21, -37), with proof (SEC-14). This is a flow."""
+        group.confirm_at = self._clock.now() + limits.RECONFIRM_INTERVAL_S * 1000  # repeat it if it gets lost
         version = group.version
         fields = self._delivered(group, version)
         yield from self._session.ask(CPNS, messages.encode(n.GROUP_KEY_DELIVERY_RESPONSE, fields))
@@ -212,10 +212,10 @@ class Membership:
         if group.version == version:
             group.confirm_at = None
 
-    # What the PN GW asks the PNE: parts, as `requests.py` has them
+    # What the PN GW asks the PNE: parts for the table of `requests.py`, each a flow
 
     def take_key(self, fields):
-        """Flow: a Group Key comes over the session."""
+        """Store a Group Key that came over the session; return the fields of the confirmation."""
         group = self._group(fields)
         self._learn(group, fields)
         self._deliver(group, fields)
@@ -223,26 +223,26 @@ class Membership:
         yield
 
     def take_delete(self, fields):
-        """Flow: a Service Group is deleted, or this PNE expelled from it."""
+        """Forget a Service Group that is deleted, or from which this PNE is expelled."""
         group = self._group(fields)
         self.delete(group, fields[messages.VERSION], messages.REASON in fields)
         return {messages.SG_ID: group.id}
         yield
 
     def take_gkdk(self, fields):
-        """Flow: the GKDK of another tree generation."""
+        """Store the GKDK of another tree generation."""
         self.gkdks.put(fields[messages.GKDK], self._clock.now(), fields[messages.GENERATION])
         self._tell("generation", {"generation": self.gkdks.newest})
         return {}
         yield
 
     def take_signing_key(self, fields):
-        """Flow: the broadcast signing key that follows, signed with the present one (SEC-18)."""
+        """Replace the broadcast signing key by the next one, which is signed with the present one (SEC-18)."""
         from device_agent.crypto.p256 import VerifyingKey
 
         identity, key, epoch = self.identity, fields[messages.SIGNING_KEY], fields[messages.SIGNING_EPOCH]
         if (key, epoch) == (identity.signing_key, identity.signing_epoch):
-            return {}  # the answer to the first one was lost
+            return {}  # repeated, because the first answer was lost
         if epoch != identity.signing_epoch + 1:
             raise Stale("the signing key's epoch is not the next one")
         names = cborlite.encode(["keycast/rollover/1", identity.pn_id])
@@ -253,10 +253,10 @@ class Membership:
         return {}
 
     def install(self, group, version, key, activation, reason, path, generation=0):
-        """Take in and store a key of an authentic delivery on any path; the one floor of the group decides (SEC-04).
+        """Store a key of an authentic delivery. The group has one floor for all paths, which decides (SEC-04).
 
-        Returns False for a key that is held already. Raises what KeyRing.install raises, OSError when the store does:
-        then nothing has changed.
+        Returns False for a key that is held already. Raises as KeyRing.install does, or OSError if the store
+        fails: then nothing has changed.
         """
         now = self._clock.now()
         before = group.ring.snapshot()
@@ -274,14 +274,14 @@ class Membership:
         return new
 
     def delete(self, group, version, expelled=False):
-        """The group is deleted for all, or for this PNE; `version` is its newest. Raises Stale below what is known."""
+        """Forget a group, deleted or `expelled`, with the newest `version`. Raises Stale if a newer one is known."""
         if version < (max(group.version, group.ring.floor or 0) if expelled else group.version):
             raise Stale("a newer version is known than the delete knows of")
         group.ring.raise_floor(version)
         self._forget(group, "expelled" if expelled else "deleted")
 
     def new_gateway(self):
-        """Another PN GW was paired: its tree and aliases are others; floors, keys and memberships stay."""
+        """Forget the tree and the aliases, as another PN GW was paired; floors, keys and memberships stay."""
         self.gkdks.clear()
         self.pn_alias = None
         self._assign_at = 0
@@ -294,7 +294,7 @@ class Membership:
             self.hint(group, now)
         self._save_directory()
 
-    # Parts of the above
+    # Parts of these
 
     def _group(self, fields):
         group = self.groups.get(fields[messages.SG_ID])
@@ -311,7 +311,7 @@ class Membership:
         if answer[messages.RESULT] != n.RESULT_SUCCESS:
             reason = answer.get(messages.ERROR_TEXT, "refused without reason")
             if answer.get(messages.ERROR) == n.ERROR_NO_SESSION:
-                raise NoSession(reason)  # of the PN GW with the Server: as good as none of ours
+                raise NoSession(reason)  # between PN GW and Server: the PN GW cannot serve us now
             for kind in errors.__dict__.values():
                 if getattr(kind, "code", None) == answer.get(messages.ERROR):
                     raise kind(reason)
@@ -352,11 +352,11 @@ class Membership:
         group.alias = fields.get(messages.SG_ALIAS, group.alias)
         group.leisure = min(fields.get(messages.LEISURE, group.leisure), tuning.LEISURE_MAX)
         unix, now = fields.get(messages.TIME, 0), self._clock.now()
-        if unix > self.unix_time(now):  # never back (SEC-05)
+        if unix > self.unix_time(now):  # never goes back (SEC-05)
             self._unix, self._unix_at = unix, now
 
     def _rest(self, group):
-        # Nothing to ask for until the daily pull, which boards make at different times (SEC-13)
+        # No request is due until the daily pull, which boards make at different times (SEC-13)
         spread = int.from_bytes(self._random(2), "big") * 3600000 >> 16
         group.pull_at = self._clock.now() + limits.PULL_AT_LEAST_EVERY_S * 1000 - spread
 
@@ -391,6 +391,6 @@ class Membership:
             raise NotAllowed("the record's place is taken by another Service Group's floor")
         group = ServiceGroup(sg_id, KeyRing.load(ring, self._clock.now() // 1000), alias, leisure)
         group.joined = joined is True
-        for receipt in later:  # records of before have none
+        for receipt in later:  # older records have none
             group.receipt = bytes(receipt)
         return group

@@ -1,7 +1,7 @@
 """OSCORE (RFC 8613) with AES-CCM-16-64-128 and HKDF-SHA-256: POST and its answers, no Observe, no ID context.
 
-Messages are (code, options, payload), as `coap.message` has them. Failures raise NotAuthentic, Stale or
-MalformedMessage; what the caller then answers stands in docs/protocol.md section 3.
+Messages are (code, options, payload), as in `coap.message`. Failures raise NotAuthentic, Stale or MalformedMessage;
+docs/protocol.md section 3 says how the caller then answers.
 """
 
 from cpns.cborlite import encode
@@ -12,9 +12,9 @@ from device_agent.coap.message import decode_body, encode_body, option
 from device_agent.cose import encrypt0_aad
 
 OSCORE, ECHO = 9, 252
-NUMBERS_STEP = 64  # one store write for so many messages (SEC-22)
-NUMBERS_MAX = 1 << 21  # hard stop of worn-out keys; sessions are renewed at half of it
-_CLASS_U = (3, 7, 35, 39)  # Uri-Host, Uri-Port, Proxy-Uri, Proxy-Scheme: the only ones that travel outside
+NUMBERS_STEP = 64  # messages for each write to the store (SEC-22)
+NUMBERS_MAX = 1 << 21  # the keys are used no further; sessions are renewed at half of it
+_CLASS_U = (3, 7, 35, 39)  # Uri-Host, Uri-Port, Proxy-Uri, Proxy-Scheme: the only ones outside of the encryption
 
 
 class WindowLost(Stale):
@@ -26,12 +26,12 @@ class WindowLost(Stale):
 
 
 class Context:
-    """One security context, both directions.
+    """One security context, for both directions.
 
-    `ceiling`: sequence numbers below it may have been used. `reserve(n)` must make n the stored ceiling, in all
-    copies, before it returns (SEC-22); it is called before the first number of each step of 64 is used, and when
-    it raises nothing is sent. `fresh` is True when the keys are new, so that no request can have been seen;
-    otherwise `echo`, 8 random octets drawn at boot, guards the first request (B.1.2).
+    Sequence numbers below `ceiling` may have been used. `reserve(n)` must make n the stored ceiling, in all copies,
+    before it returns (SEC-22); it is called before the first number of each step of 64 is used, and if it raises,
+    nothing is sent. `fresh` is True if the keys are new, so that no request can have been seen. Otherwise `echo`,
+    8 random octets drawn at boot, protects against a replay of the first request (B.1.2).
     """
 
     def __init__(self, secret, salt, sender_id, recipient_id, ceiling, reserve, fresh=False, echo=b""):
@@ -48,19 +48,19 @@ class Context:
         self._seen = 0  # bit i: number _top - i was received
 
     def protect_request(self, code, options, payload):
-        """-> (code, options, payload, request): what goes out, and what unprotect_response needs. Raises TooMany."""
+        """Return (code, options, payload, request); `unprotect_response` needs the `request`. Raises TooMany."""
         request = [self.sender_id, self._number(), False]
         options, payload = self._seal(request, code, options, payload, self.sender_id, request[1], 8)
         return 0x02, options, payload, request
 
     def unprotect_response(self, request, options, payload):
-        """-> (code, options, payload). A 4.01 with Echo wants the request again with that option."""
+        """Return (code, options, payload). After a 4.01 with Echo the caller repeats the request with that option."""
         number, _ = _parse(option(options, OSCORE))
         nonce = (self.sender_id, request[1]) if number is None else (self.recipient_id, number)
         return self._open(request, self._nonce(*nonce), options, payload)
 
     def unprotect_request(self, options, payload):
-        """-> (code, options, payload, request). Raises WindowLost, Stale for a replay, NotAuthentic."""
+        """Return (code, options, payload, request). Raises WindowLost, Stale for a replay, NotAuthentic."""
         number, kid = _parse(option(options, OSCORE))
         if number is None or kid != self.recipient_id:
             raise NotAuthentic("OSCORE: not for this context")
@@ -71,7 +71,7 @@ class Context:
         message = self._open(request, self._nonce(kid, number), options, payload)
         if top is None:
             if not self._echo or not equal(option(message[1], ECHO) or b"", self._echo):
-                request[2] = False  # perhaps a replay, whose number has served as a nonce
+                request[2] = False  # perhaps a replay, whose number was used as a nonce
                 raise WindowLost(request)
             self._top, self._seen = number, 0xFFFFFFFF
         elif number > top:
@@ -82,17 +82,17 @@ class Context:
         return code, options, payload, request
 
     def protect_response(self, request, code, options, payload):
-        """-> (code, options, payload). Raises TooMany, never for the first answer to a request."""
+        """Return (code, options, payload). Raises TooMany, but never for the first answer to a request."""
         kid, number, unused = request
         if unused:
-            request[2] = False  # the request's nonce serves one answer; others would repeat it
+            request[2] = False  # the request's nonce may be used for one answer only
             options, payload = self._seal(request, code, options, payload, kid, number, None)
         else:
             options, payload = self._seal(request, code, options, payload, self.sender_id, self._number(), 0)
         return 0x44, options, payload
 
     def challenge(self, request):
-        """-> (code, options, payload) of the protected 4.01 with Echo that answers a WindowLost."""
+        """Return (code, options, payload) of the protected 4.01 with Echo that answers a WindowLost."""
         return self.protect_response(request, 0x81, [(ECHO, self._echo)], b"")
 
     def _number(self):
@@ -106,7 +106,7 @@ class Context:
         return number
 
     def _seal(self, request, code, options, payload, piv_id, number, flags):
-        # flags of the OSCORE option: 8 tells the kid, 0 the number only, None nothing (the request's number counts)
+        # `flags` of the OSCORE option: 8 for kid and number, 0 for the number, None for neither (the request's counts)
         plain = bytes((code,)) + encode_body([pair for pair in options if pair[0] not in _CLASS_U], payload)
         header = b""
         if flags is not None:
@@ -124,19 +124,19 @@ class Context:
         return plain[0], inner + [pair for pair in options if pair[0] in _CLASS_U], payload
 
     def _nonce(self, piv_id, number):
-        # section 5.2: length and ID of who chose the number, the number, all XORed with the common IV
+        # section 5.2: length and ID of the end that chose the number, the number, all XORed with the common IV
         bits = len(piv_id) << 96 | int.from_bytes(piv_id, "big") << 40 | number
         return (bits ^ self._iv).to_bytes(13, "big")
 
 
 def kid_of(options):
-    """-> kid of a protected request's OSCORE option, to find the context by, or None. Raises MalformedMessage."""
+    """Return the kid of a request's OSCORE option, which names the context, or None. Raises MalformedMessage."""
     value = option(options, OSCORE)
     return None if value is None else _parse(value)[1]
 
 
 def _parse(value):
-    # OSCORE option (section 6.1) -> (Partial IV as a number or None, kid or None); a kid context is skipped.
+    # Return (Partial IV as a number or None, kid or None) of an OSCORE option (section 6.1); a kid context is skipped.
     if value is None:
         raise NotAuthentic("OSCORE: message is not protected")
     if not value:
@@ -160,5 +160,5 @@ def _piv(number):
 
 
 def _aad(request):
-    # section 5.4: version 1, AES-CCM-16-64-128, who asked, the request's number, no Class I options
+    # section 5.4: version 1, AES-CCM-16-64-128, the asking end, the request's number, no Class I options
     return encrypt0_aad(b"", encode([1, [10], request[0], _piv(request[1]), b""]))

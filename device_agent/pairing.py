@@ -1,7 +1,7 @@
-"""Pairing, the board's side (docs/protocol.md section 9, SEC-20): the board believes a gateway that knows its secret.
+"""The board's side of pairing (docs/protocol.md section 9, SEC-20): a board accepts a gateway that knows its secret.
 
-The gateway proves first, and both proofs are bound to this one EDHOC exchange: a relay or an impostor with keys of
-his own has another exporter output. Until then nothing of the peer is used and its session is no session of ours.
+The gateway proves it first. Both proofs are bound to this one EDHOC exchange: a relay or an impostor with other keys
+gets another exporter output. Before the proof nothing of the peer is used, and its session is not made the PNE's.
 """
 
 from cpns import messages
@@ -18,23 +18,23 @@ _BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 
 class WrongProof(NotAuthentic):
-    """The peer does not know the secret, or is not whom its credential names."""
+    """The peer does not know the secret, or does not have the name in its credential."""
 
 
 def shown(secret):
-    """The 16 characters to show for a secret of 10 octets (RFC 4648 section 6)."""
+    """Return the 16 characters to show to a person for a secret of 10 octets (base32, RFC 4648 section 6)."""
     number = int.from_bytes(secret, "big")
     return "".join([_BASE32[number >> shift & 31] for shift in range(75, -5, -5)])
 
 
 def pair(secret, identity, store, session, discovery, clock, forget):
-    """Flow: look for a gateway that proves to know `secret` (10 octets), prove it back, and pin it in `identity`.
+    """Find a gateway that proves to know `secret` (10 octets), prove the same to it, and pin it in `identity` (flow).
 
-    Before another gateway than the present one is pinned, `forget()` must wipe what the present one gave: a power cut
-    in between then finds a PNE that asks its old gateway for that once more, never one that mixes both. The gateway
-    may have let us in and its last answer be lost: so that request is repeated too, with every new try. A wrong proof
-    ends nothing: whoever gave it is not the one we wait for. When the five minutes are over, raises WrongProof if
-    there was one, else NoSession.
+    Before another gateway than the present one is pinned, `forget()` must wipe all state from the present one. After a
+    power cut in between, the PNE asks its old gateway for that state again; it never mixes both. The gateway may have
+    admitted the board and its last answer been lost: so that request is repeated with each new try. A wrong proof does
+    not end the search, as the right gateway may still answer. After five minutes it raises WrongProof if there was one,
+    otherwise NoSession.
     """
     deadline = clock.now() + tuning.PAIRING_WINDOW
     wrong = proved = None
@@ -48,7 +48,7 @@ def pair(secret, identity, store, session, discovery, clock, forget):
             except WrongProof as error:
                 wrong = error.reason
             except (CpnsError, NoSession):
-                pass  # not ready, not reachable, or not of ours: the window stays open
+                pass  # not ready, not reachable, or not for us: the window stays open
             if fresh:
                 proved = fresh
                 found = yield from _confirmed(session, proved)
@@ -69,11 +69,11 @@ def pair(secret, identity, store, session, discovery, clock, forget):
         yield tuning.PAIRING_PAUSE
     if wrong:
         raise WrongProof(wrong)
-    raise NoSession("nobody who knows the secret was found in time")
+    raise NoSession("no gateway that knows the secret was found")
 
 
 def _try(secret, identity, session, address, clock, patience):
-    # -> what is known once the gateway has proved itself, with the request that proves us
+    # Return the state after the proof of the gateway, with the fields of the request that proves us
     initiator, held = yield from session.handshake(clock.now(), address, True, patience)
     binding = initiator.export(EXPORTER_LABEL, b"", 32)
     fields = {messages.PNE_ID: identity.pne_id}

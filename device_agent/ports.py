@@ -1,31 +1,31 @@
-"""What the agent needs from the machine it runs on: five ports, given to it by the composition.
+"""The contracts of what the agent needs from its machine: five ports, which the composition passes to it.
 
-These classes state the contract; a port need not inherit from them. Boards fill them from `micropython/`,
-Linux from `device_agent/host/`, tests from plain Python objects.
+A port need not inherit from its class here. `micropython/` has the ports of boards, `device_agent/host/` those of
+Linux; tests use plain Python objects.
 """
 
 
 class Storage:
     """A small persistent map from names (1..15 ASCII characters, the limit of ESP32 NVS) to octets (at most 1,984).
 
-    Nothing is assumed about a write that a power cut interrupts: it may be absent, whole or torn, and writes since
-    the last `commit` may be lost one by one. `key_store.KeyStore` makes records from it that survive that.
+    A write that a power cut interrupts may be absent, whole or torn, and each write since the last `commit` may be
+    lost. `key_store.KeyStore` makes records that survive this.
     """
 
     def get(self, name):
-        """The octets last set under `name`, bytes or a memoryview of a buffer that is not used again, or None."""
+        """Return the octets last set under `name`, as bytes or a memoryview of a buffer of its own, or None."""
         raise NotImplementedError
 
     def set(self, name, octets):
-        """Write `octets` under `name`, over the old value where the medium allows. OSError when the medium fails."""
+        """Write `octets` under `name`, over the old value if possible. Raises OSError if the medium fails."""
         raise NotImplementedError
 
     def delete(self, name):
-        """Forget `name`; no error if it is not there."""
+        """Delete `name`, without an error if it is not there."""
         raise NotImplementedError
 
     def commit(self):
-        """Return only when every `set` and `delete` before has reached the medium."""
+        """Return when every earlier `set` and `delete` has reached the medium."""
         raise NotImplementedError
 
 
@@ -37,31 +37,31 @@ class Link:
     """
 
     def address(self, text):
-        """The address for a hint such as '192.168.1.10' or '192.168.1.10:5683'; ValueError for one of another link."""
+        """Return the address in a text such as '192.168.1.10' or '192.168.1.10:5683'. Raises ValueError if none."""
         raise NotImplementedError
 
     def text(self, address):
-        """What `address()` makes this address of; "" for one that is worth nothing later: loopback and link-local."""
+        """Return the text of an address, for `address()`; "" if it is of no use later: loopback and link-local."""
         raise NotImplementedError
 
     def up(self):
-        """True while there is a network to send into."""
+        """Return True while there is a network to send into."""
         raise NotImplementedError
 
     async def changed(self):
-        """Return, sooner or later, when `up()` has changed; a link that is always up never returns."""
+        """Wait until `up()` may have changed; the caller compares. A link that is always up never returns."""
         raise NotImplementedError
 
     def send(self, address, datagram):
-        """Send one datagram, best effort: never waits, a full queue or a dead network drops it."""
+        """Send one datagram, best effort: it never waits, and is lost if a queue is full or the network is down."""
         raise NotImplementedError
 
     def ask_all(self, datagram):
-        """Send one datagram to all who may be the PN GW, as `send` does; answers come to `recv`."""
+        """Send one datagram, as `send` does, to all peers that may be the PN GW. `recv` returns the answers."""
         raise NotImplementedError
 
     async def recv(self):
-        """The next datagram of one peer to this PNE: (address of the sender, octets). OSError while the link fails."""
+        """Return (address of the sender, octets) of the next datagram to this PNE. OSError while the link fails."""
         raise NotImplementedError
 
     def close(self):
@@ -70,17 +70,17 @@ class Link:
 
 
 class Medium:
-    """The broadcast plane, one to many: datagrams for everybody in reach. Heard also while no link is up.
+    """The broadcast plane, one to many: datagrams for every board in reach, received also while no link is up.
 
-    One object may be a link and a medium, and is then given to the agent as both.
+    One object may be both a link and a medium; the agent then gets it in both lists.
     """
 
     def air(self, datagram):
-        """Send one datagram to everybody, best effort, without waiting."""
+        """Send one datagram to all in reach, best effort, without waiting."""
         raise NotImplementedError
 
     async def hear(self):
-        """The next datagram that somebody sent to everybody: its octets. OSError while the medium fails."""
+        """Return the octets of the next datagram that was broadcast. Raises OSError while the medium fails."""
         raise NotImplementedError
 
     def close(self):
@@ -89,15 +89,15 @@ class Medium:
 
 
 class Clock:
-    """Time since some moment before the start; knows nothing of the calendar (SEC-05)."""
+    """The time since some moment before the start, without a calendar (SEC-05)."""
 
     def now(self):
-        """Milliseconds, an int that never goes back and never wraps."""
+        """Return milliseconds, an int that never goes back and never wraps."""
         raise NotImplementedError
 
 
 class Random:
-    """A callable: `random(n)` gives n octets of the machine's generator; `entropy.Entropy` hardens it (SEC-17)."""
+    """A callable: `random(n)` returns n octets of the machine's generator, which `entropy` hardens (SEC-17)."""
 
     def __call__(self, n):
         raise NotImplementedError

@@ -1,8 +1,8 @@
-"""The record a board gets at provisioning: who it is, and which gateway it belongs to.
+"""The record that a board gets at provisioning: its identity, and the gateway that it belongs to.
 
 CBOR array `[1, PNE ID, private key (32), own CCS, gateway ID, gateway CCS, signing key (64), signing epoch, PN ID,
 gateway address hint]`. A board that is still to be paired (docs/protocol.md section 9) has empty values from the
-gateway ID on. Kept under `RECORD` by `key_store.KeyStore`; tools on the host call `pack`, the board `parse`.
+gateway ID on. The key store keeps it under `RECORD`; tools on the host call `pack`, the board calls `parse`.
 """
 
 from cpns import cborlite, tuning
@@ -26,7 +26,7 @@ def _credential(ccs, entity_id):
 
 
 class Provisioning:
-    """Identity and gateway of one board; attributes as in the record. `repr` shows no key."""
+    """The identity and the gateway of one board, with the fields of the record as attributes. `repr` shows no key."""
 
     def __init__(
         self,
@@ -68,11 +68,11 @@ class Provisioning:
 
     @property
     def paired(self):
-        """True when the board knows its gateway."""
+        """True if the board knows its gateway."""
         return bool(self.gateway_id)
 
     def pack(self):
-        """The record as octets, for `parse`."""
+        """Return the record as octets, for `parse`."""
         return cborlite.encode(
             [
                 FORMAT,
@@ -89,7 +89,7 @@ class Provisioning:
         )
 
     def change(self, store, **fields):
-        """Set attributes and store the record in `store`, a KeyStore; when that fails, nothing has changed."""
+        """Set attributes and store the record in `store`, a KeyStore. If that raises, nothing has changed."""
         old = {name: getattr(self, name) for name in fields}
         try:
             for name, value in fields.items():
@@ -109,7 +109,7 @@ _TYPES = (int, str, bytes, bytes, str, bytes, bytes, int, str, str)
 
 
 def parse(octets):
-    """Provisioning from the record; MalformedMessage if anything in it is not as it must be."""
+    """Return the Provisioning in a record. Raises MalformedMessage if any part of it is wrong."""
     value = cborlite.decode(octets)
     if not isinstance(value, list) or len(value) != len(_TYPES) or value[0] != FORMAT:
         raise MalformedMessage("not a provisioning record of this format")

@@ -1,10 +1,10 @@
-"""What the PN GW may ask this PNE: a table from path to resource, and at `cpns` one from message code to part.
+"""The requests of the PN GW: a table from path to resource, and for `cpns` one from message code to part.
 
-A resource is a function of the options and the body of a verified request; it returns a flow (`session.py`) whose value
-is (CoAP code, options, body) of the answer. What its bodies look like, how long they may be and whether they travel in
-blocks (`coap/blocks.py`) is its own affair.
+A resource is a function of the options and the body of a verified request. It returns a flow (`device_agent`) whose
+value is (CoAP code, options, body) of the answer. The resource itself decides on the form and the longest size of its
+bodies, and whether they travel in blocks (`coap/blocks.py`).
 
-A part is a function of the fields of a message; it returns a flow whose value is the fields of the answer, without its
+A part is a function of the fields of a message. It returns a flow whose value is the fields of the answer, without its
 Result. A CpnsError that this flow raises is answered with Result `2`; one that the function raises itself, with 4.03.
 """
 
@@ -14,14 +14,14 @@ from cpns.errors import CpnsError, MalformedMessage, NotAllowed
 from device_agent.coap import message as coap
 from device_agent.session import BAD_REQUEST, CHANGED, FORBIDDEN, NOT_FOUND, POST
 
-# The options with which the PN GW is asked for the same resource
+# The options of a request to the PN GW for the same resource
 CPNS = ((coap.URI_PATH, b"cpns"), (coap.CONTENT_FORMAT, bytes((n.CONTENT_CBOR,))))
 
 
 class Requests:
-    """`resources` by path and `parts` by message code. A module that serves a further one puts its function in.
+    """The tables `resources`, by path, and `parts`, by message code. A module may add its function to either.
 
-    `tell(name, values)` is told "refused" of a message that was answered with Result `2`.
+    `tell("refused", values)` is called for a message that is answered with Result `2`.
     """
 
     def __init__(self, membership, tell):
@@ -35,7 +35,7 @@ class Requests:
         }
 
     def answer(self, code, options, octets):
-        """Flow -> (CoAP code, options, body) of the answer to a verified request. Raises OSError."""
+        """Return (CoAP code, options, body) of the answer to a verified request, as a flow. Raises OSError."""
         resource = self.resources.get(coap.path(options))
         if resource is None or code != POST:
             return NOT_FOUND, (), b""

@@ -1,13 +1,13 @@
-"""The secure session PNE - PN GW (CPNS-GKM-50): EDHOC makes it, OSCORE is it. Pure: the agent moves the datagrams.
+"""The secure session of PNE and PN GW (CPNS-GKM-50): EDHOC sets it up, OSCORE protects its messages. It does no I/O.
 
-Long work is a *flow*: a generator that yields
+A flow (`device_agent`) is a generator; the agent resumes it with `send`. It yields
 
-    None                                             let others run, send(None) to go on
-    an int                                           the same after so many ms
-    (address, code, options, payload, timeout ms)    one CoAP request; send() it the coap Message or None
-    (None, code, options, payload, timeout ms)       the same to everybody; send() it a list of (address, Message)
+    None                                             to let other tasks run; it is sent None
+    an int                                           to wait that many ms; it is sent None
+    (address, code, options, payload, timeout ms)    to ask one peer by CoAP; it is sent the coap Message or None
+    (None, code, options, payload, timeout ms)       to ask all peers; it is sent a list of (address, Message)
 
-and returns its value. Two contexts may live at a time: the established one, which is in the store, and a candidate
+and returns its value. Two contexts may exist at a time: the established one, which is in the store, and a candidate
 from a new handshake, which replaces it only when it has verified a message (SEC-21). A candidate needs no record:
 a power cut loses its keys and its sender numbers together.
 """
@@ -36,7 +36,7 @@ class NoSession(OSError):
 
 
 def unload(name):
-    """Give the heap of a module back that is needed seldom; only where heap is scarce, later imports load it anew."""
+    """Free the heap of a module that is seldom needed, on MicroPython only; a later import loads it anew."""
     if sys.implementation.name == "micropython" and name in sys.modules:
         del sys.modules[name]
         package, _, module = name.rpartition(".")
@@ -45,12 +45,12 @@ def unload(name):
 
 
 class _Held:
-    """An OSCORE context with what the store must know of it: keys and the ceiling of used sender numbers (SEC-22)."""
+    """An OSCORE context with its state in the store: keys, and the ceiling of used sender numbers (SEC-22)."""
 
     def __init__(self, store, keys, ceiling, stored, random):
         self.keys = keys  # secret, salt, sender ID, recipient ID
         self.ceiling = ceiling
-        self.challenges = 0  # that were answered: each takes a sender number, and these take the flash
+        self.challenges = 0  # WindowLost that were answered: each uses a sender number, and these wear the flash
         self._store = store
         self._stored = stored
         self.oscore = oscore.Context(*keys, ceiling, self.reserve, fresh=not stored, echo=random(8))
@@ -68,7 +68,7 @@ class _Held:
 
 
 class Session:
-    """`store` KeyStore, `identity` Provisioning, `random(n)`. `address` of the PN GW is set by discovery or traffic."""
+    """The session. `store` is a KeyStore, `identity` a Provisioning; `address` is that of the PN GW, or None."""
 
     def __init__(self, store, identity, random):
         self._store = store
@@ -78,7 +78,7 @@ class Session:
         self._born = self._wait = self.retry_at = self._tried_at = 0
         self._doubt = 0  # unanswered or refused requests since the last verified message
         self.address = None
-        self.patience = tuning.EXCHANGE_TIMEOUT  # ms, shorter while nobody has answered at `address`
+        self.patience = tuning.EXCHANGE_TIMEOUT  # ms, shorter while no answer came from `address`
         self.silent = False  # the last request got no answer: the PN GW may be elsewhere
         self.reached = False  # a request to `address` was answered
         record = store.load(RECORD)
@@ -88,11 +88,11 @@ class Session:
 
     @property
     def up(self):
-        """True when a request can be protected and the PN GW's address is known."""
+        """True if a request can be protected and the PN GW's address is known."""
         return self.address is not None and (self._candidate or self._live) is not None
 
     def wants_handshake(self, now):
-        """True when a new handshake is due, at `retry_at`: there is no session, or a doubtful, old or worn one."""
+        """Return True if a new handshake is due, at `retry_at`: there is no session, or a doubtful, old or worn one."""
         live = self._live
         return self._candidate is None and (
             live is None
@@ -102,31 +102,31 @@ class Session:
         )
 
     def back_off(self, now):
-        """An attempt to reach the PN GW begins; the next one waits, longer each time until a message is verified."""
+        """Begin an attempt to reach the PN GW: set `retry_at`, later each time until a message is verified."""
         self._tried_at = now
         self._wait = min(max(2 * self._wait, tuning.HANDSHAKE_BACKOFF_MIN), tuning.HANDSHAKE_BACKOFF_MAX)
         self.retry_at = now + self._wait + self._wait * self._random(1)[0] // 1024
 
     def network_lost(self):
-        """There is no network any more; in the next one the PN GW may have another address."""
+        """Note that the network is gone; in the next one the PN GW may have another address."""
         self.silent, self.reached = True, False
 
     def try_again(self, now):
-        """The network is back: what failed without it says nothing about the PN GW."""
+        """Try again soon, as the network is back; failures without it say nothing about the PN GW."""
         self._wait = 0
         self.retry_at = min(self.retry_at, max(now, self._tried_at + tuning.HANDSHAKE_BACKOFF_MIN))
 
     def resume(self, address, patience):
-        """Go on with the session of before at `address`, with `patience` ms for the first answer from there."""
+        """Use the session at `address`, and wait `patience` ms for the first answer from there."""
         self.address, self.patience = address, patience
         self.silent = self.reached = False
 
     def handshake(self, now, address, pairing=False, patience=tuning.EDHOC_TIMEOUT):
-        """Flow: one EDHOC handshake as initiator with `address`; a candidate context is left behind.
+        """Do one EDHOC handshake as initiator with `address`, which makes a candidate context. This is a flow.
 
-        `patience`: ms for the answer to message_1.
-        `pairing`: with a peer that is not known yet, credentials by value. Then nothing is left behind, and the value
-        is (initiator, context for `ask` and `adopt`). Raises CpnsError when the responder is not the pinned PN GW,
+        The answer to message_1 may take `patience` ms.
+        If `pairing`, the peer is not known yet and credentials are sent by value. Then no candidate is made, and the
+        value is (initiator, context for `ask` and `adopt`). Raises CpnsError if the responder is not the pinned PN GW,
         NoSession without an answer; the live session stays as it was.
         """
         from device_agent import edhoc
@@ -164,20 +164,20 @@ class Session:
         return answer.payload
 
     def forget(self):
-        """Another PN GW takes over: no request of the old one is answered from here on, nor after a restart."""
+        """Forget the session, as another PN GW takes over: those of the old one are refused, also after a restart."""
         self._store.erase(RECORD)
         self._live = self._candidate = self.address = None
 
     def adopt(self, held, now, address):
-        """Make the context of a pairing that succeeded the only one."""
+        """Make `held`, the context of a pairing that succeeded, the only one."""
         self._candidate, self._candidate_born = held, now
         self.resume(address, tuning.EXCHANGE_TIMEOUT)
         self._verified(held)
 
     def ask(self, options, octets, held=None, address=None):
-        """Flow: ask the PN GW, or the peer of a pairing, for what `options` name -> (options, body) of its answer.
+        """Ask the PN GW, or the peer of a pairing, for what `options` name; return (options, body) of its answer.
 
-        Raises NoSession without an answer; NotAllowed or MalformedMessage when the PN GW answers 4.03 or 4.00.
+        Raises NoSession without an answer, NotAllowed or MalformedMessage for 4.03 or 4.00. This is a flow.
         """
         held = held or self._candidate or self._live
         address = address or self.address
@@ -188,8 +188,8 @@ class Session:
             code, outer, payload, request = held.oscore.protect_request(POST, asked, octets)
             answer = yield (address, code, outer, payload, self.patience)
             if answer is None or coap.option(answer.options, _OSCORE) is None:
-                # Not protected, so only a hint: whoever can send may have sent it. Two hints cause a handshake.
-                # Silence where nobody ever answered speaks against the address only.
+                # An answer that is not protected is only a hint, as any peer can send it. Two hints cause a handshake.
+                # Silence from an address that never answered counts against the address only.
                 self.silent = answer is None
                 if self.reached or answer:
                     self._doubt += 1
@@ -217,19 +217,19 @@ class Session:
         raise NoSession("the gateway cannot answer now")
 
     def refusal(self, message):
-        """-> (code, options, payload) of the CoAP reply to a request under no session of ours; None if it may be."""
+        """Return (code, options, payload) to refuse a request under no session of ours; None if it may be under one."""
         try:
             return None if self._held_for(message) else (UNAUTHORIZED, (), b"")
         except CpnsError:
             return BAD_REQUEST, (), b""
 
     def unprotect(self, message, address):
-        """A CoAP request came in -> (answer, request).
+        """Verify a CoAP request that came in and return (answer, request).
 
-        `request` is what was protected, as (code, options, payload), and `answer` a function that makes the arguments
-        of the CoAP reply from such three of ours; or `request` is None and `answer` is the reply already, or None: a
-        replay, and what might be one once too often, is dropped (SEC-27). No CpnsError (SEC-21); OSError when the
-        store fails.
+        `request` is its protected (code, options, payload). `answer(code, options, payload)` protects our answer and
+        returns the arguments of the CoAP reply. Or `request` is None, and `answer` is the reply itself, or None if
+        there is none: replays are dropped, and after too many challenges also what may be one (SEC-27). It raises no
+        CpnsError (SEC-21), but OSError if the store fails.
         """
         try:
             held = self._held_for(message)
@@ -259,7 +259,7 @@ class Session:
 
     def _verified(self, held):
         if held not in (self._candidate, self._live):
-            return  # a pairing's
+            return  # the context of a pairing
         self._doubt = self._wait = 0
         self.silent, self.reached, self.patience = False, True, tuning.EXCHANGE_TIMEOUT
         if held is self._candidate:

@@ -1,31 +1,31 @@
-"""The application of a board: a module `app` with `async def main(node)` (`device_agent.api.Node`) and, if it wants,
-`on_event(name, values)`.
+"""The application of a board: a module `app` with `async def main(node)`, with a `device_agent.api.Node`, and
+optionally `on_event(name, values)`.
 
-What it raises is printed, with its traceback, and neither the agent nor the keys go down with it: it is started again
-after half a minute, then after longer. What it started before, tasks and callbacks, is its own affair.
+An exception of the application is printed with its traceback, and the agent goes on. The application is started again
+after half a minute, later after longer pauses. Tasks and callbacks that it had started are not stopped.
 """
 
 import sys
 
 PAUSE_MIN_S = 30
 PAUSE_MAX_S = 3600
-_LONGER = 4  # times: an application that only joins and fails stays below the joins that a gateway takes in an hour
+_LONGER = 4  # times: an application that only joins and fails stays below the joins that a gateway accepts in an hour
 
 
 class Application:
-    """The module `app`, imported when it is first run."""
+    """The module `app`, which is imported when it is first run."""
 
     def __init__(self):
         self._module = None
 
     def on_event(self, name, values):
-        """Hand on what the node tells, if the application wants to know."""
+        """Pass an event of the node on to the application, if that has `on_event`."""
         listener = getattr(self._module, "on_event", None)
         if listener:
             listener(name, values)
 
     async def keep_running(self, node):
-        """Run it until it returns, as often as that takes. Ends at once where there is none."""
+        """Run the application until it returns, and again after each exception. Returns at once if there is none."""
         import asyncio
 
         from device_agent.api import show
@@ -38,7 +38,7 @@ class Application:
                 if self._module:
                     await self._module.main(node)
                 return
-            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it is, it is the application's
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - any error of the application
                 show(error)
                 print("the application is started again in", pause, "s; the node goes on")
             await asyncio.sleep(pause)
@@ -46,10 +46,10 @@ class Application:
 
 
 def _load():
-    # the module, False where there is none
-    sys.modules.pop("app", None)  # what is left of one that failed halfway
+    # Return the module, or False if there is none
+    sys.modules.pop("app", None)  # the rest of an import that failed halfway
     try:
-        import app  # pyright: ignore[reportMissingImports] - of whoever uses the board
+        import app  # pyright: ignore[reportMissingImports] - is on boards only
     except ImportError as error:
         if "'app'" not in str(error):
             raise

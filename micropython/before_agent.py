@@ -1,4 +1,4 @@
-"""What boards that are VAL clients do with the whole heap before the agent is loaded; then they start anew."""
+"""The work that a board with a VAL client does with the whole heap before the agent is loaded, and its restart."""
 
 import gc
 import os
@@ -8,7 +8,7 @@ FOLDER = getattr(os, "getenv", lambda name: None)("BOARD_VAL_CLIENT") or "/val/"
 
 
 def run():
-    """Open Key Messages that wait, and make the caches that are missing."""
+    """Open the Key Message that waits and make missing caches; then reset the board if anything was done."""
     import machine
     from nvs_store import NvsStore
 
@@ -20,7 +20,7 @@ def run():
         os.mkdir(FOLDER[:-1])
     if not whole_heap.waiting(store, FOLDER):
         return
-    gc.threshold(-1)  # nothing that stays is made: collect only when the heap is full
+    gc.threshold(-1)  # no object that stays is made, so garbage is collected only when the heap is full
 
     def progress(number, percent):
         print("key cache of period", number, percent, "%")

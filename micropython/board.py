@@ -1,9 +1,9 @@
-"""The composition of a board: radio first, then the application's memory, then the agent (SEC-17).
+"""The composition of a board: first the radio, then the memory held back for it, then agent and application (SEC-17).
 
 Wi-Fi takes its memory out of what the Python heap has left, and the generator of random numbers is only good while a
-radio is on: so the radio is switched on, and memory held back for it, before anything large is imported.
+radio is on. So the radio is switched on, and memory held back for it, before large modules are imported.
 
-The application is `application.py`'s. Without one the board keeps the groups it is a member of.
+`application.py` runs the application. Without one the board stays a member of its groups.
 """
 
 import gc
@@ -15,16 +15,16 @@ from radio_memory import memory
 station = wifi.Station()
 station.switch_on()
 gc.collect()
-gc.threshold(4096)  # octets: what stays lies close together, or no kilobyte in one piece is left in a small heap
+gc.threshold(4096)  # octets; fewer scattered objects, so that a small heap keeps a kilobyte in one piece
 
 try:
-    import before_agent  # pyright: ignore[reportMissingImports]  # noqa: F401 - only boards with such work have it
+    import before_agent  # pyright: ignore[reportMissingImports]  # noqa: F401 - only boards with a VAL client have it
 except ImportError as error:
     if "'before_agent'" not in str(error):
         raise
 memory.hold()
 
-# An import within an import within an import eats the C stack (16 KB on an ESP32): what lies deep comes first.
+# Each import within an import takes C stack, of which an ESP32 has 16 KB: so the deepest modules come first.
 for deep in ("cpns.broadcast_encryption.wrapping", "cpns.broadcast_object", "device_agent.session"):
     __import__(deep)
 
@@ -41,16 +41,16 @@ from device_agent.api import Node
 from device_agent.clock import Clock
 from device_agent.links.udp import UdpLink
 
-WATCHDOG_MS = 30000  # a loop that stands still starts the board anew; between two turns it computes for a hundredth
-CHECK_MS = 1000  # of the machine: the watchdog is fed, the radio's memory looked at
+WATCHDOG_MS = 30000  # a loop that stands still resets the board; a turn of the loop takes a hundredth of this
+CHECK_MS = 1000  # between two times that the watchdog is fed and the radio's memory checked
 NETWORK_CHECK_MS = 200
-FAILING_POLL_MS = 1000  # a poll that fails again so soon after one that did
-FAILING_POLLS_MAX = 50  # in a row; then the board starts anew
-PANIC_DELAY_MS = 2000  # time to read a traceback, or to break into the REPL, before the board starts anew
+FAILING_POLL_MS = 1000  # failures of polls that follow each other faster are counted as one row
+FAILING_POLLS_MAX = 50  # in a row; then the board resets
+PANIC_DELAY_MS = 2000  # time to read a traceback, or to break into the REPL, before the board resets
 
 
 class StationLink(UdpLink):
-    """UDP on whatever address the station has; broadcasts go to the network it is on at this moment."""
+    """UDP on the station's address, whichever it has; broadcasts go to the network that it is in at the moment."""
 
     def __init__(self):
         super().__init__("0.0.0.0", "255.255.255.255", hear="0.0.0.0")
@@ -66,21 +66,21 @@ class StationLink(UdpLink):
 
 
 def run():
-    """Run until the power goes; an error of the agent is printed and the board starts anew."""
+    """Run the board without end. An error of the agent is printed, and the board resets."""
     gc.collect()
     try:
         _serve()
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # noqa: BLE001 - a board has nobody else to tell
+    except BaseException as error:  # noqa: BLE001 - no caller could handle it
         sys.print_exception(error)
         time.sleep_ms(PANIC_DELAY_MS)
         machine.reset()
 
 
 def _serve():
-    # The loop polls its sockets, which fails (EIO) where the system has no memory for that: no error of a task, and
-    # these go on when there is some again.
+    # The loop polls its sockets, which fails (EIO) while the system has no memory for that. This is no error of a task,
+    # and tasks go on when there is memory again.
     ended = []
 
     async def main():

@@ -1,4 +1,4 @@
-"""What a board runs at boot. MicroPython looks for this name and wants source; everything else is .mpy."""
+"""The file that MicroPython runs at boot, by this name. It must be source; all other modules are .mpy."""
 
 import board
 

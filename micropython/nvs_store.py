@@ -1,15 +1,15 @@
-"""`ports.Storage` over the ESP32's NVS (CPNS-GKM-77); `device_agent/key_store.py` makes it survive power cuts."""
+"""The `ports.Storage` in the ESP32's NVS (CPNS-GKM-77); `device_agent/key_store.py` makes it survive power cuts."""
 
 import esp32
 
 NAMESPACE = "keycast"
 _NOT_FOUND = -0x1102
 _INVALID_LENGTH = -0x110C
-_READS = (256, 1152, 1984)  # octets; most records fit the first, a GKDK of 1,024 slots the second, all the last
+_READS = (256, 1152, 1984)  # octets; enough for most records, for a GKDK of 1,024 slots, for all
 
 
 class NvsStore:
-    """Names of 1..15 ASCII characters, values of at most 1,984 octets. OSError when the flash fails or is full."""
+    """Values of at most 1,984 octets under names of 1..15 ASCII characters. OSError if the flash fails or is full."""
 
     def __init__(self):
         self._nvs = esp32.NVS(NAMESPACE)
@@ -18,7 +18,7 @@ class NvsStore:
         for size in _READS:
             buffer = bytearray(size)
             try:
-                return memoryview(buffer)[: self._nvs.get_blob(name, buffer)]  # large ones are copied where needed
+                return memoryview(buffer)[: self._nvs.get_blob(name, buffer)]  # copied by the caller if need be
             except OSError as error:
                 if error.errno == _NOT_FOUND:
                     return None

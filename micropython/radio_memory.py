@@ -1,25 +1,25 @@
 """Memory for the radio, held back from the Python heap until the radio needs it.
 
 On an ESP32 without PSRAM the Python heap grows out of the memory in which Wi-Fi makes its buffers, and when it grows it
-takes the largest block there is: then nothing is received any more. So a part of that memory is held before anything
-large is imported, and given back when the largest block left to the radio gets small: the heap has grown beside it.
+takes the largest block there is: then nothing is received any more. So a part of that memory is held before large
+modules are imported, and released when the largest block left to the radio gets small: the heap has grown beside it.
 
-What is held is the receive buffer of a UART that nobody uses. Its TX pin is at rest again at once. An application that
-wants that very UART takes it, and the memory with it.
+The memory is held as the receive buffer of an unused UART. Its TX pin is made an input again at once. An application
+that uses the same UART takes it over, and the memory with it.
 """
 
 HOLD = 16384  # octets
-NEEDED = 8192  # the least that is left to the radio in one piece while HOLD is held
+NEEDED = 8192  # octets in one piece that the radio must have left while HOLD is held
 ALARM = 4096  # octets in one piece; below it datagrams are lost
-_PLENTY = 262144  # octets: more than that has no ESP32 without PSRAM
-_BAUD = 57603  # whose UART it is can be told by it
-# UART: (tx, rx), as the firmware has them by default. The first there is: the pins of UART 1 are the flash's on some
-# ESP32 modules, those of UART 2 the PSRAM's on others, which are left alone.
+_PLENTY = 262144  # octets: no ESP32 without PSRAM has more
+_BAUD = 57603  # an odd rate, which tells our use of the UART from others
+# (UART, tx, rx), with the firmware's default pins. The first UART that exists is used. UART 1 shares its pins with the
+# flash on some ESP32 modules, UART 2 with the PSRAM on others, where no memory is held.
 _UARTS = ((2, 17, 16), (1, 10, 9))
 
 
 def largest():
-    """Octets of the largest block that Wi-Fi could have now; None where the firmware does not tell."""
+    """Return the octets of the largest block that Wi-Fi could have now, or None if the firmware does not tell."""
     try:
         import esp32
 
@@ -29,7 +29,7 @@ def largest():
 
 
 class RadioMemory:
-    """`lowest`: octets of the smallest "largest block" seen while nothing was held, None before or if it is unknown."""
+    """Memory held back. `lowest` is the smallest "largest block" seen, in octets, while none was held, or None."""
 
     def __init__(self):
         self.lowest = None
@@ -42,7 +42,7 @@ class RadioMemory:
         return self._uart is not None
 
     def hold(self):
-        """Hold HOLD octets back, unless the board has plenty, or no UART or no way to watch the memory."""
+        """Hold HOLD octets back, unless memory is plenty, too little or unknown, or there is no free UART."""
         left = largest()
         if left is None or not HOLD + NEEDED < left < _PLENTY:
             return
@@ -51,20 +51,20 @@ class RadioMemory:
         for number, tx, rx in _UARTS:
             try:
                 uart = machine.UART(number, _BAUD, tx=tx, rx=rx, rxbuf=HOLD)
-            except (AttributeError, OSError, ValueError):  # there is none, or it is of a kind that takes no such pins
+            except (AttributeError, OSError, ValueError):  # there is no such UART, or it cannot use these pins
                 continue
-            machine.Pin(tx, machine.Pin.IN)  # a UART's TX drives its pin, and something may be connected
+            machine.Pin(tx, machine.Pin.IN)  # a UART drives its TX pin, and a device may be connected to it
             self._uart, self._taken = uart, str(uart)
             return
 
     def release(self):
-        """Give back what is held."""
+        """Release the memory that is held."""
         uart, self._uart = self._uart, None
-        if uart and str(uart) == self._taken:  # else an application has made it its own
+        if uart and str(uart) == self._taken:  # otherwise an application has taken the UART over
             uart.deinit()
 
     def check(self):
-        """Look at what the radio has: give back what is held when it gets short, and say when that was not enough."""
+        """Release the memory if the radio gets short of it, and print a line if that was not enough."""
         left = largest()
         if left is None:
             return

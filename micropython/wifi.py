@@ -1,7 +1,7 @@
-"""The board's Wi-Fi station: switched on first and kept connected. Modem sleep stays as the firmware has it: a
-broadcast waits in the access point for the next beacon, some 0.1 to 0.3 s.
+"""The Wi-Fi station of a board, which is switched on first and kept connected. Modem sleep is as the firmware sets it:
+a broadcast waits in the access point for the next beacon, some 0.1 to 0.3 s.
 
-The access point's name and password are in the record `wifi` of the key store: CBOR `[1, name, password]`.
+The record `wifi` of the key store has the access point's name and password: CBOR `[1, name, password]`.
 """
 
 import network
@@ -15,19 +15,19 @@ CHECK_MS = 1000
 
 
 class Station:
-    """The one station interface of the board; not connected before `keep_connected` runs."""
+    """The one station interface of the board. It is not connected before `keep_connected` runs."""
 
     def __init__(self):
         self._wlan = network.WLAN(network.STA_IF)
         self._name = self._password = None
-        self.connects = 0  # how often a connection was made since the start
+        self.connects = 0  # number of connections made since the start
 
     def switch_on(self):
-        """Power the radio; takes its memory now."""
+        """Power the radio, which allocates its memory at once."""
         self._wlan.active(True)
 
     def load(self, store):
-        """Read the access point's name and password from `store` (a ports.Storage); without them: no connection."""
+        """Read the access point's name and password, if any, from `store`, a ports.Storage. Raises ValueError."""
         from cpns import cborlite
         from device_agent.key_store import KeyStore
 
@@ -38,11 +38,11 @@ class Station:
                 raise ValueError("the wifi record has an unknown format")
 
     def connected(self):
-        """True while the station has an address in a network."""
+        """Return True while the station has an address in a network."""
         return self._wlan.isconnected()
 
     def broadcast_address(self):
-        """The directed broadcast address of the network, or None while not connected."""
+        """Return the directed broadcast address of the network, or None while not connected."""
         if not self._wlan.isconnected():
             return None
         from device_agent.links.udp import directed_broadcast
@@ -53,7 +53,7 @@ class Station:
         """Connect, and connect again whenever the connection is lost, with growing pauses. Never returns."""
         import asyncio
 
-        self._wlan.config(reconnects=0)  # the driver's own tries would refuse ours
+        self._wlan.config(reconnects=0)  # the driver's own tries would make ours fail
         pause = RETRY_MIN_MS
         while True:
             if self._name is None:
@@ -68,7 +68,7 @@ class Station:
                 pause = min(2 * pause, RETRY_MAX_MS)
 
     async def _connect(self, sleep_ms):
-        # True if the connection came about in CONNECT_MS
+        # Return True if the connection was made within CONNECT_MS
         try:
             self._wlan.connect(self._name, self._password)
             for _ in range(CONNECT_MS // 100):
@@ -77,7 +77,7 @@ class Station:
                 await sleep_ms(100)
             self._wlan.disconnect()
         except OSError:
-            # the driver is between two states: the next try finds it at rest
+            # the driver is between two states; switching it off and on resets it for the next try
             self._wlan.active(False)
             self._wlan.active(True)
         return False

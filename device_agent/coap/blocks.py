@@ -1,7 +1,7 @@
-"""Bodies in blocks (RFC 7959) inside OSCORE, of resources that have them; only boards with such a resource load this.
+"""Block-wise transfer of bodies (RFC 7959) inside OSCORE. Only boards that have a resource with blocks load this.
 
-A block has 16 << exponent octets, 1,024 at most; an answer comes in blocks as small as those of its request. A board
-has room for one transfer of a resource at a time: another one ends it.
+A block has 16 << exponent octets, 1,024 at most. The blocks of an answer are as small as those of its request. A board
+has room for one transfer of a resource at a time: another transfer ends it.
 """
 
 from cpns.errors import MalformedMessage, TooMany
@@ -13,10 +13,10 @@ _CHANGED, _CONTINUE, _TOO_LARGE, _UNSUPPORTED_FORMAT = 0x44, 0x5F, 0x8D, 0x8F
 
 
 class Blocks:
-    """A resource whose bodies travel in blocks; its `answer` is what the table of `requests.py` has.
+    """A resource whose bodies travel in blocks. Its `answer` goes into the table of resources in `requests.py`.
 
-    `handle(body)` is a flow whose value is the body of the answer. Either has at most `size` octets, in the content
-    format `kind`, a number below 256. `exponent` is that of the largest blocks.
+    `handle(body)` returns a flow whose value is the body of the answer. A body that comes in has at most `size` octets.
+    Both are in the content format `kind`, a number below 256. `exponent` is that of the largest blocks.
     """
 
     def __init__(self, handle, kind, size, exponent=EXPONENT_MAX):
@@ -25,10 +25,10 @@ class Blocks:
         self._size = size
         self._exponent = exponent
         self._tag = None  # Request-Tag of the transfer
-        self._asked = self._answer = b""  # what has come of the request, what the answer is
+        self._asked = self._answer = b""  # body of the request as far as it came, body of the answer
 
     def answer(self, options, octets):
-        """Flow -> (CoAP code, options, body). MalformedMessage for a block out of order; what `handle` raises."""
+        """Return (CoAP code, options, body) as a flow. Raises MalformedMessage for a wrong block, or as `handle`."""
         if coap.option(options, coap.CONTENT_FORMAT) not in (None, self._format[1]):
             return _UNSUPPORTED_FORMAT, [], b""
         tag = coap.option(options, _REQUEST_TAG)
@@ -69,16 +69,16 @@ class Blocks:
 
 
 def ask(session, options, body, size_max, exponent=EXPONENT_MAX):
-    """Flow: ask the PN GW for what `options` name, in blocks -> the body of the answer, of at most `size_max` octets.
+    """Ask the PN GW for the resource that `options` name, with `body` in blocks. The value is the answer's body (flow).
 
-    Raises what `Session.ask` raises, TooMany for a longer answer, MalformedMessage for a block out of order.
+    Raises as `Session.ask` does, TooMany for an answer above `size_max` octets, MalformedMessage for a wrong block.
     """
     size = 16 << exponent
     for start in range(0, max(len(body), 1), size):
         with_block = list(options)
         if len(body) > size:
             with_block.append((_BLOCK1, _block(start // size, start + size < len(body), exponent)))
-        if exponent < EXPONENT_MAX:  # the answer's blocks are to be as small
+        if exponent < EXPONENT_MAX:  # ask for an answer in blocks as small
             with_block.append((_BLOCK2, _block(0, False, exponent)))
         found, octets = yield from session.ask(with_block, body[start : start + size])
     answer = b""
@@ -100,7 +100,7 @@ def _block(number, more, exponent):
 
 
 def _parse(value, exponent):
-    # -> (number, whether more follow, exponent); without the option a body is its only block, of the size of `exponent`
+    # Return (number, True if more follow, exponent). Without the option a body is its only block, with `exponent`
     if value is None:
         return 0, False, exponent
     number = int.from_bytes(value, "big")

@@ -4,9 +4,9 @@
 Addresses are opaque hashable values. An action is one of
 
     ("send", address, octets)
-    ("request", exchange, message, address)  a peer asks: answer once with reply(exchange, ...)
-    ("response", token, message, address)    the answer to request() that returned `token`
-    ("timeout", token)                       there will be no answer, or no further one (`anyone`)
+    ("request", exchange, message, address)  a peer asks: answer it once with reply(exchange, ...)
+    ("response", token, message, address)    an answer to the request() that returned `token`
+    ("timeout", token)                       no answer came, or with `anyone` no further one will be reported
 """
 
 from cpns.errors import MalformedMessage, TooMany
@@ -17,15 +17,15 @@ ACK_SPREAD = 500  # ms, what ACK_RANDOM_FACTOR 1.5 adds at most
 MAX_RETRANSMIT = 4
 MAX_TRANSMIT_WAIT = 46500  # ms, section 4.8.2 with this ACK_TIMEOUT
 EXCHANGE_LIFETIME = 247000  # ms, of the peers' messages: with the ACK_TIMEOUT of 2 s that they may have
-PROCESSING_DELAY = 1000  # ms, ours: before the peer's first retransmission
-REQUESTS_MAX = 8  # ours: own exchanges, waiting ones included; each holds its datagram
-REMEMBERED_MAX = 8  # ours: peers' messages known again; OSCORE refuses what is forgotten here and comes again
+PROCESSING_DELAY = 1000  # ms, our choice: it ends before the peer's first retransmission
+REQUESTS_MAX = 8  # our choice: own exchanges, waiting ones included; each holds its datagram
+REMEMBERED_MAX = 8  # our choice: peers' messages remembered; OSCORE refuses duplicates of those forgotten
 _OSCORE, _ECHO = 9, 252
 _UNDERSTOOD = (3, 7, 9, 11, 15, 17)  # critical options: Uri-Host, Uri-Port, OSCORE, Uri-Path, Uri-Query, Accept
 
 
 class _Outgoing:
-    """A request of ours, or a separate response: what is needed to send it again, and until when."""
+    """A request of ours, or a separate response, with all that is needed to send it again, and its deadline."""
 
     def __init__(self, address, message, deadline, asks, anyone):
         self.address = address
@@ -33,28 +33,28 @@ class _Outgoing:
         self.deadline = deadline
         self.asks = asks
         self.anyone = anyone
-        self.data = None  # None: waits for an earlier request to the same peer (NSTART)
+        self.data = None  # None while it waits for an earlier request to the same peer (NSTART)
         self.resend = None  # time of the next retransmission
         self.gap = self.sent = 0
 
 
 class _Incoming:
-    """A peer's message: what is needed to answer it, and to know a duplicate."""
+    """A peer's message, with all that is needed to answer it and to recognise a duplicate."""
 
     def __init__(self, address, message, now):
         self.address = address
         self.type = message.type
         self.mid = message.mid
         self.token = message.token
-        self.reply = None  # datagram that answers duplicates
+        self.reply = None  # the datagram that answers duplicates
         self.acknowledge = now + PROCESSING_DELAY if message.type == CON else None
         self.expires = now + EXCHANGE_LIFETIME
 
 
 class Endpoint:
-    """`random(n)` -> n random octets: tokens, first message ID, spread of retransmissions.
+    """The state of all exchanges. `random(n)` returns n octets, for tokens, first message ID and retransmission times.
 
-    `refused` counts datagrams that were no CoAP message, or too long for what the heap had left.
+    `refused` counts datagrams that were no CoAP message, or too long for the rest of the heap.
     """
 
     def __init__(self, random):
@@ -65,11 +65,11 @@ class Endpoint:
         self._in = []
 
     def request(self, address, code, options, payload, now, confirmable=True, timeout=MAX_TRANSMIT_WAIT, anyone=False):
-        """Ask a peer -> (token, actions). One request per peer is on its way at a time, others wait (NSTART 1).
+        """Ask a peer; return (token, actions). One request per peer is on its way at a time, others wait (NSTART 1).
 
-        `timeout` ms from now ends it. `anyone`: sent, not confirmable, to a broadcast address; each answer before
-        the timeout is reported, from whatever address. A 4.01 with Echo is answered once by repeating with it
-        (RFC 9175); an OSCORE request must be protected anew for that, by the caller. Raises TooMany.
+        It ends `timeout` ms from now. With `anyone` it is sent to a broadcast address, not confirmable, and each answer
+        before the timeout is reported, from any address. After a 4.01 with Echo the request is repeated once with that
+        option (RFC 9175); an OSCORE request must be protected anew for that, by the caller. Raises TooMany.
         """
         if len(self._out) >= REQUESTS_MAX:
             raise TooMany("CoAP: requests")
@@ -79,11 +79,11 @@ class Endpoint:
         return token, self._start(now)
 
     def cancel(self, token):
-        """Forget a request; no action will name `token` any more."""
+        """Forget a request: no later action names `token`."""
         self._out = [out for out in self._out if not (out.asks and out.message.token == token)]
 
     def reply(self, exchange, code, options, payload, now):
-        """Answer a request -> actions: piggy-backed, or as a separate confirmable message after an empty ACK."""
+        """Answer a request; return actions. The answer is piggy-backed, or separate if an empty ACK has been sent."""
         if exchange.type == CON and exchange.reply is None:
             exchange.acknowledge = None
             exchange.reply = Message(ACK, code, exchange.mid, exchange.token, options, payload).encode()
@@ -95,12 +95,12 @@ class Endpoint:
         return [self._send(out, now)]
 
     def drop(self, exchange):
-        """Forget a request, answered or not: the same datagram again would be a new one."""
+        """Forget a request, answered or not: a duplicate of it then counts as a new request."""
         if exchange in self._in:
             self._in.remove(exchange)
 
     def datagram(self, address, data, now):
-        """A datagram came in -> actions. Never raises for what stands in it, nor for want of room: that drops it."""
+        """Return the actions for a received datagram. One that is malformed or too long for the heap is refused."""
         try:
             message = decode(data)
         except MemoryError:
@@ -108,7 +108,7 @@ class Endpoint:
             return []
         except MalformedMessage:
             self.refused += 1
-            if len(data) < 4 or data[0] >> 4 != 4:  # only a confirmable message of version 1 is told
+            if len(data) < 4 or data[0] >> 4 != 4:  # only a confirmable message of version 1 is rejected
                 return []
             message = Message(CON, 0, data[2] << 8 | data[3])  # rejected like an empty one
         if message.type in (ACK, RST):
@@ -132,7 +132,7 @@ class Endpoint:
         return [("send", address, Message(RST, 0, message.mid).encode())] if message.type == CON else []
 
     def tick(self, now):
-        """Time has passed -> actions: retransmissions, empty ACKs, timeouts."""
+        """Return the actions that are due at `now`: retransmissions, empty ACKs, timeouts."""
         actions = []
         for known in self._in:
             if known.acknowledge is not None and now >= known.acknowledge:
@@ -150,14 +150,14 @@ class Endpoint:
         return actions + self._start(now)
 
     def next_wake(self):
-        """-> the time at which `tick` has something to do, or None."""
+        """Return the time at which `tick` next has something to do, or None."""
         times = [known.acknowledge for known in self._in if known.acknowledge is not None]
         for out in self._out:
             times.append(out.deadline if out.resend is None else min(out.deadline, out.resend))
         return min(times) if times else None
 
     def _start(self, now):
-        # Send what waits, where no earlier request to the same peer is on its way.
+        # Send the waiting requests whose peer has no earlier one on its way.
         actions = []
         busy = []
         for out in self._out:
@@ -229,7 +229,7 @@ class Endpoint:
         return self.reply(known, 0xA5 if unknown in (35, 39) else 0x82, (), b"", now)  # Proxy-Uri, Proxy-Scheme
 
     def _remember(self, address, message, now):
-        # -> entry of the table of known messages, or None when it is full of requests that wait for their answer
+        # Return an entry of the table of known messages, or None if it is full of requests that wait for their answer
         self._in = [known for known in self._in if now < known.expires]
         if len(self._in) >= REMEMBERED_MAX:
             for known in self._in:
@@ -243,7 +243,7 @@ class Endpoint:
         return known
 
     def _again(self, known):
-        # A duplicate, or the peer has waited long enough: the answer, or an empty ACK before it is there.
+        # After a duplicate, or when the peer has waited long enough: the answer, or an empty ACK if there is none yet.
         if known.type == NON:
             return []
         known.acknowledge = None
@@ -253,7 +253,7 @@ class Endpoint:
 
 
 def _unknown(options):
-    # -> number of a critical option that is not understood (5.4.1), or 0
+    # Return the number of a critical option that is not understood (5.4.1), or 0
     for number, _ in options:
         if number & 1 and number not in _UNDERSTOOD:
             return number

@@ -1,4 +1,4 @@
-"""CoAP messages (RFC 7252 section 3): octets <-> Message. Options are lists of (number, octets)."""
+"""Codec of CoAP messages (RFC 7252 section 3). Options are lists of (number, octets)."""
 
 from cpns.errors import MalformedMessage
 
@@ -8,7 +8,7 @@ OPTIONS_MAX = 16  # a board's messages have five; more would only cost heap
 
 
 class Message:
-    """`type` CON..RST, `code` u8 (class << 5 | detail), `mid` u16, `token` 0..8 octets, `options`, `payload`."""
+    """A message: `type` CON..RST, `code` u8 (class << 5 | detail), `mid` u16, `token` 0..8 octets, options, payload."""
 
     def __init__(self, type, code, mid, token=b"", options=(), payload=b""):
         self.type = type
@@ -19,13 +19,13 @@ class Message:
         self.payload = payload
 
     def encode(self):
-        """-> datagram."""
+        """Return the datagram."""
         head = bytes((0x40 | self.type << 4 | len(self.token), self.code, self.mid >> 8, self.mid & 255))
         return head + self.token + encode_body(self.options, self.payload)
 
 
 def decode(data):
-    """-> Message with options in ascending order. Raises MalformedMessage, for the message format errors too."""
+    """Return the Message in a datagram, with its options in ascending order. Raises MalformedMessage."""
     if len(data) < 4 or data[0] >> 6 != 1:
         raise MalformedMessage("CoAP: not version 1")
     offset = 4 + (data[0] & 15)
@@ -37,12 +37,11 @@ def decode(data):
 
 
 def encode_body(options, payload):
-    """-> options and payload with marker, as in a message after the token; also OSCORE's plaintext after the code."""
+    """Return options, marker and payload as octets: a message after its token, or OSCORE's plaintext after the code."""
     out = bytearray()
     last = 0
-    for number in sorted(
-        {number for number, _ in options}
-    ):  # the order of a repeated option counts, sorted() may lose it
+    # the order of equal options counts, and MicroPython's sorted() may change it
+    for number in sorted({number for number, _ in options}):
         for found, value in options:
             if found == number:
                 delta, more = _nibble(number - last)
@@ -57,7 +56,7 @@ def encode_body(options, payload):
 
 
 def decode_body(data, offset):
-    """-> (options, payload). Raises MalformedMessage."""
+    """Return (options, payload) of `data` from `offset` on. Raises MalformedMessage."""
     options = []
     number = 0
     while offset < len(data):
@@ -78,7 +77,7 @@ def decode_body(data, offset):
 
 
 def option(options, number):
-    """-> value of the first option with that number, or None."""
+    """Return the value of the first option with that number, or None."""
     for found, value in options:
         if found == number:
             return value
@@ -86,7 +85,7 @@ def option(options, number):
 
 
 def path(options):
-    """-> Uri-Path as a str, segments joined by '/'; undecodable text gives ''."""
+    """Return the Uri-Path as a str, its segments joined by '/', or '' if it is no UTF-8."""
     try:
         return str(b"/".join([value for number, value in options if number == URI_PATH]), "utf-8")
     except UnicodeError:

@@ -1,12 +1,12 @@
 """P-256 (FIPS 186-5, SP 800-186) for boards: ECDH and ECDSA verification in steps, on big integers.
 
-Every long operation is a generator that yields about every 3 ms of ESP32 time (240 MHz) and returns its
-value, so that an agent can serve its links in between: `value = yield from ecdh(...)`, or `run(ecdh(...))`.
+Every long operation runs in steps (`device_agent`), which yield about every 3 ms of ESP32 time (240 MHz) so that the
+agent serves its links in between: `value = yield from ecdh(...)`, or without pause `run(ecdh(...))`.
 
 Scalars are cut into 5 teeth of 52 signed bits (a signed comb): one scalar costs 52 doublings and 52 additions
 once the 16 sums of a point's teeth are known. Those cost 208 doublings, so a point that is used twice is
 cheaper than with any window method, and the sequence of operations does not depend on the scalar. The big
-integers themselves are not constant time: who can time or probe a board closely has its key (an accepted risk).
+integers themselves are not constant time: a person who can time or probe a board closely has its key (accepted risk).
 """
 
 import gc
@@ -20,11 +20,11 @@ N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
 _COLUMNS = 52
 _TEETH = 5
-_under_way = [False]  # a computation by which the collector is held off
+_under_way = [False]  # True while a computation holds the collector off
 
 
 def run(steps):
-    """Drain the generator `steps` in one go and return its value."""
+    """Run `steps` to their end without a pause and return their value."""
     try:
         while True:
             next(steps)
@@ -33,20 +33,20 @@ def run(steps):
 
 
 def private_key(random):
-    """-> a new private key, 32 octets in 1..N-1. `random(n)` gives n uniform octets (FIPS 186-5, A.2.1)."""
+    """Return a new private key, 32 octets in 1..N-1. `random(n)` returns n uniform octets (FIPS 186-5, A.2.1)."""
     return (int.from_bytes(random(40), "big") % (N - 1) + 1).to_bytes(32, "big")
 
 
 def public_key(private):
-    """Steps -> the public point of a 32-octet private key: 64 octets x ‖ y."""
+    """Return, in steps, the public point of a 32-octet private key: 64 octets x ‖ y."""
     return (yield from _multiply(((SUMS, private),)))
 
 
 def table(x, y=None):
-    """Steps -> the sums of the point's teeth, a list of 16 times 64 octets, for `ecdh`; keep it while it is used.
+    """Return, in steps, the sums of the point's teeth for `ecdh`: a list of 16 times 64 octets.
 
-    `x` and `y` are 32 octets each; without `y` one of the two points with that x is taken, which ECDH by
-    x coordinate cannot tell apart. Raises MalformedMessage for what is no point of the curve.
+    `x` and `y` have 32 octets each. Without `y` it is the table of one of the two points with that x; for ECDH, which
+    uses only the x coordinate, they are the same. Raises MalformedMessage if there is no such point on the curve.
     """
     if len(x) != 32:
         raise MalformedMessage("a coordinate has 32 octets")
@@ -68,16 +68,16 @@ def table(x, y=None):
 
 
 def ecdh(private, point):
-    """Steps -> shared secret, 32 octets: the x coordinate of `private` times the point of `table`."""
+    """Return, in steps, the shared secret, 32 octets: the x coordinate of `private` times the point of a `table`."""
     return (yield from _multiply(((point, private),)))[:32]
 
 
 def unhurried(steps):
-    """Steps -> the value of `steps`; meanwhile a board collects garbage only when the heap is full.
+    """Run `steps` in steps and return their value; meanwhile a board collects garbage only when the heap is full.
 
-    That would cost as much as the arithmetic itself. What other tasks make to stay meanwhile lies scattered: for EDHOC
-    and for a signature, which take a second or two, not for what goes on for long. One after the other, as a small
-    heap has no room for two.
+    Collecting as usual would cost as much time as the arithmetic itself. But objects that other tasks make meanwhile,
+    and keep, are scattered over the heap: use it for EDHOC and signatures, which take a second or two, not for long
+    work. Computations wait for each other, as a small heap has no room for two.
     """
     if sys.implementation.name != "micropython":
         return (yield from steps)
@@ -94,7 +94,7 @@ def unhurried(steps):
 
 
 class VerifyingKey:
-    """An ECDSA public key, 64 octets x ‖ y. Keeps its table from the first verification on."""
+    """An ECDSA public key, 64 octets x ‖ y, which keeps its table from the first verification on."""
 
     def __init__(self, octets):
         if len(octets) != 64:
@@ -103,7 +103,7 @@ class VerifyingKey:
         self._table = None
 
     def prepare(self):
-        """Steps -> None: make the table ahead of the first verification, which then takes half of the time.
+        """Make the table, in steps, ahead of the first verification, which then takes half of the time.
 
         Raises MalformedMessage if the key is no point of the curve.
         """
@@ -111,7 +111,7 @@ class VerifyingKey:
             self._table = yield from table(self.octets[:32], self.octets[32:])
 
     def verify(self, digest, signature):
-        """Steps -> None. `digest` is SHA-256 of the message, `signature` r ‖ s, 64 octets.
+        """Verify a signature in steps. `digest` is SHA-256 of the message, `signature` r ‖ s, 64 octets.
 
         Raises NotAuthentic, or MalformedMessage if the key is no point of the curve (FIPS 186-5, 6.4.2).
         """
@@ -129,7 +129,7 @@ class VerifyingKey:
 
 
 def _table(x, y):
-    # Entry j: the sum of all teeth 2**(52 t) * point, the top one plus, tooth t plus if bit t of j is set, else minus.
+    # Entry j sums all teeth 2**(52 t) * point: the top one plus, tooth t plus if bit t of j is set, otherwise minus.
     point = (x, y, 1)
     teeth = [_packed(point)]
     for i in range(1, _COLUMNS * (_TEETH - 1) + 1):
@@ -152,7 +152,7 @@ def _table(x, y):
 
 
 def _packed(point):
-    # x ‖ y ‖ z: on MicroPython a third of the memory of three integers
+    # x ‖ y ‖ z takes a third of the memory of three integers on MicroPython
     x, y, z = point
     octets = bytearray(96)
     octets[:32] = x.to_bytes(32, "big")
@@ -166,18 +166,18 @@ def _unpacked(octets):
 
 
 def _entry(sums, j):
-    # a list where they were made, as a kilobyte in one piece is hard to find; those of the base point lie in flash
+    # `sums` is a list if made here, as a kilobyte in one piece is hard to find; those of the base point lie in flash
     octets = sums[j] if isinstance(sums, list) else sums[64 * j : 64 * j + 64]
     return int.from_bytes(octets[:32], "big"), int.from_bytes(octets[32:], "big")
 
 
 def _multiply(terms):
-    # Steps -> x ‖ y of the sum of scalar times point over `terms`, pairs (table, 32 octets).
+    # Return, in steps, x ‖ y of the sum of scalar times point over `terms`, which are pairs (table, 32 octets).
     scalars = []
     for _, octets in terms:
         k = int.from_bytes(octets, "big")
         if not k & 1:
-            k += N  # an odd k below 2**260 is a sum of 260 signed bits: those of (k + 2**260 - 1) / 2, with 0 for -1
+            k += N  # an odd k below 2**260 is a sum of 260 signed bits: those of (k + 2**260 - 1) / 2, where 0 means -1
         scalars.append((k + (1 << _COLUMNS * _TEETH)) >> 1)
     point = (0, 1, 0)
     for column in range(_COLUMNS - 1, -1, -1):
@@ -210,7 +210,7 @@ def _double(point):
 
 
 def _add(point, x2, y2):
-    # Jacobian plus affine, complete: z = 0 is the point at infinity.
+    # Jacobian plus affine, for all points; z = 0 is the point at infinity.
     x, y, z = point
     if not z:
         return x2, y2, 1
@@ -227,7 +227,7 @@ def _add(point, x2, y2):
 
 
 def _affine(points):
-    # Steps -> the list `points`, each of them 64 octets x ‖ y now, with one inversion for all (Montgomery's trick).
+    # Return, in steps, the list `points`, each now 64 octets x ‖ y, with one inversion for all (Montgomery's trick).
     products = [1]
     for octets in points:
         products.append(products[-1] * int.from_bytes(octets[64:], "big") % P | 0)  # | 0: a copy in half the memory

@@ -1,6 +1,6 @@
-"""The sums of the base point's teeth, as `p256.table` computes them; a test does.
+"""The sums of the base point's teeth, which `p256.table` computes; a test compares the two.
 
-Made beforehand they cost a kilobyte of flash instead of one of heap and half a second on each board's start.
+As a constant they cost a kilobyte of flash, instead of a kilobyte of heap and half a second at each start of a board.
 """
 
 SUMS = (

@@ -1,1 +1,1 @@
-"""The ports for Linux: the same agent under CPython, for tests, benches and PNEs that are no microcontroller."""
+"""The ports for Linux, on which the same agent runs under CPython: for tests, benches and PNEs on larger machines."""

@@ -1,4 +1,4 @@
-"""A `ports.Storage` of files in a directory of its own."""
+"""The `ports.Storage` that keeps each value as a file in a folder of its own."""
 
 import errno
 import os
@@ -11,12 +11,12 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,15}\Z")
 
 
 class FileStorage:
-    """One file a name in `folder`, which is made with mode 0700 if need be; files are made with mode 0600.
+    """A store with one file for each name in `folder`, which is made if need be. Modes are 0700 and 0600.
 
-    A value is written over the old one in place, so that an old key does not stay behind in a freed block; a torn
-    write is the business of `key_store.KeyStore`. Not for two processes at a time (SEC-23): the folder is locked as
-    long as the object lives. BlockingIOError when another process has it, PermissionError for a folder that is a link,
-    another user's, or open to the writing of others; a file that is a link is not followed.
+    A value is written over the old one in place, so that an old key does not stay in a freed block; `KeyStore` deals
+    with torn writes. Only one process may use a folder at a time (SEC-23): it is locked until `close`. Raises
+    BlockingIOError if another process has it, PermissionError if it is a link, belongs to another user, or lets others
+    write to it. A file that is a link is not followed.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -64,7 +64,7 @@ class FileStorage:
         os.fsync(self._lock)
 
     def close(self) -> None:
-        """Give the folder to the next process."""
+        """Unlock the folder, for the next process."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1

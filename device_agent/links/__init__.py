@@ -1,1 +1,1 @@
-"""Links a board speaks on; each is a `ports.Link`."""
+"""The links of a board; each is a `ports.Link`."""

@@ -1,6 +1,6 @@
-"""UDP, a link and a medium: a unicast socket for the message plane, a second one that hears the broadcast plane.
+"""UDP as a link and a medium: one socket for the message plane, others that hear and send on the broadcast plane.
 
-What is said on the broadcast plane leaves from its own port: from that of CoAP, tools would take it for CoAP.
+Broadcasts are sent from the port of the broadcast plane: from that of CoAP, tools would take them for CoAP.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ if sys.implementation.name == "micropython":
 
     async def _receive(sock):
         while True:
-            await _readable(sock)  # first, as a recvfrom that finds nothing leaves its room as garbage
+            await _readable(sock)  # a recvfrom that finds nothing would leave its buffer as garbage
             try:
                 return _recvfrom(sock)
             except OSError as error:
@@ -30,7 +30,7 @@ if sys.implementation.name == "micropython":
                     raise
 
     def _recvfrom(sock):
-        # A heap that is nearly full has no room of that size in one piece: what is short still comes through
+        # A heap that is nearly full has no such room in one piece; short datagrams are received all the same
         for limit in (_DATAGRAM_MAX, _SHORT):
             try:
                 datagram, address = sock.recvfrom(limit)
@@ -48,28 +48,28 @@ else:
 
 
 def directed_broadcast(host, mask):
-    """The directed broadcast address of the network of `host` with netmask `mask`, all as '192.168.1.10'."""
+    """Return the directed broadcast address of the network of `host` with netmask `mask`, all as '192.168.1.10'."""
     return ".".join([str(int(a) | ~int(m) & 255) for a, m in zip(host.split("."), mask.split("."))])
 
 
 class UdpLink:
-    """`host`: own IPv4 address; `everybody`: the directed broadcast address of its network.
+    """A link and medium. `host` is the own IPv4 address, `everybody` the directed broadcast address of its network.
 
-    `hear`: the address the broadcast socket is bound to, `everybody` by default; several processes of one machine
-    may share it. Ports are those of the protocol unless a test says otherwise. OSError if an address is taken.
+    The broadcast socket is bound to `hear`, by default `everybody`; several processes of one machine may share it.
+    Ports are those of the protocol unless a test sets others. Raises OSError if an address is taken.
     """
 
     def __init__(self, host, everybody, hear=None, port=n.PORT_COAP, broadcast_port=n.PORT_BROADCAST):
         self._everybody = everybody
-        self.dropped = 0  # datagrams that the network did not take
-        self.cut = 0  # that came and found no room in the heap
+        self.dropped = 0  # datagrams that the network did not accept
+        self.cut = 0  # datagrams that found no room in the heap
         self._broadcast_port = broadcast_port
         self._unicast = _bound(host, port, socket.SO_BROADCAST)
         self._broadcast = self._mouth = None
         try:
             both = socket.SO_REUSEADDR, socket.SO_BROADCAST
             self._broadcast = self._mouth = _bound(hear or everybody, broadcast_port, *both)
-            if hear != _ANY:  # whose own address is not what it would send from
+            if hear != _ANY:  # a socket that is bound to a broadcast address would send from that
                 self._mouth = _bound(host, broadcast_port, *both)
         except OSError:
             self.close()
@@ -111,7 +111,7 @@ class UdpLink:
         return (await self._next(self._broadcast))[1]
 
     def broadcast_address(self):
-        """Where datagrams for everybody go."""
+        """Return the IPv4 address to which datagrams for everybody are sent."""
         return self._everybody
 
     def close(self):

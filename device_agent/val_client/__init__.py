@@ -1,5 +1,5 @@
-"""A board that is itself a VAL client (opt-in): receives Group Master Keys in MIKEY-SAKKE I_MESSAGEs.
+"""A VAL client on a board (opt-in), which receives Group Master Keys in MIKEY-SAKKE I_MESSAGEs.
 
-Start it beside the node: `await service.ValService(node, "/val/", machine.reset).run()`. What stays in the heap is
-`service`; the rest, with `mikey_sakke`, is loaded for each message and unloaded.
+Start it beside the node: `await service.ValService(node, "/val/", machine.reset).run()`. Only `service` stays in the
+heap; the rest, with `mikey_sakke`, is loaded for each message and then unloaded.
 """

@@ -1,6 +1,6 @@
-"""One notice of a group management server, opened, checked and stored (SEAL-GMK-27..35). Loaded only while at work.
+"""Opening, checking and storing one notice of a group management server (SEAL-GMK-27..35). Loaded only while at work.
 
-Flows are those of `device_agent.session`, of which only "let others run" is used.
+Its long functions run in steps, as `device_agent` defines them.
 """
 
 from cpns import cborlite
@@ -26,24 +26,25 @@ KEY, REVOCATION = "key", "revocation"
 
 
 class BoardClient:
-    """`store`: the board's KeyStore with the records of `records`; `folder`: where cache files live, '/' at its end."""
+    """A VAL client. `store` is a KeyStore with `records`, `folder` that of cache files, with '/' at its end."""
 
     def __init__(self, store, folder, client):
         self._store = store
         self._folder = folder
         self._client = client
-        self._number = 0  # key period of the message at work
+        self._number = 0  # key period of the message that is being opened
         signatures = eccsi.Community(client.kpak, 0)
         self._kms = i_message.Kms(client.kms, client.period, client.offset, signatures, None)
 
     def path(self, number):
-        """Where the cache file of a key period is."""
+        """Return the path of the cache file of a key period."""
         return records.cache_path(self._folder, number)
 
     def prepare(self, unix_time, progress):
-        """Flow: make the cache files that are missing, erase RSKs whose period has ended (0: time unknown).
+        """Make the cache files that are missing and erase RSKs whose period has ended, in steps.
 
-        `progress(number, percent)`. Raises sakke.BadKey for an RSK that is not ours; it is forgotten then.
+        `unix_time` is 0 while unknown. It calls `progress(period number, percent)`. Raises sakke.BadKey for an RSK that
+        is not ours, which it has erased then.
         """
         client = self._client
         rsks = records.load_rsks(self._store)
@@ -72,9 +73,9 @@ class BoardClient:
                 progress(number, 100)
 
     def receive(self, octets, unix_time):
-        """Flow -> the answer to a Key Message (docs/protocol.md section 12); MalformedMessage where none is possible.
+        """Return the answer to a Key Message, in steps (docs/protocol.md section 12). Raises MalformedMessage.
 
-        `unix_time` 0: unknown, then the message's own time is not checked but against that of earlier keys.
+        If `unix_time` is 0, unknown, the message's own time is only checked against that of earlier keys.
         """
         notice = cborlite.decode(octets)
         if type(notice) is not list or [type(each) for each in notice] != [str, str, str, bytes]:
@@ -124,7 +125,7 @@ class BoardClient:
                 cache.close()
 
     def _judged(self, received, purpose, gms, unix_time):
-        # The Gmk that the answer is about, stored (SEAL-GMK-29, -30, -32, -34; MC-GMK-22)
+        # Store and return the Gmk that the answer is about (SEAL-GMK-29, -30, -32, -34; MC-GMK-22)
         parameters = received.parameters
         if received.purpose != PURPOSE_GMK or parameters is None or not parameters.groups:
             raise BadParameters("no GMK with its key parameters and groups")

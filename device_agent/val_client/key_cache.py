@@ -1,10 +1,10 @@
-"""What a board keeps in its flash of one RSK, so that a message costs a third: pairing functions and a comb.
+"""The cache that a board keeps in its flash of one RSK: pairing functions and a comb. A message then costs a third.
 
-The comb is that of [b]P + Z, with which a decapsulation is verified. One file for each key period, as secret as the
-RSK: `magic ‖ fingerprint (16) ‖ comb ‖ functions`. Each record ends with 8 octets of SHA-256(place in the file ‖
-record), so damage is found where it is read. The file is made under another name and renamed when it is whole and the
-RSK was checked with it: after a power cut there is the old one, the new one, or none. The pure numbers come from
-`mikey_sakke`; a tool on the host writes the same file much faster.
+The comb is that of [b]P + Z, with which a decapsulation is verified. There is one file for each key period, as secret
+as the RSK: `magic ‖ fingerprint (16) ‖ comb ‖ functions`. Each record ends with 8 octets of SHA-256(place in the file ‖
+record), so that reading finds damage. The file is made under another name, and renamed when it is whole and the RSK was
+checked with it: after a power cut there is the old one, the new one, or none. `mikey_sakke` computes the numbers. A
+tool on the host writes the same file much faster.
 """
 
 import hashlib
@@ -27,16 +27,16 @@ _BATCH = 4
 
 
 class Damaged(ValueError):
-    """The file is not whole, or not of this key: make it anew."""
+    """The file is not whole, or not of this key: it must be made anew."""
 
 
 def fingerprint(identifier, z_octets, rsk):
-    """16 octets that tell of which key a file is; they betray nothing of it."""
+    """Return 16 octets that identify the key of a file, and reveal nothing of it."""
     return hashlib.sha256(b"keycast/key-cache/1" + identifier + z_octets + rsk).digest()[:16]
 
 
 def erase(path):
-    """Overwrite and remove a file, as far as the medium lets us; no error when there is none."""
+    """Overwrite and remove a file, as far as the medium allows, without an error if there is none."""
     for name in (path, path + "~"):
         try:
             length = os.stat(name)[6]
@@ -50,9 +50,9 @@ def erase(path):
 
 
 def build_steps(path, identifier, z_octets, rsk):
-    """Make the file of `rsk` (257 octets) for `identifier`; a generator that yields the share done, 0..100.
+    """Make the file of `rsk` (257 octets) for `identifier`, in steps that yield the percentage done.
 
-    BadKey if the RSK is not that of identifier and Z (RFC 6508 section 6.1.2); OSError when the medium fails. Then
+    Raises BadKey if the RSK is not that of identifier and Z (RFC 6508 section 6.1.2), OSError if the medium fails. Then
     nothing has changed but the file that is not whole, `path~`.
     """
     name = fingerprint(identifier, z_octets, rsk)
@@ -91,7 +91,7 @@ def build_steps(path, identifier, z_octets, rsk):
 
 
 def _share(steps, percent):
-    # The value of `steps`, with `percent` at each of its yields
+    # Return the value of `steps`, and yield `percent` at each of its yields
     try:
         while True:
             next(steps)
@@ -101,13 +101,13 @@ def _share(steps, percent):
 
 
 def _public(identifier, z_octets):
-    # [b]P + Z, affine
+    # Return [b]P + Z, affine
     total = yield from _share(CURVE.multiply(from_octets(identifier) % CURVE.q, CURVE.base), 0)
     return CURVE.affine(CURVE.add_affine(total, CURVE.decode(z_octets)))
 
 
 def _comb(file, point):
-    # Record by record after the entries made before: entry 2**i + j is the i-th power's sum with entry j
+    # Write the records in order, as each needs earlier ones: entry 2**i + j is the sum of the i-th power and entry j
     power = point
     for tooth in range(TEETH):
         first = 1 << tooth
@@ -168,9 +168,9 @@ def _functions(file):
 
 
 class KeyCache:
-    """The file at `path`, for one message: stands for `sakke.Community` and the functions of `sakke.DecryptionKey`.
+    """The file at `path`, open for one message, in place of `sakke.Community` and the functions of `DecryptionKey`.
 
-    OSError when there is none, Damaged when it is not of this key; reading raises Damaged too. Close it.
+    Raises OSError if there is none, Damaged if it is not of this key; reading raises Damaged too. It must be closed.
     """
 
     teeth = TEETH
@@ -188,7 +188,7 @@ class KeyCache:
 
     @property
     def table(self):
-        """The comb's table, read entry by entry."""
+        """The comb's table, of which each entry is read from the file."""
         return self
 
     def __getitem__(self, index):
@@ -198,6 +198,6 @@ class KeyCache:
         return _functions(self._file)
 
     def point_steps(self, r, identifier):
-        """[r]([b]P + Z), affine, of the identifier that the file was made for; a generator."""
+        """Return, in steps, [r]([b]P + Z), affine, for the identifier of the file."""
         total = yield from CURVE.sum_of_multiples([(self, r)])
         return CURVE.affine(total)

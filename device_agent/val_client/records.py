@@ -1,8 +1,8 @@
-"""What a VAL client keeps in the key store: its provisioning, its RSKs, and its GMKs. Deterministic CBOR each.
+"""The records of a VAL client in the key store: its provisioning, its RSKs, its GMKs, each in deterministic CBOR.
 
-`val`: [1, user URI, KMS URI, key period, offset (seconds), KPAK, Z, [[group URI, its GMS's URI], ..]], by the tool
-that provisions the board. `valr`: [[key period number, RSK], ..], at most two periods. `valg`: the GMKs. `valp`:
-[[group URI, GMS URI], ..], the newest user profile, if one came since.
+`val` is [1, user URI, KMS URI, key period, offset (seconds), KPAK, Z, [[group URI, its GMS's URI], ..]], written when
+the board is provisioned. `valr` is [[key period number, RSK], ..], at most two periods. `valg` holds the GMKs. `valp`
+is [[group URI, GMS URI], ..], the newest user profile, if one has come since.
 """
 
 from collections import namedtuple
@@ -11,7 +11,7 @@ from cpns import cborlite
 from cpns.errors import MalformedMessage
 
 PROVISIONING, RSKS, GMKS, PROFILE = "val", "valr", "valg", "valp"
-QUEUE, ANSWER = "valq", "vala"  # [Unix time or 0, Key Message] that waits for the whole heap; what is to be answered
+QUEUE, ANSWER = "valq", "vala"  # [Unix time or 0, Key Message] that waits for the whole heap; the answer
 GMKS_MAX = 5  # so that they fit one record of the store
 RSKS_MAX = 2
 _FORMAT = 1
@@ -27,14 +27,14 @@ class Gmk(
         ("gmk_id", "gmk", "guk_id", "gms", "groups", "activation", "expiry", "text", "sent", "digest", "endpoint_key"),
     )
 ):
-    """A stored GMK (SEAL-GMK-34). `sent`: NTP second of its message, `digest` of it; `gmk` empty once revoked."""
+    """A stored GMK (SEAL-GMK-34). `sent` and `digest`: NTP second and hash of its message. `gmk`: empty if revoked."""
 
     def __repr__(self):
         return "<Gmk %s>" % self.gmk_id.hex()
 
 
 def pack_client(client):
-    """The record `val`; `groups` maps group URIs to GMS URIs."""
+    """Return the record `val` of a Client, whose `groups` map group URIs to GMS URIs."""
     fields = [_FORMAT]
     fields.extend(client[:6])
     fields.append([[group, gms] for group, gms in client.groups.items()])
@@ -42,7 +42,7 @@ def pack_client(client):
 
 
 def load_client(store):
-    """Client of the record in `store`, None when there is none. MalformedMessage for another format."""
+    """Return the Client of the record in `store`, or None. Raises MalformedMessage for another format."""
     octets = store.load(PROVISIONING)
     if octets is None:
         return None
@@ -59,11 +59,11 @@ def load_client(store):
 
 
 def take_profile(store, octets):
-    """The answer to a Key Message with a user profile, which counts from now on; None for another Key Message.
+    """Store the user profile in a Key Message and return the answer; None for another Key Message.
 
-    GMKs of groups that are not in it are deleted, those that also serve another group stay for that (SEAL-GMK-47). The
-    profile comes by the PN GW: it may take groups away, and give groups of those servers that the board was provisioned
-    for, never name a new server. MalformedMessage for groups that are none.
+    GMKs of groups that are not in it are deleted; those that also serve another group stay for that (SEAL-GMK-47). The
+    profile comes from the PN GW: it may remove groups, and add groups of the servers that the board was provisioned
+    for, but it cannot name a new server. Raises MalformedMessage for a malformed profile.
     """
     notice = cborlite.decode(octets)
     if type(notice) is not list or notice[:2] != ["", "profile"]:
@@ -94,24 +94,24 @@ def load_client_modules():
 
 
 def cache_path(folder, number):
-    """Where the cache file (`key_cache`) of a key period is."""
+    """Return the path of the cache file (`key_cache`) of a key period."""
     return "%sv%d" % (folder, number)
 
 
 def load_rsks(store):
-    """The RSKs: dict from key period number to 257 octets."""
+    """Return the RSKs as a dict from key period number to 257 octets."""
     octets = store.load(RSKS)
     return {} if octets is None else dict(cborlite.decode(octets))
 
 
 def save_rsks(store, rsks):
-    """Store the newest `RSKS_MAX` of them."""
+    """Store the newest `RSKS_MAX` of `rsks`, a dict as `load_rsks` returns."""
     newest = sorted(rsks)[-RSKS_MAX:]
     store.save(RSKS, cborlite.encode([[number, rsks[number]] for number in newest]))
 
 
 def keys_end(store):
-    """Unix seconds at which the key period of the newest RSK ends, 0 without one."""
+    """Return the Unix seconds at which the key period of the newest RSK ends, 0 without one."""
     rsks, client = load_rsks(store), load_client(store)
     if not rsks or client is None:
         return 0
@@ -121,21 +121,21 @@ def keys_end(store):
 
 
 def load_gmks(store):
-    """The GMKs: list of Gmk, in the order they came."""
+    """Return the GMKs, a list of Gmk in the order in which they came."""
     octets = store.load(GMKS)
     return [] if octets is None else [Gmk(*fields) for fields in cborlite.decode(octets)]
 
 
 def save_gmks(store, gmks):
-    """Store them; OSError(EFBIG) when they do not fit, and nothing has changed."""
+    """Store `gmks`. Raises OSError(EFBIG) if they do not fit; then nothing has changed."""
     store.save(GMKS, cborlite.encode([list(gmk) for gmk in gmks]))
 
 
 def make_room(gmks):
-    """Take the oldest GMK that can be spared from the list `gmks`, if there are more than `GMKS_MAX`.
+    """Remove the oldest GMK that can be spared from the list `gmks`, if there are more than `GMKS_MAX`.
 
-    That is one that was revoked, or whose groups all have a later one. OSError(ENOSPC), the GMS's to hear, if each is
-    the only one of a group.
+    It is one that was revoked, or whose groups all have a later one. Raises OSError(ENOSPC), which is reported to the
+    GMS, if each is the only one of a group.
     """
     if len(gmks) <= GMKS_MAX:
         return
@@ -151,7 +151,7 @@ def make_room(gmks):
 
 
 def sending_gmk(gmks, group, unix_time):
-    """The GMK to send with in `group` (URI): the active one with the most recent activation time, or None."""
+    """Return the GMK to send with in `group` (URI): the active one that was activated last, or None."""
     best = None
     for gmk in gmks:
         usable = gmk.gmk and gmk.activation <= unix_time and not 0 < gmk.expiry <= unix_time

@@ -1,13 +1,13 @@
-"""The part of the VAL client that stays in the heap: takes Key Messages from the agent, one at a time, and answers.
+"""The part of the VAL client that stays in the heap. It queues the Key Messages of the agent and answers each in turn.
 
-With `HEAP_NEEDED` octets free a message is opened beside the agent, which goes on serving. With less it is left in the
-store for `whole_heap`, and the board resets twice.
+With `HEAP_NEEDED` octets free, a message is opened beside the agent, which goes on serving. With less, it is put into
+the store for `whole_heap`, and the board resets twice.
 
     service = ValService(node, "/val/", machine.reset)
     asyncio.create_task(service.run())
 
-`on_event(name, values)` is told "val key" (GMK-ID), "val profile", "val refused" (code, reason), "val progress"
-(period, percent), "val failed" (reason).
+`on_event(name, values)` is called for "val key" (GMK-ID), "val profile", "val refused" (code, reason), "val progress"
+(period, percent) and "val failed" (reason).
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from cpns.errors import CpnsError, TooMany
 from device_agent.requests import CPNS
 from device_agent.session import NoSession, unload
 
-_QUEUE, _ANSWER = "valq", "vala"  # as in `records`, which is not to be loaded here
+_QUEUE, _ANSWER = "valq", "vala"  # as in `records`, which must not be loaded here
 _THERE = b"\x80"  # CBOR []
 QUEUE_MAX = 2
 TRIES = 3
@@ -29,10 +29,10 @@ RESET_DELAY = 0.5  # seconds, for the answer to the PN GW to leave
 
 
 class ValService:
-    """`node`: a started api.Node; `folder`: for the cache files, with '/' at its end, readable by nobody else."""
+    """The service. `node` is a started api.Node, `folder` that of the cache files, '/' at its end, which is secret."""
 
     def __init__(self, node, folder, reset, on_event=None):
-        """`reset()` starts the board anew."""
+        """`reset()` must restart the board."""
         self._reset = reset
         self._agent = node._agent
         self._folder = folder
@@ -43,7 +43,7 @@ class ValService:
 
     async def run(self):
         """Serve until cancelled."""
-        while not self._agent.session.up:  # a handshake needs the same heap, and without one no message comes
+        while not self._agent.session.up:  # a handshake needs the same heap, and no message comes before it
             await asyncio.sleep(1)
         answer = self._agent.store.load(_ANSWER)
         if answer:
@@ -67,7 +67,7 @@ class ValService:
 
     def _take(self, fields):
         octets = fields[messages.KEY_MESSAGE]
-        if octets != _THERE and octets not in self._queue:  # _THERE: the PN GW asks whether somebody is here
+        if octets != _THERE and octets not in self._queue:  # _THERE: the PN GW asks whether there is a VAL client
             if len(self._queue) >= QUEUE_MAX:
                 raise TooMany("key messages are waiting already")
             self._queue.append(octets)
@@ -75,7 +75,7 @@ class ValService:
         return _taken()
 
     async def _work(self, octets):
-        # Open one message with everything loaded that this needs, and unloaded afterwards
+        # Load the modules that open one message, open it, unload them
         gc.collect()
         answer = None
         try:

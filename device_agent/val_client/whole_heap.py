@@ -1,8 +1,8 @@
-"""The VAL client's work where the heap is too small for it beside the agent: at boot, before the agent is loaded.
+"""The VAL client's work at boot, before the agent is loaded, if the heap is too small for both.
 
-`service` leaves a Key Message in the store and resets the board; `work` opens it with the whole heap, leaves the answer
-in the store and asks for another reset, after which the agent sends it. At most one try for each message: it leaves the
-queue before the work begins, and the server repeats what gets no answer.
+`service` puts a Key Message into the store and resets the board. `work` opens it with the whole heap, puts the answer
+into the store and asks for another reset, after which the agent sends it. Each message is tried once: it leaves the
+queue before the work begins, and the server repeats notices without answer.
 """
 
 import os
@@ -13,7 +13,7 @@ from device_agent.val_client import records
 
 
 def waiting(store, folder):
-    """True when there is something to do: a message in the queue, or an RSK without cache file."""
+    """Return True if there is something to do: a message in the queue, or an RSK without cache file."""
     if store.load(records.QUEUE) is not None:
         return True
     try:
@@ -25,9 +25,9 @@ def waiting(store, folder):
 
 
 def work(store, folder, progress):
-    """Make missing caches, open what waits. Returns True when anything was done: reset the board then.
+    """Make missing caches and open the message that waits. Returns True if the caller must reset the board.
 
-    `store`: KeyStore; `progress(number, percent)`. MemoryError and OSError come through.
+    `store` is a KeyStore. It calls `progress(period number, percent)`. Raises MemoryError, OSError.
     """
     records.load_client_modules()
     from device_agent.val_client.client import BoardClient
@@ -51,7 +51,7 @@ def work(store, folder, progress):
     try:
         for _ in worker.prepare(unix_time, told):
             pass
-    except ValueError:  # an RSK that is not ours: forgotten
+    except ValueError:  # an RSK that is not ours, erased by `prepare`
         worked.append(0)
     if octets:
         try:
