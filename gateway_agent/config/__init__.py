@@ -1,1 +1,1 @@
-"""The configuration file: one schema, and faults told with line, found, expected and the nearest key."""
+"""The configuration file: its schema, and its errors with line, found value, expected value and the nearest key."""

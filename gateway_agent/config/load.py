@@ -1,4 +1,4 @@
-"""Reading the configuration file: each fault comes with line, what was found, what was expected, the nearest key."""
+"""Reads the configuration file. Each error names the line, the value found, what was expected, and the nearest key."""
 
 import contextlib
 import difflib
@@ -35,7 +35,8 @@ _TOML = 'texts stand in quotes, lists in brackets, as in interfaces = ["wlan0"]'
 def load(path: Path) -> GatewayConfig:
     """Return the configuration in the TOML file `path`; relative paths in it are relative to the file.
 
-    Raises ConfigError with one line for each fault. With `[seal]` it holds tokens: nobody else may read it.
+    Raises ConfigError with one line for each fault, and if other users can read a file with `[seal]`, as that holds
+    tokens.
     """
     data = plain_file.read(path, _SIZE_MAX, ConfigError, missing=f"Write one: keycast gateway init {path}")
     config = parse(data, str(path), path.parent)
@@ -77,9 +78,9 @@ def parse(data: bytes, name: str = "configuration", folder: Path = Path()) -> Ga
 
 
 def schema_of(tree: Mapping[str, Any]) -> type[GatewayConfig]:
-    """Return the schema of a parsed file. The section of a part is loaded only if the file has it.
+    """Return the schema of a parsed file. The schema of an optional section is imported only if the file has it.
 
-    Raises ImportError if what the part needs is not installed.
+    Raises ImportError if a package that such a section needs is not installed.
     """
     sections: dict[str, Any] = {}
     if "uplink" in tree:
@@ -87,7 +88,7 @@ def schema_of(tree: Mapping[str, Any]) -> type[GatewayConfig]:
     for name in tree.keys() - GatewayConfig.model_fields.keys():
         if name in media.KINDS:
             sections[name] = (media.kind(name).SECTION, ...)
-        elif name in links.LINKS and name != UdpLink.scheme:  # whose section is [message_plane]
+        elif name in links.LINKS and name != UdpLink.scheme:  # the section of the UDP link is [message_plane]
             sections[name] = (links.kind(name).SECTION, ...)
     if "seal" in tree:
         from gateway_agent.val_client.app import SealSection
@@ -97,9 +98,9 @@ def schema_of(tree: Mapping[str, Any]) -> type[GatewayConfig]:
 
 
 def _uplink_section(found: object) -> type[UplinkSection]:
-    """Return the model of `[uplink]`: that of its kind.
+    """Return the model of `[uplink]` for the kind that the section names.
 
-    Settings of the other kinds may stand in it, too, and must be right: so the kind can be changed, and changed back.
+    Settings of the other kinds are allowed, too, and must be valid, so that a person can change the kind and back.
     """
     name = found.get("kind") if isinstance(found, Mapping) else None
     known = isinstance(name, str) and name in uplinks.KINDS
@@ -114,7 +115,7 @@ def _uplink_section(found: object) -> type[UplinkSection]:
 
 
 def toml_text(text: str) -> str:
-    """Return a TOML string: what JSON escapes, TOML reads, but for DEL."""
+    """Return `text` as a TOML string. It is a JSON string, which TOML can read, except that DEL must be escaped."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -184,7 +185,7 @@ def _needed(schema: type[BaseModel], *where: int | str) -> str:
 def _model_at(schema: type[BaseModel], where: tuple[int | str, ...]) -> type[BaseModel] | None:
     model = schema
     for part in where:
-        if isinstance(part, int):  # an element of a list, which is of the model that stands before
+        if isinstance(part, int):  # an element of a list: its model was found with the name before
             continue
         field = model.model_fields.get(part)
         inner = field.annotation if field else None
@@ -197,11 +198,11 @@ def _model_at(schema: type[BaseModel], where: tuple[int | str, ...]) -> type[Bas
 
 
 def line_of(text: str, where: tuple[int | str, ...]) -> int:
-    """Line (from 1) of the key or table `where` in TOML `text`, 0 when it stands nowhere by itself.
+    """Return the line (from 1) of the key or table `where` in TOML `text`, 0 if it has no line.
 
-    What stands inside a value, such as an inline table, has the line of its key.
+    A key inside of a value, such as an inline table, has the line of the outer key.
     """
-    arrays: dict[tuple[int | str, ...], int] = {}  # arrays of tables, with the index of the newest
+    arrays: dict[tuple[int | str, ...], int] = {}  # array of tables -> index of its newest table
     table: tuple[int | str, ...] = ()
     nearest = 0
     for number, line in enumerate(text.splitlines(), 1):

@@ -1,4 +1,4 @@
-"""The gateway's configuration: one schema for the file, its errors, and its documentation."""
+"""The schema of the gateway's configuration, for the file, its errors and its documentation."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ PnId = Annotated[str, Field(min_length=1, max_length=tuning.ENTITY_ID_MAX)]
 
 
 def _folder(name: Any) -> Any:
-    """Before it is a path: an empty one would be the folder of the file, and no path has a NUL in it."""
+    """Raise ValueError for an empty name, which would mean the folder of the file, and for a name with NUL in it."""
     if isinstance(name, str) and (not name.strip() or "\0" in name):
         raise ValueError('the name of a folder, for example "keycast-state"')
     return name
@@ -28,7 +28,7 @@ Folder = Annotated[Path, Field(strict=False), BeforeValidator(_folder)]
 
 
 class GatewaySection(Section):
-    """Who this gateway is."""
+    """The identity of this gateway."""
 
     id: EntityId = Field(description="entity ID of this PN GW, unique in the home")
     pn: PnId = Field(description="ID of the Personal Network it serves")
@@ -36,7 +36,7 @@ class GatewaySection(Section):
 
 
 class MessagePlaneSection(UdpSection):
-    """Where boards reach the gateway."""
+    """The addresses at which boards reach the gateway."""
 
     discovery: bool = Field(True, description="announce by mDNS and answer CoAP discovery")
 
@@ -48,7 +48,7 @@ class TreeSection(Section):
 
 
 class GatewayConfig(Section):
-    """The whole file."""
+    """The whole configuration file."""
 
     gateway: GatewaySection
     message_plane: MessagePlaneSection = MessagePlaneSection()

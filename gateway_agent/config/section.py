@@ -1,4 +1,4 @@
-"""What every section of the configuration is made of."""
+"""The base of every section of the configuration, and the types of its settings."""
 
 from typing import Annotated
 
@@ -11,6 +11,6 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class Section(BaseModel):
-    """One table of the configuration file: nothing that is not named here may stand in it, and nothing is converted."""
+    """One table of the configuration file. It refuses unknown keys, and values of another type without converting."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

@@ -1,7 +1,7 @@
-"""The network devices of this machine as the kernel tells them, and which of them boards can be behind.
+"""The network devices of this machine as the kernel lists them, and which of them can connect boards.
 
-Asked over rtnetlink (rtnetlink(7)), which answers for the network namespace of this process; what is mounted at /sys
-may be another's.
+The kernel is asked over rtnetlink (rtnetlink(7)), which answers for the network namespace of this process. The devices
+under /sys may be those of another namespace.
 """
 
 import socket
@@ -22,11 +22,11 @@ _INDEX = struct.Struct("=I")
 _ANSWER_MAX = 1 << 18
 
 UP, BROADCAST, LOOPBACK, POINT_TO_POINT, RUNNING, NO_ARP, CARRIER = 0x1, 0x2, 0x8, 0x10, 0x40, 0x80, 0x10000
-"""Flags of a device: IFF_... of netdevice(7)."""
+"""Flags of a device, IFF_... in netdevice(7)."""
 ETHERNET = 1
-"""ARPHRD_ETHER. Wi-Fi has it, too."""
+"""Type of a device, ARPHRD_ETHER. Wi-Fi devices have it, too."""
 
-_CARDS = ("", "wlan", "dsa")  # dsa: the sockets of a switch in this machine
+_CARDS = ("", "wlan", "dsa")  # dsa: the ports of a switch in this machine
 _STACKED = ("bridge", "bond", "team", "vlan", "macvlan", "ipvlan", "batadv", "hsr")
 _WORDS = {
     "tun": "a tunnel or VPN (tun)",
@@ -42,8 +42,8 @@ _WORDS = {
 class NetworkDevice:
     """One network device. `kind` is the kernel's word: "" for an Ethernet card, "wlan", "bridge", "veth", "tun" ...
 
-    `below`: indexes of what it sends through, the ports of a bridge or the card of a VLAN; `is_above_another_world`:
-    that card is in another network namespace, as for a container.
+    `below`: indexes of the devices that it sends through, such as the ports of a bridge or the card of a VLAN;
+    `is_above_another_world`: that card is in another network namespace, as for a container.
     """
 
     index: int
@@ -56,14 +56,17 @@ class NetworkDevice:
 
     @property
     def standstill(self) -> str:
-        """Why nothing that is sent goes out now, "" if it does: up, and with a cable or let into a Wi-Fi."""
+        """Why the device cannot send now, "" if it can: it is up and has a cable or is associated with a Wi-Fi."""
         if not self.flags & UP:
             return "switched off"
         return "" if self.flags & (RUNNING | CARRIER) == RUNNING | CARRIER else "no carrier"
 
 
 def why_no_boards(device: NetworkDevice, devices: Mapping[int, NetworkDevice]) -> str:
-    """Why no board can be behind `device`, one of `devices` by index; "" for a network card and for what holds one."""
+    """Return why no board can be behind `device`, "" if boards can be. `devices`: all devices by index.
+
+    Boards can be behind network cards and behind devices that send through one, such as bridges.
+    """
     if device.flags & LOOPBACK:
         return "loopback"
     if device.kind in _WORDS:
@@ -82,7 +85,7 @@ def why_no_boards(device: NetworkDevice, devices: Mapping[int, NetworkDevice]) -
 
 
 def network_devices() -> dict[int, NetworkDevice]:
-    """Return all network devices by index. Raises OSError where the kernel does not answer."""
+    """Return all network devices by index. Raises OSError if the kernel does not answer."""
     found: dict[int, NetworkDevice] = {}
     ports: dict[int, set[int]] = {}
     for device, master in _told():
@@ -92,7 +95,7 @@ def network_devices() -> dict[int, NetworkDevice]:
 
 
 def _told() -> Iterator[tuple[NetworkDevice, int]]:
-    """Yield each device, and the index of the bridge or bond it is a port of, 0 for none."""
+    """Yield each device with the index of the bridge or bond that it is a port of, 0 for none."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC) as kernel:
         kernel.bind((0, 0))
         request = _INFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
@@ -137,7 +140,7 @@ def _text(octets: bytes) -> str:
 
 
 def _sysfs_kind(name: str) -> str:
-    """Return what a card is where rtnetlink has no word for it: "wlan", "wwan", "bluetooth", "gadget" or ""."""
+    """Return the kind of a card for which rtnetlink has no word: "wlan", "wwan", "bluetooth", "gadget" or ""."""
     try:
         told = Path("/sys/class/net", name, "uevent").read_text(errors="replace")
     except OSError:

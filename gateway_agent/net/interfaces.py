@@ -1,7 +1,7 @@
-"""The machine's IPv4 interfaces, their directed broadcast addresses, and which of them keys go out on.
+"""The machine's IPv4 interfaces, their directed broadcast addresses, and which of them broadcasts are sent on.
 
-The only module that imports `netifaces` (package netifaces-plus). Other packages that offer the same import name
-call the mask `mask` and leave `broadcast` out; both are taken care of here, so any of them serves.
+No other module imports `netifaces` (package netifaces-plus). Some other packages with the same import name call the
+mask `mask` and leave `broadcast` out. This module works with any of them.
 """
 
 import ipaddress
@@ -26,8 +26,8 @@ _NOT_NAMED = "not under [broadcast] interfaces"
 class Interface:
     """One IPv4 address of one interface. `broadcast` is the directed broadcast address of its network.
 
-    `unfit`: why no board can be behind it, "" if boards can be. `standstill`: why nothing goes out on it now, "" if
-    it does: neither makes it another interface. One without address, or without a broadcast address, has "" there.
+    `unfit`: why no board can be behind it, "" if boards can be; `standstill`: why it cannot send now, "" if it can.
+    These two do not count when interfaces are compared. `address` and `broadcast` are "" if there is none.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Interface:
 
     @property
     def device(self) -> str:
-        """The network device: `name` is that of an address, "eth0:1" for a second one that was given a label."""
+        """The name of the network device, without the label that `name` may have for a second address ("eth0:1")."""
         return self.name.partition(":")[0]
 
     @property
@@ -48,12 +48,12 @@ class Interface:
 
     @property
     def is_link_local(self) -> bool:
-        """True for addresses of 169.254.0.0/16, which a machine gives itself where no DHCP server answers."""
+        """True for addresses of 169.254.0.0/16, which a machine gives itself if no DHCP server answers."""
         return bool(self.address) and ipaddress.ip_address(self.address).is_link_local
 
     @property
     def left_out(self) -> str:
-        """Why "auto" leaves it out, "" if it takes it."""
+        """Why "auto" excludes the interface, "" if it includes it."""
         if self.is_loopback:
             return "loopback"
         if self.unfit or self.broadcast:
@@ -63,7 +63,7 @@ class Interface:
 
 def every_interface() -> list[Interface]:
     """Return all IPv4 addresses of this machine, and the devices that have none, in the system's order."""
-    import netifaces  # of the extra `gateway`; a configuration is read without it
+    import netifaces  # belongs to the extra `gateway`; a configuration can be read without it
 
     try:
         known = network_devices()
@@ -75,7 +75,7 @@ def every_interface() -> list[Interface]:
     for name in netifaces.interfaces():
         try:
             records = netifaces.ifaddresses(name).get(netifaces.AF_INET, ())
-        except ValueError:  # it went away since its name was read: a USB adapter was pulled
+        except ValueError:  # it is gone since its name was read, for example a USB adapter
             continue
         link = devices.get(name.partition(":")[0])
         unfit, standstill = (why_no_boards(link, known), link.standstill) if link else ("", "")
@@ -95,8 +95,8 @@ def ipv4_interfaces() -> list[Interface]:
 def interface_from(name: str, record: Mapping[str, str], unfit: str = "", standstill: str = "") -> Interface | None:
     """Return the `Interface` of a netifaces record (`addr`, `netmask` or `mask`), None without mask or for /31, /32.
 
-    The broadcast address is computed from address and mask and never taken from the record: point-to-point
-    links report their peer there, and some packages nothing.
+    The broadcast address is computed from address and mask and never read from the record, as point-to-point links
+    report their peer there, and some packages report nothing.
     """
     mask = record.get("netmask") or record.get("mask")
     if mask is None or "addr" not in record:
@@ -108,9 +108,9 @@ def interface_from(name: str, record: Mapping[str, str], unfit: str = "", stands
 
 
 def device_towards(host: str) -> str:
-    """Return the device whose address the routing table gives to datagrams for an IPv4 address, "" if there is none.
+    """Return the device through which the routing table sends datagrams to an IPv4 address, "" if there is none.
 
-    Sends nothing.
+    No datagram is sent.
     """
     if not host or ":" in host:
         return ""
@@ -124,7 +124,10 @@ def device_towards(host: str) -> str:
 
 
 def named(wanted: Iterable[str], available: Iterable[Interface]) -> list[Interface]:
-    """Return those of `available` that `wanted` names: devices, single addresses, or "auto" for all that fit."""
+    """Return the interfaces of `available` that `wanted` names. A name is that of a device or of a single address.
+
+    "auto" names all interfaces that are not `left_out`.
+    """
     names = set(wanted)
     return [
         interface
@@ -134,7 +137,7 @@ def named(wanted: Iterable[str], available: Iterable[Interface]) -> list[Interfa
 
 
 def matching(wanted: Iterable[str], available: Iterable[Interface]) -> list[Interface]:
-    """Return where broadcasts go: one address for each device and network that `named` finds."""
+    """Return the interfaces that broadcasts are sent on: one address for each device and network that `named` finds."""
     networks: dict[tuple[str, str], Interface] = {}
     for interface in named(wanted, available):
         if interface.broadcast:
@@ -143,9 +146,9 @@ def matching(wanted: Iterable[str], available: Iterable[Interface]) -> list[Inte
 
 
 def choose(wanted: Iterable[str], available: Iterable[Interface]) -> list[Interface]:
-    """`matching`, for the start of a gateway: what was asked for must be there.
+    """Return the same as `matching`, with a check that all names exist, for the start of a gateway.
 
-    Raises NoBroadcastInterface when a name does not exist or nothing is left.
+    Raises NoBroadcastInterface if a name does not exist or no interface is left.
     """
     names = list(wanted)
     every = list(available)
@@ -167,7 +170,7 @@ def choose(wanted: Iterable[str], available: Iterable[Interface]) -> list[Interf
 
 
 def left_out(wanted: Iterable[str], available: Iterable[Interface]) -> list[tuple[Interface, str]]:
-    """Return those of `available` that no broadcast goes out on, each with its reason."""
+    """Return the interfaces of `available` that no broadcast is sent on, each with the reason."""
     names, every = list(wanted), list(available)
     chosen = matching(names, every)
     networks = {(each.device, each.broadcast): each for each in chosen}
@@ -181,9 +184,10 @@ def left_out(wanted: Iterable[str], available: Iterable[Interface]) -> list[tupl
 
 
 def reachable(wanted: Iterable[str], listen: Iterable[str], available: Iterable[Interface]) -> list[str]:
-    """Return the addresses to tell boards: of interfaces that keys go out on now, as far as the gateway listens there.
+    """Return the addresses to announce to boards: those of interfaces that can send now and that have a listener.
 
-    Never loopback and never link-local. Where keys go by unicast alone, `wanted` empty, it is what "auto" would take.
+    `wanted`: names as in `named`, empty if keys are sent by unicast only, which then means "auto"; `listen`: the
+    addresses that the gateway is bound to. Loopback and link-local addresses are never among them.
     """
     heard = set(listen)
     return [

@@ -1,4 +1,7 @@
-"""DNS-SD announcement of the PN GW: `_keycast._udp.local.`. A hint for boards; they pin the credential."""
+"""The DNS-SD announcement of the PN GW, `_keycast._udp.local.`.
+
+It is only a hint for boards, which check the credential of the gateway that they find.
+"""
 
 import contextlib
 import logging
@@ -14,11 +17,11 @@ _log = logging.getLogger(__name__)
 
 SERVICE_TYPE = "_keycast._udp.local."
 LOOK_AGAIN_S = 30.0
-"""How long an address that is gone may stand in the announcement."""
+"""How long the announcement may contain an address that is gone."""
 
 
 class _WithoutTraceback(logging.Filter):
-    """A network that goes away is a line of the log: the library's own place in its code tells nobody anything."""
+    """Removes tracebacks of the library from the log. For a network that goes away one line in the log is enough."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.exc_info = record.exc_text = None
@@ -29,9 +32,10 @@ logging.getLogger("zeroconf").addFilter(_WithoutTraceback())
 
 
 class Announcement:
-    """Announces one PN GW until `close`. Failing to announce is logged and costs nothing else.
+    """Announces one PN GW until `close`. A failure to announce is logged and has no other effect.
 
-    `addresses` gives the IPv4 addresses to tell; what it gives anew after a time takes the place of the old ones.
+    `addresses` returns the IPv4 addresses to announce. It is called again from time to time, and its new result
+    replaces the old one.
     """
 
     def __init__(self, gateway_id: str, pn_id: str, addresses: Callable[[], Sequence[str]], port: int) -> None:
@@ -46,13 +50,13 @@ class Announcement:
         self._turns = Repeating("mDNS announcement", LOOK_AGAIN_S, self._follow)
 
     async def open(self) -> bool:
-        """Start announcing; False (and one log line) where multicast is not to be had."""
+        """Start to announce. Returns False, after one line in the log, if multicast is not available now."""
         is_announced = await self._announce()
         self._turns.start()
         return is_announced
 
     async def close(self) -> None:
-        """Say good-bye and stop."""
+        """Withdraw the announcement and stop."""
         await self._turns.close()
         await self._withdraw()
 
@@ -66,7 +70,7 @@ class Announcement:
         try:
             if not self._told:
                 raise OSError("no network with boards is there")
-            for address in self._told:  # zeroconf leaks its sockets when it meets one that is not ours
+            for address in self._told:  # zeroconf leaks its sockets if an address is not of this machine
                 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
                     probe.bind((address, 0))
             self._info = ServiceInfo(
@@ -90,8 +94,8 @@ class Announcement:
         zeroconf, self._zeroconf = self._zeroconf, None
         if zeroconf is None:
             return
-        if self._is_registered:  # or the name may be another's, whom a good-bye would withdraw
+        if self._is_registered:  # otherwise another host may have the name, whose record a good-bye would withdraw
             self._is_registered = False
-            with contextlib.suppress(TimeoutError, OSError, Error):  # the network it was told on may be gone
+            with contextlib.suppress(TimeoutError, OSError, Error):  # the network of the announcement may be gone
                 await zeroconf.async_unregister_service(self._info)
         await zeroconf.async_close()

@@ -1,1 +1,1 @@
-"""Where broadcasts go out: each medium by itself, and all of them at once (CPNS-GKM-71)."""
+"""The broadcast media of the PN GW: each medium by itself, and all of them together (CPNS-GKM-71)."""

@@ -1,8 +1,8 @@
 """All broadcast media of the PN GW together (CPNS-GKM-71), and all repetition on them.
 
-A datagram goes out on each medium that is up, as often as that medium wants it; a medium that comes up meanwhile joins
-in. Whatever one medium does (it refuses, raises, or never ends), the others go on: it is counted and its recovery
-begins.
+A datagram is sent on each medium that is up, as many times as that medium requires. A medium that comes up during an
+airing joins it. A medium that refuses a datagram, raises an exception or never ends does not affect the others: the
+failure is counted and the recovery of that medium begins.
 """
 
 import asyncio
@@ -16,17 +16,17 @@ from gateway_agent.radios.care import Care
 from gateway_agent.radios.medium import Health, Heard, Medium, Repetition
 
 DELETE_COPIES = 3
-"""Of a signed delete: nobody confirms it, and a PNE that hears none of them is told when it pulls."""
+"""Copies of a signed delete, which PNEs do not confirm. A PNE that receives none of them is told when it pulls."""
 DELETE_GAP_S = 1.0
 BEACON_GAP_S = 1.0
-"""Between two beacons of one Service Group, however many members cannot be reached."""
+"""Least time between two beacons of one Service Group, however many members cannot be reached."""
 
 
 class AllMedia:
-    """`core.ports.Air` over any number of media, none of which can stop another one."""
+    """Implements `core.ports.Air` over any number of media, which cannot disturb each other."""
 
     def __init__(self, media: Sequence[Medium], counters: Counter[str] | None = None) -> None:
-        """`counters` counts what the `Care` of each medium counts."""
+        """`counters` is passed to the `Care` of each medium."""
         counted = Counter[str]() if counters is None else counters
         self._cares = [Care(medium, self._medium_is_back, counted) for medium in media]
         self._airings: set[OnAllMedia] = set()
@@ -34,13 +34,13 @@ class AllMedia:
         self._beacons_at: dict[str, float] = {}
 
     def open(self, heard: Heard) -> None:
-        """Let the media watch their radios; `heard` is called with each datagram that one of them hears."""
+        """Open all media, which begin to watch their radios; `heard` is called with each datagram that one receives."""
         for care in self._cares:
             care.open(heard)
 
     @property
     def names(self) -> list[str]:
-        """Names of the media there are, whether they are up or not."""
+        """Names of all media, whether they are up or not."""
         return [care.medium.name for care in self._cares]
 
     def costs(self, sizes: Sequence[int]) -> list[Cost]:
@@ -52,7 +52,7 @@ class AllMedia:
         return costs
 
     def air(self, datagrams: Sequence[bytes], listeners: int, ended: Callable[[], None]) -> OnAllMedia:
-        """Air datagrams that so many listeners hear for the first time, on each medium as often as it wants.
+        """Begin to air datagrams, on each medium as many times as it requires for so many listeners; return the airing.
 
         `ended` is called once all media are done, unless the airing was stopped.
         """
@@ -68,7 +68,10 @@ class AllMedia:
             airing.stop()
 
     def beacon(self, sg_id: str, make: Callable[[], bytes]) -> bool:
-        """Air the beacon of a Service Group that `make` returns; False where there was one just now, or no medium."""
+        """Air the beacon of a Service Group, which `make` returns.
+
+        Returns False, and airs nothing, within BEACON_GAP_S of the group's last beacon or while no medium is up.
+        """
         now = asyncio.get_running_loop().time()
         if now < self._beacons_at.get(sg_id, now) or not self.costs([]):
             return False
@@ -81,15 +84,15 @@ class AllMedia:
         self._followers.append(medium_is_back)
 
     def networks(self) -> list[str]:
-        """Return what all media reach now, for people."""
+        """Return descriptions, for people, of the networks that all media reach now."""
         return self._of_all(lambda medium: medium.networks())
 
     def health(self) -> list[Health]:
-        """Return what became of the datagrams, for each network of all media."""
+        """Return figures and problems of each network of all media."""
         return self._of_all(lambda medium: medium.health())
 
     def told(self) -> dict[str, str]:
-        """Name of each medium -> a sentence for a person where all that was tried was in vain, else ""."""
+        """Return, by name of each medium, a sentence for a person if all steps of its recovery have failed, else ""."""
         return {care.medium.name: care.told for care in self._cares}
 
     async def close(self) -> None:

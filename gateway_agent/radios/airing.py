@@ -1,4 +1,4 @@
-"""Some datagrams on their way out on all media at once, repeated as each medium wants it."""
+"""The airing of some datagrams on all media at once, repeated as often as each medium requires."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
@@ -7,11 +7,14 @@ from gateway_agent.radios.care import Care
 from gateway_agent.radios.medium import Airing, Repetition
 
 STALLED_TIMES, STALLED_S = 10.0, 10.0
-"""A datagram that takes a medium so many times its airtime, and so many seconds more, will not go out."""
+"""A medium has failed to send a datagram if that takes longer than so many times its airtime plus so many seconds."""
 
 
 class OnAllMedia:
-    """`core.ports.Broadcast`: one task for each medium. `has_gone_out`: some datagram has, on some medium."""
+    """Implements `core.ports.Broadcast` with one task for each medium.
+
+    `has_gone_out`: at least one datagram was sent on at least one medium.
+    """
 
     def __init__(
         self,
@@ -20,9 +23,10 @@ class OnAllMedia:
         gap_s: float,
         ended: "Callable[[OnAllMedia, bool], None]",
     ) -> None:
-        """`copies` of what a medium wants; `gap_s`: seconds between two copies, where the medium wants no more.
+        """`copies` returns how often the datagrams are sent on a medium with this repetition.
 
-        `ended` is called once: when every medium is done, or with True when the airing is stopped.
+        `gap_s`: least time between two copies, in seconds; a medium may require more. `ended` is called once: with
+        False when every medium is done, or with True when the airing is stopped.
         """
         self.has_gone_out = False
         self._has_ended = False
@@ -35,20 +39,20 @@ class OnAllMedia:
         self._done: set[Care] = set()
 
     def begin(self, media: Iterable[Care]) -> None:
-        """Send on these media. Where there is none the airing ends, but not before this has returned."""
+        """Begin to send on these media. If there is none the airing ends, after this method has returned."""
         for care in media:
             self.join(care)
         if not self._tasks:
             asyncio.get_running_loop().call_soon(self._end_if_done)
 
     def join(self, care: Care) -> None:
-        """Send on a medium that is up now, unless it has sent everything or is at it."""
+        """Begin to send on a medium that is up now, unless it is sending or has sent all copies already."""
         if care not in self._tasks and care not in self._done and not self._has_ended:
             task = self._tasks[care] = asyncio.get_running_loop().create_task(self._send(care))
             task.add_done_callback(lambda _: self._task_ended(care))
 
     def stop(self) -> None:
-        """End it on all media: nothing leaves after this call (SEC-38). One that has ended stays as it is."""
+        """Stop the airing on all media: nothing is sent after this call (SEC-38). Does nothing if it has ended."""
         if self._has_ended:
             return
         self._has_ended = True
@@ -60,7 +64,7 @@ class OnAllMedia:
         self._ended(self, True)
 
     async def _send(self, care: Care) -> None:
-        """All copies on one medium."""
+        """Send all copies on one medium."""
         with care.guarded():
             repetition, loop = care.medium.repetition, asyncio.get_running_loop()
             for left in range(self._copies(repetition) - 1, -1, -1):

@@ -1,8 +1,8 @@
-"""The kinds of broadcast media, one line each. No other place names them.
+"""The table of the kinds of broadcast media, with one line for each kind. No other place names them.
 
 A kind is a module of this folder. It has `SECTION`, the model of its section of the configuration, and `open_medium`,
-which makes the medium that such a section asks for, or returns None where it asks for none. The module is imported when
-the configuration has its section.
+which returns the medium that such a section describes, or None if it describes none. The module is imported if the
+configuration has its section.
 """
 
 from collections import Counter
@@ -19,14 +19,14 @@ KINDS: dict[str, str] = {
 
 
 class MediumKind(Protocol):
-    """What the module of a kind has."""
+    """The names that the module of a kind must have."""
 
     SECTION: type[Section]
 
     def open_medium(self, section: Any, counters: Counter[str]) -> Medium | None:
-        """Return the medium that a section asks for.
+        """Return the medium that a section describes, None if it describes none.
 
-        Raises GatewayError, with what a person can do, where there is none.
+        Raises GatewayError, with a next step for a person, if the medium is not there.
         """
         ...
 
@@ -37,7 +37,7 @@ def kind(name: str) -> MediumKind:
 
 
 def open_media(config: object, counters: Counter[str]) -> list[Medium]:
-    """Return the media that a configuration asks for. It has an attribute, a section or None, for some of the kinds.
+    """Return the media that a configuration describes. Its attributes named like kinds are sections or None.
 
     Raises GatewayError.
     """

@@ -1,4 +1,4 @@
-"""One medium in the care of the gateway: what it raises stays here, and what a person must know of it is kept."""
+"""The supervision of one medium: its exceptions are handled here, and its recovery is carried out here."""
 
 import asyncio
 import inspect
@@ -16,16 +16,16 @@ FAILURES_TOLD = 3
 
 
 class Care:
-    """Follows whether the medium works, and carries out the steps of its recovery while it does not."""
+    """Observes whether a medium works, and executes the steps of its recovery while it does not."""
 
     def __init__(self, medium: Medium, is_back: "Callable[[Care], None]", counters: Counter[str]) -> None:
-        """`is_back` is called when the medium could not send and may be able to again.
+        """`is_back` is called when a medium that could not send may be able to again.
 
-        `counters` counts `media_failed`: datagrams that no network of the medium took, and faults in it.
+        `counters` counts `media_failed`: datagrams that no network of the medium has sent, and exceptions of it.
         """
         self.medium = medium
         self._told = ""
-        self._failures = 0  # since a datagram went out
+        self._failures = 0  # since the last datagram that was sent
         self._is_back = is_back
         self._counters = counters
         self._ladder = recovery.Ladder(len(medium.steps))
@@ -35,45 +35,48 @@ class Care:
 
     @property
     def is_up(self) -> bool:
-        """True if the medium says that it can send; False where it cannot even say that."""
+        """True if the medium says that it can send; False also if it raises an exception."""
         with self.guarded():
             return self.medium.up
         return False
 
     @property
     def told(self) -> str:
-        """A sentence for a person where all steps were in vain, else ""; one datagram that was refused is no reason."""
+        """A sentence for a person if all steps have failed and the medium is down or refuses datagrams, else "".
+
+        A medium that is up counts as refusing after FAILURES_TOLD failures in a row.
+        """
         return self._told if self._told and (not self.is_up or self._failures >= FAILURES_TOLD) else ""
 
     def open(self, heard: Heard) -> None:
-        """Let the medium listen and watch its radio."""
+        """Open the medium, which begins to listen and to watch its radio."""
         with self.guarded():
             self.medium.open(self._look, heard)
         self._look()
 
     def works(self) -> None:
-        """A datagram has gone out."""
+        """Note that the medium has sent a datagram."""
         self._failures = 0
         self._take(recovery.MediumWorks())
 
     def fails(self, why: str = "") -> None:
-        """The medium did not take a datagram; `why` in words, where it does not say so itself."""
+        """Note that the medium has failed to send. `why`: the reason in words; by default that of `Medium.health`."""
         self._counters["media_failed"] += 1
         self._failures += 1
         self._take(recovery.MediumFailed(why or self._why()))
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """Around each call of the medium: whatever it raises counts as a failure of it, and goes no further."""
+        """Suppress each exception that a call of the medium raises inside of the context, and count it as a failure."""
         try:
             yield
-        except Exception as fault:  # noqa: BLE001 - whatever a radio raises, the others are needed
+        except Exception as fault:  # noqa: BLE001 - an exception of one radio must not stop the others
             if not self._ladder.why:
                 _log.exception("%s failed", self.medium.name)
             self.fails(str(fault) or type(fault).__name__)
 
     async def close(self) -> None:
-        """Stop, in the middle of a step too, and close the medium."""
+        """Cancel the recovery, also during a step, and close the medium."""
         if self._timer is not None:
             self._timer.cancel()
         if self._step is not None:
@@ -117,14 +120,14 @@ class Care:
         step = self.medium.steps[number]
         _log.debug("%s does not work (%s): trying to %s", self.medium.name, self._ladder.why, step.what)
         try:
-            taken = step.take() if self._ladder.why else None  # it may have come back this moment
+            taken = step.take() if self._ladder.why else None  # the medium may work again by now
             if inspect.isawaitable(taken):
                 await taken
         except Exception as error:  # noqa: BLE001 - the next step is tried
             _log.debug("%s: it is in vain to %s: %s", self.medium.name, step.what, error)
         self._step = None
         self._take(recovery.StepEnded())
-        if self._ladder.why and self.is_up:  # whether it takes a datagram shows when one is sent
+        if self._ladder.why and self.is_up:  # only a datagram shows whether it can send
             self._is_back(self)
 
     def _in_vain(self, why: str) -> str:

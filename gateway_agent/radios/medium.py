@@ -1,7 +1,7 @@
-"""The contract of a broadcast medium: one to many, datagrams out, frames in (CPNS-GKM-71).
+"""The contract of a broadcast medium, which sends datagrams to all listeners and receives frames (CPNS-GKM-71).
 
 A medium is one file in this folder and one line in `by_kind.KINDS`. It knows its own radio and nothing of groups, keys
-or deliveries. Everything that concerns several media, or the same datagram more than once, is in `air`.
+or deliveries. Everything that concerns several media, or the repetition of a datagram, is in `air`.
 """
 
 import asyncio
@@ -10,25 +10,31 @@ from dataclasses import dataclass
 from typing import Protocol
 
 News = Callable[[], None]
-"""Called without arguments when `Medium.up` may have changed."""
+"""A function that the medium calls when `Medium.up` may have changed."""
 Heard = Callable[[bytes], None]
-"""Called with one whole datagram that came in. Nobody knows the sender: it is hostile until it proves something."""
+"""A function that the medium calls with one whole datagram that it has received.
+
+The sender is not authenticated: the datagram must count as hostile until its content is proven.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Repetition:
-    """How often one datagram is aired on a medium so that all who listen get it."""
+    """How often a datagram is repeated on a medium so that all listeners get it."""
 
     gap_s: float
     """Seconds from the beginning of one copy to the beginning of the next."""
     loss: float
-    """Share of the copies that a listener is expected to miss, 0 to below 1; 0 where a copy is repeated in itself."""
+    """Share of the copies that a listener is expected to miss, from 0 to below 1.
+
+    It is 0 if the medium repeats each copy by itself.
+    """
     copies_max: int = 8
 
     def copies(self, listeners: int) -> int:
-        """Return the copies after which fewer than two of so many listeners are expected to have missed all.
+        """Return how many copies are sent to so many listeners, from 1 to `copies_max`.
 
-        At least 1.
+        After this many copies fewer than two listeners are expected to have missed all, unless `copies_max` is less.
         """
         copies = 1
         while listeners * self.loss**copies >= 2 and copies < self.copies_max:
@@ -38,10 +44,11 @@ class Repetition:
 
 @dataclass
 class Health:
-    """What became of the datagrams on one network of a medium since the start.
+    """How many datagrams one network of a medium has sent and failed to send since the start.
 
-    `interface` is the device's name and `broadcast` the address that datagrams go to, "-" where there is none.
-    `problem`: in words, why none goes out now; `is_refused`: it was seen when one was to be sent.
+    `interface` is the device's name and `broadcast` the address that datagrams are sent to, "-" if there is none.
+    `problem`: why nothing can be sent now, in words, "" if nothing is wrong; `is_refused`: the last datagram was
+    refused.
     """
 
     interface: str
@@ -53,23 +60,23 @@ class Health:
 
 
 class Airing:
-    """One datagram on its way out. `ended` is the result: True when the datagram has gone out on some network.
+    """The airing of one datagram. The future `ended` has the result: True if at least one network has sent it.
 
-    The medium calls `end`; whoever began the airing may call `stop`, after which nothing of the datagram leaves.
+    The medium calls `end`. The caller of `Medium.air` may call `stop`, after which no part of the datagram is sent.
     """
 
     def __init__(self, stop: Callable[[], None] = lambda: None) -> None:
-        """`stop` takes back, in the same call, whatever the radio has not sent yet."""
+        """`stop` must cancel, before it returns, everything that the radio has not sent yet."""
         self.ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._stop = stop
 
     def end(self, has_gone_out: bool) -> None:
-        """Say how it went. An airing that has ended stays as it is."""
+        """Set the result. Does nothing if the airing has ended."""
         if not self.ended.done():
             self.ended.set_result(has_gone_out)
 
     def stop(self) -> None:
-        """End it in this call (SEC-38). An airing that has ended stays as it is."""
+        """Stop the airing before this call returns (SEC-38). Does nothing if it has ended."""
         if not self.ended.done():
             self.ended.cancel()
             self._stop()
@@ -77,9 +84,9 @@ class Airing:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to try when a medium is down or refuses, from the mildest to the harshest.
+    """One step to try when a medium is down or refuses datagrams. The steps are ordered from mild to harsh.
 
-    `what` completes "tried to ..." in a sentence for people. `take` may raise whatever it likes.
+    `what` completes "tried to ..." in a sentence for people. `take` does the step; it may raise any exception.
     """
 
     what: str
@@ -89,8 +96,9 @@ class Step:
 class Medium(Protocol):
     """One broadcast medium, such as all IP networks of this machine or one Bluetooth adapter.
 
-    No method but `close` waits, and what a method raises stops no other medium. Several airings may be under way at
-    once, and the medium shares its radio among them; one with the octets of an earlier one may go on where that ended.
+    No method except `close` waits. A method may raise any exception; the other media are not affected. Several airings
+    may be under way at once, and the medium shares its radio among them. An airing of the same octets as an earlier one
+    may continue where that one ended.
     """
 
     @property
@@ -100,7 +108,7 @@ class Medium(Protocol):
 
     @property
     def repetition(self) -> Repetition:
-        """How the medium wants its datagrams to be repeated."""
+        """How often datagrams must be repeated on this medium."""
         ...
 
     @property
@@ -110,20 +118,20 @@ class Medium(Protocol):
 
     @property
     def steps(self) -> Sequence[Step]:
-        """What is tried in turn when the medium is down or refuses; empty where nothing can be tried."""
+        """The steps to try, in this order, when the medium is down or refuses datagrams; may be empty."""
         ...
 
     @property
     def up(self) -> bool:
-        """True while datagrams can be expected to go out."""
+        """True while the medium can be expected to send datagrams."""
         ...
 
     def open(self, news: News, heard: Heard) -> None:
-        """Begin to listen and to watch the radio."""
+        """Begin to listen and to watch the radio: call `news` on changes of `up`, `heard` with each datagram."""
         ...
 
     def airtime_s(self, octets: int) -> float:
-        """Seconds that one datagram of so many octets occupies the radio, more than 0."""
+        """Return how many seconds one datagram of so many octets occupies the radio, more than 0."""
         ...
 
     def air(self, datagram: bytes) -> Airing:
@@ -131,13 +139,13 @@ class Medium(Protocol):
         ...
 
     def networks(self) -> list[str]:
-        """Return what the medium reaches now, for people."""
+        """Return descriptions, for people, of the networks that the medium reaches now."""
         ...
 
     def health(self) -> list[Health]:
-        """Figures and problems of each network there is or was."""
+        """Return figures and problems of each network that the medium has or had."""
         ...
 
     async def close(self) -> None:
-        """Stop all airings and give the radio back."""
+        """Stop all airings and release the radio."""
         ...

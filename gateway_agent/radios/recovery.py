@@ -1,9 +1,9 @@
-"""What is tried when a medium is down or refuses: a ladder of steps, as a pure state machine.
+"""The recovery of a medium that is down or refuses datagrams: a ladder of steps, as a pure state machine.
 
-`step(ladder, event, now)` returns the next state and the actions to carry out, in order. `now` is monotonic seconds.
-Each step is given time to help, twice as long as the one before. When all have been taken once a person is told, and
-they are taken again, from the mildest on, ever more rarely. A medium that fails again soon after it came back goes on
-where it was: the steps that helped for moments only are not begun anew.
+`step(ladder, event, now)` returns the next state and the actions to execute, in order. `now` is monotonic seconds. The
+wait after each step is twice as long as after the step before. When all steps have been taken once a person is told,
+and the steps are taken again from the first one, at longer and longer intervals. If a medium fails again soon after it
+came back, the ladder continues where it was, as the steps so far have helped for moments only.
 """
 
 from dataclasses import dataclass, replace
@@ -11,14 +11,15 @@ from dataclasses import dataclass, replace
 WAIT_FIRST_S = 2.0
 WAIT_MAX_S = 600.0
 STEADY_S = 60.0
-"""A medium that works for so long has recovered."""
+"""A medium that works for this long has recovered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """State of one medium. `steps`: how many steps it has; `tries`: how many were taken, round after round.
+    """The state of one medium. `steps`: how many steps it has; `tries`: how many were taken, repetitions included.
 
-    `why`: what is wrong, "" while the medium works; `told`: a person was told; `up_at`: when it came back last.
+    `why`: what is wrong, "" while the medium works; `taking`: a step is under way; `told`: a person was told; `up_at`:
+    when the medium came back last, None if it never did.
     """
 
     steps: int
@@ -31,24 +32,24 @@ class Ladder:
 
 @dataclass(frozen=True, slots=True)
 class MediumFailed:
-    """The medium went down, or refused a datagram. `why` in words."""
+    """The medium went down, or refused a datagram. `why` is the reason in words."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class MediumWorks:
-    """The medium came up, or a datagram went out."""
+    """The medium came up, or has sent a datagram."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepEnded:
-    """The step that was taken has ended, well or not: the medium says by itself whether it works."""
+    """The step has ended, whether it has helped or not. Another event tells whether the medium works."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waited:
-    """The time named by Wait has come."""
+    """The time of the last Wait has come."""
 
 
 Event = MediumFailed | MediumWorks | StepEnded | Waited
@@ -56,35 +57,38 @@ Event = MediumFailed | MediumWorks | StepEnded | Waited
 
 @dataclass(frozen=True, slots=True)
 class TakeStep:
-    """Take the step of this number, from 0; answer with StepEnded."""
+    """Take the step of this number, from 0. The event StepEnded must follow."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Tell Waited at this monotonic time, None = not at all. It replaces the Wait before."""
+    """Set the timer, whose event is Waited, to this monotonic time; None cancels it."""
 
     until: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class TellPerson:
-    """All steps have been taken and none has helped: a person should look."""
+    """Tell a person that all steps have been taken and none has helped."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class TakeBack:
-    """What a person was told is over."""
+    """Withdraw what a person was told, as the medium works again."""
 
 
 Action = TakeStep | Wait | TellPerson | TakeBack
 
 
 def step(ladder: Ladder, event: Event, now: float) -> tuple[Ladder, tuple[Action, ...]]:
-    """Take one event. An event that no longer means anything changes nothing and returns no action."""
+    """Return the state after one event and the actions to execute.
+
+    An event that does not matter any more changes nothing and has no actions.
+    """
     if isinstance(event, MediumFailed):
         return _failed(ladder, event.why, now)
     if isinstance(event, MediumWorks):
@@ -101,7 +105,7 @@ def step(ladder: Ladder, event: Event, now: float) -> tuple[Ladder, tuple[Action
 
 
 def _failed(ladder: Ladder, why: str, now: float) -> tuple[Ladder, tuple[Action, ...]]:
-    if ladder.why or ladder.taking:  # the step under way, or the timer, goes on
+    if ladder.why or ladder.taking:  # a step or a wait is under way already
         return replace(ladder, why=why), ()
     if ladder.up_at is not None and now - ladder.up_at < STEADY_S:
         return replace(ladder, why=why), (Wait(now + _wait_s(ladder.tries)),)

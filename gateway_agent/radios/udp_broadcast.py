@@ -1,7 +1,7 @@
 """Wi-Fi and Ethernet as a broadcast medium: one UDP datagram to the directed broadcast address of each network.
 
-Never 255.255.255.255: that leaves by one interface only, chosen by the routing table (CPNS-GKM-71 asks for all). For
-the same reason each socket names its interface: two of them may be in one network.
+Datagrams to 255.255.255.255 would leave by one interface only, which the routing table chooses; CPNS-GKM-71 requires
+all of them. For the same reason each socket is bound to its interface, as two interfaces may be in one network.
 """
 
 import logging
@@ -22,14 +22,14 @@ from gateway_agent.repeating import Repeating
 _log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 2.5
-"""An interface that comes back is noticed so soon, and with the next datagram anyway."""
+"""How soon an interface that comes back is noticed. The next datagram notices it, too."""
 _IP_UNICAST_IF = 50  # ip(7): the interface that datagrams leave by; every user may set it, and broadcasts follow it
 _INDEX = struct.Struct("!I")
-_OCTET_S, _FRAME_S = 8e-6, 1e-3  # of a broadcast on Wi-Fi, which goes out at the lowest rate, 1 Mbit/s
+_OCTET_S, _FRAME_S = 8e-6, 1e-3  # time of a broadcast on Wi-Fi, which is sent at the lowest rate, 1 Mbit/s
 
 
 class BroadcastSection(Section):
-    """Where broadcast objects go out."""
+    """The IP networks that broadcast objects are sent on."""
 
     interfaces: list[str] = Field(
         ["auto"], description='interface names, "auto" for every one that boards can be behind; [] for none'
@@ -41,24 +41,24 @@ SECTION = BroadcastSection
 
 
 def open_medium(section: BroadcastSection, counters: Counter[str]) -> "UdpBroadcast | None":
-    """Return all IP networks of the interfaces that are named; None where none is. Raises NoBroadcastInterface."""
+    """Return the medium for the named interfaces, None if none is named. Raises NoBroadcastInterface."""
     wanted = section.interfaces
     if not wanted:
         return None
-    net.choose(wanted, net.ipv4_interfaces())  # a wrong name is told now, not at the first key
+    net.choose(wanted, net.ipv4_interfaces())  # reports a wrong name now instead of at the first key
     return UdpBroadcast(lambda: net.matching(wanted, net.ipv4_interfaces()), port=section.port, counters=counters)
 
 
 class UdpBroadcast:
-    """`Medium` over every chosen interface; one interface that fails never stops another.
+    """Implements `Medium` over all chosen interfaces. An interface that fails does not affect the others.
 
-    `interfaces` is called before each datagram, so that it goes out under the address that an interface has now (DHCP,
-    a network that comes back). `counters` counts `broadcast_sent` and `broadcast_failed` per datagram and network.
+    `interfaces` is called before each datagram, so that the address that an interface has now is used (DHCP, a network
+    that comes back). `counters` counts `broadcast_sent` and `broadcast_failed`, for each datagram and network.
     """
 
     name = "wifi"
     repetition = Repetition(gap_s=0.31, loss=0.1)
-    """Stations asleep hear broadcasts once in the gap: beacon interval 102.4 ms x DTIM 3."""
+    """Stations that sleep receive broadcasts once in each gap: beacon interval 102.4 ms x DTIM 3."""
     unicast_s = 0.0
 
     def __init__(
@@ -79,28 +79,31 @@ class UdpBroadcast:
 
     @property
     def up(self) -> bool:
-        """True if there is an interface to send on."""
+        """True if there is an interface that can send."""
         self._follow()
         return bool(self._sockets)
 
     @property
     def interfaces(self) -> list[Interface]:
-        """Interfaces with an open socket."""
+        """The interfaces with an open socket."""
         return list(self._sockets)
 
     def open(self, news: News, heard: Heard) -> None:
-        """Look every few seconds whether there is an interface. Nothing is heard: PNEs answer over their sessions."""
+        """Begin to call `news` every few seconds, so that a change of the interfaces is noticed.
+
+        `heard` is never called, because PNEs answer over their sessions.
+        """
         self._watch = Repeating("watch over the networks", LOOK_EVERY_S, news)
         self._watch.start()
 
     def airtime_s(self, octets: int) -> float:
-        """Seconds on a Wi-Fi network; cables are faster."""
+        """Return the seconds that a datagram needs on a Wi-Fi network; Ethernet is faster."""
         return _FRAME_S + octets * _OCTET_S
 
     def air(self, datagram: bytes) -> Airing:
-        """Send once to each network; it has ended when this returns.
+        """Send a datagram once to each network. The airing has ended when this method returns.
 
-        Raises ValueError for a datagram above 1,400 octets: it would be fragmented.
+        Raises ValueError for a datagram above 1,400 octets, as it would be fragmented.
         """
         if len(datagram) > tuning.BROADCAST_OBJECT_MAX:
             raise ValueError(f"a broadcast datagram of {len(datagram)} octets would be fragmented")
@@ -119,17 +122,17 @@ class UdpBroadcast:
         return airing
 
     def networks(self) -> list[str]:
-        """Interface and directed broadcast address of each network that can be sent to now."""
+        """Return interface and directed broadcast address of each network that can be sent to now."""
         self._follow()
         return [f"{interface.name} {interface.broadcast}" for interface in self._sockets]
 
     def health(self) -> list[Health]:
-        """Return what went out until now, for each network there is or was."""
+        """Return figures and problems of each network that the medium has or had."""
         self._follow()
         return list(self._health.values())
 
     async def close(self) -> None:
-        """Close all sockets."""
+        """Stop the watch over the networks and close all sockets."""
         if self._watch is not None:
             await self._watch.close()
         self._close_sockets()
@@ -144,7 +147,7 @@ class UdpBroadcast:
         self._sockets.clear()
 
     def _follow(self) -> Sequence[Interface]:
-        """Have a socket for each interface that sends, none for those gone or standing still; return all there are."""
+        """Open and close sockets so that exactly the interfaces that can send have one; return all interfaces found."""
         found = self._find()
         for gone in self._sockets.keys() - {each for each in found if not each.standstill}:
             self._sockets.pop(gone).close()
@@ -164,7 +167,7 @@ class UdpBroadcast:
         return found
 
     def _forget(self, present: set[tuple[str, str]]) -> None:
-        """Tell what is gone; an interface that has another network now needs no word about the old one."""
+        """Report networks that are gone, and drop the figures of those whose interface has another network now."""
         for place in self._health.keys() - present:
             if place[0] in {name for name, _ in present}:
                 del self._health[place]
@@ -185,7 +188,10 @@ class UdpBroadcast:
         return sock
 
     def _send_on(self, interface: Interface, datagram: bytes) -> bool:
-        """Send once; a socket that lost its interface is made anew, as after a USB adapter was pulled and put back."""
+        """Send a datagram once; return whether it was sent.
+
+        A socket that has lost its interface is opened anew, for example after a USB adapter was pulled and put back.
+        """
         health = self._health_of(interface)
         sock = self._sockets.get(interface)
         if sock is None:
@@ -193,7 +199,7 @@ class UdpBroadcast:
         try:
             try:
                 sock.sendto(datagram, (interface.broadcast, self._port))
-            except BlockingIOError:  # its queue is full: a new socket would change nothing
+            except BlockingIOError:  # the send queue is full, which a new socket would not change
                 raise
             except OSError:
                 self._sockets.pop(interface).close()

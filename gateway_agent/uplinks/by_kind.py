@@ -1,10 +1,10 @@
-"""The kinds of uplink, one line each. No other place names them.
+"""The table of the kinds of uplink, with one line for each kind. No other place names them.
 
-A kind is a module of this folder. It has `SECTION`, the model of `[uplink]` where `kind` in it names the module, and
-`open_uplink`, which makes the uplink that such a section asks for. The module is imported when the configuration has
-`[uplink]`; what an uplink is made of, when it is opened: a configuration is read without the extra `gateway`. Each
-setting of a kind has a default, as all may stand side by side in the file; what a kind needs, its model demands as a
-whole.
+A kind is a module of this folder. It has `SECTION`, the model of `[uplink]` if `kind` in it names the module, and
+`open_uplink`, which returns the uplink that such a section describes. The module is imported if the configuration has
+`[uplink]`. It must import the parts of its uplink in `open_uplink` only, because a configuration is also read without
+the extra `gateway`. Each setting of a kind must have a default, because settings of all kinds may be in the file; a
+validator of the whole model checks that the settings that a kind needs are there.
 """
 
 from importlib import import_module
@@ -23,12 +23,12 @@ KINDS: dict[str, str] = {
 
 
 class UplinkKind(Protocol):
-    """What the module of a kind has."""
+    """The names that the module of a kind must have."""
 
     SECTION: type[UplinkSection]
 
     def open_uplink(self, section: Any, endpoint: "Endpoint") -> OpenUplink:
-        """Return the uplink that a section asks for; nothing is sent before its `start`. Raises GatewayError."""
+        """Return the uplink that a section describes, which sends nothing before it is used. Raises GatewayError."""
         ...
 
 
@@ -41,5 +41,5 @@ def kind(name: str) -> UplinkKind:
 
 
 def open_uplink(section: UplinkSection, endpoint: "Endpoint") -> OpenUplink:
-    """Return the uplink that `section` asks for, over the sessions of `endpoint`. Raises GatewayError."""
+    """Return the uplink that `section` describes, over the sessions of `endpoint`. Raises GatewayError."""
     return kind(section.kind).open_uplink(section, endpoint)

@@ -1,4 +1,4 @@
-"""The CPNS Server in the gateway's process: the two call each other's handlers with the octets of the messages."""
+"""The uplink to a CPNS Server in the gateway's process: each calls the other's handler with the octets of a message."""
 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Literal, NoReturn
@@ -22,7 +22,7 @@ class EmbeddedSection(UplinkSection):
 
 
 class GroupsSection(Section):
-    """What the embedded CPNS Server does (kind = "embedded" only)."""
+    """The settings of the embedded CPNS Server (kind = "embedded" only)."""
 
     rekey_on_join: bool = Field(True, description="a newcomer cannot read the past")
     period_s: int = Field(0, ge=0, description="seconds between periodic updates, at least 60; 0 = none")
@@ -32,7 +32,7 @@ SECTION = EmbeddedSection
 
 
 def open_uplink(section: EmbeddedSection, endpoint: "Endpoint") -> NoReturn:
-    """Raise GatewayError: such an uplink is made with the Server, by whoever makes the Server."""
+    """Raise GatewayError, as the code that makes the Server must also make this uplink (`InProcessUplink`)."""
     raise GatewayError(
         f"The CPNS Server {section.server_id} is not in this process.",
         "Run the gateway by its command, or set uplink.kind to that of a Server elsewhere.",
@@ -40,14 +40,14 @@ def open_uplink(section: EmbeddedSection, endpoint: "Endpoint") -> NoReturn:
 
 
 class InProcessUplink:
-    """`core.ports.Uplink` to a CPNS Server in the same process."""
+    """Implements `core.ports.Uplink` for a CPNS Server in the same process."""
 
     def __init__(self, handle: Callable[[bytes], Awaitable[bytes]]) -> None:
-        """`handle` is the Server's for messages of this PN GW; it raises CpnsError."""
+        """`handle` is the Server's handler of messages of this PN GW; it raises CpnsError."""
         self._handle = handle
 
     async def request(self, message: bytes) -> bytes:
-        """Return the Server's answer. Raises NoAnswer where a Server elsewhere would refuse the request as a whole."""
+        """Return the Server's answer. Raises NoAnswer if the handler refuses the request as a whole."""
         try:
             return await self._handle(message)
         except CpnsError as error:

@@ -1,10 +1,10 @@
-"""Keeps the way from a CPNS Server elsewhere to this gateway open, through the routers between them.
+"""Keeps the path from a remote CPNS Server to this gateway open, through the routers between them.
 
-A router that translates addresses (NAT) forgets a UDP flow after some 30 s of silence, and what the Server sends then
-is lost until the gateway speaks. So the gateway sends an empty CoAP message from time to time, which costs the Server
-four octets and no cryptography. A router may also give the flow another address, unnoticed by both ends; the Server
-believes no address that has not authenticated. So every few times, and whenever the Server answers again after it did
-not, an empty message inside the session tells the Server where the gateway is.
+A router that translates addresses (NAT) forgets a UDP flow after about 30 s of silence. Messages of the Server are then
+lost until the gateway sends something. The gateway therefore sends an empty CoAP message from time to time, which the
+Server answers with four octets and without cryptography. A router may also give the flow another address without
+either end noticing, and the Server accepts a new address only from an authenticated message. Therefore the gateway
+sends an empty message inside the session every few times, and whenever the Server answers again after a silence.
 """
 
 import logging
@@ -18,11 +18,11 @@ _log = logging.getLogger(__name__)
 
 PING_ANSWER_S = 5.0
 SIGN_ANSWER_S = 20.0
-SIGN_EVERY = 4  # pings
+SIGN_EVERY = 4  # one sign of life after this many pings
 
 
 class KeepAlive:
-    """Sends to one Server from `start` to `close`. While there is no session it does nothing: requests make one."""
+    """Sends keep-alive messages to one Server from `start` to `close`. It sends nothing while there is no session."""
 
     def __init__(self, endpoint: Endpoint, server_id: str, every_s: float) -> None:
         self._endpoint = endpoint
@@ -51,9 +51,9 @@ class KeepAlive:
             return False
 
     async def _sign(self) -> bool:
-        """Send a sign of life in the session (docs/protocol.md section 4).
+        """Send a sign of life in the session (docs/protocol.md section 4) and return whether the Server answers.
 
-        One that is refused has authenticated, too.
+        A refusal is an answer, too, because the sign of life was authenticated before.
         """
         try:
             await self._endpoint.request(self._server_id, b"", resource=PATH, timeout_s=SIGN_ANSWER_S)

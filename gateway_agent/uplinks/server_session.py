@@ -1,4 +1,4 @@
-"""The session with a CPNS Server elsewhere, over whichever link its place is on."""
+"""The session with a remote CPNS Server, over the link that its place names."""
 
 from cpns import errors
 from gateway_agent.core.ports import NoAnswer
@@ -11,9 +11,9 @@ _ANSWER_S = 20.0
 
 
 class ServerSession:
-    """`uplink.OpenUplink`: the session is made when it is first needed.
+    """Implements `uplink.OpenUplink`. The session is established by the first request.
 
-    `keep_alive_s`: seconds between messages that keep the way open, 0 where no router is on it.
+    `keep_alive_s`: seconds between messages that keep the path through routers open, 0 for none.
     """
 
     def __init__(self, endpoint: Endpoint, server_id: str, place: str, keep_alive_s: float = 0) -> None:
@@ -23,9 +23,9 @@ class ServerSession:
         self._keep_alive = KeepAlive(endpoint, server_id, keep_alive_s) if keep_alive_s else None
 
     async def request(self, message: bytes) -> bytes:
-        """One CPNS message to the Server; its answer. Raises NoAnswer."""
+        """Send one CPNS message to the Server and return its answer. Raises NoAnswer, MalformedMessage (empty)."""
         try:
-            # Also with a session of an earlier start: if the Server has lost it, the place is needed to make another.
+            # Needed also with a session from before the start: if the Server has lost it, the place serves to renew it.
             await self._endpoint.connect(self._server_id, self._place)
             answer = await self._endpoint.request(self._server_id, message, resource=PATH, timeout_s=_ANSWER_S)
         except PlaneError as error:
@@ -35,11 +35,11 @@ class ServerSession:
         return answer
 
     def start(self) -> None:
-        """Begin to keep the way open."""
+        """Begin to send keep-alive messages, if any are wanted."""
         if self._keep_alive is not None:
             self._keep_alive.start()
 
     async def close(self) -> None:
-        """End that."""
+        """Stop sending keep-alive messages."""
         if self._keep_alive is not None:
             await self._keep_alive.close()

@@ -1,4 +1,4 @@
-"""A CPNS Server elsewhere, over UDP: a session with it, and the way through routers kept open."""
+"""The uplink to a remote CPNS Server over UDP: a session with it, and keep-alive messages for routers between."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -22,7 +22,7 @@ def _keep_alive(seconds: float) -> float:
 
 
 class UdpUplinkSection(UplinkSection):
-    """The CPNS Server beside this process, over UDP."""
+    """The CPNS Server outside of this process, over UDP."""
 
     kind: Literal["udp"] = "udp"
     host: str | None = Field(None, description="address of the CPNS Server (kind = udp)")
@@ -42,7 +42,7 @@ SECTION = UdpUplinkSection
 
 
 def open_uplink(section: UdpUplinkSection, endpoint: "Endpoint") -> "ServerSession":
-    """Return the session with the Server of a section."""
+    """Return the session with the Server that a section names."""
     from gateway_agent.uplinks.server_session import ServerSession
 
     place = place_of(section.host or "", section.port)

@@ -1,4 +1,4 @@
-"""The contract of an uplink: what every kind of it has in the configuration, and does."""
+"""The contract of an uplink: its section of the configuration and its methods, for every kind."""
 
 from typing import Protocol
 
@@ -8,23 +8,23 @@ from gateway_agent.config.section import EntityId, Section
 
 
 class UplinkSection(Section):
-    """The CPNS Server: in this process, or beside it over UDP."""
+    """The CPNS Server: in this process, or outside of it over UDP."""
 
     kind: str = Field("embedded", description="the way to the CPNS Server")
     server_id: EntityId = Field("server.local", description="entity ID of the CPNS Server")
 
 
 class OpenUplink(Protocol):
-    """`core.ports.Uplink` with a beginning and an end."""
+    """A `core.ports.Uplink` that is started and closed."""
 
     async def request(self, message: bytes) -> bytes:
         """Send one CPNS message and return the Server's answer. Raises NoAnswer."""
         ...
 
     def start(self) -> None:
-        """Begin to do what the uplink does by itself."""
+        """Start the background work of the uplink, if it has any."""
         ...
 
     async def close(self) -> None:
-        """End that."""
+        """Stop the background work."""
         ...
