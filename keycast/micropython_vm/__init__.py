@@ -1,1 +1,1 @@
-"""The MicroPython VM of tests and virtual boards: find or fetch it, compile for it, run in it."""
+"""The MicroPython VM for tests and virtual boards: how to find or fetch it, compile for it and run in it."""

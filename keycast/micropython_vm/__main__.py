@@ -1,4 +1,4 @@
-"""`python -m keycast.micropython_vm`: make sure that there is a VM, and say which."""
+"""`python -m keycast.micropython_vm` finds or fetches the VM and prints its version."""
 
 import sys
 

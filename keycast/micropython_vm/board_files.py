@@ -1,8 +1,8 @@
-"""Which files make a board: what `micropython/manifest.py` lists.
+"""The files of a board, which `micropython/manifest.py` lists.
 
-The manifest is in the format of MicroPython's firmware build, so the same list freezes the files into an image,
-flashes them one by one, and fills a virtual board. `make manifest` writes it. What a board needs that is a VAL client
-stands in a manifest of its own.
+The manifest is in the format of MicroPython's firmware build, so that one list serves to freeze the files into an
+image, to copy them onto a board one by one, and to fill a virtual board. `make manifest` writes it. The files that a
+board needs to be a VAL client are in a manifest of their own.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ LEVEL = 2  # of optimisation: `assert` dropped, line numbers kept
 
 
 def listed(manifest: Path = MANIFEST) -> dict[str, Path]:
-    """What the manifest names: path on the board -> source. Raises FileNotFoundError for a source that is gone."""
+    """Return the files that a manifest names, path on the board -> source. FileNotFoundError if a source is missing."""
     files: dict[str, Path] = {}
 
     def add(base: Path, name: str) -> None:
@@ -33,7 +33,7 @@ def listed(manifest: Path = MANIFEST) -> dict[str, Path]:
         add((manifest.parent / base_path).resolve(), name)
 
     def package(name: str, files: tuple[str, ...], base_path: str = ".", opt: int = LEVEL) -> None:
-        # Installed, our packages are where Python finds them, not where the manifest says for sources.
+        # Once installed, our packages are where Python finds them, not where the manifest has the sources.
         base = SITE if manifest.parent == FOLDER else (manifest.parent / base_path).resolve()
         for file in files:
             add(base, f"{name}/{file}")
@@ -47,10 +47,10 @@ def listed(manifest: Path = MANIFEST) -> dict[str, Path]:
 
 
 def dotted(name: str) -> str:
-    """The module of a path: "cpns/errors.py" -> "cpns.errors"."""
+    """Return the name of the module at a path: "cpns.errors" for "cpns/errors.py"."""
     return name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 def in_sources(name: str) -> str:
-    """Where a file of a board stands among sources, as a manifest expects it: "board.py" -> "micropython/board.py"."""
+    """Return the place of a board's file among sources, as in a manifest: "micropython/board.py" for "board.py"."""
     return name if "/" in name else f"{FOLDER_IN_SOURCES}/{name}"

@@ -1,11 +1,11 @@
-"""Compile portable Python to .mpy: a tree with exactly what goes onto a board.
+"""Compile portable Python to .mpy, and make the file system and the ROMFS image of a board.
 
-It is compiled with -O2: `assert` is dropped, line numbers stay, because a traceback from a board in the field is worth
-more than 4 % of the heap. Constants are written out first (`constants.py`). A traceback names the module, not the file:
+The level is -O2: `assert` is dropped and line numbers stay, because a traceback from a board in the field is worth more
+than 4 % of the heap. Constants are written out first (`constants.py`). A traceback names the module, not the file, as
 that name is in memory anyway.
 
-`keycast.places.BUILD` then has sources with their manifest in `sources/`, for a firmware that has them frozen in, and
-ROMFS images in `mpy/`.
+The results are in `keycast.places.BUILD`: in `sources/` the sources with their manifest, to be frozen into a firmware,
+and in `mpy/` the ROMFS images.
 """
 
 import os
@@ -28,14 +28,14 @@ VAL_CLIENT_IMAGE = MPY / "board_val_client.romfs"
 
 
 class CompileError(Exception):
-    """mpy-cross refused a file; the text is its complaint."""
+    """mpy-cross refused a file. The text is its message."""
 
 
 def compile_tree(files: dict[str, Path], out: Path, level: int) -> int:
     """Make `out` hold the .mpy of exactly `files` (module path such as "cpns/errors.py" -> source).
 
-    Only what changed is compiled, and what does not belong there is removed. Returns how many were compiled; raises
-    CompileError with all complaints after compiling the rest.
+    Only changed files are compiled, and other .mpy files there are removed. Returns the number of compiled files.
+    Raises CompileError with all messages, after compiling the rest.
     """
     wanted = {out / Path(name).with_suffix(".mpy"): (name, source) for name, source in files.items()}
     if out.exists():
@@ -56,7 +56,7 @@ def compile_tree(files: dict[str, Path], out: Path, level: int) -> int:
 
 
 def compile_file(name: str, source: Path, target: Path, level: int) -> None:
-    """Compile one file; the .mpy appears whole or not at all, with its source's time stamp."""
+    """Compile one file. The .mpy appears whole or not at all, with the time stamp of its source."""
     target.parent.mkdir(parents=True, exist_ok=True)
     stamp = source.stat()
     part = target.with_name(f"{target.name}.{os.getpid()}")
@@ -70,12 +70,12 @@ def compile_file(name: str, source: Path, target: Path, level: int) -> None:
 
 
 def compile_board() -> None:
-    """The file system of a board in BOARD_TREE, file for file, and BOARD_IMAGE of it; raises CompileError."""
+    """Make the file system of a board in BOARD_TREE, and BOARD_IMAGE of it. Raises CompileError."""
     _compile_board(board_files.MANIFEST, BOARD_TREE, BOARD_IMAGE)
 
 
 def compile_val_client_board() -> None:
-    """The same for a board that is a VAL client, in VAL_CLIENT_TREE and VAL_CLIENT_IMAGE."""
+    """Make VAL_CLIENT_TREE and VAL_CLIENT_IMAGE, of a board that is a VAL client. Raises CompileError."""
     _compile_board(board_files.VAL_CLIENT_MANIFEST, VAL_CLIENT_TREE, VAL_CLIENT_IMAGE)
 
 
@@ -94,7 +94,7 @@ def _compile_board(manifest: Path, tree: Path, image: Path) -> None:
 def write_sources(files: dict[str, Path], out: Path, keep: bool = False) -> dict[str, Path]:
     """Write `files` (module path -> source) with their constants written out, in the folders that a manifest expects.
 
-    `keep` as for `constants.fold`. Returns module path -> what was written; raises CompileError.
+    `keep` is that of `constants.fold`. Returns module path -> written file. Raises CompileError.
     """
     try:
         texts = constants.fold({name: source.read_text() for name, source in files.items()}, keep)
@@ -107,7 +107,7 @@ def write_sources(files: dict[str, Path], out: Path, keep: bool = False) -> dict
 
 
 def _write(target: Path, text: str) -> None:
-    """Write a file, or leave it and its time stamp if it is the same."""
+    """Write a file, unless it has this text already: then it keeps its time stamp."""
     if target.exists() and target.read_text() == text:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ def _write(target: Path, text: str) -> None:
 
 
 def write_image(tree: Path, target: Path) -> None:
-    """The ROMFS image of `tree`; it appears whole or not at all, and running boards keep the old one."""
+    """Write the ROMFS image of `tree`. It appears whole or not at all, and running boards keep the old one."""
     part = target.with_name(f"{target.name}.{os.getpid()}")
     part.write_bytes(romfs.image(tree))
     part.replace(target)

@@ -1,16 +1,16 @@
-"""Write constants out where they are used, in the sources that go onto a board.
+"""Replace names of constants by their values, in the sources that go onto a board.
 
-On a board a name costs heap: 7 octets in the table of names, 8 in its module's dict, 2 in each module that uses it;
-and a look-up each time. MicroPython's own `const()` saves that within one module. Ours are shared, so this step does
-the same over all modules of a board: `numbers.RESULT_FAIL` becomes `("2")`, and an import that nothing needs any more
-goes. Only spans of text are replaced: lines keep their numbers, so a traceback fits the source in the repository.
+On a board a name costs heap: 7 octets in the table of names, 8 in its module's dict, 2 in each module that uses it. It
+also costs a look-up each time. MicroPython's own `const()` saves that within one module. Ours are shared, so this step
+does the same over all modules of a board: `numbers.RESULT_FAIL` becomes `("2")`, and an import that is no longer needed
+is removed. Only spans of text are replaced: lines keep their numbers, so a traceback fits the source in the repository.
 
-What is made of constants alone with `bytes((...))` becomes a literal, which stays where the code lies. So does the
-question whether this is MicroPython: the compiler leaves out what only the other Python would run.
+`bytes((...))` of constants becomes a literal, which stays in the flash with the code. A comparison of
+`sys.implementation.name` becomes True or False, and the compiler leaves out the branch for CPython.
 
-A constant is an integer of up to 64 bits, or a text so short that MicroPython interns it, bound once
-in its module, at top level, to a name in capitals. Modules that hold nothing else keep theirs, for applications that
-import them; elsewhere what nobody uses any more is dropped.
+A constant is an integer of up to 64 bits, or a text so short that MicroPython interns it. It is bound once in its
+module, at top level, to a name in capitals. Modules that hold only constants keep them, for applications that import
+them; in other modules unused definitions are dropped.
 """
 
 import ast
@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 from keycast.micropython_vm.board_files import dotted
 
-_LARGE = 1 << 64  # what is larger would be held once for each use
+_LARGE = 1 << 64  # a larger value would be held once for each use
 _INTERNED = 10  # octets: MICROPY_ALLOC_PARSE_INTERN_STRING_LEN
 _NAME = re.compile(r"_?[A-Z][A-Z0-9_]*$")
 
@@ -48,7 +48,7 @@ def fold(sources: Mapping[str, str], keep: bool = False) -> dict[str, str]:
     for module in modules.values():
         _resolve_imports(module, modules)
     while sum(_define(module, modules) for module in modules.values()):
-        pass  # what is made of others' constants
+        pass  # constants may depend on those of other modules
     edits = {name: list(_uses(module, modules)) for name, module in modules.items()}
     if not keep:
         for name, module in modules.items():
@@ -62,7 +62,7 @@ def _read(text: str) -> _Module:
 
 
 def _bindings(tree: ast.Module) -> Iterator[str]:
-    """Every name that the module binds, in whatever scope."""
+    """Yield each name that the module binds, in any scope, once for each binding."""
     for node in ast.walk(tree):
         match node:
             case ast.Name(id=name, ctx=ast.Store() | ast.Del()) | ast.arg(arg=name) | ast.ExceptHandler(name=str(name)):
@@ -99,7 +99,7 @@ def _definitions(module: _Module) -> Iterator[tuple[ast.Assign, list[tuple[str, 
 
 
 def _define(module: _Module, modules: Mapping[str, _Module]) -> int:
-    """Find constants that can be known by now; returns how many there were."""
+    """Find the constants whose value is known by now. Return how many were new."""
     before = len(module.constants)
     for _, pairs in _definitions(module):
         for name, expression in pairs:
@@ -115,7 +115,7 @@ def _is_cheap(value: Value) -> bool:
 
 
 def _value(expression: ast.expr, module: _Module, modules: Mapping[str, _Module]) -> object:
-    """What an expression of constants and arithmetic comes to; None if it is more than that."""
+    """Return the value of an expression of constants and arithmetic, or None for another expression."""
     match expression:
         case ast.Constant(value=constant):
             return constant
@@ -146,7 +146,7 @@ def _looked_up(node: ast.expr, module: _Module, modules: Mapping[str, _Module]) 
 
 
 def _items(expression: ast.expr) -> list[ast.expr]:
-    """What stands in a tuple, or in the sum of several; nothing for another expression."""
+    """Return the items of a tuple, or of a sum of tuples; none for another expression."""
     match expression:
         case ast.Tuple(elts=elements):
             return elements
@@ -160,7 +160,7 @@ _Edit = tuple[ast.expr | ast.stmt, str]
 
 
 def _uses(module: _Module, modules: Mapping[str, _Module]) -> Iterator[_Edit]:
-    """An edit for each use of a constant; notes what is still read by name."""
+    """Yield an edit for each use of a constant, and add names that are still read to `module.used`."""
 
     def walk(node: ast.AST) -> Iterator[_Edit]:
         if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
@@ -180,7 +180,7 @@ def _uses(module: _Module, modules: Mapping[str, _Module]) -> Iterator[_Edit]:
                 if octets and octets == values:
                     yield node, repr(bytes(octets))
                     return
-        if isinstance(node, ast.JoinedStr):  # before Python 3.12 what is inside has no position
+        if isinstance(node, ast.JoinedStr):  # before Python 3.12 its parts have no position
             module.used.update(ast.unparse(n) for n in ast.walk(node) if isinstance(n, ast.Name | ast.Attribute))
             return
         for child in ast.iter_child_nodes(node):
@@ -190,10 +190,10 @@ def _uses(module: _Module, modules: Mapping[str, _Module]) -> Iterator[_Edit]:
 
 
 def _dropped(own: str, module: _Module, modules: Mapping[str, _Module]) -> Iterator[_Edit]:
-    """Edits that empty definitions and imports of what nothing reads any more."""
+    """Yield edits that empty definitions and imports of names that are no longer read."""
     read = set(module.used)
     for other in modules.values():
-        read.update(use.rpartition(".")[2] for use in other.used if "." in use)  # by whatever way
+        read.update(use.rpartition(".")[2] for use in other.used if "." in use)  # through any alias
         read.update(there for here, (home, there) in other.borrowed.items() if home == own and here in other.used)
     only_constants = all(
         isinstance(node, ast.Assign) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
@@ -212,7 +212,7 @@ def _dropped(own: str, module: _Module, modules: Mapping[str, _Module]) -> Itera
 
 
 def _is_idle(alias: ast.alias, roots: set[str], module: _Module, modules: Mapping[str, _Module]) -> bool:
-    """True if an import brings a module or a constant that is not read by name any more."""
+    """Return True if an import brings a module or a constant that is no longer read by name."""
     here = alias.asname or alias.name
     if here in roots or module.bound[here] > 1:
         return False
@@ -223,7 +223,7 @@ def _is_idle(alias: ast.alias, roots: set[str], module: _Module, modules: Mappin
 
 
 def _edited(text: str, edits: list[_Edit]) -> str:
-    """`text` with the spans of nodes replaced; what replaces more than one line keeps their number."""
+    """Return `text` with the spans of nodes replaced. A replacement has as many lines as its span."""
     starts = [0]
     for line in text.encode().splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
@@ -234,7 +234,7 @@ def _edited(text: str, edits: list[_Edit]) -> str:
         spans.append((first, -last, new + "\n" * (node.end_lineno - node.lineno)))
     pieces, position = [], 0
     for first, last, new in sorted(spans):
-        if first >= position:  # otherwise inside of what is dropped as a whole
+        if first >= position:  # otherwise it is inside of a span that is dropped as a whole
             pieces += [text.encode()[position:first], new.encode()]
             position = -last
     return b"".join([*pieces, text.encode()[position:]]).decode()

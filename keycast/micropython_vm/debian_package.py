@@ -1,7 +1,7 @@
-"""Debian 13's `micropython` and its libraries, fetched by apt as this machine is set up to, unpacked, not installed.
+"""Debian 13's `micropython` and its libraries: fetched by this machine's apt, and unpacked, not installed.
 
-apt checks signatures as always; it is only given folders of its own, so neither root nor the system's package
-state is involved. The package's own dynamic loader starts the VM, so the host's C library does not matter.
+apt checks signatures as always. It gets folders of its own, so that neither root nor the system's package state is
+involved. The package's own dynamic loader starts the VM, so the host's C library does not matter.
 """
 
 import re
@@ -18,11 +18,11 @@ _32_BIT = {"amd64": "i386", "arm64": "armhf"}
 
 
 class NotAvailable(Exception):
-    """The package cannot be had here; the text says why."""
+    """The package cannot be fetched or run here. The text says why."""
 
 
 def architectures() -> list[str]:
-    """Debian architectures to try on this machine, the 32-bit one first; raises NotAvailable without dpkg."""
+    """Return the Debian architectures to try on this machine, the 32-bit one first. NotAvailable without dpkg."""
     try:
         native = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
@@ -32,9 +32,10 @@ def architectures() -> list[str]:
 
 
 def unpack(architecture: str, root: Path, say: Callable[[str], None], apt: Path = Path("/etc/apt")) -> None:
-    """Fetch the package and what it depends on for `architecture` and unpack all into `root`, replacing it.
+    """Fetch the package for `architecture`, with its dependencies, and replace `root` by their unpacked files.
 
-    Tries each Debian archive that `apt`'s source entries name; raises NotAvailable when none has it.
+    It tries each Debian archive in the source entries under `apt`. `say` gets lines of progress. Raises NotAvailable if
+    no archive has the package.
     """
     entries = list(debian_archives(apt))
     if not entries:
@@ -62,16 +63,16 @@ def unpack(architecture: str, root: Path, say: Callable[[str], None], apt: Path 
 
 
 def start_command(root: Path) -> list[str]:
-    """What starts the VM unpacked in `root`: its own loader, library path and program; raises NotAvailable."""
+    """Return the command of the VM in `root`: its own loader, library path and program. Raises NotAvailable."""
     for loader in sorted(root.glob("usr/lib/*/ld-linux*.so.*")):
         return [str(loader), "--library-path", str(loader.parent), str(root / "usr/bin/micropython")]
     raise NotAvailable(f"{root} holds no dynamic loader")
 
 
 def debian_archives(apt: Path) -> Iterator[str]:
-    """Source entries (deb822 text) of Debian's own archive among apt's, with the suite set to SUITE.
+    """Yield the source entries (deb822 text) of Debian archives under `apt`, with the suite set to SUITE.
 
-    Both forms are read, `*.sources` and `*.list`. Archives of derived systems keep other package sets under the
+    Both forms are read, `*.sources` and `*.list`. The archives of Raspberry Pi systems have other packages under the
     same suite names, so they come last.
     """
     found: list[str] = []
@@ -126,7 +127,7 @@ def _entry(fields: dict[str, str]) -> str:
 
 
 def _download(architecture: str, entry: str, work: Path) -> tuple[list[Path], str]:
-    """Packages fetched under `work`, or none and apt's complaint."""
+    """Return the packages fetched under `work`, or none and apt's messages."""
     shutil.rmtree(work, ignore_errors=True)
     for folder in ("lists/partial", "cache/archives/partial"):
         (work / folder).mkdir(parents=True)
@@ -152,7 +153,7 @@ def _download(architecture: str, entry: str, work: Path) -> tuple[list[Path], st
     }
     options = [part for name, value in settings.items() for part in ("-o", f"{name}={value}")]
     complaint = ""
-    # `update` may fail in a hook that only root can run although the lists are there: `install` decides.
+    # `update` may fail in a hook that only root can run, although it has fetched the lists: `install` decides.
     for action in (["update"], ["--yes", "--download-only", "install", "micropython"]):
         try:
             run = subprocess.run(["apt-get", "-q", *options, *action], capture_output=True, text=True, timeout=600)
@@ -166,7 +167,7 @@ def _download(architecture: str, entry: str, work: Path) -> tuple[list[Path], st
 
 
 def _explained(complaint: str) -> str:
-    """One sentence out of apt's many lines."""
+    """Return one sentence on why it failed, from the many lines of apt."""
     if "NO_PUBKEY" in complaint or "not signed" in complaint:
         return "Debian 13's archive key is missing: install the newest debian-archive-keyring package"
     if any(

@@ -1,7 +1,7 @@
-"""Build ROMFS images: MicroPython's read-only file system, whose .mpy files run in place.
+"""Build images of ROMFS, MicroPython's read-only file system, whose .mpy files run in place.
 
-On a board the image lies in a partition of the flash that is mapped into memory; bytecode, constants and names stay
-there instead of in the heap, which halves what the code costs. The format is that of MicroPython's `vfs.VfsRom`
+On a board the image is in a partition of the flash that is mapped into memory. Bytecode, constants and names stay there
+instead of in the heap, which halves the heap that code needs. The format is that of MicroPython's `vfs.VfsRom`
 (1.25 and later): records of (kind, length, payload), numbers in groups of seven bits, highest first.
 """
 
@@ -12,7 +12,7 @@ _VERBATIM, _DIRECTORY, _FILE = 2, 4, 5
 
 
 def image(folder: Path) -> bytes:
-    """The image that holds `folder`'s files and folders, in the order of their names."""
+    """Return the image with the files and folders of `folder`, in the order of their names."""
     content = _content(folder)
     size = _number(len(content))
     if (len(_MAGIC) + len(size) + len(content)) % 2:

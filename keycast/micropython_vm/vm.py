@@ -1,8 +1,8 @@
 """Find the MicroPython VM (unix port), or unpack Debian 13's package into the cache (`keycast.places`).
 
-Order: a `micropython` on the path that is new enough and 32-bit; the cache; Debian's package for a 32-bit
-machine (an ESP32's object sizes), then for this machine's own architecture; a 64-bit `micropython` on the path.
-Nothing is installed, and nothing is fetched once the cache is filled.
+The order is: a `micropython` on the path that is new enough and 32-bit; the cache; Debian's package for a 32-bit
+machine, whose objects have the sizes of an ESP32's, then for this machine's own architecture; a 64-bit `micropython` on
+the path. Nothing is installed, and nothing is fetched once the cache is filled.
 """
 
 import fcntl
@@ -18,7 +18,7 @@ from keycast import places
 from keycast.micropython_vm import debian_package
 
 CACHE = places.CACHE / "micropython"
-OLDEST = (1, 25, 0)  # has ROMFS
+OLDEST = (1, 25, 0)  # the first with ROMFS
 MODULES = (
     "asyncio",
     "binascii",
@@ -43,19 +43,19 @@ _PROBE = f"import sys, {', '.join(MODULES)}\nvfs.VfsRom\nprint(sys.implementatio
 
 
 class NoVm(Exception):
-    """No usable VM: the text says in one sentence what to do."""
+    """There is no usable VM. The text says in one sentence what to do."""
 
 
 @dataclass(frozen=True)
 class Vm:
-    """A VM that has been seen to start. `argv` starts it, `version` is MicroPython's, `bits` is 32 or 64."""
+    """A VM that `probe` has started. `argv` is its command, `version` that of MicroPython, `bits` 32 or 64."""
 
     argv: tuple[str, ...]
     version: tuple[int, int, int]
     bits: int
 
     def command(self, *arguments: str, heap_kib: int | None = None) -> list[str]:
-        """The command line that runs it with a heap of `heap_kib` KiB as a 32-bit machine counts them.
+        """Return the command line that runs it with a heap of `heap_kib` KiB, as counted on a 32-bit machine.
 
         A 64-bit VM gets twice as much, because its objects are twice as big.
         """
@@ -64,7 +64,7 @@ class Vm:
 
 
 def probe(argv: Iterable[str]) -> Vm | None:
-    """Start a VM and see what it is; None if it does not start, lacks a module, or is too old."""
+    """Start a VM and return it as a Vm, or None if it does not start, lacks a module, or is too old."""
     argv = tuple(argv)
     try:
         run = subprocess.run([*argv, "-c", _PROBE], capture_output=True, text=True, timeout=20, check=True)
@@ -78,9 +78,9 @@ def probe(argv: Iterable[str]) -> Vm | None:
 
 
 def ensure(cache: Path = CACHE, say: Callable[[str], None] | None = None) -> Vm:
-    """The VM of this machine, fetched if it must be.
+    """Return the VM of this machine, and fetch it if need be.
 
-    `say` gets a line of progress for each slow step (default: written to standard error).
+    `say` gets a line of progress for each slow step; by default it is written to standard error.
     Raises NoVm, whose text is one sentence for a person.
     """
     say = say or _say

@@ -1,1 +1,1 @@
-"""What a board is given before its first start: its identity and, as a VAL client, its keys and groups."""
+"""Provisioning of boards: the identity that a board gets before its first start, and keys and groups of VAL clients."""

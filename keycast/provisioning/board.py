@@ -1,4 +1,4 @@
-"""Making a board's identity on the host, and the record that goes into its flash."""
+"""Make the identity of a board on the host, and the record of it for the flash of the board."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from message_plane.credentials import Credential
 if TYPE_CHECKING:
     from gateway_agent.app import GatewayApp
 
-# What a board was given under one identity and is worth nothing to the next one; version floors stay (SEC-04).
+# Records of one identity that are of no use to the next one; version floors stay (SEC-04).
 OF_ONE_IDENTITY = (session.RECORD, membership.RECORD, discovery.RECORD, *gkdk_store.RECORDS)
 
 
 @dataclass(frozen=True)
 class Trust:
-    """The PN GW that a board is made for: what the board pins. `address` is a hint, such as "192.168.1.10"."""
+    """The parts of a PN GW that a board pins. `address` is a hint, such as "192.168.1.10"."""
 
     gateway: Credential
     signing_key: bytes
@@ -30,15 +30,15 @@ class Trust:
 
 
 def trust_of(app: "GatewayApp") -> Trust:
-    """What a board pins of a PN GW of this process, with the first address that it listens at."""
+    """Return the Trust of a PN GW that runs in this process, with the first address at which it listens."""
     own, signing, plane = app.identity.credential, app.signing_key, app.config.message_plane
     return Trust(own, signing.public_key, signing.epoch, app.config.gateway.pn, f"{plane.listen[0]}:{plane.port}")
 
 
 def new_board(pne_id: str, trust: Trust) -> tuple[bytes, Credential]:
-    """A fresh P-256 identity for `pne_id`: the provisioning record for its flash (secret), and its credential.
+    """Make a fresh P-256 identity for `pne_id`. Return its provisioning record, which is secret, and its credential.
 
-    Raises cpns.errors.MalformedMessage for an entity ID that is none.
+    Raises cpns.errors.MalformedMessage if `pne_id` is no valid entity ID.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     x = key.public_key().public_numbers().x.to_bytes(32, "big")
@@ -58,9 +58,9 @@ def new_board(pne_id: str, trust: Trust) -> tuple[bytes, Credential]:
 
 
 def flash_script(records: Mapping[str, bytes], first: Sequence[str] = ()) -> str:
-    """A program for `mpremote run` that saves `records` in the key store of a board, after the lines `first`.
+    """Return a program for `mpremote run` that saves `records` in the key store of a board, after the lines `first`.
 
-    These find the store as `store`.
+    These lines can use the key store under the name `store`.
     """
     lines = ["# Secret: it holds keys of one board. Delete it when the board has run it.", "import nvs_store", ""]
     lines += ["from device_agent.key_store import KeyStore", "", "store = KeyStore(nvs_store.NvsStore())"]

@@ -1,7 +1,7 @@
-"""Making a board a VAL client: its keys from the KMS and its groups from the CMS, as files for the board.
+"""Make a board a VAL client: fetch its keys from the KMS and its groups from the CMS, and write files for the board.
 
-The RSK goes from the KMS into these files and nowhere else: the gateway that forwards the board's key messages never
-has it. Keys are given for the present and the next key period; before the last one ends this is done again.
+The RSK goes from the KMS into these files only: the gateway that forwards the board's key messages never has it. Keys
+are for the present and the next key period; this must be done again before the last one ends.
 """
 
 import tempfile
@@ -28,33 +28,33 @@ SCRIPT = "provision.py"
 
 
 class BoardNotProvisioned(GatewayError):
-    """KMS or CMS do not give what a board needs, or the files cannot be written."""
+    """KMS or CMS do not return the data of a board, or the files cannot be written."""
 
     word = "not-provisioned"
 
 
 @dataclass(frozen=True)
 class ValBoard:
-    """What a board needs. `until`: Unix seconds at which its last key period ends."""
+    """The keys and groups of a board. `until` is in Unix seconds, when its last key period ends."""
 
     client: records.Client
     rsks: dict[int, bytes] = field(repr=False)
     until: int
 
     def identifier(self, number: int) -> bytes:
-        """The UID of the board's user in a key period."""
+        """Return the UID of the board's user in key period `number`."""
         client = self.client
         return bytes(uid(client.user, client.kms, client.period, client.offset, number))
 
     def flash_records(self) -> dict[str, bytes]:
-        """The records for the board's key store."""
+        """Return the records for the board's key store, by name."""
         rsks = cborlite.encode([[number, rsk] for number, rsk in sorted(self.rsks.items())])
         return {records.PROVISIONING: records.pack_client(self.client), records.RSKS: rsks}
 
     def write(self, folder: Path) -> list[Path]:
         """Write a script for `mpremote run` and the key caches into the new folder `folder`, private to this user.
 
-        Returns the caches: a board without them makes them itself, in some minutes. Raises BoardNotProvisioned.
+        Returns the caches; a board without them makes them itself, in some minutes. Raises BoardNotProvisioned.
         """
         try:
             folder.mkdir(mode=0o700)
@@ -75,7 +75,7 @@ class ValBoard:
         return caches
 
     def _first(self) -> list[str]:
-        """What the script does before it saves: an older profile ends, and what is another user's."""
+        """Return lines that erase an older profile, and records of another user, before the script saves."""
         user = [self.client.user, self.client.kms]
         return [
             "from cpns import cborlite",
@@ -88,7 +88,7 @@ class ValBoard:
 
 
 async def fetch(kms: KmsAccess, cms: ServerAccess, clock: Callable[[], int]) -> ValBoard:
-    """Ask as the user of the board, with its tokens. `clock` gives Unix seconds. Raises BoardNotProvisioned."""
+    """Ask KMS and CMS as the board's user, with its tokens. `clock` returns Unix seconds. BoardNotProvisioned."""
     try:
         profile = await fetch_profile(cms)
         if profile.user != kms.user_uri:

@@ -1,1 +1,1 @@
-"""Boards on this machine: the files of an ESP32 in the real MicroPython VM, one process each."""
+"""Virtual boards: each is a process of the real MicroPython VM on this machine, and runs the files of an ESP32."""

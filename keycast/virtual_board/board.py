@@ -4,10 +4,10 @@
     await board.start()
     await board.command("join", group="kitchen")
     await board.event("key", group="kitchen")
-    await board.kill()          # the power goes
-    await board.start()         # and comes back
+    await board.kill()          # cut the power
+    await board.start()         # switch it on again
 
-The board's own address is 127.0.x.y, or what `Network` says, for a board in a network namespace.
+The board's own address is 127.0.x.y, or for a board in a network namespace that of its `Network`.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ _WIFI_RECORD = [1, "virtual", "virtual password"]  # micropython/wifi.py
 
 
 class BoardError(Exception):
-    """A command that the board refused; `kind` is the name of the board's exception."""
+    """The board refused a command. `kind` is the name of the exception on the board, `reason` its text."""
 
     def __init__(self, kind: str, reason: str) -> None:
         super().__init__(f"{kind}: {reason}")
@@ -47,12 +47,12 @@ class BoardError(Exception):
 
 
 class BoardEnded(Exception):
-    """The board's process ended while something was expected from it; the text has its last words."""
+    """The board's process ended before it did what was awaited. The text has the end of its output."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """Where boards live. `prefix` are the words that start their process, such as `ip netns exec NAME`."""
+    """The network of a board. `prefix` goes before the command of its process, such as `ip netns exec NAME`."""
 
     address: str
     netmask: str = "255.0.0.0"
@@ -62,7 +62,7 @@ class Network:
 
     @classmethod
     def loopback(cls, number: int) -> "Network":
-        """Board `number` (1..16,000) of this process: 127.0.64.1, 127.0.64.2, ... on ports of its own."""
+        """Return the loopback network of board `number` (1..16,000): 127.0.64.1, .2, ..., on ports of this process."""
         address = f"127.0.{64 + number // 250}.{1 + number % 250}"
         return cls(address, port=loopback.board_port(), broadcast_port=loopback.broadcast_port())
 
@@ -70,8 +70,8 @@ class Network:
 class VirtualBoard:
     """A board and its process. Events of the board are kept in `events`, in order.
 
-    `rom` is the image it runs; `be_val_client` makes it one. `app`: the folder of another application, None for the one
-    that takes commands; such a board is started with `up=False`.
+    `rom` is the image that it runs; `be_val_client` sets that of a VAL client. `app` is the folder of another
+    application, with which it must be started with `up=False`, or None for the one that accepts commands.
     """
 
     def __init__(self, folder: Path, number: int, network: Network) -> None:
@@ -96,7 +96,7 @@ class VirtualBoard:
 
     @classmethod
     def create(cls, folder: Path, number: int, provisioning: bytes, network: Network | None = None) -> "VirtualBoard":
-        """A new board with an empty flash but for its provisioning record (`device_agent.provisioning`)."""
+        """Return a new board. Its flash holds `provisioning` (`device_agent.provisioning`) and a Wi-Fi record."""
         build()
         shutil.rmtree(folder, ignore_errors=True)
         board = cls(folder, number, network or Network.loopback(number))
@@ -106,7 +106,7 @@ class VirtualBoard:
         return board
 
     def be_val_client(self, client: bytes, rsks: dict[int, bytes]) -> None:
-        """Run `device_agent.val_client` from the next start on, with a record `records.pack_client` and RSKs."""
+        """Run `device_agent.val_client` from the next start on, with a record of `records.pack_client` and RSKs."""
         folder = self.folder / "val"
         folder.mkdir(mode=0o700, exist_ok=True)
         self.rom, self.val_client = compile.VAL_CLIENT_IMAGE, f"{folder}/"
@@ -115,7 +115,7 @@ class VirtualBoard:
         val_records.save_rsks(store, rsks)
 
     async def run_script(self, script: Path) -> None:
-        """What `mpremote run` does: run a program of the host with the board's modules. Raises BoardEnded."""
+        """Run a program of the host with the board's modules, as `mpremote run` does. Raises BoardEnded if it fails."""
         if self.running:
             raise ValueError(f"{self} is running")
         code = f"import power_on; exec(open({str(script)!r}).read())"
@@ -127,8 +127,8 @@ class VirtualBoard:
             raise BoardEnded(f"{script} ended with {failed} on {self}")
 
     async def take_val_files(self, folder: Path) -> None:
-        """Become a VAL client by the files of `keycast seal board`: run its script, copy its caches."""
-        from keycast.provisioning import val_client  # it talks to servers over HTTPS: the extra `seal`
+        """Make the board a VAL client with the files of `keycast seal board`: run its script, copy its caches."""
+        from keycast.provisioning import val_client  # imported here, as it needs the extra `seal`
 
         target = self.folder / "val"
         target.mkdir(mode=0o700, exist_ok=True)
@@ -152,11 +152,12 @@ class VirtualBoard:
         in_range: bool = True,
         more: Mapping[str, str] | None = None,
     ) -> None:
-        """Switch the power on; returns when the agent runs (`up`), or at once.
+        """Switch the power on. Return when the agent runs, or at once if `up` is False.
 
-        `loss` is the probability that a datagram from or to this board is lost, drawn from `seed`; `power_cut` is
-        "n:before", "n:torn" or "n:after": the power goes at the n-th write to the flash. `in_range`: the access point
-        is heard. `more`: what else its modules are to find in their environment (on_vm/idf_heap.py). Raises BoardEnded.
+        `loss` is the probability that a datagram from or to this board is lost, drawn from `seed`. `power_cut` is
+        "n:before", "n:torn" or "n:after": the power fails at the n-th write to the flash. Unless `in_range`, the board
+        does not find its access point. `more` is added to the environment of its modules (on_vm/idf_heap.py). Raises
+        BoardEnded.
         """
         if self.running:
             raise ValueError(f"{self} is already running")
@@ -187,7 +188,7 @@ class VirtualBoard:
             await self.event("up", since=first, timeout_s=30)
 
     async def command(self, do: str, *, timeout_s: float = 60, **values: Any) -> dict[str, Any]:
-        """Let the board do something (on_vm/app.py lists what) and return its answer.
+        """Send the board a command, one of those in on_vm/app.py, and return its answer.
 
         Raises BoardError if it refuses, BoardEnded if it ends, TimeoutError.
         """
@@ -205,7 +206,7 @@ class VirtualBoard:
         return result
 
     async def event(self, name: str, *, since: int = 0, timeout_s: float = 60, **values: Any) -> dict[str, Any]:
-        """The first event `name` with these values among `events[since:]`, waited for if need be.
+        """Return the first event `name` with these values among `events[since:]`; wait for it if need be.
 
         Raises BoardEnded if the board ends before, TimeoutError.
         """
@@ -222,20 +223,20 @@ class VirtualBoard:
                 await self._changed.wait()
 
     async def ended(self, timeout_s: float = 60) -> int:
-        """Wait until the board's process has ended; its exit code (RESET_CODE, POWER_CUT_CODE or another)."""
+        """Wait until the board's process has ended and return its exit code, such as RESET_CODE or POWER_CUT_CODE."""
         async with asyncio.timeout(timeout_s), self._changed:
             await self._changed.wait_for(lambda: self.exit_code is not None)
         assert self.exit_code is not None
         return self.exit_code
 
     async def kill(self) -> None:
-        """The power goes, at whatever instruction the board is."""
+        """Cut the power, at any instruction of the board."""
         if self.running and self._process is not None:
             self._process.kill()
             await self.ended()
 
     async def stop(self) -> None:
-        """End the board in order: its input is closed, its application returns."""
+        """End the board by closing its input, on which its application exits; after 5 s cut the power."""
         if self.running and self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
             try:
@@ -244,7 +245,7 @@ class VirtualBoard:
                 await self.kill()
 
     async def restart(self, **how: Any) -> None:
-        """Take the power away and give it back; arguments as for `start`."""
+        """Cut the power and start the board again, with the arguments of `start`."""
         await self.kill()
         self.restarts += 1
         await self.start(**how)
@@ -301,9 +302,9 @@ class VirtualBoard:
 
 @functools.cache
 def build() -> None:
-    """Compile what boards run: the board's own files, and the modules that stand in for its hardware.
+    """Compile the files of boards, and the modules that stand in for their hardware.
 
-    Once in a process: `VirtualBoard.create` asks for it, so that no board runs what older sources were compiled to.
+    It runs once in a process. `VirtualBoard.create` calls it, so that no board runs files compiled from older sources.
     """
     compile.compile_board()
     compile.compile_val_client_board()

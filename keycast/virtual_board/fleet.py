@@ -1,4 +1,4 @@
-"""Several virtual boards at once."""
+"""A fleet: several virtual boards that start and stop together."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 from keycast.virtual_board.board import BoardEnded, Network, VirtualBoard
 
-AT_ONCE = 16  # boards that start at the same time: starting is all computing
+AT_ONCE = 16  # boards that start at the same time, as a start only computes
 
 
 class Fleet:
@@ -17,7 +17,7 @@ class Fleet:
         async with Fleet(folder, records, loss=0.2, seed=1) as fleet:
             await fleet.boards[0].command("join", group="kitchen")
 
-    The k-th board draws its losses from `seed` + k. `networks` places them elsewhere than on loopback.
+    The k-th board draws its losses from `seed` + k. `networks`, one for each board, replace loopback.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Fleet:
         await self.stop()
 
     async def start(self) -> None:
-        """Start all boards; if one does not come up, all are stopped and its error is raised."""
+        """Start all boards. If one fails, stop all and raise its error."""
         gate = asyncio.Semaphore(AT_ONCE)
         how = dict(self._how)
         seed = how.pop("seed", 1)
@@ -65,5 +65,5 @@ class Fleet:
             raise group.exceptions[0] from None
 
     async def stop(self) -> None:
-        """Stop all boards that run."""
+        """Stop all running boards."""
         await asyncio.gather(*(board.stop() for board in self.boards))

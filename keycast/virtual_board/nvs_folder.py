@@ -1,4 +1,4 @@
-"""The flash of a virtual board, seen from outside: what the board's `esp32.NVS` keeps, one file an entry."""
+"""The flash of a virtual board, seen from the host: the entries of the board's `esp32.NVS`, each a file."""
 
 from pathlib import Path
 
@@ -6,8 +6,10 @@ NAMESPACE = "keycast"  # micropython/nvs_store.py
 
 
 class NvsFolder:
-    """`ports.Storage` over the same files, for provisioning a board before its first start and for looking at it
-    after its end; never while it runs."""
+    """The `ports.Storage` in the same files, to provision a board before its first start and to read it after its end.
+
+    It must not be used while the board runs.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -26,14 +28,14 @@ class NvsFolder:
         self._path(name).unlink(missing_ok=True)
 
     def commit(self) -> None:
-        """Nothing to do: each write is in its file already, and the board does not run yet."""
+        """Do nothing: each write is in its file already, and the board does not run."""
 
     def names(self) -> list[str]:
-        """The names of all entries."""
+        """Return the names of all entries."""
         return sorted(path.name.partition(".")[2] for path in self._folder.glob(f"{NAMESPACE}.*") if path.suffix != "~")
 
     def erase(self) -> None:
-        """Erase the whole flash, as the ESP32's start does when it finds no free page in it."""
+        """Erase the whole flash, as an ESP32 does at its start if it finds no free page."""
         for path in self._folder.iterdir():
             path.unlink()
 

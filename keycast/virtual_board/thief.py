@@ -1,7 +1,7 @@
-"""Somebody who has removed boards in his hands: everything they keep, pooled, against every broadcast he ever heard.
+"""An attacker who has the flashes of removed boards, and tries all that is in them on every broadcast he ever heard.
 
-He does not follow the protocol. Beside the way a member opens an object he takes every 16 octets in a row of every
-flash as a key, as a label and as an old Group Key, and tries them on every entry.
+He does not follow the protocol. Beside opening an object as a member does, he uses each 16 consecutive octets of each
+flash as a key, as a label and as an old Group Key, and tries them on each entry.
 """
 
 import socket
@@ -18,7 +18,7 @@ from keycast.virtual_board.nvs_folder import NvsFolder
 
 
 class Thief:
-    """Tries to open broadcast objects with what `flashes` hold; add frames with `hear`, ask with `readable`."""
+    """An attacker with the octets of `flashes`. `hear` adds frames; `readable` tells which of them he can open."""
 
     def __init__(self, flashes: Iterable[NvsFolder]) -> None:
         self._records: list[GkdkRecord] = []
@@ -34,11 +34,11 @@ class Thief:
         self.frames: list[bytes] = []
 
     def hear(self, frames: Iterable[bytes]) -> None:
-        """Remember broadcast datagrams."""
+        """Add broadcast datagrams to those that he heard."""
         self.frames += frames
 
     def readable(self) -> list[int]:
-        """The versions whose Group Key he gets out of what he heard."""
+        """Return the versions whose Group Key he gets out of the frames that he heard, in order."""
         versions = set()
         for frame in self.frames:
             if frame[:1] != bytes([numbers.FRAME_COSE_SIGN1]):
@@ -55,7 +55,7 @@ class Thief:
                 if self._fits(received, record.subset_key(index), wrapped):
                     return True
             except CpnsError:
-                continue  # as a member he gets no further; he goes on by force
+                continue  # this fails as a member; the search below may still succeed
         height = self._records[0].height if self._records else 10
         step = subset_index.width(height) + 16
         for at in range(0, len(received.entries), step):
@@ -71,7 +71,7 @@ class Thief:
 
 
 def _records_in(octets: bytes) -> list[GkdkRecord]:
-    for start in range(min(len(octets), 16)):  # behind the key store's head
+    for start in range(min(len(octets), 16)):  # the record follows the head of the key store
         try:
             return [GkdkRecord.parse(octets[start:])]
         except CpnsError:
@@ -83,7 +83,7 @@ _ALIAS_AT = {numbers.FRAME_GROUP_MESSAGE: 2, numbers.FRAME_BEACON: 1}  # docs/pr
 
 
 def pn_alias_of(frame: bytes) -> int | None:
-    """The PN that a frame of the broadcast plane belongs to, None for what is no such frame."""
+    """Return the PN alias in a frame of the broadcast plane, or None if it is no such frame."""
     if frame[:1] == bytes([numbers.FRAME_COSE_SIGN1]):
         try:
             return int(broadcast_object.parse(frame).pn_alias)
@@ -94,9 +94,9 @@ def pn_alias_of(frame: bytes) -> int | None:
 
 
 class Sniffer:
-    """Hears the broadcast plane of this process's houses, or at the address and port given, and keeps every frame.
+    """A receiver of all frames on the broadcast plane of this process's houses, or at the given address and port.
 
-    With a `pn_alias` only those of that PN.
+    With a `pn_alias` it returns only frames of that PN.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Sniffer:
         self._everybody = place
 
     def frames(self) -> list[bytes]:
-        """All frames heard since the last call, in order."""
+        """Return all frames heard since the last call, in order."""
         heard: list[bytes] = []
         while True:
             try:
@@ -124,7 +124,7 @@ class Sniffer:
                 heard.append(frame)
 
     def send(self, frame: bytes) -> None:
-        """Broadcast a frame, an old one again or one of his own making; he hears it himself, too."""
+        """Broadcast a frame, such as a replay or a forgery; this sniffer hears it, too."""
         self._socket.sendto(frame, self._everybody)
 
     def close(self) -> None:

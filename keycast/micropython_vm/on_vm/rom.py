@@ -1,4 +1,4 @@
-# Map a ROMFS image into memory, as an ESP32 does with its flash, and mount it: its code then runs outside the heap.
+# Map a ROMFS image into memory, as an ESP32 does with its flash, and mount it. Its code then runs outside of the heap.
 import os
 
 import ffi

@@ -1,10 +1,10 @@
-# What the board modules below share: this board's address and the state of its radio link.
+# The state that this folder's modules share: this board's address and its radio link.
 # Addresses come from the environment; on loopback each board has a 127.0.x.y of its own.
 from os import getenv
 
 ADDRESS = getenv("BOARD_ADDRESS") or "127.0.0.2"
 NETMASK = getenv("BOARD_NETMASK") or "255.0.0.0"
-# What stands for the ports of the protocol: on loopback they may be those of another house
+# The ports that stand for those of the protocol, which on loopback may belong to another house
 PORTS = {5683: int(getenv("BOARD_PORT") or 5683), 5687: int(getenv("BOARD_BROADCAST_PORT") or 5687)}
 
 loss = 0  # of 65,536 datagrams
@@ -22,14 +22,14 @@ def broadcast_address():
 
 
 def set_loss(probability, seed):
-    # xorshift32: the same seed loses the same datagrams, and nobody else's random numbers are touched
+    # xorshift32: the same seed loses the same datagrams, and other random numbers stay as they are
     global loss, _state
     loss = int(probability * 65536)
     _state = seed & 0x3FFFFFFF or 1
 
 
 def lost():
-    # decide the fate of one datagram
+    # Return True if a datagram is lost, and count it
     global _state
     if not connected:
         counts["lost"] += 1

@@ -1,6 +1,7 @@
-# The application of a virtual board: does what the lines on standard input say, tells on standard output what happens.
-# One JSON object a line. Command: {"n": 1, "do": "join", "group": "kitchen"}; answer: {"n": 1, "ok": ...} or
-# {"n": 1, "error": "NotMember", "reason": "..."}; event: {"event": "key", ...}. Octets travel as hexadecimal text.
+# The application of a virtual board: it reads commands from standard input and writes answers and events to standard
+# output, each a JSON object on one line. A command is {"n": 1, "do": "join", "group": "kitchen"}; its answer {"n": 1}
+# with further values, or {"n": 1, "error": "NotMember", "reason": "..."}; an event {"event": "key", ...}. Octets are
+# hexadecimal text.
 import asyncio
 import gc
 import json
@@ -19,12 +20,12 @@ def _say(values):
     for name, value in values.items():
         if isinstance(value, (bytes, bytearray)):
             values[name] = bytes(value).hex()
-    # one write a line: print() sends it in pieces
+    # one write for each line, as print() writes it in pieces
     sys.stdout.write(json.dumps(values) + "\n")
 
 
 def on_event(name, values):
-    if name != "message":  # told by _listen, with what it says
+    if name != "message":  # _listen writes this event, with its data
         _event(name, values)
 
 
@@ -49,13 +50,13 @@ def _take(group):
 
 
 async def _entered(node, sg_id, joining):
-    # The answer tells of the membership, as tests want to see the key come: it is an event of its own
+    # Answer once this board is a member, and not only when the key is there: that is an event of its own
     ended = []
 
     async def to_its_end():
         try:
             await joining
-        except Exception as error:  # noqa: BLE001 - for who asked
+        except Exception as error:  # noqa: BLE001 - raised below
             ended.append(error)
 
     asyncio.create_task(to_its_end())
@@ -132,5 +133,5 @@ async def main(node):
     while True:
         line = await commands.readline()
         if not line:
-            raise SystemExit  # whoever runs this board is gone
+            raise SystemExit  # the process that runs this board has ended
         asyncio.create_task(_answer(node, json.loads(line)))

@@ -1,4 +1,4 @@
-# A board without a Bluetooth radio: the module is there, switching it on fails as on such a board.
+# MicroPython's `bluetooth` on a board without such a radio: switching it on fails.
 class BLE:
     def active(self, on=None):
         if on:

@@ -1,7 +1,6 @@
-# The ESP32's NVS in a folder, one file an entry, with what a flash promises and no more: what was set since the last
-# commit may be lost, and a power cut may tear it. `BOARD_POWER_CUT` = "n:before|torn|after" ends the board at its
-# n-th write as a power cut would (no `finally` runs): before anything reached the flash, with the entry half
-# written, or after it.
+# The ESP32's NVS in a folder, one file for each entry. It promises no more than a flash: values set since the last
+# commit may be lost, and a power cut may tear them. `BOARD_POWER_CUT` = "n:before|torn|after" ends the board at its
+# n-th write as a power cut would (no `finally` runs): before the write, with the entry half written, or after it.
 import os
 
 _FOLDER = os.getenv("BOARD_NVS") or "nvs"
@@ -20,7 +19,7 @@ if os.getenv("BOARD_IDF_HEAP"):
     HEAP_DATA = 4
 
     def idf_heap_info(kind):
-        # (total, free, largest free block, least ever free) of each region
+        # Return (total, free, largest free block, least ever free) of each region
         free = idf_heap.look()
         return [(200000, sum(idf_heap.blocks), free, 0), (8192, 0, 0, 0)]
 
@@ -32,7 +31,7 @@ def _power_cut():
 
 
 def _write(path, octets):
-    # the old state or the new one, also when the process is killed here
+    # the file has the old or the new state, also if the process is killed here
     with open(path + "~", "wb") as file:
         file.write(octets)
     os.rename(path + "~", path)

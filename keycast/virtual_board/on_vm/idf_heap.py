@@ -1,7 +1,7 @@
-# A model of the memory that an ESP32's Wi-Fi and its Python heap share, for tests of what happens when it gets short.
-# A model, not a measurement: one free block and a crumb; the Python heap takes the largest block when more is in use
-# than it had; a datagram is received if there is a block for it. The VM's own heap is no part of it.
-# BOARD_IDF_HEAP: octets free when Wi-Fi is on; without it this board tells nothing of such memory.
+# A model of the memory that an ESP32's Wi-Fi and its Python heap share, for tests of a board that gets short of it.
+# It is not measured: there is one free block and a small one. The Python heap takes the largest block when more is in
+# use than it has; a datagram is received if there is a block for it. The VM's own heap is not part of it.
+# BOARD_IDF_HEAP: octets that are free when Wi-Fi is on; without it this board has no such memory.
 # BOARD_PYTHON_HEAP: octets of the Python heap before it grows.
 import gc
 from os import getenv
@@ -14,7 +14,7 @@ python_heap = int(getenv("BOARD_PYTHON_HEAP") or 65536)
 
 
 def look():
-    # -> octets of the largest free block, after the Python heap has grown if it has to
+    # Return the octets of the largest free block, after the Python heap has grown if it must
     global python_heap
     if gc.mem_alloc() > python_heap and max(blocks) > CRUMB:
         grown = max(blocks)
@@ -24,7 +24,7 @@ def look():
 
 
 def take(octets):
-    # True if there was a block for them
+    # Return True if there was a block for them
     if look() < octets:
         return False
     largest = max(blocks)
@@ -38,5 +38,5 @@ def give(octets):
 
 
 def starves():
-    # no buffer for a datagram
+    # Return True if there is no buffer for a datagram
     return look() < RECEIVE

@@ -1,10 +1,10 @@
-# The ESP32's `machine`, as far as the agent uses it.
+# The parts of the ESP32's `machine` that the agent uses.
 import sys
 import time
 from binascii import unhexlify
 from os import getenv
 
-RESET_CODE = 75  # exit code of a board that resets itself: whoever runs it starts it again
+RESET_CODE = 75  # exit code of a board that resets itself: the process that runs it must start it again
 PWRON_RESET, HARD_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = 1, 2, 3, 4, 5
 
 
@@ -15,7 +15,7 @@ def unique_id():
 def reset():
     import ffi
 
-    ffi.open(None).func("v", "_exit", "i")(RESET_CODE)  # as the hardware: no `finally` runs
+    ffi.open(None).func("v", "_exit", "i")(RESET_CODE)  # no `finally` runs, as on hardware
 
 
 def reset_cause():
@@ -27,7 +27,7 @@ def freq(hz=None):
 
 
 class WDT:
-    # The hardware resets the board when it is not fed in time. Here the feed that comes too late does.
+    # Hardware resets a board that is not fed in time. Here the late feed does.
     def __init__(self, id=0, timeout=5000):
         self._timeout = timeout
         self._fed = time.ticks_ms()
@@ -40,7 +40,7 @@ class WDT:
         self._fed = now
 
 
-if getenv("BOARD_IDF_HEAP"):  # else they would take heap that a native module does not take
+if getenv("BOARD_IDF_HEAP"):  # otherwise they would use heap, which a native module does not
     import idf_heap
 
     class Pin:
@@ -50,9 +50,9 @@ if getenv("BOARD_IDF_HEAP"):  # else they would take heap that a native module d
             pass
 
     class UART:
-        # As far as memory goes: its receive buffer is a block that the Python heap does not get.
+        # Only its memory is simulated: the receive buffer is a block that the Python heap does not get.
         def __init__(self, number, baudrate=115200, *, tx=None, rx=None, rxbuf=256):
-            if getenv("BOARD_NO_UART"):  # as where none is left
+            if getenv("BOARD_NO_UART"):  # as if none were left
                 raise ValueError("UART(%d) does not exist" % number)
             if not idf_heap.take(rxbuf):
                 raise OSError(-0x101, "ESP_ERR_NO_MEM")

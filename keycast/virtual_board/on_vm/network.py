@@ -1,4 +1,4 @@
-# The ESP32's `network` for a board on this machine: the "access point" is the host's own network.
+# The ESP32's `network` for a virtual board, whose "access point" is the network of the host.
 import air
 import machine
 

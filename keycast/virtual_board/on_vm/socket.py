@@ -1,5 +1,5 @@
-# The unix port takes and returns raw sockaddr bytes, the ESP32 (ip, port). Also the place of the air: datagrams
-# get lost here, and a wildcard address means this board's own, since all boards live on one machine.
+# The ESP32's `socket`, with addresses (ip, port), on that of the unix port, which has raw sockaddr bytes. Datagrams
+# are lost here. A wildcard address means that of this board, since all boards are on one machine.
 import sys
 
 import air
@@ -24,7 +24,7 @@ if getenv("BOARD_IDF_HEAP"):
     from idf_heap import starves as _starves
 
 _WILDCARDS = ("", "0.0.0.0")
-BROADCAST_PORT = 5687  # bound to the broadcast address: Linux gives a datagram to every such socket
+BROADCAST_PORT = 5687  # bound to the broadcast address: Linux delivers a datagram to every such socket
 
 
 def getaddrinfo(host, port, *rest):
@@ -48,7 +48,7 @@ class socket:
         if host in _WILDCARDS:
             host = air.ADDRESS
             if port == BROADCAST_PORT:
-                # it speaks under this board's address; Linux would choose another of the loopback network
+                # send from this board's address; Linux would choose another one of the loopback network
                 self._mouth = _native.socket(AF_INET, SOCK_DGRAM)
                 self._mouth.setsockopt(SOL_SOCKET, SO_BROADCAST, 1)
                 self._mouth.bind(_raw((host, port)))
@@ -59,7 +59,7 @@ class socket:
         air.counts["sent"] += 1
         if address[0] == "255.255.255.255":
             address = (air.broadcast_address(), address[1])
-        # what is broadcast is lost or not at each receiver
+        # each receiver decides whether a broadcast is lost
         if (not air.connected or address[0] != air.broadcast_address()) and air.lost():
             return len(data)
         return self._mouth.sendto(data, _raw(address))
@@ -69,7 +69,7 @@ class socket:
             data, raw = self._s.recvfrom(limit)
             _, ip, port = _native.sockaddr(raw)[:3]
             host = _native.inet_ntop(AF_INET, ip)
-            if host == air.ADDRESS:  # no radio hears itself
+            if host == air.ADDRESS:  # a radio does not hear itself
                 continue
             if _starves and _starves():
                 air.counts["starved"] = air.counts.get("starved", 0) + 1
@@ -81,6 +81,6 @@ class socket:
         return getattr(self._s, name)
 
 
-# poll() of the unix port crashes on a Python object: give it the native socket.
+# poll() of the unix port crashes on a Python object, so it gets the native socket.
 _enqueue = core.IOQueue._enqueue
 core.IOQueue._enqueue = lambda queue, s, index: _enqueue(queue, getattr(s, "_s", s), index)
