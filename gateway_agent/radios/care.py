@@ -13,6 +13,8 @@ from gateway_agent.radios.medium import Heard, Medium
 _log = logging.getLogger(__name__)
 
 FAILURES_TOLD = 3
+STEP_MAX_S = 60.0
+"""A step that takes longer has not helped: the next one is tried."""
 
 
 class Care:
@@ -122,8 +124,10 @@ class Care:
         try:
             taken = step.take() if self._ladder.why else None  # the medium may work again by now
             if inspect.isawaitable(taken):
-                await taken
-        except Exception as error:  # noqa: BLE001 - the next step is tried
+                await asyncio.wait_for(taken, STEP_MAX_S)
+        except (Exception, asyncio.CancelledError) as error:  # the next step is tried
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise  # of this task, and not of something that the step waits for
             _log.debug("%s: it is in vain to %s: %s", self.medium.name, step.what, error)
         self._step = None
         self._take(recovery.StepEnded())

@@ -6,8 +6,9 @@ fewer than 20 commits of some milliseconds (confirmations are batched). Reads ne
 transactions a row is read once: the confirmations of a delivery all ask for the same group, key and generation.
 """
 
+import asyncio
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,6 +33,7 @@ class GatewayDatabase:
         )
         self._file.connection.row_factory = sqlite3.Row
         self._depth = 0
+        self._undoing: list[Callable[[], None]] = []
         self._known: dict[tuple[object, ...], sqlite3.Row | None] = {}
         self.forget_log_after_commit = self._file.erase_after_commit
         self.close = self._file.close
@@ -60,9 +62,20 @@ class GatewayDatabase:
         try:
             with self._file.transaction():
                 yield
+        except BaseException:
+            if self._depth == 1:
+                for go_back in self._undoing:
+                    asyncio.get_running_loop().call_soon(go_back)
+            raise
         finally:
             self._depth -= 1
             self._known.clear()
+            if not self._depth:
+                self._undoing.clear()
+
+    def if_undone(self, go_back: Callable[[], None]) -> None:
+        """Call `go_back` in the event loop if the transaction that runs now leaves nothing on the disk."""
+        self._undoing.append(go_back)
 
     def execute(self, sql: str, *values: Value) -> sqlite3.Cursor:
         """Run one statement that may write. Raises RuntimeError outside of `transaction`."""

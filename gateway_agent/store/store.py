@@ -1,6 +1,6 @@
 """The store of one PN GW: a folder with the database, the tree masters and the lock."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -61,6 +61,10 @@ class GatewayStore:
         """A block whose writes are stored together and synced, or not at all. Blocks nest."""
         with self.database.transaction():
             yield
+
+    def if_undone(self, go_back: Callable[[], None]) -> None:
+        """Call `go_back` soon if nothing of the transaction that runs now is stored: memory was changed with it."""
+        self.database.if_undone(go_back)
 
     def tree_master(self, generation: int) -> bytes:
         """Return the tree master of a generation that lives. Raises StoreDamaged if its file is gone."""

@@ -5,7 +5,10 @@ The boards use the receiving side of `cpns`, so what they read is what a device 
 
 import asyncio
 import os
+import sqlite3
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -364,6 +367,23 @@ class World:
         await self.close()
         self.open()
         await self.start()
+
+    @contextmanager
+    def full_disk(self) -> Iterator[None]:
+        """Each transaction of the PN GW runs to its end, and is then refused."""
+        file = self.store.database._file
+        run = file.run
+
+        def refuses(sql, values=()):
+            if sql == "COMMIT":
+                raise file.failed(sqlite3.OperationalError("database or disk is full"))
+            return run(sql, values)
+
+        file.run = refuses
+        try:
+            yield
+        finally:
+            file.run = run
 
     def spawn(self, work) -> None:
         task = asyncio.ensure_future(work)

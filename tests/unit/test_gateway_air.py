@@ -9,6 +9,7 @@ import pytest
 
 from gateway_agent.radios import by_kind
 from gateway_agent.radios.air import AllMedia
+from gateway_agent.radios.care import STEP_MAX_S
 from gateway_agent.radios.medium import Airing, Medium, Repetition, Step
 from gateway_agent.radios.udp_broadcast import UdpBroadcast
 from tests.unit.scripted_medium import ScriptedMedium
@@ -210,6 +211,26 @@ async def test_steps_are_taken_in_turn_then_a_person_is_told_until_it_works(open
     taken.clear()
     await asyncio.sleep(3600)
     assert not taken
+
+
+@pytest.mark.parametrize("how", ["hangs", "is cancelled"])
+async def test_a_step_that_never_ends_keeps_no_other_back(opened: Open, how: str) -> None:
+    taken: list[str] = []
+
+    async def reset() -> None:
+        taken.append("reset")
+        answer = asyncio.get_running_loop().create_future()
+        if how == "is cancelled":  # as a bus does whose connection is lost
+            answer.cancel()
+        await answer
+
+    medium = ScriptedMedium(name="ble")
+    medium.steps = (Step("reset the adapter", reset), Step("register again", lambda: taken.append("register")))
+    air = opened(medium)
+    medium.up = False
+    await asyncio.sleep(3 * STEP_MAX_S)
+    assert taken[:4] == ["reset", "register"] * 2
+    assert "in vain to reset the adapter, register again" in air.told()["ble"]
 
 
 async def test_what_refuses_is_tried_again_after_each_step(opened: Open) -> None:

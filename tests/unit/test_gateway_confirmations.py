@@ -135,6 +135,19 @@ async def test_a_confirmation_that_is_repeated_costs_no_commit_and_no_report(wor
     assert states(world)["confirmed"] == 1
 
 
+async def test_confirmations_that_the_store_refuses_are_stored_when_there_is_room(world):
+    version = world.server.group("light").version
+    with world.full_disk():
+        for board in world.boards.values():
+            if board.pne_id != "outsider":
+                world.spawn(world.gateway.handle_pne(board.pne_id, confirmation(world, board)))
+        await asyncio.sleep(1)
+        assert "confirmed" not in states(world) and not world.server.reports
+    await world.delivered("light")
+    assert world.server.reports[-1][messages.CONFIRMED] == ["b0", "b1", "b2", "b3"]
+    assert set(world.store.deliveries.states("light", version).values()) == {"confirmed"}
+
+
 @pytest.mark.req("SEC-19")
 async def test_who_speaks_of_an_older_version_after_a_restart_stops_nobodys_confirmations(world):
     older = world.server.group("light").version

@@ -203,6 +203,13 @@ def test_a_medium_that_comes_and_goes_makes_no_airings_without_end():
         airings += any(isinstance(action, engine.StartAiring) for action in actions)
         state, _ = engine.step(state, engine.BroadcastUnavailable(), at / 100, PACING)
     assert airings == PACING.rounds_max
+    began = []
+    for at in range(1, 3600):
+        state, actions = engine.step(state, engine.MediumBack(frozenset("a")), at, PACING)
+        if any(isinstance(action, engine.StartAiring) for action in actions):
+            began.append(at)
+            state, _ = engine.step(state, engine.BroadcastUnavailable(), at, PACING)
+    assert began == list(range(301, 3600, 300)), "what is owed is aired when it works again"
 
 
 @pytest.mark.req("CPNS-GKM-12")

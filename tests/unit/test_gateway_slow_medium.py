@@ -13,6 +13,9 @@ from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.core.groups.membership import Cause
 from gateway_agent.core.ports import NoAnswer
 from gateway_agent.radios import by_kind
+from gateway_agent.radios.medium import Step
+from gateway_agent.radios.recovery import WAIT_MAX_S
+from gateway_agent.store.errors import StoreFailed
 from tests.unit import toy_medium
 from tests.unit.gateway_world import FAST, PN, Server, World, _Uplink
 from tests.unit.scripted_medium import ScriptedMedium
@@ -97,6 +100,40 @@ async def test_nothing_of_the_old_object_leaves_after_it_is_superseded(world, ho
     assert kinds == expected.get(how, set())
 
 
+@pytest.mark.req("SEC-06", "SEC-38")
+async def test_a_removal_that_the_store_refuses_leaves_everybody_a_member_and_may_be_repeated(world):
+    old = await air_for(world, 1.0)
+    with world.full_disk():
+        beats = len(world.medium.beats)
+        with pytest.raises(StoreFailed):
+            await retired(world)
+        assert len(world.medium.beats) == beats
+        await asyncio.sleep(0.5)
+    assert world.gateway.administration.delivery("light")[1] == {"sent": 6}
+    beats = len(world.medium.beats)
+    await retired(world)
+    for name in ("b1", "b2", "b3", "b4", "b5"):
+        world.boards[name].deaf = False
+    await world.delivered("light")
+    later = {datagram for _, datagram in world.medium.beats[beats:]}
+    assert later and old not in later
+    assert all(world.boards["b0"].opens(datagram, "light") is None for datagram in later)
+
+
+async def test_a_key_that_the_store_refuses_does_not_end_the_delivery_of_the_one_before(world):
+    await air_for(world, 1.0)
+    version = world.server.group("light").version
+    with world.full_disk():
+        await world.server.rekey("light")
+        await asyncio.sleep(0.5)
+    for board in world.boards.values():
+        board.deaf = False
+    await world.until(lambda: world.gateway.administration.delivery("light") == (version, {"confirmed": 6}))
+    await world.server.send_key("light")
+    await world.delivered("light")
+    assert {board.version("light") for board in world.boards.values()} == {version + 1}
+
+
 async def test_confirmations_are_waited_for_from_the_end_of_the_airing(world):
     for board in world.boards.values():
         board.deaf = False
@@ -137,6 +174,42 @@ async def test_boards_that_unicast_did_not_reach_are_broadcast_to_however_few_th
     await world.until(lambda: world.gateway.administration.delivery("light")[1] == {"confirmed": 2})
     assert len(world.air) == 1
     await world.close()
+
+
+async def test_a_medium_that_refused_for_hours_airs_what_is_owed_when_it_works(tmp_path):
+    medium = ScriptedMedium()
+    medium.steps = (Step("open it anew", lambda: None),)
+    world = await World(tmp_path / "gw", medium=medium, pacing=SLOW).start()
+    for i in range(6):
+        (await world.board(f"b{i}", "light")).reachable = False
+    medium.refuses = True
+    await world.server.rekey("light")
+    await world.delivered("light")
+    await asyncio.sleep(5 * 3600)
+    medium.refuses = False
+    await world.until(lambda: world.gateway.administration.delivery("light")[1] == {"confirmed": 6}, WAIT_MAX_S + 60)
+    assert len(world.air) == 1
+    await world.close()
+
+
+async def test_what_a_missing_change_of_members_stopped_is_aired_when_a_medium_comes_back(world):
+    """Also to boards that were given up, after the delivery to all others has ended."""
+    world.medium.up = False
+    await world.server.rekey("light")
+    await world.delivered("light")
+    world.medium.up = True
+    await asyncio.sleep(1)
+    beats = len(world.medium.beats)
+    world.server.group("light").revision[PN] += 1
+    await world.board("late", "light")
+    await asyncio.sleep(60)
+    assert len(world.medium.beats) == beats
+    await world.server.inventory("light")
+    for board in world.boards.values():
+        board.deaf = False
+    world.medium.up = False
+    world.medium.up = True
+    await world.until(lambda: world.gateway.administration.delivery("light")[1] == {"confirmed": 6})
 
 
 async def no_answer(pne_id, message):

@@ -153,6 +153,8 @@ class Deliveries:
         if run.delivery.phase is engine.Phase.RUNNING:
             self._held.add(sg_id)
             del self._runs[sg_id]
+        else:  # what was on the air for those who were given up waits for the next medium that comes back
+            self._apply(run, engine.BroadcastUnavailable())
 
     def membership_caught_up(self, sg_id: str) -> None:
         """Begin the waiting delivery of the group, or continue the held one, unless its membership is behind."""
@@ -189,6 +191,7 @@ class Deliveries:
         """Send nothing more to these PNEs (SEC-06). Called inside the transaction that removes them from the group."""
         run = self._runs.get(sg_id)
         if run is not None:
+            self._store.if_undone(partial(self._undone, run))
             self._apply(run, engine.MembersRemoved(frozenset(pne_ids)))
         else:
             self._store.deliveries.exclude(sg_id, pne_ids)
@@ -197,6 +200,7 @@ class Deliveries:
         """End the previous delivery, inside the transaction that stores a newer key or deletes the group."""
         run = self._runs.pop(sg_id, None)
         if run is not None:
+            self._store.if_undone(partial(self._undone, run))
             self._apply(run, engine.Superseded())
             run.stop()
             return
@@ -354,14 +358,31 @@ class Deliveries:
             run = self._make_run(engine.restored_delivery(sg_id, version, {}, states))
         return run if run.delivery.version == version else None
 
+    def _undone(self, run: _Run) -> None:
+        """The transaction that removed members, or ended the delivery, was refused: go on as after a restart."""
+        sg_id, version = run.delivery.sg_id, run.delivery.version
+        key = self._store.group_keys.get(sg_id, version)
+        if not self._released or key is None or self._runs.setdefault(sg_id, run) is not run:
+            return
+        run.stop()
+        states = self._store.deliveries.states(sg_id, version)
+        run.delivery = engine.restored_delivery(sg_id, version, self._plan(sg_id, key), states)
+        if run.delivery.phase is engine.Phase.RUNNING:
+            self._apply(run, engine.Restarted())
+
     def _take(self, run: _Run, outcomes: Outcomes) -> None:
-        with self._store.transaction():
-            if outcomes.answered:
-                self._apply(run, engine.UnicastAnswered(frozenset(outcomes.answered)))
-            if outcomes.confirmed:
-                self._apply(run, engine.BroadcastConfirmed(frozenset(outcomes.confirmed)))
-            if outcomes.failed:
-                self._apply(run, engine.UnicastFailed(frozenset(outcomes.failed)))
+        before = run.delivery
+        try:
+            with self._store.transaction():
+                if outcomes.answered:
+                    self._apply(run, engine.UnicastAnswered(frozenset(outcomes.answered)))
+                if outcomes.confirmed:
+                    self._apply(run, engine.BroadcastConfirmed(frozenset(outcomes.confirmed)))
+                if outcomes.failed:
+                    self._apply(run, engine.UnicastFailed(frozenset(outcomes.failed)))
+        except StoreFailed:
+            run.delivery = before  # as the store has it still; the batch tries again
+            raise
 
     def _apply(self, run: _Run, event: engine.Event) -> None:
         run.events.append(event)
@@ -417,6 +438,9 @@ class Deliveries:
 
     def _tell_delivered(self, run: _Run) -> None:
         """Report the end of a delivery to `tell`, after the transaction that stored it."""
+        if run.delivery.phase is not engine.Phase.FINISHED:  # the store refused it
+            run.told = False
+            return
         recipients = run.delivery.recipients
         meant = {pne_id: of for pne_id, of in recipients.items() if of.state is not engine.PneState.EXCLUDED}
         confirmed = [of for of in meant.values() if of.state is engine.PneState.CONFIRMED]

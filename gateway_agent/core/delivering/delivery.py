@@ -64,6 +64,9 @@ class Pacing:
     wait_max_s: float = 60.0
     rounds_max: int = 8
     """Airings of one delivery at most."""
+    comeback_s: float = 300.0
+    """After these a medium that comes back begins one more at most this often: one that refuses may do so for hours,
+    and the key is to be aired when it works."""
     straggler_share: float = 0.05
     straggler_limit: int = 3
     """Unicast replaces broadcast when fewer PNEs than the share, or at most the limit, miss the key."""
@@ -111,7 +114,8 @@ class Recipient:
 class Delivery:
     """The state of one delivery. `rounds` counts the airings, `open` the recipients that are pending or sent.
 
-    `airing`: the PNEs for which the key is on the air, empty when it is not.
+    `airing`: the PNEs for which the key is on the air, empty when it is not. `back_at`: when a medium that
+    came back began an airing last.
     """
 
     sg_id: str
@@ -122,6 +126,7 @@ class Delivery:
     next_round_at: float = inf
     open: int = 0
     airing: frozenset[str] = frozenset()
+    back_at: float = -inf
 
 
 def new_delivery(sg_id: str, version: int, ways: Mapping[str, Ways], first: Container[str] = frozenset()) -> Delivery:
@@ -302,6 +307,7 @@ class _Changes:
     airing: frozenset[str]
     rounds: int
     next_round_at: float
+    back_at: float
     cancelled: set[str] = field(default_factory=set)
     unicast: list[str] = field(default_factory=list)
     start: bool = False
@@ -348,7 +354,14 @@ def step(delivery: Delivery, event: Event, now: float, pacing: Pacing) -> tuple[
     An event that does not matter any more changes nothing and has no actions. Raises ValueError for Started in any
     phase but NEW, and for Restarted in NEW.
     """
-    changes = _Changes(delivery, dict(delivery.recipients), delivery.airing, delivery.rounds, delivery.next_round_at)
+    changes = _Changes(
+        delivery,
+        dict(delivery.recipients),
+        delivery.airing,
+        delivery.rounds,
+        delivery.next_round_at,
+        delivery.back_at,
+    )
     if delivery.phase is Phase.SUPERSEDED:
         return delivery, ()
     if isinstance(event, Superseded):
@@ -373,7 +386,7 @@ def step(delivery: Delivery, event: Event, now: float, pacing: Pacing) -> tuple[
     elif isinstance(event, (Aired, BroadcastUnavailable)):
         _airing_ended(changes, isinstance(event, Aired), now, pacing)
     elif isinstance(event, MediumBack):
-        _medium_back(changes, event.pne_ids, pacing)
+        _medium_back(changes, event.pne_ids, now, pacing)
     elif isinstance(event, MembersRemoved):
         _removed(changes, event.pne_ids)
     else:
@@ -402,7 +415,7 @@ def _airing_ended(changes: _Changes, is_aired: bool, now: float, pacing: Pacing)
         _everyone_by_unicast(changes)
 
 
-def _medium_back(changes: _Changes, pne_ids: frozenset[str], pacing: Pacing) -> None:
+def _medium_back(changes: _Changes, pne_ids: frozenset[str], now: float, pacing: Pacing) -> None:
     """Air the key once more to all PNEs that miss it, also to unreachable ones and those asked by unicast."""
     given_up = set()
     for pne_id in pne_ids & changes.recipients.keys():
@@ -414,7 +427,8 @@ def _medium_back(changes: _Changes, pne_ids: frozenset[str], pacing: Pacing) -> 
     missing = given_up.union(changes.listeners())
     if changes.airing:  # the medium takes part in an airing under way by itself
         changes.airing |= missing
-    elif missing and changes.rounds < pacing.rounds_max:  # a medium that comes and goes must not cause endless airings
+    elif missing and (changes.rounds < pacing.rounds_max or now >= changes.back_at + pacing.comeback_s):
+        changes.back_at = now
         changes.air(missing)
 
 
@@ -510,6 +524,7 @@ def _close(changes: _Changes) -> tuple[Delivery, tuple[Action, ...]]:
         changes.next_round_at,
         still_open,
         airing,
+        changes.back_at,
     )
     actions: list[Action] = []
     durable = {pne_id: state for pne_id, state in changed.items() if state not in OPEN}

@@ -2,7 +2,8 @@
 
 Such a report is a GroupKeyDeliveryResponse in CBOR, as in a session, with the proof of the slot. If the proof fits, the
 report is from the PNE that has the slot; otherwise it is counted and has no other effect. Reports are never answered. A
-PNE that could not open a key cannot report that, because it can prove nothing.
+PNE that could not open a key cannot report that, because it can prove nothing. A report that somebody recorded
+and repeats changes nothing, and does not count against its PNE, whose next report it would keep out.
 """
 
 from collections import Counter
@@ -12,14 +13,14 @@ from cpns.errors import CpnsError, MalformedMessage, NotAuthentic, TooMany
 from gateway_agent.core.delivering.confirmations import Claim, Confirmations, claim
 from gateway_agent.core.delivering.deliveries import Deliveries
 from gateway_agent.core.ports import Clock
-from gateway_agent.core.rates import PEERS_MAX, REPORTS, REQUESTS
+from gateway_agent.core.rates import REPORTS
 from gateway_agent.store.errors import StoreFailed
 from gateway_agent.store.store import GatewayStore
-from message_plane.rate import Bucket, Buckets
+from message_plane.rate import Bucket
 
 
 class Reports:
-    """Processes reports of all senders in range. Their number is limited: of all senders together, and of each PNE."""
+    """Processes reports of all senders in range. Their number is limited, of all senders together."""
 
     def __init__(
         self,
@@ -38,7 +39,6 @@ class Reports:
         self._clock = clock
         self._counters = counters
         self._all = Bucket(*REPORTS)
-        self._of_pne = Buckets(*REQUESTS, PEERS_MAX)
 
     def take(self, frame: bytes) -> None:
         """Process one frame that a medium has received. Raises nothing, whatever the frame is."""
@@ -52,8 +52,7 @@ class Reports:
             self._counters["reports_late"] += 1
 
     def _take(self, frame: bytes) -> None:
-        now = self._clock.monotonic()
-        if not self._all.take(now):
+        if not self._all.take(self._clock.monotonic()):
             raise TooMany("too many reports")
         code, fields = messages.decode(frame)
         if code != numbers.GROUP_KEY_DELIVERY_RESPONSE:
@@ -62,8 +61,6 @@ class Reports:
         pne_id = self._owner(claimed)
         if not self._confirmations.prove(pne_id, claimed):
             raise NotAuthentic("a report without proof")
-        if not self._of_pne.take(pne_id, now):
-            raise TooMany(f"too many reports of {pne_id}")
         self._counters["confirmations"] += 1
         self._deliveries.proven(claimed.sg_id, claimed.version, pne_id)
 
