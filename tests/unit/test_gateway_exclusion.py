@@ -458,6 +458,29 @@ async def test_a_leave_that_is_told_twice_does_not_stand_for_a_list_that_is_miss
 
 
 @pytest.mark.req("SEC-06")
+async def test_a_leave_that_a_list_has_told_does_not_stand_for_a_list_that_is_missing(world):
+    """The Server has counted it with the retirement of the name; what it counts since is another removal."""
+    lamp, _, _ = [await world.board(name, "light") for name in ("lamp", "door", "other")]
+    group = world.server.group("light")
+
+    def put_out(name):
+        group.members[PN].discard(name)
+        group.left.add(name)
+        group.revision[PN] += 1
+
+    world.server.up = False
+    world.gateway.administration.retire_pne("door", Cause.LOST)
+    put_out("door")
+    await world.server.inventory("light")
+    put_out("lamp")
+    world.server.up = True
+    await world.gateway.tick()
+    assert world.store.inventory.is_behind("light")
+    await world.server.rekey("light")
+    assert messages.GROUP_KEY not in await lamp.pull("light", version=0)
+
+
+@pytest.mark.req("SEC-06")
 async def test_nobody_pulls_a_key_before_the_gateway_knows_who_left(world):
     """The key made because of the leave comes before the list: who asks gets no key, and keeps a floor to get it by."""
     lamp, other = await world.board("lamp", "light"), await world.board("other", "light")

@@ -163,7 +163,8 @@ class Membership:
         self._deliveries.settle(sg_id)
         with self._store.transaction():
             group = self._store.inventory.ensure_group(sg_id)
-            named = {pne_id for pne_id in listed(fields, messages.MEMBER) if not self._has_gone(sg_id, pne_id)}
+            members = set(listed(fields, messages.MEMBER))
+            named = {pne_id for pne_id in members if not self._has_gone(sg_id, pne_id)}
             present = {member.pne_id: member for member in self._store.inventory.members(sg_id)}
             gone = [pne_id for pne_id, member in present.items() if pne_id not in named and member.revision <= revision]
             added = sorted(named - present.keys())
@@ -176,6 +177,10 @@ class Membership:
             if added:
                 gkek.refresh(self._store, [sg_id])
             self._store.inventory.reach_revision(sg_id, revision)
+        # The Server has counted the leave of a board that its list does not name: telling it changes nothing any more.
+        self._unasked_leaves -= {
+            leave for leave in self._unasked_leaves if leave[0] == sg_id and leave[1] not in members
+        }
         for pne_id in gone:
             self._tell(events.Removed(pne_id, sg_id))
         for pne_id in added:
