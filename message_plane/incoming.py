@@ -192,11 +192,12 @@ class Incoming:
         self._run(self._respond(session, request, fresh.request_id, response))
 
     def _start(self, session: Session, request: Any, inner: Any, request_id: Any) -> None:
-        running = self._running[_counted_as(session)]
-        if len(self._tasks) >= tuning.HANDLERS_MAX or running >= tuning.HANDLERS_PER_PEER:
+        name = _counted_as(session)
+        if len(self._tasks) >= tuning.HANDLERS_MAX or self._running[name] >= tuning.HANDLERS_PER_PEER:
             self._incidents.count("requests_too_many")
             self._run(self._respond(session, request, request_id, Message(code=SERVICE_UNAVAILABLE, max_age=1)))
             return
+        self._running[name] += 1  # here: more requests may be read before the task begins
         self._run(self._serve(session, request, inner, request_id))
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
@@ -206,7 +207,6 @@ class Incoming:
 
     async def _serve(self, session: Session, request: Any, inner: Any, request_id: Any) -> None:
         name = _counted_as(session)
-        self._running[name] += 1
         left: list[asyncio.Event] = []  # set when the response has gone out
         try:
             if not await self._sessions.verified(session, request.remote):

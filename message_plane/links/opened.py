@@ -12,7 +12,7 @@ from aiocoap.message import Direction  # type: ignore[import-untyped]
 from cpns.errors import MalformedMessage
 from message_plane.datagram import check_datagram
 from message_plane.errors import PeerUnreachable
-from message_plane.incidents import Incidents
+from message_plane.incidents import Incidents, log
 from message_plane.links.link import Address, Link
 
 _DECODE_ERRORS = (error.Error, ValueError, IndexError, KeyError, TypeError, struct.error)
@@ -68,7 +68,10 @@ class OpenLinks(interfaces.MessageInterface):  # type: ignore[misc]
         """Close all links."""
         links, self._links = self._links, []
         for link in links:
-            await link.close()
+            try:
+                await link.close()
+            except Exception as fault:  # noqa: BLE001 - whatever is wrong with one link, the others are closed
+                log.warning("a link (%s) could not be closed: %s", link.scheme, fault)
 
     # Private
 

@@ -334,6 +334,30 @@ async def test_one_peer_cannot_occupy_all_handlers(tmp_path):
         await asyncio.gather(*slow)
 
 
+@pytest.mark.req("SEC-35")
+async def test_a_peer_whose_requests_come_all_at_once_occupies_no_more_handlers(tmp_path):
+    release = asyncio.Event()
+
+    async def wait(payload):
+        await release.wait()
+        return b"\xa0"
+
+    async with parties(tmp_path, *LAMP_AND_GATEWAY) as (lamp, gateway):
+        await lamp.endpoint.connect("home-gw", gateway.place)
+        await lamp.ask("home-gw", b"\xa0")
+        session = lamp.endpoint._sessions.to_send("home-gw")
+        address = await lamp.endpoint._exchanges.links.find(gateway.place)
+        gateway.answer = wait
+        for message_id in range(tuning.READ_BURST // 2):
+            await lamp.endpoint._sessions.numbers_for(session)
+            outer, _ = session.protect(aiocoap.Message(code=aiocoap.POST, uri_path=["cpns"], payload=b"\xa0"))
+            datagram = coap(2, (), outer.payload, [(9, outer.opt.oscore)], message_id, token=bytes([message_id]))
+            address.link.send(address, datagram)
+        await until(lambda: gateway.counters["requests_too_many"] == tuning.READ_BURST // 2 - tuning.HANDLERS_PER_PEER)
+        assert len(gateway.got) == 1 + tuning.HANDLERS_PER_PEER
+        release.set()
+
+
 # EDHOC
 
 

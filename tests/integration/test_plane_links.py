@@ -189,6 +189,19 @@ async def test_a_session_that_is_heard_on_another_link_goes_on_there(world):
     assert gateway.counters["handshakes_done"] == 1
 
 
+async def test_a_link_that_cannot_be_closed_keeps_no_other_link_and_no_session(tmp_path, caplog):
+    class Torn(MemoryLink):
+        async def close(self):
+            raise OSError("the bus is gone")
+
+    ether, gateway = Ether(), Party(tmp_path, "home-gw", "gateway")
+    await gateway.start(links=[Torn(Ether(), ["gateway:1"]), MemoryLink(ether, ["gateway:1"])])
+    await gateway.stop()
+    assert "the bus is gone" in caplog.text
+    await gateway.start(links=[MemoryLink(ether, ["gateway:1"])])  # neither its place nor its sessions are in use
+    await gateway.stop()
+
+
 async def test_a_place_on_a_link_that_this_end_has_not_is_out_of_reach(world):
     gateway, _ = await world.start([MemoryLink(Ether(), ["gateway:1"])], [UdpLink([LOOPBACK])])
     with pytest.raises(PeerUnreachable, match="no link of this end leads to udp:"):
