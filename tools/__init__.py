@@ -1,4 +1,4 @@
-"""Programs that only a checkout needs: benches, conformance, mutations of what tests guard, pages written from code."""
+"""Programs that only a checkout needs: benches, conformance, mutation tests, and pages that are written from code."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""Write the manifests of boards anew from what `board.py` imports, directly or not: `make manifest`.
+"""`make manifest`: write the manifests of boards from what `board.py` imports, directly or not.
 
-What only some boards have stands in manifests of its own (`OPTIONS`).
+Files that only some boards have are in manifests of their own (`OPTIONS`).
 """
 
 import ast
@@ -10,7 +10,7 @@ from pathlib import Path
 from keycast.micropython_vm.board_files import FOLDER, LEVEL, MANIFEST, PACKAGES, START, VAL_CLIENT_MANIFEST
 from keycast.places import SITE
 
-# manifest -> the modules it is for, which other boards go without
+# manifest -> the modules that it adds, which other boards do not have
 OPTIONS = {VAL_CLIENT_MANIFEST: ("before_agent", "device_agent.val_client.service")}
 
 _HEAD = """\
@@ -28,9 +28,9 @@ _OPTION_HEAD = """\
 
 
 def needed(folder: Path = FOLDER, options: tuple[str, ...] = ()) -> dict[str, Path]:
-    """What a board imports from `main.py` on: the files of `folder` and of our packages, by path on the board.
+    """Return all files that a board imports from `main.py` on, of `folder` and of our packages, by path on the board.
 
-    `options` are modules that are imported besides.
+    `options` are modules that are imported in addition.
     """
     found: dict[str, Path] = {}
     todo = [(START, folder / START), *(item for module in options for item in files_of(module, folder))]
@@ -53,7 +53,7 @@ def imported(source: Path) -> Iterator[str]:
 
 
 def files_of(module: str, folder: Path) -> Iterator[tuple[str, Path]]:
-    """The files that importing `module` loads, if it is ours: the module and its packages' `__init__.py`."""
+    """Yield the files that importing `module` loads, if it is ours: itself and the `__init__.py` of its packages."""
     parts = module.split(".")
     if parts[0] not in PACKAGES:
         if (folder / f"{module}.py").is_file():
@@ -67,7 +67,7 @@ def files_of(module: str, folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def text(files: dict[str, Path], options: tuple[str, ...] = ()) -> str:
-    """The manifest that lists `files`, or only what `options` add to them."""
+    """Return the text of the manifest that lists `files`, or only those that `options` add."""
     if options:
         files = {name: path for name, path in needed(options=options).items() if name not in files}
     lines = [f'module("{name}", opt={LEVEL})' for name in files if "/" not in name]

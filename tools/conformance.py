@@ -1,4 +1,4 @@
-"""The conformance table: each requirement, the tests that name it, and what came of them.
+"""The conformance table: each requirement, the tests that name it, and their outcomes.
 
 `python -m tools.conformance` runs the tests, prints the table and writes build/conformance.json. Exit code 1 if a
 SHALL or a security decision of the gate (tests/requirements.toml) has no passing test, a test that names an id failed,
@@ -30,7 +30,7 @@ STYLES = {"passed": "green", "failed": "bold red", "missing": "bold red", "no te
 
 @dataclass
 class Requirement:
-    """One row. `outcomes` maps the tests that name it to passed, failed or skipped; `gated`: it must have a pass."""
+    """One row. `outcomes` maps tests that name it to passed, failed or skipped. If `gated`, one must have passed."""
 
     id: str
     level: str
@@ -43,7 +43,7 @@ class Requirement:
 
     @property
     def result(self) -> str:
-        """passed, failed, skipped, missing (gated and without a pass), no test, not testable, later."""
+        """The result: passed, failed, skipped, missing (gated and without a pass), no test, not testable, or later."""
         seen = set(self.outcomes.values())
         if "failed" in seen:
             return "failed"
@@ -57,7 +57,7 @@ class Requirement:
 
 
 def load(path: Path = REQUIREMENTS) -> dict[str, Requirement]:
-    """The requirements by id, in the order of the file."""
+    """Return the requirements by id, in the order of the file."""
     data = tomllib.loads(path.read_text())
     gate = data["gate"]
     rows = {row["id"]: Requirement(**row) for row in data["requirement"]}
@@ -71,7 +71,7 @@ def load(path: Path = REQUIREMENTS) -> dict[str, Requirement]:
 
 
 def fill(rows: dict[str, Requirement], tests: dict[str, Any]) -> list[str]:
-    """Enter the outcomes of a recorded test run into `rows`; returns the ids that nobody defined."""
+    """Enter the outcomes of a recorded test run into `rows`. Return the ids in tests that no row defines."""
     unknown = set()
     for name, test in tests.items():
         for requirement in test["ids"]:
@@ -83,7 +83,7 @@ def fill(rows: dict[str, Requirement], tests: dict[str, Any]) -> list[str]:
 
 
 def table(rows: dict[str, Requirement]) -> Table:
-    """The table for people: passing tests on CPython and in the MicroPython VM are counted apart."""
+    """Return the table for people. It counts passing tests on CPython and in the MicroPython VM separately."""
     shown = Table("id", "level", "requirement", "tests", "on VM", "result", title="Conformance", title_justify="left")
     for row in rows.values():
         on_vm = sum("test_on_vm.py" in name for name in row.outcomes)
@@ -92,7 +92,7 @@ def table(rows: dict[str, Requirement]) -> Table:
         shown.add_row(
             row.id,
             row.level,
-            f"{row.text} [dim]({reason})[/]" if reason else row.text,  # also where what is built has its tests
+            f"{row.text} [dim]({reason})[/]" if reason else row.text,  # also if the part that is built has tests
             str(len(row.outcomes) - on_vm or ""),
             str(on_vm or ""),
             f"[{STYLES.get(result, 'dim')}]{result}[/]",

@@ -1,7 +1,7 @@
-"""Write docs/decisions.md: each security decision, the functions that implement it and the tests that show it.
+"""Write docs/decisions.md: each security decision with the functions that implement it and the tests that show it.
 
 `python -m tools.decision_pages` writes the page from tests/requirements.toml, the ids in the code and the marks of the
-tests; a test says when it is out of date.
+tests; a test fails when the page is out of date.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def page(project: Path = PROJECT) -> str:
 
 
 def marked(project: Path) -> dict[str, dict[str, list[str]]]:
-    """id -> test file -> the tests there that carry the id in a `req` mark, in their order."""
+    """Return id -> test file -> the tests there that carry the id in a `req` mark, in their order."""
     found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for path in sorted((project / "tests").rglob("test_*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -54,7 +54,7 @@ def marked(project: Path) -> dict[str, dict[str, list[str]]]:
 
 
 def main() -> None:
-    """Write the page."""
+    """Write the page into the checkout."""
     PAGE.write_text(page(), encoding="utf-8")
 
 

@@ -1,8 +1,8 @@
-"""Write docs/house.svg: the rooms of the house, one above all that it imports, and an arrow for each import.
+"""Write docs/house.svg: the rooms of the house, each above all that it imports, with an arrow for each import.
 
-`python -m tools.house_picture` draws it from the imports of the code and the table of rooms in README.md; a test says
-when it is out of date. An arrow that follows from two others is left out: who imports `message_plane` may well import
-`cpns` too.
+`python -m tools.house_picture` draws it from the imports of the code and the table of rooms in README.md; a test fails
+when it is out of date. An arrow that follows from two others is left out: a room that imports `message_plane` may
+import `cpns` too.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def arrows(project: Path = PROJECT) -> Arrows:
     found: Arrows = {}
     for room in rooms:
         named = {name for path in sorted((project / room).rglob("*.py")) for name in _imports(path)}
-        # `micropython` names MicroPython's own module wherever it is imported: the folder is no package
+        # an import of `micropython` means MicroPython's own module, as the folder is no package
         found[room] = named.intersection(rooms) - {room, "micropython"}
     return found
 
 
 def described(project: Path = PROJECT) -> dict[str, str]:
-    """Return the rooms and what lives in them, from the table in README.md."""
+    """Return the rooms and the description of each, from the table in README.md."""
     rows = re.findall(r"^\| `(\w+)/` \| (.+) \|$", (project / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     return {room: text.replace("`", "") for room, text in rows}
 
@@ -88,7 +88,7 @@ def picture(project: Path = PROJECT) -> str:
 
 
 def main() -> None:
-    """Write the picture."""
+    """Write the picture into the checkout."""
     PICTURE.write_text(picture(), encoding="utf-8")
 
 
@@ -119,7 +119,7 @@ def _routed(by_floor: list[list[str]], house: Arrows) -> tuple[list[list[_Stop]]
 
 
 def _ordered(storeys: list[list[_Stop]], routes: list[list[_Stop]]) -> list[list[_Stop]]:
-    """Return the storeys, each in an order that lets few arrows cross and keeps them short.
+    """Return the floors, each in an order with few crossings and short arrows.
 
     Every order of the ground floor is tried; the floors above it then settle one by one.
     """

@@ -1,4 +1,4 @@
-"""The hardware we know, read from `hw_configs/`: boards and gateways, data only, one schema."""
+"""The known hardware, boards and gateways, read from the data files in `hw_configs/`, and their schema."""
 
 import tomllib
 from pathlib import Path
@@ -18,18 +18,18 @@ class _Strict(BaseModel):
 
 
 class Usb(_Strict):
-    """How the board shows itself on USB: `bridge` is a converter chip, `native` the chip's own port, which goes away
-    and comes back at each reset."""
+    """How the board appears on USB: `bridge` is a converter chip, `native` the chip's own port, which disappears and
+    comes back at each reset."""
 
     kind: Literal["bridge", "native", "none"]
     vid_pid: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{4}$")], ...] = ()
 
 
 class Board(_Strict):
-    """A microcontroller board, or the virtual one.
+    """A microcontroller board, or the virtual board.
 
-    `heap_kib` is what a program can count on, by estimate, with the radios of `radios` switched on; `romfs`: the
-    firmware maps a ROMFS partition, so that our code costs about half the heap. `rescue` says how a person gets the
+    `heap_kib` is an estimate of the heap that a program has with the radios of `radios` switched on. With `romfs` the
+    firmware maps a ROMFS partition, so that our code needs about half the heap. `rescue` says how a person starts the
     boot loader.
     """
 
@@ -50,7 +50,7 @@ class Board(_Strict):
 
 
 class Gateway(_Strict):
-    """A machine for the PN GW. `shared_antenna`: Wi-Fi and Bluetooth of the machine itself disturb each other."""
+    """A machine for the PN GW. With `shared_antenna`, its own Wi-Fi and Bluetooth disturb each other."""
 
     kind: Literal["gateway"]
     name: str
@@ -67,11 +67,11 @@ _ANY: TypeAdapter[Board | Gateway] = TypeAdapter(Hardware)
 
 
 class BadHardwareFile(Exception):
-    """A file of `hw_configs/` does not follow the schema; the text says where and what."""
+    """A file of `hw_configs/` does not follow the schema. The text says where and how."""
 
 
 def load(path: Path) -> Board | Gateway:
-    """One file; raises BadHardwareFile, OSError."""
+    """Return the hardware in one file. Raises BadHardwareFile, OSError."""
     try:
         return _ANY.validate_python(tomllib.loads(path.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -83,5 +83,5 @@ def load(path: Path) -> Board | Gateway:
 
 
 def all_hardware() -> dict[str, Board | Gateway]:
-    """Every known piece of hardware by the name of its file."""
+    """Return all known hardware by the name of its file. Raises BadHardwareFile, OSError."""
     return {path.stem: load(path) for path in sorted(FOLDER.rglob("*.toml"))}

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Write the sdist and the wheel into a folder (default: dist). The wheel is made from the sdist: what is missing in that
-# one, nobody else could build.
+# Write the sdist and the wheel into a folder (default: dist). The wheel is made from the sdist, to show that the sdist
+# has all that a build needs.
 set -eu
 cd "$(dirname "$0")/.."
 out=${1:-dist}

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Write requirements.lock: what pip resolves today from pyproject.toml with all extras, one pinned version a line.
-# Run it with the oldest Python we promise, so that packages only newer ones need not do without are in it, too.
+# Write requirements.lock: the versions that pip now resolves from pyproject.toml with all extras, one on each line.
+# Run it with the oldest Python that is supported, so that packages that only old Pythons need are in it, too.
 set -eu
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)

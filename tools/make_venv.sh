@@ -1,6 +1,6 @@
 #!/bin/sh
-# Make .venv with exactly what requirements.lock names, and the project itself (editable). No root, nothing else.
-# Every way to fail ends in one sentence that says what to do.
+# Make .venv with exactly the packages in requirements.lock, and the project itself (editable). It needs no root.
+# Each failure ends with one sentence that says what to do.
 set -eu
 cd "$(dirname "$0")/.."
 

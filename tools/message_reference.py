@@ -1,6 +1,6 @@
-"""Write docs/messages.md, the reference of all CPNS messages, from the table they are packed and parsed with.
+"""Write docs/messages.md, the reference of all CPNS messages, from the table with which they are packed and parsed.
 
-`python -m tools.message_reference` writes the page; a test says when it is out of date.
+`python -m tools.message_reference` writes the page; a test fails when it is out of date.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def page() -> str:
 
 
 def main() -> None:
-    """Write the page."""
+    """Write the page into the checkout."""
     PAGE.write_text(page(), encoding="utf-8")
 
 

@@ -13,7 +13,7 @@ from keycast.places import SITE
 PORTABLE_TREE = MPY / "portable"
 PORTABLE_IMAGE = MPY / "portable.romfs"
 TEST_LEVEL = 0
-# The Linux ends' share of the portable packages: full of what only CPython has.
+# Modules of the portable packages that only the Linux ends use, and that need CPython.
 CPYTHON_ONLY = (
     "cpns/name_rule.py",
     "cpns/uplink_form.py",
@@ -26,7 +26,7 @@ CPYTHON_ONLY = (
 
 
 def portable_files() -> dict[str, Path]:
-    """Every module of the portable packages that a board could import."""
+    """Return all modules of the portable packages that a board can import."""
     found = {}
     for package in board_files.PACKAGES:
         for source in sorted((SITE / package).rglob("*.py")):
@@ -37,7 +37,7 @@ def portable_files() -> dict[str, Path]:
 
 
 def compile_portable() -> None:
-    """The portable packages as .mpy in PORTABLE_TREE, and PORTABLE_IMAGE of it. Definitions of constants stay.
+    """Write the portable packages as .mpy to PORTABLE_TREE, and PORTABLE_IMAGE of it. Definitions of constants stay.
 
     Raises CompileError if a file does not compile; the image then holds the others.
     """
@@ -49,7 +49,7 @@ def compile_portable() -> None:
 
 
 def compile_test(source: Path) -> Path:
-    """One portable test file and what it may import beside the packages; returns their ROMFS image."""
+    """Compile a portable test file, with the modules beside it that it may import. Return their ROMFS image."""
     out = MPY / "tests" / source.stem
     beside = [path for path in source.parent.glob("*.py") if not path.name.startswith("test_")]
     compile_tree({path.name: path for path in (source, *beside)}, out, TEST_LEVEL)

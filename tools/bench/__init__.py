@@ -1,1 +1,1 @@
-"""What the design promises in figures, each measured beside a peer in the same run."""
+"""Benches: the figures that the design promises, each measured beside a peer in the same run."""

@@ -1,6 +1,6 @@
-"""`python -m tools.bench`: the figures of the design, each measured beside a peer in the same run.
+"""`python -m tools.bench` measures the figures of the design, each beside a peer in the same run.
 
-Prints a table and writes `build/bench.json`. Nothing passes or fails here: a target that is missed is shown as missed.
+It prints a table and writes `build/bench.json`. Nothing passes or fails here: a missed target is shown as missed.
 """
 
 import json
@@ -68,7 +68,7 @@ def main(
 
 
 def measured(names: list[str], console: Console) -> list[Line]:
-    """Run these subjects one after the other: a progress bar on a terminal, else each line as it comes."""
+    """Measure these subjects in turn. Show a progress bar on a terminal, and elsewhere each line when it is there."""
     lines: list[Line] = []
     bar = Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True)
     with bar:

@@ -1,9 +1,8 @@
-"""What a board costs: octets of its files, heap, and time for each step, with an estimate for an ESP32.
+"""The costs of a board: octets of its files, heap, and time for each step, with an estimate for an ESP32.
 
-An ESP32 at 240 MHz (LX6) needs 1.05 to 1.7 cycles for what is one instruction of the 32-bit x86 VM: 1.05 for
-arithmetic on big integers, 1.5 for bytecode, 1.7 for code that waits for the flash (calibrated by MicroPython's
-own perf_bench on both). The high ends are taken: 1.5 where P-256 is most of the work, 1.7 elsewhere. Writing to
-the flash is not in it.
+An ESP32 at 240 MHz (LX6) needs 1.05 to 1.7 cycles for one instruction of the 32-bit x86 VM: 1.05 for arithmetic on big
+integers, 1.5 for bytecode, 1.7 for code that waits for the flash (calibrated by MicroPython's own perf_bench on both).
+The estimate uses the high ends: 1.5 if P-256 is most of the work, otherwise 1.7. Writes to the flash are not included.
 """
 
 import tempfile
@@ -19,7 +18,7 @@ TARGET_FILES, TARGET_HEAP_KIB = 96 * 1024, 64
 _TARGETS_MS = {"receive": 1000, "accept": 20}
 _HERTZ = 240e6
 _CYCLES_P256, _CYCLES = 1.5, 1.7
-# name of the step, what it is, times in one process, of which P-256 is most
+# name of the step, description, repetitions in one process, True if P-256 is most of it
 _STEPS = (
     ("edhoc", "EDHOC handshake", 1, True),
     ("prepare", "table of the signing key, made when idle", 1, True),
@@ -31,7 +30,7 @@ _STEPS = (
 
 
 def measure(tell: Tell) -> Iterator[Line]:
-    """Octets, heap, then time and instructions of each step."""
+    """Yield octets, heap, then time and instructions of each step."""
     yield Row("board: all files (.mpy)", board_octets(), "octets", target=TARGET_FILES, note="before ROMFS, -O2")
     with tempfile.TemporaryDirectory() as folder:
         steps = BoardSteps(Path(folder))

@@ -1,9 +1,9 @@
 """The smallest heap with which a whole board does all its work: the files of an ESP32 in the real VM, code in ROM.
 
-Garbage is collected when the heap is full, so its fill level says nothing: what counts is a board that gets through,
-and one with a little less that does not. Each try is a new board with an empty flash: EDHOC with the PN GW, a GKDK of
+Garbage is collected when the heap is full, so its fill level says nothing. The measure is a board that gets through,
+while one with a little less heap does not. Each try is a new board with an empty flash: EDHOC with the PN GW, a GKDK of
 1,024 slots, 8 groups joined, a key of each pulled, a key of each by signed broadcast, one message sent in each group
-and one heard; then EDHOC again, with all that in the heap and a stranger who sends long forgeries.
+and one received; then EDHOC again, with all that in the heap, while a stranger sends long forgeries.
 """
 
 import asyncio
@@ -24,14 +24,14 @@ from tools.bench.smallest_heap import smallest_heap
 GROUPS = [f"home/room{number}" for number in range(8)]
 LOW_KIB, HIGH_KIB = 48, 144
 _BOARDS = 12
-_FIRST_NUMBER = 8001  # addresses away from those of demos and tests
+_FIRST_NUMBER = 8001  # its addresses are apart from those of demos and tests
 _STEP_S = 20.0
-_HANDSHAKE_S = 60.0  # the first refresh: two requests in vain, a pause, EDHOC
+_HANDSHAKE_S = 60.0  # for the first refresh: two requests without answer, a pause, EDHOC
 _SPEAKER_KIB = 256
 
 
 class _Trials:
-    """One home, one board that speaks, and as many boards to try as it takes."""
+    """One home, a board that sends messages, and the boards that are tried."""
 
     def __init__(self, home: Home, sniffer: Sniffer, folder: Path, tell: Tell) -> None:
         self._home = home
@@ -43,7 +43,7 @@ class _Trials:
         self.speaker = self._board()
 
     async def start(self) -> None:
-        """Create the groups and let the speaker join."""
+        """Create the groups and let the sending board join."""
         for sg_id in GROUPS:
             self._home.server.create_group(sg_id, open_to=[PN_ID])
         await self.speaker.start(heap_kib=_SPEAKER_KIB)
@@ -54,7 +54,7 @@ class _Trials:
             await board.command("join", group=sg_id, timeout_s=_STEP_S)
 
     async def passes(self, heap_kib: int) -> bool:
-        """True if a new board with this heap does everything."""
+        """Return True if a new board with this heap does all its work."""
         self._tell(f"a board with {heap_kib} KiB")
         board = self._board()
         try:
@@ -99,7 +99,7 @@ class _Trials:
 
 
 async def smallest(tell: Tell) -> tuple[int, int]:
-    """KiB of the smallest heap that passes, and octets in use at its end after a collection.
+    """Return the KiB of the smallest heap that passes, and the octets in use at its end after a collection.
 
     Raises ValueError if HIGH_KIB are not enough, NoVm.
     """
@@ -118,5 +118,5 @@ async def smallest(tell: Tell) -> tuple[int, int]:
 
 
 def measure_smallest(tell: Tell) -> tuple[int, int]:
-    """`smallest` in an event loop of its own."""
+    """Run `smallest` in an event loop of its own and return its value."""
     return asyncio.run(smallest(tell))

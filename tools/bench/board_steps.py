@@ -1,8 +1,8 @@
-"""What a board does in one step, run in the MicroPython VM: microseconds here, and instructions where valgrind is.
+"""The steps of a board, run in the MicroPython VM: microseconds on this machine, and instructions with valgrind.
 
-Instructions are what can be carried over to an ESP32: callgrind counts them, the same number on every machine.
-Debian's i386 binaries pad their functions with a form of NOP (`cs lea`) that valgrind 3.19 does not decode. A private
-copy of the VM in `build/` has the prefix of that form replaced by a NOP of its own: as long, and as idle.
+Instructions can be converted to the time of an ESP32: callgrind counts the same number on every machine. Debian's i386
+binaries pad their functions with a form of NOP (`cs lea`) that valgrind 3.19 does not decode. A private copy of the VM
+in `build/` has the prefix of that form replaced by a NOP of its own, which is as long.
 """
 
 import re
@@ -30,7 +30,7 @@ from tools.bench.octets import PN_ALIAS, PN_ID, SG_ALIAS, SG_ID, VERSION, signed
 from tools.bench.pnes import MemoryStorage
 
 HEIGHT = 10
-SLOT, LEAVER = 0, 1023  # far apart: the longest way from a label of the GKDK to the subset key
+SLOT, LEAVER = 0, 1023  # far apart, so that the way from a label of the GKDK to the subset key is the longest
 OBJECTS, MESSAGES = 4, 20
 HEAP_KIB = 96
 STEPS = Path(__file__).with_name("on_vm") / "steps.py"
@@ -46,14 +46,14 @@ _RUN_S = 120
 
 
 class NoValgrind(Exception):
-    """Instructions cannot be counted here; the text says why."""
+    """Instructions cannot be counted here. The text says why."""
 
 
 class BoardSteps:
-    """Steps of one board. Make it once: it draws keys, computes what the other end says, and compiles."""
+    """The steps of one board. Make it once: it draws keys, computes the messages of the other end, and compiles."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder` is for the fixture and stays the caller's. Raises NoVm."""
+        """`folder` is for the fixture; the caller removes it. Raises NoVm."""
         self._machine = vm.ensure()
         compile.compile_board()
         compile.compile_tree({"rom.py": compile.ON_VM / "rom.py", STEPS.name: STEPS}, TREE, board_files.LEVEL)
@@ -63,12 +63,12 @@ class BoardSteps:
         self._counts: dict[tuple[str, int], int] = {}
 
     def milliseconds(self, step: str, count: int) -> float:
-        """Median time of `step` in the VM on this machine, over `count` times in one process."""
+        """Return the median time of `step` in the VM on this machine, over `count` times in one process."""
         times = sorted(int(line) for line in self._run(self._machine, step, count).stdout.split())
         return times[len(times) // 2] / 1000
 
     def instructions(self, step: str, count: int) -> float:
-        """Instructions of `step`, the mean over `count` times. Raises NoValgrind."""
+        """Return the instructions of `step`, the mean over `count` times. Raises NoValgrind."""
         return (self._counted(step, count) - self._counted(step, 0)) / count
 
     def _counted(self, step: str, count: int) -> int:
@@ -96,13 +96,13 @@ class BoardSteps:
 
 
 def board_octets() -> int:
-    """Octets of all files that go onto a board."""
+    """Return the octets of all files that go onto a board."""
     compile.compile_board()
     return sum(path.stat().st_size for path in compile.BOARD_TREE.rglob("*") if path.is_file())
 
 
 def decodable(machine: vm.Vm) -> vm.Vm:
-    """`machine` from a copy whose NOPs valgrind decodes; itself where it is not the unpacked Debian package."""
+    """Return a copy of `machine` whose NOPs valgrind decodes, or itself if it is not the unpacked Debian package."""
     program = Path(machine.argv[-1])
     libraries = Path(machine.argv[0]).parent
     if not program.is_relative_to(vm.CACHE) or not libraries.is_relative_to(vm.CACHE):
@@ -118,7 +118,7 @@ def decodable(machine: vm.Vm) -> vm.Vm:
 
 
 def _fixture(folder: Path) -> dict[str, object]:
-    """Records of a PNE that is a member of one group, and what others say to it: for steps.py."""
+    """Return, for steps.py, records of a PNE that is a member of one group, and the messages to it."""
     gateway = OwnIdentity.create(folder / "gateway.key", "gw.home", "gateway")
     signing = BroadcastSigningKey(ec.generate_private_key(ec.SECP256R1()))
     provisioned, credential = new_board(
@@ -150,7 +150,7 @@ def _fixture(folder: Path) -> dict[str, object]:
 
 
 def _group_messages(group_key: bytes) -> list[bytes]:
-    """What another member says."""
+    """Return messages of another member."""
     names = group_message.Group(SG_ID, PN_ALIAS, SG_ALIAS, numbers.PROTECTION_SEALED)
     sender = group_message.Sender(names, "lamp.porch")
     sender.start(VERSION, secrets.token_bytes(8))
@@ -159,7 +159,7 @@ def _group_messages(group_key: bytes) -> list[bytes]:
 
 
 def _handshake(own: provisioning.Provisioning, credential: credentials.Credential, gateway: OwnIdentity) -> list[bytes]:
-    """One handshake of this board, with the PN GW's answers: the same ephemeral key gives the same messages again."""
+    """Return one handshake of this board, with the PN GW's answers; the same ephemeral key makes the same messages."""
     ephemeral, c_i = p256.private_key(secrets.token_bytes), b"\x01\x02"
     both = (Credential.parse(own.ccs), own.private_key, ephemeral, c_i, Credential.parse(own.gateway_ccs))
     initiator = board_edhoc.Initiator(*both)

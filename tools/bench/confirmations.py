@@ -1,4 +1,4 @@
-"""How many confirmations of a Group Key the PN GW takes in a second: CoAP, OSCORE, the proof, and the store."""
+"""The confirmations of a Group Key that the PN GW accepts in a second: CoAP, OSCORE, the proof, and the store."""
 
 import asyncio
 import statistics
@@ -24,7 +24,7 @@ TARGET_PER_S = 1000
 
 
 def measure(tell: Tell) -> Iterator[Line]:
-    """Confirmations per second at a whole PN GW, beside plain POSTs at a bare aiocoap server, in the same run."""
+    """Yield confirmations per second at a whole PN GW, beside plain POSTs at a bare aiocoap server, in the same run."""
     ours, busy_ms = asyncio.run(_confirmations(tell))
     tell("the same number of plain POSTs to aiocoap")
     plain = asyncio.run(_plain_posts())
@@ -47,7 +47,7 @@ def measure(tell: Tell) -> Iterator[Line]:
 
 
 async def _confirmations(tell: Tell) -> tuple[list[float], list[float]]:
-    """Confirmations a second, and milliseconds of processor time for one, of each delivery."""
+    """Return the confirmations a second, and the milliseconds of processor time for one, of each delivery."""
     tell(f"{PNES} PNEs join")
     rates, busy_ms = [], []
     with tempfile.TemporaryDirectory() as folder:
@@ -67,7 +67,7 @@ async def _confirmations(tell: Tell) -> tuple[list[float], list[float]]:
 
 
 class _Taken(aiocoap.resource.Resource):  # type: ignore[misc]
-    """Takes any POST."""
+    """A resource that accepts any POST."""
 
     async def render_post(self, request: aiocoap.Message) -> aiocoap.Message:
         return aiocoap.Message(code=aiocoap.CHANGED)

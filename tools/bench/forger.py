@@ -1,4 +1,4 @@
-"""A stranger who hears a home's network and sends what takes its boards the most room to refuse."""
+"""A stranger who hears a home's network and sends the forgeries that take boards the most room to refuse."""
 
 import asyncio
 import secrets
@@ -19,11 +19,11 @@ _ENTRY = 18  # octets of an entry of a broadcast object, in a tree of at most 2,
 
 @asynccontextmanager
 async def forging(sniffer: Sniffer, victim: VirtualBoard) -> AsyncIterator[None]:
-    """Meanwhile 100 datagrams a second, as long as they get: group messages, broadcast objects, requests in turn.
+    """Send, inside the `async with`, 100 datagrams a second: group messages, broadcast objects and requests in turn.
 
-    What is broadcast has all the names that the last of its kind had: a board gets as far as the tag, or as the
-    entries, before it refuses. The requests to `victim` have a random kid. Raises MalformedMessage if no group
-    message or no broadcast object was heard since `sniffer.frames()`.
+    They are as long as possible. Broadcasts have all names of the last one of their kind, so that boards check them up
+    to the tag, or the entries, before it refuses. The requests to `victim` have a random kid. Raises MalformedMessage
+    if no group message or no broadcast object was heard since the last `sniffer.frames()`.
     """
     frames = sniffer.frames()
     message = _messages_like(_last(frames, numbers.FRAME_GROUP_MESSAGE))

@@ -1,4 +1,4 @@
-"""What the PN GW computes for one delivery: cover, subset keys, wrapping and signature; radio and disk excluded."""
+"""The PN GW's computations for one delivery: cover, subset keys, wrapping and signature, without radio and disk."""
 
 import random
 import secrets
@@ -25,7 +25,7 @@ _NOTE = (
 
 
 class _Delivery:
-    """A delivery to everybody but a few, with all that must be there before it: drawn anew for each measurement."""
+    """A delivery to all members but a few, with its keys and members, which are drawn anew for each measurement."""
 
     def __init__(self, height: int, out: int) -> None:
         self._height = height
@@ -37,7 +37,7 @@ class _Delivery:
         self.prepare()
 
     def prepare(self) -> None:
-        """Another key, other leavers, nothing remembered."""
+        """Draw another key and other leavers, and make tree keys without cached values."""
         slots = 1 << self._height
         self.outside = frozenset(self._draw.sample(range(slots), self._out))
         self.members = set(range(slots)) - self.outside
@@ -45,26 +45,26 @@ class _Delivery:
         self.group_key = secrets.token_bytes(16)
 
     def ours(self) -> list[bytes]:
-        """Subset difference."""
+        """Wrap and sign by subset difference, as keycast does."""
         return signed_objects(self.keys, self.members, self._signing, self.group_key)
 
     def per_member(self) -> bytes:
-        """One wrap (RFC 3394) for each member under its own key, and one signature."""
+        """Make one wrap (RFC 3394) for each member under its own key, and one signature."""
         wrapped = b"".join(
             keywrap.aes_key_wrap(self._member_keys[slot], self.group_key) for slot in sorted(self.members)
         )
         return self._signing.sign(wrapped)
 
     def complete_subtree(self) -> bytes:
-        """One wrap for each maximal subtree of members, node keys derived from one secret, and one signature."""
+        """Make one wrap for each maximal subtree of members, node keys derived from one secret, and one signature."""
         master = Hmac(self._master)
         nodes = schemes.complete_subtree_nodes(1 << self._height, self.outside)
-        keys = [master.digest(node.to_bytes(4, "big"))[:16] for node in nodes]  # all keys before all wraps, as ours
+        keys = [master.digest(node.to_bytes(4, "big"))[:16] for node in nodes]  # all keys first, as `ours` does
         return self._signing.sign(b"".join([w16_wrap(key, self.group_key) for key in keys]))
 
 
 def measure(tell: Tell) -> Iterator[Line]:
-    """One of 1,024 leaves; 5 % of 1,024 and of 65,536 are out; one GKDK record is made."""
+    """Yield the costs when one of 1,024 leaves, when 5 % of 1,024 and of 65,536 are out, and of one GKDK record."""
     tell("one of 1,024 leaves")
     name = "gateway work, one of 1,024 leaves"
     rows = _beside_peers(name, _Delivery(10, 1), 31, TARGET_ONE_MS)

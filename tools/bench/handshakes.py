@@ -1,4 +1,4 @@
-"""What one EDHOC handshake costs the PN GW: its own computations, without the network and the initiator's."""
+"""The cost of one EDHOC handshake at the PN GW: its own computations, without the network and the initiator's."""
 
 import secrets
 import tempfile
@@ -17,7 +17,7 @@ HANDSHAKES = 200
 
 
 def measure(tell: Tell) -> Iterator[Line]:
-    """Handshakes a second as responder (lakers), beside P-256 verifications a second of `cryptography`."""
+    """Yield handshakes a second as responder (lakers), beside P-256 verifications a second of `cryptography`."""
     tell(f"{HANDSHAKES} EDHOC handshakes")
     with tempfile.TemporaryDirectory() as folder:
         gateway = OwnIdentity.create(Path(folder) / "gateway.key", "gw.home", "gateway")

@@ -1,8 +1,8 @@
-"""A home for measurements: a PN GW with its CPNS Server as they are, and PNEs whose sessions need no handshake.
+"""A home for measurements: a real PN GW with its CPNS Server, and PNEs whose sessions need no handshake.
 
-A thousand handshakes would take a minute and say nothing about deliveries. So the OSCORE contexts they would end in
-are drawn at random and put into the PN GW's session store before it starts, as after a restart: each PNE's first
-request is answered with an Echo challenge (RFC 8613, B.1.2), and from then on nothing differs from any other session.
+A thousand handshakes would take a minute and say nothing about deliveries. So the OSCORE contexts that they would make
+are drawn at random and put into the PN GW's session store before it starts, as after a restart. Each PNE's first
+request is answered with an Echo challenge (RFC 8613, B.1.2); after that the sessions are like any other.
 """
 
 import secrets
@@ -33,7 +33,7 @@ _NUMBERS_USED = 64
 
 @dataclass(frozen=True, repr=False)
 class PneKeys:
-    """What one simulated PNE starts with: provisioning record, and its session's secrets as the PNE sees them."""
+    """The initial state of a simulated PNE: provisioning record, and its session's secrets as the PNE has them."""
 
     pne_id: str
     provisioning: bytes
@@ -54,7 +54,7 @@ class Home:
     broadcast_port: int
 
     def confirmed(self) -> int:
-        """Confirmations with a valid proof that the PN GW has got since it started."""
+        """The number of confirmations with a valid proof that the PN GW has got since it started."""
         return self.app.counters["confirmations"]
 
 
@@ -68,9 +68,9 @@ async def build_home(
     slots: int = SLOTS,
     broadcast_port: int = 0,
 ) -> AsyncIterator[Home]:
-    """A home with `pnes` PNEs in `folder`. `on_the_way` may put something between the Server and the PN GW.
+    """Yield a home with `pnes` PNEs in `folder`. `on_the_way` may wrap the receiver between Server and PN GW.
 
-    `slots` of its tree, a power of two; `broadcast_port` 0 is any that nobody else listens to.
+    Its tree has `slots`, a power of two. If `broadcast_port` is 0, a free port is used.
     """
     port = own_port()
     broadcast_port = broadcast_port or own_port()
@@ -108,7 +108,7 @@ async def build_home(
     server_config = ServerConfig(rekey_on_join=False, batching_s=0)
     async with open_home(config, server_config=server_config, on_the_way=on_the_way) as home:
         app, server = home.app, home.server
-        assert server is not None  # that is what an uplink is by default
+        assert server is not None  # the default uplink has one
         server.create_group(SG_ID, open_to=[PN_ID])
         for each in keys:
             app.gateway.administration.register_pne(each.pne_id)
@@ -117,7 +117,7 @@ async def build_home(
 
 
 def _stored(keys: PneKeys) -> StoredContext:
-    """The PN GW's side of a session."""
+    """Return the PN GW's side of a session, as its store keeps it."""
     return StoredContext(
         recipient_id=keys.sender_id,
         sender_id=keys.recipient_id,

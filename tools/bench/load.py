@@ -1,7 +1,7 @@
-"""The PNEs' side of confirmations, in a process of its own: as many requests as the PN GW takes, from one socket.
+"""The PNEs' side of confirmations, in a process of its own: as many requests as the PN GW accepts, from one socket.
 
-It holds the keys of many PNEs and speaks for all of them with the board's own CoAP and OSCORE, but everything that
-costs time is done before the clock runs: while it runs, ready datagrams are sent and answers are matched.
+It holds the keys of many PNEs and sends for all of them, with the board's own CoAP and OSCORE. All that takes time is
+done before the clock runs: meanwhile it only sends ready datagrams and matches answers.
 """
 
 import select
@@ -21,10 +21,10 @@ Options = list[tuple[int, bytes]]
 Plain = tuple[int, Options, bytes]
 """Code, options and payload of a CoAP message."""
 Protected = tuple[int, Options, bytes, Any]
-"""The same under OSCORE, and what opens its answer."""
+"""A message under OSCORE, and the request that opens its answer."""
 
 IN_FLIGHT = 400  # more than the PN GW collects for one commit, fewer than it handles at once
-IN_FLIGHT_PLAIN = 32  # aiocoap's own socket has a small buffer, and what is lost in it comes again after seconds
+IN_FLIGHT_PLAIN = 32  # aiocoap's own socket has a small buffer, and requests lost in it are repeated only after seconds
 _GIVE_UP_S = 10.0
 _AGAIN_S = 2.0  # ACK_TIMEOUT (RFC 7252, 4.8)
 _CPNS = [(11, b"cpns"), (12, bytes([numbers.CONTENT_CBOR]))]
@@ -32,7 +32,7 @@ _ECHO, _POST, _UNAUTHORIZED, _CHANGED = 252, 0x02, 0x81, 0x44
 
 
 class NoAnswers(Exception):
-    """The other end does not answer, or not as it should."""
+    """The other end does not answer, or answers something else."""
 
 
 class Client:
@@ -47,8 +47,8 @@ class Client:
     def ask_all(self, requests: Sequence[Plain], in_flight: int = IN_FLIGHT) -> tuple[list[Message], float]:
         """Send each (code, options, payload) as a confirmable request, at most `in_flight` unanswered at a time.
 
-        Returns the answers in order, and the seconds from the first request to the last answer. What stays
-        without an answer is sent again, as in RFC 7252. Raises NoAnswers.
+        Returns the answers in order, and the seconds from the first request to the last answer. Requests without
+        answer are repeated, as in RFC 7252. Raises NoAnswers.
         """
         datagrams: dict[bytes, bytes] = {}
         for code, options, payload in requests:
@@ -67,7 +67,7 @@ class Client:
             now = time.perf_counter()
             if readable:
                 data = self._socket.recv(2048)
-                if data[0] >> 4 & 3 == CON:  # an answer that took the server longer than its acknowledgement
+                if data[0] >> 4 & 3 == CON:  # a separate answer, sent after the acknowledgement
                     self._socket.send(bytes((0x60, 0)) + data[2:4])
                 token = data[4 : 4 + (data[0] & 15)]
                 if data[1] and open_.pop(token, None) is not None:
@@ -88,7 +88,7 @@ class Client:
 
 
 class _Pne:
-    """One PNE: its session, and what it must know to confirm a key."""
+    """One PNE: its session, and all that it needs to confirm a key."""
 
     def __init__(self, keys: PneKeys) -> None:
         self.pne_id = keys.pne_id
@@ -107,7 +107,7 @@ class Pnes:
         self._pnes = [_Pne(each) for each in keys]
 
     def become_members(self) -> None:
-        """Get a GKDK each and join SG_ID."""
+        """Get a GKDK for each PNE, and let it join SG_ID."""
         for pne, answer in zip(
             self._pnes, self._ask(lambda pne: _request(pne, numbers.GKDK_ASSIGNMENT_REQUEST)), strict=True
         ):
@@ -117,7 +117,7 @@ class Pnes:
             pne.sg_alias, pne.floor = answer[messages.SG_ALIAS], answer[messages.VERSION]
 
     def confirm(self, received: broadcast_object.Received) -> float:
-        """Open the broadcast with each GKDK, confirm it for each; seconds from the first request to the last answer."""
+        """Open and confirm the broadcast for each PNE. Return the seconds from the first request to the last answer."""
         _, seconds = self._exchange([self._protected(pne, self._confirmation(pne, received)) for pne in self._pnes])
         return seconds
 
@@ -162,7 +162,7 @@ class Pnes:
         return protected
 
     def _exchange(self, protected: list[Protected], pnes: list[_Pne] | None = None) -> tuple[list[Plain], float]:
-        """The verified answers, and the time that the exchanges took; opening the answers is not in it."""
+        """Return the verified answers, and the time of the exchanges, without that of opening the answers."""
         answers, seconds = self._client.ask_all([each[:3] for each in protected])
         opened = [
             pne.session.unprotect_response(sent[3], answer.options, answer.payload)
@@ -175,7 +175,7 @@ class Pnes:
 
 
 def confirm_deliveries(link: Connection, keys: list[PneKeys], gateway: tuple[str, int], broadcast_port: int) -> None:
-    """The process: become members, then for each version told confirm its broadcast and tell the seconds."""
+    """Run the process: let all join, then for each version received confirm its broadcast and send the seconds."""
     air = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     air.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     air.bind((EVERYBODY, broadcast_port))
@@ -185,14 +185,14 @@ def confirm_deliveries(link: Connection, keys: list[PneKeys], gateway: tuple[str
     link.send("members")
     while isinstance(version := link.recv(), int):
         while (received := group_key_object(air.recv(2048))).version != version:
-            pass  # of an earlier delivery
+            pass  # a frame of an earlier delivery
         link.send(pnes.confirm(received))
     pnes.close()
     air.close()
 
 
 def group_key_object(datagram: bytes) -> broadcast_object.Received:
-    """What a broadcast says that brings a key. Raises NoAnswers for another one."""
+    """Return the content of a broadcast that carries a key. Raises NoAnswers for another one."""
     received = broadcast_object.parse(datagram)
     if not isinstance(received, broadcast_object.Received):
         raise NoAnswers("another broadcast than one of a Group Key")
@@ -200,7 +200,7 @@ def group_key_object(datagram: bytes) -> broadcast_object.Received:
 
 
 def post_plain(link: Connection, server: tuple[str, int], payload: bytes, requests: int) -> None:
-    """The process for the peer: the same number of requests without OSCORE; tells the seconds for each "again"."""
+    """Run the process for the peer: for each "again" do as many requests without OSCORE and send the seconds."""
     client = Client(server)
     while link.recv() == "again":
         answers, seconds = client.ask_all([(_POST, _CPNS, payload)] * requests, IN_FLIGHT_PLAIN)

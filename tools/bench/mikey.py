@@ -20,7 +20,7 @@ TEXT = b"an I_MESSAGE" * 50
 
 
 def measure(tell: Tell) -> Iterator[Line]:
-    """One row for each operation."""
+    """Yield one row for each operation."""
     tell("keys")
     given = json.loads((PROJECT / "tests" / "vectors" / "mikey_sakke_public.json").read_text())
     kms, alice, gms = given["kms"], given["users"]["Alice"], given["users"]["GMS"]

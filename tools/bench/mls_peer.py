@@ -16,12 +16,12 @@ _RUN_S = 120
 
 
 class NotAvailable(Exception):
-    """ts-mls cannot be had here; the text says why, in one sentence."""
+    """ts-mls is not available here. The text says why, in one sentence."""
 
 
 @dataclass(frozen=True)
 class RemoveOne:
-    """One of n members is removed: octets of the commit, milliseconds at the sender and at one receiver."""
+    """The costs of removing one of n members: octets of the commit, milliseconds at the sender and at one receiver."""
 
     octets: int
     send_ms: float
@@ -30,7 +30,7 @@ class RemoveOne:
 
 @functools.cache
 def remove_one(members: int) -> RemoveOne:
-    """Measure it, once for each number in a process. Raises NotAvailable."""
+    """Return these costs in a group of `members`, measured once in a process. Raises NotAvailable."""
     run = _run("node", "remove_one.mjs", str(members), folder=_installed(), timeout_s=_RUN_S)
     return RemoveOne(**json.loads(run.splitlines()[-1]))
 

@@ -1,7 +1,7 @@
-"""What each module of a board costs: octets of .mpy in flash, and of heap once it is imported (its code runs in place).
+"""The costs of each module of a board: octets of .mpy in flash, and of heap once it is imported (code runs in place).
 
-`python -m tools.bench.module_heap` prints the table. Modules are imported leaves first, so each is charged
-with what it adds itself. What stands in for hardware is native on an ESP32 and costs no heap there.
+`python -m tools.bench.module_heap` prints the table. Modules are imported leaves first, so that each is charged only
+with its own share. Modules that stand in for hardware are native on an ESP32 and use no heap there.
 """
 
 import os
@@ -25,7 +25,7 @@ _ON_VM = Path(__file__).with_name("on_vm")
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one module, in octets."""
+    """The costs of one module, in octets."""
 
     module: str
     flash: int
@@ -33,7 +33,7 @@ class Cost:
 
 
 def measure() -> list[Cost]:
-    """The cost of every module of a board, leaves first; "vm" is what is there before. Raises CalledProcessError."""
+    """Return the Cost of each module, leaves first; "vm" is the use before. Raises CalledProcessError."""
     board.build()
     files = board_files.listed(compile.SOURCES / "board" / board_files.in_sources(board_files.MANIFEST.name))
     order = _leaves_first(files)
@@ -59,12 +59,12 @@ def measure() -> list[Cost]:
 
 
 def of_hardware() -> int:
-    """Octets of heap that the modules take which stand in for hardware. Raises CalledProcessError."""
+    """Return the octets of heap of the modules that stand in for hardware. Raises CalledProcessError."""
     return sum(cost.heap for cost in measure() if cost.module in HARDWARE)
 
 
 def _leaves_first(files: Mapping[str, Path]) -> list[str]:
-    """The modules that are imported from START on, itself left out: constants are written out and need no module."""
+    """Return the modules that START imports, directly or not; constants are written out and need no module."""
     order: list[str] = []
 
     def visit(name: str) -> None:

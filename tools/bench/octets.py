@@ -1,7 +1,7 @@
-"""How many octets it takes to bring a new Group Key to those who stay, beside other ways to do it.
+"""The octets that it takes to bring a new Group Key to the members who stay, beside other ways to do it.
 
 Ours is the whole signed datagram. The counted schemes get the same signed frame around their key material, so that
-only the scheme differs; unicast is what our own message plane sends, OSCORE and CoAP included.
+only the scheme differs. Unicast is counted as our own message plane sends it, with OSCORE and CoAP.
 """
 
 import random
@@ -32,7 +32,7 @@ _CPNS = [(_URI_PATH, b"cpns"), (_CONTENT_FORMAT, bytes([numbers.CONTENT_CBOR]))]
 def signed_objects(
     keys: TreeKeys, members: set[int], signing: BroadcastSigningKey, group_key: bytes, version: int = VERSION
 ) -> list[bytes]:
-    """The datagrams of one delivery to `members`, as a PN GW makes them after a leave."""
+    """Return the datagrams of one delivery to `members`, as a PN GW makes them after a leave."""
     drafts = build(
         pn_id=PN_ID,
         sg_id=SG_ID,
@@ -51,12 +51,12 @@ def signed_objects(
 
 
 def framed(wraps: int, frame: int) -> int:
-    """Octets of `wraps` keys with their indexes in as many signed frames of `frame` octets as they need."""
+    """Return the octets of `wraps` keys with their indexes, in as many signed frames of `frame` octets as needed."""
     return ceil(wraps / tuning.ENTRIES_PER_OBJECT) * frame + schemes.octets(wraps)
 
 
 def unicast_exchange(ask: bytes, answer: bytes) -> int:
-    """Octets of UDP payload of one exchange between PN GW and PNE: request and piggybacked response under OSCORE."""
+    """Return the octets of UDP payload of one exchange of PN GW and PNE: request and piggybacked response, OSCORE."""
     secret, salt, gateway_id, pne_id = secrets.token_bytes(16), secrets.token_bytes(8), b"\x01\x02\x03", b"\x04\x05"
     asking, answering = (
         oscore.Context(secret, salt, own, other, 100, lambda ceiling: None, fresh=True)
@@ -71,7 +71,7 @@ def unicast_exchange(ask: bytes, answer: bytes) -> int:
 
 
 def key_and_confirmation() -> tuple[bytes, bytes]:
-    """A GroupKeyDeliveryRequest for one PNE, and the GroupKeyDeliveryResponse of a PNE that has a GKDK."""
+    """Return a GroupKeyDeliveryRequest for one PNE, and the GroupKeyDeliveryResponse of a PNE with a GKDK."""
     key = secrets.token_bytes(16)
     request = {
         messages.SG_ID: SG_ID,
@@ -97,7 +97,7 @@ def key_and_confirmation() -> tuple[bytes, bytes]:
 
 
 def measure(tell: Tell) -> Iterator[Line]:
-    """One of 32, 256 and 1,024 leaves, 5 % of 1,024 leave, and the confirmations of all."""
+    """Yield the octets when one of 32, 256 and 1,024 leaves, when 5 % of 1,024 leave, and of all confirmations."""
     signing = BroadcastSigningKey(ec.generate_private_key(ec.SECP256R1()))
     draw = random.Random(1)
     ask, answer = key_and_confirmation()

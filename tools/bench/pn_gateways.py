@@ -1,7 +1,7 @@
 """Thousands of simulated PN GWs in one process: each has an address, a session and a socket of its own.
 
-They take whatever their CPNS Server sends and answer at once, as a PN GW does, with the portable CoAP and OSCORE; what
-a PN GW does with a key is not here. Some are told to be silent: their datagrams are read and nothing happens.
+They accept all requests of their CPNS Server and answer at once, as a PN GW does, with the portable CoAP and OSCORE.
+They do nothing with the keys. Some may be told to be silent: they read their datagrams and do not answer.
 """
 
 import resource
@@ -26,7 +26,7 @@ _REPEATS_KNOWN = 20_000
 
 @dataclass(frozen=True, repr=False)
 class GatewayKeys:
-    """One PN GW: its address, and its session's secrets as it sees them."""
+    """One PN GW: its address, and its session's secrets as it has them."""
 
     host: str
     secret: bytes
@@ -37,9 +37,9 @@ class GatewayKeys:
 
 @dataclass(frozen=True)
 class Expect:
-    """A request to the process: say the moment when `count` PN GWs hold `version` or newer of a Service Group.
+    """A request to the process, to report the moment when `count` PN GWs hold `version` or newer of a Service Group.
 
-    `silent`: so many of them, the first ones, say nothing from now on.
+    The first `silent` of them answer nothing from now on.
     """
 
     sg_id: str
@@ -49,12 +49,12 @@ class Expect:
 
 
 def host(number: int) -> str:
-    """The address of PN GW `number`."""
+    """Return the address of PN GW `number`."""
     return f"127.2.{number // 250}.{1 + number % 250}"
 
 
 def fits(count: int) -> bool:
-    """True if this machine lets one process have the sockets of `count` PN GWs."""
+    """Return True if this machine lets one process have the sockets of `count` PN GWs."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     return most == resource.RLIM_INFINITY or most >= count + _FILES_ELSE
 
@@ -79,7 +79,7 @@ class _PnGateways:
         self._expected = wanted
 
     def reached_at(self) -> float | None:
-        """When what is expected came about; once."""
+        """Return the moment at which the `Expect` was fulfilled, once, or None."""
         wanted = self._expected
         if wanted is None:
             return None
@@ -110,7 +110,7 @@ class _PnGateways:
 
     def _answer(self, number: int, message: Message) -> Message:
         kind = ACK if message.type == CON else NON
-        if not any(option == _OSCORE for option, _ in message.options):  # the peer's, as long as ours
+        if not any(option == _OSCORE for option, _ in message.options):  # a POST of the peer, as long as ours
             return Message(kind, _CHANGED, message.mid, message.token, _CPNS, message.payload)
         context = self._contexts[number]
         _, _, payload, request = context.unprotect_request(message.options, message.payload)
@@ -126,7 +126,7 @@ class _PnGateways:
 
 
 def serve(link: Connection, keys: list[GatewayKeys], port: int) -> None:
-    """The process: answer as all these PN GWs; for each `Expect` tell when it came about."""
+    """Run the process: answer as all these PN GWs, and for each `Expect` send the moment of its fulfilment."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (len(keys) + _FILES_ELSE, most))
     gateways = _PnGateways(keys, port)

@@ -1,6 +1,6 @@
-"""Many PNEs in one process: each is the whole portable agent of a board, on CPython, with three UDP sockets of its own.
+"""Many PNEs in one process: each is the whole portable agent of a board, on CPython, with three own UDP sockets.
 
-What is not a board's: records lie in memory instead of flash, all PNEs share one processor and one event loop, and a
+Unlike boards they keep records in memory instead of flash, all share one processor and one event loop, and a
 broadcast datagram is lost for one PNE with a given probability, drawn for each PNE by itself. Unicast is not lost: on
 Wi-Fi the link layer acknowledges and repeats it, broadcasts it does not (RFC 9119, 3.1).
 """
@@ -29,7 +29,7 @@ _FILES_ELSE = 64
 
 @dataclass(frozen=True)
 class Air:
-    """Where the PNEs are: ports, and the probability that a PNE misses a broadcast datagram."""
+    """The network of the PNEs: ports, and the probability that a PNE misses a broadcast datagram."""
 
     port: int
     broadcast_port: int
@@ -39,7 +39,7 @@ class Air:
 
 @dataclass
 class Heard:
-    """What the PNEs saw of one version: moments of the machine's monotonic clock at which they had stored it."""
+    """The PNEs' report on one version: moments of the machine's monotonic clock at which they had stored it."""
 
     version: int
     stored_at: list[float] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Heard:
 
 
 class MemoryStorage:
-    """A `ports.Storage` in memory: `octets` by name."""
+    """A `ports.Storage` in memory, with the values in `octets`, by name."""
 
     def __init__(self) -> None:
         self.octets: dict[str, bytes] = {}
@@ -63,11 +63,11 @@ class MemoryStorage:
         self.octets.pop(name, None)
 
     def commit(self) -> None:
-        """Nothing to do."""
+        """Do nothing, as each write is done already."""
 
 
 class _LossyLink(UdpLink):
-    """UDP on a loopback address of its own, where some broadcasts are lost."""
+    """UDP on a loopback address of its own, which loses some broadcasts."""
 
     def __init__(self, number: int, air: Air) -> None:
         address = f"127.1.{number // 250}.{1 + number % 250}"
@@ -107,7 +107,7 @@ class _Population:
             heard.stored_at.append(time.monotonic())
 
     async def join(self) -> None:
-        """Start every agent and let it join, a few at a time; their keys come when the Server makes them."""
+        """Start all agents and let them join, a few at a time. Their keys come when the Server makes them."""
         gate = asyncio.Semaphore(JOINS_AT_ONCE)
 
         async def join(node: Any) -> None:
@@ -119,7 +119,7 @@ class _Population:
         await asyncio.gather(*(join(node) for node in self.nodes))
 
     def report(self, version: int) -> Heard:
-        """What was heard of `version`, and of the air since the last report."""
+        """Return what the PNEs heard of `version`, with the datagrams since the last report."""
         heard = self.heard.get(version, Heard(version))
         heard.datagrams = sum(link.heard for link in self.links)
         heard.lost = sum(link.lost for link in self.links)
@@ -128,18 +128,18 @@ class _Population:
         return heard
 
     async def stop(self) -> None:
-        """End every agent."""
+        """Stop all agents."""
         await asyncio.gather(*(node.stop() for node in self.nodes))
 
 
 def fits(count: int) -> bool:
-    """True if this machine lets one process have the sockets of `count` PNEs."""
+    """Return True if this machine lets one process have the sockets of `count` PNEs."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     return most == resource.RLIM_INFINITY or most >= FILES_EACH * count + _FILES_ELSE
 
 
 def live(link: Connection, keys: list[PneKeys], first: int, air: Air) -> None:
-    """The process: number the PNEs from `first`, start them, let them join; then report on each version told."""
+    """Run the process: start the PNEs, numbered from `first`, let them join, then report on each version asked for."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (FILES_EACH * len(keys) + _FILES_ELSE, most))
     asyncio.run(_live(link, keys, first, air))
@@ -148,7 +148,7 @@ def live(link: Connection, keys: list[PneKeys], first: int, air: Air) -> None:
 async def _live(link: Connection, keys: list[PneKeys], first: int, air: Air) -> None:
     population = _Population(keys, first, air)
     await population.join()
-    gc.freeze()  # a thousand agents are no garbage, and looking at all of them stops everybody for a moment
+    gc.freeze()  # a thousand agents are no garbage, and a collection that visits them all stops all PNEs for a moment
     link.send("members")
     loop = asyncio.get_running_loop()
     while isinstance(version := await loop.run_in_executor(None, link.recv), int):

@@ -1,4 +1,4 @@
-"""Processor time on a machine whose speed changes while it is measured: by heat, or by other guests of its host."""
+"""Processor time on a machine whose speed changes during a measurement, by heat or by other guests of its host."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,11 +15,11 @@ _HASHES = 1000
 def side_by_side_ms(
     works: Sequence[Callable[[], object]], *, rounds: int, prepare: Callable[[], object], passes: int = _PASSES
 ) -> tuple[list[float], float]:
-    """What each of `works` takes in milliseconds, and what one `YARDSTICK` took meanwhile in microseconds.
+    """Return the milliseconds of each of `works`, and the microseconds of one `YARDSTICK` meanwhile.
 
-    The works take turns for `passes` times, so that none has a slow moment of the machine for itself. Of each it is
-    the median over `rounds` calls in its quickest pass: the median is over what is worked on, which `prepare()` draws
-    before each call; the quickest is over the state of the machine.
+    The works take turns for `passes` times, so that a slow moment of the machine does not affect only one of them. The
+    result of each is the median over `rounds` calls in its quickest pass: the median evens out the inputs, which
+    `prepare()` draws before each call, and the quickest pass the state of the machine.
     """
     best = [float("inf")] * len(works)
     yardstick = float("inf")
@@ -31,7 +31,7 @@ def side_by_side_ms(
 
 
 def yardstick_us() -> float:
-    """Processor time of one `YARDSTICK` from Python, in microseconds: says how fast the machine is at this moment."""
+    """Return the processor time of one `YARDSTICK` from Python, in microseconds: a measure of the machine's speed."""
     block = bytes(64)
     start = time.process_time()
     for _ in range(_HASHES):

@@ -14,15 +14,15 @@ from rich.markup import escape
 from rich.table import Table
 
 Tell = Callable[[str], None]
-"""What a subject calls with a few words about the step it begins."""
+"""A function that a subject calls with a few words about the step that it begins."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """`target` is the figure of the design, in `unit`, where it has one; `note` says how the value came about.
+    """A measured value. `target` is the figure of the design in `unit`, if it has one; `note` explains the value.
 
-    Values are costs, the less the better, but for units that end with "/s": those are rates. `yardstick_us` says how
-    fast the machine was meanwhile (`processor.YARDSTICK`), where a target is for the processor's time.
+    Values are costs, of which less is better, except that units ending with "/s" are rates. If a target is for the
+    processor's time, `yardstick_us` says how fast the machine was meanwhile (`processor.YARDSTICK`).
     """
 
     name: str
@@ -36,19 +36,19 @@ class Row:
 
     @property
     def is_rate(self) -> bool:
-        """True where more is better."""
+        """True if more is better."""
         return self.unit.endswith("/s")
 
     @property
     def ratio(self) -> float | None:
-        """How many times better we are than the peer: below 1 it is better. None without a peer, or where one is 0."""
+        """How many times better we are than the peer; below 1 the peer is better. None without peer, or if one is 0."""
         if not self.peer_value or not self.value:
             return None
         return self.value / self.peer_value if self.is_rate else self.peer_value / self.value
 
     @property
     def held(self) -> bool | None:
-        """True when the target is met (at most, or for rates at least), None without a target."""
+        """True if the target is met (at most, or for rates at least), None without a target."""
         if self.target is None:
             return None
         return self.value >= self.target if self.is_rate else self.value <= self.target
@@ -56,7 +56,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Skipped:
-    """What was not measured on this machine, and why."""
+    """A subject that was not measured on this machine, and the reason."""
 
     name: str
     reason: str
@@ -66,10 +66,9 @@ Line = Row | Skipped
 
 
 def median_ms(work: Callable[[], object], *, rounds: int = 15, prepare: Callable[[], object] | None = None) -> float:
-    """Median processor time of `work()` in milliseconds over `rounds` calls after one to warm up: what other programs
-    do meanwhile is not in it, nor is waiting.
+    """Return the median processor time of `work()` in milliseconds over `rounds` calls, after one to warm up.
 
-    `prepare()` comes before each call and is not counted.
+    The time of other programs and of waiting is not in it, nor is that of `prepare()`, which runs before each call.
     """
     times = []
     for _ in range(rounds + 1):
@@ -82,7 +81,7 @@ def median_ms(work: Callable[[], object], *, rounds: int = 15, prepare: Callable
 
 
 def number(value: float | None) -> str:
-    """`value` with three significant digits, thousands grouped; a dash for None."""
+    """Return `value` with three significant digits and grouped thousands, or a dash for None."""
     if value is None:
         return "-"
     if value >= 100:
@@ -91,7 +90,7 @@ def number(value: float | None) -> str:
 
 
 def show(lines: Iterable[Line], console: Console) -> None:
-    """Print the lines: a table on a terminal, plain text elsewhere."""
+    """Print the lines, as a table on a terminal and as plain text elsewhere."""
     if not console.is_terminal:
         for line in lines:
             console.print(plain(line), soft_wrap=True, highlight=False, markup=False)
@@ -111,7 +110,7 @@ def show(lines: Iterable[Line], console: Console) -> None:
 
 
 def plain(line: Line) -> str:
-    """One line of text."""
+    """Return a line of the results as plain text."""
     if isinstance(line, Skipped):
         return f"{line.name}: skipped, {line.reason}"
     peer = f"  {line.peer} {number(line.peer_value)}  ratio {number(line.ratio)}" if line.peer else ""
@@ -125,7 +124,7 @@ def _speed(row: Row) -> str:
 
 
 def as_json(lines: Iterable[Line]) -> dict[str, object]:
-    """All lines and the machine they were measured on, as plain values."""
+    """Return all lines, and the machine on which they were measured, as plain values."""
     lines = list(lines)
     machine = {
         "python": platform.python_version(),

@@ -1,7 +1,7 @@
 """Other ways to re-key a group when one member leaves, counted in the same run: octets of key material.
 
-Each function gives the number of 16-octet wraps a sender has to put on the air; `octets` turns them into octets with
-the index that tells a receiver which is its own. Stateless and stateful schemes are named as such in the table.
+Each function returns the number of 16-octet wraps that a sender must broadcast. `octets` converts it to octets, with
+the indexes by which receivers find their wraps. The table says which schemes are stateless and which are stateful.
 """
 
 from math import ceil, log2
@@ -10,18 +10,18 @@ WRAP = 16
 
 
 def octets(wraps: int, *, index: int = 2) -> int:
-    """Octets of `wraps` wrapped keys, each with an index of `index` octets."""
+    """Return the octets of `wraps` wrapped keys, each with an index of `index` octets."""
     return wraps * (WRAP + index)
 
 
 def per_member_list(members: int) -> int:
-    """One wrap for each remaining member, in one broadcast or by unicast. Stateless."""
+    """Return the wraps if each remaining member gets one, in one broadcast or by unicast. Stateless."""
     return members - 1
 
 
 def logical_key_hierarchy(members: int) -> int:
-    """LKH (RFC 2627) on a binary tree: on the leaver's path every node key is new and is wrapped under the keys of
-    its two children, except the lowest, whose one child is the sibling that stays. Stateful."""
+    """Return the wraps of LKH (RFC 2627) on a binary tree. Each node key on the leaver's path is new and wrapped under
+    the keys of its two children, except the lowest, whose one child is the sibling that stays. Stateful."""
     if members < 2:
         return 0
     depth = ceil(log2(members))
@@ -29,13 +29,13 @@ def logical_key_hierarchy(members: int) -> int:
 
 
 def complete_subtree(slots: int, outsiders: frozenset[int]) -> int:
-    """Complete subtree (Naor, Naor, Lotspiech): one wrap for each maximal subtree without an outsider. Stateless."""
+    """Return the wraps of complete subtree (Naor et al.): one for each maximal subtree without outsiders. Stateless."""
     return len(complete_subtree_nodes(slots, outsiders))
 
 
 def complete_subtree_nodes(slots: int, outsiders: frozenset[int]) -> list[int]:
-    """The roots of those subtrees of a binary tree of `slots` (a power of two) leaves; node 1 is the root, the children
-    of v are 2 v and 2 v + 1."""
+    """Return the roots of these subtrees in a binary tree of `slots` (a power of two) leaves. Node 1 is the root, and
+    the children of v are 2 v and 2 v + 1."""
     marked = {(slots + slot) >> up for slot in outsiders for up in range(slots.bit_length())}
     if not marked:
         return [1]

@@ -1,7 +1,7 @@
 """GMKs to 1,000 users from one GMS process: users a second, from making the key to the last proven answer.
 
 Each message is encapsulated and signed for one user in the pool of processes; hand-out and answer are each committed
-to SQLite. HTTP and the clients' own arithmetic are left out: they are other machines'.
+to SQLite. HTTP and the clients' own arithmetic are left out, as they run on other machines.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ GROUP = "sip:crew@gms.example.org"
 
 
 def measure(tell: Tell) -> Iterator[Line]:
-    """Users a second, beside one thread that makes the same messages and does nothing else."""
+    """Yield users a second, beside one thread that makes the same messages and does nothing else."""
     kms = _Kms()
     tell("one message at a time")
     alone = asyncio.run(_alone(kms))
@@ -51,7 +51,7 @@ def measure(tell: Tell) -> Iterator[Line]:
 
 
 class _Kms:
-    """`KeyProvisioning` out of fresh master secrets."""
+    """A KMS that makes `KeyProvisioning` from fresh master secrets."""
 
     def __init__(self) -> None:
         self._ksak = 1 + secrets.randbelow(int(eccsi.P256.q) - 1)
@@ -125,10 +125,10 @@ async def _deliver(kms: _Kms, folder: Path) -> float:
 
 
 async def _answer(courier: NoticeCourier, poll: "asyncio.Task[list[NotifyRequest]]", gmk: bytes) -> int:
-    """What a client answers, without its arithmetic."""
+    """Answer as a client does, without its arithmetic."""
     (request,) = await poll
     octets = encode_requests([request])
-    key_id = guk_id(request.i_message[4:8], gmk, request.user)  # its own inverse
+    key_id = guk_id(request.i_message[4:8], gmk, request.user)  # the function is its own inverse
     secret = endpoint_key(gmk, SERVICE_GROUP_MANAGEMENT, request.user, request.i_message[4:8])
     answer = NotifyResponse(request.notice_id, key_id, proof(secret, request.notice_id, key_id))
     await courier.answered(request.user, answer)

@@ -1,4 +1,4 @@
-"""A second process for the other end of a measurement, so that it does not take turns with what is measured."""
+"""A second process for the other end of a measurement, so that both ends run at the same time."""
 
 import asyncio
 import multiprocessing
@@ -11,7 +11,7 @@ _END_S = 10.0
 
 
 class SideProcess:
-    """What the measuring process says and hears. Messages are any values that can be pickled."""
+    """The measuring process's end of the connection. Messages are any values that can be pickled."""
 
     def __init__(self, process: multiprocessing.process.BaseProcess, link: Connection) -> None:
         self._process = process
@@ -22,18 +22,18 @@ class SideProcess:
         self._link.send(message)
 
     async def hear(self) -> Any:
-        """The next message. Raises EOFError when the process has ended."""
+        """Return the next message. Raises EOFError if the process has ended."""
         return await asyncio.get_running_loop().run_in_executor(None, self._link.recv)
 
     async def ask(self, message: object) -> Any:
-        """`say`, then `hear`."""
+        """Send a message and return the next one that comes."""
         self.say(message)
         return await self.hear()
 
 
 @asynccontextmanager
 async def side_process(work: Callable[..., None], *arguments: object) -> AsyncIterator[SideProcess]:
-    """Run `work(link, *arguments)` in a fresh process; at the end it is told "end", and killed if that is no use."""
+    """Run `work(link, *arguments)` in a fresh process. At the end send it "end", and kill it if it goes on."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=work, args=(theirs, *arguments), daemon=True)

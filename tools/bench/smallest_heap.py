@@ -1,15 +1,16 @@
-"""How much heap a scenario needs: the smallest that it passes with.
+"""The smallest heap with which a scenario passes.
 
 MicroPython collects garbage when the heap is full, so a heap's fill level says little and a peak counter counts
-garbage. What can be trusted is a run that passes, and one a little smaller that does not.
+garbage. A run that passes can be trusted, if one with a slightly smaller heap does not.
 """
 
 from collections.abc import Awaitable, Callable
 
 
 async def smallest_heap(passes: Callable[[int], Awaitable[bool]], low_kib: int, high_kib: int) -> int:
-    """The smallest heap in KiB, between `low_kib` (known or assumed to fail) and `high_kib`, for which `passes`
-    returns True, found by halving the interval. Raises ValueError if `high_kib` is not enough.
+    """Return the smallest heap in KiB for which `passes` returns True, found by halving the interval.
+
+    `low_kib` is known or assumed to fail. Raises ValueError if `high_kib` is not enough.
     """
     if not await passes(high_kib):
         raise ValueError(f"{high_kib} KiB are not enough")

@@ -1,4 +1,4 @@
-"""A thousand PNEs on one PN GW: one is expelled, 10 % of the broadcasts are lost, everybody else confirms the new key.
+"""A thousand PNEs on one PN GW: one is expelled, 10 % of the broadcasts are lost, all others confirm the new key.
 
 Real: the PN GW with its stores, the CPNS Server in its process, the delivery engine at its ordinary pace, signed
 broadcasts to 127.255.255.255, CoAP and OSCORE over UDP, and the portable agent of each PNE with everything it checks.
@@ -27,19 +27,19 @@ PROCESSES = 2
 LOSS = 0.1
 DELIVERIES = 3
 TARGET_S, TARGET_COMMITS = 3.0, 20
-_LOOK_S = 0.02  # each look counts a thousand states, in the process that is measured
+_LOOK_S = 0.02  # not more often: each look counts a thousand states, in the process that is measured
 _SETTLE_S = 1.0
 _GIVE_UP_S = 60.0
 
 
 class _KeyArrivals:
-    """Stands between CPNS Server and PN GW and notes when each version came to the PN GW."""
+    """The moments at which each version came from the CPNS Server to the PN GW."""
 
     def __init__(self) -> None:
         self.at: dict[int, float] = {}
 
     def watch(self, receiver: Receiver) -> Receiver:
-        """The same receiver, watched."""
+        """Return a receiver that notes these moments and calls `receiver`."""
 
         async def receive(message: bytes) -> bytes:
             code, fields = messages.decode(message, 1 << 20)
@@ -52,7 +52,7 @@ class _KeyArrivals:
 
 @dataclass(frozen=True)
 class _Delivered:
-    """One delivery. Times in seconds after the key came to the PN GW; `processor`: what its process computed."""
+    """One delivery. Times are in seconds after the key came to the PN GW; `processor` is its processor time."""
 
     seconds: float
     median_stored: float
@@ -64,9 +64,9 @@ class _Delivered:
 
 
 def measure(tell: Tell) -> Iterator[Line]:
-    """Time to the last confirmation, synced commits and datagrams; medians over some deliveries."""
+    """Yield time to the last confirmation, synced commits and datagrams, as medians over some deliveries."""
     if not fits(PNES):
-        yield Skipped("1,000 PNEs", "this machine does not let a process open two sockets for each of them")
+        yield Skipped("1,000 PNEs", "this machine does not let a process open three sockets for each of them")
         return
     deliveries = asyncio.run(_deliveries(tell))
 
@@ -110,7 +110,7 @@ async def _deliveries(tell: Tell) -> list[_Delivered]:
                     tell(f"delivery {number} of {DELIVERIES}")
                     await asyncio.sleep(_SETTLE_S)
                     delivered.append(await _deliver(home, pnes, arrivals, home.pnes[PNES - 1 - 7 * number].pne_id))
-                return delivered[1:]  # the first one shows what a first use costs, such as tables not made yet
+                return delivered[1:]  # the first one has the costs of a first use, such as tables that are made then
 
 
 async def _deliver(home: Home, pnes: Sequence[SideProcess], arrivals: _KeyArrivals, leaver: str) -> _Delivered:

@@ -35,22 +35,22 @@ from tools.bench.rows import Line, Row, Skipped, Tell
 from tools.bench.side_process import SideProcess, side_process
 
 SIZES = (200, 1000, 3000)
-ROUNDS = {200: 3, 1000: 3, 3000: 1}  # that many are as good as several rounds
-SILENT_OF = 1000  # the size of which half are silent
+ROUNDS = {200: 3, 1000: 3, 3000: 1}  # one round of so many is as good as several
+SILENT_OF = 1000  # size of the group half of which is silent
 PEER_ROUNDS = 3
-PEER_IN_FLIGHT = 64  # more and its datagrams get lost in the kernel
+PEER_IN_FLIGHT = 64  # with more, datagrams get lost in the kernel
 TARGET_SILENT, TARGET_COMMITS, TARGET_LINEAR = 2.0, 50, 1.3
 SERVER_ID, SERVER_ADDRESS = "cpns.bench", "127.0.0.1"
 _VERSION = 65537
 _NUMBERS_USED = 64
-_REQUEST_OCTETS = 150  # a Group Key in CBOR, its CoAP and OSCORE
+_REQUEST_OCTETS = 150  # a Group Key in CBOR, with CoAP and OSCORE
 _SETTLE_S = 0.2
 _GIVE_UP_S = 60.0
 
 
 @dataclass(frozen=True)
 class _Updated:
-    """One update: seconds until the last PN GW had it, the Server's processor time, its synced commits."""
+    """One update: seconds until the last PN GW has it, the Server's processor time, its synced commits."""
 
     seconds: float
     processor: float
@@ -58,7 +58,7 @@ class _Updated:
 
 
 def measure(tell: Tell) -> Iterator[Line]:
-    """Time, processor time and synced commits of one update, with and without silent PN GWs."""
+    """Yield time, processor time and synced commits of one update, with and without silent PN GWs."""
     if not fits(max(SIZES)):
         yield Skipped(f"{max(SIZES):,} PN GWs", "this machine does not let a process open a socket for each of them")
         return
@@ -102,7 +102,7 @@ def _median(updates: list[_Updated]) -> _Updated:
 
 
 async def _updates(tell: Tell) -> tuple[dict[int, list[_Updated]], _Updated, float]:
-    """The updates of each size, one with half of the PN GWs silent, and the seconds that the peer needs."""
+    """Return the updates of each size, one with half of the PN GWs silent, and the seconds that the peer needs."""
     with tempfile.TemporaryDirectory() as folder:
         tell(f"{max(SIZES):,} PN GWs and their sessions")
         async with _fleet(Path(folder)) as (server, gateways, port):
@@ -161,7 +161,7 @@ def _group(size: int) -> str:
 
 @asynccontextmanager
 async def _fleet(folder: Path) -> AsyncIterator[tuple[CpnsServer, SideProcess, int]]:
-    """A Server with a group of each size, all of whose PN GWs have its newest key; and the port of the PN GWs."""
+    """Yield a Server with a group of each size, whose PN GWs all have its newest key, the PN GWs, and their port."""
     port = own_port()
     keys = [
         GatewayKeys(
@@ -203,7 +203,7 @@ def _put_sessions(folder: Path, keys: list[GatewayKeys], port: int) -> None:
 
 
 def _stored(number: int, keys: GatewayKeys, port: int) -> StoredContext:
-    """The Server's side of a session."""
+    """Return the Server's side of a session, as its store keeps it."""
     return StoredContext(
         recipient_id=keys.sender_id,
         sender_id=keys.recipient_id,
@@ -217,7 +217,7 @@ def _stored(number: int, keys: GatewayKeys, port: int) -> StoredContext:
 
 
 def _put_groups(folder: Path) -> None:
-    """What joins and the first delivery of each group would leave in the store."""
+    """Put into the store what joins and the first delivery of each group would leave there."""
     store = ServerStore(folder)
     with store.transaction():
         for number in range(max(SIZES)):

@@ -1,4 +1,4 @@
-"""A board that is a VAL client opens one I_MESSAGE: time in the VM, instructions, what it takes of flash and heap.
+"""The costs of opening one I_MESSAGE on a board that is a VAL client: time in the VM, instructions, flash and heap.
 
 Seconds on an ESP32 are computed, not measured: 1.05 cycles an instruction of big integer arithmetic, at 240 MHz.
 """
@@ -69,7 +69,7 @@ class _Steps:
 
 
 def measure(tell: Tell) -> Iterator[Line]:
-    """The rows; raises NoVm."""
+    """Yield the rows. Raises NoVm."""
     with tempfile.TemporaryDirectory() as folder:
         tell("cache")
         steps = _Steps(Path(folder))

@@ -1,1 +1,1 @@
-"""Mutation testing of decisions: change one place of what a decision guards, and see that a test named for it fails."""
+"""Mutation testing of decisions: change one place in the code of a decision, and see whether a test of it fails."""

@@ -1,11 +1,11 @@
-"""Mutate what a decision guards and report which changes no test of that decision notices.
+"""Mutate the code of a decision, and report the changes that no test of that decision notices.
 
     python -m tools.mutation ID ID                  # all functions that name one of them
     python -m tools.mutation ID --at message_plane/sessions.py::Sessions.reconcile
     python -m tools.mutation ID --most 20            # spread over them; --list runs nothing
 
-The tests marked with these ids are run once as they are. Then each mutant is tried by those of them that run its
-lines, the quick ones first; one whose lines none of them runs is told and costs nothing.
+The tests marked with these ids are run once with the code as it is. Then each mutant is tried by those of them that run
+its lines, the quick ones first. A mutant whose lines none of them runs is reported without a try.
 Exit code 1 if a mutant survives, 2 for a wrong call. Writes build/mutation.json.
 """
 
@@ -32,7 +32,7 @@ OUTPUT = PROJECT / "build" / "mutation.json"
 
 @dataclass(frozen=True)
 class Tried:
-    """A mutant and what became of it: killed (a test failed), killed by time, survived, no test comes here."""
+    """A mutant and its outcome: killed (a test failed), killed by time, survived, or no test comes here."""
 
     file: str
     function: str
@@ -111,7 +111,7 @@ def _try_all(project: Path, work: list[tuple[Site, Mutant]], arguments: argparse
 
 
 def _spread(work: list[tuple[Site, Mutant]], most: int, tests: list[Test]) -> list[tuple[Site, Mutant]]:
-    """Of those that a test reaches at most `most` (0: all), spread over all places; and those that none reaches."""
+    """Return the mutants that no test reaches, and at most `most` of the others (0: all), spread over all places."""
     reached = [pair for pair in work if any(test.reaches(pair[0].file, pair[1]) for test in tests)]
     if not most or len(reached) <= most:
         return work

@@ -1,6 +1,6 @@
-"""What a mutation is: one place of a function written otherwise, so that the function decides or does something else.
+"""The mutations: each changes one place of a function, so that the function decides or does something else.
 
-Pure. Only what a test can see is changed: conditions, comparisons, statements with an effect, truth values returned.
+Only places that a test can notice are changed: conditions, comparisons, statements with an effect, returned booleans.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _COMPARED: dict[type[ast.cmpop], str] = {
     ast.Is: "is not",
     ast.IsNot: "is",
 }
-# Calls that only tell: their loss is no fault of what is guarded.
+# Calls that only report: a decision does not depend on them.
 _TELLING = {"count", "debug", "info", "warning", "error", "print"}
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change: `line` to `last` from 1, `what` was done in words, `before` the source there, `text` the new file."""
+    """One change: lines `line` to `last`, `what` was done in words, `before` the old source, `text` the new file."""
 
     line: int
     last: int
@@ -37,7 +37,7 @@ class Mutant:
 
 
 def mutants(source: str, first: int, last: int) -> Iterator[Mutant]:
-    """Every mutant of the statements on lines `first` to `last` of `source`, in the order of their lines."""
+    """Yield all mutants of the statements on lines `first` to `last` of `source`, in the order of their lines."""
     octets = source.encode()
     starts = _line_starts(octets)
     for node in ast.walk(ast.parse(source)):
@@ -60,7 +60,7 @@ def _line_starts(octets: bytes) -> list[int]:
 
 
 def _changes(node: ast.AST, source: str) -> Iterator[tuple[ast.expr | ast.stmt, str, str]]:
-    """(the node to write otherwise, what is written there, that in words)."""
+    """Yield (the node to replace, its replacement, the change in words)."""
     if isinstance(node, (ast.If, ast.While, ast.IfExp)):
         yield node.test, f"(not ({_text(node.test, source)}))", "condition turned around"
     elif isinstance(node, ast.BoolOp):
@@ -96,11 +96,11 @@ def _has_effect(value: ast.expr) -> bool:
 
 
 def _says_impossible(node: ast.Raise) -> bool:
-    """Whether it raises AssertionError: no test can come there."""
+    """Return True if the statement raises AssertionError, as no test can come there."""
     return isinstance(node.exc, ast.Call) and ast.unparse(node.exc.func) == "AssertionError"
 
 
 def _is_kept(node: ast.Assign | ast.AugAssign) -> bool:
-    """Whether the assignment changes something beyond the function: an attribute or an entry of a table."""
+    """Return True if the assignment has an effect outside of the function: on an attribute or an entry of a table."""
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
     return any(isinstance(target, (ast.Attribute, ast.Subscript)) for target in targets)

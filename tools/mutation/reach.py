@@ -1,11 +1,11 @@
-"""A pytest plugin: which lines of the functions to be mutated each test runs, whether it starts a process, its seconds.
+"""A pytest plugin that records for each test which lines to be mutated it runs, its processes, and its seconds.
 
     pytest -p tools.mutation.reach --reach FILE
 
 FILE holds `{"places": [[file, first line, last line], ..]}` and afterwards `"tests"` as well:
-`{node id: {"lines": {file: [line, ..]}, "process": bool, "seconds": s}}`. What a fixture of a module or wider, or the
-collection runs counts for every test of the run: it was made once for all of them. A process that the collection
-starts (ctypes looks for libraries with one) runs nothing of ours.
+`{node id: {"lines": {file: [line, ..]}, "process": bool, "seconds": s}}`. Lines that the collection runs, or a fixture
+of a module or wider, count for every test of the run, as they run once for all. A process that the collection starts
+(ctypes looks for libraries with one) runs no code of ours.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the code says that it implements a decision: the functions whose text names its id."""
+"""The places in the code that implement a decision: the functions whose text names its id."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True)
 class Site:
-    """One function: `file` relative to the project, dotted `name` inside it, first (decorators too), last line."""
+    """One function: `file` relative to the project, dotted `name`, first line (of its decorators), last line."""
 
     file: str
     name: str
@@ -37,15 +37,15 @@ class Site:
 
 
 def of(project: Path, ids: set[str]) -> list[Site]:
-    """The functions that name one of `ids`, in the order of files and lines.
+    """Return the functions that name one of `ids`, in the order of files and lines.
 
-    Where only the docstring of a module or class names the id, that stands for all functions of it.
+    If no function of a file names one, the class or module that does stands for all of its functions.
     """
     return [site for path in _sources(project) for site in _in_file(project, path, ids)]
 
 
 def named(project: Path, place: str) -> list[Site]:
-    """The functions that `place` names: `file.py`, or `file.py::name` for one function, or for one class.
+    """Return the functions of a place: `file.py`, or `file.py::name` for one function or one class.
 
     Raises ValueError if there is none.
     """
@@ -64,7 +64,7 @@ def named(project: Path, place: str) -> list[Site]:
 
 
 def scopes(project: Path, ids: set[str]) -> Iterator[tuple[str, str]]:
-    """(file, dotted name) of each innermost function or class that names one of `ids`; the name "" is the module."""
+    """Yield (file, dotted name) of each innermost function or class that names one of `ids`; "" is the module."""
     for path in _sources(project):
         text = path.read_text(encoding="utf-8")
         if ids.intersection(ID.findall(text)):
@@ -95,7 +95,7 @@ def _site(file: str, name: str, function: _Function) -> Site:
 
 
 def _scopes_naming(ids: set[str], text: str) -> list[str]:
-    """The dotted names of the innermost scopes around each line that names one of `ids`, each once, in their order."""
+    """Return the dotted names of the innermost scopes with a line that names one of `ids`, each once, in order."""
     around = [(name, node.lineno, node.end_lineno or 0) for name, node in _scopes(ast.parse(text))]
     lines = [number for number, line in enumerate(text.splitlines(), 1) if ids.intersection(ID.findall(line))]
     return list(dict.fromkeys(_innermost(around, line) for line in lines))
@@ -106,7 +106,7 @@ def _is_in(name: str, scope: str) -> bool:
 
 
 def _innermost(scopes: list[tuple[str, int, int]], line: int) -> str:
-    """The dotted name of the innermost class or function around `line`; "" is the module."""
+    """Return the dotted name of the innermost class or function around `line`; "" is the module."""
     around = [(first, name) for name, first, last in scopes if first <= line <= last]
     return max(around)[1] if around else ""
 
@@ -122,7 +122,7 @@ def _scopes(tree: ast.AST, above: str = "") -> Iterator[tuple[str, _Function | a
 
 
 def _functions(tree: ast.AST) -> Iterator[tuple[str, _Function]]:
-    """Functions and methods. One inside another belongs to the outer one."""
+    """Yield functions and methods. A function inside another one belongs to the outer one."""
     outer: list[str] = []
     for name, node in _scopes(tree):
         if isinstance(node, ast.ClassDef) or any(name.startswith(f"{function}.") for function in outer):

@@ -15,14 +15,14 @@ from tools.mutation.operators import Mutant
 from tools.mutation.sites import Site
 
 SURVEY_LIMIT_S = 3600
-LIMIT_FACTOR = 3  # a mutant that makes tests wait for ever is found when they take so many times as long as without it
+LIMIT_FACTOR = 3  # a test that takes so many times as long as without the mutant counts as hanging
 LIMIT_MORE_S = 30.0
 NONE_RAN = 5  # pytest's exit code when nothing was selected
 
 
 @dataclass(frozen=True)
 class Test:
-    """A test: its node id, the seconds it takes, whether it starts a process, the lines it runs itself of each file."""
+    """A test: its node id, its seconds, whether it starts a process, and the lines of each file that it runs itself."""
 
     name: str
     seconds: float
@@ -30,7 +30,7 @@ class Test:
     lines: dict[str, set[int]]
 
     def reaches(self, file: str, mutant: Mutant) -> bool:
-        """Whether it can see the mutant: it runs its lines, or starts a process, of which nothing is known."""
+        """Return True if the test may notice the mutant: it runs its lines, or starts a process that may run them."""
         return self.process or not self.lines.get(file, set()).isdisjoint(range(mutant.line, mutant.last + 1))
 
 
@@ -55,9 +55,9 @@ class Copy:
             (folder / name).symlink_to(project / name)
 
     def survey(self, ids: set[str], places: list[Site], without: list[str]) -> list[Test]:
-        """Run all tests marked with `ids` but those below `without`, as they are; returns what each runs of `places`.
+        """Run all tests marked with `ids`, except those below `without`, and return which lines of `places` each runs.
 
-        Raises ValueError with the last words of the run unless all pass, and if there is none.
+        Raises ValueError, with the end of the output, unless all pass, and if there is none.
         """
         record = self.folder / "build" / "reach.json"
         record.parent.mkdir(exist_ok=True)
@@ -73,9 +73,9 @@ class Copy:
         ]
 
     def run(self, tests: list[Test]) -> tuple[str, float]:
-        """Run `tests`, those that cost little first, until the first failure; returns outcome and seconds.
+        """Run `tests`, the quick ones first, until the first failure. Return outcome and seconds.
 
-        Outcomes: passed, failed, too long.
+        The outcome is passed, failed or too long.
         """
         begun = time.monotonic()
         ordered = sorted(tests, key=lambda test: test.seconds)
@@ -84,11 +84,11 @@ class Copy:
         return outcome, time.monotonic() - begun
 
     def put(self, file: str, text: str) -> None:
-        """Write `text` to `file`, with a time stamp of its own, so that what was compiled from it is made anew."""
+        """Write `text` to `file`, with a new time stamp, so that files compiled from it are made anew."""
         (self.folder / file).write_text(text, encoding="utf-8")
 
     def _files(self, ids: set[str], without: list[str]) -> list[str]:
-        """The test files that hold one of `ids`: to collect the others costs more than most tests."""
+        """Return the test files that hold one of `ids`; to collect the others takes longer than most tests."""
         found = [
             path.relative_to(self.folder).as_posix()
             for path in sorted((self.folder / "tests").rglob("test_*.py"))
@@ -100,7 +100,7 @@ class Copy:
         return found
 
     def _pytest(self, arguments: list[str], limit_s: float) -> tuple[str, str]:
-        """Outcome (passed, failed, no test, too long) and the last words."""
+        """Return the outcome (passed, failed, no test, too long) and the end of the output."""
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *arguments]
         environment = {**os.environ, "PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"}
         process = subprocess.Popen(

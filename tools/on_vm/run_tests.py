@@ -1,5 +1,5 @@
-# Runs inside the VM with the ROMFS images of the portable packages and of a test, and the test's module name: calls its
-# test functions one after the other and tells the outcome.
+# Runs inside the VM. Its arguments are the ROMFS images of the portable packages and of a test, and the test's module
+# name. It calls the test functions of the module in order and prints their outcomes.
 # Lines on standard output: "PASS name", "FAIL name" followed by the traceback, at the end "DONE n".
 import gc
 import sys

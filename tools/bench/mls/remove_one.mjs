@@ -1,7 +1,7 @@
-// What MLS (RFC 9420, npm ts-mls) needs for "one of n leaves and the others get a new key".
+// The costs in MLS (RFC 9420, npm ts-mls) when one of n members leaves and the others get a new key.
 //
 // Usage: node remove_one.mjs N. Prints one JSON object: octets of the commit, milliseconds at the sender and at one
-// receiver. The group is used as a gateway would use it: the gateway adds everybody and nobody else ever commits.
+// receiver. The group is used as a gateway would use it: the gateway adds all members, and no other member commits.
 import {
   createCommit,
   createGroup,

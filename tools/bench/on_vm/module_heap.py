@@ -1,4 +1,4 @@
-# Runs inside the VM after power_on: import modules one after the other, tell what each added to the heap.
+# Runs inside the VM after power_on. It imports modules in turn and prints the octets that each adds to the heap.
 import gc
 import os
 

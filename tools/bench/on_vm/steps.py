@@ -1,12 +1,12 @@
-# One step of a board, some times over, in the VM, with all code in ROM as on a board: prints the microseconds of each.
-# The whole agent is composed from the records in the fixture (tools/bench/board_steps.py). Doing it 0 times is the same
-# without the step, so that what the loading costs can be told apart from it.
+# Runs inside the VM, with all code in ROM as on a board. It repeats one step of a board and prints the microseconds of
+# each. The whole agent is composed from the records in the fixture (tools/bench/board_steps.py). With 0 repetitions it
+# does the rest only, whose cost can so be subtracted.
 import gc
 import os
 import sys
 import time
 
-for deep in ("cpns.broadcast_object", "device_agent.session"):  # as micropython/board.py: it spares the C stack
+for deep in ("cpns.broadcast_object", "device_agent.session"):  # as in micropython/board.py, to spare the C stack
     __import__(deep)
 
 from cpns import cborlite, group_message
@@ -63,7 +63,7 @@ def edhoc(i):
     own, (ephemeral, c_i, message_2, message_4, secret) = agent.identity, given["edhoc"]
     peer = Credential.parse(own.gateway_ccs)
     initiator = module.Initiator(Credential.parse(own.ccs), own.private_key, ephemeral, c_i, peer)
-    p256.run(p256.unhurried(initiator.message_1()))  # as device_agent/session.py has it
+    p256.run(p256.unhurried(initiator.message_1()))  # as in device_agent/session.py
     p256.run(p256.unhurried(initiator.message_3(message_2)))
     initiator.finish(message_4)
     if initiator.export(0, b"", 16) != secret:
@@ -71,7 +71,7 @@ def edhoc(i):
 
 
 class Unsigned:
-    # in the place of the PN GW's signing key: says yes at once
+    # replaces the PN GW's signing key and accepts all signatures at once
     octets = agent.identity.signing_key
 
     def verify(self, digest, signature):

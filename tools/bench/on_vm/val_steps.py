@@ -1,5 +1,5 @@
-# Runs in the VM: opens the public I_MESSAGE as a board does, from the cache file or without one. Arguments: folder of
-# the vectors, cache file, image of the packages, and what: nothing, cached, anew. Prints microseconds.
+# Runs inside the VM. It opens the public I_MESSAGE as a board does, with the cache file or without, and prints the
+# microseconds. Arguments: folder of the vectors, cache file, image of the packages, and one of nothing, cached, anew.
 import json
 import sys
 import time
