@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
 from gateway_agent.config.schema import GatewayConfig
+from gateway_agent.config.toml_lines import line_of
 from gateway_agent.errors import ConfigError
 from gateway_agent.radios import by_kind as media
 from gateway_agent.uplinks import by_kind as uplinks
@@ -22,8 +23,6 @@ from message_plane.links import by_scheme as links
 from message_plane.links.udp import UdpLink
 from private_store import plain_file
 
-_HEADER = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]")
-_KEY = re.compile(r"\s*([A-Za-z0-9_\-\"'.]+)\s*=")
 _PYDANTIC = re.compile(r"^(Value error, |Input should be |(List|String) should have )| after validation, not \d+$")
 _SIZE_MAX = 64 * 1024
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
@@ -195,38 +194,3 @@ def _model_at(schema: type[BaseModel], where: tuple[int | str, ...]) -> type[Bas
             return None
         model = inner
     return model
-
-
-def line_of(text: str, where: tuple[int | str, ...]) -> int:
-    """Return the line (from 1) of the key or table `where` in TOML `text`, 0 if it has no line.
-
-    A key inside of a value, such as an inline table, has the line of the outer key.
-    """
-    arrays: dict[tuple[int | str, ...], int] = {}  # array of tables -> index of its newest table
-    table: tuple[int | str, ...] = ()
-    nearest = 0
-    for number, line in enumerate(text.splitlines(), 1):
-        if header := _HEADER.match(line):
-            *above, last = _names(header[2])
-            table = ()
-            for part in above:
-                table += (part,)
-                table += (arrays[table],) if table in arrays else ()
-            table += (last,)
-            if header[1] == "[[":
-                arrays[table] = arrays.get(table, -1) + 1
-                table += (arrays[table],)
-            path = table
-        elif key := _KEY.match(line):
-            path = table + _names(key[1])
-        else:
-            continue
-        if path == where or (path[:-1] == where and path[-1:] == (0,)):
-            return number
-        if where[: len(path)] == path:
-            nearest = number
-    return nearest
-
-
-def _names(dotted: str) -> tuple[str, ...]:
-    return tuple(part.strip().strip("\"'") for part in dotted.split("."))

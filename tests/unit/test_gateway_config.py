@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_agent.config.load import line_of, load, parse
+from gateway_agent.config.load import load, parse
+from gateway_agent.config.toml_lines import line_of
 from gateway_agent.errors import ConfigError
 from gateway_agent.uplinks.embedded import EmbeddedSection
 from gateway_agent.uplinks.udp import UdpUplinkSection
