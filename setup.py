@@ -1,4 +1,4 @@
-"""The packages of the wheel: ours, and the files that are only true on a board as data of the command.
+"""The packages of the wheel: ours, and as data of the command the files of boards and the descriptions of hardware.
 
 `micropython/` is no package and has no room beside others' packages: its name is that of a module of MicroPython.
 """
@@ -7,9 +7,9 @@ from setuptools import find_namespace_packages, setup
 
 ROOMS = ("cpns", "mikey_sakke", "private_store", "message_plane", "device_agent", "gateway_agent", "key_servers")
 ROOMS += ("keycast",)
-ON_BOARD = "keycast.on_board"  # keycast/places.py
+DATA = {"keycast.on_board": "micropython", "keycast.hw_configs": "hw_configs"}  # keycast/places.py
 
 setup(
-    packages=[*find_namespace_packages(include=[f"{room}{below}" for room in ROOMS for below in ("", ".*")]), ON_BOARD],
-    package_dir={ON_BOARD: "micropython"},
+    packages=[*find_namespace_packages(include=[f"{room}{below}" for room in ROOMS for below in ("", ".*")]), *DATA],
+    package_dir=DATA,
 )

@@ -1,8 +1,9 @@
-"""Where the files of boards are, and where it is kept what this machine makes of them or fetches.
+"""Where the files of boards and the descriptions of hardware are, and where it is kept what is made or fetched.
 
-In a checkout these are `micropython/`, and the folders `build` and `.cache` beside it. The installed package has the
-files of boards inside, as `on_board/`, and keeps what it makes in the user's cache (XDG_CACHE_HOME, or ~/.cache):
-nothing in there is secret, and all of it may be removed, for it is made or fetched again when it is needed.
+In a checkout these are `micropython/`, `hw_configs/`, and the folders `build` and `.cache` beside them. The installed
+package has the first two inside, as `on_board/` and `hw_configs/`, and keeps what it makes in the user's cache
+(XDG_CACHE_HOME, or ~/.cache): nothing in there is secret, and all of it may be removed, for it is made or fetched again
+when it is needed.
 """
 
 import os
@@ -16,6 +17,9 @@ _ON_BOARD = SITE / "keycast" / "on_board"
 INSTALLED = _ON_BOARD.is_dir()
 BOARD_FILES = _ON_BOARD if INSTALLED else SITE / "micropython"
 """The files that are only true on a board, with the manifests that list what else it needs."""
+
+HW_CONFIGS = SITE / "keycast" / "hw_configs" if INSTALLED else SITE / "hw_configs"
+"""The files that describe the boards and gateways we know."""
 
 
 def _user_cache() -> Path:

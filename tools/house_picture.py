@@ -18,7 +18,7 @@ from pathlib import Path
 from tools import PROJECT
 
 PICTURE = PROJECT / "docs" / "house.svg"
-_CHECKOUT_ONLY = {"tools", "tests", "hw_configs"}
+_NOT_DRAWN = {"tools", "tests", "hw_configs"}
 
 _WIDTH, _ROOM, _HEIGHT, _GAP, _BEND, _MARGIN = 1000, 250, 112, 60, 60, 20
 _HEAD = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="Arial, sans-serif">
@@ -32,7 +32,7 @@ Arrows = dict[str, set[str]]  # room -> the rooms that it imports
 
 def arrows(project: Path = PROJECT) -> Arrows:
     """Return which rooms of the product each room imports, as its files say."""
-    rooms = [room for room in described(project) if room not in _CHECKOUT_ONLY]
+    rooms = [room for room in described(project) if room not in _NOT_DRAWN]
     found: Arrows = {}
     for room in rooms:
         named = {name for path in sorted((project / room).rglob("*.py")) for name in _imports(path)}

@@ -19,13 +19,14 @@ from gateway_agent.control import ControlSocket
 from gateway_agent.errors import ConfigError
 from key_servers.errors import SecretFileUnusable
 from key_servers.kms import master_secrets
+from keycast.hardware import catalogue
 from keycast.mikey_form.key_file import read_keys
+from keycast.places import HW_CONFIGS
 from message_plane.errors import IdentityError
 from message_plane.identity import BroadcastSigningKey, OwnIdentity
 from tests.fuzz.datagrams import CCS
 from tests.fuzz.portable_parsers import PARSERS, RECORD
 from tests.fuzz.target import Target
-from tools import hw_configs
 
 PROJECT = Path(__file__).parents[2]
 
@@ -111,7 +112,7 @@ _SECRETS = (
 )
 _DEEP = b'{"do": "status", "with": ' + b"[" * 3000
 _KEY_FILE = PROJECT / "tests" / "vectors" / "mikey_sakke_public.json"
-_BOARDS = sorted((PROJECT / "hw_configs").rglob("*.toml"))
+_BOARDS = sorted(HW_CONFIGS.rglob("*.toml"))
 
 TARGETS = (
     Target("provisioning", PARSERS["provisioning"], (CpnsError,), (_PROVISIONING,)),
@@ -125,8 +126,8 @@ TARGETS = (
     Target("mikey-key-file", _file(read_keys), (typer.BadParameter,), (_KEY_FILE.read_bytes(), b"[" * 3000)),
     Target(
         "hardware-file",
-        _file(hw_configs.load),
-        (hw_configs.BadHardwareFile,),
+        _file(catalogue.load),
+        (catalogue.BadHardwareFile,),
         (*(path.read_bytes() for path in _BOARDS), b"name = '\xff'", b"a = " + b"[" * 3000),
     ),
 )

@@ -141,9 +141,11 @@ def test_the_wheel_holds_our_packages_and_what_boards_need(wheel: Path) -> None:
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == packages
     for package in packages:
         here = {path.relative_to(PROJECT).as_posix() for path in files_below(PROJECT / package)}
-        assert {name for name in names if name.startswith(f"{package}/") and "/on_board/" not in name} == here
-    on_board = {Path(name).name for name in names if name.startswith("keycast/on_board/")}
-    assert on_board == {path.name for path in files_below(PROJECT / "micropython")}
+        own = {name for name in names if name.startswith(f"{package}/")}
+        assert {name for name in own if not name.startswith(("keycast/on_board/", "keycast/hw_configs/"))} == here
+    for data, folder in {"keycast/on_board/": "micropython", "keycast/hw_configs/": "hw_configs"}.items():
+        inside = {name.removeprefix(data) for name in names if name.startswith(data)}
+        assert inside == {path.relative_to(PROJECT / folder).as_posix() for path in files_below(PROJECT / folder)}
 
 
 def test_the_sdist_holds_everything(made: Path) -> None:
@@ -180,6 +182,13 @@ def test_what_works_without_extras(installed: Installed) -> None:
         "seal,gateway,boards": ["seal", "demo", "--val-board"],
     }.items():
         assert f"-m pip install 'keycast[{extras}]'" in installed.refused(*words)
+
+
+@with_extras()
+def test_the_hardware_that_keycast_knows(installed: Installed) -> None:
+    code = "from keycast.hardware.catalogue import all_hardware; print(*all_hardware())"
+    known = {path.stem for path in (PROJECT / "hw_configs").rglob("*.toml")}
+    assert set(installed.run(installed.python, "-c", code).stdout.split()) == known
 
 
 @with_extras("gateway")

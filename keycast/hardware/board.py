@@ -1,0 +1,232 @@
+"""What a file in `hw_configs/boards/` says: all that a tool must know about a board before it opens its port."""
+
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from keycast.hardware.table import Described, Radio, Table, contradiction
+
+KIB = 1024
+SECTOR = 0x1000
+
+Pin = Annotated[int, Field(ge=0, le=54)]
+Pins = tuple[Pin, ...]
+UsbId = Annotated[str, Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{4}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Version = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Chip(Table):
+    """The microcontroller.
+
+    `image_id` is the chip id in the header of a firmware image for it; at `firmware_offset` in the flash that image
+    begins. `strapping_pins` choose how the chip starts, `memory_pins` belong to its flash and PSRAM: an application
+    never uses either.
+    """
+
+    name: Literal["esp32", "esp32s3", "esp32c3", "esp32c6"]
+    mhz: Annotated[int, Field(ge=80, le=1000)]
+    image_id: Annotated[int, Field(ge=0, le=0xFFFF)]
+    firmware_offset: Literal[0x0, 0x1000]
+    strapping_pins: Annotated[Pins, Field(min_length=1)]
+    memory_pins: Annotated[Pins, Field(min_length=1)]
+
+
+class Memory(Table):
+    """The memory profile.
+
+    `heap_kib` is what a program can count on with all radios of the board switched on. `code` says from where our code
+    must run: "flash" means a ROMFS partition or frozen into the firmware, because as .mpy files in the heap it leaves
+    the radio too little; on a board with PSRAM it may run from the "heap".
+    """
+
+    psram_mib: Annotated[int, Field(ge=0, le=32)]
+    heap_kib: Annotated[int, Field(ge=32, le=65536)]
+    code: Literal["flash", "heap"]
+
+    @model_validator(mode="after")
+    def _room(self) -> "Memory":
+        if self.code == "heap" and not self.psram_mib:
+            raise ValueError('without PSRAM the code must run from the "flash"')
+        return self
+
+
+class UsbIds(Table):
+    """The USB ids (vendor:product) that a socket shows, by state of the board.
+
+    A bridge shows the same id `always`. The chip's own USB shows one of `boot_rom` while the ROM boot loader or a
+    crashed program has it, and one of `micropython` while MicroPython runs.
+    """
+
+    always: tuple[UsbId, ...] = ()
+    boot_rom: tuple[UsbId, ...] = ()
+    micropython: tuple[UsbId, ...] = ()
+
+
+class Socket(Table):
+    """A USB socket. `label` is what is printed beside it, or "" on a board with one socket.
+
+    A "bridge" is a converter chip between USB and the UART of the board; its port stays when the board is reset. A
+    "native" socket is the chip's own, whose port goes away and comes back at each reset. `before` and `after` are the
+    resets that esptool is told to do.
+    """
+
+    label: str
+    kind: Literal["bridge", "native"]
+    usb_ids: UsbIds
+    before: Literal["default-reset", "usb-reset", "no-reset"] = "default-reset"
+    after: Literal["hard-reset", "watchdog-reset", "no-reset"] = "hard-reset"
+
+    @model_validator(mode="after")
+    def _states(self) -> "Socket":
+        ids = self.usb_ids
+        if self.kind == "bridge" and not (ids.always and not ids.boot_rom and not ids.micropython):
+            raise ValueError('a bridge has usb_ids "always" and no others')
+        if self.kind == "native" and not (ids.boot_rom and ids.micropython and not ids.always):
+            raise ValueError('a native socket has usb_ids for "boot_rom" and "micropython" and no others')
+        return self
+
+
+class Wired(Table):
+    """Something that the board itself connects to a pin.
+
+    `strapping` says why, if it is a strapping pin, and how such a pin may be used all the same.
+    """
+
+    pin: Pin | None = None
+    strapping: str = ""
+
+
+class Button(Wired):
+    """A button: `label` as printed, or "" if nothing is; a reset button has no pin."""
+
+    does: Literal["boot", "reset", "user"]
+    label: str
+
+
+class Led(Wired):
+    """A light that a program can switch: "rgb" is addressable as a WS2812, "plain" on or off. `revision` of the board
+    is named if the pin differs between them."""
+
+    pin: Pin
+    kind: Literal["rgb", "plain"]
+    revision: str = ""
+
+
+class Uart(Table):
+    """The pins of the UART on which the boot ROM and MicroPython's REPL are."""
+
+    tx: Pin
+    rx: Pin
+
+
+class Partition(Table):
+    """A row of a partition table. One that `may_lack` is made by MicroPython when it starts, if it is not there."""
+
+    name: Annotated[str, Field(min_length=1, max_length=16)]
+    type: Literal["app", "data"]
+    offset: Annotated[int, Field(ge=0x9000, multiple_of=SECTOR)]
+    size: Annotated[int, Field(ge=SECTOR, multiple_of=SECTOR)]
+    may_lack: bool = False
+
+    @property
+    def end(self) -> int:
+        """The first address behind the partition."""
+        return self.offset + self.size
+
+
+class Image(Table):
+    """A firmware image that is known to be good, by the SHA-256 digest of the file. docs/boards.md says how one is
+    added."""
+
+    version: Version
+    sha256: Sha256
+
+
+class Firmware(Table):
+    """A firmware that runs on the board. `name` is that of MicroPython's board definition, with the variant if any.
+
+    "published" ones come from micropython.org; an "own" one is built by whoever needs ROMFS or frozen code. `code` says
+    from where our code runs on it. `partitions` is the partition table that is expected.
+    """
+
+    name: Text
+    origin: Literal["published", "own"]
+    code: Literal["flash", "heap"]
+    partitions: Annotated[tuple[Partition, ...], Field(min_length=1)]
+    images: tuple[Image, ...] = ()
+
+    @field_validator("partitions")
+    @classmethod
+    def _layout(cls, rows: tuple[Partition, ...]) -> tuple[Partition, ...]:
+        for first, second in pairwise(rows):
+            if first.end > second.offset:
+                raise ValueError(f"{second.name} at {second.offset:#x} begins before the end of {first.name}")
+        for row in rows:
+            if row.type == "app" and row.offset % 0x10000:
+                raise ValueError(f"{row.name} holds a program and does not begin at a multiple of 0x10000")
+        names = [row.name for row in rows]
+        if "nvs" not in names or len(set(names)) < len(names):
+            raise ValueError('each name stands once, and one is "nvs"')
+        return rows
+
+
+class Board(Described):
+    """A microcontroller board. Of several sockets the first is the one to use.
+
+    `enter_boot_loader` says what a person does if the board does not enter the boot loader by itself.
+    """
+
+    kind: Literal["board"]
+    chip: Chip
+    flash_mib: Annotated[int, Field(ge=2, le=64)]
+    memory: Memory
+    radios: Annotated[tuple[Radio, ...], Field(min_length=1)]
+    oldest_micropython: Version
+    sockets: Annotated[tuple[Socket, ...], Field(min_length=1, max_length=2)]
+    buttons: tuple[Button, ...]
+    enter_boot_loader: Text
+    leds: tuple[Led, ...]
+    uart: Uart
+    firmware: Annotated[tuple[Firmware, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _sockets_differ(self) -> "Board":
+        labels = [socket.label for socket in self.sockets]
+        if len(labels) > 1 and ("" in labels or len(set(labels)) < len(labels)):
+            raise contradiction("two sockets need two labels", "sockets")
+        return self
+
+    @model_validator(mode="after")
+    def _pins(self) -> "Board":
+        things: list[tuple[str, int, Wired]] = [("buttons", number, each) for number, each in enumerate(self.buttons)]
+        things += [("leds", number, each) for number, each in enumerate(self.leds)]
+        for table, number, thing in things:
+            if (thing.pin in self.chip.strapping_pins) != bool(thing.strapping):
+                raise contradiction("a strapping pin, and no other, has a reason in `strapping`", table, number, "pin")
+            if thing.pin in self.chip.memory_pins:
+                raise contradiction("the pin belongs to flash or PSRAM", table, number, "pin")
+        for name, pin in self.uart:
+            if pin in (*self.chip.strapping_pins, *self.chip.memory_pins):
+                raise contradiction("a UART on a strapping pin, or on one of flash or PSRAM", "uart", name)
+        return self
+
+    @model_validator(mode="after")
+    def _firmware_fits(self) -> "Board":
+        for number, each in enumerate(self.firmware):
+            if each.partitions[-1].end > self.flash_mib * KIB * KIB:
+                raise contradiction("the partitions are larger than the flash", "firmware", number, "partitions")
+        if all(each.code != self.memory.code for each in self.firmware):
+            raise contradiction("no firmware in this file runs our code from there", "memory", "code")
+        return self
+
+
+class UnixBoard(Described):
+    """The board without hardware: a process of MicroPython's unix port on this machine."""
+
+    kind: Literal["virtual board"]
+    heap_kib: Annotated[int, Field(ge=32, le=65536)]
+    radios: tuple[Radio, ...]
+    oldest_micropython: Version

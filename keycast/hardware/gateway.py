@@ -1,0 +1,21 @@
+"""What a file in `hw_configs/gateways/` says."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from keycast.hardware.table import Described, Radio
+
+
+class Gateway(Described):
+    """A machine for the PN GW. `ram_mib` is the smallest memory of this model that is enough.
+
+    `shared_antenna`: Wi-Fi and Bluetooth of the machine itself disturb each other.
+    """
+
+    kind: Literal["gateway"]
+    architecture: Literal["amd64", "arm64"]
+    systems: Annotated[tuple[str, ...], Field(min_length=1)]
+    ram_mib: Annotated[int, Field(ge=256)]
+    radios: tuple[Radio, ...]
+    shared_antenna: bool
