@@ -1,1 +1,1 @@
-"""The PN GW: takes Group Keys from its uplink and delivers them to the PNEs of its PN, by broadcast and by unicast."""
+"""The PN GW: it gets Group Keys over its uplink and delivers them to the PNEs of its PN, by broadcast and unicast."""

@@ -1,12 +1,12 @@
-"""The composition of a PN GW: the one place that names its concrete parts.
+"""The composition of a PN GW: the only module that names its concrete parts.
 
-    app = await GatewayApp.open(config, uplink)      # uplink None: that of the configuration
+    app = await GatewayApp.open(config, uplink)      # without an uplink: the one of the configuration
     await app.start()
     ...
     await app.close()
 
-State folder: `identity.key` (EDHOC), `signing.key` (broadcasts), `sessions.db` (credentials, OSCORE contexts), `store/`
-(inventory, keys, tree masters), `control.sock`. All of it is private to the user the gateway runs as.
+The state folder holds `identity.key` (EDHOC), `signing.key` (broadcasts), `sessions.db` (credentials, OSCORE contexts),
+`store/` (inventory, keys, tree masters) and `control.sock`. All of it is private to the user that the gateway runs as.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ SEAL_FOLDER = "seal"  # of a gateway that is a VAL client
 
 
 def own_keys(config: GatewayConfig) -> tuple[OwnIdentity, BroadcastSigningKey]:
-    """Return the gateway's two keys, made at the first start. Raises IdentityError, StoreDamaged."""
+    """Return the gateway's two keys; at the first start they are made. Raises IdentityError, StoreDamaged."""
     folder = config.gateway.state_dir
     folders.make(folder, StoreDamaged)
     if restoring.unfinished(folder):
@@ -71,7 +71,7 @@ def own_keys(config: GatewayConfig) -> tuple[OwnIdentity, BroadcastSigningKey]:
 
 
 def way_back(name: str) -> str:
-    """Return what to do when a file of the state folder is gone."""
+    """Return the sentences that tell a person what to do if the file `name` of the state folder is gone."""
     return (
         "Put back a backup: keycast gateway restore FILE. Without one, and with every board paired anew: "
         f"keycast gateway lost {name}"
@@ -79,7 +79,7 @@ def way_back(name: str) -> str:
 
 
 class GatewayApp:
-    """A running PN GW. `gateway` is its core, `sessions` its message plane; `tell` is told what happens."""
+    """A running PN GW. `gateway` is its core, `endpoint` its message plane; `tell` is called with each event."""
 
     def __init__(
         self, config: GatewayConfig, identity: OwnIdentity, signing_key: BroadcastSigningKey, counters: Counter[str]
@@ -112,13 +112,13 @@ class GatewayApp:
         above: Uplink | None = None,
         counters: Counter[str] | None = None,
     ) -> "GatewayApp":
-        """Take the store, the ports and the radios; nothing is answered before `start`.
+        """Open the store, the ports and the media.
 
-        `uplink`: in place of the one that the configuration asks for. `key_messages`: for PNEs that are VAL clients
-        (`val_client.board_users.BoardUsers`). `above`: asked instead of the uplink, which it asks in turn
-        (`val_client.uplink.ValClientUplink`). `counters` counts what happens, by name.
+        `uplink` replaces the one that the configuration describes. `key_messages` is for PNEs that are VAL clients
+        (`val_client.board_users.BoardUsers`). `above` gets the requests of the PN GW instead of the uplink, to which it
+        passes some of them (`val_client.uplink.ValClientUplink`). `counters` counts events by name.
 
-        Raises GatewayError, StoreInUse, StoreDamaged, PlaneError: each one sentence with the next step.
+        Raises GatewayError (with StoreInUse, StoreDamaged) and PlaneError, whose texts say what to do next.
         """
         identity, signing_key = own_keys(config)
         app = cls(config, identity, signing_key, Counter() if counters is None else counters)
@@ -170,7 +170,7 @@ class GatewayApp:
         self.sightings = Sightings(self.endpoint, self._store)
 
     async def start(self, commands: Mapping[str, Command] | None = None) -> None:
-        """Go on where the last run stopped, announce, and listen to `commands` on the control socket."""
+        """Continue where the last run stopped, announce the gateway, and serve `commands` on the control socket."""
         if self._uplink is not None:
             self._uplink.start()
         await self.gateway.start()
@@ -196,21 +196,21 @@ class GatewayApp:
             await self._control.open()
 
     def register(self, credential: Credential, preferred_sg: str | None = None, *, replace: bool = False) -> None:
-        """Let a PNE in that has this credential and was given our signing key. `replace`: also under a taken name.
+        """Register a PNE that has this credential and knows the present signing key, as `Registrar.register` does.
 
-        Raises NameTaken, RegistrationRefused, StoreError.
+        `replace`: also if its name is taken. Raises NameTaken, RegistrationRefused, StoreError.
         """
         self.registrar.register(credential, preferred_sg, replace=replace)
 
     async def pair(self, pne_id: str, secret: bytes, *, replace: bool = False) -> str:
-        """Let in the one board that is called `pne_id` and shows `secret` (10 octets); return its name (SEC-31).
+        """Admit the board that is called `pne_id` and shows `secret` (10 octets); return its name (SEC-31).
 
-        `replace`: also where the name is taken. Raises as `Pairing.pair`.
+        `replace`: also if the name is taken. Raises the same as `Pairing.pair`.
         """
         return await self._pairing.pair(pne_id, secret, replace=replace)
 
     def roll_over(self) -> int:
-        """Change the broadcast signing key; boards take it over their sessions (SEC-18). Returns the new epoch."""
+        """Change the broadcast signing key and return its epoch. Boards get it over their sessions (SEC-18)."""
         folder = self.config.gateway.state_dir
         new = BroadcastSigningKey.create(
             folder / NEXT_SIGNING_FILE, self.identity, self.signing_key, epoch=self.signing_key.epoch + 1
@@ -218,14 +218,19 @@ class GatewayApp:
         try:
             epoch = self.gateway.administration.roll_over(new)
         except BaseException:
-            files.erase(folder / NEXT_SIGNING_FILE, StoreDamaged)  # it is nobody's key, and the next try needs the name
+            files.erase(
+                folder / NEXT_SIGNING_FILE, StoreDamaged
+            )  # the key is not in use, and the next try needs the name
             raise
         files.move(folder / NEXT_SIGNING_FILE, folder / SIGNING_FILE, StoreDamaged)
         self.signing_key = new
         return epoch
 
     def _finish_roll_over(self, store: GatewayStore) -> None:
-        """The power failed while the key rolled over: go on if boards may know the new one, else begin anew."""
+        """Finish a change of the signing key that a power cut has interrupted.
+
+        If the new key was announced it replaces the old one, as boards may know it; otherwise it is erased.
+        """
         folder = self.config.gateway.state_dir
         path = folder / NEXT_SIGNING_FILE
         if os.path.lexists(path):
@@ -237,7 +242,7 @@ class GatewayApp:
                 files.erase(path, StoreDamaged)
 
     def trust(self) -> dict[str, str | int]:
-        """Return what a board pins of this gateway. All of it is public."""
+        """Return the values of this gateway that a board stores and trusts. All of them are public."""
         return {
             "gateway_id": self.config.gateway.id,
             "credential": self.identity.credential.ccs.hex(),
@@ -248,14 +253,14 @@ class GatewayApp:
         }
 
     def addresses(self) -> list[str]:
-        """Return the IPv4 addresses where boards reach this gateway now: of the interfaces that keys go out on."""
+        """Return the IPv4 addresses at which boards reach this gateway now (`net.interfaces.reachable`)."""
         config = self.config
         return interfaces.reachable(
             config.broadcast.interfaces, config.message_plane.listen, interfaces.ipv4_interfaces()
         )
 
     def images(self) -> dict[str, bytes]:
-        """Return the files of this gateway for a backup, by their paths in the state folder."""
+        """Return the octets of this gateway's files in a backup, by their paths in the state folder."""
         folder = self.config.gateway.state_dir
         images = {name: files.read(folder / name, StoreDamaged) for name in (IDENTITY_FILE, SIGNING_FILE)}
         images[SESSIONS_FILE] = self.credentials.image()
@@ -265,25 +270,25 @@ class GatewayApp:
 
     @property
     def commits(self) -> int:
-        """Synced write transactions since the start, in the store and in that of the sessions: what wears SD cards."""
+        """The number of synced write transactions since the start, which wear SD cards, in both stores together."""
         return (self._store.database.commits if self._store else 0) + self.endpoint.commits
 
     @property
     def pn_alias(self) -> int:
-        """What this PN's frames on the broadcast plane carry (docs/protocol.md section 5)."""
+        """The PN alias in this PN's frames on the broadcast plane (docs/protocol.md section 5), 0 before `open`."""
         pn = self._store.pn.get() if self._store else None
         return 0 if pn is None else pn.pn_alias
 
     def networks(self) -> list[str]:
-        """Return the directed broadcast addresses that Group Keys go to, each with its interface."""
+        """Return descriptions of the networks that Group Keys are broadcast on now, as interface and address."""
         return self._air.networks() if self._air else []
 
     def broadcasts(self) -> list[Health]:
-        """Return what became of the datagrams for each of these networks, and for those that are gone."""
+        """Return figures and problems of each of these networks, and of those that are gone."""
         return self._air.health() if self._air else []
 
     def no_network(self) -> str:
-        """Return why no Group Key can be broadcast now, "" if one can on some interface or none is to be."""
+        """Return why no Group Key can be broadcast now, "" if it can on some interface or there is no medium at all."""
         if self._air is None or not self._air.names or self._air.networks():
             return ""
         problems = ", ".join(f"{each.interface}: {each.problem}" for each in self._air.health() if each.problem)
@@ -293,12 +298,12 @@ class GatewayApp:
         )
 
     def broken_radio(self) -> str:
-        """Return which media do not recover, in sentences with the next step, or ""."""
+        """Return which media have not recovered, in sentences with the next step, "" if there is none."""
         told = " ".join(filter(None, self._air.told().values())) if self._air else ""
         return told and f"{told} Boards behind it get keys another way. Check: keycast gateway check"
 
     async def close(self) -> None:
-        """Stop in the opposite order; deliveries go on at the next start."""
+        """Stop all parts, in the opposite order; deliveries continue at the next start."""
         for part in (self._control, self._announcement, self._watch):
             if part is not None:
                 await part.close()
@@ -323,7 +328,7 @@ class GatewayApp:
         raise NotAllowed("neither a board of this PN nor its CPNS Server")
 
     def _links(self) -> list[Link[Any]]:
-        """UDP, which has its section in `[message_plane]`, and each link of the table that has a section of its own."""
+        """Return the UDP link of the section `[message_plane]` and each further link that the configuration has."""
         further = {scheme: getattr(self.config, scheme, None) for scheme in LINKS}
         asked_for = {scheme: section for scheme, section in further.items() if section is not None}
         return links_of({UdpLink.scheme: self.config.message_plane} | asked_for)

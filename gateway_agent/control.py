@@ -1,10 +1,9 @@
 """The control socket of a gateway, or of a CPNS Server on its own.
 
-A Unix socket in its state folder, mode 0600, one JSON object a line.
-
-Request `{"do": "group.show", "with": {...}}`, answer `{"ok": value}` or `{"error": "sentence", "code": "unknown"}`.
-Whoever can open the socket may steer what listens there: the folder's mode is the access control. Answers never hold
-keys.
+It is a Unix socket in the state folder, of mode 0600. Each line is one JSON object: a request
+`{"do": "group.show", "with": {...}}`, an answer `{"ok": value}` or `{"error": "sentence", "code": "unknown"}`. Every
+process that can open the socket may control what runs there, so the mode of the folder is the access control. Answers
+never hold keys.
 """
 
 import asyncio
@@ -25,7 +24,7 @@ from message_plane.errors import PlaneError
 
 _log = logging.getLogger(__name__)
 
-SOCKET_FILE = "control.sock"  # its name in the state folder of a gateway, or of a CPNS Server on its own
+SOCKET_FILE = "control.sock"  # its name in the state folder
 REQUEST_MAX = 64 * 1024
 ANSWER_MAX = 4 * 1024 * 1024
 PATH_MAX = 107  # octets in the address of a Unix socket (unix(7))
@@ -34,20 +33,21 @@ _PEER = struct.Struct("=iII")  # process, user, group: SO_PEERCRED of unix(7)
 
 
 def attended(command: Command) -> Command:
-    """Mark a coroutine function as one that goes on only while who asked is there: it ends with the connection."""
+    """Mark a coroutine function as a command that is cancelled when the connection of its request ends."""
     vars(command)["attended"] = True
     return command
 
 
 UNKNOWN_COMMAND = "unknown-command"
 FAULT = "fault"
-"""Codes of refusals that no exception of ours stands for."""
+"""Codes of refusals for which this program has no exception class."""
 
 
 class ControlSocket:
-    """Serves `commands` until `close`: name -> function or coroutine function that takes keyword arguments.
+    """Serves `commands` from `open` to `close`.
 
-    Values are what JSON knows, and dataclasses of it.
+    `commands`: name -> function or coroutine function that accepts keyword arguments. It returns a JSON value, in which
+    dataclasses are allowed.
     """
 
     def __init__(self, path: Path, commands: Mapping[str, Command]) -> None:
@@ -57,7 +57,7 @@ class ControlSocket:
         self._serving: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        """Start to listen. Raises ControlUnavailable when another gateway answers there, or the path is too long."""
+        """Start to listen. Raises ControlUnavailable if another gateway answers there, or the path is too long."""
         check_path(self._path)
         if self._path.exists():
             if who_answers(self._path) is not None:
@@ -72,7 +72,7 @@ class ControlSocket:
             os.umask(mask)
 
     async def close(self) -> None:
-        """Stop listening, end what is being answered (a pairing may wait for minutes), and remove the socket."""
+        """Stop listening, cancel the running commands (a pairing may wait for minutes), and remove the socket."""
         if self._server is not None:
             self._server.close()
             for task in self._serving:
@@ -84,7 +84,7 @@ class ControlSocket:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        assert task is not None  # this runs in one
+        assert task is not None  # a coroutine runs in a task
         self._serving.add(task)
         try:
             while line := await reader.readline():
@@ -96,15 +96,15 @@ class ControlSocket:
         except (ConnectionError, ValueError):
             _log.info("a control connection ended early")
         except asyncio.CancelledError:
-            _log.info("the gateway ends: a control connection is closed")  # which tells the person
+            _log.info("the gateway ends: a control connection is closed")  # the command of the person ends then, too
         finally:
             self._serving.discard(task)
             writer.close()
 
     async def _while_attended(self, line: bytes, reader: asyncio.StreamReader) -> dict[str, Any] | None:
-        """Return the answer to `line`, or None if its connection ended and it was an attended command, which ended too.
+        """Return the answer to `line`, None if it was an attended command whose connection has ended.
 
-        Whoever has asked for one waits: anything more that comes on the connection ends the command too.
+        An attended command is cancelled when its connection ends, or when anything more comes on it.
         """
         if not self._is_attended(line):
             return await self.answer(line)
@@ -125,7 +125,7 @@ class ControlSocket:
             return False
 
     async def answer(self, line: bytes) -> dict[str, Any]:
-        """Return the answer to `line`, which may be any octets. Only a request of a known command does anything."""
+        """Execute the request in `line` and return its answer. Other lines, which may be any octets, get a refusal."""
         try:
             request = json.loads(line)
             command = self._commands[request["do"]]
@@ -137,13 +137,13 @@ class ControlSocket:
             return {"ok": await value if inspect.isawaitable(value) else value}
         except (CpnsError, GatewayError, PlaneError) as error:
             return {"error": str(error) or type(error).__name__, "code": code_of(error)}
-        except Exception as error:  # noqa: BLE001 - the person gets the sentence, the log the way it came
+        except Exception as error:  # noqa: BLE001 - the person gets the sentence, the log the traceback
             _log.exception("control command %s", request["do"])
             return {"error": f"{request['do']}: {error}", "code": FAULT}
 
 
 def check_path(path: Path) -> None:
-    """Raise ControlUnavailable where no control socket can be, because its path is too long."""
+    """Raise ControlUnavailable if the path is too long for a control socket."""
     if len(os.fsencode(path)) > PATH_MAX:
         raise ControlUnavailable(
             f"The path of the control socket has more than {PATH_MAX} octets: {path}.",
@@ -173,10 +173,10 @@ def ask(
     /,
     **arguments: Any,
 ) -> Any:
-    """Ask what runs on `state_dir` and return its value; blocking, for commands. `start_with`: what would start it.
+    """Send the request `do` to the process that runs on `state_dir` and return the value of its answer; this blocks.
 
-    Raises ControlUnavailable when nothing answers, Refused with the gateway's own sentence when it refuses, and
-    TimeoutError after `within_s` seconds.
+    `start_with`: the command that starts such a process, for the error text. Raises ControlUnavailable if no process
+    answers, Refused with the process's own sentence if it refuses, TimeoutError after `within_s` seconds.
     """
     path = state_dir / SOCKET_FILE
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:

@@ -1,12 +1,12 @@
-"""Errors that stop a gateway or one of its commands: what happened, where, and what to do next."""
+"""Errors that stop a gateway or one of its commands. They say what happened, where, and what to do next."""
 
 import re
 
 
 class GatewayError(Exception):
-    """Base. The text is one or two sentences for a person and never holds a secret.
+    """The base class. The text is one or two sentences for a person and never holds a secret.
 
-    `next_step` is what the person can do about it.
+    `what` says what happened, `next_step` what the person can do about it.
     """
 
     def __init__(self, what: str, next_step: str) -> None:
@@ -28,7 +28,10 @@ class ControlUnavailable(GatewayError):
 
 
 class Refused(GatewayError):
-    """What answers on the control socket refuses; the text is its own sentence, `code` the word for programs."""
+    """The process behind the control socket has refused a request.
+
+    The text is the sentence of that process, `code` the word for programs.
+    """
 
     def __init__(self, what: str, code: str) -> None:
         super().__init__(what, "")
@@ -36,9 +39,10 @@ class Refused(GatewayError):
 
 
 def code_of(error: Exception) -> str:
-    """Return the word that tells programs the kind of an error, for example "not-member" or "store-in-use".
+    """Return the word by which programs know the kind of an error, for example "not-member" or "store-in-use".
 
-    It is the `word` of the class or, without one, its name; docs/commands.md promises that it stays.
+    It is the `word` of the class or, without one, made of the name of the class. docs/commands.md promises that the
+    words do not change.
     """
     if isinstance(error, Refused):
         return error.code

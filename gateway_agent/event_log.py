@@ -1,4 +1,4 @@
-"""The one place where what happens in a gateway becomes a line of its log: names and numbers, never a secret."""
+"""Turns the events of a gateway into lines of its log, with names and numbers and never a secret."""
 
 import logging
 from collections.abc import Callable
@@ -14,7 +14,7 @@ _NAMED_MAX = 8  # boards in one line
 
 
 def write(event: Event) -> None:
-    """Write one line: a warning where a person should look, else info."""
+    """Write one line for an event: a warning if a person should look at it, else info."""
     level = _LEVELS.get(type(event), logging.INFO)
     if isinstance(event, events.KeyDelivered) and event.missing:
         level = logging.WARNING
@@ -22,7 +22,7 @@ def write(event: Event) -> None:
 
 
 def line(event: Event) -> str:
-    """Return the sentence of an event."""
+    """Return the sentence for an event."""
     return _LINES[type(event)](event)
 
 

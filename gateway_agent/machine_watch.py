@@ -1,4 +1,4 @@
-"""What the machine below a gateway lacks: room on its disk, a network, a clock in step. Told as alarms."""
+"""Watches the machine that a gateway runs on, and raises alarms if it lacks disk space, a network or the right time."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -10,20 +10,23 @@ from gateway_agent.repeating import Repeating
 
 LOOK_EVERY_S = 2.5
 NETWORK_GRACE_S = 10.0
-"""A cable that is put into another socket is no alarm."""
+"""A network may be missing this long without an alarm, as when a cable is moved to another socket."""
 CLOCK_GRACE_S = 900.0
-"""After a start or a new network the clock is set within minutes."""
+"""A clock may be unsynchronised this long without an alarm: after a start it is synchronised within minutes."""
 NO_DATE_BEFORE = 1_735_689_600
-"""2025-01-01: a clock before it has lost the date, as a machine without a battery has after a power cut."""
+"""2025-01-01. A clock before this has lost the date, as on a machine without a battery after a power cut."""
 
 _NEXT = "Keys are active when they arrive, and no date is shown. Check: timedatectl"
 
 SetAlarm = Callable[[str, str], None]
-"""(kind, text): raises an alarm, or ends it where the text is empty."""
+"""A function of (kind, text) that raises an alarm, or ends it if the text is empty."""
 
 
 class Written(Protocol):
-    """A store: `trouble` is "" or says what is wrong with its medium, `probe` tries whether that has ended."""
+    """A store that is watched.
+
+    `trouble` says what is wrong with its medium, "" if nothing is; `probe` checks whether that has ended.
+    """
 
     @property
     def trouble(self) -> str: ...
@@ -32,14 +35,17 @@ class Written(Protocol):
 
 
 class ClockWatch:
-    """Says when the clock is lost. Pure."""
+    """Finds out whether the clock has lost the date or is not synchronised. It does no I/O."""
 
     def __init__(self, now: float) -> None:
         """`now`: seconds of a monotonic clock."""
         self._in_step_at = now
 
     def look(self, now: float, in_step: bool, wall: float) -> str:
-        """Return what is wrong with the clock, "" for nothing. `wall`: Unix seconds, in step or not."""
+        """Return what is wrong with the clock, "" for nothing.
+
+        `now`: monotonic seconds; `in_step`: the clock is synchronised; `wall`: its Unix seconds, right or wrong.
+        """
         if in_step:
             self._in_step_at = now
         if wall < NO_DATE_BEFORE:
@@ -50,7 +56,7 @@ class ClockWatch:
 
 
 class MachineWatch:
-    """Looks every few seconds from `start` to `close`."""
+    """Checks stores, network, media and clock every few seconds, from `start` to `close`."""
 
     def __init__(
         self,
@@ -60,9 +66,9 @@ class MachineWatch:
         no_network: Callable[[], str] = str,
         broken_radio: Callable[[], str] = str,
     ) -> None:
-        """`no_network` says why no broadcast can leave now, "" if one can or none is wanted.
+        """`no_network` returns why no broadcast can be sent now, "" if one can or none is wanted.
 
-        `broken_radio` says which media have not recovered whatever was tried, "" for none.
+        `broken_radio` returns which media have not recovered after all steps, "" for none.
         """
         self._no_network = no_network
         self._broken_radio = broken_radio
@@ -76,10 +82,10 @@ class MachineWatch:
         self.close = self._turns.close
 
     def look(self) -> None:
-        """Look once."""
+        """Check everything once, and raise or end the alarms."""
         for store in self._stores:
             store.probe()
-        # One disk is one alarm, whichever of the files on it noticed first.
+        # One alarm for the disk, whichever of the files on it noticed first.
         trouble = next((store.trouble for store in self._stores if store.trouble), "")
         self._set_alarm(STORE, f"Nothing new can be stored: {trouble}" if trouble else "")
         no_network = self._no_network()

@@ -1,7 +1,7 @@
-"""Pairing on the message plane: the window that a person opened for one board, and what it lets in (SEC-20, SEC-31).
+"""Pairing on the message plane, in a window that a person has opened for one board (SEC-20, SEC-31).
 
-One window at a time. It is there as long as `pair` runs: a person who asked for it and goes away closes it. What is
-proved in it is the business of `core.pairing_window`.
+There is one window at a time. It is open while `pair` runs, so it closes when the command of the person ends.
+`core.pairing_window` checks the proofs.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from message_plane.errors import PlaneError
 
 
 class Pairing:
-    """`counters` count what was refused."""
+    """Opens pairing windows and answers the PairingRequests of boards."""
 
     def __init__(
         self,
@@ -36,20 +36,20 @@ class Pairing:
         self._tell = tell
         self._counters = counters
         self._window: PairingWindow | None = None
-        self._done = asyncio.Event()  # set when the newest pairing is over
+        self._done = asyncio.Event()  # set when the newest pairing has ended
         self._replace = False
         self._refused: Exception | None = None
 
     async def pair(self, pne_id: str, secret: bytes, *, replace: bool = False) -> str:
-        """Let in the one board that is called `pne_id` and shows `secret` (10 octets); return its name.
+        """Admit the board that is called `pne_id` and shows `secret` (10 octets) to the PN; return its name.
 
-        `replace`: also where that name is taken; who has it now is retired. Cancelled, it lets nobody in any more.
-        Raises NameTaken at once; NotAllowed when nobody has paired within five minutes, the board calls itself
-        otherwise, or another pairing begins; RegistrationRefused when the board's key belongs to another name,
-        StoreError when it cannot be written down.
+        `replace`: also if the name is taken; the PNE that has it is retired then. If the call is cancelled no board is
+        admitted any more. Raises NameTaken at once; NotAllowed if no board has paired within five minutes, the board
+        calls itself otherwise, or another pairing begins; RegistrationRefused if the board's key belongs to another
+        name; StoreError if the credential cannot be stored.
         """
         self._registrar.require_free(pne_id, replace=replace)
-        self._done.set()  # the one before ends: nobody gets in by its secret any more
+        self._done.set()  # ends the pairing before, whose secret admits no board any more
         done = self._done = asyncio.Event()
         window = self._window = self._administration.open_pairing(pne_id, secret)
         self._replace, self._refused = replace, None
@@ -74,13 +74,19 @@ class Pairing:
         return window.paired
 
     def concerns(self, peer: Peer, message: bytes) -> bool:
-        """Return True if a message belongs here although its PNE is in: it pairs again or does not know it."""
+        """Return True if a message of a PNE is a PairingRequest to be answered here.
+
+        A PNE that was admitted sends one if it is paired again, or if it has not received the last response.
+        """
         if self._window is None and not self._registrar.is_pairing(peer.entity_id):
             return False
         return bool(messages.decode(message)[0] == numbers.PAIRING_REQUEST)
 
     async def answer(self, peer: Peer, message: bytes) -> bytes:
-        """Answer a PairingRequest, of a stranger in the window or of a PNE that is in. Raises CpnsError for others."""
+        """Return the answer to a PairingRequest of an unregistered board or of a PNE that was admitted.
+
+        A refusal is a response with Result 2. Raises NotAllowed for other messages, MalformedMessage.
+        """
         code, fields = messages.decode(message)
         if code != numbers.PAIRING_REQUEST:
             raise NotAllowed("a board that is being paired sends a PairingRequest")
@@ -104,14 +110,17 @@ class Pairing:
         return bytes(messages.encode(numbers.PAIRING_RESPONSE, answer))
 
     async def _let_in(self, peer: Peer) -> None:
-        """The board has proved itself. It is in when this returns, and the person is told."""
+        """Register the board, which has proved that it knows the secret, and end the pairing.
+
+        Any exception is also raised by `pair`.
+        """
         done = self._done
         try:
             self._registrar.register(self._endpoint.credential(peer), replace=self._replace, pairing=True)
             if peer.provisional:
                 await self._endpoint.admit(peer)
             self._tell(events.Paired(peer.entity_id))
-        except Exception as problem:  # whatever it is, the person is told that instead of a success
+        except Exception as problem:  # the person must get any exception instead of a success
             self._refused = problem
             if isinstance(problem, PlaneError):
                 raise NotAllowed("this board could not be let in") from None
@@ -120,7 +129,7 @@ class Pairing:
             done.set()
 
     def _answer_again(self, peer: Peer, has_proof: bool) -> bytes:
-        """Answer a board that is in already and asks once more, because the last answer was lost."""
+        """Answer a board that was admitted and asks once more, because the last answer was lost."""
         if peer.provisional or not has_proof:
             raise NotAllowed("no pairing window is open")
         return bytes(messages.encode(numbers.PAIRING_RESPONSE, {messages.RESULT: numbers.RESULT_SUCCESS}))

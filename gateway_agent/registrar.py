@@ -1,8 +1,8 @@
-"""Who is a PNE of this gateway: the one place where a board's name is bound to its key, or set free (SEC-31, SEC-33).
+"""The registration of PNEs: the one place where a board's name is bound to its key, or released (SEC-31, SEC-33).
 
-Provisioning and pairing come here. An identity that is replaced ends before the new one begins, and the steps stand in
-an order in which a power cut after any of them leaves the old identity, nobody, or the new one, and never a mixture;
-the same once more then succeeds.
+Provisioning and pairing both use it. An identity that is replaced ends before the new one begins. After a power cut
+between any two steps there is the old identity, none, or the new one, but never a mixture; the same request can then be
+repeated and succeeds.
 """
 
 import contextlib
@@ -19,7 +19,10 @@ from message_plane.session_store import SessionStore
 
 
 class Registrar:
-    """`reserved`: names of the gateway itself and of its CPNS Server, which no board gets."""
+    """Registers and retires the PNEs of a gateway.
+
+    `reserved`: the names of the gateway itself and of its CPNS Server, which no board may have.
+    """
 
     def __init__(
         self, credentials: SessionStore, administration: Administration, reserved: Collection[str], tell: events.Tell
@@ -31,7 +34,11 @@ class Registrar:
         self._pairing = credentials.pairings()
 
     def require_free(self, pne_id: str, *, replace: bool) -> None:
-        """Raise NameTaken unless a new key may get this name. A pairing that may not have ended may be repeated."""
+        """Raise NameTaken unless this name may be bound to a new key.
+
+        The name of a PNE that was paired and may not know it yet is free, so that the pairing can be repeated. Raises
+        RegistrationRefused for a name that is no entity ID.
+        """
         holder = self._credentials.credential(pne_id)
         if pne_id in self._pairing and holder is not None and holder.role == ROLE_PNE:
             holder = None
@@ -40,10 +47,11 @@ class Registrar:
     def register(
         self, credential: Credential, preferred_sg: str | None = None, *, replace: bool = False, pairing: bool = False
     ) -> None:
-        """Let a PNE in that has this credential and was given our signing key; nothing changes for one that is in.
+        """Register a PNE that has this credential and knows the present signing key.
 
-        Whoever had the name before is retired with all its rights. `pairing`: by pairing, so that it may not know yet.
-        Raises NameTaken, RegistrationRefused, StoreError.
+        An earlier PNE of this name is retired with all its rights. A PNE that has the credential already stays as it
+        is. `pairing`: it is registered by pairing, and may not know yet that it was. Raises NameTaken,
+        RegistrationRefused, StoreError.
         """
         pne_id = credential.entity_id
         if self._credentials.require_bindable(credential, replace=replace, reserved=self._reserved):
@@ -62,20 +70,20 @@ class Registrar:
             self._administration.register_pne(pne_id, preferred_sg)
 
     def is_pairing(self, pne_id: str) -> bool:
-        """Return True if it was let in by pairing and has not been heard of since."""
+        """Return True if the PNE was registered by pairing and has sent nothing over a session since."""
         return pne_id in self._pairing
 
     def heard(self, pne_id: str) -> None:
-        """A PNE said something over its session: if it was being paired, it knows that it is in."""
+        """Note that a PNE has sent something over its session, so it knows that it was paired."""
         if pne_id in self._pairing:
             self._pairing.discard(pne_id)
-            with contextlib.suppress(StoreError):  # then its pairing may be repeated after the next start
+            with contextlib.suppress(StoreError):  # the only effect: its pairing may be repeated after the next start
                 self._credentials.set_paired(pne_id)
 
     def retire(self, pne_id: str) -> list[str]:
-        """Retire a PNE at the word of a person: its slot, sessions, memberships and credential end.
+        """Retire a PNE at the request of a person: its slots, sessions, memberships and credential end.
 
-        Returns the SG IDs exposed until they have a newer key. Raises Unknown.
+        Returns the SG IDs of the groups that are exposed until they have a newer key. Raises Unknown.
         """
         holder = self._credentials.credential(pne_id)
         known = holder is not None and holder.role == ROLE_PNE

@@ -1,4 +1,4 @@
-"""Work of a gateway that is done again and again, beside everything else."""
+"""Work that a gateway repeats in the background."""
 
 import asyncio
 import inspect
@@ -9,15 +9,16 @@ _log = logging.getLogger(__name__)
 
 
 class Repeating:
-    """Calls `work`, a function or coroutine function, from `start` to `close`, with `every_s` seconds in between.
+    """Calls `work`, a function or coroutine function, from `start` to `close`, with a pause of `every_s` seconds.
 
-    A fault in `work` is logged, once however often it comes again, and ends nothing: the next turn may succeed.
+    An exception of `work` is logged, only once if the following turns fail, too. The turns go on, as the next one may
+    succeed.
     """
 
     def __init__(
         self, name: str, every_s: float, work: Callable[[], Awaitable[None] | None], *, at_once: bool = False
     ) -> None:
-        """`name` says in the log what is done. `at_once`: for the first time as soon as it starts."""
+        """`name` describes the work in the log. `at_once`: the first turn begins without a pause."""
         self._name = name
         self._every_s = every_s
         self._work = work
@@ -27,15 +28,15 @@ class Repeating:
 
     @property
     def started(self) -> bool:
-        """True from `start` to `close`."""
+        """True between `start` and `close`."""
         return self._task is not None
 
     def start(self) -> None:
-        """Begin."""
+        """Start the turns."""
         self._task = asyncio.create_task(self._run(), name=self._name)
 
     async def close(self) -> None:
-        """End, in the middle of a turn too. Calling it twice, or before `start`, does nothing more."""
+        """Cancel the turns, also during one. Does nothing before `start` or when called again."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -49,7 +50,7 @@ class Repeating:
                 if inspect.isawaitable(turn):
                     await turn
                 self._failing = False
-            except Exception:  # noqa: BLE001 - whatever it is, the turns after it are wanted
+            except Exception:  # noqa: BLE001 - no exception may end the turns
                 if not self._failing:
                     _log.exception("%s: a turn ended in a fault of this program; the next one comes", self._name)
                 self._failing = True

@@ -1,4 +1,4 @@
-"""The message plane as the core sees it: unicast to PNEs."""
+"""The adapter between core and message plane: unicast to PNEs."""
 
 from gateway_agent.core.ports import NoAnswer
 from message_plane.cpns_resource import PATH
@@ -9,13 +9,13 @@ _UNICAST_TIMEOUT_S = 10.0
 
 
 class PneSessions:
-    """`core.ports.Unicast` over the endpoint's sessions with PNEs."""
+    """Implements `core.ports.Unicast` over the endpoint's sessions with PNEs."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
 
     async def request(self, pne_id: str, message: bytes) -> bytes | None:
-        """One CPNS message to a PNE; its answer. Raises NoAnswer."""
+        """Send one CPNS message to a PNE and return its answer, None if it is empty. Raises NoAnswer."""
         try:
             return await self._endpoint.request(pne_id, message, resource=PATH, timeout_s=_UNICAST_TIMEOUT_S) or None
         except PlaneError as error:

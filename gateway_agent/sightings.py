@@ -1,7 +1,7 @@
-"""When and where each board was heard last, for people to see: no board that lives looks dead.
+"""When and where each board was heard last, for people to see.
 
-Only what has verified under a session counts. It is kept in memory; one transaction writes the news of all boards every
-quarter of an hour and at the end, so that a restart forgets little.
+Only messages that have verified under a session count. Sightings are kept in memory. One transaction stores the new
+ones of all boards every quarter of an hour and at the end, so that a restart forgets little.
 """
 
 import logging
@@ -16,15 +16,16 @@ from message_plane.endpoint import Endpoint
 _log = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 900.0
-_SAME_S = 2  # what the clocks differ by between two looks at the same moment
+_SAME_S = 2  # two computations of the same moment may differ by so much
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """`session`: a session stands. `heard_at`: Unix seconds, 0 for never; `age_s`: seconds since then, None for never.
+    """What is known about one board. `session`: there is a session with it.
 
-    `address`: where it was heard from, as IP address and port, or as a place of another link; `software`: the version
-    of its agent as it says itself. Both are "" while they are not known.
+    `heard_at`: Unix seconds when it was heard last, 0 for never; `age_s`: seconds since then, None for never;
+    `address`: where it was heard, as IP address and port or as a place of another link; `software`: the version of its
+    agent as it reports it. The last two are "" while they are not known.
     """
 
     session: bool
@@ -35,7 +36,10 @@ class Sighting:
 
 
 class Sightings:
-    """What sessions of `endpoint` and the `store` know of boards. What is new is written from `start` to `close`."""
+    """The sightings of all boards, from the sessions of `endpoint` and from the `store`.
+
+    From `start` to `close` new ones are stored from time to time.
+    """
 
     def __init__(self, endpoint: Endpoint, store: GatewayStore) -> None:
         self._endpoint = endpoint
@@ -44,13 +48,13 @@ class Sightings:
         self.start = self._turns.start
 
     async def close(self) -> None:
-        """Write once more and end, if it was started. The store stays open."""
+        """Store the new sightings and stop, if it was started. The store stays open."""
         if self._turns.started:
             await self._turns.close()
             self._try_to_save()
 
     def of(self, pne_id: str) -> Sighting:
-        """Return what is known of one board. Its name may be new."""
+        """Return what is known about one board, whose name may be unknown here."""
         pne = self._store.pn.pne(pne_id)
         software = "" if pne is None else pne.software
         session = self._endpoint.in_contact(pne_id)
@@ -63,7 +67,7 @@ class Sightings:
         return Sighting(session, pne.heard_at, max(0.0, now - pne.heard_at), pne.heard_from, software)
 
     def save(self) -> None:
-        """Write down what is new of all boards, in one transaction; none where nothing is."""
+        """Store the new sightings of all boards in one transaction. Raises StoreFailed."""
         now = time.time()
         with self._store.transaction():
             for pne_id in self._store.pn.pnes():
@@ -77,10 +81,10 @@ class Sightings:
     def _try_to_save(self) -> None:
         try:
             self.save()
-        except StoreFailed as problem:  # whoever needs the disk says that it is full
+        except StoreFailed as problem:  # other parts raise an alarm for a disk that is full
             _log.debug("when boards were heard last is not written down: %s", problem)
 
 
 def _for_people(place: str) -> str:
-    """Return a place as people read it: of UDP without its scheme."""
+    """Return a place as text for people: without the scheme if it is a place of UDP."""
     return place.removeprefix("udp:")

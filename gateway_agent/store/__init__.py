@@ -1,1 +1,1 @@
-"""What the PN GW remembers: SG Inventory, Group Keys, slots, generations, deliveries, tree master secrets."""
+"""The store of the PN GW: SG Inventory, Group Keys, slots, generations, deliveries, tree master secrets."""

@@ -1,9 +1,9 @@
-"""The gateway's SQLite file, with the rows that were just read.
+"""The gateway's SQLite file, with a cache of the rows that were just read.
 
-Used synchronously from the one thread that runs the core. That is deliberate: between the check of a membership and
-the write that depends on it nothing else can run, so no handler needs a lock, and a delivery to 1,000 PNEs makes
-fewer than 20 commits of some milliseconds (confirmations are batched). Reads never wait for the disk, and between two
-transactions a row is read once: the confirmations of a delivery all ask for the same group, key and generation.
+It is used synchronously from the one thread that runs the core, on purpose. Nothing else can run between the check of a
+membership and the write that depends on it, so no handler needs a lock. A delivery to 1,000 PNEs makes fewer than 20
+commits of a few milliseconds, because confirmations are batched. Reads do not wait for the disk, and between two
+transactions each row is read only once, as all confirmations of a delivery read the same group, key and generation.
 """
 
 import asyncio
@@ -16,14 +16,14 @@ from gateway_agent.store.errors import FAULTS, RESTORE_BACKUP
 from private_store.migrations import scripts
 from private_store.sqlite_file import SqliteFile, Value
 
-_KNOWN_MAX = 1024  # rows remembered between two transactions
+_KNOWN_MAX = 1024  # rows in the cache
 
 
 class GatewayDatabase:
-    """One open file. The caller holds the lock of its folder. Every method raises StoreFailed when the medium fails."""
+    """The open file. The caller must hold the lock of its folder. All methods raise StoreFailed if the medium fails."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create `path` and bring it to the newest schema. Raises StoreDamaged."""
+        """Open or create `path` and migrate it to the newest schema. Raises StoreDamaged."""
         self._file = SqliteFile(
             path,
             scripts("gateway_agent.store.migrations"),
@@ -42,12 +42,12 @@ class GatewayDatabase:
 
     @property
     def commits(self) -> int:
-        """Synced write transactions so far."""
+        """The number of synced write transactions so far."""
         return self._file.commits
 
     @property
     def trouble(self) -> str:
-        """What is wrong with the medium, "" if nothing is (`SqliteFile`)."""
+        """What is wrong with the medium, "" if nothing is, as in `SqliteFile`."""
         return self._file.trouble
 
     @property
@@ -57,7 +57,7 @@ class GatewayDatabase:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Everything written inside is on the disk when the block ends, or nothing of it is (`SqliteFile`). Nests."""
+        """Enter a context whose writes are all on the disk at its end, or none (`SqliteFile`). Contexts nest."""
         self._depth += 1
         try:
             with self._file.transaction():
@@ -93,7 +93,7 @@ class GatewayDatabase:
         return self._file.rows(sql, *values)
 
     def row(self, sql: str, *values: Value) -> sqlite3.Row | None:
-        """Return the first row of a query, or None."""
+        """Return the first row of a query, or None. Outside of a transaction it may come from the cache."""
         if not self._depth and (sql, values) in self._known:
             return self._known[sql, values]
         row: sqlite3.Row | None = self._file.run(sql, values).fetchone()
@@ -104,5 +104,5 @@ class GatewayDatabase:
         return row
 
     def number(self, sql: str, *values: Value) -> int:
-        """Return the one integer a query gives."""
+        """Return the single integer that is the result of a query."""
         return int(self._file.run(sql, values).fetchone()[0])

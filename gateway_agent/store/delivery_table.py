@@ -1,4 +1,4 @@
-"""Deliveries and the state of each of their PNEs, so that a restart continues where it was."""
+"""The tables of deliveries and of the state of each of their PNEs, from which a restart continues."""
 
 import sqlite3
 from collections.abc import Iterable, Mapping
@@ -9,10 +9,10 @@ from gateway_agent.store.database import GatewayDatabase
 
 @dataclass(frozen=True, slots=True)
 class StoredDelivery:
-    """Row `delivery`. `phase`: "waiting" for the membership, "running", "finished" or "superseded".
+    """A row of the table `delivery`. `phase`: "waiting" (for the membership), "running", "finished" or "superseded".
 
-    `membership` is that of the GKEK it started with, `revision` the one it was made for, `reported` False while a
-    delivery report is due.
+    `membership`: the count of GKEK changes when the delivery started; `revision`: the revision of the membership that
+    the Server has named with the key; `reported`: False while a delivery report is due.
     """
 
     sg_id: str
@@ -24,13 +24,13 @@ class StoredDelivery:
 
 
 class DeliveryTable:
-    """Every write belongs inside a transaction of the store."""
+    """The tables of deliveries. Every write belongs inside a transaction of the store."""
 
     def __init__(self, database: GatewayDatabase) -> None:
         self._db = database
 
     def get(self, sg_id: str, version: int) -> StoredDelivery | None:
-        """One delivery."""
+        """Return the delivery of a version, None if there is none."""
         row = self._db.row("SELECT * FROM delivery WHERE sg_id = ? AND version = ?", sg_id, version)
         return None if row is None else _delivery(row)
 
@@ -40,12 +40,12 @@ class DeliveryTable:
         return [_delivery(row) for row in rows]
 
     def unreported(self) -> list[StoredDelivery]:
-        """Ended deliveries whose report the Server has not taken."""
+        """Return the deliveries that have ended and whose report the Server has not accepted."""
         rows = self._db.rows("SELECT * FROM delivery WHERE reported = 0 AND phase IN ('finished', 'superseded')")
         return [_delivery(row) for row in rows]
 
     def add(self, sg_id: str, version: int, membership: int, revision: int) -> None:
-        """Begin a delivery in phase "waiting". Deliveries of versions whose key is gone are forgotten."""
+        """Add a delivery in phase "waiting". Deliveries of versions whose key is deleted are deleted."""
         for table in ("recipient", "delivery"):
             self._db.execute(
                 f"DELETE FROM {table} WHERE sg_id = ?1 AND version NOT IN "
@@ -61,7 +61,7 @@ class DeliveryTable:
         )
 
     def start(self, sg_id: str, version: int, membership: int, recipients: Mapping[str, str]) -> None:
-        """ "waiting" -> "running" with these PNEs in these states."""
+        """Set the phase to "running", with these PNEs in these states."""
         sql = "UPDATE delivery SET phase = 'running', membership = ? WHERE sg_id = ? AND version = ?"
         self._db.execute(sql, membership, sg_id, version)
         self._db.many(
@@ -70,37 +70,37 @@ class DeliveryTable:
         )
 
     def set_phase(self, sg_id: str, version: int, phase: str) -> None:
-        """Change the phase; an ended delivery has a report due."""
+        """Set the phase. A delivery that has ended has a report due from then on."""
         self._db.execute(
             "UPDATE delivery SET phase = ?, reported = 0 WHERE sg_id = ? AND version = ?", phase, sg_id, version
         )
 
     def set_reported(self, sg_id: str, version: int, reported: bool) -> None:
-        """The Server has taken the report, or a new one is due."""
+        """Note that the Server has accepted the report, or that a new one is due."""
         sql = "UPDATE delivery SET reported = ? WHERE sg_id = ? AND version = ?"
         self._db.execute(sql, reported, sg_id, version)
 
     def set_states(self, sg_id: str, version: int, states: Mapping[str, str]) -> None:
-        """Write the states of some PNEs."""
+        """Set the states of some PNEs."""
         self._db.many(
             "UPDATE recipient SET state = ? WHERE sg_id = ? AND version = ? AND pne_id = ?",
             [(state, sg_id, version, pne_id) for pne_id, state in states.items()],
         )
 
     def exclude(self, sg_id: str, pne_ids: Iterable[str]) -> None:
-        """These PNEs are excluded from every delivery of the group."""
+        """Exclude these PNEs from every delivery of the group."""
         self._db.many(
             "UPDATE recipient SET state = 'excluded' WHERE sg_id = ? AND pne_id = ?",
             [(sg_id, pne_id) for pne_id in pne_ids],
         )
 
     def states(self, sg_id: str, version: int) -> dict[str, str]:
-        """PNE ID -> state."""
+        """Return the state of each PNE of a delivery, by PNE ID."""
         sql = "SELECT pne_id, state FROM recipient WHERE sg_id = ? AND version = ? ORDER BY pne_id"
         return {row[0]: row[1] for row in self._db.rows(sql, sg_id, version)}
 
     def delete_all(self, sg_id: str | None = None) -> None:
-        """Forget the deliveries of one group, or of all."""
+        """Delete the deliveries of one group, or of all groups."""
         for table in ("recipient", "delivery"):
             if sg_id is None:
                 self._db.execute(f"DELETE FROM {table}")

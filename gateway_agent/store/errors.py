@@ -1,4 +1,4 @@
-"""Errors of the store that stop the gateway, or what it does just now."""
+"""Errors of the store, which stop the gateway or its present operation."""
 
 from gateway_agent.errors import GatewayError
 from private_store.errors import Faults
@@ -9,11 +9,11 @@ class StoreInUse(GatewayError):
 
 
 class StoreDamaged(GatewayError):
-    """The store cannot be used: it is not what this program wrote, its parts do not belong together, others read it."""
+    """The store cannot be used: another program wrote it, its parts do not fit together, or other users can read it."""
 
 
 class StoreFailed(GatewayError):
-    """A file cannot be written or read now, as when the disk is full. Nothing of the transaction has happened."""
+    """A file cannot be written or read now, as when the disk is full. Nothing of the transaction is stored."""
 
 
 RESTORE_BACKUP = (

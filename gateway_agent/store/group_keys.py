@@ -1,4 +1,4 @@
-"""Group Keys: only the two newest of each Service Group exist (SEC-29)."""
+"""The table of Group Keys. It holds only the two newest of each Service Group (SEC-29)."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ KEPT = 2
 
 @dataclass(frozen=True, slots=True)
 class GroupKey:
-    """One Group Key. `activation`: Unix seconds or 0 = when stored; `reason`: numbers.REASON_*."""
+    """One Group Key. `activation`: Unix seconds, 0 for active at once; `reason`: one of `numbers.REASON_*`."""
 
     version: int
     key: bytes = field(repr=False)
@@ -18,19 +18,19 @@ class GroupKey:
 
 
 class GroupKeyTable:
-    """Every write belongs inside a transaction of the store."""
+    """The table of Group Keys. Every write belongs inside a transaction of the store."""
 
     def __init__(self, database: GatewayDatabase) -> None:
         self._db = database
 
     def newest(self, sg_id: str) -> GroupKey | None:
-        """Return the key of the highest version."""
+        """Return the key of the highest version, None if there is none."""
         sql = "SELECT version, key, activation, reason FROM group_key WHERE sg_id = ? ORDER BY version DESC"
         row = self._db.row(sql, sg_id)
         return None if row is None else GroupKey(*row)
 
     def get(self, sg_id: str, version: int) -> GroupKey | None:
-        """One of the two newest keys, None if it is older or never was."""
+        """Return the key of a version, None if it is not one of the two newest."""
         sql = "SELECT version, key, activation, reason FROM group_key WHERE sg_id = ? AND version = ?"
         row = self._db.row(sql, sg_id, version)
         return None if row is None else GroupKey(*row)
@@ -56,7 +56,7 @@ class GroupKeyTable:
             self._db.forget_log_after_commit()
 
     def delete_all(self, sg_id: str | None = None) -> None:
-        """Delete the keys of one group, or of all."""
+        """Delete the keys of one group, or of all groups."""
         if sg_id is None:
             self._db.execute("DELETE FROM group_key")
         else:

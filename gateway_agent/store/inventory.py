@@ -13,11 +13,11 @@ ALIAS_MAX = 0xFFFF
 
 @dataclass(frozen=True, slots=True)
 class ServiceGroup:
-    """Row `service_group`.
+    """A row of the table `service_group`.
 
-    `version` is the highest ever stored, `revision` that of the membership, `wanted_revision` the highest the Server
-    has named, `membership` counts changes of the GKEK. `exposed_version`: somebody outside knows that key (SEC-06).
-    `waiting`: nothing goes out before a new key (SEC-02).
+    `version` is the highest ever stored, `revision` that of the stored membership, `wanted_revision` the highest that
+    the Server has named. `membership` counts changes of the GKEK. `exposed_version`: a PNE that is no member knows the
+    key of this version (SEC-06). `waiting`: no key is sent before a new one has come (SEC-02).
     """
 
     sg_id: str
@@ -38,14 +38,19 @@ class ServiceGroup:
 
     @property
     def behind(self) -> bool:
-        """True while the Server has named a revision that the membership has not reached: who is a member is not known,
-        and somebody who left since may still be listed (SEC-06)."""
+        """True while the Server has named a later revision than the stored membership has.
+
+        The present members are not known then, and a PNE that has left may still be listed (SEC-06).
+        """
         return self.revision < self.wanted_revision
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member PNE in this PN. `generation`, `slot`: the newest GKDK it has, None if none that still lives."""
+    """A member PNE in this PN. It may read versions above `floor`.
+
+    `generation`, `slot`: those of the newest GKDK that it has, None if it has none of a generation that has not ended.
+    """
 
     pne_id: str
     floor: int
@@ -71,29 +76,29 @@ _NEWEST_SLOT = (
 
 
 class Inventory:
-    """Groups, members, GKEKs. Every write belongs inside a transaction of the store."""
+    """The tables of groups, members and GKEKs. Every write belongs inside a transaction of the store."""
 
     def __init__(self, database: GatewayDatabase) -> None:
         self._db = database
 
     def group(self, sg_id: str) -> ServiceGroup | None:
-        """One Service Group that is not deleted."""
+        """Return a Service Group, None if there is none or it is deleted."""
         group = self.group_or_deleted(sg_id)
         return None if group is None or group.deleted else group
 
     def group_or_deleted(self, sg_id: str) -> ServiceGroup | None:
-        """One Service Group; a deleted one still has its version floor."""
+        """Return a Service Group, None if there never was one. A deleted one still has its version, as a floor."""
         row = self._db.row("SELECT * FROM service_group WHERE sg_id = ?", sg_id)
         return None if row is None else _group(row)
 
     def groups(self) -> list[ServiceGroup]:
-        """Return all Service Groups that are not deleted, by SG ID."""
+        """Return all Service Groups that are not deleted, ordered by SG ID."""
         return [_group(row) for row in self._db.rows("SELECT * FROM service_group WHERE deleted = 0 ORDER BY sg_id")]
 
     def ensure_group(self, sg_id: str) -> ServiceGroup:
-        """Return the Service Group, created or brought back with an alias never used before (SEC-08).
+        """Return the Service Group. If there is none, or it is deleted, it gets an alias never used before (SEC-08).
 
-        Raises as `room_for`, and MalformedMessage for a new SG ID that is none (`cpns.name_rule`).
+        Raises TooMany like `room_for`, and MalformedMessage for a name that is no SG ID (`cpns.name_rule`).
         """
         group = self.group_or_deleted(sg_id)
         if group is None:
@@ -120,11 +125,11 @@ class Inventory:
             raise TooMany(f"all {ALIAS_MAX:,} SG aliases of this PN are used up: its gateway must be set up anew")
 
     def set_protection(self, sg_id: str, protection: int) -> None:
-        """How messages of the group are protected (numbers.PROTECTION_*)."""
+        """Set how messages of the group are protected (`numbers.PROTECTION_*`)."""
         self._db.execute("UPDATE service_group SET protection = ? WHERE sg_id = ?", protection, sg_id)
 
     def reach_revision(self, sg_id: str, revision: int) -> None:
-        """The membership is now that of `revision`."""
+        """Note that the stored membership is that of `revision`."""
         self._db.execute(
             "UPDATE service_group SET revision = max(revision, ?1), wanted_revision = max(wanted_revision, ?1) "
             "WHERE sg_id = ?2",
@@ -133,39 +138,39 @@ class Inventory:
         )
 
     def want_revision(self, sg_id: str, revision: int) -> None:
-        """The Server has named this revision; the membership may not have reached it."""
+        """Note that the Server has named this revision, which may be later than the stored membership."""
         sql = "UPDATE service_group SET wanted_revision = max(wanted_revision, ?) WHERE sg_id = ?"
         self._db.execute(sql, revision, sg_id)
 
     def is_behind(self, sg_id: str) -> bool:
-        """Return True if the Server has named a revision that the membership has not reached."""
+        """Return `ServiceGroup.behind` of a group, False if there is none."""
         group = self.group(sg_id)
         return group is not None and group.behind
 
     def set_version(self, sg_id: str, version: int) -> None:
-        """A key of this version is stored; ends `waiting`."""
+        """Set the highest version of the group, and end `waiting`."""
         self._db.execute("UPDATE service_group SET version = ?, waiting = 0 WHERE sg_id = ?", version, sg_id)
 
     def mark_exposed(self, sg_id: str) -> None:
-        """Somebody outside knows the present key."""
+        """Note that a PNE that is no member knows the present key."""
         sql = "UPDATE service_group SET exposed_version = version WHERE sg_id = ? AND version > 0"
         self._db.execute(sql, sg_id)
 
     def mark_deleted(self, sg_id: str) -> None:
-        """Members and GKEK go, the row stays: version floor and alias survive."""
+        """Delete members and GKEK of a group. Its row stays, with version and alias."""
         self._db.execute("DELETE FROM member WHERE sg_id = ?", sg_id)
         self._db.execute("DELETE FROM gkek WHERE sg_id = ?", sg_id)
         sql = "UPDATE service_group SET deleted = 1, exposed_version = NULL WHERE sg_id = ?"
         self._db.execute(sql, sg_id)
 
     def mark_all_waiting(self) -> None:
-        """After a restore: members unknown, nothing goes out before a new key (SEC-02)."""
+        """Delete all members and GKEKs, and let every group wait for a new key, after a restore (SEC-02)."""
         self._db.execute("DELETE FROM gkek")
         self._db.execute("DELETE FROM member")
         self._db.execute("UPDATE service_group SET waiting = 1, revision = 0, wanted_revision = 0")
 
     def members(self, sg_id: str) -> list[Member]:
-        """Return the members in this PN, by PNE ID."""
+        """Return the members in this PN, ordered by PNE ID."""
         sql = (
             f"SELECT m.pne_id, m.floor, m.revision, s.generation, s.slot, p.signing_epoch FROM member m "
             f"JOIN pne p ON p.pne_id = m.pne_id {_NEWEST_SLOT} WHERE m.sg_id = ? ORDER BY m.pne_id"
@@ -173,7 +178,7 @@ class Inventory:
         return [Member(*row) for row in self._db.rows(sql, sg_id)]
 
     def member(self, sg_id: str, pne_id: str) -> Member | None:
-        """One member, None if the PNE is none."""
+        """Return one member, None if the PNE is no member."""
         sql = (
             f"SELECT m.pne_id, m.floor, m.revision, s.generation, s.slot, p.signing_epoch FROM member m "
             f"JOIN pne p ON p.pne_id = m.pne_id {_NEWEST_SLOT} WHERE m.sg_id = ? AND m.pne_id = ?"
@@ -182,11 +187,11 @@ class Inventory:
         return None if row is None else Member(*row)
 
     def is_member(self, sg_id: str, pne_id: str) -> bool:
-        """Return True if the PNE is a member now (SEC-06: asked at the moment of sending)."""
+        """Return True if the PNE is a member now. SEC-06 requires this check at the moment of sending."""
         return self._db.row("SELECT 1 FROM member WHERE sg_id = ? AND pne_id = ?", sg_id, pne_id) is not None
 
     def groups_of(self, pne_id: str) -> list[str]:
-        """SG IDs the PNE is a member of."""
+        """Return the SG IDs of the groups that the PNE is a member of, ascending."""
         return [row[0] for row in self._db.rows("SELECT sg_id FROM member WHERE pne_id = ? ORDER BY sg_id", pne_id)]
 
     def count_members(self, sg_id: str) -> int:
@@ -194,21 +199,24 @@ class Inventory:
         return self._db.number("SELECT count(*) FROM member WHERE sg_id = ?", sg_id)
 
     def add_member(self, sg_id: str, pne_id: str, floor: int, revision: int) -> None:
-        """Add a member that may read versions greater than `floor`. A member stays as it is."""
+        """Add a member that may read versions above `floor`. Does nothing if the PNE is a member."""
         self._db.execute("INSERT OR IGNORE INTO member VALUES (?, ?, ?, ?)", sg_id, pne_id, floor, revision)
 
     def lower_floor(self, sg_id: str, pne_id: str, floor: int) -> None:
-        """The Server gives a member more of the past than this PN GW had assumed."""
+        """Lower the floor of a member to `floor`, because the Server allows it earlier versions."""
         sql = "UPDATE member SET floor = min(floor, ?) WHERE sg_id = ? AND pne_id = ?"
         self._db.execute(sql, floor, sg_id, pne_id)
 
     def remove_member(self, sg_id: str, pne_id: str) -> bool:
-        """Remove a member; False if it was none."""
+        """Remove a member. Returns False if the PNE was no member."""
         sql = "DELETE FROM member WHERE sg_id = ? AND pne_id = ?"
         return self._db.execute(sql, sg_id, pne_id).rowcount == 1
 
     def put_gkek(self, sg_id: str, covers: Iterable[tuple[int, bytes]]) -> None:
-        """Replace the GKEK: (generation, packed indexes) for each generation that members use. Counts the change."""
+        """Replace the GKEK of a group and count the change.
+
+        `covers`: (generation, packed indexes) for each generation of the members' GKDKs.
+        """
         self._db.execute("UPDATE service_group SET membership = membership + 1 WHERE sg_id = ?", sg_id)
         self._db.execute("DELETE FROM gkek WHERE sg_id = ?", sg_id)
         for generation, indexes in covers:

@@ -1,4 +1,4 @@
-"""The PN itself and the PNEs that belong to it."""
+"""The tables of the PN itself and of its PNEs."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ from gateway_agent.store.database import GatewayDatabase
 
 @dataclass(frozen=True, slots=True)
 class PersonalNetwork:
-    """Row `pn`.
+    """The row of the table `pn`.
 
-    `behind`: new or restored, so the Server is expected to know more; `stopped`: why broadcasts and pulls are stopped
-    (SEC-02), None if they are not.
+    `behind`: the store is new or restored, so the Server is expected to know more; `stopped`: why broadcasts and pulls
+    are stopped (SEC-02), None if they are not.
     """
 
     pn_id: str
@@ -24,9 +24,10 @@ class PersonalNetwork:
 
 @dataclass(frozen=True, slots=True)
 class Pne:
-    """Row `pne`. `held`: its joins and leaves wait for a person.
+    """A row of the table `pne`. `held`: its joins and leaves are refused until a person releases it.
 
-    For people to see: `software` of its agent as it says itself, `heard_at` (Unix seconds, 0 never) and `heard_from`.
+    Shown to people: `software`, the version of its agent as the PNE reports it; `heard_at` (Unix seconds, 0 for never)
+    and `heard_from`, when and where the PNE was heard last.
     """
 
     pne_id: str
@@ -40,7 +41,7 @@ class Pne:
 
 
 class PersonalNetworkTable:
-    """PN and PNEs. Every write belongs inside a transaction of the store."""
+    """The tables of the PN and its PNEs. Every write belongs inside a transaction of the store."""
 
     def __init__(self, database: GatewayDatabase) -> None:
         self._db = database
@@ -63,13 +64,13 @@ class PersonalNetworkTable:
         )
 
     def create(self, pn_id: str, gateway_id: str, pn_alias: int) -> None:
-        """Write the PN's only row."""
+        """Insert the only row of the PN."""
         self._db.execute(
             "INSERT INTO pn (only, pn_id, gateway_id, pn_alias) VALUES (1, ?, ?, ?)", pn_id, gateway_id, pn_alias
         )
 
     def stop(self, why: str | None) -> None:
-        """Stop broadcasts and pulls, or with None let them go on."""
+        """Stop broadcasts and pulls for a reason, or allow them again with None."""
         self._db.execute("UPDATE pn SET stopped = ?", why)
 
     def receipt_key(self) -> bytes:
@@ -78,11 +79,11 @@ class PersonalNetworkTable:
         return b"" if row is None else bytes(row[0])
 
     def set_receipt_key(self, key: bytes) -> None:
-        """Make receipts under another key from now on: those of before prove nothing."""
+        """Set the key of receipts. Receipts under an earlier key prove nothing from then on."""
         self._db.execute("UPDATE pn SET receipt_key = ?", key)
 
     def set_behind(self, behind: bool) -> None:
-        """Whether the Server may rightly know versions that this PN GW does not."""
+        """Set whether the Server is expected to know versions that this PN GW does not."""
         self._db.execute("UPDATE pn SET behind = ?", behind)
 
     def next_generation(self) -> int:
@@ -90,15 +91,15 @@ class PersonalNetworkTable:
         return self._db.number("SELECT last_generation FROM pn") + 1
 
     def set_last_generation(self, generation: int) -> None:
-        """The highest generation ever used; it never falls."""
+        """Raise the highest generation ever used to `generation`; it is never lowered."""
         self._db.execute("UPDATE pn SET last_generation = max(last_generation, ?)", generation)
 
     def set_signing_epoch(self, epoch: int) -> None:
-        """The epoch of the broadcast signing key in use."""
+        """Set the epoch of the broadcast signing key in use."""
         self._db.execute("UPDATE pn SET signing_epoch = ?", epoch)
 
     def pne(self, pne_id: str) -> Pne | None:
-        """One PNE, present or retired."""
+        """Return one PNE, present or retired, None if there is none."""
         row = self._db.row("SELECT * FROM pne WHERE pne_id = ?", pne_id)
         return (
             None
@@ -116,16 +117,16 @@ class PersonalNetworkTable:
         )
 
     def pnes(self) -> list[str]:
-        """Names of the PNEs present, ascending."""
+        """Return the PNE IDs of the PNEs present, ascending."""
         return [row[0] for row in self._db.rows("SELECT pne_id FROM pne WHERE retired = 0 ORDER BY pne_id")]
 
     def behind_signing_epoch(self) -> list[str]:
-        """PNEs present that were not told today's broadcast signing key yet (SEC-18)."""
+        """Return the PNE IDs of PNEs present that do not trust the present broadcast signing key yet (SEC-18)."""
         sql = "SELECT pne_id FROM pne WHERE retired = 0 AND signing_epoch < (SELECT signing_epoch FROM pn)"
         return [row[0] for row in self._db.rows(sql)]
 
     def register(self, pne_id: str, signing_epoch: int, preferred_sg: str | None = None) -> None:
-        """Make a PNE present, new or back again, with the signing key it was given."""
+        """Make a PNE present, a new or a retired one, that trusts the signing key of this epoch."""
         self._db.execute(
             "INSERT INTO pne (pne_id, signing_epoch, preferred_sg) VALUES (?, ?, ?) ON CONFLICT (pne_id) DO UPDATE "
             "SET retired = 0, held = 0, signing_epoch = excluded.signing_epoch, "
@@ -136,63 +137,63 @@ class PersonalNetworkTable:
         )
 
     def set_retired(self, pne_id: str) -> None:
-        """The PNE has left the PN."""
+        """Note that the PNE has left the PN."""
         self._db.execute("UPDATE pne SET retired = 1 WHERE pne_id = ?", pne_id)
 
     def set_held(self, pne_id: str, held: bool) -> None:
-        """Hold its joins and leaves, or release them."""
+        """Hold the joins and leaves of a PNE, or release them."""
         self._db.execute("UPDATE pne SET held = ? WHERE pne_id = ?", held, pne_id)
 
     def set_software(self, pne_id: str, software: str) -> None:
-        """What the PNE says it runs."""
+        """Set the version of the agent that the PNE reports."""
         self._db.execute("UPDATE pne SET software = ? WHERE pne_id = ?", software, pne_id)
 
     def set_heard(self, pne_id: str, unix: int, place: str) -> None:
-        """When and where the PNE was heard last."""
+        """Set when (Unix seconds) and where the PNE was heard last."""
         self._db.execute("UPDATE pne SET heard_at = ?, heard_from = ? WHERE pne_id = ?", unix, place, pne_id)
 
     def set_trusted_epoch(self, pne_id: str, epoch: int) -> None:
-        """The PNE now trusts the signing key of this epoch (SEC-18)."""
+        """Note that the PNE trusts the signing key of this epoch (SEC-18)."""
         self._db.execute("UPDATE pne SET signing_epoch = ? WHERE pne_id = ?", epoch, pne_id)
 
     def add_roll_over(self, epoch: int, message: bytes) -> None:
-        """Keep the announcement of a signing key for PNEs that were away."""
+        """Store the announcement of a signing key for PNEs that are away."""
         self._db.execute("INSERT INTO roll_over VALUES (?, ?)", epoch, message)
 
     def roll_overs_after(self, epoch: int) -> list[tuple[int, bytes]]:
-        """Return (epoch, RollOverRequest) that a PNE which trusts `epoch` still has to hear, in order."""
+        """Return (epoch, RollOverRequest) of each announcement that a PNE which trusts `epoch` lacks, in order."""
         rows = self._db.rows("SELECT epoch, message FROM roll_over WHERE epoch > ? ORDER BY epoch", epoch)
         return [(row[0], row[1]) for row in rows]
 
     def add_pending_leave(self, sg_id: str, pne_id: str) -> None:
-        """Remember a leave until the Server has acknowledged it."""
+        """Store a leave that the Server has not acknowledged."""
         self._db.execute("INSERT OR IGNORE INTO pending_leave VALUES (?, ?)", sg_id, pne_id)
 
     def remove_pending_leave(self, sg_id: str, pne_id: str) -> None:
-        """The Server knows."""
+        """Delete a leave that the Server has acknowledged."""
         self._db.execute("DELETE FROM pending_leave WHERE sg_id = ? AND pne_id = ?", sg_id, pne_id)
 
     def pending_leaves(self) -> list[tuple[str, str]]:
-        """Return (SG ID, PNE ID) of the leaves the Server has not acknowledged."""
+        """Return (SG ID, PNE ID) of each leave that the Server has not acknowledged."""
         return [(row[0], row[1]) for row in self._db.rows("SELECT sg_id, pne_id FROM pending_leave ORDER BY 1, 2")]
 
     def add_pending_retirement(self, pne_id: str) -> None:
-        """Remember that a name was retired until the Server has ended every right of it."""
+        """Store a retired name whose rights the Server has not ended yet."""
         self._db.execute("INSERT OR IGNORE INTO pending_retirement VALUES (?)", pne_id)
 
     def remove_pending_retirement(self, pne_id: str) -> None:
-        """The Server knows."""
+        """Delete a retired name whose rights the Server has ended."""
         self._db.execute("DELETE FROM pending_retirement WHERE pne_id = ?", pne_id)
 
     def pending_retirements(self) -> list[str]:
-        """Names that may still have rights at the Server, of whoever had them before."""
+        """Return the names that may still have rights at the Server, from an earlier owner."""
         return [row[0] for row in self._db.rows("SELECT pne_id FROM pending_retirement ORDER BY 1")]
 
     def has_pending_retirement(self, pne_id: str) -> bool:
-        """Return True if the name may still have rights at the Server, of whoever had it before."""
+        """Return True if the name may still have rights at the Server, from an earlier owner."""
         return bool(self._db.number("SELECT count(*) FROM pending_retirement WHERE pne_id = ?", pne_id))
 
     def has_pending_leave(self, sg_id: str, pne_id: str) -> bool:
-        """Return True if the Server may still believe that the PNE is a member."""
+        """Return True if the Server has not acknowledged a leave of the PNE and may count it as a member."""
         sql = "SELECT count(*) FROM pending_leave WHERE sg_id = ? AND pne_id = ?"
         return bool(self._db.number(sql, sg_id, pne_id))

@@ -19,12 +19,12 @@ _RESTORE = "Run `keycast gateway restore`: it starts a new generation and waits 
 
 
 class GatewayStore:
-    """Opened by its constructor, closed by `close`. Tables: `pn`, `inventory`, `group_keys`, `slots`, `deliveries`."""
+    """The open store of one PN GW. Its tables are `pn`, `inventory`, `group_keys`, `slots` and `deliveries`."""
 
     def __init__(self, folder: Path, *, restoring: bool = False) -> None:
-        """Open the store in `folder`, creating what is missing with modes 0700 and 0600.
+        """Open the store in `folder`. Missing folders and files are created with modes 0700 and 0600.
 
-        `restoring` skips the check that tree masters and database belong together. Raises StoreInUse, StoreDamaged.
+        `restoring` skips the check that tree masters and database fit together. Raises StoreInUse, StoreDamaged.
         """
         self._lock = FolderLock(
             folder,
@@ -52,13 +52,13 @@ class GatewayStore:
             raise
 
     def close(self) -> None:
-        """Close the database and let other processes have the folder."""
+        """Close the database and release the lock of the folder."""
         self.database.close()
         self._lock.release()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """A block whose writes are stored together and synced, or not at all. Blocks nest."""
+        """Enter a context whose writes are all stored and synced at its end, or none of them. Contexts nest."""
         with self.database.transaction():
             yield
 
@@ -67,16 +67,16 @@ class GatewayStore:
         self.database.if_undone(go_back)
 
     def tree_master(self, generation: int) -> bytes:
-        """Return the tree master of a generation that lives. Raises StoreDamaged if its file is gone."""
+        """Return the tree master of a generation that has not ended. Raises StoreDamaged if its file is missing."""
         secret = self.tree_masters.load(generation)
         if secret is None:
             raise StoreDamaged(f"The tree master of generation {generation} is missing.", _RESTORE)
         return secret
 
     def image(self) -> bytes:
-        """Return the database file for a backup: the inventory without keys, covers, slots and deliveries (SEC-02).
+        """Return the octets of a database file for a backup, without keys, covers, slots and deliveries (SEC-02).
 
-        Opened without a restore it sends nothing and says why.
+        A gateway that opens it without a restore sends nothing and says why.
         """
         gone = ("recipient", "delivery", "gkek", "group_key", "slot", "block", "generation", "leftover_tree_master")
         return self.database.image(
@@ -89,7 +89,7 @@ class GatewayStore:
         known = {row.generation: row.fingerprint for row in self.slots.generations()}
         leftover = self.slots.leftover()
         for generation in self.tree_masters.generations():
-            if generation in leftover:  # the power went between row and file
+            if generation in leftover:  # the power failed between the writes of row and file
                 self.tree_masters.erase(generation)
             elif generation not in known:
                 raise StoreDamaged(

@@ -57,7 +57,7 @@ class GroupAccess(BaseModel):
 
 
 class BoardAccess(BaseModel):
-    """A PNE that is a VAL client itself: its user, and that user's tokens. Its key at the KMS is not known here."""
+    """A PNE that is a VAL client itself: its user, and that user's tokens. The gateway has no KMS keys of the user."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -68,7 +68,7 @@ class BoardAccess(BaseModel):
 
 
 class SealSection(Settings):
-    """Everything a person sets for a gateway that is a VAL or MC client."""
+    """The settings of a gateway that is a VAL or MC client."""
 
     kms: KmsAccess = Field(description="the KMS: url, kms_uri, user_uri, token, ca_file")
     cms: ServerAccess = Field(description="the CMS: url, token, ca_file")
@@ -90,7 +90,7 @@ class SealSection(Settings):
 
 
 class ValClientApp:
-    """A running VAL client. `client` holds the GMKs, `uplink` and `boards` are what the PN GW talks to."""
+    """A running VAL client. `client` has the GMKs; `uplink` and `boards` are the parts that the PN GW calls."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class ValClientApp:
         gmks: GmkStore,
         groups: BridgedGroups,
     ) -> None:
-        """For `open` only."""
+        """Only `open` calls this."""
         self._stack = stack
         self._kms = kms
         self._servers = servers
@@ -129,11 +129,11 @@ class ValClientApp:
         server: AskServer | None = None,
         clock: Callable[[], int] | None = None,
     ) -> Self:
-        """Open the files in `folder` (private); nobody is asked before `start`. `clock` returns Unix seconds.
+        """Open the files in `folder` (private). No server is asked before `start`. `clock` returns Unix seconds.
 
-        `handle_server` and `send_key_message` are the PN GW's, which may be made later: they are called after `start`
-        only. `counters` counts what PNEs that are VAL clients do. `server` asks the CPNS Server of Service Groups that
-        are not mapped. Raises StoreDamaged, ConfigError.
+        `handle_server` and `send_key_message` are those of the PN GW. They are called after `start` only, so the PN GW
+        may be made later. `counters` counts the messages of PNEs that are VAL clients. `server` passes requests about
+        Service Groups that are not mapped to the CPNS Server. Raises StoreDamaged, ConfigError.
         """
         clock = clock or (lambda: int(time.time()))
         over = SteadyClock(clock)
@@ -167,7 +167,7 @@ class ValClientApp:
             return cls(stack.pop_all(), kms, client, servers, users, boards, uplink, gmks, groups)
 
     async def start(self) -> None:
-        """Connect, and deliver to the PN GW and its PNEs. Servers that do not answer are tried again."""
+        """Connect to the servers, and begin to deliver keys to the PN GW. Servers that fail are tried again."""
         self.uplink.start()
         self._refreshing = asyncio.create_task(self._refresh())
         await self._servers.__aenter__()
@@ -175,11 +175,11 @@ class ValClientApp:
             await servers.__aenter__()
 
     def images(self) -> dict[str, bytes]:
-        """Return the files that a backup holds of this client, by their names in its folder: no key is in them."""
+        """Return the octets of this client's files in a backup, by their names in its folder. They hold no keys."""
         return {GMKS_FILE: self._gmks.image(), GROUPS_FILE: self._groups.image()}
 
     async def close(self) -> None:
-        """End; all goes on at the next start."""
+        """Close all connections and files; the work continues at the next start."""
         for user, servers in self._users:
             await servers.close()
             await user.close()
@@ -191,7 +191,7 @@ class ValClientApp:
         await self._stack.aclose()
 
     async def _refresh(self) -> None:
-        """Keep the keys of the present and, in time, the next key period at hand (SEAL-GMK-03, -19)."""
+        """Fetch the keys of the present and, in time, of the next key period (SEAL-GMK-03, -19), without end."""
         retry = RETRY_FIRST_S
         while True:
             try:

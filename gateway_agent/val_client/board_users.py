@@ -1,11 +1,11 @@
-"""PNEs that are VAL clients themselves: the gateway carries their key messages and opens none.
+"""PNEs that are VAL clients themselves: the gateway transports their key messages and cannot open them.
 
-One `BoardUser` for each, in the place that a `ValClient` has for the gateway's own user: `servers.Servers` brings the
-notices of the group management servers and carries the answers away. The gateway holds the user's tokens at CMS and
-GMS, by which it fetches and answers; it has no RSK, so it can neither read a GMK nor give the proof that one arrived.
+Each has one `BoardUser`, in the place that a `ValClient` has for the gateway's own user: `servers.Servers` passes it
+the notices of the group management servers and sends the answers. The gateway has the user's tokens for CMS and GMS.
+It has no RSK of the user, so it can neither read a GMK nor prove that one arrived.
 
-What gets no answer is not repeated here: the GMS makes its message anew, with a fresh time. Nothing is fetched while
-the PNE is away, because the GMS gives up after a number of unanswered notices.
+A notice without an answer is not repeated here, because the GMS makes its message anew with a fresh time. No notices
+are fetched while the PNE is away, because the GMS gives up after a number of unanswered notices.
 """
 
 import asyncio
@@ -31,14 +31,14 @@ PROFILE = "profile"
 TOO_LARGE = "too-large"
 BY_PROFILE = (UnauthorisedGroup.code, WrongInitiator.code)
 ANSWER_S = 240.0
-"""An ESP32 takes tens of seconds for a message, and starts anew twice where its heap is small."""
+"""An ESP32 needs tens of seconds for a message, and restarts twice for it if its heap is small."""
 ASK_FIRST_S, ASK_MAX_S = 10.0, 600.0
 READY_FOLLOWS_S = 10.0
-"""A PNE that starts anew to answer says ready soon afterwards; that is no reason to give up the next notice."""
+"""A PNE that restarts to answer says ready soon afterwards. A ready within this time does not abort the next notice."""
 GIVEN_MAX = 32
 WARN_S, WARN_EVERY_S = 7 * 86400, 86400
 UNASKED_PER_HOUR = 12
-"""Answers to what this process did not hand out: those after a restart, and repeated ones."""
+"""Limit of answers to notices that this process has not sent: answers after a restart, and repeated ones."""
 
 Send = Callable[[str, bytes], Awaitable[None]]
 """`PnGateway.send_key_message`."""
@@ -46,7 +46,10 @@ Respond = Callable[[NotifyResponse], Coroutine[Any, Any, None]]
 
 
 class BoardUser:
-    """One PNE. `profile` is the last of the CMS; `keys_end`: Unix seconds until which the PNE has keys, as it says."""
+    """One PNE that is a VAL client.
+
+    `profile` is the last profile of the CMS; `keys_end`: the Unix seconds until which the PNE says that it has keys.
+    """
 
     def __init__(
         self,
@@ -59,7 +62,7 @@ class BoardUser:
         answer_s: float = ANSWER_S,
         ask_first_s: float = ASK_FIRST_S,
     ) -> None:
-        """`send` hands octets to the PNE, `respond` carries a late answer to the group management servers."""
+        """`send` sends octets to the PNE, `respond` sends a late answer to the group management servers."""
         self.pne_id = pne_id
         self.user = user
         self.profile: UserProfile | None = None
@@ -72,23 +75,26 @@ class BoardUser:
         self._there = asyncio.Event()
         self._seen = asyncio.Event()
         self._news = asyncio.Event()
-        self._told = 0  # revision of the profile that the PNE has taken
+        self._told = 0  # revision of the profile that the PNE has acknowledged
         self._open: tuple[str, asyncio.Future[list[object] | None]] | None = None
         self.keys_end: int | None = None
         self._warned_at = self._answered_at = float("-inf")
-        self._given: dict[str, None] = {}  # the last notices handed out and not answered
+        self._given: dict[str, None] = {}  # IDs of the last notices that were sent to the PNE and not answered
         self._unasked = Rate(UNASKED_PER_HOUR)
         self._background = Background()
 
     @property
     def there(self) -> bool:
-        """True when the last that was sent to the PNE arrived, or it spoke since."""
+        """True if the PNE has received the last message to it, or has sent something since."""
         return self._there.is_set()
 
-    # what the servers say
+    # called by `servers`
 
     async def ready(self) -> None:
-        """Return when the PNE is there. It is asked now and then, soon after it sent something, and says it itself."""
+        """Return when the PNE is there.
+
+        The PNE is asked from time to time, and soon after it has sent something; it also reports by itself.
+        """
         delay = self._ask_first_s
         while not self._there.is_set() and not await self._sent(THERE):
             self._seen.clear()
@@ -101,9 +107,10 @@ class BoardUser:
     async def take(
         self, request: NotifyRequest, refresh_profile: RefreshProfile | None = None
     ) -> NotifyResponse | None:
-        """Hand a notice to the PNE and return its answer; None without one: the GMS repeats what is not answered.
+        """Send a notice to the PNE and return its answer, None if none comes, as the GMS repeats the notice then.
 
-        `refresh_profile` fetches the profile anew: news of the CMS may come after the GMS's.
+        `refresh_profile` is used after a refusal for lack of rights, as a change of the profile may arrive later than
+        the notice that depends on it.
         """
         if request.user != self.user:
             self.counters["val.notices.refused"] += 1
@@ -125,7 +132,7 @@ class BoardUser:
         return self._response(answer)
 
     def apply_profile(self, profile: UserProfile) -> None:
-        """Take a profile for the PNE; an older one than the last is ignored. Raises WrongReceiver."""
+        """Keep a profile for the PNE. One that is not newer than the last is ignored. Raises WrongReceiver."""
         if profile.user != self.user:
             raise WrongReceiver(f"the profile is of {profile.user}")
         if self.profile is None or profile.revision > self.profile.revision:
@@ -133,7 +140,7 @@ class BoardUser:
             self._news.set()
 
     def tick(self) -> None:
-        """Say once a day that the keys of the PNE are over soon."""
+        """Warn in the log, once a day, if the keys of the PNE end soon."""
         if self.keys_end is None or self.keys_end - time.time() > WARN_S:
             return
         now = asyncio.get_running_loop().time()
@@ -143,7 +150,7 @@ class BoardUser:
             _log.warning("the keys of %s end at %s: run keycast seal board %s", self.pne_id, end, self.pne_id)
 
     async def run(self) -> None:
-        """Bring each new profile to the PNE, so that it erases at once what it has no right to (SEAL-GMK-47)."""
+        """Send each new profile to the PNE, so that it erases at once the keys that it may not have (SEAL-GMK-47)."""
         while True:
             await self._news.wait()
             self._news.clear()
@@ -155,27 +162,27 @@ class BoardUser:
                 await asyncio.sleep(self._ask_first_s)
 
     async def close(self) -> None:
-        """Drop what is under way."""
+        """Cancel the answers that are under way to the servers."""
         await self._background.close()
 
-    # what the PNE says
+    # called with messages of the PNE
 
     def seen(self) -> None:
-        """The PNE has sent a message, of whatever kind: it is there."""
+        """Note that the PNE has sent a message of any kind."""
         self._seen.set()
 
     def heard(self, octets: bytes) -> None:
-        """Take a Key Message of the PNE. Raises MalformedMessage, TooMany."""
+        """Process a Key Message of the PNE. Raises MalformedMessage, TooMany."""
         answer = answer_of(octets)
         now = asyncio.get_running_loop().time()
         self._there.set()
         self._seen.set()
-        if isinstance(answer, int):  # it has started anew: its store may be another one
+        if isinstance(answer, int):  # the PNE has restarted, and its store may be another one
             self.keys_end, self._warned_at = answer, float("-inf")
             self._told = 0
             self._news.set()
             if now - self._answered_at > READY_FOLLOWS_S:
-                self._settle(None)  # what it had to answer is gone
+                self._settle(None)  # the PNE has lost the notice that it had to answer
             return
         name = str(answer[0])
         asked = name in self._given
@@ -204,11 +211,17 @@ class BoardUser:
         return NotifyResponse(name, key_id, shown, code, text)  # type: ignore[arg-type]
 
     async def _judged(self, name: str, notice: bytes) -> list[object] | None:
-        """Return the answer to a notice. First the profile: by it the PNE judges whether this GMS may key the group."""
+        """Send a notice and return the answer, None if none comes.
+
+        The profile is sent first, if it is new, as the PNE checks by it whether this GMS may issue keys for the group.
+        """
         return await self._asked(name, notice) if await self._profile_told() else None
 
     async def _profile_is_another(self, refresh_profile: RefreshProfile | None) -> bool:
-        """Ask the CMS: a user that was just added may hear of it from the GMS first."""
+        """Fetch the profile from the CMS; return True if it has changed.
+
+        A user that was just added to a group may get the notice of the GMS before the new profile.
+        """
         before = self.profile
         if refresh_profile is not None:
             await refresh_profile()
@@ -232,7 +245,10 @@ class BoardUser:
         return True
 
     async def _asked(self, name: str, octets: bytes) -> list[object] | None:
-        """Return the PNE's answer to a Key Message, None when none comes. One at a time: a board has room for few."""
+        """Send a Key Message and return the PNE's answer, None if none comes.
+
+        Only one may be under way at a time, as a board has memory for few.
+        """
         self._open = name, asyncio.get_running_loop().create_future()
         try:
             if not await self._sent(octets):
@@ -246,7 +262,7 @@ class BoardUser:
             self._open = None
 
     async def _sent(self, octets: bytes) -> bool:
-        """Send; True when the PNE has taken it, and is there."""
+        """Send a Key Message; return True if the PNE has accepted it, which shows that the PNE is there."""
         try:
             await self._send(self.pne_id, octets)
         except CpnsError as error:
@@ -259,26 +275,26 @@ class BoardUser:
 
 
 class BoardUsers:
-    """`core.ports.KeyMessages` for the PNEs of this PN that are VAL clients: a PNE speaks for its own user only."""
+    """Implements `core.ports.KeyMessages` for the PNEs that are VAL clients. Each can act for its own user only."""
 
     def __init__(self, users: Mapping[str, BoardUser], counters: Counter[str] | None = None) -> None:
         self._users = users
         self.counters: Counter[str] = Counter() if counters is None else counters
 
     def status(self) -> list[dict[str, object]]:
-        """Return each board with its user, whether it answered last, and when its keys end (Unix seconds or None)."""
+        """Return each board with its user, whether it is there, and when its keys end (Unix seconds or None)."""
         return [
             {"pne_id": user.pne_id, "user": user.user, "there": user.there, "keys_end": user.keys_end}
             for _, user in sorted(self._users.items())
         ]
 
     def seen(self, pne_id: str) -> None:
-        """A PNE has sent something."""
+        """Note that a PNE has sent something."""
         if pne_id in self._users:
             self._users[pne_id].seen()
 
     def take(self, pne_id: str, key_message: bytes) -> None:
-        """Queue what a PNE said. Raises NotAllowed, MalformedMessage, TooMany."""
+        """Process a Key Message of a PNE. Raises NotAllowed, MalformedMessage, TooMany."""
         user = self._users.get(pne_id)
         if user is None:
             self.counters["val.refused"] += 1
@@ -287,9 +303,9 @@ class BoardUsers:
 
 
 def answer_of(octets: bytes) -> list[object] | int:
-    """Return [notice ID, GMK-ID, proof, code, text] of a PNE's answer, or for READY the end of its keys (Unix seconds).
+    """Return [notice ID, GMK-ID, proof, code, text] for an answer of a PNE; for READY the end of its keys.
 
-    Raises MalformedMessage.
+    The end is in Unix seconds. Raises MalformedMessage.
     """
     value = cborlite.decode(octets, tuning.KEY_MESSAGE_MAX)
     if type(value) is list and [type(each) for each in value] == [int] and 0 <= value[0] < 1 << 40:
@@ -305,7 +321,7 @@ def answer_of(octets: bytes) -> list[object] | int:
 
 
 async def _within(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for an event; False if it does not come in time."""
+    """Wait for an event; return False if it does not come within `seconds`."""
     try:
         async with asyncio.timeout(seconds):
             return await event.wait()

@@ -1,8 +1,8 @@
 """Service Groups of the PN whose keys come from GMKs: their versions, members and deliveries, kept in a private file.
 
-Group Key = HKDF(GMK, "keycast/gmk/1" ‖ full SG ID ‖ version): never the GMK itself, and a new version is an unrelated
-key even from the same GMK, so a PNE that leaves is shut out without the GMS. Versions are epoch u16 ‖ counter u16,
-only grow, and are counted here: such a Service Group belongs to this PN alone.
+Group Key = HKDF(GMK, "keycast/gmk/1" ‖ full SG ID ‖ version). It is never the GMK itself, and a new version is an
+unrelated key even from the same GMK, so a PNE that leaves can be excluded without the GMS. Versions are
+epoch u16 ‖ counter u16 and only grow. They are counted here, because such a Service Group belongs to this PN alone.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ def group_key(gmk: bytes, sg_id: str, version: int) -> bytes:
 
 
 def following(version: int) -> int:
-    """Return the version after `version`, none twice (SEC-03). Raises TooMany after the last one."""
+    """Return the version after `version`, as no version is used twice (SEC-03). Raises TooMany after the last one."""
     if version >= VERSION_MAX:
         raise TooMany("the Service Group has used up its versions; map the group to another SG ID")
     return version + 1
@@ -43,8 +43,12 @@ def following(version: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class BridgedGroup:
-    """`version` was made from the GMK `key_id` (empty: none, the keys are deleted). `acknowledged`: the highest version
-    the PN GW stored; `told`: the revision of the membership it was told."""
+    """One Service Group whose keys come from GMKs.
+
+    `key_id`: GMK-ID of the GMK that `version` was made from, empty if the keys are deleted; `reason`: one of
+    `numbers.REASON_*`; `revision`: counts changes of the membership; `acknowledged`: the highest version that the PN GW
+    has stored; `told`: the revision of the membership that was sent to it.
+    """
 
     sg_id: str
     version: int = 0
@@ -56,12 +60,12 @@ class BridgedGroup:
 
     @property
     def settled(self) -> bool:
-        """True if the PN GW knows all of it."""
+        """True if the PN GW has the version and the membership."""
         return self.acknowledged == self.version and self.told == self.revision
 
 
 class BridgedGroups:
-    """The file: no keys in it, they are derived when used. Synchronous."""
+    """The file with the groups. It holds no keys, which are derived when used. Its methods are synchronous."""
 
     def __init__(self, path: Path) -> None:
         """Open or create `path`. Raises StoreDamaged."""
@@ -70,26 +74,26 @@ class BridgedGroups:
         )
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
 
     def image(self) -> bytes:
-        """Return the octets of a file like this one for a backup."""
+        """Return the octets of a copy of the file, for a backup."""
         return self._file.image()
 
     def transaction(self) -> AbstractContextManager[None]:
-        """A block whose writes are all kept, or none of them. Raises StoreFailed."""
+        """Return a context whose writes are all stored at its end, or none of them. Raises StoreFailed."""
         return self._file.transaction()
 
     def get(self, sg_id: str) -> BridgedGroup:
-        """Return a Service Group; a new one is at version 0."""
+        """Return a Service Group; one that is not stored has version 0."""
         rows = self._file.rows(
             "SELECT version, key_id, reason, revision, acknowledged, told FROM service_group WHERE sg_id = ?", sg_id
         )
         return BridgedGroup(sg_id, *rows[0]) if rows else BridgedGroup(sg_id)
 
     def put(self, group: BridgedGroup) -> None:
-        """Keep it. Raises ValueError for a version or revision that does not grow: floors never fall."""
+        """Store a Service Group. Raises ValueError for a version or revision below the stored one."""
         known = self.get(group.sg_id)
         if group.version < known.version or group.revision < known.revision:
             raise ValueError("versions and revisions only grow")
@@ -100,20 +104,20 @@ class BridgedGroups:
         )
 
     def members(self, sg_id: str) -> list[str]:
-        """PNE IDs of the members."""
+        """Return the PNE IDs of the members, ascending."""
         rows = self._file.rows("SELECT pne_id FROM member WHERE sg_id = ? ORDER BY pne_id", sg_id)
         return [pne_id for (pne_id,) in rows]
 
     def add_member(self, sg_id: str, pne_id: str) -> None:
-        """One more."""
+        """Add a member. Does nothing if it is one."""
         self._file.rows("INSERT OR IGNORE INTO member VALUES (?, ?)", sg_id, pne_id)
 
     def remove_member(self, sg_id: str, pne_id: str) -> None:
-        """One less."""
+        """Remove a member. Does nothing if it is none."""
         self._file.rows("DELETE FROM member WHERE sg_id = ? AND pne_id = ?", sg_id, pne_id)
 
     def remove_members(self, sg_id: str) -> None:
-        """None any more."""
+        """Remove all members of a group."""
         self._file.rows("DELETE FROM member WHERE sg_id = ?", sg_id)
 
     def numbers(self) -> dict[str, tuple[int, int]]:
@@ -124,10 +128,11 @@ class BridgedGroups:
     def begin_epoch(
         self, epochs: int = 1, since_s: int = 0, newer: Mapping[str, tuple[int, int]] = MappingProxyType({})
     ) -> None:
-        """After a restore: what was issued since the copy was made lies below (SEC-03). Raises TooMany.
+        """Raise all versions and revisions after a restore, above those issued since the copy was made (SEC-03).
 
-        `epochs`, `since_s`: as the CPNS Server counts after its own restore, an epoch later and one version more for
-        each 4 s since the copy was made; `newer`: `numbers` of a newer state, which may have groups that this has not.
+        The new numbers are `epochs` epochs later, plus one for each 4 s of `since_s`, the time since the copy was made,
+        as the CPNS Server counts after its own restore. `newer`: `numbers` of a newer state, which may have further
+        groups. Raises TooMany.
         """
         with self.transaction():
             own = self.numbers()

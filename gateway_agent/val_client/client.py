@@ -1,6 +1,6 @@
-"""The VAL/MC client of one user: takes notifications of its GMSs and its profile, keeps GMKs, says which one to use.
+"""The VAL/MC client of one user: it processes notifications of its GMSs and its profile, and stores and selects GMKs.
 
-No socket in it: `servers` brings requests and carries answers away, `service_groups` uses the keys.
+It has no sockets: `servers` passes it requests and sends its answers, `uplink` uses the keys.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from mikey_sakke.identifiers import NTP_OFFSET
 _log = logging.getLogger(__name__)
 
 RefreshProfile = Callable[[], Awaitable[None]]
-"""Fetches the user profile of this moment from the CMS and applies it; it stays as it is where that fails."""
+"""A function that fetches the user profile of this moment from the CMS and applies it. A failure changes nothing."""
 
 
 class OpeningKeys(Protocol):
@@ -35,9 +35,10 @@ class OpeningKeys(Protocol):
 
 
 class ValClient:
-    """One VAL user. `keys()` gives its UserKeys, None before the first provisioning (SEAL-GMK-19, MC-GMK-04).
+    """The client of one VAL user. It is not thread-safe.
 
-    `changed(groups)` is called after a commit that changed the GMKs of these groups. Not thread-safe.
+    `keys` returns the UserKeys of the user, None before the first provisioning (SEAL-GMK-19, MC-GMK-04). `changed` is
+    called with the URIs of groups after a commit that has changed their GMKs.
     """
 
     def __init__(
@@ -51,9 +52,9 @@ class ValClient:
         tell: Tell = events.nobody,
         over: Callable[[], int] | None = None,
     ) -> None:
-        """`clock` gives Unix seconds. `store` belongs to this client. `tell` hears of GMKs that come and go.
+        """`clock` returns Unix seconds; `over` returns the time by which expired keys are erased, by default `clock`'s.
 
-        `over` gives the Unix time by which expired keys are erased, by default that of `clock`.
+        `store` must be used by this client only. `tell` is called with events about GMKs.
         """
         self.user = user
         self.settings = settings or Settings()
@@ -67,10 +68,11 @@ class ValClient:
         self._turn = asyncio.Lock()
 
     async def take(self, request: NotifyRequest, refresh_profile: RefreshProfile | None = None) -> NotifyResponse:
-        """Answer a *Notify group configuration request*: the response when all is right and stored (SEAL-GMK-34, -35),
-        else the error, with nothing stored (SEAL-GMK-33, MC-GMK-17).
+        """Process a *Notify group configuration request* and return the response.
 
-        `refresh_profile` fetches the profile anew: news of the CMS may come after the GMS's.
+        The response confirms the key when it is accepted and stored (SEAL-GMK-34, -35); otherwise it has the error, and
+        nothing is stored (SEAL-GMK-33, MC-GMK-17). `refresh_profile` is used before a refusal for lack of rights, as a
+        change of the profile may arrive later than the notification that depends on it.
         """
         async with self._turn:
             try:
@@ -83,9 +85,10 @@ class ValClient:
         return response
 
     def apply_profile(self, profile: UserProfile) -> set[str]:
-        """Take a user profile; groups that are gone end at once (SEAL-GMK-45..47). Returns them.
+        """Store a user profile and return the groups that are not in it any more, which end at once (SEAL-GMK-45..47).
 
-        An older one than the last is ignored: it may be a repetition.
+        A profile that is older than the last one is ignored, as it may be a repetition. Raises WrongReceiver for the
+        profile of another user.
         """
         if profile.user != self.user:
             raise WrongReceiver(f"the profile is of {profile.user}")
@@ -94,7 +97,7 @@ class ValClient:
             self.counters["profiles.old"] += 1
             return set()
         before = {} if last is None else last.groups
-        # a group under another GMS is another group: its old keys are not that GMS's
+        # a group that another GMS manages now is another group, for which its old keys are not valid
         gone = {group for group, gms in before.items() if profile.groups.get(group) != gms}
         with self._store.transaction():
             self._store.put_profile(profile)
@@ -107,11 +110,14 @@ class ValClient:
 
     @property
     def profile(self) -> UserProfile | None:
-        """The last profile."""
+        """The last user profile, None if there is none yet."""
         return self._store.profile(self.user)
 
     def sending_key(self, group: str) -> StoredGmk | None:
-        """Return the active GMK with the most recent Activation Time (SEAL-GMK-09); of equal ones the last to come."""
+        """Return the active GMK with the most recent Activation Time (SEAL-GMK-09), None if no GMK is active.
+
+        Of GMKs with the same time it is the one that came last.
+        """
         now = self._clock()
         active = [key for key in self._store.of_group(group) if key.active(now)]
         return max(reversed(active), key=lambda key: key.effective, default=None)
@@ -121,10 +127,10 @@ class ValClient:
         return [key for key in self._store.of_group(group) if key.active(self._clock())]
 
     async def ready(self) -> None:
-        """Return at once: what this client needs is in this process, and always ready."""
+        """Return at once, because this client can always process notices."""
 
     def tick(self) -> None:
-        """Erase what has expired."""
+        """Erase the GMKs that have expired."""
         with self._store.transaction():
             groups = self._store.forget_past(self._over())
         if groups:
@@ -133,7 +139,10 @@ class ValClient:
     async def _accept_with_profile_of_now(
         self, request: NotifyRequest, refresh_profile: RefreshProfile | None
     ) -> NotifyResponse:
-        """Ask the CMS before refusing: a user that was just added may hear of it from the GMS first."""
+        """Process a request; before a refusal for lack of rights, fetch the profile and try once more.
+
+        A user that was just added to a group may get the notice of the GMS before the new profile of the CMS.
+        """
         before = self.profile
         try:
             return await self._accept(request)
@@ -147,7 +156,7 @@ class ValClient:
 
     async def _accept(self, request: NotifyRequest) -> NotifyResponse:
         received = await self._open(request)
-        # From here to the commit nothing else runs: profile and keys are those of one moment.
+        # From here to the commit nothing else runs, so profile and keys are those of one moment.
         profile = self._store.profile(self.user)
         if profile is None:
             raise UnauthorisedGroup("there is no user profile yet")
@@ -189,7 +198,7 @@ class ValClient:
             raise NoKeyForPeriod("no key material from the KMS yet")
         initiators = sorted(set(profile.groups.values())) if profile else []
         window = (now + NTP_OFFSET - self.settings.window_s, now + NTP_OFFSET + self.settings.window_s)
-        # some ten milliseconds of arithmetic: not in the thread of the gateway's links
+        # tens of milliseconds of arithmetic, which must not block the thread of the gateway's links
         return await asyncio.to_thread(
             i_message.open_, request.i_message, keys.kms, self.user, keys.decryption_key, initiators, window
         )
@@ -211,6 +220,6 @@ class ValClient:
 
 
 def shortened(text: str) -> str:
-    """Return a sentence that fits a response, whatever names stand in it."""
+    """Return `text` cut to the TEXT_MAX octets of a response, with "?" for characters that cannot be printed."""
     clean = "".join(each if each.isprintable() else "?" for each in text)
     return clean.encode()[:TEXT_MAX].decode(errors="ignore")

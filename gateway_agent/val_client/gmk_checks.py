@@ -1,7 +1,7 @@
-"""What a client checks of an opened GMK against what it holds and against the user's profile. Pure: no store, no clock.
+"""The checks of an opened GMK against the keys that the client holds and against the user's profile, as pure functions.
 
-`i_message.open_` has checked bounds, clock window, receiver, KMS, initiator, signature, decapsulation and decryption
-of the parameters before (SEAL-GMK-27, -28, -30, -31; MC-GMK-12, -14, -16).
+`i_message.open_` has already checked bounds, clock window, receiver, KMS, initiator, signature, decapsulation and
+decryption of the parameters (SEAL-GMK-27, -28, -30, -31; MC-GMK-12, -14, -16).
 """
 
 from dataclasses import dataclass
@@ -29,19 +29,19 @@ CLOCK_WINDOW_S = 300
 
 
 class Authority(Enum):
-    """What shows that a GMS may issue keys for a group."""
+    """The evidence that a GMS may issue keys for a group."""
 
     PROFILE = "profile"
     """The user profile records this GMS for the group (SEAL-GMK-32)."""
     NAME = "name"
-    """The same, and the group's name holds the GMS's PSI: MC-GMK-20, -21."""
+    """The profile, and the PSI of the GMS in the group's name (MC-GMK-20, -21)."""
 
 
 class Settings(BaseModel):
-    """What a person decides of these checks.
+    """The settings of these checks.
 
-    `strict_status`: a clear bit 1 of Status means revoked; else it says nothing by itself, as some vendors send 0.
-    `window_s`: how far the time of a message may lie before and behind the own clock.
+    `strict_status`: a clear bit 1 of Status alone means revoked; by default it does not, as some vendors send 0.
+    `window_s`: how far the time of a message may be before or after the own clock, in seconds.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,8 +55,11 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the client knows that bears on one GMK: the one it holds under the same GMK-ID, whether that ID was
-    revoked by the same GMS, whether the same message was accepted before."""
+    """What the client knows about a received GMK.
+
+    `held`: the GMK that it holds under the same GMK-ID, if any; `revoked`: the same GMS has revoked that ID; `seen`:
+    the same message was accepted before.
+    """
 
     held: StoredGmk | None
     revoked: bool
@@ -64,11 +67,11 @@ class Known:
 
 
 class GmkVerdict(Enum):
-    """What to do with an acceptable message."""
+    """The action for an acceptable message."""
 
     STORE = "store"
     CONFIRM_AGAIN = "confirm again"
-    """The same key material once more: a retransmission (Q-22)."""
+    """The message repeats key material that is stored: a retransmission (Q-22)."""
     REVOKE = "revoke"
 
 
@@ -104,7 +107,10 @@ def judge(
 
 
 def check_groups(groups: list[str], gms: str, profile: UserProfile, authority: Authority) -> None:
-    """Raise UnauthorisedGroup unless `gms` is in charge of each group, and there is one (SEAL-GMK-32, MC-GMK-13)."""
+    """Raise UnauthorisedGroup unless `gms` may issue keys for each of `groups` (SEAL-GMK-32, MC-GMK-13).
+
+    Raises BadParameters if there is no group.
+    """
     if not groups:
         raise BadParameters("the key parameters name no group")
     for group in groups:
@@ -117,6 +123,6 @@ def check_groups(groups: list[str], gms: str, profile: UserProfile, authority: A
 
 
 def psi(uri: str) -> str:
-    """Return the public service identity in a SIP or other URI: what follows the last @, or the scheme (MC-GMK-20)."""
+    """Return the public service identity in a URI: the part after the last @, or after the scheme (MC-GMK-20)."""
     rest = urlsplit(uri).netloc or urlsplit(uri).path
     return rest.rpartition("@")[2].split(";")[0].lower()

@@ -1,6 +1,6 @@
-"""The GMKs of one user with their parameters, in one private file that overwrites what is deleted (SEAL-GMK-47).
+"""The GMKs of one user with their parameters, in one private file that overwrites deleted content (SEAL-GMK-47).
 
-Ids of revoked keys and of messages seen stay after the keys.
+The IDs of revoked keys and the digests of messages are kept longer than the keys.
 """
 
 from contextlib import AbstractContextManager
@@ -30,9 +30,10 @@ _COLUMNS = "key_id, gms, gmk, guk_id, endpoint_key, activation, effective, expir
 
 @dataclass(frozen=True, slots=True)
 class StoredGmk:
-    """A GMK with GMK-ID and GUK-ID (4 octets each), end-point-specific key and parameters; times are Unix seconds.
+    """A GMK with GMK-ID and GUK-ID (4 octets each), end-point-specific key and parameters. Times are Unix seconds.
 
-    `effective`: the Activation Time, or for "at once" the time of the message. `repr` shows no key.
+    `effective`: the Activation Time, or the time of the message if that says "at once"; `expiry`: 0 if there is none.
+    `repr` shows no key.
     """
 
     key_id: bytes
@@ -47,15 +48,15 @@ class StoredGmk:
     groups: tuple[str, ...]
 
     def active(self, now: int) -> bool:
-        """True from its activation to its expiry."""
+        """Return True if `now` is between the activation and the expiry of the key."""
         return self.effective <= now and not (self.expiry and now >= self.expiry)
 
 
 class GmkStore:
-    """The file. Synchronous, one user; writes need `with store.transaction():` around them."""
+    """The file with the GMKs of one user. Its methods are synchronous; writes belong inside `transaction()`."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create `path`. Raises StoreDamaged when others can read it, or it is not ours."""
+        """Open or create `path`. Raises StoreDamaged if other users can read it, or it is no file of this program."""
         self._file = SqliteFile(
             path,
             [_TABLES],
@@ -67,19 +68,22 @@ class GmkStore:
         )
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
 
     def image(self) -> bytes:
-        """Return the octets of a file for a backup, with what was revoked and seen and the profile, without GMKs."""
+        """Return the octets of a file for a backup: the profile and the IDs of revoked keys and messages, no GMKs."""
         return self._file.image("DELETE FROM gmk_group", "DELETE FROM gmk")
 
     def transaction(self) -> AbstractContextManager[None]:
-        """A block whose writes are all on the medium at its end, erasures overwritten, or none. Raises StoreFailed."""
+        """Return a context whose writes are all stored at its end, with deleted keys overwritten, or none of them.
+
+        Raises StoreFailed.
+        """
         return self._file.transaction()
 
     def put(self, key: StoredGmk) -> None:
-        """Keep a new GMK with its groups."""
+        """Store a new GMK with its groups."""
         ((arrival,),) = self._file.rows("SELECT 1 + coalesce(max(arrival), 0) FROM gmk")
         self._file.rows(
             f"INSERT INTO gmk ({_COLUMNS}, arrival) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -89,12 +93,12 @@ class GmkStore:
         self.add_groups(key.key_id, key.groups)
 
     def add_groups(self, key_id: bytes, groups: tuple[str, ...]) -> None:
-        """The GMK serves these groups too."""
+        """Store that the GMK serves these groups, too."""
         for group in groups:
             self._file.rows("INSERT OR IGNORE INTO gmk_group VALUES (?, ?)", key_id, group)
 
     def get(self, key_id: bytes) -> StoredGmk | None:
-        """Return the GMK with that GMK-ID."""
+        """Return the GMK with this GMK-ID, None if there is none."""
         return next(iter(self._keys("key_id = ?", key_id)), None)
 
     def of_group(self, group: str) -> list[StoredGmk]:
@@ -106,11 +110,11 @@ class GmkStore:
         return self._keys("? = 0", 0)
 
     def erase(self, key_id: bytes) -> None:
-        """Overwrite a GMK and all that belongs to it."""
+        """Erase a GMK with everything that belongs to it."""
         self._file.rows("DELETE FROM gmk WHERE key_id = ?", key_id)
 
     def take_group(self, group: str) -> list[bytes]:
-        """End a group; GMKs that serve no other one are erased. Returns their GMK-IDs."""
+        """Remove a group and erase the GMKs that serve no other group. Returns their GMK-IDs."""
         self._file.rows("DELETE FROM gmk_group WHERE group_uri = ?", group)
         found = self._file.rows("SELECT key_id FROM gmk WHERE key_id NOT IN (SELECT key_id FROM gmk_group)")
         for (key_id,) in found:
@@ -118,15 +122,15 @@ class GmkStore:
         return [bytes(key_id) for (key_id,) in found]
 
     def set_revoked(self, gms: str, key_id: bytes) -> None:
-        """Remember for ever that this GMS revoked that GMK-ID."""
+        """Store, without end, that this GMS has revoked this GMK-ID."""
         self._file.rows("INSERT OR IGNORE INTO revoked VALUES (?, ?)", gms, key_id)
 
     def is_revoked(self, gms: str, key_id: bytes) -> bool:
-        """Return True if this GMS revoked that GMK-ID."""
+        """Return True if this GMS has revoked this GMK-ID."""
         return bool(self._file.rows("SELECT 1 FROM revoked WHERE gms = ? AND key_id = ?", gms, key_id))
 
     def set_seen(self, digest: bytes, until: int) -> None:
-        """Remember a message until it is outside of the clock window."""
+        """Store the digest of a message until `until` (Unix seconds), when it is outside of the clock window."""
         self._file.rows("INSERT OR REPLACE INTO seen VALUES (?, ?)", digest, until)
 
     def is_seen(self, digest: bytes) -> bool:
@@ -134,7 +138,7 @@ class GmkStore:
         return bool(self._file.rows("SELECT 1 FROM seen WHERE digest = ?", digest))
 
     def forget_past(self, now: int) -> list[str]:
-        """Erase GMKs that have expired and messages outside of every window; returns the groups of those GMKs."""
+        """Erase GMKs that have expired and digests that are past their time. Returns the groups of those GMKs."""
         self._file.rows("DELETE FROM seen WHERE until < ?", now)
         gone = self._keys("expiry > 0 AND expiry <= ?", now)
         for key in gone:
@@ -142,12 +146,12 @@ class GmkStore:
         return sorted({group for key in gone for group in key.groups})
 
     def profile(self, user: str) -> UserProfile | None:
-        """Return the last profile of the user."""
+        """Return the last profile of the user, None if there is none."""
         rows = self._file.rows("SELECT document FROM profile WHERE user_uri = ?", user)
         return decode_profile(rows[0][0]) if rows else None
 
     def put_profile(self, profile: UserProfile) -> None:
-        """Keep a profile in place of the last one."""
+        """Store a profile in place of the last one."""
         self._file.rows("INSERT OR REPLACE INTO profile VALUES (?, ?)", profile.user, encode_profile(profile))
 
     def _keys(self, condition: str, value: str | int | bytes) -> list[StoredGmk]:

@@ -1,6 +1,6 @@
-"""Identity-specific keys of the gateway's users, in one private file that overwrites what is deleted.
+"""The identity-specific keys of the gateway's users, in one private file that overwrites deleted content.
 
-Keys are time-limited: those of a key period are erased soon after its end.
+The keys of a key period are erased soon after its end.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from mikey_sakke.kms_values import ROLE_ROOT, Certificate, KeySet
 from mikey_sakke.kms_xml import decode, encode
 from private_store.sqlite_file import SqliteFile
 
-KEPT_AFTER_PERIOD_S = 600  # a message of its last moments may be on its way, clocks may differ by 300 s
+KEPT_AFTER_PERIOD_S = 600  # a message of its last moments may be under way, and clocks may differ by 300 s
 _TABLES = """
 CREATE TABLE certificate (kms_uri TEXT PRIMARY KEY, document BLOB NOT NULL);
 CREATE TABLE cache_number (kms_uri TEXT PRIMARY KEY, number INTEGER NOT NULL);
@@ -27,7 +27,7 @@ CREATE TABLE key_set (
 
 
 class UserKeys:
-    """One user's keys under one KMS, ready to use; made once for each key period. `repr` shows none."""
+    """One user's keys under one KMS. Each is prepared when it is first used. `repr` shows no key."""
 
     def __init__(self, kms: i_message.Kms, key_sets: Iterable[KeySet]) -> None:
         self.kms = kms
@@ -39,7 +39,7 @@ class UserKeys:
         return f"<UserKeys for key periods {sorted(self._key_sets)}>"
 
     def periods(self) -> set[int]:
-        """Numbers of the key periods there are keys for."""
+        """Return the numbers of the key periods that have keys."""
         return set(self._key_sets)
 
     def decryption_key(self, number: int) -> sakke.DecryptionKey | None:
@@ -56,10 +56,10 @@ class UserKeys:
 
 
 class KeyMaterial:
-    """The file. Synchronous; what is put in was checked by `kms_exchange` before."""
+    """The file with the keys. Its methods are synchronous. `kms_exchange` must have checked what is stored."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create `path`. Raises StoreDamaged when others can read it, or it is not ours."""
+        """Open or create `path`. Raises StoreDamaged if other users can read it, or it is no file of this program."""
         self._file = SqliteFile(
             path,
             [_TABLES],
@@ -70,14 +70,14 @@ class KeyMaterial:
         )
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
 
     def put(self, certificate: Certificate, key_sets: Iterable[KeySet]) -> None:
-        """Keep the certificate of a KMS and keys made under it, all or nothing.
+        """Store the certificate of a KMS and the keys made under it, all or nothing.
 
-        Raises CertificateChanged, and keeps nothing, when another certificate of that KMS is known: who could change it
-        could read everything, so a person has to `forget_kms` first.
+        Raises CertificateChanged, and stores nothing, if another certificate of that KMS is known. An attacker who
+        could change the certificate could read everything, so a person has to `forget_kms` first. Raises StoreFailed.
         """
         with self._file.transaction():
             known = self.certificate(certificate.kms_uri)
@@ -89,7 +89,10 @@ class KeyMaterial:
                 self._file.rows("INSERT OR REPLACE INTO key_set VALUES (?, ?, ?, ?, ?, ?, ?)", *values)
 
     def put_others(self, kms_uri: str, certificates: Iterable[Certificate], number: int | None) -> None:
-        """Keep certificates of other KMSs that `kms_uri` vouches for, and its cache number."""
+        """Store certificates of other KMSs that `kms_uri` vouches for, and its cache number.
+
+        Raises CertificateChanged if one of them is of a KMS that the gateway's users have keys of.
+        """
         with self._file.transaction():
             for certificate in certificates:
                 known = self.certificate(certificate.kms_uri)
@@ -106,7 +109,7 @@ class KeyMaterial:
                 self._file.rows(f"DELETE FROM {table} WHERE kms_uri = ?", kms_uri)
 
     def forget_past(self, now: int) -> int:
-        """Erase the keys of key periods that are over at `now` (Unix seconds); gives how many."""
+        """Erase the keys of key periods that have ended at `now` (Unix seconds). Returns the number of periods."""
         with self._file.transaction():
             old = [
                 (kms_uri, number)
@@ -119,28 +122,28 @@ class KeyMaterial:
         return len(old)
 
     def certificate(self, kms_uri: str) -> Certificate | None:
-        """Return the known certificate of a KMS, our own or another's."""
+        """Return the known certificate of a KMS, None if there is none."""
         rows = self._file.rows("SELECT document FROM certificate WHERE kms_uri = ?", kms_uri)
         return decode(rows[0][0], Certificate) if rows else None
 
     def cache_number(self, kms_uri: str) -> int | None:
-        """Return the cache number up to which the certificates of others are known from `kms_uri`."""
+        """Return the cache number up to which certificates of other KMSs are known from `kms_uri`, None for none."""
         rows = self._file.rows("SELECT number FROM cache_number WHERE kms_uri = ?", kms_uri)
         return int(rows[0][0]) if rows else None
 
     def periods(self, kms_uri: str, user_uri: str) -> set[int]:
-        """Numbers of the key periods there are keys for."""
+        """Return the numbers of the key periods for which the user has keys."""
         query = "SELECT period_number FROM key_set WHERE kms_uri = ? AND user_uri = ?"
         rows = self._file.rows(query, kms_uri, user_uri)
         return {int(number) for (number,) in rows}
 
     def user_keys(self, kms_uri: str, user_uri: str) -> UserKeys | None:
-        """Return the keys of a user, None before the first provisioning. Takes some hundred milliseconds."""
+        """Return the keys of a user, None before the first provisioning. This needs some hundred milliseconds."""
         certificate, key_sets = self.certificate(kms_uri), self.key_sets(kms_uri, user_uri)
         return UserKeys(community(certificate), key_sets) if certificate and key_sets else None
 
     def key_sets(self, kms_uri: str, user_uri: str) -> list[KeySet]:
-        """Return the key sets of a user, as they came, by key period."""
+        """Return the key sets of a user as the KMS sent them, in the order of key periods."""
         rows = self._file.rows(
             "SELECT uid, period_number, rsk, ssk, pvt FROM key_set WHERE kms_uri = ? AND user_uri = ?"
             " ORDER BY period_number",
@@ -154,7 +157,7 @@ class KeyMaterial:
 
 
 def _identity(certificate: Certificate) -> tuple[object, ...]:
-    """Return the parts of a certificate that its keys depend on; the rest may be renewed."""
+    """Return the parts of a certificate that its keys depend on. The other parts may change."""
     return (
         certificate.kms_uri,
         certificate.role,

@@ -1,10 +1,10 @@
-"""The client of a KMS over HTTPS: fetches certificate and keys, checks all of it, keeps it in `KeyMaterial`.
+"""The client of a KMS over HTTPS: it fetches certificate and keys, checks them, and stores them in `KeyMaterial`.
 
     async with KmsClient(access, material) as client:
-        await client.refresh()      # now and then: what is missing of the present and, in time, the next key period
+        await client.refresh()      # repeatedly: fetches missing keys of the present and, in time, the next key period
         keys = client.keys()        # .kms, .decryption_key(number), .signing_key(number)
 
-Every failure is one KmsFault, and then nothing of what was received is kept.
+Every failure is raised as a KmsFault, and nothing of what was received is stored then.
 """
 
 import asyncio
@@ -26,12 +26,12 @@ from mikey_sakke.kms_xml import MEDIA_TYPE, RESPONSE_MAX
 
 REQUEST_TIMEOUT_S = 30.0
 LEAD_MAX_S = 86400  # the next period's keys are fetched at most this long before it begins
-LEAD_SHARE = 10  # ... and at most this share (1/n) of a period
+LEAD_SHARE = 10  # ... and at most this share (1/n) of a key period before
 LOOK_AT_LEAST_EVERY_S = 3600
 
 
 class KmsClient:
-    """One user at one KMS."""
+    """The connection of one user to one KMS."""
 
     def __init__(
         self,
@@ -40,9 +40,9 @@ class KmsClient:
         clock: Callable[[], int] | None = None,
         over: Callable[[], int] | None = None,
     ) -> None:
-        """`clock` gives Unix seconds, `over` those by which past keys are erased, by default the same.
+        """`clock` returns Unix seconds; `over` returns the time by which past keys are erased, by default `clock`'s.
 
-        Raises ConfigError for a CA file that cannot be used.
+        Raises ConfigError for an unusable CA file.
         """
         self._access = access
         self._material = material
@@ -62,7 +62,7 @@ class KmsClient:
         await self.close()
 
     async def close(self) -> None:
-        """End the connection; `KeyMaterial` is the caller's."""
+        """Close the connection. The caller closes the `KeyMaterial`."""
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -74,7 +74,10 @@ class KmsClient:
         return self._keys
 
     async def refresh(self) -> int:
-        """Fetch what is missing, erase what is over; gives the seconds until that makes sense again."""
+        """Fetch the keys that are missing and erase past ones. Returns the seconds until the next call makes sense.
+
+        Raises KmsFault, StoreFailed.
+        """
         now = self._clock()
         if self._material.forget_past(self._over()):
             self._keys = None
@@ -91,7 +94,10 @@ class KmsClient:
         return min(next_at - now, LOOK_AT_LEAST_EVERY_S)
 
     async def provision(self, moment: int | None = None) -> Certificate:
-        """Fetch the KMS's certificate and the keys of the key period that holds `moment` (Unix seconds, None: now)."""
+        """Fetch the KMS's certificate and the keys of the key period at `moment` (Unix seconds, None: now).
+
+        Returns the certificate. Raises KmsFault, StoreFailed.
+        """
         exchange = self._exchange
         ask = exchange.init(self._clock())
         octets = await self._post(ask)
@@ -104,9 +110,9 @@ class KmsClient:
         return certificate
 
     async def fetch_others(self) -> tuple[Certificate, ...]:
-        """Fetch the certificates of other KMSs that are newer than those known; returns the new ones.
+        """Fetch the certificates of other KMSs that are newer than the known ones, and return them. Raises KmsFault.
 
-        Nothing calls this yet: it waits for groups whose members have other KMSs.
+        Nothing calls this yet: it is for groups whose members have other KMSs.
         """
         kms_uri = self._access.kms_uri
         ask = self._exchange.cache(self._clock(), self._material.cache_number(kms_uri))
@@ -119,7 +125,7 @@ class KmsClient:
         return self._material.periods(self._access.kms_uri, self._access.user_uri)
 
     def _lead(self, certificate: Certificate, number: int) -> int:
-        """Return how long before a period its keys are fetched. It differs by user, so that not all come at once."""
+        """Return how many seconds before a key period its keys are fetched. It differs by user to spread the load."""
         most = min(LEAD_MAX_S, certificate.key_period // LEAD_SHARE)
         return most * (128 + uid_of(certificate, self._access.user_uri, number)[0] // 2) // 256
 
@@ -130,7 +136,7 @@ class KmsClient:
             "Authorization": f"Bearer {self._access.token.get_secret_value()}",
             "Content-Type": MEDIA_TYPE,
             "Accept": MEDIA_TYPE,
-            "Accept-Encoding": "identity",  # nothing to gain, and no bomb to fear
+            "Accept-Encoding": "identity",  # compression would gain nothing, and could expand without limit
         }
         try:
             async with self._session.post(

@@ -1,4 +1,4 @@
-"""What a person sets for each server of a VAL client: where it is, with which token it is asked, whom to trust."""
+"""The settings of each server of a VAL client: its URL, the token for it, and the CA to trust."""
 
 import ssl
 from pathlib import Path
@@ -13,7 +13,7 @@ from private_store import plain_file
 
 
 class ServerAccess(BaseModel):
-    """Where a KMS, CMS or GMS is, and with which token it is asked."""
+    """The URL of a KMS, CMS or GMS, and the token for it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,7 +38,7 @@ class ServerAccess(BaseModel):
             raise ValueError(f"the home folder {ca_file.parts[0]} is not known, write the whole path") from None
 
     def tls(self) -> ssl.SSLContext | bool:
-        """Return the TLS context that verifies the server. Raises ConfigError for a CA file that cannot be used."""
+        """Return the TLS setting with which aiohttp verifies the server. Raises ConfigError for an unusable CA file."""
         if self.ca_file is not None:
             plain_file.read(self.ca_file, plain_file.PEM_MAX, ConfigError)
         try:
@@ -48,7 +48,7 @@ class ServerAccess(BaseModel):
 
 
 class KmsAccess(ServerAccess):
-    """A KMS, and who asks it."""
+    """A KMS, and the user that asks it."""
 
     kms_uri: str = Field(min_length=1, description="unique name of the KMS, as in its certificate")
     user_uri: str = Field(min_length=1, description="VAL or MC service ID of this client")

@@ -1,7 +1,7 @@
-"""The client's connections to its CMS and its GMSs: long polls over HTTPS that it opens itself.
+"""The client's connections to its CMS and its GMSs: long polls over HTTPS, which the client opens.
 
-Long polls and no listener of its own: a gateway at home sits behind a router, and would need a certificate that the
-servers trust. One request to each server stays open; news come at once, and a lost connection is opened anew.
+The client does not listen for the servers, because a gateway at home is behind a router and would need a certificate
+that they trust. One request to each server stays open, so news arrive at once. A lost connection is opened anew.
 """
 
 import asyncio
@@ -45,29 +45,29 @@ _ANSWER_MAX = BODY_MAX * NOTICES_MAX
 
 
 class Client(Protocol):
-    """Whose connections these are: a `ValClient`, or a `BoardUser` who stands for one."""
+    """The user of the connections: a `ValClient`, or a `BoardUser` that represents one."""
 
     user: str
 
     @property
     def profile(self) -> UserProfile | None:
-        """The last profile."""
+        """The last user profile, None if there is none yet."""
         ...
 
     def apply_profile(self, profile: UserProfile) -> object:
-        """Take a user profile. Raises MikeyError."""
+        """Process a user profile. Raises MikeyError."""
         ...
 
     async def ready(self) -> None:
-        """Return when notices can be taken."""
+        """Return when notices can be processed."""
         ...
 
     async def take(self, request: NotifyRequest, refresh_profile: RefreshProfile) -> NotifyResponse | None:
-        """Answer a notice; None: no answer now."""
+        """Process a notice and return the response, None if there is no answer now."""
         ...
 
     def tick(self) -> None:
-        """Erase what has expired."""
+        """Do the work that is due from time to time, such as to erase keys that have expired."""
         ...
 
 
@@ -76,7 +76,7 @@ class ServerFailed(GatewayError):
 
 
 class Servers:
-    """The running connections of one client."""
+    """The connections of one client, open inside of the context."""
 
     def __init__(
         self,
@@ -85,7 +85,10 @@ class Servers:
         gmss: list[GmsAccess],
         beside: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`beside`: what else lasts as long as they do. Raises ConfigError for a CA file that cannot be used."""
+        """`beside`: a further coroutine function that runs as long as the connections are open.
+
+        Raises ConfigError for an unusable CA file.
+        """
         self._client = client
         self._cms = _Server(cms)
         self._gmss = [(access, _Server(access)) for access in gmss]
@@ -122,7 +125,10 @@ class Servers:
         raise ServerFailed(f"There is no GMS {gms_uri}.", "Add it to the configuration.")
 
     async def respond(self, response: NotifyResponse) -> None:
-        """Answer a notice of which it is not known who sent it: each GMS takes answers to its own notices only."""
+        """Send a response to all GMSs, as it is not known which one sent the notice.
+
+        Each GMS accepts responses to its own notices only. Failures are logged.
+        """
         for access, server in self._gmss:
             try:
                 await server.request("POST", _RESPONSES, encode_response(response))
@@ -130,7 +136,7 @@ class Servers:
                 _log.info("the GMS %s: %s", access.gms_uri, error)
 
     async def _lasting(self, work: Callable[[], Awaitable[None]]) -> None:
-        """A fault of this program must not end a connection silently."""
+        """Run `work`, and log an exception that ends it, so that no connection ends silently."""
         try:
             await work()
         except Exception:
@@ -164,19 +170,19 @@ class Servers:
             if octets:
                 self._apply_profile(octets)
         except (GatewayError, MikeyError) as error:
-            _log.warning("the CMS: %s", error)  # the profile stays as it is, and so does the verdict
+            _log.warning("the CMS: %s", error)  # the profile and the verdict stay the same
 
     def _apply_profile(self, octets: bytes) -> None:
         last, profile = self._client.profile, decode_profile(octets)
         self._client.apply_profile(profile)
-        if last is not None and profile.revision < last.revision:  # it was put back from a backup
+        if last is not None and profile.revision < last.revision:  # the CMS was restored from a backup
             raise ServerFailed(
                 f"The CMS has profile {profile.revision} of {profile.user}, where it had {last.revision}.",
                 "It is not taken; change the memberships there until it is newer.",
             )
 
     async def _follow_gms(self, access: GmsAccess, server: "_Server") -> None:
-        # Without a profile every key would be refused: the profile comes first.
+        # The profile must come first, as without it every key would be refused.
         if self._client.profile is None:
             await self._profile_known.wait()
         loop = asyncio.get_running_loop()
@@ -190,7 +196,7 @@ class Servers:
                 octets = await server.poll("/gms/v1/notifications")
                 for request in decode_requests(octets) if octets else ():
                     response = await self._client.take(request, self._refresh_profile)
-                    if response is None:  # whoever should answer is away
+                    if response is None:  # the board that should answer is away
                         break
                     await server.request("POST", _RESPONSES, encode_response(response))
                 delay = RETRY_FIRST_S
@@ -201,7 +207,7 @@ class Servers:
                 delay = min(RETRY_MAX_S, 2 * delay)
 
     async def _authorise(self, access: GmsAccess, server: "_Server") -> None:
-        """Authorisation first, then affiliation and subscription (SEAL-GMK-41)."""
+        """Request authorisation, then affiliation and subscription for each group (SEAL-GMK-41)."""
         await server.request("POST", "/gms/v1/authorisation")
         for group in access.affiliate:
             path = f"/gms/v1/groups/{quote(group, safe='')}"
@@ -227,7 +233,7 @@ async def fetch_profile(access: ServerAccess) -> UserProfile:
 
 
 class _Server:
-    """Requests to one server."""
+    """A connection for requests to one server."""
 
     def __init__(self, access: ServerAccess) -> None:
         self._access = access
@@ -240,9 +246,9 @@ class _Server:
             self._session = None
 
     async def poll(self, path: str, **query: int) -> bytes:
-        """Return the body of the answer to a GET that waits for news, empty for none. Raises ServerFailed.
+        """Return the body of the answer to a GET that waits for news, empty if there are none. Raises ServerFailed.
 
-        A server that does not wait, as when two clients poll for one user, is not asked faster than once a second.
+        A server that answers at once, as when two clients poll for one user, is asked at most once a second.
         """
         loop = asyncio.get_running_loop()
         begun = loop.time()
@@ -287,7 +293,10 @@ class _Server:
 
 
 def reason(octets: bytes) -> str:
-    """Return the text of a refusal, which may be any octets, cleaned for a log."""
+    """Return ": " and the text in the body of a refusal, cleaned for a log, or "" if there is none.
+
+    `octets` may be anything.
+    """
     try:
         text = json.loads(octets)["text"]
     except (ValueError, LookupError, TypeError, RecursionError):

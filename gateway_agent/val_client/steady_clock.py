@@ -1,8 +1,8 @@
-"""When something is over for good: the wall clock alone erases nothing (SEC-36).
+"""A clock that tells when keys may be erased, as the wall clock alone must not decide that (SEC-36).
 
-A key that has expired by the clock is not used from that moment on. It is erased when that clock has run evenly for
-hours: a forged or mistaken time that comes and goes, or the first minutes of a machine without a battery, erase no key
-that would be good again afterwards.
+A key that has expired by the wall clock is not used from that moment on. It is erased only when that clock has run
+evenly for hours. Therefore a wrong time for a while, forged or by mistake, or in the first minutes of a machine without
+a battery, erases no key that would be valid again afterwards.
 """
 
 import time
@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 EVEN_FOR_S = 6 * 3600
 STEP_S = 300
-"""More than that between wall clock and running time is no drift, but somebody who sets the clock."""
+"""A larger difference between wall clock and running time is no drift: the clock was set."""
 
 
 class SteadyClock:
-    """`clock` (Unix seconds) as far as it may erase."""
+    """A callable that returns the time by which keys may be erased. `clock` returns Unix seconds."""
 
     def __init__(self, clock: Callable[[], int], monotonic: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -22,9 +22,9 @@ class SteadyClock:
         self._since = self._clock(), self._monotonic()
 
     def __call__(self) -> int:
-        """Unix seconds, or 0, by which nothing is over, while the clock was set in the last hours of running.
+        """Return Unix seconds, or 0 if the clock was set in the last EVEN_FOR_S of running, which erases nothing.
 
-        To be asked every few minutes: what was set and set back in between is not seen.
+        It must be called every few minutes, as it does not notice a clock that was set and set back in between.
         """
         unix, now = self._clock(), self._monotonic()
         began, at = self._since

@@ -1,11 +1,11 @@
-"""The VAL client as an uplink of the PN GW: it stands where the CPNS Server stands, for Service Groups fed by GMKs.
+"""The VAL client as an uplink of the PN GW: it acts as the CPNS Server for Service Groups whose keys come from GMKs.
 
-Upward it answers what the PN GW asks (`Uplink.request`); downward it sends what a CPNS Server would send, through
-`PnGateway.handle_server`: InventoryUpdateRequest, GroupKeyDeliveryRequest, DeleteServiceGroupRequest. Messages about
-other groups go on to the real CPNS Server, if there is one.
+Upward it answers the requests of the PN GW (`Uplink.request`). Downward it sends the messages that a CPNS Server would
+send, through `PnGateway.handle_server`: InventoryUpdateRequest, GroupKeyDeliveryRequest, DeleteServiceGroupRequest.
+Requests about other groups are passed to the real CPNS Server, if there is one.
 
-Every change of GMK is given the reason "leave": why the GMS changed it is not in the message, and if it was a removal,
-the old Group Key must not live longer.
+Every change of a GMK has the reason "leave", as the message of the GMS does not say why it was changed. After a removal
+of a member the old Group Key must not be used any longer.
 """
 
 import asyncio
@@ -28,19 +28,19 @@ _log = logging.getLogger(__name__)
 
 RETRY_S = 10.0
 LOOK_S = 30.0
-"""A GMK whose activation lies ahead becomes the sending key without a message: look that often."""
+"""Interval of the checks for a GMK that has become active, as no message announces that."""
 
 AskServer = Callable[[bytes], Awaitable[bytes]]
-"""A message of the PN GW to its CPNS Server, and the answer; raises NoAnswer."""
+"""A function that sends a message of the PN GW to its CPNS Server and returns the answer; it raises NoAnswer."""
 HandleServer = Callable[[bytes], Awaitable[bytes]]
-"""A message of the CPNS Server to the PN GW, and its answer; raises CpnsError."""
+"""A function that passes a message of the CPNS Server to the PN GW and returns the answer; it raises CpnsError."""
 
 
 @dataclass(frozen=True, slots=True)
 class MappedGroup:
-    """The VAL group `group` is the Service Group `sg_id` in this PN; `pnes` may join, None: every PNE of the PN.
+    """The VAL group `group` is the Service Group `sg_id` in this PN. `pnes`: the PNEs that may join, None for all.
 
-    `sg_id` must be of this PN alone: put the PN ID into it.
+    No other PN may use the same `sg_id`; a person best puts the PN ID into it.
     """
 
     group: str
@@ -51,7 +51,7 @@ class MappedGroup:
 
 
 class ValClientUplink:
-    """An `Uplink`, which delivers from `start` on. `gmks_changed` is what the client calls when its GMKs change."""
+    """Implements `core.ports.Uplink`, and delivers keys from `start` on."""
 
     def __init__(
         self,
@@ -62,9 +62,9 @@ class ValClientUplink:
         handle_server: HandleServer,
         server: AskServer | None = None,
     ) -> None:
-        """`handle_server`: the PN GW's, which is called after `start`. `server` asks the CPNS Server of all others.
-
-        Raises ValueError for a group mapped twice.
+        """`handle_server` is that of the PN GW, which is called only after `start`. `server` passes requests about
+        groups that are not mapped to the CPNS Server, None if there is none. Raises ValueError for a group mapped
+        twice.
         """
         self._client = client
         self._groups = groups
@@ -85,16 +85,16 @@ class ValClientUplink:
         }
 
     def start(self) -> None:
-        """Deliver from now on; what was not acknowledged before is delivered again."""
+        """Begin to deliver. Keys that the PN GW has not acknowledged before are delivered again."""
         self._task = asyncio.create_task(self._run())
 
     def gmks_changed(self, groups: set[str]) -> None:
-        """The GMKs of these VAL groups have changed: deliver, if one of them is mapped."""
+        """Deliver soon if one of these VAL groups, whose GMKs have changed, is mapped. The client calls this."""
         if not self._sg_of.keys().isdisjoint(groups):
             self._wake.set()
 
     async def close(self) -> None:
-        """Stop; it goes on at the next start."""
+        """Stop delivering; it continues at the next start."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -103,7 +103,7 @@ class ValClientUplink:
     # upward
 
     async def request(self, message: bytes) -> bytes:
-        """Answer a message of the PN GW about a mapped Service Group, or pass it on. Raises NoAnswer."""
+        """Answer a message of the PN GW about a mapped group, or pass it to the CPNS Server. Raises NoAnswer."""
         try:
             return await self._answer(message)
         except StoreFailed as error:
@@ -167,7 +167,7 @@ class ValClientUplink:
         return {messages.SG_ID: text(fields, messages.SG_ID)}
 
     async def _retirement(self, message: bytes, fields: Fields) -> bytes:
-        """Retire a name: it leaves the mapped groups, and the CPNS Server, if there is one, ends its rights."""
+        """Remove a retired name from the mapped groups, and pass the request to the CPNS Server, if there is one."""
         for sg_id in self._by_sg:
             with suppress(NotMember):
                 self._leave({**fields, messages.SG_ID: sg_id})
@@ -176,7 +176,10 @@ class ValClientUplink:
         return bytes(messages.encode(numbers.RETIREMENT_RESPONSE, {messages.RESULT: numbers.RESULT_SUCCESS}))
 
     async def _version_list(self, fields: Fields) -> bytes:
-        """Split between here and the CPNS Server. A group named with 0, or not named, is told anew."""
+        """Answer a version list: for the mapped groups here, for the others by the CPNS Server.
+
+        A mapped group that the list does not name, or names with version 0, is delivered anew.
+        """
         entries = fields.get(messages.VERSION_ENTRY, [])
         named = {sg_id: version for version, sg_id in entries} if isinstance(entries, list) else {}
         answer: dict[int, object] = {}
@@ -210,7 +213,7 @@ class ValClientUplink:
     # downward
 
     async def deliver(self) -> bool:
-        """Bring the PN GW up to date; False if something did not get through."""
+        """Bring the PN GW up to date. Return False if the delivery of a group has failed."""
         done = True
         for mapping in self._by_sg.values():
             try:
@@ -251,14 +254,14 @@ class ValClientUplink:
             group = self._follow_gmk(self._groups.get(mapping.sg_id), key)
 
     def _follow_gmk(self, group: BridgedGroup, key: StoredGmk | None) -> BridgedGroup:
-        """Return the next version if the sending GMK has changed or is gone."""
+        """Return the group, at its next version if the sending GMK has changed or is gone; store it."""
         with self._groups.transaction():
             if key is not None and key.key_id != group.key_id:
-                # It may be new because somebody was removed (SEC-05).
+                # The GMK may be new because a member was removed (SEC-05).
                 reason = numbers.REASON_LEAVE if group.version else numbers.REASON_CREATE
                 group = self._next(replace(group, told=min(group.told, group.revision)), key.key_id, reason)
             elif key is None and group.key_id:
-                # The members are told that the group is gone; to come back they join again.
+                # The PN GW tells the members that the group is deleted; they may join again.
                 self._groups.remove_members(group.sg_id)
                 group = self._next(group, b"", numbers.REASON_LEAVE)
                 revision = group.revision + 1
@@ -270,7 +273,7 @@ class ValClientUplink:
         return replace(group, version=following(group.version), key_id=key_id, reason=reason)
 
     def _changed_members(self, group: BridgedGroup, reason: int, *, rekey: bool) -> BridgedGroup:
-        """Inside a transaction: one revision more, and a new version of the same GMK."""
+        """Store the next revision and, for `rekey`, a new version of the same GMK. Called inside a transaction."""
         group = replace(group, revision=group.revision + 1)
         if rekey and group.key_id:
             group = self._next(group, group.key_id, reason)
@@ -300,7 +303,7 @@ class ValClientUplink:
             refused = NotAllowed(str(answer.get(messages.ERROR_TEXT, "refused")))
             if number(answer, messages.ERROR) != numbers.ERROR_STALE:
                 raise refused
-            # The PN GW has a later version than this file: it was put back from a backup.
+            # The PN GW has a later version than this file, which must be from a backup.
             raise NotAllowed(f"{refused.reason}: run `keycast gateway restore`")
 
     def _put(self, group: BridgedGroup) -> None:
