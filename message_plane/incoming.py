@@ -209,10 +209,10 @@ class Incoming:
         name = _counted_as(session)
         left: list[asyncio.Event] = []  # set when the response has gone out
         try:
-            if not await self._sessions.verified(session, request.remote):
+            number = int.from_bytes(request_id.partial_iv, "big")
+            if not await self._sessions.verified(session, request.remote, number):
                 self._exchanges.reply(request, Message(code=UNAUTHORIZED, max_age=0))
                 return
-            session.heard = request.remote
             response = await self._answer(session, inner, exponent_for(request.remote.link.datagram_max), left)
         except PlaneError as problem:
             log.warning("a request of %r cannot be taken: %s", session.entity_id, problem)

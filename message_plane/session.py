@@ -102,7 +102,8 @@ class Session(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
         self.heard_at: float | None = None  # monotonic seconds, when something of the peer verified last
         self.address: Address | None = None  # of `place`, once something was sent there
         self.place = ""
-        self.heard: Address | None = None  # where its last verified request, or a handshake of its own, came from
+        self.heard: Address | None = None  # where its newest verified request, or a handshake of its own, came from
+        self.newest = -1  # the sequence number of that request
         self._lease = lease
         self._begun = monotonic() - stored.lived_s
         self.derive_keys(stored.master_salt, stored.master_secret)

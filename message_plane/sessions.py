@@ -192,10 +192,11 @@ class Sessions:
         self._set_candidate(session)
         return session
 
-    async def verified(self, session: Session, address: Address) -> bool:
+    async def verified(self, session: Session, address: Address, number: int | None = None) -> bool:
         """Something from the peer has verified on `session`, coming from this address. False if the session is over.
 
-        Returns once a candidate is on disk and the session before it is gone.
+        `number` is the sequence number of a request. One that comes after later ones was held up, or held back, and
+        says nothing about where the peer is now. Returns once a candidate is on disk and the session before it is gone.
         """
         if self._candidates.get(session.entity_id) is session:
             promoted = self._promotions.run(session.recipient_id, lambda: self._promote(session, address))
@@ -204,6 +205,10 @@ class Sessions:
         if session.over:
             return False
         session.heard_at = monotonic()
+        if number is not None:
+            if number < session.newest:
+                return True
+            session.newest, session.heard = number, address
         place = address.place
         if session.stored.place != place:
             session.stored = dataclasses.replace(session.stored, place=place)

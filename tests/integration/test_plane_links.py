@@ -11,6 +11,7 @@ from message_plane.links.link import DATAGRAM_MIN
 from message_plane.links.memory import Ether, MemoryLink
 from message_plane.links.udp import UdpLink
 from tests.integration.plane_world import LOOPBACK, Party
+from tests.waiting import until
 
 CON, ACK = 0, 2
 
@@ -187,6 +188,27 @@ async def test_a_session_that_is_heard_on_another_link_goes_on_there(world):
     assert await server.ask("home-gw", b"\xa0") == b"\xa1\xa0"
     assert gateway.counters["datagrams_received"] > unheard
     assert gateway.counters["handshakes_done"] == 1
+
+
+async def test_a_request_that_was_held_back_does_not_move_the_session_to_who_sends_it(world):
+    ether, held = Ether(), []
+    gateway, server = await world.start([MemoryLink(ether, ["gateway:1"])], [MemoryLink(ether, ["server:1"])])
+    link = gateway.endpoint._exchanges.links._links[0]
+    await gateway.endpoint.connect("cpns-server", "memory:server:1")
+    await gateway.ask("cpns-server", b"\xa0")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(link, "send", lambda address, datagram: held.append(datagram))
+        with pytest.raises(PeerUnreachable):
+            await gateway.ask("cpns-server", b"\xa0held", timeout_s=0.5)
+    await gateway.ask("cpns-server", b"\xa0later")
+    thief = MemoryLink(ether, ["thief:1"])
+    await thief.open(lambda datagram, address: None)
+    thief.send(await thief.find("memory:server:1"), held[0])
+    await until(lambda: len(server.got) == 3)
+    assert server.got[-1][1] == b"\xa0held", "it is a request like any other"
+    assert server.endpoint.last_heard("home-gw").place == "memory:gateway:1"
+    assert await server.ask("home-gw", b"\xa0key") == b"\xa1\xa0key"
+    await thief.close()
 
 
 async def test_a_link_that_cannot_be_closed_keeps_no_other_link_and_no_session(tmp_path, caplog):
