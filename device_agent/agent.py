@@ -3,7 +3,7 @@
 Loops share one thread. Each link has two: for its datagrams, and for whether it is up. Each medium has one for its
 datagrams. Further ones keep CoAP's timers, answer the PN GW, and do the duties (reach the PN GW, ask for keys, confirm
 keys). While no link is up the agent asks nothing and nothing times out, but it still accepts what a medium receives.
-The parts do no I/O: they return flows (`device_agent`), which `perform` and the loops drive.
+Apart from the store the parts do no I/O: they return flows (`device_agent`), which `perform` and the loops drive.
 """
 
 import asyncio

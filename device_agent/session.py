@@ -1,4 +1,4 @@
-"""The secure session of PNE and PN GW (CPNS-GKM-50): EDHOC sets it up, OSCORE protects its messages. It does no I/O.
+"""The secure session of PNE and PN GW (CPNS-GKM-50): EDHOC sets it up, OSCORE protects its messages.
 
 A flow (`device_agent`) is a generator; the agent resumes it with `send`. It yields
 
