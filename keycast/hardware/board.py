@@ -1,4 +1,4 @@
-"""What a file in `hw_configs/boards/` says: all that a tool must know about a board before it opens its port."""
+"""The schema of the files in `hw_configs/boards/`: all that a tool must know of a board before it opens its port."""
 
 from itertools import pairwise
 from typing import Annotated, Literal
@@ -21,9 +21,9 @@ Text = Annotated[str, Field(min_length=1)]
 class Chip(Table):
     """The microcontroller.
 
-    `image_id` is the chip id in the header of a firmware image for it; at `firmware_offset` in the flash that image
-    begins. `strapping_pins` choose how the chip starts, `memory_pins` belong to its flash and PSRAM: an application
-    never uses either.
+    `image_id` is the chip id in the header of its firmware images, and `firmware_offset` the address in the flash at
+    which an image begins. `strapping_pins` select how the chip starts, `memory_pins` connect its flash and PSRAM: an
+    application uses none of them.
     """
 
     name: Literal["esp32", "esp32s3", "esp32c3", "esp32c6"]
@@ -37,9 +37,9 @@ class Chip(Table):
 class Memory(Table):
     """The memory profile.
 
-    `heap_kib` is what a program can count on with all radios of the board switched on. `code` says from where our code
-    must run: "flash" means a ROMFS partition or frozen into the firmware, because as .mpy files in the heap it leaves
-    the radio too little; on a board with PSRAM it may run from the "heap".
+    `heap_kib` is the heap that a program has with the `radios` of the board switched on. `code` says from where our
+    code runs: "flash" is a ROMFS partition or the firmware itself (frozen); "heap", as .mpy files, is for boards with
+    PSRAM, since on others it leaves too little memory to the radio.
     """
 
     psram_mib: Annotated[int, Field(ge=0, le=32)]
@@ -54,10 +54,10 @@ class Memory(Table):
 
 
 class UsbIds(Table):
-    """The USB ids (vendor:product) that a socket shows, by state of the board.
+    """The USB ids (vendor:product) of a socket, by the state of the board.
 
-    A bridge shows the same id `always`. The chip's own USB shows one of `boot_rom` while the ROM boot loader or a
-    crashed program has it, and one of `micropython` while MicroPython runs.
+    A bridge has one id in all states, one of `always`. The chip's own USB has one of `boot_rom` in the ROM boot loader
+    and one of `micropython` while MicroPython runs.
     """
 
     always: tuple[UsbId, ...] = ()
@@ -66,11 +66,11 @@ class UsbIds(Table):
 
 
 class Socket(Table):
-    """A USB socket. `label` is what is printed beside it, or "" on a board with one socket.
+    """A USB socket. `label` is the text printed beside it, or "" on a board with one socket.
 
     A "bridge" is a converter chip between USB and the UART of the board; its port stays when the board is reset. A
-    "native" socket is the chip's own, whose port goes away and comes back at each reset. `before` and `after` are the
-    resets that esptool is told to do.
+    "native" socket is that of the chip's own USB, whose port disappears at each reset and comes back. `before` and
+    `after` are esptool's options of these names.
     """
 
     label: str
@@ -90,25 +90,24 @@ class Socket(Table):
 
 
 class Wired(Table):
-    """Something that the board itself connects to a pin.
-
-    `strapping` says why, if it is a strapping pin, and how such a pin may be used all the same.
-    """
+    """A part of the board on a pin. If that is a strapping pin, `strapping` says why, and how it may be used."""
 
     pin: Pin | None = None
     strapping: str = ""
 
 
 class Button(Wired):
-    """A button: `label` as printed, or "" if nothing is; a reset button has no pin."""
+    """A button. `label` is the printed text, or "" if there is none. A reset button has no pin."""
 
     does: Literal["boot", "reset", "user"]
     label: str
 
 
 class Led(Wired):
-    """A light that a program can switch: "rgb" is addressable as a WS2812, "plain" on or off. `revision` of the board
-    is named if the pin differs between them."""
+    """A light that a program can switch: "rgb" is addressed as a WS2812, "plain" is on or off.
+
+    `revision` is the one of the board that has it on this pin, or "" if all have.
+    """
 
     pin: Pin
     kind: Literal["rgb", "plain"]
@@ -123,7 +122,7 @@ class Uart(Table):
 
 
 class Partition(Table):
-    """A row of a partition table. One that `may_lack` is made by MicroPython when it starts, if it is not there."""
+    """A row of a partition table. MicroPython makes the partition of a row that `may_lack` when it starts."""
 
     name: Annotated[str, Field(min_length=1, max_length=16)]
     type: Literal["app", "data"]
@@ -138,18 +137,17 @@ class Partition(Table):
 
 
 class Image(Table):
-    """A firmware image that is known to be good, by the SHA-256 digest of the file. docs/boards.md says how one is
-    added."""
+    """A known firmware image, by the SHA-256 digest of its file. docs/boards.md says how one is added."""
 
     version: Version
     sha256: Sha256
 
 
 class Firmware(Table):
-    """A firmware that runs on the board. `name` is that of MicroPython's board definition, with the variant if any.
+    """A firmware for the board. `name` is the name of MicroPython's board definition, with the variant if any.
 
-    "published" ones come from micropython.org; an "own" one is built by whoever needs ROMFS or frozen code. `code` says
-    from where our code runs on it. `partitions` is the partition table that is expected.
+    A "published" firmware comes from micropython.org, an "own" one is built by its user. `code` says from where our
+    code runs on it. `partitions` is its partition table, in the order of the offsets.
     """
 
     name: Text
@@ -176,7 +174,7 @@ class Firmware(Table):
 class Board(Described):
     """A microcontroller board. Of several sockets the first is the one to use.
 
-    `enter_boot_loader` says what a person does if the board does not enter the boot loader by itself.
+    `enter_boot_loader` says what a person does when the board does not enter the boot loader by itself.
     """
 
     kind: Literal["board"]

@@ -1,4 +1,4 @@
-"""Reading the files of `hw_configs/`: each fault comes as a sentence with file, line, place and what was found."""
+"""Read the files of `hw_configs/`. A fault is told in a sentence with file, line, key and the value found."""
 
 import tomllib
 from pathlib import Path
@@ -17,11 +17,11 @@ _SIZE_MAX = 64 * 1024
 
 
 class BadHardwareFile(Exception):
-    """A file of `hw_configs/` does not follow the schema; the text says where and what."""
+    """A file of `hw_configs/` does not follow the schema. The text says where and how."""
 
 
 class UsbMatch(NamedTuple):
-    """What a USB id may be: a socket of the board of this file, in the states in which it shows that id."""
+    """A socket that has a certain USB id: the board's file, the socket, and the names of the states (see UsbIds)."""
 
     file: str
     socket: Socket
@@ -29,7 +29,7 @@ class UsbMatch(NamedTuple):
 
 
 def load(path: Path) -> Hardware:
-    """Return what the file `path` describes. Raises BadHardwareFile, OSError."""
+    """Return the hardware that the file `path` describes. Raises BadHardwareFile, OSError."""
     with path.open("rb") as file:
         data = file.read(_SIZE_MAX + 1)
     if len(data) > _SIZE_MAX:
@@ -50,7 +50,7 @@ def load(path: Path) -> Hardware:
     line = line_of(text, where) or line_of(text, where[:-1]) or 1
     place = ".".join(str(part) for part in where)
     message = fault["msg"].removeprefix("Value error, ")
-    # A fault of a whole table has the table as its input, which nobody wants to read.
+    # A fault of a whole table has that table as its input, which is too long to show.
     found = "" if isinstance(fault["input"], dict) else f", found {fault['input']!r}"
     raise BadHardwareFile(f"{path}, line {line}: {place and place + ': '}{message}{found}.")
 
@@ -66,7 +66,7 @@ def all_boards(folder: Path = HW_CONFIGS) -> dict[str, Board]:
 
 
 def usb_matches(usb_id: str, boards: dict[str, Board]) -> list[UsbMatch]:
-    """Return what of `boards` a port with this USB id ("303a:1001") may be. An unknown id has none."""
+    """Return the sockets of `boards` that may be a port with this USB id ("303a:1001"); none if it is unknown."""
     found = []
     for file, board in boards.items():
         for socket in board.sockets:

@@ -1,4 +1,4 @@
-"""What a file in `hw_configs/gateways/` says."""
+"""The schema of the files in `hw_configs/gateways/`."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ from keycast.hardware.table import Described, Radio
 class Gateway(Described):
     """A machine for the PN GW. `ram_mib` is the smallest memory of this model that is enough.
 
-    `shared_antenna`: Wi-Fi and Bluetooth of the machine itself disturb each other.
+    With `shared_antenna`, its own Wi-Fi and Bluetooth disturb each other.
     """
 
     kind: Literal["gateway"]

@@ -1,4 +1,4 @@
-"""What every table of a hardware file is made of, and what every such file says besides its subject."""
+"""The base of all tables of a hardware file, and the keys that every such file has."""
 
 from typing import Annotated, Literal
 
@@ -9,21 +9,21 @@ Radio = Literal["wifi", "ble"]
 
 
 def contradiction(what: str, *place: str | int) -> PydanticCustomError:
-    """Return the error for a fault between tables, with the place in the file where it is to be mended."""
+    """Return the error for values that contradict each other. `place` is the path of the key to correct."""
     return PydanticCustomError("contradiction", "{what}", {"what": what, "place": place})
 
 
 class Table(BaseModel):
-    """One table of a hardware file: nothing that is not named here may stand in it, and nothing is converted."""
+    """One table of a hardware file. Unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Described(Table):
-    """A whole file. `sources` are the pages that it was written from.
+    """A whole file. `sources` are the web pages from which it was written.
 
-    `unverified` names what none of them says, by the place in the file (`sockets.0.usb_ids.always`), with a sentence
-    that says what is in doubt.
+    `unverified` lists the values that none of these pages confirms: the path of the key, such as
+    "sockets.0.usb_ids.always", and a sentence that says what is in doubt.
     """
 
     name: Annotated[str, Field(min_length=1)]
