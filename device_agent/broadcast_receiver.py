@@ -1,7 +1,8 @@
 """The receiver of broadcasts: Group Keys, signed deletes, group messages, beacons (docs/protocol.md sections 5, 6, 8).
 
-Outsiders cannot cause a signature check, by the order of section 5. Members can; the limiter keeps them from occupying
-the board with checks, and the key is pulled instead (SEC-09). No broadcast is answered to its sender.
+By the order of section 5 only members can cause a signature check of a Group Key; any sender can for a delete. The
+limiter keeps them from occupying the board with checks, and the key is pulled instead (SEC-09). No broadcast is
+answered to its sender.
 """
 
 import hashlib

@@ -45,7 +45,7 @@ class KeyStore:
             self._write(name, copy, generation + 1, octets)
 
     def erase(self, name):
-        """Overwrite and delete both copies, so that no deleted key stays in the medium as far as it can be reached."""
+        """Overwrite and delete both copies, so that no deleted key stays, as far as the medium allows."""
         for copy in (0, 1):
             key = name + "01"[copy]
             octets = self._storage.get(key)

@@ -62,7 +62,7 @@ class Membership:
         self._clock = clock
         self._random = random
         self._tell = tell
-        self._unix = self._unix_at = 0  # the network's time in seconds, and the clock's time of then
+        self._unix = self._unix_at = 0  # the network's time in seconds, and the clock's at that moment
         self._assign_at = 0
         self.identity = identity
         self.gkdks = gkdks
@@ -294,7 +294,7 @@ class Membership:
             self.hint(group, now)
         self._save_directory()
 
-    # Parts of these
+    # Parts of these methods
 
     def _group(self, fields):
         group = self.groups.get(fields[messages.SG_ID])

@@ -44,7 +44,7 @@ from device_agent.links.udp import UdpLink
 WATCHDOG_MS = 30000  # a loop that stands still resets the board; a turn of the loop takes a hundredth of this
 CHECK_MS = 1000  # between two times that the watchdog is fed and the radio's memory checked
 NETWORK_CHECK_MS = 200
-FAILING_POLL_MS = 1000  # failures of polls that follow each other faster are counted as one row
+FAILING_POLL_MS = 1000  # polls that fail within this time of each other count as one row
 FAILING_POLLS_MAX = 50  # in a row; then the board resets
 PANIC_DELAY_MS = 2000  # time to read a traceback, or to break into the REPL, before the board resets
 

@@ -18,11 +18,11 @@ PAGE = PROJECT / "docs" / "decisions.md"
 _HEAD = """# Security decisions
 
 Made from tests/requirements.toml, the ids in the code and the marks of the tests by `python -m tools.decision_pages`;
-do not edit. `pytest --req ID` runs the tests of one decision, `python -m tools.mutation ID` changes what
-implements it one place at a time and reports what no test notices, `make conformance` prints what came of all of them.
+do not edit. `pytest --req ID` runs the tests of one decision. `python -m tools.mutation ID` changes its code, one place
+at a time, and reports the changes that no test notices. `make conformance` prints the outcomes for all decisions.
 
-What a decision prevents: C, that exclusion or the secrecy of a key breaks; H, that authenticity, state or availability
-is lost for good; M, what is temporary or needs luck.
+The level says what a decision prevents: C, a break of exclusion or of the secrecy of a key; H, a permanent loss of
+authenticity, state or availability; M, a fault that is temporary or needs luck.
 """
 
 

@@ -21,9 +21,9 @@ Made from `cpns/messages.py` and `cpns/message_table.py` by `python -m tools.mes
 
 In CBOR a message is a map: key 0 holds the code, the other keys are labels; a field that may repeat anywhere is an
 array and is left out when empty; an element with attributes is a map, key 0 its text, the others its attributes.
-In XML the root element is named as the message, in the default namespace `{namespace}`; elements (E) and attributes (A)
-bear the names in brackets. `‖` in a label column joins element and attribute. A String has no control characters.
-In a response with Result (or Return) other than `1` only {kept} must be there, and Error and Error Text may.
+In XML the root element has the name of the message, in the default namespace `{namespace}`; elements (E) and attributes
+(A) have the names in brackets. `‖` in a label column joins element and attribute. A String has no control characters.
+In a response whose Result (or Return) is not `1`, only {kept} must be present; Error and Error Text may be.
 Rows without a requirement id are extensions of this project.
 """
 
