@@ -186,6 +186,29 @@ def test_a_bad_file_is_refused_with_line_place_and_reason(tmp_path: Path, change
     assert line_with in text.splitlines()[int(number) - 1]
 
 
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (('label = "USB"', 'label = "UART"'), "sockets: two sockets need two labels"),
+        (('label = "USB"', 'label = ""'), "sockets: two sockets need two labels"),
+        (
+            ("usb_ids.boot_rom", "usb_ids.always"),
+            'sockets.1: a native socket has usb_ids for "boot_rom" and "micropyth',
+        ),
+        (('code = "heap"\npart', 'code = "flash"\npart'), "memory.code: no firmware in this file runs our code from"),
+        (("offset = 0x10000, size = 0x1f0000", "offset = 0x11000, size = 0x1ef000"), "does not begin at a multiple of"),
+    ],
+)
+def test_a_board_with_two_sockets_and_psram_may_not_contradict_itself(tmp_path: Path, change, complaint):
+    text = (HW_CONFIGS / "boards" / "esp32-s3-devkitc-1.toml").read_text()
+    assert change[0] in text
+    bad = tmp_path / "bad.toml"
+    bad.write_text(text.replace(*change, 1))
+    with pytest.raises(BadHardwareFile) as caught:
+        load(bad)
+    assert complaint in str(caught.value)
+
+
 def test_a_file_that_is_no_description_is_not_read_whole(tmp_path: Path):
     bad = tmp_path / "bad.toml"
     bad.write_text("# " + "x" * 70_000)
