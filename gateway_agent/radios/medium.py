@@ -76,10 +76,13 @@ class Airing:
             self.ended.set_result(has_gone_out)
 
     def stop(self) -> None:
-        """Stop the airing before this call returns (SEC-38). Does nothing if it has ended."""
+        """Stop the airing before this call returns (SEC-38). Does nothing if it has ended.
+
+        Raises what the radio raises; the airing has not ended then, and the next call tries again.
+        """
         if not self.ended.done():
-            self.ended.cancel()
             self._stop()
+            self.ended.cancel()
 
 
 @dataclass(frozen=True, slots=True)

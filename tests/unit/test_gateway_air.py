@@ -95,6 +95,31 @@ async def test_a_stop_reaches_the_radio_before_it_returns(opened: Open) -> None:
 
 
 @pytest.mark.req("SEC-38")
+async def test_a_radio_that_cannot_stop_is_asked_again_and_keeps_no_other_on_the_air(opened: Open) -> None:
+    class Busy(ScriptedMedium):
+        def air(self, datagram: bytes) -> Airing:
+            sending, asked = super().air(datagram), [False]
+
+            def stop() -> None:
+                if not asked[0]:
+                    asked[0] = True
+                    raise OSError("the bus is busy")
+                sending.stop()
+
+            sending.ended.add_done_callback(lambda ended: ended.cancelled() or airing.end(ended.result()))
+            airing = Airing(stop)
+            return airing
+
+    busy, slow, counters = Busy(name="busy", airtime=3.0), ScriptedMedium(airtime=3.0), Counter[str]()
+    aired = Aired(opened(busy, slow, counters=counters))
+    await asyncio.sleep(1.0)
+    aired.on_all_media.stop()
+    assert slow.taken_back == [b"key"] and counters["media_failed"] == 1
+    await asyncio.sleep(60)
+    assert busy.taken_back == [b"key"] and not busy.left and not slow.left
+
+
+@pytest.mark.req("SEC-38")
 async def test_an_airing_ends_once() -> None:
     taken_back: list[bool] = []
     for ways in (("stop", "stop"), ("stop", "end"), ("end", "stop")):

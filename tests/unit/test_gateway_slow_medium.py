@@ -17,7 +17,7 @@ from gateway_agent.radios.medium import Step
 from gateway_agent.radios.recovery import WAIT_MAX_S
 from gateway_agent.store.errors import StoreFailed
 from tests.unit import toy_medium
-from tests.unit.gateway_world import FAST, PN, Server, World, _Uplink
+from tests.unit.gateway_world import FAST, PN, Server, Signer, World, _Uplink
 from tests.unit.scripted_medium import ScriptedMedium
 from tests.unit.toy_medium import BEATS, Drum
 
@@ -158,6 +158,25 @@ async def test_a_medium_that_comes_back_airs_what_is_owed_also_to_boards_that_we
     world.medium.up = True
     await asyncio.sleep(60)
     assert len(world.medium.beats) == BEATS, "nothing is owed any more"
+
+
+@pytest.mark.req("SEC-18")
+async def test_what_is_aired_after_the_signing_key_changed_is_signed_with_the_new_one(world):
+    world.medium.up = False
+    await world.server.rekey("light")
+    await world.delivered("light")
+    world.medium.up = True
+    await asyncio.sleep(10)
+    assert len(world.air) == 1
+    for board in world.boards.values():
+        board.deaf, board.reachable = False, True
+    world.signer = world.trusted_signer = Signer()
+    world.gateway.administration.roll_over(world.signer)
+    await world.until(lambda: not world.store.pn.behind_signing_epoch())
+    world.medium.up = False
+    world.medium.up = True
+    await world.until(lambda: world.gateway.administration.delivery("light")[1] == {"confirmed": 6})
+    assert len(world.air) == 2
 
 
 async def test_boards_that_unicast_did_not_reach_are_broadcast_to_however_few_they_are(tmp_path):

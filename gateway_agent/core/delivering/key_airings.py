@@ -108,9 +108,9 @@ class KeyAirings:
     def _datagrams(self, delivery: Delivery, missing: frozenset[str]) -> list[bytes]:
         """Return the signed objects, the same as before if nothing has changed; none while the key must not be sent."""
         sg_id, version = delivery.sg_id, delivery.version
-        group = self._store.inventory.group(sg_id)
+        group, pn = self._store.inventory.group(sg_id), self._store.pn.get()
         key = self._store.group_keys.get(sg_id, version)
-        if group is None or group.behind or key is None:
+        if group is None or pn is None or group.behind or key is None:
             return []
         members = self._store.inventory.members(sg_id)
         generations = frozenset(
@@ -118,7 +118,7 @@ class KeyAirings:
         )
         recipients = delivery.recipients.items()
         entitled = {pne_id for pne_id, recipient in recipients if recipient.state is not PneState.EXCLUDED}
-        made_for = (version, group.membership, generations, activation := self._activation(key))
+        made_for = (version, group.membership, generations, pn.signing_epoch, activation := self._activation(key))
         if sg_id not in self._made or self._made[sg_id][0] != made_for:
             made = self._objects.group_key(group, key, activation, generations, entitled)
             self._made[sg_id] = (made_for, made)
