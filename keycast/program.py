@@ -18,7 +18,7 @@ WORDS = {
     "server": ("keycast.commands.server", "Run a CPNS Server on its own, beside its gateways."),
     "group": ("keycast.commands.group", "Create, show, re-key and delete Service Groups; expel members."),
     "board": ("keycast.commands.board", "Provision, pair, list and retire boards."),
-    "status": ("keycast.commands.status", "What a running gateway sees and does."),
+    "status": ("keycast.commands.status", "Show what a running gateway sees and does."),
     "kms": ("keycast.commands.kms", "Run a key management server (KMS), its users and tokens."),
     "gms": ("keycast.commands.gms", "Run a group management server (GMS): groups, members, group master keys."),
     "cms": ("keycast.commands.cms", "Run a configuration management server (CMS): user profiles."),
@@ -27,14 +27,14 @@ WORDS = {
 }
 
 FORMER_WORDS = {"device": "board"}
-"""Words of the release before, with those of today: they are understood for one more release."""
+"""Words of the former release -> words of today. The former ones are understood for one more release."""
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
-"""What was typed is no command: Click's, which releases of typer bring under different names."""
+"""Raised for words that are no command: Click's class, which releases of typer bring under different names."""
 
 
 def program(typed: list[str]) -> typer.Typer:
-    """The commands, with those of the word in `typed` (the arguments) filled in and the others only listed."""
+    """Return the tree of commands; only the first word in `typed` (the arguments) has its commands filled in."""
     word = next((argument for argument in typed if not argument.startswith("-")), None)
     tree = typer.Typer(
         cls=_Program,
@@ -62,7 +62,7 @@ def program(typed: list[str]) -> typer.Typer:
 
 
 def typed_words() -> list[str]:
-    """What was typed so far: the arguments or, while the shell asks for completions, its own line."""
+    """Return the words typed so far: the arguments or, while the shell asks for completions, those of its own line."""
     if "_KEYCAST_COMPLETE" not in os.environ:
         return sys.argv[1:]
     line = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS", "")
@@ -70,17 +70,18 @@ def typed_words() -> list[str]:
 
 
 class _Program(Answering):
-    """Answers in JSON, where that is asked for, also if what was typed is no command."""
+    """The command `keycast`, which answers in JSON if that is asked for, even if the words typed are no command."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuse what is not UTF-8: no name, URI or number is, and nobody could be shown such a path."""
+        """Raise UsageError for an argument that is not UTF-8: it is no name, URI or number, and as a path it cannot be
+        shown."""
         for each in args:
             if not _is_utf8(each):
                 raise UsageError(f"{each!r} is not UTF-8.")
         return super().parse_args(ctx, args)
 
     def main(self, args: Any = None, *more: Any, **how: Any) -> Any:
-        """Run, and end the process with the exit code."""
+        """Run the command, and end the process with its exit code."""
         if "--json" not in (sys.argv[1:] if args is None else args):
             return super().main(args, *more, **how)
         try:
@@ -111,7 +112,7 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Has nothing to do itself."""
+    """Do nothing: this function only declares the options of `keycast` itself."""
 
 
 def _say_the_new_word(context: typer.Context) -> None:
@@ -120,4 +121,4 @@ def _say_the_new_word(context: typer.Context) -> None:
 
 
 def _not_loaded() -> None:
-    """Stands for a command that was not typed."""
+    """Do nothing: this function stands for a command that was not typed."""

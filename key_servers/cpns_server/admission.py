@@ -1,4 +1,4 @@
-"""The rules of who may join a Service Group. Pure functions; the caller reads the store."""
+"""The rules by which a PNE may join a Service Group. Pure functions; the caller reads the store."""
 
 from cpns.errors import NotAllowed
 from key_servers.cpns_server.values import JoinPolicy, MemberState, StoredGroup, StoredMember
@@ -7,10 +7,10 @@ from key_servers.cpns_server.values import JoinPolicy, MemberState, StoredGroup,
 def admit(group: StoredGroup, member: StoredMember | None, pne_id: str, pn_is_open: bool, is_bound: bool) -> None:
     """Raise NotAllowed unless the PNE may join the living group.
 
-    The owner may, and a PNE that a person permitted; by policy OPEN also every PNE of a PN that the group is open to
-    (`pn_is_open`). An expelled PNE may not until a person permits it again, whatever the policy. A permission is for a
-    PNE by name: it holds only where the name means one PNE, in a PN the group is open to or that the PNE was bound to
-    before (`is_bound`), or any other PN GW could take it up under that name (SEC-16).
+    The owner may join, and a PNE that a person permitted; by policy OPEN every PNE of a PN that the group is open to
+    may join too (`pn_is_open`). An expelled PNE may not join until a person permits it again, whatever the policy is. A
+    permission is for a name: it holds only where the name means one PNE, in a PN that the group is open to or that the
+    PNE was bound to before (`is_bound`). Otherwise another PN GW could use the permission under that name (SEC-16).
     """
     if member is not None:
         if member.state is MemberState.MEMBER or (member.state is MemberState.PERMITTED and (pn_is_open or is_bound)):

@@ -1,6 +1,6 @@
-"""Alarms, each told once, and counts of hostile or broken messages.
+"""Alarms, each of which is logged once, and counts of hostile or broken messages.
 
-Where many PN GWs have one trouble it is one alarm with a count, and a few lines of the log, not thousands.
+Where many PN GWs have the same trouble it is one alarm with a count, and a few lines of the log, not thousands.
 """
 
 import logging
@@ -43,7 +43,10 @@ _TOGETHER = {
 
 @dataclass(slots=True)
 class _Kind:
-    """The alarms of one kind by (PN GW ID, SG ID). `told`: how many they were when last told together, 0 = singly."""
+    """The alarms of one kind by (PN GW ID, SG ID).
+
+    `told` is their number when they were last logged together, 0 = singly.
+    """
 
     each: dict[tuple[str, str], ServerAlarm] = field(default_factory=dict)
     told: int = 0
@@ -56,7 +59,7 @@ class ServerAlarms:
         self._kinds: dict[str, _Kind] = {}
 
     def set(self, kind: str, gateway_id: str, sg_id: str, text: str, now: Moment) -> None:
-        """Raise an alarm; one that stands already keeps its time and is not logged again."""
+        """Raise an alarm. An alarm that stands already keeps its time and is not logged again."""
         alarms = self._kinds.setdefault(kind, _Kind())
         key = (gateway_id, sg_id)
         if key in alarms.each:
@@ -84,7 +87,7 @@ class ServerAlarms:
             _log.info("alarm ends, the last of many: %s", ended.text)
 
     def dismiss(self, kind: str, gateway_id: str = "", sg_id: str = "") -> bool:
-        """End all alarms of a kind, or those of one PN GW or Service Group. False if there are none."""
+        """End all alarms of a kind, or those of one PN GW or Service Group. Return False if there are none."""
         keys = [
             key for key in self._kinds.get(kind, _Kind()).each if gateway_id in ("", key[0]) and sg_id in ("", key[1])
         ]
@@ -93,12 +96,12 @@ class ServerAlarms:
         return bool(keys)
 
     def forget(self, gateway_id: str) -> None:
-        """End the alarms of a PN GW, which was blocked."""
+        """End the alarms of a PN GW that was blocked."""
         for kind in list(self._kinds):
             self.dismiss(kind, gateway_id)
 
     def standing(self) -> tuple[ServerAlarm, ...]:
-        """Return all alarms, oldest first. Many of one kind are one, with names of neither PN GW nor group."""
+        """Return all alarms, oldest first. Many of one kind are one alarm, which names no PN GW and no group."""
         shown: list[ServerAlarm] = []
         for kind, alarms in self._kinds.items():
             if len(alarms.each) > _SINGLY:
@@ -124,7 +127,7 @@ def _names(what: str, names: Collection[str]) -> str:
 
 
 class Refusals:
-    """Counts messages that were refused, and says so in at most one log line a minute."""
+    """Counts messages that were refused, and logs them in at most one line a minute."""
 
     def __init__(self, counters: Counter[str]) -> None:
         self._counters = counters

@@ -81,7 +81,7 @@ class CpnsServer:
         gateways: Gateways,
         sessions: GatewaySessions | None,
     ) -> None:
-        """For `open` only."""
+        """Keep the parts; only `open` calls this."""
         self._store = store
         self._clock = clock
         self._counters = counters
@@ -176,7 +176,7 @@ class CpnsServer:
             self._heard(gateway_id)
 
     def images(self) -> dict[str, bytes]:
-        """Return the files that a backup holds of this Server, by their names in the state folder, as it holds them."""
+        """Return the files of this Server that a backup holds: their names in the state folder -> octets."""
         return {FILE_NAME: self._store.image()} | ({} if self._sessions is None else self._sessions.images())
 
     def credential(self) -> bytes:
@@ -188,15 +188,17 @@ class CpnsServer:
 
     @property
     def places(self) -> list[str]:
-        """Where it listens, such as `udp:192.168.1.10:5685`; nothing if it is embedded."""
+        """The places where the Server listens, such as `udp:192.168.1.10:5685`; empty if it is embedded."""
         return [] if self._sessions is None else self._sessions.places
 
     @property
     def failed(self) -> "asyncio.Future[Exception] | None":
-        """Done, with the reason, when its sessions were taken over and it must be ended; None if it is embedded."""
+        """A future that is done, with the reason as its result, when another process took the sessions over and this
+        Server must be ended; None if it is embedded.
+        """
         return None if self._sessions is None else self._sessions.failed
 
-    # what an operator does: PN GWs and PNEs
+    # commands of an operator: PN GWs and PNEs
 
     def register_gateway(
         self,
@@ -207,11 +209,12 @@ class CpnsServer:
         is_open: bool | None = None,
         replace: bool = False,
     ) -> None:
-        """Let a PN GW serve a PN. `credential` (CCS octets) is needed when it comes over UDP; `form` is cbor or xml.
+        """Let a PN GW serve a PN. `form` is cbor or xml, the form of the messages that it is sent.
 
-        `is_open`: PNEs belong to that PN as they come, its PN GW is trusted with their names; else each is admitted by
-        `admit_pne` first. None leaves that as it is, and a new one closed. `replace`: another credential takes the
-        place of the one that it has, and all keys that were handed to that one are renewed.
+        `credential` (CCS octets) is needed for a PN GW that comes over UDP. With `is_open` each PNE that comes through
+        the PN GW belongs to that PN, so the PN GW is trusted with their names; otherwise each is admitted by
+        `admit_pne` first. None keeps the present choice, and makes a new PN closed. With `replace` another credential
+        takes the place of the present one, and all keys that were handed to the PN GW are renewed.
         """
         replaces = bool(credential) and self._require_sessions().would_replace(gateway_id, credential, replace=replace)
         with self._store.transaction():
@@ -224,7 +227,7 @@ class CpnsServer:
         self._changed.set()
 
     async def block_gateway(self, gateway_id: str) -> None:
-        """Accept nothing from a PN GW and send it nothing any more. Its sessions end (SEC-18)."""
+        """Accept nothing more from a PN GW and send it nothing more. Its sessions end (SEC-18)."""
         self._registry.block_gateway(gateway_id)
         self._alarms.forget(gateway_id)
         self.tell(events.GatewayBlocked(gateway_id))
@@ -232,7 +235,7 @@ class CpnsServer:
             await self._sessions.forget(gateway_id)
 
     async def replace_gateway(self, gateway_id: str, new_gateway_id: str, credential: bytes = b"") -> None:
-        """Block a stolen or broken PN GW, let another serve its PN, renew all keys it held (SEC-18)."""
+        """Block a stolen or broken PN GW, let another serve its PN, and renew all keys that it held (SEC-18)."""
         if credential:
             self._require_sessions().would_replace(
                 new_gateway_id, credential, replace=False
@@ -251,7 +254,7 @@ class CpnsServer:
         return self._store.gateways()
 
     def pnes(self) -> dict[str, str]:
-        """PNE ID -> PN ID of all PNEs that spoke through a PN GW or were admitted."""
+        """Return the PN ID of each PNE that spoke through a PN GW or was admitted, by PNE ID."""
         return self._store.pnes()
 
     def admit_pne(self, pne_id: str, pn_id: str) -> None:
@@ -265,7 +268,7 @@ class CpnsServer:
         self.tell(events.Bound(pne_id, pn_id))
         self._changed.set()
 
-    # what an operator does: Service Groups
+    # commands of an operator: Service Groups
 
     def create_group(
         self,
@@ -276,7 +279,7 @@ class CpnsServer:
         rekey_on_join: bool | None = None,
         period_s: int | None = None,
     ) -> GroupView:
-        """Create a Service Group and its first key. `open_to`: PN IDs; what is None comes from the configuration."""
+        """Create a Service Group and its first key. `open_to` are PN IDs; None stands for the configured value."""
         if policy not in (None, *JoinPolicy):
             raise NotAllowed(f"policy is one of {', '.join(JoinPolicy)}, not {policy!r}")
         if protection not in (None, *_PROTECTION):
@@ -295,7 +298,7 @@ class CpnsServer:
         return self.show_group(sg_id)
 
     def delete_group(self, sg_id: str) -> None:
-        """Delete a Service Group and its keys, here and at every PN GW; its version stays (CPNS-GKM-59, Q-23)."""
+        """Delete a Service Group and its keys, here and at every PN GW; its version is kept (CPNS-GKM-59, Q-23)."""
         self._service_groups.delete_by_operator(sg_id, self._clock())
         self.tell(events.GroupDeleted(sg_id))
         self._changed.set()
@@ -305,7 +308,7 @@ class CpnsServer:
         return self._views.groups()
 
     def show_group(self, sg_id: str) -> GroupView:
-        """One Service Group with members, versions, revisions and deliveries; never a key."""
+        """Return one Service Group with members, versions, revisions and deliveries; never a key."""
         return self._views.group(sg_id)
 
     def open_group(self, sg_id: str, pn_id: str) -> None:
@@ -313,7 +316,10 @@ class CpnsServer:
         self._service_groups.open_to_pn(sg_id, pn_id)
 
     def permit(self, sg_id: str, pne_id: str) -> None:
-        """Let a PNE join, also one that was expelled or held for joining too often. It becomes a member by joining."""
+        """Permit a PNE to join, even one that was expelled or held for joining too often.
+
+        It is a member once it joins.
+        """
         self._membership.permit(sg_id, pne_id, self._clock())
         self.tell(events.Permitted(pne_id, sg_id))
 
@@ -329,13 +335,13 @@ class CpnsServer:
         self._changed.set()
         return version
 
-    # what an operator does: after a loss
+    # commands of an operator: after a loss
 
     async def restore(self, epochs: int = 1, since_s: int = 0) -> tuple[str, ...]:
-        """Declare this store an older copy (SEC-03). Returns the IDs of the Service Groups that are held now.
+        """Declare this store an older copy (SEC-03). Return the IDs of the Service Groups that are held now.
 
-        All sessions end; nothing is delivered or issued for a held group until `confirm_members`. More than 1 epoch
-        is needed for a copy that was put back before, unless `since_s` tells the seconds since it was made.
+        All sessions end; nothing is delivered or issued for a held group until `confirm_members`. More than 1 epoch is
+        needed for a copy that was put back before, unless `since_s` is the number of seconds since it was made.
         """
         held = self._recovery.restore(epochs, self._clock(), since_s)
         self.tell(events.Restored(held))
@@ -366,7 +372,7 @@ class CpnsServer:
 
     @property
     def commits(self) -> int:
-        """Synced transactions since the start, in the store and in that of the sessions."""
+        """The number of synced transactions since the start, in the stores of the Server and of the sessions."""
         return self._store.commits + (0 if self._sessions is None else self._sessions.commits)
 
     def counters(self) -> dict[str, int]:
@@ -376,11 +382,11 @@ class CpnsServer:
     # the background
 
     def work(self) -> float:
-        """Do what is due. Returns the seconds until something is due again. Without `start` the caller calls it."""
+        """Do what is due, and return the seconds until something is due again. Without `start` the caller calls it."""
         now = self._clock()
         for sg_id, error in self._keys.update_due(now):
             if isinstance(error, StoreFailed):
-                continue  # one alarm says so for all, and they are tried again
+                continue  # one alarm stands for all of them, and they are tried again
             self._alarms.set(
                 kinds.UPDATE_FAILED, "", sg_id, f"The Group Key of Service Group {sg_id} was not updated: {error}", now
             )
@@ -400,7 +406,7 @@ class CpnsServer:
             try:
                 wait_s = self.work()
             except ServerError as error:
-                if not isinstance(error, StoreFailed):  # that is an alarm
+                if not isinstance(error, StoreFailed):  # a StoreFailed is an alarm
                     _log.error("%s", error)
                 wait_s = tuning.UPDATE_RETRY_S
             self._look_at_store()
@@ -420,12 +426,12 @@ class CpnsServer:
             gateway = self._store.gateway(gateway_id)
             if gateway is not None and not gateway.blocked:
                 self._courier.heard(gateway.pn_id)
-        except ServerError as error:  # what it said has its answer; what waits for it is looked at again soon
+        except ServerError as error:  # its message was answered; its deliveries are tried again soon
             _log.error("%s", error)
         self._changed.set()
 
     def _look_at_store(self) -> None:
-        """One alarm while nothing can be written, which ends by itself."""
+        """Raise one alarm while the store cannot be written, and clear it when that ends."""
         self._store.probe()
         if self._store.trouble:
             self._alarms.set(kinds.STORE, "", "", f"Nothing new can be stored: {self._store.trouble}", self._clock())

@@ -1,4 +1,4 @@
-"""What an operator may set for a CPNS Server: one schema for files, their errors and their documentation."""
+"""The settings of a CPNS Server: one schema for files, their errors and their documentation."""
 
 from typing import Annotated, Literal
 
@@ -41,5 +41,5 @@ class ServerConfig(BaseModel):
 
     @property
     def protection_code(self) -> int:
-        """`protection` as it stands on the wire."""
+        """The number that stands for `protection` in messages."""
         return numbers.PROTECTION_SEALED if self.protection == "sealed" else numbers.PROTECTION_AUTHENTICATED

@@ -1,8 +1,8 @@
 """Carries inventories, keys and deletions to the PN GWs: executes what `delivery_queue` and `places` decide.
 
-What a PN GW should have and what it said it has are read from the store each time, so the courier never acts on
-a membership that has changed meanwhile. It looks at what was touched, what is due and who spoke, never at everything:
-a Server has thousands of PN GWs.
+The courier reads from the store each time what a PN GW should have and what it has acknowledged, so it never acts on a
+membership that has changed meanwhile. As a Server has thousands of PN GWs it looks only at those that were touched, are
+due, or spoke.
 """
 
 import asyncio
@@ -50,26 +50,26 @@ _log = logging.getLogger(__name__)
 
 
 class GatewaySilent(Exception):
-    """The PN GW has no session, cannot be reached or did not answer in time: it is asked again later."""
+    """The PN GW has no session, cannot be reached or did not answer in time. It is asked again later."""
 
 
 class NotSent(Exception):
-    """The request did not go out, through a fault on this side: nothing is known about the PN GW."""
+    """The request did not go out, by a fault on this side, so nothing is known about the PN GW."""
 
 
 class Gateways(Protocol):
     """The secure sessions with the PN GWs (CPNS-GKM-50)."""
 
     async def request(self, gateway_id: str, message: bytes) -> bytes:
-        """Send one CPNS message to the PN GW and return its answer, within `tuning.ANSWER_TIMEOUT_S` of its going out.
+        """Send one CPNS message to the PN GW and return its answer, within `tuning.ANSWER_TIMEOUT_S` of its departure.
 
-        Raises GatewaySilent, NotSent, or CpnsError for a refusal.
+        Raise GatewaySilent, NotSent, or CpnsError for a refusal.
         """
         ...
 
 
 class DeliveryCourier:
-    """All deliveries of a Server."""
+    """Carries out all deliveries of a Server."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class DeliveryCourier:
         clock: Callable[[], Moment],
         answered: asyncio.Event,
     ) -> None:
-        """`answered` is set whenever requests went out or ended: `wake_at` may be sooner then."""
+        """Keep the parts. `answered` is set whenever requests went out or ended: `wake_at` may be sooner then."""
         self._store = store
         self._gateways = gateways
         self._alarms = alarms
@@ -89,12 +89,12 @@ class DeliveryCourier:
         self._answered = answered
         self._deliveries: dict[Key, DeliveryQueue] = {}
         self._failing: dict[str, set[Key]] = {}  # by PN ID
-        self._due: list[tuple[float, Key]] = []  # heap; what is no `wake_at` any more is void
+        self._due: list[tuple[float, Key]] = []  # a heap; an entry that differs from its delivery's `wake_at` is void
         self._places = Places()
         self._filling = self._closed = False
         self._next_complaint = float("-inf")
         self._requests: dict[Key, asyncio.Task[None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()  # those of requests that were given up, too
+        self._tasks: set[asyncio.Task[None]] = set()  # also those of requests that were given up
 
     def look(self) -> None:
         """Look at the store for what changed, and at the clock for what is due. Raises StoreFailed."""
@@ -127,7 +127,7 @@ class DeliveryCourier:
         self._fill()
 
     def wake_at(self) -> float | None:
-        """When `look` has something to do next (monotonic seconds)."""
+        """Return the monotonic seconds at which `look` has something to do next, None if nothing is due."""
         return min((at for at in (self._next_due(), self._places.wake_at()) if at is not None), default=None)
 
     def state_of(self, pn_id: str, sg_id: str) -> DeliveryQueue:
@@ -140,7 +140,7 @@ class DeliveryCourier:
             await asyncio.wait(self._tasks)
 
     async def close(self) -> None:
-        """Stop. What was on its way is sent again at the next start."""
+        """Stop. Requests without an answer are sent again at the next start."""
         self._closed = True
         for task in self._tasks:
             task.cancel()
@@ -324,7 +324,7 @@ class DeliveryCourier:
         self._fill()
 
     def _put_off(self, key: Key, error: ServerError) -> None:
-        """The store fails: the request, answered or not, is sent again later. One line a minute says so."""
+        """Send the request again later, answered or not, as the store fails. One log line a minute tells it."""
         now, state = self._clock().monotonic, self._deliveries[key]
         if state.on_its_way is not None:
             self._keep(key, step(state, Unsent(), now)[0])

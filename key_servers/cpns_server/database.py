@@ -1,4 +1,7 @@
-"""The file below the store: for one process, every commit on the medium, nothing deleted left readable."""
+"""The database file below the store.
+
+One process uses it, every commit is on the medium, deleted data is not readable.
+"""
 
 import sqlite3
 import threading
@@ -24,7 +27,7 @@ Write = tuple[str, tuple[Value, ...]]
 
 
 class ServerDatabase:
-    """One open database. It belongs to the event loop's thread, but for `write_lot`. All methods raise StoreFailed."""
+    """One open database. It belongs to the event loop's thread, except `write_lot`. All methods raise StoreFailed."""
 
     def __init__(self, state_dir: Path) -> None:
         """Open or create the database in `state_dir` (made with mode 0700) and bring its schema up to date.
@@ -59,7 +62,7 @@ class ServerDatabase:
         self.image = self._file.image
 
     def close(self) -> None:
-        """Close the file and let other processes have it."""
+        """Close the file, so that other processes can use it."""
         if self._lots is not None:
             self._lots.close()
         self._file.close()
@@ -67,25 +70,25 @@ class ServerDatabase:
 
     @property
     def commits(self) -> int:
-        """Synced write transactions so far."""
+        """The number of synced write transactions so far."""
         return self._file.commits + self._lots_written
 
     @property
     def trouble(self) -> str:
-        """What is wrong with the medium, "" if nothing is (`SqliteFile`)."""
+        """The fault of the medium as text, "" if there is none (`SqliteFile`)."""
         return self._file.trouble
 
     def probe(self) -> None:
-        """If there is trouble, try whether it has ended."""
+        """If there is a fault, try whether it has ended."""
         if self._file.trouble:
             with self._writing:
                 self._file.probe()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """A block whose writes are all kept, or none of them.
+        """Keep all writes of the block, or none of them.
 
-        Inside another one it is a part of that. On leaving, what was written is on the medium.
+        Inside another transaction the block is a part of that. On leaving the outer block its writes are on the medium.
         """
         if self._file.in_transaction:
             with self._file.transaction():
@@ -101,7 +104,7 @@ class ServerDatabase:
             action()
 
     def after_commit(self, action: Callable[[], None]) -> None:
-        """Call `action` once what was written is on the medium, at once outside of a transaction; else never."""
+        """Call `action` once the transaction is on the medium, at once outside of one; never if it is undone."""
         if self._file.in_transaction:
             self._after_commit.append(action)
         else:

@@ -15,7 +15,8 @@ from key_servers.cpns_server import tuning
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a PN GW is: inventory revision, key version (0 = none), Service Group deleted."""
+    """The state of a PN GW for one group: inventory revision, key version (0 = none), whether the Service Group is
+    deleted."""
 
     revision: int = 0
     version: int = 0
@@ -23,7 +24,7 @@ class Position:
 
 
 class Kind(Enum):
-    """The request that leads one step on."""
+    """The kind of request that leads one step on."""
 
     INVENTORY = "inventory"
     KEY = "key"
@@ -32,9 +33,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Action: send the request `kind`, which takes the PN GW to `reached`; report exactly once how it ended.
+    """Action: send the request `kind`, which takes the PN GW to `reached`, and report exactly once how it ended.
 
-    If it has to wait before it goes out, say Departs then, and send what is on its way after that.
+    If the request has to wait before it goes out, report Departs when it goes, and send the one that is then on its
+    way.
     """
 
     kind: Kind
@@ -50,14 +52,14 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class RaiseAlarm:
-    """Action: tell a person that `failures` requests in a row came to nothing."""
+    """Action: tell a person that `failures` requests in a row failed."""
 
     failures: int
 
 
 @dataclass(frozen=True, slots=True)
 class ClearAlarm:
-    """Action: the alarm is over."""
+    """Action: end the alarm."""
 
 
 Action = Send | Record | RaiseAlarm | ClearAlarm
@@ -72,41 +74,42 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Event: the PN GW took the request on its way."""
+    """Event: the PN GW accepted the request that is on its way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Event: the request on its way was refused (`refused`), or nothing came back."""
+    """Event: the request on its way was refused (`refused`), or no answer came."""
 
     refused: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Unsent:
-    """Event: the request on its way could not go out, through no fault of the PN GW: it says nothing about it."""
+    """Event: the request could not be sent, through no fault of the PN GW, so nothing is known about the PN GW."""
 
 
 @dataclass(frozen=True, slots=True)
 class Departs:
-    """Event: the request on its way goes out only now, so it becomes the newest one: none if nothing is to be sent."""
+    """Event: the request on its way goes out only now, so the newest one takes its place, or none if nothing is to
+    be sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayHeard:
-    """Event: the PN GW spoke, so it is there again (a hint, SEC-27)."""
+    """Event: the PN GW sent something, so it can be reached again (a hint, SEC-27)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rewound:
-    """Event: the PN GW lost its store back to `position`; it must be told again from there."""
+    """Event: the PN GW lost its store back to `position`; everything from there is sent again."""
 
     position: Position
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Event: time went on."""
+    """Event: time has passed."""
 
 
 Event = Wanted | Accepted | Failed | Unsent | Departs | GatewayHeard | Rewound | Tick
@@ -114,7 +117,10 @@ Event = Wanted | Accepted | Failed | Unsent | Departs | GatewayHeard | Rewound |
 
 @dataclass(frozen=True, slots=True)
 class DeliveryQueue:
-    """State. `due` is when the next request may go (monotonic seconds); `on_its_way` is the one not answered yet."""
+    """The state.
+
+    `due` is when the next request may go (monotonic seconds), `on_its_way` the one without answer so far.
+    """
 
     wanted: Position = Position()
     accepted: Position = Position()
@@ -126,12 +132,12 @@ class DeliveryQueue:
 
     @property
     def settled(self) -> bool:
-        """The PN GW has everything it should have."""
+        """True if the PN GW has everything that it should have."""
         return _next_request(self) is None
 
     @property
     def wake_at(self) -> float | None:
-        """When a Tick would do something; None when only an event can."""
+        """The monotonic seconds at which a Tick would do something; None if only another event can."""
         return None if self.on_its_way or self.settled else self.due
 
     @property
@@ -145,10 +151,13 @@ class DeliveryQueue:
 
 
 def step(state: DeliveryQueue, event: Event, now: float) -> tuple[DeliveryQueue, list[Action]]:
-    """Take one event. Raises ValueError for an answer when nothing is on its way: a fault of the caller."""
+    """Return the next state and the actions for one event.
+
+    Raise ValueError for an answer when nothing is on its way, a fault of the caller.
+    """
     if isinstance(event, Wanted):
         if event.position != state.wanted:
-            # What failed before is no longer what is sent, so it does not wait for that failure's back-off.
+            # The next request is not the one that failed, so it does not wait for that failure's back-off.
             state = replace(state, wanted=event.position, due=min(state.due, now))
         return _send_if_due(state, [], now)
     if isinstance(event, Accepted):
@@ -160,10 +169,10 @@ def step(state: DeliveryQueue, event: Event, now: float) -> tuple[DeliveryQueue,
         return replace(state, on_its_way=None, rewound=False, due=now + tuning.RETRY_MIN_S), []
     if isinstance(event, Departs):
         _take_request(state)
-        # What goes out after a loss is no answer from before it.
+        # A request that goes out after the loss is about the state after it.
         return replace(state, on_its_way=_next_request(state), rewound=False), []
     if isinstance(event, GatewayHeard):
-        # Who refused will refuse again: only silence is ended by a word.
+        # A PN GW that refused will refuse again: to be heard ends silence only.
         if state.failures and not state.last_refused:
             state = replace(state, due=min(state.due, now))
         return _send_if_due(state, [], now)
@@ -177,7 +186,7 @@ def _accepted(state: DeliveryQueue, now: float) -> tuple[DeliveryQueue, list[Act
     alarmed = state.failures >= tuning.FAILURES_UNTIL_ALARM
     after = replace(state, on_its_way=None, failures=0, last_refused=False, due=now, rewound=False)
     if state.rewound:
-        # Answered before or after the loss? Not knowable: it is sent again.
+        # It is unknown whether it was answered before the loss or after it: it is sent again.
         return _send_if_due(after, [ClearAlarm()] if alarmed else [], now)
     actions: list[Action] = [Record(sent.reached)]
     if alarmed:
@@ -189,7 +198,7 @@ def _failed(state: DeliveryQueue, refused: bool, now: float) -> tuple[DeliveryQu
     failed = _take_request(state)
     idle = replace(state, on_its_way=None, rewound=False)
     if _next_request(idle) not in (failed, None):
-        # Overtaken while on its way (a list that is refused as stale): the newest says nothing about the way there.
+        # It was overtaken on its way (and a stale list refused): this says nothing about the newest request.
         return _send_if_due(replace(idle, due=min(idle.due, now)), [], now)
     failures = state.failures + 1
     after = replace(idle, failures=failures, last_refused=refused, due=now + back_off(failures))
@@ -234,7 +243,9 @@ def _next_request(state: DeliveryQueue) -> Send | None:
     wanted, accepted = state.wanted, state.accepted
     if wanted.deleted:
         return None if accepted.deleted else Send(Kind.DELETE, wanted)
-    if accepted.revision < wanted.revision:  # first who left, then what they must not get (SEC-06)
+    if (
+        accepted.revision < wanted.revision
+    ):  # first the list without those who left, then the key that they must not get (SEC-06)
         return Send(Kind.INVENTORY, Position(wanted.revision, accepted.version, False))
     if accepted.version < wanted.version:
         return Send(Kind.KEY, Position(accepted.revision, wanted.version, False))

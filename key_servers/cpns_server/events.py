@@ -1,6 +1,6 @@
-"""What happens in a CPNS Server, told where it happens: frozen values without a secret, and the log's line of each.
+"""The events of a CPNS Server: frozen values without a secret, and the log line of each.
 
-What concerns one board (it joins, leaves, confirms) its PN GW tells.
+Events of one board (it joins, leaves, confirms) are logged by its PN GW.
 """
 
 import logging
@@ -62,7 +62,7 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class GatewayRegistered:
-    """A PN GW serves a PN. `replaces`: the one that did before and is blocked now, "" for none."""
+    """A PN GW serves a PN. `replaces` is the PN GW that served it before and is blocked now, "" for none."""
 
     gateway_id: str
     pn_id: str
@@ -71,14 +71,14 @@ class GatewayRegistered:
 
 @dataclass(frozen=True, slots=True)
 class GatewayBlocked:
-    """Nothing is taken from a PN GW any more."""
+    """A PN GW is blocked: nothing is accepted from it any more."""
 
     gateway_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """The store was an older copy; these Service Groups wait for a person."""
+    """The store was declared an older copy; these Service Groups wait for a person."""
 
     held: tuple[str, ...]
 

@@ -1,4 +1,4 @@
-"""What PN GWs tell about themselves: which members confirmed a key, and which versions they hold (SEC-28).
+"""What PN GWs report about themselves: the members that confirmed a key, and the versions that they hold (SEC-28).
 
 Reports inform people and make the Server repeat itself; no number in them moves a version or revision (SEC-03).
 """
@@ -21,7 +21,7 @@ from key_servers.rate_limit import HourlyLimit
 
 
 class GatewayReports:
-    """Takes delivery reports and version lists."""
+    """Accepts delivery reports and version lists."""
 
     def __init__(
         self,
@@ -43,10 +43,10 @@ class GatewayReports:
     def delivery(
         self, gateway: StoredGateway, sg_id: str, version: int, outcomes: Sequence[tuple[str, Sequence[str]]]
     ) -> None:
-        """Note for each (outcome, PNE IDs) how the delivery of a version ended; PNEs that left since do not matter.
+        """Note for each (outcome, PNE IDs) how the delivery of a version ended; PNEs that left since are ignored.
 
-        It is on the medium once `written` returns. Raises Unknown (a version never issued), NotAllowed (held group,
-        PNE of another PN).
+        The report is on the medium once `written` returns. Raise Unknown (a version that was never issued), NotAllowed
+        (held group, PNE of another PN).
         """
         group = active(self._store.group(sg_id), sg_id)
         if not 0 < version <= group.version:
@@ -64,10 +64,10 @@ class GatewayReports:
     def version_list(
         self, gateway: StoredGateway, held: Sequence[tuple[int, str]], now: Moment
     ) -> list[tuple[int, str]]:
-        """Compare the (version, SG ID) a PN GW holds with what it once accepted; give what it accepted.
+        """Compare the (version, SG ID) that a PN GW holds with the versions that it accepted; return these.
 
-        A group that it names with 0, with less than it had accepted, or not at all, is told to it anew, and its key
-        is updated: what such a PN GW forgot somebody else may have (SEC-02).
+        A group that it names with 0, with less than it had accepted, or not at all, is sent to it anew, and its key is
+        updated: another machine may have what such a PN GW has forgotten (SEC-02).
         """
         self._listed_at[gateway.gateway_id] = now.monotonic
         self._alarms.clear(kinds.SILENT, gateway.gateway_id, "")
@@ -92,7 +92,7 @@ class GatewayReports:
     def check_silence(self, now: Moment) -> None:
         """Raise an alarm for each PN GW with Service Groups whose version list is overdue (SEC-28).
 
-        Looks every `tuning.SILENCE_LOOK_S` only: it looks at all of them.
+        It looks at all PN GWs, every `tuning.SILENCE_LOOK_S` only.
         """
         if now.monotonic < self._look_at:
             return
@@ -130,7 +130,7 @@ class GatewayReports:
         if group.state is GroupState.HELD:
             return
         if accepted is None:
-            # It has members that this Server knows nothing of: joined after the copy this store came from.
+            # It has members that this Server does not know: they joined after the copy this store came from was made.
             self._membership.raise_revision(sg_id, gateway.pn_id)
         elif group.state is GroupState.DELETED:
             self._store.set_accepted(sg_id, gateway.pn_id, Position(accepted.revision, accepted.version, False))

@@ -46,9 +46,8 @@ class GatewaySessions:
     async def open(self, links: Sequence[Link[Any]], handle: Handle, alive: Callable[[str], None]) -> None:
         """Listen on `links`. `handle` is called with the PN GW's authenticated ID and its message.
 
-        `alive` is called with the ID of one that sent an empty message: a sign of life, which tells where it is now.
-
-        Raises the errors of `Endpoint.open`.
+        `alive` is called with the ID of a PN GW that sent an empty message, a sign of life: the session has its address
+        then. Raise the errors of `Endpoint.open`.
         """
 
         async def take(peer: Peer, message: bytes) -> bytes:
@@ -100,10 +99,10 @@ class GatewaySessions:
             raise NotAllowed(str(error)) from error
 
     def register(self, gateway_id: str, credential: bytes, *, replace: bool = False) -> None:
-        """Take sessions of `gateway_id` with this credential (CCS octets, docs/protocol.md section 2).
+        """Accept sessions of `gateway_id` with this credential (CCS octets, docs/protocol.md section 2).
 
-        `replace`: also in place of another key, whose sessions are over then (SEC-31). Raises NotAllowed when the
-        credential does not name that PN GW, the name is taken, or the key is bound to another name.
+        With `replace` it takes the place of another key too, whose sessions are then over (SEC-31). Raise NotAllowed
+        when the credential names another PN GW, the name is taken, or the key is bound to another name.
         """
         try:
             parsed = _parsed(gateway_id, credential)
@@ -118,11 +117,11 @@ class GatewaySessions:
 
     async def end_sessions(self) -> None:
         """End all sessions, keep the credentials: the store of this Server is an older copy (SEC-23)."""
-        # All at once: that is few commits, however many they are.
+        # All at once, which needs few commits, however many sessions there are.
         await asyncio.gather(*(self._endpoint.drop(credential.entity_id) for credential in self._sessions.registered()))
 
     def images(self) -> dict[str, bytes]:
-        """Return the files that a backup holds of this end: the Server's key, and registrations without sessions."""
+        """Return the files of this end that a backup holds: the Server's key, and registrations without sessions."""
         return {
             IDENTITY_FILE: files.read(self._state_dir / IDENTITY_FILE, StoreUnusable),
             SESSIONS_FILE: self._sessions.image(),
@@ -134,17 +133,17 @@ class GatewaySessions:
 
     @property
     def places(self) -> list[str]:
-        """Where it listens (`Endpoint.places`)."""
+        """The places where the Server listens (`Endpoint.places`)."""
         return self._endpoint.places
 
     @property
     def commits(self) -> int:
-        """Synced transactions in the store of the sessions."""
+        """The number of synced transactions in the store of the sessions."""
         return self._endpoint.commits
 
     @property
     def failed(self) -> asyncio.Future[Exception]:
-        """Done when another process has taken the sessions over and nothing can be sent any more (SEC-23)."""
+        """A future that is done when another process has the sessions and nothing can be sent any more (SEC-23)."""
         return self._endpoint.failed
 
     async def close(self) -> None:

@@ -11,7 +11,7 @@ Receiver = Callable[[bytes], Awaitable[bytes]]
 
 
 class InProcessGateways:
-    """`courier.Gateways` of this process: `receivers` by the PN GW's entity ID."""
+    """`courier.Gateways` inside of this process. `receivers` maps entity IDs of PN GWs to functions."""
 
     def __init__(self, receivers: Mapping[str, Receiver]) -> None:
         self._receivers = receivers

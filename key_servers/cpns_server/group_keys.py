@@ -22,16 +22,16 @@ RandomOctets = Callable[[int], bytes]
 
 
 class WeakRandomness(ServerError):
-    """The random source gave too few octets or the same key twice: no key may be made from it."""
+    """The random source returned too few octets, or the same key twice: no key may be made from it."""
 
 
 class GroupKeyMaker:
-    """Makes keys, and knows when the next are due."""
+    """Makes Group Keys, and knows when the next are due."""
 
     def __init__(
         self, store: ServerStore, random_octets: RandomOctets, schedule: UpdateSchedule, tell: events.Tell
     ) -> None:
-        """`tell` hears of each key that is made."""
+        """Keep the parts. `tell` is called with an event for each key that is made."""
         self._store = store
         self._random = random_octets
         self._schedule = schedule
@@ -44,10 +44,10 @@ class GroupKeyMaker:
             self._schedule.hurry(group.sg_id, now)
 
     def update(self, sg_id: str, reason: int, now: Moment) -> int:
-        """Make the next Group Key of a Service Group and give its version.
+        """Make the next Group Key of a Service Group and return its version.
 
-        A reason that waits with a stronger claim is told instead of `reason`. Raises Unknown, NotAllowed (held group),
-        TooMany (versions used up), WeakRandomness.
+        If an update with a stronger reason waits, that reason is told instead of `reason`. Raise Unknown, NotAllowed
+        (held group), TooMany (versions used up), WeakRandomness.
         """
         with self._store.transaction():
             group = active(self._store.group(sg_id), sg_id)
@@ -71,7 +71,10 @@ class GroupKeyMaker:
             self._consider(group, now)
 
     def update_due(self, now: Moment) -> list[tuple[str, CpnsError | ServerError]]:
-        """Make all keys that are due. Gives the groups where that failed, and why; they are tried again later."""
+        """Make all keys that are due.
+
+        Return the groups where that failed, with the error; they are tried again later.
+        """
         failed: list[tuple[str, CpnsError | ServerError]] = []
         for sg_id in self._schedule.due(now):
             try:
@@ -82,9 +85,9 @@ class GroupKeyMaker:
         return failed
 
     def newest(self, sg_id: str, now: Moment) -> StoredKey:
-        """Return the Group Key to hand out now: one that waits to be replaced is replaced first (SEC-06).
+        """Return the Group Key to hand out now. If its replacement is due, replace it first (SEC-06).
 
-        Raises as `update`.
+        Raise the errors of `update`.
         """
         group = active(self._store.group(sg_id), sg_id)
         if group.pending is not None:
@@ -95,7 +98,7 @@ class GroupKeyMaker:
         return key
 
     def delete(self, sg_id: str, now: Moment) -> None:
-        """Erase the keys inside the caller's transaction; the version stays for ever (SEC-04)."""
+        """Erase the keys inside the caller's transaction; the version is kept for ever (SEC-04)."""
         with self._store.transaction():
             self._store.erase_keys(sg_id)
             group = self._store.group(sg_id)
@@ -103,11 +106,11 @@ class GroupKeyMaker:
                 self._consider(group, now)
 
     def wake_at(self) -> float | None:
-        """When `update_due` has something to do next (monotonic seconds)."""
+        """Return the monotonic seconds at which `update_due` has something to do next, None if nothing is due."""
         return self._schedule.wake_at()
 
     def _consider(self, group: StoredGroup, now: Moment) -> None:
-        """Let the schedule know once it is so for good: the caller's transaction may be taken back."""
+        """Tell the schedule about the group once the caller's transaction is on the medium, as it may be undone."""
         self._store.after_commit(lambda: self._schedule.consider(group, now))
 
     def _draw(self, sg_id: str) -> bytes:
@@ -129,14 +132,14 @@ def active(group: StoredGroup | None, sg_id: str) -> StoredGroup:
 
 
 def activation(key: StoredKey, now: Moment) -> int:
-    """Return when a key is to be activated, as it is told now.
+    """Return the activation time that is told with a key now, in Unix seconds.
 
-    What lies further ahead than any is made for was made by a clock that has been set back since; PN GWs would refuse
-    it for as long (SEC-36). It is active at once.
+    A time that lies further ahead than any that is made was made by a clock that has been set back since, and PN GWs
+    would refuse the key until then (SEC-36). Such a key is active at once.
     """
     return key.activation if key.activation <= now.unix + tuning.PERIODIC_LEAD_S else 0
 
 
 def _activation(reason: int, now: Moment) -> int:
-    # Only a periodic key may wait: everything else is needed now. Without a clock there is no later either (SEC-05).
+    # Only a periodic key may wait, all others are needed now. Without a clock none waits (SEC-05).
     return now.unix + tuning.PERIODIC_LEAD_S if reason == numbers.REASON_PERIODIC and now.unix else 0

@@ -1,6 +1,6 @@
 """Versions of Group Keys: epoch u16 ‖ counter u16, counted here and nowhere else (SEC-03).
 
-The counter runs on into the epoch, so a version only ever grows. A number that somebody reports moves nothing.
+The counter runs on into the epoch, so a version only ever grows. No number that a peer reports moves it.
 """
 
 import math
@@ -14,7 +14,7 @@ _SINCE_UNIT_S = 4
 
 
 def first(epoch: int) -> int:
-    """Return the number below the first version of a Service Group made in `epoch`: nothing issued yet."""
+    """Return the number below the first version of a Service Group made in `epoch`, at which none is issued yet."""
     return epoch << _COUNTER_BITS
 
 
@@ -26,11 +26,11 @@ def following(version: int) -> int:
 
 
 def restored(number: int, epochs: int, since_s: int = 0) -> int:
-    """Return where a version or revision goes on in a restored store, `epochs` epochs later and one more each 4 s.
+    """Return the version or revision at which a restored store goes on: `epochs` epochs later and one more each 4 s.
 
-    `since_s`: seconds since the copy was made, 0 = not known. Everything issued after the copy was made lies below,
-    unless the lost Server went through that many epochs; so does what was issued since an earlier restore of this
-    copy, if that was fewer than one in 4 s. Raises TooMany when the epochs end.
+    `since_s` is the number of seconds since the copy was made, 0 = not known. Everything issued after the copy was made
+    lies below, unless the lost Server used that many epochs; so does what was issued since an earlier restore of this
+    copy, if that was fewer than one epoch in 4 s. Raise TooMany when the epochs end.
     """
     version = first(epoch_of(number) + epochs) + max(0, since_s) // _SINCE_UNIT_S
     if epoch_of(version) > _EPOCH_MAX:
@@ -39,10 +39,10 @@ def restored(number: int, epochs: int, since_s: int = 0) -> int:
 
 
 def restored_base(epoch: int, epochs: int, since_s: int = 0) -> int:
-    """Return the epoch of Service Groups that are made in a restored store, which may have been made before, too.
+    """Return the epoch of Service Groups that are made in a restored store; groups of their names may have been before.
 
-    It lies above that of `restored`, and of an earlier restore of the same copy, told apart in minutes: it grows with
-    the root of the time, so a copy that is a year old costs less than 3,000 epochs. Raises TooMany.
+    It lies above that of `restored`, and of an earlier restore of the same copy, if minutes lie between them. It grows
+    with the root of the time, so a copy that is a year old costs less than 3,000 epochs. Raise TooMany.
     """
     base = epoch + epochs + math.isqrt(max(0, since_s) // _SINCE_UNIT_S)
     if base > _EPOCH_MAX:

@@ -21,7 +21,7 @@ from key_servers.rate_limit import HourlyLimit
 
 @dataclass(frozen=True, slots=True)
 class JoinResult:
-    """What a new member is told: only versions above `floor` are for it (SEC-04)."""
+    """The answer to a new member: only versions above `floor` are for it (SEC-04)."""
 
     floor: int
     protection: int
@@ -29,7 +29,7 @@ class JoinResult:
 
 
 class MembershipChanges:
-    """Changes of membership."""
+    """Changes the members of Service Groups."""
 
     def __init__(self, store: ServerStore, registry: Registry, keys: GroupKeyMaker) -> None:
         self._store = store
@@ -38,9 +38,10 @@ class MembershipChanges:
         self._rejoins = HourlyLimit(tuning.JOINS_PER_HOUR_MAX)
 
     def join(self, gateway: StoredGateway, pne_id: str, sg_id: str, now: Moment) -> JoinResult:
-        """Make a PNE of the PN GW's PN a member. A member that joins again is answered again, nothing changes.
+        """Make a PNE of the PN GW's PN a member.
 
-        Raises Unknown, NotAllowed (policy, held group, PNE of another PN), TooMany.
+        For a member that joins again nothing changes, and the answer is the same. Raise Unknown, NotAllowed (policy,
+        held group, PNE of another PN), TooMany.
         """
         with self._store.transaction():
             group = active(self._store.group(sg_id), sg_id)
@@ -57,15 +58,15 @@ class MembershipChanges:
             return self.joined(sg_id, gateway.pn_id)
 
     def joined(self, sg_id: str, pn_id: str) -> JoinResult:
-        """Return what a member is told. While an update waits, the newest key is not for it; else it is."""
+        """Return the answer for a member. The newest key is for it, unless an update waits."""
         group = active(self._store.group(sg_id), sg_id)
         floor = group.version - 1 if group.pending is None else group.version
         return JoinResult(floor, group.protection, self._store.revision(sg_id, pn_id))
 
     def leave(self, gateway: StoredGateway, pne_id: str, sg_id: str, now: Moment) -> int:
-        """End a membership at the PNE's or its PN GW's wish and give the PN's revision. Works in held groups too.
+        """End a membership at the wish of the PNE or its PN GW, and return the PN's revision, even in a held group.
 
-        Who left before is told so again. Raises Unknown, NotMember, NotAllowed (PNE of another PN).
+        For a PNE that left before the answer is the same. Raise Unknown, NotMember, NotAllowed (PNE of another PN).
         """
         with self._store.transaction():
             group = self._store.group(sg_id)
@@ -80,9 +81,9 @@ class MembershipChanges:
             return self._store.revision(sg_id, gateway.pn_id)
 
     def expel(self, sg_id: str, pne_id: str, now: Moment) -> None:
-        """End a membership, or a permission, at an operator's wish. It cannot join again until permitted.
+        """End a membership, or a permission, at an operator's wish. The PNE cannot join again until permitted.
 
-        Raises Unknown, NotMember.
+        Raise Unknown, NotMember.
         """
         with self._store.transaction():
             group = self._store.group(sg_id)
@@ -97,7 +98,7 @@ class MembershipChanges:
                 self._store.set_member(sg_id, pne_id, MemberState.EXPELLED, now.unix)
 
     def permit(self, sg_id: str, pne_id: str, now: Moment) -> None:
-        """Let a PNE join, also one that was expelled or held for joining too often. Raises Unknown."""
+        """Permit a PNE to join, even one that was expelled or held for joining too often. Raise Unknown."""
         with self._store.transaction():
             active(self._store.group(sg_id), sg_id)
             member = self._store.member(sg_id, pne_id)
@@ -124,10 +125,10 @@ class MembershipChanges:
             self._store.bind_pne(pne_id, pn_id)
 
     def end_rights(self, gateway: StoredGateway, pne_id: str, now: Moment) -> None:
-        """A name is retired: memberships, permissions and ownerships end; who gets it next begins with nothing.
+        """Retire a name: end its memberships, permissions and ownerships, so that the next board of that name has none.
 
-        It stays expelled where it was, and bound to its PN. A PN GW has no say in names of another PN, nor, unless it
-        is trusted with names, in those that belong to none yet: they keep what they have.
+        The name stays expelled where it was, and bound to its PN. A PN GW has no say over names of another PN nor,
+        unless it is trusted with names, over those that belong to no PN yet: they keep what they have.
         """
         pn_id = self._store.pn_of(pne_id)
         if pn_id != gateway.pn_id and not (pn_id is None and gateway.is_open):
@@ -152,7 +153,7 @@ class MembershipChanges:
         present = self._store.revision(sg_id, pn_id)
         if not present and self._store.count_inventories(pn_id) >= cpns.tuning.LISTED_MAX:
             raise TooMany(f"PN {pn_id} takes part in {cpns.tuning.LISTED_MAX} Service Groups")
-        # A new count starts in the present epoch: above any of a Server whose copy this store is (SEC-03).
+        # A new count starts in the present epoch, above any count of the Server that this store is a copy of (SEC-03).
         revision = following(present or first(self._store.base_epoch()))
         self._store.set_revision(sg_id, pn_id, revision)
         return revision

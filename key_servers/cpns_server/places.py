@@ -1,12 +1,12 @@
-"""Which requests to PN GWs may be under way: a state machine without I/O or clock; `now` is monotonic, in seconds.
+"""The requests to PN GWs that may be under way: a state machine without I/O or clock; `now` is monotonic, in seconds.
 
-There are `tuning.PLACES` places, each for one request, and some more for PN GWs that speak while they wait. A PN GW
-has one at most: its session sends one request at a time (NSTART, RFC 7252, 4.7). Of those that wait, PN GWs heard
-last come first. One that let a request go unanswered is silent until it is heard again; all silent ones together have
-a quarter of the places, so that however many they are, the living need not wait for them. A request without an answer
-for `tuning.QUIET_S` counts as one to a silent PN GW though nothing is known against it yet: where the living want its
-place it is recalled. It comes last of the living then, as the Server may have been slow and not the PN GW; recalled
-twice it waits with the silent.
+There are `tuning.PLACES` places, each for one request, and some more for PN GWs that speak while they wait. A PN GW has
+one place at most: its session sends one request at a time (NSTART, RFC 7252, 4.7). Of the PN GWs that wait, those heard
+last come first. A PN GW that let a request go unanswered is silent until it is heard again. All silent ones together
+have a quarter of the places, so that the living need not wait for them, however many they are. A request without an
+answer for `tuning.QUIET_S` counts as one to a silent PN GW before its time is over: if a living PN GW needs its place
+it is recalled. Its PN GW then waits behind the other living ones, as the Server may have been slow and not the PN GW;
+after a second recall it waits with the silent ones.
 """
 
 from collections import OrderedDict
@@ -36,32 +36,32 @@ class _Line:
 
 
 class Places:
-    """Hands out the places. Tell it what happens, then ask `repeat`, `recall` and `admit` what to do."""
+    """Hands out the places. The caller reports each event, then asks `repeat`, `recall` and `admit` what to do."""
 
     def __init__(self) -> None:
         self._lines: dict[str, _Line] = {}
-        # Who waits: the living as a heap of (- heard at, ticket, PN ID), the silent as they came.
+        # PN GWs that wait: the living as a heap of (- heard at, ticket, PN ID), the silent in order of arrival.
         self._living: list[tuple[float, int, str]] = []
         self._living_waiting = 0
         self._silent: OrderedDict[str, None] = OrderedDict()
-        # What is under way, oldest first.
+        # Requests under way, oldest first.
         self._fresh: OrderedDict[str, None] = OrderedDict()
         self._quiet: OrderedDict[str, None] = OrderedDict()
-        self._doubtful: dict[str, None] = {}  # of those: who spoke and has not answered
+        self._doubtful: dict[str, None] = {}  # of those, the PN GWs that spoke and have not answered
         self._tickets = count(1)
 
     @property
     def taken(self) -> int:
-        """How many requests are under way."""
+        """The number of requests under way."""
         return len(self._fresh) + len(self._quiet)
 
     @property
     def taken_by_silent(self) -> int:
-        """How many of them are to PN GWs that seem to be silent, as of the last call with a time."""
+        """The number of them to PN GWs that seem to be silent, as of the last call with a time."""
         return len(self._quiet)
 
     def wait(self, request: Request) -> None:
-        """`request` waits for a place, once however often this is said."""
+        """Let `request` wait for a place; a request that waits already waits once."""
         pn_id, sg_id = request
         line = self._lines.setdefault(pn_id, _Line())
         if sg_id != line.under_way:
@@ -70,10 +70,10 @@ class Places:
                 self._queue(pn_id, line)
 
     def heard(self, pn_id: str, now: float) -> Request | None:
-        """Note that the PN GW spoke. Returns its request under way if that is to be sent again at once.
+        """Note that the PN GW spoke. Return its request under way if that is to be sent again at once, else None.
 
-        That is so when it seems lost: it went to one that was silent, or a while ago. If it is younger, `repeat` gives
-        it unless it is answered soon.
+        It is sent again at once if it seems lost: it went to a silent PN GW, or a while ago. A younger one is returned
+        by `repeat` unless it is answered soon.
         """
         line = self._lines.setdefault(pn_id, _Line())
         was_silent = line.silent or line.recalled
@@ -99,7 +99,7 @@ class Places:
         return [self._repeated(pn_id, self._lines[pn_id], now) for pn_id in lost]
 
     def ended(self, request: Request, now: float, *, answered: bool) -> None:
-        """The request under way ended: the PN GW answered, whatever it said, or it did not."""
+        """Note that the request under way ended: it was answered, or its time is over."""
         pn_id, line = self._leave(request)
         if answered:
             line.heard_at = now
@@ -108,13 +108,13 @@ class Places:
         self._queue(pn_id, line)
 
     def unsent(self, request: Request) -> None:
-        """The request under way has not gone out: nothing is known about the PN GW."""
+        """Note that the request under way has not gone out, so nothing is known about the PN GW."""
         self._queue(*self._leave(request))
 
     def recall(self, now: float) -> list[Request]:
-        """Take back the places that the living want and the silent have too many of.
+        """Take places back of which silent PN GWs have too many while living ones wait; return their requests.
 
-        These requests are to be given up; they wait again, and have waited longest of their PN GW.
+        These requests are to be given up. They wait again, at the head of their PN GW's requests.
         """
         self._grow_quiet(now)
         recalled: list[Request] = []
@@ -149,14 +149,14 @@ class Places:
         return admitted
 
     def wake_at(self) -> float | None:
-        """When `repeat` or `recall` may give something that they could not give before."""
+        """Return the monotonic seconds at which `repeat` or `recall` may return something new, None if never."""
         waits = list(self._doubtful)
         if self._living_waiting and self._fresh and self.taken >= tuning.PLACES:
             waits.append(next(iter(self._fresh)))
         return min((self._lines[pn_id].since + tuning.QUIET_S for pn_id in waits), default=None)
 
     def _repeated(self, pn_id: str, line: _Line, now: float) -> Request:
-        # Once only: one that is slow in answering would never come to it.
+        # Once only: a PN GW that answers slowly would otherwise never get to its answer.
         assert line.under_way is not None
         line.repeated = True
         line.since = now
@@ -195,7 +195,7 @@ class Places:
             self._silent.pop(pn_id, None)
 
     def _queue(self, pn_id: str, line: _Line) -> None:
-        """Put the PN GW where it belongs, if it has something to send and nothing under way."""
+        """Put the PN GW into the line that it belongs to, if it has something to send and nothing under way."""
         if line.under_way is not None or not line.waiting:
             return
         if line.silent:
@@ -206,7 +206,7 @@ class Places:
         line.ticket = next(self._tickets)
         order = float("inf") if line.recalled else -line.heard_at
         heappush(self._living, (order, line.ticket, pn_id))
-        if len(self._living) > 4 * self._living_waiting + 64:  # void entries, of who speaks often while it waits
+        if len(self._living) > 4 * self._living_waiting + 64:  # void entries of PN GWs that speak often while they wait
             self._living = [entry for entry in self._living if self._lines[entry[2]].ticket == entry[1]]
             heapify(self._living)
 
@@ -216,7 +216,7 @@ class Places:
             self._living_waiting -= 1
 
     def _next(self) -> str | None:
-        """Take the PN GW whose turn it is out of those that wait, if there is a place for it."""
+        """Remove the PN GW whose turn it is from those that wait, if there is a place for it, and return it."""
         while self._living and self._lines[self._living[0][2]].ticket != self._living[0][1]:
             heappop(self._living)
         if self._living:

@@ -1,4 +1,4 @@
-"""After a loss: the Server's own store came back from a copy (SEC-03), or a PN GW was stolen and replaced (SEC-18)."""
+"""Recovery: the Server's own store came back from a copy (SEC-03), or a PN GW was stolen and replaced (SEC-18)."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -16,14 +16,15 @@ from key_servers.cpns_server.values import GroupState, MemberState, Moment, Stor
 
 
 def epochs_ahead(newer: ServerStore, older: ServerStore) -> int:
-    """By how many epochs one store is ahead of a copy of it: in that of new Service Groups, or in that of any."""
+    """Return the epochs by which a store is ahead of a copy of it, in the epoch of new Service Groups or of any
+    group."""
     versions = {group.sg_id: group.version >> 16 for group in older.groups()}
     ahead = [(group.version >> 16) - versions.get(group.sg_id, older.base_epoch()) for group in newer.groups()]
     return max(0, newer.base_epoch() - older.base_epoch(), *ahead)
 
 
 class Recovery:
-    """What an operator does after a loss."""
+    """The commands of an operator after a loss."""
 
     def __init__(
         self, store: ServerStore, registry: Registry, membership: MembershipChanges, keys: GroupKeyMaker
@@ -34,12 +35,12 @@ class Recovery:
         self._keys = keys
 
     def restore(self, epochs: int, now: Moment, since_s: int = 0) -> tuple[str, ...]:
-        """Take this store for an older copy: go on `epochs` epochs later, hold all groups. Gives the IDs of those held.
+        """Declare this store an older copy: go on `epochs` epochs later, hold all groups; return the IDs of those held.
 
-        Nothing is issued under a version that the lost Server may have used, and nobody who left since the copy was
+        Nothing is issued under a version that the lost Server may have used, and no member that left since the copy was
         made is keyed before a person has looked at the members. More than 1 epoch is for a copy that was put back
-        before; `since_s`: seconds since it was made, 0 = not known, tell restores of one copy apart by themselves.
-        Raises NotAllowed (epochs beyond what receivers follow), TooMany (epochs used up).
+        before, unless `since_s`, the seconds since it was made (0 = not known), tells the restores apart. Raise
+        NotAllowed (epochs beyond what receivers follow), TooMany (epochs used up).
         """
         if not 1 <= epochs <= cpns.tuning.EPOCH_JUMP_MAX:
             raise NotAllowed(f"go on 1 to {cpns.tuning.EPOCH_JUMP_MAX} epochs later: receivers refuse more")
@@ -59,9 +60,9 @@ class Recovery:
         return tuple(held)
 
     def confirm_members(self, sg_id: str, expel: Iterable[str], now: Moment) -> int:
-        """End the hold of a group: its members but `expel` stay members. Gives the version of the new key.
+        """End the hold of a group and return the version of its new key. Its members stay, except those in `expel`.
 
-        Raises Unknown, NotAllowed (not held), NotMember (a name in `expel` that is none).
+        Raise Unknown, NotAllowed (not held), NotMember (a name in `expel` that is no member).
         """
         with self._store.transaction():
             group = self._store.group(sg_id)
@@ -80,9 +81,9 @@ class Recovery:
             return self._keys.update(sg_id, numbers.REASON_LEAVE, now)
 
     def replace_gateway(self, gateway_id: str, new_gateway_id: str, now: Moment) -> StoredGateway:
-        """Block a PN GW, let another one serve its PN, and renew every key the old one held. Gives the new one.
+        """Block a PN GW, let another one serve its PN, renew every key that the old one held; return the new one.
 
-        Raises Unknown, NotAllowed (the new ID is taken).
+        Raise Unknown, NotAllowed (the new ID is taken).
         """
         with self._store.transaction():
             old = self._registry.block_gateway(gateway_id)
@@ -91,7 +92,7 @@ class Recovery:
             return replace(old, gateway_id=new_gateway_id)
 
     def renew_keys(self, pn_id: str, now: Moment) -> None:
-        """Renew every key that the PN GW of a PN holds: another one, or one with another key, takes its place."""
+        """Renew every key that the PN GW of a PN holds, as another PN GW or another credential takes its place."""
         with self._store.transaction():
             for _, sg_id in self._store.positions(pn_id=pn_id):
                 group = self._store.group(sg_id)

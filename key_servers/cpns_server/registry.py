@@ -1,8 +1,8 @@
 """Which PN GW serves which PN, and which PNE belongs to which PN (SEC-16).
 
-The Server knows a PNE from its PN GW only, and any PN GW could name any PNE. So a PNE is bound to one PN: by an
-operator who admits it or, where he has opened the PN because he trusts its PN GW with names, by the first join or
-create that comes from there. The same ID through another PN GW is refused until an operator moves it.
+The Server knows a PNE only through its PN GW, and any PN GW could name any PNE. So a PNE is bound to one PN: by an
+operator who admits it or, if an operator has opened the PN because its PN GW is trusted with names, by the first join
+or create that comes from there. The same ID through another PN GW is refused until an operator moves it.
 """
 
 from collections.abc import Iterable
@@ -22,10 +22,10 @@ class Registry:
         self._store = store
 
     def register_gateway(self, gateway_id: str, pn_id: str, form: str = "cbor", is_open: bool | None = None) -> None:
-        """Let a PN GW serve a PN; requests to it go in `form`, "cbor" or "xml". Again with the same PN ID: no change.
+        """Let a PN GW serve a PN; requests to it go in `form`, "cbor" or "xml". A repeated call changes nothing.
 
-        `is_open`: PNEs belong to the PN as they come; None leaves it as it is, and a new one closed.
-        Raises NotAllowed when the PN has another PN GW or the PN GW another PN or was blocked.
+        With `is_open` each PNE that comes through the PN GW belongs to the PN; None keeps the present choice, and makes
+        a new PN closed. Raise NotAllowed when the PN has another PN GW, or the PN GW has another PN or was blocked.
         """
         if self._store.gateway(gateway_id) is None:
             name_rule.checked(gateway_id, "PN GW ID")
@@ -46,7 +46,7 @@ class Registry:
             self._store.put_gateway(StoredGateway(gateway_id, pn_id, form, False, is_open))
 
     def block_gateway(self, gateway_id: str) -> StoredGateway:
-        """Take nothing from a PN GW and send nothing to it any more (SEC-18). Gives it. Raises Unknown."""
+        """Accept nothing more from a PN GW, send it nothing more, and return it (SEC-18). Raise Unknown."""
         with self._store.transaction():
             gateway = self._store.gateway(gateway_id)
             if gateway is None:
@@ -66,7 +66,7 @@ class Registry:
     def bind(self, pne_id: str, gateway: StoredGateway) -> None:
         """Bind a PNE to the PN it speaks from, if that is open, inside the caller's transaction.
 
-        Raises NotAllowed if it belongs to another or is to be admitted first, TooMany if the PN has no room.
+        Raise NotAllowed if it belongs to another PN or must be admitted first, TooMany if the PN has no room.
         """
         if not gateway.is_open and self._store.pn_of(pne_id) is None:
             raise NotAllowed(f"PN {gateway.pn_id} is not open to board {pne_id}; an operator can admit it")

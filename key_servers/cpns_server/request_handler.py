@@ -1,7 +1,7 @@
-"""Answers the CPNS messages of PN GWs: checks who says what, asks the right part, builds the response.
+"""Answers the CPNS messages of PN GWs: checks the sender's rights, asks the right part, builds the response.
 
-The session has authenticated the PN GW; every ID inside the message is compared with it. No message under a Group
-Key comes here: what changes members or keys is said over the session only.
+The session has authenticated the PN GW; every ID inside the message is compared with it. No message under a Group Key
+comes here: members and keys are changed over the session only.
 """
 
 import logging
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 class RequestHandler:
-    """One entry, `handle`; one method below it for each request."""
+    """Answers by one entry, `handle`, and one method for each request."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class RequestHandler:
             self._refusals.count("refused", gateway_id, now)
             return uplink_form.encode(code + 1, _failure(error), form)
         except ServerError as error:
-            # Nothing was written: the PN GW asks again. What is wrong is for the operator alone.
+            # Nothing was written, so the PN GW asks again. Only the operator is told the reason.
             _log.error("%s", error)
             self._counters["messages_failed"] += 1
             failure = _failure(CpnsError("the CPNS Server cannot work now; try again later"))

@@ -1,4 +1,4 @@
-"""Service Groups come and go. Their names never do: versions outlive a group, so that an old key stays old."""
+"""Creates and deletes Service Groups. Their names and versions outlive them, so that an old key stays old."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -24,7 +24,7 @@ class ServiceGroups:
         keys: GroupKeyMaker,
         template: StoredGroup,
     ) -> None:
-        """`template` holds what a new group has where nothing else is asked for."""
+        """Keep the parts. `template` holds the values of a new group that its maker leaves open."""
         self._store = store
         self._registry = registry
         self._membership = membership
@@ -34,9 +34,9 @@ class ServiceGroups:
     def create_by_pne(
         self, gateway: StoredGateway, pne_id: str, sg_id: str, protection: int | None, now: Moment
     ) -> JoinResult:
-        """Make a group owned by a PNE, which is its first member. The owner who asks again is answered again.
+        """Make a group owned by a PNE, which is its first member. An owner that asks again gets the same answer.
 
-        By policy OPEN it is open to the owner's PN. Raises NotAllowed (SG ID taken, PNE of another PN), TooMany.
+        By policy OPEN it is open to the owner's PN. Raise NotAllowed (SG ID taken, PNE of another PN), TooMany.
         """
         with self._store.transaction():
             self._registry.bind(pne_id, gateway)
@@ -71,7 +71,7 @@ class ServiceGroups:
         period_s: int | None,
         now: Moment,
     ) -> None:
-        """Make a group without owner and members; what is None comes from the template. Raises NotAllowed, Unknown."""
+        """Make a group without owner and members; None stands for the template's value. Raise NotAllowed, Unknown."""
         if self._store.group(sg_id) is None:
             name_rule.checked(sg_id, "SG ID")
         usual = self._template
@@ -100,7 +100,7 @@ class ServiceGroups:
             self._store.set_open_to(sg_id, [*self._store.open_to(sg_id), self._served(pn_id)])
 
     def delete_by_pne(self, gateway: StoredGateway, pne_id: str, sg_id: str, now: Moment) -> None:
-        """Delete a group at its owner's wish. Deleted before: nothing changes. Raises Unknown, NotAllowed."""
+        """Delete a group at its owner's wish; for a deleted one nothing changes. Raise Unknown, NotAllowed."""
         with self._store.transaction():
             self._registry.must_be_bound([pne_id], gateway.pn_id)
             group = self._store.group(sg_id)

@@ -1,4 +1,4 @@
-"""Rows of the Server's database as frozen values. Rules live elsewhere; here is only what is kept."""
+"""Rows of the Server's database as frozen values. The rules are in other modules; this one stores and reads."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,11 +29,11 @@ Part = tuple[str, str]
 class ServerStore:
     """Everything the Server remembers. Writes need `with store.transaction():` around them.
 
-    But for what PN GWs say about themselves: that is written in lots (`lots`), by whoever runs an event loop.
+    Except what PN GWs report about themselves: `lots` writes that in lots, and needs a running event loop.
     """
 
     def __init__(self, state_dir: Path) -> None:
-        """Open or create; raises as `ServerDatabase` does."""
+        """Open or create the store. Raise the errors of `ServerDatabase`."""
         self._database = ServerDatabase(state_dir)
         self.transaction = self._database.transaction
         self.after_commit = self._database.after_commit
@@ -42,16 +42,16 @@ class ServerStore:
 
     @property
     def commits(self) -> int:
-        """Synced transactions since the start."""
+        """The number of synced transactions since the start."""
         return self._database.commits
 
     @property
     def trouble(self) -> str:
-        """What is wrong with the medium, "" if nothing is."""
+        """The fault of the medium as text, "" if there is none."""
         return self._database.trouble
 
     def probe(self) -> None:
-        """If there is trouble, try whether it has ended."""
+        """If there is a fault, try whether it has ended."""
         self._database.probe()
 
     def image(self) -> bytes:
@@ -59,7 +59,7 @@ class ServerStore:
         return self._database.image("DELETE FROM group_keys")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._database.close()
 
     def _rows(self, sql: str, *values: str | int | bytes | None) -> list[Any]:
@@ -105,7 +105,7 @@ class ServerStore:
         return {gateway_id for (gateway_id,) in rows}
 
     def put_gateway(self, gateway: StoredGateway) -> None:
-        """Insert or change."""
+        """Insert or change a PN GW."""
         self._write(
             "INSERT INTO gateways VALUES (?, ?, ?, ?, ?) ON CONFLICT (gateway_id) DO UPDATE"
             " SET pn_id = excluded.pn_id, form = excluded.form, blocked = excluded.blocked, is_open = excluded.is_open",
@@ -129,7 +129,7 @@ class ServerStore:
         )
 
     def pnes(self) -> dict[str, str]:
-        """PNE ID -> PN ID of all PNEs that are bound to one."""
+        """Return the PN ID of each PNE that is bound to one, by PNE ID."""
         return dict(self._rows("SELECT pne_id, pn_id FROM pnes ORDER BY pne_id"))
 
     def count_pnes(self, pn_id: str) -> int:
@@ -144,12 +144,12 @@ class ServerStore:
         return tuple(_group(row) for row in self._rows(f"SELECT {_GROUP_COLUMNS} FROM groups ORDER BY sg_id"))
 
     def group(self, sg_id: str) -> StoredGroup | None:
-        """One Service Group, even a deleted one."""
+        """Return one Service Group, even a deleted one, or None."""
         rows = self._rows(f"SELECT {_GROUP_COLUMNS} FROM groups WHERE sg_id = ?", sg_id)
         return _group(rows[0]) if rows else None
 
     def put_group(self, group: StoredGroup) -> None:
-        """Insert or change."""
+        """Insert or change a Service Group."""
         before = self.group(group.sg_id)
         if before is None or _tells(before) != _tells(group):
             self.touch(group.sg_id, "")
@@ -188,7 +188,7 @@ class ServerStore:
         return tuple(pn for (pn,) in rows)
 
     def set_open_to(self, sg_id: str, pn_ids: Iterable[str]) -> None:
-        """Replace that list."""
+        """Replace the list of PNs whose PNEs may join an open group."""
         self._write("DELETE FROM open_to WHERE sg_id = ?", sg_id)
         for pn_id in sorted(set(pn_ids)):
             self._write("INSERT INTO open_to VALUES (?, ?)", sg_id, pn_id)
@@ -196,7 +196,7 @@ class ServerStore:
     # members
 
     def members(self, sg_id: str) -> tuple[StoredMember, ...]:
-        """Everyone who has or had something to do with a Service Group."""
+        """Return all PNEs that have or had a relation to a Service Group."""
         rows = self._rows(
             "SELECT pne_id, pn_id, state, since, confirmed, report FROM members WHERE sg_id = ? ORDER BY pne_id",
             sg_id,
@@ -204,7 +204,7 @@ class ServerStore:
         return tuple(_member(row) for row in rows)
 
     def member(self, sg_id: str, pne_id: str) -> StoredMember | None:
-        """One PNE's relation to a Service Group, or None if it never had one."""
+        """Return one PNE's relation to a Service Group, or None if it never had one."""
         rows = self._rows(
             "SELECT pne_id, pn_id, state, since, confirmed, report FROM members WHERE sg_id = ? AND pne_id = ?",
             sg_id,
@@ -213,7 +213,7 @@ class ServerStore:
         return _member(rows[0]) if rows else None
 
     def members_in(self, sg_id: str, pn_id: str) -> tuple[str, ...]:
-        """Return the members that a PN GW delivers to."""
+        """Return the members of a Service Group in one PN, to which its PN GW delivers."""
         rows = self._rows(
             "SELECT pne_id FROM members WHERE sg_id = ? AND pn_id = ? AND state = 'member' ORDER BY pne_id",
             sg_id,
@@ -301,7 +301,7 @@ class ServerStore:
         self.touch(sg_id, pn_id)
 
     def set_accepted(self, sg_id: str, pn_id: str, position: Position) -> None:
-        """Say how far a PN GW is, whatever it said until now: that is done with (`lots` brings it back no more)."""
+        """Store the position of a PN GW; positions that wait in `lots` are dropped."""
         self.lots.drop_position((pn_id, sg_id))
         self.touch(sg_id, pn_id)
         self._write(
@@ -322,7 +322,7 @@ class ServerStore:
     def positions(self, sg_id: str = "", pn_id: str = "") -> dict[tuple[str, str], tuple[Position, Position]]:
         """Return (PN ID, SG ID) -> (where its PN GW should be, where it said it is), of one group or PN or of all.
 
-        A PN without members gets no key, and none gets one that is about to be replaced: a leaver knows it, or a
+        A PN without members gets no key, and no PN gets a key that is about to be replaced: a leaver may know it, or a
         newcomer must not (SEC-06). A held group gets nothing at all (SEC-03).
         """
         filters = {"sg_id": sg_id, "pn_id": pn_id}
@@ -338,7 +338,7 @@ class ServerStore:
         return {(row[0], row[1]): _positions(row, self.lots.position((row[0], row[1]))) for row in rows}
 
     def touch(self, sg_id: str, pn_id: str) -> None:
-        """Positions of a group and PN may have changed, "" standing for all: `take_touched` will say so."""
+        """Note that positions of a group and PN may have changed, for `take_touched`; "" stands for all."""
         self._touched[sg_id, pn_id] = None
 
     def take_touched(self) -> list[Part]:

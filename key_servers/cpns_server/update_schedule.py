@@ -3,7 +3,7 @@
 from cpns import numbers
 from key_servers.cpns_server.values import GroupState, Moment, StoredGroup
 
-# Of two reasons that meet in one update the one members must act on faster is told (SEC-05).
+# Of two reasons for one update the one is told on which members must act faster (SEC-05).
 _STRENGTH = (
     numbers.REASON_CREATE,
     numbers.REASON_PERIODIC,
@@ -19,9 +19,9 @@ def stronger(reason: int, other: int | None) -> int:
 
 
 class UpdateSchedule:
-    """Keeps for each Service Group when its next update is due.
+    """Keeps for each Service Group the time of its next update.
 
-    A burst is counted from its first join or leave: later ones do not put the update off (SEC-19, SEC-05).
+    A burst is counted from its first join or leave: later ones do not delay the update (SEC-19, SEC-05).
     """
 
     def __init__(self, batching_s: float) -> None:
@@ -30,7 +30,7 @@ class UpdateSchedule:
         self._periodic: dict[str, tuple[int, int, float]] = {}  # SG ID: (version, period, when it ends)
 
     def consider(self, group: StoredGroup, now: Moment) -> None:
-        """Take in what the store says about a group after it changed."""
+        """Note the state of a group in the store after it changed."""
         last = self._periodic.pop(group.sg_id, None)
         if group.state is not GroupState.ACTIVE:
             self._pending.pop(group.sg_id, None)
@@ -40,24 +40,26 @@ class UpdateSchedule:
         else:
             self._pending.setdefault(group.sg_id, now.monotonic + self._batching_s)
         if last is not None and last[:2] == (group.version, group.period_s):
-            self._periodic[group.sg_id] = last  # the same key: whatever the wall clock says meanwhile
+            self._periodic[group.sg_id] = (
+                last  # the same key, so the time that was computed for it holds, whatever the wall clock says meanwhile
+            )
         elif group.period_s:
             ends = now.monotonic + group.period_s - _age_s(group, now)
             self._periodic[group.sg_id] = (group.version, group.period_s, ends)
 
     def hurry(self, sg_id: str, now: Moment) -> None:
-        """Make a pending update due at once: it waits since before a restart."""
+        """Make a pending update due at once, as it waits since before a restart."""
         if sg_id in self._pending:
             self._pending[sg_id] = now.monotonic
 
     def due(self, now: Moment) -> list[str]:
-        """Return the SG IDs of the updates that are due: until `consider` or `postpone`."""
+        """Return the SG IDs of the updates that are due; they stay due until `consider` or `postpone`."""
         periods = {sg_id for sg_id, (_, _, ends) in self._periodic.items() if ends <= now.monotonic}
         notes = {sg_id for sg_id, at in self._pending.items() if at <= now.monotonic}
         return sorted(notes | periods)
 
     def postpone(self, sg_id: str, now: Moment, seconds: float) -> None:
-        """Try again later: the update failed."""
+        """Try the update again later, as it failed."""
         later = now.monotonic + seconds
         if sg_id in self._pending:
             self._pending[sg_id] = max(self._pending[sg_id], later)
@@ -66,7 +68,7 @@ class UpdateSchedule:
             self._periodic[sg_id] = (version, period_s, max(ends, later))
 
     def wake_at(self) -> float | None:
-        """When the next update is due."""
+        """Return the monotonic seconds at which the next update is due, None if there is none."""
         return min([*self._pending.values(), *(ends for _, _, ends in self._periodic.values())], default=None)
 
 

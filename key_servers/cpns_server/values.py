@@ -1,6 +1,6 @@
-"""What the Server's parts hand each other and what operators get to see: frozen, free of keys.
+"""The values that the Server's parts pass to each other and that operators see: frozen, without keys.
 
-All of them turn into JSON with `dataclasses.asdict`.
+All of them can be turned into JSON by `dataclasses.asdict`.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +16,9 @@ class Moment:
 
 
 class GroupState(StrEnum):
-    """`held`: restored, waiting for a person to confirm the members (SEC-03). `deleted`: only the floors are left."""
+    """`held`: the group was restored and waits for a person to confirm the members (SEC-03). `deleted`: only the
+    floors are left.
+    """
 
     ACTIVE = "active"
     HELD = "held"
@@ -24,14 +26,14 @@ class GroupState(StrEnum):
 
 
 class JoinPolicy(StrEnum):
-    """Who may join: every PNE of the PNs a group is open to, or only PNEs a person permitted."""
+    """Which PNEs may join: every PNE of the PNs that a group is open to, or only PNEs that a person permitted."""
 
     OPEN = "open"
     LISTED = "listed"
 
 
 class MemberState(StrEnum):
-    """What a PNE is to a Service Group; without any record it never was in it."""
+    """The relation of a PNE to a Service Group; a PNE without a record never was in it."""
 
     PERMITTED = "permitted"
     MEMBER = "member"
@@ -41,9 +43,9 @@ class MemberState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StoredGateway:
-    """A registered PN GW. `blocked`: stolen or replaced, nothing is accepted from it or sent to it.
+    """A registered PN GW. `blocked`: it was stolen or replaced; nothing is accepted from it or sent to it.
 
-    `is_open`: PNEs belong to its PN as they come; else an operator admits each one first (SEC-16).
+    `is_open`: each PNE that comes through it belongs to its PN; otherwise an operator admits each one first (SEC-16).
     """
 
     gateway_id: str
@@ -134,7 +136,7 @@ class GroupView:
 
 @dataclass(frozen=True, slots=True)
 class ServerAlarm:
-    """Something a person should look at. `since` in Unix seconds; `text` says what it is and what to do.
+    """A state that a person should look at. `since` is in Unix seconds; `text` says what it is and what to do.
 
     `count` is above 1 where many alarms of one kind are told together: PN GW and Service Group are "" then.
     """

@@ -1,4 +1,4 @@
-"""What an operator sees of Service Groups: read from the store and the courier, never a key."""
+"""The views that an operator gets of Service Groups, read from the store and the courier; never a key."""
 
 from cpns import numbers
 from cpns.errors import Unknown
@@ -11,7 +11,7 @@ PROTECTION_NAMES = {numbers.PROTECTION_AUTHENTICATED: "authenticated", numbers.P
 
 
 class Views:
-    """Shows groups."""
+    """Shows Service Groups."""
 
     def __init__(self, store: ServerStore, courier: DeliveryCourier) -> None:
         self._store = store
@@ -22,7 +22,7 @@ class Views:
         return tuple(self._view(group) for group in self._store.groups() if group.state is not GroupState.DELETED)
 
     def group(self, sg_id: str) -> GroupView:
-        """One Service Group, also a deleted one while its PN GWs are still being told. Raises Unknown."""
+        """Return one Service Group, even a deleted one while its PN GWs are still being told. Raise Unknown."""
         group = self._store.group(sg_id)
         if group is None:
             raise Unknown(f"there is no Service Group {sg_id}")

@@ -1,8 +1,8 @@
-"""What PN GWs say about themselves, written a moment later and many at a time: one synced commit for a whole lot.
+"""Writes reports of PN GWs a moment later and many at a time: one synced commit for a whole lot.
 
-A thousand PN GWs accept a key within a second, and a medium may do 20 commits in that time. What they say is good for
-repeating: lost in a crash, it is asked or told again. So a position counts at once and is on the medium soon after
-(`tuning.LOT_S`); a report is answered when it is there. The thread that commits is not the event loop's.
+A thousand PN GWs accept a key within a second, and a medium may do 20 commits in that time. A report that is lost in a
+crash is asked for or sent again. So a position counts at once and is on the medium soon after (`tuning.LOT_S`); a
+delivery report is answered when it is on the medium. A thread commits, beside the event loop.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _REPORT = (
 
 
 class WriteLots:
-    """Gathers what is to be written. Belongs to the event loop, which need not run before the first `add_...`."""
+    """Gathers what is to be written. It belongs to the event loop, which must run before the first `add_...`."""
 
     def __init__(self, database: ServerDatabase) -> None:
         self._database = database
@@ -43,7 +43,7 @@ class WriteLots:
         self._failing = False
 
     def add_position(self, key: Key, position: Position) -> None:
-        """A PN GW said that it is at `position`. That counts from now on."""
+        """Note that a PN GW said that it is at `position`, which counts from now on."""
         self._positions[key] = position
         self._gather()
 
@@ -52,21 +52,21 @@ class WriteLots:
         return self._positions.get(key)
 
     def drop_position(self, key: Key) -> None:
-        """Forget what was added, inside a transaction that writes another position."""
+        """Forget a position that was added, inside a transaction that writes another one."""
         self._positions.pop(key, None)
 
     def add_report(self, sg_id: str, pne_id: str, report: str, confirmed: int) -> None:
-        """A PN GW reported of a member; `confirmed` = 0 leaves the confirmed version as it is. See `written`."""
+        """Note a PN GW's report of a member; `confirmed` = 0 keeps the confirmed version. See `written`."""
         self._reports.append((_REPORT, (report, confirmed, sg_id, pne_id)))
         self._gather()
 
     async def written(self) -> None:
-        """Return when everything added until now is on the medium. Raises StoreFailed; then reports are forgotten."""
+        """Return when everything added until now is on the medium. Raise StoreFailed; reports are forgotten then."""
         if self._lot is not None:
             await asyncio.shield(self._lot)
 
     async def close(self) -> None:
-        """Write what there is, once, and end the thread."""
+        """Write what is gathered, once, and end the thread."""
         self._hurry.set()
         if self._task is not None:
             await self._task
@@ -96,13 +96,13 @@ class WriteLots:
             pass
 
     async def _write(self) -> bool:
-        """Write one lot. False if the medium refused: positions are then tried again, they count all the same."""
+        """Write one lot. Return False if the medium refused: positions are then tried again, and count all the same."""
         reports, self._reports = self._reports, []
         lot, self._lot = self._lot, None
         written: dict[Key, Position] = {}
 
         def statements() -> Sequence[Write]:
-            # Looked at while nobody else writes: what was dropped until then must not come back.
+            # Read while no other transaction runs: positions dropped until then must not come back.
             written.update(self._positions)
             return [*map(_position, written.items()), *reports]
 
@@ -137,6 +137,6 @@ def _position(item: tuple[Key, Position]) -> Write:
 
 
 def _seen(lot: asyncio.Future[None]) -> None:
-    """A lot that nobody waits for may fail without a word of asyncio about it."""
+    """Read the result of a lot that no task waits for, so that asyncio does not complain of its error."""
     if not lot.cancelled():
         lot.exception()

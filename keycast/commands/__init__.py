@@ -1,1 +1,1 @@
-"""One module for each word of the command, with what is typed after it."""
+"""The commands: one module for each first word of `keycast`, such as `gateway` or `board`."""

@@ -1,4 +1,4 @@
-"""`keycast board`: the boards of a PN."""
+"""`keycast board`: make, let in, list and retire the boards of a PN."""
 
 import ipaddress
 import shutil
@@ -31,7 +31,7 @@ app = typer.Typer(no_args_is_help=True)
 def list_boards(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """List the boards that a running gateway lets in: when and where each was heard last, and what it runs.
 
-    A board says what it runs when it first asks for keys. Session "no": none stands, it makes one when it needs it.
+    A board says what it runs when it first asks for keys. A board without a session makes one when it needs it.
 
     Example: keycast board list
     """
@@ -59,10 +59,10 @@ def files(
     out: Annotated[Path, typer.Argument(metavar="FOLDER", parser=folder, help="New folder for the files.")],
     val_client: Annotated[bool, typer.Option("--val-client", help="For boards that are VAL clients.")] = False,
 ) -> None:
-    """Write what every board runs: an image for its ROMFS partition, and main.py, which starts it. Nothing is secret.
+    """Write the files that every board runs: an image for its ROMFS partition, and main.py, which starts it.
 
-    `mpy` has the same as single files. `sources` has it for a firmware with the code frozen in, whose manifest is in
-    `sources/micropython`.
+    None of them is secret. The folder `mpy` has the same code as single files; `sources` has it for a firmware with the
+    code frozen in, whose manifest is in `sources/micropython`.
 
     Example: keycast board files board-files
     """
@@ -102,21 +102,25 @@ def provision(
     ],
     group: Annotated[
         str | None,
-        typer.Option(help="Service Group it will mostly be in: a place in the tree.", autocompletion=completion.groups),
+        typer.Option(
+            help="Service Group that the board will mostly be in; its slot in the tree is near that group's.",
+            autocompletion=completion.groups,
+        ),
     ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="End the identity that the board has.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="End the identity that has this name now.")] = False,
     address: Annotated[
         str | None,
         typer.Option(
-            help='Where the board looks first, such as 192.168.1.10, or "" for nowhere; default: as it is now.'
+            help="Address at which the board looks for the gateway first, such as 192.168.1.10; "
+            '"" for none; default: the gateway\'s present address.'
         ),
     ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Make an identity for a board, let it in at the running gateway, and write the record for its flash.
 
-    The private key is made here and stands in the file only. A script saves the record on the board: mpremote run
-    porch.py. Example: keycast board provision lamp.porch -o porch.py
+    The private key is made here and is stored in the file only. A script (.py) saves the record on the board: mpremote
+    run porch.py. Example: keycast board provision lamp.porch -o porch.py
     """
     from device_agent.provisioning import RECORD
     from keycast.provisioning.board import Trust, flash_script, new_board
@@ -138,14 +142,14 @@ def provision(
     try:
         ask(config, None, "board.register", credential=credential.ccs.hex(), group=group, replace=replace)
     except BaseException:
-        out.unlink()  # nobody would let that board in
+        out.unlink()  # no gateway would let that board in
         raise
     usb = [f"With the board on USB: mpremote run {out}. Then delete it."] if out.suffix == ".py" else []
     answer({"pne_id": pne, "file": str(out)}, f"{pne} is let in; its record for the flash is {out}.", *usb)
 
 
 def _hint(address: str) -> str:
-    """`address` as it stands in a record: IPv4, with or without port. Raises NotAllowed."""
+    """Return `address`, an IPv4 address with or without port, as it stands in a record. Raise NotAllowed for others."""
     from cpns.errors import NotAllowed
 
     host, colon, port = address.partition(":")
@@ -168,7 +172,7 @@ def pair(
     replace: Annotated[bool, typer.Option("--replace", help="End the identity that has this name now.")] = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Let in the board of this name that shows this secret; waits up to five minutes.
+    """Let in the board of this name that shows this secret, and wait for it for up to five minutes.
 
     Only that board is let in, and only while this command runs. Example: keycast board pair lamp.porch
     ABCD-EFGH-IJKL-MNOP
@@ -181,9 +185,9 @@ def pair(
 
 @app.command()
 def retire(pne: BoardArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """A board is lost, sold or stolen: its slot and session end, it leaves every group, the groups get new keys.
+    """End a board that is lost, sold or stolen: it leaves all its groups, and these get new keys.
 
-    Example: keycast board retire lamp.porch
+    Its slot and its session end too. Example: keycast board retire lamp.porch
     """
     exposed = ask(config, None, "board.retire", pne_id=pne)
     answer(
@@ -196,7 +200,7 @@ def retire(pne: BoardArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 @app.command()
 def release(pne: BoardArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Let a board join and leave again that did so too often.
+    """Let a board join and leave again after the gateway held it back because it had done so too often.
 
     Example: keycast board release lamp.porch
     """

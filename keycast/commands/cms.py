@@ -1,4 +1,4 @@
-"""`keycast cms`: a configuration management server (CMS): user profiles and news of their changes."""
+"""`keycast cms`: run a configuration management server (CMS), and edit the user profiles that it keeps."""
 
 import asyncio
 import contextlib
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from key_servers.cms.profiles import Profiles
 
 app = typer.Typer(
-    cls=Answering, no_args_is_help=True, help="Keep user profiles: which groups a user is in, and whose they are."
+    cls=Answering,
+    no_args_is_help=True,
+    help="Keep user profiles: the groups that a user is in, and the GMS of each.",
 )
 
 DATABASE_VARIABLE = "KEYCAST_CMS_DATABASE"
-StateFolder = Annotated[Path, state_option("Folder of the profiles.")]
+StateFolder = Annotated[Path, state_option("Folder in which the profiles are stored.")]
 UserUri = Annotated[str, typer.Argument(metavar="USER", help="VAL or MC service ID, such as sip:alice@example.org.")]
 GroupUri = Annotated[str, typer.Argument(metavar="GROUP", help="Group URI, such as sip:crew@gms.example.org.")]
 _STATE = Path("keycast-cms-state")
@@ -33,11 +35,13 @@ def run(
     listen: Annotated[list[str] | None, typer.Option(help="IP address to listen on; may be repeated.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port, 0 = any free one.")] = 8445,
     tls_certificate: Annotated[
-        Path | None, typer.Option(readable=False, help="PEM file; without: plain HTTP on loopback.")
+        Path | None, typer.Option(readable=False, help="PEM file; without it: plain HTTP, on loopback only.")
     ] = None,
     tls_key: Annotated[Path | None, typer.Option(readable=False, help="PEM file of mode 0600.")] = None,
 ) -> None:
-    """Run the CMS until it is interrupted. PostgreSQL: set KEYCAST_CMS_DATABASE=postgresql://...
+    """Run the CMS until it is interrupted.
+
+    To use PostgreSQL in place of SQLite set KEYCAST_CMS_DATABASE=postgresql://...
 
     Example: keycast cms run --listen 192.168.1.10 --tls-certificate tls.pem --tls-key tls.key
     """
@@ -74,7 +78,7 @@ def backup(
     path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="New file for the backup.")],
     state: StateFolder = _STATE,
 ) -> None:
-    """Write all of the CMS's state into one file, running or not; keep it secret.
+    """Write all of the CMS's state into one file, while the CMS runs or not; keep the file secret.
 
     Example: keycast cms backup cms.backup
     """
@@ -90,7 +94,7 @@ def restore(
     path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="The backup to put back.")],
     state: StateFolder = _STATE,
 ) -> None:
-    """Put a backup in place of the state of a CMS that is stopped. Cut short, do it again.
+    """Put a backup in place of the state of a CMS that is stopped. If it is interrupted, run it again.
 
     Example: keycast cms restore cms.backup
     """
@@ -106,9 +110,11 @@ def restore(
 
 @app.command("user")
 def add_user(
-    user: UserUri, state: StateFolder = _STATE, days: Annotated[int, typer.Option(min=1, max=3650)] = 365
+    user: UserUri,
+    state: StateFolder = _STATE,
+    days: Annotated[int, typer.Option(min=1, max=3650, help="Days for which the token is valid.")] = 365,
 ) -> None:
-    """Make a profile, or give its user another token, and print the token, which is stored nowhere.
+    """Make a user's profile, or another token for a user that has one, and print the token, which is stored nowhere.
 
     Example: keycast cms user sip:alice@example.org
     """
@@ -129,7 +135,7 @@ def put(
     gms: Annotated[str, typer.Option(help="Server URI of the group's GMS.")],
     state: StateFolder = _STATE,
 ) -> None:
-    """Say that a user belongs to a group. Do this before the GMS adds the user.
+    """Put a group into a user's profile. Do this before the GMS adds the user.
 
     Example: keycast cms put sip:alice@example.org sip:crew@gms.example.org --gms sip:gms.example.org
     """
@@ -145,7 +151,7 @@ def put(
 
 @app.command("remove")
 def remove(user: UserUri, group: GroupUri, state: StateFolder = _STATE) -> None:
-    """Say that a user belongs to a group no more: its client erases the key at once.
+    """Take a group out of a user's profile; the user's client then erases the key.
 
     Example: keycast cms remove sip:bob@example.org sip:crew@gms.example.org
     """
@@ -179,7 +185,7 @@ def show(state: StateFolder = _STATE) -> None:
 
 
 def _with(state: Path, do: Callable[["Profiles"], Coroutine[Any, Any, None]], *, makes: bool = False) -> None:
-    """Run `do` on the store of a state folder, beside a CMS that may be running; `makes` it where none is."""
+    """Run `do` on the store of a state folder, while a CMS may run with it. `makes`: create a store that is missing."""
 
     async def opened() -> None:
         from key_servers.cms.app import STORE_FILE, open_profiles

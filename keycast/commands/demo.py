@@ -1,4 +1,4 @@
-"""`keycast demo`: a whole home on this machine, re-keyed once with a board thrown out."""
+"""`keycast demo`: run a whole home on this machine, throw a board out and re-key the others."""
 
 import asyncio
 import tempfile
@@ -20,9 +20,9 @@ def command(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a gateway, its CPNS Server and virtual boards; expel one, re-key the rest, and let the expelled one try.
+    """Run a gateway, its CPNS Server and virtual boards; expel one, re-key the others, and let the expelled one try.
 
-    Exit code 0 only if every member got each key and the expelled board could not read the new one.
+    The exit code is 0 only if every member got each key and the expelled board could not read the new one.
 
     Example: keycast demo --boards 20 --loss 0.2
     """

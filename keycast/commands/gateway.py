@@ -1,4 +1,4 @@
-"""`keycast gateway`: the PN GW service itself."""
+"""`keycast gateway`: configure, run, back up and restore a PN GW."""
 
 import asyncio
 import contextlib
@@ -40,7 +40,7 @@ def init(
     pn: Annotated[str, typer.Option(help="PN ID.")] = "home",
     state: Annotated[str, typer.Option(help="State folder, relative to the file.")] = "keycast-state",
 ) -> None:
-    """Write a configuration to start from.
+    """Write a configuration file to start from.
 
     Example: keycast gateway init
     """
@@ -56,9 +56,9 @@ def init(
 
 @app.command()
 def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Take every step of `run` but the last: configuration, interfaces, ports, files. Nothing is sent or answered.
+    """Try every step of `run` but the last: configuration, interfaces, ports, files. Nothing is sent or answered.
 
-    Each interface is shown, and why no keys go out on it where none do. Example: keycast gateway check
+    Each interface is shown and, if no keys go out on it, the reason. Example: keycast gateway check
     """
     from gateway_agent.config.load import load
     from keycast.services.gateway_trial import trial
@@ -126,7 +126,7 @@ def _show_settings(sections: list[dict[str, Any]]) -> None:
 @app.command()
 def run(
     config: ConfigOption = DEFAULT_CONFIG,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log also what is tried again.")] = False,
 ) -> None:
     """Run the gateway until it is interrupted.
 
@@ -157,7 +157,7 @@ async def _run(path: Path) -> None:
 
 
 async def interrupted(*failures: "asyncio.Future[Any] | None") -> None:
-    """Wait for SIGINT or SIGTERM, or until one of `failures` is done; its result, an exception, is then raised."""
+    """Wait for SIGINT or SIGTERM, or until one of `failures` is done; then raise its result, which is an exception."""
     stop = asyncio.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
@@ -172,7 +172,7 @@ async def interrupted(*failures: "asyncio.Future[Any] | None") -> None:
 
 @app.command()
 def credential(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Print the gateway's credential, for a CPNS Server elsewhere to register.
+    """Print the gateway's credential, with which a CPNS Server elsewhere registers it.
 
     Example: keycast server add-gateway gw.home home $(keycast gateway credential) --open
     """
@@ -191,7 +191,7 @@ def trust_server(
     replace: Annotated[bool, typer.Option("--replace", help="End the identity that the Server has here.")] = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Register the credential of the CPNS Server elsewhere that `uplink.server_id` names (uplink kind = "udp").
+    """Register the credential of a CPNS Server elsewhere, which `uplink.server_id` names (uplink kind = "udp").
 
     Example: keycast gateway trust-server $(keycast server credential --state server-state)
     """
@@ -226,7 +226,7 @@ def trust_server(
 def roll_over(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Change the broadcast signing key of the running gateway; boards take it over their sessions (SEC-18).
 
-    No help against a stolen key: then replace the gateway. Example: keycast gateway roll-over
+    This does not help if the gateway was stolen: then replace it. Example: keycast gateway roll-over
     """
     epoch = ask(config, None, "gateway.roll-over")
     answer({"signing_epoch": epoch}, f"Signing key {epoch} is in use; boards learn it as they are reached.")
@@ -247,7 +247,7 @@ def backup(
     path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="New file for the backup.")],
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Write all of the gateway's state into one file, running or not; keep it as secret as the gateway.
+    """Write all of the gateway's state into one file, while it runs or not; keep the file as secret as the gateway.
 
     It holds the gateway's keys, the credentials of its boards, the inventory, the embedded CPNS Server and what a VAL
     client must not forget; no Group Key, no tree master, no session. Example: keycast gateway backup home.backup
@@ -275,16 +275,21 @@ def restore(
     path: Annotated[
         Path | None,
         typer.Argument(
-            metavar="FILE", readable=False, help="The backup to put back; without: an older state folder was."
+            metavar="FILE",
+            readable=False,
+            help="The backup to put back; leave it out after you put back an older copy of the state folder by hand.",
         ),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="More for a backup just put back elsewhere.")] = 1,
+    epochs: Annotated[
+        int, typer.Option(min=1, help="2 or more for a backup that was put back before, as docs/gateway.md says.")
+    ] = 1,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Put a backup in place of the gateway's state and begin anew: new generation, no session, no key (SEC-02).
 
-    Boards make new sessions by themselves; every group waits for a new key of the CPNS Server, an embedded one holds
-    its groups until a person has looked at their members. Stop the gateway first. Cut short, do it again.
+    Stop the gateway first. Boards make new sessions by themselves. Every group waits for a new key from the CPNS
+    Server; an embedded Server holds its groups until a person has looked at their members. If the command is
+    interrupted, run it again.
 
     Example: keycast gateway restore home.backup
     """
@@ -298,7 +303,7 @@ def restore(
                 done = state_copies.begin_anew_in_place(loaded, epochs)
             else:
                 done = state_copies.put_back_gateway(loaded, path, epochs)
-    # Of a folder that was put back by hand nobody knows how old the Server's part of it is.
+    # If the folder was put back by hand, only a person knows whether the Server's part of it is an older copy too.
     beside = path is None and (loaded.gateway.state_dir / state_copies.SERVER).exists()
     older = ["If server/ in the state folder is an older copy too, after the start: keycast server restore"] * beside
     answer(
@@ -310,7 +315,7 @@ def restore(
     )
 
 
-# What can be made anew when there is no backup: floors and versions stand in none of these.
+# The files that can be made anew without a backup: none of them holds version floors or versions.
 _REPLACEABLE = ("identity.key", "signing.key", "sessions.db", "seal/seal_keys.sqlite3", "seal/seal_gmks.sqlite3")
 
 
@@ -319,9 +324,9 @@ def lost(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(_REPLACEABLE)}.")],
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Say that a file of the state folder is lost for good and has no backup: the next start makes it anew.
+    """Declare a file of the state folder lost for good: the next start makes it anew. Use a backup if there is one.
 
-    Without its keys or sessions.db a gateway is a new one to its boards: each is paired again.
+    Without its keys or sessions.db a gateway is a new one to its boards: each must be paired again.
     Example: keycast gateway lost sessions.db
     """
     from gateway_agent.config.load import load

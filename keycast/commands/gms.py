@@ -1,4 +1,4 @@
-"""`keycast gms`: a group management server (GMS): groups, their members and their GMKs."""
+"""`keycast gms`: run a group management server (GMS), and edit its users, groups and group master keys (GMK)."""
 
 import asyncio
 import contextlib
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 app = typer.Typer(
     cls=Answering, no_args_is_help=True, help="Make group master keys (GMK) and hand them to the users of groups."
 )
-users = typer.Typer(no_args_is_help=True, help="Who may use group management services.")
-groups = typer.Typer(no_args_is_help=True, help="Groups and who is on their lists.")
-keys = typer.Typer(no_args_is_help=True, help="GMKs and what became of them.")
+users = typer.Typer(no_args_is_help=True, help="Permit users group management services, or end that.")
+groups = typer.Typer(no_args_is_help=True, help="Make and show groups, and put users on their lists.")
+keys = typer.Typer(no_args_is_help=True, help="Make, revoke and resend GMKs, and show which users answered.")
 app.add_typer(users, name="user")
 app.add_typer(groups, name="group")
 app.add_typer(keys, name="key")
 
 DATABASE_VARIABLE = "KEYCAST_GMS_DATABASE"
-StateFolder = Annotated[Path, state_option("Folder of groups, users and GMKs.")]
+StateFolder = Annotated[Path, state_option("Folder in which groups, users and GMKs are stored.")]
 UserUri = Annotated[str, typer.Argument(metavar="USER", help="VAL or MC service ID, such as sip:alice@example.org.")]
 GroupUri = Annotated[str, typer.Argument(metavar="GROUP", help="Group URI, such as sip:crew@gms.example.org.")]
 KeyId = Annotated[
@@ -53,11 +53,13 @@ def run(
     listen: Annotated[list[str] | None, typer.Option(help="IP address to listen on; may be repeated.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port, 0 = any free one.")] = 8444,
     tls_certificate: Annotated[
-        Path | None, typer.Option(readable=False, help="PEM file; without: plain HTTP on loopback.")
+        Path | None, typer.Option(readable=False, help="PEM file; without it: plain HTTP, on loopback only.")
     ] = None,
     tls_key: Annotated[Path | None, typer.Option(readable=False, help="PEM file of mode 0600.")] = None,
 ) -> None:
-    """Run the GMS until it is interrupted. PostgreSQL: set KEYCAST_GMS_DATABASE=postgresql://...
+    """Run the GMS until it is interrupted.
+
+    To use PostgreSQL in place of SQLite set KEYCAST_GMS_DATABASE=postgresql://...
 
     Example: keycast gms run sip:gms.example.org --kms https://127.0.0.1:8443 --kms-uri kms.example.org
     --kms-token-file gms.token --kms-ca keycast-kms-state/tls_certificate.pem
@@ -102,7 +104,7 @@ def backup(
     path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="New file for the backup.")],
     state: StateFolder = _STATE,
 ) -> None:
-    """Write all of the GMS's state into one file, running or not; keep it secret: it holds the GMKs.
+    """Write all of the GMS's state into one file, while the GMS runs or not; keep the file secret: it holds the GMKs.
 
     Example: keycast gms backup gms.backup
     """
@@ -118,7 +120,7 @@ def restore(
     path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="The backup to put back.")],
     state: StateFolder = _STATE,
 ) -> None:
-    """Put a backup in place of the state of a GMS that is stopped. Cut short, do it again.
+    """Put a backup in place of the state of a GMS that is stopped. If it is interrupted, run it again.
 
     Example: keycast gms restore gms.backup
     """
@@ -134,9 +136,11 @@ def restore(
 
 @users.command("add")
 def add_user(
-    user: UserUri, state: StateFolder = _STATE, days: Annotated[int, typer.Option(min=1, max=3650)] = 365
+    user: UserUri,
+    state: StateFolder = _STATE,
+    days: Annotated[int, typer.Option(min=1, max=3650, help="Days for which the token is valid.")] = 365,
 ) -> None:
-    """Permit a user group management services, or give it another token, and print that; it is stored nowhere.
+    """Permit a user group management services, or make another token for it, and print the token, stored nowhere.
 
     Example: keycast gms user add sip:alice@example.org
     """
@@ -152,7 +156,7 @@ def add_user(
 
 @users.command("withdraw")
 def withdraw_user(user: UserUri, state: StateFolder = _STATE) -> None:
-    """Take the permission back: off every list, keys change as the groups' security profiles say.
+    """Withdraw a user's permission: it leaves every list, and keys change as the groups' security profiles say.
 
     Example: keycast gms user withdraw sip:bob@example.org
     """
@@ -160,7 +164,7 @@ def withdraw_user(user: UserUri, state: StateFolder = _STATE) -> None:
     async def do(manage: "GroupManagement") -> None:
         if not await manage.withdraw_user(user):
             refuse(f"{user} has no permission any more.", "not-possible")
-        answer({"user": user}, f"{user} gets nothing any more.")
+        answer({"user": user}, f"{user} has no permission any more and gets no keys.")
 
     _with(state, do)
 
@@ -183,7 +187,7 @@ def create_group(
         await manage.create_group(group, name, rekey_on_removal=rekey)
         answer(
             {"group": group},
-            f"{group} is there. Next: keycast gms group add {group} USER, then keycast gms key make {group}",
+            f"{group} is made. Next: keycast gms group add {group} USER, then keycast gms key make {group}",
         )
 
     _with(state, do, makes=True)
@@ -193,7 +197,9 @@ def create_group(
 def add_member(
     group: GroupUri,
     user: UserUri,
-    explicit: Annotated[bool, typer.Option(help="The user affiliates and subscribes by itself.")] = False,
+    explicit: Annotated[
+        bool, typer.Option(help="The user must affiliate and subscribe by itself; otherwise the GMS does it.")
+    ] = False,
     state: StateFolder = _STATE,
 ) -> None:
     """Put a user on the list of a group.
@@ -270,14 +276,15 @@ def make_key(
     group: Annotated[list[str], typer.Argument(metavar="GROUP...", help="The groups that share the key.")],
     text: Annotated[str, typer.Option(help="A name for the key.")] = "",
     activation: Annotated[
-        int, typer.Option(parser=moment, metavar="DATE", help="From when it is used: 2027-01-31T18:00; 0 = at once.")
+        int,
+        typer.Option(parser=moment, metavar="DATE", help="Start of the key's use: 2027-01-31T18:00; 0 = at once."),
     ] = 0,
     expiry: Annotated[
-        int, typer.Option(parser=moment, metavar="DATE", help="When its use ends: 2027-02-28T18:00; 0 = never.")
+        int, typer.Option(parser=moment, metavar="DATE", help="End of the key's use: 2027-02-28T18:00; 0 = never.")
     ] = 0,
     state: StateFolder = _STATE,
 ) -> None:
-    """Make a GMK for one group, or one for several, and print its GMK-ID.
+    """Make a GMK for one group, or one that several groups share, and print its GMK-ID.
 
     Example: keycast gms key make sip:crew@gms.example.org --text "shift 1"
     """
@@ -291,7 +298,7 @@ def make_key(
 
 @keys.command("revoke")
 def revoke_key(key_id: KeyId, state: StateFolder = _STATE) -> None:
-    """Tell every holder that a key must not be used, until each acknowledged it.
+    """Tell every holder of a key that it must not be used any more, again and again until each has acknowledged it.
 
     Example: keycast gms key revoke 0e09b85a
     """
@@ -307,10 +314,12 @@ def revoke_key(key_id: KeyId, state: StateFolder = _STATE) -> None:
 @keys.command("retry")
 def retry_key(
     key_id: KeyId,
-    user: Annotated[str | None, typer.Option(help="Only this user, even if it answered: it lost its keys.")] = None,
+    user: Annotated[
+        str | None, typer.Option(help="Only this user, even if it has answered: for a user that lost its keys.")
+    ] = None,
     state: StateFolder = _STATE,
 ) -> None:
-    """Offer a key again to those who refused it or never answered.
+    """Offer a key again to the users that refused it or never answered.
 
     Example: keycast gms key retry 0e09b85a
     """
@@ -318,7 +327,8 @@ def retry_key(
     async def do(manage: "GroupManagement") -> None:
         count = await manage.retry(key_id, user)
         answer(
-            {"key_id": key_id, "user_count": count}, f"{count} users get it again." if count else "Nobody waits for it."
+            {"key_id": key_id, "user_count": count},
+            f"{count} users get it again." if count else "No user waits for it.",
         )
 
     _with(state, do)
@@ -326,7 +336,7 @@ def retry_key(
 
 @keys.command("show")
 def show_key(key_id: KeyId, state: StateFolder = _STATE) -> None:
-    """Show what became of a key at every user: answers and errors.
+    """Show the answer or error of every user to whom a key was offered.
 
     Example: keycast gms key show 0e09b85a
     """
@@ -339,13 +349,13 @@ def show_key(key_id: KeyId, state: StateFolder = _STATE) -> None:
         faults = [f"  {each.code}: {each.text}" if each.code else "" for each in found]
         lines = [f"{each.user}  {each.purpose}  {each.state.value}" for each in found]
         shown = list(map("".join, zip(lines, faults, strict=True)))
-        answer(rows, *(shown or [f"{key_id} was offered to nobody."]))
+        answer(rows, *(shown or [f"{key_id} was offered to no user yet."]))
 
     _with(state, do)
 
 
 def _with(state: Path, do: Callable[["GroupManagement"], Coroutine[Any, Any, None]], *, makes: bool = False) -> None:
-    """Run `do` on the store of a state folder, beside a GMS that may be running; `makes` it where none is."""
+    """Run `do` on the store of a state folder, while a GMS may run with it. `makes`: create a store that is missing."""
 
     async def opened() -> None:
         from key_servers.gms.app import STORE_FILE, open_management

@@ -1,4 +1,4 @@
-"""`keycast group`: Service Groups at the CPNS Server, embedded in a gateway or on its own."""
+"""`keycast group`: make, show, change and delete Service Groups at a CPNS Server, in a gateway or on its own."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,8 +27,12 @@ BoardArgument = Annotated[
 def create(
     sg: NewSgArgument,
     open_to: Annotated[list[str] | None, typer.Option(help="PN whose boards may join; may be repeated.")] = None,
-    listed: Annotated[bool, typer.Option("--listed", help="Only boards that are permitted one by one.")] = False,
-    protection: Annotated[str | None, typer.Option(help="sealed or authenticated messages.")] = None,
+    listed: Annotated[
+        bool, typer.Option("--listed", help="Only boards may join that are permitted one by one: keycast group permit")
+    ] = False,
+    protection: Annotated[
+        str | None, typer.Option(help="Protection of group messages: sealed (encrypted) or authenticated (readable).")
+    ] = None,
     period: Annotated[int | None, typer.Option(help="Seconds between periodic updates of the key.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     state: StateOption = None,
@@ -41,7 +45,7 @@ def create(
     point_out(sg, (view["sg_id"] for view in ask(config, state, "group.list")))
     view = ask(config, state, "group.create", sg_id=sg, period_s=period, **how)
     nobody = view["policy"] == "open" and not view["open_to"]
-    hint = [f"Nobody may join it yet. Next: keycast group open {sg} PN"] if nobody else []
+    hint = [f"No board may join it yet. Next: keycast group open {sg} PN"] if nobody else []
     answer(view, f"{view['sg_id']}: version {view['version_text']}", *hint)
 
 
@@ -89,7 +93,7 @@ def _show(view: dict[str, Any]) -> None:
         )
         for each in view["members"]
     ]
-    show_table(console, ("board", "PN", "is", "since", "confirmed", "last report"), members)
+    show_table(console, ("board", "PN", "state", "since", "confirmed", "last report"), members)
     deliveries = [
         (
             each["gateway_id"],
@@ -130,7 +134,7 @@ def open_to(
     config: ConfigOption = DEFAULT_CONFIG,
     state: StateOption = None,
 ) -> None:
-    """Open a Service Group to one more PN: to all its boards, or of a listed group to those that are permitted.
+    """Open a Service Group to one more PN: all its boards may join, or in a listed group those that are permitted.
 
     Example: keycast group open home/lights cabin
     """
@@ -142,7 +146,7 @@ def open_to(
 def permit(
     sg: SgArgument, board: BoardArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None
 ) -> None:
-    """Let a board join: one of a listed group, or one that was expelled before.
+    """Let a board join a group that is listed, or a group from which it was expelled before.
 
     Example: keycast group permit home/lights lamp.porch
     """
@@ -173,6 +177,6 @@ def delete(sg: SgArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOp
 
 
 def _point_out_member(config: Path, state: Path | None, sg: str, board: str) -> None:
-    """Say which others that have to do with the group look like this board."""
+    """Point out boards of the group whose names look like that of `board`."""
     view = ask(config, state, "group.show", sg_id=sg)
     point_out(board, (member["pne_id"] for member in view["members"]))

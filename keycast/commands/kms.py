@@ -1,4 +1,4 @@
-"""`keycast kms`: a key management server (KMS) for MIKEY-SAKKE."""
+"""`keycast kms`: run a key management server (KMS) for MIKEY-SAKKE, and edit its users and certificates."""
 
 import asyncio
 import contextlib
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from key_servers.kms.config import KmsConfig
 
 app = typer.Typer(cls=Answering, no_args_is_help=True, help="Hand out identity-specific keys for MIKEY-SAKKE.")
-users = typer.Typer(no_args_is_help=True, help="Who may have keys.")
-certificates = typer.Typer(no_args_is_help=True, help="Certificates of this and of other KMSs.")
+users = typer.Typer(no_args_is_help=True, help="Add and revoke users, and make their tokens.")
+certificates = typer.Typer(no_args_is_help=True, help="Exchange certificates with other KMSs.")
 app.add_typer(users, name="user")
 app.add_typer(certificates, name="certificate")
 
 # Not an option: a URL with a password in it would stand in the list of processes.
 DATABASE_VARIABLE = "KEYCAST_KMS_DATABASE"
 
-StateFolder = Annotated[Path, state_option("Folder of master secrets, users and tokens.")]
+StateFolder = Annotated[Path, state_option("Folder in which master secrets, users and tokens are stored.")]
 UserUri = Annotated[str, typer.Argument(metavar="URI", help="VAL or MC service ID, such as sip:alice@example.org.")]
-Days = Annotated[int, typer.Option(min=1, max=3650, help="Days the token is valid.")]
+Days = Annotated[int, typer.Option(min=1, max=3650, help="Days for which the token is valid.")]
 _STATE = Path("keycast-kms-state")
 
 
@@ -57,7 +57,7 @@ def init(
     certificate, key = state / TLS_CERTIFICATE_FILE, state / TLS_KEY_FILE
     names = host or ["localhost", "127.0.0.1"]
     with sentences():
-        if tls:  # first, and taken back: a second try must not meet master secrets
+        if tls:  # before the master secrets, which are never written over: so this command can be tried again
             make_self_signed(certificate, key, names, datetime.datetime.now(datetime.UTC))
         try:
             create(KmsConfig(state_dir=state), kms_uri, period, offset)
@@ -69,7 +69,8 @@ def init(
             remark(f"Clients trust {certificate}.")
     answer(
         {"kms_uri": kms_uri, "folder": str(state)},
-        f"{kms_uri} has its master secrets in {state}. Without them all keys must change: keycast kms backup",
+        f"{kms_uri} has its master secrets in {state}. Make a backup, as all keys must change if they are lost: "
+        "keycast kms backup",
     )
 
 
@@ -79,15 +80,15 @@ def run(
     listen: Annotated[list[str] | None, typer.Option(help="IP address to listen on; may be repeated.")] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port.")] = 8443,
     tls_certificate: Annotated[
-        Path | None, typer.Option(readable=False, help="PEM file; default: that of `init`.")
+        Path | None, typer.Option(readable=False, help="PEM file; default: the one that `init` made.")
     ] = None,
     tls_key: Annotated[
-        Path | None, typer.Option(readable=False, help="PEM file of mode 0600; default: that of `init`.")
+        Path | None, typer.Option(readable=False, help="PEM file of mode 0600; default: the one that `init` made.")
     ] = None,
 ) -> None:
     """Run the KMS until it is interrupted. Without TLS files it speaks plain HTTP, on loopback only.
 
-    PostgreSQL in place of SQLite: set KEYCAST_KMS_DATABASE=postgresql://...
+    To use PostgreSQL in place of SQLite set KEYCAST_KMS_DATABASE=postgresql://...
 
     Example: keycast kms run --listen 192.168.1.10
     """
@@ -115,7 +116,7 @@ def backup(
     path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="New file for the backup.")],
     state: StateFolder = _STATE,
 ) -> None:
-    """Write all of the KMS's state into one file, running or not; keep it secret: it opens and signs everything.
+    """Write all of the KMS's state into one file, while the KMS runs or not; keep the file as secret as the KMS.
 
     Example: keycast kms backup kms.backup
     """
@@ -131,7 +132,7 @@ def restore(
     path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="The backup to put back.")],
     state: StateFolder = _STATE,
 ) -> None:
-    """Put a backup in place of the state of a KMS that is stopped. Cut short, do it again.
+    """Put a backup in place of the state of a KMS that is stopped. If it is interrupted, run it again.
 
     Example: keycast kms restore kms.backup
     """
@@ -184,7 +185,7 @@ def add(
     gms: Annotated[bool, typer.Option("--gms", help="A group management server authorised to create groups.")] = False,
     days: Days = 365,
 ) -> None:
-    """Let a user have keys and print its token, which is stored nowhere.
+    """Add a user that may have keys, and print its token, which is stored nowhere.
 
     Example: keycast kms user add sip:gms.example.org --gms
     """
@@ -215,7 +216,7 @@ def token(uri: UserUri, state: StateFolder = _STATE, days: Days = 365) -> None:
 
 @users.command()
 def revoke(uri: UserUri, state: StateFolder = _STATE) -> None:
-    """Give a user no keys any more, for ever. Those it has end with their key period.
+    """Hand out no more keys to a user, for ever. Keys that it has already end with their key period.
 
     Example: keycast kms user revoke sip:alice@example.org
     """
@@ -263,7 +264,7 @@ def import_certificate(
 
 
 def with_kms(state: Path, do: Callable[["KmsServer"], Coroutine[Any, Any, None]]) -> None:
-    """Run `do` on the KMS of a state folder, beside one that may be running."""
+    """Run `do` on the KMS of a state folder, while another process may run that KMS."""
 
     async def opened() -> None:
         from key_servers.kms.app import KmsServer

@@ -1,4 +1,4 @@
-"""`keycast mikey`: read and write MIKEY-SAKKE messages by hand."""
+"""`keycast mikey`: read and write MIKEY-SAKKE messages by hand, without a server."""
 
 import base64
 import json
@@ -29,7 +29,7 @@ app = typer.Typer(cls=Answering, no_args_is_help=True, help="Read and write MIKE
 NTP_MAX = (3 << 31) - 1 - NTP_OFFSET  # Unix second of the last NTP time that a message can hold, in 2104
 
 ONLY_PARAMETERS = 3
-"""Exit code of `decode`: the key is right and proven, its parameters are not."""
+"""Exit code of `decode` when signature and key are right and only the key parameters are refused."""
 SDP_MAX = 1 << 20  # octets read from standard input
 _USERS = {"GMS": "sip:gms.example.org", "Alice": "sip:alice@example.org", "Bob": "sip:bob@example.org"}
 
@@ -48,9 +48,10 @@ def decode(
     user: Annotated[str, typer.Option(help="Name of the receiver in the key file.")],
     sender: Annotated[str | None, typer.Option(help="Name of the only accepted initiator; default: anyone.")] = None,
 ) -> None:
-    """Show every payload of a message, check it and open it.
+    """Show every payload of a message, check the message and open it.
 
-    Exit code 0: all of it is right. 1: refused. 3: signature and key are right, only the key parameters are not.
+    The exit code is 0 if all of it is right, 1 if it is refused, and 3 if signature and key are right and only the key
+    parameters are refused.
 
     Example: keycast mikey decode --keys keys.json --user Alice "a=key-mgmt:mikey ARoFAQah..."
     """
@@ -80,7 +81,8 @@ def _show(result: dict[str, Any]) -> None:
 
 
 def _standard_input() -> str:
-    """What comes in. Octets that are no text stay strange letters, which no message has."""
+    """Return the text on standard input, at most SDP_MAX octets. Octets that are not UTF-8 become replacement letters,
+    which no message has."""
     try:
         octets = sys.stdin.buffer.read(SDP_MAX) if sys.stdin else b""
     except OSError as error:
@@ -89,7 +91,8 @@ def _standard_input() -> str:
 
 
 def opened(file: KeyFile, octets: bytes, user: str, initiators: list[str]) -> dict[str, Any]:
-    """What `decode` prints: the payloads, and the opened key or the fault; both if only the parameters are refused."""
+    """Return what `decode` prints: the payloads, and the opened key or the fault. If only the parameters are refused it
+    is both."""
     result: dict[str, Any] = dict.fromkeys(
         ("purpose", "key", "key_id", "guk_id", "initiator_uri", "responder_uri", "signature_valid", "key_parameters")
     )
@@ -124,7 +127,7 @@ def opened(file: KeyFile, octets: bytes, user: str, initiators: list[str]) -> di
 
 
 def described(message: Any) -> list[dict[str, Any]]:
-    """The payloads as offset, name, length and a readable line."""
+    """Return each payload of the message as offset, name, length and a readable line."""
     sessions = "; ".join(str(session) for session in message.sessions) or "none"
     head = f"PRF {message.prf}, CSB ID {message.csb_id.hex()}, sessions: {sessions}"
     lines = [{"payload": "HDR", "offset": 0, "length": message.header_len, "text": head}]
@@ -158,18 +161,22 @@ def encode(
     keys: KEYS,
     user: Annotated[str, typer.Option(help="Name of the receiver in the key file.")],
     sender: Annotated[str, typer.Option(help="Name of the initiator in the key file.")],
-    group: Annotated[list[str] | None, typer.Option(help="URI of a group the key is for; may be repeated.")] = None,
+    group: Annotated[
+        list[str] | None, typer.Option(help="URI of a group that the key is for; may be repeated.")
+    ] = None,
     text: Annotated[str, typer.Option(help="Text of the key parameters.")] = "",
     activation: Annotated[
         int, typer.Option(min=0, max=TIME_MAX, help="Unix time from which the key is used, 0 = at once.")
     ] = 0,
-    expiry: Annotated[int, typer.Option(min=0, max=TIME_MAX, help="Unix time after which it is not, 0 = none.")] = 0,
+    expiry: Annotated[
+        int, typer.Option(min=0, max=TIME_MAX, help="Unix time at which the use of the key ends, 0 = never.")
+    ] = 0,
     key: Annotated[str | None, typer.Option(help="The key, 32 hex digits; default: random.")] = None,
     key_id: Annotated[str | None, typer.Option(help="Its ID, 8 hex digits; default: a random GMK-ID.")] = None,
     revoked: Annotated[
-        bool, typer.Option("--revoked", help="The status says that the key is revoked; wants --key and --key-id.")
+        bool, typer.Option("--revoked", help="The status says that the key is revoked; needs --key and --key-id.")
     ] = False,
-    sdp: Annotated[bool, typer.Option("--sdp", help="As a line of SDP (RFC 4567).")] = False,
+    sdp: Annotated[bool, typer.Option("--sdp", help="Print the message as a line of SDP (RFC 4567).")] = False,
     at: Annotated[int | None, typer.Option(min=0, max=NTP_MAX, help="Unix time of the message; default: now.")] = None,
 ) -> None:
     """Make a message that hands a key to one user, or revokes one, and print it in base64.
@@ -178,7 +185,7 @@ def encode(
     """
     file = read_keys(keys)
     if revoked and not (key and key_id):
-        raise typer.BadParameter("--revoked wants --key and --key-id: those of the message that handed the key out")
+        raise typer.BadParameter("--revoked needs --key and --key-id: those of the message that handed the key out")
     secret = os.urandom(16) if key is None else _hex(key, 16, "--key")
     name = _hex(key_id, 4, "--key-id") if key_id is not None else secrets.randbelow(1 << 28).to_bytes(4, "big")
     if purpose(name) >= len(PURPOSES):
@@ -240,7 +247,7 @@ def keys(
         URI.read(kms)
         made = made_keys(kms, users, period, int(time.time()) if at is None else at)
     except ValueError as error:
-        raise typer.BadParameter(str(error) or "--kms takes a name without blanks") from None
+        raise typer.BadParameter(str(error) or "--kms must be a name without blanks") from None
     with sentences():
         files.write_new(file, json.dumps(made, indent=1).encode())
     named = [{"name": name, "user": uri} for name, uri in users.items()]
@@ -256,7 +263,7 @@ def _named(users: list[str]) -> dict[str, str]:
         except ValueError:
             name = ""
         if not name or name in found:
-            raise typer.BadParameter(f"--user takes NAME=URI, each name once, not {each!r}")
+            raise typer.BadParameter(f"--user must be NAME=URI, each name once, not {each!r}")
         found[name] = uri
     return found
 
@@ -267,5 +274,5 @@ def _hex(text: str, length: int, option: str) -> bytes:
     except ValueError:
         octets = b""
     if len(octets) != length:
-        raise typer.BadParameter(f"{option} takes {2 * length} hex digits")
+        raise typer.BadParameter(f"{option} must be {2 * length} hex digits")
     return octets

@@ -1,4 +1,4 @@
-"""`keycast seal`: group master keys (GMK) by MIKEY-SAKKE, all servers and clients on this machine."""
+"""`keycast seal`: show group master keys (GMK) by MIKEY-SAKKE in a demo; provision and list boards that get them."""
 
 import asyncio
 import datetime
@@ -34,12 +34,15 @@ app = typer.Typer(
 @app.command()
 def demo(
     val_board: Annotated[
-        bool, typer.Option("--val-board", help="And a home below: a board that is a VAL client, and one that is none.")
+        bool,
+        typer.Option(
+            "--val-board", help="Run a home too: a gateway, a board that is a VAL client, and one that is not."
+        ),
     ] = False,
 ) -> None:
     """Key three users of a group, remove one, change the key, and let another GMS try. All over HTTPS on loopback.
 
-    Exit code 0 only if every step came out as it must.
+    The exit code is 0 only if every step had the result that it must have.
 
     Example: keycast seal demo
     """
@@ -54,7 +57,7 @@ def demo(
         except NoVm as problem:
             refuse(str(problem))
         except TimeoutError as error:
-            refuse(f"After a minute still waiting: {error}.", "timeout")
+            refuse(f"The demo waited for a minute, in vain, for {error}.", "timeout")
     answer(asdict(figures), lambda: console.print(table(figures)))
     if not figures.good:
         raise typer.Exit(1)
@@ -73,8 +76,8 @@ def board(
 ) -> None:
     """Fetch the keys of a board that is a VAL client itself, and write the files for its flash.
 
-    The board stands in `[\\[seal.boards]]` of the configuration, which has no token for its keys. Repeat this before
-    its key period ends.
+    The configuration must name the board in `[\\[seal.boards]]`; it holds no token for the board's keys. Repeat this
+    before its key period ends.
 
     Example: keycast seal board lamp.porch --kms-token-file lamp.token -o lamp-val
     """
@@ -114,7 +117,7 @@ def board(
 
 @app.command()
 def boards(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """List the boards that are VAL clients behind a running gateway, and until when they have keys.
+    """List the boards that are VAL clients behind a running gateway, and the date until which each has keys.
 
     Example: keycast seal boards
     """

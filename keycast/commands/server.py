@@ -1,4 +1,4 @@
-"""`keycast server`: a CPNS Server on its own, reached by PN GWs over UDP."""
+"""`keycast server`: run a CPNS Server on its own, which PN GWs reach over UDP, and register its gateways."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 
-StateFolder = Annotated[Path, state_option("Folder for keys, sessions and inventory.")]
+StateFolder = Annotated[Path, state_option("Folder in which keys, sessions and inventory are stored.")]
 _STATE = Path("keycast-server-state")
 
 
@@ -99,7 +99,7 @@ CredentialArgument = Annotated[str, typer.Argument(help="The gateway's credentia
 
 @app.command()
 def credential(state: StateFolder = _STATE) -> None:
-    """Print the running Server's credential, for gateways to register.
+    """Print the running Server's credential, with which gateways register it.
 
     Example: keycast gateway trust-server $(keycast server credential --state server-state)
     """
@@ -114,14 +114,17 @@ def add_gateway(
     credential: CredentialArgument,
     is_open: Annotated[
         bool | None,
-        typer.Option("--open/--closed", help="Boards belong to the PN as they come, or you admit each of them first."),
+        typer.Option(
+            "--open/--closed",
+            help="Open: each board that the gateway lets in belongs to the PN. Closed: you admit each board first.",
+        ),
     ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="End the identity that the gateway has; the keys it held are renewed.")
     ] = False,
     state: StateFolder = _STATE,
 ) -> None:
-    """Let a PN GW serve a PN. Open its PN only if the gateway is yours: it could name any board as its own.
+    """Let a PN GW serve a PN. Use --open only if the gateway is yours: it could name any board as its own.
 
     Example: keycast server add-gateway gw.home home $(keycast gateway credential) --open
     """
@@ -133,7 +136,7 @@ def add_gateway(
 
 @app.command("block-gateway")
 def block_gateway(gateway: GatewayArgument, state: StateFolder = _STATE) -> None:
-    """Take nothing from a PN GW and send it nothing any more: it is stolen or broken.
+    """Accept nothing more from a PN GW that is stolen or broken, and send it nothing more.
 
     Example: keycast server block-gateway gw.home
     """
@@ -148,7 +151,9 @@ def replace_gateway(
     credential: CredentialArgument,
     state: StateFolder = _STATE,
 ) -> None:
-    """Let another PN GW serve a PN, and renew all keys that the old one held (SEC-18). Its boards are paired anew.
+    """Let another PN GW serve a PN, and renew all keys that the old one held (SEC-18).
+
+    Then pair each of its boards with the new gateway.
 
     Example: keycast server replace-gateway gw.home gw2.home $(keycast gateway credential)
     """
@@ -160,7 +165,7 @@ def replace_gateway(
 def admit_board(
     board: BoardArgument, pn: PnArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None
 ) -> None:
-    """Let a new board speak through the gateway of a PN, also of one that is closed.
+    """Let a new board speak through the gateway of a PN, whether the PN is open or closed.
 
     Example: keycast server admit-board lamp.porch cabin
     """
@@ -172,7 +177,7 @@ def admit_board(
 def move_board(
     board: BoardArgument, pn: PnArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None
 ) -> None:
-    """Let a board speak through the gateway of another PN; it leaves all its groups.
+    """Move a board to another PN: it speaks through the gateway of that PN from now on, and leaves all its groups.
 
     Example: keycast server move-board lamp.porch cabin
     """
@@ -184,7 +189,7 @@ def move_board(
 def admit_pne(
     board: BoardArgument, pn: PnArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None
 ) -> None:
-    """Do as `admit-board`, which is what it is called now."""
+    """Do what `admit-board` does; this is its former name."""
     renamed("server admit-pne", "server admit-board")
     admit_board(board, pn, config, state)
 
@@ -193,7 +198,7 @@ def admit_pne(
 def move_pne(
     board: BoardArgument, pn: PnArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None
 ) -> None:
-    """Do as `move-board`, which is what it is called now."""
+    """Do what `move-board` does; this is its former name."""
     renamed("server move-pne", "server move-board")
     move_board(board, pn, config, state)
 
@@ -203,9 +208,10 @@ def backup(
     path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="New file for the backup.")],
     state: StateFolder = _STATE,
 ) -> None:
-    """Write all of a Server's state into one file, running or not; keep it secret. An embedded one: gateway backup.
+    """Write all of a Server's state into one file, while it runs or not; keep the file secret.
 
-    It holds the Server's key, the credentials of its gateways, groups and members; no Group Key and no session.
+    It holds the Server's key, the credentials of its gateways, groups and members; no Group Key and no session. A
+    Server embedded in a gateway is part of the gateway's backup: keycast gateway backup.
     Example: keycast server backup server.backup --state server-state
     """
     from gateway_agent.control import ask as over_socket
@@ -228,15 +234,19 @@ def backup(
 def restore(
     path: Annotated[
         Path | None,
-        typer.Argument(metavar="FILE", readable=False, help="The backup to put back; without: an older folder was."),
+        typer.Argument(
+            metavar="FILE",
+            readable=False,
+            help="The backup to put back; leave it out after you put back an older copy of the state folder by hand.",
+        ),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="More than 1 for a copy that was put back before.")] = 1,
+    epochs: Annotated[int, typer.Option(min=1, help="2 or more for a copy that was put back before.")] = 1,
     config: ConfigOption = DEFAULT_CONFIG,
     state: StateOption = None,
 ) -> None:
-    """Put a backup in place of the state of a Server that is stopped; or tell a running one that it is an older copy.
+    """Put a backup in place of the state of a stopped Server, or tell a running one that it runs on an older copy.
 
-    No version is used twice, groups wait for a person (SEC-03). An embedded Server comes back with its gateway:
+    No version is used twice, and groups wait for a person (SEC-03). An embedded Server comes back with its gateway:
     keycast gateway restore. Example: keycast server restore server.backup --state server-state
     """
     if path is None:
@@ -254,7 +264,7 @@ def restore(
 @app.command("confirm-members")
 def confirm_members(
     sg: SgArgument,
-    expel: Annotated[list[str] | None, typer.Option(help="Member that is one no longer; may be repeated.")] = None,
+    expel: Annotated[list[str] | None, typer.Option(help="Board that is no member any more; may be repeated.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     state: StateOption = None,
 ) -> None:
@@ -269,7 +279,7 @@ def confirm_members(
 
 @app.command()
 def alarms(config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None) -> None:
-    """Show what a person should look at at a CPNS Server. Exit code 2 if an alarm stands.
+    """Show the alarms of a CPNS Server, which a person should look at. The exit code is 2 if an alarm stands.
 
     Example: keycast server alarms --state server-state
     """
@@ -288,7 +298,7 @@ def dismiss_alarm(
     config: ConfigOption = DEFAULT_CONFIG,
     state: StateOption = None,
 ) -> None:
-    """Take an alarm away; it comes back if its cause does.
+    """Dismiss an alarm; it comes back if its cause comes back.
 
     Example: keycast server dismiss-alarm silent --gateway gw.home
     """

@@ -1,4 +1,4 @@
-"""`keycast status`: what a running gateway sees and does."""
+"""`keycast status`: show what a running gateway sees and does."""
 
 from typing import Any
 
@@ -13,10 +13,11 @@ _NAMED_MAX = 8  # boards in one line
 
 
 def command(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Groups, versions, deliveries, boards, networks, alarms and counters of the running gateway.
+    """Show groups, versions, deliveries, boards, networks, alarms and counters of the running gateway.
 
-    Exit code 2 if broadcasts are stopped, an alarm stands, or a group waits for a key or for a person. Example:
-    keycast status
+    The exit code is 2 if broadcasts are stopped, an alarm stands, or a group waits for a key or for a person.
+
+    Example: keycast status
     """
     state = ask(config, None, "status")
     answer(state, lambda: _show(state))
@@ -25,7 +26,10 @@ def command(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 
 def _is_silent(board: dict[str, Any]) -> bool:
-    """A board asks for its keys once a day at least; one that was never heard may still be on the desk."""
+    """Return True for a board that was not heard for two days: each asks for its keys once a day at least.
+
+    A board that was never heard does not count as silent: it may not be installed yet.
+    """
     return board["age_s"] is not None and board["age_s"] > 2 * 86400
 
 

@@ -1,1 +1,1 @@
-"""Backups of what a gateway or a server keeps, and putting one back."""
+"""Backups of the state of a gateway or a server, and restores from them."""

@@ -1,4 +1,7 @@
-"""What a backup says about itself, and whether it is the right one. Without what a gateway or a server needs to run."""
+"""The facts that a backup states about itself, and the check that it is the right one.
+
+This module needs no extra of keycast, so that a backup can be made and checked where one is missing.
+"""
 
 import datetime
 import time
@@ -11,16 +14,16 @@ from keycast.terminal.dates import iso
 from private_store.errors import Fault
 
 SINCE_MAX_S = 10 * 365 * 86_400
-"""A clock that runs decades ahead uses few of the numbers up that are counted by `since`."""
+"""Limit of `since`: versions and revisions grow by it, and a clock that is decades ahead must not use too many up."""
 
 
 def made() -> dict[str, str]:
-    """When and by what a backup is made."""
+    """Return the date and the version of keycast at which a backup is made."""
     return {"made": iso(time.time()), "keycast": version("keycast")}
 
 
 def since(about: Mapping[str, str]) -> int:
-    """Seconds since a backup was made, 0 where it or this machine had lost the date: tells two restores of it apart."""
+    """Return the seconds since a backup was made, 0 if the date is lost: they tell two restores of one backup apart."""
     try:
         moment = datetime.datetime.fromisoformat(about.get("made", "")).timestamp()
     except (ValueError, OverflowError, OSError):
@@ -29,7 +32,7 @@ def since(about: Mapping[str, str]) -> int:
 
 
 def require(path: Path, about: Mapping[str, str], wanted: Mapping[str, str], fault: Fault) -> None:
-    """Raise `fault` unless the backup `path` says of itself what is wanted: `of` what it is, and perhaps `id`, `pn`."""
+    """Raise `fault` unless the backup `path` states the `wanted` facts: `of`, its kind, and perhaps `id` and `pn`."""
     for key, value in wanted.items():
         if about.get(key) != value:
             found = " ".join(filter(None, (about.get("of"), about.get("id"))))
@@ -44,7 +47,7 @@ def require(path: Path, about: Mapping[str, str], wanted: Mapping[str, str], fau
 def require_members(
     path: Path, members: Mapping[str, bytes], wanted: set[str], known: tuple[str, ...], fault: Fault
 ) -> None:
-    """Raise `fault` unless a backup has all `wanted` members, and none but the `known` ones."""
+    """Raise `fault` unless the backup has all `wanted` members, and no member that is not among the `known` ones."""
     if not members.keys() <= set(known):
         raise fault(f"{path} was written by a newer keycast.", "Install that version.")
     missing = wanted - members.keys()

@@ -1,8 +1,8 @@
-"""Backups of a KMS, GMS or CMS whose store is in SQLite, and putting one back.
+"""Backups of a KMS, GMS or CMS whose store is in SQLite, and restores from them.
 
 A backup is one file with the whole state: users, groups, GMKs and, of a KMS, its master secrets, which open and sign
-everything. What is put back goes on with higher numbers than were given out since, and is told to a person, who knows
-what else changed. A store in PostgreSQL is copied by pg_dump.
+everything. A restored server goes on with higher numbers than it handed out since the backup. The person who restores
+is told what to look at, as the server cannot know what else changed. A store in PostgreSQL is copied by pg_dump.
 """
 
 import asyncio
@@ -28,14 +28,15 @@ NUMBER_STEP = 1_000_000
 """Numbers that a restored server skips: more changes than are made between two backups."""
 
 GoOn = Callable[[Transaction, list[tuple[Any, ...]], int], Awaitable[None]]
-"""Lets a restored store go on, given the rows that are `known` and by how much."""
+"""Raises the numbers of a restored store: gets its transaction, the rows that the old store knew, and the step."""
 
 
 @dataclass(frozen=True)
 class KeyServer:
-    """One kind of server: its word, its store, what a person does after a restore, and the files beside the store.
+    """One kind of server: its word, its store, what a person must do after a restore, and the files beside the store.
 
-    `known`: what is asked of the store that a restored one takes the place of, for `go_on`.
+    `known` is the query whose rows, from the store that is replaced, `go_on` gets. A backup must have the files
+    `needed`, and may have the files `perhaps`.
     """
 
     kind: str
@@ -48,14 +49,15 @@ class KeyServer:
 
     @property
     def owned(self) -> tuple[str, ...]:
-        """Everything of its state folder that is of its state."""
+        """The names in the state folder that a restore replaces."""
         return (contents.NAME, self.store, *self.needed, *self.perhaps)
 
 
 @contextlib.contextmanager
 def state_of(server: KeyServer, state: Path, database: str | None) -> Iterator[None]:
-    """The state folder for this process alone while it serves from SQLite. Raises StoreInUse, StoreUnusable."""
-    if database is not None or (server.needed and not state.exists()):  # several may serve; or there is nothing yet
+    """Hold the state folder for this process alone, if the store is in SQLite. Raise StoreInUse, StoreUnusable."""
+    # With PostgreSQL several processes may serve; and there is no folder to hold before `init` has made it.
+    if database is not None or (server.needed and not state.exists()):
         require_whole(state)
         yield
         return
@@ -64,12 +66,12 @@ def state_of(server: KeyServer, state: Path, database: str | None) -> Iterator[N
 
 
 def back_up(server: KeyServer, state: Path, path: Path, database: str | None) -> None:
-    """Write the new file `path`, while the server runs or not. Raises ServerError."""
+    """Write a backup as the new file `path`, while the server runs or not. Raise ServerError if that is impossible."""
     _require_sqlite(server, database)
     folders.check(state, FAULTS.unusable)  # a backup makes nothing
     require_whole(state)
     if server.needed:
-        master_secrets.load(state / MASTER_SECRETS_FILE)  # says how they are made
+        master_secrets.load(state / MASTER_SECRETS_FILE)  # its error says how master secrets are made
     names = {*server.needed, *(name for name in server.perhaps if (state / name).exists())}
     members = {name: files.read(state / name, FAULTS.unusable) for name in sorted(names)}
     if (state / server.store).exists() or server.store in contents.made(state, FAULTS.unusable):
@@ -80,9 +82,9 @@ def back_up(server: KeyServer, state: Path, path: Path, database: str | None) ->
 
 
 def put_back(server: KeyServer, state: Path, path: Path, database: str | None) -> str:
-    """Put the backup `path` in place of the state of a server that is stopped; gives when it was made.
+    """Put the backup `path` in place of the state of a server that is stopped; return the date it was made, ISO 8601.
 
-    Raises ServerError: then the state is what it was.
+    Raise ServerError if it cannot be used; the state is then what it was.
     """
     _require_sqlite(server, database)
     about, members = archive.read(path, FAULTS.unusable)
@@ -110,7 +112,7 @@ def _require_sqlite(server: KeyServer, database: str | None) -> None:
 
 
 def _identity(server: KeyServer, state: Path) -> dict[str, str]:
-    """Whose state it is, if that can be told: a KMS has a name."""
+    """Return the `id` of the state's owner as a fact of a backup: the name of a KMS; other servers have none."""
     if MASTER_SECRETS_FILE not in server.needed:
         return {}
     with contextlib.suppress(ServerError):
@@ -129,7 +131,7 @@ async def _image(path: Path) -> bytes:
 async def _go_on(server: KeyServer, new: Path, old: Path, step: int) -> None:
     known: list[tuple[Any, ...]] = []
     if server.known and (old / server.store).exists():
-        with contextlib.suppress(ServerError):  # damaged: what it knew is lost
+        with contextlib.suppress(ServerError):  # the old store is damaged, so what it knew is lost
             known = await _rows(old / server.store, server.known)
     copy = SqliteDatabase(new / server.store)
     try:
@@ -151,7 +153,7 @@ async def _rows(path: Path, statement: str) -> list[tuple[Any, ...]]:
 
 
 async def _go_on_as_kms(sql: Transaction, revoked: list[tuple[Any, ...]], step: int) -> None:
-    """Users who hold a certificate list ask for what is newer than its number; who was revoked stays so."""
+    """Raise the number of the certificate list, as users ask for newer ones only; keep revoked users revoked."""
     await sql.rows("UPDATE kms_cache_number SET newest = newest + $1", step)
     for user in revoked:
         await sql.rows(
@@ -160,7 +162,7 @@ async def _go_on_as_kms(sql: Transaction, revoked: list[tuple[Any, ...]], step: 
 
 
 async def _go_on_as_cms(sql: Transaction, newest: list[tuple[Any, ...]], step: int) -> None:
-    """Clients take no profile that is older than the one they have."""
+    """Raise all revisions, as clients refuse a profile that is older than the one they have."""
     highest = max((row[0] or 0 for row in newest), default=0)
     await sql.rows("UPDATE cms_users SET revision = max(revision + $1, $2)", step, highest + 1)
 
@@ -168,7 +170,7 @@ async def _go_on_as_cms(sql: Transaction, newest: list[tuple[Any, ...]], step: i
 KMS = KeyServer(
     "kms",
     KMS_STORE,
-    "Who was revoked since then may be able to have keys again: keycast kms show, keycast kms user revoke",
+    "A user that was revoked since then may get keys again. Look: keycast kms show; revoke: keycast kms user revoke",
     _go_on_as_kms,
     known="SELECT user_uri, role, added_at, revoked_at FROM kms_users WHERE revoked_at IS NOT NULL",
     needed=(MASTER_SECRETS_FILE,),
@@ -177,12 +179,14 @@ KMS = KeyServer(
 GMS = KeyServer(
     "gms",
     GMS_STORE,
-    "Who was removed since then is on the lists again: keycast gms group show; make new keys: keycast gms key make",
+    "A user that was removed since then is on the lists again. Look: keycast gms group show; then make new keys: "
+    "keycast gms key make",
 )
 CMS = KeyServer(
     "cms",
     CMS_STORE,
-    "Who was removed from a group since then has it in the profile again: keycast cms show, keycast cms remove",
+    "A user that was removed from a group since then has it in its profile again. Look: keycast cms show; remove: "
+    "keycast cms remove",
     _go_on_as_cms,
     known="SELECT max(revision) FROM cms_users",
 )

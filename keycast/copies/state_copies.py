@@ -1,8 +1,8 @@
-"""Backups of a whole state, that of a gateway or of a CPNS Server on its own, and putting one back.
+"""Backups of the whole state of a gateway or of a CPNS Server on its own, and restores from them.
 
-A backup is one file with all that is needed: inventories, the keys that peers know the entity by, their credentials. It
-holds no Group Key, no tree master and no session (SEC-02), so what is put back begins anew: the next generation of
-device keys, the next epoch of versions, sessions made again.
+A backup is one file with all that is needed: the inventories, the entity's own keys by which peers know it, and the
+peers' credentials. It holds no Group Key, no tree master and no session (SEC-02), so a restored entity begins a new
+generation of device keys, a new epoch of versions, and new sessions.
 """
 
 import asyncio
@@ -56,7 +56,11 @@ _OWNED_BY_SERVER = (*_OF_SERVER, contents.NAME)
 
 @dataclass(frozen=True)
 class PutBack:
-    """What putting a backup back did. `held`: Service Groups whose members a person must confirm."""
+    """The result of a restore.
+
+    `made` is the date of the backup, `held` the Service Groups whose members a person must confirm, `generation` the
+    new generation of device keys, `boards` the PNE IDs, and `waiting` the SG IDs of groups that wait for a new key.
+    """
 
     made: str
     held: tuple[str, ...]
@@ -67,15 +71,17 @@ class PutBack:
 
 @contextmanager
 def gateway_state(state: Path) -> Iterator[None]:
-    """The state folder of a gateway for this process alone, with a restore that was cut put in place. Raises
-    StoreInUse, StoreDamaged."""
+    """Hold the state folder of a gateway for this process alone, and finish a restore that was interrupted.
+
+    Raise StoreInUse, StoreDamaged.
+    """
     with restoring.taken(state, _OWNED_BY_GATEWAY, FAULTS):
         yield
 
 
 @contextmanager
 def server_state(state: Path) -> Iterator[None]:
-    """As `gateway_state`, of a CPNS Server on its own."""
+    """Hold the state folder of a CPNS Server on its own, as `gateway_state` does that of a gateway."""
     with restoring.taken(state, _OWNED_BY_SERVER, FAULTS):
         yield
 
@@ -84,18 +90,21 @@ def server_state(state: Path) -> Iterator[None]:
 
 
 def write_gateway_backup(config: GatewayConfig, path: Path, images: Mapping[str, bytes]) -> None:
-    """Write the new file `path`. `images`: the gateway's files as a backup holds them. Raises StoreDamaged."""
+    """Write a gateway's backup as the new file `path`. `images` maps names of its files to their octets.
+
+    Raise StoreDamaged if the file cannot be written.
+    """
     about = {"of": "gateway", "id": config.gateway.id, "pn": config.gateway.pn, "uplink": config.uplink.kind}
     archive.write(path, about | backup_facts.made(), images, FAULTS.unusable)
 
 
 def write_server_backup(server_id: str, path: Path, images: Mapping[str, bytes]) -> None:
-    """As `write_gateway_backup`, of a CPNS Server on its own."""
+    """Write the backup of a CPNS Server on its own, as `write_gateway_backup` does that of a gateway."""
     archive.write(path, {"of": "server", "id": server_id} | backup_facts.made(), images, FAULTS.unusable)
 
 
 def stopped_gateway(state: Path) -> dict[str, bytes]:
-    """The images of a gateway that does not run; its state folder is this process's."""
+    """Return the images of a gateway that does not run. The caller holds its state folder (`gateway_state`)."""
     if not (state / INVENTORY).exists():
         raise GatewayError(f"There is no gateway's state in {state}.", "Check state_dir; a gateway makes it.")
     images = {name: files.read(state / name, FAULTS.unusable) for name in (IDENTITY_FILE, SIGNING_FILE)}
@@ -116,7 +125,7 @@ def stopped_gateway(state: Path) -> dict[str, bytes]:
 
 
 def stopped_server(state: Path) -> tuple[str, dict[str, bytes]]:
-    """(entity ID, images) of a CPNS Server on its own that does not run; its state folder is this process's."""
+    """Return (entity ID, images) of a CPNS Server on its own that does not run. The caller holds its state folder."""
     if not (state / gateway_sessions.IDENTITY_FILE).exists():
         raise ServerError(f"There is no state of a CPNS Server on its own in {state}.", "Name its folder with --state.")
     images = {gateway_sessions.IDENTITY_FILE: files.read(state / gateway_sessions.IDENTITY_FILE, FAULTS.unusable)}
@@ -132,10 +141,11 @@ def stopped_server(state: Path) -> tuple[str, dict[str, bytes]]:
 
 
 def put_back_gateway(config: GatewayConfig, path: Path, epochs: int = 1) -> PutBack:
-    """Put the backup `path` in place of the gateway's state, which is its own, and begin anew (SEC-02, SEC-03).
+    """Put the backup `path` in place of the gateway's state, and begin anew (SEC-02, SEC-03).
 
-    `epochs`: how many the embedded Server goes on by at least, and how many steps the generation does. Raises
-    StoreDamaged, ServerError and others in a sentence: then the state is what it was.
+    The backup must be one of the same gateway. `epochs` is the least number of epochs by which the embedded Server's
+    versions go on, and of steps by which the generation does. Raise StoreDamaged, ServerError and other errors with a
+    sentence; the state is then what it was.
     """
     state = config.gateway.state_dir
     about, members = archive.read(path, FAULTS.unusable)
@@ -160,9 +170,9 @@ def put_back_gateway(config: GatewayConfig, path: Path, epochs: int = 1) -> PutB
 
 
 def begin_anew_in_place(config: GatewayConfig, epochs: int = 1) -> PutBack:
-    """Begin anew after an older copy of the whole state folder was put back, as by an image of an SD card.
+    """Begin anew after a person put an older copy of the whole state folder back, for example an image of an SD card.
 
-    `epochs`: as for `put_back_gateway`, more than 1 for an image that was put back before.
+    `epochs` is that of `put_back_gateway`: more than 1 for an image that was put back before.
     """
     state = config.gateway.state_dir
     with closing(GatewayStore(state / STORE_FOLDER, restoring=True)) as store:
@@ -175,7 +185,7 @@ def begin_anew_in_place(config: GatewayConfig, epochs: int = 1) -> PutBack:
 
 
 def put_back_server(state: Path, path: Path, epochs: int = 1) -> PutBack:
-    """As `put_back_gateway`, for a CPNS Server on its own in the folder `state`."""
+    """Put a backup in place of the state of a CPNS Server on its own, as `put_back_gateway` does for a gateway."""
     about, members = archive.read(path, FAULTS.unusable)
     backup_facts.require(path, about, {"of": "server"}, GatewayError)
     backup_facts.require_members(path, members, set(_OF_SERVER), _OF_SERVER, GatewayError)
@@ -187,11 +197,12 @@ def put_back_server(state: Path, path: Path, epochs: int = 1) -> PutBack:
 
 
 def begin_epoch_of_bridged_groups(folder: Path, old: Path | None = None, epochs: int = 1, since_s: int = 0) -> None:
-    """Versions that a VAL client made since an older state in `folder` was saved are not used again (SEC-03).
+    """Begin a new epoch of versions for the groups of a VAL client, whose state in `folder` is an older one (SEC-03).
 
-    `old`: the folder that it takes the place of; what is there and can be read is used neither.
+    No version that was made after that state is used again. `old` is the folder that is replaced: versions that it
+    knows are not used again either, if it can be read.
     """
-    if not (folder / Path(GROUPS).name).exists():  # and perhaps nothing is installed of what a VAL client needs
+    if not (folder / Path(GROUPS).name).exists():  # then the extra that the import needs may be missing
         return
     from gateway_agent.val_client.bridged_groups import BridgedGroups
 
@@ -204,7 +215,10 @@ def begin_epoch_of_bridged_groups(folder: Path, old: Path | None = None, epochs:
 
 
 def _begin_epochs(new: Path, old: Path, epochs: int, since_s: int) -> tuple[str, ...]:
-    """Declare the Server's store in `new` a copy older than that in `old`, if there is one that can be read."""
+    """Declare the Server's store in `new` an older copy, and return the groups that are held for a person.
+
+    Its versions go on by `epochs` epochs, or by more if the store in `old` can be read and is further ahead.
+    """
     with contextlib.suppress(ServerError):
         if (old / server_database.FILE_NAME).exists():
             with closing(ServerStore(new)) as copy, closing(ServerStore(old)) as newest:
@@ -221,7 +235,7 @@ def _begin_epochs(new: Path, old: Path, epochs: int, since_s: int) -> tuple[str,
 
 
 def _known_generation(state: Path) -> int:
-    """The highest generation that the state to be replaced knows, as far as it can be read."""
+    """Return the highest generation that the state to be replaced knows, 0 if it cannot be read."""
     known = 0
     if (state / INVENTORY).exists():
         with contextlib.suppress(GatewayError), closing(GatewayStore(state / STORE_FOLDER, restoring=True)) as store:

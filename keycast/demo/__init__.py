@@ -1,1 +1,1 @@
-"""Whole homes on this machine: the one of `keycast demo`, and the one of `keycast seal demo` below its key servers."""
+"""Whole homes on this machine: that of `keycast demo`, and that of `keycast seal demo`, with its key servers."""

@@ -27,7 +27,7 @@ ROOMS = ("hall", "kitchen", "porch", "garage", "attic", "cellar", "garden", "stu
 
 @dataclass
 class House:
-    """What the demo plays with. `boards` by PNE ID, in order."""
+    """A running house. `boards` maps PNE IDs to boards, in order; `sniffer` records all broadcasts."""
 
     app: GatewayApp
     server: CpnsServer
@@ -36,7 +36,7 @@ class House:
 
 
 def board_names(count: int) -> list[str]:
-    """PNE IDs for `count` boards: lamp.hall, lamp.kitchen, ..."""
+    """Return PNE IDs for `count` boards: lamp.hall, lamp.kitchen, ..."""
     return [f"lamp.{ROOMS[i % len(ROOMS)]}{'' if i < len(ROOMS) else i // len(ROOMS) + 1}" for i in range(count)]
 
 
@@ -52,9 +52,9 @@ async def build_house(
     server_config: ServerConfig | None = None,
     on_the_way: Callable[[Receiver], Receiver] = straight,
 ) -> AsyncIterator[House]:
-    """A running house in `folder`; its boards have sessions soon after. All of it ends with the context.
+    """Run a house with all its files in `folder`, and end all of it with the context. Boards have sessions soon after.
 
-    `on_the_way`: as in `open_home`.
+    `loss` is the probability that a datagram is lost, `seed` that of the losses; `on_the_way` is that of `open_home`.
     """
     config = GatewayConfig(
         gateway=GatewaySection(id=GATEWAY_ID, pn=PN_ID, state_dir=folder / "gateway"),
@@ -68,7 +68,7 @@ async def build_house(
             open_home(config, server_config=server_config or ServerConfig(), on_the_way=on_the_way)
         )
         app, server = home.app, home.server
-        assert server is not None  # that is what an uplink is by default
+        assert server is not None  # the default uplink is an embedded Server
         sniffer = stack.enter_context(closing(Sniffer(pn_alias=app.pn_alias)))
         trust = trust_of(app)
         records = []
@@ -84,5 +84,5 @@ async def build_house(
 
 
 def new_seed() -> int:
-    """A seed for a run that was not given one."""
+    """Return a random seed, for a run without `--seed`."""
     return secrets.randbelow(1 << 31)

@@ -1,4 +1,4 @@
-"""KMS, GMS, CMS and VAL clients together on loopback, over HTTPS with a certificate made on the spot."""
+"""KMS, GMS, CMS and VAL clients together on loopback, over HTTPS with a certificate that is made for the run."""
 
 import asyncio
 import datetime
@@ -43,7 +43,7 @@ class DemoUser:
 
 
 class SealHouse:
-    """The running servers. `other` is a GMS that the KMS provisioned too, but that no user profile names."""
+    """The running servers. `other` is a second GMS, which has keys from the KMS but is in no user's profile."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class SealHouse:
         cms: CmsServer,
         stack: AsyncExitStack,
     ) -> None:
-        """For `build_seal_house` only."""
+        """Keep the parts; only `build_seal_house` calls this."""
         self.folder = folder
         self.ca = ca
         self.kms = kms
@@ -65,7 +65,7 @@ class SealHouse:
         self._stack = stack
 
     async def add_user(self, uri: str, affiliate: tuple[str, ...] = (), settings: Settings | None = None) -> DemoUser:
-        """Register a user at all servers and provision its keys; it affiliates to the groups `affiliate` by itself."""
+        """Register a user at all servers and fetch its keys. Its client affiliates to the groups `affiliate`."""
         folder = self.folder / f"user-{len(list(self.folder.glob('user-*')))}"
         folder.mkdir(mode=0o700)
         access = KmsAccess(
@@ -97,15 +97,15 @@ class SealHouse:
         return DemoUser(uri, client, servers, store)
 
     async def start(self, user: DemoUser) -> None:
-        """Let the user's client connect."""
+        """Connect the user's client to its servers."""
         await self._stack.enter_async_context(user.servers)
 
 
 @asynccontextmanager
 async def build_seal_house(folder: Path, workers: int = 1) -> AsyncIterator[SealHouse]:
-    """Start KMS, two GMSs and a CMS on free ports of 127.0.0.1, all state in `folder`. Raises ServerError.
+    """Start KMS, two GMSs and a CMS on free ports of 127.0.0.1, with all state in `folder`. Raise ServerError.
 
-    `workers`: processes of the GMS in charge; the other one has a thread.
+    `workers` is the number of worker processes of the first GMS; the other one uses a thread.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     certificate, key = folder / "tls.pem", folder / "tls.key"
@@ -135,7 +135,7 @@ async def build_seal_house(folder: Path, workers: int = 1) -> AsyncIterator[Seal
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for what other tasks bring about. Raises TimeoutError with `what` after a minute."""
+    """Wait until `condition` returns True, which other tasks bring about. Raise TimeoutError(`what`) after a minute."""
     ends = asyncio.get_running_loop().time() + WAIT_MAX_S
     while not condition():
         if asyncio.get_running_loop().time() > ends:

@@ -1,4 +1,4 @@
-"""What happens in `keycast seal demo`, step by step, and what is found out."""
+"""The story of `keycast seal demo`, step by step, and the figures that it measures."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ CREW = "sip:crew@gms.example.org"
 
 @dataclass
 class SealFigures:
-    """What the demo found out. `deliver_ms`: from making the key to the last of three answers."""
+    """The results of the demo. `deliver_ms` is the time from making the key to the last of three answers."""
 
     delivered: int = 0
     deliver_ms: float = 0.0
@@ -32,7 +32,7 @@ class SealFigures:
 
     @property
     def good(self) -> bool:
-        """True if everything came out as it must."""
+        """True if every step had the result that it must have."""
         return (
             self.delivered == 3
             and self.removed_holds_key is False
@@ -44,9 +44,9 @@ class SealFigures:
 
 
 async def play(folder: Path, figures: SealFigures, tell: Callable[[str], None], *, val_board: bool) -> None:
-    """Play the story with everything in `folder`; `figures` are filled in, and each step is told in a sentence.
+    """Play the story with all files in `folder`; fill in `figures`, and call `tell` with a sentence for each step.
 
-    `val_board`: a home below the servers, too. Raises TimeoutError with what was waited for, and NoVm.
+    With `val_board` a home is run too. Raise NoVm, and TimeoutError with what was waited for.
     """
     start = time.monotonic()
 
@@ -114,7 +114,7 @@ async def play(folder: Path, figures: SealFigures, tell: Callable[[str], None], 
 
 
 async def _play_home(house: SealHouse, folder: Path, figures: SealFigures, say: Callable[[str], None]) -> None:
-    """One GMK on two ways: to a board that is a VAL client by its own message, to another by broadcast."""
+    """Bring a GMK to two boards: to a VAL client in a message of its own, to the other as a Group Key by broadcast."""
     from keycast.demo.val_home import GROUP, LAMP_USER, SG, build_val_home  # the extras `gateway` and `boards`
 
     folder.mkdir(mode=0o700)
@@ -136,7 +136,7 @@ async def _play_home(house: SealHouse, folder: Path, figures: SealFigures, say: 
 
 
 def table(figures: SealFigures) -> Table:
-    """The figures for people."""
+    """Return the figures as a table for people."""
     table = Table(title="GMK by MIKEY-SAKKE")
     for name in ("what", "result"):
         table.add_column(name)

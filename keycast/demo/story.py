@@ -1,4 +1,4 @@
-"""What happens in the demo, step by step, and what is measured. Nothing here prints."""
+"""The story of `keycast demo`, step by step, and the figures that it measures. This module prints nothing."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ _TRY_AGAIN = ("NoSession", "OSError", "TimeoutError")
 
 @dataclass
 class DeliveryFigures:
-    """One delivery as it was seen from outside the gateway: on the air, and at the boards."""
+    """One delivery as seen from outside of the gateway: on the air and at the boards. `bytes` are those on the air."""
 
     occasion: str
     version: int
@@ -35,7 +35,7 @@ class DeliveryFigures:
 
 @dataclass
 class DemoFigures:
-    """What the demo ends with."""
+    """The settings and the results of one demo; a result that is not known yet is None."""
 
     boards: int
     loss: float
@@ -48,7 +48,7 @@ class DemoFigures:
     restarts: int = 0
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return the figures as plain values for JSON."""
         return asdict(self)
 
 
@@ -56,7 +56,7 @@ Say = Callable[[str], None]
 
 
 class Story:
-    """Plays the demo in `house`. `say` gets one sentence a step; `figures` fills as it goes on."""
+    """The demo in `house`. It calls `say` with a sentence for each step, and fills in `figures` as it goes on."""
 
     def __init__(self, house: House, figures: DemoFigures, say: Say) -> None:
         self._house = house
@@ -68,7 +68,7 @@ class Story:
         self._frames: list[bytes] = []
 
     async def play(self) -> None:
-        """The whole story. Raises TimeoutError when a board stays without its key."""
+        """Play the whole story. Raise TimeoutError if a board is still without its key after two minutes."""
         house = self._house
         self._say(f"{len(house.boards)} boards run MicroPython and make their sessions (EDHOC, then OSCORE)")
         house.server.create_group(SG_ID, open_to=[PN_ID])
@@ -85,7 +85,7 @@ class Story:
         return self.members
 
     async def _join(self, name: str) -> None:
-        """As an application does it: again, when the radio lost too much for one try."""
+        """Join as an application does: try again if the radio lost too much for one try."""
         async with asyncio.timeout(_SETTLE_S):
             while True:
                 try:
@@ -134,7 +134,7 @@ class Story:
         self._say(f"version {version_text(version)} is held by {len(receivers)} boards after {seconds:.2f} s ({what})")
 
     async def _talk(self, speaker: str) -> int:
-        """One group message; how many other members hear it."""
+        """Send one group message from `speaker`, and return the number of other members that hear it."""
         boards = self._house.boards
         since = {name: len(boards[name].events) for name in self.members}
         await boards[speaker].command("send", group=SG_ID, data=b"light on".hex())
@@ -151,7 +151,7 @@ class Story:
         return len(heard)
 
     async def _try_to_read(self) -> None:
-        """The expelled board pulls, and a thief takes all that it keeps to all that was on the air."""
+        """Let the expelled board pull the new key, and let a thief try all keys in its flash on all recorded frames."""
         board = self._house.boards[self.expelled]
         try:
             await board.command("refresh", group=SG_ID)
@@ -184,12 +184,12 @@ class Story:
         return 0
 
     def table(self) -> dict[str, int]:
-        """PNE ID -> the newest version it has told of."""
+        """Return the newest version that each board has reported, by PNE ID; 0 for none."""
         return {name: self._held(board) for name, board in self._house.boards.items()}
 
 
 def counted(count: int, thing: str) -> str:
-    """A number of things, in words: 1 datagram, 2 datagrams."""
+    """Return a number of things in words: 1 datagram, 2 datagrams."""
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 

@@ -1,4 +1,4 @@
-"""A home below the servers of `seal_house`: a PN GW and a board that are VAL clients, and a board that is none.
+"""A home with the servers of `seal_house`: a PN GW and a board that are VAL clients, and a board that is none.
 
 The GMK reaches `lamp` in a message of its own, which the PN GW forwards, and `door` as HKDF(GMK) by broadcast.
 """
@@ -43,17 +43,20 @@ class ValHome:
     door: VirtualBoard
 
     def lamp_gmks(self) -> dict[str, bytes]:
-        """GMK-IDs and GMKs that the lamp holds; a revoked one is empty."""
+        """Return the GMKs that the lamp holds, by GMK-ID in hexadecimal; a revoked GMK is empty."""
         return {gmk.gmk_id.hex(): gmk.gmk for gmk in records.load_gmks(KeyStore(self.lamp.nvs))}
 
     async def door_version(self) -> int:
-        """The version of the Group Key that the door holds, 0 for none."""
+        """Return the version of the Group Key that the door holds, 0 for none."""
         return int((await self.door.command("status"))["groups"].get(SG, 0))
 
 
 @asynccontextmanager
 async def build_val_home(servers: SealHouse, folder: Path) -> AsyncIterator[ValHome]:
-    """Register gateway and lamp at all servers and in GROUP, provision both boards, start everything."""
+    """Register gateway and lamp at all servers and in GROUP, provision both boards, and start everything.
+
+    All of it ends with the context.
+    """
     await servers.gms.management.create_group(GROUP, "a home", rekey_on_removal=True)
     tokens = {user: await _registered(servers, user) for user in (GATEWAY_USER, LAMP_USER)}
     config = _config(folder, tokens)
@@ -61,7 +64,7 @@ async def build_val_home(servers: SealHouse, folder: Path) -> AsyncIterator[ValH
     async with AsyncExitStack() as stack:
         home = await stack.enter_async_context(open_home(config))
         app, val_client = home.app, home.val_client
-        assert val_client is not None  # it is configured
+        assert val_client is not None  # the configuration has [seal]
         boards = []
         for number, name in enumerate(("lamp", "door"), numbers):
             record, credential = new_board(name, trust_of(app))
@@ -74,7 +77,7 @@ async def build_val_home(servers: SealHouse, folder: Path) -> AsyncIterator[ValH
         await home.start()
         for board in boards:
             await stack.enter_async_context(powered(board))
-        await until(lambda: val_client.client.profile is not None, "the gateway's profile")  # nobody joins before
+        await until(lambda: val_client.client.profile is not None, "the gateway's profile")  # no join succeeds before
         await boards[1].event("session")
         await boards[1].command("join", group=SG)
         yield ValHome(val_client, app, boards[0], boards[1])
@@ -82,7 +85,10 @@ async def build_val_home(servers: SealHouse, folder: Path) -> AsyncIterator[ValH
 
 @asynccontextmanager
 async def powered(board: VirtualBoard) -> AsyncIterator[None]:
-    """The board with power, started again when it resets itself, as one with little heap does for each message."""
+    """Power the board for as long as the context lasts.
+
+    The board is started again whenever it resets itself, as a board with little heap does for each message.
+    """
 
     async def start_again() -> None:
         while await board.ended(3600) == virtual_board.RESET_CODE:
@@ -98,7 +104,7 @@ async def powered(board: VirtualBoard) -> AsyncIterator[None]:
 
 
 async def _registered(servers: SealHouse, user: str) -> tuple[KmsAccess, GmsAccess, ServerAccess]:
-    """Add a user everywhere and to GROUP; how it reaches KMS, GMS and CMS."""
+    """Add a user at all servers and to GROUP; return how it reaches KMS, GMS and CMS."""
     manage, profiles, ca = servers.gms.management, servers.cms.profiles, servers.ca
     tokens = [await servers.kms.add_user(user), await manage.add_user(user), await profiles.add_user(user)]
     await profiles.put_membership(user, GROUP, GMS_URI)

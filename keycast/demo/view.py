@@ -1,4 +1,4 @@
-"""The demo on a terminal: a live table of boards, group and key versions. Elsewhere: plain lines."""
+"""The display of `keycast demo`: a live table of boards and key versions on a terminal, plain lines elsewhere."""
 
 import asyncio
 import io
@@ -18,9 +18,9 @@ _WEB_FONT = re.compile(r"@font-face\s*{[^}]*}")  # a picture fetches nothing
 
 
 async def show(folder: Path, figures: DemoFigures, picture: Path | None, quiet: bool = False) -> None:
-    """Build the house in `folder`, play the story and show it; `figures` are filled in, `picture` is written as SVG.
+    """Build the house in `folder`, play the story and show it; fill in `figures`, and write `picture` as SVG.
 
-    Raises NoVm, BoardEnded, and TimeoutError for a member that is still without its key after two minutes.
+    Raise NoVm, BoardEnded, and TimeoutError if a member is still without its key after two minutes.
     """
     view = View(Console(quiet=quiet))
     view.say("a PN GW with its CPNS Server starts, and the boards are switched on")
@@ -46,7 +46,7 @@ async def _draw(view: "View") -> None:
 
 
 class View:
-    """Shows what the story says and where each board's key stands."""
+    """The sentences of the story so far, and a table of the key version that each board has."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -55,7 +55,7 @@ class View:
         self.story: Story | None = None
 
     def say(self, sentence: str) -> None:
-        """One sentence of the story."""
+        """Show one more sentence of the story."""
         self.lines.append(sentence)
         if self.console.is_terminal:
             self.refresh()
@@ -82,7 +82,7 @@ class View:
             self._live = None
 
     def picture(self) -> Group:
-        """The table of boards and the story so far."""
+        """Return the table of boards and the story so far."""
         table = Table("board", "runs on", SG_ID, "", title="Group Key versions", title_justify="left")
         if self.story is not None:
             versions = self.story.table()
@@ -105,7 +105,7 @@ class View:
         )
 
     def statistics(self, figures: DemoFigures) -> None:
-        """The figures of all deliveries."""
+        """Print the figures of all deliveries."""
         if self.console.is_terminal:
             self.console.print(_table(figures))
         else:

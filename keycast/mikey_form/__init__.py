@@ -1,1 +1,1 @@
-"""The files and text forms of `keycast mikey`."""
+"""The key file that `keycast mikey` reads, and the text forms of a message that it reads and prints."""

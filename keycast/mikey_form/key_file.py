@@ -20,22 +20,22 @@ _FILE_MAX = 1 << 20  # octets; the keys of a user are 1,000
 class KeyFile:
     """A KMS and some of its users, from JSON. `users` maps names to their entries.
 
-    Of an entry only what is needed is read; what is missing or wrong there is a typer.BadParameter.
+    An entry is read when one of its fields is asked for. A field that is missing or wrong raises typer.BadParameter.
     """
 
     kms: i_message.Kms
     users: dict[str, dict[str, Any]]
 
     def uri(self, name: str) -> str:
-        """The URI of the user `name`."""
+        """Return the URI of the user `name`."""
         return str(self._field(name, "user_uri", str))
 
     def number(self, name: str) -> int:
-        """The key period that the file has keys of the user for."""
+        """Return the number of the key period for which the file has keys of the user `name`."""
         return int(self._field(name, "key_period_no", int))
 
     def decryption_key(self, name: str, number: int) -> sakke.DecryptionKey | None:
-        """The user's checked key for a key period, None when the file holds another period's."""
+        """Return the user's checked key for the key period `number`, None if the file has keys for another period."""
         if self.number(name) != number:
             return None
         uid = self.kms.uid(self.uri(name), number)
@@ -44,7 +44,7 @@ class KeyFile:
         return key
 
     def signing_key(self, name: str) -> eccsi.SigningKey:
-        """The user's checked signing key; eccsi.BadKey if it is not the user's."""
+        """Return the user's checked signing key. Raise eccsi.BadKey if it is not the user's."""
         uid = self.kms.uid(self.uri(name), self.number(name))
         ssk, pvt = self._octets(name, "user_signing_key_ssk"), self._octets(name, "user_pub_token_pvt")
         return eccsi.SigningKey(self.kms.signatures, uid, ssk, pvt)
@@ -65,7 +65,7 @@ class KeyFile:
 
 
 def read_keys(path: Path) -> KeyFile:
-    """The key file at `path`; typer.BadParameter with what is wrong in it."""
+    """Return the key file at `path`. Raise typer.BadParameter, which says what is wrong in it."""
     try:
         with sentences():
             octets = plain_file.read(path, _FILE_MAX)
@@ -73,7 +73,7 @@ def read_keys(path: Path) -> KeyFile:
         kms = data["kms"]
         period, offset = int(kms["user_key_period"]), int(kms["user_key_offset"])
         if not 0 <= offset < period:
-            raise ValueError("user_key_period is above 0, user_key_offset from 0 to below it")
+            raise ValueError("user_key_period must be above 0, and user_key_offset from 0 to below user_key_period")
         return KeyFile(
             i_message.Kms(
                 str(kms["kms_uri"]),
@@ -93,10 +93,10 @@ def read_keys(path: Path) -> KeyFile:
 
 
 def made_keys(kms_uri: str, users: Mapping[str, str], period_s: int, moment: int) -> dict[str, Any]:
-    """The content of a key file for a new KMS, whose master secrets nobody keeps.
+    """Return the content of a key file for a new KMS, whose master secrets are not kept.
 
-    `users`: name -> URI; their keys are those of the key period of `period_s` seconds that holds `moment` (Unix
-    seconds). Raises ValueError for a period that cannot be.
+    `users` maps names to URIs. Their keys are those of the key period of `period_s` seconds in which `moment` (Unix
+    seconds) lies. Raise ValueError for an impossible period.
     """
     import secrets
 

@@ -1,4 +1,4 @@
-"""The text forms of a MIKEY message, as people find and paste them: base64, `mikey BASE64`, SDP, RTSP (RFC 4567)."""
+"""The text forms in which people find and paste a MIKEY message: base64, `mikey BASE64`, SDP, RTSP (RFC 4567)."""
 
 import base64
 import re
@@ -12,13 +12,13 @@ _SDP = re.compile(r"(?:^|[\r\n])[ \t]*(?:[a-z]=|\S+:)", re.IGNORECASE)
 
 
 class NoMessage(ValueError):
-    """A text without a MIKEY message in it; str() completes "MESSAGE ..."."""
+    """A text has no MIKEY message in it. str() is the end of a sentence that begins with "MESSAGE"."""
 
 
 def octets_of(text: str) -> bytes:
-    """The octets of the one message in `text`. Raises NoMessage.
+    """Return the octets of the one message in `text`. Several lines of an SDP may hold the same message.
 
-    Several lines of an SDP may hold the same message.
+    Raise NoMessage if there is no message, or more than one.
     """
     found = [data for protocol, data in _ATTRIBUTE.findall(text) if protocol.lower() == "mikey"]
     found += _HEADER.findall(text)
@@ -30,12 +30,12 @@ def octets_of(text: str) -> bytes:
         found = [text[word.end() :] if word else text]
     messages = {_octets(each) for each in found}
     if len(messages) > 1:
-        raise NoMessage(f"holds {len(messages)} messages: give one of its lines")
+        raise NoMessage(f"holds {len(messages)} messages: type one of its lines")
     return messages.pop()
 
 
 def sdp_line(octets: bytes) -> str:
-    """The attribute of SDP that carries a message."""
+    """Return the attribute line of SDP that carries the message `octets`."""
     return f"a=key-mgmt:mikey {base64.b64encode(octets).decode()}"
 
 

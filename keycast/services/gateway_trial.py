@@ -1,4 +1,4 @@
-"""How `keycast gateway check` tries what `keycast gateway run` does, without starting it."""
+"""The steps of `keycast gateway check`: it tries what `keycast gateway run` does, without starting a gateway."""
 
 import contextlib
 import os
@@ -25,9 +25,10 @@ from private_store.errors import PrivateStoreError
 
 @dataclass
 class Trial:
-    """What `trial` found. `pid`: the process that runs with this configuration already, None if none does.
+    """The result of `trial`. `pid` is the process that runs with this configuration already, None if none does.
 
-    `networks` have interface, address, broadcast and problem, `left_out` interface, address and reason.
+    Each of `networks` has interface, address, broadcast and problem, each of `left_out` interface, address and reason.
+    `addresses` are those that boards are told.
     """
 
     pid: int | None
@@ -37,9 +38,9 @@ class Trial:
 
 
 async def trial(config: GatewayConfig) -> Trial:
-    """Take the steps of a start, and undo what they made where nothing was before. Raises what `open_home` raises.
+    """Take the steps of a start, and remove the files that they made. Raise the errors that `open_home` raises.
 
-    A gateway that runs is left alone: then the ports are looked at, and whoever has them must be that gateway.
+    If a gateway runs with this configuration it is left alone: then only the ports are checked, which must be its own.
     """
     state = config.gateway.state_dir
     check_path(state / SOCKET_FILE)
@@ -69,9 +70,9 @@ async def trial(config: GatewayConfig) -> Trial:
 
 @contextmanager
 def _folder_for_a_moment(state: Path) -> Iterator[Path]:
-    """An empty folder in `state`, which is made for as long: what can be written there can be written in `state`.
+    """Yield an empty folder inside of `state` and remove it at the end, with `state` if that was missing.
 
-    What is refused there is told of `state`, as a start would.
+    If it can be written `state` can. Errors name `state` in its place, as those of a start would.
     """
     made = [each for each in (state, *state.parents) if not os.path.lexists(each)]
     try:
@@ -79,7 +80,7 @@ def _folder_for_a_moment(state: Path) -> Iterator[Path]:
         try:
             within = tempfile.TemporaryDirectory(prefix=".keycast-check-", dir=state)
         except OSError as error:
-            with state_copies.gateway_state(state):  # which a start does first, and is refused too
+            with state_copies.gateway_state(state):  # a start does this first, and would be refused by it
                 raise GatewayError(
                     f"The folder {state} cannot be written: {error.strerror}.", "Check the space on its disk."
                 ) from None
@@ -96,7 +97,7 @@ def _folder_for_a_moment(state: Path) -> Iterator[Path]:
 
 
 def _try_ports(config: GatewayConfig, pid: int) -> None:
-    """Raise PortInUse or CannotListen, but not for what the gateway in process `pid` has."""
+    """Raise PortInUse or CannotListen, except for ports that the gateway in process `pid` has."""
     port = config.message_plane.port
     for host in config.message_plane.listen:
         try:

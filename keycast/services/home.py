@@ -66,7 +66,7 @@ class Home:
 
 
 def straight(receiver: Receiver) -> Receiver:
-    """Nothing is on the way to the PN GW."""
+    """Return `receiver` itself: messages reach the PN GW unchanged."""
     return receiver
 
 
@@ -77,11 +77,11 @@ async def open_home(
     server_config: ServerConfig | None = None,
     on_the_way: Callable[[Receiver], Receiver] = straight,
 ) -> AsyncIterator[Home]:
-    """Everything that `config` names, with its files and ports; `start` it. All of it is closed with the context.
+    """Open everything that `config` names, with its files and ports, and close it at the end of the context.
 
-    An embedded CPNS Server is set up by `server_config`, where it is given, instead of `[groups]`. What it sends goes
-    to what `on_the_way` makes of the PN GW's receiver. Raises the errors of the parts, each a sentence that says why
-    the home cannot run.
+    The caller starts it by `Home.start`. An embedded CPNS Server is configured by `server_config` if that is given,
+    else by `[groups]`. `on_the_way` gets the PN GW's receiver and returns the one to which the embedded Server sends; a
+    test loses or delays messages by it. Raise the errors of the parts, whose sentences say why the home cannot run.
     """
     state, gateway_id = config.gateway.state_dir, config.gateway.id
     counters: Counter[str] = Counter()
@@ -99,7 +99,7 @@ async def open_home(
     folders.make(state)
     async with AsyncExitStack() as stack:
         stack.enter_context(state_copies.gateway_state(state))
-        own_keys(config)  # the first names on the list of what was made
+        own_keys(config)  # before the parts, so that their keys are the first names on the list of files that were made
         server = None
         uplink: Uplink | None = None
         if config.uplink.kind == "embedded":

@@ -1,4 +1,4 @@
-"""Names that a person types mean something that is there; who mistypes one is told what it is near to."""
+"""The check that a name which a person typed is known, with the nearest known name in the refusal."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from cpns.errors import NotAllowed, Unknown
 
 _SHOWN_MAX = 5
-_TYPED_MAX = 128  # characters; comparing longer ones takes long, and nobody typed them
+_TYPED_MAX = 128  # characters; comparing longer names takes long, and no person typed them
 
 
 def require(name: str, known: Iterable[str], what: str, step: str = "") -> None:
-    """Raise Unknown unless `name` is among the `known` names of a `what` ("board", "Service Group").
+    """Raise Unknown unless `name` is among the `known` names of the kind `what` ("board", "Service Group").
 
-    The sentence ends with the nearest name, else with those there are if they are few, and then with `step`.
+    The sentence goes on with the nearest name or, if none is near, with all names if they are few; it ends with `step`.
     """
     names = sorted(set(known))
     if name not in names:
@@ -20,7 +20,7 @@ def require(name: str, known: Iterable[str], what: str, step: str = "") -> None:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A sentence with the known name that was meant, it may be; "" if none is near."""
+    """Return a sentence with the known name that was perhaps meant; "" if none is near."""
     if len(name) > _TYPED_MAX:
         return ""
     by_folded = {each.casefold(): each for each in known}
@@ -29,7 +29,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def new_name(name: str, what: str) -> str:
-    """Give the name of a new `what` back if it can be typed and listed. Raises NotAllowed for one with blanks in it."""
+    """Return `name`, the name of a new `what`. Raise NotAllowed if it is empty or has blanks in it."""
     if not name or any(character.isspace() for character in name):
         raise NotAllowed(f"{name!r} can be no name of a {what}: write one without blanks")
     return name

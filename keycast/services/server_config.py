@@ -1,4 +1,4 @@
-"""The configuration of a key server from options, with what is wrong as one sentence."""
+"""The configuration of a key server, made from options; what is wrong in them is told in one sentence."""
 
 import os
 from pathlib import Path
@@ -11,26 +11,31 @@ _Config = TypeVar("_Config", bound=BaseModel)
 
 
 def server_config(kind: type[_Config], database_variable: str, **fields: Any) -> _Config:
-    """Make a `kind`; the URL of the database comes from the environment, for options are seen by everyone.
+    """Return a configuration of the class `kind`. Raise ServerError for values that cannot be used.
 
-    Raises ServerError.
+    The URL of the database comes from the environment variable `database_variable`, as every user of the machine can
+    see the options of a process.
     """
     database = os.environ.get(database_variable)
     return checked(kind, **fields, database=SecretStr(database) if database else None)
 
 
 def require_store(config: Any, file: str, what: str) -> None:
-    """Raise ServerError where no `what` ever kept its store: what was typed is looked up in no folder made for it."""
+    """Raise ServerError unless the state folder of `config` has, or had, the store `file` of a `what` such as "GMS".
+
+    So a mistyped folder is refused, and not made.
+    """
     from key_servers.errors import ServerError
     from private_store import contents
 
-    places = (config.state_dir / file, config.state_dir / contents.NAME)  # the list says more of a file that was lost
+    # With the list of made files there, opening the store tells more of a file that was lost.
+    places = (config.state_dir / file, config.state_dir / contents.NAME)
     if config.database_url is None and not any(place.exists() for place in places):
         raise ServerError(f"There is no state of a {what} in {config.state_dir}.", "Name its folder with --state.")
 
 
 def require_whole(state: Path) -> None:
-    """Raise StoreUnusable where a restore was cut short: nothing may be opened before it is in place."""
+    """Raise StoreUnusable if a restore of `state` was interrupted: no file may be opened before it is finished."""
     from key_servers.errors import FAULTS
     from private_store import restoring
 
@@ -39,7 +44,7 @@ def require_whole(state: Path) -> None:
 
 
 def checked(kind: type[_Config], **fields: Any) -> _Config:
-    """Make a `kind` of what a person gave. Raises ServerError with what is wrong."""
+    """Return a configuration of the class `kind` with the `fields`. Raise ServerError with what is wrong in them."""
     from key_servers.errors import ServerError
 
     try:

@@ -1,7 +1,8 @@
-"""What an operator can tell a CPNS Server, embedded or on its own: what is typed is looked up first, then done.
+"""The commands that an operator can give to a CPNS Server, embedded or on its own, over the control socket.
 
-A board, group or gateway that is not there, and what has been done already, is refused in words; the Server's own
-methods, which PN GWs' messages reach too, name nobody but the one they were asked about.
+Each name is looked up before the command is carried out. An unknown board, group or gateway, and a command that has
+been carried out already, is refused with a sentence that may name others. The Server's own methods, which serve
+messages of PN GWs too, name no entity but the one they were asked about.
 """
 
 import functools
@@ -20,7 +21,7 @@ from keycast.services.known_names import nearest, new_name, require
 Names = Callable[[], Iterable[str]]
 
 
-# What a CPNS Server can be told, embedded or on its own: name -> method of `_Operator`.
+# The commands of every CPNS Server, embedded or on its own: name -> method of `_Operator`.
 _GROUP_COMMANDS = {
     "group.list": "list_groups",
     "group.show": "show",
@@ -40,22 +41,24 @@ _GROUP_COMMANDS = {
 
 
 def group_commands(server: CpnsServer, boards: Names = tuple) -> dict[str, Command]:
-    """The commands about groups and boards. `boards`: those that the gateway beside the Server lets in."""
+    """Return the commands about groups and boards. `boards` returns those that a gateway beside the Server lets in."""
     operator = _Operator(server, boards)
     return _told({name: getattr(operator, method) for name, method in _GROUP_COMMANDS.items()})
 
 
 def commands_elsewhere() -> dict[str, Command]:
-    """The same commands where there is no Server to ask: a sentence that says where there is one."""
+    """Return the same commands for a gateway without embedded Server: each raises NotAllowed and says where to ask."""
     return dict.fromkeys(_GROUP_COMMANDS, _elsewhere)
 
 
 def _elsewhere(**_: Any) -> NoReturn:
-    raise NotAllowed("the CPNS Server of this gateway is elsewhere: say this there, with --state and its folder")
+    raise NotAllowed(
+        "the CPNS Server of this gateway is elsewhere: give this command there, with --state and its folder"
+    )
 
 
 def server_commands(server: CpnsServer) -> dict[str, Command]:
-    """The commands of a CPNS Server on its own."""
+    """Return the commands of a CPNS Server on its own."""
     operator = _Operator(server, tuple)
     return group_commands(server) | _told(
         {
@@ -69,7 +72,7 @@ def server_commands(server: CpnsServer) -> dict[str, Command]:
 
 
 def credential_octets(text: str) -> bytes:
-    """The octets of a credential as commands print it. Raises NotAllowed."""
+    """Return the octets of a credential that was typed in hexadecimal. Raise NotAllowed for other text."""
     try:
         octets = bytes.fromhex(text)
     except ValueError:
@@ -80,7 +83,10 @@ def credential_octets(text: str) -> bytes:
 
 
 class _Operator:
-    """The commands that name something."""
+    """Carries the commands out on `server`, after it has looked up the names in them.
+
+    Methods raise Unknown, NotMember or NotAllowed with a sentence for the person who typed the command.
+    """
 
     def __init__(self, server: CpnsServer, boards: Names) -> None:
         self._server = server
@@ -91,7 +97,7 @@ class _Operator:
 
     def show(self, sg_id: str) -> GroupView:
         try:
-            return self._server.show_group(sg_id)  # a deleted one too, as long as gateways are being told
+            return self._server.show_group(sg_id)  # also a deleted group, until all gateways know
         except Unknown:
             self._require_group(sg_id)
             raise
@@ -112,12 +118,12 @@ class _Operator:
         states = self._states(sg_id)
         if states.get(pne_id) is MemberState.MEMBER:
             raise NotAllowed(f"{pne_id} is a member of {sg_id} already")
-        step = "One that was never here is let in first (keycast board), or made known: keycast server admit-board"
+        step = "Let a new board in first (keycast board), or admit it: keycast server admit-board"
         require(pne_id, {*self._boards(), *self._server.pnes(), *states}, "board", step)
         self._server.permit(sg_id, pne_id)
 
     def expel(self, sg_id: str, pne_id: str) -> str:
-        """Give what the board was to the group before."""
+        """Expel the board, and return the state that it had in the group before."""
         states = self._states(sg_id)
         state = states.get(pne_id)
         if state is None:
@@ -191,7 +197,7 @@ class _Operator:
         return {member.pne_id: member.state for member in self._server.show_group(sg_id).members}
 
     def _require_group(self, sg_id: str) -> None:
-        require(sg_id, self._groups(), "Service Group", "All of them: keycast group list")
+        require(sg_id, self._groups(), "Service Group", "For the whole list: keycast group list")
 
     def _require_pn(self, pn_id: str) -> None:
         served = {gateway.pn_id for gateway in self._server.gateways() if not gateway.blocked}
@@ -199,7 +205,7 @@ class _Operator:
 
 
 def _told(commands: Mapping[str, Command]) -> dict[str, Command]:
-    """The same commands; what the Server's store or disk refuses is told in its own words, as a refusal."""
+    """Return the same commands; an error of the Server's store or disk becomes a Refused with the same sentence."""
     return {name: _refusing(command) for name, command in commands.items()}
 
 

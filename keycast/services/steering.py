@@ -1,4 +1,4 @@
-"""What a running gateway can be told over its control socket, and what it answers: plain values, never a key."""
+"""The commands that a running gateway accepts over its control socket. Their answers are plain values, never a key."""
 
 import base64
 import binascii
@@ -19,10 +19,10 @@ SECRET_CHARACTERS = 16
 
 
 def commands(app: GatewayApp, server: CpnsServer | None) -> dict[str, Command]:
-    """The commands of a gateway; those of Service Groups do something where the CPNS Server is embedded."""
+    """Return the commands of a gateway. Without an embedded CPNS Server those about Service Groups are refused."""
     known: dict[str, Command] = {
         "status": lambda: _status(app, server),
-        "seal.boards": _no_val_client,  # until one takes its place
+        "seal.boards": _no_val_client,  # a VAL client puts its own function here
         "trust": app.trust,
         "gateway.roll-over": app.roll_over,
         "gateway.new-generation": app.gateway.administration.new_generation,
@@ -48,7 +48,8 @@ def _no_val_client() -> NoReturn:
 
 
 def secret_octets(text: str) -> bytes:
-    """The 10 octets of a pairing secret as a board shows it: 16 base32 characters. Raises NotAllowed."""
+    """Return the 10 octets of a pairing secret, of which a board shows 16 base32 characters. Raise NotAllowed for other
+    text."""
     letters = "".join(text.split()).replace("-", "").upper()
     try:
         octets = base64.b32decode(letters)
@@ -60,7 +61,7 @@ def secret_octets(text: str) -> bytes:
 
 
 def _boards(app: GatewayApp) -> list[str]:
-    """All boards that are let in."""
+    """Return the PNE IDs of all boards that are let in."""
     return [each.entity_id for each in app.credentials.registered() if each.role == credentials.ROLE_PNE]
 
 
@@ -80,11 +81,11 @@ def _release(app: GatewayApp, pne_id: str) -> None:
 def _register(app: GatewayApp, server: CpnsServer | None, credential: str, group: str | None, replace: bool) -> str:
     parsed = credentials.parse(credential_octets(credential), "pne")
     new_name(parsed.entity_id, "board")
-    if group is not None and server is not None:  # else the CPNS Server elsewhere may know groups that we do not
+    if group is not None and server is not None:  # a CPNS Server elsewhere may know groups that the gateway does not
         known = [view.sg_id for view in server.list_groups()]
         if app.config.seal is not None:
             known += [each.sg_id for each in app.config.seal.groups]
-        require(group, known, "Service Group", "It is created first: keycast group create")
+        require(group, known, "Service Group", "Create it first: keycast group create")
     app.register(parsed, group, replace=replace)
     return parsed.entity_id
 

@@ -1,4 +1,4 @@
-"""Names for the shell's tab key: those of the running gateway or Server. Whatever fails completes nothing."""
+"""Names for the shell's tab completion, asked of the running gateway or Server. If that fails there are none."""
 
 import contextlib
 from pathlib import Path
@@ -8,21 +8,21 @@ import typer
 
 from keycast.terminal.options import DEFAULT_CONFIG
 
-_WITHIN_S = 1.0  # who presses a key does not wait longer
+_WITHIN_S = 1.0  # a person who presses the tab key does not wait longer
 
 
 def groups(context: typer.Context, incomplete: str) -> list[str]:
-    """SG IDs."""
+    """Return the SG IDs that begin with `incomplete`."""
     return _known(context, "group.list", "sg_id", incomplete)
 
 
 def boards(context: typer.Context, incomplete: str) -> list[str]:
-    """PNE IDs of the boards that a gateway lets in."""
+    """Return the PNE IDs of the boards that a gateway lets in, as far as they begin with `incomplete`."""
     return _known(context, "board.list", "pne_id", incomplete)
 
 
 def gateways(context: typer.Context, incomplete: str) -> list[str]:
-    """Entity IDs of the PN GWs of a CPNS Server."""
+    """Return the entity IDs of the PN GWs of a CPNS Server, as far as they begin with `incomplete`."""
     return _known(context, "server.gateways", "gateway_id", incomplete)
 
 

@@ -1,6 +1,6 @@
-"""Dates as they are shown. Parts hand each other seconds since 1970; nobody is asked to read those.
+"""How dates are shown. Inside of the program a date is a number of seconds since 1970; people and JSON get text.
 
-A key of a JSON object that means a date is one of a few, or ends in `_at`, everywhere.
+A key of a JSON object that stands for a date is one of `_KEYS`, or ends in `_at`.
 """
 
 import datetime
@@ -13,7 +13,7 @@ _SUFFIX = "_at"
 
 
 def dated(value: Any) -> Any:
-    """`value`, what JSON knows, with all its dates as ISO 8601 in UTC; None for one that was never known."""
+    """Return the JSON value `value` with all its dates as ISO 8601 in UTC; a date that was never known becomes None."""
     if isinstance(value, dict):
         return {key: _shown(key, of) for key, of in value.items()}
     if isinstance(value, list | tuple):
@@ -22,21 +22,22 @@ def dated(value: Any) -> Any:
 
 
 def iso(unix: float) -> str:
-    """The moment `unix` (seconds since 1970) as "2026-07-01T18:30:00+00:00"."""
+    """Return the moment `unix` (seconds since 1970) as text such as "2026-07-01T18:30:00+00:00"."""
     return datetime.datetime.fromtimestamp(int(unix), datetime.UTC).isoformat()
 
 
 def local(unix: float) -> str:
-    """The moment `unix` for a person: "2026-07-01 20:30:00" by the clock of this machine, "-" if it was never known."""
+    """Return the moment `unix` for a person, such as "2026-07-01 20:30:00" by this machine's clock; "-" for 0."""
     if not unix:
         return "-"
     return datetime.datetime.fromtimestamp(int(unix), datetime.UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def moment(text: str | int) -> int:
-    """A moment that a person types, in seconds since 1970: ISO 8601, by the clock of this machine if without zone.
+    """Return the moment that a person typed, in seconds since 1970.
 
-    Seconds are taken too. Raises typer.BadParameter.
+    The text is ISO 8601, in the zone of this machine if it names none, or a number of seconds since 1970. Raise
+    typer.BadParameter for any other.
     """
     try:
         if isinstance(text, int) or text.isdecimal():
@@ -47,7 +48,7 @@ def moment(text: str | int) -> int:
 
 
 def ago(seconds: float | None) -> str:
-    """How long ago for a person: "12 s ago", "5 min ago", "3 h ago", "9 days ago"; "never" for None."""
+    """Return a time span for a person: "12 s ago", "5 min ago", "3 h ago", "9 days ago"; "never" for None."""
     if seconds is None:
         return "never"
     for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):

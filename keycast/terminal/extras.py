@@ -1,4 +1,4 @@
-"""The extras of the package: what a command needs of them, and the sentence for a person who has not installed them."""
+"""The extras of the package: which of them a command needs, and how a person is told to install one that is missing."""
 
 import sys
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ _EXTRAS = {
 
 
 def require(*extras: str) -> None:
-    """Refuse the command unless all of `extras` are installed: what it needs is told at once, before it begins."""
+    """End the command with a sentence unless all of `extras` are installed. It is called before the work begins."""
     absent = {
         extra: modules for extra in extras if (modules := [each for each in _EXTRAS[extra] if find_spec(each) is None])
     }
@@ -27,12 +27,12 @@ def require(*extras: str) -> None:
 
 
 def of_module(name: str) -> str | None:
-    """The extra that brings the module `name`, None if none does."""
+    """Return the extra that brings the module `name`, None if none does."""
     return next((extra for extra, modules in _EXTRAS.items() if name.partition(".")[0] in modules), None)
 
 
 def sentence(modules: Iterable[str], extras: Iterable[str]) -> str:
-    """What is missing, and the command that installs it: of what is there already, pip adds only what is missing."""
+    """Return the sentence that names the missing modules and the command that installs the extras they belong to."""
     return (
         f"this command needs {' and '.join(modules)}, not installed with keycast. "
         f"Run: {sys.executable} -m pip install 'keycast[{','.join(extras)}]'"

@@ -1,4 +1,4 @@
-"""`--json` for every command, so that none can be forgotten: what a command says then goes through `options.answer`."""
+"""Adds `--json` to every command of a group, so that no command is forgotten. `options.answer` prints accordingly."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from keycast.terminal.options import JsonOption, want_json
 
 
 class Answering(TyperGroup):
-    """A group of commands (`typer.Typer(cls=Answering)`): each, and each of the groups below, takes `--json`."""
+    """A group of commands (`typer.Typer(cls=Answering)`) in which every command, at every depth, accepts `--json`."""
 
     def __init__(self, **how: Any) -> None:
         super().__init__(**how)
@@ -30,7 +30,7 @@ def _give_json(command: Any) -> None:
 
 def _option() -> Any:
     def one(as_json: JsonOption = False) -> None:
-        """Has the option only."""
+        """Do nothing: typer makes the option from the parameter of this function."""
 
     alone = typer.Typer(add_completion=False)
     alone.command()(one)

@@ -1,4 +1,4 @@
-"""The log of a command that runs on: to standard error, each line with its time from the first one on."""
+"""The log of a command that keeps running, such as `keycast gateway run`. It goes to standard error."""
 
 import contextlib
 import logging
@@ -16,16 +16,19 @@ _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (log
 
 
 def begin_log(verbose: bool = False) -> None:
-    """Log from now on. Under systemd a line begins with its priority (sd-daemon(3)) and the journal adds the time."""
+    """Begin to log, each line with its time; with `verbose` at level debug instead of info.
+
+    Under systemd a line begins with its priority (sd-daemon(3)) instead, and the journal adds the time.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_formatter())
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
 
 
 def ready(value: Any, sentence: str) -> None:
-    """Say on standard output that what runs on is ready: a line as in the log or, with `--json`, one JSON value."""
+    """Print that a command which keeps running is ready: `sentence`, as a line of the log, or `value` with `--json`."""
     record = logging.LogRecord("keycast", logging.INFO, __file__, 0, sentence, None, None)
-    with contextlib.suppress(AnswerLost):  # who started it need not listen; its work is elsewhere
+    with contextlib.suppress(AnswerLost):  # the service goes on if nobody reads its output
         answer(value, lambda: typer.echo(_formatter().format(record)))
 
 
@@ -36,7 +39,7 @@ def _formatter() -> logging.Formatter:
 
 
 class _JournalFormatter(logging.Formatter):
-    """Puts "<priority>" before each line, those of a traceback included."""
+    """A formatter that puts "<priority>" before each line, including those of a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         priority = next(number for level, number in _PRIORITIES if record.levelno >= level)

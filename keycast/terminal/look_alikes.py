@@ -1,4 +1,4 @@
-"""Pointing out names that a person may take for others, where he types one: they are allowed, and look twice."""
+"""Remarks about names that look like others. Such names are allowed; the person who types one is told to look twice."""
 
 from collections.abc import Iterable
 
@@ -7,6 +7,6 @@ from keycast.terminal.options import remark
 
 
 def point_out(name: str, others: Iterable[str]) -> None:
-    """Say, beside the answer of a command, what `name` could be mistaken for among `others`, or in itself."""
+    """Print a remark for each of `others` that `name` could be mistaken for, and for letters of it that look alike."""
     for doubt in doubts(name, sorted(others)):
         remark(f"Look twice: {doubt}")

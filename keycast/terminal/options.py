@@ -1,8 +1,8 @@
-"""What several commands share: where the configuration is, and how an answer or a refusal is given.
+"""Options that several commands share, and the functions by which commands print an answer or a refusal.
 
 A person gets lines; with `--json` a program gets one JSON value on standard output, refusals included:
 `{"code": "unknown", "error": "there is no Service Group lights"}`. Exit codes are the same either way: 0 done,
-1 refused or failed, 2 not understood (and, of `keycast status`, something is wrong).
+1 refused or failed, 2 not understood; for `keycast status` and `keycast server alarms` 2 means that something is wrong.
 """
 
 import errno
@@ -24,14 +24,14 @@ CONFIG_VARIABLE = "KEYCAST_CONFIG"
 _DEFAULT = Path("keycast.toml")
 
 REFUSED = "refused"
-"""The code of a refusal that has none of its own."""
+"""The code of refusals that have no code of their own."""
 
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.ENOENT)
 _json_wanted = False
 
 
 def want_json(context: typer.Context, wanted: bool) -> bool:
-    """The callback of `--json`: the wish holds until the command that was given it ends."""
+    """Note, as the callback of `--json`, whether JSON is wanted, until the command ends; return `wanted`."""
     global _json_wanted
     _json_wanted = wanted
     context.call_on_close(_forget_json)
@@ -44,14 +44,14 @@ def _forget_json() -> None:
 
 
 def folder(text: str | Path) -> Path:
-    """A folder that a person types; an empty text is refused, for it would mean the folder they stand in."""
+    """Return the folder that a person typed. Raise typer.BadParameter for blanks, which would mean the present one."""
     if not str(text).strip():
         raise typer.BadParameter("a folder has a name; . is the one you are in")
     return Path(text)
 
 
 def state_option(what: str) -> Any:
-    """`--state` of a server, the folder of `what`."""
+    """Return the option `--state` of a server, the folder of its state, with the help text `what`."""
     return typer.Option("--state", parser=folder, metavar="FOLDER", help=what)
 
 
@@ -63,7 +63,7 @@ StateOption = Annotated[
     Path | None, state_option("State folder of a CPNS Server on its own, in place of a gateway's configuration.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", callback=want_json, help="Print JSON.")]
-"""Given to every command by `keycast.terminal.json_option`."""
+"""The option that `keycast.terminal.json_option` adds to every command."""
 DEFAULT_CONFIG = Path(os.environ.get(CONFIG_VARIABLE, str(_DEFAULT)))
 
 # Without markup: names and sentences are shown as they are, "[broadcast]" included.
@@ -73,10 +73,10 @@ _errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 @contextmanager
 def sentences() -> Iterator[None]:
-    """Turn what stops a command into its one sentence, and exit code 1.
+    """Turn an error of the product in the `with` block into its one sentence and exit code 1.
 
-    A file or folder that cannot be used is named, and so is a disk; every other OSError is a fault of ours and stays a
-    traceback.
+    An OSError about a file, a folder or a full disk becomes a sentence too; any other OSError is a fault of the program
+    and stays a traceback.
     """
     from cpns.errors import CpnsError
     from gateway_agent.errors import GatewayError, code_of
@@ -102,9 +102,9 @@ def sentences() -> Iterator[None]:
 
 
 def answer(value: Any, *shown: str | Text | Callable[[], object]) -> None:
-    """Give what a command found or did: `value` with `--json`; else the lines of `shown`, or what its functions print.
+    """Print the answer of a command: `value` with `--json`, else `shown`, whose functions are called to print.
 
-    `value` is what JSON knows, with dates as seconds since 1970 (`keycast.terminal.dates`).
+    `value` is a JSON value with dates as seconds since 1970 (`keycast.terminal.dates`).
     """
     if _json_wanted:
         show_json(value)
@@ -117,25 +117,25 @@ def answer(value: Any, *shown: str | Text | Callable[[], object]) -> None:
 
 
 def remark(sentence: str) -> None:
-    """Say what a person may want to know beside the answer; nothing with `--json`."""
+    """Print what a person may want to know beside the answer; print nothing with `--json`."""
     if not _json_wanted:
         console.print(sentence)
 
 
 def renamed(former: str, new: str) -> None:
-    """Say on standard error that what was typed has another name now; nothing with `--json`."""
+    """Print on standard error that the command `former` has the name `new` now; print nothing with `--json`."""
     if not _json_wanted:
         _errors.print(f"keycast: `keycast {former}` is `keycast {new}` now; the next release knows the new name only.")
 
 
 def refuse(sentence: str, code: str = REFUSED) -> NoReturn:
-    """End the command with exit code 1 and say why. `code` is for programs and stays what it is."""
+    """Print why the command is refused, and end it with exit code 1. `code` is for programs and never changes."""
     complain(sentence, code)
     raise typer.Exit(1) from None
 
 
 def complain(sentence: str, code: str = REFUSED) -> None:
-    """Say what is wrong: on standard error, or with `--json` as the JSON object that stands for the answer."""
+    """Print what is wrong: on standard error, or with `--json` as the JSON object in place of the answer."""
     if _json_wanted:
         show_json(refusal(sentence, code))
     else:
@@ -143,12 +143,15 @@ def complain(sentence: str, code: str = REFUSED) -> None:
 
 
 def refusal(sentence: str, code: str) -> dict[str, str]:
-    """The JSON object of a refusal."""
+    """Return the JSON object of a refusal."""
     return {"code": code, "error": sentence}
 
 
 def ask(config: Path, state: Path | None, do: str, /, **arguments: Any) -> Any:
-    """Ask the gateway of `config`, or the CPNS Server in `state`; its answer, or its refusal and exit code 1."""
+    """Ask the running gateway of `config`, or the CPNS Server of the folder `state`, to do `do`; return its answer.
+
+    A refusal is printed and ends the command with exit code 1.
+    """
     from gateway_agent.config.load import load
     from gateway_agent.control import ask as over_socket
 

@@ -1,6 +1,6 @@
-"""Where answers go when standard output is closed, on a full disk, or a pipe that nobody reads any more.
+"""How `keycast` ends when its answer cannot be written: standard output is closed, a full disk, or an unread pipe.
 
-One place for all commands: what they print with goes through `sys.stdout` and `sys.stderr`.
+This holds for all commands, as everything that they print goes through `sys.stdout` and `sys.stderr`.
 """
 
 import errno
@@ -11,18 +11,18 @@ from collections.abc import Callable
 from typing import TextIO
 
 PIPE_CLOSED = 141
-"""Exit code when the reader of a pipe has gone: that of a program which SIGPIPE ended."""
+"""Exit code when the reader of a pipe has gone, as of a program that SIGPIPE ended."""
 
 
 class AnswerLost(SystemExit):
-    """The answer cannot be written; it was said why, if there is somebody to tell. Ends the command."""
+    """The answer cannot be written; this ends the command. Its reason is on standard error, if that can be written."""
 
 
 def guard_output() -> None:
-    """Take standard output and standard error as they are given to this process.
+    """Replace standard output and standard error by streams that end the command when the answer cannot be written.
 
-    One that is closed counts as /dev/null, so that no file of ours is opened in its place. An answer that cannot be
-    written ends the command with one sentence and exit code 1 or, if its reader has gone, without a word and 141.
+    It then ends with one sentence and exit code 1 or, if the reader of a pipe has gone, without a word and 141. A
+    standard stream that is closed becomes /dev/null, so that no file opened later takes its descriptor.
     """
     for descriptor in range(3):
         try:
@@ -38,7 +38,7 @@ class _Guarded(io.TextIOWrapper):
 
     def __init__(self, stream: TextIO, lost: Callable[[OSError], None]) -> None:
         self._lost = lost
-        # A letter that the encoding of a terminal does not have is shown by its number.
+        # A letter that the terminal's encoding does not have is shown as its number.
         how = {"encoding": stream.encoding, "errors": "backslashreplace", "line_buffering": stream.line_buffering}
         super().__init__(stream.detach(), **how)  # type: ignore[attr-defined, arg-type]
 
@@ -56,7 +56,8 @@ class _Guarded(io.TextIOWrapper):
             self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
-        """What is still in the buffer goes to /dev/null, or Python would try it again at its end, and complain."""
+        """Send the rest of the buffer to /dev/null, as Python would try to write it again at exit, and complain; then
+        call `lost`."""
         descriptor = self.fileno()
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, descriptor)
@@ -77,4 +78,4 @@ def _end(error: OSError) -> None:
 
 
 def _forget(error: OSError) -> None:
-    """There is nobody left to tell."""
+    """Ignore that standard error cannot be written: there is no other place for a message."""

@@ -1,4 +1,4 @@
-"""Tables for people and for `grep`: nothing in them is ever cut, so that no two rows look the same."""
+"""Tables for people and for `grep`. No cell is ever cut, as two long names could then look the same."""
 
 from collections.abc import Iterable, Sequence
 
@@ -29,7 +29,7 @@ def show_table(console: Console, headers: Sequence[str], rows: Iterable[Sequence
 
 
 def _widest(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
-    """The characters that a table needs beside each other if no cell is broken."""
+    """Return the width of the table in characters if no cell is wrapped."""
     columns = zip(headers, *rows, strict=True)
     return sum(max(Text(cell).cell_len for cell in column) + 3 for column in columns) + 1
 

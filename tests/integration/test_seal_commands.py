@@ -174,7 +174,7 @@ def test_what_was_done_before_is_told(tmp_path: Path) -> None:
     typed(gms.app, "user", "add", ALICE, *state)
     typed(gms.app, "group", "create", CREW, *state)
     key_id = typed(gms.app, "key", "make", CREW, *state)
-    assert "was offered to nobody" in typed(gms.app, "key", "show", key_id.upper(), *state)
+    assert "was offered to no user yet" in typed(gms.app, "key", "show", key_id.upper(), *state)
     typed(gms.app, "key", "revoke", key_id, *state)
     assert "revoked already" in typed(gms.app, "key", "revoke", key_id, *state, code=1)
     typed(gms.app, "user", "withdraw", ALICE, *state)

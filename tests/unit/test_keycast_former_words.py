@@ -17,7 +17,7 @@ RENAMED = [
 
 @pytest.fixture(autouse=True)
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """What a running gateway was asked."""
+    """The commands that a running gateway was asked for."""
     questions: list[object] = []
 
     def ask(config: object, state: object, do: str, /, **arguments: object) -> list[object]:

@@ -205,7 +205,7 @@ def test_where_only_the_parameters_are_refused_the_key_is_shown(lab: Path, exten
     assert result["key_parameters"] is None and result["initiator_uri"] == "sip:gms.lab"
     run = here("decode", "--keys", str(lab), "--user", "Alice", message)
     assert run.exit_code == 3 and "the key parameters are refused (bad-parameters)" in run.stdout
-    assert "3: signature and key are right" in " ".join(here("decode", "--help").stdout.replace("│", "").split())
+    assert "3 if signature and key are right" in " ".join(here("decode", "--help").stdout.replace("│", "").split())
 
 
 def test_what_is_made_for_a_laboratory_opens_and_is_not_made_twice(lab: Path) -> None:
@@ -280,7 +280,7 @@ ALICE, BUREAU = ("users", "Alice"), ("kms",)
         ((*ALICE, "key_period_no"), "236", "key_period_no of 'Alice' is missing, or is no int"),
         (ALICE, 1, "user_uri of 'Alice' is missing"),
         (("users",), [1], "dictionary"),
-        ((*BUREAU, "user_key_period"), 0, "user_key_period is above 0"),
+        ((*BUREAU, "user_key_period"), 0, "user_key_period must be above 0"),
         ((*BUREAU, "user_key_offset"), -1, "user_key_offset from 0"),
         ((*BUREAU, "pub_enc_key"), "04", "not an uncompressed point of 257 octets"),
         ((*BUREAU, "pub_auth_key"), "04" + 64 * "01", "the point does not lie on the curve"),
@@ -316,7 +316,7 @@ def test_keys_of_somebody_else_in_the_key_file_open_and_sign_nothing(tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--key", "00"), "--key takes 32 hex digits"),
+        (("--key", "00"), "--key must be 32 hex digits"),
         (("--key-id", "71234567"), "has the tag of no purpose"),
         (("--activation", "-1"), "'--activation'"),
         (("--expiry", str(1 << 40)), "'--expiry'"),

@@ -113,7 +113,7 @@ def test_a_key_that_is_empty_is_not_drawn(option: str, tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     assert keycast("mikey", "keys", str(file), "--kms", "kms.lab")[0] == 0
     code, _, sentence = keycast("mikey", "encode", "--keys", str(file), "--sender", "GMS", "--user", "Bob", option, "")
-    assert code == 2 and f"{option} takes" in sentence
+    assert code == 2 and f"{option} must be" in sentence
 
 
 @pytest.mark.parametrize(("name", "word"), [("fifo", "is a pipe"), ("large", "more than"), ("utf-16", "is not UTF-8")])
