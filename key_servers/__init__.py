@@ -1,1 +1,1 @@
-"""The far end of the uplink: the CPNS Server, and the servers of the SEAL and mission-critical way."""
+"""The servers at the far end of a gateway's uplink: the CPNS Server, and the KMS, GMS and CMS for MIKEY-SAKKE."""

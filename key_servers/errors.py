@@ -16,11 +16,11 @@ class ServerError(Exception):
 
 
 class NotPossible(ServerError):
-    """What an operator asked for does not fit what is there: an unknown group or user, a wrong order of steps."""
+    """A request of an operator does not fit the present state: an unknown group or user, a wrong order of steps."""
 
 
 class StoreInUse(ServerError):
-    """Another process works on the same store."""
+    """Another process uses the same store."""
 
 
 class StoreUnusable(ServerError):
@@ -28,11 +28,11 @@ class StoreUnusable(ServerError):
 
 
 class StoreFailed(ServerError):
-    """A read or write failed while running: disk full, medium broken. Nothing of the transaction counts."""
+    """A read or write failed while running: the disk is full, the medium is broken. The transaction is undone."""
 
 
 class SecretFileUnusable(ServerError):
-    """A file with secrets that is missing, readable by others, there already, or not what it should be."""
+    """A file with secrets is missing, readable by others, there already, or has a wrong content."""
 
 
 FAULTS = Faults(StoreUnusable, StoreInUse, StoreFailed)

@@ -1,6 +1,6 @@
-"""What identities of users, groups and group management servers look like: URIs (RFC 3986) with their scheme.
+"""The form of identities of users, groups and group management servers: URIs (RFC 3986) with their scheme.
 
-An identity is compared letter for letter and goes into every UID, so what looks like another one must not be taken:
+An identity is compared letter for letter and goes into every UID, so one that only looks like another is refused:
 "alice@example.org" and "SIP:alice@example.org" would be users that no client ever is.
 """
 

@@ -1,4 +1,4 @@
-"""How often somebody did something in the last hour. Time is monotonic and handed in."""
+"""A limit on the number of events in the last hour. Time is monotonic and an argument."""
 
 from collections import deque
 
@@ -15,7 +15,7 @@ class HourlyLimit:
         self._tidied_at = float("-inf")
 
     def take(self, key: tuple[str, ...], now: float) -> bool:
-        """Count one event of `key` and give True, or give False and count nothing if the hour is full."""
+        """Count one event of `key` and return True; return False and count nothing if the hour is full."""
         if now - self._tidied_at >= _TIDY_EVERY_S:
             self._tidied_at = now
             self._events = {k: events for k, events in self._events.items() if events[-1] > now - _HOUR_S}
@@ -28,5 +28,5 @@ class HourlyLimit:
         return True
 
     def forgive(self, key: tuple[str, ...]) -> None:
-        """Let `key` begin anew."""
+        """Forget all events of `key`."""
         self._events.pop(key, None)

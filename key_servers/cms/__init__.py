@@ -1,1 +1,1 @@
-"""The configuration management server (CMS): user profiles, and news of their changes."""
+"""The configuration management server (CMS), which keeps user profiles and tells clients of their changes."""

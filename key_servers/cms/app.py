@@ -2,9 +2,9 @@
 
 | Request | Meaning |
 |---|---|
-| PUT /cms/v1/subscription | tell me when my profile changes |
-| GET /cms/v1/profile | my profile |
-| GET /cms/v1/profile?after=REVISION&wait=25 | my profile once it is another; 204: it stayed |
+| PUT /cms/v1/subscription | subscribe to changes of the user's profile |
+| GET /cms/v1/profile | the user's profile |
+| GET /cms/v1/profile?after=REVISION&wait=25 | the user's profile once its revision is another; 204: it did not change |
 """
 
 import logging
@@ -32,12 +32,15 @@ ROOT_PATH = "/cms/v1/"
 
 
 class CmsConfig(Listening):
-    """What an operator may set for a CMS."""
+    """The settings of a CMS."""
 
 
 @asynccontextmanager
 async def open_profiles(config: Listening) -> AsyncIterator[Profiles]:
-    """Yield the operator's side without the server, for commands; a running CMS follows soon. Raises ServerError."""
+    """Yield the operator's side without the server, for commands. A running CMS notices changes soon.
+
+    Raise ServerError.
+    """
     database = await open_database(config.database_url, config.state_dir / STORE_FILE)
     try:
         await migrate(database, "key_servers.cms.migrations")
@@ -50,7 +53,7 @@ class CmsServer:
     """One configuration management server. `profiles` is the operator's side."""
 
     def __init__(self, database: Database, profiles: Profiles, door: JsonDoor, counters: Counter[str]) -> None:
-        """For `open` only."""
+        """Keep the parts; only `open` calls this."""
         self._database = database
         self._door = door
         self.profiles = profiles
@@ -58,7 +61,7 @@ class CmsServer:
 
     @classmethod
     async def open(cls, config: CmsConfig, *, clock: Callable[[], int] | None = None) -> Self:
-        """Open the store and listen. `clock` gives Unix seconds. Raises ServerError."""
+        """Open the store and listen. `clock` returns Unix seconds. Raise ServerError."""
         clock = clock or (lambda: int(time.time()))
         database = await open_database(config.database_url, config.state_dir / STORE_FILE)
         counters: Counter[str] = Counter()
@@ -74,7 +77,7 @@ class CmsServer:
 
     @property
     def urls(self) -> list[str]:
-        """Where it listens."""
+        """The URLs at which the CMS can be reached."""
         return self._door.urls
 
     async def close(self) -> None:

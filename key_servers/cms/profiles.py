@@ -1,4 +1,4 @@
-"""User profiles and who is told of their changes (SEAL-GMK-36, -45). Rules and rows in one: there are few of each."""
+"""User profiles, and the clients that wait for their changes (SEAL-GMK-36, -45). One module holds rules and rows."""
 
 import asyncio
 import secrets
@@ -22,7 +22,7 @@ class NotSubscribed(ServerError):
 
 
 class Profiles:
-    """The profiles of a CMS. `clock` gives Unix seconds."""
+    """The profiles of a CMS. `clock` returns Unix seconds."""
 
     def __init__(self, database: Database, clock: Callable[[], int]) -> None:
         self._database = database
@@ -48,7 +48,7 @@ class Profiles:
         return drawn
 
     async def put_membership(self, user: str, group: str, gms: str) -> int:
-        """Add `group`, whose GMS has the server URI `gms`, to a profile. Returns the revision of the profile."""
+        """Add `group`, whose GMS has the server URI `gms`, to a profile. Return the revision of the profile."""
         _require_uri(group)
         _require_uri(gms)
         async with self._database.transaction() as sql:
@@ -66,7 +66,7 @@ class Profiles:
         return revision
 
     async def remove_membership(self, user: str, group: str) -> int:
-        """Remove a group from a profile (SEAL-GMK-45). Returns the revision of the profile."""
+        """Remove a group from a profile (SEAL-GMK-45). Return the revision of the profile."""
         async with self._database.transaction() as sql:
             if group not in (await self._profile(sql, user)).groups:
                 raise NotPossible(f"{user} does not belong to {group}.")
@@ -78,7 +78,7 @@ class Profiles:
     # users, who have been authenticated by their token
 
     async def token(self, token_id: str) -> StoredToken | None:
-        """Return the stored token of that id."""
+        """Return the stored token with that id."""
         async with self._database.transaction() as sql:
             rows = await sql.rows(
                 "SELECT token_id, user_uri, secret_hash, valid_to FROM cms_tokens WHERE token_id = $1", token_id
@@ -92,19 +92,19 @@ class Profiles:
             return [await self._profile(sql, row[0]) for row in rows]
 
     async def subscribe(self, user: str) -> None:
-        """Tell the user of changes from now on."""
+        """Subscribe the user to changes of its profile."""
         async with self._database.transaction() as sql:
             await sql.rows("UPDATE cms_users SET subscribed = 1 WHERE user_uri = $1", user)
 
     async def profile(self, user: str) -> UserProfile:
-        """Return the profile as it is. Raises NotPossible."""
+        """Return the present profile. Raise NotPossible."""
         async with self._database.transaction() as sql:
             return await self._profile(sql, user)
 
     async def profile_after(self, user: str, revision: int, wait_s: float) -> UserProfile | None:
-        """Return the profile once its revision is another than `revision`, within `wait_s`; None if it stays.
+        """Return the profile once its revision is not `revision`, within `wait_s`; None if it does not change.
 
-        Raises NotSubscribed, NotPossible.
+        Raise NotSubscribed, NotPossible.
         """
         ends = asyncio.get_running_loop().time() + min(wait_s, LONG_POLL_MAX_S)
         bell = self._bells.setdefault(user, asyncio.Event())

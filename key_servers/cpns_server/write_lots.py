@@ -30,7 +30,7 @@ _REPORT = (
 
 
 class WriteLots:
-    """Gathers what is to be written. It belongs to the event loop, which must run before the first `add_...`."""
+    """Gathers what is to be written. The event loop must run from the first `add_...` on."""
 
     def __init__(self, database: ServerDatabase) -> None:
         self._database = database

@@ -31,7 +31,7 @@ STORE_FILE = "gms.sqlite3"
 
 
 class GmsConfig(Listening):
-    """What an operator may set for a GMS."""
+    """The settings of a GMS."""
 
     gms_uri: Annotated[str, Field(min_length=1, max_length=URI_MAX, description="server URI, its identity")]
     workers: Annotated[int, Field(ge=-1, le=256)] = Field(
@@ -41,7 +41,10 @@ class GmsConfig(Listening):
 
 @asynccontextmanager
 async def open_management(config: Listening) -> AsyncIterator[GroupManagement]:
-    """Yield the operator's side without the server, for commands; a running GMS follows soon. Raises ServerError."""
+    """Yield the operator's side without the server, for commands. A running GMS notices changes soon.
+
+    Raise ServerError.
+    """
     database = await open_database(config.database_url, config.state_dir / STORE_FILE)
     try:
         await migrate(database, "key_servers.gms.migrations")
@@ -62,7 +65,7 @@ class GmsServer:
         door: JsonDoor,
         counters: Counter[str],
     ) -> None:
-        """For `open` only."""
+        """Keep the parts; only `open` calls this."""
         self.gms_uri = gms_uri
         self._database = database
         self._maker = maker
@@ -72,7 +75,7 @@ class GmsServer:
 
     @classmethod
     async def open(cls, config: GmsConfig, provisioning: KeyProvisioning, *, clock: Clock | None = None) -> Self:
-        """Fetch the own keys, open the store and listen. `clock` gives Unix seconds. Raises ServerError."""
+        """Fetch the GMS's own keys, open the store and listen. `clock` returns Unix seconds. Raise ServerError."""
         clock = clock or (lambda: int(time.time()))
         keys = OwnKeys(provisioning)
         await keys.open(clock())
@@ -94,7 +97,7 @@ class GmsServer:
 
     @property
     def urls(self) -> list[str]:
-        """Where it listens."""
+        """The URLs at which the GMS can be reached."""
         return self._door.urls
 
     async def close(self) -> None:

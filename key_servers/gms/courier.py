@@ -1,7 +1,7 @@
-"""Hands notifications to users who fetch them, and takes their answers.
+"""Hands notifications to the users that fetch them, and accepts their answers.
 
 A user keeps one request open (long poll), so a notification reaches it at once, through any router, and the user needs
-no certificate. What is handed out is made at that moment: its time is fresh, and who left in between gets nothing.
+no certificate. A message is made when it is handed out: its time is fresh, and a user that left meanwhile gets nothing.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ Clock = Callable[[], int]
 
 
 class ResponseRefused(ServerError):
-    """An answer to nothing that was asked of this user, or without the proof that the GMK arrived."""
+    """An answer belongs to no request to this user, or lacks the proof that the GMK arrived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class _Parcel:
 
 
 class NoticeCourier:
-    """One for a GMS. `counters` counts what was handed out and answered, by name."""
+    """Hands out the notifications of a GMS. `counters` counts by name what was handed out and answered."""
 
     def __init__(
         self, database: Database, gms_uri: str, keys: OwnKeys, maker: Maker, clock: Clock, counters: Counter[str]
@@ -61,7 +61,7 @@ class NoticeCourier:
         self._bells: dict[str, asyncio.Event] = {}
 
     def changed(self, user: str) -> None:
-        """There may be something to fetch for `user`."""
+        """Wake the open request of `user`, as there may be something to fetch."""
         if user in self._bells:
             self._bells[user].set()
 
@@ -73,7 +73,7 @@ class NoticeCourier:
         ends = asyncio.get_running_loop().time() + min(wait_s, tuning.LONG_POLL_MAX_S)
         bell = asyncio.Event()
         self.changed(user)
-        self._bells[user] = bell  # a newer request of the same user takes the place of an older
+        self._bells[user] = bell  # a newer request of the same user takes the place of an older one
         try:
             while self._bells.get(user) is bell:
                 bell.clear()
@@ -134,7 +134,7 @@ class NoticeCourier:
             return []
         material = await self._keys.material(now)
         made = await self._maker.make([_order(parcel) for parcel in parcels], material, now)
-        async with self._database.transaction() as sql:  # who was removed meanwhile gets nothing
+        async with self._database.transaction() as sql:  # a user that was removed meanwhile gets nothing
             still = [parcel for parcel in parcels if await self._still_due(sql, parcel, now)]
         messages = dict(zip((parcel.delivery.notice_id for parcel in parcels), made, strict=True))
         self._counters["notifications"] += len(still)
@@ -178,7 +178,10 @@ class NoticeCourier:
         return await self._entitled(sql, delivery, now)
 
     async def _entitled(self, sql: Transaction, delivery: NoticeDelivery, now: int) -> bool:
-        """For a key: to every group named. For a revocation: to one of them, and not to one's own harm."""
+        """Return True if the user may get the message.
+
+        A key needs a right to every group named; a revocation needs a right to one of them.
+        """
         user = await store.user(sql, delivery.user)
         verdicts = [entitled(user, await store.member(sql, group, delivery.user), now) for group in delivery.groups]
         return all(verdicts) if delivery.purpose == KEY else any(verdicts)
@@ -190,7 +193,7 @@ class NoticeCourier:
         return float(max(1, min(due_s, tuning.LOOK_EVERY_S)))
 
     async def _forget(self, sql: Transaction, key_id: str) -> bool:
-        """Erase a revoked key when every holder has acknowledged; True if that is so."""
+        """Erase a revoked key when every holder has acknowledged; return True if it was erased."""
         key = await store.key(sql, key_id)
         missing = [
             each

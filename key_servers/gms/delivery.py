@@ -4,10 +4,11 @@
        ^                 |  ^ `--asked again, after the back-off--' (FAILED after too many, keys only)
        `--refused, may pass away--'  `--refused for good--> REFUSED   (keys only)
 
-DONE, REFUSED and FAILED become OVER when the user leaves a group that keeps the key: who comes back is sent it again.
+DONE, REFUSED and FAILED become OVER when the user leaves a group that keeps the key: if the user comes back, the key is
+sent again.
 
-A revocation never ends but by an answer: it is repeated until acknowledged (MC-GMK-22). Users fetch their
-notifications, so a user who is away costs nothing.
+Only an answer ends a revocation: it is repeated until acknowledged (MC-GMK-22). Users fetch their notifications, so a
+user that is away costs nothing.
 """
 
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ PASSING = frozenset((OutsideWindow.code, NoKeyForPeriod.code))
 
 
 class State(StrEnum):
-    """Where a delivery is."""
+    """The state of a delivery."""
 
     WAITING = "waiting"
     OFFERED = "offered"
@@ -37,9 +38,13 @@ OPEN = (State.WAITING, State.OFFERED)
 
 
 class Event(StrEnum):
-    """ASKED: the user fetches now; ANSWERED: with a proof that holds; RETRY: an operator's wish; CANCELLED: not due;
-    EXPIRED: the user fetches now, and the key is over by a clock that may be set back (SEC-36); LEFT: the user left a
-    group that it named; an open one is judged by what is due now, as always."""
+    """An event of a delivery.
+
+    ASKED: the user fetches now. ANSWERED: the user answered with a valid proof. RETRY: an operator wants it sent again.
+    CANCELLED: it is not due any more. EXPIRED: the user fetches now, and the key is over by a clock that may be set
+    back (SEC-36). LEFT: the user left a group that it named; an open delivery is then judged by what is due at its next
+    fetch.
+    """
 
     ASKED = "asked"
     ANSWERED = "answered"
@@ -52,7 +57,9 @@ class Event(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NoticeDelivery:
-    """`groups`: those named to this user; `due`: not sent before (Unix seconds); `code`, `text`: the last error."""
+    """A notification to one user. `groups` are those named to this user; it is not sent before `due` (Unix seconds);
+    `code` and `text` are the last error.
+    """
 
     notice_id: str
     key_id: str
@@ -69,13 +76,16 @@ class NoticeDelivery:
 def step(
     delivery: NoticeDelivery, event: Event, now: int, code: str = "", text: str = ""
 ) -> tuple[NoticeDelivery, bool]:
-    """Return the delivery after `event`, and whether its message is to be sent now. `code`, `text`: of REFUSED."""
+    """Return the delivery after `event`, and whether its message is to be sent now.
+
+    `code` and `text` belong to REFUSED.
+    """
     if delivery.state not in OPEN:
         if event is Event.LEFT and delivery.purpose != REVOCATION and delivery.state is not State.CANCELLED:
             return replace(delivery, state=State.OVER), False
         if event is Event.RETRY and delivery.state in (State.REFUSED, State.FAILED):
             return replace(delivery, state=State.WAITING, attempts=0, due=now), False
-        if event is Event.ANSWERED and delivery.state is State.FAILED:  # late, but it arrived
+        if event is Event.ANSWERED and delivery.state is State.FAILED:  # the answer is late, but the message arrived
             return replace(delivery, state=State.DONE), False
         return delivery, False
     if event is Event.LEFT:
@@ -91,7 +101,7 @@ def step(
         return replace(delivery, state=State.WAITING, due=due, code=code, text=text), False
     if event is Event.RETRY:
         return replace(delivery, due=now), False
-    if now < delivery.due <= now + tuning.BACK_OFF_MAX_S:  # what lies further ahead is of a clock that was set back
+    if now < delivery.due <= now + tuning.BACK_OFF_MAX_S:  # a time further ahead was made before the clock was set back
         return delivery, False
     if event is Event.EXPIRED:
         return replace(delivery, due=now + tuning.BACK_OFF_MAX_S), False
@@ -102,5 +112,5 @@ def step(
 
 
 def back_off_s(attempts: int) -> int:
-    """Seconds until the next repetition after `attempts`, from 1."""
+    """Return the seconds until the next repetition after `attempts`, which counts from 1."""
     return int(min(tuning.BACK_OFF_MAX_S, tuning.ANSWER_S << min(attempts - 1, 16)))

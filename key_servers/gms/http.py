@@ -2,9 +2,9 @@
 
 | Request | Meaning |
 |---|---|
-| POST /gms/v1/authorisation | authorise me for group management services |
-| PUT, DELETE /gms/v1/groups/{group}/affiliation | I take part in the group; I leave it |
-| PUT /gms/v1/groups/{group}/subscription | tell me its updates |
+| POST /gms/v1/authorisation | authorise the user for group management services |
+| PUT, DELETE /gms/v1/groups/{group}/affiliation | the user takes part in the group; the user leaves it |
+| PUT /gms/v1/groups/{group}/subscription | subscribe to updates of the group |
 | GET /gms/v1/notifications?wait=25 | *Notify group configuration requests*, as soon as there are some; 204: none |
 | POST /gms/v1/responses | a *Notify group configuration response*, or an error |
 

@@ -1,4 +1,4 @@
-"""Makes I_MESSAGEs in a pool of processes, one for each core: encapsulating and signing is all the work of a GMS.
+"""Makes I_MESSAGEs in a pool of processes, one for each core, as to encapsulate and sign is nearly all work of a GMS.
 
 A worker holds the precomputation for the KMS's public keys and the GMS's signing keys of the periods it has seen.
 """
@@ -24,7 +24,7 @@ _random = secrets.SystemRandom()
 
 
 class MakerFailed(ServerError):
-    """The worker processes have died, or there can be none."""
+    """The worker processes have died, or none can be started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,10 @@ class Order:
 
 
 class Maker:
-    """The pool. `workers` 0: one for each core; -1: a thread of this process (tests, small groups).
+    """The pool of workers.
 
-    Raises MakerFailed where the system gives no processes.
+    `workers` is their number; 0 means one for each core, -1 a thread of this process (tests, small groups). Raises
+    MakerFailed where the system starts no processes.
     """
 
     def __init__(self, certificate: Certificate, gms_uri: str, workers: int = 0) -> None:
@@ -91,7 +92,7 @@ class _Worker:
         self._keys: dict[int, eccsi.SigningKey] = {}
 
     def begin(self) -> None:
-        """Encapsulate once: the last of the precomputation is done at first use."""
+        """Encapsulate once, as the last of the precomputation is done at first use."""
         self._kms.encryption.encapsulate(bytes(16), bytes(32))
 
     def make(self, orders: list[Order], material: SigningMaterial, now: int) -> list[bytes]:
@@ -125,7 +126,7 @@ _worker: _Worker | None = None  # of this process, when it is one of the pool
 
 def _prepare(certificate: Certificate, gms_uri: str) -> None:
     global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's, which then ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which then ends its workers
     _worker = _Worker(certificate, gms_uri, tuning.COMB_TEETH)
 
 

@@ -1,7 +1,7 @@
-"""Groups, members, affiliations and GMKs: what operators and users ask of a GMS, each in one transaction.
+"""Groups, members, affiliations and GMKs: the requests of operators and users to a GMS, each in one transaction.
 
-A change ends with `_plan`: every notification that it makes due is in the store before it is acknowledged, and every
-one that is due no more is cancelled there.
+A change ends with `_plan`: every notification that becomes due is in the store before the change is acknowledged, and
+every one that is not due any more is cancelled there.
 """
 
 import logging
@@ -26,7 +26,7 @@ RandomOctets = Callable[[int], bytes]
 
 
 class NotPermitted(ServerError):
-    """The user is not authorised for it."""
+    """The user is not authorised for the request."""
 
 
 class GroupManagement:
@@ -39,7 +39,7 @@ class GroupManagement:
         random: RandomOctets,
         changed: Callable[[str], None],
     ) -> None:
-        """`random(n)`: n octets from the operating system's generator."""
+        """Keep the parts. `random(n)` returns n octets from the operating system's generator."""
         self._database = database
         self._clock = clock
         self._random = random
@@ -48,7 +48,7 @@ class GroupManagement:
     # operators
 
     async def add_user(self, uri: str, days: int = tuning.TOKEN_DAYS) -> str:
-        """Permit a user the services of group management; returns its token, which is stored nowhere."""
+        """Permit a user the services of group management. Return its token, which is stored nowhere."""
         _require_name(uri, "The user URI", URI_MAX)
         drawn, stored = tokens.draw(uri, self._clock() + days * 86400, self._random)
         async with self._database.transaction() as sql:
@@ -58,9 +58,9 @@ class GroupManagement:
         return drawn
 
     async def withdraw_user(self, uri: str) -> bool:
-        """Take back the permission: off every list, and nothing is handed out any more. Raises NotPossible.
+        """Withdraw the permission: the user leaves every list, and gets nothing more. Raise NotPossible.
 
-        False if it had been taken back before.
+        Return False if it had been withdrawn before.
         """
         async with self._database.transaction() as sql:
             known = await store.user(sql, uri)
@@ -75,7 +75,7 @@ class GroupManagement:
         return known.permitted
 
     async def create_group(self, uri: str, name: str = "", *, rekey_on_removal: bool = True) -> None:
-        """Make a group without members and without key. `rekey_on_removal`: its security profile (SEAL-GMK-48)."""
+        """Make a group without members and without key. `rekey_on_removal` is its security profile (SEAL-GMK-48)."""
         _require_name(uri, "The group URI", URI_MAX)
         if name:
             _require_name(name, "The name", TEXT_MAX)
@@ -87,7 +87,7 @@ class GroupManagement:
     async def add_member(self, group: str, user: str, affiliation: Affiliation) -> None:
         """Put a permitted user on the list of a group.
 
-        IMPLICIT: affiliated and subscribed by that (SEAL-GMK-37); EXPLICIT: the user does both itself. Raises
+        An IMPLICIT member is affiliated and subscribed by that (SEAL-GMK-37); an EXPLICIT one does both itself. Raise
         NotPossible.
         """
         async with self._database.transaction() as sql:
@@ -116,9 +116,10 @@ class GroupManagement:
         return made
 
     async def make_key(self, groups: Iterable[str], *, text: str = "", activation: int = 0, expiry: int = 0) -> str:
-        """Make a GMK for one group, or one for several (SEAL-GMK-06); keys they had are retired, not revoked.
+        """Make a GMK for one group, or one that several groups share (SEAL-GMK-06), and return its GMK-ID.
 
-        Times are Unix seconds; 0: at once, and never. Returns its GMK-ID. Raises NotPossible.
+        Keys that the groups had are retired, not revoked. Times are Unix seconds; 0 means at once, and never. Raise
+        NotPossible.
         """
         wanted = tuple(sorted(set(groups)))
         now = self._clock()
@@ -137,9 +138,9 @@ class GroupManagement:
         return key_id
 
     async def revoke_key(self, key_id: str) -> bool:
-        """Tell every holder that the key must not be used, until each acknowledged it (MC-GMK-22).
+        """Tell every holder that the key must not be used, until each has acknowledged it (MC-GMK-22).
 
-        False if it had been revoked before. Raises NotPossible.
+        Return False if it had been revoked before. Raise NotPossible.
         """
         async with self._database.transaction() as sql:
             if (key := await store.key(sql, key_id)) is None:
@@ -151,9 +152,10 @@ class GroupManagement:
         return key.state is not KeyState.REVOKED
 
     async def retry(self, key_id: str, user: str | None = None) -> int:
-        """Offer a key again to those who refused it or never answered; returns to how many. Raises NotPossible.
+        """Offer a key again to users that refused it or never answered; return their number. Raise NotPossible.
 
-        With `user`: to that user alone, also when it answered: its client may have lost its keys since.
+        With `user` it is offered to that user alone, even if it has answered, as its client may have lost its keys
+        since.
         """
         told = set()
         async with self._database.transaction() as sql:
@@ -196,12 +198,15 @@ class GroupManagement:
     # users, who have been authenticated by their token
 
     async def token(self, token_id: str) -> StoredToken | None:
-        """Return the stored token of that id."""
+        """Return the stored token with that id."""
         async with self._database.transaction() as sql:
             return await store.token(sql, token_id)
 
     async def authorise(self, user: str) -> int:
-        """Authorise the user for group management services (SEAL-GMK-38, -41); until when. Raises NotPermitted."""
+        """Authorise the user for group management services (SEAL-GMK-38, -41). Return the end in Unix seconds.
+
+        Raise NotPermitted.
+        """
         until = self._clock() + tuning.AUTHORISATION_S
         async with self._database.transaction() as sql:
             known = await store.user(sql, user)
@@ -213,7 +218,7 @@ class GroupManagement:
         return until
 
     async def affiliate(self, user: str, group: str) -> None:
-        """Explicit affiliation of a user on the list. Raises NotPermitted."""
+        """Affiliate a user that is on the list and does so itself. Raise NotPermitted."""
         async with self._database.transaction() as sql:
             member = await self._authorised_member(sql, user, group)
             await store.put_member(sql, replace(member, affiliated=True))
@@ -221,9 +226,9 @@ class GroupManagement:
         self._changed(user)
 
     async def subscribe(self, user: str, group: str) -> None:
-        """Subscribe to group updates; valid only for who is authorised and affiliated (SEAL-GMK-41, -42).
+        """Subscribe to group updates; only a user that is authorised and affiliated may (SEAL-GMK-41, -42).
 
-        Raises NotPermitted.
+        Raise NotPermitted.
         """
         async with self._database.transaction() as sql:
             member = await self._authorised_member(sql, user, group)
@@ -234,7 +239,7 @@ class GroupManagement:
         self._changed(user)
 
     async def leave(self, user: str, group: str) -> None:
-        """End affiliation and subscription; the user stays on the list, the key changes as on a removal."""
+        """End affiliation and subscription. The user stays on the list; the key changes as on a removal."""
         async with self._database.transaction() as sql:
             member = await store.member(sql, group, user)
             if member is None:
@@ -262,7 +267,7 @@ class GroupManagement:
         return made, told
 
     async def _forget_delivered(self, sql: Transaction, key_id: str, user: str) -> None:
-        """The user's client erases the key with the group: what was delivered counts no more."""
+        """Forget that the key was delivered, as the user's client erases it with the group."""
         for delivery in await store.user_deliveries(sql, key_id, user):
             if delivery.purpose == KEY:
                 after, _ = step(delivery, Event.LEFT, self._clock())
@@ -288,7 +293,7 @@ class GroupManagement:
         for user in users:
             await self._plan(sql, user)
         told |= users
-        if revoke:  # after the new key, so that nobody is without
+        if revoke:  # after the new key, so that no member is without a key
             for group in groups:
                 for old in await store.keys_of(sql, group):
                     if old.state is KeyState.RETIRED:
@@ -301,14 +306,14 @@ class GroupManagement:
         told: set[str] = set()
         if key.gmk is None:
             return told
-        for delivery in reversed(await store.deliveries_of(sql, key.key_id)):  # the last one names the groups of now
+        for delivery in reversed(await store.deliveries_of(sql, key.key_id)):  # the last one names the present groups
             if delivery.purpose == KEY and delivery.state in OPEN:
                 cancelled, _ = step(delivery, Event.CANCELLED, self._clock())
                 await store.change_delivery(sql, cancelled)
             if delivery.purpose == REVOCATION or not delivery.attempts or delivery.user in told:
                 continue
             if not any([await self._is_in(sql, group, delivery.user) for group in key.groups]):
-                continue  # the removed learn it from their profile (SEAL-GMK-45)
+                continue  # removed users learn it from their profile (SEAL-GMK-45)
             await store.add_delivery(sql, self._delivery(key, delivery.user, REVOCATION, delivery.groups))
             told.add(delivery.user)
         if not told:
@@ -316,7 +321,7 @@ class GroupManagement:
         return told
 
     async def _plan(self, sql: Transaction, user: str) -> None:
-        """Make the open deliveries of a user those that its memberships ask for."""
+        """Make the open deliveries of a user those that its memberships require."""
         wanted: dict[str, Key] = {}
         groups: dict[str, list[str]] = {}
         for member in await store.memberships(sql, user):
@@ -353,7 +358,7 @@ class GroupManagement:
         known, member = await store.user(sql, user), await store.member(sql, group, user)
         if known is None or member is None:
             raise NotPermitted(f"{user} is not on the list of {group}.")
-        # what would be entitled once affiliated and subscribed lacks nothing but these two
+        # a user that would be entitled if it were affiliated and subscribed lacks only these two
         if not entitled(known, replace(member, affiliated=True, subscribed=True), self._clock()):
             raise NotPermitted(f"{user} is not authorised for group management services.")
         return member

@@ -27,11 +27,11 @@ _T = TypeVar("_T")
 
 
 class NotProvisioned(ServerError):
-    """The GMS has no keys to sign with now."""
+    """The GMS has no keys to sign with at present."""
 
 
 class KeyProvisioning(Protocol):
-    """Where the GMS gets its keys from. Both raise NotProvisioned."""
+    """The source of the GMS's keys. Both methods raise NotProvisioned."""
 
     async def certificate(self) -> Certificate:
         """Return the certificate of the KMS, checked."""
@@ -41,7 +41,7 @@ class KeyProvisioning(Protocol):
 
 
 class KmsOverHttps:
-    """A KMS at `base_url` that knows the GMS by a bearer token."""
+    """A KMS at `base_url`, to which the GMS proves itself by a bearer token."""
 
     def __init__(
         self,
@@ -52,9 +52,9 @@ class KmsOverHttps:
         ca_file: Path | None,
         clock: Callable[[], int],
     ) -> None:
-        """`ca_file`: PEM file with the only CA trusted for the KMS, None: those of the system.
+        """Keep the settings. `ca_file` is a PEM file with the only CA trusted for the KMS, None: those of the system.
 
-        Raises NotProvisioned for a URL or a CA file that cannot be used.
+        Raise NotProvisioned for a URL or a CA file that cannot be used.
         """
         if ca_file is not None:
             plain_file.read(ca_file, plain_file.PEM_MAX, NotProvisioned)
@@ -69,7 +69,7 @@ class KmsOverHttps:
         self._certificate: Certificate | None = None
 
     async def certificate(self) -> Certificate:
-        """As `KeyProvisioning.certificate`; asked for once."""
+        """Return the certificate of the KMS, checked; it is fetched once."""
         if self._certificate is None:
             now = self._clock()
             ask = self._exchange.init(now)
@@ -78,7 +78,7 @@ class KmsOverHttps:
         return self._certificate
 
     async def key_set(self, moment: int) -> KeySet:
-        """As `KeyProvisioning.key_set`."""
+        """Fetch and return the GMS's keys for the key period of `moment` (Unix seconds), checked."""
         certificate, now = await self.certificate(), self._clock()
         ask = self._exchange.keys(now, moment)
         octets = await self._post(ask)
@@ -96,7 +96,7 @@ class KmsOverHttps:
         headers = {
             "Authorization": f"Bearer {self._token}",
             "Content-Type": MEDIA_TYPE,
-            "Accept-Encoding": "identity",  # nothing to gain, and no bomb to fear
+            "Accept-Encoding": "identity",  # answers are short, and a compressed one could expand without limit
         }
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
         try:
@@ -132,7 +132,7 @@ class OwnKeys:
         self.certificate: Certificate
 
     async def open(self, now: int) -> None:
-        """Fetch certificate and the keys of now. Raises NotProvisioned: without them the GMS must not start."""
+        """Fetch the certificate and the present keys. Raise NotProvisioned: without them the GMS must not start."""
         self.certificate = await self._provisioning.certificate()
         await self.material(now)
 
@@ -149,7 +149,7 @@ class OwnKeys:
                 try:
                     async with asyncio.timeout(tuning.OWN_KEYS_WAIT_S):
                         await self._fetch(ahead)
-                except (NotProvisioned, TimeoutError) as error:  # the present keys still do
+                except (NotProvisioned, TimeoutError) as error:  # the present keys are still valid
                     _log.warning("the keys of the next key period: %s", error or "the KMS does not answer")
             self._by_number = {each: held for each, held in self._by_number.items() if each >= number}
             return self._by_number[number]

@@ -1,4 +1,4 @@
-"""The GMS's rows as values. Rules live elsewhere. Every method takes the transaction that it belongs to."""
+"""The GMS's rows as values. The rules are in other modules. Every method needs the transaction that it belongs to."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -18,13 +18,13 @@ _KEY = "key_id, gmk, activation, expiry, text, state"
 
 
 async def user(sql: Transaction, uri: str) -> ValUser | None:
-    """One user."""
+    """Return one user."""
     rows = await sql.rows("SELECT permitted, authorised_until FROM gms_users WHERE user_uri = $1", uri)
     return ValUser(uri, bool(rows[0][0]), rows[0][1]) if rows else None
 
 
 async def put_user(sql: Transaction, value: ValUser) -> None:
-    """Insert or change."""
+    """Insert or change a user."""
     await sql.rows(
         "INSERT INTO gms_users VALUES ($1, $2, $3) ON CONFLICT (user_uri) DO UPDATE"
         " SET permitted = excluded.permitted, authorised_until = excluded.authorised_until",
@@ -35,7 +35,7 @@ async def put_user(sql: Transaction, value: ValUser) -> None:
 
 
 async def put_token(sql: Transaction, token: StoredToken) -> None:
-    """Give a user a token, in place of the one before."""
+    """Store a user's token, in place of the former one."""
     await sql.rows(
         "INSERT INTO gms_tokens VALUES ($1, $2, $3, $4) ON CONFLICT (user_uri) DO UPDATE SET token_id ="
         " excluded.token_id, secret_hash = excluded.secret_hash, valid_to = excluded.valid_to",
@@ -47,7 +47,7 @@ async def put_token(sql: Transaction, token: StoredToken) -> None:
 
 
 async def token(sql: Transaction, token_id: str) -> StoredToken | None:
-    """Return the token of that id."""
+    """Return the token with that id."""
     rows = await sql.rows(
         "SELECT token_id, user_uri, secret_hash, valid_to FROM gms_tokens WHERE token_id = $1", token_id
     )
@@ -64,30 +64,30 @@ async def groups(sql: Transaction) -> list[ValGroup]:
 
 
 async def group(sql: Transaction, uri: str) -> ValGroup | None:
-    """One group."""
+    """Return one group."""
     rows = await sql.rows("SELECT name, rekey_on_removal FROM gms_groups WHERE group_uri = $1", uri)
     return ValGroup(uri, rows[0][0], bool(rows[0][1])) if rows else None
 
 
 async def add_group(sql: Transaction, value: ValGroup) -> None:
-    """Insert."""
+    """Insert a group."""
     await sql.rows("INSERT INTO gms_groups VALUES ($1, $2, $3)", value.uri, value.name, int(value.rekey_on_removal))
 
 
 async def members(sql: Transaction, group_uri: str) -> list[ValMember]:
-    """Return the list of a group."""
+    """Return the members on the list of a group."""
     rows = await sql.rows(f"SELECT {_MEMBER} FROM gms_members WHERE group_uri = $1 ORDER BY user_uri", group_uri)
     return [_member(row) for row in rows]
 
 
 async def memberships(sql: Transaction, user_uri: str) -> list[ValMember]:
-    """Return the lists that name a user."""
+    """Return the entries that name a user, of all lists."""
     rows = await sql.rows(f"SELECT {_MEMBER} FROM gms_members WHERE user_uri = $1 ORDER BY group_uri", user_uri)
     return [_member(row) for row in rows]
 
 
 async def member(sql: Transaction, group_uri: str, user_uri: str) -> ValMember | None:
-    """One user on one list."""
+    """Return one user's entry on one list."""
     rows = await sql.rows(
         f"SELECT {_MEMBER} FROM gms_members WHERE group_uri = $1 AND user_uri = $2", group_uri, user_uri
     )
@@ -95,7 +95,7 @@ async def member(sql: Transaction, group_uri: str, user_uri: str) -> ValMember |
 
 
 async def put_member(sql: Transaction, value: ValMember) -> None:
-    """Insert or change."""
+    """Insert or change an entry of a list."""
     await sql.rows(
         "INSERT INTO gms_members VALUES ($1, $2, $3, $4, $5) ON CONFLICT (group_uri, user_uri) DO UPDATE SET"
         " affiliation = excluded.affiliation, affiliated = excluded.affiliated, subscribed = excluded.subscribed",
@@ -137,7 +137,7 @@ async def add_key(sql: Transaction, key: Key, made_at: int) -> None:
 
 
 async def key(sql: Transaction, key_id: str) -> Key | None:
-    """One key."""
+    """Return one key."""
     found = await _keys(sql, "key_id = $1", key_id)
     return found[0] if found else None
 
@@ -153,7 +153,7 @@ async def set_key_state(sql: Transaction, key_id: str, state: KeyState) -> None:
 
 
 async def take_group_from_key(sql: Transaction, key_id: str, group_uri: str) -> None:
-    """The key serves this group no more."""
+    """Note that the key serves this group no more."""
     await sql.rows("DELETE FROM gms_key_groups WHERE key_id = $1 AND group_uri = $2", key_id, group_uri)
 
 
@@ -166,7 +166,7 @@ async def erase_key(sql: Transaction, key_id: str) -> None:
 
 
 async def add_delivery(sql: Transaction, value: NoticeDelivery) -> None:
-    """Insert, after all that the user has to get before."""
+    """Insert a delivery, after all others that the user has to get before."""
     rows = await sql.rows("SELECT coalesce(max(sequence), 0) FROM gms_deliveries WHERE user_uri = $1", value.user)
     await sql.rows(
         "INSERT INTO gms_deliveries VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
@@ -185,7 +185,7 @@ async def add_delivery(sql: Transaction, value: NoticeDelivery) -> None:
 
 
 async def change_delivery(sql: Transaction, value: NoticeDelivery) -> None:
-    """Keep what a step changed."""
+    """Store a delivery that a step has changed."""
     await sql.rows(
         "UPDATE gms_deliveries SET state = $2, attempts = $3, due = $4, code = $5, text = $6 WHERE notice_id = $1",
         value.notice_id,
@@ -198,13 +198,13 @@ async def change_delivery(sql: Transaction, value: NoticeDelivery) -> None:
 
 
 async def delivery(sql: Transaction, notice_id: str) -> NoticeDelivery | None:
-    """One delivery."""
+    """Return one delivery."""
     rows = await sql.rows(f"SELECT {_DELIVERY} FROM gms_deliveries WHERE notice_id = $1", notice_id)
     return _delivery(rows[0]) if rows else None
 
 
 async def open_deliveries(sql: Transaction, user_uri: str) -> list[NoticeDelivery]:
-    """Return what is to be sent to a user, in order."""
+    """Return the deliveries to a user that are to be sent, in order."""
     rows = await sql.rows(
         f"SELECT {_DELIVERY} FROM gms_deliveries WHERE user_uri = $1 AND state IN ($2, $3) ORDER BY sequence",
         user_uri,

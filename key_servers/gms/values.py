@@ -1,18 +1,19 @@
-"""What the GMS keeps, as frozen values. Times are Unix seconds; a GMK-ID is its 8 hexadecimal digits."""
+"""The values that the GMS stores: frozen; times are Unix seconds, a GMK-ID is its 8 hexadecimal digits."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 
 class Affiliation(StrEnum):
-    """How a user becomes one of those who communicate in a group (SEAL-GMK-37, -41)."""
+    """The way in which a user is affiliated to a group (SEAL-GMK-37, -41): implicitly by the list, or explicitly by
+    itself."""
 
     IMPLICIT = "implicit"
     EXPLICIT = "explicit"
 
 
 class KeyState(StrEnum):
-    """LIVE: handed to everyone entitled; RETIRED: replaced, not handed out any more; REVOKED: must not be used."""
+    """LIVE: handed to every entitled user. RETIRED: replaced, not handed out any more. REVOKED: must not be used."""
 
     LIVE = "live"
     RETIRED = "retired"
@@ -21,7 +22,10 @@ class KeyState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ValUser:
-    """`permitted`: by the operator, for group management services; `authorised_until`: by its own token, in time."""
+    """A user.
+
+    `permitted` is an operator's permission for group management services; `authorised_until` is set by its token.
+    """
 
     uri: str
     permitted: bool
@@ -30,7 +34,7 @@ class ValUser:
 
 @dataclass(frozen=True, slots=True)
 class ValGroup:
-    """A group; `rekey_on_removal` is its security profile (SEAL-GMK-48)."""
+    """A group. `rekey_on_removal` is its security profile (SEAL-GMK-48)."""
 
     uri: str
     name: str
@@ -50,7 +54,7 @@ class ValMember:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A GMK (16 octets, None once erased) and its parameters. `groups`: those it serves now (SEAL-GMK-06)."""
+    """A GMK (16 octets, None once erased) and its parameters. `groups` are those that it serves now (SEAL-GMK-06)."""
 
     key_id: str
     gmk: bytes | None = field(repr=False)
@@ -64,8 +68,8 @@ class Key:
 def entitled(user: ValUser | None, member: ValMember | None, now: int) -> bool:
     """Return True if group management records and the GMK may go to the user now.
 
-    Authorised first, in both cases of affiliation (SEAL-GMK-38, -42); affiliated; and the subscription valid
-    (SEAL-GMK-42; it comes by itself in the implicit case, SEAL-GMK-37).
+    The user must be authorised, in both cases of affiliation (SEAL-GMK-38, -42), and affiliated, and its subscription
+    must be valid (SEAL-GMK-42); the implicit case includes the subscription (SEAL-GMK-37).
     """
     if user is None or member is None or member.user != user.uri:
         return False

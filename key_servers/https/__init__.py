@@ -1,1 +1,1 @@
-"""The one HTTP door of all servers of key material: sockets, limits, TLS, bearer tokens, and what is logged."""
+"""The HTTP door that KMS, GMS and CMS share: sockets, limits, TLS, bearer tokens, and what is logged."""

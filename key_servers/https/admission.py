@@ -1,9 +1,9 @@
-"""Which connections a server holds, and which one goes when there is no room: pure, without a socket or a clock.
+"""Decides which connections a server holds, and which one is ended when there is no room. Without socket and clock.
 
-A connection that has shown no valid token yet is a stranger. Strangers share one small pool: another one is always let
-in, and the oldest stranger of the address that holds most goes, so that neither silence nor number keeps anybody out.
-With its first valid token a connection becomes a user's and cannot be displaced by strangers any more; a user who
-opens too many displaces its own.
+A connection that has shown no valid token yet is a stranger. Strangers share one small pool. A new stranger is always
+let in, and the oldest stranger of the address that holds most places is ended, so that neither silence nor number keeps
+others out. With its first valid token a connection becomes a member, the user's, and strangers cannot displace it any
+more; a user that opens too many displaces its own.
 """
 
 import ipaddress
@@ -19,7 +19,7 @@ IPV6_PREFIX = 64
 
 
 class Limits(BaseModel):
-    """How many connections a server holds, and for how long."""
+    """The limits of a server: numbers of connections, and times."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,11 +34,11 @@ class Limits(BaseModel):
 
     @property
     def connections(self) -> int:
-        """The most connections in all."""
+        """The largest number of connections in all."""
         return self.strangers + self.members
 
     def within(self, descriptors: int) -> Self:
-        """These limits, or smaller ones of the same shape that need no more than that many file descriptors."""
+        """Return these limits, or smaller ones of the same shape that need at most that many file descriptors."""
         if self.connections <= descriptors:
             return self
         strangers = max(1, min(self.strangers, descriptors // 4))
@@ -52,7 +52,7 @@ class Limits(BaseModel):
 
 
 def holder(address: str) -> str:
-    """Return what limits count as one address: an IPv4 address, or the /64 network of an IPv6 address."""
+    """Return the text that limits count as one address: an IPv4 address, or the /64 network of an IPv6 address."""
     try:
         read = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -63,7 +63,10 @@ def holder(address: str) -> str:
 
 
 class Admission(Generic[C]):
-    """The table of connections. A connection that a method gives back has left the table and is to be ended."""
+    """The table of connections.
+
+    A connection that a method returns as displaced has left the table and must be ended.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -75,16 +78,16 @@ class Admission(Generic[C]):
 
     @property
     def strangers(self) -> int:
-        """Connections without a valid token."""
+        """The number of connections without a valid token."""
         return len(self._address_of)
 
     @property
     def members(self) -> int:
-        """Connections of users."""
+        """The number of connections of users."""
         return len(self._user_of)
 
     def arrived(self, connection: C, address: str) -> C | None:
-        """Take in a new stranger; gives the one that has to go for it, if any."""
+        """Add a new stranger. Return the connection that must be ended for it, if any."""
         own = self._strangers.get(address, {})
         gone: C | None = None
         if len(own) >= self._limits.strangers_of_one_address:
@@ -97,7 +100,7 @@ class Admission(Generic[C]):
         return gone
 
     def oldest_stranger(self) -> C | None:
-        """Return the oldest stranger of the address that holds most places, or None. Its place is free then."""
+        """Take the oldest stranger of the address that holds most places out of the table; None if there is none."""
         if not self._strangers:
             return None
         gone = next(iter(self._strangers[max(self._strangers, key=lambda each: len(self._strangers[each]))]))
@@ -105,7 +108,7 @@ class Admission(Generic[C]):
         return gone
 
     def proved(self, connection: C, user: str) -> tuple[bool, C | None]:
-        """Note that a request of `connection` showed a token of `user`. Returns (may it stay, which one must go).
+        """Note that a request of `connection` showed a token of `user`. Return (may it stay, which one must be ended).
 
         It may not stay if every place is taken by a request that is being answered.
         """
@@ -113,7 +116,7 @@ class Admission(Generic[C]):
             self._idle.pop(connection, None)
             return True, None
         if connection not in self._address_of:
-            return False, None  # ended meanwhile
+            return False, None  # it was ended meanwhile
         own = self._members.get(user, {})
         gone: C | None = None
         if len(own) >= self._limits.members_of_one_user:
@@ -130,16 +133,16 @@ class Admission(Generic[C]):
         return True, gone
 
     def is_member(self, connection: C) -> bool:
-        """True once it has shown a valid token and found a place."""
+        """Return True once the connection has shown a valid token and has a place."""
         return connection in self._user_of
 
     def answered(self, connection: C) -> None:
-        """The request of a member has its answer."""
+        """Note that the request of a member has its answer."""
         if connection in self._user_of:
             self._idle[connection] = None
 
     def left(self, connection: C) -> None:
-        """Forget a connection; one that is not in the table counts as forgotten."""
+        """Remove a connection; one that is not in the table is ignored."""
         self._idle.pop(connection, None)
         for of, table in ((self._address_of, self._strangers), (self._user_of, self._members)):
             key = of.pop(connection, None)

@@ -1,7 +1,8 @@
-"""The connections of one server, from accept to their end: HTTP on TLS, each within the limits of `admission`.
+"""The connections of one server, from accept to their end: HTTP over TLS, each within the limits of `admission`.
 
-asyncio's own accepting has no limit and, when the machine has no descriptor left, logs as fast as it can; so accepting
-is done here. aiohttp's protocol gets a connection that is already counted, and logs nothing itself.
+asyncio's own accepting has no limit and, when the machine has no descriptor left, logs as fast as it can; so this
+module accepts connections itself. aiohttp's protocol gets a connection that is already counted, and logs nothing
+itself.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from key_servers.https.admission import Admission, Limits, holder
 from key_servers.https.listening import Listening, sockets, url_of
 from key_servers.https.log import DoorLog
 
-# What aiohttp would log may quote a request: it gets a logger that says nothing.
+# Lines of aiohttp's log may quote a request: it gets a logger that writes nothing.
 _SILENT = logging.Logger("silent")
 _SILENT.disabled = True
 
@@ -57,12 +58,12 @@ class Connection(web.RequestHandler):
         return stays
 
     def answered(self) -> None:
-        """The request has its answer."""
+        """Note that the request has its answer."""
         self._connections.admission.answered(self)
 
     @property
     def is_member(self) -> bool:
-        """True once a valid token was shown."""
+        """Return True once a valid token was shown."""
         return self._connections.admission.is_member(self)
 
     def end(self) -> None:
@@ -72,8 +73,8 @@ class Connection(web.RequestHandler):
         if self._made is not None:
             self._made.abort()
             return
-        with contextlib.suppress(OSError):  # the peer was quicker
-            self._socket.shutdown(socket.SHUT_RDWR)  # TLS meets an end of the stream, and cleans up
+        with contextlib.suppress(OSError):  # the peer has closed it already
+            self._socket.shutdown(socket.SHUT_RDWR)  # TLS sees the end of the stream, and cleans up
 
     # what aiohttp and asyncio call
 
@@ -94,7 +95,7 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what is no HTTP, and what met a fault of ours. aiohttp's own way would quote the request."""
+        """Answer octets that are no HTTP, and a fault of the program. aiohttp's own answer would quote the request."""
         if status != HTTPStatus.INTERNAL_SERVER_ERROR:
             self._connections.log.refused("no-http")
         elif exc is not None:
@@ -102,7 +103,7 @@ class Connection(web.RequestHandler):
         return super().handle_error(request, status, None, HTTPStatus(status).phrase)
 
     def log_exception(self, *args: object, **kw: object) -> None:
-        """Nothing: `handle_error` has said what there is to say."""
+        """Log nothing: `handle_error` has logged the fault."""
 
     async def _greet(self, context: ssl.SSLContext | None) -> None:
         loop = asyncio.get_running_loop()
@@ -117,7 +118,7 @@ class Connection(web.RequestHandler):
                     ssl_handshake_timeout=self._connections.limits.first_request_s,
                     ssl_shutdown_timeout=tuning.TLS_SHUTDOWN_S,
                 )
-        except OSError:  # ssl.SSLError is one
+        except OSError:  # ssl.SSLError is an OSError
             if not self._ended:
                 self._connections.log.ended("no-tls")
         finally:
@@ -132,10 +133,10 @@ class Connection(web.RequestHandler):
 
 
 class Connections:
-    """Listens for one application, and holds what comes to its limits. `urls` once it listens."""
+    """Listens for one application, and keeps its connections to their limits. `urls` is filled once it listens."""
 
     def __init__(self, application: web.Application, log: DoorLog, finish_s: float) -> None:
-        """`finish_s`: seconds that what is being answered at the end may still take."""
+        """Keep the settings. `finish_s` is the seconds that a request under way may still take at the end."""
         application.on_response_prepare.append(_part_with_strangers)
         # A long poll ends with its connection, and must not hold up the end of the server.
         self._runner = web.AppRunner(
@@ -162,7 +163,7 @@ class Connections:
         self._resume()
 
     async def close(self) -> None:
-        """Stop listening; end what is being answered, soon, and everything else at once."""
+        """Stop listening; end requests under way soon, and everything else at once."""
         self._pause()
         for each in self._listening:
             each.close()
@@ -174,13 +175,13 @@ class Connections:
         await self._runner.cleanup()
 
     def proved(self, connection: Connection, user: str) -> bool:
-        """`connection` showed a valid token of `user`; False if it cannot stay for want of places."""
+        """Note that `connection` showed a valid token of `user`. Return False if there is no place for it."""
         stays, gone = self.admission.proved(connection, user)
         self._let_go(gone)
         return stays
 
     def left(self, connection: Connection) -> None:
-        """`connection` is over."""
+        """Note that `connection` is over."""
         self.admission.left(connection)
         self._all.discard(connection)
 
@@ -211,17 +212,17 @@ class Connections:
 
     def _take_in(self, accepted: socket.socket, address: str) -> None:
         accepted.setblocking(False)
-        with contextlib.suppress(OSError):  # where there is no such option, keep-alive ends what is dead
+        with contextlib.suppress(OSError):  # on systems without this option keep-alive ends dead connections
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, tuning.UNSENT_S * 1000)
         server = self._runner.server
-        assert server is not None  # it was set up before anybody could knock
+        assert server is not None  # it was made before the first connection
         connection = Connection(server, self, accepted)
         self._all.add(connection)
         self._let_go(self.admission.arrived(connection, holder(address)))
         connection.greet(self._tls)
 
     def _no_room(self, error: OSError) -> None:
-        """The machine gives no descriptor or memory for another connection: make room, and try again in a moment."""
+        """Make room and try again in a moment, as the machine has no descriptor or memory for another connection."""
         self.log.ended(f"no room for it on this machine ({error.strerror})")
         self._let_go(self.admission.oldest_stranger())
         self._pause()
@@ -239,7 +240,7 @@ def of_server(protocol: object) -> TypeGuard[Connection]:
 
 
 async def _part_with_strangers(request: web.Request, response: web.StreamResponse) -> None:
-    """A peer that has shown no valid token gets one answer, and its connection ends with that."""
+    """End the connection of a peer without valid token after its answer."""
     if of_server(request.protocol) and not request.protocol.is_member:
         response.force_close()
         response.headers["Connection"] = "close"  # the other headers are written already

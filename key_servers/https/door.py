@@ -1,6 +1,6 @@
-"""Bearer tokens, bodies and refusals of one HTTP server: what its resources have in common.
+"""The door of one HTTP server: bearer tokens, bodies and refusals, which all its resources have in common.
 
-A peer without a valid token learns nothing but 401, and that once a connection (SEC-35).
+A peer without a valid token gets the status 401 and nothing else, once a connection (SEC-35).
 """
 
 import asyncio
@@ -23,7 +23,7 @@ class KnownUser(Protocol):
 
     @property
     def user_uri(self) -> str:
-        """Its identity."""
+        """The identity of the user."""
         ...
 
 
@@ -31,10 +31,10 @@ U = TypeVar("U", bound=KnownUser)
 
 
 class Door(Generic[U]):
-    """One aiohttp application. `authenticate` gives the user of an Authorization header, None if there is none.
+    """One aiohttp application. `authenticate` returns the user of an Authorization header, None if there is none.
 
-    `counters` counts what was refused, `log.connections` what became of connections. `realm`: of the challenge.
-    `finish_s`: seconds that what is being answered at the end may still take.
+    `counters` counts refusals, `log.connections` the ends of connections. `realm` stands in the challenge. `finish_s`
+    is the seconds that a request under way may still take at the end.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Door(Generic[U]):
 
     @property
     def urls(self) -> list[str]:
-        """Where it listens."""
+        """The URLs at which the server can be reached."""
         return self._connections.urls
 
     async def open(self, config: Listening) -> None:
@@ -95,12 +95,12 @@ class Door(Generic[U]):
         await self._connections.close()
 
     def refused(self, why: str, response: web.Response) -> web.Response:
-        """Count and log a refusal; gives `response`."""
+        """Count and log a refusal; return `response`."""
         self.log.refused(why)
         return response
 
     def failed(self, error: Exception, response: web.Response) -> web.Response:
-        """Count and log that the server could not do its part, with the sentence of `error`; gives `response`."""
+        """Count and log that the server failed, with the sentence of `error`; return `response`."""
         self.log.failed(str(error))
         return response
 

@@ -1,4 +1,4 @@
-"""The door of GMS and CMS: what a request meets there is told as `{"code": ..., "text": ...}` with its status."""
+"""The door of GMS and CMS: errors are answered as `{"code": ..., "text": ...}` with their HTTP status."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -19,7 +19,10 @@ Handler = Callable[[str, web.Request], Awaitable[web.Response]]
 
 
 class JsonDoor(Door[StoredToken]):
-    """`token_of(id)` gives a stored token, `clock` Unix seconds; `refusals` maps errors to HTTP statuses."""
+    """A door with JSON errors.
+
+    `token_of(id)` returns a stored token, `clock` Unix seconds; `refusals` maps errors to HTTP statuses.
+    """
 
     def __init__(
         self,
@@ -40,7 +43,7 @@ class JsonDoor(Door[StoredToken]):
         self._refusals = refusals
 
     def answer(self, method: str, path: str, handler: Handler) -> None:
-        """Answer `method` on `path` by `handler(user's URI, request)`, whose errors are told."""
+        """Answer `method` on `path` by `handler(user's URI, request)`, whose errors become JSON."""
 
         async def handle(token: StoredToken, request: web.Request) -> web.Response:
             try:
@@ -65,13 +68,13 @@ class JsonDoor(Door[StoredToken]):
 
 
 def wait_s(request: web.Request, most: float) -> float:
-    """Return the seconds of the query `wait`, 0 to `most`; what is no number counts as 0."""
+    """Return the seconds of the query `wait`, 0 to `most`; any text that is no number counts as 0."""
     text = request.query.get("wait", "0")
     return min(float(text), most) if text.isascii() and text.isdigit() and len(text) < 6 else 0.0
 
 
 def json_body(octets: bytes) -> web.Response:
-    """Return an answer with keys in it: no cache may keep it."""
+    """Return an answer with keys in it, which no cache may keep."""
     return web.Response(body=octets, content_type=MEDIA_TYPE, headers={"Cache-Control": "no-store"})
 
 

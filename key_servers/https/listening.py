@@ -1,4 +1,4 @@
-"""Where a server of key material keeps its things and listens: settings, and the sockets. TLS, or loopback."""
+"""The settings of a key server's state folder and addresses, and its sockets. Without TLS only loopback is allowed."""
 
 import errno
 import ipaddress
@@ -16,11 +16,11 @@ from message_plane.port_holder import in_words
 
 
 class ListenFailed(ServerError):
-    """The server cannot listen where it should."""
+    """The server cannot listen at an address."""
 
 
 class Listening(BaseModel):
-    """Where a server keeps its things and listens."""
+    """The settings of a server: the folder of its state, its database, and the addresses at which it listens."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -52,7 +52,10 @@ class Listening(BaseModel):
 
 
 def sockets(config: Listening) -> list[socket.socket]:
-    """One listening socket, which never blocks, for each address of `config`. Raises ListenFailed, leaving none."""
+    """Return a listening socket, which never blocks, for each address of `config`.
+
+    Raise ListenFailed, and leave none open.
+    """
     made: list[socket.socket] = []
     for host in config.listen:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -1,7 +1,7 @@
-"""What a door logs: counters of everything, and at most one line of a kind in a while. Never what a peer sent.
+"""The log of a door: counters of everything, and at most one line of a kind in a while. No line quotes a peer.
 
-Who may knock at will must not fill the log, and no line holds a header, a body, a path or the text of an exception
-that was raised while such were read.
+Peers without a token must not fill the log, and no line holds a header, a body, a path or the text of an exception that
+was raised while such were read.
 """
 
 import logging
@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 
 class DoorLog:
-    """Counts in `requests` (what was asked and refused) and `connections` (what became of them), by name."""
+    """Counts requests by name in `requests`, and the ends of connections by name in `connections`."""
 
     def __init__(self, requests: Counter[str]) -> None:
         self.requests = requests
@@ -24,22 +24,22 @@ class DoorLog:
         self._unsaid: Counter[str] = Counter()
 
     def refused(self, why: str) -> None:
-        """A request was refused."""
+        """Note that a request was refused."""
         self.requests[f"refused.{why}"] += 1
         self._say(logging.WARNING, "a request was refused: %s", why)
 
     def ended(self, why: str) -> None:
-        """A connection was ended, or found no way in."""
+        """Note that a connection was ended, or not let in."""
         self.connections[why] += 1
         self._say(logging.WARNING, "a connection was ended: %s", why)
 
     def failed(self, sentence: str) -> None:
-        """The server could not do its part; `sentence` is its own and holds nothing of a request."""
+        """Note that the server failed; `sentence` is its own and holds nothing of a request."""
         self.requests["refused.failed"] += 1
         self._say(logging.ERROR, "%s", sentence)
 
     def broke(self, error: BaseException) -> None:
-        """A request met a fault of the program: its place in the code is told, not what it said."""
+        """Note a fault of the program: the log names its place in the code, not its text."""
         place, trace = "nowhere", error.__traceback__
         while trace is not None:
             place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"

@@ -22,16 +22,16 @@ _HOST_NAME = re.compile(rf"(?=.{{1,253}}$)(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
 
 
 class TlsUnusable(ServerError):
-    """A certificate or key file that TLS cannot use."""
+    """TLS cannot use a certificate or key file."""
 
 
 def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
-    """TLS 1.2 or newer with that certificate (PEM) and private key (PEM, mode 0600). Raises ServerError."""
+    """Return a context for TLS 1.2 or newer with this certificate (PEM) and key (PEM, mode 0600). Raise ServerError."""
     files.check(key, SecretFileUnusable)
     plain_file.read(certificate, plain_file.PEM_MAX, TlsUnusable)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION  # a stranger would have us do the costly half for ever
+    context.options |= ssl.OP_NO_RENEGOTIATION  # a stranger could make the server do the costly half again and again
     try:
         context.load_cert_chain(certificate, key, password=_no_password)
     except (OSError, ssl.SSLError, ValueError) as error:
@@ -42,10 +42,10 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
 
 
 def make_self_signed(certificate: Path, key: Path, names: Sequence[str], now: datetime.datetime) -> None:
-    """Make a P-256 key (new file, mode 0600) and a certificate for `names` (host names or IP addresses), its own CA.
+    """Make a P-256 key (a new file, mode 0600) and a self-signed certificate for `names` (host names or IP addresses).
 
-    Clients pin the certificate file. Raises ServerError for other names, files that are there already,
-    and a full disk; leaves nothing then.
+    Clients pin the certificate file. Raise ServerError for other names, files that are there already, and a full disk;
+    then no file is left.
     """
     _check_new(certificate, key, names)
     secret = ec.generate_private_key(ec.SECP256R1())
@@ -85,7 +85,7 @@ def make_self_signed(certificate: Path, key: Path, names: Sequence[str], now: da
 
 
 def erase(certificate: Path, key: Path) -> None:
-    """Remove a pair that was made for nothing. Raises SecretFileUnusable."""
+    """Remove a pair that is not needed after all. Raise SecretFileUnusable."""
     certificate.unlink(missing_ok=True)
     files.erase(key, SecretFileUnusable)
 
@@ -110,5 +110,5 @@ def _general_name(name: str) -> x509.GeneralName:
 
 
 def _no_password() -> str:
-    # without this OpenSSL would ask at the terminal, and a server would hang there
+    # without this OpenSSL would ask for a password at the terminal, and the server would hang
     raise ValueError("the key is encrypted")

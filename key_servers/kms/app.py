@@ -36,9 +36,9 @@ _DAY_S = 86400
 def create(
     config: KmsConfig, kms_uri: str, period_s: int = tuning.KEY_PERIOD_S, offset_s: int = 0, now: int | None = None
 ) -> None:
-    """Make the master secrets of a new KMS; name and key periods can never be changed. Raises ServerError.
+    """Make the master secrets of a new KMS; its name and key periods can never be changed. Raise ServerError.
 
-    `period_s`, `offset_s`: seconds, counted from 1900-01-01 (UserKeyPeriod, UserKeyOffset).
+    `period_s` and `offset_s` are seconds, counted from 1900-01-01 (UserKeyPeriod, UserKeyOffset).
     """
     begins = int(time.time()) if now is None else now
     ends = begins + tuning.CERTIFICATE_DAYS * _DAY_S
@@ -55,7 +55,7 @@ class KmsServer:
     """One key management server. All methods belong to the event loop that `open` ran in; all raise StoreFailed."""
 
     def __init__(self, config: KmsConfig, issuer: Issuer, store: KmsStore, clock: Clock) -> None:
-        """For `open` only."""
+        """Keep the parts; only `open` calls this."""
         self._config = config
         self._issuer = issuer
         self._store = store
@@ -66,9 +66,9 @@ class KmsServer:
 
     @classmethod
     async def open(cls, config: KmsConfig, *, clock: Clock | None = None, listen: bool = True) -> Self:
-        """Read the master secrets, open the store and listen. `clock` gives Unix seconds. Raises ServerError.
+        """Read the master secrets, open the store and listen. `clock` returns Unix seconds. Raise ServerError.
 
-        Without `listen` only the operator's methods work: for commands beside a running KMS.
+        Without `listen` only the operator's methods work, for commands while a KMS runs.
         """
         issuer = Issuer(master_secrets.load(config.state_dir / MASTER_SECRETS_FILE), secrets.randbelow)
         store = await KmsStore.open(await open_database(config.database_url, config.state_dir / STORE_FILE))
@@ -90,19 +90,19 @@ class KmsServer:
         await self.close()
 
     async def close(self) -> None:
-        """Stop listening, finish what is being answered, close the store."""
+        """Stop listening, finish the requests under way, close the store."""
         await self._door.close()
         self._workers.shutdown(cancel_futures=True)
         await self._store.close()
 
     @property
     def urls(self) -> list[str]:
-        """Where it listens."""
+        """The URLs at which the KMS can be reached."""
         return self._door.urls
 
     @property
     def connections(self) -> Counter[str]:
-        """What became of connections, by name."""
+        """The number of connections that ended in each way, by name."""
         return self._door.log.connections
 
     @property
@@ -115,9 +115,9 @@ class KmsServer:
         return encode(self._issuer.certificate)
 
     async def add_user(self, user_uri: str, role: Role = Role.USER, days: int = tuning.TOKEN_DAYS) -> str:
-        """Let a user, or a GMS by its server URI, have keys; gives its token, which is stored nowhere.
+        """Let a user, or a GMS by its server URI, have keys. Return its token, which is stored nowhere.
 
-        Raises NotPossible and `store.UserExists`.
+        Raise NotPossible and `store.UserExists`.
         """
         if fault := fault_of_name(user_uri, TEXT_MAX):
             raise NotPossible(fault)
@@ -128,16 +128,16 @@ class KmsServer:
         return token
 
     async def new_token(self, user_uri: str, days: int = tuning.TOKEN_DAYS) -> str:
-        """Return a user another token; the old one ends. Raises `store.UserUnknown`, NotPossible."""
+        """Return another token for a user; the old one ends. Raise `store.UserUnknown`, NotPossible."""
         await self._require_not_revoked(user_uri)
         token, stored = tokens.draw(user_uri, self._clock() + days * _DAY_S, secrets.token_bytes)
         await self._store.replace_token(stored)
         return token
 
     async def revoke_user(self, user_uri: str) -> None:
-        """Give a user no keys any more. Those it has end with their key period, the next one at the latest.
+        """Hand out no more keys to a user. Its keys end with their key period, the next one at the latest.
 
-        Raises `store.UserUnknown`, NotPossible.
+        Raise `store.UserUnknown`, NotPossible.
         """
         await self._require_not_revoked(user_uri)
         await self._store.revoke_user(user_uri, self._clock())

@@ -1,4 +1,4 @@
-"""What an operator may set for a KMS, and the names of its files."""
+"""The settings of a KMS, and the names of its files."""
 
 from typing import Annotated
 
@@ -13,6 +13,6 @@ TLS_KEY_FILE = "tls_key.pem"
 
 
 class KmsConfig(Listening):
-    """Where a KMS keeps its things and listens. Its name and key periods belong to the master secrets."""
+    """The state folder of a KMS and its addresses. Its name and key periods belong to the master secrets."""
 
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8443, description="TCP port, 0 = any free one")

@@ -30,7 +30,7 @@ _PATHS = (
 
 
 def door(service: KeyService, clock: Callable[[], int], counters: Counter[str]) -> Door[KmsUser]:
-    """Return the door of a KMS, not yet open. `counters` counts what was answered and refused, by name."""
+    """Return the door of a KMS, not yet open. `counters` counts by name what was answered and refused."""
     made = Door(service.authenticate, counters, body_max=REQUEST_MAX, realm="kms", finish_s=tuning.FINISH_S)
     answers = _Answers(service, clock, counters, made)
     for path in _PATHS:

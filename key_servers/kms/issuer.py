@@ -1,7 +1,7 @@
-"""What a KMS knows and issues: master secrets, its certificate, the keys of a user for a key period. No I/O.
+"""The issuing of keys: master secrets, the KMS's certificate, and the keys of a user for a key period. No I/O.
 
-The unique name, the key period and its offset belong to the master secrets: they stand in every UID, so changing one
-of them would void all keys.
+The unique name, the key period and its offset belong to the master secrets: they are part of every UID, so a change of
+one of them would void all keys.
 """
 
 from collections.abc import Callable
@@ -15,14 +15,14 @@ RandomBelow = Callable[[int], int]  # n -> secret, uniform in 0..n-1: secrets.ra
 
 
 class PeriodNotServed(Exception):
-    """Keys were asked for a period other than the present and the next."""
+    """Keys were requested for a period other than the present and the next."""
 
 
 @dataclass(frozen=True, slots=True)
 class MasterSecrets:
-    """KSAK (1..q-1, P-256) and z (2..q-1), and what is bound to them. `repr` shows neither.
+    """KSAK (1..q-1, P-256) and z (2..q-1), and the settings that are bound to them. `repr` shows neither.
 
-    `period`, `offset` and the times are seconds, `valid_from` and `valid_to` Unix seconds.
+    `period`, `offset` are seconds, `valid_from` and `valid_to` Unix seconds.
     """
 
     kms_uri: str
@@ -34,7 +34,7 @@ class MasterSecrets:
     z: int = field(repr=False)
 
     def __post_init__(self) -> None:
-        """Raise ValueError with a sentence for values that cannot be."""
+        """Raise ValueError with a sentence for impossible values."""
         if not KEY_PERIOD_MIN_S <= self.period <= KEY_PERIOD_MAX_S:
             raise ValueError(f"a key period has {KEY_PERIOD_MIN_S} to {KEY_PERIOD_MAX_S} s")
         if not 0 <= self.offset < self.period:
@@ -48,14 +48,14 @@ class MasterSecrets:
     def draw(
         cls, kms_uri: str, period: int, offset: int, valid_from: int, valid_to: int, random_below: RandomBelow
     ) -> "MasterSecrets":
-        """New secrets for a new KMS."""
+        """Return new secrets for a new KMS."""
         ksak = 1 + random_below(int(eccsi.P256.q) - 1)
         z = 2 + random_below(int(sakke.CURVE.q) - 2)
         return cls(kms_uri, period, offset, valid_from, valid_to, ksak, z)
 
 
 class Issuer:
-    """Issues keys under one set of master secrets. `repr` shows nothing of them."""
+    """Issues keys under one set of master secrets. `repr` shows no part of them."""
 
     def __init__(self, secrets: MasterSecrets, random_below: RandomBelow) -> None:
         self._secrets = secrets

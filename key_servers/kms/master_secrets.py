@@ -1,4 +1,4 @@
-"""The file of a KMS's master secrets: JSON, mode 0600, made once and exclusively, refused when others can read it."""
+"""The file of a KMS's master secrets: JSON, mode 0600, never written over, refused when others can read it."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ class _Stored(BaseModel):
 
 
 def create(path: Path, secrets: MasterSecrets) -> None:
-    """Write new master secrets. Raises SecretFileUnusable, also when the file is there."""
+    """Write new master secrets. Raise SecretFileUnusable, in particular if the file is there already."""
     stored = _Stored(
         format=FORMAT,
         kms_uri=secrets.kms_uri,

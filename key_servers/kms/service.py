@@ -1,4 +1,4 @@
-"""What a KMS answers to an authenticated user: resources, and every reason to refuse. HTTP is elsewhere."""
+"""The answers of a KMS to an authenticated user: its resources, and every reason to refuse. HTTP is in `http`."""
 
 import asyncio
 from collections.abc import Callable
@@ -29,7 +29,7 @@ Clock = Callable[[], int]  # Unix seconds
 
 
 class Refusal(Exception):
-    """Why a request is refused: HTTP status, ErrorCode and sentence."""
+    """The reason for which a request is refused: HTTP status, ErrorCode and sentence."""
 
     def __init__(self, status: HTTPStatus, number: ErrorNumber, text: str) -> None:
         super().__init__(text)
@@ -39,7 +39,7 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class KmsPath:
-    """What a path below /keymanagement/identity/v1/ names, percent-decoded: its first word and what follows."""
+    """The parts of a path below /keymanagement/identity/v1/, percent-decoded: its first word and what follows."""
 
     name: str
     user_uri: str | None = None
@@ -48,7 +48,7 @@ class KmsPath:
 
 
 class KeyService:
-    """Answers for one KMS. `clock` gives Unix seconds."""
+    """Answers for one KMS. `clock` returns Unix seconds."""
 
     def __init__(self, issuer: Issuer, store: KmsStore, clock: Clock, workers: ThreadPoolExecutor) -> None:
         self._issuer = issuer
@@ -63,7 +63,7 @@ class KeyService:
         return self._issuer.certificate.kms_uri
 
     async def authenticate(self, authorization: str | None) -> KmsUser | None:
-        """Return the user whose token an Authorization header holds, revoked or not; None if there is no such."""
+        """Return the user whose token is in an Authorization header, revoked or not; None if there is none."""
         parts = tokens.split(authorization)
         if parts is None:
             return None
@@ -85,7 +85,7 @@ class KeyService:
             )
         now = self._clock()
         if body:
-            url = self._checked(body, user, url, now).client_req_url  # answered as it was written
+            url = self._checked(body, user, url, now).client_req_url  # the answer names it as the request did
         certificate = self._issuer.certificate
         if not (certificate.valid_from or 0) <= now <= (certificate.valid_to or now):
             raise Refusal(

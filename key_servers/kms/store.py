@@ -1,4 +1,4 @@
-"""What a KMS remembers: users with their roles and tokens, certificates of other KMSs. Master secrets are not here."""
+"""The rows of a KMS: users with their roles and tokens, certificates of other KMSs. Master secrets are in a file."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,15 +12,15 @@ _USER = "user_uri, role, added_at, revoked_at"
 
 
 class UserUnknown(ServerError):
-    """No such user."""
+    """There is no such user."""
 
 
 class UserExists(ServerError):
-    """The user is there already, perhaps revoked."""
+    """The user exists already, and may be revoked."""
 
 
 class Role(StrEnum):
-    """What an identity is provisioned for: a user, or a group management server authorised to create groups."""
+    """The role of an identity: a user, or a group management server that is authorised to create groups."""
 
     USER = "user"
     GMS = "gms"
@@ -28,7 +28,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KmsUser:
-    """One identity. Times are Unix seconds; `revoked_at` None: may have keys."""
+    """One identity. Times are Unix seconds; with `revoked_at` None it may have keys."""
 
     user_uri: str
     role: Role
@@ -37,10 +37,10 @@ class KmsUser:
 
 
 class KmsStore:
-    """All methods raise StoreFailed when the database does."""
+    """The store of a KMS. All methods raise StoreFailed when the database does."""
 
     def __init__(self, database: Database) -> None:
-        """For `open` only."""
+        """Keep the database; only `open` calls this."""
         self._database = database
 
     @classmethod
@@ -54,7 +54,7 @@ class KmsStore:
         return cls(database)
 
     async def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         await self._database.close()
 
     async def add_user(self, user: KmsUser, token: StoredToken) -> None:
@@ -71,14 +71,14 @@ class KmsStore:
             await _put_token(sql, token)
 
     async def replace_token(self, token: StoredToken) -> None:
-        """Give a user another token; the old one ends. Raises UserUnknown."""
+        """Store another token for a user; the old one ends. Raise UserUnknown."""
         async with self._database.transaction() as sql:
             if await _user(sql, token.user_uri) is None:
                 raise _unknown(token.user_uri)
             await _put_token(sql, token)
 
     async def revoke_user(self, user_uri: str, at: int) -> None:
-        """The user gets nothing any more, for ever. Raises UserUnknown."""
+        """Mark the user as revoked, for ever. Raise UserUnknown."""
         async with self._database.transaction() as sql:
             changed = await sql.rows(
                 "UPDATE kms_users SET revoked_at = coalesce(revoked_at, $2) WHERE user_uri = $1 RETURNING user_uri",
@@ -89,7 +89,7 @@ class KmsStore:
                 raise _unknown(user_uri)
 
     async def user(self, user_uri: str) -> KmsUser | None:
-        """One user, revoked or not."""
+        """Return one user, revoked or not."""
         async with self._database.transaction() as sql:
             return await _user(sql, user_uri)
 
@@ -100,7 +100,7 @@ class KmsStore:
         return [_as_user(row) for row in rows]
 
     async def token(self, token_id: str) -> tuple[StoredToken, KmsUser] | None:
-        """Return the token of that id and whose it is."""
+        """Return the token with that id, and its user."""
         async with self._database.transaction() as sql:
             rows = await sql.rows(
                 "SELECT token_id, user_uri, secret_hash, valid_to FROM kms_tokens WHERE token_id = $1", token_id
@@ -109,7 +109,7 @@ class KmsStore:
         return None if user is None else (StoredToken(*rows[0]), user)
 
     async def put_certificate(self, kms_uri: str, document: str) -> int:
-        """Add or replace the certificate (XML) of another KMS; gives the new cache number."""
+        """Add or replace the certificate (XML) of another KMS; return the new cache number."""
         async with self._database.transaction() as sql:
             ((number,),) = await sql.rows("UPDATE kms_cache_number SET newest = newest + 1 RETURNING newest")
             await sql.rows(

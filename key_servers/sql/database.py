@@ -1,4 +1,4 @@
-"""What a store needs of a database, and how its schema comes up to date."""
+"""The contract of a database below a store, and the migration of its schema."""
 
 import importlib.resources
 import re
@@ -14,33 +14,36 @@ _MIGRATION = re.compile(r"(\d{4})_\w+\.sql")
 
 
 class Transaction(Protocol):
-    """All or nothing: a failure of any statement undoes the others."""
+    """One transaction: all of its statements take effect, or none; an error in one undoes the others."""
 
     async def rows(self, sql: str, *values: Value) -> Sequence[tuple[Any, ...]]:
-        """Run one statement and give its rows. Raises StoreFailed."""
+        """Run one statement and return its rows. Raise StoreFailed."""
 
 
 class Database(Protocol):
     """One open database."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """Begin; leaving the block commits, an exception undoes. Does not nest. Raises StoreFailed."""
+        """Begin a transaction. Leaving the block commits it, an exception undoes it; it cannot be nested.
+
+        Raise StoreFailed.
+        """
 
     async def lock_schema(self, sql: Transaction) -> None:
         """Keep other processes from migrating until the transaction ends."""
 
     async def erase_log(self) -> None:
-        """Outside of a transaction: erase older pages, which may hold a secret that was just deleted."""
+        """Erase older pages, which may hold a secret that was just deleted. Call it outside of a transaction."""
 
     async def close(self) -> None:
-        """Let go of it."""
+        """Close the database."""
 
 
 async def migrate(database: Database, package: str) -> None:
-    """Run what is missing of the numbered scripts in `package` (0001_name.sql, ...), all in one transaction.
+    """Run the scripts in `package` (0001_name.sql, ...) that have not run yet, all in one transaction.
 
-    Several servers may share one PostgreSQL database: each counts its own scripts. Raises StoreUnusable for a schema
-    of a newer release, StoreFailed.
+    Several servers may share one PostgreSQL database: each counts its own scripts. Raise StoreUnusable for a schema of
+    a newer release, StoreFailed.
     """
     folder = importlib.resources.files(package)
     scripts = sorted(

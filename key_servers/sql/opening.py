@@ -1,4 +1,4 @@
-"""Choosing the database: by URL, or the file."""
+"""Opens PostgreSQL if there is a URL, otherwise the SQLite file."""
 
 import sys
 from pathlib import Path
@@ -9,9 +9,9 @@ from key_servers.sql.sqlite import SqliteDatabase
 
 
 async def open_database(url: str | None, path: Path) -> Database:
-    """Open PostgreSQL at `url` (postgresql://...), or without one the SQLite file `path`. Raises StoreUnusable.
+    """Open PostgreSQL at `url` (postgresql://...), or without a URL the SQLite file `path`. Raise StoreUnusable.
 
-    asyncpg is needed for PostgreSQL only.
+    Only PostgreSQL needs asyncpg.
     """
     if url is None:
         return SqliteDatabase(path)

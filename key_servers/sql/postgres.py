@@ -19,15 +19,15 @@ _FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutErro
 
 
 class PostgresDatabase:
-    """A pool of connections; each transaction has one for itself."""
+    """A pool of connections, of which each transaction uses one."""
 
     def __init__(self, pool: Any) -> None:
-        """For `open` only."""
+        """Keep the pool; only `open` calls this."""
         self._pool = pool
 
     @classmethod
     async def open(cls, url: str) -> "PostgresDatabase":
-        """Connect to `url`. Raises StoreUnusable, without the password that the URL may hold."""
+        """Connect to `url`. Raise StoreUnusable, whose text does not show the password that the URL may hold."""
         try:
             pool = await asyncpg.create_pool(
                 url,
@@ -45,7 +45,7 @@ class PostgresDatabase:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
-        """As `Database.transaction`."""
+        """Begin a transaction, as `Database.transaction` says."""
         try:
             connection = await self._pool.acquire(timeout=CONNECT_TIMEOUT_S)
         except _FAILURES as error:
@@ -54,7 +54,7 @@ class PostgresDatabase:
             running = connection.transaction()
             await _guarded(running.start())
             try:
-                # One at a time, of all processes, as in SQLite: rules read what they decide on, and then write.
+                # One transaction at a time, of all processes, as in SQLite: rules read, decide, and then write.
                 await _guarded(connection.execute("SELECT pg_advisory_xact_lock($1)", _WRITER_LOCK))
                 yield _Transaction(connection)
             except BaseException:
@@ -66,14 +66,14 @@ class PostgresDatabase:
             await self._pool.release(connection)
 
     async def lock_schema(self, sql: Transaction) -> None:
-        """As `Database.lock_schema`."""
+        """Keep other processes from migrating until the transaction ends."""
         await sql.rows("SELECT pg_advisory_xact_lock($1)", _SCHEMA_LOCK)
 
     async def erase_log(self) -> None:
-        """PostgreSQL's log is its server's: nothing to do from here."""
+        """Do nothing: PostgreSQL's log belongs to its server."""
 
     async def close(self) -> None:
-        """As `Database.close`."""
+        """Close the pool."""
         await self._pool.close()
 
 
@@ -82,7 +82,7 @@ class _Transaction:
         self._connection = connection
 
     async def rows(self, sql: str, *values: Value) -> Sequence[tuple[Any, ...]]:
-        """As `Transaction.rows`."""
+        """Run one statement and return its rows. Raise StoreFailed."""
         return [tuple(row) for row in await _guarded(self._connection.fetch(sql, *values))]
 
 
@@ -94,5 +94,5 @@ async def _guarded(awaitable: Any) -> Any:
 
 
 def _failed(error: BaseException) -> StoreFailed:
-    # The server's words may quote values of a row; its error class does not.
+    # The server's text may quote values of a row; the class of its error does not.
     return StoreFailed(f"The PostgreSQL store failed ({type(error).__name__}).", "Check the database server.")

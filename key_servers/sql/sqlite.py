@@ -17,7 +17,7 @@ BUSY_TIMEOUT_S = 5.0  # another process (a command beside the running server) co
 
 
 class SqliteDatabase:
-    """One connection; transactions of one process wait for each other here, those of others in SQLite."""
+    """One connection. Transactions of this process wait for each other here, those of other processes in SQLite."""
 
     def __init__(self, path: Path) -> None:
         """Open or create `path`. Raises StoreUnusable when others can read it, or it is damaged."""
@@ -33,20 +33,20 @@ class SqliteDatabase:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
-        """As `Database.transaction`."""
+        """Begin a transaction, as `Database.transaction` says."""
         async with self._lock:
             with self._file.transaction():
                 yield self
 
     async def rows(self, sql: str, *values: Value) -> Sequence[tuple[Any, ...]]:
-        """As `Transaction.rows`."""
+        """Run one statement and return its rows. Raise StoreFailed."""
         return self._file.run(sql, {str(at): value for at, value in enumerate(values, 1)}).fetchall()
 
     async def lock_schema(self, sql: Transaction) -> None:
-        """Nothing to do: BEGIN IMMEDIATE keeps every other writer out."""
+        """Do nothing: BEGIN IMMEDIATE keeps every other writer out already."""
 
     async def erase_log(self) -> None:
-        """As `Database.erase_log`: the write-ahead log is cut to nothing; what is in the way now is tried again."""
+        """Cut the write-ahead log to nothing; if a reader prevents it, it is tried again later."""
         async with self._lock:
             self._file.erase_now()
 
@@ -55,5 +55,5 @@ class SqliteDatabase:
         return self._file.image()
 
     async def close(self) -> None:
-        """As `Database.close`."""
+        """Close the connection."""
         self._file.close()

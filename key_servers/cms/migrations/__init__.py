@@ -1,1 +1,1 @@
-"""The CMS store's schema, one SQL file a version."""
+"""The schema of the CMS's store: one SQL file for each version, applied in order of their numbers."""

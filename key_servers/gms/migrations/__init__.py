@@ -1,1 +1,1 @@
-"""The GMS store's schema, one SQL file a version."""
+"""The schema of the GMS's store: one SQL file for each version, applied in order of their numbers."""

@@ -1,1 +1,1 @@
-"""The store's schema, one SQL file for each version, applied in order of their numbers."""
+"""The schema of the KMS's store: one SQL file for each version, applied in order of their numbers."""
