@@ -69,7 +69,7 @@ class Blocks:
 
 
 def ask(session, options, body, size_max, exponent=EXPONENT_MAX):
-    """Ask the PN GW for the resource that `options` name, with `body` in blocks. The value is the answer's body (flow).
+    """Send `body` in blocks to the resource that `options` name; return the body of the PN GW's answer. A flow.
 
     Raises as `Session.ask` does, TooMany for an answer above `size_max` octets, MalformedMessage for a wrong block.
     """

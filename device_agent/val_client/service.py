@@ -32,7 +32,7 @@ class ValService:
     """The service. `node` is a started api.Node, `folder` that of the cache files, '/' at its end, which is secret."""
 
     def __init__(self, node, folder, reset, on_event=None):
-        """`reset()` must restart the board."""
+        """Register for Key Messages at the agent. `reset()` must restart the board."""
         self._reset = reset
         self._agent = node._agent
         self._folder = folder

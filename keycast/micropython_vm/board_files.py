@@ -20,7 +20,10 @@ LEVEL = 2  # of optimisation: `assert` dropped, line numbers kept
 
 
 def listed(manifest: Path = MANIFEST) -> dict[str, Path]:
-    """Return the files that a manifest names, path on the board -> source. FileNotFoundError if a source is missing."""
+    """Return the files that a manifest names, path on the board -> source.
+
+    Raises FileNotFoundError if a source is missing.
+    """
     files: dict[str, Path] = {}
 
     def add(base: Path, name: str) -> None:

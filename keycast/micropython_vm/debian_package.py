@@ -22,7 +22,7 @@ class NotAvailable(Exception):
 
 
 def architectures() -> list[str]:
-    """Return the Debian architectures to try on this machine, the 32-bit one first. NotAvailable without dpkg."""
+    """Return the Debian architectures to try here, the 32-bit one first. Raises NotAvailable without dpkg."""
     try:
         native = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):

@@ -88,7 +88,10 @@ class ValBoard:
 
 
 async def fetch(kms: KmsAccess, cms: ServerAccess, clock: Callable[[], int]) -> ValBoard:
-    """Ask KMS and CMS as the board's user, with its tokens. `clock` returns Unix seconds. BoardNotProvisioned."""
+    """Return the ValBoard of the user whose tokens `kms` and `cms` have. `clock` returns Unix seconds.
+
+    Raises BoardNotProvisioned.
+    """
     try:
         profile = await fetch_profile(cms)
         if profile.user != kms.user_uri:

@@ -54,7 +54,7 @@ class Home:
     broadcast_port: int
 
     def confirmed(self) -> int:
-        """The number of confirmations with a valid proof that the PN GW has got since it started."""
+        """Return the number of confirmations with a valid proof that the PN GW has got since it started."""
         return self.app.counters["confirmations"]
 
 

@@ -38,7 +38,7 @@ class Copy:
     """A copy of the project's tracked and new files in `folder`, with the environment and the VM of the original."""
 
     def __init__(self, project: Path, folder: Path) -> None:
-        """Raises OSError or subprocess.CalledProcessError if the copy cannot be made."""
+        """Make the copy. Raises OSError or subprocess.CalledProcessError if that fails."""
         listed = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             cwd=project,
