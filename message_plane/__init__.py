@@ -1,5 +1,5 @@
-"""The one-to-one side of the Linux ends: CoAP, EDHOC and OSCORE between PN GW, PNEs and CPNS Server.
+"""The message plane on Linux: one-to-one messages by CoAP, EDHOC and OSCORE between PN GW, PNEs and CPNS Server.
 
-`endpoint.Endpoint` is the door; `identity` and `credentials` say who is who, `session_store` keeps what must
-survive a restart. Octets and order of messages: docs/protocol.md sections 2 and 3.
+Other packages use `endpoint.Endpoint`. `identity` and `credentials` identify the entities, and `session_store` stores
+what must survive a restart. docs/protocol.md sections 2 and 3 define octets and order of the messages.
 """

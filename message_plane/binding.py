@@ -1,7 +1,7 @@
-"""The rule of when a name may be bound to a key, for every way in (SEC-31): pairing, provisioning, trust, registration.
+"""The rule when a name may be bound to a key (SEC-31). It holds for pairing, provisioning, trust and registration.
 
-A name is bound to a key only because a person said that name. A taken name stays with its key unless the person
-also asked to replace it, and it never goes to an entity of another role.
+A name is bound to a key only if a person has given that name. A name that is taken stays with its key unless the person
+has also asked to replace it, and it is never given to an entity of another role.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ _CALLED = {"pne": "a board", "gateway": "a PN GW", "server": "a CPNS Server"}
 def require_free(
     entity_id: str, role: str, holder: Credential | None, *, replace: bool, reserved: Collection[str] = ()
 ) -> None:
-    """Raise NameTaken unless `entity_id` may be bound to another key than that of `holder`, who has the name now.
+    """Raise NameTaken unless `entity_id` may be bound to another key than that of `holder`, which has the name now.
 
-    `reserved` are the names of the entities on this machine itself, which no other gets. A new name must fit
-    `cpns.name_rule`, else RegistrationRefused is raised.
+    `role`: that of the new credential; `replace`: a person has asked to replace the holder; `reserved`: names of the
+    entities on this machine itself, which no other may have. Raises RegistrationRefused if a new name does not fit
+    `cpns.name_rule`.
     """
     if entity_id in reserved:
         raise NameTaken(f"{entity_id!r} is a name that this machine has itself: choose another one")

@@ -1,6 +1,6 @@
-"""Long bodies in blocks inside OSCORE (RFC 7959, RFC 9175), where a resource has them, as large as a link allows.
+"""Transfer of long bodies in blocks inside OSCORE (RFC 7959, RFC 9175), for resources that allow it.
 
-Pure: `now` in seconds, monotonic.
+The link decides how large the blocks are. There is no I/O in here; `now` is monotonic seconds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TRANSFERS_PER_SESSION = 8
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The value of a Block1 or Block2 option: block `number`, whether `more` follow, and the exponent of their size."""
+    """The value of a Block1 or Block2 option: the block's `number`, whether `more` follow, and their size exponent."""
 
     number: int
     more: bool
@@ -24,17 +24,17 @@ class Block:
 
     @property
     def option(self) -> tuple[int, bool, int]:
-        """As aiocoap takes it."""
+        """The value in the form that aiocoap accepts."""
         return (self.number, self.more, self.size_exponent)
 
     @property
     def size(self) -> int:
-        """Octets of each block but the last one."""
+        """The octets of each block except the last one."""
         return block_size(self.size_exponent)
 
 
 def block_size(exponent: int) -> int:
-    """Return the octets of a block with this size exponent (SZX: RFC 7959, 2.2)."""
+    """Return the octets of a block with this size exponent (SZX in RFC 7959, 2.2)."""
     return 1 << exponent + 4
 
 
@@ -44,7 +44,10 @@ def exponent_for(datagram_max: int) -> int:
 
 
 def cut(payload: bytes, number: int, exponent: int) -> tuple[bytes, Block]:
-    """Block `number` of `payload`, in blocks of this size exponent. Raises MalformedMessage if there is none."""
+    """Return (piece, Block) for block `number` of `payload`, in blocks of this size exponent.
+
+    Raises MalformedMessage if there is no such block.
+    """
     size = block_size(exponent)
     start = number * size
     if number and start >= len(payload):
@@ -53,9 +56,10 @@ def cut(payload: bytes, number: int, exponent: int) -> tuple[bytes, Block]:
 
 
 def join(so_far: bytes, block: Block, piece: bytes, size_max: int) -> bytes:
-    """Return `so_far` and the next block.
+    """Return `so_far` followed by `piece`, the content of the next block.
 
-    Raises MalformedMessage: out of order, of a wrong size; TooMany: over `size_max`.
+    Raises MalformedMessage if the block is out of order or of a wrong size, TooMany if the body is above `size_max`
+    octets.
     """
     if block.size_exponent > tuning.BLOCK_EXPONENT_MAX:
         raise MalformedMessage(f"a block has at most {block_size(tuning.BLOCK_EXPONENT_MAX)} octets")
@@ -69,7 +73,10 @@ def join(so_far: bytes, block: Block, piece: bytes, size_max: int) -> bytes:
 
 
 class Transfers:
-    """Requests and answers of one resource that travel in blocks: by session and Request-Tag, few, short-lived."""
+    """The bodies of one resource that are being transferred in blocks, by session and Request-Tag.
+
+    Each session may have TRANSFERS_PER_SESSION of them; a transfer that rests for BLOCKWISE_S is forgotten.
+    """
 
     def __init__(self) -> None:
         self._bodies: OrderedDict[tuple[bytes, bytes], tuple[float, bytes]] = OrderedDict()
@@ -77,7 +84,10 @@ class Transfers:
     def collect(
         self, session: bytes, tag: bytes, block: Block, piece: bytes, size_max: int, now: float
     ) -> bytes | None:
-        """Add a Block1 piece: the whole body with its last piece, else None. Raises MalformedMessage, TooMany."""
+        """Add the piece of a Block1 option; return the whole body if it was the last piece, else None.
+
+        Raises MalformedMessage, TooMany.
+        """
         so_far = b"" if block.number == 0 else self._take(session, tag, now)
         body = join(so_far, block, piece, size_max)
         if not block.more:
@@ -86,7 +96,7 @@ class Transfers:
         return None
 
     def keep(self, session: bytes, tag: bytes, body: bytes, now: float) -> None:
-        """Keep `body` until its next piece comes or is asked for."""
+        """Keep `body` until its next piece comes or is requested."""
         self._bodies.pop((session, tag), None)
         self._bodies[session, tag] = (now + tuning.BLOCKWISE_S, body)
         of_session = [key for key in self._bodies if key[0] == session]
@@ -94,9 +104,9 @@ class Transfers:
             del self._bodies[key]
 
     def piece(self, session: bytes, tag: bytes, number: int, exponent: int, now: float) -> tuple[bytes, Block]:
-        """Block `number` of the answer kept, in blocks of this size exponent.
+        """Return (piece, Block) for block `number` of the answer that was kept, in blocks of this size exponent.
 
-        Raises MalformedMessage if it is not there any more.
+        Raises MalformedMessage if the answer is not kept any more or has no such block.
         """
         body = self._take(session, tag, now)
         piece, block = cut(body, number, exponent)
@@ -105,7 +115,7 @@ class Transfers:
         return piece, block
 
     def expire(self, now: float) -> None:
-        """Forget transfers that rest too long."""
+        """Forget transfers that have rested too long."""
         for key in [key for key, (ends, _) in self._bodies.items() if ends <= now]:
             del self._bodies[key]
 

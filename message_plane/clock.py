@@ -1,8 +1,8 @@
-"""The time by which the message plane measures spans: that of the event loop, whose timers it sets."""
+"""The clock of the message plane for durations: the time of the event loop, whose timers it also uses."""
 
 import asyncio
 
 
 def monotonic() -> float:
-    """Seconds since some moment, never going back. To be called while an event loop runs."""
+    """Return seconds since an arbitrary moment, which never go back. An event loop must be running."""
     return asyncio.get_running_loop().time()

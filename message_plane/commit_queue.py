@@ -1,6 +1,6 @@
-"""Group commit: what many sessions want written within one moment becomes one synced transaction.
+"""Group commit: the changes that many sessions request at the same time are stored in one synced transaction.
 
-A delivery to a thousand PNEs asks for a thousand blocks of sender numbers; an SD card does 20 commits a second.
+A delivery to a thousand PNEs requests a thousand blocks of sender numbers, and an SD card does 20 commits a second.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from message_plane.session_store import Change, Lease, SessionStore
 
 
 class CommitQueue:
-    """The one writer of a running endpoint. Commits run in a thread of their own, one after the other."""
+    """The only writer of a running endpoint. Its commits run one after the other, in a thread of their own."""
 
     def __init__(self, store: SessionStore, lease: Lease) -> None:
         self._store = store
@@ -23,12 +23,13 @@ class CommitQueue:
         self._task: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="session-store")
         self._closed = False
-        self.commits = 0  # transactions made so far, for measurements
+        self.commits = 0  # number of transactions so far, for measurements
 
     async def commit(self, change: Change) -> bool:
-        """Return when `change` is on disk: True, or False if what it is about was removed meanwhile.
+        """Store `change` and return True when it is on disk.
 
-        Raises LeaseLost, StoreError.
+        Returns False if the context or credential that it is about was removed in the meantime. Raises LeaseLost,
+        StoreError.
         """
         if self._closed:
             raise LeaseLost("the endpoint is closed")
@@ -43,7 +44,7 @@ class CommitQueue:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._store.commit, self._lease, ())
 
     async def close(self) -> None:
-        """Finish what waits, then end the thread."""
+        """Finish the changes that wait, then end the thread."""
         self._closed = True
         if self._task is not None:
             await self._task
@@ -56,7 +57,7 @@ class CommitQueue:
             changes: Sequence[Change] = [change for change, _ in batch]
             try:
                 gone = await loop.run_in_executor(self._thread, self._store.commit, self._lease, changes)
-            except Exception as error:  # noqa: BLE001 - handed to everyone who waits, whatever it is
+            except Exception as error:  # noqa: BLE001 - raised in every caller that waits
                 for _, done in batch:
                     if not done.done():
                         done.set_exception(error)

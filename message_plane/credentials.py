@@ -1,6 +1,6 @@
-"""Credentials: who an entity is, octet for octet (docs/protocol.md section 2, SEC-16).
+"""Credentials, which identify entities octet for octet (docs/protocol.md section 2, SEC-16).
 
-The identity is the whole CCS; the kid is a hint that finds candidates and proves nothing.
+The identity is the whole CCS. The kid is only a hint for finding candidates, and proves nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ROLE_GATEWAY = "gateway"
 ROLE_SERVER = "server"
 ROLES = (ROLE_PNE, ROLE_GATEWAY, ROLE_SERVER)
 
-# A handshake goes up one step: a PNE initiates towards the PN GW, the PN GW towards the CPNS Server.
+# Handshakes are initiated upwards, by a PNE towards the PN GW and by the PN GW towards the CPNS Server.
 INITIATORS_OF: dict[str, tuple[str, ...]] = {ROLE_PNE: (), ROLE_GATEWAY: (ROLE_PNE,), ROLE_SERVER: (ROLE_GATEWAY,)}
 RESPONDERS_OF: dict[str, tuple[str, ...]] = {ROLE_PNE: (ROLE_GATEWAY,), ROLE_GATEWAY: (ROLE_SERVER,), ROLE_SERVER: ()}
 
@@ -59,7 +59,7 @@ def ccs_of(entity_id: str, x: bytes) -> bytes:
 def of(entity_id: str, role: str, x: bytes) -> Credential:
     """Return the credential of `entity_id` in `role` with public x coordinate `x`. Raises MalformedMessage.
 
-    An x that is no x coordinate of P-256 is refused here, once, so that no handshake meets it.
+    An `x` that is no x coordinate of P-256 is refused here, so that no handshake has to check it.
     """
     if role not in ROLES:
         raise MalformedMessage(f"no such role: one of {', '.join(ROLES)} is wanted")
@@ -74,7 +74,7 @@ def of(entity_id: str, role: str, x: bytes) -> Credential:
 def parse(ccs: bytes, role: str) -> Credential:
     """Return the credential whose CCS octets are `ccs`, in the given role. Raises MalformedMessage.
 
-    Only the encoding of docs/protocol.md is accepted: the result is encoded again and must give the same octets.
+    Only the encoding of docs/protocol.md is accepted: the result, encoded again, must have the same octets.
     """
     if len(ccs) > CCS_MAX:
         raise MalformedMessage(f"CCS longer than {CCS_MAX} octets")

@@ -1,4 +1,4 @@
-"""The shape of a CoAP message, checked before the library takes it apart (RFC 7252, 3)."""
+"""Checks of the structure of a CoAP message (RFC 7252, 3), done before the library decodes it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _MARKER = 0xFF
 
 
 def check_datagram(data: bytes) -> None:
-    """Raise MalformedMessage unless `data` has a CoAP header, a token of 0..8 octets and options that end in it."""
+    """Raise MalformedMessage unless `data` has a CoAP header, a token of 0..8 octets and options that end inside it."""
     if not 4 <= len(data) <= tuning.DATAGRAM_MAX:
         raise MalformedMessage("CoAP message of a wrong length")
     token_length = data[0] & 0x0F
@@ -21,7 +21,7 @@ def check_datagram(data: bytes) -> None:
 
 
 def check_options(data: bytes, offset: int) -> None:
-    """Raise MalformedMessage unless the options from `offset` on are at most OPTIONS_MAX and end inside `data`."""
+    """Raise MalformedMessage unless there are at most OPTIONS_MAX options from `offset` on that end inside `data`."""
     end = len(data)
     for _ in range(tuning.OPTIONS_MAX + 1):
         if offset == end:

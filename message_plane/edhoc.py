@@ -1,8 +1,8 @@
-"""EDHOC (RFC 9528), both sides: method 3, cipher suite 2, CCS credentials, message_4 always.
+"""EDHOC (RFC 9528), both sides: method 3, cipher suite 2, CCS credentials, always with message_4.
 
-The cryptography is lakers'; here are the checks around it, the credentials, and the exporter. lakers trusts its
-caller with the shape of messages and can panic on hostile octets, so every call is contained and a handshake
-that failed in any way is over.
+The library lakers does the cryptography; this module has the checks around it, the credentials, and the exporter.
+lakers relies on its caller for well-formed messages and can panic on hostile octets. Therefore every call is contained,
+and a handshake that has failed in any way is over.
 """
 
 from __future__ import annotations
@@ -38,26 +38,26 @@ _KCCS = 14
 
 
 class HandshakeBroken(PlaneError):
-    """This handshake is over. `library_panic`: the octets made the EDHOC library give up."""
+    """This handshake has failed and is over. `library_panic`: its octets made the EDHOC library panic."""
 
     library_panic = False
 
 
 class WrongSuite(HandshakeBroken):
-    """The initiator wants another cipher suite: it is told ours (RFC 9528, 6.3)."""
+    """The initiator wants another cipher suite; the answer names the one of this end (RFC 9528, 6.3)."""
 
 
 class UnknownPeer(HandshakeBroken):
-    """No credential fits what the peer offered."""
+    """No credential fits the offer of the peer."""
 
 
 class WrongRole(HandshakeBroken):
-    """The credential is known, but not good for this side of a handshake (SEC-16)."""
+    """The credential is known, but its role does not allow this side of a handshake (SEC-16)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """How a peer names its credential: by `kid`, or by value as `ccs` octets."""
+    """How a peer names its credential: by `kid`, or by value as `ccs` octets. The other one is None."""
 
     kid: bytes | None
     ccs: bytes | None
@@ -65,9 +65,10 @@ class Offer:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Established:
-    """The result of a finished handshake. `peer` is the credential that authenticated; IDs are OSCORE's, as seen here.
+    """The result of a finished handshake.
 
-    `exporter_key` is PRK_exporter: `export` derives further keys from it.
+    `peer`: the credential that authenticated; `provisional`: it is not registered; `sender_id`, `recipient_id`: the
+    OSCORE IDs of this end; `exporter_key`: PRK_exporter, from which `export` derives further keys.
     """
 
     peer: Credential
@@ -77,7 +78,7 @@ class Established:
     exporter_key: bytes
 
     def export(self, label: int, length: int) -> bytes:
-        """EDHOC_Exporter(label, h'', length) (RFC 9528, 4.2.1)."""
+        """Return EDHOC_Exporter(label, h'', length) (RFC 9528, 4.2.1)."""
         return export(self.exporter_key, label, length)
 
     def __repr__(self) -> str:
@@ -85,22 +86,23 @@ class Established:
 
 
 def export(exporter_key: bytes, label: int, length: int) -> bytes:
-    """EDHOC_Exporter(label, h'', length) from PRK_exporter (RFC 9528, 4.2.1)."""
+    """Return EDHOC_Exporter(label, h'', length) from PRK_exporter (RFC 9528, 4.2.1)."""
     return _kdf(exporter_key, label, length)
 
 
 def exporter_key_of(prk_out: bytes) -> bytes:
-    """PRK_exporter from PRK_out (RFC 9528, 4.1.3 and 4.2.1)."""
+    """Return PRK_exporter from PRK_out (RFC 9528, 4.1.3 and 4.2.1)."""
     return _kdf(prk_out, 10, 32)
 
 
 class Responder:
-    """One handshake as responder: made from message_1, then `offered`, then `finish`."""
+    """One handshake as responder. It is made from message_1; `offered` and then `finish` must be called next."""
 
     def __init__(self, own: OwnIdentity, message_1: bytes, c_r: bytes, by_value: bool) -> None:
-        """Take `message_1`. `c_r`: C_R_LEN random octets; `by_value`: send our credential itself, not its kid.
+        """Process `message_1`; the attribute `message_2` is the answer. This computes for 0.5 ms.
 
-        `message_2` is the answer. Raises MalformedMessage, WrongSuite, HandshakeBroken. Computes for 0.5 ms.
+        `c_r`: C_R_LEN random octets; `by_value`: send the credential of this end itself, not its kid. Raises
+        MalformedMessage, WrongSuite, HandshakeBroken.
         """
         self.c_i = check_message_1(message_1)
         self.c_r = c_r
@@ -110,26 +112,26 @@ class Responder:
         self.message_2 = bytes(_contained(self._lakers.prepare_message_2, _transfer(by_value), c_r))
 
     def offered(self, message_3: bytes) -> Offer:
-        """Return what message_3 says about its sender, unverified. Raises MalformedMessage, HandshakeBroken."""
+        """Return how message_3 names its sender, which is not verified. Raises MalformedMessage, HandshakeBroken."""
         _check_ciphertext(message_3, MESSAGE_3_MAX, 18)
         id_cred_i, ead_3 = _contained(self._lakers.parse_message_3, message_3)
         _refuse_critical(ead_3)
         return _offer(bytes(id_cred_i))
 
     def finish(self, peer: Credential, provisional: bool) -> tuple[bytes, Established]:
-        """Verify message_3 against `peer`'s credential. Returns (message_4, Established). Raises HandshakeBroken."""
+        """Verify message_3 against the credential `peer`; return (message_4, Established). Raises HandshakeBroken."""
         prk_out = bytes(_contained(self._lakers.verify_message_3, peer.ccs))
         message_4 = bytes(_contained(self._lakers.prepare_message_4))
         return message_4, Established(peer, provisional, self.c_i, self.c_r, exporter_key_of(prk_out))
 
 
 class Initiator:
-    """One handshake as initiator: `message_1` to send, then `message_3`, then `finish`."""
+    """One handshake as initiator. The attribute `message_1` is sent first; then come `message_3` and `finish`."""
 
     def __init__(self, own: OwnIdentity, peer: Credential, c_i: bytes) -> None:
-        """`peer`: the one credential the responder must have; `c_i`: 1..2 random octets.
+        """`peer`: the credential that the responder must have; `c_i`: 1..2 random octets.
 
-        Raises WrongRole if `peer` may not be the responder of our handshakes (SEC-16).
+        Raises WrongRole if `peer` may not be the responder of handshakes of this end (SEC-16).
         """
         if peer.role not in RESPONDERS_OF[own.role]:
             raise WrongRole(f"{peer.entity_id!r} is registered as {peer.role}: no one initiates towards it from here")
@@ -157,14 +159,17 @@ class Initiator:
         return bytes(cborlite.encode(self._c_r)) + bytes(message_3)
 
     def finish(self, message_4: bytes) -> Established:
-        """Verify message_4: the responder has the same keys. Raises MalformedMessage, HandshakeBroken."""
+        """Verify message_4, which proves that the responder has the same keys, and return the result.
+
+        Raises MalformedMessage, HandshakeBroken.
+        """
         _check_ciphertext(message_4, MESSAGE_4_MAX, 8)
         _contained(self._lakers.process_message_4, message_4)
         return Established(self._peer, False, self._c_r, self._c_i, self._exporter_key)
 
 
 def check_message_1(message_1: bytes) -> bytes:
-    """Check message_1 as far as that costs no point multiplication; return C_I as an OSCORE ID.
+    """Check message_1 as far as possible without a point multiplication; return C_I as an OSCORE ID.
 
     Raises MalformedMessage, WrongSuite.
     """
@@ -190,7 +195,7 @@ def check_message_1(message_1: bytes) -> bytes:
 
 
 def split_message_3(payload: bytes) -> tuple[bytes, bytes]:
-    """Return (C_R, message_3) of what came to the EDHOC resource (RFC 9528, A.2.1). Raises MalformedMessage."""
+    """Return (C_R, message_3) of a payload for the EDHOC resource (RFC 9528, A.2.1). Raises MalformedMessage."""
     c_r, offset = cborlite.decode_prefix(payload)
     if not isinstance(c_r, bytes) or len(c_r) != C_R_LEN:
         raise MalformedMessage(f"C_R has {C_R_LEN} octets")
@@ -234,9 +239,9 @@ def _transfer(by_value: bool) -> Any:
 
 
 def _contained(call: Callable[..., Any], *arguments: Any) -> Any:
-    """Call into lakers; any error there becomes HandshakeBroken.
+    """Call a function of lakers; any error in it becomes HandshakeBroken.
 
-    lakers' panics arrive as a BaseException of a class that cannot be imported. Its texts hold no secrets.
+    A panic of lakers is a BaseException of a class that cannot be imported. Its texts hold no secrets.
     """
     try:
         return call(*arguments)

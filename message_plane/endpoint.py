@@ -1,4 +1,4 @@
-"""The door of the message plane: one endpoint with CoAP, EDHOC and OSCORE for one entity, on one or several links."""
+"""The interface of the message plane: an endpoint with CoAP, EDHOC and OSCORE for one entity, on one or more links."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ _HANDSHAKE_S = 30.0
 
 
 class Endpoint:
-    """Sessions, requests and the resources of one entity. Made by `open`, ended by `close`.
+    """The sessions, requests and resources of one entity. `open` makes it, `close` ends it.
 
-    `failed` is done, with what happened as result, when the endpoint cannot go on (LeaseLost: another process has
-    taken the sessions over): it has then closed its links and only `close` is left to call.
+    `failed` is a future that is done, with the exception as its result, when the endpoint cannot go on (LeaseLost:
+    another process has taken over the sessions). It has closed its links then, and the caller can only `close` it.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Endpoint:
         counters: Counter[str],
         requests_max: int = tuning.REQUESTS_MAX,
     ) -> None:
-        """Use `open`."""
+        """Only `open` calls this."""
         self.identity = identity
         self.counters = counters
         self.failed: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
@@ -92,13 +92,13 @@ class Endpoint:
         counters: Counter[str] | None = None,
         requests_max: int = tuning.REQUESTS_MAX,
     ) -> Endpoint:
-        """Take the lease of `store`, open each of `links`, answer from then on.
+        """Acquire the lease of `store`, open each of `links`, and begin to answer.
 
-        `resources`: what peers with a session may ask for, and what `request` asks them for. The links belong to the
-        endpoint, which closes them; the store stays the caller's to close. `counters` counts by the names in
-        `incidents`. `requests_max` requests of ours are under way at once, others wait.
+        `resources`: what peers with a session may request, and what `request` requests from them. The endpoint closes
+        the links; the caller closes the store. `counters` counts incidents by name. `requests_max`: how many requests
+        of this endpoint may be under way at once; others wait.
 
-        Raises LeaseHeld, StoreError, and what the links raise (PortInUse, CannotListen).
+        Raises LeaseHeld, StoreError, and the exceptions of the links (PortInUse, CannotListen).
         """
         endpoint = cls(
             identity,
@@ -124,16 +124,16 @@ class Endpoint:
 
     @property
     def commits(self) -> int:
-        """Synced transactions in the session store since `open`, renewals of the lease apart."""
+        """The number of synced transactions in the session store since `open`, without renewals of the lease."""
         return self._queue.commits
 
     async def request(self, entity_id: str, payload: bytes, *, resource: str, timeout_s: float = 30.0) -> bytes:
-        """Ask `entity_id` for the resource at the path `resource` over its session; return the answer, perhaps empty.
+        """Request the resource at the path `resource` from `entity_id` over its session; return the body of the answer.
 
-        It goes to where the peer was last heard. Where `connect` was called for this entity, it goes to the place
-        named there, a missing session is made first, and a session that the peer has lost is made anew, once.
-        `timeout_s` runs from when the request goes out: what it waits for before that says nothing about the peer.
-        Raises NoSession, PeerUnreachable, PeerRefused, HandshakeFailed, LeaseLost, StoreError.
+        The request is sent to where the peer was heard last. If `connect` was called for this entity, it is sent to the
+        place named there; a missing session is made first, and a session that the peer has lost is made anew once.
+        `timeout_s` begins when the request is sent, because earlier waiting says nothing about the peer. Raises
+        NoSession, PeerUnreachable, PeerRefused, HandshakeFailed, LeaseLost, StoreError.
         """
         try:
             async with self._places, asyncio.timeout(None) as limit:
@@ -157,8 +157,8 @@ class Endpoint:
     async def connect(self, entity_id: str, place: str) -> None:
         """Make a session as EDHOC initiator with the registered `entity_id` at `place`, if there is none.
 
-        `place` is of one of the links, for example `udp:cpns.example:5685`; later `request`s go there, too. Raises
-        HandshakeFailed (its credential is unknown or of a role that nobody initiates towards from here, SEC-16),
+        `place` is a place of one of the links, for example `udp:cpns.example:5685`. Later requests are sent there, too.
+        Raises HandshakeFailed (its credential is unknown, or this end may not initiate towards its role, SEC-16),
         PeerUnreachable, PeerRefused, LeaseLost, StoreError.
         """
         self._homes[entity_id] = place
@@ -166,10 +166,11 @@ class Endpoint:
             await self._establish(entity_id)
 
     async def ping(self, entity_id: str, *, timeout_s: float) -> bool:
-        """Send an empty message to where requests to `entity_id` go. Returns True if it is answered within `timeout_s`.
+        """Send an empty message (RFC 7252, 4.3) to where requests to `entity_id` are sent, and wait for its answer.
 
-        A router on the way keeps the way open for it (RFC 7252, 4.3). Neither end learns anything of it: anybody could
-        send the four octets, and their answer. Raises NoSession, PeerUnreachable (its name is not known).
+        It makes routers keep the path open. It proves nothing to either end, as any sender could send the four octets
+        or their answer. Returns True if it is answered within `timeout_s` seconds. Raises NoSession, PeerUnreachable
+        (its name is not known).
         """
         session = self._sessions.to_send(entity_id)
         if session is None:
@@ -180,18 +181,21 @@ class Endpoint:
                 await self._exchanges.ping(address)
         except TimeoutError:
             self._incidents.count("pings_unanswered")
-            session.address = None  # its name is looked up anew
+            session.address = None  # so that its name is looked up anew
             return False
         return True
 
     def has_session(self, entity_id: str) -> bool:
-        """Return True while a session with `entity_id` can be used, False also while the store cannot tell."""
+        """Return True while a session with `entity_id` can be used, False also while the store fails."""
         with suppress(StoreError):
             return self._sessions.to_send(entity_id) is not None
         return False
 
     def in_contact(self, entity_id: str) -> bool:
-        """Return what `has_session` does, but True from the end of a handshake on, before anything was sent."""
+        """Return True if there is a session with `entity_id`, even if no message has verified on it yet.
+
+        Returns False also while the store fails.
+        """
         with suppress(StoreError):
             return self._sessions.newest(entity_id) is not None
         return False
@@ -199,27 +203,27 @@ class Endpoint:
     def last_heard(self, entity_id: str) -> Heard | None:
         """Return when and where a message of `entity_id` verified last in this process.
 
-        It is None if none did, or while the store cannot tell that the session stands.
+        Returns None if none did, if the session is over, or while the store fails.
         """
         with suppress(StoreError):
             return self._sessions.last_heard(entity_id)
         return None
 
     def entities(self) -> set[str]:
-        """Return all entities with a session."""
+        """Return the entity IDs with a session. Raises StoreError."""
         return self._sessions.entities()
 
     def drop(self, entity_id: str) -> asyncio.Task[None]:
-        """End every session with `entity_id`: in memory now, on disk when the returned task is done (SEC-06)."""
+        """End all sessions with `entity_id` (SEC-06): in memory now, on disk when the returned task is done."""
         task = asyncio.get_running_loop().create_task(self._remove(self._sessions.drop(entity_id)))
         self._removals.add(task)
         task.add_done_callback(self._removed)
         return task
 
     def export(self, of: str | Peer, label: int, length: int) -> bytes:
-        """EDHOC_Exporter(label, h'', length) of the newest handshake with a registered entity in this process, or of
-        the one behind the session that a peer spoke on.
+        """Return EDHOC_Exporter(label, h'', length) of a handshake in this process.
 
+        `of`: the ID of a registered entity, for its newest handshake, or a peer, for the handshake of its session.
         Raises NoSession if there was none, StoreError.
         """
         session = self._sessions.newest(of) if isinstance(of, str) else self._sessions.of(of)
@@ -233,32 +237,30 @@ class Endpoint:
     def open_pairing(
         self, accept: Callable[[Credential], bool], resources: Resources, *, duration_s: float = tuning.PAIRING_S
     ) -> None:
-        """Let unregistered PNEs in for `duration_s` seconds, credentials by value, to `resources` only (SEC-20).
+        """Accept unregistered PNEs, with credentials by value, for `duration_s` seconds (SEC-20).
 
-        `accept` is asked with each credential that is offered. Such a peer is provisional: `export` works for it,
-        `request` does not, and nothing of it is written to disk unless `admit` is called.
+        They can use `resources` only. `accept` is called with each credential that is offered and returns whether it is
+        accepted. Such a peer is provisional: `export` works for it, `request` does not, and nothing about it is stored
+        unless `admit` is called.
         """
         self._incoming.serve_provisional(resources)
         self._reception.open_window(accept, monotonic() + duration_s)
 
     def close_pairing(self) -> None:
-        """Close the window; provisional sessions end with it (SEC-20)."""
+        """Close the pairing window and end all provisional sessions (SEC-20)."""
         self._reception.close_window()
         self._incoming.serve_provisional(None)
         self._sessions.end_provisional()
 
     def credential(self, peer: Peer) -> Credential:
-        """Return the credential that authenticated on the session that `peer` spoke on.
-
-        Raises NoSession, StoreError.
-        """
+        """Return the credential that authenticated the session of `peer`. Raises NoSession, StoreError."""
         session = self._sessions.of(peer)
         if session is None:
             raise NoSession(f"the session with {peer.entity_id!r} is over")
         return session.credential
 
     async def admit(self, peer: Peer) -> None:
-        """Make the session that a provisional `peer` spoke on an ordinary one; its credential is registered by now.
+        """Make the session of a provisional `peer`, whose credential is registered by now, an ordinary one.
 
         Other sessions with that entity end. Raises NoSession, LeaseLost, StoreError.
         """
@@ -268,13 +270,13 @@ class Endpoint:
         await self._sessions.admit(session)
 
     def end_when_answered(self, peer: Peer) -> None:
-        """End the session of a provisional `peer` once its answer has gone out, because its proof was wrong."""
+        """End the session of a provisional `peer`, whose proof was wrong, when the answer to it was sent."""
         session = self._sessions.of(peer)
         if session is not None and session.peer.provisional:
             session.ends_when_answered = True
 
     async def close(self) -> None:
-        """Stop answering, cancel what runs, release the lease. The store stays open."""
+        """Stop answering, cancel all work, and release the lease. The store stays open."""
         if self._closed:
             return
         self._closed = True
@@ -282,7 +284,7 @@ class Endpoint:
         if self._housekeeping is not None:
             self._housekeeping.cancel()
             await asyncio.gather(self._housekeeping, return_exceptions=True)
-        with suppress(PlaneError):  # the store is told of again when it is to give the lease back
+        with suppress(PlaneError):  # a store that fails is reported below, with the release of the lease
             await self._sessions.count_time(COUNT_WHEN_CLOSED_S)
         await self._handshakes.close()
         await self._sessions.close()
@@ -308,7 +310,10 @@ class Endpoint:
         return await self._outgoing.send(session, await self._address_of(session), path, payload, departed)
 
     async def _address_of(self, session: Session) -> Address:
-        """Return where to reach the peer: the place that `connect` got, or else where it was heard last."""
+        """Return the address of the peer: of the place that `connect` got, else where the peer was heard last.
+
+        Raises NoSession, PeerUnreachable.
+        """
         home = self._homes.get(session.entity_id)
         if home is None and session.heard is not None:
             return session.heard
@@ -321,14 +326,14 @@ class Endpoint:
         return session.address
 
     def _unreached(self, entity_id: str) -> None:
-        """Count it, and look the peer's name up anew for the next request: it may have moved."""
+        """Count a request without an answer, and forget the peer's address, as the peer may have moved."""
         self._incidents.count("requests_unanswered")
         session = self._sessions.to_send(entity_id)
         if session is not None:
             session.address = session.heard = None
 
     async def _establish(self, entity_id: str) -> None:
-        """Make one handshake with `entity_id` for all requests that need it now."""
+        """Do one handshake with `entity_id` for all requests that need it now."""
         if entity_id not in self._homes:
             raise NoSession(f"there is no session with {entity_id!r}, and no address at which to make one")
         await self._handshakes.run(entity_id, lambda: self._shake_hands(entity_id))
@@ -348,7 +353,7 @@ class Endpoint:
         self._incidents.count("handshakes_done")
 
     async def _renew(self, entity_id: str) -> None:
-        """Make the session anew, at most once a minute: the message that says it is lost has no proof (SEC-27)."""
+        """Make the session anew, at most once a minute, because the message that it is lost has no proof (SEC-27)."""
         now = monotonic()
         if now - self._renewed_at.get(entity_id, -tuning.RENEW_MIN_S) < tuning.RENEW_MIN_S:
             raise NoSession(f"{entity_id!r} has lost the session again: the next handshake waits for its minute")
@@ -367,10 +372,10 @@ class Endpoint:
                 self.failed.set_result(lost)
                 return
             except StoreError:
-                pass  # whoever runs the endpoint sees it in `SessionStore.trouble`, and says so once
+                pass  # the process that runs the endpoint reports `SessionStore.trouble`
             except PlaneError as problem:
                 log.error("%s", problem)
-            except Exception as fault:  # noqa: BLE001 - whoever runs the endpoint gets it
+            except Exception as fault:  # noqa: BLE001 - it becomes the result of `failed`
                 log.exception("housekeeping of the message plane cannot go on")
                 await self._silence()
                 self.failed.set_result(fault)

@@ -1,20 +1,20 @@
-"""What can go wrong on the message plane: one class for each decision a caller can take.
+"""The exceptions of the message plane: one class for each decision that a caller can take.
 
-Errors that a peer is told about are in `cpns.errors`; these are for this end. Their text never holds a secret.
+They are for callers at this end and their text never holds a secret. Errors that peers are told are in `cpns.errors`.
 """
 
 from private_store.errors import Faults
 
 
 class PlaneError(Exception):
-    """The base class of what this package raises. The text says what a person can do next."""
+    """The base class of the exceptions of this package. The text says what a person can do next."""
 
     def __init__(self, what: str, next_step: str = "") -> None:
         super().__init__(f"{what} {next_step}".strip())
 
 
 class IdentityError(PlaneError):
-    """A key file is missing, damaged, readable by others, or holds a key that has another job already (SEC-17)."""
+    """A key file is missing, damaged or readable by other users, or its key has another purpose already (SEC-17)."""
 
 
 class RegistrationRefused(PlaneError):
@@ -22,19 +22,19 @@ class RegistrationRefused(PlaneError):
 
 
 class NameTaken(RegistrationRefused):
-    """A name is bound to another key and nobody said that this one takes its place, or it is not to be had (SEC-31)."""
+    """A name is bound to another key, which no person has asked to replace, or it is reserved (SEC-31)."""
 
 
 class StoreError(PlaneError):
-    """The session store cannot be used: damaged, of a newer version, or readable by others."""
+    """The session store cannot be used: it is damaged, of a newer version, or readable by other users."""
 
 
 class LeaseHeld(PlaneError):
-    """Another living process holds the lease of the sessions (SEC-23)."""
+    """Another running process holds the lease of the sessions (SEC-23)."""
 
 
 class LeaseLost(PlaneError):
-    """This process's lease of the sessions was taken over or has lapsed: nothing may be sent under them (SEC-23)."""
+    """This process's lease of the sessions was taken over or has lapsed, so it must not send on them (SEC-23)."""
 
 
 FAULTS = Faults(StoreError, StoreError, StoreError)
@@ -45,23 +45,23 @@ class PortInUse(PlaneError):
 
 
 class CannotListen(PlaneError):
-    """A UDP address could not be bound: it is none, not one of this machine, or its port needs privileges."""
+    """A UDP address could not be bound: it is invalid, not one of this machine, or its port needs privileges."""
 
 
 class NoSession(PlaneError):
-    """There is no session with this entity and no known address at which to make one."""
+    """There is no session with this entity, or it has ended, and there is no known address at which to make one."""
 
 
 class PeerUnreachable(PlaneError):
-    """No answer in time, or none that verified."""
+    """The peer has sent no answer in time, or none that verified."""
 
 
 class HandshakeFailed(PlaneError):
-    """EDHOC with this peer ended without a session: wrong credential, wrong role, or a broken message."""
+    """EDHOC with this peer has ended without a session: wrong credential, wrong role, or a malformed message."""
 
 
 class PeerRefused(PlaneError):
-    """The peer verified the request and answered with an error.
+    """The peer has verified the request and has answered with an error.
 
     `code` is the CoAP response code as "4.03", `reason` the peer's text, at most 96 characters.
     """

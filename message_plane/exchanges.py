@@ -1,8 +1,8 @@
-"""CoAP's message and token layers: aiocoap's, with bounded memory and with requests that can be given up.
+"""CoAP's message and token layers, which are aiocoap's with bounded memory and with requests that can be cancelled.
 
-What differs from the base classes: answers are kept for retransmissions only of requests that were accepted, at most
-RECENT_MAX of them; a request given up by its caller is not retransmitted further; tokens are random; incoming
-requests go to one callable instead of through a pipe each.
+They differ from the base classes as follows. Answers are kept for retransmissions only of accepted requests, at most
+RECENT_MAX of them. A request that its caller cancels is not retransmitted any more. Tokens are random. All incoming
+requests go to one callable instead of a pipe for each.
 """
 
 from __future__ import annotations
@@ -32,15 +32,16 @@ from message_plane.links.opened import OpenLinks
 
 TOKEN_LEN = 4
 
-# aiocoap speaks in INFO and DEBUG about every datagram, and of cryptography in detail: not here.
+# aiocoap logs every datagram, and details of cryptography, at INFO and DEBUG, which is not wanted here.
 _coap_log = logging.getLogger("message_plane.coap")
 _coap_log.setLevel(logging.CRITICAL)
 logging.getLogger("aiocoap.cryptography").setLevel(logging.WARNING)
 
 
 class _Patient(TransportTuning):  # type: ignore[misc]
-    """A thousand confirmations at once take longer than aiocoap's 0.1 s: answering each in two messages would take
-    still longer. When little waits, a slow answer is acknowledged early, so that the peer can send on (NSTART)."""
+    """Timing for times when many requests wait. A thousand confirmations at once take longer than aiocoap's 0.1 s, and
+    to acknowledge each before its answer would take still longer. When few requests wait a slow answer is acknowledged
+    early, so that the peer can send more (NSTART)."""
 
     EMPTY_ACK_DELAY = tuning.BUSY_ACKNOWLEDGE_S
 
@@ -49,7 +50,7 @@ _PATIENT = _Patient()
 
 
 class _Carried(TransportTuning):  # type: ignore[misc]
-    """A reliable link repeats for itself what needs repeating: messages are NON (compare RFC 8323, section 2)."""
+    """Timing on a reliable link, which repeats lost datagrams: messages are NON (compare RFC 8323, section 2)."""
 
     reliability = False
 
@@ -57,25 +58,25 @@ class _Carried(TransportTuning):  # type: ignore[misc]
 _CARRIED = _Carried()
 
 
-# What a request and its retransmissions have in common, and the answer to them. The token is random: a forger, who can
-# foresee the message ID, cannot have the true request taken for a repetition of his own.
+# What a request, its retransmissions and the answer to them have in common. A forger can foresee the message ID, but
+# not the random token, so it cannot make the true request look like a repetition of a forged one.
 _Name = tuple[Any, int, bytes]
 
 
 class _Messages(MessageManager):  # type: ignore[misc]
-    """Message IDs, acknowledgements, retransmissions."""
+    """The layer of message IDs, acknowledgements and retransmissions."""
 
     def __init__(self, tokens: TokenManager, incidents: Incidents) -> None:
         super().__init__(tokens)
         self._incidents = incidents
         self._recent: OrderedDict[_Name, tuple[float, Any]] = OrderedDict()
         self._pings: dict[tuple[Any, int], Callable[[], None]] = {}
-        self._departures: dict[int, Callable[[], None]] = {}  # by id of a message that waits for its turn
+        self._departures: dict[int, Callable[[], None]] = {}  # by id() of a message that was not sent yet
 
     def ping(self, remote: Address, answered: Callable[[], None]) -> Callable[[], None]:
         """Send an empty confirmable message once; `answered` is called when it is reset (RFC 7252, 4.3).
 
-        Calling what is returned forgets it.
+        Returns a function that cancels the wait.
         """
         ping = Message(code=EMPTY, _mtype=CON, _mid=self._next_message_id())
         ping.remote = remote
@@ -89,15 +90,15 @@ class _Messages(MessageManager):  # type: ignore[misc]
         return forget
 
     def on_departure(self, message: Any, departed: Callable[[], None]) -> None:
-        """Call `departed` when `message`, which is then sent, goes out for the first time; see `forget_departure`."""
+        """Call `departed` when `message` is sent for the first time. `forget_departure` must be called at the end."""
         self._departures[id(message)] = departed
 
     def forget_departure(self, message: Any) -> None:
-        """Undo `on_departure` before `message` goes."""
+        """Undo `on_departure`. Does nothing if `message` was sent."""
         self._departures.pop(id(message), None)
 
     def accept(self, request: Any) -> None:
-        """Remember that `request` is being answered, so that a retransmission of it is not a new request."""
+        """Note that `request` is being answered, so that a retransmission of it does not count as a new request."""
         now = self.loop.time()
         self._recent[_name(request)] = (now + tuning.RECENT_S, None)
         while self._recent:
@@ -107,7 +108,7 @@ class _Messages(MessageManager):  # type: ignore[misc]
             del self._recent[key]
 
     def ignore(self, request: Any) -> None:
-        """Neither acknowledge nor answer `request`."""
+        """Do not acknowledge or answer `request`."""
         pending = self._piggyback_opportunities.pop((request.remote, request.token), None)
         if pending is not None:
             pending[1].cancel()
@@ -118,9 +119,9 @@ class _Messages(MessageManager):  # type: ignore[misc]
         super()._process_request(request)
 
     def _continue_backlog(self, remote: Any) -> None:
-        """The next message to `remote`, after its one exchange has ended (NSTART is 1).
+        """Send the next message to `remote`, whose only exchange has ended (NSTART is 1).
 
-        The base class looks through the exchanges with all peers for another one, for every acknowledgement.
+        The base class would search the exchanges with all peers for each acknowledgement.
         """
         waiting = self._backlogs.get(remote, [])
         while waiting:
@@ -131,7 +132,10 @@ class _Messages(MessageManager):  # type: ignore[misc]
         self._backlogs.pop(remote, None)
 
     def send_message(self, message: Any, messageerror_monitor: Callable[[], None]) -> Callable[[], None]:
-        """As the base class's; calling what is returned stops retransmissions, and sending if it still waits."""
+        """Send a message as the base class does.
+
+        Returns a function that stops its retransmissions, and its first transmission if that has to wait.
+        """
         if message.remote.link.reliable:
             message.transport_tuning = _CARRIED
         super().send_message(message, messageerror_monitor)
@@ -143,8 +147,8 @@ class _Messages(MessageManager):  # type: ignore[misc]
         if answered is not None:
             answered()
         elif message.mtype is RST and self._active_exchanges.get(key, _NO_EXCHANGE)[0] is not _nothing:
-            # Four octets that anybody can send, with message IDs that are counted up: no proof that a request was
-            # rejected. It is repeated, and runs into its time limit if that is so.
+            # Any sender can send these four octets, as message IDs are counted up, so they do not prove that the
+            # request was rejected. It is repeated until its time limit.
             self._incidents.strange("requests_rejected")
         else:
             super()._remove_exchange(message)
@@ -176,7 +180,7 @@ class _Messages(MessageManager):  # type: ignore[misc]
         return True
 
     def _store_response_for_duplicates(self, message: Any) -> None:
-        if message.mtype not in (ACK, RST):  # what we send under message IDs of our own answers no request's ID
+        if message.mtype not in (ACK, RST):  # other messages have IDs of this end, which belong to no request
             return
         known = self._recent.get(_name(message))
         if known is not None:
@@ -184,7 +188,7 @@ class _Messages(MessageManager):  # type: ignore[misc]
 
 
 class Exchanges(TokenManager):  # type: ignore[misc]
-    """Requests and responses with any peer on any link. `on_request` gets each new request message."""
+    """Requests and responses with all peers on all links. `on_request` is called with each new request message."""
 
     def __init__(self, on_request: Callable[[Any], None], incidents: Incidents) -> None:
         self.log = _coap_log
@@ -198,23 +202,23 @@ class Exchanges(TokenManager):  # type: ignore[misc]
         self._messages.message_interface = self.links
 
     def next_token(self) -> bytes:
-        """Return a random token, so that a sender that cannot see our requests cannot answer them."""
+        """Return a random token, so that only a sender that can see a request can answer it."""
         return secrets.token_bytes(TOKEN_LEN)
 
     def process_request(self, request: Any) -> None:
-        """Accept a request that came in; it is neither acknowledged nor answered yet."""
+        """Pass an incoming request, which is neither acknowledged nor answered yet, to `on_request`."""
         self._on_request(request)
 
     def accept(self, request: Any) -> None:
-        """`request` will be answered: retransmissions of it get the same answer."""
+        """Note that `request` will be answered, so that retransmissions of it get the same answer."""
         self._messages.accept(request)
 
     def ignore(self, request: Any) -> None:
-        """`request` will be neither acknowledged nor answered."""
+        """Do not acknowledge or answer `request`."""
         self._messages.ignore(request)
 
     def reply(self, request: Any, response: Any) -> None:
-        """Send `response` to `request`, piggybacked on its acknowledgement where that is still possible."""
+        """Send `response` to `request`, piggybacked on its acknowledgement if that is still possible."""
         if self.outgoing_requests is None:
             return
         response.token = request.token
@@ -223,9 +227,9 @@ class Exchanges(TokenManager):  # type: ignore[misc]
         self._messages.send_message(response, _nothing)
 
     async def reply_and_leave(self, request: Any, response: Any) -> None:
-        """As `reply`; returns when `response` has gone out, which is now or when its turn comes (NSTART).
+        """Send `response` as `reply` does, and return when it was sent, which is now or when its turn comes (NSTART).
 
-        Returns after `tuning.LEAVES_S` in any case: what waits for its turn may be dropped.
+        Returns after `tuning.LEAVES_S` in any case, as a message that waits for its turn may be dropped.
         """
         left = asyncio.Event()
         self._messages.on_departure(response, left.set)
@@ -238,10 +242,10 @@ class Exchanges(TokenManager):  # type: ignore[misc]
             self._messages.forget_departure(response)
 
     async def ask(self, request: Any, departed: Callable[[], None] = lambda: None) -> Any:
-        """Send `request`, whose `remote` is set; return the response. Raises PeerUnreachable.
+        """Send `request`, whose `remote` is set, and return the response. Raises PeerUnreachable.
 
-        `departed` is called when it goes out, which may be later: one request at a time goes to one peer (NSTART).
-        Cancelling gives the request up.
+        `departed` is called when the request is sent, which may be later, as a peer gets one request at a time
+        (NSTART). If the call is cancelled the request is not repeated any more.
         """
         done: asyncio.Future[Any] = self.loop.create_future()
 
@@ -264,7 +268,7 @@ class Exchanges(TokenManager):  # type: ignore[misc]
             stop()
 
     async def ping(self, remote: Address) -> None:
-        """Send an empty message and return when the peer has reset it: it is there, whoever it is."""
+        """Send an empty message and return when it was reset. This does not prove by which peer."""
         answered = asyncio.Event()
         forget = self._messages.ping(remote, answered.set)
         try:
@@ -278,7 +282,7 @@ def _name(message: Any) -> _Name:
 
 
 def _nothing() -> None:
-    """Do nothing: a response was rejected that was not waited for any more."""
+    """Do nothing, because no caller waits for the fate of a response."""
 
 
 _NO_EXCHANGE = (_nothing, None)

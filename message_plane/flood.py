@@ -1,7 +1,7 @@
 """Limits against floods of message_1 (SEC-21, RFC 9175): which peer may start a handshake now.
 
-The address of an unknown peer counts only after it has sent back an Echo value. So a forged address can neither use up
-the limits of the true one nor make this end compute.
+The address of an unknown peer counts only after the peer has sent back an Echo value. Therefore a forged address can
+neither use up the limits of its true owner nor make this end compute.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MAC_LEN = 12
 
 
 class Verdict(Enum):
-    """What to do with a message_1."""
+    """The decision about a message_1."""
 
     PROCEED = auto()
     CHALLENGE = auto()  # answer 4.01 with an Echo value, compute nothing
@@ -39,7 +39,10 @@ class FloodGuard:
         self._all_challenged_until = 0.0
 
     def judge(self, address: Address, echo: bytes | None, crowded: bool, now: float) -> Verdict:
-        """Judge a message_1 from `address` that carries `echo`. `crowded`: many handshakes are half open."""
+        """Return the verdict on a message_1 from `address` that carries `echo`, and count it.
+
+        `crowded`: many handshakes are half open.
+        """
         counted_as = address.counted_as
         if self._penalties.get(counted_as, 0.0) > now:
             return Verdict.REFUSE
@@ -55,12 +58,12 @@ class FloodGuard:
         return Verdict.PROCEED
 
     def echo(self, address: Address, now: float) -> bytes:
-        """Return the Echo value for this address: time and a MAC over both; nothing is remembered."""
+        """Return the Echo value for this address: the time, and a MAC over time and address. Nothing is stored."""
         when = int(now).to_bytes(4, "big")
         return when + self._mac(address, when)
 
     def is_proven(self, address: Address, echo: bytes | None, now: float) -> bool:
-        """Return True if `echo` shows that the sender receives at this address, or the link vouches for its senders."""
+        """Return True if `echo` proves that the sender receives at this address, or the link itself vouches for it."""
         if not address.echo_proves:
             return True
         if echo is None:
@@ -70,7 +73,7 @@ class FloodGuard:
         return equal(mac, self._mac(address, when)) and 0 <= age <= tuning.ECHO_LIFE_S
 
     def punish(self, address: Address, now: float, *, proven: bool = True) -> None:
-        """Refuse handshakes from `address` for a while; if it may be a forged address, challenge everybody instead."""
+        """Refuse handshakes from `address` for PENALTY_S; if it is not proven, challenge all unproven ones."""
         if not proven:
             self._all_challenged_until = now + tuning.PENALTY_S
             return

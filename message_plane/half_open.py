@@ -1,8 +1,8 @@
-"""Handshakes between message_2 and message_3: few, short-lived, bound to the address they came from (SEC-21, SEC-35).
+"""The table of handshakes between message_2 and message_3, each bound to the address of its sender (SEC-21, SEC-35).
 
-Handshakes whose address an Echo value has proven count against that address. The others share one small pool, so a
-forged address costs the true one nothing. Where there is no room a newer one displaces an older one: no sender, with
-however many addresses, can keep others out for longer than a handshake may last (SEC-35).
+Handshakes whose address is proven by an Echo value count against that address. The others share one small pool, so a
+forged address does not harm its true owner. If there is no room a new handshake displaces an old one. Therefore no
+sender, with however many addresses, can keep others out for longer than a handshake may last (SEC-35).
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ class _Entry:
 
 
 class HalfOpen:
-    """The table, by C_R. `now` in seconds, monotonic."""
+    """The table of handshakes, by C_R. `now` is monotonic seconds."""
 
     def __init__(self) -> None:
         self._entries: dict[bytes, _Entry] = {}  # in the order of their ends
-        self._proven: dict[bytes, str] = {}  # C_R, the oldest first: whom it is counted as
-        self._per_sender: dict[str, list[bytes]] = {}  # of proven addresses, as counted: C_R, the oldest first
-        self._unproven: dict[bytes, None] = {}  # C_R, the oldest first
+        self._proven: dict[bytes, str] = {}  # C_R -> `Address.counted_as`, oldest first
+        self._per_sender: dict[str, list[bytes]] = {}  # `Address.counted_as` of proven addresses -> C_R, oldest first
+        self._unproven: dict[bytes, None] = {}  # C_R, oldest first
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -38,11 +38,14 @@ class HalfOpen:
 
     @property
     def crowded(self) -> bool:
-        """True when newcomers should show their address first."""
+        """True if new peers should prove their address first."""
         return len(self._proven) >= tuning.HALF_OPEN_MAX // 4 or len(self._unproven) >= tuning.HALF_OPEN_UNPROVEN // 4
 
     def add(self, responder: Responder, address: Address, now: float, *, proven: bool) -> None:
-        """Add a handshake. Where there is no room it displaces the oldest of its address, or of its kind."""
+        """Add a handshake. If there is no room it displaces the oldest of its address, or of its kind.
+
+        `proven`: an Echo value has proven `address`.
+        """
         c_r = responder.c_r
         if proven:
             sender = address.counted_as
@@ -60,9 +63,9 @@ class HalfOpen:
         self._entries[c_r] = _Entry(responder, address.place, now + tuning.HALF_OPEN_S)
 
     def take(self, c_r: bytes, address: Address) -> Responder | None:
-        """Return the handshake that waits for message_3 under `c_r` from this address; it is no longer in the table.
+        """Remove and return the handshake that waits for message_3 with `c_r` from this address, None if there is none.
 
-        Another address finds nothing and ends nothing.
+        A message_3 from another address does not end the handshake.
         """
         entry = self._entries.get(c_r)
         if entry is None or entry.place != address.place:
@@ -71,7 +74,7 @@ class HalfOpen:
         return entry.responder
 
     def expire(self, now: float) -> int:
-        """Forget the handshakes that waited too long. Returns their number."""
+        """Remove the handshakes that have waited too long. Returns their number."""
         late = []
         for c_r, entry in self._entries.items():
             if entry.ends > now:

@@ -1,4 +1,4 @@
-"""Which process this is, and whether another one still lives: the facts under the lease of the sessions (SEC-23)."""
+"""Names for processes and checks whether a named process is still there, for the lease of the sessions (SEC-23)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _PROC = Path("/proc")
 
 
 def boot_milliseconds() -> int:
-    """Milliseconds since this machine started, time asleep included; the same for all its processes."""
+    """Return milliseconds since this machine started, time asleep included. It is the same for all its processes."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
 def boot_id() -> str:
-    """Return a name for this run of the kernel: times since boot of another run mean nothing."""
+    """Return a name for this run of the kernel. Times since boot can be compared only within one run."""
     return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
 
 
@@ -31,7 +31,7 @@ def same_boot(holder: str) -> bool:
 
 
 def certainly_gone(holder: str) -> bool:
-    """Return True if the process named `holder` can never run again. False also when that cannot be seen from here.
+    """Return True if the process named `holder` can never run again; False also if that cannot be seen from here.
 
     A stopped process (SIGSTOP) is not gone.
     """
@@ -48,7 +48,7 @@ def _namespace() -> str:
 
 
 def _started(pid: int) -> str:
-    """Start time of `pid` in clock ticks since boot; empty if there is no such process or it is a zombie."""
+    """Return the start time of `pid` in clock ticks since boot, "" if there is no such process or it is a zombie."""
     try:
         fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

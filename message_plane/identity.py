@@ -1,4 +1,4 @@
-"""An entity's own keys: made once, kept in a file only its owner can read, each for one job (SEC-17)."""
+"""An entity's own keys. Each is made once, has one purpose, and is in a file that only its owner can read (SEC-17)."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _ES256 = ec.ECDSA(hashes.SHA256())
 
 
 class HasPublicX(Protocol):
-    """Anything with a P-256 public key of which `x` is the x coordinate, 32 octets."""
+    """An object with a P-256 public key, whose x coordinate is `x`, 32 octets."""
 
     @property
     def x(self) -> bytes: ...
 
 
 class OwnIdentity:
-    """Who we are in EDHOC: entity ID, role and the static P-256 key. Its repr never shows the key."""
+    """The identity of this entity in EDHOC: entity ID, role and static P-256 key. `repr` never shows the key."""
 
     def __init__(self, entity_id: str, role: str, key: ec.EllipticCurvePrivateKey) -> None:
-        """`key` is on P-256. Raises IdentityError for an entity ID or role that cannot be."""
+        """`key` is on P-256. Raises IdentityError for an invalid entity ID or role."""
         self._key = key
         try:
             self.credential = credentials.of(entity_id, role, _x_of(key))
@@ -60,7 +60,7 @@ class OwnIdentity:
     def private_octets(self) -> bytes:
         """Return the private scalar, 32 octets, for the EDHOC library.
 
-        Do not keep, print or store what this returns.
+        The caller must not keep, print or store it.
         """
         return _scalar_of(self._key)
 
@@ -71,7 +71,7 @@ class OwnIdentity:
     def create(cls, path: str | Path, entity_id: str, role: str) -> OwnIdentity:
         """Make a new key for `entity_id` in a new file of mode 0600.
 
-        Raises IdentityError if the file exists, or for an entity ID that is none (`cpns.name_rule`).
+        Raises IdentityError if the file exists, or for an invalid entity ID (`cpns.name_rule`).
         """
         wrong = name_rule.fault(entity_id, tuning.CREDENTIAL_ID_MAX)
         if wrong is not None:
@@ -90,16 +90,16 @@ class OwnIdentity:
 
     @classmethod
     def kept(cls, path: Path, entity_id: str, role: str, remedy: str) -> OwnIdentity:
-        """Return the identity in `path`, made if it never was.
+        """Return the identity in `path`; make it if it never existed.
 
-        Raises IdentityError, with `remedy` if it was and is gone.
+        Raises IdentityError; `remedy` is the next step in its text if the file existed and is gone.
         """
         with contents.keeping(path, remedy, IdentityError):
             return cls.load(path) if os.path.lexists(path) else cls.create(path, entity_id, role)
 
     @classmethod
     def load(cls, path: str | Path) -> OwnIdentity:
-        """Read the identity in `path`. Raises IdentityError: missing, readable by others, or damaged."""
+        """Return the identity in `path`. Raises IdentityError if it is missing, readable by other users, or damaged."""
         fields = _read(Path(path), IDENTITY_FORMAT)
         entity_id, role = fields.get("entity_id"), fields.get("role")
         if not isinstance(entity_id, str) or not isinstance(role, str):
@@ -108,9 +108,9 @@ class OwnIdentity:
 
 
 class BroadcastSigningKey:
-    """The PN GW's broadcast signing key (ES256). Its repr never shows the private half.
+    """The PN GW's broadcast signing key (ES256). `repr` never shows the private key.
 
-    `epoch` counts roll-overs from 1.
+    `epoch` begins with 1 and grows with each roll-over.
     """
 
     def __init__(self, key: ec.EllipticCurvePrivateKey, epoch: int = 1) -> None:
@@ -124,12 +124,12 @@ class BroadcastSigningKey:
 
     @property
     def public_key(self) -> bytes:
-        """x ‖ y, 64 octets, as boards get it at provisioning or pairing."""
+        """The public key, x ‖ y, 64 octets, as boards get it at provisioning or pairing."""
         numbers = self._key.public_key().public_numbers()
         return numbers.x.to_bytes(32, "big") + numbers.y.to_bytes(32, "big")
 
     def sign(self, message: bytes) -> bytes:
-        """ES256 over `message`: r ‖ s, 64 octets (RFC 9053, 2.1)."""
+        """Return the ES256 signature of `message`, r ‖ s, 64 octets (RFC 9053, 2.1)."""
         r, s = decode_dss_signature(self._key.sign(message, _ES256))
         return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
@@ -138,7 +138,10 @@ class BroadcastSigningKey:
 
     @classmethod
     def create(cls, path: str | Path, *others: HasPublicX, epoch: int = 1) -> BroadcastSigningKey:
-        """Make a new signing key in a new file of mode 0600, different from the keys of `others`."""
+        """Make a new signing key, different from the keys of `others`, in a new file of mode 0600.
+
+        Raises IdentityError.
+        """
         signing = cls(ec.generate_private_key(_CURVE), epoch)
         require_distinct(signing, *others)
         _write_new(
@@ -148,13 +151,13 @@ class BroadcastSigningKey:
 
     @classmethod
     def kept(cls, path: Path, remedy: str, *others: HasPublicX) -> BroadcastSigningKey:
-        """Return the signing key in `path`, made if it never was. Raises IdentityError, with `remedy` if it is gone."""
+        """Return the signing key in `path`; make it if it never existed. Raises IdentityError as `OwnIdentity.kept`."""
         with contents.keeping(path, remedy, IdentityError):
             return cls.load(path, *others) if os.path.lexists(path) else cls.create(path, *others)
 
     @classmethod
     def load(cls, path: str | Path, *others: HasPublicX) -> BroadcastSigningKey:
-        """Read the signing key in `path`; it must differ from the keys of `others` (SEC-17). Raises IdentityError."""
+        """Return the signing key in `path`. Raises IdentityError, also if it equals a key of `others` (SEC-17)."""
         fields = _read(Path(path), SIGNING_FORMAT)
         epoch = fields.get("epoch")
         if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 1:
@@ -167,7 +170,7 @@ class BroadcastSigningKey:
 def require_distinct(*keys: HasPublicX) -> None:
     """Raise IdentityError if any two of `keys` are the same key (SEC-17).
 
-    Compared by x: a key and its negative agree there, and would be one key to EDHOC.
+    They are compared by x, in which a key and its negative agree, because EDHOC does not distinguish these.
     """
     if len({key.x for key in keys}) != len(keys):
         raise IdentityError("one key is used for two jobs: remove one of the key files and create that key anew")

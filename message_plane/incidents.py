@@ -1,4 +1,4 @@
-"""Counting what happens, and saying little about what strangers do: counters, and at most one line a minute."""
+"""Counters of what happens, and a log of what unknown senders do that has at most one line a minute."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ log = logging.getLogger("message_plane")
 
 
 class Incidents:
-    """Increments `counters[name]`. What strangers can cause at will is logged in summary only."""
+    """Increments `counters[name]`. Incidents that any sender can cause are logged in summary only."""
 
     def __init__(self, counters: Counter[str]) -> None:
         self.counters = counters
@@ -24,7 +24,7 @@ class Incidents:
         self.counters[name] += 1
 
     def strange(self, name: str) -> None:
-        """Count something a stranger did; say so in at most one line for LOG_EVERY_S seconds."""
+        """Count an incident that any sender can cause, and log the new ones in at most one line per LOG_EVERY_S."""
         self.counters[name] += 1
         self._unsaid[name] += 1
         now = monotonic()

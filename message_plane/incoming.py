@@ -1,4 +1,4 @@
-"""Requests of others: nothing unprotected reaches a handler, and strangers cost little."""
+"""Requests of peers: no unprotected request reaches a handler, and unknown senders cause little work."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ _UNPROTECT_ERRORS = (oscore.ProtectionInvalid, coap_error.Error, ValueError, Ind
 
 
 class Incoming:
-    """Judges every request; serves `resources` to peers that verified.
+    """Checks every request, and serves `resources` to peers whose request has verified.
 
-    Provisional peers find `pairing_resources` instead, and nothing while that is None.
+    Provisional peers get `pairing_resources` instead, and nothing while that is None.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Incoming:
         self.pairing_resources: Resources | None = None
 
     def process(self, request: Any) -> None:
-        """Take one new request message."""
+        """Process one new request message."""
         if request.opt.oscore is not None:
             self._protected(request)
         elif request.code == GET and request.opt.uri_path == CORE_PATH and self._announced():
@@ -92,16 +92,16 @@ class Incoming:
             self._exchanges.reply(request, Message(code=UNAUTHORIZED))
 
     def expire(self, now: float) -> None:
-        """Forget transfers in blocks that rest too long."""
+        """Forget transfers in blocks that have rested too long."""
         for transfers in self._transfers.values():
             transfers.expire(now)
 
     def serve_provisional(self, resources: Resources | None) -> None:
-        """Serve these resources to provisional peers from now on, or nothing."""
+        """Serve these resources to provisional peers from now on; None for nothing."""
         self.pairing_resources = resources
 
     async def close(self) -> None:
-        """Cancel what is being handled."""
+        """Cancel the requests that are being handled."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -109,12 +109,12 @@ class Incoming:
     # Unprotected: discovery and EDHOC
 
     def _discovery(self, request: Any) -> None:
-        """`GET /.well-known/core` (RFC 6690): tells what is announced here, to whoever asks for its kind or for all."""
+        """Answer `GET /.well-known/core` (RFC 6690) with the announced resources of the kind it asks for, or all."""
         announced = self._announced()
         wanted = [query[3:] for query in request.opt.uri_query if query.startswith("rt=")]
-        # As often as it is asked: a limit that all share would be used up by one forger, and one for each address by
-        # whoever forges it. The answer costs no more than the refusal of any other unprotected request, is no longer
-        # than the question, and all boards of a home ask at once after a power failure (SEC-35).
+        # There is no limit. One forger could use up a limit that all share, or the limit of each address that it
+        # forges. The answer costs no more than the refusal of any other unprotected request, it is no longer than the
+        # question, and all boards of a home ask at once after a power failure (SEC-35).
         found = {path: kind for path, kind in announced.items() if not wanted or kind in wanted}
         if not found:
             self._exchanges.ignore(request)
@@ -178,9 +178,10 @@ class Incoming:
         self._exchanges.reply(request, Message(code=UNAUTHORIZED, max_age=0))
 
     def _challenge(self, session: Session, request: Any, fresh: Any) -> None:
-        """After a restart the window is unknown: ask for a request with our Echo value (RFC 8613, B.1.2).
+        """Ask for a request with an Echo value, as the replay window is not known after a restart (RFC 8613, B.1.2).
 
-        Whoever recorded requests can cause this, and each challenge uses a sender number: so they are limited.
+        An attacker with recorded requests can cause this, and each challenge uses a sender number, so their rate is
+        limited.
         """
         if not session.challenges.take(monotonic()):
             self._incidents.strange("requests_replayed")
@@ -207,7 +208,7 @@ class Incoming:
 
     async def _serve(self, session: Session, request: Any, inner: Any, request_id: Any) -> None:
         name = _counted_as(session)
-        left: list[asyncio.Event] = []  # set when the response has gone out
+        left: list[asyncio.Event] = []  # events to set when the response was sent
         try:
             number = int.from_bytes(request_id.partial_iv, "big")
             if not await self._sessions.verified(session, request.remote, number):
@@ -249,9 +250,10 @@ class Incoming:
         self._sessions.answered(session)
 
     async def _answer(self, session: Session, inner: Any, exponent: int, left: list[asyncio.Event]) -> Any:
-        """Return the response, not protected yet, to a verified request. What waits for it to leave is added to `left`.
+        """Return the response, not protected yet, to a verified request.
 
-        `exponent`: of the size of the largest blocks on the link of the request.
+        `exponent`: the size exponent of the largest blocks on the link of the request; `left`: gets the event of an
+        `Answer`, to set when the response was sent.
         """
         resources = self.pairing_resources if session.peer.provisional else self._resources
         if resources is None:
@@ -313,7 +315,7 @@ class Incoming:
         return response
 
     async def _handled(self, resource: Resource, peer: Peer, payload: bytes, left: list[asyncio.Event]) -> Any:
-        assert resource.handler is not None  # `_answer` has seen to it
+        assert resource.handler is not None  # `_answer` has checked it
         try:
             answer = await resource.handler(peer, payload)
             if isinstance(answer, Answer):
@@ -329,7 +331,7 @@ class Incoming:
         except CpnsError as problem:
             self._incidents.strange("requests_refused")
             return _refusal(FORBIDDEN, problem)
-        except Exception:  # noqa: BLE001 - whatever is wrong with a handler, the peer gets 5.00 and we go on
+        except Exception:  # noqa: BLE001 - for any exception of a handler the peer gets 5.00
             self._incidents.count("handlers_failed")
             log.exception("the handler failed on a request of %r", peer.entity_id)
             return Message(code=INTERNAL_SERVER_ERROR)
@@ -337,12 +339,15 @@ class Incoming:
         return response
 
     def _announced(self) -> dict[str, str]:
-        """Return the body of `/.well-known/core`: the kind of each path that has one."""
+        """Return the kind of each path that has one, for the body of `/.well-known/core`."""
         return {path: resource.kind for path, resource in self._resources.items() if resource.kind}
 
 
 def _counted_as(session: Session) -> str | bytes:
-    """Under which name requests are counted: the entity's; of strangers, who may all use one, their session's ID."""
+    """Return the name under which requests of a session are counted.
+
+    This is the entity ID, but the recipient ID for provisional peers, as all of them may use the same entity ID.
+    """
     return session.recipient_id if session.peer.provisional else session.entity_id
 
 

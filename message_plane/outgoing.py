@@ -1,4 +1,4 @@
-"""Requests of ours: protected, sent, answered, verified."""
+"""Requests of this endpoint: they are protected and sent, and their answers are verified."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from message_plane.sessions import Sessions
 
 _VERIFY_ERRORS = (oscore.ProtectionInvalid, oscore.NotAProtectedMessage, coap_error.Error, ValueError, IndexError)
 
-# One protected request with these octets and options of CoAP; returns the verified response.
+# Sends one protected request with a payload and options of CoAP; returns the verified response.
 _Exchange = Callable[[bytes, dict[str, Any]], Awaitable[Any]]
 
 
 class ContextLost(NoSession):
-    """The peer says, unprotected, that it does not know the session: a hint, never a proof."""
+    """The peer says in an unprotected message, which is only a hint, that it does not know the session."""
 
 
 class Outgoing:
-    """Sends requests on sessions. One request is one `send`; the caller sets the time limit by cancelling."""
+    """Sends requests on sessions, each by one call of `send`. There is no time limit; the caller may cancel."""
 
     def __init__(self, resources: Resources, exchanges: Exchanges, sessions: Sessions, incidents: Incidents) -> None:
         self._resources = resources
@@ -47,10 +47,10 @@ class Outgoing:
         payload: bytes,
         departed: Callable[[], None] = lambda: None,
     ) -> bytes:
-        """Send one request for the resource at `path`; return the payload of the verified answer.
+        """Send one request for the resource at `path` and return the payload of the verified answer.
 
-        `departed` is called when it goes out.
-        Raises ContextLost, NoSession, PeerUnreachable, PeerRefused, LeaseLost, StoreError.
+        `departed` is called when a message of the request is sent. Raises ContextLost, NoSession, PeerUnreachable,
+        PeerRefused, LeaseLost, StoreError.
         """
         self._incidents.count("requests_sent")
         resource = self._resources[path].towards(session.peer.role)
@@ -80,7 +80,7 @@ class Outgoing:
         options: dict[str, Any],
         departed: Callable[[], None],
     ) -> Any:
-        """One protected request and its verified response; an Echo challenge is met once (RFC 8613, B.1.2)."""
+        """Send one protected request and return its verified response. One Echo challenge is met (RFC 8613, B.1.2)."""
         response = await self._protected(session, address, payload, options, departed)
         if response.code == UNAUTHORIZED and response.opt.echo is not None:
             with_echo = {**options, "echo": response.opt.echo}
@@ -115,9 +115,9 @@ class Outgoing:
 
 
 async def _send_in_blocks(exchange: _Exchange, payload: bytes, options: dict[str, Any], exponent: int) -> Any:
-    """Return the response to the whole of `payload`, in blocks of this size exponent.
+    """Send `payload` in blocks of this size exponent and return the response to the last one.
 
-    It may be the first of the answer.
+    The response may be the first block of the answer. Raises PeerRefused, PeerUnreachable.
     """
     if len(payload) <= blockwise.block_size(exponent):
         return await exchange(payload, options)
@@ -132,7 +132,10 @@ async def _send_in_blocks(exchange: _Exchange, payload: bytes, options: dict[str
 
 
 async def _receive_in_blocks(exchange: _Exchange, response: Any, options: dict[str, Any], size_max: int) -> bytes:
-    """Return the whole answer, of which `response` is the first block, or all."""
+    """Return the whole answer, of which `response` is the first block or everything.
+
+    Raises PeerRefused, MalformedMessage, TooMany (above `size_max` octets).
+    """
     body = b""
     while True:
         block2 = _successful(response).opt.block2

@@ -1,4 +1,4 @@
-"""Who has a port of this machine: the program that a person has to stop, or to leave alone, when it is in use."""
+"""Finds the programs that use a port of this machine, so that a person knows which one to stop."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PROC = Path("/proc")
-_LISTENS = {"udp": ("07", "01"), "tcp": ("0A",)}  # states of proc(5); a TCP connection takes no port away
+_LISTENS = {"udp": ("07", "01"), "tcp": ("0A",)}  # states of proc(5); a TCP connection does not occupy a port
 _EVERY = ("0.0.0.0", "::")
 _NAMED_MAX = 3
 
 
 @dataclass(frozen=True)
 class PortHolder:
-    """A process that has a port: its ID and the name of its program."""
+    """A process that uses a port: its ID and the name of its program."""
 
     pid: int
     program: str
@@ -29,9 +29,9 @@ class PortHolder:
 
 
 def holders(protocol: str, host: str, port: int) -> list[PortHolder]:
-    """Return the processes that have `port` of the numeric address `host`, or of all addresses.
+    """Return the processes that use `port` of the numeric address `host`, or of all addresses.
 
-    `protocol` is "udp" or "tcp". The list is empty where that cannot be seen: only root sees processes of other users.
+    `protocol` is "udp" or "tcp". Only root can see processes of other users, so the list may be empty.
     """
     inodes: set[str] = set()
     for table in (protocol, f"{protocol}6"):
@@ -41,7 +41,7 @@ def holders(protocol: str, host: str, port: int) -> list[PortHolder]:
 
 
 def in_words(protocol: str, host: str, port: int) -> str:
-    """Return who has a port, as words of a sentence: "another program, named (process 812)"."""
+    """Return the programs that use a port as words of a sentence: "another program, named (process 812)"."""
     found = holders(protocol, host, port)
     named = " and ".join(map(str, found[:_NAMED_MAX]))
     more = f" and {len(found) - _NAMED_MAX} more" if len(found) > _NAMED_MAX else ""
@@ -62,7 +62,7 @@ def inodes_in(lines: Iterable[str], protocol: str, host: str, port: int) -> set[
 
 
 def _address(text: str) -> str:
-    """Return the address that /proc/net writes as `text`: 32-bit words, each in the machine's own order of octets."""
+    """Return the address that /proc/net writes as `text`, in 32-bit words of the machine's own order of octets."""
     octets = bytes.fromhex(text)
     if sys.byteorder == "little":
         octets = struct.pack(f">{len(octets) // 4}I", *struct.unpack(f"<{len(octets) // 4}I", octets))
@@ -73,7 +73,7 @@ def _with_sockets(inodes: set[str]) -> Iterator[PortHolder]:
     wanted = {f"socket:[{inode}]" for inode in inodes}
     for process in _PROC.iterdir():
         if process.name.isdecimal():
-            with contextlib.suppress(OSError):  # it ended, or is another user's
+            with contextlib.suppress(OSError):  # the process has ended, or belongs to another user
                 if any(_link(process / "fd" / name) in wanted for name in os.listdir(process / "fd")):
                     yield PortHolder(int(process.name), (process / "comm").read_text().strip())
 

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 
 
 class Bucket:
-    """`rate` per second on average, `burst` at once. Starts full."""
+    """A token bucket: it allows `rate` events per second on average and `burst` at once. It begins full."""
 
     __slots__ = ("_at", "_burst", "_level", "_rate")
 
@@ -18,7 +18,10 @@ class Bucket:
         self._at = 0.0
 
     def take(self, now: float) -> bool:
-        """True, and one taken, if it may happen now. `now` in seconds, of any clock that does not go back."""
+        """Count an event and return True if it may happen now; otherwise return False.
+
+        `now` is in seconds, of any clock that does not go back.
+        """
         self._level = min(self._burst, self._level + max(0.0, now - self._at) * self._rate)
         self._at = now
         if self._level < 1:
@@ -28,7 +31,7 @@ class Bucket:
 
 
 class Buckets:
-    """A bucket for each of at most `size` keys; the one idle longest is forgotten first."""
+    """A bucket for each of at most `size` keys. The bucket that is idle longest is forgotten first."""
 
     def __init__(self, rate: float, burst: float, size: int) -> None:
         self._rate = rate
@@ -37,7 +40,7 @@ class Buckets:
         self._buckets: OrderedDict[Hashable, Bucket] = OrderedDict()
 
     def take(self, key: Hashable, now: float) -> bool:
-        """As Bucket.take, for `key`."""
+        """Do the same as `Bucket.take`, for the bucket of `key`."""
         bucket = self._buckets.get(key)
         if bucket is None:
             bucket = self._buckets[key] = Bucket(self._rate, self._burst)

@@ -1,4 +1,4 @@
-"""Where strangers knock: EDHOC as responder, behind its flood limits (docs/protocol.md section 3)."""
+"""EDHOC as responder, with its limits against floods (docs/protocol.md section 3)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from message_plane.links.link import Address
 from message_plane.session_store import SessionStore
 from message_plane.sessions import Sessions
 
-# Says whether an unregistered credential, sent by value, may come in while the pairing window is open.
+# Returns whether an unregistered credential, sent by value, is accepted while the pairing window is open.
 Accept = Callable[[Credential], bool]
 
 _MESSAGE_1 = b"\xf5"  # CBOR true before message_1 (RFC 9528, A.2.1)
@@ -35,7 +35,7 @@ _ERROR_UNSPECIFIED, _ERROR_WRONG_SUITE = 1, 2  # RFC 9528, 6
 
 
 class Reception:
-    """Answers what comes to the EDHOC resource. `now` in seconds, monotonic. Computes, but waits for nothing."""
+    """Answers the requests to the EDHOC resource. It computes, but does not wait. `now` is monotonic seconds."""
 
     def __init__(self, own: OwnIdentity, store: SessionStore, sessions: Sessions, incidents: Incidents) -> None:
         self._own = own
@@ -49,7 +49,10 @@ class Reception:
         self._did_not_fit: OrderedDict[bytes, str] = OrderedDict()
 
     def open_window(self, accept: Accept, ends: float) -> None:
-        """Until `ends` credentials go and come by value too, and `accept` lets unregistered PNEs in (SEC-20)."""
+        """Open the pairing window until `ends` (SEC-20).
+
+        Credentials may then be sent by value in both directions, and `accept` decides about unregistered PNEs.
+        """
         self._accept = accept
         self._window_ends = ends
 
@@ -61,12 +64,16 @@ class Reception:
         return self._accept is not None and now < self._window_ends
 
     def expire(self, now: float) -> None:
-        """Forget handshakes that nobody went on with."""
+        """Remove the handshakes whose message_3 has not come in time."""
         for _ in range(self._half_open.expire(now)):
             self._incidents.strange("handshakes_timed_out")
 
     def answer(self, payload: bytes, address: Address, echo: bytes | None, now: float) -> tuple[Any, bool]:
-        """Return (response, whether something was computed for it, so that a retransmission must get the same)."""
+        """Return (response, whether it was computed) for a request to the EDHOC resource.
+
+        A retransmission of the request must get the same response if it was computed. `echo`: the Echo value of the
+        request, None if it has none.
+        """
         try:
             if payload[:1] == _MESSAGE_1:
                 return self._message_1(payload[1:], address, echo, now)
@@ -80,19 +87,19 @@ class Reception:
             self._incidents.strange("handshakes_unknown_peer")
         except edhoc.HandshakeBroken as broken:
             self._incidents.strange("handshakes_failed")
-            if broken.library_panic:  # what knows a C_R, which message_3 begins with, gets answers at its address
+            if broken.library_panic:  # a sender that knows C_R, with which message_3 begins, has its true address
                 proven = payload[:1] != _MESSAGE_1 or self._guard.is_proven(address, echo, now)
                 self._guard.punish(address, now, proven=proven)
         except MalformedMessage:
             self._incidents.strange("handshakes_failed")
-        # One answer for all: a stranger learns neither who is registered nor what was wrong.
+        # One answer for all cases: it does not reveal which entities are registered or what was wrong.
         return _error(_ERROR_UNSPECIFIED, "refused"), False
 
     def _message_1(self, message_1: bytes, address: Address, echo: bytes | None, now: float) -> tuple[Any, bool]:
         if not INITIATORS_OF[self._own.role]:
             raise edhoc.WrongRole("nobody initiates towards this role")
         self.expire(now)
-        # Judged before anything is computed (SEC-21).
+        # The limits are checked before anything is computed (SEC-21).
         verdict = self._guard.judge(address, echo, self._half_open.crowded, now)
         if verdict is Verdict.CHALLENGE:
             self._incidents.strange("handshakes_challenged")
@@ -130,10 +137,11 @@ class Reception:
         return _edhoc_message(message_4)
 
     def _by_kid(self, kid: bytes) -> list[Credential]:
-        """Return the candidates for `kid`, which is a hint only (SEC-16), in the order they should be tried; not empty.
+        """Return the candidates for `kid`, which is only a hint (SEC-16), in the order in which they should be tried.
 
-        The library can verify against one credential for each handshake. Two keys with one kid take 2**32 tries to
-        make; then the one that did not fit last time comes last, and the peer's next handshake finds its own.
+        The library can verify against one credential in each handshake. To make two keys with one kid takes 2**32
+        tries; in this case the one that did not fit last time comes last, so the peer's next handshake succeeds. Raises
+        WrongRole, UnknownPeer if there is no candidate.
         """
         found = self._store.candidates(kid)
         candidates = [candidate for candidate in found if candidate.role in INITIATORS_OF[self._own.role]]

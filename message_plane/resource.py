@@ -1,4 +1,4 @@
-"""A resource: what an endpoint serves and asks for at one path, as an entry of the table it is opened with."""
+"""A resource, which an endpoint serves at one path and requests from its peers, as an entry of a table of resources."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from message_plane.session import Peer
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The body of an answer, and an event that is set when the answer has gone out, or can go out no more."""
+    """The body of an answer, and an event that is set when the answer was sent or can not be sent any more."""
 
     body: bytes | None
     left: asyncio.Event
 
 
-# Takes a verified peer and the body of its request; returns the body of the answer, or None for an empty 2.04; as an
-# Answer where something waits for it to leave. Of the errors in cpns.errors MalformedMessage becomes 4.00, TooMany
-# 4.29, every other 4.03.
+# A handler gets a verified peer and the body of its request. It returns the body of the answer, None for an empty 2.04,
+# or an Answer if it has to know when the answer is sent. Of the exceptions in cpns.errors MalformedMessage becomes
+# 4.00, TooMany 4.29, every other one 4.03.
 Handler = Callable[[Peer, bytes], Awaitable[bytes | Answer | None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """How requests to one path are served, and how this endpoint itself asks a peer for that path.
+    """How requests to one path are served, and how this endpoint itself requests that path from a peer.
 
-    `handler` is None for a path that is only asked for. `formats` are the CoAP content formats that are accepted, each
-    with the octets that a body in it begins with: an own body is sent under the first that fits. `size` is the largest
-    body in octets, in either direction. With `blocks`, a body longer than one block travels in several (RFC 7959);
-    without, Block1 and Block2 are unknown options. A `kind` is announced in `/.well-known/core` as the resource type
-    (RFC 6690). `boards` is what holds in place of all this towards PNEs, where that is not the same.
+    `handler` is None for a path that is only requested from peers. `formats` are the CoAP content formats that are
+    accepted, each with the octets that a body in it begins with; a body of this endpoint is sent under the first that
+    fits. `size` is the largest body in octets, in either direction. With `blocks`, a body longer than one block is
+    transferred in several (RFC 7959); otherwise Block1 and Block2 are unknown options. A `kind` is announced in
+    `/.well-known/core` as the resource type (RFC 6690). `boards`, if not None, replaces this resource towards PNEs.
     """
 
     handler: Handler | None
@@ -43,16 +43,16 @@ class Resource:
     boards: Resource | None = None
 
     def towards(self, role: str) -> Resource:
-        """Return the resource as it is for peers of `role`."""
+        """Return the resource that holds towards peers of `role`."""
         return self.boards if role == ROLE_PNE and self.boards is not None else self
 
     def format_of(self, body: bytes) -> int:
-        """Return the content format that `body` is sent under. Raises ValueError if it is in none of `formats`."""
+        """Return the content format under which `body` is sent. Raises ValueError if it is in none of `formats`."""
         for content_format, beginning in self.formats.items():
             if body.startswith(beginning):
                 return content_format
         raise ValueError("a body in a format that the resource does not have")
 
 
-# By path, segments separated by "/".
+# Resources by path, whose segments are separated by "/".
 Resources = Mapping[str, Resource]

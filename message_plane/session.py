@@ -1,4 +1,4 @@
-"""One OSCORE security context with one peer (RFC 8613): aiocoap's cryptography over numbers that survive a restart."""
+"""One OSCORE security context with one peer (RFC 8613): aiocoap's cryptography with stored sender numbers."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ _KID_BIT = 0b0000_1000
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who sent a verified request: taken from the credential that authenticated, never from a message.
+    """The sender of a verified request. Name and role are those of the credential that authenticated, not of a message.
 
-    `provisional`: an unregistered peer of an open pairing window; it reaches the pairing handler only. `session` names
-    the session it spoke on: strangers may call themselves alike, so nothing that is done for one goes by the name.
+    `provisional`: an unregistered peer of an open pairing window, which reaches the pairing handler only; `session`:
+    the recipient ID of the session of the request. Provisional peers must be told apart by it, as several of them may
+    use one name.
     """
 
     entity_id: str
@@ -40,7 +41,7 @@ class Peer:
 def parse_option(value: bytes) -> tuple[int, bytes]:
     """Return (sequence number, kid) in the OSCORE option of a request (RFC 8613, 6.1). Raises MalformedMessage.
 
-    No kid context and no group flag: nothing of ours sends them.
+    A kid context or a group flag is refused, because no entity of keycast sends them.
     """
     if not value or value[0] & ~(_PIV_BITS | _KID_BIT) or not value[0] & _KID_BIT:
         raise MalformedMessage("OSCORE option without kid, or with unknown flags")
@@ -51,14 +52,15 @@ def parse_option(value: bytes) -> tuple[int, bytes]:
 
 
 class Session(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtils):  # type: ignore[misc]
-    """A context for both directions.
+    """An OSCORE context for both directions.
 
-    Sender numbers: `sender_sequence_number` is the next one, numbers below `ceiling` are on disk as used up
-    (SEC-22); who wants to send calls `reserve` first. The replay window of a context from the store is unknown, so
-    its first request is answered with an Echo challenge (RFC 8613, B.1.2). Nothing is protected without the lease:
-    another process that took the lease knows no window either and challenges too, so the two never answer
-    the same request, and never use one nonce twice (SEC-23). Nothing is protected or taken either once the key that
-    the handshake was made with is not the registered one of the peer any more (SEC-32).
+    `sender_sequence_number` is the next sender number. Numbers below `ceiling` are stored as used (SEC-22);
+    `Sessions.numbers_for` reserves more before a message is sent. The replay window of a context from the store is not
+    known, so its first request is answered with an Echo challenge (RFC 8613, B.1.2).
+
+    Nothing is protected without the lease. A process that has taken over the lease does not know the window either and
+    challenges, too, so the two never answer the same request and never use a nonce twice (SEC-23). Nothing is protected
+    or accepted any more when the key of the handshake is no longer the registered one of the peer (SEC-32).
     """
 
     alg_aead = oscore.algorithms["AES-CCM-16-64-128"]
@@ -76,12 +78,10 @@ class Session(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
         echo: bytes | None,
         exporter_key: bytes | None = None,
     ) -> None:
-        """`credential`: the one that authenticated; `stands` says whether it is registered still.
+        """`credential`: the one that authenticated; `stands` returns whether it is still registered.
 
-        `echo`: 8 random octets for a context from the store; None for a new one, whose window starts empty.
-        `exporter_key` is known for sessions made in this process only.
-
-        A context that is not on disk (a provisional peer's) has a `sender_ceiling` that is never reached.
+        `echo`: 8 random octets for a context from the store, None for a new one, whose window begins empty.
+        `exporter_key` is known only for sessions that were made in this process.
         """
         self.stored = stored
         self.peer = peer
@@ -97,12 +97,12 @@ class Session(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
         self.challenges = Bucket(*tuning.ECHO_CHALLENGES)
         self.credential = credential
         self._stands = stands
-        self.ended = False  # by this process; ask `over`
+        self.ended = False  # whether this process has ended it; `over` also covers other causes
         self.ends_when_answered = False
-        self.heard_at: float | None = None  # monotonic seconds, when something of the peer verified last
-        self.address: Address | None = None  # of `place`, once something was sent there
+        self.heard_at: float | None = None  # monotonic seconds when a message of the peer verified last
+        self.address: Address | None = None  # the address of `place`, once it was looked up
         self.place = ""
-        self.heard: Address | None = None  # where its newest verified request, or a handshake of its own, came from
+        self.heard: Address | None = None  # source of the peer's newest verified request or of its handshake
         self.newest = -1  # the sequence number of that request
         self._lease = lease
         self._begun = monotonic() - stored.lived_s
@@ -118,27 +118,27 @@ class Session(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
 
     @property
     def over(self) -> bool:
-        """True once it was ended, or its key was replaced or removed, by whomever (SEC-32). Raises StoreError."""
+        """True if the session was ended, or any process has replaced or removed its key (SEC-32). Raises StoreError."""
         return self.ended or not (self.peer.provisional or self._stands(self.credential))
 
     def worn_out(self, now: float) -> bool:
-        """Return True when the session has lived its 30 days (SEC-36; `now` is monotonic) or sent its 2^20 messages."""
+        """Return True if the session is 30 days old (SEC-36) or has used its 2^20 numbers. `now`: monotonic seconds."""
         return self.sender_sequence_number >= tuning.SESSION_NUMBERS_MAX or now - self._begun > tuning.SESSION_LIFE_S
 
     @property
     def needs_numbers(self) -> bool:
-        """True when no sender number is left that may be used."""
+        """True if no reserved sender number is left."""
         return self.sender_sequence_number >= self.ceiling
 
     def next_block(self) -> RaiseCeiling:
-        """Return what must be committed before more numbers may be used; `block_reserved` gets it afterwards."""
+        """Return the change that must be committed before more numbers may be used, and passed to `block_reserved`."""
         return RaiseCeiling(self.recipient_id, self.ceiling + tuning.NUMBERS_STEP)
 
     def block_reserved(self, block: RaiseCeiling) -> None:
-        """The commit of `block` is on disk."""
+        """Note that the commit of `block` is on disk."""
         self.ceiling = max(self.ceiling, block.ceiling)
 
-    # What aiocoap's base classes ask for
+    # Methods that aiocoap's base classes call
 
     def new_sequence_number(self) -> int:
         if self.needs_numbers:
@@ -148,19 +148,22 @@ class Session(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
         return number
 
     def post_seqnoincrease(self) -> None:
-        """Nothing to store: numbers are reserved in blocks beforehand."""
+        """Do nothing, because numbers are reserved in blocks beforehand."""
 
     def protect(self, message: Any, request_id: Any = None, *, kid_context: Any = True) -> Any:
-        """As aiocoap's. Raises LeaseLost, StoreError, NoSession when the session is over, and ContextUnavailable
-        when a number is needed and none is reserved."""
+        """Protect a message as aiocoap does.
+
+        Raises LeaseLost, StoreError, NoSession if the session is over, and ContextUnavailable if a number is needed and
+        none is reserved.
+        """
         self._lease.require()
         self._require()
         return super().protect(message, request_id, kid_context=kid_context)
 
     def unprotect(self, protected_message: Any, request_id: Any = None) -> Any:
-        """As aiocoap's; once the window is known, a replay is refused before anything is decrypted.
+        """Unprotect a message as aiocoap does. When the window is known a replay is refused before it is decrypted.
 
-        Raises NoSession when the session is over, StoreError.
+        Raises NoSession if the session is over, StoreError, and aiocoap's errors.
         """
         self._require()
         result = super().unprotect(protected_message, request_id)
@@ -173,20 +176,20 @@ class Session(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
             raise NoSession(f"the session with {self.entity_id!r} is over")
 
     def _construct_nonce(self, partial_iv_short: bytes, piv_generator_id: bytes, alg: Any) -> bytes:
-        """RFC 8613, 5.2, on whole numbers instead of octet by octet: it is done twice for every message."""
+        """Return the nonce of RFC 8613, 5.2. It is computed with integers, not octet by octet, as it is done often."""
         padded_id = piv_generator_id.rjust(alg.iv_bytes - 6, b"\0")
         parts = bytes([len(piv_generator_id)]) + padded_id + partial_iv_short.rjust(PIV_MAX, b"\0")
         return (int.from_bytes(parts, "big") ^ self._common_iv_number).to_bytes(alg.iv_bytes, "big")
 
     def _split_message(self, message: Any, request_id: Any) -> tuple[Any, bytes]:
-        """Return the options as they are: all of ours are encrypted (class E), so none is sorted out."""
+        """Return (outer message, plaintext). All options are encrypted, as those of keycast are of class E."""
         plaintext = bytes([message.code]) + message.opt.encode()
         if message.payload:
             plaintext += b"\xff" + message.payload
         return Message(code=POST if request_id is None else CHANGED), plaintext
 
     def _post_decrypt_checks(self, aad: bytes, plaintext: bytes, protected_message: Any, request_id: Any) -> None:
-        """A member may be hostile too: look at the inner options before they are taken apart."""
+        """Check the inner options before they are decoded, as an authenticated peer may be hostile, too."""
         try:
             check_options(plaintext, 1)
         except MalformedMessage as error:

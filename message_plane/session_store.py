@@ -1,7 +1,7 @@
-"""What must survive a restart: registered credentials, OSCORE contexts, and the lease to use them.
+"""The store of what must survive a restart: registered credentials, OSCORE contexts, and the lease to use them.
 
-SQLite with every commit synced, deleted octets overwritten, in a file only its owner can read. Everything a
-running endpoint writes goes through `commit`, one transaction that first checks the lease's fencing token.
+It is a SQLite file that only its owner can read, with synced commits and overwritten deletions. All writes of a running
+endpoint go through `commit`, one transaction that first checks the fencing token of the lease.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from message_plane.errors import FAULTS, LeaseHeld, LeaseLost, RegistrationRefus
 from private_store.migrations import scripts
 from private_store.sqlite_file import SqliteFile
 
-LEASE_MS = 10_000  # a process that is stopped longer than this may find its lease taken
+LEASE_MS = 10_000  # a process that is stopped longer than this may lose its lease
 BUSY_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class StoredContext:
-    """One OSCORE context as it lies on disk, beside the key it was made with, and only while that key is registered.
+    """One OSCORE context on disk. It is deleted when the key that it was made with is not registered any more.
 
-    `established`: Unix seconds, for people. `lived_s`: seconds that an endpoint has run on it. `place`: where the peer
-    was last (`links.link.Address.place`).
+    `established`: Unix seconds, for people; `sender_ceiling`: sender numbers below it count as used; `lived_s`: its age
+    in seconds of running; `place`: where the peer was heard last (`links.link.Address.place`).
     """
 
     recipient_id: bytes
@@ -48,9 +48,9 @@ class StoredContext:
 
 @dataclass(frozen=True, slots=True)
 class AddContext:
-    """Write a new context, unless `credential`, which its handshake was made with, is not registered any more.
+    """Add a new context, unless `credential`, with which its handshake was made, is not registered any more.
 
-    Those in `replaces` (recipient IDs) end in the same transaction.
+    The contexts in `replaces` (recipient IDs) are deleted in the same transaction.
     """
 
     context: StoredContext
@@ -68,7 +68,7 @@ class AddContext:
 
 @dataclass(frozen=True, slots=True)
 class RaiseCeiling:
-    """Sender numbers below `ceiling` may be used once this is committed (SEC-22)."""
+    """Reserve the sender numbers below `ceiling`, which may be used when this is committed (SEC-22)."""
 
     recipient_id: bytes
     ceiling: int
@@ -77,7 +77,7 @@ class RaiseCeiling:
 
 @dataclass(frozen=True, slots=True)
 class SetPlace:
-    """Where the peer was when something of it verified last."""
+    """Store where the peer was when a message of it verified last."""
 
     recipient_id: bytes
     place: str
@@ -86,7 +86,7 @@ class SetPlace:
 
 @dataclass(frozen=True, slots=True)
 class RemoveContext:
-    """End this context; nothing happens if it has ended."""
+    """Delete a context. Does nothing if there is none."""
 
     recipient_id: bytes
     removes_keys = True
@@ -94,7 +94,7 @@ class RemoveContext:
 
 @dataclass(frozen=True, slots=True)
 class CountTime:
-    """All contexts have lived `seconds` longer (SEC-36)."""
+    """Add `seconds` of running to the age of all contexts (SEC-36)."""
 
     seconds: int
     recipient_id = b""
@@ -113,7 +113,7 @@ class Lease:
 
     @property
     def valid(self) -> bool:
-        """False when the lease may have passed to another process. Cheap: asked before anything is sent."""
+        """False if another process may have taken the lease. It is cheap, as it is checked before each send."""
         return holder.boot_milliseconds() < self.valid_until_ms
 
     def require(self) -> None:
@@ -123,18 +123,21 @@ class Lease:
 
 
 class SessionStore:
-    """The file of sessions. May be opened by several processes; only the holder of the lease uses contexts.
+    """The file of sessions. Several processes may open it, but only the holder of the lease may use contexts.
 
-    Thread-safe; every writing call returns after its commit is on disk.
+    It is thread-safe. Every call that writes returns after its commit is on disk.
     """
 
     def __init__(self, path: str | Path, remedy: str = "Put back a backup, or pair again.") -> None:
-        """Open or create the file at `path`, mode 0600. Raises StoreError, with `remedy` if it is damaged or gone."""
+        """Open or create the file at `path`, mode 0600.
+
+        Raises StoreError; `remedy` is the next step in its text if the file is damaged or missing.
+        """
         self.path = Path(path)
         self._writing = threading.Lock()
         self._reading = threading.Lock()
         self._edits = 0
-        self._standing: dict[str, Credential] = {}  # found registered since the view's `data_version` was this
+        self._standing: dict[str, Credential] = {}  # known to be registered at data version `_standing_since`
         self._standing_since = 0
         self._file = SqliteFile(
             self.path,
@@ -146,7 +149,7 @@ class SessionStore:
         )
         self._database = self._file.connection
         try:
-            # Look-ups have a connection of their own: they never wait for a commit to reach a slow disk.
+            # Look-ups have a connection of their own, so that they do not wait for a commit to a slow disk.
             with self._told():
                 self._view = self._file.connect()
                 self._view.execute("PRAGMA query_only = ON").fetchall()
@@ -165,10 +168,11 @@ class SessionStore:
     def bind(
         self, credential: Credential, *, replace: bool, reserved: Collection[str] = (), pairing: bool = False
     ) -> bool:
-        """Register `credential` if its name may be bound to its key (`binding.require_free`). False if it is already.
+        """Register `credential` if its name may be bound to its key (`binding.require_free`).
 
-        `pairing`: the board may not know yet that it was let in: it is one of `pairings` until `set_paired`.
-        Raises NameTaken, and RegistrationRefused when the key is bound to another entity ID (SEC-16).
+        Returns False, and changes nothing, if it is registered already. `pairing`: the board may not know yet that it
+        was admitted, so it is one of `pairings` until `set_paired`. Raises NameTaken, and RegistrationRefused if the
+        key is bound to another entity ID (SEC-16), StoreError.
         """
         with self._transaction(removes_keys=True) as database:
             present = self._judged(database, credential, replace, reserved)
@@ -179,15 +183,15 @@ class SessionStore:
         return True
 
     def require_bindable(self, credential: Credential, *, replace: bool, reserved: Collection[str] = ()) -> bool:
-        """Return True if `bind` would change something, without doing it. Raises as `bind` does."""
+        """Return True if `bind` would change something, without doing it. Raises the same as `bind`."""
         with self._reader() as view:
             return self._judged(view, credential, replace, reserved) != credential
 
     def register(self, credential: Credential) -> None:
-        """Bind `credential` to its entity ID, in place of an earlier one, whose sessions are over when this returns.
+        """Register `credential` in place of an earlier one of its entity ID, whose sessions are over when this returns.
 
-        Whether the name may be had is not asked here; what a person causes goes through `bind`.
-        Raises RegistrationRefused when its key is bound to another entity ID (SEC-16).
+        This does not check whether the name is free; requests of persons must use `bind`. Raises RegistrationRefused if
+        the key is bound to another entity ID (SEC-16), StoreError.
         """
         with self._transaction(removes_keys=True) as database:
             self._require_own_key(database, credential)
@@ -197,33 +201,33 @@ class SessionStore:
         self._edits += 1
 
     def pairings(self) -> set[str]:
-        """Return all entities that were let in by pairing and have not been heard of since (`set_paired`)."""
+        """Return the entity IDs that were registered by pairing and may not know it yet (`set_paired`)."""
         with self._reader() as view:
             return {row[0] for row in view.execute("SELECT entity_id FROM credential WHERE pairing").fetchall()}
 
     def set_paired(self, entity_id: str) -> None:
-        """`entity_id` knows that it was let in."""
+        """Note that `entity_id` knows that it was registered."""
         with self._transaction() as database:
             database.execute("UPDATE credential SET pairing = 0 WHERE entity_id = ?", (entity_id,))
 
     def unregister(self, entity_id: str) -> bool:
-        """Forget `entity_id`, whose sessions are over when this returns. True if it was known."""
+        """Delete the credential of `entity_id`, whose sessions are over afterwards. Return False if it had none."""
         with self._transaction(removes_keys=True) as database:
             known = database.execute("DELETE FROM credential WHERE entity_id = ?", (entity_id,)).rowcount > 0
         self._edits += 1
         return known
 
     def credential(self, entity_id: str) -> Credential | None:
-        """Return the registered credential of `entity_id`."""
+        """Return the registered credential of `entity_id`, None if there is none."""
         with self._reader() as view:
             return self._credential(view, entity_id)
 
     def stands(self, credential: Credential) -> bool:
-        """Return True while `credential` is what is registered under its entity ID: what was made with it may be used.
+        """Return True while `credential` is registered under its entity ID, so that sessions made with it may be used.
 
-        Cheap, as it is asked again and again about every message: other processes register and unregister too
-        (SEC-32). So the file is asked each time whether anybody has committed anything to it since, which costs half
-        as much as a look-up, and each credential is looked up once between two commits.
+        This is called several times for every message, because other processes may register and unregister, too
+        (SEC-32). To be cheap, it asks the file each time whether any process has committed anything since, which costs
+        half as much as a look-up, and looks each credential up once between two commits.
         """
         with self._reading:
             try:
@@ -241,7 +245,7 @@ class SessionStore:
             return stands
 
     def candidates(self, kid: bytes) -> list[Credential]:
-        """Return all registered credentials with this kid: a hint, so perhaps several (SEC-16)."""
+        """Return all registered credentials with this kid, which is only a hint and may fit several (SEC-16)."""
         with self._reader() as view:
             rows = view.execute(
                 "SELECT entity_id, role, x, ccs, kid FROM credential WHERE kid = ? ORDER BY entity_id", (kid,)
@@ -257,10 +261,10 @@ class SessionStore:
     # The lease
 
     def acquire(self, owner_x: bytes) -> Lease:
-        """Take the lease for this process (SEC-23), for the entity whose public x coordinate is `owner_x`.
+        """Acquire the lease for this process (SEC-23), for the entity whose public x coordinate is `owner_x`.
 
-        Free, or held by a process that is gone, or not renewed for LEASE_MS: it is taken, with a new fencing token.
-        Contexts made under another key than `owner_x` end. Raises LeaseHeld.
+        The lease can be acquired, with a new fencing token, if it is free, held by a process that is gone, or not
+        renewed for LEASE_MS. Contexts made under another key than `owner_x` are deleted. Raises LeaseHeld, StoreError.
         """
         now = holder.boot_milliseconds()
         with self._transaction(removes_keys=True) as database:
@@ -278,17 +282,17 @@ class SessionStore:
         return Lease(token + 1, now + LEASE_MS)
 
     def release(self, lease: Lease) -> None:
-        """Give the lease back. Nothing happens if it was lost."""
+        """Release the lease. Does nothing in the file if the lease was lost."""
         lease.valid_until_ms = 0
         with self._transaction() as database:
             database.execute("UPDATE lease SET holder = NULL, expires = 0 WHERE token = ?", (lease.token,))
 
     def commit(self, lease: Lease, changes: Sequence[Change] = ()) -> frozenset[bytes]:
-        """Renew `lease` and make `changes`, all or none, on disk when this returns. Raises LeaseLost, StoreError.
+        """Renew `lease` and make `changes`, all or none of them; they are on disk when this returns.
 
-        The fencing token is checked in the same transaction (SEC-23). Returns the recipient IDs of those changes that
-        had no effect because the context, or the credential it was made with, was removed meanwhile: those sessions
-        are over.
+        The fencing token is checked in the same transaction (SEC-23). Returns the recipient IDs of changes without
+        effect, because the context, or the credential that it was made with, was removed in the meantime; these
+        sessions are over. Raises LeaseLost, StoreError.
         """
         now = holder.boot_milliseconds()
         gone = set()
@@ -308,7 +312,7 @@ class SessionStore:
     # Contexts
 
     def contexts(self) -> list[StoredContext]:
-        """Return all contexts, oldest first. To be used by the holder of the lease only."""
+        """Return all contexts, oldest first. Only the holder of the lease may use them."""
         with self._reader() as view:
             rows = view.execute(
                 "SELECT recipient_id, sender_id, entity_id, master_secret, master_salt, established, sender_ceiling,"
@@ -317,12 +321,14 @@ class SessionStore:
         return [StoredContext(*row) for row in rows]
 
     def edition(self) -> tuple[int, int]:
-        """Differs from the last call's value if registrations or contexts may have been removed by other hands."""
+        """Return a value that differs from that of the last call if another process, or a call that registers or
+        removes, may have removed registrations or contexts.
+        """
         with self._writing, self._told():
             return int(self._database.execute("PRAGMA data_version").fetchone()[0]), self._edits
 
     def discard_contexts(self) -> None:
-        """End all contexts: after a restore of the file or of another part of this entity's state (SEC-02, SEC-22)."""
+        """Delete all contexts, after a restore of the file or of other state of this entity (SEC-02, SEC-22)."""
         with self._transaction(removes_keys=True) as database:
             database.execute("DELETE FROM oscore_context")
         self._edits += 1
@@ -333,13 +339,13 @@ class SessionStore:
         return self._file.trouble
 
     def probe(self) -> None:
-        """If there is trouble, try whether it has ended."""
+        """Check whether trouble with the medium has ended, if there is any."""
         if self._file.trouble:
             with self._writing:
                 self._file.probe()
 
     def image(self) -> bytes:
-        """Return the octets of a file like this one for a backup: the credentials, and no context (SEC-02)."""
+        """Return the octets of a copy of the file for a backup, with the credentials and without contexts (SEC-02)."""
         with self._writing:
             return self._file.image("DELETE FROM oscore_context", "UPDATE lease SET holder = NULL, expires = 0")
 
@@ -360,7 +366,7 @@ class SessionStore:
 
     @contextmanager
     def _transaction(self, *, removes_keys: bool = False) -> Iterator[sqlite3.Connection]:
-        """`removes_keys`: they are left in neither the file nor its log (SEC-29)."""
+        """Enter a transaction. `removes_keys`: deleted keys are left in neither the file nor its log (SEC-29)."""
         with self._writing, self._told(), self._file.transaction():
             if removes_keys:
                 self._file.erase_after_commit()
@@ -369,9 +375,9 @@ class SessionStore:
     def _judged(
         self, database: sqlite3.Connection, credential: Credential, replace: bool, reserved: Collection[str]
     ) -> Credential | None:
-        """Return the credential that has the name now, if `credential` may take it.
+        """Return the credential that has the name now, None if there is none.
 
-        Raises NameTaken, RegistrationRefused.
+        Raises NameTaken, RegistrationRefused if `credential` may not be bound to the name.
         """
         self._require_own_key(database, credential)
         present = self._credential(database, credential.entity_id)
@@ -415,7 +421,7 @@ def _stands(database: sqlite3.Connection, credential: Credential) -> bool:
 
 
 def _apply(database: sqlite3.Connection, change: Change) -> bool:
-    """Make one change inside the open transaction; False if what it is about has been removed."""
+    """Make one change inside the open transaction; return False if its context or credential was removed."""
     match change:
         case AddContext(context, credential, replaces):
             if not _stands(database, credential):

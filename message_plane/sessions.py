@@ -1,7 +1,7 @@
-"""All sessions of an endpoint: found by kid for what comes in, by entity for what goes out.
+"""All sessions of an endpoint, found by kid for incoming messages and by entity for outgoing ones.
 
-An entity has at most one live session and one candidate beside it. A candidate from a new handshake takes the place
-of the live one when something on it has verified; until then both answer.
+An entity has at most one live session and one candidate. A candidate from a new handshake replaces the live session
+when a message on it has verified. Until then both can be used.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ ECHO_LEN = 8
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """Something of a peer has verified `age_s` seconds ago and came from `place` (`links.link.Address.place`)."""
+    """The last message of a peer that verified: `age_s` seconds ago, from `place` (`links.link.Address.place`)."""
 
     age_s: float
     place: str
 
 
 class Sessions:
-    """The table of sessions. All state changes that must survive go through the commit queue."""
+    """The table of sessions. All changes that must survive a restart go through the commit queue."""
 
     def __init__(
         self, own_role: str, store: SessionStore, queue: CommitQueue, lease: Lease, incidents: Incidents
@@ -65,9 +65,9 @@ class Sessions:
         self._reservations = SingleFlight[None]()
 
     def load(self) -> None:
-        """Take up what the store holds: oldest first, so that of two with one entity the newer is the candidate."""
+        """Load the sessions of the store, oldest first, so that of two with one entity the newer is the candidate."""
         for stored in self._store.contexts():
-            credential = self._store.credential(stored.entity_id)  # of the key that it was made with, or it were gone
+            credential = self._store.credential(stored.entity_id)  # has the key of the context: it goes with its key
             if credential is None:
                 continue
             peer = Peer(credential.entity_id, credential.role, session=stored.recipient_id)
@@ -83,7 +83,7 @@ class Sessions:
             (self._candidates if peer.entity_id in self._live else self._live)[peer.entity_id] = session
 
     async def close(self) -> None:
-        """Cancel commits that sessions wait for."""
+        """Cancel the commits that callers wait for."""
         await self._promotions.close()
         await self._reservations.close()
 
@@ -91,20 +91,21 @@ class Sessions:
 
     @property
     def may_send(self) -> bool:
-        """False while the lease has lapsed: then nothing is taken either, as it could not be answered (SEC-23)."""
+        """False while the lease has lapsed. Requests are not accepted then, as they could not be answered (SEC-23)."""
         return self._lease.valid
 
     def by_recipient_id(self, recipient_id: bytes) -> Session | None:
-        """Return the session whose peer sends this kid, unless it has worn out.
+        """Return the session whose peer sends this kid, None if there is none or it is worn out.
 
-        `Session.unprotect` asks if it is over.
+        The caller need not check `over`, as `Session.unprotect` does.
         """
         session = self._by_recipient_id.get(recipient_id)
         return None if session is None or session.worn_out(monotonic()) else session
 
     def to_send(self, entity_id: str) -> Session | None:
-        """Return the session to send on: ours to confirm if we initiated it, else the one the peer has used.
+        """Return the session to send on, None if there is none.
 
+        It is the candidate if this end has initiated it, and has to confirm it by a message, otherwise the live one.
         Raises StoreError.
         """
         candidate = self._candidates.get(entity_id)
@@ -115,7 +116,10 @@ class Sessions:
         return None if session is None or session.over or session.worn_out(monotonic()) else session
 
     def newest(self, entity_id: str) -> Session | None:
-        """Return the session of the newest handshake with the registered `entity_id`. Raises StoreError."""
+        """Return the session of the newest handshake with the registered `entity_id`, None if there is none.
+
+        Raises StoreError.
+        """
         for table in (self._candidates, self._live):
             session = table.get(entity_id)
             if session is not None and not session.over:
@@ -123,19 +127,19 @@ class Sessions:
         return None
 
     def of(self, peer: Peer) -> Session | None:
-        """Return the very session that `peer` spoke on, unless it is over. Raises StoreError."""
+        """Return the session on which `peer` has sent its request, None if it is over. Raises StoreError."""
         session = self._by_recipient_id.get(peer.session)
         return None if session is None or session.over else session
 
     def entities(self) -> set[str]:
-        """Return all entities with a live session or a candidate."""
+        """Return the entity IDs that have a live session or a candidate. Raises StoreError."""
         both = (*self._live.values(), *self._candidates.values())
         return {session.entity_id for session in both if not session.over}
 
     def last_heard(self, entity_id: str) -> Heard | None:
-        """When and where something of `entity_id` verified last in this process, on a session that stands.
+        """Return when and where a message of `entity_id` verified last in this process, on a session that is not over.
 
-        Raises StoreError.
+        Returns None if there was none. Raises StoreError.
         """
         both = (self._candidates.get(entity_id), self._live.get(entity_id))
         heard = [each for each in both if each is not None and each.heard_at is not None and not each.over]
@@ -145,9 +149,9 @@ class Sessions:
         return Heard(monotonic() - (newest.heard_at or 0.0), newest.stored.place or "")
 
     def unused_id(self, length: int, taken: Callable[[bytes], bool] = lambda _: False) -> bytes:
-        """Return a random recipient ID that no session has, for which `taken` is False.
+        """Return a random recipient ID that no session has and for which `taken` returns False.
 
-        Lengths are those of C_I and C_R.
+        `length` is that of C_I or C_R, in octets. Raises ValueError for others.
         """
         if length not in (C_I_LEN, C_R_LEN):
             raise ValueError("length of C_I or C_R wanted")
@@ -159,10 +163,11 @@ class Sessions:
     # Beginning
 
     def add_as_responder(self, established: Established, address: Address) -> None:
-        """Take up a handshake that the peer initiated: in memory only, until a request on it has verified.
+        """Add the session of a handshake that the peer has initiated. It is stored when a request on it has verified.
 
-        A provisional peer always finds room: the oldest from its address gives way, or the oldest of all. So many are
-        kept that, at the most handshakes a second that are computed, each has the time that a board needs (SEC-35).
+        A provisional peer always gets a place: if there is none, the oldest session from its address ends, or the
+        oldest of all. There are enough places that each board has the time it needs, even at the highest rate of
+        handshakes that are computed (SEC-35).
         """
         session = self._session(established, address)
         session.heard = address
@@ -182,7 +187,11 @@ class Sessions:
         self._by_recipient_id[session.recipient_id] = session
 
     async def add_as_initiator(self, established: Established, address: Address) -> Session:
-        """Take up a handshake of ours, message_4 verified: on disk before its first sender number is used."""
+        """Add and return the session of a handshake that this end has initiated and whose message_4 has verified.
+
+        It is on disk when this returns, before its first sender number is used. Raises NoSession if the credential of
+        the peer is not registered any more, LeaseLost, StoreError.
+        """
         session = self._session(established, address)
         session.ceiling = tuning.NUMBERS_STEP
         before = self._candidates.get(session.entity_id)
@@ -193,10 +202,11 @@ class Sessions:
         return session
 
     async def verified(self, session: Session, address: Address, number: int | None = None) -> bool:
-        """Something from the peer has verified on `session`, coming from this address. False if the session is over.
+        """Note that a message of the peer has verified on `session`, and came from `address`.
 
-        `number` is the sequence number of a request. One that comes after later ones was held up, or held back, and
-        says nothing about where the peer is now. Returns once a candidate is on disk and the session before it is gone.
+        `number` is the sequence number of a request. A request that comes after later ones was delayed, and does not
+        change where the peer is. If the session is a candidate this returns when it is on disk and has replaced the
+        live one. Returns False if the session is over.
         """
         if self._candidates.get(session.entity_id) is session:
             promoted = self._promotions.run(session.recipient_id, lambda: self._promote(session, address))
@@ -216,14 +226,14 @@ class Sessions:
         return True
 
     async def count_time(self, at_least_s: float = tuning.COUNT_TIME_EVERY_S) -> None:
-        """Write down by how much all sessions have aged since it was done last, if it is so much or more (SEC-36)."""
+        """Store by how much all sessions have aged since the last time, if it is at least `at_least_s` (SEC-36)."""
         elapsed = int(monotonic() - self._counted_at)
         if elapsed >= max(at_least_s, 1) and self._by_recipient_id:
             self._counted_at += elapsed
             await self._queue.commit(CountTime(elapsed))
 
     async def save_places(self) -> None:
-        """Write down where peers were last. Not urgent: a place is where to look, never a proof."""
+        """Store where peers were heard last. This is not urgent, as a place is only a hint where to send."""
         moved, self._moved = self._moved, set()
         changes = [
             SetPlace(session.recipient_id, session.stored.place)
@@ -233,14 +243,17 @@ class Sessions:
         await asyncio.gather(*map(self._queue.commit, changes))
 
     async def numbers_for(self, session: Session) -> None:
-        """Return when `session` has a sender number to use. Raises NoSession if it is over, LeaseLost, StoreError."""
+        """Reserve sender numbers if `session` has none left. Raises NoSession (it is over), LeaseLost, StoreError."""
         while session.needs_numbers:
             if session.over or session.peer.provisional:
                 raise NoSession(f"the session with {session.entity_id!r} is over")
             await self._reservations.run(session.recipient_id, lambda: self._reserve(session))
 
     async def admit(self, session: Session) -> None:
-        """Make a provisional session, whose credential is registered by now, an ordinary one. Raises NoSession."""
+        """Make a provisional session, whose credential is registered by now, the live one of its entity.
+
+        Other sessions with the entity end. Raises NoSession, LeaseLost, StoreError.
+        """
         credential, entity_id = session.credential, session.entity_id
         if self._provisional.pop(session.recipient_id, None) is None:
             raise NoSession(f"{entity_id!r} has no such provisional session")
@@ -263,26 +276,26 @@ class Sessions:
     # Ending
 
     def drop(self, entity_id: str) -> list[Session]:
-        """End all sessions with `entity_id`, in memory; those to be removed from disk are returned."""
+        """End all sessions with `entity_id` in memory; return them, so that the caller removes them from the disk."""
         return self._end_all(entity_id)
 
     def answered(self, session: Session) -> None:
-        """The answer to a request on `session` is on its way: one that was to end with it ends."""
+        """End `session` if it was to end with the answer that was sent now."""
         if session.ends_when_answered:
             self._end(session)
 
     def end_provisional(self) -> None:
-        """The pairing window closes: end all provisional sessions."""
+        """End all provisional sessions, because the pairing window closes."""
         for session in list(self._provisional.values()):
             self._end(session)
 
     def sweep(self) -> list[Session]:
-        """End worn out sessions, in memory; those to be removed from disk are returned."""
+        """End worn out sessions in memory; return them, so that the caller removes them from the disk."""
         now = monotonic()
         return [self._end(session) for session in list(self._by_recipient_id.values()) if session.worn_out(now)]
 
     def reconcile(self) -> None:
-        """End the sessions whose context was removed from the store, or whose key was replaced or removed there."""
+        """End the sessions whose context was removed from the store, or whose key was replaced or removed in it."""
         kept = {stored.recipient_id for stored in self._store.contexts()}
         for session in list(self._by_recipient_id.values()):
             if session.peer.provisional:
@@ -315,25 +328,22 @@ class Sessions:
             echo=None,
             exporter_key=established.exporter_key,
         )
-        session.heard_at = monotonic()  # its message_3 or message_4 has verified
+        session.heard_at = monotonic()  # the peer's message_3 or message_4 has verified
         if established.provisional:
             session.ceiling = tuning.SESSION_NUMBERS_MAX
         return session
 
     def _set_candidate(self, session: Session) -> None:
-        """Take it up beside the live one, in the place of a candidate before it (SEC-21)."""
+        """Add a candidate beside the live session, in place of an earlier candidate (SEC-21)."""
         self._forget(self._candidates.pop(session.entity_id, None))
         self._candidates[session.entity_id] = session
         self._by_recipient_id[session.recipient_id] = session
 
     async def _promote(self, session: Session, address: Address) -> bool:
-        """Return the live one ends only now that something has verified on the candidate (SEC-21).
-
-        False if it is over.
-        """
+        """Make a candidate the live session; the session before ends only now (SEC-21). Return False if it is over."""
         entity_id = session.entity_id
         before = self._live.get(entity_id)
-        if session.ceiling == 0:  # the peer initiated: not on disk yet
+        if session.ceiling == 0:  # the peer has initiated it, so it is not on disk yet
             session.stored = dataclasses.replace(session.stored, place=address.place)
             replaces = () if before is None else (before.recipient_id,)
             written = dataclasses.replace(session.stored, sender_ceiling=tuning.NUMBERS_STEP)

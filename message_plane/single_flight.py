@@ -1,4 +1,4 @@
-"""One run of a piece of work for all who need its result now."""
+"""A single run of a piece of work for all callers that need its result at the same time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[T]):
-    """Work by key: who asks while it runs waits for the same run. A caller that is cancelled does not end it."""
+    """Runs work by key. A caller that comes while the work of a key runs waits for the same run.
+
+    A caller that is cancelled does not end the run.
+    """
 
     def __init__(self) -> None:
         self._running: dict[Hashable, asyncio.Task[T]] = {}
@@ -19,7 +22,7 @@ class SingleFlight(Generic[T]):
         return key in self._running
 
     async def run(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return the result of `work()`, or of its run that is under way. Raises what it raises."""
+        """Return the result of `work()`, or of the run for `key` that is under way. Raises what the work raises."""
         task = self._running.get(key)
         if task is None:
             task = self._running[key] = asyncio.get_running_loop().create_task(work())
@@ -36,4 +39,4 @@ class SingleFlight(Generic[T]):
     def _finished(self, key: Hashable, task: asyncio.Task[T]) -> None:
         del self._running[key]
         if not task.cancelled():
-            task.exception()  # seen, even if every caller has gone
+            task.exception()  # marks it as retrieved, so that asyncio does not log it if no caller waits any more

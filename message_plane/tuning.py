@@ -1,25 +1,23 @@
 """Times and limits of the message plane, each with its unit and its reason."""
 
 # Sessions (architecture.md section 3, SEC-22, SEC-27)
-SESSION_LIFE_S = 30 * 86400  # of running: neither the wall clock nor time switched off ends a session (SEC-36)
+SESSION_LIFE_S = 30 * 86400  # seconds of running: neither wall clock nor time switched off ends a session (SEC-36)
 SESSION_NUMBERS_MAX = 1 << 20  # messages in either direction
 NUMBERS_STEP = 64  # sender numbers reserved with one synced commit
 REPLAY_WINDOW = 64  # an uplink may deliver out of order
-COUNT_TIME_EVERY_S = (
-    3600  # one synced commit an hour keeps the age of all sessions; a kill makes them younger by so much
-)
-RENEW_MIN_S = 60  # a peer that says it lost the session is believed once a minute at most
+COUNT_TIME_EVERY_S = 3600  # one synced commit an hour stores the age of all sessions; a kill loses at most so much
+RENEW_MIN_S = 60  # a peer that says it has lost the session is believed once a minute at most
 ECHO_CHALLENGES = (0.5, 6)  # per session: per second, and burst; each costs a sender number
 
 # Handshakes (SEC-21)
-HANDSHAKES_FREE = (10.0, 10)  # above this rate every newcomer must show that it gets answers at its address
-HANDSHAKES_MAX = (200.0, 200)  # the most that are computed, 1.5 ms each
+HANDSHAKES_FREE = (10.0, 10)  # above this rate each unknown peer must show that it gets answers at its address
+HANDSHAKES_MAX = (200.0, 200)  # handshakes that are computed at most, 1.5 ms each
 HANDSHAKES_PER_ADDRESS = (1.0, 3)
 ECHO_LIFE_S = 60  # a board may need seconds to come back with the Echo value
 HALF_OPEN_MAX = 1024
-HALF_OPEN_PER_ADDRESS = 4  # of those that showed their address
-HALF_OPEN_UNPROVEN = 64  # of all others together; a quarter of them, and everybody is asked for Echo first
-HALF_OPEN_S = 30  # a board computes for some seconds between message_2 and message_3
+HALF_OPEN_PER_ADDRESS = 4  # of peers that have proven their address
+HALF_OPEN_UNPROVEN = 64  # of all others together; from a quarter of this on every peer is asked for Echo first
+HALF_OPEN_S = 30  # a board computes for several seconds between message_2 and message_3
 ADDRESSES_REMEMBERED = 4096
 PENALTY_S = 60  # for an address whose octets made the EDHOC library give up
 PROVISIONAL_MAX = 1024  # unregistered sessions in a pairing window: five seconds of HANDSHAKES_MAX, a board needs two
@@ -27,24 +25,24 @@ PROVISIONAL_PER_ADDRESS = 4
 PAIRING_S = 300  # SEC-20
 
 # CoAP
-DATAGRAM_MAX = 8192 + 256  # one CPNS message and what CoAP and OSCORE put around it
-OPTIONS_MAX = 16  # in one message; ours have five at most
-AROUND_PAYLOAD = 96  # octets: what CoAP and OSCORE put around a block of a body, all options that we know included
-BLOCK_EXPONENT_MAX = 6  # blocks of at most 1,024 octets (RFC 7959, 2.2), which no network on the way cuts in pieces
+DATAGRAM_MAX = 8192 + 256  # one CPNS message and what CoAP and OSCORE add to it
+OPTIONS_MAX = 16  # in one message; messages of this program have five at most
+AROUND_PAYLOAD = 96  # octets that CoAP and OSCORE add to a block of a body, with all options that are known here
+BLOCK_EXPONENT_MAX = 6  # blocks of at most 1,024 octets (RFC 7959, 2.2), which no network on the path fragments
 BLOCKWISE_S = 60  # a transfer in blocks that rests longer is forgotten
-BUSY = 16  # requests that wait for their answer: from so many on, acknowledging each early costs more than it helps
-BUSY_ACKNOWLEDGE_S = 0.7  # then an answer within this time goes with the acknowledgement; a board repeats after 1 s
+BUSY = 16  # from so many requests without an answer on, acknowledging each early costs more than it helps
+BUSY_ACKNOWLEDGE_S = 0.7  # then an answer within this time carries the acknowledgement; a board repeats after 1 s
 RECENT_MAX = 8192  # answered requests kept for retransmissions of the same request
 RECENT_S = 247  # EXCHANGE_LIFETIME (RFC 7252, 4.8.2)
-LEAVES_S = 10  # an answer that waits longer for its turn (NSTART) keeps back nothing that is to follow it
+LEAVES_S = 10  # work that must follow an answer does not wait longer for the answer to be sent (NSTART)
 HANDLERS_MAX = 512  # requests being handled at once, all peers together
 HANDLERS_PER_PEER = 8
-REQUESTS_MAX = 256  # requests of our own under way at once
+REQUESTS_MAX = 256  # requests of this endpoint under way at once
 REASON_MAX = 96  # octets of text in an error answer
 
 # Reading sockets
-READ_BURST = 64  # datagrams taken in one go before other work gets its turn
-RECEIVE_BUFFER = 1 << 20  # octets asked of the kernel: a thousand confirmations may come at once
+READ_BURST = 64  # datagrams that are read in a row before other work gets its turn
+RECEIVE_BUFFER = 1 << 20  # octets requested from the kernel: a thousand confirmations may come at once
 
 # Logging
-LOG_EVERY_S = 60  # at most one line in this time about what strangers send
+LOG_EVERY_S = 60  # at most one line in this time about incidents that any sender can cause

@@ -1,4 +1,4 @@
-"""EDHOC as initiator over CoAP: the way up, from a PNE to its PN GW and from a PN GW to the CPNS Server."""
+"""EDHOC as initiator over CoAP, upwards: from a PNE to its PN GW and from a PN GW to the CPNS Server."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _PATH = (".well-known", "edhoc")
 async def shake_hands(
     own: OwnIdentity, peer: Credential, c_i: bytes, exchanges: Exchanges, address: Address
 ) -> Established:
-    """One handshake with `peer` at `address`. `c_i`: C_I_LEN random octets, not in use.
+    """Do one handshake with `peer` at `address` and return its result. `c_i`: C_I_LEN random octets, not in use.
 
-    Raises HandshakeFailed, PeerRefused (limits of the peer), PeerUnreachable. The caller sets the time limit by
-    cancelling.
+    Raises HandshakeFailed, PeerRefused (limits of the peer), PeerUnreachable. There is no time limit; the caller may
+    cancel.
     """
     if len(c_i) != C_I_LEN:
         raise ValueError(f"C_I has {C_I_LEN} octets")
@@ -41,7 +41,7 @@ async def shake_hands(
 
 async def _post(exchanges: Exchanges, address: Address, payload: bytes, content_format: int) -> bytes:
     response = await exchanges.ask(_request(address, payload, content_format))
-    if response.code == UNAUTHORIZED and response.opt.echo is not None:  # RFC 9175: show that this address is ours
+    if response.code == UNAUTHORIZED and response.opt.echo is not None:  # RFC 9175: proves the address of this end
         response = await exchanges.ask(_request(address, payload, content_format, echo=response.opt.echo))
     if response.code == CHANGED:
         return bytes(response.payload)

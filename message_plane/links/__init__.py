@@ -1,1 +1,1 @@
-"""What carries datagrams one to one: `link` is the contract, `by_scheme` the table of all links."""
+"""The links, which carry datagrams between two ends: `link` is the contract, `by_scheme` the table of all links."""

@@ -1,7 +1,7 @@
 """The contract of a link: it carries datagrams between this end and its peers, one to one.
 
-A link knows neither CoAP nor CPNS nor sessions: octets go in, octets come out, each with the address of the peer.
-`by_scheme` lists the links that there are; docs/protocol.md section 3 says what travels in a datagram.
+A link knows neither CoAP nor CPNS nor sessions. It sends and receives octets, each datagram with the address of the
+peer. `by_scheme` lists all links; docs/protocol.md section 3 defines the content of a datagram.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 
 class Address(ABC):
-    """Where a peer is, as one link knows it.
+    """The address of a peer on one link.
 
-    Links make addresses. All others compare them, use them as keys, and hand them back to the link in `link`; nobody
-    else takes one apart. Two addresses are equal if what is sent to either reaches the same peer the same way. An
-    address lives as long as its link is open; its `place` can be kept for longer.
+    Links make addresses. Other modules only compare them, use them as keys, and pass them to the link in `link`. Two
+    addresses are equal if datagrams to either reach the same peer on the same path. An address is valid while its link
+    is open; its `place` can be stored for longer.
 
-    `to_group` is True for a datagram that went to many at once, such as a broadcast: it is answered with care.
+    `to_group` is True for the sender of a datagram that was sent to many ends at once, such as a broadcast. Such a
+    datagram must be answered with care.
     """
 
     __slots__ = ("link", "to_group")
@@ -32,7 +33,7 @@ class Address(ABC):
     def place(self) -> str:
         """The address as text, which begins with the scheme of its link, for example `udp:192.168.1.10:5683`.
 
-        `Link.find` makes an address of it again, also after a restart.
+        `Link.find` turns it into an address again, also after a restart.
         """
 
     @property
@@ -40,17 +41,18 @@ class Address(ABC):
     def counted_as(self) -> str:
         """The name under which limits count a peer that is not known yet, for example `udp:192.168.1.10`.
 
-        All addresses that one sender has for nothing share it (UDP ports of one host). It begins with the scheme.
+        Addresses that one sender can use at no cost, such as the UDP ports of a host, must have the same name. It
+        begins with the scheme.
         """
 
     @property
     def echo_proves(self) -> bool:
-        """True if a sender can write any address into its datagrams, and an Echo value that it sends back proves that
-        it receives at this one (RFC 9175). False if the link itself vouches for the sender of every datagram, as a
-        connection does: then nobody is asked for an Echo value, and limits count the address as proven."""
+        """True if a sender can write any address into its datagrams, so that only an Echo value that it sends back
+        proves that it receives at this address (RFC 9175). False if the link itself vouches for the sender of every
+        datagram, as a connection does. Then no sender is asked for an Echo value, and all addresses count as proven."""
         return True
 
-    # What aiocoap's message layer asks of the address of a message
+    # Names that aiocoap's message layer uses
 
     is_multicast: ClassVar[bool] = False
 
@@ -62,19 +64,19 @@ class Address(ABC):
         return self
 
 
-DATAGRAM_MIN = 128  # octets: room for a handshake, and for a block of 32; pairing needs twice as much
+DATAGRAM_MIN = 128  # octets: enough for a handshake and for blocks of 32; pairing needs twice as much
 
 A = TypeVar("A", bound=Address)
 Receive = Callable[[bytes, Address], None]
 
 
 class Link(ABC, Generic[A]):
-    """One way to peers, opened once and closed once.
+    """A link, which is opened once and closed once.
 
-    `scheme` begins the places of this link, and names its kind in the table (`by_scheme`). `datagram_max` is the most
-    octets of one datagram, at least DATAGRAM_MIN; it decides how large the blocks are that long bodies are cut into.
-    `reliable` is True if the link itself repeats what is lost: then CoAP neither acknowledges nor repeats, and messages
-    are NON (compare RFC 8323, section 2).
+    `scheme` is the beginning of the places of this link, and the name of its kind in the table (`by_scheme`).
+    `datagram_max` is the largest number of octets in a datagram, at least DATAGRAM_MIN; it decides the size of the
+    blocks that long bodies are cut into. `reliable` is True if the link itself repeats lost datagrams. CoAP does not
+    acknowledge or repeat then, and messages are NON (compare RFC 8323, section 2).
     """
 
     scheme: ClassVar[str]
@@ -84,24 +86,24 @@ class Link(ABC, Generic[A]):
     @property
     @abstractmethod
     def places(self) -> list[str]:
-        """The places of this end, as its peers name them; none before `open` and after `close`."""
+        """The places of this end, as its peers name them; empty before `open` and after `close`."""
 
     @abstractmethod
     async def open(self, receive: Receive) -> None:
         """Begin to listen. `receive` is called in the event loop with each datagram and the address of its sender.
 
-        A datagram longer than `datagram_max` may come cut, one octet longer than that. Raises PlaneError: it says what
-        a person can do.
+        A datagram longer than `datagram_max` may be cut to one octet more than that. Raises PlaneError, whose text says
+        what a person can do.
         """
 
     @abstractmethod
     def send(self, address: A, datagram: bytes) -> None:
-        """Send one datagram, without waiting. Raises OSError if it was not taken; the caller treats it as lost."""
+        """Send one datagram, without waiting. Raises OSError if it was not accepted; the caller treats it as lost."""
 
     @abstractmethod
     async def find(self, place: str) -> A:
-        """Return the address of a place, in which a name may stand that is looked up. Raises PeerUnreachable."""
+        """Return the address of a place. A name in it, such as that of a host, is looked up. Raises PeerUnreachable."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Stop listening. Nothing is received from then on. May be called again, and without `open` before."""
+        """Stop listening. Nothing is received any more. It may be called repeatedly, and before `open`."""

@@ -1,7 +1,7 @@
-"""A link inside one process, for tests: as good or as bad as they want it, the same each time by a seed.
+"""A link inside one process, for tests.
 
-A datagram goes through an `Ether`, which loses, doubles, delays and reorders. Nothing waits for a socket, so a test on
-a virtual clock takes no time.
+Datagrams go through an `Ether`, which loses, doubles, delays and reorders them by a seed, the same in each run. No code
+waits for a socket, so a test on a virtual clock needs no time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SCHEME = "memory"
 
 
 class MemorySection(BaseModel):
-    """Where this end listens inside the process."""
+    """The names at which this end listens inside the process."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -33,10 +33,10 @@ class MemorySection(BaseModel):
 
 
 class Ether:
-    """What carries the datagrams between the links of one process.
+    """The medium between the links of one process.
 
     `loss`, `doubling` and `reordering` are the shares (0 to 1) of datagrams that are lost, arrive twice, or arrive
-    after one that was sent later; `delay_s` is the longest time that one is on its way. All may be changed at any time.
+    after one that was sent later; `delay_s` is the longest delay. All may be changed at any time.
     """
 
     def __init__(
@@ -49,12 +49,12 @@ class Ether:
         self._random = random.Random(seed)
         self._numbers = itertools.count(1)
         self._ends: dict[str, tuple[MemoryLink, Receive]] = {}
-        self._held: dict[str, list[tuple[str, bytes]]] = {}  # by the end they go to: what the next datagram overtakes
+        self._held: dict[str, list[tuple[str, bytes]]] = {}  # target -> datagrams that the next one will overtake
 
     def join(self, name: str, link: MemoryLink, receive: Receive) -> str:
-        """Let `link` hear what is sent to `name`, `host:number`; return the name, with a number for 0.
+        """Connect `link` to the name `name` (`host:number`) and return the name; number 0 is replaced by a free one.
 
-        Raises PortInUse.
+        `receive` is called with each datagram to the name. Raises PortInUse.
         """
         host, _, number = name.rpartition(":")
         if number == "0":
@@ -65,12 +65,12 @@ class Ether:
         return name
 
     def leave(self, name: str) -> None:
-        """Undo `join`. What is on its way to `name` is lost."""
+        """Undo `join`. Datagrams that are under way to `name` are lost."""
         self._ends.pop(name, None)
         self._held.pop(name, None)
 
     def send(self, source: str, target: str, datagram: bytes) -> None:
-        """Carry one datagram from one end to another one, or lose it."""
+        """Carry one datagram from the name `source` to the name `target`, or lose it."""
         if self._random.random() < self.loss:
             return
         if self._random.random() < self.reordering and target not in self._held:
@@ -95,7 +95,7 @@ class Ether:
 
 
 class MemoryAddress(Address):
-    """A peer's name in the ether, as seen from one of our own names."""
+    """A peer's name in the ether, as seen from one name of this end."""
 
     __slots__ = ("name", "own")
 
@@ -140,7 +140,7 @@ class MemoryLink(Link[MemoryAddress]):
         reliable: bool = False,
         datagram_max: int = tuning.DATAGRAM_MAX,
     ) -> None:
-        """`listen`: names as `host:number`, number 0 for a free one. `reliable`: `ether` does no harm to datagrams."""
+        """`listen`: names as `host:number`, number 0 for a free one. `reliable`: `ether` must not lose datagrams."""
         self.reliable = reliable
         self.datagram_max = datagram_max
         self._ether = ether
@@ -152,7 +152,7 @@ class MemoryLink(Link[MemoryAddress]):
         return [f"{_SCHEME}:{name}" for name in self._names]
 
     async def open(self, receive: Receive) -> None:
-        """Raises PortInUse."""
+        """Begin to listen to all names. Raises PortInUse."""
         for name in self._listen:
             self._names.append(self._ether.join(name, self, receive))
 
@@ -178,6 +178,6 @@ _ethers: WeakValueDictionary[str, Ether] = WeakValueDictionary()
 
 
 def link_of(section: MemorySection) -> MemoryLink:
-    """Return the link that listens to each name of `section`, in the ether that all sections with its name share."""
+    """Return the link that listens at the names of `section`, in the ether that it names, which sections may share."""
     ether = _ethers.get(section.ether) or _ethers.setdefault(section.ether, Ether())
     return MemoryLink(ether, section.listen, reliable=section.reliable, datagram_max=section.datagram_max)

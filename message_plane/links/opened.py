@@ -1,4 +1,4 @@
-"""The open links of one endpoint, as the layer of CoAP messages sees them: one way to everybody."""
+"""The open links of one endpoint, joined into one interface for the layer of CoAP messages."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _DECODE_ERRORS = (error.Error, ValueError, IndexError, KeyError, TypeError, stru
 
 
 class OpenLinks(interfaces.MessageInterface):  # type: ignore[misc]
-    """Datagrams of all links become messages, and messages become datagrams of the link that their address is of.
+    """Decodes the datagrams of all links, and sends each message on the link that its address belongs to.
 
-    `receive` gets every well-formed CoAP message.
+    `receive` is called with every well-formed CoAP message.
     """
 
     def __init__(self, receive: Callable[[Any], None], incidents: Incidents) -> None:
@@ -30,14 +30,14 @@ class OpenLinks(interfaces.MessageInterface):  # type: ignore[misc]
         self._links: list[Link[Any]] = []
 
     async def open(self, links: Sequence[Link[Any]]) -> None:
-        """Open each of `links`; all are closed by `shutdown`, also if one could not be opened. Raises PlaneError."""
+        """Open each of `links`. Raises PlaneError; `shutdown` must be called then, too, as some links may be open."""
         for link in links:
             self._links.append(link)
             await link.open(self._take)
 
     @property
     def places(self) -> list[str]:
-        """The places of this end on all links, in their order."""
+        """The places of this end on all links, in the order of the links."""
         return [place for link in self._links for place in link.places]
 
     async def find(self, place: str) -> Address:
@@ -52,7 +52,7 @@ class OpenLinks(interfaces.MessageInterface):  # type: ignore[misc]
     # aiocoap's MessageInterface
 
     def send(self, message: Any) -> None:
-        """Encode and send; a datagram that its link does not take is lost like any other, and counted."""
+        """Encode and send a message. A datagram that its link does not accept is counted, and lost like any other."""
         link, datagram = message.remote.link, message.encode()
         try:
             if len(datagram) > link.datagram_max:
@@ -62,7 +62,7 @@ class OpenLinks(interfaces.MessageInterface):  # type: ignore[misc]
             self._incidents.count("datagrams_unsent")
 
     async def determine_remote(self, message: Any) -> None:
-        """Messages come with their address; nothing is looked up here."""
+        """Do nothing, because messages have their address already."""
 
     async def shutdown(self) -> None:
         """Close all links."""

@@ -1,7 +1,7 @@
-"""UDP on Linux: sockets bound to given addresses, answering from the address that was asked.
+"""UDP on Linux: sockets that are bound to given addresses and answer from the address that was asked.
 
-Sockets of our own, because a socket bound to one address hears no directed broadcast, and because strangers' datagrams
-must cost little and raise nothing.
+aiocoap's own sockets are not used, because a socket that is bound to one address receives no directed broadcast, and
+because datagrams of unknown senders must cost little and raise nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from message_plane.port_holder import in_words
 
 _SCHEME = "udp"
 _PLACE = re.compile(r"udp:(?:\[(.+)\]|([^\[\]:]+)):([0-9]{1,5})")
-_IP_PKTINFO = 8  # Linux; the socket module names it from Python 3.14 on
+_IP_PKTINFO = 8  # Linux; the socket module has the name from Python 3.14 on
 _IN_PKTINFO = struct.Struct("=i4s4s")  # interface, local address, destination in the header
 _IN6_PKTINFO = struct.Struct("=16si")  # destination in the header, interface
 _LOOPBACK_INDEX = 1
@@ -51,7 +51,7 @@ def host_and_port(place: str) -> tuple[str, int]:
 def _ipv4(text: str) -> str:
     try:
         address = ipaddress.IPv4Address(text)
-        if address.is_multicast or address == _BROADCAST:  # which can be bound to all the same
+        if address.is_multicast or address == _BROADCAST:  # Linux would let a socket bind to them
             raise ValueError
     except ValueError:
         raise ValueError('an IPv4 address of this machine, or "0.0.0.0" for all of them') from None
@@ -69,7 +69,7 @@ _Ipv4 = Annotated[str, AfterValidator(_ipv4)]
 
 
 class UdpSection(BaseModel):
-    """Where this end listens for UDP."""
+    """The addresses at which this end listens for UDP."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -80,7 +80,7 @@ class UdpSection(BaseModel):
 
 
 class UdpAddress(Address):
-    """A peer's UDP address as seen from one of our sockets. Equal when host, port and socket are."""
+    """A peer's UDP address, as seen from one socket of this end. Equal if host, port and socket are equal."""
 
     __slots__ = ("host", "port", "socket", "source", "target")
 
@@ -93,9 +93,9 @@ class UdpAddress(Address):
         *,
         to_group: bool = False,
     ) -> None:
-        """`target`: the socket address; `source`: packet information that makes our answer come from the address
-        that was asked, and leave by the interface it was asked on, if known; `to_group`: it came to a broadcast or
-        multicast address."""
+        """`target`: the socket address; `source`: packet information that makes answers leave from the address, and by
+        the interface, at which the request came in, if known; `to_group`: the request came to a broadcast or multicast
+        address."""
         super().__init__(link, to_group=to_group)
         self.socket = sock
         self.target = target
@@ -133,9 +133,9 @@ class UdpLink(Link[UdpAddress]):
     datagram_max = tuning.DATAGRAM_MAX
 
     def __init__(self, bind: Sequence[tuple[str, int]]) -> None:
-        """`bind`: numeric addresses and ports to listen on, the one that peers should see first.
+        """`bind`: numeric addresses and ports to listen on; requests of this end leave from the first one.
 
-        To hear directed broadcasts, bind "0.0.0.0", or a broadcast address as a further entry.
+        To receive directed broadcasts, bind "0.0.0.0", or a broadcast address as a further entry.
         """
         self._bind = bind
         self._sockets: list[socket.socket] = []
@@ -143,7 +143,7 @@ class UdpLink(Link[UdpAddress]):
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
-        """The (address, port) of each socket, in the order in which they were bound."""
+        """The (address, port) of each socket, in the order of `bind`."""
         return [sock.getsockname()[:2] for sock in self._sockets]
 
     @property
@@ -151,7 +151,7 @@ class UdpLink(Link[UdpAddress]):
         return [place_of(host, port) for host, port in self.addresses]
 
     async def open(self, receive: Receive) -> None:
-        """Bind to all addresses or none. Raises PortInUse, CannotListen."""
+        """Bind to all addresses, or to none. Raises PortInUse, CannotListen."""
         try:
             for host, port in self._bind:
                 self._sockets.append(bound(host, port))
@@ -172,13 +172,16 @@ class UdpLink(Link[UdpAddress]):
             except BlockingIOError:
                 raise
             except OSError:
-                address.source = None  # that address or interface is gone: the routing table knows another way, or none
+                address.source = None  # that address or interface is gone: let the routing table choose
             else:
                 return
         address.socket.sendto(datagram, address.target)
 
     async def find(self, place: str) -> UdpAddress:
-        """Return the address of a numeric or named host, reached from the first socket of its family."""
+        """Return the address of a numeric or named host, to be reached from the first socket of its address family.
+
+        Raises PeerUnreachable.
+        """
         try:
             host, port = host_and_port(place)
             found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)
@@ -209,7 +212,7 @@ class UdpLink(Link[UdpAddress]):
         for _ in range(tuning.READ_BURST):
             try:
                 length, ancillary, _, target = sock.recvmsg_into([view], _ANCILLARY_MAX)
-            except OSError:  # nothing more is there, or what is there cannot be had: it is lost like any other
+            except OSError:  # there is no more datagram, or it cannot be read and counts as lost
                 return
             receive(bytes(view[:length]), self._address(sock, target, ancillary))
 
@@ -237,7 +240,7 @@ def link_of(section: UdpSection) -> UdpLink:
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """Return a socket for messages, bound to a numeric address. Raises PortInUse, CannotListen."""
+    """Return a UDP socket that is bound to a numeric address. Raises PortInUse, CannotListen."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
@@ -262,16 +265,16 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 def _is_neighbour(sock: socket.socket, host: str, interface: int, local: bytes) -> bool:
-    """Return True if `host` is in the network that our address `local` has on `interface`.
+    """Return True if `host` is in the network of this machine's address `local` on `interface`.
 
-    Where two interfaces are in one network the routing table knows one of them only, perhaps the one without a cable.
+    If two interfaces are in one network the routing table knows only one of them, perhaps the one without a cable.
     """
     if interface == _LOOPBACK_INDEX:
         return False
     try:
         name = socket.if_indextoname(interface).encode()
         answer = fcntl.ioctl(sock.fileno(), _SIOCGIFNETMASK, _IFREQ.pack(name, socket.AF_INET, local))
-    except OSError:  # it is gone, or has no address any more
+    except OSError:  # the interface is gone, or has no address any more
         return False
     peer, own, mask = (int.from_bytes(octets) for octets in (socket.inet_aton(host), local, _IFREQ.unpack(answer)[2]))
     return not (peer ^ own) & mask
