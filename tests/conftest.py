@@ -2,8 +2,8 @@
 
 Asynchronous tests run in virtual time unless they are marked `real_time`.
 
-`tools/conformance.py` asks for the record, `tools/mutation` for the selection. Who runs all tests is told before how
-long that takes.
+`tools/conformance.py` reads the record, `tools/mutation` uses the selection. A run of all tests says at its start how
+long it takes.
 """
 
 import asyncio

@@ -1,10 +1,11 @@
-"""An event loop for tests whose clock stands still while there is something to do, and jumps to the next timer else.
+"""An event loop for tests whose clock stands still while there is something to do, and otherwise jumps to the next
+timer.
 
-A test on it waits for nothing: an hour of retries takes as long as what they compute. Nor can it be too slow: no timer
+A test on it waits for nothing: an hour of retries takes as long as its computations. Nor can it be too slow: no timer
 runs while a task computes, while an executor works for the loop, or while a datagram is on its way on loopback.
 
-What lives outside of the loop goes by the wall: another process, or a thread that the loop did not start. A test with
-one is marked `real_time`. Product code under test takes its time from the loop.
+Another process, and a thread that the loop did not start, goes by the wall clock. A test with one is marked
+`real_time`. Product code under test gets its time from the loop.
 """
 
 import asyncio

@@ -1,4 +1,5 @@
-"""Waiting in a test for what other tasks do: by a condition, never for a time that a slow machine may exceed."""
+"""Waiting in a test until other tasks have done something: by a condition, never by a time that a slow machine may
+exceed."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A part gets what it calls when it is made: nothing hands it a function afterwards, by assigning to an attribute."""
+"""A part gets the functions that it calls when it is made; none is assigned to one of its attributes afterwards."""
 
 import ast
 

@@ -1,4 +1,4 @@
-"""The arrows between the rooms of the house, and what a room may not become (docs/architecture)."""
+"""The import arrows between the rooms of the house, and the limits of what a room may import (docs/house.md)."""
 
 import ast
 import sys

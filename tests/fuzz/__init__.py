@@ -1,1 +1,1 @@
-"""Octets thrown at every parser."""
+"""Fuzzing: octets thrown at every parser."""

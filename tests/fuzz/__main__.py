@@ -1,8 +1,9 @@
 """`python -m tests.fuzz TARGET [--seconds N]`: look for octets that a parser does not expect.
 
-Coverage-guided by atheris where it is installed (x86-64). Elsewhere by small changes to good inputs: the first half
-of the time they are watched, and those that take new ways through our code are changed further; the second half they
-run unwatched, several times as fast. A finding is printed as hexadecimal text and ends the run with exit code 1.
+Where atheris is installed (x86-64) it is guided by coverage. Elsewhere it makes small changes to good inputs: in the
+first half of the time it watches them run, and changes those further that take new ways through the code; in the second
+half they run unwatched, several times as fast. A finding is printed as hexadecimal text and ends the run with exit code
+1.
 """
 
 import random

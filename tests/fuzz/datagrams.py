@@ -1,4 +1,4 @@
-"""Fuzz targets: what comes in datagrams, at a PNE and at the Linux ends."""
+"""Fuzz targets: octets that come in datagrams, at a PNE and at the Linux ends."""
 
 import struct
 

@@ -1,4 +1,4 @@
-"""Fuzz targets: what key servers and their clients say to each other."""
+"""Fuzz targets: messages between key servers and their clients."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a fuzz target is."""
+"""The description of a fuzz target."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A board's parsers judge octets alike on both Pythons: what the fuzzer finds out on CPython holds on boards."""
+"""A board's parsers give the same verdict on both Pythons, so findings of the fuzzer on CPython hold on boards."""
 
 import os
 import random

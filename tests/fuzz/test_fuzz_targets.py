@@ -1,4 +1,4 @@
-"""Each fuzz target takes its seeds and some thousands of small changes to them; `python -m tests.fuzz` looks longer."""
+"""Each fuzz target accepts its seeds and some thousands of small changes; `python -m tests.fuzz` looks longer."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""A board of CPython for tests of pairing: it speaks to a gateway as a true one does, and says what it likes."""
+"""A board on CPython for tests of pairing: it speaks to a gateway as a true board does, but can lie."""
 
 import asyncio
 import secrets

@@ -1,7 +1,7 @@
 """A PN GW's endpoint in a process of its own, to be stopped and killed: `plane_gateway_child.py FOLDER PORT`.
 
-Sends "child <n>" to the server at 127.0.0.1:PORT every 20 ms and prints what came of it, a line each. Of the time
-since the start of the machine, by which leases go, it thinks as the file `ahead` in FOLDER says.
+It sends "child <n>" to the server at 127.0.0.1:PORT every 20 ms and prints each result as a line. It adds the seconds
+in the file `ahead` in FOLDER to its time since the start of the machine, by which leases are counted.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""Endpoints for tests of the message plane, and what stands between and beside them.
+"""Endpoints for tests of the message plane, and the parts between and beside them.
 
 All of them meet on links of the kind that the fixture `each_link` chooses: a test that uses it runs once on each kind.
-One that is about sockets is marked `only_on("udp")`.
+A test about sockets is marked `only_on("udp")`.
 """
 
 import asyncio

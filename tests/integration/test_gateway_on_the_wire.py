@@ -1,4 +1,4 @@
-"""What goes over the wires of a PN GW, to its Server and to its PNEs: in which order, and that no key can be read."""
+"""The messages of a PN GW to its Server and its PNEs: their order, and that no key can be read in them."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Pairing with a whole gateway: whom a person named is let in, and nobody else, whatever is lost or cut on the way."""
+"""Pairing with a whole gateway: only the board that a person named is let in, whatever is lost on the way."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The PN GW's core and the real CPNS Server in one process: what each leaves to the other fits together."""
+"""The PN GW's core and the real CPNS Server in one process: their parts of the protocol fit together."""
 
 import pytest
 

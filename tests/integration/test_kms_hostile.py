@@ -1,4 +1,4 @@
-"""What a KMS reads from strangers, and what its client meets on the way: each fault its own error, nothing stored."""
+"""Hostile requests to a KMS and hostile answers to its client: each fault has its own error, and nothing is stored."""
 
 import asyncio
 import datetime

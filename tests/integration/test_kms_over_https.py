@@ -1,4 +1,4 @@
-"""A KMS and its clients over real HTTPS on loopback: provisioning, key periods, who may ask."""
+"""A KMS and its clients over real HTTPS on loopback: provisioning, key periods, and the rights of users."""
 
 import os
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""By which of its addresses an endpoint that has several of them speaks to a peer."""
+"""An endpoint with several addresses answers a peer from the address that the peer used."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""When sessions end by age: 30 days that were lived through, whatever the wall clock says (SEC-36)."""
+"""Sessions end by age: after 30 days that the process lived through, whatever the wall clock says (SEC-36)."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""When a peer was heard last: what has verified counts, nothing else."""
+"""The time at which a peer was heard last: only verified messages count."""
 
 import asyncio
 import sqlite3

@@ -1,4 +1,4 @@
-"""What strangers, impostors and hostile members send: counted, cheap, and without effect."""
+"""Messages of strangers, impostors and hostile members are counted, cheap, and without effect."""
 
 import asyncio
 import logging

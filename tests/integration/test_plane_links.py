@@ -1,4 +1,5 @@
-"""Links of the message plane: a further one is one file and one line; several at one endpoint; good and bad ones."""
+"""Links of the message plane: another one is one file and one line, an endpoint can hold several, faults are kept
+apart."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""The limits of the reception, by a clock of the test's own: what one address may have, and what a bad one gets."""
+"""The limits of the reception, by a clock of the test's own: the share of one address, and the end of a bad one."""
 
 import random
 

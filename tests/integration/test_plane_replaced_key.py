@@ -1,6 +1,6 @@
-"""A session is of a key, not of a name (SEC-32): what was made with a replaced or removed key is over at once.
+"""A session belongs to a key, not to a name (SEC-32): all sessions of a replaced or removed key end at once.
 
-Whoever holds the old key has a live session, an unused handshake, one half way, a request on the way; the key is
+The holder of the old key has a live session, an unused handshake, one half way, a request on the way; the key is
 replaced by this process or by another one, through the store's file.
 """
 

@@ -1,4 +1,4 @@
-"""Requests of ours on the message plane: what they wait for, and how long."""
+"""Requests of an endpoint on the message plane: what they wait for, and how long."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The Linux end against the board's own stack: CoAP, EDHOC and OSCORE by two makers, over UDP."""
+"""The Linux end against the board's own stack: CoAP, EDHOC and OSCORE of two implementations, over UDP."""
 
 import asyncio
 import hmac

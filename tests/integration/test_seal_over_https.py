@@ -1,4 +1,4 @@
-"""KMS, GMS, CMS and VAL clients over HTTPS on loopback: all real, the certificate pinned."""
+"""KMS, GMS, CMS and VAL clients over HTTPS on loopback: all parts are real, and clients pin the certificate."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""A gateway that is a VAL client, whole: real servers over HTTPS above, a real PN GW and boards with GKDKs below."""
+"""A whole gateway that is a VAL client, between real servers over HTTPS and boards with GKDKs."""
 
 from collections import Counter
 from pathlib import Path

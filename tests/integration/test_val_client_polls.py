@@ -1,4 +1,4 @@
-"""The long polls of a VAL client, against servers that answer at once, with nothing or with what is old."""
+"""The long polls of a VAL client, against servers that answer at once, with nothing or with old data."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""A link that no product has, for the tests of the contract: pigeons between lofts, which always come home."""
+"""A link that no product has, for the tests of the contract: pigeons between lofts, none of which is ever lost."""
 
 import asyncio
 

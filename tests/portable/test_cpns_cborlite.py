@@ -1,4 +1,4 @@
-"""Deterministic CBOR: one encoding for each value, nothing else is read."""
+"""Deterministic CBOR: there is one encoding for each value, and no other is accepted."""
 
 from vmtest import raises
 

@@ -1,4 +1,4 @@
-"""Group Keys past the PN GW: read by one PNE, for one group and version."""
+"""Group Keys that pass the PN GW unread: only one PNE can read them, for one group and version."""
 
 from vmtest import raises, req
 

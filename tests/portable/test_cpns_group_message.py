@@ -1,4 +1,4 @@
-"""Messages to a Service Group: what the Group Key gives, and how often each is opened."""
+"""Messages to a Service Group: their protection by the Group Key, and that each is opened once."""
 
 from vmtest import raises, req
 

@@ -1,4 +1,4 @@
-"""CPNS messages in CBOR form: what the specification demands of each, and what is refused."""
+"""CPNS messages in CBOR form: the fields that the specification demands of each, and what is refused."""
 
 from vmtest import raises, req
 

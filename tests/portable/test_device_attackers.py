@@ -1,4 +1,4 @@
-"""What removed boards, other members and a wrong clock cannot do to a PNE."""
+"""Removed boards, other members and a wrong clock cannot harm a PNE."""
 
 from device_world import PN_ALIAS, SIGNING, Peer, frame, key_of, member
 from vmtest import req

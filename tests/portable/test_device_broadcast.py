@@ -1,4 +1,4 @@
-"""A PNE and what it hears by broadcast: keys under a GKEK, deletes, forgeries, floods, beacons."""
+"""A PNE and the broadcasts that it hears: keys under a GKEK, deletes, forgeries, floods, beacons."""
 
 from device_world import PN_ALIAS, SLOT, World, key_of
 from vmtest import req

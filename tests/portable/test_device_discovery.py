@@ -1,4 +1,4 @@
-"""Where a PNE looks for its PN GW: after a new address, a dead hint, a restart, in virtual time."""
+"""The search of a PNE for its PN GW: after a new address, a dead hint, a restart, in virtual time."""
 
 from device_world import GET, THERE, World
 from vmtest import raises, req

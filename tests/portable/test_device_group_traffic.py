@@ -1,4 +1,4 @@
-"""Group messages of a PNE: what is stored before it counts, restarts, lost records."""
+"""Group messages of a PNE: what is stored before a message counts, restarts, lost records."""
 
 from device_world import Peer, World, member
 from vmtest import raises, req

@@ -1,4 +1,4 @@
-"""Links and media are apart: a board takes what it hears while no link is up, and goes on over the link that is."""
+"""Links and media are apart: a board accepts broadcasts while no link is up, and goes on over the link that is."""
 
 import asyncio
 

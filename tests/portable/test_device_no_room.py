@@ -1,4 +1,4 @@
-"""A heap that is nearly full: what comes is refused as long as it has changed nothing, and the PNE goes on."""
+"""A heap that is nearly full: a message is refused before it has changed anything, and the PNE goes on."""
 
 from device_world import Peer, member
 from vmtest import ON_VM, raises, req

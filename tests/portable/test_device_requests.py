@@ -1,4 +1,5 @@
-"""Resources and parts of a PNE: what the PN GW asks goes by a table, a further one is a file and a line of it."""
+"""Resources and parts of a PNE: a table leads each request of the PN GW to a part; another part is a file and a
+line."""
 
 import notes_board
 from device_world import World

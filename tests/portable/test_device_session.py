@@ -1,4 +1,4 @@
-"""The session of a PNE: sender numbers through power cuts, hints that are none, back-off, the Echo after a restart."""
+"""The session of a PNE: sender numbers through power cuts, false hints, back-off, the Echo after a restart."""
 
 from device_world import SESSION, World, member
 from vmtest import raises, req

@@ -1,4 +1,4 @@
-"""A board's cache of one RSK: what it decapsulates, and how damage, power cuts and foreign keys end."""
+"""A board's cache of one RSK: what it decapsulates, and that damage, power cuts and foreign keys are noticed."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""A board as VAL client: what it does with notices of a group management server."""
+"""A board as VAL client: how it answers notices of a group management server."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Whatever octets arrive: the answer is a value or an error of our tree, and a value has one encoding."""
+"""For all octets the parsers return a value or raise an error of the project's tree, and a value has one encoding."""
 
 import contextlib
 

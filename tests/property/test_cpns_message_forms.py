@@ -1,4 +1,4 @@
-"""Every message of the table, with any fields, survives both forms; lxml and cbor2 agree with ours."""
+"""Every message of the table, with any fields, survives both forms; lxml and cbor2 read the same."""
 
 import cbor2
 import pytest

@@ -1,4 +1,4 @@
-"""The delivery engine under random events: no order of them breaks what it promises."""
+"""The delivery engine under random events: its promises hold in every order of them."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Well-formed messages with anything in them, from a member and from the CPNS Server: answered or refused, no more."""
+"""Well-formed messages with any content, from a member and from the CPNS Server, are answered or refused."""
 
 import asyncio
 import tempfile

@@ -1,4 +1,4 @@
-"""Whatever comes in whatever order, late, twice or never: no board holds a key that was made while it was no member."""
+"""In any order of messages, late, twice or never: no board holds a key that was made while it was no member."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Covers of arbitrary sets: partition, least size, bounds; and who can open them, alone or together."""
+"""Covers of arbitrary sets: partition, least size, bounds; and which boards can open them, alone or together."""
 
 from itertools import pairwise
 

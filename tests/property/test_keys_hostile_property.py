@@ -1,4 +1,4 @@
-"""Whatever arrives, a receiver of broadcasts and records raises nothing but the errors of the protocol."""
+"""For all octets a receiver of broadcasts and records raises nothing but the errors of the protocol."""
 
 import contextlib
 

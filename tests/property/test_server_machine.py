@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: who left reads nothing more, no version has two keys, no key two versions."""
+"""In any order of events: a board that left reads nothing more, no version has two keys, no key two versions."""
 
 import asyncio
 import shutil

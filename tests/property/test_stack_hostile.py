@@ -1,4 +1,4 @@
-"""Octets of strangers never get out of the error tree, and cost no more than they may."""
+"""For all octets the board's stack raises only errors of its tree, and costs no more than its limits."""
 
 import pytest
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-"""What the system tests share: the wall clock, by which processes go, and houses that live as long as one test."""
+"""Fixtures of the system tests: the wall clock, by which processes go, and houses that live as long as one test."""
 
 import asyncio
 from contextlib import AbstractAsyncContextManager

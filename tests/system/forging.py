@@ -1,4 +1,4 @@
-"""Key deliveries as an enemy makes them: what he has decides how far they come."""
+"""Key deliveries as an attacker makes them, with more or fewer of the keys that a true one needs."""
 
 import secrets
 from collections.abc import Callable

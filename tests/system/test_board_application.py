@@ -1,4 +1,4 @@
-"""Applications on a virtual board: README's as it is printed, and such as fail."""
+"""Applications on a virtual board: the one of the README as it is printed, and faulty ones."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""The machine a virtual board consists of behaves as an ESP32 where the agent depends on it: flash, air, watchdog.
+"""A virtual board behaves as an ESP32 in everything that the agent depends on: flash, air, watchdog.
 
 Everything here runs in the MicroPython VM with the modules that go to a board.
 """

@@ -1,7 +1,7 @@
-"""keycast as others have it: the wheel, made from the sdist, in a fresh environment for each extra, away from here.
+"""keycast as a user installs it: the wheel, made from the sdist, in a fresh environment for each extra, elsewhere.
 
-pip puts the wheel into an environment. What the wheel says that it needs with the extra, and nothing else, is linked
-there from the packages of this checkout, which are what pip found for `requirements.lock`: so this needs no network.
+pip puts the wheel into an environment. The packages that the wheel requires with the extra, and no others, are linked
+there from this checkout's, which are what pip found for `requirements.lock`: so this needs no network.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Demo and tests on a machine where others use the protocol's ports: a gateway of one's own, and one another."""
+"""Demo and tests on a machine whose well-known ports are in use: by a gateway of the same user, and by one another."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""`keycast board list`: no board that lives looks dead, also before its application joined anything."""
+"""`keycast board list`: no live board looks dead, even before its application has joined a group."""
 
 import tomllib
 from pathlib import Path

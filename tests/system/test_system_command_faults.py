@@ -1,4 +1,4 @@
-"""What can be wrong before a gateway runs: one sentence that says what and what to do, exit code 1, no traceback."""
+"""Faults before a gateway runs: one sentence says what is wrong and what to do, exit code 1, no traceback."""
 
 import datetime
 import json

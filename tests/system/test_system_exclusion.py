@@ -1,4 +1,4 @@
-"""A removed board keeps all its keys and hears all frames; so does everybody else who was removed; nobody reads on."""
+"""Removed boards keep all their keys and hear all frames, and none of them reads a later key, alone or together."""
 
 import asyncio
 

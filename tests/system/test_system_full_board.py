@@ -1,4 +1,4 @@
-"""A board with all that it can be asked to hold, in 96 KiB, and somebody who sends what takes most room to refuse."""
+"""A board with all that it can be asked to hold, in 96 KiB, and a peer that sends what needs most memory to refuse."""
 
 import pytest
 

@@ -1,6 +1,7 @@
-"""Which network card a broadcast leaves by: a machine with several of them (network namespaces), each with a listener.
+"""Broadcasts leave by the right network card: a machine with several of them (network namespaces), each with a
+listener.
 
-Nobody on the machine has rights of its own: what is sent is sent by an ordinary user.
+The gateway runs as an ordinary user without special rights.
 """
 
 import json

@@ -1,7 +1,7 @@
 """A home network: gateway and boards on machines (network namespaces) of their own, on a bridge, some with lossy wires.
 
-The boards know no address, or a wrong one: they find the gateway by asking everybody (CoAP discovery to the directed
-broadcast address), and the gateway finds them because they spoke to it.
+The boards know no address, or a wrong one: they find the gateway by a question to the whole network (CoAP discovery to
+the directed broadcast address), and the gateway finds them because they spoke to it.
 """
 
 import asyncio

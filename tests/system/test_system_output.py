@@ -1,4 +1,4 @@
-"""What becomes of an answer that cannot be written: one sentence or none, no traceback, and a fitting exit code."""
+"""Answers that cannot be written: one sentence or none, no traceback, and a fitting exit code."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Pairing a board that runs MicroPython: with the gateway that was told its secret, with nobody else (SEC-20)."""
+"""Pairing a board that runs MicroPython: only with the gateway that was told its secret (SEC-20)."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""A house of virtual boards as the tests see it: who holds which version, and what was on the air."""
+"""A house of virtual boards as the tests see it: the version that each board holds, and the frames on the air."""
 
 import asyncio
 import time

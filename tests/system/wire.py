@@ -1,8 +1,8 @@
-"""A path between one board and its PN GW on which every datagram is seen, and what OSCORE's nonces were used for.
+"""A path between one board and its PN GW on which every datagram is seen, with a check of OSCORE's nonces.
 
-RFC 8613, 5.2: a nonce is made of the ID of whoever made the Partial IV, and that number; under one sender key it may
-protect one message only. Sender keys belong to sender IDs, and these are seen in the handshake: C_I in message_1, C_R
-in front of message_3.
+RFC 8613, 5.2: a nonce is made of the sender ID of the endpoint that made the Partial IV, and that number; under one
+sender key it may protect one message only. Sender keys belong to sender IDs, and these are seen in the handshake: C_I
+in message_1, C_R in front of message_3.
 """
 
 import asyncio

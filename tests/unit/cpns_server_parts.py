@@ -1,4 +1,4 @@
-"""What tests of the CPNS Server share: a clock to turn by hand, and a PN GW that keeps what it is told."""
+"""Parts for tests of the CPNS Server: a clock to turn by hand, and a PN GW that records the messages it gets."""
 
 from pathlib import Path
 from typing import Any

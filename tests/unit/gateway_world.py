@@ -1,6 +1,6 @@
 """A PN GW with doubles around it: a CPNS Server in a few lines, boards that hold real GKDKs, an air that records.
 
-The boards use the receiving side of `cpns`, so what they read is what a device would read.
+The boards use the receiving side of `cpns`, so they read what a real board would read.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""A home in this process: what `keycast gateway run` is put together of, and boards that need no radio."""
+"""A home in this process: the parts of `keycast gateway run`, and boards that need no radio."""
 
 import contextlib
 import shutil

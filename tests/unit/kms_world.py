@@ -1,4 +1,4 @@
-"""A KMS with known master secrets for tests, and what it would answer, to be changed before it is read."""
+"""A KMS with known master secrets for tests, and its answers, which a test can change before they are read."""
 
 from dataclasses import replace
 from functools import cache

@@ -1,4 +1,4 @@
-"""Everything that the product keeps in private files: what makes, opens and reads each of them."""
+"""Everything that the product keeps in private files: the functions that make, open and read each of them."""
 
 import contextlib
 import datetime

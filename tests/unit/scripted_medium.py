@@ -1,4 +1,4 @@
-"""A broadcast medium that does what a test says: slow, refusing, raising, going down and coming up."""
+"""A broadcast medium that a test controls: slow, refusing, raising, going down and coming up."""
 
 import asyncio
 from collections.abc import Callable

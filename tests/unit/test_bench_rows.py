@@ -1,4 +1,4 @@
-"""What `make bench` prints and writes means what it says; no test here looks at a time."""
+"""The rows of `make bench` mean what they say; no test here depends on a time."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""docs/messages.md says what the code does, and docs/protocol.md names what is there."""
+"""docs/messages.md agrees with the code, and docs/protocol.md names existing messages only."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The table is the specification's: messages, ways, levels, elements, each declared once and marked if ours."""
+"""The table is the specification's: messages, ways, levels, elements, each declared once, extensions marked."""
 
 import pytest
 

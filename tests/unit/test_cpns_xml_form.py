@@ -1,4 +1,4 @@
-"""The XML form: what it looks like, and what of XML is not read."""
+"""The XML form: how it looks, and which parts of XML are refused."""
 
 import pytest
 

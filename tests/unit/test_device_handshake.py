@@ -1,4 +1,4 @@
-"""A board's session and pairing against EDHOC of lakers: who is believed, what stays when it fails."""
+"""A board's session and pairing against EDHOC of lakers: which peer is believed, and the state after a failure."""
 
 import base64
 import itertools

@@ -1,4 +1,4 @@
-"""All media together: each repeats as it wants, none stops another, and one that comes back joins in."""
+"""All media together: each repeats by its own pacing, none stops another, and one that comes back joins in."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The configuration file: faults are told with line, found, expected and the nearest key."""
+"""The configuration file: a refusal names the line, what was found, what was expected and the nearest key."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Who was removed reads nothing more (SEC-01, SEC-06, CPNS-GKM-27, -75): the heart of the matter.
+"""A removed board reads nothing more (SEC-01, SEC-06, CPNS-GKM-27, -75).
 
 Boards here are attackers too: they keep every GKDK, every key and every frame ever heard.
 """

@@ -1,4 +1,4 @@
-"""An expelled PNE is told so, and nobody is told so who may be a member."""
+"""An expelled PNE is told so, and no PNE that may be a member is."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Broadcasts that nobody hears are told of: an access point that isolates its clients, a mesh."""
+"""Broadcasts that no board hears raise an alarm: the access point isolates its clients, or a mesh filters."""
 
 from dataclasses import replace
 

@@ -1,4 +1,5 @@
-"""What the store holds when something is signed, what it never holds, and what is drawn at random (SEC-08, SEC-29)."""
+"""Secrets in the store: what it holds when an object is signed, what it never holds, and what is random (SEC-08,
+SEC-29)."""
 
 import sqlite3
 

@@ -1,4 +1,4 @@
-"""What one registered PNE that means harm may cost the PN GW and the CPNS Server (SEC-19)."""
+"""The most that one hostile registered PNE may cost the PN GW and the CPNS Server (SEC-19)."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What a gateway does again and again goes on after a turn that ended in a fault, and says so once."""
+"""The repeated work of a gateway goes on after a turn that ended in a fault, and logs the fault once."""
 
 import asyncio
 import logging

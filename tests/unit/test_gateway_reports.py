@@ -1,4 +1,4 @@
-"""Confirmations that come without a session: what a medium hears proves itself, or is counted and no more (SEC-14)."""
+"""Confirmations that come without a session: one that a medium hears is proven, or counted and ignored (SEC-14)."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""An old copy of the gateway gives nothing away (SEC-02); roll-over and pairing (SEC-18, SEC-20)."""
+"""A gateway on an old copy gives no key away (SEC-02); roll-over and pairing (SEC-18, SEC-20)."""
 
 import asyncio
 import copy

@@ -1,4 +1,4 @@
-"""When a board was heard last: from its session while there is one, else from the store, which is seldom written."""
+"""The time at which a board was heard last: from its session if it has one, else from the store."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

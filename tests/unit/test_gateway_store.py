@@ -1,4 +1,4 @@
-"""The store: private, alone, whole after any crash, and forgetful of old keys (SEC-29)."""
+"""The store: private, used by one process, whole after any crash, and without old keys (SEC-29)."""
 
 import os
 import resource

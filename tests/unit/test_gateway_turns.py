@@ -1,4 +1,4 @@
-"""Whose turn it is: one at a time on a name; living PNEs before those that do not answer."""
+"""Turns: one task at a time works on a name, and live PNEs come before those that do not answer."""
 
 import asyncio
 from collections import Counter

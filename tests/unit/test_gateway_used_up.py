@@ -1,4 +1,4 @@
-"""Counters of a PN GW that have run out: whoever wants one more is refused in words and by a code, all else goes on."""
+"""Counters of a PN GW that have run out: a request for one more is refused in words and by a code, the rest goes on."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The GMS: who gets which GMK when, and what becomes of it. Clients are real; only HTTP is left out."""
+"""The GMS: which users get which GMK, when, and with what result. Clients are real; only HTTP is left out."""
 
 import asyncio
 import hmac

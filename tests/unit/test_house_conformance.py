@@ -1,4 +1,4 @@
-"""The conformance table tells the truth about the tests it is given."""
+"""The conformance table shows the tests and their results as they are."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What goes onto a board: the sources with their constants written out."""
+"""The files of a board: the sources with their constants written out."""
 
 import ast
 

@@ -1,4 +1,4 @@
-"""What `make` tells: where the result is, and how long it takes."""
+"""The texts of `make`: where the result is, and how long it takes."""
 
 import importlib.metadata
 import importlib.util

@@ -1,4 +1,5 @@
-"""What a board holds back for its radio: which UART, when it is given back, and what an application may take."""
+"""The memory that a board holds back for its radio: in which UART, when it is released, which UART is left to
+applications."""
 
 import importlib.util
 import sys

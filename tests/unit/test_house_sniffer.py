@@ -1,4 +1,4 @@
-"""Two houses on one machine: who counts frames counts those of one PN."""
+"""Two houses on one machine: the sniffer of one counts only the frames of its own PN."""
 
 import socket
 

@@ -1,4 +1,4 @@
-"""Every SQLite file of ours: commits reach the disk before they count, what is deleted is overwritten."""
+"""Every SQLite file of the product: commits reach the disk before they count, deleted data is overwritten."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Virtual time: what the tests of everything else rely on."""
+"""Virtual time: the properties on which the other tests rely."""
 
 import asyncio
 import threading

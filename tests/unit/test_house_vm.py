@@ -1,4 +1,4 @@
-"""Finding and fetching the VM: which archive is asked, what is said when nothing can be had."""
+"""Finding and fetching the VM: which archive is asked, and the sentence when there is none."""
 
 import hashlib
 import shutil

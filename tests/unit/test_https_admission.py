@@ -1,4 +1,4 @@
-"""Who gets a place at a server's door, and who goes: pure."""
+"""Which connections get a place at a server's door, and which are ended: pure."""
 
 import pytest
 

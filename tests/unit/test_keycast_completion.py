@@ -1,4 +1,5 @@
-"""The tab key completes commands, and names of what runs; whatever fails completes nothing and says nothing."""
+"""Tab completion completes commands, and names that the running gateway knows; a failure completes nothing,
+silently."""
 
 import asyncio
 import os

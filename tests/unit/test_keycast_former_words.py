@@ -1,4 +1,4 @@
-"""Words of the release before are understood, and what is called otherwise now is said beside the answer."""
+"""Words of the former release are understood, and the new word is printed beside the answer."""
 
 import pytest
 import typer

@@ -1,4 +1,4 @@
-"""A home put together by `open_home`: what is made is silent until the start, and then starts in its order."""
+"""A home put together by `open_home`: its parts are silent until the start, and then start in their order."""
 
 from cpns import messages, numbers
 from gateway_agent.config.load import load

@@ -1,4 +1,7 @@
-"""One key means one thing in every JSON answer, and docs/commands.md names each. Answers of real parts, in-process."""
+"""A key has the same meaning in every JSON answer, and docs/commands.md names each.
+
+Answers of real parts, in-process.
+"""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The log of what runs on: a time on each line from the first on, under systemd its priority."""
+"""The log of a command that keeps running: a time on each line, or its priority under systemd."""
 
 import logging
 import re

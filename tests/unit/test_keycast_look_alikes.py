@@ -1,4 +1,4 @@
-"""Who types a name is told what it could be mistaken for (SEC-31); it is not refused for that."""
+"""A person who types a name is told what it could be mistaken for (SEC-31); the name is not refused."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,5 @@
-"""What a person mistypes is refused in words, with the name that was meant; so is what has been done already."""
+"""A mistyped name is refused in words, with the nearest known name; so is a command that has been carried out
+already."""
 
 import inspect
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Whose credential a gateway takes for its CPNS Server's: that of the name a person wrote down, and one (SEC-31)."""
+"""The credential that a gateway accepts for its CPNS Server: that of the configured name, and only one (SEC-31)."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a shell hands over by mistake: nothing where a folder belongs, a folder of nobody, other encodings."""
+"""Mistakes of a shell: an empty text where a folder belongs, a folder of an unknown user, other encodings."""
 
 import inspect
 import json

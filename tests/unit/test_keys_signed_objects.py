@@ -1,4 +1,4 @@
-"""Broadcast objects with real ES256 signatures, checked by libraries that know nothing of keycast."""
+"""Broadcast objects with real ES256 signatures, checked by independent libraries."""
 
 import cbor2
 import pytest

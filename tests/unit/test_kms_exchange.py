@@ -1,4 +1,4 @@
-"""What a KMS's client checks: every field of certificate and key set changed, each refused for its own reason."""
+"""The checks of a KMS's client: each field of certificate and key set is changed, and refused for its own reason."""
 
 from dataclasses import replace
 from typing import Any

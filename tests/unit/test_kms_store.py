@@ -1,4 +1,4 @@
-"""What a KMS remembers, in SQLite and in a real PostgreSQL: the same statements, the same behaviour."""
+"""The store of a KMS in SQLite and in a real PostgreSQL: the same statements, the same behaviour."""
 
 import asyncio
 import os

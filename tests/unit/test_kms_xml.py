@@ -1,4 +1,4 @@
-"""The XML of the KMS protocol (TS 33.180 annex D): what stands on the wire, and every document that is refused."""
+"""The XML of the KMS protocol (TS 33.180 annex D): its form on the wire, and every document that is refused."""
 
 import base64
 import itertools

@@ -1,4 +1,4 @@
-"""Files that a person names: an ordinary one is read, everything else is told, and nothing is waited for."""
+"""Files that a person names: an ordinary one is read, all others are refused with a sentence, without waiting."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The contract of a link, on each kind that there is; what the ether does; the table."""
+"""The contract of a link, tested on each kind; the losses of the memory link; the table of links."""
 
 import asyncio
 import contextlib

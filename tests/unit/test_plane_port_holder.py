@@ -1,4 +1,4 @@
-"""Who has a port, as /proc tells it."""
+"""The process that has a port, as /proc tells it."""
 
 import os
 import socket

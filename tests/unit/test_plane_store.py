@@ -1,4 +1,4 @@
-"""The session store: who is registered, what survives, whose lease it is."""
+"""The session store: registrations, what survives a restart, and the lease."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,5 @@
-"""What was made is written down: a start that finds less stops, names the way back and makes nothing anew (SEC-37)."""
+"""The list of files that were made: a start that misses one stops, names the way back and makes nothing anew
+(SEC-37)."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,5 @@
-"""Commits that count, what they erase, and files that are exchanged: on media that are full, slow or in use."""
+"""Commits that are on the disk, what they erase, and files that are exchanged: on media that are full, slow or in
+use."""
 
 import contextlib
 import fcntl

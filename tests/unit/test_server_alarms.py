@@ -1,4 +1,4 @@
-"""Alarms of a CPNS Server: each trouble once, and the same trouble of many PN GWs as one with a count."""
+"""Alarms of a CPNS Server: each trouble is told once, and the same trouble of many PN GWs as one with a count."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Backups of KMS, GMS and CMS: one file, made beside a running server, put back beside whatever is left (SEC-33)."""
+"""Backups of KMS, GMS and CMS: one file, made while the server runs, put back into what is left (SEC-33)."""
 
 import asyncio
 import os

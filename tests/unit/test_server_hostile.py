@@ -1,4 +1,4 @@
-"""Messages that no honest PN GW sends: counted, answered or refused, nothing else happens."""
+"""Messages that no honest PN GW sends are counted, answered or refused, and change nothing else."""
 
 import logging
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Many PN GWs: the silent ones keep nobody waiting, what they say is stored in lots, nobody looks at all of them."""
+"""Many PN GWs: silent ones delay no other, reports are stored in lots, and no step looks at all of them."""
 
 import asyncio
 import logging

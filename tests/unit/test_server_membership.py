@@ -1,4 +1,4 @@
-"""Service Groups and their members at the CPNS Server: who may do what, and what PN GWs are told."""
+"""Service Groups and their members at the CPNS Server: the rights of each, and the messages to PN GWs."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which requests to PN GWs go next: the living before the silent, whoever was heard last first (Q-17)."""
+"""The order of requests to PN GWs: the living before the silent, those heard last first (Q-17)."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The Server's store: private, for one process, and nothing deleted stays readable (SEC-29)."""
+"""The Server's store: private, for one process, and without readable deleted data (SEC-29)."""
 
 import resource
 import sqlite3

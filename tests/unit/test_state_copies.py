@@ -1,4 +1,5 @@
-"""A whole home in one file, and put back: after any loss, beside whatever is left, cut anywhere (SEC-02, -03, -33)."""
+"""The backup of a whole home in one file, and its restore: after any loss, into what is left, cut anywhere (SEC-02,
+-03, -33)."""
 
 import asyncio
 import io

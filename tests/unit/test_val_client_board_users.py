@@ -1,4 +1,4 @@
-"""PNEs that are VAL clients, seen from the gateway: what goes to them, what they may say, what comes of silence."""
+"""PNEs that are VAL clients, seen from the gateway: messages to them, their rights, and the effect of silence."""
 
 import asyncio
 import datetime

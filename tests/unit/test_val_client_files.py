@@ -1,4 +1,4 @@
-"""The private files of a VAL client: who may read them, what stays of deleted rows, what a full disk does."""
+"""The private files of a VAL client: which users may read them, traces of deleted rows, the effect of a full disk."""
 
 import asyncio
 import secrets

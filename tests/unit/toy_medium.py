@@ -1,6 +1,6 @@
 """A whole kind of broadcast medium in one file: a drum that airs a datagram in ten beats, for three seconds.
 
-With the line `"drum": "tests.unit.toy_medium"` in `by_kind.KINDS` a configuration with a section [drum] has it.
+With the line `"drum": "tests.unit.toy_medium"` in `by_kind.KINDS` a configuration may have a section [drum].
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""A kind of uplink that is in no table of the product; all that it needs is here."""
+"""A kind of uplink that is in no table of the product; this file holds all that it needs."""
 
 from typing import Literal
 
