@@ -39,6 +39,7 @@ def program(typed: list[str]) -> typer.Typer:
     tree = typer.Typer(
         cls=_Program,
         no_args_is_help=True,
+        rich_markup_mode="markdown",  # lines of a paragraph flow to the width of the terminal
         pretty_exceptions_show_locals=False,  # a traceback must never show a key
         help="Group keys for the home and for the field: one signed frame re-keys the house, "
         "and a board that was thrown out cannot read it.",

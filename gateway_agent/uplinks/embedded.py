@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class EmbeddedSection(UplinkSection):
     """The CPNS Server in this process."""
 
-    kind: Literal["embedded"] = "embedded"
+    kind: Literal["embedded"] = Field("embedded", description="the way to the CPNS Server")
 
 
 class GroupsSection(Section):

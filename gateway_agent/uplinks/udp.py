@@ -24,7 +24,7 @@ def _keep_alive(seconds: float) -> float:
 class UdpUplinkSection(UplinkSection):
     """The CPNS Server outside of this process, over UDP."""
 
-    kind: Literal["udp"] = "udp"
+    kind: Literal["udp"] = Field("udp", description="the way to the CPNS Server")
     host: str | None = Field(None, description="address of the CPNS Server (kind = udp)")
     port: Port = Field(5685, description="UDP port of the CPNS Server (kind = udp)")
     keep_alive_s: Annotated[float, Field(ge=0, le=KEEP_ALIVE_MAX_S), AfterValidator(_keep_alive)] = Field(

@@ -168,7 +168,7 @@ def _hint(address: str) -> str:
 @app.command()
 def pair(
     pne: Annotated[str, typer.Argument(metavar="BOARD", help="Name of the board, its PNE ID.")],
-    secret: Annotated[str, typer.Argument(help="The 16 characters that the board shows.")],
+    secret: Annotated[str, typer.Argument(metavar="SECRET", help="The 16 characters that the board shows.")],
     replace: Annotated[bool, typer.Option("--replace", help="End the identity that has this name now.")] = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:

@@ -32,7 +32,9 @@ _STATE = Path("keycast-cms-state")
 @app.command()
 def run(
     state: StateFolder = _STATE,
-    listen: Annotated[list[str] | None, typer.Option(help="IP address to listen on; may be repeated.")] = None,
+    listen: Annotated[
+        list[str] | None, typer.Option(help="IP address to listen on; may be repeated; default: 127.0.0.1.")
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port, 0 = any free one.")] = 8445,
     tls_certificate: Annotated[
         Path | None, typer.Option(readable=False, help="PEM file; without it: plain HTTP, on loopback only.")

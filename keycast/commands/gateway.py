@@ -35,7 +35,7 @@ kind = "embedded"           # the CPNS Server in this process; "udp" for one els
 
 @app.command()
 def init(
-    path: Annotated[Path, typer.Argument(readable=False, help="The file to write.")] = DEFAULT_CONFIG,
+    path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="The file to write.")] = DEFAULT_CONFIG,
     gateway: Annotated[str, typer.Option("--id", help="Entity ID of the gateway.")] = "gw.home",
     pn: Annotated[str, typer.Option(help="PN ID.")] = "home",
     state: Annotated[str, typer.Option(help="State folder, relative to the file.")] = "keycast-state",
@@ -187,7 +187,10 @@ def credential(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 @app.command()
 def trust_server(
-    credential: Annotated[str, typer.Argument(help="The Server's credential: keycast server credential")],
+    credential: Annotated[
+        str,
+        typer.Argument(metavar="CREDENTIAL", help="The Server's credential, as `keycast server credential` prints it."),
+    ],
     replace: Annotated[bool, typer.Option("--replace", help="End the identity that the Server has here.")] = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
@@ -321,7 +324,7 @@ _REPLACEABLE = ("identity.key", "signing.key", "sessions.db", "seal/seal_keys.sq
 
 @app.command()
 def lost(
-    name: Annotated[str, typer.Argument(help=f"One of {', '.join(_REPLACEABLE)}.")],
+    name: Annotated[str, typer.Argument(metavar="FILE", help=f"One of {', '.join(_REPLACEABLE)}.")],
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Declare a file of the state folder lost for good: the next start makes it anew. Use a backup if there is one.

@@ -77,7 +77,9 @@ def init(
 @app.command()
 def run(
     state: StateFolder = _STATE,
-    listen: Annotated[list[str] | None, typer.Option(help="IP address to listen on; may be repeated.")] = None,
+    listen: Annotated[
+        list[str] | None, typer.Option(help="IP address to listen on; may be repeated; default: 127.0.0.1.")
+    ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port.")] = 8443,
     tls_certificate: Annotated[
         Path | None, typer.Option(readable=False, help="PEM file; default: the one that `init` made.")
@@ -244,7 +246,7 @@ def export_certificate(state: StateFolder = _STATE) -> None:
 
 @certificates.command("import")
 def import_certificate(
-    file: Annotated[Path, typer.Argument(readable=False, help="XML file of another KMS.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="XML file of another KMS.")],
     state: StateFolder = _STATE,
 ) -> None:
     """Hand out the certificate of another KMS to our users, so that they can send to its users.

@@ -76,7 +76,7 @@ def board(
 ) -> None:
     """Fetch the keys of a board that is a VAL client itself, and write the files for its flash.
 
-    The configuration must name the board in `[\\[seal.boards]]`; it holds no token for the board's keys. Repeat this
+    The configuration must name the board in `[[seal.boards]]`; it holds no token for the board's keys. Repeat this
     before its key period ends.
 
     Example: keycast seal board lamp.porch --kms-token-file lamp.token -o lamp-val

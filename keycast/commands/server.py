@@ -40,7 +40,9 @@ _STATE = Path("keycast-server-state")
 def run(
     state: StateFolder = _STATE,
     server: Annotated[str, typer.Option("--id", help="Entity ID of the Server.")] = "server.local",
-    listen: Annotated[list[str] | None, typer.Option(help="IP address to listen on; may be repeated.")] = None,
+    listen: Annotated[
+        list[str] | None, typer.Option(help="IP address to listen on; may be repeated; default: 0.0.0.0, all of them.")
+    ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="UDP port.")] = 5685,
 ) -> None:
     """Run the Server until it is interrupted.
@@ -94,7 +96,10 @@ GatewayArgument = Annotated[
     str, typer.Argument(metavar="GATEWAY", help="Entity ID of the PN GW.", autocompletion=completion.gateways)
 ]
 PnArgument = Annotated[str, typer.Argument(metavar="PN", help="PN ID.")]
-CredentialArgument = Annotated[str, typer.Argument(help="The gateway's credential: keycast gateway credential")]
+CredentialArgument = Annotated[
+    str,
+    typer.Argument(metavar="CREDENTIAL", help="The gateway's credential, as `keycast gateway credential` prints it."),
+]
 
 
 @app.command()
@@ -292,7 +297,9 @@ def alarms(config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None) -> 
 
 @app.command("dismiss-alarm")
 def dismiss_alarm(
-    kind: Annotated[str, typer.Argument(help="Kind of the alarm, as keycast server alarms shows it.")],
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="Kind of the alarm, as `keycast server alarms` shows it.")
+    ],
     gateway: Annotated[str, typer.Option(help="Its PN GW, if it has one.")] = "",
     sg: Annotated[str, typer.Option(help="Its Service Group, if it has one.")] = "",
     config: ConfigOption = DEFAULT_CONFIG,

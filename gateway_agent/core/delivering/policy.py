@@ -24,9 +24,15 @@ class Method(StrEnum):
 class DeliveryPolicy(Section):
     """How Group Keys reach the members (CPNS-GKM-11..13, 67)."""
 
-    method: Literal["auto", "unicast", "broadcast"] = "auto"
-    unicast_up_to: Annotated[int, Field(ge=0, le=64)] = Field(2, description="auto: members reached by unicast instead")
-    datagrams_max: Annotated[int, Field(ge=1, le=1024)] = Field(8, description="auto: datagrams of one broadcast round")
+    method: Literal["auto", "unicast", "broadcast"] = Field(
+        "auto", description="unicast, broadcast, or auto: the cheaper of them for each delivery"
+    )
+    unicast_up_to: Annotated[int, Field(ge=0, le=64)] = Field(
+        2, description="auto: so many members or fewer get a key by unicast, if that takes no longer"
+    )
+    datagrams_max: Annotated[int, Field(ge=1, le=1024)] = Field(
+        8, description="auto: a key that needs more datagrams for a broadcast goes by unicast"
+    )
     leisure_ms_per_pne: Annotated[float, Field(gt=0, le=1000)] = Field(
         1.0, description="confirmations are spread over this many milliseconds for each member"
     )
