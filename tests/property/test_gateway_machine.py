@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from cpns.errors import NotAllowed
 from gateway_agent.core.delivering.delivery import Pacing
 from gateway_agent.core.groups.membership import Cause
 from gateway_agent.core.restore import restore
+from gateway_agent.store.errors import StoreFailed
 from gateway_agent.store.store import GatewayStore
 from tests.unit.gateway_world import PN, Board, Server, World
 from tests.virtual_time import VirtualTimeLoop
@@ -179,6 +181,24 @@ class GatewayMachine(RuleBasedStateMachine):
     def housekeeping(self, up):
         self.server.up = up
         self.do(self.world.gateway.tick())
+
+    @rule(name=names, sg_id=sg_ids, what=st.sampled_from(["leave", "join", "retire", "key", "housekeeping"]))
+    def try_while_the_disk_is_full(self, name, sg_id, what):
+        """Nothing of it has happened, for boards and persons; the Server may think otherwise."""
+
+        async def tried():
+            with self.world.full_disk(), suppress(StoreFailed):
+                if what in ("leave", "join"):
+                    await getattr(self.world.boards[name], what)(sg_id)
+                elif what == "retire" and self.world.gateway.administration.has_pne(name):
+                    self.world.gateway.administration.retire_pne(name, Cause.LOST)
+                elif what == "key" and self.server.post:
+                    await self.server.bring(-1, again=True)
+                else:
+                    await self.world.gateway.tick()
+                await self._settle()
+
+        self.do(tried())
 
     @rule(name=names, sg_id=sg_ids, version=st.sampled_from([None, 0]))
     def pull(self, name, sg_id, version):

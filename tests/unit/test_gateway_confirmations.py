@@ -135,6 +135,20 @@ async def test_a_confirmation_that_is_repeated_costs_no_commit_and_no_report(wor
     assert states(world)["confirmed"] == 1
 
 
+@pytest.mark.req("SEC-06")
+async def test_what_a_pull_began_before_the_servers_word_ends_when_the_delivery_goes_on(world):
+    """One delivery of a group runs: what another one sends, a removal would not take back."""
+    world.server.up = False
+    await world.restart()
+    board = world.boards["b0"]
+    assert messages.GROUP_KEY in await board.pull("light")
+    board.reachable = world.server.up = True
+    await world.gateway.tick()
+    await world.until(lambda: len(world.air) > 1)
+    await asyncio.sleep(60)
+    assert not board.heard_unicast
+
+
 async def test_confirmations_that_the_store_refuses_are_stored_when_there_is_room(world):
     version = world.server.group("light").version
     with world.full_disk():

@@ -338,6 +338,8 @@ class Deliveries:
         if key is None:
             return
         self.settle(stored.sg_id)
+        if (before := self._runs.get(stored.sg_id)) is not None:  # a PNE has pulled or confirmed meanwhile
+            before.stop()
         states = self._store.deliveries.states(stored.sg_id, stored.version)
         delivery = engine.restored_delivery(stored.sg_id, stored.version, self._plan(stored.sg_id, key), states)
         self._apply(self._make_run(delivery), engine.Restarted())
