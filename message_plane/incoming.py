@@ -198,7 +198,7 @@ class Incoming:
             self._incidents.count("requests_too_many")
             self._run(self._respond(session, request, request_id, Message(code=SERVICE_UNAVAILABLE, max_age=1)))
             return
-        self._running[name] += 1  # here: more requests may be read before the task begins
+        self._running[name] += 1  # not in the task, as more requests may be read before it begins
         self._run(self._serve(session, request, inner, request_id))
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:

@@ -1,4 +1,4 @@
-"""The lines of a TOML file on which its keys stand, so that an error can name one. tomllib does not keep them."""
+"""Finds the line of a key in a TOML file, so that an error can name it, as tomllib does not keep the lines."""
 
 import re
 

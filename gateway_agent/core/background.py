@@ -1,4 +1,4 @@
-"""Tasks that go on after a message was answered."""
+"""Tasks that continue after a message was answered."""
 
 import asyncio
 import logging

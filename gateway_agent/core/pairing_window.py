@@ -12,7 +12,7 @@ from cpns.errors import MalformedMessage, NotAllowed, NotAuthentic
 from gateway_agent.core.fields import Fields, octets, own_id
 
 OPEN_S = 300.0
-SECRET_LEN = 10  # 80 bits, shown as 16 base32 characters: no number of tries finds them, so tries are not counted
+SECRET_LEN = 10  # 80 bits, shown as 16 base32 characters; tries need not be limited, as guessing is hopeless
 EXPORTER_LABEL, EXPORTER_LEN = 32768, 32
 CALLERS_MAX = 8  # names of boards that called, shown to a person
 

@@ -1,6 +1,7 @@
 """Limits on how often a peer may ask (SEC-19): the load that one PNE may put on the PN GW, its store and the Server.
 
-A request above a limit is refused (TooMany) and has no other effect.
+A request above a limit is refused (TooMany) and has no other effect, except that a PNE that joins and leaves too often
+is held.
 """
 
 from collections import deque

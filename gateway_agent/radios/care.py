@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 FAILURES_TOLD = 3
 STEP_MAX_S = 60.0
-"""A step that takes longer has not helped: the next one is tried."""
+"""A step that takes longer counts as ended, and the next one is tried after it."""
 
 
 class Care:
@@ -127,7 +127,7 @@ class Care:
                 await asyncio.wait_for(taken, STEP_MAX_S)
         except (Exception, asyncio.CancelledError) as error:  # the next step is tried
             if (task := asyncio.current_task()) is None or task.cancelling():
-                raise  # of this task, and not of something that the step waits for
+                raise  # this task was cancelled, not something that the step waits for
             _log.debug("%s: it is in vain to %s: %s", self.medium.name, step.what, error)
         self._step = None
         self._take(recovery.StepEnded())

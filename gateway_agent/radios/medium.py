@@ -78,7 +78,7 @@ class Airing:
     def stop(self) -> None:
         """Stop the airing before this call returns (SEC-38). Does nothing if it has ended.
 
-        Raises what the radio raises; the airing has not ended then, and the next call tries again.
+        Raises the exceptions of the radio; the airing has not ended then, and the next call tries again.
         """
         if not self.ended.done():
             self._stop()

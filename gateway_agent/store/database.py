@@ -74,7 +74,7 @@ class GatewayDatabase:
                 self._undoing.clear()
 
     def if_undone(self, go_back: Callable[[], None]) -> None:
-        """Call `go_back` in the event loop if the transaction that runs now leaves nothing on the disk."""
+        """Call `go_back` in the event loop if nothing of the transaction that runs now is stored."""
         self._undoing.append(go_back)
 
     def execute(self, sql: str, *values: Value) -> sqlite3.Cursor:

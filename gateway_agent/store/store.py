@@ -63,7 +63,7 @@ class GatewayStore:
             yield
 
     def if_undone(self, go_back: Callable[[], None]) -> None:
-        """Call `go_back` soon if nothing of the transaction that runs now is stored: memory was changed with it."""
+        """Call `go_back` soon if nothing of the transaction that runs now is stored, to undo its changes in memory."""
         self.database.if_undone(go_back)
 
     def tree_master(self, generation: int) -> bytes:

@@ -1,4 +1,4 @@
-"""The uplink to a remote CPNS Server over UDP: a session with it, and keep-alive messages for routers between."""
+"""The uplink to a remote CPNS Server over UDP: a session with it, and keep-alive messages for routers on the path."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 

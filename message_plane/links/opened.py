@@ -70,7 +70,7 @@ class OpenLinks(interfaces.MessageInterface):  # type: ignore[misc]
         for link in links:
             try:
                 await link.close()
-            except Exception as fault:  # noqa: BLE001 - whatever is wrong with one link, the others are closed
+            except Exception as fault:  # noqa: BLE001 - the other links must be closed, too
                 log.warning("a link (%s) could not be closed: %s", link.scheme, fault)
 
     # Private

@@ -153,7 +153,7 @@ class Deliveries:
         if run.delivery.phase is engine.Phase.RUNNING:
             self._held.add(sg_id)
             del self._runs[sg_id]
-        else:  # what was on the air for those who were given up waits for the next medium that comes back
+        else:  # an airing for unreachable PNEs has ended: they have to wait for the next medium that comes back
             self._apply(run, engine.BroadcastUnavailable())
 
     def membership_caught_up(self, sg_id: str) -> None:
@@ -361,7 +361,7 @@ class Deliveries:
         return run if run.delivery.version == version else None
 
     def _undone(self, run: _Run) -> None:
-        """The transaction that removed members, or ended the delivery, was refused: go on as after a restart."""
+        """Continue a delivery as after a restart, because the transaction that changed or ended it was not stored."""
         sg_id, version = run.delivery.sg_id, run.delivery.version
         key = self._store.group_keys.get(sg_id, version)
         if not self._released or key is None or self._runs.setdefault(sg_id, run) is not run:
@@ -383,7 +383,7 @@ class Deliveries:
                 if outcomes.failed:
                     self._apply(run, engine.UnicastFailed(frozenset(outcomes.failed)))
         except StoreFailed:
-            run.delivery = before  # as the store has it still; the batch tries again
+            run.delivery = before  # the store still has this state; the batch tries again
             raise
 
     def _apply(self, run: _Run, event: engine.Event) -> None:
@@ -440,7 +440,7 @@ class Deliveries:
 
     def _tell_delivered(self, run: _Run) -> None:
         """Report the end of a delivery to `tell`, after the transaction that stored it."""
-        if run.delivery.phase is not engine.Phase.FINISHED:  # the store refused it
+        if run.delivery.phase is not engine.Phase.FINISHED:  # the end could not be stored
             run.told = False
             return
         recipients = run.delivery.recipients

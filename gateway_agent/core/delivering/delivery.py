@@ -65,8 +65,8 @@ class Pacing:
     rounds_max: int = 8
     """Airings of one delivery at most."""
     comeback_s: float = 300.0
-    """After these a medium that comes back begins one more at most this often: one that refuses may do so for hours,
-    and the key is to be aired when it works."""
+    """Least time between further airings, above `rounds_max`, that a medium that comes back begins. A medium may come
+    back and refuse for hours, and the key must be aired when it works."""
     straggler_share: float = 0.05
     straggler_limit: int = 3
     """Unicast replaces broadcast when fewer PNEs than the share, or at most the limit, miss the key."""

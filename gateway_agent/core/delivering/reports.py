@@ -2,8 +2,8 @@
 
 Such a report is a GroupKeyDeliveryResponse in CBOR, as in a session, with the proof of the slot. If the proof fits, the
 report is from the PNE that has the slot; otherwise it is counted and has no other effect. Reports are never answered. A
-PNE that could not open a key cannot report that, because it can prove nothing. A report that somebody recorded
-and repeats changes nothing, and does not count against its PNE, whose next report it would keep out.
+PNE that could not open a key cannot report that, because it can prove nothing. A recorded report that an attacker
+repeats changes nothing. It does not count against its PNE either, so it cannot keep out the next report of the PNE.
 """
 
 from collections import Counter
@@ -20,7 +20,7 @@ from message_plane.rate import Bucket
 
 
 class Reports:
-    """Processes reports of all senders in range. Their number is limited, of all senders together."""
+    """Processes the reports of all senders in range. There is one limit for all of them together."""
 
     def __init__(
         self,

@@ -40,7 +40,7 @@ class Expulsions:
     async def _tell(self, sg_id: str, pne_id: str, message: bytes) -> None:
         for pause_s in PAUSES_S:
             await asyncio.sleep(pause_s)
-            # a PNE that has joined again meanwhile must not get it; one without a session is told when it pulls
+            # a PNE that has joined again in the meantime must not get it; one without a session is told when it pulls
             if self._store.inventory.is_member(sg_id, pne_id) or not self._unicast.has_session(pne_id):
                 return
             try:

@@ -177,7 +177,7 @@ class Membership:
             if added:
                 gkek.refresh(self._store, [sg_id])
             self._store.inventory.reach_revision(sg_id, revision)
-        # The Server has counted the leave of a board that its list does not name: telling it changes nothing any more.
+        # The Server has counted the leave of a PNE that its list does not name; a LeaveRequest is no change any more.
         self._unasked_leaves -= {
             leave for leave in self._unasked_leaves if leave[0] == sg_id and leave[1] not in members
         }
