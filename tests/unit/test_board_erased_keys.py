@@ -185,19 +185,75 @@ def test_pages_of_another_form_are_left_alone(firmware, damage):
     assert firmware.octets == before
 
 
-@pytest.mark.req("CPNS-GKM-77")
-def test_no_key_that_the_agent_has_given_up_is_in_the_flash(firmware, monkeypatch):
-    """Re-key, re-join, a new generation, leaving and another identity."""
+def member(firmware, private):
+    """A World on the board's flash, a member of `kitchen` with version 6; its Storage remembers."""
     world = device_world.World()
     medium = Remembering(firmware.store())
     for name, octets in world.medium.octets.items():
         medium.set(name, octets)
-    old, new = device_world.identity(), device_world.identity()
-    old.private_key, new.private_key = secret(b"private", 32), secret(b"another", 32)
-    KeyStore(medium).save(provisioning.RECORD, old.pack())
+    identity = device_world.identity()
+    identity.private_key = private
+    KeyStore(medium).save(provisioning.RECORD, identity.pack())
     world.medium = medium
     world.boot()
     world.join("kitchen", 5)
+    world.deliver("kitchen", 5)  # answered with an Echo challenge
+    world.deliver("kitchen", 6)
+    return world
+
+
+def provision(monkeypatch, medium, private):
+    """Run the program that `keycast board provision` makes, on a board with the Storage `medium`."""
+    identity = device_world.identity()
+    identity.private_key = private
+    monkeypatch.setattr(sys.modules["nvs_store"], "NvsStore", lambda: medium)
+    exec(flash_script({provisioning.RECORD: identity.pack()}), {})
+
+
+@pytest.mark.req("SEC-04", "SEC-19", "SEC-22")
+@pytest.mark.parametrize("how", ["absent", "torn", "whole"])
+@pytest.mark.parametrize("act", ["re-key", "re-provisioning"])
+def test_a_cut_at_any_operation_leaves_the_agent_in_the_old_or_the_new_state(firmware, monkeypatch, act, how):
+    old, new = secret(b"private", 32), secret(b"another", 32)
+    world = member(firmware, old)
+    before, values = bytes(firmware.octets), world.medium.values
+    broadcast, dies_at, cut, found = world.gateway.object("kitchen", 7), 0, True, set()
+    while cut:
+        dies_at += 1
+        firmware.octets[:] = before
+        cut = False
+        try:
+            medium = Remembering(firmware.store(dies_at, how), values)
+            if act == "re-key":
+                world.medium = medium
+                world.boot()
+                world.hear(broadcast)
+            else:
+                provision(monkeypatch, medium, new)
+        except PowerCut:
+            cut = True
+        world.medium = Remembering(firmware.store(), values)
+        world.boot()
+        private = provisioning.parse(KeyStore(world.medium).load(provisioning.RECORD)).private_key
+        group = world.agent.membership.groups.get("kitchen")
+        version = group and max(group.ring.receiving_keys(world.clock.ms // 1000))
+        found.add((private, version))
+        assert world.agent.membership._load("kitchen").ring.floor == (version or 6)
+        assert not remains(firmware.octets, values, held(firmware)), dies_at
+    assert dies_at > 20
+    if act == "re-key":
+        assert found == {(old, 6), (old, 7)}
+    else:
+        assert {(old, 6), (new, None)} <= found <= {(old, 6), (old, None), (new, None)}
+        assert not remains(firmware.octets, [old], [])
+
+
+@pytest.mark.req("CPNS-GKM-77")
+def test_no_key_that_the_agent_has_given_up_is_in_the_flash(firmware, monkeypatch):
+    """Re-key, re-join, a new generation, leaving and another identity."""
+    old, new = secret(b"private", 32), secret(b"another", 32)
+    world = member(firmware, old)
+    medium = world.medium
     for version in range(6, 10):
         world.deliver("kitchen", version)
     world.gateway.generation = 2
@@ -206,8 +262,7 @@ def test_no_key_that_the_agent_has_given_up_is_in_the_flash(firmware, monkeypatc
     assert remains(firmware.octets, [device_world.key_of(9)], [])
     world.perform(world.agent.membership.leave(world.agent.membership.groups["kitchen"]))
     assert not remains(firmware.octets, [device_world.key_of(version) for version in range(5, 10)], [])
-    monkeypatch.setattr(sys.modules["nvs_store"], "NvsStore", lambda: medium)
-    exec(flash_script({provisioning.RECORD: new.pack()}), {})
+    provision(monkeypatch, medium, new)
     assert not remains(firmware.octets, medium.values, held(firmware))
-    assert remains(firmware.octets, [new.private_key], [])
-    assert not remains(firmware.octets, [old.private_key], [])
+    assert remains(firmware.octets, [new], [])
+    assert not remains(firmware.octets, [old], [])
