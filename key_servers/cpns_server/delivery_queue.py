@@ -1,4 +1,4 @@
-"""What to send to one PN GW about one Service Group, and when: a state machine without I/O or clock.
+"""Decides what is sent to one PN GW about one Service Group, and when: a state machine without I/O or clock.
 
 There is one `DeliveryQueue` for each (PN GW, Service Group) and at most one request of it on its way (SEC-27): always
 towards the newest position, never through older ones. An inventory goes before the key that was made because of it,

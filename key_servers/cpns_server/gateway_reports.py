@@ -1,4 +1,4 @@
-"""What PN GWs report about themselves: the members that confirmed a key, and the versions that they hold (SEC-28).
+"""Reports of PN GWs about themselves: the members that confirmed a key, and the versions that they hold (SEC-28).
 
 Reports inform people and make the Server repeat itself; no number in them moves a version or revision (SEC-03).
 """

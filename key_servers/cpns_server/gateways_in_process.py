@@ -7,7 +7,8 @@ from key_servers.cpns_server import tuning
 from key_servers.cpns_server.courier import GatewaySilent
 
 Receiver = Callable[[bytes], Awaitable[bytes]]
-"""What an embedded PN GW offers: one request's octets in, its answer's octets out; raises CpnsError."""
+"""The function of an embedded PN GW that gets the octets of a request and returns those of its answer, or raises
+CpnsError."""
 
 
 class InProcessGateways:

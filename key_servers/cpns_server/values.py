@@ -102,7 +102,7 @@ class StoredMember:
 
 @dataclass(frozen=True, slots=True)
 class GatewayDelivery:
-    """What one PN GW should have of a Service Group, and what it said it has."""
+    """The delivery of a Service Group to one PN GW: what it should have, and what it said it has."""
 
     gateway_id: str
     pn_id: str

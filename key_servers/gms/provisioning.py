@@ -113,7 +113,7 @@ class KmsOverHttps:
 
 @dataclass(frozen=True, slots=True)
 class SigningMaterial:
-    """What a worker needs to sign in one key period; `repr` shows no secret."""
+    """The keys that a worker needs to sign in one key period; `repr` shows no secret."""
 
     number: int
     uid: bytes

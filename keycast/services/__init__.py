@@ -1,1 +1,1 @@
-"""What `keycast gateway run` and `keycast server run` are put together of, and what they can be told while they run."""
+"""The services `keycast gateway run` and `keycast server run` put together, and the commands that they accept."""

@@ -1,1 +1,1 @@
-"""How a command reads what is typed and gives its answer: options, tables, dates, JSON, the log."""
+"""The command's input and output on a terminal: options, tables, dates, JSON, the log."""

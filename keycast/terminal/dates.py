@@ -1,4 +1,4 @@
-"""How dates are shown. Inside of the program a date is a number of seconds since 1970; people and JSON get text.
+"""Text forms of dates. Inside of the program a date is a number of seconds since 1970; people and JSON get text.
 
 A key of a JSON object that stands for a date is one of `_KEYS`, or ends in `_at`.
 """

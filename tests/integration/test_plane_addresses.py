@@ -1,4 +1,4 @@
-"""An endpoint with several addresses answers a peer from the address that the peer used."""
+"""An endpoint with several addresses speaks to a peer from the address that the peer used."""
 
 import pytest
 
