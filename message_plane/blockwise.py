@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from cpns.errors import MalformedMessage, TooMany
 from message_plane import tuning
 
-TRANSFERS_PER_SESSION = 8
+TRANSFERS_PER_PEER = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,54 +73,61 @@ def join(so_far: bytes, block: Block, piece: bytes, size_max: int) -> bytes:
 
 
 class Transfers:
-    """The bodies of one resource that are being transferred in blocks, by session and Request-Tag.
+    """The bodies of one resource that are being transferred in blocks, by peer and tag.
 
-    Each session may have TRANSFERS_PER_SESSION of them; a transfer that rests for BLOCKWISE_S is forgotten.
+    Each peer may have TRANSFERS_PER_PEER of them, a newer one in place of its oldest; a transfer that rests for
+    BLOCKWISE_S is forgotten. `peer` is the name under which limits count it, whatever session it uses.
     """
 
     def __init__(self) -> None:
-        self._bodies: OrderedDict[tuple[bytes, bytes], tuple[float, bytes]] = OrderedDict()
+        self._bodies: dict[str | bytes, OrderedDict[bytes, tuple[float, bytes]]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._bodies.values()))
 
     def collect(
-        self, session: bytes, tag: bytes, block: Block, piece: bytes, size_max: int, now: float
+        self, peer: str | bytes, tag: bytes, block: Block, piece: bytes, size_max: int, now: float
     ) -> bytes | None:
         """Add the piece of a Block1 option; return the whole body if it was the last piece, else None.
 
         Raises MalformedMessage, TooMany.
         """
-        so_far = b"" if block.number == 0 else self._take(session, tag, now)
+        so_far = b"" if block.number == 0 else self._take(peer, tag, now)
         body = join(so_far, block, piece, size_max)
         if not block.more:
             return body
-        self.keep(session, tag, body, now)
+        self.keep(peer, tag, body, now)
         return None
 
-    def keep(self, session: bytes, tag: bytes, body: bytes, now: float) -> None:
+    def keep(self, peer: str | bytes, tag: bytes, body: bytes, now: float) -> None:
         """Keep `body` until its next piece comes or is requested."""
-        self._bodies.pop((session, tag), None)
-        self._bodies[session, tag] = (now + tuning.BLOCKWISE_S, body)
-        of_session = [key for key in self._bodies if key[0] == session]
-        for key in of_session[: max(0, len(of_session) - TRANSFERS_PER_SESSION)]:
-            del self._bodies[key]
+        bodies = self._bodies.setdefault(peer, OrderedDict())
+        bodies.pop(tag, None)
+        bodies[tag] = (now + tuning.BLOCKWISE_S, body)
+        if len(bodies) > TRANSFERS_PER_PEER:
+            bodies.popitem(last=False)
 
-    def piece(self, session: bytes, tag: bytes, number: int, exponent: int, now: float) -> tuple[bytes, Block]:
+    def piece(self, peer: str | bytes, tag: bytes, number: int, exponent: int, now: float) -> tuple[bytes, Block]:
         """Return (piece, Block) for block `number` of the answer that was kept, in blocks of this size exponent.
 
         Raises MalformedMessage if the answer is not kept any more or has no such block.
         """
-        body = self._take(session, tag, now)
+        body = self._take(peer, tag, now)
         piece, block = cut(body, number, exponent)
         if block.more:
-            self.keep(session, tag, body, now)
+            self.keep(peer, tag, body, now)
         return piece, block
 
     def expire(self, now: float) -> None:
         """Forget transfers that have rested too long."""
-        for key in [key for key, (ends, _) in self._bodies.items() if ends <= now]:
-            del self._bodies[key]
+        for peer, bodies in list(self._bodies.items()):
+            for tag in [tag for tag, (ends, _) in bodies.items() if ends <= now]:
+                del bodies[tag]
+            if not bodies:
+                del self._bodies[peer]
 
-    def _take(self, session: bytes, tag: bytes, now: float) -> bytes:
-        ends, body = self._bodies.pop((session, tag), (0.0, b""))
+    def _take(self, peer: str | bytes, tag: bytes, now: float) -> bytes:
+        ends, body = self._bodies.get(peer, OrderedDict()).pop(tag, (0.0, b""))
         if ends <= now:
             raise MalformedMessage("no such transfer")
         return body

@@ -291,23 +291,23 @@ class Incoming:
         left: list[asyncio.Event],
     ) -> Any:
         now = monotonic()
-        tag = b"".join(inner.opt.request_tag)
+        peer, tag = _counted_as(session), session.recipient_id + b"".join(inner.opt.request_tag)
         block1, block2 = inner.opt.block1, inner.opt.block2
         exponent = min([exponent, *(block.size_exponent for block in (block1, block2) if block is not None)])
         if block2 is not None and block2.block_number:
-            piece, block = transfers.piece(session.recipient_id, tag, block2.block_number, exponent, now)
+            piece, block = transfers.piece(peer, tag, block2.block_number, exponent, now)
             return Message(code=CHANGED, payload=piece, block2=block.option)
         body = inner.payload
         if block1 is not None:
             block = Block(block1.block_number, block1.more, block1.size_exponent)
-            whole = transfers.collect(session.recipient_id, tag, block, body, resource.size, now)
+            whole = transfers.collect(peer, tag, block, body, resource.size, now)
             if whole is None:
                 return Message(code=CONTINUE, block1=block.option)
             body = whole
         response = await self._handled(resource, session.peer, body, left)
         if len(response.payload) > block_size(exponent):
             piece, block = cut(response.payload, 0, exponent)
-            transfers.keep(session.recipient_id, tag, response.payload, monotonic())
+            transfers.keep(peer, tag, response.payload, monotonic())
             response.payload = piece
             response.opt.block2 = block.option
         if block1 is not None:

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 from aiocoap import GET, NON, Message
 
+from message_plane.blockwise import TRANSFERS_PER_PEER
 from message_plane.cpns_resource import PATH as CPNS
 from message_plane.errors import PeerRefused, PeerUnreachable
 from message_plane.resource import Answer
@@ -77,6 +78,27 @@ async def test_each_resource_has_transfers_of_its_own(tmp_path):
         with pytest.raises(PeerRefused, match="no such transfer"):
             await notes(gateway, "cpns-server", b"a" * 2000)
         assert server.got == []
+
+
+@pytest.mark.req("SEC-35")
+async def test_a_peer_that_ends_no_transfer_fills_its_own_places_however_many_sessions_it_makes(tmp_path):
+    async with parties_with_notes(tmp_path, GATEWAY_AND_SERVER) as (gateway, server):
+        outgoing = gateway.endpoint._outgoing
+        exchange = outgoing._exchange
+
+        async def stops(session, address, payload, options, departed):
+            if options["block1"][0] == 1:
+                raise PeerUnreachable("the peer stops in the middle")
+            return await exchange(session, address, payload, options, departed)
+
+        outgoing._exchange = stops
+        for _ in range(3):
+            for _ in range(TRANSFERS_PER_PEER):
+                with pytest.raises(PeerUnreachable, match="in the middle"):
+                    await notes(gateway, "cpns-server", b"a" * 2000)
+            await gateway.endpoint.drop("cpns-server")
+            await gateway.endpoint.connect("cpns-server", server.place)
+        assert len(server.endpoint._incoming._transfers[NOTES]) == TRANSFERS_PER_PEER
 
 
 @pytest.mark.parametrize("length", [300, 301])

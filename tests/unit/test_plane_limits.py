@@ -265,7 +265,7 @@ def test_a_transfer_that_grows_too_long_is_refused():
         transfers.collect(b"s", b"t", blockwise.Block(most, True, SZX), full, MOST, 0.0)
 
 
-def test_a_session_keeps_few_transfers_and_not_at_the_cost_of_another_session():
+def test_a_peer_keeps_few_transfers_and_not_at_the_cost_of_another_peer():
     transfers = blockwise.Transfers()
     transfers.keep(b"other", b"t", b"o" * 2000, 0.0)
     for n in range(20):
