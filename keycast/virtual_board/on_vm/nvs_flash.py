@@ -79,17 +79,13 @@ class Nvs:
             for chunk in range(octets[index + 28]):
                 for at in self._find(namespace, _BLOB_DATA, name, octets[index + 29] + chunk):
                     size = octets[at + 24] | octets[at + 25] << 8
-                    buffer[done : done + size] = octets[at + _ENTRY : at + _ENTRY + size]
+                    buffer[done : done + size] = memoryview(octets)[at + _ENTRY : at + _ENTRY + size]
                     done += size
         return done
 
     def write(self, namespace: int, key: str, value: bytes) -> None:
-        old = self.size(namespace, key)
-        if old == len(value):
-            held = bytearray(old)
-            self.read(namespace, key, held)
-            if held == value:
-                return
+        if self._holds(namespace, _name(key), value):
+            return
         name, start = _name(key), 0
         for at in self._find(namespace, _BLOB_INDEX, name):
             start = self._flash.octets[at + 29] ^ 0x80
@@ -99,6 +95,13 @@ class Nvs:
         data = size + bytes([1, start]) + b"\xff\xff"
         self._append(_item(namespace, _BLOB_INDEX, 1, _ANY, name, data), b"")
         self._forget(namespace, name, start ^ 0x80)
+
+    def _holds(self, namespace: int, name: bytes, value: bytes) -> bool:
+        octets = self._flash.octets
+        for at in self._find(namespace, _BLOB_DATA, name):
+            if octets[at + 24] | octets[at + 25] << 8 == len(value):
+                return all(octets[at + _ENTRY + i] == value[i] for i in range(len(value)))
+        return False
 
     def erase(self, namespace: int, key: str) -> None:
         name = _name(key)
@@ -208,7 +211,7 @@ class Nvs:
     def _activate(self) -> int:
         live = self._live()
         page = next(page for page in range(self._pages) if page not in live)
-        if any(octet != 0xFF for octet in self._flash.octets[page * PAGE : (page + 1) * PAGE]):
+        if any(self._flash.octets[at] != 0xFF for at in range(page * PAGE, (page + 1) * PAGE)):
             self._flash.erase(page)
         number = (self._sequence(live[-1]) + 1 if live else 0).to_bytes(4, "little")
         rest = number + _VERSION_2 + b"\xff" * 19
@@ -244,7 +247,10 @@ class Nvs:
     def _repair_page(self, page: int) -> None:
         octets = self._flash.octets
         index = self._next(page)
-        while index < _ENTRIES and octets[page * PAGE + _FIRST + index * _ENTRY :][:4] != b"\xff\xff\xff\xff":
+        while index < _ENTRIES:
+            at = page * PAGE + _FIRST + index * _ENTRY
+            if octets[at : at + 4] == b"\xff\xff\xff\xff":
+                break
             self._mark(page, index, 1, _ERASED)
             index += 1
         index = 0
