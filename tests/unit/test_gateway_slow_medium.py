@@ -211,6 +211,24 @@ async def test_a_medium_that_refused_for_hours_airs_what_is_owed_when_it_works(t
     await world.close()
 
 
+async def test_a_medium_that_comes_back_while_the_store_cannot_be_read_is_used_later(world, monkeypatch):
+    world.medium.up = False
+    await world.server.rekey("light")
+    await world.delivered("light")
+    for board in world.boards.values():
+        board.deaf = False
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store.inventory, "members", fails)
+        world.medium.up = True
+        await asyncio.sleep(1)
+        assert not world.medium.beats
+    await world.until(lambda: world.gateway.administration.delivery("light")[1] == {"confirmed": 6})
+
+
+def fails(*_):
+    raise StoreFailed("The store failed: disk I/O error.", "Check the medium.")
+
+
 async def test_what_a_missing_change_of_members_stopped_is_aired_when_a_medium_comes_back(world):
     """Also to boards that were given up, after the delivery to all others has ended."""
     world.medium.up = False

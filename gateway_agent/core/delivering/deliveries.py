@@ -485,15 +485,24 @@ class Deliveries:
 
     def _medium_is_back(self) -> None:
         """Let each delivery air its key once more for the PNEs that miss it and that broadcasts can reach."""
-        for sg_id, run in list(self._runs.items()):
+        for run in list(self._runs.values()):
+            self._air_what_is_missed(run)
+
+    def _air_what_is_missed(self, run: _Run) -> None:
+        sg_id = run.delivery.sg_id
+        if not self._released or self._runs.get(sg_id) is not run:
+            return
+        try:
             group = self._store.inventory.group(sg_id)
             key = self._store.group_keys.get(sg_id, run.delivery.version)
-            if not self._released or group is None or group.behind or key is None:
-                continue
+            if group is None or group.behind or key is None:
+                return
             tried = {pne_id for pne_id, recipient in run.delivery.recipients.items() if recipient.failures}
             ways = self._plan(sg_id, key, tried)
             reached = frozenset(pne_id for pne_id, of in ways.items() if of == engine.BY_BROADCAST)
-            self._tell_airing(run, engine.MediumBack(reached))
+            self._apply(run, engine.MediumBack(reached))
+        except StoreFailed:
+            asyncio.get_running_loop().call_later(STORE_RETRY_S, self._air_what_is_missed, run)
 
     async def _send_unicast(self, run: _Run, pne_id: str) -> None:
         kind = "failed"
