@@ -34,7 +34,7 @@ ANSWER_S = 240.0
 """An ESP32 needs tens of seconds for a message, and restarts twice for it if its heap is small."""
 ASK_FIRST_S, ASK_MAX_S = 10.0, 600.0
 READY_FOLLOWS_S = 10.0
-"""A PNE that restarts to answer says ready soon afterwards. A ready within this time does not abort the next notice."""
+"""A PNE that restarts to answer says ready soon after its answer. The first ready within this time aborts nothing."""
 GIVEN_MAX = 32
 WARN_S, WARN_EVERY_S = 7 * 86400, 86400
 UNASKED_PER_HOUR = 12
@@ -78,7 +78,7 @@ class BoardUser:
         self._told = 0  # revision of the profile that the PNE has acknowledged
         self._open: tuple[str, asyncio.Future[list[object] | None]] | None = None
         self.keys_end: int | None = None
-        self._warned_at = self._answered_at = float("-inf")
+        self._warned_at = self._ready_until = float("-inf")
         self._given: dict[str, None] = {}  # IDs of the last notices that were sent to the PNE and not answered
         self._unasked = Rate(UNASKED_PER_HOUR)
         self._background = Background()
@@ -181,8 +181,9 @@ class BoardUser:
             self.keys_end, self._warned_at = answer, float("-inf")
             self._told = 0
             self._news.set()
-            if now - self._answered_at > READY_FOLLOWS_S:
-                self._settle(None)  # the PNE has lost the notice that it had to answer
+            if now > self._ready_until:
+                self._settle(None)  # the PNE has lost the message that it had to answer
+            self._ready_until = float("-inf")
             return
         name = str(answer[0])
         asked = name in self._given
@@ -195,7 +196,8 @@ class BoardUser:
                 raise TooMany("too many answers to what was not asked")
             self.counters["val.answers.late"] += 1
             self._background.spawn(self._respond(self._response(answer)))
-        self._answered_at = now
+        if name:  # a profile is answered without a restart
+            self._ready_until = now + READY_FOLLOWS_S
 
     def _settle(self, answer: list[object] | None) -> None:
         if self._open is not None and not self._open[1].done():

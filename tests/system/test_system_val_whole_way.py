@@ -61,13 +61,15 @@ class Home:
         return ["-c", str(self.gateway.config)]
 
     async def answered(self, key_id: str, purpose: str, *users: str) -> None:
-        async with asyncio.timeout(90):
-            while True:
-                found = await self.servers.gms.management.deliveries(key_id)
-                states = {each.user: each.state for each in found if each.purpose == purpose}
-                if all(states.get(user) is State.DONE for user in users):
-                    return
-                await asyncio.sleep(0.1)
+        states: dict[str, State] = {}
+        try:
+            async with asyncio.timeout(90):
+                while not all(states.get(user) is State.DONE for user in users):
+                    await asyncio.sleep(0.1)
+                    found = await self.servers.gms.management.deliveries(key_id)
+                    states = {each.user: each.state for each in found if each.purpose == purpose}
+        except TimeoutError:
+            raise AssertionError(f"not answered: {states}; the lamp said last: {self.lamp.events[-20:]}") from None
 
     async def keyed(self, above: int = 0) -> int:
         """Wait until the door holds a version above `above`; it."""

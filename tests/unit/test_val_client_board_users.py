@@ -151,6 +151,20 @@ async def test_a_board_that_starts_anew_over_a_notice_is_not_waited_for() -> Non
     assert await asyncio.wait_for(board.user.take(notice()), 1) is None
 
 
+async def test_the_first_ready_after_an_answer_leaves_the_next_notice_and_another_one_does_not() -> None:
+    """The board restarts to answer and then says ready. If it says so once more it has lost its power, and the notice."""
+    board = Board(answer_s=1000.0)
+    assert await board.user.take(notice()) is not None
+    board.answer = lambda name: None
+    waiting = asyncio.create_task(board.user.take(notice("n-2")))
+    await asyncio.sleep(0.1)
+    board.say([END])
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    board.say([END])
+    assert await asyncio.wait_for(waiting, 1) is None
+
+
 async def test_it_is_said_once_a_day_when_the_keys_of_a_board_are_over_soon(
     board: Board, caplog: pytest.LogCaptureFixture
 ) -> None:
