@@ -152,7 +152,7 @@ async def test_a_board_that_starts_anew_over_a_notice_is_not_waited_for() -> Non
 
 
 async def test_the_first_ready_after_an_answer_leaves_the_next_notice_and_another_one_does_not() -> None:
-    """The board restarts to answer and then says ready. If it says so once more it has lost its power, and the notice."""
+    """The board restarts to answer and then says ready. A second ready means that it lost its power and the notice."""
     board = Board(answer_s=1000.0)
     assert await board.user.take(notice()) is not None
     board.answer = lambda name: None
