@@ -107,8 +107,6 @@ def _serve():
 
 async def _main():
     store = NvsStore()
-    if not store.clean:
-        print("flash: this firmware keeps what was erased")
     station.load(store)
     app = Application()
     udp = StationLink()

@@ -4,7 +4,6 @@
 module("application.py", opt=2)
 module("board.py", opt=2)
 module("main.py", opt=2)
-module("nvs_pages.py", opt=2)
 module("nvs_store.py", opt=2)
 module("radio_memory.py", opt=2)
 module("wifi.py", opt=2)

@@ -1,7 +1,6 @@
 """The `ports.Storage` in the ESP32's NVS (CPNS-GKM-77); `device_agent/key_store.py` makes it survive power cuts."""
 
 import esp32
-from nvs_pages import NvsPages
 
 NAMESPACE = "keycast"
 _NOT_FOUND = -0x1102
@@ -10,20 +9,10 @@ _READS = (256, 1152, 1984)  # octets; enough for most records, for a GKDK of 1,0
 
 
 class NvsStore:
-    """Values of at most 1,984 octets under names of 1..15 ASCII characters. OSError if the flash fails or is full.
-
-    `commit` clears in the flash what `set` has replaced and `delete` has erased; after a power cut the next start does.
-    """
+    """Values of at most 1,984 octets under names of 1..15 ASCII characters. OSError if the flash fails or is full."""
 
     def __init__(self):
         self._nvs = esp32.NVS(NAMESPACE)
-        self._pages = NvsPages()
-        self._pages.wipe()
-
-    @property
-    def clean(self):
-        """False if values that were replaced or erased may still be in the flash, see `NvsPages`."""
-        return self._pages.clean
 
     def get(self, name):
         for size in _READS:
@@ -48,4 +37,3 @@ class NvsStore:
 
     def commit(self):
         self._nvs.commit()
-        self._pages.wipe()

@@ -50,11 +50,8 @@ class FileStorage:
         self._dirty.add(name)
 
     def delete(self, name: str) -> None:
-        held = self.get(name)
-        if held is not None:
-            self.set(name, bytes(len(held)))
-            self.commit()
-            self._path(name).unlink()
+        self._dirty.discard(name)
+        self._path(name).unlink(missing_ok=True)
 
     def commit(self) -> None:
         for name in self._dirty:

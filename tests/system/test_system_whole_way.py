@@ -17,7 +17,6 @@ from message_plane.links.udp import host_and_port
 from tests.system.conftest import house_of
 from tests.system.simulated_pne import SimulatedPne
 from tests.system.watching import confirmed, events, group_messages, held, join, keyed, newest, objects, until
-from tests.unit.board_flash import remains
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -214,23 +213,6 @@ async def test_deleting_a_group_wipes_its_keys_on_every_board_and_keeps_the_floo
         assert (await house.boards[name].command("status"))["groups"].get("doomed") is None
     with pytest.raises(BoardError):
         await house.boards[HALL].command("send", group="doomed", data="00")
-
-
-@pytest.mark.req("CPNS-GKM-77", "SEC-29")
-async def test_the_flash_of_a_board_has_no_key_that_was_replaced_or_deleted(house):
-    flash = house.boards[HALL].nvs
-    version = await join(house, "wiped", [HALL, KITCHEN, PORCH])
-    records = []
-    for _ in range(3):
-        records.append(KeyStore(flash).load(record_name("g", "wiped")))
-        assert remains(flash.octets(), records[-1:], [])
-        house.server.update_key("wiped")
-        version = await keyed(house, "wiped", [HALL, KITCHEN, PORCH], above=version)
-        assert not remains(flash.octets(), records, [flash.get(name) for name in flash.names()])
-    house.server.delete_group("wiped")
-    await house.boards[HALL].event("deleted", group="wiped", timeout_s=60)
-    assert not remains(flash.octets(), records, [flash.get(name) for name in flash.names()])
-    assert b"wiped" in flash.octets()  # the name and the floor stay
 
 
 def _stored_group(house, name, sg_id):
