@@ -18,7 +18,7 @@ demo: vm ## re-key a house of 8 virtual boards and watch it (ARGS="--boards 20 -
 test: check ## all checks and all tests, on all processors; tells why tests are skipped and which are slow
 	@$(BIN)/python -m pytest $(TOLD) $(ARGS)
 
-check-fast: check ## style, types and the tests without servers and boards, in a minute and a half
+check-fast: check ## style, types and the tests without servers and boards, in a few minutes
 	@$(BIN)/python -m pytest $(TOLD) --ignore tests/portable/test_on_vm.py tests/unit tests/property tests/portable $(ARGS)
 
 check: vm ## style and types, without the tests
