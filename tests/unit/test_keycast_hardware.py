@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from cpns import cborlite
+from keycast.board import board_record
 from keycast.hardware.board import Board, UnixBoard
 from keycast.hardware.catalogue import BadHardwareFile, all_boards, all_hardware, load, usb_matches
 from keycast.hardware.gateway import Gateway
@@ -85,6 +87,24 @@ def test_a_board_says_where_its_facts_are_from(board: Board):
     assert board.sources and "memory.heap_kib" in board.unverified
 
 
+RECORDS = {
+    "esp32-devkitc": [1, "esp32-devkitc", -1, "plain", 0, [2, 17, 16]],
+    "esp32-s3-devkitc-1": [1, "esp32-s3-devkitc-1", 38, "rgb", 0, []],
+    "m5stack-atom": [1, "m5stack-atom", 27, "rgb", 39, [1, 10, 9]],
+    "xiao-esp32c3": [1, "xiao-esp32c3", -1, "plain", 9, [1, 1, 0]],
+}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_the_record_for_a_board_has_its_pins(name: str):
+    assert cborlite.decode(board_record.pack(name, BOARDS[name])) == RECORDS[name]
+
+
+def test_the_record_has_the_light_of_the_revision():
+    name = "esp32-s3-devkitc-1"
+    assert cborlite.decode(board_record.pack(name, BOARDS[name], "v1.0"))[2] == 48
+
+
 def test_a_usb_id_is_that_of_a_bridge_or_of_a_chip():
     by_kind = {kind: {each for each in usb_ids() if kind in kinds(each)} for kind in ("bridge", "native")}
     assert by_kind == {"bridge": BRIDGES, "native": {"303a:1001", "303a:4001"}}
@@ -155,6 +175,8 @@ DIGEST = "images = [{ version = '1.25.0', sha256 = 'abc' }]"
         (("pin = 8", "pin = 15"), "pin = 15", "leds.0.pin: a strapping pin, and no other"),
         ((f"pin = 8\n{STRAPPING}", "pin = 15\n"), "pin = 15", "leds.0.pin: the pin belongs to flash or PSRAM"),
         ((STRAPPING, ""), "pin = 8", "leds.0.pin: a strapping pin, and no other, has a reason in `strapping`"),
+        (("tx = 10", "tx = 21"), "reserve", "memory.reserve.tx: the pin has another use on this board"),
+        (("reserve =", "# reserve ="), "[memory]", "memory: a board without PSRAM, and no other, has a reserve"),
         (('code = "flash"', 'code = "heap"'), "[memory]", 'memory: without PSRAM the code must run from the "flash"'),
         (("usb_ids.always", "usb_ids.boot_rom"), "[[sockets]]", 'sockets.0: a bridge has usb_ids "always" and no'),
         (('"10c4:ea60",', '"10C4:EA60",'), "usb_ids", "sockets.0.usb_ids.always.0: String should match pattern"),

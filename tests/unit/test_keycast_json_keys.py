@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 from gateway_agent.core.administration import GroupStatus
 from gateway_agent.radios.medium import Health
 from key_servers.cpns_server.values import ServerAlarm
-from keycast.commands import board, group, server, status
+from keycast.commands import group, server, status
+from keycast.commands.board import list_boards, pair, release, retire
 from keycast.program import program
 from tests.unit.test_keycast_steering import SG, Home, home
 
@@ -83,7 +84,7 @@ async def asked(home: Home, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     def ask(_: Path, __: Path | None, do: str, **___: Any) -> Any:
         return answers.get(do)
 
-    for module in (status, board, group, server):
+    for module in (status, list_boards, pair, release, retire, group, server):
         monkeypatch.setattr(module, "ask", ask)
     words = [
         *("status", "board list", "group list", f"group show {SG}", "group create home/doors", f"group update {SG}"),

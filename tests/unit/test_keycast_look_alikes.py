@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from keycast.commands import board, group
+from keycast.commands import group
+from keycast.commands.board import pair
 from keycast.program import program
 
 CYRILLIC = "l\u0430mp"
@@ -36,7 +37,7 @@ def test_a_look_alike_is_pointed_out_where_a_person_types_it(words: tuple[str, .
         asked.append(do)
         return KNOWN.get(do)
 
-    for module in (board, group):
+    for module in (pair, group):
         monkeypatch.setattr(module, "ask", ask)
     done = CliRunner().invoke(program([words[0]]), list(words), env={"COLUMNS": "200"})
     assert done.exit_code == 0, done.output

@@ -1,0 +1,1 @@
+"""The boards on this computer: their ports, their boot loader, and what is put onto them and read from them."""

@@ -1,0 +1,18 @@
+"""`keycast board`: the boards on this computer, and those that a gateway lets in. Each command is a module here."""
+
+import typer
+
+from keycast.commands.board import files, list_boards, pair, provision, release, retire
+
+app = typer.Typer(no_args_is_help=True)
+# word -> module with the function `command`, in the order of a board's life
+_WORDS = {
+    "list": list_boards,
+    "files": files,
+    "provision": provision,
+    "pair": pair,
+    "retire": retire,
+    "release": release,
+}
+for _word, _module in _WORDS.items():
+    app.command(_word)(_module.command)
