@@ -6,16 +6,20 @@ repeated and succeeds.
 """
 
 import contextlib
+import logging
 from collections.abc import Collection
 
-from cpns.errors import Unknown
+from cpns.errors import CpnsError, Unknown
 from gateway_agent.core import events
 from gateway_agent.core.administration import Administration
 from gateway_agent.core.groups.membership import Cause
+from gateway_agent.errors import GatewayError
 from message_plane.binding import require_free
 from message_plane.credentials import ROLE_PNE, Credential
-from message_plane.errors import StoreError
+from message_plane.errors import PlaneError, StoreError
 from message_plane.session_store import SessionStore
+
+_log = logging.getLogger(__name__)
 
 
 class Registrar:
@@ -69,6 +73,50 @@ class Registrar:
         else:
             self._administration.register_pne(pne_id, preferred_sg)
 
+    def register_when_heard(
+        self, credential: Credential, preferred_sg: str | None = None, *, replace: bool = False
+    ) -> None:
+        """Register a PNE as `register` does, but in the place of an earlier one of its name only once it is heard.
+
+        Until then the earlier one keeps all its rights, so a provisioning that is cut short changes nothing.
+        """
+        holder = self._credentials.credential(credential.entity_id)
+        if holder is None or holder == credential:
+            self.register(credential, preferred_sg, replace=replace)
+        else:
+            self._credentials.require_bindable(credential, replace=replace, reserved=self._reserved)
+            self._credentials.name_successor(credential, preferred_sg)
+
+    def succeed(self, credential: Credential) -> bool:
+        """Register a successor that was heard in the place of the PNE that has its name; return whether it is.
+
+        If this fails the board comes again, and the earlier PNE may be gone by then.
+        """
+        try:
+            found = self._credentials.successor(entity_id=credential.entity_id)
+            if found is None or found[0] != credential:
+                return False
+            self.register(credential, found[1], replace=True)
+        except (CpnsError, GatewayError, PlaneError) as problem:
+            _log.error("%r cannot take the place of the board that had its name: %s", credential.entity_id, problem)
+            return False
+        return True
+
+    def standing(self, credential: Credential) -> str:
+        """Return "registered", "successor" or, if this credential is neither, ""."""
+        if self._credentials.credential(credential.entity_id) == credential:
+            return "registered"
+        found = self._credentials.successor(entity_id=credential.entity_id)
+        return "successor" if found is not None and found[0] == credential else ""
+
+    def withdraw(self, credential: Credential) -> None:
+        """Take back what was done for a PNE that has not got its identity; another PNE of its name stays as it is."""
+        match self.standing(credential):
+            case "registered":
+                self.retire(credential.entity_id)
+            case "successor":
+                self._credentials.forget_successor(credential.entity_id)
+
     def is_pairing(self, pne_id: str) -> bool:
         """Return True if the PNE was registered by pairing and has sent nothing over a session since."""
         return pne_id in self._pairing
@@ -85,6 +133,7 @@ class Registrar:
 
         Returns the SG IDs of the groups that are exposed until they have a newer key. Raises Unknown.
         """
+        self._credentials.forget_successor(pne_id)
         holder = self._credentials.credential(pne_id)
         known = holder is not None and holder.role == ROLE_PNE
         exposed: list[str] = []

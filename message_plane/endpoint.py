@@ -232,6 +232,14 @@ class Endpoint:
             raise NoSession(f"there was no handshake with {name!r} since the start")
         return export(session.exporter_key, label, length)
 
+    def let_succeed(self, succeed: Callable[[Credential], bool]) -> None:
+        """Accept handshakes of the successors in the store (`SessionStore.name_successor`).
+
+        `succeed` is called with the credential of each that has proved its key. It registers it and returns whether it
+        could.
+        """
+        self._reception.succeed = succeed
+
     # Pairing (docs/protocol.md section 9)
 
     def open_pairing(

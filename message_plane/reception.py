@@ -29,6 +29,8 @@ from message_plane.sessions import Sessions
 
 # Returns whether an unregistered credential, sent by value, is accepted while the pairing window is open.
 Accept = Callable[[Credential], bool]
+# Called with a successor that has proved its key; returns whether it was registered in the place of its predecessor.
+Succeed = Callable[[Credential], bool]
 
 _MESSAGE_1 = b"\xf5"  # CBOR true before message_1 (RFC 9528, A.2.1)
 _ERROR_UNSPECIFIED, _ERROR_WRONG_SUITE = 1, 2  # RFC 9528, 6
@@ -45,6 +47,7 @@ class Reception:
         self._guard = FloodGuard(secrets.token_bytes(32))
         self._half_open = HalfOpen()
         self._accept: Accept | None = None
+        self.succeed: Succeed | None = None
         self._window_ends = 0.0
         self._did_not_fit: OrderedDict[bytes, str] = OrderedDict()
 
@@ -132,6 +135,8 @@ class Reception:
             if others:
                 self._remember_misfit(peer)
             raise
+        if not provisional and not self._store.stands(peer) and not (self.succeed and self.succeed(peer)):
+            raise edhoc.UnknownPeer("it could not be registered in the place of its predecessor")
         self._sessions.add_as_responder(established, address)
         self._incidents.count("handshakes_done")
         return _edhoc_message(message_4)
@@ -144,6 +149,8 @@ class Reception:
         WrongRole, UnknownPeer if there is no candidate.
         """
         found = self._store.candidates(kid)
+        if not found and (successor := self._store.successor(kid=kid)):
+            found = [successor[0]]
         candidates = [candidate for candidate in found if candidate.role in INITIATORS_OF[self._own.role]]
         if not candidates:
             if found:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from message_plane import holder
 from message_plane.binding import require_free
-from message_plane.credentials import Credential
+from message_plane.credentials import ROLE_PNE, Credential
 from message_plane.errors import FAULTS, LeaseHeld, LeaseLost, RegistrationRefused
 from private_store.migrations import scripts
 from private_store.sqlite_file import SqliteFile
@@ -171,8 +171,8 @@ class SessionStore:
         """Register `credential` if its name may be bound to its key (`binding.require_free`).
 
         Returns False, and changes nothing, if it is registered already. `pairing`: the board may not know yet that it
-        was admitted, so it is one of `pairings` until `set_paired`. Raises NameTaken, and RegistrationRefused if the
-        key is bound to another entity ID (SEC-16), StoreError.
+        was admitted, so it is one of `pairings` until `set_paired`. A successor that waits for this name is forgotten.
+        Raises NameTaken, and RegistrationRefused if the key is bound to another entity ID (SEC-16), StoreError.
         """
         with self._transaction(removes_keys=True) as database:
             present = self._judged(database, credential, replace, reserved)
@@ -186,6 +186,34 @@ class SessionStore:
         """Return True if `bind` would change something, without doing it. Raises the same as `bind`."""
         with self._reader() as view:
             return self._judged(view, credential, replace, reserved) != credential
+
+    def name_successor(self, credential: Credential, preferred_sg: str | None) -> None:
+        """Store the credential of a PNE that gets its name, which another key has, when it is first heard (SEC-33).
+
+        It takes the place of another successor of this name. `preferred_sg` is kept for `successor`. This does not
+        check whether the name may be replaced (`require_bindable`). Raises RegistrationRefused if the key is bound to
+        another entity ID (SEC-16), StoreError.
+        """
+        with self._transaction(removes_keys=True) as database:
+            self._require_own_key(database, credential)
+            database.execute(
+                "INSERT OR REPLACE INTO successor (entity_id, x, ccs, kid, preferred_sg) VALUES (?, ?, ?, ?, ?)",
+                (credential.entity_id, credential.x, credential.ccs, credential.kid, preferred_sg),
+            )
+
+    def successor(self, *, entity_id: str = "", kid: bytes = b"") -> tuple[Credential, str | None] | None:
+        """Return the successor of this name, or with this kid, and its preferred SG ID; None if there is none."""
+        with self._reader() as view:
+            row = view.execute(
+                "SELECT entity_id, x, ccs, kid, preferred_sg FROM successor WHERE entity_id = ? OR kid = ?",
+                (entity_id, kid),
+            ).fetchone()
+        return None if row is None else (Credential(row[0], ROLE_PNE, *row[1:4]), row[4])
+
+    def forget_successor(self, entity_id: str) -> None:
+        """Delete the successor of this name, if there is one."""
+        with self._transaction(removes_keys=True) as database:
+            database.execute("DELETE FROM successor WHERE entity_id = ?", (entity_id,))
 
     def register(self, credential: Credential) -> None:
         """Register `credential` in place of an earlier one of its entity ID, whose sessions are over when this returns.
@@ -345,9 +373,16 @@ class SessionStore:
                 self._file.probe()
 
     def image(self) -> bytes:
-        """Return the octets of a copy of the file for a backup, with the credentials and without contexts (SEC-02)."""
+        """Return the octets of a copy of the file for a backup, with the credentials and without contexts (SEC-02).
+
+        It is without successors too: one that has had its name and lost it since must not get it again.
+        """
         with self._writing:
-            return self._file.image("DELETE FROM oscore_context", "UPDATE lease SET holder = NULL, expires = 0")
+            return self._file.image(
+                "DELETE FROM oscore_context",
+                "DELETE FROM successor",
+                "UPDATE lease SET holder = NULL, expires = 0",
+            )
 
     # Private
 
@@ -388,7 +423,9 @@ class SessionStore:
     @staticmethod
     def _require_own_key(database: sqlite3.Connection, credential: Credential) -> None:
         row = database.execute(
-            "SELECT entity_id FROM credential WHERE x = ? AND entity_id != ?", (credential.x, credential.entity_id)
+            "SELECT entity_id FROM credential WHERE x = :x AND entity_id != :name"
+            " UNION SELECT entity_id FROM successor WHERE x = :x AND entity_id != :name",
+            {"x": credential.x, "name": credential.entity_id},
         ).fetchone()
         if row is not None:
             raise RegistrationRefused(
@@ -398,6 +435,7 @@ class SessionStore:
 
     @staticmethod
     def _register(database: sqlite3.Connection, credential: Credential, pairing: bool) -> None:
+        database.execute("DELETE FROM successor WHERE entity_id = ?", (credential.entity_id,))
         database.execute("DELETE FROM credential WHERE entity_id = ?", (credential.entity_id,))
         database.execute(
             "INSERT INTO credential (entity_id, role, x, ccs, kid, pairing) VALUES (?, ?, ?, ?, ?, ?)",

@@ -14,6 +14,7 @@ from key_servers.cpns_server.values import GroupState
 from keycast.services.known_names import new_name, require
 from keycast.services.server_steering import commands_elsewhere, credential_octets, group_commands
 from message_plane import credentials
+from message_plane.credentials import Credential
 
 SECRET_CHARACTERS = 16
 
@@ -27,9 +28,12 @@ def commands(app: GatewayApp, server: CpnsServer | None) -> dict[str, Command]:
         "gateway.roll-over": app.roll_over,
         "gateway.new-generation": app.gateway.administration.new_generation,
         "board.list": lambda: _boards_seen(app),
-        "board.register": lambda credential, group=None, replace=False: _register(
-            app, server, credential, group, replace
+        "board.check": lambda pne_id, group=None, replace=False: _check(app, server, pne_id, group, replace),
+        "board.standing": lambda credential: app.registrar.standing(_pne(credential)),
+        "board.register": lambda credential, group=None, replace=False, when_heard=False: _register(
+            app, server, credential, group, replace, when_heard
         ),
+        "board.withdraw": lambda credential: app.registrar.withdraw(_pne(credential)),
         "board.retire": lambda pne_id: _retire(app, pne_id),
         "board.release": lambda pne_id: _release(app, pne_id),
         "board.pair": attended(
@@ -78,16 +82,34 @@ def _release(app: GatewayApp, pne_id: str) -> None:
     app.gateway.administration.release_pne(pne_id)
 
 
-def _register(app: GatewayApp, server: CpnsServer | None, credential: str, group: str | None, replace: bool) -> str:
-    parsed = credentials.parse(credential_octets(credential), "pne")
+def _pne(credential: str) -> Credential:
+    return credentials.parse(credential_octets(credential), "pne")
+
+
+def _check(app: GatewayApp, server: CpnsServer | None, pne_id: str, group: str | None, replace: bool) -> None:
+    """Refuse what `board.register` would refuse for a board that has no key yet."""
+    new_name(pne_id, "board")
+    app.registrar.require_free(pne_id, replace=replace)
+    _require_group(app, server, group)
+
+
+def _register(
+    app: GatewayApp, server: CpnsServer | None, credential: str, group: str | None, replace: bool, when_heard: bool
+) -> str:
+    """Register a board. `when_heard`: in the place of an earlier one of its name only once it is heard."""
+    parsed = _pne(credential)
     new_name(parsed.entity_id, "board")
+    _require_group(app, server, group)
+    (app.registrar.register_when_heard if when_heard else app.register)(parsed, group, replace=replace)
+    return parsed.entity_id
+
+
+def _require_group(app: GatewayApp, server: CpnsServer | None, group: str | None) -> None:
     if group is not None and server is not None:  # a CPNS Server elsewhere may know groups that the gateway does not
         known = [view.sg_id for view in server.list_groups()]
         if app.config.seal is not None:
             known += [each.sg_id for each in app.config.seal.groups]
         require(group, known, "Service Group", "Create it first: keycast group create")
-    app.register(parsed, group, replace=replace)
-    return parsed.entity_id
 
 
 def _boards_seen(app: GatewayApp) -> list[dict[str, Any]]:
