@@ -94,7 +94,7 @@ PAIRS = {
 
 # Fields by label, parts by (label, part): CPNS name and meaning
 NAMES = {
-    m.PNE_ID: ("PNE ID", "entity ID of the PNE that asks"),
+    m.PNE_ID: ("PNE ID", "entity ID of the PNE that asks; in a PairingResponse the one that a person has for it"),
     m.RESULT: ("Result", "`1` success, `2` fail"),
     m.GKDK: ("GKDK", "the assigned GKDK; empty on failure"),
     m.SG_ID: ("SG ID", "the Service Group"),

@@ -9,7 +9,7 @@ Apart from the store the parts do no I/O: they return flows (`device_agent`), wh
 import asyncio
 import sys
 
-from cpns.errors import CpnsError, Unknown
+from cpns.errors import CpnsError, NotAllowed, Unknown
 from device_agent import provisioning, tuning
 from device_agent.broadcast_receiver import BroadcastReceiver
 from device_agent.coap.endpoint import Endpoint
@@ -121,20 +121,26 @@ class Agent:
             await asyncio.sleep(0.1)
 
     async def pair(self, secret):
-        """Pair with a gateway that knows `secret`, 10 octets (SEC-20). Raises pairing.WrongProof, NoSession."""
+        """Pair with a gateway that knows `secret`, 10 octets (SEC-20).
+
+        Raises pairing.WrongProof, NoSession, and NotAllowed while another call has not ended.
+        """
+        if self._pairing:
+            raise NotAllowed("this board is pairing already")
         from device_agent import pairing
         from device_agent.session import unload
 
-        await self.network()
         self._pairing = True
-        self.receiver.spare()
         try:
+            await self.network()
+            self.receiver.spare()
             parts = self.identity, self.store, self.session, self._discovery, self.clock, self._forget_gateway
             await self._flow(pairing.pair(secret, *parts))
             self._discovery.keep(self.session.address)
         finally:
             self._pairing = False
             unload("device_agent.pairing")
+            unload("device_agent.unpaired")
             self._duties.set()
 
     def send(self, group, data):

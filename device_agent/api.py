@@ -99,13 +99,24 @@ class Node:
         """Create a Service Group with `protection`, one of `numbers.PROTECTION_*`, and become a member as in `join`."""
         return await asyncio.wait_for(self._enter(sg_id, protection), timeout_s)
 
-    async def pair(self, show):
-        """Pair within 5 minutes with the gateway that is told the secret, which `show(16 characters)` displays."""
-        from device_agent import pairing
+    @property
+    def paired(self):
+        """True if this PNE has a gateway."""
+        return self._agent.identity.paired
 
-        secret = self._agent.random(10)
+    async def pair(self, show):
+        """Pair within 5 minutes with the gateway that is told the secret, which `show(16 characters)` displays.
+
+        A PNE without gateway shows the secret that it keeps, and has the name afterwards that a person gave it at the
+        gateway. A PNE that has a gateway shows a new secret each time. Raises what `Agent.pair` raises.
+        """
+        from device_agent import pairing, unpaired
+
+        agent = self._agent
+        kept = None if self.paired else unpaired.secret(agent.store)
+        secret = kept or agent.random(unpaired.SECRET_LEN)
         show(pairing.shown(secret))
-        await self._agent.pair(secret)
+        await agent.pair(secret)
 
     async def _enter(self, sg_id, protection):
         await self._agent.network()

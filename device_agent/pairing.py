@@ -2,6 +2,7 @@
 
 The gateway proves it first. Both proofs are bound to this one EDHOC exchange: a relay or an impostor with other keys
 gets another exporter output. Before the proof nothing of the peer is used, and its session is not made the PNE's.
+With its proof the gateway says which name a person has given this board (SEC-31).
 """
 
 from cpns import messages
@@ -9,7 +10,8 @@ from cpns import numbers as n
 from cpns.crypto.compare import equal
 from cpns.crypto.hmac import hmac_sha256
 from cpns.errors import CpnsError, NotAuthentic
-from device_agent import tuning
+from device_agent import tuning, unpaired
+from device_agent.cose import Credential
 from device_agent.requests import CPNS
 from device_agent.session import NoSession
 
@@ -35,6 +37,9 @@ def pair(secret, identity, store, session, discovery, clock, forget):
     admitted the board and its last answer been lost: so that request is repeated with each new try. A wrong proof does
     not end the search, as the right gateway may still answer. After five minutes it raises WrongProof if there was one,
     otherwise NoSession.
+
+    A PNE without gateway takes the name that the gateway has for it, and stores it with the gateway in one write; then
+    the secret that it kept is erased. A PNE that has a gateway keeps its name.
     """
     deadline = clock.now() + tuning.PAIRING_WINDOW
     wrong = proved = None
@@ -64,6 +69,7 @@ def pair(secret, identity, store, session, discovery, clock, forget):
                 signing_epoch=answer[messages.SIGNING_EPOCH],
                 pn_id=answer.get(messages.PN_ID, ""),
             )
+            store.erase(unpaired.RECORD)
             session.adopt(held, clock.now(), address)
             return
         yield tuning.PAIRING_PAUSE
@@ -74,14 +80,20 @@ def pair(secret, identity, store, session, discovery, clock, forget):
 
 def _try(secret, identity, session, address, clock, patience):
     # Return the state after the proof of the gateway, with the fields of the request that proves us
-    initiator, held = yield from session.handshake(clock.now(), address, True, patience)
-    binding = initiator.export(EXPORTER_LABEL, b"", 32)
-    fields = {messages.PNE_ID: identity.pne_id}
-    answer = yield from _ask(session, held, address, fields)
-    if not equal(answer.get(messages.AUTHENTICATOR, b""), hmac_sha256(secret, b"gateway", binding)):
-        raise WrongProof("the gateway does not know the secret")
-    if answer.get(messages.GATEWAY_ID) != initiator.peer.entity_id:
-        raise WrongProof("the gateway's credential has another name")
+    for _ in (0, 1):  # the second time under the name that the gateway has for this board
+        initiator, held = yield from session.handshake(clock.now(), address, True, patience)
+        binding = initiator.export(EXPORTER_LABEL, b"", 32)
+        fields = {messages.PNE_ID: identity.pne_id}
+        answer = yield from _ask(session, held, address, fields)
+        if not equal(answer.get(messages.AUTHENTICATOR, b""), hmac_sha256(secret, b"gateway", binding)):
+            raise WrongProof("the gateway does not know the secret")
+        if answer.get(messages.GATEWAY_ID) != initiator.peer.entity_id:
+            raise WrongProof("the gateway's credential has another name")
+        name = answer.get(messages.PNE_ID, identity.pne_id)
+        if identity.paired or name == identity.pne_id:
+            break
+        identity.ccs = Credential.of(name, Credential.parse(identity.ccs).x).ccs
+        identity.pne_id = name
     fields[messages.AUTHENTICATOR] = hmac_sha256(secret, b"pne", binding)
     return held, address, initiator.peer, answer, fields
 

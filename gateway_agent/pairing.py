@@ -150,5 +150,6 @@ def _what_was_seen(window: PairingWindow) -> str:
     if wanted in window.callers:
         return f"{begin}. A board of that name came and did not accept the secret: compare all 16 characters"
     if window.callers:
-        return f"{begin}. Boards came that call themselves {', '.join(map(repr, window.callers))}"
+        names = ", ".join(map(repr, window.callers))
+        return f"{begin}. Boards came that call themselves {names}, and none accepted it: compare all 16 characters"
     return f"{begin}. No board came: is it on this network, and does it show the secret still?"

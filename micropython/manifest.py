@@ -65,6 +65,7 @@ package(
         "requests.py",
         "session.py",
         "tuning.py",
+        "unpaired.py",
     ),
     base_path="..",
     opt=2,

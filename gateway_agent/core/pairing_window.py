@@ -1,8 +1,9 @@
 """The pairing window (protocol.md section 9, SEC-20): both sides prove that they know the secret that the board shows.
 
-It is open for one board, which a person named; a board that calls itself by another name is not paired (SEC-31). The
-module does no I/O: `now` is monotonic seconds, and the caller passes the exporter value of the session,
-EDHOC_Exporter(EXPORTER_LABEL, '', EXPORTER_LEN), with each message.
+It is open for one board, which a person named. The gateway says this name with its proof: a board without gateway takes
+it, and comes again. A board that calls itself by another name is not paired (SEC-31). The module does no I/O: `now` is
+monotonic seconds, and the caller passes the exporter value of the session, EDHOC_Exporter(EXPORTER_LABEL, '',
+EXPORTER_LEN), with each message.
 """
 
 from cpns import messages, numbers
@@ -67,10 +68,11 @@ class PairingWindow:
     def answer(self, peer_id: str, fields: Fields, exporter: bytes, now: float) -> dict[int, object]:
         """Return the fields of the response to a PairingRequest.
 
-        For a request without Authenticator the response proves that the gateway knows the secret. A right Authenticator
-        closes the window, and the board is paired if it has the name of this window. A wrong one changes nothing here;
-        the caller ends the session of the peer. `exporter` has EXPORTER_LEN octets. Raises NotAllowed (window closed,
-        foreign PNE ID, another board), NotAuthentic (wrong Authenticator), MalformedMessage (no exporter value).
+        For a request without Authenticator the response proves that the gateway knows the secret, and has the name of
+        this window whichever name the board has. A right Authenticator closes the window, and the board is paired if it
+        has that name. A wrong one changes nothing here; the caller ends the session of the peer. `exporter` has
+        EXPORTER_LEN octets. Raises NotAllowed (window closed, foreign PNE ID, another board), NotAuthentic (wrong
+        Authenticator), MalformedMessage (no exporter value).
         """
         if len(exporter) != EXPORTER_LEN:
             raise MalformedMessage("the session exports no pairing value")
@@ -87,6 +89,7 @@ class PairingWindow:
                 messages.PN_ID: self._pn_id,
                 messages.SIGNING_KEY: self._signing_key,
                 messages.SIGNING_EPOCH: self._signing_epoch,
+                messages.PNE_ID: self.pne_id,
             }
         expected = hmac_sha256(bytes(self._secret), b"pne", exporter)
         if not equal(expected, octets(fields, messages.AUTHENTICATOR)):

@@ -130,6 +130,21 @@ async def test_a_board_that_calls_itself_by_a_registered_name_gets_nothing_and_t
 
 
 @pytest.mark.req("SEC-31")
+async def test_the_gateway_says_its_name_to_a_board_that_has_none_yet_and_lets_it_in_under_that(app):
+    secret = a_secret()
+    board = board_of(app, "board-0a1b2c")
+    async with window(app, secret, "lamp") as told:
+        await board.shake_hands()
+        assert (await board.ask())[messages.PNE_ID] == "lamp" and not told.done()
+        board.identity.pne_id = "lamp"
+        board.identity.ccs = of("lamp", "pne", parse(board.identity.ccs, "pne").x).ccs
+        assert await board.pair(secret)
+        assert await told == "lamp"
+    assert key_of(app) == board.identity.ccs and key_of(app, "board-0a1b2c") is None
+    assert await is_served(board)
+
+
+@pytest.mark.req("SEC-31")
 async def test_while_a_window_is_open_its_name_is_taken_by_somebody_else(app):
     secret = a_secret()
     async with window(app, secret) as told:
@@ -191,6 +206,21 @@ async def test_a_board_that_missed_the_last_answer_is_paired_once_more(tmp_path,
             await asyncio.wait_for(app.pair("lamp", a_secret()), 5)
     finally:
         await app.close()
+
+
+@pytest.mark.req("SEC-33")
+async def test_a_board_that_lost_power_before_it_heard_of_its_name_is_given_it_again(app):
+    secret, first, again = a_secret(), board_of(app, "lamp"), board_of(app, "board-0a1b2c")
+    await pair(app, first)
+    again.identity.private_key = first.identity.private_key
+    again.identity.ccs = of("board-0a1b2c", "pne", parse(first.identity.ccs, "pne").x).ccs
+    async with window(app, secret, "lamp") as told:
+        await again.shake_hands()
+        assert (await again.ask())[messages.PNE_ID] == "lamp"
+        again.identity.pne_id, again.identity.ccs = "lamp", first.identity.ccs
+        assert await again.pair(secret)
+        assert await told == "lamp"
+    assert key_of(app) == first.identity.ccs and await is_served(again)
 
 
 @pytest.mark.req("SEC-33")
@@ -348,7 +378,7 @@ async def test_the_person_is_told_who_came_instead(app, monkeypatch):
         board = board_of(app, "door")
         await board.shake_hands()
         await board.ask()
-        with pytest.raises(NotAllowed, match="call themselves 'door'"):
+        with pytest.raises(NotAllowed, match="call themselves 'door', and none accepted it: compare all 16 characters"):
             await told
     async with window(app, a_secret(), "door") as told:
         board = board_of(app, "door")

@@ -14,13 +14,16 @@ from tests.waiting import until
 
 
 @pytest.mark.req("SEC-33")
-@pytest.mark.parametrize("lost", [4, 7, 8])
-async def test_a_pairing_succeeds_at_both_ends_whichever_datagram_is_lost(tmp_path, monkeypatch, lost):
-    """message_4, the proof of the board, and the last answer; the person asks once."""
-    for name, ms in (("EXCHANGE_TIMEOUT", 500), ("EDHOC_TIMEOUT", 500), ("PAIRING_PAUSE", 50)):
-        monkeypatch.setattr(tuning, name, ms)
+@pytest.mark.parametrize(
+    ("name", "lost"), [("lamp", 4), ("lamp", 7), ("lamp", 8), ("board-0a1b2c", 6), ("board-0a1b2c", 14)]
+)
+async def test_a_pairing_succeeds_at_both_ends_whichever_datagram_is_lost(tmp_path, monkeypatch, name, lost):
+    """message_4, the proof of the board, and the last answer; the answer with the name that a new board is given, and
+    the last one after it. The person asks once."""
+    for limit, ms in (("EXCHANGE_TIMEOUT", 500), ("EDHOC_TIMEOUT", 500), ("PAIRING_PAUSE", 50)):
+        monkeypatch.setattr(tuning, limit, ms)
     app = await opened(tmp_path / "gateway")
-    board, wire = Board(tmp_path), await Wire.open(app.endpoint.places[0])
+    board, wire = Board(tmp_path, name), await Wire.open(app.endpoint.places[0])
     seen = []
 
     def judge(data, towards_server):
@@ -36,8 +39,10 @@ async def test_a_pairing_succeeds_at_both_ends_whichever_datagram_is_lost(tmp_pa
         board.start(wire.address)
         await asyncio.wait_for(board.agent.pair(secret), 60)
         assert await asyncio.wait_for(told, 5) == "lamp"
-        assert board.agent.identity.gateway_id == "gw.home" and len(seen) > 8
-        assert app.credentials.credential("lamp") == board.credential
+        assert board.agent.identity.gateway_id == "gw.home" and len(seen) > lost
+        assert board.agent.identity.pne_id == "lamp"
+        credential = app.credentials.credential("lamp")
+        assert credential.ccs == board.agent.identity.ccs and credential.x == board.credential.x
         await until(lambda: app.endpoint.has_session("lamp"))
         assert (
             await app.endpoint.request("lamp", b"\xa0", resource=PATH) == b"\xa1\xa0"

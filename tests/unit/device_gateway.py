@@ -106,6 +106,7 @@ class PairingGateway(LakersGateway):
         self.name = name or party.credential.entity_id
         self.proved = False  # by the board
         self.once = False  # the window closes with that
+        self.board_name = ""  # that a person has given the board, if any
 
     def answer(self, code, fields, session):
         if code != n.PAIRING_REQUEST:
@@ -125,6 +126,8 @@ class PairingGateway(LakersGateway):
             answer[m.PN_ID] = "home"
             answer[m.SIGNING_KEY] = self.signing
             answer[m.SIGNING_EPOCH] = 1
+            if self.board_name:
+                answer[m.PNE_ID] = self.board_name
         return m.encode(n.PAIRING_RESPONSE, answer)
 
     def proof(self, session):

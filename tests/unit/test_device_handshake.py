@@ -12,6 +12,7 @@ from cpns import messages as m
 from cpns import numbers as n
 from cpns.errors import CpnsError, NotAuthentic, Unknown
 from device_agent import pairing
+from device_agent.cose import Credential
 from device_agent.crypto import p256
 from device_agent.key_store import KeyStore
 from device_agent.provisioning import RECORD, Provisioning, parse
@@ -211,6 +212,58 @@ def test_each_message_of_a_pairing_may_be_lost(lost, nth):
     board.boot()
     assert board.agent.identity.gateway_id == "gw-1"
     board.leave()
+
+
+@pytest.mark.req("SEC-33", "SEC-31")
+@pytest.mark.parametrize("lost", ["request", "answer"])
+@pytest.mark.parametrize("nth", [1, 2, 3, 4, 5, 6, 7])
+def test_each_message_may_be_lost_while_a_board_gets_its_name(lost, nth):
+    """The handshake and the gateway's proof under the first name, and the whole pairing under the given one."""
+    secret = secrets.token_bytes(10)
+    gateway = PairingGateway(Party("gw-1"), secret, SIGNING)
+    gateway.once, gateway.board_name = True, "lamp.porch"
+    line = _Cut(gateway, nth, lost == "answer")
+    board = Board(line, paired=False)
+    board.pair(secret)
+    assert line.asked > 7 and gateway.proved
+    identity = parse(KeyStore(board.medium).load(RECORD))
+    assert (identity.pne_id, identity.gateway_id) == ("lamp.porch", "gw-1")
+    assert identity.ccs == Credential.of("lamp.porch", board.party.credential.x).ccs
+    board.leave()
+
+
+@pytest.mark.req("SEC-31")
+def test_only_a_gateway_that_knows_the_secret_names_a_board():
+    impostor = PairingGateway(Party("gw-1"), secrets.token_bytes(10), SIGNING)
+    impostor.board_name = "stolen"
+    board = Board(impostor, paired=False)
+    before = board.agent.identity.pack()
+    with pytest.raises(pairing.WrongProof):
+        board.pair(secrets.token_bytes(10))
+    assert board.agent.identity.pack() == before
+    assert {fields[m.PNE_ID] for _, fields in impostor.asked} == {"pne-1"}
+
+
+@pytest.mark.req("SEC-31")
+def test_a_board_that_has_a_gateway_keeps_its_name():
+    secret = secrets.token_bytes(10)
+    board = Board(LakersGateway(Party("gw-1")))
+    board.gateway = PairingGateway(Party("gw-2"), secret, SIGNING)
+    board.gateway.board_name = "lamp.porch"
+    board.pair(secret)
+    assert (board.agent.identity.pne_id, board.agent.identity.gateway_id) == ("pne-1", "gw-2")
+
+
+@pytest.mark.req("SEC-31")
+@pytest.mark.parametrize("name", ["x" * 49, "x" * 64])
+def test_a_name_that_no_credential_can_have_names_no_board(name):
+    secret = secrets.token_bytes(10)
+    gateway = PairingGateway(Party("gw-1"), secret, SIGNING)
+    gateway.board_name = name
+    board = Board(gateway, paired=False)
+    with pytest.raises(NoSession):
+        board.pair(secret)
+    assert board.agent.identity.pne_id == "pne-1" and not board.agent.identity.paired
 
 
 @pytest.mark.req("SEC-20")
