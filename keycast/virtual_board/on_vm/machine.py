@@ -5,6 +5,7 @@ from binascii import unhexlify
 from os import getenv
 
 RESET_CODE = 75  # exit code of a board that resets itself: the process that runs it must start it again
+SOFT_RESET_CODE, SOFT_RESET_RAW_CODE = 76, 77  # the same, from the REPL for people and from the raw one
 PWRON_RESET, HARD_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = 1, 2, 3, 4, 5
 
 
@@ -12,10 +13,18 @@ def unique_id():
     return unhexlify(getenv("BOARD_MAC") or "020000000001")
 
 
-def reset():
+def end(code):
     import ffi
 
-    ffi.open(None).func("v", "_exit", "i")(RESET_CODE)  # no `finally` runs, as on hardware
+    ffi.open(None).func("v", "_exit", "i")(code)  # no `finally` runs, as on hardware
+
+
+def reset():
+    end(RESET_CODE)
+
+
+def soft_reset():
+    raise SystemExit
 
 
 def reset_cause():
