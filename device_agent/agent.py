@@ -115,6 +115,11 @@ class Agent:
             finally:
                 self._duties.set()
 
+    @property
+    def reached(self):
+        """True while the PN GW answers under a session."""
+        return self._reachable() and self.session.reached and not self.session.silent
+
     async def network(self):
         """Return as soon as a link is up."""
         while not self._up:
@@ -192,7 +197,8 @@ class Agent:
                 await self._flow(make_flow())
                 self._reached()
             except (CpnsError, OSError) as error:
-                self._tell("failed", {"what": "gateway", "reason": str(error)})
+                refused = isinstance(error, NotAllowed)
+                self._tell("failed", {"what": "gateway", "reason": str(error), "refused": refused})
 
     async def _watch(self, link):
         while True:

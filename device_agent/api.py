@@ -63,6 +63,16 @@ class Node:
         return self._agent.identity.pne_id
 
     @property
+    def gateway_id(self):
+        """The ID of the gateway that this PNE belongs to, or "" before it is paired."""
+        return self._agent.identity.gateway_id
+
+    @property
+    def reached(self):
+        """True while the PN GW answers under a session."""
+        return self._agent.reached
+
+    @property
     def groups(self):
         """The Service Groups this PNE is a member of, also those from before a restart, as a list of Group."""
         return list(self._groups.values())

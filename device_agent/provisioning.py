@@ -10,6 +10,7 @@ from cpns.errors import CpnsError, MalformedMessage
 from device_agent.cose import Credential
 
 RECORD = "prov"
+PENDING = "pend"  # the record of a provisioning that is not confirmed yet
 FORMAT = 1
 
 

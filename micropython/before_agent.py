@@ -10,6 +10,7 @@ FOLDER = getattr(os, "getenv", lambda name: None)("BOARD_VAL_CLIENT") or "/val/"
 def run():
     """Open the Key Message that waits and make missing caches; then reset the board if anything was done."""
     import machine
+    import strikes
     from nvs_store import NvsStore
 
     from device_agent.key_store import KeyStore
@@ -26,9 +27,10 @@ def run():
         print("key cache of period", number, percent, "%")
 
     if whole_heap.work(store, FOLDER, progress):
+        strikes.over(NvsStore())
         machine.reset()  # back to a heap in one piece
 
 
 run()
-for name in ("device_agent.val_client.whole_heap", "device_agent.val_client.records"):
+for name in ("strikes", "device_agent.val_client.whole_heap", "device_agent.val_client.records"):
     sys.modules.pop(name, None)

@@ -10,7 +10,11 @@ import gc
 import sys
 
 import wifi
+from board_record import parts
+from nvs_store import NvsStore
 from radio_memory import memory
+
+from device_agent.key_store import KeyStore
 
 station = wifi.Station()
 station.switch_on()
@@ -22,7 +26,10 @@ try:
 except ImportError as error:
     if "'before_agent'" not in str(error):
         raise
-memory.hold()
+storage = NvsStore()
+NAME, LIGHT_PIN, LIGHT_KIND, _, UART = parts(KeyStore(storage))
+memory.hold(UART)
+del parts, sys.modules["board_record"]
 
 # Each import within an import takes C stack, of which an ESP32 has 16 KB: so the deepest modules come first.
 for deep in ("cpns.broadcast_encryption.wrapping", "cpns.broadcast_object", "device_agent.session"):
@@ -32,21 +39,24 @@ import asyncio
 import os
 import time
 
+import console
 import machine
 from application import Application
-from nvs_store import NvsStore
+from watch import Watch
 
 from device_agent import tuning
 from device_agent.api import Node
 from device_agent.clock import Clock
 from device_agent.links.udp import UdpLink
 
-WATCHDOG_MS = 30000  # a loop that stands still resets the board; a turn of the loop takes a hundredth of this
-CHECK_MS = 1000  # between two times that the watchdog is fed and the radio's memory checked
 NETWORK_CHECK_MS = 200
 FAILING_POLL_MS = 1000  # polls that fail within this time of each other count as one row
 FAILING_POLLS_MAX = 50  # in a row; then the board resets
-PANIC_DELAY_MS = 2000  # time to read a traceback, or to break into the REPL, before the board resets
+PANIC_DELAY_MS = 2000  # time to read a traceback
+LAST_WORDS_MS = 200  # time for what was printed to leave by the chip's own USB
+
+app = Application()
+watch = Watch(storage, station, app.on_event)
 
 
 class StationLink(UdpLink):
@@ -66,16 +76,36 @@ class StationLink(UdpLink):
 
 
 def run():
-    """Run the board without end. An error of the agent is printed, and the board resets."""
+    """Run the board until a tool asks for the end, or an error ends the agent; then the board resets."""
     gc.collect()
     try:
         _serve()
-    except (KeyboardInterrupt, SystemExit):
+    except SystemExit:
         raise
+    except KeyboardInterrupt:  # from the console, or by Ctrl-C
+        print("keycast: ended")
+        restart()
     except BaseException as error:  # noqa: BLE001 - no caller could handle it
         sys.print_exception(error)
+        _note(error)
         time.sleep_ms(PANIC_DELAY_MS)
         machine.reset()
+
+
+def restart():
+    """Reset the board as a step of its work: this start does not count as one that failed (`strikes.py`)."""
+    watch.over(NvsStore())  # another one, as Ctrl-C may have come between two writes of the first
+    time.sleep_ms(LAST_WORDS_MS)
+    machine.reset()
+
+
+def _note(error):
+    try:
+        import strikes
+
+        strikes.note(NvsStore(), error)
+    except (OSError, MemoryError):  # it was printed at least
+        pass
 
 
 def _serve():
@@ -106,19 +136,36 @@ def _serve():
 
 
 async def _main():
-    store = NvsStore()
-    station.load(store)
-    app = Application()
+    station.load(storage)
     udp = StationLink()
-    node = Node(store, [udp], [udp], Clock(), os.urandom, app.on_event)
+    node = Node(storage, [udp], [udp], Clock(), os.urandom, watch.on_event)
     gc.threshold(tuning.GARBAGE_MAX)
-    running = [_watch(), station.keep_connected(), node.run(), app.keep_running(node)]
+    running = [watch.run(node), station.keep_connected(), node.run(), app.keep_running(node)]
+    running.append(console.serve(lambda: _describe(node)))
+    if LIGHT_PIN >= 0:
+        running.append(_blink())
     await asyncio.gather(*running)  # ends with the first error
 
 
-async def _watch():
-    dog = machine.WDT(timeout=WATCHDOG_MS)
+def _describe(node):
+    try:
+        from describe import who
+
+        who(node, NAME, True)
+    except MemoryError:
+        print("keycast: who {}")
+    sys.modules.pop("describe", None)
+
+
+async def _blink():
+    import status
+    from light import Light, rhythm
+
+    light = Light(LIGHT_PIN, LIGHT_KIND)
     while True:
-        dog.feed()
-        memory.check()
-        await asyncio.sleep_ms(CHECK_MS)
+        for on_ms, off_ms in rhythm(*status.blinks):
+            if on_ms:
+                light.switch(True)
+                await asyncio.sleep_ms(on_ms)
+            light.switch(False)
+            await asyncio.sleep_ms(off_ms)

@@ -3,9 +3,19 @@
 
 module("application.py", opt=2)
 module("board.py", opt=2)
+module("board_record.py", opt=2)
+module("console.py", opt=2)
+module("describe.py", opt=2)
+module("light.py", opt=2)
 module("main.py", opt=2)
 module("nvs_store.py", opt=2)
 module("radio_memory.py", opt=2)
+module("radio_reserve.py", opt=2)
+module("start.py", opt=2)
+module("status.py", opt=2)
+module("status_lines.py", opt=2)
+module("strikes.py", opt=2)
+module("watch.py", opt=2)
 module("wifi.py", opt=2)
 package(
     "cpns",

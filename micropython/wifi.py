@@ -13,6 +13,15 @@ RETRY_MIN_MS = 1000
 RETRY_MAX_MS = 60000
 CHECK_MS = 1000
 
+# Codes of the ESP32's `status()`: 1000 and above are not failures, others are reasons of IEEE 802.11 or Espressif's own
+_NO_FAILURE = 1000
+_TROUBLE = {
+    201: "no-access-point",
+    202: "wrong-password",
+    15: "wrong-password",  # the access point does not go on with the handshake that shows that both know it
+    204: "wrong-password",
+}
+
 
 class Station:
     """The one station interface of the board. It is not connected before `keep_connected` runs."""
@@ -21,6 +30,12 @@ class Station:
         self._wlan = network.WLAN(network.STA_IF)
         self._name = self._password = None
         self.connects = 0  # number of connections made since the start
+        self.trouble = ""  # why the last try to connect failed, a code of `status_lines`, or "" if it did not
+
+    @property
+    def named(self):
+        """True if the board knows an access point."""
+        return self._name is not None
 
     def switch_on(self):
         """Power the radio, which allocates its memory at once."""
@@ -73,8 +88,12 @@ class Station:
             self._wlan.connect(self._name, self._password)
             for _ in range(CONNECT_MS // 100):
                 if self._wlan.isconnected():
+                    self.trouble = ""
                     return True
                 await sleep_ms(100)
+                if not self.trouble and self._wlan.status() in _TROUBLE:
+                    break  # only the first time, as the driver keeps the reason until it is connected
+            self.trouble = _TROUBLE.get(self._wlan.status(), "no-connection")
             self._wlan.disconnect()
         except OSError:
             # the driver is between two states; switching it off and on resets it for the next try

@@ -3,7 +3,7 @@
 With `HEAP_NEEDED` octets free, a message is opened beside the agent, which goes on serving. With less, it is put into
 the store for `whole_heap`, and the board resets twice.
 
-    service = ValService(node, "/val/", machine.reset)
+    service = ValService(node, "/val/", board.restart)
     asyncio.create_task(service.run())
 
 `on_event(name, values)` is called for "val key" (GMK-ID), "val profile", "val refused" (code, reason), "val progress"

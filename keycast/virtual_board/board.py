@@ -35,6 +35,7 @@ ON_VM_TREE = compile.MPY / "virtual"
 HARDWARE_IMAGE = compile.MPY / "virtual.romfs"
 LINE_MAX = 1 << 16
 _WIFI_RECORD = [1, "virtual", "virtual password"]  # micropython/wifi.py
+_BOARD_RECORD = [1, "virtual", -1, "plain", -1, [1, 4, 5]]  # micropython/board_record.py
 
 
 class BoardError(Exception):
@@ -96,13 +97,14 @@ class VirtualBoard:
 
     @classmethod
     def create(cls, folder: Path, number: int, provisioning: bytes, network: Network | None = None) -> "VirtualBoard":
-        """Return a new board. Its flash holds `provisioning` (`device_agent.provisioning`) and a Wi-Fi record."""
+        """Return a new board. Its flash holds `provisioning` (`device_agent.provisioning`) and its other records."""
         build()
         shutil.rmtree(folder, ignore_errors=True)
         board = cls(folder, number, network or Network.loopback(number))
         store = KeyStore(board.nvs)
         store.save(device_provisioning.RECORD, provisioning)
         store.save("wifi", cborlite.encode(_WIFI_RECORD))
+        store.save("board", cborlite.encode(_BOARD_RECORD))
         return board
 
     def be_val_client(self, client: bytes, rsks: dict[int, bytes]) -> None:
@@ -156,8 +158,8 @@ class VirtualBoard:
 
         `loss` is the probability that a datagram from or to this board is lost, drawn from `seed`. `power_cut` is
         "n:before", "n:torn" or "n:after": the power fails at the n-th write to the flash. Unless `in_range`, the board
-        does not find its access point. `more` is added to the environment of its modules (on_vm/idf_heap.py). Raises
-        BoardEnded.
+        does not find its access point. `more` is added to the environment of its modules (on_vm/idf_heap.py,
+        on_vm/power_on.py). Raises BoardEnded.
         """
         if self.running:
             raise ValueError(f"{self} is already running")
@@ -169,7 +171,7 @@ class VirtualBoard:
             "BOARD_OUT_OF_RANGE": "" if in_range else "1",
             **(more or {}),
         }
-        command = machine.command("-c", "import power_on, main", heap_kib=heap_kib)
+        command = machine.command("-c", "import power_on; power_on.run()", heap_kib=heap_kib)
         with open(self.folder / "errors.txt", "ab") as errors:
             self._process = await asyncio.create_subprocess_exec(
                 *self.network.prefix,
@@ -221,6 +223,27 @@ class VirtualBoard:
                 if self.exit_code is not None:
                     raise BoardEnded(self._last_words())
                 await self._changed.wait()
+
+    def type(self, octets: bytes) -> None:
+        """Send octets on the serial line of the board."""
+        assert self._process is not None and self._process.stdin is not None
+        self._process.stdin.write(octets)
+
+    async def line(self, start: str, *, since: int = 0, timeout_s: float = 60) -> str:
+        """Return what follows `start` in the first line printed that begins so, among `events[since:]` or later.
+
+        Raises BoardEnded, TimeoutError as `event` does.
+        """
+
+        def found() -> list[str]:
+            told = [str(event.get("text", "")) for event in self.events[since:]]
+            return [text.removeprefix(start) for text in told if text.startswith(start)]
+
+        async with asyncio.timeout(timeout_s), self._changed:
+            await self._changed.wait_for(lambda: found() or self.exit_code is not None)
+        if not found():
+            raise BoardEnded(self._last_words())
+        return found()[0]
 
     async def ended(self, timeout_s: float = 60) -> int:
         """Wait until the board's process has ended and return its exit code, such as RESET_CODE or POWER_CUT_CODE."""

@@ -43,14 +43,14 @@ async def test_what_is_held_back_keeps_the_radio_alive_when_the_heap_has_grown(o
     await one.event("key", group=SG)
     found = await status(one)
     assert not found["held"] and found["radio"] >= 8192
-    assert not any("short of memory" in event.get("text", "") for event in one.events)
+    assert not any("low-memory" in event.get("text", "") for event in one.events)
 
 
 async def test_without_it_the_board_is_deaf_and_says_so(one):
     """Else the test above shows nothing."""
     await one.start(more=one.memory | {"BOARD_NO_UART": "1"})
     joining = asyncio.create_task(one.command("join", group=SG))
-    await printed(one, "the radio is short of memory: 1600 octets in one piece, it needs 4096")
+    assert "1600 octets" in await one.line("keycast: low-memory")
     async with asyncio.timeout(60):
         while not (await status(one))["air"].get("starved"):
             await asyncio.sleep(0.1)

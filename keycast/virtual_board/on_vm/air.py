@@ -11,6 +11,7 @@ loss = 0  # of 65,536 datagrams
 radio_on = False
 connected = False
 out_of_range = bool(getenv("BOARD_OUT_OF_RANGE"))  # the access point cannot be heard
+refused = int(getenv("BOARD_REFUSED") or 0)  # the reason for which the access point does not let the board in, or 0
 counts = {"sent": 0, "received": 0, "lost": 0}
 
 _state = 1

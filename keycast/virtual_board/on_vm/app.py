@@ -9,6 +9,7 @@ import os
 import sys
 
 import air
+import console
 from radio_memory import memory
 
 from cpns.errors import CpnsError
@@ -123,15 +124,20 @@ async def main(node):
         _take(group)
     folder = os.getenv("BOARD_VAL_CLIENT")
     if folder:
-        import machine
+        import board
 
         from device_agent.val_client.service import ValService
 
-        asyncio.create_task(ValService(node, folder, machine.reset, _event).run())
+        asyncio.create_task(ValService(node, folder, board.restart, _event).run())
     _event("up", {"groups": {group.id: group.version for group in node.groups}})
-    commands = asyncio.StreamReader(sys.stdin)
-    while True:
-        line = await commands.readline()
-        if not line:
-            raise SystemExit  # the process that runs this board has ended
-        asyncio.create_task(_answer(node, json.loads(line)))
+    over = asyncio.Event()
+
+    def listener(line):
+        if line:
+            asyncio.create_task(_answer(node, json.loads(line)))
+        else:
+            over.set()
+
+    console.listener = listener
+    await over.wait()
+    raise SystemExit  # the process that runs this board has ended

@@ -49,24 +49,7 @@ class WDT:
         self._fed = now
 
 
-if getenv("BOARD_IDF_HEAP"):  # otherwise they would use heap, which a native module does not
-    import idf_heap
+def __getattr__(name):  # what most boards do not use would take heap, which a native module does not
+    import pins
 
-    class Pin:
-        IN = 1
-
-        def __init__(self, number, mode=None):
-            pass
-
-    class UART:
-        # Only its memory is simulated: the receive buffer is a block that the Python heap does not get.
-        def __init__(self, number, baudrate=115200, *, tx=None, rx=None, rxbuf=256):
-            if getenv("BOARD_NO_UART"):  # as if none were left
-                raise ValueError("UART(%d) does not exist" % number)
-            if not idf_heap.take(rxbuf):
-                raise OSError(-0x101, "ESP_ERR_NO_MEM")
-            self._rxbuf = rxbuf
-
-        def deinit(self):
-            idf_heap.give(self._rxbuf)
-            self._rxbuf = 0
+    return getattr(pins, name)

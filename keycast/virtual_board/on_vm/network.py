@@ -3,7 +3,7 @@ import air
 import machine
 
 STA_IF, AP_IF = 0, 1
-STAT_IDLE, STAT_CONNECTING, STAT_GOT_IP, STAT_NO_AP_FOUND = 1000, 1001, 1010, 201
+STAT_IDLE, STAT_CONNECTING, STAT_GOT_IP, STAT_NO_AP_FOUND, STAT_WRONG_PASSWORD = 1000, 1001, 1010, 201, 202
 
 
 class WLAN:
@@ -33,7 +33,7 @@ class WLAN:
         WLAN._wanted = air.connected = False
 
     def isconnected(self):
-        air.connected = WLAN._wanted and air.radio_on and not air.out_of_range
+        air.connected = WLAN._wanted and air.radio_on and not air.out_of_range and not air.refused
         return air.connected
 
     def status(self, what=None):
@@ -41,7 +41,9 @@ class WLAN:
             return -50
         if self.isconnected():
             return STAT_GOT_IP
-        return STAT_NO_AP_FOUND if WLAN._wanted else STAT_IDLE
+        if not WLAN._wanted:
+            return STAT_IDLE
+        return STAT_NO_AP_FOUND if air.out_of_range else air.refused
 
     def ifconfig(self):
         if not self.isconnected():

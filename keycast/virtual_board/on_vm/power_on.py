@@ -1,4 +1,4 @@
-# Mount the flash, as a board's firmware does before `main.py`. A second image holds the modules that stand in for
+# Mount the flash, and run `main.py`, as a board's firmware does. A second image holds the modules that stand in for
 # hardware: on an ESP32 these are native code, and so they are not in the heap here either.
 import os
 import sys
@@ -10,3 +10,10 @@ rom.mount(os.getenv("BOARD_ROM"), "/rom")
 sys.path[:] = ["/hardware", "/rom", ".frozen"]
 if os.getenv("BOARD_APP"):  # a folder whose app.py replaces that of /hardware
     sys.path.insert(0, os.getenv("BOARD_APP"))
+
+
+def run():
+    # BOARD_WINDOW_MS: how long main.py waits for a tool, 0 unless set, as most tests start many boards
+    with open("/rom/main.py") as file:
+        text = file.read().replace("< 2000", "< " + (os.getenv("BOARD_WINDOW_MS") or "0"))
+    exec(text, {"__name__": "__main__"})

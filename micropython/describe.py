@@ -1,0 +1,30 @@
+"""What a board says of itself when a tool asks. The module is imported then, and leaves the heap again."""
+
+import json
+import sys
+
+import status
+from radio_memory import memory
+
+from device_agent import tuning
+
+
+def who(node, board, cleared):
+    """Print `keycast: who` and a JSON object in one line.
+
+    `board` is the name of its file in `hw_configs/` or "", `cleared` True if what is erased leaves the flash. The
+    object has, beside these two, the versions of agent and MicroPython, PNE ID, gateway ID, the number of groups, the
+    lowest value of the radio's memory in octets (`radio_memory.py`) or null, and the code of the state.
+    """
+    told = {
+        "agent": tuning.SOFTWARE,
+        "micropython": "%d.%d.%d" % sys.implementation[1][:3],
+        "board": board,
+        "pne_id": node.id,
+        "gateway_id": node.gateway_id,
+        "groups": len(node.groups),
+        "radio_lowest": memory.lowest,
+        "cleared": cleared,
+        "state": status.code,
+    }
+    print("keycast: who", json.dumps(told))

@@ -1,0 +1,70 @@
+"""The start of a board, before its agent: its button, the count of starts, its identity. It leaves the heap again.
+
+A board that can not or must not start its agent says why, shows it by its light, and waits without a watchdog until an
+octet comes on the serial line: then it goes to the REPL.
+"""
+
+import select
+import sys
+
+import status
+import strikes
+from board_record import parts
+from light import Light, rhythm
+from nvs_store import NvsStore
+
+from cpns.errors import CpnsError
+from device_agent import provisioning
+from device_agent.key_store import KeyStore
+
+
+def button():
+    """Return a function that returns True while the button is pressed; without a button it never does."""
+    pin = parts(KeyStore(NvsStore()))[3]
+    if pin < 0:
+        return bool
+    import machine
+
+    pressed = machine.Pin(pin, machine.Pin.IN, machine.Pin.PULL_UP)
+    return lambda: not pressed.value()
+
+
+def ready():
+    """Return True if the agent can be started. Otherwise say why, and return False when an octet comes."""
+    storage = NvsStore()
+    store = KeyStore(storage)
+    hindrance = _hindrance(storage, store)
+    if hindrance is None:
+        return True
+    _, pin, kind, _, _ = parts(store)
+    status.tell(*hindrance)
+    _wait(Light(pin, kind))
+    return False
+
+
+def _hindrance(storage, store):
+    # Return the arguments of status.tell, or None
+    record = store.load(provisioning.RECORD)
+    if record is None:
+        if store.load(provisioning.PENDING):
+            return ("half-provisioned",)
+        copies = [storage.get(provisioning.RECORD + copy) for copy in "01"]
+        return ("unprovisioned",) if copies == [None, None] else ("damaged",)
+    try:
+        provisioning.parse(record)
+    except CpnsError:
+        return ("damaged",)
+    error = strikes.begin(storage)
+    return None if error is None else ("safe-mode", "; the last error: " + (error or "none was seen"))
+
+
+def _wait(light):
+    line = select.poll()
+    line.register(sys.stdin, select.POLLIN)
+    while True:
+        for on_ms, off_ms in rhythm(*status.blinks):
+            for on, wait_ms in ((True, on_ms), (False, off_ms)):
+                light.switch(on and wait_ms > 0)
+                if line.poll(wait_ms) and sys.stdin.buffer.read(1) != b"\0":
+                    light.switch(False)
+                    return

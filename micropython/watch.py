@@ -1,0 +1,81 @@
+"""The care for a running agent, once a second: the watchdog, the memory of the radio, the state that the board tells.
+
+A watchdog can not be stopped, also not in the REPL. So it is started when the agent has reached its gateway once, or
+has run for a minute: a board that can not work at all stays open to tools.
+"""
+
+import asyncio
+import sys
+import time
+
+import machine
+import status
+from radio_memory import memory
+
+WATCHDOG_MS = 30000  # a loop that stands still resets the board; a turn of the loop takes a hundredth of this
+LONG_ENOUGH_MS = 60000
+CHECK_MS = 1000
+
+
+class Watch:
+    """The care for one agent. `storage` is a ports.Storage, `station` that of `wifi.py`, `pass_on` takes each event."""
+
+    def __init__(self, storage, station, pass_on):
+        self._storage = storage
+        self._station = station
+        self._pass_on = pass_on
+        self._refused = None  # True or False if the gateway was not reached lately, and refuses or not
+        self.counted = True  # this start counts as one that ended within a minute, if it ends now
+
+    def on_event(self, name, values):
+        """Take an event of the node, and pass it on."""
+        if name == "failed" and values["what"] == "gateway":
+            self._refused = values["refused"]
+        self._pass_on(name, values)
+
+    async def run(self, node):
+        """Care for `node`, an api.Node, without end."""
+        dog = None
+        begun = time.ticks_ms()
+        while True:
+            memory.check()
+            long_enough = not self.counted or time.ticks_diff(time.ticks_ms(), begun) >= LONG_ENOUGH_MS
+            if dog:
+                dog.feed()
+            elif long_enough or node.reached:
+                dog = machine.WDT(timeout=WATCHDOG_MS)
+            if self.counted and long_enough:
+                self.over(self._storage)
+            code = self._state(node)
+            status.tell(code, ": %d octets in one piece" % memory.lowest if code == "low-memory" else "")
+            await asyncio.sleep_ms(CHECK_MS)
+
+    def over(self, storage):
+        """Note in `storage` that this start does not count. A heap without room for that is tried again later."""
+        if self.counted:
+            try:
+                import strikes
+
+                strikes.over(storage)
+                self.counted = False
+            except MemoryError:
+                pass
+            sys.modules.pop("strikes", None)
+
+    def _state(self, node):
+        station = self._station
+        if memory.low:
+            return "low-memory"
+        if not station.connected():
+            self._refused = None
+            if not station.named:
+                return "no-wifi-name"
+            return station.trouble or "connecting"
+        if node.reached:
+            self._refused = None
+            return "running"
+        if not node.gateway_id:
+            return "unpaired"
+        if self._refused is None:
+            return "connecting"
+        return "refused" if self._refused else "no-gateway"
