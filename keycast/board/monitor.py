@@ -11,6 +11,7 @@ from keycast.board.serial_lines import Line, Lines
 POLL_S = 0.25
 """Seconds between two looks for a port that is away, and the longest that a read waits."""
 
+_GONE = "it was disconnected"  # which pyserial says without an error number, in words of its own
 _SECRET = re.compile(r"\b[A-Z2-7]{4}(?:[- ]?[A-Z2-7]{4}){3}\b")
 
 
@@ -55,7 +56,7 @@ def watch(find: Callable[[], str | None], open_port: Callable[[str], OpenPort]) 
             try:
                 port = open_port(device)
             except OSError as error:
-                why = error.strerror or str(error)
+                why = error.strerror or _GONE
             else:
                 yield Here(device)
                 why = yield from _read(port)
@@ -80,7 +81,7 @@ def _read(port: OpenPort) -> Generator[Seen | None, None, str]:
                 yield None
     except OSError as error:
         yield from lines.end()
-        return error.strerror or str(error)
+        return error.strerror or _GONE
     finally:
         port.close()
 

@@ -38,6 +38,11 @@ def want_json(context: typer.Context, wanted: bool) -> bool:
     return wanted
 
 
+def wants_json() -> bool:
+    """Return True if the command was given `--json`: for commands that answer with one JSON value a line."""
+    return _json_wanted
+
+
 def _forget_json() -> None:
     global _json_wanted
     _json_wanted = False

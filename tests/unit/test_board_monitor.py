@@ -1,15 +1,21 @@
 """The monitor of a serial line: lines and what they mean, ports that come and go, secrets that stay out of files."""
 
+import os
+import tty
 from collections.abc import Callable, Iterator
 from itertools import takewhile
+from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keycast.board import monitor
+from keycast.board import monitor, serial_port
 from keycast.board.monitor import Away, Here, watch, without_secrets
 from keycast.board.serial_lines import LINE_MAX, Line, Lines, remark
+from keycast.commands.board.monitor import command
 
 
 def _all(octets: bytes) -> list[Line]:
@@ -121,3 +127,43 @@ def test_a_port_that_cannot_be_opened_says_why_once(monkeypatch: pytest.MonkeyPa
 def test_a_pairing_secret_does_not_reach_a_file(secret: str) -> None:
     assert secret not in without_secrets(f"keycast: unpaired, its secret is {secret}.")
     assert without_secrets("keycast: running porch") == "keycast: running porch"
+
+
+@pytest.fixture
+def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A pseudo-terminal with the name of a virtual board, `porch`: the descriptor of the board's end."""
+    monkeypatch.setattr("keycast.board.ports.VIRTUAL_BOARDS", tmp_path / "boards")
+    monkeypatch.setattr("keycast.board.ports.LOCKS", tmp_path / "locks")
+    ours, theirs = os.openpty()
+    tty.setraw(theirs)
+    (tmp_path / "boards").mkdir()
+    (tmp_path / "boards" / "porch").symlink_to(os.ttyname(theirs))
+    yield ours
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_the_command_shows_and_saves_what_the_board_writes(
+    board: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(device: str, timeout_s: float) -> Any:
+        port = serial_port.opened(device, timeout_s)  # which discards what came before
+        os.write(board, b"rst:0x8 (TG1WDT_SYS_RESET)\r\nkeycast: secret ABCD-EFGH-IJKL-MNOP\r\n")
+        return port
+
+    monkeypatch.setattr("keycast.commands.board.monitor.opened", opened)
+    log = tmp_path / "porch.log"
+    command(port="porch", save=log, seconds=0.5)
+    shown = capsys.readouterr().out
+    assert "<- a watchdog reset the board" in shown and "ABCD-EFGH-IJKL-MNOP" in shown
+    saved = log.read_text()
+    assert "rst:0x8" in saved and "****-****-****-****" in saved and "ABCD" not in saved
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_exists_is_not_written_over(board: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "porch.log"
+    log.write_text("kept")
+    with pytest.raises(typer.Exit):
+        command(port="porch", save=log, seconds=0)
+    assert "File exists" in capsys.readouterr().err and log.read_text() == "kept"

@@ -2,7 +2,7 @@
 
 import typer
 
-from keycast.commands.board import files, list_boards, pair, provision, release, retire
+from keycast.commands.board import files, list_boards, monitor, pair, provision, release, retire
 
 app = typer.Typer(no_args_is_help=True)
 # word -> module with the function `command`, in the order of a board's life
@@ -10,6 +10,7 @@ _WORDS = {
     "list": list_boards,
     "files": files,
     "provision": provision,
+    "monitor": monitor,
     "pair": pair,
     "retire": retire,
     "release": release,

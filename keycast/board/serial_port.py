@@ -1,0 +1,18 @@
+"""Open the serial port of a board."""
+
+from typing import Any
+
+BAUD = 115200
+"""The speed of the UART of MicroPython's REPL and of our status lines; the chip's own USB has none."""
+
+
+def opened(device: str, timeout_s: float) -> Any:
+    """Return the open `serial.Serial` of a board's port, whose reads wait for at most `timeout_s` seconds.
+
+    The lines DTR and RTS are left as the system sets them, both active: a board with a USB-to-UART bridge is not reset
+    by that, as its circuit wants two different levels, and MicroPython with the chip's own USB writes only while DTR is
+    active. No other program can open the port meanwhile. Raises OSError.
+    """
+    import serial
+
+    return serial.Serial(device, BAUD, timeout=timeout_s, write_timeout=10, exclusive=True)
