@@ -38,8 +38,8 @@ from gateway_agent.store.errors import RESTORE_BACKUP, StoreDamaged
 from gateway_agent.store.store import DATABASE_FILE, GatewayStore
 from gateway_agent.uplinks.by_kind import open_uplink
 from gateway_agent.uplinks.uplink import OpenUplink
-from message_plane.cpns_resource import GATEWAY_KIND, PATH, cpns_resource
-from message_plane.credentials import Credential
+from message_plane.cpns_resource import GATEWAY_KIND, PATH, board_resource, uplink_resource
+from message_plane.credentials import ROLE_PNE, ROLE_SERVER, Credential
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.identity import BroadcastSigningKey, OwnIdentity
 from message_plane.links.by_scheme import LINKS, links_of
@@ -139,7 +139,10 @@ class GatewayApp:
         self.endpoint = await Endpoint.open(
             identity=self.identity,
             store=self.credentials,
-            resources={PATH: cpns_resource(self._handle, GATEWAY_KIND)},
+            resources={
+                ROLE_PNE: {PATH: board_resource(self._handle_pne, GATEWAY_KIND)},
+                ROLE_SERVER: {PATH: uplink_resource(self._handle_server)},
+            },
             links=self._links(),
             counters=self.counters,
         )
@@ -317,16 +320,17 @@ class GatewayApp:
             if opened is not None:
                 opened.close()
 
-    async def _handle(self, peer: Peer, message: bytes) -> bytes | Answer | None:
-        if peer.role == "pne":
-            if self._pairing.concerns(peer, message):
-                return await self._pairing.answer(peer, message)
-            self.registrar.heard(peer.entity_id)
-            return await self.gateway.handle_pne(peer.entity_id, message)
-        if peer.role == "server" and peer.entity_id == self.config.uplink.server_id:
-            left = asyncio.Event()
-            return Answer(await self.gateway.handle_server(message, left), left)
-        raise NotAllowed("neither a board of this PN nor its CPNS Server")
+    async def _handle_pne(self, peer: Peer, message: bytes) -> bytes | None:
+        if self._pairing.concerns(peer, message):
+            return await self._pairing.answer(peer, message)
+        self.registrar.heard(peer.entity_id)
+        return await self.gateway.handle_pne(peer.entity_id, message)
+
+    async def _handle_server(self, peer: Peer, message: bytes) -> Answer:
+        if peer.entity_id != self.config.uplink.server_id:
+            raise NotAllowed("not the CPNS Server of this PN")
+        left = asyncio.Event()
+        return Answer(await self.gateway.handle_server(message, left), left)
 
     def _links(self) -> list[Link[Any]]:
         """Return the UDP link of the section `[message_plane]` and each further link that the configuration has."""

@@ -13,7 +13,7 @@ from gateway_agent.core import events
 from gateway_agent.core.administration import Administration
 from gateway_agent.core.pairing_window import EXPORTER_LABEL, EXPORTER_LEN, OPEN_S, PairingWindow
 from gateway_agent.registrar import Registrar
-from message_plane.cpns_resource import PATH, cpns_resource
+from message_plane.cpns_resource import PATH, board_resource
 from message_plane.credentials import Credential
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.errors import PlaneError
@@ -53,7 +53,7 @@ class Pairing:
         done = self._done = asyncio.Event()
         window = self._window = self._administration.open_pairing(pne_id, secret)
         self._replace, self._refused = replace, None
-        self._endpoint.open_pairing(_has_a_name, {PATH: cpns_resource(self.answer)}, duration_s=OPEN_S)
+        self._endpoint.open_pairing(_has_a_name, {PATH: board_resource(self.answer)}, duration_s=OPEN_S)
         try:
             async with asyncio.timeout(OPEN_S):
                 await done.wait()

@@ -28,7 +28,7 @@ from message_plane.incoming import Incoming
 from message_plane.links.link import Address, Link
 from message_plane.outgoing import ContextLost, Outgoing
 from message_plane.reception import Reception
-from message_plane.resource import Resources
+from message_plane.resource import Resources, ResourcesByRole
 from message_plane.session import Peer, Session
 from message_plane.session_store import LEASE_MS, Lease, RemoveContext, SessionStore
 from message_plane.sessions import Heard, Sessions
@@ -54,7 +54,7 @@ class Endpoint:
         identity: OwnIdentity,
         store: SessionStore,
         lease: Lease,
-        resources: Resources,
+        resources: ResourcesByRole,
         counters: Counter[str],
         requests_max: int = tuning.REQUESTS_MAX,
     ) -> None:
@@ -87,16 +87,16 @@ class Endpoint:
         *,
         identity: OwnIdentity,
         store: SessionStore,
-        resources: Resources,
+        resources: ResourcesByRole,
         links: Sequence[Link[Any]],
         counters: Counter[str] | None = None,
         requests_max: int = tuning.REQUESTS_MAX,
     ) -> Endpoint:
         """Acquire the lease of `store`, open each of `links`, and begin to answer.
 
-        `resources`: what peers with a session may request, and what `request` requests from them. The endpoint closes
-        the links; the caller closes the store. `counters` counts incidents by name. `requests_max`: how many requests
-        of this endpoint may be under way at once; others wait.
+        `resources`: by the role of a peer with a session, what it may request, and what `request` requests from it. The
+        endpoint closes the links; the caller closes the store. `counters` counts incidents by name. `requests_max`: how
+        many requests of this endpoint may be under way at once; others wait.
 
         Raises LeaseHeld, StoreError, and the exceptions of the links (PortInUse, CannotListen).
         """

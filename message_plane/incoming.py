@@ -38,7 +38,7 @@ from message_plane.errors import NoSession, PlaneError
 from message_plane.exchanges import Exchanges
 from message_plane.incidents import Incidents, log
 from message_plane.reception import Reception
-from message_plane.resource import Answer, Resource, Resources
+from message_plane.resource import Answer, Resource, Resources, ResourcesByRole
 from message_plane.session import Peer, Session, parse_option
 from message_plane.sessions import Sessions
 
@@ -60,7 +60,7 @@ class Incoming:
 
     def __init__(
         self,
-        resources: Resources,
+        resources: ResourcesByRole,
         exchanges: Exchanges,
         sessions: Sessions,
         reception: Reception,
@@ -255,12 +255,12 @@ class Incoming:
         `exponent`: the size exponent of the largest blocks on the link of the request; `left`: gets the event of an
         `Answer`, to set when the response was sent.
         """
-        resources = self.pairing_resources if session.peer.provisional else self._resources
+        peer = session.peer
+        resources = self.pairing_resources if peer.provisional else self._resources.get(peer.role, {})
         if resources is None:
             return Message(code=FORBIDDEN)
         path = "/".join(inner.opt.uri_path)
-        entry = resources.get(path)
-        resource = None if entry is None else entry.towards(session.peer.role)
+        resource = resources.get(path)
         blocks = resource is not None and resource.blocks
         if _unknown_critical(inner, _INNER_CRITICAL | _BLOCKS if blocks else _INNER_CRITICAL):
             return Message(code=BAD_OPTION)
@@ -273,7 +273,7 @@ class Incoming:
         if len(inner.payload) > resource.size:
             return Message(code=REQUEST_ENTITY_TOO_LARGE)
         if not blocks:
-            return await self._handled(resource, session.peer, inner.payload, left)
+            return await self._handled(resource, peer, inner.payload, left)
         try:
             return await self._answer_in_blocks(resource, self._transfers[path], session, inner, exponent, left)
         except TooMany:
@@ -340,7 +340,8 @@ class Incoming:
 
     def _announced(self) -> dict[str, str]:
         """Return the kind of each path that has one, for the body of `/.well-known/core`."""
-        return {path: resource.kind for path, resource in self._resources.items() if resource.kind}
+        tables = self._resources.values()
+        return {path: resource.kind for table in tables for path, resource in table.items() if resource.kind}
 
 
 def _counted_as(session: Session) -> str | bytes:

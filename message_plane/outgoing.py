@@ -15,7 +15,7 @@ from message_plane.errors import NoSession, PeerRefused, PeerUnreachable
 from message_plane.exchanges import Exchanges
 from message_plane.incidents import Incidents
 from message_plane.links.link import Address
-from message_plane.resource import Resources
+from message_plane.resource import ResourcesByRole
 from message_plane.session import Session
 from message_plane.sessions import Sessions
 
@@ -32,7 +32,9 @@ class ContextLost(NoSession):
 class Outgoing:
     """Sends requests on sessions, each by one call of `send`. There is no time limit; the caller may cancel."""
 
-    def __init__(self, resources: Resources, exchanges: Exchanges, sessions: Sessions, incidents: Incidents) -> None:
+    def __init__(
+        self, resources: ResourcesByRole, exchanges: Exchanges, sessions: Sessions, incidents: Incidents
+    ) -> None:
         self._resources = resources
         self._exchanges = exchanges
         self._sessions = sessions
@@ -53,7 +55,7 @@ class Outgoing:
         PeerRefused, LeaseLost, StoreError.
         """
         self._incidents.count("requests_sent")
-        resource = self._resources[path].towards(session.peer.role)
+        resource = self._resources[session.peer.role][path]
 
         def exchange(payload: bytes, options: dict[str, Any]) -> Awaitable[Any]:
             return self._exchange(session, address, payload, options, departed)

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from message_plane.credentials import ROLE_PNE
 from message_plane.session import Peer
 
 
@@ -32,7 +31,7 @@ class Resource:
     accepted, each with the octets that a body in it begins with; a body of this endpoint is sent under the first that
     fits. `size` is the largest body in octets, in either direction. With `blocks`, a body longer than one block is
     transferred in several (RFC 7959); otherwise Block1 and Block2 are unknown options. A `kind` is announced in
-    `/.well-known/core` as the resource type (RFC 6690). `boards`, if not None, replaces this resource towards PNEs.
+    `/.well-known/core` as the resource type (RFC 6690).
     """
 
     handler: Handler | None
@@ -40,11 +39,6 @@ class Resource:
     size: int
     blocks: bool = False
     kind: str = ""
-    boards: Resource | None = None
-
-    def towards(self, role: str) -> Resource:
-        """Return the resource that holds towards peers of `role`."""
-        return self.boards if role == ROLE_PNE and self.boards is not None else self
 
     def format_of(self, body: bytes) -> int:
         """Return the content format under which `body` is sent. Raises ValueError if it is in none of `formats`."""
@@ -56,3 +50,6 @@ class Resource:
 
 # Resources by path, whose segments are separated by "/".
 Resources = Mapping[str, Resource]
+
+# The tables of an endpoint: one for the peers of each role. A path may be another resource for another role.
+ResourcesByRole = Mapping[str, Resources]

@@ -110,9 +110,9 @@ class KmsClient:
         return certificate
 
     async def fetch_others(self) -> tuple[Certificate, ...]:
-        """Fetch the certificates of other KMSs that are newer than the known ones, and return them. Raises KmsFault.
+        """Fetch certificates of other KMSs. Nothing calls this until groups may have members of other KMSs.
 
-        Nothing calls this yet: it is for groups whose members have other KMSs.
+        Returns those that are newer than the known ones. Raises KmsFault.
         """
         kms_uri = self._access.kms_uri
         ask = self._exchange.cache(self._clock(), self._material.cache_number(kms_uri))

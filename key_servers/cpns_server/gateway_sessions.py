@@ -12,8 +12,8 @@ from key_servers.cpns_server.courier import GatewaySilent, NotSent
 from key_servers.cpns_server.database import RESTORE_BACKUP
 from key_servers.errors import ServerError, StoreUnusable
 from message_plane import credentials, errors
-from message_plane.cpns_resource import PATH, cpns_resource
-from message_plane.credentials import Credential
+from message_plane.cpns_resource import PATH, uplink_resource
+from message_plane.credentials import ROLE_GATEWAY, Credential
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.identity import OwnIdentity
 from message_plane.links.link import Link
@@ -51,8 +51,6 @@ class GatewaySessions:
         """
 
         async def take(peer: Peer, message: bytes) -> bytes:
-            if peer.role != "gateway":
-                raise NotAllowed("only PN GWs speak to the CPNS Server")
             if not message:
                 alive(peer.entity_id)
                 return b""
@@ -63,7 +61,7 @@ class GatewaySessions:
             self._endpoint = await Endpoint.open(
                 identity=self.identity,
                 store=self._sessions,
-                resources={PATH: cpns_resource(take)},
+                resources={ROLE_GATEWAY: {PATH: uplink_resource(take)}},
                 links=links,
                 counters=self._counters,
                 requests_max=tuning.PLACES,

@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from keycast.copies.commands import add_copies
 from keycast.terminal.json_option import Answering
 from keycast.terminal.logs import begin_log, ready
 from keycast.terminal.options import answer, sentences, state_option
@@ -23,7 +23,8 @@ app = typer.Typer(
 )
 
 DATABASE_VARIABLE = "KEYCAST_CMS_DATABASE"
-StateFolder = Annotated[Path, state_option("Folder in which the profiles are stored.")]
+_STORED = "Folder in which the profiles are stored."
+StateFolder = Annotated[Path, state_option(_STORED)]
 UserUri = Annotated[str, typer.Argument(metavar="USER", help="VAL or MC service ID, such as sip:alice@example.org.")]
 GroupUri = Annotated[str, typer.Argument(metavar="GROUP", help="Group URI, such as sip:crew@gms.example.org.")]
 _STATE = Path("keycast-cms-state")
@@ -75,39 +76,7 @@ async def _run(config: Any) -> None:
         await interrupted()
 
 
-@app.command()
-def backup(
-    path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="New file for the backup.")],
-    state: StateFolder = _STATE,
-) -> None:
-    """Write all of the CMS's state into one file, while the CMS runs or not; keep the file secret.
-
-    Example: keycast cms backup cms.backup
-    """
-    from keycast.copies import server_copies
-
-    with sentences():
-        server_copies.back_up(server_copies.CMS, state, path, os.environ.get(DATABASE_VARIABLE))
-    answer({"file": str(path)}, f"{path} is written. To put it back: keycast cms restore {path} --state {state}")
-
-
-@app.command()
-def restore(
-    path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="The backup to put back.")],
-    state: StateFolder = _STATE,
-) -> None:
-    """Put a backup in place of the state of a CMS that is stopped. If it is interrupted, run it again.
-
-    Example: keycast cms restore cms.backup
-    """
-    from keycast.copies import server_copies
-
-    with sentences():
-        made = server_copies.put_back(server_copies.CMS, state, path, os.environ.get(DATABASE_VARIABLE))
-    answer(
-        {"folder": str(state), "made_at": made},
-        f"{state} is what it was at {made}. {server_copies.CMS.next_step}",
-    )
+add_copies(app, "cms", _STATE, _STORED, "secret", DATABASE_VARIABLE)
 
 
 @app.command("user")

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from keycast.copies.commands import add_copies
 from keycast.terminal.dates import moment
 from keycast.terminal.json_option import Answering
 from keycast.terminal.logs import begin_log, ready
@@ -29,7 +29,8 @@ app.add_typer(groups, name="group")
 app.add_typer(keys, name="key")
 
 DATABASE_VARIABLE = "KEYCAST_GMS_DATABASE"
-StateFolder = Annotated[Path, state_option("Folder in which groups, users and GMKs are stored.")]
+_STORED = "Folder in which groups, users and GMKs are stored."
+StateFolder = Annotated[Path, state_option(_STORED)]
 UserUri = Annotated[str, typer.Argument(metavar="USER", help="VAL or MC service ID, such as sip:alice@example.org.")]
 GroupUri = Annotated[str, typer.Argument(metavar="GROUP", help="Group URI, such as sip:crew@gms.example.org.")]
 KeyId = Annotated[
@@ -101,39 +102,7 @@ async def _run(config: Any, provisioning: Any) -> None:
         await interrupted()
 
 
-@app.command()
-def backup(
-    path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="New file for the backup.")],
-    state: StateFolder = _STATE,
-) -> None:
-    """Write all of the GMS's state into one file, while the GMS runs or not; keep the file secret: it holds the GMKs.
-
-    Example: keycast gms backup gms.backup
-    """
-    from keycast.copies import server_copies
-
-    with sentences():
-        server_copies.back_up(server_copies.GMS, state, path, os.environ.get(DATABASE_VARIABLE))
-    answer({"file": str(path)}, f"{path} is written. To put it back: keycast gms restore {path} --state {state}")
-
-
-@app.command()
-def restore(
-    path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="The backup to put back.")],
-    state: StateFolder = _STATE,
-) -> None:
-    """Put a backup in place of the state of a GMS that is stopped. If it is interrupted, run it again.
-
-    Example: keycast gms restore gms.backup
-    """
-    from keycast.copies import server_copies
-
-    with sentences():
-        made = server_copies.put_back(server_copies.GMS, state, path, os.environ.get(DATABASE_VARIABLE))
-    answer(
-        {"folder": str(state), "made_at": made},
-        f"{state} is what it was at {made}. {server_copies.GMS.next_step}",
-    )
+add_copies(app, "gms", _STATE, _STORED, "secret: it holds the GMKs", DATABASE_VARIABLE)
 
 
 @users.command("add")

@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 import datetime
-import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from keycast.copies.commands import add_copies
 from keycast.terminal.dates import local
 from keycast.terminal.json_option import Answering
 from keycast.terminal.logs import begin_log, ready
@@ -28,7 +28,8 @@ app.add_typer(certificates, name="certificate")
 # Not an option: a URL with a password in it would stand in the list of processes.
 DATABASE_VARIABLE = "KEYCAST_KMS_DATABASE"
 
-StateFolder = Annotated[Path, state_option("Folder in which master secrets, users and tokens are stored.")]
+_STORED = "Folder in which master secrets, users and tokens are stored."
+StateFolder = Annotated[Path, state_option(_STORED)]
 UserUri = Annotated[str, typer.Argument(metavar="URI", help="VAL or MC service ID, such as sip:alice@example.org.")]
 Days = Annotated[int, typer.Option(min=1, max=3650, help="Days for which the token is valid.")]
 _STATE = Path("keycast-kms-state")
@@ -113,39 +114,7 @@ async def _run(config: "KmsConfig") -> None:
         await interrupted()
 
 
-@app.command()
-def backup(
-    path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="New file for the backup.")],
-    state: StateFolder = _STATE,
-) -> None:
-    """Write all of the KMS's state into one file, while the KMS runs or not; keep the file as secret as the KMS.
-
-    Example: keycast kms backup kms.backup
-    """
-    from keycast.copies import server_copies
-
-    with sentences():
-        server_copies.back_up(server_copies.KMS, state, path, os.environ.get(DATABASE_VARIABLE))
-    answer({"file": str(path)}, f"{path} is written. To put it back: keycast kms restore {path} --state {state}")
-
-
-@app.command()
-def restore(
-    path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="The backup to put back.")],
-    state: StateFolder = _STATE,
-) -> None:
-    """Put a backup in place of the state of a KMS that is stopped. If it is interrupted, run it again.
-
-    Example: keycast kms restore kms.backup
-    """
-    from keycast.copies import server_copies
-
-    with sentences():
-        made = server_copies.put_back(server_copies.KMS, state, path, os.environ.get(DATABASE_VARIABLE))
-    answer(
-        {"folder": str(state), "made_at": made},
-        f"{state} is what it was at {made}. {server_copies.KMS.next_step}",
-    )
+add_copies(app, "kms", _STATE, _STORED, "as secret as the KMS", DATABASE_VARIABLE)
 
 
 @app.command()

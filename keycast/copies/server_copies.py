@@ -190,3 +190,4 @@ CMS = KeyServer(
     _go_on_as_cms,
     known="SELECT max(revision) FROM cms_users",
 )
+SERVERS = {server.kind: server for server in (KMS, GMS, CMS)}

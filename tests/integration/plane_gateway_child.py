@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from message_plane import endpoint, holder, session_store
-from message_plane.cpns_resource import PATH, cpns_resource
+from message_plane.cpns_resource import PATH, uplink_resource
 from message_plane.errors import LeaseLost, PlaneError
 from message_plane.identity import OwnIdentity
 from message_plane.links.udp import UdpLink, host_and_port, place_of
@@ -36,7 +36,7 @@ async def main(folder, port):
     own = await endpoint.Endpoint.open(
         identity=OwnIdentity.load(folder / "home-gw.key"),
         store=session_store.SessionStore(folder / "home-gw.db"),
-        resources={PATH: cpns_resource(handle)},
+        resources={"server": {PATH: uplink_resource(handle)}},
         links=[UdpLink([("127.0.0.1", 0)])],
     )
     await own.connect("cpns-server", place_of("127.0.0.1", port))

@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 
 from cpns.errors import CpnsError
-from message_plane.cpns_resource import GATEWAY_KIND, PATH, cpns_resource
+from message_plane.cpns_resource import GATEWAY_KIND, PATH, board_resource, uplink_resource
 from message_plane.endpoint import Endpoint
 from message_plane.identity import OwnIdentity
 from message_plane.links.memory import Ether, MemoryLink
@@ -59,7 +59,12 @@ class Party:
         self.endpoint = None
         self.counters = Counter()
         self.got = []
-        self.resources = {PATH: cpns_resource(self.handle, GATEWAY_KIND if role == "gateway" else "")}
+        boards = {PATH: board_resource(self.handle, GATEWAY_KIND if role == "gateway" else "")}
+        self.resources = {
+            "pne": boards,
+            "gateway": {PATH: uplink_resource(self.handle)},
+            "server": {PATH: uplink_resource(self.handle)},
+        }
         self.answer = lambda payload: b"\xa1" + payload
 
     async def start(self, bind=(LOOPBACK,), links=None):

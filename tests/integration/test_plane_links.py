@@ -6,6 +6,7 @@ import random
 import aiocoap
 import pytest
 
+from message_plane.cpns_resource import board_resource
 from message_plane.errors import PeerUnreachable
 from message_plane.links import by_scheme
 from message_plane.links.link import DATAGRAM_MIN
@@ -92,7 +93,7 @@ async def test_its_size_decides_the_blocks_and_what_fits_in_none_is_refused_befo
     longest = max(map(len, of_gateway.sent + of_server.sent))
     assert 64 < longest <= of_gateway.datagram_max
     assert gateway.counters["datagrams_unsent"] == server.counters["datagrams_unsent"] == 0
-    gateway.resources["cpns"] = server.resources["cpns"].boards  # without blocks
+    gateway.resources["server"]["cpns"] = board_resource(gateway.handle)  # without blocks
     with pytest.raises(PeerUnreachable, match="1000 octets are more than a datagram"):
         await gateway.ask("cpns-server", bytes(1000))
 

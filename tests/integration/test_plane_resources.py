@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("each_link")
 async def parties_with_notes(folder, names_and_roles, *, asks=notes_resource.NOTES, answers=notes_resource.NOTES):
     """The first has a session with the second; the notes of each are as told."""
     first, second = [Party(folder, entity_id, role) for entity_id, role in names_and_roles]
-    first.resources[NOTES], second.resources[NOTES] = asks, answers
+    first.resources[second.role][NOTES], second.resources[first.role][NOTES] = asks, answers
     try:
         await first.start()
         await second.start()
@@ -133,6 +133,15 @@ async def test_what_is_only_asked_for_is_not_served(tmp_path):
         assert await notes(gateway, "cpns-server", b"milk") == b"MILK"
         with pytest.raises(PeerRefused, match=r"4\.04"):
             await notes(server, "home-gw", b"milk")
+
+
+@pytest.mark.req("SEC-16")
+async def test_a_resource_is_there_for_the_peers_of_its_role_only(tmp_path):
+    async with parties_with_notes(tmp_path, GATEWAY_AND_SERVER) as (gateway, server):
+        assert await notes(gateway, "cpns-server", b"milk") == b"MILK"
+        server.resources["pne"] = server.resources.pop("gateway")
+        with pytest.raises(PeerRefused, match=r"4\.04"):
+            await notes(gateway, "cpns-server", b"milk")
 
 
 async def test_a_kind_is_announced_to_whoever_asks_for_it_or_for_all(tmp_path):

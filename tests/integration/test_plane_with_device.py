@@ -16,7 +16,7 @@ from device_agent.host.storage import FileStorage
 from device_agent.key_store import KeyStore
 from device_agent.links.udp import UdpLink
 from device_agent.requests import CPNS
-from message_plane.cpns_resource import PATH, cpns_resource
+from message_plane.cpns_resource import PATH, board_resource
 from message_plane.endpoint import Peer
 from message_plane.errors import PeerUnreachable
 from message_plane.identity import BroadcastSigningKey, OwnIdentity
@@ -120,7 +120,7 @@ async def test_a_board_makes_a_session_and_both_ends_send_requests(connected, ga
 @pytest.mark.parametrize("length", [5, 1024, 1025, notes_board.SIZE])
 async def test_a_further_resource_travels_in_blocks_to_and_from_a_board(connected, gateway, length):
     """One file and one line of a table at each end: `notes_resource` and `notes_board`."""
-    gateway.resources[notes_resource.PATH] = notes_resource.NOTES
+    gateway.resources["pne"][notes_resource.PATH] = notes_resource.NOTES
     agent = connected.agent
     agent.requests.resources[notes_board.PATH] = notes_board.NOTES
     body = (b"milk, eggs; " * (length // 12 + 1))[:length]
@@ -234,7 +234,7 @@ async def test_a_board_that_nobody_knows_pairs_and_its_session_goes_on(board, ga
     window = Window(gateway, signing)
     board.provision()
     board.start(gateway.address)
-    gateway.endpoint.open_pairing(window.accept, {PATH: cpns_resource(window.handle)})
+    gateway.endpoint.open_pairing(window.accept, {PATH: board_resource(window.handle)})
     await board.agent.pair(SECRET)
     assert window.offered == [board.credential]
     assert window.seen == [Peer("lamp", "pne", provisional=True)] * 2
@@ -252,7 +252,7 @@ async def test_outside_the_window_a_credential_by_value_is_refused(board, gatewa
     monkeypatch.setattr(pairing.tuning, "PAIRING_WINDOW", 300)
     monkeypatch.setattr(pairing.tuning, "PAIRING_PAUSE", 100)
     window = Window(gateway, signing)
-    gateway.endpoint.open_pairing(window.accept, {PATH: cpns_resource(window.handle)})
+    gateway.endpoint.open_pairing(window.accept, {PATH: board_resource(window.handle)})
     gateway.endpoint.close_pairing()
     board.provision()
     board.start(gateway.address)
@@ -268,7 +268,7 @@ async def test_a_provisional_peer_reaches_the_pairing_handler_only_and_leaves_no
     window = Window(gateway, signing, secret=bytes(10))
     board.provision()
     board.start(gateway.address)
-    gateway.endpoint.open_pairing(window.accept, {PATH: cpns_resource(window.handle)})
+    gateway.endpoint.open_pairing(window.accept, {PATH: board_resource(window.handle)})
     await _some_tries(board, window)
     assert {peer.provisional for peer in window.seen} == {True}
     assert gateway.got == []
@@ -286,7 +286,7 @@ async def test_another_key_under_a_registered_name_is_a_stranger_also_while_pair
     registered = OwnIdentity("lamp", "pne", ec.generate_private_key(ec.SECP256R1())).credential
     gateway.store.register(registered)
     board.start(gateway.address)
-    gateway.endpoint.open_pairing(window.accept, {PATH: cpns_resource(window.handle)})
+    gateway.endpoint.open_pairing(window.accept, {PATH: board_resource(window.handle)})
     await _some_tries(board, window)
     assert {credential.x for credential in window.offered} == {board.credential.x}
     assert {peer.provisional for peer in window.seen} == {True}
@@ -307,7 +307,7 @@ async def _some_tries(board, window):
 async def test_a_registered_board_gets_in_while_another_one_pairs(connected, gateway, signing):
     """The gateway then sends its credential by value; it is the pinned one octet for octet."""
     window = Window(gateway, signing)
-    gateway.endpoint.open_pairing(window.accept, {PATH: cpns_resource(window.handle)})
+    gateway.endpoint.open_pairing(window.accept, {PATH: board_resource(window.handle)})
     await gateway.endpoint.drop("lamp")
     await connected.stop()
     storage = FileStorage(connected.folder)

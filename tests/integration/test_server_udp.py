@@ -14,7 +14,7 @@ from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.errors import ServerError
 from message_plane import credentials
-from message_plane.cpns_resource import PATH, cpns_resource
+from message_plane.cpns_resource import PATH, uplink_resource
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.errors import HandshakeFailed, PeerRefused, PeerUnreachable, PlaneError
 from message_plane.identity import OwnIdentity
@@ -39,7 +39,7 @@ class UdpPnGw(PnGw):
         self.endpoint = await Endpoint.open(
             identity=self.identity,
             store=self.store,
-            resources={PATH: cpns_resource(self.take)},
+            resources={"server": {PATH: uplink_resource(self.take)}},
             links=[UdpLink([("127.0.0.1", 0)])],
         )
         await self.endpoint.connect("cpns.example", server.places[0])

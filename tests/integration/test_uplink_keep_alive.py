@@ -12,7 +12,7 @@ from gateway_agent.uplinks.keep_alive import SIGN_EVERY, KeepAlive
 from gateway_agent.uplinks.server_session import ServerSession
 from key_servers.cpns_server.app import CpnsServer
 from message_plane import credentials
-from message_plane.cpns_resource import PATH, cpns_resource
+from message_plane.cpns_resource import PATH, uplink_resource
 from message_plane.endpoint import Endpoint
 from message_plane.links.udp import UdpLink, host_and_port, place_of
 from tests.integration.plane_world import LOOPBACK, Foreigner
@@ -85,7 +85,7 @@ async def behind_a_router(folder: Path) -> AsyncIterator[tuple[CpnsServer, UdpPn
     home.endpoint = await Endpoint.open(
         identity=home.identity,
         store=home.store,
-        resources={PATH: cpns_resource(home.take)},
+        resources={"server": {PATH: uplink_resource(home.take)}},
         links=[UdpLink([("127.0.0.1", 0)])],
     )
     try:
@@ -181,7 +181,7 @@ async def test_a_gateway_started_anew_makes_another_session_if_the_server_has_lo
         home.endpoint = await Endpoint.open(
             identity=home.identity,
             store=home.store,
-            resources={PATH: cpns_resource(home.take)},
+            resources={"server": {PATH: uplink_resource(home.take)}},
             links=[UdpLink([("127.0.0.1", 0)])],
         )
         assert home.endpoint.has_session(SERVER_ID)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cpns import messages, numbers
-from message_plane.cpns_resource import PATH, cpns_resource
+from message_plane.cpns_resource import PATH, board_resource
 from message_plane.credentials import Credential
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.identity import OwnIdentity
@@ -31,7 +31,7 @@ class SimulatedPne:
         self.endpoint = await Endpoint.open(
             identity=self.identity,
             store=self.sessions,
-            resources={PATH: cpns_resource(self._take)},
+            resources={"gateway": {PATH: board_resource(self._take)}},
             links=[UdpLink([("127.0.0.1", 0)])],
         )
         await self.endpoint.connect(gateway.entity_id, place_of(*address))

@@ -8,7 +8,7 @@ from gateway_agent.uplinks.keep_alive import KeepAlive
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from message_plane import credentials
-from message_plane.cpns_resource import PATH, cpns_resource
+from message_plane.cpns_resource import PATH, uplink_resource
 from message_plane.endpoint import Endpoint
 from message_plane.links.udp import UdpLink
 from tests.integration.test_server_udp import UdpPnGw
@@ -34,7 +34,7 @@ async def test_a_key_reaches_a_silent_pn_gw_at_once_because_it_keeps_the_way_ope
             home.endpoint = await Endpoint.open(
                 identity=home.identity,
                 store=home.store,
-                resources={PATH: cpns_resource(home.take)},
+                resources={"server": {PATH: uplink_resource(home.take)}},
                 links=[UdpLink([("0.0.0.0", 5683)])],
             )
         alive = KeepAlive(home.endpoint, SERVER_ID, network.FORGETS_S / 4)

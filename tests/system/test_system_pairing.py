@@ -17,7 +17,7 @@ from keycast.demo.house import GATEWAY_ID, PN_ID
 from keycast.services.steering import secret_octets
 from keycast.virtual_board.board import Network, VirtualBoard
 from keycast.virtual_board.loopback import free_numbers, own_port
-from message_plane.cpns_resource import GATEWAY_KIND, PATH, cpns_resource
+from message_plane.cpns_resource import GATEWAY_KIND, PATH, board_resource
 from message_plane.endpoint import Endpoint
 from message_plane.identity import OwnIdentity
 from message_plane.links.udp import UdpLink, host_and_port
@@ -128,10 +128,10 @@ async def test_a_relay_between_board_and_gateway_pairs_neither(tmp_path):
         endpoint = await Endpoint.open(
             identity=identity,
             store=sessions,
-            resources={PATH: cpns_resource(relay, GATEWAY_KIND)},
+            resources={"pne": {PATH: board_resource(relay, GATEWAY_KIND)}},
             links=[UdpLink([("127.0.0.1", 0)])],
         )
-        endpoint.open_pairing(lambda credential: True, {PATH: cpns_resource(relay)})
+        endpoint.open_pairing(lambda credential: True, {PATH: board_resource(relay)})
         host, port = host_and_port(endpoint.places[0])
         try:
             async with new_board(tmp_path / "new", f"{host}:{port}") as board:

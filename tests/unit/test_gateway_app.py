@@ -91,9 +91,9 @@ async def test_without_interfaces_the_gateway_serves_by_unicast(tmp_path: Path) 
 @pytest.mark.req("SEC-16")
 async def test_a_peer_that_is_neither_pne_nor_its_server_reaches_no_handler(tmp_path: Path) -> None:
     app = await opened(tmp_path)
-    for peer in (Peer("server.elsewhere", "server"), Peer("gw.other", "gateway")):
-        with pytest.raises(NotAllowed):
-            await app._handle(peer, b"\xa1\x00\x03")
+    assert set(app.endpoint._incoming._resources) == {"pne", "server"}  # nothing for another gateway
+    with pytest.raises(NotAllowed):
+        await app._handle_server(Peer("server.elsewhere", "server"), b"\xa1\x00\x03")
     await app.close()
 
 
