@@ -74,7 +74,8 @@ def _section(file: str, board: Board) -> Iterator[str]:
     chip = board.chip
     yield f"\n### {board.name}\n"
     yield f"`{file}`: {chip.name} at {chip.mhz} MHz; MicroPython {board.oldest_micropython} or newer.\n"
-    yield f"* Sockets, the first is the one to use: {_listed(map(_socket, board.sockets))}."
+    if board.sockets:
+        yield f"* Sockets, the first is the one to use: {_listed(map(_socket, board.sockets))}."
     yield f"* Buttons: {_listed(map(_button, board.buttons))}."
     yield f"* Boot loader: {board.enter_boot_loader}"
     yield f"* Lights: {_listed(map(_led, board.leds))}. UART: TX {board.uart.tx}, RX {board.uart.rx}."
@@ -84,7 +85,8 @@ def _section(file: str, board: Board) -> Iterator[str]:
     yield f"* Never to be used: {kept}."
     yield from (f"* {each.strapping}" for each in (*board.buttons, *board.leds) if each.strapping)
     yield from (f"* {note}" for note in board.notes)
-    yield f"* Read from: {', '.join(f'<{source}>' for source in board.sources)}."
+    if board.sources:
+        yield f"* Read from: {', '.join(f'<{source}>' for source in board.sources)}."
     if board.unverified:
         yield "* Not verified:"
         yield from (f"  * `{place}`: {doubt}" for place, doubt in board.unverified.items())

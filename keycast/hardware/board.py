@@ -186,17 +186,19 @@ class Firmware(Table):
 class Board(Described):
     """A microcontroller board. Of several sockets the first is the one to use.
 
+    A "virtual board" is a process on this machine, and has no sockets. It behaves as a board with its chip.
+
     `enter_boot_loader` says what a person does when the board does not enter the boot loader by itself. The boot ROM
     and MicroPython's REPL are on `uart`.
     """
 
-    kind: Literal["board"]
+    kind: Literal["board", "virtual board"]
     chip: Chip
     flash_mib: Annotated[int, Field(ge=2, le=64)]
     memory: Memory
     radios: Annotated[tuple[Radio, ...], Field(min_length=1)]
     oldest_micropython: Version
-    sockets: Annotated[tuple[Socket, ...], Field(min_length=1, max_length=2)]
+    sockets: Annotated[tuple[Socket, ...], Field(max_length=2)]
     buttons: tuple[Button, ...]
     enter_boot_loader: Text
     leds: tuple[Led, ...]
@@ -205,6 +207,8 @@ class Board(Described):
 
     @model_validator(mode="after")
     def _sockets_differ(self) -> "Board":
+        if bool(self.sockets) != (self.kind == "board"):
+            raise contradiction("a board has a socket, a virtual board has none", "sockets")
         labels = [socket.label for socket in self.sockets]
         if len(labels) > 1 and ("" in labels or len(set(labels)) < len(labels)):
             raise contradiction("two sockets need two labels", "sockets")
@@ -237,12 +241,3 @@ class Board(Described):
         if all(each.code != self.memory.code for each in self.firmware):
             raise contradiction("no firmware in this file runs our code from there", "memory", "code")
         return self
-
-
-class UnixBoard(Described):
-    """The board without hardware: a process of MicroPython's unix port on this machine."""
-
-    kind: Literal["virtual board"]
-    heap_kib: Annotated[int, Field(ge=32, le=65536)]
-    radios: tuple[Radio, ...]
-    oldest_micropython: Version

@@ -7,12 +7,15 @@ from typing import Annotated, NamedTuple
 from pydantic import Field, TypeAdapter, ValidationError
 
 from gateway_agent.config.toml_lines import line_of
-from keycast.hardware.board import Board, Socket, UnixBoard
+from keycast.hardware.board import Board, Socket
 from keycast.hardware.gateway import Gateway
 from keycast.places import HW_CONFIGS
 
-Hardware = Board | UnixBoard | Gateway
+Hardware = Board | Gateway
 _ANY: TypeAdapter[Hardware] = TypeAdapter(Annotated[Hardware, Field(discriminator="kind")])
+VIRTUAL = "virtual"
+"""The name of the file of virtual boards, without ".toml"."""
+
 _SIZE_MAX = 64 * 1024
 
 
@@ -62,7 +65,16 @@ def all_hardware(folder: Path = HW_CONFIGS) -> dict[str, Hardware]:
 
 def all_boards(folder: Path = HW_CONFIGS) -> dict[str, Board]:
     """Return the boards in `folder` that are hardware, by the name of their file. Raises BadHardwareFile, OSError."""
-    return {name: each for name, each in all_hardware(folder).items() if isinstance(each, Board)}
+    return {
+        name: each for name, each in all_hardware(folder).items() if isinstance(each, Board) and each.kind == "board"
+    }
+
+
+def virtual_board(folder: Path = HW_CONFIGS) -> Board:
+    """Return the board without hardware, whose file is VIRTUAL. Raises BadHardwareFile, OSError."""
+    found = load(folder / "boards" / f"{VIRTUAL}.toml")
+    assert isinstance(found, Board)
+    return found
 
 
 def usb_matches(usb_id: str, boards: dict[str, Board]) -> list[UsbMatch]:

@@ -7,7 +7,6 @@ as 0, which is the state of a new chip in almost all of them.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-MAC = bytes.fromhex("020000000001")
 _MAGIC_ADDRESS = 0x40001000  # a word of the ROM that differs between the older chips
 _FLASH_MAKER, _FLASH_KIND = 0x20, 0x40
 _XTAL_MHZ = 40
@@ -27,6 +26,7 @@ class SpiRegisters:
 class RomChip:
     """One kind of chip. `image_id` is that of its firmware images.
 
+    `mac` is where the address of the board is: its last four octets in the register there, the others in the next one.
     `boot_mode` and `download_mode` are the values of the strapping pins that its ROM prints. `has_security_info`: the
     loader knows the command GET_SECURITY_INFO, with the image id in its answer. `watchdog` is the register that starts
     the watchdog, by which tools reset chips with native USB, or None.
@@ -39,6 +39,7 @@ class RomChip:
     boot_mode: int
     download_mode: int
     spi: SpiRegisters
+    mac: int
     registers: Mapping[int, int]
     has_security_info: bool = True
     watchdog: int | None = None
@@ -49,8 +50,9 @@ def flash_id(octets: int) -> int:
     return (octets.bit_length() - 1) << 16 | _FLASH_KIND << 8 | _FLASH_MAKER
 
 
-def _mac_at(low: int, high: int, *, mac: bytes = MAC) -> dict[int, int]:
-    return {low: int.from_bytes(mac[2:], "big"), high: int.from_bytes(mac[:2], "big")}
+def registers(chip: RomChip, mac: bytes) -> dict[int, int]:
+    """Return the registers of a chip with this MAC address (6 octets) that do not read as 0."""
+    return {**chip.registers, chip.mac: int.from_bytes(mac[2:], "big"), chip.mac + 4: int.from_bytes(mac[:2], "big")}
 
 
 _ESP32_FUSES = 0x3FF5A000
@@ -62,9 +64,9 @@ _ESP32 = RomChip(
     0x13,
     0x3,
     SpiRegisters(0x3FF42000, user2=0x24, data=0x80),
+    _ESP32_FUSES + 0x4,
     {
         _MAGIC_ADDRESS: 0x00F01D83,
-        **_mac_at(_ESP32_FUSES + 0x4, _ESP32_FUSES + 0x8),
         _ESP32_FUSES + 0xC: 1 << 15,  # revision 3, in three parts
         _ESP32_FUSES + 0x14: 1 << 20,
         0x3FF6607C: 1 << 31,
@@ -83,7 +85,8 @@ _ESP32S3 = RomChip(
     0x8,
     0x0,
     SpiRegisters(0x60002000, user2=0x20, data=0x58),
-    {**_mac_at(_S3_FUSES + 0x44, _S3_FUSES + 0x48), _S3_FUSES + 0x58: 1 << 23},
+    _S3_FUSES + 0x44,
+    {_S3_FUSES + 0x58: 1 << 23},
     watchdog=0x60008098,
 )
 _C3_FUSES = 0x60008800
@@ -95,7 +98,8 @@ _ESP32C3 = RomChip(
     0xC,
     0x4,
     SpiRegisters(0x60002000, user2=0x20, data=0x58),
-    {**_mac_at(_C3_FUSES + 0x44, _C3_FUSES + 0x48), _C3_FUSES + 0x50: 1 << 27 | 3 << 18},
+    _C3_FUSES + 0x44,
+    {_C3_FUSES + 0x50: 1 << 27 | 3 << 18},
     watchdog=0x60008090,
 )
 _C6_FUSES = 0x600B0800
@@ -107,7 +111,8 @@ _ESP32C6 = RomChip(
     0xC,
     0x4,
     SpiRegisters(0x60003000, user2=0x20, data=0x58),
-    {**_mac_at(_C6_FUSES + 0x44, _C6_FUSES + 0x48), _C6_FUSES + 0x54: 1},
+    _C6_FUSES + 0x44,
+    {_C6_FUSES + 0x54: 1},
 )
 
 CHIPS = {chip.name: chip for chip in (_ESP32, _ESP32S3, _ESP32C3, _ESP32C6)}

@@ -77,11 +77,14 @@ class FlashChip:
                 file.seek(at)
                 held = file.read(length)
                 file.seek(at)
-                file.write(bytes(a & b for a, b in zip(held, octets[done : done + length], strict=True)))
+                both = int.from_bytes(held, "big") & int.from_bytes(octets[done : done + length], "big")
+                file.write(both.to_bytes(length, "big"))
             done += length
 
     def erase(self, address: int, size: int) -> None:
         """Erase all sectors that have octets in this range. Raises ValueError if some are outside of the flash."""
+        if not size:
+            return
         begin, end = address // SECTOR * SECTOR, -(-(address + size) // SECTOR) * SECTOR
         for path, at, length in self._pieces(begin, end - begin):
             with open(path, "r+b") as file:

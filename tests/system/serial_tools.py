@@ -6,15 +6,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from keycast.hardware.board import Board
 from keycast.virtual_board.serial_board import SerialBoard
 
 LIMIT_S = 60
 
 
 @asynccontextmanager
-async def plugged_in(folder: Path, **environment: str) -> AsyncIterator[SerialBoard]:
-    """A board that is on, and unplugged in the end."""
-    board = SerialBoard(folder, environment)
+async def plugged_in(
+    folder: Path, kind: Board | None = None, *, flashed: bool = True, **environment: str
+) -> AsyncIterator[SerialBoard]:
+    """A board that is on, with firmware if `flashed`, and unplugged in the end."""
+    board = SerialBoard(folder, environment, kind)
+    if flashed:
+        board.write_firmware()
     await board.power_on()
     try:
         yield board
@@ -43,6 +48,13 @@ async def mpremote(board: SerialBoard, *words: str | Path) -> str:
     """What mpremote prints, which must end with 0."""
     code, printed = await tool("mpremote", "connect", board.line.device, *words)
     assert code == 0, f"mpremote {words} ended with {code}:\n{printed}"
+    return printed
+
+
+async def esptool(board: SerialBoard, *words: str | Path) -> str:
+    """What esptool prints, which must end with 0."""
+    code, printed = await tool("esptool", "--port", board.line.device, "--before", "no-reset", *words)
+    assert code == 0, f"esptool {words} ended with {code}:\n{printed}"
     return printed
 
 

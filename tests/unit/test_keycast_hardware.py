@@ -7,12 +7,22 @@ from pathlib import Path
 import pytest
 
 from cpns import cborlite
-from keycast.board import board_record
-from keycast.hardware.board import Board, UnixBoard
-from keycast.hardware.catalogue import BadHardwareFile, all_boards, all_hardware, load, usb_matches
+from keycast.board import board_record, image
+from keycast.hardware.board import Board
+from keycast.hardware.catalogue import (
+    VIRTUAL,
+    BadHardwareFile,
+    all_boards,
+    all_hardware,
+    load,
+    usb_matches,
+    virtual_board,
+)
 from keycast.hardware.gateway import Gateway
 from keycast.places import HW_CONFIGS
-from keycast.virtual_board import board as virtual_board
+from keycast.virtual_board import board as commanded_board
+from keycast.virtual_board import firmware, vm_process
+from keycast.virtual_board.chips import CHIPS as ROM_CHIPS
 from tools import PROJECT, boards_page
 
 HARDWARE = all_hardware()
@@ -45,8 +55,25 @@ def test_the_folder_holds_the_boards_and_gateways_that_we_support():
 
 
 def test_the_virtual_board_has_the_heap_its_file_says():
-    virtual = HARDWARE["virtual"]
-    assert isinstance(virtual, UnixBoard) and virtual.heap_kib == virtual_board.HEAP_KIB
+    assert virtual_board().memory.heap_kib == commanded_board.HEAP_KIB == vm_process.HEAP_KIB
+
+
+def test_the_image_for_virtual_boards_is_the_known_one_and_fits():
+    board = virtual_board()
+    (layout,) = board.firmware
+    octets = firmware.image(ROM_CHIPS[board.chip.name], layout)
+    found = image.parse(Path("image"), octets, {board.chip.image_id: board.chip.firmware_offset})
+    image.require_fit(found, board, board.chip.name, None)
+    image.require_known(found, {VIRTUAL: board}, None, trusted=False)
+    assert image.layout_of(found, board) == layout
+    assert found.version == layout.images[0].version == firmware.VERSION
+
+
+def test_the_simulated_rom_has_the_chips_of_the_boards():
+    assert {board.chip.name for board in (*BOARDS.values(), virtual_board())} <= ROM_CHIPS.keys()
+    for board in BOARDS.values():
+        rom = ROM_CHIPS[board.chip.name]
+        assert (rom.image_id, rom.firmware_offset) == (board.chip.image_id, board.chip.firmware_offset)
 
 
 @each_board
@@ -72,14 +99,14 @@ def test_light_button_and_uart_have_a_pin_each(board: Board):
 
 @each_board
 def test_every_published_layout_ends_with_the_flash(board: Board):
-    for firmware in board.firmware:
-        assert firmware.partitions[-1].end == board.flash_mib * 1024 * 1024, firmware.name
+    for each in board.firmware:
+        assert each.partitions[-1].end == board.flash_mib * 1024 * 1024, each.name
 
 
 @each_board
 def test_code_runs_from_flash_where_a_romfs_partition_is(board: Board):
-    for firmware in board.firmware:
-        assert (firmware.code == "flash") == any(row.name == "romfs" for row in firmware.partitions), firmware.name
+    for each in board.firmware:
+        assert (each.code == "flash") == any(row.name == "romfs" for row in each.partitions), each.name
 
 
 @each_board
@@ -155,7 +182,7 @@ def test_the_page_of_boards_is_current():
 
 def test_the_page_names_everything_in_doubt():
     page = boards_page.page()
-    assert all(f"`{file}`" in page for file, each in HARDWARE.items() if not isinstance(each, UnixBoard))
+    assert all(f"`{file}`" in page for file, each in HARDWARE.items())
     for board in BOARDS.values():
         assert all(f"`{place}`: {doubt}" in page for place, doubt in board.unverified.items())
 
