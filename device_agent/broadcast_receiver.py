@@ -53,7 +53,7 @@ class BroadcastReceiver:
         self._limiters = {}  # by (SG ID, True for keys): outsiders can send deletes with bad signatures
         self._traffic = {}  # by SG ID: GroupTraffic
         self._shown = {}  # by SG ID: version whose conflict was told
-        self._key = None  # VerifyingKey of the PN GW
+        self.key = None  # VerifyingKey of the PN GW, once it was needed
         self._prepared = b""
         self.verifications = 0
         self.refused = {}
@@ -179,14 +179,14 @@ class BroadcastReceiver:
 
     def spare(self):
         """Free the table that `prepare` made, for work that needs the heap more. A verification makes it anew."""
-        self._key = None
+        self.key = None
         self._prepared = b""
 
     def _signing_key(self):
         octets = self._membership.identity.signing_key
-        if self._key is None or self._key.octets != octets:
-            self._key = VerifyingKey(octets)
-        return self._key
+        if self.key is None or self.key.octets != octets:
+            self.key = VerifyingKey(octets)
+        return self.key
 
     def _verify(self, group, is_key, signed, signature):
         self.verifications += 1

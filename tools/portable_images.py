@@ -37,12 +37,12 @@ def portable_files() -> dict[str, Path]:
 
 
 def compile_portable() -> None:
-    """Write the portable packages as .mpy to PORTABLE_TREE, and PORTABLE_IMAGE of it. Definitions of constants stay.
+    """Write the portable packages as .mpy to PORTABLE_TREE, and PORTABLE_IMAGE of it. Private names and constants stay.
 
     Raises CompileError if a file does not compile; the image then holds the others.
     """
     try:
-        files = write_sources(portable_files(), SOURCES / PORTABLE_TREE.name, keep=True)
+        files = write_sources(portable_files(), SOURCES / PORTABLE_TREE.name, keep=True, short=False)
         compile_tree(files, PORTABLE_TREE, board_files.LEVEL)
     finally:
         write_image(PORTABLE_TREE, PORTABLE_IMAGE)

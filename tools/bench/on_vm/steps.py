@@ -80,7 +80,7 @@ class Unsigned:
 
 
 def accept(i):
-    agent.receiver._key = Unsigned()
+    agent.receiver.key = Unsigned()
     receive(i)
 
 
