@@ -10,7 +10,8 @@ from cpns.errors import CpnsError, MalformedMessage
 from device_agent.cose import Credential
 
 RECORD = "prov"
-PENDING = "pend"  # the record of a provisioning that is not confirmed yet
+PENDING = "pend"  # the record of an identity that is not in force yet (`pending.py`)
+IN_FORCE = 2  # its stage while it is put in force
 FORMAT = 1
 
 

@@ -71,6 +71,7 @@ package(
         "membership.py",
         "oscore.py",
         "pairing.py",
+        "pending.py",
         "provisioning.py",
         "requests.py",
         "session.py",

@@ -13,6 +13,7 @@ from board_record import parts
 from light import Light, rhythm
 from nvs_store import NvsStore
 
+from cpns import cborlite
 from cpns.errors import CpnsError
 from device_agent import provisioning
 from device_agent.key_store import KeyStore
@@ -33,6 +34,7 @@ def ready():
     """Return True if the agent can be started. Otherwise say why, and return False when an octet comes."""
     storage = NvsStore()
     store = KeyStore(storage)
+    _finish_provisioning(store)
     hindrance = _hindrance(storage, store)
     if hindrance is None:
         return True
@@ -40,6 +42,18 @@ def ready():
     status.tell(*hindrance)
     _wait(Light(pin, kind))
     return False
+
+
+def _finish_provisioning(store):
+    # Go on with what a power cut has interrupted; then start anew, with a heap in one piece
+    record = store.load(provisioning.PENDING)
+    if record is not None and cborlite.decode(record)[1] == provisioning.IN_FORCE:
+        import machine
+
+        from device_agent import pending
+
+        pending.finish(store)
+        machine.reset()
 
 
 def _hindrance(storage, store):

@@ -6,16 +6,12 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from device_agent import discovery, gkdk_store, membership, session
 from device_agent.provisioning import RECORD, Provisioning
 from message_plane import credentials
 from message_plane.credentials import Credential
 
 if TYPE_CHECKING:
     from gateway_agent.app import GatewayApp
-
-# Records of one identity that are of no use to the next one; version floors stay (SEC-04).
-OF_ONE_IDENTITY = (session.RECORD, membership.RECORD, discovery.RECORD, *gkdk_store.RECORDS)
 
 
 @dataclass(frozen=True)
@@ -60,12 +56,16 @@ def new_board(pne_id: str, trust: Trust) -> tuple[bytes, Credential]:
 def flash_script(records: Mapping[str, bytes], first: Sequence[str] = ()) -> str:
     """Return a program for `mpremote run` that saves `records` in the key store of a board, after the lines `first`.
 
-    These lines can use the key store under the name `store`.
+    These lines can use the key store under the name `store`. A provisioning record among the records takes the place of
+    the present identity, as `device_agent.pending` does it.
     """
+    others = dict(records)
+    identity = others.pop(RECORD, None)
     lines = ["# Secret: it holds keys of one board. Delete it when the board has run it.", "import nvs_store", ""]
+    lines += ["from device_agent import pending"] if identity is not None else []
     lines += ["from device_agent.key_store import KeyStore", "", "store = KeyStore(nvs_store.NvsStore())"]
     lines += first
-    if RECORD in records:
-        lines += [f"for name in {OF_ONE_IDENTITY}:", "    store.erase(name)"]
-    lines += [f'store.save({name!r}, bytes.fromhex("{octets.hex()}"))' for name, octets in records.items()]
+    lines += [f'store.save({name!r}, bytes.fromhex("{octets.hex()}"))' for name, octets in others.items()]
+    if identity is not None:
+        lines += [f'pending.install(store, bytes.fromhex("{identity.hex()}"), {{}})']
     return "\n".join([*lines, 'print("saved")', ""])

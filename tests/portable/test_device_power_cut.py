@@ -1,47 +1,13 @@
 """The whole agent under power cuts: after a cut at any write the next start finds the old state or the new one."""
 
 from device_world import World, key_of
+from dying_medium import Dying, PowerCut
 from vmtest import req
 
 from cpns import messages as m
 from cpns import numbers as n
 
 VM_HEAP_KIB = 192  # the PNE and its PN GW in one heap
-
-
-class PowerCut(Exception):
-    pass
-
-
-class Dying:
-    """A Storage over the octets of another that dies at its n-th write: absent, torn or whole."""
-
-    def __init__(self, octets, dies_at, how):
-        self.octets = octets
-        self._left = dies_at
-        self._how = how
-
-    def get(self, name):
-        return self.octets.get(name)
-
-    def set(self, name, octets):
-        self._left -= 1
-        if self._left or self._how == "whole":
-            self.octets[name] = octets
-        elif self._how == "torn":
-            self.octets[name] = octets[: len(octets) * 2 // 3]
-        if not self._left:
-            raise PowerCut
-
-    def delete(self, name):
-        self._left -= 1
-        if self._left or self._how == "whole":
-            self.octets.pop(name, None)
-        if not self._left:
-            raise PowerCut
-
-    def commit(self):
-        pass
 
 
 def states_after_cuts(before, act):
