@@ -3,8 +3,8 @@
 No sentence holds a secret. The parts of `keycast.board` raise these errors, and the commands print them.
 """
 
+import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from gateway_agent.errors import GatewayError
 
@@ -95,89 +95,90 @@ class PortTaken(BoardFault):
         )
 
 
-class ImageUnusable(BoardFault):
-    """A file is no firmware image that can be written to a board."""
+# What a board prints that does not come to its REPL -> what is wrong, and the next step.
+_SIGNS = (
+    (rb"waiting for download", "waits in its boot loader", "Press its reset button, without any other one."),
+    (rb"invalid header: 0x|flash read err|No bootable app", "has no program", "Type: keycast board flash"),
+    (rb"Brownout", "has too little power", "Take another cable, and connect it to the computer itself and no hub."),
+    (
+        rb"WDT|rst:0x8",
+        "is reset by its watchdog again and again",
+        "Hold its BOOT button while you press its reset button; then type the command again.",
+    ),
+)
 
-    word = "image-unusable"
+
+class BoardSilent(BoardFault):
+    """The board does not come to its REPL, or does not answer there."""
+
+    word = "board-silent"
 
     @classmethod
-    def no_image(cls, path: Path, what: str) -> "ImageUnusable":
-        """Return the fault for a file that is something else: `what` says what, such as "a web page"."""
+    def heard(cls, name: str, octets: bytes) -> "BoardSilent":
+        """Return the fault for the board at `name` that sent `octets`, and not the prompt of its REPL."""
+        for sign, what, step in _SIGNS:
+            if re.search(sign, octets):
+                return cls(f"The board at {name} {what}: its REPL does not answer.", step)
+        if octets.strip(b"\0\xff \r\n"):
+            return cls(
+                f"What runs on the board at {name} does not let go of it: its REPL does not answer.",
+                "Press its reset button while the command waits. For another firmware: keycast board flash",
+            )
         return cls(
-            f"{path} is no firmware image but {what}.", "Take the file ending in .bin that is made for this board."
+            f"Nothing comes from the board at {name}: its REPL does not answer.",
+            "Press its reset button and type the command again. If it is new, type: keycast board flash",
         )
 
     @classmethod
-    def of_application(cls, path: Path) -> "ImageUnusable":
-        """Return the fault for an image that has no boot loader and no partition table."""
+    def in_repl(cls, name: str) -> "BoardSilent":
+        """Return the fault for a board that was in its REPL and answers no more."""
         return cls(
-            f"{path} has the application only, without boot loader and partition table.",
-            "Take the file ending in .bin, not the one ending in .app-bin.",
+            f"The board at {name} does not answer any more.",
+            "Press its reset button; then type the command again, which goes on where it was.",
         )
 
-    @classmethod
-    def truncated(cls, path: Path, what: str) -> "ImageUnusable":
-        """Return the fault for a file that ends within its part `what`."""
-        return cls(f"{path} ends within {what}: a part of the file is missing.", "Download it again.")
+
+_NO_ROOM = (28, -0x1105, -0x110D)  # ENOSPC; NOT_ENOUGH_SPACE and NO_FREE_PAGES of ESP-IDF's NVS
+
+
+class NotProvisioned(BoardFault):
+    """A board did not get its identity."""
+
+    word = "not-provisioned"
 
     @classmethod
-    def damaged(cls, path: Path, what: str) -> "ImageUnusable":
-        """Return the fault for a file whose part `what` contradicts itself or its checksum."""
-        return cls(f"{path} is damaged: {what}.", "Download it again.")
+    def without_wifi(cls) -> "NotProvisioned":
+        """Return the fault for a board that would not know any Wi-Fi."""
+        return cls("The board has no name of a Wi-Fi network yet.", "Add --wifi NAME; its password is asked for.")
 
     @classmethod
-    def other_chip(cls, path: Path, image_id: int) -> "ImageUnusable":
-        """Return the fault for an image of the chip with the number `image_id`, which none of our boards has."""
+    def is_other(cls, pne_id: str) -> "NotProvisioned":
+        """Return the fault for a board that has another identity, called `pne_id`, which is in use."""
         return cls(
-            f"{path} is for a chip that keycast does not know (chip id {image_id}).",
-            "See docs/boards.md for the boards that it knows.",
+            f"This board is {pne_id} already.",
+            "If that is the board that you mean, and it is to get a new identity: add --replace",
         )
 
     @classmethod
-    def other_digest(cls, path: Path, found: str, wanted: str) -> "ImageUnusable":
-        """Return the fault for a file with the digest `found` where the person named the digest `wanted`."""
+    def answered(cls, kind: str, number: int | None, line: str) -> "NotProvisioned":
+        """Return the fault for the exception of a class `kind`, with the errno `number`, and `line` as its text."""
+        if kind == "ImportError":
+            return cls("The board has no files of keycast, or those of another version.", "Type: keycast board flash")
+        if kind == "OSError" and number in _NO_ROOM:
+            return cls(
+                "There is no room in the flash of the board.",
+                "Make it empty: keycast board rescue --erase; then again.",
+            )
+        if kind == "MemoryError":
+            return cls(
+                "The board has too little memory for this.", "Press its reset button and type the command again."
+            )
+        return cls.refused(line)
+
+    @classmethod
+    def refused(cls, why: str) -> "NotProvisioned":
+        """Return the fault for a board that does not do what it was told. `why` holds no secret."""
         return cls(
-            f"{path} is not the file that you named: its SHA-256 is {found}, not {wanted}.",
-            "Download it again, and compare the digest with the one that its maker publishes.",
+            f"The board refuses: {why}.",
+            "Type the command again. If it stays so: keycast board rescue writes its files.",
         )
-
-    @classmethod
-    def unknown_digest(cls, path: Path, found: str) -> "ImageUnusable":
-        """Return the fault for a file whose digest no hardware file lists, and which nobody vouched for."""
-        return cls(
-            f"Nobody has vouched for {path}: its SHA-256 is in no list of keycast.",
-            f"If you trust where it is from, add --yes; if you have its digest from its maker: --sha256 {found}",
-        )
-
-
-class ImageUnfit(BoardFault):
-    """A firmware image is for another board than the one that is connected."""
-
-    word = "image-unfit"
-
-    @classmethod
-    def chip(cls, path: Path, has: str, wanted: str) -> "ImageUnfit":
-        """Return the fault for an image of the chip `wanted` and a board with the chip `has`."""
-        return cls(f"{path} is for the chip {wanted}; this board has the chip {has}.", "Take the image for this board.")
-
-    @classmethod
-    def flash(cls, path: Path, has: int, wanted: int) -> "ImageUnfit":
-        """Return the fault for an image that needs `wanted` octets of flash on a board that has `has`."""
-        return cls(
-            f"{path} needs {_mib(wanted)} of flash; this board has {_mib(has)}.",
-            "Take an image for boards with this flash, or another board.",
-        )
-
-    @classmethod
-    def board(cls, chip: str, choices: Sequence[str]) -> "ImageUnfit":
-        """Return the fault for a board of which only the chip is known, and that may be any of the files `choices`."""
-        step = (
-            f"Say which it is: {' or '.join(f'--board {name}' for name in choices)}"
-            if choices
-            else ("keycast knows no board with that chip: see docs/boards.md.")
-        )
-        return cls(f"This board has the chip {chip}.", step)
-
-
-def _mib(octets: int) -> str:
-    return f"{octets / 1024**2:g} MiB"
