@@ -141,18 +141,18 @@ class BoardSilent(BoardFault):
 _NO_ROOM = (28, -0x1105, -0x110D)  # ENOSPC; NOT_ENOUGH_SPACE and NO_FREE_PAGES of ESP-IDF's NVS
 
 
-class NotProvisioned(BoardFault):
+class ProvisioningFault(BoardFault):
     """A board did not get its identity."""
 
     word = "not-provisioned"
 
     @classmethod
-    def without_wifi(cls) -> "NotProvisioned":
+    def without_wifi(cls) -> "ProvisioningFault":
         """Return the fault for a board that would not know any Wi-Fi."""
         return cls("The board has no name of a Wi-Fi network yet.", "Add --wifi NAME; its password is asked for.")
 
     @classmethod
-    def is_other(cls, pne_id: str) -> "NotProvisioned":
+    def is_other(cls, pne_id: str) -> "ProvisioningFault":
         """Return the fault for a board that has another identity, called `pne_id`, which is in use."""
         return cls(
             f"This board is {pne_id} already.",
@@ -160,7 +160,7 @@ class NotProvisioned(BoardFault):
         )
 
     @classmethod
-    def answered(cls, kind: str, number: int | None, line: str) -> "NotProvisioned":
+    def answered(cls, kind: str, number: int | None, line: str) -> "ProvisioningFault":
         """Return the fault for the exception of a class `kind`, with the errno `number`, and `line` as its text."""
         if kind == "ImportError":
             return cls("The board has no files of keycast, or those of another version.", "Type: keycast board flash")
@@ -176,7 +176,7 @@ class NotProvisioned(BoardFault):
         return cls.refused(line)
 
     @classmethod
-    def refused(cls, why: str) -> "NotProvisioned":
+    def refused(cls, why: str) -> "ProvisioningFault":
         """Return the fault for a board that does not do what it was told. `why` holds no secret."""
         return cls(
             f"The board refuses: {why}.",

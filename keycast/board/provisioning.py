@@ -1,0 +1,226 @@
+"""Give a board on a serial port its identity at a gateway: the key is made on the board, and never leaves it.
+
+The board stores the new identity beside its present one, restarts, and confirms what is in its flash. Then the gateway
+registers it, and one write of the board puts it in force. Until then both ends have their old state, and a failure
+leaves it to them; a name that is taken stays with the board that has it until the new one is heard. What was cut short
+is gone on with by the same command.
+"""
+
+import contextlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+
+from cpns import cborlite
+from gateway_agent.errors import GatewayError
+from keycast.board import board_record
+from keycast.board.faults import BoardFault, ProvisioningFault
+from keycast.board.repl import BoardAnswered
+from keycast.provisioning.board import Trust
+from message_plane import credentials
+
+_PROGRAM = Path(__file__).with_name("on_board") / "provision.py"
+_WIFI, _WIFI_FORMAT = "wifi", 1  # micropython/wifi.py
+_NAME_MAX, _PASSWORD_MIN, _PASSWORD_MAX = 32, 8, 64
+
+
+class BoardInRepl(Protocol):
+    """A board in its REPL: `keycast.board.repl.Repl`."""
+
+    def run(self, program: str) -> str:
+        """Run a program and return what it printed. Raises BoardAnswered, BoardFault."""
+
+    def restart(self) -> None:
+        """Reset the board and bring it to its REPL again. Raises BoardFault."""
+
+
+class GatewayDoor(Protocol):
+    """The running gateway, with its commands for boards. Credentials are CCS octets. Each raises GatewayError."""
+
+    def check(self, pne_id: str, group: str | None, replace: bool) -> None:
+        """Refuse what `register` would refuse for a board that has no key yet."""
+
+    def standing(self, ccs: bytes) -> str:
+        """Return "registered", "successor" (in the place of another board, once it is heard) or ""."""
+
+    def register(self, ccs: bytes, group: str | None, replace: bool) -> None:
+        """Register a board; if its name is taken, in the place of that other board once it is heard."""
+
+    def withdraw(self, ccs: bytes) -> None:
+        """Take back what `register` did, without any effect on another board of this name."""
+
+
+@dataclass(frozen=True)
+class Wifi:
+    """The name of an access point and its password, "" for none. Raises ProvisioningFault if they can be none."""
+
+    name: str
+    password: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.name.encode()) <= _NAME_MAX:
+            raise ProvisioningFault(
+                f"{self.name!r} can be no name of a Wi-Fi network: one has 1 to {_NAME_MAX} octets.", "Check --wifi."
+            )
+        if self.password and not _PASSWORD_MIN <= len(self.password.encode()) <= _PASSWORD_MAX:
+            raise ProvisioningFault(
+                f"A Wi-Fi password has {_PASSWORD_MIN} to {_PASSWORD_MAX} characters.",
+                "Type it again; for a network without a password leave it empty.",
+            )
+
+    def record(self) -> bytes:
+        """Return the record for the key store of a board."""
+        return bytes(cborlite.encode([_WIFI_FORMAT, self.name, self.password]))
+
+
+@dataclass(frozen=True)
+class WantedBoard:
+    """What a board is to become. `wifi` None: it keeps what it has; `board`: its record `board`, None to keep that."""
+
+    pne_id: str
+    trust: Trust
+    wifi: Wifi | None = None
+    group: str | None = None
+    replace: bool = False
+    board: bytes | None = None
+
+    def packed(self) -> bytes:
+        """Return what the board adds to its new identity: `device_agent.pending.complete`."""
+        trust, records = self.trust, {}
+        if self.wifi is not None:
+            records[_WIFI] = self.wifi.record()
+        if self.board is not None:
+            records[board_record.RECORD] = self.board
+        gateway = [trust.gateway.entity_id, trust.gateway.ccs, trust.signing_key, trust.signing_epoch, trust.pn_id]
+        return bytes(cborlite.encode([*gateway, trust.address, records]))
+
+
+@dataclass(frozen=True)
+class Identity:
+    """An identity in the flash of a board, without its private key. `gateway` is a CCS, empty if it knows none."""
+
+    pne_id: str
+    ccs: bytes
+    gateway: bytes
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is in the flash of a board. `damaged`: names of records of which no copy is whole."""
+
+    present: Identity | None
+    pending: Identity | None
+    wifi: str | None
+    damaged: tuple[str, ...]
+    repaired: int
+
+
+@dataclass(frozen=True)
+class Done:
+    """What was done: the identity is a `new` one or has stayed; `former` had another name or gateway."""
+
+    new: bool
+    former: Identity | None
+    found: Found
+
+
+def provision(board: BoardInRepl, gateway: GatewayDoor, order: WantedBoard, tell: Callable[[str], None]) -> Done:
+    """Give a board the identity of `order`; `tell` is called with what is done now, in words for a person.
+
+    A board that has this name at this gateway already keeps its identity, and gets the rest anew, unless `replace`.
+    Raises ProvisioningFault and other BoardFault, and GatewayError; the texts say what the person can do.
+    """
+    found = look(board)
+    former = _living(found.present, gateway, order)
+    same = former is not None and _is_ordered(former, order)
+    if order.wifi is None and found.wifi is None:
+        raise ProvisioningFault.without_wifi()
+    if former is not None and not same and not order.replace:
+        raise ProvisioningFault.is_other(former.pne_id)
+    keep = same and not order.replace
+    begun = found.pending if found.pending and found.pending.pne_id == order.pne_id and not order.replace else None
+    known = begun is not None and bool(gateway.standing(begun.ccs))  # the last time ended after the registration
+    if not keep and not known:
+        gateway.check(order.pne_id, order.group, order.replace)
+    ccs = b""
+    try:
+        if keep:
+            tell("keeps its identity")
+            ccs = bytes.fromhex(_ask(board, "begin_again()"))
+        else:
+            tell("makes its key")
+            ccs = bytes.fromhex(_ask(board, f"begin({order.pne_id!a}, {begun is None})"))
+        if credentials.parse(ccs, "pne").entity_id != order.pne_id:
+            raise ProvisioningFault.refused("it has another name")
+        octets = order.packed()
+        digest = _ask(board, f"complete({octets.hex()!r}, {sha256(octets).hexdigest()!r})")
+        tell("restarts")
+        board.restart()
+        if _ask(board, "confirm()") != digest:
+            raise ProvisioningFault.refused("its flash holds something else after the restart")
+        tell("is let in at the gateway")
+        gateway.register(ccs, order.group, order.replace)
+    except BaseException:
+        if not known:
+            _take_back(board, gateway, b"" if keep else ccs)
+        raise
+    tell("takes its identity on")
+    _put_in_force(board, gateway, ccs, kept=keep or known)
+    return Done(not keep, None if keep else former, found)
+
+
+def look(board: BoardInRepl) -> Found:
+    """Return what is in the flash of a board. Raises BoardFault."""
+    told = _ask(board, "look()")
+    present, pending = (
+        Identity(each[0], bytes.fromhex(each[1]), bytes.fromhex(each[2])) if each else None
+        for each in (told["present"], told["pending"])
+    )
+    return Found(present, pending, told["wifi"], tuple(told["damaged"]), told["repaired"])
+
+
+def _living(present: Identity | None, gateway: GatewayDoor, order: WantedBoard) -> Identity | None:
+    """Return the present identity if it is of use: at another gateway, or at this one, which knows it."""
+    if present is None or not present.gateway:
+        return None
+    if present.gateway == order.trust.gateway.ccs and not gateway.standing(present.ccs):
+        return None
+    return present
+
+
+def _is_ordered(identity: Identity, order: WantedBoard) -> bool:
+    return identity.pne_id == order.pne_id and identity.gateway == order.trust.gateway.ccs
+
+
+def _put_in_force(board: BoardInRepl, gateway: GatewayDoor, ccs: bytes, *, kept: bool) -> None:
+    """Put the registered identity in force. Unless `kept`, take back the registration if the board says it is not."""
+    try:
+        _ask(board, "put_in_force()")
+    except BoardFault:
+        # A board that does not answer may have it in force: then it is heard, or the same command goes on
+        if not _ask(board, f"in_force({ccs.hex()!r})") and not kept:
+            _take_back(board, gateway, ccs)
+        raise
+
+
+def _take_back(board: BoardInRepl, gateway: GatewayDoor, ccs: bytes) -> None:
+    """Erase the pending identity, and the registration of `ccs` if it is not empty, as far as both ends answer."""
+    with contextlib.suppress(GatewayError, OSError):
+        _ask(board, "drop()")
+    if ccs:
+        with contextlib.suppress(GatewayError):
+            gateway.withdraw(ccs)
+
+
+def _ask(board: BoardInRepl, call: str) -> Any:
+    try:
+        printed = board.run(f"{_PROGRAM.read_text()}\n{call}\n")
+    except BoardAnswered as answered:
+        raise ProvisioningFault.answered(answered.kind, answered.number, str(answered)) from None
+    try:
+        return json.loads(printed.strip().rpartition("\n")[2])
+    except ValueError:
+        raise ProvisioningFault.refused("its answer cannot be read") from None
