@@ -5,6 +5,7 @@ No sentence holds a secret. The parts of `keycast.board` raise these errors, and
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from gateway_agent.errors import GatewayError
 
@@ -93,6 +94,94 @@ class PortTaken(BoardFault):
             f"The driver of Braille displays, brltty, took the port of the USB-to-UART bridge {usb_id}.",
             "If you have no Braille display, type: sudo apt remove brltty   Then connect the cable again.",
         )
+
+
+class ImageUnusable(BoardFault):
+    """A file is no firmware image that can be written to a board."""
+
+    word = "image-unusable"
+
+    @classmethod
+    def no_image(cls, path: Path, what: str) -> "ImageUnusable":
+        """Return the fault for a file that is something else: `what` says what, such as "a web page"."""
+        return cls(
+            f"{path} is no firmware image but {what}.", "Take the file ending in .bin that is made for this board."
+        )
+
+    @classmethod
+    def of_application(cls, path: Path) -> "ImageUnusable":
+        """Return the fault for an image that has no boot loader and no partition table."""
+        return cls(
+            f"{path} has the application only, without boot loader and partition table.",
+            "Take the file ending in .bin, not the one ending in .app-bin.",
+        )
+
+    @classmethod
+    def truncated(cls, path: Path, what: str) -> "ImageUnusable":
+        """Return the fault for a file that ends within its part `what`."""
+        return cls(f"{path} ends within {what}: a part of the file is missing.", "Download it again.")
+
+    @classmethod
+    def damaged(cls, path: Path, what: str) -> "ImageUnusable":
+        """Return the fault for a file whose part `what` contradicts itself or its checksum."""
+        return cls(f"{path} is damaged: {what}.", "Download it again.")
+
+    @classmethod
+    def other_chip(cls, path: Path, image_id: int) -> "ImageUnusable":
+        """Return the fault for an image of the chip with the number `image_id`, which none of our boards has."""
+        return cls(
+            f"{path} is for a chip that keycast does not know (chip id {image_id}).",
+            "See docs/boards.md for the boards that it knows.",
+        )
+
+    @classmethod
+    def other_digest(cls, path: Path, found: str, wanted: str) -> "ImageUnusable":
+        """Return the fault for a file with the digest `found` where the person named the digest `wanted`."""
+        return cls(
+            f"{path} is not the file that you named: its SHA-256 is {found}, not {wanted}.",
+            "Download it again, and compare the digest with the one that its maker publishes.",
+        )
+
+    @classmethod
+    def unknown_digest(cls, path: Path, found: str) -> "ImageUnusable":
+        """Return the fault for a file whose digest no hardware file lists, and which nobody vouched for."""
+        return cls(
+            f"Nobody has vouched for {path}: its SHA-256 is in no list of keycast.",
+            f"If you trust where it is from, add --yes; if you have its digest from its maker: --sha256 {found}",
+        )
+
+
+class ImageUnfit(BoardFault):
+    """A firmware image is for another board than the one that is connected."""
+
+    word = "image-unfit"
+
+    @classmethod
+    def chip(cls, path: Path, has: str, wanted: str) -> "ImageUnfit":
+        """Return the fault for an image of the chip `wanted` and a board with the chip `has`."""
+        return cls(f"{path} is for the chip {wanted}; this board has the chip {has}.", "Take the image for this board.")
+
+    @classmethod
+    def flash(cls, path: Path, has: int, wanted: int) -> "ImageUnfit":
+        """Return the fault for an image that needs `wanted` octets of flash on a board that has `has`."""
+        return cls(
+            f"{path} needs {_mib(wanted)} of flash; this board has {_mib(has)}.",
+            "Take an image for boards with this flash, or another board.",
+        )
+
+    @classmethod
+    def board(cls, chip: str, choices: Sequence[str]) -> "ImageUnfit":
+        """Return the fault for a board of which only the chip is known, and that may be any of the files `choices`."""
+        step = (
+            f"Say which it is: {' or '.join(f'--board {name}' for name in choices)}"
+            if choices
+            else ("keycast knows no board with that chip: see docs/boards.md.")
+        )
+        return cls(f"This board has the chip {chip}.", step)
+
+
+def _mib(octets: int) -> str:
+    return f"{octets / 1024**2:g} MiB"
 
 
 # What a board prints that does not come to its REPL -> what is wrong, and the next step.

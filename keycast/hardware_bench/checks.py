@@ -141,7 +141,7 @@ CHECKS = (
         "random numbers",
         "The chip's random numbers are not biased while a radio is on",
         2,
-        "Hold the board in its REPL: press the reset button, then any key in `keycast board monitor`, and leave that.",
+        "Press the reset button, and within two seconds Enter.",
         (
             "mpremote",
             "connect",

@@ -1,7 +1,5 @@
 """The commands that a running gateway accepts over its control socket. Their answers are plain values, never a key."""
 
-import base64
-import binascii
 from dataclasses import asdict
 from typing import Any, NoReturn
 
@@ -11,12 +9,11 @@ from gateway_agent.app import GatewayApp
 from gateway_agent.control import Command, attended
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.values import GroupState
+from keycast.services import pairing_secret
 from keycast.services.known_names import new_name, require
 from keycast.services.server_steering import commands_elsewhere, credential_octets, group_commands
 from message_plane import credentials
 from message_plane.credentials import Credential
-
-SECRET_CHARACTERS = 16
 
 
 def commands(app: GatewayApp, server: CpnsServer | None) -> dict[str, Command]:
@@ -38,7 +35,7 @@ def commands(app: GatewayApp, server: CpnsServer | None) -> dict[str, Command]:
         "board.release": lambda pne_id: _release(app, pne_id),
         "board.pair": attended(
             lambda pne_id, secret, replace=False: app.pair(
-                new_name(pne_id, "board"), secret_octets(secret), replace=replace
+                new_name(pne_id, "board"), pairing_secret.octets(secret), replace=replace
             )
         ),
     }
@@ -49,19 +46,6 @@ def commands(app: GatewayApp, server: CpnsServer | None) -> dict[str, Command]:
 
 def _no_val_client() -> NoReturn:
     raise NotAllowed("this gateway is no VAL client: its configuration has no section [seal], see docs/gms.md")
-
-
-def secret_octets(text: str) -> bytes:
-    """Return the 10 octets of a pairing secret, of which a board shows 16 base32 characters. Raise NotAllowed for other
-    text."""
-    letters = "".join(text.split()).replace("-", "").upper()
-    try:
-        octets = base64.b32decode(letters)
-    except binascii.Error:
-        octets = b""
-    if len(letters) != SECRET_CHARACTERS or len(octets) != 10:
-        raise NotAllowed("a pairing secret is 16 characters of A-Z and 2-7")
-    return octets
 
 
 def _boards(app: GatewayApp) -> list[str]:

@@ -39,7 +39,7 @@ def want_json(context: typer.Context, wanted: bool) -> bool:
 
 
 def wants_json() -> bool:
-    """Return True if the command was given `--json`: for commands that answer with one JSON value a line."""
+    """Return True if the command was given `--json`: for commands that show more than one answer."""
     return _json_wanted
 
 

@@ -1,5 +1,6 @@
 """Fuzz targets: files, flash records, and the lines of the control socket."""
 
+import contextlib
 import json
 import tempfile
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from gateway_agent.control import ControlSocket
 from gateway_agent.errors import ConfigError
 from key_servers.errors import SecretFileUnusable
 from key_servers.kms import master_secrets
+from keycast.board import faults, image
 from keycast.hardware import catalogue
 from keycast.mikey_form.key_file import read_keys
 from keycast.places import HW_CONFIGS
@@ -27,6 +29,7 @@ from message_plane.identity import BroadcastSigningKey, OwnIdentity
 from tests.fuzz.datagrams import CCS
 from tests.fuzz.portable_parsers import PARSERS, RECORD
 from tests.fuzz.target import Target
+from tests.unit import firmware_images
 
 PROJECT = Path(__file__).parents[2]
 
@@ -113,6 +116,34 @@ _SECRETS = (
 _DEEP = b'{"do": "status", "with": ' + b"[" * 3000
 _KEY_FILE = PROJECT / "tests" / "vectors" / "mikey_sakke_public.json"
 _BOARDS = sorted(HW_CONFIGS.rglob("*.toml"))
+_ROWS = catalogue.all_boards()["esp32-devkitc"].firmware[1].partitions
+_NEXT = b"|next part of the image|"
+_PLAIN_IMAGE = (
+    firmware_images.program(0, digest=False),
+    firmware_images.table(_ROWS[:4], digest=False)[:160],
+    firmware_images.program(0, digest=False, version="v1.25.0"),
+)
+_SUMMED_IMAGE = (firmware_images.program(5), firmware_images.table(_ROWS[:4])[:160], firmware_images.program(5))
+
+
+def _firmware_image(data: bytes) -> None:
+    """The input has the parts of the image without the erased flash between them, which nobody would ever change.
+
+    What comes out stays within the partitions that it names.
+    """
+    loader, _, rest = data.partition(_NEXT)
+    table, _, application = rest.partition(_NEXT)
+    for start in (0, 0x1000):
+        octets = loader.ljust(0x8000 - start, b"\xff") + table.ljust(0x8000, b"\xff") + application
+        with contextlib.suppress(faults.ImageUnusable):
+            _stays_in_its_partitions(image.parse(Path("fw.bin"), octets, {0: 0x1000, 5: 0}))
+
+
+def _stays_in_its_partitions(found: image.FirmwareImage) -> None:
+    for part in found.parts[2:]:
+        if not any(row.offset <= part.offset and part.offset + len(part.octets) <= row.end for row in found.rows):
+            raise AssertionError(f"{part.name} is not in its partition")
+
 
 TARGETS = (
     Target("provisioning", PARSERS["provisioning"], (CpnsError,), (_PROVISIONING,)),
@@ -124,6 +155,12 @@ TARGETS = (
     Target("signing-key-file", _file(BroadcastSigningKey.load), (IdentityError,), (_SIGNING,)),
     Target("master-secrets", _file(master_secrets.load), (SecretFileUnusable,), (_SECRETS, b"[" * 3000)),
     Target("mikey-key-file", _file(read_keys), (typer.BadParameter,), (_KEY_FILE.read_bytes(), b"[" * 3000)),
+    Target(
+        "firmware-image",
+        _firmware_image,
+        (),
+        (_NEXT.join(_PLAIN_IMAGE), _NEXT.join(_SUMMED_IMAGE)),
+    ),
     Target(
         "hardware-file",
         _file(catalogue.load),

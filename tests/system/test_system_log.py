@@ -5,7 +5,7 @@ import base64
 import logging
 import sqlite3
 
-from keycast.services.steering import secret_octets
+from keycast.services import pairing_secret
 from tests.system.conftest import house_of
 from tests.system.test_system_pairing import address_of, new_board, secret_of
 from tests.system.watching import join, keyed, until
@@ -53,7 +53,7 @@ async def test_the_log_of_a_home_tells_what_happens_and_no_secret(tmp_path, capl
 
     async with house_of(tmp_path, 2) as house, new_board(tmp_path / "new", address_of(house.app)) as board:
         pairing = asyncio.create_task(board.command("pair", timeout_s=60))
-        secret = secret_octets(await secret_of(board))
+        secret = pairing_secret.octets(await secret_of(board))
         await house.app.pair("lamp.new", secret)
         await pairing
         house.boards["lamp.new"] = board

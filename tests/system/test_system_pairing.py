@@ -14,7 +14,7 @@ from gateway_agent.app import GatewayApp
 from gateway_agent.config.schema import GatewayConfig, GatewaySection, MessagePlaneSection
 from gateway_agent.radios.udp_broadcast import BroadcastSection
 from keycast.demo.house import GATEWAY_ID, PN_ID
-from keycast.services.steering import secret_octets
+from keycast.services import pairing_secret
 from keycast.virtual_board.board import Network, VirtualBoard
 from keycast.virtual_board.loopback import free_numbers, own_port
 from message_plane.cpns_resource import GATEWAY_KIND, PATH, board_resource
@@ -62,7 +62,7 @@ async def test_a_paired_board_joins_and_gets_keys_like_any_other(tmp_path):
         pairing = asyncio.create_task(board.command("pair", timeout_s=60))
         secret = await secret_of(board)
         assert len(secret) == 16
-        assert await house.app.pair("lamp.new", secret_octets(secret)) == "lamp.new"
+        assert await house.app.pair("lamp.new", pairing_secret.octets(secret)) == "lamp.new"
         await pairing
         assert record_of(board).gateway_id == GATEWAY_ID and record_of(board).pn_id == PN_ID
         house.boards["lamp.new"] = board
@@ -136,7 +136,7 @@ async def test_a_relay_between_board_and_gateway_pairs_neither(tmp_path):
         try:
             async with new_board(tmp_path / "new", f"{host}:{port}") as board:
                 command = asyncio.create_task(board.command("pair", timeout_s=60))
-                secret = secret_octets(await secret_of(board))
+                secret = pairing_secret.octets(await secret_of(board))
                 pairing = asyncio.create_task(house.app.pair("lamp.new", secret))
                 await until(lambda: len(asked) > 1, timeout_s=60)  # it has refused the first
                 assert not record_of(board).paired and proofs == []  # the board proved nothing to the relay

@@ -1,11 +1,19 @@
 """The checks at the bench: they are run, their lines are read, and a result never says more than was seen."""
 
+import json
+import os
 import re
 import sys
+import tty
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from keycast.board import serial_port
+from keycast.commands import bench
 from keycast.hardware.catalogue import all_boards
 from keycast.hardware_bench.checks import CHECKS, PARTS, Check, checks_for, parts_of
 from keycast.hardware_bench.walk import Result, walk
@@ -83,3 +91,38 @@ def test_what_the_person_says_counts() -> None:
     measured = Check("current", "", 1, "", measure="mA")
     assert (_one(measured).result, _one(measured).measured) == ("passed", "12")
     assert _one(measured, _Person(number="")).result == "skipped"
+
+
+def test_the_command_goes_through_the_checks_with_a_person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keycast.board.ports.VIRTUAL_BOARDS", tmp_path / "boards")
+    monkeypatch.setattr("keycast.board.ports.LOCKS", tmp_path / "locks")
+    ours, theirs = os.openpty()
+    tty.setraw(theirs)
+    (tmp_path / "boards").mkdir()
+    (tmp_path / "boards" / "porch").symlink_to(os.ttyname(theirs))
+
+    really = serial_port.opened
+
+    def opened(device: str, timeout_s: float) -> Any:
+        port = really(device, timeout_s)
+        os.write(ours, b"keycast: start: any key within 2 s for the REPL\r\nABCD-EFGH-IJKL-MNOP\r\n")
+        return port
+
+    monkeypatch.setattr("keycast.board.serial_port.opened", opened)
+    saved = tmp_path / "results.json"
+    words = ["hil", "--board", "esp32-c6-devkitc-1", "--only", "window", "--only", "light", "--save", str(saved)]
+    done = CliRunner().invoke(bench.app, words, input="\n\nn\n")
+    assert done.exit_code == 1, done.output
+    assert "1 passed, 1 failed, 0 skipped" in done.output
+    kept = json.loads(saved.read_text())
+    assert [(each["name"], each["result"]) for each in kept["results"]] == [("window", "passed"), ("light", "failed")]
+    again = CliRunner().invoke(bench.app, words, input="s\ns\n")
+    assert again.exit_code == 1 and json.loads(saved.read_text()) == kept, "a file that exists was written over"
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_checks_can_be_listed_without_a_board() -> None:
+    listed = CliRunner().invoke(bench.app, ["hil", "--board", "esp32-devkitc", "--list"])
+    assert listed.exit_code == 0 and "auto-reset" in listed.output and "usb comes back" not in listed.output
+    assert "esp32-devkitc" in CliRunner().invoke(bench.app, ["hil", "--board", "toaster", "--list"]).output

@@ -92,7 +92,7 @@ async def asked(home: Home, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         *(
             "board retire lamp.hall",
             "board release lamp.hall",
-            "board pair lamp.hall x",
+            "board pair lamp.hall ABCD-EFGH-IJKL-MNOP",
             "server alarms",
             "server restore",
         ),

@@ -4,22 +4,38 @@ from typing import Annotated
 
 import typer
 
+from keycast.terminal.countdown import countdown
 from keycast.terminal.look_alikes import point_out
-from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask, remark
+from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask, refuse, sentences
 
 
 def command(
     pne: Annotated[str, typer.Argument(metavar="BOARD", help="Name of the board, its PNE ID.")],
-    secret: Annotated[str, typer.Argument(metavar="SECRET", help="The 16 characters that the board shows.")],
+    secret: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SECRET]",
+            help="The 16 characters that the board shows, or what its QR code says; asked for if it is not given.",
+        ),
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="End the identity that has this name now.")] = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Let in the board of this name that shows this secret, and wait for it for up to five minutes.
+    """Let in the board that shows this secret, and wait for it for up to five minutes.
 
-    Only that board is let in, and only while this command runs. Example: keycast board pair lamp.porch
-    ABCD-EFGH-IJKL-MNOP
+    A new board takes this name. One that has a gateway already must have it. Only that board is let in, and only while
+    this command runs. Example: keycast board pair lamp.porch ABCD-EFGH-IJKL-MNOP
     """
+    from gateway_agent.core.pairing_window import OPEN_S
+    from keycast.services import pairing_secret
+
     point_out(pne, (board["pne_id"] for board in ask(config, None, "board.list")))
-    remark(f"Waiting for {pne} ...")
-    ask(config, None, "board.pair", pne_id=pne, secret=secret, replace=replace)
+    shown = secret or typer.prompt("The 16 characters that the board shows", err=True)
+    with sentences():
+        pairing_secret.octets(shown)
+    try:
+        with countdown(f"Waiting for {pne}", OPEN_S):
+            ask(config, None, "board.pair", pne_id=pne, secret=shown, replace=replace)
+    except KeyboardInterrupt:
+        refuse(f"Cancelled: {pne} is not let in any more, as the window at the gateway is closed.", "cancelled")
     answer({"pne_id": pne}, f"{pne} is paired and let in.")
