@@ -18,6 +18,7 @@ from pathlib import Path
 from keycast.hardware.board import Board, Partition
 from keycast.hardware.catalogue import virtual_board
 from keycast.micropython_vm import board_files, compile
+from keycast.micropython_vm.vm import NoVm
 from keycast.virtual_board import boot_rom, firmware
 from keycast.virtual_board.board import ON_VM
 from keycast.virtual_board.chips import CHIPS
@@ -43,7 +44,8 @@ Order = Callable[[], Awaitable[None]]
 class SerialBoard:
     """A board whose flash is in `folder`. `environment` tells its modules their address and ports (on_vm/air.py).
 
-    `kind` is the file of the board that it is: one of another chip has that chip's ROM.
+    `kind` is the file of the board that it is: one of another chip has that chip's ROM. Once it is on, it has `line`,
+    the port, and `failed`, whose result is an error for which its program cannot be started any more.
     """
 
     def __init__(self, folder: Path, environment: Mapping[str, str], kind: Board | None = None) -> None:
@@ -54,6 +56,7 @@ class SerialBoard:
         parts = {row.name: _part(row) for row in layout.partitions}
         self.flash = FlashChip(folder, kind.flash_mib * _MIB, (parts["nvs"], parts["romfs"]), parts["vfs"])
         self.line: SerialLine
+        self.failed: asyncio.Future[Exception]
         self._environment = environment
         self._mac = bytes.fromhex(environment.get("BOARD_MAC", _MAC))
         self._vm: VmProcess | None = None
@@ -63,9 +66,15 @@ class SerialBoard:
         self._orders: asyncio.Queue[Order | None] = asyncio.Queue()
         self._life: asyncio.Task[None] | None = None
 
+    @property
+    def is_blank(self) -> bool:
+        """True if the flash has nothing where the ROM looks for a program."""
+        return self.flash.read(self.chip.firmware_offset, 4) == b"\xff" * 4
+
     async def power_on(self) -> None:
         """Plug the board in. Its port is there on return. Raises OSError, NoVm, CompileError."""
         build()
+        self.failed = asyncio.get_running_loop().create_future()
         self.line = SerialLine(self._received, self._closed)
         try:
             await self._boot(boot_rom.POWER_ON)
@@ -75,18 +84,12 @@ class SerialBoard:
         self._life = asyncio.create_task(self._live())
 
     async def power_off(self) -> None:
-        """Unplug the board, at any instruction. Raises what `wait` raises."""
+        """Unplug the board, at any instruction."""
         self._orders.put_nowait(None)
-        try:
-            await self.wait()
-        finally:
-            await self._stop()
-            self.line.close()
-
-    async def wait(self) -> None:
-        """Wait until the board is unplugged. Raises OSError, NoVm if its program cannot be started any more."""
         if self._life is not None:
             await self._life
+        await self._stop()
+        self.line.close()
 
     def reset(self, *, into_loader: bool = False) -> None:
         """Press the reset button, while the BOOT button is held if `into_loader`."""
@@ -102,7 +105,11 @@ class SerialBoard:
 
     async def _live(self) -> None:
         while (order := await self._orders.get()) is not None:
-            await order()
+            try:
+                await order()
+            except (OSError, NoVm) as error:
+                self.failed.set_result(error)
+                return
 
     def _order(self, order: Order) -> None:
         self._orders.put_nowait(order)

@@ -2,12 +2,13 @@
 
 import typer
 
-from keycast.commands.board import files, list_boards, monitor, pair, provision, release, retire
+from keycast.commands.board import files, list_boards, monitor, pair, provision, release, retire, run
 
 app = typer.Typer(no_args_is_help=True)
 # word -> module with the function `command`, in the order of a board's life
 _WORDS = {
     "list": list_boards,
+    "run": run,
     "files": files,
     "provision": provision,
     "monitor": monitor,

@@ -6,6 +6,10 @@ ADDRESS = getenv("BOARD_ADDRESS") or "127.0.0.2"
 NETMASK = getenv("BOARD_NETMASK") or "255.0.0.0"
 # The ports that stand for those of the protocol, which on loopback may belong to another house
 PORTS = {5683: int(getenv("BOARD_PORT") or 5683), 5687: int(getenv("BOARD_BROADCAST_PORT") or 5687)}
+# The port that stands for 5683 at this board alone, if the gateway has that one at all addresses of this machine
+OWN_PORT = int(getenv("BOARD_OWN_PORT") or PORTS[5683])
+# The access point that is heard, or None if each name and password is accepted
+WIFI_NAME, WIFI_PASSWORD = getenv("BOARD_WIFI_NAME"), getenv("BOARD_WIFI_PASSWORD")
 
 loss = 0  # of 65,536 datagrams
 radio_on = False

@@ -26,6 +26,9 @@ class WLAN:
     def connect(self, ssid=None, key=None, *, bssid=None):
         if not air.radio_on:
             raise OSError("Wifi Not Started")
+        if air.WIFI_NAME:
+            air.out_of_range = ssid != air.WIFI_NAME
+            air.refused = STAT_WRONG_PASSWORD if key != air.WIFI_PASSWORD else 0
         WLAN._wanted = True
         self.isconnected()
 

@@ -24,6 +24,7 @@ if getenv("BOARD_IDF_HEAP"):
     from idf_heap import starves as _starves
 
 _WILDCARDS = ("", "0.0.0.0")
+PORT = 5683
 BROADCAST_PORT = 5687  # bound to the broadcast address: Linux delivers a datagram to every such socket
 
 
@@ -53,7 +54,7 @@ class socket:
                 self._mouth.setsockopt(SOL_SOCKET, SO_BROADCAST, 1)
                 self._mouth.bind(_raw((host, port)))
                 host = air.broadcast_address()
-        self._s.bind(_raw((host, port)))
+        self._s.bind(_raw((host, air.OWN_PORT if port == PORT else port)))
 
     def sendto(self, data, address):
         air.counts["sent"] += 1

@@ -1,0 +1,89 @@
+"""`keycast board run`: a virtual board, with a port as a board on USB has one."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from keycast.commands.gateway import interrupted
+from keycast.terminal import extras
+from keycast.terminal.logs import begin_log, ready
+from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, refuse, remark, sentences, wants_json
+
+if TYPE_CHECKING:
+    from keycast.virtual_board.serial_board import SerialBoard
+
+
+def command(
+    name: Annotated[str, typer.Argument(help="Name of the virtual board, which stands for its port, such as porch.")],
+    erase: Annotated[bool, typer.Option("--erase", help="Begin with a blank flash.")] = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Run a virtual board until it is interrupted, which cuts its power: MicroPython with the heap of an ESP32.
+
+    It is flashed, provisioned, watched and paired as a board on USB is, with its name as the port. Its flash is kept.
+    It hears one access point and, if there is a configuration, the gateway of that on this computer.
+
+    Example: keycast board run porch
+    """
+    extras.require("board")
+    from keycast.micropython_vm.compile import CompileError
+    from keycast.micropython_vm.vm import NoVm
+
+    begin_log()
+    with sentences(), contextlib.suppress(KeyboardInterrupt):
+        try:
+            asyncio.run(_run(name, erase, config))
+        except (NoVm, CompileError) as problem:
+            refuse(str(problem))
+
+
+async def _run(name: str, erase: bool, config: Path) -> None:
+    from gateway_agent.config.load import load
+    from keycast.virtual_board import named_board
+    from keycast.virtual_board.serial_board import FIRMWARE_IMAGE
+
+    ports = {}
+    if config.exists():
+        loaded = load(config)
+        ports = {"port": loaded.message_plane.port, "broadcast_port": loaded.broadcast.port}
+    async with named_board.plugged_in(name, erase=erase, **ports) as board:
+        ready(
+            {"name": name, "port": board.line.device, "firmware": str(FIRMWARE_IMAGE), "is_blank": board.is_blank}
+            | {"wifi": {"name": named_board.WIFI_NAME, "password": named_board.WIFI_PASSWORD}},
+            f"{name} is plugged in: its port is {board.line.device}; Ctrl-C unplugs it",
+        )
+        if board.is_blank:
+            remark(f"Its flash is blank. In another terminal: keycast board flash --port {name} {FIRMWARE_IMAGE}")
+        else:
+            remark("In another terminal: keycast board list")
+        remark(f"Its Wi-Fi: {named_board.WIFI_NAME}, with the password: {named_board.WIFI_PASSWORD}")
+        with _buttons(board):
+            await interrupted(board.failed)
+
+
+@contextlib.contextmanager
+def _buttons(board: "SerialBoard") -> Iterator[None]:
+    """Press the buttons of the board by lines that a person types, while the `with` block runs."""
+    if not sys.stdin.isatty() or wants_json():
+        yield
+        return
+    remark("Its buttons: type reset or, for a reset with BOOT held down, boot")
+    loop = asyncio.get_running_loop()
+
+    def typed() -> None:
+        word = sys.stdin.readline().strip()
+        if word in ("reset", "boot"):
+            board.reset(into_loader=word == "boot")
+        elif word:
+            remark("Type reset or boot; Ctrl-C unplugs the board")
+
+    loop.add_reader(sys.stdin, typed)
+    try:
+        yield
+    finally:
+        loop.remove_reader(sys.stdin)

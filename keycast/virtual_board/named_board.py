@@ -1,0 +1,141 @@
+"""The virtual boards of a user, each with a name: their flash outlasts them, and tools find the port of one that runs.
+
+    boards/NAME/ in the user's state folder      the flash, and the number that the board's addresses are made of
+    boards/NAME in the user's runtime folder     a link to the pseudo-terminal, while the board runs
+
+Their network is the loopback network of this computer, in which each has an address.
+"""
+
+import contextlib
+import re
+import shutil
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from cpns import numbers
+from gateway_agent.errors import GatewayError
+from keycast.places import RUN, STATE
+from keycast.virtual_board.board import Network
+from keycast.virtual_board.serial_board import SerialBoard
+from private_store import files, folders
+from private_store.errors import Faults
+from private_store.folder_lock import FolderLock
+
+FLASHES = STATE / "boards"
+PORTS = RUN / "boards"
+WIFI_NAME, WIFI_PASSWORD = "virtual", "virtual password"
+"""The only access point that these boards hear."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_LOCK, _NUMBER = "lock", "number"
+_NUMBERS = range(1, 250)
+
+
+class VirtualBoardRefused(GatewayError):
+    """A virtual board cannot be run under this name, or not now."""
+
+    word = "virtual-board"
+
+
+_FAULTS = Faults(VirtualBoardRefused, VirtualBoardRefused, VirtualBoardRefused)
+
+
+@asynccontextmanager
+async def plugged_in(
+    name: str,
+    *,
+    erase: bool = False,
+    port: int = numbers.PORT_COAP,
+    broadcast_port: int = numbers.PORT_BROADCAST,
+) -> AsyncIterator[SerialBoard]:
+    """Run the board `name` while the context lasts; a new one has a blank flash, and an old one too if `erase`.
+
+    `port` and `broadcast_port` are those of the gateway on this computer. Raises VirtualBoardRefused if the text is no
+    name or a process runs this board already, NoVm, OSError.
+    """
+    if not _NAME.fullmatch(name):
+        raise VirtualBoardRefused(
+            f"{name!r} is no name for a virtual board.", "Use letters, digits, '.', '-' and '_', such as: porch"
+        )
+    folder = FLASHES / name
+    lock = FolderLock(
+        folder,
+        _LOCK,
+        what="the virtual board",
+        remedy="End it there with Ctrl-C, or run one of another name.",
+        faults=_FAULTS,
+    )
+    with contextlib.ExitStack() as stack:
+        stack.callback(lock.release)
+        number = _number(folder)
+        if erase:
+            _erase(folder)
+        board = SerialBoard(folder, _environment(Network.loopback(number).address, number, port, broadcast_port))
+        await board.power_on()
+        try:
+            link = _publish(name, board.line.device)
+            try:
+                yield board
+            finally:
+                link.unlink(missing_ok=True)
+        finally:
+            await board.power_off()
+
+
+def _number(folder: Path) -> int:
+    """Return the number of the board in `folder`: a new one gets the lowest that no other has."""
+    own = folder / _NUMBER
+    with contextlib.suppress(OSError, ValueError):
+        return int(own.read_text())
+    lock = FolderLock(FLASHES, _LOCK, what="the virtual boards in", remedy="Try again.", faults=_FAULTS)
+    try:
+        taken = set()
+        for other in FLASHES.glob(f"*/{_NUMBER}"):
+            with contextlib.suppress(OSError, ValueError):
+                taken.add(int(other.read_text()))
+        free = next((number for number in _NUMBERS if number not in taken), None)
+        if free is None:
+            raise VirtualBoardRefused(f"There are {len(taken)} virtual boards.", f"Remove some of those in {FLASHES}.")
+        own.unlink(missing_ok=True)
+        files.write_new(own, b"%d\n" % free, VirtualBoardRefused)
+        return free
+    finally:
+        lock.release()
+
+
+def _erase(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name not in (_LOCK, _NUMBER):
+            entry.unlink()
+
+
+def _publish(name: str, device: str) -> Path:
+    folders.make(PORTS, VirtualBoardRefused)
+    link = PORTS / name
+    link.unlink(missing_ok=True)  # of a process that was killed
+    link.symlink_to(device)
+    return link
+
+
+def _environment(address: str, number: int, port: int, broadcast_port: int) -> Mapping[str, str]:
+    return {
+        "BOARD_ADDRESS": address,
+        "BOARD_NETMASK": "255.0.0.0",
+        "BOARD_PORT": str(port),
+        "BOARD_OWN_PORT": str(_free_port(address)),
+        "BOARD_BROADCAST_PORT": str(broadcast_port),
+        "BOARD_MAC": f"02{number:010x}",
+        "BOARD_WIFI_NAME": WIFI_NAME,
+        "BOARD_WIFI_PASSWORD": WIFI_PASSWORD,
+    }
+
+
+def _free_port(address: str) -> int:
+    """Return a UDP port for the board that differs from the gateway's, which may have that one at all addresses."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind((address, 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,86 @@
+"""`keycast board run`: a virtual board as a process of its own, found by its name and kept on the disk."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keycast.virtual_board.serial_board import FIRMWARE_IMAGE
+from tests.system.keycast_process import KEYCAST
+from tests.system.serial_tools import LIMIT_S
+
+pytestmark = pytest.mark.real_time
+
+
+def environment(home: Path) -> dict[str, str]:
+    return {"HOME": str(home), "XDG_RUNTIME_DIR": str(home / "run"), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+
+
+@asynccontextmanager
+async def running(home: Path, *words: str) -> AsyncIterator[tuple[dict[str, Any], asyncio.subprocess.Process]]:
+    """`keycast board run porch`, and what it says; ended by Ctrl-C."""
+    process = await asyncio.create_subprocess_exec(
+        KEYCAST, "board", "run", "porch", "--json", *words, env=environment(home), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            said = b""
+            while not said.endswith(b"\n}\n"):
+                line = await process.stdout.readline()
+                assert line, f"it ended after {said!r}"
+                said += line
+        yield json.loads(said), process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(LIMIT_S):
+            assert await process.wait() == 0
+
+
+async def run(home: Path, *words: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        KEYCAST, *words, env=environment(home), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    async with asyncio.timeout(LIMIT_S):
+        printed, _ = await process.communicate()
+    return await process.wait(), printed.decode()
+
+
+async def test_a_board_is_found_by_its_name_while_it_runs_and_its_flash_is_kept(tmp_path: Path) -> None:
+    link, flash = tmp_path / "run/keycast/boards/porch", tmp_path / ".local/state/keycast/boards/porch"
+    async with running(tmp_path) as (told, _):
+        assert os.readlink(link) == told["port"] and told["is_blank"]
+        assert Path(told["firmware"]).read_bytes() == FIRMWARE_IMAGE.read_bytes()
+        assert flash.stat().st_mode & 0o777 == link.parent.stat().st_mode & 0o777 == 0o700
+        code, complaint = await run(tmp_path, "board", "run", "porch")
+        assert code == 1 and "already uses the virtual board" in complaint
+    assert not link.is_symlink()
+    (flash / "vfs" / "main.py").write_text("1")
+    async with running(tmp_path):
+        assert (flash / "vfs" / "main.py").exists()
+    async with running(tmp_path, "--erase"):
+        assert not (flash / "vfs" / "main.py").exists()
+
+
+async def test_a_board_whose_process_was_killed_is_run_again(tmp_path: Path) -> None:
+    link = tmp_path / "run/keycast/boards/porch"
+    with pytest.raises(AssertionError):
+        async with running(tmp_path) as (_, process):
+            process.kill()
+            await process.wait()
+    assert link.is_symlink()  # to a port that is gone
+    async with running(tmp_path) as (told, _):
+        assert os.readlink(link) == told["port"]
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "-x", "x" * 70, "ä"])
+async def test_a_name_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
+    code, complaint = await run(tmp_path, "board", "run", "--", name)
+    assert code == 1 and "is no name for a virtual board" in complaint
