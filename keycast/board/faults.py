@@ -184,6 +184,56 @@ def _mib(octets: int) -> str:
     return f"{octets / 1024**2:g} MiB"
 
 
+class LoaderFault(BoardFault):
+    """The boot loader in the ROM of a chip does not do what it should."""
+
+    word = "boot-loader"
+
+    @classmethod
+    def not_entered(cls, device: str, how: str) -> "LoaderFault":
+        """Return the fault for a board that does not enter its boot loader. `how` says how a person leads it there."""
+        return cls(f"The board on {device} does not enter its boot loader.", f"{how} Then type the command again.")
+
+    @classmethod
+    def not_written(cls, device: str, reason: str, how: str) -> "LoaderFault":
+        """Return the fault for firmware that is not or not wholly on the board; `reason` is a sentence of esptool."""
+        return cls(
+            f"The firmware is not on the board on {device}: {reason}",
+            f"Type the command again; if it fails again, take another cable, and add --baud 115200. {how}",
+        )
+
+
+class FilesNotCopied(BoardFault):
+    """The files of the agent are not or not wholly on the board."""
+
+    word = "files-not-copied"
+
+    @classmethod
+    def too_old(cls, version: str, oldest: str) -> "FilesNotCopied":
+        """Return the fault for a board with MicroPython `version` where `oldest` is the oldest that runs our files."""
+        return cls(
+            f"The board has MicroPython {version}; the agent needs {oldest} or newer.",
+            "Write newer firmware: keycast board flash IMAGE, with the file ending in .bin for this board.",
+        )
+
+    @classmethod
+    def no_room(cls, needed: int, free: int | None) -> "FilesNotCopied":
+        """Return the fault for files of `needed` octets on a board with `free` octets in its flash, None if unknown."""
+        left = "" if free is None else f", and {free // 1024} KiB are free"
+        return cls(
+            f"The storage of the board is full: the agent needs {needed // 1024} KiB{left}.",
+            "Look at its files with: mpremote fs tree   Remove those that nobody needs, or begin anew with --erase.",
+        )
+
+    @classmethod
+    def stopped(cls, device: str, reason: str) -> "FilesNotCopied":
+        """Return the fault for a copy that ended early; `reason` is a sentence of mpremote."""
+        return cls(
+            f"The files are not all on the board on {device}: {reason}",
+            "The board waits for a tool all the same. Type: keycast board flash --files-only",
+        )
+
+
 # What a board prints that does not come to its REPL -> what is wrong, and the next step.
 _SIGNS = (
     (rb"waiting for download", "waits in its boot loader", "Press its reset button, without any other one."),
