@@ -145,7 +145,7 @@ def provision(board: BoardInRepl, gateway: GatewayDoor, order: WantedBoard, tell
     known = begun is not None and bool(gateway.standing(begun.ccs))  # the last time ended after the registration
     if not keep and not known:
         gateway.check(order.pne_id, order.group, order.replace)
-    ccs = b""
+    ccs, registering = b"", False
     try:
         if keep:
             tell("keeps its identity")
@@ -162,10 +162,11 @@ def provision(board: BoardInRepl, gateway: GatewayDoor, order: WantedBoard, tell
         if _ask(board, "confirm()") != digest:
             raise ProvisioningFault.refused("its flash holds something else after the restart")
         tell("is let in at the gateway")
+        registering = True
         gateway.register(ccs, order.group, order.replace)
     except BaseException:
         if not known:
-            _take_back(board, gateway, b"" if keep else ccs)
+            _take_back(board, gateway, ccs if registering and not keep else b"")
         raise
     tell("takes its identity on")
     _put_in_force(board, gateway, ccs, kept=keep or known)
@@ -207,12 +208,14 @@ def _put_in_force(board: BoardInRepl, gateway: GatewayDoor, ccs: bytes, *, kept:
 
 
 def _take_back(board: BoardInRepl, gateway: GatewayDoor, ccs: bytes) -> None:
-    """Erase the pending identity, and the registration of `ccs` if it is not empty, as far as both ends answer."""
+    """Erase the registration of `ccs`, if it is not empty, and then the pending identity.
+
+    If the gateway does not answer it may have registered that, so the board keeps it: the same command goes on with it.
+    """
     with contextlib.suppress(GatewayError, OSError):
-        _ask(board, "drop()")
-    if ccs:
-        with contextlib.suppress(GatewayError):
+        if ccs:
             gateway.withdraw(ccs)
+        _ask(board, "drop()")
 
 
 def _ask(board: BoardInRepl, call: str) -> Any:
