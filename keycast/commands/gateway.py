@@ -26,7 +26,7 @@ pn = {pn}                 # the Personal Network it serves
 state_dir = {state}       # keys, sessions, inventory; private to this user
 
 [broadcast]
-interfaces = ["auto"]       # Ethernet and Wi-Fi; or names, for example ["wlan0"]
+interfaces = {interfaces}       # Ethernet and Wi-Fi; or names, for example ["wlan0"]
 
 [uplink]
 kind = "embedded"           # the CPNS Server in this process; "udp" for one elsewhere
@@ -39,6 +39,9 @@ def init(
     gateway: Annotated[str, typer.Option("--id", help="Entity ID of the gateway.")] = "gw.home",
     pn: Annotated[str, typer.Option(help="PN ID.")] = "home",
     state: Annotated[str, typer.Option(help="State folder, relative to the file.")] = "keycast-state",
+    virtual_boards: Annotated[
+        bool, typer.Option("--virtual-boards", help="Reach the boards of `keycast board run` on this computer, too.")
+    ] = False,
 ) -> None:
     """Write a configuration file to start from.
 
@@ -47,7 +50,12 @@ def init(
     from gateway_agent.config.load import parse, toml_text
     from private_store import files
 
-    text = _TEMPLATE.format(gateway=toml_text(gateway), pn=toml_text(pn), state=toml_text(state))
+    text = _TEMPLATE.format(
+        gateway=toml_text(gateway),
+        pn=toml_text(pn),
+        state=toml_text(state),
+        interfaces='["auto", "lo"]' if virtual_boards else '["auto"]',
+    )
     with sentences():
         parse(text.encode(), str(path))  # what `run` would refuse is not written
         files.write_new(path, text.encode())

@@ -18,6 +18,7 @@ _START = "import serial_start, serial_repl; serial_repl.run()"
 _CTRL_C = b"\x03"
 _READ = 4096
 _UNREAD_MAX = 65536
+_EARLY_MAX = 256  # octets, as the UART of a board keeps them
 _INTERRUPT_S = 1.0  # a second signal before the VM has noticed the first one would end it
 
 
@@ -29,6 +30,7 @@ class VmProcess:
         self._ended = ended
         self._process: asyncio.subprocess.Process | None = None
         self._state = -1
+        self._early = b""
         self._runs = False
         self._next_interrupt = 0.0
         self._last = b""
@@ -56,10 +58,13 @@ class VmProcess:
         finally:
             os.close(theirs)
         self._watcher = asyncio.create_task(self._read())
+        self.send(self._early)
 
     def send(self, octets: bytes) -> None:
-        """Send octets to the standard input of the VM; Ctrl-C interrupts a program that runs."""
-        assert self._process is not None and self._process.stdin is not None
+        """Send octets to the standard input of the VM, at once or after its start; Ctrl-C interrupts a program."""
+        if self._process is None or self._process.stdin is None:
+            self._early += octets[: _EARLY_MAX - len(self._early)]
+            return
         self._look()
         if self._runs and _CTRL_C in octets:
             octets = octets.replace(_CTRL_C, b"")

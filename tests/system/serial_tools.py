@@ -9,7 +9,7 @@ from pathlib import Path
 from keycast.hardware.board import Board
 from keycast.virtual_board.serial_board import SerialBoard
 
-LIMIT_S = 60
+LIMIT_S = 30
 
 
 @asynccontextmanager

@@ -110,3 +110,26 @@ async def test_an_image_is_written_into_the_romfs_partition_and_there_at_the_nex
         assert await mpremote(board, "exec", "import device_agent.api, sys; print(sys.path)") == (
             "['', '.frozen', '/lib', '/rom', '/rom/lib']\r\n"
         )
+
+
+async def test_a_watchdog_that_is_not_fed_resets_the_board_also_at_its_prompt(tmp_path: Path) -> None:
+    async with plugged_in(tmp_path / "board") as board, Terminal(board.line.device) as terminal:
+        await terminal.prompt()
+        terminal.type(b"import machine\rmachine.WDT(timeout=1000)\r")
+        await terminal.until(b"rst:0x8 (TG1WDT_SYS_RESET)")
+        await terminal.prompt()
+        terminal.type(b"machine.reset_cause()\rimport machine\rmachine.reset_cause()\r")
+        assert (await terminal.until(b"3\r\n>>> ")).endswith(b"machine.reset_cause()\r\n3\r\n>>> ")
+
+
+async def test_a_tool_that_interrupts_twice_does_not_end_the_board(tmp_path: Path) -> None:
+    async with plugged_in(tmp_path / "board") as board, Terminal(board.line.device) as terminal:
+        await terminal.prompt()
+        for _ in range(5):
+            terminal.type(b"while True: pass\r\r")
+            await terminal.until(b"... \r\n")
+            terminal.type(b"\x03\x03")
+            terminal.type(b"\x03")
+            await terminal.until(b"KeyboardInterrupt: \r\n")
+        await terminal.prompt()
+        assert b"rst:" not in terminal.heard
