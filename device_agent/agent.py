@@ -60,7 +60,7 @@ class Agent:
         self._waiting = {}  # CoAP token -> [Event, answers, address or None for all, number of answers]
         self._requests = []  # from the PN GW: (exchange, message, address)
         self._timers, self._duties, self._serving = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._pairing = self._looking = False
+        self.pairing = self._looking = False
         self._up = [link for link in links if link.up()]
         self._discovery = Discovery(store, links, self.identity.address)
         self.session = Session(store, self.identity, self.random)
@@ -130,12 +130,12 @@ class Agent:
 
         Raises pairing.WrongProof, NoSession, and NotAllowed while another call has not ended.
         """
-        if self._pairing:
+        if self.pairing:
             raise NotAllowed("this board is pairing already")
         from device_agent import pairing
         from device_agent.session import unload
 
-        self._pairing = True
+        self.pairing = True
         try:
             await self.network()
             self.receiver.spare()
@@ -143,7 +143,7 @@ class Agent:
             await self._flow(pairing.pair(secret, *parts))
             self._discovery.keep(self.session.address)
         finally:
-            self._pairing = False
+            self.pairing = False
             unload("device_agent.pairing")
             unload("device_agent.unpaired")
             self._duties.set()
@@ -189,7 +189,7 @@ class Agent:
             now = self.clock.now()
             due, make_flow = self._duty(now)
             if due is None or due > now:
-                if self.receiver.prepared or self._pairing or self._in_doubt() or not self.membership.groups:
+                if self.receiver.prepared or self.pairing or self._in_doubt() or not self.membership.groups:
                     await self._pause(self._duties, due)
                     continue
                 make_flow = self.receiver.prepare
@@ -237,7 +237,7 @@ class Agent:
     def _duty(self, now):
         session = self.session
         due, make_flow = None, None
-        if self.identity.paired and not self._pairing:
+        if self.identity.paired and not self.pairing:
             if self._reachable():
                 due, make_flow = self.membership.duty(now) or (None, None)
             connect = session.address is None or self._in_doubt()

@@ -114,18 +114,23 @@ class Node:
         """True if this PNE has a gateway."""
         return self._agent.identity.paired
 
+    @property
+    def pairing(self):
+        """True while `pair` runs."""
+        return self._agent.pairing
+
     async def pair(self, show):
         """Pair within 5 minutes with the gateway that is told the secret, which `show(16 characters)` displays.
 
         A PNE without gateway shows the secret that it keeps, and has the name afterwards that a person gave it at the
         gateway. A PNE that has a gateway shows a new secret each time. Raises what `Agent.pair` raises.
         """
-        from device_agent import pairing, unpaired
+        from device_agent import unpaired
 
         agent = self._agent
         kept = None if self.paired else unpaired.secret(agent.store)
         secret = kept or agent.random(unpaired.SECRET_LEN)
-        show(pairing.shown(secret))
+        show(unpaired.shown(secret))
         await agent.pair(secret)
 
     async def _enter(self, sg_id, protection):

@@ -16,17 +16,10 @@ from device_agent.requests import CPNS
 from device_agent.session import NoSession
 
 EXPORTER_LABEL = 32768
-_BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 
 class WrongProof(NotAuthentic):
     """The peer does not know the secret, or does not have the name in its credential."""
-
-
-def shown(secret):
-    """Return the 16 characters to show to a person for a secret of 10 octets (base32, RFC 4648 section 6)."""
-    number = int.from_bytes(secret, "big")
-    return "".join([_BASE32[number >> shift & 31] for shift in range(75, -5, -5)])
 
 
 def pair(secret, identity, store, session, discovery, clock, forget):

@@ -12,25 +12,30 @@ from device_agent import provisioning
 RECORD = "pair"
 FORMAT = 1
 SECRET_LEN = 10
+OF_FORMER = ("sess", "groups", "addr", "gkdk0", "gkdk1")  # records of an identity that are of no use to the next one
+_BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 
 def prepare(storage, store, random, name):
-    """Make what is missing in `store`, the KeyStore on `storage`; a board that has a gateway only loses its old secret.
+    """Make what is missing in `store`, the KeyStore on `storage`, and return the Provisioning of the board.
 
-    `random(n)` returns n octets and is first called when a radio is on (SEC-17). `name` is the PNE ID of the new
-    identity. Each write may be cut, and the next call goes on. Raises OSError, MalformedMessage for a record that is
-    not ours, and Unknown if there is an identity that cannot be read: such a board never starts as a new one (SEC-04).
+    A board that has a gateway only loses its old secret. `random(n)` returns n octets and is first called when a radio
+    is on (SEC-17). `name` is the PNE ID of a new identity. Each write may be cut, and the next call goes on. Raises
+    OSError, MalformedMessage for a record that is not ours, and Unknown if there is an identity that cannot be read:
+    such a board never starts as a new one (SEC-04).
     """
     record = store.load(provisioning.RECORD)
     if record is None:
         if storage.get(provisioning.RECORD + "0") and storage.get(provisioning.RECORD + "1"):  # no torn first write
             raise Unknown("the identity in the store is damaged: provision this board anew")
-        _make_identity(store, random, name)
-    elif provisioning.parse(record).paired:
+        identity = _new_identity(store, random, name)
+    else:
+        identity = provisioning.parse(record)
+    if identity.paired:
         store.erase(RECORD)
-        return
-    if secret(store) is None:
+    elif secret(store) is None:
         store.save(RECORD, cborlite.encode([FORMAT, random(SECRET_LEN)]))
+    return identity
 
 
 def secret(store):
@@ -46,13 +51,20 @@ def secret(store):
     return value[1]
 
 
-def _make_identity(store, random, name):
-    from device_agent import discovery, gkdk_store, membership, session
+def shown(secret):
+    """Return the 16 characters to show to a person for a secret of 10 octets (base32, RFC 4648 section 6)."""
+    number = int.from_bytes(secret, "big")
+    return "".join([_BASE32[number >> shift & 31] for shift in range(75, -5, -5)])
+
+
+def _new_identity(store, random, name):
     from device_agent.cose import Credential
     from device_agent.crypto import p256
 
-    for former in (session.RECORD, membership.RECORD, discovery.RECORD) + gkdk_store.RECORDS:
+    for former in OF_FORMER:
         store.erase(former)
     key = p256.private_key(random)
     ccs = Credential.of(name, p256.run(p256.public_key(key))[:32]).ccs
-    store.save(provisioning.RECORD, provisioning.Provisioning(name, key, ccs).pack())
+    identity = provisioning.Provisioning(name, key, ccs)
+    store.save(provisioning.RECORD, identity.pack())
+    return identity

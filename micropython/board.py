@@ -27,7 +27,7 @@ except ImportError as error:
     if "'before_agent'" not in str(error):
         raise
 storage = NvsStore()
-NAME, LIGHT_PIN, LIGHT_KIND, _, UART = parts(KeyStore(storage))
+NAME, LIGHT_PIN, LIGHT_KIND, BUTTON_PIN, UART = parts(KeyStore(storage))
 memory.hold(UART)
 del parts, sys.modules["board_record"]
 
@@ -144,6 +144,8 @@ async def _main():
     running.append(console.serve(lambda: _describe(node)))
     if LIGHT_PIN >= 0:
         running.append(_blink())
+    if BUTTON_PIN >= 0 or not node.paired:
+        running.append(_serve_pairing(node))
     await asyncio.gather(*running)  # ends with the first error
 
 
@@ -155,6 +157,16 @@ def _describe(node):
     except MemoryError:
         print("keycast: who {}")
     sys.modules.pop("describe", None)
+
+
+def _serve_pairing(node):
+    import pairing_window
+
+    pressed = None
+    if BUTTON_PIN >= 0:
+        pin = machine.Pin(BUTTON_PIN, machine.Pin.IN, machine.Pin.PULL_UP)
+        pressed = lambda: not pin.value()  # noqa: E731 - smaller than a function
+    return pairing_window.serve(node, pressed)
 
 
 async def _blink():

@@ -9,6 +9,7 @@ import sys
 
 import status
 import strikes
+import wifi
 from board_record import parts
 from light import Light, rhythm
 from nvs_store import NvsStore
@@ -58,16 +59,16 @@ def _finish_provisioning(store):
 
 def _hindrance(storage, store):
     # Return the arguments of status.tell, or None
-    record = store.load(provisioning.RECORD)
-    if record is None:
-        if store.load(provisioning.PENDING):
-            return ("half-provisioned",)
-        copies = [storage.get(provisioning.RECORD + copy) for copy in "01"]
-        return ("unprovisioned",) if copies == [None, None] else ("damaged",)
+    from pairing_window import prepare
+
     try:
-        provisioning.parse(record)
+        has_gateway = prepare(storage, store)
     except CpnsError:
         return ("damaged",)
+    finally:
+        sys.modules.pop("pairing_window", None)
+    if not has_gateway and not store.load(wifi.RECORD):
+        return ("half-provisioned",) if store.load(provisioning.PENDING) else ("unprovisioned",)
     error = strikes.begin(storage)
     return None if error is None else ("safe-mode", "; the last error: " + (error or "none was seen"))
 

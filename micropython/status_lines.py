@@ -7,10 +7,11 @@ The module is imported when the state changes and leaves the heap again. docs/bo
 LINES = {
     "running": (0, 1, "the session with the gateway stands"),
     "connecting": (0, 2, "it looks for its access point and its gateway"),
-    "unprovisioned": (1, 1, "there is no identity on this board: use `keycast board provision`"),
+    "unprovisioned": (1, 1, "it has no gateway and no Wi-Fi name: use `keycast board provision`"),
     "half-provisioned": (1, 2, "its provisioning did not come to its end: use `keycast board provision` again"),
     "damaged": (1, 3, "its identity can not be read: use `keycast board provision` again"),
-    "unpaired": (1, 4, "it has an identity and no gateway: pair it, or use `keycast board provision`"),
+    "unpaired": (1, 4, "it has no gateway: restart it, or hold its button for 3 s, and use `keycast board pair`"),
+    "pairing": (1, 5, "its pairing window is open for 5 minutes: use `keycast board pair` with its secret"),
     "no-wifi-name": (2, 1, "it knows no access point: use `keycast board provision` with a Wi-Fi name"),
     "no-access-point": (2, 2, "no access point of its Wi-Fi name is in reach at 2.4 GHz"),
     "wrong-password": (2, 3, "the access point does not accept its Wi-Fi password"),

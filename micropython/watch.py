@@ -71,6 +71,8 @@ class Watch:
             if not station.named:
                 return "no-wifi-name"
             return station.trouble or "connecting"
+        if node.pairing:
+            return "pairing"
         if node.reached:
             self._refused = None
             return "running"

@@ -97,12 +97,14 @@ class VirtualBoard:
 
     @classmethod
     def create(cls, folder: Path, number: int, provisioning: bytes, network: Network | None = None) -> "VirtualBoard":
-        """Return a new board. Its flash holds `provisioning` (`device_agent.provisioning`) and its other records."""
+        """Return a new board. Its flash holds `provisioning` (`device_agent.provisioning`), if that is not empty, and
+        the other records that it has from its maker."""
         build()
         shutil.rmtree(folder, ignore_errors=True)
         board = cls(folder, number, network or Network.loopback(number))
         store = KeyStore(board.nvs)
-        store.save(device_provisioning.RECORD, provisioning)
+        if provisioning:
+            store.save(device_provisioning.RECORD, provisioning)
         store.save("wifi", cborlite.encode(_WIFI_RECORD))
         store.save("board", cborlite.encode(_BOARD_RECORD))
         return board

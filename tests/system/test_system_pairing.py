@@ -8,7 +8,7 @@ import pytest
 
 from cpns import messages, numbers
 from cpns.errors import NotAllowed
-from device_agent import provisioning
+from device_agent import discovery, provisioning, unpaired
 from device_agent.key_store import KeyStore
 from gateway_agent.app import GatewayApp
 from gateway_agent.config.schema import GatewayConfig, GatewaySection, MessagePlaneSection
@@ -22,7 +22,8 @@ from message_plane.endpoint import Endpoint
 from message_plane.identity import OwnIdentity
 from message_plane.links.udp import UdpLink, host_and_port
 from message_plane.session_store import SessionStore
-from tests.integration.false_board import FalseBoard, unpaired
+from tests.integration import false_board
+from tests.integration.false_board import FalseBoard
 from tests.system.conftest import house_of
 from tests.system.watching import keyed
 from tests.waiting import until
@@ -31,10 +32,11 @@ SG = "home/lights"
 
 
 @contextlib.asynccontextmanager
-async def new_board(folder, address):
-    """A board without gateway, switched on."""
+async def new_board(folder, address=""):
+    """A board without gateway, switched on. With `address` it has an identity already, and looks there first."""
     number = free_numbers(1)
-    board = VirtualBoard.create(folder, number, unpaired("lamp.new", address).pack(), Network.loopback(number))
+    record = false_board.unpaired("lamp.new", address).pack() if address else b""
+    board = VirtualBoard.create(folder, number, record, Network.loopback(number))
     await board.start()
     try:
         yield board
@@ -42,9 +44,9 @@ async def new_board(folder, address):
         await board.stop()
 
 
-async def secret_of(board):
-    """The secret that the board shows after its last `pair` command."""
-    return (await board.event("pairing", timeout_s=60))["secret"]
+async def secret_of(board, since=0):
+    """The secret that the board shows, without an application that asks for it."""
+    return (await board.line("keycast: pairing-secret ", since=since)).split()[-1]
 
 
 def record_of(board):
@@ -56,23 +58,33 @@ def address_of(app):
     return f"{host}:{port}"
 
 
-@pytest.mark.req("SEC-20", "CPNS-GKM-23")
-async def test_a_paired_board_joins_and_gets_keys_like_any_other(tmp_path):
-    async with house_of(tmp_path, 2) as house, new_board(tmp_path / "new", address_of(house.app)) as board:
-        pairing = asyncio.create_task(board.command("pair", timeout_s=60))
-        secret = await secret_of(board)
-        assert len(secret) == 16
-        assert await house.app.pair("lamp.new", pairing_secret.octets(secret)) == "lamp.new"
-        await pairing
-        assert record_of(board).gateway_id == GATEWAY_ID and record_of(board).pn_id == PN_ID
+@pytest.mark.req("SEC-20", "SEC-31", "CPNS-GKM-23")
+async def test_a_new_board_without_an_application_is_named_paired_and_keyed(tmp_path):
+    """It has only a Wi-Fi record. Its secret stays over restarts, and is gone when the board is paired."""
+    async with house_of(tmp_path, 2) as house, new_board(tmp_path / "new") as board:
+        shown = await secret_of(board)
+        since = len(board.events)
+        await board.kill()
+        KeyStore(board.nvs).save(discovery.RECORD, address_of(house.app).encode())  # no discovery here
+        await board.start()
+        assert await secret_of(board, since) == shown
+        name = record_of(board).pne_id
+        assert name == f"board-{board.number:06x}"
+        await board.line("keycast: pairing ")
+        assert await house.app.pair("lamp.new", pairing_secret.octets(shown)) == "lamp.new"
+        await board.line("keycast: paired lamp.new ")
+        assert record_of(board).pne_id == "lamp.new" and record_of(board).gateway_id == GATEWAY_ID
+        assert record_of(board).pn_id == PN_ID and KeyStore(board.nvs).load(unpaired.RECORD) is None
         house.boards["lamp.new"] = board
         house.server.create_group(SG, open_to=[PN_ID])
         await asyncio.gather(*(each.command("join", group=SG, timeout_s=60) for each in house.boards.values()))
         version = await keyed(house, SG, list(house.boards))
+        since = len(board.events)
         await board.restart()
         assert (await board.command("status"))["groups"] == {SG: version}
         house.server.update_key(SG)
         await keyed(house, SG, list(house.boards), above=version)
+        assert not any("pairing" in str(event) for event in board.events[since:])
 
 
 @pytest.mark.req("SEC-20")
@@ -88,10 +100,7 @@ async def test_an_impostor_gateway_without_the_secret_is_refused(tmp_path):
     pairing = asyncio.create_task(impostor.pair("lamp.new", secrets.token_bytes(10)))
     try:
         async with new_board(tmp_path / "new", address_of(impostor)) as board:
-            command = asyncio.create_task(board.command("pair", timeout_s=60))
             await until(lambda: impostor.counters["handshakes_done"] > 1, timeout_s=60)  # it has refused the first
-            command.cancel()
-            await asyncio.gather(command, return_exceptions=True)
             assert not record_of(board).paired
         assert not pairing.done() and not impostor.credentials.registered()
     finally:
@@ -135,15 +144,13 @@ async def test_a_relay_between_board_and_gateway_pairs_neither(tmp_path):
         host, port = host_and_port(endpoint.places[0])
         try:
             async with new_board(tmp_path / "new", f"{host}:{port}") as board:
-                command = asyncio.create_task(board.command("pair", timeout_s=60))
                 secret = pairing_secret.octets(await secret_of(board))
                 pairing = asyncio.create_task(house.app.pair("lamp.new", secret))
                 await until(lambda: len(asked) > 1, timeout_s=60)  # it has refused the first
                 assert not record_of(board).paired and proofs == []  # the board proved nothing to the relay
                 assert not pairing.done()
-                for task in (command, pairing):
-                    task.cancel()
-                await asyncio.gather(command, pairing, return_exceptions=True)
+                pairing.cancel()
+                await asyncio.gather(pairing, return_exceptions=True)
         finally:
             await endpoint.close()
             sessions.close()

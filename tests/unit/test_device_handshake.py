@@ -11,7 +11,7 @@ from cpns import cborlite
 from cpns import messages as m
 from cpns import numbers as n
 from cpns.errors import CpnsError, NotAuthentic, Unknown
-from device_agent import pairing
+from device_agent import pairing, unpaired
 from device_agent.cose import Credential
 from device_agent.crypto import p256
 from device_agent.key_store import KeyStore
@@ -355,4 +355,4 @@ def test_wherever_the_power_goes_while_pairing_nothing_of_the_old_gateway_outliv
 
 def test_the_secret_is_shown_as_base32():
     for secret in (bytes(10), b"\xff" * 10, bytes(range(10))):
-        assert pairing.shown(secret) == base64.b32encode(secret).decode()
+        assert unpaired.shown(secret) == base64.b32encode(secret).decode()

@@ -8,7 +8,7 @@ import pytest
 
 from cpns import cborlite
 from cpns.errors import MalformedMessage, NotAllowed, Unknown
-from device_agent import membership, pairing, session, unpaired
+from device_agent import discovery, gkdk_store, membership, pairing, session, unpaired
 from device_agent.api import Node
 from device_agent.cose import Credential
 from device_agent.crypto import p256
@@ -47,7 +47,7 @@ class DyingMedium(device_world.Medium):
 
 
 def prepare(medium, random=secrets.token_bytes):
-    unpaired.prepare(medium, KeyStore(medium), random, NAME)
+    return unpaired.prepare(medium, KeyStore(medium), random, NAME)
 
 
 def identity_of(medium):
@@ -113,6 +113,10 @@ def test_nothing_of_a_former_identity_is_used_by_the_new_one():
     assert world.agent.membership.groups == {} and not world.agent.membership.gkdks.newest
     floor = KeyStore(world.medium).load(membership.record_name("g", "kitchen"))
     assert floor is not None  # SEC-04
+
+
+def test_the_records_of_a_former_identity_are_those_of_the_modules():
+    assert set(unpaired.OF_FORMER) == {session.RECORD, membership.RECORD, discovery.RECORD, *gkdk_store.RECORDS}
 
 
 @pytest.mark.parametrize("record", [[2, bytes(10)], [1, bytes(9)], [1, 7], [1], 7])
@@ -209,20 +213,20 @@ async def test_a_node_shows_its_label_before_it_has_a_gateway_and_a_new_secret_e
         assert not node.paired
         monkeypatch.setattr(node._agent, "pair", pair)
         await node.pair(seen.append)
-    assert seen == 2 * [pairing.shown(secret_of(medium))] and used == 2 * [secret_of(medium)]
+    assert seen == 2 * [unpaired.shown(secret_of(medium))] and used == 2 * [secret_of(medium)]
 
     node = node_of(device_world.World().medium)
     assert node.paired
     monkeypatch.setattr(node._agent, "pair", pair)
     for _ in (0, 1):
         await node.pair(seen.append)
-    assert len(set(seen)) == 3 and [pairing.shown(secret) for secret in used] == seen
+    assert len(set(seen)) == 3 and [unpaired.shown(secret) for secret in used] == seen
 
 
 async def test_a_node_pairs_once_at_a_time():
     medium = device_world.Medium()
     prepare(medium)
     node = node_of(medium)
-    node._agent._pairing = True
+    node._agent.pairing = True
     with pytest.raises(NotAllowed, match="pairing already"):
         await node.pair(lambda secret: None)

@@ -1,0 +1,79 @@
+"""Pairing without an application (SEC-20): the identity and the secret of a board without gateway, and its window.
+
+The window is open for five minutes after each start without gateway, and after the button was held for three seconds.
+The secret is printed, for people and for tools: `keycast: pairing-secret NAME ABCD-EFGH-IJKL-MNOP`.
+"""
+
+import sys
+
+HELD_MS = 3000
+CHECK_MS = 200
+
+
+def prepare(storage, store):
+    """Return True if the board has a gateway; otherwise make what is missing, and print name and secret.
+
+    `storage` is a ports.Storage, `store` the KeyStore on it. Raises OSError and CpnsError.
+    """
+    import machine
+
+    from device_agent import unpaired
+
+    identity = unpaired.prepare(storage, store, _Random(store), "board-" + machine.unique_id()[-3:].hex())
+    if not identity.paired:
+        _print(identity.pne_id, unpaired.shown(unpaired.secret(store)))
+    sys.modules.pop("device_agent.unpaired", None)
+    return identity.paired
+
+
+async def serve(node, pressed):
+    """Open the window of `node`, an api.Node, whenever it is time. Returns if it has a gateway and there is no button.
+
+    `pressed()` returns True while the button is pressed; it is None without a button.
+    """
+    import asyncio
+
+    wanted = not node.paired
+    while True:
+        if wanted:
+            await _open(node)
+        if pressed is None:
+            return
+        held = 0
+        while held < HELD_MS:
+            await asyncio.sleep_ms(CHECK_MS)
+            held = held + CHECK_MS if pressed() else 0
+        wanted = True
+
+
+async def _open(node):
+    from cpns.errors import CpnsError
+
+    try:
+        await node.pair(lambda secret: _print(node.id, secret))
+        print("keycast: paired", node.id, "belongs to", node.gateway_id)
+    except (CpnsError, OSError) as error:
+        print("keycast: pairing-ended", error)
+
+
+def _print(name, secret):
+    print("keycast: pairing-secret", name, "-".join([secret[at : at + 4] for at in (0, 4, 8, 12)]))
+
+
+class _Random:
+    # The generator, once a radio is on (SEC-17)
+    def __init__(self, store):
+        self._store = store
+        self._draw = None
+
+    def __call__(self, n):
+        if self._draw is None:
+            import os
+
+            import network
+
+            from device_agent.entropy import Entropy
+
+            network.WLAN(network.STA_IF).active(True)
+            self._draw = Entropy(self._store, os.urandom)
+        return self._draw(n)
