@@ -3,6 +3,6 @@
 A target takes any octets and ends normally or with an error that its callers expect; anything else is a finding.
 """
 
-from tests.fuzz import datagrams, files, servers, val_clients
+from tests.fuzz import datagrams, files, servers, val_clients, virtual_boards
 
-TARGETS = (*datagrams.TARGETS, *files.TARGETS, *servers.TARGETS, *val_clients.TARGETS)
+TARGETS = (*datagrams.TARGETS, *files.TARGETS, *servers.TARGETS, *val_clients.TARGETS, *virtual_boards.TARGETS)

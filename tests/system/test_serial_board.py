@@ -133,3 +133,21 @@ async def test_a_tool_that_interrupts_twice_does_not_end_the_board(tmp_path: Pat
             await terminal.until(b"KeyboardInterrupt: \r\n")
         await terminal.prompt()
         assert b"rst:" not in terminal.heard
+
+
+async def test_whatever_is_sent_to_a_board_it_comes_back_to_its_prompt(tmp_path: Path) -> None:
+    dice = random.Random(3)
+    keys = [bytes([octet]) for octet in range(256)] + [
+        b"\x01",
+        b"\x02",
+        b"\x03",
+        b"\x05",
+        b"\x05A\x01",
+        b"\r",
+        b"\x04",
+    ] * 9
+    async with plugged_in(tmp_path / "board") as board:
+        for _ in range(5):
+            async with Terminal(board.line.device) as terminal:
+                terminal.type(b"".join(dice.choices(keys, k=120)))
+            assert await mpremote(board, "exec", "print(6 * 7)") == "42\r\n"
