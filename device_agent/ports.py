@@ -9,7 +9,8 @@ class Storage:
     """A small persistent map from names (1..15 ASCII characters, the limit of ESP32 NVS) to octets (at most 1,984).
 
     A write that a power cut interrupts may be absent, whole or torn, and each write since the last `commit` may be
-    lost. `key_store.KeyStore` makes records that survive this.
+    lost. `key_store.KeyStore` makes records that survive this. Values that were replaced or deleted cannot be read from
+    the medium any more when `commit` has returned, as far as the medium allows.
     """
 
     def get(self, name):
@@ -17,7 +18,7 @@ class Storage:
         raise NotImplementedError
 
     def set(self, name, octets):
-        """Write `octets` under `name`, over the old value if possible. Raises OSError if the medium fails."""
+        """Write `octets` under `name`. Raises OSError if the medium fails."""
         raise NotImplementedError
 
     def delete(self, name):

@@ -41,6 +41,7 @@ import time
 
 import console
 import machine
+import status
 from application import Application
 from watch import Watch
 
@@ -137,6 +138,8 @@ def _serve():
 
 async def _main():
     station.load(storage)
+    if not storage.cleared:
+        status.tell("not-cleared")
     udp = StationLink()
     node = Node(storage, [udp], [udp], Clock(), os.urandom, watch.on_event)
     gc.threshold(tuning.GARBAGE_MAX)
@@ -153,7 +156,7 @@ def _describe(node):
     try:
         from describe import who
 
-        who(node, NAME, True)
+        who(node, NAME, storage.cleared)
     except MemoryError:
         print("keycast: who {}")
     sys.modules.pop("describe", None)
@@ -170,7 +173,6 @@ def _serve_pairing(node):
 
 
 async def _blink():
-    import status
     from light import Light, rhythm
 
     light = Light(LIGHT_PIN, LIGHT_KIND)

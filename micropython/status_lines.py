@@ -18,6 +18,7 @@ LINES = {
     "no-connection": (2, 4, "the access point does not let it in, or gives it no address"),
     "no-gateway": (3, 1, "no gateway answers in this network"),
     "refused": (3, 2, "the gateway refuses it: look at `keycast board list` there"),
+    "not-cleared": (4, 3, "this firmware keeps in its flash what is erased: see docs/flash.md"),
     "low-memory": (4, 1, "the radio has too little memory left"),
     "safe-mode": (4, 2, "three starts in a row ended within 60 s: use `keycast board rescue`"),
 }

@@ -50,8 +50,11 @@ class FileStorage:
         self._dirty.add(name)
 
     def delete(self, name: str) -> None:
-        self._dirty.discard(name)
-        self._path(name).unlink(missing_ok=True)
+        held = self.get(name)
+        if held is not None:
+            self.set(name, bytes(len(held)))
+            self.commit()
+            self._path(name).unlink()
 
     def commit(self) -> None:
         for name in self._dirty:

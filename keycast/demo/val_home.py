@@ -44,7 +44,7 @@ class ValHome:
 
     def lamp_gmks(self) -> dict[str, bytes]:
         """Return the GMKs that the lamp holds, by GMK-ID in hexadecimal; a revoked GMK is empty."""
-        return {gmk.gmk_id.hex(): gmk.gmk for gmk in records.load_gmks(KeyStore(self.lamp.nvs))}
+        return {gmk.gmk_id.hex(): gmk.gmk for gmk in records.load_gmks(KeyStore(self.lamp.nvs.snapshot()))}
 
     async def door_version(self) -> int:
         """Return the version of the Group Key that the door holds, 0 for none."""

@@ -24,11 +24,12 @@ class Thief:
         self._records: list[GkdkRecord] = []
         found: set[bytes] = set()
         for flash in flashes:
-            for name in flash.names():
-                octets = flash.get(name) or b""
-                found.update(octets[at : at + 16] for at in range(len(octets) - 15))
+            image = flash.snapshot()
+            octets = image.octets()
+            found.update(octets[at : at + 16] for at in range(len(octets) - 15))
+            for name in image.names():
                 if name.startswith("gkdk"):
-                    self._records += _records_in(octets)
+                    self._records += _records_in(image.get(name) or b"")
         derived = {h16(octets, text) for octets in found for text in (b"sd1.k", b"sd1.rk")}
         self._keys = sorted(found | derived)
         self.frames: list[bytes] = []

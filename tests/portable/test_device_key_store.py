@@ -171,21 +171,6 @@ def test_equal_octets_cost_no_write():
     assert storage.operations == 0
 
 
-@req("SEC-29")
-def test_erased_octets_are_overwritten_before_they_are_forgotten():
-    medium = _medium("g", b"a group key")
-    written = []
-
-    class Watching(DyingStorage):
-        def set(self, name, octets):
-            written.append((name, octets))
-            DyingStorage.set(self, name, octets)
-
-    KeyStore(Watching(medium, 0, "absent", "kept")).erase("g")
-    assert medium == {}
-    assert written == [("g0", bytes(23)), ("g1", bytes(23))]
-
-
 def test_a_cut_while_erasing_leaves_the_old_state_or_none():
     before = _medium("g", b"a group key")
     for medium in _cuts(lambda store: store.erase("g"), before):

@@ -19,7 +19,7 @@ Sign = Callable[[bytes], bytes]
 
 def gkdk_of(board: VirtualBoard) -> GkdkRecord:
     """The newest GKDK in a board's flash."""
-    store = KeyStore(board.nvs)
+    store = KeyStore(board.nvs.snapshot())
     records = [GkdkRecord.parse(octets) for octets in (store.load("gkdk0"), store.load("gkdk1")) if octets]
     return max(records, key=lambda record: int(record.generation))
 

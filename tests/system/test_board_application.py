@@ -52,7 +52,7 @@ async def test_readmes_application_runs_as_printed_and_is_told_when_it_is_expell
         house.server.expel(SG, lamp)
         await printed(board, "no member any more: expelled")
         assert board.exit_code is None and board.restarts == 0
-        record = KeyStore(board.nvs).load(record_name("g", SG))
+        record = KeyStore(board.nvs.snapshot()).load(record_name("g", SG))
         assert KeyRing.load(cborlite.decode(record)[4], 0).versions == []
         await board.kill()  # and when the power comes back: no loop of resets
         await board.start(up=False)

@@ -95,11 +95,42 @@ def test_the_host_reads_and_writes_the_flash_of_a_board(one_board):
     assert KeyStore(NvsFolder(one_board.flash)).load("state") == b"42"
 
 
-def test_what_was_not_committed_is_lost_with_the_power(one_board):
-    one_board.run(
-        "import esp32\nnvs = esp32.NVS('keycast')\nnvs.set_blob('a', b'1')\nnvs.commit()\nnvs.set_blob('a', b'2')"
+def test_what_was_set_is_in_the_flash_without_a_commit_and_what_it_replaced_stays_there(one_board):
+    script = (
+        "import esp32\nnvs = esp32.NVS('keycast')\nnvs.set_blob('a', b'an old key')\nnvs.set_blob('a', b'a new key')"
     )
-    assert NvsFolder(one_board.flash).get("a") == b"1"
+    one_board.run(script)
+    flash = NvsFolder(one_board.flash)
+    assert flash.get("a") == b"a new key"
+    assert b"an old key" in flash.octets()
+
+
+@pytest.mark.req("CPNS-GKM-77")
+def test_the_board_clears_what_its_nvs_leaves_behind(one_board):
+    one_board.run("import esp32\nesp32.NVS('keycast').set_blob('a', b'an old key')")
+    told = one_board.run("""
+        from nvs_store import NvsStore
+        store = NvsStore()
+        store.set("a", b"a new key")
+        store.commit()
+        store.delete("a")
+        store.commit()
+        print(store.cleared)
+    """)
+    assert told == ["True"]
+    octets = NvsFolder(one_board.flash).octets()
+    assert b"an old key" not in octets and b"a new key" not in octets
+
+
+def test_the_host_does_not_write_to_the_flash_of_a_board_that_runs(one_board):
+    running = one_board.popen("import esp32, time\nprint('runs')\ntime.sleep(60)")
+    try:
+        assert running.stdout.readline() == "runs\n"
+        with pytest.raises(BlockingIOError):
+            NvsFolder(one_board.flash).set("a", b"1")
+    finally:
+        running.kill()
+        running.communicate()
 
 
 def test_flash_errors_are_those_of_the_esp32(one_board):

@@ -141,7 +141,8 @@ async def test_a_newcomer_with_a_board(tmp_path: Path, reading: Reading) -> None
             desk.write(reading.next("python"), "app.py")
             desk.write(reading.next("python"), "wifi.py")
             await desk.follow(reading.next())
-            assert cborlite.decode(KeyStore(board.nvs).load("wifi"))[1:] == ["name of the network", "password"]
+            wifi = KeyStore(board.nvs.snapshot()).load("wifi")
+            assert cborlite.decode(wifi)[1:] == ["name of the network", "password"]
             board.app, board.rom = board.folder / "files", board.folder / "board.romfs"
             assert board.rom.read_bytes() == compile.BOARD_IMAGE.read_bytes()
             async with switched_on(board, up=False):
@@ -286,7 +287,7 @@ async def test_group_master_keys(tmp_path: Path, reading: Reading) -> None:
                     lambda users: {each["state"] for each in users} == {"done"},
                 )
                 assert len(found) == 2
-                assert [gmk.gmk_id.hex() for gmk in records.load_gmks(KeyStore(board.nvs))] == [gmk_id]
+                assert [gmk.gmk_id.hex() for gmk in records.load_gmks(KeyStore(board.nvs.snapshot()))] == [gmk_id]
 
 
 @reads((MIKEY, "MIKEY-SAKKE messages by hand"))

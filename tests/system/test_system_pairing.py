@@ -50,7 +50,7 @@ async def secret_of(board, since=0):
 
 
 def record_of(board):
-    return provisioning.parse(KeyStore(board.nvs).load(provisioning.RECORD))
+    return provisioning.parse(KeyStore(board.nvs.snapshot()).load(provisioning.RECORD))
 
 
 def address_of(app):

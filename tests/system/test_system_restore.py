@@ -174,7 +174,7 @@ async def rejoined(board):
 
 def newcomer_credential(board):
     """Its credential came to the gateway after the snapshot, so a person lets it in again."""
-    return provisioning.parse(KeyStore(board.nvs).load(provisioning.RECORD)).ccs
+    return provisioning.parse(KeyStore(board.nvs.snapshot()).load(provisioning.RECORD)).ccs
 
 
 @pytest.mark.req("SEC-23")

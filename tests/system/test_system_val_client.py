@@ -127,7 +127,7 @@ async def one(tmp_path: Path, gateway: Gateway) -> AsyncIterator[VirtualBoard]:
 
 
 def held(one: VirtualBoard) -> list[tuple[str, str]]:
-    return [(gmk.gmk_id.hex(), gmk.gmk.hex()) for gmk in records.load_gmks(KeyStore(one.nvs))]
+    return [(gmk.gmk_id.hex(), gmk.gmk.hex()) for gmk in records.load_gmks(KeyStore(one.nvs.snapshot()))]
 
 
 def known(name: str) -> tuple[str, str]:
@@ -161,7 +161,7 @@ async def test_a_whole_board_in_96_kib_opens_its_i_messages(one: VirtualBoard, g
         await gateway.ready()
         answer = await gateway.notify(notice("first key", "n-1"))
         assert (answer.key_id.hex(), answer.code) == (known("first key")[0], "")
-        [stored] = records.load_gmks(KeyStore(one.nvs))
+        [stored] = records.load_gmks(KeyStore(one.nvs.snapshot()))
         assert stored.gmk.hex() == known("first key")[1]
         assert answer.proof == proof(stored.endpoint_key, "n-1", stored.gmk_id)
         assert (await gateway.notify(notice("another key under the first GMK-ID", "n-2"))).code == "duplicate-key-id"

@@ -80,7 +80,7 @@ class Home:
 
     def gmks(self) -> dict[str, bytes]:
         """What the lamp holds; a revoked one is empty."""
-        return {gmk.gmk_id.hex(): gmk.gmk for gmk in records.load_gmks(KeyStore(self.lamp.nvs))}
+        return {gmk.gmk_id.hex(): gmk.gmk for gmk in records.load_gmks(KeyStore(self.lamp.nvs.snapshot()))}
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(60):
@@ -89,7 +89,7 @@ class Home:
 
     def door_holds(self, gmk: bytes, version: int) -> bool:
         """Whether the Group Key of `version` in the door's flash is that of this GMK; only while the door is off."""
-        record = KeyStore(self.door.nvs).load(record_name("g", SG))
+        record = KeyStore(self.door.nvs.snapshot()).load(record_name("g", SG))
         return record is not None and group_key(gmk, SG, version) in record
 
 
@@ -219,7 +219,7 @@ async def test_the_lamp_and_the_door_hold_keys_of_the_same_gmk(home: Home) -> No
     assert home.door_holds(gmk, version)
     assert await home.gateway.stop() == 0
     assert "Traceback" not in home.gateway.log.read_text()
-    rsks = records.load_rsks(KeyStore(home.lamp.nvs)).values()
+    rsks = records.load_rsks(KeyStore(home.lamp.nvs.snapshot())).values()
     kept = [path.read_bytes() for path in home.gateway.state.rglob("*") if path.is_file()]
     assert rsks and kept and not any(rsk in octets for rsk in rsks for octets in kept)
 
@@ -230,7 +230,7 @@ async def test_a_board_that_gets_its_next_keys_keeps_its_gmks(home: Home, tmp_pa
     await home.lamp.kill()
     answer = await provision(home, tmp_path / "again")
     assert LAMP in answer and "mpremote run" in answer
-    [now, following] = sorted(records.load_rsks(KeyStore(home.lamp.nvs)))
+    [now, following] = sorted(records.load_rsks(KeyStore(home.lamp.nvs.snapshot())))
     assert following == now + 1 and sorted(home.gmks()) == [key_id]
     async with powered(home.lamp):
         await home.lamp.event("session")

@@ -17,6 +17,7 @@ from message_plane.links.udp import host_and_port
 from tests.system.conftest import house_of
 from tests.system.simulated_pne import SimulatedPne
 from tests.system.watching import confirmed, events, group_messages, held, join, keyed, newest, objects, until
+from tests.unit.board_flash import remains
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -68,7 +69,7 @@ async def house(whole_house):
 
 def gkdk(house, name):
     """The GKDK record in the flash of a board, None if there is none."""
-    octets = KeyStore(house.boards[name].nvs).load("gkdk0")
+    octets = KeyStore(house.boards[name].nvs.snapshot()).load("gkdk0")
     return GkdkRecord.parse(octets) if octets else None
 
 
@@ -215,8 +216,29 @@ async def test_deleting_a_group_wipes_its_keys_on_every_board_and_keeps_the_floo
         await house.boards[HALL].command("send", group="doomed", data="00")
 
 
+@pytest.mark.req("CPNS-GKM-77", "SEC-29")
+async def test_the_flash_of_a_board_has_no_key_that_was_replaced_or_deleted(house):
+    flash = house.boards[HALL].nvs
+    version = await join(house, "wiped", [HALL, KITCHEN, PORCH])
+    records = []
+    for _ in range(3):
+        records.append(KeyStore(flash.snapshot()).load(record_name("g", "wiped")))
+        assert remains(flash.octets(), records[-1:], [])
+        house.server.update_key("wiped")
+        version = await keyed(house, "wiped", [HALL, KITCHEN, PORCH], above=version)
+        _nothing_remains(flash.snapshot(), records)
+    house.server.delete_group("wiped")
+    await house.boards[HALL].event("deleted", group="wiped", timeout_s=60)
+    _nothing_remains(flash.snapshot(), records)
+    assert b"wiped" in flash.octets()  # the name and the floor stay
+
+
+def _nothing_remains(image, records):
+    assert not remains(image.octets(), records, [image.get(name) for name in image.names()])
+
+
 def _stored_group(house, name, sg_id):
-    return cborlite.decode(KeyStore(house.boards[name].nvs).load(record_name("g", sg_id)))
+    return cborlite.decode(KeyStore(house.boards[name].nvs.snapshot()).load(record_name("g", sg_id)))
 
 
 def _floor_and_keys(dump):

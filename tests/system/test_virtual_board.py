@@ -71,10 +71,10 @@ async def test_what_a_board_refuses_comes_back_with_its_reason(one):
 
 async def test_the_identity_survives_the_power(one):
     await one.start()
-    before = KeyStore(one.nvs).load(provisioning.RECORD)
+    before = KeyStore(one.nvs.snapshot()).load(provisioning.RECORD)
     await one.restart()
     assert (await one.command("status"))["groups"] == {}
-    assert KeyStore(one.nvs).load(provisioning.RECORD) == before
+    assert KeyStore(one.nvs.snapshot()).load(provisioning.RECORD) == before
 
 
 async def test_a_board_without_identity_never_starts_as_a_new_one(one):
@@ -91,12 +91,12 @@ async def test_the_power_goes_while_the_seed_is_replaced(one, write, how):
     """Whichever write is the last: the next start replaces the seed again before it uses it."""
     await one.start()
     await one.kill()
-    seed = KeyStore(one.nvs).load("seed")
+    seed = KeyStore(one.nvs.snapshot()).load("seed")
     assert seed is not None
     await one.start(power_cut=f"{write}:{how}", up=False)
     assert await one.ended() == board.POWER_CUT_CODE
     await one.start()
-    assert KeyStore(one.nvs).load("seed") not in (seed, None)
+    assert KeyStore(one.nvs.snapshot()).load("seed") not in (seed, None)
 
 
 async def test_a_board_out_of_range_hears_and_sends_nothing(one):

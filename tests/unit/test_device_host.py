@@ -44,6 +44,18 @@ def test_what_is_set_is_there_for_the_next_process(tmp_path):
     assert (again.get("prov0"), again.get("gone")) == (b"identity", None)
 
 
+@pytest.mark.req("SEC-29", "CPNS-GKM-77")
+def test_deleted_octets_are_overwritten_before_the_file_goes(tmp_path):
+    storage = FileStorage(tmp_path / "node")
+    KeyStore(storage).save("g", b"a group key")
+    places = [tmp_path / copy for copy in ("g0", "g1")]
+    for place in places:
+        place.hardlink_to(tmp_path / "node" / place.name)
+    KeyStore(storage).erase("g")
+    assert [storage.get(place.name) for place in places] == [None, None]
+    assert [place.read_bytes() for place in places] == [bytes(23), bytes(23)]
+
+
 @pytest.mark.req("CPNS-GKM-77")
 def test_files_are_for_their_owner_only(tmp_path):
     storage = FileStorage(tmp_path / "node")

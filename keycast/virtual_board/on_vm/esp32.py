@@ -1,16 +1,19 @@
-# The ESP32's NVS in a folder, one file for each entry. It promises no more than a flash: values set since the last
-# commit may be lost, and a power cut may tear them. `BOARD_POWER_CUT` = "n:before|torn|after" ends the board at its
-# n-th write as a power cut would (no `finally` runs): before the write, with the entry half written, or after it.
+# The NVS of an ESP32 and its partition `nvs`: 16 KiB, as in firmware with two slots for applications, in a file. On a
+# board NVS is native code, which takes nothing of the Python heap. So it runs in a process of its own here
+# (`nvs_process`), with which this one shares the flash, and a box for one call at a time.
 import os
+import sys
 
-_FOLDER = os.getenv("BOARD_NVS") or "nvs"
-_NOT_FOUND = -0x1102
-_KEY_TOO_LONG = -0x1109
-_INVALID_LENGTH = -0x110C
-_LONGEST = 1984  # a blob that fits one page
+import nvs_process
 
-_at, _, _how = (os.getenv("BOARD_POWER_CUT") or "0:").partition(":")
-_left = int(_at)
+_PAGE = 4096
+_SIZE = 4 * _PAGE
+_ADDRESS = 0x9000
+_POWER_CUT_CODE = 137
+
+_flash, _box, _line, _read, _write, _exit = nvs_process.start((os.getenv("BOARD_NVS") or "nvs") + "/nvs.bin", _SIZE)
+_octet = bytearray(1)
+del sys.modules["nvs_process"], nvs_process
 
 
 if os.getenv("BOARD_IDF_HEAP"):
@@ -24,78 +27,63 @@ if os.getenv("BOARD_IDF_HEAP"):
         return [(200000, sum(idf_heap.blocks), free, 0), (8192, 0, 0, 0)]
 
 
-def _power_cut():
-    import ffi
-
-    ffi.open(None).func("v", "_exit", "i")(137)
-
-
-def _write(path, octets):
-    # the file has the old or the new state, also if the process is killed here
-    with open(path + "~", "wb") as file:
-        file.write(octets)
-    os.rename(path + "~", path)
-
-
-def _exists(path):
-    try:
-        os.stat(path)
-    except OSError:
-        return False
-    return True
+def _call(what, namespace, key, value=b""):
+    # Return the octets of the answer, which are in the box from 32 on
+    box, length = _box, min(len(key), 16)
+    box[0], box[1], box[2] = ord(what), namespace, length
+    box[4], box[5] = len(value) & 0xFF, len(value) >> 8
+    box[8 : 8 + length] = key.encode()[:16]
+    box[32 : 32 + len(value)] = value
+    _write(_line, _octet, 1)
+    got = -1
+    while got < 0:  # a signal came
+        got = _read(_line, _octet, 1)
+    if not got:
+        _exit(_POWER_CUT_CODE)
+    size = box[4] | box[5] << 8
+    if box[0]:
+        raise OSError(-0x1100 - box[0], bytes(box[32 : 32 + size]).decode())
+    return size
 
 
 class NVS:
     def __init__(self, namespace):
-        self._prefix = "%s/%s." % (_FOLDER, namespace)
-        self._pending = {}  # path -> octets, or None to erase
-
-    def _path(self, key):
-        if not 0 < len(key) < 16:
-            raise OSError(_KEY_TOO_LONG, "ESP_ERR_NVS_KEY_TOO_LONG")
-        return self._prefix + key
+        _call("n", 0, namespace)
+        self._namespace = _box[1]
 
     def set_blob(self, key, value):
-        path = self._path(key)
-        if len(value) > _LONGEST:
-            raise OSError(-0x110E, "ESP_ERR_NVS_VALUE_TOO_LONG")
-        self._pending[path] = bytes(value)
+        _call("s", self._namespace, key, value)
 
     def get_blob(self, key, buffer):
-        path = self._path(key)
-        value = self._pending.get(path)
-        if value is None and (path in self._pending or not _exists(path)):
-            raise OSError(_NOT_FOUND, "ESP_ERR_NVS_NOT_FOUND")
-        length = os.stat(path)[6] if value is None else len(value)
-        if length > len(buffer):
-            raise OSError(_INVALID_LENGTH, "ESP_ERR_NVS_INVALID_LENGTH")
-        if value is None:
-            with open(path, "rb") as file:
-                return file.readinto(buffer)
-        buffer[:length] = value
-        return length
+        size = _call("g", self._namespace, key)
+        if size > len(buffer):
+            raise OSError(-0x110C, "ESP_ERR_NVS_INVALID_LENGTH")
+        buffer[:size] = memoryview(_box)[32 : 32 + size]
+        return size
 
     def erase_key(self, key):
-        path = self._path(key)
-        if not _exists(path) and path not in self._pending:
-            raise OSError(_NOT_FOUND, "ESP_ERR_NVS_NOT_FOUND")
-        self._pending[path] = None
+        _call("e", self._namespace, key)
 
     def commit(self):
-        global _left
-        for path in sorted(self._pending):
-            octets = self._pending.pop(path)
-            if _left:
-                _left -= 1
-                if not _left:
-                    if _how == "torn" and octets:
-                        _write(path, octets[: len(octets) // 2])
-                    if _how != "after":
-                        _power_cut()
-                    _left = -1
-            if octets is not None:
-                _write(path, octets)
-            elif _exists(path):
-                os.remove(path)
-            if _left < 0:
-                _power_cut()
+        pass  # set_blob and erase_key have written
+
+
+class Partition:
+    TYPE_DATA = 1
+
+    @staticmethod
+    def find(type=0, subtype=0xFF, label=None):
+        return [Partition()] if type == 1 and subtype in (2, 0xFF) and label in ("nvs", None) else []
+
+    def info(self):
+        return 1, 2, _ADDRESS, _SIZE, "nvs", False
+
+    def readblocks(self, block, buffer, offset=0):
+        at = block * _PAGE + offset
+        buffer[:] = memoryview(_flash)[at : at + len(buffer)]
+
+    def writeblocks(self, block, buffer, offset=None):
+        # a flash turns bits from 1 to 0; without an offset it is erased first
+        at = block * _PAGE + (offset or 0)
+        for i in range(len(buffer)):
+            _flash[at + i] = buffer[i] if offset is None else _flash[at + i] & buffer[i]
