@@ -30,6 +30,7 @@ class OneBoard:
     """A VM with a board's modules that runs a script instead of `main.py`."""
 
     def __init__(self, flash: Path):
+        flash.mkdir()
         self.flash = flash
         self.address = next(addresses)
 
@@ -56,9 +57,7 @@ class OneBoard:
 
 @pytest.fixture
 def one_board(tmp_path):
-    flash = tmp_path / "nvs"
-    flash.mkdir()
-    return OneBoard(flash)
+    return OneBoard(tmp_path / "nvs")
 
 
 SAVE_SIX_STATES = """
@@ -193,7 +192,7 @@ ON_AIR = """
 
 
 def test_boards_hear_each_other_and_not_themselves(tmp_path):
-    a, b, c = (OneBoard(tmp_path) for _ in range(3))
+    a, b, c = (OneBoard(tmp_path / name) for name in "abc")
     script = ON_AIR.format(sends=3, peer=b.address, after_ms=1000, until=0)
     running = [one.popen(script) for one in (a, b, c)]
     heard = [process.communicate(timeout=30)[0].splitlines()[1:] for process in running]
@@ -203,7 +202,7 @@ def test_boards_hear_each_other_and_not_themselves(tmp_path):
 
 
 def test_the_air_loses_what_it_is_told_to_lose_and_counts_it(tmp_path):
-    a, b = OneBoard(tmp_path), OneBoard(tmp_path)
+    a, b = OneBoard(tmp_path / "a"), OneBoard(tmp_path / "b")
     script = textwrap.dedent(ON_AIR)
     listening = script.format(sends=0, peer="", after_ms=0, until=100)
     receiver = b.popen(listening, BOARD_LOSS="0.3", BOARD_SEED="7")

@@ -68,12 +68,12 @@ class NVS:
         pass  # set_blob and erase_key have written
 
 
-class Partition:
+class NvsPartition:
     TYPE_DATA = 1
 
     @staticmethod
     def find(type=0, subtype=0xFF, label=None):
-        return [Partition()] if type == 1 and subtype in (2, 0xFF) and label in ("nvs", None) else []
+        return [NvsPartition()] if type == 1 and subtype in (2, 0xFF) and label in ("nvs", None) else []
 
     def info(self):
         return 1, 2, _ADDRESS, _SIZE, "nvs", False
@@ -87,3 +87,6 @@ class Partition:
         at = block * _PAGE + (offset or 0)
         for i in range(len(buffer)):
             _flash[at + i] = buffer[i] if offset is None else _flash[at + i] & buffer[i]
+
+
+Partition = NvsPartition
