@@ -6,7 +6,9 @@ octet comes on the serial line: then it goes to the REPL.
 
 import select
 import sys
+import time
 
+import machine
 import status
 import strikes
 import wifi
@@ -19,29 +21,22 @@ from cpns.errors import CpnsError
 from device_agent import provisioning
 from device_agent.key_store import KeyStore
 
-
-def button():
-    """Return a function that returns True while the button is pressed; without a button it never does."""
-    pin = parts(KeyStore(NvsStore()))[3]
-    if pin < 0:
-        return bool
-    import machine
-
-    pressed = machine.Pin(pin, machine.Pin.IN, machine.Pin.PULL_UP)
-    return lambda: not pressed.value()
+HELD, HELD_TICK_MS = 4, 50
 
 
 def ready():
-    """Return True if the agent can be started. Otherwise say why, and return False when an octet comes."""
+    """Return True if the agent can be started. Otherwise say why, and return False when a tool calls."""
     storage = NvsStore()
     store = KeyStore(storage)
+    _, light, kind, button, _ = parts(store)
+    if button >= 0 and _held(button):
+        return False
     _finish_provisioning(store)
     hindrance = _hindrance(storage, store)
     if hindrance is None:
         return True
-    _, pin, kind, _, _ = parts(store)
     status.tell(*hindrance)
-    _wait(Light(pin, kind))
+    _wait(Light(light, kind))
     return False
 
 
@@ -49,12 +44,20 @@ def _finish_provisioning(store):
     # Go on with what a power cut has interrupted; then start anew, with a heap in one piece
     record = store.load(provisioning.PENDING)
     if record is not None and cborlite.decode(record)[1] == provisioning.IN_FORCE:
-        import machine
-
         from device_agent import pending
 
         pending.finish(store)
         machine.reset()
+
+
+def _held(pin):
+    # Return True if the button is pressed, and not for a moment only, as some pins glitch when the radio starts
+    button = machine.Pin(pin, machine.Pin.IN, machine.Pin.PULL_UP)
+    for _ in range(HELD):
+        if button.value():
+            return False
+        time.sleep_ms(HELD_TICK_MS)
+    return True
 
 
 def _hindrance(storage, store):

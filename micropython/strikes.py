@@ -63,8 +63,8 @@ def described(error):
     places = []
     for line in out.getvalue().split("\n"):  # pyright: ignore[reportAttributeAccessIssue] - not in the stubs
         part = line.split('"')  # File "board.py", line 12, in run
-        if len(part) == 3 and part[2].startswith(", line "):
-            places.append(part[1] + " " + part[2][7:].replace(", in", ""))
+        if len(part) == 3 and part[0] == "  File " and part[2].startswith(", line "):
+            places.append(part[1] + " " + part[2][7:].split(",")[0])
     while places and len(name) + sum([len(place) + 2 for place in places]) > TEXT_MAX:
         places.pop(0)  # the last ones are nearest to the error
     places.append(name)

@@ -1,23 +1,38 @@
-"""How a board starts and ends: the window for tools, the count of failed starts, the state that it tells, its console.
+"""How a board starts and ends: its window for tools, the start that fails, the state that it tells, its console, its
+light.
 
 Everything here runs in the MicroPython VM with the files that go to a board.
 """
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
+from cpns import cborlite
+from device_agent import provisioning
+from device_agent.key_store import KeyStore
+from keycast.micropython_vm import compile
+from keycast.provisioning.board import new_board, trust_of
 from keycast.virtual_board import board
 from keycast.virtual_board.board import VirtualBoard
+from tests.system.conftest import house_of
+from tests.system.test_board_application import give
 from tests.system.test_virtual_board import record
+from tests.system.watching import events, join, until
 
 FIRST_NUMBER = 12_400  # 127.0.113.x: nobody else's in this project
+SG = "home/lights"
 WINDOW = {"BOARD_WINDOW_MS": "2000"}
+OPENS = "keycast: start: any key within 2 s for the REPL"
 WAITS = "keycast: waiting for a tool"
+HARD_RESET, WATCHDOG_RESET = {"BOARD_RESET_CAUSE": "2"}, {"BOARD_RESET_CAUSE": "3"}
+BUTTON, LIGHT = 9, 8
 FAILS = """
     import asyncio
     async def main(node):
-        asyncio.core._io_queue.poller = None  # an error of the loop, which ends the agent
+        asyncio.core._io_queue.poller = None  # the loop can not go on
 """
 
 
@@ -33,24 +48,285 @@ async def one(tmp_path):
     await made.kill()
 
 
-async def test_an_octet_in_the_window_leads_to_the_repl_and_the_agent_does_not_start(one):
-    await one.start(up=False, more=WINDOW)
-    await one.event("print", text="keycast: start: any key within 2 s for the REPL")
-    one.type(b"\r")
+def printed(one: VirtualBoard) -> list[str]:
+    return [str(event["text"]) for event in one.events if event["event"] == "print"]
+
+
+def started(one: VirtualBoard) -> bool:
+    return any(event["event"] == "up" for event in one.events)
+
+
+async def in_the_repl(one: VirtualBoard) -> None:
+    """main.py has come to its end, which on a board is followed by the REPL."""
     await one.event("print", text=WAITS)
-    assert await one.ended() == 0  # main.py has come to its end: on a board the REPL follows
-    assert not any(event["event"] == "up" for event in one.events)
+    assert await one.ended() == 0
+
+
+# The window
+
+
+@pytest.mark.parametrize("octets", [b"\r", b"x", b"\x01", b"\x03", b"\0\0\xff"], ids=bytes.hex)
+async def test_an_octet_in_the_window_leads_to_the_repl_and_no_agent_starts(one, octets):
+    await one.start(up=False, more=WINDOW)
+    await one.event("print", text=OPENS)
+    one.type(octets)
+    await in_the_repl(one)
+    assert not started(one)
+
+
+async def test_zeros_are_no_tool_and_the_agent_starts_after_the_window(one):
+    await one.start(up=False, more=WINDOW)
+    await one.event("print", text=OPENS)
+    one.type(b"\0\0\0")
+    await one.event("up")
+    assert WAITS not in printed(one)
+
+
+@pytest.mark.parametrize("level", ["0", "1"], ids=["held", "not held"])
+async def test_the_button_that_is_held_behind_the_window_leads_to_the_repl(one, tmp_path, level):
+    KeyStore(one.nvs).save("board", cborlite.encode([1, "some board", -1, "plain", BUTTON, []]))
+    (tmp_path / str(BUTTON)).write_text(level)
+    await one.start(up=False, more={"BOARD_PINS": str(tmp_path)})
+    if level == "1":
+        await one.event("up")
+    else:
+        await in_the_repl(one)
+
+
+def broken(one: VirtualBoard, folder: Path, name: str, octets: int | None) -> None:
+    """Let the board have only the first octets of the file `name`, or no such file."""
+    shutil.copytree(compile.BOARD_TREE, folder)
+    file = folder / name
+    whole = file.read_bytes()
+    file.unlink()
+    if octets is not None:
+        file.write_bytes(whole[:octets])
+    one.rom = folder.with_suffix(".romfs")
+    compile.write_image(folder, one.rom)
+
+
+NEEDED = ["start", "board", "watch", "status", "strikes", "console", "wifi", "nvs_store", "board_record", "application"]
+NEEDED += ["device_agent/agent", "device_agent/key_store", "device_agent/provisioning", "cpns/cborlite"]
+
+
+@pytest.mark.parametrize("octets", [None, 0, 3], ids=["no file", "empty", "head"])
+@pytest.mark.parametrize("name", NEEDED)
+async def test_with_files_that_can_not_be_imported_the_board_comes_to_the_repl(one, tmp_path, name, octets):
+    broken(one, tmp_path / "files", f"{name}.mpy", octets)
+    await one.start(up=False)
+    await in_the_repl(one)
+    said = printed(one)
+    assert said[0] == OPENS and said[-2].startswith("keycast: safe-mode the files of this board do not run")
+    assert any("Traceback" in text for text in said) and not started(one)
+
+
+@pytest.mark.parametrize("name", ["start", "board", "nvs_store", "cpns/cborlite"])
+async def test_the_window_needs_no_other_file_also_if_the_import_of_one_never_ends(one, tmp_path, name):
+    """MicroPython reads without end in a file that ends in the midst of its code."""
+    half = (compile.BOARD_TREE / f"{name}.mpy").stat().st_size // 2
+    broken(one, tmp_path / "files", f"{name}.mpy", half)
+    await one.start(up=False, more=WINDOW)
+    await one.event("print", text=OPENS)
+    one.type(b"\r")
+    await in_the_repl(one)
+    assert not any("Traceback" in text for text in printed(one))
+
+
+# The start that fails
+
+
+async def test_after_three_starts_that_failed_the_agent_is_not_started_and_the_error_is_told(one, tmp_path):
+    give(one, tmp_path / "app", FAILS)
+    for cause in ({}, HARD_RESET, WATCHDOG_RESET):
+        await one.start(up=False, more=cause)
+        assert await one.ended() == board.RESET_CODE
+    seen = len(one.events)
+    await one.start(up=False, more=HARD_RESET)
+    told = await one.line("keycast: safe-mode ", since=seen)
+    assert told.startswith("three starts in a row ended within 60 s") and told.endswith("AttributeError")
+    assert "; board " in told  # the places in our files
+    one.type(b"\r")
+    await in_the_repl(one)
+
+
+async def test_a_power_cycle_ends_safe_mode(one):
+    KeyStore(one.nvs).save("last", cborlite.encode([1, 3, "some error"]))
+    await one.start(up=False, more=HARD_RESET)
+    assert (await one.line("keycast: safe-mode ")).endswith("; the last error: some error")
+    await one.kill()
+    await one.start()
+
+
+# The states
+
+
+def lose(one: VirtualBoard, *records: str) -> None:
+    for name in records:
+        KeyStore(one.nvs).erase(name)
+
+
+def damage(one: VirtualBoard, *copies: str) -> None:
+    for copy in copies:
+        one.nvs.set(copy, b"damaged")
+
+
+def half(one: VirtualBoard) -> None:
+    lose(one, "prov")
+    KeyStore(one.nvs).save(provisioning.PENDING, cborlite.encode([1, 0, b"", {}]))
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda one: lose(one, "prov"), "unprovisioned"),
+        (half, "half-provisioned"),
+        (lambda one: damage(one, "prov0", "prov1"), "damaged"),
+        (lambda one: KeyStore(one.nvs).save("prov", b"\x80"), "damaged"),
+    ],
+    ids=["empty", "half", "both copies", "another form"],
+)
+async def test_a_board_without_an_identity_that_can_be_used_says_so_and_waits_for_a_tool(one, change, code):
+    change(one)
+    await one.start(up=False)
+    await one.line(f"keycast: {code} ")
+    assert not one.nvs.get("last0")  # this is no start that failed
+    one.type(b"\0")
+    one.type(b"\r")
+    await in_the_repl(one)
+
+
+async def test_one_damaged_copy_of_the_identity_is_none(one):
+    damage(one, "prov1")
+    await one.start()
+    assert KeyStore(one.nvs).load("prov") == KeyStore(one.nvs).load("prov")
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ({"BOARD_OUT_OF_RANGE": "1"}, "no-access-point"),
+        ({"BOARD_REFUSED": "202"}, "wrong-password"),
+        ({"BOARD_REFUSED": "15"}, "wrong-password"),
+        ({}, "no-gateway"),
+    ],
+    ids=["no access point", "wrong password", "handshake", "no gateway"],
+)
+async def test_a_board_says_why_it_reaches_no_gateway(one, more, code):
+    await one.start(more=more)
+    await one.line("keycast: connecting ")
+    await one.line(f"keycast: {code} ", timeout_s=120)
+
+
+async def test_a_board_without_a_wifi_name_says_so(one):
+    lose(one, "wifi")
+    await one.start()
+    await one.line("keycast: no-wifi-name ")
+
+
+async def test_a_board_says_whether_its_gateway_lets_it_in(tmp_path):
+    async with house_of(tmp_path, 1) as house:
+        [one] = house.boards.values()
+        await one.line("keycast: running ")
+        identity, _ = new_board("a board that nobody has let in", trust_of(house.app))
+        other = VirtualBoard.create(tmp_path / "other", one.number + 1, identity)
+        await other.start()
+        try:
+            await other.line("keycast: refused ")
+        finally:
+            await other.kill()
+
+
+# The console
+
+
+async def asked(one: VirtualBoard) -> dict:
+    seen = len(one.events)
+    one.type(b"keycast: who\n")
+    return json.loads(await one.line("keycast: who ", since=seen))
 
 
 async def test_a_tool_asks_who_the_board_is(one):
     await one.start()
-    one.type(b"keycast: who\n")
-    told = json.loads(await one.line("keycast: who "))
-    print(told)
+    told = await asked(one)
+    state = told.pop("state")
+    assert state in ("connecting", "no-gateway")
+    assert told.pop("agent") and told.pop("micropython").count(".") == 2
+    assert told == {
+        "board": "virtual",
+        "pne_id": "lamp",
+        "gateway_id": "gateway",
+        "groups": 0,
+        "radio_lowest": None,
+        "cleared": told["cleared"],
+    }
 
 
-async def test_a_tool_asks_for_the_end(one):
+@pytest.mark.parametrize("line", [b"keycast: end\n", b"keycast: end\r\n", b"\rkeycast: end\r", b"\x03"], ids=repr)
+async def test_a_tool_asks_for_the_end_and_the_board_starts_anew(one, line):
     await one.start()
-    one.type(b"keycast: end\n")
+    one.type(line)
     await one.event("print", text="keycast: ended")
     assert await one.ended() == board.RESET_CODE
+
+
+async def test_starts_that_a_tool_ends_are_no_failures(one):
+    for _ in range(5):
+        await one.start(more=HARD_RESET)
+        one.type(b"keycast: end\n")
+        assert await one.ended() == board.RESET_CODE
+    assert cborlite.decode(KeyStore(one.nvs).load("last"))[1] == 0
+
+
+@pytest.mark.parametrize(
+    "noise", [b"keycast: ending\n", b"keycast:\n", b"x" * 100_000 + b"\n", b"\xff\0\x80\n", b"{}" * 40], ids=len
+)
+async def test_other_lines_are_for_the_application_or_for_nobody(one, tmp_path, noise):
+    give(one, tmp_path / "app", "async def main(node):\n    print('app runs')\n")
+    await one.start(up=False)
+    await one.event("print", text="app runs")
+    one.type(noise + b"\n")
+    assert (await asked(one))["pne_id"] == "lamp"
+
+
+async def test_nothing_is_lost_when_a_board_ends_in_order(tmp_path):
+    async with house_of(tmp_path, 2) as house:
+        lamp, other = house.boards
+        version = await join(house, SG, [lamp, other])
+        one = house.boards[lamp]
+        await one.command("send", group=SG, data=b"one".hex())
+        await house.boards[other].event("message", data=b"one".hex())
+        one.type(b"keycast: end\n")
+        assert await one.ended() == board.RESET_CODE
+        seen = len(one.events)
+        await one.start(more=HARD_RESET)
+        assert (await one.command("status"))["groups"] == {SG: version}
+        await one.line("keycast: running ", since=seen)
+        await one.command("send", group=SG, data=b"two".hex())
+        told = await house.boards[other].event("message", data=b"two".hex())
+        assert told["sender"] == lamp and not told["replayable"]
+        assert len(events(house, lamp, "session")) == 1  # it goes on with the session that it had
+
+
+# The light
+
+
+async def levels(folder: Path, wanted: str) -> None:
+    """Wait until the light has been switched in this way."""
+    file = folder / str(LIGHT)
+    await until(lambda: file.exists() and wanted in file.read_text())
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted"), [("plain", "10001000"), ("inverted", "01110111"), ("rgb", "10001000")], ids=lambda each: each
+)
+async def test_the_light_shows_the_state_while_the_board_waits(one, tmp_path, kind, wanted):
+    KeyStore(one.nvs).save("board", cborlite.encode([1, "some board", LIGHT, kind, -1, []]))
+    lose(one, "prov")
+    await one.start(up=False, more={"BOARD_PINS": str(tmp_path)})
+    await levels(tmp_path, wanted)
+
+
+async def test_the_light_shows_the_state_of_a_running_agent(one, tmp_path):
+    KeyStore(one.nvs).save("board", cborlite.encode([1, "some board", LIGHT, "plain", -1, []]))
+    await one.start(more={"BOARD_PINS": str(tmp_path)}, in_range=False)
+    await levels(tmp_path, "10100")
