@@ -26,6 +26,7 @@ from keycast.virtual_board.download_mode import SYNC_FRAME, DownloadMode
 from keycast.virtual_board.flash_chip import FlashChip, Part
 from keycast.virtual_board.serial_line import SerialLine
 from keycast.virtual_board.vm_process import VmProcess
+from private_store import folders
 
 TREE = compile.MPY / "serial"
 HARDWARE_IMAGE = compile.MPY / "serial.romfs"
@@ -36,6 +37,7 @@ _SOFT_RESET, _SOFT_RESET_RAW = 76, 77  # on_vm/machine.py
 _WATCHDOG = -signal.SIGALRM
 _PAUSE_S = 1.0  # before a chip on which nothing starts is reset again
 _MAC = "020000000001"
+_PINS, _BOOT_PIN = "pins", 0
 _MIB = 1 << 20
 
 Order = Callable[[], Awaitable[None]]
@@ -74,6 +76,7 @@ class SerialBoard:
     async def power_on(self) -> None:
         """Plug the board in. Its port is there on return. Raises OSError, NoVm, CompileError."""
         build()
+        self.press(down=False)
         self.failed = asyncio.get_running_loop().create_future()
         self.line = SerialLine(self._received, self._closed)
         try:
@@ -94,6 +97,11 @@ class SerialBoard:
     def reset(self, *, into_loader: bool = False) -> None:
         """Press the reset button, while the BOOT button is held if `into_loader`."""
         self._order(self._download if into_loader else functools.partial(self._boot, boot_rom.POWER_ON))
+
+    def press(self, *, down: bool) -> None:
+        """Press the BOOT button down, or let go of it. A program reads it on its pin."""
+        folders.make(self.folder / _PINS)
+        (self.folder / _PINS / str(_BOOT_PIN)).write_text("0" if down else "1")
 
     def write_firmware(self) -> None:
         """Write the firmware of virtual boards into the flash, as `keycast board flash` does. The board must be off."""
@@ -144,6 +152,7 @@ class SerialBoard:
                 "BOARD_ROM": str(self.flash.path(_FILES["romfs"])),
                 "BOARD_VFS": str(self.flash.vfs),
                 "BOARD_NVS": str(self.flash.path(_FILES["nvs"]).parent),
+                "BOARD_PINS": str(self.folder / _PINS),
                 "BOARD_RESET_CAUSE": str(_CAUSES[reason]),
                 "BOARD_RAW": "1" if raw else "",
             },

@@ -81,3 +81,8 @@ async def test_the_buttons(tmp_path: Path) -> None:
         board.reset()
         await terminal.until(b"rst:0x1 (POWERON_RESET)")
         await terminal.until(b">>> ")
+        terminal.type(b"import machine\rboot = machine.Pin(0, machine.Pin.IN)\r")
+        for down in (True, False):
+            board.press(down=down)
+            terminal.type(b"boot.value()\r")
+            await terminal.until(b"boot.value()\r\n%d\r\n" % (not down))

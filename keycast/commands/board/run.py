@@ -17,6 +17,8 @@ from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, refuse, remar
 if TYPE_CHECKING:
     from keycast.virtual_board.serial_board import SerialBoard
 
+PRESS_S = 1.0
+
 
 def command(
     name: Annotated[str, typer.Argument(help="Name of the virtual board, which stands for its port, such as porch.")],
@@ -72,15 +74,18 @@ def _buttons(board: "SerialBoard") -> Iterator[None]:
     if not sys.stdin.isatty() or wants_json():
         yield
         return
-    remark("Its buttons: type reset or, for a reset with BOOT held down, boot")
+    remark("Its buttons: type reset, boot (a reset with BOOT held down), or press (BOOT for a second)")
     loop = asyncio.get_running_loop()
 
     def typed() -> None:
         word = sys.stdin.readline().strip()
         if word in ("reset", "boot"):
             board.reset(into_loader=word == "boot")
+        elif word == "press":
+            board.press(down=True)
+            loop.call_later(PRESS_S, lambda: board.press(down=False))
         elif word:
-            remark("Type reset or boot; Ctrl-C unplugs the board")
+            remark("Type reset, boot or press; Ctrl-C unplugs the board")
 
     loop.add_reader(sys.stdin, typed)
     try:
