@@ -90,7 +90,7 @@ def schema_of(tree: Mapping[str, Any]) -> type[GatewayConfig]:
         elif name in links.LINKS and name != UdpLink.scheme:  # the section of the UDP link is [message_plane]
             sections[name] = (links.kind(name).SECTION, ...)
     if "seal" in tree:
-        from gateway_agent.val_client.app import SealSection
+        from gateway_agent.val_client.section import SealSection
 
         sections["seal"] = (SealSection, ...)
     return create_model("GatewayConfig", __base__=GatewayConfig, **sections) if sections else GatewayConfig

@@ -57,4 +57,4 @@ class GatewayConfig(Section):
     tree: TreeSection = TreeSection()
     groups: GroupsSection = GroupsSection()
     uplink: UplinkSection = EmbeddedSection()
-    seal: Any = Field(None, description="group master keys by MIKEY-SAKKE: a `val_client.app.SealSection`")
+    seal: Any = Field(None, description="group master keys by MIKEY-SAKKE: a `val_client.section.SealSection`")

@@ -10,14 +10,14 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from http import HTTPStatus
 from types import TracebackType
 from typing import Self
 
 from aiohttp import web
 
+from key_servers.cms.operator import STORE_FILE
 from key_servers.cms.profiles import LONG_POLL_MAX_S, NotSubscribed, Profiles
 from key_servers.errors import NotPossible
 from key_servers.https.json_door import JsonDoor, json_body, wait_s
@@ -27,26 +27,11 @@ from mikey_sakke.group_configuration import UserProfile, encode_profile
 
 _log = logging.getLogger(__name__)
 
-STORE_FILE = "cms.sqlite3"
 ROOT_PATH = "/cms/v1/"
 
 
 class CmsConfig(Listening):
     """The settings of a CMS."""
-
-
-@asynccontextmanager
-async def open_profiles(config: Listening) -> AsyncIterator[Profiles]:
-    """Yield the operator's side without the server, for commands. A running CMS notices changes soon.
-
-    Raise ServerError.
-    """
-    database = await open_database(config.database_url, config.state_dir / STORE_FILE)
-    try:
-        await migrate(database, "key_servers.cms.migrations")
-        yield Profiles(database, lambda: int(time.time()))
-    finally:
-        await database.close()
 
 
 class CmsServer:

@@ -10,8 +10,6 @@ async with await Gms.open(config, provisioning) as gms:
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Annotated, Self
 
@@ -21,13 +19,12 @@ from key_servers.gms import http
 from key_servers.gms.courier import NoticeCourier
 from key_servers.gms.maker import Maker
 from key_servers.gms.management import Clock, GroupManagement
+from key_servers.gms.operator import STORE_FILE
 from key_servers.gms.provisioning import KeyProvisioning, OwnKeys
 from key_servers.https.json_door import JsonDoor
 from key_servers.https.listening import Listening
 from key_servers.sql import Database, migrate, open_database
 from mikey_sakke.group_configuration import URI_MAX
-
-STORE_FILE = "gms.sqlite3"
 
 
 class GmsConfig(Listening):
@@ -37,20 +34,6 @@ class GmsConfig(Listening):
     workers: Annotated[int, Field(ge=-1, le=256)] = Field(
         0, description="processes that make messages, 0 = one for each core, -1 = a thread"
     )
-
-
-@asynccontextmanager
-async def open_management(config: Listening) -> AsyncIterator[GroupManagement]:
-    """Yield the operator's side without the server, for commands. A running GMS notices changes soon.
-
-    Raise ServerError.
-    """
-    database = await open_database(config.database_url, config.state_dir / STORE_FILE)
-    try:
-        await migrate(database, "key_servers.gms.migrations")
-        yield GroupManagement(database, lambda: int(time.time()), secrets.token_bytes, lambda user: None)
-    finally:
-        await database.close()
 
 
 class GmsServer:

@@ -159,7 +159,7 @@ def _with(state: Path, do: Callable[["Profiles"], Coroutine[Any, Any, None]], *,
     """Run `do` on the store of a state folder, while a CMS may run with it. `makes`: create a store that is missing."""
 
     async def opened() -> None:
-        from key_servers.cms.app import STORE_FILE, open_profiles
+        from key_servers.cms.operator import STORE_FILE, open_profiles
         from key_servers.https.listening import Listening
         from keycast.services.server_config import require_store, require_whole, server_config
 

@@ -100,16 +100,9 @@ def settings() -> None:
     from gateway_agent.radios.by_kind import KINDS
 
     every = dict.fromkeys((*GatewayConfig.model_fields, *KINDS))
-    try:
-        fields = schema_of(every).model_fields
-    except ModuleNotFoundError:  # then [seal] is shown with its one line
-        fields = schema_of({name: None for name in every if name != "seal"}).model_fields
     found: list[dict[str, Any]] = []
-    for name, field in fields.items():
+    for name, field in schema_of(every).model_fields.items():
         section: Any = field.annotation
-        if section is Any:
-            found.append({"section": name, "meaning": "needs keycast with its extra seal", "settings": []})
-            continue
         settings = [
             {
                 "name": key,

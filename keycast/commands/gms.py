@@ -329,7 +329,7 @@ def _with(state: Path, do: Callable[["GroupManagement"], Coroutine[Any, Any, Non
     """Run `do` on the store of a state folder, while a GMS may run with it. `makes`: create a store that is missing."""
 
     async def opened() -> None:
-        from key_servers.gms.app import STORE_FILE, open_management
+        from key_servers.gms.operator import STORE_FILE, open_management
         from key_servers.https.listening import Listening
         from keycast.services.server_config import require_store, require_whole, server_config
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from key_servers.cms.app import STORE_FILE as CMS_STORE
+from key_servers.cms.operator import STORE_FILE as CMS_STORE
 from key_servers.errors import FAULTS, ServerError
-from key_servers.gms.app import STORE_FILE as GMS_STORE
+from key_servers.gms.operator import STORE_FILE as GMS_STORE
 from key_servers.kms import master_secrets
 from key_servers.kms.config import MASTER_SECRETS_FILE, TLS_CERTIFICATE_FILE, TLS_KEY_FILE
 from key_servers.kms.config import STORE_FILE as KMS_STORE

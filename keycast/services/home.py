@@ -96,6 +96,8 @@ async def open_home(
     async def ask_server(message: bytes) -> bytes:
         return await app.uplink.request(message)
 
+    if config.seal is not None:  # before anything is made, as its packages may be missing
+        from gateway_agent.val_client.app import ValClientApp
     folders.make(state)
     async with AsyncExitStack() as stack:
         stack.enter_context(state_copies.gateway_state(state))
@@ -112,8 +114,6 @@ async def open_home(
             uplink = InProcessUplink(partial(server.handle, gateway_id))
         val_client = None
         if config.seal is not None:
-            from gateway_agent.val_client.app import ValClientApp
-
             with contents.keeping(state / SEAL_FOLDER, RESTORE_BACKUP):
                 val_client = await ValClientApp.open(
                     config.seal,

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from gateway_agent.val_client.app import GroupAccess, SealSection, ValClientApp
+from gateway_agent.val_client.app import ValClientApp
 from gateway_agent.val_client.bridged_groups import group_key
+from gateway_agent.val_client.section import GroupAccess, SealSection
 from gateway_agent.val_client.server_access import GmsAccess, KmsAccess, ServerAccess
 from key_servers.gms.values import Affiliation
 from keycast.demo.seal_house import GMS_URI, KMS_URI, SealHouse, build_seal_house

@@ -1,9 +1,7 @@
 """`keycast gateway run` and `keycast server run` as processes of their own, steered as a person would steer them."""
 
 import asyncio
-import os
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,17 +38,6 @@ method = "{method}"
 [uplink]
 {uplink}
 """
-
-
-def keycast(*arguments: object, prefix: Sequence[str] = (), timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
-    """Run one `keycast` command to its end."""
-    return subprocess.run(
-        [*prefix, str(KEYCAST), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        env={**os.environ, "COLUMNS": "300"},
-    )
 
 
 class Process:

@@ -1,8 +1,10 @@
 """Faults before a gateway runs: one sentence says what is wrong and what to do, exit code 1, no traceback."""
 
+import asyncio
 import datetime
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,7 +14,8 @@ import pytest
 from device_agent import provisioning
 from keycast.virtual_board.loopback import own_port
 from tests.privileges import needs_root
-from tests.system.keycast_process import GatewayProcess, keycast
+from tests.system.keycast_process import KEYCAST, GatewayProcess
+from tests.typed_command import keycast
 
 
 def refused(result):
@@ -27,6 +30,26 @@ def refused(result):
 @pytest.fixture
 def gateway(tmp_path):
     return GatewayProcess(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def state_of_one_that_ran(tmp_path_factory):
+    """The state folder of a gateway that was started once and stopped."""
+
+    async def run():
+        await gateway.start()
+        assert await gateway.stop() == 0
+
+    gateway = GatewayProcess(tmp_path_factory.mktemp("ran"))
+    asyncio.run(run())
+    return gateway.state
+
+
+@pytest.fixture
+def stopped(gateway, state_of_one_that_ran):
+    """A gateway that ran before."""
+    shutil.copytree(state_of_one_that_ran, gateway.state)
+    return gateway
 
 
 def test_a_port_in_use(gateway):
@@ -56,45 +79,40 @@ def test_an_interface_that_does_not_exist(gateway):
 def test_no_interface_that_can_broadcast(gateway):
     """In a network namespace with nothing but a loopback interface that is down."""
     gateway.config.write_text(gateway.config.read_text().replace('["lo"]', '["auto"]'))
-    sentence = refused(keycast("gateway", "run", "-c", gateway.config, prefix=["unshare", "--net"]))
+    command = ["unshare", "--net", KEYCAST, "gateway", "run", "-c", gateway.config]
+    sentence = refused(subprocess.run(command, capture_output=True, text=True, timeout=60))
     assert "broadcast" in sentence and "[broadcast] interfaces" in sentence
 
 
 @pytest.mark.req("SEC-17")
 @pytest.mark.parametrize("file", ["identity.key", "signing.key"])
-async def test_a_key_file_that_others_may_read(gateway, file):
-    await gateway.start()
-    await gateway.stop()
-    (gateway.state / file).chmod(0o640)
-    sentence = refused(keycast("gateway", "run", "-c", gateway.config))
+def test_a_key_file_that_others_may_read(stopped, file):
+    (stopped.state / file).chmod(0o640)
+    sentence = refused(keycast("gateway", "run", "-c", stopped.config))
     assert file in sentence and "chmod" in sentence
 
 
 @pytest.mark.parametrize("file", ["identity.key", "signing.key"])
 @pytest.mark.parametrize("damage", ["empty", "garbage", "a folder"])
-async def test_a_key_file_that_cannot_be_read(gateway, file, damage):
-    await gateway.start()
-    await gateway.stop()
-    path = gateway.state / file
+def test_a_key_file_that_cannot_be_read(stopped, file, damage):
+    path = stopped.state / file
     path.unlink()
     if damage == "a folder":
         path.mkdir()
     else:
         path.write_bytes(b"" if damage == "empty" else os.urandom(300))
         path.chmod(0o600)
-    assert file in refused(keycast("gateway", "run", "-c", gateway.config))
+    assert file in refused(keycast("gateway", "run", "-c", stopped.config))
 
 
 @pytest.mark.parametrize("file", ["sessions.db", "store/inventory.db"])
-async def test_a_store_that_is_no_store(gateway, file):
-    await gateway.start()
-    await gateway.stop()
-    found = [path for path in gateway.state.rglob("*") if path.is_file() and path.read_bytes()[:6] == b"SQLite"]
+def test_a_store_that_is_no_store(stopped, file):
+    found = [path for path in stopped.state.rglob("*") if path.is_file() and path.read_bytes()[:6] == b"SQLite"]
     wanted = [path for path in found if path.name.startswith("sessions") == file.startswith("sessions")]
     for path in wanted:
         path.write_bytes(b"no database at all " * 500)
     assert wanted
-    assert str(wanted[0].name) in refused(keycast("gateway", "run", "-c", gateway.config))
+    assert str(wanted[0].name) in refused(keycast("gateway", "run", "-c", stopped.config))
 
 
 @pytest.mark.parametrize(
@@ -281,5 +299,5 @@ def test_a_machine_without_micropython(tmp_path):
 
 
 def test_a_picture_that_cannot_be_written(tmp_path):
-    result = keycast("demo", "--boards", 3, "--picture", tmp_path / "none" / "x.svg", timeout_s=120)
+    result = keycast("demo", "--boards", 3, "--picture", tmp_path / "none" / "x.svg")
     assert "x.svg" in refused(result)

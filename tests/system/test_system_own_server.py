@@ -7,7 +7,8 @@ import pytest
 from keycast.virtual_board.board import Network
 from keycast.virtual_board.fleet import Fleet
 from keycast.virtual_board.loopback import free_numbers, own_port
-from tests.system.keycast_process import GatewayProcess, Process, keycast
+from tests.system.keycast_process import GatewayProcess, Process
+from tests.typed_command import keycast
 
 SG = "home/lights"
 

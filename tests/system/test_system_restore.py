@@ -12,8 +12,9 @@ from device_agent.key_store import KeyStore
 from keycast.virtual_board.board import BoardError, Network, VirtualBoard
 from keycast.virtual_board.loopback import free_numbers
 from keycast.virtual_board.thief import Sniffer, Thief
-from tests.system.keycast_process import GatewayProcess, keycast
+from tests.system.keycast_process import GatewayProcess
 from tests.system.wire import Wire
+from tests.typed_command import keycast
 
 SG = "home/lights"
 LEASE_S = 2

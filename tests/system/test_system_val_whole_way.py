@@ -26,7 +26,8 @@ from keycast.virtual_board import board as virtual_board
 from keycast.virtual_board.board import BoardError, VirtualBoard
 from keycast.virtual_board.loopback import free_numbers
 from mikey_sakke.group_configuration import KEY, REVOCATION
-from tests.system.keycast_process import GatewayProcess, keycast
+from tests.system.keycast_process import GatewayProcess
+from tests.typed_command import keycast
 
 HOME, LAMP, BOB = (f"sip:{name}@example.org" for name in ("gw.home", "lamp", "bob"))
 CREW, SG = "sip:crew@gms.example.org", "home/crew"

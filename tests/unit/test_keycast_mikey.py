@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from mikey_sakke import i_message
 from mikey_sakke import message as mikey
 from mikey_sakke.identifiers import NTP_OFFSET
 from mikey_sakke.key_parameters import Parameters
+from tests import typed_command
 
 KEYS = Path(__file__).parents[1] / "vectors" / "mikey_sakke_public.json"
 TEST = json.loads(KEYS.read_text())["payload_tests"][0]
@@ -26,16 +26,8 @@ MESSAGE = TEST["i_message_base64"]
 AT = str(TEST["decoded"]["unix_seconds"])
 
 
-def keycast(*arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
-    code = "import sys; sys.argv[0] = 'keycast'; from keycast import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, "mikey", *arguments],
-        cwd=KEYS.parents[2],
-        input=typed,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def keycast(*arguments: str, typed: str = "") -> "subprocess.CompletedProcess[str]":
+    return typed_command.keycast("mikey", *arguments, typed=typed, folder=KEYS.parents[2])
 
 
 def here(*arguments: str) -> Any:

@@ -8,9 +8,10 @@ from contextlib import closing
 
 import pytest
 
-from key_servers.cms.app import CmsConfig, CmsServer, open_profiles
+from key_servers.cms.app import CmsConfig, CmsServer
+from key_servers.cms.operator import open_profiles
 from key_servers.errors import ServerError, StoreInUse
-from key_servers.gms.app import open_management
+from key_servers.gms.operator import open_management
 from key_servers.https.listening import Listening
 from key_servers.kms import master_secrets
 from key_servers.kms.app import KmsServer

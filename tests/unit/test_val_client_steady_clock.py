@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from gateway_agent.val_client.app import GroupAccess, SealSection, ValClientApp
+from gateway_agent.val_client.app import ValClientApp
+from gateway_agent.val_client.section import GroupAccess, SealSection
 from gateway_agent.val_client.server_access import GmsAccess, KmsAccess, ServerAccess
 from gateway_agent.val_client.steady_clock import EVEN_FOR_S, STEP_S, SteadyClock
 
