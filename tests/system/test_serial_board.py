@@ -126,8 +126,8 @@ async def test_a_tool_that_interrupts_twice_does_not_end_the_board(tmp_path: Pat
     async with plugged_in(tmp_path / "board") as board, Terminal(board.line.device) as terminal:
         await terminal.prompt()
         for _ in range(5):
-            terminal.type(b"while True: pass\r\r")
-            await terminal.until(b"... \r\n")
+            terminal.type(b"while True: print('bu' 'sy')\r\r")
+            await terminal.until(b"busy\r\n")
             terminal.type(b"\x03\x03")
             terminal.type(b"\x03")
             await terminal.until(b"KeyboardInterrupt: \r\n")
