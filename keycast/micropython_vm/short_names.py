@@ -6,7 +6,7 @@ so those of different modules and functions can have the same name. They get nam
 firmware anyway, as .mpy files number these: they cost nothing.
 
 Only names are replaced: lines keep their numbers, so a traceback fits the source in the repository. What each name was
-is in the second value of `shorten`.
+is in the second value of both functions.
 
 Kept are names that other code may use: public ones, those of the parameters that have a default or that any call names,
 and private ones that stand in a text, belong to a module from elsewhere, or are used in another module.
@@ -21,6 +21,17 @@ from itertools import chain, count
 
 from keycast.micropython_vm.board_files import dotted
 from keycast.micropython_vm.edits import Edit, apply, of_name, of_node
+from keycast.micropython_vm.scopes import (
+    COMPREHENSIONS,
+    FUNCTIONS,
+    bindings,
+    bound_in,
+    declared_in,
+    fixed_in,
+    imported_as,
+    name_of,
+    own_nodes,
+)
 
 # Of the names that .mpy files number (`static_qstr_list` in MicroPython's py/makeqstrdata.py): those that are no
 # built-ins, no words of the compiler, and not in _NATIVE
@@ -33,8 +44,6 @@ _FREE = (
 )
 # Attributes that generators, tuples or exceptions have
 _NATIVE = ("args", "close", "count", "errno", "index", "pend_throw", "send", "throw", "value")
-_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 # Modules whose functions applications call, perhaps with the names of parameters
 INTERFACES = ("device_agent.api",)
@@ -63,23 +72,39 @@ class _Module:
             self.edits.append(of_name(node, old, new, self.lines))
 
 
-def shorten(sources: Mapping[str, str]) -> tuple[dict[str, str], dict[str, dict[str, list[str]]]]:
-    """Return the texts of `sources`, by path such as "cpns/errors.py", with short names; and what these were.
+Were = dict[str, dict[str, list[str]]]
+"""Module -> new name -> what it was. One name may stand for an attribute and for parameters."""
 
-    The latter is module -> new name -> old names. A new name may stand for an attribute, a function and a parameter.
-    """
-    modules = {dotted(name): _read(dotted(name), text) for name, text in sources.items()}
+
+def shorten_members(sources: Mapping[str, str]) -> tuple[dict[str, str], Were]:
+    """Return the texts of `sources`, by path such as "cpns/errors.py", with short attributes and parameters."""
+    modules = _read_all(sources)
     kept, keywords = _kept(modules), _keywords(modules)
-    free = [*_FREE, *_public_names(modules, kept)]
     for group in _groups(modules):
-        _rename_attributes(group, kept, free)
+        _rename_attributes(group, kept)
     for module in modules.values():
-        _rename_globals(module, kept, free)
-        _rename_parameters(module.tree, module, frozenset(), keywords, free)
+        _rename_parameters(module.tree, module, frozenset(), keywords)
+    return _written(sources, modules)
+
+
+def shorten_globals(sources: Mapping[str, str]) -> tuple[dict[str, str], Were]:
+    """Return the texts of `sources` with short names for private functions, classes and variables of modules."""
+    modules = _read_all(sources)
+    kept = _kept(modules)
+    for module in modules.values():
+        _rename_globals(module, kept)
+    return _written(sources, modules)
+
+
+def _read_all(sources: Mapping[str, str]) -> dict[str, _Module]:
+    return {dotted(path): _read(dotted(path), text) for path, text in sources.items()}
+
+
+def _written(sources: Mapping[str, str], modules: Mapping[str, _Module]) -> tuple[dict[str, str], Were]:
     for module in modules.values():
         module.edits += [of_node(text, ast.unparse(text)) for text in module.changed]
-    texts = {name: apply(text, modules[dotted(name)].edits) for name, text in sources.items()}
-    return texts, {name: {new: sorted(old) for new, old in module.were.items()} for name, module in modules.items()}
+    were = {name: {new: sorted(old) for new, old in module.were.items()} for name, module in modules.items()}
+    return {path: apply(text, modules[dotted(path)].edits) for path, text in sources.items()}, were
 
 
 def _read(name: str, text: str) -> _Module:
@@ -105,7 +130,7 @@ def _kept(modules: Mapping[str, _Module]) -> set[str]:
     used: set[str] = set()
     for module in modules.values():
         imported = {
-            alias.asname or alias.name.partition(".")[0]
+            imported_as(alias)
             for node in ast.walk(module.tree)
             if isinstance(node, ast.Import | ast.ImportFrom)
             for alias in node.names
@@ -130,16 +155,19 @@ def _root(node: ast.expr) -> str | None:
     return node.id if isinstance(node, ast.Name) else None
 
 
-def _public_names(modules: Mapping[str, _Module], kept: set[str]) -> list[str]:
-    """Return names that a board has in its heap anyway, the most frequent first, and that can stand for others."""
-    names = Counter(
-        node.attr
-        for module in modules.values()
-        for node in ast.walk(module.tree)
-        if isinstance(node, ast.Attribute) and not _is_private(node.attr)
-    )
+def _public_names(modules: Iterable[_Module], kept: set[str]) -> list[str]:
+    """Return names that are in the heap with these modules, the most frequent first, and that can stand for others."""
+    names: Counter[str] = Counter()
+    for module in modules:
+        for node in ast.walk(module.tree):
+            match node:
+                case ast.Attribute(attr=name) | ast.arg(arg=name):
+                    names[name] += 1
+        names.update(map(name_of, bindings(module.tree)))
     unfit = kept.union(_FREE, _NATIVE, dir(builtins))
-    return sorted((name for name in names if name not in unfit), key=lambda name: (-names[name], name))
+    return sorted(
+        (name for name in names if not (name in unfit or name.startswith("_"))), key=lambda name: (-names[name], name)
+    )
 
 
 def _keywords(modules: Mapping[str, _Module]) -> set[str]:
@@ -153,36 +181,7 @@ def _bound_attributes(module: _Module) -> Iterator[str]:
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             yield node.attr
         elif isinstance(node, ast.ClassDef):
-            yield from map(_name, _bindings(node))
-
-
-def _bindings(scope: ast.AST) -> Iterator[ast.Name | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
-    """Yield the nodes that bind names in the scope of a module, class or function itself; no imports or parameters."""
-    for node in _own_nodes(scope):
-        match node:
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.Name(ctx=ast.Store() | ast.Del()):
-                yield node
-
-
-def _own_nodes(scope: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes of a scope without those of the scopes in it, of which decorators and defaults are outside."""
-    inner = [scope.body] if isinstance(scope, ast.Lambda) else scope.body if hasattr(scope, "body") else []
-    todo: list[ast.AST] = list(inner)
-    while todo:
-        node = todo.pop()
-        yield node
-        match node:
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
-                todo += [each for each in [*node.args.defaults, *node.args.kw_defaults] if each]
-                todo += getattr(node, "decorator_list", [])
-            case ast.ClassDef():
-                todo += [*node.bases, *node.keywords, *node.decorator_list]
-            case _:
-                todo += ast.iter_child_nodes(node)
-
-
-def _name(node: ast.Name | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> str:
-    return node.id if isinstance(node, ast.Name) else node.name
+            yield from map(name_of, bindings(node))
 
 
 def _groups(modules: Mapping[str, _Module]) -> Iterable[list[_Module]]:
@@ -218,13 +217,13 @@ def _groups(modules: Mapping[str, _Module]) -> Iterable[list[_Module]]:
     return {id(each): each for each in group.values()}.values()
 
 
-def _new_names(old: Iterable[str], taken: set[str], free: list[str]) -> dict[str, str]:
+def _new_names(old: Iterable[str], taken: set[str], free: Iterable[str]) -> dict[str, str]:
     """Return a new name for each old one: the same ones in each module, as far as they are not taken."""
     more = (f"_{number}" for number in count())
     return dict(zip(old, (name for name in chain(free, more) if name not in taken), strict=False))
 
 
-def _rename_attributes(group: list[_Module], kept: set[str], free: list[str]) -> None:
+def _rename_attributes(group: list[_Module], kept: set[str]) -> None:
     names: set[str] = set()
     read: set[str] = set()  # by name within a class, outside of its functions
     for module in group:
@@ -232,15 +231,15 @@ def _rename_attributes(group: list[_Module], kept: set[str], free: list[str]) ->
         names.update(_bound_attributes(module))
         read |= _read_in_classes(module)
     old = sorted(name for name in names - kept - read if _is_private(name))
-    new = _new_names(old, names | read, free)
+    new = _new_names(old, names | read, [*_FREE, *_public_names(group, kept)])
     for module in group:
         for node in ast.walk(module.tree):
             if isinstance(node, ast.Attribute) and node.attr in new:
                 module.rename(node, new[node.attr])
             elif isinstance(node, ast.ClassDef):
-                for binding in _bindings(node):
-                    if _name(binding) in new:
-                        module.rename(binding, new[_name(binding)])
+                for binding in bindings(node):
+                    if name_of(binding) in new:
+                        module.rename(binding, new[name_of(binding)])
 
 
 def _read_in_classes(module: _Module) -> set[str]:
@@ -249,59 +248,28 @@ def _read_in_classes(module: _Module) -> set[str]:
         each.id
         for node in ast.walk(module.tree)
         if isinstance(node, ast.ClassDef)
-        for each in _own_nodes(node)
+        for each in own_nodes(node)
         if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load)
     }
 
 
-def _rename_globals(module: _Module, kept: set[str], free: list[str]) -> None:
+def _rename_globals(module: _Module, kept: set[str]) -> None:
     inner = {
         name
         for node in ast.walk(module.tree)
-        if isinstance(node, _SCOPES + _COMPREHENSIONS)
-        for name in _bound_in(node)
+        if isinstance(node, FUNCTIONS + COMPREHENSIONS)
+        for name in bound_in(node)
     }
-    names = {_name(binding) for binding in _bindings(module.tree)}
-    fixed = kept | inner | _read_in_classes(module) | set(_fixed_in(module.tree))
+    names = {name_of(binding) for binding in bindings(module.tree)}
+    fixed = kept | inner | _read_in_classes(module) | set(fixed_in(module.tree))
     old = sorted(name for name in names - fixed if _is_private(name))
-    new = _new_names(old, _all_names(module.tree), free)
+    new = _new_names(old, _all_names(module.tree), [*_FREE, *_public_names([module], kept)])
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Name) and node.id in new:
             module.rename(node, new[node.id])
-    for binding in _bindings(module.tree):
+    for binding in bindings(module.tree):
         if not isinstance(binding, ast.Name) and binding.name in new:
             module.rename(binding, new[binding.name])
-
-
-def _bound_in(scope: ast.AST) -> Iterator[str]:
-    """Yield the names that a function or a comprehension binds, or says to be those of another scope."""
-    if isinstance(scope, _COMPREHENSIONS):
-        yield from (n.id for each in scope.generators for n in ast.walk(each.target) if isinstance(n, ast.Name))
-    elif isinstance(scope, _SCOPES):
-        yield from (each.arg for each in ast.walk(scope.args) if isinstance(each, ast.arg))
-        yield from (node.id for node in _bindings(scope) if isinstance(node, ast.Name))
-        yield from _declared_in(scope)
-
-
-def _declared_in(scope: ast.AST) -> Iterator[str]:
-    """Yield the names that a function binds otherwise than as parameters and by assignment."""
-    for node in _own_nodes(scope):
-        match node:
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                yield name
-    yield from _fixed_in(scope)
-
-
-def _fixed_in(scope: ast.AST) -> Iterator[str]:
-    """Yield the names of a scope that `_Module.rename` cannot change everywhere."""
-    for node in _own_nodes(scope):
-        match node:
-            case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
-                yield from (alias.asname or alias.name.partition(".")[0] for alias in aliases)
-            case ast.ExceptHandler(name=str(name)):
-                yield name
-            case ast.Global(names=names) | ast.Nonlocal(names=names):
-                yield from names
 
 
 def _all_names(tree: ast.AST) -> set[str]:
@@ -310,32 +278,30 @@ def _all_names(tree: ast.AST) -> set[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(node.name)
-        if isinstance(node, _SCOPES):
-            names.update(_bound_in(node))
+        if isinstance(node, FUNCTIONS):
+            names.update(bound_in(node))
         elif isinstance(node, ast.Import | ast.ImportFrom):
-            names.update(alias.asname or alias.name.partition(".")[0] for alias in node.names)
+            names.update(map(imported_as, node.names))
     return names
 
 
-def _rename_parameters(
-    node: ast.AST, module: _Module, outer: frozenset[str], keywords: set[str], free: list[str]
-) -> None:
+def _rename_parameters(node: ast.AST, module: _Module, outer: frozenset[str], keywords: set[str]) -> None:
     """Rename the parameters of all functions under `node`. `outer` are the new names in the functions around it."""
     for child in ast.iter_child_nodes(node):
         new: dict[str, str] = {}
-        if isinstance(child, _SCOPES) and child not in module.fixed:
+        if isinstance(child, FUNCTIONS) and child not in module.fixed:
             body = child.body if isinstance(child.body, list) else [child.body]
-            taken = keywords.union(_declared_in(child))
+            taken = keywords.union(declared_in(child))
             for each in chain.from_iterable(map(ast.walk, body)):
-                taken.update(_bound_in(each))
+                taken.update(bound_in(each))
             old = [each for each in _without_default(child) if each.arg not in taken]
-            new = _new_names([each.arg for each in old], _all_names(child) | outer, free)
+            new = _new_names([each.arg for each in old], _all_names(child) | outer, _FREE)
             for each in old:
                 module.rename(each, new[each.arg])
             for each in chain.from_iterable(map(ast.walk, body)):
                 if isinstance(each, ast.Name) and each.id in new:
                     module.rename(each, new[each.id])
-        _rename_parameters(child, module, outer.union(new.values()), keywords, free)
+        _rename_parameters(child, module, outer.union(new.values()), keywords)
 
 
 def _without_default(function: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> list[ast.arg]:

@@ -33,4 +33,6 @@ async def test_a_full_board_shakes_hands_and_is_keyed_while_a_stranger_sends_lon
             for sg_id in SGS:
                 await keyed(house, sg_id, [name, other], above=versions[sg_id])
         assert [event["event"] for event in board.events[seen:]].count("session") == 1
-        assert board.running and not events(house, name, "print")  # it never had to start anew
+        printed = [event["text"] for event in events(house, name, "print")]
+        assert board.running and sum("keycast: start" in line for line in printed) == 1  # it never had to start anew
+        assert all(line.startswith("keycast: ") for line in printed), printed

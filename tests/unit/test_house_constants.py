@@ -94,11 +94,12 @@ def test_boards_load_no_module_of_constants():
 
 
 def test_a_firmware_can_have_the_same_sources_frozen_in():
-    """`build/sources/board` has the manifest of the repository, which names the files beside it."""
+    """`build/sources/board` has the manifest of the repository, which names the files beside it, and the bundles."""
     compile.compile_board()
     compile.compile_val_client_board()
     for manifest, tree in ((board_files.MANIFEST, "board"), (board_files.VAL_CLIENT_MANIFEST, "board_val_client")):
         there = compile.SOURCES / tree / board_files.in_sources(manifest.name)
         files = board_files.listed(there)
-        assert files.keys() == board_files.listed(manifest).keys()
+        bundles = {f"{name}.py" for name in board_files.BUNDLES}
+        assert files.keys() == board_files.listed(manifest).keys() | bundles
         assert all(path.is_relative_to(compile.SOURCES / tree) for path in files.values())

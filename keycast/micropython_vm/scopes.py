@@ -1,0 +1,78 @@
+"""Scopes and names in the syntax tree of a module."""
+
+import ast
+from collections.abc import Iterator
+
+COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
+Binding = ast.Name | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+def own_nodes(scope: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes of a module, class or function without those of the scopes in it and of dead branches.
+
+    Decorators, defaults and base classes are evaluated outside of their function or class.
+    """
+    body = getattr(scope, "body", [])
+    todo: list[ast.AST] = [*body] if isinstance(body, list) else [body]
+    while todo:
+        node = todo.pop()
+        yield node
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
+                todo += [each for each in (*node.args.defaults, *node.args.kw_defaults) if each]
+                todo += getattr(node, "decorator_list", [])
+            case ast.ClassDef():
+                todo += [*node.bases, *node.keywords, *node.decorator_list]
+            case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+                todo.append(node.generators[0].iter)
+            case ast.If(test=ast.Constant(value=bool(true))):
+                todo += node.body if true else node.orelse
+            case _:
+                todo += ast.iter_child_nodes(node)
+
+
+def bindings(scope: ast.AST) -> Iterator[Binding]:
+    """Yield the nodes that bind names in a scope itself, except imports, parameters and handlers of exceptions."""
+    for node in own_nodes(scope):
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.Name(ctx=ast.Store() | ast.Del()):
+                yield node
+
+
+def name_of(binding: Binding) -> str:
+    return binding.id if isinstance(binding, ast.Name) else binding.name
+
+
+def bound_in(scope: ast.AST) -> Iterator[str]:
+    """Yield the names that a function or a comprehension binds, or says to be those of another scope; else none."""
+    if isinstance(scope, COMPREHENSIONS):
+        yield from (n.id for each in scope.generators for n in ast.walk(each.target) if isinstance(n, ast.Name))
+    elif isinstance(scope, FUNCTIONS):
+        yield from (each.arg for each in ast.walk(scope.args) if isinstance(each, ast.arg))
+        yield from (node.id for node in bindings(scope) if isinstance(node, ast.Name))
+        yield from declared_in(scope)
+
+
+def declared_in(scope: ast.AST) -> Iterator[str]:
+    """Yield the names that a scope binds otherwise than as parameters and by assignment."""
+    yield from (node.name for node in bindings(scope) if not isinstance(node, ast.Name))
+    yield from fixed_in(scope)
+
+
+def fixed_in(scope: ast.AST) -> Iterator[str]:
+    """Yield the names that a scope binds, or says to be those of another scope, in statements that are no bindings."""
+    for node in own_nodes(scope):
+        match node:
+            case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+                yield from map(imported_as, aliases)
+            case ast.ExceptHandler(name=str(name)):
+                yield name
+            case ast.Global(names=names) | ast.Nonlocal(names=names):
+                yield from names
+
+
+def imported_as(alias: ast.alias) -> str:
+    """Return the name that an import binds."""
+    return alias.asname or alias.name.partition(".")[0]
