@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from gateway_agent.config.load import load
 from keycast.virtual_board.serial_board import FIRMWARE_IMAGE
 from tests.system.keycast_process import KEYCAST
 from tests.system.serial_tools import LIMIT_S
@@ -78,6 +79,22 @@ async def test_a_board_whose_process_was_killed_is_run_again(tmp_path: Path) -> 
     assert link.is_symlink()  # to a port that is gone
     async with running(tmp_path) as (told, _):
         assert os.readlink(link) == told["port"]
+
+
+@pytest.mark.parametrize("options", [(), ("--virtual-boards",)])
+async def test_a_gateway_that_does_not_send_to_virtual_boards_is_told(tmp_path: Path, options: tuple[str, ...]) -> None:
+    config = tmp_path / "keycast.toml"
+    assert (await run(tmp_path, "gateway", "init", str(config), *options))[0] == 0
+    assert load(config).broadcast.interfaces == (["auto", "lo"] if options else ["auto"])
+    process = await asyncio.create_subprocess_exec(
+        KEYCAST, "board", "run", "porch", "-c", config, env=environment(tmp_path), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(LIMIT_S):
+        said = await process.stdout.readuntil(b"Its Wi-Fi: virtual, with the password: virtual password\n")
+        assert (b"does not broadcast to virtual boards" in said) is not bool(options)
+        process.terminate()
+        assert await process.wait() == 0
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "-x", "x" * 70, "ä"])

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from keycast.virtual_board.serial_board import SerialBoard
 
 PRESS_S = 1.0
+_LOOPBACK = "lo"
 
 
 def command(
@@ -53,7 +54,14 @@ async def _run(name: str, erase: bool, config: Path) -> None:
     if config.exists():
         loaded = load(config)
         ports = {"port": loaded.message_plane.port, "broadcast_port": loaded.broadcast.port}
+        if _LOOPBACK not in loaded.broadcast.interfaces:
+            remark(
+                f"The gateway of {config} does not broadcast to virtual boards: "
+                f'add "{_LOOPBACK}" to its interfaces, as `keycast gateway init --virtual-boards` does'
+            )
     async with named_board.plugged_in(name, erase=erase, **ports) as board:
+        ended = asyncio.create_task(interrupted(board.failed))
+        await asyncio.sleep(0)  # it is ready to be interrupted before it says so
         ready(
             {"name": name, "port": board.line.device, "firmware": str(FIRMWARE_IMAGE), "is_blank": board.is_blank}
             | {"wifi": {"name": named_board.WIFI_NAME, "password": named_board.WIFI_PASSWORD}},
@@ -65,7 +73,7 @@ async def _run(name: str, erase: bool, config: Path) -> None:
             remark("In another terminal: keycast board list")
         remark(f"Its Wi-Fi: {named_board.WIFI_NAME}, with the password: {named_board.WIFI_PASSWORD}")
         with _buttons(board):
-            await interrupted(board.failed)
+            await ended
 
 
 @contextlib.contextmanager
