@@ -3,7 +3,6 @@
 The gateway and the board are processes of their own, on ports that no other house on this machine has.
 """
 
-import asyncio
 import socket
 from pathlib import Path
 
@@ -11,9 +10,9 @@ import pytest
 
 from cpns import cborlite
 from keycast.virtual_board.named_board import WIFI_NAME, WIFI_PASSWORD
-from tests.system.keycast_process import GatewayProcess, keycast
+from tests.system.keycast_process import GatewayProcess
 from tests.system.serial_tools import Terminal, tool
-from tests.system.test_serial_board_run import running
+from tests.system.test_serial_board_run import run, running
 
 pytestmark = pytest.mark.real_time
 
@@ -40,9 +39,9 @@ async def test_from_a_blank_flash_to_a_group_key_and_out_of_the_home_again(tmp_p
     config = ("-c", gateway.config)
 
     async def done(*words: str | Path) -> str:
-        ended = await asyncio.to_thread(keycast, *words)
-        assert ended.returncode == 0, ended.stdout + ended.stderr
-        return ended.stdout
+        code, printed = await run(tmp_path, *map(str, words))
+        assert code == 0, printed
+        return printed
 
     await gateway.start()
     try:
