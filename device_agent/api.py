@@ -123,12 +123,13 @@ class Node:
         """Pair within 5 minutes with the gateway that is told the secret, which `show(16 characters)` displays.
 
         A PNE without gateway shows the secret that it keeps, and has the name afterwards that a person gave it at the
-        gateway. A PNE that has a gateway shows a new secret each time. Raises what `Agent.pair` raises.
+        gateway. A PNE that has a gateway shows that of its label, if it has one, or a new one each time. Raises what
+        `Agent.pair` raises.
         """
         from device_agent import unpaired
 
         agent = self._agent
-        kept = None if self.paired else unpaired.secret(agent.store)
+        kept = unpaired.secret(agent.store, unpaired.LABEL if self.paired else unpaired.RECORD)
         secret = kept or agent.random(unpaired.SECRET_LEN)
         show(unpaired.shown(secret))
         await agent.pair(secret)

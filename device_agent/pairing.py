@@ -63,6 +63,7 @@ def pair(secret, identity, store, session, discovery, clock, forget):
                 pn_id=answer.get(messages.PN_ID, ""),
             )
             store.erase(unpaired.RECORD)
+            store.erase(unpaired.LABEL)
             session.adopt(held, clock.now(), address)
             return
         yield tuning.PAIRING_PAUSE

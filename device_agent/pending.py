@@ -11,7 +11,7 @@ from hashlib import sha256
 from cpns import cborlite
 from cpns.errors import MalformedMessage, NotAuthentic, Unknown
 from cpns.key_ring import KeyRing
-from device_agent import discovery, gkdk_store, membership, provisioning, session, unpaired
+from device_agent import membership, provisioning, unpaired
 from device_agent.cose import Credential
 from device_agent.crypto import p256
 
@@ -55,17 +55,20 @@ def begin_again(store):
     return provisioning.parse(octets).ccs
 
 
-def complete(store, octets):
+def complete(store, octets, label=None):
     """Add the gateway and further records to the identity that was begun; return the digest of the whole.
 
     `octets`: CBOR array `[gateway ID, gateway CCS, signing key, signing epoch, PN ID, address hint, {name: octets}]`.
-    Raises Unknown if none was begun, MalformedMessage.
+    `label`: the pairing secret that is printed on a label of the board, if it gets one. Raises Unknown if no identity
+    was begun, MalformedMessage.
     """
     begun = load(store)
     if begun is None:
         raise Unknown("no identity was begun")
     identity = begun[1]
     *gateway, records = cborlite.decode(octets)
+    if label:
+        records[unpaired.LABEL] = cborlite.encode([unpaired.FORMAT, label])
     whole = provisioning.Provisioning(identity.pne_id, identity.private_key, identity.ccs, *gateway)
     return _save(store, (WHOLE, whole, records))
 
@@ -147,5 +150,5 @@ def _end_former(store):
             ring = KeyRing.load(dump, 0)
             ring.wipe()
             store.save(name, cborlite.encode([found, False, None, leisure, ring.dump(0), b""]))
-    for name in (session.RECORD, membership.RECORD, discovery.RECORD, unpaired.RECORD) + gkdk_store.RECORDS:
+    for name in unpaired.OF_FORMER + (unpaired.RECORD, unpaired.LABEL):
         store.erase(name)

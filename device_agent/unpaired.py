@@ -2,7 +2,8 @@
 
 The identity is a provisioning record without gateway, under a name that the board makes of its serial number; a person
 gives it another name while pairing (SEC-31). The record `pair` of the key store is CBOR `[1, pairing secret (10)]`. It
-stays the same, so that it can be printed on a label, until the board is paired (SEC-20).
+stays the same, so that it can be printed on a label, until the board is paired (SEC-20). The record `label` is one like
+it, of a board that has a gateway and a label (`pending.py`): it shows that secret if it is to be paired with another.
 """
 
 from cpns import cborlite
@@ -10,6 +11,7 @@ from cpns.errors import MalformedMessage, Unknown
 from device_agent import provisioning
 
 RECORD = "pair"
+LABEL = "label"
 FORMAT = 1
 SECRET_LEN = 10
 OF_FORMER = ("sess", "groups", "addr", "gkdk0", "gkdk1")  # records of an identity that are of no use to the next one
@@ -38,9 +40,9 @@ def prepare(storage, store, random, name):
     return identity
 
 
-def secret(store):
-    """Return the pairing secret of a board without gateway, 10 octets, or None. Raises MalformedMessage."""
-    record = store.load(RECORD)
+def secret(store, name=RECORD):
+    """Return the pairing secret in the record `name`, 10 octets, or None. Raises MalformedMessage."""
+    record = store.load(name)
     if record is None:
         return None
     value = cborlite.decode(record)

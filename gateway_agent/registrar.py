@@ -78,12 +78,13 @@ class Registrar:
     ) -> None:
         """Register a PNE as `register` does, but in the place of an earlier one of its name only once it is heard.
 
-        Until then the earlier one keeps all its rights, so a provisioning that is cut short changes nothing.
+        Until then the earlier one keeps all its rights, so a provisioning that is cut short changes nothing. A PNE that
+        waits for the name already goes on to wait.
         """
         holder = self._credentials.credential(credential.entity_id)
         if holder is None or holder == credential:
             self.register(credential, preferred_sg, replace=replace)
-        else:
+        elif not self.standing(credential):
             self._credentials.require_bindable(credential, replace=replace, reserved=self._reserved)
             self._credentials.name_successor(credential, preferred_sg)
 

@@ -49,6 +49,13 @@ class NoPort(BoardFault):
         return cls("Several boards are connected.", f"Name one: {' or '.join(f'--port {name}' for name in names)}")
 
     @classmethod
+    def closed(cls, device: str, why: str) -> "NoPort":
+        """Return the fault for a port that cannot be opened; `why` are the words of the system."""
+        return cls(
+            f"{device} cannot be opened: {why}.", "Pull the cable out, connect it again, and type: keycast board list"
+        )
+
+    @classmethod
     def gone(cls, device: str, seconds: float) -> "NoPort":
         """Return the fault for a port that went away and did not come back within `seconds`."""
         return cls(

@@ -6,6 +6,7 @@ leaves it to them; a name that is taken stays with the board that has it until t
 is gone on with by the same command.
 """
 
+import base64
 import contextlib
 import json
 from collections.abc import Callable
@@ -78,7 +79,10 @@ class Wifi:
 
 @dataclass(frozen=True)
 class WantedBoard:
-    """What a board is to become. `wifi` None: it keeps what it has; `board`: its record `board`, None to keep that."""
+    """What a board is to become. `wifi` and `board`, its record of that name: None to keep what it has.
+
+    `labelled`: it gets a pairing secret for a label, for the day on which it is paired with another gateway.
+    """
 
     pne_id: str
     trust: Trust
@@ -86,6 +90,7 @@ class WantedBoard:
     group: str | None = None
     replace: bool = False
     board: bytes | None = None
+    labelled: bool = False
 
     def packed(self) -> bytes:
         """Return what the board adds to its new identity: `device_agent.pending.complete`."""
@@ -120,11 +125,15 @@ class Found:
 
 @dataclass(frozen=True)
 class Done:
-    """What was done: the identity is a `new` one or has stayed; `former` had another name or gateway."""
+    """What was done: the identity is a `new` one or has stayed; `former` is one that was of use and has ended.
+
+    `secret`: the 16 characters for the label, "" without one.
+    """
 
     new: bool
     former: Identity | None
     found: Found
+    secret: str = field(default="", repr=False)
 
 
 def provision(board: BoardInRepl, gateway: GatewayDoor, order: WantedBoard, tell: Callable[[str], None]) -> Done:
@@ -133,7 +142,11 @@ def provision(board: BoardInRepl, gateway: GatewayDoor, order: WantedBoard, tell
     A board that has this name at this gateway already keeps its identity, and gets the rest anew, unless `replace`.
     Raises ProvisioningFault and other BoardFault, and GatewayError; the texts say what the person can do.
     """
-    found = look(board)
+    try:
+        found = look(board)
+    except ProvisioningFault:  # files that were written just now are found after a restart
+        board.restart()
+        found = look(board)
     former = _living(found.present, gateway, order)
     same = former is not None and _is_ordered(former, order)
     if order.wifi is None and found.wifi is None:
@@ -156,7 +169,7 @@ def provision(board: BoardInRepl, gateway: GatewayDoor, order: WantedBoard, tell
         if credentials.parse(ccs, "pne").entity_id != order.pne_id:
             raise ProvisioningFault.refused("it has another name")
         octets = order.packed()
-        digest = _ask(board, f"complete({octets.hex()!r}, {sha256(octets).hexdigest()!r})")
+        digest, secret = _ask(board, f"complete({octets.hex()!r}, {sha256(octets).hexdigest()!r}, {order.labelled})")
         tell("restarts")
         board.restart()
         if _ask(board, "confirm()") != digest:
@@ -170,7 +183,7 @@ def provision(board: BoardInRepl, gateway: GatewayDoor, order: WantedBoard, tell
         raise
     tell("takes its identity on")
     _put_in_force(board, gateway, ccs, kept=keep or known)
-    return Done(not keep, None if keep else former, found)
+    return Done(not keep, None if keep else former, found, base64.b32encode(bytes.fromhex(secret or "")).decode())
 
 
 def look(board: BoardInRepl) -> Found:

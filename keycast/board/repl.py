@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from keycast.board.faults import BoardSilent
+from keycast.board.faults import BoardSilent, NoPort
 from keycast.board.ports import BACK_S, Port, back_again
 from keycast.board.serial_port import opened
 
@@ -62,8 +62,11 @@ class Repl:
         self._waits = False
 
     def __enter__(self) -> Self:
-        """Open the port and bring the board to its REPL. Raises BoardSilent, NoPort, OSError for the port."""
-        self._serial = opened(self.port.device, _POLL_S)
+        """Open the port and bring the board to its REPL. Raises BoardSilent, NoPort."""
+        try:
+            self._serial = opened(self.port.device, _POLL_S)
+        except OSError as error:
+            raise NoPort.closed(self.port.name, error.strerror or str(error)) from None
         try:
             self.reach()
         except BaseException:
@@ -140,7 +143,7 @@ class Repl:
             self._open_again()
 
     def lines(self, timeout_s: float) -> Iterator[str]:
-        """Yield the lines that the board prints, for at most `timeout_s` seconds. Raises NoPort."""
+        """Yield the lines that the board prints, for `timeout_s` seconds, and "" whenever none came. Raises NoPort."""
         line, deadline = b"", time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             try:
@@ -148,7 +151,7 @@ class Repl:
             except OSError:
                 self._open_again()
                 continue
-            for each in whole:
+            for each in whole or [b""]:
                 yield each.decode(errors="replace").strip()
 
     # Private

@@ -67,6 +67,7 @@ async def test_the_earlier_board_is_in_until_the_new_one_is_heard_and_has_nothin
     new = ProvisionedBoard(app)
     app.registrar.register_when_heard(new.credential, replace=True)
     assert app.registrar.standing(new.credential) == "successor"
+    app.registrar.register_when_heard(new.credential)  # the same command again, which names no other key
     assert await is_served(lamp) and await lamp.is_let_in() and key_of(app) == lamp.identity.ccs
     assert app._store.inventory.groups_of("lamp") == [SG]
     assert await new.is_let_in()

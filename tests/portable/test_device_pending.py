@@ -7,7 +7,7 @@ from vmtest import raises, req
 
 from cpns import cborlite
 from cpns.errors import MalformedMessage, NotAuthentic, Unknown
-from device_agent import pending, provisioning
+from device_agent import pending, provisioning, unpaired
 from device_agent.cose import Credential
 from device_agent.key_store import KeyStore
 from device_agent.membership import record_name
@@ -16,7 +16,7 @@ VM_HEAP_KIB = 192
 
 NEW = [bytes([number]) * 40 for number in range(1, 5)]
 WIFI = cborlite.encode([1, "house", "the new one"])
-FORMER = "sess", "groups", "addr", "gkdk0", "gkdk1", "pair"
+FORMER = "sess", "groups", "addr", "gkdk0", "gkdk1", "pair", "label"
 
 
 def gateway(address="gw"):
@@ -60,13 +60,15 @@ def before():
     store = KeyStore(world.medium)
     store.save("addr", b"gw")
     store.save("wifi", cborlite.encode([1, "house", "password"]))
+    store.save("label", cborlite.encode([1, b"ten octets"]))
     return world
 
 
 def secrets(world):
     """All that no flash may hold when the identity has gone."""
     ring = world.agent.membership.groups["kitchen"].ring
-    return [world.agent.identity.private_key, b"S" * 16, b"password"] + list(ring.receiving_keys(0).values())
+    keys = list(ring.receiving_keys(0).values())
+    return [world.agent.identity.private_key, b"S" * 16, b"password", b"ten octets"] + keys
 
 
 @req("SEC-17", "SEC-19")
@@ -92,7 +94,7 @@ def test_the_new_identity_has_nothing_of_the_old_one_but_its_floors():
     ccs = provision(store)
     new = present(store)
     assert (new.ccs, new.gateway_id, new.address) == (ccs, identity("gw").gateway_id, "gw")
-    assert [store.load(name) for name in FORMER + (pending.RECORD,)] == [None] * 7
+    assert [store.load(name) for name in FORMER + (pending.RECORD,)] == [None] * 8
     assert store.load("wifi") == WIFI
     for octets in world.medium.octets.values():
         for secret in old:
@@ -130,7 +132,7 @@ def test_a_power_cut_at_any_write_leaves_the_old_identity_or_the_new_one():
             else:
                 seen.append("new")
                 assert present(store).pne_id == "lamp.new" and store.load("wifi") == WIFI
-                assert [store.load(name) for name in FORMER + (pending.RECORD,)] == [None] * 7
+                assert [store.load(name) for name in FORMER + (pending.RECORD,)] == [None] * 8
                 assert not world.agent.session.up and not world.agent.membership.groups
                 assert world.agent.membership._load("kitchen").ring.floor == 6
             provision(store)
@@ -158,7 +160,7 @@ def test_a_power_cut_while_the_start_goes_on_is_gone_on_with_at_the_next():
                 cut = True
             pending.finish(store)
             assert present(store).ccs == whole.ccs and store.load("wifi") == WIFI
-            assert [store.load(name) for name in FORMER + (pending.RECORD,)] == [None] * 7
+            assert [store.load(name) for name in FORMER + (pending.RECORD,)] == [None] * 8
         assert dies_at > 6
 
 
@@ -210,6 +212,24 @@ def test_an_identity_that_stays_keeps_its_session_and_its_keys():
     world.boot()
     assert world.agent.session._live is not None and store.load(record_name("g", "kitchen")) is not None
     assert world.agent.membership.groups["kitchen"].ring.receiving_keys(0) == {6: key_of(6)}
+
+
+@req("SEC-20")
+def test_a_board_with_a_label_has_its_secret_until_it_gets_another_identity():
+    store = KeyStore(before().medium)
+    pending.begin(store, "lamp.new", Drawn())
+    pending.complete(store, gateway(), b"for labels")
+    assert unpaired.secret(store, unpaired.LABEL) == b"ten octets"
+    pending.put_in_force(store)
+    assert unpaired.secret(store, unpaired.LABEL) == b"for labels"
+    pending.begin_again(store)
+    pending.complete(store, gateway())
+    pending.put_in_force(store)
+    assert unpaired.secret(store, unpaired.LABEL) == b"for labels"
+    pending.begin(store, "lamp.other", Drawn(NEW[1:]))
+    pending.complete(store, gateway())
+    pending.put_in_force(store)
+    assert unpaired.secret(store, unpaired.LABEL) is None
 
 
 def test_a_medium_without_room_leaves_the_old_identity():

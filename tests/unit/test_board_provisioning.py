@@ -15,7 +15,7 @@ import pytest
 from dying_medium import Dying, PowerCut
 
 from cpns import cborlite
-from device_agent import pending, provisioning
+from device_agent import pending, provisioning, unpaired
 from device_agent.key_store import KeyStore
 from gateway_agent.app import GatewayApp
 from gateway_agent.errors import ControlUnavailable, GatewayError
@@ -222,6 +222,25 @@ def test_a_key_that_is_made_before_the_radio_is_on_is_noticed(monkeypatch: pytes
         host._ask(BoardHere(), "begin('lamp.porch', True)")
 
 
+@pytest.mark.req("SEC-17", "SEC-20")
+async def test_a_label_has_the_secret_that_the_board_keeps(door: Door) -> None:
+    board = BoardHere()
+    assert make(door, board).secret == "" and board.store.load(unpaired.LABEL) is None
+    done = make(door, board, labelled=True)  # the radio is switched on for it, too
+    secret = unpaired.secret(board.store, unpaired.LABEL)
+    assert len(done.secret) == 16 and unpaired.shown(secret) == done.secret
+    assert done.secret not in repr(done)
+
+
+def test_the_constants_of_the_program_are_those_of_the_modules() -> None:
+    """The files of a board have no names for them."""
+    names: dict[str, Any] = {}
+    with on_board(Dying({}, 0, "whole")):
+        exec(host._PROGRAM.read_text(), names)
+    assert (names["PRESENT"], names["PENDING"], names["WIFI"]) == (provisioning.RECORD, pending.RECORD, host._WIFI)
+    assert (names["IN_FORCE"], names["SECRET_LEN"]) == (pending.IN_FORCE, unpaired.SECRET_LEN)
+
+
 @pytest.mark.req("SEC-31")
 async def test_a_name_that_is_taken_is_refused_before_a_key_is_made(door: Door) -> None:
     make(door, BoardHere())
@@ -329,9 +348,9 @@ async def test_the_power_of_the_board_fails_at_any_write(door: Door, scene: Scen
             make(door, board, name, **order)
             assert let_in(door, board) and board.store.load(pending.RECORD) is None
             assert board.store.load("wifi") == new_wifi
-        assert dies_at > 12
-    assert outcomes.count(True) > 12
-    assert scene is with_new_wifi or outcomes.count(False) > 12
+        assert dies_at > 9
+    assert outcomes.count(True) > 9
+    assert scene is with_new_wifi or outcomes.count(False) > 9
 
 
 @pytest.mark.req("SEC-31", "SEC-33")

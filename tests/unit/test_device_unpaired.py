@@ -152,6 +152,7 @@ def test_the_secret_of_the_label_is_erased_once_the_board_is_paired():
     medium = device_world.Medium()
     prepare(medium)
     secret = secret_of(medium)
+    KeyStore(medium).save(unpaired.LABEL, cborlite.encode([unpaired.FORMAT, secret]))
     world = Unpaired(medium)
     world.pair()
     assert identity_of(medium).pne_id == "lamp.porch" and secret_of(medium) is None
@@ -221,6 +222,11 @@ async def test_a_node_shows_its_label_before_it_has_a_gateway_and_a_new_secret_e
     for _ in (0, 1):
         await node.pair(seen.append)
     assert len(set(seen)) == 3 and [unpaired.shown(secret) for secret in used] == seen
+    labelled = bytes(range(10))
+    node._agent.store.save(unpaired.LABEL, cborlite.encode([unpaired.FORMAT, labelled]))
+    for _ in (0, 1):
+        await node.pair(seen.append)
+    assert seen[-2:] == 2 * [unpaired.shown(labelled)]
 
 
 async def test_a_node_pairs_once_at_a_time():

@@ -6,13 +6,18 @@ from binascii import hexlify, unhexlify
 from hashlib import sha256
 
 from nvs_store import NvsStore
-from wifi import RECORD as WIFI
 from wifi import Station
 
 from cpns import cborlite
 from device_agent import pending, provisioning
 from device_agent.entropy import Entropy
 from device_agent.key_store import KeyStore
+
+# Of `provisioning`, `pending`, `wifi` and `unpaired`: in the files of a board constants are written out where they are
+# used, and have no names.
+PRESENT, PENDING, WIFI = "prov", "pend", "wifi"
+IN_FORCE = 2
+SECRET_LEN = 10
 
 storage = NvsStore()
 store = KeyStore(storage)
@@ -29,10 +34,10 @@ def text(octets):
 def look():
     # What is in the flash: identities, the name of the Wi-Fi, records of which both copies are damaged
     pending.finish(store)
-    octets = store.load(provisioning.RECORD)
+    octets = store.load(PRESENT)
     waiting = pending.load(store)
     wifi = store.load(WIFI)
-    names = provisioning.RECORD, pending.RECORD, WIFI
+    names = PRESENT, PENDING, WIFI
     both = [name for name in names if storage.get(name + "0") and storage.get(name + "1")]
     tell(
         {
@@ -60,11 +65,14 @@ def begin_again():
     tell(text(pending.begin_again(store)))
 
 
-def complete(octets, digest):
-    octets = unhexlify(octets)
+def complete(octets, digest, labelled):
+    octets, label = unhexlify(octets), None
     if text(sha256(octets).digest()) != digest:
         raise ValueError("damaged on its way to the board")
-    tell(text(pending.complete(store, octets)))
+    if labelled:
+        Station().switch_on()
+        label = Entropy(store, os.urandom)(SECRET_LEN)
+    tell([text(pending.complete(store, octets, label)), label and text(label)])
 
 
 def confirm():
@@ -78,8 +86,8 @@ def put_in_force():
 
 def in_force(ccs):
     # Whether the identity with this credential is that of the board, or will be at the next start
-    octets, waiting = store.load(provisioning.RECORD), pending.load(store)
-    on_its_way = waiting and waiting[0] == pending.IN_FORCE
+    octets, waiting = store.load(PRESENT), pending.load(store)
+    on_its_way = waiting and waiting[0] == IN_FORCE
     identity = waiting[1] if on_its_way else octets and provisioning.parse(octets)
     tell(bool(identity) and text(identity.ccs) == ccs)
 

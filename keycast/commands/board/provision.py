@@ -1,24 +1,66 @@
-"""`keycast board provision`: an identity for a board, let in at the running gateway."""
+"""`keycast board provision`: an identity for a board on a port, or for many, let in at the running gateway."""
 
 import ipaddress
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from keycast.terminal import completion
+from keycast.commands.board.port_option import PortOption
+from keycast.terminal import completion, extras
 from keycast.terminal.look_alikes import point_out
-from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask, sentences
+from keycast.terminal.options import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    answer,
+    ask,
+    console,
+    refuse,
+    remark,
+    sentences,
+)
+from keycast.terminal.tables import show_table
+
+if TYPE_CHECKING:
+    from keycast.board.first_run import BoardState
+    from keycast.board.provisioning import Done, Wifi
+
+_IN_TERMINAL = "-"
+_STANDARD_INPUT = "-"
+
+
+class _Result(NamedTuple):
+    """What came of one board. `sentence`: what hinders it, with the next step, or ""; `code` is its word."""
+
+    pne_id: str
+    port: str
+    code: str
+    sentence: str
 
 
 def command(
-    pne: Annotated[str, typer.Argument(metavar="BOARD", help="Name of the board, its PNE ID.")],
-    out: Annotated[
-        Path,
+    pne: Annotated[
+        str | None, typer.Argument(metavar="[BOARD]", help="Name of the board, its PNE ID; not with --csv.")
+    ] = None,
+    port: PortOption = None,
+    wifi: Annotated[
+        str | None,
         typer.Option(
-            "--out", "-o", readable=False, help="New file for the record, a script if it ends in .py; it is secret."
+            help="Name of the Wi-Fi that the board is to use, at 2.4 GHz; its password is asked for. Default: that "
+            "which the board has already.",
+            show_default=False,
         ),
-    ],
+    ] = None,
+    password_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--wifi-password-file",
+            help="File with the password in its first line, or - for standard input.",
+            show_default=False,
+        ),
+    ] = None,
     group: Annotated[
         str | None,
         typer.Option(
@@ -26,7 +68,10 @@ def command(
             autocompletion=completion.groups,
         ),
     ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="End the identity that has this name now.")] = False,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="End the identity that has this name now, and that which this board has now."),
+    ] = False,
     address: Annotated[
         str | None,
         typer.Option(
@@ -34,13 +79,194 @@ def command(
             '"" for none; default: the gateway\'s present address.'
         ),
     ] = None,
+    board: Annotated[
+        str | None,
+        typer.Option(
+            help="Which board it is, a file of hw_configs, for its light and button; default: what `flash` wrote."
+        ),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="New file (.svg, .png) for a label with the board's name and a pairing secret, or - for the terminal.",
+            show_default=False,
+        ),
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            "--csv",
+            help="Provision the boards of a file with the columns name, port (or serial) and group.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            readable=False,
+            help="For virtual boards and trials: make the private key here, and write the record to this new file, a "
+            "script if it ends in .py; it is secret.",
+            show_default=False,
+        ),
+    ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Make an identity for a board, let it in at the running gateway, and write the record for its flash.
+    """Give a board on a port its identity and its Wi-Fi, let it in at the running gateway, and start it.
 
-    The private key is made here and is stored in the file only. A script (.py) saves the record on the board: mpremote
-    run porch.py. Example: keycast board provision lamp.porch -o porch.py
+    Its private key is made on the board and never leaves it. If anything fails, board and gateway have their old state,
+    and the same command goes on. A board that has this name already keeps its identity, and gets the rest anew.
+
+    Example: keycast board provision lamp.porch --wifi "my home"
     """
+    if out is not None:
+        if pne is None or table or port or wifi or password_file or label or board:
+            refuse("with -o there is no board: name it, and give none of the options for a board on a port")
+        _on_host(pne, out, group, replace, address, config)
+        return
+    if (pne is None) == (table is None):
+        refuse("name one board, or with --csv a file that names them")
+    if table is not None and (port or group or (label and label != _IN_TERMINAL)):
+        refuse("with --csv the file says port and group of each board, and a label is for the terminal: --label -")
+    extras.require("board")
+    from keycast.board import board_table
+    from keycast.board import label as labels
+
+    with sentences():
+        rows = board_table.read(table) if table else [board_table.Row(pne or "", port or "", group)]
+        if label and label != _IN_TERMINAL:
+            labels.require_kind(Path(label))
+        session = _Session(config, _hint(address) if address else address, replace, board, label)
+    session.wifi = _wifi(wifi, password_file)
+    if table is None:
+        _one(session, rows[0])
+    else:
+        _many(session, rows)
+
+
+class _Session:
+    """What all boards of one command have in common. Raises GatewayError."""
+
+    def __init__(self, config: Path, address: str | None, replace: bool, board: str | None, label: str | None) -> None:
+        from gateway_agent.config.load import load
+        from keycast.board import board_record
+        from keycast.board.running_gateway import RunningGateway
+        from keycast.hardware.catalogue import all_boards
+
+        self.gateway = RunningGateway(load(config).gateway.state_dir)
+        self.trust = self.gateway.trust(address)
+        self.names = self.gateway.boards()
+        self.boards = all_boards()
+        self.replace = replace
+        self.label = label
+        self.wifi: Wifi | None = None
+        self.record: bytes | None = None
+        if board is not None:
+            from keycast.services.known_names import require
+
+            require(board, self.boards, "board in hw_configs")
+            self.record = board_record.pack(board, self.boards[board])
+
+    def provision(self, pne_id: str, port: str, group: str | None, tell: Callable[[str], None]) -> _Result:
+        """Provision one board, start it and wait for what it says. Raises GatewayError."""
+        from keycast.board import label as labels
+        from keycast.board.first_run import RUNNING, TOLD_S, settled
+        from keycast.board.ports import CABLE_S, chosen, locked
+        from keycast.board.provisioning import WantedBoard, provision
+        from keycast.board.repl import Repl
+
+        found = chosen(port or None, self.boards, CABLE_S)
+        wanted = WantedBoard(pne_id, self.trust, self.wifi, group, self.replace, self.record, self.label is not None)
+        with locked(found, "keycast board provision"), Repl(found) as repl:
+            done = provision(repl, self.gateway, wanted, tell)
+            if self.label == _IN_TERMINAL:
+                remark(labels.text(pne_id, done.secret))
+            elif self.label is not None:
+                labels.write(Path(self.label), pne_id, done.secret)
+            tell("starts")
+            repl.start()
+            state = settled(repl.lines(TOLD_S))
+        self._remark(pne_id, done)
+        if state.code == RUNNING:
+            return _Result(pne_id, found.name, RUNNING, "")
+        return _Result(pne_id, found.name, state.code or "board-silent", _hindrance(pne_id, state))
+
+    def _remark(self, pne_id: str, done: "Done") -> None:
+        if done.found.repaired:
+            remark(f"One copy of a record of {pne_id} was damaged; it is repaired.")
+        if "prov" in done.found.damaged:
+            remark(f"Both copies of the identity that this board had were damaged; {pne_id} is a new one.")
+        former = done.former
+        if former is not None and former.pne_id != pne_id and former.gateway == self.trust.gateway.ccs:
+            remark(f"This board was {former.pne_id}, which no board is now: keycast board retire {former.pne_id}")
+
+
+def _one(session: _Session, row: Any) -> None:
+    point_out(row.pne_id, session.names)
+    with sentences():
+        result = session.provision(row.pne_id, row.port, row.group, lambda what: remark(f"{row.pne_id} {what} ..."))
+    if result.sentence:
+        refuse(result.sentence, result.code)
+    label = [f"Its label is {session.label}; it is secret."] if session.label not in (None, _IN_TERMINAL) else []
+    value = {"pne_id": result.pne_id, "port": result.port, "state": result.code}
+    answer(value, f"{result.pne_id} is let in and runs: the gateway has a session with it.", *label)
+
+
+def _many(session: _Session, rows: list[Any]) -> None:
+    """Provision one board after another, whatever becomes of each; type the command again for those that failed."""
+    from cpns.errors import CpnsError
+    from gateway_agent.errors import GatewayError, code_of
+
+    results = []
+    for row in rows:
+        try:
+            result = session.provision(row.pne_id, row.port, row.group, lambda what: None)
+        except (GatewayError, CpnsError, OSError) as error:
+            result = _Result(row.pne_id, row.port, code_of(error), str(error))
+        results.append(result)
+        remark(f"{row.pne_id}: {result.sentence or 'runs'}")
+    failed = sum(bool(result.sentence) for result in results)
+    columns = ("board", "port", "state", "what to do")
+    answer(
+        [{"pne_id": each.pne_id, "port": each.port, "state": each.code, "error": each.sentence} for each in results],
+        lambda: show_table(console, columns, [tuple(each) for each in results]),
+    )
+    if failed:
+        remark(f"{failed} of {len(rows)} boards do not run. Type the command again: it goes on with them.")
+        raise typer.Exit(1)
+
+
+def _hindrance(pne_id: str, state: "BoardState") -> str:
+    if not state.code:
+        return f"{pne_id} is let in, and says nothing since its start. {state.next_step}"
+    return f"{pne_id} is let in, and does not run yet: {state.sentence}. {state.next_step}"
+
+
+def _wifi(name: str | None, password_file: Path | None) -> "Wifi | None":
+    """Return the Wi-Fi of a name, with its password from the file or from the terminal, where it is not shown."""
+    from keycast.board.provisioning import Wifi
+
+    if name is None:
+        if password_file is not None:
+            refuse("a password needs the name of its Wi-Fi: add --wifi NAME")
+        return None
+    with sentences():
+        if password_file is None:
+            if not sys.stdin.isatty():
+                refuse("there is no terminal to ask for the password: name a file with --wifi-password-file, or -")
+            password = typer.prompt(f"Password of {name}", hide_input=True, default="", show_default=False, err=True)
+        elif str(password_file) == _STANDARD_INPUT:
+            password = sys.stdin.readline()
+        else:
+            with open(password_file, encoding="utf-8") as file:
+                password = file.readline()
+        return Wifi(name, password.rstrip("\r\n"))
+
+
+def _on_host(pne: str, out: Path, group: str | None, replace: bool, address: str | None, config: Path) -> None:
+    """Make an identity on this machine, for a board that has no port."""
     from device_agent.provisioning import RECORD
     from keycast.provisioning.board import Trust, flash_script, new_board
     from message_plane import credentials
@@ -63,8 +289,13 @@ def command(
     except BaseException:
         out.unlink()  # no gateway would let that board in
         raise
-    usb = [f"With the board on USB: mpremote run {out}. Then delete it."] if out.suffix == ".py" else []
-    answer({"pne_id": pne, "file": str(out)}, f"{pne} is let in; its record for the flash is {out}.", *usb)
+    answer(
+        {"pne_id": pne, "file": str(out)},
+        f"{pne} is let in; its record for the flash is {out}.",
+        "Its private key was made on this computer and is in that file: this is for virtual boards and trials. A board "
+        "with a cable makes its own: keycast board provision NAME",
+        *([f"With the board on USB: mpremote run {out}. Then delete it."] if out.suffix == ".py" else []),
+    )
 
 
 def _hint(address: str) -> str:
