@@ -186,6 +186,19 @@ class ImageUnfit(BoardFault):
         )
         return cls(f"This board has the chip {chip}.", step)
 
+    @classmethod
+    def other_board(cls, name: str, wanted: str, has: str) -> "ImageUnfit":
+        """Return the fault for a board that was named as `name`, with the chip `wanted`, and has the chip `has`."""
+        return cls(f"This board is no {name}: that has the chip {wanted}, this has {has}.", "Leave out --board.")
+
+    @classmethod
+    def moves_keys(cls, path: Path, partition: str) -> "ImageUnfit":
+        """Return the fault for an image that has another place for `partition`, in which a board has its identity."""
+        return cls(
+            f"{path} has another place for the partition {partition}, in which this board has its identity and keys.",
+            "Take an image with the present partition table; or retire the board and add --erase.",
+        )
+
 
 def _mib(octets: int) -> str:
     return f"{octets / 1024**2:g} MiB"

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from keycast.board.faults import ImageUnfit, ImageUnusable
-from keycast.hardware.board import KIB, SECTOR, Board, Firmware
+from keycast.hardware.board import KIB, SECTOR, Board, Chip, Firmware
 
 _SIZE_MAX = 64 * KIB * KIB  # octets: the largest flash that a board may have
-_TABLE_AT = 0x8000
-_TABLE_SIZE = 0xC00
+TABLE_AT, TABLE_SIZE = 0x8000, 0xC00
+"""Address and octets of the partition table in the flash of every board."""
+
 _HEADER = struct.Struct("<BBxB8xH9xB")  # magic, number of segments, size of the flash, chip, digest follows
 _SEGMENT = struct.Struct("<4xI")
 _MAGIC = 0xE9
@@ -30,6 +31,7 @@ _ROW_MAGIC = 0x50AA
 _SUM_MAGIC = b"\xeb\xeb" + b"\xff" * 14
 _APP, _DATA = 0, 1
 _OTA_DATA, _NVS = 0, 2  # subtypes of data
+_OF_IDENTITY = ("nvs",)  # partitions
 _OTA_DATA_SIZE = 2 * SECTOR
 _DESCRIPTION = struct.Struct("<I12x32s")  # of an application: magic, version
 _DESCRIPTION_MAGIC = 0xABCD5432
@@ -63,14 +65,14 @@ class ImagePart(NamedTuple):
 class FirmwareImage(NamedTuple):
     """A firmware image that is whole. `sha256` is the digest of its file, in hexadecimal.
 
-    `image_id` is the number of its chip, `flash_octets` the flash that it needs, `version` the one of its application,
+    `chip` is the name of its chip, `flash_octets` the flash that it needs, `version` the one of its application,
     or "". `parts` are what is written to a board: all of the image but the partition nvs, in which a board keeps its
     identity. The partition that says which application starts is erased, so that the one of the image does.
     """
 
     path: Path
     sha256: str
-    image_id: int
+    chip: str
     flash_octets: int
     rows: tuple[PartitionRow, ...]
     parts: tuple[ImagePart, ...]
@@ -88,28 +90,29 @@ def read(path: Path, boards: Mapping[str, Board]) -> FirmwareImage:
         octets = file.read(_SIZE_MAX + 1)
     if len(octets) > _SIZE_MAX:
         raise ImageUnusable.no_image(path, "larger than any flash")
-    return parse(path, octets, {board.chip.image_id: board.chip.firmware_offset for board in boards.values()})
+    return parse(path, octets, {board.chip.image_id: board.chip for board in boards.values()})
 
 
-def parse(path: Path, octets: bytes, offsets: Mapping[int, int]) -> FirmwareImage:
-    """Return the firmware image in `octets`, the content of the file `path`.
+def parse(path: Path, octets: bytes, chips: Mapping[int, Chip]) -> FirmwareImage:
+    """Return the firmware image in `octets`, the content of the file `path`, for one of `chips`, by their image id.
 
-    `offsets` has the address at which an image begins by the number of its chip. Raises ImageUnusable.
+    Raises ImageUnusable.
     """
     if octets[:1] != bytes([_MAGIC]):
         found = next((name for magic, name in _OTHERS if octets.lstrip().startswith(magic)), "something else")
         raise ImageUnusable.no_image(path, found if octets else "empty")
     loader = _ProgramImage.read(path, octets, "the boot loader")
-    start = offsets.get(loader.image_id)
-    if start is None:
+    chip = chips.get(loader.image_id)
+    if chip is None:
         raise ImageUnusable.other_chip(path, loader.image_id)
-    table = octets[_TABLE_AT - start :][:_TABLE_SIZE]
-    if loader.size > _TABLE_AT - start:
+    start = chip.firmware_offset
+    table = octets[TABLE_AT - start :][:TABLE_SIZE]
+    if loader.size > TABLE_AT - start:
         raise ImageUnusable.of_application(path)
-    if len(table) < _TABLE_SIZE:
+    if len(table) < TABLE_SIZE:
         raise ImageUnusable.truncated(path, "the partition table")
     rows = tuple(_rows(path, table))
-    parts = [ImagePart("boot loader", start, octets[: loader.size]), ImagePart("partition table", _TABLE_AT, table)]
+    parts = [ImagePart("boot loader", start, octets[: loader.size]), ImagePart("partition table", TABLE_AT, table)]
     applications = []
     for row in rows:
         inside = octets[row.offset - start : row.end - start]
@@ -127,13 +130,13 @@ def parse(path: Path, octets: bytes, offsets: Mapping[int, int]) -> FirmwareImag
     needed = max(loader.flash_octets, rows[-1].end)
     digest = hashlib.sha256(octets).hexdigest()
     version = applications[0].version
-    return FirmwareImage(path, digest, loader.image_id, needed, rows, tuple(parts), version)
+    return FirmwareImage(path, digest, chip.name, needed, rows, tuple(parts), version)
 
 
 def require_fit(image: FirmwareImage, board: Board, chip: str, flash_octets: int | None) -> None:
-    """Raise ImageUnfit unless `image` is for `board` and for what esptool found of it: its chip, its flash if known."""
-    if image.image_id != board.chip.image_id or chip != board.chip.name:
-        raise ImageUnfit.chip(image.path, chip, board.chip.name)
+    """Raise ImageUnfit unless `image` is for what esptool found of `board`: its chip, and its flash if known."""
+    if image.chip != chip:
+        raise ImageUnfit.chip(image.path, chip, image.chip)
     has = flash_octets or board.flash_mib * KIB * KIB
     if image.flash_octets > has:
         raise ImageUnfit.flash(image.path, has, image.flash_octets)
@@ -149,6 +152,21 @@ def require_known(image: FirmwareImage, boards: Mapping[str, Board], sha256: str
     listed = {known.sha256 for board in boards.values() for each in board.firmware for known in each.images}
     if sha256 is None and image.sha256 not in listed and not trusted:
         raise ImageUnusable.unknown_digest(image.path, image.sha256)
+
+
+def require_same_place(image: FirmwareImage, table: bytes) -> None:
+    """Raise ImageUnfit if the board has its identity elsewhere than the firmware of `image` will look for it.
+
+    `table` is the partition table of the board. A board that has none, or a damaged one, has no identity.
+    """
+    try:
+        present = {row.name: (row.offset, row.size) for row in _rows(image.path, table)}
+    except ImageUnusable:
+        return
+    new = {row.name: (row.offset, row.size) for row in image.rows}
+    for name in _OF_IDENTITY:
+        if name in present and present[name] != new.get(name):
+            raise ImageUnfit.moves_keys(image.path, name)
 
 
 def layout_of(image: FirmwareImage, board: Board) -> Firmware | None:
@@ -200,8 +218,8 @@ class _ProgramImage(NamedTuple):
 
 def _rows(path: Path, table: bytes) -> Iterator[PartitionRow]:
     """Yield the rows of a partition table, in the order of their offsets. Raises ImageUnusable."""
-    end = _TABLE_AT + SECTOR
-    for at in range(0, _TABLE_SIZE, _ROW.size):
+    end = TABLE_AT + SECTOR
+    for at in range(0, TABLE_SIZE, _ROW.size):
         magic, kind, subtype, offset, size, name, _ = _ROW.unpack_from(table, at)
         if magic != _ROW_MAGIC:
             break

@@ -68,6 +68,11 @@ def ports() -> list[Port]:
     return sorted(found, key=lambda port: port.device) + _virtual()
 
 
+def ports_of_boards(boards: dict[str, Board]) -> list[Port]:
+    """Return the ports that may be those of `boards`: by their USB ids, or because the board is virtual."""
+    return [port for port in ports() if _may_be_board(port, boards)]
+
+
 def chosen(name: str | None, boards: dict[str, Board], wait_s: float = 0.0) -> Port:
     """Return the port that is named, or the only one with a board of `boards`, which are those we know.
 
@@ -76,8 +81,7 @@ def chosen(name: str | None, boards: dict[str, Board], wait_s: float = 0.0) -> P
     """
     end = time.monotonic() + wait_s
     while True:
-        there = ports()
-        found = [port for port in there if (_is_named(port, name) if name else _may_be_board(port, boards))]
+        found = [port for port in ports() if _is_named(port, name)] if name else ports_of_boards(boards)
         if len(found) == 1:
             return found[0]
         if name and os.path.exists(name):
@@ -90,7 +94,7 @@ def chosen(name: str | None, boards: dict[str, Board], wait_s: float = 0.0) -> P
     if taken := taken_by_brltty(boards):
         raise PortTaken.by_brltty(taken)
     if name:
-        raise NoPort.named(name, [port.name for port in there])
+        raise NoPort.named(name, [port.name for port in ports()])
     raise NoPort.after(wait_s) if wait_s else NoPort.at_all()
 
 

@@ -66,6 +66,14 @@ class RomLoader:
             raise LoaderFault.not_entered(self.port.device, self.how)
         return FoundChip(chip[1].lower().replace("-", ""), int(flash[1]) * _UNITS[flash[2]] if flash else None)
 
+    def read(self, offset: int, size: int) -> bytes:
+        """Return octets of the flash of a board that is in its boot loader. Raises LoaderFault, NoPort."""
+        with tempfile.TemporaryDirectory(prefix="keycast-flash-") as folder:
+            path = Path(folder) / "read.bin"
+            options = ["--no-stub", "--before", "no-reset", "--after", "no-reset"]
+            self._run([*options, "read-flash", hex(offset), hex(size), str(path)])
+            return path.read_bytes()
+
     def leave(self) -> None:
         """Start the firmware of a board that is in its boot loader. Raises LoaderFault, NoPort."""
         self._run(["--no-stub", "--before", "no-reset", "--after", self._after, "flash-id"])

@@ -1,4 +1,4 @@
-"""Names for the shell's tab completion, asked of the running gateway or Server. If that fails there are none."""
+"""Names for the shell's tab completion, most of them asked of the running gateway or Server; none if that fails."""
 
 import contextlib
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 import typer
 
+from keycast.places import HW_CONFIGS
 from keycast.terminal.options import DEFAULT_CONFIG
 
 _WITHIN_S = 1.0  # a person who presses the tab key does not wait longer
@@ -24,6 +25,12 @@ def boards(context: typer.Context, incomplete: str) -> list[str]:
 def gateways(context: typer.Context, incomplete: str) -> list[str]:
     """Return the entity IDs of the PN GWs of a CPNS Server, as far as they begin with `incomplete`."""
     return _known(context, "server.gateways", "gateway_id", incomplete)
+
+
+def hardware(incomplete: str) -> list[str]:
+    """Return the names of the boards that can be bought, as far as they begin with `incomplete`."""
+    names = (path.stem for path in (HW_CONFIGS / "boards").glob("*.toml"))
+    return sorted(name for name in names if name.startswith(incomplete))
 
 
 def _known(context: typer.Context, do: str, key: str, incomplete: str) -> list[str]:

@@ -157,13 +157,18 @@ def ask(config: Path, state: Path | None, do: str, /, **arguments: Any) -> Any:
 
     A refusal is printed and ends the command with exit code 1.
     """
+    with sentences():
+        return asked(config, state, do, **arguments)
+
+
+def asked(config: Path, state: Path | None, do: str, /, **arguments: Any) -> Any:
+    """Do as `ask` does, but raise the GatewayError of a refusal."""
     from gateway_agent.config.load import load
     from gateway_agent.control import ask as over_socket
 
-    with sentences():
-        if state is not None:
-            return over_socket(state, do, "keycast server run", **arguments)
-        return over_socket(load(config).gateway.state_dir, do, "keycast gateway run", **arguments)
+    if state is not None:
+        return over_socket(state, do, "keycast server run", **arguments)
+    return over_socket(load(config).gateway.state_dir, do, "keycast gateway run", **arguments)
 
 
 def show_json(value: Any) -> None:

@@ -116,6 +116,7 @@ _SECRETS = (
 _DEEP = b'{"do": "status", "with": ' + b"[" * 3000
 _KEY_FILE = PROJECT / "tests" / "vectors" / "mikey_sakke_public.json"
 _BOARDS = sorted(HW_CONFIGS.rglob("*.toml"))
+_CHIPS = {board.chip.image_id: board.chip for board in catalogue.all_boards().values()}
 _ROWS = catalogue.all_boards()["esp32-devkitc"].firmware[1].partitions
 _NEXT = b"|next part of the image|"
 _PLAIN_IMAGE = (
@@ -136,7 +137,7 @@ def _firmware_image(data: bytes) -> None:
     for start in (0, 0x1000):
         octets = loader.ljust(0x8000 - start, b"\xff") + table.ljust(0x8000, b"\xff") + application
         with contextlib.suppress(faults.ImageUnusable):
-            _stays_in_its_partitions(image.parse(Path("fw.bin"), octets, {0: 0x1000, 5: 0}))
+            _stays_in_its_partitions(image.parse(Path("fw.bin"), octets, _CHIPS))
 
 
 def _stays_in_its_partitions(found: image.FirmwareImage) -> None:

@@ -11,20 +11,20 @@ import pytest
 from keycast.board import image
 from keycast.board.faults import ImageUnfit, ImageUnusable
 from keycast.board.image import FirmwareImage
-from keycast.hardware.board import Board, Image
+from keycast.hardware.board import Image
 from keycast.hardware.catalogue import all_boards
 from tests.unit import firmware_images
 
 BOARDS = all_boards()
 ESP32 = BOARDS["esp32-devkitc"]
 GOOD = firmware_images.image(ESP32)
-OFFSETS = {board.chip.image_id: board.chip.firmware_offset for board in BOARDS.values()}
+CHIPS = {board.chip.image_id: board.chip for board in BOARDS.values()}
 EACH_FIRMWARE = [(name, number) for name, board in BOARDS.items() for number in range(len(board.firmware))]
 MIB = 1024 * 1024
 
 
 def parse(octets: bytes) -> FirmwareImage:
-    return image.parse(Path("fw.bin"), octets, OFFSETS)
+    return image.parse(Path("fw.bin"), octets, CHIPS)
 
 
 @pytest.mark.parametrize(("name", "number"), EACH_FIRMWARE)
@@ -125,6 +125,15 @@ def test_wrong_chip_and_a_flash_that_is_too_small() -> None:
         image.require_fit(parse(eight + GOOD[len(eight) :]), ESP32, "esp32", 4 * MIB)
 
 
+def test_firmware_that_looks_for_the_identity_elsewhere_is_refused() -> None:
+    ota = next(number for number, each in enumerate(ESP32.firmware) if each.name.endswith("-OTA"))
+    found = parse(firmware_images.image(ESP32, ota))
+    for harmless in (b"\xff" * 0xC00, b"\0" * 0xC00, firmware_images.table(ESP32.firmware[ota].partitions)):
+        image.require_same_place(found, harmless)
+    with pytest.raises(ImageUnfit, match=r"another place for the partition nvs.*--erase"):
+        image.require_same_place(found, firmware_images.table(ESP32.firmware[0].partitions))
+
+
 def test_a_file_that_nobody_vouched_for_is_never_written_silently() -> None:
     found = parse(GOOD)
     with pytest.raises(ImageUnusable, match=f"in no list of keycast.* --yes.* --sha256 {found.sha256}"):
@@ -190,5 +199,4 @@ def test_a_length_that_points_anywhere_is_not_trusted() -> None:
 
 
 def test_boards_of_one_chip_share_where_an_image_begins() -> None:
-    boards: list[Board] = list(BOARDS.values())
-    assert all(OFFSETS[board.chip.image_id] == board.chip.firmware_offset for board in boards)
+    assert all(CHIPS[board.chip.image_id].firmware_offset == board.chip.firmware_offset for board in BOARDS.values())

@@ -25,8 +25,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         questions.append((do, arguments))
         return []
 
-    for module in (list_boards, retire, server):
+    for module in (retire, server):
         monkeypatch.setattr(module, "ask", ask)
+    monkeypatch.setattr(list_boards, "asked", ask)
+    monkeypatch.setattr(list_boards, "_here", lambda _: [])
     return questions
 
 

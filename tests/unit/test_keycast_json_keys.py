@@ -18,8 +18,14 @@ from typer.testing import CliRunner
 from gateway_agent.core.administration import GroupStatus
 from gateway_agent.radios.medium import Health
 from key_servers.cpns_server.values import ServerAlarm
+from keycast.board.agent_files import Running
+from keycast.board.asking import AskedBoard
+from keycast.board.faults import NoPort
+from keycast.board.flashing import Flashed
+from keycast.board.ports import Port
+from keycast.board.survey import Seen
 from keycast.commands import group, server, status
-from keycast.commands.board import list_boards, pair, release, retire
+from keycast.commands.board import flash, list_boards, pair, release, retire
 from keycast.program import program
 from tests.unit.test_keycast_steering import SG, Home, home
 
@@ -59,7 +65,7 @@ def kind(value: Any) -> str:
     return {int: "number", float: "number", bool: "yes or no", str: "text", dict: "object"}[type(value)]
 
 
-async def asked(home: Home, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+async def asked(home: Home, monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[Any]:
     """What the commands of groups, boards and servers answer about a home with a member, an alarm and a hold."""
     await home.join("lamp.hall")
     lights: Any = SimpleNamespace(sg_id=SG, version=8, exposed=False, waiting=True)
@@ -84,10 +90,27 @@ async def asked(home: Home, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     def ask(_: Path, __: Path | None, do: str, **___: Any) -> Any:
         return answers.get(do)
 
-    for module in (status, list_boards, pair, release, retire, group, server):
+    for module in (status, pair, release, retire, group, server):
         monkeypatch.setattr(module, "ask", ask)
+    monkeypatch.setattr(list_boards, "asked", ask)
+    port = Port("/dev/ttyUSB0", "10c4:ea60", None, "/dev/ttyUSB0")
+    agent = AskedBoard("agent", "1.25.0", "esp32", "0.1.0", "running", "lamp.hall", "gw.home", 2, 12000, True)
+    seen = Seen(port, ("esp32-devkitc",), "bridge", ((77, "minicom"),), agent, None)
+    monkeypatch.setattr(list_boards, "_here", lambda _: [(seen, "")])
+    flashed = Flashed(port, "esp32-devkitc", Running("1.25.0", "esp32", False, 9, False))
+    monkeypatch.setattr(flash, "_tree", lambda _: folder)
+    monkeypatch.setattr(flash, "_ports", lambda *_: [port, port])
+    monkeypatch.setattr(flash, "_flash_each", lambda *_: [flashed, NoPort.at_all()])
     words = [
-        *("status", "board list", "group list", f"group show {SG}", "group create home/doors", f"group update {SG}"),
+        *(
+            "status",
+            "board list",
+            "board flash --files-only",
+            "group list",
+            f"group show {SG}",
+            "group create home/doors",
+            f"group update {SG}",
+        ),
         *(f"group expel {SG} lamp.hall", f"group open {SG} home", f"group permit {SG} lamp.hall", f"group delete {SG}"),
         *(
             "board retire lamp.hall",
@@ -147,8 +170,8 @@ def of_the_machine(folder: Path) -> list[Any]:
 
 
 @pytest.fixture
-async def asked_of_home(home: Home, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Any]]:
-    yield await asked(home, monkeypatch)
+async def asked_of_home(home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[list[Any]]:
+    yield await asked(home, monkeypatch, tmp_path)
 
 
 def test_one_key_means_one_thing(asked_of_home: list[Any], tmp_path: Path) -> None:

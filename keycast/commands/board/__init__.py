@@ -2,13 +2,14 @@
 
 import typer
 
-from keycast.commands.board import files, list_boards, monitor, pair, provision, release, retire, run
+from keycast.commands.board import files, flash, list_boards, monitor, pair, provision, release, retire, run
 
 app = typer.Typer(no_args_is_help=True)
 # word -> module with the function `command`, in the order of a board's life
 _WORDS = {
     "list": list_boards,
     "run": run,
+    "flash": flash,
     "files": files,
     "provision": provision,
     "monitor": monitor,

@@ -153,11 +153,15 @@ def _decoded(text):
         return "raise UnicodeError"
 
 
-def _friendly():
-    # Return when a tool wants the raw mode
+def _banner():
     version = ".".join([str(part) for part in sys.implementation[1][:3]])
     _out.write(b"MicroPython v%s; keycast virtual board with ESP32\r\n" % version.encode())
     _out.write(b'Type "help()" for more information.\r\n')
+
+
+def _friendly():
+    # Return when a tool wants the raw mode
+    _banner()
     while True:
         text = _statement()
         if text is None:
@@ -202,6 +206,7 @@ def _line(prompt):
             return None
         if octet == 2 and not line:
             _out.write(b"\r\n")
+            _banner()
             return _PROMPT
         if octet == 4 and not line and prompt is _PROMPT:
             _out.write(b"\r\n")

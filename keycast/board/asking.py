@@ -1,0 +1,119 @@
+"""Ask what runs on a board, through its open port, without ending it.
+
+A running agent answers a line with what it is. A board without agent shows the prompt of its REPL or what its boot ROM
+prints. An agent that waits because it is not provisioned, or has failed, leaves its wait at the first octet: it is
+started again afterwards, and tells its state then.
+"""
+
+import json
+import re
+import time
+from typing import Any, Literal, NamedTuple
+
+from keycast.board.serial_port import opened
+
+Runs = Literal["agent", "waiting agent", "micropython", "nothing", "boot loader", "other", "silent"]
+
+_QUESTION = b"keycast: who"
+_ANSWER = re.compile(rb"keycast: who (\{[^\n]*\})\r?\n")
+_WAITS = b"keycast: waiting for a tool"
+_BEGINS = b"keycast: start: "
+_STATE = re.compile(rb"keycast: (?!start:|waiting |who |pairing-secret )([a-z-]+) [^\n]*\n")
+_BANNER = re.compile(rb"MicroPython v?(\d+\.\d+(?:\.\d+)?)[^;\n]*; [^\n]*?(?: with (ESP32\w*))?\r?\n")
+_LOOK = b"import os; print('main.py' in os.listdir('/'), 'files')\r"
+_FILES = re.compile(rb"(True|False) files\r?\n")
+_CLEAR_LINE, _FRIENDLY, _SOFT_RESET = b"\x03", b"\x02", b"\x04"
+_SIGNS: tuple[tuple[bytes, Runs], ...] = (
+    (b"waiting for download", "boot loader"),
+    (b"invalid header: 0x", "nothing"),
+    (b"flash read err", "nothing"),
+    (b"No bootable app", "nothing"),
+)
+_POLL_S = 0.05
+_ANSWER_S = 2.0  # a busy agent needs a second; a boot ROM that finds nothing tries again within one
+_START_S = 6.0  # the window for tools, and what a board without gateway makes at its first start
+_HEARD_MAX = 65536
+
+
+class AskedBoard(NamedTuple):
+    """What runs on a board. Texts are "" where they are unknown, the others None.
+
+    `agent` is the version of the agent, and `state` the code of its state (docs/board_start.md), or "in-repl" if it
+    waits there. `group_count` are the groups that it is in, `radio_lowest` the octets that its radio had at the worst
+    moment. `cleared` is True if what is erased leaves its flash.
+    """
+
+    runs: Runs
+    micropython: str = ""
+    chip: str = ""
+    agent: str = ""
+    state: str = ""
+    pne_id: str = ""
+    gateway_id: str = ""
+    group_count: int | None = None
+    radio_lowest: int | None = None
+    cleared: bool | None = None
+
+
+def ask(device: str) -> AskedBoard:
+    """Return what runs on the board at the port `device`. Raises OSError."""
+    with opened(device, _POLL_S) as line:
+        line.write(_QUESTION + b"\n")
+        heard = _listen(line, _ANSWER_S, lambda heard: bool(_ANSWER.search(heard)) or _WAITS in heard)
+        if found := _ANSWER.search(heard):
+            return _of_agent(found[1])
+        if _WAITS in heard or _BEGINS in heard:
+            line.write(_CLEAR_LINE + _SOFT_RESET)  # the rest of the question stands at its prompt
+            heard = _listen(line, _START_S, lambda heard: bool(_STATE.search(heard)))
+            told = _STATE.search(heard)
+            return AskedBoard("waiting agent", state=told[1].decode() if told else "")
+        if _QUESTION in heard:  # it was echoed: the board is at its prompt
+            line.write(_CLEAR_LINE + _FRIENDLY)
+            heard = _listen(line, _ANSWER_S, lambda heard: bool(_BANNER.search(heard)))
+            banner = _BANNER.search(heard)
+            if banner is None:
+                return AskedBoard("other")
+            line.write(_LOOK)
+            heard = _listen(line, _ANSWER_S, lambda heard: bool(_FILES.search(heard)))
+            files = _FILES.search(heard)
+            runs: Runs = "waiting agent" if files and files[1] == b"True" else "micropython"
+            state = "in-repl" if runs == "waiting agent" else ""
+            return AskedBoard(runs, banner[1].decode(), (banner[2] or b"").decode().lower(), state=state)
+    return AskedBoard(
+        next((runs for sign, runs in _SIGNS if sign in heard), "other" if heard.strip(b"\0\r\n") else "silent")
+    )
+
+
+def _listen(line: Any, most_s: float, enough: Any) -> bytes:
+    """Return what the board sends within `most_s` seconds, or until that is `enough`."""
+    heard, end = b"", time.monotonic() + most_s
+    while time.monotonic() < end and not enough(heard):
+        heard = (heard + line.read(1) + line.read(line.in_waiting))[-_HEARD_MAX:]
+    return heard
+
+
+def _of_agent(octets: bytes) -> AskedBoard:
+    """Return the answer of an agent. What is missing in it, or is of another kind, is unknown."""
+    try:
+        told = json.loads(octets)
+    except ValueError:
+        told = {}
+
+    def text(key: str) -> str:
+        return str(told[key]) if isinstance(told.get(key), str) and told[key].isprintable() else ""
+
+    def number(key: str) -> int | None:
+        return told[key] if type(told.get(key)) is int else None
+
+    return AskedBoard(
+        "agent",
+        text("micropython"),
+        "",
+        text("agent"),
+        text("state"),
+        text("pne_id"),
+        text("gateway_id"),
+        number("groups"),
+        number("radio_lowest"),
+        told["cleared"] if isinstance(told.get("cleared"), bool) else None,
+    )

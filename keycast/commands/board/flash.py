@@ -1,0 +1,171 @@
+"""`keycast board flash`: firmware and the agent's files onto boards on this computer."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from keycast.commands.board.port_option import PortOption
+from keycast.terminal import completion, extras
+from keycast.terminal.options import answer, complain, refusal, refuse, remark, sentences, wants_json
+from keycast.terminal.work_lines import WorkLine, work_lines
+
+if TYPE_CHECKING:
+    from gateway_agent.errors import GatewayError
+    from keycast.board.flashing import Flashed, FlashOrder
+    from keycast.board.image import FirmwareImage
+    from keycast.board.ports import Port
+    from keycast.hardware.board import Board
+
+
+def command(
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[IMAGE]...",
+            readable=False,
+            show_default=False,
+            help="Firmware (.bin) from micropython.org/download, or one that you built; one for each kind of chip.",
+        ),
+    ] = None,
+    port: PortOption = None,
+    every: Annotated[bool, typer.Option("--all", help="Flash all boards on this computer, at once.")] = False,
+    board: Annotated[
+        str | None,
+        typer.Option(
+            help="Which board it is, a name of docs/boards.md; default: found out by its chip and its USB socket.",
+            autocompletion=completion.hardware,
+            show_default=False,
+        ),
+    ] = None,
+    revision: Annotated[
+        str,
+        typer.Option(help="Revision that is printed on the board, if its light depends on that.", show_default=False),
+    ] = "",
+    files_only: Annotated[
+        bool, typer.Option("--files-only", help="Leave the MicroPython that is on the board; copy the files only.")
+    ] = False,
+    val_client: Annotated[bool, typer.Option("--val-client", help="Copy the files of a VAL client.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Trust an image that no list of keycast knows.")] = False,
+    sha256: Annotated[
+        str | None, typer.Option(metavar="HEX", help="Digest of the image by its maker.", show_default=False)
+    ] = None,
+    erase: Annotated[
+        bool, typer.Option("--erase", help="Erase all of the flash first, with the board's identity and files.")
+    ] = False,
+    baud: Annotated[int | None, typer.Option(min=9600, help="Speed of writing.", show_default=False)] = None,
+) -> None:
+    """Put MicroPython and the agent's files onto boards. The identity of a board and your own files on it stay.
+
+    The image is checked before anything is written. A board that has MicroPython 1.25 or newer needs none.
+
+    Example: keycast board flash ESP32_GENERIC-20250415-v1.25.0.bin --yes
+    """
+    extras.require("board")
+    from keycast.board.flashing import FlashOrder
+    from keycast.board.rom_loader import BAUD
+    from keycast.hardware.catalogue import VIRTUAL, all_boards, virtual_board
+
+    if bool(images) == files_only:
+        raise typer.BadParameter("name an image, or take --files-only for a board that has MicroPython already")
+    if every and port:
+        raise typer.BadParameter("--port names one board, --all takes all that are there")
+    boards = {**all_boards(), VIRTUAL: virtual_board()}
+    if board is not None and board not in boards:
+        raise typer.BadParameter(f"{board!r} is none of {', '.join(sorted(boards))}")
+    with sentences():
+        found = _images(images or [], boards, sha256, yes)
+        order = FlashOrder(found, _tree(val_client), board, revision, erase, baud or BAUD)
+        ports = _ports(port, every, boards)
+    _answer([port.name for port in ports], _flash_each(ports, order, boards))
+
+
+def _images(
+    paths: list[Path], boards: "dict[str, Board]", sha256: str | None, yes: bool
+) -> "tuple[FirmwareImage, ...]":
+    """Return the images. Raises ImageUnusable for a file that is none, or that nobody vouches for."""
+    from keycast.board import image
+
+    found = tuple(image.read(path, boards) for path in paths)
+    for each in found:
+        image.require_known(each, boards, sha256, yes)
+    return found
+
+
+def _tree(val_client: bool) -> Path:
+    """Compile the agent's files, and return their folder."""
+    from keycast.micropython_vm import compile
+
+    if val_client:
+        compile.compile_val_client_board()
+        return compile.VAL_CLIENT_TREE
+    compile.compile_board()
+    return compile.BOARD_TREE
+
+
+def _ports(name: str | None, every: bool, boards: "dict[str, Board]") -> "list[Port]":
+    """Return the port of the board, or with `every` those of all boards. Raises NoPort, PortTaken."""
+    from keycast.board import ports
+
+    there = ports.ports_of_boards(boards)
+    if every and there:
+        return there
+    if not there and name is None:
+        remark(f"Waiting up to {ports.CABLE_S:.0f} s for a board to be connected ...")
+    return [ports.chosen(name, boards, ports.CABLE_S)]
+
+
+def _flash_each(ports: "list[Port]", order: "FlashOrder", boards: "dict[str, Board]") -> "list[Flashed | GatewayError]":
+    """Flash the boards on `ports` at once, with a line for each. Return what came of each: a board or a fault."""
+    from gateway_agent.errors import GatewayError
+    from keycast.board.flashing import Told, flash
+    from keycast.board.ports import locked
+
+    def one(port: "Port", line: WorkLine) -> "Flashed | GatewayError":
+        try:
+            with locked(port, "keycast board flash"):
+                return flash(port, order, boards, Told(line.doing, line.progress, line.warn))
+        except GatewayError as fault:
+            return fault
+
+    with work_lines([port.name for port in ports]) as lines, ThreadPoolExecutor(len(ports)) as pool:
+        return list(pool.map(one, ports, lines))
+
+
+def _answer(names: list[str], results: "list[Flashed | GatewayError]") -> None:
+    """Answer with what came of each board; a fault is the answer of its own for a board alone. Ends with 1 if any."""
+    from gateway_agent.errors import GatewayError, code_of
+
+    faults = [(name, each) for name, each in zip(names, results, strict=True) if isinstance(each, GatewayError)]
+    if faults and len(names) == 1:
+        refuse(str(faults[0][1]), code_of(faults[0][1]))
+    shown = [_sentence(each) for each in results if not isinstance(each, GatewayError)]
+    answer([_json(name, each) for name, each in zip(names, results, strict=True)], *shown)
+    if faults:
+        if not wants_json():
+            for name, fault in faults:
+                complain(f"{name}: {fault}", code_of(fault))
+        raise typer.Exit(1)
+
+
+def _json(name: str, result: "Flashed | GatewayError") -> dict[str, Any]:
+    from gateway_agent.errors import GatewayError, code_of
+
+    if isinstance(result, GatewayError):
+        return {"device": name, **refusal(str(result), code_of(result))}
+    running = result.running
+    return {
+        "device": result.port.name,
+        "hardware": result.board,
+        "micropython": running.version,
+        "runs_from": running.code,
+    }
+
+
+def _sentence(result: "Flashed") -> str:
+    code = {"flash": "the flash (ROMFS)", "heap": "the heap"}[result.running.code]
+    return (
+        f"{result.port.name}: {result.board} with MicroPython {result.running.version}, our code runs from {code}. "
+        f"Next: keycast board provision NAME --port {result.port.name}"
+    )
