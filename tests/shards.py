@@ -23,6 +23,7 @@ from tools import portable_images
 
 PORTABLE = Path(__file__).with_name("portable")
 EACH_TEST_ALONE = ("tests/portable/test_on_vm.py",)  # one test is one file in the VM
+TOGETHER = ("tests/arch",)  # all files of the folder: each reads all sources
 SECONDS_OF_TESTS = "keycast/seconds_of_tests"  # in pytest's cache; without those that are shorter than SHORT_S
 SHORT_S = 0.05
 # What is expected where nothing ran yet: of the longest units, and of each test of the others by its folder.
@@ -74,8 +75,11 @@ def why_no_networks():
 
 
 def unit(nodeid):
-    """What one process runs as a whole: a file, or a single test where nothing is shared by the tests of a file."""
-    return nodeid if file_of(nodeid) in EACH_TEST_ALONE else file_of(nodeid)
+    """What one process runs as a whole: a file, a single test where nothing is shared by the tests of a file, or a
+    folder whose files share what takes long."""
+    file = file_of(nodeid)
+    folder = file.rpartition("/")[0]
+    return nodeid if file in EACH_TEST_ALONE else folder if folder in TOGETHER else file
 
 
 def file_of(nodeid):

@@ -23,6 +23,8 @@ async def show(folder: Path, figures: DemoFigures, picture: Path | None, quiet: 
     Raise NoVm, BoardEnded, and TimeoutError if a member is still without its key after two minutes.
     """
     view = View(Console(quiet=quiet))
+    if picture is not None:
+        picture.touch()  # so that a name which cannot be written is told before the story, not after it
     view.say("a PN GW with its CPNS Server starts, and the boards are switched on")
     async with build_house(folder, boards=figures.boards, loss=figures.loss, seed=figures.seed) as house:
         story = Story(house, figures, view.say)

@@ -257,9 +257,3 @@ async def test_a_gateway_that_dies_while_the_board_works_has_its_answer_afterwar
     await home.gateway.start()
     await home.answered(key_id, KEY, LAMP)
     assert (await home.gateway.ask("status"))["counters"]["val.answers.accepted"] >= 1
-
-
-def test_the_demo_shows_both_boards() -> None:
-    done = keycast("seal", "demo", "--val-board", "--json", timeout_s=180)
-    figures = json.loads(said(done))
-    assert figures["val_board_ms"] > 0 and figures["val_board_wiped"] is True

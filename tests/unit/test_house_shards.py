@@ -81,3 +81,4 @@ def test_what_is_said_to_take_long_is_there():
 def test_a_file_goes_to_one_process_and_files_in_the_vm_to_any():
     vm = "tests/portable/test_on_vm.py::test_on_vm[test_stack_coap]"
     assert [shards.unit(vm), shards.unit("tests/unit/test_a.py::test_b[x::y]")] == [vm, "tests/unit/test_a.py"]
+    assert {shards.unit(f"tests/arch/test_{name}.py::test_b") for name in "cd"} == {"tests/arch"}

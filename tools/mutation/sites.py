@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 PACKAGES = (
@@ -54,9 +55,7 @@ def named(project: Path, place: str) -> list[Site]:
     if not path.is_file():
         raise ValueError(f"there is no file {file}")
     found = [
-        _site(file, name, function)
-        for name, function in _functions(ast.parse(path.read_text(encoding="utf-8")))
-        if not wanted or _is_in(name, wanted)
+        _site(file, name, function) for name, function in _functions(_tree(path)) if not wanted or _is_in(name, wanted)
     ]
     if not found:
         raise ValueError(f"{file} has no function {wanted}" if wanted else f"{file} has no function")
@@ -66,9 +65,8 @@ def named(project: Path, place: str) -> list[Site]:
 def scopes(project: Path, ids: set[str]) -> Iterator[tuple[str, str]]:
     """Yield (file, dotted name) of each innermost function or class that names one of `ids`; "" is the module."""
     for path in _sources(project):
-        text = path.read_text(encoding="utf-8")
-        if ids.intersection(ID.findall(text)):
-            for scope in _scopes_naming(ids, text):
+        if ids & _ids_in(path):
+            for scope in _scopes_naming(ids, path):
                 yield path.relative_to(project).as_posix(), scope
 
 
@@ -78,11 +76,10 @@ def _sources(project: Path) -> Iterator[Path]:
 
 
 def _in_file(project: Path, path: Path, ids: set[str]) -> Iterator[Site]:
-    text = path.read_text(encoding="utf-8")
-    if not ids.intersection(ID.findall(text)):
+    if not ids & _ids_in(path):
         return
-    functions = dict(_functions(ast.parse(text)))
-    named_scopes = _scopes_naming(ids, text)
+    functions = dict(_functions(_tree(path)))
+    named_scopes = _scopes_naming(ids, path)
     narrow = [scope for scope in named_scopes if any(_is_in(scope, name) for name in functions)] or named_scopes
     for name, function in functions.items():
         if any(not scope or _is_in(name, scope) or _is_in(scope, name) for scope in narrow):
@@ -94,11 +91,30 @@ def _site(file: str, name: str, function: _Function) -> Site:
     return Site(file, name, first, function.end_lineno or function.lineno)
 
 
-def _scopes_naming(ids: set[str], text: str) -> list[str]:
+def _scopes_naming(ids: set[str], path: Path) -> list[str]:
     """Return the dotted names of the innermost scopes with a line that names one of `ids`, each once, in order."""
-    around = [(name, node.lineno, node.end_lineno or 0) for name, node in _scopes(ast.parse(text))]
-    lines = [number for number, line in enumerate(text.splitlines(), 1) if ids.intersection(ID.findall(line))]
-    return list(dict.fromkeys(_innermost(around, line) for line in lines))
+    around = [(name, node.lineno, node.end_lineno or 0) for name, node in _scopes(_tree(path))]
+    lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+    naming = [number for number, line in lines if ids.intersection(ID.findall(line))]
+    return list(dict.fromkeys(_innermost(around, line) for line in naming))
+
+
+def _ids_in(path: Path) -> frozenset[str]:
+    return _ids_in_version(path, path.stat().st_mtime_ns)
+
+
+def _tree(path: Path) -> ast.Module:
+    return _tree_of_version(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _ids_in_version(path: Path, changed_ns: int) -> frozenset[str]:
+    return frozenset(ID.findall(path.read_text(encoding="utf-8")))
+
+
+@cache
+def _tree_of_version(path: Path, changed_ns: int) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def _is_in(name: str, scope: str) -> bool:
