@@ -9,13 +9,18 @@ from pathlib import Path
 import pytest
 
 from cpns import cborlite
+from device_agent.key_store import KeyStore
+from keycast.micropython_vm import compile
 from keycast.virtual_board.named_board import WIFI_NAME, WIFI_PASSWORD
+from keycast.virtual_board.nvs_folder import NvsFolder
+from keycast.virtual_board.serial_board import SerialBoard
 from tests.system.keycast_process import GatewayProcess
 from tests.system.serial_tools import Terminal, tool
 from tests.system.test_serial_board_run import run, running
 
 pytestmark = pytest.mark.real_time
 
+ROMFS = 0x1E0000
 APP = """
 async def main(node):
     group = await node.join("home/lights")
@@ -31,11 +36,46 @@ KeyStore(nvs_store.NvsStore()).save("wifi", %r)
 """
 
 
-async def test_from_a_blank_flash_to_a_group_key_and_out_of_the_home_again(tmp_path: Path) -> None:
+def prepared(home: Path) -> None:
+    """The board `porch`, on which the files of the agent, the application and the Wi-Fi are already."""
+    compile.compile_board()
+    board = SerialBoard(home / ".local/state/keycast/boards/porch", {})
+    board.write_firmware()
+    board.flash.write(ROMFS, compile.BOARD_IMAGE.read_bytes())
+    (board.flash.vfs / "main.py").write_text((compile.BOARD_TREE / "main.py").read_text())
+    (board.flash.vfs / "app.py").write_text(APP)
+    wifi = cborlite.encode([1, WIFI_NAME, WIFI_PASSWORD])
+    KeyStore(NvsFolder(board.flash.path("nvs"))).save("wifi", wifi)
+
+
+def gateway_in(folder: Path) -> GatewayProcess:
+    """A gateway that hears the boards' question where it is, as one on a network does."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("0.0.0.0", 0))
-        free = probe.getsockname()[1]
-    gateway = GatewayProcess(tmp_path, address="0.0.0.0", port=free)
+        return GatewayProcess(folder, address="0.0.0.0", port=probe.getsockname()[1])
+
+
+@pytest.mark.req("SEC-20")
+async def test_a_board_without_identity_is_paired_by_the_secret_on_its_line(tmp_path: Path) -> None:
+    gateway = gateway_in(tmp_path)
+    prepared(tmp_path)
+    await gateway.start()
+    try:
+        assert (await run(tmp_path, "group", "create", "home/lights", "--open-to", "home", "-c", str(gateway.config)))[
+            0
+        ] == 0
+        async with running(tmp_path, "-c", str(gateway.config)) as (told, _), Terminal(told["port"]) as terminal:
+            await terminal.until(b"keycast: pairing-secret ")
+            secret = (await terminal.until(b"\r\n")).split()[-1].decode()
+            assert (await run(tmp_path, "board", "pair", "lamp.porch", secret, "-c", str(gateway.config)))[0] == 0
+            await terminal.until(b"keycast: paired lamp.porch")
+            await terminal.until(b"joined home/lights\r\n")
+    finally:
+        await gateway.stop()
+
+
+async def test_from_a_blank_flash_to_a_group_key_and_out_of_the_home_again(tmp_path: Path) -> None:
+    gateway = gateway_in(tmp_path)
     config = ("-c", gateway.config)
 
     async def done(*words: str | Path) -> str:
