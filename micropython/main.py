@@ -18,6 +18,10 @@ try:
         # a converter that gets power may send zeros
         called = bool(line.poll(50)) and sys.stdin.buffer.read(1) != b"\0"
     if not called:
+        import rom_slots
+
+        rom_slots.mount()
+        del rom_slots, sys.modules["rom_slots"]
         import start
 
         if start.ready():

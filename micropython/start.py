@@ -70,8 +70,10 @@ def _hindrance(storage, store):
         return ("damaged",)
     finally:
         sys.modules.pop("pairing_window", None)
+    if not has_gateway and store.load(provisioning.PENDING):
+        return ("half-provisioned",)
     if not has_gateway and not store.load(wifi.RECORD):
-        return ("half-provisioned",) if store.load(provisioning.PENDING) else ("unprovisioned",)
+        return ("unprovisioned",)
     error = strikes.begin(storage)
     return None if error is None else ("safe-mode", "; the last error: " + (error or "none was seen"))
 

@@ -14,6 +14,9 @@ FOLDER = BOARD_FILES
 FOLDER_IN_SOURCES = "micropython"
 MANIFEST = FOLDER / "manifest.py"
 VAL_CLIENT_MANIFEST = FOLDER / "manifest_val_client.py"
+FIRMWARE = FOLDER / "firmware"
+"""Board definitions for MicroPython's firmware build (docs/firmware.md)."""
+
 START = "main.py"
 PACKAGES = ("cpns", "mikey_sakke", "device_agent")
 # The modules that a board always loads are joined (`bundles.py`): before the radio's memory is held back, and after
@@ -58,6 +61,17 @@ def listed(manifest: Path = MANIFEST) -> dict[str, Path]:
     scope: dict[str, Any] = {"module": module, "package": package, "include": include}
     exec(compile(manifest.read_text(), str(manifest), "exec"), scope)
     return files
+
+
+def definitions(manifest: Path = MANIFEST) -> dict[str, Path]:
+    """Return the files of the board definitions for the boards of `manifest`, path among sources -> source."""
+    wanted = {MANIFEST.name, manifest.name}
+    files = [path for path in sorted(FIRMWARE.rglob("*")) if path.is_file() and path.suffix != ".pyc"]
+    return {
+        f"{FOLDER_IN_SOURCES}/{path.relative_to(FOLDER).as_posix()}": path
+        for path in files
+        if path.suffix != ".py" or path.name in wanted
+    }
 
 
 def dotted(name: str) -> str:

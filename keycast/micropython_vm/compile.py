@@ -92,6 +92,8 @@ def _compile_board(manifest: Path, tree: Path, image: Path) -> None:
         if path == board_files.MANIFEST:
             text += "".join(f'module("{name}.py", opt={board_files.LEVEL})\n' for name in board_files.BUNDLES)
         _write(sources / board_files.in_sources(path.name), text)
+    for name, path in board_files.definitions(manifest).items():
+        _write(sources / name, path.read_text())
     # `main.py` stays source: MicroPython looks for that name at boot
     start = files.pop(board_files.START)
     compile_tree(files, tree, board_files.LEVEL)

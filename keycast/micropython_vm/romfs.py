@@ -5,8 +5,14 @@ instead of in the heap, which halves the heap that code needs. The format is tha
 (1.25 and later): records of (kind, length, payload), numbers in groups of seven bits, highest first.
 """
 
+import hashlib
 from pathlib import Path
 
+SLOT = 0x30000
+"""Size of a slot of the partition `romfs` in our own firmware (micropython/firmware, rom_slots.py)."""
+
+_SLOT_MAGIC = b"keycast slot 1\0\0"
+_SEAL = 64
 _MAGIC = b"\xd2\xcd\x31"
 _VERBATIM, _DIRECTORY, _FILE = 2, 4, 5
 
@@ -18,6 +24,19 @@ def image(folder: Path) -> bytes:
     if (len(_MAGIC) + len(size) + len(content)) % 2:
         size = b"\x80" + size  # images have an even length
     return _MAGIC + size + content
+
+
+def slot(image: bytes, generation: int, size: int = SLOT) -> bytes:
+    """Return the octets of a whole slot with `image`, for the partition `romfs` of our own firmware.
+
+    A board runs the image of its two slots that has the higher `generation`, 1..2**32-1. Raises ValueError if the image
+    is too large.
+    """
+    if len(image) > size - _SEAL:
+        raise ValueError(f"the image has {len(image)} octets, and a slot has room for {size - _SEAL}")
+    seal = _SLOT_MAGIC + generation.to_bytes(4, "big") + len(image).to_bytes(4, "big")
+    seal += hashlib.sha256(image + seal).digest()
+    return image.ljust(size - _SEAL, b"\xff") + seal.ljust(_SEAL, b"\xff")
 
 
 def _content(folder: Path) -> bytes:

@@ -178,7 +178,7 @@ def half(one: VirtualBoard) -> None:
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        (lambda one: lose(one, "prov"), "unprovisioned"),
+        (lambda one: lose(one, "prov", "wifi"), "unprovisioned"),
         (half, "half-provisioned"),
         (lambda one: damage(one, "prov0", "prov1"), "damaged"),
         (lambda one: KeyStore(one.nvs).save("prov", b"\x80"), "damaged"),
@@ -321,7 +321,7 @@ async def levels(folder: Path, wanted: str) -> None:
 )
 async def test_the_light_shows_the_state_while_the_board_waits(one, tmp_path, kind, wanted):
     KeyStore(one.nvs).save("board", cborlite.encode([1, "some board", LIGHT, kind, -1, []]))
-    lose(one, "prov")
+    lose(one, "prov", "wifi")
     await one.start(up=False, more={"BOARD_PINS": str(tmp_path)})
     await levels(tmp_path, wanted)
 

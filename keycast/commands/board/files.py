@@ -1,6 +1,7 @@
 """`keycast board files`: the files that every board runs, in a folder."""
 
 import shutil
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -16,13 +17,14 @@ def command(
 ) -> None:
     """Write the files that every board runs: an image for its ROMFS partition, and main.py, which starts it.
 
-    None of them is secret. The folder `mpy` has the same code as single files; `sources` has it for a firmware with the
-    code frozen in, whose manifest is in `sources/micropython`.
+    None of them is secret. The folder `mpy` has the same code as single files. `sources` has it for a firmware with the
+    code frozen in, with the board definitions for its build in `sources/micropython/firmware`; `board.slot` replaces
+    the code of such a firmware (docs/firmware.md).
 
     Example: keycast board files board-files
     """
     extras.require("boards")
-    from keycast.micropython_vm import board_files, compile
+    from keycast.micropython_vm import board_files, compile, romfs
 
     with sentences():
         if val_client:
@@ -35,6 +37,7 @@ def command(
         except OSError as error:
             refuse(f"cannot make {out}: {error.strerror}. Name a new folder.", "file")
         shutil.copy(tree.with_suffix(".romfs"), image)
+        (out / "board.slot").write_bytes(romfs.slot(image.read_bytes(), int(time.time())))
         shutil.copy(tree / board_files.START, out)
         shutil.copytree(tree, out / "mpy")
         shutil.copytree(compile.SOURCES / tree.name, out / "sources")

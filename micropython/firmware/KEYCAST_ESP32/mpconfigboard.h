@@ -1,0 +1,6 @@
+#define MICROPY_HW_BOARD_NAME "keycast on an ESP32"
+#define MICROPY_HW_MCU_NAME "ESP32"
+
+#define MICROPY_VFS_ROM (1)
+#define MICROPY_VFS_ROM_IOCTL (1)
+#define MICROPY_PY_BLUETOOTH (0)
