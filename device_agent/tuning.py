@@ -25,8 +25,8 @@ LEISURE_MAX = 60000  # ms
 OLD_GENERATION_MAX = 30 * 86400 * 1000  # ms, SEC-07
 
 SENDERS_MAX = 22  # replay states of one group at a time: 26 octets each in one record of the store, with 768 of evicted
-WINDOW_WRITE_EVERY = 2000  # ms for each write of a replay state, on average; beyond that messages are flagged instead:
-WINDOW_WRITES_BURST = 128000  # ms of that at once; a member whose numbers jump would wear out the flash
+WINDOW_WRITE_EVERY = 10000  # ms for each write of a replay state, on average; beyond that messages are flagged instead:
+WINDOW_WRITES_BURST = 640000  # ms of that at once; a member whose numbers jump would wear out the flash
 
 PULL_IGNORING = 5000  # ms between pulls while broadcasts of newer keys are heard and ignored (SEC-09)
 PULL_ONLINE = 5000  # ms between pulls when network or PN GW come back, as broadcasts were missed meanwhile

@@ -16,7 +16,8 @@ from device_agent.key_store import KeyStore
 from keycast.micropython_vm import compile, vm
 from keycast.virtual_board import board
 from keycast.virtual_board.loopback import board_port, broadcast_port
-from keycast.virtual_board.nvs_folder import NvsFolder
+from keycast.virtual_board.nvs_folder import SIZE, NvsFolder
+from tests.unit import nvs_generator
 
 addresses = (f"127.0.9.{last}" for last in count(1))
 
@@ -92,6 +93,14 @@ def test_the_host_reads_and_writes_the_flash_of_a_board(one_board):
     KeyStore(NvsFolder(one_board.flash)).save("state", b"41")
     assert one_board.run(SAVE_SIX_STATES.replace("7", "43"))[-1] == "42"
     assert KeyStore(NvsFolder(one_board.flash)).load("state") == b"42"
+
+
+def test_a_board_reads_an_image_of_esp_idfs_generator(one_board):
+    blobs = {"prov0": bytes(range(200)), "wifi0": b"a", "gkdk0": bytes(range(256)) * 7}
+    rows = [("keycast",), *((key, nvs_generator.BINARY, value) for key, value in blobs.items())]
+    (one_board.flash / "nvs.bin").write_bytes(nvs_generator.image(one_board.flash, rows, SIZE))
+    script = "from nvs_store import NvsStore\nfor name in %r:\n    print(bytes(NvsStore().get(name)).hex())"
+    assert one_board.run(script % list(blobs)) == [value.hex() for value in blobs.values()]
 
 
 def test_what_was_set_is_in_the_flash_without_a_commit_and_what_it_replaced_stays_there(one_board):
