@@ -81,6 +81,9 @@ def _section(file: str, board: Board) -> Iterator[str]:
     yield f"* Lights: {_listed(map(_led, board.leds))}. UART: TX {board.uart.tx}, RX {board.uart.rx}."
     if held := board.memory.reserve:
         yield f"* Memory for the radio is held by UART {held.number}, TX {held.tx}, RX {held.rx}."
+    reserve = board.memory.reserve
+    if reserve:
+        yield f"* Reserve: UART {reserve.number}, TX {reserve.tx}, RX {reserve.rx} (memory for the radio)."
     kept = f"the strapping pins {_pins(chip.strapping_pins)}; those of the memory, {_pins(chip.memory_pins)}"
     yield f"* Never to be used: {kept}."
     yield from (f"* {each.strapping}" for each in (*board.buttons, *board.leds) if each.strapping)

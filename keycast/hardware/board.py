@@ -44,7 +44,7 @@ class Uart(Table):
 class Reserve(Uart):
     """A UART of the chip that no part of the board uses. Its buffer holds memory back for the radio.
 
-    Its pins are set for a moment, as outputs too.
+    Its pins are inputs, also while the UART is made (micropython/radio_reserve.py).
     """
 
     number: Annotated[int, Field(ge=1, le=2)]

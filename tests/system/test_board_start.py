@@ -171,7 +171,7 @@ def damage(one: VirtualBoard, *copies: str) -> None:
 
 
 def half(one: VirtualBoard) -> None:
-    lose(one, "prov")
+    lose(one, "prov", "wifi")
     KeyStore(one.nvs).save(provisioning.PENDING, cborlite.encode([1, 0, b"", {}]))
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from cpns.errors import MalformedMessage
 from tests.unit.board_module import board_module, board_modules
+from tools import PROJECT
 
 MINUTE = 60000
 
@@ -99,7 +100,7 @@ def care(chip: Chip, patch: pytest.MonkeyPatch, node, station=None, until=3 * MI
 
 
 def a_node(**values):
-    return SimpleNamespace(**({"reached": False, "gateway_id": "gateway"} | values))
+    return SimpleNamespace(**({"reached": False, "gateway_id": "gateway", "pairing": False} | values))
 
 
 def test_the_watchdog_waits_for_the_first_session_or_a_minute_and_is_fed_then(chip, monkeypatch):
@@ -125,8 +126,6 @@ def told(capsys) -> list[str]:
 def test_each_state_is_told_once_when_it_changes(chip, monkeypatch, capsys):
     node = a_node()
     station = SimpleNamespace(connected=lambda: station.here, here=False, named=True, trouble="")
-    watch_of_events = []
-
     def each(now):
         if now == 5000:
             station.trouble = "no-access-point"
@@ -141,7 +140,6 @@ def test_each_state_is_told_once_when_it_changes(chip, monkeypatch, capsys):
 
     care(chip, monkeypatch, node, station, 40000, each)
     assert told(capsys) == ["connecting", "no-access-point", "wrong-password", "connecting", "running", "connecting"]
-    assert not watch_of_events
 
 
 @pytest.mark.parametrize(
@@ -153,6 +151,7 @@ def test_each_state_is_told_once_when_it_changes(chip, monkeypatch, capsys):
         ({"failed": False}, "no-gateway"),
         ({"failed": True}, "refused"),
         ({"failed": True, "node": {"reached": True}}, "running"),
+        ({"node": {"pairing": True}}, "pairing"),
         ({"low": True, "failed": True}, "low-memory"),
         ({"low": True, "node": {"reached": True}}, "low-memory"),
     ],
@@ -297,3 +296,12 @@ def test_a_record_that_is_damaged_or_of_another_form_counts_as_none(chip, octets
     flash = Flash()
     board_module("device_agent.key_store").KeyStore(flash).save("last", octets)
     assert [starts(chip, flash, HARD) for _ in range(4)] == [None, None, None, ""]
+
+
+def test_the_page_of_the_start_has_each_state(chip):
+    page = (PROJECT / "docs" / "board_start.md").read_text()
+    lines = board_module("status_lines").LINES
+    rows = [f"| `{code}` | {longs} | {shorts} | {text} |" for code, (longs, shorts, text) in lines.items()]
+    assert [row for row in rows if row not in page] == []
+    blinks = [each[:2] for each in lines.values()]
+    assert len(set(blinks)) == len(blinks)

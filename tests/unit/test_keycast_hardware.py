@@ -116,7 +116,7 @@ def test_a_board_says_where_its_facts_are_from(board: Board):
 
 
 RECORDS = {
-    "esp32-devkitc": [1, "esp32-devkitc", -1, "plain", 0, [2, 17, 16]],
+    "esp32-devkitc": [1, "esp32-devkitc", -1, "plain", 0, [2, 33, 32]],
     "esp32-s3-devkitc-1": [1, "esp32-s3-devkitc-1", 38, "rgb", 0, []],
     "m5stack-atom": [1, "m5stack-atom", 27, "rgb", 39, [1, 10, 9]],
     "xiao-esp32c3": [1, "xiao-esp32c3", -1, "plain", 9, [1, 1, 0]],
