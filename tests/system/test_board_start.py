@@ -14,6 +14,7 @@ from cpns import cborlite
 from device_agent import provisioning
 from device_agent.key_store import KeyStore
 from keycast.micropython_vm import compile
+from keycast.micropython_vm.board_files import BUNDLES
 from keycast.provisioning.board import new_board, trust_of
 from keycast.virtual_board import board
 from keycast.virtual_board.board import VirtualBoard
@@ -105,8 +106,7 @@ def broken(one: VirtualBoard, folder: Path, name: str, octets: int | None) -> No
     compile.write_image(folder, one.rom)
 
 
-NEEDED = ["start", "board", "watch", "status", "strikes", "console", "wifi", "nvs_store", "board_record", "application"]
-NEEDED += ["device_agent/agent", "device_agent/key_store", "device_agent/provisioning", "cpns/cborlite"]
+NEEDED = ["start", "board", "status", "strikes", "console", "board_record", "light", *BUNDLES]
 
 
 @pytest.mark.parametrize("octets", [None, 0, 3], ids=["no file", "empty", "head"])
@@ -120,7 +120,7 @@ async def test_with_files_that_can_not_be_imported_the_board_comes_to_the_repl(o
     assert any("Traceback" in text for text in said) and not started(one)
 
 
-@pytest.mark.parametrize("name", ["start", "board", "nvs_store", "cpns/cborlite"])
+@pytest.mark.parametrize("name", ["start", "board", *BUNDLES])
 async def test_the_window_needs_no_other_file_also_if_the_import_of_one_never_ends(one, tmp_path, name):
     """MicroPython reads without end in a file that ends in the midst of its code."""
     half = (compile.BOARD_TREE / f"{name}.mpy").stat().st_size // 2

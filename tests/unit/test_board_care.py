@@ -126,6 +126,7 @@ def told(capsys) -> list[str]:
 def test_each_state_is_told_once_when_it_changes(chip, monkeypatch, capsys):
     node = a_node()
     station = SimpleNamespace(connected=lambda: station.here, here=False, named=True, trouble="")
+
     def each(now):
         if now == 5000:
             station.trouble = "no-access-point"
