@@ -26,6 +26,7 @@ from keycast.board.repl import BoardAnswered
 from keycast.provisioning.board import trust_of
 from keycast.services.steering import commands
 from message_plane.errors import NameTaken
+from tests.unit.board_flash import Firmware, Remembering, remains
 from tests.unit.test_gateway_app import opened
 
 PASSWORD = "a password of 27 characters"
@@ -456,6 +457,24 @@ async def test_damaged_copies_of_the_identity_are_said(door: Door, copies: str) 
         make(door, board)
     make(door, board, replace=True)
     assert let_in(door, board)
+
+
+@pytest.mark.req("CPNS-GKM-77", "SEC-19")
+async def test_nothing_of_an_identity_that_was_replaced_is_in_the_flash(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its key, its Wi-Fi password and the secret of its label; and nothing of the pending record is left over."""
+    firmware, board = Firmware(monkeypatch), BoardHere()
+    board.medium = medium = Remembering(firmware.store())  # type: ignore[assignment]
+    board.start = lambda: pending.finish(board.store)  # type: ignore[method-assign, assignment]
+    former = make(door, board, labelled=True)
+    present, label = board.present, unpaired.secret(board.store, unpaired.LABEL)
+    assert present is not None and former.new
+    old = [present.private_key, PASSWORD.encode()]
+    assert remains(firmware.octets, old, [])
+    make(door, board, replace=True, wifi=Wifi("house", "another one that is as long"))
+    assert not remains(firmware.octets, medium.values, firmware.held())
+    assert not remains(firmware.octets, old, []) and label not in bytes(firmware.octets)
 
 
 async def test_octets_that_are_damaged_on_the_way_are_noticed(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
