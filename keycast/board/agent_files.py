@@ -135,7 +135,7 @@ def _ask(repl: Repl, call: str) -> Any:
         raise FilesNotCopied.stopped(repl.port.name, f"the board says {answered}.") from None
     try:
         return json.loads(printed.strip().rpartition("\n")[2])
-    except ValueError:
+    except (ValueError, RecursionError):
         raise FilesNotCopied.stopped(repl.port.name, "the answer of the board cannot be read.") from None
 
 

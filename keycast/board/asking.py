@@ -61,7 +61,7 @@ def ask(device: str) -> AskedBoard:
         line.write(_QUESTION + b"\n")
         heard = _listen(line, _ANSWER_S, lambda heard: bool(_ANSWER.search(heard)) or _WAITS in heard)
         if found := _ANSWER.search(heard):
-            return _of_agent(found[1])
+            return of_agent(found[1])
         if _WAITS in heard or _BEGINS in heard:
             line.write(_CLEAR_LINE + _SOFT_RESET)  # the rest of the question stands at its prompt
             heard = _listen(line, _START_S, lambda heard: bool(_STATE.search(heard)))
@@ -84,19 +84,13 @@ def ask(device: str) -> AskedBoard:
     )
 
 
-def _listen(line: Any, most_s: float, enough: Any) -> bytes:
-    """Return what the board sends within `most_s` seconds, or until that is `enough`."""
-    heard, end = b"", time.monotonic() + most_s
-    while time.monotonic() < end and not enough(heard):
-        heard = (heard + line.read(1) + line.read(line.in_waiting))[-_HEARD_MAX:]
-    return heard
-
-
-def _of_agent(octets: bytes) -> AskedBoard:
-    """Return the answer of an agent. What is missing in it, or is of another kind, is unknown."""
+def of_agent(octets: bytes) -> AskedBoard:
+    """Return what the JSON in an agent's answer says. What is missing in it, or is of another kind, is unknown."""
     try:
         told = json.loads(octets)
-    except ValueError:
+    except (ValueError, RecursionError):
+        told = {}
+    if not isinstance(told, dict):
         told = {}
 
     def text(key: str) -> str:
@@ -117,3 +111,11 @@ def _of_agent(octets: bytes) -> AskedBoard:
         number("radio_lowest"),
         told["cleared"] if isinstance(told.get("cleared"), bool) else None,
     )
+
+
+def _listen(line: Any, most_s: float, enough: Any) -> bytes:
+    """Return what the board sends within `most_s` seconds, or until that is `enough`."""
+    heard, end = b"", time.monotonic() + most_s
+    while time.monotonic() < end and not enough(heard):
+        heard = (heard + line.read(1) + line.read(line.in_waiting))[-_HEARD_MAX:]
+    return heard

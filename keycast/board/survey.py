@@ -13,6 +13,18 @@ from keycast.hardware.catalogue import VIRTUAL, usb_matches
 _MICROPYTHON_USB = "303a:4001"  # TinyUSB, whose lines DTR and RTS reset nothing
 
 
+BY_STATE = {
+    "unprovisioned": "provision NAME",
+    "half-provisioned": "provision NAME",
+    "damaged": "provision NAME",
+    "no-wifi-name": "provision NAME --wifi WIFI",
+    "wrong-password": "provision NAME --wifi WIFI",
+    "safe-mode": "rescue",
+    "": "monitor",
+}
+"""The command of `keycast board` that leads on, by the state that a board tells."""
+
+
 class Seen(NamedTuple):
     """A port and what is known of its board.
 
@@ -45,6 +57,14 @@ def survey(boards: Mapping[str, Board], ask_all: bool) -> list[Seen]:
         return list(pool.map(lambda port: _look(port, boards, ask_all), there))
 
 
+def without_asking(port: Port, boards: Mapping[str, Board]) -> Seen:
+    """Return what is known of a port that is not opened."""
+    matches = usb_matches(port.usb_id or "", dict(boards))
+    names = (VIRTUAL,) if port.is_virtual else tuple(match.file for match in matches)
+    state = "virtual" if port.is_virtual else _state(match.states for match in matches)
+    return Seen(port, names, state, tuple(users(port)), None, None)
+
+
 def next_step(seen: Seen, boards: Mapping[str, Board]) -> str:
     """Return a command that leads on with this board, or another sentence, or "" if there is nothing to be done."""
     port = f"--port {seen.port.name}"
@@ -65,27 +85,13 @@ def next_step(seen: Seen, boards: Mapping[str, Board]) -> str:
         return f"press its reset button; then: keycast board monitor {port}"
     if state == "in-repl":
         return "press its reset button"
-    return f"keycast board {_BY_STATE[state]} {port}" if state in _BY_STATE else ""
-
-
-_BY_STATE = {
-    "unprovisioned": "provision NAME",
-    "half-provisioned": "provision NAME",
-    "damaged": "provision NAME",
-    "no-wifi-name": "provision NAME --wifi WIFI",
-    "wrong-password": "provision NAME --wifi WIFI",
-    "safe-mode": "rescue",
-    "": "monitor",
-}
+    return f"keycast board {BY_STATE[state]} {port}" if state in BY_STATE else ""
 
 
 def _look(port: Port, boards: Mapping[str, Board], ask_all: bool) -> Seen:
-    matches = usb_matches(port.usb_id or "", dict(boards))
-    names = (VIRTUAL,) if port.is_virtual else tuple(match.file for match in matches)
-    state = "virtual" if port.is_virtual else _state(states for match in matches for states in [match.states])
-    seen = Seen(port, names, state, tuple(users(port)), None, None)
+    seen = without_asking(port, boards)
     is_safe = port.is_virtual or port.usb_id == _MICROPYTHON_USB
-    if not state or seen.users or not (ask_all or is_safe):
+    if not seen.state or seen.users or not (ask_all or is_safe):
         return seen
     try:
         with locked(port, "keycast board list"):

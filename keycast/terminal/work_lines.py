@@ -20,6 +20,7 @@ class WorkLine:
         """Show what is done now."""
         if self._bars is not None and self._bar is not None:
             self._bars.reset(self._bar, description=what)
+            self._bars.refresh()
         else:
             remark(f"{self.name}: {what}")
 

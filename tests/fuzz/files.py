@@ -20,7 +20,7 @@ from gateway_agent.control import ControlSocket
 from gateway_agent.errors import ConfigError
 from key_servers.errors import SecretFileUnusable
 from key_servers.kms import master_secrets
-from keycast.board import faults, image
+from keycast.board import asking, faults, image
 from keycast.hardware import catalogue
 from keycast.mikey_form.key_file import read_keys
 from keycast.places import HW_CONFIGS
@@ -146,6 +146,12 @@ def _stays_in_its_partitions(found: image.FirmwareImage) -> None:
             raise AssertionError(f"{part.name} is not in its partition")
 
 
+def _board_answer(data: bytes) -> None:
+    found = asking.of_agent(data)
+    if not all(text.isprintable() for text in found if isinstance(text, str)):
+        raise AssertionError("what a board says would move the cursor")
+
+
 TARGETS = (
     Target("provisioning", PARSERS["provisioning"], (CpnsError,), (_PROVISIONING,)),
     Target("key-ring", PARSERS["key-ring"], (CpnsError,), (_RING.dump(0),)),
@@ -156,6 +162,7 @@ TARGETS = (
     Target("signing-key-file", _file(BroadcastSigningKey.load), (IdentityError,), (_SIGNING,)),
     Target("master-secrets", _file(master_secrets.load), (SecretFileUnusable,), (_SECRETS, b"[" * 3000)),
     Target("mikey-key-file", _file(read_keys), (typer.BadParameter,), (_KEY_FILE.read_bytes(), b"[" * 3000)),
+    Target("board-answer", _board_answer, (), (b'{"pne_id": "lamp", "groups": 2, "cleared": true}', b"[" * 3000)),
     Target(
         "firmware-image",
         _firmware_image,

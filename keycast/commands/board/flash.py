@@ -76,8 +76,8 @@ def command(
         raise typer.BadParameter(f"{board!r} is none of {', '.join(sorted(boards))}")
     with sentences():
         found = _images(images or [], boards, sha256, yes)
-        order = FlashOrder(found, _tree(val_client), board, revision, erase, baud or BAUD)
         ports = _ports(port, every, boards)
+        order = FlashOrder(found, _tree(val_client), board, revision, erase, baud or BAUD)
     _answer([port.name for port in ports], _flash_each(ports, order, boards))
 
 
