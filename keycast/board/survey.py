@@ -80,7 +80,8 @@ def next_step(seen: Seen, boards: Mapping[str, Board]) -> str:
     if runs == "micropython":
         return f"keycast board flash --files-only {port}"
     if runs in ("nothing", "boot loader", "other"):
-        return f"keycast board flash {_image(seen.names, boards)} {port}"
+        image = "" if seen.port.is_virtual else f"{_image(seen.names, boards)} "
+        return f"keycast board flash {image}{port}"
     if runs == "silent":
         return f"press its reset button; then: keycast board monitor {port}"
     if state == "in-repl":

@@ -6,6 +6,7 @@ the MicroPython that runs is that of this machine. It is the same octets always,
 """
 
 import hashlib
+import os
 import struct
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def image(chip: RomChip, layout: Firmware) -> bytes:
 def write(path: Path, octets: bytes) -> None:
     """Write an image to a file, which appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
+    part = path.with_name(f"{path.name}.{os.getpid()}")
     part.write_bytes(octets)
     part.replace(path)
 

@@ -30,7 +30,6 @@ from private_store import folders
 
 TREE = compile.MPY / "serial"
 HARDWARE_IMAGE = compile.MPY / "serial.romfs"
-FIRMWARE_IMAGE = compile.MPY / "virtual-board.bin"
 _NOT_HERE = ("app.py", "power_on.py")  # of boards that are commanded by JSON
 _FILES = {"nvs": "nvs/nvs.bin", "romfs": "romfs.bin"}  # partitions that the running board has open
 _SOFT_RESET, _SOFT_RESET_RAW = 76, 77  # on_vm/machine.py
@@ -217,10 +216,15 @@ def _part(row: Partition) -> Part:
 
 @functools.cache
 def build() -> None:
-    """Compile the modules that stand in for the hardware of such a board, and make FIRMWARE_IMAGE. It runs once."""
+    """Compile the modules that stand in for the hardware of such a board. It runs once in a process."""
     sources = [compile.ON_VM / "rom.py", *sorted(ON_VM.glob("*.py"))]
     files = {source.name: source for source in sources if source.name not in _NOT_HERE}
     compile.compile_tree(files, TREE, board_files.LEVEL)
     compile.write_image(TREE, HARDWARE_IMAGE)
-    board = virtual_board()
-    firmware.write(FIRMWARE_IMAGE, firmware.image(CHIPS[board.chip.name], board.firmware[0]))
+
+
+def firmware_image() -> Path:
+    """Write the firmware image of virtual boards, and return its file. Raises OSError."""
+    board, path = virtual_board(), compile.MPY / "virtual-board.bin"
+    firmware.write(path, firmware.image(CHIPS[board.chip.name], board.firmware[0]))
+    return path

@@ -4,6 +4,8 @@ The gateway and the board are processes of their own, on ports that no other hou
 """
 
 import socket
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,17 +24,14 @@ pytestmark = pytest.mark.real_time
 
 ROMFS = 0x1E0000
 APP = """
+import asyncio
+
 async def main(node):
     group = await node.join("home/lights")
-    print("joined", group.id)
-    async for message in group:
-        print(message.sender, message.data)
+    while not group.ended:
+        print("joined", group.id)
+        await asyncio.sleep_ms(100)
     print("no member any more:", group.ended)
-"""
-WIFI = """
-import nvs_store
-from device_agent.key_store import KeyStore
-KeyStore(nvs_store.NvsStore()).save("wifi", %r)
 """
 
 
@@ -74,44 +73,40 @@ async def test_a_board_without_identity_is_paired_by_the_secret_on_its_line(tmp_
         await gateway.stop()
 
 
-async def test_from_a_blank_flash_to_a_group_key_and_out_of_the_home_again(tmp_path: Path) -> None:
+async def test_five_commands_from_a_blank_flash_to_a_group_key_and_one_out_of_the_home_again(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     gateway = gateway_in(tmp_path)
-    config = ("-c", gateway.config)
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "password").write_text(WIFI_PASSWORD)
+    config = ("-c", str(gateway.config))
 
-    async def done(*words: str | Path) -> str:
-        code, printed = await run(tmp_path, *map(str, words))
+    async def done(*words: str) -> None:
+        code, printed = await run(tmp_path, *words)
         assert code == 0, printed
-        return printed
 
     await gateway.start()
     try:
         await done("group", "create", "home/lights", "--open-to", "home", *config)
-        await done("board", "files", tmp_path / "files")
-        await done("board", "provision", "lamp.porch", "-o", tmp_path / "porch.py", *config)
-        (tmp_path / "app.py").write_text(APP)
-        (tmp_path / "wifi.py").write_text(WIFI % cborlite.encode([1, WIFI_NAME, WIFI_PASSWORD]))
-        async with running(tmp_path, "-c", str(gateway.config)) as (told, _):
-            port = told["port"]
-            for module, *words in (
-                ("esptool", "--port", port, "--before", "no-reset", "write-flash", "0x1000", told["firmware"]),
-                ("mpremote", "connect", port, "romfs", "deploy", tmp_path / "files" / "board.romfs"),
-                ("mpremote", "connect", port, "run", tmp_path / "wifi.py", "run", tmp_path / "porch.py"),
-                ("mpremote", "connect", port, "fs", "cp", tmp_path / "files" / "main.py", tmp_path / "app.py", ":"),
-            ):
-                code, printed = await tool(module, *words)
-                assert code == 0, printed
-            async with Terminal(port) as terminal:
-                terminal.type(b"import machine\rmachine.reset()\r")
-                await terminal.until(b"keycast: start: ")
+        async with running(tmp_path, *config) as (told, _):
+            plugged_in = time.monotonic()
+            wifi = ("--wifi", WIFI_NAME, "--wifi-password-file", str(tmp_path / "password"))
+            await done("board", "list", *config)
+            await done("board", "flash", "--port", "porch")
+            code, printed = await tool("mpremote", "connect", told["port"], "fs", "cp", tmp_path / "app.py", ":")
+            assert code == 0, printed
+            await done("board", "provision", "lamp.porch", "--port", "porch", *wifi, *config)
+            async with Terminal(told["port"]) as terminal:
                 await terminal.until(b"joined home/lights\r\n")
+                record_property("seconds_to_first_key", round(time.monotonic() - plugged_in))
                 terminal.type(b"keycast: who\n")
                 assert b'"pne_id": "lamp.porch"' in await terminal.until(b"}\r\n")
                 terminal.type(b"keycast: end\n")
                 await terminal.until(b"keycast: ended\r\n")
                 assert b"rst:0xc (SW_CPU_RESET)" in await terminal.until(b"keycast: start: ")
                 await terminal.until(b"joined home/lights\r\n")
-        async with running(tmp_path, "-c", str(gateway.config)) as (told, _), Terminal(told["port"]) as terminal:
-            await terminal.until(b"joined home/lights\r\n")  # after a power cut
+        async with running(tmp_path, *config) as (told, _), Terminal(told["port"]) as terminal:  # after a power cut
+            await terminal.until(b"joined home/lights\r\n")
             await done("group", "expel", "home/lights", "lamp.porch", *config)
             await terminal.until(b"no member any more: expelled\r\n")
     finally:

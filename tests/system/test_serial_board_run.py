@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gateway_agent.config.load import load
-from keycast.virtual_board.serial_board import FIRMWARE_IMAGE
+from keycast.virtual_board.serial_board import firmware_image
 from tests.system.keycast_process import KEYCAST
 from tests.system.serial_tools import LIMIT_S
 
@@ -58,7 +58,7 @@ async def test_a_board_is_found_by_its_name_while_it_runs_and_its_flash_is_kept(
     link, flash = tmp_path / "run/keycast/boards/porch", tmp_path / ".local/state/keycast/boards/porch"
     async with running(tmp_path) as (told, _):
         assert os.readlink(link) == told["port"] and told["is_blank"]
-        assert Path(told["firmware"]).read_bytes() == FIRMWARE_IMAGE.read_bytes()
+        assert Path(told["firmware"]).read_bytes() == firmware_image().read_bytes()
         assert flash.stat().st_mode & 0o777 == link.parent.stat().st_mode & 0o777 == 0o700
         code, complaint = await run(tmp_path, "board", "run", "porch")
         assert code == 1 and "already uses the virtual board" in complaint

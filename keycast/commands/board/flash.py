@@ -26,7 +26,8 @@ def command(
             metavar="[IMAGE]...",
             readable=False,
             show_default=False,
-            help="Firmware (.bin) from micropython.org/download, or one that you built; one for each kind of chip.",
+            help="Firmware (.bin) from micropython.org/download, or one that you built; one for each kind of chip. "
+            "Virtual boards have their own.",
         ),
     ] = None,
     port: PortOption = None,
@@ -67,18 +68,31 @@ def command(
     from keycast.board.rom_loader import BAUD
     from keycast.hardware.catalogue import VIRTUAL, all_boards, virtual_board
 
-    if bool(images) == files_only:
-        raise typer.BadParameter("name an image, or take --files-only for a board that has MicroPython already")
+    if images and files_only:
+        raise typer.BadParameter("name an image or take --files-only, not both")
     if every and port:
         raise typer.BadParameter("--port names one board, --all takes all that are there")
     boards = {**all_boards(), VIRTUAL: virtual_board()}
     if board is not None and board not in boards:
         raise typer.BadParameter(f"{board!r} is none of {', '.join(sorted(boards))}")
+    if not images and not files_only:
+        images = [_of_virtual_boards(port, boards)]
     with sentences():
         found = _images(images or [], boards, sha256, yes)
         ports = _ports(port, every, boards)
         order = FlashOrder(found, _tree(val_client), board, revision, erase, baud or BAUD)
     _answer([port.name for port in ports], _flash_each(ports, order, boards))
+
+
+def _of_virtual_boards(name: str | None, boards: "dict[str, Board]") -> Path:
+    """Return the image of virtual boards, for which nobody has to name it. Raises BadParameter if others are meant."""
+    from keycast.board.ports import ports_of_boards
+    from keycast.virtual_board.serial_board import firmware_image
+
+    meant = [port for port in ports_of_boards(boards) if name in (None, port.name, port.device)]
+    if not meant or not all(port.is_virtual for port in meant):
+        raise typer.BadParameter("name an image, or take --files-only for a board that has MicroPython already")
+    return firmware_image()
 
 
 def _images(

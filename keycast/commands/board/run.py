@@ -48,7 +48,7 @@ def command(
 async def _run(name: str, erase: bool, config: Path) -> None:
     from gateway_agent.config.load import load
     from keycast.virtual_board import named_board
-    from keycast.virtual_board.serial_board import FIRMWARE_IMAGE
+    from keycast.virtual_board.serial_board import firmware_image
 
     ports = {}
     if config.exists():
@@ -63,12 +63,12 @@ async def _run(name: str, erase: bool, config: Path) -> None:
         ended = asyncio.create_task(interrupted(board.failed))
         await asyncio.sleep(0)  # it is ready to be interrupted before it says so
         ready(
-            {"name": name, "port": board.line.device, "firmware": str(FIRMWARE_IMAGE), "is_blank": board.is_blank}
+            {"name": name, "port": board.line.device, "firmware": str(firmware_image()), "is_blank": board.is_blank}
             | {"wifi": {"name": named_board.WIFI_NAME, "password": named_board.WIFI_PASSWORD}},
             f"{name} is plugged in: its port is {board.line.device}; Ctrl-C unplugs it",
         )
         if board.is_blank:
-            remark(f"Its flash is blank. In another terminal: keycast board flash --port {name} {FIRMWARE_IMAGE}")
+            remark(f"Its flash is blank. In another terminal: keycast board flash --port {name}")
         else:
             remark("In another terminal: keycast board list")
         remark(f"Its Wi-Fi: {named_board.WIFI_NAME}, with the password: {named_board.WIFI_PASSWORD}")
