@@ -5,14 +5,17 @@ name that it imports takes 8 more, and 2 in its list. Within a bundle each name 
 
 A module that was joined becomes a line that imports its public names from the bundle, for applications and programs
 that know it by its own name. Where other modules of the board import it, they import the bundle instead. In the bundle
-a name that two modules use gets the name of its module in front. Everything keeps its line within its module; `join`
-says at which line of the bundle each module begins, so that tracebacks can be read.
+names at the top level of modules become names of attributes, which are in the heap anyway; those of exceptions stay.
+Everything keeps its line within its module; `join` says at which line of the bundle each module begins, so that
+tracebacks can be read.
 
 A module that sets its public variables anew is left out of bundles, as a program that imports it by its own name would
 have their first values. So must be one whose variables are set from outside.
 """
 
 import ast
+import builtins
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -25,7 +28,9 @@ from keycast.micropython_vm.scopes import (
     imported_as,
     name_of,
     own_nodes,
+    variables,
 )
+from keycast.micropython_vm.short_names import FREE
 
 
 class NotJoined(Exception):
@@ -49,7 +54,8 @@ class _Module:
     name: str
     text: str
     tree: ast.Module
-    bundle: str | None
+    variables: set[str]
+    bundle: str | None = None
     imports: dict[str, _Meaning] = field(default_factory=dict)
     uses: list[tuple[ast.AST, _Symbol, frozenset[str]]] = field(default_factory=list)  # node, symbol, names around it
     statements: list[ast.Import | ast.ImportFrom | ast.Global] = field(default_factory=list)  # to be looked at
@@ -86,23 +92,24 @@ def join(
 class _House:
     def __init__(self, sources: Mapping[str, str], bundles: Mapping[str, Sequence[str]]) -> None:
         self._packages = {dotted(path) for path in sources if path.endswith("/__init__.py")}
-        self._modules = {
-            dotted(path): _Module(dotted(path), text, ast.parse(text), None) for path, text in sources.items()
-        }
+        self._modules: dict[str, _Module] = {}
+        for path, text in sources.items():
+            tree = ast.parse(text)
+            self._modules[dotted(path)] = _Module(dotted(path), text, tree, variables(tree))
         self.members: dict[str, list[str]] = {}
         for bundle, roots in bundles.items():
             self.members[bundle] = []
             for root in roots:
                 self._gather(root, bundle, [])
         self._symbols: dict[_Symbol, str] = {}  # -> its name in the bundle
+        self._exceptions: set[_Symbol] = set()
         for module in self._modules.values():
             for node in ast.walk(module.tree):
                 if isinstance(node, ast.JoinedStr):
                     module.texts.update(dict.fromkeys(ast.walk(node), node))
             self._read(module)
         self._outside = {bundle: self._imports_from_outside(bundle) for bundle in self.members}
-        for bundle in self.members:
-            self._name_symbols(bundle)
+        self._name_symbols()
 
     def _gather(self, name: str, bundle: str, path: list[str]) -> None:
         """Add a module to a bundle, after those that it imports at its top level."""
@@ -130,7 +137,10 @@ class _House:
                 module.tops.add(node)
         if module.bundle:
             for binding in bindings(module.tree):
-                self._symbols[_Symbol(module.name, name_of(binding))] = ""
+                symbol = _Symbol(module.name, name_of(binding))
+                self._symbols[symbol] = ""
+                if isinstance(binding, ast.ClassDef) and binding.bases:  # all classes with bases count as such
+                    self._exceptions.add(symbol)
         self._walk(module.tree, module, frozenset(), frozenset(), module.imports)
 
     def _meanings(self, node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, _Meaning]]:
@@ -219,21 +229,28 @@ class _House:
                             raise NotJoined(f"{here} is something else in {name} than in {where}")
         return found
 
-    def _name_symbols(self, bundle: str) -> None:
-        """Choose names that are unique in the bundle, and not hidden where they are used."""
+    def _name_symbols(self) -> None:
+        """Choose names that are unique in all bundles, and not hidden where they are used.
+
+        They are names of attributes, which are in the heap anyway. Exceptions keep their names, as these are shown.
+        """
+        members = [module for module in self._modules.values() if module.bundle]
         hidden: dict[_Symbol, set[str]] = {}
-        for module in self._modules.values():
-            if module.bundle:
-                for _, symbol, around in module.uses:
-                    hidden.setdefault(symbol, set()).update(around)
-        taken = {name for other in self._outside.values() for name in other} | {*self.members}
-        taken.update(name for name in self._symbols.values() if name)
-        for symbol in [symbol for symbol in self._symbols if self._modules[symbol.module].bundle == bundle]:
-            name = symbol.name
-            if name in taken or name in hidden.get(symbol, ()):
-                start = "_" if name.startswith("_") else ""
-                name = f"{start}{symbol.module.replace('.', '_')}_{name.lstrip('_')}"
-            taken.add(name)
+        taken = {*self.members, *dir(builtins)}
+        attributes: Counter[str] = Counter(FREE)
+        for module in members:
+            taken |= module.variables
+            attributes.update(node.attr for node in ast.walk(module.tree) if isinstance(node, ast.Attribute))
+            for _, symbol, around in module.uses:
+                hidden.setdefault(symbol, set()).update(around)
+        free = [name for name, _ in attributes.most_common() if name not in taken and not name.startswith("_")]
+        for symbol in self._symbols:
+            name = f"{symbol.module.replace('.', '_')}_{symbol.name}"
+            if symbol in self._exceptions:
+                name = symbol.name
+            elif fit := [each for each in free if each not in hidden.get(symbol, ())]:
+                name = fit[0]
+                free.remove(name)
             self._symbols[symbol] = name
 
     def _name(self, symbol: _Symbol, module: _Module) -> str:
@@ -259,10 +276,9 @@ class _House:
                             f"{name}, line {node.lineno}: {symbol.module}.{symbol.name} is set from outside"
                         )
                 else:
-                    other = self._modules[symbol.module].bundle if module.bundle else node.value.id
-                    new = f"{other}.{new}"
-            elif isinstance(node, ast.Name) and not module.bundle:
-                continue  # it is imported under the name that it has here
+                    new = f"{self._modules[symbol.module].bundle}.{new}"
+            elif isinstance(node, ast.Name):
+                new = self._local_name(symbol, node.id, module)
             if node in module.texts:
                 assert isinstance(node, ast.expr)
                 replaced[node] = ast.parse(new, mode="eval").body
@@ -286,6 +302,11 @@ class _House:
                 edits.append(of_node(node, self._import(node, module) or ("" if top else "pass")))
         return apply(module.text, edits)
 
+    def _local_name(self, symbol: _Symbol, here: str, module: _Module) -> str:
+        """Return the name of a symbol in a module that knows it as `here`."""
+        name = self._name(symbol, module)
+        return here if not module.bundle and name in module.variables else name
+
     def _import(self, node: ast.Import | ast.ImportFrom, module: _Module) -> str:
         """Return the statement for an import in a module."""
         meanings = dict(self._meanings(node))
@@ -304,10 +325,10 @@ class _House:
             if bundle == module.bundle:
                 continue
             if isinstance(meaning, str):
-                parts.append(f"import {bundle}" if module.bundle else f"import {bundle} as {here}")
+                parts.append(f"import {bundle}")
             else:
                 new = self._name(meaning, module)
-                local = new if module.bundle else here
+                local = self._local_name(meaning, here, module)
                 parts.append(f"from {bundle} import {new}" + (f" as {local}" if local != new else ""))
         return "; ".join(dict.fromkeys(parts))
 

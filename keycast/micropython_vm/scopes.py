@@ -76,3 +76,16 @@ def fixed_in(scope: ast.AST) -> Iterator[str]:
 def imported_as(alias: ast.alias) -> str:
     """Return the name that an import binds."""
     return alias.asname or alias.name.partition(".")[0]
+
+
+def variables(tree: ast.AST) -> set[str]:
+    """Return the names of all variables under a node, of any scope; a method is none."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name):
+                names.add(name)
+            case ast.Module() | ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
+                names.update(declared_in(node))
+                names.update(bound_in(node))
+    return names

@@ -31,11 +31,12 @@ from keycast.micropython_vm.scopes import (
     imported_as,
     name_of,
     own_nodes,
+    variables,
 )
 
 # Of the names that .mpy files number (`static_qstr_list` in MicroPython's py/makeqstrdata.py): those that are no
 # built-ins, no words of the compiler, and not in _NATIVE
-_FREE = (
+FREE = (
     *("append", "bytecode", "clear", "copy", "decode", "encode", "end", "endswith", "extend", "find", "from_bytes"),
     *("get", "insert", "isalpha", "isdigit", "islower", "isspace", "isupper", "items", "join", "key", "keys", "little"),
     *("lower", "lstrip", "main", "pop", "popitem", "read", "readinto", "readline", "remove", "replace", "reverse"),
@@ -164,7 +165,7 @@ def _public_names(modules: Iterable[_Module], kept: set[str]) -> list[str]:
                 case ast.Attribute(attr=name) | ast.arg(arg=name):
                     names[name] += 1
         names.update(map(name_of, bindings(module.tree)))
-    unfit = kept.union(_FREE, _NATIVE, dir(builtins))
+    unfit = kept.union(FREE, _NATIVE, dir(builtins))
     return sorted(
         (name for name in names if not (name in unfit or name.startswith("_"))), key=lambda name: (-names[name], name)
     )
@@ -231,7 +232,7 @@ def _rename_attributes(group: list[_Module], kept: set[str]) -> None:
         names.update(_bound_attributes(module))
         read |= _read_in_classes(module)
     old = sorted(name for name in names - kept - read if _is_private(name))
-    new = _new_names(old, names | read, [*_FREE, *_public_names(group, kept)])
+    new = _new_names(old, names | read, [*FREE, *_public_names(group, kept)])
     for module in group:
         for node in ast.walk(module.tree):
             if isinstance(node, ast.Attribute) and node.attr in new:
@@ -263,26 +264,13 @@ def _rename_globals(module: _Module, kept: set[str]) -> None:
     names = {name_of(binding) for binding in bindings(module.tree)}
     fixed = kept | inner | _read_in_classes(module) | set(fixed_in(module.tree))
     old = sorted(name for name in names - fixed if _is_private(name))
-    new = _new_names(old, _all_names(module.tree), [*_FREE, *_public_names([module], kept)])
+    new = _new_names(old, variables(module.tree), [*FREE, *_public_names([module], kept)])
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Name) and node.id in new:
             module.rename(node, new[node.id])
     for binding in bindings(module.tree):
         if not isinstance(binding, ast.Name) and binding.name in new:
             module.rename(binding, new[binding.name])
-
-
-def _all_names(tree: ast.AST) -> set[str]:
-    """Return all names of variables, of any scope, under a node."""
-    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            names.add(node.name)
-        if isinstance(node, FUNCTIONS):
-            names.update(bound_in(node))
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            names.update(map(imported_as, node.names))
-    return names
 
 
 def _rename_parameters(node: ast.AST, module: _Module, outer: frozenset[str], keywords: set[str]) -> None:
@@ -295,7 +283,7 @@ def _rename_parameters(node: ast.AST, module: _Module, outer: frozenset[str], ke
             for each in chain.from_iterable(map(ast.walk, body)):
                 taken.update(bound_in(each))
             old = [each for each in _without_default(child) if each.arg not in taken]
-            new = _new_names([each.arg for each in old], _all_names(child) | outer, _FREE)
+            new = _new_names([each.arg for each in old], variables(child) | outer, FREE)
             for each in old:
                 module.rename(each, new[each.arg])
             for each in chain.from_iterable(map(ast.walk, body)):

@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from keycast.micropython_vm import board_files, bundles, compile
+from keycast.micropython_vm import board_files, bundles, compile, short_names
 
 ERRORS = "class Wrong(Exception):\n    pass\n\ndef parse(code):\n    return Wrong(code)\n"
 CODEC = "import struct\nfrom errors import Wrong\n\ndef parse(octets):\n    return struct.unpack('B', octets)[0]\n\n"
@@ -53,14 +53,20 @@ def test_joined_modules_do_what_they_did(joined):
 
 def test_each_module_is_there_once_and_its_own_name_leads_to_the_bundle():
     texts, lines = bundles.join(HOUSE, {"all": ("agent",)})
-    assert texts["errors.py"] == "from all import Wrong, errors_parse as parse\n"
-    assert texts["codec.py"] == "from all import codec_parse as parse\n"
-    assert texts["late.py"].startswith(
-        "from all import codec_parse as parse; from all import _check\nimport all as errors\n"
-    )
-    assert texts["main.py"] == "import all as agent\n"
+    assert run(texts, "codec").parse(b"\x05") == 5
+    assert texts["codec.py"].startswith("from all import ") and " as parse" in texts["codec.py"]
+    assert "_check" not in texts["codec.py"]
+    assert texts["main.py"] == "import all\n"
     assert texts["all.py"].count("import struct") == 1
     assert lines == {"all": [(1, "errors.py"), (6, "codec.py"), (15, "agent.py")]}
+
+
+def test_names_at_the_top_level_are_those_of_attributes():
+    house = {"a.py": "def long_name(x):\n    return x.other\n\nclass Kept(OSError):\n    pass\n"}
+    texts, _ = bundles.join(house, {"all": ("a",)})
+    functions = [node.name for node in ast.parse(texts["all.py"]).body]
+    assert functions[0] in short_names.FREE and functions[1] == "Kept"
+    assert texts["a.py"] == f"from all import Kept, {functions[0]} as long_name\n"
 
 
 def test_lines_of_a_bundle_are_those_of_its_modules():
