@@ -17,6 +17,7 @@ try:
     while not called and time.ticks_diff(time.ticks_ms(), begun) < 2000:
         # a converter that gets power may send zeros
         called = bool(line.poll(50)) and sys.stdin.buffer.read(1) != b"\0"
+    line = None
     if not called:
         import rom_slots
 

@@ -31,8 +31,11 @@ def ready():
     _, light, kind, button, _ = parts(store)
     if button >= 0 and _held(button):
         return False
-    _finish_provisioning(store)
-    hindrance = _hindrance(storage, store)
+    try:
+        _finish_provisioning(store)
+        hindrance = _hindrance(storage, store)
+    except OSError as error:
+        hindrance = "no-storage", " (%s)" % error
     if hindrance is None:
         return True
     status.tell(*hindrance)

@@ -195,6 +195,17 @@ async def test_a_board_without_an_identity_that_can_be_used_says_so_and_waits_fo
     await in_the_repl(one)
 
 
+async def test_a_board_whose_flash_is_full_says_so_and_waits_for_a_tool(one):
+    lose(one, "seed")
+    with pytest.raises(OSError):
+        for number in range(1000):
+            one.nvs.set(f"more{number}", bytes(32))
+    await one.start(up=False)
+    assert "NOT_ENOUGH_SPACE" in await one.line("keycast: no-storage ")
+    one.type(b"\r")
+    await in_the_repl(one)
+
+
 async def test_one_damaged_copy_of_the_identity_is_none(one):
     damage(one, "prov1")
     await one.start()

@@ -12,8 +12,12 @@ if os.getenv("BOARD_APP"):  # a folder whose app.py replaces that of /hardware
     sys.path.insert(0, os.getenv("BOARD_APP"))
 
 
-def run():
+def _program():
     # BOARD_WINDOW_MS: how long main.py waits for a tool, 0 unless set, as most tests start many boards
     with open("/rom/main.py") as file:
         text = file.read().replace("< 2000", "< " + (os.getenv("BOARD_WINDOW_MS") or "0"))
-    exec(text, {"__name__": "__main__"})
+    return compile(text, "main.py", "exec")
+
+
+def run():
+    exec(_program(), {"__name__": "__main__"})
