@@ -25,59 +25,62 @@ _PSRAM_MIN = 1 << 20  # octets of memory that only a board with PSRAM has
 class Running(NamedTuple):
     """The MicroPython that a board runs: its version, its chip as in `hw_configs/`, and what there is for our code.
 
-    `free` are the octets that are left for files.
+    `is_frozen`: the firmware has our code in it. `has_romfs`: there is a partition for it. `free` are the octets that
+    are left for files.
     """
 
     version: str
     chip: str
+    is_frozen: bool
     has_romfs: bool
     free: int
     has_psram: bool
 
     @property
     def code(self) -> str:
-        """From where our code will run, "flash" or "heap", as in the memory profile of a hardware file."""
-        return "flash" if self.has_romfs else "heap"
+        """From where our code runs, "flash" or "heap", as in the memory profile of a hardware file."""
+        return "flash" if self.is_frozen or self.has_romfs else "heap"
 
 
 def look(repl: Repl) -> Running:
     """Return what a board in its REPL runs. Raises FilesNotCopied, BoardSilent."""
-    version, machine, has_romfs, free, memory = _ask(repl, "look()")
+    version, machine, is_frozen, has_romfs, free, memory = _ask(repl, "look()")
     chip = machine.rpartition(" with ")[2].lower()
-    return Running(".".join(map(str, version)), chip, has_romfs, free, memory >= _PSRAM_MIN)
+    return Running(".".join(map(str, version)), chip, is_frozen, has_romfs, free, memory >= _PSRAM_MIN)
 
 
 def require_usable(running: Running, board: Board, tree: Path) -> None:
     """Raise FilesNotCopied if the board's MicroPython is too old, or the files of the folder `tree` have no room."""
     if _numbers(running.version) < _numbers(board.oldest_micropython):
         raise FilesNotCopied.too_old(running.version, board.oldest_micropython)
-    names = [_START] if running.has_romfs else _names(tree)
+    names = _names(tree) if running.code == "heap" else [_START]
     needed = sum(-(-(tree / name).stat().st_size // _BLOCK) * _BLOCK for name in names)
     if running.free < needed:
         raise FilesNotCopied.no_room(needed, running.free)
 
 
-def put(repl: Repl, running: Running, tree: Path, progress: Callable[[float], None] = lambda done: None) -> Port:
-    """Put the files of `tree`, or the ROMFS image beside it, onto the board, and return the port on which it is then.
+def put(repl: Repl, running: Running, tree: Path, progress: Callable[[float], None] = lambda done: None) -> None:
+    """Put the files of `tree`, or the ROMFS image beside it, onto the board. A firmware that has them keeps its own.
 
     The board waits in its REPL before and after. `progress` is called with the part that is done, 0 to 1. Raises
     FilesNotCopied, BoardSilent, NoPort, OSError for the port.
     """
     ours = [name for name in _names(tree) if name != _START]
-    # Older files would be found before the new ones: a source before its .mpy, and both before those in ROMFS.
-    older = [str(PurePosixPath(name).with_suffix(".py")) for name in ours] + (ours if running.has_romfs else [])
+    # Older files would be found before the new ones: a source before its .mpy, and both before those in the flash.
+    older = [str(PurePosixPath(name).with_suffix(".py")) for name in ours] + (ours if running.code == "flash" else [])
     with repl:
         _ask(repl, f"remove({[_START, *older]})")
-        if not running.has_romfs:
+        if running.code == "heap":
             parents = {str(parent) for name in ours for parent in PurePosixPath(name).parents}
             _ask(repl, f"make_folders({sorted(parents - {'.'})})")
+    if running.is_frozen:
+        return
     if running.has_romfs:
         _deploy(repl.port, tree.with_suffix(".romfs"), progress)
     else:
         _copy(repl.port, tree, ours, progress)
     _mpremote(repl.port, ["fs", "cp", str(tree / _START), f":{_START}"])
     progress(1.0)
-    return repl.port
 
 
 def save_board_record(repl: Repl, octets: bytes) -> None:

@@ -74,9 +74,9 @@ def flash(port: Port, order: FlashOrder, boards: Mapping[str, Board], told: Told
     if name is None:
         name = name_of(repl.port, order.board, running.chip, boards)
     agent_files.require_usable(running, boards[name], order.tree)
-    if not running.has_romfs and not running.has_psram:
+    if running.code == "heap" and not running.has_psram:
         told.warn(HEAP_IS_SHORT)
-    told.doing("copying files")
+    told.doing("removing older files" if running.is_frozen else "copying files")
     agent_files.put(repl, running, order.tree, told.progress)
     told.doing("starting")
     with repl:

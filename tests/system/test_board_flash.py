@@ -151,6 +151,24 @@ async def test_single_files_are_warned_of_first_and_main_py_comes_last(
         assert len(set(watched.progress)) > 10 and watched.progress[-1] == 1.0
 
 
+async def test_firmware_with_the_agent_in_it_keeps_its_own_files(
+    tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Older files would be found first: they go. No board for which this is true can be run here."""
+    async with plugged_in(tmp_path / "board") as board:
+        for name in ("board.py", "main.py", "nvs_store.mpy", "app.py"):
+            (board.flash.vfs / name).write_text("older = 1\n")
+        look = agent_files.look
+
+        def put(repl: Repl) -> None:
+            with repl:
+                running = look(repl)
+            agent_files.put(repl, running._replace(is_frozen=True), tree)
+
+        await asyncio.to_thread(put, Repl(port_of(board)))
+        assert [path.name for path in board.flash.vfs.iterdir()] == ["app.py"]
+
+
 async def test_a_storage_that_is_full(tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with without_romfs(tmp_path / "board", monkeypatch) as board:
         look = flashing.agent_files.look

@@ -9,9 +9,25 @@ def tell(value):
     print(json.dumps(value))
 
 
+def is_frozen():
+    # Whether the firmware has the agent's files in it
+    path = sys.path[:]
+    sys.path[:] = [".frozen"]
+    try:
+        sys.modules.pop("rom_slots", None)
+        import rom_slots  # noqa: F401
+
+        return True
+    except ImportError:
+        return False
+    finally:
+        sys.modules.pop("rom_slots", None)
+        sys.path[:] = path
+
+
 def look():
-    # Version of MicroPython, name of the machine, whether it has a partition for ROMFS, octets that are free for files,
-    # octets of memory
+    # Version of MicroPython, name of the machine, whether our files are frozen into it, whether it has a partition for
+    # ROMFS, octets that are free for files, octets of memory
     try:
         import vfs
 
@@ -25,15 +41,8 @@ def look():
     except (ImportError, AttributeError):
         memory = 0
     flash = os.statvfs("/")
-    tell(
-        [
-            list(sys.implementation[1][:3]),
-            getattr(sys.implementation, "_machine", ""),
-            slots > 0,
-            flash[0] * flash[3],
-            memory,
-        ]
-    )
+    machine = getattr(sys.implementation, "_machine", "")
+    tell([list(sys.implementation[1][:3]), machine, is_frozen(), slots > 0, flash[0] * flash[3], memory])
 
 
 def remove(paths):
