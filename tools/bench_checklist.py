@@ -18,7 +18,7 @@ _HEAD = """# What only hardware shows
 Everything else about a board is tested without one: in the MicroPython VM, on a pseudo-terminal, against a simulated
 boot ROM. The checks below were written and **not run** by us; if you have a board, run them and tell us the results:
 
-```
+```console
 keycast bench hil --board esp32-devkitc --port /dev/ttyUSB0 --save results.json
 ```
 

@@ -9,7 +9,7 @@ STAYS_S = 20.0  # a hindrance that lasts so long is no first try that failed
 RUNNING = "running"
 
 _PREFIX = "keycast: "
-_PASSING = ("connecting", "")  # what the board says on its way
+_PASSING = ("connecting", "not-cleared", "")  # what the board says on its way
 # code of micropython/status_lines.py -> what the person does next
 _NEXT = {
     "wrong-password": "Type the command again with the right password.",
