@@ -17,6 +17,9 @@ from keycast.board.repl import BoardAnswered, Repl
 from keycast.hardware.board import Board
 
 _PROGRAM = Path(__file__).with_name("on_board") / "files.py"
+APP = "app.py"
+"""The name that an application has on a board."""
+
 _START = "main.py"
 _BLOCK = 4096  # octets in which the file system gives room to a file
 _PSRAM_MIN = 1 << 20  # octets of memory that only a board with PSRAM has
@@ -49,21 +52,31 @@ def look(repl: Repl) -> Running:
     return Running(".".join(map(str, version)), chip, is_frozen, has_romfs, free, memory >= _PSRAM_MIN)
 
 
-def require_usable(running: Running, board: Board, tree: Path) -> None:
-    """Raise FilesNotCopied if the board's MicroPython is too old, or the files of the folder `tree` have no room."""
+def require_usable(running: Running, board: Board, tree: Path, app: Path | None = None) -> None:
+    """Raise FilesNotCopied if the board's MicroPython is too old, or the files of the folder `tree` have no room.
+
+    `app` is a file that is copied beside them.
+    """
     if _numbers(running.version) < _numbers(board.oldest_micropython):
         raise FilesNotCopied.too_old(running.version, board.oldest_micropython)
-    names = _names(tree) if running.code == "heap" else [_START]
-    needed = sum(-(-(tree / name).stat().st_size // _BLOCK) * _BLOCK for name in names)
+    files = [tree / name for name in (_names(tree) if running.code == "heap" else [_START])]
+    needed = sum(-(-file.stat().st_size // _BLOCK) * _BLOCK for file in (*files, *([app] if app else [])))
     if running.free < needed:
         raise FilesNotCopied.no_room(needed, running.free)
 
 
-def put(repl: Repl, running: Running, tree: Path, progress: Callable[[float], None] = lambda done: None) -> None:
+def put(
+    repl: Repl,
+    running: Running,
+    tree: Path,
+    progress: Callable[[float], None] = lambda done: None,
+    app: Path | None = None,
+) -> None:
     """Put the files of `tree`, or the ROMFS image beside it, onto the board. A firmware that has them keeps its own.
 
-    The board waits in its REPL before and after. `progress` is called with the part that is done, 0 to 1. Raises
-    FilesNotCopied, BoardSilent, NoPort, OSError for the port.
+    `app` is the source of an application, which replaces the one on the board. The board waits in its REPL before and
+    after. `progress` is called with the part that is done, 0 to 1. Raises FilesNotCopied, BoardSilent, NoPort, OSError
+    for the port.
     """
     ours = [name for name in _names(tree) if name != _START]
     # Older files would be found before the new ones: a source before its .mpy, and both before those in the flash.
@@ -73,6 +86,8 @@ def put(repl: Repl, running: Running, tree: Path, progress: Callable[[float], No
         if running.code == "heap":
             parents = {str(parent) for name in ours for parent in PurePosixPath(name).parents}
             _ask(repl, f"make_folders({sorted(parents - {'.'})})")
+    if app is not None:
+        _mpremote(repl.port, ["fs", "cp", str(app), f":{APP}"])
     if running.is_frozen:
         return
     if running.has_romfs:

@@ -29,6 +29,7 @@ class FlashOrder(NamedTuple):
     `images` are the firmware images, of which a board gets the one for its chip; without any it keeps its firmware.
     `tree` is the folder with the agent's files. `board` is the name of a hardware file, or None to find it out;
     `revision` that of the board, or "". With `erase` all of the flash is erased first. `baud` is the speed of writing.
+    `app` is the source of an application to be copied too, or None.
     """
 
     images: tuple[FirmwareImage, ...]
@@ -37,6 +38,7 @@ class FlashOrder(NamedTuple):
     revision: str = ""
     erase: bool = False
     baud: int = BAUD
+    app: Path | None = None
 
 
 class Told(NamedTuple):
@@ -73,11 +75,11 @@ def flash(port: Port, order: FlashOrder, boards: Mapping[str, Board], told: Told
         running = agent_files.look(repl)
     if name is None:
         name = name_of(repl.port, order.board, running.chip, boards)
-    agent_files.require_usable(running, boards[name], order.tree)
+    agent_files.require_usable(running, boards[name], order.tree, order.app)
     if running.code == "heap" and not running.has_psram:
         told.warn(HEAP_IS_SHORT)
     told.doing("removing older files" if running.is_frozen else "copying files")
-    agent_files.put(repl, running, order.tree, told.progress)
+    agent_files.put(repl, running, order.tree, told.progress, order.app)
     told.doing("starting")
     with repl:
         repl.restart()

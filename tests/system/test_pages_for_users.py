@@ -28,8 +28,8 @@ from tests.system.namespaces import HomeNetwork
 from tools import PROJECT
 
 README, CONTRIBUTING, SECURITY = (PROJECT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY"))
-COMMANDS, FIRMWARE, GATEWAY, GMS, KMS, MIKEY = (
-    PROJECT / "docs" / f"{name}.md" for name in ("commands", "firmware", "gateway", "gms", "kms", "mikey")
+BOARDS, COMMANDS, FIRMWARE, GATEWAY, GMS, KMS, MIKEY = (
+    PROJECT / "docs" / f"{name}.md" for name in ("boards", "commands", "firmware", "gateway", "gms", "kms", "mikey")
 )
 PAGES = [README, CONTRIBUTING, SECURITY, *sorted((PROJECT / "docs").glob("*.md"))]
 
@@ -180,6 +180,17 @@ async def test_a_newcomer_with_a_board(tmp_path: Path, reading: Reading) -> None
             await desk.follow(reading.next())
             show = "keycast group show home/lights"
             await until(desk, show, lambda group: [each["state"] for each in group["members"]] == ["expelled"])
+
+
+@reads((README, "An application"), (BOARDS, "Without hardware"))
+async def test_a_newcomer_without_a_board(tmp_path: Path, reading: Reading) -> None:
+    """A virtual board goes from its blank flash to its first Group Key by what the page says."""
+    async with home_network(1) as network, Desk(tmp_path, network.words(1)) as desk:
+        with reading:
+            desk.write(reading.next("python"), "app.py")
+            told = await desk.follow(reading.next())
+        assert "lamp.porch is let in and runs" in told
+        await until(desk, "keycast group show home/lights", keyed("lamp.porch"))
 
 
 @pytest.mark.req("SEC-02", "SEC-18", "SEC-33", "SEC-37")

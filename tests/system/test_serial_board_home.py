@@ -17,7 +17,7 @@ from keycast.virtual_board.named_board import WIFI_NAME, WIFI_PASSWORD
 from keycast.virtual_board.nvs_folder import NvsFolder
 from keycast.virtual_board.serial_board import SerialBoard
 from tests.system.keycast_process import GatewayProcess
-from tests.system.serial_tools import Terminal, tool
+from tests.system.serial_tools import Terminal
 from tests.system.test_serial_board_run import run, running
 
 pytestmark = pytest.mark.real_time
@@ -73,7 +73,7 @@ async def test_a_board_without_identity_is_paired_by_the_secret_on_its_line(tmp_
         await gateway.stop()
 
 
-async def test_five_commands_from_a_blank_flash_to_a_group_key_and_one_out_of_the_home_again(
+async def test_three_commands_from_a_blank_flash_to_a_group_key_and_one_out_of_the_home_again(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     gateway = gateway_in(tmp_path)
@@ -92,9 +92,7 @@ async def test_five_commands_from_a_blank_flash_to_a_group_key_and_one_out_of_th
             plugged_in = time.monotonic()
             wifi = ("--wifi", WIFI_NAME, "--wifi-password-file", str(tmp_path / "password"))
             await done("board", "list", *config)
-            await done("board", "flash", "--port", "porch")
-            code, printed = await tool("mpremote", "connect", told["port"], "fs", "cp", tmp_path / "app.py", ":")
-            assert code == 0, printed
+            await done("board", "flash", "--port", "porch", "--app", str(tmp_path / "app.py"))
             await done("board", "provision", "lamp.porch", "--port", "porch", *wifi, *config)
             async with Terminal(told["port"]) as terminal:
                 await terminal.until(b"joined home/lights\r\n")

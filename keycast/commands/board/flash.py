@@ -47,6 +47,10 @@ def command(
     files_only: Annotated[
         bool, typer.Option("--files-only", help="Leave the MicroPython that is on the board; copy the files only.")
     ] = False,
+    app: Annotated[
+        Path | None,
+        typer.Option(readable=False, help="Your application, which becomes app.py on the board.", show_default=False),
+    ] = None,
     val_client: Annotated[bool, typer.Option("--val-client", help="Copy the files of a VAL client.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Trust an image that no list of keycast knows.")] = False,
     sha256: Annotated[
@@ -78,9 +82,11 @@ def command(
     if not images and not files_only:
         images = [_of_virtual_boards(port, boards)]
     with sentences():
+        if app is not None:
+            app.read_bytes()  # what can be read now can be copied later
         found = _images(images or [], boards, sha256, yes)
         ports = _ports(port, every, boards)
-        order = FlashOrder(found, _tree(val_client), board, revision, erase, baud or BAUD)
+        order = FlashOrder(found, _tree(val_client), board, revision, erase, baud or BAUD, app)
     _answer([port.name for port in ports], _flash_each(ports, order, boards))
 
 
