@@ -28,22 +28,26 @@ SECONDS_OF_TESTS = "keycast/seconds_of_tests"  # in pytest's cache; without thos
 SHORT_S = 0.05
 # What is expected where nothing ran yet: of the longest units, and of each test of the others by its folder.
 LONG_S = {
-    "tests/system/test_system_network.py": 90,
-    "tests/system/test_pages_for_users.py": 90,
-    "tests/system/test_system_command_faults.py": 80,
+    "tests/system/test_system_network.py": 110,
+    "tests/system/test_pages_for_users.py": 80,
     "tests/system/test_installed_wheel.py": 60,
+    "tests/system/test_system_val_client.py": 60,
     "tests/system/test_system_val_whole_way.py": 60,
-    "tests/system/test_system_val_client.py": 50,
     "tests/system/test_system_restore.py": 50,
-    "tests/portable/test_on_vm.py::test_on_vm[test_mikey_vectors]": 30,
-    "tests/portable/test_on_vm.py::test_on_vm[test_device_val_client]": 20,
-    "tests/portable/test_on_vm.py::test_on_vm[test_device_val_cache]": 20,
-    "tests/integration/test_seal_over_https.py": 30,
-    "tests/integration/test_seal_commands.py": 25,
-    "tests/unit/test_keycast_mikey.py": 25,
-    "tests/unit/test_server_crash.py": 20,
-    "tests/unit/test_house_decision_pages.py": 15,
+    "tests/system/test_system_kill.py": 35,
+    "tests/system/test_system_own_server.py": 30,
+    "tests/system/test_system_exclusion.py": 25,
+    "tests/system/test_system_nat.py": 25,
+    "tests/system/test_system_attacks.py": 25,
+    "tests/system/test_system_command_faults.py": 20,
+    "tests/portable/test_on_vm.py::test_on_vm[test_mikey_vectors]": 20,
+    "tests/portable/test_on_vm.py::test_on_vm[test_device_val_client]": 15,
+    "tests/portable/test_on_vm.py::test_on_vm[test_device_val_cache]": 15,
+    "tests/integration/test_seal_over_https.py": 15,
+    "tests/integration/test_seal_commands.py": 15,
+    "tests/unit/test_server_crash.py": 15,
     "tests/unit/test_house_shards.py": 15,
+    "tests/arch": 15,
 }
 EACH_TEST_S = {"system": 1.5, "property": 1.5, "portable": 0.5, "integration": 0.3}
 

@@ -2,7 +2,7 @@
 
 import cbor2
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -16,6 +16,7 @@ CODES = sorted(table.MESSAGES)
 
 @pytest.mark.parametrize("code", CODES, ids=table.name)
 @given(data=st.data())
+@settings(max_examples=40)  # of each message; those below draw from all messages
 def test_cbor_and_xml_say_the_same(code, data):
     message = (code, data.draw(fields(code)))
     assert messages.decode(messages.encode(*message), LIMIT) == message

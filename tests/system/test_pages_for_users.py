@@ -113,7 +113,7 @@ async def until(desk: Desk, command: str, true: Callable[[Any], bool], timeout_s
         if code == 0 and true(answer := json.loads(words)):
             return answer
         assert time.monotonic() < end, f"{command!r} still answers {code}:\n{words}"
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1)  # each question is a process that the servers and boards here have to wait for
 
 
 def keyed(*names: str, above: int = 0) -> Callable[[Any], bool]:
