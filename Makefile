@@ -6,7 +6,7 @@ CPYTHON_PACKAGES := private_store message_plane gateway_agent key_servers keycas
 TOLD := --shards --durations=10 -rsfE
 ARGS ?=
 
-.PHONY: help demo test check-fast check bench fuzz conformance vm dist manifest lock clean
+.PHONY: help demo test check-fast check cpython-types board-types bench fuzz conformance vm dist manifest lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -24,7 +24,12 @@ check-fast: check ## style, types and the tests without servers and boards, in a
 check: vm ## style and types, without the tests
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --quiet --check
+	@$(MAKE) --no-print-directory --jobs 2 cpython-types board-types
+
+cpython-types:
 	@$(BIN)/mypy --no-error-summary $(CPYTHON_PACKAGES)
+
+board-types:
 	@$(BIN)/basedpyright --level error
 
 bench: vm ## measure, beside peers in the same run; writes build/bench.json
