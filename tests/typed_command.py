@@ -4,13 +4,14 @@ The modules of `keycast` itself are imported anew in it. A start from nothing is
 `tests/system/test_system_output.py` and `test_installed_wheel.py` type it.
 """
 
-import io
 import logging
-import multiprocessing
 import os
+import select
+import signal
 import subprocess
 import sys
 import tempfile
+import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,26 +28,41 @@ def keycast(
     with tempfile.TemporaryFile() as entered, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         entered.write(typed.encode())
         entered.seek(0)
-        fork = multiprocessing.get_context("fork")
-        process = fork.Process(target=_be_the_command, args=(command, folder, (entered, out, err)))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks beside threads
-            process.start()
-        process.join(timeout_s)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
+            process = os.fork()
+        if process == 0:
+            code = 1
+            try:
+                code = _be_the_command(command, folder, (entered, out, err))
+            finally:
+                os._exit(code)
+        code = _end_of(process, timeout_s)
+        if code is None:
             raise subprocess.TimeoutExpired(command, timeout_s, _text(out), _text(err))
-        return subprocess.CompletedProcess(command, process.exitcode, _text(out), _text(err))
+        return subprocess.CompletedProcess(command, code, _text(out), _text(err))
+
+
+def _end_of(process: int, timeout_s: float) -> int | None:
+    """Wait for a process and return its exit code; None if it had to be killed after `timeout_s`."""
+    ended = select.poll()
+    handle = os.pidfd_open(process)
+    ended.register(handle, select.POLLIN)
+    in_time = ended.poll(timeout_s * 1000)
+    os.close(handle)
+    if not in_time:
+        os.kill(process, signal.SIGKILL)
+    _, status = os.waitpid(process, 0)
+    return os.waitstatus_to_exitcode(status) if in_time else None
 
 
 def _text(file: IO[bytes]) -> str:
     file.seek(0)
-    return io.TextIOWrapper(io.BytesIO(file.read()), "utf-8").read()
+    return file.read().decode()
 
 
-def _be_the_command(words: list[str], folder: Path, streams: Sequence[IO[bytes]]) -> None:
-    """Make this process what a new one of `keycast` is, and run the command."""
+def _be_the_command(words: list[str], folder: Path, streams: Sequence[IO[bytes]]) -> int:
+    """Make this process what a new one of `keycast` is, run the command, and return its exit code."""
     for descriptor, stream in enumerate(streams):
         os.dup2(stream.fileno(), descriptor)
     sys.stdin, sys.stdout, sys.stderr = (os.fdopen(fd, mode, encoding="utf-8") for fd, mode in enumerate("rww"))
@@ -61,4 +77,14 @@ def _be_the_command(words: list[str], folder: Path, streams: Sequence[IO[bytes]]
         del sys.modules[name]
     from keycast import main
 
-    main()
+    try:
+        main()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BaseException:  # noqa: BLE001 - as Python does
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0

@@ -192,13 +192,14 @@ class _House:
     def _walk_function(
         self, function: ast.AST, module: _Module, around: frozenset[str], imports: dict[str, _Meaning]
     ) -> None:
-        own = {name: meaning for name, meaning in imports.items() if name not in set(bound_in(function))}
+        hidden = set(bound_in(function))
+        own = {name: meaning for name, meaning in imports.items() if name not in hidden}
         for node in own_nodes(function):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 own.update(self._meanings(node))
                 module.statements.append(node)
         shared = {name for node in own_nodes(function) if isinstance(node, ast.Global) for name in node.names}
-        bound = {name for name in bound_in(function) if name not in shared and name not in own}
+        bound = {name for name in hidden if name not in shared and name not in own}
         self._walk(function, module, (around - own.keys()) | bound, frozenset(), own)
 
     def _walk_comprehension(

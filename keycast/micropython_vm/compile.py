@@ -9,6 +9,7 @@ The results are in `keycast.places.BUILD`: in `sources/` the sources with their 
 and in `mpy/` the ROMFS images.
 """
 
+import hashlib
 import json
 import os
 import subprocess
@@ -30,6 +31,7 @@ BOARD_IMAGE = MPY / "board.romfs"
 VAL_CLIENT_TREE = MPY / "board_val_client"
 VAL_CLIENT_IMAGE = MPY / "board_val_client.romfs"
 TRACES = "traces.json"
+MADE = "made.json"  # what the sources beside it were made from
 
 
 class CompileError(Exception):
@@ -115,8 +117,12 @@ def write_sources(
     of `short_names`. `bundles` are those of `bundles.join`; with them, `TRACES` in `out` is what `traces` needs.
     Returns module path -> written file. Raises CompileError.
     """
+    texts = {name: source.read_text() for name, source in files.items()}
+    digest = _digest(texts, keep, short, bundles)
+    if (made := _made(out, digest)) is not None:
+        return {name: out / board_files.in_sources(name) for name in made}
     try:
-        texts = constants.fold({name: source.read_text() for name, source in files.items()}, keep)
+        texts = constants.fold(texts, keep)
         if short:
             texts, members = short_names.shorten_members(texts)
         texts, lines = join(texts, bundles or {})
@@ -132,7 +138,24 @@ def write_sources(
     written = {name: out / board_files.in_sources(name) for name in texts}
     for name, target in written.items():
         _write(target, texts[name])
+    _write(out / MADE, json.dumps({"from": digest, "names": list(texts)}) + "\n")
     return written
+
+
+def _digest(texts: Mapping[str, str], *how: object) -> str:
+    """Return the digest of all that decides what `write_sources` writes: `texts`, `how` it does it, and its code."""
+    code = {path.name: path.read_text() for path in sorted(Path(__file__).parent.glob("*.py"))}
+    return hashlib.sha256(repr((sorted(texts.items()), how, code)).encode()).hexdigest()
+
+
+def _made(out: Path, digest: str) -> list[str] | None:
+    """Return the names of the files in `out` if `write_sources` made them from the same; None if it has to be done."""
+    try:
+        record = json.loads((out / MADE).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    names: list[str] = record["names"] if record["from"] == digest else []
+    return names if names and all((out / board_files.in_sources(name)).exists() for name in names) else None
 
 
 def _write(target: Path, text: str) -> None:

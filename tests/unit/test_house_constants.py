@@ -81,16 +81,34 @@ def test_what_would_cost_more_as_a_copy_is_no_constant():
         assert folded(text) == text
 
 
-def test_boards_load_no_module_of_constants():
+def test_boards_load_no_module_of_constants(tmp_path):
     """They cost neither heap nor time, and every line is where it is in the repository."""
     files = board_files.listed()
-    sources = compile.write_sources(files, compile.SOURCES / "board")
+    sources = compile.write_sources(files, tmp_path)
     for name, source in sources.items():
         text = source.read_text()
         assert text.count("\n") == files[name].read_text().count("\n"), name
         loaded = set(board_manifest.imported(source))
         assert not loaded & {"cpns.numbers", "cpns.tuning", "device_agent.tuning"}, name
         ast.parse(text)
+
+
+def test_sources_are_written_anew_only_when_something_has_changed(tmp_path):
+    files = {"lamp.py": tmp_path / "lamp.py"}
+    files["lamp.py"].write_text("_ON = 1\n\n\ndef light():\n    return _ON\n")
+    written = compile.write_sources(files, tmp_path / "out")["lamp.py"]
+    first = written.read_text()
+    written.write_text("as it was")
+    assert compile.write_sources(files, tmp_path / "out") == {"lamp.py": written}
+    assert written.read_text() == "as it was", "it was made anew from the same"
+    compile.write_sources(files, tmp_path / "out", keep=True)
+    assert written.read_text() not in ("as it was", first)
+    written.unlink()
+    compile.write_sources(files, tmp_path / "out", keep=True)
+    assert written.exists()
+    files["lamp.py"].write_text("def light():\n    return 2\n")
+    compile.write_sources(files, tmp_path / "out", keep=True)
+    assert "2" in written.read_text()
 
 
 def test_a_firmware_can_have_the_same_sources_frozen_in():
