@@ -1,6 +1,6 @@
 """A board's flash on the host: the board's `nvs_store` over the NVS of virtual boards, cut off at any operation."""
 
-import importlib.util
+import functools
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -9,9 +9,16 @@ from keycast.virtual_board.nvs_folder import BLANK, NvsImage
 from keycast.virtual_board.on_vm import nvs_flash
 
 BOARD_FILES = Path(__file__).parents[2] / "micropython"
+BOARD_MODULES = "nvs_pages", "nvs_store"
 
 
 HOWS = "absent", "torn", "whole"
+
+
+@functools.cache
+def _compiled(name):
+    path = BOARD_FILES / f"{name}.py"
+    return compile(path.read_text(), str(path), "exec")
 
 
 class PowerCut(BaseException):
@@ -74,17 +81,16 @@ class Firmware:
         """Switch the power on and return the NvsStore; the power goes at the operation `dies_at` of the flash."""
         self.flash = DyingFlash(self.octets, dies_at, how)
         self._monkeypatch.setitem(sys.modules, "esp32", self._esp32(self.flash))
-        for name in ("nvs_pages", "nvs_store"):
-            spec = importlib.util.spec_from_file_location(name, BOARD_FILES / f"{name}.py")
-            module = importlib.util.module_from_spec(spec)
+        for name in BOARD_MODULES:
+            module = ModuleType(name)
             self._monkeypatch.setitem(sys.modules, name, module)
-            spec.loader.exec_module(module)
+            exec(_compiled(name), module.__dict__)
         return sys.modules["nvs_store"].NvsStore()
 
     def cuts(self, act):
         """Do `act(store)` from the same octets, cut off at each operation of the flash in each way; yield each time.
 
-        The board's start is part of it. The last time in each way it is not cut off. What is yielded says where it was.
+        The board's start is part of it. At last it is not cut off. What is yielded says where it was.
         """
         before = bytes(self.octets)
         for how in HOWS:
@@ -98,6 +104,8 @@ class Firmware:
                 except PowerCut:
                     cut = True
                 yield how, dies_at
+                if how == "absent":
+                    break  # before the second operation is after the first
 
     def held(self):
         """Return the values that NVS has."""
@@ -177,12 +185,14 @@ class Remembering:
 WINDOW = 16  # octets; no secret is shorter
 
 
-def pieces(values):
-    """Every run of 16 octets in `values` that is no filling."""
-    found = {value[at : at + WINDOW] for value in values for at in range(len(value) - WINDOW + 1)}
+@functools.lru_cache(4096)
+def pieces(value):
+    """Every run of 16 octets in `value` that is no filling."""
+    found = {value[at : at + WINDOW] for at in range(len(value) - WINDOW + 1)}
     return {piece for piece in found if len(set(piece)) > 2}
 
 
 def remains(octets, values, held):
     """The runs of 16 octets of `values` that stand in the medium and in nothing that it still holds."""
-    return (pieces(values) - pieces(held)) & pieces([bytes(octets)])
+    gone = set().union(*map(pieces, values)).difference(*map(pieces, held))
+    return {piece for at in range(len(octets) - WINDOW + 1) if (piece := bytes(octets[at : at + WINDOW])) in gone}

@@ -13,7 +13,6 @@ _ACTIVE, _FULL, _FREEING = b"\xfe\xff\xff\xff", b"\xfc\xff\xff\xff", b"\xf8\xff\
 _VERSION_2 = b"\xfe"
 _U8, _BLOB_DATA, _BLOB_INDEX = 1, 0x42, 0x48
 _ANY = 0xFF
-_PIECE = 64  # octets erased at once, to spare the heap of the VM
 
 NOT_FOUND = -0x1102
 NO_SPACE = -0x1105
@@ -35,14 +34,15 @@ class Flash:
             held[at + i] &= octets[i]
 
     def erase(self, page: int) -> None:
-        for at in range(page * PAGE, (page + 1) * PAGE, _PIECE):
-            self.octets[at : at + _PIECE] = b"\xff" * _PIECE
+        self.octets[page * PAGE : (page + 1) * PAGE] = b"\xff" * PAGE
 
 
 class Nvs:
     def __init__(self, flash: Flash) -> None:
         self._flash = flash
         self._pages = len(flash.octets) // PAGE
+        # free pages that must be erased before they are used; as with the real one, they are not looked at again
+        self._corrupt = [page for page in range(self._pages) if not self._kind(page) and not self._blank(page)]
         self._repair()
 
     @property
@@ -122,12 +122,16 @@ class Nvs:
         # offsets of the items, oldest first
         octets, found = self._flash.octets, []
         for page in self._live():
-            index = 0
+            states, index = page * PAGE + _STATES, 0
             while index < _ENTRIES:
-                at = page * PAGE + _FIRST + index * _ENTRY
-                if self._state(page, index) != _WRITTEN:
+                four = octets[states + index // 4]
+                if four in (0, 0xFF) and not index % 4:  # all erased or empty
+                    index += 4
+                    continue
+                if four >> index % 4 * 2 & 3 != _WRITTEN:
                     index += 1
                     continue
+                at = page * PAGE + _FIRST + index * _ENTRY
                 index += octets[at + 2] or 1
                 if octets[at] != namespace or octets[at + 1] != kind or chunk not in (None, octets[at + 3]):
                     continue
@@ -178,6 +182,9 @@ class Nvs:
         head = bytes(self._flash.octets[page * PAGE : page * PAGE + 32])
         return head[:4] if head[28:] == _crc(head[4:28]) and head[:4] in (_ACTIVE, _FULL, _FREEING) else b""
 
+    def _blank(self, page: int) -> bool:
+        return self._flash.octets[page * PAGE : (page + 1) * PAGE] == b"\xff" * PAGE
+
     def _live(self) -> list[int]:
         return sorted((page for page in range(self._pages) if self._kind(page)), key=self._sequence)
 
@@ -211,8 +218,9 @@ class Nvs:
     def _activate(self) -> int:
         live = self._live()
         page = next(page for page in range(self._pages) if page not in live)
-        if any(self._flash.octets[at] != 0xFF for at in range(page * PAGE, (page + 1) * PAGE)):
+        if page in self._corrupt:
             self._flash.erase(page)
+            self._corrupt.remove(page)
         number = (self._sequence(live[-1]) + 1 if live else 0).to_bytes(4, "little")
         rest = number + _VERSION_2 + b"\xff" * 19
         self._flash.program(page * PAGE, _ACTIVE + rest + _crc(rest))
