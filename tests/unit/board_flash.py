@@ -80,12 +80,16 @@ class Firmware:
     def store(self, dies_at=0, how=""):
         """Switch the power on and return the NvsStore; the power goes at the operation `dies_at` of the flash."""
         self.flash = DyingFlash(self.octets, dies_at, how)
-        self._monkeypatch.setitem(sys.modules, "esp32", self._esp32(self.flash))
+        self.prepare(nvs_flash.Nvs(self.flash))
+        return sys.modules["nvs_store"].NvsStore()
+
+    def prepare(self, nvs=None):
+        """Make the modules of the board importable; `nvs` is that of `esp32.NVS`."""
+        self._monkeypatch.setitem(sys.modules, "esp32", self._esp32(self.flash, nvs))
         for name in BOARD_MODULES:
             module = ModuleType(name)
             self._monkeypatch.setitem(sys.modules, name, module)
             exec(_compiled(name), module.__dict__)
-        return sys.modules["nvs_store"].NvsStore()
 
     def cuts(self, act):
         """Do `act(store)` from the same octets, cut off at each operation of the flash in each way; yield each time.
@@ -112,8 +116,7 @@ class Firmware:
         image = NvsImage(bytes(self.octets))
         return [image.get(name) for name in image.names()]
 
-    def _esp32(self, flash):
-        nvs = nvs_flash.Nvs(flash)
+    def _esp32(self, flash, nvs):
         refuses = self._refuses
 
         class NVS:

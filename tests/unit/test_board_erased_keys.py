@@ -144,10 +144,12 @@ def test_a_firmware_that_cannot_clear_says_so_and_works(monkeypatch, how):
 
 
 @pytest.mark.parametrize("form", ["another version", "another state", "no heads known here"])
-def test_pages_of_another_form_are_left_alone(firmware, form):
-    KeyStore(firmware.store()).save("sess", OLD)
-    KeyStore(firmware.store()).save("sess", NEW)
-    for page in range(0, len(firmware.octets), nvs_flash.PAGE):
+def test_pages_of_another_form_are_left_alone(monkeypatch, form):
+    firmware = Firmware(monkeypatch, partition=False)
+    for value in (OLD, NEW):
+        KeyStore(firmware.store()).save("sess", value)
+    used = [page for page in range(0, len(firmware.octets), nvs_flash.PAGE) if firmware.octets[page] != 0xFF]
+    for page in used:
         if form == "another version":
             firmware.octets[page + 8] = 0xFD
         if form == "another state":
@@ -155,8 +157,21 @@ def test_pages_of_another_form_are_left_alone(firmware, form):
         crc = nvs_flash._crc(firmware.octets[page + 4 : page + 28])
         firmware.octets[page + 28 : page + 32] = bytes(4) if form == "no heads known here" else crc
     before = bytes(firmware.octets)
+    firmware = Firmware(monkeypatch, firmware.octets)
+    firmware.prepare()
     assert not sys.modules["nvs_pages"].clear(sys.modules["esp32"].Partition(), [0] * 4)
     assert firmware.octets == before
+
+
+def test_a_commit_without_a_change_looks_at_the_heads_of_pages_only(firmware, monkeypatch):
+    store = firmware.store()
+    KeyStore(store).save("sess", OLD)
+    read = []
+    partition = sys.modules["esp32"].Partition
+    whole = partition.readblocks
+    monkeypatch.setattr(partition, "readblocks", lambda self, *more: (read.append(more[2]), whole(self, *more)))
+    store.commit()
+    assert set(read) == {0}
 
 
 def member(firmware, private):
