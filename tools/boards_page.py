@@ -79,10 +79,7 @@ def _section(file: str, board: Board) -> Iterator[str]:
     yield f"* Buttons: {_listed(map(_button, board.buttons))}."
     yield f"* Boot loader: {board.enter_boot_loader}"
     yield f"* Lights: {_listed(map(_led, board.leds))}. UART: TX {board.uart.tx}, RX {board.uart.rx}."
-    if held := board.memory.reserve:
-        yield f"* Memory for the radio is held by UART {held.number}, TX {held.tx}, RX {held.rx}."
-    reserve = board.memory.reserve
-    if reserve:
+    if reserve := board.memory.reserve:
         yield f"* Reserve: UART {reserve.number}, TX {reserve.tx}, RX {reserve.rx} (memory for the radio)."
     kept = f"the strapping pins {_pins(chip.strapping_pins)}; those of the memory, {_pins(chip.memory_pins)}"
     yield f"* Never to be used: {kept}."

@@ -62,7 +62,7 @@ def test_the_image_for_virtual_boards_is_the_known_one_and_fits():
     board = virtual_board()
     (layout,) = board.firmware
     octets = firmware.image(ROM_CHIPS[board.chip.name], layout)
-    found = image.parse(Path("image"), octets, {board.chip.image_id: board.chip.firmware_offset})
+    found = image.parse(Path("image"), octets, {board.chip.image_id: board.chip})
     image.require_fit(found, board, board.chip.name, None)
     image.require_known(found, {VIRTUAL: board}, None, trusted=False)
     assert image.layout_of(found, board) == layout
