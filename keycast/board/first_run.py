@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 TOLD_S = 60.0  # the board connects within 15 s and makes its session within 10 s
-STAYS_S = 20.0  # a hindrance that lasts so long is no first try that failed
+STAYS_S = 10.0  # a hindrance that lasts so long is no first try that failed
 RUNNING = "running"
 
 _PREFIX = "keycast: "

@@ -32,12 +32,12 @@ _STANDARD_INPUT = "-"
 
 
 class _Result(NamedTuple):
-    """What came of one board. `sentence`: what hinders it, with the next step, or ""; `code` is its word."""
+    """What came of one board. `error`: what hinders it, with the next step, or ""; `state` is its word."""
 
     pne_id: str
-    port: str
-    code: str
-    sentence: str
+    device: str
+    state: str
+    error: str
 
 
 def command(
@@ -207,10 +207,10 @@ def _one(session: _Session, row: Any) -> None:
     point_out(row.pne_id, session.names)
     with sentences():
         result = session.provision(row.pne_id, row.port, row.group, lambda what: remark(f"{row.pne_id} {what} ..."))
-    if result.sentence:
-        refuse(result.sentence, result.code)
+    if result.error:
+        refuse(result.error, result.state)
     label = [f"Its label is {session.label}; it is secret."] if session.label not in (None, _IN_TERMINAL) else []
-    value = {"pne_id": result.pne_id, "port": result.port, "state": result.code}
+    value = {"pne_id": result.pne_id, "device": result.device, "state": result.state}
     answer(value, f"{result.pne_id} is let in and runs: the gateway has a session with it.", *label)
 
 
@@ -226,11 +226,11 @@ def _many(session: _Session, rows: list[Any]) -> None:
         except (GatewayError, CpnsError, OSError) as error:
             result = _Result(row.pne_id, row.port, code_of(error), str(error))
         results.append(result)
-        remark(f"{row.pne_id}: {result.sentence or 'runs'}")
-    failed = sum(bool(result.sentence) for result in results)
+        remark(f"{row.pne_id}: {result.error or 'runs'}")
+    failed = sum(bool(result.error) for result in results)
     columns = ("board", "port", "state", "what to do")
     answer(
-        [{"pne_id": each.pne_id, "port": each.port, "state": each.code, "error": each.sentence} for each in results],
+        [each._asdict() for each in results],
         lambda: show_table(console, columns, [tuple(each) for each in results]),
     )
     if failed:
