@@ -76,17 +76,20 @@ def run():
     """Run the board until a tool asks for the end, or an error ends the agent; then the board resets."""
     gc.collect()
     try:
-        _serve()
-    except SystemExit:
-        raise
-    except KeyboardInterrupt:  # from the console, or by Ctrl-C
-        print("keycast: ended")
-        restart()
-    except BaseException as error:  # noqa: BLE001 - no caller could handle it
-        sys.print_exception(error)
-        _note(error)
-        time.sleep_ms(PANIC_DELAY_MS)
-        machine.reset()
+        try:
+            _serve()
+        except SystemExit:
+            raise
+        except KeyboardInterrupt:  # from the console, or by Ctrl-C
+            print("keycast: ended")
+            restart()
+        except BaseException as error:  # noqa: BLE001 - no caller could handle it
+            sys.print_exception(error)
+            _note(error)
+            time.sleep_ms(PANIC_DELAY_MS)
+    except KeyboardInterrupt:  # once more: there is no way into the REPL here, where the watchdog bites
+        pass
+    machine.reset()
 
 
 def restart():

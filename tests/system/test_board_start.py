@@ -280,6 +280,25 @@ async def test_a_tool_asks_for_the_end_and_the_board_starts_anew(one, line):
     assert await one.ended() == board.RESET_CODE
 
 
+TWICE = """
+    import board
+    def restart():
+        raise KeyboardInterrupt
+    async def main(node):
+        board.restart = restart
+        raise KeyboardInterrupt
+"""
+
+
+async def test_ctrl_c_twice_does_not_lead_into_a_repl_with_a_watchdog(one, tmp_path):
+    """Tools send it twice."""
+    give(one, tmp_path / "app", TWICE)
+    await one.start(up=False)
+    await one.event("print", text="keycast: ended")
+    assert await one.ended() == board.RESET_CODE
+    assert WAITS not in printed(one)
+
+
 async def test_starts_that_a_tool_ends_are_no_failures(one):
     for _ in range(5):
         await one.start(more=HARD_RESET)
