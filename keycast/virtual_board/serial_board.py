@@ -32,7 +32,7 @@ TREE = compile.MPY / "serial"
 HARDWARE_IMAGE = compile.MPY / "serial.romfs"
 _NOT_HERE = ("app.py", "power_on.py")  # of boards that are commanded by JSON
 _FILES = {"nvs": "nvs/nvs.bin", "romfs": "romfs.bin"}  # partitions that the running board has open
-_SOFT_RESET, _SOFT_RESET_RAW = 76, 77  # on_vm/machine.py
+_RESET, _SOFT_RESET, _SOFT_RESET_RAW = 75, 76, 77  # on_vm/machine.py
 _WATCHDOG = -signal.SIGALRM
 _PAUSE_S = 1.0  # before a chip on which nothing starts is reset again
 _MAC = "020000000001"
@@ -128,8 +128,11 @@ class SerialBoard:
         if boot.starts:
             await self._start(reason)
         elif boot.again:
-            again = functools.partial(self._order, functools.partial(self._boot, boot_rom.NOTHING_STARTED))
-            self._again = asyncio.get_running_loop().call_later(_PAUSE_S, again)
+            self._boot_later(boot_rom.NOTHING_STARTED)
+
+    def _boot_later(self, reason: tuple[int, str]) -> None:
+        again = functools.partial(self._order, functools.partial(self._boot, reason))
+        self._again = asyncio.get_running_loop().call_later(_PAUSE_S, again)
 
     async def _download(self) -> None:
         await self._stop()
@@ -138,6 +141,7 @@ class SerialBoard:
 
     async def _answer_sync(self, request: bytes) -> None:
         await self._stop()
+        self.line.discard()
         self._loader = DownloadMode(self.chip, self.flash, self._mac)
         self._received(request)
 
@@ -164,8 +168,10 @@ class SerialBoard:
         self._vm = None
         if code in (_SOFT_RESET, _SOFT_RESET_RAW):
             self._order(functools.partial(self._start, _SOFT, code == _SOFT_RESET_RAW))
-        else:
+        elif code in (_RESET, _WATCHDOG):
             self._order(functools.partial(self._boot, boot_rom.WATCHDOG if code == _WATCHDOG else boot_rom.SOFTWARE))
+        else:  # the VM itself has failed, and may fail again
+            self._boot_later(boot_rom.SOFTWARE)
 
     async def _stop(self) -> None:
         """End what runs."""

@@ -47,6 +47,11 @@ class SerialLine:
             self._unsent += octets
             self._flush()
 
+    def discard(self) -> None:
+        """Drop what was sent and no tool has read yet, as far as it has not left."""
+        self._unsent.clear()
+        self._flush()
+
     def close(self) -> None:
         """Take the port away, as when the board is unplugged."""
         self._timer.cancel()

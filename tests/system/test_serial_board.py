@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from keycast.micropython_vm import compile
+from keycast.virtual_board import serial_board
 from tests.system.serial_tools import Terminal, mpremote, plugged_in, tool
 
 pytestmark = pytest.mark.real_time
@@ -151,3 +152,15 @@ async def test_whatever_is_sent_to_a_board_it_comes_back_to_its_prompt(tmp_path:
             async with Terminal(board.line.device) as terminal:
                 terminal.type(b"".join(dice.choices(keys, k=120)))
             assert await mpremote(board, "exec", "print(6 * 7)") == "42\r\n"
+
+
+async def test_a_board_whose_vm_fails_says_why_and_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serial_board.build()
+    monkeypatch.setattr(serial_board, "HARDWARE_IMAGE", tmp_path / "none")
+    async with plugged_in(tmp_path / "board") as board, Terminal(board.line.device) as terminal:
+        await terminal.until(b"rst:0xc (SW_CPU_RESET)")
+        await terminal.until(b"OSError: [Errno 2] ENOENT\r\n")
+        monkeypatch.undo()
+        await terminal.prompt()
