@@ -230,7 +230,7 @@ def test_a_gateway_with_a_board(installed: Installed) -> None:
         assert started["gateway_id"] == "gw.home"
         installed.done("group", "create", "home/lights", "--open-to", "home")
         installed.done("board", "provision", "lamp.porch", "-o", "porch.py", "--address", "127.0.0.1")
-        assert json.loads(installed.done("board", "list", "--json"))[0]["pne_id"] == "lamp.porch"
+        assert json.loads(installed.done("board", "list", "--json"))["boards"][0]["pne_id"] == "lamp.porch"
     compile((installed.here / "porch.py").read_text(), "porch.py", "exec")
     installed.done("gateway", "backup", "home.backup")
 
