@@ -163,4 +163,4 @@ async def test_a_board_whose_vm_fails_says_why_and_is_started_again(
         await terminal.until(b"rst:0xc (SW_CPU_RESET)")
         await terminal.until(b"OSError: [Errno 2] ENOENT\r\n")
         monkeypatch.undo()
-        await terminal.prompt()
+        await terminal.until(b">>> ")
