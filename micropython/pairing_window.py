@@ -11,19 +11,21 @@ CHECK_MS = 200
 
 
 def prepare(storage, store):
-    """Return True if the board has a gateway; otherwise make what is missing, and print name and secret.
+    """Return True if the board has a gateway, False if not, None if its identity was made just now.
 
+    In the last case the heap is full of what that took. Name and secret of a board without gateway are printed.
     `storage` is a ports.Storage, `store` the KeyStore on it. Raises OSError and CpnsError.
     """
     import machine
 
-    from device_agent import unpaired
+    from device_agent import provisioning, unpaired
 
-    identity = unpaired.prepare(storage, store, _Random(store), "board-" + machine.unique_id()[-3:].hex())
+    new = store.load(provisioning.RECORD) is None
+    identity = unpaired.prepare(storage, store, _Random(store, new), "board-" + machine.unique_id()[-3:].hex())
     if not identity.paired:
         _print(identity.pne_id, unpaired.shown(unpaired.secret(store)))
     sys.modules.pop("device_agent.unpaired", None)
-    return identity.paired
+    return None if new else identity.paired
 
 
 async def serve(node, pressed):
@@ -61,19 +63,21 @@ def _print(name, secret):
 
 
 class _Random:
-    # The generator, once a radio is on (SEC-17)
-    def __init__(self, store):
+    # The generator, with a radio on from the first call at the latest (SEC-17), or at once: large modules come then
+    def __init__(self, store, at_once):
         self._store = store
         self._draw = None
+        if at_once:
+            self()
 
-    def __call__(self, n):
+    def __call__(self, n=0):
         if self._draw is None:
             import os
 
             import network
 
+            network.WLAN(network.STA_IF).active(True)
             from device_agent.entropy import Entropy
 
-            network.WLAN(network.STA_IF).active(True)
             self._draw = Entropy(self._store, os.urandom)
         return self._draw(n)

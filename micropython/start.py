@@ -77,6 +77,8 @@ def _hindrance(storage, store):
         return ("half-provisioned",)
     if not has_gateway and not store.load(wifi.RECORD):
         return ("unprovisioned",)
+    if has_gateway is None:
+        machine.reset()  # to a heap in one piece
     error = strikes.begin(storage)
     return None if error is None else ("safe-mode", "; the last error: " + (error or "none was seen"))
 

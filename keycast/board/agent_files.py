@@ -5,18 +5,22 @@ half-copied waits for a tool and starts nothing. mpremote does the copying, as a
 """
 
 import json
+import tempfile
+import time
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from keycast.board import board_record, tool
+from keycast.board import tool
 from keycast.board.faults import FilesNotCopied
 from keycast.board.ports import Port
 from keycast.board.repl import BoardAnswered, Repl
 from keycast.hardware.board import Board
+from keycast.micropython_vm import romfs
 
 _PROGRAM = Path(__file__).with_name("on_board") / "files.py"
+_READY_TO_PAIR = _PROGRAM.with_name("ready_to_pair.py")
 APP = "app.py"
 """The name that an application has on a board."""
 
@@ -28,28 +32,33 @@ _PSRAM_MIN = 1 << 20  # octets of memory that only a board with PSRAM has
 class Running(NamedTuple):
     """The MicroPython that a board runs: its version, its chip as in `hw_configs/`, and what there is for our code.
 
-    `is_frozen`: the firmware has our code in it. `has_romfs`: there is a partition for it. `free` are the octets that
-    are left for files.
+    `is_frozen`: the firmware has our code in it. `romfs` are the octets of its partition for ROMFS, 0 without one;
+    `free` those that are left for files.
     """
 
     version: str
     chip: str
     is_frozen: bool
-    has_romfs: bool
+    romfs: int
     free: int
     has_psram: bool
 
     @property
+    def has_slots(self) -> bool:
+        """Whether the partition is that of our own firmware: two slots, for code in place of the frozen one."""
+        return self.romfs == 2 * romfs.SLOT
+
+    @property
     def code(self) -> str:
         """From where our code runs, "flash" or "heap", as in the memory profile of a hardware file."""
-        return "flash" if self.is_frozen or self.has_romfs else "heap"
+        return "flash" if self.is_frozen or self.romfs else "heap"
 
 
 def look(repl: Repl) -> Running:
     """Return what a board in its REPL runs. Raises FilesNotCopied, BoardSilent."""
-    version, machine, is_frozen, has_romfs, free, memory = _ask(repl, "look()")
+    version, machine, is_frozen, octets, free, memory = _ask(repl, "look()")
     chip = machine.rpartition(" with ")[2].lower()
-    return Running(".".join(map(str, version)), chip, is_frozen, has_romfs, free, memory >= _PSRAM_MIN)
+    return Running(".".join(map(str, version)), chip, is_frozen, octets, free, memory >= _PSRAM_MIN)
 
 
 def require_usable(running: Running, board: Board, tree: Path, app: Path | None = None) -> None:
@@ -72,7 +81,9 @@ def put(
     progress: Callable[[float], None] = lambda done: None,
     app: Path | None = None,
 ) -> None:
-    """Put the files of `tree`, or the ROMFS image beside it, onto the board. A firmware that has them keeps its own.
+    """Put the files of `tree`, or the ROMFS image beside it, onto the board.
+
+    A firmware that has the files frozen in keeps its own, unless it has slots for newer ones.
 
     `app` is the source of an application, which replaces the one on the board. The board waits in its REPL before and
     after. `progress` is called with the part that is done, 0 to 1. Raises FilesNotCopied, BoardSilent, NoPort, OSError
@@ -88,31 +99,45 @@ def put(
             _ask(repl, f"make_folders({sorted(parents - {'.'})})")
     if app is not None:
         _mpremote(repl.port, ["fs", "cp", str(app), f":{APP}"])
-    if running.is_frozen:
+    if running.is_frozen and not running.has_slots:
         return
-    if running.has_romfs:
-        _deploy(repl.port, tree.with_suffix(".romfs"), progress)
+    if running.romfs:
+        image = tree.with_suffix(".romfs").read_bytes()
+        _deploy(repl.port, romfs.slot(image, int(time.time())) if running.has_slots else image, progress)
     else:
         _copy(repl.port, tree, ours, progress)
     _mpremote(repl.port, ["fs", "cp", str(tree / _START), f":{_START}"])
     progress(1.0)
 
 
-def save_board_record(repl: Repl, octets: bytes) -> None:
-    """Save the record of `board_record` on a board that was restarted with the agent's files. Raises FilesNotCopied,
-    BoardSilent."""
-    _ask(repl, f"save({board_record.RECORD!r}, {octets!r})")
+def save_record(repl: Repl, record: str, octets: bytes) -> None:
+    """Save a record of the key store on a board that was restarted with the agent's files.
+
+    Raises FilesNotCopied, BoardSilent.
+    """
+    _ask(repl, f"save({record!r}, {octets!r})")
 
 
-def _deploy(port: Port, image: Path, progress: Callable[[float], None]) -> None:
-    size = image.stat().st_size
+def ready_to_pair(repl: Repl) -> tuple[str, str] | None:
+    """Let a board with the agent's files make identity and pairing secret if it has none (SEC-20).
 
+    Returns its name and the secret, 16 characters. Returns None for a board that has a gateway, and for one whose heap
+    is too small beside a tool; it makes both at its next start. Raises FilesNotCopied, BoardSilent.
+    """
+    told = _run(repl, _READY_TO_PAIR.read_text())
+    return told and (str(told[0]), str(told[1]))
+
+
+def _deploy(port: Port, image: bytes, progress: Callable[[float], None]) -> None:
     def told(line: str) -> None:
         at = line.removeprefix("Writing at offset ").strip()
         if at.isdecimal():
-            progress(int(at) / size)
+            progress(int(at) / len(image))
 
-    _mpremote(port, ["romfs", "deploy", str(image)], told)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "agent.romfs"
+        path.write_bytes(image)
+        _mpremote(port, ["romfs", "deploy", str(path)], told)
 
 
 def _copy(port: Port, tree: Path, names: Sequence[str], progress: Callable[[float], None]) -> None:
@@ -147,8 +172,12 @@ def _mpremote(port: Port, words: Sequence[str], told: Callable[[str], None] = la
 
 def _ask(repl: Repl, call: str) -> Any:
     """Return what the program on the board prints when it makes this call. Raises FilesNotCopied, BoardSilent."""
+    return _run(repl, f"{_PROGRAM.read_text()}\n{call}\n")
+
+
+def _run(repl: Repl, program: str) -> Any:
     try:
-        printed = repl.run(f"{_PROGRAM.read_text()}\n{call}\n")
+        printed = repl.run(program)
     except BoardAnswered as answered:
         raise FilesNotCopied.stopped(repl.port.name, f"the board says {answered}.") from None
     try:

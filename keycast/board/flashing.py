@@ -11,6 +11,7 @@ from keycast.board import agent_files, board_record, image
 from keycast.board.faults import ImageUnfit
 from keycast.board.image import FirmwareImage
 from keycast.board.ports import Port, back_again
+from keycast.board.provisioning import WIFI, Wifi
 from keycast.board.repl import Repl
 from keycast.board.rom_loader import ANY_BOARD, BAUD, RomLoader
 from keycast.hardware.board import Board, Socket
@@ -29,7 +30,8 @@ class FlashOrder(NamedTuple):
     `images` are the firmware images, of which a board gets the one for its chip; without any it keeps its firmware.
     `tree` is the folder with the agent's files. `board` is the name of a hardware file, or None to find it out;
     `revision` that of the board, or "". With `erase` all of the flash is erased first. `baud` is the speed of writing.
-    `app` is the source of an application to be copied too, or None.
+    `app` is the source of an application to be copied too, or None. `wifi` is the access point for a board that will be
+    paired, None to keep what it has.
     """
 
     images: tuple[FirmwareImage, ...]
@@ -39,6 +41,7 @@ class FlashOrder(NamedTuple):
     erase: bool = False
     baud: int = BAUD
     app: Path | None = None
+    wifi: Wifi | None = None
 
 
 class Told(NamedTuple):
@@ -54,11 +57,15 @@ class Told(NamedTuple):
 
 
 class Flashed(NamedTuple):
-    """A board that was flashed: its port now, the name of its hardware file, its MicroPython."""
+    """A board that was flashed: its port now, the name of its hardware file, its MicroPython.
+
+    `pairing` is what `agent_files.ready_to_pair` returned.
+    """
 
     port: Port
     board: str
     running: agent_files.Running
+    pairing: tuple[str, str] | None = None
 
 
 def flash(port: Port, order: FlashOrder, boards: Mapping[str, Board], told: Told) -> Flashed:
@@ -78,14 +85,17 @@ def flash(port: Port, order: FlashOrder, boards: Mapping[str, Board], told: Told
     agent_files.require_usable(running, boards[name], order.tree, order.app)
     if running.code == "heap" and not running.has_psram:
         told.warn(HEAP_IS_SHORT)
-    told.doing("removing older files" if running.is_frozen else "copying files")
+    told.doing("removing older files" if running.is_frozen and not running.has_slots else "copying files")
     agent_files.put(repl, running, order.tree, told.progress, order.app)
     told.doing("starting")
     with repl:
         repl.restart()
-        agent_files.save_board_record(repl, board_record.pack(name, boards[name], order.revision))
+        agent_files.save_record(repl, board_record.RECORD, board_record.pack(name, boards[name], order.revision))
+        if order.wifi is not None:
+            agent_files.save_record(repl, WIFI, order.wifi.record())
+        pairing = agent_files.ready_to_pair(repl)
         repl.start()
-    return Flashed(repl.port, name, running)
+    return Flashed(repl.port, name, running, pairing)
 
 
 def name_of(port: Port, wanted: str | None, chip: str, boards: Mapping[str, Board]) -> str:

@@ -24,7 +24,7 @@ from keycast.provisioning.board import Trust
 from message_plane import credentials
 
 _PROGRAM = Path(__file__).with_name("on_board") / "provision.py"
-_WIFI, _WIFI_FORMAT = "wifi", 1  # micropython/wifi.py
+WIFI, _WIFI_FORMAT = "wifi", 1  # micropython/wifi.py
 _NAME_MAX, _PASSWORD_MIN, _PASSWORD_MAX = 32, 8, 64
 
 
@@ -96,7 +96,7 @@ class WantedBoard:
         """Return what the board adds to its new identity: `device_agent.pending.complete`."""
         trust, records = self.trust, {}
         if self.wifi is not None:
-            records[_WIFI] = self.wifi.record()
+            records[WIFI] = self.wifi.record()
         if self.board is not None:
             records[board_record.RECORD] = self.board
         gateway = [trust.gateway.entity_id, trust.gateway.ccs, trust.signing_key, trust.signing_epoch, trust.pn_id]

@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 
 from cpns import cborlite
+from device_agent import provisioning
 from keycast.board import agent_files, flashing, image, tool
 from keycast.board.board_record import RECORD
 from keycast.board.faults import FilesNotCopied, ImageUnfit
 from keycast.board.flashing import Flashed, FlashOrder, Told
 from keycast.board.ports import Port
+from keycast.board.provisioning import Wifi
 from keycast.board.repl import Repl
 from keycast.hardware.catalogue import VIRTUAL, all_boards, virtual_board
-from keycast.micropython_vm import compile
+from keycast.micropython_vm import compile, romfs
+from keycast.services import pairing_secret
 from keycast.virtual_board import firmware
 from keycast.virtual_board.chips import CHIPS
 from keycast.virtual_board.serial_board import SerialBoard
@@ -104,6 +107,42 @@ async def test_identity_and_own_files_stay_when_a_board_is_flashed_again(
         assert not (board.flash.vfs / "app.py").exists()
 
 
+@pytest.mark.req("SEC-20")
+async def test_a_board_without_gateway_has_its_pairing_secret_and_its_wifi_from_flashing_on(
+    tmp_path: Path, tree: Path
+) -> None:
+    async with plugged_in(tmp_path / "board") as board:
+        first = await flashed(board, FlashOrder((), tree, wifi=Wifi("my home", "open sesame")))
+        assert first.pairing is not None
+        name, secret = first.pairing
+        assert name.startswith("board-") and len(pairing_secret.octets(secret)) == 10
+        assert (await flashed(board, FlashOrder((), tree))).pairing == first.pairing  # a label stays true
+        assert cborlite.decode(eval(await printed(board, READ.format("wifi")))) == [1, "my home", "open sesame"]
+        identity = provisioning.parse(eval(await printed(board, READ.format(provisioning.RECORD))))
+        assert (identity.pne_id, identity.paired) == (name, False)
+
+
+async def test_into_our_own_firmware_the_image_comes_as_a_whole_slot(
+    tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs in place of the frozen files, which may be older."""
+    image = tree.with_suffix(".romfs").read_bytes()
+    deployed: list[bytes] = []
+    look, deploy = agent_files.look, agent_files._deploy
+
+    def write(port: Port, octets: bytes, progress: Callable[[float], None]) -> None:
+        deployed.append(octets)
+        deploy(port, image, progress)  # the partition of virtual boards has no room for a slot
+
+    async with plugged_in(tmp_path / "board") as board:
+        ours = {"romfs": 2 * romfs.SLOT, "is_frozen": True}
+        monkeypatch.setattr(agent_files, "look", lambda repl: look(repl)._replace(**ours))
+        monkeypatch.setattr(agent_files, "_deploy", write)
+        await flashed(board, FlashOrder((), tree))
+    assert deployed[0].startswith(image) and len(deployed[0]) == romfs.SLOT
+    assert b"keycast slot 1" in deployed[0][-64:]
+
+
 async def test_files_only_leaves_the_firmware(tmp_path: Path, tree: Path) -> None:
     watched = Watched()
     async with plugged_in(tmp_path / "board") as board:
@@ -117,7 +156,7 @@ async def test_files_only_leaves_the_firmware(tmp_path: Path, tree: Path) -> Non
 async def without_romfs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SerialBoard]:
     """A board whose firmware has no partition for ROMFS, as the published ones."""
     look = agent_files.look
-    monkeypatch.setattr(flashing.agent_files, "look", lambda repl: look(repl)._replace(has_romfs=False))
+    monkeypatch.setattr(flashing.agent_files, "look", lambda repl: look(repl)._replace(romfs=0))
     async with plugged_in(folder) as board:
         yield board
 

@@ -25,6 +25,7 @@ from message_plane.session_store import SessionStore
 from tests.integration import false_board
 from tests.integration.false_board import FalseBoard
 from tests.system.conftest import house_of
+from tests.system.test_board_pairing import switch_on
 from tests.system.watching import keyed
 from tests.waiting import until
 
@@ -37,7 +38,7 @@ async def new_board(folder, address=""):
     number = free_numbers(1)
     record = false_board.unpaired("lamp.new", address).pack() if address else b""
     board = VirtualBoard.create(folder, number, record, Network.loopback(number))
-    await board.start()
+    await switch_on(board)
     try:
         yield board
     finally:

@@ -27,7 +27,7 @@ BOARDS = all_boards()
 REQUIRE_FREE = ports.require_free
 ONE = Port("/dev/ttyUSB0", "10c4:ea60", "0001", "/dev/ttyUSB0", "1-1.2")
 TWO = ONE._replace(device="/dev/ttyUSB1", name="/dev/ttyUSB1", serial="0002", location="1-1.3")
-FLASHED = Flashed(ONE, "esp32-devkitc", Running("1.25.0", "esp32", False, False, 1 << 20, False))
+FLASHED = Flashed(ONE, "esp32-devkitc", Running("1.25.0", "esp32", False, 0, 1 << 20, False))
 
 
 @pytest.fixture(autouse=True)

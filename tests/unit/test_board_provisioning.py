@@ -238,7 +238,7 @@ def test_the_constants_of_the_program_are_those_of_the_modules() -> None:
     names: dict[str, Any] = {}
     with on_board(Dying({}, 0, "whole")):
         exec(host._PROGRAM.read_text(), names)
-    assert (names["PRESENT"], names["PENDING"], names["WIFI"]) == (provisioning.RECORD, pending.RECORD, host._WIFI)
+    assert (names["PRESENT"], names["PENDING"], names["WIFI"]) == (provisioning.RECORD, pending.RECORD, host.WIFI)
     assert (names["IN_FORCE"], names["SECRET_LEN"]) == (pending.IN_FORCE, unpaired.SECRET_LEN)
 
 

@@ -26,14 +26,14 @@ def is_frozen():
 
 
 def look():
-    # Version of MicroPython, name of the machine, whether our files are frozen into it, whether it has a partition for
+    # Version of MicroPython, name of the machine, whether our files are frozen into it, octets of its partition for
     # ROMFS, octets that are free for files, octets of memory
     try:
         import vfs
 
-        slots = vfs.rom_ioctl(1)
-    except (ImportError, AttributeError):
-        slots = 0
+        romfs = len(memoryview(vfs.rom_ioctl(2, 0)))
+    except (ImportError, AttributeError, TypeError):  # there is none
+        romfs = 0
     try:
         import esp32
 
@@ -42,7 +42,7 @@ def look():
         memory = 0
     flash = os.statvfs("/")
     machine = getattr(sys.implementation, "_machine", "")
-    tell([list(sys.implementation[1][:3]), machine, is_frozen(), slots > 0, flash[0] * flash[3], memory])
+    tell([list(sys.implementation[1][:3]), machine, is_frozen(), romfs, flash[0] * flash[3], memory])
 
 
 def remove(paths):

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from keycast.commands.board.label_option import LabelOption, is_file, require_kind, show
 from keycast.commands.board.port_option import PortOption
+from keycast.commands.board.wifi_option import PasswordFileOption, WifiOption, wifi_of
 from keycast.terminal import completion, extras
 from keycast.terminal.options import answer, complain, refusal, refuse, remark, sentences, wants_json
 from keycast.terminal.work_lines import WorkLine, work_lines
@@ -59,11 +61,15 @@ def command(
     erase: Annotated[
         bool, typer.Option("--erase", help="Erase all of the flash first, with the board's identity and files.")
     ] = False,
+    wifi: WifiOption = None,
+    password_file: PasswordFileOption = None,
+    label: LabelOption = None,
     baud: Annotated[int | None, typer.Option(min=9600, help="Speed of writing.", show_default=False)] = None,
 ) -> None:
     """Put MicroPython and the agent's files onto boards. The identity of a board and your own files on it stay.
 
-    The image is checked before anything is written. A board that has MicroPython 1.25 or newer needs none.
+    The image is checked before anything is written. A board that has MicroPython 1.25 or newer needs none. With a Wi-Fi
+    a board can be paired without a cable afterwards: keycast board pair.
 
     Example: keycast board flash ESP32_GENERIC-20250415-v1.25.0.bin --yes
     """
@@ -81,13 +87,17 @@ def command(
         raise typer.BadParameter(f"{board!r} is none of {', '.join(sorted(boards))}")
     if not images and not files_only:
         images = [_of_virtual_boards(port, boards)]
+    if every and is_file(label):
+        raise typer.BadParameter("with --all the labels are for the terminal: --label -")
+    access_point = wifi_of(wifi, password_file)
     with sentences():
+        require_kind(label)
         if app is not None:
             app.read_bytes()  # what can be read now can be copied later
         found = _images(images or [], boards, sha256, yes)
         ports = _ports(port, every, boards)
-        order = FlashOrder(found, _tree(val_client), board, revision, erase, baud or BAUD, app)
-    _answer([port.name for port in ports], _flash_each(ports, order, boards))
+        order = FlashOrder(found, _tree(val_client), board, revision, erase, baud or BAUD, app, access_point)
+    _answer([port.name for port in ports], _flash_each(ports, order, boards), label)
 
 
 def _of_virtual_boards(name: str | None, boards: "dict[str, Board]") -> Path:
@@ -153,10 +163,14 @@ def _flash_each(ports: "list[Port]", order: "FlashOrder", boards: "dict[str, Boa
         return list(pool.map(one, ports, lines))
 
 
-def _answer(names: list[str], results: "list[Flashed | GatewayError]") -> None:
+def _answer(names: list[str], results: "list[Flashed | GatewayError]", label: str | None) -> None:
     """Answer with what came of each board; a fault is the answer of its own for a board alone. Ends with 1 if any."""
     from gateway_agent.errors import GatewayError, code_of
 
+    for each in results:
+        if not isinstance(each, GatewayError) and each.pairing is not None:
+            with sentences():
+                show(label, *each.pairing)
     faults = [(name, each) for name, each in zip(names, results, strict=True) if isinstance(each, GatewayError)]
     if faults and len(names) == 1:
         refuse(str(faults[0][1]), code_of(faults[0][1]))

@@ -1,14 +1,15 @@
 """`keycast board provision`: an identity for a board on a port, or for many, let in at the running gateway."""
 
 import ipaddress
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from keycast.commands.board.label_option import LabelOption, is_file, require_kind, show
 from keycast.commands.board.port_option import PortOption
+from keycast.commands.board.wifi_option import PasswordFileOption, WifiOption, wifi_of
 from keycast.terminal import completion, extras
 from keycast.terminal.look_alikes import point_out
 from keycast.terminal.options import (
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from keycast.board.first_run import BoardState
     from keycast.board.provisioning import Done, Wifi
 
-_IN_TERMINAL = "-"
-_STANDARD_INPUT = "-"
-
 
 class _Result(NamedTuple):
     """What came of one board. `error`: what hinders it, with the next step, or ""; `state` is its word."""
@@ -45,22 +43,8 @@ def command(
         str | None, typer.Argument(metavar="[BOARD]", help="Name of the board, its PNE ID; not with --csv.")
     ] = None,
     port: PortOption = None,
-    wifi: Annotated[
-        str | None,
-        typer.Option(
-            help="Name of the Wi-Fi that the board is to use, at 2.4 GHz; its password is asked for. Default: that "
-            "which the board has already.",
-            show_default=False,
-        ),
-    ] = None,
-    password_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--wifi-password-file",
-            help="File with the password in its first line, or - for standard input.",
-            show_default=False,
-        ),
-    ] = None,
+    wifi: WifiOption = None,
+    password_file: PasswordFileOption = None,
     group: Annotated[
         str | None,
         typer.Option(
@@ -85,14 +69,7 @@ def command(
             help="Which board it is, a file of hw_configs, for its light and button; default: what `flash` wrote."
         ),
     ] = None,
-    label: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="New file (.svg, .png) for a label with the board's name and a pairing secret, or - for the terminal.",
-            show_default=False,
-        ),
-    ] = None,
+    label: LabelOption = None,
     table: Annotated[
         Path | None,
         typer.Option(
@@ -128,18 +105,16 @@ def command(
         return
     if (pne is None) == (table is None):
         refuse("name one board, or with --csv a file that names them")
-    if table is not None and (port or group or (label and label != _IN_TERMINAL)):
+    if table is not None and (port or group or is_file(label)):
         refuse("with --csv the file says port and group of each board, and a label is for the terminal: --label -")
     extras.require("board")
     from keycast.board import board_table
-    from keycast.board import label as labels
 
     with sentences():
         rows = board_table.read(table) if table else [board_table.Row(pne or "", port or "", group)]
-        if label and label != _IN_TERMINAL:
-            labels.require_kind(Path(label))
+        require_kind(label)
         session = _Session(config, _hint(address) if address else address, replace, board, label)
-    session.wifi = _wifi(wifi, password_file)
+    session.wifi = wifi_of(wifi, password_file)
     if table is None:
         _one(session, rows[0])
     else:
@@ -171,7 +146,6 @@ class _Session:
 
     def provision(self, pne_id: str, port: str, group: str | None, tell: Callable[[str], None]) -> _Result:
         """Provision one board, start it and wait for what it says. Raises GatewayError."""
-        from keycast.board import label as labels
         from keycast.board.first_run import RUNNING, TOLD_S, settled
         from keycast.board.ports import CABLE_S, chosen, locked
         from keycast.board.provisioning import WantedBoard, provision
@@ -181,10 +155,7 @@ class _Session:
         wanted = WantedBoard(pne_id, self.trust, self.wifi, group, self.replace, self.record, self.label is not None)
         with locked(found, "keycast board provision"), Repl(found) as repl:
             done = provision(repl, self.gateway, wanted, tell)
-            if self.label == _IN_TERMINAL:
-                remark(labels.text(pne_id, done.secret))
-            elif self.label is not None:
-                labels.write(Path(self.label), pne_id, done.secret)
+            show(self.label, pne_id, done.secret)
             tell("starts")
             repl.start()
             state = settled(repl.lines(TOLD_S))
@@ -209,7 +180,7 @@ def _one(session: _Session, row: Any) -> None:
         result = session.provision(row.pne_id, row.port, row.group, lambda what: remark(f"{row.pne_id} {what} ..."))
     if result.error:
         refuse(result.error, result.state)
-    label = [f"Its label is {session.label}; it is secret."] if session.label not in (None, _IN_TERMINAL) else []
+    label = [f"Its label is {session.label}; it is secret."] if is_file(session.label) else []
     value = {"pne_id": result.pne_id, "device": result.device, "state": result.state}
     answer(value, f"{result.pne_id} is let in and runs: the gateway has a session with it.", *label)
 
@@ -242,27 +213,6 @@ def _hindrance(pne_id: str, state: "BoardState") -> str:
     if not state.code:
         return f"{pne_id} is let in, and says nothing since its start. {state.next_step}"
     return f"{pne_id} is let in, and does not run yet: {state.sentence}. {state.next_step}"
-
-
-def _wifi(name: str | None, password_file: Path | None) -> "Wifi | None":
-    """Return the Wi-Fi of a name, with its password from the file or from the terminal, where it is not shown."""
-    from keycast.board.provisioning import Wifi
-
-    if name is None:
-        if password_file is not None:
-            refuse("a password needs the name of its Wi-Fi: add --wifi NAME")
-        return None
-    with sentences():
-        if password_file is None:
-            if not sys.stdin.isatty():
-                refuse("there is no terminal to ask for the password: name a file with --wifi-password-file, or -")
-            password = typer.prompt(f"Password of {name}", hide_input=True, default="", show_default=False, err=True)
-        elif str(password_file) == _STANDARD_INPUT:
-            password = sys.stdin.readline()
-        else:
-            with open(password_file, encoding="utf-8") as file:
-                password = file.readline()
-        return Wifi(name, password.rstrip("\r\n"))
 
 
 def _on_host(pne: str, out: Path, group: str | None, replace: bool, address: str | None, config: Path) -> None:
