@@ -341,3 +341,25 @@ class ProvisioningFault(BoardFault):
             f"The board refuses: {why}.",
             "Type the command again. If it stays so: keycast board rescue writes its files.",
         )
+
+
+class NotRescued(BoardFault):
+    """A board that waits in its REPL could not be helped there."""
+
+    word = "not-rescued"
+
+    @classmethod
+    def refused(cls, why: str) -> "NotRescued":
+        """Return the fault for a board that does not do what it was told. `why` is the last line of its traceback."""
+        return cls(
+            f"The board does not do it: {why}.",
+            "Write everything anew: keycast board flash IMAGE --erase, with the file ending in .bin for this board.",
+        )
+
+    @classmethod
+    def not_erased(cls, octets: int) -> "NotRescued":
+        """Return the fault for a flash in which `octets` octets are not as an erase leaves them."""
+        return cls(
+            f"{octets} octets of the board's storage were not erased: its flash may be worn out.",
+            "Type the command again. If it stays so, do not give the board away.",
+        )
