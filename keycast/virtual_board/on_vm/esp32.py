@@ -82,6 +82,15 @@ class NvsPartition:
         at = block * _PAGE + offset
         buffer[:] = memoryview(_flash)[at : at + len(buffer)]
 
+    def ioctl(self, operation, argument):
+        if operation == 4:
+            return _SIZE // _PAGE
+        if operation == 5:
+            return _PAGE
+        if operation == 6:
+            self.writeblocks(argument, b"\xff" * _PAGE)
+            return 0
+
     def writeblocks(self, block, buffer, offset=None):
         # a flash turns bits from 1 to 0; without an offset it is erased first
         at = block * _PAGE + (offset or 0)
