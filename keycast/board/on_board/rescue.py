@@ -6,7 +6,6 @@ import json
 def look():
     # Starts that failed in a row, the error that ended the agent last, and the identity; or why that cannot be read
     try:
-        import strikes
         from nvs_store import NvsStore
 
         from cpns import cborlite
@@ -15,15 +14,15 @@ def look():
 
         storage = NvsStore()
         store = KeyStore(storage)
-        last = store.load(strikes.RECORD)
-        identity = store.load(provisioning.RECORD)
+        last = store.load("last")  # micropython/strikes.py
+        identity = store.load("prov")
         told = {
             "starts": cborlite.decode(last)[1] if last else 0,
             "error": cborlite.decode(last)[2] if last else "",
             "pne_id": identity and provisioning.parse(identity).pne_id,
             "cleared": storage.cleared,
         }
-    except Exception as error:  # whatever is wrong with the files: they are written anew
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with the files: they are written anew
         told = {"broken": type(error).__name__ + ": " + str(error)[:120]}
     print(json.dumps(told))
 

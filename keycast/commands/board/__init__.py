@@ -2,7 +2,7 @@
 
 import typer
 
-from keycast.commands.board import files, flash, list_boards, monitor, pair, provision, release, retire, run
+from keycast.commands.board import files, flash, list_boards, monitor, pair, provision, release, rescue, retire, run
 
 app = typer.Typer(no_args_is_help=True)
 # word -> module with the function `command`, in the order of a board's life
@@ -13,6 +13,7 @@ _WORDS = {
     "files": files,
     "provision": provision,
     "monitor": monitor,
+    "rescue": rescue,
     "pair": pair,
     "retire": retire,
     "release": release,

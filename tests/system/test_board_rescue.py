@@ -1,0 +1,110 @@
+"""`keycast board rescue`: a virtual board that does not start is helped, or forgets everything."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from cpns import cborlite
+from device_agent.key_store import KeyStore
+from keycast.board import rescue
+from keycast.board.ports import Port
+from keycast.board.repl import Repl
+from keycast.micropython_vm import compile
+from keycast.provisioning.board import Trust, new_board
+from keycast.virtual_board.nvs_folder import NvsFolder
+from keycast.virtual_board.serial_board import SerialBoard
+from message_plane import credentials
+from tests.system.serial_tools import Terminal, plugged_in
+
+pytestmark = pytest.mark.real_time
+
+ROMFS = 0x1E0000
+ERROR = "board.py 12 run; OSError: 5"
+
+
+@pytest.fixture(scope="module")
+def tree() -> Path:
+    compile.compile_board()
+    return compile.BOARD_TREE
+
+
+def in_safe_mode(board: SerialBoard, tree: Path) -> bytes:
+    """Put the agent's files and an identity onto a board that has failed to start three times; return its record."""
+    board.flash.write(ROMFS, tree.with_suffix(".romfs").read_bytes())
+    (board.flash.vfs / "main.py").write_text((tree / "main.py").read_text())
+    store = KeyStore(NvsFolder(board.flash.path("nvs")))
+    trust = Trust(credentials.of("gw.home", "gateway", bytes(range(32))), bytes(range(64, 128)), 1, "home")
+    record, _ = new_board("lamp.porch", trust)
+    store.save("prov", record)
+    store.save("last", cborlite.encode([1, 3, ERROR]))
+    return record
+
+
+def port_of(board: SerialBoard) -> Port:
+    return Port(board.line.device, None, None, "lamp")
+
+
+def looked(board: SerialBoard) -> rescue.Health:
+    with Repl(port_of(board)) as repl:
+        return rescue.look(repl)
+
+
+async def test_a_board_in_safe_mode_tells_its_error_and_starts_with_files_that_are_written_anew(
+    tmp_path: Path, tree: Path
+) -> None:
+    async with plugged_in(tmp_path / "board") as board:
+        await board.power_off()
+        record = in_safe_mode(board, tree)
+        await board.power_on()
+        health = await asyncio.to_thread(looked, board)
+        assert (health.pne_id, health.error, health.broken) == ("lamp.porch", ERROR, "")
+        assert health.starts == 3
+        await asyncio.to_thread(rescue.put_files, port_of(board), tree, lambda done: None)
+        health = await asyncio.to_thread(looked, board)  # which ends the agent, as it runs now
+        assert (health.pne_id, health.error, health.starts) == ("lamp.porch", ERROR, 0)
+        store = KeyStore(NvsFolder(board.flash.path("nvs")))
+        assert store.load("prov") == record
+
+
+async def test_a_board_whose_files_are_broken_gets_them_anew(tmp_path: Path, tree: Path) -> None:
+    async with plugged_in(tmp_path / "board") as board:
+        await board.power_off()
+        record = in_safe_mode(board, tree)
+        broken = bytearray(tree.with_suffix(".romfs").read_bytes())
+        broken[len(broken) // 4 :] = bytes(len(broken) - len(broken) // 4)
+        board.flash.write(ROMFS, bytes(broken))
+        await board.power_on()
+        health = await asyncio.to_thread(looked, board)
+        assert health.broken and health.pne_id is None
+        await asyncio.to_thread(rescue.put_files, port_of(board), tree, lambda done: None)
+        health = await asyncio.to_thread(looked, board)
+        assert (health.pne_id, health.broken) == ("lamp.porch", "")
+        assert KeyStore(NvsFolder(board.flash.path("nvs"))).load("prov") == record
+
+
+async def test_a_board_that_is_given_away_keeps_nothing_of_the_home(tmp_path: Path, tree: Path) -> None:
+    def erase() -> bool:
+        with Repl(port_of(board)) as repl:
+            return rescue.erase(repl)
+
+    async with plugged_in(tmp_path / "board") as board:
+        await board.power_off()
+        record = in_safe_mode(board, tree)
+        KeyStore(NvsFolder(board.flash.path("nvs"))).save("wifi", cborlite.encode([1, "my home", "correct horse"]))
+        assert b"correct horse" in _octets_of(tmp_path), "the search finds nothing that is there"
+        await board.power_on()
+        assert not await asyncio.to_thread(erase)
+        health = await asyncio.to_thread(looked, board)
+        assert (health.pne_id, health.error, health.broken) == (None, "", "")
+        async with Terminal(board.line.device) as terminal:
+            terminal.type(b"import machine; machine.reset()\r")
+            await terminal.until(b"keycast: unprovisioned")
+    left = _octets_of(tmp_path)
+    key = cborlite.decode(record)[2]
+    for secret in (key, b"correct horse", b"lamp.porch", ERROR.encode()):
+        assert secret not in left
+
+
+def _octets_of(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
