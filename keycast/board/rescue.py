@@ -16,7 +16,7 @@ from keycast.board.repl import BoardAnswered, Repl
 _PROGRAM = Path(__file__).with_name("on_board") / "rescue.py"
 
 
-class Health(NamedTuple):
+class Trouble(NamedTuple):
     """What a board knows of its trouble.
 
     `broken` is why its files do not run, or "". `starts` is the number of starts in a row that failed, `error` what
@@ -31,12 +31,12 @@ class Health(NamedTuple):
     cleared: bool | None
 
 
-def look(repl: Repl) -> Health:
+def look(repl: Repl) -> Trouble:
     """Return what the board in its REPL says of itself. Raises NotRescued, BoardSilent."""
     told = _ask(repl, "look()")
     if "broken" in told:
-        return Health(told["broken"], 0, "", None, None)
-    return Health("", told["starts"], told["error"], told["pne_id"], told["cleared"])
+        return Trouble(told["broken"], 0, "", None, None)
+    return Trouble("", told["starts"], told["error"], told["pne_id"], told["cleared"])
 
 
 def put_files(port: Port, tree: Path, progress: Callable[[float], None]) -> Port:

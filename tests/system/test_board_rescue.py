@@ -45,7 +45,7 @@ def port_of(board: SerialBoard) -> Port:
     return Port(board.line.device, None, None, "lamp")
 
 
-def looked(board: SerialBoard) -> rescue.Health:
+def looked(board: SerialBoard) -> rescue.Trouble:
     with Repl(port_of(board)) as repl:
         return rescue.look(repl)
 

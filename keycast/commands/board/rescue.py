@@ -11,7 +11,7 @@ from keycast.terminal.options import answer, refuse, remark, sentences, wants_js
 from keycast.terminal.work_lines import work_lines
 
 if TYPE_CHECKING:
-    from keycast.board.rescue import Health
+    from keycast.board.rescue import Trouble
 
 
 def command(
@@ -58,7 +58,7 @@ def command(
     answer(told | {"erased": True}, f"{there.name} knows nothing of your home any more.", *([hint] if caches else []))
 
 
-def _sentence(health: "Health") -> str:
+def _sentence(health: "Trouble") -> str:
     """Return what a person should know of the board."""
     if health.broken:
         return f"The files of the board do not run: {health.broken}."
