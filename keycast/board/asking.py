@@ -18,6 +18,8 @@ _QUESTION = b"keycast: who"
 _ANSWER = re.compile(rb"keycast: who (\{[^\n]*\})\r?\n")
 _WAITS = b"keycast: waiting for a tool"
 _BEGINS = b"keycast: start: "
+_RESET = b"rst:0x"
+_WAITING = ("unprovisioned", "half-provisioned", "damaged", "safe-mode")  # micropython/start.py: an octet ends the wait
 _STATE = re.compile(rb"keycast: (?!start:|waiting |who |pairing-secret )([a-z-]+) [^\n]*\n")
 _BANNER = re.compile(rb"MicroPython v?(\d+\.\d+(?:\.\d+)?)[^;\n]*; [^\n]*?(?: with (ESP32\w*))?\r?\n")
 _LOOK = b"import os; print('main.py' in os.listdir('/'), 'files')\r"
@@ -58,30 +60,16 @@ class AskedBoard(NamedTuple):
 def ask(device: str) -> AskedBoard:
     """Return what runs on the board at the port `device`. Raises OSError."""
     with opened(device, _POLL_S) as line:
-        line.write(_QUESTION + b"\n")
-        heard = _listen(line, _ANSWER_S, lambda heard: bool(_ANSWER.search(heard)) or _WAITS in heard)
+        heard = _question(line)
+        if _RESET in heard and not _is_clear(heard):  # it was reset when its port was opened
+            heard += _listen(line, _START_S, _is_clear)
         if found := _ANSWER.search(heard):
             return of_agent(found[1])
         if _WAITS in heard or _BEGINS in heard:
-            line.write(_CLEAR_LINE + _SOFT_RESET)  # the rest of the question stands at its prompt
-            heard = _listen(line, _START_S, lambda heard: bool(_STATE.search(heard)))
-            told = _STATE.search(heard)
-            return AskedBoard("waiting agent", state=told[1].decode() if told else "")
-        if _QUESTION in heard:  # it was echoed: the board is at its prompt
-            line.write(_CLEAR_LINE + _FRIENDLY)
-            heard = _listen(line, _ANSWER_S, lambda heard: bool(_BANNER.search(heard)))
-            banner = _BANNER.search(heard)
-            if banner is None:
-                return AskedBoard("other")
-            line.write(_LOOK)
-            heard = _listen(line, _ANSWER_S, lambda heard: bool(_FILES.search(heard)))
-            files = _FILES.search(heard)
-            runs: Runs = "waiting agent" if files and files[1] == b"True" else "micropython"
-            state = "in-repl" if runs == "waiting agent" else ""
-            return AskedBoard(runs, banner[1].decode(), (banner[2] or b"").decode().lower(), state=state)
-    return AskedBoard(
-        next((runs for sign, runs in _SIGNS if sign in heard), "other" if heard.strip(b"\0\r\n") else "silent")
-    )
+            return _start_again(line)
+        if _QUESTION in heard:  # it was echoed
+            return _at_prompt(line)
+    return AskedBoard(_sign(heard) or ("other" if heard.strip(b"\0\r\n") else "silent"))
 
 
 def of_agent(octets: bytes) -> AskedBoard:
@@ -111,6 +99,43 @@ def of_agent(octets: bytes) -> AskedBoard:
         number("radio_lowest"),
         told["cleared"] if isinstance(told.get("cleared"), bool) else None,
     )
+
+
+def _question(line: Any) -> bytes:
+    line.write(_QUESTION + b"\n")
+    return _listen(line, _ANSWER_S, lambda heard: bool(_ANSWER.search(heard)) or _WAITS in heard)
+
+
+def _is_clear(heard: bytes) -> bool:
+    return bool(_ANSWER.search(heard) or _sign(heard)) or _WAITS in heard or _BEGINS in heard
+
+
+def _sign(heard: bytes) -> Runs | None:
+    return next((runs for sign, runs in _SIGNS if sign in heard), None)
+
+
+def _start_again(line: Any) -> AskedBoard:
+    """Restart the agent on a board at its prompt, where the rest of the question stands, and return what it says."""
+    line.write(_CLEAR_LINE + _SOFT_RESET)
+    told = _STATE.search(_listen(line, _START_S, lambda heard: bool(_STATE.search(heard))))
+    state = told[1].decode() if told else ""
+    is_running = state and state not in _WAITING
+    if is_running and (found := _ANSWER.search(_question(line))):
+        return of_agent(found[1])
+    return AskedBoard("waiting agent", state=state)
+
+
+def _at_prompt(line: Any) -> AskedBoard:
+    line.write(_CLEAR_LINE + _FRIENDLY)
+    banner = _BANNER.search(_listen(line, _ANSWER_S, lambda heard: bool(_BANNER.search(heard))))
+    if banner is None:
+        return AskedBoard("other")
+    line.write(_LOOK)
+    files = _FILES.search(_listen(line, _ANSWER_S, lambda heard: bool(_FILES.search(heard))))
+    known = banner[1].decode(), (banner[2] or b"").decode().lower()
+    if files and files[1] == b"True":
+        return AskedBoard("waiting agent", *known, state="in-repl")
+    return AskedBoard("micropython", *known)
 
 
 def _listen(line: Any, most_s: float, enough: Any) -> bytes:

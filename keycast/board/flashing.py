@@ -10,7 +10,7 @@ from typing import NamedTuple
 from keycast.board import agent_files, board_record, image
 from keycast.board.faults import ImageUnfit
 from keycast.board.image import FirmwareImage
-from keycast.board.ports import Port, back_again
+from keycast.board.ports import LEAVE_S, Port, back_again
 from keycast.board.provisioning import WIFI, Wifi
 from keycast.board.repl import Repl
 from keycast.board.rom_loader import ANY_BOARD, BAUD, RomLoader
@@ -134,7 +134,8 @@ def _write_firmware(port: Port, order: FlashOrder, boards: Mapping[str, Board], 
     loader.socket, loader.how = _socket(port, name, boards)
     told.doing(f"writing MicroPython {chosen.version}".strip())
     loader.write(chip, chosen.parts, erase=order.erase, baud=order.baud, progress=told.progress)
-    return back_again(loader.port), name
+    is_native = loader.socket is not None and loader.socket.kind == "native"
+    return back_again(loader.port, leave_s=LEAVE_S if is_native else 0.0), name
 
 
 def _socket(port: Port, name: str | None, boards: Mapping[str, Board]) -> tuple[Socket | None, str]:

@@ -25,6 +25,9 @@ CABLE_S = 10.0
 BACK_S = 10.0
 """Seconds within which the port of a board that was reset is back."""
 
+LEAVE_S = 2.0
+"""Seconds within which the port of a chip's own USB goes away when the chip is reset."""
+
 VIRTUAL_BOARDS = RUN / "boards"
 """The folder in which a virtual board has its pseudo-terminal, as a symbolic link with the name of the board."""
 
@@ -98,12 +101,15 @@ def chosen(name: str | None, boards: dict[str, Board], wait_s: float = 0.0) -> P
     raise NoPort.after(wait_s) if wait_s else NoPort.at_all()
 
 
-def back_again(port: Port, wait_s: float = BACK_S) -> Port:
+def back_again(port: Port, wait_s: float = BACK_S, leave_s: float = 0.0) -> Port:
     """Return the port on which the board of `port` is after a reset: native USB can come back under another name.
 
-    It is the port at the same USB socket or, if the socket is not known, with the same serial number. Raises NoPort if
-    none appears within `wait_s` seconds.
+    It is the port at the same USB socket or, if the socket is not known, with the same serial number. The port has
+    `leave_s` seconds to go away first. Raises NoPort if none appears within `wait_s` seconds.
     """
+    end = time.monotonic() + leave_s
+    while os.path.exists(port.device) and time.monotonic() < end:
+        time.sleep(_POLL_S)
     end = time.monotonic() + wait_s
     while True:
         if found := next((each for each in ports() if same_board(port, each)), None):

@@ -205,6 +205,7 @@ def test_what_works_without_extras(installed: Installed) -> None:
     for extras, words in {
         "gateway": ["gateway", "check"],
         "gateway,boards": ["demo"],
+        "board": ["board", "flash", "--files-only"],
         "seal": ["seal", "demo"],
         "seal,gateway,boards": ["seal", "demo", "--val-board"],
     }.items():

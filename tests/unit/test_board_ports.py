@@ -135,6 +135,21 @@ def test_a_port_is_followed_to_another_name_by_its_socket_or_serial_number(plugg
         ports.back_again(native._replace(location="1-1.9"), wait_s=0.01)
 
 
+def test_a_port_that_is_to_go_away_has_time_for_that(
+    plugged: list[Port], terminal: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Port(terminal, "303a:1001", None, terminal, "1-1.3")
+    after = before._replace(device="/dev/ttyACM1")
+    plugged.append(before)
+
+    def go_away(_: float) -> None:
+        plugged[:] = [after]
+        monkeypatch.setattr(ports.os.path, "exists", lambda path: path != terminal)
+
+    monkeypatch.setattr(ports.time, "sleep", go_away)
+    assert ports.back_again(before, leave_s=3600).device == after.device
+
+
 def test_the_program_that_has_a_port_open_is_named(terminal: str) -> None:
     assert ports.users(of(terminal)) == []
     ports.require_free(of(terminal))

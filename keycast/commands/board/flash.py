@@ -97,7 +97,8 @@ def command(
         found = _images(images or [], boards, sha256, yes)
         ports = _ports(port, every, boards)
         order = FlashOrder(found, _tree(val_client), board, revision, erase, baud or BAUD, app, access_point)
-    _answer([port.name for port in ports], _flash_each(ports, order, boards), label)
+        results = _flash_each(ports, order, boards)
+    _answer([port.name for port in ports], results, label)
 
 
 def _of_virtual_boards(name: str | None, boards: "dict[str, Board]") -> Path:
