@@ -54,7 +54,6 @@ def gateway_in(folder: Path) -> GatewayProcess:
         return GatewayProcess(folder, address="0.0.0.0", port=probe.getsockname()[1])
 
 
-@pytest.mark.req("SEC-20")
 async def test_a_board_without_identity_is_paired_by_the_secret_on_its_line(tmp_path: Path) -> None:
     gateway = gateway_in(tmp_path)
     prepared(tmp_path)

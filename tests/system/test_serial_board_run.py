@@ -14,7 +14,8 @@ import pytest
 from gateway_agent.config.load import load
 from keycast.virtual_board.serial_board import firmware_image
 from tests.system.keycast_process import KEYCAST
-from tests.system.serial_tools import LIMIT_S
+from tests.system.serial_tools import LIMIT_S, Terminal
+from tests.waiting import until
 
 pytestmark = pytest.mark.real_time
 
@@ -95,6 +96,38 @@ async def test_a_gateway_that_does_not_send_to_virtual_boards_is_told(tmp_path: 
         assert (b"does not broadcast to virtual boards" in said) is not bool(options)
         process.terminate()
         assert await process.wait() == 0
+
+
+async def test_a_person_presses_the_buttons_by_words(tmp_path: Path) -> None:
+    keyboard, terminal_end = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        KEYCAST, "board", "run", "porch", env=environment(tmp_path), stdin=terminal_end, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(LIMIT_S):
+            await process.stdout.readuntil(b"Its buttons: type reset, boot")
+            port = os.readlink(tmp_path / "run/keycast/boards/porch")
+            async with Terminal(port) as terminal:
+                await terminal.until(b"invalid header: 0xffffffff\r\n")  # the board has noticed that the port is open
+                os.write(keyboard, b"boot\n")
+                await terminal.until(b"waiting for download\r\n")
+                os.write(keyboard, b"reset\n")
+                await terminal.until(b"invalid header: 0xffffffff\r\n")
+                os.write(keyboard, b"fly\n")
+                await process.stdout.readuntil(b"Type reset, boot or press; Ctrl-C unplugs the board\n")
+            os.write(keyboard, b"press\n")
+            pin = tmp_path / ".local/state/keycast/boards/porch/pins/0"
+            await until(lambda: pin.read_text() == "0")
+            await until(lambda: pin.read_text() == "1")
+            process.terminate()
+            assert await process.wait() == 0
+    finally:
+        os.close(keyboard)
+        os.close(terminal_end)
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "-x", "x" * 70, "ä"])
