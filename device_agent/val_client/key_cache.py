@@ -1,10 +1,13 @@
 """The cache that a board keeps in its flash of one RSK: pairing functions and a comb. A message then costs a third.
 
-The comb is that of [b]P + Z, with which a decapsulation is verified. There is one file for each key period, as secret
-as the RSK: `magic ‖ fingerprint (16) ‖ comb ‖ functions`. Each record ends with 8 octets of SHA-256(place in the file ‖
-record), so that reading finds damage. The file is made under another name, and renamed when it is whole and the RSK was
-checked with it: after a power cut there is the old one, the new one, or none. `mikey_sakke` computes the numbers. A
-tool on the host writes the same file much faster.
+The comb is that of [b]P + Z, with which a decapsulation is verified. There is one file for each key period: `magic ‖
+fingerprint (16) ‖ comb ‖ functions`. Each record ends with 8 octets of SHA-256(place in the file ‖ record), so that
+reading finds damage. The file is made under another name, and renamed when it is whole and the RSK was checked with it:
+after a power cut there is the old one, the new one, or none. `mikey_sakke` computes the numbers. A tool on the host
+writes the same file much faster.
+
+A file system does not clear what it deletes. So the coefficients of the functions, which come from the RSK, are
+encrypted under a key made of the RSK: with the RSK gone from the key store, they are of no use. The comb is public.
 """
 
 import hashlib
@@ -15,9 +18,29 @@ from mikey_sakke.integers import bits, from_octets, to_octets
 from mikey_sakke.pairing import COEFFICIENTS_MAX, FUNCTIONS, evaluate, functions
 from mikey_sakke.sakke import CURVE, BadKey, G
 
+# not `cpns.crypto`, with which the whole agent would come into the heap
+try:
+    from cryptolib import aes as _aes
+
+    def _encryptor(key):
+        return _aes(key, 2, bytes(16)).encrypt  # AES-CBC
+
+    def _decryptor(key):
+        return _aes(key, 2, bytes(16)).decrypt
+
+except ImportError:
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+    def _encryptor(key):
+        return Cipher(algorithms.AES(key), modes.CBC(bytes(16))).encryptor().update
+
+    def _decryptor(key):
+        return Cipher(algorithms.AES(key), modes.CBC(bytes(16))).decryptor().update
+
+
 TEETH = 8
 COLUMNS = (bits(int(CURVE.q)) + TEETH - 1) // TEETH
-_MAGIC = b"KCV1"
+_MAGIC = b"KCV2"
 _HEAD = 20
 _SIZE = 128
 _CHECK = 8
@@ -33,6 +56,10 @@ class Damaged(ValueError):
 def fingerprint(identifier, z_octets, rsk):
     """Return 16 octets that identify the key of a file, and reveal nothing of it."""
     return hashlib.sha256(b"keycast/key-cache/1" + identifier + z_octets + rsk).digest()[:16]
+
+
+def _key(rsk):
+    return hashlib.sha256(b"keycast/key-cache/2" + rsk).digest()[:16]
 
 
 def erase(path):
@@ -61,7 +88,7 @@ def build_steps(path, identifier, z_octets, rsk):
         file.write(_MAGIC + name)
         for entry in _comb(file, public):
             yield 40 * entry >> TEETH
-        place, count, buffer = _FUNCTIONS_AT, 0, _buffer()
+        place, count, buffer, encrypt = _FUNCTIONS_AT, 0, _buffer(), _encryptor(_key(rsk))
         try:
             for function in functions(CURVE, CURVE.decode(rsk)):
                 if function is not None:
@@ -72,6 +99,7 @@ def build_steps(path, identifier, z_octets, rsk):
                         for c in part:
                             buffer[end : end + _SIZE] = to_octets(c, _SIZE)
                             end += _SIZE
+                    buffer[1:end] = encrypt(buffer[1:end])
                     buffer[end : end + _CHECK] = _check(place, buffer[:end])
                     end += _CHECK
                     file.write(buffer[:end])
@@ -81,7 +109,7 @@ def build_steps(path, identifier, z_octets, rsk):
         except (ValueError, ZeroDivisionError):
             raise BadKey("RSK: no point of order q") from None
         file.flush()
-        steps = evaluate(CURVE, _functions(file), public)
+        steps = evaluate(CURVE, _functions(file, rsk), public)
         w = yield from _share(steps, 90)
         if w != G:
             raise BadKey("RSK does not belong to this identifier and Z")
@@ -151,8 +179,8 @@ def _buffer():
     return memoryview(bytearray(1 + COEFFICIENTS_MAX * _SIZE + _CHECK))
 
 
-def _functions(file):
-    buffer = _buffer()
+def _functions(file, rsk):
+    buffer, decrypt = _buffer(), _decryptor(_key(rsk))
     place = _FUNCTIONS_AT
     for _ in range(FUNCTIONS):
         file.seek(place)
@@ -163,7 +191,8 @@ def _functions(file):
         if total > COEFFICIENTS_MAX or got < end + _CHECK or buffer[end : end + _CHECK] != _check(place, buffer[:end]):
             raise Damaged("a pairing function is damaged")
         place += end + _CHECK
-        found = [from_octets(buffer[at : at + _SIZE]) for at in range(1, end, _SIZE)]
+        octets = decrypt(buffer[1:end])
+        found = [from_octets(octets[at : at + _SIZE]) for at in range(0, end - 1, _SIZE)]
         yield found[:count], found[count:]
 
 
@@ -178,6 +207,7 @@ class KeyCache:
 
     def __init__(self, path, identifier, z_octets, rsk):
         self._file = open(path, "rb")  # noqa: SIM115 - closed by `close`
+        self._rsk = rsk
         if self._file.read(_HEAD) != _MAGIC + fingerprint(identifier, z_octets, rsk):
             self._file.close()
             raise Damaged("the file is of another key")
@@ -195,7 +225,7 @@ class KeyCache:
         return _entry(self._file, index)
 
     def __iter__(self):
-        return _functions(self._file)
+        return _functions(self._file, self._rsk)
 
     def point_steps(self, r, identifier):
         """Return, in steps, [r]([b]P + Z), affine, for the identifier of the file."""

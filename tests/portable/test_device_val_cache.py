@@ -8,6 +8,9 @@ from vmtest import raises, req
 from device_agent.val_client import key_cache
 from mikey_sakke import sakke
 from mikey_sakke.curve import run
+from mikey_sakke.integers import to_octets
+from mikey_sakke.pairing import functions
+from mikey_sakke.sakke import CURVE
 
 FOLDER = "build/val-cache-%d-" % id(object())
 if "build" not in os.listdir():
@@ -75,6 +78,25 @@ def test_cache_decapsulates_and_every_damage_is_found():
     assert not exists(path)
     with raises(OSError):
         decapsulated(path, identifier, z, rsk, data)
+
+
+@req("CPNS-GKM-77", "SEC-29")
+def test_what_comes_from_the_rsk_is_not_in_the_file_in_the_clear():
+    identifier, z, rsk, _, _ = rfc_6508()
+    path = FOLDER + "clear"
+    run(key_cache.build_steps(path, identifier, z, rsk))
+    with open(path, "rb") as file:
+        file.seek(key_cache._FUNCTIONS_AT)
+        octets = file.read(4096)
+    key_cache.erase(path)
+    secrets = []
+    for function in functions(CURVE, CURVE.decode(rsk)):
+        if function is not None:
+            secrets.extend(c for part in function for c in part)
+            if len(secrets) > 8:
+                break
+    # a coefficient 1 may be that of every key
+    assert not [c for c in secrets if to_octets(c, 128)[:32] in octets and c > 1 << 900]
 
 
 def test_power_cut_while_the_cache_is_made_leaves_the_old_one_or_none():
