@@ -82,10 +82,12 @@ class Flash(dict):
             raise Stopped
 
 
-def care(chip: Chip, patch: pytest.MonkeyPatch, node, station=None, until=3 * MINUTE, each=lambda now: None):
+def care(
+    chip: Chip, patch: pytest.MonkeyPatch, node, station=None, until=3 * MINUTE, each=lambda now: None, flash=None
+):
     """Run the care for `node` from now on; returns it."""
     station = station or SimpleNamespace(connected=lambda: True, named=True, trouble="")
-    watch = board_module("watch").Watch(Flash(), station, lambda *event: None)
+    watch = board_module("watch").Watch(Flash() if flash is None else flash, station, lambda *event: None)
 
     async def sleep_ms(ms):
         chip.now += ms
@@ -225,6 +227,15 @@ def test_a_start_that_lasts_a_minute_ends_the_row(chip, monkeypatch):
     watch.over(flash)
     assert not watch.counted
     assert [starts(chip, flash, HARD) for _ in range(4)] == [None, None, None, ""]
+
+
+@pytest.mark.parametrize(("lasted", "count"), [(MINUTE - 1000, 3), (MINUTE + 2000, 0)], ids=["shorter", "longer"])
+def test_the_care_ends_the_row_after_a_minute_and_not_before(chip, monkeypatch, lasted, count):
+    flash = Flash()
+    for _ in range(3):
+        starts(chip, flash, HARD)
+    care(chip, monkeypatch, a_node(), until=lasted, flash=flash)
+    assert board_module("strikes")._load(board_module("device_agent.key_store").KeyStore(flash))[0] == count
 
 
 def test_the_watchdogs_reset_counts_and_is_named(chip):
