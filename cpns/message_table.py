@@ -185,7 +185,7 @@ def rows(code):
     table = []
     for label, cardinality in _fields(code):
         if label not in m.ELEMENTS:
-            table.append(_row(code, label, None, cardinality, m.TYPES[label]))
+            table.append(_row(code, label, None, cardinality, m.type_of(label)))
             continue
         parts = {part: (needed, kind) for part, needed, kind in m.ELEMENTS[label]}
         table.append(_row(code, label, None, cardinality, parts.pop(0, (True, None))[1]))

@@ -56,57 +56,68 @@ RECEIPT = 45
 SOFTWARE = 46
 
 # Types: (kind, least, most): an integer's range, the octets of bytes or text, or the range of a one-digit text
-_ID = (str, 1, tuning.ENTITY_ID_MAX)
-_U16 = (int, 1, 0xFFFF)
-_U32 = (int, 0, 0xFFFFFFFF)
-_OCTETS_8 = (bytes, 8, 8)
-_OCTETS_64 = (bytes, 64, 64)
+_ENTITY_ID = (str, 1, tuning.ENTITY_ID_MAX)
+_NUMBER = (int, 0, 0xFFFFFFFF)
 
-TYPES = {
-    PNE_ID: _ID,
-    RESULT: (str, n.RESULT_SUCCESS, n.RESULT_FAIL),
-    GKDK: (bytes, 0, tuning.GKDK_MAX),
-    SG_ID: _ID,
-    SGID: _ID,
-    RETURN: (str, n.RETURN_SUCCESS, n.RETURN_UNKNOWN_EUK),
-    PNID: _ID,
-    VERSION: _U32,
-    ACTIVATION: _U32,
-    REASON: (int, n.REASON_CREATE, n.REASON_BY_HAND),
-    GENERATION: _U16,
-    PROOF: _OCTETS_8,
-    PN_ID: _ID,
-    PN_ALIAS: _U32,
-    SG_ALIAS: _U16,
-    PROTECTION: (int, n.PROTECTION_AUTHENTICATED, n.PROTECTION_SEALED),
-    TIME: _U32,
-    LEISURE: _U32,
-    REVISION: _U32,
-    MEMBER: _ID,
-    ERROR: (int, 1, 0xFF),
-    ERROR_TEXT: (str, 1, tuning.ERROR_TEXT_MAX),
-    CONFIRMED: _ID,
-    UNREACHABLE: _ID,
-    EXCLUDED: _ID,
-    AUTHENTICATOR: (bytes, 32, 32),
-    SIGNING_KEY: _OCTETS_64,
-    SIGNING_EPOCH: _U32,
-    SIGNATURE: _OCTETS_64,
-    GATEWAY_ID: _ID,
-    EUK_ID: _OCTETS_8,
-    MAC: _OCTETS_8,
-    SLOT: _U32,
-    KEY_MESSAGE: (bytes, 1, tuning.KEY_MESSAGE_MAX),
-    WINDOWS_LOST: _U32,
-    RECEIPT: (bytes, 0, tuning.RECEIPT_MAX),
-    SOFTWARE: (str, 1, tuning.SOFTWARE_MAX),
-}
+# Their codes, above all labels; `type_of` has the types
+_ID, _U16, _U32, _OCTETS_8, _OCTETS_32, _OCTETS_64 = 0x80, 0x81, 0x82, 0x83, 0x84, 0x85
+_RESULT, _RETURN, _GKDK, _REASON, _PROTECTION, _ERROR = 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8B
+_TEXT, _KEY_MESSAGE, _RECEIPT, _SOFTWARE = 0x8C, 0x8D, 0x8E, 0x8F
+
+# Each label that has no parts, and the code of its type: in one piece, as a dict takes a kilobyte of a board's heap
+TYPES = bytes(
+    (PNE_ID, _ID, RESULT, _RESULT, GKDK, _GKDK, SG_ID, _ID, SGID, _ID, RETURN, _RETURN, PNID, _ID)
+    + (VERSION, _U32, ACTIVATION, _U32, REASON, _REASON, GENERATION, _U16, PROOF, _OCTETS_8)
+    + (PN_ID, _ID, PN_ALIAS, _U32, SG_ALIAS, _U16, PROTECTION, _PROTECTION, TIME, _U32, LEISURE, _U32)
+    + (REVISION, _U32, MEMBER, _ID, ERROR, _ERROR, ERROR_TEXT, _TEXT)
+    + (CONFIRMED, _ID, UNREACHABLE, _ID, EXCLUDED, _ID, AUTHENTICATOR, _OCTETS_32)
+    + (SIGNING_KEY, _OCTETS_64, SIGNING_EPOCH, _U32, SIGNATURE, _OCTETS_64, GATEWAY_ID, _ID)
+    + (EUK_ID, _OCTETS_8, MAC, _OCTETS_8, SLOT, _U32, KEY_MESSAGE, _KEY_MESSAGE, WINDOWS_LOST, _U32)
+    + (RECEIPT, _RECEIPT, SOFTWARE, _SOFTWARE)
+)
+
+
+def type_of(label):
+    """Return the type of a label that has no parts: (kind, least, most). Raises ValueError for another label."""
+    code = TYPES[TYPES.index(bytes((label,))) + 1]
+    if code == _ID:
+        return _ENTITY_ID
+    if code == _U32:
+        return _NUMBER
+    if code == _U16:
+        return int, 1, 0xFFFF
+    if code == _OCTETS_8:
+        return bytes, 8, 8
+    if code == _OCTETS_32:
+        return bytes, 32, 32
+    if code == _OCTETS_64:
+        return bytes, 64, 64
+    if code == _RESULT:
+        return str, n.RESULT_SUCCESS, n.RESULT_FAIL
+    if code == _RETURN:
+        return str, n.RETURN_SUCCESS, n.RETURN_UNKNOWN_EUK
+    if code == _GKDK:
+        return bytes, 0, tuning.GKDK_MAX
+    if code == _REASON:
+        return int, n.REASON_CREATE, n.REASON_BY_HAND
+    if code == _PROTECTION:
+        return int, n.PROTECTION_AUTHENTICATED, n.PROTECTION_SEALED
+    if code == _ERROR:
+        return int, 1, 0xFF
+    if code == _TEXT:
+        return str, 1, tuning.ERROR_TEXT_MAX
+    if code == _KEY_MESSAGE:
+        return bytes, 1, tuning.KEY_MESSAGE_MAX
+    if code == _RECEIPT:
+        return bytes, 0, tuning.RECEIPT_MAX
+    return str, 1, tuning.SOFTWARE_MAX
+
 
 # Elements of several parts: rows (key in the element's CBOR map: 0 is its value; must be there; type)
 ELEMENTS = {
     GROUP_KEY: ((0, True, (bytes, tuning.GROUP_KEY_LEN, tuning.WRAPPED_KEY_LEN)), (1, False, (str, 1, 32))),
-    GROUP_KEY_INFO: ((1, True, _ID), (2, True, (bytes, tuning.WRAPPED_KEY_LEN, tuning.WRAPPED_KEY_LEN))),
-    VERSION_ENTRY: ((0, True, _U32), (1, True, _ID)),
+    GROUP_KEY_INFO: ((1, True, _ENTITY_ID), (2, True, (bytes, tuning.WRAPPED_KEY_LEN, tuning.WRAPPED_KEY_LEN))),
+    VERSION_ENTRY: ((0, True, _NUMBER), (1, True, _ENTITY_ID)),
 }
 
 # Labels that are an array wherever they stand, and how many elements a message may have
@@ -273,7 +284,7 @@ def _fault(label, cardinality, value):
         value = (value,)
     for element in value:
         if label not in ELEMENTS:
-            if not _fits(TYPES[label], element):
+            if not _fits(type_of(label), element):
                 return "wrong type, length or range"
         elif type(element) is not tuple or len(element) != len(ELEMENTS[label]):
             return "wrong parts"

@@ -19,7 +19,7 @@ MAX_TRANSMIT_WAIT = 46500  # ms, section 4.8.2 with this ACK_TIMEOUT
 EXCHANGE_LIFETIME = 247000  # ms, of the peers' messages: with the ACK_TIMEOUT of 2 s that they may have
 PROCESSING_DELAY = 1000  # ms, our choice: it ends before the peer's first retransmission
 REQUESTS_MAX = 8  # our choice: own exchanges, waiting ones included; each holds its datagram
-REMEMBERED_MAX = 8  # our choice: peers' messages remembered; OSCORE refuses duplicates of those forgotten
+REMEMBERED_MAX = 4  # our choice: peers' messages remembered, with our answers; OSCORE refuses forgotten duplicates
 _OSCORE, _ECHO = 9, 252
 _UNDERSTOOD = (3, 7, 9, 11, 15, 17)  # critical options: Uri-Host, Uri-Port, OSCORE, Uri-Path, Uri-Query, Accept
 

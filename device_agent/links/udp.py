@@ -11,18 +11,15 @@ import sys
 from cpns import numbers as n
 
 _DATAGRAM_MAX = 1500
-_SHORT = 512
+_SHORT, _SHORTEST = 512, 192  # most datagrams have less than the last
 _ANY = "0.0.0.0"
 
 if sys.implementation.name == "micropython":
     from asyncio import core  # pyright: ignore[reportAttributeAccessIssue] - not in the stubs
 
-    def _readable(sock):
-        yield core._io_queue.queue_read(sock)
-
-    async def _receive(sock):
+    def _receive(sock):  # no `async def`, of which each that waits takes heap
         while True:
-            await _readable(sock)  # a recvfrom that finds nothing would leave its buffer as garbage
+            yield core._io_queue.queue_read(sock)  # a recvfrom that finds nothing would leave its buffer as garbage
             try:
                 return _recvfrom(sock)
             except OSError as error:
@@ -31,7 +28,7 @@ if sys.implementation.name == "micropython":
 
     def _recvfrom(sock):
         # A heap that is nearly full has no such room in one piece; short datagrams are received all the same
-        for limit in (_DATAGRAM_MAX, _SHORT):
+        for limit in (_DATAGRAM_MAX, _SHORT, _SHORTEST):
             try:
                 datagram, address = sock.recvfrom(limit)
             except MemoryError:
@@ -101,8 +98,8 @@ class UdpLink:
     def ask_all(self, datagram):
         self._send(self._unicast, (self.broadcast_address(), n.PORT_COAP), datagram)
 
-    async def recv(self):
-        return await self._next(self._unicast)
+    def recv(self):
+        return self._next(self._unicast)
 
     def air(self, datagram):
         self._send(self._mouth, (self.broadcast_address(), self._broadcast_port), datagram)

@@ -43,7 +43,7 @@ def group_keys(most: int) -> st.SearchStrategy[list[tuple[bytes, str | None]]]:
 
 def _element(label: int) -> st.SearchStrategy[Any]:
     if label not in messages.ELEMENTS:
-        return values(messages.TYPES[label])
+        return values(messages.type_of(label))
     return st.tuples(*[values(kind) for _, _, kind in messages.ELEMENTS[label]])
 
 
@@ -55,7 +55,7 @@ def fields(draw: st.DrawFn, code: int) -> dict[int, Any]:
     responding = [row.label for row in rows if row.label in (messages.RESULT, messages.RETURN)]
     failed = False
     for label in responding:
-        drawn[label] = draw(values(messages.TYPES[label]))
+        drawn[label] = draw(values(messages.type_of(label)))
         failed = drawn[label] != "1"
     for row in rows:
         if row.label in responding or (row.cardinality == message_table.ON_FAILURE and not failed):

@@ -53,7 +53,7 @@ def required_fields(code: int) -> dict[int, Any]:
             elif label == m.GROUP_KEY_INFO:
                 fields[label] = ("lamp", bytes(24))
             else:
-                python, least, _ = m.TYPES[label]
+                python, least, _ = m.type_of(label)
                 text = least if isinstance(least, str) else "light"
                 size = 1 if label == m.GKDK else least
                 fields[label] = text if python is str else bytes(size) if python is bytes else size
