@@ -80,9 +80,10 @@ def run():
             _serve()
         except SystemExit:
             raise
-        except KeyboardInterrupt:  # from the console, or by Ctrl-C
+        except KeyboardInterrupt as end:  # from the console, or by Ctrl-C
             print("keycast: ended")
-            restart()
+            # Programs such as mpremote send Ctrl-C and do not know of the window: the next start stays in the REPL
+            restart(type(end) is not console.End)
         except BaseException as error:  # noqa: BLE001 - no caller could handle it
             sys.print_exception(error)
             _note(error)
@@ -92,9 +93,12 @@ def run():
     machine.reset()
 
 
-def restart():
-    """Reset the board as a step of its work: this start does not count as one that failed (`strikes.py`)."""
-    watch.over(NvsStore())  # another one, as Ctrl-C may have come between two writes of the first
+def restart(to_repl=False):
+    """Reset the board as a step of its work: this start does not count as one that failed (`strikes.py`).
+
+    With `to_repl` the next start leads to the REPL, and the one after it to the agent again.
+    """
+    watch.over(NvsStore(), to_repl)  # another one, as Ctrl-C may have come between two writes of the first
     time.sleep_ms(LAST_WORDS_MS)
     machine.reset()
 

@@ -19,12 +19,16 @@ LINE_MAX_LISTENER = 8192
 listener = None
 
 
+class End(KeyboardInterrupt):
+    """A tool asks for the end of the agent, and will be there when the window for tools is open."""
+
+
 def _readable():
     yield core._io_queue.queue_read(sys.stdin)
 
 
 async def serve(describe):
-    """Read lines until one asks for the end, and then raise KeyboardInterrupt, as Ctrl-C does. `describe()` prints."""
+    """Read lines until one asks for the end, and then raise End. `describe()` prints the answer to `who`."""
     waiting = select.poll()
     waiting.register(sys.stdin, select.POLLIN)
     line = bytearray()
@@ -40,7 +44,7 @@ async def serve(describe):
                 continue
             told, line = bytes(line), bytearray()
             if told == END:
-                raise KeyboardInterrupt
+                raise End
             if told == WHO:
                 describe()
             elif listener and (told or not octet):

@@ -38,8 +38,9 @@ def ready():
         hindrance = "no-storage", " (%s)" % error
     if hindrance is None:
         return True
-    status.tell(*hindrance)
-    _wait(Light(light, kind))
+    if hindrance:
+        status.tell(*hindrance)
+        _wait(Light(light, kind))
     return False
 
 
@@ -64,7 +65,7 @@ def _held(pin):
 
 
 def _hindrance(storage, store):
-    # Return the arguments of status.tell, or None
+    # Return None, or the arguments of status.tell, or False if the board goes to its REPL without a word
     from pairing_window import prepare
 
     try:
@@ -80,7 +81,9 @@ def _hindrance(storage, store):
     if has_gateway is None:
         machine.reset()  # to a heap in one piece
     error = strikes.begin(storage)
-    return None if error is None else ("safe-mode", "; the last error: " + (error or "none was seen"))
+    if isinstance(error, str):
+        return ("safe-mode", "; the last error: " + (error or "none was seen"))
+    return error
 
 
 def _wait(light):

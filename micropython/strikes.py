@@ -19,13 +19,17 @@ from device_agent.key_store import KeyStore
 RECORD = "last"
 FORMAT = 1
 MAX = 3
+TO_REPL = 255  # in place of the number of starts: the next one leads to the REPL
 TEXT_MAX = 240  # characters
 WATCHDOG = "the watchdog reset the board"
 _WORDED = CpnsError, OSError, MemoryError, ImportError
 
 
 def begin(storage):
-    """Count this start, in `storage` (ports.Storage), and return None, or the last error if it must be safe mode."""
+    """Count this start, in `storage` (ports.Storage), and return None, or the last error if it must be safe mode.
+
+    Return False if this start leads to the REPL, as the end of the last one has asked for; the next one does not.
+    """
     store = KeyStore(storage)
     count, text = _load(store)
     cause = machine.reset_cause()
@@ -33,16 +37,22 @@ def begin(storage):
         text = WATCHDOG
     elif cause != machine.HARD_RESET:
         count = 0
+    if count == TO_REPL:
+        _save(store, 0, text)
+        return False
     if count >= MAX:
         return text
     _save(store, count + 1, text)
     return None
 
 
-def over(storage):
-    """Note that this start does not count: it has lasted long enough, or is ended in order."""
+def over(storage, to_repl=False):
+    """Note that this start does not count: it has lasted long enough, or is ended in order.
+
+    With `to_repl` the next start leads to the REPL (`begin`).
+    """
     store = KeyStore(storage)
-    _save(store, 0, _load(store)[1])
+    _save(store, TO_REPL if to_repl else 0, _load(store)[1])
 
 
 def note(storage, error):

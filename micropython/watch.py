@@ -50,13 +50,16 @@ class Watch:
             status.tell(code, ": %d octets in one piece" % memory.lowest if code == "low-memory" else "")
             await asyncio.sleep_ms(CHECK_MS)
 
-    def over(self, storage):
-        """Note in `storage` that this start does not count. A heap without room for that is tried again later."""
-        if self.counted:
+    def over(self, storage, to_repl=False):
+        """Note in `storage` that this start does not count. A heap without room for that is tried again later.
+
+        With `to_repl` note also that the next start leads to the REPL.
+        """
+        if self.counted or to_repl:
             try:
                 import strikes
 
-                strikes.over(storage)
+                strikes.over(storage, to_repl)
                 self.counted = False
             except MemoryError:
                 pass

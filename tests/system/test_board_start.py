@@ -280,9 +280,23 @@ async def test_a_tool_asks_for_the_end_and_the_board_starts_anew(one, line):
     assert await one.ended() == board.RESET_CODE
 
 
+async def test_after_ctrl_c_the_next_start_leads_to_the_repl_and_the_one_after_it_to_the_agent(one):
+    await one.start()
+    one.type(b"\x03")
+    assert await one.ended() == board.RESET_CODE
+    one.events.clear()
+    await one.start(up=False, more=HARD_RESET)
+    await in_the_repl(one)
+    assert not started(one)
+    await one.start(more=HARD_RESET)
+    one.type(b"keycast: end\n")
+    assert await one.ended() == board.RESET_CODE
+    await one.start(more=HARD_RESET)
+
+
 TWICE = """
     import board
-    def restart():
+    def restart(to_repl):
         raise KeyboardInterrupt
     async def main(node):
         board.restart = restart
