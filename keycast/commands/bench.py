@@ -26,10 +26,14 @@ def _bench() -> None:
 def hil(
     board: Annotated[str, typer.Option(help="Which board it is: a file of hw_configs/boards, without .toml.")],
     port: PortOption = None,
-    image: Annotated[Path | None, typer.Option(help="Firmware image, for the check that writes it.")] = None,
+    image: Annotated[
+        Path | None, typer.Option(readable=False, help="Firmware image, for the check that writes it.")
+    ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Name of a check to do; may be repeated.")] = None,
     listed: Annotated[bool, typer.Option("--list", help="Only show the checks that fit the board.")] = False,
-    save: Annotated[Path | None, typer.Option(help="New file for the results, in JSON.", show_default=False)] = None,
+    save: Annotated[
+        Path | None, typer.Option(readable=False, help="New file for the results, in JSON.", show_default=False)
+    ] = None,
 ) -> None:
     """Go through the checks that only hardware can pass (hardware in the loop); docs/bench-checklist.md explains each.
 

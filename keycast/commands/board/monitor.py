@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 def command(
     port: PortOption = None,
     save: Annotated[
-        Path | None, typer.Option(help="New file for the lines too, with pairing secrets covered.", show_default=False)
+        Path | None,
+        typer.Option(
+            readable=False, help="New file for the lines too, with pairing secrets covered.", show_default=False
+        ),
     ] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="End after so many seconds; default: Ctrl-C.")] = None,
 ) -> None:

@@ -74,6 +74,7 @@ def command(
         Path | None,
         typer.Option(
             "--csv",
+            readable=False,
             help="Provision the boards of a file with the columns name, port (or serial) and group.",
             show_default=False,
         ),

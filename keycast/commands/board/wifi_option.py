@@ -26,6 +26,7 @@ PasswordFileOption = Annotated[
     Path | None,
     typer.Option(
         "--wifi-password-file",
+        readable=False,
         help="File with the password in its first line, or - for standard input.",
         show_default=False,
     ),
