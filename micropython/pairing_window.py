@@ -41,6 +41,8 @@ async def serve(node, pressed):
             await _open(node)
         if pressed is None:
             return
+        while pressed():  # from the time before, or stuck
+            await asyncio.sleep_ms(CHECK_MS)
         held = 0
         while held < HELD_MS:
             await asyncio.sleep_ms(CHECK_MS)

@@ -21,7 +21,8 @@ from cpns.errors import CpnsError
 from device_agent import provisioning
 from device_agent.key_store import KeyStore
 
-HELD, HELD_TICK_MS = 4, 50
+TICK_MS = 50
+HELD_MS, STUCK_MS = 200, 6000
 
 
 def ready():
@@ -55,13 +56,15 @@ def _finish_provisioning(store):
 
 
 def _held(pin):
-    # Return True if the button is pressed, and not for a moment only, as some pins glitch when the radio starts
+    # Return True if the button is pressed, and not for a moment only, and let go then: one that is stuck does nothing
     button = machine.Pin(pin, machine.Pin.IN, machine.Pin.PULL_UP)
-    for _ in range(HELD):
+    for passed in range(0, STUCK_MS, TICK_MS):
         if button.value():
-            return False
-        time.sleep_ms(HELD_TICK_MS)
-    return True
+            return passed >= HELD_MS
+        if passed == HELD_MS:
+            print("keycast: let go of the button for the REPL")
+        time.sleep_ms(TICK_MS)
+    return False
 
 
 def _hindrance(storage, store):

@@ -92,6 +92,7 @@ async def test_a_board_with_a_gateway_opens_its_window_only_when_its_button_is_h
     for _ in (0, 1):
         since = len(board.events)
         assert not any("pairing" in str(event) for event in board.events[since:])
+        await board.command("status")  # its button was seen as not pressed meanwhile
         button.write_text("0")
         name, shown = await secret_of(board, since)
         await board.line("keycast: pairing ", since=since)

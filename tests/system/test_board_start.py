@@ -83,15 +83,25 @@ async def test_zeros_are_no_tool_and_the_agent_starts_after_the_window(one):
     assert WAITS not in printed(one)
 
 
-@pytest.mark.parametrize("level", ["0", "1"], ids=["held", "not held"])
-async def test_the_button_that_is_held_behind_the_window_leads_to_the_repl(one, tmp_path, level):
+@pytest.fixture
+def button(one, tmp_path):
+    """The file that is the level of the button's pin."""
     KeyStore(one.nvs).save("board", cborlite.encode([1, "some board", -1, "plain", BUTTON, []]))
-    (tmp_path / str(BUTTON)).write_text(level)
-    await one.start(up=False, more={"BOARD_PINS": str(tmp_path)})
-    if level == "1":
-        await one.event("up")
-    else:
-        await in_the_repl(one)
+    return tmp_path / str(BUTTON)
+
+
+async def test_the_button_that_is_held_behind_the_window_and_let_go_leads_to_the_repl(one, button):
+    button.write_text("0")
+    await one.start(up=False, more={"BOARD_PINS": str(button.parent)})
+    await one.event("print", text="keycast: let go of the button for the REPL")
+    button.write_text("1")
+    await in_the_repl(one)
+
+
+@pytest.mark.parametrize("level", ["0", "1"], ids=["stuck", "not pressed"])
+async def test_a_button_that_is_stuck_or_not_pressed_does_nothing(one, button, level):
+    button.write_text(level)
+    await one.start(more={"BOARD_PINS": str(button.parent)})
 
 
 def broken(one: VirtualBoard, folder: Path, name: str, octets: int | None) -> None:

@@ -317,3 +317,31 @@ def test_the_page_of_the_start_has_each_state(chip):
     assert [row for row in rows if row not in page] == []
     blinks = [each[:2] for each in lines.values()]
     assert len(set(blinks)) == len(blinks)
+
+
+@pytest.mark.parametrize(
+    ("level", "opened"),
+    [
+        (lambda now: True, []),
+        (lambda now: now < 60000, []),
+        (lambda now: 10000 <= now < 12000 or now >= 20000, [23000]),
+        (lambda now: 10000 <= now < 14000 or 20000 <= now < 30000, [13000, 23000]),
+    ],
+    ids=["stuck", "stuck for a minute", "too short, then held", "held twice"],
+)
+def test_a_held_button_opens_the_pairing_window_once_and_a_stuck_one_never(chip, monkeypatch, level, opened):
+    now, seen = [0], []
+
+    async def sleep_ms(ms):
+        now[0] += ms
+        if now[0] > 5 * MINUTE:
+            raise Stopped
+
+    async def pair(show):
+        seen.append(now[0])
+
+    monkeypatch.setattr(asyncio, "sleep_ms", sleep_ms, raising=False)
+    node = SimpleNamespace(paired=True, pair=pair, id="lamp", gateway_id="gw")
+    with pytest.raises(Stopped):
+        asyncio.run(board_module("pairing_window").serve(node, lambda: level(now[0])))
+    assert [round(when, -3) for when in seen] == opened
