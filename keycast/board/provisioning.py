@@ -158,7 +158,7 @@ def provision(board: BoardInRepl, gateway: GatewayDoor, order: WantedBoard, tell
     known = begun is not None and bool(gateway.standing(begun.ccs))  # the last time ended after the registration
     if not keep and not known:
         gateway.check(order.pne_id, order.group, order.replace)
-    ccs, registering = b"", False
+    known_ccs = begun.ccs if begun is not None and known and not keep else b""  # to be taken back if this fails
     try:
         if keep:
             tell("keeps its identity")
@@ -175,14 +175,14 @@ def provision(board: BoardInRepl, gateway: GatewayDoor, order: WantedBoard, tell
         if _ask(board, "confirm()") != digest:
             raise ProvisioningFault.refused("its flash holds something else after the restart")
         tell("is let in at the gateway")
-        registering = True
+        if not keep:
+            known_ccs = ccs
         gateway.register(ccs, order.group, order.replace)
     except BaseException:
-        if not known:
-            _take_back(board, gateway, ccs if registering and not keep else b"")
+        _take_back(board, gateway, known_ccs)
         raise
     tell("takes its identity on")
-    _put_in_force(board, gateway, ccs, kept=keep or known)
+    _put_in_force(board, gateway, ccs, known_ccs)
     return Done(not keep, None if keep else former, found, base64.b32encode(bytes.fromhex(secret or "")).decode())
 
 
@@ -209,14 +209,14 @@ def _is_ordered(identity: Identity, order: WantedBoard) -> bool:
     return identity.pne_id == order.pne_id and identity.gateway == order.trust.gateway.ccs
 
 
-def _put_in_force(board: BoardInRepl, gateway: GatewayDoor, ccs: bytes, *, kept: bool) -> None:
-    """Put the registered identity in force. Unless `kept`, take back the registration if the board says it is not."""
+def _put_in_force(board: BoardInRepl, gateway: GatewayDoor, ccs: bytes, known_ccs: bytes) -> None:
+    """Put the registered identity `ccs` in force. If the board says that it is not, take `known_ccs` back."""
     try:
         _ask(board, "put_in_force()")
     except BoardFault:
         # A board that does not answer may have it in force: then it is heard, or the same command goes on
-        if not _ask(board, f"in_force({ccs.hex()!r})") and not kept:
-            _take_back(board, gateway, ccs)
+        if not _ask(board, f"in_force({ccs.hex()!r})"):
+            _take_back(board, gateway, known_ccs)
         raise
 
 

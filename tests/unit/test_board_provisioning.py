@@ -420,6 +420,64 @@ async def test_what_the_gateway_refuses_leaves_both_as_they_were(door: Door, sce
 
 @pytest.mark.req("SEC-33")
 @SCENES
+@pytest.mark.parametrize("stage", [pending.WHOLE, None], ids=["another one", "none"])
+async def test_a_board_that_has_something_else_in_its_flash_after_the_restart_is_not_let_in(
+    door: Door, scene: Scene, monkeypatch: pytest.MonkeyPatch, stage: int | None
+) -> None:
+    board, order = scene(door, "lamp.porch")
+    old, holder = board.present, door.app.credentials.credential("lamp.porch")
+    true = board.restart
+    door.done.clear()
+
+    def changed() -> None:
+        true()
+        if stage is None:
+            pending.drop(board.store)
+        else:
+            _, identity, _ = pending.load(board.store)
+            pending._save(board.store, (stage, identity, {"wifi": b"of another one"}))
+
+    monkeypatch.setattr(board, "restart", changed)
+    with pytest.raises(ProvisioningFault):
+        make(door, board, **order)
+    assert "register" not in door.done
+    assert (board.present and board.present.ccs) == (old and old.ccs)
+    assert door.app.credentials.credential("lamp.porch") == holder and board.store.load(pending.RECORD) is None
+
+
+@pytest.mark.req("SEC-33")
+@SCENES
+async def test_what_was_registered_and_never_taken_on_is_gone_on_with_or_taken_back(
+    door: Door, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cable is pulled after the registration; the next try fails otherwise, and the one after it succeeds."""
+    board, order = scene(door, "lamp.porch")
+    old, holder = board.present, door.app.credentials.credential("lamp.porch")
+    true = board.run
+
+    def pulled(program: str) -> str:
+        if program.endswith("put_in_force()\n"):
+            board.is_off = True
+        return true(program)
+
+    monkeypatch.setattr(board, "run", pulled)
+    with pytest.raises(BoardSilent):
+        make(door, board, **order)
+    monkeypatch.setattr(board, "run", true)
+    board.power_on()
+    assert old is None or let_in(door, board)
+    with monkeypatch.context() as patch:
+        patch.setattr(host, "credentials", None)  # any fault of the program, before the registration
+        with pytest.raises(AttributeError):
+            make(door, board, **order)
+    assert door.app.credentials.credential("lamp.porch") == holder
+    assert (board.present and board.present.ccs) == (old and old.ccs) and board.store.load(pending.RECORD) is None
+    make(door, board, **order)
+    assert let_in(door, board)
+
+
+@pytest.mark.req("SEC-33")
+@SCENES
 async def test_a_board_without_room_at_the_last_write_leaves_both_as_they_were(
     door: Door, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
