@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ _LOOPBACK = "lo"
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="Name of the virtual board, which stands for its port, such as porch.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the virtual board, which stands for its port.")],
     erase: Annotated[bool, typer.Option("--erase", help="Begin with a blank flash.")] = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
@@ -79,15 +80,18 @@ async def _run(name: str, erase: bool, config: Path) -> None:
 @contextlib.contextmanager
 def _buttons(board: "SerialBoard") -> Iterator[None]:
     """Press the buttons of the board by lines that a person types, while the `with` block runs."""
-    if not sys.stdin.isatty() or wants_json():
+    if wants_json() or not _is_listened_to():
         yield
         return
     remark("Its buttons: type reset, boot (a reset with BOOT held down), or press (BOOT for a second)")
     loop = asyncio.get_running_loop()
 
     def typed() -> None:
-        word = sys.stdin.readline().strip()
-        if word in ("reset", "boot"):
+        line = sys.stdin.readline() if _is_listened_to() else ""
+        word = line.strip()
+        if not line:  # Ctrl-D, or this command goes on in the background
+            loop.remove_reader(sys.stdin)
+        elif word in ("reset", "boot"):
             board.reset(into_loader=word == "boot")
         elif word == "press":
             board.press(down=True)
@@ -100,3 +104,13 @@ def _buttons(board: "SerialBoard") -> Iterator[None]:
         yield
     finally:
         loop.remove_reader(sys.stdin)
+
+
+def _is_listened_to() -> bool:
+    """Return True if the person types to this process. One in the background would be stopped if it read."""
+    if not sys.stdin.isatty():
+        return False
+    try:
+        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except OSError:  # not the terminal that controls this process
+        return True
