@@ -4,7 +4,7 @@ On an ESP32 without PSRAM the Python heap grows out of the memory in which Wi-Fi
 takes the largest block there is: then nothing is received any more. So a part of that memory is held before large
 modules are imported, and released when the largest block left to the radio gets small: the heap has grown beside it.
 
-The memory is held as the receive buffer of an unused UART, on pins that it can not drive. An application that uses the
+The memory is held as the receive buffer of an unused UART, on pins that it cannot drive. An application that uses the
 same UART takes it over, and the memory with it.
 """
 

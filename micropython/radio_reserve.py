@@ -34,6 +34,6 @@ def reserve(uart, octets):
         finally:
             for pin in pins:
                 pin.init(machine.Pin.IN, None, hold=False)
-    except (AttributeError, OSError, ValueError):  # there is no such UART, or it can not use these pins
+    except (AttributeError, OSError, ValueError):  # there is no such UART, or it cannot use these pins
         return None
     return reserved

@@ -1,6 +1,6 @@
 """The start of a board, before its agent: its button, the count of starts, its identity. It leaves the heap again.
 
-A board that can not or must not start its agent says why, shows it by its light, and waits without a watchdog until an
+A board that cannot or must not start its agent says why, shows it by its light, and waits without a watchdog until an
 octet comes on the serial line: then it goes to the REPL.
 """
 

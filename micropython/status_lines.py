@@ -9,7 +9,7 @@ LINES = {
     "connecting": (0, 2, "it looks for its access point and its gateway"),
     "unprovisioned": (1, 1, "it has no gateway and no Wi-Fi name: use `keycast board provision`"),
     "half-provisioned": (1, 2, "its provisioning did not come to its end: use `keycast board provision` again"),
-    "damaged": (1, 3, "its identity can not be read: use `keycast board provision` again"),
+    "damaged": (1, 3, "its identity cannot be read: use `keycast board provision` again"),
     "no-storage": (1, 6, "its flash is full or fails: use `keycast board rescue --erase` and provision it again"),
     "unpaired": (1, 4, "it has no gateway: restart it, or hold its button for 3 s, and use `keycast board pair`"),
     "pairing": (1, 5, "its pairing window is open for 5 minutes: use `keycast board pair` with its secret"),

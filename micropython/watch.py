@@ -1,7 +1,7 @@
 """The care for a running agent, once a second: the watchdog, the memory of the radio, the state that the board tells.
 
-A watchdog can not be stopped, also not in the REPL. So it is started when the agent has reached its gateway once, or
-has run for a minute: a board that can not work at all stays open to tools.
+A watchdog cannot be stopped, also not in the REPL. So it is started when the agent has reached its gateway once, or
+has run for a minute: a board that cannot work at all stays open to tools.
 """
 
 import asyncio

@@ -13,8 +13,7 @@ RETRY_MIN_MS = 1000
 RETRY_MAX_MS = 60000
 CHECK_MS = 1000
 
-# Codes of the ESP32's `status()`: 1000 and above are not failures, others are reasons of IEEE 802.11 or Espressif's own
-_NO_FAILURE = 1000
+# Reasons in the ESP32's `status()`, those of IEEE 802.11 and Espressif's own from 200 on -> code of `status_lines`
 _TROUBLE = {
     201: "no-access-point",
     202: "wrong-password",

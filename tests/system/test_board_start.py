@@ -5,6 +5,7 @@ Everything here runs in the MicroPython VM with the files that go to a board.
 """
 
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -30,10 +31,11 @@ OPENS = "keycast: start: any key within 2 s for the REPL"
 WAITS = "keycast: waiting for a tool"
 HARD_RESET, WATCHDOG_RESET = {"BOARD_RESET_CAUSE": "2"}, {"BOARD_RESET_CAUSE": "3"}
 BUTTON, LIGHT = 9, 8
+NOISE = random.Random(1).randbytes(50_000).replace(b"\3", b"")
 FAILS = """
     import asyncio
     async def main(node):
-        asyncio.core._io_queue.poller = None  # the loop can not go on
+        asyncio.core._io_queue.poller = None  # the loop cannot go on
 """
 
 
@@ -332,7 +334,7 @@ async def test_starts_that_a_tool_ends_are_no_failures(one):
 
 
 @pytest.mark.parametrize(
-    "noise", [b"keycast: ending\n", b"keycast:\n", b"x" * 100_000 + b"\n", b"\xff\0\x80\n", b"{}" * 40], ids=len
+    "noise", [b"keycast: ending\n", b"keycast:\n", b"x" * 100_000 + b"\n", b"\xff\0\x80\n", b"{}" * 40, NOISE], ids=len
 )
 async def test_other_lines_are_for_the_application_or_for_nobody(one, tmp_path, noise):
     give(one, tmp_path / "app", "async def main(node):\n    print('app runs')\n")
