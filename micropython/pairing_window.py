@@ -55,9 +55,9 @@ async def _open(node):
 
     try:
         await node.pair(lambda secret: _print(node.id, secret))
-        print("keycast: paired", node.id, "belongs to", node.gateway_id)
+        print("paired:", node.id, "belongs to", node.gateway_id)
     except (CpnsError, OSError) as error:
-        print("keycast: pairing-ended", error)
+        print("the pairing window is closed:", error)
 
 
 def _print(name, secret):

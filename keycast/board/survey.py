@@ -16,6 +16,8 @@ _MICROPYTHON_USB = "303a:4001"  # TinyUSB, whose lines DTR and RTS reset nothing
 BY_STATE = {
     "unprovisioned": "provision NAME",
     "half-provisioned": "provision NAME",
+    "unpaired": "pair NAME",
+    "pairing": "pair NAME",
     "damaged": "provision NAME",
     "no-wifi-name": "provision NAME --wifi WIFI",
     "wrong-password": "provision NAME --wifi WIFI",

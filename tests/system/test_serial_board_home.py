@@ -66,7 +66,7 @@ async def test_a_board_without_identity_is_paired_by_the_secret_on_its_line(tmp_
             await terminal.until(b"keycast: pairing-secret ")
             secret = (await terminal.until(b"\r\n")).split()[-1].decode()
             assert (await run(tmp_path, "board", "pair", "lamp.porch", secret, "-c", str(gateway.config)))[0] == 0
-            await terminal.until(b"keycast: paired lamp.porch")
+            await terminal.until(b"paired: lamp.porch")
             await terminal.until(b"joined home/lights\r\n")
     finally:
         await gateway.stop()

@@ -53,7 +53,7 @@ async def test_the_log_of_a_home_tells_what_happens_and_no_secret(tmp_path, capl
     async with house_of(tmp_path, 2) as house, new_board(tmp_path / "new", address_of(house.app)) as board:
         secret = pairing_secret.octets(await secret_of(board))
         await house.app.pair("lamp.new", secret)
-        await board.line("keycast: paired ")
+        await board.line("paired: ")
         house.boards["lamp.new"] = board
         names = list(house.boards)
         version = await join(house, SG, names)

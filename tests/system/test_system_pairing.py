@@ -73,7 +73,7 @@ async def test_a_new_board_without_an_application_is_named_paired_and_keyed(tmp_
         assert name == f"board-{board.number:06x}"
         await board.line("keycast: pairing ")
         assert await house.app.pair("lamp.new", pairing_secret.octets(shown)) == "lamp.new"
-        await board.line("keycast: paired lamp.new ")
+        await board.line("paired: lamp.new ")
         assert record_of(board).pne_id == "lamp.new" and record_of(board).gateway_id == GATEWAY_ID
         assert record_of(board).pn_id == PN_ID and KeyStore(board.nvs).load(unpaired.RECORD) is None
         house.boards["lamp.new"] = board
