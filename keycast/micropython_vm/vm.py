@@ -1,12 +1,16 @@
-"""Find the MicroPython VM (unix port), or unpack Debian 13's package into the cache (`keycast.places`).
+"""Find the MicroPython VM (unix port), or unpack Debian's package into the cache (`keycast.places`).
 
-The order is: a `micropython` on the path that is new enough and 32-bit; the cache; Debian's package for a 32-bit
-machine, whose objects have the sizes of an ESP32's, then for this machine's own architecture; a 64-bit `micropython` on
-the path. Nothing is installed, and nothing is fetched once the cache is filled.
+`KEYCAST_MICROPYTHON` names another one: a command such as `/opt/micropython`, or a suite and an architecture of Debian
+such as `sid/amd64`. Without it the order is: a `micropython` on the path that is new enough and 32-bit; the cache;
+Debian 13's package for a 32-bit machine, whose objects have the sizes of an ESP32's, then for this machine's own
+architecture; a 64-bit `micropython` on the path. Nothing is installed, and nothing is fetched once the cache is filled.
 """
 
 import fcntl
 import json
+import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,6 +21,7 @@ from pathlib import Path
 from keycast import places
 from keycast.micropython_vm import debian_package
 
+WANTED = "KEYCAST_MICROPYTHON"
 CACHE = places.CACHE / "micropython"
 OLDEST = (1, 25, 0)  # the first with ROMFS
 MODULES = (
@@ -77,13 +82,17 @@ def probe(argv: Iterable[str]) -> Vm | None:
     return Vm(argv, (major, minor, patch), 64 if int(maxsize) > 2**31 else 32)
 
 
-def ensure(cache: Path = CACHE, say: Callable[[str], None] | None = None) -> Vm:
+def ensure(cache: Path = CACHE, say: Callable[[str], None] | None = None, wanted: str | None = None) -> Vm:
     """Return the VM of this machine, and fetch it if need be.
 
-    `say` gets a line of progress for each slow step; by default it is written to standard error.
+    `wanted` is a value of KEYCAST_MICROPYTHON; None stands for that of the environment. `say` gets a line of progress
+    for each slow step; by default it is written to standard error.
     Raises NoVm, whose text is one sentence for a person.
     """
     say = say or _say
+    wanted = os.environ.get(WANTED, "") if wanted is None else wanted
+    if wanted:
+        return _ensure_wanted(wanted, cache, say)
     found = shutil.which("micropython")
     on_path = probe([found]) if found else None
     if on_path and on_path.bits == 32:
@@ -92,12 +101,30 @@ def ensure(cache: Path = CACHE, say: Callable[[str], None] | None = None) -> Vm:
     with open(cache / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            return _cached(cache) or _fetch(cache, say)
+            return _cached(cache) or _fetch(cache, say, debian_package.SUITE, debian_package.architectures())
         except debian_package.NotAvailable as error:
             if on_path:
                 say(f"micropython: using the 64-bit {found} (its objects are twice as big as an ESP32's)")
                 return on_path
             raise NoVm(f"{WHAT_TO_INSTALL} ({error})") from error
+
+
+def _ensure_wanted(wanted: str, cache: Path, say: Callable[[str], None]) -> Vm:
+    debian = re.fullmatch(r"([a-z]+)/([a-z0-9]+)", wanted)
+    if debian is None:
+        found = probe(shlex.split(wanted))
+        if found is None:
+            raise NoVm(f"{WANTED}: {wanted} is no MicroPython of 1.25 or newer with cryptolib, ffi and ROMFS.")
+        return found
+    suite, architecture = debian.groups()
+    folder = cache / suite / architecture
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            return _cached(folder) or _fetch(folder, say, suite, [architecture])
+        except debian_package.NotAvailable as error:
+            raise NoVm(f"{WANTED}: there is no {wanted} here ({error})") from error
 
 
 def _cached(cache: Path) -> Vm | None:
@@ -109,11 +136,10 @@ def _cached(cache: Path) -> Vm | None:
     return probe(argv)
 
 
-def _fetch(cache: Path, say: Callable[[str], None]) -> Vm:
-    architectures = debian_package.architectures()
+def _fetch(cache: Path, say: Callable[[str], None], suite: str, architectures: Iterable[str]) -> Vm:
     for architecture in architectures:
         root = cache / architecture
-        debian_package.unpack(architecture, root, say)
+        debian_package.unpack(architecture, root, say, suite)
         vm = probe(debian_package.start_command(root))
         if vm:
             relative = [part.replace(str(cache), "{cache}") for part in vm.argv]
@@ -124,7 +150,9 @@ def _fetch(cache: Path, say: Callable[[str], None]) -> Vm:
             return vm
         say(f"micropython: this kernel does not run the {architecture} build")
         shutil.rmtree(root)
-    raise debian_package.NotAvailable(f"Debian's packages for {' and '.join(architectures)} do not run here")
+    raise debian_package.NotAvailable(
+        f"the packages of Debian {suite} for {' and '.join(architectures)} do not run here"
+    )
 
 
 def _say(line: str) -> None:

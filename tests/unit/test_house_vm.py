@@ -1,6 +1,7 @@
 """Finding and fetching the VM: which archive is asked, and the sentence when there is none."""
 
 import hashlib
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -79,10 +80,39 @@ def test_a_disabled_entry_is_left_alone(tmp_path):
 def test_without_debians_archive_one_sentence_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(debian_package, "architectures", lambda: ["i386"])
-    monkeypatch.setattr(debian_package, "debian_archives", lambda apt: iter(()))
+    monkeypatch.setattr(debian_package, "debian_archives", lambda apt, suite: iter(()))
+    monkeypatch.delenv(vm.WANTED, raising=False)
     with pytest.raises(vm.NoVm, match=r"apt install micropython.*no source entry for Debian's archive"):
         vm.ensure(tmp_path, say=lambda line: None)
     assert not (tmp_path / "vm.json").exists()
+
+
+def test_another_suite_of_debian_can_be_asked_for(tmp_path):
+    (tmp_path / "debian.sources").write_text(BOOKWORM)
+    (tmp_path / "sources.list.d").mkdir()
+    (tmp_path / "debian.sources").rename(tmp_path / "sources.list.d/debian.sources")
+    (entry,) = debian_package.debian_archives(tmp_path, "sid")
+    assert "\nSuites: sid\n" in entry
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ("/nowhere/micropython -O2", "/nowhere/micropython -O2 is no MicroPython"),
+        ("sid/m68k", "there is no sid/m68k here"),
+    ],
+)
+def test_a_vm_that_is_named_is_that_one_or_none(tmp_path, monkeypatch, wanted, said):
+    """Another one would let its tests pass for those of the one that was asked for."""
+    monkeypatch.setattr(debian_package, "debian_archives", lambda apt, suite: iter(()))
+    monkeypatch.setenv(vm.WANTED, wanted)
+    with pytest.raises(vm.NoVm, match=said):
+        vm.ensure(tmp_path, say=lambda line: None)
+
+
+def test_a_vm_can_be_named_by_its_command(tmp_path):
+    one = vm.ensure()
+    assert vm.ensure(tmp_path, wanted=shlex.join(one.argv)) == one
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from keycast.board.serial_port import opened
 from keycast.commands.board.port_option import PortOption
+from keycast.micropython_vm.traces import readable
 from keycast.terminal import extras
 from keycast.terminal.options import console, remark, sentences, wants_json
 
@@ -95,4 +96,4 @@ def _words(seen: "Seen") -> tuple[str | None, str]:
         return None, f"{seen.device} is open"
     if isinstance(seen, Away):
         return None, f"the port is away{f' ({seen.why})' if seen.why else ''}; waiting for it"
-    return seen.text, seen.remark
+    return readable(seen.text), seen.remark
