@@ -88,8 +88,8 @@ def run():
             sys.print_exception(error)
             _note(error)
             time.sleep_ms(PANIC_DELAY_MS)
-    except KeyboardInterrupt:  # once more: there is no way into the REPL here, where the watchdog bites
-        pass
+    except (KeyboardInterrupt, OSError):  # once more, or of the flash: there is no way into the REPL, where the
+        pass  # watchdog bites
     machine.reset()
 
 

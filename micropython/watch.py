@@ -63,6 +63,8 @@ class Watch:
                 self.counted = False
             except MemoryError:
                 pass
+            except OSError:  # the flash fails, which is no reason to end the agent
+                self.counted = False
             sys.modules.pop("strikes", None)
 
     def _state(self, node):

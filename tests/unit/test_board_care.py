@@ -229,6 +229,19 @@ def test_a_start_that_lasts_a_minute_ends_the_row(chip, monkeypatch):
     assert [starts(chip, flash, HARD) for _ in range(4)] == [None, None, None, ""]
 
 
+@pytest.mark.parametrize("error", [OSError(5), MemoryError()], ids=["flash", "heap"])
+def test_what_hinders_the_count_of_starts_does_not_end_the_agent(chip, monkeypatch, error):
+    class Failing(Flash):
+        def set(self, name, octets):
+            self.left -= 1
+            raise error
+
+    flash = Failing()
+    care(chip, monkeypatch, a_node(), until=2 * MINUTE, flash=flash)
+    tried = (1 << 30) - flash.left
+    assert tried == (1 if isinstance(error, OSError) else 60)  # a heap may have room a second later
+
+
 @pytest.mark.parametrize(("lasted", "count"), [(MINUTE - 1000, 3), (MINUTE + 2000, 0)], ids=["shorter", "longer"])
 def test_the_care_ends_the_row_after_a_minute_and_not_before(chip, monkeypatch, lasted, count):
     flash = Flash()
