@@ -13,6 +13,7 @@ from keycast.board.faults import NotRescued
 from keycast.board.ports import Port
 from keycast.board.repl import BoardAnswered, Repl
 
+_TO_REPL = 255  # micropython/strikes.py, in place of the number: the agent was ended by Ctrl-C
 _PROGRAM = Path(__file__).with_name("on_board") / "rescue.py"
 
 
@@ -36,7 +37,8 @@ def look(repl: Repl) -> Trouble:
     told = _ask(repl, "look()")
     if "broken" in told:
         return Trouble(told["broken"], 0, "", None, None)
-    return Trouble("", told["starts"], told["error"], told["pne_id"], told["cleared"])
+    starts = 0 if told["starts"] == _TO_REPL else told["starts"]
+    return Trouble("", starts, told["error"], told["pne_id"], told["cleared"])
 
 
 def put_files(port: Port, tree: Path, progress: Callable[[float], None]) -> Port:

@@ -67,6 +67,16 @@ async def test_a_board_in_safe_mode_tells_its_error_and_starts_with_files_that_a
         assert store.load("prov") == record
 
 
+def test_an_agent_that_was_ended_by_a_tool_has_not_failed() -> None:
+    class Ended:
+        """A board whose agent was ended by Ctrl-C, which the record keeps in the place of the number of starts."""
+
+        def run(self, program: str, timeout_s: float = 0.0) -> str:
+            return '{"starts": 255, "error": "", "pne_id": "lamp.porch", "cleared": true}\n'
+
+    assert rescue.look(Ended()).starts == 0  # type: ignore[arg-type]
+
+
 async def test_a_board_whose_files_are_broken_gets_them_anew(tmp_path: Path, tree: Path) -> None:
     async with plugged_in(tmp_path / "board") as board:
         await board.power_off()
