@@ -34,6 +34,7 @@ _SIGNS: tuple[tuple[bytes, Runs], ...] = (
 _POLL_S = 0.05
 _ANSWER_S = 2.0  # a busy agent needs a second; a boot ROM that finds nothing tries again within one
 _START_S = 6.0  # the window for tools, and what a board without gateway makes at its first start
+_QUIET_S = 0.3
 _HEARD_MAX = 65536
 
 
@@ -116,7 +117,9 @@ def _sign(heard: bytes) -> Runs | None:
 
 def _start_again(line: Any) -> AskedBoard:
     """Restart the agent on a board at its prompt, where the rest of the question stands, and return what it says."""
-    line.write(_CLEAR_LINE + _SOFT_RESET)
+    for octet in (_CLEAR_LINE, _SOFT_RESET):
+        _settle(line)  # a board that prints, or is interrupted, may lose what comes then
+        line.write(octet)
     told = _STATE.search(_listen(line, _START_S, lambda heard: bool(_STATE.search(heard))))
     state = told[1].decode() if told else ""
     is_running = state and state not in _WAITING
@@ -136,6 +139,13 @@ def _at_prompt(line: Any) -> AskedBoard:
     if files and files[1] == b"True":
         return AskedBoard("waiting agent", *known, state="in-repl")
     return AskedBoard("micropython", *known)
+
+
+def _settle(line: Any) -> None:
+    """Wait until nothing has come from the board for _QUIET_S seconds, or for _ANSWER_S at most."""
+    end = time.monotonic() + _ANSWER_S
+    while _listen(line, _QUIET_S, bool) and time.monotonic() < end:
+        pass
 
 
 def _listen(line: Any, most_s: float, enough: Any) -> bytes:

@@ -142,6 +142,13 @@ def require_fit(image: FirmwareImage, board: Board, chip: str, flash_octets: int
         raise ImageUnfit.flash(image.path, has, image.flash_octets)
 
 
+def is_listed(image: FirmwareImage, boards: Mapping[str, Board]) -> bool:
+    """Return whether a hardware file lists the digest of the image."""
+    return any(
+        image.sha256 == known.sha256 for board in boards.values() for each in board.firmware for known in each.images
+    )
+
+
 def require_known(image: FirmwareImage, boards: Mapping[str, Board], sha256: str | None, trusted: bool) -> None:
     """Raise ImageUnusable unless somebody vouches for the file.
 
@@ -149,8 +156,7 @@ def require_known(image: FirmwareImage, boards: Mapping[str, Board], sha256: str
     """
     if sha256 is not None and sha256.lower() != image.sha256:
         raise ImageUnusable.other_digest(image.path, image.sha256, sha256.lower())
-    listed = {known.sha256 for board in boards.values() for each in board.firmware for known in each.images}
-    if sha256 is None and image.sha256 not in listed and not trusted:
+    if sha256 is None and not trusted and not is_listed(image, boards):
         raise ImageUnusable.unknown_digest(image.path, image.sha256)
 
 

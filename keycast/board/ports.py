@@ -18,6 +18,7 @@ from keycast.board.faults import NoPort, PortForbidden, PortTaken
 from keycast.hardware.board import Board
 from keycast.hardware.catalogue import usb_matches
 from keycast.places import RUN
+from private_store import folders
 
 CABLE_S = 10.0
 """Seconds that a command waits for a board to be connected."""
@@ -166,7 +167,7 @@ def locked(port: Port, command: str) -> Iterator[None]:
     The lock is that of the board, not of its port: it holds while the port goes away and comes back. Raises PortTaken,
     and what `require_free` raises.
     """
-    LOCKS.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folders.make(LOCKS)
     with open(LOCKS / re.sub(r"[^\w.:-]", "_", port.location or port.device), "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,5 +1,6 @@
 """`keycast board flash` as it is typed: what is refused before a board is touched, and what comes of each board."""
 
+import hashlib
 import json
 import os
 import pty
@@ -126,7 +127,10 @@ def test_a_board_that_was_flashed_has_its_next_step(good: Path, desk: list[Port]
     assert "esp32-devkitc with MicroPython 1.25.0, our code runs from the heap" in run.stdout
     assert "Next: keycast board provision NAME --port /dev/ttyUSB0" in run.stdout
     assert f"/dev/ttyUSB0: {flashing.HEAP_IS_SHORT}" in run.stdout
-    (order,) = orders
+    digest = hashlib.sha256(good.read_bytes()).hexdigest()
+    assert f"{good}: nobody has vouched for it but you. Its SHA-256 is {digest}." in run.stdout
+    assert "vouched" not in typed(good, "--sha256", digest).stdout
+    order = orders[0]
     assert (order.images[0].path, order.erase, order.revision, order.board) == (good, True, "v1.0", None)
 
 

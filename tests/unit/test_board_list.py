@@ -104,7 +104,7 @@ def test_an_agent_that_waits_is_started_again_and_tells_why(board: Any) -> None:
         b"keycast: start: any key within 2 s for the REPL\r\nkeycast: pairing-secret board-1 NSDU-ETP2-DSBG-XSGK\r\n"
         b"keycast: unprovisioned it has no gateway and no Wi-Fi name\r\n"
     )
-    lamp = board((QUESTION, waits), (b"\x03\x04", begun))
+    lamp = board((QUESTION, waits), (b"\x03", b"\r\n>>> "), (b"\x04", begun))
     assert asking.ask(lamp.device) == AskedBoard("waiting agent", state="unprovisioned")
 
 
@@ -112,7 +112,7 @@ def test_a_board_that_opening_its_port_has_reset_is_asked_when_it_runs_again(boa
     """As a circuit on the lines DTR and RTS may do; then the question comes too early."""
     reset = b"rst:0x1 (POWERON_RESET)\r\nkeycast: start: any key within 2 s for the REPL\r\n"
     begun = b"keycast: waiting for a tool\r\n>>> \r\nkeycast: connecting it looks for its gateway\r\n"
-    lamp = board((QUESTION, reset), (b"\x03\x04", begun), (QUESTION, WHO))
+    lamp = board((QUESTION, reset), (b"\x03", b"\r\n>>> "), (b"\x04", begun), (QUESTION, WHO))
     assert asking.ask(lamp.device) == AGENT
 
 

@@ -121,6 +121,8 @@ def _images(
     found = tuple(image.read(path, boards) for path in paths)
     for each in found:
         image.require_known(each, boards, sha256, yes)
+        if sha256 is None and not image.is_listed(each, boards):
+            remark(f"{each.path}: nobody has vouched for it but you. Its SHA-256 is {each.sha256}.")
     return found
 
 
