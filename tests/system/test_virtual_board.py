@@ -77,7 +77,9 @@ async def test_the_identity_survives_the_power(one):
     assert KeyStore(one.nvs.snapshot()).load(provisioning.RECORD) == before
 
 
+@pytest.mark.req("SEC-04")
 async def test_a_board_without_identity_never_starts_as_a_new_one(one):
+    """Its firmware has erased the whole NVS, as it does when it finds no free page."""
     one.nvs.erase()
     await one.start(up=False)
     await one.line("keycast: unprovisioned")
