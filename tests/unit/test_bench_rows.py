@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tools import PROJECT
-from tools.bench import mls_peer, octets, schemes
+from tools.bench import board_profiles, mls_peer, octets, schemes
 from tools.bench.processor import side_by_side_ms
 from tools.bench.rows import Row, Skipped, as_json, plain, write
 
@@ -141,3 +141,13 @@ def test_the_octets_in_the_readme_are_those_of_the_bench(monkeypatch):
     beside = {row.peer: f"{row.peer_value:,}" for row in rows}
     assert told["logical key hierarchy, in the same signed datagram"] == beside["LKH"]
     assert told["one message to each board under OSCORE, with its answer"] == beside["unicast, OSCORE"]
+
+
+def test_the_costs_on_each_board_are_those_of_its_memory_profile():
+    """Code in the flash takes less than half of the heap that it takes there, which is less than a board has."""
+    lines = {line.name: line for line in board_profiles.measure(lambda step: None)}
+    on_c3, on_s3 = (
+        lines[f"{name}: heap, agent loaded"] for name in ("ESP32-C3-DevKitM-1", "ESP32-S3-DevKitC-1 (N8R8)")
+    )
+    assert on_c3.held and on_s3.held
+    assert 2 * on_c3.value < on_s3.value

@@ -16,6 +16,7 @@ from keycast.micropython_vm.vm import NoVm
 from tools import PROJECT
 from tools.bench import (
     board,
+    board_profiles,
     confirmations,
     gateway_work,
     handshakes,
@@ -39,6 +40,7 @@ SUBJECTS: dict[str, Callable[[Tell], Iterator[Line]]] = {
     "seal": seal.measure,
     "mikey": mikey.measure,
     "board": board.measure,
+    "board_profiles": board_profiles.measure,
     "val_board": val_board.measure,
 }
 
