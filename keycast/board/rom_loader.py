@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from keycast.board import tool
-from keycast.board.faults import LoaderFault, NoPort
+from keycast.board.faults import LoaderFault
 from keycast.board.image import ImagePart
 from keycast.board.ports import Port, back_again
 from keycast.hardware.board import KIB, Socket
@@ -55,7 +55,7 @@ class RomLoader:
         options = ["--connect-attempts", str(self._attempts), "--no-stub"]
         try:
             words = self._run([*options, "--before", self._before, "--after", "no-reset", "flash-id"])
-        except (LoaderFault, NoPort):
+        except LoaderFault:
             came_back = back_again(self.port)
             if came_back == self.port:
                 raise
@@ -67,7 +67,7 @@ class RomLoader:
         return FoundChip(chip[1].lower().replace("-", ""), int(flash[1]) * _UNITS[flash[2]] if flash else None)
 
     def read(self, offset: int, size: int) -> bytes:
-        """Return octets of the flash of a board that is in its boot loader. Raises LoaderFault, NoPort."""
+        """Return octets of the flash of a board that is in its boot loader. Raises LoaderFault."""
         with tempfile.TemporaryDirectory(prefix="keycast-flash-") as folder:
             path = Path(folder) / "read.bin"
             options = ["--no-stub", "--before", "no-reset", "--after", "no-reset"]
@@ -75,7 +75,7 @@ class RomLoader:
             return path.read_bytes()
 
     def leave(self) -> None:
-        """Start the firmware of a board that is in its boot loader. Raises LoaderFault, NoPort."""
+        """Start the firmware of a board that is in its boot loader. Raises LoaderFault."""
         self._run(["--no-stub", "--before", "no-reset", "--after", self._after, "flash-id"])
 
     def write(
@@ -90,7 +90,7 @@ class RomLoader:
         """Write `parts` to the flash of a board that is in its boot loader, read them back, and start the board.
 
         With `erase` all of the flash is erased first. `progress` is called with the part that is done, 0 to 1. Raises
-        LoaderFault, NoPort.
+        LoaderFault.
         """
         whole = sum(len(part.octets) for part in parts)
         before = {part.offset: sum(len(each.octets) for each in parts[:number]) for number, part in enumerate(parts)}
@@ -117,12 +117,12 @@ class RomLoader:
         return self.socket.after if self.socket else "hard-reset"
 
     def _run(self, options: Sequence[str], told: Callable[[str], None] = lambda line: None) -> str:
-        """Run esptool, call `told` with each line that it prints, and return all. Raises LoaderFault, NoPort."""
+        """Run esptool, call `told` with each line that it prints, and return all. Raises LoaderFault."""
         ended = tool.run("esptool", ["--port", self.port.device, *options], told)
         if ended.done:
             return ended.text
         if not os.path.exists(self.port.device):
-            raise NoPort.named(self.port.name, [])
+            raise LoaderFault.not_written(self.port.device, "its port went away.", self.how)
         if "Failed to connect" in ended.text:
             raise LoaderFault.not_entered(self.port.device, self.how)
         fatal = _FATAL.search(ended.text)

@@ -122,3 +122,12 @@ async def test_a_flash_that_does_not_keep_what_is_written(tmp_path: Path, monkey
             LoaderFault, match=r"The firmware is not on the board .*region is empty.*--baud 115200. Hold BOOT"
         ):
             await done(loader.write, chip, found.parts)
+
+
+def test_a_port_that_goes_away_while_the_flash_is_written(tmp_path: Path) -> None:
+    gone = RomLoader(Port("/dev/no-such-port", "10c4:ea60", None, "/dev/no-such-port"), how="Hold BOOT.")
+    found = image_of(BY_CHIP["esp32"], tmp_path)
+    with pytest.raises(
+        LoaderFault, match=r"is not on the board on /dev/no-such-port: its port went away\. .*Hold BOOT"
+    ):
+        gone.write(FoundChip("esp32", None), found.parts)
