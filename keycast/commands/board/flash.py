@@ -201,7 +201,7 @@ def _json(name: str, result: "Flashed | GatewayError") -> dict[str, Any]:
 
 
 def _sentence(result: "Flashed") -> str:
-    code = {"flash": "the flash (ROMFS)", "heap": "the heap"}[result.running.code]
+    code = {"flash": "the flash", "heap": "the heap"}[result.running.code]
     return (
         f"{result.port.name}: {result.board} with MicroPython {result.running.version}, our code runs from {code}. "
         f"Next: keycast board provision NAME --port {result.port.name}"
