@@ -134,6 +134,15 @@ def test_a_board_that_was_flashed_has_its_next_step(good: Path, desk: list[Port]
     assert (order.images[0].path, order.erase, order.revision, order.board) == (good, True, "v1.0", None)
 
 
+def test_a_label_that_cannot_be_made_is_not_passed_over(
+    tmp_path: Path, good: Path, desk: list[Port], orders: list[FlashOrder]
+) -> None:
+    desk.append(ONE)
+    run = typed(good, "--yes", "--label", tmp_path / "label.svg")
+    assert run.exit_code == 0 and "no label" in run.stdout
+    assert not (tmp_path / "label.svg").exists()
+
+
 def test_several_boards_at_once_have_a_line_each(good: Path, desk: list[Port], orders: list[FlashOrder]) -> None:
     desk += [ONE, TWO]
     run = typed(good, "--yes", "--all")

@@ -171,9 +171,16 @@ def _answer(names: list[str], results: "list[Flashed | GatewayError]", label: st
     from gateway_agent.errors import GatewayError, code_of
 
     for each in results:
-        if not isinstance(each, GatewayError) and each.pairing is not None:
+        if isinstance(each, GatewayError):
+            continue
+        if each.pairing is not None:
             with sentences():
                 show(label, *each.pairing)
+        elif label is not None:
+            remark(
+                f"{each.port.name}: no label. It has a gateway already, or it has no memory to make its secret beside "
+                "the tool: then it makes it at its next start and says it, see keycast board monitor."
+            )
     faults = [(name, each) for name, each in zip(names, results, strict=True) if isinstance(each, GatewayError)]
     if faults and len(names) == 1:
         refuse(str(faults[0][1]), code_of(faults[0][1]))
