@@ -42,4 +42,4 @@ PAIRING_PAUSE = 5000  # ms between tries of an open window
 
 # Heap. Objects that last must lie close together: otherwise a heap of 96 KiB has no 1,500 octets in one piece left for
 # the longest datagrams, long before it is full. But the more often garbage is collected, the slower the board is.
-GARBAGE_MAX = 12288  # octets that are allocated between two collections
+GARBAGE_MAX = 8192  # octets that are allocated between two collections

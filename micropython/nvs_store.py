@@ -8,7 +8,7 @@ _NOT_FOUND = -0x1102
 _INVALID_LENGTH = -0x110C
 _DATA = 1  # esp32.Partition.TYPE_DATA
 _PAGE = 4096
-_READS = (256, 1152, 1984)  # octets; enough for most records, for a GKDK of 1,024 slots, for all
+_READS = (192, 384, 960, 1984)  # octets; enough for most records, those of groups, a GKDK of 1,024 slots, all
 
 
 class NvsStore:

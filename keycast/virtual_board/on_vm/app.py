@@ -12,8 +12,6 @@ import air
 import console
 from radio_memory import memory
 
-from cpns.errors import CpnsError
-
 _groups = {}  # SG ID -> Group
 
 
@@ -113,7 +111,7 @@ async def _do(node, command):
 async def _answer(node, command):
     try:
         answer = await _do(node, command)
-    except (CpnsError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # noqa: BLE001 - it is told
         answer = {"error": type(error).__name__, "reason": str(error)}
     answer["n"] = command["n"]
     _say(answer)
