@@ -31,9 +31,9 @@ _INTERRUPT, _FRIENDLY, _RAW, _RUN, _PASTE = b"\x03", b"\x02", b"\x01", b"\x04", 
 _RAW_PROMPT = b"raw REPL; CTRL-B to exit\r\n>"
 _PROMPT = b">>> "
 _WINDOW = b"keycast: start: "  # micropython/main.py: an octet now, and the board stays in its REPL
-# Return is an octet for that window; Ctrl-C ends a program, and Ctrl-B the raw REPL that another tool has left.
-_KNOCK = b"\r" + _INTERRUPT + _FRIENDLY
-_END = b"keycast: end\n"
+# Ctrl-B ends the raw REPL that another tool has left, and Return is an octet for that window. Ctrl-C, which ends a
+# program, comes last: our agent would note that its next start leads to the REPL, also if the window has led there.
+_KNOCKS = b"\r" + _FRIENDLY + b"\r", b"keycast: end\n", b"\r" + _INTERRUPT + _FRIENDLY
 _FIRST_PAUSE_S, _PAUSE_S = 0.5, 3.0
 
 
@@ -90,7 +90,7 @@ class Repl:
         """Bring the board to its raw REPL, whatever runs there now. Raises BoardSilent, NoPort."""
         self._heard.clear()
         deadline = time.monotonic() + REACH_S
-        knocks = itertools.cycle((_KNOCK, _END))
+        knocks = itertools.cycle(_KNOCKS)
         knock_at, pause_s = 0.0, _FIRST_PAUSE_S
         while (now := time.monotonic()) < deadline:
             try:

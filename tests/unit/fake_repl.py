@@ -43,6 +43,7 @@ class FakeBoard:
         self.starts = 0
         self.programs: list[str] = []
         self._is_gone = False
+        self._next_to_repl = False  # after Ctrl-C, until a start that has read its files
         self._names = scope()
         self._board, self._tool = os.openpty()
         tty.setraw(self._tool)
@@ -93,6 +94,7 @@ class FakeBoard:
             octet = self._octet()
             line = b"" if octet == b"\n" else line + octet
             if octet == b"\x03" or line.endswith(b"keycast: end"):
+                self._next_to_repl = octet == b"\x03"
                 self._print(b"keycast: ended\r\n")
                 self._start()
 
@@ -100,7 +102,10 @@ class FakeBoard:
         self.starts += 1
         self._names = self.scope()
         self._print(b"ets Jul 29 2019 12:21:46\r\n" + WINDOW)
-        if self._octet(1.0):
+        called = bool(self._octet(1.0))
+        if not called:
+            called, self._next_to_repl = self._next_to_repl, False
+        if called:
             self._print(b"keycast: waiting for a tool" + BANNER)
             self.state = "repl"
         else:

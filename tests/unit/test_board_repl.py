@@ -32,6 +32,14 @@ def test_the_exception_of_a_program_is_its_last_line():
         assert found.run("print(1)") == "1\n"
 
 
+def test_an_agent_that_was_ended_for_a_tool_runs_after_the_start_that_the_tool_makes():
+    with FakeBoard("agent") as board:
+        board.agent = lambda: ["keycast: running all is well"] if board.starts else []
+        with Repl(board.port) as found:
+            found.start()
+            assert any(line == "keycast: running all is well" for line in found.lines(30))
+
+
 def test_a_restart_comes_back_into_the_repl_and_a_start_does_not():
     with FakeBoard() as board:
         board.agent = lambda: ["hello", "keycast: running all is well"]
