@@ -9,13 +9,14 @@ is gone on with by the same command.
 import base64
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
 from cpns import cborlite
+from cpns.errors import MalformedMessage
 from gateway_agent.errors import GatewayError
 from keycast.board import board_record
 from keycast.board.faults import BoardFault, ProvisioningFault
@@ -62,6 +63,11 @@ class Wifi:
     password: str = field(repr=False)
 
     def __post_init__(self) -> None:
+        try:
+            (self.name + self.password).encode()
+        except UnicodeEncodeError:
+            step = "Write it again, and the file of the password too."
+            raise ProvisioningFault("The name or password of the Wi-Fi is no text in UTF-8.", step) from None
         if not 1 <= len(self.name.encode()) <= _NAME_MAX:
             raise ProvisioningFault(
                 f"{self.name!r} can be no name of a Wi-Fi network: one has 1 to {_NAME_MAX} octets.", "Check --wifi."
@@ -162,14 +168,13 @@ def provision(board: BoardInRepl, gateway: GatewayDoor, order: WantedBoard, tell
     try:
         if keep:
             tell("keeps its identity")
-            ccs = bytes.fromhex(_ask(board, "begin_again()"))
+            ccs = _octets(board, "begin_again()")
         else:
             tell("makes its key")
-            ccs = bytes.fromhex(_ask(board, f"begin({order.pne_id!a}, {begun is None})"))
-        if credentials.parse(ccs, "pne").entity_id != order.pne_id:
+            ccs = _octets(board, f"begin({order.pne_id!a}, {begun is None})")
+        if _name(ccs) != order.pne_id:
             raise ProvisioningFault.refused("it has another name")
-        octets = order.packed()
-        digest, secret = _ask(board, f"complete({octets.hex()!r}, {sha256(octets).hexdigest()!r}, {order.labelled})")
+        digest, secret = _complete(board, order)
         tell("restarts")
         board.restart()
         if _ask(board, "confirm()") != digest:
@@ -183,17 +188,19 @@ def provision(board: BoardInRepl, gateway: GatewayDoor, order: WantedBoard, tell
         raise
     tell("takes its identity on")
     _put_in_force(board, gateway, ccs, known_ccs)
-    return Done(not keep, None if keep else former, found, base64.b32encode(bytes.fromhex(secret or "")).decode())
+    return Done(not keep, None if keep else former, found, secret)
 
 
 def look(board: BoardInRepl) -> Found:
     """Return what is in the flash of a board. Raises BoardFault."""
     told = _ask(board, "look()")
-    present, pending = (
-        Identity(each[0], bytes.fromhex(each[1]), bytes.fromhex(each[2])) if each else None
-        for each in (told["present"], told["pending"])
-    )
-    return Found(present, pending, told["wifi"], tuple(told["damaged"]), told["repaired"])
+    with _readable():
+        present, pending = (
+            Identity(str(each[0]), bytes.fromhex(each[1]), bytes.fromhex(each[2])) if each else None
+            for each in (told["present"], told["pending"])
+        )
+        wifi = None if told["wifi"] is None else str(told["wifi"])
+        return Found(present, pending, wifi, tuple(map(str, told["damaged"])), int(told["repaired"]))
 
 
 def _living(present: Identity | None, gateway: GatewayDoor, order: WantedBoard) -> Identity | None:
@@ -231,12 +238,42 @@ def _take_back(board: BoardInRepl, gateway: GatewayDoor, ccs: bytes) -> None:
         _ask(board, "drop()")
 
 
+def _name(ccs: bytes) -> str:
+    try:
+        return credentials.parse(ccs, "pne").entity_id
+    except MalformedMessage:
+        raise ProvisioningFault.refused("its credential cannot be read") from None
+
+
+def _octets(board: BoardInRepl, call: str) -> bytes:
+    told = _ask(board, call)
+    with _readable():
+        return bytes.fromhex(told)
+
+
+def _complete(board: BoardInRepl, order: WantedBoard) -> tuple[str, str]:
+    """Complete the pending identity; return the digest of the record and the secret for the label, or ""."""
+    octets = order.packed()
+    told = _ask(board, f"complete({octets.hex()!r}, {sha256(octets).hexdigest()!r}, {order.labelled})")
+    with _readable():
+        digest, secret = told
+        return str(digest), base64.b32encode(bytes.fromhex(secret or "")).decode()
+
+
 def _ask(board: BoardInRepl, call: str) -> Any:
+    """Return what the program on the board prints when it makes this call. Raises BoardFault."""
     try:
         printed = board.run(f"{_PROGRAM.read_text()}\n{call}\n")
     except BoardAnswered as answered:
         raise ProvisioningFault.answered(answered.kind, answered.number, str(answered)) from None
-    try:
+    with _readable():
         return json.loads(printed.strip().rpartition("\n")[2])
-    except ValueError:
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    """Turn the error that an answer of another form causes into a ProvisioningFault."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError):
         raise ProvisioningFault.refused("its answer cannot be read") from None

@@ -186,18 +186,20 @@ class Repl:
 
     def _paste(self, program: bytes) -> None:
         window = room = int.from_bytes(self._exactly(2), "little")
-        while program:
-            while not room:
-                octet = self._exactly(1)
-                if octet == _RUN:  # the board ends the transfer
+        deadline = time.monotonic() + RUN_S
+        while window and program:
+            if not room:
+                if self._exactly(1) == _RUN:  # the board ends the transfer
                     self._serial.write(_RUN)
                     return
-                room += window
+                room = window
             self._serial.write(program[:room])
             program, room = program[room:], max(room - len(program), 0)
         self._serial.write(_RUN)
-        while self._exactly(1) != _RUN:
-            pass  # more room that is not needed
+        while window and time.monotonic() < deadline:
+            if self._exactly(1) == _RUN:
+                return
+        raise BoardSilent.in_repl(self.port.name)
 
     def _exactly(self, count: int) -> bytes:
         octets, deadline = b"", time.monotonic() + _RAW_S

@@ -14,12 +14,12 @@ import pytest
 
 from keycast.virtual_board.named_board import WIFI_NAME, WIFI_PASSWORD
 from tests.system.keycast_process import KEYCAST
-from tests.system.serial_tools import LIMIT_S
 from tests.system.test_serial_board_home import gateway_in, prepared
 from tests.system.test_serial_board_run import environment, run, running
 
 pytestmark = pytest.mark.real_time
 
+LIMIT_S = 150  # a command waits for what becomes of the board, and this machine may be busy
 WRONG = "not the right password"
 # A terminal, in which what a program asks for is not shown again.
 IN_TERMINAL = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"
@@ -34,25 +34,32 @@ class Person:
         self._words = words
 
     async def provision(self, *words: str | Path) -> tuple[int, str]:
-        code, printed = await run(self.home, "board", "provision", *map(str, words), *self._words)
-        self.seen += printed
-        return code, printed
+        return await self._done(str(KEYCAST), "board", "provision", *map(str, words), *self._words)
 
     async def told(self, *words: str | Path) -> Any:
+        """What the command answers with --json."""
         return json.loads((await self.provision(*words, "--json"))[1])
 
     async def typing(self, answer: str, *words: str) -> tuple[int, str]:
         """The same in a terminal, where the person answers the one question."""
+        terminal = (sys.executable, "-c", IN_TERMINAL, str(KEYCAST))
+        return await self._done(*terminal, "board", "provision", *words, *self._words, answer=answer)
+
+    async def _done(self, *command: str, answer: str | None = None) -> tuple[int, str]:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", IN_TERMINAL, str(KEYCAST), "board", "provision", *words, *self._words),
+            *command,
             env=environment(self.home),
-            stdin=asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.DEVNULL if answer is None else asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
         )
-        assert process.stdin is not None and process.stdout is not None and process.pid is not None
+        assert process.stdout is not None
         async with asyncio.timeout(LIMIT_S):
-            printed = await process.stdout.readuntil(b":")
-            process.stdin.write(f"{answer}\n".encode())
+            printed = b""
+            if answer is not None:
+                assert process.stdin is not None
+                printed = await process.stdout.readuntil(b": ")
+                process.stdin.write(f"{answer}\n".encode())
             printed += await process.stdout.read()
         text = printed.decode()
         self.seen += text

@@ -281,7 +281,10 @@ async def test_a_board_without_any_wifi_is_refused_before_anything_is_done(door:
     assert board.medium.octets == {} and door.done == []
 
 
-@pytest.mark.parametrize(("name", "password"), [("", ""), ("x" * 33, ""), ("house", "short"), ("house", "x" * 65)])
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [("", ""), ("x" * 33, ""), ("house", "short"), ("house", "x" * 65), ("house", "not utf-8 \udcff")],
+)
 def test_what_can_be_no_wifi_is_a_sentence_without_the_password(name: str, password: str) -> None:
     with pytest.raises(ProvisioningFault) as refusal:
         Wifi(name, password)
@@ -546,6 +549,34 @@ async def test_octets_that_are_damaged_on_the_way_are_noticed(door: Door, monkey
     with pytest.raises(ProvisioningFault, match="damaged on its way"):
         make(door, board)
     assert board.present is None and not door.app.credentials.registered()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "nothing",
+        "[]",
+        "7",
+        "null",
+        '{"present": 5}',
+        "[" * 100_000,
+        '{"present": ["x", 1, 2], "pending": 0, "wifi": 1}',
+    ],
+)
+async def test_an_answer_of_another_form_is_a_sentence(door: Door, answer: str) -> None:
+    class Strange(BoardHere):
+        def run(self, program: str) -> str:
+            return f"something printed before\n{answer}\n"
+
+    with pytest.raises(ProvisioningFault, match="cannot be read"):
+        make(door, Strange())
+
+
+async def test_what_the_tools_know_of_the_board_comes_with_its_identity(door: Door) -> None:
+    board = BoardHere()
+    provision(board, door, wanted(door, board=b"\x81\x01"), lambda words: None)
+    assert board.store.load("board") == b"\x81\x01"
 
 
 async def test_a_board_with_old_files_is_told_what_to_do(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
