@@ -168,7 +168,7 @@ class GatewayApp:
         )
         reserved = (config.gateway.id, config.uplink.server_id)
         administration = self.gateway.administration
-        self.registrar = Registrar(self.credentials, administration, reserved, self.tell)
+        self.registrar = Registrar(self.credentials, administration, self.identity.credential, reserved, self.tell)
         self.endpoint.let_succeed(self.registrar.succeed)
         self._pairing = Pairing(administration, self.endpoint, self.registrar, self.tell, self.counters)
         self.sightings = Sightings(self.endpoint, self._store)

@@ -16,7 +16,7 @@ from gateway_agent.core.groups.membership import Cause
 from gateway_agent.errors import GatewayError
 from message_plane.binding import require_free
 from message_plane.credentials import ROLE_PNE, Credential
-from message_plane.errors import PlaneError, StoreError
+from message_plane.errors import PlaneError, RegistrationRefused, StoreError
 from message_plane.session_store import SessionStore
 
 _log = logging.getLogger(__name__)
@@ -25,14 +25,21 @@ _log = logging.getLogger(__name__)
 class Registrar:
     """Registers and retires the PNEs of a gateway.
 
-    `reserved`: the names of the gateway itself and of its CPNS Server, which no board may have.
+    `own`: the credential of the gateway itself, whose key no board may have; `reserved`: the names of the gateway and
+    of its CPNS Server, which no board may have either.
     """
 
     def __init__(
-        self, credentials: SessionStore, administration: Administration, reserved: Collection[str], tell: events.Tell
+        self,
+        credentials: SessionStore,
+        administration: Administration,
+        own: Credential,
+        reserved: Collection[str],
+        tell: events.Tell,
     ) -> None:
         self._credentials = credentials
         self._administration = administration
+        self._own = own
         self._reserved = reserved
         self._tell = tell
         self._pairing = credentials.pairings()
@@ -58,7 +65,7 @@ class Registrar:
         RegistrationRefused, StoreError.
         """
         pne_id = credential.entity_id
-        if self._credentials.require_bindable(credential, replace=replace, reserved=self._reserved):
+        if self._require_bindable(credential, replace=replace):
             if self._administration.has_pne(pne_id):
                 self._administration.retire_pne(pne_id, Cause.NEW_CREDENTIAL)
             self._credentials.unregister(pne_id)
@@ -85,7 +92,7 @@ class Registrar:
         if holder is None or holder == credential:
             self.register(credential, preferred_sg, replace=replace)
         elif not self.standing(credential):
-            self._credentials.require_bindable(credential, replace=replace, reserved=self._reserved)
+            self._require_bindable(credential, replace=replace)
             self._credentials.name_successor(credential, preferred_sg)
 
     def succeed(self, credential: Credential) -> bool:
@@ -111,9 +118,12 @@ class Registrar:
         return "successor" if found is not None and found[0] == credential else ""
 
     def withdraw(self, credential: Credential) -> None:
-        """Take back what was done for a PNE that has not got its identity; another PNE of its name stays as it is."""
+        """Take back what was done for a PNE that has not got its identity; another PNE of its name stays as it is.
+
+        One that has a session has its identity, whatever another board says that claims to be it.
+        """
         match self.standing(credential):
-            case "registered":
+            case "registered" if not self._has_session(credential.entity_id):
                 self.retire(credential.entity_id)
             case "successor":
                 self._credentials.forget_successor(credential.entity_id)
@@ -148,3 +158,11 @@ class Registrar:
             self._credentials.unregister(pne_id)
         self._pairing.discard(pne_id)
         return exposed
+
+    def _require_bindable(self, credential: Credential, *, replace: bool) -> bool:
+        if credential.x == self._own.x:
+            raise RegistrationRefused(f"the key of {credential.entity_id!r} is that of this gateway (SEC-17)")
+        return self._credentials.require_bindable(credential, replace=replace, reserved=self._reserved)
+
+    def _has_session(self, pne_id: str) -> bool:
+        return any(context.entity_id == pne_id for context in self._credentials.contexts())

@@ -4,15 +4,17 @@ The board waits in its REPL meanwhile. `main.py` leaves first and comes last, so
 half-copied waits for a tool and starts nothing. mpremote does the copying, as a program of its own.
 """
 
-import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from keycast.board import tool
+from pydantic import Field, TypeAdapter
+
+from keycast.board import answers, tool
+from keycast.board.answers import Count
 from keycast.board.faults import FilesNotCopied
 from keycast.board.ports import Port
 from keycast.board.repl import BoardAnswered, Repl
@@ -25,6 +27,9 @@ APP = "app.py"
 """The name that an application has on a board."""
 
 _START = "main.py"
+_LOOK = TypeAdapter(tuple[tuple[Count, Count, Count], answers.Text, bool, Count, Count, Count])
+_DONE = TypeAdapter(bool)
+_PAIRING = TypeAdapter(tuple[answers.Text, Annotated[str, Field(pattern="^[A-Z2-7]{16}$")]] | None)
 _BLOCK = 4096  # octets in which the file system gives room to a file
 _PSRAM_MIN = 1 << 20  # octets of memory that only a board with PSRAM has
 
@@ -56,7 +61,7 @@ class Running(NamedTuple):
 
 def look(repl: Repl) -> Running:
     """Return what a board in its REPL runs. Raises FilesNotCopied, BoardSilent."""
-    version, machine, is_frozen, octets, free, memory = _ask(repl, "look()")
+    version, machine, is_frozen, octets, free, memory = _ask(repl, "look()", _LOOK)
     chip = machine.rpartition(" with ")[2].lower()
     return Running(".".join(map(str, version)), chip, is_frozen, octets, free, memory >= _PSRAM_MIN)
 
@@ -124,8 +129,8 @@ def ready_to_pair(repl: Repl) -> tuple[str, str] | None:
     Returns its name and the secret, 16 characters. Returns None for a board that has a gateway, and for one whose heap
     is too small beside a tool; it makes both at its next start. Raises FilesNotCopied, BoardSilent.
     """
-    told = _run(repl, _READY_TO_PAIR.read_text())
-    return told and (str(told[0]), str(told[1]))
+    told: tuple[str, str] | None = _run(repl, _READY_TO_PAIR.read_text(), _PAIRING)
+    return told
 
 
 def _deploy(port: Port, image: bytes, progress: Callable[[float], None]) -> None:
@@ -170,19 +175,19 @@ def _mpremote(port: Port, words: Sequence[str], told: Callable[[str], None] = la
     raise FilesNotCopied.stopped(port.device, f"{ended.last.rstrip('.')}.")
 
 
-def _ask(repl: Repl, call: str) -> Any:
+def _ask(repl: Repl, call: str, form: TypeAdapter[Any] = _DONE) -> Any:
     """Return what the program on the board prints when it makes this call. Raises FilesNotCopied, BoardSilent."""
-    return _run(repl, f"{_PROGRAM.read_text()}\n{call}\n")
+    return _run(repl, f"{_PROGRAM.read_text()}\n{call}\n", form)
 
 
-def _run(repl: Repl, program: str) -> Any:
+def _run(repl: Repl, program: str, form: TypeAdapter[Any]) -> Any:
     try:
         printed = repl.run(program)
     except BoardAnswered as answered:
         raise FilesNotCopied.stopped(repl.port.name, f"the board says {answered}.") from None
     try:
-        return json.loads(printed.strip().rpartition("\n")[2])
-    except (ValueError, RecursionError):
+        return answers.read(printed, form)
+    except ValueError:
         raise FilesNotCopied.stopped(repl.port.name, "the answer of the board cannot be read.") from None
 
 

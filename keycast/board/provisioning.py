@@ -8,24 +8,29 @@ is gone on with by the same command.
 
 import base64
 import contextlib
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
+from pydantic import BaseModel, TypeAdapter
+
 from cpns import cborlite
-from cpns.errors import MalformedMessage
+from cpns.errors import CpnsError
 from gateway_agent.errors import GatewayError
-from keycast.board import board_record
+from keycast.board import answers, board_record
 from keycast.board.faults import BoardFault, ProvisioningFault
 from keycast.board.repl import BoardAnswered
 from keycast.provisioning.board import Trust
+from keycast.services import pairing_secret
 from message_plane import credentials
 
 _PROGRAM = Path(__file__).with_name("on_board") / "provision.py"
 WIFI, _WIFI_FORMAT = "wifi", 1  # micropython/wifi.py
+_DONE = TypeAdapter(bool)
+_OCTETS = TypeAdapter(answers.Octets)
+_DIGEST_AND_SECRET = TypeAdapter(tuple[answers.Octets, answers.Octets | None])
 _NAME_MAX, _PASSWORD_MIN, _PASSWORD_MAX = 32, 8, 64
 
 
@@ -142,6 +147,17 @@ class Done:
     secret: str = field(default="", repr=False)
 
 
+class _Told(BaseModel):
+    present: tuple[answers.Text, answers.Octets, answers.Octets] | None
+    pending: tuple[answers.Text, answers.Octets, answers.Octets] | None
+    wifi: answers.Text | None
+    damaged: tuple[answers.Text, ...]
+    repaired: answers.Count
+
+
+_LOOK = TypeAdapter(_Told)
+
+
 def provision(board: BoardInRepl, gateway: GatewayDoor, order: WantedBoard, tell: Callable[[str], None]) -> Done:
     """Give a board the identity of `order`; `tell` is called with what is done now, in words for a person.
 
@@ -168,16 +184,21 @@ def provision(board: BoardInRepl, gateway: GatewayDoor, order: WantedBoard, tell
     try:
         if keep:
             tell("keeps its identity")
-            ccs = _octets(board, "begin_again()")
+            ccs = _ask(board, "begin_again()", _OCTETS)
         else:
             tell("makes its key")
-            ccs = _octets(board, f"begin({order.pne_id!a}, {begun is None})")
-        if _name(ccs) != order.pne_id:
-            raise ProvisioningFault.refused("it has another name")
-        digest, secret = _complete(board, order)
+            ccs = _ask(board, f"begin({order.pne_id!a}, {begun is None})", _OCTETS)
+        _require_named(ccs, order.pne_id)
+        if former is not None and keep != (ccs == former.ccs):
+            raise ProvisioningFault.refused("it shows another key than it should")
+        octets = order.packed()
+        call = f"complete({octets.hex()!r}, {sha256(octets).hexdigest()!r}, {order.labelled})"
+        digest, secret = _ask(board, call, _DIGEST_AND_SECRET)
+        if len(secret or b"") != (pairing_secret.OCTETS if order.labelled else 0):
+            raise ProvisioningFault.refused("the secret for its label is none")
         tell("restarts")
         board.restart()
-        if _ask(board, "confirm()") != digest:
+        if _ask(board, "confirm()", _OCTETS) != digest:
             raise ProvisioningFault.refused("its flash holds something else after the restart")
         tell("is let in at the gateway")
         if not keep:
@@ -188,19 +209,27 @@ def provision(board: BoardInRepl, gateway: GatewayDoor, order: WantedBoard, tell
         raise
     tell("takes its identity on")
     _put_in_force(board, gateway, ccs, known_ccs)
-    return Done(not keep, None if keep else former, found, secret)
+    return Done(not keep, None if keep else former, found, base64.b32encode(secret or b"").decode())
 
 
 def look(board: BoardInRepl) -> Found:
     """Return what is in the flash of a board. Raises BoardFault."""
-    told = _ask(board, "look()")
-    with _readable():
-        present, pending = (
-            Identity(str(each[0]), bytes.fromhex(each[1]), bytes.fromhex(each[2])) if each else None
-            for each in (told["present"], told["pending"])
-        )
-        wifi = None if told["wifi"] is None else str(told["wifi"])
-        return Found(present, pending, wifi, tuple(map(str, told["damaged"])), int(told["repaired"]))
+    told = _ask(board, "look()", _LOOK)
+    present, pending = (each and Identity(*each) for each in (told.present, told.pending))
+    for each in (present, pending):
+        if each is not None:
+            _require_named(each.ccs, each.pne_id)
+    return Found(present, pending, told.wifi, told.damaged, told.repaired)
+
+
+def _require_named(ccs: bytes, pne_id: str) -> None:
+    """Raise ProvisioningFault unless `ccs` is a credential of a board called `pne_id`."""
+    try:
+        named = credentials.parse(ccs, credentials.ROLE_PNE).entity_id
+    except CpnsError:
+        raise ProvisioningFault.refused("its key is none") from None
+    if named != pne_id:
+        raise ProvisioningFault.refused("it has another name")
 
 
 def _living(present: Identity | None, gateway: GatewayDoor, order: WantedBoard) -> Identity | None:
@@ -238,42 +267,12 @@ def _take_back(board: BoardInRepl, gateway: GatewayDoor, ccs: bytes) -> None:
         _ask(board, "drop()")
 
 
-def _name(ccs: bytes) -> str:
-    try:
-        return credentials.parse(ccs, "pne").entity_id
-    except MalformedMessage:
-        raise ProvisioningFault.refused("its credential cannot be read") from None
-
-
-def _octets(board: BoardInRepl, call: str) -> bytes:
-    told = _ask(board, call)
-    with _readable():
-        return bytes.fromhex(told)
-
-
-def _complete(board: BoardInRepl, order: WantedBoard) -> tuple[str, str]:
-    """Complete the pending identity; return the digest of the record and the secret for the label, or ""."""
-    octets = order.packed()
-    told = _ask(board, f"complete({octets.hex()!r}, {sha256(octets).hexdigest()!r}, {order.labelled})")
-    with _readable():
-        digest, secret = told
-        return str(digest), base64.b32encode(bytes.fromhex(secret or "")).decode()
-
-
-def _ask(board: BoardInRepl, call: str) -> Any:
-    """Return what the program on the board prints when it makes this call. Raises BoardFault."""
+def _ask(board: BoardInRepl, call: str, form: TypeAdapter[Any] = _DONE) -> Any:
     try:
         printed = board.run(f"{_PROGRAM.read_text()}\n{call}\n")
     except BoardAnswered as answered:
         raise ProvisioningFault.answered(answered.kind, answered.number, str(answered)) from None
-    with _readable():
-        return json.loads(printed.strip().rpartition("\n")[2])
-
-
-@contextlib.contextmanager
-def _readable() -> Iterator[None]:
-    """Turn the error that an answer of another form causes into a ProvisioningFault."""
     try:
-        yield
-    except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError):
+        return answers.read(printed, form)
+    except ValueError:
         raise ProvisioningFault.refused("its answer cannot be read") from None

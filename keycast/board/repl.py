@@ -15,8 +15,10 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
+from keycast.board.answers import shown
 from keycast.board.faults import BoardSilent, NoPort
 from keycast.board.ports import BACK_S, Port, back_again
+from keycast.board.serial_lines import Lines
 from keycast.board.serial_port import opened
 
 REACH_S = 20.0  # the agent ends in order, the board resets and starts
@@ -27,6 +29,7 @@ _QUIET_S = 0.1
 _RAW_S = 5.0
 _PLAIN_CHUNK, _PLAIN_PAUSE_S = 128, 0.01  # octets that the smallest receive buffer holds, and the time to empty it
 _HEARD_MAX = 4096
+_PRINTED_MAX = 1 << 18  # octets that a program of ours prints at most
 _INTERRUPT, _FRIENDLY, _RAW, _RUN, _PASTE = b"\x03", b"\x02", b"\x01", b"\x04", b"\x05A\x01"
 _RAW_PROMPT = b"raw REPL; CTRL-B to exit\r\n>"
 _PROMPT = b">>> "
@@ -118,7 +121,7 @@ class Repl:
             raise BoardSilent.in_repl(self.port.name) from None
         if failure:
             lines = failure.decode(errors="replace").split("\n")
-            raise BoardAnswered(next((line.strip() for line in reversed(lines) if line.strip()), ""))
+            raise BoardAnswered(shown(next((line.strip() for line in reversed(lines) if line.strip()), "")))
         return printed.decode(errors="replace").replace("\r\n", "\n")
 
     def restart(self) -> None:
@@ -127,7 +130,7 @@ class Repl:
         try:
             begun, deadline = b"", time.monotonic() + REACH_S
             while _WINDOW not in begun and _PROMPT not in begun and time.monotonic() < deadline:
-                begun += self._listen(_POLL_S)
+                begun = (begun + self._listen(_POLL_S))[-_HEARD_MAX:]
             self._serial.write(b"\r")
         except OSError:
             self._open_again()
@@ -143,28 +146,32 @@ class Repl:
             self._open_again()
 
     def lines(self, timeout_s: float) -> Iterator[str]:
-        """Yield the lines that the board prints, for `timeout_s` seconds, and "" whenever none came. Raises NoPort."""
-        line, deadline = b"", time.monotonic() + timeout_s
+        """Yield the lines that the board prints, for `timeout_s` seconds, and "" whenever none came. Raises NoPort.
+
+        A line is safe to show, and one of more than `serial_lines.LINE_MAX` characters is cut in pieces.
+        """
+        lines, deadline = Lines(), time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             try:
-                *whole, line = (line + self._listen(_POLL_S)).split(b"\n")
+                whole = [line.text.strip() for line in lines.take(self._listen(_POLL_S))]
             except OSError:
                 self._open_again()
                 continue
-            for each in whole or [b""]:
-                yield each.decode(errors="replace").strip()
+            yield from whole or [""]
 
     # Private
 
     def _enter_raw(self) -> bool:
-        while self._listen(_QUIET_S):
-            pass  # the rest of its banners
+        deadline = time.monotonic() + _RAW_S
+        while self._listen(_QUIET_S):  # the rest of its banners
+            if time.monotonic() > deadline:
+                return False
         self._serial.write(b"\r" + _RAW)
         heard, deadline = b"", time.monotonic() + _RAW_S
         while not heard.endswith(_RAW_PROMPT):
             if time.monotonic() > deadline:
                 return False
-            heard += self._listen(_POLL_S)
+            heard = (heard + self._listen(_POLL_S))[-_HEARD_MAX:]
         return True
 
     def _send(self, program: bytes) -> None:
@@ -212,7 +219,7 @@ class Repl:
     def _until(self, end: bytes, timeout_s: float) -> bytes:
         octets, deadline = bytearray(), time.monotonic() + timeout_s
         while not octets.endswith(end):
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or len(octets) > _PRINTED_MAX:
                 raise BoardSilent.in_repl(self.port.name)
             octets += self._read(1)
         return bytes(octets[: -len(end)])

@@ -3,17 +3,20 @@
 The board waits in its REPL meanwhile, for which none of our files need to work.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from keycast.board import agent_files
+from pydantic import BaseModel, TypeAdapter
+
+from keycast.board import agent_files, answers
 from keycast.board.faults import NotRescued
 from keycast.board.ports import Port
 from keycast.board.repl import BoardAnswered, Repl
 
 _TO_REPL = 255  # micropython/strikes.py, in place of the number: the agent was ended by Ctrl-C
+_DONE = TypeAdapter(None)
+_LEFT_AND_CACHES = TypeAdapter(tuple[answers.Count, answers.Count])
 _PROGRAM = Path(__file__).with_name("on_board") / "rescue.py"
 
 
@@ -32,13 +35,27 @@ class Trouble(NamedTuple):
     cleared: bool | None
 
 
+class _Broken(BaseModel):
+    broken: answers.Text
+
+
+class _Told(BaseModel):
+    starts: answers.Count
+    error: answers.Text
+    pne_id: answers.Text | None
+    cleared: bool
+
+
+_LOOK = TypeAdapter(_Told | _Broken)
+
+
 def look(repl: Repl) -> Trouble:
     """Return what the board in its REPL says of itself. Raises NotRescued, BoardSilent."""
-    told = _ask(repl, "look()")
-    if "broken" in told:
-        return Trouble(told["broken"], 0, "", None, None)
-    starts = 0 if told["starts"] == _TO_REPL else told["starts"]
-    return Trouble("", starts, told["error"], told["pne_id"], told["cleared"])
+    told = _ask(repl, "look()", _LOOK)
+    if isinstance(told, _Broken):
+        return Trouble(told.broken, 0, "", None, None)
+    starts = 0 if told.starts == _TO_REPL else told.starts
+    return Trouble("", starts, told.error, told.pne_id, told.cleared)
 
 
 def put_files(port: Port, tree: Path, progress: Callable[[float], None]) -> Port:
@@ -53,7 +70,7 @@ def put_files(port: Port, tree: Path, progress: Callable[[float], None]) -> Port
     agent_files.put(repl, running, tree, progress)
     with repl:
         repl.restart()
-        _ask(repl, "begin_anew()")
+        _ask(repl, "begin_anew()", _DONE)
         repl.start()
     return repl.port
 
@@ -65,19 +82,19 @@ def erase(repl: Repl) -> bool:
     these are removed, but a file system that never writes over old octets keeps them. Raises NotRescued, BoardSilent,
     NoPort.
     """
-    left, caches = _ask(repl, "erase()")
+    left, caches = _ask(repl, "erase()", _LEFT_AND_CACHES)
     repl.restart()
     if left:
         raise NotRescued.not_erased(left)
     return bool(caches)
 
 
-def _ask(repl: Repl, call: str) -> Any:
+def _ask(repl: Repl, call: str, form: TypeAdapter[Any]) -> Any:
     try:
         printed = repl.run(f"{_PROGRAM.read_text()}\n{call}\n")
     except BoardAnswered as answered:
         raise NotRescued.refused(str(answered)) from None
     try:
-        return json.loads(printed.strip().rpartition("\n")[2])
+        return answers.read(printed, form)
     except ValueError:
         raise NotRescued.refused("its answer cannot be read") from None

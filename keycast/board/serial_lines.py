@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from keycast.board.answers import shown
+
 LINE_MAX = 1000
 """Characters of one line; a longer one, as the noise of a wrong speed makes, is cut in pieces of this length."""
 
@@ -43,7 +45,7 @@ _KNOWN = (
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the board: its `text` without control characters, and a `remark` for a person, or ""."""
+    """One line of the board: its `text`, which is safe to show, and a `remark` for a person, or ""."""
 
     text: str
     remark: str = ""
@@ -73,7 +75,7 @@ class Lines:
 
 
 def _line(octets: bytes) -> Line:
-    text = _CONTROL.sub("", octets.decode("utf-8", "backslashreplace")).rstrip()
+    text = shown(_CONTROL.sub("", octets.decode("utf-8", "backslashreplace"))).rstrip()
     return Line(text, remark(text))
 
 

@@ -3,12 +3,17 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from keycast.board.answers import shown
+
+_LINE_MAX, _LINES_MAX = 4000, 2000
+
 
 class Ended(NamedTuple):
-    """A tool that has ended: whether it did what it should, and the lines that it printed."""
+    """A tool that has ended: whether it did what it should, and its last lines, which are safe to show."""
 
     done: bool
     lines: list[str]
@@ -24,9 +29,14 @@ class Ended(NamedTuple):
         return next((line.strip() for line in reversed(self.lines) if line.strip()), "")
 
 
-def run(module: str, words: Sequence[str], told: Callable[[str], None] = lambda line: None) -> Ended:
-    """Run the Python module `module` with the arguments `words`, and call `told` with each line that it prints."""
-    lines = []
+def run(
+    module: str, words: Sequence[str], told: Callable[[str], None] = lambda line: None, silence_s: float = 600
+) -> Ended:
+    """Run the Python module `module` with the arguments `words`, and call `told` with each line that it prints.
+
+    It is ended if it prints nothing for `silence_s` seconds, as it may wait for a board that answers no more.
+    """
+    lines: list[str] = []
     with subprocess.Popen(
         [sys.executable, "-m", module, *words],
         stdin=subprocess.DEVNULL,
@@ -37,11 +47,25 @@ def run(module: str, words: Sequence[str], told: Callable[[str], None] = lambda 
         env=os.environ | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "COLUMNS": "200"},
     ) as process:
         assert process.stdout is not None
+        watch = _watch(process, silence_s)
         try:
-            for line in process.stdout:
+            while line := process.stdout.readline(_LINE_MAX):
+                line = shown(line.rstrip("\n")) + "\n"  # with words of the board in it
                 lines.append(line)
+                del lines[:-_LINES_MAX]
+                watch.cancel()
+                watch = _watch(process, silence_s)
                 told(line)
         except BaseException:
             process.kill()
             raise
+        finally:
+            watch.cancel()
     return Ended(process.returncode == 0, lines)
+
+
+def _watch(process: subprocess.Popen[str], seconds: float) -> threading.Timer:
+    timer = threading.Timer(seconds, process.kill)
+    timer.daemon = True
+    timer.start()
+    return timer

@@ -176,3 +176,20 @@ async def test_a_gateway_cut_at_any_step_of_a_succession_lets_the_new_board_in(t
         assert await new.is_let_in() and not await old.is_let_in() and key_of(app) == new.identity.ccs
     finally:
         await app.close()
+
+
+@pytest.mark.req("SEC-31", "SEC-34")
+async def test_a_board_that_has_a_session_is_not_taken_back_by_another_that_claims_its_key(app, lamp):
+    ask = commands(app, None)
+    ask["board.withdraw"](lamp.identity.ccs.hex())
+    assert ask["board.standing"](lamp.identity.ccs.hex()) == "registered"
+    assert await is_served(lamp) and app._store.inventory.groups_of("lamp") == [SG]
+
+
+@pytest.mark.req("SEC-17")
+async def test_no_board_is_registered_with_the_key_of_the_gateway(app, lamp):
+    own = of("lamp", "pne", app.identity.credential.x)
+    for register in (app.register, app.registrar.register_when_heard):
+        with pytest.raises(RegistrationRefused, match="of this gateway"):
+            register(own, replace=True)
+    assert key_of(app) == lamp.identity.ccs and app.registrar.standing(own) == ""
