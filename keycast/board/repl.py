@@ -37,6 +37,7 @@ _WINDOW = b"keycast: start: "  # micropython/main.py: an octet now, and the boar
 # Ctrl-B ends the raw REPL that another tool has left, and Return is an octet for that window. Ctrl-C, which ends a
 # program, comes last: our agent would note that its next start leads to the REPL, also if the window has led there.
 _KNOCKS = b"\r" + _FRIENDLY + b"\r", b"keycast: end\n", b"\r" + _INTERRUPT + _FRIENDLY
+_RESET = b"import machine; machine.reset()\r"  # in the friendly REPL, where no answer need be awaited
 _FIRST_PAUSE_S, _PAUSE_S = 0.5, 3.0
 
 
@@ -80,10 +81,10 @@ class Repl:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the port. The board waits in its REPL or, after `start`, runs."""
+        """Close the port. The board waits in its REPL or, after `start` or an exception, runs what is on it."""
         try:
             if self._waits:
-                self._serial.write(b"\r" + _FRIENDLY)
+                self._serial.write(b"\r" + (_FRIENDLY if kind is None else _INTERRUPT + _FRIENDLY + _RESET))
         except OSError:
             pass  # the port went away, and there is nobody to say this to
         finally:

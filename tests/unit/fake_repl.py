@@ -121,6 +121,12 @@ class FakeBoard:
                 self._print(BANNER)
             case b"\x03" | b"\r":
                 self._print(b"\r\n>>> ")
+            case b"i":  # a line that a tool types
+                line = b"i"
+                while not line.endswith(b"\r"):
+                    line += self._must()
+                assert line == b"import machine; machine.reset()\r"
+                self._start()
 
     def _raw(self) -> None:
         code = b""

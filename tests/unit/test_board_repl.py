@@ -1,5 +1,7 @@
 """A board is brought to its REPL from whatever runs on it, and runs programs there."""
 
+import threading
+
 import pytest
 
 from keycast.board import repl
@@ -38,6 +40,16 @@ def test_an_agent_that_was_ended_for_a_tool_runs_after_the_start_that_the_tool_m
         with Repl(board.port) as found:
             found.start()
             assert any(line == "keycast: running all is well" for line in found.lines(30))
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt, RuntimeError])
+def test_a_board_whose_tool_gives_up_runs_again(fault):
+    with FakeBoard() as board:
+        runs = threading.Event()
+        board.agent = lambda: runs.set() or []
+        with pytest.raises(fault), Repl(board.port):
+            raise fault
+        assert runs.wait(60)
 
 
 def test_a_restart_comes_back_into_the_repl_and_a_start_does_not():
