@@ -28,7 +28,7 @@ def read(printed: str, form: TypeAdapter[Any]) -> Any:
 
 
 Text = Annotated[str, AfterValidator(shown)]
-Count = Annotated[int, Field(ge=0, lt=1 << 32)]
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 
 
 def _octets(digits: str) -> bytes:
