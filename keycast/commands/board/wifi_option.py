@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from keycast.board.provisioning import Wifi
 
 _STANDARD_INPUT = "-"
+_LINE_MAX = 1024  # octets, far longer than a password
 
 WifiOption = Annotated[
     str | None,
@@ -47,8 +48,8 @@ def wifi_of(name: str | None, password_file: Path | None) -> "Wifi | None":
                 refuse("there is no terminal to ask for the password: name a file with --wifi-password-file, or -")
             password = typer.prompt(f"Password of {name}", hide_input=True, default="", show_default=False, err=True)
         elif str(password_file) == _STANDARD_INPUT:
-            password = sys.stdin.readline()
+            password = sys.stdin.buffer.readline(_LINE_MAX).decode("utf-8", "surrogateescape")
         else:
-            with open(password_file, encoding="utf-8") as file:
-                password = file.readline()
+            with open(password_file, "rb") as file:
+                password = file.readline(_LINE_MAX).decode("utf-8", "surrogateescape")
         return Wifi(name, password.rstrip("\r\n"))
