@@ -308,6 +308,7 @@ class VirtualBoard:
                 self.events.append(values)
                 self._changed.notify_all()
         code = await process.wait()
+        await self.nvs.wait_until_unused()
         async with self._changed:
             self.exit_code = code
             self._changed.notify_all()

@@ -1,5 +1,6 @@
 """The flash of a virtual board, seen from the host: the image of the partition that the board's NVS works on."""
 
+import asyncio
 import fcntl
 from pathlib import Path
 
@@ -101,6 +102,14 @@ class NvsFolder:
     def erase(self) -> None:
         """Erase the whole flash, as an ESP32 does at its start if it finds no free page."""
         self._write(BLANK)
+
+    async def wait_until_unused(self) -> None:
+        """Return when no process of the board has the flash: that of its NVS ends a moment after the board itself."""
+        await asyncio.to_thread(self._wait_until_unused)
+
+    def _wait_until_unused(self) -> None:
+        with open(self._image, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
 
     def _write(self, octets: bytes) -> None:
         with open(self._image, "r+b") as file:  # in place: a board that starts maps it

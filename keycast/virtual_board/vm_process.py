@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from keycast.micropython_vm import vm
+from keycast.virtual_board.nvs_folder import NvsFolder
 
 HEAP_KIB = 96
 _START = "import serial_start, serial_repl; serial_repl.run()"
@@ -57,7 +58,7 @@ class VmProcess:
             raise
         finally:
             os.close(theirs)
-        self._watcher = asyncio.create_task(self._read())
+        self._watcher = asyncio.create_task(self._read(NvsFolder(Path(environment["BOARD_NVS"]))))
         self.send(self._early)
 
     def send(self, octets: bytes) -> None:
@@ -94,12 +95,13 @@ class VmProcess:
                 self._runs = told.endswith(b"r")
                 self._next_interrupt = 0.0
 
-    async def _read(self) -> None:
+    async def _read(self, nvs: NvsFolder) -> None:
         assert self._process is not None and self._process.stdout is not None
         while octets := await self._process.stdout.read(_READ):
             self._look()
             self._printed(self._with_returns(octets))
         code = await self._process.wait()
+        await nvs.wait_until_unused()
         os.close(self._state)
         self._ended(code)
 

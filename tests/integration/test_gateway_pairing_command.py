@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import re
+import signal
 import sys
 import termios
 
@@ -36,6 +37,7 @@ class Terminal:
         os.set_blocking(self._master, False)
 
         def control():
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # as a shell does, also if these tests run in the background
             os.setsid()
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
