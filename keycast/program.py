@@ -71,6 +71,9 @@ def typed_words() -> list[str]:
     return line.split()[1:]
 
 
+_INTERRUPTED = 130  # typer's exit code after Ctrl-C
+
+
 class _Program(Answering):
     """The command `keycast`, which answers in JSON if that is asked for, even if the words typed are no command."""
 
@@ -87,7 +90,10 @@ class _Program(Answering):
         if "--json" not in (sys.argv[1:] if args is None else args):
             return super().main(args, *more, **how)
         try:
-            sys.exit(super().main(args, *more, **how | {"standalone_mode": False}) or 0)
+            code = super().main(args, *more, **how | {"standalone_mode": False}) or 0
+            if code == _INTERRUPTED:
+                show_json(refusal("Ended by Ctrl-C before it was done.", "cancelled"))
+            sys.exit(code)
         except UsageError as wrong:
             show_json(refusal(getattr(wrong, "format_message", wrong.__str__)(), "usage"))
             sys.exit(2)

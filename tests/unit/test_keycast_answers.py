@@ -65,6 +65,22 @@ def test_help_shows_what_stands_in_brackets(command: tuple[str, object]) -> None
         assert not [each for each in bracketed if each not in shown]
 
 
+def test_a_command_that_a_person_interrupts_says_so_in_json() -> None:
+    code = """
+import sys
+from keycast import main
+from keycast.commands import status
+def interrupted(*words):
+    raise KeyboardInterrupt
+status.ask = interrupted
+sys.argv[0] = "keycast"
+main()
+"""
+    run = [sys.executable, "-c", code, "status", "--json"]
+    done = subprocess.run(run, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, json.loads(done.stdout)["code"], done.stderr) == (130, "cancelled", "")
+
+
 @pytest.mark.parametrize(("package", "extra"), [("lxml", "seal"), ("zeroconf", "gateway"), ("aiohttp", "seal")])
 def test_a_package_that_is_missing_is_named_with_what_adds_it_to_any_installation(package: str, extra: str) -> None:
     words = {"lxml": ["kms", "show"], "aiohttp": ["cms", "run"], "zeroconf": ["gateway", "run"]}[package]
