@@ -141,6 +141,8 @@ class Firmware:
                 pass
 
         class Partition:
+            TYPE_DATA = 1
+
             @staticmethod
             def find(kind, subtype=0xFF, label=None):
                 return [Partition()] if (kind, label) == (1, "nvs") else []
@@ -148,7 +150,11 @@ class Firmware:
             def info(self):
                 return 1, 2, 0x9000, len(flash.octets), "nvs", False
 
-            def readblocks(self, block, buffer, offset):
+            def ioctl(self, operation, block):
+                assert operation == 6  # erase
+                flash.erase(block)
+
+            def readblocks(self, block, buffer, offset=0):
                 at = block * nvs_flash.PAGE + offset
                 buffer[:] = flash.octets[at : at + len(buffer)]
 
