@@ -49,13 +49,21 @@ def command(
                     now = rescue.put_files(repl.port, tree, line.progress)
                 answer(told, f"The files of {now.name} are written anew, and it starts. See: keycast board monitor")
                 return
-            if not yes and (wants_json() or not typer.confirm(f"Erase all that {health.pne_id or 'it'} knows?")):
+            if not yes and not _is_confirmed(f"Erase all that {health.pne_id or 'it'} knows?"):
                 refuse("nothing was erased: that wants a yes, or the option --yes", "not-confirmed")
             repl = Repl(repl.port)
             with repl:
                 caches = rescue.erase(repl)
     hint = "Its file system still has octets of the caches of a VAL client: keycast board flash IMAGE --erase"
     answer(told | {"erased": True}, f"{there.name} knows nothing of your home any more.", *([hint] if caches else []))
+
+
+def _is_confirmed(question: str) -> bool:
+    """Return whether a person says yes; without a person, as in a script, False."""
+    try:
+        return not wants_json() and typer.confirm(question)
+    except typer.Abort:
+        return False
 
 
 def _sentence(health: "Trouble") -> str:
