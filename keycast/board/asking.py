@@ -15,13 +15,16 @@ from keycast.board.serial_port import opened
 Runs = Literal["agent", "waiting agent", "micropython", "nothing", "boot loader", "other", "silent"]
 
 _QUESTION = b"keycast: who"
-_ANSWER = re.compile(rb"keycast: who (\{[^\n]*\})\r?\n")
+# Each repetition is bounded: what a board sends must not cost more time than it takes to send.
+_ANSWER = re.compile(rb"keycast: who (\{[^\n]{0,1000}\})\r?\n")
 _WAITS = b"keycast: waiting for a tool"
 _BEGINS = b"keycast: start: "
 _RESET = b"rst:0x"
 _WAITING = ("unprovisioned", "half-provisioned", "damaged", "safe-mode")  # micropython/start.py: an octet ends the wait
-_STATE = re.compile(rb"keycast: (?!start:|waiting |who |pairing-secret )([a-z-]+) [^\n]*\n")
-_BANNER = re.compile(rb"MicroPython v?(\d+\.\d+(?:\.\d+)?)[^;\n]*; [^\n]*?(?: with (ESP32\w*))?\r?\n")
+_STATE = re.compile(rb"keycast: (?!start:|waiting |who |pairing-secret )([a-z-]{1,32}) [^\n]{0,500}\n")
+_BANNER = re.compile(
+    rb"MicroPython v?(\d{1,3}\.\d{1,3}(?:\.\d{1,3})?)[^;\n]{0,99}; [^\n]{0,99}?(?: with (ESP32\w{0,9}))?\r?\n"
+)
 _LOOK = b"import os; print('main.py' in os.listdir('/'), 'files')\r"
 _FILES = re.compile(rb"(True|False) files\r?\n")
 _CLEAR_LINE, _FRIENDLY, _SOFT_RESET = b"\x03", b"\x02", b"\x04"
@@ -36,6 +39,7 @@ _ANSWER_S = 2.0  # a busy agent needs a second; a boot ROM that finds nothing tr
 _START_S = 6.0  # the window for tools, and what a board without gateway makes at its first start
 _QUIET_S = 0.3
 _HEARD_MAX = 65536
+_TEXT_MAX = 200  # characters
 
 
 class AskedBoard(NamedTuple):
@@ -83,10 +87,11 @@ def of_agent(octets: bytes) -> AskedBoard:
         told = {}
 
     def text(key: str) -> str:
-        return str(told[key]) if isinstance(told.get(key), str) and told[key].isprintable() else ""
+        found = told.get(key)
+        return found if isinstance(found, str) and found.isprintable() and len(found) <= _TEXT_MAX else ""
 
     def number(key: str) -> int | None:
-        return told[key] if type(told.get(key)) is int else None
+        return told[key] if type(told.get(key)) is int and 0 <= told[key] < 1 << 32 else None
 
     return AskedBoard(
         "agent",

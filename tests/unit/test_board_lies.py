@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import threading
 import time
 import tty
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from keycast.board import agent_files, answers, provisioning, repl, rescue, tool
+from keycast.board import agent_files, answers, asking, provisioning, repl, rescue, tool
 from keycast.board.asking import AskedBoard, of_agent
 from keycast.board.faults import BoardFault, BoardSilent, FilesNotCopied, NotRescued, ProvisioningFault
 from keycast.board.ports import Port
@@ -88,7 +89,16 @@ def test_words_of_a_board_reach_no_terminal_raw() -> None:
     lines = [*Lines().take(EVIL.encode() + b"\n"), *Lines().take(b"\x1b" * 3 * LINE_MAX)]
     texts = [running.chip, told.error, told.pne_id, broken.broken, *(pairing or ()), *(line.text for line in lines)]
     assert all(text is not None and text.isprintable() and len(text) <= answers.TEXT_MAX for text in texts)
-    assert of_agent(json.dumps({"pne_id": EVIL, "groups": True}).encode()) == AskedBoard("agent")
+    for told in ({"pne_id": EVIL, "groups": True}, {"pne_id": "x" * 201, "groups": -1, "radio_lowest": 10**400}):
+        assert of_agent(json.dumps(told).encode()) == AskedBoard("agent")
+
+
+@pytest.mark.parametrize("words", [b"keycast: who {}", b"keycast: a ", b"MicroPython 1.1; with ESP32 with ESP32"])
+def test_what_is_looked_for_is_bounded_wherever_it_may_begin(words: bytes) -> None:
+    """A search through all that is kept costs as much as its length, not as the square of that."""
+    for sign in (asking._ANSWER, asking._STATE, asking._BANNER):
+        assert not re.search(rb"\][*+](?!\?)|\.[*+]|\\[dw][*+]|\*\?", sign.pattern)
+        assert sign.search((words * asking._HEARD_MAX)[: asking._HEARD_MAX]) is None
 
 
 def test_the_error_of_a_program_is_safe_to_show() -> None:
