@@ -50,6 +50,8 @@ def command(
                 answer(told, f"The files of {now.name} are written anew, and it starts. See: keycast board monitor")
                 return
             if not yes and not _is_confirmed(f"Erase all that {health.pne_id or 'it'} knows?"):
+                with Repl(repl.port) as waiting:
+                    waiting.start()
                 refuse("nothing was erased: that wants a yes, or the option --yes", "not-confirmed")
             repl = Repl(repl.port)
             with repl:
