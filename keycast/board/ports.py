@@ -195,9 +195,26 @@ def taken_by_brltty(boards: dict[str, Board]) -> str | None:
     return None
 
 
+def front_file(link: Path) -> Path:
+    """Return the file beside the `link` of a virtual board in which the process that stands for it writes its pid."""
+    return link.with_name(f".{link.name}")
+
+
 def _virtual() -> list[Port]:
     links = sorted(VIRTUAL_BOARDS.iterdir()) if VIRTUAL_BOARDS.is_dir() else []
-    return [Port(str(link.resolve()), None, None, link.name) for link in links if link.exists()]
+    return [Port(str(link.resolve()), None, None, link.name) for link in links if link.is_symlink() and _is_live(link)]
+
+
+def _is_live(link: Path) -> bool:
+    """Return whether the port of a virtual board is its own still.
+
+    That of a process that was killed may be another program's by now, for example a person's terminal.
+    """
+    try:
+        pid = int(front_file(link).read_text())
+    except (OSError, ValueError):
+        return False
+    return link.exists() and _is_front(pid, str(link.resolve()))
 
 
 def _is_named(port: Port, name: str) -> bool:

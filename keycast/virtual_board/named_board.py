@@ -7,6 +7,7 @@ Their network is the loopback network of this computer, in which each has an add
 """
 
 import contextlib
+import os
 import re
 import shutil
 import socket
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from cpns import numbers
 from gateway_agent.errors import GatewayError
+from keycast.board.ports import front_file
 from keycast.places import RUN, STATE
 from keycast.virtual_board.board import Network
 from keycast.virtual_board.serial_board import SerialBoard
@@ -80,6 +82,7 @@ async def plugged_in(
                 yield board
             finally:
                 link.unlink(missing_ok=True)
+                front_file(link).unlink(missing_ok=True)
         finally:
             await board.power_off()
 
@@ -117,6 +120,7 @@ def _publish(name: str, device: str) -> Path:
     folders.make(PORTS, VirtualBoardRefused)
     link = PORTS / name
     link.unlink(missing_ok=True)  # of a process that was killed
+    front_file(link).write_text(str(os.getpid()))
     link.symlink_to(device)
     return link
 

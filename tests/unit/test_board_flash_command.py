@@ -125,7 +125,7 @@ def test_a_board_that_was_flashed_has_its_next_step(good: Path, desk: list[Port]
     run = typed(good, "--yes", "--erase", "--revision", "v1.0")
     assert run.exit_code == 0 and run.stderr == ""
     assert "esp32-devkitc with MicroPython 1.25.0, our code runs from the heap" in run.stdout
-    assert "Next: keycast board provision NAME --port /dev/ttyUSB0" in run.stdout
+    assert "keycast board provision NAME --port /dev/ttyUSB0" in run.stdout
     assert f"/dev/ttyUSB0: {flashing.HEAP_IS_SHORT}" in run.stdout
     digest = hashlib.sha256(good.read_bytes()).hexdigest()
     assert f"{good}: nobody has vouched for it but you. Its SHA-256 is {digest}." in run.stdout

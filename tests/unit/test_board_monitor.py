@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from keycast.board import monitor, serial_port
 from keycast.board.monitor import Away, Here, watch, without_secrets
+from keycast.board.ports import front_file
 from keycast.board.serial_lines import LINE_MAX, Line, Lines, remark
 from keycast.commands.board.monitor import command
 
@@ -137,7 +138,9 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     ours, theirs = os.openpty()
     tty.setraw(theirs)
     (tmp_path / "boards").mkdir()
-    (tmp_path / "boards" / "porch").symlink_to(os.ttyname(theirs))
+    link = tmp_path / "boards" / "porch"
+    link.symlink_to(os.ttyname(theirs))
+    front_file(link).write_text(str(os.getpid()))
     yield ours
     os.close(ours)
     os.close(theirs)

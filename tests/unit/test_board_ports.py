@@ -67,12 +67,26 @@ def terminal() -> Iterator[str]:
 
 def virtual(name: str, device: str) -> Port:
     ports.VIRTUAL_BOARDS.mkdir(exist_ok=True)
-    (ports.VIRTUAL_BOARDS / name).symlink_to(device)
+    link = ports.VIRTUAL_BOARDS / name
+    link.symlink_to(device)
+    ports.front_file(link).write_text(str(os.getpid()))
     return Port(device, None, None, name)
 
 
 def of(device: str) -> Port:
     return Port(device, None, None, device)
+
+
+def test_the_port_of_a_virtual_board_that_was_killed_may_be_a_persons_terminal(
+    plugged: list[Port], terminal: str
+) -> None:
+    virtual("lamp", terminal)
+    assert [port.name for port in ports.ports()] == ["lamp"]
+    with process("print(); input()") as (other, _):
+        ports.front_file(ports.VIRTUAL_BOARDS / "lamp").write_text(str(other))
+        assert not ports.ports(), "its process has no such terminal"
+    ports.front_file(ports.VIRTUAL_BOARDS / "lamp").unlink()
+    assert not ports.ports()
 
 
 def test_usb_ports_and_virtual_boards_are_listed(plugged: list[Port], terminal: str) -> None:

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from keycast.board import serial_port
+from keycast.board.ports import front_file
 from keycast.commands import bench
 from keycast.hardware.catalogue import all_boards
 from keycast.hardware_bench.checks import CHECKS, PARTS, Check, checks_for, parts_of
@@ -99,7 +100,9 @@ def test_the_command_goes_through_the_checks_with_a_person(tmp_path: Path, monke
     ours, theirs = os.openpty()
     tty.setraw(theirs)
     (tmp_path / "boards").mkdir()
-    (tmp_path / "boards" / "porch").symlink_to(os.ttyname(theirs))
+    link = tmp_path / "boards" / "porch"
+    link.symlink_to(os.ttyname(theirs))
+    front_file(link).write_text(str(os.getpid()))
 
     really = serial_port.opened
 

@@ -98,7 +98,7 @@ def command(
         ports = _ports(port, every, boards)
         order = FlashOrder(found, _tree(val_client), board, revision, erase, baud or BAUD, app, access_point)
         results = _flash_each(ports, order, boards)
-    _answer([port.name for port in ports], results, label)
+    _answer([port.name for port in ports], results, label, "provision" if access_point is None else "pair")
 
 
 def _of_virtual_boards(name: str | None, boards: "dict[str, Board]") -> Path:
@@ -166,8 +166,11 @@ def _flash_each(ports: "list[Port]", order: "FlashOrder", boards: "dict[str, Boa
         return list(pool.map(one, ports, lines))
 
 
-def _answer(names: list[str], results: "list[Flashed | GatewayError]", label: str | None) -> None:
-    """Answer with what came of each board; a fault is the answer of its own for a board alone. Ends with 1 if any."""
+def _answer(names: list[str], results: "list[Flashed | GatewayError]", label: str | None, after: str) -> None:
+    """Answer with what came of each board; a fault is the answer of its own for a board alone. Ends with 1 if any.
+
+    `after` is the command that comes next for a board without identity.
+    """
     from gateway_agent.errors import GatewayError, code_of
 
     for each in results:
@@ -184,7 +187,7 @@ def _answer(names: list[str], results: "list[Flashed | GatewayError]", label: st
     faults = [(name, each) for name, each in zip(names, results, strict=True) if isinstance(each, GatewayError)]
     if faults and len(names) == 1:
         refuse(str(faults[0][1]), code_of(faults[0][1]))
-    shown = [_sentence(each) for each in results if not isinstance(each, GatewayError)]
+    shown = [_sentence(each, after) for each in results if not isinstance(each, GatewayError)]
     answer([_json(name, each) for name, each in zip(names, results, strict=True)], *shown)
     if faults:
         if not wants_json():
@@ -207,9 +210,10 @@ def _json(name: str, result: "Flashed | GatewayError") -> dict[str, Any]:
     }
 
 
-def _sentence(result: "Flashed") -> str:
+def _sentence(result: "Flashed", after: str) -> str:
     code = {"flash": "the flash", "heap": "the heap"}[result.running.code]
     return (
         f"{result.port.name}: {result.board} with MicroPython {result.running.version}, our code runs from {code}. "
-        f"Next: keycast board provision NAME --port {result.port.name}"
+        f"Next, if it has no identity: keycast board {after} NAME"
+        + (f" --port {result.port.name}" if after == "provision" else "")
     )
