@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -47,25 +48,32 @@ def run(
         env=os.environ | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "COLUMNS": "200"},
     ) as process:
         assert process.stdout is not None
-        watch = _watch(process, silence_s)
+        heard = _Heard(process, silence_s)
         try:
             while line := process.stdout.readline(_LINE_MAX):
                 line = shown(line.rstrip("\n")) + "\n"  # with words of the board in it
                 lines.append(line)
                 del lines[:-_LINES_MAX]
-                watch.cancel()
-                watch = _watch(process, silence_s)
+                heard.at = time.monotonic()
                 told(line)
         except BaseException:
             process.kill()
             raise
         finally:
-            watch.cancel()
+            heard.ended.set()
     return Ended(process.returncode == 0, lines)
 
 
-def _watch(process: subprocess.Popen[str], seconds: float) -> threading.Timer:
-    timer = threading.Timer(seconds, process.kill)
-    timer.daemon = True
-    timer.start()
-    return timer
+class _Heard:
+    """Ends a process that was not heard, `at`, for so many seconds, until `ended` is set."""
+
+    def __init__(self, process: subprocess.Popen[str], silence_s: float) -> None:
+        self.at = time.monotonic()
+        self.ended = threading.Event()
+        threading.Thread(target=self._watch, args=(process, silence_s), daemon=True).start()
+
+    def _watch(self, process: subprocess.Popen[str], silence_s: float) -> None:
+        while (left := self.at + silence_s - time.monotonic()) > 0:
+            if self.ended.wait(left):
+                return
+        process.kill()
