@@ -7,6 +7,7 @@ long it takes.
 """
 
 import asyncio
+import gc
 import json
 import time
 from pathlib import Path
@@ -52,6 +53,12 @@ def is_whole(config):
 
 def pytest_sessionstart(session):
     session.config.stash[BEGUN_AT] = time.monotonic()
+
+
+def pytest_collection_finish(session):
+    """Take all that was collected, which stays, out of the way of the garbage collections of the tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionfinish(session, exitstatus):

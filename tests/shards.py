@@ -29,6 +29,9 @@ SHORT_S = 0.05
 # What is expected where nothing ran yet: of the longest units, and of each test of the others by its folder.
 LONG_S = {
     "tests/system/test_system_network.py": 110,
+    "tests/system/test_system_desk.py": 75,
+    "tests/system/test_serial_board_home.py": 35,
+    "tests/system/test_board_start.py": 60,
     "tests/system/test_pages_for_users.py": 80,
     "tests/system/test_installed_wheel.py": 60,
     "tests/system/test_system_val_client.py": 60,

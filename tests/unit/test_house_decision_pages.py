@@ -1,7 +1,15 @@
 """docs/decisions.md says where each security decision is implemented and shown, as the code and the tests stand now."""
 
+import pytest
+
 from tools import PROJECT, conformance, decision_pages
 from tools.mutation import sites
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _files_are_forgotten():
+    yield
+    sites.forget_files()
 
 
 def test_the_page_is_as_the_code_and_the_tests_are():

@@ -99,6 +99,12 @@ def _scopes_naming(ids: set[str], path: Path) -> list[str]:
     return list(dict.fromkeys(_innermost(around, line) for line in naming))
 
 
+def forget_files() -> None:
+    """Free what was read of files and kept for the next call: the trees of hundreds are millions of objects."""
+    _ids_in_version.cache_clear()
+    _tree_of_version.cache_clear()
+
+
 def _ids_in(path: Path) -> frozenset[str]:
     return _ids_in_version(path, path.stat().st_mtime_ns)
 
