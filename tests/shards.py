@@ -1,4 +1,5 @@
-"""`pytest --shards` runs the tests on all processors: twice as many processes share the test files (pytest-xdist).
+"""`pytest --shards` runs the tests on all processors: three times as many processes share the test files (pytest-xdist),
+as the tests of systems wait for most of their time.
 
 Each process has a network of its own (a network namespace with a loopback interface and one Ethernet card), so that
 tests which bind well-known ports, broadcast or list interfaces do not disturb each other. Where the kernel makes no
@@ -129,7 +130,7 @@ class Shards:
 
     def __init__(self, config):
         self._config = config
-        self._number = 2 * len(os.sched_getaffinity(0))
+        self._number = 3 * len(os.sched_getaffinity(0))
         self._seconds = Counter()  # of each test
         self._left = Counter()  # tests of each unit that have not ended yet
         self._units = 0

@@ -76,7 +76,9 @@ async def test_boot_and_main_run_at_each_start_and_main_not_when_a_tool_resets_t
 
 async def test_the_board_goes_on_while_no_tool_has_its_port_open(tmp_path: Path) -> None:
     async with plugged_in(tmp_path / "board") as board:
-        await mpremote(board, "exec", "--no-follow", "import time\nn = 0\nwhile True:\n n += 1\n print(n)")
+        await mpremote(
+            board, "exec", "--no-follow", "import time\nn = 0\nwhile True:\n n += 1\n print(n)\n time.sleep_ms(1)"
+        )
         assert int(await mpremote(board, "resume", "exec", "print(n)")) > 1
         async with Terminal(board.line.device) as terminal:
             terminal.type(b"import machine\rmachine.reset()\r")
