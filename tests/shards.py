@@ -1,5 +1,5 @@
-"""`pytest --shards` runs the tests on all processors: three times as many processes share the test files (pytest-xdist),
-as the tests of systems wait for most of their time.
+"""`pytest --shards` runs the tests on all processors: three times as many processes share the test files, as the tests
+of systems wait for most of their time (pytest-xdist).
 
 Each process has a network of its own (a network namespace with a loopback interface and one Ethernet card), so that
 tests which bind well-known ports, broadcast or list interfaces do not disturb each other. Where the kernel makes no

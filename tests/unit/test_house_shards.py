@@ -44,7 +44,7 @@ def run(folder, **environment):
     command += ["-c", str(ROOT / "pyproject.toml"), "--rootdir", ".", "."]
     return subprocess.run(
         command,
-        preexec_fn=partial(os.sched_setaffinity, 0, {min(os.sched_getaffinity(0))}),  # two processes share the tests
+        preexec_fn=partial(os.sched_setaffinity, 0, {min(os.sched_getaffinity(0))}),  # three processes share the tests
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "NETWORK_OF_THE_STARTER": NETWORK, **environment},
         capture_output=True,
