@@ -4,7 +4,9 @@ import asyncio
 import os
 import random
 import signal
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import aiocoap
@@ -61,6 +63,19 @@ class Child:
     def signal(self, number):
         self.process.send_signal(number)
 
+    async def stop(self, store):
+        """Stop the process, and not in the midst of a transaction: then nobody could use its `store`."""
+        while True:
+            self.signal(signal.SIGSTOP)
+            await until(self.is_stopped)
+            with closing(sqlite3.connect(store, timeout=0, isolation_level=None)) as trial:
+                try:
+                    trial.execute("BEGIN IMMEDIATE")
+                    return
+                except sqlite3.OperationalError:
+                    self.signal(signal.SIGCONT)
+            await asyncio.sleep(0.001)
+
     async def end(self):
         if self.process.returncode is None:
             self.process.kill()
@@ -89,8 +104,7 @@ async def test_a_stopped_process_whose_lease_was_taken_can_neither_send_nor_act_
     child = await Child.start(folder, server.address[1])
     try:
         assert await server.ask("home-gw", b"a") == b"\xa0"
-        child.signal(signal.SIGSTOP)
-        await until(child.is_stopped)
+        await child.stop(folder / "home-gw.db")
         with pytest.raises(LeaseHeld):
             await gateway.start()
         # a request of the server waits in the stopped process's socket
