@@ -53,8 +53,8 @@ def decode(rows, k):
             if c in rows:
                 _add(rows[c], _ORDER - _LOG[r ^ c], rows[r])
         yield
-    # What is left is a Cauchy matrix in used x missing. The element of its inverse for row m and column r is
-    # product(r' + m) product(r + m') / ((r + m) product of m' other than m (m + m') product of r' other than r (r + r'))
+    # What is left is a Cauchy matrix in used x missing. Its inverse has for row m and column r, with
+    # r' in used and m' in missing:  prod(r' + m) prod(r + m') / ((r + m) prod[m' != m](m + m') prod[r' != r](r + r'))
     solved = [bytearray(length) for _ in missing]
     of_missing = []
     for m in missing:

@@ -20,7 +20,7 @@ def unwrap(kek: bytes, data: bytes) -> bytes:
     try:
         octets = decipher(kek, data)
     except ValueError:
-        raise NotAuthentic("not a wrapped key")
+        raise NotAuthentic("not a wrapped key") from None
     if not equal(octets[:8], _INITIAL):
         raise NotAuthentic("the wrapped key does not fit")
     return octets[8:]

@@ -1,0 +1,194 @@
+"""Signed broadcasts as adverts: the vectors, what is lost, forged or repeated, on both Pythons."""
+
+import os
+
+from vector_files import unhex
+from vmtest import raises, req
+
+from cpns import advert, erasure_code, tuning
+from cpns.crypto import keywrap
+from cpns.errors import MalformedMessage
+
+KEY = bytes(range(16))
+PN = 0xA1B2C3D4
+
+
+def read(name):
+    """Yield the cases or decodes of tests/vectors/ble_frames.jsonl one at a time: all do not fit a board's heap."""
+    import json
+
+    with open("tests/vectors/ble_frames.jsonl") as file:
+        for line in file:
+            case = json.loads(line)
+            if name in case:
+                yield case
+
+
+def signed_object(entries=bytes(18), version=7):
+    """Return octets of the shape of a broadcast object, with a signature of no meaning."""
+    from cpns import cborlite
+    from cpns.broadcast_object import FRAME_HEAD, SIGNATURE_HEAD
+
+    items = [3, PN, 7, 1, version, 0, 2, bytes(16), entries]
+    return FRAME_HEAD + cborlite.encode(cborlite.encode(items)) + SIGNATURE_HEAD + bytes(range(64))
+
+
+def finish(receiver, assembly):
+    steps = receiver.finish(assembly, PN)
+    try:
+        while True:
+            next(steps)
+    except StopIteration as stop:
+        return stop.value
+
+
+def adverts(signed, indexes, key=KEY):
+    rows = advert.rows_of(advert.to_air(signed, PN))
+    return [advert.advert(key, advert.identification(signed), rows, index) for index in indexes]
+
+
+def hear(receiver, octets, now=0):
+    """Give adverts to the receiver and return the object, or None."""
+    for each in octets:
+        whole = receiver.take(each, now)
+        if whole:
+            found = finish(receiver, whole)
+            if found:
+                return found
+
+
+@req("SEC-10")
+def test_the_vectors_of_frames():
+    seen = 0
+    for case in read("object"):
+        signed, air, pn = unhex(case["object"]), unhex(case["air"]), case["pn_alias"]
+        assert advert.to_air(signed, pn) == air, case["name"]
+        rows = advert.rows_of(air)
+        assert len(rows) == case["k"]
+        assert advert.from_air(b"".join(rows), pn) == signed
+        name, key = unhex(case["id"]), unhex(case["frame_key"])
+        assert advert.identification(signed) == name
+        for frame in case["frames"]:
+            octets = advert.advert(key, name, rows, frame["index"])
+            assert octets == unhex(frame["advert"]), (case["name"], frame["index"])
+            assert keywrap.decipher(key, octets) == unhex(frame["plain"])
+            seen += 1
+    assert seen == 211
+
+
+def test_the_vectors_of_receptions():
+    airs, seen = {}, 0
+    for case in read("object"):
+        airs[case["name"]] = unhex(case["air"])
+    for case in read("received"):
+        source = advert.rows_of(airs[case["case"]])
+        k = len(source)
+        rows = {i: bytearray(source[i]) if i < k else erasure_code.repair(source, i) for i in case["received"]}
+        for _ in erasure_code.decode(rows, k):
+            pass
+        assert [bytes(rows[i]) for i in range(k)] == source
+        seen += 1
+    assert seen == 28
+
+
+def test_any_rows_that_are_enough_give_the_object_back():
+    signed = signed_object(bytes(18 * 7))
+    k = len(advert.rows_of(advert.to_air(signed, PN)))
+    for first in (0, 3, k, 100, 256 - k):
+        receiver = advert.Receiver(KEY)
+        assert hear(receiver, adverts(signed, range(first, first + k - 1))) is None
+        assert hear(receiver, adverts(signed, [(first + k - 1) % 256])) == signed
+        assert hear(receiver, adverts(signed, range(k))) is None, "a finished object begins anew"
+
+
+def test_every_number_of_rows():
+    for k in (1, 2, 12, 13, tuning.ADVERT_ROWS_MAX):
+        source = [os.urandom(19) for _ in range(k)]
+        rows = {255 - i: erasure_code.repair(source, 255 - i) for i in range(k)}
+        for _ in erasure_code.decode(rows, k):
+            pass
+        assert [bytes(rows[i]) for i in range(k)] == source
+
+
+@req("SEC-10")
+def test_adverts_of_others_and_changed_ones_are_no_rows():
+    signed = signed_object()
+    receiver = advert.Receiver(KEY)
+    for octets in adverts(signed, range(6), bytes(16)):
+        assert receiver.take(octets, 0) is None
+    good = adverts(signed, [0])[0]
+    for place in range(24):
+        changed = bytearray(good)
+        changed[place] ^= 1
+        receiver.take(bytes(changed), 0)
+    assert len(receiver._open) <= 2, "changed adverts began objects"  # each does so with a probability of 2^-9.7
+
+
+@req("SEC-10")
+def test_a_forged_row_costs_a_small_object_tries_and_no_key():
+    signed = signed_object()
+    head = bytes((0, 5)) + advert.identification(signed)
+    forged = keywrap.encipher(KEY, head + bytes((200,)) + bytes(19))
+    receiver = advert.Receiver(KEY)
+    heard = [forged] + adverts(signed, range(5))
+    assert hear(receiver, heard) is None
+    assert hear(receiver, adverts(signed, [6])) == signed
+
+
+@req("SEC-10")
+def test_forged_rows_without_end_end_the_object():
+    signed = signed_object()
+    head = bytes((0, 5)) + advert.identification(signed)
+    receiver = advert.Receiver(KEY)
+    with raises(MalformedMessage):
+        hear(receiver, [keywrap.encipher(KEY, head + bytes((index,)) + os.urandom(19)) for index in range(100, 140)])
+    assert receiver.dropped == 1 and not receiver._open
+    large = signed_object(bytes(18 * 20))
+    head = bytes((0, len(advert.rows_of(advert.to_air(large, PN))) - 1)) + advert.identification(large)
+    with raises(MalformedMessage):
+        hear(receiver, [keywrap.encipher(KEY, head + bytes((99,)) + bytes(19))] + adverts(large, range(head[1])))
+
+
+def test_a_hundred_objects_that_begin_leave_room_for_the_one_that_goes_on():
+    signed = signed_object()
+    receiver = advert.Receiver(KEY)
+    assert hear(receiver, adverts(signed, range(3))) is None
+    for version in range(100):
+        hear(receiver, adverts(signed_object(version=1000 + version), [0]))
+        assert len(receiver._open) <= tuning.ADVERT_OBJECTS_MAX
+    assert receiver.dropped >= 96
+    assert hear(receiver, adverts(signed, range(3, 6))) == signed
+
+
+def test_an_object_that_stands_too_long_is_dropped():
+    signed = signed_object()
+    receiver = advert.Receiver(KEY)
+    hear(receiver, adverts(signed, range(5)), 0)
+    assert hear(receiver, adverts(signed, [5]), tuning.ADVERT_OBJECT_S + 1) is None
+    assert receiver.dropped == 1
+
+
+def test_air_forms_that_lie():
+    air = advert.to_air(signed_object(), PN)
+    for wrong in (
+        b"",
+        b"\x85" + air[1:],  # of no known kind
+        air[:-1],  # ends early
+        air + bytes(19),  # a whole row of padding
+        air + b"\0\1",  # padding that is not zero
+        b"\x89" + b"\x80" * 120,  # arrays
+        b"\x89\x07\x01\x07\x00\x02\x50" + bytes(16) + b"\x5a\x7f\xff\xff\xff" + bytes(80),  # a length that lies
+        b"\x89\x18\x07" + air[2:],  # a number in a longer form
+    ):
+        with raises(MalformedMessage):
+            advert.from_air(wrong, PN)
+    for wrong in (b"", bytes(100), signed_object()[:-1], b"\xd2" + bytes(200)):
+        with raises(MalformedMessage):
+            advert.to_air(wrong, PN)
+    with raises(MalformedMessage):
+        advert.to_air(signed_object(), PN + 1)
+
+
+def test_an_object_that_is_too_long_for_adverts():
+    with raises(ValueError):
+        advert.rows_of(bytes(19 * tuning.ADVERT_ROWS_MAX + 1))
