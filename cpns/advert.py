@@ -1,4 +1,4 @@
-"""Broadcasts as Bluetooth LE adverts: an object of any length in pieces of 24 octets (docs/protocol.md, "Adverts").
+"""Waits for BLE: broadcasts as Bluetooth LE adverts, an object in pieces of 24 octets (SEC-10).
 
     object -> air form -> k rows of 19 octets, and repair rows (`erasure_code`) -> one advert for each row
 
