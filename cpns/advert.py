@@ -102,7 +102,7 @@ class Assembly:
         self.busy = False  # while `finish` runs
 
 
-class Receiver:
+class Reassembly:
     """Collects rows of objects under one frame key. `dropped` counts objects that were given up before they were whole.
 
     At most tuning.ADVERT_OBJECTS_MAX objects are open, each for tuning.ADVERT_OBJECT_S seconds.

@@ -95,7 +95,7 @@ def test_any_rows_that_are_enough_give_the_object_back():
     signed = signed_object(bytes(18 * 7))
     k = len(advert.rows_of(advert.to_air(signed, PN)))
     for first in (0, 3, k, 100, 256 - k):
-        receiver = advert.Receiver(KEY)
+        receiver = advert.Reassembly(KEY)
         assert hear(receiver, adverts(signed, range(first, first + k - 1))) is None
         assert hear(receiver, adverts(signed, [(first + k - 1) % 256])) == signed
         assert hear(receiver, adverts(signed, range(k))) is None, "a finished object begins anew"
@@ -113,7 +113,7 @@ def test_every_number_of_rows():
 @req("SEC-10")
 def test_adverts_of_others_and_changed_ones_are_no_rows():
     signed = signed_object()
-    receiver = advert.Receiver(KEY)
+    receiver = advert.Reassembly(KEY)
     for octets in adverts(signed, range(6), bytes(16)):
         assert receiver.take(octets, 0) is None
     good = adverts(signed, [0])[0]
@@ -129,7 +129,7 @@ def test_a_forged_row_costs_a_small_object_tries_and_no_key():
     signed = signed_object()
     head = bytes((0, 5)) + advert.identification(signed)
     forged = keywrap.encipher(KEY, head + bytes((200,)) + bytes(19))
-    receiver = advert.Receiver(KEY)
+    receiver = advert.Reassembly(KEY)
     heard = [forged] + adverts(signed, range(5))
     assert hear(receiver, heard) is None
     assert hear(receiver, adverts(signed, [6])) == signed
@@ -139,7 +139,7 @@ def test_a_forged_row_costs_a_small_object_tries_and_no_key():
 def test_forged_rows_without_end_end_the_object():
     signed = signed_object()
     head = bytes((0, 5)) + advert.identification(signed)
-    receiver = advert.Receiver(KEY)
+    receiver = advert.Reassembly(KEY)
     with raises(MalformedMessage):
         hear(receiver, [keywrap.encipher(KEY, head + bytes((index,)) + os.urandom(19)) for index in range(100, 140)])
     assert receiver.dropped == 1 and not receiver._open
@@ -151,7 +151,7 @@ def test_forged_rows_without_end_end_the_object():
 
 def test_a_hundred_objects_that_begin_leave_room_for_the_one_that_goes_on():
     signed = signed_object()
-    receiver = advert.Receiver(KEY)
+    receiver = advert.Reassembly(KEY)
     assert hear(receiver, adverts(signed, range(3))) is None
     for version in range(100):
         hear(receiver, adverts(signed_object(version=1000 + version), [0]))
@@ -162,7 +162,7 @@ def test_a_hundred_objects_that_begin_leave_room_for_the_one_that_goes_on():
 
 def test_an_object_that_stands_too_long_is_dropped():
     signed = signed_object()
-    receiver = advert.Receiver(KEY)
+    receiver = advert.Reassembly(KEY)
     hear(receiver, adverts(signed, range(5)), 0)
     assert hear(receiver, adverts(signed, [5]), tuning.ADVERT_OBJECT_S + 1) is None
     assert receiver.dropped == 1
