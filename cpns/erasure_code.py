@@ -56,28 +56,24 @@ def decode(rows, k):
     # What is left is a Cauchy matrix in used x missing. Its inverse has for row m and column r, with
     # r' in used and m' in missing:  prod(r' + m) prod(r + m') / ((r + m) prod[m' != m](m + m') prod[r' != r](r + r'))
     solved = [bytearray(length) for _ in missing]
-    of_missing = []
-    for m in missing:
-        logarithm = 0
-        for r in used:
-            logarithm += _LOG[r ^ m]
-        for other in missing:
-            if other != m:
-                logarithm -= _LOG[m ^ other]
-        of_missing.append(logarithm)
+    of_missing = [_product(m, used) - _product(m, missing) for m in missing]
     for r in used:
-        of_r = 0
-        for m in missing:
-            of_r += _LOG[r ^ m]
-        for other in used:
-            if other != r:
-                of_r -= _LOG[r ^ other]
+        of_r = _product(r, missing) - _product(r, used)
         row = rows.pop(r)
         for number, m in enumerate(missing):
             _add(row, (of_r + of_missing[number] - _LOG[r ^ m]) % _ORDER, solved[number])
         yield
     for number, m in enumerate(missing):
         rows[m] = solved[number]
+
+
+def _product(one, others):
+    # The logarithm of the product of all (one + other), other than one itself
+    logarithm = 0
+    for other in others:
+        if other != one:
+            logarithm += _LOG[one ^ other]
+    return logarithm
 
 
 def _add(row, factor, to):

@@ -122,6 +122,14 @@ def back_again(port: Port, wait_s: float = BACK_S, leave_s: float = 0.0) -> Port
         time.sleep(_POLL_S)
 
 
+def device_now(port: Port) -> str | None:
+    """Return the device on which the board of `port` is at this moment, None while it is away."""
+    if found := next((each for each in ports() if same_board(port, each)), None):
+        return found.device
+    is_of_computer = port.usb_id is None and not port.is_virtual  # such a UART is in no list
+    return port.device if is_of_computer and os.path.exists(port.device) else None
+
+
 def same_board(one: Port, other: Port) -> bool:
     """Return whether two ports, seen at different times, are those of the same board."""
     if one.is_virtual or other.is_virtual:

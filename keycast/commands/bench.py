@@ -106,16 +106,13 @@ class _AtTheDesk:
 def _lines(board: Any, seconds: float) -> Iterator[str]:
     """Yield the lines that the board writes within `seconds`, with pairing secrets covered."""
     from keycast.board.monitor import POLL_S, watch, without_secrets
-    from keycast.board.ports import locked, ports, same_board
+    from keycast.board.ports import device_now, locked
     from keycast.board.serial_lines import Line
     from keycast.board.serial_port import opened
 
-    def find() -> str | None:
-        return next((each.device for each in [*ports(), board] if same_board(board, each)), None)
-
     end = time.monotonic() + seconds
     with locked(board, "keycast bench hil"):
-        for seen in watch(find, lambda device: opened(device, POLL_S)):
+        for seen in watch(lambda: device_now(board), lambda device: opened(device, POLL_S)):
             if isinstance(seen, Line):
                 yield without_secrets(seen.text)
             if time.monotonic() >= end:

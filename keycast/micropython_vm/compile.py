@@ -85,6 +85,15 @@ def compile_val_client_board() -> None:
     _compile_board(board_files.VAL_CLIENT_MANIFEST, VAL_CLIENT_TREE, VAL_CLIENT_IMAGE)
 
 
+def board_tree(val_client: bool) -> Path:
+    """Make the files of a board, or of one that is a VAL client, and return their folder. Raises CompileError."""
+    if val_client:
+        compile_val_client_board()
+        return VAL_CLIENT_TREE
+    compile_board()
+    return BOARD_TREE
+
+
 def _compile_board(manifest: Path, tree: Path, image: Path) -> None:
     sources = SOURCES / tree.name
     files = write_sources(board_files.listed(manifest), sources, bundles=board_files.BUNDLES)

@@ -17,8 +17,8 @@ from keycast.board.agent_files import Running
 from keycast.board.faults import LoaderFault
 from keycast.board.flashing import Flashed, FlashOrder, Told
 from keycast.board.ports import Port
-from keycast.commands.board import flash
 from keycast.hardware.catalogue import all_boards
+from keycast.micropython_vm import compile
 from keycast.program import program
 from keycast.terminal.options import console
 from tests.unit import firmware_images
@@ -40,7 +40,7 @@ def desk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Port]:
     monkeypatch.setattr(ports, "LOCKS", tmp_path / "locks")
     monkeypatch.setattr(ports, "CABLE_S", 0.01)
     monkeypatch.setattr(ports, "require_free", lambda port: None)
-    monkeypatch.setattr(flash, "_tree", lambda _: tmp_path)
+    monkeypatch.setattr(compile, "board_tree", lambda _: tmp_path)
     return there
 
 

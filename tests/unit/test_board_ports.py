@@ -80,13 +80,15 @@ def of(device: str) -> Port:
 def test_the_port_of_a_virtual_board_that_was_killed_may_be_a_persons_terminal(
     plugged: list[Port], terminal: str
 ) -> None:
-    virtual("lamp", terminal)
+    lamp = virtual("lamp", terminal)
     assert [port.name for port in ports.ports()] == ["lamp"]
     with process("print(); input()") as (other, _):
         ports.front_file(ports.VIRTUAL_BOARDS / "lamp").write_text(str(other))
         assert not ports.ports(), "its process has no such terminal"
     ports.front_file(ports.VIRTUAL_BOARDS / "lamp").unlink()
     assert not ports.ports()
+    assert ports.device_now(lamp) is None, "a monitor that waits for the board opens it"
+    assert ports.device_now(of(terminal)) == terminal
 
 
 def test_usb_ports_and_virtual_boards_are_listed(plugged: list[Port], terminal: str) -> None:

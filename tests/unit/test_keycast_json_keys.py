@@ -98,7 +98,7 @@ async def asked(home: Home, monkeypatch: pytest.MonkeyPatch, folder: Path) -> li
     seen = Seen(port, ("esp32-devkitc",), "bridge", ((77, "minicom"),), agent, None)
     monkeypatch.setattr(list_boards, "_here", lambda _: [(seen, "")])
     flashed = Flashed(port, "esp32-devkitc", Running("1.25.0", "esp32", False, 0, 9, False))
-    monkeypatch.setattr(flash, "_tree", lambda _: folder)
+    monkeypatch.setattr("keycast.micropython_vm.compile.board_tree", lambda _: folder)
     monkeypatch.setattr(flash, "_ports", lambda *_: [port, port])
     monkeypatch.setattr(flash, "_flash_each", lambda *_: [flashed, NoPort.at_all()])
     words = [

@@ -27,11 +27,7 @@ def command(
     from keycast.micropython_vm import board_files, compile, romfs
 
     with sentences():
-        if val_client:
-            compile.compile_val_client_board()
-        else:
-            compile.compile_board()
-        tree, image = compile.VAL_CLIENT_TREE if val_client else compile.BOARD_TREE, out / "board.romfs"
+        tree, image = compile.board_tree(val_client), out / "board.romfs"
         try:
             out.mkdir()
         except OSError as error:

@@ -77,6 +77,7 @@ def command(
     from keycast.board.flashing import FlashOrder
     from keycast.board.rom_loader import BAUD
     from keycast.hardware.catalogue import VIRTUAL, all_boards, virtual_board
+    from keycast.micropython_vm import compile
 
     if images and files_only:
         raise typer.BadParameter("name an image or take --files-only, not both")
@@ -96,7 +97,9 @@ def command(
             app.read_bytes()  # what can be read now can be copied later
         found = _images(images or [], boards, sha256, yes)
         ports = _ports(port, every, boards)
-        order = FlashOrder(found, _tree(val_client), board, revision, erase, baud or BAUD, app, access_point)
+        order = FlashOrder(
+            found, compile.board_tree(val_client), board, revision, erase, baud or BAUD, app, access_point
+        )
         results = _flash_each(ports, order, boards)
     _answer([port.name for port in ports], results, label, "provision" if access_point is None else "pair")
 
@@ -124,17 +127,6 @@ def _images(
         if sha256 is None and not image.is_listed(each, boards):
             remark(f"{each.path}: nobody has vouched for it but you. Its SHA-256 is {each.sha256}.")
     return found
-
-
-def _tree(val_client: bool) -> Path:
-    """Compile the agent's files, and return their folder."""
-    from keycast.micropython_vm import compile
-
-    if val_client:
-        compile.compile_val_client_board()
-        return compile.VAL_CLIENT_TREE
-    compile.compile_board()
-    return compile.BOARD_TREE
 
 
 def _ports(name: str | None, every: bool, boards: "dict[str, Board]") -> "list[Port]":

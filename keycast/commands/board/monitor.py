@@ -41,20 +41,16 @@ def command(
     """
     extras.require("board")
     from keycast.board.monitor import POLL_S, watch
-    from keycast.board.ports import chosen, locked, ports, same_board
+    from keycast.board.ports import chosen, device_now, locked
     from keycast.hardware.catalogue import all_boards
 
     with sentences():
         board = chosen(port, all_boards())
         with locked(board, "keycast board monitor"), _file(save) as file:
-
-            def find() -> str | None:
-                return next((each.device for each in [*ports(), board] if same_board(board, each)), None)
-
             remark(f"Lines of {board.name}; Ctrl-C ends this.")
             end = None if seconds is None else time.monotonic() + seconds
             with suppress(KeyboardInterrupt):
-                for seen in watch(find, lambda device: opened(device, POLL_S)):
+                for seen in watch(lambda: device_now(board), lambda device: opened(device, POLL_S)):
                     if seen is not None:
                         _tell(seen, file)
                     if end is not None and time.monotonic() >= end:

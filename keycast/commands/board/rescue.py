@@ -1,6 +1,5 @@
 """`keycast board rescue`: help a board that does not start, or make it forget everything."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,6 +32,7 @@ def command(
     from keycast.board.ports import chosen, locked
     from keycast.board.repl import Repl
     from keycast.hardware.catalogue import all_boards
+    from keycast.micropython_vm import compile
 
     with sentences():
         there = chosen(port, all_boards())
@@ -43,7 +43,7 @@ def command(
             remark(_sentence(health))
             told = health._asdict() | {"port": there.name}
             if not erase:
-                tree = _tree(val_client)
+                tree = compile.board_tree(val_client)
                 with work_lines([there.name]) as (line,):
                     line.doing("writing files")
                     now = rescue.put_files(repl.port, tree, line.progress)
@@ -75,14 +75,3 @@ def _sentence(health: "Trouble") -> str:
     who = f"It is {health.pne_id}" if health.pne_id else "It has no identity"
     starts = f"; {health.starts} starts in a row ended within a minute" if health.starts else ""
     return f"{who}{starts}. Last error: {health.error or 'none was kept'}."
-
-
-def _tree(val_client: bool) -> Path:
-    """Compile the agent's files, and return their folder."""
-    from keycast.micropython_vm import compile
-
-    if val_client:
-        compile.compile_val_client_board()
-        return compile.VAL_CLIENT_TREE
-    compile.compile_board()
-    return compile.BOARD_TREE
