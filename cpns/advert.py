@@ -1,48 +1,67 @@
-"""Waits for BLE: broadcasts as Bluetooth LE adverts, an object in pieces of 24 octets (SEC-10).
+"""The receiver's side of broadcasts as Bluetooth LE adverts, an object in pieces of 24 octets (SEC-10).
 
     object -> air form -> k rows of 19 octets, and repair rows (`erasure_code`) -> one advert for each row
 
 An advert is W(frame key, S) (`crypto/keywrap.py`), with S = 00 ‖ k - 1 ‖ id (2) ‖ index ‖ row (19). The frame key is
 that of the generation, which all boards of a PN have and nobody else: an advert of somebody else becomes a row of an
-object with a probability of 2^-32 (SEC-10), and who has no frame key reads neither home, group nor version. A member
-can forge rows; they cost a decode, and the object's own signature and identification say that it is wrong.
+object with a probability of 2^-32 (SEC-10), and a receiver without a frame key reads neither home, group nor version.
+A member can forge rows; they cost a decode, and the object's own signature and identification say that it is wrong.
+A beacon (SEC-13) or a report (SEC-14) is a whole advert: its second octet is f0 or f1 instead of k - 1.
 """
 
 import hashlib
 
-from cpns import cborlite, erasure_code, tuning
+from cpns import cborlite, erasure_code, numbers, tuning
 from cpns.broadcast_object import FRAME_HEAD, SIGNATURE_HEAD
 from cpns.crypto import keywrap
 from cpns.errors import MalformedMessage
-from cpns.numbers import DELETE_SERVICE_GROUP_REQUEST, GROUP_KEY_DELIVERY_REQUEST
 
 SIZE = 24  # octets of an advert, behind the company id
-ROW = 19
-INDEXES = 256
-_SIGNATURE = 64
+ROW_SIZE = 19
+SIGNATURE_SIZE = 64
+
+# What `opened` returns as the kind of an advert; the last two are the second octet of S
+ROW = 0
+BEACON = 0xF0
+REPORT = 0xF1
+
+_BEACON_SIZE = 19
+_REPORT_SIZE = 21
 
 # first octet of a payload, an array head -> items in it, octet of the message code
-_KINDS = {
-    0x84: (4, DELETE_SERVICE_GROUP_REQUEST),
-    0x89: (9, GROUP_KEY_DELIVERY_REQUEST),
-    0x8B: (11, GROUP_KEY_DELIVERY_REQUEST),
+KINDS = {
+    0x84: (4, numbers.DELETE_SERVICE_GROUP_REQUEST),
+    0x89: (9, numbers.GROUP_KEY_DELIVERY_REQUEST),
+    0x8B: (11, numbers.GROUP_KEY_DELIVERY_REQUEST),
 }
 
 
-def to_air(signed, pn_alias):
-    """Return the air form of a signed broadcast, 17 octets shorter: what every receiver knows is left out.
+def opened(frame_key, octets):
+    """Return (ROW, BEACON or REPORT, its octets) of an advert, or None if it was not made under this frame key.
 
-    It is the array head of the payload, the items after the PN alias, and the signature. Raises MalformedMessage for
-    octets that `from_air` would not make the same object of.
+    The octets are what follows the first octet of S for a row, for `Reassembly.take`; the 19 octets of a beacon, for
+    `beacon.parse`; or the 21 octets of a report, for `report.parse`.
     """
-    start, end = len(FRAME_HEAD), len(signed) - _SIGNATURE - len(SIGNATURE_HEAD)
-    payload = cborlite.decode_prefix(signed, start)[0] if start < end else b""
-    if type(payload) is bytes and payload[:1] and payload[0] in _KINDS:
-        known = len(_known(payload[0], pn_alias))
-        air = payload[:1] + payload[known:] + signed[-_SIGNATURE:]
-        if from_air(air, pn_alias) == signed:
-            return air
-    raise MalformedMessage("no signed broadcast that has an air form")
+    if len(octets) != SIZE:
+        return None
+    plain = keywrap.decipher(frame_key, octets)
+    if plain[0]:
+        return None
+    kind = plain[1]
+    if kind < tuning.ADVERT_ROWS_MAX:
+        return ROW, plain[1:]
+    if kind == BEACON and not any(plain[_BEACON_SIZE + 1 :]):
+        return BEACON, bytes((numbers.FRAME_BEACON,)) + plain[2 : _BEACON_SIZE + 1]
+    if kind == REPORT and not plain[-1]:
+        return REPORT, plain[2:-1]
+    return None
+
+
+def report_advert(frame_key, report):
+    """Return the advert (24 octets) of a report of 21 octets (`report.build`). Raises ValueError for another length."""
+    if len(report) != _REPORT_SIZE:
+        raise ValueError("a report has 21 octets")
+    return keywrap.encipher(frame_key, bytes((0, REPORT)) + report + b"\0")
 
 
 def from_air(air, pn_alias):
@@ -50,43 +69,28 @@ def from_air(air, pn_alias):
 
     Nothing of it is verified. Raises MalformedMessage.
     """
-    if not air or air[0] not in _KINDS:
+    if not air or air[0] not in KINDS:
         raise MalformedMessage("an air form of no known kind")
     at = 1
-    for _ in range(_KINDS[air[0]][0] - 2):
+    for _ in range(KINDS[air[0]][0] - 2):
         if at >= len(air) or air[at] >> 5 not in (0, 2):  # an unsigned integer or octets; no array or map is decoded
             raise MalformedMessage("an air form of the wrong shape")
         at = cborlite.decode_prefix(air, at)[1]
-    end = at + _SIGNATURE
-    if not end <= len(air) < end + ROW or any(air[end:]):
+    end = at + SIGNATURE_SIZE
+    if not end <= len(air) < end + ROW_SIZE or any(air[end:]):
         raise MalformedMessage("an air form of the wrong length")
-    payload = cborlite.encode(_known(air[0], pn_alias) + air[1:at])
+    payload = cborlite.encode(known(air[0], pn_alias) + air[1:at])
     return FRAME_HEAD + payload + SIGNATURE_HEAD + air[at:end]
 
 
-def _known(kind, pn_alias):
-    # The octets of the payload that are not on air, with the array head before them
-    return bytes((kind,)) + cborlite.encode(_KINDS[kind][1]) + cborlite.encode(pn_alias)
+def known(kind, pn_alias):
+    """Return the octets of a payload that are left out on air, with the array head `kind` before them."""
+    return bytes((kind,)) + cborlite.encode(KINDS[kind][1]) + cborlite.encode(pn_alias)
 
 
 def identification(signed):
     """Return the 2 octets by which the adverts of a signed broadcast belong together."""
     return hashlib.sha256(signed).digest()[:2]
-
-
-def rows_of(air):
-    """Return the rows of an air form, 1 to tuning.ADVERT_ROWS_MAX of 19 octets. Raises ValueError if it is longer."""
-    rows = [air[at : at + ROW] for at in range(0, len(air), ROW)]
-    if len(rows) > tuning.ADVERT_ROWS_MAX:
-        raise ValueError("an object of too many rows for adverts")
-    rows[-1] += bytes(ROW - len(rows[-1]))
-    return rows
-
-
-def advert(frame_key, identification, rows, index):
-    """Return the 24 octets of row `index` (0 to 255) of the object with these rows."""
-    row = rows[index] if index < len(rows) else erasure_code.repair(rows, index)
-    return keywrap.encipher(frame_key, bytes((0, len(rows) - 1)) + identification + bytes((index,)) + row)
 
 
 class Assembly:
@@ -108,27 +112,23 @@ class Reassembly:
     At most tuning.ADVERT_OBJECTS_MAX objects are open, each for tuning.ADVERT_OBJECT_S seconds.
     """
 
-    def __init__(self, frame_key):
-        self._key = frame_key
+    def __init__(self):
         self._open = []
         self._done = []  # heads of the objects that were finished last
         self.dropped = 0
 
-    def take(self, octets, now):
-        """Take an advert (24 octets) at the time `now` (seconds); return the Assembly if it is whole now, else None.
+    def take(self, row, now):
+        """Take a row (23 octets, of `opened`) at the time `now` (seconds); return the Assembly if it is whole now.
 
-        Adverts of others, rows heard before and rows of finished objects change nothing.
+        It returns None otherwise. Rows heard before and rows of finished objects change nothing.
         """
-        row = keywrap.decipher(self._key, octets)
-        if row[0] or row[1] >= tuning.ADVERT_ROWS_MAX:
-            return None
-        head, index = row[1:4], row[4]
+        head, index = row[:3], row[3]
         if head in self._done:
             return None
         found = self._assembly(head, now)
         if index in found.rows or found.busy:
             return None
-        found.rows[index] = bytearray(row[5:])
+        found.rows[index] = bytearray(row[4:])
         found.order.append(index)
         return found if len(found.rows) >= found.k else None
 

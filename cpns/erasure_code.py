@@ -1,4 +1,4 @@
-"""Waits for BLE: a systematic Reed-Solomon code over GF(2^8), an object as k rows, any k of 256 rows give it back.
+"""A systematic Reed-Solomon code over GF(2^8): an object as k rows, which any k of 256 rows give back.
 
 Rows 0 to k - 1 are the object itself. Repair row r, k <= r <= 255, is the sum over c < k of inverse(r xor c) times
 source row c: a Cauchy matrix whose elements do not depend on k, in the field with the polynomial x^8 + x^4 + x^3 + x^2

@@ -76,3 +76,9 @@ CONTENT_CID_EDHOC = 65
 FRAME_COSE_SIGN1 = 0xD2
 FRAME_GROUP_MESSAGE = 0x47
 FRAME_BEACON = 0x42
+
+# Bluetooth LE: the GATT service of a PNE, its characteristics, and the company id that is for tests only
+BLE_SERVICE = "5cbf4203-6591-482f-bd77-d88cdb374332"
+BLE_TO_BOARD = "5cbf4204-6591-482f-bd77-d88cdb374332"
+BLE_FROM_BOARD = "5cbf4205-6591-482f-bd77-d88cdb374332"
+BLE_COMPANY_OF_TESTS = 0xFFFF

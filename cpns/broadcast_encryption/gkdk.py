@@ -92,7 +92,7 @@ class GkdkRecord:
         return h16(self._label(self._leaf >> 1, self._leaf ^ 1), b"sd1.rep")
 
     def frame_key(self) -> bytes:
-        """Waits for BLE: return the key of the tags on advertising frames, 16 octets, of the whole tree (SEC-10)."""
+        """Return the key of the adverts of this generation, 16 octets, the same for the whole tree (SEC-10)."""
         return h16(self._octets[8:24], b"sd1.frame")
 
     def _split(self, index):

@@ -74,7 +74,7 @@ class TreeKeys:
         return h16(self._label(leaf >> 1, leaf ^ 1), b"sd1.rep")
 
     def frame_key(self) -> bytes:
-        """Waits for BLE: return the key of the tags on advertising frames, as `GkdkRecord.frame_key` does (SEC-10)."""
+        """Return the key of the adverts of this generation, the same as `GkdkRecord.frame_key` (SEC-10)."""
         return h16(self._key_all(), b"sd1.frame")
 
     def _key_all(self):

@@ -5,7 +5,7 @@ import os
 from vector_files import unhex
 from vmtest import raises, req
 
-from cpns import advert, erasure_code, tuning
+from cpns import advert, advert_build, beacon, erasure_code, report, tuning
 from cpns.crypto import keywrap
 from cpns.errors import MalformedMessage
 
@@ -43,14 +43,20 @@ def finish(receiver, assembly):
 
 
 def adverts(signed, indexes, key=KEY):
-    rows = advert.rows_of(advert.to_air(signed, PN))
-    return [advert.advert(key, advert.identification(signed), rows, index) for index in indexes]
+    rows = advert_build.rows_of(advert_build.to_air(signed, PN))
+    return [advert_build.row_advert(key, advert.identification(signed), rows, index) for index in indexes]
+
+
+def take(receiver, octets, now=0):
+    """Give one advert to the receiver; return the assembly that is whole with it, or None."""
+    heard = advert.opened(KEY, octets)
+    return receiver.take(heard[1], now) if heard and heard[0] == advert.ROW else None
 
 
 def hear(receiver, octets, now=0):
     """Give adverts to the receiver and return the object, or None."""
     for each in octets:
-        whole = receiver.take(each, now)
+        whole = take(receiver, each, now)
         if whole:
             found = finish(receiver, whole)
             if found:
@@ -62,14 +68,14 @@ def test_the_vectors_of_frames():
     seen = 0
     for case in read("object"):
         signed, air, pn = unhex(case["object"]), unhex(case["air"]), case["pn_alias"]
-        assert advert.to_air(signed, pn) == air, case["name"]
-        rows = advert.rows_of(air)
+        assert advert_build.to_air(signed, pn) == air, case["name"]
+        rows = advert_build.rows_of(air)
         assert len(rows) == case["k"]
         assert advert.from_air(b"".join(rows), pn) == signed
         name, key = unhex(case["id"]), unhex(case["frame_key"])
         assert advert.identification(signed) == name
         for frame in case["frames"]:
-            octets = advert.advert(key, name, rows, frame["index"])
+            octets = advert_build.row_advert(key, name, rows, frame["index"])
             assert octets == unhex(frame["advert"]), (case["name"], frame["index"])
             assert keywrap.decipher(key, octets) == unhex(frame["plain"])
             seen += 1
@@ -81,7 +87,7 @@ def test_the_vectors_of_receptions():
     for case in read("object"):
         airs[case["name"]] = unhex(case["air"])
     for case in read("received"):
-        source = advert.rows_of(airs[case["case"]])
+        source = advert_build.rows_of(airs[case["case"]])
         k = len(source)
         rows = {i: bytearray(source[i]) if i < k else erasure_code.repair(source, i) for i in case["received"]}
         for _ in erasure_code.decode(rows, k):
@@ -93,9 +99,9 @@ def test_the_vectors_of_receptions():
 
 def test_any_rows_that_are_enough_give_the_object_back():
     signed = signed_object(bytes(18 * 7))
-    k = len(advert.rows_of(advert.to_air(signed, PN)))
+    k = len(advert_build.rows_of(advert_build.to_air(signed, PN)))
     for first in (0, 3, k, 100, 256 - k):
-        receiver = advert.Reassembly(KEY)
+        receiver = advert.Reassembly()
         assert hear(receiver, adverts(signed, range(first, first + k - 1))) is None
         assert hear(receiver, adverts(signed, [(first + k - 1) % 256])) == signed
         assert hear(receiver, adverts(signed, range(k))) is None, "a finished object begins anew"
@@ -113,15 +119,63 @@ def test_every_number_of_rows():
 @req("SEC-10")
 def test_adverts_of_others_and_changed_ones_are_no_rows():
     signed = signed_object()
-    receiver = advert.Reassembly(KEY)
+    receiver = advert.Reassembly()
     for octets in adverts(signed, range(6), bytes(16)):
-        assert receiver.take(octets, 0) is None
+        assert take(receiver, octets) is None
     good = adverts(signed, [0])[0]
     for place in range(24):
         changed = bytearray(good)
         changed[place] ^= 1
-        receiver.take(bytes(changed), 0)
+        take(receiver, bytes(changed))
     assert len(receiver._open) <= 2, "changed adverts began objects"  # each does so with a probability of 2^-9.7
+
+
+@req("SEC-10", "SEC-13")
+def test_a_beacon_is_one_advert():
+    datagram = beacon.build(KEY, "lamps", PN, 7, 2, 5)
+    octets = advert_build.beacon_advert(KEY, datagram)
+    assert len(octets) == advert.SIZE
+    assert advert.opened(KEY, octets) == (advert.BEACON, datagram)
+    assert keywrap.decipher(KEY, octets) == b"\0\xf0" + datagram[1:] + bytes(4)
+    assert advert.opened(bytes(16), octets) is None
+    for wrong in (b"", datagram[:-1], datagram + b"\0", b"\xd2" + datagram[1:]):
+        with raises(ValueError):
+            advert_build.beacon_advert(KEY, wrong)
+
+
+@req("SEC-10", "SEC-14")
+def test_a_report_is_one_advert():
+    octets = report.build(7, 2, 0x00010005, 1023, "1", bytes(range(8)))
+    assert octets == b"\x00\x07\x00\x02\x00\x01\x00\x05\x00\x00\x03\xff\x01" + bytes(range(8))
+    shown = advert.report_advert(KEY, octets)
+    assert len(shown) == advert.SIZE
+    assert advert.opened(KEY, shown) == (advert.REPORT, octets)
+    assert keywrap.decipher(KEY, shown) == b"\0\xf1" + octets + b"\0"
+    assert tuple(report.parse(octets)) == (7, 2, 0x00010005, 1023, "1", bytes(range(8)))
+    for wrong in (b"", octets[:-1], octets + b"\0"):
+        with raises(MalformedMessage):
+            report.parse(wrong)
+        with raises(ValueError):
+            advert.report_advert(KEY, wrong)
+    for result in (0, 3, 255):
+        with raises(MalformedMessage):
+            report.parse(octets[:12] + bytes((result,)) + octets[13:])
+
+
+@req("SEC-10")
+def test_adverts_of_no_known_kind_or_with_other_octets_than_zeros_behind_are_nothing():
+    for second in range(256):
+        found = advert.opened(KEY, keywrap.encipher(KEY, bytes((0, second)) + bytes(22)))
+        assert (found is not None) == (second < 80 or second in (0xF0, 0xF1)), second
+    for plain in (
+        b"\0\xf0" + bytes(21) + b"\1",
+        b"\0\xf0" + bytes(18) + b"\1" + bytes(3),
+        b"\0\xf1" + bytes(21) + b"\1",
+    ):
+        assert advert.opened(KEY, keywrap.encipher(KEY, plain)) is None
+    assert advert.opened(KEY, keywrap.encipher(KEY, b"\1" + bytes(23))) is None
+    for length in range(32):
+        assert length == 24 or advert.opened(KEY, bytes(length)) is None
 
 
 @req("SEC-10")
@@ -129,7 +183,7 @@ def test_a_forged_row_costs_a_small_object_tries_and_no_key():
     signed = signed_object()
     head = bytes((0, 5)) + advert.identification(signed)
     forged = keywrap.encipher(KEY, head + bytes((200,)) + bytes(19))
-    receiver = advert.Reassembly(KEY)
+    receiver = advert.Reassembly()
     heard = [forged] + adverts(signed, range(5))
     assert hear(receiver, heard) is None
     assert hear(receiver, adverts(signed, [6])) == signed
@@ -139,19 +193,19 @@ def test_a_forged_row_costs_a_small_object_tries_and_no_key():
 def test_forged_rows_without_end_end_the_object():
     signed = signed_object()
     head = bytes((0, 5)) + advert.identification(signed)
-    receiver = advert.Reassembly(KEY)
+    receiver = advert.Reassembly()
     with raises(MalformedMessage):
         hear(receiver, [keywrap.encipher(KEY, head + bytes((index,)) + os.urandom(19)) for index in range(100, 140)])
     assert receiver.dropped == 1 and not receiver._open
     large = signed_object(bytes(18 * 20))
-    head = bytes((0, len(advert.rows_of(advert.to_air(large, PN))) - 1)) + advert.identification(large)
+    head = bytes((0, len(advert_build.rows_of(advert_build.to_air(large, PN))) - 1)) + advert.identification(large)
     with raises(MalformedMessage):
         hear(receiver, [keywrap.encipher(KEY, head + bytes((99,)) + bytes(19))] + adverts(large, range(head[1])))
 
 
 def test_a_hundred_objects_that_begin_leave_room_for_the_one_that_goes_on():
     signed = signed_object()
-    receiver = advert.Reassembly(KEY)
+    receiver = advert.Reassembly()
     assert hear(receiver, adverts(signed, range(3))) is None
     for version in range(100):
         hear(receiver, adverts(signed_object(version=1000 + version), [0]))
@@ -162,14 +216,14 @@ def test_a_hundred_objects_that_begin_leave_room_for_the_one_that_goes_on():
 
 def test_an_object_that_stands_too_long_is_dropped():
     signed = signed_object()
-    receiver = advert.Reassembly(KEY)
+    receiver = advert.Reassembly()
     hear(receiver, adverts(signed, range(5)), 0)
     assert hear(receiver, adverts(signed, [5]), tuning.ADVERT_OBJECT_S + 1) is None
     assert receiver.dropped == 1
 
 
 def test_air_forms_that_lie():
-    air = advert.to_air(signed_object(), PN)
+    air = advert_build.to_air(signed_object(), PN)
     for wrong in (
         b"",
         b"\x85" + air[1:],  # of no known kind
@@ -184,11 +238,11 @@ def test_air_forms_that_lie():
             advert.from_air(wrong, PN)
     for wrong in (b"", bytes(100), signed_object()[:-1], b"\xd2" + bytes(200)):
         with raises(MalformedMessage):
-            advert.to_air(wrong, PN)
+            advert_build.to_air(wrong, PN)
     with raises(MalformedMessage):
-        advert.to_air(signed_object(), PN + 1)
+        advert_build.to_air(signed_object(), PN + 1)
 
 
 def test_an_object_that_is_too_long_for_adverts():
     with raises(ValueError):
-        advert.rows_of(bytes(19 * tuning.ADVERT_ROWS_MAX + 1))
+        advert_build.rows_of(bytes(19 * tuning.ADVERT_ROWS_MAX + 1))
