@@ -143,7 +143,7 @@ class GatewayApp:
                 ROLE_PNE: {PATH: board_resource(self._handle_pne, GATEWAY_KIND)},
                 ROLE_SERVER: {PATH: uplink_resource(self._handle_server)},
             },
-            links=self._links(),
+            links=self._links() + self._air.links,
             counters=self.counters,
         )
         if uplink is None:
@@ -179,7 +179,7 @@ class GatewayApp:
             self._uplink.start()
         await self.gateway.start()
         assert self._store is not None and self._air is not None  # `open` has made them
-        self._air.open(self.gateway.handle_report)
+        self._air.open(self.gateway.handle_report, self.gateway)
         self._watch = MachineWatch(
             [self._store.database, self.credentials],
             SystemClock(),

@@ -73,9 +73,10 @@ class PnGateway:
         if pacing is None:
             pacing = Pacing(confirmation_cost_s=policy.leisure_ms_per_pne / 1000)
         uplink_requests = Buckets(*UPLINK_REQUESTS, PEERS_MAX)
+        self._store = store
         self._background = Background()
         alarms = Alarms(gateway_id, clock)
-        tree = Tree(store, random, height)
+        tree = self._tree = Tree(store, random, height)
         confirmations = Confirmations(store, tree, pn_id)
         objects = BroadcastObjects(store, tree, signer)
         self._deliveries = Deliveries(
@@ -203,6 +204,17 @@ class PnGateway:
         """A future that is done, with the exception as its result, when the PN GW cannot go on: its process must then
         end and be started anew."""
         return self._housekeeping.failed
+
+    @property
+    def pn_alias(self) -> int:
+        """The PN alias in this PN's frames on the broadcast plane (docs/protocol.md section 5)."""
+        pn = self._store.pn.get()
+        assert pn is not None  # `__init__` has created it
+        return pn.pn_alias
+
+    def frame_keys(self, generation: int | None = None) -> list[bytes]:
+        """Return the keys of the adverts of one generation or of all, as `Tree.frame_keys` does."""
+        return self._tree.frame_keys(generation)
 
     async def close(self) -> None:
         """Stop all work; it continues at the next start. The store stays open."""

@@ -13,7 +13,8 @@ from typing import Any
 from gateway_agent.core.ports import Cost
 from gateway_agent.radios.airing import OnAllMedia
 from gateway_agent.radios.care import Care
-from gateway_agent.radios.medium import Health, Heard, Medium, Repetition
+from gateway_agent.radios.medium import Health, Heard, HomeOnAir, Medium, Repetition
+from message_plane.links.link import Link
 
 DELETE_COPIES = 3
 """Copies of a signed delete, which PNEs do not confirm. A PNE that receives none of them is told when it pulls."""
@@ -33,10 +34,18 @@ class AllMedia:
         self._followers: list[Callable[[], None]] = []
         self._beacons_at: dict[str, float] = {}
 
-    def open(self, heard: Heard) -> None:
-        """Open all media, which begin to watch their radios; `heard` is called with each datagram that one receives."""
+    @property
+    def links(self) -> list[Link[Any]]:
+        """The links that the media bring on their radios."""
+        return self._of_all(lambda medium: medium.links)
+
+    def open(self, heard: Heard, home: HomeOnAir) -> None:
+        """Open all media, which begin to watch their radios; `heard` is called with each datagram that one receives.
+
+        `home` is asked by media that encipher what they send.
+        """
         for care in self._cares:
-            care.open(heard)
+            care.open(heard, home)
 
     @property
     def names(self) -> list[str]:
@@ -125,7 +134,7 @@ class AllMedia:
         for follower in self._followers:
             follower()
 
-    def _of_all(self, ask: Callable[[Medium], list[Any]]) -> list[Any]:
+    def _of_all(self, ask: Callable[[Medium], Sequence[Any]]) -> list[Any]:
         found: list[Any] = []
         for care in self._cares:
             with care.guarded():

@@ -6,9 +6,10 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from gateway_agent.radios import recovery
-from gateway_agent.radios.medium import Heard, Medium
+from gateway_agent.radios.medium import Heard, HomeOnAir, Medium, Step
 
 _log = logging.getLogger(__name__)
 
@@ -50,10 +51,10 @@ class Care:
         """
         return self._told if self._told and (not self.is_up or self._failures >= FAILURES_TOLD) else ""
 
-    def open(self, heard: Heard) -> None:
+    def open(self, heard: Heard, home: HomeOnAir) -> None:
         """Open the medium, which begins to listen and to watch its radio."""
         with self.guarded():
-            self.medium.open(self._look, heard)
+            self.medium.open(self._look, heard, home)
         self._look()
 
     def works(self) -> None:
@@ -106,7 +107,8 @@ class Care:
 
     def _take(self, event: recovery.Event) -> None:
         loop = asyncio.get_running_loop()
-        self._ladder, actions = recovery.step(self._ladder, event, loop.time())
+        ladder = replace(self._ladder, steps=len(self.medium.steps))  # a medium may find another radio meanwhile
+        self._ladder, actions = recovery.step(ladder, event, loop.time())
         for action in actions:
             if isinstance(action, recovery.Wait):
                 if self._timer is not None:
@@ -114,12 +116,11 @@ class Care:
                 at, waited = action.until, recovery.Waited()
                 self._timer = None if at is None else loop.call_at(at, self._take, waited)
             elif isinstance(action, recovery.TakeStep):
-                self._step = loop.create_task(self._take_step(action.number))
+                self._step = loop.create_task(self._take_step(self.medium.steps[action.number]))
             else:
                 self._told = self._in_vain(action.why) if isinstance(action, recovery.TellPerson) else ""
 
-    async def _take_step(self, number: int) -> None:
-        step = self.medium.steps[number]
+    async def _take_step(self, step: Step) -> None:
         _log.debug("%s does not work (%s): trying to %s", self.medium.name, self._ladder.why, step.what)
         try:
             taken = step.take() if self._ladder.why else None  # the medium may work again by now

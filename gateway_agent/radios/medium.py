@@ -7,7 +7,9 @@ or deliveries. Everything that concerns several media, or the repetition of a da
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+from message_plane.links.link import Link
 
 News = Callable[[], None]
 """A function that the medium calls when `Medium.up` may have changed."""
@@ -16,6 +18,22 @@ Heard = Callable[[bytes], None]
 
 The sender is not authenticated: the datagram must count as hostile until its content is proven.
 """
+
+
+class HomeOnAir(Protocol):
+    """What a medium that enciphers its datagrams must know of the PN. The answers change while the gateway runs."""
+
+    @property
+    def pn_alias(self) -> int:
+        """The PN alias in the PN's frames, 4 octets (docs/protocol.md section 5)."""
+        ...
+
+    def frame_keys(self, generation: int | None = None) -> list[bytes]:
+        """Return the key of the adverts of a generation (SEC-10), 16 octets, or no key if the generation has ended.
+
+        Without `generation`: the keys of all generations that boards may hold now, the current one first.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +81,14 @@ class Airing:
     """The airing of one datagram. The future `ended` has the result: True if at least one network has sent it.
 
     The medium calls `end`. The caller of `Medium.air` may call `stop`, after which no part of the datagram is sent.
+    `progress` counts the parts that were sent, if the medium sends a datagram in parts; an airing that shares the radio
+    with many others ends late, but goes on.
     """
 
     def __init__(self, stop: Callable[[], None] = lambda: None) -> None:
         """`stop` must cancel, before it returns, everything that the radio has not sent yet."""
         self.ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.progress = 0
         self._stop = stop
 
     def end(self, has_gone_out: bool) -> None:
@@ -121,7 +142,10 @@ class Medium(Protocol):
 
     @property
     def steps(self) -> Sequence[Step]:
-        """The steps to try, in this order, when the medium is down or refuses datagrams; may be empty."""
+        """The steps to try, in this order, when the medium is down or refuses datagrams; may be empty.
+
+        They may change while the medium runs. The property raises nothing.
+        """
         ...
 
     @property
@@ -129,8 +153,16 @@ class Medium(Protocol):
         """True while the medium can be expected to send datagrams."""
         ...
 
-    def open(self, news: News, heard: Heard) -> None:
-        """Begin to listen and to watch the radio: call `news` on changes of `up`, `heard` with each datagram."""
+    @property
+    def links(self) -> Sequence[Link[Any]]:
+        """The links for unicast that use the same radio. They are opened and closed apart from the medium."""
+        ...
+
+    def open(self, news: News, heard: Heard, home: HomeOnAir) -> None:
+        """Begin to listen and to watch the radio: call `news` on changes of `up`, `heard` with each datagram.
+
+        `home` is asked for names and keys by a medium that enciphers what it sends.
+        """
         ...
 
     def airtime_s(self, octets: int) -> float:

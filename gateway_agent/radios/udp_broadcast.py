@@ -16,7 +16,7 @@ from cpns import numbers, tuning
 from gateway_agent.config.section import Port, Section
 from gateway_agent.net import interfaces as net
 from gateway_agent.net.interfaces import Interface
-from gateway_agent.radios.medium import Airing, Health, Heard, News, Repetition, Step
+from gateway_agent.radios.medium import Airing, Health, Heard, HomeOnAir, News, Repetition, Step
 from gateway_agent.repeating import Repeating
 
 _log = logging.getLogger(__name__)
@@ -60,6 +60,7 @@ class UdpBroadcast:
     repetition = Repetition(gap_s=0.31, loss=0.1)
     """Stations that sleep receive broadcasts once in each gap: beacon interval 102.4 ms x DTIM 3."""
     unicast_s = 0.0
+    links = ()
 
     def __init__(
         self,
@@ -88,7 +89,7 @@ class UdpBroadcast:
         """The interfaces with an open socket."""
         return list(self._sockets)
 
-    def open(self, news: News, heard: Heard) -> None:
+    def open(self, news: News, heard: Heard, home: HomeOnAir) -> None:
         """Begin to call `news` every few seconds, so that a change of the interfaces is noticed.
 
         `heard` is never called, because PNEs answer over their sessions.

@@ -349,7 +349,7 @@ class World:
 
     async def start(self) -> "World":
         self.started = True
-        self.air_of_media.open(self.gateway.handle_report)
+        self.air_of_media.open(self.gateway.handle_report, self.gateway)
         await self.gateway.start()
         await asyncio.sleep(0.01)
         return self

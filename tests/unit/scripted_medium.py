@@ -2,8 +2,22 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
-from gateway_agent.radios.medium import Airing, Health, Heard, News, Repetition, Step
+from gateway_agent.radios.medium import Airing, Health, Heard, HomeOnAir, News, Repetition, Step
+from message_plane.links.link import Link
+
+
+class ScriptedHome:
+    """The names and keys of a PN, as a medium asks for them: `generations` maps each generation to its frame key."""
+
+    pn_alias = 0x01020304
+
+    def __init__(self, generations: dict[int, bytes] | None = None) -> None:
+        self.generations = {1: bytes(range(16))} if generations is None else generations
+
+    def frame_keys(self, generation: int | None = None) -> list[bytes]:
+        return [key for each, key in sorted(self.generations.items(), reverse=True) if generation in (None, each)]
 
 
 class ScriptedMedium:
@@ -27,6 +41,7 @@ class ScriptedMedium:
         self.repetition = Repetition(gap, loss)
         self.unicast_s = unicast_s
         self.steps: tuple[Step, ...] = ()
+        self.links: tuple[Link[Any], ...] = ()
         self.refuses = self.stalls = False
         self.fault: Exception | None = None
         self.begun: list[bytes] = []
@@ -48,7 +63,7 @@ class ScriptedMedium:
         self._up = up
         self._news()
 
-    def open(self, news: News, heard: Heard) -> None:
+    def open(self, news: News, heard: Heard, home: HomeOnAir) -> None:
         self._news, self.heard = news, heard
 
     def airtime_s(self, octets: int) -> float:

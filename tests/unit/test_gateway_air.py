@@ -12,7 +12,7 @@ from gateway_agent.radios.air import AllMedia
 from gateway_agent.radios.care import STEP_MAX_S
 from gateway_agent.radios.medium import Airing, Medium, Repetition, Step
 from gateway_agent.radios.udp_broadcast import UdpBroadcast
-from tests.unit.scripted_medium import ScriptedMedium
+from tests.unit.scripted_medium import ScriptedHome, ScriptedMedium
 
 MANY = 1000
 
@@ -39,7 +39,7 @@ async def opened() -> AsyncIterator[Open]:
 
     def make(*media: Medium, counters: Counter[str] | None = None) -> AllMedia:
         airs.append(AllMedia(media, counters))
-        airs[-1].open(lambda frame: None)
+        airs[-1].open(lambda frame: None, ScriptedHome())
         return airs[-1]
 
     yield make
@@ -186,7 +186,7 @@ async def test_a_medium_that_comes_back_joins_the_airing_and_is_told_of(opened: 
 async def test_what_a_medium_hears_is_handed_on() -> None:
     medium, heard = ScriptedMedium(), []
     air = AllMedia([medium])
-    air.open(heard.append)
+    air.open(heard.append, ScriptedHome())
     medium.heard(b"frame")
     assert heard == [b"frame"]
     await air.close()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pydantic import Field
 
 from gateway_agent.config.section import Section
-from gateway_agent.radios.medium import Airing, Health, Heard, News, Repetition
+from gateway_agent.radios.medium import Airing, Health, Heard, HomeOnAir, News, Repetition
 
 BEATS = 10
 
@@ -28,6 +28,7 @@ class Drum:
     repetition = Repetition(gap_s=0.5, loss=0.1)
     unicast_s = 1.0
     steps = ()
+    links = ()
 
     def __init__(self, beat_s: float = 0.3) -> None:
         self.on_air: Callable[[bytes], None] = lambda datagram: None
@@ -51,7 +52,7 @@ class Drum:
                 airing.end(False)
         self._news()
 
-    def open(self, news: News, heard: Heard) -> None:
+    def open(self, news: News, heard: Heard, home: HomeOnAir) -> None:
         self._news, self.heard = news, heard
 
     def airtime_s(self, octets: int) -> float:

@@ -43,6 +43,15 @@ class Tree:
             self._keys[generation] = TreeKeys(self._store.tree_master(generation), row.height)
         return self._keys[generation]
 
+    def frame_keys(self, generation: int | None = None) -> list[bytes]:
+        """Return the key of the adverts of a generation (SEC-10), or no key if it has ended.
+
+        Without `generation`: the keys of all generations that have not ended, the current one first.
+        """
+        numbers = [row.generation for row in reversed(self._store.slots.generations())]
+        every = (self.keys(number) for number in numbers if generation in (None, number))
+        return [keys.frame_key() for keys in every if keys is not None]
+
     def current(self, unix: int) -> Generation:
         """Return the generation in which slots are assigned. If there is none the first one begins, dated `unix`."""
         return self._store.slots.current() or self.begin(unix)
