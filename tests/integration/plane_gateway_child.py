@@ -44,7 +44,7 @@ async def main(folder, port):
     for n in range(100_000):
         try:
             await own.request("cpns-server", b"child %d" % n, resource=PATH, timeout_s=1)
-            say("sent", n)
+            say("answered", n)
         except LeaseLost as lost:
             say("lost", lost)
             if own.failed.done():
