@@ -30,6 +30,7 @@ BAD_SIGNATURE_WINDOW_S = 60
 BROADCAST_IGNORE_MIN_S = 60
 BROADCAST_IGNORE_MAX_S = 960
 RECONFIRM_INTERVAL_S = 60
+REPORT_S = 60  # how long a confirmation without session is repeated
 
 # Receiving adverts (SEC-10)
 ADVERT_ROWS_MAX = 80  # rows of one object: 1,400 octets and their air form fit

@@ -57,7 +57,7 @@ class Agent:
         self.random = Entropy(store, random)
         self._listener = tell
         self._endpoint = Endpoint(self.random)
-        self._waiting = {}  # CoAP token -> [Event, answers, address or None for all, number of answers]
+        self._waiting = {}  # CoAP token -> [Event, answers, address or None for all, number of answers, one is enough]
         self._requests = []  # from the PN GW: (exchange, message, address)
         self._timers, self._duties, self._serving = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.pairing = self._looking = False
@@ -68,6 +68,12 @@ class Agent:
         self.membership = Membership(store, self.identity, self.session, gkdks, clock, self.random, self._tell)
         self.requests = Requests(self.membership, self._tell)
         self.receiver = BroadcastReceiver(self.membership, store, clock, self.random, self._tell)
+        self._reports = None  # only with a medium that carries reports
+        reporting = [medium for medium in media if medium.reports]
+        if reporting:
+            from device_agent.reports import KeyReports
+
+            self._reports = KeyReports(self.membership, reporting, clock, self._stands)
 
     async def run(self):
         """Serve until cancelled, or until a part fails: then raise its error. At the end links and media are closed."""
@@ -75,6 +81,8 @@ class Agent:
         for link in self._links:
             loops += [self._message_plane(link), self._watch(link)]
         loops += [self._broadcast_plane(medium) for medium in self._media]
+        if self._reports:
+            loops.append(self._reports.run())
         tasks = [asyncio.create_task(loop) for loop in loops]
         try:
             await asyncio.gather(*tasks)
@@ -169,7 +177,7 @@ class Agent:
     async def _broadcast_plane(self, medium):
         while True:
             try:
-                await self._flow(self.receiver.receive(await medium.hear()))
+                await self._flow(self.receiver.receive(await medium.hear(self.membership)))
             except OSError as error:
                 await self._broken(error)
             self._duties.set()
@@ -210,14 +218,14 @@ class Agent:
                 self._up.remove(link)
                 if not session.address or session.address[0] is link:
                     session.network_lost()
-                for event, _, address, _ in self._waiting.values():
+                for event, _, address, *_ in self._waiting.values():
                     gone = address[0] is link if address else not self._up
                     if gone:
                         event.set()  # the request gets no answer
             else:
                 self._up.append(link)
                 session.try_again(self.clock.now())
-                self._pull_all(tuning.PULL_ONLINE)
+                self.membership.hint_all(tuning.PULL_ONLINE)
             self._duties.set()
 
     async def _serve(self):
@@ -239,7 +247,8 @@ class Agent:
         due, make_flow = None, None
         if self.identity.paired and not self.pairing:
             if self._reachable():
-                due, make_flow = self.membership.duty(now) or (None, None)
+                confirms = self._reports is None or self._stands()
+                due, make_flow = self.membership.duty(now, confirms) or (None, None)
             connect = session.address is None or self._in_doubt()
             if connect and (due is None or session.retry_at <= due):
                 due, make_flow = session.retry_at, self._connect
@@ -247,6 +256,10 @@ class Agent:
 
     def _reachable(self):
         return self.session.up and self.session.address[0] in self._up
+
+    def _stands(self):
+        # True if a request leaves at once
+        return self._reachable() and self.session.address[0].standing()
 
     def _in_doubt(self):
         return self.session.silent or self.session.wants_handshake(self.clock.now())
@@ -261,17 +274,12 @@ class Agent:
             raise NoSession("no gateway answers")
         if not session.wants_handshake(now):
             session.resume(address, discovery.patience)  # its first request shows whether the session lives
-            self._pull_all(tuning.PULL_ONLINE)
+            self.membership.hint_all(tuning.PULL_ONLINE)
         else:
             self.receiver.spare()
             yield from session.handshake(now, address, patience=discovery.patience)
             self._tell("session", {"gateway": self.identity.gateway_id})
-            self._pull_all(0)  # the end that lost the session may have lost more
-
-    def _pull_all(self, gap):
-        now = self.clock.now()
-        for group in self.membership.groups.values():
-            self.membership.hint(group, now, gap)
+            self.membership.hint_all(0)  # the end that lost the session may have lost more
 
     def _reached(self):
         # Once for each search: a peer that relays from ever new addresses must not wear out the flash
@@ -319,7 +327,7 @@ class Agent:
                 waiting = self._waiting[about]
                 if kind == "response":
                     self._take(waiting, (action[3], action[2]))
-                if waiting[2] or kind != "response":
+                if waiting[4] or kind != "response":
                     waiting[0].set()
         self._timers.set()
 
@@ -357,9 +365,13 @@ class Agent:
 
     async def _exchange(self, address, code, options, payload, timeout):
         many = address is None
+        connects = True not in [link.standing() for link in (self._up if many else address[:1])]
+        if connects:
+            timeout += tuning.CONNECTING
         now = self.clock.now()
         token, actions = self._endpoint.request(address, code, options, payload, now, not many, timeout, many)
-        event, answers, *_ = self._waiting[token] = [asyncio.Event(), [], address, 0]
+        # Only one peer can answer over a connection that has to be made first
+        event, answers, *_ = self._waiting[token] = [asyncio.Event(), [], address, 0, connects or not many]
         try:
             self._act(actions)
             await event.wait()

@@ -80,7 +80,13 @@ class BroadcastReceiver:
             self._limiters.pop((group.id, kind), None)
 
     def receive(self, datagram):
-        """Act on one datagram of the broadcast plane. A wrong one is counted in `refused`, no more. This is a flow."""
+        """Act on one datagram of the broadcast plane. A wrong one is counted in `refused`, no more. This is a flow.
+
+        After None, one that was received in part, the keys of all groups are asked for: it may have been any of them.
+        """
+        if datagram is None:
+            self._membership.hint_all(tuning.PULL_IGNORING)
+            return
         try:
             kind = datagram[0] if datagram else 0
             if kind == n.FRAME_COSE_SIGN1:

@@ -14,6 +14,7 @@ class GkdkStore:
         self._store = store
         self._names = {}  # generation -> name of the record
         self._reports = {}  # generation -> (slot, report key), which each confirmation needs
+        self.frame_keys = {}  # generation -> key of its adverts (SEC-10)
         for name in RECORDS:
             octets = store.load(name)
             if octets is not None:
@@ -38,6 +39,7 @@ class GkdkStore:
     def _note(self, octets):
         record = GkdkRecord.parse(octets)
         self._reports[record.generation] = record.slot, record.report_key()
+        self.frame_keys[record.generation] = record.frame_key()
         return record.generation
 
     def put(self, octets, now, generation=None):
@@ -56,7 +58,9 @@ class GkdkStore:
         if new != newest:
             name = RECORDS[0] if name == RECORDS[1] else RECORDS[1]
         self._store.save(name, octets)
-        self._names = {held: where for held, where in self._names.items() if where != name}
+        for held in list(self._names):
+            if self._names[held] == name:
+                self._forget(held)
         self._names[new] = name
         self._note(octets)
         self.expires_at = now + tuning.OLD_GENERATION_MAX if len(self._names) > 1 else None
@@ -64,15 +68,18 @@ class GkdkStore:
     def expire(self, now):
         """Erase the older record if its 30 days are over at `now`."""
         if self.expires_at is not None and now >= self.expires_at:
-            oldest = min(self._names)
-            self._reports.pop(oldest)
-            self._store.erase(self._names.pop(oldest))
+            self._store.erase(self._forget(min(self._names)))
             self.expires_at = None
+
+    def _forget(self, generation):
+        # Remove what the heap has of a generation, and return the name of its record
+        del self._reports[generation], self.frame_keys[generation]
+        return self._names.pop(generation)
 
     def clear(self):
         """Erase every record: the PNE belongs to another PN GW now."""
         for name in RECORDS:
             self._store.erase(name)
-        self._names = {}
-        self._reports = {}
+        for generation in list(self._names):
+            self._forget(generation)
         self.expires_at = None

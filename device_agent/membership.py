@@ -103,15 +103,24 @@ class Membership:
             jitter = int.from_bytes(self._random(2), "big") * limits.PULL_JITTER_S * 1000 >> 16
         group.pull_at = min(group.pull_at, max(now, group.pulled_at + gap) + jitter)
 
-    def duty(self, now):
-        """Return the next request to the PN GW as (time, function without argument that returns its flow), or None."""
+    def hint_all(self, gap=None):
+        """Schedule a pull of each group, as `hint` does."""
+        now = self._clock.now()
+        for group in self.groups.values():
+            self.hint(group, now, gap)
+
+    def duty(self, now, confirms=True):
+        """Return the next request to the PN GW as (time, function without argument that returns its flow), or None.
+
+        Without `confirms` no confirmation is among them.
+        """
         self.gkdks.expire(now)
         duties = []
         if self.groups and not self.gkdks.newest:
             duties.append((self._assign_at, self.assign))
         for group in self.groups.values():
             duties.append((group.pull_at, lambda group=group: self.pull(group)))
-            if group.confirm_at is not None:
+            if confirms and group.confirm_at is not None:
                 duties.append((group.confirm_at, lambda group=group: self.confirm(group)))
         return min(duties, key=lambda duty: duty[0]) if duties else None
 
@@ -206,7 +215,7 @@ class Membership:
         """Confirm the newest key to the PN GW (CPNS-GKM-21, -37), with proof (SEC-14). This is a flow."""
         group.confirm_at = self._clock.now() + limits.RECONFIRM_INTERVAL_S * 1000  # repeat it if it gets lost
         version = group.version
-        fields = self._delivered(group, version)
+        fields = self.delivered(group, version)
         yield from self._session.ask(CPNS, messages.encode(n.GROUP_KEY_DELIVERY_RESPONSE, fields))
         group.confirmed_at = self._clock.now()
         if group.version == version:
@@ -219,7 +228,7 @@ class Membership:
         group = self._group(fields)
         self._learn(group, fields)
         self._deliver(group, fields)
-        return self._delivered(group, fields[messages.VERSION])
+        return self.delivered(group, fields[messages.VERSION])
         yield
 
     def take_delete(self, fields):
@@ -273,6 +282,30 @@ class Membership:
             self._tell("key", {"group": group, "version": version, "reason": reason, "broadcast": bool(path)})
         return new
 
+    def delivered(self, group, version):
+        """Return the fields of a confirmation of this version, with proof if its GKDK is held. Raises Stale."""
+        key = group.ring.receiving_keys(self._clock.now() // 1000).get(version)
+        if key is None:
+            raise Stale("this version's time is over")
+        fields = {messages.RESULT: n.RESULT_SUCCESS, messages.SG_ID: group.id, messages.VERSION: version}
+        generation = group.generation or self.gkdks.newest
+        report = self.gkdks.report(generation)
+        if report and self.identity.pn_id:
+            slot, report_key = report
+            fields[messages.GENERATION] = generation
+            fields[messages.SLOT] = slot
+            fields[messages.PROOF] = confirmation(
+                report_key,
+                generation,
+                slot,
+                version,
+                n.RESULT_SUCCESS,
+                self.identity.pn_id,
+                group.id,
+                key,
+            )
+        return fields
+
     def delete(self, group, version, expelled=False):
         """Forget a group, deleted or `expelled`, with the newest `version`. Raises Stale if a newer one is known."""
         if version < (max(group.version, group.ring.floor or 0) if expelled else group.version):
@@ -321,29 +354,6 @@ class Membership:
             raise MalformedMessage("an encrypted key over the session")
         reason = fields.get(messages.REASON, n.REASON_BY_HAND)
         self.install(group, version, key, fields.get(messages.ACTIVATION, 0), reason, UNICAST)
-
-    def _delivered(self, group, version):
-        key = group.ring.receiving_keys(self._clock.now() // 1000).get(version)
-        if key is None:
-            raise Stale("this version's time is over")
-        fields = {messages.RESULT: n.RESULT_SUCCESS, messages.SG_ID: group.id, messages.VERSION: version}
-        generation = group.generation or self.gkdks.newest
-        report = self.gkdks.report(generation)
-        if report and self.identity.pn_id:
-            slot, report_key = report
-            fields[messages.GENERATION] = generation
-            fields[messages.SLOT] = slot
-            fields[messages.PROOF] = confirmation(
-                report_key,
-                generation,
-                slot,
-                version,
-                n.RESULT_SUCCESS,
-                self.identity.pn_id,
-                group.id,
-                key,
-            )
-        return fields
 
     def _learn(self, group, fields):
         group.alias = fields.get(messages.SG_ALIAS, group.alias)

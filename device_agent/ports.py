@@ -53,6 +53,10 @@ class Link:
         """Wait until `up()` may have changed; the caller compares. A link that is always up never returns."""
         raise NotImplementedError
 
+    def standing(self):
+        """Return True if a datagram leaves at once, False if a connection to the PN GW must be made first."""
+        raise NotImplementedError
+
     def send(self, address, datagram):
         """Send one datagram, best effort: it never waits, and is lost if a queue is full or the network is down."""
         raise NotImplementedError
@@ -74,14 +78,29 @@ class Medium:
     """The broadcast plane, one to many: datagrams for every board in reach, received also while no link is up.
 
     One object may be both a link and a medium; the agent then gets it in both lists.
+
+    `reports` is True if boards can confirm keys on this medium with `report`, without a session.
     """
+
+    reports = False
 
     def air(self, datagram):
         """Send one datagram to all in reach, best effort, without waiting."""
         raise NotImplementedError
 
-    async def hear(self):
-        """Return the octets of the next datagram that was broadcast. Raises OSError while the medium fails."""
+    async def hear(self, home):
+        """Return the octets of the next datagram that was broadcast, or None after one that was received in part only.
+
+        `home` is the `Membership`: a medium that enciphers needs its `pn_alias` and the frame keys of its `gkdks`.
+        Raises OSError while the medium fails.
+        """
+        raise NotImplementedError
+
+    def report(self, reports):
+        """Send these reports again and again from now on, and no others: a list of (frame key, 21 octets).
+
+        It is called on media with `reports` only.
+        """
         raise NotImplementedError
 
     def close(self):

@@ -56,6 +56,8 @@ class UdpLink:
     Ports are those of the protocol unless a test sets others. Raises OSError if an address is taken.
     """
 
+    reports = False
+
     def __init__(self, host, everybody, hear=None, port=n.PORT_COAP, broadcast_port=n.PORT_BROADCAST):
         self._everybody = everybody
         self.dropped = 0  # datagrams that the network did not accept
@@ -92,6 +94,9 @@ class UdpLink:
     async def changed(self):
         await asyncio.Event().wait()
 
+    def standing(self):
+        return True
+
     def send(self, address, datagram):
         self._send(self._unicast, address, datagram)
 
@@ -104,7 +109,7 @@ class UdpLink:
     def air(self, datagram):
         self._send(self._mouth, (self.broadcast_address(), self._broadcast_port), datagram)
 
-    async def hear(self):
+    async def hear(self, home):
         return (await self._next(self._broadcast))[1]
 
     def broadcast_address(self):

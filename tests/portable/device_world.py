@@ -69,6 +69,8 @@ class Medium:
 
 
 class Link:
+    reports = False
+
     def __init__(self):
         self.broadcasts = []
 
@@ -81,6 +83,9 @@ class Link:
         return address
 
     def up(self):
+        return True
+
+    def standing(self):
         return True
 
     def send(self, address, datagram):

@@ -253,7 +253,7 @@ def test_whoever_answers_first_and_from_many_addresses_does_not_keep_the_true_ga
     world = restarted()
     found = 0
     for _ in range(100):
-        waiting = world.agent._waiting[b"t"] = [None, [], None, 0]
+        waiting = world.agent._waiting[b"t"] = [None, [], None, 0, False]
         others = ["forged %d" % number for number in range(100)]
         world.agent._act([("response", b"t", THERE, address) for address in others * 2 + ["true"]])
         addresses = [address for address, _ in waiting[1]]

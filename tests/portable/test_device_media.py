@@ -39,6 +39,9 @@ class Cable:
         self.there = there
         self._turned.set()
 
+    def standing(self):
+        return True
+
     def send(self, address, datagram):
         self.sent.append((address, datagram))
 
@@ -55,6 +58,8 @@ class Cable:
 class Bell:
     """A ports.Medium: `heard` is what comes, `aired` what went."""
 
+    reports = False
+
     def __init__(self):
         self.heard = []
         self.aired = []
@@ -68,7 +73,7 @@ class Bell:
     def air(self, datagram):
         self.aired.append(datagram)
 
-    async def hear(self):
+    async def hear(self, home):
         while not self.heard:
             await self._rung.wait()
             self._rung.clear()

@@ -133,7 +133,7 @@ async def test_unicast_and_broadcast_arrive_on_their_own_ways():
     one.air(b"to all")
     async with asyncio.timeout(5):
         assert await two.recv() == (("127.0.71.1", PORT), b"to you")
-        assert await two.hear() == await one.hear() == b"to all"
+        assert await two.hear(None) == await one.hear(None) == b"to all"
     one.close()
     one.send(("127.0.71.2", PORT), b"after the end")
     assert one.dropped == 1
@@ -266,7 +266,9 @@ async def test_an_application_notices_nothing_when_the_gateway_has_lost_its_sess
 
 
 class NeverEmpty:
-    """A link on which somebody sends without a pause."""
+    """A link and a medium on which somebody sends without a pause."""
+
+    reports = False
 
     def __init__(self):
         self.taken = 0
@@ -280,13 +282,16 @@ class NeverEmpty:
     async def changed(self):
         await asyncio.Event().wait()
 
+    def standing(self):
+        return True
+
     def send(self, address, datagram):
         pass
 
     async def recv(self):
-        return "anybody", await self.hear()
+        return "anybody", await self.hear(None)
 
-    async def hear(self):
+    async def hear(self, home):
         self.taken += 1
         assert self.taken < 10000, "nothing else gets a turn"
         return b"\x50\x00\x00\x00"

@@ -76,9 +76,9 @@ class _LossyLink(UdpLink):
         self._random = random.Random(air.seed * 100_003 + number)
         self.heard = self.lost = 0
 
-    async def hear(self) -> Any:
+    async def hear(self, home: Any) -> Any:
         while True:
-            received = await super().hear()  # type: ignore[no-untyped-call]
+            received = await super().hear(home)  # type: ignore[no-untyped-call]
             self.heard += 1
             if self._random.random() >= self._loss:
                 return received
