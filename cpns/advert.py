@@ -65,12 +65,13 @@ def report_advert(frame_key, report):
 
 
 def from_air(air, pn_alias):
-    """Return the signed broadcast of an air form, which may be followed by less than a row of zeros.
+    """Return the signed broadcast of an air form (bytes or bytearray), which less than a row of zeros may follow.
 
     Nothing of it is verified. Raises MalformedMessage.
     """
     if not air or air[0] not in KINDS:
         raise MalformedMessage("an air form of no known kind")
+    air = memoryview(air)  # a board has no room for copies
     at = 1
     for _ in range(KINDS[air[0]][0] - 2):
         if at >= len(air) or air[at] >> 5 not in (0, 2):  # an unsigned integer or octets; no array or map is decoded
@@ -79,8 +80,12 @@ def from_air(air, pn_alias):
     end = at + SIGNATURE_SIZE
     if not end <= len(air) < end + ROW_SIZE or any(air[end:]):
         raise MalformedMessage("an air form of the wrong length")
-    payload = cborlite.encode(known(air[0], pn_alias) + air[1:at])
-    return FRAME_HEAD + payload + SIGNATURE_HEAD + air[at:end]
+    first = known(air[0], pn_alias)
+    signed = bytearray(FRAME_HEAD)
+    cborlite.append_head(signed, 0x40, len(first) + at - 1)
+    for part in (first, air[1:at], SIGNATURE_HEAD, air[at:end]):
+        signed.extend(part)
+    return bytes(signed)
 
 
 def known(kind, pn_alias):
@@ -94,52 +99,77 @@ def identification(signed):
 
 
 class Assembly:
-    """One object that is being received: `rows` by their index, of which `k` are needed."""
+    """One object that is being received: `rows` in the order in which they came, and their `indexes`."""
 
     def __init__(self, head, now):
         self.head = head  # k - 1 and identification
         self.k = head[0] + 1
         self.begun = now
-        self.rows = {}
-        self.order = bytearray()  # indexes as they came
+        self.indexes = bytearray()
+        self.rows = bytearray(self.k * ROW_SIZE)
         self.tries = 0
         self.busy = False  # while `finish` runs
+
+    def add(self, index, row):
+        """Add a row that was not heard before."""
+        at = len(self.indexes) * ROW_SIZE
+        self.rows[at : at + ROW_SIZE] = row
+        self.indexes += index
+
+    def sets(self):
+        """Yield (rows, indexes) of each set of k rows that was not tried before: those with the newest row."""
+        if self.k > tuning.ADVERT_TRIES_ROWS:
+            yield self.rows, self.indexes
+            return
+        newest = len(self.indexes) - 1
+        for left_out in _choices(bytes(range(newest)), newest + 1 - self.k):
+            rows, indexes = bytearray(), bytearray()
+            for place in range(newest + 1):
+                if bytes((place,)) not in left_out:
+                    rows += self.rows[place * ROW_SIZE : (place + 1) * ROW_SIZE]
+                    indexes.append(self.indexes[place])
+            yield rows, indexes
 
 
 class Reassembly:
     """Collects rows of objects under one frame key. `dropped` counts objects that were given up before they were whole.
 
-    At most tuning.ADVERT_OBJECTS_MAX objects are open, each for tuning.ADVERT_OBJECT_S seconds.
+    At most tuning.ADVERT_OBJECTS_MAX objects are open, each for tuning.ADVERT_OBJECT_S seconds, with 20 octets for each
+    of its rows. When one more begins, the one that grows slowest makes room: so a member that begins objects without
+    end ends those of others only if it sends more than they do.
     """
 
     def __init__(self):
-        self._open = []
-        self._done = []  # heads of the objects that were finished last
+        self._open = []  # in the order in which they were begun
+        self._done = []  # (head, time of its first row) of the objects that were finished last
         self.dropped = 0
 
     def take(self, row, now):
-        """Take a row (23 octets, of `opened`) at the time `now` (seconds); return the Assembly if it is whole now.
+        """Take a row (23 octets, of `opened`) at the time `now` (milliseconds); return its Assembly if it is whole now.
 
         It returns None otherwise. Rows heard before and rows of finished objects change nothing.
         """
-        head, index = row[:3], row[3]
-        if head in self._done:
-            return None
+        head, index = row[:3], row[3:4]
+        while self._open and now - self._open[0].begun > tuning.ADVERT_OBJECT_S * 1000:
+            self._drop(self._open[0])
+        while self._done and now - self._done[0][1] > tuning.ADVERT_DONE_S * 1000:
+            del self._done[0]
+        for done, _ in self._done:
+            if done == head:
+                return None
         found = self._assembly(head, now)
-        if index in found.rows or found.busy:
+        if found.busy or index in found.indexes:
             return None
-        found.rows[index] = bytearray(row[4:])
-        found.order.append(index)
-        return found if len(found.rows) >= found.k else None
+        if len(found.indexes) < found.k or found.k <= tuning.ADVERT_TRIES_ROWS:
+            found.add(index, row[4:])
+        return found if len(found.indexes) >= found.k else None
 
     def _assembly(self, head, now):
-        for each in [each for each in self._open if now - each.begun > tuning.ADVERT_OBJECT_S]:
-            self._drop(each)
         for each in self._open:
             if each.head == head:
                 return each
         if len(self._open) == tuning.ADVERT_OBJECTS_MAX:
-            self._drop(min(self._open, key=lambda each: (len(each.rows), each.begun)))
+            self._drop(min(self._open, key=lambda each: (each.busy, _speed(each, now), each.begun)))
         self._open.append(Assembly(head, now))
         return self._open[-1]
 
@@ -153,24 +183,17 @@ class Reassembly:
         If a row was forged, other sets of rows are tried, if the object is small; it then returns None while another
         row may help. Raises MalformedMessage when the object is given up: ask for the key in another way.
         """
-        k = assembly.k
-        many_tries = k <= tuning.ADVERT_TRIES_ROWS
         assembly.busy = True
         try:
-            # The newest row and all but so many of the others: the sets without it were tried before
-            for left_out in _choices(bytes(assembly.order[:-1]), len(assembly.order) - k):
-                rows = assembly.rows  # decoded in place if there is one try only
-                if many_tries:
-                    rows = {each: bytearray(assembly.rows[each]) for each in assembly.order if each not in left_out}
+            for rows, indexes in assembly.sets():
                 assembly.tries += 1
-                yield from erasure_code.decode(rows, k)
-                signed = _found(rows, assembly.head, pn_alias)
+                signed = _found((yield from erasure_code.decode(rows, indexes)), assembly.head, pn_alias)
                 if signed:
                     self._end(assembly)
-                    self._done.append(assembly.head)
+                    self._done.append((assembly.head, assembly.begun))
                     del self._done[: -tuning.ADVERT_DONE_MAX]
                     return signed
-                if not many_tries or assembly.tries == tuning.ADVERT_TRIES_MAX:
+                if assembly.k > tuning.ADVERT_TRIES_ROWS or assembly.tries == tuning.ADVERT_TRIES_MAX:
                     self._end(assembly)
                     self.dropped += 1
                     raise MalformedMessage("an object with forged rows")
@@ -182,10 +205,15 @@ class Reassembly:
             self._open.remove(assembly)
 
 
-def _found(rows, head, pn_alias):
+def _speed(assembly, now):
+    # Rows in a second since it was begun, scaled to an integer; half a second more, so that a first row says little
+    return len(assembly.indexes) * 60000 // (now - assembly.begun + 500)
+
+
+def _found(source, head, pn_alias):
     # The signed broadcast in the source rows, or None if it is not the one that the head names
     try:
-        signed = from_air(b"".join([bytes(rows[index]) for index in range(head[0] + 1)]), pn_alias)
+        signed = from_air(source, pn_alias)
     except MalformedMessage:
         return None
     return signed if identification(signed) == head[1:] else None

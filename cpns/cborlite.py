@@ -22,6 +22,19 @@ def encode(value):
     return bytes(out)
 
 
+def append_head(out, major, n):
+    """Append the head of an item to the bytearray `out`: major type in the upper 3 bits, length or value `n`."""
+    if n < 24:
+        out.append(major | n)
+        return
+    for i in range(4):
+        if n < 1 << (8 << i):
+            out.append(major | 24 + i)
+            out.extend(n.to_bytes(1 << i, "big"))
+            return
+    raise ValueError("CBOR: integer of more than 64 bit")
+
+
 def decode(data, limit=tuning.MESSAGE_MAX):
     """Return the one value that `data` (bytes or memoryview, at most `limit` octets) is.
 
@@ -102,39 +115,27 @@ def _append(out, value):
     if value is None or value is True or value is False:
         out.append(0xF6 if value is None else 0xF5 if value else 0xF4)
     elif isinstance(value, int):
-        _head(out, 0, value) if value >= 0 else _head(out, 0x20, -1 - value)
+        append_head(out, 0, value) if value >= 0 else append_head(out, 0x20, -1 - value)
     elif isinstance(value, str):
         octets = value.encode()
-        _head(out, 0x60, len(octets))
+        append_head(out, 0x60, len(octets))
         out.extend(octets)
     elif isinstance(value, Tag):
-        _head(out, 0xC0, value.number)
+        append_head(out, 0xC0, value.number)
         _append(out, value.value)
     elif isinstance(value, (list, tuple)):
-        _head(out, 0x80, len(value))
+        append_head(out, 0x80, len(value))
         for item in value:
             _append(out, item)
     elif isinstance(value, dict):
-        _head(out, 0xA0, len(value))
+        append_head(out, 0xA0, len(value))
         for octets, key in sorted((encode(key), key) for key in value):
             if octets[0] >> 5 > 3:
                 raise TypeError("CBOR: map key is no integer or string")
             out.extend(octets)
             _append(out, value[key])
     elif isinstance(value, (bytes, bytearray, memoryview)):
-        _head(out, 0x40, len(value))
+        append_head(out, 0x40, len(value))
         out.extend(value)
     else:
         raise TypeError(f"CBOR: cannot express a {type(value).__name__}")
-
-
-def _head(out, major, n):
-    if n < 24:
-        out.append(major | n)
-        return
-    for i in range(4):
-        if n < 1 << (8 << i):
-            out.append(major | 24 + i)
-            out.extend(n.to_bytes(1 << i, "big"))
-            return
-    raise ValueError("CBOR: integer of more than 64 bit")

@@ -3,7 +3,7 @@
 Rows 0 to k - 1 are the object itself. Repair row r, k <= r <= 255, is the sum over c < k of inverse(r xor c) times
 source row c: a Cauchy matrix whose elements do not depend on k, in the field with the polynomial x^8 + x^4 + x^3 + x^2
 + 1 (0x11d). Every square part of a Cauchy matrix can be inverted, and there is a formula for it: so a decoder needs no
-matrix, and works in the rows that it has received.
+matrix. It needs the room of the rows once more.
 """
 
 from array import array
@@ -32,39 +32,47 @@ _fill()
 def repair(source, index):
     """Return repair row `index` (k to 255) of the k rows in the list `source`, which have the same length."""
     row = bytearray(len(source[0]))
+    logarithms = array("H", range(len(row)))
     for c in range(len(source)):
-        _add(source[c], _ORDER - _LOG[index ^ c], row)
+        _take_logarithms(source[c], 0, logarithms)
+        _add(logarithms, _ORDER - _LOG[index ^ c], row, 0)
     return row
 
 
-def decode(rows, k):
-    """Compute the source rows that are missing, in steps that yield between rows.
+def decode(rows, indexes):
+    """Return a bytearray of the k source rows, in steps that yield between rows.
 
-    `rows` maps the indexes of at least k different rows to bytearrays of the same length. At the end it has all source
-    rows, 0 to k - 1; repair rows that were used are gone from it, and their bytearrays were written over.
+    `rows` is a bytearray of any k different rows of the same length, one after another, and `indexes` their k indexes.
+    The repair rows in it are written over.
     """
-    missing = [c for c in range(k) if c not in rows]
-    if not missing:
-        return
-    used = [r for r in rows if r >= k][: len(missing)]
-    length = len(rows[used[0]])
-    for r in used:  # the known rows are taken out of each repair row, so that it is a sum of the missing ones
-        for c in range(k):
-            if c in rows:
-                _add(rows[c], _ORDER - _LOG[r ^ c], rows[r])
-        yield
+    k = len(indexes)
+    size = len(rows) // k
+    source = bytearray(len(rows))
+    logarithms = array("H", range(size))
+    places = [place for place in range(k) if indexes[place] >= k]  # of repair rows
+    used = bytes([indexes[place] for place in places])
+    missing = bytes([c for c in range(k) if bytes((c,)) not in indexes])
+    for place in range(k):  # the known rows are taken out of each repair row, so that it is a sum of the missing ones
+        c = indexes[place]
+        if c < k:
+            source[c * size : c * size + size] = rows[place * size : place * size + size]
+            if places:
+                _take_logarithms(rows, place * size, logarithms)
+                for other in places:
+                    _add(logarithms, _ORDER - _LOG[indexes[other] ^ c], rows, other * size)
+                yield
     # What is left is a Cauchy matrix in used x missing. Its inverse has for row m and column r, with
     # r' in used and m' in missing:  prod(r' + m) prod(r + m') / ((r + m) prod[m' != m](m + m') prod[r' != r](r + r'))
-    solved = [bytearray(length) for _ in missing]
     of_missing = [_product(m, used) - _product(m, missing) for m in missing]
-    for r in used:
+    for place in places:
+        r = indexes[place]
         of_r = _product(r, missing) - _product(r, used)
-        row = rows.pop(r)
-        for number, m in enumerate(missing):
-            _add(row, (of_r + of_missing[number] - _LOG[r ^ m]) % _ORDER, solved[number])
+        _take_logarithms(rows, place * size, logarithms)
+        for number in range(len(missing)):
+            m = missing[number]
+            _add(logarithms, (of_r + of_missing[number] - _LOG[r ^ m]) % _ORDER, source, m * size)
         yield
-    for number, m in enumerate(missing):
-        rows[m] = solved[number]
+    return source
 
 
 def _product(one, others):
@@ -76,8 +84,15 @@ def _product(one, others):
     return logarithm
 
 
-def _add(row, factor, to):
-    # to += row times the element with the logarithm `factor` (0 to 255)
-    exp, log = _EXP, _LOG  # locals are faster than globals
-    for place, octet in enumerate(row):
-        to[place] ^= exp[log[octet] + factor]
+def _take_logarithms(rows, at, logarithms):
+    # Of the row at `at`, as it is multiplied by many elements
+    for place in range(len(logarithms)):
+        logarithms[place] = _LOG[rows[at + place]]
+
+
+def _add(logarithms, factor, to, at):
+    # The row at `at` of `to` += the row times the element with the logarithm `factor` (0 to 255)
+    exp = _EXP  # a local is faster than a global
+    for logarithm in logarithms:
+        to[at] ^= exp[logarithm + factor]
+        at += 1

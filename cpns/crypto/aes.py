@@ -22,6 +22,10 @@ if sys.implementation.name == "micropython":
         """A function that encrypts the next multiple of 16 octets of one AES-CBC with a zero initial vector."""
         return aes(key, 2, _ZERO).encrypt
 
+    def apply(function, octets: bytearray):
+        """Overwrite `octets` with what `function`, one of the above, makes of them."""
+        function(octets, octets)
+
 else:
     from cryptography.hazmat.primitives.ciphers import Cipher
     from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -42,3 +46,6 @@ else:
 
     def cbc_encryptor(key: bytes):  # as above
         return Cipher(_checked(key), CBC(_ZERO)).encryptor().update
+
+    def apply(function, octets: bytearray):  # as above
+        octets[:] = function(octets)
