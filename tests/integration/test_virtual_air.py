@@ -1,0 +1,211 @@
+"""Boards on the virtual air: the program of a board in the VM, and a central of Bumble (docs/protocol.md, "GATT")."""
+
+import asyncio
+
+import pytest
+
+from gateway_agent.radios.virtual_air.air import Ear, VirtualAir
+from gateway_agent.radios.virtual_air.controller import AirController
+from tests.integration.virtual_air_world import FROM_BOARD, SERVICE, TO_BOARD, air_world
+
+FRAME = bytes([27, 255, 255, 255, *range(24)])
+ECHO = f"""
+import asyncio, bluetooth
+flag, frame, events, counts = asyncio.ThreadSafeFlag(), bytearray(31), [None] * 16, bytearray(2)
+def on(event, data):
+    if event == 5:
+        if frame[0]:
+            return
+        for at in range(len(data[4])):
+            frame[at] = data[4][at]
+    at = 2 * (counts[0] % 8)
+    events[at] = event
+    events[at + 1] = ble.gatts_read(data[1]) if event == 3 else data[1] if event == 21 else data[0]
+    counts[0] += 1
+    flag.set()
+ble = bluetooth.BLE()
+ble.active(True)
+ble.irq(on)
+ble.config(mtu=247)
+uuids = [bluetooth.UUID(text) for text in ("{SERVICE}", "{TO_BOARD}", "{FROM_BOARD}")]
+((to_board, from_board),) = ble.gatts_register_services(((uuids[0], ((uuids[1], 12), (uuids[2], 16))),))
+ble.gatts_set_buffer(to_board, 247)
+ble.gap_scan(0, 100000, 100000)
+ble.gap_advertise(100000, b"\\x02\\x01\\x06" + bytes(28))
+async def main():
+    connection = 0
+    while True:
+        await flag.wait()
+        while counts[0] > counts[1]:
+            at = 2 * (counts[1] % 8)
+            event, value = events[at], events[at + 1]
+            counts[1] += 1
+            if event == 3:
+                ble.gatts_notify(connection, from_board, value)
+            elif event == 5:
+                print("heard", bytes(frame[:28]).hex())
+            else:
+                print("event", event, value)
+                connection = value if event == 1 else connection
+asyncio.run(main())
+"""
+
+
+@pytest.mark.real_time
+async def test_a_board_hears_is_heard_and_exchanges_values():
+    async with air_world() as world:
+        world.gateway.advertise(3, 0.02, FRAME)
+        program = await world.program(ECHO)
+        try:
+            assert await program.line() == f"heard {FRAME.hex()}"
+            peer = await world.connect(program)
+            assert await program.line() == "event 1 1"
+            assert await program.line() == "event 21 247"
+            answers = asyncio.Queue()
+            (to_board,) = peer.get_characteristics_by_uuid(TO_BOARD)
+            (from_board,) = peer.get_characteristics_by_uuid(FROM_BOARD)
+            await from_board.subscribe(answers.put_nowait)
+            for length in (1, 100, 244):
+                value = bytes(range(256))[-length:]
+                await to_board.write_value(value, with_response=True)
+                assert await asyncio.wait_for(answers.get(), 30) == value
+            await peer.connection.disconnect()
+            assert await program.line() == "event 2 1"
+        finally:
+            await program.kill()
+
+
+ERRORS = f"""
+import bluetooth
+ble = bluetooth.BLE()
+def told(function, *arguments, **values):
+    try:
+        print(function(*arguments, **values))
+    except OSError as error:
+        print(error.errno)
+told(ble.gap_scan, 0, 100000, 100000)
+ble.active(True)
+uuid = bluetooth.UUID("{SERVICE}")
+((handle,),) = ble.gatts_register_services(((uuid, ((uuid, 16),)),))
+told(ble.gap_advertise, 100000, bytes(32))
+told(ble.gap_disconnect, 1)
+told(ble.gatts_notify, 1, handle, b"1")
+told(ble.gatts_read, handle + 1)
+told(ble.gap_scan, 0, 100000, 100000)
+told(ble.gap_scan, 0, 100000, 100000)
+told(ble.gatts_register_services, ())
+told(ble.config, mtu=600)
+ble.irq(lambda event, data: print("event", event))
+told(ble.gap_scan, None)
+told(ble.gap_scan, None)
+print(ble.config("mac")[1].hex(), ble is bluetooth.BLE(), ble.active(), ble.active(False))
+"""
+
+
+@pytest.mark.real_time
+async def test_errors_are_those_of_the_esp32():
+    async with air_world() as world:
+        program = await world.program(ERRORS)
+        output, _ = await program.process.communicate()
+        not_active, too_long, not_there, no_such_value, twice, busy, invalid = 19, -4, 107, 22, 114, 16, 22
+        assert output.decode().split("\n")[:-1] == [
+            *map(str, (not_active, too_long, False, not_there, no_such_value, None, twice, busy, invalid)),
+            *("event 6", "None", "None", "020000000003 True True False"),
+        ]
+
+
+ALLOCATES = """
+import bluetooth, time
+calls = [0]
+def on(event, data):
+    calls[0] += 1
+    bytes(data[4])
+ble = bluetooth.BLE()
+ble.active(True)
+ble.irq(on)
+ble.gap_scan(0, 100000, 100000)
+while not calls[0]:
+    time.sleep_ms(10)
+ble.irq(None)
+print(calls[0])
+"""
+
+
+@pytest.mark.real_time
+async def test_a_handler_that_takes_heap_fails_and_is_called_no_more():
+    async with air_world() as world:
+        world.gateway.advertise(3, 0.02, FRAME)
+        program = await world.program(ALLOCATES)
+        output, _ = await program.process.communicate()
+        assert b"MemoryError: memory allocation failed, heap is locked" in output
+        assert output.endswith(b"\n1\n")
+
+
+COMPUTES = """
+import bluetooth, time
+calls = [0]
+def on(event, data):
+    calls[0] += 1
+ble = bluetooth.BLE()
+ble.active(True)
+ble.irq(on)
+ble.gap_scan(0, 100000, 100000)
+seen = 0
+while seen < 20:  # a computation that never waits
+    if calls[0] > seen:
+        seen += 1
+print("done")
+"""
+
+
+@pytest.mark.real_time
+async def test_adverts_come_while_the_board_computes():
+    async with air_world() as world:
+        world.gateway.advertise(3, 0.02, FRAME)
+        program = await world.program(COMPUTES)
+        assert await program.line() == "done"
+        await program.kill()
+
+
+class _Listener(AirController):
+    """A controller that counts what it hears."""
+
+    count = 0
+
+    def report(self, advert):
+        self.count += 1
+
+
+async def _heard(seconds, *ears, interval_s=0.02, window=0x30):
+    """Return how many adverts were sent in so many seconds, and how many each of these listeners heard."""
+    air = VirtualAir(7)
+    sender = AirController(air, "02:00:00:00:00:01")
+    listeners = [_Listener(air, f"02:00:00:00:01:{at:02X}", ear=ear) for at, ear in enumerate(ears)]
+    for one in listeners:
+        one.le_scan_interval, one.le_scan_window, one.le_scan_enable = 0x30, window, True
+    sender.advertise(3, interval_s, FRAME)
+    await asyncio.sleep(seconds)
+    air.remove_controller(sender)
+    return air.adverts, [one.count for one in listeners]
+
+
+async def test_an_advert_is_sent_at_its_interval_with_a_pause_of_up_to_10_ms():
+    sent, (heard,) = await _heard(100, Ear())
+    assert heard == sent
+    assert 100 / 0.0255 < sent < 100 / 0.0245
+    sent, _ = await _heard(100, Ear(), interval_s=0.001)
+    assert 100 / 0.0255 < sent < 100 / 0.0245, "no controller has an interval below 20 ms"
+
+
+async def test_each_listener_loses_its_own_share():
+    sent, (all_of_them, most, half) = await _heard(100, Ear(), Ear(loss=0.3), Ear(loss=0.5))
+    assert all_of_them == sent
+    assert 0.67 < most / sent < 0.73
+    assert 0.47 < half / sent < 0.53
+
+
+async def test_a_listener_hears_only_in_its_windows():
+    sent, (half, all_of_them) = await _heard(100, Ear(0, 0.0512, 0.1024), Ear())
+    assert all_of_them == sent and 0.45 < half / sent < 0.55
+    sent, (third,) = await _heard(100, Ear(), window=0x10)
+    assert 0.28 < third / sent < 0.38
