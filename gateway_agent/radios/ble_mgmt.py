@@ -1,0 +1,293 @@
+"""The sender `mgmt`: adverts by the kernel's management socket, beside bluetoothd on the same adapter.
+
+On a controller with extended advertising up to four instances take turns. A 4.x controller shows one advert at a time,
+and an update of it is a transmission. Here are the adapter, its events and its recovery; `mgmt_instances` sends.
+"""
+
+import asyncio
+import fcntl
+import socket
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gateway_agent.radios import adapters, mgmt_socket
+from gateway_agent.radios import mgmt_packets as packets
+from gateway_agent.radios.ble_sender import Take
+from gateway_agent.radios.medium import News, Step
+from gateway_agent.radios.mgmt_instances import FRAME_S, INTERVAL_MS, SPACING_LEGACY_S, Instances
+from gateway_agent.radios.mgmt_socket import MgmtError, MgmtSocket, OpenSocket
+
+if TYPE_CHECKING:
+    from gateway_agent.radios.ble import BleSection
+
+INSTANCES_MAX = 4
+_HCI_UP, _HCI_DOWN = 0x400448C9, 0x400448CA  # HCIDEVUP, HCIDEVDOWN
+_AF_BLUETOOTH, _BTPROTO_HCI = 31, 1
+
+
+def open_sender(section: "BleSection", counters: Counter[str]) -> "MgmtSender":
+    """Return the sender for a section. Raises NoSender if this process may not use the management socket.
+
+    An adapter may still be missing: the sender waits for it.
+    """
+    mgmt_socket.require()
+    return MgmtSender(section.adapter, counters)
+
+
+def restart_driver(index: int) -> None:
+    """Close and open an adapter in the kernel, which resets its controller. Waits for it. Raises OSError."""
+    with socket.socket(_AF_BLUETOOTH, socket.SOCK_RAW, _BTPROTO_HCI) as sock:
+        fcntl.ioctl(sock, _HCI_DOWN, index)
+        fcntl.ioctl(sock, _HCI_UP, index)
+
+
+class MgmtSender:
+    """Implements `ble_sender.Sender`. `counters`: as for `Instances`."""
+
+    name = "mgmt"
+    scanner = None
+    carrier = None
+
+    def __init__(
+        self,
+        adapter: str,
+        counters: Counter[str],
+        *,
+        open_it: OpenSocket = mgmt_socket.open_socket,
+        restart: Callable[[int], None] = restart_driver,
+    ) -> None:
+        """`adapter`: a name, or "auto" for the first one that can advertise."""
+        self.steps = (
+            Step("register its adverts again", self._register_again),
+            Step("switch the adapter off and on", self._power_cycle),
+            Step("reset the adapter", self._reset),
+        )
+        self._wanted = adapter
+        self._counters = counters
+        self._open = open_it
+        self._restart = restart
+        self._link: MgmtSocket | None = None
+        self._adapter: adapters.Adapter | None = None
+        self._index = packets.NO_CONTROLLER
+        self._instances: Instances | None = None
+        self._left: list[tuple[int, int]] = []  # own instances that were not removed, as the socket had failed
+        self._problem = "it has not begun"
+        self._may_switch_on = True
+        self._changed = asyncio.Event()
+        self._one_at_a_time = asyncio.Lock()
+        self._watch: asyncio.Task[None] | None = None
+        self._take: Take = lambda: None
+        self._news: News = lambda: None
+
+    @property
+    def adapter(self) -> str:
+        """The name of the adapter that is used, "" while there is none."""
+        return "" if self._adapter is None else self._adapter.name
+
+    @property
+    def instances(self) -> int:
+        """How many payloads are on the air at the same time."""
+        return 1 if self._instances is None else self._instances.count
+
+    @property
+    def frame_s(self) -> float:
+        """Seconds from one payload to the next; while there is no adapter those of an extended controller."""
+        return FRAME_S if self._instances is None else self._instances.frame_s
+
+    @property
+    def interval_ms(self) -> float:
+        """The interval that is really used; on a 4.x controller that of the updates, as each is a transmission."""
+        if self._adapter is None:
+            return 0.0
+        return INTERVAL_MS if self._adapter.is_extended else SPACING_LEGACY_S * 1000
+
+    @property
+    def up(self) -> bool:
+        """True while the adapter has instances for the sender and accepts payloads."""
+        return not self._problem
+
+    @property
+    def problem(self) -> str:
+        """Why nothing goes on the air, with the next step; "" if nothing is wrong."""
+        return self._problem
+
+    def start(self, take: Take, news: News) -> None:
+        """Begin to use the adapter, which is switched on if it is off, and to watch it."""
+        self._take, self._news = take, news
+        self._changed.set()
+        self._watch = asyncio.get_running_loop().create_task(self._follow())
+
+    def wake(self) -> None:
+        """Call `take` again."""
+        if self._instances is not None:
+            self._instances.wake()
+
+    def withdraw(self) -> None:
+        """Remove all own instances; the commands are written before this call returns (SEC-38). Raises OSError."""
+        if self._instances is not None:
+            self._instances.withdraw()
+
+    async def close(self) -> None:
+        """Remove all own instances and close the socket."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        self._release()
+        self._close_link()
+
+    async def _follow(self) -> None:
+        """Look for the adapter at the start and whenever something has changed that concerns it."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            async with self._one_at_a_time:
+                await self._attach()
+
+    async def _attach(self) -> None:
+        """Find an adapter with free instances and begin to send on it; tell whether that was possible."""
+        self._release()
+        try:
+            self._tell(await self._find())
+        except (MgmtError, OSError, packets.MalformedPacket) as error:
+            self._close_link()
+            self._tell(f"the management socket of the kernel fails: {error}. Next: restart this machine")
+
+    async def _find(self) -> str:
+        """Begin to send on the first adapter that can; return what is wrong if none can, else ""."""
+        link, found = self._opened(), []
+        while self._left:
+            index, number = self._left.pop()
+            link.write(packets.REMOVE_ADVERTISING, index, packets.remove_advertising(number))
+        for index in packets.index_list(await link.ask(packets.READ_INDEX_LIST)):
+            if self._wanted in ("auto", adapters.name_of(index)):
+                try:
+                    found.append((index, *await _described(link, index)))
+                except MgmtError as error:
+                    if error.is_lost:
+                        raise  # otherwise it was pulled just now
+        if not found:
+            self._adapter = None
+            if self._wanted == "auto":
+                return "there is no Bluetooth adapter. Next: plug one in"
+            return f"there is no adapter {self._wanted}. Next: plug it in, or change adapter in [ble]"
+        problem = ""
+        for index, adapter, features in sorted(found, key=lambda each: (not each[1].is_powered, each[0])):
+            self._index, self._adapter = index, adapter
+            problem = await self._use(link, index, adapter, features)
+            if not problem:
+                break
+        self._may_switch_on = False
+        return problem
+
+    async def _use(
+        self, link: MgmtSocket, index: int, adapter: adapters.Adapter, features: packets.AdvertisingFeatures
+    ) -> str:
+        """Begin to send on an adapter, which is switched on first if that may be; return what is wrong, else ""."""
+        if not adapter.is_powered and adapter.has_low_energy and self._may_switch_on:
+            try:
+                await link.ask(packets.SET_POWERED, index, packets.set_powered(True))
+            except MgmtError as error:
+                if error.status == packets.RFKILLED:
+                    return adapters.blocked_words(adapter.name, adapter.blocked)
+                return f"{adapter.name} cannot be switched on: {packets.words(error.status)}. Next: dmesg"
+            adapter, features = await _described(link, index)
+            self._adapter = adapter
+        if adapter.problem:
+            return adapter.problem
+        numbers = adapters.free_instances(features, INSTANCES_MAX if features.is_extended else 1)
+        if not numbers:
+            return (
+                f"all {features.instances} adverts that {adapter.name} can have are those of other programs. "
+                "Next: end one of these programs"
+            )
+        self._instances = Instances(link, index, features, numbers, self._take, self._instances_failed, self._counters)
+        return ""
+
+    def _heard(self, event: packets.KernelEvent) -> None:
+        """Handle an event of the kernel."""
+        is_ours = event.index == self._index and self._instances is not None
+        if event.code == packets.INDEX_REMOVED and is_ours:
+            self._release()
+            self._tell(f"{self.adapter} was pulled out. Next: plug it in again")
+            self._changed.set()
+        elif event.code in (packets.INDEX_ADDED, packets.NEW_SETTINGS) and not is_ours:
+            if not self.up:
+                self._changed.set()
+        elif event.code == packets.NEW_SETTINGS:
+            if self._adapter is None or packets.settings(event.parameters) & _MATTERS != _BEST:
+                self._changed.set()
+        elif event.code == packets.ADVERTISING_ADDED and self._instances is not None and is_ours:
+            if self._instances.added(packets.instance(event.parameters)):
+                self._changed.set()
+        elif event.code == packets.ADVERTISING_REMOVED:
+            if self._instances is not None and is_ours:
+                self._instances.removed(packets.instance(event.parameters))
+            elif not self.up:
+                self._changed.set()
+
+    def _instances_failed(self, why: str) -> None:
+        self._release()
+        self._tell(f"{self.adapter} accepts no adverts: {why}. Next: unplug the adapter, or restart this machine")
+
+    def _lost(self, why: str) -> None:
+        self._release()
+        self._link = None
+        self._tell(f"the management socket of the kernel fails: {why}. Next: restart this machine")
+
+    async def _register_again(self) -> None:
+        async with self._one_at_a_time:
+            if not self.up:  # what was under way may have helped
+                self._close_link()
+                self._may_switch_on = True
+                await self._attach()
+
+    async def _power_cycle(self) -> None:
+        async with self._one_at_a_time:
+            self._release()
+            if self._adapter is not None:
+                await self._opened().ask(packets.SET_POWERED, self._index, packets.set_powered(False))
+            self._may_switch_on = True
+            await self._attach()
+
+    async def _reset(self) -> None:
+        async with self._one_at_a_time:
+            self._release()
+            self._close_link()
+            await asyncio.get_running_loop().run_in_executor(None, self._restart, self._index)
+            self._may_switch_on = True
+            await self._attach()
+
+    def _release(self) -> None:
+        """Stop sending and remove all own instances as far as that is possible."""
+        if self._instances is not None:
+            self._left += [(self._index, number) for number in self._instances.stop()]
+            self._instances = None
+
+    def _opened(self) -> MgmtSocket:
+        if self._link is None:
+            self._link = MgmtSocket(self._heard, self._lost, self._open)
+        return self._link
+
+    def _close_link(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    def _tell(self, problem: str) -> None:
+        was_up, self._problem = self.up, problem
+        if was_up != self.up:
+            self._news()
+
+
+async def _described(link: MgmtSocket, index: int) -> tuple[adapters.Adapter, packets.AdvertisingFeatures]:
+    info = packets.controller(await link.ask(packets.READ_INFO, index))
+    features = packets.AdvertisingFeatures(False, 0, ())
+    if info.supported & packets.LOW_ENERGY:
+        features = packets.features(await link.ask(packets.READ_ADVERTISING_FEATURES, index))
+    return adapters.adapter(index, info, features), features
+
+
+_BEST = packets.POWERED | packets.LOW_ENERGY
+_MATTERS = _BEST | packets.ADVERTISING
+"""The settings that must be as in _BEST so that instances are on the air."""
