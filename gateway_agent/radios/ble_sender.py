@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from gateway_agent.errors import GatewayError
-from gateway_agent.radios.medium import News, Step
+from gateway_agent.radios.medium import News, Radio, Step
 
 if TYPE_CHECKING:
     from gateway_agent.radios.ble import BleSection
@@ -159,3 +159,8 @@ def choose(section: "BleSection", counters: Counter[str]) -> tuple[BleSender | N
             _log.exception("the sender %s cannot be opened", name)
             reasons[name] = f"It failed: {fault}. This is a fault of keycast: please report it."
     return None, reasons
+
+
+def radio_of(sender: BleSender) -> Radio:
+    """Return what a sender says of itself at this moment."""
+    return Radio(sender.name, sender.adapter, sender.interval_ms, sender.instances, sender.frame_s, sender.problem)

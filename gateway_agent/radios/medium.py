@@ -77,6 +77,24 @@ class Health:
     is_refused: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Radio:
+    """The radio of a medium at one moment, for people.
+
+    `sender`: which of the ways to send it uses; `adapter`: the device; `interval_ms`: milliseconds from one
+    transmission of a payload to the next, as is really used, 0 while it is not known; `instances`: payloads on the air
+    at the same time; `frame_s`: seconds from one payload to the next; `problem`: why nothing goes on the air, in words
+    and with the next step, "" if nothing is wrong.
+    """
+
+    sender: str
+    adapter: str = ""
+    interval_ms: float = 0.0
+    instances: int = 0
+    frame_s: float = 0.0
+    problem: str = ""
+
+
 class Airing:
     """The airing of one datagram. The future `ended` has the result: True if at least one network has sent it.
 
