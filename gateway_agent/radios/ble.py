@@ -3,11 +3,16 @@
 Group Keys go out as adverts (docs/protocol.md "Adverts"), unicasts by GATT, on one adapter.
 """
 
+from collections import Counter
+from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from gateway_agent.config.section import Section
+from gateway_agent.radios import ble_sender
+from gateway_agent.radios.ble_medium import BleMedium
+from gateway_agent.radios.ble_reception import BleReception
 
 
 class BleSection(Section):
@@ -28,3 +33,17 @@ class BleSection(Section):
 
 
 SECTION = BleSection
+
+
+def open_medium(section: BleSection, counters: Counter[str]) -> BleMedium | None:
+    """Return the medium that a section describes, None if BLE is off. What it lacks is told by its `health`."""
+    if section.sender == "off":
+        return None
+    return BleMedium(
+        choose=partial(ble_sender.choose, section, counters),
+        scanner_of=lambda sender: None if sender is None else sender.scanner,
+        reception=BleReception(lambda address, wants: None, counters),
+        links=(),
+        company_id=section.company_id,
+        counters=counters,
+    )

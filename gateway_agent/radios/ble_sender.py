@@ -9,10 +9,12 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from gateway_agent.errors import GatewayError
+from gateway_agent.radios.ble_scanner import Scanner
 from gateway_agent.radios.medium import News, Radio, Step
+from message_plane.links.gatt import Carrier
 
 if TYPE_CHECKING:
     from gateway_agent.radios.ble import BleSection
@@ -76,13 +78,13 @@ class BleSender(Protocol):
         ...
 
     @property
-    def scanner(self) -> Any:
-        """The scanner (`ble_scanner.Scanner`) of a controller that only this process can use, else None."""
+    def scanner(self) -> Scanner | None:
+        """The scanner of a controller that only this process can use, else None."""
         ...
 
     @property
-    def carrier(self) -> Any:
-        """The carrier of connections (`message_plane.links.gatt.Carrier`) of such a controller, else None."""
+    def carrier(self) -> Carrier | None:
+        """The carrier of connections of such a controller, else None."""
         ...
 
     @property

@@ -13,6 +13,7 @@ from gateway_agent.config.section import Section
 from gateway_agent.radios.medium import Medium
 
 KINDS: dict[str, str] = {
+    "ble": "gateway_agent.radios.ble",
     "broadcast": "gateway_agent.radios.udp_broadcast",
 }
 """Name of the section -> module."""

@@ -15,7 +15,7 @@ from gateway_agent.store.group_keys import GroupKey
 from gateway_agent.store.inventory import Member, ServiceGroup
 from gateway_agent.store.store import GatewayStore
 
-_OBJECT_OCTETS = 105  # the signed frame without entries
+_OBJECT_OCTETS = 109  # the signed frame without entries
 _ENTRY_OCTETS = 18
 
 

@@ -1,0 +1,86 @@
+"""What the PN GW receives by Bluetooth LE: reports of boards, and boards that can be connected to.
+
+Everybody in range can send adverts, and a recorded report can be sent again. So nothing in here changes any state of
+the gateway: what is not made under a frame key of the home is counted, and what is goes to the core, which proves it
+(SEC-14).
+"""
+
+import asyncio
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+
+from cpns import advert
+from gateway_agent.radios.ble_scanner import Advert, Scanner
+from gateway_agent.radios.medium import Heard, HomeOnAir
+
+REPEATED_S = 5.0
+"""A board sends its report many times. Within this time after one was passed on, the same octets are a repetition."""
+REPORTS_REMEMBERED_MAX = 2048
+"""More than all boards of a tree at their largest number."""
+_KEYS_S = 1.0  # how long frame keys are used before the home is asked again
+
+Advertised = Callable[[str, bool], None]
+"""A function of (Bluetooth address, whether it asks for a connection) for each advert of a board."""
+
+
+class BleReception:
+    """Listens with one scanner. The scanner may be set after `open`, and set again."""
+
+    def __init__(self, advertised: Advertised, counters: Counter[str]) -> None:
+        """`counters` gets `ble_adverts_foreign` (not made under a frame key), `ble_adverts_of_gateways` (rows and
+        beacons) and `ble_reports_repeated`."""
+        self._advertised = advertised
+        self._counters = counters
+        self._scanner: Scanner | None = None
+        self._heard: Heard = lambda frame: None
+        self._home: HomeOnAir | None = None
+        self._keys: list[bytes] = []
+        self._keys_until = 0.0
+        self._passed_on: OrderedDict[bytes, float] = OrderedDict()  # advert -> when it is no repetition any more
+
+    @property
+    def problem(self) -> str:
+        """Why nothing is heard, in words, "" if nothing is wrong or nothing was to be heard so far."""
+        return "" if self._scanner is None else self._scanner.problem
+
+    def open(self, heard: Heard, home: HomeOnAir) -> None:
+        """Begin to pass on what the scanner hears: `heard` is called with the 21 octets of a report (`cpns.report`)."""
+        self._heard, self._home = heard, home
+
+    def listen(self, scanner: Scanner | None) -> None:
+        """Listen with this scanner, unless one is open already. Raises the exceptions of the scanner."""
+        if scanner is not None and self._scanner is None:
+            scanner.open(self.take)
+            self._scanner = scanner
+
+    def take(self, found: Advert) -> None:
+        """Process one advert of a board, or of anybody else."""
+        if found.offers:
+            self._advertised(found.address, found.wants)
+        elif found.company is not None and self._home is not None:
+            self._take(bytes(found.company), self._home)
+
+    async def close(self) -> None:
+        """Stop listening."""
+        scanner, self._scanner, self._home = self._scanner, None, None
+        if scanner is not None:
+            await scanner.close()
+
+    def _take(self, octets: bytes, home: HomeOnAir) -> None:
+        now = asyncio.get_running_loop().time()
+        if now < self._passed_on.get(octets, 0.0):
+            self._counters["ble_reports_repeated"] += 1
+            return
+        if now >= self._keys_until:
+            self._keys, self._keys_until = home.frame_keys(), now + _KEYS_S
+        found = next(filter(None, (advert.opened(key, octets) for key in self._keys)), None)
+        if found is None:
+            self._counters["ble_adverts_foreign"] += 1
+        elif found[0] != advert.REPORT:
+            self._counters["ble_adverts_of_gateways"] += 1
+        else:
+            self._passed_on.pop(octets, None)
+            self._passed_on[octets] = now + REPEATED_S
+            if len(self._passed_on) > REPORTS_REMEMBERED_MAX:
+                self._passed_on.popitem(last=False)
+            self._heard(found[1])
