@@ -30,7 +30,7 @@ from gateway_agent.net.mdns import Announcement
 from gateway_agent.pairing import Pairing
 from gateway_agent.radios.air import AllMedia
 from gateway_agent.radios.by_kind import open_media
-from gateway_agent.radios.medium import Health
+from gateway_agent.radios.medium import Health, Radio
 from gateway_agent.registrar import Registrar
 from gateway_agent.sessions import PneSessions
 from gateway_agent.sightings import Sightings
@@ -290,6 +290,10 @@ class GatewayApp:
     def broadcasts(self) -> list[Health]:
         """Return figures and problems of each of these networks, and of those that are gone."""
         return self._air.health() if self._air else []
+
+    def radios(self) -> list[Radio]:
+        """Return, for people, the radio of each medium that has one."""
+        return self._air.radios() if self._air else []
 
     def no_network(self) -> str:
         """Return why no Group Key can be broadcast now, "" if it can on some interface or there is no medium at all."""

@@ -13,7 +13,7 @@ from typing import Any
 from gateway_agent.core.ports import Cost
 from gateway_agent.radios.airing import OnAllMedia
 from gateway_agent.radios.care import Care
-from gateway_agent.radios.medium import Health, Heard, HomeOnAir, Medium, Repetition
+from gateway_agent.radios.medium import Health, Heard, HomeOnAir, Medium, Radio, Repetition
 from message_plane.links.link import Link
 
 DELETE_COPIES = 3
@@ -99,6 +99,10 @@ class AllMedia:
     def health(self) -> list[Health]:
         """Return figures and problems of each network of all media."""
         return self._of_all(lambda medium: medium.health())
+
+    def radios(self) -> list[Radio]:
+        """Return, for people, the radio of each medium that has one."""
+        return self._of_all(lambda medium: [] if medium.radio is None else [medium.radio])
 
     def told(self) -> dict[str, str]:
         """Return, by name of each medium, a sentence for a person if all steps of its recovery have failed, else ""."""

@@ -18,8 +18,8 @@ from cpns.errors import MalformedMessage
 from gateway_agent.radios.ble_reception import BleReception
 from gateway_agent.radios.ble_scanner import Scanner
 from gateway_agent.radios.ble_schedule import Adverts, Schedule, burst
-from gateway_agent.radios.ble_sender import BleSender
-from gateway_agent.radios.medium import Airing, Health, Heard, HomeOnAir, News, Repetition, Step
+from gateway_agent.radios.ble_sender import BleSender, radio_of
+from gateway_agent.radios.medium import Airing, Health, Heard, HomeOnAir, News, Radio, Repetition, Step
 from message_plane.links.link import Link
 
 _log = logging.getLogger(__name__)
@@ -88,6 +88,11 @@ class BleMedium:
         """Choose and start a sender if none is running; then the steps of the sender."""
         own = () if self.sender is None else tuple(self.sender.steps)
         return Step("start the sender of adverts", self._start), *own
+
+    @property
+    def radio(self) -> Radio:
+        """The sender in use, and why others are not."""
+        return radio_of(self.sender, self._reasons)
 
     def open(self, news: News, heard: Heard, home: HomeOnAir) -> None:
         """Begin to listen and to send. Raises the exceptions of scanner and sender; `steps` try again."""

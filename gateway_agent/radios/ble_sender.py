@@ -7,7 +7,7 @@ nothing of objects, rows and keys: `ble_medium` decides what the next payload is
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -163,6 +163,16 @@ def choose(section: "BleSection", counters: Counter[str]) -> tuple[BleSender | N
     return None, reasons
 
 
-def radio_of(sender: BleSender) -> Radio:
-    """Return what a sender says of itself at this moment."""
-    return Radio(sender.name, sender.adapter, sender.interval_ms, sender.instances, sender.frame_s, sender.problem)
+def radio_of(sender: BleSender | None, in_vain: Mapping[str, str]) -> Radio:
+    """Return what a sender, None for none, says of itself at this moment; `in_vain` as `choose` returns it."""
+    if sender is None:
+        return Radio("", in_vain=in_vain)
+    return Radio(
+        sender.name,
+        sender.adapter,
+        sender.interval_ms,
+        sender.instances,
+        sender.frame_s,
+        sender.problem,
+        in_vain,
+    )

@@ -5,8 +5,8 @@ or deliveries. Everything that concerns several media, or the repetition of a da
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from message_plane.links.link import Link
@@ -82,10 +82,10 @@ class Health:
 class Radio:
     """The radio of a medium at one moment, for people.
 
-    `sender`: which of the ways to send it uses; `adapter`: the device; `interval_ms`: milliseconds from one
-    transmission of a payload to the next, as is really used, 0 while it is not known; `instances`: payloads on the air
-    at the same time; `frame_s`: seconds from one payload to the next; `problem`: why nothing goes on the air, in words
-    and with the next step, "" if nothing is wrong.
+    `sender`: which of the ways to send it uses, "" for none; `adapter`: the device; `interval_ms`: milliseconds from
+    one transmission of a payload to the next, as is really used, 0 while it is not known; `instances`: payloads on the
+    air at the same time; `frame_s`: seconds from one payload to the next; `problem`: why nothing goes on the air, in
+    words and with the next step, "" if nothing is wrong; `in_vain`: why other senders cannot be used, by name.
     """
 
     sender: str
@@ -94,6 +94,7 @@ class Radio:
     instances: int = 0
     frame_s: float = 0.0
     problem: str = ""
+    in_vain: Mapping[str, str] = field(default_factory=dict)
 
 
 class Airing:
@@ -170,6 +171,11 @@ class Medium(Protocol):
     @property
     def up(self) -> bool:
         """True while the medium can be expected to send datagrams."""
+        ...
+
+    @property
+    def radio(self) -> Radio | None:
+        """What to tell people of the radio; None if the medium has none to choose."""
         ...
 
     @property

@@ -61,6 +61,7 @@ class UdpBroadcast:
     """Stations that sleep receive broadcasts once in each gap: beacon interval 102.4 ms x DTIM 3."""
     unicast_s = 0.0
     links = ()
+    radio = None
 
     def __init__(
         self,

@@ -21,6 +21,7 @@ def commands(app: GatewayApp, server: CpnsServer | None) -> dict[str, Command]:
     known: dict[str, Command] = {
         "status": lambda: _status(app, server),
         "seal.boards": _no_val_client,  # a VAL client puts its own function here
+        "radios": app.radios,
         "trust": app.trust,
         "gateway.roll-over": app.roll_over,
         "gateway.new-generation": app.gateway.administration.new_generation,

@@ -42,6 +42,7 @@ class ScriptedMedium:
         self.unicast_s = unicast_s
         self.steps: tuple[Step, ...] = ()
         self.links: tuple[Link[Any], ...] = ()
+        self.radio = None
         self.refuses = self.stalls = False
         self.fault: Exception | None = None
         self.begun: list[bytes] = []

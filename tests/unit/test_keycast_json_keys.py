@@ -16,7 +16,8 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway_agent.core.administration import GroupStatus
-from gateway_agent.radios.medium import Health
+from gateway_agent.radios.adapters import Adapter
+from gateway_agent.radios.medium import Health, Radio
 from key_servers.cpns_server.values import ServerAlarm
 from keycast.board.agent_files import Running
 from keycast.board.asking import AskedBoard
@@ -24,9 +25,10 @@ from keycast.board.faults import NoPort
 from keycast.board.flashing import Flashed
 from keycast.board.ports import Port
 from keycast.board.survey import Seen
-from keycast.commands import group, server, status
+from keycast.commands import group, radios, server, status
 from keycast.commands.board import flash, list_boards, pair, release, retire
 from keycast.program import program
+from keycast.services.radio_survey import AdapterHere, Survey
 from tests.unit.test_keycast_steering import SG, Home, home
 
 __all__ = ["home"]  # a fixture
@@ -162,7 +164,11 @@ def of_the_machine(folder: Path) -> list[Any]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     config = folder / "keycast.toml"
-    found = [typed("gateway", "init", str(config)), typed("gateway", "settings")]
+    found = [typed("gateway", "init", str(config)), typed("gateway", "settings"), typed("radios", "-c", str(config))]
+    adapter = Adapter("hci0", "B8:27:EB:00:00:01", "5.0", True, True, True, True, False, "", True, 4, (1,))
+    radio = Radio("bluez", "hci0", 20.0, 1, 0.2, "It is gone.", {"mgmt": "Not permitted."})
+    survey = Survey("auto", adapters=[AdapterHere(adapter, "btusb", "usb")], radio=radio, is_in_use=True)
+    found.append(radios.as_json(survey))
     listen = f'\n[message_plane]\nlisten = ["127.0.0.1"]\nport = {port}\ndiscovery = false\n'
     config.write_text(config.read_text().replace('["auto"]', '["lo"]') + listen)
     words = ("check", "credential", "backup", f"backup {folder / 'x'}", f"restore {folder / 'x'}", "lost signing.key")

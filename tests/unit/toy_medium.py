@@ -29,6 +29,7 @@ class Drum:
     unicast_s = 1.0
     steps = ()
     links = ()
+    radio = None
 
     def __init__(self, beat_s: float = 0.3) -> None:
         self.on_air: Callable[[bytes], None] = lambda datagram: None
