@@ -108,6 +108,42 @@ class Medium:
         raise NotImplementedError
 
 
+class Bluetooth:
+    """A Bluetooth LE radio, of which `links/gatt.py` makes a link and `adverts.py` a medium.
+
+    `on` is True while it works, `connected` while a central is connected; `value_max` is the largest number of octets
+    of a value, in both directions.
+    """
+
+    async def advert(self):
+        """Return the next advert of our company id that was heard: the 24 octets behind that id."""
+        raise NotImplementedError
+
+    def report(self, adverts):
+        """Send these adverts (24 octets each) in turn from now on, and no others, beside the offer of a connection."""
+        raise NotImplementedError
+
+    def want(self, wanted):
+        """Advertise that a connection is wanted, or only that one can be made."""
+        raise NotImplementedError
+
+    async def value(self):
+        """Return the next value that the central has written, or None where a new connection begins."""
+        raise NotImplementedError
+
+    def notify(self, value):
+        """Send a value to the central. Return False if there is no room for it now, or no connection any more."""
+        raise NotImplementedError
+
+    def disconnect(self):
+        """End the connection, if there is one."""
+        raise NotImplementedError
+
+    def close(self):
+        """Switch the radio off."""
+        raise NotImplementedError
+
+
 class Clock:
     """The time since some moment before the start, without a calendar (SEC-05)."""
 

@@ -18,6 +18,13 @@ SESSION_AGE_MAX = 30 * 86400 * 1000
 SESSION_NUMBERS_MAX = (1 << 20) - (1 << 14)  # sender numbers of one OSCORE context, leaving some for its renewal
 CHALLENGES_MAX = 64  # Echo challenges after a start; a peer that replays gets no more, and the session is renewed
 
+# GATT
+GATT_SUBSCRIBING = 3000  # ms after which a central that has written nothing is sent to all the same
+GATT_SILENT = 15000  # ms without a datagram from a central after which its connection is ended
+GATT_STALLED = 2000  # ms for which the radio has no room for a value until the connection is ended
+GATT_QUEUE_MAX = 4  # datagrams that wait for a connection
+DATAGRAM_MAX = 1400  # octets of one that comes in fragments
+
 # Service Groups
 GROUPS_MAX = 8  # memberships at a time, by the budget of RAM
 ASSIGN_INTERVAL = 1800000  # ms between requests for a lost GKDK: half as many as the PN GW answers (SEC-19)
