@@ -246,7 +246,11 @@ class GatewayApp:
                 files.erase(path, StoreDamaged)
 
     def trust(self) -> dict[str, str | int]:
-        """Return the values of this gateway that a board stores and trusts. All of them are public."""
+        """Return the values of this gateway that a board stores and trusts. All of them are public.
+
+        `company_id` is there if this gateway uses BLE.
+        """
+        ble = getattr(self.config, "ble", None)  # an optional section: `radios.ble.BleSection`
         return {
             "gateway_id": self.config.gateway.id,
             "credential": self.identity.credential.ccs.hex(),
@@ -254,6 +258,7 @@ class GatewayApp:
             "signing_epoch": self.signing_key.epoch,
             "pn": self.config.gateway.pn,
             "address": next((f"{each}:{self.config.message_plane.port}" for each in self.addresses()), ""),
+            **({} if ble is None or ble.sender == "off" else {"company_id": ble.company_id}),
         }
 
     def addresses(self) -> list[str]:
@@ -306,8 +311,9 @@ class GatewayApp:
         )
 
     def broken_radio(self) -> str:
-        """Return which media have not recovered, in sentences with the next step, "" if there is none."""
-        told = " ".join(filter(None, self._air.told().values())) if self._air else ""
+        """Return which media have not recovered or hear nothing, in sentences with the next step, "" for none."""
+        deaf = [f"No board is heard on {each.interface}: {each.deaf}." for each in self.broadcasts() if each.deaf]
+        told = " ".join([*filter(None, self._air.told().values()), *deaf]) if self._air else ""
         return told and f"{told} Boards behind it get keys another way. Check: keycast gateway check"
 
     async def close(self) -> None:
@@ -343,8 +349,11 @@ class GatewayApp:
         return links_of({UdpLink.scheme: self.config.message_plane} | asked_for)
 
     def _network_of(self, pne_id: str) -> str:
-        """Return the interface behind which a PNE was heard last, "" if it was not heard since the start."""
+        """Return the interface behind which a PNE was heard last, or "Bluetooth"; "" if it was not heard since the
+        start."""
         heard = self.endpoint.last_heard(pne_id)
+        if heard is not None and heard.place.startswith("gatt:"):
+            return "Bluetooth"
         if heard is None or not heard.place.startswith(UdpLink.scheme):
             return ""
         return interfaces.device_towards(host_and_port(heard.place)[0])

@@ -8,6 +8,8 @@ failure is counted and the recovery of that medium begins.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
+from math import inf
 from typing import Any
 
 from gateway_agent.core.ports import Cost
@@ -79,13 +81,14 @@ class AllMedia:
     def beacon(self, sg_id: str, make: Callable[[], bytes]) -> bool:
         """Air the beacon of a Service Group, which `make` returns.
 
-        Returns False, and airs nothing, within BEACON_GAP_S of the group's last beacon or while no medium is up.
+        Returns False, and airs nothing, within BEACON_GAP_S of the group's last beacon, while that is still on the air,
+        and while no medium is up.
         """
         now = asyncio.get_running_loop().time()
         if now < self._beacons_at.get(sg_id, now) or not self.costs([]):
             return False
-        self._beacons_at[sg_id] = now + BEACON_GAP_S
-        self._begin([make()], lambda repetition: 1)
+        self._beacons_at[sg_id] = inf
+        self._begin([make()], lambda repetition: 1, ended=partial(self._beacon_ended, sg_id, now + BEACON_GAP_S))
         return True
 
     def follow(self, medium_is_back: Callable[[], None]) -> None:
@@ -114,6 +117,9 @@ class AllMedia:
             airing.stop()
         for care in self._cares:
             await care.close()
+
+    def _beacon_ended(self, sg_id: str, next_at: float) -> None:
+        self._beacons_at[sg_id] = next_at
 
     def _begin(
         self,

@@ -134,8 +134,8 @@ class BleMedium:
         if sender is None:
             problem = "; ".join(f"{name}: {reason}" for name, reason in self._reasons.items())
         elif not self.up:
-            problem = sender.problem or self._fault or "its sender has not started"
-        return [Health(self._interface, "BLE", self._sent, self._failed, problem, note=self._note())]
+            problem = sender.problem or self._fault or ("it is about to start" if self._home else "")
+        return [Health(self._interface, "BLE", self._sent, self._failed, problem, deaf=self._reception.problem)]
 
     async def close(self) -> None:
         """End all airings, and release scanner and sender."""
@@ -150,17 +150,6 @@ class BleMedium:
     @property
     def _interface(self) -> str:
         return (self.sender.adapter if self.sender is not None else "") or "bluetooth"
-
-    def _note(self) -> str:
-        """Return for people how it is sent, and what does not work beside the sending."""
-        sender, notes = self.sender, []
-        if sender is not None and self.up:
-            interval = f"{sender.interval_ms:g} ms, " if sender.interval_ms else ""
-            notes.append(f"sender {sender.name}, {interval}{1 / sender.frame_s:.0f} adverts a second")
-            notes += filter(None, [sender.problem])
-        if self._reception.problem:
-            notes.append(f"boards are not heard: {self._reception.problem}")
-        return "; ".join(notes)
 
     def _start(self) -> None:
         """Choose a sender unless there is one, and start scanner and sender unless that was done."""

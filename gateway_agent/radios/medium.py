@@ -66,7 +66,7 @@ class Health:
 
     `interface` is the device's name and `broadcast` the address that datagrams are sent to, "-" if there is none.
     `problem`: why nothing can be sent now, in words, "" if nothing is wrong; `is_refused`: the last datagram was
-    refused; `note`: how it is sent, for people, and what else does not work.
+    refused; `deaf`: why boards are not heard, "" if they are or need not be.
     """
 
     interface: str
@@ -75,7 +75,7 @@ class Health:
     failed: int = 0
     problem: str = ""
     is_refused: bool = False
-    note: str = ""
+    deaf: str = ""
 
 
 @dataclass(frozen=True, slots=True)

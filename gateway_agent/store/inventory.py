@@ -91,6 +91,11 @@ class Inventory:
         row = self._db.row("SELECT * FROM service_group WHERE sg_id = ?", sg_id)
         return None if row is None else _group(row)
 
+    def group_with_alias(self, alias: int) -> ServiceGroup | None:
+        """Return the Service Group with this SG alias, None if there is none or it is deleted."""
+        row = self._db.row("SELECT * FROM service_group WHERE alias = ? AND deleted = 0", alias)
+        return None if row is None else _group(row)
+
     def groups(self) -> list[ServiceGroup]:
         """Return all Service Groups that are not deleted, ordered by SG ID."""
         return [_group(row) for row in self._db.rows("SELECT * FROM service_group WHERE deleted = 0 ORDER BY sg_id")]

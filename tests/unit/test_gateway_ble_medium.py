@@ -213,7 +213,6 @@ async def test_what_no_advert_can_carry_is_not_sent_and_health_says_why(
     assert await ended(radio.medium.air(key_object()))
     (health,) = radio.medium.health()
     assert (health.interface, health.broadcast, health.problem, health.sent) == ("hci7", "BLE", "", 1)
-    assert "scripted" in health.note and "20 ms" in health.note and "40 adverts a second" in health.note
 
 
 async def test_an_adapter_that_is_pulled_out_and_put_back_goes_on_with_the_next_rows(opened: Opened) -> None:
@@ -304,7 +303,8 @@ async def test_a_scanner_that_fails_leaves_the_sending_alone(opened: Opened) -> 
     radio.scanner.fault, radio.scanner.problem = None, "bluetoothd does not scan"
     await asyncio.sleep(60)
     assert radio.scanner.heard is not None
-    assert "boards are not heard: bluetoothd does not scan" in radio.medium.health()[0].note
+    (health,) = radio.medium.health()
+    assert (health.problem, health.deaf) == ("", "bluetoothd does not scan")
 
 
 async def test_a_closed_medium_has_released_its_radio() -> None:

@@ -1,29 +1,33 @@
 """Unicast or broadcast: the table of docs (CPNS-GKM-11..13, -31, -67)."""
 
+from functools import partial
+
 import pytest
 
 from cpns import tuning
 from gateway_agent.core.delivering.policy import DeliveryPolicy, Method, choose, leisure_ms
 from gateway_agent.core.ports import Cost
 from gateway_agent.radios.udp_broadcast import UdpBroadcast
+from tests.unit.scripted_sender import BleRadio, ScriptedSender
 
 
 def wifi(sizes):
     return Cost(sum(UdpBroadcast(list).airtime_s(size) for size in sizes), UdpBroadcast.unicast_s)
 
 
-def ble(sizes):
-    """22 octets of an object in a frame, twice the frames that are needed, 25 ms each; a second for a connection."""
-    return Cost(sum(-(-size // 22) * 2 * 0.025 for size in sizes), 1.0)
+def ble(sizes, frame_s=0.027):
+    """What BLE costs by a sender that needs so many seconds for an advert."""
+    medium = BleRadio(ScriptedSender(frame_s)).medium
+    return Cost(sum(medium.airtime_s(size) for size in sizes), medium.unicast_s)
 
 
-WIFI, BLE, BOTH, NONE = (wifi,), (ble,), (wifi, ble), ()
+WIFI, BLE, BOTH, NONE, DBUS = (wifi,), (ble,), (wifi, ble), (), (partial(ble, frame_s=0.2),)
 
 
 def choice(policy, media, with_gkdk, without_session, entries):
     """`entries`: size of the cover of each generation."""
     each = tuning.ENTRIES_PER_OBJECT
-    sizes = [105 + min(count - at, each) * 18 for count in entries for at in range(0, count, each)]
+    sizes = [109 + min(count - at, each) * 18 for count in entries for at in range(0, count, each)]
     costs = [cost(sizes) for cost in media]
     return choose(policy, costs=costs, datagrams=len(sizes), with_gkdk=with_gkdk, without_session=without_session)
 
@@ -39,8 +43,14 @@ def choice(policy, media, with_gkdk, without_session, entries):
         ("auto", WIFI, 900, 0, [560], Method.BROADCAST),  # 8 datagrams
         ("auto", WIFI, 900, 0, [561], Method.UNICAST),
         ("auto", WIFI, 900, 0, [300, 280], Method.UNICAST),  # two generations: 5 + 4
-        ("auto", BLE, 900, 0, [300], Method.BROADCAST),  # 12.6 s
-        ("auto", BLE, 900, 0, [400], Method.UNICAST),
+        ("auto", BLE, 12, 0, [225], Method.BROADCAST),  # 14.9 s
+        ("auto", BLE, 18, 0, [300], Method.UNICAST),  # 19.6 s
+        ("auto", BLE, 20, 0, [300], Method.BROADCAST),  # 20 connections take longer
+        ("auto", BLE, 900, 0, [560], Method.BROADCAST),
+        ("auto", DBUS, 20, 0, [58], Method.UNICAST),  # 29 s
+        ("auto", DBUS, 1024, 0, [58], Method.BROADCAST),
+        ("auto", DBUS, 3, 0, [1], Method.BROADCAST),  # 3.8 s
+        ("auto", BOTH, 900, 0, [300], Method.BROADCAST),
         ("auto", BOTH, 2, 0, [1], Method.UNICAST),
         ("unicast", WIFI, 900, 0, [1], Method.UNICAST),
         ("broadcast", WIFI, 1, 0, [900], Method.BROADCAST),

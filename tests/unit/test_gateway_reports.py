@@ -5,16 +5,21 @@ import dataclasses
 import pytest
 
 from cpns import messages, numbers
+from cpns import report as short
+from cpns.errors import CpnsError
 from gateway_agent.core.rates import REPORTS
 from gateway_agent.store.errors import StoreFailed
 from tests.unit.gateway_world import FAST, World
 
+UNKNOWN_ALIAS = 999
 PATIENT = dataclasses.replace(FAST, answer_s=3600.0)  # a broadcast is waited for
 
 
-@pytest.fixture
-async def world(tmp_path):
+@pytest.fixture(params=["message", "advert"])
+async def world(tmp_path, request):
+    """Four boards that miss a key; what they report is heard as a message or as the 21 octets of an advert."""
     world = await World(tmp_path / "gw", pacing=PATIENT).start()
+    world.form = request.param
     for i in range(4):
         board = await world.board(f"b{i}", "light")
         board.deaf, board.reachable = True, False
@@ -34,8 +39,19 @@ def report(world, name, of="light", **changed):
 
 
 def hear(world, frame):
-    """The medium hears a frame."""
-    world.medium.heard(frame)
+    """The medium hears a frame, in the form that this test is about."""
+    world.medium.heard(in_advert(world, frame) if world.form == "advert" else frame)
+
+
+def in_advert(world, frame):
+    """The 21 octets for a message with a proof; what else a medium may hear for another message."""
+    try:
+        fields = messages.decode(frame)[1]
+        names = [fields[label] for label in (messages.GENERATION, messages.VERSION, messages.SLOT, messages.RESULT)]
+    except (CpnsError, KeyError):
+        return frame[:21].ljust(21, b"\x5a")
+    group = world.store.inventory.group(fields[messages.SG_ID])
+    return short.build(UNKNOWN_ALIAS if group is None else group.alias, *names, fields[messages.PROOF])
 
 
 def confirmed(world):
@@ -143,3 +159,29 @@ async def test_a_report_while_nothing_can_be_read_from_the_store_is_counted(worl
     monkeypatch.setattr(world.store.slots, "owner", fails)
     hear(world, report(world, "b0"))
     assert world.gateway.counters["reports_late"] == 1
+
+
+@pytest.mark.req("SEC-14", "SEC-35")
+async def test_no_octet_of_a_report_in_an_advert_may_change(world):
+    good = in_advert(world, report(world, "b0"))
+    for place in range(len(good)):
+        world.medium.heard(good[:place] + bytes((good[place] ^ 1,)) + good[place + 1 :])
+    assert world.gateway.counters["reports_unproven"] == len(good) and not confirmed(world)
+    assert not world.gateway.administration.alarms()
+    world.medium.heard(good)
+    await world.until(lambda: confirmed(world) == 1)
+
+
+@pytest.mark.req("CPNS-GKM-71", "SEC-14")
+async def test_a_board_that_confirms_by_its_session_and_by_an_advert_counts_once(world):
+    hear(world, report(world, "b0"))
+    await world.gateway.handle_pne("b0", report(world, "b0"))
+    hear(world, report(world, "b0"))
+    for name in ("b1", "b2", "b3"):
+        hear(world, report(world, name))
+    await world.delivered("light")
+    assert len(world.server.reports) == 1
+    assert world.server.reports[0][messages.CONFIRMED] == sorted(world.boards)
+    hear(world, report(world, "b2"))
+    await world.gateway.tick()
+    assert len(world.server.reports) == 1

@@ -1,7 +1,8 @@
 """Finds out whether boards receive broadcasts at all.
 
-An access point that isolates its clients, or a mesh, may drop broadcasts. Without an alarm this would go unnoticed, as
-keys still arrive by unicast and pull, only later and one by one.
+An access point that isolates its clients, or a mesh, may drop broadcasts, and adverts may not reach as far as a
+connection does. Without an alarm this would go unnoticed, as keys still arrive by unicast and pull, only later and one
+by one.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ DELIVERIES_UNHEARD = 3
 """Deliveries in a row before the alarm, as a board may miss one or two broadcasts or be slow."""
 
 NetworkOf = Callable[[str], str]
-"""A function that returns, for a PNE ID, the interface behind which the PNE was heard last, "" if not known."""
+"""A function that returns, for a PNE ID, the interface or radio behind which it was heard last, "" if not known."""
 
 
 class Hearing:
@@ -46,6 +47,6 @@ class Hearing:
                 f"No board has heard a broadcast on {network or 'any interface'} for {count} deliveries: keys arrive "
                 "by unicast and pull only, later and one by one. Look at the access point (AP or client isolation, "
                 "filters for multicast and broadcast, a guest network), at a mesh between gateway and boards, and "
-                "whether UDP port 5687 is let through.",
+                "whether UDP port 5687 is let through; for Bluetooth, at the distance, and at: keycast radios",
                 network,
             )

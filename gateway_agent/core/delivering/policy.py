@@ -11,7 +11,9 @@ from gateway_agent.config.section import Section
 from gateway_agent.core.ports import Cost
 
 ROUND_MAX_S = 15.0
-"""Longest time of one broadcast round, on the quickest medium, for which "auto" chooses broadcast."""
+"""Longest time of one broadcast round, on the quickest medium, for which "auto" chooses broadcast in any case.
+
+A longer one is chosen if connections to all of the PNEs would take even longer on the same radio."""
 
 
 class Method(StrEnum):
@@ -53,8 +55,8 @@ def choose(
     is_few = with_gkdk <= policy.unicast_up_to and not without_session
     if is_few and any(with_gkdk * cost.unicast_s <= cost.round_s for cost in costs):
         return Method.UNICAST  # connecting to each of them takes no longer than the broadcast
-    is_affordable = datagrams <= policy.datagrams_max and min(cost.round_s for cost in costs) <= ROUND_MAX_S
-    return Method.BROADCAST if is_affordable else Method.UNICAST
+    is_quick = any(cost.round_s <= max(ROUND_MAX_S, with_gkdk * cost.unicast_s) for cost in costs)
+    return Method.BROADCAST if datagrams <= policy.datagrams_max and is_quick else Method.UNICAST
 
 
 def leisure_ms(policy: DeliveryPolicy, members: int) -> int:
