@@ -1,4 +1,4 @@
-"""The receiver's side of broadcasts as Bluetooth LE adverts, an object in pieces of 24 octets (SEC-10).
+"""The receiver's side of broadcasts as Bluetooth LE adverts (docs/protocol.md section 13, SEC-10).
 
     object -> air form -> k rows of 19 octets, and repair rows (`erasure_code`) -> one advert for each row
 
@@ -117,12 +117,17 @@ class Assembly:
         self.indexes += index
 
     def sets(self):
-        """Yield (rows, indexes) of each set of k rows that was not tried before: those with the newest row."""
+        """Yield (rows, indexes) of each set of k rows that was not tried before: those with the newest row.
+
+        The sender shows its rows in ascending order, so sets without the highest indexes come first: a forged row with
+        a low index is mostly one that was heard before.
+        """
         if self.k > tuning.ADVERT_TRIES_ROWS:
             yield self.rows, self.indexes
             return
         newest = len(self.indexes) - 1
-        for left_out in _choices(bytes(range(newest)), newest + 1 - self.k):
+        others = sorted(range(newest), key=lambda place: -self.indexes[place])
+        for left_out in _choices(bytes(others), newest + 1 - self.k):
             rows, indexes = bytearray(), bytearray()
             for place in range(newest + 1):
                 if bytes((place,)) not in left_out:

@@ -1,4 +1,4 @@
-"""Reports: a confirmation with the proof of the slot (`proof`), in 21 octets for one advert (docs/protocol.md).
+"""Reports: a confirmation with the proof of the slot (`proof`), in 21 octets (docs/protocol.md section 13).
 
 A report names its PNE by generation and slot. Every holder of the frame key can read it, and only the PNE of the slot
 and the PN GW can make it (SEC-14).

@@ -1,103 +1,14 @@
-"""Signed broadcasts as adverts: the vectors, what is lost, forged or repeated, on both Pythons."""
+"""Signed broadcasts as adverts: their forms, and what is lost on the way, on both Pythons."""
 
 import os
 
-from vector_files import unhex
+from advert_world import KEY, PN, adverts, decoded, hear, signed_object, take
 from vmtest import raises, req
 
-from cpns import advert, advert_build, beacon, erasure_code, report, tuning
+from cpns import advert, advert_build, beacon, cborlite, report, tuning
+from cpns.broadcast_object import FRAME_HEAD, SIGNATURE_HEAD
 from cpns.crypto import keywrap
 from cpns.errors import MalformedMessage
-
-KEY = bytes(range(16))
-PN = 0xA1B2C3D4
-
-
-def read(name):
-    """Yield the cases or decodes of tests/vectors/ble_frames.jsonl one at a time: all do not fit a board's heap."""
-    import json
-
-    with open("tests/vectors/ble_frames.jsonl") as file:
-        for line in file:
-            case = json.loads(line)
-            if name in case:
-                yield case
-
-
-def signed_object(entries=bytes(18), version=7):
-    """Return octets of the shape of a broadcast object, with a signature of no meaning."""
-    from cpns import cborlite
-    from cpns.broadcast_object import FRAME_HEAD, SIGNATURE_HEAD
-
-    items = [3, PN, 7, 1, version, 0, 2, bytes(16), entries]
-    return FRAME_HEAD + cborlite.encode(cborlite.encode(items)) + SIGNATURE_HEAD + bytes(range(64))
-
-
-def decoded(source, indexes):
-    """Return what the decoder makes of these rows of an object, of which it needs no more than k."""
-    rows = bytearray()
-    for i in indexes[: len(source)]:
-        rows += source[i] if i < len(source) else erasure_code.repair(source, i)
-    return run(erasure_code.decode(rows, bytes(indexes[: len(source)])))
-
-
-def run(steps):
-    try:
-        while True:
-            next(steps)
-    except StopIteration as stop:
-        return stop.value
-
-
-def adverts(signed, indexes, key=KEY):
-    rows = advert_build.rows_of(advert_build.to_air(signed, PN))
-    return [advert_build.row_advert(key, advert.identification(signed), rows, index) for index in indexes]
-
-
-def take(receiver, octets, now=0):
-    """Give one advert to the receiver; return the assembly that is whole with it, or None."""
-    heard = advert.opened(KEY, octets)
-    return receiver.take(heard[1], now) if heard and heard[0] == advert.ROW else None
-
-
-def hear(receiver, octets, now=0):
-    """Give adverts to the receiver and return the object, or None."""
-    for each in octets:
-        whole = take(receiver, each, now)
-        if whole:
-            found = run(receiver.finish(whole, PN))
-            if found:
-                return found
-
-
-@req("SEC-10")
-def test_the_vectors_of_frames():
-    seen = 0
-    for case in read("object"):
-        signed, air, pn = unhex(case["object"]), unhex(case["air"]), case["pn_alias"]
-        assert advert_build.to_air(signed, pn) == air, case["name"]
-        rows = advert_build.rows_of(air)
-        assert len(rows) == case["k"]
-        assert advert.from_air(b"".join(rows), pn) == signed
-        name, key = unhex(case["id"]), unhex(case["frame_key"])
-        assert advert.identification(signed) == name
-        for frame in case["frames"]:
-            octets = advert_build.row_advert(key, name, rows, frame["index"])
-            assert octets == unhex(frame["advert"]), (case["name"], frame["index"])
-            assert keywrap.decipher(key, octets) == unhex(frame["plain"])
-            seen += 1
-    assert seen == 211
-
-
-def test_the_vectors_of_receptions():
-    airs, seen = {}, 0
-    for case in read("object"):
-        airs[case["name"]] = unhex(case["air"])
-    for case in read("received"):
-        source = advert_build.rows_of(airs[case["case"]])
-        assert decoded(source, case["received"]) == b"".join(source)
-        seen += 1
-    assert seen == 28
 
 
 def test_any_rows_that_are_enough_give_the_object_back():
@@ -121,7 +32,7 @@ def test_adverts_of_others_and_changed_ones_are_no_rows():
     signed = signed_object()
     receiver = advert.Reassembly()
     for octets in adverts(signed, range(6), bytes(16)):
-        assert take(receiver, octets) is None
+        assert advert.opened(KEY, octets) is None
     good = adverts(signed, [0])[0]
     for place in range(24):
         changed = bytearray(good)
@@ -178,50 +89,6 @@ def test_adverts_of_no_known_kind_or_with_other_octets_than_zeros_behind_are_not
         assert length == 24 or advert.opened(KEY, bytes(length)) is None
 
 
-@req("SEC-10")
-def test_a_forged_row_costs_a_small_object_tries_and_no_key():
-    signed = signed_object()
-    head = bytes((0, 5)) + advert.identification(signed)
-    forged = keywrap.encipher(KEY, head + bytes((200,)) + bytes(19))
-    receiver = advert.Reassembly()
-    heard = [forged] + adverts(signed, range(5))
-    assert hear(receiver, heard) is None
-    assert hear(receiver, adverts(signed, [6])) == signed
-
-
-@req("SEC-10")
-def test_forged_rows_without_end_end_the_object():
-    signed = signed_object()
-    head = bytes((0, 5)) + advert.identification(signed)
-    receiver = advert.Reassembly()
-    with raises(MalformedMessage):
-        hear(receiver, [keywrap.encipher(KEY, head + bytes((index,)) + os.urandom(19)) for index in range(100, 140)])
-    assert receiver.dropped == 1 and not receiver._open
-    large = signed_object(bytes(18 * 20))
-    head = bytes((0, len(advert_build.rows_of(advert_build.to_air(large, PN))) - 1)) + advert.identification(large)
-    with raises(MalformedMessage):
-        hear(receiver, [keywrap.encipher(KEY, head + bytes((99,)) + bytes(19))] + adverts(large, range(head[1])))
-
-
-def test_a_hundred_objects_that_begin_leave_room_for_the_one_that_goes_on():
-    signed = signed_object()
-    receiver = advert.Reassembly()
-    assert hear(receiver, adverts(signed, range(3))) is None
-    for version in range(100):
-        hear(receiver, adverts(signed_object(version=1000 + version), [0]))
-        assert len(receiver._open) <= tuning.ADVERT_OBJECTS_MAX
-    assert receiver.dropped >= 96
-    assert hear(receiver, adverts(signed, range(3, 6))) == signed
-
-
-def test_an_object_that_stands_too_long_is_dropped():
-    signed = signed_object()
-    receiver = advert.Reassembly()
-    hear(receiver, adverts(signed, range(5)), 0)
-    assert hear(receiver, adverts(signed, [5]), tuning.ADVERT_OBJECT_S * 1000 + 1) is None
-    assert receiver.dropped == 1
-
-
 def test_air_forms_that_lie():
     air = advert_build.to_air(signed_object(), PN)
     for wrong in (
@@ -246,3 +113,28 @@ def test_air_forms_that_lie():
 def test_an_object_that_is_too_long_for_adverts():
     with raises(ValueError):
         advert_build.rows_of(bytes(19 * tuning.ADVERT_ROWS_MAX + 1))
+
+
+def test_the_adverts_that_objects_take():
+    """Objects without activation, with it, and with all numbers at their longest; many entries; a delete."""
+    plain = (1, 1, 0x10002, 0)
+    for entries, names, length, rows in (
+        (1, plain, 127, 6),
+        (1, (1, 1, 0x10002, 1800000000), 131, 6),
+        (1, (0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF), 135, 7),
+        (2, plain, 146, 7),
+        (6, plain, 218, 11),
+        (57, plain, 1138, 59),
+        (60, plain, 1192, 62),
+        (70, plain, 1372, 72),
+    ):
+        signed = signed_object(bytes(entries * 18), names)
+        assert len(signed) == length
+        air = advert_build.to_air(signed, PN)
+        assert len(air) == length - (17 if length < 331 else 18)
+        assert len(advert_build.rows_of(air)) == rows
+    payload = cborlite.encode([22, PN, 7, 0x10002])
+    delete = FRAME_HEAD + cborlite.encode(payload) + SIGNATURE_HEAD + bytes(64)
+    air = advert_build.to_air(delete, PN)
+    assert advert.from_air(air, PN) == delete
+    assert len(advert_build.rows_of(air)) == 4
