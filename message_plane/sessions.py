@@ -219,6 +219,8 @@ class Sessions:
             if number < session.newest:
                 return True
             session.newest, session.heard = number, address
+        if not session.peer.provisional:
+            address.link.prefer(address)
         place = address.place
         if session.stored.place != place:
             session.stored = dataclasses.replace(session.stored, place=place)

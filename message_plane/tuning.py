@@ -40,6 +40,31 @@ HANDLERS_PER_PEER = 8
 REQUESTS_MAX = 256  # requests of this endpoint under way at once
 REASON_MAX = 96  # octets of text in an error answer
 
+# GATT (docs/protocol.md, "GATT")
+GATT_DATAGRAM_MAX = 1400  # octets, as those of the broadcast plane; one board has one buffer for it
+GATT_VALUE_MAX = 512  # octets of a value (Bluetooth Core, Vol 3, Part F, 3.2.9)
+GATT_CONNECTIONS_MAX = 4  # which each adapter of a single-board computer can have, beside advertising and scanning
+GATT_CONNECTING_MAX = 2  # connections that are made at once, at most one of them to a stranger
+GATT_CONNECT_S = 5.0  # takes 0.4 s, with half of the packets lost a few seconds
+GATT_WRITE_S = 5.0  # one value and its acknowledgement; a peer that takes longer has stalled
+GATT_CLOSE_S = 5.0  # BlueZ needs 2.3 to 2.7 s
+GATT_IDLE_S = 30.0  # a connection that is not used ends
+GATT_MAKES_ROOM_S = 2.0  # the same while another board waits
+GATT_STRANGER_S = 10.0  # so long a stranger keeps its place while another board waits; a handshake takes a few seconds
+GATT_HOLD_S = 60.0  # so long any board keeps its place while another one waits
+GATT_AGAIN_S = 1.0  # between two connections to one board; doubled after each on which nothing has verified ..
+GATT_AGAIN_MAX_S = 30.0  # .. up to this
+GATT_CONNECTS = (4.0, 8)  # connections to all boards: per second, and burst
+GATT_CONNECTS_STRANGERS = (1.0, 4)  # those to strangers, each of which may begin HANDSHAKES_PER_ADDRESS
+GATT_HEARD_S = 30.0  # a chip may report an advert that does not change once in a scan only
+GATT_WANTS_S = 15.0  # so long after its last advert that says so a board counts as wanting a connection
+GATT_PREFERRED_MAX = 1024  # addresses with a session, as many as a PN may have boards
+GATT_STRANGERS_MAX = 64  # addresses without a session that are remembered
+GATT_QUEUED_S = 10.0  # a datagram waits so long for a connection; requests to boards have no more time
+GATT_QUEUED_MAX = 8  # datagrams that wait for one board
+GATT_QUEUES_MAX = 256  # boards that datagrams wait for
+GATT_DROPPED_MAX = 16  # fragments of one connection that were dropped, after which it ends
+
 # Reading sockets
 READ_BURST = 64  # datagrams that are read in a row before other work gets its turn
 RECEIVE_BUFFER = 1 << 20  # octets requested from the kernel: a thousand confirmations may come at once

@@ -1,4 +1,7 @@
-"""The table of the kinds of links, with one line for each kind. No other place names them.
+"""The table of the kinds of links that have a section of their own in a configuration. No other place names them.
+
+A link that shares a radio with a broadcast medium is not in it, such as `gatt`: the medium brings it (`Medium.links` in
+`gateway_agent/radios/medium.py`).
 
 A kind is a module of this folder. It has `SECTION`, the model of its section of a configuration, and `link_of`, which
 returns the link that such a section describes. The module is imported when a link of its kind is needed.

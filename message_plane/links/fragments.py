@@ -1,6 +1,6 @@
 """The fragments of a datagram on a link whose packets are shorter, as GATT values are (docs/protocol.md, "GATT").
 
-    fragment = 00 (more follow) or 01 (the last one) ‖ 1 or more octets of the datagram
+    fragment = 00 (more follow) or 01 (the last one) ‖ octets of the datagram; 01 alone says nothing
 
 The fragments of a datagram arrive in order, each whole or not at all, and those of two datagrams never mix.
 """
@@ -8,6 +8,8 @@ The fragments of a datagram arrive in order, each whole or not at all, and those
 from __future__ import annotations
 
 MORE, LAST = 0, 1
+NOTHING = bytes([LAST])
+"""The last fragment of an empty datagram, which is no datagram."""
 
 
 def cut(datagram: bytes, value_max: int) -> list[bytes]:
@@ -20,8 +22,8 @@ def cut(datagram: bytes, value_max: int) -> list[bytes]:
 class Joiner:
     """The datagrams of one sender, joined from their fragments. It holds at most one datagram.
 
-    `dropped` counts the fragments that were dropped. A fragment with an unknown first octet, without content or of the
-    wrong length drops its datagram: everything up to the next fragment that is marked as the last one.
+    `dropped` counts the fragments that were dropped. A fragment with an unknown first octet or of the wrong length, or
+    one that is not the last and has no content, drops its datagram: everything up to the next last fragment.
     """
 
     def __init__(self, datagram_max: int, value_max: int) -> None:
@@ -35,17 +37,17 @@ class Joiner:
     def take(self, fragment: bytes) -> bytes | None:
         """Take the next fragment. Return the datagram if it is complete now, else None."""
         room = min(self._value_max, 1 + self._datagram_max - len(self._pieces))
-        if not 2 <= len(fragment) <= room or fragment[0] not in (MORE, LAST):
+        if not 1 <= len(fragment) <= room or fragment[0] not in (MORE, LAST) or fragment == bytes([MORE]):
             self._skipping = True
         else:
             self._pieces += fragment[1:]
         if self._skipping:
             self.dropped += 1
             self._pieces.clear()
-            self._skipping = fragment[:1] != bytes([LAST])
+            self._skipping = fragment[:1] != NOTHING
             return None
         if fragment[0] == MORE:
             return None
         datagram = bytes(self._pieces)
         self._pieces.clear()
-        return datagram
+        return datagram or None

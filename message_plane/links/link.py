@@ -100,6 +100,12 @@ class Link(ABC, Generic[A]):
     def send(self, address: A, datagram: bytes) -> None:
         """Send one datagram, without waiting. Raises OSError if it was not accepted; the caller treats it as lost."""
 
+    def prefer(self, address: A) -> None:
+        """Note that a message of a registered peer, which came from `address`, has verified on its session.
+
+        A link that cannot serve all peers at once serves those first. By default nothing is noted.
+        """
+
     @abstractmethod
     async def find(self, place: str) -> A:
         """Return the address of a place. A name in it, such as that of a host, is looked up. Raises PeerUnreachable."""

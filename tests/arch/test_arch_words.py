@@ -7,7 +7,7 @@ from tests.arch.test_arch_imports import ARROWS, none_of, place, relative, trees
 
 # One thing at both ends: the board has its own code for what the Linux ends have, too.
 AT_BOTH_ENDS = {"Clock", "Credential", "Endpoint", "Initiator", "Membership", "NoSession", "ServiceGroup", "Session"}
-AT_BOTH_ENDS |= {"Link", "Medium", "UdpLink"}
+AT_BOTH_ENDS |= {"GattLink", "Link", "Medium", "UdpLink"}
 # One fault, told in each room by an exception of that room's tree.
 FAULTS_OF_ROOMS = {"NotDecapsulated", "StoreFailed", "StoreInUse", "StoreUnusable"}
 # Portable code, where a longer name costs the heap of a board; it says which is meant by the module before the name:

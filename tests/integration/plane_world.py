@@ -17,6 +17,7 @@ from message_plane.identity import OwnIdentity
 from message_plane.links.memory import Ether, MemoryLink
 from message_plane.links.udp import UdpLink
 from message_plane.session_store import SessionStore
+from tests.integration.scripted_carrier import Room, RoomLink
 
 LOOPBACK = ("127.0.0.1", 0)
 
@@ -27,7 +28,13 @@ def over_memory():
     return lambda bind: MemoryLink(ether, [f"{host}:{number}" for host, number in bind])
 
 
-KINDS = {"udp": lambda: UdpLink, "memory": over_memory}
+def over_gatt():
+    """How to make links whose radios are in one room."""
+    room = Room()
+    return lambda bind: RoomLink(room, room.address(*bind[0]), connections_max=16)
+
+
+KINDS = {"udp": lambda: UdpLink, "memory": over_memory, "gatt": over_gatt}
 
 
 class Links:
@@ -42,9 +49,14 @@ def address_of(place):
     return host, int(number)
 
 
-def only_on(kind):
-    """Marks a test that `each_link` runs on one kind of link."""
-    return pytest.mark.parametrize("each_link", [kind], indirect=True)
+def only_on(*kinds):
+    """Marks a test that `each_link` runs on some kinds of links only."""
+    return pytest.mark.parametrize("each_link", kinds, indirect=True)
+
+
+UNCONNECTED = only_on("udp", "memory")
+"""Marks a test of what a link with connections cannot do: any number of strangers or of datagrams at the same moment,
+several own addresses, datagrams of any length."""
 
 
 class Party:

@@ -2,9 +2,10 @@
 
 import pytest
 
-from tests.integration.plane_world import Party, Wire
+from tests.integration.plane_world import UNCONNECTED, Party, Wire
 
 
+@UNCONNECTED
 @pytest.mark.usefixtures("each_link")
 async def test_a_peer_is_asked_from_the_address_that_it_spoke_to(tmp_path):
     """Of several interfaces it may be the only one that leads there."""

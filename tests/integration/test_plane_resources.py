@@ -98,6 +98,7 @@ async def test_a_peer_that_ends_no_transfer_fills_its_own_places_however_many_se
                     await notes(gateway, "cpns-server", b"a" * 2000)
             await gateway.endpoint.drop("cpns-server")
             await gateway.endpoint.connect("cpns-server", server.place)
+            await asyncio.sleep(1)  # HANDSHAKES_PER_ADDRESS
         assert len(server.endpoint._incoming._transfers[NOTES]) == TRANSFERS_PER_PEER
 
 

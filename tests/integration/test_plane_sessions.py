@@ -18,7 +18,7 @@ from message_plane.errors import (
     PortInUse,
     StoreError,
 )
-from tests.integration.plane_world import LOOPBACK, Links, Party, Wire, only_on, parties, renumbered
+from tests.integration.plane_world import LOOPBACK, UNCONNECTED, Links, Party, Wire, only_on, parties, renumbered
 from tests.waiting import until
 
 GATEWAY_AND_SERVER = (("home-gw", "gateway"), ("cpns-server", "server"))
@@ -232,6 +232,7 @@ async def test_after_a_restart_the_first_request_is_challenged_with_echo_before_
 
 
 @pytest.mark.req("SEC-22")
+@UNCONNECTED
 async def test_requests_recorded_before_a_restart_are_not_acted_on_after_it(tmp_path):
     async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
         wire = await Wire.open(server.place)

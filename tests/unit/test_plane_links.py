@@ -10,14 +10,18 @@ from pydantic import ValidationError
 
 from message_plane.errors import CannotListen, PeerUnreachable, PortInUse
 from message_plane.links import by_scheme
+from message_plane.links.gatt import GattLink
 from message_plane.links.memory import Ether, MemoryLink
 from message_plane.links.udp import UdpLink, host_and_port, place_of
 from tests.integration import plane_world
+from tests.integration.scripted_carrier import Room, RoomLink
 
 ETHER = Ether()
+ROOM = Room()
 KINDS = {
     "udp": lambda number=0: UdpLink([("127.0.0.1", number)]),
     "memory": lambda number=0: MemoryLink(ETHER, [f"127.0.0.1:{number}"]),
+    "gatt": lambda number=0: RoomLink(ROOM, ROOM.address("127.0.0.1", number)),
 }
 
 
@@ -74,8 +78,12 @@ async def test_addresses_of_one_peer_are_equal_and_those_of_another_are_not(made
         assert heard == found and hash(heard) == hash(found) and heard.place == place
         assert await one.link.find(elsewhere) != found
         assert await third.link.find(place) != found, "it is another way there"
-        assert found.counted_as == (await one.link.find(elsewhere)).counted_as, "they are ports of one host"
-        assert found.echo_proves
+        if one.link.scheme == "gatt":
+            other.link.send(await other.link.find(one.link.places[0]), b"more")
+            assert (await one.take())[1].counted_as == heard.counted_as != found.counted_as, "it is one connection"
+        else:
+            assert found.counted_as == (await one.link.find(elsewhere)).counted_as, "they are ports of one host"
+        assert found.echo_proves == (one.link.scheme != "gatt")
 
 
 async def test_a_datagram_as_long_as_the_link_allows_arrives_whole(made):
@@ -84,7 +92,11 @@ async def test_a_datagram_as_long_as_the_link_allows_arrives_whole(made):
         one.link.send(address, bytes(one.link.datagram_max))
         assert (await other.take())[0] == bytes(one.link.datagram_max)
         one.link.send(address, bytes(one.link.datagram_max + 100))
-        assert len((await other.take())[0]) == one.link.datagram_max + 1
+        if one.link.scheme == "gatt":
+            one.link.send(address, b"next")
+            assert (await other.take())[0] == b"next" and other.link.counters["gatt_fragments_dropped"] == 2
+        else:
+            assert len((await other.take())[0]) == one.link.datagram_max + 1
 
 
 async def test_nothing_is_sent_or_received_once_it_is_closed_and_closing_twice_is_once(made):
@@ -114,8 +126,15 @@ async def test_what_is_no_place_of_the_link_is_out_of_reach(place):
             await one.link.find(place)
 
 
-def test_the_tests_of_the_plane_run_on_each_kind_in_the_table():
-    assert KINDS.keys() == plane_world.KINDS.keys() == by_scheme.LINKS.keys()
+@pytest.mark.parametrize("place", ["gatt:", "gatt:f0:00:00:00:00:01", "gatt:F0:00:00:00:00", "udp:127.0.0.1:5683"])
+async def test_what_is_no_bluetooth_address_is_out_of_reach(place):
+    async with ends(KINDS["gatt"]()) as (one,):
+        with pytest.raises(PeerUnreachable):
+            await one.link.find(place)
+
+
+def test_the_tests_of_the_plane_run_on_each_kind_of_link():
+    assert KINDS.keys() == plane_world.KINDS.keys() == by_scheme.LINKS.keys() | {GattLink.scheme}
 
 
 # UDP
