@@ -161,6 +161,7 @@ async def test_a_payload_under_way_is_not_sent_after_its_withdrawal(kernel, send
         count = len(adapter.on_air)
         await asyncio.sleep(0.3)
         assert len(adapter.on_air) == count and adapter.instances == {}
+    assert it.counters["ble_refused"] == 0
 
 
 async def test_the_instances_of_another_program_stay(kernel, sending):
