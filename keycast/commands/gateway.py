@@ -5,13 +5,16 @@ import contextlib
 import signal
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
 from keycast.terminal.logs import begin_log, ready
 from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, refuse, sentences
+
+if TYPE_CHECKING:
+    from gateway_agent.radios.medium import Radio
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -31,6 +34,10 @@ interfaces = {interfaces}       # Ethernet and Wi-Fi; or names, for example ["wl
 [uplink]
 kind = "embedded"           # the CPNS Server in this process; "udp" for one elsewhere
 """
+_BLE = """
+[ble]
+sender = "auto"             # Group Keys also by Bluetooth LE adverts: keycast radios
+"""
 
 
 @app.command()
@@ -41,6 +48,9 @@ def init(
     state: Annotated[str, typer.Option(help="State folder, relative to the file.")] = "keycast-state",
     virtual_boards: Annotated[
         bool, typer.Option("--virtual-boards", help="Reach the boards of `keycast board run` on this computer, too.")
+    ] = False,
+    ble: Annotated[
+        bool, typer.Option("--ble", help="Bring Group Keys by Bluetooth LE, too; needs the extra `ble`.")
     ] = False,
 ) -> None:
     """Write a configuration file to start from.
@@ -56,6 +66,8 @@ def init(
         state=toml_text(state),
         interfaces='["auto", "lo"]' if virtual_boards else '["auto"]',
     )
+    if ble:
+        text += _BLE.replace("auto", "virtual") if virtual_boards else _BLE
     with sentences():
         parse(text.encode(), str(path))  # what `run` would refuse is not written
         files.write_new(path, text.encode())
@@ -70,15 +82,17 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """
     from gateway_agent.config.load import load
     from keycast.services.gateway_trial import trial
+    from keycast.services.radio_survey import plain
 
     with sentences():
         found = asyncio.run(trial(load(config)))
     runs = f"; process {found.pid} runs with it" if found.pid else ""
     answer(
         {"config": str(config), "networks": found.networks, "left_out": found.left_out}
-        | {"addresses": found.addresses, "process": found.pid},
+        | {"addresses": found.addresses, "process": found.pid, "radio": plain(found.radio)},
         *[_use(each) for each in found.networks],
         *[f"left out: {each['interface']} {each['address'] or '-'}: {each['reason']}" for each in found.left_out],
+        *([] if found.radio is None else [_adverts(found.radio)]),
         f"boards are told {', '.join(found.addresses) or 'no address: they find the gateway by asking their network'}",
         f"{config} is right{runs}.",
     )
@@ -87,6 +101,13 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
 def _use(each: dict[str, str]) -> str:
     broken = f" once it can: {each['problem']}" if each["problem"] else ""
     return f"broadcasts on {each['interface']}: from {each['address']} to {each['broadcast']}{broken}"
+
+
+def _adverts(radio: "Radio") -> str:
+    """Return in one line whether Group Keys go by adverts, and by which sender."""
+    if radio.sender:
+        return f"adverts by {radio.sender}{f' on {radio.adapter}' if radio.adapter else ''}; more: keycast radios"
+    return f"no adverts: {'; '.join(f'{name}: {why}' for name, why in radio.in_vain.items())}; more: keycast radios"
 
 
 @app.command()

@@ -1,6 +1,5 @@
 """`keycast radios`: the Bluetooth adapters of this machine, the sender of adverts, and what is wrong."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,8 +43,8 @@ def command(
 
 def as_json(found: "Survey") -> dict[str, Any]:
     """Return what was found as the JSON answer of the command."""
-    radio = found.radio
-    in_vain = [{"sender": name, "reason": why} for name, why in radio.in_vain.items()] if radio else []
+    from keycast.services.radio_survey import plain
+
     return {
         "kernel": found.kernel,
         "bluez": found.bluez,
@@ -53,9 +52,7 @@ def as_json(found: "Survey") -> dict[str, Any]:
         "wanted": found.wanted,
         "adapters": [_adapter_as_json(each) for each in found.adapters],
         "in_use": found.is_in_use,
-        "radio": None
-        if radio is None
-        else asdict(radio) | {"interval_ms": radio.interval_ms or None, "in_vain": in_vain},
+        "radio": plain(found.radio),
         "problems": found.problems,
     }
 

@@ -1,5 +1,6 @@
 """The steps of `keycast gateway check`: it tries what `keycast gateway run` does, without starting a gateway."""
 
+import asyncio
 import contextlib
 import os
 import tempfile
@@ -10,9 +11,10 @@ from pathlib import Path
 
 from cpns.errors import CpnsError
 from gateway_agent.config.schema import GatewayConfig
-from gateway_agent.control import SOCKET_FILE, check_path, who_answers
+from gateway_agent.control import SOCKET_FILE, ask, check_path, who_answers
 from gateway_agent.errors import GatewayError
 from gateway_agent.net import interfaces
+from gateway_agent.radios.medium import Radio
 from key_servers.errors import ServerError
 from keycast.copies import state_copies
 from keycast.services.home import open_home
@@ -28,13 +30,14 @@ class Trial:
     """The result of `trial`. `pid` is the process that runs with this configuration already, None if none does.
 
     Each of `networks` has interface, address, broadcast and problem, each of `left_out` interface, address and reason.
-    `addresses` are those that boards are told.
+    `addresses` are those that boards are told. `radio`: the sender of adverts, None without `[ble]`.
     """
 
     pid: int | None
     networks: list[dict[str, str]] = field(default_factory=list)
     left_out: list[dict[str, str]] = field(default_factory=list)
     addresses: list[str] = field(default_factory=list)
+    radio: Radio | None = None
 
 
 async def trial(config: GatewayConfig) -> Trial:
@@ -57,14 +60,16 @@ async def trial(config: GatewayConfig) -> Trial:
     if found.pid is not None:
         folders.check(state)
         _try_ports(config, found.pid)
+        radios = [Radio(**each) for each in await asyncio.to_thread(ask, state, "radios")]
     elif state.is_dir() and any(state.iterdir()):
-        async with open_home(config):
-            pass
+        async with open_home(config) as home:
+            radios = home.app.radios()
     else:
         with _folder_for_a_moment(state) as folder:
             gateway = config.gateway.model_copy(update={"state_dir": folder})
-            async with open_home(config.model_copy(update={"gateway": gateway})):
-                pass
+            async with open_home(config.model_copy(update={"gateway": gateway})) as home:
+                radios = home.app.radios()
+    found.radio = next(iter(radios), None)
     return found
 
 

@@ -13,9 +13,10 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from gateway_agent.radios import adapters
 from gateway_agent.radios.adapters import Adapter
@@ -154,6 +155,14 @@ async def _advertise(sender: BleSender, company_id: int) -> None:
             while not (sender.up and sender.interval_ms):
                 await news.wait()
                 news.clear()
+
+
+def plain(radio: Radio | None) -> dict[str, Any] | None:
+    """Return a radio as a JSON value, None for none."""
+    if radio is None:
+        return None
+    in_vain = [{"sender": name, "reason": why} for name, why in radio.in_vain.items()]
+    return asdict(radio) | {"interval_ms": radio.interval_ms or None, "in_vain": in_vain}
 
 
 def bluez_version() -> str:

@@ -7,12 +7,15 @@ import os
 import socket
 
 import pytest
+from typer.testing import CliRunner
 
 from cpns.errors import CpnsError
 from gateway_agent.app import SESSIONS_FILE
 from gateway_agent.config.load import load
 from gateway_agent.errors import GatewayError
+from gateway_agent.radios import ble_sender
 from key_servers.errors import ServerError
+from keycast.program import program
 from keycast.services.gateway_trial import trial
 from keycast.services.home import open_home
 from message_plane.errors import PlaneError
@@ -231,9 +234,37 @@ def test_a_gateway_that_runs_is_left_alone_and_what_it_does_not_have_yet_is_trie
     async def beside():
         async with open_home(load(config)) as service:
             await service.start()
-            assert (await check(config)).pid == os.getpid()
+            found = await check(config)
+            assert found.pid == os.getpid() and found.radio is None
             change(config, '["127.0.0.1"]', '["192.0.2.250"]')
             with pytest.raises(PlaneError, match=r"192\.0\.2\.250"):
                 await check(config)
 
     asyncio.run(beside())
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_the_sender_of_adverts_is_shown_and_a_machine_without_bluetooth_is_no_reason_to_refuse(
+    config, runs, monkeypatch
+):
+    monkeypatch.setattr(ble_sender, "choose", lambda section, counters: (None, {"mgmt": "Not permitted. Next: ask"}))
+    config.write_text(config.read_text() + "[ble]\n")
+
+    async def beside():
+        async with open_home(load(config)) as service:
+            await service.start()
+            return await check(config)
+
+    found = asyncio.run(beside() if runs else check(config))
+    assert found.radio is not None and found.radio.sender == ""
+    assert found.radio.in_vain == {"mgmt": "Not permitted. Next: ask"}
+
+
+def test_init_writes_the_section_of_bluetooth_if_it_is_wanted(tmp_path):
+    written = {}
+    for options in ([], ["--ble"], ["--ble", "--virtual-boards"]):
+        path = tmp_path / f"{len(written)}.toml"
+        run = CliRunner().invoke(program(["gateway"]), ["gateway", "init", str(path), *options])
+        assert run.exit_code == 0, run.output
+        written[" ".join(options)] = getattr(load(path), "ble", None)
+    assert [section and section.sender for section in written.values()] == [None, "auto", "virtual"]
