@@ -250,13 +250,10 @@ class BleRadio:
 
 
 def switched_on(record):
-    """Return the BleRadio of a record `ble`, switched on, or None if that fails. Raises ValueError."""
+    """Return the BleRadio of a record `ble`, switched on. Raises OSError, and ValueError for another format."""
     form, company = cborlite.decode(record)
     if form != FORMAT:
         raise ValueError("the ble record has an unknown format")
     radio = BleRadio(company)
-    try:
-        radio.switch_on()
-    except OSError:
-        return None
+    radio.switch_on()
     return radio

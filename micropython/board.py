@@ -1,7 +1,9 @@
-"""The composition of a board: first the radio, then the memory held back for it, then agent and application (SEC-17).
+"""The composition of a board: first its radios, then memory held back for them, then agent and application (SEC-17).
 
-Wi-Fi takes its memory out of what the Python heap has left, and the generator of random numbers is only good while a
-radio is on. So the radio is switched on, and memory held back for it, before large modules are imported.
+A radio takes its memory out of what the Python heap has left, and the generator of random numbers is only good while
+one is on. So radios are switched on, and memory held back for them, before large modules are imported: Wi-Fi first,
+which does not find its memory after Bluetooth. A board with the record `ble` has Bluetooth, and Wi-Fi only if it also
+knows an access point.
 
 `application.py` runs the application. Without one the board stays a member of its groups.
 """
@@ -16,8 +18,23 @@ from radio_memory import memory
 
 from device_agent.key_store import KeyStore
 
-station = wifi.Station()
-station.switch_on()
+storage = NvsStore()
+store = KeyStore(storage)
+station = radio = None  # radio: False for one that is wanted and does not work
+record = store.load("ble")  # micropython/ble.py
+if record is None or store.load(wifi.RECORD) is not None:
+    station = wifi.Station()
+    station.switch_on()
+if record is not None:
+    try:
+        import ble
+
+        radio = ble.switched_on(record)
+    except (ImportError, MemoryError, OSError):  # a chip or a firmware without it, or no room for it
+        radio = False
+        if station is None:
+            station = wifi.Station()
+            station.switch_on()  # for random numbers
 gc.collect()
 gc.threshold(4096)  # octets; fewer scattered objects, so that a small heap keeps a kilobyte in one piece
 
@@ -26,10 +43,9 @@ try:
 except ImportError as error:
     if "'before_agent'" not in str(error):
         raise
-storage = NvsStore()
-NAME, LIGHT_PIN, LIGHT_KIND, BUTTON_PIN, UART = parts(KeyStore(storage))
+NAME, LIGHT_PIN, LIGHT_KIND, BUTTON_PIN, UART = parts(store)
 memory.hold(UART)
-del parts, sys.modules["board_record"]
+del parts, record, store, sys.modules["board_record"]
 
 import asyncio
 import os
@@ -53,7 +69,7 @@ PANIC_DELAY_MS = 2000  # time to read a traceback
 LAST_WORDS_MS = 200  # time for what was printed to leave by the chip's own USB
 
 app = Application()
-watch = Watch(storage, station, app.on_event)
+watch = Watch(storage, station, radio, app.on_event)
 
 
 class StationLink(UdpLink):
@@ -140,14 +156,26 @@ def _serve():
 
 
 async def _main():
-    station.load(storage)
     if not storage.cleared:
         status.tell("not-cleared")
-    udp = StationLink()
-    node = Node(storage, [udp], [udp], Clock(), os.urandom, watch.on_event)
+    clock = Clock()
+    links, media, running = [], [], []
+    if station:
+        station.load(storage)
+        udp = StationLink()
+        links.append(udp)
+        media.append(udp)
+        running.append(station.keep_connected())
+    if radio:
+        from device_agent.adverts import AdvertMedium
+        from device_agent.links.gatt import GattLink
+
+        links.append(GattLink(radio, clock))
+        media.append(AdvertMedium(radio, clock))
+        running.append(radio.run())  # pyright: ignore[reportAttributeAccessIssue]
+    node = Node(storage, links, media, clock, os.urandom, watch.on_event)
     gc.threshold(tuning.GARBAGE_MAX)
-    running = [watch.run(node), station.keep_connected(), node.run(), app.keep_running(node)]
-    running.append(console.serve(lambda: _describe(node)))
+    running += [watch.run(node), node.run(), app.keep_running(node), console.serve(lambda: _describe(node))]
     if LIGHT_PIN >= 0:
         running.append(_blink())
     if BUTTON_PIN >= 0 or not node.paired:
@@ -159,7 +187,7 @@ def _describe(node):
     try:
         from describe import who
 
-        who(node, NAME, storage.cleared)
+        who(node, NAME, storage.cleared, station, radio)
     except MemoryError:
         print("keycast: who {}")
     sys.modules.pop("describe", None)

@@ -9,12 +9,13 @@ from radio_memory import memory
 from device_agent import tuning
 
 
-def who(node, board, cleared):
+def who(node, board, cleared, station, radio):
     """Print `keycast: who` and a JSON object in one line.
 
-    `board` is the name of its file in `hw_configs/` or "", `cleared` True if what is erased leaves the flash. The
-    object has, beside these two, the versions of agent and MicroPython, PNE ID, gateway ID, the number of groups, the
-    lowest value of the radio's memory in octets (`radio_memory.py`) or null, and the code of the state.
+    `board` is the name of its file in `hw_configs/` or "", `cleared` True if what is erased leaves the flash; `station`
+    and `radio` are those of Wi-Fi and Bluetooth, or false. The object has, beside `board` and `cleared`, the versions
+    of agent and MicroPython, PNE ID, gateway ID, the number of groups, the radios, the lowest value of their memory in
+    octets (`radio_memory.py`) or null, and the code of the state.
     """
     told = {
         "agent": tuning.SOFTWARE,
@@ -23,6 +24,7 @@ def who(node, board, cleared):
         "pne_id": node.id,
         "gateway_id": node.gateway_id,
         "groups": len(node.groups),
+        "radios": (["wifi"] if station else []) + (["ble"] if radio else []),
         "radio_lowest": memory.lowest,
         "cleared": cleared,
         "state": status.code,

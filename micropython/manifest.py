@@ -2,6 +2,7 @@
 # board.py imports; a test fails when it is out of date.
 
 module("application.py", opt=2)
+module("ble.py", opt=2)
 module("board.py", opt=2)
 module("board_record.py", opt=2)
 module("console.py", opt=2)
@@ -24,6 +25,7 @@ package(
     "cpns",
     (
         "__init__.py",
+        "advert.py",
         "beacon.py",
         "broadcast_encryption/__init__.py",
         "broadcast_encryption/gkdk.py",
@@ -36,6 +38,8 @@ package(
         "crypto/compare.py",
         "crypto/hkdf.py",
         "crypto/hmac.py",
+        "crypto/keywrap.py",
+        "erasure_code.py",
         "errors.py",
         "group_message.py",
         "key_ring.py",
@@ -53,6 +57,7 @@ package(
     "device_agent",
     (
         "__init__.py",
+        "adverts.py",
         "agent.py",
         "api.py",
         "broadcast_receiver.py",
@@ -71,6 +76,7 @@ package(
         "group_traffic.py",
         "key_store.py",
         "links/__init__.py",
+        "links/gatt.py",
         "links/udp.py",
         "membership.py",
         "oscore.py",

@@ -79,7 +79,7 @@ def _hindrance(storage, store):
         sys.modules.pop("pairing_window", None)
     if not has_gateway and store.load(provisioning.PENDING):
         return ("half-provisioned",)
-    if not has_gateway and not store.load(wifi.RECORD):
+    if not has_gateway and not store.load(wifi.RECORD) and not store.load("ble"):
         return ("unprovisioned",)
     if has_gateway is None:
         machine.reset()  # to a heap in one piece

@@ -18,11 +18,16 @@ CHECK_MS = 1000
 
 
 class Watch:
-    """The care for one agent. `storage` is a ports.Storage, `station` that of `wifi.py`, `pass_on` takes each event."""
+    """The care for one agent. `storage` is a ports.Storage, `pass_on` takes each event.
 
-    def __init__(self, storage, station, pass_on):
+    `station` is that of `wifi.py`, or None without Wi-Fi; `radio` the BleRadio, None without Bluetooth, or False if
+    that is wanted and does not work.
+    """
+
+    def __init__(self, storage, station, radio, pass_on):
         self._storage = storage
         self._station = station
+        self._radio = radio
         self._pass_on = pass_on
         self._refused = None  # True or False if the gateway was not reached lately, and refuses or not
         self.counted = True  # this start counts as one that ended within a minute, if it ends now
@@ -71,10 +76,10 @@ class Watch:
         station = self._station
         if memory.low:
             return "low-memory"
-        if not station.connected():
+        if station and not station.connected() and not (self._radio and node.reached):
             self._refused = None
             if not station.named:
-                return "no-wifi-name"
+                return "no-wifi-name" if self._radio is None else "no-bluetooth"
             return station.trouble or "connecting"
         if node.pairing:
             return "pairing"

@@ -8,9 +8,10 @@ started again afterwards, and tells its state then.
 import json
 import re
 import time
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from keycast.board.serial_port import opened
+from keycast.hardware.table import Radio
 
 Runs = Literal["agent", "waiting agent", "micropython", "nothing", "boot loader", "other", "silent"]
 
@@ -40,14 +41,15 @@ _START_S = 6.0  # the window for tools, and what a board without gateway makes a
 _QUIET_S = 0.3
 _HEARD_MAX = 65536
 _TEXT_MAX = 200  # characters
+_RADIOS = get_args(Radio)
 
 
 class AskedBoard(NamedTuple):
     """What runs on a board. Texts are "" where they are unknown, the others None.
 
     `agent` is the version of the agent, and `state` the code of its state (docs/board_start.md), or "in-repl" if it
-    waits there. `group_count` are the groups that it is in, `radio_lowest` the octets that its radio had at the worst
-    moment. `cleared` is True if what is erased leaves its flash.
+    waits there. `group_count` are the groups that it is in, `radios` those that are on, `radio_lowest` the octets that
+    its radio had at the worst moment. `cleared` is True if what is erased leaves its flash.
     """
 
     runs: Runs
@@ -60,6 +62,7 @@ class AskedBoard(NamedTuple):
     group_count: int | None = None
     radio_lowest: int | None = None
     cleared: bool | None = None
+    radios: tuple[str, ...] | None = None
 
 
 def ask(device: str) -> AskedBoard:
@@ -104,6 +107,7 @@ def of_agent(octets: bytes) -> AskedBoard:
         number("groups"),
         number("radio_lowest"),
         told["cleared"] if isinstance(told.get("cleared"), bool) else None,
+        tuple(name for name in _RADIOS if name in radios) if isinstance(radios := told.get("radios"), list) else None,
     )
 
 

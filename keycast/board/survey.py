@@ -20,6 +20,7 @@ BY_STATE = {
     "pairing": "pair NAME",
     "damaged": "provision NAME",
     "no-wifi-name": "provision NAME --wifi WIFI",
+    "no-bluetooth": "provision NAME --wifi WIFI",
     "wrong-password": "provision NAME --wifi WIFI",
     "safe-mode": "rescue",
     "": "monitor",

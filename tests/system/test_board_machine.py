@@ -177,7 +177,7 @@ ON_AIR = """
                 address, datagram = await link.recv()
                 print(address[0], datagram.decode())
             else:
-                print((await link.hear()).decode())
+                print((await link.hear(None)).decode())
 
     async def main():
         asyncio.create_task(station.keep_connected())

@@ -279,6 +279,7 @@ async def test_a_tool_asks_who_the_board_is(one):
         "pne_id": "lamp",
         "gateway_id": "gateway",
         "groups": 0,
+        "radios": ["wifi"],
         "radio_lowest": None,
         "cleared": told["cleared"],
     }

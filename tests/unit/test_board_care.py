@@ -87,7 +87,7 @@ def care(
 ):
     """Run the care for `node` from now on; returns it."""
     station = station or SimpleNamespace(connected=lambda: True, named=True, trouble="")
-    watch = board_module("watch").Watch(Flash() if flash is None else flash, station, lambda *event: None)
+    watch = board_module("watch").Watch(Flash() if flash is None else flash, station, None, lambda *event: None)
 
     async def sleep_ms(ms):
         chip.now += ms
@@ -151,6 +151,14 @@ def test_each_state_is_told_once_when_it_changes(chip, monkeypatch, capsys):
         ({"node": {"gateway_id": ""}}, "unpaired"),
         ({"station": {"named": False, "here": False}}, "no-wifi-name"),
         ({"station": {"here": False}}, "connecting"),
+        ({"station": {"here": False}, "radio": "ble"}, "connecting"),
+        ({"station": {"here": False, "trouble": "wrong-password"}, "radio": "ble"}, "wrong-password"),
+        ({"station": {"here": False}, "radio": "ble", "node": {"reached": True}}, "running"),
+        ({"station": {"named": False, "here": False}, "radio": False}, "no-bluetooth"),
+        ({"station": None, "radio": "ble"}, "connecting"),
+        ({"station": None, "radio": "ble", "failed": False}, "no-gateway"),
+        ({"station": None, "radio": "ble", "node": {"reached": True}}, "running"),
+        ({"station": None, "radio": "ble", "node": {"gateway_id": ""}}, "unpaired"),
         ({"failed": False}, "no-gateway"),
         ({"failed": True}, "refused"),
         ({"failed": True, "node": {"reached": True}}, "running"),
@@ -161,9 +169,11 @@ def test_each_state_is_told_once_when_it_changes(chip, monkeypatch, capsys):
     ids=str,
 )
 def test_what_is_wrong_decides_which_state_is_told(chip, monkeypatch, capsys, how, code):
-    link = {"here": True, "named": True, "trouble": ""} | how.get("station", {})
-    station = SimpleNamespace(connected=lambda: link["here"], **link)
-    watch = board_module("watch").Watch(Flash(), station, lambda *event: None)
+    station = None
+    if how.get("station", {}) is not None:
+        link = {"here": True, "named": True, "trouble": ""} | how.get("station", {})
+        station = SimpleNamespace(connected=lambda: link["here"], **link)
+    watch = board_module("watch").Watch(Flash(), station, how.get("radio"), lambda *event: None)
     memory = board_module("radio_memory").memory
     memory.low, memory.lowest = how.get("low", False), 1600
     if "failed" in how:
@@ -183,7 +193,7 @@ def test_what_is_wrong_decides_which_state_is_told(chip, monkeypatch, capsys, ho
 
 def test_an_event_of_the_node_is_passed_on(chip):
     seen = []
-    watch = board_module("watch").Watch(Flash(), None, lambda *event: seen.append(event))
+    watch = board_module("watch").Watch(Flash(), None, None, lambda *event: seen.append(event))
     watch.on_event("key", {"group": "kitchen"})
     watch.on_event("failed", {"what": "gateway", "reason": "", "refused": False})
     assert [name for name, _ in seen] == ["key", "failed"]
@@ -223,7 +233,7 @@ def test_a_start_that_lasts_a_minute_ends_the_row(chip, monkeypatch):
     flash = Flash()
     for _ in range(3):
         starts(chip, flash, HARD)
-    watch = module.Watch(flash, None, None)
+    watch = module.Watch(flash, None, None, None)
     watch.over(flash)
     assert not watch.counted
     assert [starts(chip, flash, HARD) for _ in range(4)] == [None, None, None, ""]

@@ -27,10 +27,11 @@ BRIDGE = Port("/dev/ttyUSB0", "10c4:ea60", "0001", "/dev/ttyUSB0", "1-1.2")
 S3 = Port("/dev/ttyACM0", "303a:4001", "aabb", "/dev/ttyACM0", "1-1.3")
 ROM = Port("/dev/ttyACM1", "303a:1001", "AA:BB", "/dev/ttyACM1", "1-1.5")
 MOUSE = Port("/dev/ttyACM9", "1546:01a7", None, "/dev/ttyACM9", "1-1.4")
-AGENT = AskedBoard("agent", "1.25.0", "", "0.1.0", "running", "lamp.hall", "gw.home", 2, 12000, True)
+AGENT = AskedBoard("agent", "1.25.0", "", "0.1.0", "running", "lamp.hall", "gw.home", 2, 12000, True, ("wifi", "ble"))
 WHO = (
     b'keycast: who {"agent": "0.1.0", "micropython": "1.25.0", "board": "", "pne_id": "lamp.hall", "cleared": true, '
-    b'"gateway_id": "gw.home", "groups": 2, "radio_lowest": 12000, "state": "running"}\r\n'
+    b'"gateway_id": "gw.home", "groups": 2, "radio_lowest": 12000, "state": "running", '
+    b'"radios": ["ble", "wifi", "lora"]}\r\n'
 )
 BANNER = b"\r\nMicroPython v1.26.1 on 2025-09-11; Generic ESP32C3 module with ESP32C3\r\nType help\r\n>>> "
 
@@ -144,7 +145,7 @@ def test_what_else_may_run(board: Any, printed: bytes, runs: str) -> None:
 @pytest.mark.parametrize(
     "told",
     [b"{", b"{}", b"{]}", b'{"pne_id": 5, "groups": "x", "cleared": 1, "radio_lowest": true, "state": null}',
-     b'{"pne_id": "\\u001b[2J", "agent": []}'],
+     b'{"pne_id": "\\u001b[2J", "agent": []}', b'{"radios": 1}'],
 )  # fmt: skip
 def test_an_answer_that_is_none_is_not_believed(board: Any, told: bytes) -> None:
     found = asking.ask(board((QUESTION, b"keycast: who " + told + b"}\r\n")).device)

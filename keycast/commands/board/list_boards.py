@@ -124,6 +124,7 @@ def _row(seen: "Seen", step: str) -> dict[str, Any]:
         "pne_id": told.pne_id if told else "",
         "gateway_id": told.gateway_id if told else "",
         "group_count": told.group_count if told else None,
+        "radios": list(told.radios) if told and told.radios is not None else None,
         "radio_lowest": told.radio_lowest if told else None,
         "cleared": told.cleared if told else None,
         "next": step,
