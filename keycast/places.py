@@ -6,9 +6,10 @@ package has the first two inside, as `on_board/` and `hw_configs/`, and keeps wh
 when it is needed.
 """
 
-import os
 from importlib.metadata import version
 from pathlib import Path
+
+from private_store import folders
 
 SITE = Path(__file__).resolve().parents[1]
 """The folder that has our packages in it."""
@@ -22,22 +23,12 @@ HW_CONFIGS = SITE / "keycast" / "hw_configs" if INSTALLED else SITE / "hw_config
 """The files that describe the boards and gateways we know."""
 
 
-def _of_user(variable: str, otherwise: str) -> Path:
-    named = Path(os.environ.get(variable, ""))
-    return (named if named.is_absolute() else Path.home() / otherwise) / "keycast"
-
-
-def _user_run() -> Path:
-    named = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
-    return named / "keycast" if named.is_absolute() else _USER_CACHE / "run"
-
-
-_USER_CACHE = _of_user("XDG_CACHE_HOME", ".cache")
+_USER_CACHE = folders.of_user("XDG_CACHE_HOME", ".cache")
 CACHE = _USER_CACHE if INSTALLED else SITE / ".cache"
 BUILD = CACHE / f"build-{version('keycast')}" if INSTALLED else SITE / "build"
 
-RUN = _user_run()
+RUN = folders.of_run()
 """The folder, private to the user, of what exists only while a program runs: locks, and ports of virtual boards."""
 
-STATE = _of_user("XDG_STATE_HOME", ".local/state")
+STATE = folders.of_user("XDG_STATE_HOME", ".local/state")
 """The folder, private to the user, of what lasts: the flash of virtual boards."""

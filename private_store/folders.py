@@ -41,6 +41,18 @@ def check(folder: Path, fault: Fault = StoreUnusable) -> None:
         raise fault(f"Others can write to the folder {folder}, which holds private files.", f"Run: chmod 700 {folder}")
 
 
+def of_user(variable: str, otherwise: str) -> Path:
+    """Return our folder in the one that the environment variable names, or else in that one below the user's home."""
+    named = Path(os.environ.get(variable, ""))
+    return (named if named.is_absolute() else Path.home() / otherwise) / "keycast"
+
+
+def of_run() -> Path:
+    """Return our folder of what exists only while a program runs. It may be missing."""
+    named = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
+    return named / "keycast" if named.is_absolute() else of_user("XDG_CACHE_HOME", ".cache") / "run"
+
+
 def sync(folder: Path) -> None:
     """Sync the names in `folder` to the medium. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -6,7 +6,7 @@ import pytest
 
 from gateway_agent.radios.virtual_air.air import Ear, VirtualAir
 from gateway_agent.radios.virtual_air.controller import AirController
-from tests.integration.virtual_air_world import FROM_BOARD, SERVICE, TO_BOARD, air_world
+from tests.integration.virtual_air_world import ADVERT, FROM_BOARD, SERVICE, TO_BOARD, air_world
 
 FRAME = bytes([27, 255, 255, 255, *range(24)])
 ECHO = f"""
@@ -31,7 +31,7 @@ uuids = [bluetooth.UUID(text) for text in ("{SERVICE}", "{TO_BOARD}", "{FROM_BOA
 ((to_board, from_board),) = ble.gatts_register_services(((uuids[0], ((uuids[1], 12), (uuids[2], 16))),))
 ble.gatts_set_buffer(to_board, 247)
 ble.gap_scan(0, 100000, 100000)
-ble.gap_advertise(100000, b"\\x02\\x01\\x06" + bytes(28))
+ble.gap_advertise(100000, {ADVERT!r})
 async def main():
     connection = 0
     while True:
@@ -58,7 +58,7 @@ async def test_a_board_hears_is_heard_and_exchanges_values():
         program = await world.program(ECHO)
         try:
             assert await program.line() == f"heard {FRAME.hex()}"
-            peer = await world.connect(program)
+            peer = await world.connect(program.address)
             assert await program.line() == "event 1 1"
             assert await program.line() == "event 21 247"
             answers = asyncio.Queue()

@@ -5,9 +5,11 @@ import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bumble.device import Device, Peer
+from bumble.device import Connection, Device, Peer
+from bumble.gatt import Characteristic, CharacteristicValue, Service
 from bumble.hci import Address, OwnAddressType
 
+from cpns import numbers
 from gateway_agent.radios.virtual_air.air import VirtualAir
 from gateway_agent.radios.virtual_air.boards import BoardSocket
 from gateway_agent.radios.virtual_air.controller import AirController
@@ -15,9 +17,9 @@ from keycast.micropython_vm import compile, vm
 from keycast.virtual_board import board
 
 GATEWAY = "02:00:00:00:00:01"
-SERVICE = "5cbf4203-6591-482f-bd77-d88cdb374332"
-TO_BOARD = "5cbf4204-6591-482f-bd77-d88cdb374332"
-FROM_BOARD = "5cbf4205-6591-482f-bd77-d88cdb374332"
+SERVICE, TO_BOARD, FROM_BOARD = numbers.BLE_SERVICE, numbers.BLE_TO_BOARD, numbers.BLE_FROM_BOARD
+ADVERT = bytes([2, 1, 6, 17, 7]) + bytes.fromhex(SERVICE.replace("-", ""))[::-1] + bytes([4, 255, 255, 255, 1])
+"""A board's advert that asks for a connection (docs/protocol.md, "GATT")."""
 
 
 class AirWorld:
@@ -31,29 +33,86 @@ class AirWorld:
 
     async def program(self, text: str, number: int = 1, **environment: str) -> "Program":
         """Start a program in a VM that is board `number` on this air."""
-        process = await asyncio.create_subprocess_exec(
-            *vm.ensure().command("-c", text, heap_kib=96),
-            env={
-                "MICROPYPATH": f"{compile.BOARD_TREE}:{board.ON_VM_TREE}:.frozen",
-                "BOARD_BLE": str(self.boards.path),
-                "BOARD_MAC": f"02{number:010x}",
-                **environment,
-            },
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        return Program(process, f"02:00:00:00:00:{number + 2:02X}")
+        return await start_program(self.boards.path, text, number, **environment)
 
-    async def connect(self, program: "Program") -> Peer:
+    async def connect(self, address: str) -> Peer:
         """Connect to a board that advertises, agree on the MTU, and find its service."""
-        address = Address(program.address, Address.PUBLIC_DEVICE_ADDRESS)
-        connection = await self.device.connect(address, own_address_type=OwnAddressType.PUBLIC)
+        public = Address(address, Address.PUBLIC_DEVICE_ADDRESS)
+        connection = await self.device.connect(public, own_address_type=OwnAddressType.PUBLIC)
         peer = Peer(connection)
         await peer.request_mtu(517)
         await peer.discover_services()
         await peer.discover_characteristics()
         return peer
+
+
+class BareBoard:
+    """A peripheral of Bumble with the service of boards, for the tests of what connects to it.
+
+    It answers each value with itself, unless `answer` is replaced: an async function of the value that returns values
+    to be sent one after another. `service` False: it has another service. `written` are the values that it got.
+    """
+
+    def __init__(self, air: VirtualAir, address: str, *, service: bool = True) -> None:
+        self.controller = AirController(air, address)
+        self.device: Device = self.controller.device()
+        self.device.gatt_server.max_mtu = 247
+        self.written: list[bytes] = []
+        self.connections = 0
+        self._service = SERVICE if service else "5cbf4203-0000-0000-0000-000000000000"
+
+    async def answer(self, value: bytes) -> list[bytes]:
+        """Return what is sent for a value."""
+        return [value]
+
+    async def start(self) -> None:
+        """Begin to advertise; it does so again after each connection."""
+        both = Characteristic.READABLE | Characteristic.WRITEABLE
+        flags = Characteristic.Properties
+        written = CharacteristicValue(write=self._written)
+        to_board = Characteristic(TO_BOARD, flags.WRITE | flags.WRITE_WITHOUT_RESPONSE, both, written)
+        self._from_board = Characteristic(FROM_BOARD, flags.NOTIFY, both, b"")
+        self.device.add_service(Service(self._service, [to_board, self._from_board]))
+        self.device.on(Device.EVENT_CONNECTION, self._connected)
+        await self.device.power_on()
+        await self.device.start_advertising(
+            advertising_data=ADVERT,
+            own_address_type=OwnAddressType.PUBLIC,
+            advertising_interval_min=20,
+            advertising_interval_max=20,
+            auto_restart=True,
+        )
+
+    async def disconnect(self) -> None:
+        """End the connection."""
+        for connection in list(self.device.connections.values()):
+            await connection.disconnect()
+
+    def _connected(self, connection: Connection) -> None:
+        self.connections += 1
+
+    async def _written(self, connection: Connection, value: bytes) -> None:
+        self.written.append(value)
+        for each in await self.answer(value):
+            await self.device.notify_subscriber(connection, self._from_board, each)
+
+
+async def start_program(air: Path, text: str, number: int = 1, **environment: str) -> "Program":
+    """Start a program in a VM that is board `number` on the air with this socket."""
+    board.build()
+    process = await asyncio.create_subprocess_exec(
+        *vm.ensure().command("-c", text, heap_kib=96),
+        env={
+            "MICROPYPATH": f"{compile.BOARD_TREE}:{board.ON_VM_TREE}:.frozen",
+            "BOARD_BLE": str(air),
+            "BOARD_MAC": f"02{number:010x}",
+            **environment,
+        },
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    return Program(process, f"02:00:00:00:00:{number + 2:02X}")
 
 
 class Program:
@@ -83,7 +142,6 @@ class Program:
 @asynccontextmanager
 async def air_world(seed: int = 1):
     """Yield an AirWorld whose central is on and scans."""
-    board.build()
     with tempfile.TemporaryDirectory(prefix="keycast-") as folder:
         world = AirWorld(Path(folder), seed)
         world.boards.open()

@@ -16,6 +16,7 @@ A board that sends anything else, or does not read, is cut off or misses adverts
 
 import asyncio
 import contextlib
+import errno
 import socket
 import struct
 from collections import deque
@@ -31,6 +32,7 @@ from bumble.gatt import Characteristic, CharacteristicValue, Service
 
 from gateway_agent.radios.virtual_air.air import RSSI, AdvertPdu, Ear, VirtualAir
 from gateway_agent.radios.virtual_air.controller import ADVERT_MAX, AirController
+from private_store import folders
 
 BOARDS_MAX = 2000
 UNREAD_MAX = 64
@@ -43,6 +45,11 @@ _SOCKET_OCTETS = 8192
 _CONNECTED, _DISCONNECTED, _WRITTEN, _SCAN_RESULT, _SCAN_DONE, _MTU, _SENT = 1, 2, 3, 5, 6, 21, 0
 _WRITES = 4 | 8
 _INSUFFICIENT_RESOURCES = 0x11
+
+
+def default_socket() -> Path:
+    """Return the socket at which this user's virtual boards look for an air."""
+    return folders.of_run() / "air"
 
 
 class BoardSocket:
@@ -60,7 +67,13 @@ class BoardSocket:
         return len(self._boards)
 
     def open(self) -> None:
-        """Begin to listen. A socket at this path that a process has left behind is replaced. Raises OSError."""
+        """Begin to listen. A socket at this path that a process has left behind is replaced.
+
+        Raises OSError, also if another process has an air there.
+        """
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
+            if probe.connect_ex(str(self.path)) == 0:
+                raise OSError(errno.EADDRINUSE, f"another program has an air at {self.path}")
         self.path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.setblocking(False)

@@ -1,0 +1,132 @@
+"""The radio of a gateway on a controller of its own: on the virtual air, and on one behind a transport."""
+
+import asyncio
+from collections import Counter
+from contextlib import asynccontextmanager
+
+import pytest
+from bumble.transport.common import StreamPacketSink, StreamPacketSource
+
+from gateway_agent.radios import ble_hci, bumble_controller
+from gateway_agent.radios.ble import BleSection
+from gateway_agent.radios.ble_sender import NoSender
+from gateway_agent.radios.virtual_air.air import VirtualAir
+from gateway_agent.radios.virtual_air.controller import AirController
+from tests.waiting import until
+
+GATEWAY = "02:00:00:00:00:01"
+
+
+def payload(number):
+    return bytes([27, 255, 255, 255]) + number.to_bytes(24, "big")
+
+
+class Payloads:
+    """What a sender takes: the next numbers, as long as there are any."""
+
+    def __init__(self, count):
+        self.left, self.taken = count, 0
+
+    def take(self):
+        if not self.left:
+            return None
+        self.left -= 1
+        self.taken += 1
+        return payload(self.taken)
+
+
+class ControllerOnTcp(StreamPacketSource):
+    """A controller of the air behind a TCP connection, with HCI packets as on a serial line (H4)."""
+
+    def __init__(self, air, extended):
+        super().__init__()
+        self.air, self.extended = air, extended
+
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        self.transport = transport
+        self.controller = AirController(
+            self.air, GATEWAY, extended=self.extended, host_source=self, host_sink=StreamPacketSink(transport)
+        )
+
+    def connection_lost(self, exc):
+        super().connection_lost(exc)
+        self.air.remove_controller(self.controller)
+
+
+@asynccontextmanager
+async def on_tcp(extended=True):
+    """Yield a sender on a controller behind TCP, the air that the controller is on, and all controllers there were."""
+    air, all_of_them = VirtualAir(1), []
+
+    def connected():
+        all_of_them.append(ControllerOnTcp(air, extended))
+        return all_of_them[-1]
+
+    server = await asyncio.get_running_loop().create_server(connected, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    sender = ble_hci.open_sender(BleSection(sender="hci", adapter=f"tcp-client:127.0.0.1:{port}"), Counter())
+    try:
+        yield sender, air, all_of_them
+    finally:
+        await sender.close()
+        server.close()
+        await server.wait_closed()
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("extended", [True, False], ids=["bluetooth-5", "bluetooth-4"])
+async def test_each_advert_has_a_payload_of_its_own(extended):
+    async with on_tcp(extended) as (sender, air, _):
+        heard, payloads = [], Payloads(20)
+        air.sniffers.append(lambda _, advert: heard.append((advert.kind, advert.data)))
+        assert not sender.up and sender.problem
+        news = asyncio.Event()
+        sender.start(payloads.take, news.set)
+        await until(lambda: len(heard) >= 20)
+        assert heard == [(3, payload(number)) for number in range(1, 21)]
+        assert sender.up and not sender.problem and news.is_set()
+        payloads.left = 1
+        sender.wake()
+        await until(lambda: len(heard) > 20)
+        assert heard[20:] == [(3, payload(21))]
+
+
+@pytest.mark.real_time
+@pytest.mark.req("SEC-38")
+@pytest.mark.parametrize("extended", [True, False], ids=["bluetooth-5", "bluetooth-4"])
+async def test_nothing_of_what_was_withdrawn_is_sent_after_the_advert_that_is_under_way(extended):
+    async with on_tcp(extended) as (sender, air, _):
+        heard, payloads = [], Payloads(1000)
+        air.sniffers.append(lambda _, advert: heard.append(advert.data))
+        sender.start(payloads.take, lambda: None)
+        await until(lambda: len(heard) >= 5)
+        payloads.left = 0
+        sender.withdraw()
+        await until(lambda: sender._wanted._waiters)  # it rests
+        assert payloads.taken - 1 <= len(heard) <= payloads.taken
+        sent = len(heard)
+        await asyncio.sleep(0.3)  # ten intervals: this can only miss a fault, not fail without one
+        assert len(heard) == sent
+
+
+@pytest.mark.real_time
+async def test_a_controller_that_goes_away_is_opened_again(monkeypatch):
+    monkeypatch.setattr(bumble_controller, "RETRY_MIN_S", 0.01)
+    async with on_tcp() as (sender, air, controllers):
+        heard, payloads = [], Payloads(10**6)
+        air.sniffers.append(lambda _, advert: heard.append(advert.data))
+        news = []
+        sender.start(payloads.take, lambda: news.append(sender.up))
+        await until(lambda: heard)
+        controllers[0].transport.abort()
+        await until(lambda: news == [True, False, True])
+        count = len(heard)
+        await until(lambda: len(heard) > count)
+        sender.steps[0].take()
+        await until(lambda: len(controllers) == 3 and sender.up)
+
+
+def test_a_name_that_is_no_transport_is_refused():
+    with pytest.raises(NoSender, match="usb:0"):
+        ble_hci.open_sender(BleSection(sender="hci", adapter="hci0"), Counter())
