@@ -46,6 +46,7 @@ class MgmtSender:
     """Implements `ble_sender.Sender`. `counters`: as for `Instances`."""
 
     name = "mgmt"
+    advice = ""
     scanner = None
     carrier = None
 

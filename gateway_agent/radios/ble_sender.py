@@ -98,6 +98,11 @@ class BleSender(Protocol):
         ...
 
     @property
+    def advice(self) -> str:
+        """How a person can make its adverts faster, in words and with the next step; "" if that is not possible."""
+        ...
+
+    @property
     def steps(self) -> Sequence[Step]:
         """The steps of recovery, from mild to harsh: register again, power cycle, reset. It raises nothing."""
         ...
@@ -174,5 +179,6 @@ def radio_of(sender: BleSender | None, in_vain: Mapping[str, str]) -> Radio:
         sender.instances,
         sender.frame_s,
         sender.problem,
+        sender.advice,
         in_vain,
     )

@@ -218,14 +218,21 @@ def in_words(error: BluezError, adapter: str, kernel: str = "") -> str:
     return f"bluetoothd refuses adverts on {adapter}: {text}. Next: systemctl restart bluetooth"
 
 
-def _registration_in_words(adapter: str, release: str) -> str:
-    if release.startswith(_FAULTY_KERNELS):
-        version = release.partition("+")[0].partition("-")[0]
-        return (
-            f"BlueZ cannot register adverts on the kernel {version}, which is a known fault of the two together. "
-            'Next: a newer kernel, or a BlueZ after June 2026; or sender = "mgmt" in [ble]'
-        )
+def fault_of_kernel(release: str) -> str:
+    """Return what is known to be wrong with adverts by bluetoothd on a kernel, with the next step; "" for nothing."""
+    version = release.partition("+")[0].partition("-")[0]
+    if version not in _FAULTY_KERNELS:
+        return ""
     return (
+        f"BlueZ of June 2026 and before cannot register adverts on the kernel {version} of Raspberry Pi OS, which is a "
+        "known fault of the two together (bluez issue 2269, raspberrypi/linux issue 7473): Failed to register "
+        'advertisement. Next: sender = "mgmt" in [ble], which needs the capability CAP_NET_ADMIN; or a newer kernel '
+        "or BlueZ"
+    )
+
+
+def _registration_in_words(adapter: str, release: str) -> str:
+    return fault_of_kernel(release) or (
         f"the kernel refuses the advert of bluetoothd on {adapter} (Failed to register advertisement). "
         'Next: a newer kernel or BlueZ; or sender = "mgmt" in [ble]'
     )

@@ -85,7 +85,8 @@ class Radio:
     `sender`: which of the ways to send it uses, "" for none; `adapter`: the device; `interval_ms`: milliseconds from
     one transmission of a payload to the next, as is really used, 0 while it is not known; `instances`: payloads on the
     air at the same time; `frame_s`: seconds from one payload to the next; `problem`: why nothing goes on the air, in
-    words and with the next step, "" if nothing is wrong; `in_vain`: why other senders cannot be used, by name.
+    words and with the next step, "" if nothing is wrong; `advice`: how it could be faster, "" if it could not;
+    `in_vain`: why other senders cannot be used, by name.
     """
 
     sender: str
@@ -94,6 +95,7 @@ class Radio:
     instances: int = 0
     frame_s: float = 0.0
     problem: str = ""
+    advice: str = ""
     in_vain: Mapping[str, str] = field(default_factory=dict)
 
 

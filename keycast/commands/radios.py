@@ -110,6 +110,8 @@ def _show(found: "Survey") -> None:
         console.print('the configuration has sender = "off": no Group Key goes by adverts')
     elif found.radio.sender:
         console.print(_sender(found.radio, found.is_in_use))
+        if found.radio.advice:
+            console.print(f"it could be faster: {found.radio.advice}")
         for name, why in found.radio.in_vain.items():
             console.print(f"not by {name}: {why}")
     for problem in found.problems:

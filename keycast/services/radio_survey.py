@@ -6,7 +6,6 @@ Without a trial nothing is changed and nothing is sent. What cannot be found out
 import asyncio
 import contextlib
 import platform
-import re
 import secrets
 import shutil
 import subprocess
@@ -27,11 +26,8 @@ from gateway_agent.radios.medium import Radio
 SYSFS = Path("/sys/class/bluetooth")
 TRIAL_S = 10.0
 """How long a trial waits for a sender to advertise."""
-FAULTY_KERNELS = ("6.12.93", "6.18.34")
-"""Kernels of Raspberry Pi OS with which BlueZ of June 2026 and before cannot advertise."""
 
 _MANUFACTURER_DATA = 0xFF  # an AD type
-_REFUSED = "Failed to register advertisement"
 _DAEMONS = "/usr/libexec/bluetooth:/usr/lib/bluetooth"
 _BY_KERNEL = ("auto", "mgmt", "bluez")  # senders that use an adapter of the kernel
 _PACKAGES = ("bleak", "bumble", "dbus_fast")
@@ -76,30 +72,22 @@ class Survey:
                 f"Not installed: {', '.join(self.missing)}, without which no board is reached over Bluetooth. "
                 f"Next: {sys.executable} -m pip install 'keycast[ble]'"
             )
+        if self.radio.interval_ms and not self.radio.problem:  # it advertises
+            return found
         if self.no_adapters and self.wanted in _BY_KERNEL:  # no sender can do without one, whatever else is wrong
             return [*found, self.no_adapters]
         if not self.radio.sender:
             found += [f"{name}: {why}" for name, why in self.radio.in_vain.items()]
         elif self.radio.problem:
             found.append(f"{self.radio.sender}: {self.radio.problem}")
+        elif self.radio.sender == "bluez":  # whether it can is known when it has begun only
+            from gateway_agent.radios.bluez_bus import fault_of_kernel  # of the extra `ble`, as the sender is
+
+            found += filter(None, [fault_of_kernel(self.kernel)])
         if self.wanted in _BY_KERNEL:
             broken = [each.adapter.problem for each in self.adapters]
             found += broken if all(broken) else []
-        wall = self._wall(self.radio)
-        return [*found, *([wall] if wall else [])]
-
-    def _wall(self, radio: Radio) -> str:
-        """Return the sentence about kernels whose faults are known, "" if they do no harm here."""
-        is_faulty = any(re.match(rf"{re.escape(each)}(?!\d)", self.kernel) for each in FAULTY_KERNELS)
-        is_refused = any(_REFUSED in each for each in (radio.problem, *radio.in_vain.values()))
-        if not is_refused and not (is_faulty and radio.sender == "bluez"):
-            return ""
-        return (
-            f"This is kernel {self.kernel}. With the kernels {' and '.join(FAULTY_KERNELS)} of Raspberry Pi OS, BlueZ "
-            f'of June 2026 and before answers "{_REFUSED}" (bluez issue 2269, raspberrypi/linux issue 7473). '
-            "Next: give the gateway the capability CAP_NET_ADMIN, so that it uses the sender mgmt instead, or install "
-            "a newer kernel or a newer BlueZ"
-        )
+        return found
 
 
 def survey(section: BleSection, used: Radio | None = None, try_it: bool = False) -> Survey:
