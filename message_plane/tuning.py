@@ -43,7 +43,7 @@ REASON_MAX = 96  # octets of text in an error answer
 # GATT (docs/protocol.md, "GATT")
 GATT_DATAGRAM_MAX = 1400  # octets, as those of the broadcast plane; one board has one buffer for it
 GATT_VALUE_MAX = 512  # octets of a value (Bluetooth Core, Vol 3, Part F, 3.2.9)
-GATT_CONNECTIONS_MAX = 4  # which each adapter of a single-board computer can have, beside advertising and scanning
+GATT_CONNECTIONS_MAX = 3  # any adapter has so many, beside advertising and scanning
 GATT_CONNECTING_MAX = 2  # connections that are made at once, at most one of them to a stranger
 GATT_CONNECT_S = 5.0  # takes 0.4 s, with half of the packets lost a few seconds
 GATT_WRITE_S = 5.0  # one value and its acknowledgement; a peer that takes longer has stalled

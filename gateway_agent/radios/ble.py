@@ -11,8 +11,11 @@ from pydantic import Field
 
 from gateway_agent.config.section import Section
 from gateway_agent.radios import ble_sender
+from gateway_agent.radios.ble_ears import Ears
 from gateway_agent.radios.ble_medium import BleMedium
 from gateway_agent.radios.ble_reception import BleReception
+from message_plane import tuning
+from message_plane.links.gatt import GattLink
 
 
 class BleSection(Section):
@@ -29,7 +32,9 @@ class BleSection(Section):
     company_id: int = Field(
         0xFFFF, ge=0, le=0xFFFF, description="Bluetooth company identifier in all adverts; 65535 is for tests only"
     )
-    connections_max: int = Field(3, ge=1, le=16, description="connections by GATT at the same time")
+    connections_max: int = Field(
+        tuning.GATT_CONNECTIONS_MAX, ge=1, le=16, description="connections by GATT at the same time"
+    )
 
 
 SECTION = BleSection
@@ -39,11 +44,13 @@ def open_medium(section: BleSection, counters: Counter[str]) -> BleMedium | None
     """Return the medium that a section describes, None if BLE is off. What it lacks is told by its `health`."""
     if section.sender == "off":
         return None
+    ears = Ears(section, counters)
+    link = GattLink(ears, connections_max=section.connections_max, counters=counters)
     return BleMedium(
         choose=partial(ble_sender.choose, section, counters),
-        scanner_of=lambda sender: None if sender is None else sender.scanner,
-        reception=BleReception(lambda address, wants: None, counters),
-        links=(),
+        scanner_of=ears.beside,
+        reception=BleReception(link.advertised, counters),
+        links=(link,),
         company_id=section.company_id,
         counters=counters,
     )
