@@ -10,8 +10,9 @@ from gateway_agent.radios.ble import BleSection
 from gateway_agent.radios.bumble_controller import OpenTransport, OwnController
 from gateway_agent.radios.bumble_sender import BumbleSender
 from gateway_agent.radios.virtual_air.air import VirtualAir
-from gateway_agent.radios.virtual_air.boards import BoardSocket, default_socket
+from gateway_agent.radios.virtual_air.boards import BoardSocket
 from gateway_agent.radios.virtual_air.controller import AirController
+from gateway_agent.radios.virtual_air.place import default_socket
 from private_store import folders
 
 _REMEDY = "End the other program, or name another socket as adapter in [ble]."

@@ -68,6 +68,20 @@ class Network:
         return cls(address, port=loopback.board_port(), broadcast_port=loopback.broadcast_port())
 
 
+@dataclass(frozen=True)
+class BluetoothAir:
+    """The air of a board's Bluetooth: the socket of `gateway_agent.radios.virtual_air.boards`, and how the board hears.
+
+    `loss` is the probability that an advert from or to it is lost. If `interval_us` is not 0, it hears adverts only in
+    the first `window_us` of each interval, as beside Wi-Fi.
+    """
+
+    socket: Path
+    loss: float = 0.0
+    window_us: int = 0
+    interval_us: int = 0
+
+
 class VirtualBoard:
     """A board and its process. Events of the board are kept in `events`, in order.
 
@@ -96,16 +110,31 @@ class VirtualBoard:
         return f"<Board {self.number} at {self.network.address}>"
 
     @classmethod
-    def create(cls, folder: Path, number: int, provisioning: bytes, network: Network | None = None) -> "VirtualBoard":
+    def create(
+        cls,
+        folder: Path,
+        number: int,
+        provisioning: bytes,
+        network: Network | None = None,
+        *,
+        wifi: bool = True,
+        company_id: int | None = None,
+    ) -> "VirtualBoard":
         """Return a new board. Its flash holds `provisioning` (`device_agent.provisioning`), if that is not empty, and
-        the other records that it has from its maker."""
+        the other records that it has from its maker.
+
+        It knows an access point if `wifi`, and uses Bluetooth if it has the `company_id` of adverts.
+        """
         build()
         shutil.rmtree(folder, ignore_errors=True)
         board = cls(folder, number, network or Network.loopback(number))
         store = KeyStore(board.nvs)
         if provisioning:
             store.save(device_provisioning.RECORD, provisioning)
-        store.save("wifi", cborlite.encode(_WIFI_RECORD))
+        if wifi:
+            store.save("wifi", cborlite.encode(_WIFI_RECORD))
+        if company_id is not None:
+            store.save("ble", cborlite.encode([1, company_id]))  # micropython/ble.py
         store.save("board", cborlite.encode(_BOARD_RECORD))
         return board
 
@@ -142,6 +171,12 @@ class VirtualBoard:
             shutil.copy(cache, target)
 
     @property
+    def bluetooth_address(self) -> str:
+        """The address of its Bluetooth, such as "02:00:00:00:00:03"."""
+        octets = f"{(0x02 << 40) + self.number + 2:012X}"  # that of the chip plus 2, as Espressif gives them out
+        return ":".join(octets[at : at + 2] for at in range(0, 12, 2))
+
+    @property
     def running(self) -> bool:
         return self._process is not None and self._process.returncode is None
 
@@ -154,14 +189,15 @@ class VirtualBoard:
         heap_kib: int = HEAP_KIB,
         up: bool = True,
         in_range: bool = True,
+        air: BluetoothAir | None = None,
         more: Mapping[str, str] | None = None,
     ) -> None:
         """Switch the power on. Return when the agent runs, or at once if `up` is False.
 
         `loss` is the probability that a datagram from or to this board is lost, drawn from `seed`. `power_cut` is
         "n:before", "n:torn" or "n:after": the power fails at the n-th write to the flash. Unless `in_range`, the board
-        does not find its access point. `more` is added to the environment of its modules (on_vm/idf_heap.py,
-        on_vm/power_on.py). Raises BoardEnded.
+        does not find its access point. Without `air` it has no Bluetooth. `more` is added to the environment of its
+        modules (on_vm/idf_heap.py, on_vm/power_on.py). Raises BoardEnded.
         """
         if self.running:
             raise ValueError(f"{self} is already running")
@@ -171,6 +207,8 @@ class VirtualBoard:
             "BOARD_SEED": str(seed),
             "BOARD_POWER_CUT": power_cut,
             "BOARD_OUT_OF_RANGE": "" if in_range else "1",
+            "BOARD_BLE": "" if air is None else str(air.socket),
+            "BOARD_BLE_HEARS": "" if air is None else f"{air.loss} {air.window_us} {air.interval_us}",
             **(more or {}),
         }
         command = machine.command("-c", "import power_on; power_on.run()", heap_kib=heap_kib)

@@ -27,12 +27,20 @@ class Fleet:
         *,
         networks: Sequence[Network] | None = None,
         first: int = 1,
+        wifi: bool = True,
+        company_id: int | None = None,
         **how: Any,
     ) -> None:
+        """`wifi` and `company_id` are those of `VirtualBoard.create`, `how` is for `VirtualBoard.start`."""
         self._how = how
         self.boards = [
             VirtualBoard.create(
-                folder / f"board-{number}", number, record, networks[number - first] if networks else None
+                folder / f"board-{number}",
+                number,
+                record,
+                networks[number - first] if networks else None,
+                wifi=wifi,
+                company_id=company_id,
             )
             for number, record in enumerate(provisionings, first)
         ]

@@ -3,7 +3,8 @@
     boards/NAME/ in the user's state folder      the flash, and the number that the board's addresses are made of
     boards/NAME in the user's runtime folder     a link to the pseudo-terminal, while the board runs
 
-Their network is the loopback network of this computer, in which each has an address.
+Their network is the loopback network of this computer, in which each has an address. Their Bluetooth is the air of a
+gateway on this computer whose configuration has `sender = "virtual"` in `[ble]`.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from cpns import numbers
 from gateway_agent.errors import GatewayError
+from gateway_agent.radios.virtual_air.place import default_socket
 from keycast.board.ports import front_file
 from keycast.places import RUN, STATE
 from keycast.virtual_board.board import Network
@@ -133,6 +135,7 @@ def _environment(address: str, number: int, port: int, broadcast_port: int) -> M
         "BOARD_OWN_PORT": str(_free_port(address)),
         "BOARD_BROADCAST_PORT": str(broadcast_port),
         "BOARD_MAC": f"02{number:010x}",
+        "BOARD_BLE": str(default_socket()),
         "BOARD_WIFI_NAME": WIFI_NAME,
         "BOARD_WIFI_PASSWORD": WIFI_PASSWORD,
     }

@@ -32,7 +32,6 @@ from bumble.gatt import Characteristic, CharacteristicValue, Service
 
 from gateway_agent.radios.virtual_air.air import RSSI, AdvertPdu, Ear, VirtualAir
 from gateway_agent.radios.virtual_air.controller import ADVERT_MAX, AirController
-from private_store import folders
 
 BOARDS_MAX = 2000
 UNREAD_MAX = 64
@@ -45,11 +44,6 @@ _SOCKET_OCTETS = 8192
 _CONNECTED, _DISCONNECTED, _WRITTEN, _SCAN_RESULT, _SCAN_DONE, _MTU, _SENT = 1, 2, 3, 5, 6, 21, 0
 _WRITES = 4 | 8
 _INSUFFICIENT_RESOURCES = 0x11
-
-
-def default_socket() -> Path:
-    """Return the socket at which this user's virtual boards look for an air."""
-    return folders.of_run() / "air"
 
 
 class BoardSocket:
