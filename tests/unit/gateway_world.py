@@ -24,6 +24,7 @@ from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.core.pn_gateway import PnGateway
 from gateway_agent.core.ports import NoAnswer
 from gateway_agent.radios.air import AllMedia
+from gateway_agent.radios.medium import Medium
 from gateway_agent.store.store import GatewayStore
 from tests.unit.scripted_medium import ScriptedMedium
 
@@ -331,7 +332,7 @@ class World:
 
     def open(self) -> None:
         self.store = GatewayStore(self.folder)
-        self.air_of_media = AllMedia([self.medium] if self.with_broadcast else [])
+        self.air_of_media = AllMedia(self.media())
         self.gateway = PnGateway(
             pn_id=self.pn_id,
             gateway_id="gw",
@@ -346,6 +347,10 @@ class World:
             pacing=self.pacing,
             height=self.height,
         )
+
+    def media(self) -> list[Medium]:
+        """The media of the PN GW that is about to be opened."""
+        return [self.medium] if self.with_broadcast else []
 
     async def start(self) -> "World":
         self.started = True
