@@ -38,6 +38,20 @@ PARTS = ("bridge", "native", "led", "boot button", "ble", "image")
 _ESPTOOL = ("esptool", "--port", "PORT")
 _START = "keycast: start"
 _RUNNING = "keycast: running"
+_HEAR = (
+    "import bluetooth, time; ble = bluetooth.BLE(); ble.active(True); heard = []; "
+    "ble.irq(lambda event, data: heard.append((time.ticks_ms(), bytes(data[4])[-24:])) "
+    "if event == 5 and b'\\x1b\\xff\\xff\\xff' in bytes(data[4]) else None); "
+    "ble.gap_scan(10000, 100000, 100000); time.sleep(11); "
+    "gaps = sorted(time.ticks_diff(b[0], a[0]) for a, b in zip(heard, heard[1:])); "
+    "print('interval', gaps[len(gaps) // 2] if gaps else 'unknown', 'adverts', len(heard), "
+    "'payloads', len(set(each[1] for each in heard)))"
+)
+"""A program for a board: it prints what it hears of a gateway in ten seconds, with the company id 0xffff."""
+_UPDATES = (
+    "Stand beside the gateway, which has a section [ble], and let a second terminal run `keycast group update` for one "
+    "of its groups again and again."
+)
 
 CHECKS = (
     Check(
@@ -193,6 +207,57 @@ CHECKS = (
         expect=(_START, _RUNNING),
         within_s=120,
         measure="seconds from start to running",
+    ),
+    Check(
+        "advert interval",
+        "The gateway's adverts are on the air as often as it says",
+        2,
+        _UPDATES,
+        ("mpremote", "connect", "PORT", "exec", _HEAR),
+        ("^interval (\\d|[12]\\d|30) ",),
+        ask="Is the interval at most that of `keycast radios`, and 10 ms more, divided by its number at a time?",
+        needs=("ble",),
+    ),
+    Check(
+        "duplicate filter",
+        "No controller takes adverts of one address, or of one payload, for the same one",
+        5,
+        f"{_UPDATES} Press Enter; when the numbers are there, press the reset button, and go on updating for a minute.",
+        ("mpremote", "connect", "PORT", "exec", _HEAR),
+        ("adverts \\d+ payloads \\d+",),
+        ask="Were there more adverts than payloads, if the controller has extended advertising? And does `keycast "
+        "group show` say `confirmed` for each key, with the board's Wi-Fi out of range?",
+        needs=("ble",),
+    ),
+    Check(
+        "instances",
+        "The controller of the gateway shows as many payloads at a time as it says",
+        2,
+        "Stop the gateway. Repeat this with each controller that you have, and write down its name.",
+        ("keycast", "radios", "--try"),
+        ("advertise by mgmt",),
+        measure="payloads at a time",
+        needs=("ble",),
+    ),
+    Check(
+        "updates",
+        "On a 4.x controller each update of an advert is one transmission",
+        5,
+        f"Put a 4.x controller into the gateway. {_UPDATES} Note `ble_adverts_sent` of `keycast status` before and "
+        "after.",
+        ("mpremote", "connect", "PORT", "exec", _HEAR),
+        ("payloads \\d+",),
+        ask="Are the payloads heard at least nine in ten of those that `keycast status` counted in these ten seconds?",
+        needs=("ble",),
+    ),
+    Check(
+        "scan duty",
+        "A board that is in a Wi-Fi hears the adverts of a key all the same",
+        15,
+        "Set `interfaces = []` in [broadcast] of the gateway, so that keys go by adverts only, and start it. Let the "
+        "board download something over Wi-Fi, and run `keycast group update` twenty times.",
+        measure="seconds, the second longest until the key was stored",
+        needs=("ble",),
     ),
     Check(
         "wear",

@@ -7,6 +7,7 @@ import sys
 import tty
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -129,3 +130,33 @@ def test_checks_can_be_listed_without_a_board() -> None:
     listed = CliRunner().invoke(bench.app, ["hil", "--board", "esp32-devkitc", "--list"])
     assert listed.exit_code == 0 and "auto-reset" in listed.output and "usb comes back" not in listed.output
     assert "esp32-devkitc" in CliRunner().invoke(bench.app, ["hil", "--board", "toaster", "--list"]).output
+
+
+def test_the_program_that_hears_the_gateway(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs on a board; here on the modules that it imports there, with three adverts of ours and one of others."""
+    ours = b"\x1b\xff\xff\xff"
+    adverts = [(0, ours + bytes(24)), (25, ours + bytes(24)), (30, b"\x1b\xff\x4c\x00" + bytes(24))]
+    adverts.append((47, b"\x02\x01\x04" + ours + bytes(23) + b"\x01"))
+    now = [0]
+
+    class Ble:
+        def active(self, on: bool) -> None:
+            assert on
+
+        def irq(self, handler: Any) -> None:
+            self.handler = handler
+
+        def gap_scan(self, *limits: int) -> None:
+            assert limits == (10000, 100000, 100000)
+            self.handler(6, ())
+            for now[0], data in adverts:
+                self.handler(5, (0, b"", 3, -50, memoryview(data)))
+
+    ticks = SimpleNamespace(ticks_ms=lambda: now[0], ticks_diff=lambda a, b: a - b, sleep=lambda seconds: None)
+    monkeypatch.setitem(sys.modules, "bluetooth", SimpleNamespace(BLE=Ble))
+    monkeypatch.setitem(sys.modules, "time", ticks)
+    program = next(check for check in CHECKS if check.name == "advert interval").command[-1]
+    exec(program, {})
+    assert capsys.readouterr().out == "interval 25 adverts 3 payloads 2\n"
