@@ -118,7 +118,7 @@ def free_instances(features: packets.AdvertisingFeatures, at_most: int) -> Seque
     """Return the instances that nothing uses, the highest numbers first.
 
     bluetoothd does not look at what others have added: it numbers its own from 1, so number 1 is left to it if there
-    are others.
+    are others. Linux (seen: 6.1) leaves instances out of `used` whose number is above the count of instances.
     """
     free = [number for number in range(features.instances, 0, -1) if number not in features.used]
     return (free if free[-1:] != [1] or len(free) == 1 else free[:-1])[:at_most]

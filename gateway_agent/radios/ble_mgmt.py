@@ -9,6 +9,7 @@ import fcntl
 import socket
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gateway_agent.radios import adapters, mgmt_socket
@@ -72,6 +73,7 @@ class MgmtSender:
         self._adapter: adapters.Adapter | None = None
         self._index = packets.NO_CONTROLLER
         self._instances: Instances | None = None
+        self._others: set[int] = set()  # instances of other programs on the adapter
         self._left: list[tuple[int, int]] = []  # own instances that were not removed, as the socket had failed
         self._problem = "it has not begun"
         self._may_switch_on = True
@@ -174,6 +176,8 @@ class MgmtSender:
             return f"there is no adapter {self._wanted}. Next: plug it in, or change adapter in [ble]"
         problem = ""
         for index, adapter, features in sorted(found, key=lambda each: (not each[1].is_powered, each[0])):
+            if index != self._index:
+                self._others.clear()
             self._index, self._adapter = index, adapter
             problem = await self._use(link, index, adapter, features)
             if not problem:
@@ -196,36 +200,59 @@ class MgmtSender:
             self._adapter = adapter
         if adapter.problem:
             return adapter.problem
+        self._others.update(features.used)
+        features = replace(features, used=tuple(self._others))
         numbers = adapters.free_instances(features, INSTANCES_MAX if features.is_extended else 1)
         if not numbers:
             return (
                 f"all {features.instances} adverts that {adapter.name} can have are those of other programs. "
                 "Next: end one of these programs"
             )
-        self._instances = Instances(link, index, features, numbers, self._take, self._instances_failed, self._counters)
+        self._instances = Instances(
+            link,
+            index,
+            features.is_extended,
+            numbers,
+            self._others,
+            self._take,
+            self._instances_failed,
+            self._counters,
+        )
         return ""
 
     def _heard(self, event: packets.KernelEvent) -> None:
         """Handle an event of the kernel."""
+        if event.code in (packets.ADVERTISING_ADDED, packets.ADVERTISING_REMOVED):
+            if event.index == self._index:
+                self._heard_of_instance(packets.instance(event.parameters), event.code == packets.ADVERTISING_ADDED)
+            return
         is_ours = event.index == self._index and self._instances is not None
         if event.code == packets.INDEX_REMOVED and is_ours:
             self._release()
+            self._others.clear()
             self._tell(f"{self.adapter} was pulled out. Next: plug it in again")
             self._changed.set()
         elif event.code in (packets.INDEX_ADDED, packets.NEW_SETTINGS) and not is_ours:
             if not self.up:
                 self._changed.set()
-        elif event.code == packets.NEW_SETTINGS:
-            if self._adapter is None or packets.settings(event.parameters) & _MATTERS != _BEST:
+        elif event.code == packets.NEW_SETTINGS and packets.settings(event.parameters) & _MATTERS != _BEST:
+            self._changed.set()
+
+    def _heard_of_instance(self, number: int, is_new: bool) -> None:
+        """Handle that another program has added an instance of the adapter, or that one was removed.
+
+        The list that the kernel gives when it is asked lacks instances with high numbers, so both sources are used.
+        """
+        if is_new:
+            self._others.add(number)
+            if self._instances is not None and number in self._instances:
                 self._changed.set()
-        elif event.code == packets.ADVERTISING_ADDED and self._instances is not None and is_ours:
-            if self._instances.added(packets.instance(event.parameters)):
-                self._changed.set()
-        elif event.code == packets.ADVERTISING_REMOVED:
-            if self._instances is not None and is_ours:
-                self._instances.removed(packets.instance(event.parameters))
+        else:
+            self._others.discard(number)
+            if self._instances is not None:
+                self._instances.removed(number)
             elif not self.up:
-                self._changed.set()
+                self._changed.set()  # there may be room now
 
     def _instances_failed(self, why: str) -> None:
         self._release()
@@ -274,6 +301,7 @@ class MgmtSender:
         if self._link is not None:
             self._link.close()
             self._link = None
+            self._others.clear()
 
     def _tell(self, problem: str) -> None:
         was_up, self._problem = self.up, problem

@@ -11,6 +11,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 
 from gateway_agent.radios import mgmt_packets as packets
 from gateway_agent.radios.ble_sender import Take
@@ -48,30 +49,29 @@ class _Place:
 
 
 class Instances:
-    """Some instances of one controller. They call `take` until it returns None, and again after `wake`.
-
-    `others`: the instances of other programs, which the owner keeps up to date with `added` and `removed`.
-    """
+    """Some instances of one controller. They call `take` until it returns None, and again after `wake`."""
 
     def __init__(
         self,
         link: MgmtSocket,
         index: int,
-        features: packets.AdvertisingFeatures,
+        is_extended: bool,
         numbers: Sequence[int],
+        others: AbstractSet[int],
         take: Take,
         failed: Callable[[str], None],
         counters: Counter[str],
     ) -> None:
         """Begin to send on the instances with these numbers, which must be free.
 
+        `is_extended`: they are on the air at the same time; `others`: the instances of other programs at each moment.
         `failed` is called with the reason in words if the adapter does not accept payloads any more; it must call
         `stop`. `counters` counts `ble_sent`, payloads on the air, and `ble_refused`, commands that failed.
         """
-        self.others = set(features.used)
         self._link = link
         self._index = index
-        self._is_extended = features.is_extended
+        self._is_extended = is_extended
+        self._others = others
         self._take = take
         self._failed = failed
         self._counters = counters
@@ -103,14 +103,12 @@ class Instances:
                 self._link.write(packets.REMOVE_ADVERTISING, self._index, packets.remove_advertising(place.instance))
             place.is_added = False
 
-    def added(self, instance: int) -> bool:
-        """Note that another program has added an instance; return True if its number is one of these."""
-        self.others.add(instance)
+    def __contains__(self, instance: int) -> bool:
+        """Return whether an instance is one of these."""
         return any(place.instance == instance for place in self._places)
 
     def removed(self, instance: int) -> None:
         """Note that an instance was removed, by another program or by its timeout. One of these is added again."""
-        self.others.discard(instance)
         for place in self._places:
             if place.instance == instance:
                 place.is_added = False
@@ -140,7 +138,7 @@ class Instances:
                     continue
                 began, is_new = loop.time(), not place.is_added
                 await self._put(place, payload)
-                waits_for_others = is_new and not self._is_extended and self.others
+                waits_for_others = is_new and not self._is_extended and self._others
                 least_s = ROTATION_S if waits_for_others else on_air_s
                 await asyncio.sleep(max(began + self.count * spacing_s - loop.time(), least_s))
         except (MgmtError, OSError) as error:

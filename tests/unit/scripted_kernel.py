@@ -268,7 +268,7 @@ class ScriptedKernel:
         elif opcode == 0x05:
             self._set_powered(controller, parameters[0], sock, answer)
         elif opcode == 0x3D:
-            used = bytes(sorted(controller.instances))
+            used = bytes(n for n in sorted(controller.instances) if n <= len(controller.instances))  # as Linux has it
             flags = ADVERTISING_FLAGS | (EXTENDED_FLAGS if controller.is_extended else 0)
             answer(0, struct.pack("<IBBBB", flags, 31, 31, controller.max_instances, len(used)) + used)
         elif opcode == 0x3F:
