@@ -12,6 +12,7 @@ import json
 import time
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.virtual_time import VirtualTimeLoop
@@ -21,6 +22,10 @@ USUAL_MIN = 5  # of a whole run on a machine with two cores
 SECONDS_OF_A_WHOLE_RUN = "keycast/seconds_of_a_whole_run"  # in pytest's cache
 REQUIREMENTS = "requirements"  # of each report: the ids of its test
 BEGUN_AT = pytest.StashKey()
+
+# No property is about the speed of the machine
+hypothesis.settings.register_profile("keycast", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("keycast")
 
 
 def pytest_addoption(parser):

@@ -82,13 +82,14 @@ def build_steps(path, identifier, z_octets, rsk):
     Raises BadKey if the RSK is not that of identifier and Z (RFC 6508 section 6.1.2), OSError if the medium fails. Then
     nothing has changed but the file that is not whole, `path~`.
     """
+    buffer = _buffer()  # before the heap is in pieces
     name = fingerprint(identifier, z_octets, rsk)
     public = yield from _public(identifier, z_octets)
     with open(path + "~", "w+b") as file:
         file.write(_MAGIC + name)
         for entry in _comb(file, public):
             yield 40 * entry >> TEETH
-        place, count, buffer, encrypt = _FUNCTIONS_AT, 0, _buffer(), _encryptor(_key(rsk))
+        place, count, encrypt = _FUNCTIONS_AT, 0, _encryptor(_key(rsk))
         try:
             for function in functions(CURVE, CURVE.decode(rsk)):
                 if function is not None:
@@ -109,7 +110,7 @@ def build_steps(path, identifier, z_octets, rsk):
         except (ValueError, ZeroDivisionError):
             raise BadKey("RSK: no point of order q") from None
         file.flush()
-        steps = evaluate(CURVE, _functions(file, rsk), public)
+        steps = evaluate(CURVE, _functions(file, rsk, buffer), public)
         w = yield from _share(steps, 90)
         if w != G:
             raise BadKey("RSK does not belong to this identifier and Z")
@@ -179,8 +180,8 @@ def _buffer():
     return memoryview(bytearray(1 + COEFFICIENTS_MAX * _SIZE + _CHECK))
 
 
-def _functions(file, rsk):
-    buffer, decrypt = _buffer(), _decryptor(_key(rsk))
+def _functions(file, rsk, buffer):
+    decrypt = _decryptor(_key(rsk))
     place = _FUNCTIONS_AT
     for _ in range(FUNCTIONS):
         file.seek(place)
@@ -225,7 +226,7 @@ class KeyCache:
         return _entry(self._file, index)
 
     def __iter__(self):
-        return _functions(self._file, self._rsk)
+        return _functions(self._file, self._rsk, _buffer())
 
     def point_steps(self, r, identifier):
         """Return, in steps, [r]([b]P + Z), affine, for the identifier of the file."""

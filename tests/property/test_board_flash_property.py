@@ -21,7 +21,7 @@ STEPS = st.lists(
 
 
 @pytest.mark.req("SEC-04", "SEC-22", "CPNS-GKM-77")
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STEPS)
 def test_each_record_is_the_old_or_the_new_one_and_nothing_else_is_in_the_flash(monkeypatch, steps):
     firmware = Firmware(monkeypatch)

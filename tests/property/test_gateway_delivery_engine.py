@@ -124,7 +124,7 @@ class Executor:
 
 
 @pytest.mark.req("SEC-06", "SEC-38")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(recipients, st.lists(st.tuples(events, st.floats(0.0, 30.0)), max_size=40))
 def test_each_pne_is_in_one_state_and_nothing_goes_to_who_was_removed(by_broadcast, script):
     executor = Executor(by_broadcast)
@@ -138,7 +138,7 @@ def test_each_pne_is_in_one_state_and_nothing_goes_to_who_was_removed(by_broadca
             executor.take(event, now)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(recipients, st.randoms(use_true_random=False), st.integers(0, 3), st.integers(0, 12))
 def test_a_delivery_ends_whatever_is_lost(by_broadcast, random, restarts, comebacks):
     """Broadcasts and unicasts may be lost, media come back, there are restarts: the delivery ends and is reported."""

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cpns import messages, numbers
@@ -73,7 +73,7 @@ async def after(octets, how):
 
 
 @pytest.mark.req("CPNS-GKM-43", "SEC-16")
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(st.lists(hostile(FROM_PNE), min_size=1, max_size=25))
 def test_a_member_can_say_what_it_likes_and_nobody_else_is_touched(octets):
     async def say(world, message):
@@ -84,7 +84,7 @@ def test_a_member_can_say_what_it_likes_and_nobody_else_is_touched(octets):
     assert other.version(SG) == world.server.group(SG).version
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(st.lists(hostile(FROM_SERVER), min_size=1, max_size=25))
 def test_a_server_can_say_what_it_likes_and_the_gateway_goes_on(octets):
     async def say(world, message):
@@ -94,7 +94,7 @@ def test_a_server_can_say_what_it_likes_and_the_gateway_goes_on(octets):
 
 
 @pytest.mark.req("SEC-14")
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(st.lists(st.binary(max_size=64) | hostile([numbers.GROUP_KEY_DELIVERY_RESPONSE]), min_size=1, max_size=25))
 def test_a_radio_may_hear_what_it_likes_and_nothing_is_raised_or_confirmed(octets):
     async def hear(world, message):

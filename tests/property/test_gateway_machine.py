@@ -257,4 +257,4 @@ class GatewayMachine(RuleBasedStateMachine):
 
 @pytest.mark.req("SEC-01", "SEC-02", "SEC-04", "SEC-06", "SEC-31")
 def test_no_history_gives_a_board_a_key_that_was_made_while_it_was_no_member() -> None:
-    run_state_machine_as_test(GatewayMachine, settings=settings(max_examples=10, stateful_step_count=40, deadline=None))
+    run_state_machine_as_test(GatewayMachine, settings=settings(max_examples=10, stateful_step_count=40))

@@ -133,7 +133,7 @@ def test_no_smaller_cover_exists(height, profile):
 
 @pytest.mark.req("CPNS-GKM-19", "CPNS-GKM-38", "CPNS-GKM-70", "CPNS-GKM-75")
 @given(groups(height_max=7))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_each_member_opens_one_entry_and_no_outsider_any(group):
     height, profile, members = group
     keys = TreeKeys(TM, height)
@@ -152,7 +152,7 @@ def test_each_member_opens_one_entry_and_no_outsider_any(group):
 
 
 @given(st.integers(12, 16), st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_high_trees_with_three_octet_indexes(height, data):
     size = 1 << height
     chosen = data.draw(st.sets(st.integers(0, size - 1), min_size=1, max_size=12))
@@ -230,7 +230,7 @@ def everything_derivable(records):
 
 @pytest.mark.req("CPNS-GKM-75")
 @given(groups(height_max=5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_all_outsiders_together_cannot_open_a_cover(group):
     height, profile, members = group
     outsiders = set(range(1 << height)) - members

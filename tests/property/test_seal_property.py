@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from key_servers.errors import ServerError
@@ -98,7 +98,7 @@ STEPS = st.lists(
 
 
 @pytest.mark.req("SEAL-GMK-38", "SEAL-GMK-42", "SEC-01")
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(STEPS)
 def test_only_the_entitled_are_handed_keys(steps: list[tuple[str, str, str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -230,7 +230,7 @@ class ServerMachine(RuleBasedStateMachine):
 
 @pytest.mark.req("CPNS-GKM-60", "CPNS-GKM-62", "SEC-03", "SEC-06")
 def test_every_history_of_members_and_keys_keeps_the_promises() -> None:
-    run_state_machine_as_test(ServerMachine, settings=settings(max_examples=40, stateful_step_count=40, deadline=None))
+    run_state_machine_as_test(ServerMachine, settings=settings(max_examples=40, stateful_step_count=40))
 
 
 POSITIONS = st.builds(Position, st.integers(0, 3), st.integers(0, 3), st.booleans())

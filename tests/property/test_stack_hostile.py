@@ -105,7 +105,7 @@ def test_oscore_refuses_any_plaintext_that_is_no_message(plain):
 
 
 @given(st.one_of(st.binary(max_size=100), changed(MESSAGE_2)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_edhoc_refuses_any_other_message_2(data):
     initiator = trace_initiator()
     try:
@@ -116,7 +116,7 @@ def test_edhoc_refuses_any_other_message_2(data):
 
 
 @given(st.one_of(st.binary(max_size=100), changed(MESSAGE_4)))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_edhoc_refuses_any_other_message_4(data):
     initiator = trace_initiator()
     initiator._prk, initiator._th_4, initiator._state = bytes(32), bytes(32), edhoc._WAIT_4
