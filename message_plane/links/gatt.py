@@ -246,8 +246,8 @@ class GattLink(Link[GattAddress]):
 
     async def _send_all(self, talk: _Talk, connection: BoardConnection) -> None:
         """Send until the connection is to end. First the board is told that this end is subscribed to its values."""
-        hold, values = talk.hold, [NOTHING]
-        while not hold.is_ending:
+        values = [NOTHING]
+        while True:
             for value in values:
                 try:
                     async with asyncio.timeout(tuning.GATT_WRITE_S):
@@ -258,11 +258,13 @@ class GattLink(Link[GattAddress]):
                 except OSError:
                     return
             talk.changed.clear()
-            datagram = self._next_datagram(hold.board)
+            if talk.hold.is_ending:
+                return
+            datagram = self._next_datagram(talk.hold.board)
             if datagram is None:
                 await talk.changed.wait()
             else:
-                hold.used_at = monotonic()
+                talk.hold.used_at = monotonic()
             values = [] if datagram is None else cut(datagram, connection.value_max)
 
     def _next_datagram(self, bluetooth: str) -> bytes | None:

@@ -212,6 +212,21 @@ async def test_a_board_that_leaves_while_it_is_written_to_costs_that_datagram_on
         assert lamp.got == [*cut(DATAGRAM, 244)[:1], b"\x01next"]
 
 
+async def test_a_board_that_leaves_once_it_has_got_a_datagram_can_come_again():
+    async with gateway() as home:
+
+        def leaves(value):
+            lamp.leave()
+            return ()
+
+        lamp = home.radio.board(LAMP, answer=leaves)
+        for number in range(1, 4):
+            home.link.advertised(LAMP, False)
+            await home.send(LAMP, b"bye")
+            await asyncio.sleep(10)
+            assert lamp.connections == number and lamp.got == [b"\x01bye"] * number
+
+
 async def test_fragments_without_end_are_dropped_and_end_the_connection():
     async with gateway() as home:
         lamp = home.radio.board(LAMP)
