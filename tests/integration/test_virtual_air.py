@@ -209,3 +209,21 @@ async def test_a_listener_hears_only_in_its_windows():
     assert all_of_them == sent and 0.45 < half / sent < 0.55
     sent, (third,) = await _heard(100, Ear(), window=0x10)
     assert 0.28 < third / sent < 0.38
+
+
+async def test_an_advertising_set_ends_after_its_time_and_the_host_is_told():
+    air = VirtualAir(7)
+    controller = AirController(air, "02:00:00:00:00:01", extended=True)
+    device = controller.device()
+    await device.power_on()
+    begun = await device.create_advertising_set(advertising_data=FRAME, auto_start=False)
+    ends = []
+    begun.on("termination", lambda status: ends.append((asyncio.get_running_loop().time(), status)))
+    at = asyncio.get_running_loop().time()
+    await begun.start(duration=30.0)
+    await asyncio.sleep(60)
+    ((end, status),) = ends
+    assert 30 <= end - at < 32 and status == 0x3C
+    sent = air.adverts
+    await asyncio.sleep(10)
+    assert air.adverts == sent > 0

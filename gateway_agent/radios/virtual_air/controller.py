@@ -2,7 +2,7 @@
 
 What Bumble 0.0.236 does not do, and this one does: it sends legacy adverts that are not connectable, at the interval
 that the host asks for, with the jitter of a controller, once each, and of at most 31 octets; it ends an advertising set
-after a number of adverts; it reports an advert as what it is; it listens by scan window and interval.
+after a number of adverts or a time; it reports an advert as what it is; it listens by scan window and interval.
 """
 
 import asyncio
@@ -23,7 +23,8 @@ KINDS = {0: "ADV_IND", 2: "ADV_SCAN_IND", 3: "ADV_NONCONN_IND"}
 _SCAN_RSP = 4
 _CONNECTABLE, _SCANNABLE, _LEGACY = 1, 2, 16  # properties of an advertising set
 _UNIT_S = 0.000625
-_LIMIT_REACHED = 0x43
+_TIME_IS_OVER, _LIMIT_REACHED = 0x3C, 0x43
+_DURATION_S = 0.010  # unit
 _EXTENDED = {
     hci.HCI_LE_SET_ADVERTISING_SET_RANDOM_ADDRESS_COMMAND,
     hci.HCI_LE_SET_EXTENDED_ADVERTISING_PARAMETERS_COMMAND,
@@ -200,10 +201,11 @@ class AirController(Controller):
         self, command: hci.HCI_LE_Set_Extended_Advertising_Enable_Command
     ) -> hci.HCI_StatusReturnParameters:
         if command.enable:
-            for handle, most in zip(command.advertising_handles, command.max_extended_advertising_events, strict=True):
+            limits = zip(command.durations, command.max_extended_advertising_events, strict=True)
+            for handle, (duration, most) in zip(command.advertising_handles, limits, strict=True):
                 one = self.advertising_sets.get(handle)
                 if isinstance(one, _Set):
-                    one.most = most
+                    one.life_s, one.most = duration * _DURATION_S, most
         return super().on_hci_le_set_extended_advertising_enable_command(command)
 
     def on_hci_le_read_maximum_advertising_data_length_command(
@@ -233,16 +235,18 @@ class _Advertiser(LegacyAdvertiser):
 
 
 class _Set(AdvertisingSet):
-    """An advertising set with legacy adverts. It ends after `most` adverts, unless that is 0."""
+    """An advertising set with legacy adverts. It ends after `most` adverts or `life_s` seconds, unless that is 0."""
 
     controller: AirController
     most = 0
+    life_s = 0.0
 
     def start(self) -> None:
         """Send the first advert now; a set that is started again begins anew."""
         self.stop()
-        self.enabled, self._sent = True, 0
-        self.timer_handle = asyncio.get_running_loop().call_soon(self._on_extended_advertising_timer_fired)
+        loop = asyncio.get_running_loop()
+        self.enabled, self._sent, self._began = True, 0, loop.time()
+        self.timer_handle = loop.call_soon(self._on_extended_advertising_timer_fired)
 
     def _on_extended_advertising_timer_fired(self) -> None:
         assert self.parameters is not None and self.address is not None
@@ -254,11 +258,12 @@ class _Set(AdvertisingSet):
         if not self.enabled:
             return
         self._sent += 1
-        if self._sent == self.most:
+        is_over = self.life_s and asyncio.get_running_loop().time() - self._began >= self.life_s
+        if self._sent == self.most or is_over:
             self.stop()
             self.controller.send_hci_packet(
                 hci.HCI_LE_Advertising_Set_Terminated_Event(
-                    status=_LIMIT_REACHED,
+                    status=_TIME_IS_OVER if is_over else _LIMIT_REACHED,
                     advertising_handle=self.handle,
                     connection_handle=0,
                     num_completed_extended_advertising_events=self._sent,
