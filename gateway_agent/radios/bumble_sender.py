@@ -32,6 +32,7 @@ class BumbleSender:
     """Implements `ble_sender.BleSender`, with the scanner and the carrier of connections of the same controller."""
 
     instances = 1
+    advice = ""
 
     def __init__(self, name: str, controller: OwnController, company_id: int) -> None:
         self.name = name

@@ -5,9 +5,9 @@ flash as a key, as a label and as an old Group Key, and tries them on each entry
 """
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from cpns import broadcast_object, numbers
+from cpns import advert, broadcast_object, numbers
 from cpns.broadcast_encryption import subset_index
 from cpns.broadcast_encryption.gkdk import GkdkRecord
 from cpns.broadcast_encryption.wrapping import commitment, w16_unwrap
@@ -37,6 +37,16 @@ class Thief:
     def hear(self, frames: Iterable[bytes]) -> None:
         """Add broadcast datagrams to those that he heard."""
         self.frames += frames
+
+    def hear_adverts(self, adverts: Iterable[bytes], pn_alias: int) -> int:
+        """Add the broadcasts that he gets out of adverts (24 octets each) with the frame keys that he has; count them.
+
+        He knows the alias of the PN, as each board does.
+        """
+        heard = list(adverts)
+        found = [frame for record in self._records for frame in _objects_in(heard, record.frame_key(), pn_alias)]
+        self.frames += found
+        return len(found)
 
     def readable(self) -> list[int]:
         """Return the versions whose Group Key he gets out of the frames that he heard, in order."""
@@ -78,6 +88,25 @@ def _records_in(octets: bytes) -> list[GkdkRecord]:
         except CpnsError:
             continue
     return []
+
+
+def _objects_in(adverts: Iterable[bytes], frame_key: bytes, pn_alias: int) -> Iterator[bytes]:
+    """Yield the signed broadcasts that adverts under a frame key hold."""
+    objects = advert.Reassembly()
+    for each in adverts:
+        kind, body = advert.opened(frame_key, each) or (None, b"")
+        whole = objects.take(body, 0) if kind == advert.ROW else None
+        if whole is None:
+            continue
+        steps = objects.finish(whole, pn_alias)
+        try:
+            while True:
+                next(steps)
+        except StopIteration as end:
+            if end.value:
+                yield end.value
+        except CpnsError:
+            continue
 
 
 _ALIAS_AT = {numbers.FRAME_GROUP_MESSAGE: 2, numbers.FRAME_BEACON: 1}  # docs/protocol.md sections 6 and 8
