@@ -6,7 +6,17 @@ import aiocoap  # type: ignore[import-untyped]
 from aiocoap import error as aiocoap_errors
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from cpns import beacon, broadcast_object_build, cborlite, group_message, messages, numbers
+from cpns import (
+    advert,
+    advert_build,
+    beacon,
+    broadcast_object_build,
+    cborlite,
+    group_message,
+    messages,
+    numbers,
+    report,
+)
 from cpns.broadcast_encryption import subset_index
 from cpns.broadcast_encryption.cover import cover
 from cpns.errors import CpnsError
@@ -57,6 +67,13 @@ def _object() -> bytes:
 def _delete() -> bytes:
     draft = broadcast_object_build.build_delete(pn_id="home", sg_id="lights", pn_alias=1, sg_alias=1, version=7)
     return bytes(draft.finish(bytes(64)))
+
+
+def _rows() -> bytes:
+    signed = _delete()
+    rows = advert_build.rows_of(advert_build.to_air(signed, 1))
+    head = bytes((len(rows) - 1,)) + advert.identification(signed)
+    return b"".join(head + bytes((index,)) + row for index, row in enumerate(rows))
 
 
 def _index(data: bytes) -> None:
@@ -126,6 +143,9 @@ TARGETS = (
     Target("encryption-key-index", _index, (CpnsError,), (b"1.200d", b"1.0001", b"7.b002")),
     Target("group-message", PARSERS["group-message"], (CpnsError,), (_sealed(),)),
     Target("beacon", PARSERS["beacon"], (CpnsError,), (beacon.build(KEY, "lights", 1, 1, 1, 7),)),
+    Target("air-form", PARSERS["air-form"], (CpnsError,), (advert_build.to_air(_object(), 1),)),
+    Target("rows", PARSERS["rows"], (CpnsError,), (_rows(),)),
+    Target("report", PARSERS["report"], (CpnsError,), (report.build(1, 1, 7, 5, "1", bytes(8)),)),
     Target("coap", PARSERS["coap"], (CpnsError,), (_COAP,)),
     Target(
         "coap-endpoint", PARSERS["coap-endpoint"], (), (bytes([2 * len(_ANSWER) + 1]) + _ANSWER, b"\x20" + _COAP[:16])

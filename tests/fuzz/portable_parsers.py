@@ -5,9 +5,10 @@ Run as a program it reads lines of a parser's name and octets in hexadecimal, an
 
 import sys
 
-from cpns import beacon, broadcast_object, cborlite, group_message, messages, numbers
+from cpns import advert, beacon, broadcast_object, cborlite, group_message, messages, numbers, report, tuning
 from cpns.broadcast_encryption.gkdk import GkdkRecord
 from cpns.broadcast_encryption.keys import TreeKeys
+from cpns.errors import MalformedMessage
 from cpns.key_ring import KeyRing
 from device_agent import cose, oscore, provisioning
 from device_agent.coap import message as coap
@@ -17,6 +18,7 @@ from mikey_sakke import key_parameters
 from mikey_sakke import message as mikey
 
 KEY = bytes(range(16))
+ROW = 23
 TREE = TreeKeys(bytes(range(32)), 10)
 RECORD = TREE.record(2, 1, 5)
 LIGHTS = group_message.Group("lights", 1, 1, numbers.PROTECTION_SEALED)
@@ -29,6 +31,19 @@ def broadcast(data):
         received.check(1, 1, 0, "home", "lights")
     elif received.check(1, 1, RECORD, 0):
         received.open("home", "lights")
+
+
+def rows(data):
+    """Rows of adverts one after another; the first object that they make."""
+    reassembly = advert.Reassembly()
+    for at in range(0, len(data) - ROW + 1, ROW):
+        if data[at] < tuning.ADVERT_ROWS_MAX:
+            whole = reassembly.take(data[at : at + ROW], at)
+            if whole:
+                for _ in reassembly.finish(whole, 1):
+                    pass
+                return
+    raise MalformedMessage("no object")
 
 
 def gkdk(data):
@@ -90,6 +105,9 @@ PARSERS = {
     "gkdk": gkdk,
     "group-message": sealed,
     "beacon": beacon.parse,
+    "air-form": lambda data: advert.from_air(data, 1),
+    "rows": rows,
+    "report": report.parse,
     "coap": coap.decode,
     "coap-endpoint": coap_endpoint,
     "discovery": discovery,
