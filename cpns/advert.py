@@ -174,7 +174,7 @@ class Reassembly:
             if each.head == head:
                 return each
         if len(self._open) == tuning.ADVERT_OBJECTS_MAX:
-            self._drop(min(self._open, key=lambda each: (each.busy, _speed(each, now), each.begun)))
+            self._drop(min(self._open, key=lambda each: (_speed(each, now), each.begun)))
         self._open.append(Assembly(head, now))
         return self._open[-1]
 

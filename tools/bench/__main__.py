@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from keycast.micropython_vm.vm import NoVm
 from tools import PROJECT
 from tools.bench import (
+    adverts,
     board,
     board_profiles,
     confirmations,
@@ -35,6 +36,7 @@ SUBJECTS: dict[str, Callable[[Tell], Iterator[Line]]] = {
     "gateway_work": gateway_work.measure,
     "handshakes": handshakes.measure,
     "confirmations": confirmations.measure,
+    "adverts": adverts.measure,
     "thousand": thousand.measure,
     "uplink": uplink.measure,
     "seal": seal.measure,
