@@ -208,6 +208,8 @@ class BluezSender:
                 payload = self._take()
                 if payload is None:
                     self._awake.clear()
+                    if self._is_registered:
+                        self.withdraw()  # the last payload has had its time, and its airing has ended
                     await self._rest(bluez, adapter)
                     continue
                 withdrawals = self._withdrawals

@@ -76,7 +76,7 @@ class BleMedium:
         self._schedule = Schedule()
         self._under_way: dict[int, Airing] = {}
         self.sender, self._reasons = choose()
-        self._on_air: deque[int | None] = deque(maxlen=1)  # airings of the payloads that may be on the air
+        self._on_air: deque[int | None] = deque()  # airings of the payloads that may be on the air
 
     @property
     def up(self) -> bool:
@@ -159,7 +159,6 @@ class BleMedium:
             self._reception.listen(self._scanner_of(self.sender))
         finally:
             if self.sender is not None and not self._has_started:
-                self._on_air = deque(maxlen=max(1, self.sender.instances))
                 try:
                     self.sender.start(self._take, self._changed)
                 except Exception as fault:
@@ -171,8 +170,6 @@ class BleMedium:
     def _changed(self) -> None:
         if not self.up:
             self._end_all()
-        elif self.sender is not None and self.sender.instances != self._on_air.maxlen:
-            self._on_air = deque(self._on_air, maxlen=max(1, self.sender.instances))
         self._news()
 
     def _end_all(self) -> None:
@@ -215,6 +212,8 @@ class BleMedium:
         """Return the next payload for the sender, None if there is none."""
         found = self._schedule.next()
         self._on_air.append(None if found is None else found[0])
+        while self.sender is not None and len(self._on_air) > max(1, self.sender.instances):
+            self._on_air.popleft()
         if found is None:
             return None
         number, octets, is_last = found

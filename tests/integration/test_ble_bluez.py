@@ -122,6 +122,15 @@ async def test_what_is_withdrawn_is_replaced_by_noise(bluetoothd, sending):
 
 
 @pytest.mark.req("SEC-38")
+async def test_the_last_payload_is_replaced_when_it_has_had_its_time(bluetoothd, sending):
+    bluez = await bluetoothd()
+    it = sending(count=1)
+    await until(lambda: it.taken and it.taken[0] in bluez.payloads)
+    await until(lambda: bluez.on_air[-1][1] not in it.taken)
+    assert bluez.registered, "before the registration ends, which needs a pause"
+
+
+@pytest.mark.req("SEC-38")
 async def test_a_payload_whose_registration_is_under_way_is_not_sent_after_its_withdrawal(bluetoothd, sending):
     bluez = await bluetoothd()
     it = sending()

@@ -167,6 +167,21 @@ async def test_a_stop_leaves_what_others_have_on_the_air(opened: Opened) -> None
     assert await ended(second) and len(radio.sender.sent) == 1 + burst(6)
 
 
+@pytest.mark.req("SEC-38")
+async def test_an_adapter_with_more_places_than_there_were_at_the_start_is_watched_in_all_of_them(
+    opened: Opened,
+) -> None:
+    radio = BleRadio(ScriptedSender(frame_s=0.1, instances=1))
+    opened(radio)
+    radio.sender.instances = 3
+    first, second = radio.medium.air(key_object()), radio.medium.air(key_object(generation=1))
+    await asyncio.sleep(0.15)
+    assert len(radio.sender.places) == 2 and advert.opened(HOME.generations[1], radio.sender.places[-1][4:])
+    first.stop()
+    assert radio.sender.withdrawn and not radio.sender.places
+    second.stop()
+
+
 async def test_airings_share_the_radio_and_a_short_one_ends_first(opened: Opened) -> None:
     radio = BleRadio()
     opened(radio)
