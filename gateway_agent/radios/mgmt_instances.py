@@ -76,6 +76,10 @@ class Instances:
         self._failed = failed
         self._counters = counters
         self._places = [_Place(number) for number in numbers]
+        self._is_stopped = False
+        # If the data of an instance are refused, Linux drops each instance that has none yet, without an answer to its
+        # parameters.
+        self._one_at_a_time = asyncio.Lock()
         self._awake = asyncio.Event()
         self._awake.set()
         loop = asyncio.get_running_loop()
@@ -115,6 +119,7 @@ class Instances:
 
     def stop(self) -> list[int]:
         """Send nothing any more and remove all instances; return the numbers of those that could not be removed."""
+        self._is_stopped = True
         for task in self._tasks:
             if task is not asyncio.current_task():
                 task.cancel()
@@ -142,7 +147,8 @@ class Instances:
                 least_s = ROTATION_S if waits_for_others else on_air_s
                 await asyncio.sleep(max(began + self.count * spacing_s - loop.time(), least_s))
         except (MgmtError, OSError) as error:
-            self._failed(str(error))
+            if not self._is_stopped:
+                self._failed(str(error))
         except Exception as fault:  # noqa: BLE001 - `take` is not ours, and a task would hide what it raises
             _log.exception("no payload for an advertising instance")
             self._failed(str(fault) or type(fault).__name__)
@@ -175,14 +181,20 @@ class Instances:
 
     async def _try(self, place: _Place, payload: bytes) -> None:
         withdrawals, now = place.withdrawals, asyncio.get_running_loop().time()
+        data = packets.advertising_data(place.instance, payload)
         # On a 4.x controller the kernel takes the time of each update from the life of an instance.
-        if not (place.is_added and self._is_extended and now - place.renewed_at < RENEW_S):
-            place.is_added, place.renewed_at = True, now
-            parameters = packets.advertising_parameters(place.instance, INTERVAL_MS, TIMEOUT_S)
-            await self._ask(packets.ADD_ADVERTISING_PARAMETERS, parameters)
-            if place.withdrawals != withdrawals:
-                return
-        await self._ask(packets.ADD_ADVERTISING_DATA, packets.advertising_data(place.instance, payload))
+        if place.is_added and self._is_extended and now - place.renewed_at < RENEW_S:
+            await self._ask(packets.ADD_ADVERTISING_DATA, data)
+        else:
+            async with self._one_at_a_time:
+                if place.withdrawals != withdrawals:
+                    return
+                place.is_added, place.renewed_at = True, now
+                parameters = packets.advertising_parameters(place.instance, INTERVAL_MS, TIMEOUT_S)
+                await self._ask(packets.ADD_ADVERTISING_PARAMETERS, parameters)
+                if place.withdrawals != withdrawals:
+                    return
+                await self._ask(packets.ADD_ADVERTISING_DATA, data)
         self._counters["ble_sent"] += 1
 
     async def _ask(self, opcode: int, parameters: bytes) -> None:

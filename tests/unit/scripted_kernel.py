@@ -12,8 +12,6 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-HCI_S = 0.004
-"""How long a controller takes for the commands behind one management command."""
 ROTATION_S = 2.0
 POWERED, BR_EDR, LOW_ENERGY, ADVERTISING = 1, 1 << 7, 1 << 9, 1 << 10
 ADVERTISING_FLAGS = 0x1F00F | 1 << 5 | 1 << 6
@@ -157,6 +155,7 @@ class ScriptedKernel:
         self.controllers: dict[int, ScriptedController] = {}
         self.is_trusted = trusted
         self.commands = commands
+        self.hci_s = 0.004  # that a controller takes for what is behind one management command
         self.refusals: dict[int, list[int]] = {}
         self.mute: set[int] = set()
         self.asked: list[tuple[int, int, bytes]] = []
@@ -231,8 +230,10 @@ class ScriptedKernel:
         status = self._objection(opcode, index, parameters)
         if not status and self.refusals.get(opcode):
             status = self.refusals[opcode].pop(0)
-            if opcode in (0x54, 0x55):
+            if opcode == 0x54:
                 self._forget(index, parameters[0], sock)
+            if opcode == 0x55:
+                self._drop_unfinished(index)
         if status:
             self._answer(sock, opcode, index, status)
         else:
@@ -324,7 +325,8 @@ class ScriptedKernel:
             instance.interval_s = least * 0.000625 if flags & 1 << 14 else 1.28
 
             def done() -> None:
-                answer(0, bytes([number, 0x7F, 31, 31]))
+                if controller.instances.get(number) is instance:  # otherwise there is no answer
+                    answer(0, bytes([number, 0x7F, 31, 31]))
 
             self._later(controller, done) if controller.is_extended else done()
 
@@ -366,9 +368,17 @@ class ScriptedKernel:
         if controller is not None and number in controller.instances:
             controller.remove(number, sock)
 
+    def _drop_unfinished(self, index: int) -> None:
+        """Drop all instances that have no data yet, as Linux does if the data of one are refused by the controller."""
+        controller = self.controllers[index]
+        for instance in list(controller.instances.values()):
+            if not instance.is_enabled:
+                instance.cancel()
+                del controller.instances[instance.number]
+
     def _later(self, controller: ScriptedController, done: Callable[[], None]) -> None:
         """Do something after all that the controller has been told before."""
-        at = max(self._ready_at.get(controller.index, 0.0), self.loop.time()) + HCI_S
+        at = max(self._ready_at.get(controller.index, 0.0), self.loop.time()) + self.hci_s
         self._ready_at[controller.index] = at
         self.loop.call_at(at, done)
 

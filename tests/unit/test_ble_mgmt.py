@@ -68,9 +68,12 @@ async def sending(kernel):
         return begun[-1]
 
     yield begin
+    known = []
     for each in begun:
         await each.sender.close()
+        known.append(list(each.ups))
     await asyncio.sleep(1)
+    assert known == [each.ups for each in begun], "no news after the end"
     for controller in kernel.controllers.values():
         assert not set(controller.instances) & {3, 4, 5, 6}, "an own instance is left"
 
@@ -307,6 +310,16 @@ async def test_a_command_that_fails_once_is_tried_again_with_the_same_payload(ke
     await asyncio.sleep(2)
     assert it.sender.up and set(adapter.payloads) == set(it.frames.taken) and len(it.frames.taken) == 20
     assert it.counters["ble_refused"] == 2
+
+
+async def test_data_that_are_refused_while_other_instances_are_being_added(kernel, sending):
+    """Linux then drops the others without an answer."""
+    adapter = kernel.plug_in()
+    it = await sending()
+    kernel.hci_s, kernel.refusals = 0.06, {DATA: [0x03]}
+    it.give(20)
+    await asyncio.sleep(4)
+    assert it.ups == [True] and set(adapter.payloads) == set(it.frames.taken) and len(it.frames.taken) == 20
 
 
 async def test_a_command_that_always_fails_takes_the_sender_down_until_it_is_registered_again(kernel, sending):
