@@ -104,14 +104,15 @@ class Assembly:
     def __init__(self, head, now):
         self.head = head  # k - 1 and identification
         self.k = head[0] + 1
-        self.begun = now
+        self.begun = self.grown = now  # when the first and the newest of its rows came
         self.indexes = bytearray()
         self.rows = bytearray(self.k * ROW_SIZE)
         self.tries = 0
         self.busy = False  # while `finish` runs
 
-    def add(self, index, row):
+    def add(self, index, row, now):
         """Add a row that was not heard before."""
+        self.grown = now
         at = len(self.indexes) * ROW_SIZE
         self.rows[at : at + ROW_SIZE] = row
         self.indexes += index
@@ -139,9 +140,9 @@ class Assembly:
 class Reassembly:
     """Collects rows of objects under one frame key. `dropped` counts objects that were given up before they were whole.
 
-    At most tuning.ADVERT_OBJECTS_MAX objects are open, each for tuning.ADVERT_OBJECT_S seconds, with 20 octets for each
-    of its rows. When one more begins, the one that grows slowest makes room: so a member that begins objects without
-    end ends those of others only if it sends more than they do.
+    At most tuning.ADVERT_OBJECTS_MAX objects are open, with 20 octets for each of their rows. An object is given up
+    tuning.ADVERT_OBJECT_S seconds after its newest row. When one more begins, the one that grows slowest makes room: so
+    a member that begins objects without end ends those of others only if it sends more than they do.
     """
 
     def __init__(self):
@@ -155,8 +156,10 @@ class Reassembly:
         It returns None otherwise. Rows heard before and rows of finished objects change nothing.
         """
         head, index = row[:3], row[3:4]
-        while self._open and now - self._open[0].begun > tuning.ADVERT_OBJECT_S * 1000:
-            self._drop(self._open[0])
+        for each in self._open:
+            if now - each.grown > tuning.ADVERT_OBJECT_S * 1000:
+                self._drop(each)
+                break  # the others that are too old are for the next rows
         while self._done and now - self._done[0][1] > tuning.ADVERT_DONE_S * 1000:
             del self._done[0]
         for done, _ in self._done:
@@ -166,7 +169,7 @@ class Reassembly:
         if found.busy or index in found.indexes:
             return None
         if len(found.indexes) < found.k or found.k <= tuning.ADVERT_TRIES_ROWS:
-            found.add(index, row[4:])
+            found.add(index, row[4:], now)
         return found if len(found.indexes) >= found.k else None
 
     def _assembly(self, head, now):

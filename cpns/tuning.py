@@ -35,7 +35,7 @@ REPORT_S = 60  # how long a confirmation without session is repeated
 # Receiving adverts (SEC-10)
 ADVERT_ROWS_MAX = 80  # rows of one object: 1,400 octets and their air form fit
 ADVERT_OBJECTS_MAX = 4  # objects that are being received; 4 * 80 rows are 6.4 KB, 4 of 6 rows half a KB
-ADVERT_OBJECT_S = 10  # seconds; the largest object takes 5 with half of its adverts lost
+ADVERT_OBJECT_S = 10  # seconds after its newest row; the slowest sender takes longer for a large object
 ADVERT_DONE_MAX = 8  # finished objects whose adverts are known, as senders repeat them ..
 ADVERT_DONE_S = 60  # .. for so many seconds: a member that finds an object of the same identification blocks no longer
 ADVERT_TRIES_ROWS = 12  # rows of an object for which other sets of rows are tried; each try of more rows takes too long

@@ -202,6 +202,15 @@ def test_an_object_that_stands_too_long_is_dropped():
     assert hear(receiver, adverts(SIGNED, range(5)), late) == SIGNED
 
 
+def test_an_object_that_grows_slowly_is_not_dropped():
+    receiver = advert.Reassembly()
+    step = tuning.ADVERT_OBJECT_S * 1000 - 1
+    for index in range(5):  # as from a sender that changes its advert five times a second, with an object of 62 rows
+        assert hear(receiver, adverts(SIGNED, [index]), index * step) is None
+    assert hear(receiver, adverts(SIGNED, [5]), 5 * step) == SIGNED
+    assert receiver.dropped == 0
+
+
 def test_an_object_that_makes_room_while_it_is_finished_is_still_made():
     receiver = advert.Reassembly()
     assert hear(receiver, adverts(SIGNED, range(5))) is None
