@@ -1,9 +1,10 @@
 """An identity on its way into a board: made there, confirmed after a restart, put in force by one write.
 
 It stands in the record PENDING beside the present identity, which is in use until then: CBOR array `[1, stage,
-provisioning record, {name: octets of a record that comes with it}]`. `put_in_force` writes the stage IN_FORCE, and then
-all records. A power cut before that write leaves the old identity with all its state. After it the new one holds, as
-`finish` goes on with the rest at the next start. Version floors outlive identities (SEC-04).
+provisioning record, {name: octets of a record that comes with it, or none if that is to be erased}]`. `put_in_force`
+writes the stage IN_FORCE, and then all records. A power cut before that write leaves the old identity with all its
+state. After it the new one holds, as `finish` goes on with the rest at the next start. Version floors outlive
+identities (SEC-04).
 """
 
 from hashlib import sha256
@@ -103,7 +104,10 @@ def finish(store):
     if not _is_present(store, identity):
         _end_former(store)
     for name, octets in records.items():
-        store.save(name, octets)
+        if octets:
+            store.save(name, octets)
+        else:
+            store.erase(name)
     store.save(provisioning.RECORD, identity.pack())
     store.erase(RECORD)
     return True

@@ -17,6 +17,7 @@ END = "<!-- End of what is made. -->"
 _CODE = {"flash": "flash (ROMFS or frozen)", "heap": "the heap (`.mpy` files)"}
 _DOES = {"boot": "boot loader", "reset": "reset", "user": "for the application"}
 _STATES = {"always": "always: a USB-to-UART bridge", "boot_rom": "boot ROM", "micropython": "MicroPython"}
+_RADIOS = {"wifi": "Wi-Fi", "ble": "Bluetooth LE"}
 
 
 def page() -> str:
@@ -76,6 +77,8 @@ def _section(file: str, board: Board) -> Iterator[str]:
     yield f"`{file}`: {chip.name} at {chip.mhz} MHz; MicroPython {board.oldest_micropython} or newer.\n"
     if board.sockets:
         yield f"* Sockets, the first is the one to use: {_listed(map(_socket, board.sockets))}."
+    names = " and ".join(_RADIOS[radio] for radio in board.radios)
+    yield f"* Radios: {names}{', one at a time' if board.one_radio else ''}."
     yield f"* Buttons: {_listed(map(_button, board.buttons))}."
     yield f"* Boot loader: {board.enter_boot_loader}"
     yield f"* Lights: {_listed(map(_led, board.leds))}. UART: TX {board.uart.tx}, RX {board.uart.rx}."

@@ -23,6 +23,11 @@ def pack(name: str, board: Board, revision: str = "") -> bytes:
     return bytes(cborlite.encode([_FORMAT, name, pin, kind, _button(board), uart]))
 
 
+def name_of(record: bytes) -> str:
+    """Return the name of the file that describes the board, in a record of `pack`."""
+    return str(cborlite.decode(record)[1])
+
+
 def _button(board: Board) -> int:
     """Return the pin of the button for the application or, on a board without one, of that for the boot loader."""
     pins = {button.does: button.pin for button in board.buttons if button.pin is not None}

@@ -311,6 +311,18 @@ class ProvisioningFault(BoardFault):
         return cls("The board has no name of a Wi-Fi network yet.", "Add --wifi NAME; its password is asked for.")
 
     @classmethod
+    def without_radio(cls, has_ble: bool, gateway_has_ble: bool) -> "ProvisioningFault":
+        """Return the fault for a board that would use no radio at all."""
+        if not gateway_has_ble:
+            return cls(
+                "The gateway does not use Bluetooth LE, so a board without Wi-Fi cannot reach it.",
+                "Add the section [ble] to its configuration and start it again; or leave out --no-wifi.",
+            )
+        if not has_ble:
+            return cls("This board has no Bluetooth.", "Leave out --no-wifi, and add --wifi NAME.")
+        return cls("The board is to use neither Wi-Fi nor Bluetooth.", "Leave out --no-wifi or --no-ble.")
+
+    @classmethod
     def is_other(cls, pne_id: str) -> "ProvisioningFault":
         """Return the fault for a board that has another identity, called `pne_id`, which is in use."""
         return cls(

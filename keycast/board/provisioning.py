@@ -8,7 +8,7 @@ is gone on with by the same command.
 
 import base64
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -22,12 +22,14 @@ from gateway_agent.errors import GatewayError
 from keycast.board import answers, board_record
 from keycast.board.faults import BoardFault, ProvisioningFault
 from keycast.board.repl import BoardAnswered
+from keycast.hardware.board import Board
 from keycast.provisioning.board import Trust
 from keycast.services import pairing_secret
 from message_plane import credentials
 
 _PROGRAM = Path(__file__).with_name("on_board") / "provision.py"
 WIFI, _WIFI_FORMAT = "wifi", 1  # micropython/wifi.py
+BLE, _BLE_FORMAT = "ble", 1  # micropython/ble.py
 _DONE = TypeAdapter(bool)
 _OCTETS = TypeAdapter(answers.Octets)
 _DIGEST_AND_SECRET = TypeAdapter(tuple[answers.Octets, answers.Octets | None])
@@ -93,6 +95,7 @@ class WantedBoard:
     """What a board is to become. `wifi` and `board`, its record of that name: None to keep what it has.
 
     `labelled`: it gets a pairing secret for a label, for the day on which it is paired with another gateway.
+    `without_wifi`, `without_ble`: it is not to use that radio. `hardware` are all boards, by name.
     """
 
     pne_id: str
@@ -102,16 +105,41 @@ class WantedBoard:
     replace: bool = False
     board: bytes | None = None
     labelled: bool = False
+    without_wifi: bool = False
+    without_ble: bool = False
+    hardware: Mapping[str, Board] = field(default_factory=dict)
 
-    def packed(self) -> bytes:
-        """Return what the board adds to its new identity: `device_agent.pending.complete`."""
-        trust, records = self.trust, {}
-        if self.wifi is not None:
-            records[WIFI] = self.wifi.record()
+    def packed(self, radios: Mapping[str, bytes]) -> bytes:
+        """Return what the board adds to its new identity, with `radios` of `radio_records`: see `pending.complete`."""
+        trust, records = self.trust, dict(radios)
         if self.board is not None:
             records[board_record.RECORD] = self.board
         gateway = [trust.gateway.entity_id, trust.gateway.ccs, trust.signing_key, trust.signing_epoch, trust.pn_id]
         return bytes(cborlite.encode([*gateway, trust.address, records]))
+
+    def radio_records(self, found: "Found") -> dict[str, bytes]:
+        """Return the records `wifi` and `ble` that change on a board with `found` in its flash; empty ones are erased.
+
+        Raises ProvisioningFault if the board would have no radio.
+        """
+        name = board_record.name_of(self.board) if self.board is not None else found.board
+        hardware = self.hardware.get(name)
+        has_ble = found.has_bluetooth and (hardware is None or "ble" in hardware.radios)
+        one_radio = hardware is not None and hardware.one_radio and not self.without_wifi
+        records = {}
+        if not self.without_ble and not one_radio and has_ble and self.trust.company_id is not None:
+            records[BLE] = bytes(cborlite.encode([_BLE_FORMAT, self.trust.company_id]))
+        elif found.ble:
+            records[BLE] = b""
+        if self.wifi is not None:
+            records[WIFI] = self.wifi.record()
+        elif self.without_wifi:
+            if not records.get(BLE):
+                raise ProvisioningFault.without_radio(has_ble, self.trust.company_id is not None)
+            records[WIFI] = b""
+        elif found.wifi is None:
+            raise ProvisioningFault.without_wifi()
+        return records
 
 
 @dataclass(frozen=True)
@@ -125,13 +153,19 @@ class Identity:
 
 @dataclass(frozen=True)
 class Found:
-    """What is in the flash of a board. `damaged`: names of records of which no copy is whole."""
+    """What is in the flash of a board. `damaged`: names of records of which no copy is whole.
+
+    `ble`: it is to use Bluetooth, `has_bluetooth`: its firmware can. `board` is its name in `hw_configs/`, or "".
+    """
 
     present: Identity | None
     pending: Identity | None
     wifi: str | None
     damaged: tuple[str, ...]
     repaired: int
+    ble: bool
+    board: str
+    has_bluetooth: bool
 
 
 @dataclass(frozen=True)
@@ -153,6 +187,9 @@ class _Told(BaseModel):
     wifi: answers.Text | None
     damaged: tuple[answers.Text, ...]
     repaired: answers.Count
+    ble: bool
+    board: answers.Text | None
+    has_bluetooth: bool
 
 
 _LOOK = TypeAdapter(_Told)
@@ -171,8 +208,7 @@ def provision(board: BoardInRepl, gateway: GatewayDoor, order: WantedBoard, tell
         found = look(board)
     former = _living(found.present, gateway, order)
     same = former is not None and _is_ordered(former, order)
-    if order.wifi is None and found.wifi is None:
-        raise ProvisioningFault.without_wifi()
+    radios = order.radio_records(found)
     if former is not None and not same and not order.replace:
         raise ProvisioningFault.is_other(former.pne_id)
     keep = same and not order.replace
@@ -191,7 +227,7 @@ def provision(board: BoardInRepl, gateway: GatewayDoor, order: WantedBoard, tell
         _require_named(ccs, order.pne_id)
         if former is not None and keep != (ccs == former.ccs):
             raise ProvisioningFault.refused("it shows another key than it should")
-        octets = order.packed()
+        octets = order.packed(radios)
         call = f"complete({octets.hex()!r}, {sha256(octets).hexdigest()!r}, {order.labelled})"
         digest, secret = _ask(board, call, _DIGEST_AND_SECRET)
         if len(secret or b"") != (pairing_secret.OCTETS if order.labelled else 0):
@@ -219,7 +255,8 @@ def look(board: BoardInRepl) -> Found:
     for each in (present, pending):
         if each is not None:
             _require_named(each.ccs, each.pne_id)
-    return Found(present, pending, told.wifi, told.damaged, told.repaired)
+    of_radios = told.ble, told.board or "", told.has_bluetooth
+    return Found(present, pending, told.wifi, told.damaged, told.repaired, *of_radios)
 
 
 def _require_named(ccs: bytes, pne_id: str) -> None:

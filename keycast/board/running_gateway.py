@@ -23,6 +23,7 @@ class RunningGateway:
             told["signing_epoch"],
             told["pn"],
             told["address"] if address is None else address,
+            told.get("company_id"),
         )
 
     def boards(self) -> list[str]:

@@ -53,9 +53,10 @@ class Reserve(Uart):
 class Memory(Table):
     """The memory profile.
 
-    `heap_kib` is the heap that a program has with the `radios` of the board switched on. `code` says from where our
-    code runs: "flash" is a ROMFS partition or the firmware itself (frozen); "heap", as .mpy files, is for boards with
-    PSRAM, since on others it leaves too little memory to the radio. `reserve` is there on boards without PSRAM.
+    `heap_kib` is the heap that a program has with the radios switched on, both unless the board has `one_radio`. `code`
+    says from where our code runs: "flash" is a ROMFS partition or the firmware itself (frozen); "heap", as .mpy files,
+    is for boards with PSRAM, since on others it leaves too little memory to the radio. `reserve` is there on boards
+    without PSRAM.
     """
 
     psram_mib: Annotated[int, Field(ge=0, le=32)]
@@ -188,6 +189,7 @@ class Board(Described):
 
     A "virtual board" is a process on this machine, and has no sockets. It behaves as a board with its chip.
 
+    `radios` are those that it has; with `one_radio` its memory is enough for one of them at a time, Wi-Fi by default.
     `enter_boot_loader` says what a person does when the board does not enter the boot loader by itself. The boot ROM
     and MicroPython's REPL are on `uart`.
     """
@@ -197,6 +199,7 @@ class Board(Described):
     flash_mib: Annotated[int, Field(ge=2, le=64)]
     memory: Memory
     radios: Annotated[tuple[Radio, ...], Field(min_length=1)]
+    one_radio: bool = False
     oldest_micropython: Version
     sockets: Annotated[tuple[Socket, ...], Field(max_length=2)]
     buttons: tuple[Button, ...]

@@ -16,19 +16,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trust:
-    """The parts of a PN GW that a board pins. `address` is a hint, such as "192.168.1.10"."""
+    """The parts of a PN GW that a board pins. `address` is a hint, such as "192.168.1.10".
+
+    `company_id` is that of its adverts, None for a PN GW without Bluetooth LE.
+    """
 
     gateway: Credential
     signing_key: bytes
     signing_epoch: int
     pn_id: str
     address: str = ""
+    company_id: int | None = None
 
 
 def trust_of(app: "GatewayApp") -> Trust:
     """Return the Trust of a PN GW that runs in this process, with the first address at which it listens."""
     own, signing, plane = app.identity.credential, app.signing_key, app.config.message_plane
-    return Trust(own, signing.public_key, signing.epoch, app.config.gateway.pn, f"{plane.listen[0]}:{plane.port}")
+    told = app.trust().get("company_id")
+    company_id = None if told is None else int(told)
+    address = f"{plane.listen[0]}:{plane.port}"
+    return Trust(own, signing.public_key, signing.epoch, app.config.gateway.pn, address, company_id)
 
 
 def new_board(pne_id: str, trust: Trust) -> tuple[bytes, Credential]:

@@ -19,10 +19,12 @@ from device_agent import pending, provisioning, unpaired
 from device_agent.key_store import KeyStore
 from gateway_agent.app import GatewayApp
 from gateway_agent.errors import ControlUnavailable, GatewayError
+from keycast.board import board_record
 from keycast.board import provisioning as host
 from keycast.board.faults import BoardSilent, ProvisioningFault
 from keycast.board.provisioning import WantedBoard, Wifi, provision
 from keycast.board.repl import BoardAnswered
+from keycast.hardware.catalogue import all_boards
 from keycast.provisioning.board import trust_of
 from keycast.services.steering import commands
 from message_plane.errors import NameTaken
@@ -575,8 +577,9 @@ async def test_an_answer_of_another_form_is_a_sentence(door: Door, answer: str) 
 
 async def test_what_the_tools_know_of_the_board_comes_with_its_identity(door: Door) -> None:
     board = BoardHere()
-    provision(board, door, wanted(door, board=b"\x81\x01"), lambda words: None)
-    assert board.store.load("board") == b"\x81\x01"
+    record = board_record.pack("esp32-devkitc", all_boards()["esp32-devkitc"])
+    provision(board, door, wanted(door, board=record), lambda words: None)
+    assert board.store.load("board") == record
 
 
 async def test_a_board_with_old_files_is_told_what_to_do(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from device_agent.key_store import KeyStore
 
 # Of `provisioning`, `pending`, `wifi` and `unpaired`: in the files of a board constants are written out where they are
 # used, and have no names.
-PRESENT, PENDING, WIFI = "prov", "pend", "wifi"
+PRESENT, PENDING, WIFI, BLE, BOARD = "prov", "pend", "wifi", "ble", "board"
 IN_FORCE = 2
 SECRET_LEN = 10
 
@@ -32,22 +32,35 @@ def text(octets):
 
 
 def look():
-    # What is in the flash: identities, the name of the Wi-Fi, records of which both copies are damaged
+    # What is in the flash: identities, the name of the Wi-Fi, whether Bluetooth is to be used, which board it is, and
+    # records of which both copies are damaged; and whether the firmware has Bluetooth
     pending.finish(store)
     octets = store.load(PRESENT)
     waiting = pending.load(store)
     wifi = store.load(WIFI)
-    names = PRESENT, PENDING, WIFI
+    board = store.load(BOARD)
+    names = PRESENT, PENDING, WIFI, BLE
     both = [name for name in names if storage.get(name + "0") and storage.get(name + "1")]
     tell(
         {
             "present": octets and shown(provisioning.parse(octets)),
             "pending": waiting and shown(waiting[1]),
             "wifi": wifi and cborlite.decode(wifi)[1],
+            "ble": store.load(BLE) is not None,
+            "board": board and cborlite.decode(board)[1],
+            "has_bluetooth": has_bluetooth(),
             "damaged": [name for name in both if store.load(name) is None],
             "repaired": store.repaired,
         }
     )
+
+
+def has_bluetooth():
+    try:
+        import bluetooth  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def shown(identity):

@@ -69,6 +69,12 @@ def command(
             help="Which board it is, a file of hw_configs, for its light and button; default: what `flash` wrote."
         ),
     ] = None,
+    no_ble: Annotated[
+        bool, typer.Option("--no-ble", help="Use no Bluetooth, although board and gateway have it.")
+    ] = False,
+    no_wifi: Annotated[
+        bool, typer.Option("--no-wifi", help="Use no Wi-Fi: the board reaches the gateway by Bluetooth only.")
+    ] = False,
     label: LabelOption = None,
     table: Annotated[
         Path | None,
@@ -100,7 +106,7 @@ def command(
     Example: keycast board provision lamp.porch --wifi "my home"
     """
     if out is not None:
-        if pne is None or table or port or wifi or password_file or label or board:
+        if pne is None or table or port or wifi or password_file or label or board or no_ble or no_wifi:
             refuse("with -o there is no board: name it, and give none of the options for a board on a port")
         _on_host(pne, out, group, replace, address, config)
         return
@@ -108,6 +114,8 @@ def command(
         refuse("name one board, or with --csv a file that names them")
     if table is not None and (port or group or is_file(label)):
         refuse("with --csv the file says port and group of each board, and a label is for the terminal: --label -")
+    if no_wifi and (wifi or no_ble):
+        refuse("--no-wifi leaves the board with Bluetooth: give neither --wifi nor --no-ble with it")
     extras.require("board")
     from keycast.board import board_table
 
@@ -116,6 +124,7 @@ def command(
         require_kind(label)
         session = _Session(config, _hint(address) if address else address, replace, board, label)
     session.wifi = wifi_of(wifi, password_file)
+    session.without_wifi, session.without_ble = no_wifi, no_ble
     if table is None:
         _one(session, rows[0])
     else:
@@ -129,15 +138,17 @@ class _Session:
         from gateway_agent.config.load import load
         from keycast.board import board_record
         from keycast.board.running_gateway import RunningGateway
-        from keycast.hardware.catalogue import all_boards
+        from keycast.hardware.catalogue import VIRTUAL, all_boards, virtual_board
 
         self.gateway = RunningGateway(load(config).gateway.state_dir)
         self.trust = self.gateway.trust(address)
         self.names = self.gateway.boards()
         self.boards = all_boards()
+        self.hardware = {**self.boards, VIRTUAL: virtual_board()}
         self.replace = replace
         self.label = label
         self.wifi: Wifi | None = None
+        self.without_wifi = self.without_ble = False
         self.record: bytes | None = None
         if board is not None:
             from keycast.services.known_names import require
@@ -153,7 +164,18 @@ class _Session:
         from keycast.board.repl import Repl
 
         found = chosen(port or None, self.boards, CABLE_S)
-        wanted = WantedBoard(pne_id, self.trust, self.wifi, group, self.replace, self.record, self.label is not None)
+        wanted = WantedBoard(
+            pne_id,
+            self.trust,
+            self.wifi,
+            group,
+            self.replace,
+            self.record,
+            self.label is not None,
+            self.without_wifi,
+            self.without_ble,
+            self.hardware,
+        )
         with locked(found, "keycast board provision"), Repl(found) as repl:
             done = provision(repl, self.gateway, wanted, tell)
             show(self.label, pne_id, done.secret)
