@@ -2,15 +2,18 @@
 
 A `Room` is what all radios in it hear of each other. A `RoomLink` is the product's link with such a radio. It is at
 both ends, so that the tests of the message plane run over it: where one end connects, the other connects back, and both
-share one connection. A board that misbehaves is a `ScriptedBoard`.
+share one connection. A `PeripheralLink` is a board's end instead: it advertises while it has something to send, and
+waits. A board that misbehaves is a `ScriptedBoard`.
 """
 
 import asyncio
 import itertools
 
+from message_plane import tuning
 from message_plane.errors import PortInUse
-from message_plane.links.fragments import NOTHING
-from message_plane.links.gatt import GattLink
+from message_plane.links.fragments import NOTHING, Joiner, cut
+from message_plane.links.gatt import GattAddress, GattLink
+from message_plane.links.link import Link
 
 
 class Room:
@@ -69,6 +72,8 @@ class RoomLink(GattLink):
         peer = self.room.radios.get(address)
         if peer is None:
             raise OSError("nobody has this address")
+        if isinstance(peer, PeripheralLink):
+            return PeripheralEnd(peer.accept(received, lost))
         end = self._ends.get(address)
         if end is None:
             end, other = End(self, peer), End(peer, self)
@@ -116,6 +121,95 @@ class End:
                 del end.link._ends[end.peer.address]
                 if end is self.other and end._lost is not None:
                     end._lost()
+
+
+class PeripheralLink(Link):
+    """The end of a board, which advertises to `central` ten times a second that it wants a connection, while it has
+    something to send and no connection."""
+
+    scheme = "gatt"
+    datagram_max = tuning.GATT_DATAGRAM_MAX
+
+    def __init__(self, room, address, central):
+        self.value_max = room.value_max
+        self._room = room
+        self._address = address
+        self._central = central
+        self._waiting = []
+        self._connection = None  # functions of the central: received, lost
+        self._advertising = None
+
+    @property
+    def places(self):
+        return [f"gatt:{self._address}"]
+
+    async def open(self, receive):
+        self._receive = receive
+        self._room.radios[self._address] = self
+        self._advertising = asyncio.create_task(self._advertise())
+
+    def send(self, address, datagram):
+        self._waiting = [*self._waiting[-3:], datagram]
+        if self._connection is not None:
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    async def find(self, place):
+        return GattAddress(self, place.removeprefix("gatt:"))
+
+    async def close(self):
+        if self._advertising is not None:
+            self._advertising.cancel()
+            del self._room.radios[self._address]
+            if self._connection is not None:
+                self._connection[1]()
+                self._connection = None
+
+    def accept(self, received, lost):
+        if self._connection is not None:
+            raise OSError("it is connected, and advertises no more")
+        self._connection = received, lost
+        self._joiner = Joiner(self.datagram_max, self.value_max)
+        return self, self._connection
+
+    def written(self, value, connection):
+        """Take a value that the central has written."""
+        if self._connection is not connection:
+            raise OSError("the connection is lost")
+        datagram = self._joiner.take(value)
+        if datagram is not None:
+            self._receive(datagram, GattAddress(self, self._central))
+        self._flush()
+
+    def leave(self, connection):
+        """The central has ended the connection."""
+        if self._connection is connection:
+            self._connection = None
+
+    def _flush(self):
+        while self._waiting and self._connection is not None:
+            for value in cut(self._waiting.pop(0), self.value_max):
+                self._connection[0](value)
+
+    async def _advertise(self):
+        while True:
+            central = self._room.radios.get(self._central)
+            if central is not None and self._connection is None:
+                central.advertised(self._address, bool(self._waiting))
+            await asyncio.sleep(0.1)
+
+
+class PeripheralEnd:
+    """The central's end of a connection to a PeripheralLink."""
+
+    def __init__(self, accepted):
+        self._peripheral, self._connection = accepted
+        self.value_max = self._peripheral.value_max
+
+    async def write(self, value):
+        self._peripheral.written(value, self._connection)
+
+    async def close(self):
+        self._peripheral.leave(self._connection)
 
 
 class ScriptedRadio:
