@@ -43,6 +43,7 @@ from message_plane.credentials import ROLE_PNE, ROLE_SERVER, Credential
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.identity import BroadcastSigningKey, OwnIdentity
 from message_plane.links.by_scheme import LINKS, links_of
+from message_plane.links.gatt import GattLink
 from message_plane.links.link import Link
 from message_plane.links.udp import UdpLink, host_and_port
 from message_plane.resource import Answer
@@ -352,7 +353,7 @@ class GatewayApp:
         """Return the interface behind which a PNE was heard last, or "Bluetooth"; "" if it was not heard since the
         start."""
         heard = self.endpoint.last_heard(pne_id)
-        if heard is not None and heard.place.startswith("gatt:"):
+        if heard is not None and heard.place.startswith(GattLink.scheme):
             return "Bluetooth"
         if heard is None or not heard.place.startswith(UdpLink.scheme):
             return ""

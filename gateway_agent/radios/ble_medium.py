@@ -95,7 +95,7 @@ class BleMedium:
         return radio_of(self.sender, self._reasons)
 
     def open(self, news: News, heard: Heard, home: HomeOnAir) -> None:
-        """Begin to listen and to send. Raises the exceptions of scanner and sender; `steps` try again."""
+        """Begin to listen and to send. Raises the exceptions of the sender; `steps` try again."""
         self._news, self._home = news, home
         self._reception.open(heard, home)
         self._start()
@@ -155,20 +155,20 @@ class BleMedium:
         """Choose a sender unless there is one, and start scanner and sender unless that was done."""
         if self.sender is None:
             self.sender, self._reasons = self._choose()
-        try:
-            self._reception.listen(self._scanner_of(self.sender))
-        finally:
-            if self.sender is not None and not self._has_started:
-                try:
-                    self.sender.start(self._take, self._changed)
-                except Exception as fault:
-                    self._fault = str(fault) or type(fault).__name__
-                    raise
-                self._has_started, self._fault = True, ""
-                self._news()
+        self._reception.listen(self._scanner_of(self.sender))
+        if self.sender is not None and not self._has_started:
+            try:
+                self.sender.start(self._take, self._changed)
+            except Exception as fault:
+                self._fault = str(fault) or type(fault).__name__
+                raise
+            self._has_started, self._fault = True, ""
+            self._news()
 
     def _changed(self) -> None:
-        if not self.up:
+        if self.up:
+            self._reception.listen(self._scanner_of(self.sender))
+        else:
             self._end_all()
         self._news()
 

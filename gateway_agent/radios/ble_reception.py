@@ -28,10 +28,11 @@ class BleReception:
 
     def __init__(self, advertised: Advertised, counters: Counter[str]) -> None:
         """`counters` gets `ble_adverts_foreign` (not made under a frame key), `ble_adverts_of_gateways` (rows and
-        beacons) and `ble_reports_repeated`."""
+        beacons), `ble_reports_repeated` and `ble_adverts_unread` (the home could not say its keys)."""
         self._advertised = advertised
         self._counters = counters
         self._scanner: Scanner | None = None
+        self._fault = ""  # why the scanner could not be opened
         self._heard: Heard = lambda frame: None
         self._home: HomeOnAir | None = None
         self._keys: list[bytes] = []
@@ -41,16 +42,21 @@ class BleReception:
     @property
     def problem(self) -> str:
         """Why nothing is heard, in words, "" if nothing is wrong or nothing was to be heard so far."""
-        return "" if self._scanner is None else self._scanner.problem
+        return self._fault if self._scanner is None else self._scanner.problem
 
     def open(self, heard: Heard, home: HomeOnAir) -> None:
         """Begin to pass on what the scanner hears: `heard` is called with the 21 octets of a report (`cpns.report`)."""
         self._heard, self._home = heard, home
 
     def listen(self, scanner: Scanner | None) -> None:
-        """Listen with this scanner, unless one is open already. Raises the exceptions of the scanner."""
-        if scanner is not None and self._scanner is None:
+        """Listen with this scanner, unless one is open already. If that fails, `problem` says why."""
+        if scanner is None or self._scanner is not None:
+            return
+        try:
             scanner.open(self.take)
+        except Exception as fault:  # noqa: BLE001 - a gateway that hears nothing sends all the same
+            self._fault = str(fault) or type(fault).__name__
+        else:
             self._scanner = scanner
 
     def take(self, found: Advert) -> None:
@@ -72,7 +78,11 @@ class BleReception:
             self._counters["ble_reports_repeated"] += 1
             return
         if now >= self._keys_until:
-            self._keys, self._keys_until = home.frame_keys(), now + _KEYS_S
+            try:
+                self._keys, self._keys_until = home.frame_keys(), now + _KEYS_S
+            except Exception:  # noqa: BLE001 - such as a store that cannot be read, for which there is an alarm
+                self._counters["ble_adverts_unread"] += 1
+                return
         found = next(filter(None, (advert.opened(key, octets) for key in self._keys)), None)
         if found is None:
             self._counters["ble_adverts_foreign"] += 1

@@ -169,7 +169,7 @@ async def test_what_ble_lacks_is_an_alarm_and_the_gateway_goes_on_by_udp(
     assert told in alarms(app)["radio"] and told in next(each for each in app.broadcasts() if each.problem).problem
     assert app.networks() == ["lo 127.255.255.255"] and not app.gateway.failed.done()
     kinds.opens["hci"] = own_sender()  # it was installed, or plugged in
-    await asyncio.sleep(1200)
+    await asyncio.sleep(700)
     assert "hci7 BLE" in app.networks() and not alarms(app)
 
 

@@ -92,6 +92,17 @@ async def test_a_member_that_makes_up_reports_takes_no_memory(gateway) -> None:
     assert gateway.counters["ble_reports_repeated"] == 1
 
 
+async def test_while_the_store_cannot_be_read_what_is_heard_is_counted_and_heard_again_later(
+    gateway, monkeypatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(HOME, "frame_keys", lambda: 1 / 0)
+        gateway.hears(advert.report_advert(NEW, report_of(3)))
+    assert not gateway.heard and gateway.counters == {"ble_adverts_unread": 1}
+    gateway.hears(advert.report_advert(NEW, report_of(3)))
+    assert gateway.heard == [report_of(3)]
+
+
 async def test_nothing_is_passed_on_after_the_medium_is_closed(gateway) -> None:
     reception = gateway.radio.medium._reception
     await gateway.radio.medium.close()

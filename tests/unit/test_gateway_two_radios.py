@@ -7,6 +7,7 @@ import pytest
 
 from cpns import advert, messages, numbers, proof, report
 from gateway_agent.core.groups.membership import Cause
+from gateway_agent.radios.ble_schedule import burst
 from gateway_agent.radios.medium import Medium, Step
 from tests.unit.gateway_world import FAST, PN, Board, World
 from tests.unit.scripted_medium import ScriptedMedium
@@ -139,6 +140,31 @@ async def test_after_a_removal_no_advert_of_the_old_object_leaves_and_the_others
     assert names and advert.identification(old) not in names
     assert all(boards[0].opens(datagram, "light") is None for datagram in home.air[1:])
     assert boards[0].version("light") == 0
+
+
+@pytest.mark.req("CPNS-GKM-71")
+async def test_a_round_is_never_shorter_than_a_burst_and_each_has_other_rows(home):
+    boards = [await home.board(f"b{n}", "light", radios={"ble"}) for n in range(5)]
+    for board in boards:
+        board.deaf = True
+    begins, ends, air = [], [], home.radio.medium.air
+
+    def timed(datagram):
+        airing = air(datagram)
+        if datagram[0] == numbers.FRAME_COSE_SIGN1:
+            begins.append(asyncio.get_running_loop().time())
+            airing.ended.add_done_callback(lambda _: ends.append(asyncio.get_running_loop().time()))
+        return airing
+
+    home.radio.medium.air = timed
+    await home.server.rekey("light")
+    await home.until(lambda: state(home) == {"unreachable": 5}, 200)
+    assert len(begins) == SLOW.rounds_max
+    assert all(end - begin >= burst(7) * 0.025 for begin, end in zip(begins, ends, strict=True))
+    assert all(begin - end >= SLOW.answer_s for begin, end in zip(begins[1:], ends[:-1], strict=True))
+    rows = [advert.opened(boards[0].records[-1].frame_key(), octets) for octets in home.went_out]
+    indexes = [row[1][3] for row in rows if row is not None and row[0] == advert.ROW]
+    assert indexes == list(range(SLOW.rounds_max * burst(7))), "five boards are two subsets, an object of 7 rows"
 
 
 async def test_ble_that_dies_in_the_midst_of_a_delivery_takes_nothing_from_wifi_and_joins_when_it_is_back(home):
