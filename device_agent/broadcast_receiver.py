@@ -204,6 +204,8 @@ class BroadcastReceiver:
             if limiter.bad(now):
                 self._tell("ignoring", {"group": group, "seconds": (limiter.until - now) // 1000})
                 self._membership.hint(group, now, 0)
+            else:  # it may hide the genuine one: adverts of a finished object are left aside for a minute (SEC-10)
+                self._membership.hint(group, now)
             raise
         self._limiters.pop((group.id, is_key), None)
 

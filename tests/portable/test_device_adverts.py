@@ -14,6 +14,7 @@ from cpns.broadcast_encryption import keys
 from device_agent import tuning
 from device_agent.adverts import AdvertMedium
 
+STRANGER = bytes(31) + b"\x09"  # a P-256 key that is not the PN GW's
 VM_HEAP_KIB = 192  # the PNE and its PN GW in one heap
 
 
@@ -144,6 +145,28 @@ def test_rows_that_a_member_forged_cost_no_key_and_the_board_asks_for_it():
     began = board.world.clock.ms
     board.world.run_until(began + 10000)
     assert board.group.version == 7
+
+
+@req("SEC-10", "SEC-09")
+def test_an_object_that_a_member_makes_to_hide_the_genuine_one_costs_no_key():
+    """Both have as many rows and the same identification. The first one to be whole hides the other for a minute."""
+    board = Board()
+    board.world.run_for(60000)
+    began = board.world.clock.ms
+    board.world.gateway.groups["kitchen"][1:] = [7, True]  # a pull brings it
+    genuine = board.rows(7, range(20))
+    name = advert.opened(frame_key(board.world), genuine[0])[1][1:3]
+    signed = bytearray(board.world.gateway.object("kitchen", 7, key=key_of(66), private=STRANGER))
+    tried = 0
+    while advert.identification(signed) != name:
+        tried += 1
+        signed[-4:] = tried.to_bytes(4, "big")
+    rows = advert_build.rows_of(advert_build.to_air(bytes(signed), PN_ALIAS))
+    forged = [advert_build.row_advert(frame_key(board.world), name, rows, index) for index in range(len(rows))]
+    assert len(board.hear(forged)) == 1 and board.world.agent.receiver.verifications == 1
+    assert board.hear(genuine) == []
+    board.world.run_until(began + 10000)
+    assert board.group.ring.receiving_keys(0)[7] == key_of(7)
 
 
 @req("SEC-11")

@@ -11,7 +11,7 @@ _, fixture = sys.argv
 with open(fixture, "rb") as file:
     given = cborlite.decode(file.read(), 1 << 16)
 key, pn_alias = given["key"], given["pn_alias"]
-ROUNDS = 15
+ROUNDS = 40
 MINUTE = 60001  # ms: after that the adverts of a finished object are no longer known
 
 
