@@ -127,7 +127,7 @@ class BluezSender:
         return self._problem
 
     def start(self, take: Take, news: News) -> None:
-        """Begin to use the adapter, which is switched on if it is off, and to watch bluetoothd."""
+        """Begin to use the adapter and to watch bluetoothd; both are switched on if they are off."""
         self._take, self._news = take, news
         self._changed.set()
         self._watch = asyncio.get_running_loop().create_task(self._follow())
@@ -170,6 +170,10 @@ class BluezSender:
         """Begin to send on the first adapter that can; return what is wrong if none can, else ""."""
         bluez = await self._connected()
         self._adapter = None
+        may_switch_on, self._may_switch_on = self._may_switch_on, False
+        if may_switch_on and not await bluez.has_owner():
+            with contextlib.suppress(BluezError):
+                await bluez.start()
         if not await bluez.has_owner():
             raise BluezError("org.freedesktop.DBus.Error.NameHasNoOwner")
         found = [each for each in await bluez.adapters() if self._wanted in ("auto", each.name)]
@@ -178,7 +182,6 @@ class BluezSender:
                 return "there is no Bluetooth adapter. Next: plug one in"
             return f"there is no adapter {self._wanted}. Next: plug it in, or change adapter in [ble]"
         self._adapter = adapter = min(found, key=lambda each: (not each.can_advertise, not each.is_powered, each.name))
-        may_switch_on, self._may_switch_on = self._may_switch_on, False
         if not adapter.can_advertise:
             return f"{adapter.name} cannot advertise. Next: another adapter"
         if not adapter.is_powered and not may_switch_on:

@@ -97,7 +97,11 @@ class Bluez:
 
     async def has_owner(self) -> bool:
         """Return whether bluetoothd runs; it is not started by this call. Raises BluezError."""
-        return bool((await self._call(_DBUS, "/org/freedesktop/DBus", _DBUS, "NameHasOwner", "s", BLUEZ))[0])
+        return bool((await self._ask_bus("NameHasOwner", "s", BLUEZ))[0])
+
+    async def start(self) -> None:
+        """Start bluetoothd unless it runs, if the system lets D-Bus do so. Raises BluezError."""
+        await self._ask_bus("StartServiceByName", "su", BLUEZ, 0)
 
     async def follow(self, signals: Signals, lost: Callable[[], None]) -> None:
         """Call `signals` with each change of bluetoothd's name, objects and properties; `lost` if the bus hangs up.
@@ -124,7 +128,7 @@ class Bluez:
             f"type='signal',sender='{BLUEZ}',interface='{_PROPERTIES}',arg0='{ADAPTER}'",
         )
         for rule in rules:
-            await self._call(_DBUS, "/org/freedesktop/DBus", _DBUS, "AddMatch", "s", rule)
+            await self._ask_bus("AddMatch", "s", rule)
 
     async def adapters(self) -> list[BluezAdapter]:
         """Return all adapters that bluetoothd knows, in the order of their names. Raises BluezError."""
@@ -153,6 +157,9 @@ class Bluez:
         self._is_closed = True
         if self.bus.connected:
             self.bus.disconnect()
+
+    async def _ask_bus(self, member: str, signature: str, *body: Any) -> list[Any]:
+        return await self._call(_DBUS, "/org/freedesktop/DBus", _DBUS, member, signature, *body)
 
     async def _call(
         self, destination: str, path: str, interface: str, member: str, signature: str, *body: Any

@@ -21,8 +21,9 @@ CONTROLLER_S = 0.03
 CONFIGURATION = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig>
-  <type>system</type>
+  <type>session</type>
   <listen>unix:path={path}</listen>
+  <servicedir>{services}</servicedir>
   <auth>EXTERNAL</auth>
   <policy context="default">
     <allow user="*"/><allow own="*"/><allow send_type="*"/><allow receive_type="*"/>
@@ -39,7 +40,12 @@ class PrivateBus:
     def __init__(self, folder: Path, denies: bool = False) -> None:
         denied = f'<deny send_destination="{BLUEZ}"/>' if denies else ""
         configuration = folder / "bus.conf"
-        configuration.write_text(CONFIGURATION.format(path=folder / "bus", denied=denied))
+        services = folder / "services"
+        services.mkdir(exist_ok=True)
+        self.was_asked_to_start = folder / "started"
+        service = f"[D-BUS Service]\nName={BLUEZ}\nExec=/bin/sh -c 'touch {self.was_asked_to_start}; exit 1'\n"
+        (services / "org.bluez.service").write_text(service)
+        configuration.write_text(CONFIGURATION.format(path=folder / "bus", denied=denied, services=services))
         self.address = f"unix:path={folder / 'bus'}"
         self._process = subprocess.Popen(
             ["dbus-daemon", f"--config-file={configuration}", "--nofork", "--print-address"], stdout=subprocess.PIPE

@@ -162,9 +162,10 @@ async def test_bluetoothd_dies_and_comes_back(bluetoothd, sending):
     assert it.ups == [True, False, True]
 
 
-async def test_bluetoothd_that_is_absent_at_the_start(bluetoothd, sending):
+async def test_bluetoothd_that_is_absent_at_the_start(bus, bluetoothd, sending):
     it = sending(count=1)
     await until(lambda: it.sender.problem == "bluetoothd does not run. Next: systemctl start bluetooth")
+    assert bus.was_asked_to_start.exists(), "where systemd can start it, it does"
     bluez = await bluetoothd()
     await until(lambda: it.sender.up and it.taken and it.taken[-1] in bluez.payloads)
 
