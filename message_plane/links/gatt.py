@@ -210,21 +210,21 @@ class GattLink(Link[GattAddress]):
 
     async def _converse(self, talk: _Talk) -> None:
         """Connect to a board, send what there is for it until the connection is to end, and disconnect."""
-        hold, connection = talk.hold, None
+        hold = talk.hold
         try:
             connection = await self._connect(talk)
             if connection is not None:
-                hold.is_made, hold.used_at = True, monotonic()
-                self.counters["gatt_connected"] += 1
-                await self._send_all(talk, connection)
+                try:
+                    hold.is_made, hold.used_at = True, monotonic()
+                    self.counters["gatt_connected"] += 1
+                    await self._send_all(talk, connection)
+                finally:
+                    talk.end()
+                    await self._disconnect(connection)
         except Exception:  # noqa: BLE001 - the connections to other boards go on
             log.exception("a connection to a board ended in a fault of this program")
         finally:
             talk.end()
-            if connection is not None:
-                with suppress(OSError, TimeoutError):
-                    async with asyncio.timeout(tuning.GATT_CLOSE_S):
-                        await connection.close()
             del self._talks[hold.board]
             self._choice.end(hold, monotonic())
             self._changed.set()
@@ -243,6 +243,11 @@ class GattLink(Link[GattAddress]):
         except (OSError, TimeoutError):
             self.counters["gatt_not_connected"] += 1
             return None
+
+    async def _disconnect(self, connection: BoardConnection) -> None:
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(tuning.GATT_CLOSE_S):
+                await connection.close()
 
     async def _send_all(self, talk: _Talk, connection: BoardConnection) -> None:
         """Send until the connection is to end. First the board is told that this end is subscribed to its values."""

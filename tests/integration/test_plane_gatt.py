@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import random
 
 import pytest
@@ -11,6 +12,7 @@ from message_plane.credentials import ROLE_PNE
 from message_plane.edhoc import Initiator
 from message_plane.errors import PlaneError
 from message_plane.identity import OwnIdentity
+from message_plane.links.gatt import GattLink
 from message_plane.links.memory import Ether, MemoryLink
 from tests.integration.plane_world import Party
 from tests.integration.scripted_carrier import PeripheralLink, Room, RoomLink
@@ -97,6 +99,38 @@ async def test_strangers_that_flood_with_handshakes_keep_no_new_board_out(tmp_pa
             async with asyncio.timeout(10):
                 assert await gateway.ask("lamp", b"\xa0key") == b"\xa1\xa0key"
         flood.cancel()
+
+
+async def test_other_links_go_on_whatever_the_radio_does(tmp_path):
+    class Broken:
+        """A carrier that fails in another way each time."""
+
+        def __init__(self):
+            self.faults = itertools.cycle([OSError("no"), RuntimeError("a fault"), None])
+
+        async def connect(self, address, received, lost):
+            fault = next(self.faults)
+            if fault is not None:
+                raise fault
+            await asyncio.Event().wait()
+
+    ether, broken = Ether(), GattLink(Broken(), connections_max=3)
+    gateway, lamp = Party(tmp_path, "home-gw", "gateway"), Party(tmp_path, "lamp", "pne")
+    await gateway.start(links=[MemoryLink(ether, ["gateway:1"]), broken])
+    await lamp.start(links=[MemoryLink(ether, ["lamp:1"])])
+    try:
+        gateway.knows(lamp)
+        lamp.knows(gateway)
+        await lamp.endpoint.connect("home-gw", "memory:gateway:1")
+        for number in range(200):
+            broken.advertised(f"E0:00:00:00:00:{number % 100:02X}", True)
+            assert await lamp.ask("home-gw", b"\xa0") == b"\xa1\xa0"
+            assert await gateway.ask("lamp", b"\xa0key") == b"\xa1\xa0key"
+            await asyncio.sleep(0.1)
+        assert broken.counters["gatt_not_connected"]
+    finally:
+        await lamp.stop()
+        await gateway.stop()
 
 
 @pytest.mark.req("SEC-21")

@@ -151,6 +151,24 @@ async def test_the_gateway_goes_on_when_the_carrier_breaks():
         assert lock.connections == 1
 
 
+@pytest.mark.parametrize("fault", [OSError("gone"), RuntimeError("a fault of the program"), None], ids=repr)
+async def test_a_connection_that_cannot_be_closed_keeps_no_place(fault):
+    async with gateway(connections_max=1) as home:
+        lamp, lock = home.radio.board(LAMP), home.radio.board(LOCK)
+
+        async def close():
+            lamp.is_connected = False
+            if fault is None:
+                await asyncio.Event().wait()
+            raise fault
+
+        lamp.close = close
+        home.link.advertised(LAMP, True)
+        await asyncio.sleep(1)
+        await home.wanted(LOCK, for_s=30)
+        assert lamp.connections == lock.connections == 1
+
+
 async def test_a_board_that_changes_its_address_is_answered_at_the_new_one():
     async with gateway() as home:
         home.radio.board(LAMP)
