@@ -15,6 +15,9 @@ def command(
     boards: Annotated[int, typer.Option(min=3, max=100, help="Virtual boards, each a real MicroPython VM.")] = 8,
     loss: Annotated[float, typer.Option(min=0.0, max=0.9, help="Probability that a datagram is lost.")] = 0.0,
     seed: Annotated[int | None, typer.Option(help="Seed of the losses; default: a new one each time.")] = None,
+    ble: Annotated[
+        bool, typer.Option("--ble", help="Every second board has Bluetooth only, on an air without radios.")
+    ] = False,
     picture: Annotated[
         Path | None, typer.Option(readable=False, help="Write the last picture to this SVG file.")
     ] = None,
@@ -24,16 +27,19 @@ def command(
 
     The exit code is 0 only if every member got each key and the expelled board could not read the new one.
 
+    With --ble the gateway also brings keys as Bluetooth LE adverts, which get lost as datagrams do; boards that have
+    Bluetooth only ask and confirm by GATT and adverts of their own. The expelled board is one of these.
+
     Example: keycast demo --boards 20 --loss 0.2
     """
-    extras.require("gateway", "boards")
+    extras.require("gateway", "boards", *(["ble"] if ble else []))
     from keycast.demo.house import new_seed
     from keycast.demo.story import DemoFigures
     from keycast.demo.view import show
     from keycast.micropython_vm.vm import NoVm
     from keycast.virtual_board.board import BoardEnded
 
-    figures = DemoFigures(boards, loss, new_seed() if seed is None else seed)
+    figures = DemoFigures(boards, loss, new_seed() if seed is None else seed, ble)
     with sentences(), tempfile.TemporaryDirectory(prefix="keycast-demo-") as folder:
         try:
             asyncio.run(show(Path(folder), figures, picture, quiet=as_json))

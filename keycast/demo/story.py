@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from cpns import broadcast_object, numbers
 from cpns.errors import MalformedMessage
 from cpns.in_words import version_text
-from keycast.demo.house import PN_ID, House
+from keycast.demo.house import PN_ID, WIFI, House
 from keycast.virtual_board.board import BoardError, VirtualBoard
 from keycast.virtual_board.thief import Thief
 
@@ -21,7 +22,11 @@ _TRY_AGAIN = ("NoSession", "OSError", "TimeoutError")
 
 @dataclass
 class DeliveryFigures:
-    """One delivery as seen from outside of the gateway: on the air and at the boards. `bytes` are those on the air."""
+    """One delivery as seen from outside of the gateway: on the air and at the boards.
+
+    `bytes` are those of the datagrams; `adverts`: different adverts on the air until all boards had the key, None
+    without Bluetooth.
+    """
 
     occasion: str
     version: int
@@ -31,6 +36,7 @@ class DeliveryFigures:
     datagrams: int
     method: str
     seconds: float
+    adverts: int | None = None
 
 
 @dataclass
@@ -40,6 +46,7 @@ class DemoFigures:
     boards: int
     loss: float
     seed: int
+    ble: bool = False
     deliveries: list[DeliveryFigures] = field(default_factory=list)
     excluded_could_read: bool | None = None
     pull_refused: bool | None = None
@@ -65,17 +72,27 @@ class Story:
         names = list(house.boards)
         self.members = names[: max(2, len(names) * 3 // 4)]
         self.expelled = self.members[-1]
+        self.radios = house.radios
         self._frames: list[bytes] = []
+        self._adverts: list[bytes] = []
 
     async def play(self) -> None:
         """Play the whole story. Raise TimeoutError if a board is still without its key after two minutes."""
         house = self._house
-        self._say(f"{len(house.boards)} boards run MicroPython and make their sessions (EDHOC, then OSCORE)")
+        kinds = Counter(self.radios.values())
+        radios = (
+            f", {' and '.join(f'{count} with {radio} only' for radio, count in kinds.items())},"
+            if house.adverts
+            else ""
+        )
+        self._say(f"{len(house.boards)} boards{radios} run MicroPython and make their sessions (EDHOC, then OSCORE)")
         house.server.create_group(SG_ID, open_to=[PN_ID])
         self._say(f"Service Group {SG_ID} is created at the CPNS Server; {len(self.members)} boards join")
         await self._delivered("members join", self._join_all)
         heard = await self._talk(self.members[0])
-        self._say(f"{self.members[0]} says 'light on' under the Group Key: {heard} of {len(self.members) - 1} hear it")
+        listeners = sum(self.radios[name] == WIFI for name in self.members[1:])  # group messages do not go by advert
+        whom = f"{listeners} on Wi-Fi" if house.adverts else f"{listeners}"
+        self._say(f"{self.members[0]} says 'light on' under the Group Key: {heard} of {whom} hear it")
         self._say(f"{self.expelled} is thrown out; it keeps its keys and goes on listening")
         await self._delivered("one is expelled", self._expel)
         await self._try_to_read()
@@ -103,6 +120,7 @@ class Story:
     async def _delivered(self, occasion: str, cause: Callable[[], Awaitable[list[str]]]) -> None:
         """Let `cause` happen, wait until the members it returns hold the newest key, and take the figures."""
         house = self._house
+        self._take_adverts()
         house.sniffer.frames()
         begun = time.monotonic()
         before = self._newest()
@@ -118,6 +136,7 @@ class Story:
         frames = house.sniffer.frames()
         objects = [frame for frame in frames if _version_of(frame) == version]
         self._frames += frames
+        adverts = self._take_adverts()
         excluded = [name for name in house.boards if name not in receivers]
         figures = DeliveryFigures(
             occasion,
@@ -128,10 +147,20 @@ class Story:
             len(objects),
             "broadcast" if objects else "unicast",
             round(seconds, 3),
+            adverts,
         )
         self.figures.deliveries.append(figures)
         what = f"{counted(figures.datagrams, 'datagram')}, {figures.bytes} octets" if objects else "unicast"
+        what += f"; {counted(adverts, 'advert')} of 24 octets" if adverts else ""
         self._say(f"version {version_text(version)} is held by {len(receivers)} boards after {seconds:.2f} s ({what})")
+
+    def _take_adverts(self) -> int | None:
+        """Record the adverts since the last call for the thief, and return their number; None without Bluetooth."""
+        if self._house.adverts is None:
+            return None
+        heard = self._house.adverts.adverts()
+        self._adverts += heard
+        return len(heard)
 
     async def _talk(self, speaker: str) -> int:
         """Send one group message from `speaker`, and return the number of other members that hear it."""
@@ -164,6 +193,8 @@ class Story:
         newest = self.figures.deliveries[-1].version
         thief = Thief([board.nvs])
         thief.hear(self._frames)
+        self._take_adverts()
+        thief.hear_adverts(self._adverts, self._house.app.pn_alias)
         self.figures.thief_frames = len(thief.frames)
         readable = thief.readable()
         held = self._held(board)

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cpns.in_words import version_text
-from keycast.demo.house import build_house
-from keycast.demo.story import SG_ID, DemoFigures, Story, counted
+from keycast.demo.house import BLE, WIFI, build_house
+from keycast.demo.story import SG_ID, DeliveryFigures, DemoFigures, Story, counted
 
 _WEB_FONT = re.compile(r"@font-face\s*{[^}]*}")  # a picture fetches nothing
 
@@ -26,7 +26,8 @@ async def show(folder: Path, figures: DemoFigures, picture: Path | None, quiet: 
     if picture is not None:
         picture.touch()  # so that a name which cannot be written is told before the story, not after it
     view.say("a PN GW with its CPNS Server starts, and the boards are switched on")
-    async with build_house(folder, boards=figures.boards, loss=figures.loss, seed=figures.seed) as house:
+    radios = (WIFI, BLE) if figures.ble else (WIFI,)
+    async with build_house(folder, boards=figures.boards, loss=figures.loss, seed=figures.seed, radios=radios) as house:
         story = Story(house, figures, view.say)
         view.start(story)
         drawing = asyncio.create_task(_draw(view))
@@ -85,12 +86,13 @@ class View:
 
     def picture(self) -> Group:
         """Return the table of boards and the story so far."""
-        table = Table("board", "runs on", SG_ID, "", title="Group Key versions", title_justify="left")
+        table = Table("board", "runs on", "radio", SG_ID, "", title="Group Key versions", title_justify="left")
         if self.story is not None:
             versions = self.story.table()
             newest = max(versions.values(), default=0)
             for name, version in versions.items():
-                table.add_row(name, "MicroPython, 96 KiB", *self._cells(name, version, newest))
+                radio = self.story.radios[name]
+                table.add_row(name, "MicroPython, 96 KiB", radio, *self._cells(name, version, newest))
         story = Text("\n".join(f"{number}. {line}" for number, line in enumerate(self.lines, 1)))
         return Group(table, story)
 
@@ -115,7 +117,7 @@ class View:
                 self.console.print(
                     f"{each.occasion}: version {version_text(each.version)}, confirmed {each.confirmed_count}, "
                     f"excluded {len(each.excluded)}, {each.method}, {counted(each.datagrams, 'datagram')}, "
-                    f"{each.bytes} octets, {each.seconds:.2f} s",
+                    f"{each.bytes} octets, {_adverts(each)}{each.seconds:.2f} s",
                     soft_wrap=True,
                     highlight=False,
                 )
@@ -129,8 +131,13 @@ class View:
         path.write_text(_WEB_FONT.sub("", drawing), encoding="utf-8")
 
 
+def _adverts(delivery: DeliveryFigures) -> str:
+    return "" if delivery.adverts is None else f"{counted(delivery.adverts, 'advert')}, "
+
+
 def _table(figures: DemoFigures) -> Table:
-    table = Table("delivery", "version", "confirmed", "excluded", "way", "datagrams", "octets", "seconds")
+    adverts = ["adverts"] if figures.ble else []
+    table = Table("delivery", "version", "confirmed", "excluded", "way", "datagrams", "octets", *adverts, "seconds")
     for each in figures.deliveries:
         table.add_row(
             each.occasion,
@@ -140,6 +147,7 @@ def _table(figures: DemoFigures) -> Table:
             each.method,
             str(each.datagrams),
             f"{each.bytes:,}",
+            *([str(each.adverts)] if figures.ble else []),
             f"{each.seconds:.2f}",
         )
     return table

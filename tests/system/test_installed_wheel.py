@@ -205,6 +205,7 @@ def test_what_works_without_extras(installed: Installed) -> None:
     for extras, words in {
         "gateway": ["gateway", "check"],
         "gateway,boards": ["demo"],
+        "gateway,boards,ble": ["demo", "--ble"],
         "board": ["board", "flash", "--files-only"],
         "seal": ["seal", "demo"],
         "seal,gateway,boards": ["seal", "demo", "--val-board"],
@@ -265,6 +266,13 @@ def running(installed: Installed, *words: str) -> Iterator[dict[str, Any]]:
             process.send_signal(signal.SIGTERM)
             process.wait(LIMIT_S)
     assert process.returncode == 0, (installed.here / "log").read_text()
+
+
+@with_extras("gateway", "ble", "boards")
+def test_boards_with_bluetooth_only(installed: Installed) -> None:
+    figures = json.loads(installed.done("demo", "--boards", "4", "--ble", "--json"))
+    assert figures["excluded_could_read"] is False and figures["pull_refused"] is True
+    assert "adapters" in json.loads(installed.run(*installed.command("radios", "--json")).stdout)
 
 
 @with_extras("gateway", "ble")
