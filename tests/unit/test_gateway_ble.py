@@ -1,10 +1,12 @@
 """A whole gateway whose configuration has `[ble]`: it runs whatever BLE lacks, tells a person, and UDP goes on."""
 
 import asyncio
+import json
 import socket
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 
@@ -18,6 +20,8 @@ from gateway_agent.radios import ble, ble_sender
 from gateway_agent.radios.ble import BleSection
 from gateway_agent.radios.ble_sender import NoSender
 from gateway_agent.radios.medium import Step
+from keycast.commands import status
+from keycast.services import steering
 from message_plane.sessions import Heard
 from tests.unit.gateway_world import Server
 from tests.unit.scripted_sender import ScriptedScanner, ScriptedSender
@@ -189,7 +193,9 @@ async def test_a_gateway_with_ble_only_says_that_no_key_can_be_broadcast(kinds: 
     assert not alarms(app) and app.networks() == ["hci7 BLE"]
 
 
-async def test_a_gateway_that_hears_no_boards_says_so_while_it_sends(kinds: Kinds, opened: Opened) -> None:
+async def test_a_gateway_that_hears_no_boards_says_so_while_it_sends(
+    kinds: Kinds, opened: Opened, capsys: pytest.CaptureFixture[str]
+) -> None:
     kinds.opens["mgmt"] = sender = own_sender()
     app = await opened()
     scanner = sender.scanner
@@ -198,6 +204,10 @@ async def test_a_gateway_that_hears_no_boards_says_so_while_it_sends(kinds: Kind
     await asyncio.sleep(10)
     assert "No board is heard on hci7: bluetoothd does not scan." in alarms(app)["radio"]
     assert "hci7 BLE" in app.networks()
+    status._show(json.loads(json.dumps(steering._status(app, None), default=asdict)))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "keys go to hci7 BLE, lo 127.255.255.255" in shown
+    assert "hci7: 0 broadcasts sent, 0 failed; no boards are heard on it: bluetoothd does not scan" in shown
     scanner.problem = ""
     await asyncio.sleep(10)
     assert not alarms(app)
