@@ -6,7 +6,7 @@ import pytest
 from advert_world import PN, run, signed_object
 
 from cpns import advert, advert_build, erasure_code
-from tools.bench import adverts, ble_codes
+from tools.bench import advert_steps, adverts, ble_codes
 from tools.bench.curves import chart
 
 ROUNDING = 0.005
@@ -87,3 +87,11 @@ def test_the_picture_has_a_curve_for_each_code_in_each_panel():
     text = chart(panels, (6, 30, 72), "across", "up")
     assert text.count("<polyline") == 2 * len(ble_codes.CODES)
     assert "a &lt; b" in text
+
+
+def test_what_adverts_cost_a_board_is_measured_in_the_vm(tmp_path):
+    found = advert_steps.measure(tmp_path)
+    assert set(found) == {"decode_6", "decode_62", "decode_62_half", "open", "rows", "growth"}
+    assert 0 < found["decode_6"] < found["decode_62_half"] < found["decode_62"]
+    assert 61 * advert.ROW_SIZE < found["rows"] <= 4096
+    assert found["growth"] == 0

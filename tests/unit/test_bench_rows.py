@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tools import PROJECT
-from tools.bench import board_profiles, mls_peer, octets, schemes
+from tools.bench import board_profiles, board_steps, mls_peer, octets, schemes
 from tools.bench.processor import side_by_side_ms
 from tools.bench.rows import Row, Skipped, as_json, plain, write
 
@@ -151,3 +151,9 @@ def test_the_costs_on_each_board_are_those_of_its_memory_profile():
     )
     assert on_c3.held and on_s3.held
     assert 2 * on_c3.value < on_s3.value
+
+
+def test_the_steps_of_a_board_run_in_the_vm(tmp_path):
+    steps = board_steps.BoardSteps(tmp_path)
+    assert steps.milliseconds("accept", 1) > 0
+    assert steps.milliseconds("protect", 1) > 0

@@ -24,6 +24,7 @@ from device_agent.key_store import KeyStore
 from keycast.micropython_vm import board_files, compile, vm
 from keycast.places import BUILD
 from keycast.provisioning.board import Trust, new_board
+from keycast.virtual_board import board
 from message_plane import credentials, edhoc
 from message_plane.identity import BroadcastSigningKey, OwnIdentity
 from tools.bench.octets import PN_ALIAS, PN_ID, SG_ALIAS, SG_ID, VERSION, signed_objects
@@ -37,8 +38,8 @@ STEPS = Path(__file__).with_name("on_vm") / "steps.py"
 TREE = compile.MPY / "bench"
 IMAGE = compile.MPY / "bench.romfs"
 _START = (
-    "import sys, rom; rom.mount(sys.argv.pop(), '/rom'); rom.mount(sys.argv.pop(), '/bench'); "
-    "sys.path[:] = ['/rom', '/bench', '.frozen']; import steps"
+    "import sys, rom; [rom.mount(sys.argv.pop(), place) for place in ('/rom', '/bench', '/hardware')]; "
+    "sys.path[:] = ['/rom', '/bench', '/hardware', '.frozen']; import steps"
 )
 COPY = BUILD / "bench" / "vm"
 _NOP = re.compile(rb"\x2e(\x8d(?:\xb4\x26\0\0\0\0|\x74\x26\0|\xb6\0\0\0\0|\x76\0))")
@@ -55,7 +56,7 @@ class BoardSteps:
     def __init__(self, folder: Path) -> None:
         """`folder` is for the fixture; the caller removes it. Raises NoVm."""
         self._machine = vm.ensure()
-        compile.compile_board()
+        board.build()
         compile.compile_tree({"rom.py": compile.ON_VM / "rom.py", STEPS.name: STEPS}, TREE, board_files.LEVEL)
         compile.write_image(TREE, IMAGE)
         self._fixture = folder / "fixture.cbor"
@@ -84,9 +85,10 @@ class BoardSteps:
         return self._counts[step, count]
 
     def _run(self, machine: vm.Vm, step: str, count: int, *prefix: str) -> "subprocess.CompletedProcess[str]":
-        arguments = (str(self._fixture), step, str(count), str(IMAGE), str(compile.BOARD_IMAGE))
+        images = (board.HARDWARE_IMAGE, IMAGE, compile.BOARD_IMAGE)
+        arguments = (str(self._fixture), step, str(count), *map(str, images))
         command = [*prefix, *machine.command("-c", _START, *arguments, heap_kib=HEAP_KIB)]
-        environment = {"MICROPYPATH": f"{TREE}:.frozen"}
+        environment = {"MICROPYPATH": f"{TREE}:.frozen", "BOARD_NVS": str(self._fixture.parent)}
         run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_RUN_S)
         if run.returncode:
             if prefix:

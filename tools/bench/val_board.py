@@ -14,6 +14,7 @@ from pathlib import Path
 
 from device_agent.val_client import key_cache
 from keycast.micropython_vm import board_files, compile, vm
+from keycast.virtual_board import board
 from mikey_sakke.curve import run
 from tools import PROJECT
 from tools.bench.board_steps import NoValgrind, decodable
@@ -34,6 +35,7 @@ class _Steps:
     def __init__(self, folder: Path) -> None:
         self.machine = vm.ensure()
         compile.compile_val_client_board()
+        board.build()
         compile.compile_tree({"rom.py": compile.ON_VM / "rom.py", STEPS.name: STEPS}, TREE, board_files.LEVEL)
         self.cache = folder / "cache"
         public = json.loads((VECTORS / "mikey_sakke_public.json").read_text())
@@ -42,9 +44,10 @@ class _Steps:
         run(key_cache.build_steps(str(self.cache), *map(bytes.fromhex, material)))
 
     def run(self, what: str, machine: vm.Vm, heap_kib: int, *prefix: str) -> "subprocess.CompletedProcess[str]":
-        arguments = (str(VECTORS), str(self.cache), str(compile.VAL_CLIENT_IMAGE), what)
+        images = (compile.VAL_CLIENT_IMAGE, board.HARDWARE_IMAGE)
+        arguments = (str(VECTORS), str(self.cache), *map(str, images), what)
         command = [*prefix, *machine.command("-c", _START, *arguments, heap_kib=heap_kib)]
-        environment = {"MICROPYPATH": f"{TREE}:.frozen"}
+        environment = {"MICROPYPATH": f"{TREE}:.frozen", "BOARD_NVS": str(self.cache.parent)}
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
     def milliseconds(self, what: str, rounds: int) -> float:

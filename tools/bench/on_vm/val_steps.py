@@ -1,14 +1,16 @@
 # Runs inside the VM. It opens the public I_MESSAGE as a board does, with the cache file or without, and prints the
-# microseconds. Arguments: folder of the vectors, cache file, image of the packages, and one of nothing, cached, anew.
+# microseconds. Arguments: folder of the vectors, cache file, images of the packages and
+# of what stands in for hardware, and one of nothing, cached, anew.
 import json
 import sys
 import time
 
 import rom
 
-_, folder, path, image, what = sys.argv
+_, folder, path, image, hardware, what = sys.argv
 rom.mount(image, "/rom")
-sys.path[:] = ["/rom", ".frozen"]
+rom.mount(hardware, "/hardware")
+sys.path[:] = ["/rom", "/hardware", ".frozen"]
 
 from device_agent.val_client import records
 
