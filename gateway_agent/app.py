@@ -353,7 +353,7 @@ class GatewayApp:
         """Return the interface behind which a PNE was heard last, or "Bluetooth"; "" if it was not heard since the
         start."""
         heard = self.endpoint.last_heard(pne_id)
-        if heard is not None and heard.place.startswith(GattLink.scheme):
+        if heard is not None and heard.place.startswith(f"{GattLink.scheme}:"):
             return "Bluetooth"
         if heard is None or not heard.place.startswith(UdpLink.scheme):
             return ""

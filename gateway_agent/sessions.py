@@ -4,8 +4,11 @@ from gateway_agent.core.ports import NoAnswer
 from message_plane.cpns_resource import PATH
 from message_plane.endpoint import Endpoint
 from message_plane.errors import PlaneError
+from message_plane.links.gatt import GattLink
 
-_UNICAST_TIMEOUT_S = 10.0
+ANSWER_S = 10.0
+ANSWER_BY_GATT_S = 30.0
+"""A request to a board behind GATT may have to wait until connections to other boards have ended."""
 
 
 class PneSessions:
@@ -17,7 +20,8 @@ class PneSessions:
     async def request(self, pne_id: str, message: bytes) -> bytes | None:
         """Send one CPNS message to a PNE and return its answer, None if it is empty. Raises NoAnswer."""
         try:
-            return await self._endpoint.request(pne_id, message, resource=PATH, timeout_s=_UNICAST_TIMEOUT_S) or None
+            limit_s = self._limit_s(pne_id)
+            return await self._endpoint.request(pne_id, message, resource=PATH, timeout_s=limit_s) or None
         except PlaneError as error:
             raise NoAnswer(str(error)) from None
 
@@ -28,3 +32,8 @@ class PneSessions:
     def drop(self, pne_id: str) -> None:
         """End the PNE's session at once (SEC-06)."""
         self._endpoint.drop(pne_id)
+
+    def _limit_s(self, pne_id: str) -> float:
+        heard = self._endpoint.last_heard(pne_id)
+        is_behind_gatt = heard is not None and heard.place.startswith(f"{GattLink.scheme}:")
+        return ANSWER_BY_GATT_S if is_behind_gatt else ANSWER_S

@@ -20,6 +20,7 @@ from gateway_agent.radios import ble, ble_sender
 from gateway_agent.radios.ble import BleSection
 from gateway_agent.radios.ble_sender import NoSender
 from gateway_agent.radios.medium import Step
+from gateway_agent.sessions import PneSessions
 from keycast.commands import status
 from keycast.services import steering
 from message_plane.sessions import Heard
@@ -211,6 +212,25 @@ async def test_a_gateway_that_hears_no_boards_says_so_while_it_sends(
     scanner.problem = ""
     await asyncio.sleep(10)
     assert not alarms(app)
+
+
+async def test_a_request_to_a_board_behind_gatt_may_wait_for_other_connections(
+    kinds: Kinds, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds.opens["mgmt"] = own_sender()
+    app = await opened()
+    places = {"a": "gatt:AA:BB:CC:DD:EE:FF", "b": "udp:127.0.0.1:5683"}
+    limits: list[float] = []
+
+    async def request(pne_id: str, message: bytes, *, resource: str, timeout_s: float) -> bytes:
+        limits.append(timeout_s)
+        return b""
+
+    monkeypatch.setattr(app.endpoint, "last_heard", lambda name: Heard(0.0, places[name]) if name in places else None)
+    monkeypatch.setattr(app.endpoint, "request", request)
+    for name in "abc":
+        await PneSessions(app.endpoint).request(name, b"")
+    assert limits == [30.0, 10.0, 10.0]
 
 
 async def test_boards_behind_gatt_are_behind_bluetooth(
