@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from keycast.micropython_vm import vm
+from keycast.virtual_board.board import BLUETOOTH_KIB
 from keycast.virtual_board.nvs_folder import NvsFolder
 
 HEAP_KIB = 96
@@ -39,7 +40,8 @@ class VmProcess:
 
     async def start(self, environment: Mapping[str, str], folder: Path) -> None:
         """Start the VM in `folder` with the heap of a board. Raises OSError, NoVm."""
-        command = vm.ensure().command("-c", _START, heap_kib=HEAP_KIB)
+        more_kib = BLUETOOTH_KIB if environment.get("BOARD_BLE") else 0
+        command = vm.ensure().command("-c", _START, heap_kib=HEAP_KIB + more_kib)
         self._state, theirs = os.pipe()
         os.set_blocking(self._state, False)
         try:

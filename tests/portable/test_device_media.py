@@ -125,6 +125,20 @@ def test_a_key_that_is_heard_while_no_link_is_up_is_stored_and_nothing_is_sent()
     assert (cable.closed, bells[0].closed, bells[1].closed) == (1, 1, 1)
 
 
+def test_a_key_that_comes_by_two_media_at_once_is_confirmed_once():
+    world, group = member()
+    receiver = world.agent.receiver
+    first, second = [receiver.receive(world.gateway.object("kitchen", 7)) for _ in range(2)]
+    next(second)  # its signature is being verified
+    for _ in first:
+        pass
+    assert group.version == 7
+    group.confirm_at, group.confirmed_at = None, world.clock.now()  # it was confirmed
+    for _ in second:
+        pass
+    assert group.confirm_at is None
+
+
 def test_a_board_without_any_link_hears_its_media():
     bell = Bell()
 

@@ -13,18 +13,38 @@ import ffi
 import machine
 
 import micropython
+from micropython import const
 
-_CONNECTED, _DISCONNECTED, _WRITTEN, _SCAN_RESULT, _SCAN_DONE, _MTU, _SENT = 1, 2, 3, 5, 6, 21, 0
-_EBUSY, _ENOMEM, _ENODEV, _EINVAL, _ENOTCONN, _EALREADY, _TOO_LONG = 16, 12, 19, 22, 107, 114, -4
-_UNIX, _SEQPACKET, _SIGIO = 1, 5, 29
-_SETFL, _SETOWN, _ASYNC, _NONBLOCK = 4, 8, 0x2000, 0x800
-_SEND_FLAGS = 0x4040  # MSG_NOSIGNAL | MSG_DONTWAIT
-_PACKET = 600
-_ADVERT_MAX = 31
-_VALUE_LEN = 20  # octets of a characteristic's value, unless gatts_set_buffer says so
-_MTU_PREFERRED = 256
-_UNSENT_MAX = 12  # notifications for which the stack has buffers
-_FIRST_HANDLE = 16
+# Events, errors, and numbers of the system
+_CONNECTED = const(1)
+_DISCONNECTED = const(2)
+_WRITTEN = const(3)
+_SCAN_RESULT = const(5)
+_SCAN_DONE = const(6)
+_MTU = const(21)
+_SENT = const(0)
+_EBUSY = const(16)
+_ENOMEM = const(12)
+_ENODEV = const(19)
+_EINVAL = const(22)
+_ENOTCONN = const(107)
+_EALREADY = const(114)
+_TOO_LONG = const(-4)
+_UNIX = const(1)
+_SEQPACKET = const(5)
+_SIGIO = const(29)
+_SETFL = const(4)
+_SETOWN = const(8)
+_ASYNC = const(0x2000)
+_NONBLOCK = const(0x800)
+_SEND_FLAGS = const(0x4040)  # MSG_NOSIGNAL | MSG_DONTWAIT
+
+_PACKET = const(600)
+_ADVERT_MAX = const(31)
+_VALUE_LEN = const(20)  # octets of a characteristic's value, unless gatts_set_buffer says so
+_MTU_PREFERRED = const(256)
+_UNSENT_MAX = const(12)  # notifications for which the stack has buffers
+_FIRST_HANDLE = const(16)
 
 _libc = ffi.open(None)
 _socket = _libc.func("i", "socket", "iii")
