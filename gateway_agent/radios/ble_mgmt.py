@@ -6,15 +6,16 @@ and an update of it is a transmission. Here are the adapter, its events and its 
 
 import asyncio
 import fcntl
+import os
 import socket
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gateway_agent.radios import adapters, mgmt_socket
+from gateway_agent.radios import adapters, mgmt_instances, mgmt_socket
 from gateway_agent.radios import mgmt_packets as packets
-from gateway_agent.radios.ble_sender import Take
+from gateway_agent.radios.ble_sender import PAYLOAD_LEN, Take
 from gateway_agent.radios.medium import News, Step
 from gateway_agent.radios.mgmt_instances import FRAME_S, INTERVAL_MS, SPACING_LEGACY_S, Instances
 from gateway_agent.radios.mgmt_socket import MgmtError, MgmtSocket, OpenSocket
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 INSTANCES_MAX = 4
 _HCI_UP, _HCI_DOWN = 0x400448C9, 0x400448CA  # HCIDEVUP, HCIDEVDOWN
+_MANUFACTURER_DATA = 0xFF  # an AD type
 _AF_BLUETOOTH, _BTPROTO_HCI = 31, 1
 
 
@@ -33,7 +35,7 @@ def open_sender(section: "BleSection", counters: Counter[str]) -> "MgmtSender":
     An adapter may still be missing: the sender waits for it.
     """
     mgmt_socket.require()
-    return MgmtSender(section.adapter, counters)
+    return MgmtSender(section.adapter, section.company_id, counters)
 
 
 def restart_driver(index: int) -> None:
@@ -54,18 +56,20 @@ class MgmtSender:
     def __init__(
         self,
         adapter: str,
+        company_id: int,
         counters: Counter[str],
         *,
         open_it: OpenSocket = mgmt_socket.open_socket,
         restart: Callable[[int], None] = restart_driver,
     ) -> None:
-        """`adapter`: a name, or "auto" for the first one that can advertise."""
+        """`adapter`: a name, or "auto" for the first one that can advertise; `company_id`: that of all payloads."""
         self.steps = (
             Step("register its adverts again", self._register_again),
             Step("switch the adapter off and on", self._power_cycle),
             Step("reset the adapter", self._reset),
         )
         self._wanted = adapter
+        self._company_id = company_id
         self._counters = counters
         self._open = open_it
         self._restart = restart
@@ -149,7 +153,7 @@ class MgmtSender:
 
     async def _attach(self) -> None:
         """Find an adapter with free instances and begin to send on it; tell whether that was possible."""
-        self._release()
+        await self._release_and_wait()
         try:
             self._tell(await self._find())
         except (MgmtError, OSError, packets.MalformedPacket) as error:
@@ -161,7 +165,11 @@ class MgmtSender:
         link, found = self._opened(), []
         while self._left:
             index, number = self._left.pop()
-            link.write(packets.REMOVE_ADVERTISING, index, packets.remove_advertising(number))
+            try:
+                await link.ask(packets.REMOVE_ADVERTISING, index, packets.remove_advertising(number))
+            except MgmtError as error:
+                if error.is_lost:
+                    raise  # otherwise its time was over
         for index in packets.index_list(await link.ask(packets.READ_INDEX_LIST)):
             if self._wanted in ("auto", adapters.name_of(index)):
                 try:
@@ -208,6 +216,12 @@ class MgmtSender:
                 f"all {features.instances} adverts that {adapter.name} can have are those of other programs. "
                 "Next: end one of these programs"
             )
+        try:
+            await mgmt_instances.prove(link, index, numbers[0], self._noise())
+        except MgmtError as error:
+            if error.is_lost:
+                self._close_link()
+            return _refusal(adapter.name, str(error))
         self._instances = Instances(
             link,
             index,
@@ -219,6 +233,11 @@ class MgmtSender:
             self._counters,
         )
         return ""
+
+    def _noise(self) -> bytes:
+        """Return a payload that says nothing."""
+        head = bytes([PAYLOAD_LEN - 1, _MANUFACTURER_DATA]) + self._company_id.to_bytes(2, "little")
+        return head + os.urandom(PAYLOAD_LEN - len(head))
 
     def _heard(self, event: packets.KernelEvent) -> None:
         """Handle an event of the kernel."""
@@ -256,7 +275,7 @@ class MgmtSender:
 
     def _instances_failed(self, why: str) -> None:
         self._release()
-        self._tell(f"{self.adapter} accepts no adverts: {why}. Next: unplug the adapter, or restart this machine")
+        self._tell(_refusal(self.adapter, why))
 
     def _lost(self, why: str) -> None:
         self._release()
@@ -272,7 +291,7 @@ class MgmtSender:
 
     async def _power_cycle(self) -> None:
         async with self._one_at_a_time:
-            self._release()
+            await self._release_and_wait()
             if self._adapter is not None:
                 await self._opened().ask(packets.SET_POWERED, self._index, packets.set_powered(False))
             self._may_switch_on = True
@@ -280,7 +299,7 @@ class MgmtSender:
 
     async def _reset(self) -> None:
         async with self._one_at_a_time:
-            self._release()
+            await self._release_and_wait()
             self._close_link()
             await asyncio.get_running_loop().run_in_executor(None, self._restart, self._index)
             self._may_switch_on = True
@@ -291,6 +310,13 @@ class MgmtSender:
         if self._instances is not None:
             self._left += [(self._index, number) for number in self._instances.stop()]
             self._instances = None
+
+    async def _release_and_wait(self) -> None:
+        """Stop sending; return when all own instances are gone as far as that is possible."""
+        instances = self._instances
+        self._release()
+        if instances is not None:
+            await instances.removed_all()
 
     def _opened(self) -> MgmtSocket:
         if self._link is None:
@@ -307,6 +333,10 @@ class MgmtSender:
         was_up, self._problem = self.up, problem
         if was_up != self.up:
             self._news()
+
+
+def _refusal(adapter: str, why: str) -> str:
+    return f"{adapter} accepts no adverts: {why}. Next: unplug the adapter, or restart this machine"
 
 
 async def _described(link: MgmtSocket, index: int) -> tuple[adapters.Adapter, packets.AdvertisingFeatures]:

@@ -15,7 +15,7 @@ from collections.abc import Set as AbstractSet
 
 from gateway_agent.radios import mgmt_packets as packets
 from gateway_agent.radios.ble_sender import Take
-from gateway_agent.radios.mgmt_socket import MgmtError, MgmtSocket
+from gateway_agent.radios.mgmt_socket import COMMAND_MAX_S, MgmtError, MgmtSocket
 
 _log = logging.getLogger(__name__)
 
@@ -35,10 +35,19 @@ TRIES, AGAIN_S = 3, 0.1
 """How often a payload is tried before the adapter counts as failed, and the seconds between two tries."""
 
 
+async def prove(link: MgmtSocket, index: int, instance: int, payload: bytes) -> None:
+    """Show one payload on a free instance for a moment. Raises MgmtError if the adapter does not accept that."""
+    parameters = packets.advertising_parameters(instance, INTERVAL_MS, TIMEOUT_S)
+    await link.ask(packets.ADD_ADVERTISING_PARAMETERS, index, parameters)
+    await link.ask(packets.ADD_ADVERTISING_DATA, index, packets.advertising_data(instance, payload))
+    await link.ask(packets.REMOVE_ADVERTISING, index, packets.remove_advertising(instance))
+
+
 class _Place:
     """One instance. `is_added`: the kernel may have it; `renewed_at`: loop time of its last parameters.
 
-    `withdrawals`: how often it was taken off the air while something may have been under way for it.
+    `withdrawals`: how often it was taken off the air while something may have been under way for it; `removal`: the
+    answer to the last command that did so.
     """
 
     def __init__(self, instance: int) -> None:
@@ -46,6 +55,7 @@ class _Place:
         self.is_added = False
         self.renewed_at = 0.0
         self.withdrawals = 0
+        self.removal: asyncio.Future[bytes] | None = None
 
 
 class Instances:
@@ -104,7 +114,8 @@ class Instances:
         for place in self._places:
             place.withdrawals += 1
             if place.is_added:
-                self._link.write(packets.REMOVE_ADVERTISING, self._index, packets.remove_advertising(place.instance))
+                parameters = packets.remove_advertising(place.instance)
+                place.removal = self._link.write(packets.REMOVE_ADVERTISING, self._index, parameters)
             place.is_added = False
 
     def __contains__(self, instance: int) -> bool:
@@ -116,6 +127,16 @@ class Instances:
         for place in self._places:
             if place.instance == instance:
                 place.is_added = False
+                self._link.give_up(self._index, instance)
+
+    async def removed_all(self) -> None:
+        """Wait until the kernel has answered all commands of `withdraw`.
+
+        It does not answer the parameters of an instance that it is about to remove.
+        """
+        removals = [place.removal for place in self._places if place.removal is not None]
+        if removals:
+            await asyncio.wait(removals, timeout=COMMAND_MAX_S)
 
     def stop(self) -> list[int]:
         """Send nothing any more and remove all instances; return the numbers of those that could not be removed."""
@@ -187,6 +208,7 @@ class Instances:
             await self._ask(packets.ADD_ADVERTISING_DATA, data)
         else:
             async with self._one_at_a_time:
+                await self.removed_all()
                 if place.withdrawals != withdrawals:
                     return
                 place.is_added, place.renewed_at = True, now

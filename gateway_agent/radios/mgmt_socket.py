@@ -142,6 +142,13 @@ class MgmtSocket:
         self._waiting.append(_Waiting(opcode, index, first, answer))
         return answer
 
+    def give_up(self, index: int, instance: int) -> None:
+        """Let the parameters of an instance that was removed fail, which Linux does not answer then."""
+        for waiting in list(self._waiting):
+            if (waiting.opcode, waiting.index, waiting.first) == (_PARAMETERS, index, instance):
+                self._waiting.remove(waiting)
+                _settle(waiting, MgmtError(_PARAMETERS, packets.INVALID_PARAMETERS))
+
     def close(self) -> None:
         """Close the socket; commands without an answer fail."""
         if self._socket is None:
@@ -189,7 +196,8 @@ class MgmtSocket:
         _settle(waiting, answer.returned if not answer.status else MgmtError(answer.opcode, answer.status))
 
 
-_WITH_INSTANCE = (packets.ADD_ADVERTISING_PARAMETERS, packets.ADD_ADVERTISING_DATA, packets.REMOVE_ADVERTISING)
+_PARAMETERS = packets.ADD_ADVERTISING_PARAMETERS
+_WITH_INSTANCE = (_PARAMETERS, packets.ADD_ADVERTISING_DATA, packets.REMOVE_ADVERTISING)
 """The commands whose parameters and results begin with the same instance."""
 
 
