@@ -86,15 +86,20 @@ class View:
 
     def picture(self) -> Group:
         """Return the table of boards and the story so far."""
-        table = Table("board", "runs on", "radio", SG_ID, "", title="Group Key versions", title_justify="left")
+        radio = ["radio"] if self._shows_radios else []
+        table = Table("board", "runs on", *radio, SG_ID, "", title="Group Key versions", title_justify="left")
         if self.story is not None:
             versions = self.story.table()
             newest = max(versions.values(), default=0)
             for name, version in versions.items():
-                radio = self.story.radios[name]
-                table.add_row(name, "MicroPython, 96 KiB", radio, *self._cells(name, version, newest))
+                radio = [self.story.radios[name]] if self._shows_radios else []
+                table.add_row(name, "MicroPython, 96 KiB", *radio, *self._cells(name, version, newest))
         story = Text("\n".join(f"{number}. {line}" for number, line in enumerate(self.lines, 1)))
         return Group(table, story)
+
+    @property
+    def _shows_radios(self) -> bool:
+        return self.story is not None and self.story.figures.ble
 
     def _cells(self, name: str, version: int, newest: int) -> tuple[Text, Text]:
         assert self.story is not None

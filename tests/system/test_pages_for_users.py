@@ -237,6 +237,29 @@ async def test_a_gateway_at_home(tmp_path: Path, reading: Reading) -> None:
         await desk.done("systemctl --user stop keycast-gateway")
 
 
+@reads((GATEWAY, "Bluetooth"), (GATEWAY, "Rights"))
+async def test_a_gateway_with_bluetooth(tmp_path: Path, reading: Reading) -> None:
+    """On a machine without any: the gateway runs all the same, and says what is missing."""
+    (tmp_path / "keycast").symlink_to(PROJECT)
+    async with home_network(1) as network, Desk(tmp_path, network.words(1)) as desk:
+        desk.then["keycast gateway init"] = name_the_card(desk)
+        desk.replaced["/home/pi"] = str(tmp_path)
+        await desk.done("keycast gateway init")
+        with reading:
+            desk.configure(reading.next("toml"))
+            desk.write(reading.next("ini"), "system/keycast-gateway.service")
+            await desk.follow(reading.next())
+        async with asyncio.timeout(90):
+            while (answer := await desk.type("keycast status --json"))[0] != 2:  # it starts, or has not noticed yet
+                await asyncio.sleep(1)
+        status = json.loads(answer[1])
+        assert any("Bluetooth" in alarm["text"] for alarm in status["alarms"])
+        assert any(each["interface"] == "eth0" and not each["problem"] for each in status["networks"])
+        code, told = await desk.type("keycast radios --json")
+        assert code == 2 and json.loads(told)["in_use"] is True and json.loads(told)["problems"]
+        await desk.done("systemctl stop keycast-gateway")
+
+
 @pytest.mark.req("SEC-18")
 @reads((GATEWAY, "A CPNS Server elsewhere"), (GATEWAY, "A stolen or broken gateway"))
 async def test_a_server_elsewhere_and_a_stolen_gateway(tmp_path: Path, reading: Reading) -> None:
