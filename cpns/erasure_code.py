@@ -1,32 +1,16 @@
 """A systematic Reed-Solomon code over GF(2^8): an object as k rows, which any k of 256 rows give back.
 
 Rows 0 to k - 1 are the object itself. Repair row r, k <= r <= 255, is the sum over c < k of inverse(r xor c) times
-source row c: a Cauchy matrix whose elements do not depend on k, in the field with the polynomial x^8 + x^4 + x^3 + x^2
-+ 1 (0x11d). Every square part of a Cauchy matrix can be inverted, and there is a formula for it: so a decoder needs no
-matrix. It needs the room of the rows once more.
+source row c: a Cauchy matrix whose elements do not depend on k, in the field of `field_tables`. Every square part of a
+Cauchy matrix can be inverted, and there is a formula for it: so a decoder needs no matrix. It needs the room of the
+rows once more.
 """
 
 from array import array
 
-_POLYNOMIAL = 0x11D
+from cpns.field_tables import EXP, LOG, LOG_0
+
 _ORDER = 255  # of the multiplicative group; logarithms are counted modulo this
-_LOG_0 = 512  # stands for the logarithm of 0: a sum with another logarithm lies where _EXP has only zeros
-
-_EXP = bytearray(_LOG_0 + 2 * _ORDER)  # _EXP[log a + log b] = a b
-_LOG = array("H", [_LOG_0] * 256)
-
-
-def _fill():
-    power = 1
-    for exponent in range(_ORDER):
-        _EXP[exponent] = _EXP[exponent + _ORDER] = power
-        _LOG[power] = exponent
-        power <<= 1
-        if power > 255:
-            power ^= _POLYNOMIAL
-
-
-_fill()
 
 
 def repair(source, index):
@@ -35,7 +19,7 @@ def repair(source, index):
     logarithms = array("H", range(len(row)))
     for c in range(len(source)):
         _take_logarithms(source[c], 0, logarithms)
-        _add(logarithms, _ORDER - _LOG[index ^ c], row, 0)
+        _add(logarithms, -LOG[index ^ c] % _ORDER, row, 0)
     return row
 
 
@@ -59,7 +43,7 @@ def decode(rows, indexes):
             if places:
                 _take_logarithms(rows, place * size, logarithms)
                 for other in places:
-                    _add(logarithms, _ORDER - _LOG[indexes[other] ^ c], rows, other * size)
+                    _add(logarithms, -LOG[indexes[other] ^ c] % _ORDER, rows, other * size)
                 yield
     # What is left is a Cauchy matrix in used x missing. Its inverse has for row m and column r, with
     # r' in used and m' in missing:  prod(r' + m) prod(r + m') / ((r + m) prod[m' != m](m + m') prod[r' != r](r + r'))
@@ -70,7 +54,7 @@ def decode(rows, indexes):
         _take_logarithms(rows, place * size, logarithms)
         for number in range(len(missing)):
             m = missing[number]
-            _add(logarithms, (of_r + of_missing[number] - _LOG[r ^ m]) % _ORDER, source, m * size)
+            _add(logarithms, (of_r + of_missing[number] - LOG[r ^ m]) % _ORDER, source, m * size)
         yield
     return source
 
@@ -80,19 +64,20 @@ def _product(one, others):
     logarithm = 0
     for other in others:
         if other != one:
-            logarithm += _LOG[one ^ other]
+            logarithm += LOG[one ^ other]
     return logarithm
 
 
 def _take_logarithms(rows, at, logarithms):
     # Of the row at `at`, as it is multiplied by many elements
     for place in range(len(logarithms)):
-        logarithms[place] = _LOG[rows[at + place]]
+        octet = rows[at + place]
+        logarithms[place] = LOG[octet] if octet else LOG_0
 
 
 def _add(logarithms, factor, to, at):
-    # The row at `at` of `to` += the row times the element with the logarithm `factor` (0 to 255)
-    exp = _EXP  # a local is faster than a global
+    # The row at `at` of `to` += the row times the element with the logarithm `factor` (0 to 254)
+    exp = EXP  # a local is faster than a global
     for logarithm in logarithms:
         to[at] ^= exp[logarithm + factor]
         at += 1

@@ -41,6 +41,7 @@ package(
         "crypto/keywrap.py",
         "erasure_code.py",
         "errors.py",
+        "field_tables.py",
         "group_message.py",
         "key_ring.py",
         "messages.py",

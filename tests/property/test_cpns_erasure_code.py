@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pyfinite.ffield import FField  # type: ignore[import-untyped]
 from pyfinite.genericmatrix import GenericMatrix  # type: ignore[import-untyped]
 
-from cpns import erasure_code
+from cpns import erasure_code, field_tables
 from cpns.tuning import ADVERT_ROWS_MAX as ROWS_MAX
 
 ROWS = 256
@@ -33,6 +33,15 @@ def row(source, index):
 
 def unit_rows(k):
     return [bytes(c) + b"\1" + bytes(k - 1 - c) for c in range(k)]
+
+
+def test_the_tables_are_those_of_the_library():
+    power = 1
+    for exponent in range(255):
+        assert field_tables.EXP[exponent] == power and field_tables.LOG[power] == exponent
+        power = FIELD.Multiply(power, 2)
+    assert len(field_tables.LOG) == 256 and len(field_tables.EXP) == field_tables.LOG_0 + 255
+    assert field_tables.EXP[255:] == field_tables.EXP[:254] + bytes(255)
 
 
 def test_every_product_is_that_of_the_library():
