@@ -18,6 +18,8 @@ from gateway_agent.radios.bleak_scanner import FAULTS, BluezScanner, in_words
 VALUE_MAX = 512
 """BlueZ negotiates an MTU of 517 and refuses longer values."""
 DISCONNECT_S = 10.0
+AGAIN_S = 0.5
+"""Seconds from one scan to the next while a connection is being made."""
 _VALUE_MIN = 20
 
 
@@ -37,15 +39,24 @@ class BluezCarrier:
         connection = BluezConnection(received, lost)
         options: BlueZClientArgs = {"adapter": self._scanner.adapter} if self._scanner.adapter else {}
         client = BleakClient(device, connection.disconnected, services=[numbers.BLE_SERVICE], bluez=options)
+        scanning = asyncio.get_running_loop().create_task(self._scan_again())
         try:
             await client.connect()
+            scanning.cancel()
             await connection.begin(client)
         except BaseException as fault:
+            scanning.cancel()
             await connection.end(client)
             if isinstance(fault, FAULTS):
                 raise OSError(errno.EIO, in_words(fault, "the adapter")) from fault
             raise
         return connection
+
+    async def _scan_again(self) -> None:
+        """Begin the scan anew, again and again, once bluetoothd has been asked to connect."""
+        while True:
+            await asyncio.sleep(AGAIN_S)
+            self._scanner.again()
 
 
 class BluezConnection:

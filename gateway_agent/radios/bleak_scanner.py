@@ -59,6 +59,7 @@ class BluezScanner:
         self._heard: Callable[[Advert], None] = lambda found: None
         self._devices: OrderedDict[str, BLEDevice] = OrderedDict()
         self._second, self._in_second = 0, 0
+        self._anew = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -74,6 +75,14 @@ class BluezScanner:
     def device(self, address: str) -> BLEDevice | None:
         """Return the device of a board that was heard, None if it was not, or too long ago."""
         return self._devices.get(address)
+
+    def again(self) -> None:
+        """Begin the scan anew now.
+
+        While a scan runs the kernel makes a connection when the scan reports an advert of the board. A chip reports an
+        advert that does not change once in a scan.
+        """
+        self._anew.set()
 
     async def close(self) -> None:
         """End the scan."""
@@ -104,8 +113,11 @@ class BluezScanner:
         async with asyncio.timeout(CALL_MAX_S):
             await scanner.start()
         self._tell("")
+        self._anew.clear()
         try:
-            await asyncio.sleep(SCAN_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SCAN_S):
+                    await self._anew.wait()
         finally:
             with contextlib.suppress(*FAULTS):  # if bluetoothd is gone, so is the scan
                 async with asyncio.timeout(CALL_MAX_S):

@@ -269,6 +269,23 @@ async def test_a_connection_that_nobody_waits_for_any_more_is_ended(ears, client
     assert not client.is_connected
 
 
+async def test_while_a_connection_is_made_the_scan_begins_anew_and_then_no_more(ears, client):
+    """A chip reports an advert once in a scan, and the kernel connects when it is reported."""
+    client.hangs = True
+    connecting = asyncio.create_task(connected(ears, Talk()))
+    await asyncio.sleep(3)
+    assert 5 <= len(ears.scans.began) <= 7
+    connecting.cancel()
+    await asyncio.gather(connecting, return_exceptions=True)
+    await asyncio.sleep(bleak_scanner.SCAN_S - 1)
+    assert len(ears.scans.began) <= 7
+    client.hangs = False
+    before = len(ears.scans.began)
+    await connected(ears, Talk())
+    await asyncio.sleep(bleak_scanner.SCAN_S - 2)
+    assert len(ears.scans.began) <= before + 1
+
+
 async def test_a_write_that_fails_is_told(ears, client):
     connection = await connected(ears, Talk())
     client.fails["write"] = BleakDBusError("org.bluez.Error.Failed", ["Not connected"])
