@@ -87,7 +87,7 @@ class BluezSender:
         self._changed_at = 0.0  # loop time
         self._withdrawals = 0
         self._problem = "it has not begun"
-        self._may_switch_on = True
+        self._may_start = self._may_switch_on = True  # bluetoothd, the adapter
         self._changed = asyncio.Event()
         self._awake = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
@@ -170,8 +170,9 @@ class BluezSender:
         """Begin to send on the first adapter that can; return what is wrong if none can, else ""."""
         bluez = await self._connected()
         self._adapter = None
+        may_start, self._may_start = self._may_start, False
         may_switch_on, self._may_switch_on = self._may_switch_on, False
-        if may_switch_on and not await bluez.has_owner():
+        if may_start and not await bluez.has_owner():
             with contextlib.suppress(BluezError):
                 await bluez.start()
         if not await bluez.has_owner():
@@ -306,7 +307,7 @@ class BluezSender:
                 if self._bluez is not None:
                     self._bluez.close()
                     self._bluez = None
-                self._may_switch_on = True
+                self._may_start = True
                 await self._attach()
 
     async def _power_cycle(self) -> None:

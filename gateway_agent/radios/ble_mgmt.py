@@ -286,7 +286,6 @@ class MgmtSender:
         async with self._one_at_a_time:
             if not self.up:  # what was under way may have helped
                 self._close_link()
-                self._may_switch_on = True
                 await self._attach()
 
     async def _power_cycle(self) -> None:

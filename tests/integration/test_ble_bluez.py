@@ -231,7 +231,7 @@ async def test_rfkill(bluetoothd, sending):
         lambda: it.sender.problem == "hci0 is blocked by rfkill (airplane mode). Next: rfkill unblock bluetooth"
     )
     bluez.is_blocked = False
-    await it.sender.steps[0].take()
+    await it.sender.steps[1].take()
     assert it.sender.up
 
 

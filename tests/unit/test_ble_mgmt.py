@@ -325,10 +325,10 @@ async def test_rfkill(kernel, sending):
     adapter.block()
     await asyncio.sleep(3)
     assert not it.sender.up
-    await it.sender.steps[0].take()
+    await it.sender.steps[1].take()
     assert it.sender.problem == "hci0 is blocked by rfkill (airplane mode). Next: rfkill unblock bluetooth"
     adapter.is_blocked = False
-    await it.sender.steps[0].take()
+    await it.sender.steps[1].take()
     assert it.sender.up and SET_POWERED in [opcode for opcode, _, _ in kernel.asked]
 
 
