@@ -195,7 +195,11 @@ class Reassembly:
         try:
             for rows, indexes in assembly.sets():
                 assembly.tries += 1
-                signed = _found((yield from erasure_code.decode(rows, indexes)), assembly.head, pn_alias)
+                source = yield from erasure_code.decode(rows, indexes)
+                if assembly.k > tuning.ADVERT_TRIES_ROWS:  # it is made now or never
+                    self._end(assembly)
+                    assembly.rows = rows = None  # frees a kilobyte
+                signed = _found(source, assembly.head, pn_alias)
                 if signed:
                     self._end(assembly)
                     self._done.append((assembly.head, assembly.begun))

@@ -221,3 +221,20 @@ def test_an_object_that_makes_room_while_it_is_finished_is_still_made():
     assert take(receiver, adverts(of_version(8), [0])[0], tuning.ADVERT_OBJECT_S * 1000 + 1) is None
     assert whole not in receiver._open
     assert run(steps) == SIGNED
+
+
+def test_an_object_that_finds_no_room_at_its_end_can_be_received_again():
+    def full(signed):
+        raise MemoryError
+
+    identification = advert.identification
+    for signed in (SIGNED, signed_object(bytes(18 * 20))):
+        octets = adverts(signed, range(40))
+        receiver = advert.Reassembly()
+        advert.identification = full
+        try:
+            with raises(MemoryError):
+                hear(receiver, octets)
+        finally:
+            advert.identification = identification
+        assert hear(receiver, octets) == signed
