@@ -101,7 +101,7 @@ class Process:
             return 0
         if self.process.returncode is None:
             self.process.send_signal(how)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             return await self.process.wait()
 
 

@@ -91,7 +91,7 @@ async def test_an_applications_error_takes_neither_the_agent_nor_the_keys_down(t
         seen = len(board.events)
         await board.start(up=False)
         again = "the application is started again in"
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while not any(again in event.get("text", "") for event in board.events[seen:]):
                 await asyncio.sleep(0.05)
         said = [event["text"] for event in events(house, lamp, "print")]
@@ -103,7 +103,7 @@ async def test_an_applications_error_takes_neither_the_agent_nor_the_keys_down(t
 
 
 async def _confirmed(house, name, version):
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while True:
             members = {each.pne_id: each.confirmed for each in house.server.show_group(SG).members}
             if members[name] >= version:

@@ -51,7 +51,7 @@ class OneBoard:
 
     def run(self, script, expect=0, heap_kib=96, **environment):
         process = self.popen(script, heap_kib, **environment)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=240)
         assert process.returncode == expect, output
         return output.split()
 
@@ -204,7 +204,7 @@ def test_boards_hear_each_other_and_not_themselves(tmp_path):
     a, b, c = (OneBoard(tmp_path / name) for name in "abc")
     script = ON_AIR.format(sends=3, peer=b.address, after_ms=1000, until=0)
     running = [one.popen(script) for one in (a, b, c)]
-    heard = [process.communicate(timeout=30)[0].splitlines()[1:] for process in running]
+    heard = [process.communicate(timeout=240)[0].splitlines()[1:] for process in running]
     assert sorted(heard[0]) == sorted([f"{b.address} to-all", f"{c.address} to-all"] * 3 + ["lost 0"])
     unicast = [f"{a.address} to-one", f"{c.address} to-one"] * 3
     assert sorted(heard[1]) == sorted([f"{a.address} to-all", f"{c.address} to-all"] * 3 + unicast + ["lost 0"])
@@ -217,8 +217,8 @@ def test_the_air_loses_what_it_is_told_to_lose_and_counts_it(tmp_path):
     receiver = b.popen(listening, BOARD_LOSS="0.3", BOARD_SEED="7")
     assert receiver.stdout.readline() == "listens\n"
     sender = a.popen(script.format(sends=100, peer="127.0.8.200", after_ms=0, until=0))
-    heard = receiver.communicate(timeout=30)[0].splitlines()
-    sender.communicate(timeout=30)
+    heard = receiver.communicate(timeout=240)[0].splitlines()
+    sender.communicate(timeout=240)
     lost = int(heard[-1].split()[1])
     received = heard.count(f"{a.address} to-all")
     assert received + lost == 100

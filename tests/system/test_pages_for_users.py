@@ -212,7 +212,7 @@ async def test_a_gateway_at_home(tmp_path: Path, reading: Reading) -> None:
             board = VirtualBoard.create(tmp_path / "board", 2, b"", network.board(2))
             await desk.done("mpremote run porch.py")
             async with switched_on(board):
-                await board.command("join", group="home/lights", timeout_s=60)
+                await board.command("join", group="home/lights", timeout_s=180)
                 await until(desk, "keycast group show home/lights", keyed("lamp.porch"))
                 await desk.follow(reading.next())
                 assert (tmp_path / "home.backup").stat().st_mode & 0o777 == 0o600
@@ -222,10 +222,10 @@ async def test_a_gateway_at_home(tmp_path: Path, reading: Reading) -> None:
                 await until(desk, "keycast group show home/lights", lambda group: group["members"])
                 assert (await desk.type("keycast status"))[0] == 2
                 await desk.follow(reading.next())
-                async with asyncio.timeout(90):
+                async with asyncio.timeout(180):
                     while (await board.command("status"))["groups"].get("home/lights", 0) <= before:
                         with contextlib.suppress(BoardError):
-                            await board.command("refresh", group="home/lights", timeout_s=30)
+                            await board.command("refresh", group="home/lights", timeout_s=180)
                 await until(desk, "keycast status", lambda status: not status["alarms"])
 
                 await desk.follow(reading.next())
@@ -249,7 +249,7 @@ async def test_a_gateway_with_bluetooth(tmp_path: Path, reading: Reading) -> Non
             desk.configure(reading.next("toml"))
             desk.write(reading.next("ini"), "system/keycast-gateway.service")
             await desk.follow(reading.next())
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(180):
             while (answer := await desk.type("keycast status --json"))[0] != 2:  # it starts, or has not noticed yet
                 await asyncio.sleep(1)
         status = json.loads(answer[1])
@@ -293,7 +293,7 @@ async def test_a_server_elsewhere_and_a_stolen_gateway(tmp_path: Path, reading: 
             board = VirtualBoard.create(tmp_path / "home" / "board", 2, b"", network.board(2))
             await home.done("mpremote run porch.py")
             async with switched_on(board):
-                await board.command("join", group="home/lights", timeout_s=60)
+                await board.command("join", group="home/lights", timeout_s=180)
                 before = (await until(server, show, keyed("lamp.porch")))["version"]
 
                 await server.follow(reading.next())
@@ -302,13 +302,13 @@ async def test_a_server_elsewhere_and_a_stolen_gateway(tmp_path: Path, reading: 
                 new.configure(uplink)
                 server.replaced["GATEWAY-CREDENTIAL"] = words(await new.follow(reading.next()))
                 await server.follow(reading.next())
-                pairing = asyncio.create_task(board.command("pair", timeout_s=90))
+                pairing = asyncio.create_task(board.command("pair", timeout_s=180))
                 new.replaced["ABCD-EFGH-IJKL-MNOP"] = (await board.event("pairing"))["secret"]
                 await new.follow(reading.next())
                 await pairing
                 await board.event("expelled")
                 await board.restart()
-                await board.command("join", group="home/lights", timeout_s=60)
+                await board.command("join", group="home/lights", timeout_s=180)
                 await until(server, show, keyed("lamp.porch", above=before))
 
 

@@ -65,7 +65,7 @@ async def test_a_hundred_forged_objects_a_second_of_an_outsider_delay_nothing(tm
             version = house.server.update_key(SG)
             await keyed(house, SG, members, above=genuine.version)
             assert time.monotonic() - begun < SOON_S
-            assert (await house.boards[members[0]].command("status", timeout_s=20))["groups"] == {SG: version}
+            assert (await house.boards[members[0]].command("status", timeout_s=180))["groups"] == {SG: version}
         for name in members:
             assert not events(house, name, "ignoring")  # none of them came as far as the signature
 
@@ -78,7 +78,7 @@ async def test_a_hundred_forged_objects_a_second_of_a_member_and_the_key_comes_b
         record, reached = _traitor(house, genuine, members)
         async with flooded(house, lambda: by_a_member(genuine, record, SG, genuine.version + 1)):
             for name in reached:
-                await house.boards[name].event("ignoring", group=SG, timeout_s=60)
+                await house.boards[name].event("ignoring", group=SG, timeout_s=180)
             begun = time.monotonic()
             version = house.server.update_key(SG)
             await keyed(house, SG, members, above=genuine.version)
@@ -121,7 +121,7 @@ async def test_two_thousand_gkdk_requests_use_one_slot_and_change_no_key(tmp_pat
 
             async def ask(count):
                 for _ in range(count):
-                    answers.append(await greedy.ask(numbers.GKDK_ASSIGNMENT_REQUEST, {}, timeout_s=30))
+                    answers.append(await greedy.ask(numbers.GKDK_ASSIGNMENT_REQUEST, {}, timeout_s=180))
 
             await asyncio.gather(*(ask(200) for _ in range(10)))
         finally:
@@ -155,12 +155,12 @@ async def test_the_signing_key_rolls_over_the_living_session_and_the_old_one_is_
         new = BroadcastSigningKey.create(tmp_path / "new.key", house.app.identity, old, epoch=2)
         assert house.app.gateway.administration.roll_over(new) == 2
         for name in members:
-            await house.boards[name].event("rolled over", epoch=2, timeout_s=60)
+            await house.boards[name].event("rolled over", epoch=2, timeout_s=180)
         house.sniffer.send(stolen)
         await asyncio.sleep(1)
         assert reached and {held(house, name, SG) for name in members} == {genuine.version}
         version = house.server.update_key(SG)
-        await keyed(house, SG, members, above=genuine.version, timeout_s=60)
+        await keyed(house, SG, members, above=genuine.version, timeout_s=180)
         assert all(events(house, name, "key", version=version)[0]["broadcast"] for name in members)
 
 

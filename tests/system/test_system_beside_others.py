@@ -54,7 +54,7 @@ def test_a_port_is_given_once_also_to_different_processes(monkeypatch):
         f"import random; random.randrange = lambda *_: {first};"
         "from keycast.virtual_board import loopback; loopback.own_port()"
     )
-    result = subprocess.run([sys.executable, "-c", draw], capture_output=True, text=True, timeout=60)
+    result = subprocess.run([sys.executable, "-c", draw], capture_output=True, text=True, timeout=240)
     assert result.returncode != 0 and "No UDP port" in result.stderr
     with pytest.raises(GatewayError, match="No UDP port from 20000 to 32000"):
         loopback.own_port()

@@ -80,7 +80,7 @@ def test_no_interface_that_can_broadcast(gateway):
     """In a network namespace with nothing but a loopback interface that is down."""
     gateway.config.write_text(gateway.config.read_text().replace('["lo"]', '["auto"]'))
     command = ["unshare", "--net", KEYCAST, "gateway", "run", "-c", gateway.config]
-    sentence = refused(subprocess.run(command, capture_output=True, text=True, timeout=60))
+    sentence = refused(subprocess.run(command, capture_output=True, text=True, timeout=240))
     assert "broadcast" in sentence and "[broadcast] interfaces" in sentence
 
 
@@ -283,7 +283,7 @@ def test_the_version():
 )
 def test_a_package_that_is_not_installed(tmp_path, package, extra, words):
     hide = f"import sys; sys.modules[{package!r}] = None; sys.argv[1:] = {words!r}; import keycast as k; k.main()"
-    result = subprocess.run([sys.executable, "-c", hide], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    result = subprocess.run([sys.executable, "-c", hide], capture_output=True, text=True, cwd=tmp_path, timeout=240)
     assert f"keycast[{extra}]" in refused(result) and package in result.stderr
 
 
@@ -294,7 +294,7 @@ def test_a_machine_without_micropython(tmp_path):
         "board.build = build; sys.argv[1:] = ['demo']\n"
         "import keycast as k; k.main()"
     )
-    result = subprocess.run([sys.executable, "-c", none], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    result = subprocess.run([sys.executable, "-c", none], capture_output=True, text=True, cwd=tmp_path, timeout=240)
     assert result.returncode == 1 and "apt install micropython" in result.stderr and "Traceback" not in result.stderr
 
 

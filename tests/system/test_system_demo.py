@@ -36,7 +36,7 @@ async def test_who_is_thrown_out_reads_no_advert_and_a_member_with_his_ears_does
         names = list(house.boards)
         assert [house.radios[name] for name in names] == [BLE, WIFI, BLE, WIFI] and house.adverts is not None
         house.server.create_group(SG, open_to=[PN_ID])
-        await asyncio.gather(*(house.boards[name].command("join", group=SG, timeout_s=60) for name in names))
+        await asyncio.gather(*(house.boards[name].command("join", group=SG, timeout_s=180) for name in names))
         before = await keyed(house, SG, names)
         house.adverts.adverts()
         house.server.expel(SG, names[2])

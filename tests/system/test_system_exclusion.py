@@ -92,7 +92,7 @@ async def test_an_old_key_played_again_after_leave_and_join_is_refused(tmp_path,
         seen = len(board.events)
         replaying = asyncio.create_task(_replay(house, recorded))
         try:
-            await board.command("join", group=SG, timeout_s=90)
+            await board.command("join", group=SG, timeout_s=180)
             await keyed(house, SG, names, above=old + 1)
             await asyncio.sleep(1)
         finally:

@@ -72,7 +72,7 @@ class Conversation:
         return self
 
     def __exit__(self, *_):
-        self._process.communicate(timeout=60)
+        self._process.communicate(timeout=240)
 
     def say(self, line):
         print(line, file=self._process.stdin, flush=True)
@@ -166,7 +166,7 @@ async def test_a_board_behind_one_of_two_cards_in_one_network_is_found_answered_
             network = Network("10.77.0.99", NETMASK, cards.outside)
             record = await gateway.new_board("lamp", "")
             async with Fleet(tmp_path / "boards", [record], networks=[network]) as fleet:
-                await fleet.boards[0].command("join", group="lights", timeout_s=60)
+                await fleet.boards[0].command("join", group="lights", timeout_s=180)
                 await fleet.boards[0].event("key", group="lights")
             status = await gateway.ask("status")
             assert [each["problem"] for each in status["networks"]] == ["no carrier", ""]

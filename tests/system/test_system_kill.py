@@ -83,7 +83,7 @@ async def test_whoever_is_killed_whenever_nothing_is_lost_and_no_number_is_used_
         networks = [Network.loopback(number) for number in range(first, first + BOARDS)]
         async with Fleet(tmp_path / "boards", records, first=first, networks=networks) as fleet:
             house.boards = fleet.boards
-            await asyncio.gather(*(board.command("join", group=SG, timeout_s=90) for board in house.boards))
+            await asyncio.gather(*(board.command("join", group=SG, timeout_s=180) for board in house.boards))
             version = await house.everybody_is_keyed()
             deeds = [house.kill_gateway, house.kill_board, house.cut_power] * 2
             chance.shuffle(deeds)

@@ -63,7 +63,7 @@ async def test_the_log_of_a_home_tells_what_happens_and_no_secret(tmp_path, capl
         await until(lambda: said("0.", "is delivered: 2 of 2 boards"), what="the second key's delivery")
         remember()
         house.app.roll_over()
-        await house.boards[names[1]].command("leave", group=SG, timeout_s=60)
+        await house.boards[names[1]].command("leave", group=SG, timeout_s=180)
         await keyed(house, SG, ["lamp.new"], above=version)
         remember()
         house.app.gateway.administration.retire_pne("lamp.new", "lost")

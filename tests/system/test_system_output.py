@@ -14,7 +14,7 @@ FULL = "keycast: the answer cannot be written: No space left on device."
 def run(words, shell=""):
     """`keycast` with these words, in a shell that does what stands behind them."""
     command = ["bash", "-c", f"{KEYCAST} {words} {shell}"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd="/")
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, cwd="/")
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_a_reader_that_has_gone_ends_the_command_quietly_as_sigpipe_would():
     nobody, pipe = os.pipe()
     os.close(nobody)
     command = [str(KEYCAST), "gateway", "settings"]
-    result = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    result = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True, timeout=240, check=False)
     os.close(pipe)
     assert (result.returncode, result.stderr) == (141, "")
 
@@ -38,7 +38,7 @@ def test_letters_that_a_terminal_does_not_have_are_shown_by_their_numbers(tmp_pa
     file = f"{tmp_path}/\u043b\u0430\u043c\u043f\u0430.toml"
     command = [str(KEYCAST), "gateway", "init", file]
     env = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=env, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240, env=env, check=False)
     assert (result.returncode, result.stderr) == (
         0,
         "",
@@ -69,7 +69,7 @@ def test_a_new_file_on_a_full_disk_is_told_and_leaves_nothing(tmp_path, words, s
     (tmp_path / "full").mkdir()
     fill = "mount -t tmpfs -o size=4k none full && head -c 4096 /dev/zero > full/stopgap"
     line = f"cd {tmp_path} && {fill} && {KEYCAST} {words}; code=$?; find full -type f ! -name stopgap; exit $code"
-    result = subprocess.run(["unshare", "--mount", "bash", "-c", line], capture_output=True, text=True, timeout=60)
+    result = subprocess.run(["unshare", "--mount", "bash", "-c", line], capture_output=True, text=True, timeout=240)
     assert result.returncode == 1 and sentence in result.stderr and "Traceback" not in result.stderr
     assert result.stdout == ""
 
@@ -77,6 +77,6 @@ def test_a_new_file_on_a_full_disk_is_told_and_leaves_nothing(tmp_path, words, s
 @needs_root
 def test_a_system_without_shared_memory_is_told():
     line = f"umount --lazy /dev/shm; mount -t tmpfs -o ro none /dev/shm && {KEYCAST} seal demo"
-    result = subprocess.run(["unshare", "--mount", "bash", "-c", line], capture_output=True, text=True, timeout=60)
+    result = subprocess.run(["unshare", "--mount", "bash", "-c", line], capture_output=True, text=True, timeout=240)
     assert result.returncode == 1 and "Mount a tmpfs on /dev/shm" in result.stderr
     assert "Traceback" not in result.stdout + result.stderr

@@ -55,7 +55,7 @@ async def test_server_gateway_and_boards_each_in_a_process_of_its_own(tmp_path):
         first = free_numbers(3)
         networks = [Network.loopback(number) for number in range(first, first + 3)]
         async with Fleet(tmp_path / "boards", records, first=first, networks=networks) as fleet:
-            await asyncio.gather(*(board.command("join", group=SG, timeout_s=90) for board in fleet.boards))
+            await asyncio.gather(*(board.command("join", group=SG, timeout_s=180) for board in fleet.boards))
             joined = await held_by_all(server, fleet)
 
             await server.stop()

@@ -78,7 +78,7 @@ async def test_a_new_board_without_an_application_is_named_paired_and_keyed(tmp_
         assert record_of(board).pn_id == PN_ID and KeyStore(board.nvs).load(unpaired.RECORD) is None
         house.boards["lamp.new"] = board
         house.server.create_group(SG, open_to=[PN_ID])
-        await asyncio.gather(*(each.command("join", group=SG, timeout_s=60) for each in house.boards.values()))
+        await asyncio.gather(*(each.command("join", group=SG, timeout_s=180) for each in house.boards.values()))
         version = await keyed(house, SG, list(house.boards))
         since = len(board.events)
         await board.restart()
@@ -101,7 +101,7 @@ async def test_an_impostor_gateway_without_the_secret_is_refused(tmp_path):
     pairing = asyncio.create_task(impostor.pair("lamp.new", secrets.token_bytes(10)))
     try:
         async with new_board(tmp_path / "new", address_of(impostor)) as board:
-            await until(lambda: impostor.counters["handshakes_done"] > 1, timeout_s=60)  # it has refused the first
+            await until(lambda: impostor.counters["handshakes_done"] > 1, timeout_s=180)  # it has refused the first
             assert not record_of(board).paired
         assert not pairing.done() and not impostor.credentials.registered()
     finally:
@@ -147,7 +147,7 @@ async def test_a_relay_between_board_and_gateway_pairs_neither(tmp_path):
             async with new_board(tmp_path / "new", f"{host}:{port}") as board:
                 secret = pairing_secret.octets(await secret_of(board))
                 pairing = asyncio.create_task(house.app.pair("lamp.new", secret))
-                await until(lambda: len(asked) > 1, timeout_s=60)  # it has refused the first
+                await until(lambda: len(asked) > 1, timeout_s=180)  # it has refused the first
                 assert not record_of(board).paired and proofs == []  # the board proved nothing to the relay
                 assert not pairing.done()
                 pairing.cancel()

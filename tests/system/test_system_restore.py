@@ -111,7 +111,7 @@ async def test_a_snapshot_put_back_readmits_nobody_and_uses_no_number_twice(home
     for n in range(4):
         await home.add(f"lamp.{n}")
     await home.gateway.ask("group.create", sg_id=SG, open_to=["home"])
-    await asyncio.gather(*(board.command("join", group=SG, timeout_s=90) for board in home.boards.values()))
+    await asyncio.gather(*(board.command("join", group=SG, timeout_s=180) for board in home.boards.values()))
     old = await home.keyed(list(home.boards))
 
     await home.gateway.stop()
@@ -123,7 +123,7 @@ async def test_a_snapshot_put_back_readmits_nobody_and_uses_no_number_twice(home
     present = ["lamp.0", "lamp.1", "lamp.2"]
     last_read = (await home.keyed(present, above=old)) - 1
     newcomer = await home.add("lamp.4")
-    await newcomer.command("join", group=SG, timeout_s=90)
+    await newcomer.command("join", group=SG, timeout_s=180)
     present.append("lamp.4")
     before = await home.keyed(present, above=last_read + 1)
 
@@ -133,14 +133,14 @@ async def test_a_snapshot_put_back_readmits_nobody_and_uses_no_number_twice(home
 
     # unannounced: the gateway notices from the Server's versions and keeps still
     await home.gateway.start()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while (await home.gateway.ask("status"))["stopped"] is None:
             await asyncio.sleep(0.1)
     assert "keycast gateway restore" in (await home.gateway.ask("status"))["stopped"]
     await home.gateway.ask("group.update", sg_id=SG)
     await asyncio.sleep(2)
     with pytest.raises(BoardError):
-        await home.boards["lamp.3"].command("refresh", group=SG, timeout_s=90)
+        await home.boards["lamp.3"].command("refresh", group=SG, timeout_s=180)
     await home.gateway.stop()
 
     # announced: a new generation, sessions anew, members as the Server knows them, a new key
@@ -165,7 +165,7 @@ async def test_a_snapshot_put_back_readmits_nobody_and_uses_no_number_twice(home
 
 async def rejoined(board):
     """Its new registration ended its membership: it is told so when it asks, and joins."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while not any(event["event"] == "expelled" for event in board.events):
             with contextlib.suppress(BoardError):
                 await board.command("refresh", group=SG)
@@ -185,7 +185,7 @@ async def test_a_paused_gateway_keeps_its_state_and_goes_on_when_it_wakes(home_w
     for n in range(3):
         await home.add(f"lamp.{n}")
     await home.gateway.ask("group.create", sg_id=SG, open_to=["home"])
-    await asyncio.gather(*(board.command("join", group=SG, timeout_s=90) for board in home.boards.values()))
+    await asyncio.gather(*(board.command("join", group=SG, timeout_s=180) for board in home.boards.values()))
     before = await home.keyed(list(home.boards))
     home.gateway.pause()
     try:

@@ -76,7 +76,7 @@ class Gateway:
 
     async def ready(self) -> None:
         """Wait until the board, which may just have started, takes key messages."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while True:
                 try:
                     return await self.app.gateway.send_key_message("val board", THERE)
@@ -182,7 +182,7 @@ async def test_a_board_with_a_large_heap_opens_them_beside_its_agent(one: Virtua
         await gateway.ready()
         waiting = asyncio.create_task(gateway.notify(notice("first key", "n-1")))
         while not waiting.done():
-            await one.command("status", timeout_s=30)
+            await one.command("status", timeout_s=180)
             await asyncio.sleep(0.05)
         assert (await waiting).code == ""
         assert await one.event("val key")
@@ -219,7 +219,7 @@ async def test_an_ordinary_board_refuses_key_messages(tmp_path: Path, gateway: G
     async with powered(plain):
         await plain.event("session")
         joining = asyncio.create_task(plain.command("join", group="kitchen"))  # by which the gateway learns its address
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(180):
             while not gateway.app.endpoint.has_session("plain"):
                 await asyncio.sleep(0.05)
         joining.cancel()

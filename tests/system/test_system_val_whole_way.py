@@ -64,7 +64,7 @@ class Home:
     async def answered(self, key_id: str, purpose: str, *users: str) -> None:
         states: dict[str, State] = {}
         try:
-            async with asyncio.timeout(90):
+            async with asyncio.timeout(180):
                 while not all(states.get(user) is State.DONE for user in users):
                     await asyncio.sleep(0.1)
                     found = await self.servers.gms.management.deliveries(key_id)
@@ -74,7 +74,7 @@ class Home:
 
     async def keyed(self, above: int = 0) -> int:
         """Wait until the door holds a version above `above`; it."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while (version := (await self.door.command("status"))["groups"].get(SG, 0)) <= above:
                 await asyncio.sleep(0.1)
         return int(version)
@@ -84,7 +84,7 @@ class Home:
         return {gmk.gmk_id.hex(): gmk.gmk for gmk in records.load_gmks(KeyStore(self.lamp.nvs.snapshot()))}
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while not condition():
                 await asyncio.sleep(0.1)
 
@@ -157,7 +157,7 @@ async def home(tmp_path: Path) -> AsyncIterator[Home]:
         for board in boards:
             await stack.enter_async_context(powered(board))
         await made.door.event("session")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(180):
             while not await joined(made.door):
                 await asyncio.sleep(0.5)
         yield made
@@ -236,7 +236,7 @@ async def test_a_board_that_gets_its_next_keys_keeps_its_gmks(home: Home, tmp_pa
     async with powered(home.lamp):
         await home.lamp.event("session")
         there = False
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while not there:  # it says so when it has looked for its gateway
                 answered = await asyncio.to_thread(keycast, "seal", "boards", "--json", *home.config)
                 [shown] = json.loads(said(answered))

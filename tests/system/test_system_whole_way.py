@@ -207,7 +207,7 @@ async def test_deleting_a_group_wipes_its_keys_on_every_board_and_keeps_the_floo
     version = await join(house, "doomed", [HALL, KITCHEN, PORCH])
     house.server.delete_group("doomed")
     for name in (HALL, KITCHEN, PORCH):
-        await house.boards[name].event("deleted", group="doomed", timeout_s=60)
+        await house.boards[name].event("deleted", group="doomed", timeout_s=180)
         _, joined, _, _, ring, _ = _stored_group(house, name, "doomed")
         floor, keys = _floor_and_keys(ring)
         assert not joined and floor >= version and keys == 0
@@ -228,7 +228,7 @@ async def test_the_flash_of_a_board_has_no_key_that_was_replaced_or_deleted(hous
         version = await keyed(house, "wiped", [HALL, KITCHEN, PORCH], above=version)
         _nothing_remains(flash.snapshot(), records)
     house.server.delete_group("wiped")
-    await house.boards[HALL].event("deleted", group="wiped", timeout_s=60)
+    await house.boards[HALL].event("deleted", group="wiped", timeout_s=180)
     _nothing_remains(flash.snapshot(), records)
     assert b"wiped" in flash.octets()  # the name and the floor stay
 
@@ -256,7 +256,7 @@ async def test_members_talk_under_the_group_key_and_nobody_else_is_heard(house, 
     said = b"the lights go out at ten"
     await house.boards[HALL].command("send", group=sg_id, data=said.hex())
     for name in (KITCHEN, PORCH):
-        message = await house.boards[name].event("message", group=sg_id, data=said.hex(), timeout_s=60)
+        message = await house.boards[name].event("message", group=sg_id, data=said.hex(), timeout_s=180)
         assert message["sender"] == HALL and message["replayable"] is False
     [frame] = group_messages(house.sniffer.frames())
     assert (said in frame) is (protection == "authenticated")
@@ -265,7 +265,7 @@ async def test_members_talk_under_the_group_key_and_nobody_else_is_heard(house, 
         house.sniffer.send(changed)  # a replay, another MAC, another header
     await house.boards[HALL].command("send", group=sg_id, data="ff")
     for name in (KITCHEN, PORCH):
-        await house.boards[name].event("message", group=sg_id, data="ff", timeout_s=60)
+        await house.boards[name].event("message", group=sg_id, data="ff", timeout_s=180)
         assert len(events(house, name, "message")) == count[name] + 1  # the last one only
     assert count[GARAGE] == len(events(house, GARAGE, "message"))
 

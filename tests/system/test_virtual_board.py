@@ -117,7 +117,7 @@ async def test_a_board_that_is_there_before_its_access_point_sends_nothing_and_w
     await asyncio.sleep(1.5)
     assert (await one.command("status"))["air"] == {"sent": 0, "received": 0, "lost": 0}
     await one.command("range", inside=True)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while not (await one.command("status"))["air"]["sent"]:
             await asyncio.sleep(0.1)
     assert not joining.done()  # nor does it give up for want of a gateway
@@ -136,7 +136,7 @@ async def test_a_datagram_of_a_thousand_empty_things_does_not_restart_a_board(on
                 FRAME_HEAD + payload + SIGNATURE_HEAD + bytes(64), (loopback.EVERYBODY, loopback.broadcast_port())
             )
             await asyncio.sleep(0.2)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while (await one.command("status"))["air"]["received"] < 3:
             await asyncio.sleep(0.1)
     assert one.restarts == 0

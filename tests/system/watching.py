@@ -65,7 +65,7 @@ async def join(house: House, sg_id: str, names: Iterable[str]) -> int:
     if sg_id not in [group.sg_id for group in house.server.list_groups()]:
         house.server.create_group(sg_id, open_to=[PN_ID])
     names = list(names)
-    await asyncio.gather(*(house.boards[name].command("join", group=sg_id, timeout_s=90) for name in names))
+    await asyncio.gather(*(house.boards[name].command("join", group=sg_id, timeout_s=180) for name in names))
     return await keyed(house, sg_id, names)
 
 
