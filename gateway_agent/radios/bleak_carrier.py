@@ -41,11 +41,14 @@ class BluezCarrier:
         client = BleakClient(device, connection.disconnected, services=[numbers.BLE_SERVICE], bluez=options)
         scanning = asyncio.get_running_loop().create_task(self._scan_again())
         try:
-            await client.connect()
+            await client.connect()  # what is half connected when this fails or is cancelled it disconnects by itself
+        except FAULTS as fault:
+            raise OSError(errno.EIO, in_words(fault, "the adapter")) from fault
+        finally:
             scanning.cancel()
+        try:
             await connection.begin(client)
         except BaseException as fault:
-            scanning.cancel()
             await connection.end(client)
             if isinstance(fault, FAULTS):
                 raise OSError(errno.EIO, in_words(fault, "the adapter")) from fault
@@ -104,7 +107,7 @@ class BluezConnection:
             await self.end(client)
 
     async def end(self, client: BleakClient) -> None:
-        """Disconnect a client, also one that is half connected. Raises nothing."""
+        """Disconnect a client. Raises nothing."""
         self._client = None
         with contextlib.suppress(*FAULTS):
             async with asyncio.timeout(DISCONNECT_S):

@@ -166,10 +166,10 @@ class ScriptedClient:
             raise self.fails[name]
 
     async def connect(self):
-        self.is_connected = True
         if self.hangs:
             await asyncio.Event().wait()
         await self._step("connect")
+        self.is_connected = True
 
     async def start_notify(self, characteristic, callback, *, bluez):
         assert characteristic.uuid == numbers.BLE_FROM_BOARD and bluez == {"use_start_notify": False}

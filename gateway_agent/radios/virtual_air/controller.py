@@ -2,7 +2,8 @@
 
 What Bumble 0.0.236 does not do, and this one does: it sends legacy adverts that are not connectable, at the interval
 that the host asks for, with the jitter of a controller, once each, and of at most 31 octets; it ends an advertising set
-after a number of adverts or a time; it reports an advert as what it is; it listens by scan window and interval.
+after a number of adverts or a time; it reports an advert as what it is; it listens by scan window and interval; and it
+reports a connection by the event that the host has asked for.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ KINDS = {0: "ADV_IND", 2: "ADV_SCAN_IND", 3: "ADV_NONCONN_IND"}
 _SCAN_RSP = 4
 _CONNECTABLE, _SCANNABLE, _LEGACY = 1, 2, 16  # properties of an advertising set
 _UNIT_S = 0.000625
+_ENHANCED = 1 << 9  # the event of a connection that a host gets if it has asked for it; Linux waits for no other
 _TIME_IS_OVER, _LIMIT_REACHED = 0x3C, 0x43
 _DURATION_S = 0.010  # unit
 _EXTENDED = {
@@ -156,6 +158,23 @@ class AirController(Controller):
         self.send_hci_packet(hci.HCI_LE_Extended_Advertising_Report_Event([extended]))
 
     # Connections
+
+    def send_hci_packet(self, packet: hci.HCI_Packet) -> None:
+        if isinstance(packet, hci.HCI_LE_Connection_Complete_Event) and self.le_event_mask & _ENHANCED:
+            packet = hci.HCI_LE_Enhanced_Connection_Complete_Event(
+                status=packet.status,
+                connection_handle=packet.connection_handle,
+                role=packet.role,
+                peer_address_type=packet.peer_address_type,
+                peer_address=packet.peer_address,
+                local_resolvable_private_address=hci.Address.ANY,
+                peer_resolvable_private_address=hci.Address.ANY,
+                connection_interval=packet.connection_interval,
+                peripheral_latency=packet.peripheral_latency,
+                supervision_timeout=packet.supervision_timeout,
+                central_clock_accuracy=packet.central_clock_accuracy,
+            )
+        super().send_hci_packet(packet)
 
     def on_hci_acl_data_packet(self, packet: hci.HCI_AclDataPacket) -> None:
         if self._is_stalled:
