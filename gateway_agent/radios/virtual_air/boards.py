@@ -35,7 +35,7 @@ from gateway_agent.radios.virtual_air.controller import ADVERT_MAX, AirControlle
 
 BOARDS_MAX = 2000
 UNREAD_MAX = 64
-"""Messages that are kept for a board that does not read. Adverts beyond what the socket holds are lost."""
+"""Messages that are kept from and for a board, which is cut off beyond that. Adverts are not kept at all."""
 UNANSWERED_MAX = 16
 """Values written by centrals that a board has not handled yet; a central waits until there are fewer."""
 _VERSION = 1
@@ -91,7 +91,13 @@ class BoardSocket:
             if len(self._boards) >= BOARDS_MAX:
                 line.close()
                 return
-            self._boards.add(_Board(self._air, line, self._boards.discard))
+            self._boards.add(_Board(self._air, line, self._joined, self._boards.discard))
+
+    def _joined(self, board: "_Board") -> None:
+        """Take a board off the air that has the same address: it is the same one, before it was switched on again."""
+        for other in list(self._boards):
+            if other is not board and other.address == board.address:
+                other.leave()
 
 
 class _Malformed(Exception):
@@ -112,9 +118,17 @@ class _BoardController(AirController):
 class _Board:
     """One board: its line, its controller, and Bumble's host with its services."""
 
-    def __init__(self, air: VirtualAir, line: socket.socket, ended: Callable[["_Board"], None]) -> None:
+    def __init__(
+        self,
+        air: VirtualAir,
+        line: socket.socket,
+        joined: Callable[["_Board"], None],
+        ended: Callable[["_Board"], None],
+    ) -> None:
+        self.address = ""
         self._air = air
         self._line = line
+        self._joined = joined
         self._ended = ended
         self._unsent: deque[bytes] = deque()
         self._controller: _BoardController | None = None
@@ -131,9 +145,13 @@ class _Board:
         self._loop.add_reader(line, self._readable)
         self._serving = self._loop.create_task(self._serve())
 
+    def leave(self) -> None:
+        """Take the board off the air, soon."""
+        self._messages.put_nowait(b"")
+
     async def close(self) -> None:
         """Take the board off the air."""
-        self._messages.put_nowait(b"")
+        self.leave()
         await asyncio.wait([self._serving])
 
     # The line
@@ -145,7 +163,9 @@ class _Board:
             return
         except OSError:
             message = b""
-        if not message or self._messages.qsize() >= UNREAD_MAX:
+        if self._messages.qsize() >= UNREAD_MAX:
+            message = b""
+        if not message:
             self._loop.remove_reader(self._line)
         self._messages.put_nowait(message)
 
@@ -161,7 +181,7 @@ class _Board:
         if len(self._unsent) < UNREAD_MAX:
             self._unsent.append(message)
         else:
-            self._messages.put_nowait(b"")
+            self.leave()
 
     def _writable(self) -> None:
         try:
@@ -200,10 +220,11 @@ class _Board:
     async def _join(self, hello: bytes) -> None:
         if len(hello) != 18 or hello[:2] != bytes([ord("H"), _VERSION]):
             raise _Malformed
-        address = ":".join(f"{octet:02X}" for octet in hello[2:8])
+        self.address = ":".join(f"{octet:02X}" for octet in hello[2:8])
+        self._joined(self)
         loss, window_us, interval_us = struct.unpack("<HII", hello[8:])
         ear = Ear(loss / 65535, window_us / 1e6, interval_us / 1e6)
-        self._controller = _BoardController(self._air, address, ear, self._heard)
+        self._controller = _BoardController(self._air, self.address, ear, self._heard)
         self._device = self._controller.device()
         self._device.on(Device.EVENT_CONNECTION, self._connected)
         await self._device.power_on()

@@ -334,3 +334,4 @@ _receive = _radio._receive
 _pid = _libc.func("i", "getpid", "")
 _callback = ffi.callback("v", _on_signal, "i", lock=True)
 _libc.func("p", "signal", "iC")(_SIGIO, _callback)
+_libc.func("i", "siginterrupt", "ii")(_SIGIO, 1)  # a handler also runs while the program waits in a call of the system
