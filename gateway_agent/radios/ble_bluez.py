@@ -165,6 +165,9 @@ class BluezSender:
         except BluezError as error:
             self._counters["ble_refused"] += 1
             self._tell(bluez_bus.in_words(error, self.adapter or "the adapter"))
+        except Exception as fault:  # noqa: BLE001 - a fault of ours must not end the watch over bluetoothd
+            _log.exception("bluetoothd cannot be used")
+            self._tell(f"it failed: {fault or type(fault).__name__}. This is a fault of keycast: please report it")
 
     async def _find(self) -> str:
         """Begin to send on the first adapter that can; return what is wrong if none can, else ""."""
@@ -172,10 +175,10 @@ class BluezSender:
         self._adapter = None
         may_start, self._may_start = self._may_start, False
         may_switch_on, self._may_switch_on = self._may_switch_on, False
-        if may_start and not await bluez.has_owner():
+        if may_start and not await bluez.is_running():
             with contextlib.suppress(BluezError):
                 await bluez.start()
-        if not await bluez.has_owner():
+        if not await bluez.is_running():
             raise BluezError("org.freedesktop.DBus.Error.NameHasNoOwner")
         found = [each for each in await bluez.adapters() if self._wanted in ("auto", each.name)]
         if not found:
@@ -313,19 +316,23 @@ class BluezSender:
     async def _power_cycle(self) -> None:
         async with self._one_at_a_time:
             await self._release()
-            if self._adapter is not None:
-                await (await self._connected()).switch(self._adapter.path, False)
-            self._may_switch_on = True
-            await self._attach()
+            try:
+                if self._adapter is not None:
+                    await (await self._connected()).switch(self._adapter.path, False)
+            finally:
+                self._may_switch_on = True
+                await self._attach()  # also in vain, as signals are heard then
 
     async def _reset(self) -> None:
         async with self._one_at_a_time:
             await self._release()
-            if self.adapter:
-                number = int(self.adapter.removeprefix("hci"))
-                await asyncio.get_running_loop().run_in_executor(None, self._restart, number)
-            self._may_switch_on = True
-            await self._attach()
+            try:
+                if self.adapter:
+                    number = int(self.adapter.removeprefix("hci"))
+                    await asyncio.get_running_loop().run_in_executor(None, self._restart, number)
+            finally:
+                self._may_switch_on = True
+                await self._attach()
 
     def _tell(self, problem: str) -> None:
         was_up, self._problem = self.up, problem

@@ -6,6 +6,7 @@ and an update of it is a transmission. Here are the adapter, its events and its 
 
 import asyncio
 import fcntl
+import logging
 import os
 import socket
 from collections import Counter
@@ -22,6 +23,8 @@ from gateway_agent.radios.mgmt_socket import MgmtError, MgmtSocket, OpenSocket
 
 if TYPE_CHECKING:
     from gateway_agent.radios.ble import BleSection
+
+_log = logging.getLogger(__name__)
 
 INSTANCES_MAX = 4
 _HCI_UP, _HCI_DOWN = 0x400448C9, 0x400448CA  # HCIDEVUP, HCIDEVDOWN
@@ -159,6 +162,10 @@ class MgmtSender:
         except (MgmtError, OSError, packets.MalformedPacket) as error:
             self._close_link()
             self._tell(f"the management socket of the kernel fails: {error}. Next: restart this machine")
+        except Exception as fault:  # noqa: BLE001 - a fault of ours must not end the watch over the adapter
+            _log.exception("the adapter cannot be used")
+            self._close_link()
+            self._tell(f"it failed: {fault or type(fault).__name__}. This is a fault of keycast: please report it")
 
     async def _find(self) -> str:
         """Begin to send on the first adapter that can; return what is wrong if none can, else ""."""
@@ -291,18 +298,22 @@ class MgmtSender:
     async def _power_cycle(self) -> None:
         async with self._one_at_a_time:
             await self._release_and_wait()
-            if self._adapter is not None:
-                await self._opened().ask(packets.SET_POWERED, self._index, packets.set_powered(False))
-            self._may_switch_on = True
-            await self._attach()
+            try:
+                if self._adapter is not None:
+                    await self._opened().ask(packets.SET_POWERED, self._index, packets.set_powered(False))
+            finally:
+                self._may_switch_on = True
+                await self._attach()  # also in vain, as events are heard then
 
     async def _reset(self) -> None:
         async with self._one_at_a_time:
             await self._release_and_wait()
-            self._close_link()
-            await asyncio.get_running_loop().run_in_executor(None, self._restart, self._index)
-            self._may_switch_on = True
-            await self._attach()
+            try:
+                if self._adapter is not None:
+                    await asyncio.get_running_loop().run_in_executor(None, self._restart, self._index)
+            finally:
+                self._may_switch_on = True
+                await self._attach()
 
     def _release(self) -> None:
         """Stop sending and remove all own instances as far as that is possible."""

@@ -87,6 +87,7 @@ class Bluez:
     def __init__(self, bus: MessageBus) -> None:
         """`bus` is connected."""
         self.bus = bus
+        self._owner = ""  # the name of bluetoothd's connection
         self._is_closed = False
         self._end: asyncio.Future[None] | None = None
 
@@ -95,9 +96,15 @@ class Bluez:
         """False once the connection has ended."""
         return bool(self.bus.connected)
 
-    async def has_owner(self) -> bool:
+    async def is_running(self) -> bool:
         """Return whether bluetoothd runs; it is not started by this call. Raises BluezError."""
-        return bool((await self._ask_bus("NameHasOwner", "s", BLUEZ))[0])
+        try:
+            (self._owner,) = await self._ask_bus("GetNameOwner", "s", BLUEZ)
+        except BluezError as error:
+            if not error.name.endswith(".NameHasNoOwner"):
+                raise
+            self._owner = ""
+        return bool(self._owner)
 
     async def start(self) -> None:
         """Start bluetoothd unless it runs, if the system lets D-Bus do so. Raises BluezError."""
@@ -110,8 +117,13 @@ class Bluez:
         """
 
         def handle(message: Message) -> None:
-            if message.message_type is MessageType.SIGNAL:
-                signals(message)
+            if message.message_type is not MessageType.SIGNAL:
+                return
+            if message.sender == _DBUS and message.member == "NameOwnerChanged" and message.body[0] == BLUEZ:
+                self._owner = message.body[2]
+            elif not self._owner or message.sender != self._owner:
+                return  # every process may send signals to this one
+            signals(message)
 
         def ended(end: "asyncio.Future[None]") -> None:
             if not end.cancelled():
