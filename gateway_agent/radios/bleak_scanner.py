@@ -36,6 +36,13 @@ DEVICES_MAX = 512
 """Boards whose device is remembered, for connecting."""
 FAULTS = (BleakError, DBusFastError, OSError, EOFError, TimeoutError, AssertionError)
 """The exceptions of bleak and of what is below it. It asserts what holds while bluetoothd is there."""
+SILENT_SCANS = 4
+"""Whole scans in a row in which nothing at all was heard, after which it is looked whether bluetoothd still scans."""
+SWITCH_EVERY_S = 300.0
+STUCK = (
+    "bluetoothd takes the adapter for scanning and cannot end that, so nothing is heard; it was switched off and on. "
+    "Next, if that does not help: systemctl restart bluetooth"
+)
 _WANTS = 1
 
 
@@ -50,7 +57,7 @@ class BluezScanner:
     def __init__(self, adapter: Callable[[], str], company_id: int, counters: Counter[str]) -> None:
         """`adapter` returns the name of the adapter, "" for the default one.
 
-        `counters` counts `ble_adverts_too_many`, which were dropped, and `ble_scans_failed`.
+        `counters` counts `ble_adverts_too_many`, which were dropped, `ble_scans_failed`, and `ble_scans_unlocked`.
         """
         self.problem = ""
         self._adapter = adapter
@@ -60,6 +67,10 @@ class BluezScanner:
         self._devices: OrderedDict[str, BLEDevice] = OrderedDict()
         self._second, self._in_second = 0, 0
         self._anew = asyncio.Event()
+        self._detections = 0  # in this scan, of any device
+        self._silent = 0
+        self._is_stuck = False
+        self._may_switch_at = 0.0
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -110,9 +121,10 @@ class BluezScanner:
         if self.adapter:
             options["adapter"] = self.adapter
         scanner = BleakScanner(self._detected, bluez=options)
+        self._detections = 0
         async with asyncio.timeout(CALL_MAX_S):
             await scanner.start()
-        self._tell("")
+        self._tell(STUCK if self._is_stuck else "")
         self._anew.clear()
         try:
             with contextlib.suppress(TimeoutError):
@@ -122,6 +134,37 @@ class BluezScanner:
             with contextlib.suppress(*FAULTS):  # if bluetoothd is gone, so is the scan
                 async with asyncio.timeout(CALL_MAX_S):
                     await scanner.stop()
+        if self._detections:
+            self._silent, self._is_stuck = 0, False
+        elif not self._anew.is_set():
+            self._silent += 1
+            if self._silent >= SILENT_SCANS:
+                await self._unlock()
+
+    async def _unlock(self) -> None:
+        """Switch the adapter off and on if bluetoothd takes it for scanning while nothing is heard by anybody.
+
+        A controller that once did not answer in time leaves it so: it begins no scan any more, and says nothing.
+        """
+        try:
+            bluez = await bluez_bus.connect()
+            try:
+                for adapter in await bluez.adapters():
+                    if self.adapter in ("", adapter.name) and await bluez.is_scanning(adapter.path):
+                        self._is_stuck = True
+                        await self._switch(bluez, adapter.path)
+            finally:
+                bluez.close()
+        except bluez_bus.BluezError as refusal:
+            self._tell(bluez_bus.in_words(refusal, self.adapter or "the adapter"))
+
+    async def _switch(self, bluez: bluez_bus.Bluez, path: str) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._may_switch_at:
+            self._may_switch_at = now + SWITCH_EVERY_S
+            self._counters["ble_scans_unlocked"] += 1
+            await bluez.switch(path, False)
+            await bluez.switch(path, True)
 
     def _tell(self, problem: str) -> None:
         if problem and not self.problem:
@@ -131,6 +174,7 @@ class BluezScanner:
         self.problem = problem
 
     def _detected(self, device: BLEDevice, data: AdvertisementData) -> None:
+        self._detections += 1
         company = data.manufacturer_data.get(self._company_id)
         if company is None:
             return

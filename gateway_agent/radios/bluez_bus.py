@@ -152,6 +152,11 @@ class Bluez:
         """Switch an adapter on or off. Raises BluezError."""
         await self.call(path, _PROPERTIES, "Set", "ssv", ADAPTER, "Powered", Variant("b", is_on))
 
+    async def is_scanning(self, path: str) -> bool:
+        """Return whether an adapter scans for some program, as bluetoothd takes it. Raises BluezError."""
+        (value,) = await self.call(path, _PROPERTIES, "Get", "ss", ADAPTER, "Discovering")
+        return bool(value.value)
+
     async def register(self, path: str, advert: str) -> None:
         """Register the advert that is exported at a path of this connection. Raises BluezError."""
         await self.call(path, ADVERTISING_MANAGER, "RegisterAdvertisement", "oa{sv}", advert, {})

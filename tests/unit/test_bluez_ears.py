@@ -92,6 +92,7 @@ async def test_adverts_of_boards_are_passed_on_and_others_are_not(ears):
 async def test_a_scan_begins_anew_every_few_seconds_also_if_the_last_one_cannot_be_ended(ears):
     await asyncio.sleep(10 * bleak_scanner.SCAN_S)
     assert 9 <= len(ears.scans.began) <= 11
+    ears.scans.hears(None)
     ears.scans.stop_hangs = True
     await asyncio.sleep(4 * (bleak_scanner.SCAN_S + bleak_scanner.CALL_MAX_S))
     assert len(ears.scans.began) >= 13
@@ -127,6 +128,49 @@ async def test_what_is_wrong_is_told_and_tried_again_until_it_works(ears, fault,
     assert ears.scanner.problem == "" and ears.counters["ble_scans_failed"] == 4
     ears.scans.hears(b"\x01", SERVICES)
     assert len(ears.heard) == 1
+
+
+class ScriptedBluez:
+    """Takes the place of the connection to bluetoothd. `scanning`: what it says while nobody scans."""
+
+    def __init__(self, scanning):
+        self.scanning = scanning
+        self.switched = []
+
+    async def adapters(self):
+        return [SimpleNamespace(name=name, path=f"/org/bluez/{name}") for name in ("hci0", "hci1")]
+
+    async def is_scanning(self, path):
+        return self.scanning
+
+    async def switch(self, path, is_on):
+        self.switched.append((path, is_on))
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("scanning", [True, False])
+async def test_a_bluetoothd_that_cannot_end_a_scan_is_noticed_and_the_adapter_switched_off_and_on(
+    ears, monkeypatch, scanning
+):
+    bluez = ScriptedBluez(scanning)
+
+    async def connect():
+        return bluez
+
+    monkeypatch.setattr(bleak_scanner.bluez_bus, "connect", connect)
+    await asyncio.sleep((bleak_scanner.SILENT_SCANS + 5) * bleak_scanner.SCAN_S)
+    if not scanning:  # it is quiet here
+        assert not bluez.switched and ears.scanner.problem == ""
+        return
+    assert bluez.switched == [("/org/bluez/hci0", False), ("/org/bluez/hci0", True)]
+    assert "systemctl restart bluetooth" in ears.scanner.problem and ears.counters["ble_scans_unlocked"] == 1
+    await asyncio.sleep(bleak_scanner.SWITCH_EVERY_S)
+    assert len(bluez.switched) == 4
+    ears.scans.hears(None)
+    await asyncio.sleep(2 * bleak_scanner.SCAN_S)
+    assert ears.scanner.problem == "", "something was heard"
 
 
 async def test_a_flood_of_adverts_costs_a_bounded_time_each_second_and_bounded_memory(ears):
