@@ -293,3 +293,11 @@ def test_the_ports_of_pyserial_are_those_that_are_listed(monkeypatch: pytest.Mon
     )
     assert run.exit_code == 0 and "/dev/ttyUSB0" in run.stdout and "not asked" in run.stdout
     assert "/dev/ttyS0" not in run.stdout
+
+
+def test_a_person_sees_by_which_radio_a_board_was_heard(typed: Any) -> None:
+    places = {"lamp.hall": "192.168.1.7:5683", "lamp.porch": "gatt:02:00:00:00:00:03", "lamp.attic": ""}
+    heard = {"session": True, "age_s": 3, "software": "0.1.0", "sg_ids": []}
+    shown = typed([], [{"pne_id": name, "address": place, **heard} for name, place in places.items()]).stdout
+    lines = {line.split()[0]: line for line in shown.splitlines()}
+    assert "  192.168.1.7  " in lines["lamp.hall"] and "  Bluetooth 02:00:00:00:00:03  " in lines["lamp.porch"]

@@ -12,6 +12,7 @@ from keycast.terminal.tables import show_table
 if TYPE_CHECKING:
     from keycast.board.survey import Seen
 
+_BY_GATT = "gatt:"  # message_plane/links/gatt.py
 _USB = {
     "bridge": "USB-to-UART bridge",
     "boot_rom": "its boot ROM",
@@ -131,6 +132,13 @@ def _row(seen: "Seen", step: str) -> dict[str, Any]:
     }
 
 
+def _place(address: str) -> str:
+    """Return an IP address without its port, or the address of a board's Bluetooth."""
+    if address.startswith(_BY_GATT):
+        return f"Bluetooth {address.removeprefix(_BY_GATT)}"
+    return address.rpartition(":")[0]
+
+
 def _show_let_in(boards: list[dict[str, Any]]) -> None:
     if not boards:
         return
@@ -139,7 +147,7 @@ def _show_let_in(boards: list[dict[str, Any]]) -> None:
             board["pne_id"],
             "yes" if board["session"] else "no",
             ago(board["age_s"]),
-            board["address"].rpartition(":")[0],
+            _place(board["address"]),
             board["software"],
             ", ".join(board["sg_ids"]),
         )
