@@ -1,4 +1,4 @@
-"""The receiver's side of broadcasts as Bluetooth LE adverts (docs/protocol.md section 13, SEC-10).
+"""A board's side of adverts over Bluetooth LE: broadcasts, and its own reports (docs/protocol.md section 13, SEC-10).
 
     object -> air form -> k rows of 19 octets, and repair rows (`erasure_code`) -> one advert for each row
 
@@ -28,8 +28,8 @@ REPORT = 0xF1
 _BEACON_SIZE = 19
 _REPORT_SIZE = 21
 
-# first octet of a payload, an array head -> items in it, octet of the message code
-KINDS = {
+# first octet of a payload, an array head -> items in it, message code
+SHAPES = {
     0x84: (4, numbers.DELETE_SERVICE_GROUP_REQUEST),
     0x89: (9, numbers.GROUP_KEY_DELIVERY_REQUEST),
     0x8B: (11, numbers.GROUP_KEY_DELIVERY_REQUEST),
@@ -69,11 +69,11 @@ def from_air(air, pn_alias):
 
     Nothing of it is verified. Raises MalformedMessage.
     """
-    if not air or air[0] not in KINDS:
-        raise MalformedMessage("an air form of no known kind")
+    if not air or air[0] not in SHAPES:
+        raise MalformedMessage("an air form of no known message")
     air = memoryview(air)  # a board has no room for copies
     at = 1
-    for _ in range(KINDS[air[0]][0] - 2):
+    for _ in range(SHAPES[air[0]][0] - 2):
         if at >= len(air) or air[at] >> 5 not in (0, 2):  # an unsigned integer or octets; no array or map is decoded
             raise MalformedMessage("an air form of the wrong shape")
         at = cborlite.decode_prefix(air, at)[1]
@@ -88,9 +88,9 @@ def from_air(air, pn_alias):
     return bytes(signed)
 
 
-def known(kind, pn_alias):
-    """Return the octets of a payload that are left out on air, with the array head `kind` before them."""
-    return bytes((kind,)) + cborlite.encode(KINDS[kind][1]) + cborlite.encode(pn_alias)
+def known(shape, pn_alias):
+    """Return the octets of a payload that are left out on air, with the array head `shape` before them."""
+    return bytes((shape,)) + cborlite.encode(SHAPES[shape][1]) + cborlite.encode(pn_alias)
 
 
 def identification(signed):
@@ -168,7 +168,7 @@ class Reassembly:
         found = self._assembly(head, now)
         if found.busy or index in found.indexes:
             return None
-        if len(found.indexes) < found.k or found.k <= tuning.ADVERT_TRIES_ROWS:
+        if len(found.indexes) < found.k + (tuning.ADVERT_TRIES_MAX if found.k <= tuning.ADVERT_TRIES_ROWS else 0):
             found.add(index, row[4:], now)
         return found if len(found.indexes) >= found.k else None
 
@@ -205,7 +205,7 @@ class Reassembly:
                     self._done.append((assembly.head, assembly.begun))
                     del self._done[: -tuning.ADVERT_DONE_MAX]
                     return signed
-                if assembly.k > tuning.ADVERT_TRIES_ROWS or assembly.tries == tuning.ADVERT_TRIES_MAX:
+                if assembly.k > tuning.ADVERT_TRIES_ROWS or assembly.tries >= tuning.ADVERT_TRIES_MAX:
                     self._end(assembly)
                     self.dropped += 1
                     raise MalformedMessage("an object with forged rows")

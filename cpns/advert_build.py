@@ -1,10 +1,10 @@
 """The PN GW's side of broadcasts as Bluetooth LE adverts: from a signed broadcast or a beacon to 24 octets (SEC-10).
 
-`advert` says what an advert is, and has the receiver's side.
+`advert` says what an advert is, and has the side of a board.
 """
 
 from cpns import cborlite, erasure_code, tuning
-from cpns.advert import BEACON, KINDS, ROW_SIZE, SIGNATURE_SIZE, SIZE, from_air, known
+from cpns.advert import BEACON, ROW_SIZE, SHAPES, SIGNATURE_SIZE, SIZE, from_air, known
 from cpns.broadcast_object import FRAME_HEAD, SIGNATURE_HEAD
 from cpns.crypto import keywrap
 from cpns.errors import MalformedMessage
@@ -22,7 +22,7 @@ def to_air(signed: bytes, pn_alias: int) -> bytes:
     """
     start, end = len(FRAME_HEAD), len(signed) - SIGNATURE_SIZE - len(SIGNATURE_HEAD)
     payload = cborlite.decode_prefix(signed, start)[0] if start < end else b""
-    if type(payload) is bytes and payload[:1] and payload[0] in KINDS:
+    if type(payload) is bytes and payload[:1] and payload[0] in SHAPES:
         air = payload[:1] + payload[len(known(payload[0], pn_alias)) :] + signed[-SIGNATURE_SIZE:]
         if from_air(air, pn_alias) == signed:
             return air

@@ -47,7 +47,10 @@ def decode(rows, indexes):
                 yield
     # What is left is a Cauchy matrix in used x missing. Its inverse has for row m and column r, with
     # r' in used and m' in missing:  prod(r' + m) prod(r + m') / ((r + m) prod[m' != m](m + m') prod[r' != r](r + r'))
-    of_missing = [_product(m, used) - _product(m, missing) for m in missing]
+    of_missing = []
+    for m in missing:
+        of_missing.append(_product(m, used) - _product(m, missing))
+        yield
     for place in places:
         r = indexes[place]
         of_r = _product(r, missing) - _product(r, used)
