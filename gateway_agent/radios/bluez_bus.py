@@ -224,7 +224,7 @@ def in_words(error: BluezError, adapter: str, kernel: str = "") -> str:
     name, text = error.name.rpartition(".")[2], str(error)
     if name in ("NoServer", "Disconnected"):
         return f"there is no system bus ({text}). Next: systemctl start dbus; in a container, mount /run/dbus"
-    if name in ("ServiceUnknown", "NameHasNoOwner", "NoReply"):
+    if name in ("ServiceUnknown", "NameHasNoOwner", "NoReply", "NoSuchUnit") or ".Spawn." in error.name:
         return "bluetoothd does not run. Next: systemctl start bluetooth"
     if name == "AccessDenied":
         return (

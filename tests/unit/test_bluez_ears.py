@@ -103,6 +103,7 @@ async def test_a_scan_begins_anew_every_few_seconds_also_if_the_last_one_cannot_
     "fault, words",
     [
         (BleakDBusError("org.freedesktop.DBus.Error.ServiceUnknown", ["gone"]), "systemctl start bluetooth"),
+        (BleakDBusError("org.freedesktop.DBus.Error.Spawn.ChildExited", ["code 1"]), "systemctl start bluetooth"),
         (BleakDBusError("org.freedesktop.DBus.Error.AccessDenied", ["no"]), "group bluetooth"),
         (BleakDBusError("org.bluez.Error.NotReady", ["Resource Not Ready"]), "hci0 is switched off"),
         (
