@@ -73,6 +73,8 @@ class HostDevice(Device):
             await self.host.send_sync_command(command)
 
 
+OPENING = "It is being opened"
+"""The problem of a controller before it is open or has failed for the first time."""
 Open = Callable[[], Awaitable[OpenTransport]]
 Role = Callable[[HostDevice], Awaitable[None]]
 """A function that uses an open controller until it is cancelled, or raises one of FAULTS if that is gone."""
@@ -100,7 +102,7 @@ class OwnController:
         """`remedy` is the next step for a person when the controller cannot be opened."""
         self.name = name
         self.device: HostDevice | None = None
-        self.problem = "It is being opened."
+        self.problem = OPENING
         self._open = open_transport
         self._remedy = remedy
         self._again = asyncio.Event()
@@ -130,7 +132,7 @@ class OwnController:
             except FAULTS as fault:
                 if self.device is not None:
                     pause_s = RETRY_MIN_S
-                self._tell(None, f"{self.name}: {fault or type(fault).__name__}. {self._remedy}")
+                self._tell(None, f"{self.name}: {str(fault) or type(fault).__name__}. {self._remedy}")
             except Exception as fault:  # noqa: BLE001 - UDP goes on whatever Bumble does
                 _log.exception("the Bluetooth controller %s", self.name)
                 self._tell(None, f"{self.name} failed: {fault}. This is a fault of keycast: please report it.")

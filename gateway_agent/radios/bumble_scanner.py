@@ -8,7 +8,7 @@ from bumble import hci
 
 from cpns import numbers
 from gateway_agent.radios.ble_scanner import Advert
-from gateway_agent.radios.bumble_controller import HostDevice, OwnController, Report
+from gateway_agent.radios.bumble_controller import OPENING, HostDevice, OwnController, Report
 
 WINDOW_MS = 100.0
 """Scan window and interval: it listens without a pause."""
@@ -31,8 +31,8 @@ class BumbleScanner:
 
     @property
     def problem(self) -> str:
-        """Why nothing is heard, "" if nothing is wrong."""
-        return self._controller.problem
+        """Why nothing is heard, "" if nothing is wrong, as while the controller is opened for the first time."""
+        return "" if self._controller.problem == OPENING else self._controller.problem
 
     def open(self, heard: Callable[[Advert], None]) -> None:
         """Begin to call `heard`, as soon as the sender of the same controller is started."""
