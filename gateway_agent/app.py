@@ -313,7 +313,11 @@ class GatewayApp:
 
     def broken_radio(self) -> str:
         """Return which media have not recovered or hear nothing, in sentences with the next step, "" for none."""
-        deaf = [f"No board is heard on {each.interface}: {each.deaf}." for each in self.broadcasts() if each.deaf]
+        deaf = [
+            f"No board is heard on {each.interface}: {each.deaf.rstrip('.')}."
+            for each in self.broadcasts()
+            if each.deaf
+        ]
         told = " ".join([*filter(None, self._air.told().values()), *deaf]) if self._air else ""
         return told and f"{told} Boards behind it get keys another way. Check: keycast gateway check"
 

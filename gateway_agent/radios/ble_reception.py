@@ -15,6 +15,8 @@ from gateway_agent.radios.medium import Heard, HomeOnAir
 
 REPEATED_S = 5.0
 """A board sends its report many times. Within this time after one was passed on, the same octets are a repetition."""
+DEAF_S = 10.0
+"""A scanner may be starting, or starting again, for so long before that is a problem to tell of."""
 REPORTS_REMEMBERED_MAX = 2048
 """More than all boards of a tree at their largest number."""
 _KEYS_S = 1.0  # how long frame keys are used before the home is asked again
@@ -33,6 +35,7 @@ class BleReception:
         self._counters = counters
         self._scanner: Scanner | None = None
         self._fault = ""  # why the scanner could not be opened
+        self._well_at = 0.0  # loop time
         self._heard: Heard = lambda frame: None
         self._home: HomeOnAir | None = None
         self._keys: list[bytes] = []
@@ -41,12 +44,20 @@ class BleReception:
 
     @property
     def problem(self) -> str:
-        """Why nothing is heard, in words, "" if nothing is wrong or nothing was to be heard so far."""
-        return self._fault if self._scanner is None else self._scanner.problem
+        """Why nothing is heard, in words; "" if nothing is wrong, or if that has lasted for less than DEAF_S.
+
+        It must be asked every few seconds, as the watch over the machine does.
+        """
+        problem = self._fault if self._scanner is None else self._scanner.problem
+        now = asyncio.get_running_loop().time()
+        if not problem:
+            self._well_at = now
+        return problem if now - self._well_at >= DEAF_S else ""
 
     def open(self, heard: Heard, home: HomeOnAir) -> None:
         """Begin to pass on what the scanner hears: `heard` is called with the 21 octets of a report (`cpns.report`)."""
         self._heard, self._home = heard, home
+        self._well_at = asyncio.get_running_loop().time()
 
     def listen(self, scanner: Scanner | None) -> None:
         """Listen with this scanner, unless one is open already. If that fails, `problem` says why."""

@@ -201,8 +201,10 @@ async def test_a_gateway_that_hears_no_boards_says_so_while_it_sends(
     app = await opened()
     scanner = sender.scanner
     assert isinstance(scanner, ScriptedScanner)
-    scanner.problem = "bluetoothd does not scan"
-    await asyncio.sleep(10)
+    scanner.problem = "bluetoothd does not scan."
+    await asyncio.sleep(5)
+    assert not alarms(app)
+    await asyncio.sleep(15)
     assert "No board is heard on hci7: bluetoothd does not scan." in alarms(app)["radio"]
     assert "hci7 BLE" in app.networks()
     status._show(json.loads(json.dumps(steering._status(app, None), default=asdict)))

@@ -12,6 +12,7 @@ from cpns.broadcast_encryption.cover import cover
 from cpns.broadcast_encryption.keys import TreeKeys
 from gateway_agent.radios.air import AllMedia
 from gateway_agent.radios.ble_medium import BleMedium
+from gateway_agent.radios.ble_reception import DEAF_S
 from gateway_agent.radios.ble_schedule import burst
 from gateway_agent.radios.medium import Airing, Step
 from tests.unit.scripted_medium import ScriptedHome, ScriptedMedium
@@ -314,6 +315,8 @@ async def test_a_scanner_that_fails_leaves_the_sending_alone(opened: Opened) -> 
     radio.scanner.fault = OSError("scanning is refused")
     opened(radio)
     assert await ended(radio.medium.air(key_object()))
+    assert not radio.medium.health()[0].deaf, "it may be about to start"
+    await asyncio.sleep(DEAF_S)
     assert radio.medium.health()[0].deaf == "scanning is refused" and not radio.counters["media_failed"]
     radio.scanner.fault, radio.scanner.problem = None, "bluetoothd does not scan"
     radio.sender.up = False
@@ -321,6 +324,11 @@ async def test_a_scanner_that_fails_leaves_the_sending_alone(opened: Opened) -> 
     assert radio.scanner.heard is not None
     (health,) = radio.medium.health()
     assert (health.problem, health.deaf) == ("", "bluetoothd does not scan")
+    radio.scanner.problem = ""
+    assert not radio.medium.health()[0].deaf
+    radio.scanner.problem = "the scan begins anew"
+    await asyncio.sleep(DEAF_S / 2)
+    assert not radio.medium.health()[0].deaf
 
 
 async def test_a_closed_medium_has_released_its_radio() -> None:
