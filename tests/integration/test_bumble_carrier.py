@@ -16,6 +16,7 @@ from gateway_agent.radios.bumble_controller import OwnController
 from gateway_agent.radios.bumble_scanner import BumbleScanner, structures
 from gateway_agent.radios.virtual_air.air import VirtualAir
 from gateway_agent.radios.virtual_air.controller import AirController
+from tests.integration.test_bumble_sender import InProcess
 from tests.integration.test_virtual_air import ECHO
 from tests.integration.virtual_air_world import ADVERT, BareBoard, start_program
 from tests.waiting import until
@@ -54,17 +55,6 @@ async def test_a_gateway_hears_a_board_and_exchanges_values_with_it():
             await program.kill()
             await sender.close()
         assert not path.exists()
-
-
-class InProcess:
-    """The transport to a controller of this process."""
-
-    def __init__(self, controller):
-        self.source = controller
-        self.sink = controller.device().host.hci_sink
-
-    async def close(self):
-        pass
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import pytest
 from bumble.transport.common import StreamPacketSink, StreamPacketSource
@@ -10,6 +11,8 @@ from bumble.transport.common import StreamPacketSink, StreamPacketSource
 from gateway_agent.radios import ble_hci, bumble_controller
 from gateway_agent.radios.ble import BleSection
 from gateway_agent.radios.ble_sender import NoSender
+from gateway_agent.radios.bumble_controller import OwnController
+from gateway_agent.radios.bumble_sender import BumbleSender
 from gateway_agent.radios.virtual_air.air import VirtualAir
 from gateway_agent.radios.virtual_air.controller import AirController
 from tests.waiting import until
@@ -91,6 +94,39 @@ async def test_each_advert_has_a_payload_of_its_own(extended):
         payloads.left = 1
         sender.wake()
         await until(lambda: (3, payload(21)) in heard)
+
+
+class InProcess:
+    """The transport to a controller of this process."""
+
+    def __init__(self, controller):
+        self.source = controller
+        self.sink = controller.device().host.hci_sink
+
+    async def close(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("extended", "interval_s"), [(True, 0.020), (False, 0.030)], ids=["bluetooth-5", "bluetooth-4"]
+)
+async def test_the_pause_between_two_payloads_is_the_interval_and_up_to_10_ms(extended, interval_s):
+    air, times = VirtualAir(1), []
+    loop = asyncio.get_running_loop()
+
+    async def open_transport():
+        return InProcess(AirController(air, GATEWAY, extended=extended))
+
+    sender = BumbleSender("test", OwnController("test", open_transport, ""), 0xFFFF)
+    air.sniffers.append(lambda *_: times.append(loop.time()))
+    sender.start(Payloads(1001).take, lambda: None)
+    await until(lambda: len(times) == 1001)
+    assert sender.interval_ms == 1000 * interval_s
+    await sender.close()
+    pauses = [after - before for before, after in pairwise(times)]
+    assert all(interval_s - 1e-6 < pause < interval_s + 0.010 + 1e-6 for pause in pauses)
+    assert interval_s + 0.0045 < sum(pauses) / len(pauses) < interval_s + 0.0055
+    assert len({round(1000 * pause) for pause in pauses}) >= 10, "and they are not alike"
 
 
 @pytest.mark.real_time

@@ -7,6 +7,7 @@ import pytest
 
 from keycast.micropython_vm import compile
 from keycast.virtual_board import serial_board
+from tests.integration.virtual_air_world import air_world
 from tests.system.serial_tools import Terminal, mpremote, plugged_in, tool
 
 pytestmark = pytest.mark.real_time
@@ -84,6 +85,31 @@ async def test_the_board_goes_on_while_no_tool_has_its_port_open(tmp_path: Path)
             terminal.type(b"import machine\rmachine.reset()\r")
             await terminal.until(b"MicroPython v")
         assert await mpremote(board, "exec", "print('n' in globals())") == "False\r\n"
+
+
+LISTENS = """
+import bluetooth, time
+heard = bytearray(3)
+def on(event, data):
+    if event == 5:
+        for i in range(3):
+            heard[i] = data[4][i]
+ble = bluetooth.BLE()
+ble.active(True)
+ble.irq(on)
+ble.gap_scan(0, 100000, 100000)
+while not heard[0]:
+    time.sleep_ms(10)
+print(bytes(heard))
+"""
+
+
+async def test_a_program_hears_the_air_of_bluetooth_and_goes_on_after_a_soft_reset(tmp_path: Path) -> None:
+    async with air_world() as world:
+        world.gateway.advertise(3, 0.02, b"key")
+        async with plugged_in(tmp_path / "board", BOARD_BLE=str(world.boards.path)) as board:
+            for _ in range(2):  # mpremote resets the board before each
+                assert await mpremote(board, "exec", LISTENS) == "b'key'\r\n"
 
 
 async def test_a_person_at_the_prompt(tmp_path: Path) -> None:
