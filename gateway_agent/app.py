@@ -313,13 +313,14 @@ class GatewayApp:
 
     def broken_radio(self) -> str:
         """Return which media have not recovered or hear nothing, in sentences with the next step, "" for none."""
-        deaf = [
-            f"No board is heard on {each.interface}: {each.deaf.rstrip('.')}."
-            for each in self.broadcasts()
-            if each.deaf
-        ]
-        told = " ".join([*filter(None, self._air.told().values()), *deaf]) if self._air else ""
-        return told and f"{told} Boards behind it get keys another way. Check: keycast gateway check"
+        if self._air is None:
+            return ""
+        told = " ".join(filter(None, self._air.told().values()))
+        found = [f"{told} Boards behind it get keys another way."] if told else []
+        for each in self.broadcasts():
+            if each.deaf:
+                found.append(f"No board is heard on {each.interface}: {each.deaf.rstrip('.')}. Keys go out on it.")
+        return " ".join([*found, "Check: keycast gateway check"]) if found else ""
 
     async def close(self) -> None:
         """Stop all parts, in the opposite order; deliveries continue at the next start."""
