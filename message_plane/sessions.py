@@ -173,6 +173,7 @@ class Sessions:
         session.heard = address
         if not established.provisional:
             self._set_candidate(session)
+            address.link.prefer(address)
             return
         neighbours = [
             other

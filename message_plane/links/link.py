@@ -101,7 +101,7 @@ class Link(ABC, Generic[A]):
         """Send one datagram, without waiting. Raises OSError if it was not accepted; the caller treats it as lost."""
 
     def prefer(self, address: A) -> None:
-        """Note that a message of a registered peer, which came from `address`, has verified on its session.
+        """Note that a registered peer has proved itself, by a handshake or a message of its session, from `address`.
 
         A link that cannot serve all peers at once serves those first. By default nothing is noted.
         """

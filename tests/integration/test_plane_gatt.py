@@ -148,6 +148,25 @@ async def test_what_is_wrong_on_one_connection_is_punished_on_that_one_only(tmp_
         assert await connected(lamp, f"gatt:{GATEWAY}", 30) == b"\xa1\xa0"
 
 
+async def test_many_new_boards_take_turns_and_none_keeps_its_place_once_it_is_known(tmp_path):
+    room, gateway = Room(connect_s=0.4), Party(tmp_path, "home-gw", "gateway")
+    boards = [Party(tmp_path, f"lamp.{number}", "pne") for number in range(9)]
+    await gateway.start(links=[RoomLink(room, GATEWAY, connections_max=3)])
+    try:
+        for number, board in enumerate(boards):
+            await board.start(links=[PeripheralLink(room, f"F0:00:00:00:01:{number:02X}", GATEWAY)])
+            gateway.knows(board)
+            board.knows(gateway)
+        began = asyncio.get_running_loop().time()
+        await asyncio.gather(*(board.endpoint.connect("home-gw", f"gatt:{GATEWAY}") for board in boards))
+        assert asyncio.get_running_loop().time() - began < tuning.GATT_STRANGER_S, "they say nothing after a handshake"
+        assert gateway.counters["handshakes_done"] == 9
+    finally:
+        for board in boards:
+            await board.stop()
+        await gateway.stop()
+
+
 @pytest.mark.req("SEC-27")
 async def test_a_session_follows_its_board_to_another_address_and_to_another_radio(tmp_path):
     room, ether = Room(connect_s=0.4), Ether()
