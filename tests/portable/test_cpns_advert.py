@@ -11,6 +11,7 @@ from cpns.crypto import keywrap
 from cpns.errors import MalformedMessage
 
 
+@req("SEC-10")
 def test_any_rows_that_are_enough_give_the_object_back():
     signed = signed_object(bytes(18 * 7))
     k = len(advert_build.rows_of(advert_build.to_air(signed, PN)))
@@ -89,6 +90,7 @@ def test_adverts_of_no_known_kind_or_with_other_octets_than_zeros_behind_are_not
         assert length == 24 or advert.opened(KEY, bytes(length)) is None
 
 
+@req("SEC-10")
 def test_air_forms_that_lie():
     air = advert_build.to_air(signed_object(), PN)
     for wrong in (

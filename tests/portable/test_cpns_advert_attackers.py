@@ -63,6 +63,7 @@ def test_nothing_comes_of_zeros_of_any_size():
         assert receiver.dropped == 1
 
 
+@req("SEC-10")
 def test_indexes_in_any_order():
     for indexes in ([5, 4, 3, 2, 1, 0], [255, 0, 100, 3, 77, 6]):
         assert hear(advert.Reassembly(), adverts(SIGNED, indexes)) == SIGNED
@@ -193,6 +194,7 @@ def test_a_member_that_begins_ten_objects_in_a_second_ends_none_that_grows_faste
     assert found == SIGNED
 
 
+@req("SEC-10")
 def test_an_object_that_stands_too_long_is_dropped():
     receiver = advert.Reassembly()
     hear(receiver, adverts(SIGNED, range(5)), 0)
@@ -211,6 +213,7 @@ def test_an_object_that_grows_slowly_is_not_dropped():
     assert receiver.dropped == 0
 
 
+@req("SEC-10")
 def test_an_object_that_makes_room_while_it_is_finished_is_still_made():
     receiver = advert.Reassembly()
     assert hear(receiver, adverts(SIGNED, range(5))) is None
@@ -223,6 +226,7 @@ def test_an_object_that_makes_room_while_it_is_finished_is_still_made():
     assert run(steps) == SIGNED
 
 
+@req("SEC-10")
 def test_an_object_that_finds_no_room_at_its_end_can_be_received_again():
     def full(signed):
         raise MemoryError
