@@ -237,6 +237,23 @@ def test_a_gateway_with_a_board(installed: Installed) -> None:
     installed.done("gateway", "backup", "home.backup")
 
 
+@with_extras("gateway")
+def test_a_gateway_that_wants_bluetooth_and_lacks_its_extra(installed: Installed) -> None:
+    """It runs, and says what to install."""
+    installed.done("gateway", "init", "--ble")
+    path = installed.here / "keycast.toml"
+    broadcast = f'["lo"]\nport = {broadcast_port()}'
+    plane = f'\n[message_plane]\nlisten = ["127.0.0.1"]\nport = {own_port()}\n'
+    path.write_text(path.read_text().replace('["auto"]', broadcast) + plane)
+    for sender in ("auto", "hci", "virtual"):
+        path.write_text(re.sub('sender = "[a-z]+"', f'sender = "{sender}"', path.read_text()))
+        assert "keycast.toml is right" in installed.done("gateway", "check")
+        with running(installed, "gateway", "run") as started:
+            assert [each["interface"] for each in started["networks"] if not each["problem"]] == ["lo"]
+            told = installed.run(*installed.command("radios"))
+            assert told.returncode == 2 and "-m pip install 'keycast[ble]'" in told.stdout, told.stdout + told.stderr
+
+
 def first_value(lines: Iterable[str]) -> Any:
     """The JSON object that comes first, in lines that do not end with it."""
     text = ""
