@@ -6,6 +6,7 @@ import pytest
 
 from gateway_agent.core.delivering.policy import DeliveryPolicy
 from keycast.demo.house import BLE, BOTH
+from message_plane import tuning
 from tests.system.conftest import house_of
 from tests.system.watching import confirmed, events, held, join, keyed, until
 
@@ -69,3 +70,22 @@ async def test_a_board_with_both_radios_gets_a_key_once_and_confirms_it_once(tmp
         assert counted["ble_adverts_sent"] and counted["broadcast_sent"], "it went out by both"
         assert [keys(house, name, version) for name in ALL] == [[True]] * len(ALL)
         assert counted["confirmations"] == len(ALL)
+
+
+@pytest.mark.req("SEC-14", "CPNS-GKM-71")
+async def test_boards_that_are_not_connected_confirm_by_advert(tmp_path, monkeypatch):
+    monkeypatch.setattr(tuning, "GATT_IDLE_S", 0.5)
+    async with house_on_air(tmp_path, BLE) as house:
+        await asyncio.gather(*(house.boards[name].event("session") for name in ALL))
+        version = await join(house, SG, ALL)
+        await all_confirmed(house, ALL, version)
+        (link,) = house.app._air.links
+        await until(lambda: not link._choice.holds)
+        before = dict(house.app.counters)
+        house.server.update_key(SG)
+        version = await keyed(house, SG, ALL, above=version)
+        await all_confirmed(house, ALL, version)
+        counted = {name: count - before.get(name, 0) for name, count in house.app.counters.items()}
+        assert [keys(house, name, version) for name in ALL] == [[True]] * len(ALL)
+        assert not counted["gatt_connected"] and counted["confirmations"] == len(ALL)
+        await until(lambda: house.app.counters["ble_reports_repeated"])
