@@ -6,7 +6,7 @@ CPYTHON_PACKAGES := private_store message_plane gateway_agent key_servers keycas
 TOLD := --shards --durations=10 -rsfE
 ARGS ?=
 
-.PHONY: help demo test check-fast check cpython-types board-types bench fuzz conformance vm vm-test dist manifest lock clean
+.PHONY: help demo test check-fast check cpython-types board-types bench radio-bench radio-test fuzz conformance vm vm-test dist manifest lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -34,6 +34,12 @@ board-types:
 
 bench: vm ## measure, beside peers in the same run; writes build/bench.json
 	@$(BIN)/python -m tools.bench $(ARGS)
+
+radio-bench: vm ## deliver keys from real BlueZ in a virtual machine, and print how long that takes (IMAGE=trixie)
+	@$(BIN)/python -m tools.radio_bench measure --image $(or $(IMAGE),bookworm) $(ARGS)
+
+radio-test: vm ## test the gateway on real BlueZ and a real access point in virtual machines (IMAGE=trixie for one)
+	@$(BIN)/python -m tools.radio_bench test $(addprefix --image ,$(IMAGE)) $(ARGS)
 
 fuzz: .venv/complete ## throw octets at every parser (ARGS="coap --seconds 300" for one)
 	@$(BIN)/python -m tests.fuzz $(or $(ARGS),all --seconds 10)

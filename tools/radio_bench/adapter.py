@@ -19,10 +19,14 @@ from tools.radio_bench.guest import HCI_PORT, Guest
 ADDRESS = "00:11:22:33:44:00"
 SETS = 4
 """Advertising sets of a controller of Bluetooth 5, as small chips have."""
-REMEMBERED = 64
-"""Adverts that the filter of duplicates remembers."""
+REMEMBERED, FORGOTTEN_S = 64, 1.0
+"""Adverts that the filter of duplicates remembers, and for how long. The memory of a chip is small, too.
+
+Linux drops what it is told before it knows that the scan has begun: a filter that never forgot would hide that for the
+whole scan.
+"""
 RELAY_LOG, BLUETOOTHD_LOG = "/tmp/hci_relay.log", "/tmp/bluetoothd.log"
-_BLUETOOTHD = "/usr/libexec/bluetooth/bluetoothd -n -d"
+_BLUETOOTHD = "sh /opt/keycast/tools/radio_bench/on_guest/bluetoothd.sh"
 _UP_S = 60
 _ADAPTER = "dbus-send --system --print-reply --dest=org.bluez /org/bluez/hci0 org.freedesktop.DBus.Properties"
 
@@ -32,17 +36,17 @@ class GuestController(AirController):
 
     def __init__(self, air: VirtualAir, transport: Transport, *, extended: bool) -> None:
         super().__init__(air, ADDRESS, extended=extended, host_source=transport.source, host_sink=transport.sink)
-        self._heard: set[tuple[bytes, bytes]] = set()
+        self._heard: dict[tuple[bytes, bytes], float] = {}
 
     def report(self, advert: AdvertPdu) -> None:
         """Report an advert, unless the host asked for no duplicates and this one is a duplicate."""
         if self.filter_duplicates:
-            heard = bytes(advert.advertiser_address), advert.data
-            if heard in self._heard:
+            heard, now = (bytes(advert.advertiser_address), advert.data), time.monotonic()
+            if now - self._heard.get(heard, -FORGOTTEN_S) < FORGOTTEN_S:
                 return
             if len(self._heard) >= REMEMBERED:
                 self._heard.clear()
-            self._heard.add(heard)
+            self._heard[heard] = now
         super().report(advert)
 
     def on_hci_le_set_scan_enable_command(
@@ -93,7 +97,7 @@ class Adapter:
             self._transport = self._controller = None
 
     async def start_bluetoothd(self, *options: str) -> None:
-        """Start bluetoothd and power the adapter on over D-Bus. `options` are added to its command."""
+        """Start bluetoothd with these options, again whenever it ends, and switch the adapter on."""
         self._bluetoothd = await self._guest.start(" ".join((_BLUETOOTHD, *options)), BLUETOOTHD_LOG)
         await self.power(is_on=True)
 
@@ -103,8 +107,12 @@ class Adapter:
         await self._guest.until(f"{_ADAPTER}.Set {value}", _UP_S)
 
     async def kill_bluetoothd(self) -> None:
-        """Kill bluetoothd, as a fault of it does."""
-        await self._guest.end(self._bluetoothd, signal.SIGKILL)
+        """Kill bluetoothd, as a fault of it does. It is started again after a second."""
+        await self._guest.run("pkill -KILL -x bluetoothd")
+
+    async def end_bluetoothd(self) -> None:
+        """End bluetoothd for good."""
+        await self._guest.end(self._bluetoothd, signal.SIGTERM)
 
 
 class AirLog:

@@ -11,8 +11,6 @@ from keycast.provisioning.board import Trust, new_board
 from message_plane import credentials
 from tools.radio_bench.guest import Guest
 
-FOLDER = "/run/gateway"
-LOG = f"{FOLDER}/gateway.log"
 START_S = 120
 _KEYCAST = "python3 /opt/keycast/site/bin/keycast"
 _CONFIG = """
@@ -26,6 +24,9 @@ discovery = false
 {listen}
 
 {broadcast}
+
+[delivery]
+method = "broadcast"
 
 [ble]
 sender = "{sender}"
@@ -41,22 +42,24 @@ class Refusal(Exception):
 
 
 class GuestGateway:
-    """A PN GW in a guest, with an embedded CPNS Server."""
+    """A PN GW in a guest, with an embedded CPNS Server. Its files are in /run/NAME; `log` is what it prints."""
 
-    def __init__(self, guest: Guest) -> None:
+    def __init__(self, guest: Guest, name: str) -> None:
         self._guest = guest
+        self._folder = f"/run/{name}"
+        self.log = f"/tmp/{name}.log"
         self._process = 0
 
     async def start(self, sender: str, *, interface: str = "") -> None:
         """Start it with a sender of BLE; with Wi-Fi on `interface`, if that is not empty. Wait until it answers."""
         broadcast = f'[broadcast]\ninterfaces = ["{interface}"]' if interface else "[broadcast]\ninterfaces = []"
         config = _CONFIG.format(listen="", broadcast=broadcast, sender=sender)
-        await self._guest.run(f"mkdir -p {FOLDER} && cat > {FOLDER}/keycast.toml <<'END'\n{config}END")
-        self._process = await self._guest.start(f"{_KEYCAST} gateway run -c {FOLDER}/keycast.toml", LOG)
+        await self._guest.run(f"mkdir -p {self._folder} && cat > {self._folder}/keycast.toml <<'END'\n{config}END")
+        self._process = await self._guest.start(f"{_KEYCAST} gateway run -c {self._folder}/keycast.toml", self.log)
         ends = time.monotonic() + START_S
         while not await self._answer("trust"):
             if time.monotonic() > ends or (await self._guest.run(f"kill -0 {self._process}", check=False)).code:
-                raise Refusal(f"the gateway does not start: {await self._guest.text(LOG)}")
+                raise Refusal(f"the gateway does not start: {await self._guest.text(self.log)}")
             await asyncio.sleep(0.2)
 
     async def stop(self) -> int:
@@ -85,4 +88,4 @@ class GuestGateway:
         return record
 
     async def _answer(self, do: str, **arguments: Any) -> str:
-        return await self._guest.ask(f"{FOLDER}/state/{SOCKET_FILE}", json.dumps({"do": do, "with": arguments}))
+        return await self._guest.ask(f"{self._folder}/state/{SOCKET_FILE}", json.dumps({"do": do, "with": arguments}))

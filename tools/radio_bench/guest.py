@@ -31,6 +31,8 @@ BOOTS = 3
 CLOCK_S = 1.0
 CLOCK_TOLERANCE = 0.05
 """The guest's clock may go so much faster or slower than the host's. It races where the host's processors are busy."""
+WATCH_S, RACE = 5.0, 0.25
+"""While the guest runs its clock is looked at so often. It races if it is off by so much."""
 END_S = 20
 _LINE_MAX = 8 << 20
 _KERNEL = "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on clocksource=hpet"
@@ -51,12 +53,16 @@ class Ran:
 
 
 class Guest:
-    """A guest that was booted. `folder` on the host gets its logs; `hci` is the socket of its Bluetooth controller."""
+    """A guest that was booted. `folder` on the host gets its logs; `hci` is the socket of its Bluetooth controller.
+
+    `races` counts spans of WATCH_S in which its clock did not go with the host's: what was measured then means nothing.
+    """
 
     def __init__(self, folder: Path, sockets: Path) -> None:
         self.folder = folder
         self.hci = sockets / "hci"
         self.boot_s = 0.0
+        self.races = 0
         self._control = sockets / "control"
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -115,15 +121,22 @@ class Guest:
         now = await self.clocks()
         return (now[1] - since[1]) / (now[0] - since[0])
 
+    async def watch_clock(self) -> None:
+        """Count `races`, until this is cancelled or the guest is gone."""
+        while True:
+            since = await self.clocks()
+            await asyncio.sleep(WATCH_S)
+            self.races += abs(await self.pace(since) - 1) > RACE
+
     async def kernel_faults(self) -> list[str]:
         """Return the lines of the kernel's log that say that it has failed."""
         return [line for line in (await self.run("dmesg")).out.splitlines() if _FAULTS.search(line)]
 
-    async def keep(self, *paths: str) -> None:
-        """Copy log files of the guest to the host's `folder`."""
-        (self.folder / "dmesg").write_text((await self.run("dmesg", check=False)).out)
+    async def keep(self, folder: Path, *paths: str) -> None:
+        """Copy log files of the guest, and the kernel's log, to a folder of the host."""
+        (folder / "dmesg").write_text((await self.run("dmesg", check=False)).out)
         for path in paths:
-            (self.folder / Path(path).name).write_text(await self.text(path))
+            (folder / Path(path).name).write_text(await self.text(path))
 
     async def boot(self, image: Image, product: Path) -> None:
         """Start QEMU and wait until the guest answers. Raises NoBench."""
@@ -238,7 +251,12 @@ async def booted(image: Image, product: Path, folder: Path) -> AsyncIterator[Gue
                 await asyncio.sleep(CLOCK_S)
                 paces.append(await guest.pace(since))
                 if abs(paces[-1] - 1) <= CLOCK_TOLERANCE:
-                    yield guest
+                    watch = asyncio.create_task(guest.watch_clock())
+                    try:
+                        yield guest
+                    finally:
+                        watch.cancel()
+                        await asyncio.gather(watch, return_exceptions=True)
                     return
             finally:
                 await guest.close()

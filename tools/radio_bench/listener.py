@@ -40,7 +40,7 @@ class Listener:
         self._reading: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Listener":
-        build()
+        await asyncio.to_thread(build)
         command = vm.ensure().command("-c", f"import power_on; exec(open({str(_PROGRAM)!r}).read())", heap_kib=HEAP_KIB)
         pipe = asyncio.subprocess.PIPE
         self._process = await asyncio.create_subprocess_exec(*command, stdout=pipe, env=self._environment)
