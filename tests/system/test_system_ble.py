@@ -5,7 +5,10 @@ import asyncio
 import pytest
 
 from gateway_agent.core.delivering.policy import DeliveryPolicy
-from keycast.demo.house import BLE, BOTH
+from keycast.demo.house import BLE, BOTH, COMPANY_ID
+from keycast.services import pairing_secret
+from keycast.virtual_board.board import RESET_CODE, BluetoothAir, Network, VirtualBoard
+from keycast.virtual_board.loopback import free_numbers
 from message_plane import tuning
 from tests.system.conftest import house_of
 from tests.system.watching import confirmed, events, held, join, keyed, until
@@ -89,3 +92,27 @@ async def test_boards_that_are_not_connected_confirm_by_advert(tmp_path, monkeyp
         assert [keys(house, name, version) for name in ALL] == [[True]] * len(ALL)
         assert not counted["gatt_connected"] and counted["confirmations"] == len(ALL)
         await until(lambda: house.app.counters["ble_reports_repeated"])
+
+
+@pytest.mark.req("SEC-20", "SEC-31")
+async def test_a_new_board_without_wifi_is_paired_and_keyed(tmp_path):
+    """Its first handshake, with credentials by value, and the pairing go by GATT, before it knows any gateway."""
+    async with house_on_air(tmp_path, BLE) as house:
+        number = free_numbers(1)
+        network = Network.loopback(number)
+        board = VirtualBoard.create(tmp_path / "new", number, b"", network, wifi=False, company_id=COMPANY_ID)
+        air = BluetoothAir(tmp_path / "air")
+        try:
+            await board.start(up=False, air=air)
+            assert await board.ended() == RESET_CODE, "it has made its identity"
+            await board.start(up=False, air=air)
+            shown = (await board.line("keycast: pairing-secret ")).split()[-1]
+            assert await house.app.pair("lamp.new", pairing_secret.octets(shown)) == "lamp.new"
+            await board.line("paired: lamp.new ")
+            house.boards["lamp.new"] = board
+            names = [*ALL, "lamp.new"]
+            version = await join(house, SG, names)
+            await all_confirmed(house, names, version)
+            assert house.app.endpoint.last_heard("lamp.new").place == f"gatt:{board.bluetooth_address}"
+        finally:
+            await board.stop()
