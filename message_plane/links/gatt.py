@@ -129,7 +129,7 @@ class GattLink(Link[GattAddress]):
 
     @property
     def places(self) -> list[str]:
-        """Nothing: this end makes all connections itself, so that no board needs a name for it."""
+        """An empty list: this end makes all connections itself, so that no board needs a name for it."""
         return []
 
     async def open(self, receive: Receive) -> None:
@@ -157,7 +157,11 @@ class GattLink(Link[GattAddress]):
         queue.put(datagram, monotonic())
         self._choice.mail(address.bluetooth, True)
         talk = self._talks.get(address.bluetooth)
-        (self._changed if talk is None else talk.changed).set()
+        if talk is None:
+            self._changed.set()
+        else:
+            talk.hold.is_busy = True
+            talk.changed.set()
 
     def prefer(self, address: GattAddress) -> None:
         self._choice.prove(address.bluetooth)
@@ -196,7 +200,7 @@ class GattLink(Link[GattAddress]):
 
     def _look(self, now: float) -> None:
         for bluetooth, queue in list(self._queues.items()):
-            self.counters["gatt_expired"] += queue.expire(now)
+            self._expire(queue, now)
             self._choice.mail(bluetooth, bool(queue))
             if bluetooth in self._talks:
                 self._talks[bluetooth].hold.is_busy = bool(queue)
@@ -276,8 +280,12 @@ class GattLink(Link[GattAddress]):
         queue = self._queues.get(bluetooth)
         if queue is None:
             return None
-        self.counters["gatt_expired"] += queue.expire(monotonic())
+        self._expire(queue, monotonic())
         return queue.take()
+
+    def _expire(self, queue: _Queue, now: float) -> None:
+        if expired := queue.expire(now):
+            self.counters["gatt_expired"] += expired
 
     def _take(self, talk: _Talk, value: bytes) -> None:
         """Take one value from a board. A board that sends too many broken ones is disconnected."""
@@ -285,7 +293,8 @@ class GattLink(Link[GattAddress]):
             return
         before = talk.joiner.dropped
         datagram = talk.joiner.take(value)
-        self.counters["gatt_fragments_dropped"] += talk.joiner.dropped - before
+        if talk.joiner.dropped > before:
+            self.counters["gatt_fragments_dropped"] += 1
         if talk.joiner.dropped >= tuning.GATT_DROPPED_MAX:
             talk.end()
         elif datagram is not None:
