@@ -16,9 +16,8 @@ from gateway_agent.radios.bumble_controller import OwnController
 from gateway_agent.radios.bumble_scanner import BumbleScanner, structures
 from gateway_agent.radios.virtual_air.air import VirtualAir
 from gateway_agent.radios.virtual_air.controller import AirController
-from tests.integration.test_bumble_sender import InProcess
 from tests.integration.test_virtual_air import ECHO
-from tests.integration.virtual_air_world import ADVERT, BareBoard, start_program
+from tests.integration.virtual_air_world import ADVERT, BareBoard, InProcess, start_program
 from tests.waiting import until
 
 BOARD = "02:00:00:00:00:11"

@@ -15,6 +15,7 @@ from gateway_agent.radios.bumble_controller import OwnController
 from gateway_agent.radios.bumble_sender import BumbleSender
 from gateway_agent.radios.virtual_air.air import VirtualAir
 from gateway_agent.radios.virtual_air.controller import AirController
+from tests.integration.virtual_air_world import InProcess
 from tests.waiting import until
 
 GATEWAY = "02:00:00:00:00:01"
@@ -55,6 +56,7 @@ class ControllerOnTcp(StreamPacketSource):
     def connection_lost(self, exc):
         super().connection_lost(exc)
         self.air.remove_controller(self.controller)
+        self.transport = None
 
 
 @asynccontextmanager
@@ -74,7 +76,7 @@ async def on_tcp(extended=True):
     finally:
         await sender.close()
         server.close()
-        await server.wait_closed()
+        await until(lambda: not any(each.transport for each in all_of_them))
 
 
 @pytest.mark.real_time
@@ -94,17 +96,6 @@ async def test_each_advert_has_a_payload_of_its_own(extended):
         payloads.left = 1
         sender.wake()
         await until(lambda: (3, payload(21)) in heard)
-
-
-class InProcess:
-    """The transport to a controller of this process."""
-
-    def __init__(self, controller):
-        self.source = controller
-        self.sink = controller.device().host.hci_sink
-
-    async def close(self):
-        pass
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,17 @@ class BareBoard:
             await self.device.notify_subscriber(connection, self._from_board, each)
 
 
+class InProcess:
+    """The transport to a controller of this process."""
+
+    def __init__(self, controller: AirController) -> None:
+        self.source = controller
+        self.sink = controller.device().host.hci_sink
+
+    async def close(self) -> None:
+        """Leave the controller on its air."""
+
+
 async def start_program(air: Path, text: str, number: int = 1, **environment: str) -> "Program":
     """Start a program in a VM that is board `number` on the air with this socket."""
     board.build()
