@@ -17,19 +17,16 @@ from gateway_agent.radios import ble_virtual
 from gateway_agent.radios.ble import BleSection
 from gateway_agent.radios.ble_ears import Ears
 from gateway_agent.radios.ble_reception import BleReception
-from keycast.micropython_vm import compile, vm
 from keycast.micropython_vm.vm import NoVm
-from keycast.virtual_board import board
 from message_plane.links.gatt import GattLink
 from message_plane.links.link import Address
+from tools.bench.echo_board import ADDRESS, echo_board
 from tools.bench.rows import Line, Row, Skipped, Tell
 
 SIZES = {20: 0.123, 244: 0.123, 1400: 0.123}
 """Octets of a datagram -> seconds there and back at most."""
 ROUNDS = 15
 ANSWER_S = 60.0
-BOARD = "02:00:00:00:00:03"
-_ON_VM = Path(__file__).with_name("on_vm")
 
 
 def measure(tell: Tell) -> Iterator[Line]:
@@ -86,36 +83,23 @@ class _Home:
 
 async def _measured(tell: Tell) -> tuple[float, dict[int, float]]:
     """Return seconds of connecting with the first datagram, and of a datagram by its length. Raises NoVm."""
-    machine = vm.ensure()
-    board.build()
     with tempfile.TemporaryDirectory(prefix="keycast-") as folder:
-        home = _Home(Path(folder) / "run" / "air")
+        air = Path(folder) / "run" / "air"
+        home = _Home(air)
         await home.open()
-        process = None
         try:
-            process = await asyncio.create_subprocess_exec(
-                *machine.command("-c", "import power_on, gatt_echo", heap_kib=96),
-                env={
-                    "MICROPYPATH": f"{board.ON_VM_TREE}:.frozen",
-                    "BOARD_ROM": str(compile.BOARD_IMAGE),
-                    "BOARD_HARDWARE": str(board.HARDWARE_IMAGE),
-                    "BOARD_NVS": folder,
-                    "BOARD_APP": str(_ON_VM),
-                    "BOARD_BLE": str(Path(folder) / "run" / "air"),
-                    "BOARD_MAC": "020000000001",
-                },
-                stdin=asyncio.subprocess.DEVNULL,
-            )
-            await asyncio.wait_for(home.heard.wait(), ANSWER_S)
-            address = await home.link.find(f"gatt:{BOARD}")
-            connecting = await home.there_and_back(address, 20)
-            datagrams = {}
-            for size in SIZES:
-                tell(f"datagrams of {size} octets")
-                datagrams[size] = statistics.median([await home.there_and_back(address, size) for _ in range(ROUNDS)])
-            return connecting, datagrams
+            async with echo_board(air, Path(folder)):
+                return await _times(home, tell)
         finally:
-            if process is not None:
-                process.kill()
-                await process.wait()
             await home.close()
+
+
+async def _times(home: _Home, tell: Tell) -> tuple[float, dict[int, float]]:
+    await asyncio.wait_for(home.heard.wait(), ANSWER_S)
+    address = await home.link.find(f"gatt:{ADDRESS}")
+    connecting = await home.there_and_back(address, 20)
+    datagrams = {}
+    for size in SIZES:
+        tell(f"datagrams of {size} octets")
+        datagrams[size] = statistics.median([await home.there_and_back(address, size) for _ in range(ROUNDS)])
+    return connecting, datagrams
