@@ -13,8 +13,9 @@ from cpns import advert
 from gateway_agent.radios.ble_scanner import Advert, Scanner
 from gateway_agent.radios.medium import Heard, HomeOnAir
 
-REPEATED_S = 5.0
-"""A board sends its report many times. Within this time after one was passed on, the same octets are a repetition."""
+REPEATED_S = 15.0
+"""A board sends its report many times, for up to a minute. So long after one was passed on, the same octets are a
+repetition; the later ones of a thousand boards are then fewer than the core accepts in a second."""
 DEAF_S = 10.0
 """A scanner may be starting, or starting again, for so long before that is a problem to tell of."""
 REPORTS_REMEMBERED_MAX = 2048
