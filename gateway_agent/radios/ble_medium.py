@@ -109,7 +109,8 @@ class BleMedium:
         """Begin to send one burst of the adverts of a datagram.
 
         The airing ends when the last advert has had its time on the air. It ends as not sent if the medium is down or
-        goes down, and for a datagram that no adverts can be made of, with the reason in `health`.
+        goes down, and for a datagram that no adverts can be made of, with the reason in `health`. Raises the exceptions
+        of the sender; nothing is sent then.
         """
         try:
             adverts = self._adverts(datagram)
@@ -121,7 +122,12 @@ class BleMedium:
             return self._not_sent()
         number = self._schedule.begin(adverts)
         airing = self._under_way[number] = Airing(lambda: self._stop(number))
-        sender.wake()
+        try:
+            sender.wake()
+        except BaseException:  # the caller gets no airing that it could stop
+            self._schedule.stop(number)
+            del self._under_way[number]
+            raise
         return airing
 
     def networks(self) -> list[str]:

@@ -297,6 +297,19 @@ async def test_a_sender_that_raises_in_withdraw_is_asked_again_and_gets_no_more_
     assert len(radio.sender.sent) == sent + burst(6)
 
 
+@pytest.mark.req("SEC-38")
+async def test_what_a_sender_cannot_begin_is_not_sent_later(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    radio = BleRadio()
+    opened(radio)
+    await asyncio.sleep(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(radio.sender, "wake", lambda: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            radio.medium.air(key_object())
+    assert await ended(radio.medium.air(key_object(generation=1)))
+    assert len(radio.sender.sent) == burst(6) and not rows_of(radio, HOME.generations[2])
+
+
 async def test_without_a_sender_the_reasons_are_told_and_one_that_appears_is_used(opened: Opened) -> None:
     radio, wifi = BleRadio(missing=True), ScriptedMedium()
     radio.reasons = {"mgmt": "It may not open the socket.", "bluez": "The package bleak is not installed."}
