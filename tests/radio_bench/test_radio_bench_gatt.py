@@ -78,11 +78,14 @@ async def test_boards_that_misbehave_hold_up_nobody(guest, logs):
             await board.start()
         hanging_up = asyncio.create_task(hang_up(hostile[3]))
         try:
-            times, _ = await echoed(guest, 20, 1400, 20, 1400)
+            for _ in range(5):
+                times, _ = await echoed(guest, *SIZES, *SIZES, *SIZES)
+                assert tuple(times) == SIZES
+                if all(board.connections for board in hostile):
+                    break
         finally:
             hanging_up.cancel()
-        assert set(times) == {20, 1400}
-        assert sum(board.connections for board in hostile) >= 2, "it was tried to connect to them"
+        assert sum(board.connections > 0 for board in hostile) >= 2, "there were connections to them, too"
 
 
 async def hang_up(board):
