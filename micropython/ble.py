@@ -13,7 +13,6 @@ import struct
 import bluetooth  # ImportError on a chip without such a radio
 
 from cpns import cborlite
-from cpns import numbers as n
 
 RECORD = "ble"
 FORMAT = 1
@@ -29,8 +28,13 @@ _CONNECTED, _DISCONNECTED, _WRITTEN, _SCANNED, _MTU_AGREED = 1, 2, 3, 5, 21
 _WRITE, _NOTIFY = 0x0C, 0x10  # with and without response
 _ENOMEM = 12
 
+# Service, characteristic to the board, that from the board: `cpns.numbers` would take a kilobyte of heap for these
+_SERVICE = "5cbf4203-6591-482f-bd77-d88cdb374332"
+_TO_BOARD = "5cbf4204-6591-482f-bd77-d88cdb374332"
+_FROM_BOARD = "5cbf4205-6591-482f-bd77-d88cdb374332"
+
 _SIZE = 24  # octets of an advert behind the company id
-_SLOTS = 32  # a power of 2; a second of the fastest gateway
+_SLOTS = 16  # a power of 2; half a second of the fastest gateway
 _REPEATED = 4  # adverts that a gateway sends in turn, each several times
 _VALUES = 8  # a power of 2
 _LOST = b"\2"  # no fragment begins so: what its datagram has lost is not missed by others
@@ -64,10 +68,10 @@ class BleRadio:
         ble.config(mtu=MTU)
         ble.irq(self._event)
         uuid = bluetooth.UUID
-        chars = (uuid(n.BLE_TO_BOARD), _WRITE), (uuid(n.BLE_FROM_BOARD), _NOTIFY)
-        (self._handles,) = ble.gatts_register_services(((uuid(n.BLE_SERVICE), chars),))
+        chars = (uuid(_TO_BOARD), _WRITE), (uuid(_FROM_BOARD), _NOTIFY)
+        (self._handles,) = ble.gatts_register_services(((uuid(_SERVICE), chars),))
         ble.gatts_set_buffer(self._handles[0], MTU)  # one more than the longest value: what is longer is seen
-        service = bytes(reversed([int(n.BLE_SERVICE.replace("-", "")[at : at + 2], 16) for at in range(0, 32, 2)]))
+        service = bytes(reversed([int(_SERVICE.replace("-", "")[at : at + 2], 16) for at in range(0, 32, 2)]))
         self._offer = b"\x02\x01\x06\x11\x07" + service + struct.pack("<BBH", 4, 0xFF, self._company)
         self.on = True
 

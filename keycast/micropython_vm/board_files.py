@@ -19,7 +19,8 @@ FIRMWARE = FOLDER / "firmware"
 
 START = "main.py"
 PACKAGES = ("cpns", "mikey_sakke", "device_agent")
-# The modules that a board always loads are joined (`bundles.py`): before the radio's memory is held back, and after
+# The modules that a board always loads are joined (`bundles.py`): before the radio's memory is held back, and after;
+# and those that a board with Bluetooth loads
 BUNDLES = {
     "pne_start": (
         *("wifi", "nvs_store", "radio_memory"),
@@ -29,6 +30,7 @@ BUNDLES = {
         *("device_agent.api", "device_agent.clock", "device_agent.links.udp"),
         *("application", "watch"),
     ),
+    "pne_ble": ("device_agent.adverts", "device_agent.links.gatt", "device_agent.reports"),
 }
 LEVEL = 2  # of optimisation: `assert` dropped, line numbers kept
 
