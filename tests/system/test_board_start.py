@@ -118,7 +118,8 @@ def broken(one: VirtualBoard, folder: Path, name: str, octets: int | None) -> No
     compile.write_image(folder, one.rom)
 
 
-NEEDED = ["start", "board", "status", "strikes", "console", "board_record", "light", *BUNDLES]
+JOINED = [name for name in BUNDLES if name != "pne_ble"]  # that one is for boards with Bluetooth
+NEEDED = ["start", "board", "status", "strikes", "console", "board_record", "light", *JOINED]
 
 
 @pytest.mark.parametrize("octets", [None, 0, 3], ids=["no file", "empty", "head"])
@@ -132,7 +133,7 @@ async def test_with_files_that_can_not_be_imported_the_board_comes_to_the_repl(o
     assert any("Traceback" in text for text in said) and not started(one)
 
 
-@pytest.mark.parametrize("name", ["start", "board", *BUNDLES])
+@pytest.mark.parametrize("name", ["start", "board", *JOINED])
 async def test_the_window_needs_no_other_file_also_if_the_import_of_one_never_ends(one, tmp_path, name):
     """MicroPython reads without end in a file that ends in the midst of its code."""
     half = (compile.BOARD_TREE / f"{name}.mpy").stat().st_size // 2
