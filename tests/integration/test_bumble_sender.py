@@ -132,7 +132,7 @@ async def test_nothing_of_what_was_withdrawn_is_sent_after_the_advert_that_is_un
         payloads.left = 0
         sender.withdraw()
         await until(lambda: sender._wanted._waiters)  # it rests
-        assert payloads.taken - 1 <= len(heard) <= payloads.taken
+        assert payloads.taken - 1 <= len(set(heard)) <= payloads.taken
         sent = len(heard)
         await asyncio.sleep(0.3)  # ten intervals: this can only miss a fault, not fail without one
         assert len(heard) == sent
