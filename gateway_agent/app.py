@@ -318,7 +318,7 @@ class GatewayApp:
         told = " ".join(filter(None, self._air.told().values()))
         found = [f"{told} Boards behind it get keys another way."] if told else []
         for each in self.broadcasts():
-            if each.deaf:
+            if each.deaf and not each.problem:
                 found.append(f"No board is heard on {each.interface}: {each.deaf.rstrip('.')}. Keys go out on it.")
         return " ".join([*found, "Check: keycast gateway check"]) if found else ""
 

@@ -3,6 +3,7 @@
 from collections import Counter
 
 from bumble.transport import open_transport
+from bumble.transport.common import Transport
 
 from gateway_agent.radios.ble import BleSection
 from gateway_agent.radios.ble_sender import NoSender
@@ -20,4 +21,16 @@ def open_sender(section: BleSection, counters: Counter[str]) -> BumbleSender:
             f'The sender "hci" needs a controller of its own, and {transport!r} names none.',
             'Name it as adapter in [ble], such as "usb:0" or "serial:/dev/ttyACM0,1000000".',
         )
-    return BumbleSender("hci", OwnController(transport, lambda: open_transport(transport), _REMEDY), section.company_id)
+    return BumbleSender("hci", OwnController(transport, lambda: _open(transport), _REMEDY), section.company_id)
+
+
+async def _open(transport: str) -> Transport:
+    """Open a transport. Raises the exceptions of Bumble, and OSError for those of libusb."""
+    if not transport.startswith("usb:"):
+        return await open_transport(transport)
+    from usb1 import USBError  # type: ignore[import-untyped]  # it needs libusb, which a serial controller does not
+
+    try:
+        return await open_transport(transport)
+    except USBError as fault:
+        raise OSError(f"the USB of this machine refuses it ({fault})") from fault

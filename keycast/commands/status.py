@@ -40,7 +40,7 @@ def _show(state: dict[str, Any]) -> None:
     console.print(f"boards reach it at {', '.join(state['addresses']) or '-'}; keys go to {', '.join(keys) or '-'}")
     for network in state["networks"]:
         problem = f"; no keys go out on it: {network['problem']}" if network["problem"] else ""
-        deaf = f"; no boards are heard on it: {network['deaf']}" if network["deaf"] else ""
+        deaf = f"; no boards are heard on it: {network['deaf']}" if network["deaf"] and not network["problem"] else ""
         sent = f"{network['sent']} broadcasts sent, {network['failed']} failed"
         console.print(f"{network['interface']}: {sent}{problem}{deaf}")
     console.print(f"let in: {len(state['devices'])}, with a session: {sessions}")

@@ -158,3 +158,17 @@ async def test_a_controller_that_goes_away_is_opened_again(monkeypatch):
 def test_a_name_that_is_no_transport_is_refused():
     with pytest.raises(NoSender, match="usb:0"):
         ble_hci.open_sender(BleSection(sender="hci", adapter="hci0"), Counter())
+
+
+async def test_a_usb_that_refuses_a_controller_is_no_fault_of_ours(monkeypatch):
+    usb1 = pytest.importorskip("usb1", exc_type=OSError)
+
+    async def refuses(transport):
+        raise usb1.USBErrorOther(-99)
+
+    monkeypatch.setattr(ble_hci, "open_transport", refuses)
+    sender = ble_hci.open_sender(BleSection(sender="hci", adapter="usb:0"), Counter())
+    sender.start(lambda: None, lambda: None)
+    await until(lambda: "USB" in sender.problem)
+    assert "Plug it in" in sender.problem and "fault of keycast" not in sender.problem and not sender.up
+    await sender.close()

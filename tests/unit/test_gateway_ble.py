@@ -211,6 +211,10 @@ async def test_a_gateway_that_hears_no_boards_says_so_while_it_sends(
     shown = " ".join(capsys.readouterr().out.split())
     assert "keys go to hci7 BLE, lo 127.255.255.255" in shown
     assert "hci7: 0 broadcasts sent, 0 failed; no boards are heard on it: bluetoothd does not scan" in shown
+    sender.up = False
+    await asyncio.sleep(20)
+    assert "pulled out" in alarms(app)["radio"] and "heard" not in alarms(app)["radio"]
+    sender.up = True
     scanner.problem = ""
     await asyncio.sleep(10)
     assert not alarms(app)
