@@ -24,7 +24,7 @@ ANSWER_S = 5.0
 OPEN_S = 30.0
 """A controller that is not open after so long, with its firmware loaded, is given up for now."""
 RETRY_MIN_S, RETRY_MAX_S = 1.0, 60.0
-CANCEL_AGAIN_S = 0.2
+CANCEL_AGAIN_S = 2 * ANSWER_S  # what ends in order needs an answer
 FAULTS = (BaseBumbleError, OSError, TimeoutError, ValueError, asyncio.InvalidStateError)
 """What Bumble and its transports raise when a controller is not there, goes away or misbehaves."""
 
@@ -121,21 +121,25 @@ class OwnController:
     async def close(self) -> None:
         """Close the controller for good."""
         if self._task is not None:
-            await end([self._task])
+            self._task.cancel()
+            await asyncio.wait([self._task])
             self._task = None
 
     async def _run(self, roles: Sequence[Role]) -> None:
-        pause_s = RETRY_MIN_S
+        loop, pause_s = asyncio.get_running_loop(), RETRY_MIN_S
         while True:
+            begun_s = loop.time()
             try:
                 await self._serve(roles)
             except FAULTS as fault:
-                if self.device is not None:
-                    pause_s = RETRY_MIN_S
                 self._tell(None, f"{self.name}: {str(fault) or type(fault).__name__}. {self._remedy}")
             except Exception as fault:  # noqa: BLE001 - UDP goes on whatever Bumble does
                 _log.exception("the Bluetooth controller %s", self.name)
                 self._tell(None, f"{self.name} failed: {fault}. This is a fault of keycast: please report it.")
+            else:
+                self._tell(None, OPENING)
+            if loop.time() - begun_s > RETRY_MAX_S:  # it has worked for a while
+                pause_s = RETRY_MIN_S
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, RETRY_MAX_S)
 

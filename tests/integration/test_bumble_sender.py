@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from itertools import pairwise
 
 import pytest
+from bumble import hci
 from bumble.transport.common import StreamPacketSink, StreamPacketSource
 
 from gateway_agent.radios import ble_hci, bumble_controller
@@ -153,6 +154,47 @@ async def test_a_controller_that_goes_away_is_opened_again(monkeypatch):
         await until(lambda: len(heard) > count)
         sender.steps[0].take()
         await until(lambda: len(controllers) == 3 and sender.up)
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("octets", [b"", b"\xff" * 100, b"\x04\x0e\x04\x01\x03\x0c\x01" * 2, b"\x04\xff\xff"])
+async def test_what_answers_nothing_or_garbage_is_no_controller_and_is_tried_again(monkeypatch, caplog, octets):
+    monkeypatch.setattr(bumble_controller, "OPEN_S", 0.1)
+    monkeypatch.setattr(bumble_controller, "RETRY_MIN_S", 0.01)
+    connected = []
+
+    async def silent(reader, writer):
+        connected.append(writer)
+        writer.write(octets)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    sender = ble_hci.open_sender(BleSection(sender="hci", adapter=f"tcp-client:127.0.0.1:{port}"), Counter())
+    sender.start(lambda: None, lambda: None)
+    await until(lambda: len(connected) >= 3)
+    assert not sender.up and "Plug it in" in sender.problem
+    with pytest.raises(OSError, match="Plug it in"):
+        await sender.carrier.connect("02:00:00:00:00:11", lambda value: None, lambda: None)
+    await sender.close()
+    server.close()
+    await until(lambda: all(writer.transport.get_protocol() is None or writer.is_closing() for writer in connected))
+
+
+@pytest.mark.real_time
+async def test_a_controller_that_refuses_to_advertise_is_opened_again_and_again(monkeypatch):
+    monkeypatch.setattr(bumble_controller, "RETRY_MIN_S", 0.01)
+
+    def refused(self, command):
+        return hci.HCI_StatusReturnParameters(hci.HCI_ErrorCode.MEMORY_CAPACITY_EXCEEDED_ERROR)
+
+    monkeypatch.setattr(AirController, "on_hci_le_set_extended_advertising_enable_command", refused)
+    async with on_tcp() as (sender, _, controllers):
+        payloads = Payloads(10**6)
+        sender.start(payloads.take, lambda: None)
+        await until(lambda: len(controllers) >= 3)
+        assert payloads.taken >= 2
 
 
 def test_a_name_that_is_no_transport_is_refused():
