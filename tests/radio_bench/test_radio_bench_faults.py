@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from gateway_agent.radios.mgmt_instances import TIMEOUT_S
 from tools.radio_bench.adapter import ADDRESS
 from tools.radio_bench.house import house
 
@@ -87,4 +88,30 @@ async def test_the_advert_of_another_program_stays_and_ours_go_when_the_gateway_
         await asyncio.sleep(3)
         assert is_seen(OTHERS, since)
         assert not is_seen("1bffffff", since), "an advert of the gateway is left behind"
+        await home.gateway.start("mgmt")
+
+
+async def test_what_a_killed_gateway_has_left_on_the_air_ends_by_itself(guest, logs):
+    sent = []
+
+    def sniff(sender, advert):
+        if sender.name == ADDRESS and "1bffffff" in advert.data.hex():
+            sent.append(time.monotonic())
+
+    async with house(guest, logs, "mgmt", boards=1, loss=0.0) as home:
+        await home.join(SG)
+        await home.boards[0].kill()  # who does not confirm is sent to for long
+        home.air.sniffers.append(sniff)
+        await home.update(SG)
+
+        async def is_sent():
+            return sent
+
+        await until(is_sent, "nothing is on the air")
+        await home.gateway.kill()
+        killed = time.monotonic()
+        await asyncio.sleep(TIMEOUT_S + 15)
+        left_s = max(sent) - killed
+        print(f"the last advert of the killed gateway: after {left_s:.1f} s")
+        assert left_s < TIMEOUT_S + 5
         await home.gateway.start("mgmt")

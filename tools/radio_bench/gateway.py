@@ -66,6 +66,10 @@ class GuestGateway:
         """End it as a service manager does; return its exit code."""
         return await self._guest.end(self._process, signal.SIGTERM)
 
+    async def kill(self) -> None:
+        """End it as a crash does."""
+        await self._guest.end(self._process, signal.SIGKILL)
+
     async def ask(self, do: str, /, **arguments: Any) -> Any:
         """Send one command over the control socket; return what it answers. Raises Refusal."""
         answer = json.loads(await self._answer(do, **arguments) or '{"error": "the gateway does not answer"}')
