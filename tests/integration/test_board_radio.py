@@ -1,0 +1,332 @@
+"""The Bluetooth radio of a board, in the VM: what its handler does with events, while the heap is locked."""
+
+import json
+import os
+import subprocess
+import tempfile
+import textwrap
+
+import pytest
+
+from keycast.micropython_vm import compile, vm
+from keycast.virtual_board import board
+
+HEAP_KIB = 96
+# `event` calls the handler as the firmware does, with the heap locked, so that what allocates fails.
+BEFORE = """
+import asyncio, gc, json, os, sys
+import micropython
+class BLE:
+    values, connections, unsent, calls, refuses = {}, [], 0, [], False
+    def active(self, on=None):
+        self.calls.append(["active", on])
+    def config(self, **values):
+        pass
+    def irq(self, handler):
+        self.handler = handler
+    def gatts_register_services(self, services):
+        return ((16, 18),)
+    def gatts_set_buffer(self, handle, length):
+        pass
+    def gatts_read(self, handle):
+        if self.values[handle] is None:
+            raise MemoryError
+        return self.values[handle]
+    def gatts_notify(self, connection, handle, value):
+        if connection not in self.connections:
+            raise OSError(107)
+        if self.unsent == 12:
+            raise OSError(12)
+        self.unsent += 1
+    def gap_scan(self, *values):
+        self.may("scan", values)
+    def gap_advertise(self, interval, data=None, connectable=True):
+        self.may("advertise", [interval, data, connectable])
+    def gap_disconnect(self, connection):
+        self.calls.append(["disconnect", connection])
+    def may(self, what, values):
+        if self.refuses:
+            raise OSError(5)
+        self.calls.append([what, values])
+class Module:
+    pass
+bluetooth = sys.modules["bluetooth"] = Module()
+stack = BLE()
+bluetooth.BLE, bluetooth.UUID = lambda: stack, str
+import ble
+COMPANY = 0x1234
+radio = ble.BleRadio(COMPANY)
+radio.switch_on()
+def event(number, data):
+    micropython.heap_lock()
+    try:
+        stack.handler(number, data)
+    finally:
+        micropython.heap_unlock()
+five = [0, bytes(6), 0, -50, b""]
+def heard(data):
+    five[4] = data
+    event(5, five)
+def ours(octets, before=b""):
+    return before + bytes((27, 0xFF, COMPANY & 255, COMPANY >> 8)) + octets
+def advert(number):
+    return (number + 1).to_bytes(4, "little") * 6
+def connect(connection=1):
+    event(1, [connection, 0, bytes(6)])
+def disconnect(connection=1):
+    event(2, [connection, 0, bytes(6)])
+def write(value, connection=1, handle=16):
+    stack.values[handle] = value
+    event(3, [connection, handle])
+async def taken(receive):
+    found = []
+    async def all_of():
+        while True:
+            found.append(await receive())
+    task = asyncio.create_task(all_of())
+    for _ in range(100):
+        await asyncio.sleep(0)
+    task.cancel()
+    return found
+def adverts():
+    return [bytes(each) for each in asyncio.run(taken(radio.advert))]
+def values():
+    return [each and each.decode() for each in asyncio.run(taken(radio.value))]
+def turns(count):
+    stack.calls.clear()
+    real = asyncio.sleep_ms
+    asyncio.sleep_ms = lambda ms: real(0)
+    async def main():
+        task = asyncio.create_task(radio.run())
+        for _ in range(count):
+            await real(0)
+        task.cancel()
+    asyncio.run(main())
+    asyncio.sleep_ms = real
+    return stack.calls
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def files():
+    board.build()
+
+
+def run(program):
+    """Run a program in a VM that is a board; return what it printed last, in JSON."""
+    with tempfile.TemporaryDirectory() as flash:
+        environment = {
+            "MICROPYPATH": f"{compile.BOARD_TREE}:{board.ON_VM_TREE}:.frozen",
+            "BOARD_BLE": "/nobody/hosts/this/air",
+            "BOARD_MAC": "020000000001",
+            "BOARD_NVS": flash,
+        }
+        done = subprocess.run(
+            vm.ensure().command("-c", BEFORE + textwrap.dedent(program), heap_kib=HEAP_KIB),
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+    assert done.returncode == 0 and not done.stderr, done.stdout + done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_our_adverts_are_heard_wherever_they_stand_and_once():
+    told = run("""
+        for before in (b"", b"\\x02\\x01\\x06", b"\\x00", b"\\x01\\x00", b"\\x00\\x00\\x00"):
+            heard(ours(advert(len(before) + before[:1].count(b"\\0")), before))
+            heard(ours(advert(len(before) + before[:1].count(b"\\0")), before))
+        for number in (100, 101, 102, 103) * 4:
+            heard(ours(advert(number)))
+        print(json.dumps([int.from_bytes(each[:4], "little") - 1 for each in adverts()] + [radio.lost]))
+        """)
+    assert told == [0, 3, 2, 4, 100, 101, 102, 103, 0]
+
+
+@pytest.mark.req("SEC-10")
+def test_adverts_of_others_and_broken_ones_are_passed_over_and_leave_nothing():
+    """Of 0 to 31 octets, of other companies, with structures that are too long, too short, empty or cut off."""
+    told = run("""
+        def others():
+            for size in range(32):
+                yield os.urandom(size)
+                yield bytes(size)
+                yield b"\\xff" * size
+                yield ours(advert(7))[:size] if size < 28 else b"\\x1a" + ours(advert(7))[1:size]
+            yield bytes((27, 0xFF, 0x35, 0x12)) + advert(7)
+            yield bytes((27, 0xFF, 0x34, 0x13)) + advert(7)
+            yield bytes((27, 0x16, 0x34, 0x12)) + advert(7)
+            yield b"\\x04" + ours(advert(7))[:30]
+            yield b"\\x1e\\xff\\x34\\x12" + bytes(27)
+        for data in others():
+            heard(data)
+        print(json.dumps([len(adverts()), radio.lost]))
+        """)
+    assert told == [0, 0]
+
+
+def test_ten_thousand_adverts_take_no_heap():
+    told = run("""
+        mine = bytearray(ours(advert(0)))
+        other = bytearray(31)
+        def flood(count):
+            for number in range(count):
+                mine[4], mine[5] = number & 255, number >> 8
+                heard(mine)
+                other[0] = number & 31
+                heard(other)
+        flood(100)
+        adverts()
+        gc.collect()
+        before = gc.mem_alloc()
+        flood(10000)
+        after = gc.mem_alloc() - before
+        lost = radio.lost
+        adverts()
+        gc.collect()
+        print(json.dumps([after, gc.mem_alloc() - before, lost]))
+        """)
+    grown, kept, lost = told
+    assert grown < 200 and kept <= 0 and lost > 9000, "the handler allocates"
+
+
+def test_a_flood_loses_the_newest_and_is_counted():
+    told = run("""
+        for number in range(40):
+            heard(ours(advert(number)))
+        first = [each[0] - 1 for each in adverts()]
+        heard(ours(advert(50)))
+        print(json.dumps([first, radio.lost, [each[0] - 1 for each in adverts()]]))
+        """)
+    first, lost, later = told
+    assert first == list(range(len(first))) and len(first) >= 15 and lost == 40 - len(first) and later == [50]
+
+
+def test_values_of_a_central_come_in_order_behind_the_mark_of_its_connection():
+    told = run("""
+        write(b"too early")
+        connect()
+        event(21, [1, 247])
+        event(21, [2, 100])
+        write(b"one")
+        write(b"of another", 2)
+        write(b"another value", 1, 9)
+        write(b"two")
+        at = [radio.connected, radio.value_max]
+        disconnect(2)
+        disconnect()
+        connect(3)
+        print(json.dumps([at, radio.connected, radio.value_max, values()]))
+        """)
+    assert told == [[True, 244], True, 20, [None, "one", "two", None]]
+
+
+def test_a_central_that_writes_faster_than_the_board_reads_loses_values_and_their_datagrams():
+    told = run("""
+        connect()
+        for number in range(30):
+            write(b"%d" % number)
+        first = values()
+        write(b"after")
+        print(json.dumps([first, radio.lost, values()]))
+        """)
+    first, lost, later = told
+    assert first == [None, "0", "1", "2", "3", "4", "\x02"] and lost == 25 and later == ["after"]
+
+
+def test_a_value_for_which_there_is_no_room_drops_its_datagram():
+    told = run("""
+        connect()
+        write(None)
+        print(json.dumps([values(), radio.lost]))
+        """)
+    assert told == [[None, "\x02"], 1]
+
+
+def test_centrals_that_come_and_go_all_the_time_leave_nothing():
+    told = run("""
+        connect()
+        disconnect()
+        values()
+        gc.collect()
+        before = gc.mem_alloc()
+        for number in range(2000):
+            connect(number)
+            connect(number + 1)
+            disconnect(number + 1)
+            disconnect(number)
+            if number & 3 == 3:
+                values()
+        gc.collect()
+        print(json.dumps([gc.mem_alloc() - before, radio.connected, radio.lost]))
+        """)
+    grown, connected, lost = told
+    assert grown <= 64 and not connected and lost == 0
+
+
+def test_a_second_central_is_sent_away_and_the_first_one_stays():
+    told = run("""
+        connect()
+        connect(2)
+        gone = [values for what, values in turns(2) if what == "disconnect"]
+        disconnect(2)
+        print(json.dumps([gone[:1], [values for what, values in turns(2) if what == "disconnect"], radio.connected]))
+        """)
+    assert told == [[2], [], True]
+
+
+def test_a_notification_says_whether_it_left():
+    told = run("""
+        none = radio.notify(b"x")
+        stack.connections = [1]
+        connect()
+        there = [radio.notify(b"x") for _ in range(14)]
+        stack.connections = []
+        gone = radio.notify(b"x")
+        disconnect()
+        print(json.dumps([none, there, gone, radio.notify(b"x")]))
+        """)
+    assert told == [False, [True] * 12 + [False] * 2, False, False]
+
+
+def test_the_offer_of_a_connection_and_reports_take_turns():
+    told = run("""
+        def shown(count):
+            return [values for what, values in turns(count) if what == "advertise"]
+        idle = shown(6)
+        radio.want(True)
+        wanting = stack.calls[-1][1]
+        radio.report([advert(5), advert(6)])
+        both = shown(6)
+        connect()
+        connected = shown(6)
+        radio.report([])
+        print(json.dumps([[[each[0], each[1] and list(each[1]), each[2]] for each in some]
+                          for some in (idle, [wanting], both, connected, shown(3))]))
+        """)
+    idle, wanting, both, connected, silent = told
+    head = [2, 1, 6, 17, 7, *reversed(bytes.fromhex("5cbf42036591482fbd77d88cdb374332")), 4, 255, 0x34, 0x12]
+    assert idle == [[1000000, [*head, 0], True]] and wanting == [[100000, [*head, 1], True]]
+    offers, reports = [[each[1] for each in both if each[2] is kind] for kind in (True, False)]
+    assert offers and all(each == [*head, 1] for each in offers)
+    assert {tuple(each[:5]) for each in reports} == {(27, 255, 0x34, 0x12, 6), (27, 255, 0x34, 0x12, 7)}
+    assert [each[1][4] for each in connected if each[1]] and not any(each[2] for each in connected)
+    assert silent == [[None, None, False]]
+
+
+def test_the_scan_begins_anew_now_and_then_with_a_window_as_long_as_its_interval():
+    told = run("""
+        print(json.dumps([list(values) for what, values in turns(125) if what == "scan"]))
+        """)
+    assert told == [[None], [0, 100000, 100000]] * 3
+
+
+def test_a_radio_that_refuses_all_is_switched_off_and_on():
+    told = run("""
+        stack.refuses = True
+        switched = [values for what, values in turns(30) if what == "active"]
+        print(json.dumps([switched, radio.failures >= 20, radio.on]))
+        """)
+    assert told == [[False, True], True, True]
