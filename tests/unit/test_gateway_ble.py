@@ -247,3 +247,31 @@ async def test_boards_behind_gatt_are_behind_bluetooth(
     places = {"a": "gatt:AA:BB:CC:DD:EE:FF", "b": "udp:127.0.0.1:5683", "c": "memory:yard:7"}
     monkeypatch.setattr(app.endpoint, "last_heard", lambda name: Heard(0.0, places[name]) if name in places else None)
     assert [app._network_of(name) for name in "abcd"] == ["Bluetooth", "lo", "", ""]
+
+
+WITHOUT_EXTRA = """
+import asyncio, sys
+sys.modules.update({"bleak": None, "dbus_fast": None, "bumble": None})
+from collections import Counter
+from gateway_agent.radios import ble
+from gateway_agent.radios.ble import BleSection
+
+async def main():
+    for sender, package in (("bluez", "dbus_fast"), ("hci", "bumble"), ("virtual", "bumble"), ("auto", "")):
+        medium = ble.open_medium(BleSection(sender=sender), Counter())
+        medium.open(lambda: None, lambda frame: None, None)
+        (health,) = medium.health()
+        told = health.problem if package else medium.radio.in_vain.get("bluez", "package")
+        assert (package or "package") in told, health
+        assert not package or "pip install" in told and not medium.up, health
+        await medium.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.real_time
+async def test_without_the_extra_each_sender_says_which_package_it_lacks() -> None:
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", WITHOUT_EXTRA, stderr=asyncio.subprocess.PIPE)
+    _, errors = await child.communicate()
+    assert child.returncode == 0, errors.decode()
