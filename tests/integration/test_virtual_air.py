@@ -6,7 +6,10 @@ import pytest
 
 from gateway_agent.radios.virtual_air.air import Ear, VirtualAir
 from gateway_agent.radios.virtual_air.controller import AirController
+from keycast.virtual_board.board import RESET_CODE, BluetoothAir, VirtualBoard
+from keycast.virtual_board.loopback import free_numbers
 from tests.integration.virtual_air_world import ADVERT, FROM_BOARD, SERVICE, TO_BOARD, air_world
+from tests.waiting import until
 
 FRAME = bytes([27, 255, 255, 255, *range(24)])
 ECHO = f"""
@@ -227,3 +230,37 @@ async def test_an_advertising_set_ends_after_its_time_and_the_host_is_told():
     sent = air.adverts
     await asyncio.sleep(10)
     assert air.adverts == sent > 0
+
+
+async def test_one_pair_of_controllers_may_have_a_loss_of_its_own():
+    air = VirtualAir(7)
+    sender, other = AirController(air, "02:00:00:00:00:01"), AirController(air, "02:00:00:00:00:02")
+    one, two = _Listener(air, "02:00:00:00:01:01"), _Listener(air, "02:00:00:00:01:02")
+    for listener in (one, two):
+        listener.le_scan_enable = True
+    air.set_loss(sender.name, one.name, 1.0)
+    sender.advertise(3, 0.02, FRAME)
+    await asyncio.sleep(10)
+    air.remove_controller(sender)
+    assert one.count == 0 and two.count == air.adverts
+    other.advertise(3, 0.02, FRAME)
+    await asyncio.sleep(1)
+    assert one.count > 0
+
+
+@pytest.mark.real_time
+async def test_a_virtual_board_hears_as_it_is_told(tmp_path):
+    async with air_world() as world:
+        one = VirtualBoard.create(tmp_path / "board", free_numbers(1), b"", wifi=False, company_id=0xFFFF)
+        air = BluetoothAir(world.boards.path, 0.25, 51_200, 102_400)
+        await one.start(air=air, up=False)
+        assert await one.ended() == RESET_CODE  # it has made its secret
+        await one.start(air=air, up=False)
+        try:
+            await until(lambda: [each for each in world.air.controllers if each.le_scan_enable])
+            (controller,) = [each for each in world.air.controllers if each.le_scan_enable]
+            assert controller.name == one.bluetooth_address
+            assert controller.ear == Ear(pytest.approx(0.25, abs=1e-4), 0.0512, 0.1024)
+        finally:
+            await one.kill()
+        await until(lambda: controller not in world.air.controllers)
