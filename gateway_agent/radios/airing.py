@@ -7,7 +7,7 @@ from gateway_agent.radios.care import Care
 from gateway_agent.radios.medium import Airing, Repetition
 
 STALLED_TIMES, STALLED_S = 10.0, 10.0
-"""A medium has failed if no part of a datagram is sent for so many times its airtime plus so many seconds."""
+"""A medium has failed if its radio does nothing for so many times the airtime of a datagram plus so many seconds."""
 
 
 class OnAllMedia:
@@ -84,10 +84,10 @@ class OnAllMedia:
         sending = self._under_way[care] = care.medium.air(datagram)
         try:
             while not sending.ended.done():
-                sent = sending.progress
+                sent = sending.progress()
                 await asyncio.wait([sending.ended], timeout=limit_s)
-                if not sending.ended.done() and sending.progress == sent:
-                    raise TimeoutError(f"nothing of a datagram has gone out for {limit_s:.0f} s")
+                if not sending.ended.done() and sending.progress() == sent:
+                    raise TimeoutError(f"a datagram has not gone out, and nothing else for {limit_s:.0f} s")
             return not sending.ended.cancelled() and sending.ended.result()
         finally:
             sending.stop()

@@ -69,6 +69,7 @@ class BleMedium:
         self._head = bytes((3 + advert.SIZE, _MANUFACTURER_DATA)) + company_id.to_bytes(2, "little")
         self._counters = counters
         self._sent = self._failed = 0
+        self._taken = 0  # adverts, by the sender
         self._fault = ""  # why the sender could not be started, or a datagram could not be sent
         self._news: News = lambda: None
         self._home: HomeOnAir | None = None
@@ -121,7 +122,7 @@ class BleMedium:
         if sender is None or not self.up:
             return self._not_sent()
         number = self._schedule.begin(adverts)
-        airing = self._under_way[number] = Airing(lambda: self._stop(number))
+        airing = self._under_way[number] = Airing(lambda: self._stop(number), lambda: self._taken)
         try:
             sender.wake()
         except BaseException:  # the caller gets no airing that it could stop
@@ -224,7 +225,7 @@ class BleMedium:
             return None
         number, octets, is_last = found
         self._counters["ble_adverts_sent"] += 1
-        self._under_way[number].progress += 1
+        self._taken += 1
         if is_last and self.sender is not None:
             on_air_s = self.sender.frame_s * self.sender.instances
             asyncio.get_running_loop().call_later(on_air_s, self._end, number, True)

@@ -103,14 +103,14 @@ class Airing:
     """The airing of one datagram. The future `ended` has the result: True if at least one network has sent it.
 
     The medium calls `end`. The caller of `Medium.air` may call `stop`, after which no part of the datagram is sent.
-    `progress` counts the parts that were sent, if the medium sends a datagram in parts; an airing that shares the radio
-    with many others ends late, but goes on.
+    `progress` returns a number that changes while the radio works: an airing that shares it with many others ends late,
+    which is no failure.
     """
 
-    def __init__(self, stop: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, stop: Callable[[], None] = lambda: None, progress: Callable[[], int] = lambda: 0) -> None:
         """`stop` must cancel, before it returns, everything that the radio has not sent yet."""
         self.ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self.progress = 0
+        self.progress = progress
         self._stop = stop
 
     def end(self, has_gone_out: bool) -> None:

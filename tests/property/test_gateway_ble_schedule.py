@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_agent.radios.ble_schedule import REMEMBERED_MAX, ROWS, Adverts, Schedule, burst
+from gateway_agent.radios.ble_schedule import OBJECTS_AT_ONCE, REMEMBERED_MAX, ROWS, Adverts, Schedule, burst
 
 
 def adverts(name: int, rows: int = 6, keys: int = 1) -> Adverts:
@@ -49,13 +49,14 @@ def test_a_burst_is_what_nineteen_of_twenty_need_at_half_of_the_frames(rows: int
 def test_nothing_of_a_stopped_airing_comes_after_its_stop_and_the_others_take_turns(
     script: list[tuple[str, int]],
 ) -> None:
-    schedule, running, left = Schedule(), list[int](), dict[int, int]()
+    schedule, running, left, which_of = Schedule(), list[int](), dict[int, int](), dict[int, int]()
     waited = Counter[int]()
     for what, which in script:
         if what == "begin":
             number = schedule.begin(adverts(which, which + 1))
             assert number not in left
             running.append(number)
+            which_of[number] = which
             left[number] = burst(which + 1)
         elif what == "stop" and running:
             schedule.stop(running.pop(which % len(running)))
@@ -73,17 +74,26 @@ def test_nothing_of_a_stopped_airing_comes_after_its_stop_and_the_others_take_tu
             assert is_last == (left[number] == 0)
             for each in running:
                 waited[each] += 1
-                assert waited[each] <= len(left), "an airing that waits while others have two turns"
+                assert waited[each] <= len(left) * burst(10), "an airing that never has its turn"
+            assert number in turns(running, which_of), "an object that does not wait until others have ended"
             waited[number] = 0
             if is_last:
                 running.remove(number)
         assert len(schedule) == len(running)
 
 
-@given(st.integers(2, 12), st.integers(1, 30))
-def test_of_airings_at_once_none_is_ahead_by_more_than_one_advert(airings: int, turns: int) -> None:
+def turns(running: list[int], which_of: dict[int, int]) -> set[int]:
+    """The airings that take turns: datagrams of one row, and the objects that were begun first."""
+    objects = sorted(number for number in running if which_of[number])
+    return {number for number in running if not which_of[number]} | set(objects[:OBJECTS_AT_ONCE])
+
+
+@given(st.integers(1, OBJECTS_AT_ONCE), st.integers(0, 8), st.integers(1, 5))
+def test_of_airings_that_take_turns_none_is_ahead_by_more_than_one_advert(
+    objects: int, beacons: int, turns: int
+) -> None:
     schedule = Schedule()
-    numbers = [schedule.begin(adverts(each, 40)) for each in range(airings)]
+    numbers = [schedule.begin(adverts(each, 40 if each < objects else 1)) for each in range(objects + beacons)]
     counts = Counter(dict.fromkeys(numbers, 0))
     for _ in range(turns):
         found = schedule.next()
@@ -104,17 +114,17 @@ def test_two_airings_of_one_datagram_share_its_rows() -> None:
 
 def test_places_of_old_datagrams_are_forgotten_but_not_of_those_on_the_air() -> None:
     schedule = Schedule()
-    on_air = [schedule.begin(adverts(each, 80)) for each in range(5)]
+    on_air = [schedule.begin(adverts(each, 80, 3)) for each in range(OBJECTS_AT_ONCE)]
     for _ in on_air:
         schedule.next()
     for name in range(1000, 1000 + 3 * REMEMBERED_MAX):
         number = schedule.begin(adverts(name, 1))
-        for _ in range(6):
+        for _ in range(3):
             schedule.next()
         schedule.stop(number)
         assert len(schedule._places) <= REMEMBERED_MAX + len(on_air) + 2
     schedule.clear()
-    schedule.begin(adverts(0, 80))
+    schedule.begin(adverts(0, 80, 3))
     found = schedule.next()
     assert found is not None and found[1][2] > 0, "it went on where it was"
     schedule.clear()

@@ -194,8 +194,21 @@ async def test_airings_share_the_radio_and_a_short_one_ends_first(opened: Opened
             lambda _, each=each: ends.update({each: round(asyncio.get_running_loop().time() - began, 3)})  # type: ignore[misc]
         )
     await asyncio.wait([airing.ended for airing in airings])
-    assert list(ends) == [1, 6, 15] and ends[1] == pytest.approx(3 * 19 * 0.025, abs=0.11)
+    assert list(ends) == [1, 6, 15] and ends[1] == pytest.approx(2 * 19 * 0.025, abs=0.11)
     assert len(radio.sender.sent) == burst(6) + burst(11) + burst(20)
+
+
+@pytest.mark.req("SEC-10")
+async def test_a_board_gets_each_of_forty_keys_that_are_aired_at_once(opened: Opened) -> None:
+    """It collects four objects at a time, and cannot know of which groups they are."""
+    radio, heard = BleRadio(), []
+    ear = Ear(lambda: [HOME.generations[2]], HOME.pn_alias, heard.append)
+    radio.sender.on_air = ear.take
+    opened(radio)
+    keys = [key_object(version=65537 + number) for number in range(40)]
+    airings = [radio.medium.air(key) for key in keys]
+    await asyncio.wait([airing.ended for airing in airings])
+    assert heard == keys
 
 
 async def test_many_airings_at_once_are_slow_and_no_failure(opened: Opened) -> None:
