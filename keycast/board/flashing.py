@@ -11,7 +11,7 @@ from keycast.board import agent_files, board_record, image
 from keycast.board.faults import ImageUnfit
 from keycast.board.image import FirmwareImage
 from keycast.board.ports import LEAVE_S, Port, back_again
-from keycast.board.provisioning import WIFI, Wifi
+from keycast.board.provisioning import BLE, WIFI, Wifi, ble_record
 from keycast.board.repl import Repl
 from keycast.board.rom_loader import ANY_BOARD, BAUD, RomLoader
 from keycast.hardware.board import Board, Socket
@@ -31,7 +31,7 @@ class FlashOrder(NamedTuple):
     `tree` is the folder with the agent's files. `board` is the name of a hardware file, or None to find it out;
     `revision` that of the board, or "". With `erase` all of the flash is erased first. `baud` is the speed of writing.
     `app` is the source of an application to be copied too, or None. `wifi` is the access point for a board that will be
-    paired, None to keep what it has.
+    paired, and `company_id` that of the adverts which it is to hear; None to keep what it has.
     """
 
     images: tuple[FirmwareImage, ...]
@@ -42,6 +42,7 @@ class FlashOrder(NamedTuple):
     baud: int = BAUD
     app: Path | None = None
     wifi: Wifi | None = None
+    company_id: int | None = None
 
 
 class Told(NamedTuple):
@@ -93,6 +94,8 @@ def flash(port: Port, order: FlashOrder, boards: Mapping[str, Board], told: Told
         agent_files.save_record(repl, board_record.RECORD, board_record.pack(name, boards[name], order.revision))
         if order.wifi is not None:
             agent_files.save_record(repl, WIFI, order.wifi.record())
+        if order.company_id is not None:
+            agent_files.save_record(repl, BLE, ble_record(order.company_id))
         pairing = agent_files.ready_to_pair(repl)
         repl.start()
     return Flashed(repl.port, name, running, pairing)

@@ -90,6 +90,11 @@ class Wifi:
         return bytes(cborlite.encode([_WIFI_FORMAT, self.name, self.password]))
 
 
+def ble_record(company_id: int) -> bytes:
+    """Return the record for the key store of a board that uses Bluetooth LE, with the company id of the adverts."""
+    return bytes(cborlite.encode([_BLE_FORMAT, company_id]))
+
+
 @dataclass(frozen=True)
 class WantedBoard:
     """What a board is to become. `wifi` and `board`, its record of that name: None to keep what it has.
@@ -128,7 +133,7 @@ class WantedBoard:
         one_radio = hardware is not None and hardware.one_radio and not self.without_wifi
         records = {}
         if not self.without_ble and not one_radio and has_ble and self.trust.company_id is not None:
-            records[BLE] = bytes(cborlite.encode([_BLE_FORMAT, self.trust.company_id]))
+            records[BLE] = ble_record(self.trust.company_id)
         elif found.ble:
             records[BLE] = b""
         if self.wifi is not None:

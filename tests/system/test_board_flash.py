@@ -112,12 +112,13 @@ async def test_a_board_without_gateway_has_its_pairing_secret_and_its_wifi_from_
     tmp_path: Path, tree: Path
 ) -> None:
     async with plugged_in(tmp_path / "board") as board:
-        first = await flashed(board, FlashOrder((), tree, wifi=Wifi("my home", "open sesame")))
+        first = await flashed(board, FlashOrder((), tree, wifi=Wifi("my home", "open sesame"), company_id=0x1234))
         assert first.pairing is not None
         name, secret = first.pairing
         assert name.startswith("board-") and len(pairing_secret.octets(secret)) == 10
         assert (await flashed(board, FlashOrder((), tree))).pairing == first.pairing  # a label stays true
         assert cborlite.decode(eval(await printed(board, READ.format("wifi")))) == [1, "my home", "open sesame"]
+        assert cborlite.decode(eval(await printed(board, READ.format("ble")))) == [1, 0x1234]
         identity = provisioning.parse(eval(await printed(board, READ.format(provisioning.RECORD))))
         assert (identity.pne_id, identity.paired) == (name, False)
 

@@ -63,13 +63,23 @@ def command(
     ] = False,
     wifi: WifiOption = None,
     password_file: PasswordFileOption = None,
+    ble: Annotated[
+        int | None,
+        typer.Option(
+            metavar="COMPANY_ID",
+            min=0,
+            max=0xFFFF,
+            help="Let the board use Bluetooth LE, with the company_id of the gateway's [ble], also to be paired.",
+            show_default=False,
+        ),
+    ] = None,
     label: LabelOption = None,
     baud: Annotated[int | None, typer.Option(min=9600, help="Speed of writing.", show_default=False)] = None,
 ) -> None:
     """Put MicroPython and the agent's files onto boards. The identity of a board and your own files on it stay.
 
     The image is checked before anything is written. A board that has MicroPython 1.25 or newer needs none. With a Wi-Fi
-    a board can be paired without a cable afterwards: keycast board pair.
+    or Bluetooth a board can be paired without a cable afterwards: keycast board pair.
 
     Example: keycast board flash ESP32_GENERIC-20250415-v1.25.0.bin --yes
     """
@@ -98,10 +108,10 @@ def command(
         found = _images(images or [], boards, sha256, yes)
         ports = _ports(port, every, boards)
         order = FlashOrder(
-            found, compile.board_tree(val_client), board, revision, erase, baud or BAUD, app, access_point
+            found, compile.board_tree(val_client), board, revision, erase, baud or BAUD, app, access_point, ble
         )
         results = _flash_each(ports, order, boards)
-    _answer([port.name for port in ports], results, label, "provision" if access_point is None else "pair")
+    _answer([port.name for port in ports], results, label, "pair" if access_point or ble is not None else "provision")
 
 
 def _of_virtual_boards(name: str | None, boards: "dict[str, Board]") -> Path:
