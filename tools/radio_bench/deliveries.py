@@ -78,13 +78,13 @@ class ObjectsOnAir:
         finally:
             self._air.sniffers.remove(watch)
             airing.cancel()
-            await self._guest.ask(_SOCKET, "stop")
+            self.told = json.loads(await self._guest.ask(_SOCKET, "stop"))
         until = sum(at <= heard_at for at in began)
         return Delivery(rows, heard_at - began[0], len(set(payloads[:until])), until, received / on_air)
 
     async def _repeat(self, signed: bytes) -> None:
         while True:
-            self.told = json.loads(await self._guest.ask(_SOCKET, signed.hex()))
+            await self._guest.ask(_SOCKET, signed.hex())
 
 
 @asynccontextmanager

@@ -71,15 +71,16 @@ class GuestHouse:
         ends = time.monotonic() + CONFIRM_S
         while time.monotonic() < ends:
             shown = await self.gateway.ask("group.show", sg_id=sg_id)
-            if not shown["update_pending"] and all(each["confirmed"] == shown["version"] for each in shown["members"]):
+            members = [each for each in shown["members"] if each["state"] == "member"]
+            if not shown["update_pending"] and all(each["confirmed"] == shown["version"] for each in members):
                 return int(shown["version"])
             await asyncio.sleep(0.2)
         raise TimeoutError(f"not all boards have confirmed: {shown['members']}")
 
     async def network(self) -> dict[str, Any]:
-        """Return what the gateway tells of its adapter: figures, problem, sender."""
+        """Return what the gateway tells of Bluetooth: figures, what is wrong."""
         networks = (await self.gateway.ask("status"))["networks"]
-        return next(dict(each) for each in networks if each["interface"] == "hci0")
+        return next(dict(each) for each in networks if each["broadcast"] == "BLE")
 
 
 @asynccontextmanager
