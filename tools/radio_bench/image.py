@@ -101,8 +101,6 @@ def _debian(suite: Suite, tar: Path, *options: str) -> None:
 
 
 def _assemble(made: Path, system: Path, kernel: Path, wheels: Path) -> None:
-    if made.exists():
-        remove(made)
     root, tree = made / "root", made / "tree"
     root.mkdir(parents=True)
     run(["tar", "-xpf", system, "-C", root, "--exclude=./dev/*"])

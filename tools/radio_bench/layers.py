@@ -23,6 +23,7 @@ def layer(folder: Path, name: str, inputs: Iterable[str | bytes], make: Callable
         for old in folder.glob(f"{name}-*"):
             remove(old)
         half = folder / f"{name}-half"
+        remove(half)  # of a run that was cut short
         make(half)
         half.rename(path)
     return path

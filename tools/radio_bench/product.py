@@ -20,8 +20,7 @@ def disk(image: Image) -> Path:
 
     def make(target: Path) -> None:
         folder = target.with_name("disk-half-folder")
-        if folder.exists():
-            remove(folder)
+        remove(folder)
         shutil.copytree(site, folder / "site")
         on_guest = folder / ON_GUEST.relative_to(PROJECT)
         on_guest.mkdir(parents=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tools import PROJECT
-from tools.radio_bench.layers import layer, run
+from tools.radio_bench.layers import layer, remove, run
 from tools.radio_bench.suites import Suite
 
 EXTRAS = ("gateway", "ble")
@@ -58,12 +58,12 @@ def _sources() -> Iterator[str | bytes]:
 
 def _install_product(target: Path) -> None:
     dist = target.with_name("product-half-dist")
+    remove(dist)
     run([PROJECT / "tools/make_dist.sh", dist])
     [wheel] = dist.glob("*.whl")
     _install([*_PIP, "--no-deps", wheel], target)
-    run(["rm", "-r", dist])
+    remove(dist)
 
 
 def _install(words: list[str | Path], target: Path) -> None:
-    run(["rm", "-rf", target])
     run([*words, "--target", target])
