@@ -27,8 +27,11 @@ SPACING_S, SPACING_LEGACY_S = 0.025, 0.040
 """Least seconds from one payload to the next, for all instances together."""
 FRAME_S = 0.027
 """Seconds from one payload to the next in truth, as a command takes its time."""
-ON_AIR_S, ON_AIR_LEGACY_S = 0.035, 0.025
-"""Least time on the air: an event of an extended instance begins within 30 ms, that of a 4.x controller at once."""
+ON_AIR_S, ON_AIR_LEGACY_S = 0.035, 0.010
+"""Least time on the air: an event of an extended instance begins within 30 ms, that of a 4.x controller at once.
+
+An event, on all three channels, takes up to 10 ms.
+"""
 ROTATION_S = 2.0
 """How long a 4.x controller stays with the instance of another program before it comes to a new one."""
 TRIES, AGAIN_S = 3, 0.1
