@@ -102,6 +102,19 @@ def test_of_airings_that_take_turns_none_is_ahead_by_more_than_one_advert(
         assert max(counts.values()) - min(counts.values()) <= 1
 
 
+def test_objects_that_wait_take_the_place_of_one_that_has_ended_or_was_stopped() -> None:
+    schedule = Schedule()
+    numbers = [schedule.begin(adverts(each, 4)) for each in range(OBJECTS_AT_ONCE + 3)]
+    schedule.stop(numbers.pop(0))
+    schedule.stop(numbers.pop())
+    begins, ends = [], []
+    while found := schedule.next():
+        begins += [found[0]] if found[0] not in begins else []
+        ends += [found[0]] if found[2] else []
+    assert begins == ends == numbers
+    assert not len(schedule)
+
+
 def test_two_airings_of_one_datagram_share_its_rows() -> None:
     schedule = Schedule()
     schedule.begin(adverts(1))
