@@ -104,9 +104,10 @@ def test_of_airings_that_take_turns_none_is_ahead_by_more_than_one_advert(
 
 def test_objects_that_wait_take_the_place_of_one_that_has_ended_or_was_stopped() -> None:
     schedule = Schedule()
-    numbers = [schedule.begin(adverts(each, 4)) for each in range(OBJECTS_AT_ONCE + 3)]
-    schedule.stop(numbers.pop(0))
+    numbers = [schedule.begin(adverts(each, 4)) for each in range(OBJECTS_AT_ONCE + 4)]
     schedule.stop(numbers.pop())
+    for _ in range(OBJECTS_AT_ONCE):
+        schedule.stop(numbers.pop(0))
     begins, ends = [], []
     while found := schedule.next():
         begins += [found[0]] if found[0] not in begins else []
