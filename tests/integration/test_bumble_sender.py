@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import pytest
 from bumble import hci
-from bumble.transport.common import StreamPacketSink, StreamPacketSource
 
 from gateway_agent.radios import ble_hci, bumble_controller
 from gateway_agent.radios.ble import BleSection
@@ -16,10 +15,8 @@ from gateway_agent.radios.bumble_controller import OwnController
 from gateway_agent.radios.bumble_sender import BumbleSender
 from gateway_agent.radios.virtual_air.air import VirtualAir
 from gateway_agent.radios.virtual_air.controller import AirController
-from tests.integration.virtual_air_world import InProcess
+from tests.integration.virtual_air_world import GATEWAY, InProcess, controllers_on_tcp
 from tests.waiting import until
-
-GATEWAY = "02:00:00:00:00:01"
 
 
 def payload(number):
@@ -40,44 +37,16 @@ class Payloads:
         return payload(self.taken)
 
 
-class ControllerOnTcp(StreamPacketSource):
-    """A controller of the air behind a TCP connection, with HCI packets as on a serial line (H4)."""
-
-    def __init__(self, air, extended):
-        super().__init__()
-        self.air, self.extended = air, extended
-
-    def connection_made(self, transport):
-        super().connection_made(transport)
-        self.transport = transport
-        self.controller = AirController(
-            self.air, GATEWAY, extended=self.extended, host_source=self, host_sink=StreamPacketSink(transport)
-        )
-
-    def connection_lost(self, exc):
-        super().connection_lost(exc)
-        self.air.remove_controller(self.controller)
-        self.transport = None
-
-
 @asynccontextmanager
 async def on_tcp(extended=True):
     """Yield a sender on a controller behind TCP, the air that the controller is on, and all controllers there were."""
-    air, all_of_them = VirtualAir(1), []
-
-    def connected():
-        all_of_them.append(ControllerOnTcp(air, extended))
-        return all_of_them[-1]
-
-    server = await asyncio.get_running_loop().create_server(connected, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    sender = ble_hci.open_sender(BleSection(sender="hci", adapter=f"tcp-client:127.0.0.1:{port}"), Counter())
-    try:
-        yield sender, air, all_of_them
-    finally:
-        await sender.close()
-        server.close()
-        await until(lambda: not any(each.transport for each in all_of_them))
+    air = VirtualAir(1)
+    async with controllers_on_tcp(air, extended) as (adapter, all_of_them):
+        sender = ble_hci.open_sender(BleSection(sender="hci", adapter=adapter), Counter())
+        try:
+            yield sender, air, all_of_them
+        finally:
+            await sender.close()
 
 
 @pytest.mark.real_time

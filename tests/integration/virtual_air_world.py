@@ -4,10 +4,12 @@ import asyncio
 import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from bumble.device import Connection, Device, Peer
 from bumble.gatt import Characteristic, CharacteristicValue, Service
 from bumble.hci import Address, OwnAddressType
+from bumble.transport.common import StreamPacketSink, StreamPacketSource
 
 from cpns import numbers
 from gateway_agent.radios.virtual_air.air import VirtualAir
@@ -15,6 +17,7 @@ from gateway_agent.radios.virtual_air.boards import BoardSocket
 from gateway_agent.radios.virtual_air.controller import AirController
 from keycast.micropython_vm import compile, vm
 from keycast.virtual_board import board
+from tests.waiting import until
 
 GATEWAY = "02:00:00:00:00:01"
 SERVICE, TO_BOARD, FROM_BOARD = numbers.BLE_SERVICE, numbers.BLE_TO_BOARD, numbers.BLE_FROM_BOARD
@@ -106,6 +109,44 @@ class InProcess:
 
     async def close(self) -> None:
         """Leave the controller on its air."""
+
+
+class ControllerOnTcp(StreamPacketSource):
+    """A controller of an air behind a TCP connection, with HCI packets as on a serial line (H4)."""
+
+    def __init__(self, air: VirtualAir, extended: bool) -> None:
+        super().__init__()
+        self.air, self.extended = air, extended
+        self.transport: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.transport = transport
+        self.controller = AirController(
+            self.air, GATEWAY, extended=self.extended, host_source=self, host_sink=StreamPacketSink(transport)
+        )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.air.remove_controller(self.controller)
+        self.transport = None
+
+
+@asynccontextmanager
+async def controllers_on_tcp(air: VirtualAir, extended: bool = True):
+    """Yield the `adapter` of the sender `hci` that opens a controller on an air, and the list of all that it opened."""
+    opened: list[ControllerOnTcp] = []
+
+    def connected() -> ControllerOnTcp:
+        opened.append(ControllerOnTcp(air, extended))
+        return opened[-1]
+
+    server = await asyncio.get_running_loop().create_server(connected, "127.0.0.1", 0)
+    try:
+        yield f"tcp-client:127.0.0.1:{server.sockets[0].getsockname()[1]}", opened
+    finally:
+        server.close()
+        await until(lambda: not any(each.transport for each in opened))
 
 
 async def start_program(air: Path, text: str, number: int = 1, **environment: str) -> "Program":
