@@ -147,6 +147,17 @@ async def test_a_value_of_513_octets_does_not_reach_a_board(opened):
         await writing
 
 
+async def test_a_board_that_tells_its_values_when_it_joins_again_is_written_to_as_before(opened):
+    async with air_world() as world:
+        line = opened(world, HELLO, SERVICES, struct.pack("<BH", ord("V"), 18) + b"what was written last", OFFER)
+        peer = await world.connect("02:00:00:00:00:77")
+        (to_board,) = peer.get_characteristics_by_uuid(TO_BOARD)
+        writing = asyncio.create_task(to_board.write_value(b"news", with_response=True))
+        await until(lambda: 3 in kinds(line.received()))
+        line.socket.send(b"W")
+        await writing
+
+
 async def test_a_central_that_connects_again_and_again_is_told_to_the_board_each_time(opened):
     async with air_world() as world:
         line, seen = opened(world, HELLO, SERVICES, OFFER), []

@@ -241,7 +241,9 @@ class _Board:
         elif kind == "G":
             self._register(self._device, body.decode())
         elif kind == "V":
-            self._characteristic(body).value = body[2:]
+            characteristic = self._characteristic(body)
+            if not isinstance(characteristic.value, CharacteristicValue):  # what a central writes goes to the board
+                characteristic.value = body[2:]
         elif kind == "N":
             characteristic = self._characteristic(body[2:])
             self._start(self._notify(self._device, body[0] | body[1] << 8, characteristic, body[4:]))
