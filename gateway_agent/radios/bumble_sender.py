@@ -76,7 +76,7 @@ class BumbleSender:
         self._wanted.set()
 
     def withdraw(self) -> None:
-        """End the advert that is under way; what is not on the air yet is not sent."""
+        """End the advert that is under way; what is not on the air yet is not sent (SEC-38)."""
         self._withdrawn.set()
 
     async def close(self) -> None:
