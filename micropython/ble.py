@@ -2,7 +2,7 @@
 
 It listens to adverts of the company id without a pause, and is a peripheral for one central. The handler of its events
 runs in the task of the radio, between any two steps of the program, and may not allocate. It writes what came into
-rings, of which the program moves the other end. An exception that left it would end all events.
+rings, of which the program moves the other end. An exception that left it would end all events until the next scan.
 
 The record `ble` of the key store has the company id: CBOR `[1, company id]`. Without it this module is not imported.
 """
@@ -19,6 +19,7 @@ FORMAT = 1
 
 SCAN_US = 100000  # both interval and window: beside Wi-Fi a shorter window loses what the other radio leaves
 SCAN_AGAIN_MS = 30000  # scans have been seen that end without a word
+OFFER_AGAIN_MS = 5000  # so does the offer when a connection cannot be established
 TURN_MS = 500  # of the advert that offers a connection, and of each report
 WANTED_US, OFFERED_US, REPORT_US = 100000, 1000000, 200000  # intervals of adverts
 FAILURES_MAX = 20  # turns in which the radio refuses something, one after another; then it is switched off and on
@@ -27,6 +28,7 @@ MTU = 247  # a value is one packet of the link layer then, and a piece of the he
 _CONNECTED, _DISCONNECTED, _WRITTEN, _SCANNED, _MTU_AGREED = 1, 2, 3, 5, 21
 _WRITE, _NOTIFY = 0x0C, 0x10  # with and without response
 _ENOMEM = 12
+_ENOTCONN = 128  # as the ESP32 has it; in one octet with a sign it becomes -128
 
 # Service, characteristic to the board, that from the board: `cpns.numbers` would take a kilobyte of heap for these
 _SERVICE = "5cbf4203-6591-482f-bd77-d88cdb374332"
@@ -52,7 +54,7 @@ class BleRadio:
         self._values_put = self._values_taken = 0
         self._heard, self._written = asyncio.ThreadSafeFlag(), asyncio.ThreadSafeFlag()
         self._handles = 0, 0
-        self._connection = self._second = None
+        self._connection = self._former = None
         self._mtu = 23
         self._wanted = False
         self._reports = []
@@ -100,11 +102,14 @@ class BleRadio:
         return value
 
     def notify(self, value):
+        connection = self._connection
+        if connection is None:
+            return False
         try:
-            self._ble.gatts_notify(self._connection, self._handles[1], value)
-        except (OSError, TypeError) as error:  # the connection may have ended between two steps
-            if self.connected and error.args[0] != _ENOMEM:
-                self.failures += 1
+            self._ble.gatts_notify(connection, self._handles[1], value)
+        except OSError as error:
+            if error.args[0] != _ENOMEM:
+                self._drop(connection)
             return False
         return True
 
@@ -121,15 +126,17 @@ class BleRadio:
 
     async def run(self):
         """Keep the radio listening and advertising, without end."""
-        failures = 0
+        failures = before = 0
         while True:
-            before = self.failures
-            self._drop(self._second)
+            self._drop(self._former)
             if self._turn % (SCAN_AGAIN_MS // TURN_MS) == 0:
                 self._scan()
+            if self._turn % (OFFER_AGAIN_MS // TURN_MS) == 0 and not self.connected:
+                self._on_air = None
             self._advertise()
             self._turn += 1
             failures = failures + 1 if self.failures != before else 0
+            before = self.failures
             if failures == FAILURES_MAX:
                 failures = self._turn = 0
                 self._restart()
@@ -141,6 +148,7 @@ class BleRadio:
 
     def _scan(self):
         try:
+            self._ble.irq(self._event)
             self._ble.gap_scan(None)
             self._ble.gap_scan(0, SCAN_US, SCAN_US)  # passive
         except OSError:
@@ -167,44 +175,37 @@ class BleRadio:
         if connection is None:
             return
         try:
-            self._ble.gap_disconnect(connection)
-        except OSError:  # it has ended by itself
+            ended = not self._ble.gap_disconnect(connection)
+        except OSError as error:  # also if its end is under way, which must not last
+            ended = abs(error.args[0]) == _ENOTCONN
+            self.failures += not ended
+        if not ended:
             return
+        # The ESP32 tells of no end if the connection could not be established, of which the begin was told
+        if connection == self._connection:
+            self._connection = self._on_air = None
+        elif connection == self._former:
+            self._former = None
 
     def _restart(self):
         try:
             self._ble.active(False)
-            self._connection = self._second = self._on_air = None
+            self._connection = self._former = self._on_air = None
             self.switch_on()
-        except OSError:
+        except (MemoryError, OSError):
             self.failures += 1
 
     # What the handler does
 
+    # The firmware takes the frame of a function from the heap if that has more than 44 octets, 4 for each variable and
+    # operand and 12 for a `try`. Hundreds of adverts a second would have the heap collected all the time. So the
+    # functions that each advert runs through are small, and have no `try`.
+
     def _event(self, event, data):
-        try:
-            if event == _SCANNED:
-                self._scanned(data[4])
-            elif event == _WRITTEN:
-                if data[0] == self._connection and data[1] == self._handles[0]:
-                    self._append(True)
-            elif event == _CONNECTED:
-                self._on_air = None
-                if self._connection is None:
-                    self._connection, self._mtu = data[0], 23
-                    self._append(False)
-                else:
-                    self._second = data[0]
-            elif event == _DISCONNECTED:
-                self._on_air = None
-                if data[0] == self._connection:
-                    self._connection = None
-                elif data[0] == self._second:
-                    self._second = None
-            elif event == _MTU_AGREED and data[0] == self._connection:
-                self._mtu = data[1]
-        except Exception:  # noqa: BLE001 - an error would end all events
-            self.lost += 1
+        if event == _SCANNED:
+            self._scanned(data[4])
+        else:
+            self._changed(event, data)
 
     def _scanned(self, octets):
         # The structures of an advert: length, type, and what may be a company id and ours. It may be of anybody
@@ -212,24 +213,57 @@ class BleRadio:
         while at <= size:
             ours = octets[at - 4] == _SIZE + 3 and octets[at - 3] == 0xFF
             if ours and octets[at - 2] | octets[at - 1] << 8 == self._company:
-                break
+                self._keep(octets, at)
+                return
             at += octets[at - 4] + 1
-        else:
+
+    def _keep(self, octets, at):
+        if self._is_repeated(octets, at):
             return
-        ring, put = self._ring, self._put
-        for back in range(1, _REPEATED + 1):
-            place = (put - back) % _SLOTS * _SIZE
-            if ring[place] == octets[at] and ring[place + 1] == octets[at + 1] and ring[place + 2] == octets[at + 2]:
-                return  # they look like random ones, so these three octets tell them apart
+        put = self._put
         following = (put + 1) % _SLOTS
         if following == self._taken:
             self.lost += 1
             return
         put *= _SIZE
-        for place in range(_SIZE):
-            ring[put + place] = octets[at + place]
+        place = 0
+        while place < _SIZE:
+            self._ring[put + place] = octets[at + place]
+            place += 1
         self._put = following
         self._heard.set()
+
+    def _is_repeated(self, octets, at):
+        # Adverts look like random ones, so these three octets tell them apart
+        ring, back = self._ring, _REPEATED
+        while back:
+            place = (self._put - back) % _SLOTS * _SIZE
+            if ring[place] == octets[at] and ring[place + 1] == octets[at + 1] and ring[place + 2] == octets[at + 2]:
+                return True
+            back -= 1
+        return False
+
+    def _changed(self, event, data):
+        try:
+            if event == _WRITTEN:
+                if data[0] == self._connection and data[1] == self._handles[0]:
+                    self._append(True)
+            elif event == _CONNECTED:
+                self._on_air = None
+                if self._connection != data[0]:  # one too many, or one that has ended unseen
+                    self._former = self._connection
+                self._connection, self._mtu = data[0], 23
+                self._append(False)
+            elif event == _DISCONNECTED:
+                self._on_air = None
+                if data[0] == self._connection:
+                    self._connection = None
+                elif data[0] == self._former:
+                    self._former = None
+            elif event == _MTU_AGREED and data[0] == self._connection:
+                self._mtu = data[1]
+        except Exception:  # noqa: BLE001 - an error would end all events
+            self.lost += 1
 
     def _append(self, written):
         # A value, or the mark of a new connection. The last free place tells that some are missing

@@ -110,9 +110,9 @@ async def test_errors_are_those_of_the_esp32():
     async with air_world() as world:
         program = await world.program(ERRORS)
         output, _ = await program.process.communicate()
-        not_active, too_long, not_there, no_such_value, twice, busy, invalid = 19, -4, 107, 22, 114, 16, 22
+        not_active, too_long, not_there, no_value, twice, busy, invalid = 19, -4, -128, b"", 120, 16, 22
         assert output.decode().split("\n")[:-1] == [
-            *map(str, (not_active, too_long, False, not_there, no_such_value, None, twice, busy, invalid)),
+            *map(str, (not_active, too_long, not_there, not_there, no_value, None, twice, busy, invalid)),
             *("event 6", "None", "None", "020000000003 True True False"),
         ]
 

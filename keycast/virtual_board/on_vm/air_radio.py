@@ -27,8 +27,8 @@ _EBUSY = const(16)
 _ENOMEM = const(12)
 _ENODEV = const(19)
 _EINVAL = const(22)
-_ENOTCONN = const(107)
-_EALREADY = const(114)
+_ENOTCONN = const(-128)  # 128 there, in a table of octets with a sign
+_EALREADY = const(120)
 _TOO_LONG = const(-4)
 _UNIX = const(1)
 _SEQPACKET = const(5)
@@ -87,6 +87,7 @@ class BLE:
         self._values = {}  # handle -> value
         self._lengths = {}  # handle -> octets that fit
         self._peers = {}  # number of a connection -> type of the central's address, and the address
+        self._leaving = []  # numbers of connections whose end was asked for
         self._unsent = 0
 
     # General
@@ -150,7 +151,10 @@ class BLE:
     def gap_disconnect(self, connection):
         self._check()
         if connection not in self._peers:
-            return False
+            raise OSError(_ENOTCONN)
+        if connection in self._leaving:
+            raise OSError(_EALREADY)
+        self._leaving.append(connection)
         self._send(struct.pack("<BH", ord("D"), connection))
         return True
 
@@ -182,8 +186,7 @@ class BLE:
         self._values[handle], self._lengths[handle] = b"", length
 
     def gatts_read(self, handle):
-        self._known(handle)
-        value = self._values[handle]
+        value = self._values.get(handle, b"")  # no error for a value that is not there
         if value is None:  # there was no room for it, which the firmware notices now
             raise MemoryError
         return value
@@ -254,6 +257,7 @@ class BLE:
         # Nobody hosts the air any more
         _close(self._line)
         self._line, self._unsent = -1, 0
+        self._leaving.clear()
         while self._peers:
             connection, (_three[1], _three[2]) = self._peers.popitem()
             _three[0] = connection
@@ -278,6 +282,8 @@ class BLE:
             return
         connection, number = _packet[1] | _packet[2] << 8, _packet[3] | _packet[4] << 8
         if event in (_CONNECTED, _DISCONNECTED):
+            if connection in self._leaving:
+                self._leaving.remove(connection)
             if event == _CONNECTED:
                 self._peers[connection] = _packet[3], bytes(_packet[4:10])
                 if self._advert and self._advert[5]:
