@@ -6,6 +6,7 @@ from device_world import World, member
 
 from device_agent import tuning
 from device_agent.agent import Agent
+from device_agent.coap.message import NON, Message, decode
 
 VM_HEAP_KIB = 192  # the PNE and its PN GW in one heap
 
@@ -204,6 +205,55 @@ def test_the_gateway_is_looked_for_over_the_links_that_are_up():
         assert two.sent[0][0] is None and one.sent == []
 
     run(test, [one, two], [])
+
+
+class Radio(Cable):
+    """A link whose connection has to be made first."""
+
+    def standing(self):
+        return False
+
+
+def answered(agent, link, address):
+    """Answer as a PN GW does what was asked of all on a link."""
+    asked = decode(link.sent[-1][1])
+    octets = Message(NON, 0x45, 77, asked.token, [], b'</cpns>;rt="keycast.gw"').encode()
+    agent._act(agent._endpoint.datagram((link, address), octets, agent.clock.now()))
+
+
+async def passes(world, agent, ms):
+    world.clock.ms += ms
+    agent._timers.set()
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def test_over_a_connection_that_has_to_be_made_the_first_answer_ends_a_question_to_all():
+    radio = Radio("radio", True)
+
+    async def test(world, agent, group):
+        await turns(lambda: radio.sent)
+        await passes(world, agent, tuning.DISCOVERY_TIMEOUT + tuning.CONNECTING - 1)
+        assert [address for address, _ in radio.sent] == [None]
+        answered(agent, radio, "gw")
+        await turns(lambda: agent.session.address == (radio, "gw"))
+
+    run(test, [radio], [])
+
+
+def test_a_question_to_all_waits_for_further_answers_where_one_link_needs_no_connection():
+    radio, cable = Radio("radio", True), Cable("cable", True)
+
+    async def test(world, agent, group):
+        await turns(lambda: cable.sent and radio.sent)
+        answered(agent, cable, "one")
+        answered(agent, cable, "two")
+        await passes(world, agent, tuning.DISCOVERY_TIMEOUT - 1)
+        assert agent.session.address is None
+        await passes(world, agent, 1)
+        await turns(lambda: agent.session.address == (cable, "one"))
+
+    run(test, [radio, cable], [])
 
 
 def _ask(address, link):
