@@ -12,17 +12,21 @@ from keycast.terminal.options import answer
 from keycast.terminal.output import AnswerLost
 
 _DATES = "%Y-%m-%dT%H:%M:%S%z"
+_TALKATIVE = ("bleak", "bumble", "dbus_fast")  # they log each advert and each packet
 _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.NOTSET, 7))
 
 
 def begin_log(verbose: bool = False) -> None:
     """Begin to log, each line with its time; with `verbose` at level debug instead of info.
 
-    Under systemd a line begins with its priority (sd-daemon(3)) instead, and the journal adds the time.
+    The libraries of Bluetooth log warnings only. Under systemd a line begins with its priority (sd-daemon(3)) instead,
+    and the journal adds the time.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_formatter())
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def ready(value: Any, sentence: str) -> None:

@@ -45,3 +45,10 @@ def test_under_systemd_each_line_has_its_priority(
     said = capsys.readouterr()
     assert said.out == "<6>keycast: gw serves home\n"
     assert said.err == "<4>root: two lines,\n<4>one of them wrapped\n<3>root: broken\n<7>root: detail\n"
+
+
+def test_the_libraries_of_bluetooth_do_not_log_each_packet(root: logging.Logger) -> None:
+    root.handlers.clear()  # those of pytest
+    begin_log(verbose=True)
+    for name in ("bumble.host", "bumble.controller", "bleak.backends.bluezdbus.scanner", "dbus_fast.message_bus"):
+        assert logging.getLogger(name).getEffectiveLevel() == logging.WARNING, name
