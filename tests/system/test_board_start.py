@@ -18,7 +18,7 @@ from keycast.micropython_vm import compile
 from keycast.micropython_vm.board_files import BUNDLES
 from keycast.provisioning.board import new_board, trust_of
 from keycast.virtual_board import board
-from keycast.virtual_board.board import VirtualBoard
+from keycast.virtual_board.board import BluetoothAir, VirtualBoard
 from tests.system.conftest import house_of
 from tests.system.test_board_application import give
 from tests.system.test_virtual_board import record
@@ -131,6 +131,33 @@ async def test_with_files_that_can_not_be_imported_the_board_comes_to_the_repl(o
     said = printed(one)
     assert said[0] == OPENS and said[-2].startswith("keycast: safe-mode the files of this board do not run")
     assert any("Traceback" in text for text in said) and not started(one)
+
+
+@pytest.mark.parametrize("name", ["ble", "pne_ble"])
+async def test_a_board_without_bluetooth_reads_no_file_that_is_for_it(one, tmp_path, name):
+    broken(one, tmp_path / "files", f"{name}.mpy", None)
+    await one.start()
+    assert (await asked(one))["radios"] == ["wifi"]
+
+
+@pytest.mark.parametrize("wifi", [True, False])
+async def test_a_board_whose_bluetooth_does_not_work_says_so_or_uses_its_wifi(one, wifi):
+    store = KeyStore(one.nvs)
+    store.save("ble", cborlite.encode([1, 0xFFFF]))
+    if not wifi:
+        store.erase("wifi")
+    await one.start()  # on no air
+    await one.line("keycast: connecting " if wifi else "keycast: no-bluetooth ")
+    assert (await asked(one))["radios"] == ["wifi"]
+
+
+async def test_a_board_with_bluetooth_only_leaves_wifi_off(one, tmp_path):
+    store = KeyStore(one.nvs)
+    store.save("ble", cborlite.encode([1, 0xFFFF]))
+    store.erase("wifi")
+    await one.start(air=BluetoothAir(tmp_path / "nobody hosts it"))
+    await one.line("keycast: connecting ")
+    assert (await asked(one))["radios"] == ["ble"]
 
 
 @pytest.mark.parametrize("name", ["start", "board", *JOINED])
