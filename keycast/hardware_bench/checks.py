@@ -48,6 +48,14 @@ _HEAR = (
     "'payloads', len(set(each[1] for each in heard)))"
 )
 """A program for a board: it prints what it hears of a gateway in ten seconds, with the company id 0xffff."""
+_SWITCH = (
+    "import bluetooth, time; ble = bluetooth.BLE(); ble.active(True); ble.irq(lambda event, data: None); "
+    "ble.gap_scan(0, 100000, 100000); ble.gap_advertise(100000, bytes((2, 1, 6))); time.sleep(5); "
+    "ble.active(False); ble.active(True)\n"
+    "try:\n    ended = ble.gap_disconnect(1)\nexcept OSError as error:\n    ended = error.errno\n"
+    "print('on again', ble.active(), ended)"
+)
+"""A program for a board: it switches Bluetooth off and on while adverts come in, and ends a connection that is none."""
 _UPDATES = (
     "Stand beside the gateway, which has a section [ble], and let a second terminal run `keycast group update` for one "
     "of its groups again and again."
@@ -257,6 +265,45 @@ CHECKS = (
         "Set `interfaces = []` in [broadcast] of the gateway, so that keys go by adverts only, and start it. Let the "
         "board download something over Wi-Fi, and run `keycast group update` twenty times.",
         measure="seconds, the second longest until the key was stored",
+        needs=("ble",),
+    ),
+    Check(
+        "off and on",
+        "Bluetooth can be switched off and on while adverts come in, and says that a connection is none",
+        1,
+        "Let some other device advertise beside the board.",
+        ("mpremote", "connect", "PORT", "exec", _SWITCH),
+        ("on again True (False|-?128|107)",),
+        needs=("ble",),
+    ),
+    Check(
+        "memory of both",
+        "Wi-Fi and Bluetooth together leave memory to the radios",
+        10,
+        "Provision the board for a gateway with a section [ble], let it join a group, and run `keycast group update` a "
+        "few times. Then send `keycast: who` to it on the serial line. A board that has memory for one radio at a time "
+        "is provisioned with --no-wifi.",
+        measure="octets, the `radio_lowest` that it tells",
+        needs=("ble",),
+    ),
+    Check(
+        "failed connections",
+        "A board to which a connection could not be made is connected to again",
+        15,
+        "Provision the board with --no-wifi. Go away with it until the gateway cannot connect to it any more; come "
+        "back. Do so ten times.",
+        ask="Did it say `running` within a minute each time, without a start in between?",
+        needs=("ble",),
+    ),
+    Check(
+        "crowd",
+        "Adverts of many other devices do not slow a board down",
+        5,
+        "Go where at least fifty Bluetooth devices are, press the reset button, and read the time stamps of `keycast "
+        "board monitor`.",
+        expect=(_START, _RUNNING),
+        within_s=120,
+        measure="seconds from start to running",
         needs=("ble",),
     ),
     Check(
