@@ -130,7 +130,8 @@ class WantedBoard:
         name = board_record.name_of(self.board) if self.board is not None else found.board
         hardware = self.hardware.get(name)
         has_ble = found.has_bluetooth and (hardware is None or "ble" in hardware.radios)
-        one_radio = hardware is not None and hardware.one_radio and not self.without_wifi
+        alike = [hardware] if hardware else [each for each in self.hardware.values() if each.chip.name == found.chip]
+        one_radio = any(each.one_radio for each in alike) and not self.without_wifi
         records = {}
         if not self.without_ble and not one_radio and has_ble and self.trust.company_id is not None:
             records[BLE] = ble_record(self.trust.company_id)
@@ -160,7 +161,8 @@ class Identity:
 class Found:
     """What is in the flash of a board. `damaged`: names of records of which no copy is whole.
 
-    `ble`: it is to use Bluetooth, `has_bluetooth`: its firmware can. `board` is its name in `hw_configs/`, or "".
+    `ble`: it is to use Bluetooth, `has_bluetooth`: its firmware can. `board` is its name in `hw_configs/`, `chip` that
+    of its chip there; each is "" if the board does not tell.
     """
 
     present: Identity | None
@@ -170,6 +172,7 @@ class Found:
     repaired: int
     ble: bool
     board: str
+    chip: str
     has_bluetooth: bool
 
 
@@ -194,6 +197,7 @@ class _Told(BaseModel):
     repaired: answers.Count
     ble: bool
     board: answers.Text | None
+    machine: answers.Text
     has_bluetooth: bool
 
 
@@ -260,7 +264,8 @@ def look(board: BoardInRepl) -> Found:
     for each in (present, pending):
         if each is not None:
             _require_named(each.ccs, each.pne_id)
-    of_radios = told.ble, told.board or "", told.has_bluetooth
+    chip = told.machine.rpartition(" with ")[2].lower()
+    of_radios = told.ble, told.board or "", chip, told.has_bluetooth
     return Found(present, pending, told.wifi, told.damaged, told.repaired, *of_radios)
 
 

@@ -18,7 +18,7 @@ from message_plane import credentials
 
 BOARDS = all_boards()
 WIFI = Wifi("house", "a password")
-KNOWS = Found(None, None, "house", (), 0, True, "", True)  # a board with both radios
+KNOWS = Found(None, None, "house", (), 0, True, "", "esp32", True)  # a board with both radios
 BLANK = dataclasses.replace(KNOWS, wifi=None, ble=False)
 POINT = bytes.fromhex("6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296")
 TRUST = Trust(credentials.of("gw.home", "gateway", POINT), bytes(64), 1, "home", "", 0x1234)
@@ -53,6 +53,14 @@ WITH_BLE = {"ble": RECORD_OF_BLE}
 )
 def test_a_board_gets_the_radios_that_it_can_use_at_a_time(name, how, expected):
     assert records(dataclasses.replace(BLANK, board=name), **how) == expected
+
+
+@pytest.mark.parametrize("name", ["", "a board of another version"])
+@pytest.mark.parametrize(
+    ("chip", "expected"), [("esp32c3", WITH_WIFI), ("esp32c6", WITH_WIFI), ("", WITH_WIFI | WITH_BLE)]
+)
+def test_a_board_that_is_not_known_gets_as_many_radios_as_others_with_its_chip(name, chip, expected):
+    assert records(dataclasses.replace(BLANK, board=name, chip=chip)) == expected
 
 
 def test_the_name_that_the_command_gives_decides():

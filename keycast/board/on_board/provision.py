@@ -2,6 +2,7 @@
 # last line that is printed, which is JSON. Private keys are made here and are not printed.
 import json
 import os
+import sys
 from binascii import hexlify, unhexlify
 from hashlib import sha256
 
@@ -33,7 +34,7 @@ def text(octets):
 
 def look():
     # What is in the flash: identities, the name of the Wi-Fi, whether Bluetooth is to be used, which board it is, and
-    # records of which both copies are damaged; and whether the firmware has Bluetooth
+    # records of which both copies are damaged; which chip it has, and whether the firmware has Bluetooth
     pending.finish(store)
     octets = store.load(PRESENT)
     waiting = pending.load(store)
@@ -48,6 +49,7 @@ def look():
             "wifi": wifi and cborlite.decode(wifi)[1],
             "ble": store.load(BLE) is not None,
             "board": board and cborlite.decode(board)[1],
+            "machine": getattr(sys.implementation, "_machine", ""),
             "has_bluetooth": has_bluetooth(),
             "damaged": [name for name in both if store.load(name) is None],
             "repaired": store.repaired,
