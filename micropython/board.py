@@ -30,8 +30,10 @@ if record is not None:
         import ble
 
         radio = ble.switched_on(record)
-    except (ImportError, MemoryError, OSError):  # a chip or a firmware without it, or no room for it
-        radio = False
+    except (ImportError, MemoryError, OSError) as error:  # a chip or a firmware without it, or no room for it
+        print("no Bluetooth:", repr(error))
+        radio = ble = False
+        sys.modules.pop("ble", None)
         if station is None:
             station = wifi.Station()
             station.switch_on()  # for random numbers

@@ -6,11 +6,14 @@ import pytest
 
 from gateway_agent.radios.virtual_air.air import Ear, VirtualAir
 from gateway_agent.radios.virtual_air.controller import AirController
+from keycast.provisioning.board import Trust, new_board
 from keycast.virtual_board.board import RESET_CODE, BluetoothAir, VirtualBoard
 from keycast.virtual_board.loopback import free_numbers
+from message_plane import credentials
 from tests.integration.virtual_air_world import ADVERT, FROM_BOARD, SERVICE, TO_BOARD, air_world
 from tests.waiting import until
 
+POINT = bytes.fromhex("6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296")
 FRAME = bytes([27, 255, 255, 255, *range(24)])
 ECHO = f"""
 import asyncio, bluetooth
@@ -264,3 +267,16 @@ async def test_a_virtual_board_hears_as_it_is_told(tmp_path):
         finally:
             await one.kill()
         await until(lambda: controller not in world.air.controllers)
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("wifi", [True, False])
+async def test_a_board_whose_bluetooth_does_not_work_says_so_and_goes_on_with_wifi(tmp_path, wifi):
+    record, _ = new_board("lamp", Trust(credentials.of("gw.home", "gateway", POINT), bytes(64), 1, "home"))
+    one = VirtualBoard.create(tmp_path / "board", free_numbers(1), record, wifi=wifi, company_id=0xFFFF)
+    await one.start(up=False)
+    try:
+        told = [f"keycast: {'no-gateway' if wifi else 'no-bluetooth'} ", "no Bluetooth: OSError(19,)"]
+        await until(lambda: all(any(text in str(event) for event in one.events) for text in told), 60)
+    finally:
+        await one.kill()
