@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, console, remark, sentences
+from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, console, refuse, remark, sentences
 from keycast.terminal.tables import show_table
 
 if TYPE_CHECKING:
@@ -78,9 +78,11 @@ def _of_gateway(config: Path) -> "tuple[BleSection, Radio | None]":
         return BleSection(), None
     try:
         told = ask(loaded.gateway.state_dir, "radios", "keycast gateway run", _ANSWERS_WITHIN_S)
-    except (ControlUnavailable, TimeoutError):
-        remark("No gateway runs: this is what it would use.")
+    except ControlUnavailable as none:
+        remark(f"This is what a gateway would use, as none is asked. {none}")
         return section, None
+    except TimeoutError:
+        refuse("The gateway does not answer. Look at its log, or try again.", "timeout")
     return section, next((Radio(**each) for each in told), None)
 
 

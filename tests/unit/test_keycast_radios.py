@@ -264,3 +264,19 @@ def test_a_running_gateway_tells_what_it_really_uses(
     )
     code, told = radios()
     assert code == 2 and "wrong: mgmt: No. Next: x" in told
+
+
+def test_a_gateway_that_cannot_be_asked_is_told_and_one_that_does_not_answer_is_left_alone(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "keycast.toml").write_text(f"{CONFIG}[ble]\n")
+    code, told = radios()
+    assert code == 0 and "Nothing answers on" in told and "would advertise by mgmt" in told
+
+    def never(*_: Any) -> Any:
+        raise TimeoutError
+
+    monkeypatch.setattr("gateway_agent.control.ask", never)
+    code, told = radios("--try")
+    assert code == 1 and "does not answer" in told
+    assert machine.sender is not None and machine.sender.taken == []
