@@ -18,6 +18,8 @@ from bumble.transport.common import TransportSink, TransportSource
 from gateway_agent.radios.medium import News
 
 _log = logging.getLogger(__name__)
+# What goes wrong comes as an exception, too. A person who pulls a dongle out needs no traceback.
+logging.getLogger("bumble").setLevel(logging.CRITICAL)
 
 ANSWER_S = 5.0
 """A controller that does not answer a command for so long is opened again."""

@@ -141,7 +141,7 @@ async def test_a_sender_without_payloads_is_silent(extended):
 
 
 @pytest.mark.real_time
-async def test_a_controller_that_goes_away_is_opened_again(monkeypatch):
+async def test_a_controller_that_goes_away_is_opened_again(monkeypatch, caplog):
     monkeypatch.setattr(bumble_controller, "RETRY_MIN_S", 0.01)
     async with on_tcp() as (sender, air, controllers):
         heard, payloads = [], Payloads(10**6)
@@ -155,6 +155,8 @@ async def test_a_controller_that_goes_away_is_opened_again(monkeypatch):
         await until(lambda: len(heard) > count)
         sender.steps[0].take()
         await until(lambda: len(controllers) == 3 and sender.up)
+    assert {record.name for record in caplog.records} == {bumble_controller.__name__}, "no tracebacks of Bumble"
+    assert "the controller is gone. Plug it in" in caplog.text
 
 
 @pytest.mark.real_time
