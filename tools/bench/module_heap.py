@@ -64,8 +64,11 @@ def of_hardware() -> int:
 
 
 def _leaves_first(files: Mapping[str, Path]) -> list[str]:
-    """Return the modules that START imports, directly or not; constants are written out and need no module."""
-    order: list[str] = []
+    """Return the bundles, and the modules that START imports, directly or not.
+
+    Constants are written out and need no module.
+    """
+    order = [f"{name}.py" for name in board_files.BUNDLES if f"{name}.py" in files]  # each needs those before it only
 
     def visit(name: str) -> None:
         if name in order or name in path:
