@@ -365,7 +365,8 @@ class Agent:
 
     async def _exchange(self, address, code, options, payload, timeout):
         many = address is None
-        connects = True not in [link.standing() for link in (self._up if many else address[:1])]
+        links = self._up if many else address[:1]
+        connects = links and True not in [link.standing() for link in links]
         if connects:
             timeout += tuning.CONNECTING
         now = self.clock.now()

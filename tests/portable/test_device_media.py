@@ -256,6 +256,19 @@ def test_a_question_to_all_waits_for_further_answers_where_one_link_needs_no_con
     run(test, [radio, cable], [])
 
 
+def test_a_question_to_all_waits_for_no_connection_while_no_link_is_up():
+    async def test(world, agent, group):
+        asked = asyncio.create_task(agent._exchange(None, 1, (), b"", tuning.DISCOVERY_TIMEOUT))
+        await asyncio.sleep(0)
+        await passes(world, agent, tuning.DISCOVERY_TIMEOUT - 1)
+        assert not asked.done()
+        await passes(world, agent, 1)
+        assert asked.done()
+        assert await asked == []
+
+    run(test, [Cable("cable", False)], [])
+
+
 def _ask(address, link):
     return (yield ((link, address), 2, [], b"", tuning.EXCHANGE_TIMEOUT))
 
