@@ -21,6 +21,7 @@ CHALLENGES_MAX = 64  # Echo challenges after a start; a peer that replays gets n
 # GATT
 GATT_SUBSCRIBING = 3000  # ms after which a central that has written nothing is sent to all the same
 GATT_SILENT = 15000  # ms without a datagram from a central after which its connection is ended
+GATT_REPEATS = 3  # times that a datagram without an answer is sent again to a central until its connection is ended
 GATT_STALLED = 2000  # ms for which the radio has no room for a value until the connection is ended
 GATT_QUEUE_MAX = 4  # datagrams that wait for a connection
 DATAGRAM_MAX = 1400  # octets of one that comes in fragments

@@ -71,7 +71,9 @@ class GattLink:
         self._queue = []  # (datagram, time in ms)
         self._joining = Joining()
         self._open = False  # the central may have subscribed
-        self._begun = None  # when the connection was noticed, or the last value came
+        self._begun = None  # when the connection was noticed, or the last datagram came
+        self._last = None  # hash of the datagram that was sent last on this connection
+        self._repeats = 0
         self.dropped = 0
 
     def address(self, text):
@@ -104,7 +106,7 @@ class GattLink:
         while True:
             value = await self._radio.value()
             if value is None:
-                self._open, self._begun = False, None
+                self._open, self._begun, self._last = False, None, None
                 self._joining.begin()
                 continue
             self._open = True
@@ -128,7 +130,7 @@ class GattLink:
             self._queue.pop(0)
             self.dropped += 1
         if not radio.connected:
-            self._open, self._begun = False, None
+            self._open, self._begun, self._last = False, None, None
             radio.want(bool(self._queue))
             return
         if self._begun is None:
@@ -142,6 +144,14 @@ class GattLink:
                 item = self._queue[0]
                 if await self._sent(item[0]) and item in self._queue:
                     self._queue.remove(item)
+                    self._count(hash(item[0]))
+
+    def _count(self, sent):
+        # A stranger that sends datagrams is not silent, but it cannot answer what is asked
+        self._repeats = self._repeats + 1 if sent == self._last else 0
+        self._last = sent
+        if self._repeats == tuning.GATT_REPEATS:
+            self._radio.disconnect()
 
     async def _sent(self, datagram):
         # Return True when the radio has all fragments. A connection that has no room for them is ended

@@ -91,6 +91,26 @@ def test_an_empty_fragment_is_no_datagram():
     assert joined([EMPTY, b"\x01x"]) == ([b"x"], 0)
 
 
+def test_a_stranger_that_is_not_silent_and_answers_nothing_does_not_keep_the_connection():
+    async def test(board):
+        board.radio.connect()
+        for second in range(4):
+            assert not board.radio.disconnected, second
+            board.clock.ms += 1000
+            board.radio.write(b"\x01garbage")
+            board.link.send(ADDRESS, b"a request, and its repetitions")
+            await board.settle()
+        assert board.radio.disconnected == 1
+        board.radio.connect()  # the gateway, which answers each
+        for number in range(20):
+            board.radio.write(b"\x01answer")
+            board.link.send(ADDRESS, b"a request" + bytes((number // 2,)))  # some are lost
+            await board.settle()
+        assert board.radio.disconnected == 1 and board.radio.connected
+
+    run(test)
+
+
 def test_a_link_that_wants_to_send_advertises_it_and_sends_when_the_central_has_subscribed():
     async def test(board):
         board.link.ask_all(b"is there a gateway?" * 2)
