@@ -9,7 +9,9 @@ us, 0: none), window (4), duration (4, ms, 0: for ever); `G` services, one line 
 each characteristic with handle, flags and UUID; `V` handle (2), value; `N` connection (2), handle (2), value;
 `D` connection (2); `W`: it has handled the oldest value that was written.
 
-To a board: the number of an event of MicroPython's `bluetooth` and its values, or 0: a notification has left.
+To a board, with the numbers of events of MicroPython's `bluetooth`: 1 and 2 connection (2), type of address (1),
+address (6); 3 connection (2), handle (2), value; 5 type of address (1), address (6), kind of advert (1), RSSI (1),
+advert; 6 nothing; 21 connection (2), MTU (2). And 0 with nothing: a notification has left.
 
 A board that sends anything else, or does not read, is cut off or misses adverts, and no other one notices it.
 """
@@ -37,7 +39,7 @@ BOARDS_MAX = 2000
 UNREAD_MAX = 64
 """Messages that are kept from and for a board, which is cut off beyond that. Adverts are not kept at all."""
 UNANSWERED_MAX = 16
-"""Values written by centrals that a board has not handled yet; a central waits until there are fewer."""
+"""Values written by centrals that a board may not have handled yet; more of them are refused."""
 _VERSION = 1
 _MESSAGE_MAX = 2048
 _SOCKET_OCTETS = 8192
