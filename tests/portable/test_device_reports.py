@@ -70,6 +70,20 @@ def test_while_a_session_stands_it_carries_the_only_confirmation():
     assert codes.count(n.GROUP_KEY_DELIVERY_RESPONSE) == 1 and board.sign.shown == ()
 
 
+@req("SEC-14")
+def test_no_confirmation_waits_for_a_connection():
+    board = Board()
+    world = board.world
+    world.agent._reports = board.reports
+    world.link.standing = lambda: False
+    world.hear(world.gateway.object("kitchen", 7))
+    world.run_for(60000)
+    assert n.GROUP_KEY_DELIVERY_RESPONSE not in world.gateway.codes()
+    world.link.standing = lambda: True
+    world.run_for(0)
+    assert world.gateway.codes().count(n.GROUP_KEY_DELIVERY_RESPONSE) == 1
+
+
 def test_a_newer_key_ends_the_report_of_the_older_one():
     board = Board()
     board.hear(7)
@@ -110,6 +124,7 @@ def test_a_key_that_is_repeated_is_reported_again_after_a_minute_not_before():
 def test_a_broadcast_that_was_received_in_part_is_asked_for():
     board = Board()
     board.world.run_for(60000)
+    board.world.perform(board.world.agent.membership.pull(board.group))
     board.world.gateway.groups["kitchen"][1:] = [7, True]
     asked = board.world.gateway.codes().count(n.KEY_PULL_REQUEST)
     board.world.hear(None)
