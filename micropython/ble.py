@@ -55,7 +55,8 @@ class BleRadio:
         self._heard, self._written = asyncio.ThreadSafeFlag(), asyncio.ThreadSafeFlag()
         self._handles = 0, 0
         self._connection = self._former = None
-        self._mtu = 23
+        self._mtu = self._early_mtu = 23
+        self._early = None  # a connection of which no more than the MTU was told yet
         self._wanted = False
         self._reports = []
         self._turn = 0
@@ -252,7 +253,8 @@ class BleRadio:
                 self._on_air = None
                 if self._connection != data[0]:  # one too many, or one that has ended unseen
                     self._former = self._connection
-                self._connection, self._mtu = data[0], 23
+                self._mtu = self._early_mtu if self._early == data[0] else 23
+                self._connection, self._early = data[0], None
                 self._append(False)
             elif event == _DISCONNECTED:
                 self._on_air = None
@@ -260,8 +262,13 @@ class BleRadio:
                     self._connection = None
                 elif data[0] == self._former:
                     self._former = None
-            elif event == _MTU_AGREED and data[0] == self._connection:
-                self._mtu = data[1]
+                if data[0] == self._early:
+                    self._early = None
+            elif event == _MTU_AGREED:
+                if data[0] == self._connection:
+                    self._mtu = data[1]
+                else:  # firmware that waits for the features of the central tells of the connection after this
+                    self._early, self._early_mtu = data[0], data[1]
         except Exception:  # noqa: BLE001 - an error would end all events
             self.lost += 1
 

@@ -238,6 +238,27 @@ def test_values_of_a_central_come_in_order_behind_the_mark_of_its_connection():
     assert told == [[True, 244], True, 20, [None, "one", "two", None]]
 
 
+def test_the_mtu_of_a_connection_may_be_told_before_it():
+    told = run("""
+        event(21, [3, 247])
+        connect(3)
+        early = radio.value_max
+        disconnect(3)
+        connect(3)
+        anew = radio.value_max
+        disconnect(3)
+        event(21, [3, 247])
+        disconnect(3)
+        connect(3)
+        never = radio.value_max
+        disconnect(3)
+        event(21, [3, 247])
+        connect(4)
+        print(json.dumps([early, anew, never, radio.value_max]))
+        """)
+    assert told == [244, 20, 20, 20]
+
+
 def test_a_central_that_writes_faster_than_the_board_reads_loses_values_and_their_datagrams():
     told = run("""
         connect()
