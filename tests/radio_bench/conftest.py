@@ -1,13 +1,14 @@
 """Fixtures of the tests in the radio bench (docs/radio_bench.md), which only `make radio-test` runs.
 
 KEYCAST_RADIO_BENCH names the image, KEYCAST_RADIO_BENCH_UNTIL the time (seconds since 1970) after which no test begins.
-All tests share one guest, and each has an adapter of its own in it. What is no fault of the product skips a test with
-the reason: the guest cannot be had, is gone, or its clock has raced.
+Tests share a guest as long as it is fit, and each has an adapter of its own in it. What is no fault of the product
+skips a test with the reason: the guest cannot be had, has ended, its kernel has failed, or its clock has raced.
 """
 
 import asyncio
 import os
 import time
+from contextlib import AsyncExitStack
 
 import pytest
 import pytest_asyncio
@@ -35,15 +36,42 @@ def pytest_runtest_setup():
         pytest.skip("the time for the radio bench is over")
 
 
+class Guests:
+    """Boots a guest when a test needs one and the last one, if there was any, is not fit any more."""
+
+    def __init__(self):
+        self.guest = None
+        self._booted = AsyncExitStack()
+
+    async def fit(self):
+        """Return a guest that works. Raises NoBench."""
+        if self.guest is not None and self.guest.fault:
+            await self.close()
+        if self.guest is None:
+            found = image.image(suite(IMAGE))
+            self.guest = await self._booted.enter_async_context(booted(found, product.disk(found), LOGS))
+        return self.guest
+
+    async def close(self):
+        """Switch the guest off, if there is one."""
+        self.guest = None
+        await self._booted.aclose()
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def guest(request):
+async def guests():
+    found = Guests()
+    yield found
+    await found.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def guest(request, guests):
     try:
-        found = image.image(suite(IMAGE))
-        async with booted(found, product.disk(found), LOGS) as running:
-            request.session.config.stash[GUEST] = running
-            yield running
+        running = request.config.stash[GUEST] = await guests.fit()
     except NoBench as reason:
         pytest.skip(str(reason))
+    return running
 
 
 @pytest.fixture
@@ -56,13 +84,15 @@ def logs(request):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
-    guest = item.config.stash.get(GUEST, None)
-    races = guest.races if guest is not None else 0
+    guest = item.config.stash[GUEST]
+    races = guest.races
     try:
         return (yield)
     except NoBench as reason:
         pytest.skip(str(reason))
     except Exception:
-        if guest is not None and guest.races > races:
+        if guest.fault:
+            pytest.skip(guest.fault)
+        if guest.races > races:
             pytest.skip("the guest's clock did not go with the host's: the processors are too busy")
         raise

@@ -55,7 +55,6 @@ async def test_datagrams_of_all_lengths_go_there_and_back(guest, logs):
         assert tuple(times) == SIZES and counted["gatt_connected"] >= 1
         times, _ = await echoed(guest, 1400)  # by another process, as after a restart of the gateway
         assert tuple(times) == (1400,)
-    assert not await guest.kernel_faults()
 
 
 async def endless(value):

@@ -25,7 +25,6 @@ async def test_a_key_goes_by_advert_and_over_wpa2_and_wifi_goes_on_without_bluet
     hear = f"python3 -m tools.radio_bench.on_guest.hear_broadcasts {numbers.PORT_BROADCAST}"
     try:
         async with house(guest, logs, "mgmt", boards=1, loss=0.1, interface="wlan0") as home:
-            await guest.run(f"{WIFI} loss 20")
             hearing = await guest.start(f"ip netns exec station {hear}", HEARD)
             await guest.until(f"grep -q hears {HEARD}")
             await home.join(SG)

@@ -36,7 +36,7 @@ WATCH_S, RACE = 5.0, 0.25
 END_S = 20
 _LINE_MAX = 8 << 20
 _KERNEL = "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on clocksource=hpet"
-_FAULTS = re.compile(r"BUG:|Call Trace|Oops|general protection")
+_FAULTS = re.compile(r"BUG|Oops|general protection|invalid opcode")
 
 
 class GuestCommandFailed(Exception):
@@ -70,6 +70,15 @@ class Guest:
         self._ready = asyncio.Event()
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with the guest itself, "" if nothing is known: it has ended, or its kernel has failed."""
+        if self._process is None or self._process.returncode is not None:
+            return "the guest has ended"
+        console = self.folder / "console.log"
+        lines = console.read_text(errors="replace").splitlines() if console.exists() else []
+        return next((f"the kernel of the guest has failed: {line}" for line in lines if _FAULTS.search(line)), "")
 
     async def run(self, command: str, timeout_s: float = 60, *, check: bool = True) -> Ran:
         """Run a shell command and wait for its end. Raises GuestCommandFailed unless the code is 0 or not checked."""
@@ -127,10 +136,6 @@ class Guest:
             since = await self.clocks()
             await asyncio.sleep(WATCH_S)
             self.races += abs(await self.pace(since) - 1) > RACE
-
-    async def kernel_faults(self) -> list[str]:
-        """Return the lines of the kernel's log that say that it has failed."""
-        return [line for line in (await self.run("dmesg")).out.splitlines() if _FAULTS.search(line)]
 
     async def keep(self, folder: Path, *paths: str) -> None:
         """Copy log files of the guest, and the kernel's log, to a folder of the host."""

@@ -1,6 +1,6 @@
 #!/bin/sh
 # An access point on wlan0 (10.77.0.1) and one station on wlan1 (10.77.0.11), which is in the network namespace "station".
-# `wifi.sh up`, `wifi.sh down`, or `wifi.sh loss PERCENT` for the share of datagrams that the station loses.
+# `wifi.sh up` or `wifi.sh down`.
 set -e
 folder=/run/wifi
 case $1 in
@@ -40,12 +40,6 @@ END
         [ $tries -lt 200 ] || { echo "the station is not let in" >&2; exit 1; }
         sleep 0.3
     done
-    ;;
-loss)
-    nft="ip netns exec station nft"
-    $nft delete table inet air 2>/dev/null || true
-    $nft "add table inet air; add chain inet air in { type filter hook input priority -300; }"
-    $nft "add rule inet air in meta pkttype broadcast numgen random mod 100 < $2 drop"
     ;;
 down)
     kill "$(cat $folder/hostapd.pid)" "$(cat $folder/station.pid)" || true
