@@ -8,7 +8,11 @@ from tools import PROJECT
 
 PAGE = (PROJECT / "docs" / "gateway.md").read_text()
 BLUETOOTH = PAGE[PAGE.index("\n## Bluetooth\n") : PAGE.index("\n## Boards\n")]
-SOURCES = [*(PROJECT / "gateway_agent" / "radios").glob("*.py"), PROJECT / "keycast" / "services" / "radio_survey.py"]
+SOURCES = [
+    *(PROJECT / "gateway_agent" / "radios").glob("*.py"),
+    PROJECT / "gateway_agent" / "app.py",
+    PROJECT / "keycast" / "services" / "radio_survey.py",
+]
 
 
 def first_cells(heading: str) -> list[str]:
