@@ -32,10 +32,16 @@ except ImportError:
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
     def _encryptor(key):
-        return Cipher(algorithms.AES(key), modes.CBC(bytes(16))).encryptor().update
+        return _in_place(Cipher(algorithms.AES(key), modes.CBC(bytes(16))).encryptor())
 
     def _decryptor(key):
-        return Cipher(algorithms.AES(key), modes.CBC(bytes(16))).decryptor().update
+        return _in_place(Cipher(algorithms.AES(key), modes.CBC(bytes(16))).decryptor())
+
+    def _in_place(context):
+        def update(octets, to):
+            to[:] = context.update(octets)
+
+        return update
 
 
 TEETH = 8
@@ -100,7 +106,7 @@ def build_steps(path, identifier, z_octets, rsk):
                         for c in part:
                             buffer[end : end + _SIZE] = to_octets(c, _SIZE)
                             end += _SIZE
-                    buffer[1:end] = encrypt(buffer[1:end])
+                    encrypt(buffer[1:end], buffer[1:end])  # no piece of the heap is as long as the result
                     buffer[end : end + _CHECK] = _check(place, buffer[:end])
                     end += _CHECK
                     file.write(buffer[:end])
@@ -192,8 +198,8 @@ def _functions(file, rsk, buffer):
         if total > COEFFICIENTS_MAX or got < end + _CHECK or buffer[end : end + _CHECK] != _check(place, buffer[:end]):
             raise Damaged("a pairing function is damaged")
         place += end + _CHECK
-        octets = decrypt(buffer[1:end])
-        found = [from_octets(octets[at : at + _SIZE]) for at in range(0, end - 1, _SIZE)]
+        decrypt(buffer[1:end], buffer[1:end])
+        found = [from_octets(bytes(buffer[at : at + _SIZE])) for at in range(1, end, _SIZE)]
         yield found[:count], found[count:]
 
 
