@@ -55,8 +55,8 @@ class BleRadio:
         self._heard, self._written = asyncio.ThreadSafeFlag(), asyncio.ThreadSafeFlag()
         self._handles = 0, 0
         self._connection = self._former = None
-        self._mtu = self._early_mtu = 23
-        self._early = None  # a connection of which no more than the MTU was told yet
+        self._mtu = 23
+        self._early = -1  # a connection of which no more than the MTU was told yet: connection << 16 | MTU
         self._wanted = False
         self._reports = []
         self._turn = 0
@@ -219,11 +219,18 @@ class BleRadio:
             at += octets[at - 4] + 1
 
     def _keep(self, octets, at):
-        if self._is_repeated(octets, at):
-            return
-        put = self._put
-        following = (put + 1) % _SLOTS
-        if following == self._taken:
+        put, other = self._put, 1
+        while other <= _REPEATED:  # adverts look like random ones, so three octets tell them apart
+            place = (put - other) % _SLOTS * _SIZE
+            if (
+                self._ring[place] == octets[at]
+                and self._ring[place + 1] == octets[at + 1]
+                and self._ring[place + 2] == octets[at + 2]
+            ):
+                return
+            other += 1
+        other = (put + 1) % _SLOTS
+        if other == self._taken:
             self.lost += 1
             return
         put *= _SIZE
@@ -231,18 +238,8 @@ class BleRadio:
         while place < _SIZE:
             self._ring[put + place] = octets[at + place]
             place += 1
-        self._put = following
+        self._put = other
         self._heard.set()
-
-    def _is_repeated(self, octets, at):
-        # Adverts look like random ones, so these three octets tell them apart
-        ring, back = self._ring, _REPEATED
-        while back:
-            place = (self._put - back) % _SLOTS * _SIZE
-            if ring[place] == octets[at] and ring[place + 1] == octets[at + 1] and ring[place + 2] == octets[at + 2]:
-                return True
-            back -= 1
-        return False
 
     def _changed(self, event, data):
         try:
@@ -253,8 +250,8 @@ class BleRadio:
                 self._on_air = None
                 if self._connection != data[0]:  # one too many, or one that has ended unseen
                     self._former = self._connection
-                self._mtu = self._early_mtu if self._early == data[0] else 23
-                self._connection, self._early = data[0], None
+                self._mtu = self._early & 0xFFFF if self._early >> 16 == data[0] else 23
+                self._connection, self._early = data[0], -1
                 self._append(False)
             elif event == _DISCONNECTED:
                 self._on_air = None
@@ -262,13 +259,13 @@ class BleRadio:
                     self._connection = None
                 elif data[0] == self._former:
                     self._former = None
-                if data[0] == self._early:
-                    self._early = None
+                if data[0] == self._early >> 16:
+                    self._early = -1
             elif event == _MTU_AGREED:
                 if data[0] == self._connection:
                     self._mtu = data[1]
                 else:  # firmware that waits for the features of the central tells of the connection after this
-                    self._early, self._early_mtu = data[0], data[1]
+                    self._early = data[0] << 16 | data[1]
         except Exception:  # noqa: BLE001 - an error would end all events
             self.lost += 1
 
