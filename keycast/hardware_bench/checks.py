@@ -51,8 +51,8 @@ _HEAR = (
 _SWITCH = (
     "import bluetooth, time; ble = bluetooth.BLE(); ble.active(True); ble.irq(lambda event, data: None); "
     "ble.gap_scan(0, 100000, 100000); ble.gap_advertise(100000, bytes((2, 1, 6))); time.sleep(5); "
-    "ble.active(False); ble.active(True)\n"
-    "try:\n    ended = ble.gap_disconnect(1)\nexcept OSError as error:\n    ended = error.errno\n"
+    "ble.active(False); ble.active(True); "
+    'exec("try:\\n ended = ble.gap_disconnect(1)\\nexcept OSError as error:\\n ended = error.errno"); '
     "print('on again', ble.active(), ended)"
 )
 """A program for a board: it switches Bluetooth off and on while adverts come in, and ends a connection that is none."""
