@@ -112,17 +112,15 @@ async def _measure(image_name: str, loss: float) -> None:
     async with booted(found, product.disk(found), folder) as guest:
         system = (await guest.run("uname -r; /usr/libexec/bluetooth/bluetoothd -v")).out.split()
         console.print(f"{image_name}: Linux {system[0]}, BlueZ {system[1]}, booted in {guest.boot_s:.1f} s")
-        table = Table(
-            title=f"From the first advert until a board has the object; it misses {loss:.0%}, beside a forger"
-        )
-        for column in ("sender", "interval", "rows", "seconds", "adverts", "on air", "heard of all on air"):
+        table = Table(title="From the first advert until a board has the object, beside a forger")
+        for column in ("sender", "interval", "rows", "seconds", "adverts", "on air", "loss"):
             table.add_column(column, justify="left" if column == "sender" else "right")
         for sender, extended in SENDERS:
             name = sender if extended else f"{sender}, Bluetooth 4"
             logs = folder / name.replace(", ", "-").replace(" ", "-")
             told, rows = await _deliver(guest, logs, sender, extended, loss)
             for each in rows:
-                figures = (f"{each.seconds:.2f}", str(each.adverts), str(each.pdus), f"{each.heard:.0%}")
+                figures = (f"{each.seconds:.2f}", str(each.adverts), str(each.pdus), f"{loss:.0%}")
                 table.add_row(name, f"{told['interval_ms']:.0f} ms", str(each.rows), *figures)
         console.print(table)
         await _whole_way(console, guest, folder / "whole-way", loss)

@@ -17,9 +17,9 @@ from bumble.controller import Controller
 
 from gateway_agent.radios.virtual_air.air import AdvertPdu, VirtualAir
 from gateway_agent.radios.virtual_air.boards import BoardSocket
+from keycast.virtual_board.board import BluetoothAir
 from tools import PROJECT
 from tools.radio_bench import adapter, forger
-from tools.radio_bench import listener as listening
 from tools.radio_bench.guest import Guest
 from tools.radio_bench.listener import Listener
 
@@ -39,15 +39,13 @@ class Delivery:
     """One object that a board has got.
 
     `rows`: its adverts without repairs. Until the board had it, since the first advert: `seconds`; `adverts`: different
-    ones that were on the air; `pdus`: all that were, with repetitions; `heard`: the share of all adverts on the air, of
-    gateway and forger, that the listener has received.
+    ones that were on the air; `pdus`: all that were, with repetitions.
     """
 
     rows: int
     seconds: float
     adverts: int
     pdus: int
-    heard: float
 
 
 class ObjectsOnAir:
@@ -69,18 +67,16 @@ class ObjectsOnAir:
                 payloads.append(advert.data)
 
         self._air.sniffers.append(watch)
-        before = self._air.adverts, self._air.receptions
         airing = asyncio.create_task(self._repeat(signed))
         try:
             async with asyncio.timeout(LATEST_S):
                 heard_at = await listener.hears(signed)
-            on_air, received = self._air.adverts - before[0], self._air.receptions - before[1]
         finally:
             self._air.sniffers.remove(watch)
             airing.cancel()
             self.told = json.loads(await self._guest.ask(_SOCKET, "stop"))
         until = sum(at <= heard_at for at in began)
-        return Delivery(rows, heard_at - began[0], len(set(payloads[:until])), until, received / on_air)
+        return Delivery(rows, heard_at - began[0], len(set(payloads[:until])), until)
 
     async def _repeat(self, signed: bytes) -> None:
         while True:
@@ -118,11 +114,11 @@ async def measure(
     forging = asyncio.create_task(forger.forge(air))
     try:
         async with (
-            Listener(folder, board.path, home["pn_alias"], bytes.fromhex(home["frame_key"])) as listener,
+            Listener(
+                folder, BluetoothAir(board.path, loss), home["pn_alias"], bytes.fromhex(home["frame_key"])
+            ) as listener,
             objects_on_air(guest, air, sender, home) as objects,
         ):
-            for sender_address in (adapter.ADDRESS, forger.ADDRESS):
-                air.set_loss(sender_address, listening.ADDRESS, loss)
             deliveries = [
                 await objects.deliver(bytes.fromhex(cases[name]["object"]), cases[name]["k"], listener)
                 for name in CASES

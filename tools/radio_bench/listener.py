@@ -6,30 +6,30 @@ from pathlib import Path
 from types import TracebackType
 
 from keycast.micropython_vm import compile, vm
-from keycast.virtual_board.board import HARDWARE_IMAGE, HEAP_KIB, ON_VM_TREE, build
+from keycast.virtual_board.board import HARDWARE_IMAGE, HEAP_KIB, ON_VM_TREE, BluetoothAir, build
 from keycast.virtual_board.nvs_folder import NvsFolder
 
 COMPANY_ID = 0xFFFF
-ADDRESS = "02:00:00:00:00:01"
 START_S = 30
 _PROGRAM = Path(__file__).with_name("on_vm") / "hear_objects.py"
 
 
 class Listener:
-    """A process of the VM on the air at `air`, the socket of its boards. It knows one PN by its alias and frame key.
+    """A process of the VM on an air. It knows one PN by its alias and frame key.
 
     `folder` gets its flash, which stays empty.
     """
 
-    def __init__(self, folder: Path, air: Path, pn_alias: int, frame_key: bytes) -> None:
+    def __init__(self, folder: Path, air: BluetoothAir, pn_alias: int, frame_key: bytes) -> None:
         self._flash = NvsFolder(folder / "nvs")
         self._environment = {
             "MICROPYPATH": f"{ON_VM_TREE}:.frozen",
             "BOARD_ROM": str(compile.BOARD_IMAGE),
             "BOARD_HARDWARE": str(HARDWARE_IMAGE),
-            "BOARD_MAC": ADDRESS.replace(":", ""),
+            "BOARD_MAC": "020000000001",
             "BOARD_NVS": str(folder / "nvs"),
-            "BOARD_BLE": str(air),
+            "BOARD_BLE": str(air.socket),
+            "BOARD_BLE_HEARS": f"{air.loss} {air.window_us} {air.interval_us}",
             "OBJECTS_COMPANY": f"{COMPANY_ID:x}",
             "OBJECTS_ALIAS": f"{pn_alias:x}",
             "OBJECTS_KEY": frame_key.hex(),
