@@ -63,7 +63,7 @@ class Board:
         link = UdpLink(host, "127.255.255.255", hear=host, port=0, broadcast_port=0)
         self.agent = Agent(self.storage, [link], [link], BoardClock(), secrets.token_bytes, lambda name, values: None)
         self.agent.requests.resources["cpns"] = self._handle
-        self.agent.membership.duty = lambda now: None
+        self.agent.membership.duty = lambda now, confirms: None
         self.agent._discovery._hint = link, gateway_address
         self._task = asyncio.create_task(self.agent.run())
 

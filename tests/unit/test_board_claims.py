@@ -33,7 +33,8 @@ class LyingBoard(BoardHere):
 
 def seen(**identities: provisioning.Provisioning) -> dict[str, Any]:
     shown = {name: [each.pne_id, each.ccs.hex(), each.gateway_ccs.hex()] for name, each in identities.items()}
-    return {"present": None, "pending": None, "wifi": "house", "damaged": [], "repaired": 0, **shown}
+    radios = {"wifi": "house", "ble": False, "board": None, "machine": "a module with ESP32", "has_bluetooth": True}
+    return {"present": None, "pending": None, "damaged": [], "repaired": 0, **radios, **shown}
 
 
 @pytest.mark.req("SEC-16", "SEC-31")

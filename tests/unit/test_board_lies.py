@@ -24,16 +24,17 @@ from keycast.board.serial_lines import LINE_MAX, Lines
 from tests.unit.fake_repl import FakeBoard
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\u202elamp\u200b\x9b31m"
+_RADIOS = ',"ble":false,"board":null,"machine":"m","has_bluetooth":true}'
 ANSWERS = (
     "", "nothing", "null", "0", "NaN", "1e999", "true", '"text"', "[]", "{}", "[[],[],[],[],[],[]]",
     '[[1,25,"x"],"",1,2,3,4]',
     "[[1,25,0],null,false,0,0,0]", "[[1,25,0],\"m\",false,-1,0,0]", f"[[1,25,{10**400}],\"m\",false,0,0,0]",
     "[[1,25,0],\"m\",false,1.5,0,0]", "[" * 100_000, '{"a":' * 100_000, "9" * 1_000_000,
-    '{"present":[1,2,3],"pending":null,"wifi":null,"damaged":[],"repaired":0}',
-    '{"present":["lamp","zz",""],"pending":null,"wifi":null,"damaged":[],"repaired":0}',
-    '{"present":["lamp","a1",""],"pending":null,"wifi":null,"damaged":[],"repaired":0}',
-    '{"present":null,"pending":null,"wifi":7,"damaged":[],"repaired":0}',
-    '{"present":null,"pending":null,"wifi":null,"damaged":"x","repaired":[]}',
+    '{"present":[1,2,3],"pending":null,"wifi":null,"damaged":[],"repaired":0' + _RADIOS,
+    '{"present":["lamp","zz",""],"pending":null,"wifi":null,"damaged":[],"repaired":0' + _RADIOS,
+    '{"present":["lamp","a1",""],"pending":null,"wifi":null,"damaged":[],"repaired":0' + _RADIOS,
+    '{"present":null,"pending":null,"wifi":7,"damaged":[],"repaired":0' + _RADIOS,
+    '{"present":null,"pending":null,"wifi":null,"damaged":"x","repaired":[]' + _RADIOS,
     '{"starts":"3","error":"","pne_id":null,"cleared":true}', '{"starts":3,"error":[],"pne_id":null,"cleared":true}',
     '{"broken":{}}', "[1]", "[1,2,3]", '["lamp","ABCD"]', '["lamp",null]',
     "\ud800".encode("utf-16", "surrogatepass").decode("latin-1"),

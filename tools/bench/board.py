@@ -44,13 +44,18 @@ def measure(tell: Tell) -> Iterator[Line]:
                 continue
             cycles = _CYCLES_P256 if p256 else _CYCLES
             yield _estimate(what, instructions, cycles, _TARGETS_MS.get(step))
+    costs = module_heap.measure()
+    bluetooth = [cost for cost in costs if cost.module in module_heap.BLUETOOTH]
+    note = "only boards with Bluetooth load these modules"
+    yield Row("board: files of Bluetooth (.mpy)", sum(cost.flash for cost in bluetooth), "octets", note=note)
+    yield Row("board: heap of the modules of Bluetooth", sum(cost.heap for cost in bluetooth), "octets", note=note)
     try:
         heap, in_use = measure_smallest(tell)
     except ValueError:
         yield Skipped("board: smallest heap", f"{HIGH_KIB} KiB are not enough")
     else:
         work = "session, GKDK of 1,024 slots, 8 groups, and the application"
-        stands_in = module_heap.of_hardware() / 1024
+        stands_in = sum(cost.heap for cost in costs if cost.module in module_heap.HARDWARE) / 1024
         note = f"a new board gets through, EDHOC amid forgeries too; {work}; with modules that stand in for hardware"
         yield Row("board: smallest heap", heap, "KiB", target=TARGET_HEAP_KIB, note=note)
         note = f"the same less the {stands_in:.1f} KiB of these modules, which an ESP32 has in its firmware"

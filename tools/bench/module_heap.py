@@ -19,6 +19,7 @@ from keycast.virtual_board import board
 from tools import board_manifest
 
 HARDWARE = ("air", "machine", "network", "esp32", "socket")
+BLUETOOTH = ("pne_ble", "ble")
 HEAP_KIB = 256
 _ON_VM = Path(__file__).with_name("on_vm")
 
@@ -56,11 +57,6 @@ def measure() -> list[Cost]:
     sizes = {board_files.dotted(name): (compile.BOARD_TREE / name).with_suffix(".mpy").stat().st_size for name in order}
     rows = [line.split() for line in run.stdout.splitlines()]
     return [Cost(name, sizes.get(name, 0), int(heap)) for name, heap in rows]
-
-
-def of_hardware() -> int:
-    """Return the octets of heap of the modules that stand in for hardware. Raises CalledProcessError."""
-    return sum(cost.heap for cost in measure() if cost.module in HARDWARE)
 
 
 def _leaves_first(files: Mapping[str, Path]) -> list[str]:
