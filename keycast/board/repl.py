@@ -26,7 +26,8 @@ RUN_S = 30.0
 
 _POLL_S = 0.05
 _QUIET_S = 0.1
-_RAW_S = 5.0
+_RAW_S = 5.0  # until the raw REPL is asked for once more
+_ANSWER_S = 15.0  # for octets that the raw REPL sends while it takes and compiles a program
 _PLAIN_CHUNK, _PLAIN_PAUSE_S = 128, 0.01  # octets that the smallest receive buffer holds, and the time to empty it
 _HEARD_MAX = 4096
 _PRINTED_MAX = 1 << 18  # octets that a program of ours prints at most
@@ -184,7 +185,7 @@ class Repl:
             return
         if answer != b"R\x00":  # older than raw paste: it took the three octets for a program, and shows its prompt
             self._serial.write(b"\r" + _RAW)
-            self._until(_RAW_PROMPT, _RAW_S)
+            self._until(_RAW_PROMPT, _ANSWER_S)
         for begin in range(0, len(program), _PLAIN_CHUNK):
             self._serial.write(program[begin : begin + _PLAIN_CHUNK])
             time.sleep(_PLAIN_PAUSE_S)
@@ -210,7 +211,7 @@ class Repl:
         raise BoardSilent.in_repl(self.port.name)
 
     def _exactly(self, count: int) -> bytes:
-        octets, deadline = b"", time.monotonic() + _RAW_S
+        octets, deadline = b"", time.monotonic() + _ANSWER_S
         while len(octets) < count:
             if time.monotonic() > deadline:
                 raise BoardSilent.in_repl(self.port.name)

@@ -175,7 +175,7 @@ def babbling() -> Iterator[Callable[[bytes], Port]]:
 def test_a_board_that_never_stops_is_given_up(
     words: bytes, babbling: Callable[[bytes], Port], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, seconds in {"REACH_S": 1.0, "RUN_S": 1.0, "_RAW_S": 0.5, "_QUIET_S": 0.05}.items():
+    for name, seconds in {"REACH_S": 1.0, "RUN_S": 1.0, "_RAW_S": 0.5, "_ANSWER_S": 0.5, "_QUIET_S": 0.05}.items():
         monkeypatch.setattr(repl, name, seconds)
     with pytest.raises((BoardSilent, BoardAnswered)), Repl(babbling(words)) as found:
         found.run("print(1)" * 100, timeout_s=1.0)
