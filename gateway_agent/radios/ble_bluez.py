@@ -10,17 +10,15 @@ import contextlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dbus_fast import Message
 
 from gateway_agent.radios import bluez_bus
-from gateway_agent.radios.ble_mgmt import restart_driver
-from gateway_agent.radios.ble_sender import NoSender, Take
+from gateway_agent.radios.adapter_sender import AdapterSender, Restart, ended, restart_driver
+from gateway_agent.radios.ble_sender import NoSender
 from gateway_agent.radios.bluez_advertisement import PATH, Advertisement
 from gateway_agent.radios.bluez_bus import Bluez, BluezAdapter, BluezError
-from gateway_agent.radios.medium import News, Step
 
 if TYPE_CHECKING:
     from gateway_agent.radios.ble import BleSection
@@ -50,8 +48,8 @@ def open_sender(section: "BleSection", counters: Counter[str]) -> "BluezSender":
     return BluezSender(section.adapter, section.company_id, counters)
 
 
-class BluezSender:
-    """Implements `ble_sender.Sender`.
+class BluezSender(AdapterSender):
+    """Implements `ble_sender.BleSender`.
 
     `counters` counts `ble_sent`, payloads that bluetoothd was given, and `ble_refused`, registrations that failed.
     """
@@ -68,33 +66,21 @@ class BluezSender:
         counters: Counter[str],
         *,
         bus_address: str = "",
-        restart: Callable[[int], None] = restart_driver,
+        restart: Restart = restart_driver,
     ) -> None:
         """`adapter`: a name, or "auto" for the first one that can advertise."""
-        self.steps = (
-            Step("register its advert again", self._register_again),
-            Step("switch the adapter off and on", self._power_cycle),
-            Step("reset the adapter", self._reset),
-        )
-        self._wanted = adapter
+        super().__init__(adapter, restart)
         self._counters = counters
         self._bus_address = bus_address
-        self._restart = restart
         self._advert = Advertisement(company_id, self._released)
         self._bluez: Bluez | None = None
         self._adapter: BluezAdapter | None = None
         self._is_registered = False
         self._changed_at = 0.0  # loop time
         self._withdrawals = 0
-        self._problem = "it has not begun"
-        self._may_start = self._may_switch_on = True  # bluetoothd, the adapter
-        self._changed = asyncio.Event()
+        self._may_start = True  # bluetoothd
         self._awake = asyncio.Event()
-        self._one_at_a_time = asyncio.Lock()
-        self._watch: asyncio.Task[None] | None = None
         self._serving: asyncio.Task[None] | None = None
-        self._take: Take = lambda: None
-        self._news: News = lambda: None
 
     @property
     def adapter(self) -> str:
@@ -116,22 +102,6 @@ class BluezSender:
         """How to shorten the interval, "" if that is not possible or not needed."""
         return "" if self._adapter is None else self._adapter.advice
 
-    @property
-    def up(self) -> bool:
-        """True while bluetoothd accepts adverts on the adapter."""
-        return not self._problem
-
-    @property
-    def problem(self) -> str:
-        """Why nothing goes on the air, with the next step; "" if nothing is wrong."""
-        return self._problem
-
-    def start(self, take: Take, news: News) -> None:
-        """Begin to use the adapter and to watch bluetoothd; both are switched on if they are off."""
-        self._take, self._news = take, news
-        self._changed.set()
-        self._watch = asyncio.get_running_loop().create_task(self._follow())
-
     def wake(self) -> None:
         """Call `take` again."""
         self._awake.set()
@@ -144,30 +114,21 @@ class BluezSender:
 
     async def close(self) -> None:
         """Take the advert back and close the connection."""
-        await _end(self._watch)
-        await self._release()
+        await ended(self._watch)
+        await self._detach()
         if self._bluez is not None:
             self._bluez.close()
 
-    async def _follow(self) -> None:
-        """Look for the adapter at the start and whenever something has changed that concerns it."""
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            async with self._one_at_a_time:
-                await self._attach()
-
     async def _attach(self) -> None:
         """Find an adapter, register on it and begin to send; tell whether that was possible."""
-        await self._release()
+        await self._detach()
         try:
             self._tell(await self._find())
         except BluezError as error:
             self._counters["ble_refused"] += 1
             self._tell(bluez_bus.in_words(error, self.adapter or "the adapter"))
         except Exception as fault:  # noqa: BLE001 - a fault of ours must not end the watch over bluetoothd
-            _log.exception("bluetoothd cannot be used")
-            self._tell(f"it failed: {fault or type(fault).__name__}. This is a fault of keycast: please report it")
+            self._tell_of_fault(fault)
 
     async def _find(self) -> str:
         """Begin to send on the first adapter that can; return what is wrong if none can, else ""."""
@@ -182,9 +143,7 @@ class BluezSender:
             raise BluezError("org.freedesktop.DBus.Error.NameHasNoOwner")
         found = [each for each in await bluez.adapters() if self._wanted in ("auto", each.name)]
         if not found:
-            if self._wanted == "auto":
-                return "there is no Bluetooth adapter. Next: plug one in"
-            return f"there is no adapter {self._wanted}. Next: plug it in, or change adapter in [ble]"
+            return self._none_found()
         self._adapter = adapter = min(found, key=lambda each: (not each.can_advertise, not each.is_powered, each.name))
         if not adapter.can_advertise:
             return f"{adapter.name} cannot advertise. Next: another adapter"
@@ -260,9 +219,9 @@ class BluezSender:
         self._is_registered = True
         self._changed_at = asyncio.get_running_loop().time()
 
-    async def _release(self) -> None:
+    async def _detach(self) -> None:
         """Stop sending and end the registration as far as that is possible, after a pause."""
-        await _end(self._serving)
+        await ended(self._serving)
         self._serving = None
         if self._bluez is None or self._adapter is None or not self._is_registered or not self._bluez.is_open:
             self._is_registered = False
@@ -303,44 +262,13 @@ class BluezSender:
             self._serving.cancel()
         self._tell("the system bus has closed the connection. Next: systemctl restart dbus bluetooth")
 
-    async def _register_again(self) -> None:
-        async with self._one_at_a_time:
-            if not self.up:  # what was under way may have helped
-                await self._release()
-                if self._bluez is not None:
-                    self._bluez.close()
-                    self._bluez = None
-                self._may_start = True
-                await self._attach()
+    async def _forget(self) -> None:
+        await self._detach()
+        if self._bluez is not None:
+            self._bluez.close()
+            self._bluez = None
+        self._may_start = True
 
-    async def _power_cycle(self) -> None:
-        async with self._one_at_a_time:
-            await self._release()
-            try:
-                if self._adapter is not None:
-                    await (await self._connected()).switch(self._adapter.path, False)
-            finally:
-                self._may_switch_on = True
-                await self._attach()  # also in vain, as signals are heard then
-
-    async def _reset(self) -> None:
-        async with self._one_at_a_time:
-            await self._release()
-            try:
-                if self.adapter:
-                    number = int(self.adapter.removeprefix("hci"))
-                    await asyncio.get_running_loop().run_in_executor(None, self._restart, number)
-            finally:
-                self._may_switch_on = True
-                await self._attach()
-
-    def _tell(self, problem: str) -> None:
-        was_up, self._problem = self.up, problem
-        if was_up != self.up:
-            self._news()
-
-
-async def _end(task: "asyncio.Task[None] | None") -> None:
-    if task is not None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    async def _switch_off(self) -> None:
+        if self._adapter is not None:
+            await (await self._connected()).switch(self._adapter.path, False)

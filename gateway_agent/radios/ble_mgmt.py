@@ -4,20 +4,16 @@ On a controller with extended advertising up to four instances take turns. A 4.x
 and an update of it is a transmission. Here are the adapter, its events and its recovery; `mgmt_instances` sends.
 """
 
-import asyncio
-import fcntl
 import logging
 import os
-import socket
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gateway_agent.radios import adapters, mgmt_instances, mgmt_socket
 from gateway_agent.radios import mgmt_packets as packets
-from gateway_agent.radios.ble_sender import PAYLOAD_LEN, Take
-from gateway_agent.radios.medium import News, Step
+from gateway_agent.radios.adapter_sender import AdapterSender, Restart, ended, restart_driver
+from gateway_agent.radios.ble_sender import PAYLOAD_LEN
 from gateway_agent.radios.mgmt_instances import FRAME_S, INTERVAL_MS, SPACING_LEGACY_S, Instances
 from gateway_agent.radios.mgmt_socket import MgmtError, MgmtSocket, OpenSocket
 
@@ -27,9 +23,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 INSTANCES_MAX = 4
-_HCI_UP, _HCI_DOWN = 0x400448C9, 0x400448CA  # HCIDEVUP, HCIDEVDOWN
 _MANUFACTURER_DATA = 0xFF  # an AD type
-_AF_BLUETOOTH, _BTPROTO_HCI = 31, 1
 
 
 def open_sender(section: "BleSection", counters: Counter[str]) -> "MgmtSender":
@@ -41,15 +35,8 @@ def open_sender(section: "BleSection", counters: Counter[str]) -> "MgmtSender":
     return MgmtSender(section.adapter, section.company_id, counters)
 
 
-def restart_driver(index: int) -> None:
-    """Close and open an adapter in the kernel, which resets its controller. Waits for it. Raises OSError."""
-    with socket.socket(_AF_BLUETOOTH, socket.SOCK_RAW, _BTPROTO_HCI) as sock:
-        fcntl.ioctl(sock, _HCI_DOWN, index)
-        fcntl.ioctl(sock, _HCI_UP, index)
-
-
-class MgmtSender:
-    """Implements `ble_sender.Sender`. `counters`: as for `Instances`."""
+class MgmtSender(AdapterSender):
+    """Implements `ble_sender.BleSender`. `counters`: as for `Instances`."""
 
     name = "mgmt"
     advice = ""
@@ -63,32 +50,19 @@ class MgmtSender:
         counters: Counter[str],
         *,
         open_it: OpenSocket = mgmt_socket.open_socket,
-        restart: Callable[[int], None] = restart_driver,
+        restart: Restart = restart_driver,
     ) -> None:
         """`adapter`: a name, or "auto" for the first one that can advertise; `company_id`: that of all payloads."""
-        self.steps = (
-            Step("register its adverts again", self._register_again),
-            Step("switch the adapter off and on", self._power_cycle),
-            Step("reset the adapter", self._reset),
-        )
-        self._wanted = adapter
+        super().__init__(adapter, restart)
         self._company_id = company_id
         self._counters = counters
         self._open = open_it
-        self._restart = restart
         self._link: MgmtSocket | None = None
         self._adapter: adapters.Adapter | None = None
         self._index = packets.NO_CONTROLLER
         self._instances: Instances | None = None
         self._others: set[int] = set()  # instances of other programs on the adapter
         self._left: list[tuple[int, int]] = []  # own instances that were not removed, as the socket had failed
-        self._problem = "it has not begun"
-        self._may_switch_on = True
-        self._changed = asyncio.Event()
-        self._one_at_a_time = asyncio.Lock()
-        self._watch: asyncio.Task[None] | None = None
-        self._take: Take = lambda: None
-        self._news: News = lambda: None
 
     @property
     def adapter(self) -> str:
@@ -112,22 +86,6 @@ class MgmtSender:
             return 0.0
         return INTERVAL_MS if self._adapter.is_extended else SPACING_LEGACY_S * 1000
 
-    @property
-    def up(self) -> bool:
-        """True while the adapter has instances for the sender and accepts payloads."""
-        return not self._problem
-
-    @property
-    def problem(self) -> str:
-        """Why nothing goes on the air, with the next step; "" if nothing is wrong."""
-        return self._problem
-
-    def start(self, take: Take, news: News) -> None:
-        """Begin to use the adapter, which is switched on if it is off, and to watch it."""
-        self._take, self._news = take, news
-        self._changed.set()
-        self._watch = asyncio.get_running_loop().create_task(self._follow())
-
     def wake(self) -> None:
         """Call `take` again."""
         if self._instances is not None:
@@ -140,32 +98,21 @@ class MgmtSender:
 
     async def close(self) -> None:
         """Remove all own instances and close the socket."""
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
+        await ended(self._watch)
         self._release()
         self._close_link()
 
-    async def _follow(self) -> None:
-        """Look for the adapter at the start and whenever something has changed that concerns it."""
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            async with self._one_at_a_time:
-                await self._attach()
-
     async def _attach(self) -> None:
         """Find an adapter with free instances and begin to send on it; tell whether that was possible."""
-        await self._release_and_wait()
+        await self._detach()
         try:
             self._tell(await self._find())
         except (MgmtError, OSError, packets.MalformedPacket) as error:
             self._close_link()
             self._tell(f"the management socket of the kernel fails: {error}. Next: restart this machine")
         except Exception as fault:  # noqa: BLE001 - a fault of ours must not end the watch over the adapter
-            _log.exception("the adapter cannot be used")
             self._close_link()
-            self._tell(f"it failed: {fault or type(fault).__name__}. This is a fault of keycast: please report it")
+            self._tell_of_fault(fault)
 
     async def _find(self) -> str:
         """Begin to send on the first adapter that can; return what is wrong if none can, else ""."""
@@ -186,9 +133,7 @@ class MgmtSender:
                         raise  # otherwise it was pulled just now
         if not found:
             self._adapter = None
-            if self._wanted == "auto":
-                return "there is no Bluetooth adapter. Next: plug one in"
-            return f"there is no adapter {self._wanted}. Next: plug it in, or change adapter in [ble]"
+            return self._none_found()
         problem = ""
         for index, adapter, features in sorted(found, key=lambda each: (not each[1].is_powered, each[0])):
             if index != self._index:
@@ -289,31 +234,11 @@ class MgmtSender:
         self._link = None
         self._tell(f"the management socket of the kernel fails: {why}. Next: restart this machine")
 
-    async def _register_again(self) -> None:
-        async with self._one_at_a_time:
-            if not self.up:  # what was under way may have helped
-                self._close_link()
-                await self._attach()
+    async def _forget(self) -> None:
+        self._close_link()
 
-    async def _power_cycle(self) -> None:
-        async with self._one_at_a_time:
-            await self._release_and_wait()
-            try:
-                if self._adapter is not None:
-                    await self._opened().ask(packets.SET_POWERED, self._index, packets.set_powered(False))
-            finally:
-                self._may_switch_on = True
-                await self._attach()  # also in vain, as events are heard then
-
-    async def _reset(self) -> None:
-        async with self._one_at_a_time:
-            await self._release_and_wait()
-            try:
-                if self._adapter is not None:
-                    await asyncio.get_running_loop().run_in_executor(None, self._restart, self._index)
-            finally:
-                self._may_switch_on = True
-                await self._attach()
+    async def _switch_off(self) -> None:
+        await self._opened().ask(packets.SET_POWERED, self._index, packets.set_powered(False))
 
     def _release(self) -> None:
         """Stop sending and remove all own instances as far as that is possible."""
@@ -321,8 +246,7 @@ class MgmtSender:
             self._left += [(self._index, number) for number in self._instances.stop()]
             self._instances = None
 
-    async def _release_and_wait(self) -> None:
-        """Stop sending; return when all own instances are gone as far as that is possible."""
+    async def _detach(self) -> None:
         instances = self._instances
         self._release()
         if instances is not None:
@@ -338,11 +262,6 @@ class MgmtSender:
             self._link.close()
             self._link = None
             self._others.clear()
-
-    def _tell(self, problem: str) -> None:
-        was_up, self._problem = self.up, problem
-        if was_up != self.up:
-            self._news()
 
 
 def _refusal(adapter: str, why: str) -> str:

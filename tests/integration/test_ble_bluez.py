@@ -260,7 +260,7 @@ async def test_the_harshest_step(bluetoothd, sending):
     await it.sender.steps[2].take()
     assert it.restarted == [0] and it.sender.up
     assert [step.what for step in it.sender.steps] == [
-        "register its advert again",
+        "register its adverts again",
         "switch the adapter off and on",
         "reset the adapter",
     ]
