@@ -90,6 +90,13 @@ PAIRS = {
         ("", ""),
         "a PNE is no more one of the PN: every right of its name ends",
     ),
+    n.TUNNEL_REQUEST: Pair(
+        "Tunnel",
+        EXTENSION,
+        _UP,
+        ("", ""),
+        "a datagram of the session of PNE and CPNS Server, which the PN GW carries and cannot read, and its answer",
+    ),
 }
 
 # Fields by label, parts by (label, part): CPNS name and meaning
@@ -140,6 +147,15 @@ NAMES = {
         "Receipt",
         "the PN GW's own word of what it knew, kept and shown by the PNE unread; empty for none yet",
     ),
+    m.DATAGRAM: (
+        "Datagram",
+        "a CoAP datagram with EDHOC or OSCORE in it; absent in a TunnelResponse if the other end sent none",
+    ),
+    m.TRUST: (
+        "Trust",
+        "1 gateway: the PN GW delivers the keys; 2 end-to-end: the CPNS Server wraps them for each PNE (SEC-26)",
+    ),
+    m.SERVER_CREDENTIAL: ("Server Credential", "CCS octets of the CPNS Server, of which the PNE shows the fingerprint"),
     m.SOFTWARE: ("Software", "version of the PNE's agent, for people to see"),
 }
 

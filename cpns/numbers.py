@@ -33,6 +33,8 @@ KEY_MESSAGE_REQUEST = 38
 KEY_MESSAGE_RESPONSE = 39
 RETIREMENT_REQUEST = 40
 RETIREMENT_RESPONSE = 41
+TUNNEL_REQUEST = 42
+TUNNEL_RESPONSE = 43
 
 # Result and Return (CPNS-GKM-44, -49, -79)
 RESULT_SUCCESS = "1"
@@ -51,6 +53,10 @@ REASON_BY_HAND = 4
 # Protection of group messages (section 6)
 PROTECTION_AUTHENTICATED = 1
 PROTECTION_SEALED = 2
+
+# Trust of a Service Group: which path its keys take, and so who can read them (SEC-26)
+TRUST_GATEWAY = 1
+TRUST_END_TO_END = 2
 
 # Error element of a response with Result 2
 ERROR_OTHER = 1

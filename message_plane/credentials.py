@@ -18,9 +18,17 @@ ROLE_GATEWAY = "gateway"
 ROLE_SERVER = "server"
 ROLES = (ROLE_PNE, ROLE_GATEWAY, ROLE_SERVER)
 
-# Handshakes are initiated upwards, by a PNE towards the PN GW and by the PN GW towards the CPNS Server.
-INITIATORS_OF: dict[str, tuple[str, ...]] = {ROLE_PNE: (), ROLE_GATEWAY: (ROLE_PNE,), ROLE_SERVER: (ROLE_GATEWAY,)}
-RESPONDERS_OF: dict[str, tuple[str, ...]] = {ROLE_PNE: (ROLE_GATEWAY,), ROLE_GATEWAY: (ROLE_SERVER,), ROLE_SERVER: ()}
+# Handshakes are initiated upwards: by a PNE towards the PN GW, and by both towards the CPNS Server (CPNS-GKM-50).
+INITIATORS_OF: dict[str, tuple[str, ...]] = {
+    ROLE_PNE: (),
+    ROLE_GATEWAY: (ROLE_PNE,),
+    ROLE_SERVER: (ROLE_GATEWAY, ROLE_PNE),
+}
+RESPONDERS_OF: dict[str, tuple[str, ...]] = {
+    ROLE_PNE: (ROLE_GATEWAY, ROLE_SERVER),
+    ROLE_GATEWAY: (ROLE_SERVER,),
+    ROLE_SERVER: (),
+}
 
 KID_LEN = 8
 COORDINATE_LEN = 32
