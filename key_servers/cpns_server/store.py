@@ -9,8 +9,11 @@ from key_servers.cpns_server.database import ServerDatabase
 from key_servers.cpns_server.delivery_queue import Position
 from key_servers.cpns_server.values import (
     GroupState,
+    GroupTrust,
     JoinPolicy,
     MemberState,
+    PnePosition,
+    StoredEntityUserKey,
     StoredGateway,
     StoredGroup,
     StoredKey,
@@ -19,7 +22,9 @@ from key_servers.cpns_server.values import (
 from key_servers.cpns_server.write_lots import WriteLots
 
 _GATEWAY_COLUMNS = "gateway_id, pn_id, form, blocked, is_open"
-_GROUP_COLUMNS = "sg_id, owner, state, policy, protection, rekey_on_join, period_s, version, pending, key_made_at"
+_GROUP_COLUMNS = (
+    "sg_id, owner, state, policy, protection, rekey_on_join, period_s, version, pending, key_made_at, trust"
+)
 
 
 Part = tuple[str, str]
@@ -149,15 +154,17 @@ class ServerStore:
         return _group(rows[0]) if rows else None
 
     def put_group(self, group: StoredGroup) -> None:
-        """Insert or change a Service Group."""
+        """Insert or change a Service Group. Raises StoreFailed if its version would go back, or its trust change."""
         before = self.group(group.sg_id)
         if before is None or _tells(before) != _tells(group):
             self.touch(group.sg_id, "")
         self._write(
-            f"INSERT INTO groups ({_GROUP_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (sg_id) DO UPDATE"
-            " SET owner = excluded.owner, state = excluded.state, policy = excluded.policy,"
-            " protection = excluded.protection, rekey_on_join = excluded.rekey_on_join, period_s = excluded.period_s,"
-            " version = excluded.version, pending = excluded.pending, key_made_at = excluded.key_made_at",
+            f"INSERT INTO groups ({_GROUP_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (sg_id) DO UPDATE SET owner = excluded.owner, state = excluded.state,"
+            " policy = excluded.policy, protection = excluded.protection, rekey_on_join = excluded.rekey_on_join,"
+            " period_s = excluded.period_s,"
+            " version = excluded.version, pending = excluded.pending, key_made_at = excluded.key_made_at,"
+            " trust = excluded.trust",
             group.sg_id,
             group.owner,
             group.state.value,
@@ -168,6 +175,7 @@ class ServerStore:
             group.version,
             group.pending,
             group.key_made_at,
+            group.trust.value,
         )
 
     def count_groups_of(self, owner: str) -> int:
@@ -277,6 +285,39 @@ class ServerStore:
         self._write("DELETE FROM group_keys WHERE sg_id = ?", sg_id)
         self._database.erase_after_commit()
 
+    # Entity User Keys, and what PNEs proved by them
+
+    def entity_user_key(self, pne_id: str) -> StoredEntityUserKey | None:
+        """Return the Entity User Keys of a PNE, or None if it has none."""
+        rows = self._rows("SELECT current, previous, provisioned FROM entity_user_key WHERE pne_id = ?", pne_id)
+        return StoredEntityUserKey(rows[0][0], rows[0][1], bool(rows[0][2])) if rows else None
+
+    def put_entity_user_key(self, pne_id: str, keys: StoredEntityUserKey) -> None:
+        """Store the Entity User Keys of a PNE; what they replace is erased (SEC-29)."""
+        self._write(
+            "INSERT INTO entity_user_key VALUES (?, ?, ?, ?) ON CONFLICT (pne_id) DO UPDATE SET"
+            " current = excluded.current, previous = excluded.previous, provisioned = excluded.provisioned",
+            pne_id,
+            keys.current,
+            keys.previous,
+            keys.provisioned,
+        )
+        self._database.erase_after_commit()
+
+    def forget_entity_user_key(self, pne_id: str) -> None:
+        """Erase the Entity User Keys of a PNE."""
+        self._write("DELETE FROM entity_user_key WHERE pne_id = ?", pne_id)
+        self._database.erase_after_commit()
+
+    def pne_position(self, sg_id: str, pne_id: str) -> PnePosition:
+        """Return how far a PNE is in an end-to-end group, on the medium."""
+        rows = self._rows(
+            "SELECT version, tries, confirmed_at, last_return FROM pne_positions WHERE sg_id = ? AND pne_id = ?",
+            sg_id,
+            pne_id,
+        )
+        return PnePosition(*rows[0]) if rows else PnePosition()
+
     # SG Inventories of PNs
 
     def revision(self, sg_id: str, pn_id: str) -> int:
@@ -368,7 +409,7 @@ def _gateway(row: Any) -> StoredGateway:
 
 
 def _group(row: Any) -> StoredGroup:
-    sg_id, owner, state, policy, protection, rekey_on_join, period_s, version, pending, key_made_at = row
+    sg_id, owner, state, policy, protection, rekey_on_join, period_s, version, pending, key_made_at, trust = row
     return StoredGroup(
         sg_id,
         owner,
@@ -380,6 +421,7 @@ def _group(row: Any) -> StoredGroup:
         version,
         pending,
         key_made_at,
+        GroupTrust(trust),
     )
 
 

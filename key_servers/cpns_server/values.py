@@ -32,6 +32,15 @@ class JoinPolicy(StrEnum):
     LISTED = "listed"
 
 
+class GroupTrust(StrEnum):
+    """Which path the keys of a Service Group take: through PN GWs that know them, or past PN GWs that cannot read them
+    (SEC-26).
+    """
+
+    GATEWAY = "gateway"
+    END_TO_END = "end-to-end"
+
+
 class MemberState(StrEnum):
     """The relation of a PNE to a Service Group; a PNE without a record never was in it."""
 
@@ -59,7 +68,8 @@ class StoredGateway:
 class StoredGroup:
     """A Service Group. `owner` is a PNE ID, or "" when an operator made it; `version` is the last one issued.
 
-    `pending` is the reason (`cpns.numbers.REASON_*`) of an update that is due, or None.
+    `pending` is the reason (`cpns.numbers.REASON_*`) of an update that is due, or None. `trust` never changes under one
+    SG ID, even when the group is deleted and made again.
     """
 
     sg_id: str
@@ -72,6 +82,31 @@ class StoredGroup:
     version: int
     pending: int | None
     key_made_at: int
+    trust: GroupTrust = GroupTrust.GATEWAY
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEntityUserKey:
+    """The Entity User Keys of one PNE (SEC-25), 16 octets each; they never show in a repr.
+
+    `previous` is the one before `current`, or None. `provisioned`: a person has set it, no session made it.
+    """
+
+    current: bytes = field(repr=False)
+    previous: bytes | None = field(repr=False)
+    provisioned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PnePosition:
+    """How far a PNE is in an end-to-end group: the version it has proved to have (0 = none), the requests which that
+    took, when it proved it (Unix seconds, 0 = never), and its last Return ("" = none).
+    """
+
+    version: int = 0
+    tries: int = 0
+    confirmed_at: int = 0
+    last_return: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,24 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cpns import numbers as n
 from cpns.in_words import version_text
 from key_servers.cpns_server.group_version import first, following, restored
 from key_servers.cpns_server.store import ServerStore
-from key_servers.cpns_server.values import StoredGateway, StoredKey
+from key_servers.cpns_server.values import (
+    GroupState,
+    GroupTrust,
+    JoinPolicy,
+    StoredEntityUserKey,
+    StoredGateway,
+    StoredGroup,
+    StoredKey,
+)
 from key_servers.errors import StoreFailed, StoreInUse, StoreUnusable
 
 
@@ -123,7 +133,7 @@ def test_no_statement_can_take_a_version_or_revision_back(tmp_path: Path) -> Non
     store = ServerStore(tmp_path)
     with store.transaction():
         store.put_gateway(StoredGateway("gw.home", "pn.home", "cbor", False, True))
-        store._write("INSERT INTO groups VALUES ('light', '', 'active', 'open', 2, 1, 0, 5, NULL, 0)")
+        store._write("INSERT INTO groups VALUES ('light', '', 'active', 'open', 2, 1, 0, 5, NULL, 0, 'gateway')")
         store.set_revision("light", "pn.home", 7)
     with pytest.raises(StoreFailed, match="go back"), store.transaction():
         store._write("UPDATE groups SET version = 4")
@@ -132,6 +142,39 @@ def test_no_statement_can_take_a_version_or_revision_back(tmp_path: Path) -> Non
     with pytest.raises(StoreFailed), store.transaction():
         store.add_key(StoredKey("light", 5, b"a" * 16, 0, 0))
         store.add_key(StoredKey("light", 5, b"b" * 16, 0, 0))  # one key for one version
+    store.close()
+
+
+@pytest.mark.req("SEC-26")
+def test_no_statement_can_change_the_trust_of_a_name(tmp_path: Path) -> None:
+    group = StoredGroup(
+        "alarm", "", GroupState.ACTIVE, JoinPolicy.OPEN, n.PROTECTION_SEALED, True, 0, 5, None, 0, GroupTrust.END_TO_END
+    )
+    store = ServerStore(tmp_path)
+    with store.transaction():
+        store.put_group(group)
+        store.put_group(replace(group, state=GroupState.DELETED))
+    with pytest.raises(StoreFailed, match="trust"), store.transaction():
+        store.put_group(replace(group, trust=GroupTrust.GATEWAY))
+    assert store.group("alarm") == replace(group, state=GroupState.DELETED)
+    store.close()
+
+
+@pytest.mark.req("SEC-25")
+@pytest.mark.req("SEC-29")
+def test_an_entity_user_key_that_was_replaced_is_in_no_octet_of_the_files(tmp_path: Path) -> None:
+    store = ServerStore(tmp_path)
+    keys = StoredEntityUserKey(b"first entity key", None, True)
+    with store.transaction():
+        store.put_entity_user_key("lamp", keys)
+    assert store.entity_user_key("lamp") == keys and "first" not in repr(keys)
+    with store.transaction():
+        store.put_entity_user_key("lamp", StoredEntityUserKey(b"second entitykey", None, False))
+        store.put_entity_user_key("door", keys)
+        store.forget_entity_user_key("door")
+    assert store.entity_user_key("door") is None
+    octets = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert keys.current not in octets and b"second entitykey" in octets
     store.close()
 
 
