@@ -35,6 +35,7 @@ class FloodGuard:
         self._all = Bucket(*tuning.HANDSHAKES_MAX)
         self._unproven = Buckets(*tuning.HANDSHAKES_PER_ADDRESS, tuning.ADDRESSES_REMEMBERED)
         self._proven = Buckets(*tuning.HANDSHAKES_PER_ADDRESS, tuning.ADDRESSES_REMEMBERED)
+        self._carried = Buckets(*tuning.HANDSHAKES_PER_CARRIER, tuning.ADDRESSES_REMEMBERED)
         self._penalties: OrderedDict[str, float] = OrderedDict()
         self._all_challenged_until = 0.0
 
@@ -47,7 +48,7 @@ class FloodGuard:
         if self._penalties.get(counted_as, 0.0) > now:
             return Verdict.REFUSE
         if self.is_proven(address, echo, now):
-            return Verdict.PROCEED if self._proven.take(counted_as, now) and self._all.take(now) else Verdict.REFUSE
+            return Verdict.PROCEED if self._take_proven(address, now) else Verdict.REFUSE
         if (
             crowded
             or now < self._all_challenged_until
@@ -81,6 +82,12 @@ class FloodGuard:
         self._penalties.move_to_end(address.counted_as)
         if len(self._penalties) > tuning.ADDRESSES_REMEMBERED:
             self._penalties.popitem(last=False)
+
+    def _take_proven(self, address: Address, now: float) -> bool:
+        if not self._proven.take(address.counted_as, now):
+            return False
+        carrier = address.carrier  # checked before the limit of all, which a carrier with made-up names must not use up
+        return (not carrier or self._carried.take(carrier, now)) and self._all.take(now)
 
     def _mac(self, address: Address, when: bytes) -> bytes:
         return hmac.digest(self._key, when + address.place.encode(), "sha256")[:_MAC_LEN]

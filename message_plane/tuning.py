@@ -13,6 +13,7 @@ ECHO_CHALLENGES = (0.5, 6)  # per session: per second, and burst; each costs a s
 HANDSHAKES_FREE = (10.0, 10)  # above this rate each unknown peer must show that it gets answers at its address
 HANDSHAKES_MAX = (200.0, 200)  # handshakes that are computed at most, 1.5 ms each
 HANDSHAKES_PER_ADDRESS = (1.0, 3)
+HANDSHAKES_PER_CARRIER = (6.0, 64)  # of all peers that one PN GW brings: a quarter of HALF_OPEN_MAX in HALF_OPEN_S
 ECHO_LIFE_S = 60  # a board may need seconds to come back with the Echo value
 HALF_OPEN_MAX = 1024
 HALF_OPEN_PER_ADDRESS = 4  # of peers that have proven their address
@@ -64,6 +65,11 @@ GATT_QUEUED_S = 10.0  # a datagram waits so long for a connection; requests to b
 GATT_QUEUED_MAX = 8  # datagrams that wait for one board
 GATT_QUEUES_MAX = 256  # boards that datagrams wait for
 GATT_DROPPED_MAX = 16  # fragments of one connection that were dropped, after which it ends
+
+# Tunnels through PN GWs (docs/protocol.md section 11)
+TUNNEL_PER_PNE = 4  # datagrams of one PNE that wait for an answer
+TUNNEL_PER_GATEWAY = HANDLERS_PER_PEER - 2  # of all its PNEs: two handlers are left for what the PN GW itself asks
+TUNNEL_ANSWER_S = 2.0  # computing and one synced commit; what is ignored, such as a replay, waits so long in vain
 
 # Reading sockets
 READ_BURST = 64  # datagrams that are read in a row before other work gets its turn

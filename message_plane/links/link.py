@@ -46,6 +46,14 @@ class Address(ABC):
         """
 
     @property
+    def carrier(self) -> str:
+        """The name under which limits count all peers that one known entity brings, "" if peers come by themselves.
+
+        That entity vouches for the names of these peers and could make up any number of them.
+        """
+        return ""
+
+    @property
     def echo_proves(self) -> bool:
         """True if a sender can write any address into its datagrams, so that only an Echo value that it sends back
         proves that it receives at this address (RFC 9175). False if the link itself vouches for the sender of every
