@@ -249,9 +249,11 @@ class GatewayApp:
     def trust(self) -> dict[str, str | int]:
         """Return the values of this gateway that a board stores and trusts. All of them are public.
 
-        `company_id` is there if this gateway uses BLE.
+        `company_id` is there if this gateway uses BLE, `server_credential` if its CPNS Server is elsewhere and known.
         """
         ble = getattr(self.config, "ble", None)  # an optional section: `radios.ble.BleSection`
+        uplink = self.config.uplink
+        server = None if uplink.kind == "embedded" else self.credentials.credential(uplink.server_id)
         return {
             "gateway_id": self.config.gateway.id,
             "credential": self.identity.credential.ccs.hex(),
@@ -260,6 +262,7 @@ class GatewayApp:
             "pn": self.config.gateway.pn,
             "address": next((f"{each}:{self.config.message_plane.port}" for each in self.addresses()), ""),
             **({} if ble is None or ble.sender == "off" else {"company_id": ble.company_id}),
+            **({} if server is None else {"server_credential": server.ccs.hex()}),
         }
 
     def addresses(self) -> list[str]:

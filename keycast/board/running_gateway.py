@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway_agent.control import ask
-from keycast.provisioning.board import Trust
-from message_plane import credentials
+from keycast.provisioning.board import Trust, told_trust
 
 
 class RunningGateway:
@@ -16,15 +15,7 @@ class RunningGateway:
 
     def trust(self, address: str | None = None) -> Trust:
         """Return what a board pins of it. `address` is the hint where it is; None for its present address."""
-        told = self._ask("trust")
-        return Trust(
-            credentials.parse(bytes.fromhex(told["credential"]), "gateway"),
-            bytes.fromhex(told["signing_key"]),
-            told["signing_epoch"],
-            told["pn"],
-            told["address"] if address is None else address,
-            told.get("company_id"),
-        )
+        return told_trust(self._ask("trust"), address)
 
     def boards(self) -> list[str]:
         """Return the PNE IDs of the boards that it lets in."""

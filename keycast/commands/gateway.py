@@ -220,10 +220,9 @@ def trust_server(
 
     Example: keycast gateway trust-server $(keycast server credential --state server-state)
     """
-    from gateway_agent.app import SESSIONS_FILE, own_keys
     from gateway_agent.config.load import load
+    from keycast.services import trusted_server
     from message_plane import credentials
-    from message_plane.session_store import SessionStore
 
     try:
         octets = bytes.fromhex(credential)
@@ -232,18 +231,13 @@ def trust_server(
     with sentences():
         loaded = load(config)
         parsed = credentials.parse(octets, "server")
-        own_keys(loaded)
         if parsed.entity_id != loaded.uplink.server_id:
             refuse(
                 f"this is the credential of {parsed.entity_id}, and {config} names {loaded.uplink.server_id} as the "
                 "CPNS Server. Set uplink.server_id if you mean this one.",
                 "not-allowed",
             )
-        store = SessionStore(loaded.gateway.state_dir / SESSIONS_FILE)
-        try:
-            store.bind(parsed, replace=replace, reserved=(loaded.gateway.id,))
-        finally:
-            store.close()
+        trusted_server.trust_server(loaded, parsed, replace=replace)
     answer({"server_id": parsed.entity_id}, f"{parsed.entity_id} is the CPNS Server of {loaded.gateway.id}.")
 
 

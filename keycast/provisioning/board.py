@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class Trust:
     """The parts of a PN GW that a board pins. `address` is a hint, such as "192.168.1.10".
 
-    `company_id` is that of its adverts, None for a PN GW without Bluetooth LE.
+    `company_id` is that of its adverts, None for a PN GW without Bluetooth LE. `server_ccs` is the credential of its
+    CPNS Server (CCS octets), empty if that is embedded, as it then makes no end-to-end groups.
     """
 
     gateway: Credential
@@ -27,15 +28,26 @@ class Trust:
     pn_id: str
     address: str = ""
     company_id: int | None = None
+    server_ccs: bytes = b""
+
+
+def told_trust(told: Mapping[str, Any], address: str | None = None) -> Trust:
+    """Return the Trust in the answer of a gateway to the command `trust`. `address` takes the place of its own."""
+    return Trust(
+        credentials.parse(bytes.fromhex(told["credential"]), "gateway"),
+        bytes.fromhex(told["signing_key"]),
+        told["signing_epoch"],
+        told["pn"],
+        told["address"] if address is None else address,
+        told.get("company_id"),
+        bytes.fromhex(told.get("server_credential", "")),
+    )
 
 
 def trust_of(app: "GatewayApp") -> Trust:
     """Return the Trust of a PN GW that runs in this process, with the first address at which it listens."""
-    own, signing, plane = app.identity.credential, app.signing_key, app.config.message_plane
-    told = app.trust().get("company_id")
-    company_id = None if told is None else int(told)
-    address = f"{plane.listen[0]}:{plane.port}"
-    return Trust(own, signing.public_key, signing.epoch, app.config.gateway.pn, address, company_id)
+    plane = app.config.message_plane
+    return told_trust(app.trust(), f"{plane.listen[0]}:{plane.port}")
 
 
 def new_board(pne_id: str, trust: Trust) -> tuple[bytes, Credential]:
@@ -64,7 +76,7 @@ def flash_script(records: Mapping[str, bytes], first: Sequence[str] = ()) -> str
     """Return a program for `mpremote run` that saves `records` in the key store of a board, after the lines `first`.
 
     These lines can use the key store under the name `store`. A provisioning record among the records takes the place of
-    the present identity, as `device_agent.pending` does it.
+    the present identity, as `device_agent.pending` does it, and the others are then those of the new one.
     """
     others = dict(records)
     identity = others.pop(RECORD, None)
@@ -72,7 +84,10 @@ def flash_script(records: Mapping[str, bytes], first: Sequence[str] = ()) -> str
     lines += ["from device_agent import pending"] if identity is not None else []
     lines += ["from device_agent.key_store import KeyStore", "", "store = KeyStore(nvs_store.NvsStore())"]
     lines += first
-    lines += [f'store.save({name!r}, bytes.fromhex("{octets.hex()}"))' for name, octets in others.items()]
-    if identity is not None:
-        lines += [f'pending.install(store, bytes.fromhex("{identity.hex()}"), {{}})']
+    octets_of = {name: f'bytes.fromhex("{octets.hex()}")' for name, octets in records.items()}
+    if identity is None:
+        lines += [f"store.save({name!r}, {octets_of[name]})" for name in others]
+    else:
+        beside = ", ".join(f"{name!r}: {octets_of[name]}" for name in others)
+        lines += [f"pending.install(store, {octets_of[RECORD]}, {{{beside}}})"]
     return "\n".join([*lines, 'print("saved")', ""])

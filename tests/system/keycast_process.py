@@ -10,9 +10,8 @@ from typing import Any
 from cpns import numbers
 from gateway_agent.control import ask
 from gateway_agent.errors import ControlUnavailable
-from keycast.provisioning.board import Trust, new_board
+from keycast.provisioning.board import new_board, told_trust
 from keycast.virtual_board.loopback import broadcast_port, own_port
-from message_plane import credentials
 
 KEYCAST = Path(sys.executable).with_name("keycast")
 START_S = 90.0
@@ -144,14 +143,8 @@ class GatewayProcess(Process):
 
         Without it: where it listens, which no gateway tells of a loopback address by itself.
         """
-        told = await self.ask("trust")
-        trust = Trust(
-            credentials.parse(bytes.fromhex(told["credential"]), "gateway"),
-            bytes.fromhex(told["signing_key"]),
-            told["signing_epoch"],
-            told["pn"],
-            f"{self.address}:{self.port}" if address is None else address,
-        )
+        own = f"{self.address}:{self.port}" if address is None else address
+        trust = told_trust(await self.ask("trust"), own)
         record, credential = new_board(pne_id, trust)
         await self.ask("board.register", credential=credential.ccs.hex())
         return record

@@ -7,8 +7,7 @@ import time
 from typing import Any
 
 from gateway_agent.control import SOCKET_FILE
-from keycast.provisioning.board import Trust, new_board
-from message_plane import credentials
+from keycast.provisioning.board import new_board, told_trust
 from tools.radio_bench.guest import Guest
 
 START_S = 120
@@ -79,15 +78,7 @@ class GuestGateway:
 
     async def new_board(self, pne_id: str) -> bytes:
         """Let a new PNE in; return the record for its flash. It has no address of the gateway."""
-        told = await self.ask("trust")
-        trust = Trust(
-            credentials.parse(bytes.fromhex(told["credential"]), "gateway"),
-            bytes.fromhex(told["signing_key"]),
-            told["signing_epoch"],
-            told["pn"],
-            told["address"],
-        )
-        record, credential = new_board(pne_id, trust)
+        record, credential = new_board(pne_id, told_trust(await self.ask("trust")))
         await self.ask("board.register", credential=credential.ccs.hex())
         return record
 

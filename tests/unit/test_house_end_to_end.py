@@ -1,0 +1,117 @@
+"""What a board and its CPNS Server are told of each other: credentials, and an Entity User Key that is drawn here."""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import device_world
+import pytest
+
+from cpns.errors import MalformedMessage, NotAllowed
+from device_agent import provisioning
+from device_agent.key_store import KeyStore
+from gateway_agent.app import GatewayApp
+from gateway_agent.uplinks.udp import UdpUplinkSection
+from keycast.provisioning import end_to_end
+from keycast.provisioning.board import flash_script, told_trust, trust_of
+from keycast.services.trusted_server import trust_server
+from message_plane import credentials
+from private_store.errors import PrivateStoreError
+from tests.unit.test_gateway_app import SilentServer, config
+
+POINT = bytes.fromhex("6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296")
+SERVER = credentials.of("server.local", "server", POINT)
+
+
+def test_a_credential_is_typed_or_stands_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "server.credential"
+    file.write_text(f"{SERVER.ccs.hex()}\n")
+    assert end_to_end.server_credential(SERVER.ccs.hex()) == SERVER == end_to_end.server_credential(str(file))
+
+
+@pytest.mark.parametrize("text", ["", "nothing", "0", "/dev/null", "a file\0"])
+def test_other_text_is_refused_with_the_command_that_prints_one(text: str) -> None:
+    with pytest.raises(NotAllowed, match="keycast server credential"):
+        end_to_end.server_credential(text)
+
+
+def test_a_credential_that_is_damaged_is_refused() -> None:
+    with pytest.raises(MalformedMessage):
+        end_to_end.server_credential(SERVER.ccs.hex()[:-2])
+
+
+@pytest.mark.req("SEC-25")
+def test_an_entity_user_key_is_new_each_time_and_private(tmp_path: Path) -> None:
+    first, second = (end_to_end.draw_key(tmp_path / name) for name in ("a", "b"))
+    assert len(first) == len(second) == 16 and first != second
+    assert end_to_end.read_key(tmp_path / "a") == first
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
+    key = end_to_end.draw_key(tmp_path / "a")
+    with pytest.raises(PrivateStoreError, match="exists already"):
+        end_to_end.draw_key(tmp_path / "a")
+    assert end_to_end.read_key(tmp_path / "a") == key
+
+
+@pytest.mark.parametrize("octets", [b"", b"\xff\xfe", b"00" * 15, b"00" * 17, b"x" * 32])
+def test_a_file_without_such_a_key_is_refused(tmp_path: Path, octets: bytes) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(octets)
+    path.chmod(0o600)
+    with pytest.raises(NotAllowed, match="no Entity User Key"):
+        end_to_end.read_key(path)
+
+
+def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    end_to_end.draw_key(tmp_path / "a")
+    (tmp_path / "a").chmod(0o644)
+    with pytest.raises(PrivateStoreError, match="chmod 600"):
+        end_to_end.read_key(tmp_path / "a")
+
+
+def test_the_command_for_the_server_can_be_typed_as_it_stands() -> None:
+    told = end_to_end.admission("lamp.porch", "my home", b"\x01\x02", Path("a key"))
+    assert told == ("keycast server admit-board lamp.porch 'my home' --credential 0102 --entity-user-key 'a key'")
+    assert end_to_end.admission("lamp", "home", b"\x01").endswith("home --credential 01")
+
+
+async def test_a_board_learns_the_server_of_its_gateway_only_where_that_is_elsewhere(tmp_path: Path) -> None:
+    embedded = await GatewayApp.open(config(tmp_path / "a"), SilentServer())
+    try:
+        assert "server_credential" not in embedded.trust() and trust_of(embedded).server_ccs == b""
+    finally:
+        await embedded.close()
+    elsewhere = config(tmp_path / "b").model_copy(update={"uplink": UdpUplinkSection(host="192.0.2.1")})
+    trust_server(elsewhere, SERVER)
+    app = await GatewayApp.open(elsewhere, SilentServer())
+    try:
+        assert trust_of(app).server_ccs == SERVER.ccs
+        assert told_trust(app.trust(), "").server_ccs == SERVER.ccs
+    finally:
+        await app.close()
+
+
+async def test_no_server_is_told_of_that_the_gateway_does_not_know_yet(tmp_path: Path) -> None:
+    elsewhere = config(tmp_path).model_copy(update={"uplink": UdpUplinkSection(host="192.0.2.1")})
+    app = await GatewayApp.open(elsewhere, SilentServer())
+    try:
+        assert trust_of(app).server_ccs == b""
+    finally:
+        await app.close()
+
+
+@pytest.mark.req("SEC-25")
+def test_the_script_for_a_flash_puts_what_belongs_to_the_identity_in_force_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not before it: what the former identity had is erased."""
+    world = device_world.World()
+    module = ModuleType("nvs_store")
+    module.NvsStore = lambda: world.medium  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "nvs_store", module)
+    identity = device_world.identity("gw")
+    identity.private_key = bytes(31) + b"\x09"
+    exec(flash_script({"sess": b"of the new one", provisioning.RECORD: identity.pack()}), {})
+    assert KeyStore(world.medium).load("sess") == b"of the new one"
