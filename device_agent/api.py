@@ -29,6 +29,7 @@ Message = namedtuple("Message", ("sender", "data", "replayable"))
 
 
 ENDS = ("left", "deleted", "expelled")  # how a membership ends
+TRUSTS = ("gateway", "end-to-end")  # by `numbers.TRUST_*`, from 1 on
 
 
 def show(error):
@@ -96,18 +97,25 @@ class Node:
             except asyncio.CancelledError:
                 return
 
-    async def join(self, sg_id, timeout_s=None):
+    async def join(self, sg_id, timeout_s=None, trust=None):
         """Become a member of a Service Group and return its Group (CPNS-GKM-02, -23). Without GKDK, ask for one first.
 
         It returns once the first key is held; with a key from before a restart, as soon as there is a network. It waits
         for network, PN GW, Server and key without limit, or raises asyncio.TimeoutError after `timeout_s` seconds; the
         caller may then call it again. Raises CpnsError when refused.
-        """
-        return await asyncio.wait_for(self._enter(sg_id, None), timeout_s)
 
-    async def create(self, sg_id, protection=n.PROTECTION_SEALED, timeout_s=None):
-        """Create a Service Group with `protection`, one of `numbers.PROTECTION_*`, and become a member as in `join`."""
-        return await asyncio.wait_for(self._enter(sg_id, protection), timeout_s)
+        With `trust` "end-to-end" the keys of the group come from the CPNS Server only, past the PN GW, and this PNE
+        never takes one from the PN GW for it again (SEC-26). "gateway" refuses such a group. With None the group is
+        what the PN GW says, unless this PNE knows it as end-to-end.
+        """
+        return await asyncio.wait_for(self._enter(sg_id, None, trust), timeout_s)
+
+    async def create(self, sg_id, protection=n.PROTECTION_SEALED, timeout_s=None, trust=None):
+        """Create a Service Group with `protection`, one of `numbers.PROTECTION_*`, and become a member as in `join`.
+
+        An end-to-end group is sealed. Without `trust` the group is a "gateway" one.
+        """
+        return await asyncio.wait_for(self._enter(sg_id, protection, trust), timeout_s)
 
     @property
     def paired(self):
@@ -134,11 +142,12 @@ class Node:
         show(unpaired.shown(secret))
         await agent.pair(secret)
 
-    async def _enter(self, sg_id, protection):
+    async def _enter(self, sg_id, protection, trust):
+        trust = trust and TRUSTS.index(trust) + 1
         await self._agent.network()
         group = self._groups.get(sg_id)
-        if group is None or not group.version:
-            await self._agent.perform(lambda: self._agent.membership.enter(sg_id, protection), True)
+        if group is None or not group.version or group._state.trust != (trust or group._state.trust):
+            await self._agent.perform(lambda: self._agent.membership.enter(sg_id, protection, trust), True)
             group = self._groups.get(sg_id)
         while group and not group.version and not group.ended:
             await asyncio.sleep(0.1)

@@ -17,7 +17,7 @@ from device_agent.cose import verify_sign1
 from device_agent.requests import CPNS
 from device_agent.session import NoSession
 
-RECORD = "groups"  # [PN alias or None, SG IDs of the groups this PNE is a member of]
+RECORD = "groups"  # [PN alias or None, SG IDs of the groups this PNE is a member of], then those that are end-to-end
 _NEVER = 1 << 62
 
 
@@ -48,6 +48,11 @@ class ServiceGroup:
         versions = self.ring.versions
         return versions[-1] if versions else 0
 
+    @property
+    def trust(self):
+        """One of `numbers.TRUST_*`."""
+        return n.TRUST_END_TO_END if self.ring.end_to_end else n.TRUST_GATEWAY
+
 
 class Membership:
     """All memberships. The agent passes `store`, `identity`, `session`, `gkdks` (GkdkStore), `clock` and `random(n)`.
@@ -70,11 +75,12 @@ class Membership:
         self.pn_alias = None
         record = store.load(RECORD)
         if record is not None:
-            self.pn_alias, joined = cborlite.decode(record)
+            self.pn_alias, joined, *end_to_end = cborlite.decode(record)
             for sg_id in joined:
                 group = self._load(sg_id)
                 if group is None:  # its record is lost: no broadcast is accepted until a pull (SEC-04)
-                    group = ServiceGroup(sg_id, KeyRing(n.PROTECTION_SEALED))
+                    trusted = bool(end_to_end) and sg_id in end_to_end[0]
+                    group = ServiceGroup(sg_id, KeyRing(n.PROTECTION_SEALED, None, trusted))
                 elif not group.joined:  # the power failed during a leave
                     continue
                 group.joined = True
@@ -138,13 +144,25 @@ class Membership:
         self._set_pn_alias(answer)
         self._tell("generation", {"generation": self.gkdks.newest})
 
-    def enter(self, sg_id, protection=None):
-        """Join or, with `protection`, create a group; return its ServiceGroup (flow). Raises CpnsError, NoSession."""
+    def enter(self, sg_id, protection=None, trust=None):
+        """Join or, with `protection`, create a group; return its ServiceGroup (flow). Raises CpnsError, NoSession.
+
+        `trust` is one of `numbers.TRUST_*`, or None for what the group is. An end-to-end group stays one (SEC-26).
+        """
         if sg_id not in self.groups and len(self.groups) >= tuning.GROUPS_MAX:
             raise TooMany("this board is a member of %d groups already" % tuning.GROUPS_MAX)
-        if not self.gkdks.newest:
+        group = self.groups.get(sg_id) or self._load(sg_id) or ServiceGroup(sg_id, KeyRing(0))
+        if trust == n.TRUST_END_TO_END:
+            self._make_end_to_end(group)  # it is stored before the request leaves
+        if group.ring.end_to_end:
+            if trust == n.TRUST_GATEWAY:
+                raise NotAllowed("the group is end-to-end, and stays so")
+            trust = n.TRUST_END_TO_END
+        elif not self.gkdks.newest:
             yield from self.assign()
         fields = {messages.SG_ID: sg_id}
+        if trust:
+            fields[messages.TRUST] = trust
         if protection is None:
             answer = yield from self._ask(n.JOIN_REQUEST, fields)
         else:
@@ -157,15 +175,20 @@ class Membership:
                 raise NotAllowed("the gateway names another PN")
             identity.change(self._store, pn_id=pn_id)
         self._set_pn_alias(answer)
-        group = self.groups.get(sg_id) or self._load(sg_id) or ServiceGroup(sg_id, KeyRing(0))
-        group.ring.protection = answer[messages.PROTECTION]
-        group.ring.raise_floor(answer[messages.VERSION])
+        if trust not in (None, answer.get(messages.TRUST, n.TRUST_GATEWAY)):
+            raise NotAllowed("the gateway has the group under another trust")
+        if answer.get(messages.TRUST) == n.TRUST_END_TO_END:
+            self._make_end_to_end(group)
+            if answer[messages.PROTECTION] != n.PROTECTION_SEALED:
+                raise NotAllowed("an end-to-end group is sealed")
+        else:
+            group.ring.protection = answer[messages.PROTECTION]
+            group.ring.raise_floor(answer[messages.VERSION])
         self._learn(group, answer)
         group.joined = True
         self._save(group)
-        if sg_id not in self.groups:
-            self.groups[sg_id] = group
-            self._save_directory()
+        self.groups[sg_id] = group
+        self._save_directory()
         self._tell("joined", {"group": group, "floor": group.ring.floor})
         self.hint(group, self._clock.now())  # a key that was sent before the PN GW knew us is not repeated
         return group
@@ -329,6 +352,14 @@ class Membership:
 
     # Parts of these methods
 
+    def _make_end_to_end(self, group):
+        # Keys and floor that the PN GW gave the group before count for nothing
+        if not group.ring.end_to_end:
+            if not self.identity.server_ccs and self._store.load("euk") is None:
+                raise NotAllowed("this board has neither a credential of the CPNS Server nor an Entity User Key")
+            group.ring = KeyRing(n.PROTECTION_SEALED, None, True)
+            self._save(group)
+
     def _group(self, fields):
         group = self.groups.get(fields[messages.SG_ID])
         if group is None:
@@ -382,7 +413,11 @@ class Membership:
             self._save_directory()
 
     def _save_directory(self):
-        self._store.save(RECORD, cborlite.encode([self.pn_alias, list(self.groups)]))
+        record = [self.pn_alias, list(self.groups)]
+        end_to_end = [sg_id for sg_id in self.groups if self.groups[sg_id].ring.end_to_end]
+        if end_to_end:
+            record.append(end_to_end)
+        self._store.save(RECORD, cborlite.encode(record))
 
     def _save(self, group):
         ring = group.ring.dump(self._clock.now() // 1000)

@@ -59,7 +59,8 @@ def begin_again(store):
 def complete(store, octets, label=None):
     """Add the gateway and further records to the identity that was begun; return the digest of the whole.
 
-    `octets`: CBOR array `[gateway ID, gateway CCS, signing key, signing epoch, PN ID, address hint, {name: octets}]`.
+    `octets`: CBOR array `[gateway ID, gateway CCS, signing key, signing epoch, PN ID, address hint, {name: octets}]`,
+    or the same with the CCS of a CPNS Server before the records.
     `label`: the pairing secret that is printed on a label of the board, if it gets one. Raises Unknown if no identity
     was begun, MalformedMessage.
     """
@@ -140,7 +141,8 @@ def _is_present(store, identity):
         present = provisioning.parse(octets)
     except MalformedMessage:
         return False
-    return present.private_key == identity.private_key and present.gateway_ccs == identity.gateway_ccs
+    ours = identity.private_key, identity.gateway_ccs, identity.server_ccs
+    return (present.private_key, present.gateway_ccs, present.server_ccs) == ours
 
 
 def _end_former(store):

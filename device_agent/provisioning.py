@@ -1,8 +1,9 @@
 """The record that a board gets at provisioning: its identity, and the gateway that it belongs to.
 
 CBOR array `[1, PNE ID, private key (32), own CCS, gateway ID, gateway CCS, signing key (64), signing epoch, PN ID,
-gateway address hint]`. A board that is still to be paired (docs/protocol.md section 9) has empty values from the
-gateway ID on. The key store keeps it under `RECORD`; tools on the host call `pack`, the board calls `parse`.
+gateway address hint]`, and then the CCS of the CPNS Server if it is to be pinned (section 11). A board that is still to
+be paired (docs/protocol.md section 9) has empty values from the gateway ID on. The key store keeps it under `RECORD`;
+tools on the host call `pack`, the board calls `parse`.
 """
 
 from cpns import cborlite, tuning
@@ -41,6 +42,7 @@ class Provisioning:
         signing_epoch=0,
         pn_id="",
         address="",
+        server_ccs=b"",
     ):
         self.pne_id = pne_id
         self.private_key = private_key
@@ -51,6 +53,7 @@ class Provisioning:
         self.signing_epoch = signing_epoch
         self.pn_id = pn_id
         self.address = address
+        self.server_ccs = server_ccs
         self._check()
 
     def _check(self):
@@ -67,6 +70,8 @@ class Provisioning:
                 raise MalformedMessage("one key for two jobs: the signing key is the gateway's EDHOC key")  # SEC-17
             if self.pn_id:
                 _id(self.pn_id, "PN ID")
+            if self.server_ccs and Credential.parse(self.server_ccs).x == x:
+                raise MalformedMessage("one key for two ends: the CPNS Server's is the gateway's")  # SEC-25
 
     @property
     def paired(self):
@@ -75,20 +80,21 @@ class Provisioning:
 
     def pack(self):
         """Return the record as octets, for `parse`."""
-        return cborlite.encode(
-            [
-                FORMAT,
-                self.pne_id,
-                self.private_key,
-                self.ccs,
-                self.gateway_id,
-                self.gateway_ccs,
-                self.signing_key,
-                self.signing_epoch,
-                self.pn_id,
-                self.address,
-            ]
-        )
+        record = [
+            FORMAT,
+            self.pne_id,
+            self.private_key,
+            self.ccs,
+            self.gateway_id,
+            self.gateway_ccs,
+            self.signing_key,
+            self.signing_epoch,
+            self.pn_id,
+            self.address,
+        ]
+        if self.server_ccs:
+            record.append(self.server_ccs)
+        return cborlite.encode(record)
 
     def change(self, store, **fields):
         """Set attributes and store the record in `store`, a KeyStore. If that raises, nothing has changed."""
@@ -107,13 +113,13 @@ class Provisioning:
         return f"<Provisioning {self.pne_id} of gateway {self.gateway_id or None}>"
 
 
-_TYPES = (int, str, bytes, bytes, str, bytes, bytes, int, str, str)
+_TYPES = (int, str, bytes, bytes, str, bytes, bytes, int, str, str, bytes)
 
 
 def parse(octets):
     """Return the Provisioning in a record. Raises MalformedMessage if any part of it is wrong."""
     value = cborlite.decode(octets)
-    if not isinstance(value, list) or len(value) != len(_TYPES) or value[0] != FORMAT:
+    if not isinstance(value, list) or len(value) not in (len(_TYPES) - 1, len(_TYPES)) or value[0] != FORMAT:
         raise MalformedMessage("not a provisioning record of this format")
     for item, kind in zip(value, _TYPES):
         if not isinstance(item, kind):

@@ -14,7 +14,8 @@ RECORD = "pair"
 LABEL = "label"
 FORMAT = 1
 SECRET_LEN = 10
-OF_FORMER = ("sess", "groups", "addr", "gkdk0", "gkdk1")  # records of an identity that are of no use to the next one
+# The records of an identity that are of no use to the next one
+OF_FORMER = ("sess", "groups", "addr", "gkdk0", "gkdk1", "ssess", "euk")
 _BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 

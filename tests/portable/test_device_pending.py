@@ -16,7 +16,7 @@ VM_HEAP_KIB = 192
 
 NEW = [bytes([number]) * 40 for number in range(1, 5)]
 WIFI = cborlite.encode([1, "house", "the new one"])
-FORMER = "sess", "groups", "addr", "gkdk0", "gkdk1", "pair", "label"
+FORMER = "sess", "groups", "addr", "gkdk0", "gkdk1", "ssess", "euk", "pair", "label"
 
 
 def gateway(address="gw"):
@@ -94,7 +94,7 @@ def test_the_new_identity_has_nothing_of_the_old_one_but_its_floors():
     ccs = provision(store)
     new = present(store)
     assert (new.ccs, new.gateway_id, new.address) == (ccs, identity("gw").gateway_id, "gw")
-    assert [store.load(name) for name in FORMER + (pending.RECORD,)] == [None] * 8
+    assert [store.load(name) for name in FORMER + (pending.RECORD,)] == [None] * (len(FORMER) + 1)
     assert store.load("wifi") == WIFI
     for octets in world.medium.octets.values():
         for secret in old:
@@ -132,7 +132,7 @@ def test_a_power_cut_at_any_write_leaves_the_old_identity_or_the_new_one():
             else:
                 seen.append("new")
                 assert present(store).pne_id == "lamp.new" and store.load("wifi") == WIFI
-                assert [store.load(name) for name in FORMER + (pending.RECORD,)] == [None] * 8
+                assert [store.load(name) for name in FORMER + (pending.RECORD,)] == [None] * (len(FORMER) + 1)
                 assert not world.agent.session.up and not world.agent.membership.groups
                 assert world.agent.membership._load("kitchen").ring.floor == 6
             provision(store)
@@ -160,7 +160,7 @@ def test_a_power_cut_while_the_start_goes_on_is_gone_on_with_at_the_next():
                 cut = True
             pending.finish(store)
             assert present(store).ccs == whole.ccs and store.load("wifi") == WIFI
-            assert [store.load(name) for name in FORMER + (pending.RECORD,)] == [None] * 8
+            assert [store.load(name) for name in FORMER + (pending.RECORD,)] == [None] * (len(FORMER) + 1)
         assert dies_at > 6
 
 

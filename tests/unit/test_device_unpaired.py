@@ -12,6 +12,7 @@ from device_agent import discovery, gkdk_store, membership, pairing, session, un
 from device_agent.api import Node
 from device_agent.cose import Credential
 from device_agent.crypto import p256
+from device_agent.end_to_end import entity_user_keys
 from device_agent.key_store import KeyStore
 from device_agent.provisioning import RECORD, parse
 from tests.unit.device_gateway import PairingGateway, Party
@@ -116,7 +117,8 @@ def test_nothing_of_a_former_identity_is_used_by_the_new_one():
 
 
 def test_the_records_of_a_former_identity_are_those_of_the_modules():
-    assert set(unpaired.OF_FORMER) == {session.RECORD, membership.RECORD, discovery.RECORD, *gkdk_store.RECORDS}
+    records = {session.RECORD, membership.RECORD, discovery.RECORD, *gkdk_store.RECORDS}
+    assert set(unpaired.OF_FORMER) == {*records, "ssess", entity_user_keys.RECORD}
 
 
 @pytest.mark.parametrize("record", [[2, bytes(10)], [1, bytes(9)], [1, 7], [1], 7])
