@@ -42,6 +42,7 @@ from key_servers.cpns_server.store import ServerStore
 from key_servers.cpns_server.update_schedule import UpdateSchedule
 from key_servers.cpns_server.values import (
     GroupState,
+    GroupTrust,
     GroupView,
     JoinPolicy,
     Moment,
@@ -95,7 +96,7 @@ class CpnsServer:
         self._registry = Registry(store)
         self._membership = MembershipChanges(store, self._registry, self._keys)
         self._service_groups = ServiceGroups(
-            store, self._registry, self._membership, self._keys, _template_group(config)
+            store, self._registry, self._membership, self._keys, _template_group(config), embedded=sessions is None
         )
         self._recovery = Recovery(store, self._registry, self._membership, self._keys)
         self._reports = GatewayReports(store, self._registry, self._membership, self._keys, self._alarms)
@@ -125,7 +126,7 @@ class CpnsServer:
         """Open or create the store in `state_dir` (mode 0700), and listen if `config.listen` says so.
 
         Requests are answered from then on; nothing is delivered before `start`. `clock` returns both clocks, `unix`
-        being 0 while it is not set. `gateways` are those of a Server that does not listen. Raises StoreInUse,
+        being 0 while it is not set. `gateways` are the way to PN GWs in place of sessions. Raises StoreInUse,
         StoreUnusable, ServerError and, where it listens, `message_plane.errors.PlaneError`.
         """
         config = config or ServerConfig()
@@ -134,7 +135,7 @@ class CpnsServer:
             counters: Counter[str] = Counter()
             sessions = GatewaySessions(state_dir, config.id, counters) if config.listen else None
             server = cls(
-                store, config, clock, random_octets, counters, sessions or gateways or InProcessGateways({}), sessions
+                store, config, clock, random_octets, counters, gateways or sessions or InProcessGateways({}), sessions
             )
             server._keys.resume(clock())
             if sessions is not None:
@@ -278,17 +279,24 @@ class CpnsServer:
         protection: str | None = None,
         rekey_on_join: bool | None = None,
         period_s: int | None = None,
+        trust: str | None = None,
     ) -> GroupView:
-        """Create a Service Group and its first key. `open_to` are PN IDs; None stands for the configured value."""
+        """Create a Service Group and its first key. `open_to` are PN IDs; None stands for the configured value.
+
+        `trust` is gateway or end-to-end (SEC-26), None what the name had before, or else gateway.
+        """
         if policy not in (None, *JoinPolicy):
             raise NotAllowed(f"policy is one of {', '.join(JoinPolicy)}, not {policy!r}")
         if protection not in (None, *_PROTECTION):
             raise NotAllowed(f"protection is one of {', '.join(_PROTECTION)}, not {protection!r}")
+        if trust not in (None, *GroupTrust):
+            raise NotAllowed(f"trust is one of {', '.join(GroupTrust)}, not {trust!r}")
         self._service_groups.create_by_operator(
             sg_id,
             open_to,
             None if policy is None else JoinPolicy(policy),
             None if protection is None else _PROTECTION[protection],
+            None if trust is None else GroupTrust(trust),
             rekey_on_join,
             period_s,
             self._clock(),

@@ -42,7 +42,7 @@ from key_servers.cpns_server.delivery_queue import (
 from key_servers.cpns_server.group_keys import activation
 from key_servers.cpns_server.places import Places
 from key_servers.cpns_server.store import ServerStore
-from key_servers.cpns_server.values import Moment, StoredGateway
+from key_servers.cpns_server.values import GroupTrust, Moment, StoredGateway
 from key_servers.cpns_server.write_lots import Key
 from key_servers.errors import ServerError
 
@@ -270,6 +270,7 @@ class DeliveryCourier:
                 m.PN_ID: pn_id,
                 m.REVISION: send.reached.revision,
                 m.MEMBER: list(self._store.members_in(sg_id, pn_id)),
+                **self._named_trust(sg_id),
             }
         newest = self._store.newest_key(sg_id)
         if newest is None or newest.version != send.reached.version:
@@ -283,6 +284,12 @@ class DeliveryCourier:
             m.TIME: now.unix,
             m.REVISION: send.reached.revision,
         }
+
+    def _named_trust(self, sg_id: str) -> uplink_form.Fields:
+        """Return the field by which a PN GW learns that it carries this group's keys only; none for other groups."""
+        group = self._store.group(sg_id)
+        end_to_end = group is not None and group.trust is GroupTrust.END_TO_END
+        return {m.TRUST: n.TRUST_END_TO_END} if end_to_end else {}
 
     async def _exchange(self, key: Key, gateway: StoredGateway, code: int, fields: uplink_form.Fields) -> None:
         outcome: Accepted | Failed | Unsent = Failed(refused=False)

@@ -16,7 +16,7 @@ from key_servers.cpns_server.group_keys import GroupKeyMaker, active
 from key_servers.cpns_server.membership import MembershipChanges
 from key_servers.cpns_server.registry import Registry
 from key_servers.cpns_server.store import ServerStore
-from key_servers.cpns_server.values import GroupState, Moment, StoredGateway, StoredGroup
+from key_servers.cpns_server.values import GroupState, GroupTrust, Moment, StoredGateway, StoredGroup
 from key_servers.rate_limit import HourlyLimit
 
 
@@ -45,7 +45,8 @@ class GatewayReports:
     ) -> None:
         """Note for each (outcome, PNE IDs) how the delivery of a version ended; PNEs that left since are ignored.
 
-        The report is on the medium once `written` returns. Raise Unknown (a version that was never issued), NotAllowed
+        In an end-to-end group only the PNEs' own proofs confirm a version: there a report is what its PN GW said. The
+        report is on the medium once `written` returns. Raise Unknown (a version that was never issued), NotAllowed
         (held group, PNE of another PN).
         """
         group = active(self._store.group(sg_id), sg_id)
@@ -55,7 +56,8 @@ class GatewayReports:
             self._registry.must_be_bound(pne_ids, gateway.pn_id)
         for outcome, pne_ids in outcomes:
             for pne_id in pne_ids:
-                self._store.lots.add_report(sg_id, pne_id, outcome, version if outcome == "confirmed" else 0)
+                proven = outcome == "confirmed" and group.trust is GroupTrust.GATEWAY
+                self._store.lots.add_report(sg_id, pne_id, outcome, version if proven else 0)
 
     async def written(self) -> None:
         """Return when all that was noted until now is on the medium. Raises StoreFailed."""
@@ -67,7 +69,8 @@ class GatewayReports:
         """Compare the (version, SG ID) that a PN GW holds with the versions that it accepted; return these.
 
         A group that it names with 0, with less than it had accepted, or not at all, is sent to it anew, and its key is
-        updated: another machine may have what such a PN GW has forgotten (SEC-02).
+        updated: another machine may have what such a PN GW has forgotten (SEC-02). Of an end-to-end group, whose key
+        no PN GW has, only the members are sent anew, if it is not named at all.
         """
         self._listed_at[gateway.gateway_id] = now.monotonic
         self._alarms.clear(kinds.SILENT, gateway.gateway_id, "")
@@ -134,7 +137,7 @@ class GatewayReports:
             self._membership.raise_revision(sg_id, gateway.pn_id)
         elif group.state is GroupState.DELETED:
             self._store.set_accepted(sg_id, gateway.pn_id, Position(accepted.revision, accepted.version, False))
-        elif version < accepted.version or named == 0:
+        elif group.trust is GroupTrust.GATEWAY and (version < accepted.version or named == 0):
             self._lost(gateway, group, version, now)
         elif named is None:
             self._store.set_accepted(sg_id, gateway.pn_id, Position())

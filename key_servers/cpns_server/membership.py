@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 
 import cpns.tuning
 from cpns import name_rule, numbers
-from cpns.errors import NotMember, TooMany, Unknown
+from cpns.errors import NotAllowed, NotMember, TooMany, Unknown
 from key_servers.cpns_server import tuning
 from key_servers.cpns_server.admission import admit
 from key_servers.cpns_server.group_keys import GroupKeyMaker, active
 from key_servers.cpns_server.group_version import first, following
 from key_servers.cpns_server.registry import Registry
 from key_servers.cpns_server.store import ServerStore
-from key_servers.cpns_server.values import GroupState, MemberState, Moment, StoredGateway, StoredGroup
+from key_servers.cpns_server.values import GroupState, GroupTrust, MemberState, Moment, StoredGateway, StoredGroup
 from key_servers.rate_limit import HourlyLimit
 
 
@@ -26,6 +26,7 @@ class JoinResult:
     floor: int
     protection: int
     revision: int
+    trust: GroupTrust
 
 
 class MembershipChanges:
@@ -37,14 +38,18 @@ class MembershipChanges:
         self._keys = keys
         self._rejoins = HourlyLimit(tuning.JOINS_PER_HOUR_MAX)
 
-    def join(self, gateway: StoredGateway, pne_id: str, sg_id: str, now: Moment) -> JoinResult:
-        """Make a PNE of the PN GW's PN a member.
+    def join(
+        self, gateway: StoredGateway, pne_id: str, sg_id: str, trust: GroupTrust | None, now: Moment
+    ) -> JoinResult:
+        """Make a PNE of the PN GW's PN a member. A `trust` other than None is the only one that it joins with (SEC-26).
 
         For a member that joins again nothing changes, and the answer is the same. Raise Unknown, NotAllowed (policy,
-        held group, PNE of another PN), TooMany.
+        trust, held group, PNE of another PN), TooMany.
         """
         with self._store.transaction():
             group = active(self._store.group(sg_id), sg_id)
+            if trust not in (None, group.trust):
+                raise NotAllowed(f"Service Group {sg_id} has trust {group.trust}, board {pne_id} wants {trust}")
             is_bound = self._store.pn_of(pne_id) == gateway.pn_id
             self._registry.bind(pne_id, gateway)
             member = self._store.member(sg_id, pne_id)
@@ -61,7 +66,7 @@ class MembershipChanges:
         """Return the answer for a member. The newest key is for it, unless an update waits."""
         group = active(self._store.group(sg_id), sg_id)
         floor = group.version - 1 if group.pending is None else group.version
-        return JoinResult(floor, group.protection, self._store.revision(sg_id, pn_id))
+        return JoinResult(floor, group.protection, self._store.revision(sg_id, pn_id), group.trust)
 
     def leave(self, gateway: StoredGateway, pne_id: str, sg_id: str, now: Moment) -> int:
         """End a membership at the wish of the PNE or its PN GW, and return the PN's revision, even in a held group.

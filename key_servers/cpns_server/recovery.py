@@ -12,7 +12,7 @@ from key_servers.cpns_server.group_version import restored, restored_base
 from key_servers.cpns_server.membership import MembershipChanges
 from key_servers.cpns_server.registry import Registry
 from key_servers.cpns_server.store import ServerStore
-from key_servers.cpns_server.values import GroupState, MemberState, Moment, StoredGateway
+from key_servers.cpns_server.values import GroupState, GroupTrust, MemberState, Moment, StoredGateway
 
 
 def epochs_ahead(newer: ServerStore, older: ServerStore) -> int:
@@ -92,7 +92,10 @@ class Recovery:
             return replace(old, gateway_id=new_gateway_id)
 
     def renew_keys(self, pn_id: str, now: Moment) -> None:
-        """Renew every key that the PN GW of a PN holds, as another PN GW or another credential takes its place."""
+        """Renew every key that the PN GW of a PN holds, as another PN GW or another credential takes its place.
+
+        It has none of end-to-end groups; their members are told to the new PN GW.
+        """
         with self._store.transaction():
             for _, sg_id in self._store.positions(pn_id=pn_id):
                 group = self._store.group(sg_id)
@@ -100,4 +103,5 @@ class Recovery:
                     continue
                 self._membership.raise_revision(sg_id, pn_id)
                 self._store.set_accepted(sg_id, pn_id, Position())
-                self._keys.update_soon(sg_id, numbers.REASON_LEAVE, now)
+                if group.trust is GroupTrust.GATEWAY:
+                    self._keys.update_soon(sg_id, numbers.REASON_LEAVE, now)

@@ -21,11 +21,13 @@ from key_servers.cpns_server.membership import JoinResult, MembershipChanges
 from key_servers.cpns_server.registry import Registry
 from key_servers.cpns_server.service_groups import ServiceGroups
 from key_servers.cpns_server.store import ServerStore
-from key_servers.cpns_server.values import Moment, StoredGateway
+from key_servers.cpns_server.values import GroupTrust, Moment, StoredGateway
 from key_servers.errors import ServerError
 from key_servers.rate_limit import HourlyLimit
 
 _log = logging.getLogger(__name__)
+
+_TRUST = {n.TRUST_GATEWAY: GroupTrust.GATEWAY, n.TRUST_END_TO_END: GroupTrust.END_TO_END}
 
 
 class RequestHandler:
@@ -100,14 +102,14 @@ class RequestHandler:
         return uplink_form.encode(code + 1, {m.RESULT: n.RESULT_SUCCESS, **answer}, form)
 
     def _join(self, gateway: StoredGateway, fields: Fields, now: Moment) -> Fields:
-        joined = self._membership.join(gateway, fields[m.PNE_ID], fields[m.SG_ID], now)
+        joined = self._membership.join(gateway, fields[m.PNE_ID], fields[m.SG_ID], _trust(fields), now)
         return _joined(gateway, fields, joined, now)
 
     def _create(self, gateway: StoredGateway, fields: Fields, now: Moment) -> Fields:
         if not self._creation_by_pnes:
             raise NotAllowed("Service Groups are created by the operator only")
         joined = self._service_groups.create_by_pne(
-            gateway, fields[m.PNE_ID], fields[m.SG_ID], fields.get(m.PROTECTION), now
+            gateway, fields[m.PNE_ID], fields[m.SG_ID], fields.get(m.PROTECTION), _trust(fields), now
         )
         return _joined(gateway, fields, joined, now)
 
@@ -130,7 +132,9 @@ class RequestHandler:
         if fields.get(m.WINDOWS_LOST) == key.version and self._lost_windows.take((sg_id,), now.monotonic):
             self._keys.update_soon(sg_id, n.REASON_BY_HAND, now)
         answer: Fields = {m.SG_ID: sg_id, m.VERSION: key.version, m.TIME: now.unix}
-        if fields[m.VERSION] < key.version:
+        group = self._store.group(sg_id)
+        end_to_end = group is not None and group.trust is GroupTrust.END_TO_END  # its key is for no PN GW (SEC-26)
+        if fields[m.VERSION] < key.version and not end_to_end:
             answer[m.GROUP_KEY] = [(key.key, None)]
             answer[m.ACTIVATION] = activation(key, now)
             answer[m.REASON] = key.reason
@@ -155,7 +159,7 @@ class RequestHandler:
 
 
 def _joined(gateway: StoredGateway, fields: Fields, joined: JoinResult, now: Moment) -> Fields:
-    return {
+    answer: Fields = {
         m.SG_ID: fields[m.SG_ID],
         m.VERSION: joined.floor,
         m.PROTECTION: joined.protection,
@@ -163,6 +167,13 @@ def _joined(gateway: StoredGateway, fields: Fields, joined: JoinResult, now: Mom
         m.TIME: now.unix,
         m.REVISION: joined.revision,
     }
+    if joined.trust is GroupTrust.END_TO_END:  # PN GWs of before know ordinary groups only, and not this field
+        answer[m.TRUST] = n.TRUST_END_TO_END
+    return answer
+
+
+def _trust(fields: Fields) -> GroupTrust | None:
+    return _TRUST.get(fields.get(m.TRUST, 0))
 
 
 def _failure(error: CpnsError) -> Fields:

@@ -10,7 +10,7 @@ from key_servers.cpns_server.group_keys import GroupKeyMaker
 from key_servers.cpns_server.membership import JoinResult, MembershipChanges
 from key_servers.cpns_server.registry import Registry
 from key_servers.cpns_server.store import ServerStore
-from key_servers.cpns_server.values import GroupState, JoinPolicy, Moment, StoredGateway, StoredGroup
+from key_servers.cpns_server.values import GroupState, GroupTrust, JoinPolicy, Moment, StoredGateway, StoredGroup
 
 
 class ServiceGroups:
@@ -23,20 +23,32 @@ class ServiceGroups:
         membership: MembershipChanges,
         keys: GroupKeyMaker,
         template: StoredGroup,
+        embedded: bool,
     ) -> None:
-        """Keep the parts. `template` holds the values of a new group that its maker leaves open."""
+        """Keep the parts. `template` holds the values of a new group that its maker leaves open.
+
+        An `embedded` Server is one in a PN GW's process.
+        """
         self._store = store
         self._registry = registry
         self._membership = membership
         self._keys = keys
         self._template = template
+        self._embedded = embedded
 
     def create_by_pne(
-        self, gateway: StoredGateway, pne_id: str, sg_id: str, protection: int | None, now: Moment
+        self,
+        gateway: StoredGateway,
+        pne_id: str,
+        sg_id: str,
+        protection: int | None,
+        trust: GroupTrust | None,
+        now: Moment,
     ) -> JoinResult:
         """Make a group owned by a PNE, which is its first member. An owner that asks again gets the same answer.
 
-        By policy OPEN it is open to the owner's PN. Raise NotAllowed (SG ID taken, PNE of another PN), TooMany.
+        By policy OPEN it is open to the owner's PN. Raise NotAllowed (SG ID taken, PNE of another PN, or a trust that
+        this name or this Server cannot have), TooMany.
         """
         with self._store.transaction():
             self._registry.bind(pne_id, gateway)
@@ -44,7 +56,7 @@ class ServiceGroups:
             if present is not None and present.state is not GroupState.DELETED:
                 if present.owner != pne_id or protection not in (None, present.protection):
                     raise NotAllowed(f"there is a Service Group {sg_id} already")
-                return self._membership.join(gateway, pne_id, sg_id, now)
+                return self._membership.join(gateway, pne_id, sg_id, trust, now)
             if present is None:
                 name_rule.checked(sg_id, "SG ID")
             elif present.owner != pne_id:
@@ -53,9 +65,7 @@ class ServiceGroups:
                 raise TooMany(f"board {pne_id} owns {tuning.GROUPS_PER_OWNER_MAX} Service Groups")
             if present is None and self._store.count_names_of(gateway.pn_id) >= tuning.GROUP_NAMES_PER_PN_MAX:
                 raise TooMany(f"boards of PN {gateway.pn_id} have used {tuning.GROUP_NAMES_PER_PN_MAX} SG IDs")
-            group = replace(self._template, sg_id=sg_id, owner=pne_id)
-            if protection is not None:
-                group = replace(group, protection=protection)
+            group = self._designed(replace(self._template, sg_id=sg_id, owner=pne_id), present, protection, trust)
             self._put_new(group, present, [gateway.pn_id])
             self._membership.found(group, gateway.pn_id, pne_id, now)
             self._keys.update(sg_id, numbers.REASON_CREATE, now)
@@ -67,6 +77,7 @@ class ServiceGroups:
         open_to: Iterable[str],
         policy: JoinPolicy | None,
         protection: int | None,
+        trust: GroupTrust | None,
         rekey_on_join: bool | None,
         period_s: int | None,
         now: Moment,
@@ -79,7 +90,6 @@ class ServiceGroups:
             usual,
             sg_id=sg_id,
             policy=usual.policy if policy is None else policy,
-            protection=usual.protection if protection is None else protection,
             rekey_on_join=usual.rekey_on_join if rekey_on_join is None else rekey_on_join,
             period_s=usual.period_s if period_s is None else period_s,
         )
@@ -90,6 +100,7 @@ class ServiceGroups:
             present = self._store.group(sg_id)
             if present is not None and present.state is not GroupState.DELETED:
                 raise NotAllowed(f"there is a Service Group {sg_id} already")
+            group = self._designed(group, present, protection, trust)
             self._put_new(group, present, [self._served(pn_id) for pn_id in open_to])
             self._keys.update(sg_id, numbers.REASON_CREATE, now)
 
@@ -115,6 +126,27 @@ class ServiceGroups:
         """Delete a group. Raises Unknown."""
         with self._store.transaction():
             self._delete(self._living(sg_id), now)
+
+    def _designed(
+        self, group: StoredGroup, present: StoredGroup | None, protection: int | None, trust: GroupTrust | None
+    ) -> StoredGroup:
+        """Return a new group with its protection and trust; None stands for the usual ones. Raises NotAllowed.
+
+        A name keeps its trust for ever (SEC-26): a PNE that joined it end-to-end must never get its key another way.
+        """
+        if present is not None and trust not in (None, present.trust):
+            raise NotAllowed(f"SG ID {group.sg_id} was used with trust {present.trust} before; use another one")
+        trust = trust or (GroupTrust.GATEWAY if present is None else present.trust)
+        if trust is GroupTrust.END_TO_END:
+            if self._embedded:
+                raise NotAllowed(
+                    "this CPNS Server is embedded, so the gateway's process holds all its keys: an end-to-end group "
+                    "needs a CPNS Server of its own, on another machine"
+                )
+            if protection not in (None, numbers.PROTECTION_SEALED):
+                raise NotAllowed("the messages of an end-to-end group are sealed, or its PN GWs could read them")
+            protection = numbers.PROTECTION_SEALED
+        return replace(group, protection=group.protection if protection is None else protection, trust=trust)
 
     def _put_new(self, group: StoredGroup, present: StoredGroup | None, open_to: Iterable[str]) -> None:
         # The versions of a group that was deleted go on, so that its old keys stay old (SEC-04).

@@ -364,13 +364,14 @@ class ServerStore:
         """Return (PN ID, SG ID) -> (where its PN GW should be, where it said it is), of one group or PN or of all.
 
         A PN without members gets no key, and no PN gets a key that is about to be replaced: a leaver may know it, or a
-        newcomer must not (SEC-06). A held group gets nothing at all (SEC-03).
+        newcomer must not (SEC-06). No PN gets the key of an end-to-end group (SEC-26). A held group gets nothing at all
+        (SEC-03).
         """
         filters = {"sg_id": sg_id, "pn_id": pn_id}
         asked = {column: value for column, value in filters.items() if value}
         where = "".join(f" AND i.{column} = ?" for column in asked)
         rows = self._rows(
-            "SELECT i.pn_id, i.sg_id, i.revision, g.version, g.state, g.pending,"
+            "SELECT i.pn_id, i.sg_id, i.revision, g.version, g.state, g.pending, g.trust,"
             " i.accepted_revision, i.accepted_version, i.accepted_deleted,"
             " EXISTS (SELECT 1 FROM members m WHERE m.sg_id = i.sg_id AND m.pn_id = i.pn_id AND m.state = 'member')"
             f" FROM inventories i JOIN groups g USING (sg_id) WHERE TRUE{where}",
@@ -394,13 +395,14 @@ def _tells(group: StoredGroup) -> tuple[object, ...]:
 
 
 def _positions(row: Any, said: Position | None) -> tuple[Position, Position]:
-    _, _, revision, version, state, pending, accepted_revision, accepted_version, accepted_deleted, peopled = row
+    revision, version, state, pending, trust, accepted_revision, accepted_version, accepted_deleted, peopled = row[2:]
     accepted = said or Position(accepted_revision, accepted_version, bool(accepted_deleted))
     if state == GroupState.HELD:
         return accepted, accepted
     if state == GroupState.DELETED:
         return Position(revision, version, True), accepted
-    return Position(revision, version if peopled and pending is None else 0, False), accepted
+    has_key = peopled and pending is None and trust == GroupTrust.GATEWAY
+    return Position(revision, version if has_key else 0, False), accepted
 
 
 def _gateway(row: Any) -> StoredGateway:

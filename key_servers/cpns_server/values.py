@@ -151,12 +151,15 @@ class GatewayDelivery:
 
 @dataclass(frozen=True, slots=True)
 class GroupView:
-    """Everything an operator may see of a Service Group: never a key. `protection` is sealed or authenticated."""
+    """Everything an operator may see of a Service Group: never a key. `protection` is sealed or authenticated,
+    `trust` gateway or end-to-end.
+    """
 
     sg_id: str
     owner: str
     state: str
     policy: str
+    trust: str
     protection: str
     rekey_on_join: bool
     period_s: int

@@ -34,6 +34,7 @@ class Views:
             owner=group.owner,
             state=group.state.value,
             policy=group.policy.value,
+            trust=group.trust.value,
             protection=PROTECTION_NAMES[group.protection],
             rekey_on_join=group.rekey_on_join,
             period_s=group.period_s,

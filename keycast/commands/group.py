@@ -33,6 +33,9 @@ def create(
     protection: Annotated[
         str | None, typer.Option(help="Protection of group messages: sealed (encrypted) or authenticated (readable).")
     ] = None,
+    trust: Annotated[
+        str | None, typer.Option(help="Trust: gateway (gateways know the key), end-to-end (they carry it unread).")
+    ] = None,
     period: Annotated[int | None, typer.Option(help="Seconds between periodic updates of the key.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     state: StateOption = None,
@@ -41,7 +44,7 @@ def create(
 
     Example: keycast group create home/lights --open-to home
     """
-    how = {"open_to": open_to or [], "policy": "listed" if listed else None, "protection": protection}
+    how = {"open_to": open_to or [], "policy": "listed" if listed else None, "protection": protection, "trust": trust}
     point_out(sg, (view["sg_id"] for view in ask(config, state, "group.list")))
     view = ask(config, state, "group.create", sg_id=sg, period_s=period, **how)
     nobody = view["policy"] == "open" and not view["open_to"]
@@ -80,7 +83,8 @@ def show(sg: SgArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOpti
 
 
 def _show(view: dict[str, Any]) -> None:
-    console.print(f"{view['sg_id']}: version {view['version_text']}, {view['state']}, join {view['policy']}")
+    how = f"join {view['policy']}, trust {view['trust']}"
+    console.print(f"{view['sg_id']}: version {view['version_text']}, {view['state']}, {how}")
     console.print(f"newest key made {local(view['key_made_at'])}")
     members = [
         (

@@ -36,6 +36,7 @@ class PnGw:
         self.gateway_id = gateway_id
         self.pn_id = pn_id
         self.members: dict[str, list[str]] = {}
+        self.trusts: dict[str, int | None] = {}
         self.keys: dict[str, dict[int, bytes]] = {}
         self.reasons: dict[str, dict[int, int]] = {}
         self.key_fields: list[dict[int, Any]] = []
@@ -55,6 +56,7 @@ class PnGw:
         answer: dict[int, Any] = {m.RESULT: n.RESULT_SUCCESS, m.SG_ID: sg_id}
         if code == n.INVENTORY_UPDATE_REQUEST:
             self.members[sg_id] = fields.get(m.MEMBER, [])
+            self.trusts[sg_id] = fields.get(m.TRUST)
             self.seen.append((sg_id, "inventory", fields[m.REVISION]))
         elif code == n.GROUP_KEY_DELIVERY_REQUEST:
             ((key, index),) = fields[m.GROUP_KEY]
