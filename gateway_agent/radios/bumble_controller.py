@@ -164,6 +164,8 @@ class OwnController:
             if not self._again.is_set():
                 raise OSError("the controller is gone")
         finally:
+            if transport.source.terminated.done():
+                self.device = None  # so that no role waits for an answer
             await end(tasks)
             for connection in list(device.connections.values()):
                 device.on_disconnection(connection.handle, hci.HCI_ErrorCode.CONNECTION_TIMEOUT_ERROR)

@@ -19,14 +19,14 @@ _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (log
 def begin_log(verbose: bool = False) -> None:
     """Begin to log, each line with its time; with `verbose` at level debug instead of info.
 
-    The libraries of Bluetooth log warnings only. Under systemd a line begins with its priority (sd-daemon(3)) instead,
-    and the journal adds the time.
+    The libraries of Bluetooth log warnings at most. Under systemd a line begins with its priority (sd-daemon(3))
+    instead, and the journal adds the time.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_formatter())
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
-    for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for library in map(logging.getLogger, _TALKATIVE):
+        library.setLevel(max(logging.WARNING, library.level))  # what uses it may want to hear even less
 
 
 def ready(value: Any, sentence: str) -> None:

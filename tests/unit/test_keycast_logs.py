@@ -2,20 +2,27 @@
 
 import logging
 import re
+from collections.abc import Iterator
 
 import pytest
 
 from keycast.terminal.logs import begin_log, ready
 
+OF_BLUETOOTH = [logging.getLogger(name) for name in ("bleak", "bumble", "dbus_fast")]
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}"
 
 
 @pytest.fixture
-def root(monkeypatch: pytest.MonkeyPatch) -> logging.Logger:
-    """The root logger as it is in a process of its own."""
+def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
+    """The root logger as it is in a process of its own. The levels of others are as before when the test has ended."""
     fresh = logging.RootLogger(logging.WARNING)
     monkeypatch.setattr(logging, "root", fresh)
-    return fresh
+    levels = [logger.level for logger in OF_BLUETOOTH]
+    for logger in OF_BLUETOOTH:
+        logger.setLevel(logging.NOTSET)
+    yield fresh
+    for logger, level in zip(OF_BLUETOOTH, levels, strict=True):
+        logger.setLevel(level)
 
 
 def test_each_line_has_its_time_also_the_first(
@@ -52,3 +59,10 @@ def test_the_libraries_of_bluetooth_do_not_log_each_packet(root: logging.Logger)
     begin_log(verbose=True)
     for name in ("bumble.host", "bumble.controller", "bleak.backends.bluezdbus.scanner", "dbus_fast.message_bus"):
         assert logging.getLogger(name).getEffectiveLevel() == logging.WARNING, name
+
+
+def test_a_library_that_was_told_to_log_less_stays_so(root: logging.Logger) -> None:
+    root.handlers.clear()  # those of pytest
+    logging.getLogger("bumble").setLevel(logging.CRITICAL)
+    begin_log(verbose=True)
+    assert logging.getLogger("bumble.host").getEffectiveLevel() == logging.CRITICAL
