@@ -128,7 +128,7 @@ async def _connect(device: HostDevice, address: hci.Address) -> Connection:
         await asyncio.wait([pending])
     except asyncio.CancelledError:
         with contextlib.suppress(*FAULTS):
-            await device.ask(hci.HCI_LE_Create_Connection_Cancel_Command())
+            await device.send_sync_command(hci.HCI_LE_Create_Connection_Cancel_Command())
         await asyncio.wait([pending], timeout=ANSWER_S)
         if pending.done() and not pending.cancelled() and pending.exception() is None:
             with contextlib.suppress(*FAULTS):

@@ -69,10 +69,14 @@ class HostDevice(Device):
         """Pass on that a set has ended."""
         self.emit(self.EVENT_SENT)
 
-    async def ask(self, command: hci.HCI_SyncCommand[Any]) -> None:
-        """Send a command. Raises hci.HCI_Error if the controller refuses it, TimeoutError if it does not answer."""
+    async def send_sync_command(self, command: hci.HCI_SyncCommand[Any]) -> Any:
+        """Send a command, and return what the controller answers.
+
+        Raises hci.HCI_Error if it refuses, TimeoutError if it does not answer. It waits without `asyncio.wait_for`,
+        which in Python 3.11 loses a cancellation that comes together with the answer.
+        """
         async with asyncio.timeout(ANSWER_S):
-            await self.host.send_sync_command(command)
+            return await self.host.send_sync_command(command)
 
 
 OPENING = "It is being opened"

@@ -114,7 +114,7 @@ class _Extended:
 
     async def prepare(self) -> None:
         device = self._device
-        await device.ask(
+        await device.send_sync_command(
             hci.HCI_LE_Set_Extended_Advertising_Parameters_Command(
                 advertising_handle=_HANDLE,
                 advertising_event_properties=(
@@ -135,14 +135,14 @@ class _Extended:
                 scan_request_notification_enable=0,
             )
         )
-        await device.ask(
+        await device.send_sync_command(
             hci.HCI_LE_Set_Advertising_Set_Random_Address_Command(
                 advertising_handle=_HANDLE, random_address=device.random_address
             )
         )
 
     async def send(self, payload: bytes, withdrawn: asyncio.Event) -> None:
-        await self._device.ask(
+        await self._device.send_sync_command(
             hci.HCI_LE_Set_Extended_Advertising_Data_Command(
                 advertising_handle=_HANDLE,
                 operation=hci.HCI_LE_Set_Extended_Advertising_Data_Command.Operation.COMPLETE_DATA,
@@ -164,7 +164,7 @@ class _Extended:
         await self._enable(0)
 
     async def _enable(self, enable: int) -> None:
-        await self._device.ask(
+        await self._device.send_sync_command(
             hci.HCI_LE_Set_Extended_Advertising_Enable_Command(
                 enable=enable,
                 advertising_handles=[_HANDLE],
@@ -181,7 +181,7 @@ class _Legacy:
         self._device = device
 
     async def prepare(self) -> None:
-        await self._device.ask(
+        await self._device.send_sync_command(
             hci.HCI_LE_Set_Advertising_Parameters_Command(
                 advertising_interval_min=round(_INTERVAL_OF_COMMAND_4_S / _UNIT_S),
                 advertising_interval_max=round(_INTERVAL_OF_COMMAND_4_S / _UNIT_S),
@@ -195,14 +195,14 @@ class _Legacy:
         )
 
     async def send(self, payload: bytes, withdrawn: asyncio.Event) -> None:
-        await self._device.ask(hci.HCI_LE_Set_Advertising_Data_Command(advertising_data=payload))
+        await self._device.send_sync_command(hci.HCI_LE_Set_Advertising_Data_Command(advertising_data=payload))
         if withdrawn.is_set():
             return
-        await self._device.ask(hci.HCI_LE_Set_Advertising_Enable_Command(advertising_enable=1))
+        await self._device.send_sync_command(hci.HCI_LE_Set_Advertising_Enable_Command(advertising_enable=1))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(INTERVAL_S):
                 await withdrawn.wait()
         await self.stop()
 
     async def stop(self) -> None:
-        await self._device.ask(hci.HCI_LE_Set_Advertising_Enable_Command(advertising_enable=0))
+        await self._device.send_sync_command(hci.HCI_LE_Set_Advertising_Enable_Command(advertising_enable=0))

@@ -11,7 +11,7 @@ from bumble import hci
 from gateway_agent.radios import ble_hci, bumble_controller
 from gateway_agent.radios.ble import BleSection
 from gateway_agent.radios.ble_sender import NoSender
-from gateway_agent.radios.bumble_controller import OwnController
+from gateway_agent.radios.bumble_controller import HostDevice, OwnController
 from gateway_agent.radios.bumble_sender import BumbleSender
 from gateway_agent.radios.virtual_air.air import VirtualAir
 from gateway_agent.radios.virtual_air.controller import AirController
@@ -157,6 +157,23 @@ async def test_a_controller_that_goes_away_is_opened_again(monkeypatch, caplog):
         await until(lambda: len(controllers) == 3 and sender.up)
     assert {record.name for record in caplog.records} == {bumble_controller.__name__}, "no tracebacks of Bumble"
     assert "the controller is gone. Plug it in" in caplog.text
+
+
+async def test_a_cancellation_that_comes_together_with_the_answer_is_not_lost():
+    device = HostDevice(InProcess(AirController(VirtualAir(1), GATEWAY)))
+    device.host.hci_sink = None  # the answer comes from here
+    command = hci.HCI_LE_Set_Advertising_Enable_Command(advertising_enable=0)
+    role = asyncio.create_task(device.send_sync_command(command))
+    await until(lambda: device.host.pending_response)
+    answer = hci.HCI_StatusReturnParameters(hci.HCI_ErrorCode.SUCCESS)
+    device.host.pending_response.set_result(
+        hci.HCI_Command_Complete_Event(
+            num_hci_command_packets=1, command_opcode=command.op_code, return_parameters=answer
+        )
+    )
+    role.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await role
 
 
 @pytest.mark.real_time
