@@ -60,8 +60,8 @@ class ServerStore:
         self._database.probe()
 
     def image(self) -> bytes:
-        """Return the octets of a file like this one for a backup: everything but Group Keys."""
-        return self._database.image("DELETE FROM group_keys")
+        """Return the octets of a file like this one for a backup: everything but Group Keys and Entity User Keys."""
+        return self._database.image("DELETE FROM group_keys", "DELETE FROM entity_user_key")
 
     def close(self) -> None:
         """Close the file."""
@@ -307,6 +307,11 @@ class ServerStore:
     def forget_entity_user_key(self, pne_id: str) -> None:
         """Erase the Entity User Keys of a PNE."""
         self._write("DELETE FROM entity_user_key WHERE pne_id = ?", pne_id)
+        self._database.erase_after_commit()
+
+    def forget_learnt_entity_user_keys(self) -> None:
+        """Erase all Entity User Keys that a session made; those that a person has set stay."""
+        self._write("DELETE FROM entity_user_key WHERE provisioned = 0")
         self._database.erase_after_commit()
 
     def pne_position(self, sg_id: str, pne_id: str) -> PnePosition:

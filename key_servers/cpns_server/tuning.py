@@ -34,6 +34,7 @@ GROUPS_PER_OWNER_MAX = 16
 GROUP_NAMES_PER_PN_MAX = 256  # names are kept for ever, because version floors are (SEC-04)
 JOINS_PER_HOUR_MAX = 6  # of one PNE into groups it was in before; every leave needs a join first
 LOSSES_PER_HOUR_MAX = 6  # updates of one Service Group because one PN GW says that it lost its store
+PNE_PULLS_PER_HOUR_MAX = 240  # of one PNE in end-to-end groups, each of which may make one delivery
 WINDOWS_PER_HOUR_MAX = 1  # updates of one Service Group because a member lost its replay windows (SEC-24)
 
 # Version lists (SEC-28)
