@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from gateway_agent.core import events, roll_over
 from gateway_agent.core.alarms import Alarm, Alarms
 from gateway_agent.core.delivering.deliveries import Deliveries
+from gateway_agent.core.end_to_end.carried_keys import CarriedKeys, CarriedStatus
 from gateway_agent.core.events import Tell
 from gateway_agent.core.gkdk.gkek import BroadcastObjects
 from gateway_agent.core.gkdk.handout import GkdkHandout
@@ -41,6 +42,7 @@ class Administration:
         gkdks: GkdkHandout,
         objects: BroadcastObjects,
         deliveries: Deliveries,
+        carried: CarriedKeys,
         versions: Versions,
         housekeeping: Housekeeping,
         alarms: Alarms,
@@ -56,6 +58,7 @@ class Administration:
         self._gkdks = gkdks
         self._objects = objects
         self._deliveries = deliveries
+        self._carried = carried
         self._versions = versions
         self._housekeeping = housekeeping
         self._alarms = alarms
@@ -172,6 +175,10 @@ class Administration:
             )
             for group in self._store.inventory.groups()
         ]
+
+    def carried(self, sg_id: str) -> tuple[CarriedStatus, ...]:
+        """Return the state of the newest wrapped key of each PNE of an end-to-end group, ordered by PNE ID."""
+        return self._carried.statuses(sg_id)
 
     def delivery(self, sg_id: str) -> tuple[int, dict[str, int]]:
         """Return (version, number of PNEs in each state) of the group's newest delivery; version 0 if there is none."""

@@ -7,6 +7,7 @@ signing keys.
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from itertools import islice
 
@@ -14,6 +15,7 @@ from cpns import messages, numbers
 from cpns.errors import CpnsError
 from gateway_agent.core import roll_over
 from gateway_agent.core.delivering.deliveries import Deliveries
+from gateway_agent.core.end_to_end.carried_keys import CarriedKeys
 from gateway_agent.core.gkdk import gkek
 from gateway_agent.core.gkdk.handout import GkdkHandout
 from gateway_agent.core.gkdk.tree import Tree
@@ -22,7 +24,6 @@ from gateway_agent.core.old_copy import Versions
 from gateway_agent.core.ports import Clock, NoAnswer, Unicast, Uplink
 from gateway_agent.core.server_requests import ServerRefused, ask
 from gateway_agent.core.turns import UnicastPlaces
-from gateway_agent.store.delivery_table import StoredDelivery
 from gateway_agent.store.errors import StoreFailed
 from gateway_agent.store.store import GatewayStore
 
@@ -55,6 +56,7 @@ class Housekeeping:
         membership: Membership,
         versions: Versions,
         deliveries: Deliveries,
+        carried: CarriedKeys,
         uplink: Uplink,
         unicast: Unicast,
         clock: Clock,
@@ -66,6 +68,7 @@ class Housekeeping:
         self._membership = membership
         self._versions = versions
         self._deliveries = deliveries
+        self._carried = carried
         self._uplink = uplink
         self._unicast = unicast
         self._clock = clock
@@ -212,16 +215,16 @@ class Housekeeping:
 
     async def _report(self) -> None:
         for delivery in self._store.deliveries.unreported():
-            try:
-                await self._report_one(delivery)
-            except ServerRefused as error:  # the Server no longer knows the group or a PNE of it
-                self._counters["reports_refused"] += 1
-                _log.info("the Server refused the report of %s: %s", delivery.sg_id, error.reason)
+            states = self._store.deliveries.states(delivery.sg_id, delivery.version)
+            await self._report_one(delivery.sg_id, delivery.version, states)
             with self._store.transaction():
                 self._store.deliveries.set_reported(delivery.sg_id, delivery.version, True)
+        for (sg_id, version), states in self._carried.unreported().items():
+            await self._report_one(sg_id, version, states)
+            self._carried.reported(sg_id, version, states)
 
-    async def _report_one(self, delivery: StoredDelivery) -> None:
-        states = self._store.deliveries.states(delivery.sg_id, delivery.version)
+    async def _report_one(self, sg_id: str, version: int, states: Mapping[str, str]) -> None:
+        """Send a delivery report. The Server may refuse it, if it no longer knows the group or a PNE of it."""
         labels = {
             "confirmed": messages.CONFIRMED,
             "unreachable": messages.UNREACHABLE,
@@ -229,12 +232,17 @@ class Housekeeping:
         }
         names = iter(sorted((labels[state], pne_id) for pne_id, state in states.items() if state in labels))
         while chunk := list(islice(names, NAMES_PER_REPORT)):
-            fields: dict[int, object] = {messages.SG_ID: delivery.sg_id, messages.VERSION: delivery.version}
+            fields: dict[int, object] = {messages.SG_ID: sg_id, messages.VERSION: version}
             for label in labels.values():
                 listed = [pne_id for of, pne_id in chunk if of == label]
                 if listed:
                     fields[label] = listed
-            await ask(self._uplink, numbers.DELIVERY_REPORT_REQUEST, fields)
+            try:
+                await ask(self._uplink, numbers.DELIVERY_REPORT_REQUEST, fields)
+            except ServerRefused as error:
+                self._counters["reports_refused"] += 1
+                _log.info("the Server refused the report of %s: %s", sg_id, error.reason)
+                return
 
     def _waiting(self) -> list[str]:
         """Return the PNEs that may lack a GKDK or a signing key, by two queries instead of one for each PNE."""

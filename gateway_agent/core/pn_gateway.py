@@ -20,6 +20,9 @@ from gateway_agent.core.delivering.hearing import Hearing, NetworkOf
 from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.core.delivering.pulls import Pulls
 from gateway_agent.core.delivering.reports import Reports
+from gateway_agent.core.end_to_end.carried_keys import CarriedKeys
+from gateway_agent.core.end_to_end.group_trust import TrustOfGroups
+from gateway_agent.core.end_to_end.tunnel import Tunnel
 from gateway_agent.core.events import Tell
 from gateway_agent.core.gkdk.gkek import BroadcastObjects
 from gateway_agent.core.gkdk.handout import GkdkHandout
@@ -103,6 +106,19 @@ class PnGateway:
             alarms=alarms,
             counters=self.counters,
         )
+        trust = TrustOfGroups(store=store, deliveries=self._deliveries)
+        self._carried = CarriedKeys(
+            pn_id=pn_id,
+            store=store,
+            trust=trust,
+            versions=versions,
+            unicast=unicast,
+            uplink=uplink,
+            clock=clock,
+            pacing=pacing,
+            report_due=lambda: self._housekeeping.soon(),
+            counters=self.counters,
+        )
         membership = Membership(
             store=store,
             deliveries=self._deliveries,
@@ -114,6 +130,8 @@ class PnGateway:
             revision_missing=lambda: self._housekeeping.compare_versions_soon(),
             tell=tell,
             expulsions=Expulsions(store=store, unicast=unicast, background=self._background),
+            trust=trust,
+            carried=self._carried,
         )
         gkdks = GkdkHandout(store=store, tree=tree, versions=versions, unicast=unicast, clock=clock)
         self._housekeeping = Housekeeping(
@@ -123,6 +141,7 @@ class PnGateway:
             membership=membership,
             versions=versions,
             deliveries=self._deliveries,
+            carried=self._carried,
             uplink=uplink,
             unicast=unicast,
             clock=clock,
@@ -133,7 +152,10 @@ class PnGateway:
             deliveries=self._deliveries,
             membership=membership,
             versions=versions,
+            trust=trust,
+            carried=self._carried,
             clock=clock,
+            counters=self.counters,
             tell=tell,
         )
         deleted_groups = DeletedGroups(objects=objects, unicast=unicast, air=air, background=self._background)
@@ -141,6 +163,7 @@ class PnGateway:
             pn_id=pn_id,
             store=store,
             keys=keys,
+            trust=trust,
             gkdks=gkdks,
             deleted_groups=deleted_groups,
             uplink=uplink,
@@ -158,6 +181,8 @@ class PnGateway:
             pulls=pulls,
             versions=versions,
             housekeeping=self._housekeeping,
+            tunnel=Tunnel(store=store, uplink=uplink, clock=clock, counters=self.counters),
+            carried=self._carried,
             key_messages=key_messages,
             unicast=unicast,
             clock=clock,
@@ -167,14 +192,13 @@ class PnGateway:
             store=store, confirmations=confirmations, deliveries=self._deliveries, clock=clock, counters=self.counters
         )
         self._server_messages = ServerMessages(
-            pn_id=pn_id,
             store=store,
             versions=versions,
             keys=keys,
             membership=membership,
             deleted_groups=deleted_groups,
             housekeeping=self._housekeeping,
-            unicast=unicast,
+            carried=self._carried,
             background=self._background,
             counters=self.counters,
         )
@@ -187,6 +211,7 @@ class PnGateway:
             gkdks=gkdks,
             objects=objects,
             deliveries=self._deliveries,
+            carried=self._carried,
             versions=versions,
             housekeeping=self._housekeeping,
             alarms=alarms,
@@ -220,6 +245,7 @@ class PnGateway:
         """Stop all work; it continues at the next start. The store stays open."""
         await self._housekeeping.close()
         await self._background.close()
+        await self._carried.close()
         await self._deliveries.close()
 
     async def handle_pne(self, peer_id: str, message: bytes) -> bytes | None:

@@ -11,6 +11,8 @@ from cpns.errors import CpnsError, MalformedMessage, NotAllowed, TooMany, Unknow
 from gateway_agent.core.delivering.confirmations import Confirmations, SlotUnknown, claim
 from gateway_agent.core.delivering.deliveries import Deliveries
 from gateway_agent.core.delivering.pulls import Pulls
+from gateway_agent.core.end_to_end.carried_keys import CarriedKeys
+from gateway_agent.core.end_to_end.tunnel import Tunnel
 from gateway_agent.core.fields import Fields, octets, own_id
 from gateway_agent.core.gkdk.handout import GkdkHandout
 from gateway_agent.core.groups.membership import Membership
@@ -42,6 +44,8 @@ class PneMessages:
         pulls: Pulls,
         versions: Versions,
         housekeeping: Housekeeping,
+        tunnel: Tunnel,
+        carried: CarriedKeys,
         key_messages: KeyMessages | None,
         unicast: Unicast,
         clock: Clock,
@@ -55,6 +59,7 @@ class PneMessages:
         self._deliveries = deliveries
         self._versions = versions
         self._housekeeping = housekeeping
+        self._carried = carried
         self._key_messages = key_messages
         self._unicast = unicast
         self._clock = clock
@@ -69,6 +74,7 @@ class PneMessages:
             numbers.DELETE_SERVICE_GROUP_REQUEST: membership.delete,
             numbers.KEY_PULL_REQUEST: pulls.answer,
             numbers.KEY_MESSAGE_REQUEST: self._key_message,
+            numbers.TUNNEL_REQUEST: tunnel.carry,
         }
 
     async def handle(self, peer_id: str, message: bytes) -> bytes | None:
@@ -78,12 +84,16 @@ class PneMessages:
         a PN GW does not accept, or one that names another PNE). A refused GroupKeyDeliveryResponse or KeyMessageRequest
         has no such response: the reason of the refusal is raised instead.
         """
-        code, fields = messages.decode(message)
-        handler = self._answers.get(code)
-        if handler is None:
-            raise NotAllowed(f"message {code} is not one a board sends to its PN GW")
-        if messages.PNE_ID in fields:
-            own_id(peer_id, fields)
+        try:
+            code, fields = messages.decode(message)
+            handler = self._answers.get(code)
+            if handler is None:
+                raise NotAllowed(f"message {code} is not one a board sends to its PN GW")
+            if messages.PNE_ID in fields:
+                own_id(peer_id, fields)
+        except CpnsError:
+            self._counters["refused"] += 1
+            raise
         if not self._requests.take(peer_id, self._clock.monotonic()):
             self._counters["too_many"] += 1
             return _failure(code, TooMany("too many messages; wait a minute"))
@@ -91,6 +101,7 @@ class PneMessages:
         if pne is None:  # its credential is registered, as it has a session
             self._membership.register(peer_id)
         elif pne.retired:  # its session is dropped, but the disk may still hold it after a power cut
+            self._counters["refused"] += 1
             return _failure(code, NotAllowed(f"{peer_id} is not of this PN"))
         self._membership.runs(peer_id, fields)
         if code in _AFTER_A_START:
@@ -106,6 +117,7 @@ class PneMessages:
         finally:
             self._deliveries.heard(peer_id)
             self._housekeeping.heard(peer_id)
+            self._carried.heard(peer_id)
             if self._key_messages is not None:
                 self._key_messages.seen(peer_id)
         return None if answer is None else bytes(messages.encode(code + 1, answer))

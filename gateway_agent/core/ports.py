@@ -20,7 +20,7 @@ class Uplink(Protocol):
     """The secure session with the CPNS Server (CPNS-GKM-50)."""
 
     async def request(self, message: bytes) -> bytes:
-        """Send one CPNS message and return the Server's answer. Raises NoAnswer."""
+        """Send one CPNS message and return the Server's answer, b"" if it is empty. Raises NoAnswer."""
         ...
 
 

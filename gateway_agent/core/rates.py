@@ -17,6 +17,9 @@ of a tree may report one key at once; each report costs one or two MACs."""
 UPLINK_REQUESTS = (1 / 60, 24)
 """Requests to the CPNS Server on behalf of one PNE: per second, and burst. A board of 8 groups may join all of them
 again at each start."""
+TUNNELLED = (1 / 2, 32)
+"""Datagrams of one PNE to the CPNS Server (docs/protocol.md section 11): per second, and burst. A board of 8 groups
+that starts anew sends about 12, with a handshake. Each may cost the Server a point multiplication."""
 GKDK_LOSSES_PER_HOUR = 6
 """How often a PNE may lose its GKDK: each time the covers of its groups change, and the GKDK is sent again."""
 GKDK_REQUESTS_PER_HOUR = 4

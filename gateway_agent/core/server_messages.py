@@ -5,16 +5,16 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from cpns import messages, numbers, uplink_form
-from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember, Unknown
+from cpns.errors import CpnsError, MalformedMessage, NotAllowed
 from gateway_agent.core.background import Background
 from gateway_agent.core.delivering.batch import STORE_RETRY_S
 from gateway_agent.core.delivering.group_keys import GroupKeys
+from gateway_agent.core.end_to_end.carried_keys import CarriedKeys
 from gateway_agent.core.fields import Fields, text
 from gateway_agent.core.groups.deleted_groups import DeletedGroups
 from gateway_agent.core.groups.membership import Membership
 from gateway_agent.core.housekeeping import Housekeeping
 from gateway_agent.core.old_copy import Versions
-from gateway_agent.core.ports import Unicast
 from gateway_agent.core.refusals import refusal
 from gateway_agent.store.errors import StoreFailed
 from gateway_agent.store.store import GatewayStore
@@ -26,25 +26,23 @@ class ServerMessages:
     def __init__(
         self,
         *,
-        pn_id: str,
         store: GatewayStore,
         versions: Versions,
         keys: GroupKeys,
         membership: Membership,
         deleted_groups: DeletedGroups,
         housekeeping: Housekeeping,
-        unicast: Unicast,
+        carried: CarriedKeys,
         background: Background,
         counters: Counter[str],
     ) -> None:
-        self._pn_id = pn_id
         self._store = store
         self._versions = versions
         self._keys = keys
         self._membership = membership
         self._deleted_groups = deleted_groups
         self._housekeeping = housekeeping
-        self._unicast = unicast
+        self._carried = carried
         self._background = background
         self._counters = counters
         self._answers: dict[int, Callable[[Fields, asyncio.Event | None], Awaitable[Fields]]] = {
@@ -60,13 +58,18 @@ class ServerMessages:
         (CPNS-GKM-30). Without `left` it begins soon after this method has returned.
 
         A refusal is a response with Result 2. Raises MalformedMessage and NotAllowed (a message that a PN GW does not
-        accept). For an SGroupKeyDeliveryRequest, which only the named PNE may answer, it also raises Unknown,
-        NotMember, and NoAnswer if the PNE does not answer.
+        accept). The answer to an SGroupKeyDeliveryRequest is empty, as the response to it is made by the PNE and
+        follows as a message of its own; the reason of a refusal is raised instead.
         """
         form = uplink_form.form_of(message)
-        code, fields = uplink_form.decode(message)
+        try:
+            code, fields = uplink_form.decode(message)
+        except MalformedMessage:
+            self._counters["server_refused"] += 1
+            raise
         if code == numbers.S_GROUP_KEY_DELIVERY_REQUEST:
-            return uplink_form.encode(*await self._forward(fields), form)
+            await self._carry(fields)
+            return b""
         handler = self._answers.get(code)
         if handler is None:
             self._counters["server_refused"] += 1
@@ -106,21 +109,13 @@ class ServerMessages:
             except StoreFailed:  # there is an alarm for it
                 await asyncio.sleep(STORE_RETRY_S)
 
-    async def _forward(self, fields: Fields) -> tuple[int, Fields]:
-        """Forward an SGroupKeyDeliveryRequest to the PNE it names; return its response (CPNS-GKM-81, -82)."""
-        info = fields.get(messages.GROUP_KEY_INFO)
-        if not isinstance(info, tuple):
-            raise MalformedMessage("no GroupKeyInfo")
-        pne = self._store.pn.pne(info[0])
-        if pne is None or pne.retired:
-            raise Unknown(f"there is no board {info[0]}")
-        message = messages.encode(numbers.S_GROUP_KEY_DELIVERY_REQUEST, fields)
-        answer = await self._unicast.request(info[0], message)
-        if answer is None:
-            raise MalformedMessage("the board gave no response")
-        code, answered = messages.decode(answer)
-        if code != numbers.S_GROUP_KEY_DELIVERY_RESPONSE:
-            raise MalformedMessage(f"message {code} answers an SGroupKeyDeliveryRequest")
-        if answered[messages.PNID] != self._pn_id:
-            raise NotMember("the board answers for another PN")
-        return code, answered
+    async def _carry(self, fields: Fields) -> None:
+        """Begin to carry an SGroupKeyDeliveryRequest to the PNE that it names (CPNS-GKM-81)."""
+        try:
+            await self._versions.compared()
+            if not self._carried.is_for_member(fields):
+                await self._membership.settled(text(fields, messages.SGID))  # its join may be on the way back
+            self._carried.carry(fields)
+        except (CpnsError, StoreFailed) as error:
+            self._counters["server_refused"] += 1
+            raise refusal(error) from None

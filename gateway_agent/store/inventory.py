@@ -17,7 +17,8 @@ class ServiceGroup:
 
     `version` is the highest ever stored, `revision` that of the stored membership, `wanted_revision` the highest that
     the Server has named. `membership` counts changes of the GKEK. `exposed_version`: a PNE that is no member knows the
-    key of this version (SEC-06). `waiting`: no key is sent before a new one has come (SEC-02).
+    key of this version (SEC-06). `waiting`: no key is sent before a new one has come (SEC-02). `end_to_end`: this PN GW
+    carries the keys of the group and cannot read them, for ever (SEC-26); `version` is then the highest one carried.
     """
 
     sg_id: str
@@ -30,6 +31,7 @@ class ServiceGroup:
     exposed_version: int | None
     waiting: bool
     deleted: bool
+    end_to_end: bool
 
     @property
     def exposed(self) -> bool:
@@ -132,6 +134,15 @@ class Inventory:
     def set_protection(self, sg_id: str, protection: int) -> None:
         """Set how messages of the group are protected (`numbers.PROTECTION_*`)."""
         self._db.execute("UPDATE service_group SET protection = ? WHERE sg_id = ?", protection, sg_id)
+
+    def set_end_to_end(self, sg_id: str) -> None:
+        """Note that the keys of the group are not for this PN GW (SEC-26). Its GKEK is deleted."""
+        self._db.execute("UPDATE service_group SET end_to_end = 1 WHERE sg_id = ?", sg_id)
+        self._db.execute("DELETE FROM gkek WHERE sg_id = ?", sg_id)
+
+    def end_waiting(self, sg_id: str) -> None:
+        """Note that a group needs no new key from the Server to go on after a restore (SEC-02)."""
+        self._db.execute("UPDATE service_group SET waiting = 0 WHERE sg_id = ?", sg_id)
 
     def reach_revision(self, sg_id: str, revision: int) -> None:
         """Note that the stored membership is that of `revision`."""
@@ -240,6 +251,6 @@ class Inventory:
 
 def _group(row: sqlite3.Row) -> ServiceGroup:
     values = dict(row)
-    for flag in ("waiting", "deleted"):
+    for flag in ("waiting", "deleted", "end_to_end"):
         values[flag] = bool(values[flag])
     return ServiceGroup(**values)

@@ -1,6 +1,5 @@
 """The session with a remote CPNS Server, over the link that its place names."""
 
-from cpns import errors
 from gateway_agent.core.ports import NoAnswer
 from gateway_agent.uplinks.keep_alive import KeepAlive
 from message_plane.cpns_resource import PATH
@@ -23,16 +22,13 @@ class ServerSession:
         self._keep_alive = KeepAlive(endpoint, server_id, keep_alive_s) if keep_alive_s else None
 
     async def request(self, message: bytes) -> bytes:
-        """Send one CPNS message to the Server and return its answer. Raises NoAnswer, MalformedMessage (empty)."""
+        """Send one CPNS message to the Server and return its answer, b"" if it is empty. Raises NoAnswer."""
         try:
             # Needed also with a session from before the start: if the Server has lost it, the place serves to renew it.
             await self._endpoint.connect(self._server_id, self._place)
-            answer = await self._endpoint.request(self._server_id, message, resource=PATH, timeout_s=_ANSWER_S)
+            return await self._endpoint.request(self._server_id, message, resource=PATH, timeout_s=_ANSWER_S)
         except PlaneError as error:
             raise NoAnswer(str(error)) from None
-        if not answer:
-            raise errors.MalformedMessage("the CPNS Server answered without a message")
-        return answer
 
     def start(self) -> None:
         """Begin to send keep-alive messages, if any are wanted."""

@@ -18,7 +18,7 @@ class OpenUplink(Protocol):
     """A `core.ports.Uplink` that is started and closed."""
 
     async def request(self, message: bytes) -> bytes:
-        """Send one CPNS message and return the Server's answer. Raises NoAnswer."""
+        """Send one CPNS message and return the Server's answer, b"" if it is empty. Raises NoAnswer."""
         ...
 
     def start(self) -> None:

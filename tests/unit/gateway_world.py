@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
-from cpns import beacon, broadcast_object, messages, numbers, proof
+from cpns import beacon, broadcast_object, entity_user_key, messages, numbers, proof
 from cpns.broadcast_encryption.gkdk import GkdkRecord
 from cpns.errors import CpnsError, NotMember
 from gateway_agent.core.delivering.delivery import Pacing
@@ -83,6 +83,7 @@ class Board:
         self.reachable = True
         self.deaf = False
         self.heard_unicast: list[tuple[int, dict]] = []
+        self.euk = os.urandom(16)
 
     async def ask(self, code: int, fields: dict) -> dict:
         answer = await self.world.gateway.handle_pne(self.pne_id, messages.encode(code, fields))
@@ -184,9 +185,27 @@ class Board:
             self.store(sg_id, version, key)
             record = self.records[-1] if self.records else None
             return messages.encode(numbers.GROUP_KEY_DELIVERY_RESPONSE, self.response(sg_id, version, record, key))
+        if code == numbers.S_GROUP_KEY_DELIVERY_REQUEST:
+            return messages.encode(numbers.S_GROUP_KEY_DELIVERY_RESPONSE, self.opened(fields))
         if code == numbers.GENERATION_REQUEST:
             self.records.append(GkdkRecord.parse(fields[messages.GKDK]))
         return messages.encode(code + 1, {messages.RESULT: numbers.RESULT_SUCCESS, **_sg(code, fields)})
+
+    def opened(self, request: dict) -> dict:
+        """The response to an SGroupKeyDeliveryRequest that this board can open."""
+        pne_id, wrapped = request[messages.GROUP_KEY_INFO]
+        sg_id, version = request[messages.SGID], request[messages.VERSION]
+        key = entity_user_key.decrypt(self.euk, pne_id, sg_id, version, wrapped)
+        self.store(sg_id, version, key)
+        return {
+            messages.RETURN: "1",
+            messages.PNID: self.world.pn_id,
+            messages.MAC: entity_user_key.response_mac(key, pne_id, sg_id, version),
+            messages.PNE_ID: pne_id,
+            messages.SGID: sg_id,
+            messages.VERSION: version,
+            messages.EUK_ID: request[messages.EUK_ID],
+        }
 
 
 def _sg(code: int, fields: dict) -> dict:
@@ -201,6 +220,10 @@ class ServerGroup:
     revision: Counter = field(default_factory=Counter)
     accepted: Counter = field(default_factory=Counter)
     left: set[str] = field(default_factory=set)  # by a LeaveRequest, which may come again
+    end_to_end: bool = False
+
+    def trust(self) -> dict:
+        return {messages.TRUST: numbers.TRUST_END_TO_END} if self.end_to_end else {}
 
 
 class Server:
@@ -211,6 +234,7 @@ class Server:
         self.homes: dict[str, World] = {}
         self.reports: list[dict] = []
         self.heard: list[tuple[int, dict]] = []
+        self.responses: list[dict] = []  # to SGroupKeyDeliveryRequests
         self.up = True
 
     def group(self, sg_id: str) -> ServerGroup:
@@ -222,6 +246,9 @@ class Server:
         await asyncio.sleep(0)
         code, fields = messages.decode(message, 1 << 20)
         self.heard.append((code, fields))
+        if code == numbers.S_GROUP_KEY_DELIVERY_RESPONSE:
+            self.responses.append(fields)
+            return b""
         ok = {messages.RESULT: numbers.RESULT_SUCCESS}
         sg_id = fields.get(messages.SG_ID)
         if code in (numbers.JOIN_REQUEST, numbers.CREATE_SERVICE_GROUP_REQUEST):
@@ -232,7 +259,13 @@ class Server:
                 group.left.discard(fields[messages.PNE_ID])
                 group.revision[pn_id] += 1
             more = {messages.SG_ID: sg_id, messages.VERSION: group.version, messages.PROTECTION: 2}
+            more |= group.trust()
             return messages.encode(code + 1, {**ok, **more, messages.REVISION: group.revision[pn_id]})
+        if code == numbers.TUNNEL_REQUEST:
+            return messages.encode(code + 1, ok | await self.tunnelled(fields))
+        if code == numbers.KEY_PULL_REQUEST:
+            version = self.group(sg_id).version
+            return messages.encode(code + 1, {**ok, messages.SG_ID: sg_id, messages.VERSION: version})
         if code == numbers.LEAVE_REQUEST:
             group = self.group(sg_id)
             if fields[messages.PNE_ID] in group.members.setdefault(pn_id, set()):
@@ -258,6 +291,7 @@ class Server:
     async def inventory(self, sg_id: str, pn_id: str = PN) -> dict:
         group = self.group(sg_id)
         fields = {messages.SG_ID: sg_id, messages.PN_ID: pn_id, messages.REVISION: group.revision[pn_id]}
+        fields |= group.trust()
         if group.members.get(pn_id):
             fields[messages.MEMBER] = sorted(group.members[pn_id])
         return await self.tell(pn_id, numbers.INVENTORY_UPDATE_REQUEST, fields)
@@ -290,6 +324,25 @@ class Server:
         if answer[messages.RESULT] == numbers.RESULT_SUCCESS:
             group.accepted[pn_id] = group.version
         return answer
+
+    async def wrap(self, sg_id: str, pne_id: str, pn_id: str = PN) -> dict:
+        """Send the newest key of an end-to-end group to one board; return what was sent."""
+        group, board = self.group(sg_id), self.homes[pn_id].boards.get(pne_id)
+        euk = board.euk if board else bytes(16)
+        wrapped = entity_user_key.encrypt(euk, pne_id, sg_id, group.version, group.key)
+        fields = {
+            messages.SGID: sg_id,
+            messages.GROUP_KEY_INFO: (pne_id, wrapped),
+            messages.VERSION: group.version,
+            messages.EUK_ID: entity_user_key.key_id(euk),
+        }
+        message = messages.encode(numbers.S_GROUP_KEY_DELIVERY_REQUEST, fields)
+        assert await self.homes[pn_id].gateway.handle_server(message) == b""
+        return fields
+
+    async def tunnelled(self, fields: dict) -> dict:
+        """What the Server answers to a datagram of a board."""
+        return {messages.DATAGRAM: b"answer to " + fields[messages.DATAGRAM]}
 
     async def tell(self, pn_id: str, code: int, fields: dict) -> dict:
         answer = await self.homes[pn_id].gateway.handle_server(messages.encode(code, fields))

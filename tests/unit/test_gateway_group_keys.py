@@ -376,28 +376,6 @@ async def test_xml_is_answered_in_xml(world):
     assert answer.startswith(b"<") and xml_form.decode(answer)[1][messages.RESULT] == "1"
 
 
-@pytest.mark.req("CPNS-GKM-81", "CPNS-GKM-82")
-async def test_the_simplified_request_is_forwarded_and_its_response_comes_back(world):
-    board = await world.board("lamp")
-    seen = []
-
-    async def take(message):
-        seen.append(messages.decode(message))
-        response = {messages.RETURN: "1", messages.PNID: PN, messages.MAC: bytes(8)}
-        return messages.encode(numbers.S_GROUP_KEY_DELIVERY_RESPONSE, response)
-
-    board.take = take
-    request = {
-        messages.SGID: "light",
-        messages.GROUP_KEY_INFO: ("lamp", bytes(24)),
-        messages.VERSION: 5,
-        messages.EUK_ID: bytes(8),
-    }
-    answer = await world.gateway.handle_server(messages.encode(numbers.S_GROUP_KEY_DELIVERY_REQUEST, request))
-    assert seen == [(numbers.S_GROUP_KEY_DELIVERY_REQUEST, request)]
-    assert messages.decode(answer)[1] == {messages.RETURN: "1", messages.PNID: PN, messages.MAC: bytes(8)}
-
-
 @pytest.mark.req("SEC-15", "SEC-04", "Q-23")
 async def test_delete_wipes_keys_keeps_the_floor_and_never_reuses_the_alias(world):
     board = await world.board("lamp", "light")

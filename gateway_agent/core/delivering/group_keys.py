@@ -1,5 +1,6 @@
 """Stores the Group Keys that the Server sends and answers the pulls of members (CPNS-GKM-10, -29, -63)."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -7,6 +8,8 @@ from cpns import messages, numbers, tuning
 from cpns.errors import MalformedMessage, NotAllowed, NotMember, Stale, Unknown
 from gateway_agent.core import events
 from gateway_agent.core.delivering.deliveries import Deliveries
+from gateway_agent.core.end_to_end.carried_keys import CarriedKeys
+from gateway_agent.core.end_to_end.group_trust import TrustOfGroups
 from gateway_agent.core.events import Tell
 from gateway_agent.core.fields import Fields, number, octets, optional_number, own_id, text
 from gateway_agent.core.groups.membership import Membership
@@ -27,13 +30,20 @@ class GroupKeys:
         deliveries: Deliveries,
         membership: Membership,
         versions: Versions,
+        trust: TrustOfGroups,
+        carried: CarriedKeys,
         clock: Clock,
+        counters: Counter[str],
         tell: Tell,
     ) -> None:
+        """`counters` gets `keys_past_trust`, the keys that were refused because their group is end-to-end."""
         self._store = store
         self._deliveries = deliveries
         self._membership = membership
         self._versions = versions
+        self._trust = trust
+        self._carried = carried
+        self._counters = counters
         self._clock = clock
         self._tell = tell
 
@@ -41,10 +51,14 @@ class GroupKeys:
         """Store the key of a GroupKeyDeliveryRequest and its delivery in one commit; return the response's fields.
 
         The caller begins the delivery with `begin_delivery`, after the response (CPNS-GKM-30). A repeated request is
-        answered again and stores nothing. Raises Stale, NotAllowed, MalformedMessage.
+        answered again and stores nothing. Raises Stale, NotAllowed (also for an end-to-end group, SEC-26),
+        MalformedMessage.
         """
         self._versions.refuse_if_stopped()
         sg_id, key = text(fields, messages.SG_ID), self._key(fields)
+        if self._trust.is_end_to_end(sg_id):
+            self._counters["keys_past_trust"] += 1
+            raise NotAllowed(f"the keys of {sg_id} are end-to-end: they are not for a PN GW")
         group = self._store.inventory.group(sg_id)
         present = None if group is None else self._store.group_keys.get(sg_id, key.version)
         answer: dict[int, object] = {
@@ -79,7 +93,8 @@ class GroupKeys:
         """Return the fields of the answer to a KeyPullRequest: with the newest key if the PNE may have it and lacks it.
 
         No PNE gets the key while the list of members is behind it (SEC-04, SEC-06). The Version in the answer is one
-        less than the key's then, so that this floor lets the PNE accept the key when the list has come. Raises
+        less than the key's then, so that this floor lets the PNE accept the key when the list has come. For an
+        end-to-end group there is no key, and the Version is the highest one that was carried (SEC-26). Raises
         NotMember if that is certain, as a PNE then wipes its keys; Unknown for a group that was deleted or never was
         there; Stale while it is uncertain who is a member; NotAllowed.
         """
@@ -94,7 +109,8 @@ class GroupKeys:
             if group.behind or not group.revision or not self._versions.are_compared:
                 raise Stale(f"who is a member of {sg_id} is not known for certain now")
             raise NotMember(f"{pne_id} is no member of {sg_id}")
-        self._versions.heard_version(pne_id, sg_id, held)
+        if not group.end_to_end:  # the Server itself gives such a PNE its keys, and knows which
+            self._versions.heard_version(pne_id, sg_id, held)
         if messages.RECEIPT in fields:
             self._versions.heard_receipt(pne_id, sg_id, octets(fields, messages.RECEIPT))
             self._versions.refuse_if_stopped()
@@ -137,6 +153,7 @@ class GroupKeys:
         with self._store.transaction():
             self._store.inventory.set_version(sg_id, version)
             self._deliveries.group_deleted(sg_id)
+            self._carried.group_deleted(sg_id)
             self._store.group_keys.delete_all(sg_id)
             self._store.inventory.mark_deleted(sg_id)
         self._tell(events.GroupDeleted(sg_id))

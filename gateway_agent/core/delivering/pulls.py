@@ -1,13 +1,18 @@
-"""Answers KeyPullRequests and processes what else they say about the PNE."""
+"""Answers KeyPullRequests and processes what else they say about the PNE.
+
+A pull for an end-to-end group is passed to the CPNS Server, which then wraps the key anew if the PNE lacks it. The
+answer has the Server's version and never a key (SEC-26).
+"""
 
 import logging
 from collections import Counter
 
 from cpns import messages, numbers
-from cpns.errors import CpnsError, Unknown
+from cpns.errors import CpnsError, TooMany, Unknown
 from gateway_agent.core.background import Background
 from gateway_agent.core.delivering.group_keys import GroupKeys
-from gateway_agent.core.fields import Fields, optional_number, own_id, text
+from gateway_agent.core.end_to_end.group_trust import TrustOfGroups
+from gateway_agent.core.fields import Fields, number, optional_number, own_id, text
 from gateway_agent.core.gkdk.handout import GkdkHandout
 from gateway_agent.core.groups.deleted_groups import DeletedGroups
 from gateway_agent.core.ports import Clock, Uplink
@@ -28,6 +33,7 @@ class Pulls:
         pn_id: str,
         store: GatewayStore,
         keys: GroupKeys,
+        trust: TrustOfGroups,
         gkdks: GkdkHandout,
         deleted_groups: DeletedGroups,
         uplink: Uplink,
@@ -40,6 +46,7 @@ class Pulls:
         self._pn_id = pn_id
         self._store = store
         self._keys = keys
+        self._trust = trust
         self._gkdks = gkdks
         self._deleted_groups = deleted_groups
         self._uplink = uplink
@@ -50,7 +57,10 @@ class Pulls:
         self._lost_windows = Rate(LOST_WINDOWS_PER_HOUR)
 
     async def answer(self, peer_id: str, fields: Fields) -> dict[int, object]:
-        """Return the fields of the KeyPullResponse. Raises NotMember, Unknown, Stale, NotAllowed."""
+        """Return the fields of the KeyPullResponse. Raises NotMember, Unknown, Stale, NotAllowed.
+
+        For an end-to-end group it also raises TooMany, NoAnswer, and ServerRefused with the Server's error.
+        """
         own_id(peer_id, fields)
         generation = optional_number(fields, messages.GENERATION)
         self._gkdks.heard(peer_id, generation)
@@ -63,10 +73,24 @@ class Pulls:
                 self._deleted_groups.tell_late(peer_id, group)
             raise
         self._gkdks.lost(peer_id, generation)
+        if self._trust.is_end_to_end(sg_id):
+            return answer | await self._ask_server(peer_id, fields)
         lost = optional_number(fields, messages.WINDOWS_LOST)
         if lost and lost == answer[messages.VERSION]:
             self._windows_lost(peer_id, sg_id, lost)
         return answer
+
+    async def _ask_server(self, pne_id: str, fields: Fields) -> dict[int, object]:
+        """Pass a pull to the Server; return what it says of the group, without a key."""
+        if not self._uplink_requests.take(pne_id, self._clock.monotonic()):
+            raise TooMany("the CPNS Server was asked too often for this board; ask again in a minute")
+        passed = (messages.SG_ID, messages.VERSION, messages.WINDOWS_LOST)
+        request = {label: fields[label] for label in passed if label in fields}
+        answer = await ask(
+            self._uplink, numbers.KEY_PULL_REQUEST, {**request, messages.PNE_ID: pne_id, messages.PN_ID: self._pn_id}
+        )
+        self._counters["keys_past_trust"] += messages.GROUP_KEY in answer
+        return {messages.VERSION: number(answer, messages.VERSION)}
 
     def _windows_lost(self, pne_id: str, sg_id: str, version: int) -> None:
         now = self._clock.monotonic()

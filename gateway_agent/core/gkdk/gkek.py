@@ -20,9 +20,15 @@ _ENTRY_OCTETS = 18
 
 
 def refresh(store: GatewayStore, sg_ids: Iterable[str]) -> None:
-    """Compute the GKEK of these groups anew, inside the transaction that changed their members (CPNS-GKM-27)."""
+    """Compute the GKEK of these groups anew, inside the transaction that changed their members (CPNS-GKM-27).
+
+    An end-to-end group has none, as this PN GW has no key to broadcast for it (SEC-26).
+    """
     heights = {row.generation: row.height for row in store.slots.generations()}
     for sg_id in sg_ids:
+        group = store.inventory.group(sg_id)
+        if group is not None and group.end_to_end:
+            continue
         slots = _slots_by_generation(store.inventory.members(sg_id))
         covers = []
         for generation, members in slots.items():

@@ -32,7 +32,8 @@ class DeletedGroups:
             self._background.spawn(self._tell_one(pne_id, group))
 
     async def _tell(self, group: ServiceGroup, members: list[str]) -> None:
-        await self._air.delete(self._objects.delete(group))
+        if not group.end_to_end:  # its members take nothing from the air (SEC-26)
+            await self._air.delete(self._objects.delete(group))
         for pne_id in members:
             if self._unicast.has_session(pne_id):
                 await self._tell_one(pne_id, group)

@@ -15,6 +15,8 @@ from cpns.errors import CpnsError, NotAllowed, Stale, TooMany, Unknown
 from gateway_agent.core import events
 from gateway_agent.core.delivering.deliveries import Deliveries
 from gateway_agent.core.delivering.policy import DeliveryPolicy, leisure_ms
+from gateway_agent.core.end_to_end.carried_keys import CarriedKeys
+from gateway_agent.core.end_to_end.group_trust import TrustOfGroups
 from gateway_agent.core.events import Tell
 from gateway_agent.core.fields import Fields, listed, number, optional_number, own_id, text
 from gateway_agent.core.gkdk import gkek
@@ -57,6 +59,8 @@ class Membership:
         revision_missing: Callable[[], None],
         tell: Tell,
         expulsions: Expulsions,
+        trust: TrustOfGroups,
+        carried: CarriedKeys,
     ) -> None:
         """`uplink_requests` limits how often the Server is asked on behalf of one PNE.
 
@@ -74,6 +78,8 @@ class Membership:
         self._uplink_requests = uplink_requests
         self._revision_missing = revision_missing
         self._expulsions = expulsions
+        self._trust = trust
+        self._carried = carried
         self._turns = Turns()
         self._unasked_leaves: set[tuple[str, str]] = set()  # (SG ID, PNE ID) of leaves that were not sent yet
         self._retirement_turns = Turns()
@@ -174,9 +180,12 @@ class Membership:
                     self._store.pn.register(pne_id, pn.signing_epoch)
                 self._store.inventory.add_member(sg_id, pne_id, group.version, revision)
             self._remove(sg_id, gone)
+            self._trust.learn(sg_id, fields.get(messages.TRUST))
             if added:
                 gkek.refresh(self._store, [sg_id])
             self._store.inventory.reach_revision(sg_id, revision)
+            if self._trust.is_end_to_end(sg_id):
+                self._store.inventory.end_waiting(sg_id)  # there is no key to wait for
         # The Server has counted the leave of a PNE that its list does not name; a LeaveRequest is no change any more.
         self._unasked_leaves -= {
             leave for leave in self._unasked_leaves if leave[0] == sg_id and leave[1] not in members
@@ -192,6 +201,11 @@ class Membership:
             messages.SG_ID: sg_id,
             messages.REVISION: revision,
         }
+
+    async def settled(self, sg_id: str) -> None:
+        """Return when the requests about this group that the Server has now are answered, and the answers stored."""
+        async with self._turns.of(sg_id):
+            return
 
     # from a person or the registrar
 
@@ -318,6 +332,7 @@ class Membership:
             if late and not self._store.inventory.is_member(sg_id, pne_id):
                 raise Stale("a later list of members does not name this board")
             self._store.inventory.set_protection(sg_id, number(answer, messages.PROTECTION))
+            self._trust.learn(sg_id, answer.get(messages.TRUST))
             is_new = not self._store.inventory.is_member(sg_id, pne_id)
             if not is_new:
                 self._store.inventory.lower_floor(sg_id, pne_id, floor)
@@ -336,6 +351,7 @@ class Membership:
             messages.PN_ID: pn.pn_id,
             messages.PN_ALIAS: pn.pn_alias,
             **self.membership_fields(sg_id),
+            **({messages.TRUST: numbers.TRUST_END_TO_END} if self._trust.is_end_to_end(sg_id) else {}),
         }
 
     def _remove(self, sg_id: str, pne_ids: Iterable[str]) -> bool:
@@ -345,6 +361,7 @@ class Membership:
             self._store.inventory.mark_exposed(sg_id)
             gkek.refresh(self._store, [sg_id])
             self._deliveries.members_removed(sg_id, removed)
+            self._carried.members_removed(sg_id, removed)
         return bool(removed)
 
     def _has_gone(self, sg_id: str, pne_id: str) -> bool:
