@@ -18,6 +18,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from cpns import cborlite
 from cpns.errors import CpnsError
+from device_agent.end_to_end import entity_user_keys
 from gateway_agent.errors import GatewayError
 from keycast.board import answers, board_record
 from keycast.board.faults import BoardFault, ProvisioningFault
@@ -100,7 +101,9 @@ class WantedBoard:
     """What a board is to become. `wifi` and `board`, its record of that name: None to keep what it has.
 
     `labelled`: it gets a pairing secret for a label, for the day on which it is paired with another gateway.
-    `without_wifi`, `without_ble`: it is not to use that radio. `hardware` are all boards, by name.
+    `without_wifi`, `without_ble`: it is not to use that radio. `hardware` are all boards, by name. `server_ccs`: the
+    CPNS Server that it pins; None for the one that it has, else that of `trust`. `entity_user_key`: b"" to keep what it
+    has.
     """
 
     pne_id: str
@@ -113,14 +116,28 @@ class WantedBoard:
     without_wifi: bool = False
     without_ble: bool = False
     hardware: Mapping[str, Board] = field(default_factory=dict)
+    server_ccs: bytes | None = None
+    entity_user_key: bytes = field(default=b"", repr=False)
 
-    def packed(self, radios: Mapping[str, bytes]) -> bytes:
-        """Return what the board adds to its new identity, with `radios` of `radio_records`: see `pending.complete`."""
-        trust, records = self.trust, dict(radios)
+    def server_of(self, kept: "Identity | None") -> bytes:
+        """Return the CPNS Server that a board pins (CCS octets); `kept` is the identity that it keeps, if it does.
+
+        It keeps its Server with its identity unless a person names another: the gateway cannot change it.
+        """
+        if self.server_ccs is not None:
+            return self.server_ccs
+        return kept.server if kept is not None and kept.server else self.trust.server_ccs
+
+    def packed(self, radios: Mapping[str, bytes], kept: "Identity | None") -> bytes:
+        """Return what the board adds to its identity, with `radios` of `radio_records`: see `pending.complete`."""
+        trust, records, server = self.trust, dict(radios), self.server_of(kept)
         if self.board is not None:
             records[board_record.RECORD] = self.board
+        if self.entity_user_key:
+            records[entity_user_keys.RECORD] = entity_user_keys.pack(self.entity_user_key)
         gateway = [trust.gateway.entity_id, trust.gateway.ccs, trust.signing_key, trust.signing_epoch, trust.pn_id]
-        return bytes(cborlite.encode([*gateway, trust.address, records]))
+        # Files of a board from before end-to-end groups know of no Server
+        return bytes(cborlite.encode([*gateway, trust.address, *([server] if server else []), records]))
 
     def radio_records(self, found: "Found") -> dict[str, bytes]:
         """Return the records `wifi` and `ble` that change on a board with `found` in its flash; empty ones are erased.
@@ -150,11 +167,15 @@ class WantedBoard:
 
 @dataclass(frozen=True)
 class Identity:
-    """An identity in the flash of a board, without its private key. `gateway` is a CCS, empty if it knows none."""
+    """An identity in the flash of a board, without its private key.
+
+    `gateway` and `server`, the CPNS Server, are CCS octets, each empty if it knows none.
+    """
 
     pne_id: str
     ccs: bytes
     gateway: bytes
+    server: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -180,18 +201,19 @@ class Found:
 class Done:
     """What was done: the identity is a `new` one or has stayed; `former` is one that was of use and has ended.
 
-    `secret`: the 16 characters for the label, "" without one.
+    `identity` is the one that it has now. `secret`: the 16 characters for the label, "" without one.
     """
 
     new: bool
     former: Identity | None
     found: Found
+    identity: Identity
     secret: str = field(default="", repr=False)
 
 
 class _Told(BaseModel):
-    present: tuple[answers.Text, answers.Octets, answers.Octets] | None
-    pending: tuple[answers.Text, answers.Octets, answers.Octets] | None
+    present: tuple[answers.Text, answers.Octets, answers.Octets, answers.Octets] | None
+    pending: tuple[answers.Text, answers.Octets, answers.Octets, answers.Octets] | None
     wifi: answers.Text | None
     damaged: tuple[answers.Text, ...]
     repaired: answers.Count
@@ -236,7 +258,7 @@ def provision(board: BoardInRepl, gateway: GatewayDoor, order: WantedBoard, tell
         _require_named(ccs, order.pne_id)
         if former is not None and keep != (ccs == former.ccs):
             raise ProvisioningFault.refused("it shows another key than it should")
-        octets = order.packed(radios)
+        octets = order.packed(radios, former if keep else None)
         call = f"complete({octets.hex()!r}, {sha256(octets).hexdigest()!r}, {order.labelled})"
         digest, secret = _ask(board, call, _DIGEST_AND_SECRET)
         if len(secret or b"") != (pairing_secret.OCTETS if order.labelled else 0):
@@ -254,7 +276,8 @@ def provision(board: BoardInRepl, gateway: GatewayDoor, order: WantedBoard, tell
         raise
     tell("takes its identity on")
     _put_in_force(board, gateway, ccs, known_ccs)
-    return Done(not keep, None if keep else former, found, base64.b32encode(secret or b"").decode())
+    identity = Identity(order.pne_id, ccs, order.trust.gateway.ccs, order.server_of(former if keep else None))
+    return Done(not keep, None if keep else former, found, identity, base64.b32encode(secret or b"").decode())
 
 
 def look(board: BoardInRepl) -> Found:

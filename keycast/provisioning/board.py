@@ -68,6 +68,7 @@ def new_board(pne_id: str, trust: Trust) -> tuple[bytes, Credential]:
         trust.signing_epoch,
         trust.pn_id,
         trust.address,
+        trust.server_ccs,
     )
     return record.pack(), credential
 

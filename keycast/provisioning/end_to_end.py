@@ -9,11 +9,11 @@ import shlex
 from pathlib import Path
 
 from cpns.errors import NotAllowed
+from device_agent.end_to_end.entity_user_keys import EUK_LEN
 from message_plane import credentials
 from message_plane.credentials import ROLE_SERVER, Credential
 from private_store import files
 
-KEY_OCTETS = 16
 _TEXT_MAX = 4096
 
 
@@ -38,7 +38,7 @@ def server_credential(text: str) -> Credential:
 
 def draw_key(path: Path) -> bytes:
     """Draw an Entity User Key, and write it to the new file `path`. Raises StoreUnusable if that exists already."""
-    key = secrets.token_bytes(KEY_OCTETS)
+    key = secrets.token_bytes(EUK_LEN)
     files.write_new(path, key.hex().encode() + b"\n")
     return key
 
@@ -46,7 +46,7 @@ def draw_key(path: Path) -> bytes:
 def read_key(path: Path) -> bytes:
     """Return the Entity User Key in a file of `draw_key`. Raises StoreUnusable, and NotAllowed if the file has none."""
     key = _from_hex(files.read(path, most=_TEXT_MAX).decode(errors="replace"))
-    if key is None or len(key) != KEY_OCTETS:
+    if key is None or len(key) != EUK_LEN:
         raise NotAllowed(f"{path} holds no Entity User Key: `keycast board provision --entity-user-key` writes it")
     return key
 

@@ -181,8 +181,7 @@ def radio_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def wanted(door: Door, name: str = "lamp.porch", **how: Any) -> WantedBoard:
-    trust = trust_of(door.app)
-    return WantedBoard(name, trust, **{"wifi": WIFI, **how})
+    return WantedBoard(**{"pne_id": name, "trust": trust_of(door.app), "wifi": WIFI, **how})
 
 
 def let_in(door: Door, board: BoardHere) -> bool:

@@ -1,25 +1,34 @@
 """What a board and its CPNS Server are told of each other: credentials, and an Entity User Key that is drawn here."""
 
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import device_world
 import pytest
+from typer.testing import CliRunner
 
 from cpns.errors import MalformedMessage, NotAllowed
+from cpns.fingerprint import fingerprint
 from device_agent import provisioning
+from device_agent.end_to_end import entity_user_keys
 from device_agent.key_store import KeyStore
 from gateway_agent.app import GatewayApp
 from gateway_agent.uplinks.udp import UdpUplinkSection
+from keycast.commands.board import provision
+from keycast.program import program
 from keycast.provisioning import end_to_end
 from keycast.provisioning.board import flash_script, told_trust, trust_of
 from keycast.services.trusted_server import trust_server
+from keycast.terminal import options
 from message_plane import credentials
 from private_store.errors import PrivateStoreError
 from tests.unit.test_gateway_app import SilentServer, config
 
 POINT = bytes.fromhex("6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296")
+GATEWAY_POINT = bytes.fromhex("7cf27b188d034f7e8a52380304b51ac3c08969e277f21b35a60b48fc47669978")
 SERVER = credentials.of("server.local", "server", POINT)
 
 
@@ -115,3 +124,87 @@ def test_the_script_for_a_flash_puts_what_belongs_to_the_identity_in_force_with_
     identity.private_key = bytes(31) + b"\x09"
     exec(flash_script({"sess": b"of the new one", provisioning.RECORD: identity.pack()}), {})
     assert KeyStore(world.medium).load("sess") == b"of the new one"
+
+
+class Gateway:
+    """What answers the command: a gateway that may know a CPNS Server elsewhere, and refuses boards called `taken`."""
+
+    def __init__(self, server: bytes) -> None:
+        self.registered: list[str] = []
+        self._server = {"server_credential": server.hex()} if server else {}
+
+    def ask(self, config: Path, state: Path | None, do: str, /, **arguments: Any) -> Any:
+        if do == "board.list":
+            return []
+        if do == "trust":
+            own = credentials.of("gw.home", "gateway", GATEWAY_POINT).ccs.hex()
+            told = {"credential": own, "signing_key": "11" * 64, "signing_epoch": 1, "pn": "home", "address": ""}
+            return told | self._server
+        assert do == "board.register"
+        self.registered.append(arguments["credential"])
+        if "taken" in credentials.parse(bytes.fromhex(arguments["credential"]), "pne").entity_id:
+            options.refuse("the name is taken", "name-taken")
+        return None
+
+
+def typed(monkeypatch: pytest.MonkeyPatch, gateway: Gateway, *words: str) -> Any:
+    monkeypatch.setattr(provision, "ask", gateway.ask)
+    return CliRunner().invoke(program(["board"]), ["board", "provision", *words], env={"COLUMNS": "300"})
+
+
+@pytest.mark.req("SEC-25")
+def test_a_record_that_is_made_here_ends_with_the_line_for_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, key_file = tmp_path / "lamp.py", tmp_path / "lamp.euk"
+    words = ("lamp", "-o", str(out), "--entity-user-key", str(key_file))
+    gateway = Gateway(SERVER.ccs)
+    run = typed(monkeypatch, gateway, *words)
+    assert run.exit_code == 0, run.output
+    key = end_to_end.read_key(key_file)
+    assert key.hex() not in run.output and fingerprint(SERVER.ccs) in run.output
+    line = end_to_end.admission("lamp", "home", bytes.fromhex(gateway.registered[0]), key_file)
+    assert run.output.strip().endswith(line)
+    assert entity_user_keys.pack(key).hex() in out.read_text() and SERVER.ccs.hex() in out.read_text()
+
+
+def test_a_server_that_is_named_counts_and_not_that_of_the_gateway(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, other = tmp_path / "server.credential", credentials.of("server.far", "server", POINT)
+    file.write_text(other.ccs.hex())
+    named = ("--server-credential", str(file), "--json")
+    run = typed(monkeypatch, Gateway(SERVER.ccs), "lamp", "-o", str(tmp_path / "lamp.record"), *named)
+    assert json.loads(run.output)["server_fingerprint"] == fingerprint(other.ccs)
+    record = provisioning.parse((tmp_path / "lamp.record").read_bytes())
+    assert record.server_ccs == other.ccs and json.loads(run.output)["credential"] == record.ccs.hex()
+
+
+def test_without_server_and_key_the_command_says_nothing_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = typed(monkeypatch, Gateway(b""), "lamp", "-o", str(tmp_path / "lamp.record"))
+    assert run.exit_code == 0 and "admit-board" not in run.output and "Server" not in run.output
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("lamp", "-o", "{}/lamp.record", "--entity-user-key", "{}/new"), "ends in .py"),
+        (("--csv", "{}/boards.csv", "--entity-user-key", "{}/new"), "one of its own"),
+        (("lamp", "-o", "{}/lamp.py", "--server-credential", "nothing"), "keycast server credential"),
+        (("lamp", "-o", "{}/lamp.py", "--entity-user-key", "{}/there"), "exists already"),
+        (("taken", "-o", "{}/lamp.py", "--entity-user-key", "{}/new"), "taken"),
+        (("lamp", "-o", "{}/there", "--entity-user-key", "{}/new"), "ends in .py"),
+        (("lamp", "-o", "{}/there.py", "--entity-user-key", "{}/new"), "exists already"),
+    ],
+)
+def test_a_refused_command_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], told: str
+) -> None:
+    there = {"there": "what was there", "there.py": "it, too"}
+    for name, text in there.items():
+        (tmp_path / name).write_text(text)
+    run = typed(monkeypatch, Gateway(SERVER.ccs), *(word.format(tmp_path) for word in words))
+    assert run.exit_code == 1 and told in run.output, run.output
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == there

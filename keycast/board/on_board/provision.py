@@ -66,7 +66,9 @@ def has_bluetooth():
 
 
 def shown(identity):
-    return [identity.pne_id, text(identity.ccs), text(identity.gateway_ccs)]
+    # Files from before end-to-end groups know of no CPNS Server
+    server_ccs = getattr(identity, "server_ccs", b"")
+    return [identity.pne_id, text(identity.ccs), text(identity.gateway_ccs), text(server_ccs)]
 
 
 def begin(pne_id, fresh):

@@ -1,0 +1,84 @@
+"""The options for end-to-end groups: the CPNS Server that a board pins, and an Entity User Key that is drawn here."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ServerCredentialOption = Annotated[
+    str | None,
+    typer.Option(
+        "--server-credential",
+        metavar="HEX|FILE",
+        help="Credential of the CPNS Server, for end-to-end groups, as `keycast server credential` prints it; default: "
+        "the one that the board has, else that of the gateway's Server, if it is elsewhere.",
+        show_default=False,
+    ),
+]
+EntityUserKeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--entity-user-key",
+        metavar="FILE",
+        readable=False,
+        help="Draw an Entity User Key for end-to-end groups: the board gets it by its cable, and the CPNS Server by "
+        "this new file, which is secret.",
+        show_default=False,
+    ),
+]
+
+
+def server_of(credential: str | None) -> bytes | None:
+    """Return the CCS octets of the Server that the option names, None without it. Raises NotAllowed."""
+    from keycast.provisioning import end_to_end
+
+    return None if credential is None else end_to_end.server_credential(credential).ccs
+
+
+@contextmanager
+def drawn(path: Path | None) -> Iterator[bytes]:
+    """Draw an Entity User Key into the new file `path` and yield it, or b"" without `path`.
+
+    The file is removed if the block fails: the same command goes on, with another key. Raises StoreUnusable.
+    """
+    from keycast.provisioning import end_to_end
+
+    if path is None:
+        yield b""
+        return
+    key = end_to_end.draw_key(path)
+    try:
+        yield key
+    except BaseException:
+        path.unlink()
+        raise
+
+
+def told_of(ccs: bytes, server: bytes) -> dict[str, str]:
+    """Return what stands in JSON of the board's own credential and of the CPNS Server that it pins, "" for none."""
+    from cpns.fingerprint import fingerprint
+
+    return {"credential": ccs.hex(), "server_fingerprint": fingerprint(server) if server else ""}
+
+
+def next_lines(pne_id: str, pn_id: str, ccs: bytes, server: bytes, key_file: Path | None) -> list[str]:
+    """Return the lines that tell a person what the board with the credential `ccs` needs for end-to-end groups.
+
+    `server` is the credential of the CPNS Server that it pins. There are none for a board without Server and key.
+    """
+    from cpns.fingerprint import fingerprint
+    from keycast.provisioning import end_to_end
+    from message_plane import credentials
+
+    lines = []
+    if server:
+        server_id = credentials.parse(server, credentials.ROLE_SERVER).entity_id
+        lines.append(
+            f"{pne_id} trusts the CPNS Server {server_id} {fingerprint(server)}: compare that with what "
+            "`keycast server credential` prints there."
+        )
+    if server or key_file is not None:
+        lines.append(f"For end-to-end groups, type at the Server: {end_to_end.admission(pne_id, pn_id, ccs, key_file)}")
+    return lines
