@@ -171,7 +171,9 @@ class GatewayApp:
         administration = self.gateway.administration
         self.registrar = Registrar(self.credentials, administration, self.identity.credential, reserved, self.tell)
         self.endpoint.let_succeed(self.registrar.succeed)
-        self._pairing = Pairing(administration, self.endpoint, self.registrar, self.tell, self.counters)
+        self._pairing = Pairing(
+            administration, self.endpoint, self.registrar, self.server_credential, self.tell, self.counters
+        )
         self.sightings = Sightings(self.endpoint, self._store)
 
     async def start(self, commands: Mapping[str, Command] | None = None) -> None:
@@ -252,8 +254,7 @@ class GatewayApp:
         `company_id` is there if this gateway uses BLE, `server_credential` if its CPNS Server is elsewhere and known.
         """
         ble = getattr(self.config, "ble", None)  # an optional section: `radios.ble.BleSection`
-        uplink = self.config.uplink
-        server = None if uplink.kind == "embedded" else self.credentials.credential(uplink.server_id)
+        server = self.server_credential()
         return {
             "gateway_id": self.config.gateway.id,
             "credential": self.identity.credential.ccs.hex(),
@@ -262,8 +263,14 @@ class GatewayApp:
             "pn": self.config.gateway.pn,
             "address": next((f"{each}:{self.config.message_plane.port}" for each in self.addresses()), ""),
             **({} if ble is None or ble.sender == "off" else {"company_id": ble.company_id}),
-            **({} if server is None else {"server_credential": server.ccs.hex()}),
+            **({"server_credential": server.hex()} if server else {}),
         }
+
+    def server_credential(self) -> bytes:
+        """Return the CCS octets of the CPNS Server elsewhere, b"" if it is in this process or not known."""
+        uplink = self.config.uplink
+        server = None if uplink.kind == "embedded" else self.credentials.credential(uplink.server_id)
+        return b"" if server is None else server.ccs
 
     def addresses(self) -> list[str]:
         """Return the IPv4 addresses at which boards reach this gateway now (`net.interfaces.reachable`)."""

@@ -6,6 +6,7 @@ There is one window at a time. It is open while `pair` runs, so it closes when t
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 
 from cpns import messages, name_rule, numbers
 from cpns.errors import CpnsError, NotAllowed, NotAuthentic
@@ -27,12 +28,15 @@ class Pairing:
         administration: Administration,
         endpoint: Endpoint,
         registrar: Registrar,
+        server_credential: Callable[[], bytes],
         tell: events.Tell,
         counters: Counter[str],
     ) -> None:
+        """`server_credential` returns the CCS octets of the CPNS Server that boards are told of, b"" for none."""
         self._administration = administration
         self._endpoint = endpoint
         self._registrar = registrar
+        self._server_credential = server_credential
         self._tell = tell
         self._counters = counters
         self._window: PairingWindow | None = None
@@ -51,7 +55,7 @@ class Pairing:
         self._registrar.require_free(pne_id, replace=replace)
         self._done.set()  # ends the pairing before, whose secret admits no board any more
         done = self._done = asyncio.Event()
-        window = self._window = self._administration.open_pairing(pne_id, secret)
+        window = self._window = self._administration.open_pairing(pne_id, secret, self._server_credential())
         self._replace, self._refused = replace, None
         self._endpoint.open_pairing(_has_a_name, {PATH: board_resource(self.answer)}, duration_s=OPEN_S)
         try:

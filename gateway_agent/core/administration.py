@@ -121,10 +121,11 @@ class Administration:
         self._housekeeping.soon()
         return generation
 
-    def open_pairing(self, pne_id: str, secret: bytes) -> PairingWindow:
+    def open_pairing(self, pne_id: str, secret: bytes, server_credential: bytes = b"") -> PairingWindow:
         """Return a pairing window for the board `pne_id`, which shows `secret`.
 
-        Raises ValueError if `secret` does not have the length of a pairing secret.
+        `server_credential`: CCS octets of the CPNS Server for the board, b"" for none. Raises ValueError if `secret`
+        does not have the length of a pairing secret.
         """
         pn = self._store.pn.get()
         return PairingWindow(
@@ -135,6 +136,7 @@ class Administration:
             pn_id=self._pn_id,
             signing_key=self._signer.public_key,
             signing_epoch=pn.signing_epoch if pn else 1,
+            server_credential=server_credential,
         )
 
     def roll_over(self, new_signer: Signer) -> int:

@@ -32,8 +32,12 @@ class PairingWindow:
         pn_id: str,
         signing_key: bytes,
         signing_epoch: int,
+        server_credential: bytes = b"",
     ) -> None:
-        """`secret`: the 10 octets that the board shows, kept until the window closes. Raises ValueError for others."""
+        """`secret`: the 10 octets that the board shows, kept until the window closes. Raises ValueError for others.
+
+        `server_credential`: CCS octets of the CPNS Server, which the board pins for end-to-end groups; b"" for none.
+        """
         if len(secret) != SECRET_LEN:
             raise ValueError(f"a pairing secret has {SECRET_LEN} octets")
         self.pne_id = pne_id
@@ -43,6 +47,7 @@ class PairingWindow:
         self._pn_id = pn_id
         self._signing_key = signing_key
         self._signing_epoch = signing_epoch
+        self._server_credential = server_credential
         self.paired: str | None = None
         """PNE ID of the board that has paired; its credential may now be registered."""
         self.misnamed: str | None = None
@@ -82,6 +87,7 @@ class PairingWindow:
         if pne_id not in self.callers and len(self.callers) < CALLERS_MAX:
             self.callers.append(pne_id)
         if messages.AUTHENTICATOR not in fields:
+            server = self._server_credential
             return {
                 messages.RESULT: numbers.RESULT_SUCCESS,
                 messages.AUTHENTICATOR: hmac_sha256(bytes(self._secret), b"gateway", exporter),
@@ -90,6 +96,7 @@ class PairingWindow:
                 messages.SIGNING_KEY: self._signing_key,
                 messages.SIGNING_EPOCH: self._signing_epoch,
                 messages.PNE_ID: self.pne_id,
+                **({messages.SERVER_CREDENTIAL: server} if server else {}),
             }
         expected = hmac_sha256(bytes(self._secret), b"pne", exporter)
         if not equal(expected, octets(fields, messages.AUTHENTICATOR)):

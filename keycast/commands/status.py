@@ -1,5 +1,6 @@
 """`keycast status`: show what a running gateway sees and does."""
 
+from collections import Counter
 from typing import Any
 
 import typer
@@ -33,6 +34,22 @@ def _is_silent(board: dict[str, Any]) -> bool:
     return board["age_s"] is not None and board["age_s"] > 2 * 86400
 
 
+def _carried_states(group: dict[str, Any]) -> Counter[str]:
+    """Return how many of the boards of an end-to-end group are in each state."""
+    return Counter(each["state"] for each in sorted(group["carried"], key=lambda each: str(each["state"])))
+
+
+def _show_carried(groups: list[dict[str, Any]]) -> None:
+    """Show the key of each board that the gateway has carried since its start, for each end-to-end group."""
+    rows = []
+    for group in groups:
+        for each in group["carried"]:
+            how = (each["state"], str(each["try_count"]), each["returned"], local(each["changed_at"]))
+            rows.append((group["sg_id"], each["pne_id"], each["version_text"], *how))
+    if rows:
+        show_table(console, ("end-to-end", "board", "version", "state", "tries", "Return", "since"), rows)
+
+
 def _show(state: dict[str, Any]) -> None:
     sessions = sum(board["session"] for board in state["devices"])
     console.print(f"{state['gateway_id']} serves {state['pn_id']}, uplink {state['uplink']}")
@@ -57,9 +74,12 @@ def _show(state: dict[str, Any]) -> None:
     rows = []
     for group in state["groups"]:
         delivery = ", ".join(f"{each['member_count']} {each['state']}" for each in group["states"])
-        remark = "exposed" if group["exposed"] else "waits for a key" if group["waiting"] else ""
-        rows.append((group["sg_id"], group["version_text"], str(group["member_count"]), delivery, remark))
+        remarks = ["end-to-end"] if group["trust"] == "end-to-end" else []
+        remarks += ["exposed"] if group["exposed"] else ["waits for a key"] if group["waiting"] else []
+        delivery = delivery or ", ".join(f"{count} {state}" for state, count in _carried_states(group).items())
+        rows.append((group["sg_id"], group["version_text"], str(group["member_count"]), delivery, ", ".join(remarks)))
     show_table(console, ("Service Group", "version", "members", "newest delivery", "remark"), rows)
+    _show_carried(state["groups"])
     for alarm in state["alarms"]:
         console.print(Text.assemble(("alarm:", "red"), f" since {local(alarm['since'])}: {alarm['text']}"))
     for name, count in state["counters"].items():

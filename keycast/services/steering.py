@@ -7,6 +7,7 @@ from cpns.errors import NotAllowed
 from cpns.in_words import version_text
 from gateway_agent.app import GatewayApp
 from gateway_agent.control import Command, attended
+from gateway_agent.core.end_to_end.carried_keys import CarriedStatus
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.values import GroupState
 from keycast.services import pairing_secret
@@ -108,6 +109,18 @@ def _boards_seen(app: GatewayApp) -> list[dict[str, Any]]:
     ]
 
 
+def _carried(status: CarriedStatus) -> dict[str, Any]:
+    return {
+        "pne_id": status.pne_id,
+        "version": status.version,
+        "version_text": version_text(status.version),
+        "state": status.stage,
+        "try_count": status.tries,
+        "returned": status.returned,
+        "changed_at": status.since,
+    }
+
+
 def _status(app: GatewayApp, server: CpnsServer | None) -> dict[str, Any]:
     groups = [
         {
@@ -116,6 +129,8 @@ def _status(app: GatewayApp, server: CpnsServer | None) -> dict[str, Any]:
             "version_text": version_text(status.group.version),
             "member_count": len(status.members),
             "states": [{"state": str(state), "member_count": count} for state, count in sorted(status.states.items())],
+            "trust": "end-to-end" if status.group.end_to_end else "gateway",
+            "carried": [_carried(each) for each in app.gateway.administration.carried(status.group.sg_id)],
             "exposed": status.group.exposed,
             "waiting": status.group.waiting,
         }

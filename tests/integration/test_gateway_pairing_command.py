@@ -9,15 +9,18 @@ import re
 import signal
 import sys
 import termios
+from hashlib import sha256
 
 import pytest
 from typer.testing import CliRunner
 
+from gateway_agent.app import GatewayApp
+from gateway_agent.uplinks.udp import UdpUplinkSection
 from keycast.program import program
 from keycast.services import pairing_secret
 from keycast.services.steering import commands
-from tests.integration.test_gateway_pairing import a_secret, board_of, key_of
-from tests.unit.test_gateway_app import opened
+from tests.integration.test_gateway_pairing import a_secret, board_of, credential_of, key_of, window
+from tests.unit.test_gateway_app import SilentServer, config, opened
 from tests.waiting import until
 
 SECRET = "ABCD-EFGH-IJKL-MNOP"
@@ -120,6 +123,27 @@ def test_what_is_no_secret_is_refused_before_a_window_opens(monkeypatch, typed):
     assert done.exit_code == 1 and asked == ["board.list"]
     if typed:
         assert "16 characters of A-Z and 2-7" in done.output and done.output.count(typed) <= 1  # the echo
+
+
+@pytest.mark.req("SEC-25")
+async def test_the_board_and_the_person_are_told_of_the_same_cpns_server(tmp_path, monkeypatch):
+    server = credential_of("server.elsewhere", "server")
+    uplink = UdpUplinkSection(host="127.0.0.1", server_id="server.elsewhere")
+    app = await GatewayApp.open(config(tmp_path).model_copy(update={"uplink": uplink}), SilentServer())
+    assert "server_credential" not in app.trust()  # it has no credential of that Server yet
+    app.credentials.register(server)
+    windows, opened_by = [], app.gateway.administration.open_pairing
+    monkeypatch.setattr(app.gateway.administration, "open_pairing", lambda *how: windows.append(how) or opened_by(*how))
+    async with window(app, a_secret()):
+        assert windows[0][2] == server.ccs
+    answers = {"board.list": [], "trust": app.trust(), "board.pair": "lamp"}
+    await app.close()
+    monkeypatch.setattr("keycast.commands.board.pair.ask", lambda _, __, do, **___: answers[do])
+    done = CliRunner().invoke(program(["board"]), ["board", "pair", "lamp", SECRET])
+    shown = sha256(server.ccs).hexdigest()[:16]
+    assert "-".join(shown[at : at + 4] for at in (0, 4, 8, 12)) in done.output.replace("\n", "")
+    answers["trust"].pop("server_credential")
+    assert "CPNS Server" not in CliRunner().invoke(program(["board"]), ["board", "pair", "lamp", SECRET]).output
 
 
 @pytest.mark.parametrize("text", [SECRET, "abcdefghijklmnop", " ABCD EFGH IJKL MNOP\n"])

@@ -507,8 +507,10 @@ SECRET = bytes(range(10))
 X = bytes(32)
 
 
-def window(now=0.0):
-    return PairingWindow("lamp", SECRET, now, gateway_id="gw", pn_id="pn", signing_key=bytes(64), signing_epoch=1)
+def window(now=0.0, **more):
+    return PairingWindow(
+        "lamp", SECRET, now, gateway_id="gw", pn_id="pn", signing_key=bytes(64), signing_epoch=1, **more
+    )
 
 
 def authenticator(secret, role=b"pne", exporter=X, name="lamp"):
@@ -524,6 +526,13 @@ def test_the_gateway_proves_itself_first_then_the_board_and_the_secret_is_gone()
     assert pairing.paired == "lamp" and not pairing.is_open(2.0)
     with pytest.raises(NotAllowed):
         pairing.answer("lamp", authenticator(SECRET), X, 3.0)
+
+
+@pytest.mark.req("SEC-25")
+def test_a_board_is_told_of_the_cpns_server_with_the_proof_of_the_gateway():
+    first = window(server_credential=b"CCS").answer("lamp", {messages.PNE_ID: "lamp"}, X, 1.0)
+    assert first[messages.SERVER_CREDENTIAL] == b"CCS" and messages.AUTHENTICATOR in first
+    assert messages.SERVER_CREDENTIAL not in window().answer("lamp", {messages.PNE_ID: "lamp"}, X, 1.0)
 
 
 @pytest.mark.req("SEC-20")

@@ -152,6 +152,7 @@ QUIET: dict[str, Any] = {
     "stopped": None, "held": [], "groups": [], "devices": [], "counters": {}, "alarms": [],
 }  # fmt: skip
 GROUP = {"sg_id": "home/lights", "version_text": "0.8", "member_count": 3, "states": [], "exposed": False}
+GROUP |= {"trust": "gateway", "carried": []}
 ALARM = {"kind": "silent", "gateway_id": "gw", "sg_id": "", "since": 0, "text": "Nobody is there."}
 
 
@@ -174,6 +175,22 @@ def test_the_status_ends_with_2_while_something_is_wrong(
     app.command()(status.command)
     result = CliRunner().invoke(app, [])
     assert result.exit_code == code, result.output
+
+
+def test_the_status_shows_each_board_of_an_end_to_end_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    lamp = {"pne_id": "lamp", "version_text": "1.2", "state": "answered", "try_count": 3, "returned": "2"}
+    plug = {"pne_id": "plug", "version_text": "1.2", "state": "unreachable", "try_count": 6, "returned": ""}
+    carried = [lamp | {"changed_at": 1_800_000_000}, plug | {"changed_at": 0}]
+    group = GROUP | {"trust": "end-to-end", "carried": carried, "waiting": False}
+    monkeypatch.setattr(status, "ask", lambda *_: QUIET | {"groups": [group]})
+    app = typer.Typer()
+    app.command()(status.command)
+    result = CliRunner().invoke(app, [])
+    assert result.exit_code == 0, result.output
+    words = [" ".join(line.split()) for line in result.output.splitlines()]
+    assert "home/lights 0.8 3 1 answered, 1 unreachable end-to-end" in words
+    assert any(line.startswith("home/lights lamp 1.2 answered 3 2 2027-01-1") for line in words)
+    assert "home/lights plug 1.2 unreachable 6 - -" in words
 
 
 @pytest.mark.parametrize(("standing", "code"), [([], 0), ([ALARM], 2)])

@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway_agent.core.administration import GroupStatus
+from gateway_agent.core.end_to_end.carried_keys import CarriedStatus
 from gateway_agent.radios.adapters import Adapter
 from gateway_agent.radios.medium import Health, Radio
 from key_servers.cpns_server.values import ServerAlarm
@@ -70,9 +71,11 @@ def kind(value: Any) -> str:
 async def asked(home: Home, monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[Any]:
     """What the commands of groups, boards and servers answer about a home with a member, an alarm and a hold."""
     await home.join("lamp.hall")
-    lights: Any = SimpleNamespace(sg_id=SG, version=8, exposed=False, waiting=True)
+    lights: Any = SimpleNamespace(sg_id=SG, version=8, exposed=False, waiting=True, end_to_end=True)
     lights = GroupStatus(lights, ("lamp.hall",), {"confirmed": 3, "failed": 1})
     monkeypatch.setattr(home.app.gateway.administration, "groups", lambda: [lights])
+    carried = (CarriedStatus("lamp.hall", 8, "answered", 2, "1", 1), CarriedStatus("plug", 8, "pending", 0, "", 0))
+    monkeypatch.setattr(home.app.gateway.administration, "carried", lambda sg_id: carried)
     monkeypatch.setattr(home.app, "broadcasts", lambda: [Health("lo", "127.255.255.255")])
     answers: dict[str, Any] = {}
     for do, arguments in (
@@ -87,6 +90,7 @@ async def asked(home: Home, monkeypatch: pytest.MonkeyPatch, folder: Path) -> li
     ):
         answers[do] = json.loads(json.dumps(await home.ask(do, **arguments), default=asdict))
     answers["status"]["alarms"] = answers["alarms"] = [ALARM]
+    answers["trust"] = {"server_credential": "00"}
     answers["server.restore"], answers["server.confirm-members"] = [SG], 9
 
     def ask(_: Path, __: Path | None, do: str, **___: Any) -> Any:
