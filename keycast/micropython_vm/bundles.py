@@ -27,6 +27,7 @@ from keycast.micropython_vm.scopes import (
     bound_in,
     imported_as,
     name_of,
+    nodes,
     own_nodes,
     variables,
 )
@@ -104,9 +105,9 @@ class _House:
         self._symbols: dict[_Symbol, str] = {}  # -> its name in the bundle
         self._exceptions: set[_Symbol] = set()
         for module in self._modules.values():
-            for node in ast.walk(module.tree):
+            for node in nodes(module.tree):
                 if isinstance(node, ast.JoinedStr):
-                    module.texts.update(dict.fromkeys(ast.walk(node), node))
+                    module.texts.update(dict.fromkeys(nodes(node), node))
             self._read(module)
         self._outside = {bundle: self._imports_from_outside(bundle) for bundle in self.members}
         self._name_symbols()
@@ -241,7 +242,7 @@ class _House:
         attributes: Counter[str] = Counter(FREE)
         for module in members:
             taken |= module.variables
-            attributes.update(node.attr for node in ast.walk(module.tree) if isinstance(node, ast.Attribute))
+            attributes.update(node.attr for node in nodes(module.tree) if isinstance(node, ast.Attribute))
             for _, symbol, around in module.uses:
                 hidden.setdefault(symbol, set()).update(around)
         free = [name for name, _ in attributes.most_common() if name not in taken and not name.startswith("_")]
@@ -350,7 +351,7 @@ class _Replacing(ast.NodeTransformer):
 
 def _sets_anew(tree: ast.Module) -> bool:
     """Return True if a function of a module sets a public variable of it."""
-    names = (name for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names)
+    names = (name for node in nodes(tree) if isinstance(node, ast.Global) for name in node.names)
     return any(not name.startswith("_") for name in names)
 
 

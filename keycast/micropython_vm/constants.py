@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 
 from keycast.micropython_vm.board_files import dotted
 from keycast.micropython_vm.edits import Edit, apply, of_node
+from keycast.micropython_vm.scopes import children, nodes
 
 _LARGE = 1 << 64  # a larger value would be held once for each use
 _INTERNED = 10  # octets: MICROPY_ALLOC_PARSE_INTERN_STRING_LEN
@@ -63,7 +64,7 @@ def _read(text: str) -> _Module:
 
 def _bindings(tree: ast.Module) -> Iterator[str]:
     """Yield each name that the module binds, in any scope, once for each binding."""
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         match node:
             case ast.Name(id=name, ctx=ast.Store() | ast.Del()) | ast.arg(arg=name) | ast.ExceptHandler(name=str(name)):
                 yield name
@@ -76,7 +77,7 @@ def _bindings(tree: ast.Module) -> Iterator[str]:
 
 
 def _resolve_imports(module: _Module, modules: Mapping[str, _Module]) -> None:
-    for node in ast.walk(module.tree):
+    for node in nodes(module.tree):
         if isinstance(node, ast.Import):
             module.aliases.update({alias.asname or alias.name: alias.name for alias in node.names})
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -178,9 +179,9 @@ def _uses(module: _Module, modules: Mapping[str, _Module]) -> Iterator[Edit]:
                     yield of_node(node, repr(bytes(octets)))
                     return
         if isinstance(node, ast.JoinedStr):  # before Python 3.12 its parts have no position
-            module.used.update(ast.unparse(n) for n in ast.walk(node) if isinstance(n, ast.Name | ast.Attribute))
+            module.used.update(ast.unparse(n) for n in nodes(node) if isinstance(n, ast.Name | ast.Attribute))
             return
-        for child in ast.iter_child_nodes(node):
+        for child in children(node):
             yield from walk(child)
 
     return walk(module.tree)
@@ -200,7 +201,7 @@ def _dropped(own: str, module: _Module, modules: Mapping[str, _Module]) -> Itera
         if not only_constants and all(name in module.constants and name not in read for name, _ in pairs):
             yield of_node(statement, "")
     roots = {use.partition(".")[0] for use in module.used}
-    for node in ast.walk(module.tree):
+    for node in nodes(module.tree):
         if isinstance(node, ast.ImportFrom):
             left = [alias for alias in node.names if not _is_idle(alias, roots, module, modules)]
             if left != node.names:

@@ -26,10 +26,12 @@ from keycast.micropython_vm.scopes import (
     FUNCTIONS,
     bindings,
     bound_in,
+    children,
     declared_in,
     fixed_in,
     imported_as,
     name_of,
+    nodes,
     own_nodes,
     variables,
 )
@@ -110,12 +112,12 @@ def _written(sources: Mapping[str, str], modules: Mapping[str, _Module]) -> tupl
 
 def _read(name: str, text: str) -> _Module:
     module = _Module(name, ast.parse(text), text.encode().splitlines(keepends=True))
-    for node in ast.walk(module.tree):
+    for node in nodes(module.tree):
         if isinstance(node, ast.JoinedStr):
-            for part in ast.walk(node):
+            for part in nodes(node):
                 module.texts.setdefault(part, node)
     if name in INTERFACES:
-        functions = (node for node in ast.walk(module.tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+        functions = (node for node in nodes(module.tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
         module.fixed.update(node for node in functions if not _is_private(node.name))
     return module
 
@@ -132,11 +134,11 @@ def _kept(modules: Mapping[str, _Module]) -> set[str]:
     for module in modules.values():
         imported = {
             imported_as(alias)
-            for node in ast.walk(module.tree)
+            for node in nodes(module.tree)
             if isinstance(node, ast.Import | ast.ImportFrom)
             for alias in node.names
         }
-        for node in ast.walk(module.tree):
+        for node in nodes(module.tree):
             match node:
                 case ast.Constant(value=str(text)):
                     kept.add(text)
@@ -145,7 +147,7 @@ def _kept(modules: Mapping[str, _Module]) -> set[str]:
                 case ast.ImportFrom(names=names):
                     kept.update(alias.name for alias in names)
         bound.update(_bound_attributes(module))
-        used.update(node.attr for node in ast.walk(module.tree) if isinstance(node, ast.Attribute))
+        used.update(node.attr for node in nodes(module.tree) if isinstance(node, ast.Attribute))
     return kept | (used - bound)
 
 
@@ -160,7 +162,7 @@ def _public_names(modules: Iterable[_Module], kept: set[str]) -> list[str]:
     """Return names that are in the heap with these modules, the most frequent first, and that can stand for others."""
     names: Counter[str] = Counter()
     for module in modules:
-        for node in ast.walk(module.tree):
+        for node in nodes(module.tree):
             match node:
                 case ast.Attribute(attr=name) | ast.arg(arg=name):
                     names[name] += 1
@@ -173,12 +175,12 @@ def _public_names(modules: Iterable[_Module], kept: set[str]) -> list[str]:
 
 def _keywords(modules: Mapping[str, _Module]) -> set[str]:
     """Return the names of parameters that calls use."""
-    nodes = chain.from_iterable(ast.walk(module.tree) for module in modules.values())
-    return {node.arg for node in nodes if isinstance(node, ast.keyword) and node.arg}
+    everything = chain.from_iterable(nodes(module.tree) for module in modules.values())
+    return {node.arg for node in everything if isinstance(node, ast.keyword) and node.arg}
 
 
 def _bound_attributes(module: _Module) -> Iterator[str]:
-    for node in ast.walk(module.tree):
+    for node in nodes(module.tree):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             yield node.attr
         elif isinstance(node, ast.ClassDef):
@@ -199,11 +201,11 @@ def _groups(modules: Mapping[str, _Module]) -> Iterable[list[_Module]]:
     for name, module in modules.items():
         homes = {
             alias.asname or alias.name: node.module
-            for node in ast.walk(module.tree)
+            for node in nodes(module.tree)
             if isinstance(node, ast.ImportFrom) and node.module in modules
             for alias in node.names
         }
-        for node in ast.walk(module.tree):
+        for node in nodes(module.tree):
             match node:
                 case ast.ClassDef(bases=bases):
                     for base in bases:
@@ -228,13 +230,13 @@ def _rename_attributes(group: list[_Module], kept: set[str]) -> None:
     names: set[str] = set()
     read: set[str] = set()  # by name within a class, outside of its functions
     for module in group:
-        names.update(node.attr for node in ast.walk(module.tree) if isinstance(node, ast.Attribute))
+        names.update(node.attr for node in nodes(module.tree) if isinstance(node, ast.Attribute))
         names.update(_bound_attributes(module))
         read |= _read_in_classes(module)
     old = sorted(name for name in names - kept - read if _is_private(name))
     new = _new_names(old, names | read, [*FREE, *_public_names(group, kept)])
     for module in group:
-        for node in ast.walk(module.tree):
+        for node in nodes(module.tree):
             if isinstance(node, ast.Attribute) and node.attr in new:
                 module.rename(node, new[node.attr])
             elif isinstance(node, ast.ClassDef):
@@ -247,7 +249,7 @@ def _read_in_classes(module: _Module) -> set[str]:
     """Return the names that are read within classes, but outside of functions: of the class or the module."""
     return {
         each.id
-        for node in ast.walk(module.tree)
+        for node in nodes(module.tree)
         if isinstance(node, ast.ClassDef)
         for each in own_nodes(node)
         if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load)
@@ -256,16 +258,13 @@ def _read_in_classes(module: _Module) -> set[str]:
 
 def _rename_globals(module: _Module, kept: set[str]) -> None:
     inner = {
-        name
-        for node in ast.walk(module.tree)
-        if isinstance(node, FUNCTIONS + COMPREHENSIONS)
-        for name in bound_in(node)
+        name for node in nodes(module.tree) if isinstance(node, FUNCTIONS + COMPREHENSIONS) for name in bound_in(node)
     }
     names = {name_of(binding) for binding in bindings(module.tree)}
     fixed = kept | inner | _read_in_classes(module) | set(fixed_in(module.tree))
     old = sorted(name for name in names - fixed if _is_private(name))
     new = _new_names(old, variables(module.tree), [*FREE, *_public_names([module], kept)])
-    for node in ast.walk(module.tree):
+    for node in nodes(module.tree):
         if isinstance(node, ast.Name) and node.id in new:
             module.rename(node, new[node.id])
     for binding in bindings(module.tree):
@@ -275,18 +274,18 @@ def _rename_globals(module: _Module, kept: set[str]) -> None:
 
 def _rename_parameters(node: ast.AST, module: _Module, outer: frozenset[str], keywords: set[str]) -> None:
     """Rename the parameters of all functions under `node`. `outer` are the new names in the functions around it."""
-    for child in ast.iter_child_nodes(node):
+    for child in children(node):
         new: dict[str, str] = {}
         if isinstance(child, FUNCTIONS) and child not in module.fixed:
             body = child.body if isinstance(child.body, list) else [child.body]
             taken = keywords.union(declared_in(child))
-            for each in chain.from_iterable(map(ast.walk, body)):
+            for each in chain.from_iterable(map(nodes, body)):
                 taken.update(bound_in(each))
             old = [each for each in _without_default(child) if each.arg not in taken]
             new = _new_names([each.arg for each in old], variables(child) | outer, FREE)
             for each in old:
                 module.rename(each, new[each.arg])
-            for each in chain.from_iterable(map(ast.walk, body)):
+            for each in chain.from_iterable(map(nodes, body)):
                 if isinstance(each, ast.Name) and each.id in new:
                     module.rename(each, new[each.id])
         _rename_parameters(child, module, outer.union(new.values()), keywords)
