@@ -29,11 +29,13 @@ from key_servers.cpns_server.alarms import ServerAlarms
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.courier import DeliveryCourier, Gateways
 from key_servers.cpns_server.database import FILE_NAME
+from key_servers.cpns_server.entity_user_keys import EntityUserKeys
 from key_servers.cpns_server.gateway_reports import GatewayReports
 from key_servers.cpns_server.gateway_sessions import GatewaySessions
 from key_servers.cpns_server.gateways_in_process import InProcessGateways
 from key_servers.cpns_server.group_keys import GroupKeyMaker, RandomOctets
 from key_servers.cpns_server.membership import MembershipChanges
+from key_servers.cpns_server.pne_requests import PneRequests
 from key_servers.cpns_server.recovery import Recovery
 from key_servers.cpns_server.registry import Registry
 from key_servers.cpns_server.request_handler import RequestHandler
@@ -52,6 +54,7 @@ from key_servers.cpns_server.values import (
 )
 from key_servers.cpns_server.views import Views
 from key_servers.errors import ServerError, StoreFailed
+from message_plane.credentials import ROLE_PNE
 from message_plane.links.udp import UdpLink
 
 _log = logging.getLogger(__name__)
@@ -94,12 +97,14 @@ class CpnsServer:
 
         self._keys = GroupKeyMaker(store, random_octets, UpdateSchedule(config.batching_s), self.tell)
         self._registry = Registry(store)
-        self._membership = MembershipChanges(store, self._registry, self._keys)
+        self._entity_user_keys = EntityUserKeys(store, self._got_entity_user_key)
+        self._membership = MembershipChanges(store, self._registry, self._keys, self._retired)
         self._service_groups = ServiceGroups(
             store, self._registry, self._membership, self._keys, _template_group(config), embedded=sessions is None
         )
         self._recovery = Recovery(store, self._registry, self._membership, self._keys)
         self._reports = GatewayReports(store, self._registry, self._membership, self._keys, self._alarms)
+        self._pne_requests = PneRequests(store, self._keys, self._entity_user_keys, self._wanted_by, self._counters)
         self._handler = RequestHandler(
             store,
             self._registry,
@@ -107,6 +112,8 @@ class CpnsServer:
             self._service_groups,
             self._keys,
             self._reports,
+            self._pne_requests,
+            None if sessions is None else sessions.carry,
             self._counters,
             config.creation_by_pnes,
         )
@@ -140,7 +147,9 @@ class CpnsServer:
             server._keys.resume(clock())
             if sessions is not None:
                 links = [UdpLink([(host, config.port) for host in config.listen])]
-                await sessions.open(links, server.handle, server._heard)
+                await sessions.open(links, server.handle, server._heard, server._handle_pne)
+                keys = server._entity_user_keys
+                await sessions.end_sessions_without(lambda pne_id: keys.of(pne_id) is not None)
         except BaseException:
             store.close()
             raise
@@ -258,13 +267,45 @@ class CpnsServer:
         """Return the PN ID of each PNE that spoke through a PN GW or was admitted, by PNE ID."""
         return self._store.pnes()
 
-    def admit_pne(self, pne_id: str, pn_id: str) -> None:
-        """Admit a new PNE to the PN GW of a PN, which need not be open (SEC-16)."""
-        self._registry.admit(pne_id, pn_id)
+    def admit_pne(
+        self, pne_id: str, pn_id: str, credential: bytes = b"", entity_user_key: bytes = b"", replace: bool = False
+    ) -> None:
+        """Admit a PNE to the PN GW of a PN, which need not be open (SEC-16). A repeated call changes nothing.
+
+        For end-to-end groups it has a `credential` (CCS octets), by which it makes a session with this Server, or an
+        `entity_user_key` (16 octets) that it was provisioned with, or both. With `replace` they take the place of what
+        another board of that name had, whose memberships, sessions and keys end (SEC-31).
+        """
+        if entity_user_key:
+            self._require_sessions()
+        replaces = bool(credential) and self._require_sessions().would_replace(
+            pne_id, credential, role=ROLE_PNE, replace=replace
+        )
+        with self._store.transaction():
+            self._registry.admit(pne_id, pn_id)
+            if replaces:
+                self._membership.retire(pne_id, self._clock())
+            if entity_user_key:
+                self._entity_user_keys.provisioned(pne_id, entity_user_key, replace=replace)
+        if credential:  # last: cut off before, the same once more does all of it
+            self._require_sessions().register(pne_id, credential, role=ROLE_PNE, replace=replace)
         self.tell(events.Bound(pne_id, pn_id))
+        self._changed.set()
+
+    def retire_pne(self, pne_id: str) -> None:
+        """Retire a PNE: its memberships, its sessions with this Server and its Entity User Key end.
+
+        The same happens when its PN GW tells that a person has removed it there.
+        """
+        self._membership.retire(pne_id, self._clock())
+        self.tell(events.RightsEnded(pne_id))
+        self._changed.set()
 
     def move_pne(self, pne_id: str, pn_id: str) -> None:
-        """Move a PNE to the PN GW of another PN. It leaves all its Service Groups."""
+        """Move a PNE to the PN GW of another PN. It leaves all its Service Groups.
+
+        Its session with this Server and its Entity User Key stay, as no PN GW knows them.
+        """
         self._membership.move_pne(pne_id, pn_id, self._clock())
         self.tell(events.Bound(pne_id, pn_id))
         self._changed.set()
@@ -348,10 +389,13 @@ class CpnsServer:
     async def restore(self, epochs: int = 1, since_s: int = 0) -> tuple[str, ...]:
         """Declare this store an older copy (SEC-03). Return the IDs of the Service Groups that are held now.
 
-        All sessions end; nothing is delivered or issued for a held group until `confirm_members`. More than 1 epoch is
-        needed for a copy that was put back before, unless `since_s` is the number of seconds since it was made.
+        All sessions end, and the Entity User Keys that came from them; nothing is delivered or issued for a held group
+        until `confirm_members`. More than 1 epoch is needed for a copy that was put back before, unless `since_s` is
+        the number of seconds since it was made.
         """
-        held = self._recovery.restore(epochs, self._clock(), since_s)
+        with self._store.transaction():
+            held = self._recovery.restore(epochs, self._clock(), since_s)
+            self._entity_user_keys.forget_learnt()
         self.tell(events.Restored(held))
         if self._sessions is not None:
             await self._sessions.end_sessions()
@@ -438,6 +482,23 @@ class CpnsServer:
             _log.error("%s", error)
         self._changed.set()
 
+    def _handle_pne(self, pne_id: str, euk: bytes | None, message: bytes) -> bytes:
+        return self._pne_requests.handle(pne_id, euk, message, self._clock())
+
+    def _wanted_by(self, pne_id: str, sg_id: str) -> None:
+        self._store.touch(sg_id, self._store.pn_of(pne_id) or "")
+        self._changed.set()
+
+    def _got_entity_user_key(self, pne_id: str) -> None:
+        for sg_id in self._store.groups_joined_by(pne_id):
+            self._wanted_by(pne_id, sg_id)
+
+    def _retired(self, pne_id: str) -> None:
+        self._entity_user_keys.forget(pne_id)
+        if self._sessions is not None:
+            sessions = self._sessions
+            self._store.after_commit(lambda: sessions.forget_pne(pne_id))
+
     def _look_at_store(self) -> None:
         """Raise one alarm while the store cannot be written, and clear it when that ends."""
         self._store.probe()
@@ -448,7 +509,9 @@ class CpnsServer:
 
     def _require_sessions(self) -> GatewaySessions:
         if self._sessions is None:
-            raise NotAllowed("this CPNS Server is embedded: it does not listen, so credentials have no use")
+            raise NotAllowed(
+                "this CPNS Server is embedded: it does not listen, so credentials and Entity User Keys have no use"
+            )
         return self._sessions
 
 

@@ -68,8 +68,9 @@ class EntityUserKeys:
 
     def forget(self, pne_id: str) -> None:
         """Erase the keys of a PNE: its name has been retired, or belongs to another key now (SEC-31)."""
-        with self._store.transaction():
-            self._store.forget_entity_user_key(pne_id)
+        if self.of(pne_id) is not None:
+            with self._store.transaction():
+                self._store.forget_entity_user_key(pne_id)
 
     def forget_learnt(self) -> None:
         """Erase all keys but the provisioned ones, as the sessions that they came from end: the store is an older copy.

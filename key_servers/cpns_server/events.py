@@ -61,6 +61,13 @@ class Bound:
 
 
 @dataclass(frozen=True, slots=True)
+class RightsEnded:
+    """An operator has ended all rights of a board."""
+
+    pne_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayRegistered:
     """A PN GW serves a PN. `replaces` is the PN GW that served it before and is blocked now, "" for none."""
 
@@ -84,7 +91,16 @@ class Restored:
 
 
 Event = (
-    KeyMade | GroupCreated | GroupDeleted | Expelled | Permitted | Bound | GatewayRegistered | GatewayBlocked | Restored
+    KeyMade
+    | GroupCreated
+    | GroupDeleted
+    | Expelled
+    | Permitted
+    | Bound
+    | RightsEnded
+    | GatewayRegistered
+    | GatewayBlocked
+    | Restored
 )
 
 Tell = Callable[[Event], None]
@@ -116,6 +132,7 @@ _LINES: dict[type, Callable[[Any], str]] = {
     Expelled: lambda event: f"{event.pne_id} is expelled from {event.sg_id}",
     Permitted: lambda event: f"{event.pne_id} may join {event.sg_id}",
     Bound: lambda event: f"{event.pne_id} belongs to PN {event.pn_id}",
+    RightsEnded: lambda event: f"{event.pne_id} is retired: all its rights have ended",
     GatewayRegistered: _gateway,
     GatewayBlocked: lambda event: f"PN GW {event.gateway_id} is blocked",
     Restored: lambda event: f"the store is an older copy; held until confirmed: {', '.join(event.held) or 'none'}",

@@ -1,33 +1,47 @@
-"""The Server's end of the message plane: sessions with PN GWs (role server, responder)."""
+"""The Server's end of the message plane (role server, responder): sessions with PN GWs, and with PNEs through them.
+
+A PNE reaches the Server through the tunnel of its PN GW only, which cannot read what it carries (SEC-25).
+"""
 
 import asyncio
+import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cpns.errors import NotAllowed
+from cpns.errors import CpnsError, NotAllowed
 from key_servers.cpns_server import tuning
 from key_servers.cpns_server.courier import GatewaySilent, NotSent
 from key_servers.cpns_server.database import RESTORE_BACKUP
-from key_servers.errors import ServerError, StoreUnusable
+from key_servers.cpns_server.entity_user_keys import EUK_LEN, EXPORTER_LABEL
+from key_servers.errors import ServerError, StoreFailed, StoreUnusable
 from message_plane import credentials, errors
-from message_plane.cpns_resource import PATH, uplink_resource
-from message_plane.credentials import ROLE_GATEWAY, Credential
+from message_plane.cpns_resource import PATH, board_resource, uplink_resource
+from message_plane.credentials import ROLE_GATEWAY, ROLE_PNE, Credential
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.identity import OwnIdentity
 from message_plane.links.link import Link
+from message_plane.links.tunnel import TunnelLink
 from message_plane.session_store import SessionStore
 from private_store import files
 
 Handle = Callable[[str, bytes], Awaitable[bytes]]
+HandlePne = Callable[[str, bytes | None, bytes], bytes]
+"""PNE ID, Entity User Key of its session (None if an earlier process made that), message -> answer."""
+
+_log = logging.getLogger(__name__)
 
 IDENTITY_FILE = "identity.json"
 SESSIONS_FILE = "sessions.sqlite3"
 
 
 class GatewaySessions:
-    """The Server's key, and the way to PN GWs that have a session; `open` listens."""
+    """The Server's key, and the way to PN GWs that have a session; `open` listens, also to PNEs behind PN GWs.
+
+    A name belongs to a PN GW or to a PNE, and every credential comes from an operator (SEC-16, SEC-31).
+    """
 
     def __init__(self, state_dir: Path, entity_id: str, counters: Counter[str]) -> None:
         """Load or make the Server's key. Raises ServerError (it has another name)."""
@@ -40,14 +54,18 @@ class GatewaySessions:
             )
         self._state_dir = state_dir
         self._counters = counters
+        self._tunnel = TunnelLink()
+        self.carry = self._tunnel.carry
         self._sessions: SessionStore
         self._endpoint: Endpoint
 
-    async def open(self, links: Sequence[Link[Any]], handle: Handle, alive: Callable[[str], None]) -> None:
+    async def open(
+        self, links: Sequence[Link[Any]], handle: Handle, alive: Callable[[str], None], handle_pne: HandlePne
+    ) -> None:
         """Listen on `links`. `handle` is called with the PN GW's authenticated ID and its message.
 
         `alive` is called with the ID of a PN GW that sent an empty message, a sign of life: the session has its address
-        then. Raise the errors of `Endpoint.open`.
+        then. `handle_pne` is called with each message of a PNE, empty ones too. Raise the errors of `Endpoint.open`.
         """
 
         async def take(peer: Peer, message: bytes) -> bytes:
@@ -56,13 +74,23 @@ class GatewaySessions:
                 return b""
             return await handle(peer.entity_id, message)
 
+        async def take_of_pne(peer: Peer, message: bytes) -> bytes:
+            try:
+                return handle_pne(peer.entity_id, self._entity_user_key(peer), message)
+            except ServerError as error:
+                _log.error("%s", error)
+                raise CpnsError("the CPNS Server cannot work now; try again later") from None
+
         self._sessions = SessionStore(self._state_dir / SESSIONS_FILE, RESTORE_BACKUP)
         try:
             self._endpoint = await Endpoint.open(
                 identity=self.identity,
                 store=self._sessions,
-                resources={ROLE_GATEWAY: {PATH: uplink_resource(take)}},
-                links=links,
+                resources={
+                    ROLE_GATEWAY: {PATH: uplink_resource(take)},
+                    ROLE_PNE: {PATH: board_resource(take_of_pne)},
+                },
+                links=[*links, self._tunnel],
                 counters=self._counters,
                 requests_max=tuning.PLACES,
             )
@@ -84,34 +112,52 @@ class GatewaySessions:
         except errors.PlaneError as error:
             raise GatewaySilent(str(error)) from error
 
-    def would_replace(self, gateway_id: str, credential: bytes, *, replace: bool) -> bool:
-        """Return True if `register` would end sessions of another key of that PN GW.
+    def would_replace(self, entity_id: str, credential: bytes, *, role: str = ROLE_GATEWAY, replace: bool) -> bool:
+        """Return True if `register` would end sessions of another key of that PN GW or PNE.
 
         Raises as `register` does, and changes nothing.
         """
-        try:
-            parsed = _parsed(gateway_id, credential)
+        with _refusing():
+            parsed = _parsed(entity_id, credential, role)
             changes = self._sessions.require_bindable(parsed, replace=replace, reserved=(self.identity.entity_id,))
-            return changes and self._sessions.credential(gateway_id) is not None
-        except errors.PlaneError as error:
-            raise NotAllowed(str(error)) from error
+            return changes and self._sessions.credential(entity_id) is not None
 
-    def register(self, gateway_id: str, credential: bytes, *, replace: bool = False) -> None:
-        """Accept sessions of `gateway_id` with this credential (CCS octets, docs/protocol.md section 2).
+    def register(self, entity_id: str, credential: bytes, *, role: str = ROLE_GATEWAY, replace: bool = False) -> None:
+        """Accept sessions of a PN GW or PNE with this credential (CCS octets, docs/protocol.md section 2).
 
         With `replace` it takes the place of another key too, whose sessions are then over (SEC-31). Raise NotAllowed
-        when the credential names another PN GW, the name is taken, or the key is bound to another name.
+        when the credential names another entity, the name is taken, or the key is bound to another name.
         """
-        try:
-            parsed = _parsed(gateway_id, credential)
+        with _refusing():
+            parsed = _parsed(entity_id, credential, role)
             self._sessions.bind(parsed, replace=replace, reserved=(self.identity.entity_id,))
-        except errors.PlaneError as error:
-            raise NotAllowed(str(error)) from error
 
     async def forget(self, gateway_id: str) -> None:
         """End the sessions of a PN GW and refuse its credential from now on (SEC-18)."""
         self._sessions.unregister(gateway_id)
         await self._endpoint.drop(gateway_id)
+
+    def forget_pne(self, pne_id: str) -> None:
+        """End the sessions of a PNE and refuse its credential from now on. A name of another role keeps what it has.
+
+        They are over on return, and on the medium a moment later. Raises StoreFailed.
+        """
+        try:
+            credential = self._sessions.credential(pne_id)
+            if credential is not None and credential.role == ROLE_PNE:
+                self._sessions.unregister(pne_id)
+                self._endpoint.drop(pne_id)
+        except errors.PlaneError as error:
+            raise StoreFailed(str(error)) from error
+
+    async def end_sessions_without(self, has_key: Callable[[str], bool]) -> None:
+        """End the sessions of PNEs for which `has_key` returns False, so that they make new ones.
+
+        An earlier process ended between the commit of such a session and that of its Entity User Key, which only a
+        handshake can give.
+        """
+        pnes = [each.entity_id for each in self._sessions.registered() if each.role == ROLE_PNE]
+        await asyncio.gather(*(self._endpoint.drop(pne_id) for pne_id in pnes if not has_key(pne_id)))
 
     async def end_sessions(self) -> None:
         """End all sessions, keep the credentials: the store of this Server is an older copy (SEC-23)."""
@@ -149,9 +195,26 @@ class GatewaySessions:
         await self._endpoint.close()
         self._sessions.close()
 
+    def _entity_user_key(self, peer: Peer) -> bytes | None:
+        try:
+            return self._endpoint.export(peer, EXPORTER_LABEL, EUK_LEN)
+        except errors.NoSession:
+            return None
+        except errors.PlaneError as error:
+            raise StoreFailed(str(error)) from error
 
-def _parsed(gateway_id: str, credential: bytes) -> Credential:
-    parsed = credentials.parse(credential, "gateway")
-    if parsed.entity_id != gateway_id:
-        raise NotAllowed(f"the credential is that of {parsed.entity_id}, not of {gateway_id}")
+
+def _parsed(entity_id: str, credential: bytes, role: str) -> Credential:
+    parsed = credentials.parse(credential, role)
+    if parsed.entity_id != entity_id:
+        raise NotAllowed(f"the credential is that of {parsed.entity_id}, not of {entity_id}")
     return parsed
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Turn an error of the message plane into a NotAllowed with the same sentence."""
+    try:
+        yield
+    except errors.PlaneError as error:
+        raise NotAllowed(str(error)) from error

@@ -4,6 +4,7 @@ Whatever ends a membership makes a new Group Key necessary, however it came abou
 ends with the transaction; the key follows within the batching window.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import cpns.tuning
@@ -32,10 +33,14 @@ class JoinResult:
 class MembershipChanges:
     """Changes the members of Service Groups."""
 
-    def __init__(self, store: ServerStore, registry: Registry, keys: GroupKeyMaker) -> None:
+    def __init__(
+        self, store: ServerStore, registry: Registry, keys: GroupKeyMaker, retired: Callable[[str], None]
+    ) -> None:
+        """Keep the parts. `retired` is called inside the transaction that retires a name, with the PNE ID."""
         self._store = store
         self._registry = registry
         self._keys = keys
+        self._retired = retired
         self._rejoins = HourlyLimit(tuning.JOINS_PER_HOUR_MAX)
 
     def join(
@@ -130,14 +135,20 @@ class MembershipChanges:
             self._store.bind_pne(pne_id, pn_id)
 
     def end_rights(self, gateway: StoredGateway, pne_id: str, now: Moment) -> None:
-        """Retire a name: end its memberships, permissions and ownerships, so that the next board of that name has none.
+        """Retire a name at the wish of a PN GW.
 
-        The name stays expelled where it was, and bound to its PN. A PN GW has no say over names of another PN nor,
-        unless it is trusted with names, over those that belong to no PN yet: they keep what they have.
+        A PN GW has no say over names of another PN nor, unless it is trusted with names, over those that belong to no
+        PN yet: they keep what they have.
         """
         pn_id = self._store.pn_of(pne_id)
-        if pn_id != gateway.pn_id and not (pn_id is None and gateway.is_open):
-            return
+        if pn_id == gateway.pn_id or (pn_id is None and gateway.is_open):
+            self.retire(pne_id, now)
+
+    def retire(self, pne_id: str, now: Moment) -> None:
+        """End memberships, permissions and ownerships of a name, so that the next board of that name has none.
+
+        The name stays expelled where it was, and bound to its PN.
+        """
         with self._store.transaction():
             for group in self._store.groups():
                 member = self._store.member(group.sg_id, pne_id)
@@ -148,6 +159,7 @@ class MembershipChanges:
                 if group.owner == pne_id:
                     present = self._store.group(group.sg_id) or group
                     self._store.put_group(replace(present, owner=""))
+            self._retired(pne_id)
 
     def found(self, group: StoredGroup, pn_id: str, pne_id: str, now: Moment) -> None:
         """Make the owner of a new group its first member, inside the caller's transaction."""

@@ -75,9 +75,12 @@ class Registry:
     def admit(self, pne_id: str, pn_id: str) -> None:
         """Bind a PNE that was never heard of to a PN, at an operator's wish.
 
-        Raises Unknown (no PN GW serves the PN), NotAllowed (it belongs to another PN), TooMany.
+        Raises Unknown (no PN GW serves the PN), NotAllowed (it belongs to another PN, or is the name of a PN GW),
+        TooMany.
         """
         with self._store.transaction():
+            if self._store.gateway(pne_id) is not None:
+                raise NotAllowed(f"{pne_id} is the name of a PN GW: choose another one")
             if self._store.gateway_of(pn_id) is None:
                 raise Unknown(f"no PN GW serves PN {pn_id}; register it first")
             self._bind(pne_id, pn_id)

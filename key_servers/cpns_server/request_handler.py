@@ -6,7 +6,7 @@ comes here: members and keys are changed over the session only.
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from cpns import messages as m
 from cpns import numbers as n
@@ -18,6 +18,7 @@ from key_servers.cpns_server.alarms import Refusals
 from key_servers.cpns_server.gateway_reports import GatewayReports
 from key_servers.cpns_server.group_keys import GroupKeyMaker, activation
 from key_servers.cpns_server.membership import JoinResult, MembershipChanges
+from key_servers.cpns_server.pne_requests import PneRequests
 from key_servers.cpns_server.registry import Registry
 from key_servers.cpns_server.service_groups import ServiceGroups
 from key_servers.cpns_server.store import ServerStore
@@ -26,6 +27,9 @@ from key_servers.errors import ServerError
 from key_servers.rate_limit import HourlyLimit
 
 _log = logging.getLogger(__name__)
+
+Carry = Callable[[str, str, bytes], Awaitable[bytes | None]]
+"""PN GW ID, PNE ID, datagram of that PNE -> the datagram in answer, None if there is none; may raise TooMany."""
 
 _TRUST = {n.TRUST_GATEWAY: GroupTrust.GATEWAY, n.TRUST_END_TO_END: GroupTrust.END_TO_END}
 
@@ -41,15 +45,20 @@ class RequestHandler:
         service_groups: ServiceGroups,
         keys: GroupKeyMaker,
         reports: GatewayReports,
+        pne_requests: PneRequests,
+        carry: Carry | None,
         counters: Counter[str],
         creation_by_pnes: bool,
     ) -> None:
+        """Keep the parts. `carry` receives datagrams of PNEs, None for a Server that has no sessions with PNEs."""
         self._store = store
         self._registry = registry
         self._membership = membership
         self._service_groups = service_groups
         self._keys = keys
         self._reports = reports
+        self._pne_requests = pne_requests
+        self._carry = carry
         self._counters = counters
         self._refusals = Refusals(counters)
         self._creation_by_pnes = creation_by_pnes
@@ -76,7 +85,7 @@ class RequestHandler:
         try:
             gateway = self._registry.speaking(gateway_id)
             code, fields = uplink_form.decode(message)
-            if code not in self._answers:
+            if code not in self._answers and code != n.TUNNEL_REQUEST:
                 raise NotAllowed(f"message {code} is not for the CPNS Server")
             if fields.get(m.PN_ID, gateway.pn_id) != gateway.pn_id:
                 raise NotAllowed("this PN GW does not serve that PN")
@@ -87,7 +96,10 @@ class RequestHandler:
         self._counters["messages_taken"] += 1
         form = uplink_form.form_of(message)
         try:
-            answer = self._answers[code](gateway, fields, now)
+            if code == n.TUNNEL_REQUEST:
+                answer = await self._tunnel(gateway, fields)
+            else:
+                answer = self._answers[code](gateway, fields, now)
             if code == n.DELIVERY_REPORT_REQUEST:
                 await self._reports.written()
         except CpnsError as error:
@@ -128,17 +140,29 @@ class RequestHandler:
         # Membership is that of this moment, not of when the session was made (SEC-06).
         if not self._store.members_in(sg_id, gateway.pn_id):
             raise NotMember(f"PN {gateway.pn_id} has no member in Service Group {sg_id}")
+        group = self._store.group(sg_id)
+        end_to_end = group is not None and group.trust is GroupTrust.END_TO_END  # its key is for no PN GW (SEC-26)
+        if end_to_end and m.PNE_ID in fields:
+            self._registry.must_be_bound([fields[m.PNE_ID]], gateway.pn_id)
+            return self._pne_requests.pull(fields[m.PNE_ID], fields, now)
         key = self._keys.newest(sg_id, now)
         if fields.get(m.WINDOWS_LOST) == key.version and self._lost_windows.take((sg_id,), now.monotonic):
             self._keys.update_soon(sg_id, n.REASON_BY_HAND, now)
         answer: Fields = {m.SG_ID: sg_id, m.VERSION: key.version, m.TIME: now.unix}
-        group = self._store.group(sg_id)
-        end_to_end = group is not None and group.trust is GroupTrust.END_TO_END  # its key is for no PN GW (SEC-26)
         if fields[m.VERSION] < key.version and not end_to_end:
             answer[m.GROUP_KEY] = [(key.key, None)]
             answer[m.ACTIVATION] = activation(key, now)
             answer[m.REASON] = key.reason
         return answer
+
+    async def _tunnel(self, gateway: StoredGateway, fields: Fields) -> Fields:
+        if self._carry is None:
+            raise NotAllowed("this CPNS Server is embedded: boards have no session with it")
+        pne_id = fields[m.PNE_ID]
+        self._registry.must_be_bound([pne_id], gateway.pn_id)  # its session proves the PNE, but a flood needs none
+        self._counters["datagrams_carried"] += 1
+        answer = await self._carry(gateway.gateway_id, pne_id, fields[m.DATAGRAM])
+        return {} if answer is None else {m.DATAGRAM: answer}
 
     def _delivery_report(self, gateway: StoredGateway, fields: Fields, now: Moment) -> Fields:
         outcomes = [

@@ -1,7 +1,6 @@
 """The message plane through tunnels: PNEs have sessions with a CPNS Server through PN GWs that carry the datagrams."""
 
 import asyncio
-import contextlib
 
 import aiocoap
 import pytest
@@ -12,60 +11,14 @@ from message_plane.credentials import ROLE_PNE
 from message_plane.edhoc import Initiator
 from message_plane.errors import PeerRefused, PeerUnreachable, PlaneError
 from message_plane.identity import OwnIdentity
-from message_plane.links.link import Address, Link
 from message_plane.links.memory import Ether, MemoryLink
 from message_plane.links.tunnel import TunnelAddress, TunnelLink
 from tests.integration.plane_world import Party, renumbered
 from tests.integration.test_plane_hostile import UNAUTHORIZED, coap, edhoc_request
+from tests.integration.tunnel_end import PLACE, BoardEnd
 
 SERVER = "cpns-server"
-PLACE = "upwards:server"
 TOO_MANY_REQUESTS = 0x9D  # 4.29
-
-
-class Upwards(Address):
-    """The Server, as a PNE behind a PN GW sees it."""
-
-    echo_proves = False
-    place = counted_as = PLACE
-
-
-class BoardEnd(Link):
-    """A PNE's end of the tunnel through `gateway_id`. `sent` holds the datagrams that it sent."""
-
-    scheme = "upwards"
-    datagram_max = TunnelLink.datagram_max
-    reliable = True
-    places = ()
-
-    def __init__(self, tunnel, gateway_id, pne_id):
-        self.tunnel = tunnel
-        self.names = gateway_id, pne_id
-        self.sent = []
-        self.tasks = set()
-
-    async def open(self, receive):
-        self.receive = receive
-        self.address = Upwards(self)
-
-    def send(self, address, datagram):
-        self.sent.append(datagram)
-        task = asyncio.get_running_loop().create_task(self._carried(datagram))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-
-    async def _carried(self, datagram):
-        with contextlib.suppress(TooMany):
-            answer = await self.tunnel.carry(*self.names, datagram)
-            if answer is not None:
-                self.receive(answer, self.address)
-
-    async def find(self, place):
-        return self.address
-
-    async def close(self):
-        for task in self.tasks:
-            task.cancel()
 
 
 class World:
