@@ -9,6 +9,7 @@ Apart from the store the parts do no I/O: they return flows (`device_agent`), wh
 import asyncio
 import sys
 
+from cpns import numbers as n
 from cpns.errors import CpnsError, NotAllowed, Unknown
 from device_agent import provisioning, tuning
 from device_agent.broadcast_receiver import BroadcastReceiver
@@ -65,9 +66,12 @@ class Agent:
         self._discovery = Discovery(store, links, self.identity.address)
         self.session = Session(store, self.identity, self.random)
         gkdks = GkdkStore(store, clock.now())
-        self.membership = Membership(store, self.identity, self.session, gkdks, clock, self.random, self._tell)
+        tells = self._tell, self._load_server
+        self.membership = Membership(store, self.identity, self.session, gkdks, clock, self.random, *tells)
         self.requests = Requests(self.membership, self._tell)
         self.receiver = BroadcastReceiver(self.membership, store, clock, self.random, self._tell)
+        if [group for group in self.membership.groups.values() if group.ring.end_to_end]:
+            self.membership.server = self._load_server()
         self._reports = None  # only with a medium that carries reports
         reporting = [medium for medium in media if medium.reports]
         if reporting:
@@ -147,8 +151,8 @@ class Agent:
         try:
             await self.network()
             self.receiver.spare()
-            parts = self.identity, self.store, self.session, self._discovery, self.clock, self._forget_gateway
-            await self._flow(pairing.pair(secret, *parts))
+            parts = self.identity, self.store, self.session, self._discovery, self.clock
+            await self._flow(pairing.pair(secret, *parts, self._forget_gateway, self._forget_server))
             self._discovery.keep(self.session.address)
         finally:
             self.pairing = False
@@ -225,6 +229,8 @@ class Agent:
             else:
                 self._up.append(link)
                 session.try_again(self.clock.now())
+                if self.membership.server:
+                    self.membership.server.session.try_again(self.clock.now())
                 self.membership.hint_all(tuning.PULL_ONLINE)
             self._duties.set()
 
@@ -291,6 +297,23 @@ class Agent:
         self.session.forget()
         self._discovery.forget()
         self.membership.new_gateway()
+
+    def _load_server(self):
+        # What end-to-end groups need: only a board with such a group has it in its heap
+        from device_agent.end_to_end.delivery import WrappedKeys
+        from device_agent.end_to_end.server import Server
+
+        membership = self.membership
+        server = Server(self.store, membership, self.clock, self.random, self.receiver.spare, self._tell)
+        self.requests.parts[n.S_GROUP_KEY_DELIVERY_REQUEST] = WrappedKeys(membership, server, self._tell).take
+        return server
+
+    def _forget_server(self):
+        if self.membership.server:
+            self.membership.server.forget()
+        else:
+            for name in ("ssess", "euk"):
+                self.store.erase(name)
 
     async def _answer(self, message, address):
         # Return the arguments of the CoAP reply, or None if the request gets no reply

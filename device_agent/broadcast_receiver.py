@@ -121,6 +121,8 @@ class BroadcastReceiver:
         return group
 
     def _group_key(self, group, received):
+        if group.ring.end_to_end:
+            raise NotAllowed("the group is end-to-end")
         membership = self._membership
         gkdk = _if_room(membership.gkdks.get, received.generation)
         version = received.version

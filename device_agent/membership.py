@@ -9,8 +9,8 @@ import hashlib
 from cpns import cborlite, messages
 from cpns import numbers as n
 from cpns import tuning as limits
-from cpns.errors import MalformedMessage, NotAllowed, NotMember, Stale, TooMany, of_code
-from cpns.key_ring import UNICAST, KeyRing
+from cpns.errors import MalformedMessage, NotAllowed, NotMember, Stale, TooMany, Unknown, of_code
+from cpns.key_ring import BROADCAST, UNICAST, KeyRing
 from cpns.proof import confirmation
 from device_agent import tuning
 from device_agent.cose import verify_sign1
@@ -59,18 +59,22 @@ class Membership:
 
     `tell(name, values)` is called for the events "joined", "key", "left", "deleted", "expelled", "rolled over" and
     "generation", with the ServiceGroup under "group" if it is about one.
+
+    `load_server()` is called before the first end-to-end group, and returns what becomes `server`.
     """
 
-    def __init__(self, store, identity, session, gkdks, clock, random, tell):
+    def __init__(self, store, identity, session, gkdks, clock, random, tell, load_server):
         self._store = store
         self._session = session
         self._clock = clock
         self._random = random
         self._tell = tell
+        self._load_server = load_server
         self._unix = self._unix_at = 0  # the network's time in seconds, and the clock's at that moment
         self._assign_at = 0
         self.identity = identity
         self.gkdks = gkdks
+        self.server = None  # end_to_end.server.Server
         self.groups = {}
         self.pn_alias = None
         record = store.load(RECORD)
@@ -122,9 +126,9 @@ class Membership:
         """
         self.gkdks.expire(now)
         duties = []
-        if self.groups and not self.gkdks.newest:
-            duties.append((self._assign_at, self.assign))
         for group in self.groups.values():
+            if not group.ring.end_to_end and not self.gkdks.newest:
+                duties.append((self._assign_at, self.assign))
             duties.append((group.pull_at, lambda group=group: self.pull(group)))
             if confirms and group.confirm_at is not None:
                 duties.append((group.confirm_at, lambda group=group: self.confirm(group)))
@@ -132,11 +136,29 @@ class Membership:
 
     # What the PNE asks the PN GW
 
+    def ask(self, code, fields, session=None):
+        """Ask the PN GW, or the peer of `session`, with a message in this PNE's name; return the fields of its answer.
+
+        Raises the CpnsError that the answer names, MalformedMessage for an answer to something else, or NoSession. This
+        is a flow.
+        """
+        fields[messages.PNE_ID] = self.identity.pne_id
+        _, octets = yield from (session or self._session).ask(CPNS, messages.encode(code, fields))
+        answered, answer = messages.decode(octets)
+        if answered != code + 1 or answer.get(messages.SG_ID) not in (None, fields.get(messages.SG_ID)):
+            raise MalformedMessage("an answer to something else")
+        if answer[messages.RESULT] != n.RESULT_SUCCESS:
+            reason = answer.get(messages.ERROR_TEXT, "refused without reason")
+            if answer.get(messages.ERROR) == n.ERROR_NO_SESSION:
+                raise NoSession(reason)  # between PN GW and Server: the PN GW cannot serve us now
+            raise of_code(answer.get(messages.ERROR))(reason)
+        return answer
+
     def assign(self):
         """Ask the PN GW for a GKDK and store it (CPNS-GKM-03, -06, -23, -24). This is a flow."""
         self._assign_at = self._clock.now() + tuning.ASSIGN_INTERVAL
         try:
-            answer = yield from self._ask(n.GKDK_ASSIGNMENT_REQUEST, {messages.SOFTWARE: tuning.SOFTWARE})
+            answer = yield from self.ask(n.GKDK_ASSIGNMENT_REQUEST, {messages.SOFTWARE: tuning.SOFTWARE})
         except NoSession:  # the request may not have arrived
             self._assign_at = self._clock.now() + limits.PULL_BACKOFF_MIN_S * 1000
             raise
@@ -164,10 +186,10 @@ class Membership:
         if trust:
             fields[messages.TRUST] = trust
         if protection is None:
-            answer = yield from self._ask(n.JOIN_REQUEST, fields)
+            answer = yield from self.ask(n.JOIN_REQUEST, fields)
         else:
             fields[messages.PROTECTION] = protection
-            answer = yield from self._ask(n.CREATE_SERVICE_GROUP_REQUEST, fields)
+            answer = yield from self.ask(n.CREATE_SERVICE_GROUP_REQUEST, fields)
         identity = self.identity
         pn_id = answer.get(messages.PN_ID, identity.pn_id)
         if pn_id != identity.pn_id:
@@ -190,32 +212,45 @@ class Membership:
         self.groups[sg_id] = group
         self._save_directory()
         self._tell("joined", {"group": group, "floor": group.ring.floor})
-        self.hint(group, self._clock.now())  # a key that was sent before the PN GW knew us is not repeated
+        # A key that was sent before the PN GW knew us is not repeated; that of an end-to-end group must be asked for
+        self.hint(group, self._clock.now(), 0 if group.ring.end_to_end else None)
         return group
 
     def pull(self, group):
-        """Ask for the newest key of the group (flow). After a refusal or silence the back-off goes on."""
+        """Ask for the newest key of the group (flow). After a refusal or silence the back-off goes on.
+
+        The CPNS Server is asked for that of an end-to-end group. Its answer has the version only, and it sends the key
+        then. A board that does not know the Server has the PN GW ask, whose word about the version counts for nothing.
+        """
         now = self._clock.now()
         group.pulled_at = now
         wait = max(2 * group.pull_wait, limits.PULL_BACKOFF_MIN_S * 1000)
         group.pull_wait = min(wait, limits.PULL_BACKOFF_MAX_S * 1000)
         group.pull_at = now + group.pull_wait
+        end_to_end = group.ring.end_to_end
+        server = self.server if end_to_end and self.identity.server_ccs else None
         fields = {messages.SG_ID: group.id, messages.VERSION: group.version}
-        if self.gkdks.newest:
-            fields[messages.GENERATION] = self.gkdks.newest
         if group.version and group.windows_lost == group.version:
             fields[messages.WINDOWS_LOST] = group.version
-        fields[messages.RECEIPT] = group.receipt
-        fields[messages.SOFTWARE] = tuning.SOFTWARE
+        if not server:
+            if self.gkdks.newest:
+                fields[messages.GENERATION] = self.gkdks.newest
+            fields[messages.RECEIPT] = group.receipt
+            fields[messages.SOFTWARE] = tuning.SOFTWARE
         try:
-            answer = yield from self._ask(n.KEY_PULL_REQUEST, fields)
-        except NotMember:
-            if group.joined:
-                self._forget(group, "expelled")
+            answer = yield from self.ask(n.KEY_PULL_REQUEST, fields, server)
+        except (NotMember, Unknown) as error:
+            expelled = isinstance(error, NotMember)
+            if group.joined and (expelled or server):
+                self._forget(group, "expelled" if expelled else "deleted")
+            raise
+        except NoSession:
+            if server:
+                group.pull_at = min(group.pull_at, server.next_try(group.pull_at))
             raise
         if not group.joined:
             return  # left while the answer was on its way
-        if group.ring.floor is None and messages.PROTECTION in answer:
+        if group.ring.floor is None and messages.PROTECTION in answer and not end_to_end:
             group.ring.protection = answer[messages.PROTECTION]
         self._learn(group, answer)
         group.receipt = answer.get(messages.RECEIPT, group.receipt)
@@ -223,7 +258,10 @@ class Membership:
             self._deliver(group, answer)
             if self.gkdks.newest:
                 group.confirm_at = self._clock.now()  # only the proof shows the PN GW that the key has arrived (SEC-14)
-        else:
+        elif server:
+            group.ring.raise_floor(max(answer[messages.VERSION] - 1, 0))
+            self._save(group)
+        elif not end_to_end:
             group.ring.raise_floor(answer[messages.VERSION])
             self._save(group)
         if group.version == answer[messages.VERSION]:
@@ -231,7 +269,7 @@ class Membership:
 
     def leave(self, group):
         """Leave the group (flow): its keys are wiped, its floor stays (SEC-04)."""
-        yield from self._ask(n.LEAVE_REQUEST, {messages.SG_ID: group.id})
+        yield from self.ask(n.LEAVE_REQUEST, {messages.SG_ID: group.id})
         self._forget(group, "left")
 
     def confirm(self, group):
@@ -249,7 +287,8 @@ class Membership:
     def take_key(self, fields):
         """Store a Group Key that came over the session; return the fields of the confirmation."""
         group = self._group(fields)
-        self._learn(group, fields)
+        if not group.ring.end_to_end:  # for such a group nothing in this message counts
+            self._learn(group, fields)
         self._deliver(group, fields)
         return self.delivered(group, fields[messages.VERSION])
         yield
@@ -302,7 +341,7 @@ class Membership:
             group.generation = generation
             group.pull_wait = 0
             self._rest(group)
-            self._tell("key", {"group": group, "version": version, "reason": reason, "broadcast": bool(path)})
+            self._tell("key", {"group": group, "version": version, "reason": reason, "broadcast": path == BROADCAST})
         return new
 
     def delivered(self, group, version):
@@ -330,10 +369,17 @@ class Membership:
         return fields
 
     def delete(self, group, version, expelled=False):
-        """Forget a group, deleted or `expelled`, with the newest `version`. Raises Stale if a newer one is known."""
+        """Forget a group, deleted or `expelled`, with the newest `version`. Raises Stale if a newer one is known.
+
+        Of an end-to-end group the PN GW cannot know: the CPNS Server is asked, and only its answer ends the membership.
+        """
+        if group.ring.end_to_end and self.identity.server_ccs:
+            self.hint(group, self._clock.now(), tuning.PULL_ONLINE)
+            return
         if version < (max(group.version, group.ring.floor or 0) if expelled else group.version):
             raise Stale("a newer version is known than the delete knows of")
-        group.ring.raise_floor(version)
+        if not group.ring.end_to_end:
+            group.ring.raise_floor(version)
         self._forget(group, "expelled" if expelled else "deleted")
 
     def new_gateway(self):
@@ -354,10 +400,13 @@ class Membership:
 
     def _make_end_to_end(self, group):
         # Keys and floor that the PN GW gave the group before count for nothing
+        if not self.server:
+            self.server = self._load_server()
+        if not self.server.usable:
+            raise NotAllowed("this board has neither the credential of the CPNS Server nor an Entity User Key")
         if not group.ring.end_to_end:
-            if not self.identity.server_ccs and self._store.load("euk") is None:
-                raise NotAllowed("this board has neither a credential of the CPNS Server nor an Entity User Key")
             group.ring = KeyRing(n.PROTECTION_SEALED, None, True)
+            group.confirm_at = None
             self._save(group)
 
     def _group(self, fields):
@@ -365,19 +414,6 @@ class Membership:
         if group is None:
             raise NotMember("not a member of this Service Group")
         return group
-
-    def _ask(self, code, fields):
-        fields[messages.PNE_ID] = self.identity.pne_id
-        _, octets = yield from self._session.ask(CPNS, messages.encode(code, fields))
-        answered, answer = messages.decode(octets)
-        if answered != code + 1 or answer.get(messages.SG_ID) not in (None, fields.get(messages.SG_ID)):
-            raise MalformedMessage("an answer to something else")
-        if answer[messages.RESULT] != n.RESULT_SUCCESS:
-            reason = answer.get(messages.ERROR_TEXT, "refused without reason")
-            if answer.get(messages.ERROR) == n.ERROR_NO_SESSION:
-                raise NoSession(reason)  # between PN GW and Server: the PN GW cannot serve us now
-            raise of_code(answer.get(messages.ERROR))(reason)
-        return answer
 
     def _deliver(self, group, fields):
         (key, index), version = fields[messages.GROUP_KEY][0], fields[messages.VERSION]

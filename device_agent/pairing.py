@@ -22,11 +22,12 @@ class WrongProof(NotAuthentic):
     """The peer does not know the secret, or does not have the name in its credential."""
 
 
-def pair(secret, identity, store, session, discovery, clock, forget):
+def pair(secret, identity, store, session, discovery, clock, forget, forget_server):
     """Find a gateway that proves to know `secret` (10 octets), prove the same to it, and pin it in `identity` (flow).
 
-    Before another gateway than the present one is pinned, `forget()` must wipe all state from the present one. After a
-    power cut in between, the PNE asks its old gateway for that state again; it never mixes both. The gateway may have
+    Before another gateway than the present one is pinned, `forget()` must wipe all state from the present one, and
+    `forget_server()` that from the CPNS Server if the gateway names another one. After a power cut in between, the PNE
+    asks its old gateway for that state again; it never mixes both. The gateway may have
     admitted the board and its last answer been lost: so that request is repeated with each new try. A wrong proof does
     not end the search, as the right gateway may still answer. After five minutes it raises WrongProof if there was one,
     otherwise NoSession.
@@ -54,6 +55,9 @@ def pair(secret, identity, store, session, discovery, clock, forget):
             held, address, peer, answer, _ = proved
             if identity.gateway_ccs != peer.ccs:
                 forget()
+            server_ccs = answer.get(messages.SERVER_CREDENTIAL, identity.server_ccs)
+            if identity.server_ccs not in (b"", server_ccs):
+                forget_server()
             identity.change(
                 store,
                 gateway_id=peer.entity_id,
@@ -61,6 +65,7 @@ def pair(secret, identity, store, session, discovery, clock, forget):
                 signing_key=answer[messages.SIGNING_KEY],
                 signing_epoch=answer[messages.SIGNING_EPOCH],
                 pn_id=answer.get(messages.PN_ID, ""),
+                server_ccs=server_ccs,
             )
             store.erase(unpaired.RECORD)
             store.erase(unpaired.LABEL)

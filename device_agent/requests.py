@@ -5,7 +5,8 @@ value is (CoAP code, options, body) of the answer. The resource itself decides o
 bodies, and whether they travel in blocks (`coap/blocks.py`).
 
 A part is a function of the fields of a message. It returns a flow whose value is the fields of the answer, without its
-Result. A CpnsError that this flow raises is answered with Result `2`; one that the function raises itself, with 4.03.
+Result, unless that message has a Return instead. A CpnsError that this flow raises is answered with Result `2`; one
+that the function raises itself, with 4.03.
 """
 
 from cpns import messages
@@ -59,5 +60,6 @@ class Requests:
         except CpnsError as error:
             self._tell("refused", {"message": code, "error": error.code, "reason": error.reason})
             return CHANGED, CPNS[1:], messages.failure(code, error)
-        fields[messages.RESULT] = n.RESULT_SUCCESS
+        if messages.RETURN not in fields:
+            fields[messages.RESULT] = n.RESULT_SUCCESS
         return CHANGED, CPNS[1:], messages.encode(code + 1, fields)

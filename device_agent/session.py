@@ -1,4 +1,4 @@
-"""The secure session of PNE and PN GW (CPNS-GKM-50): EDHOC sets it up, OSCORE protects its messages.
+"""The secure session of a PNE with its PN GW, or the CPNS Server (CPNS-GKM-50): made by EDHOC, protected by OSCORE.
 
 A flow (`device_agent`) is a generator; the agent resumes it with `send`. It yields
 
@@ -32,7 +32,7 @@ _EDHOC = (
 
 
 class NoSession(OSError):
-    """There is no session with the PN GW, or it does not answer."""
+    """There is no session with the peer, or it does not answer."""
 
 
 def unload(name):
@@ -47,11 +47,12 @@ def unload(name):
 class _Held:
     """An OSCORE context with its state in the store: keys, and the ceiling of used sender numbers (SEC-22)."""
 
-    def __init__(self, store, keys, ceiling, stored, random):
+    def __init__(self, store, record, keys, ceiling, stored, random):
         self.keys = keys  # secret, salt, sender ID, recipient ID
         self.ceiling = ceiling
         self.challenges = 0  # WindowLost that were answered: each uses a sender number, and these wear the flash
         self._store = store
+        self._record = record
         self._stored = stored
         self.oscore = oscore.Context(*keys, ceiling, self.reserve, fresh=not stored, echo=random(8))
 
@@ -59,7 +60,7 @@ class _Held:
         if self._stored:
             record = list(self.keys)
             record.append(ceiling)
-            self._store.save(RECORD, cborlite.encode(record))
+            self._store.save(self._record, cborlite.encode(record))
         self.ceiling = ceiling
 
     def establish(self):
@@ -68,10 +69,17 @@ class _Held:
 
 
 class Session:
-    """The session. `store` is a KeyStore, `identity` a Provisioning; `address` is that of the PN GW, or None."""
+    """The session. `store` is a KeyStore, `identity` a Provisioning; `address` is that of the peer, or None.
 
-    def __init__(self, store, identity, random):
+    `record` is the name of the session's record, and `peer` that of the attribute of `identity` with the credential of
+    the peer. `before_use()` is called before a new session is stored and used.
+    """
+
+    def __init__(self, store, identity, random, record=RECORD, peer="gateway_ccs", before_use=None):
         self._store = store
+        self._record = record
+        self._peer = peer
+        self._before_use = before_use
         self._identity = identity
         self._random = random
         self._live = self._candidate = None
@@ -81,10 +89,10 @@ class Session:
         self.patience = tuning.EXCHANGE_TIMEOUT  # ms, shorter while no answer came from `address`
         self.silent = False  # the last request got no answer: the PN GW may be elsewhere
         self.reached = False  # a request to `address` was answered
-        record = store.load(RECORD)
-        if record is not None:
-            *keys, ceiling = cborlite.decode(record)
-            self._live = _Held(store, keys, ceiling, True, random)
+        octets = store.load(record)
+        if octets is not None:
+            *keys, ceiling = cborlite.decode(octets)
+            self._live = _Held(store, record, keys, ceiling, True, random)
 
     @property
     def up(self):
@@ -124,16 +132,15 @@ class Session:
     def handshake(self, now, address, pairing=False, patience=tuning.EDHOC_TIMEOUT):
         """Do one EDHOC handshake as initiator with `address`, which makes a candidate context. This is a flow.
 
-        The answer to message_1 may take `patience` ms.
-        If `pairing`, the peer is not known yet and credentials are sent by value. Then no candidate is made, and the
-        value is (initiator, context for `ask` and `adopt`). Raises CpnsError if the responder is not the pinned PN GW,
-        NoSession without an answer; the live session stays as it was.
+        The answer to message_1 may take `patience` ms. The value is (initiator, context for `ask` and `adopt`).
+        If `pairing`, the peer is not known yet and credentials are sent by value; then no candidate is made. Raises
+        CpnsError if the responder is not the pinned peer, NoSession without an answer; the live session stays then.
         """
         from device_agent import edhoc
         from device_agent.crypto import p256
 
         identity = self._identity
-        peer = None if pairing else Credential.parse(identity.gateway_ccs)
+        peer = None if pairing else Credential.parse(getattr(identity, self._peer))
         c_i = self._random(2)
         while self._live is not None and c_i == self._live.keys[3]:
             c_i = self._random(2)
@@ -148,24 +155,24 @@ class Session:
             initiator.finish((yield from self._edhoc(address, octets, tuning.EDHOC_TIMEOUT)))
         finally:
             unload("device_agent.edhoc")
-        held = _Held(self._store, initiator.oscore(), 0, False, self._random)
-        if pairing:
-            return initiator, held
-        self._candidate, self._candidate_born = held, now
-        self.resume(address, tuning.EXCHANGE_TIMEOUT)
-        self.reached = True
+        held = _Held(self._store, self._record, initiator.oscore(), 0, False, self._random)
+        if not pairing:
+            self._candidate, self._candidate_born = held, now
+            self.resume(address, tuning.EXCHANGE_TIMEOUT)
+            self.reached = True
+        return initiator, held
 
     def _edhoc(self, address, octets, patience):
         answer = yield (address, POST, _EDHOC, octets, patience)
         if answer is None:
-            raise NoSession("the gateway does not answer EDHOC")
+            raise NoSession("no answer to EDHOC")
         if answer.code != CHANGED:
-            raise NotAllowed("the gateway refused EDHOC")
+            raise NotAllowed("EDHOC is refused")
         return answer.payload
 
     def forget(self):
-        """Forget the session, as another PN GW takes over: those of the old one are refused, also after a restart."""
-        self._store.erase(RECORD)
+        """Forget the session, as another peer takes over: those of the old one are refused, also after a restart."""
+        self._store.erase(self._record)
         self._live = self._candidate = self.address = None
 
     def adopt(self, held, now, address):
@@ -175,7 +182,7 @@ class Session:
         self._verified(held)
 
     def ask(self, options, octets, held=None, address=None):
-        """Ask the PN GW, or the peer of a pairing, for what `options` name; return (options, body) of its answer.
+        """Ask the peer, or that of a pairing, for what `options` name; return (options, body) of its answer.
 
         Raises NoSession without an answer, NotAllowed or MalformedMessage for 4.03 or 4.00. This is a flow.
         """
@@ -197,7 +204,7 @@ class Session:
                     self._candidate = None
                 elif held is self._live and answer and self._doubt == 1:
                     continue
-                raise NoSession("no answer" if answer is None else "the gateway does not know the session")
+                raise NoSession("no answer" if answer is None else "the session is not known there")
             try:
                 code, inner, payload = held.oscore.unprotect_response(request, answer.options, answer.payload)
             except CpnsError as error:
@@ -211,10 +218,10 @@ class Session:
         if code >> 5 == 2:
             return inner, payload
         if code == FORBIDDEN:
-            raise NotAllowed("the gateway refuses")
+            raise NotAllowed("the request is refused")
         if code == BAD_REQUEST:
-            raise MalformedMessage("the gateway does not understand")
-        raise NoSession("the gateway cannot answer now")
+            raise MalformedMessage("the request is not understood")
+        raise NoSession("no answer is possible now")
 
     def refusal(self, message):
         """Return (code, options, payload) to refuse a request under no session of ours; None if it may be under one."""
@@ -263,6 +270,8 @@ class Session:
         self._doubt = self._wait = 0
         self.silent, self.reached, self.patience = False, True, tuning.EXCHANGE_TIMEOUT
         if held is self._candidate:
+            if self._before_use:
+                self._before_use()
             held.establish()
             self._live, self._candidate = held, None
             self._born = self._candidate_born

@@ -14,6 +14,7 @@ PROBE_TIMEOUT = 2000  # for an answer from the gateway's last address; leaves ro
 SILENT_TIMEOUT = 5000  # of message_1, or a first request, to an address that did not answer the probe
 DISCOVERY_TIMEOUT = 2000  # for answers to the question to all, which come after a leisure (RFC 7252, 8.2)
 CONNECTING = 8000  # more of each time limit if a connection has to be made: by scanning, connecting, subscribing
+EUK_RENEWAL_INTERVAL = 3600000  # ms between handshakes because of keys under an unknown Entity User Key (SEC-25)
 SESSION_AGE_MAX = 30 * 86400 * 1000
 SESSION_NUMBERS_MAX = (1 << 20) - (1 << 14)  # sender numbers of one OSCORE context, leaving some for its renewal
 CHALLENGES_MAX = 64  # Echo challenges after a start; a peer that replays gets no more, and the session is renewed

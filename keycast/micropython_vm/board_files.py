@@ -20,7 +20,7 @@ FIRMWARE = FOLDER / "firmware"
 START = "main.py"
 PACKAGES = ("cpns", "mikey_sakke", "device_agent")
 # The modules that a board always loads are joined (`bundles.py`): before the radio's memory is held back, and after;
-# and those that a board with Bluetooth loads
+# those that a board with Bluetooth loads, and those that a board with an end-to-end group loads
 BUNDLES = {
     "pne_start": (
         *("wifi", "nvs_store", "radio_memory"),
@@ -31,6 +31,7 @@ BUNDLES = {
         *("application", "watch"),
     ),
     "pne_ble": ("device_agent.adverts", "device_agent.links.gatt", "device_agent.reports"),
+    "pne_end_to_end": ("device_agent.end_to_end.delivery", "device_agent.end_to_end.server"),
 }
 LEVEL = 2  # of optimisation: `assert` dropped, line numbers kept
 

@@ -294,7 +294,10 @@ class World:
 
     def ask(self, code, fields):
         """The PN GW asks the PNE over the session -> (code, fields) of the answer, or (CoAP code, None)."""
-        octets = messages.encode(code, fields)
+        return self.ask_octets(messages.encode(code, fields))
+
+    def ask_octets(self, octets):
+        """The same with the octets of a message."""
         echo = None
         for _ in (0, 1):
             message, request = self.gateway.protect(octets, echo)

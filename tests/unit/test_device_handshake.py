@@ -57,8 +57,8 @@ class Board(device_world.World):
 
     def pair(self, secret):
         discovery = self.agent._discovery
-        parts = self.agent.identity, self.agent.store, self.session, discovery, self.clock, self.agent._forget_gateway
-        self.perform(pairing.pair(secret, *parts))
+        parts = self.agent.identity, self.agent.store, self.session, discovery, self.clock
+        self.perform(pairing.pair(secret, *parts, self.agent._forget_gateway, self.agent._forget_server))
 
 
 @pytest.fixture

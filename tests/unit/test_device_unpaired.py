@@ -145,7 +145,8 @@ class Unpaired(device_world.World):
 
     def pair(self):
         agent = self.agent
-        parts = agent.identity, agent.store, agent.session, agent._discovery, agent.clock, agent._forget_gateway
+        parts = agent.identity, agent.store, agent.session, agent._discovery, agent.clock
+        parts += agent._forget_gateway, agent._forget_server
         self.perform(pairing.pair(secret_of(self.medium), *parts))
 
 

@@ -1,0 +1,479 @@
+"""End-to-end groups of a PNE: their keys come from the Server only, through a PN GW that may do anything."""
+
+from device_world import SLOT, key_of
+from end_to_end_world import EUK, OLDER_EUK, SG, Home, member, proved, secret_of, wrapped
+from vmtest import raises, req
+
+from cpns import entity_user_key
+from cpns import messages as m
+from cpns import numbers as n
+from cpns.errors import MalformedMessage, NotAllowed, NotMember, TooMany
+from cpns.errors import Unknown as UnknownGroup
+from device_agent.coap import message as coap
+from device_agent.end_to_end import entity_user_keys
+from device_agent.key_store import KeyStore
+from device_agent.requests import CPNS
+from device_agent.session import NoSession
+
+VM_HEAP_KIB = 192  # the PNE, its PN GW and the CPNS Server in one heap
+
+
+def euks(home):
+    return entity_user_keys.parse(KeyStore(home.medium).load("euk"))
+
+
+def refused(home, fields, error):
+    """The key is refused with this error, once, and nothing has changed."""
+    octets, held, told = dict(home.medium.octets), home.held(), len(home.told("refused"))
+    answer = home.bring(fields)
+    assert (answer[m.RETURN], answer[m.ERROR]) == (n.RETURN_FAIL, error)
+    assert m.MAC not in answer
+    assert len(home.told("refused")) == told + 1 and home.told("refused")[-1]["error"] == error
+    assert home.held() == held
+    for name in octets:  # numbers of the session may be reserved meanwhile
+        assert home.medium.octets[name] == octets[name] or "sess" in name
+    return True
+
+
+# Keys
+
+
+@req("CPNS-GKM-76", "CPNS-GKM-77", "CPNS-GKM-78", "CPNS-GKM-79", "CPNS-GKM-80", "SEC-25")
+def test_a_wrapped_key_is_opened_stored_and_answered_with_return_pn_and_mac():
+    home, group = member(6)
+    assert home.held() == {6: secret_of(6)}
+    assert home.told("key") == [{"group": group, "version": 6, "reason": n.REASON_BY_HAND, "broadcast": False}]
+    answer = home.bring(wrapped(7))
+    assert proved(answer, 7) and answer[m.PNID] == "home"
+    home.boot()
+    assert home.held() == {7: secret_of(7)} and home.ring().end_to_end and home.ring().floor == 7
+
+
+@req("SEC-05")
+def test_the_key_before_is_read_for_half_a_minute_and_not_sent_with():
+    home, group = member(6)
+    home.bring(wrapped(7))
+    assert group.ring.sending_key(0) == (7, secret_of(7))
+    assert sorted(home.held()) == [6, 7]
+    home.clock.ms += 31000
+    assert sorted(home.held()) == [7]
+
+
+def test_a_key_that_is_held_is_confirmed_again():
+    home, _ = member(6)
+    writes = home.medium.writes
+    assert proved(home.bring(wrapped(6)), 6)
+    assert home.medium.writes == writes
+
+
+@req("SEC-04", "SEC-25")
+def test_versions_at_or_below_the_floor_are_refused_and_another_key_under_a_version_that_is_held():
+    home, _ = member(6)
+    home.bring(wrapped(7))
+    home.clock.ms += 31000
+    for version in (1, 5, 6):
+        assert refused(home, wrapped(version), n.ERROR_STALE)
+    assert refused(home, wrapped(7, key=bytes(16)), n.ERROR_STALE)
+
+
+@req("SEC-25")
+def test_what_a_gateway_has_renamed_does_not_open():
+    home, _ = member(6)
+    home.enter("home/other", 6)
+    home.run_for(100)
+    assert refused(home, wrapped(7, sgid="home/other"), n.ERROR_NOT_AUTHENTIC)
+    assert refused(home, wrapped(7, named=8), n.ERROR_NOT_AUTHENTIC)
+    assert refused(home, wrapped(7, pne_id="pne-2", pne="pne-1"), n.ERROR_NOT_AUTHENTIC)
+    other = wrapped(7, euk=OLDER_EUK, key_id=entity_user_key.key_id(EUK))
+    assert refused(home, other, n.ERROR_NOT_AUTHENTIC)
+
+
+@req("SEC-25")
+def test_a_key_for_another_pne_or_of_a_group_that_is_none_of_ours_is_refused():
+    home, _ = member(6)
+    assert refused(home, wrapped(7, pne_id="pne-2"), n.ERROR_NOT_ADDRESSED)
+    assert refused(home, wrapped(7, sg_id="other-home/alarm"), n.ERROR_NOT_MEMBER)
+    home.join("kitchen", 5)
+    assert refused(home, wrapped(7, sg_id="kitchen"), n.ERROR_NOT_ALLOWED)
+
+
+@req("SEC-25")
+def test_malformed_keys_are_refused_by_their_form():
+    home, _ = member(6)
+    for octets in (23, 25, 0):
+        fields = wrapped(7)
+        fields[m.GROUP_KEY_INFO] = ("pne-1", bytes(octets))
+        with raises(MalformedMessage):
+            m.encode(n.S_GROUP_KEY_DELIVERY_REQUEST, fields)
+        assert home.bring_raw(fields) == 0x80
+    fields = wrapped(7)
+    fields[m.GROUP_KEY_INFO] = [fields[m.GROUP_KEY_INFO], fields[m.GROUP_KEY_INFO]]
+    assert home.bring_raw(fields) == 0x80
+    assert sorted(home.held()) == [6]
+
+
+def test_a_store_that_fails_leaves_the_old_key_and_the_new_one_can_come_again():
+    home, group = member(6)
+    home.medium.fails = True
+    with raises(OSError):
+        home.bring(wrapped(7))
+    assert home.held() == {6: secret_of(6)} and group.ring.floor == 6
+    home.medium.fails = False
+    assert proved(home.bring(wrapped(7)), 7)
+
+
+# Entity User Keys
+
+
+@req("SEC-25")
+def test_an_unknown_key_id_is_return_3_and_makes_one_new_session_an_hour():
+    home, group = member(6)
+    server = home.agent.membership.server
+    for _ in range(3):
+        answer = home.bring(wrapped(7, euk=b"x" * 16))
+        assert answer[m.RETURN] == n.RETURN_UNKNOWN_EUK and m.MAC not in answer and m.ERROR not in answer
+    assert [values["error"] for values in home.told("refused")] == [n.ERROR_UNKNOWN] * 3
+    assert server._renew and group.pull_at <= home.clock.ms
+    server._renew = False
+    home.bring(wrapped(7, euk=b"x" * 16))
+    assert not server._renew
+    home.clock.ms += 3600000
+    home.bring(wrapped(7, euk=b"x" * 16))
+    assert server._renew
+    assert sorted(home.held()) == [6]
+
+
+@req("SEC-25")
+def test_the_former_key_is_kept_until_one_use_of_the_new_one():
+    home, _ = member(6)
+    home.agent.membership.server.keys.candidate = b"n" * 16
+    home.agent.membership.server.keys.keep()
+    assert euks(home) == (b"n" * 16, EUK)
+    assert proved(home.bring(wrapped(7)), 7)  # under the former one
+    assert euks(home) == (b"n" * 16, EUK)
+    assert proved(home.bring(wrapped(8, euk=b"n" * 16)), 8)
+    assert euks(home) == (b"n" * 16, b"")
+    assert home.bring(wrapped(9))[m.RETURN] == n.RETURN_UNKNOWN_EUK
+    home.boot()
+    assert proved(home.bring(wrapped(9, euk=b"n" * 16)), 9)
+
+
+@req("SEC-25")
+def test_a_key_that_opens_under_the_candidate_makes_it_the_present_one():
+    home, _ = member(6)
+    keys = home.agent.membership.server.keys
+    keys.candidate = b"n" * 16
+    assert refused(home, wrapped(7, euk=b"x" * 16, key_id=entity_user_key.key_id(b"n" * 16)), n.ERROR_NOT_AUTHENTIC)
+    assert euks(home) == (EUK, b"")
+    assert proved(home.bring(wrapped(7, euk=b"n" * 16)), 7)
+    assert euks(home) == (b"n" * 16, b"") and keys.candidate == b""
+
+
+# Trust
+
+
+@req("SEC-26")
+def test_an_end_to_end_group_takes_no_key_by_unicast_pull_or_broadcast():
+    home, group = member(6)
+    home.agent.membership.gkdks.put(home.gateway.gkdk(), 0)
+    home.agent.membership._set_pn_alias({m.PN_ALIAS: 0x11223344})
+    home.gateway.time = 1700000000
+    answer = home.deliver(SG, 9)
+    assert (answer[m.RESULT], answer[m.ERROR]) == (n.RESULT_FAIL, n.ERROR_NOT_ALLOWED)
+    before = home.agent.receiver.verifications
+    home.hear(home.gateway.object(SG, 9))
+    assert home.agent.receiver.refused == {"NotAllowed": 1} and home.agent.receiver.verifications == before
+    home.hear(home.gateway.object(SG, 6, key=secret_of(6)))  # of a member that works with the PN GW
+    assert group.confirm_at is None
+    home.run_for(86400000)
+    assert n.GROUP_KEY_DELIVERY_RESPONSE not in home.gateway.codes() and n.KEY_PULL_REQUEST not in home.gateway.codes()
+    assert home.held() == {6: secret_of(6)}
+
+
+@req("SEC-26")
+def test_the_trust_outlives_restarts_leaving_and_the_loss_of_the_groups_record():
+    home, group = member(6)
+    for name in list(home.medium.octets):
+        if name.startswith("g") and not name.startswith("groups"):
+            home.medium.octets[name] = b"\xff" * 40
+    home.boot()
+    assert home.ring().end_to_end and home.ring().floor is None
+    assert home.deliver(SG, 9)[m.ERROR] == n.ERROR_NOT_ALLOWED
+    home, group = member(6)
+    home.perform(home.agent.membership.leave(group))
+    home.boot()
+    with raises(NotAllowed):
+        home.enter(trust=n.TRUST_GATEWAY)
+    assert home.enter(trust=None).ring.end_to_end
+    assert home.gateway.heard[-1][1][m.TRUST] == n.TRUST_END_TO_END
+
+
+@req("SEC-26")
+def test_a_gateway_that_has_the_group_as_its_own_is_refused_and_the_trust_stays():
+    home = Home()
+    home.gateway.groups[SG] = [1, 5, True]
+    for trust in ({}, {m.TRUST: n.TRUST_GATEWAY}):
+        home.gateway.extra[n.JOIN_REQUEST] = trust
+        with raises(NotAllowed):
+            home.perform(home.agent.membership.enter(SG, None, n.TRUST_END_TO_END))
+    assert SG not in home.agent.membership.groups
+    assert home.agent.membership._load(SG).ring.end_to_end
+
+
+@req("SEC-26")
+def test_the_trust_is_stored_before_the_request_leaves():
+    home = Home()
+    home.gateway.deaf = True
+    with raises(NoSession):
+        home.enter()
+    home.boot()
+    assert home.agent.membership._load(SG).ring.end_to_end
+
+
+@req("SEC-26")
+def test_a_group_that_the_gateway_names_end_to_end_becomes_so_without_its_keys_and_floor():
+    home = Home()
+    home.join(SG, 5)
+    home.deliver(SG, 6)
+    assert home.held() == {6: key_of(6)}
+    group = home.enter(version=3, trust=None)
+    assert group.ring.end_to_end and home.held() == {} and group.ring.floor is None and group.confirm_at is None
+    home.run_for(100)
+    assert proved(home.bring(wrapped(3)), 3)
+
+
+@req("SEC-25", "SEC-26")
+def test_no_word_of_a_gateway_harms_an_end_to_end_group():
+    home = Home()
+    home.gateway.extra[n.JOIN_REQUEST] = {m.VERSION: 0xFFFFFFFF, m.TIME: 0xFFFFFFFF}
+    group = home.enter(version=6)
+    assert group.ring.floor is None
+    home.run_for(100)
+    assert group.ring.floor == 5
+    assert proved(home.bring(wrapped(6)), 6)
+    home.gateway.extra[n.JOIN_REQUEST] = {m.PROTECTION: n.PROTECTION_AUTHENTICATED}
+    with raises(NotAllowed):
+        home.enter()
+    assert group.ring.protection == n.PROTECTION_SEALED
+    assert home.ask(n.DELETE_SERVICE_GROUP_REQUEST, {m.SG_ID: SG, m.VERSION: 0xFFFFFFFF})[1][m.RESULT] == "1"
+    home.run_for(10000)
+    assert home.held() == {6: secret_of(6)} and group.ring.floor == 6 and group.joined
+    home.boot()
+    assert proved(home.bring(wrapped(7)), 7)
+
+
+def test_a_board_with_neither_credential_nor_key_says_so():
+    home = Home(server=False, euk=False)
+    with raises(NotAllowed) as caught:
+        home.enter()
+    assert "neither" in caught.value.reason
+    assert home.gateway.heard == []
+
+
+def test_no_gkdk_is_asked_for_a_board_that_has_such_groups_only():
+    home, _ = member(6)
+    home.run_for(86400000)
+    assert n.GKDK_ASSIGNMENT_REQUEST not in home.gateway.codes()
+    home.join("kitchen", 5)
+    assert n.GKDK_ASSIGNMENT_REQUEST in home.gateway.codes() and home.agent.membership.gkdks.get(1).slot == SLOT
+
+
+def test_an_ordinary_board_does_not_load_what_such_groups_need():
+    home = Home()
+    home.join("kitchen", 5)
+    assert home.agent.membership.server is None
+    assert home.bring_raw(wrapped(7)) == 0x83
+
+
+# Pulls
+
+
+@req("SEC-13", "SEC-25")
+def test_the_server_is_asked_at_once_after_the_join_at_a_start_and_every_day():
+    home = Home()
+    home.enter(version=6)
+    home.run_for(100)
+    assert [fields[m.VERSION] for fields in home.server.heard] == [0]
+    assert home.ring().floor == 5
+    home.bring(wrapped(6))
+    home.run_for(2 * 86400000)
+    assert 3 <= len(home.server.heard) <= 4
+    home.boot()
+    home.server.heard.clear()
+    home.run_for(6000)
+    assert [fields[m.VERSION] for fields in home.server.heard] == [6]
+
+
+@req("SEC-24")
+def test_lost_windows_are_reported_to_the_server():
+    home, group = member(6)
+    group.windows_lost = 6
+    home.perform(home.agent.membership.pull(group))
+    assert home.server.heard[-1][m.WINDOWS_LOST] == 6
+
+
+@req("SEC-04", "SEC-25")
+def test_without_a_floor_the_server_is_asked_before_a_key_is_taken():
+    home = Home()
+    home.enter(version=6)
+    assert refused_without_floor(home, 5)  # an old one, which the PN GW has kept
+    home = Home()
+    home.enter(version=6)
+    assert proved(home.bring(wrapped(6)), 6)
+    home = Home()
+    home.enter(version=6)
+    home.server.silent = True
+    assert home.bring(wrapped(6))[m.ERROR] == n.ERROR_NOT_ALLOWED and home.held() == {}
+    home.server.silent = False
+    home.run_for(60000)
+    assert proved(home.bring(wrapped(6)), 6)
+
+
+def refused_without_floor(home, version):
+    answer = home.bring(wrapped(version))
+    return answer[m.ERROR] == n.ERROR_STALE and home.held() == {}
+
+
+@req("SEC-25")
+def test_who_is_no_member_any_more_by_the_servers_word_forgets_the_keys():
+    for error, event in ((NotMember("gone"), "expelled"), (UnknownGroup("gone"), "deleted")):
+        home, group = member(6)
+        home.server.refuse = error
+        home.ask(n.DELETE_SERVICE_GROUP_REQUEST, {m.SG_ID: SG, m.VERSION: 6})
+        home.run_for(10000)
+        assert home.told(event) == [{"group": group}] and SG not in home.agent.membership.groups
+        assert home.agent.membership._load(SG).ring.floor == 6
+        assert home.agent.membership._load(SG).ring.versions == []
+
+
+def test_an_error_of_the_gateway_about_the_tunnel_is_none_of_the_servers():
+    for error in (NotMember("no"), UnknownGroup("no"), TooMany("no"), NotAllowed("no")):
+        home, group = member(6)
+        home.gateway.refuse[n.TUNNEL_REQUEST] = error
+        with raises(NoSession):
+            home.perform(home.agent.membership.pull(group))
+        assert group.joined and not home.agent.membership.server.session.wants_handshake(home.clock.ms)
+
+
+@req("SEC-25")
+def test_a_board_with_a_provisioned_key_only_pulls_by_the_gateway_whose_word_is_no_floor():
+    home = Home(server=False)
+    group = home.enter(version=6)
+    home.gateway.groups[SG][1] = 0xFFFF
+    home.gateway.extra[n.KEY_PULL_REQUEST] = {m.PROTECTION: n.PROTECTION_AUTHENTICATED}
+    home.run_for(10000)
+    assert n.KEY_PULL_REQUEST in home.gateway.codes() and home.gateway.tunnelled == 0
+    assert group.ring.floor is None and group.ring.protection == n.PROTECTION_SEALED
+    assert proved(home.bring(wrapped(6)), 6)
+    home.gateway.groups[SG] = [1, 9, True]  # its answer brings a key of its own
+    with raises(NotAllowed):
+        home.perform(home.agent.membership.pull(group))
+    assert home.held() == {6: secret_of(6)} and group.ring.floor == 6
+
+
+# The tunnel
+
+
+@req("SEC-25", "SEC-21")
+def test_answers_that_are_none_are_refused_and_the_session_is_in_doubt_after_two():
+    spoiled = (
+        lambda datagram: b"\x00" * 1280,
+        lambda datagram: b"\xff" * 40,
+        lambda datagram: datagram[:4] + bytes(4) + datagram[8:],  # another token
+        lambda datagram: datagram[:-1],
+        lambda datagram: datagram[:-1] + bytes((datagram[-1] ^ 1,)),
+        lambda datagram: coap.Message(coap.NON, 0x02, 1, datagram[4:8]).encode(),  # a request
+    )
+    for spoil in spoiled:
+        home, group = member(6)
+        home.gateway.spoil = spoil
+        with raises(NoSession):
+            home.perform(home.agent.membership.pull(group))
+        home.gateway.spoil = lambda datagram: datagram
+        home.perform(home.agent.membership.pull(group))
+        assert home.held() == {6: secret_of(6)}
+
+
+@req("SEC-25")
+def test_an_old_answer_does_not_count_for_a_new_request():
+    home, group = member(6)
+    kept = []
+    home.gateway.spoil = lambda datagram: kept.append(datagram) or datagram
+    home.perform(home.agent.membership.pull(group))
+    home.server.versions[SG] = 7
+    token = []
+
+    def replayed(datagram):
+        token.append(datagram[4:8])
+        return kept[0][:4] + token[-1] + kept[0][8:]
+
+    home.gateway.spoil = replayed
+    with raises(NoSession):
+        home.perform(home.agent.membership.pull(group))
+    assert group.ring.floor == 6
+
+
+@req("SEC-21")
+def test_a_silent_server_is_asked_less_and_less_and_its_session_goes_on_afterwards():
+    home, group = member(6)
+    home.server.silent = True
+    home.agent.membership.hint(group, home.clock.ms, 0)
+    before = home.gateway.tunnelled
+    home.run_for(3600000)
+    assert 5 < home.gateway.tunnelled - before < 40
+    home.server.silent = False
+    home.perform(home.agent.membership.server._tunnel.run(home.agent.membership.server.session.ask(CPNS, b"")))
+    home.perform(home.agent.membership.pull(group))
+
+
+def test_each_datagram_has_a_message_id_of_its_own():
+    home, group = member(6)
+    for _ in range(20):
+        home.perform(home.agent.membership.pull(group))
+    assert len(set(home.server.mids)) == len(home.server.mids)
+
+
+@req("SEC-22")
+def test_no_number_of_the_session_with_the_server_is_used_twice_after_restarts():
+    home, _ = member(6)
+    carry, numbers = home.server.carry, []
+
+    def watched(datagram):
+        value = dict(coap.decode(datagram).options)[9]
+        numbers.append(int.from_bytes(value[1 : 1 + (value[0] & 7)], "big"))
+        return carry(datagram)
+
+    home.server.carry = watched
+    for damaged in ("", "ssess0", "ssess1"):
+        for _ in range(70):
+            home.perform(home.agent.membership.pull(home.agent.membership.groups[SG]))
+            home.gateway.heard.clear()
+            home.server.heard.clear()
+        if damaged:
+            home.medium.octets[damaged] = b"\xff" * 30
+        home.boot()
+    assert len(numbers) == 210 and sorted(set(numbers)) == numbers
+    home.medium.octets["ssess0"] = home.medium.octets["ssess1"] = b"\xff" * 30
+    home.boot()
+    assert home.agent.membership.server.session.wants_handshake(home.clock.ms)
+
+
+def test_a_new_gateway_leaves_keys_and_session_with_the_server():
+    home, _ = member(6)
+    home.agent._forget_gateway()
+    assert home.held() == {6: secret_of(6)} and euks(home) == (EUK, b"")
+    assert not home.agent.membership.server.session.wants_handshake(home.clock.ms)
+
+
+@req("SEC-25")
+def test_a_new_server_ends_session_and_keys_of_the_one_before():
+    for loaded in (True, False):
+        home = Home()
+        if loaded:
+            home.enter(version=6)
+        home.agent._forget_server()
+        store = KeyStore(home.medium)
+        assert store.load("ssess") is None and store.load("euk") is None
+        if loaded:
+            assert home.agent.membership.server.session.wants_handshake(home.clock.ms)
+            assert not home.agent.membership.server.keys.held
