@@ -26,7 +26,7 @@ def commands(app: GatewayApp, server: CpnsServer | None) -> dict[str, Command]:
         "trust": app.trust,
         "gateway.roll-over": app.roll_over,
         "gateway.new-generation": app.gateway.administration.new_generation,
-        "board.list": lambda: _boards_seen(app),
+        "board.list": lambda: _boards_listed(app),
         "board.check": lambda pne_id, group=None, replace=False: _check(app, server, pne_id, group, replace),
         "board.standing": lambda credential: app.registrar.standing(_pne(credential)),
         "board.register": lambda credential, group=None, replace=False, when_heard=False: _register(
@@ -52,7 +52,11 @@ def _no_val_client() -> NoReturn:
 
 def _boards(app: GatewayApp) -> list[str]:
     """Return the PNE IDs of all boards that are let in."""
-    return [each.entity_id for each in app.credentials.registered() if each.role == credentials.ROLE_PNE]
+    return [each.entity_id for each in _credentials(app)]
+
+
+def _credentials(app: GatewayApp) -> list[Credential]:
+    return [each for each in app.credentials.registered() if each.role == credentials.ROLE_PNE]
 
 
 def _retire(app: GatewayApp, pne_id: str) -> list[str]:
@@ -96,6 +100,11 @@ def _require_group(app: GatewayApp, server: CpnsServer | None, group: str | None
         if app.config.seal is not None:
             known += [each.sg_id for each in app.config.seal.groups]
         require(group, known, "Service Group", "Create it first: keycast group create")
+
+
+def _boards_listed(app: GatewayApp) -> list[dict[str, Any]]:
+    ccs_of = {each.entity_id: each.ccs.hex() for each in _credentials(app)}
+    return [each | {"credential": ccs_of[each["pne_id"]]} for each in _boards_seen(app)]
 
 
 def _boards_seen(app: GatewayApp) -> list[dict[str, Any]]:

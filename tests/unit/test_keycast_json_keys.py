@@ -81,6 +81,7 @@ async def asked(home: Home, monkeypatch: pytest.MonkeyPatch, folder: Path) -> li
     for do, arguments in (
         ("status", {}),
         ("board.list", {}),
+        ("trust", {}),
         ("group.list", {}),
         ("group.show", {"sg_id": SG}),
         ("group.create", {"sg_id": "home/doors"}),
@@ -90,8 +91,9 @@ async def asked(home: Home, monkeypatch: pytest.MonkeyPatch, folder: Path) -> li
     ):
         answers[do] = json.loads(json.dumps(await home.ask(do, **arguments), default=asdict))
     answers["status"]["alarms"] = answers["alarms"] = [ALARM]
-    answers["trust"] = {"server_credential": "00"}
+    answers["trust"]["server_credential"] = "00"
     answers["server.restore"], answers["server.confirm-members"] = [SG], 9
+    answers["board.pair"] = "lamp.hall"
 
     def ask(_: Path, __: Path | None, do: str, **___: Any) -> Any:
         return answers.get(do)

@@ -69,16 +69,14 @@ def next_lines(pne_id: str, pn_id: str, ccs: bytes, server: bytes, key_file: Pat
     `server` is the credential of the CPNS Server that it pins. There are none for a board without Server and key.
     """
     from cpns.fingerprint import fingerprint
-    from keycast.provisioning import end_to_end
-    from message_plane import credentials
 
-    lines = []
-    if server:
-        server_id = credentials.parse(server, credentials.ROLE_SERVER).entity_id
-        lines.append(
-            f"{pne_id} trusts the CPNS Server {server_id} {fingerprint(server)}: compare that with what "
-            "`keycast server credential` prints there."
-        )
-    if server or key_file is not None:
-        lines.append(f"For end-to-end groups, type at the Server: {end_to_end.admission(pne_id, pn_id, ccs, key_file)}")
-    return lines
+    trusted = f"{pne_id} trusts the CPNS Server {fingerprint(server)} for end-to-end groups: compare that with what "
+    lines = [f"{trusted}`keycast server credential` prints at the Server."] if server else []
+    return [*lines, admission_line(pne_id, pn_id, ccs, key_file)] if server or key_file is not None else []
+
+
+def admission_line(pne_id: str, pn_id: str, ccs: bytes, key_file: Path | None = None) -> str:
+    """Return the line that tells a person how the CPNS Server admits the board with the credential `ccs`."""
+    from keycast.provisioning import end_to_end
+
+    return f"Then type at the Server: {end_to_end.admission(pne_id, pn_id, ccs, key_file)}"

@@ -1,9 +1,10 @@
 """`keycast board pair`: let in a board that shows its pairing secret."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from keycast.commands.board.end_to_end_options import admission_line, told_of
 from keycast.terminal.countdown import countdown
 from keycast.terminal.look_alikes import point_out
 from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask, refuse, remark, sentences
@@ -26,6 +27,7 @@ def command(
     A new board takes this name. One that has a gateway already must have it. Only that board is let in, and only while
     this command runs. Example: keycast board pair lamp.porch ABCD-EFGH-IJKL-MNOP
     """
+    from cpns.fingerprint import fingerprint
     from gateway_agent.core.pairing_window import OPEN_S
     from keycast.services import pairing_secret
 
@@ -33,23 +35,18 @@ def command(
     shown = secret or typer.prompt("The 16 characters that the board shows", err=True)
     with sentences():
         pairing_secret.octets(shown)
-    fingerprint = _server_fingerprint(ask(config, None, "trust"))
-    if fingerprint:
+    told = ask(config, None, "trust")
+    server = bytes.fromhex(told.get("server_credential", ""))
+    if server:
         remark(
-            f"{pne} will trust the CPNS Server {fingerprint} for end-to-end groups: compare that with what the board "
-            "shows then, and with what `keycast server credential` prints at the Server."
+            f"{pne} will trust the CPNS Server {fingerprint(server)} for end-to-end groups: compare that with what the "
+            "board shows then, and with what `keycast server credential` prints at the Server."
         )
     try:
         with countdown(f"Waiting for {pne}", OPEN_S):
-            ask(config, None, "board.pair", pne_id=pne, secret=shown, replace=replace)
+            name = ask(config, None, "board.pair", pne_id=pne, secret=shown, replace=replace)
     except KeyboardInterrupt:
         refuse(f"Cancelled: {pne} is not let in any more, as the window at the gateway is closed.", "cancelled")
-    answer({"pne_id": pne, "server_fingerprint": fingerprint}, f"{pne} is paired and let in.")
-
-
-def _server_fingerprint(trust: dict[str, Any]) -> str:
-    """Return the fingerprint of the CPNS Server of which a running gateway tells boards, "" for none."""
-    from cpns.fingerprint import fingerprint
-
-    server = bytes.fromhex(trust.get("server_credential", ""))
-    return str(fingerprint(server)) if server else ""
+    ccs = {board["pne_id"]: board["credential"] for board in ask(config, None, "board.list")}[name]
+    at_server = [admission_line(pne, told["pn"], bytes.fromhex(ccs))] if server else []
+    answer({"pne_id": pne} | told_of(bytes.fromhex(ccs), server), f"{pne} is paired and let in.", *at_server)
