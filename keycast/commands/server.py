@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,7 @@ from keycast.terminal.options import (
     StateOption,
     answer,
     ask,
+    beside,
     console,
     renamed,
     sentences,
@@ -104,12 +106,18 @@ CredentialArgument = Annotated[
 
 @app.command()
 def credential(state: StateFolder = _STATE) -> None:
-    """Print the running Server's credential, with which gateways register it.
+    """Print the running Server's credential, with which gateways and boards register it.
+
+    Standard error gets its fingerprint: four groups of four digits, which a board that is paired shows too.
 
     Example: keycast gateway trust-server $(keycast server credential --state server-state)
     """
+    from cpns.fingerprint import fingerprint
+
     octets = ask(DEFAULT_CONFIG, state, "server.credential")
-    answer({"credential": octets}, octets)
+    digits = fingerprint(bytes.fromhex(octets))
+    answer({"credential": octets, "server_fingerprint": digits}, octets)
+    beside(f"Its fingerprint: {digits}")
 
 
 @app.command("add-gateway")
@@ -168,14 +176,54 @@ def replace_gateway(
 
 @app.command("admit-board")
 def admit_board(
-    board: BoardArgument, pn: PnArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None
+    board: BoardArgument,
+    pn: PnArgument,
+    credential: Annotated[
+        str,
+        typer.Option(
+            metavar="HEX",
+            help="The board's credential, as `keycast board provision` prints it, for end-to-end groups: the board "
+            "makes a session with this Server by it.",
+        ),
+    ] = "",
+    entity_user_key: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            readable=False,
+            help="The file with the key that `keycast board provision --entity-user-key` has written, for a board in "
+            "end-to-end groups that makes no session with this Server.",
+        ),
+    ] = None,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace", help="End the identity, the memberships and the key that another board of this name had."
+        ),
+    ] = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+    state: StateOption = None,
 ) -> None:
     """Let a new board speak through the gateway of a PN, whether the PN is open or closed.
 
+    For end-to-end groups name the board's credential or key too, now or later; no gateway can tell them.
+
     Example: keycast server admit-board lamp.porch cabin
     """
-    ask(config, state, "server.admit-board", pne_id=board, pn_id=pn)
-    answer({"pne_id": board, "pn_id": pn}, f"{board} belongs to {pn}.")
+    from cpns.fingerprint import fingerprint
+    from keycast.provisioning.end_to_end import read_key
+
+    with sentences():
+        euk = "" if entity_user_key is None else read_key(entity_user_key).hex()
+    how = {"credential": credential, "entity_user_key": euk, "replace": replace}
+    ask(config, state, "server.admit-board", pne_id=board, pn_id=pn, **how)
+    shown = [f"{board} belongs to {pn}."]
+    if credential:
+        digits = fingerprint(bytes.fromhex(credential))
+        shown.append(f"It may make a session with this Server, by a credential of fingerprint {digits}.")
+    if entity_user_key is not None:
+        shown.append(f"Its key is stored. Erase the file: shred -u {shlex.quote(str(entity_user_key))}")
+    answer({"pne_id": board, "pn_id": pn}, *shown)
 
 
 @app.command("move-board")
@@ -190,13 +238,26 @@ def move_board(
     answer({"pne_id": board, "pn_id": pn}, f"{board} belongs to {pn} now.")
 
 
+@app.command("retire-board")
+def retire_board(board: BoardArgument, state: StateFolder = _STATE) -> None:
+    """End the memberships of a board, its session with the Server and its key for end-to-end groups.
+
+    `keycast board retire` at its gateway does this too; use this one if that gateway is not to be relied on. Its groups
+    get new keys. The name can be admitted again.
+
+    Example: keycast server retire-board lamp.porch
+    """
+    ask(DEFAULT_CONFIG, state, "server.retire-board", pne_id=board)
+    answer({"pne_id": board}, f"{board} is retired: it is in no group, and this Server trusts its key no more.")
+
+
 @app.command("admit-pne", hidden=True)
 def admit_pne(
     board: BoardArgument, pn: PnArgument, config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None
 ) -> None:
     """Do what `admit-board` does; this is its former name."""
     renamed("server admit-pne", "server admit-board")
-    admit_board(board, pn, config, state)
+    admit_board(board, pn, config=config, state=state)
 
 
 @app.command("move-pne", hidden=True)
@@ -215,8 +276,8 @@ def backup(
 ) -> None:
     """Write all of a Server's state into one file, while it runs or not; keep the file secret.
 
-    It holds the Server's key, the credentials of its gateways, groups and members; no Group Key and no session. A
-    Server embedded in a gateway is part of the gateway's backup: keycast gateway backup.
+    It holds the Server's key, the credentials of its gateways and boards, groups and members; no Group Key, no session
+    and no Entity User Key. A Server embedded in a gateway is part of the gateway's backup: keycast gateway backup.
     Example: keycast server backup server.backup --state server-state
     """
     from gateway_agent.control import ask as over_socket
@@ -251,8 +312,10 @@ def restore(
 ) -> None:
     """Put a backup in place of the state of a stopped Server, or tell a running one that it runs on an older copy.
 
-    No version is used twice, and groups wait for a person (SEC-03). An embedded Server comes back with its gateway:
-    keycast gateway restore. Example: keycast server restore server.backup --state server-state
+    No version is used twice, and groups wait for a person (SEC-03). Boards make new sessions; admit those with a key of
+    their own once more, with its file. An embedded Server comes back with its gateway: keycast gateway restore.
+
+    Example: keycast server restore server.backup --state server-state
     """
     if path is None:
         held = ask(config, state, "server.restore", epochs=epochs)

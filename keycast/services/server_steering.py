@@ -67,6 +67,7 @@ def server_commands(server: CpnsServer) -> dict[str, Command]:
             "server.block-gateway": operator.block_gateway,
             "server.replace-gateway": operator.replace_gateway,
             "server.add-gateway": operator.add_gateway,
+            "server.retire-board": operator.retire_board,
         }
     )
 
@@ -80,6 +81,13 @@ def credential_octets(text: str) -> bytes:
     if not octets:
         raise NotAllowed("a credential is the hexadecimal text of a CCS")
     return octets
+
+
+def _key_octets(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise NotAllowed("an Entity User Key is 32 hexadecimal digits") from None
 
 
 class _Operator:
@@ -152,9 +160,17 @@ class _Operator:
             require(sg_id, {alarm.sg_id for alarm in of_kind} - {""}, f"alarm {kind} of Service Group")
         self._server.dismiss_alarm(kind, gateway_id, sg_id)
 
-    def admit_board(self, pne_id: str, pn_id: str) -> None:
+    def admit_board(
+        self, pne_id: str, pn_id: str, credential: str = "", entity_user_key: str = "", replace: bool = False
+    ) -> None:
         self._require_pn(pn_id)
-        self._server.admit_pne(new_name(pne_id, "board"), pn_id)
+        ccs = credential_octets(credential) if credential else b""
+        euk = _key_octets(entity_user_key) if entity_user_key else b""
+        self._server.admit_pne(new_name(pne_id, "board"), pn_id, ccs, euk, replace)
+
+    def retire_board(self, pne_id: str) -> None:
+        require(pne_id, self._server.pnes(), "board")
+        self._server.retire_pne(pne_id)
 
     def move_board(self, pne_id: str, pn_id: str) -> None:
         bound = self._server.pnes()

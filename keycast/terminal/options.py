@@ -127,6 +127,15 @@ def remark(sentence: str) -> None:
         console.print(sentence)
 
 
+def beside(sentence: str) -> None:
+    """Print on standard error what a person may want to know beside an answer that scripts read as it is.
+
+    Prints nothing with `--json`.
+    """
+    if not _json_wanted:
+        _errors.print(sentence)
+
+
 def renamed(former: str, new: str) -> None:
     """Print on standard error that the command `former` has the name `new` now; print nothing with `--json`."""
     if not _json_wanted:

@@ -91,7 +91,7 @@ async def asked(home: Home, monkeypatch: pytest.MonkeyPatch, folder: Path) -> li
     ):
         answers[do] = json.loads(json.dumps(await home.ask(do, **arguments), default=asdict))
     answers["status"]["alarms"] = answers["alarms"] = [ALARM]
-    answers["trust"]["server_credential"] = "00"
+    answers["trust"]["server_credential"] = answers["server.credential"] = "00"
     answers["server.restore"], answers["server.confirm-members"] = [SG], 9
     answers["board.pair"] = "lamp.hall"
 
@@ -128,6 +128,7 @@ async def asked(home: Home, monkeypatch: pytest.MonkeyPatch, folder: Path) -> li
             "server restore",
         ),
         *(f"server confirm-members {SG}", "server dismiss-alarm silent", "server admit-board lamp.hall home"),
+        *("server credential", "server retire-board lamp.hall"),
         *("server add-gateway gw home aa", "server block-gateway gw", "server replace-gateway gw gw2 aa"),
     ]
     return [typed(*each.split()) for each in words]
