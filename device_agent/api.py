@@ -69,6 +69,11 @@ class Node:
         return self._agent.identity.gateway_id
 
     @property
+    def server_ccs(self):
+        """The credential of the CPNS Server that this PNE trusts in end-to-end groups, CCS octets, or b"" for none."""
+        return self._agent.identity.server_ccs
+
+    @property
     def reached(self):
         """True while the PN GW answers under a session."""
         return self._agent.reached

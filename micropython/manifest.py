@@ -43,6 +43,7 @@ package(
         "erasure_code.py",
         "errors.py",
         "field_tables.py",
+        "fingerprint.py",
         "group_message.py",
         "key_ring.py",
         "messages.py",

@@ -56,6 +56,11 @@ async def _open(node):
     try:
         await node.pair(lambda secret: _print(node.id, secret))
         print("paired:", node.id, "belongs to", node.gateway_id)
+        if node.server_ccs:
+            from cpns.fingerprint import fingerprint
+
+            print("paired: the CPNS Server of end-to-end groups is", fingerprint(node.server_ccs))
+            sys.modules.pop("cpns.fingerprint", None)
     except (CpnsError, OSError) as error:
         print("the pairing window is closed:", error)
 

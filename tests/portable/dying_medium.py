@@ -34,3 +34,25 @@ class Dying:
 
     def commit(self):
         pass
+
+
+def states_after_cuts(before, act):
+    """The World after a restart, for a cut at each write of `act`; at last one without a cut."""
+    for how in ("absent", "torn", "whole"):
+        dies_at = 0
+        cut = True
+        while cut:
+            dies_at += 1
+            world = before()
+            octets = world.medium.octets
+            cut = False
+            try:
+                world.medium = Dying(octets, dies_at, how)
+                world.boot()
+                act(world)
+            except PowerCut:
+                cut = True
+            world.medium = Dying(octets, 0, how)
+            world.boot()
+            yield world
+        assert dies_at > 3

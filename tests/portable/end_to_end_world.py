@@ -39,6 +39,7 @@ class Server:
         self.silent = False
         self.forgetful = False  # the session is lost
         self.mids = []
+        self.numbers = []  # sender numbers of the PNE
         secret, salt, theirs, ours = SERVER_SESSION
         self._oscore = oscore.Context(secret, salt, ours, theirs, 0, lambda ceiling: None, fresh=True)
 
@@ -47,6 +48,9 @@ class Server:
         message = coap.decode(datagram)
         assert message.type == coap.NON and 0 < len(datagram) <= 1280
         self.mids.append(message.mid)
+        value = coap.option(message.options, 9)
+        if value:
+            self.numbers.append(int.from_bytes(value[1 : 1 + (value[0] & 7)], "big"))
         if self.silent:
             return None
         if self.forgetful:

@@ -1,35 +1,13 @@
 """The whole agent under power cuts: after a cut at any write the next start finds the old state or the new one."""
 
 from device_world import World, key_of
-from dying_medium import Dying, PowerCut
+from dying_medium import states_after_cuts
 from vmtest import req
 
 from cpns import messages as m
 from cpns import numbers as n
 
 VM_HEAP_KIB = 192  # the PNE and its PN GW in one heap
-
-
-def states_after_cuts(before, act):
-    """The World after a restart, for a cut at each write of `act`; at last one without a cut."""
-    for how in ("absent", "torn", "whole"):
-        dies_at = 0
-        cut = True
-        while cut:
-            dies_at += 1
-            world = before()
-            octets = world.medium.octets
-            cut = False
-            try:
-                world.medium = Dying(octets, dies_at, how)
-                world.boot()
-                act(world)
-            except PowerCut:
-                cut = True
-            world.medium = Dying(octets, 0, how)
-            world.boot()
-            yield world
-        assert dies_at > 3
 
 
 def joined():

@@ -107,6 +107,7 @@ class PairingGateway(LakersGateway):
         self.proved = False  # by the board
         self.once = False  # the window closes with that
         self.board_name = ""  # that a person has given the board, if any
+        self.server_ccs = b""  # of the CPNS Server that it names, if any
 
     def answer(self, code, fields, session):
         if code != n.PAIRING_REQUEST:
@@ -126,6 +127,8 @@ class PairingGateway(LakersGateway):
             answer[m.PN_ID] = "home"
             answer[m.SIGNING_KEY] = self.signing
             answer[m.SIGNING_EPOCH] = 1
+            if self.server_ccs:
+                answer[m.SERVER_CREDENTIAL] = self.server_ccs
             if self.board_name:
                 answer[m.PNE_ID] = self.board_name
         return m.encode(n.PAIRING_RESPONSE, answer)

@@ -1,12 +1,14 @@
 """What a board without gateway makes at its start: with a radio on, and nothing twice (SEC-17, SEC-20)."""
 
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import device_world
 import pytest
 
+from cpns.fingerprint import fingerprint
 from device_agent import provisioning, unpaired
 from device_agent.key_store import KeyStore
 from tests.unit.board_module import board_module, board_modules
@@ -68,3 +70,20 @@ def test_what_is_there_needs_no_radio(radio: Radio, capsys: pytest.CaptureFixtur
     KeyStore(medium).save(provisioning.RECORD, device_world.identity().pack())
     assert prepare(medium) is True and not radio.on and not capsys.readouterr().out
     assert unpaired.secret(KeyStore(medium)) is None
+
+
+@pytest.mark.req("SEC-25")
+@pytest.mark.parametrize("ccs", [b"", b"the credential"])
+def test_a_board_that_is_paired_shows_which_server_it_trusts(
+    radio: Radio, capsys: pytest.CaptureFixture[str], ccs: bytes
+) -> None:
+    class Node:
+        id, gateway_id, server_ccs, paired = "lamp", "gw.home", ccs, False
+
+        async def pair(self, show: Callable[[str], None]) -> None:
+            show("ABCDEFGHIJKLMNOP")
+
+    asyncio.run(board_module("pairing_window").serve(Node(), None))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "paired: lamp belongs to gw.home"
+    assert lines[2:] == ([f"paired: the CPNS Server of end-to-end groups is {fingerprint(ccs)}"] if ccs else [])

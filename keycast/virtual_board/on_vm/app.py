@@ -72,10 +72,10 @@ async def _entered(node, sg_id, joining):
 async def _do(node, command):
     what = command["do"]
     if what == "join":
-        return await _entered(node, command["group"], node.join(command["group"]))
+        return await _entered(node, command["group"], node.join(command["group"], trust=command.get("trust")))
     if what == "create":
-        protection = command.get("protection", 2)
-        return await _entered(node, command["group"], node.create(command["group"], protection))
+        protection, trust = command.get("protection", 2), command.get("trust")
+        return await _entered(node, command["group"], node.create(command["group"], protection, trust=trust))
     if what == "leave":
         await _groups[command["group"]].leave()
         del _groups[command["group"]]
