@@ -49,7 +49,8 @@ class AskedBoard(NamedTuple):
 
     `agent` is the version of the agent, and `state` the code of its state (docs/board_start.md), or "in-repl" if it
     waits there. `group_count` are the groups that it is in, `radios` those that are on, `radio_lowest` the octets that
-    its radio had at the worst moment. `cleared` is True if what is erased leaves its flash.
+    its radio had at the worst moment. `cleared` is True if what is erased leaves its flash. `server_fingerprint` is
+    that of the CPNS Server that it trusts, by which people compare.
     """
 
     runs: Runs
@@ -63,6 +64,7 @@ class AskedBoard(NamedTuple):
     radio_lowest: int | None = None
     cleared: bool | None = None
     radios: tuple[str, ...] | None = None
+    server_fingerprint: str = ""
 
 
 def ask(device: str) -> AskedBoard:
@@ -108,6 +110,7 @@ def of_agent(octets: bytes) -> AskedBoard:
         number("radio_lowest"),
         told["cleared"] if isinstance(told.get("cleared"), bool) else None,
         tuple(name for name in _RADIOS if name in radios) if isinstance(radios := told.get("radios"), list) else None,
+        text("server"),
     )
 
 

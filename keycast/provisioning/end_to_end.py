@@ -52,9 +52,13 @@ def read_key(path: Path) -> bytes:
 
 
 def admission(pne_id: str, pn_id: str, ccs: bytes, key_file: Path | None = None) -> str:
-    """Return the command that tells the CPNS Server of a board with the credential `ccs`, to be typed there."""
+    """Return the command that tells the CPNS Server of a board with the credential `ccs`.
+
+    It is to be typed at the Server, in the folder with its state.
+    """
     words = ["keycast", "server", "admit-board", pne_id, pn_id, "--credential", ccs.hex()]
-    return shlex.join([*words, *(["--entity-user-key", str(key_file)] if key_file else [])])
+    words += ["--entity-user-key", str(key_file)] if key_file else []
+    return shlex.join([*words, "--state", "keycast-server-state"])
 
 
 def _from_hex(text: str) -> bytes | None:

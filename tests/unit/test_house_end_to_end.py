@@ -82,8 +82,11 @@ def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
 
 def test_the_command_for_the_server_can_be_typed_as_it_stands() -> None:
     told = end_to_end.admission("lamp.porch", "my home", b"\x01\x02", Path("a key"))
-    assert told == ("keycast server admit-board lamp.porch 'my home' --credential 0102 --entity-user-key 'a key'")
-    assert end_to_end.admission("lamp", "home", b"\x01").endswith("home --credential 01")
+    state = "--state keycast-server-state"
+    assert told == (
+        f"keycast server admit-board lamp.porch 'my home' --credential 0102 --entity-user-key 'a key' {state}"
+    )
+    assert end_to_end.admission("lamp", "home", b"\x01").endswith(f"home --credential 01 {state}")
 
 
 async def test_a_board_learns_the_server_of_its_gateway_only_where_that_is_elsewhere(tmp_path: Path) -> None:
