@@ -389,13 +389,13 @@ class CpnsServer:
     async def restore(self, epochs: int = 1, since_s: int = 0) -> tuple[str, ...]:
         """Declare this store an older copy (SEC-03). Return the IDs of the Service Groups that are held now.
 
-        All sessions end, and the Entity User Keys that came from them; nothing is delivered or issued for a held group
-        until `confirm_members`. More than 1 epoch is needed for a copy that was put back before, unless `since_s` is
-        the number of seconds since it was made.
+        All sessions end, and no Entity User Key that came from one is used again. Nothing is delivered or issued for a
+        held group until `confirm_members`. More than 1 epoch is needed for a copy that was put back before, unless
+        `since_s` is the number of seconds since it was made.
         """
         with self._store.transaction():
             held = self._recovery.restore(epochs, self._clock(), since_s)
-            self._entity_user_keys.forget_learnt()
+            self._entity_user_keys.disown_learnt()
         self.tell(events.Restored(held))
         if self._sessions is not None:
             await self._sessions.end_sessions()

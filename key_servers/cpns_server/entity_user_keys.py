@@ -6,6 +6,7 @@ old one may be on their way. It lives as long as the PNE has its name: no PN GW 
 another PN GW. What is forgotten or replaced is overwritten on the medium (SEC-29).
 """
 
+import secrets
 from collections.abc import Callable
 
 from cpns import entity_user_key
@@ -72,14 +73,15 @@ class EntityUserKeys:
             with self._store.transaction():
                 self._store.forget_entity_user_key(pne_id)
 
-    def forget_learnt(self) -> None:
-        """Erase all keys but the provisioned ones, as the sessions that they came from end: the store is an older copy.
+    def disown_learnt(self) -> None:
+        """Put a key that nobody has in place of each that a session made: the store is an older copy, its sessions end.
 
-        The copy may be in other hands. PNEs make new sessions, and by that new keys; a PNE with a provisioned key
-        cannot do that.
+        The copy may be in other hands. A PNE that gets a Group Key under a key that it does not know makes a new
+        session, and that makes a new key. A PNE with a provisioned key cannot do so, and keeps it.
         """
         with self._store.transaction():
-            self._store.forget_learnt_entity_user_keys()
+            for pne_id in self._store.learnt_entity_user_keys():
+                self._put(pne_id, StoredEntityUserKey(secrets.token_bytes(EUK_LEN), None, provisioned=False))
 
     def _put(self, pne_id: str, keys: StoredEntityUserKey) -> None:
         with self._store.transaction():

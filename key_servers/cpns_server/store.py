@@ -60,8 +60,15 @@ class ServerStore:
         self._database.probe()
 
     def image(self) -> bytes:
-        """Return the octets of a file like this one for a backup: everything but Group Keys and Entity User Keys."""
-        return self._database.image("DELETE FROM group_keys", "DELETE FROM entity_user_key")
+        """Return the octets of a file like this one for a backup: everything but Group Keys and Entity User Keys.
+
+        It tells which PNEs had keys from sessions, by random ones in their place (`learnt_entity_user_keys`).
+        """
+        return self._database.image(
+            "DELETE FROM group_keys",
+            "DELETE FROM entity_user_key WHERE provisioned = 1",
+            "UPDATE entity_user_key SET current = randomblob(16), previous = NULL",
+        )
 
     def close(self) -> None:
         """Close the file."""
@@ -309,10 +316,9 @@ class ServerStore:
         self._write("DELETE FROM entity_user_key WHERE pne_id = ?", pne_id)
         self._database.erase_after_commit()
 
-    def forget_learnt_entity_user_keys(self) -> None:
-        """Erase all Entity User Keys that a session made; those that a person has set stay."""
-        self._write("DELETE FROM entity_user_key WHERE provisioned = 0")
-        self._database.erase_after_commit()
+    def learnt_entity_user_keys(self) -> tuple[str, ...]:
+        """Return the PNE IDs of the Entity User Keys that sessions made; those of others were set by a person."""
+        return tuple(pne for (pne,) in self._rows("SELECT pne_id FROM entity_user_key WHERE provisioned = 0"))
 
     def pne_position(self, sg_id: str, pne_id: str) -> PnePosition:
         """Return how far a PNE is in an end-to-end group, on the medium."""

@@ -182,8 +182,8 @@ def admit_board(
         str,
         typer.Option(
             metavar="HEX",
-            help="The board's credential, as `keycast board provision` prints it, for end-to-end groups: the board "
-            "makes a session with this Server by it.",
+            help="The board's credential, as `keycast board provision` and `keycast board pair` print it, for "
+            "end-to-end groups: the board makes a session with this Server by it.",
         ),
     ] = "",
     entity_user_key: Annotated[

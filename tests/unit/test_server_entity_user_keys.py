@@ -1,5 +1,6 @@
 """The Entity User Keys of PNEs at the Server: learnt, provisioned, used, erased (SEC-25)."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import pytest
 
 from cpns import entity_user_key
 from cpns.errors import NotAllowed
+from key_servers.cpns_server.database import FILE_NAME
 from key_servers.cpns_server.entity_user_keys import EntityUserKeys
 from key_servers.cpns_server.store import ServerStore
+from private_store import files
 
 A, B, C, D = (letter * 16 for letter in (b"a", b"b", b"c", b"d"))
 
@@ -106,13 +109,23 @@ def test_what_was_used_up_or_forgotten_is_in_no_octet_of_the_files_and_no_key_sh
 
 
 @pytest.mark.req("SEC-02", "SEC-03")
-def test_a_backup_has_no_key_and_an_older_copy_of_the_store_keeps_the_provisioned_ones_only(
+def test_a_backup_has_no_key_and_an_older_copy_of_the_store_uses_the_provisioned_ones_only(
     kept: Kept, tmp_path: Path
 ) -> None:
-    kept.keys.learnt("lamp", A)
+    for each in (A, C):
+        kept.keys.learnt("lamp", each)
     kept.keys.provisioned("door", B)
-    image = kept.store.image()
-    assert A not in image and B not in image
-    kept.keys.forget_learnt()
-    assert kept.of("lamp") is None and kept.of("door") == (B, None)
-    assert A not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    copy = tmp_path / "copy"
+    copy.mkdir(mode=0o700)
+    files.write_new(copy / FILE_NAME, image := kept.store.image())
+    assert not any(key in image for key in (A, B, C))
+    with contextlib.closing(ServerStore(copy)) as store:
+        assert store.learnt_entity_user_keys() == ("lamp",) and store.entity_user_key("door") is None
+    kept.keys.disown_learnt()
+    drawn, previous = kept.of("lamp") or (b"", None)
+    assert drawn not in (A, B, C) and len(drawn) == 16 and previous is None
+    assert kept.of("door") == (B, None)
+    octets = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
+    assert A not in octets and C not in octets
+    kept.keys.disown_learnt()
+    assert (kept.of("lamp") or drawn)[0] != drawn, "what is in a copy is drawn anew each time"
