@@ -135,6 +135,8 @@ class ValClientUplink:
         mapping, group = self._by_sg[sg_id], self._groups.get(sg_id)
         if mapping.pnes is not None and pne_id not in mapping.pnes:
             raise NotAllowed(f"{pne_id} may not join {sg_id}")
+        if fields.get(messages.TRUST) == numbers.TRUST_END_TO_END:
+            raise NotAllowed(f"{sg_id} is not end-to-end: this gateway makes its keys from a GMK")
         profile = self._client.profile
         if profile is None or mapping.group not in profile.groups:
             raise Unknown(f"this gateway is not in the group of {sg_id}")

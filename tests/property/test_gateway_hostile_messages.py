@@ -15,7 +15,7 @@ from tests.unit.gateway_world import World
 from tests.virtual_time import run
 
 SG, MEMBER, OTHER = "lights", "lamp.1", "lamp.2"
-KNOWN = {messages.SG_ID: (SG, "attic"), messages.PNE_ID: (MEMBER, OTHER, "lamp.3")}
+KNOWN = {messages.SG_ID: (SG, "attic"), messages.SGID: (SG, "attic"), messages.PNE_ID: (MEMBER, OTHER, "lamp.3")}
 
 
 FROM_PNE = [
@@ -28,6 +28,7 @@ FROM_PNE = [
     numbers.KEY_PULL_REQUEST,
     numbers.LEAVE_REQUEST,
     numbers.PAIRING_REQUEST,
+    numbers.TUNNEL_REQUEST,
 ]
 FROM_SERVER = [
     numbers.DELETE_SERVICE_GROUP_REQUEST,
@@ -45,6 +46,8 @@ def hostile(draw, usual):
     for label, values in KNOWN.items():
         if isinstance(fields.get(label), str) and draw(st.integers(0, 3)):
             fields[label] = draw(st.sampled_from(values))
+    if messages.GROUP_KEY_INFO in fields and draw(st.integers(0, 3)):
+        fields[messages.GROUP_KEY_INFO] = (draw(st.sampled_from(KNOWN[messages.PNE_ID])), bytes(24))
     return messages.encode(code, fields)
 
 
@@ -63,7 +66,7 @@ async def after(octets, how):
                     answer = await how(world, message)
                 except CpnsError:
                     continue
-                if answer is not None:
+                if answer:
                     messages.decode(answer, 1 << 20)
             await asyncio.sleep(0)
             assert not world.gateway.failed.done()

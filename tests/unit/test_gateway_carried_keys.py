@@ -6,7 +6,7 @@ import os
 import pytest
 
 from cpns import entity_user_key, messages, numbers, xml_form
-from cpns.errors import CpnsError, MalformedMessage, NotMember, Stale, TooMany, Unknown
+from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember, Stale, TooMany, Unknown
 from gateway_agent.core.end_to_end import carried_keys
 from gateway_agent.core.groups.membership import Cause
 from tests.unit.gateway_world import PN, World
@@ -204,6 +204,69 @@ async def test_a_repeated_request_is_answered_and_not_sent_twice_at_once(world):
     assert len(keys_sent(board)) == 2 == status(world).tries
 
 
+@pytest.mark.req("CPNS-GKM-82", "SEC-06")
+@pytest.mark.parametrize("how", ["newer key", "expelled"])
+async def test_a_response_to_what_is_not_wanted_any_more_stays_here(world, how):
+    board = await world.board("lamp", SG)
+    release, opened = asyncio.Event(), board.take
+
+    async def late(message):
+        board.take = opened
+        answer = await opened(message)
+        await release.wait()
+        return answer
+
+    board.take = late
+    await world.server.wrap(SG, "lamp")
+    await world.until(lambda: keys_sent(board))
+    if how == "expelled":
+        await world.server.expel(SG, "lamp")
+    else:
+        new_key(world)
+        await world.server.wrap(SG, "lamp")
+        await world.until(lambda: world.server.responses)
+    release.set()
+    await asyncio.sleep(0.05)
+    assert [each[messages.VERSION] for each in world.server.responses] == ([65538] if how == "newer key" else [])
+
+
+@pytest.mark.req("SEC-02")
+async def test_a_gateway_that_is_an_old_copy_carries_nothing(world):
+    away, lamp = await world.board("away", SG), await world.board("lamp", SG)
+    away.reachable = False
+    await world.server.wrap(SG, "away")
+    await world.until(lambda: status(world, "away").stage == "unreachable")
+    with world.store.transaction():
+        world.store.pn.stop("an old copy")
+    with pytest.raises(NotAllowed):
+        await world.server.wrap(SG, "lamp")
+    away.reachable = True
+    world.gateway._carried.heard("away")
+    await asyncio.sleep(0.05)
+    assert not keys_sent(away) and not keys_sent(lamp)
+
+
+@pytest.mark.req("SEC-02")
+async def test_versions_are_compared_before_the_first_key_is_acknowledged(world):
+    await world.board("lamp", SG)
+    await world.server.wrap(SG, "lamp")
+    await world.until(lambda: world.server.responses)
+    world.server.group(SG).accepted[PN] = 65540
+    await world.close()
+    world.open()  # and not started: nothing was compared yet
+    new_key(world)
+    with pytest.raises(NotAllowed):
+        await world.server.wrap(SG, "lamp")
+    assert "65540" in world.gateway.administration.stop_reason or "1.4" in world.gateway.administration.stop_reason
+
+
+async def test_version_0_is_no_version(world):
+    await world.board("lamp", SG)
+    with pytest.raises(Stale):
+        await send(world, request(version=0))
+    assert not world.gateway._carried._kept
+
+
 async def test_the_response_waits_for_the_uplink(world):
     await world.board("lamp", SG)
     world.server.up = False
@@ -266,7 +329,6 @@ async def test_nothing_is_sent_while_the_members_are_not_known_for_certain(world
         (request("plug"), NotMember),
         (request(sg_id="alarm.of.another.home"), Unknown),
         (request(version=65536), Stale),
-        (request(version=0), Stale),
     ],
 )
 async def test_a_request_that_is_not_for_a_member_here_is_refused_and_changes_nothing(world, fields, error):

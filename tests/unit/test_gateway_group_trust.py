@@ -87,6 +87,22 @@ async def test_trust_is_learnt_once_and_stays(world, by):
 
 
 @pytest.mark.req("SEC-26")
+async def test_a_delivery_that_is_under_way_ends_when_trust_is_learnt(world):
+    board = await world.board("lamp", SG, gkdk=False)
+    board.reachable = False
+    version = await world.server.rekey(SG)
+    await world.until(lambda: world.gateway.counters["unicast_failed"])
+    assert world.gateway.administration.delivery(SG)[0] == version
+    world.server.group(SG).end_to_end = True
+    await world.server.inventory(SG)
+    assert world.gateway.administration.delivery(SG)[0] == 0 and not world.store.deliveries.get(SG, version)
+    board.reachable = True
+    await board.pull(SG)
+    await world.gateway.tick()
+    assert not board.version(SG)
+
+
+@pytest.mark.req("SEC-26")
 async def test_a_1_0_delivery_is_refused_with_nothing_sent_or_stored(world):
     (board,) = await end_to_end(world, "lamp")
     refused = await world.server.send_key(SG)

@@ -13,6 +13,12 @@ from tests.unit.gateway_world import World
 
 
 @pytest.fixture
+def wide(monkeypatch):
+    """There are places for more datagrams than one board may have under way."""
+    monkeypatch.setattr(tunnel, "AT_ONCE", 4 * tunnel.UNDER_WAY_MAX)
+
+
+@pytest.fixture
 async def world(tmp_path):
     world = await World(tmp_path / "gw").start()
     yield world
@@ -98,11 +104,11 @@ async def test_a_board_that_is_none_of_the_pn_has_no_tunnel(world):
 
 
 @pytest.mark.req("SEC-19")
-async def test_one_board_has_four_datagrams_under_way(world):
+async def test_one_board_has_four_datagrams_under_way(wide, world):
     board = await world.board("lamp")
     held = Held(world)
     under_way = [asyncio.ensure_future(through(board)) for _ in range(tunnel.UNDER_WAY_MAX)]
-    await asyncio.sleep(0.01)
+    await world.until(lambda: len(held.waiting) == tunnel.UNDER_WAY_MAX)
     assert (await through(board))[messages.ERROR] == numbers.ERROR_TOO_MANY
     assert world.gateway.counters["tunnel_too_many"] == 1
     for _ in under_way:
@@ -146,6 +152,24 @@ async def test_datagrams_that_the_server_does_not_answer_hold_one_place(world, m
     while held.waiting:
         held.answer()
     await asyncio.gather(*floods)
+
+
+@pytest.mark.req("SEC-19", "SEC-35")
+async def test_a_board_whose_answer_was_slow_is_as_good_as_others_again(world, monkeypatch):
+    monkeypatch.setattr("gateway_agent.core.turns.SILENT_AFTER_S", 0.01)
+    hostile, slow = await world.board("h"), await world.board("lamp")
+    held = Held(world)
+    first = asyncio.ensure_future(through(slow))
+    await asyncio.sleep(0.05)
+    held.answer()
+    await first
+    flood = asyncio.ensure_future(through(hostile))
+    await asyncio.sleep(0.05)  # it has the place of those that are not answered
+    second = asyncio.ensure_future(through(slow))
+    await world.until(lambda: len(held.waiting) == 2)
+    while held.waiting:
+        held.answer()
+    await asyncio.gather(flood, second)
 
 
 async def _soon(answer):

@@ -220,6 +220,28 @@ async def test_only_pnes_of_the_mapping_may_join(kms: KmsSecrets, tmp_path: Path
     await home.close()
 
 
+@pytest.mark.req("SEC-26")
+async def test_a_group_whose_keys_this_gateway_makes_is_not_end_to_end(home: Home) -> None:
+    board = await home.world.board(LAMP)
+    wish = {messages.PNE_ID: LAMP, messages.SG_ID: SG, messages.TRUST: numbers.TRUST_END_TO_END}
+    answer = await board.ask(numbers.JOIN_REQUEST, wish)
+    assert answer[messages.ERROR] == numbers.ERROR_NOT_ALLOWED and LAMP not in home.groups.members(SG)
+
+
+async def test_what_is_carried_for_boards_goes_to_the_cpns_server(kms: KmsSecrets, tmp_path: Path) -> None:
+    got = []
+
+    async def server(message: bytes) -> bytes:
+        got.append(message)
+        return b""
+
+    response = {messages.RETURN: "1", messages.PNID: PN, messages.MAC: bytes(8), messages.SGID: "alarm"}
+    carried = messages.encode(numbers.S_GROUP_KEY_DELIVERY_RESPONSE, response)
+    home = Home(kms, tmp_path, server)
+    assert await home.uplink.request(carried) == b"" and got == [carried]
+    await home.close()
+
+
 async def test_what_was_not_acknowledged_is_delivered_after_a_restart(home: Home) -> None:
     await home.world.board(LAMP, SG)
     home.is_cut = True
