@@ -24,6 +24,9 @@ LOST_STORE = "lost-store"
 UNKNOWN_GROUP = "unknown-group"
 UPDATE_FAILED = "update-failed"
 STORE = "store"  # nothing can be written down
+UNOPENED = "unopened"
+NO_ENTITY_KEY = "no-entity-key"
+FORGED = "forged"
 
 _TOGETHER = {
     UNDELIVERED: "{gateways} did not take the newest state of {groups}: members may still use an old key. "
@@ -37,18 +40,24 @@ _TOGETHER = {
     UNKNOWN_GROUP: "{gateways} hold Service Groups this Server has never made. If it runs on an old copy of its "
     "store, run keycast server restore.",
     STORE: "Nothing new can be stored.",
+    UNOPENED: "{boards} did not open the newest key of {groups}: they may still use an old one. Check them and the "
+    "PN GWs that carry it.",
+    NO_ENTITY_KEY: "{boards} have no Entity User Key at this Server, and so get no key of {groups}. Check that they "
+    "know the Server's credential, and the Server theirs.",
+    FORGED: "{gateways} brought answers of {boards} about {groups} that these boards have not made. Look for who has "
+    "access to the PN GW.",
     UPDATE_FAILED: "The Group Keys of {groups} were not updated. The log says why.",
 }
 
 
 @dataclass(slots=True)
 class _Kind:
-    """The alarms of one kind by (PN GW ID, SG ID).
+    """The alarms of one kind by (PN GW ID, SG ID, PNE ID).
 
     `told` is their number when they were last logged together, 0 = singly.
     """
 
-    each: dict[tuple[str, str], ServerAlarm] = field(default_factory=dict)
+    each: dict[tuple[str, str, str], ServerAlarm] = field(default_factory=dict)
     told: int = 0
 
 
@@ -58,15 +67,18 @@ class ServerAlarms:
     def __init__(self) -> None:
         self._kinds: dict[str, _Kind] = {}
 
-    def set(self, kind: str, gateway_id: str, sg_id: str, text: str, now: Moment) -> None:
-        """Raise an alarm. An alarm that stands already keeps its time and is not logged again."""
+    def set(self, kind: str, gateway_id: str, sg_id: str, text: str, now: Moment, pne_id: str = "") -> None:
+        """Raise an alarm; "" stands for what it is not about.
+
+        An alarm that stands already keeps its time and is not logged again.
+        """
         alarms = self._kinds.setdefault(kind, _Kind())
-        key = (gateway_id, sg_id)
+        key = (gateway_id, sg_id, pne_id)
         if key in alarms.each:
             return
         while len(alarms.each) >= _MOST:
             del alarms.each[next(iter(alarms.each))]
-        alarms.each[key] = ServerAlarm(kind, gateway_id, sg_id, now.unix, text)
+        alarms.each[key] = ServerAlarm(kind, gateway_id, sg_id, now.unix, text, pne_id=pne_id)
         count = len(alarms.each)
         if count <= _SINGLY and not alarms.told:
             _log.warning("alarm begins: %s", text)
@@ -74,10 +86,10 @@ class ServerAlarms:
             alarms.told = count
             _log.warning("alarm begins or grows: %s", _together(kind, alarms).text)
 
-    def clear(self, kind: str, gateway_id: str, sg_id: str) -> None:
+    def clear(self, kind: str, gateway_id: str, sg_id: str, pne_id: str = "") -> None:
         """End an alarm, if it stands."""
         alarms = self._kinds.get(kind)
-        ended = alarms.each.pop((gateway_id, sg_id), None) if alarms is not None else None
+        ended = alarms.each.pop((gateway_id, sg_id, pne_id), None) if alarms is not None else None
         if alarms is None or ended is None:
             return
         if not alarms.told:
@@ -113,8 +125,9 @@ class ServerAlarms:
 
 def _together(kind: str, alarms: _Kind) -> ServerAlarm:
     text = _TOGETHER[kind].format(
-        gateways=_names("PN GW", {gateway_id: None for gateway_id, _ in alarms.each}),
-        groups=_names("Service Group", {sg_id: None for _, sg_id in alarms.each}),
+        gateways=_names("PN GW", {gateway_id: None for gateway_id, _, _ in alarms.each}),
+        groups=_names("Service Group", {sg_id: None for _, sg_id, _ in alarms.each}),
+        boards=_names("board", {pne_id: None for _, _, pne_id in alarms.each}),
     )
     return ServerAlarm(kind, "", "", min(each.since for each in alarms.each.values()), text, len(alarms.each))
 
@@ -134,7 +147,7 @@ class Refusals:
         self._next_line_at = float("-inf")
 
     def count(self, kind: str, gateway_id: str, now: Moment) -> None:
-        """Count one message of `kind` ("malformed", "refused", "foreign")."""
+        """Count one message of `kind` ("malformed", "refused", "foreign", "forged")."""
         self._counters[f"messages_{kind}"] += 1
         if now.monotonic >= self._next_line_at:
             self._next_line_at = now.monotonic + _LINE_EVERY_S

@@ -27,14 +27,17 @@ from key_servers.cpns_server import alarms as kinds
 from key_servers.cpns_server import events, tuning
 from key_servers.cpns_server.alarms import ServerAlarms
 from key_servers.cpns_server.config import ServerConfig
-from key_servers.cpns_server.courier import DeliveryCourier, Gateways
+from key_servers.cpns_server.courier import DeliveryCourier
 from key_servers.cpns_server.database import FILE_NAME
 from key_servers.cpns_server.entity_user_keys import EntityUserKeys
 from key_servers.cpns_server.gateway_reports import GatewayReports
+from key_servers.cpns_server.gateway_requests import GatewayRequests, Gateways
 from key_servers.cpns_server.gateway_sessions import GatewaySessions
 from key_servers.cpns_server.gateways_in_process import InProcessGateways
 from key_servers.cpns_server.group_keys import GroupKeyMaker, RandomOctets
 from key_servers.cpns_server.membership import MembershipChanges
+from key_servers.cpns_server.pne_answers import PneAnswers
+from key_servers.cpns_server.pne_courier import PneCourier
 from key_servers.cpns_server.pne_requests import PneRequests
 from key_servers.cpns_server.recovery import Recovery
 from key_servers.cpns_server.registry import Registry
@@ -104,7 +107,14 @@ class CpnsServer:
         )
         self._recovery = Recovery(store, self._registry, self._membership, self._keys)
         self._reports = GatewayReports(store, self._registry, self._membership, self._keys, self._alarms)
-        self._pne_requests = PneRequests(store, self._keys, self._entity_user_keys, self._wanted_by, self._counters)
+        self._requests = GatewayRequests(store, gateways, self._counters, clock, self._changed)
+        self._courier = DeliveryCourier(store, self._requests, self._alarms, clock)
+        self._pne_courier = PneCourier(
+            store, self._entity_user_keys, self._requests, self._alarms, self._counters, clock, self.tell
+        )
+        self._pne_requests = PneRequests(
+            store, self._keys, self._entity_user_keys, self._pne_courier.wanted_by, self._counters
+        )
         self._handler = RequestHandler(
             store,
             self._registry,
@@ -112,13 +122,13 @@ class CpnsServer:
             self._service_groups,
             self._keys,
             self._reports,
+            PneAnswers(store, self._registry, self._pne_courier, self._alarms),
             self._pne_requests,
             None if sessions is None else sessions.carry,
             self._counters,
             config.creation_by_pnes,
         )
-        self._courier = DeliveryCourier(store, gateways, self._alarms, self._counters, clock, self._changed)
-        self._views = Views(store, self._courier)
+        self._views = Views(store, self._courier, self._pne_courier)
 
     @classmethod
     async def open(
@@ -165,7 +175,7 @@ class CpnsServer:
             self._background.cancel()
             await asyncio.gather(self._background, return_exceptions=True)
             self._background = None
-        await self._courier.close()
+        await self._requests.close()
         if self._sessions is not None:
             await self._sessions.close()
             self._sessions = None
@@ -342,9 +352,10 @@ class CpnsServer:
             period_s,
             self._clock(),
         )
-        self.tell(events.GroupCreated(sg_id))
+        view = self.show_group(sg_id)
+        self.tell(events.GroupCreated(sg_id, view.trust))
         self._changed.set()
-        return self.show_group(sg_id)
+        return view
 
     def delete_group(self, sg_id: str) -> None:
         """Delete a Service Group and its keys, here and at every PN GW; its version is kept (CPNS-GKM-59, Q-23)."""
@@ -443,14 +454,16 @@ class CpnsServer:
                 kinds.UPDATE_FAILED, "", sg_id, f"The Group Key of Service Group {sg_id} was not updated: {error}", now
             )
         self._reports.check_silence(now)
-        self._courier.look()
-        wakes = [at for at in (self._keys.wake_at(), self._courier.wake_at()) if at is not None]
+        self._courier.look()  # first, as a PN GW must know the members before it carries keys for them
+        self._pne_courier.look()
+        parts = (self._keys, self._courier, self._pne_courier, self._requests)
+        wakes = [at for part in parts if (at := part.wake_at()) is not None]
         soonest = min(wakes, default=float("inf")) - now.monotonic
         return min(max(soonest, 0.0), tuning.LOOK_AT_LEAST_EVERY_S)
 
     async def idle(self) -> None:
         """Wait until no request is on its way to a PN GW."""
-        await self._courier.idle()
+        await self._requests.idle()
 
     async def _run(self) -> None:
         while True:
@@ -477,7 +490,9 @@ class CpnsServer:
         try:
             gateway = self._store.gateway(gateway_id)
             if gateway is not None and not gateway.blocked:
+                self._requests.heard(gateway.pn_id)
                 self._courier.heard(gateway.pn_id)
+                self._pne_courier.heard(gateway.pn_id)
         except ServerError as error:  # its message was answered; its deliveries are tried again soon
             _log.error("%s", error)
         self._changed.set()
@@ -485,13 +500,9 @@ class CpnsServer:
     def _handle_pne(self, pne_id: str, euk: bytes | None, message: bytes) -> bytes:
         return self._pne_requests.handle(pne_id, euk, message, self._clock())
 
-    def _wanted_by(self, pne_id: str, sg_id: str) -> None:
-        self._store.touch(sg_id, self._store.pn_of(pne_id) or "")
-        self._changed.set()
-
     def _got_entity_user_key(self, pne_id: str) -> None:
-        for sg_id in self._store.groups_joined_by(pne_id):
-            self._wanted_by(pne_id, sg_id)
+        self._pne_courier.keys_changed(pne_id)
+        self._changed.set()
 
     def _retired(self, pne_id: str) -> None:
         self._entity_user_keys.forget(pne_id)

@@ -1,8 +1,9 @@
-"""Decides what is sent to one PN GW about one Service Group, and when: a state machine without I/O or clock.
+"""Decides what is sent to one receiver about one Service Group, and when: a state machine without I/O or clock.
 
-There is one `DeliveryQueue` for each (PN GW, Service Group) and at most one request of it on its way (SEC-27): always
-towards the newest position, never through older ones. An inventory goes before the key that was made because of it,
-so a PN GW knows who left before it holds anything it must not give the leaver.
+A receiver is a PN GW or, in an end-to-end group, a PNE, whose positions have a version only. There is one
+`DeliveryQueue` for each (receiver, Service Group) and at most one request of it on its way (SEC-27): always towards the
+newest position, never through older ones. An inventory goes before the key that was made because of it, so a PN GW
+knows who left before it holds anything it must not give the leaver.
 
 `step(delivery, event, now)` returns the next state and the actions to execute; `now` is monotonic, in seconds.
 """
@@ -15,7 +16,7 @@ from key_servers.cpns_server import tuning
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The state of a PN GW for one group: inventory revision, key version (0 = none), whether the Service Group is
+    """The state of a receiver for one group: inventory revision, key version (0 = none), whether the Service Group is
     deleted."""
 
     revision: int = 0
@@ -33,7 +34,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Action: send the request `kind`, which takes the PN GW to `reached`, and report exactly once how it ended.
+    """Action: send the request `kind`, which takes the receiver to `reached`, and report exactly once how it ended.
 
     If the request has to wait before it goes out, report Departs when it goes, and send the one that is then on its
     way.
@@ -45,7 +46,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Action: store that the PN GW is at `accepted`, before anything else is done."""
+    """Action: store that the receiver is at `accepted`, before anything else is done."""
 
     accepted: Position
 
@@ -67,14 +68,24 @@ Action = Send | Record | RaiseAlarm | ClearAlarm
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Event: the Server's store changed; the PN GW should come to `position`."""
+    """Event: the Server's store changed; the receiver should come to `position`."""
 
     position: Position
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Event: the PN GW accepted the request that is on its way."""
+    """Event: the receiver accepted the request that is on its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """Event: the receiver proved to be at `position`, however long ago it was asked.
+
+    It counts for the request on its way or, with none on its way, for the wanted position.
+    """
+
+    position: Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +97,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Unsent:
-    """Event: the request could not be sent, through no fault of the PN GW, so nothing is known about the PN GW."""
+    """Event: the request came to nothing through no fault of the receiver, so nothing is known about the receiver."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +107,19 @@ class Departs:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """Event: there is a reason to send at once what still waits, even after a refusal: the receiver asked for it, or
+    has got what it lacked."""
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayHeard:
     """Event: the PN GW sent something, so it can be reached again (a hint, SEC-27)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rewound:
-    """Event: the PN GW lost its store back to `position`; everything from there is sent again."""
+    """Event: the receiver lost its store back to `position`; everything from there is sent again."""
 
     position: Position
 
@@ -112,7 +129,7 @@ class Tick:
     """Event: time has passed."""
 
 
-Event = Wanted | Accepted | Failed | Unsent | Departs | GatewayHeard | Rewound | Tick
+Event = Wanted | Accepted | Confirmed | Failed | Unsent | Departs | Asked | GatewayHeard | Rewound | Tick
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +149,7 @@ class DeliveryQueue:
 
     @property
     def settled(self) -> bool:
-        """True if the PN GW has everything that it should have."""
+        """True if the receiver has everything that it should have."""
         return _next_request(self) is None
 
     @property
@@ -161,7 +178,9 @@ def step(state: DeliveryQueue, event: Event, now: float) -> tuple[DeliveryQueue,
             state = replace(state, wanted=event.position, due=min(state.due, now))
         return _send_if_due(state, [], now)
     if isinstance(event, Accepted):
-        return _accepted(state, now)
+        return _accepted(state, _take_request(state).reached, now)
+    if isinstance(event, Confirmed):
+        return _confirmed(state, event.position, now)
     if isinstance(event, Failed):
         return _failed(state, event.refused, now)
     if isinstance(event, Unsent):
@@ -171,6 +190,8 @@ def step(state: DeliveryQueue, event: Event, now: float) -> tuple[DeliveryQueue,
         _take_request(state)
         # A request that goes out after the loss is about the state after it.
         return replace(state, on_its_way=_next_request(state), rewound=False), []
+    if isinstance(event, Asked):
+        return _send_if_due(replace(state, due=min(state.due, now)), [], now)
     if isinstance(event, GatewayHeard):
         # A PN GW that refused will refuse again: to be heard ends silence only.
         if state.failures and not state.last_refused:
@@ -181,17 +202,23 @@ def step(state: DeliveryQueue, event: Event, now: float) -> tuple[DeliveryQueue,
     return _send_if_due(state, [], now)
 
 
-def _accepted(state: DeliveryQueue, now: float) -> tuple[DeliveryQueue, list[Action]]:
-    sent = _take_request(state)
+def _accepted(state: DeliveryQueue, reached: Position, now: float) -> tuple[DeliveryQueue, list[Action]]:
     alarmed = state.failures >= tuning.FAILURES_UNTIL_ALARM
     after = replace(state, on_its_way=None, failures=0, last_refused=False, due=now, rewound=False)
     if state.rewound:
         # It is unknown whether it was answered before the loss or after it: it is sent again.
         return _send_if_due(after, [ClearAlarm()] if alarmed else [], now)
-    actions: list[Action] = [Record(sent.reached)]
+    actions: list[Action] = [Record(reached)]
     if alarmed:
         actions.append(ClearAlarm())
-    return _send_if_due(replace(after, accepted=sent.reached), actions, now)
+    return _send_if_due(replace(after, accepted=reached), actions, now)
+
+
+def _confirmed(state: DeliveryQueue, position: Position, now: float) -> tuple[DeliveryQueue, list[Action]]:
+    awaited = state.wanted if state.on_its_way is None else state.on_its_way.reached
+    if position != awaited or position == state.accepted:
+        return state, []
+    return _accepted(state, position, now)
 
 
 def _failed(state: DeliveryQueue, refused: bool, now: float) -> tuple[DeliveryQueue, list[Action]]:

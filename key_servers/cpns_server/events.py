@@ -1,6 +1,7 @@
 """The events of a CPNS Server: frozen values without a secret, and the log line of each.
 
-Events of one board (it joins, leaves, confirms) are logged by its PN GW.
+Events of one board (it joins, leaves, confirms) are logged by its PN GW, except what only the Server can know: that it
+opened a key of an end-to-end group.
 """
 
 import logging
@@ -23,10 +24,21 @@ class KeyMade:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyOpened:
+    """A board of an end-to-end group has proved to have a version, after so many requests (0 = before a restart)."""
+
+    pne_id: str
+    sg_id: str
+    version: int
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
 class GroupCreated:
-    """An operator has made a Service Group."""
+    """An operator has made a Service Group. `trust` is gateway or end-to-end."""
 
     sg_id: str
+    trust: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +104,7 @@ class Restored:
 
 Event = (
     KeyMade
+    | KeyOpened
     | GroupCreated
     | GroupDeleted
     | Expelled
@@ -120,6 +133,11 @@ def _key_made(event: KeyMade) -> str:
     return f"version {version_text(event.version)} of {event.sg_id} is made: {reason_text(event.reason)}"
 
 
+def _key_opened(event: KeyOpened) -> str:
+    tries = "" if not event.tries else f" in {event.tries} {'try' if event.tries == 1 else 'tries'}"
+    return f"{event.pne_id} has opened version {version_text(event.version)} of {event.sg_id}{tries}"
+
+
 def _gateway(event: GatewayRegistered) -> str:
     text = f"PN GW {event.gateway_id} serves PN {event.pn_id}"
     return f"{text} in place of {event.replaces}, which is blocked" if event.replaces else text
@@ -127,7 +145,8 @@ def _gateway(event: GatewayRegistered) -> str:
 
 _LINES: dict[type, Callable[[Any], str]] = {
     KeyMade: _key_made,
-    GroupCreated: lambda event: f"Service Group {event.sg_id} is created",
+    KeyOpened: _key_opened,
+    GroupCreated: lambda event: f"Service Group {event.sg_id} is created, trust {event.trust}",
     GroupDeleted: lambda event: f"Service Group {event.sg_id} is deleted",
     Expelled: lambda event: f"{event.pne_id} is expelled from {event.sg_id}",
     Permitted: lambda event: f"{event.pne_id} may join {event.sg_id}",

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from key_servers.cpns_server import tuning
-from key_servers.cpns_server.courier import GatewaySilent
+from key_servers.cpns_server.gateway_requests import GatewaySilent
 
 Receiver = Callable[[bytes], Awaitable[bytes]]
 """The function of an embedded PN GW that gets the octets of a request and returns those of its answer, or raises
@@ -12,7 +12,7 @@ CpnsError."""
 
 
 class InProcessGateways:
-    """`courier.Gateways` inside of this process. `receivers` maps entity IDs of PN GWs to functions."""
+    """`gateway_requests.Gateways` inside of this process. `receivers` maps entity IDs of PN GWs to functions."""
 
     def __init__(self, receivers: Mapping[str, Receiver]) -> None:
         self._receivers = receivers

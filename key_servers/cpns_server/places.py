@@ -16,16 +16,16 @@ from itertools import count
 
 from key_servers.cpns_server import tuning
 
-Request = tuple[str, str]
-"""(PN ID, SG ID): what the request is about. The PN stands for its PN GW."""
+Request = tuple[str, ...]
+"""(PN ID, SG ID), or (PN ID, SG ID, PNE ID): what the request is about. The PN stands for its PN GW."""
 
 
 @dataclass(slots=True)
 class _Line:
     """One PN GW: its requests that wait, oldest first, and the one under way since `since`."""
 
-    waiting: dict[str, None] = field(default_factory=dict)  # SG IDs
-    under_way: str | None = None
+    waiting: dict[Request, None] = field(default_factory=dict)
+    under_way: Request | None = None
     since: float = 0.0
     heard_at: float = float("-inf")
     silent: bool = False
@@ -62,10 +62,10 @@ class Places:
 
     def wait(self, request: Request) -> None:
         """Let `request` wait for a place; a request that waits already waits once."""
-        pn_id, sg_id = request
+        pn_id = request[0]
         line = self._lines.setdefault(pn_id, _Line())
-        if sg_id != line.under_way:
-            line.waiting[sg_id] = None
+        if request != line.under_way:
+            line.waiting[request] = None
             if not line.ticket:
                 self._queue(pn_id, line)
 
@@ -121,14 +121,14 @@ class Places:
         wanted = min(self._living_waiting - (tuning.PLACES - self.taken), len(self._quiet) - tuning.PLACES_OF_SILENT)
         for _ in range(wanted):
             pn_id = next(iter(self._quiet))
-            sg_id = self._lines[pn_id].under_way
-            assert sg_id is not None
-            _, line = self._leave((pn_id, sg_id))
-            line.waiting = {sg_id: None, **line.waiting}
+            request = self._lines[pn_id].under_way
+            assert request is not None
+            _, line = self._leave(request)
+            line.waiting = {request: None, **line.waiting}
             self._set_silent(pn_id, line, silent=line.silent or line.recalled)
             line.recalled = True
             self._queue(pn_id, line)
-            recalled.append((pn_id, sg_id))
+            recalled.append(request)
         return recalled
 
     def admit(self, now: float, most: int) -> list[Request]:
@@ -145,7 +145,7 @@ class Places:
             line.since = now
             line.repeated = line.spoke = False
             (self._quiet if line.silent else self._fresh)[pn_id] = None
-            admitted.append((pn_id, line.under_way))
+            admitted.append(line.under_way)
         return admitted
 
     def wake_at(self) -> float | None:
@@ -164,7 +164,7 @@ class Places:
         self._quiet.pop(pn_id, None)
         self._fresh[pn_id] = None
         self._fresh.move_to_end(pn_id)
-        return pn_id, line.under_way
+        return line.under_way
 
     def _grow_quiet(self, now: float) -> None:
         while self._fresh:
@@ -175,9 +175,9 @@ class Places:
             self._quiet[pn_id] = None
 
     def _leave(self, request: Request) -> tuple[str, _Line]:
-        pn_id, sg_id = request
+        pn_id = request[0]
         line = self._lines[pn_id]
-        if line.under_way != sg_id:
+        if line.under_way != request:
             raise ValueError("a request ended that was not under way")
         line.under_way = None
         self._fresh.pop(pn_id, None)

@@ -56,6 +56,7 @@ class Recovery:
                     revision = self._store.revision(group.sg_id, pn_id)
                     self._store.set_revision(group.sg_id, pn_id, restored(revision, epochs, since_s))
                     self._store.set_accepted(group.sg_id, pn_id, Position())
+                self._store.forget_pne_positions(group.sg_id)
                 self._keys.delete(group.sg_id, now)
         return tuple(held)
 

@@ -11,13 +11,14 @@ from collections.abc import Awaitable, Callable
 from cpns import messages as m
 from cpns import numbers as n
 from cpns import uplink_form
-from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember
+from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotAuthentic, NotMember
 from cpns.uplink_form import Fields
 from key_servers.cpns_server import tuning
 from key_servers.cpns_server.alarms import Refusals
 from key_servers.cpns_server.gateway_reports import GatewayReports
 from key_servers.cpns_server.group_keys import GroupKeyMaker, activation
 from key_servers.cpns_server.membership import JoinResult, MembershipChanges
+from key_servers.cpns_server.pne_answers import PneAnswers
 from key_servers.cpns_server.pne_requests import PneRequests
 from key_servers.cpns_server.registry import Registry
 from key_servers.cpns_server.service_groups import ServiceGroups
@@ -45,6 +46,7 @@ class RequestHandler:
         service_groups: ServiceGroups,
         keys: GroupKeyMaker,
         reports: GatewayReports,
+        pne_answers: PneAnswers,
         pne_requests: PneRequests,
         carry: Carry | None,
         counters: Counter[str],
@@ -57,6 +59,7 @@ class RequestHandler:
         self._service_groups = service_groups
         self._keys = keys
         self._reports = reports
+        self._pne_answers = pne_answers
         self._pne_requests = pne_requests
         self._carry = carry
         self._counters = counters
@@ -77,6 +80,9 @@ class RequestHandler:
     async def handle(self, gateway_id: str, message: bytes, now: Moment) -> bytes:
         """Answer one message, in its own form. A refusal is a response with Result 2 and an error code.
 
+        An SGroupKeyDeliveryResponse of a PNE, which its PN GW passes on, has an empty answer; if it is refused, the
+        answer is such a response too, with Return 2 and an error code.
+
         What it changes is on the medium when the answer is there; nothing else happens between question and change.
 
         Raises MalformedMessage, or NotAllowed for a PN GW that may not speak, a foreign PN ID, or a message that no
@@ -85,9 +91,9 @@ class RequestHandler:
         try:
             gateway = self._registry.speaking(gateway_id)
             code, fields = uplink_form.decode(message)
-            if code not in self._answers and code != n.TUNNEL_REQUEST:
+            if code not in self._answers and code not in (n.S_GROUP_KEY_DELIVERY_RESPONSE, n.TUNNEL_REQUEST):
                 raise NotAllowed(f"message {code} is not for the CPNS Server")
-            if fields.get(m.PN_ID, gateway.pn_id) != gateway.pn_id:
+            if {fields.get(label, gateway.pn_id) for label in (m.PN_ID, m.PNID)} != {gateway.pn_id}:
                 raise NotAllowed("this PN GW does not serve that PN")
         except CpnsError as error:
             kind = "malformed" if isinstance(error, MalformedMessage) else "foreign"
@@ -95,6 +101,8 @@ class RequestHandler:
             raise
         self._counters["messages_taken"] += 1
         form = uplink_form.form_of(message)
+        if code == n.S_GROUP_KEY_DELIVERY_RESPONSE:
+            return self._pne_answer(gateway, fields, form, now)
         try:
             if code == n.TUNNEL_REQUEST:
                 answer = await self._tunnel(gateway, fields)
@@ -105,13 +113,30 @@ class RequestHandler:
         except CpnsError as error:
             self._refusals.count("refused", gateway_id, now)
             return uplink_form.encode(code + 1, _failure(error), form)
-        except ServerError as error:
-            # Nothing was written, so the PN GW asks again. Only the operator is told the reason.
-            _log.error("%s", error)
-            self._counters["messages_failed"] += 1
-            failure = _failure(CpnsError("the CPNS Server cannot work now; try again later"))
-            return uplink_form.encode(code + 1, failure, form)
+        except ServerError as error:  # nothing was written, so the PN GW asks again
+            return uplink_form.encode(code + 1, _failure(self._trouble(error)), form)
         return uplink_form.encode(code + 1, {m.RESULT: n.RESULT_SUCCESS, **answer}, form)
+
+    def _pne_answer(self, gateway: StoredGateway, fields: Fields, form: str, now: Moment) -> bytes:
+        try:
+            self._pne_answers.take(gateway, fields, now)
+        except CpnsError as error:
+            kind = "forged" if isinstance(error, NotAuthentic) else "refused"
+            self._refusals.count(kind, gateway.gateway_id, now)
+            failure = _failure(error)
+        except ServerError as error:  # the key is sent again
+            failure = _failure(self._trouble(error))
+        else:
+            return b""
+        del failure[m.RESULT]
+        failure |= {m.RETURN: n.RETURN_FAIL, m.PNID: gateway.pn_id}
+        return uplink_form.encode(n.S_GROUP_KEY_DELIVERY_RESPONSE, failure, form)
+
+    def _trouble(self, error: ServerError) -> CpnsError:
+        """Tell the operator, and only the operator, why the store failed; return what the PN GW is told."""
+        _log.error("%s", error)
+        self._counters["messages_failed"] += 1
+        return CpnsError("the CPNS Server cannot work now; try again later")
 
     def _join(self, gateway: StoredGateway, fields: Fields, now: Moment) -> Fields:
         joined = self._membership.join(gateway, fields[m.PNE_ID], fields[m.SG_ID], _trust(fields), now)

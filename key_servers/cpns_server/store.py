@@ -30,6 +30,9 @@ _GROUP_COLUMNS = (
 Part = tuple[str, str]
 """(SG ID, PN ID) of positions; "" stands for all."""
 
+PneKey = tuple[str, str, str]
+"""(PN ID, SG ID, PNE ID) of the position of a PNE."""
+
 
 class ServerStore:
     """Everything the Server remembers. Writes need `with store.transaction():` around them.
@@ -43,7 +46,7 @@ class ServerStore:
         self.transaction = self._database.transaction
         self.after_commit = self._database.after_commit
         self.lots = WriteLots(self._database)
-        self._touched: dict[Part, None] = {("", ""): None}
+        self._followers: list[dict[Part, None]] = []
 
     @property
     def commits(self) -> int:
@@ -242,10 +245,12 @@ class ServerStore:
         return tuple(sg for (sg,) in rows)
 
     def set_member(self, sg_id: str, pne_id: str, state: MemberState, since: int) -> None:
-        """Change a PNE's relation to a Service Group; its last report is forgotten."""
+        """Change a PNE's relation to a Service Group; its last report and its position are forgotten."""
         pn_id = self.pn_of(pne_id) or ""
         if pn_id:
             self.touch(sg_id, pn_id)
+        self.lots.drop_pne_position((sg_id, pne_id))
+        self._write("DELETE FROM pne_positions WHERE sg_id = ? AND pne_id = ?", sg_id, pne_id)
         self._write(
             "INSERT INTO members VALUES (?, ?, ?, ?, ?, 0, '') ON CONFLICT (sg_id, pne_id) DO UPDATE SET"
             " pn_id = excluded.pn_id, state = excluded.state, since = excluded.since, confirmed = 0, report = ''",
@@ -258,8 +263,8 @@ class ServerStore:
 
     def forget_members(self, sg_id: str) -> None:
         """Forget all relations of a deleted Service Group."""
+        self.forget_pne_positions(sg_id)
         self._write("DELETE FROM members WHERE sg_id = ?", sg_id)
-        self.touch(sg_id, "")
 
     # Group Keys
 
@@ -320,14 +325,37 @@ class ServerStore:
         """Return the PNE IDs of the Entity User Keys that sessions made; those of others were set by a person."""
         return tuple(pne for (pne,) in self._rows("SELECT pne_id FROM entity_user_key WHERE provisioned = 0"))
 
-    def pne_position(self, sg_id: str, pne_id: str) -> PnePosition:
-        """Return how far a PNE is in an end-to-end group, on the medium."""
+    def pne_positions(
+        self, sg_id: str = "", pn_id: str = "", pne_id: str = ""
+    ) -> dict[PneKey, tuple[int, PnePosition]]:
+        """Return (PN ID, SG ID, PNE ID) -> (the version that a member should have, how far it is).
+
+        Only end-to-end groups have these; "" stands for all. As in `positions`, no key is wanted that is about to be
+        replaced (SEC-06), nor in a held group (SEC-03): there each member should have what it has.
+        """
+        filters = {"sg_id": sg_id, "pn_id": pn_id, "pne_id": pne_id}
+        asked = {column: value for column, value in filters.items() if value}
+        where = "".join(f" AND m.{column} = ?" for column in asked)
         rows = self._rows(
-            "SELECT version, tries, confirmed_at, last_return FROM pne_positions WHERE sg_id = ? AND pne_id = ?",
-            sg_id,
-            pne_id,
+            "SELECT m.pn_id, m.sg_id, m.pne_id, g.state, g.pending, g.version,"
+            " coalesce(p.version, 0), coalesce(p.tries, 0), coalesce(p.confirmed_at, 0), coalesce(p.last_return, '')"
+            " FROM groups g CROSS JOIN members m USING (sg_id) LEFT JOIN pne_positions p USING (sg_id, pne_id)"
+            f" WHERE g.trust = 'end-to-end' AND m.state = 'member'{where}",
+            *asked.values(),
         )
-        return PnePosition(*rows[0]) if rows else PnePosition()
+        found = {}
+        for *key, state, pending, version, has, tries, confirmed_at, last_return in rows:
+            named: PneKey = (key[0], key[1], key[2])
+            position = self.lots.pne_position(named[1:]) or PnePosition(has, tries, confirmed_at, last_return)
+            is_due = state == GroupState.ACTIVE and pending is None
+            found[named] = (version if is_due else position.version, position)
+        return found
+
+    def forget_pne_positions(self, sg_id: str) -> None:
+        """Forget how far the members of a group are: its keys are delivered anew."""
+        self.lots.drop_pne_positions(sg_id)
+        self._write("DELETE FROM pne_positions WHERE sg_id = ?", sg_id)
+        self.touch(sg_id, "")
 
     # SG Inventories of PNs
 
@@ -391,13 +419,18 @@ class ServerStore:
         return {(row[0], row[1]): _positions(row, self.lots.position((row[0], row[1]))) for row in rows}
 
     def touch(self, sg_id: str, pn_id: str) -> None:
-        """Note that positions of a group and PN may have changed, for `take_touched`; "" stands for all."""
-        self._touched[sg_id, pn_id] = None
+        """Note that positions of a group and PN may have changed, for all that follow them; "" stands for all."""
+        for touched in self._followers:
+            touched[sg_id, pn_id] = None
 
-    def take_touched(self) -> list[Part]:
-        """Return what may have changed in `positions` since the last call; the first call returns everything."""
-        touched, self._touched = self._touched, {}
-        return list(touched)
+    def follow(self) -> dict[Part, None]:
+        """Return a new ordered set that grows by what may have changed in positions; everything may have so far.
+
+        The caller removes what it has looked at.
+        """
+        touched: dict[Part, None] = {("", ""): None}
+        self._followers.append(touched)
+        return touched
 
 
 def _tells(group: StoredGroup) -> tuple[object, ...]:

@@ -10,12 +10,14 @@ PERIOD_MIN_S = 60  # shorter periods would make every member's flash and radio w
 UPDATE_RETRY_S = 60  # after an update that failed: disk full, versions used up
 PERIODIC_LEAD_S = 30  # periodic keys are activated this much later, so that all members change together
 
-# Deliveries to PN GWs
+# Deliveries to PN GWs and, past them, to PNEs
 ANSWER_TIMEOUT_S = 20.0  # one request to a PN GW from when it goes out, retransmissions included
 PLACES = 1024  # requests under way at once, each some 10 KiB of memory
 PLACES_OF_SILENT = PLACES // 4  # of them to PN GWs that do not answer
 QUIET_S = 2.0  # so long after its request a PN GW seems silent; CoAP repeats after 2 to 3 s (RFC 7252, 4.8)
 DEPARTURES_AT_ONCE = 64  # then answers are read: a kernel keeps some 250 datagrams for us by default
+CARRIED_ANSWER_S = 45.0  # from when a PN GW took a key for a PNE until the PNE's answer: three windows of a slow board
+ENTITY_KEY_WAIT_S = 600.0  # a member without Entity User Key is an alarm then: a handshake takes a board a minute
 RETRY_MIN_S = 2.0
 RETRY_MAX_S = 600.0
 FAILURES_UNTIL_ALARM = 3

@@ -150,9 +150,31 @@ class GatewayDelivery:
 
 
 @dataclass(frozen=True, slots=True)
+class PneDelivery:
+    """The delivery of an end-to-end group's key to one member, `way` end-to-end: the version it should have, and the
+    one that it proved to have (`confirmed_at` in Unix seconds, after `tries` requests).
+
+    `state` is one word of `DeliveryQueue.name`, or "keyless" (it has no Entity User Key), "blocked" (no PN GW serves
+    its PN). While it lacks the wanted version `tries` counts the requests so far. `returned` is its last Return, "" for
+    none.
+    """
+
+    pne_id: str
+    pn_id: str
+    way: str
+    state: str
+    wanted_version: int
+    accepted_version: int
+    confirmed_at: int
+    tries: int
+    returned: str
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
 class GroupView:
     """Everything an operator may see of a Service Group: never a key. `protection` is sealed or authenticated,
-    `trust` gateway or end-to-end.
+    `trust` gateway or end-to-end. `pne_deliveries` are those of an end-to-end group.
     """
 
     sg_id: str
@@ -170,13 +192,14 @@ class GroupView:
     members: tuple[StoredMember, ...]
     open_to: tuple[str, ...]
     deliveries: tuple[GatewayDelivery, ...]
+    pne_deliveries: tuple[PneDelivery, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ServerAlarm:
     """A state that a person should look at. `since` is in Unix seconds; `text` says what it is and what to do.
 
-    `count` is above 1 where many alarms of one kind are told together: PN GW and Service Group are "" then.
+    `count` is above 1 where many alarms of one kind are told together: PN GW, Service Group and PNE are "" then.
     """
 
     kind: str
@@ -185,3 +208,4 @@ class ServerAlarm:
     since: int
     text: str
     count: int = 1
+    pne_id: str = ""

@@ -4,8 +4,9 @@ from cpns import numbers
 from cpns.errors import Unknown
 from cpns.in_words import version_text
 from key_servers.cpns_server.courier import DeliveryCourier
+from key_servers.cpns_server.pne_courier import PneCourier
 from key_servers.cpns_server.store import ServerStore
-from key_servers.cpns_server.values import GatewayDelivery, GroupState, GroupView, StoredGroup
+from key_servers.cpns_server.values import GatewayDelivery, GroupState, GroupView, PneDelivery, StoredGroup
 
 PROTECTION_NAMES = {numbers.PROTECTION_AUTHENTICATED: "authenticated", numbers.PROTECTION_SEALED: "sealed"}
 
@@ -13,9 +14,10 @@ PROTECTION_NAMES = {numbers.PROTECTION_AUTHENTICATED: "authenticated", numbers.P
 class Views:
     """Shows Service Groups."""
 
-    def __init__(self, store: ServerStore, courier: DeliveryCourier) -> None:
+    def __init__(self, store: ServerStore, courier: DeliveryCourier, pne_courier: PneCourier) -> None:
         self._store = store
         self._courier = courier
+        self._pne_courier = pne_courier
 
     def groups(self) -> tuple[GroupView, ...]:
         """Return all living Service Groups."""
@@ -45,6 +47,7 @@ class Views:
             members=self._store.members(group.sg_id),
             open_to=self._store.open_to(group.sg_id),
             deliveries=self._deliveries(group.sg_id),
+            pne_deliveries=self._pne_deliveries(group),
         )
 
     def _deliveries(self, sg_id: str) -> tuple[GatewayDelivery, ...]:
@@ -61,6 +64,29 @@ class Views:
                     accepted_revision=accepted.revision,
                     wanted_version=wanted.version,
                     accepted_version=accepted.version,
+                    failures=state.failures,
+                )
+            )
+        return tuple(shown)
+
+    def _pne_deliveries(self, group: StoredGroup) -> tuple[PneDelivery, ...]:
+        shown = []
+        served = {gateway.pn_id for gateway in self._store.gateways() if not gateway.blocked}
+        for key, (version, position) in sorted(self._store.pne_positions(group.sg_id).items()):
+            pn_id, _, pne_id = key
+            state = self._pne_courier.state_of(key)
+            lacks = position.version < version
+            shown.append(
+                PneDelivery(
+                    pne_id=pne_id,
+                    pn_id=pn_id,
+                    way=group.trust.value,
+                    state=self._pne_courier.name_of(key) if pn_id in served else "blocked",
+                    wanted_version=version,
+                    accepted_version=position.version,
+                    confirmed_at=position.confirmed_at,
+                    tries=self._pne_courier.tries(key, version) if lacks else position.tries,
+                    returned=position.last_return,
                     failures=state.failures,
                 )
             )

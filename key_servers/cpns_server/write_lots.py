@@ -1,6 +1,6 @@
-"""Writes reports of PN GWs a moment later and many at a time: one synced commit for a whole lot.
+"""Writes what PN GWs and PNEs report a moment later and many at a time: one synced commit for a whole lot.
 
-A thousand PN GWs accept a key within a second, and a medium may do 20 commits in that time. A report that is lost in a
+A thousand of them accept a key within a second, and a medium may do 20 commits in that time. A report that is lost in a
 crash is asked for or sent again. So a position counts at once and is on the medium soon after (`tuning.LOT_S`); a
 delivery report is answered when it is on the medium. A thread commits, beside the event loop.
 """
@@ -9,20 +9,33 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from key_servers.cpns_server import tuning
 from key_servers.cpns_server.database import ServerDatabase, Write
 from key_servers.cpns_server.delivery_queue import Position
+from key_servers.cpns_server.values import PnePosition
 from key_servers.errors import ServerError
 
 _log = logging.getLogger(__name__)
 
+K = TypeVar("K")
+V = TypeVar("V")
+
 Key = tuple[str, str]
 """(PN ID, SG ID) of one position."""
+
+Member = tuple[str, str]
+"""(SG ID, PNE ID) of one position of a PNE."""
 
 _POSITION = (
     "UPDATE inventories SET accepted_revision = ?, accepted_version = ?, accepted_deleted = ?"
     " WHERE pn_id = ? AND sg_id = ?"
+)
+_PNE_POSITION = (
+    "INSERT INTO pne_positions (version, tries, confirmed_at, last_return, sg_id, pne_id) VALUES (?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (sg_id, pne_id) DO UPDATE SET version = excluded.version, tries = excluded.tries,"
+    " confirmed_at = excluded.confirmed_at, last_return = excluded.last_return"
 )
 _REPORT = (
     "UPDATE members SET report = ?, confirmed = max(confirmed, ?) WHERE sg_id = ? AND pne_id = ? AND state = 'member'"
@@ -35,6 +48,7 @@ class WriteLots:
     def __init__(self, database: ServerDatabase) -> None:
         self._database = database
         self._positions: dict[Key, Position] = {}
+        self._pne_positions: dict[Member, PnePosition] = {}
         self._reports: list[Write] = []
         self._lot: asyncio.Future[None] | None = None  # the one being gathered
         self._task: asyncio.Task[None] | None = None
@@ -54,6 +68,24 @@ class WriteLots:
     def drop_position(self, key: Key) -> None:
         """Forget a position that was added, inside a transaction that writes another one."""
         self._positions.pop(key, None)
+
+    def add_pne_position(self, member: Member, position: PnePosition) -> None:
+        """Note how far a PNE is, which counts from now on."""
+        self._pne_positions[member] = position
+        self._gather()
+
+    def pne_position(self, member: Member) -> PnePosition | None:
+        """Return the newest position of a PNE, if it is newer than the store's."""
+        return self._pne_positions.get(member)
+
+    def drop_pne_position(self, member: Member) -> None:
+        """Forget what was added about a PNE, inside a transaction that ends it."""
+        self._pne_positions.pop(member, None)
+
+    def drop_pne_positions(self, sg_id: str) -> None:
+        """Forget what was added about all PNEs of a group, inside a transaction that ends it."""
+        for member in [member for member in self._pne_positions if member[0] == sg_id]:
+            del self._pne_positions[member]
 
     def add_report(self, sg_id: str, pne_id: str, report: str, confirmed: int) -> None:
         """Note a PN GW's report of a member; `confirmed` = 0 keeps the confirmed version. See `written`."""
@@ -81,7 +113,7 @@ class WriteLots:
 
     async def _work(self) -> None:
         try:
-            while self._positions or self._reports:
+            while self._positions or self._pne_positions or self._reports:
                 await self._pause(tuning.LOT_RETRY_S if self._failing else tuning.LOT_S)
                 if not await self._write() and self._hurry.is_set():
                     return
@@ -100,11 +132,13 @@ class WriteLots:
         reports, self._reports = self._reports, []
         lot, self._lot = self._lot, None
         written: dict[Key, Position] = {}
+        written_of_pnes: dict[Member, PnePosition] = {}
 
         def statements() -> Sequence[Write]:
             # Read while no other transaction runs: positions dropped until then must not come back.
             written.update(self._positions)
-            return [*map(_position, written.items()), *reports]
+            written_of_pnes.update(self._pne_positions)
+            return [*map(_position, written.items()), *map(_pne_position, written_of_pnes.items()), *reports]
 
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._database.write_lot, statements)
@@ -116,9 +150,8 @@ class WriteLots:
             self._tell(error)
             return False
         self._tell(None)
-        for key, position in written.items():
-            if self._positions.get(key) is position:
-                del self._positions[key]
+        _remove(written, self._positions)
+        _remove(written_of_pnes, self._pne_positions)
         if lot is not None:
             lot.set_result(None)
         return True
@@ -134,6 +167,24 @@ class WriteLots:
 def _position(item: tuple[Key, Position]) -> Write:
     key, position = item
     return _POSITION, (position.revision, position.version, position.deleted, *key)
+
+
+def _pne_position(item: tuple[Member, PnePosition]) -> Write:
+    member, position = item
+    return _PNE_POSITION, (
+        position.version,
+        position.tries,
+        position.confirmed_at,
+        position.last_return,
+        *member,
+    )
+
+
+def _remove(written: dict[K, V], waiting: dict[K, V]) -> None:
+    """Remove what is on the medium from what waits, unless it has changed meanwhile."""
+    for key, position in written.items():
+        if waiting.get(key) is position:
+            del waiting[key]
 
 
 def _seen(lot: asyncio.Future[None]) -> None:

@@ -110,6 +110,26 @@ def _show(view: dict[str, Any]) -> None:
         for each in view["deliveries"]
     ]
     show_table(console, ("PN GW", "PN", "delivery", "wants", "has", "failures"), deliveries)
+    if view["trust"] == "end-to-end":
+        _show_pne_deliveries(view["pne_deliveries"])
+
+
+def _show_pne_deliveries(deliveries: list[dict[str, Any]]) -> None:
+    rows = [
+        (
+            each["pne_id"],
+            each["pn_id"],
+            each["way"],
+            each["state"],
+            version_text(each["wanted_version"]),
+            version_text(each["accepted_version"]),
+            local(each["confirmed_at"]),
+            str(each["tries"]),
+            each["returned"],
+        )
+        for each in deliveries
+    ]
+    show_table(console, ("board", "PN", "way", "delivery", "wants", "has", "proved", "tries", "return"), rows)
 
 
 @app.command()

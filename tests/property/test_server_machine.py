@@ -23,6 +23,8 @@ from cpns import numbers as n
 from key_servers.cpns_server import tuning
 from key_servers.cpns_server.delivery_queue import (
     Accepted,
+    Asked,
+    Confirmed,
     DeliveryQueue,
     Departs,
     Event,
@@ -185,7 +187,7 @@ class ServerMachine(RuleBasedStateMachine):
         if task is not None:
             task.cancel()
             self.do(asyncio.gather(task, return_exceptions=True))
-        self.do(server._courier.close())
+        self.do(server._requests.close())
         server._store.close()
         self.house = self.do(House.open(self.folder / "server", None, self.house.clock))
         for gateway in self.gateways.values():
@@ -235,7 +237,12 @@ def test_every_history_of_members_and_keys_keeps_the_promises() -> None:
 
 POSITIONS = st.builds(Position, st.integers(0, 3), st.integers(0, 3), st.booleans())
 OUTSIDE = st.one_of(
-    st.builds(Wanted, POSITIONS), st.builds(Rewound, POSITIONS), st.just(GatewayHeard()), st.just(Tick())
+    st.builds(Wanted, POSITIONS),
+    st.builds(Rewound, POSITIONS),
+    st.builds(Confirmed, POSITIONS),
+    st.just(GatewayHeard()),
+    st.just(Asked()),
+    st.just(Tick()),
 )
 ANSWERS = st.sampled_from([Accepted(), Failed(True), Failed(False), Unsent(), Departs()])
 
@@ -251,8 +258,16 @@ def test_a_delivery_has_one_request_on_its_way_and_ends_where_it_should(events: 
             if sent is None:
                 return
             sent = None
-        failures = state.failures
+        failures, accepted, awaited = state.failures, state.accepted, state.on_its_way
         state, actions = step(state, event, now)
+        if isinstance(event, Confirmed):
+            if state.accepted != accepted:
+                assert state.accepted == event.position and event.position in (
+                    state.wanted,
+                    awaited and awaited.reached,
+                )
+            if awaited is not None and event.position == awaited.reached:
+                sent = None  # it ends that request
         if isinstance(event, Unsent):
             assert state.failures == failures, "what never went out counts against the PN GW"
         if isinstance(event, Departs):

@@ -1,14 +1,16 @@
 """Parts for tests of the CPNS Server: a clock to turn by hand, and a PN GW that records the messages it gets."""
 
+import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from cpns import messages as m
 from cpns import numbers as n
-from cpns.errors import CpnsError
+from cpns import uplink_form
+from cpns.errors import CpnsError, NotMember
 from key_servers.cpns_server.app import CpnsServer, system_clock
 from key_servers.cpns_server.config import ServerConfig
-from key_servers.cpns_server.courier import GatewaySilent
+from key_servers.cpns_server.gateway_requests import GatewaySilent
 from key_servers.cpns_server.gateways_in_process import InProcessGateways, Receiver
 from key_servers.cpns_server.values import Moment
 
@@ -41,6 +43,7 @@ class PnGw:
         self.reasons: dict[str, dict[int, int]] = {}
         self.key_fields: list[dict[int, Any]] = []
         self.seen: list[tuple[str, str, int]] = []
+        self.carried: list[dict[int, Any]] = []
         self.down = False
         self.refuses = False
         self.raw: list[bytes] = []
@@ -49,7 +52,12 @@ class PnGw:
         if self.down:
             raise GatewaySilent("down")
         self.raw.append(message)
-        code, fields = m.decode(message, UPLINK)
+        code, fields = uplink_form.decode(message)
+        if code == n.S_GROUP_KEY_DELIVERY_REQUEST:
+            if self.refuses:
+                raise NotMember("the PNE is no member")
+            self.carried.append(fields)
+            return b""
         sg_id = fields[m.SG_ID]
         if self.refuses:
             return m.failure(code, CpnsError("not now"))
@@ -99,7 +107,7 @@ class House:
         *,
         by_itself: bool = False,
         **how: Any,
-    ) -> "House":
+    ) -> Self:
         """`by_itself`: the Server runs on the machine's clock, without a hand that works it."""
         clock = clock or HandClock()
         receivers: dict[str, Receiver] = {}
@@ -151,6 +159,7 @@ class House:
         """Let the Server do what is due now, until it has nothing more to do now."""
         for _ in range(20):
             self.server.work()
+            await asyncio.sleep(0)  # what fills the places goes on in the loop
             await self.server.idle()
             if self.server.work() > 0:
                 await self.server.idle()

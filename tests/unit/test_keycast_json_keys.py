@@ -19,7 +19,7 @@ from gateway_agent.core.administration import GroupStatus
 from gateway_agent.core.end_to_end.carried_keys import CarriedStatus
 from gateway_agent.radios.adapters import Adapter
 from gateway_agent.radios.medium import Health, Radio
-from key_servers.cpns_server.values import ServerAlarm
+from key_servers.cpns_server.values import PneDelivery, ServerAlarm
 from keycast.board.agent_files import Running
 from keycast.board.asking import AskedBoard
 from keycast.board.faults import NoPort
@@ -92,6 +92,8 @@ async def asked(home: Home, monkeypatch: pytest.MonkeyPatch, folder: Path) -> li
         answers[do] = json.loads(json.dumps(await home.ask(do, **arguments), default=asdict))
     answers["status"]["alarms"] = answers["alarms"] = [ALARM]
     answers["trust"]["server_credential"] = answers["server.credential"] = "00"
+    delivery = PneDelivery("lamp.hall", "home", "end-to-end", "settled", 8, 8, 1, 2, "1", 0)
+    answers["group.show"]["pne_deliveries"] = [asdict(delivery)]
     answers["server.restore"], answers["server.confirm-members"] = [SG], 9
     answers["board.pair"] = "lamp.hall"
 

@@ -5,7 +5,9 @@ import pytest
 from key_servers.cpns_server import tuning
 from key_servers.cpns_server.delivery_queue import (
     Accepted,
+    Asked,
     ClearAlarm,
+    Confirmed,
     DeliveryQueue,
     Event,
     Failed,
@@ -125,6 +127,41 @@ def test_a_deletion_overtakes_everything_and_a_group_of_the_same_name_begins_aft
     assert state.settled
     state, actions = step(state, Wanted(Position(2, 6)), 4)
     assert actions == [Send(Kind.INVENTORY, Position(2, 5))]
+
+
+KEY = Wanted(Position(version=5))
+
+
+@pytest.mark.req("SEC-25")
+def test_a_proof_counts_with_a_request_on_its_way_and_long_after_it_failed() -> None:
+    proof = Confirmed(Position(version=5))
+    state, actions = run((KEY, 0), (proof, 1))
+    assert actions[1] == [Record(Position(version=5))] and state.settled
+    failed = [(Failed(refused=False), 100.0), (Tick(), 200.0)] * 2
+    state, actions = run((KEY, 0), *failed, (Failed(refused=False), 300.0), (proof, 301))
+    assert actions[-1] == [Record(Position(version=5)), ClearAlarm()] and state.settled and state.failures == 0
+    assert step(state, proof, 302) == (state, [])  # once more
+
+
+@pytest.mark.req("SEC-25")
+def test_a_proof_of_something_else_than_is_wanted_changes_nothing() -> None:
+    for version in (4, 6):
+        proof = Confirmed(Position(version=version))
+        for state in (run((KEY, 0))[0], run((KEY, 0), (Failed(refused=True), 1))[0], run((KEY, 0), (Accepted(), 1))[0]):
+            assert step(state, proof, 2) == (state, [])
+
+
+def test_a_proof_that_crossed_a_loss_does_not_count() -> None:
+    state, _ = run((KEY, 0), (Accepted(), 1), (Wanted(Position(version=6)), 2), (Rewound(Position()), 3))
+    state, actions = step(state, Confirmed(Position(version=6)), 4)
+    assert actions == [Send(Kind.KEY, Position(version=6))] and state.accepted == Position()
+
+
+def test_what_is_asked_for_is_sent_at_once_even_after_a_refusal() -> None:
+    refusing, _ = run((KEY, 0), (Failed(refused=True), 1))
+    assert step(refusing, Asked(), 1.5)[1] == [Send(Kind.KEY, Position(version=5))]
+    settled, _ = run((KEY, 0), (Accepted(), 1))
+    assert step(settled, Asked(), 1.5)[1] == []
 
 
 def test_an_answer_without_a_request_is_a_fault_of_the_caller() -> None:

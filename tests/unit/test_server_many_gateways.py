@@ -12,8 +12,8 @@ from cpns import messages as m
 from cpns import numbers as n
 from key_servers.cpns_server import tuning
 from key_servers.cpns_server.config import ServerConfig
-from key_servers.cpns_server.courier import NotSent
 from key_servers.cpns_server.database import ServerDatabase
+from key_servers.cpns_server.gateway_requests import NotSent
 from key_servers.cpns_server.store import ServerStore
 from key_servers.errors import StoreFailed
 from tests.unit.cpns_server_parts import House, PnGw, error_of, succeeded
@@ -125,7 +125,7 @@ async def test_all_are_silent_and_come_back_one_after_the_other(many: tuple[Hous
         await house.list_versions(gateway, (1, SG))
         await turns()
         assert gateway.newest(SG) == 2, "one that speaks is not served at once"
-    assert house.server._courier._places.taken == 0
+    assert house.server._requests._places.taken == 0
 
 
 async def test_one_that_speaks_while_its_request_is_under_way_is_asked_again_at_once(
@@ -204,13 +204,13 @@ async def test_after_the_end_nothing_goes_out_whoever_speaks(many: tuple[House, 
         gateway.down = True
     house.server.update_key(SG)
     house.server.work()
-    await house.server._courier.close()
+    await house.server._requests.close()
     house.clock.advance(tuning.QUIET_S)
     for gateway in gateways:
         gateway.down = False
-        house.server._courier.heard(gateway.pn_id)
+        house.server._heard(gateway.gateway_id)
     await turns()
-    assert house.server._courier._tasks == set() and {gateway.newest(SG) for gateway in gateways} == {1}
+    assert house.server._requests._tasks == set() and {gateway.newest(SG) for gateway in gateways} == {1}
 
 
 async def test_a_word_of_one_pn_gw_costs_no_look_at_the_others(
@@ -253,7 +253,7 @@ async def crash(house: House) -> None:
     if lots._task is not None:
         lots._task.cancel()
         await asyncio.gather(lots._task, return_exceptions=True)
-    await house.server._courier.close()
+    await house.server._requests.close()
     house.server._store.close()
 
 
