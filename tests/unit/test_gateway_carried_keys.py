@@ -52,7 +52,7 @@ async def test_a_wrapped_key_goes_to_its_pne_unread_and_the_response_goes_to_the
     other = await world.board("plug", SG)
     sent = await world.server.wrap(SG, "lamp")  # answered at once, with an empty message
     assert not board.heard_unicast
-    await world.until(lambda: world.server.responses)
+    await world.until(lambda: world.gateway.counters["carried_responses"])
     assert keys_sent(board) == [sent] and not keys_sent(other)
     group = world.server.group(SG)
     assert board.keys[SG] == {group.version: group.key}
@@ -76,10 +76,10 @@ async def test_a_wrapped_key_goes_to_its_pne_unread_and_the_response_goes_to_the
 async def test_a_request_in_xml_goes_on_in_cbor(world):
     board = await world.board("lamp", SG)
     fields = await world.server.wrap(SG, "lamp")
-    await world.until(lambda: world.server.responses)
+    await world.until(lambda: world.gateway.counters["carried_responses"])
     message = xml_form.encode(numbers.S_GROUP_KEY_DELIVERY_REQUEST, fields)
     assert await world.gateway.handle_server(message) == b""
-    await world.until(lambda: len(world.server.responses) == 2)
+    await world.until(lambda: world.gateway.counters["carried_responses"] == 2)
     assert keys_sent(board) == [fields, fields]
 
 
@@ -95,7 +95,7 @@ async def test_a_refusal_of_the_pne_goes_to_the_server_and_confirms_nothing(worl
 
     board.take = take
     await world.server.wrap(SG, "lamp")
-    await world.until(lambda: world.server.responses)
+    await world.until(lambda: world.gateway.counters["carried_responses"])
     assert world.server.responses[0][messages.RETURN] == returned == status(world).returned
     await world.gateway.tick()
     assert not world.server.reports
@@ -159,7 +159,7 @@ async def test_a_pne_that_is_away_gets_only_the_newest_key_when_it_is_heard(worl
     await asyncio.sleep(0.1)
     assert not keys_sent(board)
     await board.pull(SG)
-    await world.until(lambda: world.server.responses)
+    await world.until(lambda: world.gateway.counters["carried_responses"])
     assert keys_sent(board) == [newest]
     await world.gateway.tick()
     assert world.server.reports[1][messages.CONFIRMED] == ["lamp"] and len(world.server.reports) == 2
@@ -175,7 +175,7 @@ async def test_a_pne_that_is_heard_between_two_tries_is_not_kept_waiting(world):
     await world.until(lambda: world.gateway.counters["carried_unanswered"])
     board.reachable = True
     await board.pull(SG)
-    await world.until(lambda: world.server.responses)
+    await world.until(lambda: world.gateway.counters["carried_responses"])
     assert status(world).tries == 2
 
 
@@ -198,9 +198,9 @@ async def test_a_repeated_request_is_answered_and_not_sent_twice_at_once(world):
     await asyncio.sleep(0.05)
     assert len(keys_sent(board)) == 1
     release.set()
-    await world.until(lambda: world.server.responses)
+    await world.until(lambda: world.gateway.counters["carried_responses"])
     await send(world, fields)  # the Server has not got the response: the PNE is asked once more
-    await world.until(lambda: len(world.server.responses) == 2)
+    await world.until(lambda: world.gateway.counters["carried_responses"] == 2)
     assert len(keys_sent(board)) == 2 == status(world).tries
 
 
@@ -224,7 +224,7 @@ async def test_a_response_to_what_is_not_wanted_any_more_stays_here(world, how):
     else:
         new_key(world)
         await world.server.wrap(SG, "lamp")
-        await world.until(lambda: world.server.responses)
+        await world.until(lambda: world.gateway.counters["carried_responses"])
     release.set()
     await asyncio.sleep(0.05)
     assert [each[messages.VERSION] for each in world.server.responses] == ([65538] if how == "newer key" else [])
@@ -250,7 +250,7 @@ async def test_a_gateway_that_is_an_old_copy_carries_nothing(world):
 async def test_versions_are_compared_before_the_first_key_is_acknowledged(world):
     await world.board("lamp", SG)
     await world.server.wrap(SG, "lamp")
-    await world.until(lambda: world.server.responses)
+    await world.until(lambda: world.gateway.counters["carried_responses"])
     world.server.group(SG).accepted[PN] = 65540
     await world.close()
     world.open()  # and not started: nothing was compared yet
@@ -271,10 +271,30 @@ async def test_the_response_waits_for_the_uplink(world):
     await world.board("lamp", SG)
     world.server.up = False
     await world.server.wrap(SG, "lamp")
-    await world.until(lambda: status(world).stage == "answered")
+    await world.until(lambda: status(world).returned == "1")
+    assert status(world).stage == "pending"
     world.server.up = True
-    await world.until(lambda: world.server.responses)
+    await world.until(lambda: world.gateway.counters["carried_responses"])
     assert not world.gateway.counters["carried_responses_lost"]
+
+
+@pytest.mark.req("CPNS-GKM-82", "SEC-25")
+async def test_a_response_that_the_server_cannot_use_is_passed_once_and_confirms_nothing(world):
+    await world.board("lamp", SG)
+    answer, got = world.server.answer, []
+
+    async def forged(pn_id, message):
+        if messages.decode(message)[0] != numbers.S_GROUP_KEY_DELIVERY_RESPONSE:
+            return await answer(pn_id, message)
+        got.append(message)
+        failure = {messages.RETURN: "2", messages.PNID: PN, messages.ERROR: numbers.ERROR_NOT_AUTHENTIC}
+        return messages.encode(numbers.S_GROUP_KEY_DELIVERY_RESPONSE, failure)
+
+    world.server.answer = forged
+    await world.server.wrap(SG, "lamp")
+    await world.until(lambda: status(world).stage == "refused")
+    await world.gateway.tick()
+    assert len(got) == 1 == world.gateway.counters["carried_responses_unwanted"] and not world.server.reports
 
 
 async def test_a_response_that_finds_no_uplink_is_given_up(world):
@@ -319,7 +339,7 @@ async def test_nothing_is_sent_while_the_members_are_not_known_for_certain(world
     world.server.group(SG).revision[PN] = 9
     await world.server.inventory(SG)
     await board.pull(SG)
-    await world.until(lambda: world.server.responses)
+    await world.until(lambda: world.gateway.counters["carried_responses"])
 
 
 @pytest.mark.parametrize(
@@ -334,7 +354,7 @@ async def test_nothing_is_sent_while_the_members_are_not_known_for_certain(world
 async def test_a_request_that_is_not_for_a_member_here_is_refused_and_changes_nothing(world, fields, error):
     lamp, plug = await world.board("lamp", SG), await world.board("plug")
     await world.server.wrap(SG, "lamp")
-    await world.until(lambda: world.server.responses)
+    await world.until(lambda: world.gateway.counters["carried_responses"])
     before, commits = world.store.inventory.groups(), world.store.database.commits
     with pytest.raises(error):
         await send(world, fields)
@@ -373,7 +393,7 @@ async def test_a_key_that_overtakes_the_answer_to_the_join_waits_for_it(world):
 
     world.server.answer = slow
     await board.join(SG)
-    await world.until(lambda: world.server.responses)
+    await world.until(lambda: world.gateway.counters["carried_responses"])
     assert board.keys[SG]
 
 
@@ -394,7 +414,7 @@ async def test_a_disk_that_is_full_keeps_no_removed_pne_and_refuses_new_versions
         await world.server.wrap(SG, "lamp")
     assert not world.gateway._carried._kept
     await world.server.wrap(SG, "lamp")
-    await world.until(lambda: world.server.responses)
+    await world.until(lambda: world.gateway.counters["carried_responses"])
 
 
 async def test_a_thousand_boards_that_are_away_leave_room_for_others(tmp_path):

@@ -118,7 +118,7 @@ async def test_there_is_no_gkek_broadcast_beacon_or_signed_delete_of_it(world):
     plug.reachable = False
     for pne_id in ("lamp", "plug"):
         await world.server.wrap(SG, pne_id)
-    await world.until(lambda: world.server.responses)
+    await world.until(lambda: world.gateway.counters["carried_responses"])
     await world.until(lambda: world.server.reports)
     world.gateway.administration.new_generation()
     await world.gateway.tick()
@@ -171,7 +171,7 @@ async def test_what_its_members_hold_is_no_reason_to_stop(world):
     """The Server gives them their keys, so they may know more than this PN GW; receipts prove what it carried."""
     (board,) = await end_to_end(world, "lamp")
     await world.server.wrap(SG, "lamp")
-    await world.until(lambda: world.server.responses)
+    await world.until(lambda: world.gateway.counters["carried_responses"])
     world.server.group(SG).accepted[PN] = 65537
     await board.pull(SG, version=65999)
     await world.gateway._housekeeping._versions.exchange()
@@ -200,7 +200,7 @@ async def test_a_restored_gateway_still_knows_it_and_waits_for_its_members_only(
     world = await World(tmp_path / "gw").start()
     await end_to_end(world, "lamp")
     await world.server.wrap(SG, "lamp")
-    await world.until(lambda: world.server.responses)
+    await world.until(lambda: world.gateway.counters["carried_responses"])
     image = world.store.image()
     await world.close()
     (tmp_path / "gw" / "gateway.db").write_bytes(image)
@@ -217,7 +217,7 @@ async def test_a_restored_gateway_still_knows_it_and_waits_for_its_members_only(
     await world.server.inventory(SG)
     assert not world.store.inventory.group(SG).waiting
     await world.server.wrap(SG, "lamp")
-    await world.until(lambda: len(world.server.responses) == 2)
+    await world.until(lambda: world.gateway.counters["carried_responses"])
     await world.close()
 
 

@@ -46,8 +46,9 @@ class Stage(StrEnum):
 class CarriedStatus:
     """A wrapped key as a person sees it.
 
-    REFUSED: what the PNE sent was no response to this request. `tries`: how often it was sent; `returned`: the Return
-    of the PNE, "" for none yet; `since`: Unix seconds of the last change, 0 if the clock was not synchronised.
+    `stage`: ANSWERED when the Server has the response of the PNE; REFUSED if this PN GW or the Server could not use it.
+    `tries`: how often the key was sent; `returned`: the Return of the PNE, "" for none yet; `since`: Unix seconds of
+    the last change of the stage, 0 if the clock was not synchronised.
     """
 
     pne_id: str
@@ -241,7 +242,7 @@ class CarriedKeys:
             _log.info("%s has not answered for %s: %s", carried.pne_id, carried.sg_id, error.reason)
             self._set(carried, Stage.REFUSED)
             return
-        self._set(carried, Stage.ANSWERED, returned)
+        carried.returned = returned
         await self._pass_up(carried, response)
 
     async def _ask(self, carried: _Carried) -> bytes | None:
@@ -286,7 +287,10 @@ class CarriedKeys:
         return text(fields, messages.RETURN)
 
     async def _pass_up(self, carried: _Carried, response: bytes) -> None:
-        """Pass a response to the Server, unchanged. If it cannot be reached it sends the key again."""
+        """Pass a response to the Server, unchanged, which answers one that it can use by an empty message.
+
+        If it cannot be reached it sends the key again.
+        """
         for failures in range(1, self._pacing.failures_max + 1):
             try:
                 async with self._responses:
@@ -295,7 +299,8 @@ class CarriedKeys:
                 _log.debug("a response of %s has not reached the CPNS Server: %s", carried.pne_id, error.reason)
                 await asyncio.sleep(self._pacing.unicast_retry_s * 2 ** (failures - 1))
             else:
-                self._counters["carried_responses" if not answer else "carried_responses_unwanted"] += 1
+                self._counters["carried_responses_unwanted" if answer else "carried_responses"] += 1
+                self._set(carried, Stage.REFUSED if answer else Stage.ANSWERED)
                 return
         self._counters["carried_responses_lost"] += 1
 
@@ -308,10 +313,9 @@ class CarriedKeys:
         if not self._store.inventory.is_member(sg_id, pne_id):
             raise NotMember(f"{pne_id} is no member of {sg_id}")
 
-    def _set(self, carried: _Carried, stage: Stage, returned: str = "") -> None:
-        if (carried.stage, carried.returned) != (stage, returned):
-            carried.stage, carried.returned = stage, returned
-            carried.since, carried.reported = self._clock.unix(), False
+    def _set(self, carried: _Carried, stage: Stage) -> None:
+        if carried.stage is not stage:
+            carried.stage, carried.since, carried.reported = stage, self._clock.unix(), False
 
     def _all(self) -> list[_Carried]:
         return [carried for of_pne in self._kept.values() for carried in of_pne.values()]
