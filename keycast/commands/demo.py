@@ -10,6 +10,8 @@ import typer
 from keycast.terminal import extras
 from keycast.terminal.options import JsonOption, answer, refuse, sentences
 
+TRUSTS = ("gateway", "end-to-end")
+
 
 def command(
     boards: Annotated[int, typer.Option(min=3, max=100, help="Virtual boards, each a real MicroPython VM.")] = 8,
@@ -18,6 +20,13 @@ def command(
     ble: Annotated[
         bool, typer.Option("--ble", help="Every second board has Bluetooth only, on an air without radios.")
     ] = False,
+    trust: Annotated[
+        str,
+        typer.Option(
+            metavar="gateway|end-to-end",
+            help="end-to-end: beside the ordinary group runs one whose keys the gateway carries and cannot read.",
+        ),
+    ] = "gateway",
     picture: Annotated[
         Path | None, typer.Option(readable=False, help="Write the last picture to this SVG file.")
     ] = None,
@@ -30,16 +39,23 @@ def command(
     With --ble the gateway also brings keys as Bluetooth LE adverts, which get lost as datagrams do; boards that have
     Bluetooth only ask and confirm by GATT and adverts of their own. The expelled board is one of these.
 
-    Example: keycast demo --boards 20 --loss 0.2
+    With --trust end-to-end the CPNS Server listens apart from the gateway. The exit code is then 0 only if the gateway
+    could not read the key of the end-to-end group either: all that passed it, and its files, are searched.
+
+    Examples: keycast demo --boards 20 --loss 0.2, keycast demo --trust end-to-end
     """
+    if trust not in TRUSTS:
+        refuse(f"{trust!r} is no trust of a Service Group: write {' or '.join(TRUSTS)}", "not-allowed")
     extras.require("gateway", "boards", *(["ble"] if ble else []))
+    from keycast.demo.end_to_end_story import EndToEndFigures
     from keycast.demo.house import new_seed
     from keycast.demo.story import DemoFigures
     from keycast.demo.view import show
     from keycast.micropython_vm.vm import NoVm
     from keycast.virtual_board.board import BoardEnded
 
-    figures = DemoFigures(boards, loss, new_seed() if seed is None else seed, ble)
+    kind = EndToEndFigures if trust == "end-to-end" else DemoFigures
+    figures = kind(boards, loss, new_seed() if seed is None else seed, ble)
     with sentences(), tempfile.TemporaryDirectory(prefix="keycast-demo-") as folder:
         try:
             asyncio.run(show(Path(folder), figures, picture, quiet=as_json))
@@ -48,5 +64,5 @@ def command(
         except TimeoutError:
             refuse("A member was still without its key after two minutes.", "timeout")
     answer(figures.as_dict())  # lines are shown while it runs
-    if figures.excluded_could_read is not False or not figures.pull_refused:
+    if not figures.good:
         raise typer.Exit(1)

@@ -1,4 +1,7 @@
-"""The demo's house: a PN GW with its CPNS Server in one process, and virtual boards, each a process of its own."""
+"""The demo's house: a PN GW, its CPNS Server in the same process, and virtual boards, each a process of its own.
+
+The Server is embedded in the PN GW, or listens on loopback as a Server of its own, with a session between the two.
+"""
 
 import asyncio
 import itertools
@@ -9,22 +12,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway_agent.app import GatewayApp
+from gateway_agent.app import GatewayApp, own_keys
 from gateway_agent.config.load import schema_of
-from gateway_agent.config.schema import GatewaySection, MessagePlaneSection, TreeSection
+from gateway_agent.config.schema import GatewayConfig, GatewaySection, MessagePlaneSection, TreeSection
 from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.radios.ble import BleSection
 from gateway_agent.radios.udp_broadcast import BroadcastSection
+from gateway_agent.uplinks.udp import UdpUplinkSection
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.gateways_in_process import Receiver
+from keycast.demo.watched_gateway import WatchedGateway
 from keycast.provisioning.board import new_board, trust_of
 from keycast.services.home import open_home, straight
+from keycast.services.trusted_server import trust_server
 from keycast.virtual_board.advert_sniffer import AdvertSniffer
 from keycast.virtual_board.board import BluetoothAir, VirtualBoard
 from keycast.virtual_board.fleet import Fleet
 from keycast.virtual_board.loopback import GATEWAY_ADDRESS, broadcast_port, free_numbers, own_port
 from keycast.virtual_board.thief import Sniffer
+from message_plane import credentials
 
 PN_ID = "home"
 GATEWAY_ID = "gw.home"
@@ -67,11 +74,13 @@ async def build_house(
     server_config: ServerConfig | None = None,
     on_the_way: Callable[[Receiver], Receiver] = straight,
     radios: Sequence[str] = (WIFI,),
+    elsewhere: bool = False,
 ) -> AsyncIterator[House]:
     """Run a house with all its files in `folder`, and end all of it with the context. Boards have sessions soon after.
 
     `loss` is the probability that a datagram or an advert is lost, `seed` that of the losses; `on_the_way` is that of
     `open_home`. The first board has the first of `radios` (WIFI, BLE or BOTH), the next one the next, and so on again.
+    With `elsewhere` the Server is one of its own, which the boards know, too, and the PN GW is a WatchedGateway.
     """
     names = board_names(boards)
     radio_of = dict(zip(names, itertools.cycle(radios), strict=False))
@@ -86,11 +95,19 @@ async def build_house(
         tree=TreeSection(height=10),
         **more,
     )
+    server_config = server_config or ServerConfig()
     async with AsyncExitStack() as stack:
+        server = None
+        if elsewhere:
+            server_config = server_config.model_copy(update={"listen": [GATEWAY_ADDRESS], "port": own_port()})
+            uplink = UdpUplinkSection(host=GATEWAY_ADDRESS, port=server_config.port, server_id=server_config.id)
+            config = config.model_copy(update={"uplink": uplink})
+            server = await stack.enter_async_context(_server_elsewhere(folder / "server", server_config, config))
+        kind = WatchedGateway if elsewhere else GatewayApp
         home = await stack.enter_async_context(
-            open_home(config, server_config=server_config or ServerConfig(), on_the_way=on_the_way)
+            open_home(config, server_config=server_config, on_the_way=on_the_way, kind=kind)
         )
-        app, server = home.app, home.server
+        app, server = home.app, server or home.server
         assert server is not None  # the default uplink is an embedded Server
         sniffer = stack.enter_context(closing(Sniffer(pn_alias=app.pn_alias)))
         trust = trust_of(app)
@@ -98,6 +115,8 @@ async def build_house(
         for name in names:
             records[name], credential = new_board(name, trust)
             app.register(credential)
+            if elsewhere:
+                server.admit_pne(name, PN_ID, credential.ccs)
         await home.start()
         adverts = None
         if uses_ble:
@@ -120,6 +139,20 @@ async def build_house(
             await stack.enter_async_context(fleet)
             running |= dict(zip(of_radio, fleet.boards, strict=True))
         yield House(app, server, {name: running[name] for name in names}, sniffer, radio_of, adverts)
+
+
+@asynccontextmanager
+async def _server_elsewhere(folder: Path, settings: ServerConfig, gateway: GatewayConfig) -> AsyncIterator[CpnsServer]:
+    """Run a CPNS Server that listens, and let it and the PN GW of the configuration `gateway` know each other."""
+    server = await CpnsServer.open(folder, settings)
+    try:
+        trust_server(gateway, credentials.parse(server.credential(), credentials.ROLE_SERVER))
+        identity, _ = own_keys(gateway)
+        server.register_gateway(GATEWAY_ID, PN_ID, identity.credential.ccs, is_open=True)
+        server.start()
+        yield server
+    finally:
+        await server.close()
 
 
 async def _advertises(app: GatewayApp) -> None:

@@ -11,7 +11,7 @@ from cpns import broadcast_object, numbers
 from cpns.errors import MalformedMessage
 from cpns.in_words import version_text
 from keycast.demo.house import PN_ID, WIFI, House
-from keycast.virtual_board.board import BoardError, VirtualBoard
+from keycast.virtual_board.board import BoardError
 from keycast.virtual_board.thief import Thief
 
 SG_ID = "home/lights"
@@ -25,9 +25,10 @@ class DeliveryFigures:
     """One delivery as seen from outside of the gateway: on the air and at the boards.
 
     `bytes` are those of the datagrams; `adverts`: different adverts on the air until all boards had the key, None
-    without Bluetooth.
+    without Bluetooth. Of an end-to-end group the datagrams are the messages that the gateway carried.
     """
 
+    sg_id: str
     occasion: str
     version: int
     confirmed_count: int
@@ -47,12 +48,18 @@ class DemoFigures:
     loss: float
     seed: int
     ble: bool = False
+    trust: str = "gateway"
     deliveries: list[DeliveryFigures] = field(default_factory=list)
     excluded_could_read: bool | None = None
     pull_refused: bool | None = None
     messages_heard: int = 0
     thief_frames: int = 0
     restarts: int = 0
+
+    @property
+    def good(self) -> bool:
+        """True if the board that was thrown out got no new key in any way."""
+        return self.excluded_could_read is False and bool(self.pull_refused)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures as plain values for JSON."""
@@ -63,7 +70,12 @@ Say = Callable[[str], None]
 
 
 class Story:
-    """The demo in `house`. It calls `say` with a sentence for each step, and fills in `figures` as it goes on."""
+    """The demo in `house`. It calls `say` with a sentence for each step, and fills in `figures` as it goes on.
+
+    `sg_ids` are the Service Groups in it.
+    """
+
+    sg_ids: tuple[str, ...] = (SG_ID,)
 
     def __init__(self, house: House, figures: DemoFigures, say: Say) -> None:
         self._house = house
@@ -88,71 +100,77 @@ class Story:
         self._say(f"{len(house.boards)} boards{radios} run MicroPython and make their sessions (EDHOC, then OSCORE)")
         house.server.create_group(SG_ID, open_to=[PN_ID])
         self._say(f"Service Group {SG_ID} is created at the CPNS Server; {len(self.members)} boards join")
-        await self._delivered("members join", self._join_all)
-        heard = await self._talk(self.members[0])
-        listeners = sum(self.radios[name] == WIFI for name in self.members[1:])  # group messages do not go by advert
-        whom = f"{listeners} on Wi-Fi" if house.adverts else f"{listeners}"
-        self._say(f"{self.members[0]} says 'light on' under the Group Key: {heard} of {whom} hear it")
+        await self._delivered(SG_ID, "members join", self._join_all)
+        await self._talk(SG_ID, self.members[0], "light on")
         self._say(f"{self.expelled} is thrown out; it keeps its keys and goes on listening")
-        await self._delivered("one is expelled", self._expel)
+        await self._delivered(SG_ID, "one is expelled", self._expel)
         await self._try_to_read()
 
-    async def _join_all(self) -> list[str]:
-        await asyncio.gather(*map(self._join, self.members))
+    async def _join_all(self, sg_id: str, **how: Any) -> list[str]:
+        await asyncio.gather(*(self._join(sg_id, name, **how) for name in self.members))
         return self.members
 
-    async def _join(self, name: str) -> None:
+    async def _join(self, sg_id: str, name: str, **how: Any) -> None:
         """Join as an application does: try again if the radio lost too much for one try."""
         async with asyncio.timeout(_SETTLE_S):
             while True:
                 try:
-                    await self._house.boards[name].command("join", group=SG_ID, timeout_s=_SETTLE_S)
+                    await self._house.boards[name].command("join", group=sg_id, timeout_s=_SETTLE_S, **how)
                 except BoardError as error:
                     if error.kind not in _TRY_AGAIN:
                         raise
                 else:
                     return
 
-    async def _expel(self) -> list[str]:
-        self._house.server.expel(SG_ID, self.expelled)
+    async def _expel(self, sg_id: str) -> list[str]:
+        self._house.server.expel(sg_id, self.expelled)
         return [name for name in self.members if name != self.expelled]
 
-    async def _delivered(self, occasion: str, cause: Callable[[], Awaitable[list[str]]]) -> None:
+    async def _delivered(self, sg_id: str, occasion: str, cause: Callable[[str], Awaitable[list[str]]]) -> None:
         """Let `cause` happen, wait until the members it returns hold the newest key, and take the figures."""
         house = self._house
         self._take_adverts()
         house.sniffer.frames()
         begun = time.monotonic()
-        before = self._newest()
-        receivers = await cause()
+        before = self._newest(sg_id)
+        receivers = await cause(sg_id)
         async with asyncio.timeout(_SETTLE_S):
             while True:
-                version = self._newest()
-                held = [name for name in receivers if self._held(house.boards[name]) == version]
-                if version > before and len(held) == len(receivers) and self._confirmed(version) == len(receivers):
+                version = self._newest(sg_id)
+                held = [name for name in receivers if self._held(sg_id, name) == version]
+                confirmed = self._confirmed(sg_id, version)
+                if version > before and len(held) == len(receivers) == confirmed:
                     break
                 await asyncio.sleep(0.02)
         seconds = time.monotonic() - begun
-        frames = house.sniffer.frames()
-        objects = [frame for frame in frames if _version_of(frame) == version]
-        self._frames += frames
+        objects, method = self._on_the_air(sg_id, version)
         adverts = self._take_adverts()
         excluded = [name for name in house.boards if name not in receivers]
         figures = DeliveryFigures(
+            sg_id,
             occasion,
             version,
             len(receivers),
             excluded,
             sum(map(len, objects)),
             len(objects),
-            "broadcast" if objects else "unicast",
+            method,
             round(seconds, 3),
             adverts,
         )
         self.figures.deliveries.append(figures)
         what = f"{counted(figures.datagrams, 'datagram')}, {figures.bytes} octets" if objects else "unicast"
         what += f"; {counted(adverts, 'advert')} of 24 octets" if adverts else ""
-        self._say(f"version {version_text(version)} is held by {len(receivers)} boards after {seconds:.2f} s ({what})")
+        of_group = f"{sg_id}: " if len(self.sg_ids) > 1 else ""
+        held_by = f"version {version_text(version)} is held by {len(receivers)} boards after {seconds:.2f} s"
+        self._say(f"{of_group}{held_by} ({what})")
+
+    def _on_the_air(self, sg_id: str, version: int) -> tuple[list[bytes], str]:
+        """Return what has brought the key of this version to boards, as far as it was heard, and the way it went."""
+        frames = self._house.sniffer.frames()
+        self._frames += frames
+        objects = [frame for frame in frames if _version_of(frame) == version]
+        return objects, "broadcast" if objects else "unicast"
 
     def _take_adverts(self) -> int | None:
         """Record the adverts since the last call for the thief, and return their number; None without Bluetooth."""
@@ -162,61 +180,68 @@ class Story:
         self._adverts += heard
         return len(heard)
 
-    async def _talk(self, speaker: str) -> int:
-        """Send one group message from `speaker`, and return the number of other members that hear it."""
-        boards = self._house.boards
+    async def _talk(self, sg_id: str, speaker: str, text: str) -> None:
+        """Send one group message from `speaker`, and count the other members that hear it."""
+        boards, data = self._house.boards, text.encode()
         since = {name: len(boards[name].events) for name in self.members}
-        await boards[speaker].command("send", group=SG_ID, data=b"light on".hex())
+        await boards[speaker].command("send", group=sg_id, data=data.hex())
         await asyncio.sleep(_LISTEN_S)
         heard = [
             name
             for name in self.members
             if any(
-                event.get("event") == "message" and event.get("data") == b"light on".hex()
+                event.get("event") == "message" and event.get("data") == data.hex()
                 for event in boards[name].events[since[name] :]
             )
         ]
         self.figures.messages_heard = len(heard)
-        return len(heard)
+        listeners = sum(self.radios[name] == WIFI for name in self.members[1:])  # group messages do not go by advert
+        whom = f"{listeners} on Wi-Fi" if self._house.adverts else f"{listeners}"
+        self._say(f"{speaker} says '{text}' under the Group Key: {len(heard)} of {whom} hear it")
 
     async def _try_to_read(self) -> None:
         """Let the expelled board pull the new key, and let a thief try all keys in its flash on all recorded frames."""
         board = self._house.boards[self.expelled]
-        try:
-            await board.command("refresh", group=SG_ID)
-            self.figures.pull_refused = False
-        except BoardError:
-            self.figures.pull_refused = True
+        self.figures.pull_refused = await self._pull_refused(SG_ID)
         self._say(
             f"{self.expelled} asks for the new key: " + ("refused" if self.figures.pull_refused else "IT WAS GIVEN IT")
         )
-        newest = self.figures.deliveries[-1].version
+        newest = self._newest(SG_ID)
         thief = Thief([board.nvs])
         thief.hear(self._frames)
         self._take_adverts()
         thief.hear_adverts(self._adverts, self._house.app.pn_alias)
         self.figures.thief_frames = len(thief.frames)
         readable = thief.readable()
-        held = self._held(board)
+        held = self._held(SG_ID, self.expelled)
         self.figures.excluded_could_read = newest in readable or held >= newest
         verdict = "IT COULD READ THE NEW KEY" if self.figures.excluded_could_read else "it cannot read the new key"
         self._say(f"with every key in its flash against {len(thief.frames)} recorded frames: {verdict}")
 
-    def _newest(self) -> int:
-        return self._house.server.show_group(SG_ID).version
+    async def _pull_refused(self, sg_id: str) -> bool:
+        """Let the expelled board ask for a newer key; return True if it is refused."""
+        try:
+            await self._house.boards[self.expelled].command("refresh", group=sg_id)
+        except BoardError:
+            return True
+        return False
 
-    def _held(self, board: VirtualBoard) -> int:
-        return max((event["version"] for event in board.events if event.get("event") == "key"), default=0)
+    def _newest(self, sg_id: str) -> int:
+        return self._house.server.show_group(sg_id).version
 
-    def _confirmed(self, version: int) -> int:
+    def _held(self, sg_id: str, name: str) -> int:
+        keys = [event for event in self._house.boards[name].events if event.get("event") == "key"]
+        return max((event["version"] for event in keys if event["group"] == sg_id), default=0)
+
+    def _confirmed(self, sg_id: str, version: int) -> int:
         for status in self._house.app.gateway.administration.groups():
-            if status.group.sg_id == SG_ID and status.group.version == version:
+            if status.group.sg_id == sg_id and status.group.version == version:
                 return status.states.get("confirmed", 0)
         return 0
 
-    def table(self) -> dict[str, int]:
+    def table(self, sg_id: str) -> dict[str, int]:
         """Return the newest version that each board has reported, by PNE ID; 0 for none."""
-        return {name: self._held(board) for name, board in self._house.boards.items()}
+        return {name: self._held(sg_id, name) for name in self._house.boards}
 
 
 def counted(count: int, thing: str) -> str:

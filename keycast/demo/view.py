@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cpns.in_words import version_text
+from keycast.demo.end_to_end_story import EndToEndFigures, EndToEndStory
 from keycast.demo.house import BLE, WIFI, build_house
 from keycast.demo.story import SG_ID, DeliveryFigures, DemoFigures, Story, counted
 
@@ -25,10 +26,18 @@ async def show(folder: Path, figures: DemoFigures, picture: Path | None, quiet: 
     view = View(Console(quiet=quiet))
     if picture is not None:
         picture.touch()  # so that a name which cannot be written is told before the story, not after it
-    view.say("a PN GW with its CPNS Server starts, and the boards are switched on")
+    elsewhere = isinstance(figures, EndToEndFigures)
+    server = "a CPNS Server elsewhere" if elsewhere else "its CPNS Server"
+    view.say(f"a PN GW with {server} starts, and the boards are switched on")
     radios = (WIFI, BLE) if figures.ble else (WIFI,)
-    async with build_house(folder, boards=figures.boards, loss=figures.loss, seed=figures.seed, radios=radios) as house:
-        story = Story(house, figures, view.say)
+    async with build_house(
+        folder, boards=figures.boards, loss=figures.loss, seed=figures.seed, radios=radios, elsewhere=elsewhere
+    ) as house:
+        story = (
+            EndToEndStory(house, figures, view.say)
+            if isinstance(figures, EndToEndFigures)
+            else Story(house, figures, view.say)
+        )
         view.start(story)
         drawing = asyncio.create_task(_draw(view))
         try:
@@ -87,13 +96,15 @@ class View:
     def picture(self) -> Group:
         """Return the table of boards and the story so far."""
         radio = ["radio"] if self._shows_radios else []
-        table = Table("board", "runs on", *radio, SG_ID, "", title="Group Key versions", title_justify="left")
+        groups = [column for sg_id in (self.story.sg_ids if self.story else (SG_ID,)) for column in (sg_id, "")]
+        table = Table("board", "runs on", *radio, *groups, title="Group Key versions", title_justify="left")
         if self.story is not None:
-            versions = self.story.table()
-            newest = max(versions.values(), default=0)
-            for name, version in versions.items():
+            versions = [self.story.table(sg_id) for sg_id in self.story.sg_ids]
+            newest = [max(of_group.values(), default=0) for of_group in versions]
+            for name in versions[0]:
                 radio = [self.story.radios[name]] if self._shows_radios else []
-                table.add_row(name, "MicroPython, 96 KiB", *radio, *self._cells(name, version, newest))
+                cells = [self._cells(name, held[name], new) for held, new in zip(versions, newest, strict=True)]
+                table.add_row(name, "MicroPython, 96 KiB", *radio, *(cell for pair in cells for cell in pair))
         story = Text("\n".join(f"{number}. {line}" for number, line in enumerate(self.lines, 1)))
         return Group(table, story)
 
@@ -119,13 +130,8 @@ class View:
             self.console.print(_table(figures))
         else:
             for each in figures.deliveries:
-                self.console.print(
-                    f"{each.occasion}: version {version_text(each.version)}, confirmed {each.confirmed_count}, "
-                    f"excluded {len(each.excluded)}, {each.method}, {counted(each.datagrams, 'datagram')}, "
-                    f"{each.bytes} octets, {_adverts(each)}{each.seconds:.2f} s",
-                    soft_wrap=True,
-                    highlight=False,
-                )
+                group = f"{each.sg_id}, " if _shows_groups(figures) else ""
+                self.console.print(group + _line(each), soft_wrap=True, highlight=False)
 
     def save(self, path: Path, figures: DemoFigures) -> None:
         """Write what a terminal would show at the end as SVG."""
@@ -136,15 +142,30 @@ class View:
         path.write_text(_WEB_FONT.sub("", drawing), encoding="utf-8")
 
 
+def _shows_groups(figures: DemoFigures) -> bool:
+    return len({each.sg_id for each in figures.deliveries}) > 1
+
+
+def _line(each: DeliveryFigures) -> str:
+    return (
+        f"{each.occasion}: version {version_text(each.version)}, confirmed {each.confirmed_count}, "
+        f"excluded {len(each.excluded)}, {each.method}, {counted(each.datagrams, 'datagram')}, "
+        f"{each.bytes} octets, {_adverts(each)}{each.seconds:.2f} s"
+    )
+
+
 def _adverts(delivery: DeliveryFigures) -> str:
     return "" if delivery.adverts is None else f"{counted(delivery.adverts, 'advert')}, "
 
 
 def _table(figures: DemoFigures) -> Table:
-    adverts = ["adverts"] if figures.ble else []
-    table = Table("delivery", "version", "confirmed", "excluded", "way", "datagrams", "octets", *adverts, "seconds")
+    groups, adverts = _shows_groups(figures), ["adverts"] if figures.ble else []
+    group = ["Service Group"] if groups else []
+    columns = ("delivery", "version", "confirmed", "excluded", "way", "datagrams", "octets", *adverts, "seconds")
+    table = Table(*group, *columns)
     for each in figures.deliveries:
         table.add_row(
+            *([each.sg_id] if groups else []),
             each.occasion,
             version_text(each.version),
             str(each.confirmed_count),

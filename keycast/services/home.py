@@ -76,12 +76,14 @@ async def open_home(
     *,
     server_config: ServerConfig | None = None,
     on_the_way: Callable[[Receiver], Receiver] = straight,
+    kind: type[GatewayApp] = GatewayApp,
 ) -> AsyncIterator[Home]:
     """Open everything that `config` names, with its files and ports, and close it at the end of the context.
 
     The caller starts it by `Home.start`. An embedded CPNS Server is configured by `server_config` if that is given,
     else by `[groups]`. `on_the_way` gets the PN GW's receiver and returns the one to which the embedded Server sends; a
-    test loses or delays messages by it. Raise the errors of the parts, whose sentences say why the home cannot run.
+    test loses or delays messages by it. `kind` is the class of the PN GW. Raise the errors of the parts, whose
+    sentences say why the home cannot run.
     """
     state, gateway_id = config.gateway.state_dir, config.gateway.id
     counters: Counter[str] = Counter()
@@ -125,7 +127,7 @@ async def open_home(
                     server=ask_server,
                 )
                 stack.push_async_callback(val_client.close)
-        app = await GatewayApp.open(
+        app = await kind.open(
             config,
             uplink,
             val_client.boards if val_client else None,

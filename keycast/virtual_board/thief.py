@@ -1,13 +1,14 @@
 """An attacker who has the flashes of removed boards, and tries all that is in them on every broadcast he ever heard.
 
 He does not follow the protocol. Beside opening an object as a member does, he uses each 16 consecutive octets of each
-flash as a key, as a label and as an old Group Key, and tries them on each entry.
+flash as a key, as a label and as an old Group Key, and tries them on each entry. If he has broken into the PN GW he
+tries them as Entity User Keys, too, on the wrapped keys that it has carried.
 """
 
 import socket
 from collections.abc import Iterable, Iterator
 
-from cpns import advert, broadcast_object, numbers
+from cpns import advert, broadcast_object, entity_user_key, numbers
 from cpns.broadcast_encryption import subset_index
 from cpns.broadcast_encryption.gkdk import GkdkRecord
 from cpns.broadcast_encryption.wrapping import commitment, w16_unwrap
@@ -30,6 +31,7 @@ class Thief:
             for name in image.names():
                 if name.startswith("gkdk"):
                     self._records += _records_in(image.get(name) or b"")
+        self._octets = sorted(found)
         derived = {h16(octets, text) for octets in found for text in (b"sd1.k", b"sd1.rk")}
         self._keys = sorted(found | derived)
         self.frames: list[bytes] = []
@@ -47,6 +49,16 @@ class Thief:
         found = [frame for record in self._records for frame in _objects_in(heard, record.frame_key(), pn_alias)]
         self.frames += found
         return len(found)
+
+    def opens(self, pne_id: str, sg_id: str, version: int, wrapped: bytes) -> bool:
+        """Return True if he gets at the Group Key that was wrapped for this PNE, Service Group and version."""
+        for octets in self._octets:
+            try:
+                entity_user_key.decrypt(octets, pne_id, sg_id, version, wrapped)
+            except CpnsError:
+                continue
+            return True
+        return False
 
     def readable(self) -> list[int]:
         """Return the versions whose Group Key he gets out of the frames that he heard, in order."""

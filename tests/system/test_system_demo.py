@@ -1,4 +1,4 @@
-"""`keycast demo --ble`: boards with Bluetooth only are keyed by adverts, and the one that is expelled reads none."""
+"""`keycast demo --ble` and `--trust end-to-end`: the expelled reads no advert, and the PN GW no key that it carries."""
 
 import asyncio
 import json
@@ -15,6 +15,7 @@ from tests.system.keycast_process import KEYCAST
 from tests.system.watching import keyed
 
 SG = "home/lights"
+NAMES = ("lights", "alarm")
 
 
 def test_the_demo_with_bluetooth(tmp_path: Path) -> None:
@@ -27,6 +28,29 @@ def test_the_demo_with_bluetooth(tmp_path: Path) -> None:
     assert joined["adverts"] >= 6 and expelled["adverts"] >= 6  # an object has at least 6 rows
     assert figures["pull_refused"] is True and figures["excluded_could_read"] is False
     assert figures["thief_frames"] >= 2
+
+
+@pytest.mark.req("SEC-25", "SEC-26", "CPNS-GKM-81", "CPNS-GKM-91")
+def test_the_demo_with_an_end_to_end_group(tmp_path: Path) -> None:
+    """The same search finds the key of the ordinary group, and the expelled board opens what was for it before."""
+    words = [KEYCAST, "demo", "--trust", "end-to-end", "--boards", "5", "--seed", "4", "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads(done.stdout)
+    lights, alarm = ([each for each in figures["deliveries"] if each["sg_id"] == f"home/{name}"] for name in NAMES)
+    assert [each["confirmed_count"] for each in alarm] == [each["confirmed_count"] for each in lights] == [3, 2]
+    assert [each["datagrams"] for each in alarm] == [3, 2] and {each["method"] for each in alarm} == {"end-to-end"}
+    assert len(figures["confirmations"]) == 5 and all(each["tries"] >= 1 for each in figures["confirmations"])
+    assert figures["wrapped_count"] >= 5 and figures["messages_heard"] == 2
+    assert figures["excluded_opened"] and max(figures["excluded_opened"]) < alarm[1]["version"]
+    assert figures["pull_refused"] is True and figures["excluded_could_read"] is False
+    assert figures["gateway_holds_ordinary"] is True and figures["gateway_could_read"] is False
+
+
+def test_a_trust_that_there_is_not_is_one_sentence(tmp_path: Path) -> None:
+    words = [KEYCAST, "demo", "--trust", "nobody", "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert done.returncode == 1 and json.loads(done.stdout)["code"] == "not-allowed"
 
 
 @pytest.mark.req("SEC-01", "SEC-06")
