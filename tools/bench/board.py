@@ -21,6 +21,7 @@ _CYCLES_P256, _CYCLES = 1.5, 1.7
 # name of the step, description, repetitions in one process, True if P-256 is most of it
 _STEPS = (
     ("edhoc", "EDHOC handshake", 1, True),
+    ("tunnel", "session with the CPNS Server through the PN GW, and a pull", 1, True),
     ("prepare", "table of the signing key, made when idle", 1, True),
     ("receive", "broadcast object to stored key", 3, True),
     ("accept", "broadcast object to stored key without P-256", 4, False),

@@ -27,6 +27,7 @@ from keycast.provisioning.board import Trust, new_board
 from keycast.virtual_board import board
 from message_plane import credentials, edhoc
 from message_plane.identity import BroadcastSigningKey, OwnIdentity
+from tools.bench import tunnelled
 from tools.bench.octets import PN_ALIAS, PN_ID, SG_ALIAS, SG_ID, VERSION, signed_objects
 from tools.bench.pnes import MemoryStorage
 
@@ -148,6 +149,7 @@ def _fixture(folder: Path) -> dict[str, object]:
         "objects": objects,
         "messages": _group_messages(group_key),
         "edhoc": _handshake(provisioning.parse(provisioned), credential, gateway),
+        "tunnel": tunnelled.recorded(folder),
     }
 
 
