@@ -29,7 +29,7 @@ CARRIED_MAX = 16_384
 """Messages that are kept, of some 300 octets each: twice as many as 1,000 PNEs with 8 groups need."""
 AT_ONCE = 16
 """PNEs that are asked at the same time. Deliveries of other groups have places of their own."""
-RESPONSES_AT_ONCE = 2
+RESPONSES_AT_ONCE = 3
 """Responses that the Server has at the same time; it handles eight messages of one PN GW at once."""
 
 
@@ -227,14 +227,14 @@ class CarriedKeys:
 
     async def _bring(self, carried: _Carried) -> None:
         """Send the message until the PNE answers or counts as unreachable, and pass its response to the Server."""
-        failures = 0
+        before = carried.tries
         while (response := await self._ask(carried)) is None:
-            failures += 1
+            failures = carried.tries - before
             if failures >= self._pacing.failures_max:
                 self._set(carried, Stage.UNREACHABLE)
                 self._report_due()
                 return
-            await self._pause(carried, failures)
+            await self._pause(carried, max(1, failures))
         try:
             returned = self._returned(carried, response)
         except CpnsError as error:
@@ -246,13 +246,16 @@ class CarriedKeys:
         await self._pass_up(carried, response)
 
     async def _ask(self, carried: _Carried) -> bytes | None:
-        """Send the message once; return the octets of the answer, None if the PNE may not have it now or is away."""
+        """Send the message once; return the octets of the answer, None if the PNE is away.
+
+        Also returns None, which is no try, while it is not certain that the PNE may have it.
+        """
         try:
             async with self._places.of(carried.pne_id):
+                carried.heard.clear()
                 if not self._may_send(carried):
                     return None
                 carried.tries += 1
-                carried.heard.clear()
                 self._counters["carried"] += 1
                 answer = await self._unicast.request(carried.pne_id, carried.message)
                 self._places.heard(carried.pne_id)
