@@ -69,9 +69,9 @@ class Node:
         return self._agent.identity.gateway_id
 
     @property
-    def server_ccs(self):
-        """The credential of the CPNS Server that this PNE trusts in end-to-end groups, CCS octets, or b"" for none."""
-        return self._agent.identity.server_ccs
+    def credentials(self):
+        """The credentials of this PNE and of the CPNS Server that it trusts in end-to-end groups, or b"" for none."""
+        return self._agent.identity.ccs, self._agent.identity.server_ccs
 
     @property
     def reached(self):

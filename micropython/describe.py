@@ -14,15 +14,15 @@ def who(node, board, cleared, station, radio):
 
     `board` is the name of its file in `hw_configs/` or "", `cleared` True if what is erased leaves the flash; `station`
     and `radio` are those of Wi-Fi and Bluetooth, or false. The object has, beside `board` and `cleared`, the versions
-    of agent and MicroPython, PNE ID, gateway ID, the fingerprint of the CPNS Server's credential or "", the number of
-    groups, the radios, the lowest value of their memory in octets (`radio_memory.py`) or null, and the code of the
-    state.
+    of agent and MicroPython, PNE ID, gateway ID, the fingerprints of its own credential and of the CPNS Server's or "",
+    the number of groups, the radios, the lowest value of their memory in octets (`radio_memory.py`) or null, and the
+    code of the state.
     """
-    server = ""
-    if node.server_ccs:
+    fingerprints = "", ""
+    if node.credentials[1]:
         from cpns.fingerprint import fingerprint
 
-        server = fingerprint(node.server_ccs)
+        fingerprints = [fingerprint(ccs) for ccs in node.credentials]
         sys.modules.pop("cpns.fingerprint", None)
     told = {
         "agent": tuning.SOFTWARE,
@@ -30,7 +30,8 @@ def who(node, board, cleared, station, radio):
         "board": board,
         "pne_id": node.id,
         "gateway_id": node.gateway_id,
-        "server": server,
+        "credential": fingerprints[0],
+        "server": fingerprints[1],
         "groups": len(node.groups),
         "radios": (["wifi"] if station else []) + (["ble"] if radio else []),
         "radio_lowest": memory.lowest,

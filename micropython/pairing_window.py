@@ -56,10 +56,12 @@ async def _open(node):
     try:
         await node.pair(lambda secret: _print(node.id, secret))
         print("paired:", node.id, "belongs to", node.gateway_id)
-        if node.server_ccs:
+        own, server = node.credentials
+        if server:
             from cpns.fingerprint import fingerprint
 
-            print("paired: the CPNS Server of end-to-end groups is", fingerprint(node.server_ccs))
+            print("paired: the CPNS Server of end-to-end groups is", fingerprint(server))
+            print("paired: that Server must know this board as", fingerprint(own))
             sys.modules.pop("cpns.fingerprint", None)
     except (CpnsError, OSError) as error:
         print("the pairing window is closed:", error)

@@ -50,7 +50,7 @@ class AskedBoard(NamedTuple):
     `agent` is the version of the agent, and `state` the code of its state (docs/board_start.md), or "in-repl" if it
     waits there. `group_count` are the groups that it is in, `radios` those that are on, `radio_lowest` the octets that
     its radio had at the worst moment. `cleared` is True if what is erased leaves its flash. `server_fingerprint` is
-    that of the CPNS Server that it trusts, by which people compare.
+    that of the CPNS Server that it trusts, by which people compare, and `own_fingerprint` that of its own credential.
     """
 
     runs: Runs
@@ -65,6 +65,7 @@ class AskedBoard(NamedTuple):
     cleared: bool | None = None
     radios: tuple[str, ...] | None = None
     server_fingerprint: str = ""
+    own_fingerprint: str = ""
 
 
 def ask(device: str) -> AskedBoard:
@@ -111,6 +112,7 @@ def of_agent(octets: bytes) -> AskedBoard:
         told["cleared"] if isinstance(told.get("cleared"), bool) else None,
         tuple(name for name in _RADIOS if name in radios) if isinstance(radios := told.get("radios"), list) else None,
         text("server"),
+        text("credential"),
     )
 
 

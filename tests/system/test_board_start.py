@@ -306,6 +306,8 @@ async def test_a_tool_asks_who_the_board_is(one):
         "board": "virtual",
         "pne_id": "lamp",
         "gateway_id": "gateway",
+        "credential": "",
+        "server": "",
         "groups": 0,
         "radios": ["wifi"],
         "radio_lowest": None,

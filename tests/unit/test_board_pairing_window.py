@@ -78,7 +78,7 @@ def test_a_board_that_is_paired_shows_which_server_it_trusts(
     radio: Radio, capsys: pytest.CaptureFixture[str], ccs: bytes
 ) -> None:
     class Node:
-        id, gateway_id, server_ccs, paired = "lamp", "gw.home", ccs, False
+        id, gateway_id, credentials, paired = "lamp", "gw.home", (b"its own", ccs), False
 
         async def pair(self, show: Callable[[str], None]) -> None:
             show("ABCDEFGHIJKLMNOP")
@@ -86,4 +86,8 @@ def test_a_board_that_is_paired_shows_which_server_it_trusts(
     asyncio.run(board_module("pairing_window").serve(Node(), None))
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "paired: lamp belongs to gw.home"
-    assert lines[2:] == ([f"paired: the CPNS Server of end-to-end groups is {fingerprint(ccs)}"] if ccs else [])
+    told = [
+        f"paired: the CPNS Server of end-to-end groups is {fingerprint(ccs)}",
+        f"paired: that Server must know this board as {fingerprint(b'its own')}",
+    ]
+    assert lines[2:] == (told if ccs else [])

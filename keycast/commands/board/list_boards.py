@@ -104,7 +104,8 @@ def _what_runs(seen: "Seen") -> str:
     kept = "; erased keys can be read in its flash" if found.cleared is False else ""
     identity = f"{found.pne_id} of {found.gateway_id}" if found.gateway_id else found.pne_id
     what = f"{identity}: agent {found.agent} on MicroPython {found.micropython}, {found.state}"
-    server = f"; it trusts the CPNS Server {found.server_fingerprint}" if found.server_fingerprint else ""
+    known = f", which must know it as {found.own_fingerprint}" if found.own_fingerprint else ""
+    server = f"; it trusts the CPNS Server {found.server_fingerprint}{known}" if found.server_fingerprint else ""
     return f"{what}, {found.group_count or 0} Service Groups{server}{lowest}{kept}"
 
 
@@ -126,6 +127,7 @@ def _row(seen: "Seen", step: str) -> dict[str, Any]:
         "pne_id": told.pne_id if told else "",
         "gateway_id": told.gateway_id if told else "",
         "server_fingerprint": told.server_fingerprint if told else "",
+        "own_fingerprint": told.own_fingerprint if told else "",
         "group_count": told.group_count if told else None,
         "radios": list(told.radios) if told and told.radios is not None else None,
         "radio_lowest": told.radio_lowest if told else None,

@@ -48,5 +48,6 @@ def command(
     except KeyboardInterrupt:
         refuse(f"Cancelled: {pne} is not let in any more, as the window at the gateway is closed.", "cancelled")
     ccs = {board["pne_id"]: board["credential"] for board in ask(config, None, "board.list")}[name]
-    at_server = [admission_line(pne, told["pn"], bytes.fromhex(ccs))] if server else []
+    same = f"Its own credential is {fingerprint(bytes.fromhex(ccs))}: compare that, too, with what the board shows."
+    at_server = [same, admission_line(pne, told["pn"], bytes.fromhex(ccs))] if server else []
     answer({"pne_id": pne} | told_of(bytes.fromhex(ccs), server), f"{pne} is paired and let in.", *at_server)
