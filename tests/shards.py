@@ -2,8 +2,9 @@
 of systems wait for most of their time (pytest-xdist).
 
 Each process has a network of its own (a network namespace with a loopback interface and one Ethernet card), so that
-tests which bind well-known ports, broadcast or list interfaces do not disturb each other. Where the kernel makes no
-namespaces the tests run one after the other, and the header of the run says why.
+tests which bind well-known ports, broadcast or list interfaces do not disturb each other. Its temporary files are in
+memory, so that no test waits for a disk, and are gone when it ends: a test that runs alone leaves them if it fails.
+Where the kernel makes no namespaces the tests run one after the other, and the header of the run says why.
 
 The files that took longest in the run before (pytest's cache has their times) are begun first.
 """
@@ -12,6 +13,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -62,6 +64,9 @@ EACH_TEST_S = {"system": 1.5, "property": 1.5, "portable": 0.5, "integration": 0
 
 # Names of network namespaces (`ip netns`) are kept in /run, so each process has a /run of its own as well.
 MAKE_NETWORK = """
+export TMPDIR="$1"
+shift
+mount -t tmpfs tmpfs "$TMPDIR"
 mount -t tmpfs tmpfs /run
 ip link set lo up
 ip link add eth0 type veth peer name cable
@@ -72,16 +77,18 @@ exec "$@"
 """
 
 
-def in_own_network(*command):
-    """The words that start `command` in a network of its own, where an ordinary user is root, too."""
+def in_own_network(folder, *command):
+    """The words that start `command` in a network of its own, where an ordinary user is root, too. Its temporary files
+    are in memory, at the path of an empty folder."""
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    return ["unshare", *user, "--mount", "--net", "sh", "-ec", MAKE_NETWORK, "shard", *command]
+    return ["unshare", *user, "--mount", "--net", "sh", "-ec", MAKE_NETWORK, "shard", folder, *command]
 
 
 def why_no_networks():
     """Why no process can have a network of its own here, "" if it can."""
     try:
-        tried = subprocess.run(in_own_network("true"), capture_output=True, text=True)
+        with tempfile.TemporaryDirectory() as folder:
+            tried = subprocess.run(in_own_network(folder, "true"), capture_output=True, text=True)
     except FileNotFoundError:
         return "there is no `unshare` command (package util-linux)"
     return "" if tried.returncode == 0 else tried.stderr.strip() or f"exit code {tried.returncode}"
@@ -102,6 +109,7 @@ def file_of(nodeid):
 def plugin(config):
     """What this process of the run needs: a shard, the process that starts the shards, or one that does all itself."""
     if hasattr(config, "workerinput"):
+        config.option.basetemp = Path(tempfile.gettempdir(), "pytest")
         return LongestFirst()
     why_not = why_no_networks()
     return OneAfterTheOther(why_not) if why_not else Shards(config)
@@ -139,10 +147,13 @@ class Shards:
         self._seconds = Counter()  # of each test
         self._left = Counter()  # tests of each unit that have not ended yet
         self._units = 0
+        self._folder = tempfile.TemporaryDirectory(prefix="shards-")
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # all shards and each command of a test would compile anew
         config.option.dist = "loadscope"
         config.option.loadscopereorder = False
-        config.option.tx = [f"{self._number}*popen//python={shlex.join(in_own_network(sys.executable))}"]
+        config.option.tx = [
+            f"{self._number}*popen//python={shlex.join(in_own_network(self._folder.name, sys.executable))}"
+        ]
 
     def pytest_report_header(self):
         return f"{self._number} processes, each in a network of its own"
@@ -187,6 +198,9 @@ class Shards:
         if session.config.pluginmanager.has_plugin("cacheprovider"):
             seconds = {nodeid: round(s, 2) for nodeid, s in self._seconds.items() if s >= SHORT_S}
             session.config.cache.set(SECONDS_OF_TESTS, seconds_of_tests(session.config) | seconds)
+
+    def pytest_unconfigure(self):
+        self._folder.cleanup()
 
 
 class Scheduling(LoadScopeScheduling):

@@ -14,11 +14,12 @@ from tests import shards
 ROOT = Path(__file__).parents[2]
 NETWORK = os.readlink("/proc/self/ns/net")
 FILE = """
-import os, socket, pytest
+import os, socket, tempfile, pytest
 from tests import privileges
 
 @pytest.mark.req("SEC-{number}")
-def test_has_a_network_and_rights_of_its_own():
+def test_has_a_network_and_rights_of_its_own(tmp_path):
+    assert tmp_path.is_relative_to(tempfile.gettempdir()) and os.path.ismount(tempfile.gettempdir())
     assert os.readlink("/proc/self/ns/net") != os.environ["NETWORK_OF_THE_STARTER"]
     assert "eth0" in [name for _, name in socket.if_nameindex()]
     assert not privileges.MISSING
