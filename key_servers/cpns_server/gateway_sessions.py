@@ -1,6 +1,6 @@
 """The Server's end of the message plane (role server, responder): sessions with PN GWs, and with PNEs through them.
 
-A PNE reaches the Server through the tunnel of its PN GW only, which cannot read what it carries (SEC-25).
+A PNE comes through the tunnel of its PN GW, which cannot read what it carries (SEC-25).
 """
 
 import asyncio

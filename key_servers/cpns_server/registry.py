@@ -1,8 +1,8 @@
 """Which PN GW serves which PN, and which PNE belongs to which PN (SEC-16).
 
-The Server knows a PNE only through its PN GW, and any PN GW could name any PNE. So a PNE is bound to one PN: by an
-operator who admits it or, if an operator has opened the PN because its PN GW is trusted with names, by the first join
-or create that comes from there. The same ID through another PN GW is refused until an operator moves it.
+What a PN GW asks for a PNE has no proof of that PNE, and any PN GW could name any PNE. So a PNE is bound to one PN: by
+an operator who admits it or, if an operator has opened the PN because its PN GW is trusted with names, by the first
+join or create that comes from there. The same ID through another PN GW is refused until an operator moves it.
 """
 
 from collections.abc import Iterable
