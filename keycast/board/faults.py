@@ -333,7 +333,7 @@ class ProvisioningFault(BoardFault):
     @classmethod
     def answered(cls, kind: str, number: int | None, line: str) -> "ProvisioningFault":
         """Return the fault for the exception of a class `kind`, with the errno `number`, and `line` as its text."""
-        if kind == "ImportError":
+        if kind in ("ImportError", "TypeError"):  # older files know no CPNS Server, and take no credential of one
             return cls("The board has no files of keycast, or those of another version.", "Type: keycast board flash")
         if kind == "OSError" and number in _NO_ROOM:
             return cls(

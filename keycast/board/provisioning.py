@@ -102,8 +102,8 @@ class WantedBoard:
 
     `labelled`: it gets a pairing secret for a label, for the day on which it is paired with another gateway.
     `without_wifi`, `without_ble`: it is not to use that radio. `hardware` are all boards, by name. `server_ccs`: the
-    CPNS Server that it pins; None for the one that it has, else that of `trust`. `entity_user_key`: b"" to keep what it
-    has.
+    CPNS Server that it pins, b"" for none; None for the one that it has, else that of `trust`. `entity_user_key`: b""
+    to keep what it has.
     """
 
     pne_id: str

@@ -118,8 +118,8 @@ class EndToEndStory(Story):
     def _search_gateway(self) -> None:
         """Look for the newest keys of both groups in all that passed the PN GW, and in all that it stores."""
         boards, member = self._house.boards, self.members[0]
-        self.figures.gateway_holds_ordinary = self._gateway.holds(_newest_key(boards[member], LIGHTS))
-        self.figures.gateway_could_read = self._gateway.holds(_newest_key(boards[member], ALARM))
+        self.figures.gateway_holds_ordinary = self._gateway.holds(newest_key(boards[member], LIGHTS))
+        self.figures.gateway_could_read = self._gateway.holds(newest_key(boards[member], ALARM))
         ordinary = "stands there" if self.figures.gateway_holds_ordinary else "WAS NOT FOUND"
         verdict = "STANDS THERE, TOO" if self.figures.gateway_could_read else "does not"
         self._say(
@@ -146,7 +146,7 @@ def _names(fields: dict[int, Any]) -> tuple[str, str, int]:
     return fields[messages.GROUP_KEY_INFO][0], fields[messages.SGID], fields[messages.VERSION]
 
 
-def _newest_key(board: VirtualBoard, sg_id: str) -> bytes:
+def newest_key(board: VirtualBoard, sg_id: str) -> bytes:
     """Return the newest Group Key in the flash of a board."""
     record = KeyStore(board.nvs.snapshot()).load(membership.record_name("g", sg_id))
     assert record is not None  # the board is a member

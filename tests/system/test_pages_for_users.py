@@ -17,11 +17,12 @@ import typer
 
 from device_agent.key_store import KeyStore
 from device_agent.val_client import records
+from keycast.demo.end_to_end_story import newest_key
 from keycast.demo.val_home import powered
 from keycast.micropython_vm import compile
 from keycast.program import program
 from keycast.virtual_board import named_board
-from keycast.virtual_board.board import BoardError, VirtualBoard
+from keycast.virtual_board.board import BoardEnded, BoardError, VirtualBoard
 from tests.system import namespaces
 from tests.system.manual import NOT_FOR_READERS, Desk, Reading, blocks
 from tests.system.namespaces import HomeNetwork
@@ -124,6 +125,11 @@ def keyed(*names: str, above: int = 0) -> Callable[[Any], bool]:
         return group["version"] > above and all(confirmed.get(name) == group["version"] for name in names)
 
     return found
+
+
+def credential_in(text: str) -> str:
+    """The credential, in hexadecimal, that a command has printed."""
+    return str(re.findall(r"\b[0-9a-f]{64,}\b", text)[-1])
 
 
 COMMANDS_MAX = 5
@@ -266,9 +272,6 @@ async def test_a_server_elsewhere_and_a_stolen_gateway(tmp_path: Path, reading: 
     """Its board is let in at the new gateway by the secret that it shows, and is keyed again; the thief is not."""
     show = "keycast group show home/lights --state keycast-server-state"
 
-    def words(text: str) -> str:
-        return text.split()[-1]
-
     async with (
         home_network(4, "192.168.1.10") as network,
         Desk(tmp_path / "home", network.words(1)) as home,
@@ -279,13 +282,13 @@ async def test_a_server_elsewhere_and_a_stolen_gateway(tmp_path: Path, reading: 
             desk.then["keycast gateway init"] = name_the_card(desk)
             await desk.done("export KEYCAST_CONFIG=~/keycast.toml")
         with reading:
-            home.replaced["SERVER-CREDENTIAL"] = new.replaced["SERVER-CREDENTIAL"] = words(
+            home.replaced["SERVER-CREDENTIAL"] = new.replaced["SERVER-CREDENTIAL"] = credential_in(
                 await server.follow(reading.next())
             )
             await home.done("keycast gateway init ~/keycast.toml")
             uplink = reading.next("toml")
             home.configure(uplink)
-            server.replaced["GATEWAY-CREDENTIAL"] = words(await home.follow(reading.next()))
+            server.replaced["GATEWAY-CREDENTIAL"] = credential_in(await home.follow(reading.next()))
             await server.follow(reading.next())
             await home.done("keycast gateway run")
             await server.follow(reading.next())
@@ -300,7 +303,7 @@ async def test_a_server_elsewhere_and_a_stolen_gateway(tmp_path: Path, reading: 
                 await home.end_services()
                 await new.follow(reading.next())
                 new.configure(uplink)
-                server.replaced["GATEWAY-CREDENTIAL"] = words(await new.follow(reading.next()))
+                server.replaced["GATEWAY-CREDENTIAL"] = credential_in(await new.follow(reading.next()))
                 await server.follow(reading.next())
                 pairing = asyncio.create_task(board.command("pair", timeout_s=180))
                 new.replaced["ABCD-EFGH-IJKL-MNOP"] = (await board.event("pairing"))["secret"]
@@ -310,6 +313,93 @@ async def test_a_server_elsewhere_and_a_stolen_gateway(tmp_path: Path, reading: 
                 await board.restart()
                 await board.command("join", group="home/lights", timeout_s=180)
                 await until(server, show, keyed("lamp.porch", above=before))
+
+
+@pytest.mark.req("SEC-25", "SEC-26")
+@reads(
+    (GATEWAY, "A CPNS Server elsewhere"),
+    (GATEWAY, "A board with a cable"),
+    (GATEWAY, "A board that is paired"),
+    (GATEWAY, "A board that makes no session with the Server"),
+)
+async def test_keys_that_the_gateway_cannot_read(tmp_path: Path, reading: Reading) -> None:
+    """Three boards, each told of the Server in its own way, have the key that the Server made; the gateway has none."""
+    show = "keycast group show home/alarm --state keycast-server-state"
+
+    def admission(words: str) -> str:
+        """The line for the Server, which a person copies."""
+        line = next(line for line in words.splitlines() if "keycast server admit-board" in line)
+        return line.partition(": ")[2]
+
+    async with (
+        home_network(5, "192.168.1.10") as network,
+        Desk(tmp_path / "home", network.words(1)) as home,
+        Desk(tmp_path / "server", network.words(3)) as server,
+        contextlib.AsyncExitStack() as powered_on,
+    ):
+        home.then["keycast gateway init"] = name_the_card(home)
+        await home.done("export KEYCAST_CONFIG=~/keycast.toml")
+
+        async def join(board: VirtualBoard) -> None:
+            await board.command("join", group="home/alarm", trust="end-to-end", timeout_s=180)
+
+        async def admit(words: str) -> None:
+            """Copy the line to the Server, where the page has the same with an example."""
+            line = admission(words)
+            server.replaced["BOARD-CREDENTIAL"] = credential_in(line)
+            example = reading.next()
+            assert server._own(example.lines()[0][1]) in (line, re.sub(r" --credential \w+", "", line))
+            await server.follow(example)
+
+        with reading:
+            home.replaced["SERVER-CREDENTIAL"] = credential_in(await server.follow(reading.next()))
+            shown = json.loads(await server.done("keycast server credential --json"))["server_fingerprint"]
+            await home.done("keycast gateway init ~/keycast.toml")
+            home.configure(reading.next("toml"))
+            server.replaced["GATEWAY-CREDENTIAL"] = credential_in(await home.follow(reading.next()))
+            await server.follow(reading.next())
+            await home.done("keycast gateway run")
+            await server.follow(reading.next())
+
+            home.replaced['--wifi "name of the network"'] = "-o board.py"
+            told = await home.follow(reading.next())
+            assert f"trusts the CPNS Server {shown}" in told
+            porch = VirtualBoard.create(tmp_path / "home" / "board", 2, b"", network.board(2))
+            await home.done("mpremote run board.py; rm board.py")
+            await admit(told)
+            home.write(reading.next("python"), "app.py")
+            await powered_on.enter_async_context(switched_on(porch))
+            await join(porch)
+            await until(server, show, keyed("lamp.porch"))
+            await server.follow(reading.next())
+
+            hall = VirtualBoard.create(tmp_path / "hall", 4, b"", network.board(4))
+            with contextlib.suppress(BoardEnded):  # a board that has made its identity resets itself once
+                await hall.start()
+            if not hall.running:
+                await hall.start()
+            powered_on.push_async_callback(hall.kill)
+            home.replaced["ABCD-EFGH-IJKL-MNOP"] = (await hall.line("keycast: pairing-secret ")).split()[-1]
+            told = await home.follow(reading.next())
+            assert f"will trust the CPNS Server {shown}" in told
+            assert await hall.line("paired: the CPNS Server of end-to-end groups is ") == shown
+            own = await hall.line("paired: that Server must know this board as ")
+            assert f"Its own credential is {own}" in told
+            await admit(told)
+            await join(hall)
+
+            told = await home.follow(reading.next())
+            (tmp_path / "home" / "lamp.attic.key").rename(tmp_path / "server" / "lamp.attic.key")
+            attic = VirtualBoard.create(tmp_path / "attic", 5, b"", network.board(5))
+            await attic.run_script(tmp_path / "home" / "board.py")
+            await admit(told)
+            await powered_on.enter_async_context(switched_on(attic))
+            await join(attic)
+            view = await until(server, show, keyed("lamp.attic", "lamp.hall", "lamp.porch"))
+            assert {each["way"] for each in view["pne_deliveries"]} == {"end-to-end"}
+            key, *others = {newest_key(board, "home/alarm") for board in (porch, hall, attic)}
+            files = [path for path in (tmp_path / "home" / "keycast-state").rglob("*") if path.is_file()]
+            assert not others and files and not [path for path in files if key in path.read_bytes()]
 
 
 @reads((KMS, "The key management server (KMS)"), (GMS, "Start"), (GMS, "Into the PN"), (GMS, "A board as VAL client"))

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cpns import cborlite
 from device_agent.end_to_end import entity_user_keys
 from keycast.board import provisioning as host
-from keycast.board.faults import BoardSilent
+from keycast.board.faults import BoardSilent, ProvisioningFault
 from keycast.board.provisioning import Wifi
 from keycast.provisioning.board import trust_of
 from message_plane import credentials
@@ -97,6 +97,11 @@ async def test_an_entity_user_key_survives_a_power_cut_at_any_write_or_the_board
                 assert board.present is not None and board.present.server_ccs == server(5)
             make(door, board, f"lamp.{how}.{at}", entity_user_key=EUK[::-1], server_ccs=server(5))
             assert entity_user_keys.parse(board.store.load("euk")) == (EUK[::-1], b"")
+
+
+def test_a_board_whose_files_take_no_server_is_to_be_flashed() -> None:
+    fault = ProvisioningFault.answered("TypeError", None, "TypeError: function takes 10 positional arguments")
+    assert "another version" in str(fault) and "keycast board flash" in str(fault)
 
 
 async def test_files_from_before_end_to_end_groups_are_told_of_no_server(door: Door) -> None:

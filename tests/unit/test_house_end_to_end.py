@@ -165,10 +165,21 @@ def test_a_record_that_is_made_here_ends_with_the_line_for_the_server(
     run = typed(monkeypatch, gateway, *words)
     assert run.exit_code == 0, run.output
     key = end_to_end.read_key(key_file)
-    assert key.hex() not in run.output and fingerprint(SERVER.ccs) in run.output
+    assert key.hex() not in run.output and "trusts the CPNS Server" not in run.output
     line = end_to_end.admission("lamp", "home", bytes.fromhex(gateway.registered[0]), key_file)
     assert run.output.strip().endswith(line)
-    assert entity_user_keys.pack(key).hex() in out.read_text() and SERVER.ccs.hex() in out.read_text()
+    assert entity_user_keys.pack(key).hex() in out.read_text() and SERVER.ccs.hex() not in out.read_text()
+
+
+@pytest.mark.req("SEC-25")
+def test_a_board_may_have_both_a_server_and_a_key_until_its_first_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, key_file = tmp_path / "lamp.py", tmp_path / "lamp.euk"
+    both = ("--entity-user-key", str(key_file), "--server-credential", SERVER.ccs.hex())
+    run = typed(monkeypatch, Gateway(b""), "lamp", "-o", str(out), *both)
+    assert fingerprint(SERVER.ccs) in run.output and str(key_file) in run.output
+    assert end_to_end.read_key(key_file).hex() in out.read_text() and SERVER.ccs.hex() in out.read_text()
 
 
 def test_a_server_that_is_named_counts_and_not_that_of_the_gateway(

@@ -13,7 +13,7 @@ ServerCredentialOption = Annotated[
         "--server-credential",
         metavar="HEX|FILE",
         help="Credential of the CPNS Server, for end-to-end groups, as `keycast server credential` prints it; default: "
-        "the one that the board has, else that of the gateway's Server, if it is elsewhere.",
+        "that which the board has, else that of the gateway's Server, if it is elsewhere; with --entity-user-key none.",
         show_default=False,
     ),
 ]
@@ -23,18 +23,23 @@ EntityUserKeyOption = Annotated[
         "--entity-user-key",
         metavar="FILE",
         readable=False,
-        help="Draw an Entity User Key for end-to-end groups: the board gets it by its cable, and the CPNS Server by "
-        "this new file, which is secret.",
+        help="For a board that makes no session with the CPNS Server: draw its Entity User Key. The board gets it by "
+        "its cable, and the Server by this new file, which is secret.",
         show_default=False,
     ),
 ]
 
 
-def server_of(credential: str | None) -> bytes | None:
-    """Return the CCS octets of the Server that the option names, None without it. Raises NotAllowed."""
+def server_of(credential: str | None, key_file: Path | None) -> bytes | None:
+    """Return the CCS octets of the Server that a board pins by these options: b"" for none, None to leave it open.
+
+    Raises NotAllowed.
+    """
     from keycast.provisioning import end_to_end
 
-    return None if credential is None else end_to_end.server_credential(credential).ccs
+    if credential is not None:
+        return end_to_end.server_credential(credential).ccs
+    return None if key_file is None else b""
 
 
 @contextmanager

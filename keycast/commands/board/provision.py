@@ -133,7 +133,7 @@ def command(
         if entity_user_key is not None and out.suffix != ".py":
             refuse("a record has no room for an Entity User Key: name a file that ends in .py with -o")
         with sentences():
-            server = server_of(server_credential)
+            server = server_of(server_credential, entity_user_key)
         _on_host(pne, out, group, replace, address, server, entity_user_key, config)
         return
     if (pne is None) == (table is None):
@@ -150,7 +150,7 @@ def command(
     with sentences():
         rows = board_table.read(table) if table else [board_table.Row(pne or "", port or "", group)]
         require_kind(label)
-        server = server_of(server_credential)
+        server = server_of(server_credential, entity_user_key)
         session = _Session(config, _hint(address) if address else address, replace, board, label)
     session.wifi = wifi_of(wifi, password_file)
     session.without_wifi, session.without_ble = no_wifi, no_ble
