@@ -1,7 +1,8 @@
 """The requests to PN GWs that may be under way: a state machine without I/O or clock; `now` is monotonic, in seconds.
 
 There are `tuning.PLACES` places, each for one request, and some more for PN GWs that speak while they wait. A PN GW has
-one place at most: its session sends one request at a time (NSTART, RFC 7252, 4.7). Of the PN GWs that wait, those heard
+one place at most: its session sends one request at a time (NSTART, RFC 7252, 4.7). What is for all its PNEs goes before
+what is for one of them, as there may be a thousand of these. Of the PN GWs that wait, those heard
 last come first. A PN GW that let a request go unanswered is silent until it is heard again. All silent ones together
 have a quarter of the places, so that the living need not wait for them, however many they are. A request without an
 answer for `tuning.QUIET_S` counts as one to a silent PN GW before its time is over: if a living PN GW needs its place
@@ -20,11 +21,15 @@ Request = tuple[str, ...]
 """(PN ID, SG ID), or (PN ID, SG ID, PNE ID): what the request is about. The PN stands for its PN GW."""
 
 
+_FOR_ALL = 2  # parts of such a request
+
+
 @dataclass(slots=True)
 class _Line:
     """One PN GW: its requests that wait, oldest first, and the one under way since `since`."""
 
-    waiting: dict[Request, None] = field(default_factory=dict)
+    for_all: dict[Request, None] = field(default_factory=dict)
+    for_one: dict[Request, None] = field(default_factory=dict)
     under_way: Request | None = None
     since: float = 0.0
     heard_at: float = float("-inf")
@@ -33,6 +38,28 @@ class _Line:
     recalled: bool = False  # once, since it was heard last
     repeated: bool = False  # the request under way was sent twice
     ticket: int = 0  # of its entry among the living; older entries are void
+
+    def waits(self) -> bool:
+        return bool(self.for_all or self.for_one)
+
+    def add(self, request: Request) -> None:
+        self._among(request)[request] = None
+
+    def add_first(self, request: Request) -> None:
+        among = self._among(request)
+        others = dict(among)
+        among.clear()
+        among[request] = None
+        among.update(others)
+
+    def take_next(self) -> Request:
+        among = self.for_all or self.for_one
+        request = next(iter(among))
+        del among[request]
+        return request
+
+    def _among(self, request: Request) -> dict[Request, None]:
+        return self.for_all if len(request) == _FOR_ALL else self.for_one
 
 
 class Places:
@@ -65,7 +92,7 @@ class Places:
         pn_id = request[0]
         line = self._lines.setdefault(pn_id, _Line())
         if request != line.under_way:
-            line.waiting[request] = None
+            line.add(request)
             if not line.ticket:
                 self._queue(pn_id, line)
 
@@ -81,7 +108,7 @@ class Places:
         line.recalled = False
         self._set_silent(pn_id, line, silent=False)
         if line.under_way is None:
-            line.spoke = bool(line.waiting)
+            line.spoke = line.waits()
             self._queue(pn_id, line)
             return None
         if not line.repeated and not was_silent and line.since > now - tuning.QUIET_S:
@@ -124,7 +151,7 @@ class Places:
             request = self._lines[pn_id].under_way
             assert request is not None
             _, line = self._leave(request)
-            line.waiting = {request: None, **line.waiting}
+            line.add_first(request)
             self._set_silent(pn_id, line, silent=line.silent or line.recalled)
             line.recalled = True
             self._queue(pn_id, line)
@@ -140,8 +167,7 @@ class Places:
             if pn_id is None:
                 break
             line = self._lines[pn_id]
-            line.under_way = next(iter(line.waiting))
-            del line.waiting[line.under_way]
+            line.under_way = line.take_next()
             line.since = now
             line.repeated = line.spoke = False
             (self._quiet if line.silent else self._fresh)[pn_id] = None
@@ -196,7 +222,7 @@ class Places:
 
     def _queue(self, pn_id: str, line: _Line) -> None:
         """Put the PN GW into the line that it belongs to, if it has something to send and nothing under way."""
-        if line.under_way is not None or not line.waiting:
+        if line.under_way is not None or not line.waits():
             return
         if line.silent:
             self._silent.setdefault(pn_id)

@@ -16,7 +16,7 @@ from key_servers.cpns_server.group_keys import active
 from key_servers.cpns_server.pne_courier import PneCourier
 from key_servers.cpns_server.registry import Registry
 from key_servers.cpns_server.store import ServerStore
-from key_servers.cpns_server.values import GroupTrust, Moment, StoredGateway
+from key_servers.cpns_server.values import GroupTrust, MemberState, Moment, StoredGateway
 
 _NAMES = (m.PNE_ID, m.SGID, m.VERSION, m.EUK_ID)
 
@@ -44,7 +44,8 @@ class PneAnswers:
         if group.trust is not GroupTrust.END_TO_END:
             raise NotAllowed(f"PN GWs have the keys of Service Group {sg_id}, so its PNEs do not answer to the Server")
         self._registry.must_be_bound([pne_id], gateway.pn_id)
-        if pne_id not in self._store.members_in(sg_id, gateway.pn_id):
+        member = self._store.member(sg_id, pne_id)
+        if member is None or member.state is not MemberState.MEMBER:
             raise NotMember(f"board {pne_id} is no member of Service Group {sg_id}")
         if version > group.version:
             raise Unknown(f"version {version_text(version)} of Service Group {sg_id} was never issued")

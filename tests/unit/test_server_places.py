@@ -53,6 +53,17 @@ def test_there_are_so_many_places_and_each_pn_gw_has_one() -> None:
     assert places.admit(1, 9) == [(ALL[0], "heat")]  # it has just been heard
 
 
+def test_what_is_for_one_pne_waits_behind_what_is_for_all_of_its_pn() -> None:
+    places = Places()
+    order: list[Request] = [("a", "heat"), ("a", "light"), ("a", "alarm", "door"), ("a", "alarm", "lamp")]
+    for request in (order[2], order[0], order[3], order[1]):
+        places.wait(request)
+    for request in order:
+        assert places.admit(0, 9) == [request]
+        places.ended(request, 0, answered=True)
+    assert places.admit(0, 9) == []
+
+
 def test_the_silent_have_a_quarter_however_many_they_are_and_whatever_is_free() -> None:
     places = Places()
     made_silent(places, *ALL)
