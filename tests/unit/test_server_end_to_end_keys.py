@@ -1,5 +1,6 @@
 """Keys of end-to-end groups: wrapped for each board, carried until the board proves that it has them (SEC-25)."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -178,6 +179,36 @@ async def test_nothing_is_sent_that_is_about_to_be_replaced(tmp_path: Path) -> N
     await house.server.close()
 
 
+@pytest.mark.req("SEC-06")
+async def test_who_leaves_while_its_request_waits_for_its_turn_is_sent_nothing(tmp_path: Path) -> None:
+    house = await EndToEndHouse.with_group(tmp_path, config=CONFIG.model_copy(update={"batching_s": 5.0}))
+    home, may_answer = house.gateway("home"), asyncio.Event()
+
+    async def slowly(message: bytes) -> bytes:
+        await may_answer.wait()
+        return await home.receive(message)
+
+    house.receivers[home.gateway_id] = slowly
+    await house.member(home, "door")
+    await house.member(home, "lamp")
+    house.server.work()
+    await asyncio.sleep(0)
+    await house.leave(home, "door", SG)
+    may_answer.set()
+    await house.server.idle()
+    assert [request[m.GROUP_KEY_INFO][0] for request in home.carried] in ([], ["lamp"])
+    await house.server.close()
+
+
+async def test_who_leaves_and_comes_back_has_proved_nothing_yet(house: EndToEndHouse, home: PnGw, lamp: Board) -> None:
+    await house.answer_all(home)
+    await house.leave(home, "lamp", SG)
+    await house.join(home, "lamp", SG)
+    assert house.delivery("lamp").accepted_version == 0
+    await house.answer_all(home)
+    assert house.delivery("lamp").accepted_version == house.version == 2
+
+
 # Boards that do not answer
 
 
@@ -231,6 +262,7 @@ async def test_a_pn_gw_that_is_silent_fails_for_all_its_boards_and_is_served_whe
     home.down = True
     await house.pass_time(30)
     assert min(house.delivery(board.name).failures for board in boards) >= 3
+    assert house.counted("deliveries_unanswered") <= 10, "each board has its turn to fail"
     (alarm,) = [alarm for alarm in house.server.alarms() if alarm.kind == "unopened"]
     assert alarm.count == 21 and "21 boards" in alarm.text
     home.down = False
@@ -319,7 +351,8 @@ async def test_an_unknown_key_is_wrapped_anew_under_the_one_before_without_a_str
     assert house.delivery("lamp").returned == "3"
     request = await carried(house, home)
     assert request[m.EUK_ID] == ID(lamp.euks[0])
-    assert await house.send(home, lamp.answer(request, home.pn_id)) is None
+    answer = lamp.answer(request, home.pn_id) | {m.EUK_ID: ID(NEW_EUK)}  # the PN GW may write this name itself
+    assert await house.send(home, answer) is None
     shown = house.delivery("lamp")
     assert (shown.state, shown.failures, shown.tries) == ("settled", 0, 2)
     keys = house.server._entity_user_keys.of("lamp")
@@ -488,6 +521,11 @@ async def test_behind_a_blocked_pn_gw_nothing_is_sent(house: EndToEndHouse, home
     await house.server.block_gateway(home.gateway_id)
     await house.pass_time(3600)
     assert home.carried == [] and house.delivery("lamp").state == "blocked"
+    new = PnGw("gw.new", home.pn_id)
+    house.server.register_gateway(new.gateway_id, new.pn_id)
+    house.attach(new)
+    await house.answer_all(new)
+    assert house.delivery("lamp").state == "settled"
 
 
 # Restores, restarts, lots
@@ -501,7 +539,7 @@ async def test_a_restored_group_delivers_nothing_until_a_person_confirms_its_mem
     await house.server.restore()
     house.server._entity_user_keys.learnt("lamp", lamp.euks[0])  # its session is made anew
     await house.pass_time(60)
-    assert home.carried == []
+    assert home.carried == [] and house.delivery("lamp").accepted_version == 0
     response = {m.RETURN: n.RETURN_SUCCESS, m.PNID: home.pn_id, m.PNE_ID: "lamp", m.SGID: SG, m.VERSION: 1}
     refused = await house.send(home, response | {m.EUK_ID: bytes(8), m.MAC: bytes(8)})
     assert refused is not None and refused[m.ERROR] == n.ERROR_NOT_ALLOWED
