@@ -14,6 +14,7 @@ from device_agent.session import NoSession, Session
 
 RECORD = "ssess"
 _ADDRESS = ("server",)
+_OTHER_HANDSHAKE = 100  # ms between looks whether it has ended
 
 
 class Server:
@@ -77,10 +78,21 @@ class Server:
     def _wants(self):
         return self._renew or self.session.wants_handshake(self._clock.now())
 
+    def _turn(self):
+        # Wait for the end of another handshake, or of the shortest back-off (SEC-21)
+        while True:
+            pause = _OTHER_HANDSHAKE if self._connecting else self.session.retry_at - self._clock.now()
+            if pause <= 0:
+                return
+            if pause > tuning.HANDSHAKE_BACKOFF_MIN * 5 // 4:
+                raise NoSession("no session with the Server yet")
+            yield pause
+
     def _connect(self):
+        yield from self._turn()
+        if not self._wants():
+            return
         session, now = self.session, self._clock.now()
-        if self._connecting or now < session.retry_at:
-            raise NoSession("no session with the Server yet")
         session.back_off(now)
         self._connecting = True
         try:

@@ -15,6 +15,7 @@ from tools.bench.forger import forging
 HEAP_KIB = 84  # 4 KiB above what `make bench` finds to be the least
 # The modules that stand for Bluetooth take 9 of these, with the table of their names; they are native on an ESP32
 HEAPS_WITH_BLE_KIB = {BLE: 96, BOTH: 101}
+HEAP_WITH_BOTH_SESSIONS_KIB = 96
 UPDATES_MAX = 6  # a machine that is busy sends so slowly at times that the board pulls first
 SGS = [f"home/room{number}" for number in range(tuning.GROUPS_MAX)]
 
@@ -44,6 +45,38 @@ async def test_a_full_board_shakes_hands_and_is_keyed_while_a_stranger_sends_lon
             for sg_id in SGS:
                 await keyed(house, sg_id, [name, other], above=versions[sg_id])
         assert [event["event"] for event in board.events[seen:]].count("session") == 1
+        never_started_anew(house, name)
+
+
+@pytest.mark.req("SEC-21", "SEC-25")
+@pytest.mark.parametrize("ordinary", [0, 4], ids=["all end-to-end", "half of them"])
+async def test_a_full_board_has_sessions_with_gateway_and_server_beside_its_groups(tmp_path, ordinary):
+    """It makes both anew while it is in all its groups and a stranger sends long forgeries."""
+    async with house_of(tmp_path, 2, delivery=DeliveryPolicy(method="broadcast"), elsewhere=True) as house:
+        name, other = house.boards
+        board = house.boards[name]
+        await board.kill()
+        board.events.clear()
+        await board.start(heap_kib=HEAP_WITH_BOTH_SESSIONS_KIB)
+        members = {sg_id: [name, other] for sg_id in SGS[1:]}
+        versions = {SGS[0]: await join(house, SGS[0], [name], "gateway" if ordinary else "end-to-end")}
+        await join(house, "home/else", [other])  # what is broadcast to it is what a stranger forges
+        for number, sg_id in enumerate(members, 1):
+            versions[sg_id] = await join(house, sg_id, members[sg_id], "gateway" if number < ordinary else "end-to-end")
+        await house.boards[other].command("send", group=SGS[-1], data=b"light on".hex())
+        await board.event("message", data=b"light on".hex())
+        seen = len(board.events)
+        async with forging(house.sniffer, board):
+            await house.app.endpoint.drop(name)
+            await house.server._sessions._endpoint.drop(name)
+            for sg_id in SGS:
+                await board.command("refresh", group=sg_id)
+            for sg_id in SGS:
+                house.server.update_key(sg_id)
+            for sg_id in SGS:
+                await keyed(house, sg_id, members.get(sg_id, [name]), above=versions[sg_id])
+        peers = [set(event) & {"gateway", "server"} for event in board.events[seen:] if event["event"] == "session"]
+        assert sorted(map(str, peers)) == ["{'gateway'}", "{'server'}"]
         never_started_anew(house, name)
 
 

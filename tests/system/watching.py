@@ -60,12 +60,13 @@ async def keyed(house: House, sg_id: str, names: Iterable[str], *, above: int = 
     return newest(house, sg_id)
 
 
-async def join(house: House, sg_id: str, names: Iterable[str]) -> int:
+async def join(house: House, sg_id: str, names: Iterable[str], trust: str | None = None) -> int:
     """Let these boards join `sg_id`, which is made if need be, and wait until all of them hold its newest key."""
     if sg_id not in [group.sg_id for group in house.server.list_groups()]:
-        house.server.create_group(sg_id, open_to=[PN_ID])
+        house.server.create_group(sg_id, open_to=[PN_ID], trust=trust)
     names = list(names)
-    await asyncio.gather(*(house.boards[name].command("join", group=sg_id, timeout_s=180) for name in names))
+    how = {"group": sg_id, "trust": trust, "timeout_s": 180}
+    await asyncio.gather(*(house.boards[name].command("join", **how) for name in names))
     return await keyed(house, sg_id, names)
 
 

@@ -153,13 +153,28 @@ def test_a_handshake_that_fails_is_tried_again_later_and_later(board):
 def test_a_second_handshake_is_not_begun_while_one_is_on_its_way(board):
     board.enter()
     server = board.agent.membership.server
-    first = server._connect()
+    first, second = server._connect(), server._connect()
     assert first.send(None) is None
     server.session.retry_at = 0
-    with pytest.raises(NoSession):
-        board.perform(server._connect())
+    for _ in range(9):
+        assert second.send(None) == 100  # ms to wait
     first.close()
+    board.perform(second)
+    assert board.server.handshakes == 1
+
+
+@pytest.mark.req("SEC-21")
+def test_who_waits_for_the_handshake_of_another_flow_makes_none(board):
+    board.enter()
+    server = board.agent.membership.server
+    second = server._connect()
+    server._connecting = True
+    assert second.send(None) == 100
+    server._connecting = False
     board.perform(server._connect())
+    board.clock.ms += 10000
+    board.perform(second)
+    assert board.server.handshakes == 1
 
 
 @pytest.mark.req("SEC-21", "SEC-25")
@@ -181,7 +196,7 @@ def test_the_live_session_and_its_key_stay_until_the_new_session_has_verified_a_
     stored, euks = KeyStore(board.medium).load("ssess"), board.euks()
     board.server.cut = (board.server.carried + 3,)
     server = board.agent.membership.server
-    server.session.retry_at = 0
+    server._renew, server.session.retry_at = True, 0
     with pytest.raises(NoSession):
         board.perform(server._connect())
     assert (KeyStore(board.medium).load("ssess"), board.euks()) == (stored, euks)
