@@ -70,7 +70,8 @@ class GatewayReports:
 
         A group that it names with 0, with less than it had accepted, or not at all, is sent to it anew, and its key is
         updated: another machine may have what such a PN GW has forgotten (SEC-02). Of an end-to-end group, whose key
-        no PN GW has, only the members are sent anew, if it is not named at all.
+        no PN GW has, only the members are sent anew, which a PN GW that has not carried the newest version may not
+        know.
         """
         self._listed_at[gateway.gateway_id] = now.monotonic
         self._alarms.clear(kinds.SILENT, gateway.gateway_id, "")
@@ -137,7 +138,10 @@ class GatewayReports:
             self._membership.raise_revision(sg_id, gateway.pn_id)
         elif group.state is GroupState.DELETED:
             self._store.set_accepted(sg_id, gateway.pn_id, Position(accepted.revision, accepted.version, False))
-        elif group.trust is GroupTrust.GATEWAY and (version < accepted.version or named == 0):
+        elif group.trust is GroupTrust.END_TO_END:
+            if version < group.version:  # each change of the members has made a version
+                self._store.set_accepted(sg_id, gateway.pn_id, Position())
+        elif version < accepted.version or named == 0:
             self._lost(gateway, group, version, now)
         elif named is None:
             self._store.set_accepted(sg_id, gateway.pn_id, Position())

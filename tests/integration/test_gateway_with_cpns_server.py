@@ -160,6 +160,85 @@ async def test_after_restore_the_server_tells_members_and_a_new_key(world):
     assert world.gateway.administration.stop_reason is None
 
 
+@pytest.fixture
+async def world_of_end_to_end(tmp_path):
+    """The CPNS Server listens, as only such a one has end-to-end groups, and reaches the PN GW by a call."""
+
+    async def receive(message):
+        return await world.gateway.handle_server(message)
+
+    config = ServerConfig(batching_s=0.02, listen=["127.0.0.1"], port=0)
+    server = await CpnsServer.open(tmp_path / "server", config, gateways=InProcessGateways({"gw": receive}))
+    server.register_gateway("gw", PN, is_open=True)
+    server.create_group("alarm", open_to=[PN], trust="end-to-end")
+    world = World(tmp_path / "gw", server=RealServer(server))
+    server.start()
+    await world.start()
+    yield world
+    await server.close()
+    await world.close()
+
+
+async def wrapped_for(world, *names):
+    """Return when each of these boards has proved that it has the newest key, and no other is a member."""
+
+    def are_done():
+        members = world.server.real.show_group("alarm").members
+        version = world.server.real.show_group("alarm").version
+        joined = {member.pne_id: member.confirmed for member in members if member.state == "member"}
+        return joined == dict.fromkeys(names, version) == {name: world.boards[name].version("alarm") for name in names}
+
+    await world.until(are_done)
+
+
+@pytest.mark.req("CPNS-GKM-81", "CPNS-GKM-82", "CPNS-GKM-92", "SEC-02", "SEC-06", "SEC-26")
+@pytest.mark.parametrize("how", ["restored", "old image"])
+async def test_wrapped_keys_reach_the_members_also_of_a_gateway_that_has_forgotten_them(world_of_end_to_end, how):
+    import os
+    import shutil
+
+    from gateway_agent.core.restore import restore
+    from gateway_agent.store.store import GatewayStore
+
+    world, server = world_of_end_to_end, world_of_end_to_end.server.real
+
+    def knows_members():
+        return [member.pne_id for member in world.store.inventory.members("alarm")] == ["a", "c"]
+
+    for name in ("a", "b"):
+        board = await world.board(name)
+        server.admit_pne(name, PN, entity_user_key=board.euk)
+        await board.join("alarm")
+    await wrapped_for(world, "a", "b")
+    await world.close()
+    shutil.copytree(world.folder, world.folder.with_name("image"))
+    world.open()
+    await world.start()
+    board = await world.board("c")
+    server.admit_pne("c", PN, entity_user_key=board.euk)
+    await board.join("alarm")
+    await wrapped_for(world, "a", "b", "c")
+    server.expel("alarm", "b")
+    await wrapped_for(world, "a", "c")
+    await world.until(knows_members)
+    left = world.boards["b"].version("alarm")
+    await world.close()
+    if how == "restored":
+        store = GatewayStore(world.folder, restoring=True)
+        restore(store, os.urandom, height=6, unix=0)
+        store.close()
+    else:
+        shutil.rmtree(world.folder)
+        shutil.copytree(world.folder.with_name("image"), world.folder)
+    world.open()
+    await world.start()
+    await world.until(knows_members)
+    assert world.store.inventory.group("alarm").end_to_end and not world.store.inventory.group("alarm").waiting
+    server.update_key("alarm")
+    await wrapped_for(world, "a", "c")
+    assert world.boards["b"].version("alarm") == left and not world.store.group_keys.newest("alarm")
+
+
 @pytest.mark.req("SEC-02")
 async def test_an_old_image_is_stopped_by_what_the_server_remembers(world, tmp_path):
     import shutil

@@ -145,13 +145,14 @@ async def test_a_version_list_of_a_pn_gw_makes_no_new_key_where_it_has_none(hous
     await house.pass_time(5)
     version = house.server.show_group(SG).version
     home.seen.clear()
-    assert (await house.list_versions(home, (0, SG)))[m.VERSION_ENTRY] == [(0, SG)]
+    assert (await house.list_versions(home, (version, SG)))[m.VERSION_ENTRY] == [(0, SG)]
     await house.pass_time(5)
     assert home.seen == []
-    home.members.clear()
-    await house.list_versions(home)  # it does not name the group: it has lost its store
-    await house.pass_time(5)
-    assert home.members == {SG: ["lamp"]} and house.server.show_group(SG).version == version
+    for listed in ([(version - 1, SG)], [(0, SG)], []):  # it has an old copy, was restored, has lost its store
+        home.members.clear()
+        await house.list_versions(home, *listed)
+        await house.pass_time(5)
+        assert home.members == {SG: ["lamp"]} and house.server.show_group(SG).version == version
     assert house.server.alarms() == ()
 
 

@@ -19,7 +19,7 @@ from gateway_agent.core.delivering.delivery import Pacing
 from gateway_agent.core.end_to_end.group_trust import TrustOfGroups
 from gateway_agent.core.fields import Fields, number, text
 from gateway_agent.core.old_copy import Versions
-from gateway_agent.core.ports import Clock, NoAnswer, Unicast, Uplink
+from gateway_agent.core.ports import Clock, Unicast, Uplink
 from gateway_agent.core.turns import UnicastPlaces
 from gateway_agent.store.store import GatewayStore
 
@@ -47,8 +47,8 @@ class CarriedStatus:
     """A wrapped key as a person sees it.
 
     `stage`: ANSWERED when the Server has the response of the PNE; REFUSED if this PN GW or the Server could not use it.
-    `tries`: how often the key was sent; `returned`: the Return of the PNE, "" for none yet; `since`: Unix seconds of
-    the last change of the stage, 0 if the clock was not synchronised.
+    `tries`: how often the key was sent; `returned`: the last Return of the PNE, "" for none yet; `since`: Unix seconds
+    of the last change of the stage, 0 if the clock was not synchronised.
     """
 
     pne_id: str
@@ -156,7 +156,7 @@ class CarriedKeys:
             self._stop(before)
         carried = _Carried(pne_id, sg_id, version, message, self._clock.unix())
         if before is not None and before.version == version:
-            carried.tries = before.tries
+            carried.tries, carried.returned = before.tries, before.returned
         self._kept.setdefault(pne_id, {})[sg_id] = carried
         self._begin(carried)
 
@@ -260,7 +260,7 @@ class CarriedKeys:
                 answer = await self._unicast.request(carried.pne_id, carried.message)
                 self._places.heard(carried.pne_id)
                 return answer or b""
-        except NoAnswer as error:
+        except CpnsError as error:
             self._counters["carried_unanswered"] += 1
             _log.debug("%s has not got its wrapped key: %s", carried.pne_id, error.reason)
             return None
@@ -298,7 +298,7 @@ class CarriedKeys:
             try:
                 async with self._responses:
                     answer = await self._uplink.request(response)
-            except NoAnswer as error:
+            except CpnsError as error:
                 _log.debug("a response of %s has not reached the CPNS Server: %s", carried.pne_id, error.reason)
                 await asyncio.sleep(self._pacing.unicast_retry_s * 2 ** (failures - 1))
             else:
