@@ -195,6 +195,19 @@ async def test_it_is_exposed_from_a_leave_to_the_next_wrapped_key(world):
     assert not world.store.inventory.group(SG).exposed
 
 
+@pytest.mark.req("SEC-06")
+async def test_it_is_not_exposed_if_the_newer_key_came_before_the_list_of_members(world):
+    await end_to_end(world, "lamp", "plug")
+    for pne_id in ("lamp", "plug"):
+        await world.server.wrap(SG, pne_id)
+    world.server.group(SG).version += 1
+    await world.server.wrap(SG, "lamp")
+    await world.server.expel(SG, "plug")
+    assert not world.store.inventory.group(SG).exposed
+    await world.server.expel(SG, "lamp")
+    assert world.store.inventory.group(SG).exposed
+
+
 @pytest.mark.req("SEC-02", "SEC-26")
 async def test_a_restored_gateway_still_knows_it_and_waits_for_its_members_only(tmp_path):
     world = await World(tmp_path / "gw").start()

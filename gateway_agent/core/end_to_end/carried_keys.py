@@ -169,6 +169,11 @@ class CarriedKeys:
             elif carried.stage is Stage.UNREACHABLE:
                 self._begin(carried)
 
+    def may_know_newest(self, sg_id: str, pne_id: str) -> bool:
+        """Return False if what was carried for this PNE last is of an older version than the newest of the group."""
+        carried, group = self._kept.get(pne_id, {}).get(sg_id), self._store.inventory.group(sg_id)
+        return carried is None or group is None or carried.version >= group.version
+
     def members_removed(self, sg_id: str, pne_ids: Iterable[str]) -> None:
         """Forget what was for these PNEs; nothing of it is sent any more (SEC-06).
 

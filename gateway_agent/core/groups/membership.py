@@ -355,10 +355,14 @@ class Membership:
         }
 
     def _remove(self, sg_id: str, pne_ids: Iterable[str]) -> bool:
-        """Remove these members, which know the present key, inside a transaction. Return False if none was a member."""
+        """Remove these members, which know the present key, inside a transaction. Return False if none was a member.
+
+        The keys of an end-to-end group may come before the list that no longer names a PNE, and are not for it then.
+        """
         removed = [pne_id for pne_id in pne_ids if self._store.inventory.remove_member(sg_id, pne_id)]
         if removed:
-            self._store.inventory.mark_exposed(sg_id)
+            if any(self._carried.may_know_newest(sg_id, pne_id) for pne_id in removed):
+                self._store.inventory.mark_exposed(sg_id)
             gkek.refresh(self._store, [sg_id])
             self._deliveries.members_removed(sg_id, removed)
             self._carried.members_removed(sg_id, removed)
