@@ -40,7 +40,7 @@ def _carried_states(group: dict[str, Any]) -> Counter[str]:
 
 
 def _show_carried(groups: list[dict[str, Any]]) -> None:
-    """Show the key of each board that the gateway has carried since its start, for each end-to-end group."""
+    """Show what the gateway has carried to each board of each end-to-end group since its start."""
     rows = []
     for group in groups:
         for each in group["carried"]:

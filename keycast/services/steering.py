@@ -7,6 +7,7 @@ from cpns.errors import NotAllowed
 from cpns.in_words import version_text
 from gateway_agent.app import GatewayApp
 from gateway_agent.control import Command, attended
+from gateway_agent.core.administration import GroupStatus
 from gateway_agent.core.end_to_end.carried_keys import CarriedStatus
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.values import GroupState
@@ -118,16 +119,23 @@ def _boards_seen(app: GatewayApp) -> list[dict[str, Any]]:
     ]
 
 
-def _carried(status: CarriedStatus) -> dict[str, Any]:
-    return {
-        "pne_id": status.pne_id,
-        "version": status.version,
-        "version_text": version_text(status.version),
-        "state": status.stage,
-        "try_count": status.tries,
-        "returned": status.returned,
-        "changed_at": status.since,
-    }
+def _carried(app: GatewayApp, group: GroupStatus) -> list[dict[str, Any]]:
+    """Return what the gateway has carried to each member of an end-to-end group since its start."""
+    carried = {each.pne_id: each for each in app.gateway.administration.carried(group.group.sg_id)}
+    nothing = CarriedStatus(pne_id="", version=0, stage="none", tries=0, returned="", since=0)
+    return [
+        {
+            "pne_id": pne_id,
+            "version": each.version,
+            "version_text": version_text(each.version),
+            "state": each.stage,
+            "try_count": each.tries,
+            "returned": each.returned,
+            "changed_at": each.since,
+        }
+        for pne_id in group.members
+        for each in [carried.get(pne_id, nothing)]
+    ]
 
 
 def _status(app: GatewayApp, server: CpnsServer | None) -> dict[str, Any]:
@@ -139,7 +147,7 @@ def _status(app: GatewayApp, server: CpnsServer | None) -> dict[str, Any]:
             "member_count": len(status.members),
             "states": [{"state": str(state), "member_count": count} for state, count in sorted(status.states.items())],
             "trust": "end-to-end" if status.group.end_to_end else "gateway",
-            "carried": [_carried(each) for each in app.gateway.administration.carried(status.group.sg_id)],
+            "carried": _carried(app, status) if status.group.end_to_end else [],
             "exposed": status.group.exposed,
             "waiting": status.group.waiting,
         }

@@ -74,7 +74,7 @@ async def asked(home: Home, monkeypatch: pytest.MonkeyPatch, folder: Path) -> li
     lights: Any = SimpleNamespace(sg_id=SG, version=8, exposed=False, waiting=True, end_to_end=True)
     lights = GroupStatus(lights, ("lamp.hall",), {"confirmed": 3, "failed": 1})
     monkeypatch.setattr(home.app.gateway.administration, "groups", lambda: [lights])
-    carried = (CarriedStatus("lamp.hall", 8, "answered", 2, "1", 1), CarriedStatus("plug", 8, "pending", 0, "", 0))
+    carried = (CarriedStatus("lamp.hall", 8, "answered", 2, "1", 1),)
     monkeypatch.setattr(home.app.gateway.administration, "carried", lambda sg_id: carried)
     monkeypatch.setattr(home.app, "broadcasts", lambda: [Health("lo", "127.255.255.255")])
     answers: dict[str, Any] = {}

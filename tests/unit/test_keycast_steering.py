@@ -243,3 +243,17 @@ def test_the_nearest_name() -> None:
     assert nearest("küche", known) == "Did you mean 'Küche'?"
     assert nearest("lamp.hall" * 9000, known) == ""  # whoever sends that did not mistype it
     assert nearest("fridge", known) == nearest("", known) == nearest("lamp", []) == ""
+
+
+async def test_the_status_names_each_member_of_an_end_to_end_group_also_one_that_nothing_came_for(home: Home) -> None:
+    members: dict[int, Any] = {messages.SG_ID: "alarm", messages.PN_ID: "home", messages.REVISION: 1}
+    members |= {messages.MEMBER: ["lamp.hall", "lamp.porch"], messages.TRUST: numbers.TRUST_END_TO_END}
+    await home.app.gateway.handle_server(messages.encode(numbers.INVENTORY_UPDATE_REQUEST, members))
+    wrapped: dict[int, Any] = {messages.SGID: "alarm", messages.GROUP_KEY_INFO: ("lamp.hall", bytes(24))}
+    wrapped |= {messages.VERSION: 65537, messages.EUK_ID: bytes(8)}
+    await home.app.gateway.handle_server(messages.encode(numbers.S_GROUP_KEY_DELIVERY_REQUEST, wrapped))
+    groups = {group["sg_id"]: group for group in (await home.ask("status"))["groups"]}
+    assert (groups["alarm"]["trust"], groups["alarm"]["version_text"]) == ("end-to-end", "1.1")
+    carried = {each["pne_id"]: (each["version_text"], each["state"]) for each in groups["alarm"]["carried"]}
+    assert carried == {"lamp.hall": ("1.1", "pending"), "lamp.porch": ("-", "none")}
+    assert all((group["trust"], group["carried"]) == ("gateway", []) for sg, group in groups.items() if sg != "alarm")
