@@ -60,10 +60,16 @@ def pytest_sessionstart(session):
     session.config.stash[BEGUN_AT] = time.monotonic()
 
 
-def pytest_collection_finish(session):
-    """Take all that was collected, which stays, out of the way of the garbage collections of the tests."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Collect no garbage among what the tests are made of, which stays: neither now nor while they run."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_sessionfinish(session, exitstatus):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tools import PROJECT, conformance
@@ -46,16 +46,25 @@ def marked(project: Path) -> dict[str, dict[str, list[str]]]:
     """Return id -> test file -> the tests there that carry the id in a `req` mark, in their order."""
     found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for path in sorted((project / "tests").rglob("test_*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-                for id in _ids(node.decorator_list):
-                    found[id][path.relative_to(project).as_posix()].append(node.name)
+        text = path.read_text(encoding="utf-8")
+        for node in _definitions(ast.parse(text).body if "req(" in text else ()):
+            for id in _ids(node.decorator_list):
+                found[id][path.relative_to(project).as_posix()].append(node.name)
     return found
 
 
 def main() -> None:
     """Write the page into the checkout."""
     PAGE.write_text(page(), encoding="utf-8")
+
+
+def _definitions(body: Iterable[ast.stmt]) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
+    """Yield the functions and classes of a module, and those within its classes."""
+    for node in body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node
+        if isinstance(node, ast.ClassDef):
+            yield from _definitions(node.body)
 
 
 def _ids(decorators: list[ast.expr]) -> Iterator[str]:

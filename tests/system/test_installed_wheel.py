@@ -41,9 +41,11 @@ class Installed:
         self.here = folder / "here"
         self.cache = cache
         self.here.mkdir()
-        shutil.copytree(without_extras, self.environment, symlinks=True)
+        shutil.copytree(without_extras, self.environment, symlinks=True, copy_function=os.link)
         self.python = self.environment / "bin" / "python"
         program = self.environment / "bin" / "keycast"
+        program.unlink()  # the file is that of all environments
+        shutil.copy(without_extras / "bin" / "keycast", program)
         program.write_text(program.read_text().replace(str(without_extras), str(self.environment)))
         (site,) = self.environment.glob("lib/python3*/site-packages")
         (itself,) = site.glob("keycast-*.dist-info")

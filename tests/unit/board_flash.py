@@ -192,9 +192,10 @@ class Remembering:
 
 
 WINDOW = 16  # octets; no secret is shorter
+CHUNK = 256  # a medium is looked at in pieces of so many octets, of which most are as they were before
 
 
-@functools.lru_cache(4096)
+@functools.lru_cache(1 << 14)
 def pieces(value):
     """Every run of 16 octets in `value` that is no filling."""
     found = {value[at : at + WINDOW] for at in range(len(value) - WINDOW + 1)}
@@ -204,4 +205,6 @@ def pieces(value):
 def remains(octets, values, held):
     """The runs of 16 octets of `values` that stand in the medium and in nothing that it still holds."""
     gone = set().union(*map(pieces, values)).difference(*map(pieces, held))
-    return {piece for at in range(len(octets) - WINDOW + 1) if (piece := bytes(octets[at : at + WINDOW])) in gone}
+    octets = bytes(octets)
+    chunks = (pieces(octets[at : at + CHUNK + WINDOW - 1]) for at in range(0, len(octets), CHUNK))
+    return {piece for chunk in chunks for piece in gone & chunk}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import pytest
@@ -86,7 +87,10 @@ class BoardHere:
         printed = io.StringIO()
         try:
             with contextlib.redirect_stdout(printed), on_board(self.medium):
-                exec(program, {"__name__": "__main__"})
+                functions, call = program.rstrip().rsplit("\n", 1)
+                names = {"__name__": "__main__"}
+                exec(_compiled(functions), names)
+                exec(call, names)
         except PowerCut:
             self.is_off = True
             raise BoardSilent.in_repl("here") from None
@@ -99,6 +103,11 @@ class BoardHere:
     def restart(self) -> None:
         self.restarts += 1
         self.start()
+
+
+@functools.cache
+def _compiled(text: str) -> CodeType:
+    return compile(text, "<program>", "exec")
 
 
 @contextlib.contextmanager

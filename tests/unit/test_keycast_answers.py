@@ -1,5 +1,6 @@
 """How commands answer: one JSON value with --json, dates instead of seconds, and tables in which nothing is cut."""
 
+import functools
 import io
 import json
 import re
@@ -33,6 +34,7 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = (ROOT / "docs" / "commands.md").read_text()
 
 
+@functools.cache
 def every_command() -> dict[str, object]:
     found: dict[str, object] = {}
     for word in WORDS:
