@@ -28,7 +28,7 @@ PLACE_S = 8.0
 
 
 class Tunnel:
-    """Passes datagrams to the CPNS Server, within limits for each PNE and for all."""
+    """Passes datagrams to the CPNS Server, within limits for each PNE and for all (SEC-19)."""
 
     def __init__(self, *, store: GatewayStore, uplink: Uplink, clock: Clock, counters: Counter[str]) -> None:
         """`counters` gets `tunnelled`, and `tunnel_too_many` for the datagrams that were refused by a limit."""
