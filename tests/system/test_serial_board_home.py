@@ -35,23 +35,23 @@ async def main(node):
 """
 
 
-def prepared(home: Path) -> None:
+def prepared(home: Path, app: str = APP) -> None:
     """The board `porch`, on which the files of the agent, the application and the Wi-Fi are already."""
     compile.compile_board()
     board = SerialBoard(home / ".local/state/keycast/boards/porch", {})
     board.write_firmware()
     board.flash.write(ROMFS, compile.BOARD_IMAGE.read_bytes())
     (board.flash.vfs / "main.py").write_text((compile.BOARD_TREE / "main.py").read_text())
-    (board.flash.vfs / "app.py").write_text(APP)
+    (board.flash.vfs / "app.py").write_text(app)
     wifi = cborlite.encode([1, WIFI_NAME, WIFI_PASSWORD])
     KeyStore(NvsFolder(board.flash.path("nvs"))).save("wifi", wifi)
 
 
-def gateway_in(folder: Path) -> GatewayProcess:
+def gateway_in(folder: Path, **how: str) -> GatewayProcess:
     """A gateway that hears the boards' question where it is, as one on a network does."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("0.0.0.0", 0))
-        return GatewayProcess(folder, address="0.0.0.0", port=probe.getsockname()[1])
+        return GatewayProcess(folder, address="0.0.0.0", port=probe.getsockname()[1], **how)
 
 
 async def test_a_board_without_identity_is_paired_by_the_secret_on_its_line(tmp_path: Path) -> None:

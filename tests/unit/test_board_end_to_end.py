@@ -56,6 +56,26 @@ async def test_a_board_pins_the_server_of_its_gateway_and_no_word_of_that_gatewa
 
 
 @pytest.mark.req("SEC-25")
+async def test_with_another_server_what_came_from_the_former_ends_and_what_came_from_the_gateway_stays(
+    door: Door,
+) -> None:
+    """Session and keys of the one before are of no use; Group Keys that are held need not come once more."""
+    board = BoardHere()
+    make(door, board, server_ccs=server(5), entity_user_key=EUK)
+    kept = {"sess": b"with the gateway", "groups": cborlite.encode([None, []])}
+    for name, octets in ({"ssess": b"with the Server"} | kept).items():
+        board.store.save(name, octets)
+    make(door, board, server_ccs=server(5))
+    assert board.store.load("ssess") and entity_user_keys.parse(board.store.load("euk")) == (EUK, b"")
+    make(door, board, server_ccs=server(6))
+    assert board.store.load("ssess") is None and board.store.load("euk") is None
+    assert {name: board.store.load(name) for name in kept} == kept
+    board.store.save("ssess", b"with the Server")
+    make(door, board, server_ccs=b"", entity_user_key=EUK)
+    assert board.store.load("ssess") is None and entity_user_keys.parse(board.store.load("euk")) == (EUK, b"")
+
+
+@pytest.mark.req("SEC-25")
 async def test_a_new_identity_pins_the_server_that_a_person_names_or_that_of_the_gateway(door: Door) -> None:
     board, trust = BoardHere(), replace(trust_of(door.app), server_ccs=server(5))
     make(door, board, trust=trust, server_ccs=server(6))

@@ -17,7 +17,7 @@ from device_agent.end_to_end import entity_user_keys
 from device_agent.key_store import KeyStore
 from gateway_agent.app import GatewayApp
 from gateway_agent.uplinks.udp import UdpUplinkSection
-from keycast.commands.board import provision
+from keycast.commands.board import end_to_end_options, provision
 from keycast.program import program
 from keycast.provisioning import end_to_end
 from keycast.provisioning.board import flash_script, told_trust, trust_of
@@ -222,3 +222,11 @@ def test_a_refused_command_leaves_no_file(
     run = typed(monkeypatch, Gateway(SERVER.ccs), *(word.format(tmp_path) for word in words))
     assert run.exit_code == 1 and told in run.output, run.output
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == there
+
+
+def test_a_person_is_told_if_the_board_keeps_another_server_than_that_of_the_gateway() -> None:
+    other = credentials.of("server.far", "server", POINT).ccs
+    (told,) = end_to_end_options.kept_lines("lamp", SERVER.ccs, other)
+    assert fingerprint(other) in told and "--server-credential" in told
+    for server, of_gateway in ((SERVER.ccs, SERVER.ccs), (b"", other), (SERVER.ccs, b"")):
+        assert end_to_end_options.kept_lines("lamp", server, of_gateway) == []

@@ -80,6 +80,18 @@ def next_lines(pne_id: str, pn_id: str, ccs: bytes, server: bytes, key_file: Pat
     return [*lines, admission_line(pne_id, pn_id, ccs, key_file)] if server or key_file is not None else []
 
 
+def kept_lines(pne_id: str, server: bytes, of_gateway: bytes) -> list[str]:
+    """Return what a person should know if a board keeps its CPNS Server `server` and the gateway has another one."""
+    from cpns.fingerprint import fingerprint
+
+    if not server or not of_gateway or server == of_gateway:
+        return []
+    return [
+        f"{pne_id} keeps the CPNS Server that it had; that of the gateway is {fingerprint(of_gateway)}. For that one: "
+        "--server-credential"
+    ]
+
+
 def admission_line(pne_id: str, pn_id: str, ccs: bytes, key_file: Path | None = None) -> str:
     """Return the line that tells a person how the CPNS Server admits the board with the credential `ccs`."""
     from keycast.provisioning import end_to_end

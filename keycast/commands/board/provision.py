@@ -11,6 +11,7 @@ from keycast.commands.board.end_to_end_options import (
     EntityUserKeyOption,
     ServerCredentialOption,
     drawn,
+    kept_lines,
     next_lines,
     server_of,
     told_of,
@@ -226,7 +227,10 @@ class _Session:
         """Return what is to be done at the CPNS Server for a board that is let in."""
         if identity is None:
             return []
-        return next_lines(identity.pne_id, self.trust.pn_id, identity.ccs, identity.server, self.key_file)
+        lines = next_lines(identity.pne_id, self.trust.pn_id, identity.ccs, identity.server, self.key_file)
+        if self.server is None:
+            lines += kept_lines(identity.pne_id, identity.server, self.trust.server_ccs)
+        return lines
 
     def _remark(self, pne_id: str, done: "Done") -> None:
         if done.found.repaired:
