@@ -302,6 +302,7 @@ class PneCourier:
         tries = 0 if attempts is None else attempts.tries
         self._store.lots.add_pne_position(key[1:], PnePosition(version, tries, now.unix, n.RETURN_SUCCESS))
         self._store.lots.add_report(sg_id, pne_id, "confirmed", version)
+        self._counters["keys_opened"] += 1
         self._tell(events.KeyOpened(pne_id, sg_id, version, tries))
 
     def _wait(self, key: PneKey) -> None:

@@ -8,7 +8,7 @@ request is answered with an Echo challenge (RFC 8613, B.1.2); after that the ses
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,15 +16,20 @@ from gateway_agent.app import SESSIONS_FILE, GatewayApp, own_keys
 from gateway_agent.config.schema import GatewayConfig, GatewaySection, MessagePlaneSection, TreeSection
 from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.radios.udp_broadcast import BroadcastSection
+from gateway_agent.uplinks.udp import UdpUplinkSection
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
+from key_servers.cpns_server.entity_user_keys import EUK_LEN
 from key_servers.cpns_server.gateways_in_process import Receiver
 from keycast.provisioning.board import Trust, new_board
 from keycast.services.home import open_home, straight
+from keycast.services.trusted_server import trust_server
 from keycast.virtual_board.loopback import own_port
+from message_plane import credentials
 from message_plane.session_store import AddContext, SessionStore, StoredContext
 
 PN_ID, GATEWAY_ID, SG_ID = "home", "gw.home", "home/lights"
+END_TO_END_SG_ID = "home/alarm"
 GATEWAY_ADDRESS = "127.0.0.1"
 EVERYBODY = "127.255.255.255"
 SLOTS = 2048  # the PN GW begins a larger tree when fewer than a tenth of the slots are free
@@ -33,7 +38,10 @@ _NUMBERS_USED = 64
 
 @dataclass(frozen=True, repr=False)
 class PneKeys:
-    """The initial state of a simulated PNE: provisioning record, and its session's secrets as the PNE has them."""
+    """The initial state of a simulated PNE: provisioning record, and its session's secrets as the PNE has them.
+
+    Those with an Entity User Key, `euk`, join the end-to-end group too.
+    """
 
     pne_id: str
     provisioning: bytes
@@ -41,11 +49,13 @@ class PneKeys:
     salt: bytes
     sender_id: bytes
     recipient_id: bytes
+    euk: bytes = b""
 
 
 @dataclass
 class Home:
-    """A running home and the PNEs that belong to it. The group SG_ID exists and has no members yet."""
+    """A running home and the PNEs that belong to it. The group SG_ID exists and has no members yet; so does
+    END_TO_END_SG_ID where the Server is elsewhere."""
 
     app: GatewayApp
     server: CpnsServer
@@ -67,10 +77,12 @@ async def build_home(
     *,
     slots: int = SLOTS,
     broadcast_port: int = 0,
+    elsewhere: bool = False,
 ) -> AsyncIterator[Home]:
     """Yield a home with `pnes` PNEs in `folder`. `on_the_way` may wrap the receiver between Server and PN GW.
 
-    Its tree has `slots`, a power of two. If `broadcast_port` is 0, a free port is used.
+    Its tree has `slots`, a power of two. If `broadcast_port` is 0, a free port is used. With `elsewhere` the Server is
+    one of its own, to which the PN GW has a session over UDP, and all PNEs are provisioned for end-to-end groups.
     """
     port = own_port()
     broadcast_port = broadcast_port or own_port()
@@ -92,6 +104,7 @@ async def build_home(
             secrets.token_bytes(8),
             number.to_bytes(3, "big"),
             number.to_bytes(2, "big"),
+            secrets.token_bytes(EUK_LEN) if elsewhere else b"",
         )
         for number, (record, credential) in enumerate(made)
     ]
@@ -106,14 +119,40 @@ async def build_home(
     sessions.close()
 
     server_config = ServerConfig(rekey_on_join=False, batching_s=0)
-    async with open_home(config, server_config=server_config, on_the_way=on_the_way) as home:
-        app, server = home.app, home.server
+    async with AsyncExitStack() as stack:
+        server = None
+        if elsewhere:
+            server_config = server_config.model_copy(update={"listen": [GATEWAY_ADDRESS], "port": own_port()})
+            server = await stack.enter_async_context(_server_elsewhere(folder / "server", server_config, config, keys))
+            uplink = UdpUplinkSection(host=GATEWAY_ADDRESS, port=server_config.port, server_id=server_config.id)
+            config = config.model_copy(update={"uplink": uplink})
+        home = await stack.enter_async_context(open_home(config, server_config=server_config, on_the_way=on_the_way))
+        app, server = home.app, server or home.server
         assert server is not None  # the default uplink has one
         server.create_group(SG_ID, open_to=[PN_ID])
         for each in keys:
             app.gateway.administration.register_pne(each.pne_id)
         await home.start()
         yield Home(app, server, keys, (GATEWAY_ADDRESS, port), broadcast_port)
+
+
+@asynccontextmanager
+async def _server_elsewhere(
+    folder: Path, settings: ServerConfig, gateway: GatewayConfig, pnes: list[PneKeys]
+) -> AsyncIterator[CpnsServer]:
+    """Run a CPNS Server that knows the PN GW of the configuration `gateway` and the PNEs, and has a group for them."""
+    server = await CpnsServer.open(folder, settings)
+    try:
+        trust_server(gateway, credentials.parse(server.credential(), credentials.ROLE_SERVER))
+        identity, _ = own_keys(gateway)
+        server.register_gateway(GATEWAY_ID, PN_ID, identity.credential.ccs, is_open=True)
+        for each in pnes:
+            server.admit_pne(each.pne_id, PN_ID, entity_user_key=each.euk)
+        server.create_group(END_TO_END_SG_ID, open_to=[PN_ID], trust="end-to-end")
+        server.start()
+        yield server
+    finally:
+        await server.close()
 
 
 def _stored(keys: PneKeys) -> StoredContext:

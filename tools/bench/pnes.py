@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
-from cpns import cborlite
+from cpns import cborlite, numbers
 from device_agent import provisioning, session
 from device_agent.api import Node
 from device_agent.clock import Clock
+from device_agent.end_to_end import entity_user_keys
 from device_agent.key_store import KeyStore
 from device_agent.links.udp import UdpLink
-from tools.bench.home import EVERYBODY, SG_ID, PneKeys
+from tools.bench.home import END_TO_END_SG_ID, EVERYBODY, SG_ID, PneKeys
 
 JOINS_AT_ONCE = 32
 FILES_EACH = 3  # for CoAP, for broadcasts, and for group messages that it sends
@@ -45,6 +46,8 @@ class Heard:
     stored_at: list[float] = field(default_factory=list)
     datagrams: int = 0
     lost: int = 0
+    unicasts_sent: int = 0  # by PNEs since their start; datagrams of the message plane
+    unicasts_received: int = 0
 
 
 class MemoryStorage:
@@ -74,7 +77,16 @@ class _LossyLink(UdpLink):
         super().__init__(address, EVERYBODY, port=air.port, broadcast_port=air.broadcast_port)  # type: ignore[no-untyped-call]
         self._loss = air.loss
         self._random = random.Random(air.seed * 100_003 + number)
-        self.heard = self.lost = 0
+        self.heard = self.lost = self.unicasts_sent = self.unicasts_received = 0
+
+    def send(self, address: Any, datagram: bytes) -> None:
+        self.unicasts_sent += 1
+        super().send(address, datagram)  # type: ignore[no-untyped-call]
+
+    async def recv(self) -> Any:
+        received = await super().recv()  # type: ignore[no-untyped-call]
+        self.unicasts_received += 1
+        return received
 
     async def hear(self, home: Any) -> Any:
         while True:
@@ -92,6 +104,7 @@ class _Population:
         self.links = [_LossyLink(number, air) for number in range(first, first + len(keys))]
         self.nodes = [self._node(*pair) for pair in zip(keys, self.links, strict=True)]
         self.heard: dict[int, Heard] = {}
+        self._end_to_end = any(each.euk for each in keys)
 
     def _node(self, keys: PneKeys, link: _LossyLink) -> Any:
         memory = MemoryStorage()
@@ -99,6 +112,8 @@ class _Population:
         store.save(provisioning.RECORD, keys.provisioning)
         context = [keys.secret, keys.salt, keys.sender_id, keys.recipient_id, 0]
         store.save(session.RECORD, cborlite.encode(context))
+        if keys.euk:
+            store.save(entity_user_keys.RECORD, entity_user_keys.pack(keys.euk))
         return Node(memory, [link], [link], Clock(), on_event=self._take)
 
     def _take(self, name: str, values: dict[str, Any]) -> None:
@@ -115,14 +130,19 @@ class _Population:
                 await node.start()
                 agent = node._agent
                 await agent.perform(lambda: agent.membership.enter(SG_ID))
+                if self._end_to_end:
+                    trust = numbers.TRUST_END_TO_END
+                    await agent.perform(lambda: agent.membership.enter(END_TO_END_SG_ID, trust=trust))
 
         await asyncio.gather(*(join(node) for node in self.nodes))
 
     def report(self, version: int) -> Heard:
-        """Return what the PNEs heard of `version`, with the datagrams since the last report."""
+        """Return what the PNEs heard of `version`, with the broadcast datagrams since the last report."""
         heard = self.heard.get(version, Heard(version))
         heard.datagrams = sum(link.heard for link in self.links)
         heard.lost = sum(link.lost for link in self.links)
+        heard.unicasts_sent = sum(link.unicasts_sent for link in self.links)
+        heard.unicasts_received = sum(link.unicasts_received for link in self.links)
         for link in self.links:
             link.heard = link.lost = 0
         return heard
