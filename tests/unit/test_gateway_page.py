@@ -1,4 +1,4 @@
-"""What docs/gateway.md says of Bluetooth is what the program says: its error texts, its senders and its section."""
+"""What docs/gateway.md says of Bluetooth and end-to-end groups is what the program says: error texts, senders."""
 
 import re
 
@@ -28,6 +28,18 @@ def test_each_error_text_in_the_table_is_one() -> None:
     assert len(cells) > 8
     for cell in cells:
         assert any(cell in text for text in texts), cell
+
+
+def test_each_text_about_end_to_end_groups_is_one() -> None:
+    rooms = ("key_servers/cpns_server/*.py", "device_agent/*.py")
+    texts = [path.read_text() for room in rooms for path in PROJECT.glob(room)]
+    texts = [re.sub(r"[\"']\s+f?[\"']", "", text).replace("{present.trust}", "gateway") for text in texts]
+    rows = PAGE[PAGE.index("\n### What it says of these groups") : PAGE.index("\n## As a service\n")].splitlines()
+    quoted = [cell for row in rows if row.startswith("|") for cell in re.findall("`([^`]+)`", row.split("|")[1])]
+    assert len(quoted) > 8
+    for cell in quoted:
+        if not cell.startswith("keycast "):
+            assert any(cell in text for text in texts), cell
 
 
 def test_the_senders_are_those_of_the_table() -> None:
