@@ -287,8 +287,7 @@ class Membership:
     def take_key(self, fields):
         """Store a Group Key that came over the session; return the fields of the confirmation."""
         group = self._group(fields)
-        if not group.ring.end_to_end:  # for such a group nothing in this message counts
-            self._learn(group, fields)
+        self._learn(group, fields)
         self._deliver(group, fields)
         return self.delivered(group, fields[messages.VERSION])
         yield

@@ -102,8 +102,12 @@ def finish(store):
     if found is None or found[0] != IN_FORCE:
         return False
     _, identity, records = found
-    if not _is_present(store, identity):
+    present = _present(store)
+    if present is None or (present.private_key, present.gateway_ccs) != (identity.private_key, identity.gateway_ccs):
         _end_former(store)
+    elif present.server_ccs != identity.server_ccs:
+        for name in unpaired.OF_SERVER:
+            store.erase(name)
     for name, octets in records.items():
         if octets:
             store.save(name, octets)
@@ -132,16 +136,12 @@ def _save(store, pending):
     return sha256(octets).digest()
 
 
-def _is_present(store, identity):
-    # The same key at the same gateway: its session and its keys may be used on
-    octets = store.load(provisioning.RECORD)
-    if octets is None:
-        return False
+def _present(store):
+    # Of the same key at the same gateway, session and keys may be used on
     try:
-        present = provisioning.parse(octets)
+        return provisioning.parse(store.load(provisioning.RECORD) or b"")
     except MalformedMessage:
-        return False
-    return present.private_key == identity.private_key and present.gateway_ccs == identity.gateway_ccs
+        return None
 
 
 def _end_former(store):

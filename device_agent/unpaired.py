@@ -14,8 +14,8 @@ RECORD = "pair"
 LABEL = "label"
 FORMAT = 1
 SECRET_LEN = 10
-# The records of an identity that are of no use to the next one
-OF_FORMER = ("sess", "groups", "addr", "gkdk0", "gkdk1", "ssess", "euk")
+OF_SERVER = ("ssess", "euk")  # records about a CPNS Server that are of no use with the next one
+OF_FORMER = ("sess", "groups", "addr", "gkdk0", "gkdk1") + OF_SERVER  # those of an identity
 _BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 

@@ -31,7 +31,6 @@ from message_plane import credentials
 _PROGRAM = Path(__file__).with_name("on_board") / "provision.py"
 WIFI, _WIFI_FORMAT = "wifi", 1  # micropython/wifi.py
 BLE, _BLE_FORMAT = "ble", 1  # micropython/ble.py
-_OF_SERVER = ("ssess", entity_user_keys.RECORD)  # what a board has from the CPNS Server: device_agent/end_to_end
 _DONE = TypeAdapter(bool)
 _OCTETS = TypeAdapter(answers.Octets)
 _DIGEST_AND_SECRET = TypeAdapter(tuple[answers.Octets, answers.Octets | None])
@@ -134,8 +133,6 @@ class WantedBoard:
         trust, records, server = self.trust, dict(radios), self.server_of(kept)
         if self.board is not None:
             records[board_record.RECORD] = self.board
-        if kept is not None and kept.server != server:
-            records |= dict.fromkeys(_OF_SERVER, b"")
         if self.entity_user_key:
             records[entity_user_keys.RECORD] = entity_user_keys.pack(self.entity_user_key)
         gateway = [trust.gateway.entity_id, trust.gateway.ccs, trust.signing_key, trust.signing_epoch, trust.pn_id]

@@ -74,6 +74,7 @@ def test_versions_at_or_below_the_floor_are_refused_and_another_key_under_a_vers
     for version in (1, 5, 6):
         assert refused(home, wrapped(version), n.ERROR_STALE)
     assert refused(home, wrapped(7, key=bytes(16)), n.ERROR_STALE)
+    assert refused(home, wrapped(6, euk=b"x" * 16), n.ERROR_STALE)  # before its EUK is looked for
 
 
 @req("SEC-25")
@@ -159,6 +160,15 @@ def test_the_former_key_is_kept_until_one_use_of_the_new_one():
 
 
 @req("SEC-25")
+def test_a_key_that_opens_under_the_present_one_says_nothing_of_the_candidate():
+    home, _ = member(6)
+    home.agent.membership.server.keys.candidate = b"n" * 16
+    assert proved(home.bring(wrapped(7)), 7)
+    assert euks(home) == (EUK, b"")
+    assert proved(home.bring(wrapped(8, euk=b"n" * 16)), 8)
+
+
+@req("SEC-25")
 def test_a_key_that_opens_under_the_candidate_makes_it_the_present_one():
     home, _ = member(6)
     keys = home.agent.membership.server.keys
@@ -236,6 +246,7 @@ def test_a_group_that_the_gateway_names_end_to_end_becomes_so_without_its_keys_a
     home.join(SG, 5)
     home.deliver(SG, 6)
     assert home.held() == {6: key_of(6)}
+    home.agent.membership.groups[SG].confirm_at = 1000
     group = home.enter(version=3, trust=None)
     assert group.ring.end_to_end and home.held() == {} and group.ring.floor is None and group.confirm_at is None
     home.run_for(100)
@@ -324,7 +335,9 @@ def test_without_a_floor_the_server_is_asked_before_a_key_is_taken():
     home.enter(version=6)
     home.server.silent = True
     assert home.bring(wrapped(6))[m.ERROR] == n.ERROR_NOT_ALLOWED and home.held() == {}
-    home.server.silent = False
+    home.server.silent, home.server.refuse = False, TooMany("too often")
+    assert home.bring(wrapped(6))[m.ERROR] == n.ERROR_NOT_ALLOWED and home.held() == {}
+    home.server.refuse = None
     home.run_for(60000)
     assert proved(home.bring(wrapped(6)), 6)
 
@@ -365,10 +378,17 @@ def test_a_board_with_a_provisioned_key_only_pulls_by_the_gateway_whose_word_is_
     assert n.KEY_PULL_REQUEST in home.gateway.codes() and home.gateway.tunnelled == 0
     assert group.ring.floor is None and group.ring.protection == n.PROTECTION_SEALED
     assert proved(home.bring(wrapped(6)), 6)
+    with raises(UnknownGroup):
+        home.gateway.refuse[n.KEY_PULL_REQUEST] = UnknownGroup("no such group")
+        home.perform(home.agent.membership.pull(group))
+    assert group.joined
+    home.gateway.refuse.clear()
     home.gateway.groups[SG] = [1, 9, True]  # its answer brings a key of its own
     with raises(NotAllowed):
         home.perform(home.agent.membership.pull(group))
     assert home.held() == {6: secret_of(6)} and group.ring.floor == 6
+    home.ask(n.DELETE_SERVICE_GROUP_REQUEST, {m.SG_ID: SG, m.VERSION: 0xFFFFFFFF})
+    assert home.told("deleted") and home.agent.membership._load(SG).ring.floor == 6
 
 
 # The tunnel
@@ -389,6 +409,8 @@ def test_answers_that_are_none_are_refused_and_the_session_is_in_doubt_after_two
         home.gateway.spoil = spoil
         with raises(NoSession):
             home.perform(home.agent.membership.pull(group))
+        damaged = spoil in spoiled[-3:-1]  # these are answers, and the session refuses them
+        assert home.agent.membership.server._tunnel.refused == (0 if damaged else 1)
         home.gateway.spoil = lambda datagram: datagram
         home.perform(home.agent.membership.pull(group))
         assert home.held() == {6: secret_of(6)}
@@ -424,6 +446,31 @@ def test_a_silent_server_is_asked_less_and_less_and_its_session_goes_on_afterwar
     home.server.silent = False
     home.perform(home.agent.membership.server._tunnel.run(home.agent.membership.server.session.ask(CPNS, b"")))
     home.perform(home.agent.membership.pull(group))
+
+
+def test_when_the_network_is_back_the_server_is_tried_again_soon():
+    class End(Exception):
+        pass
+
+    class Link:
+        changes = 1
+
+        def up(self):
+            return True
+
+        async def changed(self):
+            self.changes -= 1
+            if self.changes < 0:
+                raise End
+
+    home, _ = member(6)
+    session = home.agent.membership.server.session
+    for _ in range(8):
+        session.back_off(home.clock.ms)
+    assert session.retry_at > home.clock.ms + 300000
+    with raises(End):
+        home.agent._watch(Link()).send(None)
+    assert session.retry_at <= home.clock.ms + 5000
 
 
 def test_each_datagram_has_a_message_id_of_its_own():

@@ -214,6 +214,22 @@ def test_an_identity_that_stays_keeps_its_session_and_its_keys():
     assert world.agent.membership.groups["kitchen"].ring.receiving_keys(0) == {6: key_of(6)}
 
 
+@req("SEC-25")
+def test_another_server_of_the_same_identity_ends_the_session_and_the_keys_of_the_one_before():
+    world = before()
+    store = KeyStore(world.medium)
+    for name in ("ssess", "euk"):
+        store.save(name, b"of the one before")
+    present_record = cborlite.decode(store.load(provisioning.RECORD))
+    server = Credential.of("server", bytes(31) + b"\x05").ccs
+    pending.install(store, cborlite.encode(present_record + [server]), {"euk": b"the new one"})
+    assert present(store).server_ccs == server
+    assert (store.load("ssess"), store.load("euk")) == (None, b"the new one")
+    world.boot()
+    assert world.agent.session._live is not None
+    assert world.agent.membership.groups["kitchen"].ring.receiving_keys(0) == {6: key_of(6)}
+
+
 @req("SEC-20")
 def test_a_board_with_a_label_has_its_secret_until_it_gets_another_identity():
     store = KeyStore(before().medium)

@@ -147,6 +147,17 @@ def test_a_handshake_that_fails_is_tried_again_later_and_later(board):
     board.server.party = Party("server")
     board.run_for(3600000)
     assert 8 < board.server.handshakes < 20
+    begun = board.clock.ms
+    with pytest.raises(NoSession):
+        board.pull()
+    assert board.clock.ms == begun  # an application does not wait for it
+
+
+def test_the_heap_has_no_table_of_the_signing_key_while_a_handshake_needs_it(board):
+    board.enter()
+    board.perform(board.agent.receiver.prepare())
+    board.perform(board.agent.membership.server._connect())
+    assert not board.agent.receiver.prepared
 
 
 @pytest.mark.req("SEC-21")
@@ -227,6 +238,7 @@ def test_an_unknown_key_makes_a_new_session_at_once_and_the_next_key_opens(board
     for _ in range(5):
         board.bring(wrapped(7, euk=b"x" * 16))
         board.run_for(600000)
+        board.pull()
     assert board.server.handshakes == 2
 
 
@@ -301,6 +313,17 @@ def test_a_board_pins_the_server_that_the_gateway_names_while_pairing():
     assert board.agent.identity.server_ccs == server.ccs
     assert KeyStore(board.medium).load("ssess") is None and board.euks() is None
     assert board.agent.membership.groups[SG].ring.end_to_end
+
+
+@pytest.mark.req("SEC-25")
+def test_a_session_with_the_next_server_is_made_without_a_restart(board):
+    board.enter()
+    board.run_for(1000)
+    former = board.euks()
+    board.agent._forget_server()
+    board.clock.ms += 10000
+    board.pull()
+    assert board.server.handshakes == 2 and board.euks() == (board.server.euk, b"") != former
 
 
 @pytest.mark.req("SEC-25")
