@@ -187,3 +187,8 @@ async def test_a_gateway_started_anew_makes_another_session_if_the_server_has_lo
         assert home.endpoint.has_session(SERVER_ID)
         await server.restore()  # ends all sessions
         assert await ServerSession(home.endpoint, SERVER_ID, place_of(*router.address)).request(home.list_of_versions())
+
+
+async def test_an_answer_may_be_empty(tmp_path: Path) -> None:
+    async with behind_a_router(tmp_path) as (_, home, router):
+        assert await ServerSession(home.endpoint, SERVER_ID, place_of(*router.address)).request(b"") == b""
