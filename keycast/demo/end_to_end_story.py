@@ -97,7 +97,10 @@ class EndToEndStory(Story):
         """Let the expelled board ask the CPNS Server, and a thief try its flash on all that the PN GW has carried."""
         refused = await self._pull_refused(ALARM)
         self.figures.pull_refused = bool(self.figures.pull_refused) and refused
-        self._say(f"{self.expelled} asks the Server past the PN GW: " + ("refused" if refused else "IT WAS GIVEN IT"))
+        self._say(
+            f"{self.expelled} asks the CPNS Server itself, through the tunnel: "
+            + ("refused" if refused else "IT WAS GIVEN IT")
+        )
         thief = Thief([self._house.boards[self.expelled].nvs])
         carried = [fields for _, fields in self._gateway.wrapped_keys(ALARM)]
         opened = [
