@@ -118,7 +118,8 @@ def broken(one: VirtualBoard, folder: Path, name: str, octets: int | None) -> No
     compile.write_image(folder, one.rom)
 
 
-JOINED = [name for name in BUNDLES if name != "pne_ble"]  # that one is for boards with Bluetooth
+OPTIONAL = "pne_ble", "pne_end_to_end"  # for boards with Bluetooth, and for those with an end-to-end group
+JOINED = [name for name in BUNDLES if name not in OPTIONAL]
 NEEDED = ["start", "board", "status", "strikes", "console", "board_record", "light", *JOINED]
 
 
@@ -133,8 +134,8 @@ async def test_with_files_that_can_not_be_imported_the_board_comes_to_the_repl(o
     assert any("Traceback" in text for text in said) and not started(one)
 
 
-@pytest.mark.parametrize("name", ["ble", "pne_ble"])
-async def test_a_board_without_bluetooth_reads_no_file_that_is_for_it(one, tmp_path, name):
+@pytest.mark.parametrize("name", ["ble", *OPTIONAL])
+async def test_a_board_without_bluetooth_and_such_groups_reads_no_file_that_is_for_them(one, tmp_path, name):
     broken(one, tmp_path / "files", f"{name}.mpy", None)
     await one.start()
     assert (await asked(one))["radios"] == ["wifi"]

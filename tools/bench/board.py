@@ -46,10 +46,11 @@ def measure(tell: Tell) -> Iterator[Line]:
             cycles = _CYCLES_P256 if p256 else _CYCLES
             yield _estimate(what, instructions, cycles, _TARGETS_MS.get(step))
     costs = module_heap.measure()
-    bluetooth = [cost for cost in costs if cost.module in module_heap.BLUETOOTH]
-    note = "only boards with Bluetooth load these modules"
-    yield Row("board: files of Bluetooth (.mpy)", sum(cost.flash for cost in bluetooth), "octets", note=note)
-    yield Row("board: heap of the modules of Bluetooth", sum(cost.heap for cost in bluetooth), "octets", note=note)
+    for what, modules in (("Bluetooth", module_heap.BLUETOOTH), ("end-to-end groups", module_heap.END_TO_END)):
+        found = [cost for cost in costs if cost.module in modules]
+        note = f"only boards with {what} load these modules"
+        yield Row(f"board: files of {what} (.mpy)", sum(cost.flash for cost in found), "octets", note=note)
+        yield Row(f"board: heap of the modules of {what}", sum(cost.heap for cost in found), "octets", note=note)
     try:
         heap, in_use = measure_smallest(tell)
     except ValueError:

@@ -20,6 +20,7 @@ from tools import board_manifest
 
 HARDWARE = ("air", "machine", "network", "esp32", "socket")
 BLUETOOTH = ("pne_ble", "ble")
+END_TO_END = ("pne_end_to_end",)
 HEAP_KIB = 256
 _ON_VM = Path(__file__).with_name("on_vm")
 
