@@ -286,17 +286,14 @@ class CpnsServer:
         `entity_user_key` (16 octets) that it was provisioned with, or both. With `replace` they take the place of what
         another board of that name had, whose memberships, sessions and keys end (SEC-31).
         """
-        if entity_user_key:
-            self._require_sessions()
-        replaces = bool(credential) and self._require_sessions().would_replace(
-            pne_id, credential, role=ROLE_PNE, replace=replace
-        )
+        replaces = self._replaces_pne(pne_id, credential, entity_user_key, replace)
         with self._store.transaction():
             self._registry.admit(pne_id, pn_id)
             if replaces:
                 self._membership.retire(pne_id, self._clock())
+                self._require_sessions().forget_pne(pne_id)  # before the commit: see below
             if entity_user_key:
-                self._entity_user_keys.provisioned(pne_id, entity_user_key, replace=replace)
+                self._entity_user_keys.provisioned(pne_id, entity_user_key)
         if credential:  # last: cut off before, the same once more does all of it
             self._require_sessions().register(pne_id, credential, role=ROLE_PNE, replace=replace)
         self.tell(events.Bound(pne_id, pn_id))
@@ -517,6 +514,17 @@ class CpnsServer:
             self._alarms.set(kinds.STORE, "", "", f"Nothing new can be stored: {self._store.trouble}", self._clock())
         else:
             self._alarms.clear(kinds.STORE, "", "")
+
+    def _replaces_pne(self, pne_id: str, credential: bytes, entity_user_key: bytes, replace: bool) -> bool:
+        """Return True if another board of this name has what must end, credential or key. Raises as `admit_pne`."""
+        if not credential and not entity_user_key:
+            return False
+        sessions = self._require_sessions()
+        replaces = bool(credential) and sessions.would_replace(pne_id, credential, role=ROLE_PNE, replace=replace)
+        if entity_user_key:
+            return self._entity_user_keys.would_replace(pne_id, entity_user_key, replace=replace) or replaces
+        is_first = sessions.credential_of(pne_id) is None  # so a key that is there was provisioned
+        return replaces or (replace and is_first and self._entity_user_keys.of(pne_id) is not None)
 
     def _require_sessions(self) -> GatewaySessions:
         if self._sessions is None:

@@ -43,20 +43,28 @@ class EntityUserKeys:
         previous = None if known is None else known.previous or known.current
         self._put(pne_id, StoredEntityUserKey(euk, previous, provisioned=False))
 
-    def provisioned(self, pne_id: str, euk: bytes, *, replace: bool = False) -> None:
-        """Take the key that an operator has provisioned the PNE with. A repeated call changes nothing.
+    def would_replace(self, pne_id: str, euk: bytes, *, replace: bool) -> bool:
+        """Return True if a PNE has another key than `euk`, which is to take its place.
 
-        Raises NotAllowed if it is no key (16 octets), or if the PNE has another one and `replace` is False; with
-        `replace` all that it had is erased.
+        Raises NotAllowed if `euk` is no key (16 octets), or if the PNE has another one and `replace` is False.
         """
         if len(euk) != EUK_LEN:
             raise NotAllowed(f"an Entity User Key has {EUK_LEN} octets, not {len(euk)}")
         known = self.of(pne_id)
-        if known is not None and (equal(known.current, euk) or (known.previous and equal(known.previous, euk))):
-            return
-        if known is not None and not replace:
+        if known is None or any(each is not None and equal(each, euk) for each in (known.current, known.previous)):
+            return False
+        if not replace:
             raise NotAllowed(f"board {pne_id} has another Entity User Key; to erase that one: add --replace")
-        self._put(pne_id, StoredEntityUserKey(euk, None, provisioned=True))
+        return True
+
+    def provisioned(self, pne_id: str, euk: bytes) -> None:
+        """Take the key that an operator has provisioned the PNE with. A repeated call changes nothing.
+
+        Raises NotAllowed as `would_replace`: another key is forgotten before.
+        """
+        self.would_replace(pne_id, euk, replace=False)
+        if self.of(pne_id) is None:
+            self._put(pne_id, StoredEntityUserKey(euk, None, provisioned=True))
 
     def used(self, pne_id: str, key_id: bytes) -> None:
         """Note that the PNE has proved to use the key with this EUK ID. The one before the newest is erased then."""

@@ -122,6 +122,11 @@ class GatewaySessions:
             changes = self._sessions.require_bindable(parsed, replace=replace, reserved=(self.identity.entity_id,))
             return changes and self._sessions.credential(entity_id) is not None
 
+    def credential_of(self, entity_id: str) -> bytes | None:
+        """Return the CCS octets that are accepted of that PN GW or PNE, None if there are none."""
+        credential = self._sessions.credential(entity_id)
+        return None if credential is None else credential.ccs
+
     def register(self, entity_id: str, credential: bytes, *, role: str = ROLE_GATEWAY, replace: bool = False) -> None:
         """Accept sessions of a PN GW or PNE with this credential (CCS octets, docs/protocol.md section 2).
 

@@ -362,6 +362,35 @@ async def test_another_key_for_a_board_needs_a_person_who_says_replace_and_ends_
     assert estate.keys("lamp") == (new.endpoint.export(SERVER, 32769, 16), None)
 
 
+@pytest.mark.req("SEC-31", "SEC-32")
+@pytest.mark.parametrize("before", ["session", "provisioned"])
+async def test_whatever_another_board_comes_with_the_one_before_it_has_nothing_left(
+    estate: Estate, before: str
+) -> None:
+    """A board with a session is replaced by one with a provisioned key, and the other way round."""
+    if before == "session":
+        old = await estate.admitted("lamp")
+    else:
+        old = await estate.board("lamp")
+        estate.server.admit_pne("lamp", "pn.home", entity_user_key=b"known to a thief")
+    estate.server.create_group(SG, open_to=["pn.home"], trust="end-to-end")
+    await join(estate, "lamp")
+    if before == "session":
+        for _ in range(2):
+            estate.server.admit_pne("lamp", "pn.home", entity_user_key=EUK, replace=True)
+    else:
+        new = await estate.board("lamp", "another")
+        for _ in range(2):
+            estate.server.admit_pne("lamp", "pn.home", new.credential.ccs, replace=True)
+    with contextlib.suppress(PlaneError):
+        await old.ask(SERVER, b"", timeout_s=10)
+    assert estate.keys("lamp") == ((EUK, None) if before == "session" else None)
+    assert estate.server.show_group(SG).members[0].state == "left"
+    await join(estate, "lamp")
+    estate.server.admit_pne("lamp", "pn.home", entity_user_key=EUK, replace=before == "session")
+    assert estate.server.show_group(SG).members[0].state == "member", "a repeated command changes nothing"
+
+
 async def test_an_embedded_server_has_no_use_for_credentials_and_keys(tmp_path: Path) -> None:
     server = await CpnsServer.open(tmp_path / "embedded")
     server.register_gateway("gw.home", "pn.home")
@@ -372,6 +401,25 @@ async def test_an_embedded_server_has_no_use_for_credentials_and_keys(tmp_path: 
     answer = await server.handle("gw.home", m.encode(n.TUNNEL_REQUEST, {m.PNE_ID: "lamp", m.DATAGRAM: b"\0"}))
     assert error_of(m.decode(answer)[1]) == n.ERROR_NOT_ALLOWED
     await server.close()
+
+
+@pytest.mark.req("SEC-32", "SEC-33")
+async def test_a_replacement_that_was_cut_off_is_done_by_the_same_command_once_more(
+    estate: Estate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = await estate.admitted("lamp")
+
+    def cut(*_: object, **__: object) -> None:
+        raise StoreFailed("cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(estate.server._entity_user_keys, "provisioned", cut)
+        with pytest.raises(StoreFailed):
+            estate.server.admit_pne("lamp", "pn.home", entity_user_key=EUK, replace=True)
+    with pytest.raises(PlaneError):
+        await old.ask(SERVER, b"", timeout_s=10)
+    estate.server.admit_pne("lamp", "pn.home", entity_user_key=EUK, replace=True)
+    assert estate.keys("lamp") == (EUK, None)
 
 
 # The end of a name

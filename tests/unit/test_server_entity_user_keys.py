@@ -75,7 +75,11 @@ def test_a_provisioned_key_takes_the_place_of_another_one_by_a_persons_word_only
     kept.keys.learnt("lamp", C)
     kept.keys.provisioned("lamp", A)  # the same command once more
     assert kept.of("lamp") == (C, A)
-    kept.keys.provisioned("lamp", B, replace=True)
+    for key in (A, C):
+        assert not kept.keys.would_replace("lamp", key, replace=True)
+    assert kept.keys.would_replace("lamp", B, replace=True) and kept.of("lamp") == (C, A)
+    kept.keys.forget("lamp")
+    kept.keys.provisioned("lamp", B)
     assert kept.of("lamp") == (B, None)
 
 
