@@ -230,8 +230,11 @@ class Membership:
         end_to_end = group.ring.end_to_end
         server = self.server if end_to_end and self.identity.server_ccs else None
         fields = {messages.SG_ID: group.id, messages.VERSION: group.version}
-        if group.version and group.windows_lost == group.version:
-            fields[messages.WINDOWS_LOST] = group.version
+        lost = group.version if group.windows_lost == group.version else 0
+        if end_to_end and not group.version:
+            lost = group.ring.floor  # the key of that version was wiped and is not taken again: there must be another
+        if lost:
+            fields[messages.WINDOWS_LOST] = lost
         if not server:
             if self.gkdks.newest:
                 fields[messages.GENERATION] = self.gkdks.newest

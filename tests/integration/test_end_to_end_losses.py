@@ -66,6 +66,16 @@ async def test_a_key_of_which_the_board_has_nothing_left_is_wrapped_anew_without
     assert not house.server.app.alarms()
 
 
+@pytest.mark.req("SEC-04")
+async def test_a_member_that_has_forgotten_the_group_comes_back_to_a_new_key(house):
+    """The Server never heard that it had left, and the key that it had is not above its floor."""
+    lamp, before = house.boards["lamp"], house.server.version()
+    lamp.agent.membership._forget(lamp.group(), "left")
+    await house.member("lamp")
+    assert lamp.version() > before
+    await until(lambda: house.holds_newest())
+
+
 async def test_sessions_survive_restarts_of_all_three(house):
     began = len(house.hostile.of(FROM_BOARD, n.TUNNEL_REQUEST))
     euks = {name: board.euks() for name, board in house.boards.items()}
