@@ -10,15 +10,20 @@ import secrets
 
 import pytest
 
-from cpns import messages
+from cpns import cborlite, messages
 from cpns import messages as m
 from cpns import numbers as n
 from cpns.broadcast_encryption.cover import cover
 from cpns.broadcast_object_build import build, build_delete
 from cpns.errors import CpnsError
+from cpns.fingerprint import fingerprint
+from device_agent import provisioning, unpaired
 from device_agent.coap.message import decode, option
+from device_agent.key_store import KeyStore
 from key_servers.cpns_server.alarms import FORGED
+from keycast.provisioning.board import trust_of
 from message_plane.errors import PlaneError
+from message_plane.identity import OwnIdentity
 from tests.integration.end_to_end_attacker import (
     FROM_BOARD,
     FROM_SERVER,
@@ -29,7 +34,16 @@ from tests.integration.end_to_end_attacker import (
     hands_on,
     nobody,
 )
-from tests.integration.end_to_end_house import HOUR, SERVER_ID, SG, HouseServer, broadcast, open_house, until
+from tests.integration.end_to_end_house import (
+    HOUR,
+    SERVER_ID,
+    SG,
+    HouseBoard,
+    HouseServer,
+    broadcast,
+    open_house,
+    until,
+)
 
 DELIVERY, RESPONSE = n.S_GROUP_KEY_DELIVERY_REQUEST, n.S_GROUP_KEY_DELIVERY_RESPONSE
 HIGHEST = 0xFFFF_FFFF
@@ -350,6 +364,27 @@ async def test_a_join_cannot_make_the_messages_of_the_group_readable(house):
 
 
 @pytest.mark.req("SEC-25", "SEC-26")
+@pytest.mark.parametrize("how", ["delete", "expulsion"])
+async def test_a_board_without_the_server_forgets_a_group_at_the_word_of_its_pn_gw_and_can_come_back(house, how):
+    """The floor stays, neither raised nor lost; so the Server, which thinks that it has that key, makes another."""
+    desk = await house.board("desk", provisioned=True)
+    await desk.node.join(SG, trust="end-to-end")
+    await until(lambda: house.holds_newest())
+    old = house.hostile.of(TO_BOARD, DELIVERY)[-1]
+    house.server.app.update_key(SG)
+    await until(lambda: house.holds_newest())
+    more = {m.REASON: n.REASON_LEAVE} if how == "expulsion" else {}
+    await house.hostile.say("desk", n.DELETE_SERVICE_GROUP_REQUEST, {m.SG_ID: SG, m.VERSION: HIGHEST, **more})
+    await until(lambda: desk.group() is None)
+    house.hostile.judge = lambda seen: old.octets if is_key(seen, TO_BOARD) and seen.peer == "desk" else seen.octets
+    joining = asyncio.create_task(desk.node.join(SG, trust="end-to-end"))
+    await asyncio.sleep(600)
+    assert desk.group().ring.end_to_end and desk.held() == {}
+    await recovers(house)
+    await joining
+
+
+@pytest.mark.req("SEC-25", "SEC-26")
 @pytest.mark.parametrize("how", ["join", "delete", "signed delete", "expulsion"])
 async def test_no_floor_is_raised_by_the_pn_gw(house, how):
     """Otherwise the highest version would keep a board out of the group for good."""
@@ -403,6 +438,33 @@ async def test_a_server_of_its_own_gets_no_session_and_no_key_into_a_board(house
         await joining
     finally:
         await rogue.stop()
+
+
+@pytest.mark.req("SEC-20", "SEC-25")
+@pytest.mark.parametrize("honest", [True, False])
+async def test_a_server_that_it_names_when_pairing_shows_by_its_fingerprint(house, tmp_path, honest):
+    rogue = OwnIdentity.create(tmp_path / "rogue.key", SERVER_ID, "server").credential.ccs
+    if not honest:
+        house.hostile._pairing._server_credential = lambda: rogue
+    desk = house.boards["desk"] = HouseBoard("desk", trust_of(house.hostile))
+    store = KeyStore(desk.storage)
+    paired = provisioning.parse(store.load(provisioning.RECORD))
+    fresh = provisioning.Provisioning(paired.pne_id, paired.private_key, paired.ccs, address=paired.address)
+    store.save(provisioning.RECORD, fresh.pack())
+    secret = secrets.token_bytes(unpaired.SECRET_LEN)
+    store.save(unpaired.RECORD, cborlite.encode([unpaired.FORMAT, secret]))
+    await desk.start()
+    pairing = asyncio.create_task(desk.node.pair(lambda shown: None))
+    await house.hostile.pair("desk", secret)
+    await pairing
+    own, server = map(fingerprint, desk.node.credentials)
+    assert own == fingerprint(desk.credential.ccs)
+    assert (server == fingerprint(house.server.app.credential())) == honest
+    house.admit(desk)
+    joining = asyncio.create_task(desk.node.join(SG, trust="end-to-end"))
+    await asyncio.sleep(600)
+    assert joining.done() == honest and bool(desk.held()) == honest
+    joining.cancel()
 
 
 @pytest.mark.req("SEC-25", "SEC-16")
