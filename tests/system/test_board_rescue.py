@@ -29,12 +29,16 @@ def tree() -> Path:
     return compile.BOARD_TREE
 
 
+POINT = bytes.fromhex("6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296")
+
+
 def in_safe_mode(board: SerialBoard, tree: Path) -> bytes:
     """Put the agent's files and an identity onto a board that has failed to start three times; return its record."""
     board.flash.write(ROMFS, tree.with_suffix(".romfs").read_bytes())
     (board.flash.vfs / "main.py").write_text((tree / "main.py").read_text())
     store = KeyStore(NvsFolder(board.flash.path("nvs")))
-    trust = Trust(credentials.of("gw.home", "gateway", bytes(range(32))), bytes(range(64, 128)), 1, "home")
+    gateway, server = credentials.of("gw.home", "gateway", bytes(range(32))), credentials.of("server", "server", POINT)
+    trust = Trust(gateway, bytes(range(64, 128)), 1, "home", server_ccs=server.ccs)
     record, _ = new_board("lamp.porch", trust)
     store.save("prov", record)
     store.save("last", cborlite.encode([1, 3, ERROR]))
