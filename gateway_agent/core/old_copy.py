@@ -112,7 +112,8 @@ class Versions:
         """Check the receipt that a PNE shows, empty if it has none; stop if it is for more than is stored (SEC-34)."""
         said = receipts.check(self._store.pn.receipt_key(), pne_id, sg_id, receipt)
         if said is None:
-            self._counters["receipts_unknown"] += bool(receipt)
+            if receipt:
+                self._counters["receipts_unknown"] += 1
             return
         version, generation = said
         group, pn = self._store.inventory.group_or_deleted(sg_id), self._store.pn.get()

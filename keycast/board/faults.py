@@ -311,6 +311,14 @@ class ProvisioningFault(BoardFault):
         return cls("The board has no name of a Wi-Fi network yet.", "Add --wifi NAME; its password is asked for.")
 
     @classmethod
+    def of_gateway(cls) -> "ProvisioningFault":
+        """Return the fault for a credential of the gateway that was named as that of a CPNS Server."""
+        return cls(
+            "The credential for end-to-end groups is that of the gateway, which is to read nothing of them.",
+            "Take what `keycast server credential` prints at the CPNS Server.",
+        )
+
+    @classmethod
     def without_radio(cls, has_ble: bool, gateway_has_ble: bool) -> "ProvisioningFault":
         """Return the fault for a board that would use no radio at all."""
         if not gateway_has_ble:

@@ -232,6 +232,8 @@ def provision(board: BoardInRepl, gateway: GatewayDoor, order: WantedBoard, tell
     A board that has this name at this gateway already keeps its identity, and gets the rest anew, unless `replace`.
     Raises ProvisioningFault and other BoardFault, and GatewayError; the texts say what the person can do.
     """
+    if order.server_ccs and credentials.parse(order.server_ccs, credentials.ROLE_SERVER).x == order.trust.gateway.x:
+        raise ProvisioningFault.of_gateway()
     try:
         found = look(board)
     except ProvisioningFault:  # files that were written just now are found after a restart

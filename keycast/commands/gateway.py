@@ -221,16 +221,12 @@ def trust_server(
     Example: keycast gateway trust-server $(keycast server credential --state server-state)
     """
     from gateway_agent.config.load import load
+    from keycast.provisioning.end_to_end import server_credential
     from keycast.services import trusted_server
-    from message_plane import credentials
 
-    try:
-        octets = bytes.fromhex(credential)
-    except ValueError:
-        refuse("a credential is the hexadecimal text that `keycast server credential` prints.", "not-allowed")
     with sentences():
         loaded = load(config)
-        parsed = credentials.parse(octets, "server")
+        parsed = server_credential(credential)
         if parsed.entity_id != loaded.uplink.server_id:
             refuse(
                 f"this is the credential of {parsed.entity_id}, and {config} names {loaded.uplink.server_id} as the "

@@ -49,7 +49,8 @@ def create(
     view = ask(config, state, "group.create", sg_id=sg, period_s=period, **how)
     nobody = view["policy"] == "open" and not view["open_to"]
     hint = [f"No board may join it yet. Next: keycast group open {sg} PN"] if nobody else []
-    answer(view, f"{view['sg_id']}: version {view['version_text']}", *hint)
+    trusted = ", end-to-end" if view["trust"] == "end-to-end" else ""  # also if the name was before, and nobody asked
+    answer(view, f"{view['sg_id']}: version {view['version_text']}{trusted}", *hint)
 
 
 @app.command("list")
@@ -67,9 +68,17 @@ def _show_list(views: list[dict[str, Any]]) -> None:
     for view in views:
         joined = sum(member["state"] == "member" for member in view["members"])
         rows.append(
-            (view["sg_id"], view["version_text"], str(joined), view["state"], view["policy"], view["protection"])
+            (
+                view["sg_id"],
+                view["version_text"],
+                str(joined),
+                view["state"],
+                view["policy"],
+                view["protection"],
+                view["trust"],
+            )
         )
-    show_table(console, ("Service Group", "version", "members", "state", "join", "protection"), rows)
+    show_table(console, ("Service Group", "version", "members", "state", "join", "protection", "trust"), rows)
 
 
 @app.command()

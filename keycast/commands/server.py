@@ -317,15 +317,17 @@ def restore(
 
     Example: keycast server restore server.backup --state server-state
     """
+    folder = state
     if path is None:
-        held = ask(config, state, "server.restore", epochs=epochs)
+        held = ask(config, folder, "server.restore", epochs=epochs)
     else:
         from keycast.copies import state_copies
 
         folder = state or _STATE
         with sentences(), state_copies.server_state(folder):
             held = list(state_copies.put_back_server(folder, path, epochs).held)
-    lines = [f"{sg} is held. Look at its members, then: keycast server confirm-members {sg}" for sg in held]
+    where = "" if folder is None else f" --state {shlex.quote(str(folder))}"
+    lines = [f"{sg} is held. Look at its members, then: keycast server confirm-members {sg}{where}" for sg in held]
     answer({"held": held}, *(lines or ["There is no Service Group that could be held."]))
 
 

@@ -8,7 +8,7 @@ import secrets
 import shlex
 from pathlib import Path
 
-from cpns.errors import NotAllowed
+from cpns.errors import MalformedMessage, NotAllowed
 from device_agent.end_to_end.entity_user_keys import EUK_LEN
 from message_plane import credentials
 from message_plane.credentials import ROLE_SERVER, Credential
@@ -20,20 +20,19 @@ _TEXT_MAX = 4096
 def server_credential(text: str) -> Credential:
     """Return the credential that a person typed in hexadecimal, or that stands in the file of this name.
 
-    Raises NotAllowed for other text, MalformedMessage if it is the credential of nobody.
+    Raises NotAllowed for other text.
     """
-    if (octets := _from_hex(text)) is None:
-        try:
+    octets = _from_hex(text)
+    try:
+        if octets is None:
             with Path(text).open("rb") as file:
-                octets = _from_hex(file.read(_TEXT_MAX).decode())
-        except (OSError, ValueError):
-            octets = None
-    if not octets:
+                octets = bytes.fromhex(file.read(_TEXT_MAX).decode())
+        return credentials.parse(octets, ROLE_SERVER)
+    except (OSError, ValueError, MalformedMessage):
         raise NotAllowed(
-            f"{text!r} is neither a credential of a CPNS Server nor a file with one: take what `keycast server "
+            f"{text!r} is neither the whole credential of a CPNS Server nor a file with one: take what `keycast server "
             "credential` prints at that Server"
-        )
-    return credentials.parse(octets, ROLE_SERVER)
+        ) from None
 
 
 def draw_key(path: Path) -> bytes:

@@ -10,13 +10,15 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
-from cpns.errors import NotAllowed, NotMember, Unknown
+from cpns.errors import MalformedMessage, NotAllowed, NotMember, Unknown
 from gateway_agent.control import Command
 from gateway_agent.errors import Refused, code_of
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.values import GroupView, MemberState
 from key_servers.errors import ServerError
 from keycast.services.known_names import nearest, new_name, require
+from message_plane import credentials
+from message_plane.credentials import ROLE_GATEWAY, ROLE_PNE, Credential
 
 Names = Callable[[], Iterable[str]]
 
@@ -72,15 +74,12 @@ def server_commands(server: CpnsServer) -> dict[str, Command]:
     )
 
 
-def credential_octets(text: str) -> bytes:
-    """Return the octets of a credential that was typed in hexadecimal. Raise NotAllowed for other text."""
+def typed_credential(text: str, role: str) -> Credential:
+    """Return the credential of an entity in `role` that was typed in hexadecimal. Raise NotAllowed for other text."""
     try:
-        octets = bytes.fromhex(text)
-    except ValueError:
-        octets = b""
-    if not octets:
-        raise NotAllowed("a credential is the hexadecimal text of a CCS")
-    return octets
+        return credentials.parse(bytes.fromhex(text), role)
+    except (ValueError, MalformedMessage):
+        raise NotAllowed("this is no credential, or not all of it: copy the whole line that was printed") from None
 
 
 def _key_octets(text: str) -> bytes:
@@ -164,7 +163,7 @@ class _Operator:
         self, pne_id: str, pn_id: str, credential: str = "", entity_user_key: str = "", replace: bool = False
     ) -> None:
         self._require_pn(pn_id)
-        ccs = credential_octets(credential) if credential else b""
+        ccs = typed_credential(credential, ROLE_PNE).ccs if credential else b""
         euk = _key_octets(entity_user_key) if entity_user_key else b""
         self._server.admit_pne(new_name(pne_id, "board"), pn_id, ccs, euk, replace)
 
@@ -198,12 +197,13 @@ class _Operator:
     async def replace_gateway(self, gateway_id: str, new_gateway_id: str, credential: str, **how: Any) -> None:
         require(gateway_id, [gateway.gateway_id for gateway in self._server.gateways()], "PN GW")
         new_name(new_gateway_id, "PN GW")
-        await self._server.replace_gateway(gateway_id, new_gateway_id, credential_octets(credential), **how)
+        ccs = typed_credential(credential, ROLE_GATEWAY).ccs
+        await self._server.replace_gateway(gateway_id, new_gateway_id, ccs, **how)
 
     def add_gateway(self, gateway_id: str, pn_id: str, credential: str, **how: Any) -> None:
         new_name(gateway_id, "PN GW")
         new_name(pn_id, "PN")
-        self._server.register_gateway(gateway_id, pn_id, credential_octets(credential), **how)
+        self._server.register_gateway(gateway_id, pn_id, typed_credential(credential, ROLE_GATEWAY).ccs, **how)
 
     def _groups(self) -> list[str]:
         return [view.sg_id for view in self._server.list_groups()]

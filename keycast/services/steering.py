@@ -13,7 +13,7 @@ from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.values import GroupState
 from keycast.services import pairing_secret
 from keycast.services.known_names import new_name, require
-from keycast.services.server_steering import commands_elsewhere, credential_octets, group_commands
+from keycast.services.server_steering import commands_elsewhere, group_commands, typed_credential
 from message_plane import credentials
 from message_plane.credentials import Credential
 
@@ -74,7 +74,7 @@ def _release(app: GatewayApp, pne_id: str) -> None:
 
 
 def _pne(credential: str) -> Credential:
-    return credentials.parse(credential_octets(credential), "pne")
+    return typed_credential(credential, credentials.ROLE_PNE)
 
 
 def _check(app: GatewayApp, server: CpnsServer | None, pne_id: str, group: str | None, replace: bool) -> None:

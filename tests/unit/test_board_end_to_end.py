@@ -87,6 +87,13 @@ async def test_a_new_identity_pins_the_server_that_a_person_names_or_that_of_the
 
 
 @pytest.mark.req("SEC-25")
+async def test_the_gateways_own_credential_is_refused_before_the_board_is_asked_anything(door: Door) -> None:
+    with pytest.raises(ProvisioningFault, match=r"is that of the gateway.*keycast server credential"):
+        make(door, board := BoardHere(), server_ccs=door.app.identity.credential.ccs)
+    assert board.present is None and not let_in(door, board)
+
+
+@pytest.mark.req("SEC-25")
 async def test_an_entity_user_key_is_put_in_force_with_the_identity_and_leaves_no_trace_elsewhere(door: Door) -> None:
     board = BoardHere()
     make(door, board, entity_user_key=EUK)

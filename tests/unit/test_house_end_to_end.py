@@ -10,7 +10,7 @@ import device_world
 import pytest
 from typer.testing import CliRunner
 
-from cpns.errors import MalformedMessage, NotAllowed
+from cpns.errors import NotAllowed
 from cpns.fingerprint import fingerprint
 from device_agent import provisioning
 from device_agent.end_to_end import entity_user_keys
@@ -45,7 +45,7 @@ def test_other_text_is_refused_with_the_command_that_prints_one(text: str) -> No
 
 
 def test_a_credential_that_is_damaged_is_refused() -> None:
-    with pytest.raises(MalformedMessage):
+    with pytest.raises(NotAllowed, match="keycast server credential"):
         end_to_end.server_credential(SERVER.ccs.hex()[:-2])
 
 

@@ -12,11 +12,16 @@ from typer.testing import CliRunner
 
 from cpns.errors import NotAllowed
 from keycast.program import program
-from keycast.services.server_steering import credential_octets
+from keycast.provisioning.end_to_end import server_credential
+from keycast.services.server_steering import typed_credential
+from message_plane import credentials
+from message_plane.credentials import ROLE_SERVER
 from private_store import files
 from private_store.errors import StoreUnusable
 from tests.unit.test_keycast_answers import every_command
 
+POINT = bytes.fromhex("6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296")
+SERVER = credentials.of("server.local", ROLE_SERVER, POINT).ccs.hex()
 NOT_UTF_8 = os.fsdecode(b"lamp\xff")
 COMMANDS: dict[str, Any] = every_command()
 WITH_STATE = [name for name, what in COMMANDS.items() if any("--state" in each.opts for each in what.params)]
@@ -102,10 +107,16 @@ def test_a_folder_is_no_file_to_write(name: str) -> None:
     assert keycast("gateway", "init", name)[::2] == (1, f"keycast: {Path(name)} is a folder. Name a file.")
 
 
-def test_no_credential_is_none() -> None:
-    for text in ("", "  ", "zz"):
-        with pytest.raises(NotAllowed):
-            credential_octets(text)
+@pytest.mark.parametrize("text", ["", "  ", "zz", SERVER[:60], SERVER[:-1], SERVER + "00", "00" + SERVER])
+def test_what_is_no_credential_is_told_so_in_words(text: str, tmp_path: Path) -> None:
+    with pytest.raises(NotAllowed, match="copy the whole line"):
+        typed_credential(text, ROLE_SERVER)
+    with pytest.raises(NotAllowed, match="take what `keycast server credential` prints"):
+        server_credential(text)
+    assert keycast("gateway", "init", str(tmp_path / "keycast.toml"))[0] == 0
+    code, _, sentence = keycast("gateway", "trust-server", "-c", str(tmp_path / "keycast.toml"), "--", text)
+    assert code == 1 and "take what `keycast server credential` prints" in sentence
+    assert not (tmp_path / "keycast-state").exists()
 
 
 @pytest.mark.parametrize("option", ["--key", "--key-id"])

@@ -89,7 +89,8 @@ class Pulls:
         answer = await ask(
             self._uplink, numbers.KEY_PULL_REQUEST, {**request, messages.PNE_ID: pne_id, messages.PN_ID: self._pn_id}
         )
-        self._counters["keys_past_trust"] += messages.GROUP_KEY in answer
+        if messages.GROUP_KEY in answer:
+            self._counters["keys_past_trust"] += 1
         return {messages.VERSION: number(answer, messages.VERSION)}
 
     def _windows_lost(self, pne_id: str, sg_id: str, version: int) -> None:
