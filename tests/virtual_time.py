@@ -75,14 +75,16 @@ class _JumpingSelector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """As the base class's. `timeout`: seconds until the next timer, None without one, 0 if a task is ready."""
+        if timeout is not None and not self.works and len(self.get_map()) == 1:
+            self.now += timeout  # there is no socket but the one by which threads wake the loop, and no thread
+            return []
         events = super().select(0)
         if events or timeout == 0:
             return events
         if timeout is None or self.works:
             return super().select(None)
-        if len(self.get_map()) > 1:  # sockets, beside the one by which threads wake the loop
-            self._barrier.pass_through()
-            events = super().select(0)
+        self._barrier.pass_through()
+        events = super().select(0)
         if not events:
             self.now += timeout
         return events
