@@ -180,6 +180,9 @@ class MembershipChanges:
             raise TooMany(f"board {pne_id} joins too often; an operator can permit it, or it waits an hour")
         if len(self._store.members_in(group.sg_id, pn_id)) >= cpns.tuning.LISTED_MAX:
             raise TooMany(f"PN {pn_id} has {cpns.tuning.LISTED_MAX} members in Service Group {group.sg_id}")
+        most = tuning.END_TO_END_MEMBERS_PER_PN_MAX
+        if group.trust is GroupTrust.END_TO_END and self._store.count_end_to_end_members(pn_id) >= most:
+            raise TooMany(f"PN {pn_id} has {most} members in end-to-end Service Groups, all groups together")
         self._store.set_member(group.sg_id, pne_id, MemberState.MEMBER, now.unix)
         self.raise_revision(group.sg_id, pn_id)
 

@@ -239,6 +239,15 @@ class ServerStore:
         )
         return tuple(pne for (pne,) in rows)
 
+    def count_end_to_end_members(self, pn_id: str) -> int:
+        """Return how many memberships in end-to-end groups the PNEs of a PN have, all groups together."""
+        ((count,),) = self._rows(
+            "SELECT count(*) FROM groups g CROSS JOIN members m USING (sg_id)"
+            " WHERE g.trust = 'end-to-end' AND m.pn_id = ? AND m.state = 'member'",
+            pn_id,
+        )
+        return int(count)
+
     def groups_joined_by(self, pne_id: str) -> tuple[str, ...]:
         """Return the Service Groups a PNE is a member of."""
         rows = self._rows("SELECT sg_id FROM members WHERE pne_id = ? AND state = 'member' ORDER BY sg_id", pne_id)

@@ -32,6 +32,7 @@ LOOK_AT_LEAST_EVERY_S = 30.0  # the background looks around even if nobody calls
 
 # What one PN may cost (SEC-19)
 PNES_PER_PN_MAX = 4096  # bound to it, present or long gone
+END_TO_END_MEMBERS_PER_PN_MAX = 8192  # 1,000 boards with 8 groups; each membership has a delivery, and may be an alarm
 GROUPS_PER_OWNER_MAX = 16
 GROUP_NAMES_PER_PN_MAX = 256  # names are kept for ever, because version floors are (SEC-04)
 JOINS_PER_HOUR_MAX = 6  # of one PNE into groups it was in before; every leave needs a join first

@@ -10,6 +10,7 @@ from cpns import messages as m
 from cpns import numbers as n
 from cpns import uplink_form
 from cpns.errors import NotAllowed
+from key_servers.cpns_server import tuning
 from key_servers.cpns_server.config import ServerConfig
 from tests.unit.cpns_server_parts import House, PnGw, error_of, succeeded
 
@@ -74,6 +75,30 @@ async def test_whoever_wants_another_trust_than_the_group_has_does_not_join(hous
     refused = await join(house, home, "lamp", {m.SG_ID: "light", **END_TO_END})
     assert error_of(refused) == n.ERROR_NOT_ALLOWED and "has trust gateway" in refused[m.ERROR_TEXT]
     assert m.TRUST not in await join(house, home, "lamp", {m.SG_ID: "light"})
+
+
+@pytest.mark.req("SEC-19")
+async def test_the_boards_of_a_pn_have_so_many_memberships_in_all_end_to_end_groups(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Server has a delivery for each, and an alarm if it has no key for that board."""
+    monkeypatch.setattr(tuning, "END_TO_END_MEMBERS_PER_PN_MAX", 3)
+    home, office = house.gateway("home"), house.gateway("office")
+    for sg_id in (SG, "locks"):
+        house.server.create_group(sg_id, open_to=[home.pn_id, office.pn_id], trust="end-to-end")
+    house.server.create_group("light", open_to=[home.pn_id])
+    for pne_id, sg_id in (("lamp", SG), ("door", SG), ("lamp", "locks")):
+        assert succeeded(await join(house, home, pne_id, {m.SG_ID: sg_id}))
+    before = house.server.show_group("locks")
+    refused = await join(house, home, "door", {m.SG_ID: "locks"})
+    assert error_of(refused) == n.ERROR_TOO_MANY and "3 members" in refused[m.ERROR_TEXT]
+    founded = await house.ask(home, n.CREATE_SERVICE_GROUP_REQUEST, {m.PNE_ID: "cat", m.SG_ID: "cats", **END_TO_END})
+    assert error_of(founded) == n.ERROR_TOO_MANY and house.server._store.group("cats") is None
+    assert house.server.show_group("locks") == before
+    for gateway, pne_id, sg_id in ((home, "lamp", SG), (home, "door", "light"), (office, "desk", "locks")):
+        assert succeeded(await join(house, gateway, pne_id, {m.SG_ID: sg_id}))
+    await house.leave(home, "lamp", SG)
+    assert succeeded(await join(house, home, "door", {m.SG_ID: "locks"}))
 
 
 @pytest.mark.req("SEC-26")
