@@ -46,7 +46,8 @@ class Node:
     `storage`, `clock` and `random` are ports of `ports.py`, `links` and `media` lists of its `Link`s and `Medium`s.
     `on_event` is called with the name of each event and a dict of plain values, never a secret. Events are "session",
     "joined", "key", "left", "deleted", "expelled", "generation", "rolled over", "conflict", "ignoring", "refused",
-    "failed", "message" (with its length only). Raises Unknown if the storage holds no identity.
+    "failed", "withheld" (the CPNS Server has named a newer key in two pulls, and the PN GW did not bring it), "message"
+    (with its length only). Raises Unknown if the storage holds no identity.
     """
 
     def __init__(self, storage, links, media, clock, random=os.urandom, on_event=None):

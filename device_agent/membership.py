@@ -29,6 +29,8 @@ def record_name(kind, sg_id):
 class ServiceGroup:
     """One Service Group: its state in the store, and the times at which to confirm its key or ask for a newer one."""
 
+    named = 0  # the newest version of an end-to-end group, by the last word of the CPNS Server
+
     def __init__(self, sg_id, ring, alias=None, leisure=tuning.LEISURE_DEFAULT):
         self.id = sg_id
         self.ring = ring
@@ -57,8 +59,8 @@ class ServiceGroup:
 class Membership:
     """All memberships. The agent passes `store`, `identity`, `session`, `gkdks` (GkdkStore), `clock` and `random(n)`.
 
-    `tell(name, values)` is called for the events "joined", "key", "left", "deleted", "expelled", "rolled over" and
-    "generation", with the ServiceGroup under "group" if it is about one.
+    `tell(name, values)` is called for the events "joined", "key", "left", "deleted", "expelled", "rolled over",
+    "generation" and "withheld", with the ServiceGroup under "group" if it is about one.
 
     `load_server()` is called before the first end-to-end group, and returns what becomes `server`.
     """
@@ -223,6 +225,7 @@ class Membership:
         then. A board that does not know the Server has the PN GW ask, whose word about the version counts for nothing.
         """
         now = self._clock.now()
+        gap = now - group.pulled_at
         group.pulled_at = now
         wait = max(2 * group.pull_wait, limits.PULL_BACKOFF_MIN_S * 1000)
         group.pull_wait = min(wait, limits.PULL_BACKOFF_MAX_S * 1000)
@@ -262,8 +265,12 @@ class Membership:
             if self.gkdks.newest:
                 group.confirm_at = self._clock.now()  # only the proof shows the PN GW that the key has arrived (SEC-14)
         elif server:
-            group.ring.raise_floor(max(answer[messages.VERSION] - 1, 0))
+            newest = answer[messages.VERSION]
+            group.ring.raise_floor(max(newest - 1, 0))
             self._save(group)
+            if group.version < group.named and gap >= limits.PULL_BACKOFF_MIN_S * 1000:
+                self._tell("withheld", {"group": group, "version": newest})
+            group.named = newest
         elif not end_to_end:
             group.ring.raise_floor(answer[messages.VERSION])
             self._save(group)
