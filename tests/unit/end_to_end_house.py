@@ -1,7 +1,10 @@
 """Parts for tests of end-to-end groups at the Server: boards with Entity User Keys behind PN GWs that only carry."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from cpns import entity_user_key, uplink_form
 from cpns import messages as m
@@ -89,6 +92,13 @@ class EndToEndHouse(House):
         assert code == n.S_GROUP_KEY_DELIVERY_RESPONSE and fields[m.RETURN] == n.RETURN_FAIL
         return fields
 
+    async def request_at(self, gateway: PnGw) -> dict[int, Any]:
+        """Return the one request that the PN GW was given now."""
+        await self.work()
+        (request,) = gateway.carried
+        gateway.carried = []
+        return request
+
     async def answer_all(self, gateway: PnGw) -> None:
         """Each board that the PN GW has carried something for answers, until nothing new comes."""
         await self.work()
@@ -108,3 +118,20 @@ class EndToEndHouse(House):
 
     def alarms_of(self, kind: str) -> list[tuple[str, str, str]]:
         return [(alarm.pne_id, alarm.sg_id, alarm.gateway_id) for alarm in self.server.alarms() if alarm.kind == kind]
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[EndToEndHouse]:
+    house = await EndToEndHouse.with_group(tmp_path)
+    yield house
+    await house.server.close()
+
+
+@pytest.fixture
+def home(house: EndToEndHouse) -> PnGw:
+    return house.gateway("home")
+
+
+@pytest.fixture
+async def lamp(house: EndToEndHouse, home: PnGw) -> Board:
+    return await house.member(home, "lamp")

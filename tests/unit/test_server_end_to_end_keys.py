@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,40 +10,16 @@ import pytest
 from cpns import entity_user_key, uplink_form
 from cpns import messages as m
 from cpns import numbers as n
-from cpns.errors import MalformedMessage, NotAllowed
+from cpns.errors import NotAllowed
 from key_servers.cpns_server import tuning
 from key_servers.cpns_server.places import Places
 from key_servers.cpns_server.store import ServerStore
 from tests.unit.cpns_server_parts import PnGw
-from tests.unit.end_to_end_house import CONFIG, SG, Board, EndToEndHouse
+from tests.unit.end_to_end_house import CONFIG, SG, Board, EndToEndHouse, home, house, lamp
 
-NEW_EUK = b"another euk 1234"
+__all__ = ["home", "house", "lamp"]  # fixtures
+
 ID = entity_user_key.key_id
-
-
-@pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[EndToEndHouse]:
-    house = await EndToEndHouse.with_group(tmp_path)
-    yield house
-    await house.server.close()
-
-
-@pytest.fixture
-def home(house: EndToEndHouse) -> PnGw:
-    return house.gateway("home")
-
-
-@pytest.fixture
-async def lamp(house: EndToEndHouse, home: PnGw) -> Board:
-    return await house.member(home, "lamp")
-
-
-async def carried(house: EndToEndHouse, gateway: PnGw) -> dict[int, Any]:
-    """The one request that the PN GW was given now."""
-    await house.work()
-    (request,) = gateway.carried
-    gateway.carried = []
-    return request
 
 
 async def unanswered(house: EndToEndHouse, gateway: PnGw, times: int) -> None:
@@ -92,7 +67,7 @@ async def test_a_return_of_1_with_its_proof_ends_the_procedure(
     house: EndToEndHouse, home: PnGw, lamp: Board, form: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    request = await carried(house, home)
+    request = await house.request_at(home)
     assert (house.delivery("lamp").state, house.delivery("lamp").tries) == ("sending", 1)
     house.clock.advance(7)
     assert await house.send(home, lamp.answer(request, home.pn_id), form) is None
@@ -156,10 +131,10 @@ async def test_a_periodic_key_reaches_them_by_itself(tmp_path: Path) -> None:
 async def test_only_the_newest_key_is_sent_and_it_does_not_wait_for_an_answer_to_an_older_one(
     house: EndToEndHouse, home: PnGw, lamp: Board
 ) -> None:
-    old = await carried(house, home)
+    old = await house.request_at(home)
     house.server.update_key(SG)
     house.server.update_key(SG)
-    assert (await carried(house, home))[m.VERSION] == 3
+    assert (await house.request_at(home))[m.VERSION] == 3
     refused = await house.send(home, lamp.answer(old, home.pn_id))
     assert refused is not None and refused[m.ERROR] == n.ERROR_STALE
     assert (house.delivery("lamp").accepted_version, house.delivery("lamp").failures) == (0, 0)
@@ -230,7 +205,7 @@ async def test_a_board_without_answer_is_tried_again_and_the_third_time_is_an_al
 
 
 async def test_an_answer_that_comes_late_counts(house: EndToEndHouse, home: PnGw, lamp: Board) -> None:
-    request = await carried(house, home)
+    request = await house.request_at(home)
     await house.pass_time(tuning.CARRIED_ANSWER_S)
     assert house.delivery("lamp").failures == 1
     home.carried.clear()
@@ -241,7 +216,7 @@ async def test_an_answer_that_comes_late_counts(house: EndToEndHouse, home: PnGw
 
 
 async def test_a_repeated_answer_changes_nothing(house: EndToEndHouse, home: PnGw, lamp: Board) -> None:
-    request = await carried(house, home)
+    request = await house.request_at(home)
     for _ in range(3):
         assert await house.send(home, lamp.answer(request, home.pn_id)) is None
     assert house.delivery("lamp").tries == 1
@@ -289,179 +264,19 @@ async def test_a_board_that_asks_gets_it_at_once_even_what_it_had_or_refused(
     await house.answer_all(home)
     house.server._pne_courier.wanted_by("lamp", SG)
     assert house.delivery("lamp").accepted_version == 0
-    request = await carried(house, home)
+    request = await house.request_at(home)
     house.server._pne_courier.wanted_by("lamp", SG)  # its request is on its way
     await house.work()
     assert home.carried == []
     house.clock.advance(tuning.QUIET_S)
     house.server._pne_courier.wanted_by("lamp", SG)  # the PN GW may have lost it
-    assert await carried(house, home) == request
+    assert await house.request_at(home) == request
     refusal = lamp.answer(request, home.pn_id) | {m.RETURN: n.RETURN_FAIL}
     del refusal[m.MAC]
     assert await house.send(home, refusal) is None
     house.server._pne_courier.wanted_by("lamp", SG)
     await house.answer_all(home)
     assert house.delivery("lamp").state == "settled"
-
-
-# Answers
-
-
-@pytest.mark.req("CPNS-GKM-91")
-async def test_a_return_of_2_is_a_failure_and_tried_again(house: EndToEndHouse, home: PnGw, lamp: Board) -> None:
-    response = lamp.answer(await carried(house, home), home.pn_id)
-    del response[m.MAC]
-    assert await house.send(home, response | {m.RETURN: n.RETURN_FAIL, m.ERROR: n.ERROR_STALE}) is None
-    shown = house.delivery("lamp")
-    assert (shown.failures, shown.returned, shown.accepted_version) == (1, "2", 0)
-    assert house.counted("keys_refused") == 1
-    again = await house.send(home, response | {m.RETURN: n.RETURN_FAIL})  # nothing is on its way now
-    assert again is not None and again[m.ERROR] == n.ERROR_STALE and house.delivery("lamp").failures == 1
-    await house.pass_time(tuning.RETRY_MIN_S)
-    await house.answer_all(home)
-    assert house.delivery("lamp").state == "settled"
-
-
-@pytest.mark.req("SEC-25", "CPNS-GKM-91")
-async def test_a_return_of_1_without_the_right_mac_is_a_forgery_counted_and_shown(
-    house: EndToEndHouse, home: PnGw, lamp: Board
-) -> None:
-    response = lamp.answer(await carried(house, home), home.pn_id)
-    forged = await house.send(home, response | {m.MAC: bytes(8)})
-    assert forged is not None and forged[m.ERROR] == n.ERROR_NOT_AUTHENTIC
-    assert house.counted("messages_forged") == 1
-    assert house.alarms_of("forged") == [("lamp", SG, home.gateway_id)]
-    shown = house.delivery("lamp")
-    assert (shown.accepted_version, shown.state, shown.returned, shown.failures) == (0, "sending", "", 0)
-    assert await house.send(home, response) is None
-    assert house.delivery("lamp").state == "settled"
-    assert house.alarms_of("forged"), "it stands until a person has looked"
-
-
-@pytest.mark.req("SEC-25")
-async def test_an_unknown_key_is_wrapped_anew_under_the_one_before_without_a_strike(
-    house: EndToEndHouse, home: PnGw, lamp: Board
-) -> None:
-    await house.answer_all(home)
-    house.server._entity_user_keys.learnt("lamp", NEW_EUK)  # the board's handshake was cut off: it has the old one only
-    house.server.update_key(SG)
-    request = await carried(house, home)
-    assert request[m.EUK_ID] == ID(NEW_EUK)
-    assert await house.send(home, lamp.answer(request, home.pn_id)) is None
-    assert house.delivery("lamp").returned == "3"
-    request = await carried(house, home)
-    assert request[m.EUK_ID] == ID(lamp.euks[0])
-    answer = lamp.answer(request, home.pn_id) | {m.EUK_ID: ID(NEW_EUK)}  # the PN GW may write this name itself
-    assert await house.send(home, answer) is None
-    shown = house.delivery("lamp")
-    assert (shown.state, shown.failures, shown.tries) == ("settled", 0, 2)
-    keys = house.server._entity_user_keys.of("lamp")
-    assert keys is not None and keys.previous == lamp.euks[0], "its use of the new one is not proved"
-
-
-@pytest.mark.req("SEC-25")
-async def test_the_key_before_is_kept_until_one_proved_use_of_the_new_one(
-    house: EndToEndHouse, home: PnGw, lamp: Board
-) -> None:
-    await house.answer_all(home)
-    lamp.euks.append(NEW_EUK)
-    house.know(lamp, current=1)
-    house.server.update_key(SG)
-    request = await carried(house, home)
-    forged = lamp.answer(request, home.pn_id) | {m.MAC: bytes(8)}
-    assert await house.send(home, forged) is not None
-    keys = house.server._entity_user_keys.of("lamp")
-    assert keys is not None and keys.previous is not None
-    assert await house.send(home, lamp.answer(request, home.pn_id)) is None
-    keys = house.server._entity_user_keys.of("lamp")
-    assert keys is not None and (keys.current, keys.previous) == (NEW_EUK, None)
-
-
-@pytest.mark.req("SEC-25")
-async def test_a_session_renewed_with_a_request_queued_delivers(house: EndToEndHouse, home: PnGw, lamp: Board) -> None:
-    request = await carried(house, home)  # under the old key
-    lamp.euks = [NEW_EUK]  # a new board of the name: it has lost the old one
-    assert await house.send(home, lamp.answer(request, home.pn_id)) is None
-    await house.work()
-    assert home.carried == [] and house.delivery("lamp").failures == 0
-    house.know(lamp)
-    await house.answer_all(home)
-    assert (house.delivery("lamp").state, house.delivery("lamp").failures) == ("settled", 0)
-    assert sorted(lamp.held) == [1]
-
-
-@pytest.mark.req("SEC-25")
-async def test_an_unknown_key_twice_is_a_failure_and_counted(house: EndToEndHouse, home: PnGw, lamp: Board) -> None:
-    lamp.euks = [NEW_EUK]
-    for failures in (0, 1, 2):
-        while not home.carried:
-            await house.pass_time(1)
-        request = await carried(house, home)
-        assert await house.send(home, lamp.answer(request, home.pn_id)) is None
-        assert house.delivery("lamp").failures == failures
-    assert house.counted("entity_user_keys_unknown") == 2
-
-
-@pytest.mark.req("SEC-25")
-@pytest.mark.parametrize(
-    ("change", "error"),
-    [
-        ({m.PNE_ID: "other"}, n.ERROR_NOT_ALLOWED),
-        ({m.PNE_ID: "guest"}, n.ERROR_NOT_MEMBER),
-        ({m.SGID: "elsewhere"}, n.ERROR_UNKNOWN),
-        ({m.SGID: "light"}, n.ERROR_NOT_ALLOWED),
-        ({m.VERSION: 2}, n.ERROR_UNKNOWN),
-        ({m.VERSION: 0}, n.ERROR_STALE),
-        ({m.RETURN: n.RETURN_FAIL, m.EUK_ID: bytes(8)}, n.ERROR_STALE),
-        ({m.RETURN: n.RETURN_UNKNOWN_EUK, m.EUK_ID: bytes(8)}, n.ERROR_STALE),
-        ({m.PNE_ID: None}, n.ERROR_MALFORMED),
-        ({m.SGID: None}, n.ERROR_MALFORMED),
-        ({m.VERSION: None}, n.ERROR_MALFORMED),
-        ({m.EUK_ID: None}, n.ERROR_MALFORMED),
-    ],
-    ids=str,
-)
-async def test_an_answer_that_is_for_nothing_is_one_error_one_count_and_changes_nothing(
-    house: EndToEndHouse, home: PnGw, lamp: Board, change: dict[int, Any], error: int
-) -> None:
-    office = house.gateway("office")
-    house.server.create_group("light", open_to=[home.pn_id])
-    await house.join(home, "guest", "light")
-    await house.join(home, "lamp", "light")
-    house.server.create_group("desk", open_to=[office.pn_id])
-    await house.join(office, "other", "desk")
-    response = lamp.answer(await carried(house, home), home.pn_id)
-    changed = {label: value for label, value in (response | change).items() if value is not None}
-    if changed[m.RETURN] != n.RETURN_SUCCESS:
-        del changed[m.MAC]
-    before, refused = house.server.list_groups(), house.counted("messages_refused")
-    answer = await house.send(home, changed)
-    assert answer is not None and answer[m.ERROR] == error
-    assert house.counted("messages_refused") == refused + 1
-    assert house.server.list_groups() == before and house.server.alarms() == ()
-    assert await house.send(home, response) is None  # the right one still counts
-
-
-@pytest.mark.req("SEC-16")
-async def test_an_answer_for_another_pn_or_without_one_never_was_an_answer(
-    house: EndToEndHouse, home: PnGw, lamp: Board
-) -> None:
-    office = house.gateway("office")
-    response = lamp.answer(await carried(house, home), home.pn_id)
-    with pytest.raises(NotAllowed):
-        await house.send(home, response | {m.PNID: office.pn_id})
-    with pytest.raises(NotAllowed):
-        await house.send(office, response)
-    assert house.counted("messages_foreign") == 2
-    octets = uplink_form.encode(n.S_GROUP_KEY_DELIVERY_RESPONSE, response, uplink_form.XML)
-    without = octets.replace(b' PNID="pn.home"', b"")
-    strange = octets.replace(b' Return="1"', b' Return="4"')
-    for message in (without, strange):
-        assert message != octets
-        with pytest.raises(MalformedMessage):
-            await house.server.handle(home.gateway_id, message)
-    assert house.counted("messages_malformed") == 2
-    assert house.delivery("lamp").accepted_version == 0 and house.server.alarms() == ()
 
 
 # Boards without an Entity User Key
@@ -504,7 +319,7 @@ async def test_one_group_spans_pns_and_a_board_that_moves_gets_its_key_there(tmp
 async def test_a_new_pn_gw_carries_what_the_stolen_one_was_given_and_the_stolen_one_is_not_heard(
     house: EndToEndHouse, home: PnGw, lamp: Board
 ) -> None:
-    request = await carried(house, home)
+    request = await house.request_at(home)
     await house.server.replace_gateway(home.gateway_id, "gw.new")
     new = PnGw("gw.new", home.pn_id)
     house.attach(new)
