@@ -131,6 +131,7 @@ def _edhoc_3(data: bytes) -> None:
 
 _FIRST = _message_1()
 _SECOND = plane_edhoc.Responder(_GATEWAY, _FIRST, b"\x01\x02\x03", by_value=True).message_2
+_CARRIED = coap.Message(coap.NON, 0x44, 1, bytes(4), [(9, b"")], b"sealed").encode()
 _COAP = bytes.fromhex("440280010102030493019024") + b"cpns\xff" + JOIN
 _ANSWER = coap.Message(coap.CON, 0x45, 7, bytes(4), [(12, b"\x3c"), (252, b"e")], b"p").encode()
 _CORE = coap.Message(coap.NON, 0x45, 7, bytes(4), [(12, b"\x28")], b'</cpns>;rt="keycast.gw"').encode()
@@ -152,6 +153,7 @@ TARGETS = (
     ),
     Target("coap-linux", _coap_plane, (CpnsError, *_DECODE_ERRORS), (_COAP, _ANSWER)),
     Target("discovery", PARSERS["discovery"], (CpnsError,), (_CORE,)),
+    Target("tunnel-answer", PARSERS["tunnel-answer"], (CpnsError,), (_CARRIED,)),
     Target("oscore", PARSERS["oscore"], (CpnsError,), (_COAP,)),
     Target("oscore-option", parse_option, (CpnsError,), (b"\x09\x05abc", b"\x0b\x01\x02\x03ab")),
     Target("edhoc-message-1", _edhoc_1, (CpnsError, PlaneError), (_FIRST,)),

@@ -13,6 +13,7 @@ from cpns import numbers
 from cpns.errors import CpnsError
 from cpns.key_ring import KeyRing
 from device_agent import provisioning
+from device_agent.end_to_end import entity_user_keys
 from device_agent.gkdk_store import GkdkStore
 from device_agent.key_store import KeyStore
 from gateway_agent.config import load
@@ -154,6 +155,7 @@ def _board_answer(data: bytes) -> None:
 
 TARGETS = (
     Target("provisioning", PARSERS["provisioning"], (CpnsError,), (_PROVISIONING,)),
+    Target("entity-user-keys", PARSERS["entity-user-keys"], (CpnsError,), (entity_user_keys.pack(bytes(16)),)),
     Target("key-ring", PARSERS["key-ring"], (CpnsError,), (_RING.dump(0),)),
     Target("key-store", _key_store, (CpnsError,), (_flash_copies("gkdk0", RECORD.pack()),)),
     Target("configuration", load.parse, (ConfigError,), (_CONFIG, b"a = " + b"[" * 3000)),

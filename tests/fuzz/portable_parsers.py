@@ -14,6 +14,8 @@ from device_agent import cose, oscore, provisioning
 from device_agent.coap import message as coap
 from device_agent.coap.endpoint import Endpoint
 from device_agent.discovery import Discovery
+from device_agent.end_to_end import entity_user_keys
+from device_agent.end_to_end.tunnel import TunnelDriver
 from mikey_sakke import key_parameters
 from mikey_sakke import message as mikey
 
@@ -98,6 +100,23 @@ def oscore_request(data):
     context.unprotect_request(message.options, message.payload)
 
 
+def tunnel_answer(data):
+    """What the PN GW carries back from the CPNS Server; the token of the request is four zeros."""
+
+    def carry(code, fields):
+        return {messages.DATAGRAM: data}
+        yield
+
+    def asks():
+        return (yield ("server", 2, [], b"x", 1000))
+
+    driver = TunnelDriver(carry, bytes)
+    for _ in driver.run(asks()):
+        pass
+    if driver.refused:
+        raise MalformedMessage("no answer")
+
+
 PARSERS = {
     "cbor": cborlite.decode,
     "message": messages.decode,
@@ -114,6 +133,8 @@ PARSERS = {
     "oscore": oscore_request,
     "cose-credential": cose.Credential.parse,
     "provisioning": provisioning.parse,
+    "entity-user-keys": entity_user_keys.parse,
+    "tunnel-answer": tunnel_answer,
     "key-ring": lambda data: KeyRing.load(data, 0),
     "mikey": mikey.parse,
     "key-parameters": key_parameters.decode,
