@@ -17,6 +17,7 @@ from device_agent import oscore, pairing, provisioning
 from device_agent.coap import message as coap
 from device_agent.cose import Credential
 from device_agent.end_to_end import entity_user_keys
+from device_agent.host.storage import FileStorage
 from device_agent.key_store import KeyStore
 from device_agent.session import NoSession
 from tests.unit.device_gateway import LakersGateway, PairingGateway, Party
@@ -348,3 +349,16 @@ def test_a_gateway_that_names_itself_as_the_server_is_not_pinned():
     with pytest.raises(MalformedMessage, match="one key for two ends"):
         pair(board, gateway)
     assert KeyStore(board.medium).load(provisioning.RECORD) == before
+
+
+@pytest.mark.req("SEC-23")
+def test_only_one_process_uses_the_session_with_the_server(board, tmp_path):
+    board.enter()
+    board.run_for(1000)
+    storage = FileStorage(tmp_path / "board")
+    for name in ("ssess", "euk"):
+        KeyStore(storage).save(name, KeyStore(board.medium).load(name))
+    with pytest.raises(BlockingIOError):
+        FileStorage(tmp_path / "board")
+    storage.close()
+    assert KeyStore(FileStorage(tmp_path / "board")).load("ssess") == KeyStore(board.medium).load("ssess")
