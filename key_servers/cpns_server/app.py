@@ -502,10 +502,14 @@ class CpnsServer:
         self._changed.set()
 
     def _retired(self, pne_id: str) -> None:
+        was_admitted = self._entity_user_keys.of(pne_id) is not None
         self._entity_user_keys.forget(pne_id)
         if self._sessions is not None:
             sessions = self._sessions
+            was_admitted = was_admitted or sessions.knows_pne(pne_id)
             self._store.after_commit(lambda: sessions.forget_pne(pne_id))
+        if was_admitted:  # told, as a PN GW may have caused it
+            self._store.after_commit(lambda: self.tell(events.AdmissionEnded(pne_id)))
 
     def _look_at_store(self) -> None:
         """Raise one alarm while the store cannot be written, and clear it when that ends."""
@@ -523,7 +527,7 @@ class CpnsServer:
         replaces = bool(credential) and sessions.would_replace(pne_id, credential, role=ROLE_PNE, replace=replace)
         if entity_user_key:
             return self._entity_user_keys.would_replace(pne_id, entity_user_key, replace=replace) or replaces
-        is_first = sessions.credential_of(pne_id) is None  # so a key that is there was provisioned
+        is_first = not sessions.knows_pne(pne_id)  # so a key that is there was provisioned
         return replaces or (replace and is_first and self._entity_user_keys.of(pne_id) is not None)
 
     def _require_sessions(self) -> GatewaySessions:

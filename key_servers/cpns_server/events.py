@@ -80,6 +80,16 @@ class RightsEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class AdmissionEnded:
+    """A board has lost its credential or Entity User Key, as an operator or its PN GW retired it, or it was replaced.
+
+    Only an operator can admit it again.
+    """
+
+    pne_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayRegistered:
     """A PN GW serves a PN. `replaces` is the PN GW that served it before and is blocked now, "" for none."""
 
@@ -111,6 +121,7 @@ Event = (
     | Permitted
     | Bound
     | RightsEnded
+    | AdmissionEnded
     | GatewayRegistered
     | GatewayBlocked
     | Restored
@@ -152,6 +163,9 @@ _LINES: dict[type, Callable[[Any], str]] = {
     Permitted: lambda event: f"{event.pne_id} may join {event.sg_id}",
     Bound: lambda event: f"{event.pne_id} belongs to PN {event.pn_id}",
     RightsEnded: lambda event: f"{event.pne_id} is retired: all its rights have ended",
+    AdmissionEnded: lambda event: (
+        f"{event.pne_id} is not admitted to end-to-end groups any more: what was known of it is erased"
+    ),
     GatewayRegistered: _gateway,
     GatewayBlocked: lambda event: f"PN GW {event.gateway_id} is blocked",
     Restored: lambda event: f"the store is an older copy; held until confirmed: {', '.join(event.held) or 'none'}",

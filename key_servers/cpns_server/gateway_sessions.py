@@ -122,10 +122,13 @@ class GatewaySessions:
             changes = self._sessions.require_bindable(parsed, replace=replace, reserved=(self.identity.entity_id,))
             return changes and self._sessions.credential(entity_id) is not None
 
-    def credential_of(self, entity_id: str) -> bytes | None:
-        """Return the CCS octets that are accepted of that PN GW or PNE, None if there are none."""
-        credential = self._sessions.credential(entity_id)
-        return None if credential is None else credential.ccs
+    def knows_pne(self, pne_id: str) -> bool:
+        """Return True if a credential of that PNE is accepted. Raises StoreFailed."""
+        try:
+            credential = self._sessions.credential(pne_id)
+        except errors.PlaneError as error:
+            raise StoreFailed(str(error)) from error
+        return credential is not None and credential.role == ROLE_PNE
 
     def register(self, entity_id: str, credential: bytes, *, role: str = ROLE_GATEWAY, replace: bool = False) -> None:
         """Accept sessions of a PN GW or PNE with this credential (CCS octets, docs/protocol.md section 2).
@@ -147,11 +150,11 @@ class GatewaySessions:
 
         They are over on return, and on the medium a moment later. Raises StoreFailed.
         """
+        if not self.knows_pne(pne_id):
+            return
         try:
-            credential = self._sessions.credential(pne_id)
-            if credential is not None and credential.role == ROLE_PNE:
-                self._sessions.unregister(pne_id)
-                self._endpoint.drop(pne_id)
+            self._sessions.unregister(pne_id)
+            self._endpoint.drop(pne_id)
         except errors.PlaneError as error:
             raise StoreFailed(str(error)) from error
 
