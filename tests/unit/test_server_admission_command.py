@@ -10,7 +10,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from cpns.errors import CpnsError, MalformedMessage, NotAllowed, Unknown
+from cpns.errors import CpnsError, NotAllowed, Unknown
 from cpns.fingerprint import fingerprint
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
@@ -111,9 +111,9 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
 @pytest.mark.parametrize(
     ("more", "kind", "named"),
     [
-        ({"credential": "xyz"}, NotAllowed, "hexadecimal"),
-        ({"credential": "0"}, NotAllowed, "hexadecimal"),
-        ({"credential": "ff"}, MalformedMessage, ""),
+        ({"credential": "xyz"}, NotAllowed, "copy the whole line"),
+        ({"credential": "0"}, NotAllowed, "copy the whole line"),
+        ({"credential": "ff"}, NotAllowed, "copy the whole line"),
         ({"credential": "of door"}, NotAllowed, "that of door"),
         ({"entity_user_key": "xyz"}, NotAllowed, "hexadecimal"),
         ({"entity_user_key": "00" * 15}, NotAllowed, "16 octets"),
