@@ -85,6 +85,9 @@ class PneCourier:
         self._unreached: dict[str, set[PneKey]] = {}  # by PN ID: failed because the PN GW was silent
         self._keyless: OrderedDict[PneKey, float] = OrderedDict()  # without Entity User Key, and when that is an alarm
         self._told_keyless: set[PneKey] = set()
+        self._lost: dict[
+            PneKey, tuple[int, int]
+        ] = {}  # version that a PNE proved to have and asked for since, how often
 
     def look(self) -> None:
         """Look at the store for what changed, and at the clock for what is due. Raises StoreFailed."""
@@ -120,6 +123,7 @@ class PneCourier:
                 continue
             if position.version >= version:
                 self._store.lots.add_pne_position(key[1:], replace(position, version=0))
+                self._note_lost(key, version)
             self._take(key, Asked())
         self._requests.fill()
 
@@ -279,25 +283,36 @@ class PneCourier:
             self._execute(key, action, position, now)
 
     def _execute(self, key: PneKey, action: Action, position: PnePosition, now: Moment) -> None:
-        pn_id, sg_id, pne_id = key
         if isinstance(action, Record):
             self._record(key, action.accepted.version, position, now)
         elif isinstance(action, RaiseAlarm):
-            text = (
-                f"Board {pne_id} has not opened the newest key of Service Group {sg_id} in {action.failures} tries: it "
-                f"may still use an old key. Check it, and the PN GW of PN {pn_id} that carries the key."
-            )
-            self._alarms.set(kinds.UNOPENED, "", sg_id, text, now, pne_id)
+            self._raise_unopened(key, action.failures, now)
         elif isinstance(action, ClearAlarm):
-            self._alarms.clear(kinds.UNOPENED, "", sg_id, pne_id)
+            self._clear_unopened(key)
         else:
             self._wait(key)
+
+    def _raise_unopened(self, key: PneKey, tries: int, now: Moment) -> None:
+        pn_id, sg_id, pne_id = key
+        text = (
+            f"Board {pne_id} has not opened the newest key of Service Group {sg_id} in {tries} tries: it "
+            f"may still use an old key. Check it, and the PN GW of PN {pn_id} that carries the key."
+        )
+        self._alarms.set(kinds.UNOPENED, "", sg_id, text, now, pne_id)
+
+    def _clear_unopened(self, key: PneKey) -> None:
+        _, sg_id, pne_id = key
+        if self._lost.get(key, (0, 0))[1] < tuning.FAILURES_UNTIL_ALARM:
+            self._alarms.clear(kinds.UNOPENED, "", sg_id, pne_id)
 
     def _record(self, key: PneKey, version: int, position: PnePosition, now: Moment) -> None:
         _, sg_id, pne_id = key
         if version <= position.version:  # it lost what it had
             self._store.lots.add_pne_position(key[1:], replace(position, version=version))
             return
+        if key in self._lost and self._lost[key][0] < version:
+            del self._lost[key]
+            self._clear_unopened(key)
         attempts = self._attempts.pop(key, None)
         tries = 0 if attempts is None else attempts.tries
         self._store.lots.add_pne_position(key[1:], PnePosition(version, tries, now.unix, n.RETURN_SUCCESS))
@@ -333,6 +348,14 @@ class PneCourier:
         for _, position in self._store.pne_positions(key[1], key[0], key[2]).values():
             self._store.lots.add_pne_position(key[1:], replace(position, last_return=said))
 
+    def _note_lost(self, key: PneKey, version: int) -> None:
+        """Count how often a PNE asks for what it proved to have: a PN GW can repeat the proof and withhold the key."""
+        of, times = self._lost.get(key, (0, 0))
+        times = times + 1 if of == version else 1
+        self._lost[key] = version, times
+        if times == tuning.FAILURES_UNTIL_ALARM:
+            self._raise_unopened(key, times, self._clock())
+
     def _note_lack(self, key: PneKey, lacking: bool) -> None:
         if not lacking:
             self._keyless.pop(key, None)
@@ -354,14 +377,15 @@ class PneCourier:
 
     def _drop(self, key: PneKey) -> None:
         """Forget a PNE whose membership has ended."""
-        pn_id, sg_id, pne_id = key
+        pn_id, sg_id, _ = key
         self._states.drop(key)
         self._members.get(sg_id, set()).discard(key)
         self._attempts.pop(key, None)
         self._carried.pop(key, None)
         self._unreached.get(pn_id, set()).discard(key)
         self._note_lack(key, lacking=False)
-        self._alarms.clear(kinds.UNOPENED, "", sg_id, pne_id)
+        self._lost.pop(key, None)
+        self._clear_unopened(key)
 
 
 def _key(request: Request) -> PneKey:

@@ -11,6 +11,7 @@ from cpns import entity_user_key, uplink_form
 from cpns import messages as m
 from cpns import numbers as n
 from cpns.errors import NotAllowed
+from key_servers.cpns_server import alarms as kinds
 from key_servers.cpns_server import tuning
 from key_servers.cpns_server.places import Places
 from key_servers.cpns_server.store import ServerStore
@@ -220,6 +221,23 @@ async def test_a_repeated_answer_changes_nothing(house: EndToEndHouse, home: PnG
     for _ in range(3):
         assert await house.send(home, lamp.answer(request, home.pn_id)) is None
     assert house.delivery("lamp").tries == 1
+
+
+@pytest.mark.req("SEC-25")
+async def test_a_proof_that_a_pn_gw_repeats_hides_no_board_that_lost_its_key(
+    house: EndToEndHouse, home: PnGw, lamp: Board
+) -> None:
+    """The PN GW withholds the key from a board that asks for it, and brings the board's old answer each time."""
+    proof = lamp.answer(await house.request_at(home), home.pn_id)
+    assert await house.send(home, proof) is None
+    for times in range(1, 6):
+        house.server._pne_courier.wanted_by("lamp", SG)
+        await house.request_at(home)
+        assert await house.send(home, proof) is None
+        assert house.alarms_of(kinds.UNOPENED) == [("lamp", SG, "")] * (times >= 3)
+    house.server.update_key(SG)
+    await house.answer_all(home)
+    assert house.alarms_of(kinds.UNOPENED) == []
 
 
 async def test_who_leaves_the_group_leaves_the_alarms(house: EndToEndHouse, home: PnGw, lamp: Board) -> None:
