@@ -14,6 +14,7 @@ from bumble.hci import Address, OwnAddressType
 from cpns.numbers import BLE_TO_BOARD
 from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.radios.ble import BleSection
+from gateway_agent.radios.bumble_controller import end
 from gateway_agent.radios.virtual_air.air import VirtualAir
 from gateway_agent.radios.virtual_air.boards import BoardSocket
 from gateway_agent.radios.virtual_air.controller import AirController
@@ -109,7 +110,6 @@ async def test_keys_arrive_and_are_confirmed_while_a_central_does_what_it_likes_
             version = await keyed(house, SG, ALL, above=version)
             await until(lambda version=version: all(confirmed(house, SG).get(name) == version for name in ALL))
         assert not attacking.done()
-        attacking.cancel()
-        await asyncio.wait([attacking])
+        await end([attacking])
         assert all(house.boards[name].running for name in ALL)
         assert not [events(house, name, "up")[1:] for name in ALL if events(house, name, "up")[1:]]
