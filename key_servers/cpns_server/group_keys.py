@@ -16,6 +16,7 @@ from key_servers.cpns_server.store import ServerStore
 from key_servers.cpns_server.update_schedule import UpdateSchedule, stronger
 from key_servers.cpns_server.values import GroupState, Moment, StoredGroup, StoredKey
 from key_servers.errors import ServerError
+from key_servers.rate_limit import HourlyLimit
 
 RandomOctets = Callable[[int], bytes]
 """n -> n octets from the operating system's generator (`secrets.token_bytes`)."""
@@ -36,6 +37,7 @@ class GroupKeyMaker:
         self._random = random_octets
         self._schedule = schedule
         self._tell = tell
+        self._lost_windows = HourlyLimit(tuning.WINDOWS_PER_HOUR_MAX)
 
     def resume(self, now: Moment) -> None:
         """Take up what a restart interrupted: updates that waited are due at once."""
@@ -96,6 +98,20 @@ class GroupKeyMaker:
         if key is None:
             raise Unknown(f"Service Group {sg_id} has no Group Key")
         return key
+
+    def windows_lost(self, newest: StoredKey, version: object, now: Moment) -> None:
+        """Note that a member lost its replay windows under `version` (SEC-24), None if it lost none.
+
+        If that is the newest key, an update is due, once an hour for each Service Group. Raises StoreFailed.
+        """
+        group = (newest.sg_id,)
+        if version != newest.version or not self._lost_windows.take(group, now.monotonic):
+            return
+        try:
+            self.update_soon(newest.sg_id, numbers.REASON_BY_HAND, now)
+        except ServerError:  # the member says so again
+            self._lost_windows.forgive(group)
+            raise
 
     def delete(self, sg_id: str, now: Moment) -> None:
         """Erase the keys inside the caller's transaction; the version is kept for ever (SEC-04)."""

@@ -41,7 +41,6 @@ class PneRequests:
         self._wanted_by = wanted_by
         self._counters = counters
         self._pulls = HourlyLimit(tuning.PNE_PULLS_PER_HOUR_MAX)
-        self._lost_windows = HourlyLimit(tuning.WINDOWS_PER_HOUR_MAX)
 
     def handle(self, pne_id: str, euk: bytes | None, message: bytes, now: Moment) -> bytes:
         """Answer a verified message of the PNE `pne_id`, in CBOR; an empty one, a sign of life, has an empty answer.
@@ -89,8 +88,7 @@ class PneRequests:
         if not self._pulls.take((pne_id,), now.monotonic):
             raise TooMany(f"board {pne_id} has pulled {tuning.PNE_PULLS_PER_HOUR_MAX} times within an hour")
         key = self._keys.newest(sg_id, now)
-        if fields.get(m.WINDOWS_LOST) == key.version and self._lost_windows.take((sg_id,), now.monotonic):
-            self._keys.update_soon(sg_id, n.REASON_BY_HAND, now)
+        self._keys.windows_lost(key, fields.get(m.WINDOWS_LOST), now)
         if fields[m.VERSION] < key.version:
             self._wanted_by(pne_id, sg_id)
         return {m.SG_ID: sg_id, m.VERSION: key.version, m.TIME: now.unix, m.PROTECTION: group.protection}

@@ -13,7 +13,6 @@ from cpns import numbers as n
 from cpns import uplink_form
 from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotAuthentic, NotMember
 from cpns.uplink_form import Fields
-from key_servers.cpns_server import tuning
 from key_servers.cpns_server.alarms import Refusals
 from key_servers.cpns_server.gateway_reports import GatewayReports
 from key_servers.cpns_server.group_keys import GroupKeyMaker, activation
@@ -25,7 +24,6 @@ from key_servers.cpns_server.service_groups import ServiceGroups
 from key_servers.cpns_server.store import ServerStore
 from key_servers.cpns_server.values import GroupTrust, Moment, StoredGateway
 from key_servers.errors import ServerError
-from key_servers.rate_limit import HourlyLimit
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +63,6 @@ class RequestHandler:
         self._counters = counters
         self._refusals = Refusals(counters)
         self._creation_by_pnes = creation_by_pnes
-        self._lost_windows = HourlyLimit(tuning.WINDOWS_PER_HOUR_MAX)
         self._answers: dict[int, Callable[[StoredGateway, Fields, Moment], Fields]] = {
             n.JOIN_REQUEST: self._join,
             n.LEAVE_REQUEST: self._leave,
@@ -171,10 +168,11 @@ class RequestHandler:
             self._registry.must_be_bound([fields[m.PNE_ID]], gateway.pn_id)
             return self._pne_requests.pull(fields[m.PNE_ID], fields, now)
         key = self._keys.newest(sg_id, now)
-        if fields.get(m.WINDOWS_LOST) == key.version and self._lost_windows.take((sg_id,), now.monotonic):
-            self._keys.update_soon(sg_id, n.REASON_BY_HAND, now)
         answer: Fields = {m.SG_ID: sg_id, m.VERSION: key.version, m.TIME: now.unix}
-        if fields[m.VERSION] < key.version and not end_to_end:
+        if end_to_end:
+            return answer
+        self._keys.windows_lost(key, fields.get(m.WINDOWS_LOST), now)
+        if fields[m.VERSION] < key.version:
             answer[m.GROUP_KEY] = [(key.key, None)]
             answer[m.ACTIVATION] = activation(key, now)
             answer[m.REASON] = key.reason

@@ -93,6 +93,30 @@ async def test_lost_windows_make_a_new_key_once_an_hour(desk: Desk) -> None:
     assert desk.pull(version=2)[m.VERSION] == 3
 
 
+@pytest.mark.req("SEC-24", "SEC-25")
+async def test_a_pn_gw_has_lost_no_windows_of_a_group_that_it_cannot_read(desk: Desk) -> None:
+    """It could use up for all members what is allowed once an hour. It passes on the word of a member, who is named."""
+    fields = {m.SG_ID: SG, m.VERSION: 1, m.WINDOWS_LOST: 1}
+    assert (await desk.house.ask(desk.home, n.KEY_PULL_REQUEST, fields))[m.VERSION] == 1
+    assert not desk.house.server.show_group(SG).update_pending
+    await desk.house.ask(desk.home, n.KEY_PULL_REQUEST, fields | {m.PNE_ID: "lamp"})
+    assert desk.house.server.show_group(SG).update_pending
+
+
+@pytest.mark.req("SEC-24")
+async def test_a_loss_that_could_not_be_stored_is_not_counted(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.house.server._keys, "update_soon", _full_disk)
+        with pytest.raises(StoreFailed):
+            desk.requests.pull("lamp", {m.SG_ID: SG, m.VERSION: 1, m.WINDOWS_LOST: 1}, desk.house.clock())
+    desk.pull(version=1, lost=1)
+    assert desk.pull(version=1)[m.VERSION] == 2
+
+
+def _full_disk(*_: object) -> None:
+    raise StoreFailed("full", "make room")
+
+
 @pytest.mark.req("SEC-06")
 async def test_membership_is_that_of_the_moment_and_of_the_name_that_the_session_proved(desk: Desk) -> None:
     for pne_id, sg_id in (("door", SG), ("lamp", "no such group"), ("lamp", "home/alarm")):
