@@ -73,7 +73,7 @@ class PneRequests:
         return bytes(m.encode(code + 1, answer))
 
     def pull(self, pne_id: str, fields: Fields, now: Moment) -> Fields:
-        """Answer the KeyPullRequest `fields` of `pne_id`, whoever brought it: never with a key.
+        """Answer the KeyPullRequest `fields` of `pne_id`, by whatever way it came: never with a key.
 
         If the PNE has not the newest key, that is wrapped for it and sent soon. Raises NotMember, NotAllowed (held
         group; group whose keys its PN GW delivers), TooMany, and the errors of `GroupKeyMaker.newest`.

@@ -1,4 +1,4 @@
-"""A PN GW that somebody has broken into: everything that passes it, and all that it stores, is searched for keys."""
+"""A PN GW in the hands of an attacker: all that passes it, and all that it stores, is searched for keys."""
 
 from collections import Counter
 from typing import Any

@@ -460,3 +460,13 @@ def test_the_commands_for_backups_refuse_in_words_and_make_nothing(tmp_path, mon
             command()
         assert "does not exist" in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
+
+
+async def test_the_next_step_after_a_restore_is_for_the_same_server(tmp_path, capsys):
+    state = tmp_path / "a server"
+    server = await CpnsServer.open(state, ServerConfig(id="srv", listen=["127.0.0.1"], port=0))
+    server.create_group(SG)
+    await server.close()
+    await asyncio.to_thread(server_command.backup, tmp_path / "b", state)
+    await asyncio.to_thread(server_command.restore, tmp_path / "b", 1, tmp_path / "none.toml", state)
+    assert f"keycast server confirm-members {SG} --state '{state}'" in capsys.readouterr().out
