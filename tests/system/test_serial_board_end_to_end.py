@@ -25,10 +25,11 @@ pytestmark = pytest.mark.real_time
 SG = "home/alarm"
 APP = """
 async def main(node):
-    group = await node.join("home/alarm", trust="end-to-end")
-    print("joined", group.id)
-    async for message in group:
-        pass
+    while True:  # it is put out when its name gets another key at the Server
+        group = await node.join("home/alarm", trust="end-to-end")
+        print("joined", group.id)
+        async for message in group:
+            pass
 """
 KEY_S = 120
 
