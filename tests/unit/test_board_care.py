@@ -364,7 +364,7 @@ def test_a_held_button_opens_the_pairing_window_once_and_a_stuck_one_never(chip,
         seen.append(now[0])
 
     monkeypatch.setattr(asyncio, "sleep_ms", sleep_ms, raising=False)
-    node = SimpleNamespace(paired=True, pair=pair, id="lamp", gateway_id="gw")
+    node = SimpleNamespace(paired=True, pair=pair, id="lamp", gateway_id="gw", credentials=(b"its own", b""))
     with pytest.raises(Stopped):
         asyncio.run(board_module("pairing_window").serve(node, lambda: level(now[0])))
     assert [round(when, -3) for when in seen] == opened

@@ -73,7 +73,7 @@ async def test_a_board_that_has_a_name_shows_no_other_key_under_it(door: Door) -
 
 @pytest.mark.parametrize("ccs", ["", "00", "a1", "a2026161" * 8, ccs_of("lamp.porch", b"\xff" * 32).hex()])
 async def test_a_key_that_is_none_is_refused_before_anything_is_registered(door: Door, ccs: str) -> None:
-    for lies in ({"begin": ccs}, {"look": seen() | {"pending": ["lamp.porch", ccs, ""]}}):
+    for lies in ({"begin": ccs}, {"look": seen() | {"pending": ["lamp.porch", ccs, "", ""]}}):
         board = LyingBoard(**lies)
         with pytest.raises(ProvisioningFault, match="key is none"):
             make(door, board)
