@@ -67,12 +67,13 @@ class Server:
         if self._identity.server_ccs and (last is None or now - last >= tuning.EUK_RENEWAL_INTERVAL):
             self._renewed_at = now
             self._renew = True
+            self.session.try_again(now)
             self._membership.hint(group, now, 0)
 
     def forget(self):
         """Erase session and keys, as another Server takes over."""
         self.session.forget()
-        self.session.address = _ADDRESS
+        self.session.address, self.session.retry_at = _ADDRESS, 0
         self.keys.forget()
 
     def _wants(self):
@@ -82,7 +83,7 @@ class Server:
         # Wait for the end of another handshake, or of the shortest back-off (SEC-21)
         while True:
             pause = _OTHER_HANDSHAKE if self._connecting else self.session.retry_at - self._clock.now()
-            if pause <= 0:
+            if pause <= 0 or not (self._connecting or self._wants()):
                 return
             if pause > tuning.HANDSHAKE_BACKOFF_MIN * 5 // 4:
                 raise NoSession("no session with the Server yet")
@@ -102,6 +103,7 @@ class Server:
             initiator = None
             self._renew = False
             yield from self._tunnel.run(session.ask(CPNS, b""))
+            session.retry_at = now + tuning.SERVER_HANDSHAKES  # the PN GW can cause them, and each is written to flash
         except CpnsError as error:  # nothing that the peer of a handshake says may count as an answer of the Server's
             raise NoSession("no session with the Server: " + error.reason) from None
         finally:

@@ -506,6 +506,32 @@ async def test_a_session_counts_for_the_board_that_made_it_only(house):
 # It floods
 
 
+@pytest.mark.req("SEC-21", "SEC-25")
+async def test_it_wears_no_flash_out_by_sessions_that_it_breaks(house):
+    """It lets each session with the Server begin, which is stored, then withholds answers, and has the board ask."""
+    lamp, answers = house.boards["lamp"], 0
+
+    def judge(seen):
+        nonlocal answers
+        if not (seen.answer and (seen.way, seen.peer, seen.code) == (FROM_BOARD, "lamp", n.TUNNEL_RESPONSE)):
+            return seen.octets
+        if m.DATAGRAM in seen.fields and option(decode(seen.fields[m.DATAGRAM]).options, OSCORE) is None:
+            answers = 0
+            return seen.octets
+        answers += 1
+        return seen.octets if answers == 1 else messages.encode(n.TUNNEL_RESPONSE, {m.RESULT: n.RESULT_SUCCESS})
+
+    house.hostile.judge = judge
+    before = len(lamp.told("session"))
+    for _ in range(600 // 3):
+        with contextlib.suppress(PlaneError, CpnsError):
+            await house.hostile.say("lamp", n.DELETE_SERVICE_GROUP_REQUEST, {m.SG_ID: SG, m.VERSION: HIGHEST})
+        await asyncio.sleep(3)
+    assert 2 < len(lamp.told("session")) - before <= 12
+    house.server.app.update_key(SG)
+    await recovers(house)
+
+
 async def test_a_flood_of_handshakes_keeps_no_board_behind_another_pn_gw_out(house):
     office = await house.gateway("office")
     house.server.app.open_group(SG, "office")
