@@ -5,7 +5,7 @@ SOFTWARE = "0.1.0"  # the version of the agent is that of the project
 # Session (SEC-21), ms
 HANDSHAKE_BACKOFF_MIN = 5000
 HANDSHAKE_BACKOFF_MAX = 600000
-SERVER_HANDSHAKES = 60000  # ms from one session with the CPNS Server to the next
+SERVER_HANDSHAKES = 60000  # ms from one session with the CPNS Server to the next, less for the first ones
 EXCHANGE_TIMEOUT = 20000  # of one request; CoAP's own 46 s would let an application wait long for a dead gateway
 EDHOC_TIMEOUT = 30000  # of message_1 or message_3: under load a small gateway computes for some seconds
 CONNECT_TIMEOUT = 60000  # how long a refresh or leave waits for a session to come up, while there is a network

@@ -32,6 +32,7 @@ class Server:
         self._tell = tell
         self._connecting = self._renew = False
         self._renewed_at = None
+        self._made_at = self._gap = 0
         self.keys = OwnEntityUserKeys(store)
         self._tunnel = TunnelDriver(membership.ask, random)
         self.session = Session(store, self._identity, random, RECORD, "server_ccs", self.keys.keep)
@@ -103,7 +104,11 @@ class Server:
             initiator = None
             self._renew = False
             yield from self._tunnel.run(session.ask(CPNS, b""))
-            session.retry_at = now + tuning.SERVER_HANDSHAKES  # the PN GW can cause them, and each is written to flash
+            if now - self._made_at > 10 * tuning.SERVER_HANDSHAKES:
+                self._gap = 0
+            self._gap = min(max(2 * self._gap, tuning.HANDSHAKE_BACKOFF_MIN), tuning.SERVER_HANDSHAKES)
+            self._made_at = now
+            session.retry_at = now + self._gap  # the PN GW can break sessions, and each is written to flash
         except CpnsError as error:  # nothing that the peer of a handshake says may count as an answer of the Server's
             raise NoSession("no session with the Server: " + error.reason) from None
         finally:
