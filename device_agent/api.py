@@ -149,6 +149,8 @@ class Node:
         await agent.pair(secret)
 
     async def _enter(self, sg_id, protection, trust):
+        if trust and trust not in TRUSTS:
+            raise ValueError("trust is gateway or end-to-end")
         trust = trust and TRUSTS.index(trust) + 1
         await self._agent.network()
         group = self._groups.get(sg_id)

@@ -203,3 +203,10 @@ async def test_a_board_that_slept_gets_the_newest_key_only(house):
     await until(lambda: house.holds_newest())
     assert [values["version"] for values in lamp.told("key")[had:]] == [house.server.version()]
     assert door.version() == lamp.version()
+
+
+async def test_a_trust_that_there_is_not_is_told_to_the_application_in_words(house):
+    board = await house.board("lamp")
+    with pytest.raises(ValueError, match="trust is gateway or end-to-end"):
+        await board.node.join(SG, trust="end_to_end")
+    assert not board.node.groups
