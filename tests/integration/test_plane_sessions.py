@@ -474,18 +474,28 @@ async def test_a_key_registered_as_pne_does_not_pass_for_the_server(tmp_path):
 
 
 @pytest.mark.req("SEC-16")
-@pytest.mark.parametrize("registered_as", ["pne", "server", None])
-async def test_a_responder_takes_initiators_of_its_own_role_only(tmp_path, registered_as):
-    """The server takes gateways; this one's key is registered there as something else, or not at all."""
-    async with parties(tmp_path, *GATEWAY_AND_SERVER) as (gateway, server):
-        server.store.unregister("home-gw")
+@pytest.mark.parametrize(
+    ("pair", "registered_as"),
+    [
+        (GATEWAY_AND_SERVER, "server"),
+        (GATEWAY_AND_SERVER, None),
+        (LAMP_AND_GATEWAY, "gateway"),
+        (LAMP_AND_GATEWAY, "server"),
+        (LAMP_AND_GATEWAY, None),
+    ],
+)
+async def test_a_responder_takes_initiators_of_its_own_roles_only(tmp_path, pair, registered_as):
+    """A server takes gateways and PNEs, a gateway PNEs; this key is registered as something else, or not at all."""
+    async with parties(tmp_path, *pair) as (initiator, responder):
+        name = initiator.credential.entity_id
+        responder.store.unregister(name)
         if registered_as:
-            server.store.register(type(gateway.credential)("home-gw", registered_as, *_rest(gateway.credential)))
+            responder.store.register(type(initiator.credential)(name, registered_as, *_rest(initiator.credential)))
         with pytest.raises(HandshakeFailed):
-            await gateway.endpoint.connect("cpns-server", server.place)
+            await initiator.endpoint.connect(responder.credential.entity_id, responder.place)
         counter = "handshakes_wrong_role" if registered_as else "handshakes_unknown_peer"
-        assert server.counters[counter] == 1
-        assert server.endpoint.entities() == set()
+        assert responder.counters[counter] == 1
+        assert responder.endpoint.entities() == set()
 
 
 def _rest(credential):

@@ -194,3 +194,8 @@ def member(version=6):
     home.run_for(100)
     assert proved(home.bring(wrapped(version)), version)
     return home, group
+
+
+def euks(home):
+    """Return the Entity User Keys in the flash of the PNE: (current, previous)."""
+    return entity_user_keys.parse(KeyStore(home.medium).load("euk"))

@@ -183,7 +183,7 @@ async def test_typing_errors_are_refused_in_words_and_in_json_alike(gateway, tmp
             (("group", "create", "bad name"), "not-allowed", "bad name"),
             (("server", "dismiss-alarm", "nonsense"), "unknown", "nonsense"),
             (("board", "provision", "lamp", "-o", tmp_path / "x.py", "--group", "home/lihgts"), "unknown", "home/li"),
-            (("gateway", "trust-server", "zz"), "not-allowed", "hexadecimal"),
+            (("gateway", "trust-server", "zz"), "not-allowed", "keycast server credential"),
         ]
         for words, code, named in wrong:
             result = keycast(*words, "--json", *config)
