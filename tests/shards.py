@@ -31,8 +31,17 @@ SECONDS_OF_TESTS = "keycast/seconds_of_tests"  # in pytest's cache; without thos
 SHORT_S = 0.05
 # What is expected where nothing ran yet: of the longest units, and of each test of the others by its folder.
 LONG_S = {
-    "tests/system/test_system_network.py": 110,
+    "tests/system/test_system_network.py": 150,
     "tests/system/test_system_desk.py": 75,
+    "tests/integration/test_end_to_end_hostile.py": 90,
+    "tests/system/test_system_end_to_end_memory.py": 60,
+    "tests/integration/test_end_to_end_losses.py": 40,
+    "tests/system/test_system_end_to_end_kill.py": 35,
+    "tests/system/test_serial_board_end_to_end.py": 30,
+    "tests/integration/test_end_to_end_flows.py": 30,
+    "tests/integration/test_end_to_end_chaos.py": 25,
+    "tests/integration/test_end_to_end_operators.py": 25,
+    "tests/system/test_system_demo.py": 25,
     "tests/system/test_serial_board_home.py": 35,
     "tests/system/test_board_start.py": 60,
     "tests/system/test_pages_for_users.py": 130,

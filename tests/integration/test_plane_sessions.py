@@ -474,16 +474,8 @@ async def test_a_key_registered_as_pne_does_not_pass_for_the_server(tmp_path):
 
 
 @pytest.mark.req("SEC-16")
-@pytest.mark.parametrize(
-    ("pair", "registered_as"),
-    [
-        (GATEWAY_AND_SERVER, "server"),
-        (GATEWAY_AND_SERVER, None),
-        (LAMP_AND_GATEWAY, "gateway"),
-        (LAMP_AND_GATEWAY, "server"),
-        (LAMP_AND_GATEWAY, None),
-    ],
-)
+@pytest.mark.parametrize("pair", [GATEWAY_AND_SERVER, LAMP_AND_GATEWAY])
+@pytest.mark.parametrize("registered_as", ["server", None])
 async def test_a_responder_takes_initiators_of_its_own_roles_only(tmp_path, pair, registered_as):
     """A server takes gateways and PNEs, a gateway PNEs; this key is registered as something else, or not at all."""
     async with parties(tmp_path, *pair) as (initiator, responder):
