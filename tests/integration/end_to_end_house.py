@@ -379,6 +379,8 @@ async def open_house(folder: Path, **settings: Any) -> AsyncIterator[House]:
         ears.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         ears.bind((EVERYBODY, broadcast_port()))
         patch.setattr("gateway_agent.app.SystemClock", HouseClock)
+        # Hours pass in a test, and its network does not change: looking at it would be most of the work
+        patch.setattr("gateway_agent.radios.udp_broadcast.LOOK_EVERY_S", HOUR)
         loop = asyncio.get_running_loop()
         transport, air = await loop.create_datagram_endpoint(Air, sock=ears)
         house = House(folder, air, **settings)
