@@ -16,6 +16,7 @@ from cpns.key_ring import BROADCAST
 from device_agent import tuning
 from device_agent.crypto.p256 import VerifyingKey, unhurried
 from device_agent.group_traffic import GroupTraffic
+from device_agent.session import unload
 
 
 class _Limiter:
@@ -107,7 +108,7 @@ class BroadcastReceiver:
             elif kind == n.FRAME_GROUP_MESSAGE:
                 self._message(_if_room(group_message.parse, datagram))
             elif kind == n.FRAME_BEACON:
-                self._beacon(datagram)
+                _if_room(self._beacon, datagram)
             else:
                 raise MalformedMessage("no broadcast of ours")
         except CpnsError as error:
@@ -229,8 +230,11 @@ class BroadcastReceiver:
         self._tell("message", {"group": group, "opened": opened})
 
     def _beacon(self, datagram):
-        from cpns import beacon
-
+        try:
+            from cpns import beacon
+        except MemoryError:
+            unload("cpns.beacon")  # a part of it may have been loaded
+            raise
         heard = beacon.parse(datagram)
         group = self._group(heard)
         now = self._clock.now()

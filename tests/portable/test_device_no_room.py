@@ -1,9 +1,9 @@
 """A heap that is nearly full: a message is refused before it has changed anything, and the PNE goes on."""
 
-from device_world import Peer, member
+from device_world import PN_ALIAS, Peer, key_of, member
 from vmtest import ON_VM, raises, req
 
-from cpns import broadcast_object, group_message
+from cpns import beacon, broadcast_object, group_message
 from cpns import messages as m
 from cpns import numbers as n
 from cpns.crypto import ccm
@@ -56,6 +56,17 @@ def test_a_delete_that_finds_no_room_is_refused_and_taken_when_it_comes_again():
     assert refused(world) == 1 and group.joined
     world.hear(datagram)
     assert refused(world) == 1 and not group.joined
+
+
+def test_a_beacon_that_finds_no_room_is_refused_and_the_next_causes_a_pull():
+    world, group = member()
+    datagram = beacon.build(key_of(7), "kitchen", PN_ALIAS, group.alias, 1, 7)
+    group.pull_at = later = world.clock.now() + 86400000
+    with NoRoom(beacon, "parse"):
+        world.hear(datagram)
+    assert (refused(world), group.pull_at) == (1, later)
+    world.hear(datagram)
+    assert refused(world) == 1 and group.pull_at < later
 
 
 def test_a_group_message_that_finds_no_room_is_lost_and_the_next_is_read():
