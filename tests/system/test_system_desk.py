@@ -100,7 +100,8 @@ async def test_what_goes_wrong_at_a_desk_is_said_and_mended_by_the_same_command(
                 assert told["code"] == "port-taken" and str(pid) in told["error"]
 
             code, printed = await person.provision(*porch, *wifi, password)
-            assert code == 0 and "keeps its identity" in printed and "is let in and runs" in printed
+            assert code == 0, printed
+            assert "keeps its identity" in printed and "is let in and runs" in printed
             first = (await gateway.ask("board.list"))[0]
             assert first["session"]
             told = await person.told("lamp.hall", "--port", "porch")
@@ -108,7 +109,8 @@ async def test_what_goes_wrong_at_a_desk_is_said_and_mended_by_the_same_command(
 
             label = tmp_path / "lamp.svg"
             code, printed = await person.provision(*porch, "--replace", "--label", label)
-            assert code == 0 and "makes its key" in printed and label.stat().st_mode & 0o777 == 0o600
+            assert code == 0, printed
+            assert "makes its key" in printed and label.stat().st_mode & 0o777 == 0o600
             secret = label.read_text().rpartition("</text>")[0].rpartition(">")[2]
             assert len(secret) == 19 and secret not in person.seen
 
