@@ -83,12 +83,15 @@ async def test_boards_that_are_not_connected_confirm_by_advert(tmp_path, monkeyp
         version = await join(house, SG, ALL)
         await all_confirmed(house, ALL, version)
         (link,) = house.app._air.links
-        await until(lambda: not link._choice.holds)
-        before = dict(house.app.counters)
-        house.server.update_key(SG)
-        version = await keyed(house, SG, ALL, above=version)
-        await all_confirmed(house, ALL, version)
-        counted = {name: count - before.get(name, 0) for name, count in house.app.counters.items()}
+        for _ in range(5):  # on a busy machine a board may be so late that the gateway connects to it
+            await until(lambda: not link._choice.holds)
+            before = dict(house.app.counters)
+            house.server.update_key(SG)
+            version = await keyed(house, SG, ALL, above=version)
+            await all_confirmed(house, ALL, version)
+            counted = {name: count - before.get(name, 0) for name, count in house.app.counters.items()}
+            if not counted["gatt_connected"]:
+                break
         assert [keys(house, name, version) for name in ALL] == [[True]] * len(ALL)
         assert not counted["gatt_connected"] and counted["confirmations"] == len(ALL)
         await until(lambda: house.app.counters["ble_reports_repeated"])
