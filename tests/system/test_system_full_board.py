@@ -16,7 +16,7 @@ HEAP_KIB = 84  # 4 KiB above what `make bench` finds to be the least
 # The modules that stand for Bluetooth take 9 of these, with the table of their names; they are native on an ESP32
 HEAPS_WITH_BLE_KIB = {BLE: 96, BOTH: 101}
 HEAP_WITH_BOTH_SESSIONS_KIB = 96
-UPDATES_MAX = 6  # a machine that is busy sends so slowly at times that the board pulls first
+UPDATES_MAX = 15  # a machine that is busy sends so slowly at times that the board pulls first
 SGS = [f"home/room{number}" for number in range(tuning.GROUPS_MAX)]
 
 
