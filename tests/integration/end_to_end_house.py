@@ -390,3 +390,19 @@ async def open_house(folder: Path, **settings: Any) -> AsyncIterator[House]:
         finally:
             await house.close()
             transport.close()
+
+
+@contextlib.asynccontextmanager
+async def open_house_of_two(folder: Path) -> AsyncIterator[House]:
+    """Yield a House with two members, who hold a key; its PN GW is hostile, and does its work so far.
+
+    What must hold in every house is checked at the end.
+    """
+    async with open_house(folder) as house:
+        await house.gateway("home", HostileGateway)
+        house.create()
+        for name in ("lamp", "door"):
+            await house.member(name)
+        await until(lambda: house.holds_newest())
+        yield house
+        house.check()

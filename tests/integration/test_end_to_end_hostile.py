@@ -29,7 +29,6 @@ from tests.integration.end_to_end_attacker import (
     FROM_SERVER,
     TO_BOARD,
     TO_SERVER,
-    HostileGateway,
     Seen,
     hands_on,
     nobody,
@@ -41,7 +40,7 @@ from tests.integration.end_to_end_house import (
     HouseBoard,
     HouseServer,
     broadcast,
-    open_house,
+    open_house_of_two,
     until,
 )
 
@@ -54,14 +53,8 @@ OTHER, LIGHT = "home/door", "home/light"
 @pytest.fixture
 async def house(tmp_path):
     """A home with two members, who hold a key; its PN GW is hostile, and does its work so far."""
-    async with open_house(tmp_path) as house:
-        await house.gateway("home", HostileGateway)
-        house.create()
-        for name in ("lamp", "door"):
-            await house.member(name)
-        await until(lambda: house.holds_newest())
+    async with open_house_of_two(tmp_path) as house:
         yield house
-        house.check()
 
 
 def is_key(seen: Seen, way: str) -> bool:

@@ -9,8 +9,8 @@ from cpns import messages as m
 from cpns import numbers as n
 from device_agent.end_to_end import entity_user_keys
 from device_agent.key_store import KeyStore
-from tests.integration.end_to_end_attacker import FROM_BOARD, TO_BOARD, HostileGateway
-from tests.integration.end_to_end_house import SG, open_house, until
+from tests.integration.end_to_end_attacker import FROM_BOARD, TO_BOARD
+from tests.integration.end_to_end_house import SG, open_house_of_two, until
 
 DELIVERY, RESPONSE = n.S_GROUP_KEY_DELIVERY_REQUEST, n.S_GROUP_KEY_DELIVERY_RESPONSE
 SERVER_SESSION = "ssess"  # the record of a board
@@ -19,14 +19,8 @@ SERVER_SESSION = "ssess"  # the record of a board
 @pytest.fixture
 async def house(tmp_path):
     """A home with two members, who hold a key."""
-    async with open_house(tmp_path) as house:
-        await house.gateway("home", HostileGateway)
-        house.create()
-        for name in ("lamp", "door"):
-            await house.member(name)
-        await until(lambda: house.holds_newest())
+    async with open_house_of_two(tmp_path) as house:
         yield house
-        house.check()
 
 
 async def lose(board, *records):
