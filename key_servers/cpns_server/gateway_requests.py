@@ -77,7 +77,7 @@ class GatewayRequests:
         self._clock = clock
         self._answered = answered
         self._places = Places()
-        self._couriers: dict[Request, Courier] = {}  # of requests that wait or are under way
+        self._couriers: dict[Request, Courier] = {}  # of each request that ever waited
         self._filling = self._closed = False
         self._next_complaint = float("-inf")
         self._under_way: dict[Request, asyncio.Task[None]] = {}
