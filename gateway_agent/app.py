@@ -36,7 +36,7 @@ from gateway_agent.sessions import PneSessions
 from gateway_agent.sightings import Sightings
 from gateway_agent.store.errors import RESTORE_BACKUP, StoreDamaged
 from gateway_agent.store.store import DATABASE_FILE, GatewayStore
-from gateway_agent.uplinks.by_kind import open_uplink
+from gateway_agent.uplinks.by_kind import link_of, open_uplink
 from gateway_agent.uplinks.uplink import OpenUplink
 from message_plane.cpns_resource import GATEWAY_KIND, PATH, board_resource, uplink_resource
 from message_plane.credentials import ROLE_PNE, ROLE_SERVER, Credential
@@ -137,6 +137,7 @@ class GatewayApp:
             self._store = GatewayStore(folder / STORE_FOLDER)
         self._finish_roll_over(self._store)
         self.credentials = SessionStore(folder / SESSIONS_FILE, way_back(SESSIONS_FILE))
+        upward = link_of(config.uplink, config.gateway.id) if uplink is None else None
         self.endpoint = await Endpoint.open(
             identity=self.identity,
             store=self.credentials,
@@ -144,11 +145,11 @@ class GatewayApp:
                 ROLE_PNE: {PATH: board_resource(self._handle_pne, GATEWAY_KIND)},
                 ROLE_SERVER: {PATH: uplink_resource(self._handle_server)},
             },
-            links=self._links() + self._air.links,
+            links=[*self._links(), *self._air.links, *filter(None, [upward])],
             counters=self.counters,
         )
         if uplink is None:
-            uplink = self._uplink = open_uplink(config.uplink, self.endpoint)
+            uplink = self._uplink = open_uplink(config.uplink, self.endpoint, upward)
         self.uplink = uplink
         self.gateway = PnGateway(
             pn_id=config.gateway.pn,

@@ -1,10 +1,11 @@
 """The table of the kinds of uplink, with one line for each kind. No other place names them.
 
-A kind is a module of this folder. It has `SECTION`, the model of `[uplink]` if `kind` in it names the module, and
-`open_uplink`, which returns the uplink that such a section describes. The module is imported if the configuration has
-`[uplink]`. It must import the parts of its uplink in `open_uplink` only, because a configuration is also read without
-the extra `gateway`. Each setting of a kind must have a default, because settings of all kinds may be in the file; a
-validator of the whole model checks that the settings that a kind needs are there.
+A kind is a module of this folder. It has `SECTION`, the model of `[uplink]` if `kind` in it names the module,
+`link_of`, which returns the link that such an uplink brings, if it does, and `open_uplink`, which returns the uplink
+that such a section describes. The module is imported if the configuration has `[uplink]`. It must import the parts of
+its uplink in these functions only, because a configuration is also read without the extra `gateway`. Each setting of a
+kind must have a default, because settings of all kinds may be in the file; a validator of the whole model checks that
+the settings that a kind needs are there.
 """
 
 from importlib import import_module
@@ -14,6 +15,7 @@ from gateway_agent.uplinks.uplink import OpenUplink, UplinkSection
 
 if TYPE_CHECKING:
     from message_plane.endpoint import Endpoint
+    from message_plane.links.link import Link
 
 KINDS: dict[str, str] = {
     "embedded": "gateway_agent.uplinks.embedded",
@@ -27,8 +29,18 @@ class UplinkKind(Protocol):
 
     SECTION: type[UplinkSection]
 
-    def open_uplink(self, section: Any, endpoint: "Endpoint") -> OpenUplink:
-        """Return the uplink that a section describes, which sends nothing before it is used. Raises GatewayError."""
+    def link_of(self, section: Any, gateway_id: str) -> "Link[Any] | None":
+        """Return the link of the PN GW `gateway_id` to its Server, not open yet; None if it is that to the boards.
+
+        Raises GatewayError, PlaneError.
+        """
+        ...
+
+    def open_uplink(self, section: Any, endpoint: "Endpoint", link: "Any") -> OpenUplink:
+        """Return the uplink that a section describes, which sends nothing before it is used. Raises GatewayError.
+
+        `link` is what `link_of` has returned; `endpoint` has opened it.
+        """
         ...
 
 
@@ -40,6 +52,11 @@ def kind(name: str) -> UplinkKind:
     return cast(UplinkKind, import_module(KINDS[name]))
 
 
-def open_uplink(section: UplinkSection, endpoint: "Endpoint") -> OpenUplink:
+def link_of(section: UplinkSection, gateway_id: str) -> "Link[Any] | None":
+    """Return the link that the uplink of `section` brings, None if it brings none. Raises GatewayError, PlaneError."""
+    return kind(section.kind).link_of(section, gateway_id)
+
+
+def open_uplink(section: UplinkSection, endpoint: "Endpoint", link: "Link[Any] | None" = None) -> OpenUplink:
     """Return the uplink that `section` describes, over the sessions of `endpoint`. Raises GatewayError."""
-    return kind(section.kind).open_uplink(section, endpoint)
+    return kind(section.kind).open_uplink(section, endpoint, link)

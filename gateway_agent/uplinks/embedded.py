@@ -31,7 +31,11 @@ class GroupsSection(Section):
 SECTION = EmbeddedSection
 
 
-def open_uplink(section: EmbeddedSection, endpoint: "Endpoint") -> NoReturn:
+def link_of(section: EmbeddedSection, gateway_id: str) -> None:
+    """Return None, as nothing leaves the process."""
+
+
+def open_uplink(section: EmbeddedSection, endpoint: "Endpoint", link: None) -> NoReturn:
     """Raise GatewayError, as the code that makes the Server must also make this uplink (`InProcessUplink`)."""
     raise GatewayError(
         f"The CPNS Server {section.server_id} is not in this process.",

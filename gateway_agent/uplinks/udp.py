@@ -41,7 +41,11 @@ class UdpUplinkSection(UplinkSection):
 SECTION = UdpUplinkSection
 
 
-def open_uplink(section: UdpUplinkSection, endpoint: "Endpoint") -> "ServerSession":
+def link_of(section: UdpUplinkSection, gateway_id: str) -> None:
+    """Return None, as the link to the boards leads to the Server too."""
+
+
+def open_uplink(section: UdpUplinkSection, endpoint: "Endpoint", link: None) -> "ServerSession":
     """Return the session with the Server that a section names."""
     from gateway_agent.uplinks.server_session import ServerSession
 

@@ -225,16 +225,17 @@ class CpnsServer:
         gateway_id: str,
         pn_id: str,
         credential: bytes = b"",
-        form: str = "cbor",
+        form: str | None = None,
         is_open: bool | None = None,
         replace: bool = False,
     ) -> None:
         """Let a PN GW serve a PN. `form` is cbor or xml, the form of the messages that it is sent.
 
-        `credential` (CCS octets) is needed for a PN GW that comes over UDP. With `is_open` each PNE that comes through
-        the PN GW belongs to that PN, so the PN GW is trusted with their names; otherwise each is admitted by
-        `admit_pne` first. None keeps the present choice, and makes a new PN closed. With `replace` another credential
-        takes the place of the present one, and all keys that were handed to the PN GW are renewed.
+        `credential` (CCS octets) is needed for a PN GW that comes over a network. With `is_open` each PNE that comes
+        through the PN GW belongs to that PN, so the PN GW is trusted with their names; otherwise each is admitted by
+        `admit_pne` first. None keeps the present choice of either; a new PN is closed, its PN GW gets CBOR. With
+        `replace` another credential takes the place of the present one, and all keys that were handed to the PN GW are
+        renewed.
         """
         replaces = bool(credential) and self._require_sessions().would_replace(gateway_id, credential, replace=replace)
         with self._store.transaction():

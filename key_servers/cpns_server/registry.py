@@ -21,17 +21,20 @@ class Registry:
     def __init__(self, store: ServerStore) -> None:
         self._store = store
 
-    def register_gateway(self, gateway_id: str, pn_id: str, form: str = "cbor", is_open: bool | None = None) -> None:
+    def register_gateway(
+        self, gateway_id: str, pn_id: str, form: str | None = None, is_open: bool | None = None
+    ) -> None:
         """Let a PN GW serve a PN; requests to it go in `form`, "cbor" or "xml". A repeated call changes nothing.
 
-        With `is_open` each PNE that comes through the PN GW belongs to the PN; None keeps the present choice, and makes
-        a new PN closed. Raise NotAllowed when the PN has another PN GW, or the PN GW has another PN or was blocked.
+        With `is_open` each PNE that comes through the PN GW belongs to the PN. None keeps the present choice of either;
+        a new PN is closed, and its PN GW gets CBOR. Raise NotAllowed when the PN has another PN GW, or the PN GW has
+        another PN or was blocked.
         """
         if self._store.gateway(gateway_id) is None:
             name_rule.checked(gateway_id, "PN GW ID")
         if self._store.gateway_of(pn_id) is None:
             name_rule.checked(pn_id, "PN ID")
-        if form not in (uplink_form.CBOR, uplink_form.XML):
+        if form not in (None, uplink_form.CBOR, uplink_form.XML):
             raise NotAllowed(f"form is cbor or xml, not {form!r}")
         with self._store.transaction():
             known = self._store.gateway(gateway_id)
@@ -43,6 +46,8 @@ class Registry:
                 raise NotAllowed(f"PN {pn_id} is served by PN GW {other.gateway_id}; replace that one")
             if is_open is None:
                 is_open = known is not None and known.is_open
+            if form is None:
+                form = uplink_form.CBOR if known is None else known.form
             self._store.put_gateway(StoredGateway(gateway_id, pn_id, form, False, is_open))
 
     def block_gateway(self, gateway_id: str) -> StoredGateway:

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
+from cpns import uplink_form
 from cpns.errors import MalformedMessage, NotAllowed, NotMember, Unknown
 from gateway_agent.control import Command
 from gateway_agent.errors import Refused, code_of
@@ -200,10 +201,14 @@ class _Operator:
         ccs = typed_credential(credential, ROLE_GATEWAY).ccs
         await self._server.replace_gateway(gateway_id, new_gateway_id, ccs, **how)
 
-    def add_gateway(self, gateway_id: str, pn_id: str, credential: str, **how: Any) -> None:
+    def add_gateway(self, gateway_id: str, pn_id: str, credential: str, form: str | None = None, **how: Any) -> None:
+        """Register a PN GW. Without a `form` it keeps the one that it has, and a new one gets XML."""
         new_name(gateway_id, "PN GW")
         new_name(pn_id, "PN")
-        self._server.register_gateway(gateway_id, pn_id, typed_credential(credential, ROLE_GATEWAY).ccs, **how)
+        ccs = typed_credential(credential, ROLE_GATEWAY).ccs
+        if form is None and gateway_id not in {gateway.gateway_id for gateway in self._server.gateways()}:
+            form = uplink_form.XML
+        self._server.register_gateway(gateway_id, pn_id, ccs, form, **how)
 
     def _groups(self) -> list[str]:
         return [view.sg_id for view in self._server.list_groups()]

@@ -77,7 +77,7 @@ async def test_a_link_has_a_section_of_its_own_and_the_endpoint_holds_it_beside_
     monkeypatch.setitem(uplinks.KINDS, "toy", "tests.unit.toy_uplink")
     text += '[memory]\nlisten = ["yard:7"]\nether = "tables"\n[uplink]\nkind = "toy"\n'
     app = await GatewayApp.open(parse(text.encode()))
-    assert [place.partition(":")[0] for place in app.endpoint.places] == ["udp", "memory"]
+    assert [place.partition(":")[0] for place in app.endpoint.places] == ["udp", "memory", "toy"]
     assert app.endpoint.places[1] == "memory:yard:7"
     await app.close()
     with pytest.raises(ConfigError, match="udp: unknown key"):  # its section is [message_plane]

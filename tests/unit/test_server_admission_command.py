@@ -107,6 +107,29 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     await server.close()
 
 
+@pytest.mark.parametrize(("words", "form"), [("", None), ("--form xml", "xml"), ("--form cbor", "cbor")])
+def test_the_form_of_messages_to_a_gateway_is_named_or_left_to_the_server(
+    asked: list[Any], words: str, form: str | None
+) -> None:
+    run = typed("server", "add-gateway", "gw.home", "home", CCS, *words.split())
+    assert run.exit_code == 0 and asked[0][1]["form"] == form
+    assert typed("server", "add-gateway", "gw.home", "home", CCS, "--form", "json").exit_code == 2
+
+
+async def test_a_new_gateway_is_sent_xml_and_one_that_is_known_keeps_its_form(desk: Desk) -> None:
+    attic = {"gateway_id": "gw.attic", "pn_id": "attic", "credential": desk.credential("gw.attic", "gateway")}
+
+    async def form_after(**more: Any) -> str:
+        await desk.ask("server.add-gateway", **attic, **more)
+        return next(each.form for each in desk.server.gateways() if each.gateway_id == "gw.attic")
+
+    assert await form_after() == "xml"
+    assert await form_after(form="cbor") == "cbor"
+    assert await form_after(is_open=True) == "cbor"
+    with pytest.raises(NotAllowed, match="cbor or xml"):
+        await form_after(form="json")
+
+
 @pytest.mark.req("SEC-31")
 @pytest.mark.parametrize(
     ("more", "kind", "named"),

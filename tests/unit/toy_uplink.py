@@ -7,6 +7,7 @@ from pydantic import Field
 from cpns import messages, numbers
 from gateway_agent.uplinks.uplink import UplinkSection
 from message_plane.endpoint import Endpoint
+from tests.integration.toy_link import Pigeons
 
 
 class ToyUplinkSection(UplinkSection):
@@ -41,6 +42,11 @@ class ToyUplink:
 made: list[ToyUplink] = []
 
 
-def open_uplink(section: ToyUplinkSection, endpoint: Endpoint) -> ToyUplink:
+def link_of(section: ToyUplinkSection, gateway_id: str) -> Pigeons:
+    return Pigeons(gateway_id)  # type: ignore[no-untyped-call]
+
+
+def open_uplink(section: ToyUplinkSection, endpoint: Endpoint, link: Pigeons) -> ToyUplink:
+    assert link.places  # it is open by now
     made.append(ToyUplink(section))
     return made[-1]
