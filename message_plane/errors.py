@@ -48,6 +48,10 @@ class CannotListen(PlaneError):
     """A UDP address could not be bound: it is invalid, not one of this machine, or its port needs privileges."""
 
 
+class BrokerFilesRefused(PlaneError):
+    """The files for an MQTT broker cannot be used: missing, not private, expired, or made for another ID."""
+
+
 class NoSession(PlaneError):
     """There is no session with this entity, or it has ended, and there is no known address at which to make one."""
 
