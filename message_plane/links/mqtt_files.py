@@ -1,4 +1,4 @@
-"""The files with which a client of an MQTT broker proves itself: whether a broker can accept them, without asking one.
+"""The files with which a client of an MQTT broker proves itself, and whether a broker can accept them.
 
 A broker knows its clients by the common name (CN) of their certificates, which is the tag of the gateway or Server
 (`mqtt_topics.tag_of`); its access list lets each use the topics of its own tag only. A certificate of another name
@@ -8,6 +8,8 @@ would connect, and then nothing would arrive. It is told here, before a connecti
 from __future__ import annotations
 
 import datetime
+import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 from cryptography import x509
@@ -18,6 +20,8 @@ from cryptography.x509.oid import NameOID
 from message_plane.errors import BrokerFilesRefused
 from message_plane.links.mqtt_section import BrokerFiles
 from private_store import files, plain_file
+
+_PASSWORD_MAX = 4096
 
 
 def check(own: BrokerFiles, tag: str, now: datetime.datetime, *, is_server: bool = False) -> None:
@@ -39,6 +43,42 @@ def check(own: BrokerFiles, tag: str, now: datetime.datetime, *, is_server: bool
     _check_pair(certificate, own.certificate, own.key)
     _check_dates(certificate, own.certificate, now)
     _check_name(certificate, own.certificate, tag, is_server)
+
+
+def tls_context(own: BrokerFiles) -> ssl.SSLContext:
+    """Return the context with which a client verifies a broker and proves itself. Raises BrokerFilesRefused.
+
+    Without `own.ca` the authorities of the system are trusted.
+    """
+    context = ssl.create_default_context()
+    if own.ca is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        _load(own.ca, lambda: context.load_verify_locations(own.ca))
+    if own.certificate is not None:
+        certificate = own.certificate
+        _load(certificate, lambda: context.load_cert_chain(certificate, own.key, password=_no_password))
+    return context
+
+
+def password_of(own: BrokerFiles) -> str | None:
+    """Return the password of the user, None if there is none. Raises BrokerFilesRefused."""
+    if own.password is None:
+        return None
+    octets = files.read(own.password, BrokerFilesRefused, most=_PASSWORD_MAX)
+    return octets.decode("utf-8", "replace").rstrip("\r\n")
+
+
+def _load(path: Path, load: Callable[[], None]) -> None:
+    try:
+        load()
+    except (OSError, ssl.SSLError, ValueError) as error:
+        raise BrokerFilesRefused(f"TLS cannot use {path} ({type(error).__name__}).", "Check that it is PEM.") from None
+
+
+def _no_password() -> str:
+    # without this OpenSSL would ask for a password at the terminal
+    raise ValueError("the key is encrypted")
 
 
 def _certificates(path: Path) -> list[x509.Certificate]:

@@ -13,18 +13,21 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
-PORT, PORT_TLS = 1883, 8883
 _URL = re.compile(r"(mqtts?)://(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::([0-9]{1,5}))?/?")
+_PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Broker:
-    """The address of one broker, and whether it is reached by TLS."""
+    """One broker: `host`, a name or an address, and TCP `port`; `tls` is True for `mqtts`. Its text is its URL."""
 
-    url: str
     host: str
     port: int
     tls: bool
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.port}"
 
     @property
     def is_local(self) -> bool:
@@ -38,22 +41,21 @@ class Broker:
 def broker_of(url: str) -> Broker:
     """Return the broker at `url`, `mqtts://host:port` or `mqtt://host:port`; the port may be left out.
 
-    Raises ValueError.
+    Raises ValueError, whose text says what is expected.
     """
     found = _URL.fullmatch(url)
-    if found is None or not 0 < int(found[4] or 1) < 65536:
+    port = int(found[4] or _PORTS[found[1]]) if found else 0
+    if found is None or not 0 < port < 65536:
         raise ValueError("the address of a broker, for example mqtts://broker.example:8883")
-    tls = found[1] == "mqtts"
-    return Broker(url, found[2] or found[3], int(found[4] or (PORT_TLS if tls else PORT)), tls)
+    return Broker(found[2] or found[3], port, found[1] == "mqtts")
 
 
 def _url(text: str) -> str:
-    broker_of(text)
-    return text
+    return str(broker_of(text))
 
 
 def _each_once(urls: list[str]) -> list[str]:
-    if len({(broker.host, broker.port) for broker in map(broker_of, urls)}) < len(urls):
+    if len(set(urls)) < len(urls):
         raise ValueError("each broker once")
     return urls
 
@@ -98,7 +100,7 @@ class MqttSection(BaseModel):
     )
     certificate: PemFile | None = Field(None, description="PEM file with the certificate of this end (kind = mqtt)")
     key: PemFile | None = Field(None, description="PEM file with the key of that certificate (kind = mqtt)")
-    user: str | None = Field(None, description="user name, at brokers that want one (kind = mqtt)")
+    user: str = Field("", description="user name, at brokers that want one (kind = mqtt)")
     password_file: PemFile | None = Field(None, description="file with the password of that user (kind = mqtt)")
     version: Literal["5", "3.1.1"] = Field(
         "5", description="of MQTT; brokers without 5 are spoken to in 3.1.1 (kind = mqtt)"
@@ -113,9 +115,9 @@ class MqttSection(BaseModel):
     def _complete(self) -> MqttSection:
         if (self.certificate is None) != (self.key is None):
             raise ValueError("certificate and key belong together: name both or none")
-        if self.password_file is not None and self.user is None:
+        if self.password_file is not None and not self.user:
             raise ValueError("password_file needs user")
-        plain = [broker.url for broker in map(broker_of, self.brokers) if not (broker.tls or broker.is_local)]
+        plain = [broker for broker in map(broker_of, self.brokers) if not (broker.tls or broker.is_local)]
         if plain and (self.certificate is not None or self.password_file is not None):
             raise ValueError(
                 f"{plain[0]} is not encrypted: no certificate is used there, and a password could be read on the way; "

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from message_plane.errors import BrokerFilesRefused
-from message_plane.links.mqtt_files import check
+from message_plane.links.mqtt_files import check, password_of, tls_context
 from message_plane.links.mqtt_section import BrokerFiles
 
 NOW = datetime.datetime(2026, 6, 1, tzinfo=datetime.UTC)
@@ -138,3 +138,18 @@ def test_a_certificate_without_key_and_a_password_that_others_read_are_told(tmp_
     (tmp_path / "password").write_text("secret")
     (tmp_path / "password").chmod(0o644)
     assert "can be read by others" in refusal(BrokerFiles(password=tmp_path / "password"))
+
+
+def test_tls_and_password_are_made_of_the_files(tmp_path: Path) -> None:
+    own = made(tmp_path, "own")
+    assert len(tls_context(own).get_ca_certs()) == 1
+    assert password_of(own) is None
+    (tmp_path / "password").touch(0o600)
+    (tmp_path / "password").write_text("pass word\n")
+    assert password_of(BrokerFiles(password=tmp_path / "password")) == "pass word"
+    _encrypted(own)
+    with pytest.raises(BrokerFilesRefused, match=r"own\.crt"):
+        tls_context(own)
+    _no_certificate(own)
+    with pytest.raises(BrokerFilesRefused, match=r"own\.crt"):
+        tls_context(own)

@@ -14,16 +14,16 @@ BROKER = "mqtts://broker.example:8883"
 
 
 @pytest.mark.parametrize(
-    ("url", "broker"),
+    ("url", "broker", "text"),
     [
-        (BROKER, (BROKER, "broker.example", 8883, True)),
-        ("mqtts://10.0.0.1", ("mqtts://10.0.0.1", "10.0.0.1", 8883, True)),
-        ("mqtt://localhost/", ("mqtt://localhost/", "localhost", 1883, False)),
-        ("mqtt://[::1]:2000", ("mqtt://[::1]:2000", "::1", 2000, False)),
+        (BROKER, Broker("broker.example", 8883, True), BROKER),
+        ("mqtts://10.0.0.1", Broker("10.0.0.1", 8883, True), "mqtts://10.0.0.1:8883"),
+        ("mqtt://localhost/", Broker("localhost", 1883, False), "mqtt://localhost:1883"),
+        ("mqtt://[::1]:2000", Broker("::1", 2000, False), "mqtt://[::1]:2000"),
     ],
 )
-def test_a_broker_has_host_port_and_encryption(url: str, broker: tuple[str, str, int, bool]) -> None:
-    assert broker_of(url) == Broker(*broker)
+def test_a_broker_has_host_port_and_encryption(url: str, broker: Broker, text: str) -> None:
+    assert broker_of(url) == broker and str(broker) == text
 
 
 @pytest.mark.parametrize(
