@@ -50,10 +50,10 @@ def tls_context(own: BrokerFiles) -> ssl.SSLContext:
 
     Without `own.ca` the authorities of the system are trusted.
     """
-    context = ssl.create_default_context()
-    if own.ca is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if own.ca is None:
+        context = ssl.create_default_context()
+    else:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # it verifies the name of the broker, too
         _load(own.ca, lambda: context.load_verify_locations(own.ca))
     if own.certificate is not None:
         certificate = own.certificate
