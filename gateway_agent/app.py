@@ -47,7 +47,7 @@ from message_plane.links.gatt import GattLink
 from message_plane.links.link import Link
 from message_plane.links.udp import UdpLink, host_and_port
 from message_plane.resource import Answer
-from message_plane.session_store import SessionStore
+from message_plane.session_file import SessionFile
 from private_store import contents, files, folders, restoring
 
 IDENTITY_FILE = "identity.key"
@@ -90,7 +90,7 @@ class GatewayApp:
         self.signing_key = signing_key
         self.tell: events.Tell = write
         self.counters = counters
-        self.credentials: SessionStore
+        self.credentials: SessionFile
         self.endpoint: Endpoint
         self.uplink: Uplink
         self.gateway: PnGateway
@@ -136,7 +136,7 @@ class GatewayApp:
         with contents.keeping(folder / STORE_FOLDER, RESTORE_BACKUP, StoreDamaged):
             self._store = GatewayStore(folder / STORE_FOLDER)
         self._finish_roll_over(self._store)
-        self.credentials = SessionStore(folder / SESSIONS_FILE, way_back(SESSIONS_FILE))
+        self.credentials = SessionFile(folder / SESSIONS_FILE, way_back(SESSIONS_FILE))
         upward = link_of(config.uplink, config.gateway.id) if uplink is None else None
         self.endpoint = await Endpoint.open(
             identity=self.identity,

@@ -17,7 +17,7 @@ from gateway_agent.errors import GatewayError
 from message_plane.binding import require_free
 from message_plane.credentials import ROLE_PNE, Credential
 from message_plane.errors import PlaneError, RegistrationRefused, StoreError
-from message_plane.session_store import SessionStore
+from message_plane.session_file import SessionFile
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Registrar:
 
     def __init__(
         self,
-        credentials: SessionStore,
+        credentials: SessionFile,
         administration: Administration,
         own: Credential,
         reserved: Collection[str],

@@ -6,42 +6,47 @@ A delivery to a thousand PNEs requests a thousand blocks of sender numbers, and 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from message_plane.errors import LeaseLost
-from message_plane.session_store import Change, Lease, SessionStore
+from message_plane.lease import Lease
+from message_plane.session_store import Change, SessionStore
 
 
 class CommitQueue:
     """The only writer of a running endpoint. Its commits run one after the other, in a thread of their own."""
 
-    def __init__(self, store: SessionStore, lease: Lease) -> None:
+    def __init__(self, store: SessionStore) -> None:
         self._store = store
-        self._lease = lease
-        self._waiting: list[tuple[Change, asyncio.Future[bool]]] = []
+        self._waiting: list[tuple[Lease, Change, asyncio.Future[bool]]] = []
         self._task: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="session-store")
         self._closed = False
         self.commits = 0  # number of transactions so far, for measurements
 
-    async def commit(self, change: Change) -> bool:
-        """Store `change` and return True when it is on disk.
+    async def commit(self, lease: Lease, change: Change) -> bool:
+        """Store `change` of a context of `lease` and return True when it is on disk.
 
-        Returns False if the context or credential that it is about was removed in the meantime. Raises LeaseLost,
-        StoreError.
+        Returns False if the context or credential that it is about was removed in the meantime. Raises LeaseLost if
+        another process has taken this lease, StoreError.
         """
         if self._closed:
             raise LeaseLost("the endpoint is closed")
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting.append((change, done))
+        self._waiting.append((lease, change, done))
         if self._task is None:
             self._task = asyncio.create_task(self._work(), name="session store commits")
         return await done
 
-    async def renew(self) -> None:
-        """Renew the lease. Raises LeaseLost, StoreError."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._store.commit, self._lease, ())
+    async def renew(self, lease: Lease) -> None:
+        """Renew the lease of a store that has one only. Raises LeaseLost, StoreError."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._store.commit, {lease: ()})
+        _require_held(lease)
+
+    async def finish(self) -> None:
+        """Return when the changes that wait now are on disk or have failed."""
+        await asyncio.gather(*(done for _, _, done in self._waiting), return_exceptions=True)
+        await asyncio.get_running_loop().run_in_executor(self._thread, _nothing)  # behind the lot that is being stored
 
     async def close(self) -> None:
         """Finish the changes that wait, then end the thread."""
@@ -53,17 +58,36 @@ class CommitQueue:
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waiting:
-            batch, self._waiting = self._waiting, []
-            changes: Sequence[Change] = [change for change, _ in batch]
+            lot, self._waiting = self._waiting, []
+            changes: dict[Lease, list[Change]] = {}
+            for lease, change, _ in lot:
+                changes.setdefault(lease, []).append(change)
             try:
-                gone = await loop.run_in_executor(self._thread, self._store.commit, self._lease, changes)
+                gone = await loop.run_in_executor(self._thread, self._store.commit, changes)
             except Exception as error:  # noqa: BLE001 - raised in every caller that waits
-                for _, done in batch:
+                for _, _, done in lot:
                     if not done.done():
                         done.set_exception(error)
                 continue
             self.commits += 1
-            for change, done in batch:
-                if not done.done():
+            for lease, change, done in lot:
+                if done.done():
+                    continue
+                if lease.lost:
+                    done.set_exception(_lost())
+                else:
                     done.set_result(change.recipient_id not in gone)
         self._task = None
+
+
+def _require_held(lease: Lease) -> None:
+    if lease.lost:
+        raise _lost()
+
+
+def _lost() -> LeaseLost:
+    return LeaseLost("another process has taken over these sessions: this one ends its use of them")
+
+
+def _nothing() -> None:
+    """Do nothing."""

@@ -25,12 +25,13 @@ from message_plane.exchanges import Exchanges
 from message_plane.identity import OwnIdentity
 from message_plane.incidents import Incidents, log
 from message_plane.incoming import Incoming
+from message_plane.lease import LEASE_MS, Lease, Leases
 from message_plane.links.link import Address, Link
 from message_plane.outgoing import ContextLost, Outgoing
 from message_plane.reception import Reception
 from message_plane.resource import Resources, ResourcesByRole
 from message_plane.session import Peer, Session
-from message_plane.session_store import LEASE_MS, Lease, RemoveContext, SessionStore
+from message_plane.session_store import RemoveContext, SessionStore
 from message_plane.sessions import Heard, Sessions
 from message_plane.single_flight import SingleFlight
 from message_plane.uplink_handshake import shake_hands
@@ -46,17 +47,18 @@ class Endpoint:
     """The sessions, requests and resources of one entity. `open` makes it, `close` ends it.
 
     `failed` is a future that is done, with the exception as its result, when the endpoint cannot go on (LeaseLost:
-    another process has taken over the sessions). It has closed its links then, and the caller can only `close` it.
+    another process has taken over all sessions). It has closed its links then, and the caller can only `close` it.
     """
 
     def __init__(
         self,
         identity: OwnIdentity,
         store: SessionStore,
-        lease: Lease,
+        lease: Lease | None,
         resources: ResourcesByRole,
         counters: Counter[str],
         requests_max: int = tuning.REQUESTS_MAX,
+        leases: Leases | None = None,
     ) -> None:
         """Only `open` calls this."""
         self.identity = identity
@@ -65,8 +67,9 @@ class Endpoint:
         self._store = store
         self._lease = lease
         incidents = Incidents(counters)
-        self._queue = CommitQueue(store, lease)
-        self._sessions = Sessions(identity.role, store, self._queue, lease, incidents)
+        self._leases = leases or Leases()
+        self._queue = CommitQueue(store)
+        self._sessions = Sessions(identity.role, store, self._queue, self._leases, incidents)
         self._exchanges = Exchanges(self._process, incidents)
         self._reception = Reception(identity, store, self._sessions, incidents)
         self._incoming = Incoming(resources, self._exchanges, self._sessions, self._reception, incidents)
@@ -91,12 +94,14 @@ class Endpoint:
         links: Sequence[Link[Any]],
         counters: Counter[str] | None = None,
         requests_max: int = tuning.REQUESTS_MAX,
+        leases: Leases | None = None,
     ) -> Endpoint:
-        """Acquire the lease of `store`, open each of `links`, and begin to answer.
+        """Acquire the lease of `store`, if it has one for all contexts, open each of `links`, and begin to answer.
 
         `resources`: by the role of a peer with a session, what it may request, and what `request` requests from it. The
         endpoint closes the links; the caller closes the store. `counters` counts incidents by name. `requests_max`: how
-        many requests of this endpoint may be under way at once; others wait.
+        many requests of this endpoint may be under way at once; others wait. `leases`: an empty table that knows the
+        shards of a store with several, whose leases come by `adopt`.
 
         Raises LeaseHeld, StoreError, and the exceptions of the links (PortInUse, CannotListen).
         """
@@ -107,9 +112,11 @@ class Endpoint:
             resources,
             Counter() if counters is None else counters,
             requests_max,
+            leases,
         )
         try:
-            endpoint._sessions.load()
+            if endpoint._lease is not None:
+                await endpoint.adopt(endpoint._lease)
             await endpoint._exchanges.links.open(links)
         except BaseException:
             await endpoint.close()
@@ -126,6 +133,21 @@ class Endpoint:
     def commits(self) -> int:
         """The number of synced transactions in the session store since `open`, without renewals of the lease."""
         return self._queue.commits
+
+    async def adopt(self, lease: Lease) -> None:
+        """Use the sessions of a shard whose lease this process has acquired. Raises StoreError.
+
+        Their replay windows are not known, so the first request on each is answered with an Echo challenge.
+        """
+        await self._sessions.adopt(lease)
+
+    async def let_go(self, lease: Lease) -> None:
+        """Stop to use the sessions of a shard, because its lease was lost or is to be given back.
+
+        Nothing is sent on them from now on. When this returns their contexts are in the store as another process needs
+        them.
+        """
+        await self._sessions.let_go(lease)
 
     async def request(self, entity_id: str, payload: bytes, *, resource: str, timeout_s: float = 30.0) -> bytes:
         """Request the resource at the path `resource` from `entity_id` over its session; return the body of the answer.
@@ -299,7 +321,8 @@ class Endpoint:
         await asyncio.gather(*self._removals, return_exceptions=True)
         await self._queue.close()
         try:
-            self._store.release(self._lease)
+            if self._lease is not None:
+                self._store.release(self._lease)
         except StoreError as problem:
             log.warning("the lease could not be given back: %s", problem)
 
@@ -311,6 +334,7 @@ class Endpoint:
     async def _send(self, entity_id: str, path: str, payload: bytes, departed: Callable[[], None]) -> bytes:
         session = self._sessions.to_send(entity_id)
         if session is None:
+            self._leases.of(entity_id).require()
             await self._establish(entity_id)
             session = self._sessions.to_send(entity_id)
         if session is None:
@@ -372,9 +396,13 @@ class Endpoint:
         while True:
             await asyncio.sleep(_HOUSEKEEPING_S)
             try:
-                await self._queue.renew()
+                if self._lease is not None:
+                    await self._queue.renew(self._lease)
                 await self._tidy()
             except LeaseLost as lost:
+                if self._lease is None:  # that of one shard, whose holder here ends it by `let_go`
+                    log.info("%s", lost)
+                    continue
                 log.error("%s", lost)
                 await self._silence()
                 self.failed.set_result(lost)
@@ -390,7 +418,8 @@ class Endpoint:
                 return
 
     async def _remove(self, ended: Sequence[Session]) -> None:
-        await asyncio.gather(*(self._queue.commit(RemoveContext(session.recipient_id)) for session in ended))
+        removals = ((session.lease, RemoveContext(session.recipient_id)) for session in ended)
+        await asyncio.gather(*(self._queue.commit(*removal) for removal in removals))
 
     def _removed(self, task: asyncio.Task[None]) -> None:
         self._removals.discard(task)

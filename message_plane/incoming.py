@@ -34,7 +34,7 @@ from cpns.errors import CpnsError, MalformedMessage, TooMany
 from message_plane import tuning
 from message_plane.blockwise import Block, Transfers, block_size, cut, exponent_for
 from message_plane.clock import monotonic
-from message_plane.errors import NoSession, PlaneError
+from message_plane.errors import LeaseLost, NoSession, PlaneError
 from message_plane.exchanges import Exchanges
 from message_plane.incidents import Incidents, log
 from message_plane.reception import Reception
@@ -127,7 +127,12 @@ class Incoming:
         if _unknown_critical(request, _PLAIN_CRITICAL):
             self._exchanges.reply(request, Message(code=BAD_OPTION))
             return
-        response, answered = self._reception.answer(request.payload, request.remote, request.opt.echo, monotonic())
+        try:
+            response, answered = self._reception.answer(request.payload, request.remote, request.opt.echo, monotonic())
+        except LeaseLost:
+            self._incidents.count("handshakes_of_others")
+            self._exchanges.ignore(request)
+            return
         if answered:
             self._exchanges.accept(request)
         self._exchanges.reply(request, response)
@@ -153,6 +158,9 @@ class Incoming:
         session = self._sessions.by_recipient_id(kid)
         if session is None or number >= tuning.SESSION_NUMBERS_MAX:
             self._without_context(request)
+            return
+        if not session.lease.valid:
+            self._exchanges.ignore(request)
             return
         try:
             inner, request_id = session.unprotect(request)

@@ -75,7 +75,7 @@ class Reception:
         """Return (response, whether it was computed) for a request to the EDHOC resource.
 
         A retransmission of the request must get the same response if it was computed. `echo`: the Echo value of the
-        request, None if it has none.
+        request, None if it has none. Raises LeaseLost if another process has the sessions of the peer's shard.
         """
         try:
             if payload[:1] == _MESSAGE_1:

@@ -14,9 +14,10 @@ from message_plane.clock import monotonic
 from message_plane.credentials import Credential
 from message_plane.datagram import check_options
 from message_plane.errors import NoSession
+from message_plane.lease import Lease
 from message_plane.links.link import Address
 from message_plane.rate import Bucket
-from message_plane.session_store import Lease, RaiseCeiling, StoredContext
+from message_plane.session_store import RaiseCeiling, StoredContext
 
 PIV_MAX = 5  # octets
 _PIV_BITS = 0b0000_0111
@@ -104,7 +105,7 @@ class Session(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
         self.place = ""
         self.heard: Address | None = None  # source of the peer's newest verified request or of its handshake
         self.newest = -1  # the sequence number of that request
-        self._lease = lease
+        self.lease = lease
         self._begun = monotonic() - stored.lived_s
         self.derive_keys(stored.master_salt, stored.master_secret)
         self._common_iv_number = int.from_bytes(self.common_iv, "big")
@@ -156,7 +157,7 @@ class Session(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
         Raises LeaseLost, StoreError, NoSession if the session is over, and ContextUnavailable if a number is needed and
         none is reserved.
         """
-        self._lease.require()
+        self.lease.require()
         self._require()
         return super().protect(message, request_id, kid_context=kid_context)
 

@@ -20,12 +20,12 @@ from message_plane.credentials import RESPONDERS_OF
 from message_plane.edhoc import C_I_LEN, C_R_LEN, LABEL_MASTER_SALT, LABEL_MASTER_SECRET, Established
 from message_plane.errors import NoSession
 from message_plane.incidents import Incidents
+from message_plane.lease import Lease, Leases
 from message_plane.links.link import Address
 from message_plane.session import Peer, Session
 from message_plane.session_store import (
     AddContext,
     CountTime,
-    Lease,
     RemoveContext,
     SessionStore,
     SetPlace,
@@ -48,12 +48,12 @@ class Sessions:
     """The table of sessions. All changes that must survive a restart go through the commit queue."""
 
     def __init__(
-        self, own_role: str, store: SessionStore, queue: CommitQueue, lease: Lease, incidents: Incidents
+        self, own_role: str, store: SessionStore, queue: CommitQueue, leases: Leases, incidents: Incidents
     ) -> None:
         self._own_role = own_role
         self._store = store
         self._queue = queue
-        self._lease = lease
+        self._leases = leases
         self._incidents = incidents
         self._by_recipient_id: dict[bytes, Session] = {}
         self._live: dict[str, Session] = {}
@@ -64,23 +64,34 @@ class Sessions:
         self._promotions = SingleFlight[bool]()
         self._reservations = SingleFlight[None]()
 
-    def load(self) -> None:
-        """Load the sessions of the store, oldest first, so that of two with one entity the newer is the candidate."""
-        for stored in self._store.contexts():
-            credential = self._store.credential(stored.entity_id)  # has the key of the context: it goes with its key
-            if credential is None:
-                continue
+    async def adopt(self, lease: Lease) -> None:
+        """Load the sessions of a lease that this process has acquired. They can be used when this returns.
+
+        They are loaded oldest first, so that of two with one entity the newer is the candidate. Raises StoreError.
+        """
+        for stored, credential in await asyncio.to_thread(self._store.sessions, lease.shard):
             peer = Peer(credential.entity_id, credential.role, session=stored.recipient_id)
             session = Session(
                 stored,
                 peer,
-                self._lease,
+                lease,
                 credential=credential,
                 stands=self._store.stands,
                 echo=secrets.token_bytes(ECHO_LEN),
             )
             self._by_recipient_id[session.recipient_id] = session
             (self._candidates if peer.entity_id in self._live else self._live)[peer.entity_id] = session
+        self._leases.add(lease)
+
+    async def let_go(self, lease: Lease) -> None:
+        """Forget the sessions of a lease that was lost or is to be given back; their contexts stay in the store.
+
+        When this returns, what was to be stored about them is stored, or can not be any more.
+        """
+        self._leases.remove(lease)
+        for session in [each for each in self._by_recipient_id.values() if each.lease is lease]:
+            self._end(session)
+        await self._queue.finish()
 
     async def close(self) -> None:
         """Cancel the commits that callers wait for."""
@@ -91,13 +102,13 @@ class Sessions:
 
     @property
     def may_send(self) -> bool:
-        """False while the lease has lapsed. Requests are not accepted then, as they could not be answered (SEC-23)."""
-        return self._lease.valid
+        """False while all leases have lapsed. No request is accepted then, as it could not be answered (SEC-23)."""
+        return self._leases.any_valid
 
     def by_recipient_id(self, recipient_id: bytes) -> Session | None:
         """Return the session whose peer sends this kid, None if there is none or it is worn out.
 
-        The caller need not check `over`, as `Session.unprotect` does.
+        The caller need not check `over`, as `Session.unprotect` does, but whether its lease is valid.
         """
         session = self._by_recipient_id.get(recipient_id)
         return None if session is None or session.worn_out(monotonic()) else session
@@ -167,7 +178,7 @@ class Sessions:
 
         A provisional peer always gets a place: if there is none, the oldest session from its address ends, or the
         oldest of all. There are enough places that each board has the time it needs, even at the highest rate of
-        handshakes that are computed (SEC-35).
+        handshakes that are computed (SEC-35). Raises LeaseLost if another process has the sessions of that shard.
         """
         session = self._session(established, address)
         session.heard = address
@@ -197,7 +208,7 @@ class Sessions:
         session.ceiling = tuning.NUMBERS_STEP
         before = self._candidates.get(session.entity_id)
         replaces = () if before is None else (before.recipient_id,)
-        if not await self._queue.commit(AddContext(_stored_now(session), session.credential, replaces)):
+        if not await self._queue.commit(session.lease, AddContext(_stored_now(session), session.credential, replaces)):
             raise NoSession(f"{session.entity_id!r} is not registered any more with the key of this handshake")
         self._set_candidate(session)
         return session
@@ -233,17 +244,17 @@ class Sessions:
         elapsed = int(monotonic() - self._counted_at)
         if elapsed >= max(at_least_s, 1) and self._by_recipient_id:
             self._counted_at += elapsed
-            await self._queue.commit(CountTime(elapsed))
+            await asyncio.gather(*(self._queue.commit(lease, CountTime(elapsed)) for lease in self._leases))
 
     async def save_places(self) -> None:
         """Store where peers were heard last. This is not urgent, as a place is only a hint where to send."""
         moved, self._moved = self._moved, set()
         changes = [
-            SetPlace(session.recipient_id, session.stored.place)
+            (session.lease, SetPlace(session.recipient_id, session.stored.place))
             for session in moved
             if not session.ended and not session.peer.provisional and session.stored.place
         ]
-        await asyncio.gather(*map(self._queue.commit, changes))
+        await asyncio.gather(*(self._queue.commit(*change) for change in changes))
 
     async def numbers_for(self, session: Session) -> None:
         """Reserve sender numbers if `session` has none left. Raises NoSession (it is over), LeaseLost, StoreError."""
@@ -265,7 +276,7 @@ class Sessions:
         kept = False
         try:
             stored = dataclasses.replace(session.stored, sender_ceiling=ceiling)
-            kept = await self._queue.commit(AddContext(stored, credential))
+            kept = await self._queue.commit(session.lease, AddContext(stored, credential))
         finally:
             if not kept:
                 self._forget(session)
@@ -299,7 +310,7 @@ class Sessions:
 
     def reconcile(self) -> None:
         """End the sessions whose context was removed from the store, or whose key was replaced or removed in it."""
-        kept = {stored.recipient_id for stored in self._store.contexts()}
+        kept = {stored.recipient_id for lease in self._leases for stored in self._store.contexts(lease.shard)}
         for session in list(self._by_recipient_id.values()):
             if session.peer.provisional:
                 continue
@@ -310,6 +321,10 @@ class Sessions:
     # Private
 
     def _session(self, established: Established, address: Address) -> Session:
+        """Return the new session. It belongs to the shard of the entity that brings the peer's datagrams, if one does.
+
+        Raises LeaseLost if another process has the sessions of that shard.
+        """
         stored = StoredContext(
             recipient_id=established.recipient_id,
             sender_id=established.sender_id,
@@ -325,7 +340,7 @@ class Sessions:
         session = Session(
             stored,
             peer,
-            self._lease,
+            self._leases.of(address.carried_by or who.entity_id),
             credential=established.peer,
             stands=self._store.stands,
             echo=None,
@@ -350,10 +365,10 @@ class Sessions:
             session.stored = dataclasses.replace(session.stored, place=address.place)
             replaces = () if before is None else (before.recipient_id,)
             written = dataclasses.replace(session.stored, sender_ceiling=tuning.NUMBERS_STEP)
-            committed = await self._queue.commit(AddContext(written, session.credential, replaces))
+            committed = await self._queue.commit(session.lease, AddContext(written, session.credential, replaces))
             session.ceiling = tuning.NUMBERS_STEP
         elif before is not None:
-            committed = await self._queue.commit(RemoveContext(before.recipient_id))
+            committed = await self._queue.commit(session.lease, RemoveContext(before.recipient_id))
         else:
             committed = True
         if not committed or session.over:
@@ -367,7 +382,7 @@ class Sessions:
 
     async def _reserve(self, session: Session) -> None:
         block = session.next_block()
-        if not await self._queue.commit(block):
+        if not await self._queue.commit(session.lease, block):
             self._end(session)
             raise NoSession(f"the session with {session.entity_id!r} is over")
         session.block_reserved(block)

@@ -24,7 +24,7 @@ from message_plane.endpoint import Endpoint, Peer
 from message_plane.identity import OwnIdentity
 from message_plane.links.link import Link
 from message_plane.links.tunnel import TunnelLink
-from message_plane.session_store import SessionStore
+from message_plane.session_file import SessionFile
 from private_store import files
 
 Handle = Callable[[str, bytes], Awaitable[bytes]]
@@ -56,7 +56,7 @@ class GatewaySessions:
         self._counters = counters
         self._tunnel = TunnelLink()
         self.carry = self._tunnel.carry
-        self._sessions: SessionStore
+        self._sessions: SessionFile
         self._endpoint: Endpoint
 
     async def open(
@@ -81,7 +81,7 @@ class GatewaySessions:
                 _log.error("%s", error)
                 raise CpnsError("the CPNS Server cannot work now; try again later") from None
 
-        self._sessions = SessionStore(self._state_dir / SESSIONS_FILE, RESTORE_BACKUP)
+        self._sessions = SessionFile(self._state_dir / SESSIONS_FILE, RESTORE_BACKUP)
         try:
             self._endpoint = await Endpoint.open(
                 identity=self.identity,

@@ -38,7 +38,7 @@ from key_servers.cpns_server.store import ServerStore
 from key_servers.errors import ServerError
 from keycast.copies import backup_facts
 from message_plane.identity import BroadcastSigningKey, OwnIdentity
-from message_plane.session_store import SessionStore
+from message_plane.session_file import SessionFile
 from private_store import archive, contents, files, restoring
 
 GMKS, GROUPS = f"{SEAL_FOLDER}/seal_gmks.sqlite3", f"{SEAL_FOLDER}/seal_groups.sqlite3"
@@ -108,7 +108,7 @@ def stopped_gateway(state: Path) -> dict[str, bytes]:
     if not (state / INVENTORY).exists():
         raise GatewayError(f"There is no gateway's state in {state}.", "Check state_dir; a gateway makes it.")
     images = {name: files.read(state / name, FAULTS.unusable) for name in (IDENTITY_FILE, SIGNING_FILE)}
-    with closing(SessionStore(state / SESSIONS_FILE)) as sessions:
+    with closing(SessionFile(state / SESSIONS_FILE)) as sessions:
         images[SESSIONS_FILE] = sessions.image()
     with closing(GatewayStore(state / STORE_FOLDER)) as store:
         images[INVENTORY] = store.image()
@@ -131,7 +131,7 @@ def stopped_server(state: Path) -> tuple[str, dict[str, bytes]]:
     images = {gateway_sessions.IDENTITY_FILE: files.read(state / gateway_sessions.IDENTITY_FILE, FAULTS.unusable)}
     with (
         closing(ServerStore(state)) as store,
-        closing(SessionStore(state / gateway_sessions.SESSIONS_FILE)) as sessions,
+        closing(SessionFile(state / gateway_sessions.SESSIONS_FILE)) as sessions,
     ):
         images[server_database.FILE_NAME], images[gateway_sessions.SESSIONS_FILE] = store.image(), sessions.image()
     return OwnIdentity.load(state / gateway_sessions.IDENTITY_FILE).entity_id, images
@@ -157,7 +157,7 @@ def put_back_gateway(config: GatewayConfig, path: Path, epochs: int = 1) -> PutB
     held: tuple[str, ...] = ()
     with restoring.putting_back(state, members, _OWNED_BY_GATEWAY, FAULTS.unusable) as new:
         BroadcastSigningKey.load(new / SIGNING_FILE, OwnIdentity.load(new / IDENTITY_FILE))
-        SessionStore(new / SESSIONS_FILE).close()
+        SessionFile(new / SESSIONS_FILE).close()
         with closing(GatewayStore(new / STORE_FOLDER, restoring=True)) as store:
             counted = Counted(known=_known_generation(state), times=epochs, since_s=backup_facts.since(about))
             done = begin_anew(
@@ -176,7 +176,7 @@ def begin_anew_in_place(config: GatewayConfig, epochs: int = 1) -> PutBack:
     """
     state = config.gateway.state_dir
     with closing(GatewayStore(state / STORE_FOLDER, restoring=True)) as store:
-        with closing(SessionStore(state / SESSIONS_FILE)) as sessions:
+        with closing(SessionFile(state / SESSIONS_FILE)) as sessions:
             sessions.discard_contexts()
         begin_epoch_of_bridged_groups(state / SEAL_FOLDER, epochs=epochs)
         counted = Counted(times=epochs)
@@ -191,7 +191,7 @@ def put_back_server(state: Path, path: Path, epochs: int = 1) -> PutBack:
     backup_facts.require_members(path, members, set(_OF_SERVER), _OF_SERVER, GatewayError)
     with restoring.putting_back(state, members, _OWNED_BY_SERVER, FAULTS.unusable) as new:
         OwnIdentity.load(new / gateway_sessions.IDENTITY_FILE)
-        SessionStore(new / gateway_sessions.SESSIONS_FILE).close()
+        SessionFile(new / gateway_sessions.SESSIONS_FILE).close()
         held = _begin_epochs(new, state, epochs, backup_facts.since(about))
     return PutBack(about.get("made", ""), held)
 

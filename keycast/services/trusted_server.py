@@ -3,7 +3,7 @@
 from gateway_agent.app import SESSIONS_FILE, own_keys
 from gateway_agent.config.schema import GatewayConfig
 from message_plane.credentials import Credential
-from message_plane.session_store import SessionStore
+from message_plane.session_file import SessionFile
 
 
 def trust_server(config: GatewayConfig, server: Credential, *, replace: bool = False) -> None:
@@ -12,7 +12,7 @@ def trust_server(config: GatewayConfig, server: Credential, *, replace: bool = F
     `replace`: also in place of another credential of that name. Raises IdentityError, StoreDamaged and PlaneError.
     """
     own_keys(config)
-    store = SessionStore(config.gateway.state_dir / SESSIONS_FILE)
+    store = SessionFile(config.gateway.state_dir / SESSIONS_FILE)
     try:
         store.bind(server, replace=replace, reserved=(config.gateway.id,))
     finally:

@@ -54,6 +54,14 @@ class Address(ABC):
         return ""
 
     @property
+    def carried_by(self) -> str:
+        """The ID of the known entity that brings the datagrams of this peer, "" if they come by themselves.
+
+        All sessions with peers that it brings belong to its shard (`lease.Leases`).
+        """
+        return ""
+
+    @property
     def echo_proves(self) -> bool:
         """True if a sender can write any address into its datagrams, so that only an Echo value that it sends back
         proves that it receives at this address (RFC 9175). False if the link itself vouches for the sender of every

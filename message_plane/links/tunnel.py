@@ -58,6 +58,10 @@ class TunnelAddress(Address):
         return self.place
 
     @property
+    def carried_by(self) -> str:
+        return self.gateway_id
+
+    @property
     def carrier(self) -> str:
         return f"{_SCHEME}:{quote(self.gateway_id, safe='')}"  # which has no "/", so that no two places are the same
 

@@ -8,7 +8,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from message_plane import endpoint, holder, session_store
+from message_plane import endpoint, holder, session_file
 from message_plane.cpns_resource import PATH, uplink_resource
 from message_plane.errors import LeaseLost, PlaneError
 from message_plane.identity import OwnIdentity
@@ -35,7 +35,7 @@ async def main(folder, port):
     endpoint._HOUSEKEEPING_S = 0.1
     own = await endpoint.Endpoint.open(
         identity=OwnIdentity.load(folder / "home-gw.key"),
-        store=session_store.SessionStore(folder / "home-gw.db"),
+        store=session_file.SessionFile(folder / "home-gw.db"),
         resources={"server": {PATH: uplink_resource(handle)}},
         links=[UdpLink([("127.0.0.1", 0)])],
     )

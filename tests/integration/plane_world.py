@@ -16,7 +16,7 @@ from message_plane.endpoint import Endpoint
 from message_plane.identity import OwnIdentity
 from message_plane.links.memory import Ether, MemoryLink
 from message_plane.links.udp import UdpLink
-from message_plane.session_store import SessionStore
+from message_plane.session_file import SessionFile
 from tests.integration.scripted_carrier import Room, RoomLink
 
 LOOPBACK = ("127.0.0.1", 0)
@@ -80,7 +80,7 @@ class Party:
         self.answer = lambda payload: b"\xa1" + payload
 
     async def start(self, bind=(LOOPBACK,), links=None):
-        self.store = SessionStore(self.folder / f"{self.entity_id}.db")
+        self.store = SessionFile(self.folder / f"{self.entity_id}.db")
         try:
             self.endpoint = await Endpoint.open(
                 identity=self.identity,

@@ -554,8 +554,9 @@ def _credentials(own, peer):
 
 async def test_the_session_class_is_aiocoaps_oscore_by_the_vectors_of_rfc_8613():
     """RFC 8613, C.1.1 and C.4: the derived keys and the first protected request."""
+    from message_plane.lease import Lease
     from message_plane.session import Session
-    from message_plane.session_store import Lease, StoredContext
+    from message_plane.session_store import StoredContext
 
     stored = StoredContext(
         recipient_id=b"\x01",

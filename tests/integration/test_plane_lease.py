@@ -12,7 +12,7 @@ from pathlib import Path
 import aiocoap
 import pytest
 
-from message_plane import holder, session_store
+from message_plane import holder, lease, session_file
 from message_plane.errors import LeaseHeld
 from message_plane.session import parse_option
 from tests.integration import plane_gateway_child
@@ -89,7 +89,7 @@ async def world(tmp_path, monkeypatch):
     monkeypatch.setattr(holder, "boot_milliseconds", plane_gateway_child.time_from(tmp_path / "ahead"))
     gateway, server = Party(tmp_path, "home-gw", "gateway"), Party(tmp_path, "cpns-server", "server")
     await server.start()
-    store = session_store.SessionStore(tmp_path / "home-gw.db")
+    store = session_file.SessionFile(tmp_path / "home-gw.db")
     store.register(server.credential)
     store.close()
     server.knows(gateway)
@@ -111,8 +111,8 @@ async def test_a_stopped_process_whose_lease_was_taken_can_neither_send_nor_act_
         waiting = asyncio.ensure_future(server.ask("home-gw", b"while stopped", timeout_s=5))
         before = server.counters["requests_sent"]
         await until(lambda: server.counters["requests_sent"] > before)
-        (folder / "ahead").write_text(str(session_store.LEASE_MS + 1))
-        await server.endpoint._queue.renew()
+        (folder / "ahead").write_text(str(lease.LEASE_MS + 1))
+        await server.endpoint._queue.renew(server.endpoint._lease)
         await gateway.start()
         server.got.clear()
         assert await gateway.ask("cpns-server", b"parent") == b"\xa1parent"

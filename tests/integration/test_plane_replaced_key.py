@@ -13,7 +13,7 @@ import pytest
 from message_plane import endpoint as endpoint_module
 from message_plane.errors import PlaneError
 from message_plane.identity import OwnIdentity
-from message_plane.session_store import SessionStore
+from message_plane.session_file import SessionFile
 from private_store.migrations import scripts
 from tests.integration.plane_world import Wire, parties
 from tests.waiting import until
@@ -53,7 +53,7 @@ def here(party):
 
 @contextlib.contextmanager
 def in_another_process(party):
-    with contextlib.closing(SessionStore(party.store.path)) as store:
+    with contextlib.closing(SessionFile(party.store.path)) as store:
         yield store
 
 
@@ -217,6 +217,6 @@ async def test_contexts_of_a_store_made_earlier_end_because_their_key_is_not_tol
         )
         old.execute("PRAGMA user_version = 1")
         old.commit()
-    with contextlib.closing(SessionStore(path)) as store:
+    with contextlib.closing(SessionFile(path)) as store:
         assert store.credential("gw") == lamp and store.contexts() == []
         assert all(b"remember this 16" not in each.read_bytes() for each in tmp_path.glob("server.db*"))

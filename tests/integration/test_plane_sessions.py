@@ -414,13 +414,13 @@ async def test_a_session_that_is_dropped_is_gone_from_the_disk_before_the_endpoi
 
 @pytest.mark.req("SEC-06")
 async def test_who_is_unregistered_by_another_process_loses_the_session_soon(tmp_path, monkeypatch):
-    from message_plane.session_store import SessionStore
+    from message_plane.session_file import SessionFile
 
     monkeypatch.setattr(endpoint_module, "_HOUSEKEEPING_S", 0.05)
     async with parties(tmp_path, *LAMP_AND_GATEWAY) as (lamp, gateway):
         await lamp.endpoint.connect("home-gw", gateway.place)
         await lamp.ask("home-gw", b"\xa0")
-        command_line = SessionStore(gateway.store.path)
+        command_line = SessionFile(gateway.store.path)
         assert command_line.unregister("lamp")
         command_line.close()
         await until(lambda: not gateway.endpoint.has_session("lamp"))

@@ -21,7 +21,7 @@ from message_plane import credentials
 from message_plane.errors import PeerRefused, PlaneError
 from message_plane.identity import OwnIdentity
 from message_plane.links.udp import host_and_port
-from message_plane.session_store import SessionStore
+from message_plane.session_file import SessionFile
 from tests.integration.plane_world import Party
 from tests.integration.test_server_udp import UdpPnGw
 from tests.integration.tunnel_end import PLACE, BoardEnd
@@ -447,7 +447,7 @@ async def test_a_retired_board_has_no_session_no_key_and_no_membership(
     with pytest.raises(PlaneError):
         await lamp.ask(SERVER, b"", timeout_s=10)
     path = estate.folder / "server" / gateway_sessions.SESSIONS_FILE
-    with contextlib.closing(SessionStore(path)) as sessions:
+    with contextlib.closing(SessionFile(path)) as sessions:
         assert sessions.credential("lamp") is None
         assert [context.entity_id for context in sessions.contexts()] == ["gw.home"]
 
@@ -499,7 +499,7 @@ async def test_an_older_copy_of_the_store_ends_sessions_and_uses_no_key_of_their
     assert disowned != secret and previous is None and secret not in estate.octets()
     assert estate.keys("door") == (EUK, None)
     path = estate.folder / "server" / gateway_sessions.SESSIONS_FILE
-    with contextlib.closing(SessionStore(path)) as sessions:
+    with contextlib.closing(SessionFile(path)) as sessions:
         assert sessions.contexts() == []
     # the board finds its session gone, makes a new one, and by that a new key
     assert await lamp.ask(SERVER, b"") == b""

@@ -19,7 +19,7 @@ from message_plane.endpoint import Endpoint, Peer
 from message_plane.errors import HandshakeFailed, PeerRefused, PeerUnreachable, PlaneError
 from message_plane.identity import OwnIdentity
 from message_plane.links.udp import UdpLink, host_and_port
-from message_plane.session_store import SessionStore
+from message_plane.session_file import SessionFile
 from tests.unit.cpns_server_parts import PnGw, error_of, succeeded
 from tests.waiting import until
 
@@ -32,7 +32,7 @@ class UdpPnGw(PnGw):
     def __init__(self, folder: Path, name: str, role: str = "gateway") -> None:
         super().__init__(f"gw.{name}", f"pn.{name}")
         self.identity = OwnIdentity.create(folder / f"{name}.key", self.gateway_id, role)
-        self.store = SessionStore(folder / f"{name}.sessions")
+        self.store = SessionFile(folder / f"{name}.sessions")
 
     async def start(self, server: CpnsServer) -> None:
         self.store.register(credentials.parse(server.credential(), "server"))
@@ -160,7 +160,7 @@ async def test_a_blocked_pn_gw_loses_its_session_at_once(tmp_path: Path, server:
     await home.ask(n.CREATE_SERVICE_GROUP_REQUEST, {m.PNE_ID: "lamp", m.SG_ID: "light"})
     await until(lambda: home.versions("light") == [1])
     await server.block_gateway("gw.home")
-    with contextlib.closing(SessionStore(tmp_path / "server" / "sessions.sqlite3")) as sessions:
+    with contextlib.closing(SessionFile(tmp_path / "server" / "sessions.sqlite3")) as sessions:
         assert sessions.contexts() == []
     server.update_key("light")
     with pytest.raises(PlaneError):
@@ -175,7 +175,7 @@ async def test_restore_ends_the_sessions(tmp_path: Path, server: CpnsServer, hom
     await until(lambda: home.versions("light") == [1])
     assert home.endpoint.counters["sessions_begun"] == 1
     await server.restore()
-    with contextlib.closing(SessionStore(tmp_path / "server" / "sessions.sqlite3")) as sessions:
+    with contextlib.closing(SessionFile(tmp_path / "server" / "sessions.sqlite3")) as sessions:
         assert sessions.contexts() == []
     server.confirm_members("light")
     # the PN GW finds its session gone, makes a new one, and is served over that

@@ -8,7 +8,7 @@ from message_plane.credentials import Credential
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.identity import OwnIdentity
 from message_plane.links.udp import UdpLink, place_of
-from message_plane.session_store import SessionStore
+from message_plane.session_file import SessionFile
 
 
 class SimulatedPne:
@@ -18,7 +18,7 @@ class SimulatedPne:
         folder.mkdir(parents=True, exist_ok=True)
         self.pne_id = pne_id
         self.identity = OwnIdentity.create(folder / f"{pne_id}.key", pne_id, "pne")
-        self.sessions = SessionStore(folder / f"{pne_id}.db")
+        self.sessions = SessionFile(folder / f"{pne_id}.db")
         self.keys: dict[tuple[str, int], bytes] = {}
         self.got: list[int] = []
         self.endpoint: Endpoint

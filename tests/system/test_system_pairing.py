@@ -21,7 +21,7 @@ from message_plane.cpns_resource import GATEWAY_KIND, PATH, board_resource
 from message_plane.endpoint import Endpoint
 from message_plane.identity import OwnIdentity
 from message_plane.links.udp import UdpLink, host_and_port
-from message_plane.session_store import SessionStore
+from message_plane.session_file import SessionFile
 from tests.integration import false_board
 from tests.integration.false_board import FalseBoard
 from tests.system.conftest import house_of
@@ -120,7 +120,7 @@ async def test_a_relay_between_board_and_gateway_pairs_neither(tmp_path):
     """It has a session with each, and hands the proof of the one to the other."""
     async with house_of(tmp_path, 1) as house:
         identity = OwnIdentity.create(tmp_path / "relay.key", GATEWAY_ID, "gateway")
-        sessions = SessionStore(tmp_path / "relay.db")
+        sessions = SessionFile(tmp_path / "relay.db")
         towards_gateway = FalseBoard(host_and_port(house.app.endpoint.places[0]), "lamp.new")
         asked, proofs = [], []
 

@@ -18,7 +18,7 @@ from tests.typed_command import keycast
 
 SG = "home/lights"
 LEASE_S = 2
-SHORT_LEASE = f"from message_plane import session_store; session_store.LEASE_MS = {LEASE_S * 1000}; "
+SHORT_LEASE = f"from message_plane import lease; lease.LEASE_MS = {LEASE_S * 1000}; "
 SHORT_LEASE += "from keycast import main; main()"
 
 

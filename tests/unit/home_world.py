@@ -63,7 +63,8 @@ class Home:
             await ask(service, name, numbers.JOIN_REQUEST, {messages.SG_ID: SG})
             place = "udp:127.0.0.1:9"
             context = StoredContext(bytes([number]), b"s", name, CONTEXT_SECRET, b"saltsalt", 1000, 64, place)
-            await service.app.endpoint._queue.commit(AddContext(context, identity.credential))
+            (lease,) = service.app.endpoint._leases
+            await service.app.endpoint._queue.commit(lease, AddContext(context, identity.credential))
         self.note(service)
 
     async def lived(self):

@@ -18,7 +18,7 @@ from key_servers.kms import master_secrets
 from key_servers.sql.sqlite import SqliteDatabase
 from message_plane.errors import PlaneError
 from message_plane.identity import BroadcastSigningKey, OwnIdentity
-from message_plane.session_store import SessionStore
+from message_plane.session_file import SessionFile
 from private_store import files
 from private_store.errors import PrivateStoreError
 from private_store.sqlite_file import SqliteFile
@@ -35,7 +35,7 @@ def closed(store):
 # What is kept: the file in `folder`, and what opens or makes it.
 STORES = {
     "gateway.db": GatewayStore,
-    "sessions.db": lambda folder: SessionStore(folder / "sessions.db"),
+    "sessions.db": lambda folder: SessionFile(folder / "sessions.db"),
     "cpns_server.sqlite3": ServerDatabase,
     "kms.sqlite3": lambda folder: SqliteDatabase(folder / "kms.sqlite3"),
     "seal_keys.sqlite3": lambda folder: KeyMaterial(folder / "seal_keys.sqlite3"),

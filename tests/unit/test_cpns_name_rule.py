@@ -16,7 +16,7 @@ from key_servers.identities import fault_of_name
 from message_plane import credentials
 from message_plane.errors import IdentityError, PlaneError, RegistrationRefused
 from message_plane.identity import OwnIdentity
-from message_plane.session_store import SessionStore
+from message_plane.session_file import SessionFile
 from tests.unit.test_gateway_app import opened
 
 GOOD = [
@@ -183,7 +183,7 @@ def test_keys_of_a_gateway_or_server_and_users_of_key_servers(tmp_path: Path, na
 @pytest.mark.req("SEC-31")
 @pytest.mark.parametrize("name", TYPED)
 def test_stores_made_before_the_rule_go_on(tmp_path: Path, name: str) -> None:
-    store = SessionStore(tmp_path / "sessions.db")
+    store = SessionFile(tmp_path / "sessions.db")
     try:
         old = credential_of(name, "pne")
         store.register(old)  # as it was done then

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from keycast.program import program
 from message_plane.identity import OwnIdentity
-from message_plane.session_store import SessionStore
+from message_plane.session_file import SessionFile
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def trust(config: Path, entity_id: str, key: str, *options: str) -> Any:
 
 
 def trusted(config: Path) -> list[str]:
-    store = SessionStore(config.parent / "state" / "sessions.db")
+    store = SessionFile(config.parent / "state" / "sessions.db")
     try:
         return [credential.ccs.hex() for credential in store.registered()]
     finally:

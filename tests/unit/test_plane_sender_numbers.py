@@ -10,7 +10,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from message_plane.commit_queue import CommitQueue
 from message_plane.identity import OwnIdentity
 from message_plane.incidents import Incidents
-from message_plane.session_store import AddContext, RaiseCeiling, SessionStore, StoredContext
+from message_plane.lease import Leases
+from message_plane.session_file import SessionFile
+from message_plane.session_store import AddContext, RaiseCeiling, StoredContext
 from message_plane.sessions import Sessions
 
 OWN_X = b"\x01" * 32
@@ -24,24 +26,24 @@ class SlowDisk(CommitQueue):
         self.go_on = asyncio.Event()
         self.asked = []
 
-    async def commit(self, change):
+    async def commit(self, lease, change):
         self.asked.append(change)
         await self.go_on.wait()
-        return await super().commit(change)
+        return await super().commit(lease, change)
 
 
 @pytest.fixture
 async def slow(tmp_path):
-    store = SessionStore(tmp_path / "sessions.db")
+    store = SessionFile(tmp_path / "sessions.db")
     lamp = OwnIdentity("lamp", "pne", ec.generate_private_key(ec.SECP256R1())).credential
     store.register(lamp)
     lease = store.acquire(OWN_X)
     secret = bytes(16), b"saltsalt"
     stored = StoredContext(b"abc", b"\x01\x02", "lamp", *secret, int(time.time()), 64)
-    store.commit(lease, [AddContext(stored, lamp)])
-    disk = SlowDisk(store, lease)
-    sessions = Sessions("gateway", store, disk, lease, Incidents(Counter()))
-    sessions.load()
+    store.commit({lease: [AddContext(stored, lamp)]})
+    disk = SlowDisk(store)
+    sessions = Sessions("gateway", store, disk, Leases(), Incidents(Counter()))
+    await sessions.adopt(lease)
     yield store, disk, sessions
     disk.go_on.set()
     await sessions.close()

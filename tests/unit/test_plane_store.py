@@ -16,18 +16,13 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from message_plane import credentials, holder, session_store
+from message_plane import credentials, holder
 from message_plane.commit_queue import CommitQueue
 from message_plane.errors import LeaseHeld, LeaseLost, RegistrationRefused, StoreError
 from message_plane.identity import OwnIdentity
-from message_plane.session_store import (
-    AddContext,
-    RaiseCeiling,
-    RemoveContext,
-    SessionStore,
-    SetPlace,
-    StoredContext,
-)
+from message_plane.lease import LEASE_MS
+from message_plane.session_file import SessionFile
+from message_plane.session_store import AddContext, RaiseCeiling, RemoveContext, SetPlace, StoredContext
 from private_store.migrations import scripts
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +46,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def store(path):
-    store = SessionStore(path)
+    store = SessionFile(path)
     yield store
     store.close()
 
@@ -93,7 +88,7 @@ def test_two_entities_with_the_same_kid_are_both_candidates(store, monkeypatch):
 @pytest.mark.req("SEC-32")
 def test_a_new_key_for_an_entity_ends_the_contexts_of_the_old_one(store, lamp):
     lease = store.acquire(OWN_X)
-    store.commit(lease, [AddContext(context(), lamp)])
+    store.commit({lease: [AddContext(context(), lamp)]})
     edition = store.edition()
     store.register(lamp)
     assert len(store.contexts()) == 1, "the same credential again changes nothing"
@@ -109,7 +104,7 @@ def test_a_new_key_for_an_entity_ends_the_contexts_of_the_old_one(store, lamp):
 @pytest.mark.req("SEC-02")
 def test_contexts_that_are_discarded_are_missed_by_whoever_goes_by_them(store, lamp):
     """A restore in the running process: the sessions in memory end too."""
-    store.commit(store.acquire(OWN_X), [AddContext(context(), lamp)])
+    store.commit({store.acquire(OWN_X): [AddContext(context(), lamp)]})
     edition = store.edition()
     store.discard_contexts()
     assert store.contexts() == [] and store.edition() != edition
@@ -118,7 +113,7 @@ def test_contexts_that_are_discarded_are_missed_by_whoever_goes_by_them(store, l
 @pytest.mark.req("SEC-32")
 def test_who_is_unregistered_has_no_context_left(store, lamp):
     lease = store.acquire(OWN_X)
-    store.commit(lease, [AddContext(context(), lamp)])
+    store.commit({lease: [AddContext(context(), lamp)]})
     assert store.unregister("lamp")
     assert not store.unregister("lamp")
     assert store.contexts() == []
@@ -133,50 +128,51 @@ def test_the_file_is_its_owners_only_and_so_are_those_beside_it(store, lamp, pat
 
 
 def test_a_file_that_others_can_read_is_refused_with_the_next_step(path):
-    SessionStore(path).close()
+    SessionFile(path).close()
     path.chmod(0o644)
     with pytest.raises(StoreError, match="chmod 600"):
-        SessionStore(path)
+        SessionFile(path)
 
 
 def test_a_damaged_file_is_refused(path):
     path.write_bytes(b"not a database, but long enough to be looked at" * 100)
     path.chmod(0o600)
     with pytest.raises(StoreError):
-        SessionStore(path)
+        SessionFile(path)
 
 
 def test_a_file_of_a_newer_version_is_refused(path):
-    store = SessionStore(path)
+    store = SessionFile(path)
     store._database.execute("PRAGMA user_version = 999")
     store.close()
     with pytest.raises(StoreError, match="newer"):
-        SessionStore(path)
+        SessionFile(path)
 
 
 async def test_a_full_disk_is_told_to_all_who_wait_and_ends_nothing(store, lamp):
     lease = store.acquire(OWN_X)
-    queue = CommitQueue(store, lease)
+    queue = CommitQueue(store)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
     try:
-        waiting = [queue.commit(AddContext(context(bytes([i])), lamp)) for i in range(3)]
+        waiting = [queue.commit(lease, AddContext(context(bytes([i])), lamp)) for i in range(3)]
         results = await asyncio.gather(*waiting, return_exceptions=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [type(result) for result in results] == [StoreError] * 3
     assert store.contexts() == []
-    assert await queue.commit(AddContext(context(), lamp))
+    assert await queue.commit(lease, AddContext(context(), lamp))
     await queue.close()
 
 
 async def test_a_fault_in_the_store_is_told_to_who_waits_and_ends_nothing(store, lamp, monkeypatch):
-    queue = CommitQueue(store, store.acquire(OWN_X))
+    lease = store.acquire(OWN_X)
+    queue = CommitQueue(store)
     with monkeypatch.context() as patch:
-        patch.setattr(store, "commit", lambda lease, changes: 1 // 0)
+        patch.setattr(store, "commit", lambda changes: 1 // 0)
         with pytest.raises(ZeroDivisionError):
-            await asyncio.wait_for(queue.commit(AddContext(context(), lamp)), 5)
-    assert await asyncio.wait_for(queue.commit(AddContext(context(), lamp)), 5)
+            await asyncio.wait_for(queue.commit(lease, AddContext(context(), lamp)), 5)
+    assert await asyncio.wait_for(queue.commit(lease, AddContext(context(), lamp)), 5)
     await queue.close()
 
 
@@ -193,7 +189,7 @@ def test_two_that_create_the_same_file_at_once_both_get_it(path):
 
     def create():
         try:
-            SessionStore(path).close()
+            SessionFile(path).close()
         except StoreError as error:
             errors.append(error)
 
@@ -209,11 +205,11 @@ def test_two_that_create_the_same_file_at_once_both_get_it(path):
 @pytest.mark.parametrize("how", ["change", "unregister", "discard"])
 def test_the_keys_of_an_ended_context_are_in_no_file_any_more(store, lamp, path, how):
     lease = store.acquire(OWN_X)
-    store.commit(lease, [AddContext(context(), lamp)])
+    store.commit({lease: [AddContext(context(), lamp)]})
     everything = b"".join(file.read_bytes() for file in path.parent.glob("sessions.db*"))
     assert SECRET in everything, "the test can see keys that are there"
     if how == "change":
-        store.commit(lease, [RemoveContext(b"abc")])
+        store.commit({lease: [RemoveContext(b"abc")]})
     elif how == "unregister":
         store.unregister("lamp")
     else:
@@ -233,9 +229,11 @@ def test_secrets_do_not_show_in_reprs():
 
 def test_contexts_come_back_as_they_were_written(store, lamp, path):
     lease = store.acquire(OWN_X)
-    store.commit(lease, [AddContext(context(), lamp), RaiseCeiling(b"abc", 128), SetPlace(b"abc", "udp:10.0.0.7:5683")])
+    store.commit(
+        {lease: [AddContext(context(), lamp), RaiseCeiling(b"abc", 128), SetPlace(b"abc", "udp:10.0.0.7:5683")]}
+    )
     store.close()
-    again = SessionStore(path)
+    again = SessionFile(path)
     (found,) = again.contexts()
     again.close()
     assert found == StoredContext(b"abc", b"\x01\x02", "lamp", SECRET, b"saltsalt", 1000, 128, "udp:10.0.0.7:5683")
@@ -263,7 +261,7 @@ def test_a_file_that_names_host_and_port_is_taken_over_with_places(path):
             )
         old.execute("PRAGMA user_version = 4")
         old.commit()
-    with contextlib.closing(SessionStore(path)) as store:
+    with contextlib.closing(SessionFile(path)) as store:
         assert store.contexts() == [
             StoredContext(recipient_id, b"de", "lamp", SECRET, b"saltsalt", 1000, 128, place, 77)
             for recipient_id, (_, _, place) in HOST_AND_PORT.items()
@@ -276,31 +274,29 @@ def test_a_file_that_names_host_and_port_is_taken_over_with_places(path):
 @pytest.mark.req("SEC-22")
 def test_a_ceiling_never_comes_down(store, lamp):
     lease = store.acquire(OWN_X)
-    store.commit(lease, [AddContext(context(ceiling=256), lamp), RaiseCeiling(b"abc", 128)])
+    store.commit({lease: [AddContext(context(ceiling=256), lamp), RaiseCeiling(b"abc", 128)]})
     assert store.contexts()[0].sender_ceiling == 256
 
 
 def test_changes_to_what_is_gone_are_told(store, lamp):
     lease = store.acquire(OWN_X)
-    gone = store.commit(
-        lease,
-        [RaiseCeiling(b"xyz", 64), AddContext(context(b"one", "nobody"), fresh("nobody")), AddContext(context(), lamp)],
-    )
+    of_nobody = AddContext(context(b"one", "nobody"), fresh("nobody"))
+    gone = store.commit({lease: [RaiseCeiling(b"xyz", 64), of_nobody, AddContext(context(), lamp)]})
     assert gone == {b"xyz", b"one"}
     assert [found.recipient_id for found in store.contexts()] == [b"abc"]
 
 
 def test_a_context_that_replaces_others_ends_them_in_the_same_commit(store, lamp):
     lease = store.acquire(OWN_X)
-    store.commit(lease, [AddContext(context(b"one"), lamp)])
-    store.commit(lease, [AddContext(context(b"two"), lamp, replaces=(b"one",))])
+    store.commit({lease: [AddContext(context(b"one"), lamp)]})
+    store.commit({lease: [AddContext(context(b"two"), lamp, replaces=(b"one",))]})
     assert [found.recipient_id for found in store.contexts()] == [b"two"]
 
 
 @pytest.mark.req("SEC-32")
 def test_contexts_made_under_another_own_key_end(store, lamp):
     lease = store.acquire(OWN_X)
-    store.commit(lease, [AddContext(context(), lamp)])
+    store.commit({lease: [AddContext(context(), lamp)]})
     store.release(lease)
     store.release(store.acquire(OWN_X))
     assert len(store.contexts()) == 1
@@ -315,7 +311,7 @@ def test_contexts_made_under_another_own_key_end(store, lamp):
 def test_a_second_process_does_not_get_the_lease_of_a_living_one(store, path):
     lease = store.acquire(OWN_X)
     lease.require()
-    second = SessionStore(path)
+    second = SessionFile(path)
     with pytest.raises(LeaseHeld):
         second.acquire(OWN_X)
     store.release(lease)
@@ -327,26 +323,28 @@ def test_a_second_process_does_not_get_the_lease_of_a_living_one(store, path):
 def lease_passes(monkeypatch):
     """To be called when so much time is to have passed that a lease lapses."""
     now = holder.boot_milliseconds()
-    return lambda: monkeypatch.setattr(holder, "boot_milliseconds", lambda: now + 2 * session_store.LEASE_MS)
+    return lambda: monkeypatch.setattr(holder, "boot_milliseconds", lambda: now + 2 * LEASE_MS)
 
 
 @pytest.mark.req("SEC-23")
-def test_who_lost_the_lease_writes_nothing_and_knows_it(store, lamp, path, lease_passes):
+async def test_who_lost_the_lease_writes_nothing_and_knows_it(store, lamp, path, lease_passes):
     first = store.acquire(OWN_X)
-    store.commit(first, [AddContext(context(), lamp)])
+    store.commit({first: [AddContext(context(), lamp)]})
     assert first.valid
     lease_passes()
     assert not first.valid
     with pytest.raises(LeaseLost):
         first.require()
-    second_store = SessionStore(path)
+    second_store = SessionFile(path)
     second = second_store.acquire(OWN_X)
     assert second.token > first.token
+    queue = CommitQueue(store)
     with pytest.raises(LeaseLost, match="taken over"):
-        store.commit(first, [RaiseCeiling(b"abc", 1024)])
+        await queue.commit(first, RaiseCeiling(b"abc", 1024))
     assert store.contexts()[0].sender_ceiling == 64
+    await queue.close()
     store.release(first)
-    second_store.commit(second)
+    second_store.commit({second: ()})
     second_store.close()
 
 
@@ -355,14 +353,15 @@ def test_a_lapsed_lease_that_nobody_took_is_renewed(store, lease_passes):
     lease = store.acquire(OWN_X)
     lease_passes()
     assert not lease.valid
-    store.commit(lease)
+    store.commit({lease: ()})
     assert lease.valid
 
 
 HOLD = """
 import sys, time
-from message_plane.session_store import SessionStore
-store = SessionStore(sys.argv[1])
+from message_plane.lease import LEASE_MS, Leases
+from message_plane.session_file import SessionFile
+store = SessionFile(sys.argv[1])
 store.acquire(bytes([1]) * 32)
 print("held", flush=True)
 time.sleep(60)
@@ -416,16 +415,17 @@ USE_NUMBERS = """
 import asyncio, sys
 from message_plane.commit_queue import CommitQueue
 from message_plane.incidents import Incidents
-from message_plane.session_store import SessionStore
+from message_plane.lease import LEASE_MS, Leases
+from message_plane.session_file import SessionFile
 from message_plane.sessions import Sessions
 from collections import Counter
 
 async def main():
-    store = SessionStore(sys.argv[1])
+    store = SessionFile(sys.argv[1])
     lease = store.acquire(bytes([1]) * 32)
-    queue = CommitQueue(store, lease)
-    sessions = Sessions("gateway", store, queue, lease, Incidents(Counter()))
-    sessions.load()
+    queue = CommitQueue(store)
+    sessions = Sessions("gateway", store, queue, Leases(), Incidents(Counter()))
+    await sessions.adopt(lease)
     session = sessions.to_send("lamp")
     while True:
         await sessions.numbers_for(session)
@@ -438,7 +438,7 @@ asyncio.run(main())
 
 @pytest.mark.req("SEC-22", "SEC-23")
 def test_no_sender_number_is_used_twice_by_a_process_killed_at_any_moment(store, lamp, path):
-    store.commit(store.acquire(OWN_X), [AddContext(context(established=int(time.time())), lamp)])
+    store.commit({store.acquire(OWN_X): [AddContext(context(established=int(time.time())), lamp)]})
     store._database.execute("UPDATE lease SET holder = NULL, expires = 0")
     used = []
     for round_ in range(8):

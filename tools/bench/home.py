@@ -26,7 +26,8 @@ from keycast.services.home import open_home, straight
 from keycast.services.trusted_server import trust_server
 from keycast.virtual_board.loopback import own_port
 from message_plane import credentials
-from message_plane.session_store import AddContext, SessionStore, StoredContext
+from message_plane.session_file import SessionFile
+from message_plane.session_store import AddContext, StoredContext
 
 PN_ID, GATEWAY_ID, SG_ID = "home", "gw.home", "home/lights"
 END_TO_END_SG_ID = "home/alarm"
@@ -108,12 +109,12 @@ async def build_home(
         )
         for number, (record, credential) in enumerate(made)
     ]
-    sessions = SessionStore(folder / "gateway" / SESSIONS_FILE)
+    sessions = SessionFile(folder / "gateway" / SESSIONS_FILE)
     for _, credential in made:
         sessions.register(credential)
     lease = sessions.acquire(identity.x)
     sessions.commit(
-        lease, [AddContext(_stored(each), credential) for each, (_, credential) in zip(keys, made, strict=True)]
+        {lease: [AddContext(_stored(each), credential) for each, (_, credential) in zip(keys, made, strict=True)]}
     )
     sessions.release(lease)
     sessions.close()

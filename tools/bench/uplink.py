@@ -29,7 +29,8 @@ from keycast.virtual_board.loopback import own_port
 from message_plane import credentials
 from message_plane.identity import OwnIdentity
 from message_plane.links.udp import place_of
-from message_plane.session_store import AddContext, SessionStore, StoredContext
+from message_plane.session_file import SessionFile
+from message_plane.session_store import AddContext, StoredContext
 from tools.bench.pn_gateways import Expect, GatewayKeys, fits, host, serve
 from tools.bench.rows import Line, Row, Skipped, Tell
 from tools.bench.side_process import SideProcess, side_process
@@ -189,7 +190,7 @@ async def _fleet(folder: Path) -> AsyncIterator[tuple[CpnsServer, SideProcess, i
 
 def _put_sessions(folder: Path, keys: list[GatewayKeys], port: int) -> None:
     identity = OwnIdentity.create(folder / IDENTITY_FILE, SERVER_ID, "server")
-    sessions = SessionStore(folder / SESSIONS_FILE)
+    sessions = SessionFile(folder / SESSIONS_FILE)
     contexts = []
     for number, each in enumerate(keys):
         x = ec.generate_private_key(ec.SECP256R1()).public_key().public_numbers().x
@@ -197,7 +198,7 @@ def _put_sessions(folder: Path, keys: list[GatewayKeys], port: int) -> None:
         sessions.register(credential)
         contexts.append(AddContext(_stored(number, each, port), credential))
     lease = sessions.acquire(identity.x)
-    sessions.commit(lease, contexts)
+    sessions.commit({lease: contexts})
     sessions.release(lease)
     sessions.close()
 
