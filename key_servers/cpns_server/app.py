@@ -28,7 +28,7 @@ from key_servers.cpns_server import events, tuning
 from key_servers.cpns_server.alarms import ServerAlarms
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.courier import DeliveryCourier
-from key_servers.cpns_server.database import FILE_NAME
+from key_servers.cpns_server.databases import open_database
 from key_servers.cpns_server.entity_user_keys import EntityUserKeys
 from key_servers.cpns_server.gateway_reports import GatewayReports
 from key_servers.cpns_server.gateway_requests import GatewayRequests, Gateways
@@ -43,6 +43,7 @@ from key_servers.cpns_server.recovery import Recovery
 from key_servers.cpns_server.registry import Registry
 from key_servers.cpns_server.request_handler import RequestHandler
 from key_servers.cpns_server.service_groups import ServiceGroups
+from key_servers.cpns_server.sqlite_database import FILE_NAME
 from key_servers.cpns_server.store import ServerStore
 from key_servers.cpns_server.update_schedule import UpdateSchedule
 from key_servers.cpns_server.values import (
@@ -139,15 +140,17 @@ class CpnsServer:
         clock: Clock = system_clock,
         random_octets: RandomOctets = secrets.token_bytes,
         gateways: Gateways | None = None,
+        database_url: str | None = None,
     ) -> "CpnsServer":
         """Open or create the store in `state_dir` (mode 0700), and listen if `config.listen` says so.
 
         Requests are answered from then on; nothing is delivered before `start`. `clock` returns both clocks, `unix`
-        being 0 while it is not set. `gateways` are the way to PN GWs in place of sessions. Raises StoreInUse,
+        being 0 while it is not set. `gateways` are the way to PN GWs in place of sessions. With `database_url`
+        (postgresql://...) the store is in PostgreSQL. Raises StoreInUse,
         StoreUnusable, ServerError and, where it listens, `message_plane.errors.PlaneError`.
         """
         config = config or ServerConfig()
-        store = ServerStore(state_dir)
+        store = ServerStore(open_database(state_dir, database_url))
         try:
             counters: Counter[str] = Counter()
             sessions = GatewaySessions(state_dir, config.id, counters) if config.listen else None

@@ -1,141 +1,114 @@
-"""The database file below the store.
+"""The contract of the database below the store: one SQLite file, or a PostgreSQL database that several processes share.
 
-One process uses it, every commit is on the medium, deleted data is not readable.
+The rules above it read, decide and write in one step, so its calls do not await. A database that does not answer costs
+the event loop `tuning.DATABASE_WAIT_S` once; from then on every call fails at once until `probe` finds it again.
 """
 
-import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from key_servers.errors import FAULTS
-from private_store.folder_lock import FolderLock
-from private_store.migrations import scripts
-from private_store.sqlite_file import SqliteFile, Value
+from key_servers.errors import StoreFailed
+from private_store.sqlite_file import Value
 
-FILE_NAME = "cpns_server.sqlite3"
-RESTORE_BACKUP = (
-    "Put back a backup: keycast server restore FILE (keycast gateway restore FILE, if it runs in a gateway). "
-    "Without one, set it up in another state folder."
-)
-_LOCK_NAME = "cpns_server.lock"
-
-Write = tuple[str, tuple[Value, ...]]
-"""One writing statement and its values."""
+T = TypeVar("T")
 
 
-class ServerDatabase:
-    """One open database. It belongs to the event loop's thread, except `write_lot`. All methods raise StoreFailed."""
+class Write(NamedTuple):
+    """One writing statement and its values. `shard`: it is dropped if this process no longer holds that shard."""
 
-    def __init__(self, state_dir: Path) -> None:
-        """Open or create the database in `state_dir` (made with mode 0700) and bring its schema up to date.
+    sql: str
+    values: tuple[Value, ...]
+    shard: int | None = None
 
-        Raises StoreInUse when another process has it, StoreUnusable when it is readable by others, damaged or of a
-        newer release.
-        """
-        self._lock = FolderLock(
-            state_dir,
-            _LOCK_NAME,
-            what="the CPNS Server in",
-            remedy="Stop it first, or use another state folder.",
-            faults=FAULTS,
-        )
-        self.path = state_dir / FILE_NAME
-        try:
-            self._file = SqliteFile(
-                self.path,
-                scripts("key_servers.cpns_server.migrations"),
-                holds="Group Keys",
-                remedy=RESTORE_BACKUP,
-                faults=FAULTS,
-            )
-        except BaseException:
-            self._lock.release()
-            raise
-        self._writing = threading.Lock()
-        self._lots: sqlite3.Connection | None = None
-        self._lots_written = 0
-        self._after_commit: list[Callable[[], None]] = []
-        self.erase_after_commit = self._file.erase_after_commit
-        self.image = self._file.image
 
-    def close(self) -> None:
-        """Close the file, so that other processes can use it."""
-        if self._lots is not None:
-            self._lots.close()
-        self._file.close()
-        self._lock.release()
+class StoreContended(StoreFailed):
+    """Another process changed what a transaction had read. The transaction is undone and can be run again."""
+
+
+class ShardLost(StoreFailed):
+    """Another process holds the shard now that a change belongs to. The transaction is undone."""
+
+
+class Fence(Protocol):
+    """Which shards this process holds."""
+
+    def tokens(self) -> Mapping[int, int]:
+        """Return shard -> fencing token of what is held now. It is called from any thread; nobody changes the map."""
+        ...
+
+    def lost(self, shard: int) -> None:
+        """Take note, in the event loop's thread, that another process has this shard."""
+        ...
+
+
+class ServerDatabase(Protocol):
+    """One open database. It belongs to the event loop's thread, except `write_lot`. All methods raise StoreFailed.
+
+    Statements have `?` for values, and use what SQLite and PostgreSQL have in common.
+    """
 
     @property
     def commits(self) -> int:
-        """The number of synced write transactions so far."""
-        return self._file.commits + self._lots_written
+        """The number of write transactions so far that are on the medium."""
+        ...
 
     @property
     def trouble(self) -> str:
-        """The fault of the medium as text, "" if there is none (`SqliteFile`)."""
-        return self._file.trouble
+        """The fault as text, "" if there is none: the medium refused, or the database cannot be reached."""
+        ...
 
     def probe(self) -> None:
         """If there is a fault, try whether it has ended."""
-        if self._file.trouble:
-            with self._writing:
-                self._file.probe()
+        ...
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """Keep all writes of the block, or none of them.
 
         Inside another transaction the block is a part of that. On leaving the outer block its writes are on the medium.
         """
-        if self._file.in_transaction:
-            with self._file.transaction():
-                yield
-            return
-        try:
-            with self._writing, self._file.transaction():
-                yield
-            committed = list(self._after_commit)
-        finally:
-            self._after_commit.clear()
-        for action in committed:
-            action()
+        ...
+
+    def attempt(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns, run so that no other process changes anything that it reads or writes meanwhile.
+
+        It may be run several times, so it has effects outside of the database by `after_commit` only. Where processes
+        share the database it is one transaction, undone by an error; in a file, `work` makes its own transactions.
+        """
+        ...
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Let all reads of the block see one moment. Inside a transaction they see that anyway."""
+        ...
 
     def after_commit(self, action: Callable[[], None]) -> None:
         """Call `action` once the transaction is on the medium, at once outside of one; never if it is undone."""
-        if self._file.in_transaction:
-            self._after_commit.append(action)
-        else:
-            action()
+        ...
 
     def write_lot(self, statements: Callable[[], Sequence[Write]]) -> None:
         """Run what `statements` returns as one transaction on a connection of its own, from any one thread.
 
-        `statements` is called when no other transaction can begin any more. On return all is on the medium.
+        What `statements` reads is what no transaction that is committed by then has ended; it may be called again. On
+        return all is on the medium.
         """
-        with self._writing:
-            try:
-                self._lots = lots = self._lots or self._file.connect()
-                lots.execute("BEGIN IMMEDIATE")
-                try:
-                    for sql, values in statements():
-                        lots.execute(sql, values)
-                    lots.execute("COMMIT")
-                finally:
-                    if lots.in_transaction:
-                        lots.execute("ROLLBACK")
-            except sqlite3.Error as error:
-                raise self._file.failed(error) from error
-            self._lots_written += 1
+        ...
 
     def rows(self, sql: str, *values: Value) -> list[Any]:
         """Run one statement and return its rows."""
-        return self._file.rows(sql, *values)
+        ...
 
     def write(self, sql: str, *values: Value) -> None:
         """Run one writing statement inside a transaction. Raises RuntimeError outside of one."""
-        if not self._file.in_transaction:
-            raise RuntimeError("a write outside of a transaction")
-        self._file.run(sql, values)
+        ...
+
+    def erase_after_commit(self) -> None:
+        """Say, inside a transaction, that it deletes a secret: what older pages hold is erased as far as possible."""
+        ...
+
+    def image(self, *statements: str) -> bytes:
+        """Return the octets of a SQLite file with the same content, after `statements`, which run on the copy."""
+        ...
+
+    def close(self) -> None:
+        """Close the database, so that other processes can use it."""
+        ...

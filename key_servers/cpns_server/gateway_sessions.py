@@ -13,9 +13,9 @@ from typing import Any
 
 from cpns.errors import CpnsError, NotAllowed
 from key_servers.cpns_server import tuning
-from key_servers.cpns_server.database import RESTORE_BACKUP
 from key_servers.cpns_server.entity_user_keys import EUK_LEN, EXPORTER_LABEL
 from key_servers.cpns_server.gateway_requests import GatewaySilent, NotSent
+from key_servers.cpns_server.sqlite_database import RESTORE_BACKUP
 from key_servers.errors import ServerError, StoreFailed, StoreUnusable
 from message_plane import credentials, errors
 from message_plane.cpns_resource import PATH, board_resource, uplink_resource

@@ -1,8 +1,7 @@
 """Rows of the Server's database as frozen values. The rules are in other modules; this one stores and reads."""
 
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from key_servers.cpns_server import tuning
 from key_servers.cpns_server.database import ServerDatabase
@@ -27,6 +26,8 @@ _GROUP_COLUMNS = (
 )
 
 
+T = TypeVar("T")
+
 Part = tuple[str, str]
 """(SG ID, PN ID) of positions; "" stands for all."""
 
@@ -40,11 +41,12 @@ class ServerStore:
     Except what PN GWs report about themselves: `lots` writes that in lots, and needs a running event loop.
     """
 
-    def __init__(self, state_dir: Path) -> None:
-        """Open or create the store. Raise the errors of `ServerDatabase`."""
-        self._database = ServerDatabase(state_dir)
-        self.transaction = self._database.transaction
-        self.after_commit = self._database.after_commit
+    def __init__(self, database: ServerDatabase) -> None:
+        """Keep the open database, which `close` closes."""
+        self._database = database
+        self.transaction = database.transaction
+        self.snapshot = database.snapshot
+        self.after_commit = database.after_commit
         self.lots = WriteLots(self._database)
         self._followers: list[dict[Part, None]] = []
 
@@ -55,12 +57,16 @@ class ServerStore:
 
     @property
     def trouble(self) -> str:
-        """The fault of the medium as text, "" if there is none."""
+        """The fault of the medium as text, "" if there is none (`ServerDatabase.trouble`)."""
         return self._database.trouble
 
     def probe(self) -> None:
         """If there is a fault, try whether it has ended."""
         self._database.probe()
+
+    def attempt(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns, run as one although other processes use the store (`ServerDatabase.attempt`)."""
+        return self._database.attempt(work)
 
     def image(self) -> bytes:
         """Return the octets of a file like this one for a backup: everything but Group Keys and Entity User Keys.
@@ -74,7 +80,7 @@ class ServerStore:
         )
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the database."""
         self._database.close()
 
     def _rows(self, sql: str, *values: str | int | bytes | None) -> list[Any]:

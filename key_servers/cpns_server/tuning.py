@@ -46,3 +46,6 @@ VERSION_LIST_OVERDUE_S = 2 * VERSION_LIST_EVERY_S  # one may be lost
 SILENCE_LOOK_S = 15.0  # between looks for those that are overdue
 STORE_LOOK_S = 2.5
 """How often a medium that could not be written is tried again."""
+
+# PostgreSQL
+DATABASE_WAIT_S = 2.0  # for one answer of the database; the event loop waits so long once, then the store is in trouble

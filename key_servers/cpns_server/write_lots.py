@@ -38,7 +38,8 @@ _PNE_POSITION = (
     " confirmed_at = excluded.confirmed_at, last_return = excluded.last_return"
 )
 _REPORT = (
-    "UPDATE members SET report = ?, confirmed = max(confirmed, ?) WHERE sg_id = ? AND pne_id = ? AND state = 'member'"
+    "UPDATE members SET report = ?, confirmed = CASE WHEN confirmed > ? THEN confirmed ELSE ? END"
+    " WHERE sg_id = ? AND pne_id = ? AND state = 'member'"
 )
 
 
@@ -89,7 +90,7 @@ class WriteLots:
 
     def add_report(self, sg_id: str, pne_id: str, report: str, confirmed: int) -> None:
         """Note a PN GW's report of a member; `confirmed` = 0 keeps the confirmed version. See `written`."""
-        self._reports.append((_REPORT, (report, confirmed, sg_id, pne_id)))
+        self._reports.append(Write(_REPORT, (report, confirmed, confirmed, sg_id, pne_id)))
         self._gather()
 
     async def written(self) -> None:
@@ -166,18 +167,13 @@ class WriteLots:
 
 def _position(item: tuple[Key, Position]) -> Write:
     key, position = item
-    return _POSITION, (position.revision, position.version, position.deleted, *key)
+    return Write(_POSITION, (position.revision, position.version, position.deleted, *key))
 
 
 def _pne_position(item: tuple[Member, PnePosition]) -> Write:
     member, position = item
-    return _PNE_POSITION, (
-        position.version,
-        position.tries,
-        position.confirmed_at,
-        position.last_return,
-        *member,
-    )
+    values = position.version, position.tries, position.confirmed_at, position.last_return, *member
+    return Write(_PNE_POSITION, values)
 
 
 def _remove(written: dict[K, V], waiting: dict[K, V]) -> None:

@@ -29,11 +29,12 @@ from gateway_agent.core.restore import restore as begin_anew
 from gateway_agent.errors import GatewayError
 from gateway_agent.store.errors import FAULTS
 from gateway_agent.store.store import DATABASE_FILE, GatewayStore
-from key_servers.cpns_server import database as server_database
 from key_servers.cpns_server import gateway_sessions
+from key_servers.cpns_server import sqlite_database as server_database
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.recovery import epochs_ahead
+from key_servers.cpns_server.sqlite_database import SqliteServerDatabase
 from key_servers.cpns_server.store import ServerStore
 from key_servers.errors import ServerError
 from keycast.copies import backup_facts
@@ -113,7 +114,7 @@ def stopped_gateway(state: Path) -> dict[str, bytes]:
     with closing(GatewayStore(state / STORE_FOLDER)) as store:
         images[INVENTORY] = store.image()
     if (state / SERVER).exists():
-        with closing(ServerStore(state / SERVER_FOLDER)) as server:
+        with closing(ServerStore(SqliteServerDatabase(state / SERVER_FOLDER))) as server:
             images[SERVER] = server.image()
     if (state / GROUPS).exists():
         from gateway_agent.val_client.bridged_groups import BridgedGroups
@@ -130,7 +131,7 @@ def stopped_server(state: Path) -> tuple[str, dict[str, bytes]]:
         raise ServerError(f"There is no state of a CPNS Server on its own in {state}.", "Name its folder with --state.")
     images = {gateway_sessions.IDENTITY_FILE: files.read(state / gateway_sessions.IDENTITY_FILE, FAULTS.unusable)}
     with (
-        closing(ServerStore(state)) as store,
+        closing(ServerStore(SqliteServerDatabase(state))) as store,
         closing(SessionFile(state / gateway_sessions.SESSIONS_FILE)) as sessions,
     ):
         images[server_database.FILE_NAME], images[gateway_sessions.SESSIONS_FILE] = store.image(), sessions.image()
@@ -221,7 +222,10 @@ def _begin_epochs(new: Path, old: Path, epochs: int, since_s: int) -> tuple[str,
     """
     with contextlib.suppress(ServerError):
         if (old / server_database.FILE_NAME).exists():
-            with closing(ServerStore(new)) as copy, closing(ServerStore(old)) as newest:
+            with (
+                closing(ServerStore(SqliteServerDatabase(new))) as copy,
+                closing(ServerStore(SqliteServerDatabase(old))) as newest,
+            ):
                 epochs = max(epochs, epochs_ahead(newest, copy) + 1)
 
     async def declare() -> tuple[str, ...]:

@@ -40,8 +40,11 @@ from key_servers.cpns_server.delivery_queue import (
     Wanted,
     step,
 )
-from tests.unit.cpns_server_parts import House, PnGw, succeeded
+from tests.unit.cpns_server_parts import HandClock, House, PnGw, succeeded
+from tests.unit.server_databases import emptied, postgres_url
 from tests.virtual_time import VirtualTimeLoop
+
+__all__ = ["postgres_url"]
 
 GROUPS = ["light", "heat"]
 PNES = {"home": ["lamp", "door", "cat"], "office": ["desk", "fan"]}
@@ -67,6 +70,8 @@ class WatchedPnGw(PnGw):
 class ServerMachine(RuleBasedStateMachine):
     """A Server, two PN GWs that come and go, restarts, and a model of who is a member."""
 
+    url: str | None = None  # of a PostgreSQL database in place of the SQLite file
+
     def __init__(self) -> None:
         super().__init__()
         self.loop = VirtualTimeLoop()
@@ -80,6 +85,9 @@ class ServerMachine(RuleBasedStateMachine):
 
     def do(self, coroutine: Any) -> Any:
         return self.loop.run_until_complete(coroutine)
+
+    def open(self, clock: HandClock | None = None) -> Any:
+        return House.open(self.folder / "server", None, clock, database_url=self.url)
 
     def version(self, sg_id: str) -> int:
         return self.house.server.show_group(sg_id).version
@@ -100,7 +108,9 @@ class ServerMachine(RuleBasedStateMachine):
 
     @initialize()
     def build(self) -> None:
-        self.house = self.do(House.open(self.folder / "server"))
+        if self.url is not None:
+            emptied(self.url)
+        self.house = self.do(self.open())
         self.gateways = {home: WatchedPnGw(f"gw.{home}", f"pn.{home}", self) for home in HOMES}
         for gateway in self.gateways.values():
             self.house.server.register_gateway(gateway.gateway_id, gateway.pn_id, is_open=True)
@@ -175,7 +185,7 @@ class ServerMachine(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         self.do(self.house.server.close())
-        self.house = self.do(House.open(self.folder / "server", None, self.house.clock))
+        self.house = self.do(self.open(self.house.clock))
         for gateway in self.gateways.values():
             self.house.attach(gateway)
 
@@ -189,7 +199,7 @@ class ServerMachine(RuleBasedStateMachine):
             self.do(asyncio.gather(task, return_exceptions=True))
         self.do(server._requests.close())
         server._store.close()
-        self.house = self.do(House.open(self.folder / "server", None, self.house.clock))
+        self.house = self.do(self.open(self.house.clock))
         for gateway in self.gateways.values():
             self.house.attach(gateway)
 
@@ -233,6 +243,11 @@ class ServerMachine(RuleBasedStateMachine):
 @pytest.mark.req("CPNS-GKM-60", "CPNS-GKM-62", "SEC-03", "SEC-06")
 def test_every_history_of_members_and_keys_keeps_the_promises() -> None:
     run_state_machine_as_test(ServerMachine, settings=settings(max_examples=40, stateful_step_count=40))
+
+
+def test_every_history_keeps_the_promises_in_postgresql_too(postgres_url: str) -> None:
+    machine = type("PostgresMachine", (ServerMachine,), {"url": postgres_url})
+    run_state_machine_as_test(machine, settings=settings(max_examples=8, stateful_step_count=30))
 
 
 POSITIONS = st.builds(Position, st.integers(0, 3), st.integers(0, 3), st.booleans())

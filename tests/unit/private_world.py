@@ -11,7 +11,7 @@ from gateway_agent.store.tree_masters import TreeMasters
 from gateway_agent.val_client.bridged_groups import BridgedGroups
 from gateway_agent.val_client.gmk_store import GmkStore
 from gateway_agent.val_client.key_material import KeyMaterial
-from key_servers.cpns_server.database import ServerDatabase
+from key_servers.cpns_server.sqlite_database import SqliteServerDatabase
 from key_servers.errors import ServerError
 from key_servers.https import tls
 from key_servers.kms import master_secrets
@@ -36,7 +36,7 @@ def closed(store):
 STORES = {
     "gateway.db": GatewayStore,
     "sessions.db": lambda folder: SessionFile(folder / "sessions.db"),
-    "cpns_server.sqlite3": ServerDatabase,
+    "cpns_server.sqlite3": SqliteServerDatabase,
     "kms.sqlite3": lambda folder: SqliteDatabase(folder / "kms.sqlite3"),
     "seal_keys.sqlite3": lambda folder: KeyMaterial(folder / "seal_keys.sqlite3"),
     "seal_gmks.sqlite3": lambda folder: GmkStore(folder / "seal_gmks.sqlite3"),

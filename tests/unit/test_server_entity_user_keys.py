@@ -8,8 +8,8 @@ import pytest
 
 from cpns import entity_user_key
 from cpns.errors import NotAllowed
-from key_servers.cpns_server.database import FILE_NAME
 from key_servers.cpns_server.entity_user_keys import EntityUserKeys
+from key_servers.cpns_server.sqlite_database import FILE_NAME, SqliteServerDatabase
 from key_servers.cpns_server.store import ServerStore
 from private_store import files
 
@@ -20,7 +20,7 @@ class Kept:
     """Entity User Keys in a store; `changed` lists the PNEs that got another one."""
 
     def __init__(self, folder: Path) -> None:
-        self.store = ServerStore(folder)
+        self.store = ServerStore(SqliteServerDatabase(folder))
         self.changed: list[str] = []
         self.keys = EntityUserKeys(self.store, self.changed.append)
 
@@ -123,7 +123,7 @@ def test_a_backup_has_no_key_and_an_older_copy_of_the_store_uses_the_provisioned
     copy.mkdir(mode=0o700)
     files.write_new(copy / FILE_NAME, image := kept.store.image())
     assert not any(key in image for key in (A, B, C))
-    with contextlib.closing(ServerStore(copy)) as store:
+    with contextlib.closing(ServerStore(SqliteServerDatabase(copy))) as store:
         assert store.learnt_entity_user_keys() == ("lamp",) and store.entity_user_key("door") is None
     kept.keys.disown_learnt()
     drawn, previous = kept.of("lamp") or (b"", None)

@@ -12,8 +12,8 @@ from cpns import messages as m
 from cpns import numbers as n
 from key_servers.cpns_server import tuning
 from key_servers.cpns_server.config import ServerConfig
-from key_servers.cpns_server.database import ServerDatabase
 from key_servers.cpns_server.gateway_requests import NotSent
+from key_servers.cpns_server.sqlite_database import SqliteServerDatabase
 from key_servers.cpns_server.store import ServerStore
 from key_servers.errors import StoreFailed
 from tests.unit.cpns_server_parts import House, PnGw, error_of, succeeded
@@ -328,14 +328,14 @@ async def test_while_the_medium_refuses_positions_count_and_reports_do_not(
     house, gateways = await houses(tmp_path, 2)
     await house.server._store.lots.written()
     monkeypatch.setattr(tuning, "LOT_RETRY_S", 0.01)
-    write_lot, tries = ServerDatabase.write_lot, 0
+    write_lot, tries = SqliteServerDatabase.write_lot, 0
 
-    def refused(database: ServerDatabase, statements: object) -> None:
+    def refused(database: SqliteServerDatabase, statements: object) -> None:
         nonlocal tries
         tries += 1
         raise StoreFailed("The store failed: disk full.", "Check the free space and the medium.")
 
-    monkeypatch.setattr(ServerDatabase, "write_lot", refused)
+    monkeypatch.setattr(SqliteServerDatabase, "write_lot", refused)
     house.server.update_key(SG)
     await house.work()
     answer = await report(house, gateways[0], 2)
@@ -344,7 +344,7 @@ async def test_while_the_medium_refuses_positions_count_and_reports_do_not(
     assert caplog.text.count("kept in memory") == 1, "a line for each try"
     assert {delivery.accepted_version for delivery in house.server.show_group(SG).deliveries} == {2}
     asked = [gateway.asked for gateway in gateways]
-    monkeypatch.setattr(ServerDatabase, "write_lot", write_lot)
+    monkeypatch.setattr(SqliteServerDatabase, "write_lot", write_lot)
     await until(lambda: "can be written again" in caplog.text)
     assert [gateway.asked for gateway in gateways] == asked  # and nobody was asked twice for it
     assert succeeded(await report(house, gateways[0], 2))

@@ -13,6 +13,7 @@ import pytest
 from cpns import numbers as n
 from cpns.in_words import version_text
 from key_servers.cpns_server.group_version import first, following, restored
+from key_servers.cpns_server.sqlite_database import SqliteServerDatabase
 from key_servers.cpns_server.store import ServerStore
 from key_servers.cpns_server.values import (
     GroupState,
@@ -24,10 +25,13 @@ from key_servers.cpns_server.values import (
     StoredKey,
 )
 from key_servers.errors import StoreFailed, StoreInUse, StoreUnusable
+from tests.unit.server_databases import ServerPlace, place, postgres_url
+
+__all__ = ["place", "postgres_url"]
 
 
 def test_every_file_is_private_from_the_start(tmp_path: Path) -> None:
-    store = ServerStore(tmp_path / "server")
+    store = ServerStore(SqliteServerDatabase(tmp_path / "server"))
     with store.transaction():
         store.bind_pne("lamp", "pn.home")
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "server").iterdir()}
@@ -38,41 +42,41 @@ def test_every_file_is_private_from_the_start(tmp_path: Path) -> None:
 
 
 def test_a_store_that_others_can_read_is_not_used(tmp_path: Path) -> None:
-    ServerStore(tmp_path).close()
+    ServerStore(SqliteServerDatabase(tmp_path)).close()
     (tmp_path / "cpns_server.sqlite3").chmod(0o640)
     with pytest.raises(StoreUnusable, match="chmod 600"):
-        ServerStore(tmp_path)
+        ServerStore(SqliteServerDatabase(tmp_path))
 
 
 def test_a_second_process_is_told_in_one_sentence(tmp_path: Path) -> None:
-    store = ServerStore(tmp_path)
+    store = ServerStore(SqliteServerDatabase(tmp_path))
     program = (
         "import sys, pathlib\n"
-        "from key_servers.cpns_server.store import ServerStore\n"
+        "from key_servers.cpns_server.sqlite_database import SqliteServerDatabase\n"
         "from key_servers.errors import StoreInUse\n"
-        "try:\n    ServerStore(pathlib.Path(sys.argv[1]))\n"
+        "try:\n    SqliteServerDatabase(pathlib.Path(sys.argv[1]))\n"
         "except StoreInUse as error:\n    print(error)\n"
     )
     run = [sys.executable, "-c", program, str(tmp_path)]
     said = subprocess.run(run, capture_output=True, text=True, check=True, timeout=60).stdout
     assert said.count("\n") == 1 and "already uses the CPNS Server" in said
     with pytest.raises(StoreInUse):
-        ServerStore(tmp_path)
+        ServerStore(SqliteServerDatabase(tmp_path))
     store.close()
-    ServerStore(tmp_path).close()
+    ServerStore(SqliteServerDatabase(tmp_path)).close()
 
 
 def test_a_damaged_store_is_named_with_the_next_step(tmp_path: Path) -> None:
-    ServerStore(tmp_path).close()
+    ServerStore(SqliteServerDatabase(tmp_path)).close()
     path = tmp_path / "cpns_server.sqlite3"
     octets = bytearray(path.read_bytes())
     octets[:100] = bytes(100)
     path.write_bytes(octets)
     with pytest.raises(StoreUnusable, match="restore"):
-        ServerStore(tmp_path)
+        ServerStore(SqliteServerDatabase(tmp_path))
     path.unlink()
     (tmp_path / "contents.json").unlink()
-    ServerStore(tmp_path).close()  # the failed attempt left no lock behind
+    ServerStore(SqliteServerDatabase(tmp_path)).close()  # the failed attempt left no lock behind
 
 
 def test_a_disk_that_is_full_at_the_start_is_no_damage(tmp_path: Path) -> None:
@@ -80,31 +84,31 @@ def test_a_disk_that_is_full_at_the_start_is_no_damage(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # no file can grow
     try:
         with pytest.raises(StoreUnusable, match="Check the space"):
-            ServerStore(tmp_path)
+            ServerStore(SqliteServerDatabase(tmp_path))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    ServerStore(tmp_path).close()
+    ServerStore(SqliteServerDatabase(tmp_path)).close()
 
 
 def test_a_newer_release_is_not_guessed_at(tmp_path: Path) -> None:
-    ServerStore(tmp_path).close()
+    ServerStore(SqliteServerDatabase(tmp_path)).close()
     database = sqlite3.connect(tmp_path / "cpns_server.sqlite3")
     database.execute("PRAGMA user_version = 999")
     database.close()
     with pytest.raises(StoreUnusable, match="newer keycast"):
-        ServerStore(tmp_path)
+        ServerStore(SqliteServerDatabase(tmp_path))
 
 
 def test_the_settings_that_keep_promises_are_on(tmp_path: Path) -> None:
-    store = ServerStore(tmp_path)
+    store = ServerStore(SqliteServerDatabase(tmp_path))
     database = store._database
     settings = ("synchronous", "journal_mode", "secure_delete", "foreign_keys")
     assert [database.rows(f"PRAGMA {name}")[0][0] for name in settings] == [2, "wal", 1, 1]
     store.close()
 
 
-def test_a_transaction_is_all_or_nothing_even_when_nested(tmp_path: Path) -> None:
-    store = ServerStore(tmp_path)
+def test_a_transaction_is_all_or_nothing_even_when_nested(place: ServerPlace) -> None:
+    store = place.store()
     with pytest.raises(ZeroDivisionError), store.transaction():
         store.bind_pne("lamp", "pn.home")
         with store.transaction():
@@ -118,7 +122,7 @@ def test_a_transaction_is_all_or_nothing_even_when_nested(tmp_path: Path) -> Non
 
 
 def test_what_the_medium_refuses_raises_and_leaves_nothing(tmp_path: Path) -> None:
-    store = ServerStore(tmp_path)
+    store = ServerStore(SqliteServerDatabase(tmp_path))
     ((pages,),) = store._database.rows("PRAGMA page_count")
     store._database.rows(f"PRAGMA max_page_count = {pages}")  # SQLite's word for a full disk
     with pytest.raises(StoreFailed, match="full"), store.transaction():
@@ -129,8 +133,8 @@ def test_what_the_medium_refuses_raises_and_leaves_nothing(tmp_path: Path) -> No
 
 
 @pytest.mark.req("SEC-03")
-def test_no_statement_can_take_a_version_or_revision_back(tmp_path: Path) -> None:
-    store = ServerStore(tmp_path)
+def test_no_statement_can_take_a_version_or_revision_back(place: ServerPlace) -> None:
+    store = place.store()
     with store.transaction():
         store.put_gateway(StoredGateway("gw.home", "pn.home", "cbor", False, True))
         store._write("INSERT INTO groups VALUES ('light', '', 'active', 'open', 2, 1, 0, 5, NULL, 0, 'gateway')")
@@ -146,11 +150,11 @@ def test_no_statement_can_take_a_version_or_revision_back(tmp_path: Path) -> Non
 
 
 @pytest.mark.req("SEC-26")
-def test_no_statement_can_change_the_trust_of_a_name(tmp_path: Path) -> None:
+def test_no_statement_can_change_the_trust_of_a_name(place: ServerPlace) -> None:
     group = StoredGroup(
         "alarm", "", GroupState.ACTIVE, JoinPolicy.OPEN, n.PROTECTION_SEALED, True, 0, 5, None, 0, GroupTrust.END_TO_END
     )
-    store = ServerStore(tmp_path)
+    store = place.store()
     with store.transaction():
         store.put_group(group)
         store.put_group(replace(group, state=GroupState.DELETED))
@@ -163,7 +167,7 @@ def test_no_statement_can_change_the_trust_of_a_name(tmp_path: Path) -> None:
 @pytest.mark.req("SEC-25")
 @pytest.mark.req("SEC-29")
 def test_an_entity_user_key_that_was_replaced_is_in_no_octet_of_the_files(tmp_path: Path) -> None:
-    store = ServerStore(tmp_path)
+    store = ServerStore(SqliteServerDatabase(tmp_path))
     keys = StoredEntityUserKey(b"first entity key", None, True)
     with store.transaction():
         store.put_entity_user_key("lamp", keys)

@@ -23,6 +23,7 @@ from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.delivery_queue import Position
 from key_servers.cpns_server.gateway_sessions import IDENTITY_FILE, SESSIONS_FILE
+from key_servers.cpns_server.sqlite_database import SqliteServerDatabase
 from key_servers.cpns_server.store import ServerStore
 from key_servers.cpns_server.values import GroupState, JoinPolicy, MemberState, StoredGateway, StoredGroup, StoredKey
 from keycast.virtual_board.loopback import own_port
@@ -219,7 +220,7 @@ def _stored(number: int, keys: GatewayKeys, port: int) -> StoredContext:
 
 def _put_groups(folder: Path) -> None:
     """Put into the store what joins and the first delivery of each group would leave there."""
-    store = ServerStore(folder)
+    store = ServerStore(SqliteServerDatabase(folder))
     with store.transaction():
         for number in range(max(SIZES)):
             store.put_gateway(StoredGateway(f"gw.{number}", f"pn.{number}", "cbor", False, True))

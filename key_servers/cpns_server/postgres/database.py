@@ -1,0 +1,272 @@
+"""The store's database in PostgreSQL, shared by the processes of one CPNS Server.
+
+Transactions are SERIALIZABLE, so a rule that reads, decides and writes has the effect it has in a single process; where
+two processes are in each other's way one of them is undone and runs again. One connection belongs to the event loop's
+thread, one to the thread that writes lots, one hears of changes. After a failure every call fails at once until a
+thread has connected again.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+import psycopg
+
+from key_servers.cpns_server.database import Fence, ShardLost, StoreContended, Write
+from key_servers.cpns_server.postgres import schema
+from key_servers.cpns_server.postgres.connection import PatientConnection, connect, failed, is_trouble
+from key_servers.cpns_server.postgres.image import image_of
+from key_servers.errors import ServerError, StoreFailed
+from private_store.sqlite_file import Value
+
+T = TypeVar("T")
+
+_SERIALIZABLE = "BEGIN ISOLATION LEVEL SERIALIZABLE"
+_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_LOT = "BEGIN ISOLATION LEVEL REPEATABLE READ"  # what gateways report is compared with nothing
+_TRIES = 5
+_PAUSE_MAX_S = 0.05
+_PROBE_WAIT_S = 0.1  # a database that is back answers within it
+
+
+class PostgresServerDatabase:
+    """One open database, as `ServerDatabase` says."""
+
+    def __init__(self, url: str, fence: Fence | None = None) -> None:
+        """Connect to `url` (postgresql://...) and bring the schema up to date; `fence` knows which shards are held.
+
+        Raises StoreUnusable: it cannot be reached, or is of a newer release.
+        """
+        self._url = url
+        self._fence = fence
+        self._connection = _opened(url)
+        self._trouble = ""
+        self._depth = 0
+        self._read_only = self._undone = self._wrote = False
+        self._commits = 0
+        self._after_commit: list[Callable[[], None]] = []
+        self._lots: PatientConnection | None = None
+        self._prober = ThreadPoolExecutor(1, thread_name_prefix="cpns-server-probe")
+        self._probing: Future[PatientConnection] | None = None
+
+    def close(self) -> None:
+        """As `ServerDatabase.close`."""
+        self._prober.shutdown(wait=True)
+        if self._probing is not None and self._probing.exception() is None:
+            _close(self._probing.result())
+        if self._lots is not None:
+            _close(self._lots)
+        _close(self._connection)
+
+    @property
+    def commits(self) -> int:
+        """As `ServerDatabase.commits`."""
+        return self._commits
+
+    @property
+    def trouble(self) -> str:
+        """As `ServerDatabase.trouble`."""
+        return self._trouble
+
+    def probe(self) -> None:
+        """As `ServerDatabase.probe`: a thread connects, so this waits a moment at most."""
+        if not self._trouble:
+            return
+        self._probing = self._probing or self._prober.submit(_opened, self._url)
+        try:
+            connection = self._probing.result(timeout=_PROBE_WAIT_S)
+        except TimeoutError:
+            return
+        except ServerError as error:
+            self._trouble, self._probing = str(error), None
+            return
+        self._connection, self._trouble, self._probing = connection, "", None
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """As `ServerDatabase.transaction`."""
+        if self._depth:
+            if self._read_only:
+                raise RuntimeError("a transaction inside of a snapshot")
+            yield
+            return
+        with self._begun(_SERIALIZABLE):
+            yield
+            committed = list(self._after_commit)
+        for action in committed:
+            action()
+
+    def attempt(self, work: Callable[[], T]) -> T:
+        """As `ServerDatabase.attempt`. Raises StoreContended if other processes were in the way each time."""
+        if self._depth:
+            return work()
+        for tries_left in range(_TRIES - 1, -1, -1):
+            try:
+                with self.transaction():
+                    done = work()
+                return done
+            except StoreContended:
+                if not tries_left:
+                    raise
+                time.sleep(random.uniform(0, _PAUSE_MAX_S))
+        raise AssertionError
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """As `ServerDatabase.snapshot`."""
+        if self._depth:
+            yield
+            return
+        self._read_only = True
+        try:
+            with self._begun(_SNAPSHOT):
+                yield
+        finally:
+            self._read_only = False
+
+    def after_commit(self, action: Callable[[], None]) -> None:
+        """As `ServerDatabase.after_commit`."""
+        if self._depth:
+            self._after_commit.append(action)
+        else:
+            action()
+
+    def write_lot(self, statements: Callable[[], Sequence[Write]]) -> None:
+        """As `ServerDatabase.write_lot`."""
+        for tries_left in range(_TRIES - 1, -1, -1):
+            try:
+                self._write_lot(statements)
+                return
+            except StoreContended:
+                if not tries_left:
+                    raise
+                time.sleep(random.uniform(0, _PAUSE_MAX_S))
+
+    def require_shard(self, shard: int) -> None:
+        """Raise ShardLost, inside a transaction, if this process does not hold the shard any more."""
+        if self._fence is not None and shard in _lost(self._connection, self._fence, {shard}):
+            self._fence.lost(shard)
+            raise ShardLost("Another process has taken over this PN GW.")
+
+    def rows(self, sql: str, *values: Value) -> list[Any]:
+        """As `ServerDatabase.rows`."""
+        return self._run(schema.common(sql), values).fetchall()
+
+    def write(self, sql: str, *values: Value) -> None:
+        """As `ServerDatabase.write`."""
+        if not self._depth or self._read_only:
+            raise RuntimeError("a write outside of a transaction")
+        self._wrote = True
+        self._run(schema.common(sql), values)
+
+    def erase_after_commit(self) -> None:
+        """Do nothing: what PostgreSQL keeps of deleted rows is its server's (docs/operators.md)."""
+
+    def image(self, *statements: str) -> bytes:
+        """As `ServerDatabase.image`."""
+        with self.snapshot():
+            return image_of(self.rows, statements)
+
+    # Private
+
+    @contextmanager
+    def _begun(self, begin: str) -> Iterator[None]:
+        self._undone = self._wrote = False
+        self._run(begin)
+        self._depth = 1
+        try:
+            yield
+            if self._undone:  # an error in it was swallowed, and COMMIT would end it without a word
+                raise StoreFailed("A transaction was undone.", "It is tried again.")
+            self._run("COMMIT")
+            self._commits += self._wrote
+        except BaseException:
+            if not self._trouble:
+                with suppress(psycopg.Error):  # the caller is told of the first error, not of this one
+                    self._connection.execute("ROLLBACK")
+            raise
+        finally:
+            self._depth = 0
+            self._after_commit.clear()
+
+    def _run(self, sql: str, values: Sequence[Value] = ()) -> psycopg.Cursor[Any]:
+        if self._trouble:
+            raise StoreFailed(self._trouble)
+        try:
+            return self._connection.execute(sql, values or None)
+        except psycopg.Error as error:
+            self._undone = True
+            failure = failed(error)
+            if is_trouble(error):
+                self._trouble = str(failure)
+                _close(self._connection)
+            raise failure from None
+
+    def _write_lot(self, statements: Callable[[], Sequence[Write]]) -> None:
+        try:
+            self._lots = lots = self._lots or connect(self._url)
+            lots.execute(_LOT)
+            # From the first statement on, a row that another transaction changes ends this one (see `write_lot`).
+            lots.execute("SELECT 1")
+            writes = statements()
+            lost: set[int] = set()
+            if self._fence is not None:
+                lost = _lost(lots, self._fence, {each.shard for each in writes if each.shard is not None})
+            for each in writes:
+                if each.shard not in lost:
+                    lots.execute(schema.common(each.sql), each.values)
+            lots.execute("COMMIT")
+        except psycopg.Error as error:
+            self._end_lot(is_trouble(error))
+            raise failed(error) from None
+        except BaseException:
+            self._end_lot(False)
+            raise
+        self._commits += 1
+        for shard in lost:
+            assert self._fence is not None
+            self._fence.lost(shard)
+
+    def _end_lot(self, broken: bool) -> None:
+        if self._lots is None:
+            return
+        if not broken:
+            try:
+                self._lots.execute("ROLLBACK")
+            except psycopg.Error:
+                broken = True
+        if broken:
+            _close(self._lots)
+            self._lots = None
+
+
+def _opened(url: str) -> PatientConnection:
+    connection = connect(url)
+    try:
+        schema.bring_up_to_date(connection)
+    except psycopg.Error as error:
+        _close(connection)
+        raise failed(error) from None
+    except BaseException:
+        _close(connection)
+        raise
+    return connection
+
+
+def _lost(connection: PatientConnection, fence: Fence, shards: set[int]) -> set[int]:
+    """Return those of `shards` whose token in the database is not ours. None of them can be taken until the commit."""
+    if not shards:
+        return set()
+    found = connection.execute(
+        "SELECT shard, token FROM shard WHERE shard = ANY(%s) ORDER BY shard FOR SHARE", (sorted(shards),)
+    ).fetchall()
+    held, present = fence.tokens(), dict(found)
+    return {shard for shard in shards if shard not in held or present.get(shard) != held[shard]}
+
+
+def _close(connection: PatientConnection) -> None:
+    with suppress(psycopg.Error):
+        connection.close()

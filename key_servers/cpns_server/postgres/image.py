@@ -1,0 +1,39 @@
+"""The content of the PostgreSQL database as the octets of a SQLite file, which a backup of either kind holds."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import Any
+
+from private_store.migrations import scripts, statements
+
+_PACKAGE = "key_servers.cpns_server.migrations"
+
+
+def image_of(rows: Callable[..., list[Any]], removing: Sequence[str]) -> bytes:
+    """Return the octets of a SQLite file with the tables that `rows` reads, after the statements `removing`.
+
+    Those run on a copy in memory, so what they remove is written nowhere.
+    """
+    known = scripts(_PACKAGE)
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
+        for script in known:
+            for statement in statements(script):
+                copy.execute(statement)
+        copy.execute(f"PRAGMA user_version = {len(known)}")
+        for table, columns in tables(copy).items():
+            copy.execute(f"DELETE FROM {table}")
+            copy.executemany(
+                f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' for _ in columns.split(','))})",
+                rows(f"SELECT {columns} FROM {table}"),
+            )
+        for statement in removing:
+            copy.execute(statement)
+        copy.execute("VACUUM")
+        return copy.serialize()
+
+
+def tables(copy: sqlite3.Connection) -> dict[str, str]:
+    """Return each table with its columns, joined by commas, in the order in which references allow to fill them."""
+    names = [name for (name,) in copy.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY rowid")]
+    return {name: ", ".join(row[1] for row in copy.execute(f"PRAGMA table_info({name})")) for name in names}
