@@ -6,6 +6,7 @@ They add to the wire facts of `cpns/messages.py`, by code or label. `rows` puts 
 
 from collections import namedtuple
 
+from cpns import delivery_report  # noqa: F401 - adds its messages to the tables
 from cpns import messages as m
 from cpns import numbers as n
 
@@ -131,6 +132,11 @@ NAMES = {
     m.CONFIRMED: ("Confirmed", "entity ID of a PNE that confirmed the version"),
     m.UNREACHABLE: ("Unreachable", "entity ID of a PNE that did not answer"),
     m.EXCLUDED: ("Excluded", "entity ID of a PNE that left meanwhile"),
+    m.DELIVERY: ("Delivery", "how the version came to one PNE, which is in one of the lists too"),
+    (m.DELIVERY, 1): ("PNE ID", "the PNE"),
+    (m.DELIVERY, 2): ("Link", "`unicast`, `wifi`, `ble` or `end-to-end`; absent unless the PNE confirmed the version"),
+    (m.DELIVERY, 3): ("Tries", "how often the key was sent to the PNE"),
+    (m.DELIVERY, 4): ("Time", "Unix seconds of the confirmation; absent without one, 0 unknown"),
     m.VERSION_ENTRY: ("Version Entry", "highest version of the Service Group, 0 for none"),
     (m.VERSION_ENTRY, 1): ("SG ID", "the Service Group"),
     m.AUTHENTICATOR: ("Authenticator", "proof of the pairing secret over this session"),

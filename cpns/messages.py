@@ -1,7 +1,8 @@
 """CPNS messages: their codes, field labels and types in one table, and the CBOR form made from it.
 
-This module is the one home of what stands on the wire. Names, directions, meanings and requirement ids are added
-per code and label by `cpns/message_table.py`, which no board loads; `docs/messages.md` shows the whole.
+This module is the one home of what stands on the wire; `cpns/delivery_report.py` adds messages that no board has.
+Names, directions, meanings and requirement ids are added per code and label by `cpns/message_table.py`, which no board
+loads; `docs/messages.md` shows the whole.
 
 A message is a pair (code, fields): code is one of `numbers.*_REQUEST` / `*_RESPONSE`, fields maps labels to values:
 str for String, bytes for Binary, int for uint; a label of `REPEATED` has a list, which is left out on the wire when
@@ -57,6 +58,7 @@ SOFTWARE = 46
 DATAGRAM = 47
 TRUST = 48
 SERVER_CREDENTIAL = 49
+DELIVERY = 50
 
 # Types: (kind, least, most): an integer's range, the octets of bytes or text, or the range of a one-digit text
 _ENTITY_ID = (str, 1, tuning.ENTITY_ID_MAX)
@@ -135,9 +137,6 @@ ELEMENTS = {
 REPEATED = {
     GROUP_KEY: tuning.ENTRIES_PER_OBJECT,
     MEMBER: tuning.LISTED_MAX,
-    CONFIRMED: tuning.LISTED_MAX,
-    UNREACHABLE: tuning.LISTED_MAX,
-    EXCLUDED: tuning.LISTED_MAX,
     VERSION_ENTRY: tuning.LISTED_MAX,
 }
 
@@ -169,8 +168,6 @@ TABLE = bytes(
     + (0, n.DELETE_SERVICE_GROUP_RESPONSE, ONE, RESULT, SG_ID)
     + (0, n.INVENTORY_UPDATE_REQUEST, ONE, SG_ID, PN_ID, REVISION, ANY, MEMBER, OPTIONAL, TRUST)
     + (0, n.INVENTORY_UPDATE_RESPONSE, ONE, RESULT, SG_ID, OPTIONAL, REVISION)
-    + (0, n.DELIVERY_REPORT_REQUEST, ONE, SG_ID, VERSION, ANY, CONFIRMED, UNREACHABLE, EXCLUDED)
-    + (0, n.DELIVERY_REPORT_RESPONSE, ONE, RESULT, SG_ID)
     + (0, n.KEY_PULL_REQUEST, ONE, SG_ID, VERSION, OPTIONAL, PNE_ID)
     + (PN_ID, GENERATION, WINDOWS_LOST, RECEIPT, SOFTWARE)
     + (0, n.KEY_PULL_RESPONSE, ONE, RESULT, SG_ID, VERSION, OPTIONAL, GROUP_KEY)

@@ -7,22 +7,19 @@ signing keys.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import suppress
-from itertools import islice
 
-from cpns import messages, numbers
 from cpns.errors import CpnsError
 from gateway_agent.core import roll_over
 from gateway_agent.core.delivering.deliveries import Deliveries
-from gateway_agent.core.end_to_end.carried_keys import CarriedKeys
+from gateway_agent.core.delivering.delivery_reports import DeliveryReports
 from gateway_agent.core.gkdk import gkek
 from gateway_agent.core.gkdk.handout import GkdkHandout
 from gateway_agent.core.gkdk.tree import Tree
 from gateway_agent.core.groups.membership import Membership
 from gateway_agent.core.old_copy import Versions
-from gateway_agent.core.ports import Clock, NoAnswer, Unicast, Uplink
-from gateway_agent.core.server_requests import ServerRefused, ask
+from gateway_agent.core.ports import Clock, NoAnswer, Unicast
+from gateway_agent.core.server_requests import ServerRefused
 from gateway_agent.core.turns import UnicastPlaces
 from gateway_agent.store.errors import StoreFailed
 from gateway_agent.store.store import GatewayStore
@@ -38,7 +35,6 @@ PUSHES_AT_ONCE = 8
 PUSH_AGAIN_S = 300.0
 COUNT_TIME_EVERY_S = 3600.0  # one synced commit an hour; a kill makes generations younger by so much
 COUNT_WHEN_CLOSED_S = 60.0  # a process that is started and stopped again and again need not write each time
-NAMES_PER_REPORT = 1000
 
 
 class Housekeeping:
@@ -56,8 +52,7 @@ class Housekeeping:
         membership: Membership,
         versions: Versions,
         deliveries: Deliveries,
-        carried: CarriedKeys,
-        uplink: Uplink,
+        reports: DeliveryReports,
         unicast: Unicast,
         clock: Clock,
         counters: Counter[str],
@@ -68,8 +63,7 @@ class Housekeeping:
         self._membership = membership
         self._versions = versions
         self._deliveries = deliveries
-        self._carried = carried
-        self._uplink = uplink
+        self._reports = reports
         self._unicast = unicast
         self._clock = clock
         self._counters = counters
@@ -151,7 +145,7 @@ class Housekeeping:
         try:
             await self._compare_versions()
             await self._membership.send_pending_leaves()
-            await self._report()
+            await self._reports.send()
             await self._membership.send_pending_retirements()  # last, because an older CPNS Server refuses them
         except (NoAnswer, ServerRefused) as error:
             if not self._uplink_failing:
@@ -212,37 +206,6 @@ class Housekeeping:
             self.compare_versions_soon()  # the lists are on their way, or lost
         if self._versions.stop_reason is None:
             self._deliveries.release()
-
-    async def _report(self) -> None:
-        for delivery in self._store.deliveries.unreported():
-            states = self._store.deliveries.states(delivery.sg_id, delivery.version)
-            await self._report_one(delivery.sg_id, delivery.version, states)
-            with self._store.transaction():
-                self._store.deliveries.set_reported(delivery.sg_id, delivery.version, True)
-        for (sg_id, version), states in self._carried.unreported().items():
-            await self._report_one(sg_id, version, states)
-            self._carried.reported(sg_id, version, states)
-
-    async def _report_one(self, sg_id: str, version: int, states: Mapping[str, str]) -> None:
-        """Send a delivery report. The Server may refuse it, if it no longer knows the group or a PNE of it."""
-        labels = {
-            "confirmed": messages.CONFIRMED,
-            "unreachable": messages.UNREACHABLE,
-            "excluded": messages.EXCLUDED,
-        }
-        names = iter(sorted((labels[state], pne_id) for pne_id, state in states.items() if state in labels))
-        while chunk := list(islice(names, NAMES_PER_REPORT)):
-            fields: dict[int, object] = {messages.SG_ID: sg_id, messages.VERSION: version}
-            for label in labels.values():
-                listed = [pne_id for of, pne_id in chunk if of == label]
-                if listed:
-                    fields[label] = listed
-            try:
-                await ask(self._uplink, numbers.DELIVERY_REPORT_REQUEST, fields)
-            except ServerRefused as error:
-                self._counters["reports_refused"] += 1
-                _log.info("the Server refused the report of %s: %s", sg_id, error.reason)
-                return
 
     def _waiting(self) -> list[str]:
         """Return the PNEs that may lack a GKDK or a signing key, by two queries instead of one for each PNE."""

@@ -15,6 +15,7 @@ from gateway_agent.core.background import Background
 from gateway_agent.core.delivering.confirmations import Confirmations
 from gateway_agent.core.delivering.deliveries import Deliveries
 from gateway_agent.core.delivering.delivery import Pacing
+from gateway_agent.core.delivering.delivery_reports import DeliveryReports
 from gateway_agent.core.delivering.group_keys import GroupKeys
 from gateway_agent.core.delivering.hearing import Hearing, NetworkOf
 from gateway_agent.core.delivering.policy import DeliveryPolicy
@@ -141,8 +142,9 @@ class PnGateway:
             membership=membership,
             versions=versions,
             deliveries=self._deliveries,
-            carried=self._carried,
-            uplink=uplink,
+            reports=DeliveryReports(
+                store=store, carried=self._carried, uplink=uplink, clock=clock, counters=self.counters
+            ),
             unicast=unicast,
             clock=clock,
             counters=self.counters,

@@ -16,11 +16,15 @@ class NoAnswer(errors.CpnsError):
     code = numbers.ERROR_NO_SESSION
 
 
+class NotUnderstood(NoAnswer):
+    """The peer has a session and answered that the request is no message to it, as one of an earlier release may."""
+
+
 class Uplink(Protocol):
     """The secure session with the CPNS Server (CPNS-GKM-50)."""
 
     async def request(self, message: bytes) -> bytes:
-        """Send one CPNS message and return the Server's answer, b"" if it is empty. Raises NoAnswer."""
+        """Send one CPNS message and return the Server's answer, b"" if it is empty. Raises NoAnswer, NotUnderstood."""
         ...
 
 

@@ -17,7 +17,7 @@ class ServerRefused(CpnsError):
 async def ask(uplink: Uplink, code: int, fields: Fields) -> Fields:
     """Send a request to the Server and return the fields of a successful response.
 
-    Raises NoAnswer, ServerRefused, MalformedMessage.
+    Raises NoAnswer, NotUnderstood, ServerRefused, MalformedMessage.
     """
     answer = await uplink.request(messages.encode(code, fields))
     answer_code, answer_fields = messages.decode(answer, tuning.UPLINK_MESSAGE_MAX)

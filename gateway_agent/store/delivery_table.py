@@ -23,6 +23,20 @@ class StoredDelivery:
     reported: bool
 
 
+@dataclass(frozen=True, slots=True)
+class DeliveryOutcome:
+    """How the delivery to one PNE went. `state`: a word of `core.delivering.delivery.PneState`.
+
+    `link`: on which link the key came to a PNE that has confirmed it, a word of `cpns.delivery_report`, "" for none;
+    `tries`: how often it was sent the key; `confirmed_at`: Unix seconds, 0 if the clock was not synchronised.
+    """
+
+    state: str
+    link: str = ""
+    tries: int = 0
+    confirmed_at: int = 0
+
+
 class DeliveryTable:
     """The tables of deliveries. Every write belongs inside a transaction of the store."""
 
@@ -65,7 +79,7 @@ class DeliveryTable:
         sql = "UPDATE delivery SET phase = 'running', membership = ? WHERE sg_id = ? AND version = ?"
         self._db.execute(sql, membership, sg_id, version)
         self._db.many(
-            "INSERT OR REPLACE INTO recipient VALUES (?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO recipient (sg_id, version, pne_id, state) VALUES (?, ?, ?, ?)",
             [(sg_id, version, pne_id, state) for pne_id, state in recipients.items()],
         )
 
@@ -80,11 +94,14 @@ class DeliveryTable:
         sql = "UPDATE delivery SET reported = ? WHERE sg_id = ? AND version = ?"
         self._db.execute(sql, reported, sg_id, version)
 
-    def set_states(self, sg_id: str, version: int, states: Mapping[str, str]) -> None:
-        """Set the states of some PNEs."""
+    def set_outcomes(self, sg_id: str, version: int, outcomes: Mapping[str, DeliveryOutcome]) -> None:
+        """Set the outcomes of some PNEs. One that is excluded keeps what is stored about its confirmation."""
         self._db.many(
-            "UPDATE recipient SET state = ? WHERE sg_id = ? AND version = ? AND pne_id = ?",
-            [(state, sg_id, version, pne_id) for pne_id, state in states.items()],
+            "UPDATE recipient SET state = ?1, tries = max(tries, ?3),"
+            " link = CASE ?1 WHEN 'confirmed' THEN ?2 ELSE link END,"
+            " confirmed_at = CASE ?1 WHEN 'confirmed' THEN ?4 ELSE confirmed_at END"
+            " WHERE sg_id = ?5 AND version = ?6 AND pne_id = ?7",
+            [(of.state, of.link, of.tries, of.confirmed_at, sg_id, version, pne_id) for pne_id, of in outcomes.items()],
         )
 
     def exclude(self, sg_id: str, pne_ids: Iterable[str]) -> None:
@@ -98,6 +115,11 @@ class DeliveryTable:
         """Return the state of each PNE of a delivery, by PNE ID."""
         sql = "SELECT pne_id, state FROM recipient WHERE sg_id = ? AND version = ? ORDER BY pne_id"
         return {row[0]: row[1] for row in self._db.rows(sql, sg_id, version)}
+
+    def outcomes(self, sg_id: str, version: int) -> dict[str, DeliveryOutcome]:
+        """Return the outcome of each PNE of a delivery, by PNE ID."""
+        sql = "SELECT pne_id, state, link, tries, confirmed_at FROM recipient WHERE sg_id = ? AND version = ?"
+        return {row[0]: DeliveryOutcome(*row[1:]) for row in self._db.rows(sql, sg_id, version)}
 
     def delete_all(self, sg_id: str | None = None) -> None:
         """Delete the deliveries of one group, or of all groups."""

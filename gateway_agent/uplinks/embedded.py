@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 from pydantic import Field
 
-from cpns.errors import CpnsError
+from cpns.errors import CpnsError, MalformedMessage
 from gateway_agent.config.section import Section
-from gateway_agent.core.ports import NoAnswer
+from gateway_agent.core.ports import NoAnswer, NotUnderstood
 from gateway_agent.errors import GatewayError
 from gateway_agent.uplinks.uplink import UplinkSection
 
@@ -51,8 +51,10 @@ class InProcessUplink:
         self._handle = handle
 
     async def request(self, message: bytes) -> bytes:
-        """Return the Server's answer. Raises NoAnswer if the handler refuses the request as a whole."""
+        """Return the Server's answer. Raises NoAnswer, NotUnderstood if the handler refuses the request as a whole."""
         try:
             return await self._handle(message)
+        except MalformedMessage as error:
+            raise NotUnderstood(f"the CPNS Server refused: {error.reason}") from None
         except CpnsError as error:
             raise NoAnswer(f"the CPNS Server refused: {error.reason}") from None

@@ -16,7 +16,7 @@ from key_servers.cpns_server.group_keys import GroupKeyMaker, active
 from key_servers.cpns_server.membership import MembershipChanges
 from key_servers.cpns_server.registry import Registry
 from key_servers.cpns_server.store import ServerStore
-from key_servers.cpns_server.values import GroupState, GroupTrust, Moment, StoredGateway, StoredGroup
+from key_servers.cpns_server.values import GroupState, GroupTrust, MemberReport, Moment, StoredGateway, StoredGroup
 from key_servers.rate_limit import HourlyLimit
 
 
@@ -40,10 +40,8 @@ class GatewayReports:
         self._listed_at: dict[str, float] = {}
         self._look_at = float("-inf")
 
-    def delivery(
-        self, gateway: StoredGateway, sg_id: str, version: int, outcomes: Sequence[tuple[str, Sequence[str]]]
-    ) -> None:
-        """Note for each (outcome, PNE IDs) how the delivery of a version ended; PNEs that left since are ignored.
+    def delivery(self, gateway: StoredGateway, sg_id: str, version: int, reports: Sequence[MemberReport]) -> None:
+        """Note how the delivery of a version to each PNE ended; PNEs that left since are ignored.
 
         In an end-to-end group only the PNEs' own proofs confirm a version: there a report is what its PN GW said. The
         report is on the medium once `written` returns. Raise Unknown (a version that was never issued), NotAllowed
@@ -52,12 +50,9 @@ class GatewayReports:
         group = active(self._store.group(sg_id), sg_id)
         if not 0 < version <= group.version:
             raise Unknown(f"version {version_text(version)} of Service Group {sg_id} was never issued")
-        for _, pne_ids in outcomes:
-            self._registry.must_be_bound(pne_ids, gateway.pn_id)
-        for outcome, pne_ids in outcomes:
-            for pne_id in pne_ids:
-                proven = outcome == "confirmed" and group.trust is GroupTrust.GATEWAY
-                self._store.lots.add_report(sg_id, pne_id, outcome, version if proven else 0)
+        self._registry.must_be_bound([report.pne_id for report in reports], gateway.pn_id)
+        for report in reports:
+            self._store.lots.add_report(sg_id, version, report, confirms=group.trust is GroupTrust.GATEWAY)
 
     async def written(self) -> None:
         """Return when all that was noted until now is on the medium. Raises StoreFailed."""

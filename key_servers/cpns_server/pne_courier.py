@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
+from cpns import delivery_report, uplink_form
 from cpns import numbers as n
-from cpns import uplink_form
 from cpns.errors import MalformedMessage, Stale
 from key_servers.cpns_server import alarms as kinds
 from key_servers.cpns_server import events, tuning, wrapped_keys
@@ -40,7 +40,7 @@ from key_servers.cpns_server.entity_user_keys import EntityUserKeys
 from key_servers.cpns_server.gateway_requests import GatewayRequests, Outcome
 from key_servers.cpns_server.places import Request
 from key_servers.cpns_server.store import PneKey, ServerStore
-from key_servers.cpns_server.values import Moment, PnePosition
+from key_servers.cpns_server.values import MemberReport, Moment, PnePosition
 
 _REFUSED_TWICE = 2
 
@@ -316,7 +316,8 @@ class PneCourier:
         attempts = self._attempts.pop(key, None)
         tries = 0 if attempts is None else attempts.tries
         self._store.lots.add_pne_position(key[1:], PnePosition(version, tries, now.unix, n.RETURN_SUCCESS))
-        self._store.lots.add_report(sg_id, pne_id, "confirmed", version)
+        report = MemberReport(pne_id, "confirmed", delivery_report.END_TO_END, tries, now.unix)
+        self._store.lots.add_report(sg_id, version, report, confirms=True)
         self._counters["keys_opened"] += 1
         self._tell(events.KeyOpened(pne_id, sg_id, version, tries))
 

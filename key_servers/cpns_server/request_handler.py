@@ -22,7 +22,7 @@ from key_servers.cpns_server.pne_requests import PneRequests
 from key_servers.cpns_server.registry import Registry
 from key_servers.cpns_server.service_groups import ServiceGroups
 from key_servers.cpns_server.store import ServerStore
-from key_servers.cpns_server.values import GroupTrust, Moment, StoredGateway
+from key_servers.cpns_server.values import GroupTrust, MemberReport, Moment, StoredGateway
 from key_servers.errors import ServerError
 
 _log = logging.getLogger(__name__)
@@ -188,12 +188,7 @@ class RequestHandler:
         return {} if answer is None else {m.DATAGRAM: answer}
 
     def _delivery_report(self, gateway: StoredGateway, fields: Fields, now: Moment) -> Fields:
-        outcomes = [
-            ("confirmed", fields.get(m.CONFIRMED, [])),
-            ("unreachable", fields.get(m.UNREACHABLE, [])),
-            ("excluded", fields.get(m.EXCLUDED, [])),
-        ]
-        self._reports.delivery(gateway, fields[m.SG_ID], fields[m.VERSION], outcomes)
+        self._reports.delivery(gateway, fields[m.SG_ID], fields[m.VERSION], _reports(fields))
         return {m.SG_ID: fields[m.SG_ID]}
 
     def _version_list(self, gateway: StoredGateway, fields: Fields, now: Moment) -> Fields:
@@ -217,6 +212,20 @@ def _joined(gateway: StoredGateway, fields: Fields, joined: JoinResult, now: Mom
     if joined.trust is GroupTrust.END_TO_END:  # PN GWs of before know ordinary groups only, and not this field
         answer[m.TRUST] = n.TRUST_END_TO_END
     return answer
+
+
+def _reports(fields: Fields) -> list[MemberReport]:
+    """Return what a delivery report says of each PNE. PN GWs of before have lists of names only (m.DELIVERY)."""
+    told = {pne_id: (link or "", tries, time or 0) for pne_id, link, tries, time in fields.get(m.DELIVERY, [])}
+    lists = (("confirmed", m.CONFIRMED), ("unreachable", m.UNREACHABLE), ("excluded", m.EXCLUDED))
+    reports = [
+        MemberReport(pne_id, outcome, *told.pop(pne_id, ("", 0, 0)))
+        for outcome, of in lists
+        for pne_id in fields.get(of, [])
+    ]
+    if told:
+        raise MalformedMessage("a Delivery is about a board that is in no list of the report")
+    return reports
 
 
 def _trust(fields: Fields) -> GroupTrust | None:

@@ -24,6 +24,7 @@ _GATEWAY_COLUMNS = "gateway_id, pn_id, form, blocked, is_open"
 _GROUP_COLUMNS = (
     "sg_id, owner, state, policy, protection, rekey_on_join, period_s, version, pending, key_made_at, trust"
 )
+_MEMBER_COLUMNS = "pne_id, pn_id, state, since, confirmed, report, link, tries, confirmed_at"
 
 
 T = TypeVar("T")
@@ -222,7 +223,7 @@ class ServerStore:
     def members(self, sg_id: str) -> tuple[StoredMember, ...]:
         """Return all PNEs that have or had a relation to a Service Group."""
         rows = self._rows(
-            "SELECT pne_id, pn_id, state, since, confirmed, report FROM members WHERE sg_id = ? ORDER BY pne_id",
+            f"SELECT {_MEMBER_COLUMNS} FROM members WHERE sg_id = ? ORDER BY pne_id",
             sg_id,
         )
         return tuple(_member(row) for row in rows)
@@ -230,7 +231,7 @@ class ServerStore:
     def member(self, sg_id: str, pne_id: str) -> StoredMember | None:
         """Return one PNE's relation to a Service Group, or None if it never had one."""
         rows = self._rows(
-            "SELECT pne_id, pn_id, state, since, confirmed, report FROM members WHERE sg_id = ? AND pne_id = ?",
+            f"SELECT {_MEMBER_COLUMNS} FROM members WHERE sg_id = ? AND pne_id = ?",
             sg_id,
             pne_id,
         )
@@ -267,8 +268,9 @@ class ServerStore:
         self.lots.drop_pne_position((sg_id, pne_id))
         self._write("DELETE FROM pne_positions WHERE sg_id = ? AND pne_id = ?", sg_id, pne_id)
         self._write(
-            "INSERT INTO members VALUES (?, ?, ?, ?, ?, 0, '') ON CONFLICT (sg_id, pne_id) DO UPDATE SET"
-            " pn_id = excluded.pn_id, state = excluded.state, since = excluded.since, confirmed = 0, report = ''",
+            "INSERT INTO members (sg_id, pne_id, pn_id, state, since, confirmed, report) VALUES (?, ?, ?, ?, ?, 0, '')"
+            " ON CONFLICT (sg_id, pne_id) DO UPDATE SET pn_id = excluded.pn_id, state = excluded.state,"
+            " since = excluded.since, confirmed = 0, report = '', link = '', tries = 0, confirmed_at = 0",
             sg_id,
             pne_id,
             pn_id,
@@ -487,5 +489,5 @@ def _group(row: Any) -> StoredGroup:
 
 
 def _member(row: Any) -> StoredMember:
-    pne_id, pn_id, state, since, confirmed, report = row
-    return StoredMember(pne_id, pn_id, MemberState(state), since, confirmed, report)
+    pne_id, pn_id, state, *told = row
+    return StoredMember(pne_id, pn_id, MemberState(state), *told)

@@ -124,7 +124,10 @@ class StoredKey:
 class StoredMember:
     """One PNE's relation to one Service Group. `pn_id` is "" until it spoke through a PN GW.
 
-    `report` is the last outcome its PN GW reported, `confirmed` the highest version reported as confirmed.
+    `report` is the last outcome its PN GW reported, after the key was sent `tries` times. `confirmed` is the highest
+    version reported as confirmed, which came to the PNE on `link` (a word of `cpns.delivery_report`, "" = not told) at
+    `confirmed_at` (Unix seconds, 0 = not told). In an end-to-end group all of this is by the PNE's own proof, which
+    counts as a report; there the PN GW can only change `report`, and `tries` of a PNE that it did not reach.
     """
 
     pne_id: str
@@ -133,6 +136,23 @@ class StoredMember:
     since: int
     confirmed: int
     report: str
+    link: str
+    tries: int
+    confirmed_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberReport:
+    """What a PN GW reports of the delivery of a version to one PNE: `outcome` is confirmed, unreachable or excluded.
+
+    The other parts are as in `StoredMember`; a PN GW of an earlier release does not tell them.
+    """
+
+    pne_id: str
+    outcome: str
+    link: str = ""
+    tries: int = 0
+    confirmed_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import TypeVar
 from key_servers.cpns_server import tuning
 from key_servers.cpns_server.database import ServerDatabase, Write
 from key_servers.cpns_server.delivery_queue import Position
-from key_servers.cpns_server.values import PnePosition
+from key_servers.cpns_server.values import MemberReport, PnePosition
 from key_servers.errors import ServerError
 
 _log = logging.getLogger(__name__)
@@ -37,10 +37,10 @@ _PNE_POSITION = (
     " ON CONFLICT (sg_id, pne_id) DO UPDATE SET version = excluded.version, tries = excluded.tries,"
     " confirmed_at = excluded.confirmed_at, last_return = excluded.last_return"
 )
-_REPORT = (
-    "UPDATE members SET report = ?, confirmed = CASE WHEN confirmed > ? THEN confirmed ELSE ? END"
-    " WHERE sg_id = ? AND pne_id = ? AND state = 'member'"
-)
+_OF_REPORT = " WHERE sg_id = ? AND pne_id = ? AND state = 'member' AND confirmed <= ?"
+_REPORT = f"UPDATE members SET report = ?{_OF_REPORT}"
+_UNCONFIRMED = f"UPDATE members SET report = ?, tries = ?{_OF_REPORT}"
+_CONFIRMED = f"UPDATE members SET report = ?, tries = ?, link = ?, confirmed_at = ?, confirmed = ?{_OF_REPORT}"
 
 
 class WriteLots:
@@ -88,9 +88,19 @@ class WriteLots:
         for member in [member for member in self._pne_positions if member[0] == sg_id]:
             del self._pne_positions[member]
 
-    def add_report(self, sg_id: str, pne_id: str, report: str, confirmed: int) -> None:
-        """Note a PN GW's report of a member; `confirmed` = 0 keeps the confirmed version. See `written`."""
-        self._reports.append(Write(_REPORT, (report, confirmed, confirmed, sg_id, pne_id)))
+    def add_report(self, sg_id: str, version: int, report: MemberReport, *, confirms: bool) -> None:
+        """Note a report of a member, unless a later version is confirmed. See `written`.
+
+        `confirms`: the version counts as confirmed if the report says so.
+        """
+        member = (sg_id, report.pne_id, version)
+        if report.outcome != "confirmed":
+            self._reports.append(Write(_UNCONFIRMED, (report.outcome, report.tries, *member)))
+        elif confirms:
+            told = (report.outcome, report.tries, report.link, report.confirmed_at, version)
+            self._reports.append(Write(_CONFIRMED, (*told, *member)))
+        else:
+            self._reports.append(Write(_REPORT, (report.outcome, *member)))
         self._gather()
 
     async def written(self) -> None:

@@ -102,11 +102,15 @@ def _show(view: dict[str, Any]) -> None:
             each["state"],
             local(each["since"]),
             version_text(each["confirmed"]),
+            each["link"],
+            local(each["confirmed_at"]),
             each["report"],
+            str(each["tries"] or ""),
         )
         for each in view["members"]
     ]
-    show_table(console, ("board", "PN", "state", "since", "confirmed", "last report"), members)
+    head = ("board", "PN", "state", "since", "confirmed", "by", "at", "last report", "tries")
+    show_table(console, head, members)
     deliveries = [
         (
             each["gateway_id"],

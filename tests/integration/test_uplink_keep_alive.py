@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from cpns import cborlite, messages, numbers
+from gateway_agent.core.ports import NoAnswer, NotUnderstood
 from gateway_agent.uplinks.keep_alive import SIGN_EVERY, KeepAlive
 from gateway_agent.uplinks.server_session import ServerSession
 from key_servers.cpns_server.app import CpnsServer
@@ -192,3 +194,15 @@ async def test_a_gateway_started_anew_makes_another_session_if_the_server_has_lo
 async def test_an_answer_may_be_empty(tmp_path: Path) -> None:
     async with behind_a_router(tmp_path) as (_, home, router):
         assert await ServerSession(home.endpoint, SERVER_ID, place_of(*router.address)).request(b"") == b""
+
+
+@pytest.mark.parametrize("message", [cborlite.encode({0: 26, 99: 1}), cborlite.encode({0: 99})])
+async def test_a_message_that_the_server_does_not_know_is_told_from_silence(tmp_path: Path, message: bytes) -> None:
+    async with behind_a_router(tmp_path) as (_, home, router):
+        session = ServerSession(home.endpoint, SERVER_ID, place_of(*router.address))
+        with pytest.raises(NotUnderstood):
+            await session.request(message)
+        assert await session.request(home.list_of_versions())
+        with pytest.raises(NoAnswer) as refused:  # understood, and not for a CPNS Server
+            await session.request(messages.encode(numbers.GENERATION_RESPONSE, {messages.RESULT: "1"}))
+        assert type(refused.value) is NoAnswer

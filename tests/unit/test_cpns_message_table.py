@@ -1,11 +1,15 @@
 """The table is the specification's: messages, ways, levels, elements, each declared once, extensions marked."""
 
+import subprocess
+import sys
+
 import pytest
 
 from cpns import message_table as table
 from cpns import messages as m
 from cpns import numbers as n
 from cpns.message_table import GATEWAY, PNE, SERVER
+from keycast.micropython_vm import board_files
 
 
 def row_of(code, cpns_name):
@@ -106,6 +110,13 @@ def test_what_the_specifications_do_not_name_is_marked_as_extension():
             elif (code, row.label) not in added:
                 assert not row.extension, (table.name(code), row.name)
         assert (table.requirement(code) == "") == (code >= n.JOIN_REQUEST)
+
+
+def test_no_board_has_the_messages_of_delivery_reports():
+    assert "cpns/delivery_report.py" not in board_files.listed()
+    alone = "from cpns import messages as m; print(m.type_of(m.REASON)[0] is int, m._row(26), m._row(27))"
+    run = subprocess.run([sys.executable, "-c", alone], check=True, capture_output=True, text=True)
+    assert run.stdout.split() == ["True", "b''", "b''"]
 
 
 def test_only_labels_that_are_arrays_repeat():

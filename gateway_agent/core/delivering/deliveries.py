@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable
 from functools import partial
 
-from cpns import messages, numbers, tuning
+from cpns import delivery_report, messages, numbers, tuning
 from cpns.errors import CpnsError
 from gateway_agent.core import events
 from gateway_agent.core.delivering import delivery as engine
@@ -23,7 +23,7 @@ from gateway_agent.core.events import Tell
 from gateway_agent.core.gkdk.gkek import BroadcastObjects
 from gateway_agent.core.ports import Air, Clock, Unicast
 from gateway_agent.core.turns import UnicastPlaces
-from gateway_agent.store.delivery_table import StoredDelivery
+from gateway_agent.store.delivery_table import DeliveryOutcome, StoredDelivery
 from gateway_agent.store.errors import StoreFailed
 from gateway_agent.store.group_keys import GroupKey
 from gateway_agent.store.store import GatewayStore
@@ -44,6 +44,7 @@ class _Run:
         self.stepping = False
         self.airing: KeyAiring | None = None
         self.aired: set[str] = set()  # PNEs that a broadcast went out to, in this process
+        self.confirmed_by_advert: set[str] = set()
         self.judged = False
         self.begun_at = 0.0
         self.told = delivery.phase is engine.Phase.FINISHED
@@ -230,16 +231,19 @@ class Deliveries:
         if stored is not None:
             await asyncio.shield(stored)
 
-    def proven(self, sg_id: str, version: int, pne_id: str) -> "asyncio.Future[None] | None":
+    def proven(
+        self, sg_id: str, version: int, pne_id: str, *, by_advert: bool = False
+    ) -> "asyncio.Future[None] | None":
         """Note that the PNE has proved that it holds this version, without waiting for the store.
 
-        Returns a future that is done when it is stored, or None if there is nothing to store.
+        `by_advert`: the proof came in an advert. Returns a future that is done when it is stored, or None if there is
+        nothing to store.
         """
         run = self._runs.get(sg_id)
         if run is not None and (recipient := run.delivery.recipients.get(pne_id)) and _by_broadcast(recipient):
             self._practised.add(pne_id)
             self._hearing.heard(pne_id)
-        return self._confirmed(sg_id, version, pne_id)
+        return self._confirmed(sg_id, version, pne_id, by_advert)
 
     def heard(self, pne_id: str) -> None:
         """Note that the PNE has sent something, so it can be reached."""
@@ -344,10 +348,14 @@ class Deliveries:
         delivery = engine.restored_delivery(stored.sg_id, stored.version, self._plan(stored.sg_id, key), states)
         self._apply(self._make_run(delivery), engine.Restarted())
 
-    def _confirmed(self, sg_id: str, version: int, pne_id: str) -> "asyncio.Future[None] | None":
+    def _confirmed(
+        self, sg_id: str, version: int, pne_id: str, by_advert: bool = False
+    ) -> "asyncio.Future[None] | None":
         run = self._run_of(sg_id, version)
         if run is None or run.state_of(pne_id) in (None, engine.PneState.CONFIRMED, engine.PneState.EXCLUDED):
             return None
+        if by_advert:
+            run.confirmed_by_advert.add(pne_id)
         return run.batch.add("confirmed", pne_id)
 
     def _run_of(self, sg_id: str, version: int) -> _Run | None:
@@ -394,19 +402,28 @@ class Deliveries:
         try:
             while run.events:
                 state, actions = engine.step(run.delivery, run.events.popleft(), self._clock.monotonic(), self._pacing)
-                self._write(state, actions)
+                self._write(run, state, actions)
                 run.delivery = state
                 for action in actions:
                     self._execute(run, action)
         finally:
             run.stepping = False
 
-    def _write(self, state: engine.Delivery, actions: Iterable[engine.Action]) -> None:
+    def _write(self, run: _Run, state: engine.Delivery, actions: Iterable[engine.Action]) -> None:
         for action in actions:
             if isinstance(action, engine.Save):
+                outcomes = {pne_id: self._outcome(run, pne_id, state.recipients[pne_id]) for pne_id in action.states}
                 with self._store.transaction():
-                    self._store.deliveries.set_states(state.sg_id, state.version, action.states)
+                    self._store.deliveries.set_outcomes(state.sg_id, state.version, outcomes)
                     self._store.deliveries.set_phase(state.sg_id, state.version, action.phase)
+
+    def _outcome(self, run: _Run, pne_id: str, recipient: engine.Recipient) -> DeliveryOutcome:
+        """Return what is stored about a PNE that is confirmed, unreachable or excluded."""
+        if pne_id in run.confirmed_by_advert:
+            link = delivery_report.BLE
+        else:
+            link = self._hearing.link_of(pne_id) if _by_broadcast(recipient) else delivery_report.UNICAST
+        return DeliveryOutcome(recipient.state, link, recipient.tries, self._clock.unix())
 
     def _execute(self, run: _Run, action: engine.Action) -> None:
         if isinstance(action, engine.CancelUnicast):

@@ -89,7 +89,8 @@ class Recipient:
     """One PNE and the ways on which the key is sent to it now.
 
     It has both ways if a medium came back while a unicast was under way. `first`: the PNE has confirmed no broadcast
-    since its start; `retry_at`: when unicast is tried again; `pulled`: it was sent the key in the answer to a pull.
+    since its start; `retry_at`: when unicast is tried again; `pulled`: it was sent the key in the answer to a pull;
+    `tries`: how often it was sent the key since the start, by unicast, by an airing or by that answer.
     """
 
     state: PneState = PneState.PENDING
@@ -98,6 +99,7 @@ class Recipient:
     failures: int = 0
     retry_at: float = inf
     pulled: bool = False
+    tries: int = 0
 
     @property
     def is_asked(self) -> bool:
@@ -322,7 +324,8 @@ class _Changes:
 
     def send(self, pne_id: str) -> None:
         """Send a unicast now to a PNE that is reached by unicast."""
-        self.recipients[pne_id] = replace(self.recipients[pne_id], state=PneState.SENT, retry_at=inf)
+        recipient = self.recipients[pne_id]
+        self.recipients[pne_id] = replace(recipient, state=PneState.SENT, retry_at=inf, tries=recipient.tries + 1)
         self.unicast.append(pne_id)
 
     def give_up_broadcast(self, pne_id: str) -> None:
@@ -340,8 +343,9 @@ class _Changes:
         self.next_round_at = inf
         for pne_id in self.airing:
             recipient = self.recipients[pne_id]
-            if recipient.state is PneState.PENDING and recipient.ways == BY_BROADCAST:
-                self.recipients[pne_id] = replace(recipient, state=PneState.SENT)
+            is_first = recipient.state is PneState.PENDING and recipient.ways == BY_BROADCAST
+            state = PneState.SENT if is_first else recipient.state
+            self.recipients[pne_id] = replace(recipient, state=state, tries=recipient.tries + 1)
 
     def listeners(self) -> list[str]:
         """Return the PNEs that miss the key and have broadcast as one of their ways."""
@@ -426,6 +430,8 @@ def _medium_back(changes: _Changes, pne_ids: frozenset[str], now: float, pacing:
             given_up.add(pne_id)
     missing = given_up.union(changes.listeners())
     if changes.airing:  # the medium takes part in an airing under way by itself
+        for pne_id in missing - changes.airing:
+            changes.recipients[pne_id] = replace(changes.recipients[pne_id], tries=changes.recipients[pne_id].tries + 1)
         changes.airing |= missing
     elif missing and (changes.rounds < pacing.rounds_max or now >= changes.back_at + pacing.comeback_s):
         changes.back_at = now
@@ -489,7 +495,8 @@ def _pulled(changes: _Changes, pne_id: str, now: float, pacing: Pacing) -> None:
         return
     not_before = 0.0 if recipient.retry_at == inf else recipient.retry_at
     retry_at = max(not_before, now + pacing.unicast_retry_s)
-    changes.set(pne_id, replace(recipient, state=PneState.PENDING, ways=BY_UNICAST, retry_at=retry_at, pulled=True))
+    waiting = replace(recipient, state=PneState.PENDING, ways=BY_UNICAST, retry_at=retry_at)
+    changes.set(pne_id, replace(waiting, pulled=True, tries=recipient.tries + 1))
 
 
 def _superseded(before: Delivery) -> tuple[Delivery, tuple[Action, ...]]:

@@ -64,7 +64,7 @@ class Reports:
         if not self._confirmations.prove(pne_id, claimed):
             raise NotAuthentic("a report without proof")
         self._counters["confirmations"] += 1
-        self._deliveries.proven(claimed.sg_id, claimed.version, pne_id)
+        self._deliveries.proven(claimed.sg_id, claimed.version, pne_id, by_advert=len(frame) == IN_ADVERT)
 
     def _of_advert(self, frame: bytes) -> Claim:
         """Return the claim in the 21 octets of an advert. Raises MalformedMessage, Unknown."""

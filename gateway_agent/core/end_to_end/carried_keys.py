@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from cpns import messages, numbers
+from cpns import delivery_report, messages, numbers
 from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotMember, Stale, TooMany, Unknown
 from gateway_agent.core.delivering.delivery import Pacing
 from gateway_agent.core.end_to_end.group_trust import TrustOfGroups
@@ -21,6 +21,7 @@ from gateway_agent.core.fields import Fields, number, text
 from gateway_agent.core.old_copy import Versions
 from gateway_agent.core.ports import Clock, Unicast, Uplink
 from gateway_agent.core.turns import UnicastPlaces
+from gateway_agent.store.delivery_table import DeliveryOutcome
 from gateway_agent.store.store import GatewayStore
 
 _log = logging.getLogger(__name__)
@@ -198,19 +199,20 @@ class CarriedKeys:
             for each in found
         )
 
-    def unreported(self) -> dict[tuple[str, int], dict[str, str]]:
-        """Return what the Server was not told in a report so far: by SG ID and version the state of each PNE."""
-        found: dict[tuple[str, int], dict[str, str]] = {}
+    def unreported(self) -> dict[tuple[str, int], dict[str, DeliveryOutcome]]:
+        """Return what the Server was not told in a report so far: by SG ID and version the outcome of each PNE."""
+        found: dict[tuple[str, int], dict[str, DeliveryOutcome]] = {}
         for each in self._all():
             if each.state is not None and not each.reported:
-                found.setdefault((each.sg_id, each.version), {})[each.pne_id] = each.state
+                outcome = DeliveryOutcome(each.state, delivery_report.END_TO_END, each.tries, each.since)
+                found.setdefault((each.sg_id, each.version), {})[each.pne_id] = outcome
         return found
 
-    def reported(self, sg_id: str, version: int, states: Mapping[str, str]) -> None:
-        """Note that the Server was told these states."""
-        for pne_id, state in states.items():
+    def reported(self, sg_id: str, version: int, outcomes: Mapping[str, DeliveryOutcome]) -> None:
+        """Note that the Server was told these outcomes."""
+        for pne_id, outcome in outcomes.items():
             carried = self._kept.get(pne_id, {}).get(sg_id)
-            if carried is not None and (carried.version, carried.state) == (version, state):
+            if carried is not None and (carried.version, carried.state) == (version, outcome.state):
                 carried.reported = True
 
     async def close(self) -> None:
