@@ -47,7 +47,8 @@ def make_self_signed(certificate: Path, key: Path, names: Sequence[str], now: da
     Clients pin the certificate file. Raise ServerError for other names, files that are there already, and a full disk;
     then no file is left.
     """
-    _check_new(certificate, key, names)
+    _check_new(certificate, key)
+    alternatives = alternative_names(names)
     secret = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
     usage = x509.KeyUsage(True, False, False, False, False, True, False, False, False)
@@ -59,7 +60,7 @@ def make_self_signed(certificate: Path, key: Path, names: Sequence[str], now: da
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))  # clients' clocks may be behind
         .not_valid_after(now + datetime.timedelta(days=tuning.TLS_CERTIFICATE_DAYS))
-        .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
+        .add_extension(alternatives, critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -90,16 +91,20 @@ def erase(certificate: Path, key: Path) -> None:
     files.erase(key, SecretFileUnusable)
 
 
-def _check_new(certificate: Path, key: Path, names: Sequence[str]) -> None:
-    """Raise TlsUnusable unless a certificate for `names` can be made there."""
-    for path in (certificate, key):
-        if os.path.lexists(path):
-            raise TlsUnusable(f"{path} exists already.", "Use it, or move it away first.")
+def alternative_names(names: Sequence[str]) -> x509.SubjectAlternativeName:
+    """Return `names` (host names or IP addresses) as a certificate has them. Raise TlsUnusable for any other name."""
     for name in names:
         if not isinstance(_general_name(name), x509.IPAddress) and not _HOST_NAME.fullmatch(name):
             raise TlsUnusable(
                 f"{name!a} is neither a host name nor an IP address.", "Write kms.example.org or 192.168.1.10."
             )
+    return x509.SubjectAlternativeName([_general_name(name) for name in names])
+
+
+def _check_new(certificate: Path, key: Path) -> None:
+    for path in (certificate, key):
+        if os.path.lexists(path):
+            raise TlsUnusable(f"{path} exists already.", "Use it, or move it away first.")
 
 
 def _general_name(name: str) -> x509.GeneralName:

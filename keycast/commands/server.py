@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cpns.in_words import version_text
+from keycast.commands import broker
 from keycast.commands.group import BoardArgument, SgArgument
 from keycast.terminal import completion
 from keycast.terminal.dates import local
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from key_servers.cpns_server.config import ServerConfig
 
 app = typer.Typer(no_args_is_help=True)
+app.command("broker-files")(broker.broker_files)
+app.command("broker-test")(broker.broker_test)
 
 StateFolder = Annotated[Path, state_option("Folder in which keys, sessions and inventory are stored.")]
 _STATE = Path("keycast-server-state")

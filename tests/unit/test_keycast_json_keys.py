@@ -181,6 +181,7 @@ def of_the_machine(folder: Path) -> list[Any]:
     listen = f'\n[message_plane]\nlisten = ["127.0.0.1"]\nport = {port}\ndiscovery = false\n'
     config.write_text(config.read_text().replace('["auto"]', '["lo"]') + listen)
     words = ("check", "credential", "backup", f"backup {folder / 'x'}", f"restore {folder / 'x'}", "lost signing.key")
+    found.append(typed("server", "broker-files", str(folder / "broker-files"), "--ca", "--gateway", "gw"))
     return found + [typed("gateway", *each.split(), "-c", str(config)) for each in words]
 
 

@@ -1,0 +1,195 @@
+"""The commands of `keycast server` about MQTT brokers: files for a Mosquitto, and a trial of any broker."""
+
+import datetime
+import socket
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from keycast.terminal import extras
+from keycast.terminal.options import answer, console, folder, refuse, sentences
+from keycast.terminal.tables import show_table
+
+if TYPE_CHECKING:
+    from keycast.broker.register import Register
+
+FilesArgument = Annotated[Path, typer.Argument(parser=folder, metavar="FOLDER", help="New or existing folder.")]
+
+
+def broker_files(
+    path: FilesArgument,
+    host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[,NAME...]",
+            help="A broker, by the host names and IP addresses by which it is reached; may be repeated. Default: "
+            "this machine, for the first call.",
+        ),
+    ] = None,
+    gateway: Annotated[list[str] | None, typer.Option(help="Entity ID of a PN GW; may be repeated.")] = None,
+    revoke: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GATEWAY", help="PN GW whose certificate is revoked; may be repeated."),
+    ] = None,
+    with_authority: Annotated[
+        bool, typer.Option("--ca", help="Make a certificate authority, and the certificates of all ends.")
+    ] = False,
+    server: Annotated[
+        str | None, typer.Option("--id", help="Entity ID of the CPNS Server; default: server.local.")
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="Processes of the CPNS Server.")] = 1,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="TCP port of the brokers named by --host; default: 8883.")
+    ] = None,
+    install_at: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Where a broker's files will lie on its machine; default: where they are."),
+    ] = None,
+) -> None:
+    """Write what a Mosquitto needs to serve keycast: its configuration, who may do what, and certificates.
+
+    Called again it adds brokers, gateways and processes, and keeps the rest. A file that you changed is left alone.
+    After --revoke copy acl and revoked.crl to each broker and reload it (SIGHUP): that gateway is cut off at once.
+
+    Example: keycast server broker-files broker-files --ca --host mqtt.example.org --gateway gw.home
+    """
+    extras.require("gateway", "seal")
+    from keycast.broker import register as registers
+    from keycast.broker.folder import WantedFiles, bring_up
+
+    with sentences():
+        is_new = registers.read(path) is None if path.is_dir() else True
+        hosts = host or ([f"{socket.gethostname()},localhost"] if is_new else [])
+        wanted = WantedFiles(
+            server_id=server or ("server.local" if is_new else None),
+            brokers=[each.split(",") for each in hosts],
+            port=port,
+            at=install_at,
+            processes=processes,
+            gateways=gateway or [],
+            revoked=revoke or [],
+            has_authority=with_authority,
+        )
+        change = bring_up(path, wanted, datetime.datetime.now(datetime.UTC))
+    facts = _facts(path, change.register)
+    answer(
+        facts | {"made": change.made},
+        *([f"New: {', '.join(change.made)}" if change.made else "Nothing new."]),
+        lambda: _show(facts),
+    )
+
+
+def broker_test(
+    url: Annotated[str, typer.Argument(metavar="URL", help="mqtts://HOST[:PORT] or mqtt://HOST[:PORT].")],
+    certified_by: Annotated[
+        Path | None,
+        typer.Option(
+            "--files", parser=folder, metavar="FOLDER", help="Folder of broker-files --ca: the trial has certificates."
+        ),
+    ] = None,
+    login: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="USER:FILE",
+            help="In place of certificates: a user and the file of the password. Name three, of the CPNS Server and of "
+            "two gateways, whose users are 32 hex digits.",
+        ),
+    ] = None,
+    ca: Annotated[
+        Path | None, typer.Option(readable=False, help="Certificates (PEM) of the authority of the broker.")
+    ] = None,
+    server: Annotated[
+        str, typer.Option("--id", help="Entity ID of the CPNS Server, without --files.")
+    ] = "server.local",
+    mqtt: Annotated[
+        list[str] | None,
+        typer.Option(metavar="5|3.1.1", help="Version of MQTT; may be repeated; default: each that the broker speaks."),
+    ] = None,
+) -> None:
+    """Try whether a broker does what keycast needs, and show what to change where it does not.
+
+    It takes some seconds. The exit code is 0 if every check passes. Nothing of what a running Server and its gateways
+    say is touched: the trial has topics of its own.
+
+    Example: keycast server broker-test mqtts://mqtt.example.org --files broker-files
+    """
+    extras.require("gateway", "seal")
+    from key_servers.errors import NotPossible
+    from keycast.broker import trial_logins
+    from keycast.broker.mqtt_end import VERSIONS
+    from keycast.broker.trial import trial
+    from message_plane.links.mqtt_section import broker_of
+
+    versions = mqtt or list(VERSIONS)
+    if unknown := [each for each in versions if each not in VERSIONS]:
+        refuse(f"{unknown[0]!a} is no version of MQTT: write 5 or 3.1.1", "not-allowed")
+    with sentences():
+        try:
+            broker = broker_of(url)
+        except ValueError as error:
+            raise NotPossible(f"{url!a} is not {error}.") from None
+        if certified_by is not None:
+            if not broker.tls:
+                raise NotPossible("Certificates need TLS.", f"Write {url.replace('mqtt:', 'mqtts:', 1)}")
+            who = trial_logins.by_certificate(certified_by, datetime.datetime.now(datetime.UTC))
+        else:
+            who = trial_logins.by_password(server, ca, broker.tls, login or [])
+        found = trial(broker, who, versions)
+    passed = all(each.passed for each in found)
+    rows = [
+        (each.check, f"MQTT {each.mqtt}", "passed" if each.passed else "FAILED", each.text, each.line) for each in found
+    ]
+    end = "This broker can serve keycast." if passed else "This broker cannot serve keycast as it is."
+    answer(
+        {"url": url, "passed": passed, "checks": [asdict(each) for each in found]},
+        lambda: show_table(console, ("check", "version", "result", "what", "line to add"), rows),
+        end,
+    )
+    if not passed:
+        raise typer.Exit(1)
+
+
+def _facts(path: Path, register: "Register") -> dict[str, Any]:
+    from keycast.broker.folder import BROKERS, GATEWAYS, server_folder
+
+    certified = register.has_authority
+    return {
+        "folder": str(path),
+        "server_id": register.server_id,
+        "has_authority": certified,
+        "brokers": [
+            {"url": each.url, "folder": str(path / BROKERS / each.folder), "hosts": each.names}
+            for each in register.brokers
+        ],
+        "clients": [
+            {
+                "entity_id": register.server_id,
+                "tag": register.server_user(number),
+                "shard": None,
+                "folder": str(path / server_folder(number)) if certified else None,
+                "revoked": False,
+            }
+            for number in range(1, register.processes + 1)
+        ]
+        + [
+            {
+                "entity_id": each.gateway_id,
+                "tag": each.tag,
+                "shard": each.shard,
+                "folder": str(path / GATEWAYS / each.folder) if certified else None,
+                "revoked": each.revoked_at is not None,
+            }
+            for each in register.gateways
+        ],
+    }
+
+
+def _show(facts: dict[str, Any]) -> None:
+    rows = [("broker", each["url"], "", each["folder"]) for each in facts["brokers"]]
+    for each in facts["clients"]:
+        what = "CPNS Server" if each["shard"] is None else f"PN GW, shard {each['shard']}"
+        where = "revoked" if each["revoked"] else each["folder"] or "a certificate of your own authority"
+        rows.append((each["entity_id"], each["tag"], what, where))
+    show_table(console, ("name", "URL, or name (CN) in its certificate", "what", "its folder"), rows)
