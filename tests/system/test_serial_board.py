@@ -1,12 +1,16 @@
 """The virtual board on a pseudo-terminal: what mpremote and a person at its prompt do to a board works on this one."""
 
+import asyncio
 import random
 from pathlib import Path
 
 import pytest
 
+from keycast.board.ports import Port
+from keycast.board.repl import BoardAnswered, Repl
 from keycast.micropython_vm import compile
 from keycast.virtual_board import serial_board
+from keycast.virtual_board.vm_process import HEAP_KIB
 from tests.integration.virtual_air_world import air_world
 from tests.system.serial_tools import Terminal, mpremote, plugged_in, tool
 
@@ -45,6 +49,20 @@ async def test_a_traceback_is_that_of_the_program(tmp_path: Path) -> None:
         '  File "<stdin>", line 2, in <module>',
         "ValueError: 2",
     ]
+
+
+async def test_the_text_of_a_program_takes_no_room_in_the_heap(tmp_path: Path) -> None:
+    text = "#" * (HEAP_KIB * 1024) + "\nprint('runs')"
+
+    def runs(device: str) -> None:
+        with Repl(Port(device, None, None, "lamp")) as repl:
+            assert repl.run(text) == "runs\n"
+            with pytest.raises(BoardAnswered, match="MemoryError"):
+                repl.run(f"kept = {list(range(20000))}")
+            assert repl.run("print('goes on')") == "goes on\n"
+
+    async with plugged_in(tmp_path / "board") as board:
+        await asyncio.to_thread(runs, board.line.device)
 
 
 async def test_a_program_that_runs_is_interrupted_and_what_it_left_behind_goes_with_a_soft_reset(

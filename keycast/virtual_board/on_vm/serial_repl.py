@@ -1,17 +1,24 @@
 # MicroPython's REPL on the serial line, as the firmware of a board has it: for people with prompt and echo, for tools
 # raw (Ctrl-A) with "raw paste". The VM of this machine has it on a terminal only, and not raw.
 #
+# The firmware compiles a program of the raw mode while it reads it, so its text is never in the heap. Here it is kept
+# beside the heap until it is whole: in a heap in pieces there may be no room for thousands of octets in a row, and then
+# this module would end, which looks like a board that resets under its tool.
+#
 # While a program runs, the process outside turns Ctrl-C into an interrupt; BOARD_STATE is the number of a file that
 # tells it when: "r" runs, "i" idle.
 import io
 import os
 import sys
 
+import ffi
 import machine
+import uctypes
 
 _PROMPT, _MORE, _PASTED = b">>> ", b"... ", b"=== "
 _RAW_BANNER = b"raw REPL; CTRL-B to exit\r\n"
 _WINDOW = 128  # octets that a tool may send before it waits, in raw paste; two of these at first
+_PROGRAM_MAX = 1 << 20  # octets; what is longer loses its end, and finds no room when it is compiled
 _BACKSPACES = (8, 127)
 _COMPOUND = ("@", "if ", "while ", "for ", "try:", "with ", "def ", "class ", "async ")
 
@@ -19,6 +26,8 @@ _in, _out = sys.stdin.buffer, sys.stdout.buffer
 _octet = bytearray(1)
 _state = open(int(os.getenv("BOARD_STATE")), "wb")  # noqa: SIM115 - as long as the process
 _scope = {"__name__": "__main__"}
+_mmap = ffi.open(None).func("P", "mmap", "PIiiil")
+_program = uctypes.bytearray_at(_mmap(0, _PROGRAM_MAX, 3, 0x22, -1, 0), _PROGRAM_MAX)  # MAP_PRIVATE | MAP_ANONYMOUS
 
 
 def run():
@@ -58,10 +67,10 @@ def _soft_reset(raw):
 
 
 def _execute(text, name, kind, raw=False):
-    # Return what ended the program, or None
+    # Return what ended the program, or None. Octets of the raw mode are no str, which compile() needs
     try:
         _state.write(b"r")
-        exec(compile(text, name, kind), _scope)
+        exec(text if raw else compile(text, name, kind), _scope)
     except SystemExit:
         _soft_reset(raw)
     except BaseException as error:  # noqa: BLE001 - is printed
@@ -71,12 +80,12 @@ def _execute(text, name, kind, raw=False):
 
 
 def _print(error):
-    # as print_exception does, without the place in this module
+    # as print_exception does, without the place in this module, and with the firmware's name for what a tool has sent
     text = io.StringIO()
     sys.print_exception(error, text)
     for line in text.getvalue().split("\n")[:-1]:
         if not line.startswith('  File "serial_repl"'):
-            print(line)
+            print(line.replace('"<string>"', '"<stdin>"'))
 
 
 def _file(name):
@@ -100,8 +109,7 @@ def _raw():
         if not text:
             _out.write(b"OK\r\n")
             _soft_reset(True)
-        error = _execute(text, "<stdin>", "exec", True)
-        text = None
+        error = _execute(text, "", "", True)
         _out.write(b"\x04")
         if error:
             _print(error)
@@ -109,37 +117,40 @@ def _raw():
 
 
 def _raw_text():
-    # Return a program, "" for a soft reset, None for the other mode
-    text = bytearray()
+    # Return the octets of a program, none for a soft reset, None for the other mode
+    size = 0
     while True:
         octet = _read()
         if octet == 1:
-            if text == b"\x05A":
+            if size == 2 and _program[:2] == b"\x05A":
                 return _pasted()
             _out.write(_RAW_BANNER + b">")
-            text = bytearray()
+            size = 0
         elif octet == 2:
             return None
         elif octet == 3:
-            text = bytearray()
+            size = 0
         elif octet == 4:
-            if text:
+            if size:
                 _out.write(b"OK")
-            return _decoded(text)
-        else:
-            text.append(octet)
+            return memoryview(_program)[:size]
+        elif size < _PROGRAM_MAX:
+            _program[size] = octet
+            size += 1
 
 
 def _pasted():
     # Raw paste: one octet 1 for each window of octets that was read, 4 for the end
     _out.write(b"R\x01" + bytes((_WINDOW & 255, _WINDOW >> 8)) + b"\x01")
-    text, left = bytearray(), _WINDOW
+    size, left = 0, _WINDOW
     while True:
         octet = _read()
         if octet in (3, 4):
             _out.write(b"\x04")
-            return _decoded(text) if octet == 4 else "raise KeyboardInterrupt"
-        text.append(octet)
+            return memoryview(_program)[:size] if octet == 4 else b"raise KeyboardInterrupt"
+        if size < _PROGRAM_MAX:
+            _program[size] = octet
+            size += 1
         left -= 1
         if not left:
             _out.write(b"\x01")
