@@ -11,9 +11,11 @@ import inspect
 import json
 import logging
 import os
+import pwd
 import socket
 import struct
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,8 @@ REQUEST_MAX = 64 * 1024
 ANSWER_MAX = 4 * 1024 * 1024
 PATH_MAX = 107  # octets in the address of a Unix socket (unix(7))
 Command = Callable[..., Any]
+asked_by: ContextVar[str] = ContextVar("asked_by", default="")
+"""The user of this machine for whom a command is carried out: a name, or a number without one; "" if nobody asked."""
 _PEER = struct.Struct("=iII")  # process, user, group: SO_PEERCRED of unix(7)
 
 
@@ -86,6 +90,7 @@ class ControlSocket:
         task = asyncio.current_task()
         assert task is not None  # a coroutine runs in a task
         self._serving.add(task)
+        asked_by.set(_user_of(writer.get_extra_info("socket")))
         try:
             while line := await reader.readline():
                 answer = await self._while_attended(line, reader)
@@ -163,6 +168,14 @@ def who_answers(path: Path) -> int | None:
             return None
         pid: int = _PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[0]
         return pid
+
+
+def _user_of(sock: socket.socket) -> str:
+    uid: int = _PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[1]
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def ask(

@@ -1,5 +1,7 @@
 """Errors that stop a key server or one of its commands: what happened, and what to do next."""
 
+import re
+
 from private_store.errors import Faults
 
 
@@ -36,3 +38,11 @@ class SecretFileUnusable(ServerError):
 
 
 FAULTS = Faults(StoreUnusable, StoreInUse, StoreFailed)
+
+
+def code_of(error: Exception) -> str:
+    """Return the word by which programs know the kind of an error, such as "not-possible": its class in small letters.
+
+    The words do not change.
+    """
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(error).__name__).lower()

@@ -91,6 +91,9 @@ class CpnsServer:
     ) -> None:
         """Keep the parts; only `open` calls this."""
         self._store = store
+        self.audit = store.audit
+        self.tokens = store.tokens
+        self.now = clock
         self._clock = clock
         self._counters = counters
         self.tell: events.Tell = events.write
@@ -375,6 +378,19 @@ class CpnsServer:
     def open_group(self, sg_id: str, pn_id: str) -> None:
         """Let the PNEs of one more PN join a Service Group of policy open."""
         self._service_groups.open_to_pn(sg_id, pn_id)
+
+    def set_policy(
+        self,
+        sg_id: str,
+        period_s: int | None = None,
+        rekey_on_join: bool | None = None,
+        batching_s: float | None = None,
+    ) -> GroupView:
+        """Change the policies of a Service Group from now on; None keeps the present one."""
+        self._service_groups.set_policy(sg_id, period_s, rekey_on_join, batching_s, self._clock())
+        self.tell(events.PolicySet(sg_id))
+        self._changed.set()
+        return self.show_group(sg_id)
 
     def permit(self, sg_id: str, pne_id: str) -> None:
         """Permit a PNE to join, even one that was expelled or held for joining too often.

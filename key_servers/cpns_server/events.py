@@ -49,6 +49,13 @@ class GroupDeleted:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicySet:
+    """An operator has changed the policies of a Service Group."""
+
+    sg_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Expelled:
     """An operator has ended a membership, or a permission."""
 
@@ -117,6 +124,7 @@ Event = (
     | KeyOpened
     | GroupCreated
     | GroupDeleted
+    | PolicySet
     | Expelled
     | Permitted
     | Bound
@@ -159,6 +167,7 @@ _LINES: dict[type, Callable[[Any], str]] = {
     KeyOpened: _key_opened,
     GroupCreated: lambda event: f"Service Group {event.sg_id} is created, trust {event.trust}",
     GroupDeleted: lambda event: f"Service Group {event.sg_id} is deleted",
+    PolicySet: lambda event: f"the policies of Service Group {event.sg_id} are changed",
     Expelled: lambda event: f"{event.pne_id} is expelled from {event.sg_id}",
     Permitted: lambda event: f"{event.pne_id} may join {event.sg_id}",
     Bound: lambda event: f"{event.pne_id} belongs to PN {event.pn_id}",

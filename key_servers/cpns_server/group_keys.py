@@ -58,7 +58,7 @@ class GroupKeyMaker:
             self._store.add_key(StoredKey(sg_id, version, self._draw(sg_id), _activation(reason, now), reason))
             group = replace(group, version=version, pending=None, key_made_at=now.unix)
             self._store.put_group(group)
-            self._consider(group, now)
+            self.consider(group, now)
             self._store.after_commit(lambda: self._tell(events.KeyMade(sg_id, version, reason)))
         return version
 
@@ -70,7 +70,7 @@ class GroupKeyMaker:
                 raise Unknown(f"there is no Service Group {sg_id}")
             group = replace(group, pending=stronger(reason, group.pending))
             self._store.put_group(group)
-            self._consider(group, now)
+            self.consider(group, now)
 
     def update_due(self, now: Moment) -> list[tuple[str, CpnsError | ServerError]]:
         """Make all keys that are due.
@@ -119,15 +119,15 @@ class GroupKeyMaker:
             self._store.erase_keys(sg_id)
             group = self._store.group(sg_id)
             if group is not None:
-                self._consider(group, now)
+                self.consider(group, now)
+
+    def consider(self, group: StoredGroup, now: Moment) -> None:
+        """Tell the schedule about the group once the caller's transaction is on the medium, as it may be undone."""
+        self._store.after_commit(lambda: self._schedule.consider(group, now))
 
     def wake_at(self) -> float | None:
         """Return the monotonic seconds at which `update_due` has something to do next, None if nothing is due."""
         return self._schedule.wake_at()
-
-    def _consider(self, group: StoredGroup, now: Moment) -> None:
-        """Tell the schedule about the group once the caller's transaction is on the medium, as it may be undone."""
-        self._store.after_commit(lambda: self._schedule.consider(group, now))
 
     def _draw(self, sg_id: str) -> bytes:
         """Return a Group Key, from the random source alone (SEC-12). Raises WeakRandomness."""

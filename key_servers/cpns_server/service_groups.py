@@ -93,9 +93,7 @@ class ServiceGroups:
             rekey_on_join=usual.rekey_on_join if rekey_on_join is None else rekey_on_join,
             period_s=usual.period_s if period_s is None else period_s,
         )
-        if group.period_s and not tuning.PERIOD_MIN_S <= group.period_s <= tuning.PERIOD_MAX_S:
-            limits = f"at least {tuning.PERIOD_MIN_S} and at most {tuning.PERIOD_MAX_S} seconds"
-            raise NotAllowed(f"the period of updates is 0 or {limits}")
+        _check_times(group)
         with self._store.transaction():
             present = self._store.group(sg_id)
             if present is not None and present.state is not GroupState.DELETED:
@@ -103,6 +101,27 @@ class ServiceGroups:
             group = self._designed(group, present, protection, trust)
             self._put_new(group, present, [self._served(pn_id) for pn_id in open_to])
             self._keys.update(sg_id, numbers.REASON_CREATE, now)
+
+    def set_policy(
+        self,
+        sg_id: str,
+        period_s: int | None,
+        rekey_on_join: bool | None,
+        batching_s: float | None,
+        now: Moment,
+    ) -> None:
+        """Change the policies of a living group; None keeps the present one. Raise Unknown, NotAllowed."""
+        with self._store.transaction():
+            present = self._living(sg_id)
+            group = replace(
+                present,
+                period_s=present.period_s if period_s is None else period_s,
+                rekey_on_join=present.rekey_on_join if rekey_on_join is None else rekey_on_join,
+                batching_s=present.batching_s if batching_s is None else batching_s,
+            )
+            _check_times(group)
+            self._store.put_group(group)
+            self._keys.consider(group, now)
 
     def open_to_pn(self, sg_id: str, pn_id: str) -> None:
         """Let the PNEs of one more PN join an open group. Raises Unknown."""
@@ -170,3 +189,12 @@ class ServiceGroups:
         if self._store.gateway_of(pn_id) is None:
             raise Unknown(f"no PN GW serves PN {pn_id}; register it first")
         return pn_id
+
+
+def _check_times(group: StoredGroup) -> None:
+    """Raise NotAllowed unless keys are updated at times that can be meant."""
+    if group.period_s and not tuning.PERIOD_MIN_S <= group.period_s <= tuning.PERIOD_MAX_S:
+        limits = f"at least {tuning.PERIOD_MIN_S} and at most {tuning.PERIOD_MAX_S} seconds"
+        raise NotAllowed(f"the period of updates is 0 or {limits}")
+    if group.batching_s is not None and not 0 <= group.batching_s <= tuning.BATCHING_MAX_S:
+        raise NotAllowed(f"joins and leaves of at most {tuning.BATCHING_MAX_S:g} seconds make one update")

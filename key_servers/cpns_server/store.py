@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 from key_servers.cpns_server import tuning
 from key_servers.cpns_server.database import ServerDatabase
 from key_servers.cpns_server.delivery_queue import Position
+from key_servers.cpns_server.operators.access import OperatorTokens
+from key_servers.cpns_server.operators.audit_log import AuditLog
 from key_servers.cpns_server.values import (
     GroupState,
     GroupTrust,
@@ -22,7 +24,8 @@ from key_servers.cpns_server.write_lots import WriteLots
 
 _GATEWAY_COLUMNS = "gateway_id, pn_id, form, blocked, is_open"
 _GROUP_COLUMNS = (
-    "sg_id, owner, state, policy, protection, rekey_on_join, period_s, version, pending, key_made_at, trust"
+    "sg_id, owner, state, policy, protection, rekey_on_join, period_s, version, pending, key_made_at, trust,"
+    " batching_ms"
 )
 _MEMBER_COLUMNS = "pne_id, pn_id, state, since, confirmed, report, link, tries, confirmed_at"
 
@@ -49,6 +52,8 @@ class ServerStore:
         self.snapshot = database.snapshot
         self.after_commit = database.after_commit
         self.lots = WriteLots(self._database)
+        self.audit = AuditLog(self._database)
+        self.tokens = OperatorTokens(self._database)
         self._followers: list[dict[Part, None]] = []
 
     @property
@@ -176,12 +181,12 @@ class ServerStore:
         if before is None or _tells(before) != _tells(group):
             self.touch(group.sg_id, "")
         self._write(
-            f"INSERT INTO groups ({_GROUP_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            f"INSERT INTO groups ({_GROUP_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (sg_id) DO UPDATE SET owner = excluded.owner, state = excluded.state,"
             " policy = excluded.policy, protection = excluded.protection, rekey_on_join = excluded.rekey_on_join,"
             " period_s = excluded.period_s,"
             " version = excluded.version, pending = excluded.pending, key_made_at = excluded.key_made_at,"
-            " trust = excluded.trust",
+            " trust = excluded.trust, batching_ms = excluded.batching_ms",
             group.sg_id,
             group.owner,
             group.state.value,
@@ -193,6 +198,7 @@ class ServerStore:
             group.pending,
             group.key_made_at,
             group.trust.value,
+            None if group.batching_s is None else round(group.batching_s * 1000),
         )
 
     def count_groups_of(self, owner: str) -> int:
@@ -472,7 +478,9 @@ def _gateway(row: Any) -> StoredGateway:
 
 
 def _group(row: Any) -> StoredGroup:
-    sg_id, owner, state, policy, protection, rekey_on_join, period_s, version, pending, key_made_at, trust = row
+    sg_id, owner, state, policy, protection, rekey_on_join, period_s, version, pending, key_made_at, trust, batching = (
+        row
+    )
     return StoredGroup(
         sg_id,
         owner,
@@ -485,6 +493,7 @@ def _group(row: Any) -> StoredGroup:
         pending,
         key_made_at,
         GroupTrust(trust),
+        None if batching is None else batching / 1000,
     )
 
 

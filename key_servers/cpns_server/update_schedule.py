@@ -38,7 +38,8 @@ class UpdateSchedule:
         if group.pending is None:
             self._pending.pop(group.sg_id, None)
         else:
-            self._pending.setdefault(group.sg_id, now.monotonic + self._batching_s)
+            batching_s = self._batching_s if group.batching_s is None else group.batching_s
+            self._pending.setdefault(group.sg_id, now.monotonic + batching_s)
         if last is not None and last[:2] == (group.version, group.period_s):
             self._periodic[group.sg_id] = (
                 last  # the same key, so the time that was computed for it holds, whatever the wall clock says meanwhile

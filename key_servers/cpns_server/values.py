@@ -69,7 +69,7 @@ class StoredGroup:
     """A Service Group. `owner` is a PNE ID, or "" when an operator made it; `version` is the last one issued.
 
     `pending` is the reason (`cpns.numbers.REASON_*`) of an update that is due, or None. `trust` never changes under one
-    SG ID, even when the group is deleted and made again.
+    SG ID, even when the group is deleted and made again. `batching_s` is None where the Server's setting holds.
     """
 
     sg_id: str
@@ -83,6 +83,7 @@ class StoredGroup:
     pending: int | None
     key_made_at: int
     trust: GroupTrust = GroupTrust.GATEWAY
+    batching_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +193,26 @@ class PneDelivery:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupDeliveries:
+    """The deliveries of one Service Group, to PN GWs and, of an end-to-end group, to its members."""
+
+    deliveries: tuple[GatewayDelivery, ...]
+    pne_deliveries: tuple[PneDelivery, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PnePlace:
+    """The PN to which a PNE belongs."""
+
+    pne_id: str
+    pn_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class GroupView:
     """Everything an operator may see of a Service Group: never a key. `protection` is sealed or authenticated,
-    `trust` gateway or end-to-end. `pne_deliveries` are those of an end-to-end group.
+    `trust` gateway or end-to-end, `batching_s` None where the Server's setting holds. `pne_deliveries` are those of an
+    end-to-end group.
     """
 
     sg_id: str
@@ -205,6 +223,7 @@ class GroupView:
     protection: str
     rekey_on_join: bool
     period_s: int
+    batching_s: float | None
     version: int
     version_text: str
     update_pending: bool

@@ -40,6 +40,7 @@ class Views:
             protection=PROTECTION_NAMES[group.protection],
             rekey_on_join=group.rekey_on_join,
             period_s=group.period_s,
+            batching_s=group.batching_s,
             version=group.version,
             version_text=version_text(group.version),
             update_pending=group.pending is not None,

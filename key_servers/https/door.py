@@ -5,11 +5,12 @@ A peer without a valid token gets the status 401 and nothing else, once a connec
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
 from typing import Generic, Protocol, TypeVar
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from key_servers.errors import ServerError
 from key_servers.https import tuning
@@ -34,7 +35,7 @@ class Door(Generic[U]):
     """One aiohttp application. `authenticate` returns the user of an Authorization header, None if there is none.
 
     `counters` counts refusals, `log.connections` the ends of connections. `realm` stands in the challenge. `finish_s`
-    is the seconds that a request under way may still take at the end.
+    is the seconds that a request under way may still take at the end. `middlewares` are those of aiohttp.
     """
 
     def __init__(
@@ -45,10 +46,11 @@ class Door(Generic[U]):
         body_max: int,
         realm: str,
         finish_s: float = 0.5,
+        middlewares: Iterable[Middleware] = (),
     ) -> None:
         self._authenticate = authenticate
         self._challenge = f'Bearer realm="{realm}", error="invalid_token"'
-        self._application = web.Application(client_max_size=body_max)
+        self._application = web.Application(client_max_size=body_max, middlewares=middlewares)
         self.log = DoorLog(counters)
         self._connections = Connections(self._application, self.log, finish_s)
 
@@ -59,16 +61,18 @@ class Door(Generic[U]):
             try:
                 user = await self._authenticate(request.headers.get("Authorization"))
             except ServerError as error:
-                return self.failed(error, web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE))
+                return self.failed(error, self.bare(HTTPStatus.SERVICE_UNAVAILABLE))
             if user is None:
-                challenge = web.Response(status=HTTPStatus.UNAUTHORIZED, headers={"WWW-Authenticate": self._challenge})
+                challenge = self.bare(HTTPStatus.UNAUTHORIZED)
+                challenge.headers["WWW-Authenticate"] = self._challenge
                 challenge.force_close()
                 return self.refused("unauthenticated", challenge)
             connection = request.protocol
             if not of_server(connection):
                 return await handler(user, request)
             if not connection.proved(user.user_uri):
-                later = web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, headers={"Retry-After": "5"})
+                later = self.bare(HTTPStatus.SERVICE_UNAVAILABLE)
+                later.headers["Retry-After"] = "5"
                 return self.refused("full", later)
             try:
                 return await handler(user, request)
@@ -93,6 +97,10 @@ class Door(Generic[U]):
     async def close(self) -> None:
         """Stop listening."""
         await self._connections.close()
+
+    def bare(self, status: HTTPStatus) -> web.Response:
+        """Return the answer to a request that reached no handler: its status alone."""
+        return web.Response(status=status)
 
     def refused(self, why: str, response: web.Response) -> web.Response:
         """Count and log a refusal; return `response`."""

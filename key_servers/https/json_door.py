@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from key_servers.errors import ServerError
+from key_servers.errors import ServerError, code_of
 from key_servers.https import tokens
 from key_servers.https.door import Door
 from key_servers.https.tokens import StoredToken
@@ -59,7 +59,7 @@ class JsonDoor(Door[StoredToken]):
                 if status is None:
                     text = {"code": "failed", "text": "The server cannot answer now."}
                     return self.failed(error, web.json_response(text, status=HTTPStatus.SERVICE_UNAVAILABLE))
-                return self._told(status, _code(error), error.what)
+                return self._told(status, code_of(error), error.what)
 
         self.add(method, path, handle)
 
@@ -76,8 +76,3 @@ def wait_s(request: web.Request, most: float) -> float:
 def json_body(octets: bytes) -> web.Response:
     """Return an answer with keys in it, which no cache may keep."""
     return web.Response(body=octets, content_type=MEDIA_TYPE, headers={"Cache-Control": "no-store"})
-
-
-def _code(error: ServerError) -> str:
-    name = type(error).__name__
-    return "".join(f"-{each.lower()}" if each.isupper() else each for each in name).lstrip("-")

@@ -8,11 +8,12 @@ import typer
 from cpns.in_words import version_text
 from keycast.terminal import completion
 from keycast.terminal.dates import local
+from keycast.terminal.elsewhere import Elsewhere
 from keycast.terminal.look_alikes import point_out
 from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, StateOption, answer, ask, console
 from keycast.terminal.tables import show_table
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(cls=Elsewhere, no_args_is_help=True)
 
 NewSgArgument = Annotated[str, typer.Argument(metavar="SG", help="SG ID of the new Service Group.")]
 SgArgument = Annotated[
@@ -20,6 +21,11 @@ SgArgument = Annotated[
 ]
 BoardArgument = Annotated[
     str, typer.Argument(metavar="BOARD", help="Name of the board, its PNE ID.", autocompletion=completion.boards)
+]
+PeriodOption = Annotated[int | None, typer.Option(help="Seconds between periodic updates of the key, 0 = none.")]
+RekeyOption = Annotated[
+    bool | None,
+    typer.Option("--rekey-on-join/--no-rekey-on-join", help="A newcomer gets a new key and cannot read the past."),
 ]
 
 
@@ -36,7 +42,8 @@ def create(
     trust: Annotated[
         str | None, typer.Option(help="Trust: gateway (gateways know the key), end-to-end (they carry it unread).")
     ] = None,
-    period: Annotated[int | None, typer.Option(help="Seconds between periodic updates of the key.")] = None,
+    period: PeriodOption = None,
+    rekey_on_join: RekeyOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
     state: StateOption = None,
 ) -> None:
@@ -46,7 +53,7 @@ def create(
     """
     how = {"open_to": open_to or [], "policy": "listed" if listed else None, "protection": protection, "trust": trust}
     point_out(sg, (view["sg_id"] for view in ask(config, state, "group.list")))
-    view = ask(config, state, "group.create", sg_id=sg, period_s=period, **how)
+    view = ask(config, state, "group.create", sg_id=sg, period_s=period, rekey_on_join=rekey_on_join, **how)
     nobody = view["policy"] == "open" and not view["open_to"]
     hint = [f"No board may join it yet. Next: keycast group open {sg} PN"] if nobody else []
     trusted = ", end-to-end" if view["trust"] == "end-to-end" else ""  # also if the name was before, and nobody asked
@@ -190,6 +197,38 @@ def permit(
     _point_out_member(config, state, sg, board)
     ask(config, state, "group.permit", sg_id=sg, pne_id=board)
     answer({"sg_id": sg, "pne_id": board, "state": "permitted"}, f"{board} may join {sg}.")
+
+
+@app.command()
+def policy(
+    sg: SgArgument,
+    period: PeriodOption = None,
+    rekey_on_join: RekeyOption = None,
+    batching: Annotated[
+        float | None, typer.Option(help="Joins and leaves within this many seconds make one update.")
+    ] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    state: StateOption = None,
+) -> None:
+    """Change how a Service Group is re-keyed, and show how it is; what you leave out stays.
+
+    Example: keycast group policy home/lights --period 86400 --no-rekey-on-join
+    """
+    how = {"period_s": period, "rekey_on_join": rekey_on_join, "batching_s": batching}
+    if all(each is None for each in how.values()):
+        view = ask(config, state, "group.show", sg_id=sg)
+    else:
+        view = ask(config, state, "group.policy", sg_id=sg, **how)
+    shown = {name: view[name] for name in ("sg_id", *how)}
+    answer(shown, lambda: _show_policy(shown))
+
+
+def _show_policy(policy: dict[str, Any]) -> None:
+    period = f"every {policy['period_s']} s" if policy["period_s"] else "none"
+    batching = "as the Server is configured" if policy["batching_s"] is None else f"{policy['batching_s']:g} s"
+    console.print(f"{policy['sg_id']}: periodic updates {period}")
+    console.print(f"new key when a board joins: {'yes' if policy['rekey_on_join'] else 'no'}")
+    console.print(f"joins and leaves make one update within: {batching}")
 
 
 @app.command()

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cpns.in_words import version_text
-from keycast.commands import broker
+from keycast.commands import broker, server_access
 from keycast.commands.group import BoardArgument, SgArgument
 from keycast.terminal import completion
 from keycast.terminal.dates import local
+from keycast.terminal.elsewhere import Elsewhere, require_here
 from keycast.terminal.logs import begin_log, ready
 from keycast.terminal.options import (
     DEFAULT_CONFIG,
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
     from gateway_agent.control import ControlSocket
     from key_servers.cpns_server.app import CpnsServer
     from key_servers.cpns_server.config import ServerConfig
+    from key_servers.https.listening import Listening
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(cls=Elsewhere, no_args_is_help=True)
 app.command("broker-files")(broker.broker_files)
 app.command("broker-test")(broker.broker_test)
 
@@ -50,17 +52,30 @@ def run(
         list[str] | None, typer.Option(help="IP address to listen on; may be repeated; default: 0.0.0.0, all of them.")
     ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="UDP port.")] = 5685,
+    rest: Annotated[
+        str, typer.Option(metavar="IP:PORT", help="Let operators elsewhere in, over REST, at this TCP address.")
+    ] = "",
+    rest_files: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            readable=False,
+            help="Its TLS files, as `keycast server rest-files` makes them; without: plain HTTP, on loopback only.",
+        ),
+    ] = None,
 ) -> None:
     """Run the Server until it is interrupted.
 
     Example: keycast server run --state server-state
     """
+    from keycast.services.rest_listening import rest_listening
+
     begin_log()
     with sentences(), contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_run(state, server, listen or ["0.0.0.0"], port))
+        asyncio.run(_run(state, server, listen or ["0.0.0.0"], port, rest_listening(rest, rest_files, state)))
 
 
-async def _run(state: Path, server_id: str, listen: list[str], port: int) -> None:
+async def _run(state: Path, server_id: str, listen: list[str], port: int, rest: "Listening | None") -> None:
     from gateway_agent.control import SOCKET_FILE, ControlSocket, check_path
     from key_servers.cpns_server.app import CpnsServer
     from key_servers.cpns_server.config import ServerConfig
@@ -77,21 +92,30 @@ async def _run(state: Path, server_id: str, listen: list[str], port: int) -> Non
     check_path(state / SOCKET_FILE)  # before anything is made
     with state_copies.server_state(state):
         server = await CpnsServer.open(state, settings)
-        control = ControlSocket(state / SOCKET_FILE, server_commands(server) | {"server.backup": back_up})
-        await _serve(server, control, server_id, settings)
+        control = ControlSocket(state / SOCKET_FILE, server_commands(server, back_up))
+        await _serve(server, control, server_id, settings, rest)
 
 
-async def _serve(server: "CpnsServer", control: "ControlSocket", server_id: str, settings: "ServerConfig") -> None:
+async def _serve(
+    server: "CpnsServer",
+    control: "ControlSocket",
+    server_id: str,
+    settings: "ServerConfig",
+    rest: "Listening | None",
+) -> None:
     from keycast.commands.gateway import interrupted
+    from keycast.services.rest_listening import rest_open
 
     try:
         server.start()
         await control.open()
-        ready(
-            {"server_id": server_id, "listen": settings.listen, "port": settings.port},
-            f"{server_id} listens on {', '.join(settings.listen)}, UDP port {settings.port}",
-        )
-        await interrupted(server.failed)
+        async with rest_open(server, rest) as urls:
+            ready(
+                {"server_id": server_id, "listen": settings.listen, "port": settings.port, "urls": urls},
+                f"{server_id} listens on {', '.join(settings.listen)}, UDP port {settings.port}"
+                + "".join(f"; REST: {url}" for url in urls),
+            )
+            await interrupted(server.failed)
     finally:
         await control.close()
         await server.close()
@@ -342,6 +366,8 @@ def restore(
         from keycast.copies import state_copies
 
         folder = state or _STATE
+        with sentences():
+            require_here()
         with sentences(), state_copies.server_state(folder):
             held = list(state_copies.put_back_server(folder, path, epochs).held)
     where = "" if folder is None else f" --state {shlex.quote(str(folder))}"
@@ -394,3 +420,8 @@ def dismiss_alarm(
     """
     ask(config, state, "server.dismiss-alarm", kind=kind, gateway_id=gateway, sg_id=sg)
     answer({"kind": kind, "gateway_id": gateway, "sg_id": sg}, "Dismissed.")
+
+
+app.command("audit")(server_access.audit)
+app.command("rest-files")(server_access.rest_files)
+app.add_typer(server_access.tokens, name="token")

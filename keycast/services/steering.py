@@ -10,10 +10,11 @@ from gateway_agent.control import Command, attended
 from gateway_agent.core.administration import GroupStatus
 from gateway_agent.core.end_to_end.carried_keys import CarriedStatus
 from key_servers.cpns_server.app import CpnsServer
+from key_servers.cpns_server.operators.operator import typed_credential
 from key_servers.cpns_server.values import GroupState
+from key_servers.known_names import new_name, require
 from keycast.services import pairing_secret
-from keycast.services.known_names import new_name, require
-from keycast.services.server_steering import commands_elsewhere, group_commands, typed_credential
+from keycast.services.server_steering import commands_elsewhere, group_commands
 from message_plane import credentials
 from message_plane.credentials import Credential
 

@@ -164,7 +164,7 @@ def refusal(sentence: str, code: str) -> dict[str, str]:
 def ask(config: Path, state: Path | None, do: str, /, **arguments: Any) -> Any:
     """Ask the running gateway of `config`, or the CPNS Server of the folder `state`, to do `do`; return its answer.
 
-    A refusal is printed and ends the command with exit code 1.
+    A Server that `--at` names is asked in their place. A refusal is printed and ends the command with exit code 1.
     """
     with sentences():
         return asked(config, state, do, **arguments)
@@ -174,7 +174,13 @@ def asked(config: Path, state: Path | None, do: str, /, **arguments: Any) -> Any
     """Do as `ask` does, but raise the GatewayError of a refusal."""
     from gateway_agent.config.load import load
     from gateway_agent.control import ask as over_socket
+    from keycast.terminal.elsewhere import server_elsewhere
 
+    server = server_elsewhere()
+    if server is not None:
+        from keycast.services.rest_client import ask as over_rest
+
+        return over_rest(server, do, arguments)
     if state is not None:
         return over_socket(state, do, "keycast server run", **arguments)
     return over_socket(load(config).gateway.state_dir, do, "keycast gateway run", **arguments)

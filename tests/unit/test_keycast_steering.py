@@ -17,9 +17,9 @@ from gateway_agent.radios.udp_broadcast import BroadcastSection
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.errors import StoreFailed
+from key_servers.known_names import nearest
 from keycast.provisioning.board import Trust, new_board
 from keycast.services.home import open_home
-from keycast.services.known_names import nearest
 from keycast.services.server_steering import server_commands
 from keycast.services.steering import commands
 from message_plane import credentials
@@ -203,10 +203,14 @@ async def test_what_is_not_here_is_said_to_be_elsewhere(home: Home) -> None:
         await home.ask("seal.boards")
 
 
+async def back_up(path: str) -> str:
+    return path
+
+
 async def test_gateways_of_a_server_of_its_own(tmp_path: Path) -> None:
     server = await CpnsServer.open(tmp_path, ServerConfig())
     try:
-        known = server_commands(server)
+        known = server_commands(server, back_up)
         server.register_gateway("gw.home", "home")
         for do, arguments in (
             ("server.block-gateway", {"gateway_id": "gw.hme"}),
@@ -216,7 +220,7 @@ async def test_gateways_of_a_server_of_its_own(tmp_path: Path) -> None:
                 await known[do](**arguments)
         for name in ("", "a gateway"):
             with pytest.raises(NotAllowed, match="without blanks"):
-                known["server.add-gateway"](gateway_id=name, pn_id="home", credential="", is_open=None)
+                await known["server.add-gateway"](gateway_id=name, pn_id="home", credential="", is_open=None)
         await known["server.block-gateway"](gateway_id="gw.home")
         with pytest.raises(NotAllowed, match="already"):
             await known["server.block-gateway"](gateway_id="gw.home")

@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from cpns.errors import NotAllowed
+from key_servers.cpns_server.operators.operator import typed_credential
 from keycast.program import program
 from keycast.provisioning.end_to_end import server_credential
-from keycast.services.server_steering import typed_credential
 from message_plane import credentials
 from message_plane.credentials import ROLE_SERVER
 from private_store import files

@@ -19,6 +19,7 @@ from keycast.program import program
 from keycast.provisioning import end_to_end
 from keycast.services.server_steering import server_commands
 from message_plane.identity import OwnIdentity
+from tests.unit.test_keycast_steering import back_up
 
 CCS = "a2026573657276"
 ADMIT = "server admit-board lamp home"
@@ -84,7 +85,7 @@ class Desk:
 
     def __init__(self, server: CpnsServer, folder: Path) -> None:
         self.server = server
-        self._commands = server_commands(server)
+        self._commands = server_commands(server, back_up)
         self._folder = folder
 
     async def ask(self, do: str, **arguments: Any) -> Any:

@@ -137,7 +137,7 @@ def test_no_statement_can_take_a_version_or_revision_back(place: ServerPlace) ->
     store = place.store()
     with store.transaction():
         store.put_gateway(StoredGateway("gw.home", "pn.home", "cbor", False, True))
-        store._write("INSERT INTO groups VALUES ('light', '', 'active', 'open', 2, 1, 0, 5, NULL, 0, 'gateway')")
+        store._write("INSERT INTO groups VALUES ('light', '', 'active', 'open', 2, 1, 0, 5, NULL, 0, 'gateway', NULL)")
         store.set_revision("light", "pn.home", 7)
     with pytest.raises(StoreFailed, match="go back"), store.transaction():
         store._write("UPDATE groups SET version = 4")

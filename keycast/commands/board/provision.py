@@ -184,7 +184,7 @@ class _Session:
         self.server: bytes | None = None
         self.key_file: Path | None = None
         if board is not None:
-            from keycast.services.known_names import require
+            from key_servers.known_names import require
 
             require(board, self.boards, "board in hw_configs")
             self.record = board_record.pack(board, self.boards[board])

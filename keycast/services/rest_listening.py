@@ -1,0 +1,45 @@
+"""Where the REST interface of a CPNS Server listens, from the options of the command that runs the Server."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from key_servers.cpns_server.rest.paths import TLS_CERTIFICATE_FILE, TLS_KEY_FILE
+from key_servers.errors import ServerError
+from key_servers.https.listening import Listening
+from keycast.services.server_config import checked
+
+if TYPE_CHECKING:
+    from key_servers.cpns_server.app import CpnsServer
+
+
+def rest_listening(at: str, files: Path | None, state: Path) -> Listening | None:
+    """Return the settings for `at`, an IP address and a TCP port as in 0.0.0.0:8445, or None if that is empty.
+
+    `files`: the folder with the TLS files. Raises ServerError for what cannot be used, without TLS anything but
+    loopback.
+    """
+    if not at:
+        return None
+    host, _, port = at.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit():
+        raise ServerError(f"{at!r} is no address to listen at.", "Write an IP address and a TCP port: 0.0.0.0:8445")
+    pair = {} if files is None else {"tls_certificate": files / TLS_CERTIFICATE_FILE, "tls_key": files / TLS_KEY_FILE}
+    return checked(Listening, state_dir=state, listen=[host.strip("[]")], port=int(port), **pair)
+
+
+@asynccontextmanager
+async def rest_open(server: "CpnsServer", config: Listening | None) -> AsyncIterator[list[str]]:
+    """Listen as `config` says, and yield the URLs of the REST interface, none without a configuration."""
+    if config is None:
+        yield []
+        return
+    from key_servers.cpns_server.rest.app import RestInterface  # its package aiohttp belongs to an extra
+
+    rest = RestInterface(server)
+    await rest.open(config)
+    try:
+        yield rest.urls
+    finally:
+        await rest.close()
