@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import re
 import time
 from collections.abc import AsyncIterator, Callable
@@ -17,6 +18,7 @@ import typer
 
 from device_agent.key_store import KeyStore
 from device_agent.val_client import records
+from keycast.broker import own_broker
 from keycast.demo.end_to_end_story import newest_key
 from keycast.demo.val_home import powered
 from keycast.micropython_vm import compile
@@ -29,8 +31,9 @@ from tests.system.namespaces import HomeNetwork
 from tools import PROJECT
 
 README, CONTRIBUTING, SECURITY = (PROJECT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY"))
-BOARDS, COMMANDS, FIRMWARE, GATEWAY, GMS, KMS, MIKEY = (
-    PROJECT / "docs" / f"{name}.md" for name in ("boards", "commands", "firmware", "gateway", "gms", "kms", "mikey")
+BOARDS, COMMANDS, FIRMWARE, GATEWAY, GMS, KMS, MIKEY, OPERATORS = (
+    PROJECT / "docs" / f"{name}.md"
+    for name in ("boards", "commands", "firmware", "gateway", "gms", "kms", "mikey", "operators")
 )
 PAGES = [README, CONTRIBUTING, SECURITY, *sorted((PROJECT / "docs").glob("*.md"))]
 
@@ -400,6 +403,44 @@ async def test_keys_that_the_gateway_cannot_read(tmp_path: Path, reading: Readin
             key, *others = {newest_key(board, "home/alarm") for board in (porch, hall, attic)}
             files = [path for path in (tmp_path / "home" / "keycast-state").rglob("*") if path.is_file()]
             assert not others and files and not [path for path in files if key in path.read_bytes()]
+
+
+@reads((OPERATORS, "A broker"), (OPERATORS, "Several brokers"))
+async def test_a_broker(tmp_path: Path, reading: Reading) -> None:
+    """A Mosquitto with these files passes the trial, with more gateways, and after one of them was revoked."""
+    try:
+        own_broker.mosquitto()
+    except own_broker.NoBroker as error:
+        pytest.skip(str(error))
+    mosquitto = tmp_path / "mosquitto"
+    mosquitto.mkdir()
+    async with home_network(1) as network, Desk(tmp_path, network.words(1)) as desk:
+        desk.replaced["/var/lib/mosquitto/keycast"] = str(mosquitto / "keycast")
+        desk.replaced["/etc/mosquitto"] = str(mosquitto)
+        desk.replaced["chown -R mosquitto:"] = "chown -R $USER"
+        desk.replaced["mqtt.example.org"] = "localhost"
+        unit = tmp_path / "system" / "mosquitto.service"
+        unit.parent.mkdir()
+        as_nobody = (
+            "unshare --map-user=1000 --map-group=1000 " if os.geteuid() == 0 else ""
+        )  # root's files stay its own
+        unit.write_text(f"[Service]\nExecStart={as_nobody}mosquitto -c {mosquitto}/mosquitto.conf\n")
+        await desk.done("export USER=$(id -un)")
+        with reading:
+            for _ in range(2):
+                await desk.follow(reading.next())
+            try:
+                trial = reading.next()
+                await desk.done("until (echo > /dev/tcp/localhost/8883) 2>/dev/null; do sleep 0.1; done")
+                assert "This broker can serve keycast." in await desk.follow(trial)
+                await desk.follow(reading.next())
+                await desk.follow(reading.next())
+                assert "revoked" in await desk.done("keycast server broker-files ~/broker-files")
+                assert "This broker can serve keycast." in await desk.follow(trial)
+                await desk.follow(reading.next())
+            finally:
+                await desk.done("systemctl stop mosquitto")
+    assert (tmp_path / "broker-files" / "brokers" / "mqtt2.example.org" / "broker.key").exists()
 
 
 @reads((KMS, "The key management server (KMS)"), (GMS, "Start"), (GMS, "Into the PN"), (GMS, "A board as VAL client"))
