@@ -8,9 +8,12 @@ from message_plane import tuning
 _MARKER = 0xFF
 
 
-def check_datagram(data: bytes) -> None:
-    """Raise MalformedMessage unless `data` has a CoAP header, a token of 0..8 octets and options that end inside it."""
-    if not 4 <= len(data) <= tuning.DATAGRAM_MAX:
+def check_datagram(data: bytes, most: int = tuning.DATAGRAM_MAX) -> None:
+    """Raise MalformedMessage unless `data` has a CoAP header, a token of 0..8 octets and options that end inside it.
+
+    `most`: the octets of the longest datagram.
+    """
+    if not 4 <= len(data) <= most:
         raise MalformedMessage("CoAP message of a wrong length")
     token_length = data[0] & 0x0F
     if data[0] >> 6 != 1 or token_length > 8 or len(data) < 4 + token_length:

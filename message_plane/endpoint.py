@@ -35,6 +35,7 @@ from message_plane.session_store import RemoveContext, SessionStore
 from message_plane.sessions import Heard, Sessions
 from message_plane.single_flight import SingleFlight
 from message_plane.uplink_handshake import shake_hands
+from message_plane.vouched import Vouched
 
 __all__ = ["Endpoint", "Peer"]
 
@@ -71,7 +72,7 @@ class Endpoint:
         self._queue = CommitQueue(store)
         self._sessions = Sessions(identity.role, store, self._queue, self._leases, incidents)
         self._exchanges = Exchanges(self._process, incidents)
-        self._reception = Reception(identity, store, self._sessions, incidents)
+        self._reception = Reception(identity, store, self._sessions, incidents, Vouched(store))
         self._incoming = Incoming(resources, self._exchanges, self._sessions, self._reception, incidents)
         self._outgoing = Outgoing(resources, self._exchanges, self._sessions, incidents)
         self._incidents = incidents

@@ -39,14 +39,18 @@ class FloodGuard:
         self._penalties: OrderedDict[str, float] = OrderedDict()
         self._all_challenged_until = 0.0
 
-    def judge(self, address: Address, echo: bytes | None, crowded: bool, now: float) -> Verdict:
+    def judge(self, address: Address, echo: bytes | None, crowded: bool, now: float, *, known: bool = False) -> Verdict:
         """Return the verdict on a message_1 from `address` that carries `echo`, and count it.
 
-        `crowded`: many handshakes are half open.
+        `crowded`: many handshakes are half open. `known`: the link vouches that a registered entity sends from this
+        address. Of such there are as many as were registered, and each has a limit, so all together need none: after a
+        failure all of them may come back at once.
         """
         counted_as = address.counted_as
         if self._penalties.get(counted_as, 0.0) > now:
             return Verdict.REFUSE
+        if known:
+            return Verdict.PROCEED if self._proven.take(counted_as, now) else Verdict.REFUSE
         if self.is_proven(address, echo, now):
             return Verdict.PROCEED if self._take_proven(address, now) else Verdict.REFUSE
         if (

@@ -1,7 +1,8 @@
 """The table of handshakes between message_2 and message_3, each bound to the address of its sender (SEC-21, SEC-35).
 
 Handshakes whose address is proven by an Echo value count against that address. The others share one small pool, so a
-forged address does not harm its true owner. If there is no room a new handshake displaces an old one. Therefore no
+forged address does not harm its true owner. Registered peers that their link vouches for have room of their own, one
+handshake for each. If there is no room a new handshake displaces an old one. Therefore no
 sender, with however many addresses, can keep others out for longer than a handshake may last (SEC-35).
 """
 
@@ -29,6 +30,7 @@ class HalfOpen:
         self._proven: dict[bytes, str] = {}  # C_R -> `Address.counted_as`, oldest first
         self._per_sender: dict[str, list[bytes]] = {}  # `Address.counted_as` of proven addresses -> C_R, oldest first
         self._unproven: dict[bytes, None] = {}  # C_R, oldest first
+        self._known: dict[str, bytes] = {}  # place of a registered peer that its link vouches for -> C_R, oldest first
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -41,13 +43,19 @@ class HalfOpen:
         """True if new peers should prove their address first."""
         return len(self._proven) >= tuning.HALF_OPEN_MAX // 4 or len(self._unproven) >= tuning.HALF_OPEN_UNPROVEN // 4
 
-    def add(self, responder: Responder, address: Address, now: float, *, proven: bool) -> None:
+    def add(self, responder: Responder, address: Address, now: float, *, proven: bool, known: bool = False) -> None:
         """Add a handshake. If there is no room it displaces the oldest of its address, or of its kind.
 
-        `proven`: an Echo value has proven `address`.
+        `proven`: an Echo value has proven `address`; `known`: its link vouches that a registered entity sends from it.
         """
         c_r = responder.c_r
-        if proven:
+        if known:
+            if address.place in self._known:
+                self._remove(self._known[address.place])
+            elif len(self._known) >= tuning.HALF_OPEN_KNOWN:
+                self._remove(next(iter(self._known.values())))
+            self._known[address.place] = c_r
+        elif proven:
             sender = address.counted_as
             neighbours = self._per_sender.get(sender, [])
             if len(neighbours) >= tuning.HALF_OPEN_PER_ADDRESS:
@@ -85,7 +93,9 @@ class HalfOpen:
         return len(late)
 
     def _remove(self, c_r: bytes) -> None:
-        del self._entries[c_r]
+        place = self._entries.pop(c_r).place
+        if self._known.get(place) == c_r:
+            del self._known[place]
         self._unproven.pop(c_r, None)
         sender = self._proven.pop(c_r, None)
         if sender is not None:

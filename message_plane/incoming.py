@@ -37,6 +37,7 @@ from message_plane.clock import monotonic
 from message_plane.errors import LeaseLost, NoSession, PlaneError
 from message_plane.exchanges import Exchanges
 from message_plane.incidents import Incidents, log
+from message_plane.links.link import Link
 from message_plane.reception import Reception
 from message_plane.resource import Answer, Resource, Resources, ResourcesByRole
 from message_plane.session import Peer, Session, parse_option
@@ -162,6 +163,10 @@ class Incoming:
         if not session.lease.valid:
             self._exchanges.ignore(request)
             return
+        if not request.remote.may_be(session.entity_id):
+            self._incidents.strange("address_of_another")
+            self._exchanges.reply(request, Message(code=FORBIDDEN, max_age=0))
+            return
         try:
             inner, request_id = session.unprotect(request)
         except oscore.ReplayErrorWithEcho as fresh:
@@ -222,7 +227,7 @@ class Incoming:
             if not await self._sessions.verified(session, request.remote, number):
                 self._exchanges.reply(request, Message(code=UNAUTHORIZED, max_age=0))
                 return
-            response = await self._answer(session, inner, exponent_for(request.remote.link.datagram_max), left)
+            response = await self._answer(session, inner, request.remote.link, left)
         except PlaneError as problem:
             log.warning("a request of %r cannot be taken: %s", session.entity_id, problem)
             self._exchanges.ignore(request)
@@ -257,11 +262,10 @@ class Incoming:
             self._exchanges.reply(request, protected)
         self._sessions.answered(session)
 
-    async def _answer(self, session: Session, inner: Any, exponent: int, left: list[asyncio.Event]) -> Any:
+    async def _answer(self, session: Session, inner: Any, link: Link[Any], left: list[asyncio.Event]) -> Any:
         """Return the response, not protected yet, to a verified request.
 
-        `exponent`: the size exponent of the largest blocks on the link of the request; `left`: gets the event of an
-        `Answer`, to set when the response was sent.
+        `link`: the link of the request; `left`: gets the event of an `Answer`, to set when the response was sent.
         """
         peer = session.peer
         resources = self.pairing_resources if peer.provisional else self._resources.get(peer.role, {})
@@ -283,7 +287,7 @@ class Incoming:
         if not blocks:
             return await self._handled(resource, peer, inner.payload, left)
         try:
-            return await self._answer_in_blocks(resource, self._transfers[path], session, inner, exponent, left)
+            return await self._answer_in_blocks(resource, self._transfers[path], session, inner, link, left)
         except TooMany:
             return Message(code=REQUEST_ENTITY_TOO_LARGE)
         except MalformedMessage as broken:
@@ -295,25 +299,27 @@ class Incoming:
         transfers: Transfers,
         session: Session,
         inner: Any,
-        exponent: int,
+        link: Link[Any],
         left: list[asyncio.Event],
     ) -> Any:
         now = monotonic()
         peer, tag = _counted_as(session), session.recipient_id + b"".join(inner.opt.request_tag)
         block1, block2 = inner.opt.block1, inner.opt.block2
-        exponent = min([exponent, *(block.size_exponent for block in (block1, block2) if block is not None)])
+        asked_for = [block.size_exponent for block in (block1, block2) if block is not None]
+        exponent = min([exponent_for(link.datagram_max), *asked_for])
         if block2 is not None and block2.block_number:
             piece, block = transfers.piece(peer, tag, block2.block_number, exponent, now)
             return Message(code=CHANGED, payload=piece, block2=block.option)
         body = inner.payload
         if block1 is not None:
             block = Block(block1.block_number, block1.more, block1.size_exponent)
-            whole = transfers.collect(peer, tag, block, body, resource.size, now)
-            if whole is None:
+            joined = transfers.collect(peer, tag, block, body, resource.size, now)
+            if joined is None:
                 return Message(code=CONTINUE, block1=block.option)
-            body = whole
+            body = joined
         response = await self._handled(resource, session.peer, body, left)
-        if len(response.payload) > block_size(exponent):
+        whole = max(link.body_max, block_size(exponent)) if block2 is None else block_size(exponent)
+        if len(response.payload) > whole:
             piece, block = cut(response.payload, 0, exponent)
             transfers.keep(peer, tag, response.payload, monotonic())
             response.payload = piece

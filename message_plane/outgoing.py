@@ -14,7 +14,7 @@ from message_plane import blockwise, tuning
 from message_plane.errors import NoSession, PeerRefused, PeerUnreachable
 from message_plane.exchanges import Exchanges
 from message_plane.incidents import Incidents
-from message_plane.links.link import Address
+from message_plane.links.link import Address, Link
 from message_plane.resource import ResourcesByRole
 from message_plane.session import Session
 from message_plane.sessions import Sessions
@@ -66,10 +66,9 @@ class Outgoing:
             raise PeerUnreachable(f"{len(payload)} octets are more than a datagram to {session.entity_id!r} may have")
         if not resource.blocks:
             return bytes(_successful(await exchange(payload, options | of_payload)).payload)
-        exponent = blockwise.exponent_for(address.link.datagram_max)
         options["request_tag"] = [(next(self._tags) & 0xFFFF).to_bytes(2, "big")]
         try:
-            response = await _send_in_blocks(exchange, payload, options | of_payload, exponent)
+            response = await _send_in_blocks(exchange, payload, options | of_payload, address.link)
             return await _receive_in_blocks(exchange, response, options, resource.size)
         except CpnsError as broken:
             raise PeerUnreachable(f"the transfer in blocks failed: {broken.reason}") from None
@@ -116,12 +115,13 @@ class Outgoing:
         return plain
 
 
-async def _send_in_blocks(exchange: _Exchange, payload: bytes, options: dict[str, Any], exponent: int) -> Any:
-    """Send `payload` in blocks of this size exponent and return the response to the last one.
+async def _send_in_blocks(exchange: _Exchange, payload: bytes, options: dict[str, Any], link: Link[Any]) -> Any:
+    """Send `payload`, in blocks if `link` does not carry it whole, and return the response to the last one.
 
     The response may be the first block of the answer. Raises PeerRefused, PeerUnreachable.
     """
-    if len(payload) <= blockwise.block_size(exponent):
+    exponent = blockwise.exponent_for(link.datagram_max)
+    if len(payload) <= max(link.body_max, blockwise.block_size(exponent)):
         return await exchange(payload, options)
     for number in itertools.count():
         piece, block = blockwise.cut(payload, number, exponent)

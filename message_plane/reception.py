@@ -26,6 +26,7 @@ from message_plane.incidents import Incidents
 from message_plane.links.link import Address
 from message_plane.session_store import SessionStore
 from message_plane.sessions import Sessions
+from message_plane.vouched import Vouched
 
 # Returns whether an unregistered credential, sent by value, is accepted while the pairing window is open.
 Accept = Callable[[Credential], bool]
@@ -36,14 +37,21 @@ _MESSAGE_1 = b"\xf5"  # CBOR true before message_1 (RFC 9528, A.2.1)
 _ERROR_UNSPECIFIED, _ERROR_WRONG_SUITE = 1, 2  # RFC 9528, 6
 
 
+class _AddressOfAnother(edhoc.UnknownPeer):
+    """A peer has proved its key at an address from which another entity alone can send (`Address.may_be`)."""
+
+
 class Reception:
     """Answers the requests to the EDHOC resource. It computes, but does not wait. `now` is monotonic seconds."""
 
-    def __init__(self, own: OwnIdentity, store: SessionStore, sessions: Sessions, incidents: Incidents) -> None:
+    def __init__(
+        self, own: OwnIdentity, store: SessionStore, sessions: Sessions, incidents: Incidents, vouched: Vouched
+    ) -> None:
         self._own = own
         self._store = store
         self._sessions = sessions
         self._incidents = incidents
+        self._vouched = vouched
         self._guard = FloodGuard(secrets.token_bytes(32))
         self._half_open = HalfOpen()
         self._accept: Accept | None = None
@@ -86,6 +94,8 @@ class Reception:
             return _error(_ERROR_WRONG_SUITE, edhoc.SUITE), False
         except edhoc.WrongRole:
             self._incidents.strange("handshakes_wrong_role")
+        except _AddressOfAnother:
+            self._incidents.strange("address_of_another")
         except edhoc.UnknownPeer:
             self._incidents.strange("handshakes_unknown_peer")
         except edhoc.HandshakeBroken as broken:
@@ -103,7 +113,8 @@ class Reception:
             raise edhoc.WrongRole("nobody initiates towards this role")
         self.expire(now)
         # The limits are checked before anything is computed (SEC-21).
-        verdict = self._guard.judge(address, echo, self._half_open.crowded, now)
+        known = self._vouched.name(address.link, address.place) is not None
+        verdict = self._guard.judge(address, echo, self._half_open.crowded, now, known=known)
         if verdict is Verdict.CHALLENGE:
             self._incidents.strange("handshakes_challenged")
             return Message(code=UNAUTHORIZED, echo=self._guard.echo(address, now), max_age=0), False
@@ -113,7 +124,7 @@ class Reception:
         proven = self._guard.is_proven(address, echo, now)
         c_r = self._sessions.unused_id(edhoc.C_R_LEN, self._half_open.__contains__)
         responder = edhoc.Responder(self._own, message_1, c_r, by_value=self.window_open(now))
-        self._half_open.add(responder, address, now, proven=proven)
+        self._half_open.add(responder, address, now, proven=proven, known=known)
         self._incidents.count("handshakes_started")
         return _edhoc_message(responder.message_2), True
 
@@ -135,6 +146,8 @@ class Reception:
             if others:
                 self._remember_misfit(peer)
             raise
+        if not address.may_be(peer.entity_id):
+            raise _AddressOfAnother("the link vouches that another entity sends from this address")
         if not provisional and not self._store.stands(peer) and not (self.succeed and self.succeed(peer)):
             raise edhoc.UnknownPeer("it could not be registered in the place of its predecessor")
         self._sessions.add_as_responder(established, address)

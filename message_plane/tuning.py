@@ -13,11 +13,13 @@ ECHO_CHALLENGES = (0.5, 6)  # per session: per second, and burst; each costs a s
 HANDSHAKES_FREE = (10.0, 10)  # above this rate each unknown peer must show that it gets answers at its address
 HANDSHAKES_MAX = (200.0, 200)  # handshakes that are computed at most, 1.5 ms each
 HANDSHAKES_PER_ADDRESS = (1.0, 3)
+VOUCHED_S = 5.0  # between two looks at all credentials for a name that the link vouches for
 HANDSHAKES_PER_CARRIER = (6.0, 64)  # of all peers that one PN GW brings: a quarter of HALF_OPEN_MAX in HALF_OPEN_S
 ECHO_LIFE_S = 60  # a board may need seconds to come back with the Echo value
 HALF_OPEN_MAX = 1024
 HALF_OPEN_PER_ADDRESS = 4  # of peers that have proven their address
 HALF_OPEN_UNPROVEN = 64  # of all others together; from a quarter of this on every peer is asked for Echo first
+HALF_OPEN_KNOWN = 16384  # of registered peers that their link vouches for, one each: all come back after a failure
 HALF_OPEN_S = 30  # a board computes for several seconds between message_2 and message_3
 ADDRESSES_REMEMBERED = 4096
 PENALTY_S = 60  # for an address whose octets made the EDHOC library give up
@@ -65,6 +67,19 @@ GATT_QUEUED_S = 10.0  # a datagram waits so long for a connection; requests to b
 GATT_QUEUED_MAX = 8  # datagrams that wait for one board
 GATT_QUEUES_MAX = 256  # boards that datagrams wait for
 GATT_DROPPED_MAX = 16  # fragments of one connection that were dropped, after which it ends
+
+# MQTT (docs/protocol.md, "MQTT")
+MQTT_DATAGRAM_MAX = 128 << 10  # octets; brokers carry more, and the longest message of an uplink fits in two
+MQTT_AROUND_DATAGRAM = 1024  # octets of a packet beside its payload: the topic, and properties that a broker may add
+MQTT_OPEN_MAX = 500  # publications that a broker has not acknowledged
+MQTT_WAITING_PER_TOPIC = 64  # datagrams that wait for one receiver: more than requests under way to it
+MQTT_WAITING_MAX = 1 << 16  # of all receivers
+MQTT_EXPIRES_S = 3600  # a message, and the session of an end that is away: a delivery is repeated by then (SEC-27)
+MQTT_CONNECT_S = 5.0  # TCP and TLS; then the same for the broker's answer, and for each subscription
+MQTT_KEEP_ALIVE_S = 30  # a broker that is gone without a word is noticed after twice as long
+MQTT_AGAIN_S = (1.0, 60.0)  # the longest pause after the first failed round of all brokers, doubled up to the second
+MQTT_TAGS_REMEMBERED = 1 << 17  # peers of which it is known at which broker they are
+MQTT_ABSENT_S = 60.0  # a PN GW leaves a broker from which the Server is away so long
 
 # Tunnels through PN GWs (docs/protocol.md section 11)
 TUNNEL_PER_PNE = 4  # datagrams of one PNE that wait for an answer

@@ -68,6 +68,11 @@ class Address(ABC):
         datagram, as a connection does. Then no sender is asked for an Echo value, and all addresses count as proven."""
         return True
 
+    def may_be(self, entity_id: str) -> bool:
+        """Return True unless the link vouches that only another entity sends from this address (`Link.place_of`)."""
+        place = self.link.place_of(entity_id)
+        return place is None or place == self.place
+
     # Names that aiocoap's message layer uses
 
     is_multicast: ClassVar[bool] = False
@@ -92,12 +97,18 @@ class Link(ABC, Generic[A]):
     `scheme` is the beginning of the places of this link, and the name of its kind in the table (`by_scheme`).
     `datagram_max` is the largest number of octets in a datagram, at least DATAGRAM_MIN; it decides the size of the
     blocks that long bodies are cut into. `reliable` is True if the link itself repeats lost datagrams. CoAP does not
-    acknowledge or repeat then, and messages are NON (compare RFC 8323, section 2).
+    acknowledge or repeat then, and messages are NON (compare RFC 8323, section 2). `body_max` is the largest body that
+    is sent whole, in octets; by default a block (RFC 7959).
+
+    Before `open`, `hints` may be set to what the link calls with the place of a peer and True when the peer seems to be
+    reachable (again), and with False when it seems to be gone. Any sender may have caused a hint, so it proves nothing.
     """
 
     scheme: ClassVar[str]
     datagram_max: int
+    body_max: int = 0
     reliable: bool = False
+    hints: Callable[[str, bool], None] | None = None
 
     @property
     @abstractmethod
@@ -115,6 +126,10 @@ class Link(ABC, Generic[A]):
     @abstractmethod
     def send(self, address: A, datagram: bytes) -> None:
         """Send one datagram, without waiting. Raises OSError if it was not accepted; the caller treats it as lost."""
+
+    def place_of(self, entity_id: str) -> str | None:
+        """Return the place from which this entity alone can send, if the link vouches for that. By default None."""
+        return None
 
     def prefer(self, address: A) -> None:
         """Note that a registered peer has proved itself, by a handshake or a message of its session, from `address`.

@@ -78,7 +78,7 @@ class OpenLinks(interfaces.MessageInterface):  # type: ignore[misc]
     def _take(self, datagram: bytes, address: Address) -> None:
         self._incidents.count("datagrams_received")
         try:
-            check_datagram(datagram)
+            check_datagram(datagram, address.link.datagram_max)
             message = Message.decode(datagram, remote=address)
         except (MalformedMessage, *_DECODE_ERRORS):
             self._incidents.strange("datagrams_malformed")

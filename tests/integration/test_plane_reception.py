@@ -10,7 +10,7 @@ from device_agent.crypto import p256
 from device_agent.edhoc import Initiator as InitiatorOfBoard
 from message_plane import edhoc, tuning
 from message_plane.edhoc import Initiator
-from message_plane.links.udp import UdpAddress
+from message_plane.links.udp import UdpAddress, UdpLink
 from tests.integration.plane_world import parties
 
 LAMP_AND_GATEWAY = (("lamp", "pne"), ("home-gw", "gateway"))
@@ -33,7 +33,7 @@ class Door:
 
 def at(host, port=5683):
     """An address of a host that no socket has to reach."""
-    return UdpAddress(None, None, (host, port))
+    return UdpAddress(UdpLink([]), None, (host, port))
 
 
 @pytest.fixture

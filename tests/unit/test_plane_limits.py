@@ -11,7 +11,7 @@ from message_plane.datagram import check_datagram
 from message_plane.flood import FloodGuard, Verdict
 from message_plane.half_open import HalfOpen
 from message_plane.links.link import DATAGRAM_MIN
-from message_plane.links.udp import UdpAddress
+from message_plane.links.udp import UdpAddress, UdpLink
 from message_plane.rate import Bucket, Buckets
 
 MOST = cpns_tuning.UPLINK_MESSAGE_MAX
@@ -19,7 +19,7 @@ MOST = cpns_tuning.UPLINK_MESSAGE_MAX
 
 def at(host, port=5683):
     """An address that no socket has to reach."""
-    return UdpAddress(None, None, (host, port))
+    return UdpAddress(UdpLink([]), None, (host, port))
 
 
 class Responder:

@@ -1,0 +1,323 @@
+"""One connection to one MQTT broker, on aiomqtt (MQTT 5 and 3.1.1)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import aiomqtt
+from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY as CLEAN_START_OF_3
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from message_plane import tuning
+from message_plane.links import mqtt_topics, mqtt_trouble
+from message_plane.links.mqtt_outbox import Outbox
+from message_plane.links.mqtt_section import Broker
+from message_plane.links.mqtt_trouble import BrokerTrouble
+
+HERE, GONE = b"1", b"0"  # the payloads of a presence
+
+_QOS = 1
+_NO_SUBSCRIBER = 16  # reason code of an acknowledgement (MQTT 5, 3.4.2.1)
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What this end shows to a broker: its `tag`; `client_id`, of its own for each process; and what lets it in.
+
+    `context` is None if no broker has TLS.
+    """
+
+    tag: str
+    client_id: str
+    user: str
+    password: str | None
+    context: ssl.SSLContext | None
+
+
+# Called with the topic and the payload of a message, and whether its sender asked the broker to keep it (retained).
+Arrived = Callable[[str, bytes, bool], None]
+
+
+class BrokerConnection:
+    """The connection to `broker`, from `open` until `lost` returns. It is made anew for each attempt.
+
+    `counters` counts `mqtt_dropped` (no room), `mqtt_refused` (the broker does not let this end publish there) and
+    `mqtt_without_subscriber` (nobody is connected at the broker, or has a session there, that gets the datagram).
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        means: Means,
+        arrived: Arrived,
+        refused: Callable[[BrokerTrouble], None],
+        counters: Counter[str],
+        *,
+        is_5: bool,
+        clean: bool = False,
+    ) -> None:
+        """`refused` is called with each topic at which this end may not publish. `is_5`: MQTT 5, else 3.1.1; `clean`:
+        the broker must forget what it has kept for this end."""
+        self.broker = broker
+        self._means = means
+        self._refused = refused
+        self._counters = counters
+        self._is_5 = is_5
+        self._outbox = Outbox()
+        self._packet_max = 0  # 0: no limit is known
+        self._open: dict[int, str] = {}  # message ID -> topic of what the broker has not acknowledged
+        self._client = _Client(broker, means, arrived, self._acknowledged, is_5=is_5, clean=clean)
+        self._expiry = _properties(PacketTypes.PUBLISH, MessageExpiryInterval=tuning.MQTT_EXPIRES_S) if is_5 else None
+
+    async def open(self) -> None:
+        """Connect. What the broker has kept for this end arrives from now on. Raises BrokerTrouble."""
+        await self._client.connect()
+        self._outbox = Outbox(min(tuning.MQTT_OPEN_MAX, self._client.limit("ReceiveMaximum", tuning.MQTT_OPEN_MAX)))
+        self._packet_max = self._client.limit("MaximumPacketSize", 0)
+
+    async def subscribe(self, topics: Sequence[str]) -> None:
+        """Subscribe to topics. Raises BrokerTrouble if one is refused, or the connection is lost."""
+        if not topics:
+            return
+        how: Any = SubscribeOptions(qos=_QOS, retainAsPublished=True) if self._is_5 else _QOS
+        try:
+            reasons: Any = await self._client.subscribe([(topic, how) for topic in topics])
+        except aiomqtt.MqttError as problem:
+            raise mqtt_trouble.lost(self.broker, problem) from None
+        for topic, reason in zip(topics, reasons, strict=False):
+            if mqtt_trouble.is_refusal(reason):
+                raise mqtt_trouble.topic_refused(self.broker, topic, "read", self._user)
+
+    async def unsubscribe(self, topics: Sequence[str]) -> None:
+        """End subscriptions. Does nothing if the connection is lost meanwhile."""
+        with suppress(aiomqtt.MqttError):
+            if topics:
+                await self._client.unsubscribe(list(topics))
+
+    def say(self, presence: bytes) -> None:
+        """Publish the presence of this end, HERE or GONE, which the broker keeps. It says GONE itself when it has lost
+        the connection."""
+        self._client.publish_now(mqtt_topics.presence(self._means.tag), presence, retain=True)
+
+    def publish(self, topic: str, datagram: bytes) -> None:
+        """Publish a datagram, now or when the broker has acknowledged enough of the earlier ones.
+
+        Raises OSError if the broker takes no message of this length.
+        """
+        if self._packet_max and len(datagram) + tuning.MQTT_AROUND_DATAGRAM > self._packet_max:
+            raise OSError("longer than a message of this broker")
+        dropped = self._outbox.dropped
+        self._outbox.put(topic, datagram)
+        self._counters["mqtt_dropped"] += self._outbox.dropped - dropped
+        self._send_waiting()
+
+    async def lost(self) -> BrokerTrouble:
+        """Wait until the connection is lost and return why."""
+        return mqtt_trouble.lost(self.broker, await self._client.ended())
+
+    async def close(self) -> None:
+        """Say that this end is gone, if the broker still listens, and end the connection."""
+        if self._client.is_connected:
+            self.say(GONE)
+        await self._client.end()
+
+    # Private
+
+    @property
+    def _user(self) -> str:
+        return self._means.user or self._means.tag
+
+    def _send_waiting(self) -> None:
+        while (waiting := self._outbox.take()) is not None:
+            topic, datagram = waiting
+            number = self._client.publish_now(topic, datagram, self._expiry)
+            if number is None:
+                self._outbox.acknowledged()
+                return
+            self._open[number] = topic
+
+    def _acknowledged(self, number: int, reason: Any) -> None:
+        topic = self._open.pop(number, None)
+        if topic is not None:
+            self._outbox.acknowledged()
+            self._send_waiting()
+        if reason.value == _NO_SUBSCRIBER:
+            self._counters["mqtt_without_subscriber"] += topic is not None
+        elif mqtt_trouble.is_refusal(reason):
+            self._counters["mqtt_refused"] += 1
+            topic = topic or mqtt_topics.presence(self._means.tag)
+            self._refused(mqtt_trouble.topic_refused(self.broker, topic, "write", self._user))
+
+
+class _Client(aiomqtt.Client):
+    """aiomqtt's client without a queue or a task for each message.
+
+    Its own `messages` and `publish` start a task each, and look through all pending calls, which costs ten times what
+    the message does. So the methods that paho calls are overridden here, and what is published is not waited for.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        means: Means,
+        arrived: Arrived,
+        acknowledged: Callable[[int, Any], None],
+        *,
+        is_5: bool,
+        clean: bool,
+    ) -> None:
+        ear = _Ear()
+        properties = None
+        if is_5:
+            properties = _properties(
+                PacketTypes.CONNECT,
+                SessionExpiryInterval=tuning.MQTT_EXPIRES_S,
+                MaximumPacketSize=tuning.MQTT_DATAGRAM_MAX + tuning.MQTT_AROUND_DATAGRAM,
+            )
+        super().__init__(
+            broker.host,
+            broker.port,
+            username=means.user or None,
+            password=means.password,
+            logger=ear.logger,
+            identifier=means.client_id,
+            protocol=aiomqtt.ProtocolVersion.V5 if is_5 else aiomqtt.ProtocolVersion.V311,
+            will=aiomqtt.Will(mqtt_topics.presence(means.tag), GONE, _QOS, retain=True),
+            clean_session=None if is_5 else clean,
+            clean_start=clean if is_5 else CLEAN_START_OF_3,
+            timeout=tuning.MQTT_CONNECT_S,
+            keepalive=tuning.MQTT_KEEP_ALIVE_S,
+            max_inflight_messages=0,  # `Outbox` has the limit
+            properties=properties,
+            tls_context=means.context if broker.tls else None,
+            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+        )
+        self._broker = broker
+        self._arrived = arrived
+        self._acknowledged = acknowledged
+        self._limits: Any = None
+        self._ear = ear
+        self._problem: BaseException | None = None  # of the thread that connects
+        self._thread = threading.get_ident()  # of the loop
+
+    @property
+    def is_connected(self) -> bool:
+        return self._client.is_connected()
+
+    async def connect(self) -> None:
+        """Connect, and wait until the broker has let this end in. Raises BrokerTrouble."""
+        # A thread connects, which cannot be cancelled, so this waits for it even if it is cancelled.
+        connecting = asyncio.ensure_future(self.__aenter__())
+        try:
+            await asyncio.shield(connecting)
+        except aiomqtt.MqttError as problem:
+            self._drop()
+            raise mqtt_trouble.not_connected(self._broker, self._problem or problem, self._ear.heard) from None
+        except asyncio.CancelledError:
+            with suppress(aiomqtt.MqttError):
+                await connecting
+            self._drop()
+            raise
+
+    def limit(self, name: str, default: int) -> int:
+        """Return what the broker has said at connecting about itself, such as `ReceiveMaximum`."""
+        return int(getattr(self._limits, name, default))
+
+    def publish_now(self, topic: str, payload: bytes, properties: Any = None, *, retain: bool = False) -> int | None:
+        """Publish without waiting; return the message ID, under which it is acknowledged, None if it cannot be sent."""
+        info = self._client.publish(topic, payload, _QOS, retain, properties)
+        return info.mid if info.rc == 0 else None
+
+    async def ended(self) -> BaseException | None:
+        """Wait until the connection has ended. Return the exception that says why, None if this end has ended it."""
+        await asyncio.wait([self._disconnected])
+        return self._disconnected.exception()
+
+    async def end(self) -> None:
+        """End the connection, in order if that is possible."""
+        if self.is_connected:
+            with suppress(aiomqtt.MqttError):
+                await self.__aexit__(None, None, None)
+        self._drop()
+
+    # Private
+
+    def _drop(self) -> None:
+        self._client._sock_close()
+        if self._disconnected.done() and not self._disconnected.cancelled():
+            self._disconnected.exception()  # marks it as retrieved
+
+    def _client_connect(self) -> None:
+        try:
+            super()._client_connect()
+        except (OSError, ValueError) as problem:  # ValueError: the name cannot be that of a host
+            self._problem = problem
+            raise OSError(str(problem)) from None
+
+    def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:
+        # The base class adds the writer later, when the socket may be closed already.
+        if threading.get_ident() != self._thread:
+            super()._on_socket_register_write(client, userdata, sock)
+        elif sock.fileno() >= 0:
+            self._loop.add_writer(sock.fileno(), self._write)
+
+    def _write(self) -> None:
+        try:
+            self._client.loop_write()
+        except Exception as problem:  # noqa: BLE001 - as in the base class: the connection is broken
+            if not self._disconnected.done():
+                self._disconnected.set_exception(problem)
+
+    def _on_connect(self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None) -> None:
+        self._limits = properties
+        super()._on_connect(client, userdata, flags, reason_code, properties)
+
+    def _on_disconnect(self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None) -> None:
+        if not self._connected.done():  # the base class would wait for an answer until its time is over
+            self._connected.set_exception(aiomqtt.MqttError("the connection ended before an answer"))
+            return
+        super()._on_disconnect(client, userdata, flags, reason_code, properties)
+
+    def _on_message(self, client: Any, userdata: Any, message: Any) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = ""
+        self._arrived(topic, message.payload, message.retain)
+
+    def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any) -> None:
+        self._acknowledged(mid, reason_code)
+
+
+class _Ear(logging.Handler):
+    """Hears what the library logs about errors of the socket, which it tells in no other way. `heard` is the last.
+
+    Nothing of it goes to the log, because its lines name no broker and no next step.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.heard = ""
+        self.logger = logging.Logger("MQTT of one connection", logging.ERROR)  # below no other logger
+        self.logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard = str(record.args[0]) if isinstance(record.args, tuple) and record.args else record.getMessage()
+
+
+def _properties(packet: int, **values: int) -> Any:
+    properties = Properties(packet)  # type: ignore[no-untyped-call]
+    for name, value in values.items():
+        setattr(properties, name, value)
+    return properties
