@@ -27,6 +27,10 @@ class HourlyLimit:
         events.append(now)
         return True
 
+    def has_room(self, key: tuple[str, ...], now: float) -> bool:
+        """Return True if `take` would, and count nothing: for an event that may still be undone."""
+        return sum(at > now - _HOUR_S for at in self._events.get(key, ())) < self._most
+
     def forgive(self, key: tuple[str, ...]) -> None:
         """Forget all events of `key`."""
         self._events.pop(key, None)

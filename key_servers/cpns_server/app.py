@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from cpns import numbers
 from cpns.errors import NotAllowed, Unknown
@@ -63,6 +64,8 @@ from message_plane.links.udp import UdpLink
 
 _log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 Clock = Callable[[], Moment]
 
 _PROTECTION = {"authenticated": numbers.PROTECTION_AUTHENTICATED, "sealed": numbers.PROTECTION_SEALED}
@@ -101,6 +104,7 @@ class CpnsServer:
         self._sessions = sessions
         self._changed = asyncio.Event()
         self._background: asyncio.Task[None] | None = None
+        self._listening: asyncio.Task[None] | None = None
 
         self._keys = GroupKeyMaker(store, random_octets, UpdateSchedule(config.batching_s), self.tell)
         self._registry = Registry(store)
@@ -173,14 +177,17 @@ class CpnsServer:
 
     def start(self) -> None:
         """Begin to deliver, and to do by itself what is due. A caller that never calls this calls `work`."""
-        self._background = asyncio.get_running_loop().create_task(self._run(), name="cpns-server")
+        loop = asyncio.get_running_loop()
+        self._background = loop.create_task(self._run(), name="cpns-server")
+        self._listening = loop.create_task(self._store.listen(self._changed.set), name="cpns-server listens")
 
     async def close(self) -> None:
         """Stop deliveries and the endpoint, close the store. Deliveries go on at the next start."""
-        if self._background is not None:
-            self._background.cancel()
-            await asyncio.gather(self._background, return_exceptions=True)
-            self._background = None
+        tasks = [task for task in (self._background, self._listening) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._background = self._listening = None
         await self._requests.close()
         if self._sessions is not None:
             await self._sessions.close()
@@ -244,10 +251,14 @@ class CpnsServer:
         renewed.
         """
         replaces = bool(credential) and self._require_sessions().would_replace(gateway_id, credential, replace=replace)
-        with self._store.transaction():
-            self._registry.register_gateway(gateway_id, pn_id, form, is_open)
-            if replaces:
-                self._recovery.renew_keys(pn_id, self._clock())
+
+        def change() -> None:
+            with self._store.transaction():
+                self._registry.register_gateway(gateway_id, pn_id, form, is_open)
+                if replaces:
+                    self._recovery.renew_keys(pn_id, self._clock())
+
+        self._store.attempt(change)
         if credential:  # last: cut off before, the same once more does all of it
             self._require_sessions().register(gateway_id, credential, replace=replace)
         self.tell(events.GatewayRegistered(gateway_id, pn_id))
@@ -255,7 +266,7 @@ class CpnsServer:
 
     async def block_gateway(self, gateway_id: str) -> None:
         """Accept nothing more from a PN GW and send it nothing more. Its sessions end (SEC-18)."""
-        self._registry.block_gateway(gateway_id)
+        self._store.attempt(lambda: self._registry.block_gateway(gateway_id))
         self._alarms.forget(gateway_id)
         self.tell(events.GatewayBlocked(gateway_id))
         if self._sessions is not None:
@@ -267,7 +278,7 @@ class CpnsServer:
             self._require_sessions().would_replace(
                 new_gateway_id, credential, replace=False
             )  # refused before anything ends
-        new = self._recovery.replace_gateway(gateway_id, new_gateway_id, self._clock())
+        new = self._carry_out(self._recovery.replace_gateway, gateway_id, new_gateway_id)
         if credential:
             self._require_sessions().register(new_gateway_id, credential)
         self._alarms.forget(gateway_id)
@@ -294,13 +305,17 @@ class CpnsServer:
         another board of that name had, whose memberships, sessions and keys end (SEC-31).
         """
         replaces = self._replaces_pne(pne_id, credential, entity_user_key, replace)
-        with self._store.transaction():
-            self._registry.admit(pne_id, pn_id)
-            if replaces:
-                self._membership.retire(pne_id, self._clock())
-                self._require_sessions().forget_pne(pne_id)  # before the commit: see below
-            if entity_user_key:
-                self._entity_user_keys.provisioned(pne_id, entity_user_key)
+
+        def change() -> None:
+            with self._store.transaction():
+                self._registry.admit(pne_id, pn_id)
+                if replaces:
+                    self._membership.retire(pne_id, self._clock())
+                    self._require_sessions().forget_pne(pne_id)  # before the commit: see below
+                if entity_user_key:
+                    self._entity_user_keys.provisioned(pne_id, entity_user_key)
+
+        self._store.attempt(change)
         if credential:  # last: cut off before, the same once more does all of it
             self._require_sessions().register(pne_id, credential, role=ROLE_PNE, replace=replace)
         self.tell(events.Bound(pne_id, pn_id))
@@ -311,7 +326,7 @@ class CpnsServer:
 
         The same happens when its PN GW tells that a person has removed it there.
         """
-        self._membership.retire(pne_id, self._clock())
+        self._carry_out(self._membership.retire, pne_id)
         self.tell(events.RightsEnded(pne_id))
         self._changed.set()
 
@@ -320,7 +335,7 @@ class CpnsServer:
 
         Its session with this Server and its Entity User Key stay, as no PN GW knows them.
         """
-        self._membership.move_pne(pne_id, pn_id, self._clock())
+        self._carry_out(self._membership.move_pne, pne_id, pn_id)
         self.tell(events.Bound(pne_id, pn_id))
         self._changed.set()
 
@@ -346,15 +361,15 @@ class CpnsServer:
             raise NotAllowed(f"protection is one of {', '.join(_PROTECTION)}, not {protection!r}")
         if trust not in (None, *GroupTrust):
             raise NotAllowed(f"trust is one of {', '.join(GroupTrust)}, not {trust!r}")
-        self._service_groups.create_by_operator(
+        self._carry_out(
+            self._service_groups.create_by_operator,
             sg_id,
-            open_to,
+            tuple(open_to),
             None if policy is None else JoinPolicy(policy),
             None if protection is None else _PROTECTION[protection],
             None if trust is None else GroupTrust(trust),
             rekey_on_join,
             period_s,
-            self._clock(),
         )
         view = self.show_group(sg_id)
         self.tell(events.GroupCreated(sg_id, view.trust))
@@ -363,7 +378,7 @@ class CpnsServer:
 
     def delete_group(self, sg_id: str) -> None:
         """Delete a Service Group and its keys, here and at every PN GW; its version is kept (CPNS-GKM-59, Q-23)."""
-        self._service_groups.delete_by_operator(sg_id, self._clock())
+        self._carry_out(self._service_groups.delete_by_operator, sg_id)
         self.tell(events.GroupDeleted(sg_id))
         self._changed.set()
 
@@ -377,7 +392,7 @@ class CpnsServer:
 
     def open_group(self, sg_id: str, pn_id: str) -> None:
         """Let the PNEs of one more PN join a Service Group of policy open."""
-        self._service_groups.open_to_pn(sg_id, pn_id)
+        self._store.attempt(lambda: self._service_groups.open_to_pn(sg_id, pn_id))
 
     def set_policy(
         self,
@@ -397,18 +412,18 @@ class CpnsServer:
 
         It is a member once it joins.
         """
-        self._membership.permit(sg_id, pne_id, self._clock())
+        self._carry_out(self._membership.permit, sg_id, pne_id)
         self.tell(events.Permitted(pne_id, sg_id))
 
     def expel(self, sg_id: str, pne_id: str) -> None:
         """End a membership against the PNE's wish; the key is updated (Q-10)."""
-        self._membership.expel(sg_id, pne_id, self._clock())
+        self._carry_out(self._membership.expel, sg_id, pne_id)
         self.tell(events.Expelled(pne_id, sg_id))
         self._changed.set()
 
     def update_key(self, sg_id: str) -> int:
         """Make a new key by hand and return its version. The key is drawn here, never entered (SEC-12)."""
-        version = self._keys.update(sg_id, numbers.REASON_BY_HAND, self._clock())
+        version = self._carry_out(self._keys.update, sg_id, numbers.REASON_BY_HAND)
         self._changed.set()
         return version
 
@@ -421,9 +436,15 @@ class CpnsServer:
         held group until `confirm_members`. More than 1 epoch is needed for a copy that was put back before, unless
         `since_s` is the number of seconds since it was made.
         """
-        with self._store.transaction():
-            held = self._recovery.restore(epochs, self._clock(), since_s)
-            self._entity_user_keys.disown_learnt()
+        now = self._clock()
+
+        def declare() -> tuple[str, ...]:
+            with self._store.transaction():
+                held = self._recovery.restore(epochs, now, since_s)
+                self._entity_user_keys.disown_learnt()
+                return held
+
+        held = self._store.attempt(declare)
         self.tell(events.Restored(held))
         if self._sessions is not None:
             await self._sessions.end_sessions()
@@ -432,7 +453,7 @@ class CpnsServer:
 
     def confirm_members(self, sg_id: str, expel: Iterable[str] = ()) -> int:
         """End the hold of a restored group: all members but `expel` stay. Returns the version of the new key."""
-        version = self._recovery.confirm_members(sg_id, expel, self._clock())
+        version = self._carry_out(self._recovery.confirm_members, sg_id, tuple(expel))
         self._changed.set()
         return version
 
@@ -530,6 +551,10 @@ class CpnsServer:
             self._store.after_commit(lambda: sessions.forget_pne(pne_id))
         if was_admitted:  # told, as a PN GW may have caused it
             self._store.after_commit(lambda: self.tell(events.AdmissionEnded(pne_id)))
+
+    def _carry_out(self, rule: Callable[..., T], *what: object) -> T:
+        """Return what a rule returns for the wish of an operator; it runs again if another process was in the way."""
+        return self._store.attempt(lambda: rule(*what, self._clock()))
 
     def _look_at_store(self) -> None:
         """Raise one alarm while the store cannot be written, and clear it when that ends."""

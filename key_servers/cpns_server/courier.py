@@ -82,9 +82,10 @@ class DeliveryCourier:
     def departs(self, request: Request, now: Moment) -> tuple[int, uplink_form.Fields] | None:
         """Return code and fields of the newest request for a PN GW, None if it has everything. Raises StoreFailed."""
         key = _key(request)
-        self._take(key, Departs())
-        state = self._states.of(key)
-        return None if state is None or state.on_its_way is None else self._message(key, state.on_its_way, now)
+        with self._store.snapshot():
+            self._take(key, Departs())
+            state = self._states.of(key)
+            return None if state is None or state.on_its_way is None else self._message(key, state.on_its_way, now)
 
     def check(self, code: int, fields: uplink_form.Fields, answer: bytes) -> None:
         """Raise CpnsError unless the answer is the success response to this very request."""

@@ -13,6 +13,9 @@ from private_store.sqlite_file import Value
 
 T = TypeVar("T")
 
+Part = tuple[str, str]
+"""(SG ID, PN ID) of what may have changed; "" stands for all."""
+
 
 class Write(NamedTuple):
     """One writing statement and its values. `shard`: it is dropped if this process no longer holds that shard."""
@@ -81,7 +84,7 @@ class ServerDatabase(Protocol):
         """Let all reads of the block see one moment. Inside a transaction they see that anyway."""
         ...
 
-    def after_commit(self, action: Callable[[], None]) -> None:
+    def after_commit(self, action: Callable[[], object]) -> None:
         """Call `action` once the transaction is on the medium, at once outside of one; never if it is undone."""
         ...
 
@@ -107,6 +110,17 @@ class ServerDatabase(Protocol):
 
     def image(self, *statements: str) -> bytes:
         """Return the octets of a SQLite file with the same content, after `statements`, which run on the copy."""
+        ...
+
+    def changed(self, part: Part) -> None:
+        """Tell the other processes, with the commit of the transaction, that this may have changed."""
+        ...
+
+    async def listen(self, take: Callable[[Sequence[Part]], None]) -> None:
+        """Call `take` with what other processes have changed, until it is cancelled; [] stands for everything.
+
+        It returns at once if there are no other processes.
+        """
         ...
 
     def close(self) -> None:

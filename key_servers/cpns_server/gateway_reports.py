@@ -4,6 +4,7 @@ Reports inform people and make the Server repeat itself; no number in them moves
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 from cpns import numbers
 from cpns.errors import Unknown
@@ -51,8 +52,12 @@ class GatewayReports:
         if not 0 < version <= group.version:
             raise Unknown(f"version {version_text(version)} of Service Group {sg_id} was never issued")
         self._registry.must_be_bound([report.pne_id for report in reports], gateway.pn_id)
+        confirms = group.trust is GroupTrust.GATEWAY
+        self._store.after_commit(partial(self._add, sg_id, version, reports, confirms))
+
+    def _add(self, sg_id: str, version: int, reports: Sequence[MemberReport], confirms: bool) -> None:
         for report in reports:
-            self._store.lots.add_report(sg_id, version, report, confirms=group.trust is GroupTrust.GATEWAY)
+            self._store.lots.add_report(sg_id, version, report, confirms=confirms)
 
     async def written(self) -> None:
         """Return when all that was noted until now is on the medium. Raises StoreFailed."""
@@ -152,8 +157,10 @@ class GatewayReports:
                 f"{group.sg_id}: was an old image put back? Then run keycast gateway restore there.",
                 now,
             )
-        if self._losses.take((gateway.pn_id, group.sg_id), now.monotonic):
+        loss = (gateway.pn_id, group.sg_id)
+        if self._losses.has_room(loss, now.monotonic):
             self._keys.update_soon(group.sg_id, numbers.REASON_LEAVE, now)
+            self._store.after_commit(lambda: self._losses.take(loss, now.monotonic))
 
     def _report_unknown(self, gateway: StoredGateway, unknown: list[str], now: Moment) -> None:
         if not unknown:

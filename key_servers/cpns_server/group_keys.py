@@ -6,6 +6,7 @@ committed, before anybody can see them, so no crash makes two keys of one versio
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import cpns.tuning
 from cpns import numbers
@@ -38,6 +39,7 @@ class GroupKeyMaker:
         self._schedule = schedule
         self._tell = tell
         self._lost_windows = HourlyLimit(tuning.WINDOWS_PER_HOUR_MAX)
+        self._changed_elsewhere = store.follow(elsewhere=True)
 
     def resume(self, now: Moment) -> None:
         """Take up what a restart interrupted: updates that waited are due at once."""
@@ -73,14 +75,15 @@ class GroupKeyMaker:
             self.consider(group, now)
 
     def update_due(self, now: Moment) -> list[tuple[str, CpnsError | ServerError]]:
-        """Make all keys that are due.
+        """Make all keys that are due, and that no other process has made.
 
         Return the groups where that failed, with the error; they are tried again later.
         """
+        self._look_elsewhere(now)
         failed: list[tuple[str, CpnsError | ServerError]] = []
         for sg_id in self._schedule.due(now):
             try:
-                self.update(sg_id, numbers.REASON_PERIODIC, now)
+                self._store.attempt(partial(self._update_if_due, sg_id, now))
             except (CpnsError, ServerError) as error:
                 failed.append((sg_id, error))
                 self._schedule.postpone(sg_id, now, tuning.UPDATE_RETRY_S)
@@ -105,13 +108,9 @@ class GroupKeyMaker:
         If that is the newest key, an update is due, once an hour for each Service Group. Raises StoreFailed.
         """
         group = (newest.sg_id,)
-        if version != newest.version or not self._lost_windows.take(group, now.monotonic):
-            return
-        try:
+        if version == newest.version and self._lost_windows.has_room(group, now.monotonic):
             self.update_soon(newest.sg_id, numbers.REASON_BY_HAND, now)
-        except ServerError:  # the member says so again
-            self._lost_windows.forgive(group)
-            raise
+            self._store.after_commit(lambda: self._lost_windows.take(group, now.monotonic))
 
     def delete(self, sg_id: str, now: Moment) -> None:
         """Erase the keys inside the caller's transaction; the version is kept for ever (SEC-04)."""
@@ -128,6 +127,23 @@ class GroupKeyMaker:
     def wake_at(self) -> float | None:
         """Return the monotonic seconds at which `update_due` has something to do next, None if nothing is due."""
         return self._schedule.wake_at()
+
+    def _look_elsewhere(self, now: Moment) -> None:
+        """Take up the updates that other processes noted, in case they do not come to it."""
+        for part in list(self._changed_elsewhere):
+            sg_id, _ = part
+            found = self._store.groups() if not sg_id else (self._store.group(sg_id),)
+            for group in found:
+                if group is not None:
+                    self._schedule.consider(group, now, late_s=tuning.UPDATE_OF_ANOTHER_S)
+            del self._changed_elsewhere[part]
+
+    def _update_if_due(self, sg_id: str, now: Moment) -> None:
+        group = self._store.group(sg_id)
+        if group is not None:
+            self._schedule.consider(group, now)
+        if self._schedule.is_due(sg_id, now):
+            self.update(sg_id, numbers.REASON_PERIODIC, now)
 
     def _draw(self, sg_id: str) -> bytes:
         """Return a Group Key, from the random source alone (SEC-12). Raises WeakRandomness."""

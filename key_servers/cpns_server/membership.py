@@ -60,6 +60,8 @@ class MembershipChanges:
             member = self._store.member(sg_id, pne_id)
             admit(group, member, pne_id, gateway.pn_id in self._store.open_to(sg_id), is_bound)
             if member is None or member.state is not MemberState.MEMBER:
+                if member is not None and member.state is MemberState.PERMITTED:
+                    self._store.after_commit(lambda: self._rejoins.forgive((pne_id,)))
                 self._admit_member(
                     group, gateway.pn_id, pne_id, now, again=member is not None and member.state is MemberState.LEFT
                 )
@@ -116,7 +118,6 @@ class MembershipChanges:
                 name_rule.checked(pne_id, "PNE ID")
             if member is None or member.state is not MemberState.MEMBER:
                 self._store.set_member(sg_id, pne_id, MemberState.PERMITTED, now.unix)
-        self._rejoins.forgive((pne_id,))
 
     def move_pne(self, pne_id: str, pn_id: str, now: Moment) -> None:
         """Bind a PNE to another PN: it leaves all its groups first, and may then join through the other PN GW.
@@ -176,7 +177,7 @@ class MembershipChanges:
         return revision
 
     def _admit_member(self, group: StoredGroup, pn_id: str, pne_id: str, now: Moment, again: bool) -> None:
-        if again and not self._rejoins.take((pne_id,), now.monotonic):
+        if again and not self._rejoins.has_room((pne_id,), now.monotonic):
             raise TooMany(f"board {pne_id} joins too often; an operator can permit it, or it waits an hour")
         if len(self._store.members_in(group.sg_id, pn_id)) >= cpns.tuning.LISTED_MAX:
             raise TooMany(f"PN {pn_id} has {cpns.tuning.LISTED_MAX} members in Service Group {group.sg_id}")
@@ -185,6 +186,8 @@ class MembershipChanges:
             raise TooMany(f"PN {pn_id} has {most} members in end-to-end Service Groups, all groups together")
         self._store.set_member(group.sg_id, pne_id, MemberState.MEMBER, now.unix)
         self.raise_revision(group.sg_id, pn_id)
+        if again:
+            self._store.after_commit(lambda: self._rejoins.take((pne_id,), now.monotonic))
 
     def _end(self, group: StoredGroup, pne_id: str, state: MemberState, now: Moment) -> None:
         pn_id = self._store.pn_of(pne_id)

@@ -40,18 +40,21 @@ class PneAnswers:
         if missing := [label for label in _NAMES if label not in fields]:
             raise MalformedMessage(f"message {n.S_GROUP_KEY_DELIVERY_RESPONSE}, field {missing[0]}: missing")
         pne_id, sg_id, version, euk_id = (fields[label] for label in _NAMES)
-        group = active(self._store.group(sg_id), sg_id)
-        if group.trust is not GroupTrust.END_TO_END:
-            raise NotAllowed(f"PN GWs have the keys of Service Group {sg_id}, so its PNEs do not answer to the Server")
-        self._registry.must_be_bound([pne_id], gateway.pn_id)
-        member = self._store.member(sg_id, pne_id)
-        if member is None or member.state is not MemberState.MEMBER:
-            raise NotMember(f"board {pne_id} is no member of Service Group {sg_id}")
-        if version > group.version:
-            raise Unknown(f"version {version_text(version)} of Service Group {sg_id} was never issued")
-        newest = self._store.newest_key(sg_id)
-        if newest is None or version < newest.version:
-            raise Stale(f"version {version_text(version)} of Service Group {sg_id} is not the newest")
+        with self._store.snapshot():
+            group = active(self._store.group(sg_id), sg_id)
+            if group.trust is not GroupTrust.END_TO_END:
+                raise NotAllowed(
+                    f"PN GWs have the keys of Service Group {sg_id}, so its PNEs do not answer to the Server"
+                )
+            self._registry.must_be_bound([pne_id], gateway.pn_id)
+            member = self._store.member(sg_id, pne_id)
+            if member is None or member.state is not MemberState.MEMBER:
+                raise NotMember(f"board {pne_id} is no member of Service Group {sg_id}")
+            if version > group.version:
+                raise Unknown(f"version {version_text(version)} of Service Group {sg_id} was never issued")
+            newest = self._store.newest_key(sg_id)
+            if newest is None or version < newest.version:
+                raise Stale(f"version {version_text(version)} of Service Group {sg_id} is not the newest")
         key = (gateway.pn_id, sg_id, pne_id)
         if fields[m.RETURN] == n.RETURN_UNKNOWN_EUK:
             self._courier.unknown_to(key, version, euk_id)

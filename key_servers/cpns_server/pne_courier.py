@@ -199,14 +199,15 @@ class PneCourier:
         state = self._states.of(key)
         if state is None or state.on_its_way is None:
             return None
-        self._take(key, Departs())
-        state = self._states.of(key)
-        keys = self._entity_user_keys.of(key[2])
-        if state is None or state.on_its_way is None or keys is None:
-            return None
-        newest = self._store.newest_key(key[1])
-        if newest is None or newest.version != state.on_its_way.reached.version:
-            raise RuntimeError("the store changed between a decision and its execution")
+        with self._store.snapshot():
+            self._take(key, Departs())
+            state = self._states.of(key)
+            keys = self._entity_user_keys.of(key[2])
+            if state is None or state.on_its_way is None or keys is None:
+                return None
+            newest = self._store.newest_key(key[1])
+            if newest is None or newest.version != state.on_its_way.reached.version:
+                raise RuntimeError("the store changed between a decision and its execution")
         attempts = self._attempts.get(key)
         if attempts is None or attempts.version != newest.version:
             attempts = self._attempts[key] = _Attempts(newest.version)

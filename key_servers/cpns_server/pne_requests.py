@@ -50,7 +50,7 @@ class PneRequests:
         for one that names another PNE or PN; StoreFailed.
         """
         if euk is not None:
-            self._entity_user_keys.learnt(pne_id, euk)
+            self._store.attempt(lambda: self._entity_user_keys.learnt(pne_id, euk))
         if not message:
             return b""
         code, fields = m.decode(message)
@@ -62,7 +62,7 @@ class PneRequests:
             raise NotAllowed("the message names another PN")
         self._counters["pne_messages_taken"] += 1
         try:
-            answer = {m.RESULT: n.RESULT_SUCCESS, **self.pull(pne_id, fields, now)}
+            answer = {m.RESULT: n.RESULT_SUCCESS, **self._store.attempt(lambda: self.pull(pne_id, fields, now))}
         except CpnsError as error:
             self._counters["pne_messages_refused"] += 1
             return bytes(m.failure(code, error))
@@ -85,10 +85,11 @@ class PneRequests:
         group = active(self._store.group(sg_id), sg_id)
         if group.trust is not GroupTrust.END_TO_END:
             raise NotAllowed(f"the PN GW delivers the keys of Service Group {sg_id}")
-        if not self._pulls.take((pne_id,), now.monotonic):
+        if not self._pulls.has_room((pne_id,), now.monotonic):
             raise TooMany(f"board {pne_id} has pulled {tuning.PNE_PULLS_PER_HOUR_MAX} times within an hour")
         key = self._keys.newest(sg_id, now)
         self._keys.windows_lost(key, fields.get(m.WINDOWS_LOST), now)
+        self._store.after_commit(lambda: self._pulls.take((pne_id,), now.monotonic))
         if fields[m.VERSION] < key.version:
-            self._wanted_by(pne_id, sg_id)
+            self._store.after_commit(lambda: self._wanted_by(pne_id, sg_id))
         return {m.SG_ID: sg_id, m.VERSION: key.version, m.TIME: now.unix, m.PROTECTION: group.protection}

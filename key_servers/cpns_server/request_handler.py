@@ -104,7 +104,7 @@ class RequestHandler:
             if code == n.TUNNEL_REQUEST:
                 answer = await self._tunnel(gateway, fields)
             else:
-                answer = self._answers[code](gateway, fields, now)
+                answer = self._store.attempt(lambda: self._answers[code](gateway, fields, now))
             if code == n.DELIVERY_REPORT_REQUEST:
                 await self._reports.written()
         except CpnsError as error:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
-from key_servers.cpns_server.database import Write
+from key_servers.cpns_server.database import Part, Write
 from key_servers.errors import FAULTS
 from private_store.folder_lock import FolderLock
 from private_store.migrations import scripts
@@ -57,7 +57,7 @@ class SqliteServerDatabase:
         self._writing = threading.Lock()
         self._lots: sqlite3.Connection | None = None
         self._lots_written = 0
-        self._after_commit: list[Callable[[], None]] = []
+        self._after_commit: list[Callable[[], object]] = []
         self.erase_after_commit = self._file.erase_after_commit
         self.image = self._file.image
 
@@ -108,7 +108,13 @@ class SqliteServerDatabase:
         """As `ServerDatabase.snapshot`: nothing changes in between."""
         return nullcontext()
 
-    def after_commit(self, action: Callable[[], None]) -> None:
+    def changed(self, part: Part) -> None:
+        """As `ServerDatabase.changed`: there is no process to tell."""
+
+    async def listen(self, take: Callable[[Sequence[Part]], None]) -> None:
+        """As `ServerDatabase.listen`: there is no process that would tell."""
+
+    def after_commit(self, action: Callable[[], object]) -> None:
         """As `ServerDatabase.after_commit`."""
         if self._file.in_transaction:
             self._after_commit.append(action)

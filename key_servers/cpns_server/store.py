@@ -1,10 +1,10 @@
 """Rows of the Server's database as frozen values. The rules are in other modules; this one stores and reads."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from key_servers.cpns_server import tuning
-from key_servers.cpns_server.database import ServerDatabase
+from key_servers.cpns_server.database import Part, ServerDatabase
 from key_servers.cpns_server.delivery_queue import Position
 from key_servers.cpns_server.operators.access import OperatorTokens
 from key_servers.cpns_server.operators.audit_log import AuditLog
@@ -32,9 +32,6 @@ _MEMBER_COLUMNS = "pne_id, pn_id, state, since, confirmed, report, link, tries, 
 
 T = TypeVar("T")
 
-Part = tuple[str, str]
-"""(SG ID, PN ID) of positions; "" stands for all."""
-
 PneKey = tuple[str, str, str]
 """(PN ID, SG ID, PNE ID) of the position of a PNE."""
 
@@ -55,6 +52,7 @@ class ServerStore:
         self.audit = AuditLog(self._database)
         self.tokens = OperatorTokens(self._database)
         self._followers: list[dict[Part, None]] = []
+        self._followers_elsewhere: list[dict[Part, None]] = []
 
     @property
     def commits(self) -> int:
@@ -445,15 +443,30 @@ class ServerStore:
         """Note that positions of a group and PN may have changed, for all that follow them; "" stands for all."""
         for touched in self._followers:
             touched[sg_id, pn_id] = None
+        self._database.changed((sg_id, pn_id))
 
-    def follow(self) -> dict[Part, None]:
+    def follow(self, *, elsewhere: bool = False) -> dict[Part, None]:
         """Return a new ordered set that grows by what may have changed in positions; everything may have so far.
 
-        The caller removes what it has looked at.
+        With `elsewhere` it grows by what other processes have changed only, and is empty so far. The caller removes
+        what it has looked at.
         """
-        touched: dict[Part, None] = {("", ""): None}
-        self._followers.append(touched)
+        touched: dict[Part, None] = {} if elsewhere else {("", ""): None}
+        (self._followers_elsewhere if elsewhere else self._followers).append(touched)
         return touched
+
+    async def listen(self, changed: Callable[[], None]) -> None:
+        """Follow what other processes change until it is cancelled. `changed` is called after each change.
+
+        Without other processes it returns at once.
+        """
+
+        def take(parts: Sequence[Part]) -> None:
+            for touched in (*self._followers, *self._followers_elsewhere):
+                touched.update(dict.fromkeys(parts or [("", "")]))
+            changed()
+
+        await self._database.listen(take)
 
 
 def _tells(group: StoredGroup) -> tuple[object, ...]:

@@ -7,6 +7,7 @@ BATCHING_S = 2.0  # leaves within it make one update (SEC-19); bounds how long a
 BATCHING_MAX_S = 60.0  # SEC-05: leave means now
 PERIOD_MAX_S = 3660 * 86400  # ten years: what is typed beyond that is a slip
 PERIOD_MIN_S = 60  # shorter periods would make every member's flash and radio work for nothing
+UPDATE_OF_ANOTHER_S = 3.0  # so long after it is due, an update that another process should make is made here
 UPDATE_RETRY_S = 60  # after an update that failed: disk full, versions used up
 PERIODIC_LEAD_S = 30  # periodic keys are activated this much later, so that all members change together
 
@@ -48,4 +49,6 @@ STORE_LOOK_S = 2.5
 """How often a medium that could not be written is tried again."""
 
 # PostgreSQL
+POLL_S = 30.0  # what other processes changed is looked for at least so often, told or not
+LISTEN_AGAIN_S = 1.0  # after a connection for notifications was lost
 DATABASE_WAIT_S = 2.0  # for one answer of the database; the event loop waits so long once, then the store is in trouble

@@ -29,8 +29,11 @@ class UpdateSchedule:
         self._pending: dict[str, float] = {}
         self._periodic: dict[str, tuple[int, int, float]] = {}  # SG ID: (version, period, when it ends)
 
-    def consider(self, group: StoredGroup, now: Moment) -> None:
-        """Note the state of a group in the store after it changed."""
+    def consider(self, group: StoredGroup, now: Moment, late_s: float = 0.0) -> None:
+        """Note the state of a group in the store after it changed.
+
+        Another process makes the update that this has made necessary, unless it has not `late_s` after it is due.
+        """
         last = self._periodic.pop(group.sg_id, None)
         if group.state is not GroupState.ACTIVE:
             self._pending.pop(group.sg_id, None)
@@ -39,13 +42,13 @@ class UpdateSchedule:
             self._pending.pop(group.sg_id, None)
         else:
             batching_s = self._batching_s if group.batching_s is None else group.batching_s
-            self._pending.setdefault(group.sg_id, now.monotonic + batching_s)
+            self._pending.setdefault(group.sg_id, now.monotonic + batching_s + late_s)
         if last is not None and last[:2] == (group.version, group.period_s):
             self._periodic[group.sg_id] = (
                 last  # the same key, so the time that was computed for it holds, whatever the wall clock says meanwhile
             )
         elif group.period_s:
-            ends = now.monotonic + group.period_s - _age_s(group, now)
+            ends = now.monotonic + group.period_s - _age_s(group, now) + late_s
             self._periodic[group.sg_id] = (group.version, group.period_s, ends)
 
     def hurry(self, sg_id: str, now: Moment) -> None:
@@ -58,6 +61,11 @@ class UpdateSchedule:
         periods = {sg_id for sg_id, (_, _, ends) in self._periodic.items() if ends <= now.monotonic}
         notes = {sg_id for sg_id, at in self._pending.items() if at <= now.monotonic}
         return sorted(notes | periods)
+
+    def is_due(self, sg_id: str, now: Moment) -> bool:
+        """Return True if the update of this group is due."""
+        _, _, ends = self._periodic.get(sg_id, (0, 0, float("inf")))
+        return min(self._pending.get(sg_id, float("inf")), ends) <= now.monotonic
 
     def postpone(self, sg_id: str, now: Moment, seconds: float) -> None:
         """Try the update again later, as it failed."""

@@ -6,7 +6,9 @@ thread, one to the thread that writes lots, one hears of changes. After a failur
 thread has connected again.
 """
 
+import json
 import random
+import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,10 +17,11 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from key_servers.cpns_server.database import Fence, ShardLost, StoreContended, Write
+from key_servers.cpns_server.database import Fence, Part, ShardLost, StoreContended, Write
 from key_servers.cpns_server.postgres import schema
 from key_servers.cpns_server.postgres.connection import PatientConnection, connect, failed, is_trouble
 from key_servers.cpns_server.postgres.image import image_of
+from key_servers.cpns_server.postgres.notifications import PostgresNotifications
 from key_servers.errors import ServerError, StoreFailed
 from private_store.sqlite_file import Value
 
@@ -27,6 +30,8 @@ T = TypeVar("T")
 _SERIALIZABLE = "BEGIN ISOLATION LEVEL SERIALIZABLE"
 _SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _LOT = "BEGIN ISOLATION LEVEL REPEATABLE READ"  # what gateways report is compared with nothing
+_CHANNEL = "keycast_changed"
+_TOLD_MAX = 7900  # octets of one notification
 _TRIES = 5
 _PAUSE_MAX_S = 0.05
 _PROBE_WAIT_S = 0.1  # a database that is back answers within it
@@ -47,7 +52,10 @@ class PostgresServerDatabase:
         self._depth = 0
         self._read_only = self._undone = self._wrote = False
         self._commits = 0
-        self._after_commit: list[Callable[[], None]] = []
+        self._after_commit: list[Callable[[], object]] = []
+        self._changed: dict[Part, None] = {}
+        self._own_name = secrets.token_hex(8)
+        self.notifications = PostgresNotifications(url)
         self._lots: PatientConnection | None = None
         self._prober = ThreadPoolExecutor(1, thread_name_prefix="cpns-server-probe")
         self._probing: Future[PatientConnection] | None = None
@@ -127,12 +135,28 @@ class PostgresServerDatabase:
         finally:
             self._read_only = False
 
-    def after_commit(self, action: Callable[[], None]) -> None:
+    def after_commit(self, action: Callable[[], object]) -> None:
         """As `ServerDatabase.after_commit`."""
         if self._depth:
             self._after_commit.append(action)
         else:
             action()
+
+    def changed(self, part: Part) -> None:
+        """As `ServerDatabase.changed`."""
+        if self._depth:
+            self._changed[part] = None
+
+    async def listen(self, take: Callable[[Sequence[Part]], None]) -> None:
+        """As `ServerDatabase.listen`; it listens for all who have subscribed to `notifications` too."""
+
+        def told(text: str) -> None:
+            name, parts = json.loads(text) if text else ("", [])
+            if name != self._own_name:
+                take([(sg_id, pn_id) for sg_id, pn_id in parts])
+
+        self.notifications.subscribe(_CHANNEL, told)
+        await self.notifications.run()
 
     def write_lot(self, statements: Callable[[], Sequence[Write]]) -> None:
         """As `ServerDatabase.write_lot`."""
@@ -181,6 +205,8 @@ class PostgresServerDatabase:
             yield
             if self._undone:  # an error in it was swallowed, and COMMIT would end it without a word
                 raise StoreFailed("A transaction was undone.", "It is tried again.")
+            if self._changed:
+                self._tell()
             self._run("COMMIT")
             self._commits += self._wrote
         except BaseException:
@@ -191,6 +217,13 @@ class PostgresServerDatabase:
         finally:
             self._depth = 0
             self._after_commit.clear()
+            self._changed.clear()
+
+    def _tell(self) -> None:
+        text = json.dumps([self._own_name, list(self._changed)])
+        if len(text) > _TOLD_MAX:
+            text = json.dumps([self._own_name, []])
+        self._run("SELECT pg_notify(%s, %s)", (_CHANNEL, text))
 
     def _run(self, sql: str, values: Sequence[Value] = ()) -> psycopg.Cursor[Any]:
         if self._trouble:
