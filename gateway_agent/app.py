@@ -168,6 +168,7 @@ class GatewayApp:
             key_messages=key_messages,
             tell=self.tell,
             network_of=self._network_of,
+            server_is_elsewhere=config.uplink.kind != "embedded",
         )
         reserved = (config.gateway.id, config.uplink.server_id)
         administration = self.gateway.administration

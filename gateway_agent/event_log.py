@@ -60,9 +60,13 @@ _LINES: dict[type, Callable[[Any], str]] = {
     events.Held: lambda event: f"{event.pne_id} joins and leaves too often: held until keycast board release",
     events.KeyArrived: _key_arrived,
     events.KeyDelivered: _key_delivered,
+    events.KeysWithheld: lambda event: (
+        f"the CPNS Server is silent for {event.seconds / 60:.0f} minutes: no key is given out until it answers"
+    ),
+    events.KeysResumed: lambda event: "the CPNS Server answers again: keys are given out again",
     events.GroupDeleted: lambda event: f"{event.sg_id} is deleted and its keys are erased",
     events.RolledOver: lambda event: f"signing key {event.signing_epoch} is in use; boards learn it one by one",
     events.GmkArrived: lambda event: f"GMK {event.key_id} of {_listed(event.groups)} has arrived for {event.user}",
     events.GmkRevoked: lambda event: f"GMK {event.key_id} of {_listed(event.groups)} is revoked for {event.user}",
 }
-_LEVELS = {events.Retired: logging.WARNING, events.Held: logging.WARNING}
+_LEVELS = dict.fromkeys((events.Retired, events.Held, events.KeysWithheld), logging.WARNING)

@@ -15,6 +15,7 @@ from gateway_agent.core.housekeeping import Housekeeping
 from gateway_agent.core.old_copy import Versions
 from gateway_agent.core.pairing_window import PairingWindow
 from gateway_agent.core.ports import Clock, Signer
+from gateway_agent.core.server_silence import ServerSilence
 from gateway_agent.store.inventory import ServiceGroup
 from gateway_agent.store.store import GatewayStore
 
@@ -44,6 +45,7 @@ class Administration:
         deliveries: Deliveries,
         carried: CarriedKeys,
         versions: Versions,
+        silence: ServerSilence,
         housekeeping: Housekeeping,
         alarms: Alarms,
         signer: Signer,
@@ -60,6 +62,7 @@ class Administration:
         self._deliveries = deliveries
         self._carried = carried
         self._versions = versions
+        self._silence = silence
         self._housekeeping = housekeeping
         self._alarms = alarms
         self._signer = signer
@@ -155,6 +158,16 @@ class Administration:
     def stop_reason(self) -> str | None:
         """Why broadcasts and pulls are stopped (SEC-02), None if they are not."""
         return self._versions.stop_reason
+
+    @property
+    def withholds_keys(self) -> bool:
+        """True while no key is given out, because the CPNS Server is silent for too long (SEC-28)."""
+        return self._silence.is_stale
+
+    @property
+    def server_heard_at(self) -> int:
+        """When the CPNS Server has answered a version list last, in Unix seconds; 0 for never since the start."""
+        return self._silence.heard_at
 
     def set_alarm(self, kind: str, text: str) -> None:
         """Raise an alarm whose cause was found outside of the core; an empty `text` ends it."""

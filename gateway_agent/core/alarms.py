@@ -16,6 +16,7 @@ NETWORK = "network"  # no broadcast can be sent
 RADIO = "radio"  # no broadcast can be sent on one of several media, or a medium refuses each datagram
 CLOCK = "clock"  # the system clock is not synchronised
 UNHEARD = "unheard"  # no PNE confirms broadcasts
+SERVER = "server"  # the CPNS Server does not answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,18 @@ class KeyDelivered:
 
 
 @dataclass(frozen=True, slots=True)
+class KeysWithheld:
+    """No key is given out any more, because the CPNS Server was silent for so many `seconds` (SEC-28)."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class KeysResumed:
+    """The CPNS Server has answered again, and keys are given out again."""
+
+
+@dataclass(frozen=True, slots=True)
 class GroupDeleted:
     """The Server has deleted a Service Group; this PN GW has erased its keys."""
 
@@ -142,6 +154,8 @@ Event = (
     | Held
     | KeyArrived
     | KeyDelivered
+    | KeysWithheld
+    | KeysResumed
     | GroupDeleted
     | RolledOver
     | GmkArrived

@@ -20,6 +20,7 @@ from gateway_agent.core.groups.membership import Membership
 from gateway_agent.core.old_copy import Versions
 from gateway_agent.core.ports import Clock, NoAnswer, Unicast
 from gateway_agent.core.server_requests import ServerRefused
+from gateway_agent.core.server_silence import ServerSilence
 from gateway_agent.core.turns import UnicastPlaces
 from gateway_agent.store.errors import StoreFailed
 from gateway_agent.store.store import GatewayStore
@@ -51,6 +52,7 @@ class Housekeeping:
         gkdks: GkdkHandout,
         membership: Membership,
         versions: Versions,
+        silence: ServerSilence,
         deliveries: Deliveries,
         reports: DeliveryReports,
         unicast: Unicast,
@@ -62,6 +64,7 @@ class Housekeeping:
         self._gkdks = gkdks
         self._membership = membership
         self._versions = versions
+        self._silence = silence
         self._deliveries = deliveries
         self._reports = reports
         self._unicast = unicast
@@ -142,6 +145,8 @@ class Housekeeping:
         Raises CpnsError, StoreFailed.
         """
         self._count_time()
+        if self._versions.stop_reason is None:  # else the Server is not asked
+            self._silence.check()
         try:
             await self._compare_versions()
             await self._membership.send_pending_leaves()
@@ -151,6 +156,7 @@ class Housekeeping:
             if not self._uplink_failing:
                 _log.warning("the CPNS Server: %s; trying again", error.reason)
             self._uplink_failing = True
+            self._silence.failed(error.reason)
         else:
             self._uplink_failing = False
         if self._versions.stop_reason is None:

@@ -18,6 +18,7 @@ from gateway_agent.core import receipts
 from gateway_agent.core.alarms import OLD_COPY, Alarms
 from gateway_agent.core.ports import Clock, Uplink
 from gateway_agent.core.server_requests import ask
+from gateway_agent.core.server_silence import ServerSilence
 from gateway_agent.store.store import GatewayStore
 
 _log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class Versions:
         clock: Clock,
         stopped: Callable[[], None],
         doubted: Callable[[], None],
+        silence: ServerSilence,
         alarms: Alarms,
         counters: Counter[str],
     ) -> None:
@@ -50,6 +52,7 @@ class Versions:
         self._clock = clock
         self._stopped = stopped
         self._doubted = doubted
+        self._silence = silence
         self._alarms = alarms
         self._counters = counters
         self._claims: dict[tuple[str, str], tuple[float, str]] = {}  # (PNE ID, SG ID or ""): (time, what is claimed)
@@ -74,7 +77,7 @@ class Versions:
     async def exchange(self) -> None:
         """Send the version list and stop if the answer shows that the store is an old copy.
 
-        Raises NoAnswer, ServerRefused, MalformedMessage.
+        Raises NoAnswer, ServerRefused, MalformedMessage, StoreFailed.
         """
         self._age_claims()
         groups = self._store.inventory.groups()
@@ -86,14 +89,16 @@ class Versions:
         entries = answer.get(messages.VERSION_ENTRY, [])
         self._judge(entries if isinstance(entries, list) else [])
         self._compared = True
+        if self.stop_reason is None:
+            self._silence.answered()
 
     async def compared(self) -> None:
-        """Compare versions with the Server unless that was done since the start. Raises the same as `exchange`.
+        """Compare versions with the Server unless that was done since the start; always after a long silence (SEC-28).
 
         This must come before a Group Key is stored and acknowledged. After that the Server's version list would not
-        show any more that the store is an old copy.
+        show any more that the store is an old copy. Raises the same as `exchange`.
         """
-        if not self._compared:
+        if not self._compared or self._silence.is_stale:
             await self.exchange()
 
     def heard_version(self, pne_id: str, sg_id: str, version: int) -> None:

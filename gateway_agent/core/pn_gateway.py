@@ -37,6 +37,7 @@ from gateway_agent.core.pne_messages import PneMessages
 from gateway_agent.core.ports import Air, Clock, KeyMessages, RandomOctets, Signer, Unicast, Uplink
 from gateway_agent.core.rates import PEERS_MAX, UPLINK_REQUESTS
 from gateway_agent.core.server_messages import ServerMessages
+from gateway_agent.core.server_silence import ServerSilence
 from gateway_agent.store.errors import StoreDamaged
 from gateway_agent.store.store import GatewayStore
 from message_plane.rate import Buckets
@@ -64,12 +65,14 @@ class PnGateway:
         key_messages: KeyMessages | None = None,
         tell: Tell = events.nobody,
         network_of: NetworkOf = lambda pne_id: "",
+        server_is_elsewhere: bool = False,
     ) -> None:
         """Build the core. In a new store the PN is created with a random PN alias.
 
         If `air` has no medium this PN GW does not support broadcast (CPNS-GKM-12). `height`: the tree has 2**height
         slots. `key_messages` is None if no PNE of this PN is a VAL client. `tell` is called with each event.
-        `network_of` returns the name of the interface behind which a PNE is, "" if that is not known. Raises
+        `network_of` returns the name of the interface behind which a PNE is, "" if that is not known.
+        `server_is_elsewhere`: the CPNS Server is not in this process, so that it may fall silent (SEC-28). Raises
         StoreDamaged if the store belongs to another PN or PN GW, ValueError for a `height` out of range.
         """
         self.counters: Counter[str] = Counter() if counters is None else counters
@@ -97,6 +100,15 @@ class PnGateway:
             tell=tell,
             hearing=Hearing(alarms, network_of),
         )
+        silence = ServerSilence(
+            is_elsewhere=server_is_elsewhere,
+            stale_after_s=policy.stale_after_s,
+            alarms=alarms,
+            clock=clock,
+            withhold=self._deliveries.halt,
+            resume=self._deliveries.release,
+            tell=tell,
+        )
         versions = Versions(
             store=store,
             uplink=uplink,
@@ -104,6 +116,7 @@ class PnGateway:
             clock=clock,
             stopped=self._deliveries.halt,
             doubted=lambda: self._housekeeping.doubted(),
+            silence=silence,
             alarms=alarms,
             counters=self.counters,
         )
@@ -113,6 +126,7 @@ class PnGateway:
             store=store,
             trust=trust,
             versions=versions,
+            silence=silence,
             unicast=unicast,
             uplink=uplink,
             clock=clock,
@@ -141,6 +155,7 @@ class PnGateway:
             gkdks=gkdks,
             membership=membership,
             versions=versions,
+            silence=silence,
             deliveries=self._deliveries,
             reports=DeliveryReports(
                 store=store, carried=self._carried, uplink=uplink, clock=clock, counters=self.counters
@@ -154,6 +169,7 @@ class PnGateway:
             deliveries=self._deliveries,
             membership=membership,
             versions=versions,
+            silence=silence,
             trust=trust,
             carried=self._carried,
             clock=clock,
@@ -215,6 +231,7 @@ class PnGateway:
             deliveries=self._deliveries,
             carried=self._carried,
             versions=versions,
+            silence=silence,
             housekeeping=self._housekeeping,
             alarms=alarms,
             signer=signer,

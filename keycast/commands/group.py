@@ -111,7 +111,7 @@ def _show(view: dict[str, Any]) -> None:
             version_text(each["confirmed"]),
             each["link"],
             local(each["confirmed_at"]),
-            each["report"],
+            _last_report(each, view["version"]),
             str(each["tries"] or ""),
         )
         for each in view["members"]
@@ -132,6 +132,12 @@ def _show(view: dict[str, Any]) -> None:
     show_table(console, ("PN GW", "PN", "delivery", "wants", "has", "failures"), deliveries)
     if view["trust"] == "end-to-end":
         _show_pne_deliveries(view["pne_deliveries"])
+
+
+def _last_report(member: dict[str, Any], version: int) -> str:
+    """Return the last report of a member, "not confirmed" for one that is about an older version than the newest."""
+    is_behind = member["state"] == "member" and member["confirmed"] < version
+    return "not confirmed" if is_behind and member["report"] in ("", "confirmed") else str(member["report"])
 
 
 def _show_pne_deliveries(deliveries: list[dict[str, Any]]) -> None:

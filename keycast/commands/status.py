@@ -52,7 +52,9 @@ def _show_carried(groups: list[dict[str, Any]]) -> None:
 
 def _show(state: dict[str, Any]) -> None:
     sessions = sum(board["session"] for board in state["devices"])
-    console.print(f"{state['gateway_id']} serves {state['pn_id']}, uplink {state['uplink']}")
+    elsewhere = f", the CPNS Server answered last: {local(state['server_heard_at'])}"
+    server = "" if state["uplink"] == "embedded" else elsewhere
+    console.print(f"{state['gateway_id']} serves {state['pn_id']}, uplink {state['uplink']}{server}")
     keys = [f"{each['interface']} {each['broadcast']}" for each in state["networks"] if not each["problem"]]
     console.print(f"boards reach it at {', '.join(state['addresses']) or '-'}; keys go to {', '.join(keys) or '-'}")
     for network in state["networks"]:
@@ -67,6 +69,8 @@ def _show(state: dict[str, Any]) -> None:
         console.print(f"not heard for two days: {', '.join(silent[:_NAMED_MAX] + more)}")
     if state["stopped"]:
         console.print(Text.assemble(("stopped:", "red"), " ", state["stopped"]))
+    if state["is_withholding"]:
+        console.print(Text.assemble(("no key is given out", "red"), " until the CPNS Server answers (stale_after_s)"))
     for sg in state["held"]:
         console.print(
             Text.assemble(("held:", "red"), f" {sg}. Look at its members: keycast server confirm-members {sg}")

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cpns import beacon, broadcast_object, entity_user_key, messages, numbers, proof
 from cpns.broadcast_encryption.gkdk import GkdkRecord
 from cpns.errors import CpnsError, NotMember
+from gateway_agent.core import events
 from gateway_agent.core.delivering.delivery import Pacing
 from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.core.pn_gateway import PnGateway
@@ -363,12 +364,15 @@ class World:
         broadcast: bool = True,
         medium: ScriptedMedium | None = None,
         height: int = 6,
+        server_is_elsewhere: bool = False,
     ) -> None:
         self.folder = folder
         self.pn_id = pn_id
         self.server = server or Server()
         self.server.homes[pn_id] = self
         self.policy, self.pacing, self.height = policy, pacing, height
+        self.server_is_elsewhere = server_is_elsewhere
+        self.told: list[events.Event] = []
         self.medium = medium or ScriptedMedium(gap=0.02, loss=0.1)
         self.medium.on_air = self._hear
         self.with_broadcast = broadcast
@@ -399,6 +403,8 @@ class World:
             policy=self.policy,
             pacing=self.pacing,
             height=self.height,
+            tell=self.told.append,
+            server_is_elsewhere=self.server_is_elsewhere,
         )
 
     def media(self) -> list[Medium]:

@@ -57,7 +57,9 @@ def test_unknown_key_names_line_and_nearest_key() -> None:
 
 def test_unknown_key_far_from_any_other_lists_the_known_ones() -> None:
     assert "known here: announce" not in fault(GOOD + "zzz = 3\n")
-    assert "known here: datagrams_max, leisure_ms_per_pne, method, unicast_up_to" in fault(GOOD + "zzz = 3\n")
+    assert "known here: datagrams_max, leisure_ms_per_pne, method, stale_after_s, unicast_up_to" in fault(
+        GOOD + "zzz = 3\n"
+    )
 
 
 def test_wrong_value_names_what_was_found_and_what_was_expected() -> None:

@@ -22,7 +22,7 @@ import key_servers.errors
 import message_plane.errors
 from gateway_agent.errors import Refused, code_of
 from keycast.board import faults
-from keycast.commands import server, status
+from keycast.commands import group, server, status
 from keycast.program import WORDS, program
 from keycast.provisioning import val_client
 from keycast.services import service_ids
@@ -151,6 +151,7 @@ def test_dates_that_a_person_types() -> None:
 
 QUIET: dict[str, Any] = {
     "gateway_id": "gw", "pn_id": "home", "uplink": "embedded", "addresses": [], "networks": [],
+    "server_heard_at": 0, "is_withholding": False,
     "stopped": None, "held": [], "groups": [], "devices": [], "counters": {}, "alarms": [],
 }  # fmt: skip
 GROUP = {"sg_id": "home/lights", "version_text": "0.8", "member_count": 3, "states": [], "exposed": False}
@@ -183,8 +184,8 @@ def test_the_status_shows_each_board_of_an_end_to_end_group(monkeypatch: pytest.
     lamp = {"pne_id": "lamp", "version_text": "1.2", "state": "answered", "try_count": 3, "returned": "2"}
     plug = {"pne_id": "plug", "version_text": "1.2", "state": "unreachable", "try_count": 6, "returned": ""}
     carried = [lamp | {"changed_at": 1_800_000_000}, plug | {"changed_at": 0}]
-    group = GROUP | {"trust": "end-to-end", "carried": carried, "waiting": False}
-    monkeypatch.setattr(status, "ask", lambda *_: QUIET | {"groups": [group]})
+    shown = GROUP | {"trust": "end-to-end", "carried": carried, "waiting": False}
+    monkeypatch.setattr(status, "ask", lambda *_: QUIET | {"groups": [shown]})
     app = typer.Typer()
     app.command()(status.command)
     result = CliRunner().invoke(app, [])
@@ -193,6 +194,48 @@ def test_the_status_shows_each_board_of_an_end_to_end_group(monkeypatch: pytest.
     assert "home/lights 0.8 3 1 answered, 1 unreachable end-to-end" in words
     assert any(line.startswith("home/lights lamp 1.2 answered 3 2 2027-01-1") for line in words)
     assert "home/lights plug 1.2 unreachable 6 - -" in words
+
+
+@pytest.mark.req("SEC-28")
+def test_the_status_says_when_a_server_elsewhere_was_heard_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    def shown(**found: Any) -> str:
+        monkeypatch.setattr(status, "ask", lambda *_: QUIET | found)
+        app = typer.Typer()
+        app.command()(status.command)
+        return " ".join(CliRunner().invoke(app, []).output.split())
+
+    assert "answered" not in shown(server_heard_at=1_800_000_000)  # it is in the gateway
+    assert "uplink udp, the CPNS Server answered last: 2027-01-1" in shown(uplink="udp", server_heard_at=1_800_000_000)
+    assert "uplink udp, the CPNS Server answered last: -" in shown(uplink="udp")
+    assert "no key is given out until the CPNS Server answers" in shown(uplink="udp", is_withholding=True)
+
+
+@pytest.mark.req("SEC-28")
+def test_a_group_shows_how_its_key_came_to_each_board_and_which_have_not_confirmed_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def member(name: str, state: str, confirmed: int, report: str, link: str = "", tries: int = 0) -> dict[str, Any]:
+        told = {"confirmed": confirmed, "report": report, "link": link, "tries": tries, "confirmed_at": 0}
+        return {"pne_id": name, "pn_id": "home", "state": state, "since": 0, **told}
+
+    members = [
+        member("door", "member", 7, "confirmed", "ble", 2),
+        member("fan", "left", 7, "confirmed"),
+        member("lamp", "member", 8, "confirmed", "wifi", 1),
+        member("plug", "member", 0, "unreachable", "", 3),
+        member("shade", "member", 0, ""),
+    ]
+    view = {"sg_id": "lights", "version": 8, "version_text": "0.8", "state": "active", "policy": "open"}
+    view |= {"trust": "gateway", "key_made_at": 0, "members": members, "deliveries": []}
+    monkeypatch.setattr(group, "ask", lambda *_, **__: view)
+    result = CliRunner().invoke(group.app, ["show", "lights"])
+    rows = [" ".join(line.split()) for line in result.output.splitlines()]
+    assert "board PN state since confirmed by at last report tries" in rows, result.output
+    assert "door home member - 0.7 ble - not confirmed 2" in rows
+    assert "fan home left - 0.7 - - confirmed -" in rows
+    assert "lamp home member - 0.8 wifi - confirmed 1" in rows
+    assert "plug home member - - - - unreachable 3" in rows
+    assert "shade home member - - - - not confirmed -" in rows
 
 
 @pytest.mark.parametrize(("standing", "code"), [([], 0), ([ALARM], 2)])

@@ -15,6 +15,7 @@ from gateway_agent.core.fields import Fields, number, octets, optional_number, o
 from gateway_agent.core.groups.membership import Membership
 from gateway_agent.core.old_copy import Versions
 from gateway_agent.core.ports import Clock
+from gateway_agent.core.server_silence import ServerSilence
 from gateway_agent.store.group_keys import GroupKey
 from gateway_agent.store.inventory import ServiceGroup
 from gateway_agent.store.store import GatewayStore
@@ -30,6 +31,7 @@ class GroupKeys:
         deliveries: Deliveries,
         membership: Membership,
         versions: Versions,
+        silence: ServerSilence,
         trust: TrustOfGroups,
         carried: CarriedKeys,
         clock: Clock,
@@ -41,6 +43,7 @@ class GroupKeys:
         self._deliveries = deliveries
         self._membership = membership
         self._versions = versions
+        self._silence = silence
         self._trust = trust
         self._carried = carried
         self._counters = counters
@@ -96,10 +99,11 @@ class GroupKeys:
         less than the key's then, so that this floor lets the PNE accept the key when the list has come. For an
         end-to-end group there is no key, and the Version is the highest one that was carried (SEC-26). Raises
         NotMember if that is certain, as a PNE then wipes its keys; Unknown for a group that was deleted or never was
-        there; Stale while it is uncertain who is a member; NotAllowed.
+        there; Stale while it is uncertain who is a member, also by a long silence of the Server (SEC-28); NotAllowed.
         """
         pne_id, sg_id = own_id(peer_id, fields), text(fields, messages.SG_ID)
         self._versions.refuse_if_stopped()
+        self._silence.refuse_if_stale()
         held = number(fields, messages.VERSION)
         member = self._store.inventory.member(sg_id, pne_id)
         group = self._store.inventory.group(sg_id)

@@ -5,7 +5,7 @@ from enum import StrEnum
 from math import ceil
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from gateway_agent.config.section import Section
 from gateway_agent.core.ports import Cost
@@ -14,6 +14,16 @@ ROUND_MAX_S = 15.0
 """Longest time of one broadcast round, on the quickest medium, for which "auto" chooses broadcast in any case.
 
 A longer one is chosen if connections to all of the PNEs would take even longer on the same radio."""
+
+
+STALE_MIN_S = 1800
+"""Least `stale_after_s`: the Server is asked every quarter of an hour, and one answer may be lost."""
+
+
+def _stale_after(seconds: int) -> int:
+    if 0 < seconds < STALE_MIN_S:
+        raise ValueError(f"0 for never, or at least {STALE_MIN_S} s, as the Server is asked every quarter of an hour")
+    return seconds
 
 
 class Method(StrEnum):
@@ -37,6 +47,9 @@ class DeliveryPolicy(Section):
     )
     leisure_ms_per_pne: Annotated[float, Field(gt=0, le=1000)] = Field(
         1.0, description="confirmations are spread over this many milliseconds for each member"
+    )
+    stale_after_s: Annotated[int, Field(ge=0), AfterValidator(_stale_after)] = Field(
+        0, description="give out no key while a CPNS Server elsewhere is silent for so many seconds; 0 = never stop"
     )
 
 

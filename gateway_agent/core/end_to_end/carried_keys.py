@@ -20,6 +20,7 @@ from gateway_agent.core.end_to_end.group_trust import TrustOfGroups
 from gateway_agent.core.fields import Fields, number, text
 from gateway_agent.core.old_copy import Versions
 from gateway_agent.core.ports import Clock, Unicast, Uplink
+from gateway_agent.core.server_silence import ServerSilence
 from gateway_agent.core.turns import UnicastPlaces
 from gateway_agent.store.delivery_table import DeliveryOutcome
 from gateway_agent.store.store import GatewayStore
@@ -98,6 +99,7 @@ class CarriedKeys:
         store: GatewayStore,
         trust: TrustOfGroups,
         versions: Versions,
+        silence: ServerSilence,
         unicast: Unicast,
         uplink: Uplink,
         clock: Clock,
@@ -115,6 +117,7 @@ class CarriedKeys:
         self._store = store
         self._trust = trust
         self._versions = versions
+        self._silence = silence
         self._unicast = unicast
         self._uplink = uplink
         self._clock = clock
@@ -276,7 +279,7 @@ class CarriedKeys:
         """Return True if the PNE is a member at this moment (SEC-06), as far as that is known."""
         group = self._store.inventory.group(carried.sg_id)
         known = group is not None and not group.behind and self._versions.stop_reason is None
-        return known and self._store.inventory.is_member(carried.sg_id, carried.pne_id)
+        return known and not self._silence.is_stale and self._store.inventory.is_member(carried.sg_id, carried.pne_id)
 
     async def _pause(self, carried: _Carried, failures: int) -> None:
         """Wait before the next try, unless the PNE is heard or was heard during the last one."""

@@ -1,0 +1,95 @@
+"""Notices that the CPNS Server does not answer version lists, and withholds keys then if the policy says so (SEC-28).
+
+Whoever can hold back messages of the Server can hold back the removal of a member. This PN GW then goes on to give that
+member the key that it has, and nothing else in the PN shows it.
+"""
+
+from collections.abc import Callable
+
+from cpns.errors import Stale
+from gateway_agent.core import events
+from gateway_agent.core.alarms import SERVER, Alarms
+from gateway_agent.core.events import Tell
+from gateway_agent.core.ports import Clock
+
+ALARM_AFTER_S = 1800.0
+"""Twice the time between two version lists."""
+
+
+class ServerSilence:
+    """Knows when the Server has last answered a version list, or when this PN GW was started if it has not so far."""
+
+    def __init__(
+        self,
+        *,
+        is_elsewhere: bool,
+        stale_after_s: float,
+        alarms: Alarms,
+        clock: Clock,
+        withhold: Callable[[], None],
+        resume: Callable[[], None],
+        tell: Tell,
+    ) -> None:
+        """`is_elsewhere`: False for a Server in this process, with which nothing can come between.
+
+        `stale_after_s`: seconds of silence after which no key is given out, 0 for never. `withhold` stops the
+        deliveries then, and `resume` continues them.
+        """
+        self._is_elsewhere = is_elsewhere
+        self._stale_after_s = stale_after_s
+        self._alarms = alarms
+        self._clock = clock
+        self._withhold = withhold
+        self._resume = resume
+        self._tell = tell
+        self._answered_at = clock.monotonic()
+        self._heard_at = 0
+        self._why = ""
+        self._stale = False
+
+    @property
+    def is_stale(self) -> bool:
+        """True while this PN GW gives out no key, because what it knows of the members may be out of date."""
+        return self._stale
+
+    @property
+    def heard_at(self) -> int:
+        """Unix seconds of the last answer, 0 for none since the start or a clock that is not synchronised."""
+        return self._heard_at
+
+    def refuse_if_stale(self) -> None:
+        """Raise Stale while this PN GW gives out no key."""
+        if self._stale:
+            raise Stale("the CPNS Server was not heard for too long; no key is given out until it is")
+
+    def answered(self) -> None:
+        """Note that the Server has answered a version list: the alarm ends, and keys are given out again."""
+        self._answered_at, self._heard_at, self._why = self._clock.monotonic(), self._clock.unix(), ""
+        self._alarms.clear(SERVER)
+        if self._stale:
+            self._stale = False
+            self._tell(events.KeysResumed())
+            self._resume()
+
+    def failed(self, why: str) -> None:
+        """Note why the Server has not answered, for the text of the alarm."""
+        self._why = why
+
+    def check(self) -> None:
+        """Raise the alarm, and withhold keys, if the Server has been silent for so long."""
+        silent_s = self._clock.monotonic() - self._answered_at
+        if not self._is_elsewhere or silent_s < ALARM_AFTER_S:
+            return
+        if self._stale_after_s and silent_s >= self._stale_after_s and not self._stale:
+            self._stale = True
+            self._withhold()
+            self._tell(events.KeysWithheld(silent_s))
+        so_now = (
+            "no key is given out until it answers" if self._stale else "a board that was removed may still get keys"
+        )
+        why = f" ({self._why})" if self._why else ""
+        self._alarms.set(
+            SERVER,
+            f"The CPNS Server has not answered this gateway for {int(silent_s // 60)} minutes{why}: {so_now}. "
+            "Look at the way to it: keycast gateway check",
+        )
