@@ -150,6 +150,13 @@ class Endpoint:
         """
         await self._sessions.let_go(lease)
 
+    def reconcile(self) -> None:
+        """End the sessions whose context or credential was removed from the store, by whatever process.
+
+        This happens by itself within seconds. Raises StoreError.
+        """
+        self._sessions.reconcile()
+
     async def request(self, entity_id: str, payload: bytes, *, resource: str, timeout_s: float = 30.0) -> bytes:
         """Request the resource at the path `resource` from `entity_id` over its session; return the body of the answer.
 
@@ -399,6 +406,8 @@ class Endpoint:
             try:
                 if self._lease is not None:
                     await self._queue.renew(self._lease)
+                if self._store.trouble:
+                    await asyncio.to_thread(self._store.probe)
                 await self._tidy()
             except LeaseLost as lost:
                 if self._lease is None:  # that of one shard, whose holder here ends it by `let_go`

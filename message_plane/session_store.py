@@ -182,6 +182,10 @@ class SessionStore(Protocol):
         """
         ...
 
+    def discard_contexts(self) -> None:
+        """Delete all contexts, after a restore of the store or of other state of this entity (SEC-02, SEC-22)."""
+        ...
+
     @property
     def trouble(self) -> str:
         """What is wrong with the store, "" if nothing is."""

@@ -44,6 +44,8 @@ from key_servers.cpns_server.recovery import Recovery
 from key_servers.cpns_server.registry import Registry
 from key_servers.cpns_server.request_handler import RequestHandler
 from key_servers.cpns_server.service_groups import ServiceGroups
+from key_servers.cpns_server.shards.all_shards import AllShards
+from key_servers.cpns_server.shards.served_pns import ServedPns
 from key_servers.cpns_server.sqlite_database import FILE_NAME
 from key_servers.cpns_server.store import ServerStore
 from key_servers.cpns_server.update_schedule import UpdateSchedule
@@ -91,6 +93,7 @@ class CpnsServer:
         counters: Counter[str],
         gateways: Gateways,
         sessions: GatewaySessions | None,
+        shards: AllShards,
     ) -> None:
         """Keep the parts; only `open` calls this."""
         self._store = store
@@ -116,9 +119,10 @@ class CpnsServer:
         self._recovery = Recovery(store, self._registry, self._membership, self._keys)
         self._reports = GatewayReports(store, self._registry, self._membership, self._keys, self._alarms)
         self._requests = GatewayRequests(store, gateways, self._counters, clock, self._changed)
-        self._courier = DeliveryCourier(store, self._requests, self._alarms, clock)
+        served = ServedPns(store, shards.holds)
+        self._courier = DeliveryCourier(store, self._requests, self._alarms, served, clock)
         self._pne_courier = PneCourier(
-            store, self._entity_user_keys, self._requests, self._alarms, self._counters, clock, self.tell
+            store, self._entity_user_keys, self._requests, self._alarms, served, self._counters, clock, self.tell
         )
         self._pne_requests = PneRequests(
             store, self._keys, self._entity_user_keys, self._pne_courier.wanted_by, self._counters
@@ -153,17 +157,15 @@ class CpnsServer:
 
         Requests are answered from then on; nothing is delivered before `start`. `clock` returns both clocks, `unix`
         being 0 while it is not set. `gateways` are the way to PN GWs in place of sessions. With `database_url`
-        (postgresql://...) the store is in PostgreSQL. Raises StoreInUse,
-        StoreUnusable, ServerError and, where it listens, `message_plane.errors.PlaneError`.
+        the store is in PostgreSQL. Raises StoreInUse, StoreUnusable, ServerError and, where it listens, PlaneError.
         """
         config = config or ServerConfig()
         store = ServerStore(open_database(state_dir, database_url))
         try:
             counters: Counter[str] = Counter()
             sessions = GatewaySessions(state_dir, config.id, counters) if config.listen else None
-            server = cls(
-                store, config, clock, random_octets, counters, gateways or sessions or InProcessGateways({}), sessions
-            )
+            way = gateways or sessions or InProcessGateways({})
+            server = cls(store, config, clock, random_octets, counters, way, sessions, AllShards())
             server._keys.resume(clock())
             if sessions is not None:
                 links = [UdpLink([(host, config.port) for host in config.listen])]

@@ -33,6 +33,7 @@ from key_servers.cpns_server.delivery_states import DeliveryStates
 from key_servers.cpns_server.gateway_requests import GatewayRequests, Outcome
 from key_servers.cpns_server.group_keys import activation
 from key_servers.cpns_server.places import Request
+from key_servers.cpns_server.shards.served_pns import ServedPns
 from key_servers.cpns_server.store import ServerStore
 from key_servers.cpns_server.values import GroupTrust, Moment, StoredGateway
 from key_servers.cpns_server.write_lots import Key
@@ -42,9 +43,16 @@ class DeliveryCourier:
     """Carries out all deliveries to PN GWs (`gateway_requests.Courier`)."""
 
     def __init__(
-        self, store: ServerStore, requests: GatewayRequests, alarms: ServerAlarms, clock: Callable[[], Moment]
+        self,
+        store: ServerStore,
+        requests: GatewayRequests,
+        alarms: ServerAlarms,
+        served: ServedPns,
+        clock: Callable[[], Moment],
     ) -> None:
+        """Keep the parts. Nothing is carried to PNs that are not `served` by this process."""
         self._store = store
+        self._served = served
         self._requests = requests
         self._alarms = alarms
         self._clock = clock
@@ -55,7 +63,11 @@ class DeliveryCourier:
     def look(self) -> None:
         """Look at the store for what changed, and at the clock for what is due. Raises StoreFailed."""
         for part in list(self._touched):
+            self._served.forget(part[1])
             for key, positions in self._store.positions(*part).items():
+                if key[0] not in self._served:
+                    self._drop(key)
+                    continue
                 known = self._states.of(key) or DeliveryQueue(accepted=positions[1])
                 if positions != (known.wanted, known.accepted):
                     self._take(key, Tick(), positions)
@@ -70,6 +82,12 @@ class DeliveryCourier:
         for key in list(self._failing.get(pn_id, ())):
             self._take(key, GatewayHeard())
         self._requests.fill()
+
+    def leave_unserved(self) -> None:
+        """Forget the deliveries to PNs that another process serves from now on. Raises StoreFailed."""
+        for key in self._states.all():
+            if key[0] not in self._served:
+                self._drop(key)
 
     def wake_at(self) -> float | None:
         """Return the monotonic seconds at which `look` has something to do next, None if nothing is due."""
@@ -111,6 +129,9 @@ class DeliveryCourier:
 
     def _take(self, key: Key, event: Event, positions: tuple[Position, Position] | None = None) -> None:
         pn_id, sg_id = key
+        if pn_id not in self._served:
+            self._drop(key)
+            return
         gateway = self._store.gateway_of(pn_id)
         positions = positions or self._store.positions(sg_id, pn_id).get(key)
         if positions is None:
@@ -130,7 +151,7 @@ class DeliveryCourier:
         _, sg_id = key
         gateway_id = gateway.gateway_id if gateway is not None else ""
         if isinstance(action, Record):
-            self._store.lots.add_position(key, action.accepted)
+            self._store.lots.add_position(key, action.accepted, self._served.shard_of(key[0]))
         elif isinstance(action, RaiseAlarm):
             text = (
                 f"PN GW {gateway_id} has not taken the newest state of Service Group {sg_id} in {action.failures} "
@@ -141,6 +162,13 @@ class DeliveryCourier:
             self._alarms.clear(kinds.UNDELIVERED, gateway_id, sg_id)
         else:
             self._requests.wait(key, self)
+
+    def _drop(self, key: Key) -> None:
+        if self._states.of(key) is None:
+            return
+        self._states.drop(key)
+        self._failing.get(key[0], set()).discard(key)
+        self._requests.drop(key[0])
 
     def _message(self, key: Key, send: Send, now: Moment) -> tuple[int, uplink_form.Fields]:
         pn_id, sg_id = key

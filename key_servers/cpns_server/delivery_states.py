@@ -19,6 +19,10 @@ class DeliveryStates(Generic[Key]):
         """Return the state of a delivery, None if there is none."""
         return self._states.get(key)
 
+    def all(self) -> tuple[Key, ...]:
+        """Return the names of all deliveries."""
+        return tuple(self._states)
+
     def feed(
         self, key: Key, positions: tuple[Position, Position], event: Event, now: float
     ) -> tuple[DeliveryQueue, list[Action]]:

@@ -97,6 +97,12 @@ class GatewayRequests:
         if lost is not None:
             self._send_again(lost, now)
 
+    def drop(self, pn_id: str) -> None:
+        """Give up all requests to the PN GW of this PN, as another process works for it now."""
+        lost = self._places.forget(pn_id)
+        if lost is not None:
+            self._give_up(lost)
+
     def fill(self) -> None:
         """Send as many requests as there are places for, a few at a time, so that answers are read in between."""
         if self._filling or self._closed:

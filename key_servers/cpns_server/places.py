@@ -120,6 +120,16 @@ class Places:
             self._fresh[pn_id] = None
         return None if line.repeated else self._repeated(pn_id, line, now)
 
+    def forget(self, pn_id: str) -> Request | None:
+        """Forget what waits for the PN GW. Return its request under way, which is to be given up, None if none is."""
+        line = self._lines.pop(pn_id, None)
+        if line is None:
+            return None
+        self._void(line)
+        for table in (self._silent, self._fresh, self._quiet, self._doubtful):
+            table.pop(pn_id, None)
+        return line.under_way
+
     def repeat(self, now: float) -> list[Request]:
         """Return the requests that PN GWs have not answered although they spoke since. Each is to be sent once more."""
         lost = [pn_id for pn_id in self._doubtful if self._lines[pn_id].since <= now - tuning.QUIET_S]
@@ -233,8 +243,12 @@ class Places:
         order = float("inf") if line.recalled else -line.heard_at
         heappush(self._living, (order, line.ticket, pn_id))
         if len(self._living) > 4 * self._living_waiting + 64:  # void entries of PN GWs that speak often while they wait
-            self._living = [entry for entry in self._living if self._lines[entry[2]].ticket == entry[1]]
+            self._living = [entry for entry in self._living if not self._is_void(entry)]
             heapify(self._living)
+
+    def _is_void(self, entry: tuple[float, int, str]) -> bool:
+        _, ticket, pn_id = entry
+        return pn_id not in self._lines or self._lines[pn_id].ticket != ticket
 
     def _void(self, line: _Line) -> None:
         if line.ticket:
@@ -243,7 +257,7 @@ class Places:
 
     def _next(self) -> str | None:
         """Remove the PN GW whose turn it is from those that wait, if there is a place for it, and return it."""
-        while self._living and self._lines[self._living[0][2]].ticket != self._living[0][1]:
+        while self._living and self._is_void(self._living[0]):
             heappop(self._living)
         if self._living:
             pn_id = self._living[0][2]

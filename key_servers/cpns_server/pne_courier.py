@@ -39,6 +39,7 @@ from key_servers.cpns_server.delivery_states import DeliveryStates
 from key_servers.cpns_server.entity_user_keys import EntityUserKeys
 from key_servers.cpns_server.gateway_requests import GatewayRequests, Outcome
 from key_servers.cpns_server.places import Request
+from key_servers.cpns_server.shards.served_pns import ServedPns
 from key_servers.cpns_server.store import PneKey, ServerStore
 from key_servers.cpns_server.values import MemberReport, Moment, PnePosition
 
@@ -64,15 +65,20 @@ class PneCourier:
         entity_user_keys: EntityUserKeys,
         requests: GatewayRequests,
         alarms: ServerAlarms,
+        served: ServedPns,
         counters: Counter[str],
         clock: Callable[[], Moment],
         tell: events.Tell,
     ) -> None:
-        """Keep the parts. `tell` is called with an event for each key that a PNE has opened."""
+        """Keep the parts. Nothing is carried to PNs that are not `served` by this process.
+
+        `tell` is called with an event for each key that a PNE has opened.
+        """
         self._store = store
         self._entity_user_keys = entity_user_keys
         self._requests = requests
         self._alarms = alarms
+        self._served = served
         self._counters = counters
         self._clock = clock
         self._tell = tell
@@ -122,7 +128,7 @@ class PneCourier:
                     self._wait(key)  # the PN GW may have lost it
                 continue
             if position.version >= version:
-                self._store.lots.add_pne_position(key[1:], replace(position, version=0))
+                self._note_position(key, replace(position, version=0))
                 self._note_lost(key, version)
             self._take(key, Asked())
         self._requests.fill()
@@ -133,6 +139,12 @@ class PneCourier:
             for key in self._store.pne_positions(sg_id, pne_id=pne_id):
                 self._take(key, Asked())
         self._requests.fill()
+
+    def leave_unserved(self) -> None:
+        """Forget the deliveries to PNEs in PNs that another process serves from now on. Raises StoreFailed."""
+        for key in self._states.all():
+            if key[0] not in self._served:
+                self._leave(key)
 
     def wake_at(self) -> float | None:
         """Return the monotonic seconds at which `look` has something to do next, None if nothing is due."""
@@ -250,8 +262,12 @@ class PneCourier:
     # Decisions
 
     def _look_at(self, sg_id: str, pn_id: str) -> None:
+        self._served.forget(pn_id)
         found = self._store.pne_positions(sg_id, pn_id)
         for key, (version, position) in found.items():
+            if key[0] not in self._served:
+                self._leave(key)
+                continue
             known = self._states.of(key)
             if known is None or (known.wanted.version, known.accepted.version) != (version, position.version):
                 self._take(key, Tick(), (version, position))
@@ -261,6 +277,9 @@ class PneCourier:
 
     def _take(self, key: PneKey, event: Event, found: tuple[int, PnePosition] | None = None) -> None:
         pn_id, sg_id, pne_id = key
+        if pn_id not in self._served:
+            self._leave(key)
+            return
         found = found or self._store.pne_positions(sg_id, pn_id, pne_id).get(key)
         if found is None:
             self._drop(key)
@@ -309,16 +328,16 @@ class PneCourier:
     def _record(self, key: PneKey, version: int, position: PnePosition, now: Moment) -> None:
         _, sg_id, pne_id = key
         if version <= position.version:  # it lost what it had
-            self._store.lots.add_pne_position(key[1:], replace(position, version=version))
+            self._note_position(key, replace(position, version=version))
             return
         if key in self._lost and self._lost[key][0] < version:
             del self._lost[key]
             self._clear_unopened(key)
         attempts = self._attempts.pop(key, None)
         tries = 0 if attempts is None else attempts.tries
-        self._store.lots.add_pne_position(key[1:], PnePosition(version, tries, now.unix, n.RETURN_SUCCESS))
+        self._note_position(key, PnePosition(version, tries, now.unix, n.RETURN_SUCCESS))
         report = MemberReport(pne_id, "confirmed", delivery_report.END_TO_END, tries, now.unix)
-        self._store.lots.add_report(sg_id, version, report, confirms=True)
+        self._store.lots.add_report(sg_id, version, report, self._served.shard_of(key[0]), confirms=True)
         self._counters["keys_opened"] += 1
         self._tell(events.KeyOpened(pne_id, sg_id, version, tries))
 
@@ -346,9 +365,12 @@ class PneCourier:
             raise Stale("a newer request than the one that this answers is on its way")
         return attempts
 
+    def _note_position(self, key: PneKey, position: PnePosition) -> None:
+        self._store.lots.add_pne_position(key[1:], position, self._served.shard_of(key[0]))
+
     def _note_return(self, key: PneKey, said: str) -> None:
         for _, position in self._store.pne_positions(key[1], key[0], key[2]).values():
-            self._store.lots.add_pne_position(key[1:], replace(position, last_return=said))
+            self._note_position(key, replace(position, last_return=said))
 
     def _note_lost(self, key: PneKey, version: int) -> None:
         """Count how often a PNE asks for what it proved to have: a PN GW can repeat the proof and withhold the key."""
@@ -376,6 +398,14 @@ class PneCourier:
             f"Check that it knows the Server's credential, and the Server its: keycast server admit-board {pne_id} PN"
         )
         self._alarms.set(kinds.NO_ENTITY_KEY, "", sg_id, text, now, pne_id)
+
+    def _leave(self, key: PneKey) -> None:
+        """Forget a PNE that another process carries keys to from now on."""
+        if self._states.of(key) is None:
+            return
+        self._drop(key)
+        self._waiting.pop(key[0], None)
+        self._requests.drop(key[0])
 
     def _drop(self, key: PneKey) -> None:
         """Forget a PNE whose membership has ended."""

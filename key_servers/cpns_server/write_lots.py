@@ -7,9 +7,9 @@ delivery report is answered when it is on the medium. A thread commits, beside t
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from key_servers.cpns_server import tuning
 from key_servers.cpns_server.database import ServerDatabase, Write
@@ -43,13 +43,20 @@ _UNCONFIRMED = f"UPDATE members SET report = ?, tries = ?{_OF_REPORT}"
 _CONFIRMED = f"UPDATE members SET report = ?, tries = ?, link = ?, confirmed_at = ?, confirmed = ?{_OF_REPORT}"
 
 
+class _Noted(NamedTuple, Generic[V]):
+    """A position that waits, and the shard under which it may be written."""
+
+    position: V
+    shard: int | None
+
+
 class WriteLots:
     """Gathers what is to be written. The event loop must run from the first `add_...` on."""
 
     def __init__(self, database: ServerDatabase) -> None:
         self._database = database
-        self._positions: dict[Key, Position] = {}
-        self._pne_positions: dict[Member, PnePosition] = {}
+        self._positions: dict[Key, _Noted[Position]] = {}
+        self._pne_positions: dict[Member, _Noted[PnePosition]] = {}
         self._reports: list[Write] = []
         self._lot: asyncio.Future[None] | None = None  # the one being gathered
         self._task: asyncio.Task[None] | None = None
@@ -57,27 +64,32 @@ class WriteLots:
         self._hurry = asyncio.Event()
         self._failing = False
 
-    def add_position(self, key: Key, position: Position) -> None:
-        """Note that a PN GW said that it is at `position`, which counts from now on."""
-        self._positions[key] = position
+    def add_position(self, key: Key, position: Position, shard: int | None = None) -> None:
+        """Note that a PN GW said that it is at `position`, which counts from now on.
+
+        `shard`: that of the PN GW. The note comes to nothing if this process does not hold it any more.
+        """
+        self._positions[key] = _Noted(position, shard)
         self._gather()
 
     def position(self, key: Key) -> Position | None:
         """Return the newest position, if it is newer than the store's."""
-        return self._positions.get(key)
+        noted = self._positions.get(key)
+        return None if noted is None else noted.position
 
     def drop_position(self, key: Key) -> None:
         """Forget a position that was added, inside a transaction that writes another one."""
         self._positions.pop(key, None)
 
-    def add_pne_position(self, member: Member, position: PnePosition) -> None:
-        """Note how far a PNE is, which counts from now on."""
-        self._pne_positions[member] = position
+    def add_pne_position(self, member: Member, position: PnePosition, shard: int | None = None) -> None:
+        """Note how far a PNE is, which counts from now on. `shard`: that of its PN GW, as in `add_position`."""
+        self._pne_positions[member] = _Noted(position, shard)
         self._gather()
 
     def pne_position(self, member: Member) -> PnePosition | None:
         """Return the newest position of a PNE, if it is newer than the store's."""
-        return self._pne_positions.get(member)
+        noted = self._pne_positions.get(member)
+        return None if noted is None else noted.position
 
     def drop_pne_position(self, member: Member) -> None:
         """Forget what was added about a PNE, inside a transaction that ends it."""
@@ -88,19 +100,28 @@ class WriteLots:
         for member in [member for member in self._pne_positions if member[0] == sg_id]:
             del self._pne_positions[member]
 
-    def add_report(self, sg_id: str, version: int, report: MemberReport, *, confirms: bool) -> None:
+    def drop_shards(self, shards: Collection[int]) -> None:
+        """Forget what was added under these shards, because another process may know better now."""
+        for waiting in (self._positions, self._pne_positions):
+            for key in [key for key, noted in waiting.items() if noted.shard in shards]:
+                del waiting[key]
+
+    def add_report(
+        self, sg_id: str, version: int, report: MemberReport, shard: int | None = None, *, confirms: bool
+    ) -> None:
         """Note a report of a member, unless a later version is confirmed. See `written`.
 
-        `confirms`: the version counts as confirmed if the report says so.
+        `shard`: that of its PN GW, as in `add_position`; `confirms`: the version counts as confirmed if the report says
+        so.
         """
         member = (sg_id, report.pne_id, version)
         if report.outcome != "confirmed":
-            self._reports.append(Write(_UNCONFIRMED, (report.outcome, report.tries, *member)))
+            self._reports.append(Write(_UNCONFIRMED, (report.outcome, report.tries, *member), shard))
         elif confirms:
             told = (report.outcome, report.tries, report.link, report.confirmed_at, version)
-            self._reports.append(Write(_CONFIRMED, (*told, *member)))
+            self._reports.append(Write(_CONFIRMED, (*told, *member), shard))
         else:
-            self._reports.append(Write(_REPORT, (report.outcome, *member)))
+            self._reports.append(Write(_REPORT, (report.outcome, *member), shard))
         self._gather()
 
     async def written(self) -> None:
@@ -142,12 +163,14 @@ class WriteLots:
         """Write one lot. Return False if the medium refused: positions are then tried again, and count all the same."""
         reports, self._reports = self._reports, []
         lot, self._lot = self._lot, None
-        written: dict[Key, Position] = {}
-        written_of_pnes: dict[Member, PnePosition] = {}
+        written: dict[Key, _Noted[Position]] = {}
+        written_of_pnes: dict[Member, _Noted[PnePosition]] = {}
 
         def statements() -> Sequence[Write]:
             # Read while no other transaction runs: positions dropped until then must not come back.
+            written.clear()
             written.update(self._positions)
+            written_of_pnes.clear()
             written_of_pnes.update(self._pne_positions)
             return [*map(_position, written.items()), *map(_pne_position, written_of_pnes.items()), *reports]
 
@@ -175,15 +198,15 @@ class WriteLots:
         self._failing = error is not None
 
 
-def _position(item: tuple[Key, Position]) -> Write:
-    key, position = item
-    return Write(_POSITION, (position.revision, position.version, position.deleted, *key))
+def _position(item: tuple[Key, _Noted[Position]]) -> Write:
+    key, (position, shard) = item
+    return Write(_POSITION, (position.revision, position.version, position.deleted, *key), shard)
 
 
-def _pne_position(item: tuple[Member, PnePosition]) -> Write:
-    member, position = item
+def _pne_position(item: tuple[Member, _Noted[PnePosition]]) -> Write:
+    member, (position, shard) = item
     values = position.version, position.tries, position.confirmed_at, position.last_return, *member
-    return Write(_PNE_POSITION, values)
+    return Write(_PNE_POSITION, values, shard)
 
 
 def _remove(written: dict[K, V], waiting: dict[K, V]) -> None:

@@ -1,0 +1,132 @@
+"""The table of shards in PostgreSQL. The clock of leases is the database's, at the beginning of a transaction."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
+
+from key_servers.cpns_server.postgres.connection import PatientConnection, connect, failed
+from key_servers.cpns_server.shards.leases import LEASE_MS, HeldShards
+from message_plane import holder
+from message_plane.lease import Lease
+
+CHANNEL = "keycast_shards"
+"""Notified when shards have become free, or when the number of processes has changed."""
+
+_FORGOTTEN_MS = 60_000
+_NOW = "(extract(epoch FROM now()) * 1000)::BIGINT"
+_LIVING = f"SELECT count(*) FROM server_process WHERE expires > {_NOW}"
+_LIVE = (
+    f"INSERT INTO server_process VALUES (%s, {_NOW} + {LEASE_MS}) ON CONFLICT (holder) DO UPDATE"
+    " SET expires = excluded.expires RETURNING (xmax = 0)"
+)
+_FORGET = (
+    "DELETE FROM server_process WHERE holder IN (SELECT holder FROM server_process"
+    f" WHERE expires < {_NOW} - {_FORGOTTEN_MS} FOR UPDATE SKIP LOCKED)"
+)
+_RENEW = f"UPDATE shard SET expires = {_NOW} + {LEASE_MS} WHERE holder = %s"
+# A row that another process claims now, or in which a transaction of its holder checks the token, is passed over.
+_CLAIM = (
+    f"UPDATE shard SET holder = %s, token = token + 1, expires = {_NOW} + {LEASE_MS} WHERE shard IN"
+    f" (SELECT shard FROM shard WHERE holder IS NULL OR expires <= {_NOW}"
+    " ORDER BY random() LIMIT %s FOR UPDATE SKIP LOCKED)"
+)
+_HELD = "SELECT shard, token FROM shard WHERE holder = %s"
+_FREE = "UPDATE shard SET holder = NULL, token = token + 1, expires = 0"  # nothing is written under the old token
+_RELEASE = f"{_FREE} WHERE holder = %s AND shard = %s AND token = %s"
+_RELEASE_ALL = f"{_FREE} WHERE holder = ANY(%s)"
+_END = "DELETE FROM server_process WHERE holder = ANY(%s)"
+
+
+class PostgresShards:
+    """The rows of the shards, as one process sees them (`holding.ShardTable`). It connects when it is first used."""
+
+    def __init__(self, url: str, name: str) -> None:
+        """`name`: the name of this process, which no other has or has had (`process_name`)."""
+        self._url = url
+        self._name = name
+        self._connection: PatientConnection | None = None
+        self._looked_for_gone = False
+
+    def round(self, wanted: Callable[[int], int]) -> HeldShards:
+        """As `ShardTable.round`."""
+        with self._transaction() as connection:
+            if not self._looked_for_gone:
+                self._free_those_that_are_gone(connection)
+            ((is_new,),) = connection.execute(_LIVE, (self._name,)).fetchall()
+            connection.execute(_FORGET)
+            ((living,),) = connection.execute(_LIVING).fetchall()
+            connection.execute(_RENEW, (self._name,))
+            claimed = wanted(living)
+            if claimed:
+                connection.execute(_CLAIM, (self._name, claimed))
+            tokens = dict(connection.execute(_HELD, (self._name,)).fetchall())
+            if is_new:
+                _notify(connection)
+        self._looked_for_gone = True
+        return HeldShards(tokens, living)
+
+    def release(self, leases: Sequence[Lease]) -> None:
+        """As `ShardTable.release`."""
+        if not leases:
+            return
+        with self._transaction() as connection:
+            for lease in leases:
+                connection.execute(_RELEASE, (self._name, lease.shard, lease.token))
+            _notify(connection)
+
+    def end(self) -> None:
+        """As `ShardTable.end`."""
+        with self._transaction() as connection:
+            _end(connection, [self._name])
+
+    def close(self) -> None:
+        """As `ShardTable.close`."""
+        if self._connection is not None:
+            with suppress(psycopg.Error):
+                self._connection.close()
+            self._connection = None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[PatientConnection]:
+        """Enter a transaction. A failure closes the connection, and the next one is made on a new connection."""
+        if self._connection is None:
+            self._connection = connect(self._url)
+        try:
+            self._connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+            yield self._connection
+            self._connection.execute("COMMIT")
+        except psycopg.Error as error:
+            self.close()
+            raise failed(error) from None
+        except BaseException:
+            self.close()
+            raise
+
+    def _free_those_that_are_gone(self, connection: psycopg.Connection[Any]) -> None:
+        """Free the shards of processes that ran on this machine and have ended, without a wait for their leases."""
+        found = connection.execute("SELECT DISTINCT holder FROM shard WHERE holder IS NOT NULL").fetchall()
+        gone = [name for (name,) in found if _has_ended(name)]
+        if gone:
+            _end(connection, gone)
+
+
+def process_name(start: str) -> str:
+    """Return the name of a process, in which `start` tells several starts in one process apart."""
+    return f"{holder.this_process()}/{start}"
+
+
+def _has_ended(name: str) -> bool:
+    process = name.rpartition("/")[0]
+    return holder.same_boot(process) and holder.certainly_gone(process)
+
+
+def _end(connection: psycopg.Connection[Any], names: Sequence[str]) -> None:
+    connection.execute(_RELEASE_ALL, (names,))
+    connection.execute(_END, (names,))
+    _notify(connection)
+
+
+def _notify(connection: psycopg.Connection[Any]) -> None:
+    connection.execute("SELECT pg_notify(%s, '')", (CHANNEL,))

@@ -1,0 +1,1 @@
+"""Which of several CPNS Server processes on one database uses which sessions (SEC-23)."""
