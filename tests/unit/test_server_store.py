@@ -19,10 +19,13 @@ from key_servers.cpns_server.values import (
     GroupState,
     GroupTrust,
     JoinPolicy,
+    MemberReport,
+    MemberState,
     StoredEntityUserKey,
     StoredGateway,
     StoredGroup,
     StoredKey,
+    StoredMember,
 )
 from key_servers.errors import StoreFailed, StoreInUse, StoreUnusable
 from tests.unit.server_databases import ServerPlace, place, postgres_url
@@ -161,6 +164,36 @@ def test_no_statement_can_change_the_trust_of_a_name(place: ServerPlace) -> None
     with pytest.raises(StoreFailed, match="trust"), store.transaction():
         store.put_group(replace(group, trust=GroupTrust.GATEWAY))
     assert store.group("alarm") == replace(group, state=GroupState.DELETED)
+    store.close()
+
+
+@pytest.mark.req("Q-08")
+async def test_of_the_reports_about_a_member_the_newest_version_counts(place: ServerPlace) -> None:
+    store = place.store()
+    group = StoredGroup("light", "", GroupState.ACTIVE, JoinPolicy.OPEN, n.PROTECTION_SEALED, True, 0, 5, None, 0)
+    with store.transaction():
+        store.put_group(group)
+        store.bind_pne("lamp", "pn.home")
+        store.set_member("light", "lamp", MemberState.MEMBER, 7)
+    began = store.member("light", "lamp")
+    assert began == StoredMember("lamp", "pn.home", MemberState.MEMBER, 7, 0, "", "", 0, 0)
+    for version, report, confirms, then in (
+        (3, MemberReport("lamp", "confirmed", "ble", 2, 100), True, ("confirmed", 3, "ble", 2, 100)),
+        (2, MemberReport("lamp", "unreachable", "", 9), True, ("confirmed", 3, "ble", 2, 100)),
+        (4, MemberReport("lamp", "unreachable", "", 9), True, ("unreachable", 3, "ble", 9, 100)),
+        (5, MemberReport("lamp", "confirmed", "wifi", 1, 99), False, ("confirmed", 3, "ble", 9, 100)),
+        (4294967295, MemberReport("lamp", "confirmed", "x", 4294967295, 4294967295), True,
+         ("confirmed", 4294967295, "x", 4294967295, 4294967295)),
+    ):  # fmt: skip
+        store.lots.add_report("light", version, report, confirms=confirms)
+        await store.lots.written()
+        found = store.member("light", "lamp")
+        assert found is not None
+        assert (found.report, found.confirmed, found.link, found.tries, found.confirmed_at) == then
+    with store.transaction():
+        store.set_member("light", "lamp", MemberState.MEMBER, 7)
+    assert store.member("light", "lamp") == began
+    await store.lots.close()
     store.close()
 
 
