@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import ssl
-import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -23,6 +21,7 @@ from message_plane import tuning
 from message_plane.links import mqtt_topics, mqtt_trouble
 from message_plane.links.mqtt_outbox import Outbox
 from message_plane.links.mqtt_section import Broker
+from message_plane.links.mqtt_socket import BufferedSocket
 from message_plane.links.mqtt_trouble import BrokerTrouble
 
 HERE, GONE = b"1", b"0"  # the payloads of a presence
@@ -78,12 +77,13 @@ class BrokerConnection:
         self._packet_max = 0  # 0: no limit is known
         self._open: dict[int, str] = {}  # message ID -> topic of what the broker has not acknowledged
         self._client = _Client(broker, means, arrived, self._acknowledged, is_5=is_5, clean=clean)
-        self._expiry = _properties(PacketTypes.PUBLISH, MessageExpiryInterval=tuning.MQTT_EXPIRES_S) if is_5 else None
+        self._expiry = _EXPIRES if is_5 else None
 
     async def open(self) -> None:
         """Connect. What the broker has kept for this end arrives from now on. Raises BrokerTrouble."""
         await self._client.connect()
-        self._outbox = Outbox(min(tuning.MQTT_OPEN_MAX, self._client.limit("ReceiveMaximum", tuning.MQTT_OPEN_MAX)))
+        open_max = self._client.limit("ReceiveMaximum", tuning.MQTT_OPEN_MAX + 1) - 1  # one is for the presence
+        self._outbox = Outbox(max(1, min(tuning.MQTT_OPEN_MAX, open_max)))
         self._packet_max = self._client.limit("MaximumPacketSize", 0)
 
     async def subscribe(self, topics: Sequence[str]) -> None:
@@ -201,7 +201,6 @@ class _Client(aiomqtt.Client):
             max_inflight_messages=0,  # `Outbox` has the limit
             properties=properties,
             tls_context=means.context if broker.tls else None,
-            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         )
         self._broker = broker
         self._arrived = arrived
@@ -209,7 +208,6 @@ class _Client(aiomqtt.Client):
         self._limits: Any = None
         self._ear = ear
         self._problem: BaseException | None = None  # of the thread that connects
-        self._thread = threading.get_ident()  # of the loop
 
     @property
     def is_connected(self) -> bool:
@@ -265,16 +263,30 @@ class _Client(aiomqtt.Client):
             self._problem = problem
             raise OSError(str(problem)) from None
 
-    def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:
-        # The base class adds the writer later, when the socket may be closed already.
-        if threading.get_ident() != self._thread:
-            super()._on_socket_register_write(client, userdata, sock)
-        elif sock.fileno() >= 0:
-            self._loop.add_writer(sock.fileno(), self._write)
+    def _on_socket_open(self, client: Any, userdata: Any, sock: Any) -> None:
+        client._sock = BufferedSocket(sock)
+        super()._on_socket_open(client, userdata, client._sock)
 
-    def _write(self) -> None:
+    def _on_socket_close(self, client: Any, userdata: Any, sock: Any) -> None:
+        if sock.fileno() >= 0:
+            self._loop.remove_writer(sock.fileno())
+        super()._on_socket_close(client, userdata, sock)
+
+    def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:
+        self._loop.call_soon_threadsafe(self._add_writer, sock)
+
+    def _add_writer(self, sock: BufferedSocket) -> None:
+        if sock.fileno() >= 0:  # it was not closed since
+            self._loop.add_writer(sock.fileno(), self._write, sock)
+
+    def _on_socket_unregister_write(self, client: Any, userdata: Any, sock: Any) -> None:
+        """Do nothing, because what paho has sent may still wait in the socket."""
+
+    def _write(self, sock: BufferedSocket) -> None:
         try:
             self._client.loop_write()
+            if sock.flush() and not self._client.want_write() and sock.fileno() >= 0:
+                self._loop.remove_writer(sock.fileno())
         except Exception as problem:  # noqa: BLE001 - as in the base class: the connection is broken
             if not self._disconnected.done():
                 self._disconnected.set_exception(problem)
@@ -300,6 +312,25 @@ class _Client(aiomqtt.Client):
         self._acknowledged(mid, reason_code)
 
 
+def _properties(packet: int, **values: int) -> Any:
+    properties = Properties(packet)  # type: ignore[no-untyped-call]
+    for name, value in values.items():
+        setattr(properties, name, value)
+    return properties
+
+
+class _Expires(Properties):
+    """The expiry of a datagram, encoded once for all."""
+
+    _encoded = _properties(PacketTypes.PUBLISH, MessageExpiryInterval=tuning.MQTT_EXPIRES_S).pack()
+
+    def pack(self) -> bytes:
+        return bytes(self._encoded)
+
+
+_EXPIRES = _Expires(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+
+
 class _Ear(logging.Handler):
     """Hears what the library logs about errors of the socket, which it tells in no other way. `heard` is the last.
 
@@ -314,10 +345,3 @@ class _Ear(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.heard = str(record.args[0]) if isinstance(record.args, tuple) and record.args else record.getMessage()
-
-
-def _properties(packet: int, **values: int) -> Any:
-    properties = Properties(packet)  # type: ignore[no-untyped-call]
-    for name, value in values.items():
-        setattr(properties, name, value)
-    return properties
