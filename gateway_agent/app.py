@@ -13,8 +13,8 @@ import asyncio
 import os
 import secrets
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from cpns.errors import NotAllowed
 from gateway_agent.clock import SystemClock
@@ -50,6 +50,9 @@ from message_plane.links.udp import UdpLink, host_and_port
 from message_plane.resource import Answer
 from message_plane.session_file import SessionFile
 from private_store import contents, files, folders, restoring
+
+if TYPE_CHECKING:
+    from message_plane.links.mqtt import BrokerState
 
 IDENTITY_FILE = "identity.key"
 SIGNING_FILE = "signing.key"
@@ -138,7 +141,7 @@ class GatewayApp:
             self._store = GatewayStore(folder / STORE_FOLDER)
         self._finish_roll_over(self._store)
         self.credentials = SessionFile(folder / SESSIONS_FILE, way_back(SESSIONS_FILE))
-        upward = link_of(config.uplink, config.gateway.id) if uplink is None else None
+        upward = link_of(config.uplink, config.gateway.id, self.counters) if uplink is None else None
         self.endpoint = await Endpoint.open(
             identity=self.identity,
             store=self.credentials,
@@ -309,6 +312,10 @@ class GatewayApp:
     def broadcasts(self) -> list[Health]:
         """Return figures and problems of each of these networks, and of those that are gone."""
         return self._air.health() if self._air else []
+
+    def brokers(self) -> "Sequence[BrokerState]":
+        """Return the brokers on the way to a CPNS Server elsewhere; none if the uplink needs none."""
+        return [] if self._uplink is None else self._uplink.brokers
 
     def radios(self) -> list[Radio]:
         """Return, for people, the radio of each medium that has one."""

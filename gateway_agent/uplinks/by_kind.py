@@ -8,6 +8,7 @@ kind must have a default, because settings of all kinds may be in the file; a va
 the settings that a kind needs are there.
 """
 
+from collections import Counter
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 KINDS: dict[str, str] = {
     "embedded": "gateway_agent.uplinks.embedded",
+    "mqtt": "gateway_agent.uplinks.mqtt",
     "udp": "gateway_agent.uplinks.udp",
 }
 """Value of `kind` -> module."""
@@ -29,10 +31,10 @@ class UplinkKind(Protocol):
 
     SECTION: type[UplinkSection]
 
-    def link_of(self, section: Any, gateway_id: str) -> "Link[Any] | None":
+    def link_of(self, section: Any, gateway_id: str, counters: Counter[str]) -> "Link[Any] | None":
         """Return the link of the PN GW `gateway_id` to its Server, not open yet; None if it is that to the boards.
 
-        Raises GatewayError, PlaneError.
+        `counters` counts what the link ignores. Raises GatewayError, PlaneError.
         """
         ...
 
@@ -52,9 +54,9 @@ def kind(name: str) -> UplinkKind:
     return cast(UplinkKind, import_module(KINDS[name]))
 
 
-def link_of(section: UplinkSection, gateway_id: str) -> "Link[Any] | None":
+def link_of(section: UplinkSection, gateway_id: str, counters: Counter[str]) -> "Link[Any] | None":
     """Return the link that the uplink of `section` brings, None if it brings none. Raises GatewayError, PlaneError."""
-    return kind(section.kind).link_of(section, gateway_id)
+    return kind(section.kind).link_of(section, gateway_id, counters)
 
 
 def open_uplink(section: UplinkSection, endpoint: "Endpoint", link: "Link[Any] | None" = None) -> OpenUplink:

@@ -1,5 +1,6 @@
 """The uplink to a CPNS Server in the gateway's process: each calls the other's handler with the octets of a message."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Literal, NoReturn
 
@@ -31,7 +32,7 @@ class GroupsSection(Section):
 SECTION = EmbeddedSection
 
 
-def link_of(section: EmbeddedSection, gateway_id: str) -> None:
+def link_of(section: EmbeddedSection, gateway_id: str, counters: Counter[str]) -> None:
     """Return None, as nothing leaves the process."""
 
 

@@ -1,5 +1,6 @@
 """The uplink to a remote CPNS Server over UDP: a session with it, and keep-alive messages for routers on the path."""
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -41,7 +42,7 @@ class UdpUplinkSection(UplinkSection):
 SECTION = UdpUplinkSection
 
 
-def link_of(section: UdpUplinkSection, gateway_id: str) -> None:
+def link_of(section: UdpUplinkSection, gateway_id: str, counters: Counter[str]) -> None:
     """Return None, as the link to the boards leads to the Server too."""
 
 

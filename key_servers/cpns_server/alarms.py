@@ -24,6 +24,7 @@ LOST_STORE = "lost-store"
 UNKNOWN_GROUP = "unknown-group"
 UPDATE_FAILED = "update-failed"
 STORE = "store"  # nothing can be written down
+BROKER = "broker"  # one of the brokers does not let the Server in, or is away
 UNOPENED = "unopened"
 NO_ENTITY_KEY = "no-entity-key"
 FORGED = "forged"
@@ -40,6 +41,7 @@ _TOGETHER = {
     UNKNOWN_GROUP: "{gateways} hold Service Groups this Server has never made. If it runs on an old copy of its "
     "store, run keycast server restore.",
     STORE: "Nothing new can be stored.",
+    BROKER: "A broker is away.",
     UNOPENED: "{boards} did not open the newest key of {groups}: they may still use an old one. Check them and the "
     "PN GWs that carry it.",
     NO_ENTITY_KEY: "{boards} have no Entity User Key at this Server, and so get no key of {groups}. Check that they "

@@ -1,4 +1,4 @@
-"""A CPNS Server put together: embedded in a PN GW's process, or on its own behind UDP.
+"""A CPNS Server put together: embedded in a PN GW's process, or on its own behind UDP, MQTT or both.
 
 This is the only module that names concrete parts. Embedded:
 
@@ -10,7 +10,8 @@ This is the only module that names concrete parts. Embedded:
     ...
     await server.close()
 
-On its own: with `ServerConfig(listen=["0.0.0.0"])` and no `gateways`; PN GWs are then registered with their credential.
+On its own: with `ServerConfig(listen=["0.0.0.0"])`, or with brokers (`mqtt`), and no `gateways`; PN GWs are then
+registered with their credential.
 """
 
 import asyncio
@@ -25,8 +26,9 @@ from typing import TypeVar
 from cpns import numbers
 from cpns.errors import NotAllowed, Unknown
 from key_servers.cpns_server import alarms as kinds
-from key_servers.cpns_server import events, tuning
+from key_servers.cpns_server import events, listening, tuning
 from key_servers.cpns_server.alarms import ServerAlarms
+from key_servers.cpns_server.broker_watch import BrokerWatch
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.courier import DeliveryCourier
 from key_servers.cpns_server.databases import open_database
@@ -43,26 +45,24 @@ from key_servers.cpns_server.pne_requests import PneRequests
 from key_servers.cpns_server.recovery import Recovery
 from key_servers.cpns_server.registry import Registry
 from key_servers.cpns_server.request_handler import RequestHandler
-from key_servers.cpns_server.service_groups import ServiceGroups
+from key_servers.cpns_server.service_groups import ServiceGroups, template_group
 from key_servers.cpns_server.shards.all_shards import AllShards
 from key_servers.cpns_server.shards.served_pns import ServedPns
 from key_servers.cpns_server.sqlite_database import FILE_NAME
 from key_servers.cpns_server.store import ServerStore
 from key_servers.cpns_server.update_schedule import UpdateSchedule
 from key_servers.cpns_server.values import (
-    GroupState,
     GroupTrust,
     GroupView,
     JoinPolicy,
     Moment,
     ServerAlarm,
+    ServerStatus,
     StoredGateway,
-    StoredGroup,
 )
 from key_servers.cpns_server.views import Views
 from key_servers.errors import ServerError, StoreFailed
 from message_plane.credentials import ROLE_PNE
-from message_plane.links.udp import UdpLink
 
 _log = logging.getLogger(__name__)
 
@@ -100,11 +100,13 @@ class CpnsServer:
         self.audit = store.audit
         self.tokens = store.tokens
         self.now = clock
+        self._config = config
         self._clock = clock
         self._counters = counters
         self.tell: events.Tell = events.write
         self._alarms = ServerAlarms()
         self._sessions = sessions
+        self._broker_watch = BrokerWatch(self._alarms, clock)
         self._changed = asyncio.Event()
         self._background: asyncio.Task[None] | None = None
         self._listening: asyncio.Task[None] | None = None
@@ -114,7 +116,7 @@ class CpnsServer:
         self._entity_user_keys = EntityUserKeys(store, self._got_entity_user_key)
         self._membership = MembershipChanges(store, self._registry, self._keys, self._retired)
         self._service_groups = ServiceGroups(
-            store, self._registry, self._membership, self._keys, _template_group(config), embedded=sessions is None
+            store, self._registry, self._membership, self._keys, template_group(config), embedded=sessions is None
         )
         self._recovery = Recovery(store, self._registry, self._membership, self._keys)
         self._reports = GatewayReports(store, self._registry, self._membership, self._keys, self._alarms)
@@ -153,7 +155,7 @@ class CpnsServer:
         gateways: Gateways | None = None,
         database_url: str | None = None,
     ) -> "CpnsServer":
-        """Open or create the store in `state_dir` (mode 0700), and listen if `config.listen` says so.
+        """Open or create the store in `state_dir` (mode 0700), and listen if `config` says so.
 
         Requests are answered from then on; nothing is delivered before `start`. `clock` returns both clocks, `unix`
         being 0 while it is not set. `gateways` are the way to PN GWs in place of sessions. With `database_url`
@@ -163,13 +165,16 @@ class CpnsServer:
         store = ServerStore(open_database(state_dir, database_url))
         try:
             counters: Counter[str] = Counter()
-            sessions = GatewaySessions(state_dir, config.id, counters) if config.listen else None
+            sessions = GatewaySessions(state_dir, config.id, counters) if config.is_remote else None
             way = gateways or sessions or InProcessGateways({})
             server = cls(store, config, clock, random_octets, counters, way, sessions, AllShards())
             server._keys.resume(clock())
             if sessions is not None:
-                links = [UdpLink([(host, config.port) for host in config.listen])]
-                await sessions.open(links, server.handle, server._heard, server._handle_pne)
+                database_id = store.database_id(random_octets)
+                mqtt = await listening.mqtt_link(config, sessions.identity, database_id, counters)
+                server._broker_watch.link = mqtt
+                links = listening.udp_links(config)
+                await sessions.open(links, mqtt, server.handle, server._heard, server._handle_pne)
                 keys = server._entity_user_keys
                 await sessions.end_sessions_without(lambda pne_id: keys.of(pne_id) is not None)
         except BaseException:
@@ -225,6 +230,11 @@ class CpnsServer:
     def places(self) -> list[str]:
         """The places where the Server listens, such as `udp:192.168.1.10:5685`; empty if it is embedded."""
         return [] if self._sessions is None else self._sessions.places
+
+    def status(self) -> ServerStatus:
+        """Return what this Server is reached by, and how much it serves."""
+        brokers = self._broker_watch.states()
+        return self._views.status(self._config.id, self.places, brokers, self.alarms(), self._counters)
 
     @property
     def failed(self) -> "asyncio.Future[Exception] | None":
@@ -515,6 +525,7 @@ class CpnsServer:
                     _log.error("%s", error)
                 wait_s = tuning.UPDATE_RETRY_S
             self._look_at_store()
+            self._broker_watch.look()
             if self._store.trouble:
                 wait_s = min(wait_s, tuning.STORE_LOOK_S)
             try:
@@ -583,18 +594,3 @@ class CpnsServer:
                 "this CPNS Server is embedded: it does not listen, so credentials and Entity User Keys have no use"
             )
         return self._sessions
-
-
-def _template_group(config: ServerConfig) -> StoredGroup:
-    return StoredGroup(
-        sg_id="",
-        owner="",
-        state=GroupState.ACTIVE,
-        policy=JoinPolicy(config.join_policy),
-        protection=config.protection_code,
-        rekey_on_join=config.rekey_on_join,
-        period_s=config.period_s,
-        version=0,
-        pending=None,
-        key_made_at=0,
-    )

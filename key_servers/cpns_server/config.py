@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 import cpns.tuning
 from cpns import numbers
 from key_servers.cpns_server import tuning
+from message_plane.links.mqtt_section import MqttSection
 
 EntityId = Annotated[str, Field(min_length=1, max_length=cpns.tuning.CREDENTIAL_ID_MAX)]
 Period = Annotated[int, Field(ge=0, le=10 * 366 * 86400)]
@@ -20,6 +21,7 @@ class ServerConfig(BaseModel):
     id: EntityId = Field(default="server.local", description="entity ID of this CPNS Server")
     listen: list[str] = Field(default=[], description="IP addresses to listen on; [] for an embedded Server")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(default=5685, description="UDP port (CoAP), 0 = any free one")
+    mqtt: MqttSection = Field(default=MqttSection(), description="MQTT brokers over which PN GWs reach this Server")
     rekey_on_join: bool = Field(default=True, description="new groups: a newcomer cannot read the past")
     period_s: Period = Field(default=0, description="new groups: seconds between updates, 0 = none, else at least 60")
     batching_s: Annotated[float, Field(ge=0, le=tuning.BATCHING_MAX_S)] = Field(
@@ -38,6 +40,11 @@ class ServerConfig(BaseModel):
         if 0 < self.period_s < tuning.PERIOD_MIN_S or self.period_s > tuning.PERIOD_MAX_S:
             raise ValueError(f"period_s is 0 or at least {tuning.PERIOD_MIN_S}, and at most {tuning.PERIOD_MAX_S}")
         return self
+
+    @property
+    def is_remote(self) -> bool:
+        """True if PN GWs reach this Server from elsewhere, False if it is embedded in the process of one."""
+        return bool(self.listen or self.mqtt.brokers)
 
     @property
     def protection_code(self) -> int:

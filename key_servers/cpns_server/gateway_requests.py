@@ -3,8 +3,8 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
 
 from cpns import uplink_form
 from cpns.errors import CpnsError
@@ -30,6 +30,14 @@ class NotSent(Exception):
 
 class Gateways(Protocol):
     """The secure sessions with the PN GWs (CPNS-GKM-50)."""
+
+    def ready(self, gateway_id: str) -> Awaitable[None] | None:
+        """Return None if a request to the PN GW can be sent now, else what returns once it can.
+
+        That raises GatewaySilent if the PN GW stays away for as long as an answer may take, NotSent if the fault is on
+        this side.
+        """
+        ...
 
     async def request(self, gateway_id: str, message: bytes) -> bytes:
         """Send one CPNS message to the PN GW and return its answer, within `tuning.ANSWER_TIMEOUT_S` of its departure.
@@ -142,12 +150,16 @@ class GatewayRequests:
         if not self._filling:
             self._answered.set()  # the places are as full as can be: `wake_at` says when to look at them again
 
-    def _depart(self, request: Request, now: Moment) -> None:
-        """Send what a request that has a place is about now."""
+    def _depart(self, request: Request, now: Moment, *, is_ready: bool = False) -> None:
+        """Send what a request that has a place is about now, or when its PN GW can be reached (`is_ready`: it can)."""
         courier = self._couriers[request]
         try:
-            message = courier.departs(request, now)
             gateway = self._store.gateway_of(request[0])
+            ready = None if gateway is None or is_ready else self._gateways.ready(gateway.gateway_id)
+            if ready is not None:
+                self._begin(request, self._hold(request, courier, ready))
+                return
+            message = courier.departs(request, now)
         except ServerError as error:
             self._places.unsent(request)
             self._put_off(request, courier, error)
@@ -155,10 +167,42 @@ class GatewayRequests:
         if message is None or gateway is None:
             self._places.unsent(request)
             return
-        task = asyncio.get_running_loop().create_task(self._exchange(request, courier, gateway, *message))
+        self._begin(request, self._exchange(request, courier, gateway, *message))
+
+    def _begin(self, request: Request, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._under_way[request] = task
         self._tasks.add(task)
         task.add_done_callback(self._done)
+
+    async def _hold(self, request: Request, courier: Courier, ready: Awaitable[None]) -> None:
+        """Send a request once its PN GW can be reached: what is newest then."""
+        outcome: Outcome
+        try:
+            await ready
+        except GatewaySilent:
+            self._counters["deliveries_unanswered"] += 1
+            outcome = Failed(refused=False)
+        except NotSent as reason:
+            self._counters["deliveries_unsent"] += 1
+            _log.info("a request about %s did not go out: %s", request[0], reason)
+            outcome = Unsent()
+        else:
+            del self._under_way[request]
+            self._depart(request, self._clock(), is_ready=True)
+            return
+        try:
+            due = courier.departs(request, self._clock())  # it counts as the newest one that was not answered
+        except ServerError as error:
+            del self._under_way[request]
+            self._places.unsent(request)
+            self._put_off(request, courier, error)
+            return
+        if due is None:
+            del self._under_way[request]
+            self._places.unsent(request)
+        else:
+            self._finish(request, courier, outcome)
 
     def _send_again(self, request: Request, now: Moment) -> None:
         self._give_up(request)

@@ -7,13 +7,14 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cpns.errors import CpnsError, NotAllowed
 from key_servers.cpns_server import tuning
 from key_servers.cpns_server.entity_user_keys import EUK_LEN, EXPORTER_LABEL
+from key_servers.cpns_server.gateway_presence import GatewayPresence
 from key_servers.cpns_server.gateway_requests import GatewaySilent, NotSent
 from key_servers.cpns_server.sqlite_database import RESTORE_BACKUP
 from key_servers.errors import ServerError, StoreFailed, StoreUnusable
@@ -25,7 +26,11 @@ from message_plane.identity import OwnIdentity
 from message_plane.links.link import Link
 from message_plane.links.tunnel import TunnelLink
 from message_plane.session_file import SessionFile
+from message_plane.vouched import Vouched
 from private_store import files
+
+if TYPE_CHECKING:
+    from message_plane.links.mqtt import MqttLink
 
 Handle = Callable[[str, bytes], Awaitable[bytes]]
 HandlePne = Callable[[str, bytes | None, bytes], bytes]
@@ -60,12 +65,19 @@ class GatewaySessions:
         self._endpoint: Endpoint
 
     async def open(
-        self, links: Sequence[Link[Any]], handle: Handle, alive: Callable[[str], None], handle_pne: HandlePne
+        self,
+        links: Sequence[Link[Any]],
+        mqtt: "MqttLink | None",
+        handle: Handle,
+        alive: Callable[[str], None],
+        handle_pne: HandlePne,
     ) -> None:
-        """Listen on `links`. `handle` is called with the PN GW's authenticated ID and its message.
+        """Listen on `links`, and on `mqtt` if there are brokers. `handle` is called with the PN GW's authenticated ID
+        and its message.
 
         `alive` is called with the ID of a PN GW that sent an empty message, a sign of life: the session has its address
-        then. `handle_pne` is called with each message of a PNE, empty ones too. Raise the errors of `Endpoint.open`.
+        then. It is called, too, with that of one that seems to be back, of which there is no proof. `handle_pne` is
+        called with each message of a PNE, empty ones too. Raise the errors of `Endpoint.open`.
         """
 
         async def take(peer: Peer, message: bytes) -> bytes:
@@ -81,7 +93,10 @@ class GatewaySessions:
                 _log.error("%s", error)
                 raise CpnsError("the CPNS Server cannot work now; try again later") from None
 
+        self._presence = GatewayPresence(mqtt, self._heard_at)
         self._sessions = SessionFile(self._state_dir / SESSIONS_FILE, RESTORE_BACKUP)
+        if mqtt is not None:
+            mqtt.hints = self._hints(mqtt, alive)
         try:
             self._endpoint = await Endpoint.open(
                 identity=self.identity,
@@ -90,13 +105,17 @@ class GatewaySessions:
                     ROLE_GATEWAY: {PATH: uplink_resource(take)},
                     ROLE_PNE: {PATH: board_resource(take_of_pne)},
                 },
-                links=[*links, self._tunnel],
+                links=[*links, *filter(None, [mqtt]), self._tunnel],
                 counters=self._counters,
                 requests_max=tuning.PLACES,
             )
         except BaseException:
             self._sessions.close()
             raise
+
+    def ready(self, gateway_id: str) -> Awaitable[None] | None:
+        """Return None if a request to the PN GW can be sent now, else what returns once it can (`GatewayPresence`)."""
+        return self._presence.ready(gateway_id)
 
     async def request(self, gateway_id: str, message: bytes) -> bytes:
         """Send one message over the session.
@@ -202,6 +221,21 @@ class GatewaySessions:
         """Stop listening."""
         await self._endpoint.close()
         self._sessions.close()
+
+    def _hints(self, mqtt: "MqttLink", alive: Callable[[str], None]) -> Callable[[str, bool], None]:
+        vouched = Vouched(self._sessions)
+
+        def hinted(place: str, present: bool) -> None:
+            with suppress(errors.StoreError):  # a hint may be lost
+                name = vouched.name(mqtt, place) if present else None
+                if name is not None:
+                    alive(name)
+
+        return hinted
+
+    def _heard_at(self, gateway_id: str) -> str:
+        heard = self._endpoint.last_heard(gateway_id)
+        return "" if heard is None else heard.place
 
     def _entity_user_key(self, peer: Peer) -> bytes | None:
         try:

@@ -17,6 +17,9 @@ class InProcessGateways:
     def __init__(self, receivers: Mapping[str, Receiver]) -> None:
         self._receivers = receivers
 
+    def ready(self, gateway_id: str) -> None:
+        """Return None, as a call always has a way."""
+
     async def request(self, gateway_id: str, message: bytes) -> bytes:
         """Send one message and return the answer. Raises GatewaySilent, NotSent, CpnsError."""
         receiver = self._receivers.get(gateway_id)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from cpns import name_rule, numbers
 from cpns.errors import NotAllowed, TooMany, Unknown
 from key_servers.cpns_server import group_version, tuning
+from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.group_keys import GroupKeyMaker
 from key_servers.cpns_server.membership import JoinResult, MembershipChanges
 from key_servers.cpns_server.registry import Registry
@@ -198,3 +199,19 @@ def _check_times(group: StoredGroup) -> None:
         raise NotAllowed(f"the period of updates is 0 or {limits}")
     if group.batching_s is not None and not 0 <= group.batching_s <= tuning.BATCHING_MAX_S:
         raise NotAllowed(f"joins and leaves of at most {tuning.BATCHING_MAX_S:g} seconds make one update")
+
+
+def template_group(config: ServerConfig) -> StoredGroup:
+    """Return a Service Group with the settings that `config` has for new ones."""
+    return StoredGroup(
+        sg_id="",
+        owner="",
+        state=GroupState.ACTIVE,
+        policy=JoinPolicy(config.join_policy),
+        protection=config.protection_code,
+        rekey_on_join=config.rekey_on_join,
+        period_s=config.period_s,
+        version=0,
+        pending=None,
+        key_made_at=0,
+    )

@@ -27,6 +27,7 @@ _GROUP_COLUMNS = (
     "sg_id, owner, state, policy, protection, rekey_on_join, period_s, version, pending, key_made_at, trust,"
     " batching_ms"
 )
+DATABASE_ID_LEN = 16
 _MEMBER_COLUMNS = "pne_id, pn_id, state, since, confirmed, report, link, tries, confirmed_at"
 
 
@@ -81,6 +82,7 @@ class ServerStore:
             "DELETE FROM group_keys",
             "DELETE FROM entity_user_key WHERE provisioned = 1",
             "UPDATE entity_user_key SET current = randomblob(16), previous = NULL",
+            "UPDATE server SET database_id = NULL",  # what is restored from it is another database
         )
 
     def close(self) -> None:
@@ -103,6 +105,19 @@ class ServerStore:
     def set_base_epoch(self, epoch: int) -> None:
         """Begin new Service Groups in `epoch` from now on."""
         self._write("UPDATE server SET base_epoch = ?", epoch)
+
+    def database_id(self, random_octets: Callable[[int], bytes]) -> bytes:
+        """Return the random number of this database, 16 octets, drawn when it is first needed. No backup has it."""
+
+        def drawn() -> bytes:
+            with self.transaction():
+                self._write(
+                    "UPDATE server SET database_id = ? WHERE database_id IS NULL", random_octets(DATABASE_ID_LEN)
+                )
+                ((number,),) = self._rows("SELECT database_id FROM server")
+            return bytes(number)
+
+        return self.attempt(drawn)
 
     # PN GWs and PNEs
 

@@ -248,3 +248,29 @@ class ServerAlarm:
     text: str
     count: int = 1
     pne_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerStatus:
+    """One MQTT broker: whether it is connected, since when (Unix seconds, 0 = the clock was not set), what is wrong.
+
+    `problem` is a sentence with the next step, "" if nothing is known to be wrong.
+    """
+
+    url: str
+    connected: bool
+    since: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """What a CPNS Server is reached by, how much it serves, and what is wrong. `listen`: the places of its links."""
+
+    server_id: str
+    listen: tuple[str, ...]
+    brokers: tuple[BrokerStatus, ...]
+    gateway_count: int
+    group_count: int
+    alarms: tuple[ServerAlarm, ...]
+    counters: dict[str, int]

@@ -1,4 +1,6 @@
-"""The views that an operator gets of Service Groups, read from the store and the courier; never a key."""
+"""What an operator is shown of the Server and of Service Groups, read from the store and the courier; never a key."""
+
+from collections.abc import Iterable, Mapping
 
 from cpns import numbers
 from cpns.errors import Unknown
@@ -6,18 +8,46 @@ from cpns.in_words import version_text
 from key_servers.cpns_server.courier import DeliveryCourier
 from key_servers.cpns_server.pne_courier import PneCourier
 from key_servers.cpns_server.store import ServerStore
-from key_servers.cpns_server.values import GatewayDelivery, GroupState, GroupView, PneDelivery, StoredGroup
+from key_servers.cpns_server.values import (
+    BrokerStatus,
+    GatewayDelivery,
+    GroupState,
+    GroupView,
+    PneDelivery,
+    ServerAlarm,
+    ServerStatus,
+    StoredGroup,
+)
 
 PROTECTION_NAMES = {numbers.PROTECTION_AUTHENTICATED: "authenticated", numbers.PROTECTION_SEALED: "sealed"}
 
 
 class Views:
-    """Shows Service Groups."""
+    """Shows the Server and its Service Groups."""
 
     def __init__(self, store: ServerStore, courier: DeliveryCourier, pne_courier: PneCourier) -> None:
         self._store = store
         self._courier = courier
         self._pne_courier = pne_courier
+
+    def status(
+        self,
+        server_id: str,
+        places: Iterable[str],
+        brokers: tuple[BrokerStatus, ...],
+        alarms: tuple[ServerAlarm, ...],
+        counters: Mapping[str, int],
+    ) -> ServerStatus:
+        """Return what the Server is reached by, with how much it serves."""
+        return ServerStatus(
+            server_id=server_id,
+            listen=tuple(places),
+            brokers=brokers,
+            gateway_count=sum(not gateway.blocked for gateway in self._store.gateways()),
+            group_count=sum(group.state is not GroupState.DELETED for group in self._store.groups()),
+            alarms=alarms,
+            counters=dict(sorted(counters.items())),
+        )
 
     def groups(self) -> tuple[GroupView, ...]:
         """Return all living Service Groups."""

@@ -1,17 +1,21 @@
-"""`keycast server`: run a CPNS Server on its own, which PN GWs reach over UDP, and register its gateways."""
+"""`keycast server`: run a CPNS Server on its own, which PN GWs reach over UDP or MQTT, and register its gateways."""
 
 import asyncio
 import contextlib
+import os
 import shlex
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
 from cpns.in_words import version_text
 from keycast.commands import broker, server_access
 from keycast.commands.group import BoardArgument, SgArgument
+from keycast.commands.status import show_brokers
 from keycast.terminal import completion
 from keycast.terminal.dates import local
 from keycast.terminal.elsewhere import Elsewhere, require_here
@@ -24,6 +28,7 @@ from keycast.terminal.options import (
     ask,
     beside,
     console,
+    folder,
     renamed,
     sentences,
     state_option,
@@ -35,6 +40,7 @@ if TYPE_CHECKING:
     from key_servers.cpns_server.app import CpnsServer
     from key_servers.cpns_server.config import ServerConfig
     from key_servers.https.listening import Listening
+    from message_plane.links.mqtt_section import MqttSection
 
 app = typer.Typer(cls=Elsewhere, no_args_is_help=True)
 app.command("broker-files")(broker.broker_files)
@@ -42,6 +48,7 @@ app.command("broker-test")(broker.broker_test)
 
 StateFolder = Annotated[Path, state_option("Folder in which keys, sessions and inventory are stored.")]
 _STATE = Path("keycast-server-state")
+DATABASE_VARIABLE = "KEYCAST_SERVER_DATABASE"
 
 
 @app.command()
@@ -49,7 +56,10 @@ def run(
     state: StateFolder = _STATE,
     server: Annotated[str, typer.Option("--id", help="Entity ID of the Server.")] = "server.local",
     listen: Annotated[
-        list[str] | None, typer.Option(help="IP address to listen on; may be repeated; default: 0.0.0.0, all of them.")
+        list[str] | None,
+        typer.Option(
+            help="IP address to listen on for UDP; may be repeated; default: 0.0.0.0, all of them, with --broker none."
+        ),
     ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="UDP port.")] = 5685,
     rest: Annotated[
@@ -63,45 +73,71 @@ def run(
             help="Its TLS files, as `keycast server rest-files` makes them; without: plain HTTP, on loopback only.",
         ),
     ] = None,
+    broker: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="MQTT broker, as mqtts://broker.example:8883; may be repeated."),
+    ] = None,
+    broker_files: Annotated[
+        Path | None,
+        typer.Option(
+            parser=folder,
+            metavar="FOLDER",
+            help="Folder with ca.crt, client.crt and client.key, with which the Server proves itself to the brokers.",
+        ),
+    ] = None,
 ) -> None:
     """Run the Server until it is interrupted.
 
+    With a URL postgresql://... in KEYCAST_SERVER_DATABASE its store is there, else in the state folder.
     Example: keycast server run --state server-state
     """
     from keycast.services.rest_listening import rest_listening
 
     begin_log()
     with sentences(), contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_run(state, server, listen or ["0.0.0.0"], port, rest_listening(rest, rest_files, state)))
+        from key_servers.cpns_server.config import ServerConfig
+        from keycast.services.server_config import checked
+
+        mqtt = _mqtt(server, broker or [], broker_files)
+        listen = listen or ([] if broker else ["0.0.0.0"])
+        settings = checked(ServerConfig, id=server, listen=listen, port=port, mqtt=mqtt)
+        asyncio.run(_run(state, settings, rest_listening(rest, rest_files, state)))
 
 
-async def _run(state: Path, server_id: str, listen: list[str], port: int, rest: "Listening | None") -> None:
+def _mqtt(server_id: str, brokers: list[str], files: Path | None) -> "MqttSection":
+    """Return the settings of the brokers. Raise ServerError for what cannot be used."""
+    from key_servers.errors import ServerError
+    from keycast.services.server_config import checked
+    from message_plane.links.mqtt_section import MqttSection
+
+    if files is None:
+        return checked(MqttSection, brokers=brokers)
+    if not brokers:
+        raise ServerError("No broker is named.", "Name one: --broker mqtts://broker.example:8883")
+    named = {"ca": "ca.crt", "certificate": "client.crt", "key": "client.key"}
+    return checked(MqttSection, brokers=brokers, **{what: files / name for what, name in named.items()})
+
+
+async def _run(state: Path, settings: "ServerConfig", rest: "Listening | None") -> None:
     from gateway_agent.control import SOCKET_FILE, ControlSocket, check_path
     from key_servers.cpns_server.app import CpnsServer
-    from key_servers.cpns_server.config import ServerConfig
     from keycast.copies import state_copies
-    from keycast.services.server_config import checked
     from keycast.services.server_steering import server_commands
 
     async def back_up(path: str) -> str:
         images = server.images()  # at one moment: nothing else runs until it is made
-        await asyncio.to_thread(state_copies.write_server_backup, server_id, Path(path), images)
+        await asyncio.to_thread(state_copies.write_server_backup, settings.id, Path(path), images)
         return path
 
-    settings = checked(ServerConfig, id=server_id, listen=listen, port=port)
     check_path(state / SOCKET_FILE)  # before anything is made
     with state_copies.server_state(state):
-        server = await CpnsServer.open(state, settings)
+        server = await CpnsServer.open(state, settings, database_url=os.environ.get(DATABASE_VARIABLE))
         control = ControlSocket(state / SOCKET_FILE, server_commands(server, back_up))
-        await _serve(server, control, server_id, settings, rest)
+        await _serve(server, control, settings, rest)
 
 
 async def _serve(
-    server: "CpnsServer",
-    control: "ControlSocket",
-    server_id: str,
-    settings: "ServerConfig",
-    rest: "Listening | None",
+    server: "CpnsServer", control: "ControlSocket", settings: "ServerConfig", rest: "Listening | None"
 ) -> None:
     from keycast.commands.gateway import interrupted
     from keycast.services.rest_listening import rest_open
@@ -110,15 +146,39 @@ async def _serve(
         server.start()
         await control.open()
         async with rest_open(server, rest) as urls:
+            udp = [f"{', '.join(settings.listen)}, UDP port {settings.port}"] if settings.listen else []
             ready(
-                {"server_id": server_id, "listen": settings.listen, "port": settings.port, "urls": urls},
-                f"{server_id} listens on {', '.join(settings.listen)}, UDP port {settings.port}"
+                {"server_id": settings.id, "listen": settings.listen, "port": settings.port, "urls": urls}
+                | {"brokers": [asdict(each) for each in server.status().brokers]},
+                f"{settings.id} listens on {' and on '.join([*udp, *settings.mqtt.brokers])}"
                 + "".join(f"; REST: {url}" for url in urls),
             )
             await interrupted(server.failed)
     finally:
         await control.close()
         await server.close()
+
+
+@app.command("status")
+def show_status(state: StateFolder = _STATE) -> None:
+    """Show what a running Server is reached by, its brokers, how much it serves, alarms and counters.
+
+    The exit code is 2 if an alarm stands. Example: keycast server status --state server-state
+    """
+    found = ask(DEFAULT_CONFIG, state, "server.status")
+    answer(found, lambda: _show_status(found))
+    if found["alarms"]:
+        raise typer.Exit(2)
+
+
+def _show_status(found: dict[str, Any]) -> None:
+    console.print(f"{found['server_id']} is reached at {', '.join(found['listen'])}")
+    show_brokers(found["brokers"])
+    console.print(f"gateways: {found['gateway_count']}, Service Groups: {found['group_count']}")
+    for alarm in found["alarms"]:
+        console.print(Text.assemble(("alarm:", "red"), f" since {local(alarm['since'])}: {alarm['text']}"))
+    for name, count in found["counters"].items():
+        console.print(f"{count:8} {name}")
 
 
 NewGatewayArgument = Annotated[str, typer.Argument(metavar="GATEWAY", help="Entity ID of the PN GW.")]

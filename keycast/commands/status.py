@@ -26,6 +26,18 @@ def command(config: ConfigOption = DEFAULT_CONFIG) -> None:
         raise typer.Exit(2)
 
 
+def show_brokers(brokers: list[dict[str, Any]]) -> None:
+    """Show each broker: since when it is connected or not, and what is wrong with it."""
+    for each in brokers:
+        since = f"since {local(each['since'])}"
+        if each["connected"]:
+            console.print(f"broker {each['url']}: connected {since}")
+        elif each["problem"]:
+            console.print(f"broker {each['url']}: not connected {since}: {each['problem']}")
+        else:
+            console.print(f"broker {each['url']}: not connected, not needed now")
+
+
 def _is_silent(board: dict[str, Any]) -> bool:
     """Return True for a board that was not heard for two days: each asks for its keys once a day at least.
 
@@ -55,6 +67,7 @@ def _show(state: dict[str, Any]) -> None:
     elsewhere = f", the CPNS Server answered last: {local(state['server_heard_at'])}"
     server = "" if state["uplink"] == "embedded" else elsewhere
     console.print(f"{state['gateway_id']} serves {state['pn_id']}, uplink {state['uplink']}{server}")
+    show_brokers(state["brokers"])
     keys = [f"{each['interface']} {each['broadcast']}" for each in state["networks"] if not each["problem"]]
     console.print(f"boards reach it at {', '.join(state['addresses']) or '-'}; keys go to {', '.join(keys) or '-'}")
     for network in state["networks"]:

@@ -1,5 +1,7 @@
 """The commands that a running gateway accepts over its control socket. Their answers are plain values, never a key."""
 
+import asyncio
+import time
 from dataclasses import asdict
 from typing import Any, NoReturn
 
@@ -139,6 +141,14 @@ def _carried(app: GatewayApp, group: GroupStatus) -> list[dict[str, Any]]:
     ]
 
 
+def _brokers(app: GatewayApp) -> list[dict[str, Any]]:
+    ago = time.time() - asyncio.get_running_loop().time()
+    return [
+        {"url": each.url, "connected": each.connected, "since": int(ago + each.since_s), "problem": each.problem}
+        for each in app.brokers()
+    ]
+
+
 def _status(app: GatewayApp, server: CpnsServer | None) -> dict[str, Any]:
     groups = [
         {
@@ -159,6 +169,7 @@ def _status(app: GatewayApp, server: CpnsServer | None) -> dict[str, Any]:
         "pn_id": app.config.gateway.pn,
         "pn_alias": app.pn_alias,
         "uplink": app.config.uplink.kind,
+        "brokers": _brokers(app),
         "addresses": app.addresses(),
         "networks": app.broadcasts(),
         "server_heard_at": app.gateway.administration.server_heard_at,

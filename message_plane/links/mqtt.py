@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from message_plane import tuning
@@ -21,8 +22,7 @@ from message_plane.clock import monotonic
 from message_plane.errors import PeerUnreachable
 from message_plane.links import mqtt_topics, mqtt_trouble
 from message_plane.links.link import Address, Link, Receive
-from message_plane.links.mqtt_connection import GONE, HERE, BrokerConnection, Means
-from message_plane.links.mqtt_files import password_of, tls_context
+from message_plane.links.mqtt_connection import GONE, HERE, BrokerConnection, Means, means_of
 from message_plane.links.mqtt_presence import Whereabouts
 from message_plane.links.mqtt_section import Broker, MqttSection, broker_of
 from message_plane.links.mqtt_topics import SCHEME
@@ -111,7 +111,7 @@ class MqttLink(Link[MqttAddress]):
         self._section = section
         self._states = {broker_of(url): BrokerState(url, False, monotonic(), "") for url in section.brokers}
         self._tag = mqtt_topics.tag_of(own_id)
-        self._client_id = f"{self._tag}-{process}" if process else self._tag
+        self._means = partial(means_of, section, own_id, process)
         self._known: dict[str, MqttAddress] = {}
         self._server = self._address(mqtt_topics.tag_of(server_id)) if serves is None else None
         self._serves = frozenset(serves or ())
@@ -184,11 +184,6 @@ class MqttLink(Link[MqttAddress]):
         self._keepers.clear()
 
     # Private: connections
-
-    def _means(self) -> Means:
-        files = self._section.files
-        context = tls_context(files) if any(broker.tls for broker in self._states) else None
-        return Means(self._tag, self._client_id, self._section.user, password_of(files), context)
 
     async def _keep(self, brokers: Sequence[Broker], means: Means, tried: asyncio.Event) -> None:
         """Keep one connection to any of `brokers`. `tried` is set when one of them is connected, or all were tried."""

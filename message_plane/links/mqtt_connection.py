@@ -18,9 +18,9 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from message_plane import tuning
-from message_plane.links import mqtt_topics, mqtt_trouble
+from message_plane.links import mqtt_files, mqtt_topics, mqtt_trouble
 from message_plane.links.mqtt_outbox import Outbox
-from message_plane.links.mqtt_section import Broker
+from message_plane.links.mqtt_section import Broker, MqttSection, broker_of
 from message_plane.links.mqtt_socket import BufferedSocket
 from message_plane.links.mqtt_trouble import BrokerTrouble
 
@@ -42,6 +42,18 @@ class Means:
     user: str
     password: str | None
     context: ssl.SSLContext | None
+
+
+def means_of(section: MqttSection, own_id: str, process: str = "") -> Means:
+    """Return the means of the entity `own_id`, or of its process of that name. It reads files.
+
+    Raises BrokerFilesRefused.
+    """
+    tag = mqtt_topics.tag_of(own_id)
+    client_id = f"{tag}-{process}" if process else tag
+    wants_tls = any(broker_of(url).tls for url in section.brokers)
+    context = mqtt_files.tls_context(section.files) if wants_tls else None
+    return Means(tag, client_id, section.user, mqtt_files.password_of(section.files), context)
 
 
 # Called with the topic and the payload of a message, and whether its sender asked the broker to keep it (retained).
@@ -73,6 +85,7 @@ class BrokerConnection:
         self._refused = refused
         self._counters = counters
         self._is_5 = is_5
+        self._said = GONE
         self._outbox = Outbox()
         self._packet_max = 0  # 0: no limit is known
         self._open: dict[int, str] = {}  # message ID -> topic of what the broker has not acknowledged
@@ -108,7 +121,12 @@ class BrokerConnection:
     def say(self, presence: bytes) -> None:
         """Publish the presence of this end, HERE or GONE, which the broker keeps. It says GONE itself when it has lost
         the connection."""
-        self._client.publish_now(mqtt_topics.presence(self._means.tag), presence, retain=True)
+        self._said = presence
+        self.keep(mqtt_topics.presence(self._means.tag), presence)
+
+    def keep(self, topic: str, payload: bytes, *, retain: bool = True) -> None:
+        """Publish what the broker keeps for those who subscribe later; it forgets with an empty payload."""
+        self._client.publish_now(topic, payload, retain=retain)
 
     def publish(self, topic: str, datagram: bytes) -> None:
         """Publish a datagram, now or when the broker has acknowledged enough of the earlier ones.
@@ -127,8 +145,8 @@ class BrokerConnection:
         return mqtt_trouble.lost(self.broker, await self._client.ended())
 
     async def close(self) -> None:
-        """Say that this end is gone, if the broker still listens, and end the connection."""
-        if self._client.is_connected:
+        """Say that this end is gone, if it was here and the broker still listens, and end the connection."""
+        if self._said == HERE and self._client.is_connected:
             self.say(GONE)
         await self._client.end()
 

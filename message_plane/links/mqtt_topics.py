@@ -66,6 +66,11 @@ def presence(tag: str) -> str:
     return _PRESENCE + tag
 
 
+def database(tag: str) -> str:
+    """Return the topic at which the CPNS Server with this tag leaves, retained, the number of its database."""
+    return f"{_ROOT}/id/{tag}"
+
+
 EVERY_PRESENCE = _PRESENCE + "+"
 
 

@@ -12,8 +12,10 @@ from gateway_agent.config.load import load, parse
 from gateway_agent.config.toml_lines import line_of
 from gateway_agent.errors import ConfigError
 from gateway_agent.uplinks.embedded import EmbeddedSection
+from gateway_agent.uplinks.mqtt import MqttUplinkSection
 from gateway_agent.uplinks.udp import UdpUplinkSection
 from gateway_agent.uplinks.uplink import UplinkSection
+from message_plane.links.mqtt_section import BrokerFiles
 
 GOOD = """\
 [gateway]
@@ -100,12 +102,25 @@ def test_the_settings_of_another_kind_of_uplink_may_stay_in_the_file_and_must_be
 def test_a_kind_of_uplink_that_is_not_in_the_table_is_told_with_those_that_are() -> None:
     for kind in ('"pigeon"', "7", "[]"):
         told = fault(ELSEWHERE.replace('"udp"', kind))
-        assert "line 9: uplink.kind: found" in told and "expected 'embedded' or 'udp'" in told
+        assert "line 9: uplink.kind: found" in told and "expected 'embedded', 'mqtt' or 'udp'" in told
 
 
-@pytest.mark.parametrize("section", [EmbeddedSection, UdpUplinkSection])
+def test_an_uplink_over_mqtt_needs_a_broker_and_finds_its_files_beside_the_configuration(tmp_path: Path) -> None:
+    mqtt = GOOD + '[uplink]\nkind = "mqtt"\n'
+    assert 'needs brokers, for example brokers = ["mqtts://broker.example:8883"]' in fault(mqtt)
+    assert "line 10: uplink.brokers.0: found 'broker', expected the address" in fault(mqtt + 'brokers = ["broker"]\n')
+    assert "certificate and key belong together" in fault(mqtt + 'brokers = ["mqtts://b"]\nkey = "own.key"\n')
+    text = mqtt + 'brokers = ["mqtts://b"]\nca = "ca.crt"\ncertificate = "own.crt"\nkey = "/run/own.key"\n'
+    (tmp_path / "keycast.toml").write_text(text)
+    uplink = load(tmp_path / "keycast.toml").uplink
+    assert isinstance(uplink, MqttUplinkSection) and uplink.brokers == ["mqtts://b:8883"]
+    assert uplink.files == BrokerFiles(tmp_path / "ca.crt", tmp_path / "own.crt", Path("/run/own.key"))
+
+
+@pytest.mark.parametrize("section", [EmbeddedSection, MqttUplinkSection, UdpUplinkSection])
 def test_the_sections_of_the_file_are_those_of_the_parts(section: type[UplinkSection]) -> None:
-    text = ELSEWHERE.replace('"udp"', f'"{section.model_fields["kind"].default}"')
+    text = f'{ELSEWHERE}brokers = ["mqtt://localhost"]\n'
+    text = text.replace('"udp"', f'"{section.model_fields["kind"].default}"')
     assert isinstance(parse(text.encode()).uplink, section)
 
 

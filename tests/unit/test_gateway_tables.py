@@ -41,7 +41,7 @@ def text(tmp_path: Path) -> str:
 
 async def test_a_kind_of_uplink_is_one_file_and_one_line(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text += '[uplink]\nkind = "toy"\nstrings = 2\n'
-    with pytest.raises(ConfigError, match=r"uplink\.kind: found 'toy', expected 'embedded' or 'udp'"):
+    with pytest.raises(ConfigError, match=r"uplink\.kind: found 'toy', expected 'embedded', 'mqtt' or 'udp'"):
         parse(text.encode())
     monkeypatch.setitem(uplinks.KINDS, "toy", "tests.unit.toy_uplink")
     config = parse(text.encode())

@@ -1,5 +1,6 @@
 """A kind of uplink that is in no table of the product; this file holds all that it needs."""
 
+from collections import Counter
 from typing import Literal
 
 from pydantic import Field
@@ -23,6 +24,8 @@ SECTION = ToyUplinkSection
 class ToyUplink:
     """A Server that refuses everything; `life` tells what happened to the uplink."""
 
+    brokers = ()
+
     def __init__(self, section: ToyUplinkSection) -> None:
         self.section = section
         self.life: list[str] = []
@@ -42,7 +45,7 @@ class ToyUplink:
 made: list[ToyUplink] = []
 
 
-def link_of(section: ToyUplinkSection, gateway_id: str) -> Pigeons:
+def link_of(section: ToyUplinkSection, gateway_id: str, counters: Counter[str]) -> Pigeons:
     return Pigeons(gateway_id)  # type: ignore[no-untyped-call]
 
 

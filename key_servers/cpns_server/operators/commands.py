@@ -19,6 +19,7 @@ from key_servers.cpns_server.values import (
     GroupView,
     PnePlace,
     ServerAlarm,
+    ServerStatus,
     StoredGateway,
     StoredMember,
 )
@@ -146,6 +147,7 @@ COMMANDS: tuple[OperatorCommand, ...] = (
         answer=tuple[str, ...],
         answer_key="held",
     ),
+    _Command("server.status", "status", "GET", "status", READ, answer=ServerStatus, embedded=False),
     _Command(
         "server.credential",
         "credential",

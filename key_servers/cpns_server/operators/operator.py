@@ -21,6 +21,7 @@ from key_servers.cpns_server.values import (
     MemberState,
     PnePlace,
     ServerAlarm,
+    ServerStatus,
     StoredGateway,
     StoredMember,
 )
@@ -180,6 +181,10 @@ class Operator:
             if pne_id not in members:
                 raise NotMember(f"{pne_id!r} is no member of {sg_id}. {nearest(pne_id, members)}".strip())
         return self._server.confirm_members(sg_id, expel)
+
+    def status(self) -> ServerStatus:
+        """Return what the Server is reached by, how much it serves, and what is wrong."""
+        return self._server.status()
 
     def gateways(self) -> tuple[StoredGateway, ...]:
         """Return all PN GWs ever registered."""

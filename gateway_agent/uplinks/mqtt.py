@@ -1,0 +1,67 @@
+"""The uplink to a remote CPNS Server over MQTT: both connect to a broker, and neither needs to know where the other is.
+
+No keep-alive messages are needed. The gateway sends a sign of life whenever it is back at a broker, or the Server is.
+"""
+
+import datetime
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, model_validator
+
+from gateway_agent.uplinks.uplink import UplinkSection
+from message_plane.links.mqtt_section import MqttSection
+
+if TYPE_CHECKING:
+    from gateway_agent.uplinks.server_session import ServerSession
+    from message_plane.endpoint import Endpoint
+    from message_plane.links.mqtt import MqttLink
+
+_log = logging.getLogger(__name__)
+
+
+class MqttUplinkSection(MqttSection, UplinkSection):
+    """The CPNS Server outside of this process, over MQTT."""
+
+    kind: Literal["mqtt"] = Field("mqtt", description="the way to the CPNS Server")
+
+    @model_validator(mode="after")
+    def _brokers_where_needed(self) -> "MqttUplinkSection":
+        if not self.brokers:
+            raise ValueError('kind = "mqtt" needs brokers, for example brokers = ["mqtts://broker.example:8883"]')
+        return self
+
+
+SECTION = MqttUplinkSection
+
+
+def link_of(section: MqttUplinkSection, gateway_id: str, counters: Counter[str]) -> "MqttLink":
+    """Return the link to the brokers. What they would refuse is logged now, and does not end a gateway whose boards
+    need it: `keycast gateway check` refuses it."""
+    from message_plane.errors import BrokerFilesRefused
+    from message_plane.links import mqtt_files
+    from message_plane.links.mqtt import MqttLink
+    from message_plane.links.mqtt_topics import tag_of
+
+    try:
+        mqtt_files.check(section.files, tag_of(gateway_id), datetime.datetime.now(datetime.UTC))
+    except BrokerFilesRefused as refused:
+        _log.warning("the uplink: %s", refused)
+    return MqttLink(section, gateway_id, server_id=section.server_id, counters=counters)
+
+
+def open_uplink(section: MqttUplinkSection, endpoint: "Endpoint", link: "MqttLink") -> "ServerSession":
+    """Return the session with the Server that a section names."""
+    from gateway_agent.uplinks.server_session import ServerSession
+    from message_plane.links.mqtt_topics import place_of
+
+    place = place_of(section.server_id)
+    session = ServerSession(endpoint, section.server_id, place, brokers=lambda: link.brokers)
+
+    def hinted(at: str, present: bool) -> None:
+        if present and at == place:
+            session.say_here()
+
+    link.hints = hinted
+    return session

@@ -1,0 +1,98 @@
+"""Finds a second CPNS Server with the same identity and another database, before it does harm (SEC-03).
+
+Such a Server would give one version to two keys. It exists where a state folder was copied, or its key was put beside a
+new database. Each database has a random number, which the Server leaves at every broker, retained, with a MAC under a
+key of its identity, so that nobody else can make one up. A Server that finds another number while somebody is present
+in its name does not start.
+"""
+
+import asyncio
+import hmac
+import logging
+from collections import Counter
+from contextlib import suppress
+
+from cpns.crypto.hkdf import hkdf
+from key_servers.cpns_server import tuning
+from key_servers.cpns_server.config import ServerConfig
+from key_servers.errors import ServerError
+from message_plane.identity import OwnIdentity
+from message_plane.links import mqtt_topics
+from message_plane.links.mqtt_connection import HERE, BrokerConnection, means_of
+from message_plane.links.mqtt_section import Broker, broker_of
+from message_plane.links.mqtt_trouble import BrokerTrouble
+
+_log = logging.getLogger(__name__)
+
+ID_LEN = 16
+_MAC_LEN = 16
+
+
+class AnotherServer(ServerError):
+    """Another CPNS Server of this identity is at work, with another database."""
+
+
+async def claim(config: ServerConfig, identity: OwnIdentity, database_id: bytes) -> None:
+    """Leave the number of this database at all brokers of `config` that can be reached.
+
+    Raises AnotherServer if another number is at one of them, and a Server is present there.
+    """
+    await asyncio.gather(*(_claim(broker_of(url), config, identity, database_id) for url in config.mqtt.brokers))
+
+
+async def _claim(broker: Broker, config: ServerConfig, identity: OwnIdentity, database_id: bytes) -> None:
+    """Do the same at one broker. One that cannot be used is told by the link, too, and is no reason not to start."""
+    topic = mqtt_topics.database(mqtt_topics.tag_of(config.id))
+    presence = mqtt_topics.presence(mqtt_topics.tag_of(config.id))
+    found: dict[str, bytes] = {}
+    read = asyncio.Event()
+
+    def arrived(at: str, payload: bytes, retained: bool) -> None:
+        if at == topic and not payload:
+            read.set()  # this end's own message, after all that the broker had kept
+        elif at != presence or payload == HERE:  # somebody who was there for a moment only is there
+            found[at] = payload
+
+    connection = BrokerConnection(
+        broker, means_of(config.mqtt, config.id, "claim"), arrived, lambda _: None, Counter(), is_5=False, clean=True
+    )
+    try:
+        await connection.open()
+        await connection.subscribe([topic, presence])
+        connection.keep(topic, b"", retain=False)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(tuning.CLAIM_READ_S):
+                await read.wait()
+        other = _number(identity, found.get(topic, b""))
+        if other not in (None, database_id):
+            # By its certificate this end may have pushed the other one off the broker, which comes back soon.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(tuning.CLAIM_READ_S):
+                    while presence not in found:
+                        await asyncio.sleep(tuning.PRESENCE_LOOK_S)
+            if presence in found:
+                raise _another(broker, config.id, topic)
+        connection.keep(topic, database_id + _mac(identity, database_id), retain=True)
+    except BrokerTrouble as trouble:
+        _log.info("a second CPNS Server cannot be looked for there: %s", trouble)
+    finally:
+        await connection.close()
+
+
+def _another(broker: Broker, server_id: str, topic: str) -> AnotherServer:
+    return AnotherServer(
+        f"Another CPNS Server called {server_id} is connected to {broker}, with another database: its versions and "
+        "those of this one would collide.",
+        f"Stop one of them. If none runs: mosquitto_pub -r -n -t {topic}, with the files of this Server.",
+    )
+
+
+def _number(identity: OwnIdentity, payload: bytes) -> bytes | None:
+    """Return the number in what a Server has left, None if it was not one of this identity."""
+    number, mac = payload[:ID_LEN], payload[ID_LEN:]
+    return number if hmac.compare_digest(mac, _mac(identity, number)) else None
+
+
+def _mac(identity: OwnIdentity, number: bytes) -> bytes:
+    key = hkdf(identity.private_octets(), b"keycast/database/1", 32)
+    return hmac.digest(key, number, "sha256")[:_MAC_LEN]
