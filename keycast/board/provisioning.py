@@ -267,6 +267,7 @@ def provision(board: BoardInRepl, gateway: GatewayDoor, order: WantedBoard, tell
             raise ProvisioningFault.refused("the secret for its label is none")
         tell("restarts")
         board.restart()
+        _define(board)
         if _ask(board, "confirm()", _OCTETS) != digest:
             raise ProvisioningFault.refused("its flash holds something else after the restart")
         tell("is let in at the gateway")
@@ -284,6 +285,7 @@ def provision(board: BoardInRepl, gateway: GatewayDoor, order: WantedBoard, tell
 
 def look(board: BoardInRepl) -> Found:
     """Return what is in the flash of a board. Raises BoardFault."""
+    _define(board)
     told = _ask(board, "look()", _LOOK)
     present, pending = (each and Identity(*each) for each in (told.present, told.pending))
     for each in (present, pending):
@@ -339,12 +341,21 @@ def _take_back(board: BoardInRepl, gateway: GatewayDoor, ccs: bytes) -> None:
         _ask(board, "drop()")
 
 
+def _define(board: BoardInRepl) -> None:
+    """Define on the board what `_ask` calls, once after each start: to compile it takes much of the heap."""
+    _run(board, _PROGRAM.read_text())
+
+
 def _ask(board: BoardInRepl, call: str, form: TypeAdapter[Any] = _DONE) -> Any:
-    try:
-        printed = board.run(f"{_PROGRAM.read_text()}\n{call}\n")
-    except BoardAnswered as answered:
-        raise ProvisioningFault.answered(answered.kind, answered.number, str(answered)) from None
+    printed = _run(board, f"{call}\n")
     try:
         return answers.read(printed, form)
     except ValueError:
         raise ProvisioningFault.refused("its answer cannot be read") from None
+
+
+def _run(board: BoardInRepl, program: str) -> str:
+    try:
+        return board.run(program)
+    except BoardAnswered as answered:
+        raise ProvisioningFault.answered(answered.kind, answered.number, str(answered)) from None

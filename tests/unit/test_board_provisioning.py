@@ -52,6 +52,7 @@ class BoardHere:
         self.restarts = 0
         self.printed = ""
         self.programs: list[str] = []
+        self._names: dict[str, Any] = {}
 
     @property
     def store(self) -> KeyStore:
@@ -75,6 +76,7 @@ class BoardHere:
     def start(self) -> None:
         """What micropython/start.py does first."""
         Radio.on = False
+        self._names = {"__name__": "__main__"}
         try:
             pending.finish(self.store)
         except PowerCut:
@@ -87,10 +89,7 @@ class BoardHere:
         printed = io.StringIO()
         try:
             with contextlib.redirect_stdout(printed), on_board(self.medium):
-                functions, call = program.rstrip().rsplit("\n", 1)
-                names = {"__name__": "__main__"}
-                exec(_compiled(functions), names)
-                exec(call, names)
+                exec(_compiled(program), self._names)
         except PowerCut:
             self.is_off = True
             raise BoardSilent.in_repl("here") from None
@@ -229,8 +228,10 @@ def test_a_key_that_is_made_before_the_radio_is_on_is_noticed(monkeypatch: pytes
     late = tmp_path / "late.py"
     late.write_text("\n".join(changed))
     monkeypatch.setattr(host, "_PROGRAM", late)
+    board = BoardHere()
+    host._define(board)
     with pytest.raises(ProvisioningFault, match="before the radio is on"):
-        host._ask(BoardHere(), "begin('lamp.porch', True)")
+        host._ask(board, "begin('lamp.porch', True)")
 
 
 @pytest.mark.req("SEC-17", "SEC-20")
