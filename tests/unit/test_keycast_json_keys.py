@@ -19,6 +19,7 @@ from gateway_agent.core.administration import GroupStatus
 from gateway_agent.core.end_to_end.carried_keys import CarriedStatus
 from gateway_agent.radios.adapters import Adapter
 from gateway_agent.radios.medium import Health, Radio
+from key_servers.cpns_server.operators.access import OperatorToken, Scope
 from key_servers.cpns_server.values import PneDelivery, ServerAlarm
 from keycast.board.agent_files import Running
 from keycast.board.asking import AskedBoard
@@ -26,7 +27,7 @@ from keycast.board.faults import NoPort
 from keycast.board.flashing import Flashed
 from keycast.board.ports import Port
 from keycast.board.survey import Seen
-from keycast.commands import group, radios, server, status
+from keycast.commands import group, radios, server, server_access, status
 from keycast.commands.board import flash, list_boards, pair, release, retire
 from keycast.program import program
 from keycast.services.radio_survey import AdapterHere, Survey
@@ -37,7 +38,13 @@ __all__ = ["home"]  # a fixture
 PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
 NAMED = set(re.findall(r"`([a-z_0-9]+)`", PAGE))
 SUFFIXES = ("_at", "_s", "_count", "_ids", "_ms")
-FREE = ("default", "counters", "key_parameters", "fault")  # what stands there and below has names of its own
+FREE = (
+    "arguments",
+    "default",
+    "counters",
+    "key_parameters",
+    "fault",
+)  # what stands there and below has names of its own
 USER, CREW = "sip:alice@example.org", "sip:crew@gms.example.org"
 ALARM = asdict(ServerAlarm("silent", "gw", "", 1, "Nobody is there."))
 
@@ -86,7 +93,9 @@ async def asked(home: Home, monkeypatch: pytest.MonkeyPatch, folder: Path) -> li
         ("group.show", {"sg_id": SG}),
         ("group.create", {"sg_id": "home/doors"}),
         ("group.update", {"sg_id": SG}),
+        ("group.policy", {"sg_id": SG, "period_s": 3600, "batching_s": 1}),
         ("group.expel", {"sg_id": SG, "pne_id": "lamp.hall"}),
+        ("server.audit", {}),
         ("board.retire", {"pne_id": "lamp.hall"}),
     ):
         answers[do] = json.loads(json.dumps(await home.ask(do, **arguments), default=asdict))
@@ -96,11 +105,13 @@ async def asked(home: Home, monkeypatch: pytest.MonkeyPatch, folder: Path) -> li
     answers["group.show"]["pne_deliveries"] = [asdict(delivery)]
     answers["server.restore"], answers["server.confirm-members"] = [SG], 9
     answers["board.pair"] = "lamp.hall"
+    answers["server.add-token"] = "0.0"
+    answers["server.tokens"] = [asdict(OperatorToken("0", "alice", Scope.READ, 1))]
 
     def ask(_: Path, __: Path | None, do: str, **___: Any) -> Any:
         return answers.get(do)
 
-    for module in (status, pair, release, retire, group, server):
+    for module in (status, pair, release, retire, group, server, server_access):
         monkeypatch.setattr(module, "ask", ask)
     monkeypatch.setattr(list_boards, "asked", ask)
     port = Port("/dev/ttyUSB0", "10c4:ea60", None, "/dev/ttyUSB0")
@@ -130,7 +141,13 @@ async def asked(home: Home, monkeypatch: pytest.MonkeyPatch, folder: Path) -> li
             "server restore",
         ),
         *(f"server confirm-members {SG}", "server dismiss-alarm silent", "server admit-board lamp.hall home"),
-        *("server credential", "server retire-board lamp.hall"),
+        *("server credential", "server retire-board lamp.hall", "server audit", f"server rest-files {folder / 'rest'}"),
+        *(
+            "server token add alice",
+            "server token list",
+            "server token revoke alice",
+            f"group policy {SG} --period 3600",
+        ),
         *("server add-gateway gw home aa", "server block-gateway gw", "server replace-gateway gw gw2 aa"),
     ]
     return [typed(*each.split()) for each in words]

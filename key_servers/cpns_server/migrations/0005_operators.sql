@@ -27,4 +27,21 @@ CREATE TABLE audit_result (
     answer      TEXT NOT NULL               -- JSON, for the same request once more; '' where it had no request key
 ) STRICT;
 
+CREATE TRIGGER audit_entry_stays BEFORE UPDATE ON audit_entry
+BEGIN
+    SELECT RAISE(ABORT, 'the audit log only grows');
+END;
+CREATE TRIGGER audit_entry_is_kept BEFORE DELETE ON audit_entry
+BEGIN
+    SELECT RAISE(ABORT, 'the audit log only grows');
+END;
+CREATE TRIGGER audit_result_stays BEFORE UPDATE ON audit_result
+BEGIN
+    SELECT RAISE(ABORT, 'the audit log only grows');
+END;
+CREATE TRIGGER audit_result_is_kept BEFORE DELETE ON audit_result
+BEGIN
+    SELECT RAISE(ABORT, 'the audit log only grows');
+END;
+
 ALTER TABLE groups ADD COLUMN batching_ms INTEGER CHECK (batching_ms BETWEEN 0 AND 60000);  -- NULL = as configured

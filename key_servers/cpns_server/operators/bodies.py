@@ -1,19 +1,22 @@
 """What commands of operators take over the REST interface, as pydantic models. Its document is made from them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 import cpns.tuning
 from key_servers.cpns_server import tuning
 
 PAGE_MAX = 1000  # entries of the audit log in one answer
-_EXPELLED_MAX = 4096  # in one request
+LIST_MAX = 2048  # names in one request
 
-Name = Annotated[
-    str, Field(min_length=1, max_length=cpns.tuning.ENTITY_ID_MAX, pattern=r"^\S+$", description="without blanks")
-]
-Known = Annotated[str, Field(min_length=1, max_length=cpns.tuning.ENTITY_ID_MAX)]
+
+def _whole(value: Any) -> Any:
+    """Return 60 for 60.0, which JSON counts as an integer, and everything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Name = Annotated[str, Field(min_length=1, max_length=cpns.tuning.ENTITY_ID_MAX, description="at most 64 octets")]
 Hex = Annotated[str, Field(pattern="^([0-9a-fA-F]{2})+$", max_length=1024, description="hexadecimal digits")]
 Period = Annotated[
     int,
@@ -22,6 +25,7 @@ Period = Annotated[
         le=tuning.PERIOD_MAX_S,
         description=f"seconds between updates of the key by themselves, 0 = none, else at least {tuning.PERIOD_MIN_S}",
     ),
+    BeforeValidator(_whole),
 ]
 RekeyOnJoin = Annotated[bool, Field(description="a newcomer cannot read the past")]
 Batching = Annotated[
@@ -40,7 +44,7 @@ class NewGroup(RequestBody):
     """A new Service Group. What is left out is as the Server is configured, or as the name had it before."""
 
     sg_id: Name
-    open_to: list[Known] = Field(default=[], description="PNs whose boards may join")
+    open_to: list[Name] = Field(default=[], max_length=LIST_MAX, description="PNs whose boards may join")
     policy: Literal["open", "listed"] | None = None
     protection: Literal["sealed", "authenticated"] | None = None
     trust: Literal["gateway", "end-to-end"] | None = None
@@ -78,7 +82,7 @@ class NewPne(RequestBody):
     """A PNE that may speak through the PN GW of a PN; for end-to-end groups with its credential or key."""
 
     pne_id: Name
-    pn_id: Known
+    pn_id: Name
     credential: Hex | None = None
     entity_user_key: Annotated[str, Field(pattern="^[0-9a-fA-F]{32}$", description="hexadecimal digits")] | None = None
     replace: bool = Field(default=False, description="end what another board of this name had")
@@ -87,13 +91,13 @@ class NewPne(RequestBody):
 class NewPlace(RequestBody):
     """The PN to which a PNE moves."""
 
-    pn_id: Known
+    pn_id: Name
 
 
 class KindOfAlarm(RequestBody):
     """The alarms that are dismissed: those of a kind, or of them those of one PN GW or Service Group."""
 
-    kind: Known
+    kind: Name
     gateway_id: str = Field(default="", max_length=cpns.tuning.ENTITY_ID_MAX)
     sg_id: str = Field(default="", max_length=cpns.tuning.ENTITY_ID_MAX)
 
@@ -101,13 +105,13 @@ class KindOfAlarm(RequestBody):
 class ConfirmedMembers(RequestBody):
     """The members of a restored group that are members no more."""
 
-    expel: list[Known] = Field(default=[], max_length=_EXPELLED_MAX)
+    expel: list[Name] = Field(default=[], max_length=LIST_MAX)
 
 
 class OlderCopy(RequestBody):
     """How many epochs the versions of all groups jump: 2 or more for a copy that was put back before."""
 
-    epochs: Annotated[int, Field(ge=1, le=cpns.tuning.EPOCH_JUMP_MAX)] = 1
+    epochs: Annotated[int, Field(ge=1, le=cpns.tuning.EPOCH_JUMP_MAX), BeforeValidator(_whole)] = 1
 
 
 class Page(BaseModel):

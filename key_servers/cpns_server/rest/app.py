@@ -8,6 +8,7 @@
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -24,7 +25,7 @@ from key_servers.cpns_server.operators.desk import OperatorDesk
 from key_servers.cpns_server.operators.operator import Operator
 from key_servers.cpns_server.rest import document
 from key_servers.cpns_server.rest.door import BadRequest, Caller, RestDoor
-from key_servers.cpns_server.rest.paths import DOCUMENT_PATH, REQUEST_KEY, REQUEST_KEY_MAX, ROOT_PATH
+from key_servers.cpns_server.rest.paths import DOCUMENT_PATH, REQUEST_KEY, REQUEST_KEY_FORM, ROOT_PATH
 from key_servers.cpns_server.rest.rates import RATES, RequestRate, RequestRates
 from key_servers.https.door import body
 from key_servers.https.listening import Listening
@@ -118,7 +119,7 @@ def _malformed(error: ValidationError) -> BadRequest:
 
 def _request_key(request: web.Request) -> str:
     key = request.headers.get(REQUEST_KEY, "")
-    if len(key) > REQUEST_KEY_MAX or not key.isascii() or not key.isprintable():
-        text = f"{REQUEST_KEY} has at most {REQUEST_KEY_MAX} printable ASCII characters."
+    if not re.fullmatch(REQUEST_KEY_FORM, key):
+        text = f"{REQUEST_KEY} has at most 64 letters, digits and signs of ASCII."
         raise BadRequest(HTTPStatus.BAD_REQUEST, "malformed", text)
     return key

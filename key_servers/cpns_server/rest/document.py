@@ -8,7 +8,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from key_servers.cpns_server.operators.commands import COMMANDS, OperatorCommand
 from key_servers.cpns_server.operators.operator import Operator
-from key_servers.cpns_server.rest.paths import DOCUMENT_PATH, REQUEST_KEY, REQUEST_KEY_MAX, ROOT_PATH
+from key_servers.cpns_server.rest.paths import DOCUMENT_PATH, REQUEST_KEY, REQUEST_KEY_FORM, ROOT_PATH
 
 _REF = "#/components/schemas/{model}"
 _JSON = "application/json"
@@ -81,7 +81,7 @@ def _operation(command: OperatorCommand, schemas: dict[str, Any]) -> dict[str, A
                 "name": REQUEST_KEY,
                 "in": "header",
                 "description": "the same for a request and its repetitions, which are carried out once",
-                "schema": {"type": "string", "maxLength": REQUEST_KEY_MAX, "pattern": "^[!-~]*$"},
+                "schema": {"type": "string", "pattern": REQUEST_KEY_FORM},
             }
         )
     if command.body is not None:

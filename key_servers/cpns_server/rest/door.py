@@ -22,7 +22,7 @@ from key_servers.https import tokens
 from key_servers.https.door import Door
 from message_plane.errors import PlaneError, RegistrationRefused
 
-BODY_MAX = 64 * 1024
+BODY_MAX = 256 * 1024  # room for the longest list of names
 RETRY_AFTER_S = 5  # after a failure of the database
 
 REFUSALS: dict[type[Exception], HTTPStatus] = {

@@ -4,7 +4,7 @@ ROOT_PATH = "/cpns/v1/"
 DOCUMENT_PATH = f"{ROOT_PATH}openapi.json"
 REQUEST_KEY = "Idempotency-Key"
 """The header by which a request that is repeated, as its answer was lost, is carried out once."""
-REQUEST_KEY_MAX = 64  # characters
+REQUEST_KEY_FORM = "^[!-~]{0,64}$"
 
 TLS_CERTIFICATE_FILE = "tls_certificate.pem"
 TLS_KEY_FILE = "tls_key.pem"
