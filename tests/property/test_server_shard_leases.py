@@ -1,7 +1,6 @@
 """Leases of shards: whatever stops, fails or runs slow, two processes never use the sessions of one shard (SEC-23)."""
 
 import random
-from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given, settings
@@ -10,42 +9,13 @@ from hypothesis import strategies as st
 from key_servers.cpns_server.shards.leases import (
     LEASE_MS,
     RENEW_EVERY_S,
-    HeldShards,
     ShardLeases,
     share,
 )
 from message_plane.links.mqtt_topics import SHARDS
+from tests.unit.shard_table import Table
 
 ROUND_MS = int(RENEW_EVERY_S * 1000)
-
-
-@dataclass
-class Table:
-    """The rows of the database, by the same rules as the statements of `postgres_shards`."""
-
-    now: float = 0.0
-    holders: dict = field(default_factory=dict)  # shard -> (holder, token, expires)
-    processes: dict = field(default_factory=dict)  # holder -> expires
-
-    def round(self, holder, leases):
-        self.processes[holder] = self.now + LEASE_MS
-        for shard, (of, token, _) in self.holders.items():
-            if of == holder:
-                self.holders[shard] = (of, token, self.now + LEASE_MS)
-        living = sum(expires > self.now for expires in self.processes.values())
-        free = [shard for shard in range(SHARDS) if self.is_free(shard)]
-        for shard in free[: leases.wanted(living)]:
-            _, token, _ = self.holders.get(shard, (None, 0, 0))
-            self.holders[shard] = (holder, token + 1, self.now + LEASE_MS)
-        return HeldShards({shard: token for shard, (of, token, _) in self.holders.items() if of == holder}, living)
-
-    def is_free(self, shard):
-        holder, _, expires = self.holders.get(shard, (None, 0, 0))
-        return holder is None or expires <= self.now
-
-    def release(self, holder, lease):
-        if self.holders.get(lease.shard, (None, 0, 0))[:2] == (holder, lease.token):
-            self.holders[lease.shard] = (None, lease.token + 1, 0)
 
 
 class Process:
@@ -74,7 +44,7 @@ class Process:
 
     def ask(self):
         sent = self.clock
-        self.answer = self.table.round(self.name, self.leases), sent
+        self.answer = self.table.round(self.name, self.leases.wanted), sent
 
     def read(self):
         if self.answer is not None:
