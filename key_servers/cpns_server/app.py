@@ -119,7 +119,7 @@ class CpnsServer:
             store, self._registry, self._membership, self._keys, template_group(config), embedded=sessions is None
         )
         self._recovery = Recovery(store, self._registry, self._membership, self._keys)
-        self._reports = GatewayReports(store, self._registry, self._membership, self._keys, self._alarms)
+        self._reports = GatewayReports(store, self._registry, self._membership, self._keys, self._alarms, shards.holds)
         self._requests = GatewayRequests(store, gateways, self._counters, clock, self._changed)
         served = ServedPns(store, shards.holds)
         self._courier = DeliveryCourier(store, self._requests, self._alarms, served, clock)

@@ -84,18 +84,21 @@ class DeliveryCourier:
         self._requests.fill()
 
     def leave_unserved(self) -> None:
-        """Forget the deliveries to PNs that another process serves from now on. Raises StoreFailed."""
+        """Forget the deliveries to PNs that another process serves from now on."""
         for key in self._states.all():
-            if key[0] not in self._served:
+            if self._served.has_left(key[0]):
                 self._drop(key)
 
     def wake_at(self) -> float | None:
         """Return the monotonic seconds at which `look` has something to do next, None if nothing is due."""
         return self._states.wake_at()
 
-    def state_of(self, pn_id: str, sg_id: str) -> DeliveryQueue:
-        """Return the state of the delivery to one PN."""
-        return self._states.of((pn_id, sg_id)) or DeliveryQueue()
+    def state_of(self, key: Key, wanted: Position, accepted: Position) -> DeliveryQueue:
+        """Return the state of the delivery to one PN, whose positions by the store are these.
+
+        What another process delivers is known by its positions only.
+        """
+        return self._states.of(key) or DeliveryQueue(wanted, accepted)
 
     def departs(self, request: Request, now: Moment) -> tuple[int, uplink_form.Fields] | None:
         """Return code and fields of the newest request for a PN GW, None if it has everything. Raises StoreFailed."""

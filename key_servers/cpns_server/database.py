@@ -80,6 +80,10 @@ class ServerDatabase(Protocol):
         """
         ...
 
+    def require_shard(self, shard: int) -> None:
+        """Raise ShardLost, inside a transaction, if another process holds the shard."""
+        ...
+
     def snapshot(self) -> AbstractContextManager[None]:
         """Let all reads of the block see one moment. Inside a transaction they see that anyway."""
         ...

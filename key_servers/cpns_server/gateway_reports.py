@@ -3,7 +3,7 @@
 Reports inform people and make the Server repeat itself; no number in them moves a version or revision (SEC-03).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from cpns import numbers
@@ -19,6 +19,7 @@ from key_servers.cpns_server.registry import Registry
 from key_servers.cpns_server.store import ServerStore
 from key_servers.cpns_server.values import GroupState, GroupTrust, MemberReport, Moment, StoredGateway, StoredGroup
 from key_servers.rate_limit import HourlyLimit
+from message_plane.links.mqtt_topics import shard_of
 
 
 class GatewayReports:
@@ -31,12 +32,15 @@ class GatewayReports:
         membership: MembershipChanges,
         keys: GroupKeyMaker,
         alarms: ServerAlarms,
+        holds: Callable[[int], bool],
     ) -> None:
+        """Keep the parts. `holds` returns whether the PN GWs of a shard come to this process."""
         self._store = store
         self._registry = registry
         self._membership = membership
         self._keys = keys
         self._alarms = alarms
+        self._holds = holds
         self._losses = HourlyLimit(tuning.LOSSES_PER_HOUR_MAX)
         self._listed_at: dict[str, float] = {}
         self._look_at = float("-inf")
@@ -53,11 +57,14 @@ class GatewayReports:
             raise Unknown(f"version {version_text(version)} of Service Group {sg_id} was never issued")
         self._registry.must_be_bound([report.pne_id for report in reports], gateway.pn_id)
         confirms = group.trust is GroupTrust.GATEWAY
-        self._store.after_commit(partial(self._add, sg_id, version, reports, confirms))
+        self._store.after_commit(partial(self._add, gateway, sg_id, version, reports, confirms))
 
-    def _add(self, sg_id: str, version: int, reports: Sequence[MemberReport], confirms: bool) -> None:
+    def _add(
+        self, gateway: StoredGateway, sg_id: str, version: int, reports: Sequence[MemberReport], confirms: bool
+    ) -> None:
+        shard = shard_of(gateway.gateway_id)
         for report in reports:
-            self._store.lots.add_report(sg_id, version, report, confirms=confirms)
+            self._store.lots.add_report(sg_id, version, report, shard, confirms=confirms)
 
     async def written(self) -> None:
         """Return when all that was noted until now is on the medium. Raises StoreFailed."""
@@ -96,12 +103,12 @@ class GatewayReports:
     def check_silence(self, now: Moment) -> None:
         """Raise an alarm for each PN GW with Service Groups whose version list is overdue (SEC-28).
 
-        It looks at all PN GWs, every `tuning.SILENCE_LOOK_S` only.
+        It looks at all PN GWs that come to this process, every `tuning.SILENCE_LOOK_S` only.
         """
         if now.monotonic < self._look_at:
             return
         self._look_at = now.monotonic + tuning.SILENCE_LOOK_S
-        serving = self._store.gateways_with_groups()
+        serving = {each for each in self._store.gateways_with_groups() if self._holds(shard_of(each))}
         self._listed_at = {gateway_id: self._listed_at.get(gateway_id, now.monotonic) for gateway_id in sorted(serving)}
         for gateway_id, listed_at in self._listed_at.items():
             if now.monotonic - listed_at >= tuning.VERSION_LIST_OVERDUE_S:

@@ -141,9 +141,9 @@ class PneCourier:
         self._requests.fill()
 
     def leave_unserved(self) -> None:
-        """Forget the deliveries to PNEs in PNs that another process serves from now on. Raises StoreFailed."""
+        """Forget the deliveries to PNEs in PNs that another process serves from now on."""
         for key in self._states.all():
-            if key[0] not in self._served:
+            if self._served.has_left(key[0]):
                 self._leave(key)
 
     def wake_at(self) -> float | None:
@@ -151,13 +151,16 @@ class PneCourier:
         firsts = (next(iter(each.values()), None) for each in (self._carried, self._keyless))
         return min((at for at in (self._states.wake_at(), *firsts) if at is not None), default=None)
 
-    def state_of(self, key: PneKey) -> DeliveryQueue:
-        """Return the state of the delivery to one PNE."""
-        return self._states.of(key) or DeliveryQueue()
+    def state_of(self, key: PneKey, wanted: int, accepted: int) -> DeliveryQueue:
+        """Return the state of the delivery to one PNE, whose versions by the store are these.
 
-    def name_of(self, key: PneKey) -> str:
-        """Return the state of the delivery to one PNE in one word: that of `DeliveryQueue.name`, or keyless."""
-        return "keyless" if key in self._keyless or key in self._told_keyless else self.state_of(key).name
+        What another process delivers is known by its versions only.
+        """
+        return self._states.of(key) or DeliveryQueue(Position(version=wanted), Position(version=accepted))
+
+    def is_keyless(self, key: PneKey) -> bool:
+        """Return True if a PNE gets no key because it has no Entity User Key."""
+        return key in self._keyless or key in self._told_keyless
 
     def tries(self, key: PneKey, version: int) -> int:
         """Return how many requests have gone out so far to bring this version to a PNE that has not proved it."""

@@ -24,6 +24,7 @@ from key_servers.cpns_server.service_groups import ServiceGroups
 from key_servers.cpns_server.store import ServerStore
 from key_servers.cpns_server.values import GroupTrust, MemberReport, Moment, StoredGateway
 from key_servers.errors import ServerError
+from message_plane.links.mqtt_topics import shard_of
 
 _log = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ class RequestHandler:
             if code == n.TUNNEL_REQUEST:
                 answer = await self._tunnel(gateway, fields)
             else:
-                answer = self._store.attempt(lambda: self._answers[code](gateway, fields, now))
+                answer = self._store.attempt(lambda: self._answer(code, gateway, fields, now))
             if code == n.DELIVERY_REPORT_REQUEST:
                 await self._reports.written()
         except CpnsError as error:
@@ -113,6 +114,11 @@ class RequestHandler:
         except ServerError as error:  # nothing was written, so the PN GW asks again
             return uplink_form.encode(code + 1, _failure(self._trouble(error)), form)
         return uplink_form.encode(code + 1, {m.RESULT: n.RESULT_SUCCESS, **answer}, form)
+
+    def _answer(self, code: int, gateway: StoredGateway, fields: Fields, now: Moment) -> Fields:
+        # Of two processes the one that lost the PN GW may come late, and must not undo what it asked the other one.
+        self._store.require_shard(shard_of(gateway.gateway_id))
+        return self._answers[code](gateway, fields, now)
 
     def _pne_answer(self, gateway: StoredGateway, fields: Fields, form: str, now: Moment) -> bytes:
         try:

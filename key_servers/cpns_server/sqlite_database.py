@@ -104,6 +104,9 @@ class SqliteServerDatabase:
         """As `ServerDatabase.attempt`: there is no other process, and this one does nothing else meanwhile."""
         return work()
 
+    def require_shard(self, shard: int) -> None:
+        """As `ServerDatabase.require_shard`: there is no other process."""
+
     def snapshot(self) -> AbstractContextManager[None]:
         """As `ServerDatabase.snapshot`: nothing changes in between."""
         return nullcontext()

@@ -460,6 +460,15 @@ class ServerStore:
             touched[sg_id, pn_id] = None
         self._database.changed((sg_id, pn_id))
 
+    def look_at_all(self) -> None:
+        """Let all that follow positions in this process look at each of them again."""
+        for touched in self._followers:
+            touched["", ""] = None
+
+    def require_shard(self, shard: int) -> None:
+        """Raise ShardLost, inside a transaction, unless this process holds the shard (`ServerDatabase`)."""
+        self._database.require_shard(shard)
+
     def follow(self, *, elsewhere: bool = False) -> dict[Part, None]:
         """Return a new ordered set that grows by what may have changed in positions; everything may have so far.
 

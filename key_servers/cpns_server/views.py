@@ -83,9 +83,10 @@ class Views:
 
     def _deliveries(self, sg_id: str) -> tuple[GatewayDelivery, ...]:
         shown = []
-        for (pn_id, _), (wanted, accepted) in sorted(self._store.positions(sg_id).items()):
+        for key, (wanted, accepted) in sorted(self._store.positions(sg_id).items()):
+            pn_id, _ = key
             gateway = self._store.gateway_of(pn_id)
-            state = self._courier.state_of(pn_id, sg_id)
+            state = self._courier.state_of(key, wanted, accepted)
             shown.append(
                 GatewayDelivery(
                     gateway_id=gateway.gateway_id if gateway is not None else "",
@@ -105,14 +106,15 @@ class Views:
         served = {gateway.pn_id for gateway in self._store.gateways() if not gateway.blocked}
         for key, (version, position) in sorted(self._store.pne_positions(group.sg_id).items()):
             pn_id, _, pne_id = key
-            state = self._pne_courier.state_of(key)
+            state = self._pne_courier.state_of(key, version, position.version)
+            named = "keyless" if self._pne_courier.is_keyless(key) else state.name
             lacks = position.version < version
             shown.append(
                 PneDelivery(
                     pne_id=pne_id,
                     pn_id=pn_id,
                     way=group.trust.value,
-                    state=self._pne_courier.name_of(key) if pn_id in served else "blocked",
+                    state=named if pn_id in served else "blocked",
                     wanted_version=version,
                     accepted_version=position.version,
                     confirmed_at=position.confirmed_at,

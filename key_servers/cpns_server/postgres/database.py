@@ -32,6 +32,8 @@ _SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _LOT = "BEGIN ISOLATION LEVEL REPEATABLE READ"  # what gateways report is compared with nothing
 _CHANNEL = "keycast_changed"
 _TOLD_MAX = 7900  # octets of one notification
+_TOKENS = "SELECT shard, token FROM shard WHERE shard = ANY(%s) ORDER BY shard"
+_LOCK = " FOR KEY SHARE"  # of claims, which are FOR UPDATE, but not of renewals
 _TRIES = 5
 _PAUSE_MAX_S = 0.05
 _PROBE_WAIT_S = 0.1  # a database that is back answers within it
@@ -171,7 +173,9 @@ class PostgresServerDatabase:
 
     def require_shard(self, shard: int) -> None:
         """Raise ShardLost, inside a transaction, if this process does not hold the shard any more."""
-        if self._fence is not None and shard in _lost(self._connection, self._fence, {shard}):
+        # No lock, which would make every question of a PN GW a write: two processes that change the same rows under
+        # different tokens are in each other's way, and the loser reads the token again.
+        if self._fence is not None and shard in _lost(self._connection, self._fence, {shard}, lock=False):
             self._fence.lost(shard)
             raise ShardLost("Another process has taken over this PN GW.")
 
@@ -247,7 +251,7 @@ class PostgresServerDatabase:
             writes = statements()
             lost: set[int] = set()
             if self._fence is not None:
-                lost = _lost(lots, self._fence, {each.shard for each in writes if each.shard is not None})
+                lost = _lost(lots, self._fence, {each.shard for each in writes if each.shard is not None}, lock=True)
             for each in writes:
                 if each.shard not in lost:
                     lots.execute(schema.common(each.sql), each.values)
@@ -289,13 +293,11 @@ def _opened(url: str) -> PatientConnection:
     return connection
 
 
-def _lost(connection: PatientConnection, fence: Fence, shards: set[int]) -> set[int]:
-    """Return those of `shards` whose token in the database is not ours. None of them can be taken until the commit."""
+def _lost(connection: PatientConnection, fence: Fence, shards: set[int], *, lock: bool) -> set[int]:
+    """Return those of `shards` whose token is not ours any more. With `lock` none can be taken until the commit."""
     if not shards:
         return set()
-    found = connection.execute(
-        "SELECT shard, token FROM shard WHERE shard = ANY(%s) ORDER BY shard FOR SHARE", (sorted(shards),)
-    ).fetchall()
+    found = connection.execute(_TOKENS + (_LOCK if lock else ""), (sorted(shards),)).fetchall()
     held, present = fence.tokens(), dict(found)
     return {shard for shard in shards if shard not in held or present.get(shard) != held[shard]}
 

@@ -20,6 +20,14 @@ class ServedPns:
         shard = self.shard_of(pn_id)
         return shard is None or self._holds(shard)
 
+    def has_left(self, pn_id: str) -> bool:
+        """Return True unless this process is known to work for the PN. It does not ask the store, which may fail now.
+
+        A PN that is not known is looked at anew after that.
+        """
+        gateway_id = self._gateway_ids.get(pn_id)
+        return gateway_id is None or not self._holds(shard_of(gateway_id))
+
     def shard_of(self, pn_id: str) -> int | None:
         """Return the shard of the PN GW that serves a PN, None if none does. Raises StoreFailed."""
         if pn_id not in self._gateway_ids:
