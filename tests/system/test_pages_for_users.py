@@ -405,6 +405,22 @@ async def test_keys_that_the_gateway_cannot_read(tmp_path: Path, reading: Readin
             assert not others and files and not [path for path in files if key in path.read_bytes()]
 
 
+@reads((OPERATORS, "Operators elsewhere"), (OPERATORS, "What everybody did"))
+async def test_operators_elsewhere(tmp_path: Path, reading: Reading) -> None:
+    """An operator with a token makes a group over REST, and the log of the Server tells who did what."""
+    async with home_network(2, "192.168.1.10") as network, Desk(tmp_path, network.words(1)) as desk:
+        desk.replaced["server.example.org"] = "192.168.1.10"
+        with reading:
+            for _ in range(2):
+                await desk.follow(reading.next())
+            async with Desk(tmp_path, network.words(2)) as alice:
+                alice.replaced["server.example.org"] = "192.168.1.10"
+                assert "version 0.1" in await alice.follow(reading.next())
+            told = await desk.follow(reading.next())
+        assert re.search(r"alice +rest +group.policy .*rekey_on_join=False sg_id=town/lights +done", told)
+        assert re.search(r"socket +server.add-token .*operator=alice", told)
+
+
 @reads((OPERATORS, "A broker"), (OPERATORS, "Several brokers"))
 async def test_a_broker(tmp_path: Path, reading: Reading) -> None:
     """A Mosquitto with these files passes the trial, with more gateways, and after one of them was revoked."""
