@@ -70,6 +70,7 @@ GATT_DROPPED_MAX = 16  # fragments of one connection that were dropped, after wh
 
 # MQTT (docs/protocol.md, "MQTT")
 MQTT_DATAGRAM_MAX = 128 << 10  # octets; brokers carry more, and the longest message of an uplink fits in two
+MQTT_BODY_MAX = (1 << 16) - 1 - AROUND_PAYLOAD  # AES-CCM-16 encrypts no more at once (RFC 9053, 4.2); else blocks
 MQTT_AROUND_DATAGRAM = 1024  # octets of a packet beside its payload: the topic, and properties that a broker may add
 MQTT_OPEN_MAX = 500  # publications that a broker has not acknowledged
 MQTT_WAITING_PER_TOPIC = 64  # datagrams that wait for one receiver: more than requests under way to it

@@ -86,7 +86,7 @@ class MqttLink(Link[MqttAddress]):
 
     scheme = SCHEME
     datagram_max = tuning.MQTT_DATAGRAM_MAX
-    body_max = tuning.MQTT_DATAGRAM_MAX - tuning.AROUND_PAYLOAD
+    body_max = tuning.MQTT_BODY_MAX
     reliable = True
 
     def __init__(
@@ -117,6 +117,7 @@ class MqttLink(Link[MqttAddress]):
         self._serves = frozenset(serves or ())
         self._connections: dict[Broker, BrokerConnection] = {}
         self._not_5: set[Broker] = set()
+        self._left_at: dict[Broker, float] = {}  # monotonic seconds
         self._receive: Receive | None = None
         self._keepers: list[asyncio.Task[None]] = []
 
@@ -200,13 +201,16 @@ class MqttLink(Link[MqttAddress]):
 
     async def _hold(self, broker: Broker, means: Means, connected: asyncio.Event) -> bool:
         """Connect to a broker and stay connected until the connection is lost. Returns False if there was none."""
+        is_5 = self._section.version == "5" and broker not in self._not_5
+        away_s = monotonic() - self._left_at.get(broker, -tuning.MQTT_EXPIRES_S)
         connection = BrokerConnection(
             broker,
             means,
             lambda topic, payload, retained: self._take(broker, topic, payload, retained),
             self._say,
             self.counters,
-            is_5=self._section.version == "5" and broker not in self._not_5,
+            is_5=is_5,
+            clean=not is_5 and away_s >= tuning.MQTT_EXPIRES_S,  # in MQTT 5 each message has its expiry
         )
         was_connected = False
         try:
@@ -232,6 +236,8 @@ class MqttLink(Link[MqttAddress]):
         finally:
             self._connections.pop(broker, None)
             self._note(broker, is_connected=False, problem=self._states[broker].problem)
+            if was_connected:
+                self._left_at[broker] = monotonic()
             await connection.close()
         return was_connected
 

@@ -79,7 +79,7 @@ class BrokerConnection:
         clean: bool = False,
     ) -> None:
         """`refused` is called with each topic at which this end may not publish. `is_5`: MQTT 5, else 3.1.1; `clean`:
-        the broker must forget what it has kept for this end."""
+        the broker must forget what it has kept for this end, before anything else."""
         self.broker = broker
         self._means = means
         self._refused = refused
@@ -89,11 +89,16 @@ class BrokerConnection:
         self._outbox = Outbox()
         self._packet_max = 0  # 0: no limit is known
         self._open: dict[int, str] = {}  # message ID -> topic of what the broker has not acknowledged
-        self._client = _Client(broker, means, arrived, self._acknowledged, is_5=is_5, clean=clean)
+        self._clean = clean
+        self._client = _Client(broker, means, arrived, self._acknowledged, is_5=is_5)
         self._expiry = _EXPIRES if is_5 else None
 
     async def open(self) -> None:
         """Connect. What the broker has kept for this end arrives from now on. Raises BrokerTrouble."""
+        if self._clean:  # a client that begins a clean session ends it when it leaves, so another one comes before
+            before = _Client(self.broker, self._means, _nothing, _nothing, is_5=self._is_5, clean=True)
+            await before.connect()
+            await before.end()
         await self._client.connect()
         open_max = self._client.limit("ReceiveMaximum", tuning.MQTT_OPEN_MAX + 1) - 1  # one is for the presence
         self._outbox = Outbox(max(1, min(tuning.MQTT_OPEN_MAX, open_max)))
@@ -193,7 +198,7 @@ class _Client(aiomqtt.Client):
         acknowledged: Callable[[int, Any], None],
         *,
         is_5: bool,
-        clean: bool,
+        clean: bool = False,
     ) -> None:
         ear = _Ear()
         properties = None
@@ -309,6 +314,10 @@ class _Client(aiomqtt.Client):
             if not self._disconnected.done():
                 self._disconnected.set_exception(problem)
 
+    async def _misc_loop(self) -> None:
+        while self._client.loop_misc() == 0:  # a dead connection may be noticed later than after the base class's 1 s
+            await asyncio.sleep(tuning.MQTT_KEEP_ALIVE_S / 6)
+
     def _on_connect(self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None) -> None:
         self._limits = properties
         super()._on_connect(client, userdata, flags, reason_code, properties)
@@ -328,6 +337,10 @@ class _Client(aiomqtt.Client):
 
     def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any) -> None:
         self._acknowledged(mid, reason_code)
+
+
+def _nothing(*_: object) -> None:
+    """Do nothing with what comes before the session is clean."""
 
 
 def _properties(packet: int, **values: int) -> Any:

@@ -35,7 +35,7 @@ async def both(broker, **settings):
 async def test_datagrams_go_up_and_down_in_both_versions(broker, version):
     async with both(broker, version=version) as (server, gateway):
         await to_and_fro(gateway, server)
-    assert {level for _, level, _ in broker.connects} == {5 if version == "5" else 4}
+    assert {level for _, level, *_ in broker.connects} == {5 if version == "5" else 4}
 
 
 async def test_a_broker_without_mqtt_5_is_spoken_to_in_3_1_1(broker):
@@ -43,8 +43,8 @@ async def test_a_broker_without_mqtt_5_is_spoken_to_in_3_1_1(broker):
     async with both(broker) as (server, gateway):
         await until(lambda: server.link.brokers[0].connected and gateway.link.brokers[0].connected)
         await to_and_fro(gateway, server)
-        levels = [level for _, level, _ in broker.connects]
-        assert levels == [5, 5, 4, 4] or levels == [5, 4, 5, 4]
+        levels = [level for _, level, *_ in broker.connects]
+        assert levels.count(5) == 2 and levels[-1] == 4
         assert gateway.link.brokers[0].problem == ""
 
 
@@ -170,6 +170,41 @@ async def test_what_comes_while_an_end_is_away_is_kept_for_it(broker):
         await until(lambda: broker.published[-1][2] == b"for later")
         async with ends(of_gateway(broker)) as (gateway,):
             assert (await gateway.take())[0] == b"for later"
+
+
+HOUR = (3600).to_bytes(4, "big")
+
+
+async def test_in_mqtt_5_a_session_and_each_datagram_expire_after_an_hour(broker):
+    async with both(broker) as (server, gateway):
+        await to_and_fro(gateway, server)
+        assert broker.properties == b"\x02" + HOUR
+    assert all(b"\x11" + HOUR in properties and not clean for _, _, clean, properties in broker.connects)
+
+
+@pytest.mark.parametrize(("away_s", "arrives"), [(600, True), (3700, False)])
+async def test_in_3_1_1_an_end_that_was_away_for_an_hour_clears_its_session(broker, away_s, arrives):
+    async with both(broker, version="3.1.1") as (server, gateway):
+        await until(lambda: server.link.is_present(place_of(HOME)))
+        broker.refuse = 3  # only for who connects again
+        broker.sessions[TAG].writer.close()
+        await until(lambda: not gateway.link.brokers[0].connected)
+        server.link.send(await server.link.find(place_of(HOME)), b"kept")
+        await asyncio.sleep(away_s)
+        broker.refuse = 0
+        await until(lambda: gateway.link.brokers[0].connected)
+        if arrives:
+            assert (await gateway.take())[0] == b"kept"
+        await to_and_fro(gateway, server)
+        assert gateway.received.empty()
+
+
+async def test_in_3_1_1_what_waits_from_before_the_start_is_cleared(broker):
+    for _ in range(2):
+        async with ends(of_gateway(broker, version="3.1.1")) as (gateway,):
+            assert gateway.received.empty()
+            assert [clean for _, _, clean, _ in broker.connects[-2:]] == [True, False]
+        broker.sessions[TAG].deliver(down(TAG), b"from before", False)
 
 
 @pytest.mark.parametrize("place", ["", "mqtt:", "mqtt:home-gw", f"mqtt:{TAG.upper()}", f"mqtt:{TAG}0", "udp:1.2.3.4:5"])

@@ -101,7 +101,8 @@ class ToyBroker:
         self.published = []
         self.retained = {}
         self.sessions = {}
-        self.connects = []  # (client ID, level of the protocol, clean)
+        self.connects = []  # (client ID, level of the protocol, clean, properties)
+        self.properties = b""  # of the last PUBLISH
         self.lose = lambda topic, payload: False
         self.may_publish = lambda user, topic: True
         self.refuse = 0
@@ -173,15 +174,14 @@ class ToyBroker:
         connect.text()
         level, flags, _ = (*connect.take(2), connect.number())
         is_5 = level == 5
-        if is_5:
-            connect.properties()
+        properties = connect.properties() if is_5 else b""
         name, will = connect.text(), None
         if flags & 4:
             if is_5:
                 connect.properties()
             will = (connect.text(), connect.octets())
         user = connect.text() if flags & 128 else ""
-        self.connects.append((name, level, bool(flags & 2)))
+        self.connects.append((name, level, bool(flags & 2), properties))
         if is_5 and not self.has_5:
             writer.write(packet(CONNACK, b"\0\1"))
             return
@@ -199,7 +199,7 @@ class ToyBroker:
         waiting, session.waiting = session.waiting, []
         for message in waiting:
             session.deliver(*message)
-        in_order = False
+        in_order, is_clean = False, bool(flags & 2) and not is_5
         try:
             while not in_order:
                 in_order = self._take(session, user, await self._read(reader))
@@ -209,6 +209,8 @@ class ToyBroker:
         finally:
             if session.writer is writer:
                 session.writer = None
+            if is_clean and self.sessions.get(name) is session:
+                del self.sessions[name]
             if will is not None and not in_order:
                 self.publish(*will, retain=True)
 
@@ -219,8 +221,7 @@ class ToyBroker:
             return True
         if got.kind == PUBLISH:
             topic, number = got.text(), got.number()
-            if is_5:
-                got.properties()
+            self.properties = got.properties() if is_5 else b""
             allowed = self.may_publish(user, topic)
             code = b"" if not is_5 or allowed else bytes([NOT_AUTHORISED])
             if self.acknowledges:
