@@ -165,9 +165,9 @@ class Administration:
         return self._silence.is_stale
 
     @property
-    def server_heard_at(self) -> int:
-        """When the CPNS Server has answered a version list last, in Unix seconds; 0 for never since the start."""
-        return self._silence.heard_at
+    def server_age_s(self) -> float | None:
+        """Seconds since the CPNS Server has answered a version list, None for never since the start."""
+        return self._silence.age_s
 
     def set_alarm(self, kind: str, text: str) -> None:
         """Raise an alarm whose cause was found outside of the core; an empty `text` ends it."""

@@ -43,7 +43,7 @@ class ServerSilence:
         self._resume = resume
         self._tell = tell
         self._answered_at = clock.monotonic()
-        self._heard_at = 0
+        self._heard = False
         self._why = ""
         self._stale = False
 
@@ -53,9 +53,9 @@ class ServerSilence:
         return self._stale
 
     @property
-    def heard_at(self) -> int:
-        """Unix seconds of the last answer, 0 for none since the start or a clock that is not synchronised."""
-        return self._heard_at
+    def age_s(self) -> float | None:
+        """Seconds since the last answer, None for none since the start."""
+        return self._clock.monotonic() - self._answered_at if self._heard else None
 
     def refuse_if_stale(self) -> None:
         """Raise Stale while this PN GW gives out no key."""
@@ -64,7 +64,7 @@ class ServerSilence:
 
     def answered(self) -> None:
         """Note that the Server has answered a version list: the alarm ends, and keys are given out again."""
-        self._answered_at, self._heard_at, self._why = self._clock.monotonic(), self._clock.unix(), ""
+        self._answered_at, self._heard, self._why = self._clock.monotonic(), True, ""
         self._alarms.clear(SERVER)
         if self._stale:
             self._stale = False
@@ -91,5 +91,5 @@ class ServerSilence:
         self._alarms.set(
             SERVER,
             f"The CPNS Server has not answered this gateway for {int(silent_s // 60)} minutes{why}: {so_now}. "
-            "Look at the way to it: keycast gateway check",
+            "See whether it runs, and whether a line, a firewall or a broker is in the way.",
         )

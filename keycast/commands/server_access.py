@@ -10,6 +10,7 @@ import typer
 from keycast.terminal.dates import local
 from keycast.terminal.options import (
     DEFAULT_CONFIG,
+    SERVER_STATE,
     ConfigOption,
     StateOption,
     answer,
@@ -25,7 +26,6 @@ tokens = typer.Typer(no_args_is_help=True, help="Make, list and end tokens for o
 
 ServerFolder = Annotated[Path, state_option("Folder in which keys, sessions and inventory are stored.")]
 OperatorArgument = Annotated[str, typer.Argument(metavar="OPERATOR", help="Name of a person or program.")]
-_STATE = Path("keycast-server-state")
 
 
 class TokenScope(StrEnum):
@@ -44,7 +44,7 @@ def add_token(
         typer.Option(help="read: look; operate: also groups and members; admin: also gateways, boards, the audit log."),
     ] = TokenScope.READ,
     days: Annotated[int, typer.Option(min=1, max=3650, help="Days for which the token is valid.")] = 365,
-    state: ServerFolder = _STATE,
+    state: ServerFolder = SERVER_STATE,
 ) -> None:
     """Make a token for an operator and print it; it is stored nowhere. The ones that the operator has stay.
 
@@ -56,7 +56,7 @@ def add_token(
 
 
 @tokens.command("list")
-def list_tokens(state: ServerFolder = _STATE) -> None:
+def list_tokens(state: ServerFolder = SERVER_STATE) -> None:
     """List the operators that have tokens, with scope and end; never a token.
 
     Example: keycast server token list
@@ -67,7 +67,7 @@ def list_tokens(state: ServerFolder = _STATE) -> None:
 
 
 @tokens.command("revoke")
-def revoke_token(operator: OperatorArgument, state: ServerFolder = _STATE) -> None:
+def revoke_token(operator: OperatorArgument, state: ServerFolder = SERVER_STATE) -> None:
     """End all tokens of an operator.
 
     Example: keycast server token revoke alice

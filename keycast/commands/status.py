@@ -62,11 +62,17 @@ def _show_carried(groups: list[dict[str, Any]]) -> None:
         show_table(console, ("end-to-end", "board", "version", "state", "tries", "Return", "since"), rows)
 
 
+def _uplink(state: dict[str, Any]) -> str:
+    """Return where the CPNS Server is, and when it was heard: it is asked every quarter of an hour."""
+    if state["uplink"] == "embedded":
+        return "the CPNS Server is in it"
+    heard = "has not answered yet" if state["server_age_s"] is None else f"answered {ago(state['server_age_s'])}"
+    return f"the CPNS Server (uplink {state['uplink']}) {heard}"
+
+
 def _show(state: dict[str, Any]) -> None:
     sessions = sum(board["session"] for board in state["devices"])
-    elsewhere = f", the CPNS Server answered last: {local(state['server_heard_at'])}"
-    server = "" if state["uplink"] == "embedded" else elsewhere
-    console.print(f"{state['gateway_id']} serves {state['pn_id']}, uplink {state['uplink']}{server}")
+    console.print(f"{state['gateway_id']} serves {state['pn_id']}, {_uplink(state)}")
     show_brokers(state["brokers"])
     keys = [f"{each['interface']} {each['broadcast']}" for each in state["networks"] if not each["problem"]]
     console.print(f"boards reach it at {', '.join(state['addresses']) or '-'}; keys go to {', '.join(keys) or '-'}")

@@ -69,6 +69,7 @@ StateOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", callback=want_json, help="Print JSON.")]
 """The option that `keycast.terminal.json_option` adds to every command."""
+SERVER_STATE = Path("keycast-server-state")
 DEFAULT_CONFIG = Path(os.environ.get(CONFIG_VARIABLE, str(_DEFAULT)))
 
 # Without markup: names and sentences are shown as they are, "[broadcast]" included.
@@ -174,6 +175,7 @@ def asked(config: Path, state: Path | None, do: str, /, **arguments: Any) -> Any
     """Do as `ask` does, but raise the GatewayError of a refusal."""
     from gateway_agent.config.load import load
     from gateway_agent.control import ask as over_socket
+    from gateway_agent.errors import GatewayError
     from keycast.terminal.elsewhere import server_elsewhere
 
     server = server_elsewhere()
@@ -183,6 +185,8 @@ def asked(config: Path, state: Path | None, do: str, /, **arguments: Any) -> Any
         return over_rest(server, do, arguments)
     if state is not None:
         return over_socket(state, do, "keycast server run", **arguments)
+    if not config.exists() and SERVER_STATE.is_dir():
+        raise GatewayError(f"There is no file {config}, but a CPNS Server's folder.", f"Add: --state {SERVER_STATE}")
     return over_socket(load(config).gateway.state_dir, do, "keycast gateway run", **arguments)
 
 

@@ -318,6 +318,73 @@ async def test_a_server_elsewhere_and_a_stolen_gateway(tmp_path: Path, reading: 
                 await until(server, show, keyed("lamp.porch", above=before))
 
 
+@pytest.mark.req("SEC-28")
+@reads(
+    (GATEWAY, "A CPNS Server elsewhere"),
+    (GATEWAY, "A second home"),
+    (GATEWAY, "When the Server is silent"),
+)
+async def test_two_homes_with_one_server(tmp_path: Path, reading: Reading) -> None:
+    """A board of each is in one group, and the Server shows how both got its key."""
+    async with (
+        home_network(5, "192.168.1.10") as network,
+        Desk(tmp_path / "home", network.words(1)) as home,
+        Desk(tmp_path / "server", network.words(3)) as server,
+        Desk(tmp_path / "cabin", network.words(4)) as cabin,
+        contextlib.AsyncExitStack() as powered_on,
+    ):
+
+        async def begin(desk: Desk, init: str) -> None:
+            await desk.done(init)
+            name_the_card(desk)()
+            desk.configure(uplink)
+
+        async def lamp(desk: Desk, machine: int) -> None:
+            await desk.done("export KEYCAST_CONFIG=~/keycast.toml")
+            await desk.done("keycast gateway run")
+            await desk.done(f"keycast board provision lamp.{desk.folder.name} -o lamp.py")
+            board = VirtualBoard.create(desk.folder / "board", machine, b"", network.board(machine))
+            await desk.done("mpremote run lamp.py")
+            await powered_on.enter_async_context(switched_on(board))
+            await board.command("join", group="home/lights", timeout_s=180)
+
+        with reading:
+            home.replaced["SERVER-CREDENTIAL"] = cabin.replaced["SERVER-CREDENTIAL"] = credential_in(
+                await server.follow(reading.next())
+            )
+            uplink = reading.next("toml")
+            await begin(home, "keycast gateway init ~/keycast.toml")
+            both = reading.next()
+            server.replaced["GATEWAY-CREDENTIAL"] = credential_in(await home.follow(both))
+            await server.follow(reading.next())
+            await server.follow(reading.next())
+            await lamp(home, 2)
+
+            await begin(cabin, reading.next().text)
+            server.replaced["GATEWAY-CREDENTIAL"] = credential_in(await cabin.follow(both))
+            await server.follow(reading.next())
+            opening = reading.next()
+            await server.follow(opening)
+            await lamp(cabin, 5)
+            show = "keycast group show home/lights --state keycast-server-state"
+            view = await until(server, show, keyed("lamp.home", "lamp.cabin"))
+            assert {(each["pne_id"], each["pn_id"]) for each in view["members"]} == {
+                ("lamp.home", "home"),
+                ("lamp.cabin", "cabin"),
+            }
+            assert {each["link"] for each in view["members"]} <= {"unicast", "wifi"}
+            assert all(each["tries"] for each in view["members"])
+            status = json.loads(await cabin.done("keycast status --json"))
+            assert status["server_age_s"] is not None and [each["pne_id"] for each in status["devices"]] == [
+                "lamp.cabin"
+            ]
+
+            await home.end_services()
+            home.configure(reading.next("toml"))
+            await home.done("keycast gateway run")
+            await home.done("keycast status")
+
+
 @pytest.mark.req("SEC-25", "SEC-26")
 @reads(
     (GATEWAY, "A CPNS Server elsewhere"),
