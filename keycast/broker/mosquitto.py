@@ -13,8 +13,7 @@ DATA = "data"
 """The folder beside the files in which Mosquitto keeps sessions; it does not make it by itself."""
 DATAGRAM_MAX = 128 * 1024
 _PACKET_MAX = DATAGRAM_MAX + 4096  # with its topic and properties
-_OPEN_MAX = 500  # publishes without a PUBACK, as many as an end of keycast has
-_QUEUED_MAX = 20_000  # the answers of as many PN GWs wait for a Server that starts again
+_QUEUED_MAX = 100_000  # the answers of 10,000 PN GWs, ten of each, wait for a Server that starts again
 _QUEUED_OCTETS_MAX = 64 * 1024 * 1024
 _EVERY_UP = "keycast/1/up/+/+"
 _OWN_UP = "keycast/1/up/+/%u"
@@ -33,7 +32,6 @@ def configuration(at: PurePosixPath, port: int, has_authority: bool) -> str:
         own_authority=own,
         revoked=f"crlfile {at}/revoked.crl" if has_authority else f"# crlfile {at}/revoked.crl",
         packet_max=_PACKET_MAX,
-        open_max=_OPEN_MAX,
         queued_max=_QUEUED_MAX,
         queued_octets_max=_QUEUED_OCTETS_MAX,
     )
@@ -103,8 +101,9 @@ set_tcp_nodelay true
 # A datagram of keycast has 128 KiB at most. A client that sends more is disconnected.
 max_packet_size {packet_max}
 
-# Publishes on the way to one client, and what waits for it: all answers to a CPNS Server that starts again.
-max_inflight_messages {open_max}
+# What is on the way to one client, without limit, and what waits for it: all answers to a CPNS Server that starts
+# again. By default 20 are on the way and 1000 wait, and the rest is dropped.
+max_inflight_messages 0
 max_queued_messages {queued_max}
 max_queued_bytes {queued_octets_max}
 

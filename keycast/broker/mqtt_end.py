@@ -11,23 +11,20 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import aiomqtt
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from key_servers.errors import ServerError
 from message_plane.links.mqtt_section import Broker
+from message_plane.links.mqtt_trouble import not_connected
 
 LIMIT_S = 5.0
 _LOOK_S = 0.1
 _SESSION_S = 300  # what a trial that was cut off leaves in the broker ends after this
 VERSIONS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
-
-
-class BrokerRefused(ServerError):
-    """The broker cannot be reached, or does not accept a connection."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +58,7 @@ class MqttEnd:
         self.heard: list[paho.MQTTMessage] = []
         self._arrived: queue.Queue[paho.MQTTMessage] = queue.Queue()
         self._changed = threading.Condition()
+        self._said = ""
         self._connack: ReasonCode | None = None
         self._acknowledged: dict[int, ReasonCode] = {}
         self._subscribed: dict[int, list[ReasonCode]] = {}
@@ -82,10 +80,11 @@ class MqttEnd:
             client.will_set(*will, qos=1, retain=True)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_subscribe, client.on_publish = self._on_subscribe, self._on_publish
+        client.on_log = self._on_log
         client.on_message = lambda _client, _, message: self._arrived.put(message)
 
     def connect(self) -> "MqttEnd":
-        """Connect, to the present session if it `stays`. Raise BrokerRefused with the reason in words."""
+        """Connect, to the present session if it `stays`. Raise BrokerTrouble."""
         how: dict[str, Any] = {}
         if self._is_v5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
@@ -94,12 +93,14 @@ class MqttEnd:
         try:
             self._client.connect(self._broker.host, self._broker.port, keepalive=30, **how)
         except (OSError, ValueError) as error:
-            raise BrokerRefused(*_reason(self._broker, error)) from None
+            raise not_connected(self._broker, error) from None
         self._client.loop_start()
         self._wait(lambda: self._connack is not None or self.cut_off is not None)
         if self._connack is None or self._connack.is_failure:
-            self._end()
-            raise BrokerRefused(*_refused(self._broker, self._connack, self.cut_off))
+            self._client.loop_stop()
+            silence = TimeoutError() if self.cut_off is None else aiomqtt.MqttError()
+            problem = silence if self._connack is None else aiomqtt.MqttCodeError(self._connack)
+            raise not_connected(self._broker, problem, self._said)
         return self
 
     def subscribe(self, *topics: str) -> None:
@@ -152,19 +153,20 @@ class MqttEnd:
             raw: Any = found
             raw.shutdown(socket.SHUT_RDWR)
         self._wait(lambda: self.cut_off is not None)
-        self._end()
+        self._client.loop_stop()
 
     def close(self) -> None:
         """Disconnect."""
         self._client.disconnect()
-        self._end()
-
-    def _end(self) -> None:
         self._client.loop_stop()
 
     def _wait(self, true: Any) -> bool:
         with self._changed:
             return bool(self._changed.wait_for(true, LIMIT_S))
+
+    def _on_log(self, _client: Any, _: Any, level: int, text: str) -> None:
+        if level == LogLevel.MQTT_LOG_ERR:  # a TLS alert is told in no other way
+            self._said = text
 
     def _on_connect(self, _client: Any, _: Any, flags: Any, code: ReasonCode, _properties: Any) -> None:
         with self._changed:
@@ -185,39 +187,3 @@ class MqttEnd:
         with self._changed:
             self._acknowledged[mid] = code
             self._changed.notify_all()
-
-
-def _reason(broker: Broker, error: Exception) -> tuple[str, str]:
-    """Return what is wrong, and the next step, where there is no connection."""
-    where = f"{broker.host}, TCP port {broker.port}"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"The certificate of {broker} is not accepted: {error.verify_message}.",
-            "Name the authority that signed it, and the host by a name that is in it.",
-        )
-    if isinstance(error, ssl.SSLError):
-        return f"{broker} makes no TLS connection ({error.reason}).", "Is it a port without TLS? Then: mqtt://"
-    if isinstance(error, ConnectionRefusedError):
-        return (
-            f"Nothing listens at {where}.",
-            "Start the broker. A Mosquitto without a line `listener` accepts only local connections.",
-        )
-    if isinstance(error, socket.gaierror):
-        return f"There is no host {broker.host}.", "Check the name."
-    if isinstance(error, TimeoutError):
-        return f"{where} does not answer.", "Check the address, and the firewall."
-    return f"{where} cannot be reached: {error}.", "Check the address, and the network."
-
-
-def _refused(broker: Broker, connack: ReasonCode | None, cut_off: str | None) -> tuple[str, str]:
-    if connack is not None:
-        return (
-            f"{broker} refuses the connection: {connack}.",
-            "Check the user, the password or the certificate, and the broker's access list.",
-        )
-    if cut_off is None:
-        return f"{broker} does not answer to CONNECT.", "Is it an MQTT broker?"
-    return (
-        f"{broker} ends the connection at once.",
-        "Check the certificate: it must be signed by the broker's authority, and not be revoked.",
-    )

@@ -13,7 +13,6 @@ from pathlib import Path
 from gateway_agent.errors import GatewayError
 
 LOOPBACK = "127.0.0.1"
-_PLACES = "/usr/local/sbin:/usr/sbin:/sbin"  # not on everybody's PATH
 _PORTS = range(20_000, 32_000)  # below those that the kernel assigns by itself
 _TRIES = 200
 _STARTS_S = 20.0
@@ -25,10 +24,15 @@ class NoBroker(GatewayError):
 
 def mosquitto() -> str:
     """Return the path of the program. Raises NoBroker, which says how to install it."""
-    found = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:{_PLACES}")
+    found = shutil.which("mosquitto", path=mosquitto_places())
     if found is None:
         raise NoBroker("There is no Mosquitto on this machine.", "Debian: sudo apt install mosquitto")
     return found
+
+
+def mosquitto_places() -> str:
+    """Return the folders in which the program is looked for: PATH, and those of servers, which not everybody's has."""
+    return f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def free_port() -> int:

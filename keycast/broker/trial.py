@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from keycast.broker.mosquitto import DATAGRAM_MAX, gateway_rules
-from keycast.broker.mqtt_end import BrokerRefused, Login, MqttEnd
+from keycast.broker.mqtt_end import Login, MqttEnd
 from message_plane.links.mqtt_section import Broker
 from message_plane.links.mqtt_topics import EVERY_PRESENCE, down, presence, up
+from message_plane.links.mqtt_trouble import BrokerTrouble
 
 QUEUED = 1000
 _AFTER = b"and after it"
@@ -43,14 +44,14 @@ class BrokerCheck:
 def trial(broker: Broker, who: Who, versions: Sequence[str]) -> list[BrokerCheck]:
     """Try a broker in each of `versions` ("5", "3.1.1"); one that it does not speak is left out if it speaks another.
 
-    Raises BrokerRefused if it accepts no connection of the CPNS Server in any of them.
+    Raises BrokerTrouble if it accepts no connection of the CPNS Server in any of them.
     """
     found: list[BrokerCheck] = []
-    refused: list[BrokerRefused] = []
+    refused: list[BrokerTrouble] = []
     for version in versions:
         try:
             MqttEnd(broker, who.server, who.server_client, version).connect().close()
-        except BrokerRefused as error:
+        except BrokerTrouble as error:
             refused.append(error)
         else:
             found += _Trial(broker, who, version).checks()
@@ -73,7 +74,7 @@ class _Trial:
         steps: list[tuple[str, Callable[[], str], str, str]] = [
             ("strangers", self._strangers, "are refused", "allow_anonymous false"),
             ("session", self._session, "waits for a gateway that is away", "persistence true"),
-            ("queue", self._queue, f"{QUEUED} messages wait, in order", "max_queued_messages 20000"),
+            ("queue", self._queue, f"{QUEUED} messages wait, in order", "max_queued_messages 100000"),
             ("will", self._will, "tells that a gateway is gone", tell),
             ("retained", self._retained, "a Server that comes later learns it, too", "retain_available true"),
             ("size", self._size, "128 KiB arrive whole, both ways", "max_packet_size 135168"),
@@ -88,7 +89,7 @@ class _Trial:
         for name, step, what, line in steps:
             try:
                 wrong = step()
-            except BrokerRefused as error:
+            except BrokerTrouble as error:
                 wrong = str(error)
             found.append(BrokerCheck(name, self._version, not wrong, wrong or what, line if wrong else ""))
         return found
@@ -116,7 +117,7 @@ class _Trial:
     def _strangers(self) -> str:
         try:
             self._end("stranger").connect().close()
-        except BrokerRefused:
+        except BrokerTrouble:
             return ""
         return "a client without a certificate, a user name or a password is let in"
 
@@ -248,7 +249,7 @@ class _Trial:
         with self._connected("server", "b") as (server, other):
             other.subscribe(down(self._b))
             thief = self._end("a", client_id=self._b)
-            with contextlib.suppress(BrokerRefused):
+            with contextlib.suppress(BrokerTrouble):
                 thief.connect()
                 thief.close()
             server.publish(down(self._b), _AFTER)

@@ -55,7 +55,6 @@ def broker_files(
 
     Example: keycast server broker-files broker-files --ca --host mqtt.example.org --gateway gw.home
     """
-    extras.require("gateway", "seal")
     from keycast.broker import register as registers
     from keycast.broker.folder import WantedFiles, bring_up
 
@@ -115,7 +114,7 @@ def broker_test(
 
     Example: keycast server broker-test mqtts://mqtt.example.org --files broker-files
     """
-    extras.require("gateway", "seal")
+    extras.require("gateway")
     from key_servers.errors import NotPossible
     from keycast.broker import trial_logins
     from keycast.broker.mqtt_end import VERSIONS

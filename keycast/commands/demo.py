@@ -11,6 +11,7 @@ from keycast.terminal import extras
 from keycast.terminal.options import JsonOption, answer, refuse, sentences
 
 TRUSTS = ("gateway", "end-to-end")
+UPLINKS = ("embedded", "udp", "mqtt")
 
 
 def command(
@@ -27,6 +28,17 @@ def command(
             help="end-to-end: beside the ordinary group runs one whose keys the gateway carries and cannot read.",
         ),
     ] = "gateway",
+    homes: Annotated[
+        int, typer.Option(min=1, max=4, help="Homes with a gateway each; all boards are in one Service Group.")
+    ] = 1,
+    uplink: Annotated[
+        str | None,
+        typer.Option(
+            metavar="embedded|udp|mqtt",
+            help="The way to the CPNS Server: in the gateway's process, or apart from it, over UDP or over a Mosquitto "
+            "that must be installed. Default: embedded where that is possible, else udp.",
+        ),
+    ] = None,
     picture: Annotated[
         Path | None, typer.Option(readable=False, help="Write the last picture to this SVG file.")
     ] = None,
@@ -42,10 +54,23 @@ def command(
     With --trust end-to-end the CPNS Server listens apart from the gateway. The exit code is then 0 only if the gateway
     could not read the key of the end-to-end group either: all that passed it, and its files, are searched.
 
-    Examples: keycast demo --boards 20 --loss 0.2, keycast demo --trust end-to-end
+    With --homes 2 the boards are behind two gateways, by turns, and one CPNS Server serves both; neither home hears the
+    radios of the other one. Group messages stay within a home.
+
+    Examples: keycast demo --boards 20 --loss 0.2, keycast demo --homes 2 --uplink mqtt --trust end-to-end
     """
     if trust not in TRUSTS:
         refuse(f"{trust!r} is no trust of a Service Group: write {' or '.join(TRUSTS)}", "not-allowed")
+    apart = homes > 1 or trust != TRUSTS[0]
+    uplink = uplink or UPLINKS[apart]
+    if uplink not in UPLINKS:
+        refuse(
+            f"{uplink!r} is no way to a CPNS Server: write {', '.join(UPLINKS[:-1])} or {UPLINKS[-1]}", "not-allowed"
+        )
+    if apart and uplink == UPLINKS[0]:
+        refuse("A CPNS Server in the gateway's process serves one home, and no end-to-end group.", "not-allowed")
+    if boards < 2 * homes:
+        refuse(f"{homes} homes need {2 * homes} boards or more: --boards {2 * homes}", "not-allowed")
     extras.require("gateway", "boards", *(["ble"] if ble else []))
     from keycast.demo.end_to_end_story import EndToEndFigures
     from keycast.demo.house import new_seed
@@ -55,7 +80,7 @@ def command(
     from keycast.virtual_board.board import BoardEnded
 
     kind = EndToEndFigures if trust == "end-to-end" else DemoFigures
-    figures = kind(boards, loss, new_seed() if seed is None else seed, ble)
+    figures = kind(boards, loss, new_seed() if seed is None else seed, ble, homes, uplink)
     with sentences(), tempfile.TemporaryDirectory(prefix="keycast-demo-") as folder:
         try:
             asyncio.run(show(Path(folder), figures, picture, quiet=as_json))

@@ -1,5 +1,6 @@
 """The story of `keycast demo --trust end-to-end`: a group whose key the PN GW carries unread, and an ordinary one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -9,7 +10,7 @@ from cpns.fingerprint import fingerprint
 from cpns.key_ring import KeyRing
 from device_agent import membership
 from device_agent.key_store import KeyStore
-from keycast.demo.house import PN_ID, House
+from keycast.demo.house import House
 from keycast.demo.story import SG_ID as LIGHTS
 from keycast.demo.story import DemoFigures, Say, Story, counted
 from keycast.demo.watched_gateway import WatchedGateway
@@ -51,24 +52,26 @@ class EndToEndFigures(DemoFigures):
 
 
 class EndToEndStory(Story):
-    """The demo in a `house` whose CPNS Server is elsewhere."""
+    """The demo in `houses` whose CPNS Server is elsewhere."""
 
     sg_ids = (LIGHTS, ALARM)
     figures: EndToEndFigures
 
-    def __init__(self, house: House, figures: EndToEndFigures, say: Say) -> None:
-        super().__init__(house, figures, say)
-        assert isinstance(house.app, WatchedGateway)  # `build_house` makes one if the Server is elsewhere
-        self._gateway = house.app
+    def __init__(self, houses: Sequence[House], figures: EndToEndFigures, say: Say) -> None:
+        super().__init__(houses, figures, say)
+        apps = [house.app for house in houses]  # `build_houses` makes watched ones if the Server is elsewhere
+        self._gateways = [app for app in apps if isinstance(app, WatchedGateway)]
 
     async def play(self) -> None:
         """Play the whole story. Raise TimeoutError if a board is still without its key after two minutes."""
-        house, server = self._house, self._house.server
-        self._say(f"{len(house.boards)} boards run MicroPython and make their sessions with the PN GW")
+        server, several = self._server, len(self._houses) > 1
+        gateways = f"{len(self._houses)} PN GWs" if several else "the PN GW"
+        self._say(f"{len(self.boards)} boards run MicroPython and make their sessions with {gateways}")
         shown = fingerprint(server.credential())
-        self._say(f"the CPNS Server listens apart from it; each board was told its credential ({shown})")
-        server.create_group(LIGHTS, open_to=[PN_ID])
-        server.create_group(ALARM, open_to=[PN_ID], trust=END_TO_END)
+        from_it = "them" if several else "it"
+        self._say(f"the CPNS Server listens apart from {from_it}; each board was told its credential ({shown})")
+        server.create_group(LIGHTS, open_to=self._pn_ids)
+        server.create_group(ALARM, open_to=self._pn_ids, trust=END_TO_END)
         self._say(f"two Service Groups are created: {LIGHTS}, an ordinary one, and {ALARM}, which is end-to-end")
         await self._delivered(LIGHTS, "members join", self._join_all)
         await self._delivered(ALARM, "members join", partial(self._join_all, trust=END_TO_END))
@@ -86,7 +89,7 @@ class EndToEndStory(Story):
         """Note and tell how each member has proved to the CPNS Server that it has the newest key."""
         proofs = [
             Confirmation(each.pne_id, each.accepted_version, each.way, each.tries)
-            for each in self._house.server.show_group(ALARM).pne_deliveries
+            for each in self._server.show_group(ALARM).pne_deliveries
             if each.accepted_version == each.wanted_version
         ]
         self.figures.confirmations += proofs
@@ -101,8 +104,8 @@ class EndToEndStory(Story):
             f"{self.expelled} asks the CPNS Server itself, through the tunnel: "
             + ("refused" if refused else "IT WAS GIVEN IT")
         )
-        thief = Thief([self._house.boards[self.expelled].nvs])
-        carried = [fields for _, fields in self._gateway.wrapped_keys(ALARM)]
+        thief = Thief([self.boards[self.expelled].nvs])
+        carried = [fields for _, fields in self._wrapped_keys()]
         opened = [
             fields[messages.VERSION]
             for fields in carried
@@ -114,35 +117,41 @@ class EndToEndStory(Story):
         could = newest in opened or self._held(ALARM, self.expelled) >= newest
         self.figures.excluded_could_read = bool(self.figures.excluded_could_read) or could
         self._say(
-            f"with every octet of its flash against {counted(len(carried), 'wrapped key')} that the PN GW has carried: "
+            f"with every octet of its flash against {counted(len(carried), 'wrapped key')} that were carried: "
             f"it opens {len(opened)}, " + ("THE NEW ONE AMONG THEM" if could else "its own of before, and no new one")
         )
 
     def _search_gateway(self) -> None:
         """Look for the newest keys of both groups in all that passed the PN GW, and in all that it stores."""
-        boards, member = self._house.boards, self.members[0]
-        self.figures.gateway_holds_ordinary = self._gateway.holds(newest_key(boards[member], LIGHTS))
-        self.figures.gateway_could_read = self._gateway.holds(newest_key(boards[member], ALARM))
+        lights, alarm = (newest_key(self.boards[self.members[0]], sg_id) for sg_id in self.sg_ids)
+        self.figures.gateway_holds_ordinary = all(gateway.holds(lights) for gateway in self._gateways)
+        self.figures.gateway_could_read = any(gateway.holds(alarm) for gateway in self._gateways)
         ordinary = "stands there" if self.figures.gateway_holds_ordinary else "WAS NOT FOUND"
         verdict = "STANDS THERE, TOO" if self.figures.gateway_could_read else "does not"
+        who = (
+            "the PN GWs have read, and of their files"
+            if len(self._gateways) > 1
+            else "the PN GW has read, and of its files"
+        )
         self._say(
-            f"of {counted(len(self._gateway.passed), 'message')} that the PN GW has read, and of its files: the key of "
+            f"of {counted(sum(len(each.passed) for each in self._gateways), 'message')} that {who}: the key of "
             f"{LIGHTS} {ordinary}, that of {ALARM} {verdict}"
         )
+
+    def _wrapped_keys(self) -> list[tuple[bytes, dict[int, Any]]]:
+        return [found for gateway in self._gateways for found in gateway.wrapped_keys(ALARM)]
 
     def _on_the_air(self, sg_id: str, version: int) -> tuple[list[bytes], str]:
         objects, method = super()._on_the_air(sg_id, version)
         if sg_id != ALARM:
             return objects, method
-        wrapped = [
-            message for message, fields in self._gateway.wrapped_keys(ALARM) if fields[messages.VERSION] == version
-        ]
+        wrapped = [message for message, fields in self._wrapped_keys() if fields[messages.VERSION] == version]
         return wrapped, END_TO_END
 
     def _confirmed(self, sg_id: str, version: int) -> int:
         if sg_id != ALARM:
             return super()._confirmed(sg_id, version)
-        return sum(each.accepted_version == version for each in self._house.server.show_group(ALARM).pne_deliveries)
+        return sum(each.accepted_version == version for each in self._server.show_group(ALARM).pne_deliveries)
 
 
 def _names(fields: dict[int, Any]) -> tuple[str, str, int]:

@@ -1,6 +1,7 @@
-"""The demo's house: a PN GW, its CPNS Server in the same process, and virtual boards, each a process of its own.
+"""The demo's houses: each a PN GW and its virtual boards, which are processes of their own; and the CPNS Server.
 
-The Server is embedded in the PN GW, or listens on loopback as a Server of its own, with a session between the two.
+The Server is embedded in the PN GW of the only house. Otherwise it is one of its own in this process, with sessions
+between it and the PN GWs, over UDP or MQTT (`keycast.demo.uplinks`).
 """
 
 import asyncio
@@ -8,7 +9,7 @@ import itertools
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +19,25 @@ from gateway_agent.config.schema import GatewayConfig, GatewaySection, MessagePl
 from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.radios.ble import BleSection
 from gateway_agent.radios.udp_broadcast import BroadcastSection
-from gateway_agent.uplinks.udp import UdpUplinkSection
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.gateways_in_process import Receiver
+from keycast.demo.uplinks import EMBEDDED, UDP, open_way
 from keycast.demo.watched_gateway import WatchedGateway
 from keycast.provisioning.board import new_board, trust_of
 from keycast.services.home import open_home, straight
 from keycast.services.trusted_server import trust_server
 from keycast.virtual_board.advert_sniffer import AdvertSniffer
-from keycast.virtual_board.board import BluetoothAir, VirtualBoard
+from keycast.virtual_board.board import BluetoothAir, Network, VirtualBoard
 from keycast.virtual_board.fleet import Fleet
 from keycast.virtual_board.loopback import GATEWAY_ADDRESS, broadcast_port, free_numbers, own_port
 from keycast.virtual_board.thief import Sniffer
 from message_plane import credentials
 
-PN_ID = "home"
-GATEWAY_ID = "gw.home"
+PN_IDS = ("home", "cabin", "barn", "mill")
+"""The PNs of the houses, in order."""
+PN_ID = PN_IDS[0]
+GATEWAY_ID = f"gw.{PN_ID}"
 WIFI, BLE, BOTH = "Wi-Fi", "Bluetooth", "Wi-Fi and Bluetooth"
 """The radios that a board may have."""
 COMPANY_ID = 0xFFFF
@@ -46,7 +49,7 @@ ROOMS = ("hall", "kitchen", "porch", "garage", "attic", "cellar", "garden", "stu
 class House:
     """A running house. `boards` maps PNE IDs to boards, in order, and `radios` to the radios that each has.
 
-    `sniffer` records all broadcasts of the Wi-Fi, `adverts` all adverts, if some board has Bluetooth.
+    `sniffer` records all broadcasts of its Wi-Fi, `adverts` all adverts, if some board has Bluetooth.
     """
 
     app: GatewayApp
@@ -56,6 +59,11 @@ class House:
     radios: dict[str, str]
     adverts: AdvertSniffer | None = None
 
+    @property
+    def pn_id(self) -> str:
+        """Its PN."""
+        return self.app.config.gateway.pn
+
 
 def board_names(count: int) -> list[str]:
     """Return PNE IDs for `count` boards: lamp.hall, lamp.kitchen, ..."""
@@ -63,10 +71,19 @@ def board_names(count: int) -> list[str]:
 
 
 @asynccontextmanager
-async def build_house(
+async def build_house(folder: Path, *, elsewhere: bool = False, **how: Any) -> AsyncIterator[House]:
+    """Run one house, as `build_houses` does; with `elsewhere` the Server is one of its own, reached over UDP."""
+    async with build_houses(folder, uplink=UDP if elsewhere else EMBEDDED, **how) as (house,):
+        yield house
+
+
+@asynccontextmanager
+async def build_houses(
     folder: Path,
     *,
     boards: int,
+    homes: int = 1,
+    uplink: str = EMBEDDED,
     loss: float = 0.0,
     seed: int = 1,
     delivery: DeliveryPolicy | None = None,
@@ -74,81 +91,142 @@ async def build_house(
     server_config: ServerConfig | None = None,
     on_the_way: Callable[[Receiver], Receiver] = straight,
     radios: Sequence[str] = (WIFI,),
-    elsewhere: bool = False,
-) -> AsyncIterator[House]:
-    """Run a house with all its files in `folder`, and end all of it with the context. Boards have sessions soon after.
+) -> AsyncIterator[list[House]]:
+    """Run `homes` houses with all their files in `folder`, and end all of it with the context.
 
+    Boards have sessions soon after. They live in the houses by turns, and none hears the radios of another house.
     `loss` is the probability that a datagram or an advert is lost, `seed` that of the losses; `on_the_way` is that of
-    `open_home`. The first board has the first of `radios` (WIFI, BLE or BOTH), the next one the next, and so on again.
-    With `elsewhere` the Server is one of its own, which the boards know, too, and the PN GW is a WatchedGateway.
+    `open_home`. The first board of a house has the first of `radios` (WIFI, BLE or BOTH), the next one the next, and so
+    on again. Unless `uplink` is EMBEDDED, which is for one house only, boards know the Server, too, and each PN GW is a
+    WatchedGateway. Raises NoBroker where MQTT needs a Mosquitto and there is none.
     """
-    names = board_names(boards)
-    radio_of = dict(zip(names, itertools.cycle(radios), strict=False))
-    uses_ble = any(each != WIFI for each in radio_of.values())
-    air = folder / "air"
-    more: dict[str, Any] = {"ble": BleSection(sender="virtual", adapter=str(air))} if uses_ble else {}
-    config = schema_of(more)(
-        gateway=GatewaySection(id=GATEWAY_ID, pn=PN_ID, state_dir=folder / "gateway"),
+    server_config = server_config or ServerConfig()
+    names = [board_names(boards)[place::homes] for place in range(homes)]
+    how = _How(radios, loss, seed, on_the_way)
+    ports = {pn_id: broadcast_port() if pn_id == PN_ID else own_port() for pn_id in PN_IDS[:homes]}
+    configs = [
+        _config(folder, pn_id, delivery, broadcast or BroadcastSection(interfaces=["lo"], port=port), how)
+        for pn_id, port in ports.items()
+    ]
+    async with AsyncExitStack() as stack:
+        server = None
+        if uplink != EMBEDDED:
+            gateway_ids = [config.gateway.id for config in configs]
+            way = await stack.enter_async_context(open_way(uplink, folder / "uplink", server_config.id, gateway_ids))
+            server_config = server_config.model_copy(update=way.settings)
+            configs = [config.model_copy(update={"uplink": way.section_of(config.gateway.id)}) for config in configs]
+            server = await stack.enter_async_context(_server_elsewhere(folder / "server", server_config, configs))
+        houses = []
+        for config, port, in_it in zip(configs, ports.values(), names, strict=True):
+            house = _house(folder, config, port, in_it, server, server_config, how)
+            houses.append(await stack.enter_async_context(house))
+            how = replace(how, seed=how.seed + len(in_it))
+        yield houses
+
+
+@dataclass(frozen=True)
+class _How:
+    """What all houses have in common."""
+
+    radios: Sequence[str]
+    loss: float
+    seed: int
+    on_the_way: Callable[[Receiver], Receiver]
+
+    @property
+    def uses_ble(self) -> bool:
+        return any(each != WIFI for each in self.radios)
+
+
+def _config(
+    folder: Path, pn_id: str, delivery: DeliveryPolicy | None, broadcast: BroadcastSection, how: _How
+) -> GatewayConfig:
+    place = _place(folder, pn_id)
+    more: dict[str, Any] = {"ble": BleSection(sender="virtual", adapter=str(place / "air"))} if how.uses_ble else {}
+    return schema_of(more)(
+        gateway=GatewaySection(id=f"gw.{pn_id}", pn=pn_id, state_dir=place / "gateway"),
         message_plane=MessagePlaneSection(listen=[GATEWAY_ADDRESS], port=own_port(), discovery=False),
-        broadcast=broadcast or BroadcastSection(interfaces=["lo"], port=broadcast_port()),
+        broadcast=broadcast,
         delivery=delivery or DeliveryPolicy(),
         tree=TreeSection(height=10),
         **more,
     )
-    server_config = server_config or ServerConfig()
+
+
+def _place(folder: Path, pn_id: str) -> Path:
+    """Return the folder of a house: that of all of them for the first one."""
+    return folder if pn_id == PN_ID else folder / pn_id
+
+
+@asynccontextmanager
+async def _house(
+    folder: Path,
+    config: GatewayConfig,
+    port: int,
+    names: Sequence[str],
+    server: CpnsServer | None,
+    server_config: ServerConfig,
+    how: _How,
+) -> AsyncIterator[House]:
+    """Run one house, whose radio is UDP port `port` of the loopback network.
+
+    `server` is the Server elsewhere, None if it is embedded with the settings `server_config`.
+    """
+    air = _place(folder, config.gateway.pn) / "air"
+    radio_of = dict(zip(names, itertools.cycle(how.radios), strict=False))
     async with AsyncExitStack() as stack:
-        server = None
-        if elsewhere:
-            server_config = server_config.model_copy(update={"listen": [GATEWAY_ADDRESS], "port": own_port()})
-            uplink = UdpUplinkSection(host=GATEWAY_ADDRESS, port=server_config.port, server_id=server_config.id)
-            config = config.model_copy(update={"uplink": uplink})
-            server = await stack.enter_async_context(_server_elsewhere(folder / "server", server_config, config))
-        kind = WatchedGateway if elsewhere else GatewayApp
+        kind = GatewayApp if server is None else WatchedGateway
         home = await stack.enter_async_context(
-            open_home(config, server_config=server_config, on_the_way=on_the_way, kind=kind)
+            open_home(config, server_config=server_config, on_the_way=how.on_the_way, kind=kind)
         )
-        app, server = home.app, server or home.server
-        assert server is not None  # the default uplink is an embedded Server
-        sniffer = stack.enter_context(closing(Sniffer(pn_alias=app.pn_alias)))
+        app, own_server = home.app, server or home.server
+        assert own_server is not None  # the default uplink is an embedded Server
+        sniffer = stack.enter_context(closing(Sniffer(port=port, pn_alias=app.pn_alias)))
         trust = trust_of(app)
         records = {}
         for name in names:
             records[name], credential = new_board(name, trust)
             app.register(credential)
-            if elsewhere:
-                server.admit_pne(name, PN_ID, credential.ccs)
+            if server is not None:
+                server.admit_pne(name, config.gateway.pn, credential.ccs)
         await home.start()
         adverts = None
-        if uses_ble:
+        if how.uses_ble:
             await _advertises(app)
             adverts = stack.enter_context(closing(AdvertSniffer(air, COMPANY_ID)))
-        first = free_numbers(boards)
+        first = free_numbers(len(names))
         running: dict[str, VirtualBoard] = {}
         for radio in dict.fromkeys(radio_of.values()):
             of_radio = [name for name in names if radio_of[name] == radio]
+            number = first + len(running)
+            networks = [Network.loopback(each) for each in range(number, number + len(of_radio))]
             fleet = Fleet(
                 folder / "boards",
                 [records[name] for name in of_radio],
-                first=first + len(running),
+                networks=[replace(network, broadcast_port=port) for network in networks],
+                first=number,
                 wifi=radio != BLE,
                 company_id=None if radio == WIFI else COMPANY_ID,
-                air=None if radio == WIFI else BluetoothAir(air, loss),
-                loss=loss,
-                seed=seed + len(running),
+                air=None if radio == WIFI else BluetoothAir(air, how.loss),
+                loss=how.loss,
+                seed=how.seed + len(running),
             )
             await stack.enter_async_context(fleet)
             running |= dict(zip(of_radio, fleet.boards, strict=True))
-        yield House(app, server, {name: running[name] for name in names}, sniffer, radio_of, adverts)
+        yield House(app, own_server, {name: running[name] for name in names}, sniffer, radio_of, adverts)
 
 
 @asynccontextmanager
-async def _server_elsewhere(folder: Path, settings: ServerConfig, gateway: GatewayConfig) -> AsyncIterator[CpnsServer]:
-    """Run a CPNS Server that listens, and let it and the PN GW of the configuration `gateway` know each other."""
+async def _server_elsewhere(
+    folder: Path, settings: ServerConfig, gateways: Sequence[GatewayConfig]
+) -> AsyncIterator[CpnsServer]:
+    """Run a CPNS Server of its own, and let it and the PN GWs of these configurations know each other."""
     server = await CpnsServer.open(folder, settings)
     try:
-        trust_server(gateway, credentials.parse(server.credential(), credentials.ROLE_SERVER))
-        identity, _ = own_keys(gateway)
-        server.register_gateway(GATEWAY_ID, PN_ID, identity.credential.ccs, is_open=True)
+        for config in gateways:
+            trust_server(config, credentials.parse(server.credential(), credentials.ROLE_SERVER))
+            identity, _ = own_keys(config)
+            server.register_gateway(config.gateway.id, config.gateway.pn, identity.credential.ccs, is_open=True)
         server.start()
         yield server
     finally:

@@ -1,16 +1,17 @@
 """The story of `keycast demo`, step by step, and the figures that it measures. This module prints nothing."""
 
 import asyncio
+import itertools
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cpns import broadcast_object, numbers
 from cpns.errors import MalformedMessage
 from cpns.in_words import version_text
-from keycast.demo.house import PN_ID, WIFI, House
+from keycast.demo.house import WIFI, House
 from keycast.virtual_board.board import BoardError
 from keycast.virtual_board.thief import Thief
 
@@ -48,6 +49,8 @@ class DemoFigures:
     loss: float
     seed: int
     ble: bool = False
+    homes: int = 1
+    uplink: str = "embedded"
     trust: str = "gateway"
     deliveries: list[DeliveryFigures] = field(default_factory=list)
     excluded_could_read: bool | None = None
@@ -70,41 +73,57 @@ Say = Callable[[str], None]
 
 
 class Story:
-    """The demo in `house`. It calls `say` with a sentence for each step, and fills in `figures` as it goes on.
+    """The demo in `houses`, whose boards are all in one Service Group, wherever they are.
 
-    `sg_ids` are the Service Groups in it.
+    It calls `say` with a sentence for each step, and fills in `figures` as it goes on. `sg_ids` are the Service Groups
+    in it, `home_of` the PN of each board.
     """
 
     sg_ids: tuple[str, ...] = (SG_ID,)
 
-    def __init__(self, house: House, figures: DemoFigures, say: Say) -> None:
-        self._house = house
+    def __init__(self, houses: Sequence[House], figures: DemoFigures, say: Say) -> None:
+        self._houses = houses
+        self._server = houses[0].server
         self.figures = figures
         self._say = say
-        names = list(house.boards)
+        rows = itertools.zip_longest(*(house.boards for house in houses))  # boards live in the houses by turns
+        names = [name for row in rows for name in row if name is not None]
+        self.boards = {name: house.boards[name] for name in names for house in houses if name in house.boards}
+        self.home_of = {name: house.pn_id for name in names for house in houses if name in house.boards}
+        self.radios = {name: house.radios[name] for name in names for house in houses if name in house.radios}
         self.members = names[: max(2, len(names) * 3 // 4)]
         self.expelled = self.members[-1]
-        self.radios = house.radios
         self._frames: list[bytes] = []
-        self._adverts: list[bytes] = []
+        self._adverts: list[list[bytes]] = [[] for _ in houses]
 
     async def play(self) -> None:
         """Play the whole story. Raise TimeoutError if a board is still without its key after two minutes."""
-        house = self._house
         kinds = Counter(self.radios.values())
         radios = (
             f", {' and '.join(f'{count} with {radio} only' for radio, count in kinds.items())},"
-            if house.adverts
+            if self._has_adverts
             else ""
         )
-        self._say(f"{len(house.boards)} boards{radios} run MicroPython and make their sessions (EDHOC, then OSCORE)")
-        house.server.create_group(SG_ID, open_to=[PN_ID])
-        self._say(f"Service Group {SG_ID} is created at the CPNS Server; {len(self.members)} boards join")
+        behind = f" behind {len(self._houses)} PN GWs" if len(self._houses) > 1 else ""
+        self._say(
+            f"{len(self.boards)} boards{radios}{behind} run MicroPython and make their sessions (EDHOC, then OSCORE)"
+        )
+        self._server.create_group(SG_ID, open_to=self._pn_ids)
+        of_all = f", for the boards of {' and '.join(self._pn_ids)}" if len(self._houses) > 1 else ""
+        self._say(f"Service Group {SG_ID} is created at the CPNS Server{of_all}; {len(self.members)} boards join")
         await self._delivered(SG_ID, "members join", self._join_all)
         await self._talk(SG_ID, self.members[0], "light on")
         self._say(f"{self.expelled} is thrown out; it keeps its keys and goes on listening")
         await self._delivered(SG_ID, "one is expelled", self._expel)
         await self._try_to_read()
+
+    @property
+    def _pn_ids(self) -> list[str]:
+        return [house.pn_id for house in self._houses]
+
+    @property
+    def _has_adverts(self) -> bool:
+        return any(house.adverts is not None for house in self._houses)
 
     async def _join_all(self, sg_id: str, **how: Any) -> list[str]:
         await asyncio.gather(*(self._join(sg_id, name, **how) for name in self.members))
@@ -115,7 +134,7 @@ class Story:
         async with asyncio.timeout(_SETTLE_S):
             while True:
                 try:
-                    await self._house.boards[name].command("join", group=sg_id, timeout_s=_SETTLE_S, **how)
+                    await self.boards[name].command("join", group=sg_id, timeout_s=_SETTLE_S, **how)
                 except BoardError as error:
                     if error.kind not in _TRY_AGAIN:
                         raise
@@ -123,14 +142,14 @@ class Story:
                     return
 
     async def _expel(self, sg_id: str) -> list[str]:
-        self._house.server.expel(sg_id, self.expelled)
+        self._server.expel(sg_id, self.expelled)
         return [name for name in self.members if name != self.expelled]
 
     async def _delivered(self, sg_id: str, occasion: str, cause: Callable[[str], Awaitable[list[str]]]) -> None:
         """Let `cause` happen, wait until the members it returns hold the newest key, and take the figures."""
-        house = self._house
         self._take_adverts()
-        house.sniffer.frames()
+        for house in self._houses:
+            house.sniffer.frames()
         begun = time.monotonic()
         before = self._newest(sg_id)
         receivers = await cause(sg_id)
@@ -145,7 +164,7 @@ class Story:
         seconds = time.monotonic() - begun
         objects, method = self._on_the_air(sg_id, version)
         adverts = self._take_adverts()
-        excluded = [name for name in house.boards if name not in receivers]
+        excluded = [name for name in self.boards if name not in receivers]
         figures = DeliveryFigures(
             sg_id,
             occasion,
@@ -167,41 +186,47 @@ class Story:
 
     def _on_the_air(self, sg_id: str, version: int) -> tuple[list[bytes], str]:
         """Return what has brought the key of this version to boards, as far as it was heard, and the way it went."""
-        frames = self._house.sniffer.frames()
+        frames = [frame for house in self._houses for frame in house.sniffer.frames()]
         self._frames += frames
         objects = [frame for frame in frames if _version_of(frame) == version]
         return objects, "broadcast" if objects else "unicast"
 
     def _take_adverts(self) -> int | None:
         """Record the adverts since the last call for the thief, and return their number; None without Bluetooth."""
-        if self._house.adverts is None:
+        if not self._has_adverts:
             return None
-        heard = self._house.adverts.adverts()
-        self._adverts += heard
-        return len(heard)
+        count = 0
+        for house, adverts in zip(self._houses, self._adverts, strict=True):
+            heard = [] if house.adverts is None else house.adverts.adverts()
+            adverts += heard
+            count += len(heard)
+        return count
 
     async def _talk(self, sg_id: str, speaker: str, text: str) -> None:
         """Send one group message from `speaker`, and count the other members that hear it."""
-        boards, data = self._house.boards, text.encode()
-        since = {name: len(boards[name].events) for name in self.members}
+        boards, data = self.boards, text.encode()
+        near = [name for name in self.members if self.home_of[name] == self.home_of[speaker]]
+        since = {name: len(boards[name].events) for name in near}
         await boards[speaker].command("send", group=sg_id, data=data.hex())
         await asyncio.sleep(_LISTEN_S)
         heard = [
             name
-            for name in self.members
+            for name in near
             if any(
                 event.get("event") == "message" and event.get("data") == data.hex()
                 for event in boards[name].events[since[name] :]
             )
         ]
         self.figures.messages_heard = len(heard)
-        listeners = sum(self.radios[name] == WIFI for name in self.members[1:])  # group messages do not go by advert
-        whom = f"{listeners} on Wi-Fi" if self._house.adverts else f"{listeners}"
-        self._say(f"{speaker} says '{text}' under the Group Key: {len(heard)} of {whom} hear it")
+        # group messages do not go by advert
+        listeners = sum(self.radios[name] == WIFI for name in near if name != speaker)
+        whom = f"{listeners} on Wi-Fi" if self._has_adverts else f"{listeners}"
+        where = " in its home" if len(self._houses) > 1 else ""
+        self._say(f"{speaker} says '{text}' under the Group Key: {len(heard)} of {whom}{where} hear it")
 
     async def _try_to_read(self) -> None:
         """Let the expelled board pull the new key, and let a thief try all keys in its flash on all recorded frames."""
-        board = self._house.boards[self.expelled]
+        board = self.boards[self.expelled]
         self.figures.pull_refused = await self._pull_refused(SG_ID)
         self._say(
             f"{self.expelled} asks for the new key: " + ("refused" if self.figures.pull_refused else "IT WAS GIVEN IT")
@@ -210,7 +235,8 @@ class Story:
         thief = Thief([board.nvs])
         thief.hear(self._frames)
         self._take_adverts()
-        thief.hear_adverts(self._adverts, self._house.app.pn_alias)
+        for house, adverts in zip(self._houses, self._adverts, strict=True):
+            thief.hear_adverts(adverts, house.app.pn_alias)
         self.figures.thief_frames = len(thief.frames)
         readable = thief.readable()
         held = self._held(SG_ID, self.expelled)
@@ -221,27 +247,29 @@ class Story:
     async def _pull_refused(self, sg_id: str) -> bool:
         """Let the expelled board ask for a newer key; return True if it is refused."""
         try:
-            await self._house.boards[self.expelled].command("refresh", group=sg_id)
+            await self.boards[self.expelled].command("refresh", group=sg_id)
         except BoardError:
             return True
         return False
 
     def _newest(self, sg_id: str) -> int:
-        return self._house.server.show_group(sg_id).version
+        return self._server.show_group(sg_id).version
 
     def _held(self, sg_id: str, name: str) -> int:
-        keys = [event for event in self._house.boards[name].events if event.get("event") == "key"]
+        keys = [event for event in self.boards[name].events if event.get("event") == "key"]
         return max((event["version"] for event in keys if event["group"] == sg_id), default=0)
 
     def _confirmed(self, sg_id: str, version: int) -> int:
-        for status in self._house.app.gateway.administration.groups():
-            if status.group.sg_id == sg_id and status.group.version == version:
-                return status.states.get("confirmed", 0)
-        return 0
+        return sum(
+            status.states.get("confirmed", 0)
+            for house in self._houses
+            for status in house.app.gateway.administration.groups()
+            if status.group.sg_id == sg_id and status.group.version == version
+        )
 
     def table(self, sg_id: str) -> dict[str, int]:
         """Return the newest version that each board has reported, by PNE ID; 0 for none."""
-        return {name: self._held(sg_id, name) for name in self._house.boards}
+        return {name: self._held(sg_id, name) for name in self.boards}
 
 
 def counted(count: int, thing: str) -> str:

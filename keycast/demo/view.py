@@ -12,31 +12,40 @@ from rich.text import Text
 
 from cpns.in_words import version_text
 from keycast.demo.end_to_end_story import EndToEndFigures, EndToEndStory
-from keycast.demo.house import BLE, WIFI, build_house
+from keycast.demo.house import BLE, WIFI, build_houses
 from keycast.demo.story import SG_ID, DeliveryFigures, DemoFigures, Story, counted
+from keycast.demo.uplinks import EMBEDDED, MQTT
 
 _WEB_FONT = re.compile(r"@font-face\s*{[^}]*}")  # a picture fetches nothing
 
 
 async def show(folder: Path, figures: DemoFigures, picture: Path | None, quiet: bool = False) -> None:
-    """Build the house in `folder`, play the story and show it; fill in `figures`, and write `picture` as SVG.
+    """Build the houses in `folder`, play the story and show it; fill in `figures`, and write `picture` as SVG.
 
-    Raise NoVm, BoardEnded, and TimeoutError if a member is still without its key after two minutes.
+    Raise NoVm, NoBroker, BoardEnded, and TimeoutError if a member is still without its key after two minutes.
     """
     view = View(Console(quiet=quiet))
     if picture is not None:
         picture.touch()  # so that a name which cannot be written is told before the story, not after it
-    elsewhere = isinstance(figures, EndToEndFigures)
-    server = "a CPNS Server elsewhere" if elsewhere else "its CPNS Server"
-    view.say(f"a PN GW with {server} starts, and the boards are switched on")
-    radios = (WIFI, BLE) if figures.ble else (WIFI,)
-    async with build_house(
-        folder, boards=figures.boards, loss=figures.loss, seed=figures.seed, radios=radios, elsewhere=elsewhere
-    ) as house:
+    server = "its CPNS Server" if figures.uplink == EMBEDDED else "a CPNS Server elsewhere"
+    over = ", over a Mosquitto of their own," if figures.uplink == MQTT else ""
+    gateways = "a PN GW" if figures.homes == 1 else f"{figures.homes} PN GWs"
+    view.say(
+        f"{gateways} with {server}{over} {'starts' if figures.homes == 1 else 'start'}, and the boards are switched on"
+    )
+    async with build_houses(
+        folder,
+        boards=figures.boards,
+        homes=figures.homes,
+        uplink=figures.uplink,
+        loss=figures.loss,
+        seed=figures.seed,
+        radios=(WIFI, BLE) if figures.ble else (WIFI,),
+    ) as houses:
         story = (
-            EndToEndStory(house, figures, view.say)
+            EndToEndStory(houses, figures, view.say)
             if isinstance(figures, EndToEndFigures)
-            else Story(house, figures, view.say)
+            else Story(houses, figures, view.say)
         )
         view.start(story)
         drawing = asyncio.create_task(_draw(view))
@@ -45,7 +54,7 @@ async def show(folder: Path, figures: DemoFigures, picture: Path | None, quiet: 
         finally:
             drawing.cancel()
             view.stop()
-        figures.restarts = sum(board.restarts for board in house.boards.values())
+        figures.restarts = sum(board.restarts for board in story.boards.values())
         view.statistics(figures)
         if picture is not None:
             view.save(picture, figures)
@@ -95,18 +104,24 @@ class View:
 
     def picture(self) -> Group:
         """Return the table of boards and the story so far."""
+        home = ["home"] if self._shows_homes else []
         radio = ["radio"] if self._shows_radios else []
         groups = [column for sg_id in (self.story.sg_ids if self.story else (SG_ID,)) for column in (sg_id, "")]
-        table = Table("board", "runs on", *radio, *groups, title="Group Key versions", title_justify="left")
+        table = Table("board", *home, "runs on", *radio, *groups, title="Group Key versions", title_justify="left")
         if self.story is not None:
             versions = [self.story.table(sg_id) for sg_id in self.story.sg_ids]
             newest = [max(of_group.values(), default=0) for of_group in versions]
             for name in versions[0]:
+                home = [self.story.home_of[name]] if self._shows_homes else []
                 radio = [self.story.radios[name]] if self._shows_radios else []
                 cells = [self._cells(name, held[name], new) for held, new in zip(versions, newest, strict=True)]
-                table.add_row(name, "MicroPython, 96 KiB", *radio, *(cell for pair in cells for cell in pair))
+                table.add_row(name, *home, "MicroPython, 96 KiB", *radio, *(cell for pair in cells for cell in pair))
         story = Text("\n".join(f"{number}. {line}" for number, line in enumerate(self.lines, 1)))
         return Group(table, story)
+
+    @property
+    def _shows_homes(self) -> bool:
+        return self.story is not None and self.story.figures.homes > 1
 
     @property
     def _shows_radios(self) -> bool:

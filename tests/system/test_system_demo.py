@@ -2,13 +2,18 @@
 
 import asyncio
 import json
+import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from gateway_agent.core.delivering.policy import DeliveryPolicy
+from keycast.broker import own_broker
 from keycast.demo.house import BLE, PN_ID, WIFI
+from keycast.program import program
 from keycast.virtual_board.thief import Thief
 from tests.system.conftest import house_of
 from tests.system.keycast_process import KEYCAST
@@ -47,10 +52,50 @@ def test_the_demo_with_an_end_to_end_group(tmp_path: Path) -> None:
     assert figures["gateway_holds_ordinary"] is True and figures["gateway_could_read"] is False
 
 
-def test_a_trust_that_there_is_not_is_one_sentence(tmp_path: Path) -> None:
-    words = [KEYCAST, "demo", "--trust", "nobody", "--json"]
-    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, timeout=60)
-    assert done.returncode == 1 and json.loads(done.stdout)["code"] == "not-allowed"
+@pytest.mark.req("CPNS-GKM-62", "CPNS-GKM-63")
+def test_the_demo_with_two_homes_over_mqtt(tmp_path: Path) -> None:
+    """One Service Group of each kind spans two PNs behind two PN GWs, and neither of these can read the second one."""
+    if shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin") is None:
+        pytest.skip("needs a broker (Debian: sudo apt install mosquitto)")
+    words = [KEYCAST, "demo", "--homes", "2", "--uplink", "mqtt", "--trust", "end-to-end", "--boards", "6", "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["homes"] == 2 and figures["uplink"] == "mqtt" and figures["trust"] == "end-to-end"
+    for sg_id in (f"home/{name}" for name in NAMES):
+        found = [each["confirmed_count"] for each in figures["deliveries"] if each["sg_id"] == sg_id]
+        assert found == [4, 3]  # by turns they live in both homes
+    assert {each["pne_id"] for each in figures["confirmations"]} == {
+        "lamp.hall",
+        "lamp.kitchen",
+        "lamp.porch",
+        "lamp.garage",
+    }
+    assert figures["messages_heard"] == 1  # by the only other member in the home of the one that speaks
+    assert figures["gateway_holds_ordinary"] is True and figures["gateway_could_read"] is False
+
+
+def test_without_a_mosquitto_a_sentence_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_broker, "mosquitto_places", lambda: "")
+    done = CliRunner().invoke(program(["demo"]), ["demo", "--uplink", "mqtt", "--json"])
+    assert done.exit_code == 1
+    refusal = json.loads(done.stdout)
+    assert refusal["code"] == "no-broker" and "sudo apt install mosquitto" in refusal["error"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--trust nobody",
+        "--uplink pigeons",
+        "--homes 2 --uplink embedded",
+        "--trust end-to-end --uplink embedded",
+        "--homes 3 --boards 5",
+    ],
+)
+def test_what_there_is_not_is_one_sentence(words: str) -> None:
+    done = CliRunner().invoke(program(["demo"]), ["demo", *words.split(), "--json"])
+    assert done.exit_code == 1 and json.loads(done.stdout)["code"] == "not-allowed"
 
 
 @pytest.mark.req("SEC-01", "SEC-06")
