@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from message_plane.errors import BrokerFilesRefused
 from message_plane.links.mqtt_section import BrokerFiles
+from message_plane.links.mqtt_socket import ClosingTlsSocket
 from private_store import files, plain_file
 
 _PASSWORD_MAX = 4096
@@ -55,6 +56,7 @@ def tls_context(own: BrokerFiles) -> ssl.SSLContext:
     else:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # it verifies the name of the broker, too
         _load(own.ca, lambda: context.load_verify_locations(own.ca))
+    context.sslsocket_class = ClosingTlsSocket
     if own.certificate is not None:
         certificate = own.certificate
         _load(certificate, lambda: context.load_cert_chain(certificate, own.key, password=_no_password))

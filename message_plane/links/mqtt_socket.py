@@ -9,6 +9,17 @@ from contextlib import suppress
 _CHUNK = 1 << 16
 
 
+class ClosingTlsSocket(ssl.SSLSocket):
+    """A socket of TLS that closes itself when the handshake fails, as the MQTT library forgets it then."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
 class BufferedSocket:
     """A connected socket, plain or TLS, that asks the kernel, and TLS, for many packets at once.
 

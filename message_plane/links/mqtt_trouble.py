@@ -69,6 +69,12 @@ def not_connected(broker: Broker, problem: BaseException, heard: str = "") -> Br
             f"cannot prove its name: {problem.verify_message}",
             "Set ca to the file of the CA that issued its certificate, and name the broker as its certificate does.",
         )
+    if isinstance(problem, (ssl.SSLEOFError, ssl.SSLZeroReturnError)) or (broker.tls and _is_reset(problem)):
+        return BrokerTrouble(
+            broker,
+            "ends the connection at the beginning of TLS",
+            "Write mqtt:// if its port has no TLS, and look into its log.",
+        )
     if isinstance(problem, ssl.SSLError) or "SSL" in heard or "TLS" in heard:
         return _by_alert(broker, f"{problem} {heard}")
     if isinstance(problem, socket.gaierror):
@@ -129,6 +135,10 @@ def _refused(broker: Broker, reason: object) -> BrokerTrouble:
     if code in _AT_CONNECTING:
         return BrokerTrouble(broker, *_AT_CONNECTING[code])
     return BrokerTrouble(broker, f"refuses the connection: {reason}", "Look into the broker's log.")
+
+
+def _is_reset(problem: BaseException) -> bool:
+    return isinstance(problem, (ConnectionResetError, BrokenPipeError))
 
 
 def _by_alert(broker: Broker, said: str) -> BrokerTrouble:

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+import datetime
 
 import pytest
 
 from message_plane.links.mqtt import MqttLink, MqttSection
-from message_plane.links.mqtt_topics import SHARDS, place_of, tag_of
+from message_plane.links.mqtt_topics import SHARDS, place_of, shard_of, tag_of, up
 from tests.integration.plane_world import Party
-from tests.unit.mosquitto_broker import ACCESS, mosquitto
+from tests.unit.mosquitto_broker import ACCESS, Authority, mosquitto
 from tests.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.real_time
@@ -132,3 +133,87 @@ async def test_with_tls_each_end_proves_its_tag_by_its_certificate(tmp_path):
         )
         async with ends(*links) as (server, gateway):
             await to_and_fro(gateway, server)
+
+
+# What a real broker refuses, in words
+
+
+async def problem_of(url, **settings):
+    """What a PN GW says about the broker at `url` that does not let it in."""
+    async with ends(MqttLink(MqttSection(brokers=[url], **settings), HOME, server_id=SERVER)) as (gateway,):
+        (state,) = gateway.link.brokers
+        assert not state.connected and url in state.problem
+        return state.problem
+
+
+@pytest.fixture
+def with_tls(tmp_path):
+    with mosquitto(tmp_path / "broker", tls=True) as broker:
+        yield broker
+
+
+def proof(authority, ca, **validity):
+    certificate, key = authority.issue(tag_of(HOME), **validity)
+    return {"ca": ca, "certificate": certificate, "key": key}
+
+
+async def test_who_proves_nothing_to_a_broker_with_tls_is_told_to_set_a_certificate(with_tls):
+    said = await problem_of(with_tls.url, ca=with_tls.authority.ca)
+    assert "wants a client certificate" in said and "Set certificate and key" in said
+
+
+async def test_a_certificate_of_another_ca_and_one_that_has_expired_are_told(with_tls, tmp_path):
+    foreign = Authority(tmp_path / "foreign")
+    said = await problem_of(with_tls.url, **proof(foreign, with_tls.authority.ca))
+    assert "client certificate" in said and "its own CA" in said
+    yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+    said = await problem_of(with_tls.url, **proof(with_tls.authority, with_tls.authority.ca, ends=yesterday))
+    assert "the client certificate has expired" in said
+
+
+async def test_a_broker_that_another_ca_has_certified_or_that_has_another_name_is_not_trusted(with_tls, tmp_path):
+    foreign = Authority(tmp_path / "foreign")
+    said = await problem_of(with_tls.url, **proof(with_tls.authority, foreign.ca))
+    assert "cannot prove its name" in said and "Set ca" in said
+    with mosquitto(tmp_path / "other", authority=with_tls.authority, host="127.0.0.2") as other:
+        said = await problem_of(other.url, **proof(with_tls.authority, with_tls.authority.ca))
+    assert "cannot prove its name" in said and "127.0.0.2" in said
+
+
+async def test_a_port_with_tls_and_one_without_are_told_apart(with_tls, broker):
+    said = await problem_of(f"mqtt://127.0.0.1:{with_tls.port}")
+    assert "Write mqtts://" in said
+    said = await problem_of(f"mqtts://localhost:{broker.port}", ca=with_tls.authority.ca)
+    assert "Write mqtt://" in said
+
+
+async def test_a_broker_that_wants_a_user_says_so(tmp_path):
+    with mosquitto(tmp_path / "closed", more="allow_anonymous false") as closed:
+        said = await problem_of(closed.url)
+    assert "not authorised" in said and "allow_anonymous true" in said
+
+
+async def test_a_broker_that_is_not_there_or_has_no_such_name(broker):
+    broker.stop()
+    assert "nothing listens at this port" in await problem_of(broker.url)
+    assert "listener 8883" in await problem_of(broker.url), "Mosquitto 2 listens for its own machine only"
+    assert "has no address" in await problem_of("mqtt://broker.invalid:1883")
+
+
+async def test_a_line_that_is_missing_in_the_access_list_is_named(broker):
+    broker.allow(RULES.replace("pattern write keycast/1/up/+/%u\n", ""))
+    async with ends(of_server(broker), of_gateway(broker)) as (server, gateway):
+        gateway.link.send(await gateway.link.find(place_of(SERVER)), b"question")
+        await until(lambda: gateway.link.counters["mqtt_refused"])
+        assert f"topic write keycast/1/up/{shard_of(HOME)}/{tag_of(HOME)}" in gateway.link.brokers[0].problem
+        broker.allow(RULES)
+        await to_and_fro(gateway, server)
+
+
+async def test_a_message_of_a_mebibyte_is_not_even_sent_to_an_end_of_mqtt_5(broker):
+    async with ends(of_server(broker), of_gateway(broker)) as (server, gateway):
+        connection = next(iter(gateway.link._connections.values()))
+        connection.publish(up(tag_of(HOME)), bytes(1 << 20))
+        connection.publish(up(tag_of(HOME)), bytes(server.link.datagram_max))
+        assert len((await server.take())[0]) == server.link.datagram_max
+        await to_and_fro(gateway, server)

@@ -90,10 +90,17 @@ class Mosquitto:
     """One Mosquitto. `url` is where clients connect to, the same after a restart. `authority` is None without TLS."""
 
     def __init__(
-        self, folder: Path, *, tls: bool = False, authority: Authority | None = None, access: str = "", more: str = ""
+        self,
+        folder: Path,
+        *,
+        tls: bool = False,
+        authority: Authority | None = None,
+        access: str = "",
+        more: str = "",
+        host: str = HOST,
     ) -> None:
-        """`access`: the content of its access list, "" to allow everything to everybody. `more`: lines of its
-        configuration.
+        """`host`: the address of this machine where it listens. `access`: the content of its access list, "" to allow
+        everything to everybody. `more`: lines of its configuration.
 
         With `tls`, or an `authority` that several brokers share, each client needs a certificate of the authority, and
         its CN is the name of its user. Without TLS a client calls itself by any name of a user.
@@ -102,13 +109,15 @@ class Mosquitto:
         folder.mkdir(exist_ok=True)
         self.authority = authority or (Authority(folder / "tls") if tls else None)
         self.port = 0
+        self._host = host
         self._access = access
         self._more = more
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"{'mqtts://localhost' if self.authority else f'mqtt://{HOST}'}:{self.port}"
+        name = "localhost" if self.authority and self._host == HOST else self._host
+        return f"{'mqtts' if self.authority else 'mqtt'}://{name}:{self.port}"
 
     @property
     def log(self) -> str:
@@ -148,7 +157,7 @@ class Mosquitto:
         if not self.port:
             with socket.socket() as free:
                 free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                free.bind((HOST, 0))
+                free.bind((self._host, 0))
                 self.port = free.getsockname()[1]
         self._write()
         with (self._folder / "log").open("wb") as log:
@@ -166,7 +175,7 @@ class Mosquitto:
             "max_queued_messages 20000",
             "set_tcp_nodelay true",
             "log_dest stderr",
-            f"listener {self.port} {HOST}",
+            f"listener {self.port} {self._host}",
         ]
         if self.authority is not None:
             certificate, key = self.authority.issue("broker")
@@ -192,12 +201,18 @@ class Mosquitto:
 
 @contextmanager
 def mosquitto(
-    folder: Path, *, tls: bool = False, authority: Authority | None = None, access: str = "", more: str = ""
+    folder: Path,
+    *,
+    tls: bool = False,
+    authority: Authority | None = None,
+    access: str = "",
+    more: str = "",
+    host: str = HOST,
 ) -> Iterator[Mosquitto]:
     """A Mosquitto that runs (`Mosquitto`); it ends with the context. Skips where none is installed."""
     if _program() is None:
         pytest.skip("needs the MQTT broker Mosquitto (Debian: sudo apt install mosquitto)")
-    broker = Mosquitto(folder, tls=tls, authority=authority, access=access, more=more)
+    broker = Mosquitto(folder, tls=tls, authority=authority, access=access, more=more, host=host)
     try:
         broker.start()
         yield broker
