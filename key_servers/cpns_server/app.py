@@ -102,7 +102,7 @@ class CpnsServer:
         self.now = clock
         self._config = config
         self._clock = clock
-        self._counters = counters
+        self.counts = self._counters = counters
         self.tell: events.Tell = events.write
         self._alarms = ServerAlarms()
         self._sessions = sessions

@@ -34,8 +34,9 @@ U = TypeVar("U", bound=KnownUser)
 class Door(Generic[U]):
     """One aiohttp application. `authenticate` returns the user of an Authorization header, None if there is none.
 
-    `counters` counts refusals, `log.connections` the ends of connections. `realm` stands in the challenge. `finish_s`
-    is the seconds that a request under way may still take at the end. `middlewares` are those of aiohttp.
+    `counters` counts refusals under `counted_as` and the reason, `log.connections` the ends of connections. `realm`
+    stands in the challenge. `finish_s` is the seconds that a request under way may still take at the end. `middlewares`
+    are those of aiohttp.
     """
 
     def __init__(
@@ -46,12 +47,13 @@ class Door(Generic[U]):
         body_max: int,
         realm: str,
         finish_s: float = 0.5,
+        counted_as: str = "refused",
         middlewares: Iterable[Middleware] = (),
     ) -> None:
         self._authenticate = authenticate
         self._challenge = f'Bearer realm="{realm}", error="invalid_token"'
         self._application = web.Application(client_max_size=body_max, middlewares=middlewares)
-        self.log = DoorLog(counters)
+        self.log = DoorLog(counters, counted_as)
         self._connections = Connections(self._application, self.log, finish_s)
 
     def add(self, method: str, path: str, handler: Callable[[U, web.Request], Awaitable[web.Response]]) -> None:

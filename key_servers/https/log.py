@@ -15,17 +15,20 @@ _log = logging.getLogger(__name__)
 
 
 class DoorLog:
-    """Counts requests by name in `requests`, and the ends of connections by name in `connections`."""
+    """Counts refusals in `requests` under `counted_as` and the reason, as in "refused.full", and ends of connections
+    by name in `connections`.
+    """
 
-    def __init__(self, requests: Counter[str]) -> None:
+    def __init__(self, requests: Counter[str], counted_as: str = "refused") -> None:
         self.requests = requests
+        self._counted_as = counted_as
         self.connections: Counter[str] = Counter()
         self._said_at: dict[str, float] = {}
         self._unsaid: Counter[str] = Counter()
 
     def refused(self, why: str) -> None:
         """Note that a request was refused."""
-        self.requests[f"refused.{why}"] += 1
+        self.requests[f"{self._counted_as}.{why}"] += 1
         self._say(logging.WARNING, "a request was refused: %s", why)
 
     def ended(self, why: str) -> None:
@@ -35,7 +38,7 @@ class DoorLog:
 
     def failed(self, sentence: str) -> None:
         """Note that the server failed; `sentence` is its own and holds nothing of a request."""
-        self.requests["refused.failed"] += 1
+        self.requests[f"{self._counted_as}.failed"] += 1
         self._say(logging.ERROR, "%s", sentence)
 
     def broke(self, error: BaseException) -> None:

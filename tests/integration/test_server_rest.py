@@ -126,6 +126,8 @@ async def test_alarms_and_a_restore(world: RestWorld) -> None:
     assert await world.ask("POST", "restore", {}) == (200, {"held": [SG]})
     status, told = await world.ask("POST", f"{PATH}/confirm-members", {"expel": []})
     assert (status, told["version"] >> 16) == (200, 1)
+    status, told = await world.ask("GET", "status", token="read")
+    assert (status, told["alarms"], told["counters"]["rest_refused.unknown"]) == (200, [], 1)
     status, told = await world.ask("GET", "credential", token="read")
     assert (status, bytes.fromhex(told["credential"])) == (200, world.server.credential())
 
@@ -167,7 +169,7 @@ async def test_a_token_ends_with_its_time_and_with_its_operator(
     now = world.server.now()
     monkeypatch.setattr(world.server, "now", lambda: Moment(now.monotonic, now.unix + 365 * DAY_S))
     assert (await world.ask("GET", "groups"))[0] == 401
-    assert world.rest.counters["refused.unauthenticated"] == 2
+    assert world.server.counters()["rest_refused.unauthenticated"] == 2
 
 
 async def test_what_is_refused_has_a_code_and_a_sentence_and_changes_nothing(world: RestWorld) -> None:
@@ -175,10 +177,10 @@ async def test_what_is_refused_has_a_code_and_a_sentence_and_changes_nothing(wor
     for verb, path, how, status, code in REFUSED:
         headers = {"Content-Type": "application/json"} if "data" in how else {}
         body, more = how.get("json"), {name: value for name, value in how.items() if name == "data"}
-        counted = world.rest.counters[f"refused.{code}"]
+        counted = world.server.counters().get(f"rest_refused.{code}", 0)
         told = await world.ask(verb, path, body, headers=headers | how.get("headers", {}), **more)
         assert (told[0], told[1]["code"], set(told[1])) == (status, code, {"code", "text"}), (verb, path[:80], told)
-        assert len(told[1]["text"]) > 10 and world.rest.counters[f"refused.{code}"] == counted + 1
+        assert len(told[1]["text"]) > 10 and world.server.counters()[f"rest_refused.{code}"] == counted + 1
         assert (world.server.list_groups(), world.server.gateways(), world.server.pnes()) == before, (verb, path[:80])
 
 

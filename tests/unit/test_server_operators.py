@@ -3,6 +3,7 @@
 import inspect
 import json
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from cpns.errors import MalformedMessage, NotAllowed, Unknown
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.operators.access import Scope
-from key_servers.cpns_server.operators.audit_log import DONE, UNKNOWN
+from key_servers.cpns_server.operators.audit_log import DONE, UNKNOWN, EarlierRequest
 from key_servers.cpns_server.operators.commands import BY_NAME, COMMANDS
 from key_servers.cpns_server.operators.desk import LEFT_OUT, OperatorDesk, UnfinishedRequest
 from key_servers.cpns_server.operators.operator import Operator
@@ -21,7 +22,7 @@ from key_servers.cpns_server.rest.rates import RequestRate, RequestRates
 from key_servers.errors import StoreFailed
 from key_servers.https import tokens
 from tests.unit.cpns_server_parts import HandClock, House
-from tests.unit.server_databases import ServerPlace, place, postgres_url
+from tests.unit.server_databases import ServerPlace, emptied, place, postgres_url
 
 __all__ = ["place", "postgres_url"]
 
@@ -161,6 +162,29 @@ async def test_a_request_that_is_repeated_is_carried_out_once(desk: Desk) -> Non
         await desk.do("group.update", sg_id="attic", key="2")
     await desk.do("group.create", sg_id="attic")
     assert await desk.do("group.update", sg_id="attic", key="2"), "a refusal is no answer for ever"
+
+
+def test_two_processes_write_one_log_and_carry_out_a_request_once(tmp_path: Path, postgres_url: str) -> None:
+    emptied(postgres_url)
+    place = ServerPlace(tmp_path, postgres_url)
+    stores = [place.store(), place.store()]
+    begun: list[int | EarlierRequest] = []
+
+    def write(number: int) -> None:
+        log = stores[number].audit
+        for key in range(20):
+            entry = log.begin("alice", "rest", "group.update", {}, str(key), 1)
+            begun.append(entry)
+            if isinstance(entry, int):
+                log.end(entry, DONE, "1", 2)
+
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(write, range(2)))
+    entries = [each for each in begun if isinstance(each, int)]
+    assert len(begun) == 40 and sorted(entries) == list(range(1, 21))
+    assert [each.result for each in stores[0].audit.page(100)] == [DONE] * 20
+    for store in stores:
+        store.close()
 
 
 @pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])

@@ -58,11 +58,17 @@ class AuditLog:
 
     def begin(
         self, operator: str, door: str, command: str, arguments: Mapping[str, Any], request_key: str, now: int
-    ) -> int:
-        """Write down that a command begins, and return the number of its entry. `arguments` hold no secret."""
+    ) -> int | EarlierRequest:
+        """Write down that a command begins, and return the number of its entry. `arguments` hold no secret.
 
-        def write() -> int:
+        If the operator has used `request_key` before, for what was not refused, nothing is written: returns that.
+        """
+
+        def write() -> int | EarlierRequest:
             with self._database.transaction():
+                earlier = self._earlier(operator, request_key) if request_key else None
+                if earlier is not None and earlier.result in (DONE, UNKNOWN):
+                    return earlier
                 for entry, result in self._owed.items():
                     self._write_result(entry, *result)
                 ((last,),) = self._database.rows("SELECT coalesce(max(entry), 0) FROM audit_entry")
@@ -79,9 +85,10 @@ class AuditLog:
                 )
                 return int(last) + 1
 
-        entry = self._database.attempt(write)
-        self._owed.clear()
-        return entry
+        begun = self._database.attempt(write)
+        if isinstance(begun, int):
+            self._owed.clear()
+        return begun
 
     def end(self, entry: int, result: str, answer: str, now: int) -> None:
         """Write down the result of a command. If the medium refuses, this is done with the next command."""
@@ -90,18 +97,6 @@ class AuditLog:
         except StoreFailed as error:
             self._owed[entry] = (now, result, answer)
             _log.error("the result of command %d is not in the audit log yet: %s", entry, error)
-
-    def earlier(self, operator: str, request_key: str) -> EarlierRequest | None:
-        """Return the last command that an operator gave under a request key, None if there is none."""
-        rows = self._database.rows(
-            "SELECT command, arguments, coalesce(result, ?), coalesce(answer, '')"
-            " FROM audit_entry LEFT JOIN audit_result USING (entry) WHERE operator = ? AND request_key = ?"
-            " ORDER BY entry DESC LIMIT 1",
-            UNKNOWN,
-            operator,
-            request_key,
-        )
-        return EarlierRequest(*rows[0]) if rows else None
 
     def page(self, limit: int, before: int = 0) -> tuple[AuditEntry, ...]:
         """Return the newest `limit` entries, newest first, of those below the number `before` unless that is 0."""
@@ -117,6 +112,17 @@ class AuditLog:
             AuditEntry(entry, begun_at, ended_at, operator, door, command, json.loads(arguments), result)
             for entry, begun_at, ended_at, operator, door, command, arguments, result in rows
         )
+
+    def _earlier(self, operator: str, request_key: str) -> EarlierRequest | None:
+        rows = self._database.rows(
+            "SELECT command, arguments, coalesce(result, ?), coalesce(answer, '')"
+            " FROM audit_entry LEFT JOIN audit_result USING (entry) WHERE operator = ? AND request_key = ?"
+            " ORDER BY entry DESC LIMIT 1",
+            UNKNOWN,
+            operator,
+            request_key,
+        )
+        return EarlierRequest(*rows[0]) if rows else None
 
     def _write_result(self, entry: int, now: int, result: str, answer: str) -> None:
         with self._database.transaction():

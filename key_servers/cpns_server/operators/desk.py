@@ -11,7 +11,7 @@ from typing import Any
 
 from cpns.errors import CpnsError, MalformedMessage, NotAllowed
 from key_servers.cpns_server.app import CpnsServer
-from key_servers.cpns_server.operators.audit_log import DONE, UNKNOWN, as_text
+from key_servers.cpns_server.operators.audit_log import DONE, UNKNOWN, EarlierRequest, as_text
 from key_servers.cpns_server.operators.commands import OperatorCommand
 from key_servers.cpns_server.operators.operator import Operator
 from key_servers.errors import ServerError, code_of
@@ -48,15 +48,9 @@ class OperatorDesk:
         if not command.changes:
             return await self._call(command, arguments)
         shown = {name: LEFT_OUT if name in command.secrets and value else value for name, value in arguments.items()}
-        if request_key:
-            earlier = self._server.audit.earlier(who, request_key)
-            if earlier is not None and (earlier.command, earlier.arguments) != (command.name, as_text(shown)):
-                raise NotAllowed("this request key was used for another request")
-            if earlier is not None and earlier.result == UNKNOWN:
-                raise UnfinishedRequest("This request came before, and its end is not known.", "Look at what it did.")
-            if earlier is not None and earlier.result == DONE:
-                return json.loads(earlier.answer)
         entry = self._server.audit.begin(who, door, command.name, shown, request_key, self._server.now().unix)
+        if isinstance(entry, EarlierRequest):
+            return _answer_of(entry, command, shown)
         result, answer = FAULT, ""
         try:
             value = await self._call(command, arguments)
@@ -71,11 +65,22 @@ class OperatorDesk:
     def refused(self, command: OperatorCommand, arguments: Mapping[str, Any], who: str, door: str, result: str) -> None:
         """Write down a command that was not carried out, as `who` may not give it. Raises StoreFailed."""
         now = self._server.now().unix
-        self._server.audit.end(self._server.audit.begin(who, door, command.name, arguments, "", now), result, "", now)
+        entry = self._server.audit.begin(who, door, command.name, arguments, "", now)
+        assert isinstance(entry, int)  # without a request key it is always a new one
+        self._server.audit.end(entry, result, "", now)
 
     async def _call(self, command: OperatorCommand, arguments: Mapping[str, Any]) -> Any:
         value = getattr(self._operator, command.method)(**arguments)
         return await value if inspect.isawaitable(value) else value
+
+
+def _answer_of(earlier: EarlierRequest, command: OperatorCommand, arguments: Mapping[str, Any]) -> Any:
+    """Return the answer of an earlier request under the same key. Raise NotAllowed, UnfinishedRequest."""
+    if (earlier.command, earlier.arguments) != (command.name, as_text(arguments)):
+        raise NotAllowed("this request key was used for another request")
+    if earlier.result == UNKNOWN:
+        raise UnfinishedRequest("This request came before, and its end is not known.", "Look at what it did.")
+    return json.loads(earlier.answer)
 
 
 def _check_texts(value: Any) -> None:

@@ -9,7 +9,6 @@
 
 import json
 import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from http import HTTPStatus
@@ -35,12 +34,11 @@ DOOR = "rest"
 
 
 class RestInterface:
-    """The REST interface of one Server. `counters` counts what was refused."""
+    """The REST interface of one Server, among whose counters are those of what is refused here."""
 
     def __init__(self, server: CpnsServer, rates: Mapping[Scope, RequestRate] = RATES) -> None:
-        self.counters: Counter[str] = Counter()
         self._desk = OperatorDesk(server, Operator(server))
-        self._door = RestDoor(server.tokens, lambda: server.now().unix, RequestRates(rates), self.counters)
+        self._door = RestDoor(server.tokens, lambda: server.now().unix, RequestRates(rates), server.counts)
         self._document = json.dumps(document.made()).encode()
         self._door.answer("GET", DOCUMENT_PATH, Scope.READ, self._show_document, lambda *_: None)
         for command in COMMANDS:

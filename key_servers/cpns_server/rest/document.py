@@ -24,7 +24,7 @@ _ERRORS = {
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: f"the body is not {_JSON}",
     HTTPStatus.UNPROCESSABLE_ENTITY: "a name has characters in it that no name may have",
     HTTPStatus.TOO_MANY_REQUESTS: "the token has made too many requests: Retry-After says when to go on",
-    HTTPStatus.SERVICE_UNAVAILABLE: "the Server cannot do it now, and nothing of it has been done",
+    HTTPStatus.SERVICE_UNAVAILABLE: "the Server cannot do it now, its database is lost or full: nothing is half done",
 }
 
 _OF_BODIES = (

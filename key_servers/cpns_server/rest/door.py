@@ -77,7 +77,14 @@ class RestDoor(Door[Caller]):
             assert found is not None  # it fits
             return Caller(found[0].user_uri, parts[0], found[1])
 
-        super().__init__(authenticate, counters, body_max=BODY_MAX, realm="cpns", middlewares=[self._in_json])
+        super().__init__(
+            authenticate,
+            counters,
+            body_max=BODY_MAX,
+            realm="cpns",
+            counted_as="rest_refused",
+            middlewares=[self._in_json],
+        )
         self._rates = rates
 
     def answer(
@@ -135,7 +142,7 @@ class RestDoor(Door[Caller]):
         status = next(REFUSALS[kind] for kind in type(error).__mro__ if kind in REFUSALS)
         if status is not HTTPStatus.SERVICE_UNAVAILABLE:
             return self._told(status, code_of(error), str(error))
-        told = {"code": code_of(error), "text": "The Server cannot do it now: nothing of it has been done. Try later."}
+        told = {"code": code_of(error), "text": "The Server cannot do it now. Try again later."}
         return self.failed(error, web.json_response(told, status=status, headers={"Retry-After": str(RETRY_AFTER_S)}))
 
     def _told(self, status: HTTPStatus, code: str, text: str) -> web.Response:
