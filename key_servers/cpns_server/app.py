@@ -50,6 +50,7 @@ from key_servers.cpns_server.shards.all_shards import AllShards
 from key_servers.cpns_server.shards.served_pns import ServedPns
 from key_servers.cpns_server.sqlite_database import FILE_NAME
 from key_servers.cpns_server.store import ServerStore
+from key_servers.cpns_server.store_watch import StoreWatch
 from key_servers.cpns_server.update_schedule import UpdateSchedule
 from key_servers.cpns_server.values import (
     GroupTrust,
@@ -119,6 +120,7 @@ class CpnsServer:
             store, self._registry, self._membership, self._keys, template_group(config), embedded=sessions is None
         )
         self._recovery = Recovery(store, self._registry, self._membership, self._keys)
+        self._store_watch = StoreWatch(store, self._recovery, self._entity_user_keys, self._alarms, clock, self.tell)
         self._reports = GatewayReports(store, self._registry, self._membership, self._keys, self._alarms, shards.holds)
         self._requests = GatewayRequests(store, gateways, self._counters, clock, self._changed)
         served = ServedPns(store, shards.holds)
@@ -168,6 +170,7 @@ class CpnsServer:
             sessions = GatewaySessions(state_dir, config.id, counters) if config.is_remote else None
             way = gateways or sessions or InProcessGateways({})
             server = cls(store, config, clock, random_octets, counters, way, sessions, AllShards())
+            is_older = server._store_watch.go_on()
             server._keys.resume(clock())
             if sessions is not None:
                 database_id = store.database_id(random_octets)
@@ -175,6 +178,8 @@ class CpnsServer:
                 server._broker_watch.link = mqtt
                 links = listening.udp_links(config)
                 await sessions.open(links, mqtt, server.handle, server._heard, server._handle_pne)
+                if is_older:
+                    await sessions.end_sessions()
                 keys = server._entity_user_keys
                 await sessions.end_sessions_without(lambda pne_id: keys.of(pne_id) is not None)
         except BaseException:
@@ -448,16 +453,7 @@ class CpnsServer:
         held group until `confirm_members`. More than 1 epoch is needed for a copy that was put back before, unless
         `since_s` is the number of seconds since it was made.
         """
-        now = self._clock()
-
-        def declare() -> tuple[str, ...]:
-            with self._store.transaction():
-                held = self._recovery.restore(epochs, now, since_s)
-                self._entity_user_keys.disown_learnt()
-                return held
-
-        held = self._store.attempt(declare)
-        self.tell(events.Restored(held))
+        held = self._store.attempt(lambda: self._store_watch.declare_older(epochs, since_s))
         if self._sessions is not None:
             await self._sessions.end_sessions()
         self._changed.set()
@@ -524,7 +520,8 @@ class CpnsServer:
                 if not isinstance(error, StoreFailed):  # a StoreFailed is an alarm
                     _log.error("%s", error)
                 wait_s = tuning.UPDATE_RETRY_S
-            self._look_at_store()
+            if self._store_watch.look() and self._sessions is not None:
+                await self._sessions.end_sessions()
             self._broker_watch.look()
             if self._store.trouble:
                 wait_s = min(wait_s, tuning.STORE_LOOK_S)
@@ -568,14 +565,6 @@ class CpnsServer:
     def _carry_out(self, rule: Callable[..., T], *what: object) -> T:
         """Return what a rule returns for the wish of an operator; it runs again if another process was in the way."""
         return self._store.attempt(lambda: rule(*what, self._clock()))
-
-    def _look_at_store(self) -> None:
-        """Raise one alarm while the store cannot be written, and clear it when that ends."""
-        self._store.probe()
-        if self._store.trouble:
-            self._alarms.set(kinds.STORE, "", "", f"Nothing new can be stored: {self._store.trouble}", self._clock())
-        else:
-            self._alarms.clear(kinds.STORE, "", "")
 
     def _replaces_pne(self, pne_id: str, credential: bytes, entity_user_key: bytes, replace: bool) -> bool:
         """Return True if another board of this name has what must end, credential or key. Raises as `admit_pne`."""

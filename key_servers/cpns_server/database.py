@@ -84,6 +84,20 @@ class ServerDatabase(Protocol):
         """Raise ShardLost, inside a transaction, if another process holds the shard."""
         ...
 
+    @property
+    def is_older(self) -> bool:
+        """True if the database may have gone back: a copy was restored, or a standby promoted. It refuses all but
+        `accept` then.
+        """
+        ...
+
+    def accept(self, work: Callable[[int], object]) -> None:
+        """Go on with a database that may have gone back: run `work` as `attempt` does, unless another process has.
+
+        `work` is called with the seconds since the database was used last, 0 = not known.
+        """
+        ...
+
     def snapshot(self) -> AbstractContextManager[None]:
         """Let all reads of the block see one moment. Inside a transaction they see that anyway."""
         ...

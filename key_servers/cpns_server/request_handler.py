@@ -84,11 +84,11 @@ class RequestHandler:
         What it changes is on the medium when the answer is there; nothing else happens between question and change.
 
         Raises MalformedMessage, or NotAllowed for a PN GW that may not speak, a foreign PN ID, or a message that no
-        PN GW sends: these never were requests to this Server (SEC-15, SEC-16).
+        PN GW sends: these never were requests to this Server (SEC-15, SEC-16). CpnsError if it cannot be told.
         """
         try:
-            gateway = self._registry.speaking(gateway_id)
             code, fields = uplink_form.decode(message)
+            gateway = self._registry.speaking(gateway_id)
             if code not in self._answers and code not in (n.S_GROUP_KEY_DELIVERY_RESPONSE, n.TUNNEL_REQUEST):
                 raise NotAllowed(f"message {code} is not for the CPNS Server")
             if {fields.get(label, gateway.pn_id) for label in (m.PN_ID, m.PNID)} != {gateway.pn_id}:
@@ -97,6 +97,11 @@ class RequestHandler:
             kind = "malformed" if isinstance(error, MalformedMessage) else "foreign"
             self._refusals.count(kind, gateway_id, now)
             raise
+        except ServerError as error:  # whether the PN GW may speak cannot be read, so it asks again
+            trouble = self._trouble(error)
+            if code == n.S_GROUP_KEY_DELIVERY_RESPONSE:
+                raise trouble from None
+            return uplink_form.encode(code + 1, _failure(trouble), uplink_form.form_of(message))
         self._counters["messages_taken"] += 1
         form = uplink_form.form_of(message)
         if code == n.S_GROUP_KEY_DELIVERY_RESPONSE:

@@ -107,6 +107,15 @@ class SqliteServerDatabase:
     def require_shard(self, shard: int) -> None:
         """As `ServerDatabase.require_shard`: there is no other process."""
 
+    @property
+    def is_older(self) -> bool:
+        """As `ServerDatabase.is_older`: a file does not tell, so a person does."""
+        return False
+
+    def accept(self, work: Callable[[int], object]) -> None:
+        """As `ServerDatabase.accept`."""
+        work(0)
+
     def snapshot(self) -> AbstractContextManager[None]:
         """As `ServerDatabase.snapshot`: nothing changes in between."""
         return nullcontext()

@@ -73,6 +73,15 @@ class ServerStore:
         """Return what `work` returns, run as one although other processes use the store (`ServerDatabase.attempt`)."""
         return self._database.attempt(work)
 
+    @property
+    def is_older(self) -> bool:
+        """True if the database may be an older copy of what it was (`ServerDatabase.is_older`)."""
+        return self._database.is_older
+
+    def accept(self, work: Callable[[int], object]) -> None:
+        """Go on with an older copy after `work` (`ServerDatabase.accept`)."""
+        self._database.accept(work)
+
     def image(self) -> bytes:
         """Return the octets of a file like this one for a backup: everything but Group Keys and Entity User Keys.
 

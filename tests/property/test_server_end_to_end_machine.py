@@ -298,7 +298,7 @@ class EndToEndMachine(RuleBasedStateMachine):
         self.disk_fails = fails
         self.server._store._database.rows(f"PRAGMA query_only = {int(fails)}")
         if not fails:
-            self.at_server(self.server._look_at_store)
+            self.at_server(self.server._store_watch.look)
 
     @rule()
     def crash(self) -> None:

@@ -7,9 +7,7 @@ thread has connected again.
 """
 
 import json
-import random
 import secrets
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -17,11 +15,13 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from key_servers.cpns_server.database import Fence, Part, ShardLost, StoreContended, Write
-from key_servers.cpns_server.postgres import schema
+from key_servers.cpns_server.database import Fence, Part, ShardLost, Write
+from key_servers.cpns_server.postgres import origin, schema
 from key_servers.cpns_server.postgres.connection import PatientConnection, connect, failed, is_trouble
 from key_servers.cpns_server.postgres.image import image_of
+from key_servers.cpns_server.postgres.lots import PostgresLots, again, lost_shards
 from key_servers.cpns_server.postgres.notifications import PostgresNotifications
+from key_servers.cpns_server.postgres.origin import PostgresSource
 from key_servers.errors import ServerError, StoreFailed
 from private_store.sqlite_file import Value
 
@@ -29,13 +29,8 @@ T = TypeVar("T")
 
 _SERIALIZABLE = "BEGIN ISOLATION LEVEL SERIALIZABLE"
 _SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_LOT = "BEGIN ISOLATION LEVEL REPEATABLE READ"  # what gateways report is compared with nothing
 _CHANNEL = "keycast_changed"
 _TOLD_MAX = 7900  # octets of one notification
-_TOKENS = "SELECT shard, token FROM shard WHERE shard = ANY(%s) ORDER BY shard"
-_LOCK = " FOR KEY SHARE"  # of claims, which are FOR UPDATE, but not of renewals
-_TRIES = 5
-_PAUSE_MAX_S = 0.05
 _PROBE_WAIT_S = 0.1  # a database that is back answers within it
 
 
@@ -47,10 +42,10 @@ class PostgresServerDatabase:
 
         Raises StoreUnusable: it cannot be reached, or is of a newer release.
         """
-        self._url = url
+        self.source = PostgresSource(url)
         self._fence = fence
-        self._connection = _opened(url)
         self._trouble = ""
+        self._is_older = self._accepting = False
         self._depth = 0
         self._read_only = self._undone = self._wrote = False
         self._commits = 0
@@ -58,23 +53,25 @@ class PostgresServerDatabase:
         self._changed: dict[Part, None] = {}
         self._own_name = secrets.token_hex(8)
         self.notifications = PostgresNotifications(url)
-        self._lots: PatientConnection | None = None
+        self._lots = PostgresLots(self.source, fence)
         self._prober = ThreadPoolExecutor(1, thread_name_prefix="cpns-server-probe")
         self._probing: Future[PatientConnection] | None = None
+        self._resumed: Callable[[], None] = _nothing
+        self._connection = _opened(url)
+        self._adopt(self._connection)
 
     def close(self) -> None:
         """As `ServerDatabase.close`."""
         self._prober.shutdown(wait=True)
         if self._probing is not None and self._probing.exception() is None:
             _close(self._probing.result())
-        if self._lots is not None:
-            _close(self._lots)
+        self._lots.close()
         _close(self._connection)
 
     @property
     def commits(self) -> int:
         """As `ServerDatabase.commits`."""
-        return self._commits
+        return self._commits + self._lots.commits
 
     @property
     def trouble(self) -> str:
@@ -85,7 +82,7 @@ class PostgresServerDatabase:
         """As `ServerDatabase.probe`: a thread connects, so this waits a moment at most."""
         if not self._trouble:
             return
-        self._probing = self._probing or self._prober.submit(_opened, self._url)
+        self._probing = self._probing or self._prober.submit(_opened, self.source.url)
         try:
             connection = self._probing.result(timeout=_PROBE_WAIT_S)
         except TimeoutError:
@@ -93,7 +90,35 @@ class PostgresServerDatabase:
         except ServerError as error:
             self._trouble, self._probing = str(error), None
             return
-        self._connection, self._trouble, self._probing = connection, "", None
+        self._probing = None
+        self._adopt(connection)
+        self._resumed()
+
+    @property
+    def is_older(self) -> bool:
+        """As `ServerDatabase.is_older`."""
+        return self._is_older
+
+    def accept(self, work: Callable[[int], object]) -> None:
+        """As `ServerDatabase.accept`."""
+
+        def accepted() -> None:
+            try:
+                if origin.stored(self._connection) == self.source.origin:
+                    return  # another process has
+                unused_s = origin.unused_s(self._connection)
+                assert self.source.origin is not None
+                origin.store(self._connection, self.source.origin)
+            except psycopg.Error as error:
+                raise self._failed(error) from None
+            work(unused_s)
+
+        self._accepting = True
+        try:
+            self.attempt(accepted)
+            self._is_older = False
+        finally:
+            self._accepting = False
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -113,16 +138,12 @@ class PostgresServerDatabase:
         """As `ServerDatabase.attempt`. Raises StoreContended if other processes were in the way each time."""
         if self._depth:
             return work()
-        for tries_left in range(_TRIES - 1, -1, -1):
-            try:
-                with self.transaction():
-                    done = work()
-                return done
-            except StoreContended:
-                if not tries_left:
-                    raise
-                time.sleep(random.uniform(0, _PAUSE_MAX_S))
-        raise AssertionError
+
+        def once() -> T:
+            with self.transaction():
+                return work()
+
+        return again(once)
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -158,24 +179,18 @@ class PostgresServerDatabase:
                 take([(sg_id, pn_id) for sg_id, pn_id in parts])
 
         self.notifications.subscribe(_CHANNEL, told)
+        self._resumed = lambda: take([])
         await self.notifications.run()
 
     def write_lot(self, statements: Callable[[], Sequence[Write]]) -> None:
         """As `ServerDatabase.write_lot`."""
-        for tries_left in range(_TRIES - 1, -1, -1):
-            try:
-                self._write_lot(statements)
-                return
-            except StoreContended:
-                if not tries_left:
-                    raise
-                time.sleep(random.uniform(0, _PAUSE_MAX_S))
+        again(lambda: self._lots.write(statements))
 
     def require_shard(self, shard: int) -> None:
         """Raise ShardLost, inside a transaction, if this process does not hold the shard any more."""
         # No lock, which would make every question of a PN GW a write: two processes that change the same rows under
         # different tokens are in each other's way, and the loser reads the token again.
-        if self._fence is not None and shard in _lost(self._connection, self._fence, {shard}, lock=False):
+        if self._fence is not None and shard in lost_shards(self._connection, self._fence, {shard}, lock=False):
             self._fence.lost(shard)
             raise ShardLost("Another process has taken over this PN GW.")
 
@@ -232,52 +247,32 @@ class PostgresServerDatabase:
     def _run(self, sql: str, values: Sequence[Value] = ()) -> psycopg.Cursor[Any]:
         if self._trouble:
             raise StoreFailed(self._trouble)
+        if self._is_older and not self._accepting:
+            raise StoreFailed("The PostgreSQL database is not the one it was.", "The Server deals with that first.")
         try:
             return self._connection.execute(sql, values or None)
         except psycopg.Error as error:
-            self._undone = True
-            failure = failed(error)
-            if is_trouble(error):
-                self._trouble = str(failure)
-                _close(self._connection)
-            raise failure from None
+            raise self._failed(error) from None
 
-    def _write_lot(self, statements: Callable[[], Sequence[Write]]) -> None:
+    def _failed(self, error: psycopg.Error) -> StoreFailed:
+        self._undone = True
+        failure = failed(error)
+        if is_trouble(error):
+            self._trouble = str(failure)
+            _close(self._connection)
+        return failure
+
+    def _adopt(self, connection: PatientConnection) -> None:
+        """Use a new connection from now on."""
+        self._connection, self._trouble = connection, ""
         try:
-            self._lots = lots = self._lots or connect(self._url)
-            lots.execute(_LOT)
-            # From the first statement on, a row that another transaction changes ends this one (see `write_lot`).
-            lots.execute("SELECT 1")
-            writes = statements()
-            lost: set[int] = set()
-            if self._fence is not None:
-                lost = _lost(lots, self._fence, {each.shard for each in writes if each.shard is not None}, lock=True)
-            for each in writes:
-                if each.shard not in lost:
-                    lots.execute(schema.common(each.sql), each.values)
-            lots.execute("COMMIT")
+            self.source.origin, was = origin.present(connection), origin.stored(connection)
+            if was is None:
+                with connection.transaction():
+                    origin.store(connection, self.source.origin)
+            self._is_older = was is not None and was != self.source.origin
         except psycopg.Error as error:
-            self._end_lot(is_trouble(error))
-            raise failed(error) from None
-        except BaseException:
-            self._end_lot(False)
-            raise
-        self._commits += 1
-        for shard in lost:
-            assert self._fence is not None
-            self._fence.lost(shard)
-
-    def _end_lot(self, broken: bool) -> None:
-        if self._lots is None:
-            return
-        if not broken:
-            try:
-                self._lots.execute("ROLLBACK")
-            except psycopg.Error:
-                broken = True
-        if broken:
-            _close(self._lots)
-            self._lots = None
+            raise self._failed(error) from None
 
 
 def _opened(url: str) -> PatientConnection:
@@ -293,13 +288,8 @@ def _opened(url: str) -> PatientConnection:
     return connection
 
 
-def _lost(connection: PatientConnection, fence: Fence, shards: set[int], *, lock: bool) -> set[int]:
-    """Return those of `shards` whose token is not ours any more. With `lock` none can be taken until the commit."""
-    if not shards:
-        return set()
-    found = connection.execute(_TOKENS + (_LOCK if lock else ""), (sorted(shards),)).fetchall()
-    held, present = fence.tokens(), dict(found)
-    return {shard for shard in shards if shard not in held or present.get(shard) != held[shard]}
+def _nothing() -> None:
+    """Do nothing: nobody follows the changes."""
 
 
 def _close(connection: PatientConnection) -> None:

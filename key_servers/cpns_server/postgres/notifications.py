@@ -11,7 +11,8 @@ from collections.abc import Callable
 import psycopg
 
 from key_servers.cpns_server import tuning
-from key_servers.cpns_server.postgres.connection import parameters
+from key_servers.cpns_server.postgres.connection import SCHEMA, parameters
+from key_servers.cpns_server.postgres.origin import ALIVE
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class PostgresNotifications:
             await asyncio.sleep(tuning.LISTEN_AGAIN_S)
 
     async def _listen(self, connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
+        await connection.execute(f"SET search_path = {SCHEMA}")
         for channel in self._takers:
             await connection.execute(f"LISTEN {channel}")
         while True:
@@ -53,6 +55,6 @@ class PostgresNotifications:
                     take(told.payload)
             try:
                 async with asyncio.timeout(tuning.DATABASE_WAIT_S):
-                    await connection.execute("SELECT 1")
+                    await connection.execute(ALIVE)
             except TimeoutError:
                 return

@@ -5,7 +5,8 @@ CREATE TABLE history (
     only_row    INTEGER PRIMARY KEY CHECK (only_row = 1),
     system      TEXT NOT NULL,              -- system identifier of the PostgreSQL cluster
     timeline    INTEGER NOT NULL,
-    relation    INTEGER NOT NULL            -- OID of the table `server`: another one after pg_restore
+    relation    INTEGER NOT NULL,           -- OID of the table `server`: another one after pg_restore
+    alive_at    INTEGER NOT NULL DEFAULT 0  -- Unix seconds by the database's clock, 0 = not known
 );
 
 -- The Server's own key, the same for all processes.
