@@ -7,7 +7,7 @@ that of the CPNS Server.
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from message_plane.links.mqtt_topics import EVERY_PRESENCE, down, presence
+from message_plane.links.mqtt_topics import EVERY_PRESENCE, database, down, presence
 
 DATA = "data"
 """The folder beside the files in which Mosquitto keeps sessions; it does not make it by itself."""
@@ -65,7 +65,7 @@ def _server_rules(server_tag: str) -> list[str]:
         f"topic read {EVERY_PRESENCE}",
         f"topic write {down('+')}",
         f"topic readwrite {presence(server_tag)}",
-        f"topic readwrite keycast/1/id/{server_tag}",
+        f"topic readwrite {database(server_tag)}",
     ]
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from keycast.broker.mosquitto import DATAGRAM_MAX, gateway_rules
 from keycast.broker.mqtt_end import Login, MqttEnd
 from message_plane.links.mqtt_section import Broker
-from message_plane.links.mqtt_topics import EVERY_PRESENCE, down, presence, up
+from message_plane.links.mqtt_topics import EVERY_PRESENCE, database, down, presence, up
 from message_plane.links.mqtt_trouble import BrokerTrouble
 
 QUEUED = 1000
@@ -196,7 +196,7 @@ class _Trial:
 
     def _server(self) -> str:
         """Read and write what only the Server writes. The messages are empty and not retained: they tell nothing."""
-        own = [presence(self._who.server_tag), f"keycast/1/id/{self._who.server_tag}"]
+        own = [presence(self._who.server_tag), database(self._who.server_tag)]
         with self._connected("a", "server") as (gateway, server):
             gateway.subscribe(own[0])
             server.subscribe(own[1])

@@ -1,6 +1,7 @@
 """The commands of `keycast server` about MQTT brokers: files for a Mosquitto, and a trial of any broker."""
 
 import datetime
+import shlex
 import socket
 from dataclasses import asdict
 from pathlib import Path
@@ -56,7 +57,7 @@ def broker_files(
     Example: keycast server broker-files broker-files --ca --host mqtt.example.org --gateway gw.home
     """
     from keycast.broker import register as registers
-    from keycast.broker.folder import WantedFiles, bring_up
+    from keycast.broker.folder import BROKERS, WantedFiles, bring_up
 
     with sentences():
         is_new = registers.read(path) is None if path.is_dir() else True
@@ -73,11 +74,18 @@ def broker_files(
         )
         change = bring_up(path, wanted, datetime.datetime.now(datetime.UTC))
     facts = _facts(path, change.register)
+    new = [each for each in change.register.brokers if f"{BROKERS}/{each.folder}" in change.made]
     answer(
         facts | {"made": change.made},
         *([f"New: {', '.join(change.made)}" if change.made else "Nothing new."]),
         lambda: _show(facts),
+        *(f"Start {each.url} with its files in {each.at}; then: {_trial(each.url, path, facts)}" for each in new),
     )
+
+
+def _trial(url: str, path: Path, facts: dict[str, Any]) -> str:
+    how = f" --files {shlex.quote(str(path))}" if facts["has_authority"] else " --login ..."
+    return f"keycast server broker-test {url}{how}"
 
 
 def broker_test(

@@ -20,7 +20,7 @@ from keycast.broker.mqtt_end import Login, MqttEnd
 from keycast.broker.own_broker import NoBroker
 from keycast.program import program
 from message_plane.links.mqtt_section import broker_of
-from message_plane.links.mqtt_topics import EVERY_PRESENCE, down, presence, tag_of, up
+from message_plane.links.mqtt_topics import EVERY_PRESENCE, database, down, presence, tag_of, up
 from message_plane.links.mqtt_trouble import BrokerTrouble
 
 pytestmark = pytest.mark.real_time
@@ -82,7 +82,7 @@ async def test_a_gateway_has_its_own_topics_and_no_others(tmp_path: Path, port: 
         for gateway in (a, b):
             gateway.subscribe("keycast/1/#", "#", "+/+/dn/+", down(A), down(B), up(A), up(B))
         server.subscribe("keycast/1/up/+/+", EVERY_PRESENCE)
-        theirs = [down(A), down(B), up(B), presence(B), presence(SERVER), f"keycast/1/id/{SERVER}"]
+        theirs = [down(A), down(B), up(B), presence(B), presence(SERVER), database(SERVER)]
         theirs += [f"{up(A)}/x", f"keycast/1/up/{A}", "keycast/1", "other"]
         for topic in theirs:
             refused = a.publish(topic, b"forged")
@@ -90,7 +90,7 @@ async def test_a_gateway_has_its_own_topics_and_no_others(tmp_path: Path, port: 
         for topic in (up(A), presence(A), presence(A)):
             assert a.publish(topic, b"own") == ""
         for sender in (server, second):
-            for topic in (down(A), down(B), presence(SERVER), f"keycast/1/id/{SERVER}"):
+            for topic in (down(A), down(B), presence(SERVER), database(SERVER)):
                 assert sender.publish(topic, topic.encode()) == ""
         a.publish(up(A), LAST)
         server.publish(presence(SERVER), LAST)
