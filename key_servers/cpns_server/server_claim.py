@@ -10,7 +10,8 @@ import asyncio
 import hmac
 import logging
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Coroutine
+from typing import Any
 
 from cpns.crypto.hkdf import hkdf
 from key_servers.cpns_server import tuning
@@ -45,13 +46,16 @@ async def _claim(broker: Broker, config: ServerConfig, identity: OwnIdentity, da
     topic = mqtt_topics.database(mqtt_topics.tag_of(config.id))
     presence = mqtt_topics.presence(mqtt_topics.tag_of(config.id))
     found: dict[str, bytes] = {}
-    read = asyncio.Event()
+    read, present = asyncio.Event(), asyncio.Event()
 
     def arrived(at: str, payload: bytes, retained: bool) -> None:
-        if at == topic and not payload:
-            read.set()  # this end's own message, after all that the broker had kept
-        elif at != presence or payload == HERE:  # somebody who was there for a moment only is there
+        if at == presence:
+            if payload == HERE:
+                present.set()
+        elif payload:
             found[at] = payload
+        else:
+            read.set()  # this end's own message, after all that the broker had kept
 
     connection = BrokerConnection(
         broker, means_of(config.mqtt, config.id, "claim"), arrived, lambda _: None, Counter(), is_5=False, clean=True
@@ -60,23 +64,27 @@ async def _claim(broker: Broker, config: ServerConfig, identity: OwnIdentity, da
         await connection.open()
         await connection.subscribe([topic, presence])
         connection.keep(topic, b"", retain=False)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(tuning.CLAIM_READ_S):
-                await read.wait()
+        await _any_of(read.wait())
         other = _number(identity, found.get(topic, b""))
-        if other not in (None, database_id):
-            # By its certificate this end may have pushed the other one off the broker, which comes back soon.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(tuning.CLAIM_READ_S):
-                    while presence not in found:
-                        await asyncio.sleep(tuning.PRESENCE_LOOK_S)
-            if presence in found:
-                raise _another(broker, config.id, topic)
-        connection.keep(topic, database_id + _mac(identity, database_id), retain=True)
+        # A broker that knows clients by their certificates has ended the connection of the other Server for this one.
+        # It comes back soon, and then ends this one.
+        if other not in (None, database_id) and await _any_of(present.wait(), connection.lost()):
+            raise _another(broker, config.id, topic)
+        connection.keep(topic, database_id + _mac(identity, database_id))
     except BrokerTrouble as trouble:
         _log.info("a second CPNS Server cannot be looked for there: %s", trouble)
     finally:
         await connection.close()
+
+
+async def _any_of(*events: Coroutine[Any, Any, object]) -> bool:
+    """Wait until one of `events` has happened, at most CLAIM_READ_S; return whether one has."""
+    waits = [asyncio.create_task(event) for event in events]
+    done, rest = await asyncio.wait(waits, timeout=tuning.CLAIM_READ_S, return_when=asyncio.FIRST_COMPLETED)
+    for each in rest:
+        each.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
+    return bool(done)
 
 
 def _another(broker: Broker, server_id: str, topic: str) -> AnotherServer:
